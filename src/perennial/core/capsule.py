@@ -1,0 +1,27 @@
+"""The capsule: one hash over everything that a version was made of."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+
+from pydantic import Field
+
+from perennial.core.spec import Frozen
+
+
+class Capsule(Frozen):
+    """Same capsule, same model: whatever changes the outcome of a training stands here."""
+
+    code: str = Field(description="git commit of the project, '+dirty' appended if it had changes")
+    data: dict[str, str] = Field(description="file -> DVC md5")
+    features: str = Field(description="hash over the Feast feature-view definitions")
+    spec: str = Field(description="digest of the model spec")
+    parameters: dict[str, str | int | float | bool]
+    constraints: str = Field(description="SHA-256 of constraints.txt")
+    model: str = Field(description="SHA-256 of the served file")
+
+    @property
+    def hash(self) -> str:
+        text = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()

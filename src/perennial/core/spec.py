@@ -1,0 +1,210 @@
+"""The model spec: all policy of one model as frozen values. A key that is not known is an error."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from datetime import timedelta
+from enum import StrEnum
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
+
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
+Percent = Annotated[float, Field(ge=0.0, le=100.0)]
+
+
+class Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class DataSpec(Frozen):
+    """Where the examples come from."""
+
+    history: str = Field(description="name of the CI history that feeds this model")
+    prepare: str = Field(description="module:function that makes feature tables and examples")
+    expectations: dict[str, str] = Field(
+        description="table (history, features, ...) -> suite file under configs/expectations"
+    )
+    sensitive: tuple[str, ...] = ()
+
+
+class FeatureSpec(Frozen):
+    """The inputs in the order the model gets them."""
+
+    service: str = Field(description="name of the Feast FeatureService")
+    entities: tuple[str, ...] = Field(min_length=1, description="join keys; the first names the thing scored")
+    columns: tuple[str, ...] = Field(min_length=1, description="view:feature, in input order")
+    request: dict[str, Literal["int", "float", "string", "timestamp"]] = Field(
+        default_factory=dict, description="values that the caller sends with a prediction"
+    )
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(column.split(":", 1)[1] for column in self.columns)
+
+
+class TargetSpec(Frozen):
+    column: str
+    threshold: Share = Field(description="score from which the answer is positive")
+
+
+class EvaluationSpec(Frozen):
+    train_fraction: Annotated[float, Field(gt=0, lt=1)] = Field(
+        description="share of the first groups that trains; the later ones are the holdout"
+    )
+    retrain_train_fraction: Annotated[float, Field(gt=0, lt=1)] = Field(
+        description="the same when a champion exists: a retrained model must know the recent past"
+    )
+    group: str = Field(
+        description="integer example column: rows of one group (a CI cycle) are ranked "
+        "together, ordered in time, split and resampled as a whole"
+    )
+    bootstrap: PositiveInt = Field(description="resamples of whole groups")
+    slices: tuple[str, ...] = Field((), description="example columns whose values are reported apart")
+
+
+class TuningSpec(Frozen):
+    trials: PositiveInt
+    epochs: PositiveInt
+    seed: int
+    validation_fraction: Annotated[float, Field(gt=0, lt=0.5)]
+    timeout: timedelta
+
+
+class Bound(Frozen):
+    """A closed range for one metric; at least one side."""
+
+    min: float | None = None
+    max: float | None = None
+
+    @model_validator(mode="after")
+    def one_side(self) -> Self:
+        if self.min is None and self.max is None:
+            raise ValueError("give min, max or both")
+        return self
+
+
+class ImprovementSpec(Frozen):
+    metric: str
+    min_delta: float = Field(description="candidate minus champion on the same holdout")
+
+
+class GateSpec(Frozen):
+    metrics: dict[str, Bound] = Field(min_length=1)
+    improvement: ImprovementSpec
+    latency_p95_ms: float = Field(gt=0, description="at the endpoint, without other load")
+    parity: float = Field(gt=0, description="largest difference of exported and trained model")
+    slice_drop: float = Field(ge=0, description="drop of the improvement metric on a slice: high risk")
+
+
+class ApprovalSpec(Frozen):
+    low_risk: Literal["automatic", "person"]
+    high_risk: Literal["automatic", "person"]
+    lapses_after: timedelta
+
+
+class StepSpec(Frozen):
+    weight: Annotated[float, Field(gt=0, le=100)]
+    duration: timedelta
+
+
+class CriteriaSpec(Frozen):
+    """When a candidate that gets traffic is good, bad or not yet known."""
+
+    min_requests: PositiveInt = Field(description="fewer to the candidate in a step is UNSURE")
+    error_rate_max: Share = Field(description="never more than this")
+    error_rate_increase: Share = Field(description="over the champion in the same step")
+    latency_p95_ratio: float = Field(gt=1, description="candidate / champion in the same step")
+    latency_p95_floor_ms: float = Field(ge=0, description="below this no ratio fails")
+    accuracy_drop: Share = Field(description="champion minus candidate, where labels came")
+    min_labels: PositiveInt = Field(description="fewer labels on either side: accuracy is not judged")
+    confidence: Annotated[float, Field(gt=0.5, lt=1)]
+    max_errors_in_a_row: PositiveInt = Field(description="measurements that could not be made")
+
+
+class ReleaseSpec(Frozen):
+    strategy: Literal["canary"] = "canary"
+    shadow: timedelta | None = Field(description="mirror for this long first; null for none")
+    steps: tuple[StepSpec, ...] = Field(min_length=1)
+    criteria: CriteriaSpec
+    unsure_after: timedelta = Field(description="still UNSURE so long after a step's end: ask a person")
+    keep_previous: bool = Field(description="keep the previous champion warm in the stable pool")
+
+    @model_validator(mode="after")
+    def rising(self) -> Self:
+        weights = [step.weight for step in self.steps]
+        if weights != sorted(set(weights)):
+            raise ValueError(f"steps must rise strictly: {weights}")
+        if weights[-1] == 100:
+            raise ValueError("100 % is the promotion that follows the last step: leave it out")
+        return self
+
+
+class Levels(Frozen):
+    """From which value on a figure is worth a watch, a warning, a retraining."""
+
+    watch: float = Field(gt=0)
+    warn: float = Field(gt=0)
+    retrain: float = Field(gt=0)
+
+    @model_validator(mode="after")
+    def rising(self) -> Self:
+        if not self.watch < self.warn < self.retrain:
+            raise ValueError("watch < warn < retrain must hold")
+        return self
+
+
+class MonitoringSpec(Frozen):
+    window: PositiveInt = Field(description="predictions in one window")
+    min_window: PositiveInt = Field(description="fewer predictions: no verdict")
+    every: timedelta
+    bins: Annotated[int, Field(ge=3, le=50)]
+    columns: tuple[str, ...] = Field(min_length=1, description="features watched for drift")
+    psi: Levels
+    accuracy_drop_percent: Levels
+    features_needed: PositiveInt = Field(description="features that must reach a level together")
+    min_labels: PositiveInt
+
+
+class RetrainingSpec(Frozen):
+    schedule: str = Field(description="cron expression")
+    cooldown: timedelta
+    max_alarms_per_week: PositiveInt
+
+
+class ModelSpec(Frozen):
+    """One model of the house. Source: `configs/models/<name>.yaml`."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{1,62}$")]
+    description: str
+    owner: str
+    task: Literal["binary_ranking"]
+    entrypoint: Annotated[str, Field(pattern=r"^[\w.]+:\w+$")]
+    data: DataSpec
+    features: FeatureSpec
+    target: TargetSpec
+    evaluation: EvaluationSpec
+    tuning: TuningSpec
+    gate: GateSpec
+    approval: ApprovalSpec
+    release: ReleaseSpec
+    monitoring: MonitoringSpec
+    retraining: RetrainingSpec
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over the canonical JSON of the whole spec (hex)."""
+        text = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+class Reason(StrEnum):
+    """Why a training runs."""
+
+    BOOTSTRAP = "bootstrap"
+    DRIFT = "drift"
+    ACCURACY = "accuracy"
+    SCHEDULE = "schedule"
+    PERSON = "person"
+    EXPERIMENT = "experiment"

@@ -1,0 +1,89 @@
+"""Who gets which share of a model's requests, and what was counted there."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Self
+
+from pydantic import Field, model_validator
+
+from perennial.core.spec import Frozen, Percent
+
+
+class PoolName(StrEnum):
+    """`stable` serves champions and warm previous ones, `canary` serves candidates only."""
+
+    STABLE = "stable"
+    CANARY = "canary"
+
+
+class Target(Frozen):
+    """One version that a route may name; the model server serves exactly this or nothing."""
+
+    version: str
+    digest: str
+    release_id: str
+
+
+class Route(Frozen):
+    """The live traffic of one model, as Envoy is told. Shares are percent of requests."""
+
+    model: str
+    stable: Target
+    canary: Target | None = None
+    canary_weight: Percent = 0.0
+    mirror: bool = Field(False, description="copy every request to the canary pool, drop its answers")
+
+    @model_validator(mode="after")
+    def canary_named(self) -> Self:
+        if self.canary is None and (self.canary_weight > 0 or self.mirror):
+            raise ValueError("a share or a mirror needs a canary target")
+        return self
+
+
+class Counters(Frozen):
+    """What Envoy counted for one model in one pool since its start (monotonic until a restart)."""
+
+    requests: int = Field(0, ge=0, description="answered requests")
+    errors: int = Field(0, ge=0, description="of these, 5xx")
+    buckets: tuple[tuple[float, int], ...] = Field(
+        (), description="latency: (upper bound in ms, cumulative count), ascending; last bound may be inf"
+    )
+
+    def since(self, earlier: Counters) -> Counters:
+        """The difference; counters that went down mean a restart, so everything counted is new."""
+        if self.requests < earlier.requests or self.errors < earlier.errors:
+            return self
+        before = dict(earlier.buckets)
+        return Counters(
+            requests=self.requests - earlier.requests,
+            errors=self.errors - earlier.errors,
+            buckets=tuple((bound, max(0, count - before.get(bound, 0))) for bound, count in self.buckets),
+        )
+
+    def latency_ms(self, quantile: float) -> float | None:
+        """The quantile in ms, linear inside its bucket (as Prometheus' histogram_quantile); None if empty."""
+        if not self.buckets or self.buckets[-1][1] == 0:
+            return None
+        rank = quantile * self.buckets[-1][1]
+        low, below = 0.0, 0
+        for bound, cumulative in self.buckets:
+            if cumulative >= rank and cumulative > below:
+                if bound == float("inf"):
+                    return low
+                return low + (bound - low) * (rank - below) / (cumulative - below)
+            low, below = bound, cumulative
+        return low
+
+
+class Readiness(Frozen):
+    """How far a pool is with one version: every server that answers has loaded it, or says why not."""
+
+    ready: int = Field(ge=0)
+    total: int = Field(ge=0, description="servers the pool should have")
+    reachable: int = Field(ge=0)
+    errors: tuple[str, ...] = ()
+
+    @property
+    def complete(self) -> bool:
+        return self.total > 0 and self.ready == self.total

@@ -1,0 +1,80 @@
+"""Semantic versions of models: MAJOR new architecture or schema, MINOR retrained, PATCH repackaged."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from enum import StrEnum
+from typing import Self
+
+from pydantic import ConfigDict, Field
+
+from perennial.core.spec import Frozen
+
+
+class Change(StrEnum):
+    """What made a new version of a model necessary."""
+
+    ARCHITECTURE = "architecture"
+    RETRAINED = "retrained"
+    REPACKAGED = "repackaged"
+
+
+class SemanticVersion(Frozen):
+    model_config = ConfigDict(frozen=True)
+
+    major: int = Field(ge=0)
+    minor: int = Field(ge=0)
+    patch: int = Field(ge=0)
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read `MAJOR.MINOR.PATCH`; anything else is a ValueError that quotes it."""
+        match = re.fullmatch(r"(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)", text)
+        if match is None:
+            raise ValueError(f"not a semantic version: {text!r}")
+        return cls(major=int(match[1]), minor=int(match[2]), patch=int(match[3]))
+
+    def bump(self, change: Change) -> SemanticVersion:
+        if change is Change.ARCHITECTURE:
+            return SemanticVersion(major=self.major + 1, minor=0, patch=0)
+        if change is Change.RETRAINED:
+            return SemanticVersion(major=self.major, minor=self.minor + 1, patch=0)
+        return SemanticVersion(major=self.major, minor=self.minor, patch=self.patch + 1)
+
+    @property
+    def key(self) -> tuple[int, int, int]:
+        return (self.major, self.minor, self.patch)
+
+    def __str__(self) -> str:
+        return f"{self.major}.{self.minor}.{self.patch}"
+
+
+def next_version(existing: Iterable[str], change: Change) -> SemanticVersion:
+    """The version after the highest that was ever registered: a rejected number is not used again."""
+    known = [SemanticVersion.parse(text) for text in existing]
+    if not known:
+        return SemanticVersion(major=1, minor=0, patch=0)
+    return max(known, key=lambda version: version.key).bump(change)
+
+
+class VersionRef(Frozen):
+    """Names one model version so that it cannot be taken for another."""
+
+    model: str
+    version: str = Field(description="semantic version")
+    key: str = Field(description="the registry's own integer, as text")
+    digest: str = Field(description="SHA-256 of the served model file (hex)")
+    capsule: str = Field(description="hash of everything it was made of")
+
+    def __str__(self) -> str:
+        return f"{self.model} {self.version} ({self.digest[:12]})"
+
+
+class Lifecycle(StrEnum):
+    """The classic stage words, shown to people; derived from alias and release, never set by hand."""
+
+    DEVELOPMENT = "development"
+    STAGING = "staging"
+    PRODUCTION = "production"
+    ARCHIVED = "archived"

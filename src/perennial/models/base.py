@@ -1,0 +1,63 @@
+"""The contract of a model: suggest, fit, predict, export. A new model is one module that fulfils it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+Progress = Callable[[int, Mapping[str, float]], None]
+"""Called after each epoch with its number (from 0) and its metrics; may raise to prune the trial."""
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Rows in time order."""
+
+    features: np.ndarray
+    """float32 [n, features], columns in the order of the spec; NaN where a value was not known."""
+    target: np.ndarray
+    """float32 [n]."""
+    group: np.ndarray
+    """int64 [n], ascending: rows of one group are ranked together (a CI cycle)."""
+
+    def __len__(self) -> int:
+        return len(self.target)
+
+
+class Model(ABC):
+    """One trainable model. Randomness comes from `seed` alone: the same input gives the same model."""
+
+    architecture: ClassVar[str]
+    """Names structure and input schema; another word makes the next version a MAJOR one."""
+    framework: ClassVar[str] = "pytorch"
+
+    def __init__(self, feature_names: tuple[str, ...], parameters: Mapping[str, Any], seed: int) -> None:
+        self.feature_names = feature_names
+        self.parameters = dict(parameters)
+        self.seed = seed
+
+    @staticmethod
+    @abstractmethod
+    def suggest(trial: Any) -> dict[str, Any]:
+        """Ask an Optuna trial for parameters: the search space of the model."""
+
+    @abstractmethod
+    def fit(self, train: Examples, validation: Examples, epochs: int, progress: Progress) -> None:
+        """Train; keep the epoch that is best on `validation` (which is later in time than `train`)."""
+
+    @abstractmethod
+    def predict(self, features: np.ndarray) -> np.ndarray:
+        """float32 [n, features], NaN allowed -> float32 [n] in [0, 1]."""
+
+    @abstractmethod
+    def export(self, path: Path) -> None:
+        """Write one ONNX file: input `features` float32 [batch, features] with NaN allowed and all
+        preprocessing inside; output `score` float32 [batch]."""
+
+    @abstractmethod
+    def parameter_count(self) -> int: ...

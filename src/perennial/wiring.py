@@ -1,0 +1,149 @@
+"""Settings -> adapters. The only place that knows which adapter stands behind a port."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from perennial.core.spec import ModelSpec
+from perennial.errors import SpecError
+from perennial.settings import Settings, load
+
+if TYPE_CHECKING:
+    from perennial import ports
+    from perennial.models.base import Model
+
+
+def data_store(settings: Settings | None = None) -> ports.DataStore:
+    from perennial.adapters.dvc_data import DvcData
+
+    settings = settings or load()
+    return DvcData(settings.data_repo, settings.dvc_remote or str(settings.state / "dvc-remote"))
+
+
+def validator() -> ports.Validator:
+    from perennial.adapters.gx_validator import GxValidator
+
+    return GxValidator()
+
+
+def features(settings: Settings | None = None) -> ports.Features:
+    from perennial.adapters.feast_features import FeastFeatures
+
+    settings = settings or load()
+    return FeastFeatures(settings.project / "feature_repo", settings.feast_dir)
+
+
+def tracker(settings: Settings | None = None) -> ports.Tracker:
+    from perennial.adapters.mlflow_tracker import MlflowTracker
+
+    settings = settings or load()
+    return MlflowTracker(settings.tracking, settings.mlflow_dir)
+
+
+def registry(settings: Settings | None = None) -> ports.Registry:
+    from perennial.adapters.mlflow_registry import MlflowRegistry
+
+    settings = settings or load()
+    return MlflowRegistry(settings.tracking)
+
+
+def labels(settings: Settings | None = None) -> ports.Labels:
+    """The same adapter as `registry`, by its other port."""
+    return registry(settings)  # type: ignore[return-value]
+
+
+def pool(settings: Settings | None = None) -> ports.Pool:
+    from perennial.adapters.bento_pool import BentoPool
+
+    settings = settings or load()
+    ports_by_pool = {name: settings.ports(name) for name in ("stable", "canary")}
+    return BentoPool(settings.serving_dir, settings.host, ports_by_pool)
+
+
+def router(settings: Settings | None = None) -> ports.Router:
+    from perennial.adapters.envoy_router import EnvoyRouter
+
+    settings = settings or load()
+    return EnvoyRouter(settings.envoy_dir, settings.envoy_admin_url)
+
+
+def store(settings: Settings | None = None):
+    """ReleaseStore, Intents, Ledger and FeedbackStore in one: they share transactions.
+
+    Returns an object with the attributes `releases`, `intents`, `ledger`, `feedback`.
+    """
+    from perennial.adapters.sql_store import SqlStore
+
+    settings = settings or load()
+    return SqlStore(settings.database)
+
+
+def prediction_log(settings: Settings | None = None) -> ports.PredictionLog:
+    from perennial.serving.prediction_log import PredictionLogReader
+
+    settings = settings or load()
+    return PredictionLogReader(settings.serving_dir / "log")
+
+
+def drift(settings: Settings | None = None) -> ports.DriftReporter:
+    from perennial.adapters.evidently_drift import EvidentlyDrift
+
+    return EvidentlyDrift()
+
+
+def scheduler(settings: Settings | None = None) -> ports.Scheduler:
+    from perennial.adapters.airflow_trigger import AirflowTrigger
+
+    settings = settings or load()
+    return AirflowTrigger(settings.airflow_url, settings.airflow_user, _airflow_password(settings))
+
+
+def scorer() -> ports.Scorer:
+    from perennial.adapters.onnx_scorer import OnnxScorer
+
+    return OnnxScorer()
+
+
+def model_class(spec: ModelSpec) -> type[Model]:
+    """Import the spec's entrypoint.
+
+    Raises:
+        SpecError: the module or the class is not there, or is no Model.
+    """
+    from perennial.models.base import Model
+
+    found = entrypoint(spec.entrypoint, spec)
+    if not (isinstance(found, type) and issubclass(found, Model)):
+        raise SpecError(f"{spec.name}: {spec.entrypoint} is no Model", hint="see perennial.models.base")
+    return found
+
+
+def entrypoint(address: str, spec: ModelSpec):
+    """Import `module:name` named by a spec."""
+    module, _, name = address.partition(":")
+    try:
+        return getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise SpecError(
+            f"{spec.name}: cannot import {address}: {error}", hint="the spec names module:function"
+        ) from error
+
+
+def _airflow_password(settings: Settings) -> str:
+    """From the environment, else from the file that `perennial local setup` made."""
+    import json
+
+    from perennial.errors import SettingsError
+
+    if settings.airflow_password:
+        return settings.airflow_password
+    path: Path = settings.airflow_dir / "passwords.json"
+    try:
+        return json.loads(path.read_text())[settings.airflow_user]
+    except (OSError, KeyError) as error:
+        raise SettingsError(
+            f"no Airflow password for {settings.airflow_user!r}",
+            hint=f"set PERENNIAL_AIRFLOW_PASSWORD, or run `make setup` to generate {path}",
+        ) from error
