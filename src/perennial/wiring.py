@@ -97,7 +97,7 @@ def scheduler(settings: Settings | None = None) -> ports.Scheduler:
     from perennial.adapters.airflow_trigger import AirflowTrigger
 
     settings = settings or load()
-    return AirflowTrigger(settings.airflow_url, settings.airflow_user, _airflow_password(settings))
+    return AirflowTrigger(settings.airflow_url, settings.airflow_user, airflow_password(settings))
 
 
 def scorer() -> ports.Scorer:
@@ -131,7 +131,7 @@ def entrypoint(address: str, spec: ModelSpec):
         ) from error
 
 
-def _airflow_password(settings: Settings) -> str:
+def airflow_password(settings: Settings) -> str:
     """From the environment, else from the file that `perennial local setup` made."""
     import json
 

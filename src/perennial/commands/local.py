@@ -1,0 +1,69 @@
+"""`perennial local`: the processes of this machine."""
+
+from __future__ import annotations
+
+import json
+
+import click
+
+from perennial import settings as environment
+
+
+@click.group()
+def local() -> None:
+    """The processes of this machine: up, down, status."""
+
+
+@local.command()
+def up() -> None:
+    """Start every process and wait until each is ready."""
+    from perennial.local import supervisor
+
+    supervisor.up(environment.load(), click.echo)
+
+
+@local.command()
+def down() -> None:
+    """Stop every process."""
+    from perennial.local import supervisor
+
+    supervisor.down(environment.load(), click.echo)
+
+
+@local.command()
+@click.option("--json", "as_json", is_flag=True, help="For machines.")
+def status(as_json: bool) -> None:
+    """Show every process with its state."""
+    from perennial.local import supervisor
+    from perennial.local.processes import table
+
+    settings = environment.load()
+    states = supervisor.states(settings)
+    rows = [
+        {
+            "process": process.name,
+            "state": states.get(process.name, {}).get("statename", "DOWN"),
+            "pid": states.get(process.name, {}).get("pid") or None,
+            "what": process.shows,
+        }
+        for process in table(settings)
+    ]
+    if as_json:
+        click.echo(json.dumps(rows, indent=2))
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    shown = Table("process", "state", "pid", "what")
+    for row in rows:
+        shown.add_row(row["process"], row["state"], str(row["pid"] or "-"), row["what"])
+    Console().print(shown)
+
+
+@local.command()
+def password() -> None:
+    """Print Airflow's user and password (generated at the first start)."""
+    from perennial import wiring
+
+    settings = environment.load()
+    click.echo(f"{settings.airflow_user} {wiring.airflow_password(settings)}")

@@ -1,0 +1,134 @@
+"""What runs on this machine: one table, from the settings."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx
+
+from perennial.core.traffic import PoolName
+from perennial.local import airflow
+from perennial.settings import Settings
+
+Probe = Callable[[httpx.Client], str]
+"""Returns "" when ready, else what it still waits for."""
+
+
+@dataclass(frozen=True)
+class Process:
+    """One supervised process."""
+
+    name: str
+    command: tuple[str, ...]
+    probe: Probe
+    shows: str
+    environment: dict[str, str] = field(default_factory=dict)
+    after_migration: bool = False
+
+
+def status_200(url: str) -> Probe:
+    def probe(client: httpx.Client) -> str:
+        answer = client.get(url)
+        return "" if answer.status_code == 200 else f"{url} answers {answer.status_code}"
+
+    return probe
+
+
+def airflow_part(settings: Settings, part: str) -> Probe:
+    def probe(client: httpx.Client) -> str:
+        answer = client.get(f"{settings.airflow_url}/api/v2/monitor/health").json()
+        state = (answer.get(part) or {}).get("status")
+        return "" if state == "healthy" else f"{part} is {state or 'not there yet'}"
+
+    return probe
+
+
+def base_environment(settings: Settings) -> dict[str, str]:
+    """What every process gets: the caller's environment, our settings, quiet tools."""
+    bin_folder = str(Path(sys.executable).parent)
+    path = os.environ.get("PATH", "")
+    fields = type(settings).model_fields
+    ours = {
+        f"PERENNIAL_{name.upper()}": str(getattr(settings, name))
+        for name in fields
+        if getattr(settings, name) is not None
+    }
+    return {
+        **os.environ,
+        **ours,
+        "PATH": path if path.startswith(bin_folder + os.pathsep) else f"{bin_folder}{os.pathsep}{path}",
+        "PERENNIAL_TRACKING_URL": settings.tracking_url or f"http://{settings.host}:{settings.port_mlflow}",
+        "DO_NOT_TRACK": "1",
+        "BENTOML_DO_NOT_TRACK": "True",
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "GX_ANALYTICS_ENABLED": "false",
+        "DVC_NO_ANALYTICS": "1",
+        "FEAST_USAGE": "False",
+        "GIT_PYTHON_REFRESH": "quiet",
+        "OTEL_SDK_DISABLED": "true",
+        "PYTHONUNBUFFERED": "1",
+        "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "2"),
+        **airflow.environment(settings),
+    }
+
+
+def table(settings: Settings) -> list[Process]:
+    """Every process of `perennial local up`, in the order a person wants to read."""
+    python = sys.executable
+    host = settings.host
+    mlflow_url = f"http://{host}:{settings.port_mlflow}"
+    processes = [
+        Process(
+            "mlflow",
+            (
+                python, "-m", "mlflow", "server", "--host", host, "--port", str(settings.port_mlflow),
+                "--workers", "1", "--backend-store-uri", f"sqlite:///{settings.mlflow_dir / 'mlflow.db'}",
+                "--default-artifact-root", str(settings.mlflow_dir / "artifacts"), "--no-serve-artifacts",
+            ),
+            status_200(f"{mlflow_url}/health"),
+            f"MLflow: runs, versions, approval: {mlflow_url}",
+            {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
+        ),
+        Process(
+            "envoy",
+            (python, "-m", "perennial", "router", "run"),
+            status_200(f"{settings.envoy_admin_url}/ready"),
+            f"Envoy: predictions enter here: {settings.envoy_url}",
+        ),
+    ]  # fmt: skip
+    for pool in PoolName:
+        processes += [_model_server(settings, pool, port) for port in settings.ports(pool)]
+    processes += [
+        _airflow(
+            settings, "api-server", ("--workers", "1"), status_200(f"{settings.airflow_url}/api/v2/version")
+        ),
+        _airflow(settings, "scheduler", ("--skip-serve-logs",), airflow_part(settings, "scheduler")),
+        _airflow(settings, "dag-processor", (), airflow_part(settings, "dag_processor")),
+        _airflow(settings, "triggerer", ("--skip-serve-logs",), airflow_part(settings, "triggerer")),
+        Process(
+            "monitor",
+            (python, "-m", "perennial", "monitor", "watch"),
+            status_200(f"http://{host}:{settings.port_monitor}/metrics"),
+            f"monitor: drift and accuracy for Prometheus: http://{host}:{settings.port_monitor}/metrics",
+        ),
+    ]
+    return processes
+
+
+def _model_server(settings: Settings, pool: str, port: int) -> Process:
+    return Process(
+        f"server-{pool}-{port}",
+        (sys.executable, "-m", "perennial", "serve", "--pool", pool, "--port", str(port)),
+        status_200(f"http://{settings.host}:{port}/livez"),
+        f"model server of pool {pool}: http://{settings.host}:{port}",
+    )
+
+
+def _airflow(settings: Settings, part: str, options: tuple[str, ...], probe: Probe) -> Process:
+    shows = f"Airflow {part}" + (f": {settings.airflow_url}" if part == "api-server" else "")
+    command = (sys.executable, "-m", "airflow", part, *options)
+    return Process(f"airflow-{part}", command, probe, shows, after_migration=True)
