@@ -1,0 +1,63 @@
+# Everything a person does with Perennial, one line each: make help
+SHELL := /bin/bash
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+MODEL ?= test_failure_predictor
+# uv does not read pip's variables: hand on the wheel folders that pip is told of. Without such a folder
+# the CPU build of torch is asked for, since the default one brings gigabytes of CUDA.
+export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
+TORCH := $(if $(strip $(UV_FIND_LINKS)),,--torch-backend=cpu)
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+# The demo lives in a state folder of its own, with hours shortened to seconds.
+DEMO := PERENNIAL_HOME=.perennial/demo PERENNIAL_SPEC_OVERLAY=configs/demo
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-fast up down status lint bench repro rollback clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(READY) ## make .venv with the tested pins (uv inside, CPU torch)
+
+$(READY): pyproject.toml constraints.txt
+	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is not installed: install Python 3.11, or say make PYTHON=/path/to/python3.11"; exit 1; }
+	@echo "setting up $(VENV): some 300 packages, a few minutes the first time"
+	@test -x $(BIN)/uv || { $(PYTHON) -m venv $(VENV) && $(BIN)/python -m pip install --quiet uv; }
+	@VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/uv pip install $(TORCH) --constraint constraints.txt --editable '.[test]'
+	@touch $@
+
+demo: setup ## the closed loop, end to end, in under 10 minutes
+	@$(DEMO) perennial demo run
+
+test: setup ## every test, with real servers (they start and stop themselves)
+	@python -m pytest
+
+test-fast: setup ## only the tests that start no server
+	@python -m pytest -m "not server and not e2e"
+
+up: setup ## start all processes and wait until each is ready
+	@perennial local up
+
+down: setup ## stop all processes, those of the demo too
+	@$(DEMO) perennial local down
+	@perennial local down
+
+status: setup ## what runs
+	@perennial local status
+
+lint: setup ## ruff, formatting, import contracts
+	@ruff check . && ruff format --check . && lint-imports
+
+bench: setup ## ratios side by side; takes minutes
+	@for file in benchmarks/*.py; do echo "== $$file"; python $$file || exit 1; done
+
+repro: setup ## local experiment: prepare, validate, train, evaluate through DVC
+	@dvc repro
+
+rollback: setup ## put the previous champion of MODEL back, needs only Envoy
+	@perennial release rollback $(MODEL)
+
+clean: down ## remove the demo's state
+	@rm -rf .perennial/demo

@@ -1,0 +1,42 @@
+"""Housekeeping: publish the newest features, take in feedback, clear old work folders."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from airflow.providers.standard.operators.bash import BashOperator
+from airflow.sdk import DAG, CronTriggerTimetable
+
+from perennial import catalog
+from perennial.settings import load
+
+SETTINGS = load()
+KEEP_DAYS = 14
+
+for spec in catalog.specs(SETTINGS):
+    with DAG(
+        f"maintain_{spec.name}",
+        description=f"Features and files of {spec.name}",
+        doc_md=__doc__,
+        schedule=CronTriggerTimetable("0 * * * *", timezone="UTC"),
+        start_date=datetime(2024, 1, 1),  # noqa: DTZ001 Airflow reads it as UTC
+        catchup=False,
+        max_active_runs=1,
+        tags=["perennial", "maintain", spec.owner],
+    ) as dag:
+        BashOperator(
+            task_id="publish_features",
+            bash_command=f"perennial features publish {spec.name}",
+            append_env=True,
+            env={},
+            cwd=str(SETTINGS.project),
+        )
+        BashOperator(
+            task_id="clear_work",
+            bash_command='test ! -d "$WORK" || find "$WORK" -mindepth 1 -maxdepth 1 -type d -mtime +"$DAYS" '
+            "-exec rm -rf {} +",
+            append_env=True,
+            env={"WORK": str(SETTINGS.state / "work" / spec.name), "DAYS": str(KEEP_DAYS)},
+            cwd=str(SETTINGS.project),
+        )
+    globals()[dag.dag_id] = dag

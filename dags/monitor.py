@@ -1,0 +1,37 @@
+"""One monitoring DAG per model spec: one window of predictions against the champion's reference.
+
+The monitor process does this all the time; the DAG leaves a record per run in Airflow and lets a person
+start one by hand. A verdict "retrain" raises the retraining asset, which starts the training DAG.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from airflow.providers.standard.operators.bash import BashOperator
+from airflow.sdk import DAG, CronTriggerTimetable
+
+from perennial import catalog
+from perennial.settings import load
+
+SETTINGS = load()
+
+for spec in catalog.specs(SETTINGS):
+    with DAG(
+        f"monitor_{spec.name}",
+        description=f"Drift and accuracy of {spec.name}, once a day",
+        doc_md=__doc__,
+        schedule=CronTriggerTimetable("30 5 * * *", timezone="UTC"),
+        start_date=datetime(2024, 1, 1),  # noqa: DTZ001 Airflow reads it as UTC
+        catchup=False,
+        max_active_runs=1,
+        tags=["perennial", "monitor", spec.owner],
+    ) as dag:
+        BashOperator(
+            task_id="window",
+            bash_command=f"perennial monitor run {spec.name}",
+            append_env=True,
+            env={},
+            cwd=str(SETTINGS.project),
+        )
+    globals()[dag.dag_id] = dag

@@ -1,0 +1,70 @@
+"""One release DAG per model spec: gate -> approval -> shadow -> canary steps -> promoted.
+
+Starts when a training offers a candidate. The tasks are the phases that a person wants to see; each waits
+deferred while its trigger moves the release. `perennial release ...` does the same without Airflow.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from airflow.providers.standard.operators.bash import BashOperator
+from airflow.sdk import DAG, Asset, Param
+
+from perennial import catalog
+from perennial.core.spec import ModelSpec
+from perennial.orchestration.release_steps import ApprovalStep, ReleaseStep
+from perennial.settings import load
+
+SETTINGS = load()
+RELEASE = "{{ ti.xcom_pull(task_ids='gate') }}"
+
+
+def phases(spec: ModelSpec) -> list[tuple[str, str, int]]:
+    """Task id, phase and step, in order, as the spec's release policy has them."""
+    listed = [("load", "LOADING", 0)]
+    if spec.release.shadow is not None:
+        listed.append(("shadow", "SHADOW", 0))
+    listed += [
+        (f"canary_{step.weight:g}_percent", "CANARY", number)
+        for number, step in enumerate(spec.release.steps)
+    ]
+    return [*listed, ("promote", "PROMOTING", 0)]
+
+
+def build(spec: ModelSpec) -> DAG:
+    candidate = Asset(name=f"perennial/{spec.name}/candidate", uri=f"perennial://{spec.name}/candidate")
+    with DAG(
+        f"release_{spec.name}",
+        description=f"Bring a candidate of {spec.name} to champion, or back",
+        doc_md=__doc__,
+        schedule=[candidate],
+        start_date=datetime(2024, 1, 1),  # noqa: DTZ001 Airflow reads it as UTC
+        catchup=False,
+        # A newer candidate supersedes a running release: its DAG run must be able to start.
+        max_active_runs=2,
+        params={"version": Param("candidate", type="string", title="Version or alias")},
+        tags=["perennial", "release", spec.owner],
+    ) as dag:
+        gate = BashOperator(
+            task_id="gate",
+            bash_command=f'perennial release start {spec.name} --version "$VERSION"',
+            env={
+                "VERSION": "{{ (triggering_asset_events.values() | list | first | first).extra['version'] "
+                "if triggering_asset_events else params.version }}"
+            },
+            append_env=True,
+            cwd=str(SETTINGS.project),
+            doc_md="Measure the candidate and apply the spec's gate. The last line printed is the release id.",
+        )
+        previous = ApprovalStep(task_id="approval", release_id=RELEASE)
+        gate >> previous
+        for task_id, phase, step in phases(spec):
+            current = ReleaseStep(task_id=task_id, release_id=RELEASE, phase=phase, step=step)
+            previous >> current
+            previous = current
+    return dag
+
+
+for one in catalog.specs(SETTINGS):
+    globals()[f"release_{one.name}"] = build(one)

@@ -1,0 +1,128 @@
+"""Operators of the release DAG: each waits, deferred, until the release has passed one phase."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from airflow.exceptions import AirflowException, AirflowSkipException
+from airflow.providers.standard.operators.hitl import HITLOperator
+from airflow.sdk import BaseOperator, Param
+from airflow.sdk.execution_time.hitl import upsert_hitl_detail
+
+APPROVE, REJECT = "Approve", "Reject"
+EVERY = 2.0  # seconds between two passes over a release
+
+
+class ReleaseStep(BaseOperator):
+    """Succeeds when the release has passed the phase, fails when it was rolled back or rejected."""
+
+    template_fields = ("release_id",)
+
+    def __init__(self, *, release_id: str, phase: str, step: int = 0, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.release_id = release_id
+        self.phase = phase
+        self.step = step
+
+    def execute(self, context: Any) -> str:
+        return self.wait()
+
+    def wait(self) -> str:
+        from perennial.orchestration.release_trigger import ReleaseTrigger
+
+        self.defer(
+            trigger=ReleaseTrigger(self.release_id, self.phase, self.step, EVERY),
+            method_name="resumed",
+        )
+        return ""  # never reached: defer raises
+
+    def resumed(self, context: Any, event: dict[str, Any]) -> str:
+        return judge(event)
+
+
+class ApprovalStep(HITLOperator):
+    """Asks a person in Airflow's UI; an approval in MLflow or on the command line ends the question too."""
+
+    template_fields = ("subject", "body", "release_id")
+
+    def __init__(self, *, release_id: str, **kwargs: Any) -> None:
+        super().__init__(
+            subject="Release this candidate?",
+            body="Release `{{ ti.xcom_pull(task_ids='gate') }}`. Gate report: tags `gate.*` of the version in "
+            "MLflow, or `perennial release status`. Approving binds to the digest that was gated.",
+            options=[APPROVE, REJECT],
+            params={"note": Param("", type="string", title="Note for the ledger")},
+            **kwargs,
+        )
+        self.release_id = release_id
+
+    def execute(self, context: Any) -> str:
+        from perennial import wiring
+        from perennial.core.release import Phase
+        from perennial.orchestration.release_trigger import passed
+
+        status = wiring.store().releases.load(self.release_id)
+        if status is None:
+            raise AirflowException(f"there is no release {self.release_id}")
+        if passed(status, Phase.AWAITING_APPROVAL, 0):
+            return judge({"phase": status.phase.value, "why": status.note})
+        ti_id = context["task_instance"].id
+        upsert_hitl_detail(
+            ti_id=ti_id,
+            options=self.options,
+            subject=self.subject,
+            body=self.body,
+            params=self.serialized_params,
+        )
+        self._wait(str(ti_id))
+        return ""  # never reached: defer raises
+
+    def execute_complete(self, context: Any, event: dict[str, Any]) -> str:
+        if "chosen" not in event:
+            return judge(event)
+        self._record(event, str(context["task_instance"].id))
+        self._wait(None)
+        return ""  # never reached: defer raises
+
+    def _wait(self, ti_id: str | None) -> None:
+        from perennial.core.release import Phase
+        from perennial.orchestration.release_trigger import ReleaseTrigger
+
+        self.defer(
+            trigger=ReleaseTrigger(self.release_id, Phase.AWAITING_APPROVAL.value, 0, EVERY, ti_id),
+            method_name="execute_complete",
+        )
+
+    def _record(self, event: dict[str, Any], ti_id: str) -> None:
+        """Write the person's answer as intent; the next pass over the release obeys it."""
+        from perennial import wiring
+        from perennial.core.release import Intent, IntentKind
+
+        store = wiring.store()
+        status = store.releases.load(self.release_id)
+        if status is None:
+            raise AirflowException(f"there is no release {self.release_id}")
+        kind = IntentKind.APPROVE if APPROVE in event["chosen"] else IntentKind.REJECT
+        store.intents.put(
+            Intent(
+                id=f"airflow-{ti_id}",
+                release_id=self.release_id,
+                kind=kind,
+                actor=event["by"] or "airflow",
+                at=datetime.now(UTC),
+                digest=status.candidate.digest,
+                note=event["note"],
+                channel="airflow",
+            )
+        )
+
+
+def judge(event: dict[str, Any]) -> str:
+    """The phase, or the exception that shows in Airflow how the release ended."""
+    phase, why = event["phase"], event["why"]
+    if phase == "SUPERSEDED":
+        raise AirflowSkipException(f"a newer candidate took over: {why}")
+    if phase in ("ROLLED_BACK", "REJECTED"):
+        raise AirflowException(f"the release ended {phase}: {why}")
+    return phase

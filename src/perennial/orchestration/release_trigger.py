@@ -1,0 +1,115 @@
+"""A trigger that moves one release forward and fires when it has passed a phase.
+
+It lives in Airflow's triggerer, so that no worker is held for hours. All state is in our SQL database
+(absolute times), so a killed triggerer resumes where the release stands.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from typing import Any
+
+from airflow.triggers.base import BaseTrigger, TriggerEvent
+
+from perennial.core.release import Phase, ReleaseStatus
+from perennial.errors import PerennialError
+
+ORDER = (
+    Phase.PENDING,
+    Phase.GATED,
+    Phase.AWAITING_APPROVAL,
+    Phase.LOADING,
+    Phase.SHADOW,
+    Phase.CANARY,
+    Phase.PROMOTING,
+    Phase.SUCCEEDED,
+)
+
+
+def passed(status: ReleaseStatus, phase: str, step: int) -> bool:
+    """Whether the release is beyond `phase` (for CANARY: beyond its step), or has ended."""
+    if status.phase.is_final():
+        return True
+    if status.phase is Phase.ABORTING:
+        return False
+    now, wanted = ORDER.index(status.phase), ORDER.index(Phase(phase))
+    if now == wanted and Phase(phase) is Phase.CANARY:
+        return status.step > step
+    return now > wanted
+
+
+def reconcile(release_id: str) -> ReleaseStatus:
+    """Observe, decide, act and save once, over the real adapters."""
+    from perennial import wiring
+    from perennial.flows import release
+
+    return release.reconcile(release_id, wiring.release_ports(), datetime.now(UTC))
+
+
+class ReleaseTrigger(BaseTrigger):
+    """Reconciles every `every` seconds until the release has passed `phase`.
+
+    With `ti_id` it also watches for a person's answer to that task's question in Airflow's UI.
+    """
+
+    def __init__(
+        self, release_id: str, phase: str, step: int, every: float, ti_id: str | None = None
+    ) -> None:
+        super().__init__()
+        self.release_id = release_id
+        self.phase = phase
+        self.step = step
+        self.every = every
+        self.ti_id = ti_id
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        return (
+            "perennial.orchestration.release_trigger.ReleaseTrigger",
+            {
+                "release_id": self.release_id,
+                "phase": self.phase,
+                "step": self.step,
+                "every": self.every,
+                "ti_id": self.ti_id,
+            },
+        )
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        while True:
+            status = await self._reconcile()
+            if status is not None and passed(status, self.phase, self.step):
+                yield TriggerEvent({"phase": status.phase.value, "why": status.note})
+                return
+            answer = await self._answer()
+            if answer is not None:
+                yield TriggerEvent(answer)
+                return
+            await asyncio.sleep(self.every)
+
+    async def _reconcile(self) -> ReleaseStatus | None:
+        """One pass; a tool that is down is told in the log and tried again, for it may come back."""
+        try:
+            return await asyncio.to_thread(reconcile, self.release_id)
+        except PerennialError as error:
+            self.log.warning("%s: %s -> %s", type(error).__name__, error.message, error.hint)
+            return None
+
+    async def _answer(self) -> dict[str, Any] | None:
+        """Who chose what in Airflow's UI; None while nobody has."""
+        if self.ti_id is None:
+            return None
+        from uuid import UUID
+
+        from airflow.sdk.execution_time.hitl import get_hitl_detail_content_detail
+
+        found = await asyncio.to_thread(get_hitl_detail_content_detail, ti_id=UUID(self.ti_id))
+        if not (found.response_received and found.chosen_options):
+            return None
+        person = found.responded_by_user
+        return {
+            "chosen": list(found.chosen_options),
+            "note": str((found.params_input or {}).get("note", "")),
+            "by": person.name if person is not None else None,
+        }
