@@ -6,7 +6,7 @@ holds one fake per port, and `tests/contracts` runs the same suite over fake and
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -19,11 +19,13 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from perennial.core.data import CheckReport, DataRevision
+    from perennial.core.drift import ColumnDrift
     from perennial.core.ledger import Entry, LedgerRow
+    from perennial.core.metrics import Scored
     from perennial.core.registration import NewVersion, VersionRecord
     from perennial.core.release import Intent, ReleaseStatus
-    from perennial.core.drift import ColumnDrift
-    from perennial.core.spec import FeatureSpec, ModelSpec
+    from perennial.core.spec import FeatureSpec, ModelSpec, TuningSpec
+    from perennial.core.tuning import Trial
 
 
 class DataStore(Protocol):
@@ -73,9 +75,14 @@ class Tracker(Protocol):
 
     def run(self, model: str, name: str, tags: Mapping[str, str], parent: str | None = None) -> Run: ...
 
+    def reopen(self, run_id: str) -> Run:
+        """A run that ended, to log more to it."""
+
 
 class Run(Protocol):
-    """One open run; a context manager that marks the run failed when an exception leaves it."""
+    """One open run; a context manager that marks the run failed when an exception leaves it.
+
+    The tracker may be away for a while: each call raises TrackerUnavailable then."""
 
     run_id: str
 
@@ -88,8 +95,51 @@ class Run(Protocol):
         metrics: Mapping[str, float] | None = None,
         step: int | None = None,
         tags: Mapping[str, str] | None = None,
-    ) -> None: ...
+        curve: Sequence[Mapping[str, float]] = (),
+    ) -> None:
+        """`curve` holds the metrics of the steps 0, 1, ...: one round trip, not one per epoch."""
+
     def artifact(self, path: Path, folder: str = "") -> None: ...
+
+    def dataset(self, revision: DataRevision, rows: pd.DataFrame, context: str) -> None:
+        """Name the data that the run used, by its revision."""
+
+    def model(self, folder: Path, native: Any, example: np.ndarray, output: np.ndarray) -> str:
+        """Log the exported model (`folder`/model.onnx) with the signature of example -> output, and the
+        trained object itself; returns the address of the exported one for the registry. All files of
+        `folder` are kept with the run for Registry.fetch."""
+
+
+class Tuner(Protocol):
+    """Search for parameters (Optuna)."""
+
+    def tune(
+        self,
+        study: str,
+        tuning: TuningSpec,
+        maximise: bool,
+        suggest: Callable[[Any], dict[str, Any]],
+        objective: Callable[[dict[str, Any], Callable[[int, float], None]], float],
+        done: Callable[[Trial], None],
+    ) -> Trial:
+        """Run what is left of `tuning.trials` of the study and return the best trial.
+
+        `objective(parameters, report)` trains once; `report(epoch, value)` may raise to prune. `done` is
+        called once per finished trial, for those of an earlier, interrupted call too. A study of the
+        same name goes on where it stopped."""
+
+    def plots(self, study: str, folder: Path) -> list[Path]:
+        """History and parameter importances of the study as files."""
+
+
+class Figures(Protocol):
+    """Pictures and event files (Matplotlib, TensorBoard)."""
+
+    def evaluation(self, folder: Path, title: str, scores: Mapping[str, Scored]) -> list[Path]:
+        """ROC, precision-recall and calibration of several scores as files."""
+
+    def events(self, folder: Path, points: Sequence[Mapping[str, float]]) -> None:
+        """The metrics of the epochs as TensorBoard event files."""
 
 
 class Registry(Protocol):

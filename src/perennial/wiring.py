@@ -12,6 +12,7 @@ from perennial.settings import Settings, load
 
 if TYPE_CHECKING:
     from perennial import ports
+    from perennial.core.capsule import Provenance
     from perennial.models.base import Model
 
 
@@ -47,6 +48,19 @@ def registry(settings: Settings | None = None) -> ports.Registry:
 
     settings = settings or load()
     return MlflowRegistry(settings.tracking)
+
+
+def tuner(settings: Settings | None = None) -> ports.Tuner:
+    from perennial.adapters.optuna_tuner import OptunaTuner
+
+    settings = settings or load()
+    return OptunaTuner(settings.tuning_url, settings.state / "optuna")
+
+
+def figures() -> ports.Figures:
+    from perennial.adapters.figures import TrainingFigures
+
+    return TrainingFigures()
 
 
 def labels(settings: Settings | None = None) -> ports.Labels:
@@ -129,6 +143,13 @@ def entrypoint(address: str, spec: ModelSpec):
         raise SpecError(
             f"{spec.name}: cannot import {address}: {error}", hint="the spec names module:function"
         ) from error
+
+
+def provenance(spec: ModelSpec, settings: Settings | None = None) -> Provenance:
+    """Commit and hashes of the checkout that a training starts from."""
+    from perennial.adapters.checkout import provenance_of
+
+    return provenance_of((settings or load()).project, spec)
 
 
 def airflow_password(settings: Settings) -> str:

@@ -10,6 +10,15 @@ from pydantic import Field
 from perennial.core.spec import Frozen
 
 
+class Provenance(Frozen):
+    """What a training starts from, apart from data and parameters."""
+
+    code: str = Field(description="git commit of the project, '+dirty' appended if it had changes")
+    features: str = Field(description="hash over the Feast feature-view definitions")
+    constraints: str = Field(description="SHA-256 of constraints.txt")
+    model_code: str = Field(description="SHA-256 of the module of the model")
+
+
 class Capsule(Frozen):
     """Same capsule, same model: whatever changes the outcome of a training stands here."""
 

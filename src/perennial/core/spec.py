@@ -62,6 +62,11 @@ class EvaluationSpec(Frozen):
     )
     bootstrap: PositiveInt = Field(description="resamples of whole groups")
     slices: tuple[str, ...] = Field((), description="example columns whose values are reported apart")
+    slice_min_rows: PositiveInt = Field(description="a smaller slice says nothing and is left out")
+    baselines: dict[str, str] = Field(
+        default_factory=dict,
+        description="ranking without learning: its name -> the feature that is its score",
+    )
 
 
 class TuningSpec(Frozen):

@@ -47,8 +47,12 @@ class Model(ABC):
         """Ask an Optuna trial for parameters: the search space of the model."""
 
     @abstractmethod
-    def fit(self, train: Examples, validation: Examples, epochs: int, progress: Progress) -> None:
-        """Train; keep the epoch that is best on `validation` (which is later in time than `train`)."""
+    def fit(self, train: Examples, validation: Examples | None, epochs: int, progress: Progress) -> int:
+        """Train at most `epochs` epochs and return how many the kept state has seen.
+
+        With `validation` (later in time than `train`) the epoch that is best on it is kept. Without,
+        exactly `epochs` epochs are trained: the last fit, on every row, once the right number is known.
+        """
 
     @abstractmethod
     def predict(self, features: np.ndarray) -> np.ndarray:

@@ -1,0 +1,18 @@
+"""One trial of a parameter search, free of the library that searches."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from perennial.core.spec import Frozen
+
+Value = str | int | float | bool
+
+
+class Trial(Frozen):
+    number: int = Field(ge=0)
+    parameters: dict[str, Value]
+    value: float | None = Field(description="the objective at its best epoch; None if pruned or failed")
+    curve: tuple[float, ...] = Field((), description="the objective after each epoch")
+    pruned: bool = False
+    failed: bool = Field(False, description="ended by an error or a kill")
