@@ -79,6 +79,11 @@ class Settings(BaseSettings):
         return self.state / "downloads"
 
     @property
+    def history_dir(self) -> Path:
+        """CI histories as they were ingested: <history>/<part>.parquet."""
+        return self.state / "history"
+
+    @property
     def data_repo(self) -> Path:
         """A git + DVC repository of its own: a data revision is a commit there."""
         return self.state / "data"

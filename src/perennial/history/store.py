@@ -1,0 +1,168 @@
+"""The history store: a folder of Parquet parts per history, appended to and never changed.
+
+Layout below the folder given: `<history>/<content hash>.parquet`, one file per append, and
+`<history>/SOURCE.json`. The name is a hash of the rows, so that the same append again changes nothing;
+a part appears by rename, so that a killed append leaves nothing that is read.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from datetime import datetime
+from pathlib import Path
+
+import pandas as pd
+from filelock import FileLock
+from pydantic import ValidationError
+
+from perennial.core.spec import Frozen
+from perennial.errors import DatasetMissing, MalformedInput, UsageError
+from perennial.history import schema
+
+
+class Source(Frozen):
+    """Where a history came from, in words for people and for the capsule."""
+
+    source: str
+    why: str
+    at: datetime
+
+
+class HistoryStore:
+    """All histories below one folder (`settings.history_dir`)."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def names(self) -> list[str]:
+        """Histories that hold at least one execution."""
+        return sorted({path.parent.name for path in self._folder.glob("*/*.parquet")})
+
+    def exists(self, history: str) -> bool:
+        return bool(self._parts(history))
+
+    def append(self, history: str, frame: pd.DataFrame) -> int:
+        """Add the executions that are not yet there; returns how many were added.
+
+        Raises:
+            MalformedInput: the frame does not fit the schema, or an execution id that is already there
+                comes with other values. Nothing is changed then.
+        """
+        new = schema.conform(frame, f"append to history {history!r}")
+        folder = self._of(history)
+        folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder / ".lock"):
+            if self._parts(history):
+                new = _unknown_rows(self.load(history), new, history)
+            if new.empty:
+                return 0
+            _write(new, folder / f"{content_hash(new)}.parquet")
+        return len(new)
+
+    def load(self, history: str) -> pd.DataFrame:
+        """All executions in the order of the schema.
+
+        Raises:
+            DatasetMissing: the history is empty.
+            MalformedInput: a part cannot be read.
+        """
+        parts = self._parts(history)
+        if not parts:
+            known = ", ".join(self.names()) or "none"
+            raise DatasetMissing(
+                f"the history {history!r} is empty (histories with data: {known})",
+                hint="perennial data bootstrap, or perennial data import-junit PATH...",
+            )
+        return schema.conform(pd.concat([_read(part) for part in parts]), f"history {history!r}")
+
+    def last_cycle(self, history: str) -> int | None:
+        """The highest cycle number; None for an empty history."""
+        if not self.exists(history):
+            return None
+        return int(self.load(history)["cycle"].max())
+
+    def source(self, history: str) -> Source:
+        """What `record_source` wrote last.
+
+        Raises:
+            DatasetMissing: nothing was recorded.
+            MalformedInput: SOURCE.json is damaged.
+        """
+        path = self._of(history) / "SOURCE.json"
+        if not path.is_file():
+            raise DatasetMissing(
+                f"the source of history {history!r} is not recorded", hint="fill it by `perennial data ...`"
+            )
+        try:
+            return Source.model_validate_json(path.read_text(encoding="utf-8"))
+        except ValidationError as error:
+            raise MalformedInput(f"{path} is damaged: {error}", hint="delete it and ingest again") from error
+
+    def record_source(self, history: str, source: str, why: str, now: datetime) -> Source:
+        """Write SOURCE.json. A history fed by several sources names them all."""
+        path = self._of(history) / "SOURCE.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(path.parent / ".lock"):
+            if path.is_file():
+                before = self.source(history)
+                if source in before.source.split(" + "):
+                    return before
+                source, why = f"{before.source} + {source}", f"{before.why}; {why}"
+            recorded = Source(source=source, why=why, at=now)
+            _replace(path, recorded.model_dump_json(indent=2).encode())
+        return recorded
+
+    def _of(self, history: str) -> Path:
+        if not re.fullmatch(r"[a-z0-9][a-z0-9_.-]{0,63}", history):
+            raise UsageError(
+                f"{history!r} is no name for a history", hint="lower case letters, digits, _ . -"
+            )
+        return self._folder / history
+
+    def _parts(self, history: str) -> list[Path]:
+        return sorted(self._of(history).glob("*.parquet"))
+
+
+def content_hash(frame: pd.DataFrame) -> str:
+    """20 hex digits over the values of all rows in order."""
+    rows = pd.util.hash_pandas_object(frame, index=False).to_numpy()
+    return hashlib.sha256(rows.tobytes()).hexdigest()[:20]
+
+
+def _unknown_rows(known: pd.DataFrame, new: pd.DataFrame, history: str) -> pd.DataFrame:
+    again = new["execution_id"].isin(known["execution_id"])
+    stored = known.set_index("execution_id").loc[new.loc[again, "execution_id"]].reset_index()
+    came = new.loc[again].reset_index(drop=True)[stored.columns]
+    differ = (stored != came).any(axis=1)
+    if differ.any():
+        row = int(differ.to_numpy().argmax())
+        columns = [name for name in stored.columns if stored[name].iloc[row] != came[name].iloc[row]]
+        raise MalformedInput(
+            f"history {history!r}: execution {came['execution_id'].iloc[row]} is already there with another "
+            f"{', '.join(columns)}",
+            hint="an execution never changes; import corrected data into a new history",
+        )
+    return new.loc[~again].reset_index(drop=True)
+
+
+def _read(part: Path) -> pd.DataFrame:
+    import pyarrow
+
+    try:
+        return pd.read_parquet(part)
+    except (pyarrow.ArrowException, OSError) as error:
+        raise MalformedInput(f"{part} cannot be read: {error}", hint="remove it and ingest again") from error
+
+
+def _write(frame: pd.DataFrame, path: Path) -> None:
+    temporary = path.with_suffix(".tmp")
+    frame.to_parquet(temporary, index=False)
+    os.replace(temporary, path)
+
+
+def _replace(path: Path, content: bytes) -> None:
+    temporary = path.with_suffix(".tmp")
+    temporary.write_bytes(content)
+    os.replace(temporary, path)
