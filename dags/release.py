@@ -57,7 +57,11 @@ def build(spec: ModelSpec) -> DAG:
             cwd=str(SETTINGS.project),
             doc_md="Measure the candidate and apply the spec's gate. The last line printed is the release id.",
         )
-        previous = ApprovalStep(task_id="approval", release_id=RELEASE)
+        previous = ApprovalStep(
+            task_id="approval",
+            release_id=RELEASE,
+            params={"note": Param("", type="string", title="Note for the ledger")},
+        )
         gate >> previous
         for task_id, phase, step in phases(spec):
             current = ReleaseStep(task_id=task_id, release_id=RELEASE, phase=phase, step=step)

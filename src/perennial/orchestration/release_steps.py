@@ -7,7 +7,7 @@ from typing import Any
 
 from airflow.exceptions import AirflowException, AirflowSkipException
 from airflow.providers.standard.operators.hitl import HITLOperator
-from airflow.sdk import BaseOperator, Param
+from airflow.sdk import BaseOperator
 from airflow.sdk.execution_time.hitl import upsert_hitl_detail
 
 APPROVE, REJECT = "Approve", "Reject"
@@ -42,7 +42,10 @@ class ReleaseStep(BaseOperator):
 
 
 class ApprovalStep(HITLOperator):
-    """Asks a person in Airflow's UI; an approval in MLflow or on the command line ends the question too."""
+    """Asks a person in Airflow's UI; an approval in MLflow or on the command line ends the question too.
+
+    The form has the fields of the task's `params`; `note` goes into the ledger.
+    """
 
     template_fields = ("subject", "body", "release_id")
 
@@ -52,7 +55,6 @@ class ApprovalStep(HITLOperator):
             body="Release `{{ ti.xcom_pull(task_ids='gate') }}`. Gate report: tags `gate.*` of the version in "
             "MLflow, or `perennial release status`. Approving binds to the digest that was gated.",
             options=[APPROVE, REJECT],
-            params={"note": Param("", type="string", title="Note for the ledger")},
             **kwargs,
         )
         self.release_id = release_id
