@@ -1,0 +1,84 @@
+"""One picture of the loop: who got which share of the requests, and how right the answers were."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+
+import pandas as pd
+
+from perennial.demo.events import Event
+
+
+def shares(log: pd.DataFrame, seconds: float) -> pd.DataFrame:
+    """Percent of answered predictions by version (columns) in bins of `seconds` (index: seconds)."""
+    live = log[~log["shadow"]].assign(bin=lambda frame: (frame["second"] // seconds) * seconds)
+    counts = live.groupby(["bin", "version"]).size().unstack(fill_value=0)
+    return counts.div(counts.sum(axis=1), axis=0) * 100
+
+
+def accuracy(log: pd.DataFrame, labels: pd.Series, threshold: float, window: int) -> pd.DataFrame:
+    """Rolling share of right answers in percent over the last `window` labelled predictions by version."""
+    live = log[~log["shadow"]].merge(labels.rename("label"), left_on="prediction_id", right_index=True)
+    live["right"] = ((live["score"] >= threshold) == (live["label"] >= 0.5)) * 100.0
+    parts = [
+        rows.assign(rolling=rows["right"].rolling(window, min_periods=window // 3).mean())
+        for _, rows in live.sort_values("second").groupby("version")
+    ]
+    columns = ["second", "version", "rolling"]
+    return pd.concat(parts)[columns] if parts else pd.DataFrame(columns=columns)
+
+
+def draw(
+    path: Path,
+    log: pd.DataFrame,
+    labels: pd.Series,
+    events: list[Event],
+    start: datetime,
+    threshold: float,
+    title: str,
+) -> None:
+    """Write the picture as PNG.
+
+    Args:
+        log: the prediction log; columns at (UTC), version, shadow, prediction_id, score.
+        labels: prediction id -> label.
+        events: what happened; those with a `mark` become vertical lines.
+        start: second 0 of the time axis.
+    """
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    log = log.assign(second=(log["at"] - pd.Timestamp(start)).dt.total_seconds())
+    figure, (top, bottom) = pyplot.subplots(2, 1, figsize=(11, 7), sharex=True, layout="constrained")
+    share = shares(log, seconds=2.0)
+    colours = dict(zip(share.columns, pyplot.get_cmap("tab10").colors, strict=False))
+    top.stackplot(share.index, share.T, labels=list(share.columns), colors=list(colours.values()), step="post")
+    top.set(ylabel="share of requests [%]", ylim=(0, 100), title=title)
+    for version, rows in accuracy(log, labels, threshold, window=300).groupby("version"):
+        bottom.plot(rows["second"], rows["rolling"], color=colours[version], label=version)
+    bottom.set(
+        xlabel="time since the first request [s]",
+        ylabel="accuracy, last 300 labelled [%]",
+        ylim=(0, 100),
+    )
+    for number, event in enumerate(one for one in events if one.mark):
+        second = (event.at - start).total_seconds()
+        for axis in (top, bottom):
+            axis.axvline(second, color="black", linewidth=0.8, linestyle=":")
+        bottom.annotate(
+            event.mark,
+            (second, 4 + 11 * (number % 4)),
+            fontsize=8,
+            xytext=(3, 0),
+            textcoords="offset points",
+            bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1},
+        )
+    top.legend(title="version", loc="lower left")
+    bottom.legend(title="version", loc="upper left")
+    bottom.grid(alpha=0.3)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=110)
+    pyplot.close(figure)
