@@ -1,0 +1,60 @@
+"""The command line answers at once because nothing heavy is loaded before a command runs."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+HEAVY = {
+    "torch",
+    "mlflow",
+    "airflow",
+    "feast",
+    "evidently",
+    "great_expectations",
+    "dvc",
+    "pandas",
+    "bentoml",
+    "optuna",
+    "sqlalchemy",
+}
+
+
+def loaded_by(statement: str) -> set[str]:
+    script = f"import json, sys\n{statement}\nprint(json.dumps(sorted(sys.modules)), file=sys.stderr)"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    return set(json.loads(done.stderr.splitlines()[-1]))
+
+
+def test_help_loads_no_heavy_module():
+    assert not HEAVY & loaded_by("from perennial.cli import main; main(['--help'])")
+
+
+def test_every_command_can_show_its_help_without_heavy_modules():
+    from perennial.cli import COMMANDS
+
+    calls = "; ".join(f"main(['{name}', '--help'])" for name in COMMANDS)
+    assert not HEAVY & loaded_by(f"from perennial.cli import main; {calls}")
+
+
+def test_help_names_every_command():
+    from perennial.cli import COMMANDS
+
+    done = subprocess.run(
+        [sys.executable, "-m", "perennial", "--help"], capture_output=True, text=True, check=True
+    )
+    assert all(name in done.stdout for name in COMMANDS)
+
+
+@pytest.mark.parametrize(
+    "line, code", [(["nonsense"], 2), (["models", "show", "no_such_model"], 31), (["--version"], 0)]
+)
+def test_exit_codes(line, code):
+    done = subprocess.run(
+        [sys.executable, "-m", "perennial", *line], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == code, done.stderr
+    assert "Traceback" not in done.stderr
