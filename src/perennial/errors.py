@@ -116,6 +116,10 @@ class ShapeError(ModelError):
     exit_code = 36
 
 
+class TrainingFailed(ModelError):
+    exit_code = 37
+
+
 class ToolError(PerennialError):
     exit_code = 50
 

@@ -1,0 +1,107 @@
+"""Looks at the running loop twice a second: the release, the live route, what Envoy counted."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from perennial.core.traffic import Counters
+from perennial.demo.events import Diary
+from perennial.errors import PerennialError
+
+
+@dataclass
+class StepCount:
+    """What Envoy counted while one step of a release lasted."""
+
+    release: str
+    version: str
+    label: str
+    weight: float
+    since: datetime
+    first: dict[str, Counters]
+    last: dict[str, Counters] = field(default_factory=dict)
+    until: datetime | None = None
+
+    def requests(self, pool: str) -> int:
+        if pool not in self.last:
+            return 0
+        return self.last[pool].since(self.first.get(pool, Counters())).requests
+
+    @property
+    def share(self) -> float | None:
+        """Percent of the requests that went to the canary pool; None without requests."""
+        total = self.requests("stable") + self.requests("canary")
+        return 100.0 * self.requests("canary") / total if total else None
+
+
+class Probe:
+    """Follows the releases of one model and says every change of phase."""
+
+    def __init__(self, model: str, releases, router, diary: Diary) -> None:
+        self._model = model
+        self._releases = releases
+        self._router = router
+        self._diary = diary
+        self._closed = threading.Event()
+        self._thread = threading.Thread(target=self._work, name="probe", daemon=True)
+        self.steps: list[StepCount] = []
+        self.problems: list[str] = []
+
+    def __enter__(self) -> Probe:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._closed.set()
+        self._thread.join(timeout=30)
+
+    def status(self):
+        """The newest release of the model, None before the first."""
+        found = self._releases.latest(self._model)
+        return found[0] if found else None
+
+    def _work(self) -> None:
+        while not self._closed.wait(0.5):
+            try:
+                self._look()
+            except PerennialError as error:
+                self.problems.append(f"{type(error).__name__}: {error.message}")
+
+    def _look(self) -> None:
+        status = self.status()
+        if status is None:
+            return
+        counted = dict(self._router.counters(self._model))
+        now = datetime.now(UTC)
+        label = self._label(status)
+        current = self.steps[-1] if self.steps else None
+        if current is None or (current.release, current.label) != (status.release_id, label):
+            if current is not None:
+                current.until = now
+            weight = self._weight()
+            self.steps.append(
+                StepCount(status.release_id, status.candidate.version, label, weight, now, counted, counted)
+            )
+            why = f": {status.note}" if status.note else ""
+            mark = "" if label in ("PENDING", "GATED", "LOADING", "PROMOTING") else self._mark(status, label)
+            self._diary.note(f"release of {status.candidate.version}: {label}{why}", mark, now)
+        else:
+            current.last = counted
+            current.weight = max(current.weight, self._weight())
+
+    def _weight(self) -> float:
+        route = self._router.route(self._model)
+        return route.canary_weight if route is not None else 0.0
+
+    @staticmethod
+    def _label(status) -> str:
+        if status.phase.value == "CANARY":
+            return f"CANARY {status.policy.steps[status.step].weight:g} %"
+        return status.phase.value
+
+    @staticmethod
+    def _mark(status, label: str) -> str:
+        short = label.lower().replace("canary ", "").replace("awaiting_approval", "approval")
+        return f"{status.candidate.version} {short}".replace("succeeded", "champion")

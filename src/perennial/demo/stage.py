@@ -1,0 +1,114 @@
+"""The demo's stage: which history is played, from which cycle on, and how it reaches the platform."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import pandas as pd
+
+from perennial.core.spec import ModelSpec
+from perennial.errors import ChecksumMismatch, DatasetMissing
+from perennial.history import prepare
+from perennial.history.simulator import Scenario, simulate
+from perennial.history.store import HistoryStore
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A history cut for the demo; cycle bounds are inclusive."""
+
+    source: str
+    why: str
+    frame: pd.DataFrame
+    known_until: int
+    """The first champion learns from cycles up to here."""
+    shifted_from: int
+    """From this cycle on the failures are others than before."""
+
+    @property
+    def examples(self) -> pd.DataFrame:
+        """What is asked in the replay: one row per test of each later cycle."""
+        rows = prepare.prepare(self.frame).examples
+        return rows[rows["cycle"] > self.known_until]
+
+
+IOFROL_KNOWN, IOFROL_SHIFT = 112, 125
+SIMULATED_KNOWN, SIMULATED_SHIFT = 100, 120
+
+
+def choose(fetch_iofrol, scenario: Scenario, now: datetime) -> Scene:
+    """Real CI history where it can be had, else the simulator; the reason is part of the scene."""
+    from perennial.history import iofrol
+
+    try:
+        path = fetch_iofrol()
+    except (DatasetMissing, ChecksumMismatch) as error:
+        frame = simulate(scenario)
+        why = f"the real data could not be had ({error.message})"
+        return Scene(f"simulator, seed {scenario.seed}", why, frame, SIMULATED_KNOWN, SIMULATED_SHIFT)
+    why = "real test executions of ABB Robotics; the failures rise for real in the later cycles"
+    return Scene("IOF/ROL", why, iofrol.read(path), IOFROL_KNOWN, IOFROL_SHIFT)
+
+
+class Arrivals:
+    """Takes in each finished cycle: into the history at once, online features a little behind.
+
+    Computing features must not hold up the replay, so a thread of its own does it for all cycles that
+    have come since its last round.
+    """
+
+    def __init__(self, scene: Scene, spec: ModelSpec, store: HistoryStore, features) -> None:
+        self._scene = scene
+        self._spec = spec
+        self._store = store
+        self._features = features
+        self._new = threading.Event()
+        self._closed = threading.Event()
+        self._arrived: list[int] = []
+        self.error: BaseException | None = None
+        self._thread = threading.Thread(target=self._work, name="arrivals", daemon=True)
+        self._thread.start()
+
+    def first(self) -> int:
+        """The cycles that the first champion learns from; returns how many executions."""
+        frame = self._scene.frame
+        self._store.record_source(
+            self._spec.data.history, self._scene.source, self._scene.why, datetime.now(UTC)
+        )
+        return self._store.append(self._spec.data.history, frame[frame["cycle"] <= self._scene.known_until])
+
+    def cycle(self, number: int) -> None:
+        """A cycle has ended."""
+        self._arrived.append(number)
+        self._new.set()
+
+    def close(self) -> None:
+        self._closed.set()
+        self._new.set()
+        self._thread.join(timeout=60)
+
+    def _work(self) -> None:
+        try:
+            while not self._closed.is_set():
+                self._new.wait()
+                self._new.clear()
+                if self._arrived:
+                    self._take_in(max(self._arrived))
+        except Exception as error:  # noqa: BLE001 handed to the demo, which ends with it
+            self.error = error
+
+    def _take_in(self, until: int) -> None:
+        frame = self._scene.frame
+        known = frame[frame["cycle"] <= until]
+        self._store.append(self._spec.data.history, known[known["cycle"] > self._scene.known_until])
+        views = prepare.prepare(known).views
+        newest = {
+            name: view.sort_values("event_timestamp").groupby(entity, as_index=False).tail(1)
+            for (name, view), entity in zip(views.items(), ("test_id", "suite"), strict=True)
+        }
+        recent = newest[prepare.TEST_VIEW]
+        started = known.loc[known["cycle"] > until - 15, "started_at"].min()
+        newest[prepare.TEST_VIEW] = recent[recent["event_timestamp"] >= started]
+        self._features.push(newest)
