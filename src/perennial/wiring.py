@@ -12,8 +12,23 @@ from perennial.settings import Settings, load
 
 if TYPE_CHECKING:
     from perennial import ports
+    from perennial.adapters.dataset_files import DatasetFiles
     from perennial.core.capsule import Provenance
+    from perennial.history.store import HistoryStore
     from perennial.models.base import Model
+
+
+def history_store(settings: Settings | None = None) -> HistoryStore:
+    from perennial.history.store import HistoryStore
+
+    return HistoryStore((settings or load()).history_dir)
+
+
+def dataset_files(settings: Settings | None = None) -> DatasetFiles:
+    from perennial.adapters.dataset_files import DatasetFiles
+
+    settings = settings or load()
+    return DatasetFiles(settings.downloads, settings.data_mirror)
 
 
 def data_store(settings: Settings | None = None) -> ports.DataStore:

@@ -12,6 +12,7 @@ import os
 import re
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from filelock import FileLock
@@ -43,8 +44,10 @@ class HistoryStore:
     def exists(self, history: str) -> bool:
         return bool(self._parts(history))
 
-    def append(self, history: str, frame: pd.DataFrame) -> int:
+    def append(self, history: str, frame: pd.DataFrame, source: Source) -> int:
         """Add the executions that are not yet there; returns how many were added.
+
+        The source is recorded with them; a history fed by several sources names them all.
 
         Raises:
             MalformedInput: the frame does not fit the schema, or an execution id that is already there
@@ -58,6 +61,9 @@ class HistoryStore:
                 new = _unknown_rows(self.load(history), new, history)
             if new.empty:
                 return 0
+            # The source first: killed here, the history lacks the rows, but never the source of its rows.
+            merged = self._merged(history, source)
+            _replace(folder / "SOURCE.json", merged.model_dump_json(indent=2).encode())
             _write(new, folder / f"{content_hash(new)}.parquet")
         return len(new)
 
@@ -84,35 +90,31 @@ class HistoryStore:
         return int(self.load(history)["cycle"].max())
 
     def source(self, history: str) -> Source:
-        """What `record_source` wrote last.
+        """Where the executions of a history came from.
 
         Raises:
-            DatasetMissing: nothing was recorded.
-            MalformedInput: SOURCE.json is damaged.
+            DatasetMissing: the history is empty.
+            MalformedInput: SOURCE.json is damaged or gone.
         """
+        if not self.exists(history):
+            raise DatasetMissing(f"the history {history!r} is empty", hint="perennial data bootstrap")
         path = self._of(history) / "SOURCE.json"
-        if not path.is_file():
-            raise DatasetMissing(
-                f"the source of history {history!r} is not recorded", hint="fill it by `perennial data ...`"
-            )
         try:
             return Source.model_validate_json(path.read_text(encoding="utf-8"))
-        except ValidationError as error:
-            raise MalformedInput(f"{path} is damaged: {error}", hint="delete it and ingest again") from error
+        except (OSError, ValidationError) as error:
+            raise MalformedInput(
+                f"{path} cannot be read: {error}", hint="remove the history's folder and ingest again"
+            ) from error
 
-    def record_source(self, history: str, source: str, why: str, now: datetime) -> Source:
-        """Write SOURCE.json. A history fed by several sources names them all."""
-        path = self._of(history) / "SOURCE.json"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(path.parent / ".lock"):
-            if path.is_file():
-                before = self.source(history)
-                if source in before.source.split(" + "):
-                    return before
-                source, why = f"{before.source} + {source}", f"{before.why}; {why}"
-            recorded = Source(source=source, why=why, at=now)
-            _replace(path, recorded.model_dump_json(indent=2).encode())
-        return recorded
+    def _merged(self, history: str, source: Source) -> Source:
+        if not self.exists(history):
+            return source
+        before = self.source(history)
+        if source.source in before.source.split(" + "):
+            return before
+        return Source(
+            source=f"{before.source} + {source.source}", why=f"{before.why}; {source.why}", at=source.at
+        )
 
     def _of(self, history: str) -> Path:
         if not re.fullmatch(r"[a-z0-9][a-z0-9_.-]{0,63}", history):
@@ -166,3 +168,17 @@ def _replace(path: Path, content: bytes) -> None:
     temporary = path.with_suffix(".tmp")
     temporary.write_bytes(content)
     os.replace(temporary, path)
+
+
+def summary(frame: pd.DataFrame) -> dict[str, Any]:
+    """Figures of a history for people: counts, share of failed executions, first and last start."""
+    return {
+        "cycles": int(frame["cycle"].nunique()),
+        "first_cycle": int(frame["cycle"].min()),
+        "last_cycle": int(frame["cycle"].max()),
+        "tests": int(frame["test_id"].nunique()),
+        "executions": len(frame),
+        "failure_rate": float(frame["verdict"].mean()),
+        "first_start": frame["started_at"].min().isoformat(),
+        "last_start": frame["started_at"].max().isoformat(),
+    }

@@ -1,0 +1,91 @@
+"""Files of the dataset catalogue: from the mirror folder, else from their public address (httpx)."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import httpx
+
+from perennial.errors import ChecksumMismatch, DatasetMissing
+from perennial.history.datasets import Dataset
+
+Progress = Callable[[int, int | None], None]
+"""Told the bytes so far and, where the server says so, in all."""
+
+TIMEOUT = httpx.Timeout(30, connect=10)
+
+
+class DatasetFiles:
+    """Keeps verified files in one folder; a file is there only with the digest of its entry."""
+
+    def __init__(self, downloads: Path, mirror: Path | None) -> None:
+        self._downloads = downloads
+        self._mirror = mirror
+
+    def fetch(self, dataset: Dataset, progress: Progress) -> Path:
+        """The verified file of an entry.
+
+        Looks at what was fetched before, then at the mirror, then at the public address.
+
+        Raises:
+            ChecksumMismatch: the bytes found are others; nothing is kept.
+            DatasetMissing: nobody has it.
+        """
+        kept = self._downloads / dataset.filename
+        if kept.is_file() and _sha256(kept.read_bytes()) == dataset.sha256:
+            return kept
+        mirrored = self._mirror / dataset.mirror if self._mirror else None
+        if mirrored is not None and mirrored.is_file():
+            return self._keep(dataset, mirrored.read_bytes(), str(mirrored))
+        if dataset.address is None:
+            raise DatasetMissing(
+                f"{dataset.name}: no public file has these bytes, and {self._no_mirror(dataset)}",
+                hint=f"set PERENNIAL_DATA_MIRROR; the origin is {dataset.homepage}",
+            )
+        content = self._download(dataset, dataset.address, progress)
+        if dataset.cut is not None:
+            content = dataset.cut.apply(content, dataset.address)
+        return self._keep(dataset, content, dataset.address)
+
+    def _download(self, dataset: Dataset, address: str, progress: Progress) -> bytes:
+        chunks = bytearray()
+        try:
+            with httpx.stream("GET", address, follow_redirects=True, timeout=TIMEOUT) as answer:
+                answer.raise_for_status()
+                total = int(answer.headers["content-length"]) if "content-length" in answer.headers else None
+                for chunk in answer.iter_bytes():
+                    chunks += chunk
+                    progress(answer.num_bytes_downloaded, total)
+        except httpx.HTTPError as error:
+            raise DatasetMissing(
+                f"{dataset.name}: {address} cannot be had ({type(error).__name__}: {error}), "
+                f"and {self._no_mirror(dataset)}",
+                hint="check the network, or set PERENNIAL_DATA_MIRROR to a folder that holds the file",
+            ) from error
+        return bytes(chunks)
+
+    def _keep(self, dataset: Dataset, content: bytes, source: str) -> Path:
+        found = _sha256(content)
+        if found != dataset.sha256:
+            raise ChecksumMismatch(
+                f"{dataset.name}: {source} has SHA-256 {found}, the catalogue names {dataset.sha256}",
+                hint="the file is damaged or another one; nothing was changed",
+            )
+        self._downloads.mkdir(parents=True, exist_ok=True)
+        path = self._downloads / dataset.filename
+        temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+        temporary.write_bytes(content)
+        os.replace(temporary, path)
+        return path
+
+    def _no_mirror(self, dataset: Dataset) -> str:
+        if self._mirror is None:
+            return "no mirror folder is set"
+        return f"the mirror folder has no {dataset.mirror}"
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()

@@ -1,0 +1,225 @@
+"""`perennial data`: fetch, import, simulate and look at CI histories."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from perennial import wiring
+from perennial.settings import Settings, load
+
+if TYPE_CHECKING:
+    from perennial.flows.ingest import Ingested
+    from perennial.history.datasets import Dataset
+
+history_option = click.option("--history", default="ci", show_default=True, help="Name of the CI history.")
+
+
+@click.group()
+def data() -> None:
+    """Fetch, import, simulate and look at CI histories."""
+
+
+@data.command("list")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def list_(as_json: bool) -> None:
+    """The data sets of the catalogue and the histories on this machine."""
+    settings = load()
+    entries = _catalogue(settings).values()
+    histories = wiring.history_store(settings).names()
+    if as_json:
+        sets = [entry.model_dump(mode="json") for entry in entries]
+        click.echo(json.dumps({"datasets": sets, "histories": histories}, indent=2))
+        return
+    rows = [(entry.name, entry.format, entry.licence, entry.title) for entry in entries]
+    _table(("data set", "format", "licence", "title"), rows)
+    click.echo(f"histories: {', '.join(histories) or 'none'}")
+
+
+@data.command()
+@click.argument("name")
+def fetch(name: str) -> None:
+    """Fetch a data set: from the mirror folder, else from its public address; verified by SHA-256."""
+    settings = load()
+    path = _fetch(settings, _entry(settings, name))
+    click.echo(str(path))
+
+
+@data.command()
+@click.argument("name")
+@history_option
+@click.option("--from-cycle", type=int, help="First cycle to take (inclusive).")
+@click.option("--until-cycle", type=int, help="Last cycle to take (inclusive).")
+def ingest(name: str, history: str, from_cycle: int | None, until_cycle: int | None) -> None:
+    """Put a data set, or some of its cycles, into a history. Again changes nothing."""
+    from perennial.flows import ingest as flow
+
+    settings = load()
+    done = flow.dataset(
+        wiring.history_store(settings),
+        history,
+        _entry(settings, name),
+        lambda entry: _fetch(settings, entry),
+        datetime.now(UTC),
+        from_cycle=from_cycle,
+        until_cycle=until_cycle,
+    )
+    _say(done)
+
+
+@data.command("import-junit")
+@click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
+@history_option
+@click.option("--suite", default="ci", show_default=True, help="Name of the CI job the reports are of.")
+@click.option(
+    "--by",
+    type=click.Choice(["folder", "file"]),
+    default="folder",
+    show_default=True,
+    help="What one build (CI cycle) is: the files of one parent folder, or each file.",
+)
+@click.option(
+    "--undated",
+    type=click.Choice(["error", "file-time"]),
+    default="error",
+    show_default=True,
+    help="A report without any timestamp (older Maven) is an error, or started at its file's time.",
+)
+def import_junit(paths: tuple[Path, ...], history: str, suite: str, by: str, undated: str) -> None:
+    """Import JUnit XML reports (pytest, Maven, Jest) of your own CI; oldest builds first."""
+    from perennial.flows import ingest as flow
+
+    store = wiring.history_store()
+    done, read = flow.junit(store, history, list(paths), suite, by, undated, datetime.now(UTC))
+    click.echo(
+        f"{read.reports} new reports, {read.known} known already; {read.cycles} cycles, "
+        f"{read.skipped} skipped tests left out"
+    )
+    _say(done)
+
+
+@data.command()
+@history_option
+@click.option("--seed", type=int, default=7, show_default=True)
+@click.option("--cycles", type=click.IntRange(min=1), help="CI cycles  [default: 200]")
+@click.option("--scenario", type=click.Path(path_type=Path), help="YAML with a scenario, drifts included.")
+def simulate(history: str, seed: int, cycles: int | None, scenario: Path | None) -> None:
+    """Simulate a CI history with drifts at known cycles. The same seed gives the same history."""
+    from perennial.flows import ingest as flow
+
+    given = {"seed": seed} | ({"cycles": cycles} if cycles else {})
+    chosen = _scenario(scenario, given)
+    done = flow.simulation(wiring.history_store(), history, chosen, datetime.now(UTC))
+    _say(done)
+    for drift in chosen.planted:
+        click.echo(f"planted: {drift.kind} from cycle {drift.at_cycle}, share {drift.share:.0%} of the tests")
+
+
+@data.command()
+@click.option(
+    "--source", type=click.Choice(["auto", "iofrol", "simulator"]), default="auto", show_default=True
+)
+@history_option
+@click.option("--until-cycle", type=int, help="Last cycle of real data to take (inclusive).")
+def bootstrap(source: str, history: str, until_cycle: int | None) -> None:
+    """Make sure a history is not empty: real data where it can be had, else simulated; says which."""
+    from perennial.flows import ingest as flow
+    from perennial.history.simulator import Scenario
+
+    settings = load()
+    done = flow.bootstrap(
+        wiring.history_store(settings),
+        history,
+        source,
+        _entry(settings, "iofrol"),
+        lambda entry: _fetch(settings, entry),
+        Scenario(),
+        datetime.now(UTC),
+        until_cycle=until_cycle,
+    )
+    _say(done)
+
+
+@data.command()
+@click.argument("history")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def show(history: str, as_json: bool) -> None:
+    """What a history holds and where it came from."""
+    from perennial.history.store import summary
+
+    store = wiring.history_store()
+    figures = summary(store.load(history)) | {"source": store.source(history).model_dump(mode="json")}
+    if as_json:
+        click.echo(json.dumps(figures, indent=2))
+        return
+    click.echo(f"history {history}: {figures['source']['source']} ({figures['source']['why']})")
+    shown = {name: value for name, value in figures.items() if name != "source"}
+    shown["failure_rate"] = f"{figures['failure_rate']:.1%}"
+    _table(("", ""), [(name.replace("_", " "), str(value)) for name, value in shown.items()])
+
+
+def _catalogue(settings: Settings) -> dict[str, Dataset]:
+    from perennial.history import datasets
+
+    return datasets.catalogue(settings.configs / "datasets.yaml")
+
+
+def _entry(settings: Settings, name: str) -> Dataset:
+    from perennial.history import datasets
+
+    return datasets.find(_catalogue(settings), name)
+
+
+def _fetch(settings: Settings, entry: Dataset) -> Path:
+    """Fetch with a progress bar on stderr, shown only once bytes come over the network."""
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn(entry.name), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(entry.name, total=None, visible=False)
+
+        def seen(so_far: int, total: int | None) -> None:
+            bar.update(task, completed=so_far, total=total, visible=True)
+
+        return wiring.dataset_files(settings).fetch(entry, seen)
+
+
+def _scenario(path: Path | None, given: dict[str, int]):
+    from pydantic import ValidationError
+
+    from perennial.catalog import read_yaml
+    from perennial.errors import SpecError, UsageError
+    from perennial.history.simulator import Scenario
+
+    if path is None:
+        return Scenario(**given)
+    if not path.is_file():
+        raise UsageError(f"there is no scenario {path}", hint="a YAML file with keys of Scenario")
+    try:
+        return Scenario.model_validate(given | read_yaml(path))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise SpecError(f"{path}: {where}: {first['msg']}", hint="see history/simulator.py") from error
+
+
+def _say(done: Ingested) -> None:
+    click.echo(
+        f"history {done.history}: {done.added} executions added, up to cycle {done.last_cycle}; "
+        f"source: {done.source} ({done.why})"
+    )
+
+
+def _table(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(*header, box=None, show_header=any(header))
+    for row in rows:
+        table.add_row(*row)
+    Console().print(table)

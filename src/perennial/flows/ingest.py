@@ -1,0 +1,138 @@
+"""Sources -> history store. Each way in appends once and records where the data came from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+from typing import Literal
+
+import pandas as pd
+
+from perennial.core.spec import Frozen
+from perennial.errors import ChecksumMismatch, DatasetMissing, UsageError
+from perennial.history import builds, iofrol, schema
+from perennial.history.datasets import Dataset
+from perennial.history.simulator import Scenario, simulate
+from perennial.history.store import HistoryStore, Source
+
+Fetch = Callable[[Dataset], Path]
+
+
+class Ingested(Frozen):
+    """What one ingest did."""
+
+    history: str
+    source: str
+    why: str
+    added: int
+    last_cycle: int | None
+
+
+def dataset(
+    store: HistoryStore,
+    history: str,
+    entry: Dataset,
+    fetch: Fetch,
+    now: datetime,
+    *,
+    from_cycle: int | None = None,
+    until_cycle: int | None = None,
+    why: str = "asked for by name",
+) -> Ingested:
+    """Ingest a catalogue entry; the cycle bounds are inclusive.
+
+    Raises:
+        UsageError: the entry is no CI history, or the bounds leave nothing.
+    """
+    if entry.format != "iofrol":
+        raise UsageError(f"{entry.name} is no CI history ({entry.format})", hint="iofrol is one")
+    frame = iofrol.read(fetch(entry))
+    low = frame["cycle"].min() if from_cycle is None else from_cycle
+    high = frame["cycle"].max() if until_cycle is None else until_cycle
+    chosen = frame[frame["cycle"].between(low, high)]
+    if chosen.empty:
+        raise UsageError(
+            f"{entry.name} has no cycle from {low} to {high}",
+            hint=f"it has {frame['cycle'].min()} to {frame['cycle'].max()}",
+        )
+    return _append(store, history, chosen, entry.name, why, now)
+
+
+def simulation(
+    store: HistoryStore, history: str, scenario: Scenario, now: datetime, why: str = "asked for by name"
+) -> Ingested:
+    source = f"simulator (seed {scenario.seed})"
+    return _append(store, history, simulate(scenario), source, why, now)
+
+
+def junit(
+    store: HistoryStore,
+    history: str,
+    paths: list[Path],
+    suite: str,
+    by: builds.Grouping,
+    undated: builds.Undated,
+    now: datetime,
+) -> tuple[Ingested, builds.Import]:
+    """Import JUnit reports; reports that the history holds already change nothing.
+
+    Raises:
+        DatasetMissing: no report holds a test that ran, and the history is empty.
+        MalformedInput: see `builds.read_builds`.
+    """
+    known = store.load(history) if store.exists(history) else schema.empty()
+    read = builds.read_builds(paths, known, suite, by, undated)
+    if read.frame.empty and known.empty:
+        raise DatasetMissing(
+            f"the {read.reports} reports hold no test that ran ({read.skipped} skipped)",
+            hint="give the reports of a build that ran its tests",
+        )
+    return _append(store, history, read.frame, "junit", "imported reports", now), read
+
+
+def bootstrap(
+    store: HistoryStore,
+    history: str,
+    source: Literal["auto", "iofrol", "simulator"],
+    entry: Dataset,
+    fetch: Fetch,
+    scenario: Scenario,
+    now: datetime,
+    until_cycle: int | None = None,
+) -> Ingested:
+    """Make sure that the history is not empty; one that holds data is left alone.
+
+    `auto` takes real data where it can be had. Otherwise it simulates and the reason, word for word, is
+    part of the result and of SOURCE.json. `until_cycle` bounds real data, inclusive.
+    """
+    if store.exists(history):
+        return _state(store, history, added=0)
+    if source == "simulator":
+        return simulation(store, history, scenario, now)
+    if source == "iofrol":
+        return dataset(store, history, entry, fetch, now, until_cycle=until_cycle)
+    try:
+        return dataset(
+            store, history, entry, fetch, now, until_cycle=until_cycle, why="real data could be had"
+        )
+    except (DatasetMissing, ChecksumMismatch) as error:
+        return simulation(store, history, scenario, now, why=f"real data could not be had: {error.message}")
+
+
+def _append(
+    store: HistoryStore, history: str, frame: pd.DataFrame, source: str, why: str, now: datetime
+) -> Ingested:
+    added = store.append(history, frame, Source(source=source, why=why, at=now))
+    return _state(store, history, added)
+
+
+def _state(store: HistoryStore, history: str, added: int) -> Ingested:
+    known = store.source(history)
+    return Ingested(
+        history=history,
+        source=known.source,
+        why=known.why,
+        added=added,
+        last_cycle=store.last_cycle(history),
+    )

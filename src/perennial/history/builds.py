@@ -1,0 +1,130 @@
+"""JUnit reports -> CI cycles: reports of one build become one cycle, in the order of time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import groupby
+from pathlib import Path
+from typing import Literal
+
+import pandas as pd
+
+from perennial.errors import MalformedInput
+from perennial.history import junit, schema
+
+Grouping = Literal["folder", "file"]
+Undated = Literal["error", "file-time"]
+
+
+@dataclass(frozen=True)
+class Import:
+    """Rows to append, and what happened to the rest."""
+
+    frame: pd.DataFrame
+    reports: int
+    cycles: int
+    skipped: int
+    known: int
+    """Reports that the history holds already."""
+
+
+def read_builds(
+    paths: list[Path], known: pd.DataFrame, suite: str, by: Grouping = "folder", undated: Undated = "error"
+) -> Import:
+    """Read reports and number their builds as cycles behind those of a history.
+
+    Args:
+        paths: report files and folders; folders are searched to any depth.
+        known: the history so far (maybe empty). A report that is in it is left out; a new report beside
+            a known one belongs to the cycle of that one.
+        suite: name of the CI job.
+        by: "folder": files with the same parent folder are one build; "file": each file is one.
+        undated: what to take for the start of a report without any timestamp.
+
+    Raises:
+        DatasetMissing: nothing is at a path.
+        MalformedInput: a report is no JUnit XML, holds no executed test of a build, or a build is older
+            than the newest cycle of the history: features of later cycles would know its future.
+    """
+    reports = [junit.read(path, _file_time(path, undated)) for path in junit.find(paths)]
+    reports = list({report.key: report for report in reports}.values())
+    cycle_of = _known_cycles(known)
+    fresh = [report for report in reports if report.key not in cycle_of]
+    fresh_keys = {report.key for report in fresh}
+    last = int(known["cycle"].max()) if len(known) else 0
+    frames = []
+    for build in _in_order(reports, by):
+        added = [report for report in build if report.key in fresh_keys]
+        cycles = [cycle_of[report.key] for report in build if report.key in cycle_of]
+        if not added or not any(report.executions for report in added):
+            continue
+        if not cycles:
+            _refuse_older(added, known)
+            last += 1
+        cycle = cycles[0] if cycles else last
+        frames += [_frame(report, cycle, suite) for report in added if report.executions]
+    frame = schema.conform(pd.concat(frames), "JUnit reports") if frames else schema.empty()
+    return Import(
+        frame=frame,
+        reports=len(fresh),
+        cycles=frame["cycle"].nunique(),
+        skipped=sum(report.skipped for report in fresh),
+        known=len(reports) - len(fresh),
+    )
+
+
+def _file_time(path: Path, undated: Undated) -> datetime | None:
+    return datetime.fromtimestamp(path.stat().st_mtime, UTC) if undated == "file-time" else None
+
+
+def _known_cycles(known: pd.DataFrame) -> dict[str, int]:
+    """Report key -> cycle, of the JUnit rows of a history."""
+    rows = known[known["execution_id"].str.startswith("junit:")] if len(known) else known
+    return {
+        identity.split(":")[1]: int(cycle)
+        for identity, cycle in zip(rows["execution_id"], rows["cycle"], strict=True)
+    }
+
+
+def _in_order(reports: Iterable[junit.Report], by: Grouping) -> list[list[junit.Report]]:
+    def place(report: junit.Report) -> str:
+        return str(report.path.parent if by == "folder" else report.path)
+
+    builds = [list(group) for _, group in groupby(sorted(reports, key=place), key=place)]
+    return sorted((build for build in builds if _starts(build)), key=lambda build: min(_starts(build)))
+
+
+def _starts(reports: list[junit.Report]) -> list[datetime]:
+    return [execution.started_at for report in reports for execution in report.executions]
+
+
+def _refuse_older(build: list[junit.Report], known: pd.DataFrame) -> None:
+    if known.empty:
+        return
+    begins, newest = min(_starts(build)), known["started_at"].max().to_pydatetime()
+    if begins < newest:
+        raise MalformedInput(
+            f"{build[0].path}: the build of {begins:%Y-%m-%d %H:%M:%S} is older than the newest cycle of the "
+            f"history ({newest:%Y-%m-%d %H:%M:%S})",
+            hint="import builds oldest first, or into a new history: --history NAME",
+        )
+
+
+def _frame(report: junit.Report, cycle: int, suite: str) -> pd.DataFrame:
+    return pd.DataFrame(
+        [
+            {
+                "execution_id": f"junit:{report.key}:{number}",
+                "suite": suite,
+                "test_id": execution.test_id,
+                "cycle": cycle,
+                "started_at": execution.started_at,
+                "duration_ms": execution.duration_ms,
+                "verdict": int(execution.failed),
+                "area": execution.area,
+            }
+            for number, execution in enumerate(report.executions)
+        ]
+    )

@@ -1,0 +1,209 @@
+"""JUnit XML reports of pytest, Maven (Surefire, Failsafe) and Jest (jest-junit), read into executions.
+
+There is no one JUnit schema. What is read here, and how the dialects differ:
+
+- pytest: `testsuites/testsuite name="pytest" timestamp`; classname is the dotted module (and class).
+- Maven: the root is `testsuite`; older Surefire writes no timestamp; times may have thousands commas.
+  Reruns (`rerunFailingTestsCount`): a test that passed in the end holds `flakyFailure` / `flakyError`
+  per failed run; one that never passed holds `failure` and a `rerunFailure` / `rerunError` per rerun.
+- Jest: one `testsuite` per file with a zone-less UTC timestamp; classname often repeats the name.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from xml.etree.ElementTree import Element, ParseError, TreeBuilder
+
+from defusedxml import DefusedXmlException
+from defusedxml.ElementTree import DefusedXMLParser
+
+from perennial.errors import DatasetMissing, MalformedInput
+
+FAILED = {"failure", "error"}
+FAILED_BEFORE_PASS = {"flakyFailure", "flakyError"}
+FAILED_AGAIN = {"rerunFailure", "rerunError"}
+DOTTED = re.compile(r"[\w$]+(\.[\w$]+)+")
+
+
+@dataclass(frozen=True)
+class Execution:
+    """One run of one test as a report tells it."""
+
+    test_id: str
+    area: str
+    started_at: datetime
+    duration_ms: int
+    failed: bool
+
+
+@dataclass(frozen=True)
+class Report:
+    """One file. `key` is a hash of its content, so that the same file again is recognised."""
+
+    path: Path
+    key: str
+    executions: tuple[Execution, ...]
+    skipped: int
+
+
+def find(paths: list[Path]) -> list[Path]:
+    """The files named, and every `*.xml` below the folders named, sorted.
+
+    Raises:
+        DatasetMissing: a path is not there, or a folder holds no `*.xml`.
+    """
+    found: set[Path] = set()
+    for path in paths:
+        files = [path] if path.is_file() else sorted(path.rglob("*.xml"))
+        if not files:
+            raise DatasetMissing(f"no JUnit XML at {path}", hint="give report files or folders of them")
+        found.update(file.resolve() for file in files)
+    return sorted(found)
+
+
+def read(path: Path, undated: datetime | None = None) -> Report:
+    """Read one report.
+
+    Args:
+        path: the XML file.
+        undated: start of a report that carries no timestamp (older Surefire); None makes that an error.
+
+    Raises:
+        MalformedInput: not well-formed XML, entities or a DTD in it, not JUnit, or a test without name,
+            time or start; names file and line.
+    """
+    return _Reader(path, undated).report()
+
+
+class _Lines(TreeBuilder):
+    """Builds the tree and remembers the line of each element, for error messages."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.parser: Any = None
+        self.lines: dict[int, int] = {}
+
+    def start(self, tag: str, attrs: dict[str, str]) -> Element:
+        element = super().start(tag, attrs)
+        self.lines[id(element)] = self.parser.CurrentLineNumber
+        return element
+
+
+class _Reader:
+    def __init__(self, path: Path, undated: datetime | None) -> None:
+        self.path = path
+        self.undated = undated
+        self.skipped = 0
+        self.lines: dict[int, int] = {}
+
+    def report(self) -> Report:
+        content = self.path.read_bytes()
+        root = self._parse(content)
+        if root.tag not in ("testsuites", "testsuite"):
+            raise self._wrong(root, f"the root is <{root.tag}>, not <testsuites> or <testsuite>")
+        executions = tuple(self._suite(root, None, ""))
+        # The time of an undated report is not in its bytes, but tells two builds apart.
+        dated = b"" if self.undated is None else self.undated.isoformat().encode()
+        return Report(self.path, hashlib.sha256(content + dated).hexdigest()[:16], executions, self.skipped)
+
+    def _parse(self, content: bytes) -> Element:
+        target = _Lines()
+        parser = DefusedXMLParser(target=target, forbid_dtd=True)
+        target.parser = parser.parser
+        try:
+            parser.feed(content)
+            root = parser.close()
+        except ParseError as error:
+            raise MalformedInput(
+                f"{self.path}:{error.position[0]}: not well-formed XML: {error}",
+                hint="a test run that was killed writes half a report: delete the file",
+            ) from error
+        except DefusedXmlException as error:
+            raise MalformedInput(
+                f"{self.path}: refused: {error}", hint="a JUnit report needs no DTD and no entities"
+            ) from error
+        self.lines = target.lines
+        return root
+
+    def _suite(self, suite: Element, clock: datetime | None, suite_name: str) -> Iterator[Execution]:
+        """Executions of a suite and the suites in it, one after the other from the suite's timestamp."""
+        clock = self._timestamp(suite) or clock
+        suite_name = suite.get("name") or suite_name
+        for child in suite:
+            if child.tag in ("testsuite", "testcase"):
+                runs = self._suite if child.tag == "testsuite" else self._case
+                for execution in runs(child, clock, suite_name):
+                    yield execution
+                    clock = execution.started_at + timedelta(milliseconds=execution.duration_ms)
+
+    def _case(self, case: Element, clock: datetime | None, suite_name: str) -> Iterator[Execution]:
+        kinds = [child.tag for child in case]
+        if "skipped" in kinds or case.get("status") in ("skipped", "disabled", "notrun"):
+            self.skipped += 1
+            return
+        start = clock or self.undated
+        if start is None:
+            raise self._wrong(
+                case,
+                "neither the suite nor one around it has a timestamp",
+                hint="--undated file-time takes the time of the file",
+            )
+        test_id, area, took = self._test_id(case), _area(case, suite_name), self._duration(case)
+        for failed in _verdicts(kinds):
+            yield Execution(test_id, area, start, took, failed)
+            start += timedelta(milliseconds=took)
+
+    def _test_id(self, case: Element) -> str:
+        name, classname = case.get("name", "").strip(), case.get("classname", "").strip()
+        if not name:
+            raise self._wrong(case, "a testcase has no name")
+        return name if classname in ("", name) else f"{classname}::{name}"
+
+    def _duration(self, case: Element) -> int:
+        text = case.get("time", "")
+        try:
+            seconds = float(text.replace(",", ""))
+        except ValueError as error:
+            raise self._wrong(case, f"time is {text!r}, not seconds") from error
+        if not 0 <= seconds < 1e7:
+            raise self._wrong(case, f"time is {text!r}, not a duration in seconds")
+        return round(seconds * 1000)
+
+    def _timestamp(self, suite: Element) -> datetime | None:
+        text = suite.get("timestamp")
+        if not text:
+            return None
+        try:
+            stamp = datetime.fromisoformat(text)
+        except ValueError as error:
+            raise self._wrong(suite, f"timestamp is {text!r}, not ISO 8601") from error
+        return stamp.replace(tzinfo=UTC) if stamp.tzinfo is None else stamp.astimezone(UTC)
+
+    def _wrong(self, element: Element, what: str, hint: str = "") -> MalformedInput:
+        line = self.lines[id(element)]
+        return MalformedInput(f"{self.path}:{line}: {what}", hint=hint or "is this file a JUnit XML report?")
+
+
+def _verdicts(kinds: list[str]) -> list[bool]:
+    """Failed or not, per run of one testcase in order, reruns included."""
+    again = sum(kind in FAILED_AGAIN for kind in kinds)
+    if any(kind in FAILED for kind in kinds):
+        return [True] * (1 + again)
+    before = sum(kind in FAILED_BEFORE_PASS for kind in kinds)
+    return [True] * before + [False]
+
+
+def _area(case: Element, suite_name: str) -> str:
+    """Code area: the file if named, else the package of a dotted classname, else the suite around it."""
+    classname = case.get("classname", "").strip()
+    if case.get("file"):
+        return case.get("file", "")
+    if DOTTED.fullmatch(classname):
+        return classname.rpartition(".")[0]
+    return suite_name
