@@ -1,0 +1,100 @@
+"""A wrong spec is refused with the key that is wrong; nothing is guessed."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+import yaml
+
+from perennial import catalog
+from perennial.cli import main
+from perennial.errors import SettingsError, SpecError, UnknownModel
+from perennial.settings import Settings, load
+
+ROOT = Path(__file__).resolve().parents[2]
+NAME = "test_failure_predictor"
+
+
+@pytest.fixture
+def project(tmp_path):
+    shutil.copytree(ROOT / "configs", tmp_path / "configs")
+    return Settings(project=tmp_path)
+
+
+def change(project: Settings, edit) -> None:
+    path = project.configs / "models" / f"{NAME}.yaml"
+    content = yaml.safe_load(path.read_text())
+    edit(content)
+    path.write_text(yaml.safe_dump(content))
+
+
+def test_every_spec_of_the_project_is_read():
+    assert [spec.name for spec in catalog.specs(Settings(project=ROOT))] == catalog.names(
+        Settings(project=ROOT)
+    )
+
+
+@pytest.mark.parametrize(
+    "edit, named",
+    [
+        (lambda c: c["monitoring"].update(psii=1), "monitoring.psii: Extra inputs"),
+        (lambda c: c["gate"].pop("latency_p95_ms"), "gate.latency_p95_ms: Field required"),
+        (lambda c: c["monitoring"]["psi"].update(watch=0.9), "monitoring.psi: Value error, watch < warn"),
+        (lambda c: c["release"]["steps"].append({"weight": 1, "duration": "PT1H"}), "steps must rise"),
+        (lambda c: c["release"]["steps"].append({"weight": 100, "duration": "PT1H"}), "leave it out"),
+        (lambda c: c.update(name="other"), "file and name must agree"),
+        (lambda c: c["gate"]["metrics"].update(roc_auc={}), "give min, max or both"),
+    ],
+)
+def test_wrong_spec_names_the_key(project, edit, named):
+    change(project, edit)
+    with pytest.raises(SpecError) as caught:
+        catalog.spec(NAME, project)
+    assert named in caught.value.message + caught.value.hint
+
+
+def test_broken_yaml_names_the_file(project):
+    path = project.configs / "models" / f"{NAME}.yaml"
+    path.write_text("name: [unclosed")
+    with pytest.raises(SpecError, match=NAME):
+        catalog.spec(NAME, project)
+
+
+def test_unknown_model_suggests_a_known_one(project):
+    with pytest.raises(UnknownModel) as caught:
+        catalog.spec("test_failure_predicter", project)
+    assert "did you mean test_failure_predictor?" in caught.value.hint
+
+
+def test_overlay_replaces_values_and_invents_none(project, tmp_path):
+    overlay = tmp_path / "overlay"
+    overlay.mkdir()
+    (overlay / f"{NAME}.yaml").write_text("tuning: {trials: 3}\n")
+    over = Settings(project=tmp_path, spec_overlay=overlay)
+    assert catalog.spec(NAME, over).tuning.trials == 3
+    assert catalog.spec(NAME, over).tuning.epochs == catalog.spec(NAME, project).tuning.epochs
+    (overlay / f"{NAME}.yaml").write_text("tuning: {trails: 3}\n")
+    with pytest.raises(SpecError, match="trails"):
+        catalog.spec(NAME, over)
+
+
+def test_digest_follows_the_content(project):
+    before = catalog.spec(NAME, project).digest
+    change(project, lambda content: content["tuning"].update(seed=8))
+    assert catalog.spec(NAME, project).digest != before
+
+
+def test_wrong_setting_is_named(monkeypatch):
+    monkeypatch.setenv("PERENNIAL_PORT_ENVOY", "lots")
+    with pytest.raises(SettingsError, match="PERENNIAL_PORT_ENVOY"):
+        load()
+    assert main(["models", "list"]) == SettingsError.exit_code
+
+
+def test_wrong_spec_has_its_own_exit_code(project, monkeypatch, capsys):
+    change(project, lambda content: content.update(nonsense=1))
+    monkeypatch.setenv("PERENNIAL_PROJECT", str(project.project))
+    assert main(["models", "show", NAME]) == SpecError.exit_code
+    assert "nonsense" in capsys.readouterr().err

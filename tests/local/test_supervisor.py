@@ -1,0 +1,63 @@
+"""What a person meets when starting the local processes."""
+
+from __future__ import annotations
+
+import socket
+
+import pytest
+
+from perennial.cli import main
+from perennial.errors import PortTaken, SettingsError
+from perennial.local import airflow, supervisor
+from perennial.settings import Settings
+
+
+@pytest.fixture
+def taken():
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        yield listener.getsockname()[1]
+
+
+def test_a_taken_port_is_named_before_anything_starts(tmp_path, taken, monkeypatch, capsys):
+    monkeypatch.setenv("PERENNIAL_HOME", str(tmp_path / "state"))
+    monkeypatch.setenv("PERENNIAL_PORT_MONITOR", str(taken))
+    assert main(["local", "up"]) == PortTaken.exit_code
+    told = capsys.readouterr().err
+    assert str(taken) in told
+    assert "PERENNIAL_PORT_MONITOR" in told
+    assert not (tmp_path / "state").exists()
+
+
+def test_two_processes_on_one_port_are_refused(tmp_path):
+    settings = Settings(home=tmp_path, port_mlflow=5999, port_airflow=5999)
+    with pytest.raises(PortTaken, match="both MLflow and Airflow"):
+        supervisor.check_ports(settings)
+
+
+def test_ports_of_a_pool_must_be_numbers(tmp_path):
+    with pytest.raises(SettingsError, match="PERENNIAL_PORTS_STABLE"):
+        Settings(home=tmp_path, ports_stable="3101;3102").ports("stable")
+
+
+def test_secrets_are_made_once_and_private(tmp_path):
+    settings = Settings(home=tmp_path)
+    made = airflow.make_secrets(settings)
+    airflow.make_password(settings)
+    assert airflow.make_secrets(settings) == made
+    for path in (settings.state / airflow.SECRETS, settings.airflow_dir / "passwords.json"):
+        assert path.stat().st_mode & 0o077 == 0
+
+
+def test_everything_listens_on_loopback(tmp_path):
+    env = airflow.environment(Settings(home=tmp_path))
+    assert env["AIRFLOW__API__HOST"] == "127.0.0.1"
+    settings = Settings(home=tmp_path)
+    assert settings.host == "127.0.0.1"
+
+
+def test_down_with_nothing_up_says_so(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("PERENNIAL_HOME", str(tmp_path / "state"))
+    assert main(["local", "down"]) == 0
+    assert "nothing of ours runs" in capsys.readouterr().out
