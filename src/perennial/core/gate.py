@@ -1,0 +1,161 @@
+"""The gate: what a candidate must show before anybody may approve it.
+
+It reads the version as the registry shows it. Metrics of the run, written by the evaluation:
+`holdout.<metric>` (`.low`, `.high`), `champion.<metric>`, `delta.<metric>` (`.low`, `.high`; positive is
+better for every metric), `parity.max_abs`, `slice.worst_delta`. Tags of the version: `architecture`,
+`features_hash`, `data_checks` (`passed`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from pydantic import Field
+
+from perennial.core.approval import Risk
+from perennial.core.registration import VersionRecord
+from perennial.core.spec import Bound, Frozen, GateSpec
+from perennial.core.statistics import quantile
+from perennial.core.verdict import Judgement, Verdict, worst
+
+
+class GateReport(Frozen):
+    """The gate's answer about one digest."""
+
+    digest: str
+    rules: tuple[Judgement, ...]
+    risk: Risk
+    risk_reasons: tuple[str, ...] = Field((), description="why the risk is high; empty when it is low")
+
+    @property
+    def verdict(self) -> Verdict:
+        return worst(self.rules)
+
+    @property
+    def passed(self) -> bool:
+        """UNSURE passes: it raises the risk instead, so that a person looks where the spec wants one.
+        ERROR does not: what was not measured cannot be approved."""
+        return self.verdict in (Verdict.PASS, Verdict.UNSURE)
+
+    def tags(self) -> dict[str, str]:
+        """The report as tags for the version, where a person reads it before approving."""
+        told = {f"gate.{one.rule}": f"{one.verdict}: {one.observed} ({one.needed})" for one in self.rules}
+        return {
+            **told,
+            "gate.verdict": self.verdict.value,
+            "gate.digest": self.digest,
+            "gate.risk": "; ".join((self.risk.value, *self.risk_reasons)),
+        }
+
+
+def judge(
+    spec: GateSpec,
+    candidate: VersionRecord,
+    champion: VersionRecord | None,
+    latencies_ms: Sequence[float],
+) -> GateReport:
+    """Apply every rule.
+
+    Args:
+        champion: who has the traffic now; None for the first release of a model. That one is of low
+            risk: there is nothing to compare with, and no traffic that it could take from anybody.
+        latencies_ms: of requests sent straight to one server that holds the candidate, without load.
+    """
+    rules = [_metric(candidate, name, bound) for name, bound in spec.metrics.items()]
+    rules += [
+        _parity(spec, candidate),
+        _latency(spec, latencies_ms),
+        _data_checks(candidate),
+    ]
+    reasons: list[str] = []
+    if champion is not None:
+        rules.append(_improvement(spec, candidate))
+        reasons = list(_risks(spec, candidate, champion))
+    reasons += [f"{one.rule} is unsure" for one in rules if one.verdict is Verdict.UNSURE]
+    return GateReport(
+        digest=candidate.ref.digest,
+        rules=tuple(rules),
+        risk=Risk.HIGH if reasons else Risk.LOW,
+        risk_reasons=tuple(reasons),
+    )
+
+
+def _metric(record: VersionRecord, name: str, bound: Bound) -> Judgement:
+    sides = [f">= {bound.min:g}" if bound.min is not None else "", f"<= {bound.max:g}" if bound.max is not None else ""]
+    needed = " and ".join(side for side in sides if side)
+    value = record.metrics.get(f"holdout.{name}")
+    if value is None:
+        return _missing(name, f"metric holdout.{name}", needed)
+    low = bound.min is None or value >= bound.min
+    high = bound.max is None or value <= bound.max
+    return Judgement(
+        rule=name,
+        verdict=Verdict.PASS if low and high else Verdict.FAIL,
+        observed=f"{value:.4f}{_interval(record, f'holdout.{name}')}",
+        needed=needed,
+    )
+
+
+def _improvement(spec: GateSpec, record: VersionRecord) -> Judgement:
+    """A drop that the interval does not prove is UNSURE: the person who approves sees it."""
+    name = f"delta.{spec.improvement.metric}"
+    needed = f"{spec.improvement.metric} minus the champion's >= {spec.improvement.min_delta:g}"
+    delta, high = record.metrics.get(name), record.metrics.get(f"{name}.high")
+    if delta is None or high is None:
+        return _missing("improvement", f"metrics {name} and {name}.high", needed)
+    if delta >= spec.improvement.min_delta:
+        verdict = Verdict.PASS
+    else:
+        verdict = Verdict.FAIL if high < spec.improvement.min_delta else Verdict.UNSURE
+    observed = f"{delta:+.4f}{_interval(record, name)}"
+    return Judgement(rule="improvement", verdict=verdict, observed=observed, needed=needed)
+
+
+def _parity(spec: GateSpec, record: VersionRecord) -> Judgement:
+    needed = f"exported and trained model differ by <= {spec.parity:g}"
+    value = record.metrics.get("parity.max_abs")
+    if value is None:
+        return _missing("parity", "metric parity.max_abs", needed)
+    verdict = Verdict.PASS if value <= spec.parity else Verdict.FAIL
+    return Judgement(rule="parity", verdict=verdict, observed=f"{value:.2e}", needed=needed)
+
+
+def _latency(spec: GateSpec, latencies_ms: Sequence[float]) -> Judgement:
+    needed = f"p95 <= {spec.latency_p95_ms:g} ms"
+    if not latencies_ms:
+        return _missing("latency", "a single timed request", needed)
+    p95 = quantile(list(latencies_ms), 0.95)
+    return Judgement(
+        rule="latency",
+        verdict=Verdict.PASS if p95 <= spec.latency_p95_ms else Verdict.FAIL,
+        observed=f"p95 {p95:.1f} ms of {len(latencies_ms)} requests",
+        needed=needed,
+    )
+
+
+def _data_checks(record: VersionRecord) -> Judgement:
+    value = record.tags.get("data_checks")
+    if value is None:
+        return _missing("data_checks", "tag data_checks", "passed")
+    verdict = Verdict.PASS if value == "passed" else Verdict.FAIL
+    return Judgement(rule="data_checks", verdict=verdict, observed=value, needed="passed")
+
+
+def _risks(spec: GateSpec, candidate: VersionRecord, champion: VersionRecord) -> Iterator[str]:
+    for tag, what in (("architecture", "architecture"), ("features_hash", "features")):
+        if tag not in candidate.tags:
+            yield f"the version does not say its {what}"
+        elif candidate.tags[tag] != champion.tags.get(tag):
+            yield f"new {what}"
+    drop = candidate.metrics.get("slice.worst_delta")
+    if drop is not None and drop < -spec.slice_drop:
+        yield f"{spec.improvement.metric} drops by {-drop:.3f} on a slice (more than {spec.slice_drop:g})"
+
+
+def _missing(rule: str, what: str, needed: str) -> Judgement:
+    return Judgement(rule=rule, verdict=Verdict.ERROR, observed=f"the version has no {what}", needed=needed)
+
+
+def _interval(record: VersionRecord, name: str) -> str:
+    low, high = record.metrics.get(f"{name}.low"), record.metrics.get(f"{name}.high")
+    return "" if low is None or high is None else f" [{low:.4f}, {high:.4f}]"
