@@ -25,7 +25,9 @@ class AirflowWatch:
             self._client.headers["Authorization"] = f"Bearer {token}"
             answer = self._client.get(path, params=query)
         if answer.status_code >= 400:
-            raise SchedulerUnavailable(f"Airflow answers {answer.status_code} to {path}", hint=answer.text[:300])
+            raise SchedulerUnavailable(
+                f"Airflow answers {answer.status_code} to {path}", hint=answer.text[:300]
+            )
         return answer.json()
 
     def wait_parsed(self, dags: list[str], timeout: float) -> None:

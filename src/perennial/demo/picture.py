@@ -55,7 +55,9 @@ def draw(
     figure, (top, bottom) = pyplot.subplots(2, 1, figsize=(11, 7), sharex=True, layout="constrained")
     share = shares(log, seconds=2.0)
     colours = dict(zip(share.columns, pyplot.get_cmap("tab10").colors, strict=False))
-    top.stackplot(share.index, share.T, labels=list(share.columns), colors=list(colours.values()), step="post")
+    top.stackplot(
+        share.index, share.T, labels=list(share.columns), colors=list(colours.values()), step="post"
+    )
     top.set(ylabel="share of requests [%]", ylim=(0, 100), title=title)
     for version, rows in accuracy(log, labels, threshold, window=300).groupby("version"):
         bottom.plot(rows["second"], rows["rolling"], color=colours[version], label=version)

@@ -1,0 +1,27 @@
+"""`perennial demo`: the closed loop on this machine."""
+
+from __future__ import annotations
+
+import click
+
+from perennial import settings as environment
+
+
+@click.group()
+def demo() -> None:
+    """The closed loop, end to end, on this machine."""
+
+
+@demo.command()
+@click.option("--rate", default=60.0, show_default=True, help="Requests a second of the replay.")
+def run(rate: float) -> None:
+    """Start everything, train, release, replay, drift, retrain, release again."""
+    from perennial.demo import story
+    from perennial.errors import ReleaseError
+
+    outcome = story.run(environment.load(), rate, click.echo)
+    if outcome.tally.failed:
+        raise ReleaseError(
+            f"{outcome.tally.failed} of {outcome.tally.sent} requests failed",
+            hint="; ".join(outcome.tally.first_failures),
+        )
