@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import cached_property
 from pathlib import Path
 
 from pydantic import Field, ValidationError
@@ -39,7 +38,7 @@ class Settings(BaseSettings):
     ports_stable: str = Field("3101,3102", description="one model server each")
     ports_canary: str = Field("3111", description="one model server each")
 
-    @cached_property
+    @property
     def state(self) -> Path:
         """The absolute state folder."""
         return (self.project / self.home).resolve()

@@ -206,5 +206,5 @@ def finish(story: Story, outcome: report.Outcome) -> None:
 def _fetch(settings: Settings) -> Path:
     """The real data set, kept outside the demo's state so that it is fetched once."""
     kept = settings.model_copy(update={"home": settings.home.parent})
-    entry = datasets.load(settings.configs / "datasets.yaml")["iofrol"]
+    entry = datasets.find(datasets.catalogue(settings.configs / "datasets.yaml"), "iofrol")
     return wiring.dataset_files(kept).fetch(entry, lambda done, total: None)
