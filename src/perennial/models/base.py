@@ -4,29 +4,18 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 
+from perennial.core.examples import Examples
+
+__all__ = ["Examples", "Model", "Progress"]
+
 Progress = Callable[[int, Mapping[str, float]], None]
-"""Called after each epoch with its number (from 0) and its metrics; may raise to prune the trial."""
-
-
-@dataclass(frozen=True)
-class Examples:
-    """Rows in time order."""
-
-    features: np.ndarray
-    """float32 [n, features], columns in the order of the spec; NaN where a value was not known."""
-    target: np.ndarray
-    """float32 [n]."""
-    group: np.ndarray
-    """int64 [n], ascending: rows of one group are ranked together (a CI cycle)."""
-
-    def __len__(self) -> int:
-        return len(self.target)
+"""Called after each epoch with its number (from 0) and its metrics: `train_loss`, and with validation rows
+`validation_<metric>` for each of perennial.core.metrics.METRICS. It may raise to prune the trial."""
 
 
 class Model(ABC):
@@ -65,3 +54,7 @@ class Model(ABC):
 
     @abstractmethod
     def parameter_count(self) -> int: ...
+
+    def native(self) -> Any | None:
+        """The framework's own object for the tracker to keep beside the exported file; None for none."""
+        return None

@@ -1,0 +1,48 @@
+"""The generic model server as a BentoML service: any number of models, any number of versions.
+
+BentoML runs and packages the process; the routes are those of `perennial.serving.app`. They are put in
+front of BentoML's own (as middleware) and not behind them (as a mount): /livez, /readyz and /metrics are
+then ours and speak of versions, and a request skips what BentoML does for its typed endpoints.
+"""
+
+from __future__ import annotations
+
+import bentoml
+
+from perennial import settings as environment
+from perennial.serving.bento import Parts, pool_of_process
+
+parts = Parts(environment.load(), pool_of_process())
+
+
+class Front:
+    """ASGI middleware that answers every HTTP request; lifespan events go on to BentoML."""
+
+    def __init__(self, app) -> None:
+        self._app = app
+
+    async def __call__(self, scope, receive, send) -> None:
+        app = parts.application if scope["type"] == "http" else self._app
+        await app(scope, receive, send)
+
+
+@bentoml.service(
+    name="model_server",
+    workers=1,
+    traffic={"timeout": 30},
+    metrics={"enabled": False},
+    logging={"access": {"enabled": False}},
+)
+class ModelServer:
+    """One process of a pool; the pool is named by PERENNIAL_POOL."""
+
+    @bentoml.on_startup
+    def start(self) -> None:
+        parts.start()
+
+    @bentoml.on_shutdown
+    def stop(self) -> None:
+        parts.stop()
+
+
+ModelServer.add_asgi_middleware(Front)

@@ -1,0 +1,208 @@
+"""Data revisions by DVC: a git + DVC repository of the project's own, made on first use.
+
+A revision is a commit that tracks exactly the files of one `commit` call, so that the same bytes are the
+same revision whatever was committed in between. Order of writing: DVC cache, DVC remote, git commit, the
+`latest` reference. Killed between any two, the call can be repeated, and no commit ever names data that
+the remote does not have.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+
+import yaml
+from filelock import FileLock
+
+from perennial.core.data import DataRevision
+from perennial.errors import ChecksumMismatch, DatasetMissing, ToolError, UsageError
+
+LATEST = "refs/perennial/latest"
+KEPT = {".git", ".dvc", ".dvcignore"}
+IDENTITY = ("user.name=perennial", "user.email=perennial@localhost", "commit.gpgsign=false")
+
+
+class DvcData:
+    """The DataStore over one repository folder and one DVC remote (a folder or any DVC address)."""
+
+    def __init__(self, repo: Path, remote: str) -> None:
+        self._repo = repo
+        self._remote = remote
+        self._lock = FileLock(repo.parent / f"{repo.name}.lock")
+
+    def commit(self, files: Mapping[str, Path], message: str) -> DataRevision:
+        """Track the files under their names and push them; the same bytes give the same revision.
+
+        Raises:
+            DatasetMissing: a source file is not there.
+            ToolError: DVC, its remote or git failed; repeat when it works again.
+        """
+        _check(files)
+        self._repo.parent.mkdir(parents=True, exist_ok=True)
+        with self._lock, _tool_errors(self._remote):
+            self._ensure()
+            self._lay_out(files)
+            self._track_and_push(sorted(files))
+            self._git("add", "--all")
+            tree = self._git("write-tree")
+            revision = self._commit_of(tree) or self._new_commit(message)
+            self._git("update-ref", LATEST, revision)
+            return self._describe(revision)
+
+    def checkout(self, revision: str, into: Path) -> None:
+        """Write the files of a revision below `into`, from the cache or else the remote, each verified.
+
+        Raises:
+            DatasetMissing: no such revision, or its bytes are neither in the cache nor in the remote.
+            ChecksumMismatch: the stored bytes are not the ones the revision names.
+        """
+        from dvc.api import DVCFileSystem
+
+        if not self._knows(revision):
+            raise DatasetMissing(
+                f"no data revision {revision!r} in {self._repo}", hint="prepare the data, or set the DVC remote"
+            )
+        with self._lock, _tool_errors(self._remote):
+            self._ensure()
+            stored = DVCFileSystem(str(self._repo), rev=revision)
+            for name, md5 in self._describe(revision).files.items():
+                _write_verified(stored, name, md5, into / name)
+
+    def latest(self) -> DataRevision | None:
+        """The revision committed last; None before the first."""
+        if not self._knows(LATEST):
+            return None
+        return self._describe(self._git("rev-parse", LATEST))
+
+    def _ensure(self) -> None:
+        """Make the repository, or finish making it, and point it at the remote."""
+        from dvc.config import Config
+        from dvc.repo import Repo
+
+        self._repo.mkdir(parents=True, exist_ok=True)
+        if not (self._repo / ".git" / "HEAD").is_file():
+            self._git("init", "--quiet", "--initial-branch", "main")
+        if not (self._repo / ".dvc" / "config").is_file():
+            Repo.init(str(self._repo), force=True).close()
+        config = Config(str(self._repo / ".dvc"))
+        wanted = {
+            "core": {
+                "analytics": False,
+                "check_update": False,
+                "autostage": False,
+                "remote": "storage",
+                "site_cache_dir": str(self._repo / ".dvc" / "tmp" / "site"),
+            },
+            "remote": {"storage": {"url": self._remote}},
+        }
+        # In config.local, which git does not track: another remote makes no other revision.
+        with config.edit("local") as local:
+            local.update(wanted)
+
+    def _lay_out(self, files: Mapping[str, Path]) -> None:
+        """Make the work tree hold exactly these files; what was there before is in DVC's cache."""
+        for entry in self._repo.iterdir():
+            if entry.name not in KEPT:
+                shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+        for name, source in files.items():
+            target = self._repo / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source, target)
+
+    def _track_and_push(self, names: list[str]) -> None:
+        from dvc.repo import Repo
+
+        with Repo(str(self._repo)) as repo:
+            repo.add([str(self._repo / name) for name in names])
+            repo.push()
+
+    def _commit_of(self, tree: str) -> str | None:
+        if not self._knows("HEAD"):
+            return None
+        for line in self._git("log", "--format=%H %T").splitlines():
+            commit, its_tree = line.split()
+            if its_tree == tree:
+                return commit
+        return None
+
+    def _new_commit(self, message: str) -> str:
+        self._git("commit", "--quiet", "--no-verify", "--allow-empty-message", "--message", message)
+        return self._git("rev-parse", "HEAD")
+
+    def _describe(self, revision: str) -> DataRevision:
+        files = {}
+        for path in self._git("ls-tree", "-r", "--name-only", revision).splitlines():
+            if path.endswith(".dvc"):
+                tracked = yaml.safe_load(self._git("show", f"{revision}:{path}"))["outs"][0]
+                files[path.removesuffix(".dvc")] = tracked["md5"]
+        message = self._git("log", "-1", "--format=%B", revision)
+        return DataRevision(revision=revision, files=files, message=message)
+
+    def _knows(self, name: str) -> bool:
+        if not (self._repo / ".git").is_dir():
+            return False
+        query = ["git", "rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}"]
+        return subprocess.run(query, cwd=self._repo, env=_clean(), capture_output=True).returncode == 0
+
+    def _git(self, *arguments: str) -> str:
+        settings = [part for pair in IDENTITY for part in ("-c", pair)]
+        done = subprocess.run(
+            ["git", *settings, *arguments], cwd=self._repo, env=_clean(), capture_output=True, text=True
+        )
+        if done.returncode != 0:
+            raise ToolError(
+                f"git {arguments[0]} failed in {self._repo}: {done.stderr.strip()}",
+                hint="look at that repository; it holds nothing that preparing again cannot make",
+            )
+        return done.stdout.strip()
+
+
+def _check(files: Mapping[str, Path]) -> None:
+    for name, source in files.items():
+        parts = PurePosixPath(name).parts
+        if not parts or name.startswith("/") or ".." in parts or parts[0] in KEPT or name.endswith(".dvc"):
+            raise UsageError(f"{name!r} cannot be the name of a data file", hint="a relative path, as a/b.parquet")
+        if not source.is_file():
+            raise DatasetMissing(f"{source} is to be tracked as {name}, but is not there", hint="prepare it first")
+
+
+def _write_verified(stored, name: str, md5: str, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    try:
+        try:
+            stored.get_file(name, str(temporary))
+        except FileNotFoundError as error:
+            raise DatasetMissing(
+                f"{name} (md5 {md5}) is neither in DVC's cache nor in its remote", hint="restore the DVC remote"
+            ) from error
+        found = hashlib.md5(temporary.read_bytes(), usedforsecurity=False).hexdigest()
+        if found != md5:
+            raise ChecksumMismatch(
+                f"{name} has md5 {found}, the revision names {md5}", hint="the DVC cache or remote is damaged"
+            )
+        os.replace(temporary, target)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _clean() -> dict[str, str]:
+    """The environment without GIT_* variables: inside a git hook they would point at another repository."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+
+
+@contextmanager
+def _tool_errors(remote: str) -> Iterator[None]:
+    from dvc.exceptions import DvcException
+
+    try:
+        yield
+    except DvcException as error:
+        raise ToolError(
+            f"DVC failed: {error} (remote {remote})", hint="is the remote there, and its key set?"
+        ) from error

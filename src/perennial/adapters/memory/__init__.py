@@ -1,0 +1,1 @@
+"""In-memory fakes of the ports, one module per area. They keep the contracts of the real adapters."""

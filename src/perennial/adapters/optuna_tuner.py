@@ -1,0 +1,126 @@
+"""The Tuner port over Optuna: seeded, pruned, and able to go on after a kill."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.storages import BaseStorage, JournalStorage, RDBStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import FrozenTrial, TrialState
+
+from perennial.core.spec import TuningSpec
+from perennial.core.tuning import Trial
+from perennial.errors import ModelError
+
+Report = Callable[[int, float], None]
+Objective = Callable[[dict[str, Any], Report], float]
+WARM_UP_EPOCHS = 3
+STARTUP_TRIALS = 4
+
+
+class OptunaTuner:
+    """Studies in a journal file of the folder, or in the SQL database that the address names.
+
+    The database must not be MLflow's: both keep their schema version in one table of the same name.
+    """
+
+    def __init__(self, url: str | None, folder: Path) -> None:
+        self._url = url
+        self._folder = folder
+
+    def tune(
+        self,
+        study: str,
+        tuning: TuningSpec,
+        maximise: bool,
+        suggest: Callable[[Any], dict[str, Any]],
+        objective: Objective,
+        done: Callable[[Trial], None],
+    ) -> Trial:
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        opened = self._open(study, tuning, maximise)
+        for trial in finished(opened):
+            done(as_trial(trial))
+        left = tuning.trials - len(finished(opened))
+        if left > 0:
+            opened.optimize(
+                lambda trial: _evaluate(trial, suggest, objective),
+                n_trials=left,
+                timeout=tuning.timeout.total_seconds(),
+                callbacks=[lambda _, trial: done(as_trial(trial))],
+            )
+        if not any(trial.state is TrialState.COMPLETE for trial in opened.trials):
+            raise ModelError(
+                f"tuning {study}: no trial was completed",
+                hint="raise tuning.trials or tuning.timeout in the spec",
+            )
+        return as_trial(opened.best_trial)
+
+    def plots(self, study: str, folder: Path) -> list[Path]:
+        from optuna.visualization import plot_optimization_history, plot_param_importances
+
+        opened = optuna.load_study(study_name=study, storage=self._storage())
+        complete = sum(trial.state is TrialState.COMPLETE for trial in opened.trials)
+        pictures = {"tuning_history.html": plot_optimization_history}
+        if complete >= 2:  # one trial has no variance to explain
+            pictures["tuning_importances.html"] = plot_param_importances
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, draw in pictures.items():
+            draw(opened).write_html(folder / name, include_plotlyjs="cdn")
+        return [folder / name for name in pictures]
+
+    def _open(self, name: str, tuning: TuningSpec, maximise: bool) -> optuna.Study:
+        study = optuna.create_study(
+            study_name=name,
+            storage=self._storage(),
+            direction="maximize" if maximise else "minimize",
+            load_if_exists=True,
+        )
+        for trial in study.get_trials(states=(TrialState.RUNNING,)):
+            # Whoever ran it is gone: one training tunes at a time.
+            study.tell(trial.number, state=TrialState.FAIL)
+        # A resumed search must not draw again what it drew before: the seed moves with what is done.
+        study.sampler = optuna.samplers.TPESampler(
+            seed=tuning.seed + len(study.trials), n_startup_trials=STARTUP_TRIALS, multivariate=False
+        )
+        study.pruner = optuna.pruners.MedianPruner(
+            n_startup_trials=STARTUP_TRIALS, n_warmup_steps=WARM_UP_EPOCHS
+        )
+        return study
+
+    def _storage(self) -> BaseStorage:
+        if self._url is not None:
+            return RDBStorage(self._url)
+        self._folder.mkdir(parents=True, exist_ok=True)
+        return JournalStorage(JournalFileBackend(str(self._folder / "journal.log")))
+
+
+def finished(study: optuna.Study) -> list[FrozenTrial]:
+    return study.get_trials(states=(TrialState.COMPLETE, TrialState.PRUNED))
+
+
+def as_trial(trial: FrozenTrial) -> Trial:
+    return Trial(
+        number=trial.number,
+        parameters=trial.user_attrs.get("parameters", trial.params),
+        value=trial.value if trial.state is TrialState.COMPLETE else None,
+        curve=tuple(trial.intermediate_values[step] for step in sorted(trial.intermediate_values)),
+        pruned=trial.state is TrialState.PRUNED,
+        failed=trial.state is TrialState.FAIL,
+    )
+
+
+def _evaluate(trial: optuna.Trial, suggest: Callable[[Any], dict[str, Any]], objective: Objective) -> float:
+    parameters = suggest(trial)
+    # What was not drawn (constants of the search space) belongs to the trial all the same.
+    trial.set_user_attr("parameters", parameters)
+
+    def report(epoch: int, value: float) -> None:
+        trial.report(value, epoch)
+        if trial.should_prune():
+            raise optuna.TrialPruned
+
+    return objective(parameters, report)

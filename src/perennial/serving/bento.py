@@ -1,0 +1,109 @@
+"""The parts of one model server put together from the settings; `bentos/model_server` hands them to BentoML."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import time
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from starlette.applications import Starlette
+
+from perennial.errors import FeaturesUnavailable, PerennialError, SettingsError
+from perennial.serving.app import ModelServer
+from perennial.serving.feedback_inbox import FeedbackWriter
+from perennial.serving.host import ModelHost
+from perennial.serving.prediction_log import PredictionLogWriter
+from perennial.serving.session import LoadedVersion
+
+if TYPE_CHECKING:
+    from perennial.serving.entities import OnlineValues
+    from perennial.settings import Settings
+
+POOL_VARIABLE = "PERENNIAL_POOL"
+
+
+class FeatureSource:
+    """Opens the online store when the first model that needs it is loaded: the import takes seconds."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._values: OnlineValues | None = None
+
+    def warm(self, version: LoadedVersion) -> None:
+        """Called before a version counts as loaded, so that no request waits for the import."""
+        if version.manifest.feature_service is not None and self._values is None:
+            self._values = self._open()
+
+    def __call__(self) -> OnlineValues:
+        if self._values is None:
+            raise FeaturesUnavailable("the online store is not open yet", hint="see /v1/pool")
+        return self._values
+
+    def _open(self) -> OnlineValues:
+        try:
+            from perennial.serving.online_features import OnlineFeatures
+
+            return OnlineFeatures(self._settings.feast_dir)
+        except PerennialError:
+            raise
+        except Exception as error:  # feast and its stores raise classes without a common base
+            raise FeaturesUnavailable(
+                f"cannot open the online store: {error}", hint="run `perennial features publish`"
+            ) from error
+
+
+class Parts:
+    """Host, logs and routes of this process."""
+
+    def __init__(self, settings: Settings, pool: str) -> None:
+        folder = settings.serving_dir
+        writer = f"{pool}-{os.getpid()}-{datetime.now(UTC):%Y%m%d%H%M%S%f}"
+        self._source = FeatureSource(settings)
+        self.host = ModelHost(folder, pool, self._source.warm)
+        self._predictions = PredictionLogWriter(folder / "log", pool, writer)
+        server = ModelServer(
+            self.host, self._source, self._predictions, FeedbackWriter(folder / "feedback", writer)
+        )
+        self.application: Starlette = server.application()
+
+    def start(self) -> None:
+        self.host.start()
+        end_with_parent()
+
+    def stop(self) -> None:
+        self.host.stop()
+        self._predictions.close()
+
+
+def pool_of_process() -> str:
+    """The pool that `perennial serve` was told.
+
+    Raises:
+        SettingsError: it is not set.
+    """
+    pool = os.environ.get(POOL_VARIABLE)
+    if pool not in ("stable", "canary"):
+        raise SettingsError(
+            f"{POOL_VARIABLE} is {pool!r}", hint="start a server with `perennial serve --pool stable|canary`"
+        )
+    return pool
+
+
+def end_with_parent(every_seconds: float = 0.5) -> None:
+    """End this worker when the process that started it is gone.
+
+    BentoML's worker outlives a killed parent and keeps the port, so a restarted server could not listen.
+    """
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(every_seconds)
+        print("the parent process is gone: this worker ends", file=sys.stderr, flush=True)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    threading.Thread(target=watch, name="parent-watch", daemon=True).start()

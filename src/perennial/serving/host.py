@@ -1,0 +1,173 @@
+"""What one model server holds, and its way to the desired state of its pool."""
+
+from __future__ import annotations
+
+import gc
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from perennial.errors import MalformedInput, PerennialError, UnknownModel, UnknownVersion
+from perennial.serving import desired, headers, session
+from perennial.serving.desired import DesiredState
+from perennial.serving.session import LoadedVersion
+
+Key = tuple[str, str]
+"""(model, digest)"""
+
+
+class NotLoaded(UnknownVersion):
+    """The version that the router asked for is not loaded here: 503, the router tries elsewhere."""
+
+
+@dataclass(frozen=True)
+class Holding:
+    """One immutable picture of the server; replaced as a whole, so requests need no lock."""
+
+    state: DesiredState = field(default_factory=DesiredState)
+    loaded: Mapping[Key, LoadedVersion] = field(default_factory=dict)
+    errors: Mapping[Key, str] = field(default_factory=dict)
+    state_error: str = ""
+
+    @property
+    def ready(self) -> bool:
+        return not self.state_error and all(
+            (one.model, one.digest) in self.loaded for one in self.state.models
+        )
+
+
+class ModelHost:
+    """Converges to the desired-state file; a version that cannot be loaded never stops the others.
+
+    Args:
+        serving_dir: holds pools/<pool>.json and store/<digest>/.
+        prepare: called with each version before it counts as loaded, to warm what else it needs.
+    """
+
+    def __init__(self, serving_dir: Path, pool: str, prepare: Callable[[LoadedVersion], None]) -> None:
+        self.pool = pool
+        self.holding = Holding(state_error="the desired state was not read yet")
+        self._serving_dir = serving_dir
+        self._prepare = prepare
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._failed: dict[Key, int] = {}
+
+    def start(self, every_seconds: float = 0.2) -> None:
+        """Converge in a thread until `stop`; the server answers health checks meanwhile."""
+        self._thread = threading.Thread(target=self._run, args=(every_seconds,), name="converge", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join(timeout=5)
+
+    def _run(self, every_seconds: float) -> None:
+        self.converge()
+        while not self._stop.wait(every_seconds):
+            self.converge()
+
+    def converge(self) -> None:
+        """Load what is wanted and missing, let go of what is not wanted. Never raises."""
+        try:
+            state = desired.read(desired.state_file(self._serving_dir, self.pool))
+        except PerennialError as error:
+            self.holding = Holding(
+                self.holding.state,
+                self.holding.loaded,
+                self.holding.errors,
+                f"{error.message} ({error.hint})",
+            )
+            return
+        wanted = {(one.model, one.digest): one for one in state.models}
+        now = self.holding
+        if state == now.state and not now.state_error and set(now.loaded) | set(now.errors) == set(wanted):
+            self._retry_failed(wanted)
+            return
+        # New state first: readiness must speak of it while the files are still being read.
+        kept = {key: one for key, one in now.loaded.items() if key in wanted}
+        kept = {key: LoadedVersion(wanted[key], one.manifest, one.session) for key, one in kept.items()}
+        self._failed.clear()
+        self.holding = Holding(state, kept, {})
+        for key in wanted:
+            if key not in kept:
+                self._load(key)
+        gc.collect()
+        gc.freeze()  # loaded models and libraries live on: keep the collector from walking them again
+
+    def _retry_failed(self, wanted: Mapping[Key, desired.DesiredVersion], every: int = 10) -> None:
+        """A file may be repaired or copied anew under the same digest: look again every tenth time."""
+        for key in list(self.holding.errors):
+            self._failed[key] = self._failed.get(key, 0) + 1
+            if self._failed[key] % every == 0:
+                self._load(key)
+
+    def _load(self, key: Key) -> None:
+        now = self.holding
+        wanted = next(one for one in now.state.models if (one.model, one.digest) == key)
+        try:
+            version = session.load(wanted, desired.version_folder(self._serving_dir, wanted.digest))
+            self._prepare(version)
+        except PerennialError as error:
+            self.holding = Holding(
+                now.state, now.loaded, {**now.errors, key: f"{error.message} ({error.hint})"}
+            )
+            return
+        errors = {other: text for other, text in now.errors.items() if other != key}
+        self.holding = Holding(now.state, {**now.loaded, key: version}, errors)
+
+    def by_digest(self, model: str, digest: str, fallback: str | None) -> LoadedVersion:
+        """Exactly the version that the router names, or the champion it names as fallback.
+
+        Raises:
+            NotLoaded: neither is loaded here.
+        """
+        loaded = self.holding.loaded
+        found = loaded.get((model, digest)) or loaded.get((model, fallback or ""))
+        if found is None:
+            raise NotLoaded(
+                f"{model}: version not loaded: {digest[:12]}", hint="the router tries another server"
+            )
+        return found
+
+    def by_version(self, model: str, version: str) -> LoadedVersion:
+        """A version that the caller names by its semantic version.
+
+        Raises:
+            UnknownModel, UnknownVersion: not among those loaded here.
+        """
+        of_model = self._of_model(model)
+        for one in of_model:
+            if one.wanted.version == version:
+                return one
+        raise UnknownVersion(
+            f"{model} {version} is not served here",
+            hint=f"served: {', '.join(one.wanted.version for one in of_model)}",
+        )
+
+    def only(self, model: str) -> LoadedVersion:
+        """The one version of the model; for direct calls that name none.
+
+        Raises:
+            UnknownModel: no version of it is loaded.
+            MalformedInput: more than one is loaded, so the caller must say which.
+        """
+        of_model = self._of_model(model)
+        if len(of_model) > 1:
+            raise MalformedInput(
+                f"{model}: {len(of_model)} versions are loaded and none was named",
+                hint=f"call through the router, or send {headers.DIGEST}",
+            )
+        return of_model[0]
+
+    def _of_model(self, model: str) -> list[LoadedVersion]:
+        holding = self.holding
+        found = [one for (name, _), one in holding.loaded.items() if name == model]
+        if found:
+            return found
+        if any(one.model == model for one in holding.state.models):
+            raise NotLoaded(f"{model}: no version is loaded yet", hint="see /v1/pool for the reason")
+        known = sorted({name for name, _ in holding.loaded})
+        raise UnknownModel(f"no model is named {model!r} here", hint=f"known: {', '.join(known) or 'none'}")

@@ -1,0 +1,61 @@
+"""What a served model file says about itself: `manifest.json` beside `model.onnx`."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from perennial.errors import ModelFileError
+
+MODEL_FILE = "model.onnx"
+MANIFEST_FILE = "manifest.json"
+
+
+class Manifest(BaseModel):
+    """The part of the manifest that serving needs; training writes more into it."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    format: Literal[1]
+    model: str
+    digest: str
+    capsule: str
+    input: str
+    output: str
+    feature_service: str | None = Field(description="null: the model is served by tensor only")
+    entities: tuple[str, ...]
+    request: dict[str, Literal["int", "float", "string", "timestamp"]]
+    features: tuple[str, ...] = Field(min_length=1)
+    threshold: float = Field(ge=0, le=1)
+
+
+def load_verified(folder: Path, model: str, digest: str) -> Manifest:
+    """Read the manifest of a version after making sure that its model file is the one meant.
+
+    Raises:
+        ModelFileError: a file is missing or unreadable, or is not the one that `digest` names.
+    """
+    path = folder / MANIFEST_FILE
+    try:
+        manifest = Manifest.model_validate_json(path.read_bytes())
+        found = hashlib.sha256((folder / MODEL_FILE).read_bytes()).hexdigest()
+    except OSError as error:
+        raise ModelFileError(
+            f"{model}: cannot read {error.filename}: {error.strerror}", hint="load the version again"
+        ) from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise ModelFileError(
+            f"{model}: {path}: {'.'.join(map(str, first['loc']))}: {first['msg']}",
+            hint="train and register the version again",
+        ) from error
+    if found != digest or manifest.digest != digest or manifest.model != model:
+        raise ModelFileError(
+            f"{model}: {folder / MODEL_FILE} has digest {found}, its manifest names {manifest.model} "
+            f"{manifest.digest}, wanted is {digest}",
+            hint="the file was changed or cut short; load the version again",
+        )
+    return manifest

@@ -1,0 +1,85 @@
+"""Prometheus metrics of one model server."""
+
+from __future__ import annotations
+
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    generate_latest,
+)
+
+from perennial.serving.host import Holding
+
+BUCKETS = (
+    0.0005,
+    0.001,
+    0.002,
+    0.003,
+    0.005,
+    0.0075,
+    0.01,
+    0.015,
+    0.02,
+    0.03,
+    0.05,
+    0.075,
+    0.1,
+    0.2,
+    0.5,
+    1,
+    2,
+)
+CONTENT_TYPE = CONTENT_TYPE_LATEST
+
+
+class ServerMetrics:
+    """Labels come from loaded versions only, so that callers cannot add series."""
+
+    def __init__(self, pool: str) -> None:
+        self._registry = CollectorRegistry()
+        self._pool = pool
+        self._requests = Counter(
+            "perennial_requests",
+            "Answered requests.",
+            ("pool", "model_name", "version", "status"),
+            registry=self._registry,
+        )
+        self._predictions = Counter(
+            "perennial_predictions",
+            "Answered rows.",
+            ("pool", "model_name", "version"),
+            registry=self._registry,
+        )
+        self._seconds = Histogram(
+            "perennial_request_seconds",
+            "Time to answer, features included.",
+            ("pool", "model_name", "version"),
+            buckets=BUCKETS,
+            registry=self._registry,
+        )
+        self._loaded = Gauge(
+            "perennial_model_loaded",
+            "1: loaded; 0: wanted and not loaded.",
+            ("pool", "model_name", "version", "digest"),
+            registry=self._registry,
+        )
+
+    def answered(self, model: str, version: str, rows: int, seconds: float) -> None:
+        self._requests.labels(self._pool, model, version, "200").inc()
+        self._predictions.labels(self._pool, model, version).inc(rows)
+        self._seconds.labels(self._pool, model, version).observe(seconds)
+
+    def refused(self, status: int) -> None:
+        """A request that no version answered, by status."""
+        self._requests.labels(self._pool, "", "", str(status)).inc()
+
+    def page(self, holding: Holding) -> bytes:
+        """The text page, with the loaded versions as they are now."""
+        self._loaded.clear()
+        for one in holding.state.models:
+            loaded = (one.model, one.digest) in holding.loaded
+            self._loaded.labels(self._pool, one.model, one.version, one.digest).set(int(loaded))
+        return generate_latest(self._registry)

@@ -1,0 +1,77 @@
+"""One loaded version: a verified ONNX file in an ONNX Runtime session."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnxruntime as ort
+
+from perennial.errors import ModelFileError, ShapeError
+from perennial.serving.desired import DesiredVersion
+from perennial.serving.manifest import MODEL_FILE, Manifest, load_verified
+
+PROVIDER = "CPUExecutionProvider"
+
+
+@dataclass(frozen=True)
+class LoadedVersion:
+    """A version that can answer."""
+
+    wanted: DesiredVersion
+    manifest: Manifest
+    session: ort.InferenceSession
+
+    def score(self, features: np.ndarray) -> np.ndarray:
+        """float32 [n, features], NaN allowed -> float32 [n].
+
+        Raises:
+            ShapeError: the second dimension is not the model's number of features.
+        """
+        expected = len(self.manifest.features)
+        if features.ndim != 2 or features.shape[1] != expected:
+            raise ShapeError(
+                f"{self.wanted.model} {self.wanted.version} takes [n, {expected}], not {list(features.shape)}",
+                hint=f"features in order: {', '.join(self.manifest.features)}",
+            )
+        (scores,) = self.session.run([self.manifest.output], {self.manifest.input: features})
+        return np.asarray(scores, dtype=np.float32).reshape(-1)
+
+
+def load(wanted: DesiredVersion, folder: Path) -> LoadedVersion:
+    """Verify, load and run once, so that the first request is as fast as the next.
+
+    One thread per session: a second one halves the throughput of a small model, and the pool scales
+    by processes.
+
+    Raises:
+        ModelFileError: unreadable, not the digest that is wanted, or not runnable.
+    """
+    manifest = load_verified(folder, wanted.model, wanted.digest)
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    try:
+        session = ort.InferenceSession(str(folder / MODEL_FILE), options, providers=[PROVIDER])
+        if session.get_providers() != [PROVIDER]:
+            raise ModelFileError(
+                f"{wanted.model}: loaded with {session.get_providers()}, wanted is {PROVIDER}",
+                hint="install onnxruntime for this kind of machine",
+            )
+        loaded = LoadedVersion(wanted, manifest, session)
+        scores = loaded.score(np.zeros((2, len(manifest.features)), dtype=np.float32))
+    except ModelFileError:
+        raise
+    except Exception as error:  # onnxruntime raises classes of its own, without a common base
+        raise ModelFileError(
+            f"{wanted.model} {wanted.version}: {folder / MODEL_FILE} does not run: {error}",
+            hint="export the model again; input and output must be those of its manifest",
+        ) from error
+    if scores.shape != (2,):
+        raise ModelFileError(
+            f"{wanted.model} {wanted.version}: two rows give {scores.size} scores",
+            hint="the output must be float32 [batch]",
+        )
+    return loaded
