@@ -152,7 +152,7 @@ def _program(process: Process, logs: Path) -> Iterator[str]:
     yield "startretries=5"
     yield "stopasgroup=true"
     yield "killasgroup=true"
-    yield "stopwaitsecs=10"
+    yield "stopwaitsecs=6"
     yield "redirect_stderr=true"
     yield f"stdout_logfile={logs / process.name}.log"
     yield "stdout_logfile_maxbytes=10MB"

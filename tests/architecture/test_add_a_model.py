@@ -1,0 +1,180 @@
+"""A new model is one module and one YAML: added for real to a copy of the project, and used."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+EXISTING = "test_failure_predictor"
+NAME = "linear_failure_predictor"
+
+MODULE = '''
+"""Logistic regression on three features, as small as a model can be."""
+
+import numpy as np
+import torch
+
+from perennial.models.base import Model
+
+
+class LinearFailurePredictor(Model):
+    architecture = "logistic-regression/1"
+
+    @staticmethod
+    def suggest(trial):
+        return {"rate": trial.suggest_float("rate", 0.01, 0.3, log=True)}
+
+    def fit(self, train, validation, epochs, progress):
+        torch.manual_seed(self.seed)
+        self.network = Network(train.features.shape[1])
+        optimiser = torch.optim.Adam(self.network.parameters(), lr=self.parameters["rate"])
+        features, target = torch.from_numpy(train.features), torch.from_numpy(train.target)
+        for epoch in range(epochs):
+            loss = torch.nn.functional.binary_cross_entropy(self.network(features), target)
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+            metrics = {"train_loss": loss.item()}
+            if validation is not None:
+                from perennial.core.metrics import Scored
+
+                score = self.predict(validation.features).astype(float)
+                measured = Scored(validation.target, score, validation.group).measure()
+                metrics |= {f"validation_{name}": value for name, value in measured.items()}
+            progress(epoch, metrics)
+        return epochs
+
+    def predict(self, features):
+        with torch.inference_mode():
+            return self.network(torch.from_numpy(np.ascontiguousarray(features, dtype=np.float32))).numpy()
+
+    def export(self, path):
+        example = (torch.zeros((2, len(self.feature_names))),)
+        shapes = ({0: torch.export.Dim("batch", min=1)},)
+        torch.onnx.export(
+            self.network, example, input_names=["features"], output_names=["score"],
+            dynamic_shapes=shapes, dynamo=True, verbose=False,
+        ).save(str(path))
+
+    def parameter_count(self):
+        return sum(parameter.numel() for parameter in self.network.parameters())
+
+
+class Network(torch.nn.Module):
+    def __init__(self, inputs):
+        super().__init__()
+        self.linear = torch.nn.Linear(inputs, 1)
+
+    def forward(self, features):
+        return torch.sigmoid(self.linear(torch.nan_to_num(features))).squeeze(-1)
+'''
+
+
+def spec_of_the_new_model() -> dict:
+    """The existing YAML with another name, entrypoint and features; thresholds stay."""
+    spec = yaml.safe_load((ROOT / "configs" / "models" / f"{EXISTING}.yaml").read_text())
+    columns = ["failure_rate", "pass_rate_30d", "last_execution_status"]
+    return spec | {
+        "name": NAME,
+        "description": "The chance that a test fails, from three features.",
+        "entrypoint": f"perennial.models.{NAME}:LinearFailurePredictor",
+        "features": spec["features"]
+        | {
+            "service": NAME,
+            "columns": [f"test_execution_features:{name}" for name in columns],
+            "request": {},
+        },
+        "evaluation": spec["evaluation"] | {"bootstrap": 20},
+        "tuning": spec["tuning"] | {"trials": 2, "epochs": 8},
+        "monitoring": spec["monitoring"] | {"columns": ["failure_rate", "pass_rate_30d"]},
+    }
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory) -> Path:
+    """The project as a fresh clone has it, plus two files."""
+    copy = tmp_path_factory.mktemp("clone")
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT, capture_output=True, text=True, check=True,
+    ).stdout  # fmt: skip
+    for name in filter(None, listed.split("\0")):
+        if (ROOT / name).is_file():
+            (copy / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, copy / name)
+    git(copy, "init", "-q")
+    git(copy, "add", "-A")
+    git(copy, "commit", "-qm", "as it was")
+    (copy / "src" / "perennial" / "models" / f"{NAME}.py").write_text(MODULE.lstrip())
+    (copy / "configs" / "models" / f"{NAME}.yaml").write_text(yaml.safe_dump(spec_of_the_new_model()))
+    return copy
+
+
+def git(folder: Path, *arguments: str) -> str:
+    identity = ["-c", "user.name=Test", "-c", "user.email=test@perennial.invalid"]
+    done = subprocess.run(
+        ["git", *identity, *arguments], cwd=folder, capture_output=True, text=True, check=True
+    )
+    return done.stdout
+
+
+def perennial(project: Path, *line: str) -> str:
+    env = {key: value for key, value in os.environ.items() if not key.startswith("PERENNIAL_")}
+    env |= {"PYTHONPATH": str(project / "src"), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [sys.executable, "-m", "perennial", *line],
+        cwd=project, env=env, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, f"{' '.join(line)}\n{done.stdout[-1500:]}\n{done.stderr[-3000:]}"
+    return done.stdout
+
+
+def test_two_files_are_all_that_was_added(project):
+    added = git(project, "status", "--porcelain", "--untracked-files=all").split()[1::2]
+    assert sorted(added) == [f"configs/models/{NAME}.yaml", f"src/perennial/models/{NAME}.py"]
+
+
+def test_it_is_listed(project):
+    listed = json.loads(perennial(project, "models", "list", "--json"))
+    assert {row["model"] for row in listed} == {EXISTING, NAME}
+
+
+@pytest.mark.timeout(600)
+def test_it_goes_through_every_step_to_a_registered_version(project):
+    perennial(project, "data", "simulate", "--cycles", "60")
+    for step in ("prepare", "validate", "train", "evaluate", "register"):
+        perennial(project, step, NAME, "--workdir", "work")
+    shown = json.loads(perennial(project, "models", "show", NAME, "--json"))
+    text = json.dumps(shown)
+    assert "1.0.0" in text
+    assert "logistic-regression/1" in text
+    manifest = json.loads((project / "work" / "model" / "manifest.json").read_text())
+    assert manifest["features"] == ["failure_rate", "pass_rate_30d", "last_execution_status"]
+
+
+def test_airflow_has_its_dags(project):
+    script = (
+        "import sys; from airflow.dag_processing.dagbag import DagBag; "
+        "bag = DagBag(dag_folder=sys.argv[1], include_examples=False); "
+        "assert not bag.import_errors, bag.import_errors; print('DAGS', *sorted(bag.dags))"
+    )
+    env = os.environ | {
+        "PYTHONPATH": str(project / "src"),
+        "AIRFLOW_HOME": str(project / "airflow"),
+        "AIRFLOW__CORE__UNIT_TEST_MODE": "true",
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(project / "dags")],
+        env=env, cwd=project, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    found = done.stdout.split("DAGS", 1)[1].split()
+    assert {f"{kind}_{NAME}" for kind in ("train", "release", "monitor", "maintain")} <= set(found)
