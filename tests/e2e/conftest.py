@@ -1,0 +1,133 @@
+"""The whole stack as real processes, started once by the demo itself, on free ports and a folder of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import yaml
+
+from perennial.settings import Settings
+
+ROOT = Path(__file__).resolve().parents[2]
+MODEL = "test_failure_predictor"
+
+
+@dataclass(frozen=True)
+class Stack:
+    """One state folder with its ports; `settings` sees what the processes see."""
+
+    env: dict[str, str]
+    settings: Settings
+
+    def start(self, *line: str, log: Path) -> subprocess.Popen:
+        with log.open("w") as out:
+            return subprocess.Popen(
+                [sys.executable, "-m", "perennial", *line],
+                env=self.env, cwd=ROOT, stdout=out, stderr=subprocess.STDOUT,
+            )  # fmt: skip
+
+    def run(self, *line: str, timeout: float = 120) -> str:
+        done = subprocess.run(
+            [sys.executable, "-m", "perennial", *line],
+            env=self.env, cwd=ROOT, capture_output=True, text=True, timeout=timeout, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, f"{' '.join(line)}\n{done.stdout[-2000:]}\n{done.stderr[-3000:]}"
+        return done.stdout
+
+    def processes(self) -> list[str]:
+        """Command lines of processes that have to do with this state folder."""
+        found = []
+        for entry in Path("/proc").glob("[0-9]*"):
+            try:
+                environment = (entry / "environ").read_bytes()
+                command = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+            except OSError:  # ended meanwhile, or somebody else's
+                continue
+            if int(entry.name) != os.getpid() and str(self.settings.state).encode() in environment and command:
+                found.append(f"{entry.name} {command}")
+        return found
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports that nobody has; all are held open until the last is known."""
+    sockets = [socket.socket() for _ in range(count)]
+    try:
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [one.getsockname()[1] for one in sockets]
+    finally:
+        for one in sockets:
+            one.close()
+
+
+def make_stack(folder: Path, overlay: dict) -> Stack:
+    """Settings for a stack in `folder`, with the demo's spec values and `overlay` on top."""
+    values = yaml.safe_load((ROOT / "configs" / "demo" / f"{MODEL}.yaml").read_text()) | overlay
+    specs = folder / "overlay"
+    specs.mkdir()
+    (specs / f"{MODEL}.yaml").write_text(yaml.safe_dump(values))
+    names = ("mlflow", "airflow", "envoy", "envoy_admin", "monitor")
+    ports = free_ports(len(names) + 3)
+    given = {f"port_{name}": port for name, port in zip(names, ports, strict=False)}
+    given |= {
+        "home": folder / "parent" / "state",
+        "spec_overlay": specs,
+        "ports_stable": f"{ports[-3]},{ports[-2]}",
+        "ports_canary": str(ports[-1]),
+        "tracking_url": f"http://127.0.0.1:{given['port_mlflow']}",
+    }
+    clean = {key: value for key, value in os.environ.items() if not key.startswith(("PERENNIAL_", "AIRFLOW"))}
+    ours = {f"PERENNIAL_{name.upper()}": str(value) for name, value in given.items()}
+    return Stack(clean | ours, Settings(**given))
+
+
+def until(condition: Callable, timeout: float, what: str):
+    """Poll twice a second; the first true value."""
+    deadline = time.monotonic() + timeout
+    while not (found := condition()):
+        assert time.monotonic() < deadline, f"waited {timeout:.0f} s for {what}"
+        time.sleep(0.5)
+    return found
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if found is None and not os.environ.get("CI"):
+        pytest.skip("no Chromium on this machine")
+    assert found, "CI needs Chromium"
+    return found
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory):
+    """The stack after the demo's whole story; every candidate asks a person, so that tests can answer."""
+    folder = tmp_path_factory.mktemp("demo")
+    stack = make_stack(folder, {"approval": {"low_risk": "person"}})
+    log = folder / "demo.log"
+    process = stack.start("demo", "run", "--rate", "40", log=log)
+    try:
+        code = process.wait(timeout=900)
+        assert code == 0, f"the demo ended with {code}:\n{log.read_text()[-6000:]}"
+        yield stack
+    finally:
+        if process.poll() is None:
+            process.send_signal(signal.SIGINT)
+            process.wait(timeout=90)
+        stack.run("local", "down")
+
+
+@pytest.fixture(scope="session")
+def report(stack) -> dict:
+    return json.loads((stack.settings.reports / "demo" / "report.json").read_text())

@@ -1,0 +1,157 @@
+"""The closed loop with every process real, then a release under fire, answered in a real page."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+
+import httpx
+import pytest
+from playwright.sync_api import sync_playwright
+
+from perennial import wiring
+from perennial.core.release import Phase
+from perennial.demo.airflow_watch import AirflowWatch
+from perennial.local import supervisor
+
+from .conftest import MODEL, make_stack, until
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1200)]
+
+
+def test_the_second_version_is_champion_and_no_request_failed(stack, report):
+    assert report["champion"] == "1.1.0"
+    assert report["failed_requests"] == 0
+    assert report["requests"] > 1000
+    assert (stack.settings.reports / "demo" / "loop.png").stat().st_size > 10_000
+
+
+def test_the_traffic_grew_in_the_steps_of_the_policy(report):
+    steps = {one["step"]: one for one in report["steps"] if one["version"] == "1.1.0"}
+    for name, weight in (("CANARY 5 %", 0.05), ("CANARY 20 %", 0.20), ("CANARY 50 %", 0.50)):
+        counted = steps[name]["canary_requests"] + steps[name]["stable_requests"]
+        deviation = (counted * weight * (1 - weight)) ** 0.5
+        assert abs(steps[name]["canary_requests"] - counted * weight) < 4 * deviation + 3, steps[name]
+
+
+def test_the_reason_stands_on_run_version_and_ledger(stack):
+    record = wiring.registry(stack.settings).find(MODEL, "champion")
+    assert record.tags["reason"] in ("drift", "accuracy")
+    rows = wiring.store(stack.settings).ledger.rows(MODEL)
+    assert "retrain.requested" in [row.entry.kind for row in rows]
+    assert "ok" in stack.run("ledger", "verify").lower()
+
+
+def test_airflow_lists_every_dag_without_import_errors(stack):
+    airflow = AirflowWatch(stack.settings, wiring.airflow_password(stack.settings))
+    airflow.wait_parsed([f"{kind}_{MODEL}" for kind in ("train", "release", "monitor", "maintain")], 5)
+    assert airflow._get("/api/v2/importErrors")["import_errors"] == []
+
+
+class Load:
+    """Clients that ask all the time and count what they got."""
+
+    def __init__(self, stack, entity: dict) -> None:
+        self.url = f"{stack.settings.envoy_url}/v1/models/{MODEL}/predict"
+        self.body = {
+            "entities": [entity],
+            "context": {"cycle_size": 40, "requested_at": time.time()},
+            "allow_unknown": True,
+        }
+        self.sent, self.failures = 0, []
+        self.closed = threading.Event()
+        self.threads = [threading.Thread(target=self._ask, daemon=True) for _ in range(3)]
+
+    def __enter__(self) -> Load:
+        for thread in self.threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.closed.set()
+        for thread in self.threads:
+            thread.join(timeout=30)
+
+    def _ask(self) -> None:
+        with httpx.Client(timeout=20) as client:
+            while not self.closed.wait(0.05):
+                try:
+                    answer = client.post(self.url, json=self.body)
+                    problem = None if answer.status_code == 200 else f"{answer.status_code} {answer.text[:200]}"
+                except httpx.HTTPError as error:
+                    problem = repr(error)
+                self.sent += 1
+                if problem:
+                    self.failures.append(problem)
+
+
+def approve_in_mlflow(chromium: str, url: str, key: str) -> None:
+    """What a person does on the version's page: name and value of a tag, Add."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        page = browser.new_page(viewport={"width": 1600, "height": 1000})
+        page.goto(f"{url}/#/models/{MODEL}/versions/{key}")
+        value = page.get_by_placeholder("Value", exact=True)
+        value.wait_for(timeout=60_000)
+        page.get_by_placeholder("Name", exact=True).fill("approval")
+        value.fill("approved")
+        page.locator("form").filter(has=value).get_by_role("button", name="Add").click()
+        page.get_by_role("cell", name="approved", exact=True).wait_for(timeout=30_000)
+        browser.close()
+
+
+def test_approved_in_a_real_page_and_finished_under_fire(stack, chromium):
+    """A person approves in MLflow's page; a model server and Airflow's scheduler are killed in the canary."""
+    settings = stack.settings
+    releases = wiring.store(settings).releases
+    before = releases.latest(MODEL)[0].release_id
+    entity = wiring.prediction_log(settings).read(MODEL)["entity"].iloc[-1]
+    stack.run("retrain", MODEL, "--reason", "a person wants to see a release under fire")
+
+    def newest(*phases: Phase):
+        status = releases.latest(MODEL)[0]
+        if status.release_id == before:
+            return None
+        assert status.phase in phases or not status.phase.is_final(), status.note
+        return status if status.phase in phases else None
+
+    waiting = until(lambda: newest(Phase.AWAITING_APPROVAL), 300, "the new candidate's gate")
+    with Load(stack, httpx.Response(200, content=entity).json()) as load:
+        time.sleep(3)
+        assert releases.latest(MODEL)[0].phase is Phase.AWAITING_APPROVAL, "nobody has approved yet"
+        approve_in_mlflow(chromium, settings.tracking, waiting.candidate.key)
+        until(lambda: newest(Phase.CANARY), 120, "the canary")
+        kill(settings, f"server-stable-{settings.ports('stable')[0]}")
+        kill(settings, "airflow-scheduler")
+        done = until(lambda: newest(Phase.SUCCEEDED), 300, "the release to finish")
+        time.sleep(2)
+    assert load.failures == []
+    assert load.sent > 300
+    assert wiring.registry(settings).find(MODEL, "champion").ref.digest == done.candidate.digest
+    until(lambda: all(one["statename"] == "RUNNING" for one in supervisor.states(settings).values()), 60, "all up")
+
+
+def kill(settings, name: str) -> None:
+    """SIGKILL a process with all its children."""
+    os.killpg(supervisor.states(settings)[name]["pid"], signal.SIGKILL)
+
+
+def test_down_leaves_no_process(stack):
+    stack.run("local", "down")
+    assert until(lambda: not stack.processes(), 10, f"no process, not {stack.processes()}")
+
+
+def test_ctrl_c_stops_everything(tmp_path):
+    stack = make_stack(tmp_path, {})
+    log = tmp_path / "demo.log"
+    process = stack.start("demo", "run", log=log)
+    try:
+        until(lambda: "ready after" in log.read_text(), 120, "the first process to be ready")
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=90) == 130, log.read_text()[-3000:]
+    finally:
+        process.kill()
+    assert not stack.processes()
+    assert "all processes stopped" in log.read_text()
