@@ -13,9 +13,11 @@ from perennial.settings import Settings, load
 if TYPE_CHECKING:
     from perennial import ports
     from perennial.adapters.dataset_files import DatasetFiles
+    from perennial.adapters.prometheus_metrics import MonitorMetrics
     from perennial.core.capsule import Provenance
     from perennial.history.store import HistoryStore
     from perennial.models.base import Model
+    from perennial.serving.feedback_inbox import FeedbackInbox
 
 
 def history_store(settings: Settings | None = None) -> HistoryStore:
@@ -78,6 +80,13 @@ def figures() -> ports.Figures:
     return TrainingFigures()
 
 
+def references() -> dict[str, ports.Reference]:
+    """Models that a new one is measured against, by name."""
+    from perennial.adapters.reference_models import gradient_boosting, logistic_regression
+
+    return {"logistic_regression": logistic_regression, "gradient_boosting": gradient_boosting}
+
+
 def labels(settings: Settings | None = None) -> ports.Labels:
     """The same adapter as `registry`, by its other port."""
     return registry(settings)  # type: ignore[return-value]
@@ -116,10 +125,25 @@ def prediction_log(settings: Settings | None = None) -> ports.PredictionLog:
     return PredictionLogReader(settings.serving_dir / "log")
 
 
+def feedback_inbox(settings: Settings | None = None) -> FeedbackInbox:
+    """Labels that the model servers wrote down and nobody has stored yet."""
+    from perennial.serving.feedback_inbox import FeedbackInbox
+
+    settings = settings or load()
+    return FeedbackInbox(settings.serving_dir / "feedback")
+
+
 def drift(settings: Settings | None = None) -> ports.DriftReporter:
     from perennial.adapters.evidently_drift import EvidentlyDrift
 
     return EvidentlyDrift()
+
+
+def gauges() -> MonitorMetrics:
+    """The monitor's figures for Prometheus."""
+    from perennial.adapters.prometheus_metrics import MonitorMetrics
+
+    return MonitorMetrics()
 
 
 def scheduler(settings: Settings | None = None) -> ports.Scheduler:

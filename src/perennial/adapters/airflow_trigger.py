@@ -1,0 +1,91 @@
+"""Airflow by its REST API (v2): raise asset events, start runs, look at them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import httpx
+
+from perennial.errors import SchedulerUnavailable
+
+TIMEOUT = httpx.Timeout(20.0, connect=3.0)
+"""Seconds. Airflow's first answer after its start takes some."""
+
+
+class AirflowTrigger:
+    """The Scheduler port. The token is fetched at the first call and again when Airflow refuses it."""
+
+    def __init__(self, url: str, user: str, password: str) -> None:
+        self._url = url
+        self._account = {"username": user, "password": password}
+        self._client = httpx.Client(base_url=url, timeout=TIMEOUT)
+
+    def raise_event(self, asset: str, extra: Mapping[str, Any]) -> None:
+        """Raise an event of the asset with this name.
+
+        Raises:
+            SchedulerUnavailable: Airflow is down, refuses the user, or knows no such asset.
+        """
+        body = {"asset_id": self._asset(asset), "extra": dict(extra)}
+        self._call("POST", "/api/v2/assets/events", f"asset {asset}", json=body)
+
+    def trigger(self, dag: str, conf: Mapping[str, Any]) -> str:
+        """Start a run now; its parameters are `conf`."""
+        body = {"logical_date": None, "conf": dict(conf)}
+        return self._call("POST", f"/api/v2/dags/{dag}/dagRuns", f"DAG {dag}", json=body)["dag_run_id"]
+
+    def state(self, dag: str, run: str) -> str:
+        """Airflow's word: queued, running, success or failed."""
+        return self._call("GET", f"/api/v2/dags/{dag}/dagRuns/{run}", f"run {run} of {dag}")["state"]
+
+    def _asset(self, name: str) -> int:
+        # The pattern is SQL's LIKE, where "_" is any character: ask wide, then compare.
+        found = self._call("GET", "/api/v2/assets", "assets", params={"name_pattern": name, "limit": 100})
+        for one in found["assets"]:
+            if one["name"] == name:
+                return one["id"]
+        raise SchedulerUnavailable(
+            f"Airflow at {self._url} knows no asset {name!r}",
+            hint="is the DAG that is scheduled on it parsed and not paused? airflow dags list-import-errors",
+        )
+
+    def _call(self, method: str, path: str, what: str, **request: Any) -> Any:
+        try:
+            answer = self._client.request(method, path, **request)
+            if answer.status_code == 401:
+                self._log_in()
+                answer = self._client.request(method, path, **request)
+        except httpx.HTTPError as error:
+            raise SchedulerUnavailable(
+                f"Airflow at {self._url} does not answer: {error!r}", hint="perennial local status"
+            ) from error
+        if answer.status_code == 404:
+            raise SchedulerUnavailable(
+                f"Airflow at {self._url} does not know {what}",
+                hint="is its DAG parsed? airflow dags list-import-errors",
+            )
+        return _content(answer, f"{method} {path}")
+
+    def _log_in(self) -> None:
+        answer = self._client.post("/auth/token", json=self._account)
+        token = _content(answer, f"the login of {self._account['username']!r}")["access_token"]
+        self._client.headers["Authorization"] = f"Bearer {token}"
+
+
+def _content(answer: httpx.Response, what: str) -> Any:
+    """The JSON of a good answer; anything else is an error that quotes it."""
+    if answer.is_success:
+        try:
+            return answer.json()
+        except ValueError as error:
+            raise SchedulerUnavailable(
+                f"Airflow's answer to {what} is not JSON: {answer.text[:200]!r}",
+                hint="does another program listen on Airflow's port?",
+            ) from error
+    hint = (
+        "check the user and password of the settings"
+        if answer.status_code in (401, 403)
+        else answer.text[:300]
+    )
+    raise SchedulerUnavailable(f"Airflow answers {answer.status_code} to {what}", hint=hint)
