@@ -1,4 +1,4 @@
-"""YAML -> frozen ModelSpec. The only reader of `configs/models`."""
+"""YAML -> frozen ModelSpec and check suites. The only reader of `configs/models` and `configs/expectations`."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
+from perennial.core.expectations import Suite
 from perennial.core.spec import ModelSpec
 from perennial.errors import SpecError, UnknownModel
 from perennial.settings import Settings, load
@@ -59,6 +60,23 @@ def parse(content: dict[str, Any], path: Path) -> ModelSpec:
     if parsed.name != path.stem:
         raise SpecError(f"{path}: name is {parsed.name!r}", hint=f"file and name must agree: {path.stem}")
     return parsed
+
+
+def suite(path: Path) -> Suite:
+    """Read one suite of data checks.
+
+    Raises:
+        SpecError: there is no such file, it is not YAML, or a key is unknown, missing or wrong.
+    """
+    if not path.is_file():
+        raise SpecError(f"there is no suite {path}", hint="`data.expectations` of the spec names the files")
+    try:
+        return Suite.model_validate({"name": path.stem} | read_yaml(path))
+    except ValidationError as error:
+        lines = [f"  {'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors()]
+        raise SpecError(
+            f"{path} is not a suite:\n" + "\n".join(lines), hint="see docs/guide/data.md"
+        ) from error
 
 
 def read_yaml(path: Path) -> dict[str, Any]:

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     from perennial.core.data import CheckReport, DataRevision
     from perennial.core.drift import ColumnDrift
+    from perennial.core.examples import Examples
+    from perennial.core.expectations import Suite
     from perennial.core.ledger import Entry, LedgerRow
     from perennial.core.metrics import Scored
     from perennial.core.registration import NewVersion, VersionRecord
@@ -46,8 +48,11 @@ class DataStore(Protocol):
 class Validator(Protocol):
     """Data checks (Great Expectations)."""
 
-    def check(self, suite: Path, table: pd.DataFrame, docs: Path) -> CheckReport:
-        """Run one suite; data docs (HTML) go below `docs`. A failed check is a report, not an exception."""
+    def check(self, suite: Suite, table: pd.DataFrame, docs: Path) -> CheckReport:
+        """Run the expectations of one suite; data docs (HTML) go below `docs`/<suite>.
+
+        A failed check is a report, not an exception. Freshness must have been resolved (`Suite.at`).
+        Raises SpecError for a rule that the tool does not know or whose arguments do not fit."""
 
 
 class Features(Protocol):
@@ -140,6 +145,13 @@ class Figures(Protocol):
 
     def events(self, folder: Path, points: Sequence[Mapping[str, float]]) -> None:
         """The metrics of the epochs as TensorBoard event files."""
+
+
+class Reference(Protocol):
+    """A model that is only measured against (scikit-learn)."""
+
+    def __call__(self, train: Examples, features: np.ndarray) -> np.ndarray:
+        """Learn from `train` and score float32[n, features] -> [n] in [0, 1]."""
 
 
 class Registry(Protocol):

@@ -1,0 +1,86 @@
+"""A suite of data checks, as `configs/expectations/<suite>.yaml` writes it."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Annotated, Any, Self
+
+from pydantic import Field, model_validator
+
+from perennial.core.spec import Frozen
+
+NOW = "now"
+
+
+class Expectation(Frozen):
+    """One rule in the configuration form of Great Expectations."""
+
+    type: Annotated[str, Field(pattern=r"^expect_[a-z0-9_]+$")]
+    kwargs: dict[str, Any] = Field(default_factory=dict)
+    description: str | None = Field(None, description="why the rule is there, for people")
+
+    @property
+    def about(self) -> str | None:
+        """The column, or the columns with commas between; None for a rule about the whole table."""
+        if self.type.startswith("expect_table_"):
+            return None
+        named = [self.kwargs[key] for key in ("column", "column_A", "column_B") if key in self.kwargs]
+        return ", ".join([*named, *self.kwargs.get("column_list", [])]) or None
+
+    @property
+    def wanted(self) -> str:
+        """What must hold, as its arguments say it."""
+        hidden = {"column_list"} if self.about else set()
+        hidden |= {"column", "column_A", "column_B"}
+        return ", ".join(f"{key} {value}" for key, value in self.kwargs.items() if key not in hidden)
+
+
+class Freshness(Frozen):
+    """How far the newest value of a time column may lie from a reference time."""
+
+    column: str
+    of: Annotated[str, Field(pattern=r"^(now|\w+\.\w+)$")] = Field(
+        description="`now`: the time of the check, which nothing may lie behind; or `table.column`: the "
+        "newest value there"
+    )
+    max_age: timedelta | None = Field(description="null: any age, for a history that is replayed")
+
+    @model_validator(mode="after")
+    def says_something(self) -> Self:
+        if self.of != NOW and self.max_age is None:
+            raise ValueError("max_age is needed where `of` names a table")
+        return self
+
+    def rule(self, reference: datetime) -> Expectation:
+        """The expectation that this is at a reference time."""
+        bounds: dict[str, Any] = {}
+        if self.max_age is not None:
+            bounds["min_value"] = reference - self.max_age
+        if self.of == NOW:
+            bounds["max_value"] = reference
+        return Expectation(
+            type="expect_column_max_to_be_between",
+            kwargs={"column": self.column} | bounds,
+            description=f"freshness, measured from {self.of}",
+        )
+
+
+class Suite(Frozen):
+    """The rules that one table must hold; `name` is the stem of its file."""
+
+    name: str
+    expectations: tuple[Expectation, ...] = Field(min_length=1)
+    freshness: Freshness | None = None
+
+    def at(self, reference: datetime | None) -> Suite:
+        """The same suite with freshness turned into a plain rule.
+
+        Args:
+            reference: the time that `freshness.of` names; may be None only where there is no freshness.
+        """
+        if self.freshness is None:
+            return self
+        if reference is None:
+            raise ValueError(f"suite {self.name} has a freshness rule and needs a reference time")
+        rules = (*self.expectations, self.freshness.rule(reference))
+        return Suite(name=self.name, expectations=rules)
