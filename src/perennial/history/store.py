@@ -44,12 +44,14 @@ class HistoryStore:
     def exists(self, history: str) -> bool:
         return bool(self._parts(history))
 
-    def append(self, history: str, frame: pd.DataFrame, source: Source) -> int:
+    def append(self, history: str, frame: pd.DataFrame, source: Source | None = None) -> int:
         """Add the executions that are not yet there; returns how many were added.
 
-        The source is recorded with them; a history fed by several sources names them all.
+        The source is recorded with them; a history fed by several sources names them all. None: more of
+        the source that is recorded already.
 
         Raises:
+            UsageError: no source is given and none is recorded.
             MalformedInput: the frame does not fit the schema, or an execution id that is already there
                 comes with other values. Nothing is changed then.
         """
@@ -62,10 +64,27 @@ class HistoryStore:
             if new.empty:
                 return 0
             # The source first: killed here, the history lacks the rows, but never the source of its rows.
-            merged = self._merged(history, source)
-            _replace(folder / "SOURCE.json", merged.model_dump_json(indent=2).encode())
+            self._record(history, source)
             _write(new, folder / f"{content_hash(new)}.parquet")
         return len(new)
+
+    def record_source(self, history: str, source: str, why: str, at: datetime) -> None:
+        """Say where a history comes from before its rows arrive one cycle at a time.
+
+        Raises:
+            UsageError: the history holds rows of another source.
+        """
+        folder = self._of(history)
+        folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder / ".lock"):
+            if self._parts(history):
+                if self.source(history).source == source:
+                    return
+                raise UsageError(f"the history {history!r} has another source", hint="use a new history")
+            _replace(
+                folder / "SOURCE.json",
+                Source(source=source, why=why, at=at).model_dump_json(indent=2).encode(),
+            )
 
     def load(self, history: str) -> pd.DataFrame:
         """All executions in the order of the schema.
@@ -105,6 +124,15 @@ class HistoryStore:
             raise MalformedInput(
                 f"{path} cannot be read: {error}", hint="remove the history's folder and ingest again"
             ) from error
+
+    def _record(self, history: str, source: Source | None) -> None:
+        path = self._of(history) / "SOURCE.json"
+        if source is not None:
+            _replace(path, self._merged(history, source).model_dump_json(indent=2).encode())
+        elif not path.is_file():
+            raise UsageError(
+                f"nothing says where the history {history!r} comes from", hint="append with a source"
+            )
 
     def _merged(self, history: str, source: Source) -> Source:
         if not self.exists(history):
