@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from perennial.core.spec import ModelSpec
+from perennial.core.traffic import PoolName
 from perennial.errors import SpecError
 from perennial.settings import Settings, load
 
@@ -96,15 +97,21 @@ def pool(settings: Settings | None = None) -> ports.Pool:
     from perennial.adapters.bento_pool import BentoPool
 
     settings = settings or load()
-    ports_by_pool = {name: settings.ports(name) for name in ("stable", "canary")}
+    ports_by_pool = {name.value: settings.ports(name) for name in PoolName}
     return BentoPool(settings.serving_dir, settings.host, ports_by_pool)
 
 
-def router(settings: Settings | None = None) -> ports.Router:
+def router(settings: Settings | None = None) -> EnvoyRouter:
+    from perennial.adapters.envoy_config import Layout
     from perennial.adapters.envoy_router import EnvoyRouter
 
     settings = settings or load()
-    return EnvoyRouter(settings.envoy_dir, settings.envoy_admin_url)
+    layout = Layout(
+        listen=(settings.host, settings.port_envoy),
+        admin=(settings.host, settings.port_envoy_admin),
+        pools={name: [(settings.host, port) for port in settings.ports(name)] for name in PoolName},
+    )
+    return EnvoyRouter(settings.envoy_dir, layout)
 
 
 def store(settings: Settings | None = None):
@@ -127,6 +134,13 @@ def prediction_log(settings: Settings | None = None) -> ports.PredictionLog:
 
 def feedback_inbox(settings: Settings | None = None) -> FeedbackInbox:
     """Labels that the model servers wrote down and nobody has stored yet."""
+    from perennial.serving.feedback_inbox import FeedbackInbox
+
+    settings = settings or load()
+    return FeedbackInbox(settings.serving_dir / "feedback")
+
+
+def feedback_inbox(settings: Settings | None = None) -> FeedbackInbox:
     from perennial.serving.feedback_inbox import FeedbackInbox
 
     settings = settings or load()

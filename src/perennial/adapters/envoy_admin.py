@@ -1,0 +1,91 @@
+"""Questions to Envoy's admin interface."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import httpx
+
+from perennial.errors import RouterUnavailable
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """One server as one cluster sees it. `answered` and `errors` (5xx) count every attempt."""
+
+    host: str
+    port: int
+    healthy: bool
+    answered: int
+    errors: int
+
+
+Buckets = tuple[tuple[float, int], ...]
+
+
+class EnvoyAdmin:
+    """Reads only; every method raises RouterUnavailable when Envoy does not answer."""
+
+    def __init__(self, url: str, timeout_s: float = 3.0) -> None:
+        self._url = url
+        self._timeout = timeout_s
+
+    def live(self) -> None:
+        """Raises RouterUnavailable unless Envoy is up and has its first configuration."""
+        self._get("/ready", {})
+
+    def numbers(self, pattern: str) -> dict[str, int | str]:
+        """Counters, gauges and texts whose name matches the expression."""
+        stats = self._get("/stats", {"format": "json", "filter": pattern}).json()["stats"]
+        return {one["name"]: one["value"] for one in stats if "name" in one}
+
+    def latencies(self, pattern: str) -> dict[str, Buckets]:
+        """Histograms since the start of Envoy: (upper bound, cumulative count), ascending."""
+        query = {"format": "json", "filter": pattern, "histogram_buckets": "cumulative"}
+        stats = self._get("/stats", query).json()["stats"]
+        found: dict[str, Buckets] = {}
+        for group in (one["histograms"] for one in stats if "histograms" in one):
+            for histogram in group:
+                buckets = histogram["buckets"]
+                found[histogram["name"]] = tuple(
+                    (float(b["upper_bound"]), int(b["cumulative"])) for b in buckets
+                )
+        return found
+
+    def clusters(self) -> Mapping[str, tuple[Endpoint, ...]]:
+        """Active clusters by name; one that still waits for its first health checks is not there yet."""
+        body = self._get("/clusters", {"format": "json"}).json()
+        return {
+            one["name"]: tuple(_endpoint(host) for host in one.get("host_statuses", ()))
+            for one in body.get("cluster_statuses", ())
+        }
+
+    def _get(self, path: str, query: Mapping[str, str]) -> httpx.Response:
+        try:
+            answer = httpx.get(f"{self._url}{path}", params=query, timeout=self._timeout)
+        except httpx.HTTPError as error:
+            raise RouterUnavailable(
+                f"Envoy's admin interface {self._url} does not answer: {error!r}",
+                hint="start it with `perennial router run`; see `perennial local status`",
+            ) from error
+        if answer.status_code != 200:
+            raise RouterUnavailable(
+                f"{self._url}{path} answers {answer.status_code}: {answer.text[:200]}",
+                hint="Envoy is starting or draining; look at its log",
+            )
+        return answer
+
+
+def _endpoint(status: dict) -> Endpoint:
+    address = status["address"]["socket_address"]
+    stats = {one["name"]: int(one.get("value", 0)) for one in status.get("stats", ())}
+    health = status.get("health_status", {})
+    failed = any(value is True for name, value in health.items() if name.startswith("failed_"))
+    return Endpoint(
+        host=address["address"],
+        port=int(address["port_value"]),
+        healthy=not failed and health.get("eds_health_status", "HEALTHY") == "HEALTHY",
+        answered=stats.get("rq_success", 0) + stats.get("rq_error", 0),
+        errors=stats.get("rq_error", 0),
+    )
