@@ -14,6 +14,7 @@ from perennial.settings import Settings, load
 if TYPE_CHECKING:
     from perennial import ports
     from perennial.adapters.dataset_files import DatasetFiles
+    from perennial.adapters.envoy_router import EnvoyRouter
     from perennial.adapters.prometheus_metrics import MonitorMetrics
     from perennial.core.capsule import Provenance
     from perennial.history.store import HistoryStore
@@ -134,13 +135,6 @@ def prediction_log(settings: Settings | None = None) -> ports.PredictionLog:
 
 def feedback_inbox(settings: Settings | None = None) -> FeedbackInbox:
     """Labels that the model servers wrote down and nobody has stored yet."""
-    from perennial.serving.feedback_inbox import FeedbackInbox
-
-    settings = settings or load()
-    return FeedbackInbox(settings.serving_dir / "feedback")
-
-
-def feedback_inbox(settings: Settings | None = None) -> FeedbackInbox:
     from perennial.serving.feedback_inbox import FeedbackInbox
 
     settings = settings or load()
