@@ -13,7 +13,7 @@ from typing import Any
 
 from feast import Entity, FeatureService, FeatureView, Field, FileSource, RequestSource
 from feast.on_demand_feature_view import OnDemandFeatureView, on_demand_feature_view
-from feast.types import Float64, Int64, UnixTimestamp
+from feast.types import Float64, Int64, String, UnixTimestamp
 from feast.value_type import ValueType
 
 from perennial.core.spec import ModelSpec
@@ -51,7 +51,9 @@ def definitions(folder: Path, specs: Iterable[ModelSpec]) -> list[Any]:
     test = Entity(name="test_id", join_keys=["test_id"], value_type=ValueType.STRING)
     suite = Entity(name="suite", join_keys=["suite"], value_type=ValueType.STRING)
     views = [
-        _view("test_execution_features", test, TEST_FEATURES, folder, "a test, as known after its last cycle"),
+        _view(
+            "test_execution_features", test, TEST_FEATURES, folder, "a test, as known after its last cycle"
+        ),
         _view("agent_context_features", suite, SUITE_FEATURES, folder, "the last cycles of a whole suite"),
     ]
     on_demand = _request_features(views[0])
@@ -60,7 +62,9 @@ def definitions(folder: Path, specs: Iterable[ModelSpec]) -> list[Any]:
     return [test, suite, *views, on_demand, *services]
 
 
-def _view(name: str, entity: Entity, features: tuple[str, ...], folder: Path, description: str) -> FeatureView:
+def _view(
+    name: str, entity: Entity, features: tuple[str, ...], folder: Path, description: str
+) -> FeatureView:
     source = FileSource(
         name=f"{name}_file",
         path=str(folder / f"{name}.parquet"),
@@ -72,7 +76,11 @@ def _view(name: str, entity: Entity, features: tuple[str, ...], folder: Path, de
     return FeatureView(
         name=name,
         entities=[entity],
-        schema=[Field(name=feature, dtype=Float64) for feature in features],
+        # The key too: without it a view knows its join key only after Feast has looked into the file.
+        schema=[
+            Field(name=entity.join_key, dtype=String),
+            *(Field(name=feature, dtype=Float64) for feature in features),
+        ],
         source=source,
         ttl=None,
         description=description,

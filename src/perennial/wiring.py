@@ -6,6 +6,7 @@ import importlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from perennial import catalog
 from perennial.core.spec import ModelSpec
 from perennial.core.traffic import PoolName
 from perennial.errors import SpecError
@@ -52,7 +53,9 @@ def features(settings: Settings | None = None) -> ports.Features:
     from perennial.adapters.feast_features import FeastFeatures
 
     settings = settings or load()
-    return FeastFeatures(settings.project / "feature_repo", settings.feast_dir)
+    return FeastFeatures(
+        settings.project / "feature_repo", settings.feast_dir, lambda: catalog.specs(settings)
+    )
 
 
 def tracker(settings: Settings | None = None) -> ports.Tracker:
