@@ -44,7 +44,7 @@ class Scenario(Frozen):
 
     seed: int = 7
     cycles: PositiveInt = 200
-    tests: PositiveInt = 300
+    tests: PositiveInt = 220
     areas: PositiveInt = 12
     suite: str = "ci"
     start: datetime = datetime(2025, 1, 6, 8, tzinfo=UTC)
@@ -67,7 +67,7 @@ class Scenario(Frozen):
         if self.drifts is not None:
             return self.drifts
         return (
-            Drift(kind="failure_rate", at_cycle=max(1, int(self.cycles * 0.6)), strength=0.65, share=0.35),
+            Drift(kind="failure_rate", at_cycle=max(1, int(self.cycles * 0.6)), strength=0.75, share=0.4),
         )
 
 
