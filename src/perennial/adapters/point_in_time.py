@@ -86,7 +86,7 @@ def on_demand_columns(
         name: [None if value != value else value for value in column.tolist()]
         for name, column in sources.items()
     }
-    inputs |= {name: _plain(rows[name]) for name in request}
+    inputs |= {name: rows[name].tolist() for name in request}
     answer = view.feature_transformation.udf(inputs)
     return {feature.name: np.array(answer[feature.name], dtype="float64") for feature in view.features}
 
@@ -127,12 +127,6 @@ def _newest_known(
 def _nanoseconds(times: pd.Series) -> np.ndarray:
     """Unix nanoseconds of a column of aware times."""
     return pd.to_datetime(times, utc=True).to_numpy("datetime64[ns]").astype("int64")
-
-
-def _plain(column: pd.Series) -> list[Any]:
-    if isinstance(column.dtype, pd.DatetimeTZDtype):
-        return column.dt.to_pydatetime().tolist()
-    return column.tolist()
 
 
 def _need(what: str, frame: pd.DataFrame, names: Sequence[str]) -> None:

@@ -1,0 +1,141 @@
+"""`perennial features`: publish feature tables, push newest values, look them up."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from perennial import catalog, wiring
+from perennial.core.spec import ModelSpec
+from perennial.errors import UnknownEntity, UsageError
+from perennial.settings import load
+
+if TYPE_CHECKING:
+    from perennial.flows.materialise import Materialised
+
+
+@click.group()
+def features() -> None:
+    """Publish feature tables and look up online values."""
+
+
+@features.command()
+@click.argument("model")
+def publish(model: str) -> None:
+    """Features of the whole history: tables for training, newest values online. Again does no harm."""
+    from perennial.flows import materialise
+
+    settings = load()
+    spec = catalog.spec(model, settings)
+    history = wiring.history_store(settings)
+    _say(
+        "published",
+        materialise.publish(
+            spec, lambda: history.load(spec.data.history), _prepare(spec), wiring.features(settings)
+        ),
+    )
+
+
+@features.command()
+@click.argument("model")
+@click.option("--since-cycle", type=int, help="First cycle to push; without it the last one alone.")
+def push(model: str, since_cycle: int | None) -> None:
+    """Write online what the newest cycles have changed, without a whole publication."""
+    from perennial.flows import materialise
+
+    settings = load()
+    spec = catalog.spec(model, settings)
+    history = wiring.history_store(settings).load(spec.data.history)
+    _say(
+        "pushed",
+        materialise.push(spec, history, _prepare(spec), wiring.features(settings), since=since_cycle),
+    )
+
+
+@features.command()
+@click.argument("model")
+@click.option("--entity", "entities", multiple=True, metavar="KEY=VALUE", help="Once per key of the model.")
+@click.option(
+    "--request",
+    "requests",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="What a caller sends along, once per value; a timestamp is now where it is left out.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def show(model: str, entities: tuple[str, ...], requests: tuple[str, ...], as_json: bool) -> None:
+    """The online values that the model would be given now."""
+    settings = load()
+    spec = catalog.spec(model, settings)
+    keys = _pairs(entities, "--entity", spec.features.entities)
+    row = {**keys, **_request(spec, requests, datetime.now(UTC))}
+    (values,) = wiring.features(settings).online(spec.features, [row])
+    if values is None:
+        raise UnknownEntity(
+            f"no features are known for {keys}",
+            hint=f"check the keys, or `perennial features publish {model}`",
+        )
+    if as_json:
+        click.echo(json.dumps({name: _or_none(values[name]) for name in spec.features.names}, indent=2))
+        return
+    width = max(map(len, spec.features.names))
+    for name in spec.features.names:
+        value = _or_none(values[name])
+        click.echo(f"{name:<{width}}  {'not known' if value is None else f'{value:g}'}")
+
+
+def _prepare(spec: ModelSpec):
+    return wiring.entrypoint(spec.data.prepare, spec)
+
+
+def _pairs(given: tuple[str, ...], option: str, wanted: tuple[str, ...]) -> dict[str, str]:
+    """`name=value` texts as a mapping with exactly the wanted names."""
+    pairs = dict(text.partition("=")[::2] for text in given)
+    if set(pairs) != set(wanted) or not all(pairs.values()):
+        raise UsageError(
+            f"{option} gives {', '.join(given) or 'nothing'}",
+            hint=" ".join(f"{option} {name}=..." for name in wanted),
+        )
+    return {name: pairs[name] for name in wanted}
+
+
+def _request(spec: ModelSpec, given: tuple[str, ...], now: datetime) -> dict[str, Any]:
+    kinds = spec.features.request
+    told = {text.partition("=")[0] for text in given}
+    moments = {
+        name: now.timestamp() for name, kind in kinds.items() if kind == "timestamp" and name not in told
+    }
+    pairs = _pairs(given, "--request", tuple(name for name in kinds if name not in moments))
+    return moments | {name: _typed(name, kinds[name], text) for name, text in pairs.items()}
+
+
+def _typed(name: str, kind: str, text: str) -> Any:
+    readers: Mapping[str, Any] = {"int": int, "float": float, "string": str, "timestamp": _moment}
+    try:
+        return readers[kind](text)
+    except ValueError as error:
+        raise UsageError(
+            f"--request {name}={text} is no {kind}: {error}", hint="correct the value"
+        ) from error
+
+
+def _moment(text: str) -> float:
+    moment = datetime.fromisoformat(text)
+    if moment.tzinfo is None:
+        raise ValueError("a time without a zone; add Z for UTC")
+    return moment.timestamp()
+
+
+def _or_none(value: float | None) -> float | None:
+    return None if value is None or math.isnan(value) else value
+
+
+def _say(done: str, what: Materialised) -> None:
+    for name, rows in what.rows.items():
+        click.echo(f"{done} {name}: {rows} rows")
+    click.echo(f"known up to cycle {what.last}")
