@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from perennial.adapters.envoy_router import EnvoyRouter
     from perennial.adapters.prometheus_metrics import MonitorMetrics
     from perennial.core.capsule import Provenance
+    from perennial.flows.release import ReleasePorts
     from perennial.history.store import HistoryStore
     from perennial.models.base import Model
     from perennial.serving.feedback_inbox import FeedbackInbox
@@ -127,6 +129,30 @@ def store(settings: Settings | None = None):
 
     settings = settings or load()
     return SqlStore(settings.database)
+
+
+@functools.lru_cache(maxsize=4)
+def _release_ports(settings: Settings) -> ReleasePorts:
+    from perennial.flows.release import ReleasePorts
+
+    database, versions = store(settings), registry(settings)
+    return ReleasePorts(
+        releases=database.releases,
+        intents=database.intents,
+        ledger=database.ledger,
+        feedback=database.feedback,
+        predictions=prediction_log(settings),
+        pool=pool(settings),
+        router=router(settings),
+        registry=versions,
+        labels=versions,  # type: ignore[arg-type]
+        files=settings.state / "releases" / "files",
+    )
+
+
+def release_ports(settings: Settings | None = None) -> ReleasePorts:
+    """Everything a release touches. Kept: the prediction log then reads only what is new in each pass."""
+    return _release_ports(settings or load())
 
 
 def prediction_log(settings: Settings | None = None) -> ports.PredictionLog:

@@ -24,6 +24,7 @@ class Capsule(Frozen):
 
     code: str = Field(description="git commit of the project, '+dirty' appended if it had changes")
     data: dict[str, str] = Field(description="file -> DVC md5")
+    source: str = Field(description="where the data came from, in words; a simulated history says so")
     features: str = Field(description="hash over the Feast feature-view definitions")
     spec: str = Field(description="digest of the model spec")
     parameters: dict[str, str | int | float | bool]

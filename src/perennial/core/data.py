@@ -39,3 +39,10 @@ class CheckReport(Frozen):
     @property
     def ok(self) -> bool:
         return not self.failed
+
+
+class Validation(Frozen):
+    """The data checks that one revision has passed."""
+
+    revision: str
+    reports: tuple[CheckReport, ...]

@@ -76,6 +76,7 @@ class Scored:
             raise DataError("a score is not a number", hint="a model must answer for missing features too")
         self.target = np.asarray(target, dtype=float)
         self.score = np.asarray(score, dtype=float)
+        self.group = np.asarray(group)
         self.groups, self._group = np.unique(group, return_inverse=True)
         self._order = np.argsort(-self.score, kind="stable")
         ordered = self.score[self._order]
@@ -86,6 +87,10 @@ class Scored:
 
     def __len__(self) -> int:
         return len(self.target)
+
+    def where(self, chosen: np.ndarray) -> Scored:
+        """The rows of a mask [n]; there must be at least one."""
+        return Scored(self.target[chosen], self.score[chosen], self.group[chosen])
 
     def curve(self, weights: np.ndarray | None = None) -> Curve:
         """The counts; `weights` [groups] counts each group so many times."""

@@ -40,6 +40,7 @@ class Trained(Frozen):
     digest: str
     capsule: str
     revision: str = Field(description="of the data")
+    source: str = Field(description="where the data came from, in words")
     code: str
     features_hash: str
     spec: str = Field(description="digest")

@@ -6,13 +6,19 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Protocol
 
 from perennial.core.data import DataRevision
-from perennial.core.spec import ModelSpec
+from perennial.core.spec import Frozen, ModelSpec
 from perennial.errors import DatasetMissing
 from perennial.flows.workdir import Workdir, write_json, write_table
 from perennial.ports import DataStore
 
 if TYPE_CHECKING:
     import pandas as pd
+
+
+class DataSource(Frozen):
+    """Names the source of a history for people: a simulated one is never taken for a real one."""
+
+    source: str
 
 
 class Prepared(Protocol):
@@ -28,6 +34,7 @@ class Prepared(Protocol):
 def prepare(
     spec: ModelSpec,
     history: pd.DataFrame,
+    source: str,
     make: Callable[[pd.DataFrame], Prepared],
     store: DataStore,
     work: Workdir,
@@ -36,6 +43,7 @@ def prepare(
     """Write the tables of one model and commit them; the same history gives the same revision.
 
     Args:
+        source: where the history came from, in words.
         until: the last group (cycle) to use; None for all.
 
     Raises:
@@ -50,6 +58,8 @@ def prepare(
             hint="bring one in with `perennial data bootstrap`",
         )
     prepared = make(history)
+    work.validation.unlink(missing_ok=True)
+    write_json(work.source, DataSource(source=source))
     write_table(work.history, history)
     write_table(work.examples, prepared.examples)
     for stale in work.views.glob("*.parquet"):
@@ -57,7 +67,8 @@ def prepare(
     for name, view in prepared.views.items():
         write_table(work.views / f"{name}.parquet", view)
     last = int(history[group].max())
-    revision = store.commit(_files(spec, work), f"{spec.name}: {len(history)} rows to {group} {last}")
+    message = f"{spec.name}: {len(history)} rows of {source} to {group} {last}"
+    revision = store.commit(_files(spec, work), message)
     write_json(work.revision, revision)
     return revision
 
@@ -65,6 +76,7 @@ def prepare(
 def _files(spec: ModelSpec, work: Workdir):
     views = {f"{spec.name}/views/{path.name}": path for path in sorted(work.views.glob("*.parquet"))}
     return {
+        f"{spec.name}/source.json": work.source,
         f"{spec.name}/history.parquet": work.history,
         f"{spec.name}/examples.parquet": work.examples,
         **views,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -20,7 +21,8 @@ Record = TypeVar("Record", bound=BaseModel)
 
 @dataclass(frozen=True)
 class Workdir:
-    """prepare -> history, views, examples, revision; train -> features, model, train.json;
+    """prepare -> history, views, examples, source, revision; validate -> validation.json, data_docs;
+    train -> features, model, train.json;
     evaluate -> metrics.json, plots; register -> registered.json."""
 
     folder: Path
@@ -42,8 +44,16 @@ class Workdir:
         return self.folder / "revision.json"
 
     @property
+    def source(self) -> Path:
+        return self.folder / "source.json"
+
+    @property
     def validation(self) -> Path:
         return self.folder / "validation.json"
+
+    @property
+    def data_docs(self) -> Path:
+        return self.folder / "data_docs"
 
     @property
     def features(self) -> Path:
@@ -68,6 +78,12 @@ class Workdir:
     @property
     def registered(self) -> Path:
         return self.folder / "registered.json"
+
+    def forget_evaluation(self) -> None:
+        """Remove what `evaluate` and `register` wrote."""
+        for path in (self.metrics, self.registered):
+            path.unlink(missing_ok=True)
+        shutil.rmtree(self.plots, ignore_errors=True)
 
     def read_views(self) -> dict[str, pd.DataFrame]:
         """Every feature table by its name."""

@@ -1,0 +1,71 @@
+"""What goes beside an exported model: capsule, manifest and the monitor's reference rows."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from perennial.core.capsule import Capsule, Provenance
+from perennial.core.data import DataRevision
+from perennial.core.spec import ModelSpec
+from perennial.core.training import Manifest
+from perennial.flows.tune import Split
+from perennial.flows.workdir import write_json, write_table
+from perennial.ports import Scorer
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+REFERENCE_ROWS = 5000
+"""Enough for the quantile bins of the monitor, small enough to keep with every version."""
+
+
+def make_capsule(
+    spec: ModelSpec,
+    revision: DataRevision,
+    source: str,
+    provenance: Provenance,
+    parameters: dict[str, Any],
+    folder: Path,
+) -> Capsule:
+    """The capsule of `folder`/model.onnx."""
+    return Capsule(
+        code=provenance.code,
+        data=revision.files,
+        source=source,
+        features=provenance.features,
+        spec=spec.digest,
+        parameters=parameters,
+        constraints=provenance.constraints,
+        model=hashlib.sha256((folder / "model.onnx").read_bytes()).hexdigest(),
+    )
+
+
+def write_manifest(spec: ModelSpec, model: Any, capsule: Capsule, folder: Path) -> None:
+    manifest = Manifest(
+        model=spec.name,
+        digest=capsule.model,
+        capsule=capsule.hash,
+        feature_service=spec.features.service,
+        entities=spec.features.entities,
+        request=dict(spec.features.request),
+        features=spec.features.names,
+        columns=spec.features.columns,
+        target=spec.target.column,
+        threshold=spec.target.threshold,
+        architecture=model.architecture,
+        framework=model.framework,
+        parameters=model.parameter_count(),
+        bytes=(folder / "model.onnx").stat().st_size,
+    )
+    write_json(folder / "manifest.json", manifest)
+
+
+def write_reference(spec: ModelSpec, rows: pd.DataFrame, split: Split, folder: Path, scorer: Scorer) -> None:
+    """Holdout rows only: on rows that it learnt from a model looks better than it will ever be again."""
+    recent = (split.everything.group >= split.holdout_from).nonzero()[0][-REFERENCE_ROWS:]
+    columns = [*spec.features.names, spec.target.column, spec.evaluation.group]
+    reference = rows.iloc[recent][columns].reset_index(drop=True)
+    score = scorer.score(folder, split.everything.features[recent])
+    write_table(folder / "reference.parquet", reference.assign(score=score))
