@@ -65,7 +65,8 @@ class DvcData:
 
         if not self._knows(revision):
             raise DatasetMissing(
-                f"no data revision {revision!r} in {self._repo}", hint="prepare the data, or set the DVC remote"
+                f"no data revision {revision!r} in {self._repo}",
+                hint="prepare the data, or set the DVC remote",
             )
         with self._lock, _tool_errors(self._remote):
             self._ensure()
@@ -94,7 +95,8 @@ class DvcData:
             "core": {
                 "analytics": False,
                 "check_update": False,
-                "autostage": False,
+                # Else each commit tells people to run `git add`, which is done here.
+                "autostage": True,
                 "remote": "storage",
                 "site_cache_dir": str(self._repo / ".dvc" / "tmp" / "site"),
             },
@@ -166,9 +168,13 @@ def _check(files: Mapping[str, Path]) -> None:
     for name, source in files.items():
         parts = PurePosixPath(name).parts
         if not parts or name.startswith("/") or ".." in parts or parts[0] in KEPT or name.endswith(".dvc"):
-            raise UsageError(f"{name!r} cannot be the name of a data file", hint="a relative path, as a/b.parquet")
+            raise UsageError(
+                f"{name!r} cannot be the name of a data file", hint="a relative path, as a/b.parquet"
+            )
         if not source.is_file():
-            raise DatasetMissing(f"{source} is to be tracked as {name}, but is not there", hint="prepare it first")
+            raise DatasetMissing(
+                f"{source} is to be tracked as {name}, but is not there", hint="prepare it first"
+            )
 
 
 def _write_verified(stored, name: str, md5: str, target: Path) -> None:
@@ -179,7 +185,8 @@ def _write_verified(stored, name: str, md5: str, target: Path) -> None:
             stored.get_file(name, str(temporary))
         except FileNotFoundError as error:
             raise DatasetMissing(
-                f"{name} (md5 {md5}) is neither in DVC's cache nor in its remote", hint="restore the DVC remote"
+                f"{name} (md5 {md5}) is neither in DVC's cache nor in its remote",
+                hint="restore the DVC remote",
             ) from error
         found = hashlib.md5(temporary.read_bytes(), usedforsecurity=False).hexdigest()
         if found != md5:

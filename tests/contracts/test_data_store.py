@@ -1,0 +1,132 @@
+"""The DataStore port: the same cases over the fake and over DVC."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from perennial.adapters.memory.data import MemoryData
+from perennial.errors import DatasetMissing
+
+
+@pytest.fixture(params=["memory", "dvc"])
+def store(request, tmp_path):
+    if request.param == "memory":
+        return MemoryData()
+    return dvc(tmp_path)
+
+
+def dvc(tmp_path, remote=None):
+    from perennial.adapters.dvc_data import DvcData
+
+    return DvcData(tmp_path / "repo", str(remote or tmp_path / "remote"))
+
+
+@pytest.fixture
+def write(tmp_path):
+    def file(name, content):
+        path = tmp_path / "sources" / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(content)
+        return path
+
+    return file
+
+
+def test_an_empty_store_has_no_latest(store):
+    assert store.latest() is None
+
+
+def test_what_was_committed_comes_back(store, write, tmp_path):
+    revision = store.commit({"m/a.bin": write("a", b"one"), "m/views/b.bin": write("b", b"two")}, "first")
+    assert set(revision.files) == {"m/a.bin", "m/views/b.bin"}
+    assert revision.files["m/a.bin"] == "f97c5d29941bfb1b2fdab0874906ab82"  # md5 of "one"
+    store.checkout(revision.revision, tmp_path / "out")
+    assert (tmp_path / "out/m/a.bin").read_bytes() == b"one"
+    assert (tmp_path / "out/m/views/b.bin").read_bytes() == b"two"
+
+
+def test_same_bytes_are_the_same_revision_whatever_came_between(store, write, tmp_path):
+    one = {"data": write("one", b"1")}
+    first = store.commit(one, "first")
+    assert store.commit(one, "again") == first
+    second = store.commit({"data": write("two", b"2")}, "second")
+    assert second.revision != first.revision
+    assert store.latest() == second
+    assert store.commit(one, "back") == first
+    assert store.latest() == first
+    for revision, content in ((first, b"1"), (second, b"2")):
+        store.checkout(revision.revision, tmp_path / "out")
+        assert (tmp_path / "out/data").read_bytes() == content
+
+
+def test_unknown_revision_and_missing_source_are_named(store, write, tmp_path):
+    with pytest.raises(DatasetMissing, match="nowhere"):
+        store.commit({"data": tmp_path / "nowhere"}, "first")
+    assert store.latest() is None
+    store.commit({"data": write("one", b"1")}, "first")
+    with pytest.raises(DatasetMissing, match="0000000"):
+        store.checkout("0" * 40, tmp_path / "out")
+
+
+def test_dvc_fetches_from_the_remote_when_the_cache_is_gone(write, tmp_path):
+    store = dvc(tmp_path)
+    revision = store.commit({"data": write("one", b"1")}, "first")
+    shutil.rmtree(tmp_path / "repo/.dvc/cache")
+    store.checkout(revision.revision, tmp_path / "out")
+    assert (tmp_path / "out/data").read_bytes() == b"1"
+    shutil.rmtree(tmp_path / "remote")
+    with pytest.raises(DatasetMissing, match="neither in DVC's cache nor in its remote"):
+        store.checkout(revision.revision, tmp_path / "again")
+    assert not (tmp_path / "again/data").exists()
+
+
+def test_dvc_goes_on_after_a_kill(write, tmp_path):
+    """SIGKILL at the push: the next commit of the same files ends as if nothing had happened."""
+    source = write("one", b"1")
+    script = f"""
+import os, pathlib, signal
+from dvc.repo import Repo
+from perennial.adapters.dvc_data import DvcData
+Repo.push = lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL)
+DvcData(pathlib.Path({str(tmp_path / "repo")!r}), {str(tmp_path / "remote")!r}).commit(
+    {{"data": pathlib.Path({str(source)!r})}}, "first")
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, env=dict(os.environ))
+    assert done.returncode == -9, done.stderr.decode()
+    store = dvc(tmp_path)
+    assert store.latest() is None, "no revision names bytes that the remote does not have"
+    revision = store.commit({"data": source}, "first")
+    shutil.rmtree(tmp_path / "repo/.dvc/cache")
+    store.checkout(revision.revision, tmp_path / "out")
+    assert (tmp_path / "out/data").read_bytes() == b"1"
+
+
+@pytest.mark.server
+def test_dvc_over_s3(write, tmp_path, monkeypatch):
+    pytest.importorskip("dvc_s3")
+    server = pytest.importorskip("moto.server").ThreadedMotoServer(ip_address="127.0.0.1", port=0)
+    server.start()
+    try:
+        host, port = server.get_host_and_port()
+        for name, value in {
+            "AWS_ACCESS_KEY_ID": "anybody",
+            "AWS_SECRET_ACCESS_KEY": "anything",
+            "AWS_DEFAULT_REGION": "us-east-1",
+            "AWS_ENDPOINT_URL": f"http://{host}:{port}",
+        }.items():
+            monkeypatch.setenv(name, value)
+        import boto3
+
+        boto3.client("s3").create_bucket(Bucket="data")
+        store = dvc(tmp_path, "s3://data/perennial")
+        revision = store.commit({"data": write("one", b"1")}, "first")
+        shutil.rmtree(tmp_path / "repo/.dvc/cache")
+        store.checkout(revision.revision, tmp_path / "out")
+        assert (tmp_path / "out/data").read_bytes() == b"1"
+    finally:
+        server.stop()
