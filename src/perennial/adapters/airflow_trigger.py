@@ -11,6 +11,7 @@ from perennial.errors import SchedulerUnavailable
 
 TIMEOUT = httpx.Timeout(20.0, connect=3.0)
 """Seconds. Airflow's first answer after its start takes some."""
+REFUSED = (401, 403)
 
 
 class AirflowTrigger:
@@ -53,7 +54,8 @@ class AirflowTrigger:
     def _call(self, method: str, path: str, what: str, **request: Any) -> Any:
         try:
             answer = self._client.request(method, path, **request)
-            if answer.status_code == 401:
+            # 401 without a token, 403 for one that has expired (as for a user who may not): ask once more.
+            if answer.status_code in REFUSED:
                 self._log_in()
                 answer = self._client.request(method, path, **request)
         except httpx.HTTPError as error:

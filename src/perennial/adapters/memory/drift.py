@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-class PlainDrift:
+class MemoryDrift:
     """The DriftReporter port without a tool; its report is one line per column."""
 
     def compare(

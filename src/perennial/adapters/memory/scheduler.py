@@ -8,7 +8,7 @@ from typing import Any
 from perennial.errors import SchedulerUnavailable
 
 
-class RememberingScheduler:
+class MemoryScheduler:
     """The Scheduler port: known assets start the DAG of their name, runs stay `queued`.
 
     Args:
