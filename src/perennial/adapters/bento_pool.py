@@ -36,6 +36,8 @@ class BentoPool:
         self._folder = serving_dir
         self._host = host
         self._servers = servers
+        # Loopback or a private network: never through a proxy of the environment.
+        self._client = httpx.Client(timeout=3.0, trust_env=False)
 
     def ensure(self, pool: str, ref: VersionRef, files: Path) -> None:
         """Files first, then the wish: a server never meets a version whose files are not there.
@@ -92,7 +94,7 @@ class BentoPool:
         self._check_pool(pool)
         sent = {headers.DIGEST: digest, headers.SYNTHETIC: "true"}
         with httpx.Client(
-            base_url=self._address(self._ready_port(pool, model, digest)), timeout=10.0
+            base_url=self._address(self._ready_port(pool, model, digest)), timeout=10.0, trust_env=False
         ) as client:
 
             def once() -> float:
@@ -130,7 +132,7 @@ class BentoPool:
     def _holding(self, port: int) -> dict[str, Any] | None:
         """What a server says it holds; None when it does not answer, which Readiness counts."""
         try:
-            answer = httpx.get(f"{self._address(port)}/v1/pool", timeout=3.0)
+            answer = self._client.get(f"{self._address(port)}/v1/pool")
             return answer.raise_for_status().json()
         except (httpx.HTTPError, ValueError):
             return None

@@ -29,7 +29,8 @@ class EnvoyAdmin:
 
     def __init__(self, url: str, timeout_s: float = 3.0) -> None:
         self._url = url
-        self._timeout = timeout_s
+        # Loopback or a private network: never through a proxy of the environment.
+        self._client = httpx.Client(timeout=timeout_s, trust_env=False)
 
     def live(self) -> None:
         """Raises RouterUnavailable unless Envoy is up and has its first configuration."""
@@ -41,7 +42,11 @@ class EnvoyAdmin:
         return {one["name"]: one["value"] for one in stats if "name" in one}
 
     def latencies(self, pattern: str) -> dict[str, Buckets]:
-        """Histograms since the start of Envoy: (upper bound, cumulative count), ascending."""
+        """Histograms in ms since the start of Envoy: (upper bound, cumulative count), ascending.
+
+        Envoy's whole milliseconds are rounded down and its bounds lie between them, so what it counts up to
+        a bound took less than half a millisecond more: that is the bound given here.
+        """
         query = {"format": "json", "filter": pattern, "histogram_buckets": "cumulative"}
         stats = self._get("/stats", query).json()["stats"]
         found: dict[str, Buckets] = {}
@@ -49,7 +54,7 @@ class EnvoyAdmin:
             for histogram in group:
                 buckets = histogram["buckets"]
                 found[histogram["name"]] = tuple(
-                    (float(b["upper_bound"]), int(b["cumulative"])) for b in buckets
+                    (float(b["upper_bound"]) + 0.5, int(b["cumulative"])) for b in buckets
                 )
         return found
 
@@ -63,7 +68,7 @@ class EnvoyAdmin:
 
     def _get(self, path: str, query: Mapping[str, str]) -> httpx.Response:
         try:
-            answer = httpx.get(f"{self._url}{path}", params=query, timeout=self._timeout)
+            answer = self._client.get(f"{self._url}{path}", params=query)
         except httpx.HTTPError as error:
             raise RouterUnavailable(
                 f"Envoy's admin interface {self._url} does not answer: {error!r}",

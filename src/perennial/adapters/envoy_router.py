@@ -9,34 +9,26 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
+import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
 
-from perennial.adapters import envoy_config as config
+from perennial.adapters import envoy_clusters, envoy_config, envoy_routes, envoy_state
 from perennial.adapters.envoy_admin import Buckets, Endpoint, EnvoyAdmin
 from perennial.adapters.envoy_config import Layout
+from perennial.adapters.envoy_state import Confirmed
 from perennial.core.traffic import Counters, PoolName, Route
 from perennial.errors import RouterRejected, RouterUnavailable
 
 CONFIRM_SECONDS = 10.0
 
-
-@dataclass(frozen=True)
-class Confirmed:
-    """Every route that Envoy took, and how many changes there were."""
-
-    generation: int = 0
-    routes: Mapping[str, Route] = field(default_factory=dict)
-
-    def with_route(self, route: Route) -> Confirmed:
-        return Confirmed(self.generation + 1, {**self.routes, route.model: route})
+CDS, RDS = "cluster_manager.cds", f"http.ingress.rds.{envoy_config.ROUTES}"
+"""Prefixes of Envoy's statistics about its sources of clusters and routes."""
 
 
 class EnvoyRouter:
@@ -61,13 +53,15 @@ class EnvoyRouter:
         """
         with self._locked():
             state = self._confirmed()
-            listeners = config.listeners(self._layout, self._folder)
-            _replace(self._file("lds"), config.discovery(_version(state, listeners), listeners))
+            listeners = envoy_config.listeners(self._layout, self._folder)
+            envoy_state.replace(
+                self._file("lds"), envoy_config.discovery(_version(state, listeners), listeners)
+            )
             self._write_clusters(state)
             self._write_routes(state)
             bootstrap = self._folder / "bootstrap.json"
-            content = config.bootstrap(self._layout, self._folder)
-            _replace(bootstrap, json.dumps(content, indent=1).encode())
+            content = envoy_config.bootstrap(self._layout, self._folder)
+            envoy_state.replace(bootstrap, json.dumps(content, indent=1).encode())
         return bootstrap
 
     def apply(self, route: Route) -> None:
@@ -79,10 +73,16 @@ class EnvoyRouter:
             wanted = state.with_route(route)
             if state.routes.get(route.model) == route and self._live_version() == _rds_version(state):
                 return
-            if route.model not in state.routes:
-                self._add_clusters(wanted)
-            self._change_routes(state, wanted)
-            _replace(self._folder / "routes.json", _dump(wanted))
+            try:
+                if route.model not in state.routes:
+                    self._add_clusters(wanted)
+                self._change_routes(wanted)
+            except (RouterRejected, RouterUnavailable):
+                # So that an Envoy that starts again begins with what was confirmed.
+                self._write_routes(state)
+                self._write_clusters(state)
+                raise
+            envoy_state.write(self._state_file, wanted)
 
     def route(self, model: str) -> Route | None:
         return self._confirmed().routes.get(model)
@@ -96,8 +96,10 @@ class EnvoyRouter:
         (not the server) that a request belonged to.
         """
         clusters = self._model_clusters(model)
-        names = [config.stat_name(name) for name in self._names(model)]
-        latencies = self._admin.latencies(rf"^cluster\.({'|'.join(names)})\.upstream_rq_time$")
+        names = [envoy_clusters.stat_name(name) for name in self._names(model)]
+        latencies = self._admin.latencies(
+            rf"^cluster\.({'|'.join(map(re.escape, names))})\.upstream_rq_time$"
+        )
         buckets = {name: latencies.get(f"cluster.{name}.upstream_rq_time", ()) for name in names}
         stable, canary, shadow = names
         by_pool = {
@@ -151,9 +153,9 @@ class EnvoyRouter:
     @staticmethod
     def _names(model: str) -> tuple[str, str, str]:
         return (
-            config.pool_cluster(model, PoolName.STABLE),
-            config.pool_cluster(model, PoolName.CANARY),
-            config.shadow_cluster(model),
+            envoy_clusters.pool_cluster(model, PoolName.STABLE),
+            envoy_clusters.pool_cluster(model, PoolName.CANARY),
+            envoy_clusters.shadow_cluster(model),
         )
 
     def _model_clusters(self, model: str) -> dict[str, Sequence[Endpoint]]:
@@ -167,44 +169,37 @@ class EnvoyRouter:
 
     def _add_clusters(self, wanted: Confirmed) -> None:
         """Clusters first: a route to one that is not there is refused."""
+        before = self._rejections(CDS)
         self._write_clusters(wanted)
-        names = {one["name"] for one in config.clusters(list(wanted.routes), self._layout)}
+        names = {one["name"] for one in envoy_clusters.clusters(list(wanted.routes), self._layout)}
 
         def active() -> bool:
-            self._refuse_if_rejected("cluster_manager.cds", before)
+            self._refuse_if_rejected(CDS, before)
             return names <= set(self._admin.clusters())
 
-        before = self._rejections("cluster_manager.cds")
         self._wait(active, "the clusters of the model")
 
-    def _change_routes(self, state: Confirmed, wanted: Confirmed) -> None:
-        name = f"http.ingress.rds.{config.ROUTES}"
-        before = self._rejections(name)
+    def _change_routes(self, wanted: Confirmed) -> None:
+        before = self._rejections(RDS)
         version = self._write_routes(wanted)
 
         def taken() -> bool:
-            self._refuse_if_rejected(name, before)
+            self._refuse_if_rejected(RDS, before)
             return self._live_version() == version
 
-        try:
-            self._wait(taken, f"version {version} of the routes")
-        except (RouterRejected, RouterUnavailable):
-            self._write_routes(state)  # so that a restarted Envoy begins with what was confirmed
-            raise
+        self._wait(taken, f"version {version} of the routes")
 
     def _live_version(self) -> str:
-        name = f"http.ingress.rds.{config.ROUTES}.version_text"
-        return str(self._admin.numbers(rf"^{name.replace('.', chr(92) + '.')}$").get(name, ""))
+        name = f"{RDS}.version_text"
+        return str(self._admin.numbers(f"^{re.escape(name)}$").get(name, ""))
 
-    def _rejections(self, prefix: str) -> int:
-        """Refused or unreadable files so far."""
-        found = self._admin.numbers(
-            rf"^{prefix}\.(update_rejected|update_failure)$".replace(".rds.", r"\.rds\.")
-        )
+    def _rejections(self, source: str) -> int:
+        """Refused or unreadable files of one kind so far."""
+        found = self._admin.numbers(rf"^{re.escape(source)}\.update_(rejected|failure)$")
         return sum(int(value) for value in found.values())
 
-    def _refuse_if_rejected(self, prefix: str, before: int) -> None:
-        if self._rejections(prefix) > before:
+    def _refuse_if_rejected(self, source: str, before: int) -> None:
+        if self._rejections(source) > before:
             raise RouterRejected(
                 "Envoy refused the configuration; the last good one stays live",
                 hint="its log says why; the route names a model or pool that it cannot reach",
@@ -221,30 +216,24 @@ class EnvoyRouter:
             time.sleep(0.02)
 
     def _write_clusters(self, state: Confirmed) -> None:
-        resources = config.clusters(list(state.routes), self._layout)
-        _replace(self._file("cds"), config.discovery(_version(state, resources), resources))
+        resources = envoy_clusters.clusters(list(state.routes), self._layout)
+        envoy_state.replace(self._file("cds"), envoy_config.discovery(_version(state, resources), resources))
 
     def _write_routes(self, state: Confirmed) -> str:
         version = _rds_version(state)
-        _replace(self._file("rds"), config.discovery(version, _route_resources(state)))
+        envoy_state.replace(self._file("rds"), envoy_config.discovery(version, _route_resources(state)))
         return version
 
     def _file(self, kind: str) -> Path:
         name = {"lds": "listeners", "cds": "clusters", "rds": "routes"}[kind]
         return self._folder / kind / f"{name}.json"
 
+    @property
+    def _state_file(self) -> Path:
+        return self._folder / "routes.json"
+
     def _confirmed(self) -> Confirmed:
-        path = self._folder / "routes.json"
-        try:
-            body = json.loads(path.read_bytes())
-            routes = {name: Route.model_validate(one) for name, one in body["routes"].items()}
-            return Confirmed(body["generation"], routes)
-        except FileNotFoundError:
-            return Confirmed()
-        except (ValueError, KeyError, TypeError) as error:
-            raise RouterRejected(
-                f"{path} is not readable: {error}", hint="restore it, or remove it and reconcile the releases"
-            ) from error
+        return envoy_state.read(self._state_file)
 
     @contextmanager
     def _locked(self):
@@ -258,34 +247,18 @@ class EnvoyRouter:
             ) from error
 
 
-def _route_resources(state: Confirmed) -> list[config.Json]:
-    return [config.route_configuration(list(state.routes.values()))]
+def _route_resources(state: Confirmed) -> list[envoy_config.Json]:
+    return [envoy_routes.route_configuration(list(state.routes.values()))]
 
 
 def _rds_version(state: Confirmed) -> str:
     return _version(state, _route_resources(state))
 
 
-def _version(state: Confirmed, resources: Sequence[config.Json]) -> str:
+def _version(state: Confirmed, resources: Sequence[envoy_config.Json]) -> str:
     """Never the same for two contents: a refused change and the next one have the same generation."""
     content = json.dumps(resources, sort_keys=True).encode()
     return f"{state.generation}-{hashlib.sha256(content).hexdigest()[:12]}"
-
-
-def _dump(state: Confirmed) -> bytes:
-    routes = {name: one.model_dump(mode="json") for name, one in sorted(state.routes.items())}
-    return json.dumps({"generation": state.generation, "routes": routes}, indent=1).encode() + b"\n"
-
-
-def _replace(path: Path, content: bytes) -> None:
-    """Envoy notices renames only, and must never see half a file; flushed, for it is read after a crash."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with temporary.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
 
 
 def _counters(endpoints: Sequence[Endpoint], histograms: Sequence[Buckets]) -> Counters:

@@ -105,7 +105,9 @@ def show(as_json: bool) -> None:
                 for name, cell in zip(columns, cells, strict=True)
             )
         )
-    Console().print(table)
+    console = Console()
+    console.width = max(console.width, 130)  # a pipe has no width; a narrow terminal wraps
+    console.print(table)
 
 
 @click.group()

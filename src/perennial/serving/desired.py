@@ -67,6 +67,10 @@ def read(path: Path) -> DesiredState:
         text = path.read_bytes()
     except FileNotFoundError:
         return DesiredState()
+    except OSError as error:
+        raise ModelFileError(
+            f"cannot read {path}: {error.strerror}", hint="is the folder readable?"
+        ) from error
     try:
         return DesiredState.model_validate_json(text)
     except ValidationError as error:

@@ -51,6 +51,7 @@ class ModelHost:
         self._serving_dir = serving_dir
         self._prepare = prepare
         self._stop = threading.Event()
+        self._started = threading.Event()
         self._thread: threading.Thread | None = None
         self._failed: dict[Key, int] = {}
 
@@ -58,6 +59,11 @@ class ModelHost:
         """Converge in a thread until `stop`; the server answers health checks meanwhile."""
         self._thread = threading.Thread(target=self._run, args=(every_seconds,), name="converge", daemon=True)
         self._thread.start()
+
+    @property
+    def started(self) -> bool:
+        """Whether everything wanted at the start was tried: before that, a restarted server gets no traffic."""
+        return self._started.is_set()
 
     def stop(self) -> None:
         self._stop.set()
@@ -70,7 +76,11 @@ class ModelHost:
             self.converge()
 
     def converge(self) -> None:
-        """Load what is wanted and missing, let go of what is not wanted. Never raises."""
+        """Load what is wanted and missing, let go of what is not wanted; problems become errors of `holding`."""
+        self._follow()
+        self._started.set()
+
+    def _follow(self) -> None:
         try:
             state = desired.read(desired.state_file(self._serving_dir, self.pool))
         except PerennialError as error:

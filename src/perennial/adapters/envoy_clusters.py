@@ -1,0 +1,133 @@
+"""Envoy's clusters: who may be asked for a model, how their health is seen, what is tried again.
+
+Per model there are three: `<model>.stable`, `<model>.canary` and `<model>.shadow`. The canary cluster has the
+servers of the stable pool as second priority: when no canary server is healthy, or one answered with an
+error, the request goes on to a stable server, which does not hold the candidate and answers with the version
+that the fallback header names, the champion. The shadow cluster has the canary servers only and no retries:
+its answers reach nobody.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from perennial.adapters.envoy_config import TYPE, Address, Json, Layout, address
+from perennial.core.traffic import PoolName
+
+SERVERS = "perennial.stable"
+"""The stable servers, for what belongs to no model."""
+
+_HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+
+
+def pool_cluster(model: str, pool: str) -> str:
+    return f"{model}.{pool}"
+
+
+def shadow_cluster(model: str) -> str:
+    return f"{model}.shadow"
+
+
+def stat_name(cluster: str) -> str:
+    """Envoy's own tag rule takes the name of a cluster up to its first dot, so statistics have none."""
+    return cluster.replace(".", "-")
+
+
+def clusters(models: Sequence[str], layout: Layout) -> list[Json]:
+    """Those of every model, and one of the stable servers for what belongs to no model."""
+    stable, canary = layout.pools[PoolName.STABLE], layout.pools[PoolName.CANARY]
+    found = [_cluster(SERVERS, [stable], _retry("previous_hosts"))]
+    for model in sorted(models):
+        found += [
+            _cluster(pool_cluster(model, PoolName.STABLE), [stable], _retry("previous_hosts")),
+            _cluster(pool_cluster(model, PoolName.CANARY), [canary, stable], _canary_retry()),
+            _cluster(shadow_cluster(model), [canary], None),
+        ]
+    return found
+
+
+def _cluster(name: str, priorities: Sequence[Sequence[Address]], retry: Json | None) -> Json:
+    options: Json = {
+        "@type": f"{TYPE}extensions.upstreams.http.v3.HttpProtocolOptions",
+        "explicit_http_config": {"http_protocol_options": {}},
+        # Shorter than the servers keep an idle connection, so that a request never meets a closing one.
+        "common_http_protocol_options": {"idle_timeout": "30s"},
+    }
+    if retry is not None:
+        options["retry_policy"] = retry
+    limits = {"max_connections": 1024, "max_pending_requests": 4096, "max_requests": 4096}
+    if retry is not None:
+        # The default of three retries at a time loses requests when a server dies under load.
+        limits |= {"retry_budget": {"budget_percent": {"value": 100.0}, "min_retry_concurrency": 256}}  # type: ignore[dict-item]
+    return {
+        "@type": f"{TYPE}config.cluster.v3.Cluster",
+        "name": name,
+        "alt_stat_name": stat_name(name),
+        "type": "STATIC",
+        "connect_timeout": "1s",
+        "lb_policy": "LEAST_REQUEST",
+        # A server that hangs holds its requests; reset, they are tried elsewhere.
+        "close_connections_on_host_health_failure": True,
+        # With no healthy server at all, trying each of them is better than refusing.
+        "common_lb_config": {"healthy_panic_threshold": {"value": 1.0}},
+        "load_assignment": {
+            "cluster_name": name,
+            "endpoints": [
+                {"priority": number, "lb_endpoints": [{"endpoint": {"address": address(one)}} for one in group]}
+                for number, group in enumerate(priorities)
+            ],
+        },
+        "health_checks": [
+            {
+                "timeout": "2s",
+                "interval": "1s",
+                "no_traffic_interval": "1s",
+                "unhealthy_threshold": 2,
+                "healthy_threshold": 1,
+                "http_health_check": {"path": "/livez"},
+            }
+        ],
+        "outlier_detection": {
+            "split_external_local_origin_errors": True,
+            "consecutive_local_origin_failure": 2,
+            # Answers are judged by the release machine; taking the server away would hide them from it.
+            "enforcing_consecutive_5xx": 0,
+            "enforcing_consecutive_gateway_failure": 0,
+            "enforcing_success_rate": 0,
+            "enforcing_local_origin_success_rate": 0,
+            "interval": "1s",
+            "base_ejection_time": "2s",
+            "max_ejection_time": "10s",
+            "max_ejection_percent": 100,
+        },
+        "circuit_breakers": {"thresholds": [limits]},
+        "typed_extension_protocol_options": {_HTTP_OPTIONS: options},
+    }  # fmt: skip
+
+
+def _retry(*predicates: str) -> Json:
+    """Nothing that a request does is harmful to repeat: a prediction is logged where it is answered."""
+    kind = "extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate"
+    return {
+        "retry_on": "gateway-error,connect-failure,refused-stream,reset",
+        "num_retries": 5,
+        "retry_back_off": {"base_interval": "0.025s", "max_interval": "0.25s"},
+        "retry_host_predicate": [
+            {"name": f"envoy.retry_host_predicates.{name}", "typed_config": {"@type": f"{TYPE}{kind}"}}
+            for name in predicates
+        ],
+        "host_selection_retry_max_attempts": "5",
+    }
+
+
+def _canary_retry() -> Json:
+    """Any error of a candidate is healed by the champion, and still counted where it happened."""
+    kind = "extensions.retry.priority.previous_priorities.v3.PreviousPrioritiesConfig"
+    return {
+        **_retry("previous_hosts"),
+        "retry_on": "5xx,gateway-error,connect-failure,refused-stream,reset",
+        "retry_priority": {
+            "name": "envoy.retry_priorities.previous_priorities",
+            "typed_config": {"@type": f"{TYPE}{kind}", "update_frequency": 1},
+        },
+    }

@@ -1,0 +1,73 @@
+"""Bodies in and out: JSON, and errors as JSON with their HTTP status."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+from starlette.requests import Request
+from starlette.responses import Response
+
+from perennial.errors import (
+    FeaturesUnavailable,
+    MalformedInput,
+    PerennialError,
+    ShapeError,
+    UnknownEntity,
+    UnknownModel,
+    UnknownVersion,
+)
+from perennial.serving.host import NotLoaded
+
+MAX_BODY_BYTES = 16 * 1024 * 1024
+
+STATUS: tuple[tuple[type[PerennialError], int], ...] = (
+    (NotLoaded, 503),
+    (FeaturesUnavailable, 503),
+    (UnknownModel, 404),
+    (UnknownVersion, 404),
+    (UnknownEntity, 404),
+    (ShapeError, 400),
+    (MalformedInput, 400),
+)
+"""The first class that fits; any other error is 500. 503 tells the router to try another server."""
+
+
+class Json(Response):
+    media_type = "application/json"
+
+    def render(self, content: Any) -> bytes:
+        return orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY)
+
+
+def refusal(error: PerennialError | OSError) -> Json:
+    """What a caller gets instead of an answer; an OSError means that the log could not be written."""
+    if isinstance(error, OSError):
+        return Json({"error": f"cannot write: {error}", "hint": "is the disk full?"}, status_code=503)
+    status = next((code for kind, code in STATUS if isinstance(error, kind)), 500)
+    return Json({"error": error.message, "hint": error.hint}, status_code=status)
+
+
+async def read_json(request: Request) -> Any:
+    """The body as JSON.
+
+    Raises:
+        MalformedInput: it is none, or too large.
+    """
+    body = await request.body()
+    if len(body) > MAX_BODY_BYTES:
+        raise MalformedInput(
+            f"the body has {len(body)} bytes", hint=f"at most {MAX_BODY_BYTES}; send fewer rows"
+        )
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise MalformedInput(f"the body is not JSON: {error}", hint="send application/json") from error
+
+
+async def no_route(request: Request, error: Exception) -> Response:
+    status = getattr(error, "status_code", 404)
+    return Json(
+        {"error": f"no route {request.method} {request.url.path}", "hint": "see /v2 and /v1/pool"},
+        status_code=status,
+    )

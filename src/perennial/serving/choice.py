@@ -1,0 +1,53 @@
+"""Which of the loaded versions answers a request, and on whose behalf."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from perennial.serving import headers
+from perennial.serving.host import ModelHost
+from perennial.serving.session import LoadedVersion
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """The version that answers.
+
+    Attributes:
+        shadow: a mirrored request, whose answer is dropped.
+        synthetic: a latency measurement, which is not logged.
+    """
+
+    version: LoadedVersion
+    release_id: str | None
+    shadow: bool
+    synthetic: bool
+
+
+def choose(host: ModelHost, model: str, named: str | None, given: Mapping[str, str]) -> Chosen:
+    """The version named in the path, else the one that the router names in a header, else the only one.
+
+    Args:
+        named: semantic version from the path.
+        given: request headers.
+
+    Raises:
+        NotLoaded, UnknownModel, UnknownVersion, MalformedInput: see ModelHost.
+    """
+    digest = given.get(headers.DIGEST)
+    release = None
+    if named is not None:
+        version = host.by_version(model, named)
+    elif digest is not None:
+        version = host.by_digest(model, digest, given.get(headers.FALLBACK))
+        served = version.wanted.digest == digest
+        release = given.get(headers.RELEASE if served else headers.FALLBACK_RELEASE)
+    else:
+        version = host.only(model)
+    return Chosen(
+        version,
+        release or version.wanted.release_id,
+        shadow=given.get(headers.SHADOW) == "true",
+        synthetic=given.get(headers.SYNTHETIC) == "true",
+    )
