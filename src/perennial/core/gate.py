@@ -10,42 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from pydantic import Field
-
 from perennial.core.approval import Risk
+from perennial.core.gate_report import GateReport
 from perennial.core.registration import VersionRecord
-from perennial.core.spec import Bound, Frozen, GateSpec
+from perennial.core.spec import Bound, GateSpec
 from perennial.core.statistics import quantile
-from perennial.core.verdict import Judgement, Verdict, worst
-
-
-class GateReport(Frozen):
-    """The gate's answer about one digest."""
-
-    digest: str
-    rules: tuple[Judgement, ...]
-    risk: Risk
-    risk_reasons: tuple[str, ...] = Field((), description="why the risk is high; empty when it is low")
-
-    @property
-    def verdict(self) -> Verdict:
-        return worst(self.rules)
-
-    @property
-    def passed(self) -> bool:
-        """UNSURE passes: it raises the risk instead, so that a person looks where the spec wants one.
-        ERROR does not: what was not measured cannot be approved."""
-        return self.verdict in (Verdict.PASS, Verdict.UNSURE)
-
-    def tags(self) -> dict[str, str]:
-        """The report as tags for the version, where a person reads it before approving."""
-        told = {f"gate.{one.rule}": f"{one.verdict}: {one.observed} ({one.needed})" for one in self.rules}
-        return {
-            **told,
-            "gate.verdict": self.verdict.value,
-            "gate.digest": self.digest,
-            "gate.risk": "; ".join((self.risk.value, *self.risk_reasons)),
-        }
+from perennial.core.verdict import Judgement, Verdict
 
 
 def judge(
@@ -57,8 +27,8 @@ def judge(
     """Apply every rule.
 
     Args:
-        champion: who has the traffic now; None for the first release of a model. That one is of low
-            risk: there is nothing to compare with, and no traffic that it could take from anybody.
+        champion: who has the traffic now; None for the first release of a model. That one is of high
+            risk: no champion vouches for it, and it gets all traffic at once.
         latencies_ms: of requests sent straight to one server that holds the candidate, without load.
     """
     rules = [_metric(candidate, name, bound) for name, bound in spec.metrics.items()]
@@ -67,8 +37,9 @@ def judge(
         _latency(spec, latencies_ms),
         _data_checks(candidate),
     ]
-    reasons: list[str] = []
-    if champion is not None:
+    if champion is None:
+        reasons = ["the first version of this model: there is no champion to compare with"]
+    else:
         rules.append(_improvement(spec, candidate))
         reasons = list(_risks(spec, candidate, champion))
     reasons += [f"{one.rule} is unsure" for one in rules if one.verdict is Verdict.UNSURE]
@@ -81,7 +52,10 @@ def judge(
 
 
 def _metric(record: VersionRecord, name: str, bound: Bound) -> Judgement:
-    sides = [f">= {bound.min:g}" if bound.min is not None else "", f"<= {bound.max:g}" if bound.max is not None else ""]
+    sides = [
+        f">= {bound.min:g}" if bound.min is not None else "",
+        f"<= {bound.max:g}" if bound.max is not None else "",
+    ]
     needed = " and ".join(side for side in sides if side)
     value = record.metrics.get(f"holdout.{name}")
     if value is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Self
 
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from perennial.core.spec import Frozen, Percent
 
@@ -43,6 +43,9 @@ class Route(Frozen):
 
 class Counters(Frozen):
     """What Envoy counted for one model in one pool since its start (monotonic until a restart)."""
+
+    # The last bucket may have no upper bound; JSON's null, pydantic's default, would not come back.
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
 
     requests: int = Field(0, ge=0, description="answered requests")
     errors: int = Field(0, ge=0, description="of these, 5xx")

@@ -1,0 +1,99 @@
+"""Fakes of ReleaseStore, Intents, Ledger and FeedbackStore, which share one memory as they share one database."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+
+from perennial.core.ledger import GENESIS, Entry, LedgerRow, chain
+from perennial.core.release import Intent, ReleaseStatus
+from perennial.errors import ReleaseConflict
+
+
+class MemoryStore:
+    """The four ports as attributes, like `SqlStore`."""
+
+    def __init__(self) -> None:
+        self.ledger = MemoryLedger()
+        self.releases = MemoryReleases(self.ledger)
+        self.intents = MemoryIntents()
+        self.feedback = MemoryFeedback()
+
+
+class MemoryLedger:
+    """A list that only grows."""
+
+    def __init__(self) -> None:
+        self._rows: list[LedgerRow] = []
+
+    def append(self, entry: Entry) -> LedgerRow:
+        previous = self._rows[-1].hash if self._rows else GENESIS
+        self._rows.append(chain(entry, len(self._rows) + 1, previous))
+        return self._rows[-1]
+
+    def rows(self, model: str | None = None) -> list[LedgerRow]:
+        return [row for row in self._rows if model is None or row.entry.model == model]
+
+
+class MemoryReleases:
+    """Statuses as JSON, so that what does not survive a database does not survive here."""
+
+    def __init__(self, ledger: MemoryLedger) -> None:
+        self._ledger = ledger
+        self._bodies: dict[str, str] = {}
+
+    def load(self, release_id: str) -> ReleaseStatus | None:
+        body = self._bodies.get(release_id)
+        return None if body is None else ReleaseStatus.model_validate_json(body)
+
+    def latest(self, model: str) -> list[ReleaseStatus]:
+        found = [ReleaseStatus.model_validate_json(body) for body in self._bodies.values()]
+        mine = [one for one in found if one.model == model]
+        return sorted(
+            sorted(mine, key=lambda one: one.release_id), key=lambda one: one.started_at, reverse=True
+        )
+
+    def save(self, status: ReleaseStatus, expected: int | None, entries: Sequence[Entry]) -> ReleaseStatus:
+        stored = self.load(status.release_id)
+        if (None if stored is None else stored.revision) != expected:
+            raise ReleaseConflict(
+                f"release {status.release_id} of {status.model} was changed by somebody else",
+                hint="read it again",
+            )
+        saved = status.model_copy(update={"revision": 0 if expected is None else expected + 1})
+        self._bodies[saved.release_id] = saved.model_dump_json()
+        for entry in entries:
+            self._ledger.append(entry)
+        return saved
+
+
+class MemoryIntents:
+    """In the order they came; the same id twice is one intent."""
+
+    def __init__(self) -> None:
+        self._intents: dict[str, Intent] = {}
+
+    def put(self, intent: Intent) -> None:
+        self._intents.setdefault(intent.id, intent)
+
+    def pending(self, release_id: str) -> list[Intent]:
+        return [one for one in self._intents.values() if one.release_id == release_id]
+
+
+class MemoryFeedback:
+    """The newest label per prediction id, and when it came."""
+
+    def __init__(self) -> None:
+        self._labels: dict[str, tuple[float, datetime]] = {}
+
+    def put(self, labels: Mapping[str, float], received: datetime) -> int:
+        news = {
+            name: (float(label), received)
+            for name, label in labels.items()
+            if name not in self._labels or self._labels[name][0] != label
+        }
+        self._labels.update(news)
+        return len(news)
+
+    def labels(self, since: datetime | None = None) -> Mapping[str, float]:
+        return {name: label for name, (label, at) in self._labels.items() if since is None or at >= since}

@@ -1,0 +1,169 @@
+"""Tables of our SQL database, for SQLite and PostgreSQL, and how a connection to either is made."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Connection,
+    Engine,
+    Float,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    create_engine,
+    event,
+    make_url,
+    text,
+)
+from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, NoSuchModuleError
+from sqlalchemy.pool import NullPool
+from sqlalchemy.schema import CreateIndex, CreateTable
+
+from perennial.core.ledger import GENESIS
+from perennial.errors import SettingsError, StoreUnavailable
+
+BUSY_SECONDS = 15
+CREATION_LOCK = 0x5045524E  # of PostgreSQL's advisory locks: one process creates the tables at a time
+
+metadata = MetaData()
+
+releases = Table(
+    "perennial_release",
+    metadata,
+    Column("release_id", String(64), primary_key=True),
+    Column("model", String(128), nullable=False),
+    Column("started_us", BigInteger, nullable=False),
+    Column("revision", Integer, nullable=False),
+    Column("phase", String(32), nullable=False),
+    Column("body", Text, nullable=False),
+    Index("perennial_release_model", "model", "started_us"),
+)
+
+intents = Table(
+    "perennial_intent",
+    metadata,
+    Column("seq", Integer, primary_key=True, autoincrement=True),
+    Column("id", String(200), nullable=False, unique=True),
+    Column("release_id", String(64), nullable=False),
+    Column("body", Text, nullable=False),
+    Index("perennial_intent_release", "release_id"),
+)
+
+ledger = Table(
+    "perennial_ledger",
+    metadata,
+    Column("seq", Integer, primary_key=True, autoincrement=False),
+    Column("model", String(128), nullable=False),
+    Column("entry", Text, nullable=False),
+    Column("previous", String(64), nullable=False),
+    Column("hash", String(64), nullable=False),
+    Index("perennial_ledger_model", "model"),
+)
+
+# One row: who appends locks it, so that the chain has one end.
+ledger_head = Table(
+    "perennial_ledger_head",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("seq", Integer, nullable=False),
+    Column("hash", String(64), nullable=False),
+)
+
+feedback = Table(
+    "perennial_feedback",
+    metadata,
+    Column("prediction_id", String(128), primary_key=True),
+    Column("label", Float, nullable=False),
+    Column("received_us", BigInteger, nullable=False),
+    Index("perennial_feedback_received", "received_us"),
+)
+
+
+class Database:
+    """Connections to one database; its tables are made at the first use."""
+
+    def __init__(self, url: str) -> None:
+        try:
+            parsed = make_url(url)
+            self._sqlite = parsed.get_backend_name() == "sqlite"
+            self._file = Path(parsed.database) if self._sqlite and parsed.database else None
+            self._engine = _sqlite_engine(url) if self._sqlite else create_engine(url, pool_pre_ping=True)
+        except (ArgumentError, NoSuchModuleError, ModuleNotFoundError) as error:
+            raise SettingsError(
+                f"the database address cannot be used: {error}",
+                hint="sqlite:///<file>, or postgresql+psycopg://<user>@<host>/<database> with the extra `postgres`",
+            ) from error
+        self._shown = parsed.render_as_string(hide_password=True)
+        self._created = False
+
+    @contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """A snapshot; writers are not held up."""
+        with self._reaching():
+            self._create()
+            with self._engine.connect().execution_options(perennial_read=True) as connection:
+                yield connection
+
+    @contextmanager
+    def writing(self) -> Iterator[Connection]:
+        """One transaction: everything in the block or nothing."""
+        with self._reaching():
+            self._create()
+            with self._engine.begin() as connection:
+                yield connection
+
+    @contextmanager
+    def _reaching(self) -> Iterator[None]:
+        try:
+            yield
+        except IntegrityError:
+            raise  # the caller knows what it means
+        except DBAPIError as error:
+            raise StoreUnavailable(
+                f"{self._shown}: {str(error.orig).strip()}",
+                hint="is the database up, and PERENNIAL_DATABASE_URL right?",
+            ) from error
+
+    def _create(self) -> None:
+        """Several processes may do this at once: the first makes them, the others wait."""
+        if self._created:
+            return
+        if self._file is not None:
+            self._file.parent.mkdir(parents=True, exist_ok=True)
+        with self._engine.begin() as connection:
+            if not self._sqlite:
+                connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": CREATION_LOCK})
+            for table in metadata.sorted_tables:
+                connection.execute(CreateTable(table, if_not_exists=True))
+                for index in table.indexes:
+                    connection.execute(CreateIndex(index, if_not_exists=True))
+            if connection.execute(ledger_head.select()).first() is None:
+                connection.execute(ledger_head.insert().values(id=1, seq=0, hash=GENESIS))
+        self._created = True
+
+
+def _sqlite_engine(url: str) -> Engine:
+    """WAL, so that readers and the one writer do not wait for each other; a write takes its lock at once,
+    since a reader that becomes a writer halfway is refused when somebody else wrote meanwhile."""
+    engine = create_engine(url, poolclass=NullPool, connect_args={"timeout": BUSY_SECONDS})
+
+    @event.listens_for(engine, "connect")
+    def _configure(connection, record) -> None:
+        connection.isolation_level = None  # BEGIN is ours, below
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=FULL")
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        read = connection.get_execution_options().get("perennial_read", False)
+        connection.exec_driver_sql("BEGIN" if read else "BEGIN IMMEDIATE")
+
+    return engine

@@ -1,0 +1,204 @@
+"""Releases, intents, ledger and labels in one SQL database (SQLite or PostgreSQL), by SQLAlchemy Core."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from itertools import islice
+
+from sqlalchemy import Connection, select
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import IntegrityError
+
+from perennial.adapters import sql_schema as tables
+from perennial.adapters.sql_schema import Database
+from perennial.core.ledger import Entry, LedgerRow, canonical, chain
+from perennial.core.release import Intent, ReleaseStatus
+from perennial.errors import ReleaseConflict
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+CHUNK = 500
+
+
+class SqlStore:
+    """The four ports over one database; the tables are made at the first use.
+
+    Args:
+        url: an SQLAlchemy address: `sqlite:///<file>` or `postgresql+psycopg://...`.
+    """
+
+    def __init__(self, url: str) -> None:
+        database = Database(url)
+        self.releases = SqlReleases(database)
+        self.intents = SqlIntents(database)
+        self.ledger = SqlLedger(database)
+        self.feedback = SqlFeedback(database)
+
+
+class SqlReleases:
+    """ReleaseStore: compare-and-set in one UPDATE, ledger entries in the same transaction."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def load(self, release_id: str) -> ReleaseStatus | None:
+        query = select(tables.releases.c.body).where(tables.releases.c.release_id == release_id)
+        with self._database.reading() as connection:
+            body = connection.execute(query).scalar_one_or_none()
+        return None if body is None else ReleaseStatus.model_validate_json(body)
+
+    def latest(self, model: str) -> list[ReleaseStatus]:
+        table = tables.releases
+        query = (
+            select(table.c.body)
+            .where(table.c.model == model)
+            .order_by(table.c.started_us.desc(), table.c.release_id)
+        )
+        with self._database.reading() as connection:
+            bodies = connection.execute(query).scalars().all()
+        return [ReleaseStatus.model_validate_json(body) for body in bodies]
+
+    def save(self, status: ReleaseStatus, expected: int | None, entries: Sequence[Entry]) -> ReleaseStatus:
+        saved = status.model_copy(update={"revision": 0 if expected is None else expected + 1})
+        try:
+            with self._database.writing() as connection:
+                self._write(connection, saved, expected)
+                for entry in entries:
+                    _append(connection, entry)
+        except IntegrityError as error:
+            raise _conflict(status) from error
+        return saved
+
+    def _write(self, connection: Connection, saved: ReleaseStatus, expected: int | None) -> None:
+        table = tables.releases
+        values = {
+            "revision": saved.revision,
+            "phase": saved.phase.value,
+            "body": saved.model_dump_json(),
+        }
+        if expected is None:
+            started = {"model": saved.model, "started_us": _microseconds(saved.started_at)}
+            connection.execute(table.insert().values(release_id=saved.release_id, **started, **values))
+            return
+        mine = (table.c.release_id == saved.release_id) & (table.c.revision == expected)
+        if connection.execute(table.update().where(mine).values(**values)).rowcount != 1:
+            raise _conflict(saved)
+
+
+class SqlIntents:
+    """Intents: the same id twice is one intent."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def put(self, intent: Intent) -> None:
+        with self._database.writing() as connection:
+            row = {"id": intent.id, "release_id": intent.release_id, "body": intent.model_dump_json()}
+            statement = _insert(connection, tables.intents).values(**row)
+            connection.execute(statement.on_conflict_do_nothing(index_elements=["id"]))
+
+    def pending(self, release_id: str) -> list[Intent]:
+        table = tables.intents
+        query = select(table.c.body).where(table.c.release_id == release_id).order_by(table.c.seq)
+        with self._database.reading() as connection:
+            return [Intent.model_validate_json(body) for body in connection.execute(query).scalars()]
+
+
+class SqlLedger:
+    """Ledger: appending locks the one row that holds the end of the chain."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def append(self, entry: Entry) -> LedgerRow:
+        with self._database.writing() as connection:
+            return _append(connection, entry)
+
+    def rows(self, model: str | None = None) -> list[LedgerRow]:
+        table = tables.ledger
+        query = select(table).order_by(table.c.seq)
+        if model is not None:
+            query = query.where(table.c.model == model)
+        with self._database.reading() as connection:
+            found = connection.execute(query).all()
+        return [
+            LedgerRow(seq=row.seq, entry=json.loads(row.entry), previous=row.previous, hash=row.hash)
+            for row in found
+        ]
+
+
+class SqlFeedback:
+    """FeedbackStore: one label per prediction id, the newest that came."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def put(self, labels: Mapping[str, float], received: datetime) -> int:
+        changed = 0
+        with self._database.writing() as connection:
+            for some in _chunks(labels):
+                changed += self._put(connection, some, _microseconds(received))
+        return changed
+
+    def _put(self, connection: Connection, labels: Mapping[str, float], received_us: int) -> int:
+        table = tables.feedback
+        query = select(table.c.prediction_id, table.c.label).where(table.c.prediction_id.in_(labels))
+        known = {row.prediction_id: row.label for row in connection.execute(query)}
+        news = [
+            {"prediction_id": name, "label": float(label), "received_us": received_us}
+            for name, label in labels.items()
+            if name not in known or known[name] != label
+        ]
+        if news:
+            statement = _insert(connection, table)
+            replaced = {name: statement.excluded[name] for name in ("label", "received_us")}
+            connection.execute(
+                statement.on_conflict_do_update(index_elements=["prediction_id"], set_=replaced), news
+            )
+        return len(news)
+
+    def labels(self, since: datetime | None = None) -> Mapping[str, float]:
+        table = tables.feedback
+        query = select(table.c.prediction_id, table.c.label)
+        if since is not None:
+            query = query.where(table.c.received_us >= _microseconds(since))
+        with self._database.reading() as connection:
+            return {row.prediction_id: row.label for row in connection.execute(query)}
+
+
+def _append(connection: Connection, entry: Entry) -> LedgerRow:
+    head = tables.ledger_head
+    end = connection.execute(select(head.c.seq, head.c.hash).with_for_update()).one()
+    row = chain(entry, end.seq + 1, end.hash)
+    body = canonical(entry.model_dump(mode="json"))
+    connection.execute(
+        tables.ledger.insert().values(
+            seq=row.seq, model=entry.model, entry=body, previous=row.previous, hash=row.hash
+        )
+    )
+    connection.execute(head.update().values(seq=row.seq, hash=row.hash))
+    return row
+
+
+def _insert(connection: Connection, table):
+    """INSERT with ON CONFLICT, which SQLAlchemy has per dialect."""
+    dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
+    return dialect.insert(table)
+
+
+def _conflict(status: ReleaseStatus) -> ReleaseConflict:
+    return ReleaseConflict(
+        f"release {status.release_id} of {status.model} was changed by somebody else",
+        hint="read it again: perennial release status " + status.model,
+    )
+
+
+def _microseconds(at: datetime) -> int:
+    return (at - EPOCH) // timedelta(microseconds=1)
+
+
+def _chunks(labels: Mapping[str, float]) -> Iterator[dict[str, float]]:
+    rest = iter(labels.items())
+    while some := dict(islice(rest, CHUNK)):
+        yield some

@@ -1,0 +1,182 @@
+"""`perennial release` and, through `perennial.commands.ledger`, `perennial ledger`."""
+
+from __future__ import annotations
+
+import getpass
+import json
+import time
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import click
+
+from perennial import settings as environment
+from perennial.commands.ledger import ledger
+from perennial.settings import Settings
+
+if TYPE_CHECKING:
+    from perennial.core.release import ReleaseStatus
+
+__all__ = ["ledger", "release"]
+
+
+@click.group()
+def release() -> None:
+    """Gate, approve, watch and steer the releases of a model."""
+
+
+def who(settings: Settings) -> str:
+    return settings.actor or getpass.getuser()
+
+
+def newest(model: str, settings: Settings) -> ReleaseStatus:
+    """The release that a person means by the model's name.
+
+    Raises:
+        UnknownModel: no spec of that name.
+        UnknownRelease: the model has none.
+    """
+    from perennial import catalog, wiring
+    from perennial.errors import UnknownRelease
+
+    catalog.spec(model, settings)
+    found = wiring.store(settings).releases.latest(model)
+    if not found:
+        raise UnknownRelease(f"{model} has no release", hint=f"perennial release start {model}")
+    return found[0]
+
+
+@release.command()
+@click.argument("model")
+@click.option("--version", "which", default="candidate", show_default=True, help="Version or alias.")
+@click.option("--again", is_flag=True, help="Start over a release of this version that has ended.")
+def start(model: str, which: str, again: bool) -> None:
+    """Gate a version and start its release. The last line printed is the release id."""
+    from perennial import catalog, wiring
+    from perennial.core.release import Phase
+    from perennial.errors import GateFailed
+    from perennial.flows import gate
+
+    settings = environment.load()
+    spec = catalog.spec(model, settings)
+    ports = wiring.release_ports(settings)
+    status = gate.start(spec, which, ports, who(settings), _now, time.sleep, again=again)
+    if status.gate is not None:
+        for one in status.gate.rules:
+            click.echo(f"{one.verdict.value:6} {one.rule}: {one.observed} (needed: {one.needed})")
+        click.echo("; ".join((f"risk {status.gate.risk.value}", *status.gate.risk_reasons)))
+    click.echo(f"{status.candidate}: {status.phase.value}: {status.note}")
+    if status.phase is Phase.REJECTED and status.gate is not None and not status.gate.passed:
+        raise GateFailed(
+            f"{status.candidate} did not pass its gate: {'; '.join(status.gate.failures)}",
+            hint=f"train a better one; after a change outside: perennial release start {model} --again",
+        )
+    click.echo(status.release_id)
+
+
+@release.command()
+@click.argument("model")
+@click.option("--json", "as_json", is_flag=True, help="For machines.")
+def status(model: str, as_json: bool) -> None:
+    """Show where the newest release stands, its evidence, and why."""
+    from perennial import wiring
+    from perennial.commands import release_view as view
+
+    settings = environment.load()
+    found, route = newest(model, settings), wiring.router(settings).route(model)
+    if as_json:
+        click.echo(json.dumps(view.summary(found, route, _now()), indent=2))
+    else:
+        view.show(found, route, _now())
+
+
+@release.command()
+@click.argument("model")
+def history(model: str) -> None:
+    """List all releases of a model, newest first."""
+    from perennial import catalog, wiring
+    from perennial.commands import release_view as view
+
+    settings = environment.load()
+    catalog.spec(model, settings)
+    view.history(wiring.store(settings).releases.latest(model))
+
+
+@release.command()
+@click.argument("model")
+@click.option("--until-final", is_flag=True, help="Repeat until the release has ended.")
+@click.option("--every", default=2.0, show_default=True, help="Seconds between two passes.")
+def reconcile(model: str, until_final: bool, every: float) -> None:
+    """Bring the newest release forward by hand: observe, decide, act."""
+    from perennial import wiring
+    from perennial.errors import ToolError
+    from perennial.flows import release as flow
+
+    settings = environment.load()
+    found, said = newest(model, settings), ""
+    while True:
+        try:
+            found = flow.reconcile(found.release_id, wiring.release_ports(settings), _now())
+            told = f"{found.phase.value}: {found.note}"
+        except ToolError as error:
+            if not until_final:
+                raise
+            told = f"{type(error).__name__}: {error.message}"
+        if told != said:
+            click.echo(f"{_now():%H:%M:%S} {told}")
+            said = told
+        if found.phase.is_final() or not until_final:
+            return
+        time.sleep(every)
+
+
+def _steer(kind: str, text: str) -> click.Command:
+    """A command that records one intent; whoever drives the release obeys it at the next pass."""
+
+    @click.command(name=kind, help=text)
+    @click.argument("model")
+    @click.option("--note", default="", help="Why; goes into the ledger.")
+    @click.option("--digest", default="", help="Refuse unless the release is of this digest (8 digits do).")
+    def command(model: str, note: str, digest: str) -> None:
+        from perennial import wiring
+        from perennial.commands.steering import intent_for
+
+        settings = environment.load()
+        intent = intent_for(newest(model, settings), kind, who(settings), note, digest, _now())
+        wiring.store(settings).intents.put(intent)
+        click.echo(f"{kind} of release {intent.release_id} ({intent.digest[:12]}) recorded for the next pass")
+
+    return command
+
+
+for _kind, _text in (
+    ("approve", "Allow the gated digest to get traffic."),
+    ("reject", "Refuse the candidate."),
+    ("pause", "Hold the release where it is; a bad candidate is still aborted."),
+    ("resume", "Go on after a pause; the step's time begins anew."),
+    ("promote", "Skip the remaining steps."),
+    ("abort", "Take the candidate back."),
+):
+    release.add_command(_steer(_kind, _text))
+
+
+@release.command()
+@click.argument("model")
+@click.option("--to", default=None, help="Version of an earlier champion; the previous one by default.")
+@click.option("--note", default="", help="Why; goes into the ledger.")
+def rollback(model: str, to: str | None, note: str) -> None:
+    """Emergency: give all traffic to an earlier champion at once. Needs neither Airflow nor MLflow."""
+    from perennial import catalog, wiring
+    from perennial.flows.rollback import rollback as flow
+
+    settings = environment.load()
+    catalog.spec(model, settings)
+    ports = wiring.release_ports(settings)
+    target, left = flow(model, to, ports, who(settings), note, _now, time.sleep)
+    click.echo(f"{model}: all traffic goes to {target.version} ({target.digest[:12]})")
+    for words in left:
+        click.echo(words, err=True)
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)

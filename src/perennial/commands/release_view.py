@@ -1,0 +1,104 @@
+"""How a release looks to a person."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from perennial.core.release import ReleaseStatus
+    from perennial.core.traffic import Route
+
+
+def summary(status: ReleaseStatus, route: Route | None, now: datetime) -> dict[str, Any]:
+    """Plain values for `--json`; what is not known is null."""
+    live = route is not None and route.canary is not None
+    mine = live and route.canary.digest == status.candidate.digest
+    left = status.time_left(now)
+    return {
+        "release": status.release_id,
+        "model": status.model,
+        "phase": status.phase.value,
+        "step": status.step if status.phase.value == "CANARY" else None,
+        "steps": [step.weight for step in status.policy.steps],
+        "weight": route.canary_weight if mine else None,
+        "candidate": status.candidate.model_dump(),
+        "champion": status.champion.model_dump() if status.champion else None,
+        "seconds_left": None if left is None else round(left.total_seconds(), 1),
+        "paused": sorted(reason.value for reason in status.pauses),
+        "risk": status.gate.risk.value if status.gate else None,
+        "gate": [one.model_dump(mode="json") for one in status.gate.rules] if status.gate else [],
+        "approval": status.approval.model_dump(mode="json") if status.approval else None,
+        "evidence": [one.model_dump(mode="json") for one in status.evidence],
+        "errors_in_a_row": status.errors_in_a_row,
+        "why": status.note,
+        "started_at": status.started_at.isoformat(),
+        "entered_at": status.entered_at.isoformat(),
+        "revision": status.revision,
+    }
+
+
+def show(status: ReleaseStatus, route: Route | None, now: datetime) -> None:
+    """Two tables: where it stands, and the evidence."""
+    from rich.console import Console
+    from rich.table import Table
+
+    told = summary(status, route, now)
+    facts = Table(
+        title=f"release {status.release_id} of {status.model}", show_header=False, title_justify="left"
+    )
+    facts.add_row("phase", _phase(told))
+    facts.add_row("candidate", str(status.candidate))
+    facts.add_row("champion", str(status.champion) if status.champion else "none yet")
+    facts.add_row("weight", "-" if told["weight"] is None else f"{told['weight']:g} %")
+    facts.add_row("time left", "-" if told["seconds_left"] is None else _span(told["seconds_left"]))
+    facts.add_row("paused", "; ".join(told["paused"]) or "no")
+    facts.add_row(
+        "risk", "; ".join((told["risk"], *status.gate.risk_reasons)) if status.gate else "not gated"
+    )
+    if status.approval:
+        facts.add_row(
+            "approved", f"{status.approval.actor} ({status.approval.channel}) {status.approval.note}"
+        )
+    facts.add_row("why", status.note)
+    console = Console()
+    console.print(facts)
+    rules = status.evidence or (status.gate.rules if status.gate else ())
+    if rules:
+        evidence = Table(title="evidence" if status.evidence else "gate", title_justify="left")
+        for name in ("rule", "verdict", "observed", "needed"):
+            evidence.add_column(name, overflow="fold")
+        for one in rules:
+            evidence.add_row(one.rule, one.verdict.value, one.observed, one.needed)
+        console.print(evidence)
+
+
+def _phase(told: dict[str, Any]) -> str:
+    if told["step"] is None:
+        return told["phase"]
+    return f"{told['phase']}, step {told['step'] + 1} of {len(told['steps'])}"
+
+
+def _span(seconds: float) -> str:
+    hours, rest = divmod(round(seconds), 3600)
+    return f"{hours} h {rest // 60} min" if hours else f"{rest // 60} min {rest % 60} s"
+
+
+def history(releases: list[ReleaseStatus]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table()
+    for name in ("started", "release", "version", "digest", "champion before", "phase", "why"):
+        table.add_column(name, overflow="fold")
+    for one in releases:
+        table.add_row(
+            one.started_at.strftime("%Y-%m-%d %H:%M:%S"),
+            one.release_id,
+            one.candidate.version,
+            one.candidate.digest[:12],
+            one.champion.version if one.champion else "-",
+            one.phase.value,
+            one.note,
+        )
+    Console().print(table)

@@ -1,0 +1,46 @@
+"""A person's word to a release, made into an intent."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from uuid import uuid4
+
+from perennial.core.approval import PREFIX, names_digest
+from perennial.core.release import Intent, IntentKind, ReleaseStatus
+from perennial.errors import ApprovalRefused, ReleaseError
+
+
+def intent_for(status: ReleaseStatus, kind: str, actor: str, note: str, digest: str, now: datetime) -> Intent:
+    """Bound to the digest that the release has now.
+
+    Args:
+        digest: what the person believes it is, at least its first 8 digits; empty: what it is.
+
+    Raises:
+        ApprovalRefused: the release is of another digest, or the gate has not passed it.
+        ReleaseError: the release has ended.
+    """
+    if status.phase.is_final():
+        raise ReleaseError(
+            f"release {status.release_id} of {status.candidate.version} has ended: {status.phase.value}",
+            hint=f"perennial release start {status.model}",
+        )
+    if digest and not names_digest(digest, status.candidate.digest):
+        raise ApprovalRefused(
+            f"release {status.release_id} is of {status.candidate.digest}, not of {digest}",
+            hint=f"give at least {PREFIX} digits; perennial release status {status.model}",
+        )
+    if kind == IntentKind.APPROVE and (status.gate is None or not status.gate.passed):
+        raise ApprovalRefused(
+            f"{status.candidate} has not passed its gate", hint=f"perennial release status {status.model}"
+        )
+    return Intent(
+        id=f"cli-{uuid4()}",
+        release_id=status.release_id,
+        kind=IntentKind(kind),
+        actor=actor,
+        at=now,
+        digest=status.candidate.digest,
+        note=note,
+        channel="cli",
+    )

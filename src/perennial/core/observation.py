@@ -1,0 +1,87 @@
+"""What a pass over a release sees, and what it may do about it: plain values between flow and policy."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from perennial.core.ledger import Entry
+from perennial.core.release import Intent, ReleaseStatus
+from perennial.core.spec import Frozen
+from perennial.core.traffic import Counters, Readiness, Route
+from perennial.core.version import VersionRef
+
+
+class Labelled(Frozen):
+    """Predictions of one version whose truth is known."""
+
+    right: int = Field(0, ge=0)
+    labels: int = Field(0, ge=0)
+
+
+class Observation(Frozen):
+    """Measured in one pass. What the phase has no use for is left out; what failed is in `errors`."""
+
+    route: Route | None = None
+    in_canary: Readiness | None = Field(None, description="the candidate in the canary pool")
+    in_stable: Readiness | None = Field(None, description="the candidate in the stable pool")
+    healthy: dict[str, int] = Field(default_factory=dict, description="servers by pool; absent: unknown")
+    counters: dict[str, Counters] = Field(default_factory=dict, description="by pool; empty: unknown")
+    accuracy: dict[str, Labelled] = Field(default_factory=dict, description="by digest, in this step")
+    approval_tag: str | None = Field(None, description="of the candidate's version in the registry")
+    intents: tuple[Intent, ...] = Field((), description="all that were ever put, in order")
+    newer: str | None = Field(None, description="id of a gated release that started later")
+    older_active: bool = Field(False, description="an earlier release has not let go of the traffic yet")
+    shared: bool = Field(False, description="another active release has the same digest")
+    outdated: tuple[str, ...] = Field((), description="digests of champions before the last one")
+    errors: tuple[str, ...] = Field((), description="what could not be measured, and why")
+
+
+class EnsureLoaded(Frozen):
+    kind: Literal["ensure"] = "ensure"
+    pool: str
+    ref: VersionRef
+
+
+class Drop(Frozen):
+    kind: Literal["drop"] = "drop"
+    pool: str
+    digest: str
+
+
+class SetRoute(Frozen):
+    kind: Literal["route"] = "route"
+    route: Route
+
+
+class SetAlias(Frozen):
+    kind: Literal["alias"] = "alias"
+    alias: str
+    key: str
+
+
+class ClearAlias(Frozen):
+    """Take the alias away from this version; where it points at another one it stays."""
+
+    kind: Literal["clear"] = "clear"
+    alias: str
+    key: str
+
+
+class SetTags(Frozen):
+    kind: Literal["tags"] = "tags"
+    key: str
+    tags: dict[str, str]
+
+
+Action = EnsureLoaded | Drop | SetRoute | SetAlias | ClearAlias | SetTags
+"""Each may be repeated without harm."""
+
+
+class Decision(Frozen):
+    """Apply the actions in order, then save status and entries in one transaction."""
+
+    status: ReleaseStatus
+    actions: tuple[Action, ...] = ()
+    entries: tuple[Entry, ...] = ()

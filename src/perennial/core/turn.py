@@ -1,0 +1,122 @@
+"""One turn of the release machine while it is decided: the status so far, what to do, what to record."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from perennial.core.ledger import Entry
+from perennial.core.observation import (
+    Action,
+    ClearAlias,
+    Decision,
+    Drop,
+    EnsureLoaded,
+    Observation,
+    SetAlias,
+    SetRoute,
+    SetTags,
+)
+from perennial.core.release import Phase, ReleaseStatus
+from perennial.core.traffic import PoolName, Route
+from perennial.core.version import Lifecycle
+
+MACHINE = "machine"
+LIFECYCLES = {Phase.SUCCEEDED: Lifecycle.PRODUCTION}
+
+
+class Turn:
+    """Collects; decides nothing. Lives for one call of `decide`."""
+
+    def __init__(self, status: ReleaseStatus, seen: Observation, now: datetime) -> None:
+        self.status = status
+        self.seen = seen
+        self.now = now
+        self._actions: list[Action] = []
+        self._entries: list[Entry] = []
+
+    def decision(self) -> Decision:
+        return Decision(status=self.status, actions=tuple(self._actions), entries=tuple(self._entries))
+
+    def update(self, **changes: Any) -> None:
+        self.status = self.status.model_copy(update=changes)
+
+    def record(self, fact: str, actor: str = MACHINE, **payload: Any) -> None:
+        self._entries.append(
+            Entry(
+                at=self.now,
+                actor=actor,
+                kind=f"release.{fact}",
+                model=self.status.model,
+                release_id=self.status.release_id,
+                digest=self.status.candidate.digest,
+                payload={"version": self.status.candidate.version, **payload},
+            )
+        )
+
+    def enter(self, phase: Phase, why: str, actor: str = MACHINE, step: int = 0) -> None:
+        """Begin a phase, or a step of CANARY: its clock and its counters start now."""
+        evidence = [one.model_dump(mode="json") for one in self.status.evidence]
+        self.update(
+            phase=phase,
+            step=step,
+            entered_at=self.now,
+            baseline=dict(self.seen.counters),
+            evidence=(),
+            errors_in_a_row=0,
+            last_error_at=None,
+            note=why,
+        )
+        weight = {"weight": self.weight} if phase is Phase.CANARY else {}
+        self.record(phase.value.lower(), actor, why=why, evidence=evidence, **weight)
+
+    @property
+    def weight(self) -> float:
+        return self.status.policy.steps[self.status.step].weight
+
+    # What the world must look like.
+
+    def ensure(self, pool: PoolName) -> None:
+        self._actions.append(EnsureLoaded(pool=pool.value, ref=self.status.candidate))
+
+    def drop(self, pool: PoolName, digest: str) -> None:
+        self._actions.append(Drop(pool=pool.value, digest=digest))
+
+    def leave_pools(self) -> None:
+        """The candidate leaves the pools, unless another release still needs it there."""
+        if self.seen.shared:
+            return
+        self.drop(PoolName.CANARY, self.status.candidate.digest)
+        route = self.seen.route
+        if route is None or route.stable.digest != self.status.candidate.digest:
+            self.drop(PoolName.STABLE, self.status.candidate.digest)
+
+    def route(self, wanted: Route) -> None:
+        """Repeated whenever the live route is another one, so that a lost route comes back."""
+        if self.seen.route != wanted:
+            self._actions.append(SetRoute(route=wanted))
+
+    def alias(self, alias: str, key: str) -> None:
+        self._actions.append(SetAlias(alias=alias, key=key))
+
+    def clear_alias(self, alias: str) -> None:
+        self._actions.append(ClearAlias(alias=alias, key=self.status.candidate.key))
+
+    def tag(self, key: str, **tags: str) -> None:
+        self._actions.append(SetTags(key=key, tags=tags))
+
+    def finish(self, phase: Phase, why: str, actor: str = MACHINE) -> None:
+        """End the release; the version shows how."""
+        self.enter(phase, why, actor)
+        self.update(pauses=frozenset(), outcome=None)
+        self._actions.append(
+            SetTags(
+                key=self.status.candidate.key,
+                tags={
+                    "release": self.status.release_id,
+                    "release.phase": phase.value,
+                    "release.why": why,
+                    "lifecycle": LIFECYCLES.get(phase, Lifecycle.ARCHIVED).value,
+                },
+            )
+        )

@@ -1,0 +1,111 @@
+"""Gather what a pass over a release needs to know, and nothing that its phase has no use for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from perennial.core import approval
+from perennial.core.observation import Labelled, Observation
+from perennial.core.release import Phase, ReleaseStatus
+from perennial.core.traffic import PoolName
+from perennial.errors import DataError, ToolError
+
+if TYPE_CHECKING:
+    from perennial.flows.release import ReleasePorts
+
+T = TypeVar("T")
+COUNTED = (Phase.LOADING, Phase.SHADOW, Phase.CANARY)
+
+
+class _Attempts:
+    """Measurements that may fail: what failed is told, the rest is kept."""
+
+    def __init__(self) -> None:
+        self.errors: list[str] = []
+
+    def __call__(self, what: str, measure: Callable[[], T], otherwise: T) -> T:
+        try:
+            return measure()
+        except (ToolError, DataError) as error:
+            self.errors.append(f"{what}: {error.message}")
+            return otherwise
+
+
+def observe(status: ReleaseStatus, ports: ReleasePorts) -> Observation:
+    """Measure for the phase that the release is in.
+
+    The store and the live route must answer (StoreUnavailable, RouterUnavailable leave this function):
+    without them nothing can be decided. Everything else that fails is an error inside the observation.
+    """
+    model, digest, phase = status.model, status.candidate.digest, status.phase
+    attempt = _Attempts()
+    seen: dict[str, Any] = {
+        "route": ports.router.route(model),
+        "intents": tuple(ports.intents.pending(status.release_id)),
+        **_neighbours(status, ports),
+    }
+    if phase is Phase.AWAITING_APPROVAL:
+        seen["approval_tag"] = attempt("registry", lambda: _tag(status, ports), None)
+    if phase is Phase.LOADING:
+        seen["in_canary"] = attempt(
+            "canary pool", lambda: ports.pool.readiness(PoolName.CANARY, model, digest), None
+        )
+    if phase is Phase.PROMOTING:
+        seen["in_stable"] = attempt(
+            "stable pool", lambda: ports.pool.readiness(PoolName.STABLE, model, digest), None
+        )
+    if phase in COUNTED:
+        seen["counters"] = attempt("router", lambda: dict(ports.router.counters(model)), {})
+    if phase.is_measured() or phase is Phase.ABORTING:
+        seen["healthy"] = attempt("router", lambda: dict(ports.router.healthy(model)), {})
+    if phase.is_measured():
+        seen["accuracy"] = attempt("prediction log", lambda: accuracy(status, ports), {})
+    return Observation(errors=tuple(attempt.errors), **seen)
+
+
+def _tag(status: ReleaseStatus, ports: ReleasePorts) -> str | None:
+    record = ports.registry.find(status.model, f"key:{status.candidate.key}")
+    return None if record is None else record.tags.get(approval.TAG)
+
+
+def _neighbours(status: ReleaseStatus, ports: ReleasePorts) -> dict[str, Any]:
+    """What other releases of the model mean for this one."""
+    everything = ports.releases.latest(status.model)
+    others = [one for one in everything if one.release_id != status.release_id]
+    active = [one for one in others if not one.phase.is_final()]
+    later = [
+        one
+        for one in others
+        if one.started_at > status.started_at
+        and (one.phase is Phase.SUCCEEDED or (one in active and one.phase is not Phase.PENDING))
+    ]
+    kept = {status.candidate.digest, status.champion.digest if status.champion else ""}
+    champions = {one.candidate.digest for one in others if one.phase is Phase.SUCCEEDED}
+    return {
+        "newer": later[0].release_id if later else None,
+        "older_active": any(one.started_at < status.started_at for one in active),
+        "shared": any(one.candidate.digest == status.candidate.digest for one in active),
+        "outdated": tuple(sorted(champions - kept)),
+    }
+
+
+def accuracy(status: ReleaseStatus, ports: ReleasePorts) -> dict[str, Labelled]:
+    """Right answers by digest, of predictions made since the step began whose labels came.
+
+    Mirrored predictions count for the candidate; the champion is judged on answers only.
+    """
+    labels = ports.feedback.labels(since=status.entered_at)
+    if not labels:
+        return {}
+    log = ports.predictions.read(status.model, since=status.entered_at)
+    if log.empty:
+        return {}
+    truth = log["prediction_id"].map(labels)
+    known = log[truth.notna()]
+    right = known["decision"] == (truth[truth.notna()] >= 0.5)
+    counted = right.groupby(known["digest"]).agg(["sum", "count"])
+    return {
+        str(digest): Labelled(right=int(row["sum"]), labels=int(row["count"]))
+        for digest, row in counted.iterrows()
+    }

@@ -1,0 +1,198 @@
+"""Bring a release forward: observe, decide, apply the actions, save once."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from perennial.core import observation as act
+from perennial.core import release as machine
+from perennial.core.decide import decide
+from perennial.core.ledger import Entry
+from perennial.core.registration import VersionRecord
+from perennial.core.release import Phase, ReleaseStatus
+from perennial.core.spec import ModelSpec
+from perennial.core.traffic import Route
+from perennial.core.version import VersionRef
+from perennial.errors import ReleaseConflict, ReleaseError, UnknownRelease
+from perennial.flows.observe import observe
+from perennial.ports import (
+    FeedbackStore,
+    Intents,
+    Labels,
+    Ledger,
+    Pool,
+    PredictionLog,
+    Registry,
+    ReleaseStore,
+    Router,
+)
+
+
+@dataclass(frozen=True)
+class ReleasePorts:
+    """Everything a release touches."""
+
+    releases: ReleaseStore
+    intents: Intents
+    ledger: Ledger
+    feedback: FeedbackStore
+    predictions: PredictionLog
+    pool: Pool
+    router: Router
+    registry: Registry
+    labels: Labels
+    files: Path
+    """Folder for the served files of versions by digest, so that a pool is filled without the registry."""
+
+
+def open_release(
+    spec: ModelSpec,
+    record: VersionRecord,
+    champion: VersionRef | None,
+    ports: ReleasePorts,
+    now: datetime,
+    actor: str,
+    again: bool = False,
+) -> ReleaseStatus:
+    """The release of this candidate under the spec's policy; the same one when it exists already.
+
+    Args:
+        champion: who has the traffic now.
+        again: start over a release that has ended.
+
+    Raises:
+        ReleaseError: the candidate has all traffic already.
+    """
+    attempt = 0
+    while True:
+        name = machine.release_id(record.ref.digest, spec.gate, spec.approval, spec.release, attempt)
+        known = ports.releases.load(name)
+        if known is None:
+            break
+        if not (again and known.phase.is_final()):
+            return known
+        attempt += 1
+    live = ports.router.route(spec.name)
+    if champion is not None and champion.digest == record.ref.digest:
+        raise ReleaseError(
+            f"{record.ref} is the champion already", hint="perennial release status " + spec.name
+        )
+    status = ReleaseStatus(
+        release_id=name,
+        candidate=record.ref,
+        champion=champion,
+        champion_release_id=live.stable.release_id if live is not None else None,
+        policy=spec.release,
+        approval_policy=spec.approval,
+        started_at=now,
+        phase=Phase.PENDING,
+        entered_at=now,
+        note="the gate measures it",
+    )
+    entry = Entry(
+        at=now,
+        actor=actor,
+        kind="release.opened",
+        model=spec.name,
+        release_id=name,
+        digest=record.ref.digest,
+        payload={
+            "version": record.ref.version,
+            "capsule": record.ref.capsule,
+            "champion": champion.version if champion else None,
+            "spec": spec.digest,
+        },
+    )
+    return ports.releases.save(status, None, [entry])
+
+
+def reconcile(release_id: str, ports: ReleasePorts, now: datetime) -> ReleaseStatus:
+    """One pass over a release; may be killed anywhere and repeated. Earlier releases of the model that
+    still hold traffic are brought to their end first.
+
+    Raises:
+        UnknownRelease: there is none of that id.
+        ToolError: a tool that an action needs did not do its part; nothing was saved, repeat it.
+    """
+    status = _load(release_id, ports)
+    if status.phase.is_final():
+        return status
+    others = [one for one in ports.releases.latest(status.model) if one.release_id != release_id]
+    for older in others:
+        gated = status.phase is not Phase.PENDING
+        if gated and not older.phase.is_final() and older.started_at < status.started_at:
+            reconcile(older.release_id, ports, now)
+    decision = decide(status, observe(status, ports), now)
+    if _overtaken(status, decision.actions, ports):
+        return _load(release_id, ports)
+    for action in decision.actions:
+        apply(action, status.model, ports)
+    if decision.status == status and not decision.entries:
+        return status
+    try:
+        return ports.releases.save(decision.status, status.revision, decision.entries)
+    except ReleaseConflict:
+        return _yield(decision.actions, release_id, ports)
+
+
+def _load(release_id: str, ports: ReleasePorts) -> ReleaseStatus:
+    status = ports.releases.load(release_id)
+    if status is None:
+        raise UnknownRelease(f"there is no release {release_id}", hint="perennial release history MODEL")
+    return status
+
+
+def _overtaken(status: ReleaseStatus, actions: tuple[act.Action, ...], ports: ReleasePorts) -> bool:
+    """Observing takes a while: before traffic moves, make sure that nobody went on meanwhile."""
+    moves = any(isinstance(one, act.SetRoute) for one in actions)
+    return moves and _load(status.release_id, ports).revision != status.revision
+
+
+def _yield(actions: tuple[act.Action, ...], release_id: str, ports: ReleasePorts) -> ReleaseStatus:
+    """Somebody else saved first. If that ended the release, take back a share that this pass gave."""
+    status = _load(release_id, ports)
+    routes = [one.route for one in actions if isinstance(one, act.SetRoute)]
+    live = ports.router.route(status.model)
+    lost = status.phase.is_final() and status.phase is not Phase.SUCCEEDED
+    if lost and live in routes and live is not None and live.canary is not None:
+        ports.router.apply(Route(model=live.model, stable=live.stable))
+    return status
+
+
+def apply(action: act.Action, model: str, ports: ReleasePorts) -> None:
+    """Carry out one action; repeating it changes nothing."""
+    match action:
+        case act.EnsureLoaded(pool=pool, ref=ref):
+            ports.pool.ensure(pool, ref, served_files(ref, ports))
+        case act.Drop(pool=pool, digest=digest):
+            ports.pool.drop(pool, model, digest)
+        case act.SetRoute(route=route):
+            ports.router.apply(route)
+        case act.SetAlias(alias=alias, key=key):
+            ports.labels.alias(model, alias, key)
+        case act.ClearAlias(alias=alias, key=key):
+            found = ports.registry.find(model, alias)
+            if found is not None and found.ref.key == key:
+                ports.labels.alias(model, alias, None)
+        case act.SetTags(key=key, tags=tags):
+            ports.labels.tag(model, key, tags)
+
+
+def served_files(ref: VersionRef, ports: ReleasePorts) -> Path:
+    """The folder with the version's files; fetched from the registry the first time."""
+    folder = ports.files / ref.digest
+    if not folder.is_dir():
+        aside = ports.files / f".{ref.digest}.{os.getpid()}"
+        shutil.rmtree(aside, ignore_errors=True)
+        ports.registry.fetch(ref, aside)
+        try:
+            os.replace(aside, folder)
+        except OSError:
+            shutil.rmtree(aside)  # somebody else was first: theirs is the same
+            if not folder.is_dir():
+                raise
+    return folder

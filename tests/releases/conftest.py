@@ -1,0 +1,202 @@
+"""A model's releases in a world of fakes, with a clock that a test moves."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from perennial import catalog
+from perennial.adapters.memory.releases import MemoryStore
+from perennial.adapters.memory.routing import MemoryPool, MemoryRouter
+from perennial.core.registration import VersionRecord
+from perennial.core.release import Intent, IntentKind, ReleaseStatus
+from perennial.core.version import VersionRef
+from perennial.errors import TrackerUnavailable
+from perennial.flows import gate
+from perennial.flows.release import ReleasePorts, reconcile
+from perennial.settings import Settings
+
+MODEL = "test_failure_predictor"
+START = datetime(2026, 1, 5, 8, 0, tzinfo=UTC)
+
+
+class Versions:
+    """Registry and Labels with versions that a test makes; `down` makes every call fail."""
+
+    def __init__(self) -> None:
+        self.records: dict[str, VersionRecord] = {}
+        self.aliases: dict[str, str] = {}
+        self.down = False
+
+    def add(self, version: str, **tags: str) -> VersionRecord:
+        digest = hashlib.sha256(_model_bytes(version)).hexdigest()
+        key = str(len(self.records) + 1)
+        ref = VersionRef(model=MODEL, version=version, key=key, digest=digest, capsule=f"capsule-{version}")
+        record = VersionRecord(
+            ref=ref,
+            run_id=f"run-{key}",
+            created=START,
+            tags={"architecture": "mlp", "features_hash": "f1", "data_checks": "passed", **tags},
+            metrics={
+                "holdout.roc_auc": 0.75,
+                "holdout.brier": 0.15,
+                "delta.roc_auc": 0.01,
+                "delta.roc_auc.low": -0.01,
+                "delta.roc_auc.high": 0.03,
+                "parity.max_abs": 1e-7,
+            },
+        )
+        self.records[key] = record
+        self.aliases["candidate"] = key
+        return record
+
+    def find(self, model: str, which: str) -> VersionRecord | None:
+        self._answer()
+        if which.startswith("key:"):
+            return self.records.get(which.removeprefix("key:"))
+        if which in self.aliases:
+            return self.records[self.aliases[which]]
+        return next((one for one in self.records.values() if one.ref.version == which), None)
+
+    def fetch(self, ref: VersionRef, into: Path) -> Path:
+        self._answer()
+        into.mkdir(parents=True)
+        (into / "model.onnx").write_bytes(_model_bytes(ref.version))
+        manifest = {
+            "format": 1,
+            "model": MODEL,
+            "digest": ref.digest,
+            "capsule": ref.capsule,
+            "input": "features",
+            "output": "score",
+            "feature_service": None,
+            "entities": ["test_id"],
+            "request": {},
+            "features": ["a", "b"],
+            "threshold": 0.5,
+        }
+        (into / "manifest.json").write_text(json.dumps(manifest))
+        return into
+
+    def alias(self, model: str, alias: str, key: str | None) -> None:
+        self._answer()
+        if key is None:
+            self.aliases.pop(alias, None)
+        else:
+            self.aliases[alias] = key
+
+    def tag(self, model: str, key: str, tags) -> None:
+        self._answer()
+        record = self.records[key]
+        self.records[key] = record.model_copy(update={"tags": {**record.tags, **tags}})
+
+    def _answer(self) -> None:
+        if self.down:
+            raise TrackerUnavailable("MLflow is down", hint="start it")
+
+
+class Predictions:
+    """A PredictionLog that a test fills."""
+
+    def __init__(self) -> None:
+        self.rows: list[dict] = []
+
+    def read(self, model: str, since: datetime | None = None) -> pd.DataFrame:
+        kept = [row for row in self.rows if since is None or row["at"] >= since]
+        return pd.DataFrame(kept, columns=["prediction_id", "at", "digest", "decision"])
+
+
+class World:
+    """Ports over fakes, a clock, and what a test does with them."""
+
+    def __init__(self, folder: Path, stopwatch: datetime = START) -> None:
+        self.now = stopwatch
+        self.spec = catalog.spec(MODEL, Settings())
+        self.store = MemoryStore()
+        self.versions = Versions()
+        self.predictions = Predictions()
+        self.pool = MemoryPool()
+        self.router = MemoryRouter()
+        self.ports = ReleasePorts(
+            releases=self.store.releases,
+            intents=self.store.intents,
+            ledger=self.store.ledger,
+            feedback=self.store.feedback,
+            predictions=self.predictions,
+            pool=self.pool,
+            router=self.router,
+            registry=self.versions,
+            labels=self.versions,
+            files=folder,
+        )
+
+    def clock(self) -> datetime:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += timedelta(seconds=seconds)
+
+    def start(self, which: str = "candidate", again: bool = False) -> ReleaseStatus:
+        return gate.start(self.spec, which, self.ports, "ann", self.clock, self.sleep, again=again)
+
+    def passes(self, release_id: str, count: int = 1, seconds: float = 5) -> ReleaseStatus:
+        """So many passes, with time going by before each."""
+        for _ in range(count):
+            self.sleep(seconds)
+            status = reconcile(release_id, self.ports, self.now)
+        return status
+
+    def say(self, status: ReleaseStatus, kind: IntentKind, digest: str | None = None) -> None:
+        rows = self.store.intents.pending(status.release_id)
+        self.store.intents.put(
+            Intent(
+                id=f"{status.release_id}-{len(rows)}",
+                release_id=status.release_id,
+                kind=kind,
+                actor="bob",
+                at=self.now,
+                digest=digest or status.candidate.digest,
+                channel="cli",
+            )
+        )
+
+    def serve(self, candidate: int = 0, champion: int = 0, errors: int = 0, latency_ms: float = 5.0) -> None:
+        """Requests answered by each pool; errors and latency are the candidate's."""
+        self.router.answered(MODEL, "canary", candidate, errors, latency_ms)
+        self.router.answered(MODEL, "stable", champion)
+
+    def kinds(self) -> list[str]:
+        return [row.entry.kind.removeprefix("release.") for row in self.store.ledger.rows()]
+
+    def release_first(self, version: str = "1.0.0") -> ReleaseStatus:
+        """Make a first champion."""
+        self.versions.add(version)
+        status = self.start()
+        self.say(status, IntentKind.APPROVE)
+        return self.passes(status.release_id, 4)
+
+    def open_second(self, version: str = "1.1.0") -> ReleaseStatus:
+        """A candidate with traffic in SHADOW."""
+        self.versions.add(version)
+        status = self.start()
+        return self.passes(status.release_id, 1)
+
+
+def _model_bytes(version: str) -> bytes:
+    return f"model {version}".encode()
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    return World(tmp_path / "files")
+
+
+@pytest.fixture
+def make_world(tmp_path_factory: pytest.TempPathFactory):
+    """Worlds on demand, for property tests."""
+    return lambda: World(tmp_path_factory.mktemp("world") / "files")

@@ -1,0 +1,297 @@
+"""A release from its start to its end, over fakes."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from perennial.core.approval import TAG
+from perennial.core.ledger import verify
+from perennial.core.release import IntentKind, Pause, Phase
+from perennial.errors import ReleaseError, RouterUnavailable, TrackerUnavailable
+
+MODEL = "test_failure_predictor"
+HOUR = 3600
+
+
+def hold(world, status, seconds: float, candidate: int = 400, champion: int = 2000):
+    """Let a step's time go by with healthy traffic."""
+    world.serve(candidate, champion)
+    return world.passes(status.release_id, 1, seconds)
+
+
+def test_first_champion_waits_for_a_person_then_gets_everything(world):
+    world.versions.add("1.0.0")
+    status = world.start()
+    assert status.phase is Phase.AWAITING_APPROVAL
+    assert world.router.route(MODEL) is None
+    world.say(status, IntentKind.APPROVE)
+    status = world.passes(status.release_id, 4)
+    assert status.phase is Phase.SUCCEEDED
+    route = world.router.route(MODEL)
+    assert (route.stable.version, route.canary) == ("1.0.0", None)
+    assert world.versions.aliases == {"champion": "1"}
+    assert world.versions.records["1"].tags["lifecycle"] == "production"
+    assert [ref.version for ref in world.pool.holds("canary")] == []
+    assert world.kinds() == [
+        "opened", "gated", "awaiting_approval", "approved", "loading", "promoting", "succeeded",
+    ]  # fmt: skip
+    assert verify(world.store.ledger.rows()) is None
+
+
+def test_second_goes_through_shadow_and_steps(world):
+    world.release_first()
+    status = world.open_second()
+    assert status.phase is Phase.SHADOW
+    assert world.router.route(MODEL).mirror
+    for phase, step, weight, hours in [
+        (Phase.CANARY, 0, 5, 1),
+        (Phase.CANARY, 1, 20, 6),
+        (Phase.CANARY, 2, 50, 12),
+    ]:
+        status = hold(world, status, hours * HOUR)
+        assert (status.phase, status.step) == (phase, step)
+        assert world.router.route(MODEL).canary_weight == weight
+    status = hold(world, status, 24 * HOUR)
+    assert status.phase is Phase.PROMOTING
+    status = world.passes(status.release_id, 2)
+    assert status.phase is Phase.SUCCEEDED
+    assert world.versions.aliases == {"champion": "2", "previous": "1"}
+    assert sorted(ref.version for ref in world.pool.holds("stable")) == ["1.0.0", "1.1.0"]
+    assert world.pool.holds("canary") == []
+
+
+def test_errors_take_the_candidate_back(world):
+    world.release_first()
+    status = world.open_second()
+    status = hold(world, status, HOUR)
+    world.serve(200, 4000, errors=60)
+    status = world.passes(status.release_id)
+    assert status.phase is Phase.ABORTING
+    assert world.router.route(MODEL).canary is None
+    status = world.passes(status.release_id)
+    assert status.phase is Phase.ROLLED_BACK
+    assert "error_rate" in status.note
+    assert world.pool.holds("canary") == []
+    assert world.versions.aliases["champion"] == "1"
+    assert world.versions.records["2"].tags["lifecycle"] == "archived"
+
+
+def test_slow_candidate_is_taken_back(world):
+    world.release_first()
+    status = hold(world, world.open_second(), HOUR)
+    world.serve(300, 4000, latency_ms=500.0)
+    assert "latency" in world.passes(status.release_id, 2).note
+
+
+def test_wrong_candidate_is_taken_back(world):
+    world.release_first()
+    status = hold(world, world.open_second(), HOUR)
+    champion, labels = status.champion.digest, {}
+    for number in range(2000):
+        mine = number % 2 == 0
+        name = f"p{number}"
+        digest = status.candidate.digest if mine else champion
+        world.predictions.rows.append(
+            {"prediction_id": name, "at": world.now, "digest": digest, "decision": 1}
+        )
+        labels[name] = 0.0 if mine and number % 3 == 0 else 1.0
+    world.store.feedback.put(labels, world.now)
+    assert "accuracy" in world.passes(status.release_id, 2).note
+
+
+def test_no_traffic_is_unsure_then_asks_a_person_then_resumes(world):
+    world.release_first()
+    status = world.open_second()
+    status = world.passes(status.release_id, 1, HOUR)
+    assert (status.phase, status.pauses) == (Phase.SHADOW, frozenset())
+    status = world.passes(status.release_id, 1, 24 * HOUR)
+    assert status.pauses == {Pause.UNSURE}
+    assert world.passes(status.release_id, 3).phase is Phase.SHADOW
+    world.say(status, IntentKind.RESUME)
+    status = world.passes(status.release_id)
+    assert (status.pauses, status.entered_at) == (frozenset(), world.now)
+    assert hold(world, status, HOUR).phase is Phase.CANARY
+
+
+def test_bad_candidate_is_taken_back_though_paused(world):
+    world.release_first()
+    status = hold(world, world.open_second(), HOUR)
+    world.say(status, IntentKind.PAUSE)
+    assert world.passes(status.release_id).pauses == {Pause.PERSON}
+    world.serve(200, 4000, errors=100)
+    assert world.passes(status.release_id, 2).phase is Phase.ROLLED_BACK
+
+
+def test_promote_skips_the_rest_and_abort_takes_back(world):
+    world.release_first()
+    status = world.open_second()
+    world.say(status, IntentKind.PROMOTE)
+    assert world.passes(status.release_id, 3).phase is Phase.SUCCEEDED
+    world.versions.add("1.2.0")
+    third = world.start()
+    third = hold(world, world.passes(third.release_id), HOUR)
+    world.say(third, IntentKind.ABORT)
+    assert world.passes(third.release_id, 2).phase is Phase.ROLLED_BACK
+    assert world.router.route(MODEL).stable.version == "1.1.0"
+
+
+def test_promote_without_approval_is_refused(world):
+    world.versions.add("1.0.0")
+    status = world.start()
+    world.say(status, IntentKind.PROMOTE)
+    assert world.passes(status.release_id).phase is Phase.AWAITING_APPROVAL
+    assert world.router.route(MODEL) is None
+    assert world.kinds()[-1] == "intent_refused"
+
+
+def test_approval_of_another_digest_is_refused(world):
+    world.versions.add("1.0.0")
+    status = world.start()
+    world.say(status, IntentKind.APPROVE, digest="0" * 64)
+    assert world.passes(status.release_id).phase is Phase.AWAITING_APPROVAL
+
+
+@pytest.mark.parametrize(
+    ("value", "phase"),
+    [
+        ("approved", Phase.LOADING),
+        ("rejected", Phase.REJECTED),
+        ("approved 00000000", Phase.AWAITING_APPROVAL),
+    ],
+)
+def test_tag_in_the_registry_decides(world, value, phase):
+    record = world.versions.add("1.0.0", **{TAG: "approved"})
+    status = world.start()
+    assert status.phase is Phase.AWAITING_APPROVAL, "what stood there before the gate counts for nothing"
+    world.versions.tag(MODEL, record.ref.key, {TAG: value})
+    assert world.passes(status.release_id).phase is phase
+
+
+def test_approval_lapses_before_traffic(world):
+    world.release_first()
+    world.pool.slow.add(world.versions.add("1.1.0").ref.digest)
+    world.pool.slow.clear()
+    status = world.start()
+    assert status.phase is Phase.LOADING
+    world.pool.slow.add(status.candidate.digest)
+    status = world.passes(status.release_id, 1, 8 * 24 * HOUR)
+    assert status.phase is Phase.AWAITING_APPROVAL
+
+
+def test_failed_gate_rejects_and_tells_why(world):
+    record = world.versions.add("1.0.0", data_checks="failed")
+    status = world.start()
+    assert status.phase is Phase.REJECTED
+    assert world.versions.records[record.ref.key].tags["gate.data_checks"].startswith("FAIL")
+    assert world.pool.holds("canary") == []
+    assert world.start().release_id == status.release_id
+    assert world.start(again=True).release_id != status.release_id
+
+
+def test_newer_candidate_supersedes(world):
+    world.release_first()
+    old = hold(world, world.open_second(), HOUR)
+    world.versions.add("1.2.0")
+    new = world.start()
+    new = world.passes(new.release_id, 3)
+    assert world.store.releases.load(old.release_id).phase is Phase.SUPERSEDED
+    assert new.phase is Phase.SHADOW
+    assert [ref.version for ref in world.pool.holds("canary")] == ["1.2.0"]
+
+
+def test_registry_down_does_not_hold_up_the_way_back(world):
+    world.release_first()
+    status = hold(world, world.open_second(), HOUR)
+    world.versions.down = True
+    world.serve(200, 4000, errors=100)
+    assert world.passes(status.release_id).phase is Phase.ABORTING
+    assert world.router.route(MODEL).canary is None
+    with pytest.raises(TrackerUnavailable):
+        world.passes(status.release_id)
+    world.versions.down = False
+    assert world.passes(status.release_id).phase is Phase.ROLLED_BACK
+
+
+def test_errors_in_a_row_end_it_but_a_short_gap_does_not(world):
+    world.release_first()
+    status = hold(world, world.open_second(), HOUR)
+    world.router.servers["canary"] = 0
+    assert world.passes(status.release_id, 9).phase is Phase.CANARY
+    world.router.servers["canary"] = 1
+    assert world.passes(status.release_id).errors_in_a_row == 0
+    world.router.servers["canary"] = 0
+    assert world.passes(status.release_id, 40, seconds=0.1).phase is Phase.CANARY, (
+        "looking often kills nobody"
+    )
+    assert world.passes(status.release_id, 12).phase is Phase.ROLLED_BACK
+
+
+def test_never_back_to_an_unhealthy_champion(world):
+    world.release_first()
+    status = hold(world, world.open_second(), HOUR)
+    world.router.servers["stable"] = 0
+    world.say(status, IntentKind.ABORT)
+    status = world.passes(status.release_id, 3)
+    assert status.pauses == {Pause.CHAMPION_UNHEALTHY}
+    assert world.router.route(MODEL).canary_weight == 5
+    world.router.servers["stable"] = 2
+    assert world.passes(status.release_id, 3).phase is Phase.ROLLED_BACK
+
+
+def test_router_down_saves_nothing(world):
+    world.release_first()
+    status = hold(world, world.open_second(), HOUR)
+    world.say(status, IntentKind.ABORT)
+    world.router.down = True
+    with pytest.raises(RouterUnavailable):
+        world.passes(status.release_id)
+    world.router.down = False
+    assert world.passes(status.release_id, 2).phase is Phase.ROLLED_BACK
+
+
+def test_counters_that_restart_count_from_zero(world):
+    world.release_first()
+    status = hold(world, world.open_second(), HOUR)
+    world.serve(90, 1000)
+    world.router.restart()
+    world.serve(50, 1000)
+    status = world.passes(status.release_id)
+    assert next(one.observed for one in status.evidence if one.rule == "requests").startswith("50 ")
+
+
+def test_champion_moved_by_hand_withdraws_the_candidate(world):
+    first = world.release_first()
+    world.versions.add("1.1.0")
+    second = world.passes(world.start().release_id)
+    world.say(second, IntentKind.PROMOTE)
+    world.passes(second.release_id, 3)
+    world.versions.add("1.2.0")
+    third = world.passes(world.start().release_id)
+    live = world.router.route(MODEL)
+    world.router.apply(live.model_copy(update={"stable": first.target}))
+    assert world.passes(third.release_id, 2).phase is Phase.ROLLED_BACK
+    assert world.router.route(MODEL).stable.version == "1.0.0"
+
+
+def test_champion_again_is_refused(world):
+    world.release_first()
+    with pytest.raises(ReleaseError, match="champion already"):
+        world.start("1.0.0", again=True)
+
+
+def test_start_twice_is_one_release(world):
+    world.release_first()
+    status = world.open_second()
+    before = len(world.store.ledger.rows())
+    assert world.start("1.1.0").release_id == status.release_id
+    assert len(world.store.ledger.rows()) == before
+
+
+def test_time_is_absolute(world):
+    world.release_first()
+    status = world.open_second()
+    world.serve(400, 2000)
+    world.now = status.entered_at + timedelta(hours=1, seconds=1)
+    assert world.passes(status.release_id, 1, 0).phase is Phase.CANARY
