@@ -12,7 +12,13 @@ from perennial.errors import RouterUnavailable
 
 @dataclass(frozen=True)
 class Endpoint:
-    """One server as one cluster sees it. `answered` and `errors` (5xx) count every attempt."""
+    """One server as one cluster sees it.
+
+    Attributes:
+        answered: attempts that the server took, whatever became of them.
+        errors: of these, those that ended in a 5xx or a broken connection; an attempt that found nobody
+            listening was never taken.
+    """
 
     host: str
     port: int
@@ -87,10 +93,11 @@ def _endpoint(status: dict) -> Endpoint:
     stats = {one["name"]: int(one.get("value", 0)) for one in status.get("stats", ())}
     health = status.get("health_status", {})
     failed = any(value is True for name, value in health.items() if name.startswith("failed_"))
+    errors = max(0, stats.get("rq_error", 0) - stats.get("cx_connect_fail", 0))
     return Endpoint(
         host=address["address"],
         port=int(address["port_value"]),
         healthy=not failed and health.get("eds_health_status", "HEALTHY") == "HEALTHY",
-        answered=stats.get("rq_success", 0) + stats.get("rq_error", 0),
-        errors=stats.get("rq_error", 0),
+        answered=stats.get("rq_success", 0) + errors,
+        errors=errors,
     )

@@ -3,8 +3,8 @@
 Per model there are three: `<model>.stable`, `<model>.canary` and `<model>.shadow`. The canary cluster has the
 servers of the stable pool as second priority: when no canary server is healthy, or one answered with an
 error, the request goes on to a stable server, which does not hold the candidate and answers with the version
-that the fallback header names, the champion. The shadow cluster has the canary servers only and no retries:
-its answers reach nobody.
+that the fallback header names, the champion. The shadow cluster has the canary servers only, and what is
+mirrored there is never tried again: its answers reach nobody.
 """
 
 from __future__ import annotations
@@ -36,29 +36,32 @@ def stat_name(cluster: str) -> str:
 def clusters(models: Sequence[str], layout: Layout) -> list[Json]:
     """Those of every model, and one of the stable servers for what belongs to no model."""
     stable, canary = layout.pools[PoolName.STABLE], layout.pools[PoolName.CANARY]
-    found = [_cluster(SERVERS, [stable], _retry("previous_hosts"))]
+    found = [_cluster(SERVERS, [stable])]
     for model in sorted(models):
         found += [
-            _cluster(pool_cluster(model, PoolName.STABLE), [stable], _retry("previous_hosts")),
-            _cluster(pool_cluster(model, PoolName.CANARY), [canary, stable], _canary_retry()),
-            _cluster(shadow_cluster(model), [canary], None),
+            _cluster(pool_cluster(model, PoolName.STABLE), [stable]),
+            _cluster(pool_cluster(model, PoolName.CANARY), [canary, stable], _candidate_retry()),
+            _cluster(shadow_cluster(model), [canary]),
         ]
     return found
 
 
-def _cluster(name: str, priorities: Sequence[Sequence[Address]], retry: Json | None) -> Json:
+def _cluster(name: str, priorities: Sequence[Sequence[Address]], retry_policy: Json | None = None) -> Json:
     options: Json = {
         "@type": f"{TYPE}extensions.upstreams.http.v3.HttpProtocolOptions",
         "explicit_http_config": {"http_protocol_options": {}},
         # Shorter than the servers keep an idle connection, so that a request never meets a closing one.
         "common_http_protocol_options": {"idle_timeout": "30s"},
     }
-    if retry is not None:
-        options["retry_policy"] = retry
-    limits = {"max_connections": 1024, "max_pending_requests": 4096, "max_requests": 4096}
-    if retry is not None:
+    if retry_policy is not None:
+        options["retry_policy"] = retry_policy
+    limits = {
+        "max_connections": 1024,
+        "max_pending_requests": 4096,
+        "max_requests": 4096,
         # The default of three retries at a time loses requests when a server dies under load.
-        limits |= {"retry_budget": {"budget_percent": {"value": 100.0}, "min_retry_concurrency": 256}}  # type: ignore[dict-item]
+        "retry_budget": {"budget_percent": {"value": 100.0}, "min_retry_concurrency": 256},
+    }
     return {
         "@type": f"{TYPE}config.cluster.v3.Cluster",
         "name": name,
@@ -66,8 +69,6 @@ def _cluster(name: str, priorities: Sequence[Sequence[Address]], retry: Json | N
         "type": "STATIC",
         "connect_timeout": "1s",
         "lb_policy": "LEAST_REQUEST",
-        # A server that hangs holds its requests; reset, they are tried elsewhere.
-        "close_connections_on_host_health_failure": True,
         # With no healthy server at all, trying each of them is better than refusing.
         "common_lb_config": {"healthy_panic_threshold": {"value": 1.0}},
         "load_assignment": {
@@ -105,29 +106,35 @@ def _cluster(name: str, priorities: Sequence[Sequence[Address]], retry: Json | N
     }  # fmt: skip
 
 
-def _retry(*predicates: str) -> Json:
+def retry() -> Json:
     """Nothing that a request does is harmful to repeat: a prediction is logged where it is answered."""
-    kind = "extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate"
     return {
         "retry_on": "gateway-error,connect-failure,refused-stream,reset",
         "num_retries": 5,
         "retry_back_off": {"base_interval": "0.025s", "max_interval": "0.25s"},
         "retry_host_predicate": [
-            {"name": f"envoy.retry_host_predicates.{name}", "typed_config": {"@type": f"{TYPE}{kind}"}}
-            for name in predicates
+            _extension(
+                "envoy.retry_host_predicates.previous_hosts",
+                "retry.host.previous_hosts.v3.PreviousHostsPredicate",
+            )
         ],
         "host_selection_retry_max_attempts": "5",
     }
 
 
-def _canary_retry() -> Json:
-    """Any error of a candidate is healed by the champion, and still counted where it happened."""
-    kind = "extensions.retry.priority.previous_priorities.v3.PreviousPrioritiesConfig"
-    return {
-        **_retry("previous_hosts"),
-        "retry_on": "5xx,gateway-error,connect-failure,refused-stream,reset",
-        "retry_priority": {
-            "name": "envoy.retry_priorities.previous_priorities",
-            "typed_config": {"@type": f"{TYPE}{kind}", "update_frequency": 1},
-        },
-    }
+def _candidate_retry() -> Json:
+    """Any error of a candidate is healed by the champion, and still counted where it happened.
+
+    A cluster's policy stands before that of the route, apart from the time for one try, which is the route's.
+    """
+    previous = _extension(
+        "envoy.retry_priorities.previous_priorities",
+        "retry.priority.previous_priorities.v3.PreviousPrioritiesConfig",
+    )
+    previous["typed_config"]["update_frequency"] = 1
+    policy = retry()
+    return {**policy, "retry_on": f"5xx,{policy['retry_on']}", "retry_priority": previous}
+
+
+def _extension(name: str, kind: str) -> Json:
+    return {"name": name, "typed_config": {"@type": f"{TYPE}extensions.{kind}"}}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from perennial.adapters.envoy_clusters import SERVERS, pool_cluster, shadow_cluster
+from perennial.adapters.envoy_clusters import SERVERS, pool_cluster, retry, shadow_cluster
 from perennial.adapters.envoy_config import ROUTES, TYPE, Json
 from perennial.core.traffic import PoolName, Route, Target
 from perennial.serving import headers
@@ -63,7 +63,8 @@ def _model_routes(route: Route) -> list[Json]:
 
 
 def _action(target: Json) -> Json:
-    return {**target, "timeout": "20s"}
+    """A server that hangs costs a request the time of one try."""
+    return {**target, "timeout": "20s", "retry_policy": {**retry(), "per_try_timeout": "4s"}}
 
 
 def canary_weight(route: Route) -> int:

@@ -48,7 +48,7 @@ class Counters(Frozen):
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
 
     requests: int = Field(0, ge=0, description="answered requests")
-    errors: int = Field(0, ge=0, description="of these, 5xx")
+    errors: int = Field(0, ge=0, description="of these, 5xx or a broken connection")
     buckets: tuple[tuple[float, int], ...] = Field(
         (), description="latency: (upper bound in ms, cumulative count), ascending; last bound may be inf"
     )
