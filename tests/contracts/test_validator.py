@@ -92,6 +92,14 @@ def test_a_renamed_column_is_named(validator, history, history_suite, tmp_path):
     assert found["expect_column_values_to_be_in_set", "verdict"].observed == "the table has no such column"
 
 
+def test_values_of_the_wrong_kind_break_the_rule_not_the_check(validator, history, history_suite, tmp_path):
+    table = history.assign(verdict=["failed", *history["verdict"][1:]])
+    found = failed(validator, history_suite, table, tmp_path)
+    assert found["expect_column_values_to_be_in_set", "verdict"].rows[0]["verdict"] == "failed"
+    mean = found["expect_column_mean_to_be_between", "verdict"]
+    assert mean.observed.startswith("could not be checked: ")
+
+
 def test_rules_over_several_columns(validator, tmp_path):
     table = pd.DataFrame({"a": [1.0, 2.0, 2.0], "b": [0.0, 3.0, 3.0]})
     pair = Expectation(

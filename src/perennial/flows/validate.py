@@ -77,13 +77,25 @@ def quarantine(
     aside.mkdir(parents=True)
     try:
         for name, table in bad.items():
-            table.to_parquet(aside / f"{name}.parquet", index=False)
+            _keep(table, aside / name)
         content = [report.model_dump(mode="json") for report in reports]
         (aside / "report.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
         aside.rename(target)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
     return target
+
+
+def _keep(table: pd.DataFrame, path: Path) -> None:
+    """As Parquet, or as CSV where a column of mixed types, which may be what is wrong, cannot be Parquet."""
+    from pyarrow import ArrowException
+
+    parquet = path.with_suffix(".parquet")
+    try:
+        table.to_parquet(parquet, index=False)
+    except ArrowException:
+        parquet.unlink(missing_ok=True)
+        table.to_csv(path.with_suffix(".csv"), index=False)
 
 
 def _named(spec: ModelSpec) -> list[tuple[str, str]]:

@@ -62,6 +62,14 @@ class MemoryValidator:
 
 
 def _judge(rule: Expectation, table: pd.DataFrame) -> FailedRule | None:
+    try:
+        return _judge_values(rule, table)
+    except TypeError as error:
+        # Values of a kind that the rule cannot compare: the rule does not hold.
+        return FailedRule(rule=rule.type, column=rule.about, observed=f"could not be checked: {error}")
+
+
+def _judge_values(rule: Expectation, table: pd.DataFrame) -> FailedRule | None:
     if rule.type not in _ROW_RULES and rule.type not in _TABLE_RULES:
         raise SpecError(f"{rule.type} not found", hint="the fake knows the rules of the shipped suites")
     column = rule.kwargs.get("column")
