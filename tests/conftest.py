@@ -1,0 +1,19 @@
+"""Fixtures that more than one folder of tests uses; each starts nothing before a test asks for it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from serving_stack import ServingStack
+
+
+@pytest.fixture(scope="session")
+def serving_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServingStack]:
+    """Envoy and model servers of this session; every test uses a model name of its own."""
+    stack = ServingStack(tmp_path_factory.mktemp("serving"))
+    try:
+        stack.start()
+        yield stack
+    finally:
+        stack.stop()

@@ -1,0 +1,115 @@
+"""A real Envoy and three real model servers (two stable, one canary), as `perennial local up` starts them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import httpx
+
+from perennial import wiring
+from perennial.core.traffic import Target
+from perennial.core.version import VersionRef
+from perennial.settings import Settings
+
+
+class ServingStack:
+    """Processes on free loopback ports with a state folder of their own."""
+
+    def __init__(self, folder: Path) -> None:
+        ports = free_ports(5)
+        self.settings = Settings(
+            home=folder,
+            port_envoy=ports[0],
+            port_envoy_admin=ports[1],
+            ports_stable=f"{ports[2]},{ports[3]}",
+            ports_canary=str(ports[4]),
+        )
+        self.folder = folder
+        self.pool = wiring.pool(self.settings)
+        self.router = wiring.router(self.settings)
+        self._processes: dict[str, subprocess.Popen] = {}
+
+    def start(self) -> None:
+        self.start_envoy()
+        for pool in ("stable", "canary"):
+            for port in self.settings.ports(pool):
+                self.start_server(pool, port)
+        for pool in ("stable", "canary"):
+            for port in self.settings.ports(pool):
+                self.wait_for_server(port)
+
+    def start_envoy(self) -> None:
+        self._run("envoy", "router", "run")
+        until(lambda: status(f"{self.settings.envoy_admin_url}/ready") == 200, 30, "Envoy")
+
+    def start_server(self, pool: str, port: int) -> None:
+        self._run(str(port), "serve", "--pool", pool, "--port", str(port))
+
+    def wait_for_server(self, port: int) -> None:
+        until(lambda: status(f"http://127.0.0.1:{port}/livez") == 200, 120, f"model server {port}")
+
+    def kill(self, name: str | int, with_signal: int = signal.SIGKILL) -> None:
+        """Signal a process and its children; SIGKILL also waits until they are gone."""
+        process = self._processes[str(name)]
+        os.killpg(process.pid, with_signal)
+        if with_signal == signal.SIGKILL:
+            process.wait(timeout=20)
+
+    def stop(self) -> None:
+        for process in self._processes.values():
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait(timeout=20)
+
+    def load(self, pool: str, ref: VersionRef, files: Path) -> None:
+        """Until every server of the pool holds the version."""
+        self.pool.ensure(pool, ref, files)
+        until(lambda: self.pool.readiness(pool, ref.model, ref.digest).complete, 30, str(ref))
+
+    def _run(self, name: str, *arguments: str) -> None:
+        ours = {
+            f"PERENNIAL_{key.upper()}": str(value)
+            for key, value in self.settings.model_dump(exclude_none=True).items()
+        }
+        log = (self.folder / f"{name}.log").open("ab")
+        self._processes[name] = subprocess.Popen(
+            [sys.executable, "-m", "perennial", *arguments],
+            env={**os.environ, **ours},
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+
+
+def target(ref: VersionRef, release: str) -> Target:
+    return Target(version=ref.version, digest=ref.digest, release_id=release)
+
+
+def free_ports(count: int) -> list[int]:
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [one.getsockname()[1] for one in sockets]
+    for one in sockets:
+        one.close()
+    return ports
+
+
+def status(url: str) -> int:
+    """HTTP status; 0 when nobody answers."""
+    try:
+        return httpx.get(url, timeout=2.0, trust_env=False).status_code
+    except httpx.HTTPError:
+        return 0
+
+
+def until(done: Callable[[], bool], seconds: float, what: str) -> None:
+    end = time.monotonic() + seconds
+    while not done():
+        assert time.monotonic() < end, f"not in {seconds} s: {what}"
+        time.sleep(0.05)

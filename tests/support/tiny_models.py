@@ -1,0 +1,63 @@
+"""ONNX models small enough to know their scores: sigmoid(sum of features + bias)."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import onnx
+from onnx import TensorProto, helper
+
+from perennial.core.version import VersionRef
+
+WIDTH = 4
+
+
+def tiny_version(
+    folder: Path, model: str, version: str, bias: float, service: str | None = None
+) -> tuple[VersionRef, Path]:
+    """Write model.onnx and manifest.json; the same arguments give the same digest.
+
+    Args:
+        bias: NaN makes a model that loads and never gives a usable score.
+        service: feature service; None is a model served by tensor only.
+    """
+    files = folder / f"{model}-{version}"
+    files.mkdir(parents=True, exist_ok=True)
+    content = _graph(bias).SerializeToString()
+    digest = hashlib.sha256(content).hexdigest()
+    (files / "model.onnx").write_bytes(content)
+    manifest = {
+        "format": 1, "model": model, "digest": digest, "capsule": "capsule-of-test", "input": "features",
+        "output": "score", "feature_service": service, "entities": ["test_id", "suite"],
+        "request": {"cycle_size": "int", "requested_at": "timestamp"},
+        "features": [f"f{number}" for number in range(WIDTH)], "threshold": 0.5,
+    }  # fmt: skip
+    (files / "manifest.json").write_text(json.dumps(manifest))
+    key = version.replace(".", "")
+    return VersionRef(model=model, version=version, key=key, digest=digest, capsule="capsule-of-test"), files
+
+
+def tensor_body(rows: int = 1, value: float = 0.25) -> dict:
+    """An Open Inference Protocol request; value 0.25 and bias 0 score sigmoid(1)."""
+    data = [value] * (rows * WIDTH)
+    return {"inputs": [{"name": "features", "shape": [rows, WIDTH], "datatype": "FP32", "data": data}]}
+
+
+def _graph(bias: float) -> onnx.ModelProto:
+    graph = helper.make_graph(
+        [
+            helper.make_node("ReduceSum", ["features", "axes"], ["sum"], keepdims=0),
+            helper.make_node("Add", ["sum", "bias"], ["raw"]),
+            helper.make_node("Sigmoid", ["raw"], ["score"]),
+        ],
+        "sum",
+        [helper.make_tensor_value_info("features", TensorProto.FLOAT, ["n", WIDTH])],
+        [helper.make_tensor_value_info("score", TensorProto.FLOAT, ["n"])],
+        [
+            helper.make_tensor("axes", TensorProto.INT64, [1], [1]),
+            helper.make_tensor("bias", TensorProto.FLOAT, [1], [bias]),
+        ],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
