@@ -18,6 +18,7 @@ from perennial.core.release import Intent, IntentKind, ReleaseStatus
 from perennial.core.version import VersionRef
 from perennial.errors import TrackerUnavailable
 from perennial.flows import gate
+from perennial.flows.accuracy import NEEDED
 from perennial.flows.release import ReleasePorts, reconcile
 from perennial.settings import Settings
 
@@ -108,7 +109,7 @@ class Predictions:
 
     def read(self, model: str, since: datetime | None = None) -> pd.DataFrame:
         kept = [row for row in self.rows if since is None or row["at"] >= since]
-        return pd.DataFrame(kept, columns=["prediction_id", "at", "digest", "decision"])
+        return pd.DataFrame(kept, columns=["at", *NEEDED])
 
 
 class World:

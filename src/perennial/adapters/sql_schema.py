@@ -137,7 +137,13 @@ class Database:
         if self._created:
             return
         if self._file is not None:
-            self._file.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                self._file.parent.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise StoreUnavailable(
+                    f"{self._shown}: cannot make the folder: {error}",
+                    hint="set PERENNIAL_DATABASE_URL or PERENNIAL_HOME",
+                ) from error
         with self._engine.begin() as connection:
             if not self._sqlite:
                 connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": CREATION_LOCK})

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 
-from sqlalchemy import Connection, select
+from pydantic import ValidationError
+from sqlalchemy import Connection, Row, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import IntegrityError
 
@@ -15,7 +15,7 @@ from perennial.adapters import sql_schema as tables
 from perennial.adapters.sql_schema import Database
 from perennial.core.ledger import Entry, LedgerRow, canonical, chain
 from perennial.core.release import Intent, ReleaseStatus
-from perennial.errors import ReleaseConflict
+from perennial.errors import LedgerBroken, ReleaseConflict
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 CHUNK = 500
@@ -122,10 +122,7 @@ class SqlLedger:
             query = query.where(table.c.model == model)
         with self._database.reading() as connection:
             found = connection.execute(query).all()
-        return [
-            LedgerRow(seq=row.seq, entry=json.loads(row.entry), previous=row.previous, hash=row.hash)
-            for row in found
-        ]
+        return [_row(row) for row in found]
 
 
 class SqlFeedback:
@@ -179,6 +176,17 @@ def _append(connection: Connection, entry: Entry) -> LedgerRow:
     )
     connection.execute(head.update().values(seq=row.seq, hash=row.hash))
     return row
+
+
+def _row(stored: Row) -> LedgerRow:
+    try:
+        entry = Entry.model_validate_json(stored.entry)
+    except ValidationError as error:
+        raise LedgerBroken(
+            f"entry {stored.seq} of the ledger cannot be read: {error.errors()[0]['msg']}",
+            hint="somebody changed the table; compare with an export or a backup",
+        ) from error
+    return LedgerRow(seq=stored.seq, entry=entry, previous=stored.previous, hash=stored.hash)
 
 
 def _insert(connection: Connection, table):

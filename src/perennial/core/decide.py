@@ -21,8 +21,8 @@ from perennial.core.approval import Approval, TagAnswer
 from perennial.core.criteria import judge_traffic, unmeasured
 from perennial.core.intents import grant, obey
 from perennial.core.leaving import aborting, leave
-from perennial.core.observation import Decision, Labelled, Observation
-from perennial.core.release import Pause, Phase, ReleaseStatus
+from perennial.core.observation import Decision, Observation
+from perennial.core.release import Labelled, Pause, Phase, ReleaseStatus
 from perennial.core.traffic import Counters, PoolName, Route
 from perennial.core.turn import Turn
 from perennial.core.verdict import Judgement, Verdict, worst
@@ -113,9 +113,8 @@ def _measured(turn: Turn) -> None:
     if _champion_moved(turn):
         leave(turn, Phase.ROLLED_BACK, "the champion's traffic was moved by somebody else")
         return
-    turn.ensure(PoolName.CANARY)
     judgements = _judgements(turn)
-    turn.update(evidence=judgements)
+    turn.update(evidence=judgements, accuracy=turn.seen.accuracy, accuracy_at=turn.seen.accuracy_at)
     verdict = worst(judgements)
     if verdict is Verdict.FAIL:
         bad = "; ".join(f"{one.rule}: {one.observed}" for one in judgements if one.verdict is verdict)

@@ -90,6 +90,8 @@ def _resume(turn: Turn, intent: Intent) -> str:
         pauses=frozenset(),
         entered_at=turn.now,
         baseline=dict(turn.seen.counters),
+        accuracy={},
+        accuracy_at=None,
         errors_in_a_row=0,
         last_error_at=None,
         note=f"resumed by {intent.actor}",

@@ -4,20 +4,13 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import AwareDatetime, Field
 
 from perennial.core.ledger import Entry
-from perennial.core.release import Intent, ReleaseStatus
+from perennial.core.release import Intent, Labelled, ReleaseStatus
 from perennial.core.spec import Frozen
 from perennial.core.traffic import Counters, Readiness, Route
 from perennial.core.version import VersionRef
-
-
-class Labelled(Frozen):
-    """Predictions of one version whose truth is known."""
-
-    right: int = Field(0, ge=0)
-    labels: int = Field(0, ge=0)
 
 
 class Observation(Frozen):
@@ -28,7 +21,10 @@ class Observation(Frozen):
     in_stable: Readiness | None = Field(None, description="the candidate in the stable pool")
     healthy: dict[str, int] = Field(default_factory=dict, description="servers by pool; absent: unknown")
     counters: dict[str, Counters] = Field(default_factory=dict, description="by pool; empty: unknown")
-    accuracy: dict[str, Labelled] = Field(default_factory=dict, description="by digest, in this step")
+    accuracy: dict[str, Labelled] = Field(
+        default_factory=dict, description="by digest, in this step; as last measured"
+    )
+    accuracy_at: AwareDatetime | None = Field(None, description="when accuracy was measured")
     approval_tag: str | None = Field(None, description="of the candidate's version in the registry")
     intents: tuple[Intent, ...] = Field((), description="all that were ever put, in order")
     newer: str | None = Field(None, description="id of a gated release that started later")

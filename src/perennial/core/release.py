@@ -87,6 +87,14 @@ class Pause(StrEnum):
     CHAMPION_UNHEALTHY = "it must go, but the champion has no healthy server"
 
 
+class Labelled(Frozen):
+    """Predictions of one version whose truth is known."""
+
+    right: float = Field(0.0, ge=0, description="sum over requests of the share answered right")
+    requests: int = Field(0, ge=0)
+    labels: int = Field(0, ge=0)
+
+
 class ReleaseStatus(Frozen):
     """Everything known of a release. The policy is a copy: a spec edited meanwhile changes nothing."""
 
@@ -110,6 +118,8 @@ class ReleaseStatus(Frozen):
     baseline: dict[str, Counters] = Field(
         default_factory=dict, description="by pool, what was counted when the step began"
     )
+    accuracy: dict[str, Labelled] = Field(default_factory=dict, description="by digest, in this step")
+    accuracy_at: AwareDatetime | None = Field(None, description="when accuracy was measured; costly")
     evidence: tuple[Judgement, ...] = Field((), description="of the last pass")
     outcome: Phase | None = Field(None, description="the phase that ABORTING ends in")
     note: str = Field("", description="why it stands here, in words")
@@ -118,6 +128,10 @@ class ReleaseStatus(Frozen):
     @property
     def model(self) -> str:
         return self.candidate.model
+
+    def is_after(self, other: ReleaseStatus) -> bool:
+        """Started later; of two at the same instant exactly one is."""
+        return (self.started_at, self.release_id) > (other.started_at, other.release_id)
 
     @property
     def approved(self) -> bool:

@@ -17,7 +17,7 @@ PRIOR = 0.5
 rates and accuracies live. Any positive value keeps the coverage; it only moves where the bound is tight."""
 
 
-def proportion_bounds(hits: int, trials: int, confidence: float) -> tuple[float, float]:
+def proportion_bounds(hits: float, trials: int, confidence: float) -> tuple[float, float]:
     """Lower and upper bound of a proportion, valid at all sample sizes at once.
 
     The beta-binomial mixture martingale M_n(p) = B(x + a, n - x + a) / (B(a, a) p^x (1 - p)^(n - x)) has
@@ -28,7 +28,9 @@ def proportion_bounds(hits: int, trials: int, confidence: float) -> tuple[float,
     Statistics 2021.
 
     Args:
-        hits: how often it happened, 0 <= hits <= trials.
+        hits: how often it happened, 0 <= hits <= trials. Also the sum of trials' values in [0, 1], for the
+            bounds of their mean: each factor (q/p)^x ((1-q)/(1-p))^(1-x) of the mixture is convex in x, so
+            its mean is at most that of a yes-or-no trial with the same mean, which is 1.
         trials: how often it could have; 0 gives (0, 1).
         confidence: chance, in (0, 1), that both bounds hold at every look.
     """
@@ -52,13 +54,13 @@ def proportion_bounds(hits: int, trials: int, confidence: float) -> tuple[float,
     return float(low), float(high)
 
 
-def exceeds(hits: int, trials: int, limit: float, confidence: float) -> bool:
+def exceeds(hits: float, trials: int, limit: float, confidence: float) -> bool:
     """Whether the proportion is proven to be above `limit`."""
     return proportion_bounds(hits, trials, confidence)[0] > limit
 
 
 def difference_exceeds(
-    hits: int, trials: int, other_hits: int, other_trials: int, limit: float, confidence: float
+    hits: float, trials: int, other_hits: float, other_trials: int, limit: float, confidence: float
 ) -> bool:
     """Whether the first proportion minus the other is proven to be above `limit`.
 

@@ -62,6 +62,8 @@ class Turn:
             step=step,
             entered_at=self.now,
             baseline=dict(self.seen.counters),
+            accuracy={},
+            accuracy_at=None,
             evidence=(),
             errors_in_a_row=0,
             last_error_at=None,

@@ -55,14 +55,15 @@ def start(
     status = open_release(
         spec, record, champion.ref if champion else None, ports, clock(), actor, again=again
     )
-    if status.phase is not Phase.PENDING:
-        return status
-    report = _measure(spec, record, champion, ports, clock, sleep)
-    # The answer of an earlier gate must not approve this one: the tag starts anew.
-    tags = {**report.tags(), approval.TAG: approval.WAITING, "release": status.release_id}
-    ports.labels.tag(spec.name, record.ref.key, tags)
-    status = _gated(status, report, ports, clock())
-    return reconcile(status.release_id, ports, clock())
+    if status.phase is Phase.PENDING:
+        report = _measure(spec, record, champion, ports, clock, sleep)
+        # The answer of an earlier gate must not approve this one: the tag starts anew.
+        tags = {**report.tags(), approval.TAG: approval.WAITING, "release": status.release_id}
+        ports.labels.tag(spec.name, record.ref.key, tags)
+        status = _gated(status, report, ports, clock())
+    if status.phase is Phase.GATED:
+        status = reconcile(status.release_id, ports, clock())
+    return status
 
 
 def live_champion(model: str, ports: ReleasePorts) -> VersionRecord | None:

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from perennial.core import approval
-from perennial.core.observation import Labelled, Observation
-from perennial.core.release import Phase, ReleaseStatus
+from perennial.core.observation import Observation
+from perennial.core.release import Labelled, Phase, ReleaseStatus
 from perennial.core.traffic import PoolName
 from perennial.errors import DataError, ToolError
+from perennial.flows.accuracy import accuracy
 
 if TYPE_CHECKING:
     from perennial.flows.release import ReleasePorts
 
 T = TypeVar("T")
+ACCURACY_EVERY = timedelta(seconds=2)
+ACCURACY_SHARE = 100
 COUNTED = (Phase.LOADING, Phase.SHADOW, Phase.CANARY)
 
 
@@ -32,7 +36,7 @@ class _Attempts:
             return otherwise
 
 
-def observe(status: ReleaseStatus, ports: ReleasePorts) -> Observation:
+def observe(status: ReleaseStatus, ports: ReleasePorts, now: datetime) -> Observation:
     """Measure for the phase that the release is in.
 
     The store and the live route must answer (StoreUnavailable, RouterUnavailable leave this function):
@@ -60,7 +64,10 @@ def observe(status: ReleaseStatus, ports: ReleasePorts) -> Observation:
     if phase.is_measured() or phase is Phase.ABORTING:
         seen["healthy"] = attempt("router", lambda: dict(ports.router.healthy(model)), {})
     if phase.is_measured():
-        seen["accuracy"] = attempt("prediction log", lambda: accuracy(status, ports), {})
+        seen |= {"accuracy": status.accuracy, "accuracy_at": status.accuracy_at}
+        if _is_due(status, now):
+            measured = attempt("prediction log", lambda: _accuracy(status, ports), status.accuracy)
+            seen |= {"accuracy": measured, "accuracy_at": now}
     return Observation(errors=tuple(attempt.errors), **seen)
 
 
@@ -77,35 +84,28 @@ def _neighbours(status: ReleaseStatus, ports: ReleasePorts) -> dict[str, Any]:
     later = [
         one
         for one in others
-        if one.started_at > status.started_at
+        if one.is_after(status)
         and (one.phase is Phase.SUCCEEDED or (one in active and one.phase is not Phase.PENDING))
     ]
     kept = {status.candidate.digest, status.champion.digest if status.champion else ""}
     champions = {one.candidate.digest for one in others if one.phase is Phase.SUCCEEDED}
     return {
         "newer": later[0].release_id if later else None,
-        "older_active": any(one.started_at < status.started_at for one in active),
+        "older_active": any(status.is_after(one) for one in active),
         "shared": any(one.candidate.digest == status.candidate.digest for one in active),
         "outdated": tuple(sorted(champions - kept)),
     }
 
 
-def accuracy(status: ReleaseStatus, ports: ReleasePorts) -> dict[str, Labelled]:
-    """Right answers by digest, of predictions made since the step began whose labels came.
+def _accuracy(status: ReleaseStatus, ports: ReleasePorts) -> dict[str, Labelled]:
+    since = status.entered_at
+    return accuracy(status.model, since, ports.feedback, ports.predictions)
 
-    Mirrored predictions count for the candidate; the champion is judged on answers only.
-    """
-    labels = ports.feedback.labels(since=status.entered_at)
-    if not labels:
-        return {}
-    log = ports.predictions.read(status.model, since=status.entered_at)
-    if log.empty:
-        return {}
-    truth = log["prediction_id"].map(labels)
-    known = log[truth.notna()]
-    right = known["decision"] == (truth[truth.notna()] >= 0.5)
-    counted = right.groupby(known["digest"]).agg(["sum", "count"])
-    return {
-        str(digest): Labelled(right=int(row["sum"]), labels=int(row["count"]))
-        for digest, row in counted.iterrows()
-    }
+
+def _is_due(status: ReleaseStatus, now: datetime) -> bool:
+    """The older the step, the more there is to read and the less one more label says: so accuracy is
+    measured anew when another hundredth of the step's time has gone by."""
+    if status.accuracy_at is None:
+        return True
+    wait = max(ACCURACY_EVERY, (now - status.entered_at) / ACCURACY_SHARE)
+    return now - status.accuracy_at >= wait

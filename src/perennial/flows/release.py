@@ -121,12 +121,11 @@ def reconcile(release_id: str, ports: ReleasePorts, now: datetime) -> ReleaseSta
     status = _load(release_id, ports)
     if status.phase.is_final():
         return status
-    others = [one for one in ports.releases.latest(status.model) if one.release_id != release_id]
-    for older in others:
-        gated = status.phase is not Phase.PENDING
-        if gated and not older.phase.is_final() and older.started_at < status.started_at:
-            reconcile(older.release_id, ports, now)
-    decision = decide(status, observe(status, ports), now)
+    if status.phase is not Phase.PENDING:
+        for older in ports.releases.latest(status.model):
+            if status.is_after(older) and not older.phase.is_final():
+                reconcile(older.release_id, ports, now)
+    decision = decide(status, observe(status, ports, now), now)
     if _overtaken(status, decision.actions, ports):
         return _load(release_id, ports)
     for action in decision.actions:

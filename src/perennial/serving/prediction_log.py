@@ -150,6 +150,7 @@ class PredictionLogReader:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._segments: dict[Path, _Segment] = {}
+        self._lock = threading.Lock()
 
     def read(self, model: str, since: datetime | None = None) -> pd.DataFrame:
         """All predictions of a model at or after `since`; columns as `ports.PredictionLog.read` says.
@@ -159,10 +160,12 @@ class PredictionLogReader:
         """
         requests: list[dict[str, Any]] = []
         start = since.timestamp() if since is not None else float("-inf")
-        for path in sorted((self._folder / model).glob("*.jsonl")):
-            if since is not None and _hour_end(path) <= since:
-                continue
-            requests.extend(one for one in self._segment(path).requests if one["at"] >= start)
+        with self._lock:
+            for path in sorted((self._folder / model).glob("*.jsonl")):
+                if since is not None and _hour_end(path) <= since:
+                    self._segments.pop(path, None)  # who asks for the newest only keeps the newest only
+                    continue
+                requests.extend(one for one in self._segment(path).requests if one["at"] >= start)
         requests.sort(key=lambda one: one["at"])
         return _frame(model, requests)
 
