@@ -9,11 +9,12 @@ the remote does not have.
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import shutil
 import subprocess
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path, PurePosixPath
 
 import yaml
@@ -89,7 +90,9 @@ class DvcData:
         if not (self._repo / ".git" / "HEAD").is_file():
             self._git("init", "--quiet", "--initial-branch", "main")
         if not (self._repo / ".dvc" / "config").is_file():
-            Repo.init(str(self._repo), force=True).close()
+            # It tells people to commit to git, which is done here.
+            with redirect_stdout(io.StringIO()):
+                Repo.init(str(self._repo), force=True).close()
         config = Config(str(self._repo / ".dvc"))
         wanted = {
             "core": {
