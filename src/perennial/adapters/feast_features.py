@@ -14,6 +14,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import ibis
 import pandas as pd
 from feast import FeatureService, FeatureStore, FeatureView
 from feast.errors import FeastError
@@ -60,11 +61,10 @@ class FeastFeatures:
             fresh = self._folder / f".{REGISTRY}"
             fresh.unlink(missing_ok=True)
             store = self._store(fresh)
-            with warnings.catch_warnings():
-                warnings.filterwarnings("ignore", "On demand feature view is an experimental feature")
+            with _quiet_feast():
                 store.apply(objects)
-            _let_read_while_writing(store)
-            _materialise(store, tables, objects)
+                _let_read_while_writing(store)
+                _materialise(store, tables, objects)
             os.replace(fresh, self._folder / REGISTRY)
 
     def push(self, views: Mapping[str, pd.DataFrame]) -> None:
@@ -94,47 +94,12 @@ class FeastFeatures:
             SpecError: a feature is not defined.
             MalformedInput: a table or a column is missing.
         """
-        wanted = _by_view(features)
-        on_demand = [view for name in wanted if isinstance(view := self._defined(name), OnDemandFeatureView)]
-        stored = {
-            name: list(names) for name, names in wanted.items() if name not in {v.name for v in on_demand}
-        }
-        for view in on_demand:
-            for source in view.source_feature_view_projections.values():
-                names = stored.setdefault(source.name, [])
-                names += [feature.name for feature in source.features if feature.name not in names]
-        states = {name: self._state(name, names, rows, views) for name, names in stored.items()}
-        found = {(name, feature): column for name, one in states.items() for feature, column in one.items()}
-        for view in on_demand:
-            sources = {
-                feature.name: states[source.name][feature.name]
-                for source in view.source_feature_view_projections.values()
-                for feature in source.features
-            }
-            computed = point_in_time.on_demand_columns(view, sources, rows)
-            found |= {(view.name, feature): column for feature, column in computed.items()}
-        joined = rows.copy()
-        for name, names in wanted.items():
-            for feature in names:
-                if (name, feature) not in found:
-                    raise _undefined(f"{name}:{feature}", self._objects)
-                joined[feature] = found[name, feature]
-        return joined
+        return point_in_time.join(features, rows, views, self._objects)
 
     def online(self, features: FeatureSpec, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any] | None]:
         if self._online is None:
             self._online = OnlineFeatures(self._folder)
         return self._online.values(features.service, rows)
-
-    def _state(self, name: str, names: list[str], rows: pd.DataFrame, views: Mapping[str, pd.DataFrame]):
-        if name not in views:
-            raise MalformedInput(f"no table of the feature view {name!r}", hint="prepare the data again")
-        view = self._view(name)
-        defined = {field.name for field in view.features}
-        for feature in names:
-            if feature not in defined:
-                raise _undefined(f"{name}:{feature}", self._objects)
-        return point_in_time.state_columns(view, names, views[name], rows)
 
     @property
     def _offline(self) -> Path:
@@ -158,11 +123,6 @@ class FeastFeatures:
             for one in self._module.definitions(self._offline, ())
             if isinstance(one, FeatureView | OnDemandFeatureView)
         }
-
-    def _defined(self, name: str) -> FeatureView | OnDemandFeatureView:
-        if name not in self._objects:
-            raise _undefined(name, self._objects)
-        return self._objects[name]
 
     def _view(self, name: str) -> FeatureView:
         view = self._objects.get(name)
@@ -189,21 +149,6 @@ class FeastFeatures:
                     f"Feast could not write to {self._folder}: {error}",
                     hint="free the disk or the file, again",
                 ) from error
-
-
-def _by_view(features: FeatureSpec) -> dict[str, list[str]]:
-    wanted: dict[str, list[str]] = {}
-    for column in features.columns:
-        view, feature = column.split(":", 1)
-        wanted.setdefault(view, []).append(feature)
-    return wanted
-
-
-def _undefined(name: str, known: Iterable[str]) -> SpecError:
-    return SpecError(
-        f"no feature {name!r} is defined (views: {', '.join(known)})",
-        hint="define it in feature_repo/definitions.py or correct the spec",
-    )
 
 
 def _table(view: FeatureView, frame: pd.DataFrame) -> pd.DataFrame:
@@ -249,9 +194,24 @@ def _materialise(store: FeatureStore, tables: Mapping[str, pd.DataFrame], object
             continue
         last = max(table[column].max() for column in point_in_time.time_columns(views[name]))
         end = last.to_pydatetime(warn=False) + timedelta(seconds=1)
-        # Feast prints its progress; nothing that it says there is not in an exception too.
-        with contextlib.redirect_stdout(io.StringIO()):
-            store.materialize(datetime(1970, 1, 2, tzinfo=UTC), end, feature_views=[name])
+        store.materialize(datetime(1970, 1, 2, tzinfo=UTC), end, feature_views=[name])
+
+
+@contextlib.contextmanager
+def _quiet_feast():
+    """Feast without its progress bars and its libraries' deprecations; what goes wrong it raises.
+
+    Its DuckDB connection is closed too: left to the end of the process it prints a page of leaked objects.
+    """
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        warnings.simplefilter("ignore", DeprecationWarning)
+        warnings.filterwarnings("ignore", "On demand feature view is an experimental feature")
+        try:
+            yield
+        finally:
+            if ibis.options.default_backend is not None:
+                ibis.options.default_backend.disconnect()
+                ibis.options.default_backend = None
 
 
 def _let_read_while_writing(store: FeatureStore) -> None:

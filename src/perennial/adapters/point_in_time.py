@@ -16,12 +16,50 @@ import pandas as pd
 from feast import FeatureView
 from feast.on_demand_feature_view import OnDemandFeatureView
 
+from perennial.core.spec import FeatureSpec
 from perennial.errors import MalformedInput, SpecError
 
 ROW_TIME = "event_timestamp"
 
 
-def state_columns(view: FeatureView, names: Sequence[str], state: pd.DataFrame, rows: pd.DataFrame):
+def join(
+    features: FeatureSpec,
+    rows: pd.DataFrame,
+    views: Mapping[str, pd.DataFrame],
+    defined: Mapping[str, FeatureView | OnDemandFeatureView],
+) -> pd.DataFrame:
+    """`rows` with one float64 column per feature; one replaces a request value of the same name.
+
+    Args:
+        rows: entity keys, request values and event_timestamp.
+        views: the tables of the stored views.
+        defined: feature views of both kinds by name.
+
+    Raises:
+        SpecError: a feature is not defined.
+        MalformedInput: a table or a column is missing.
+    """
+    wanted: dict[str, list[str]] = {}
+    for column in features.columns:
+        view, feature = column.split(":", 1)
+        _defined(view, feature, defined)
+        wanted.setdefault(view, []).append(feature)
+    on_demand = [view for name in wanted if isinstance(view := defined[name], OnDemandFeatureView)]
+    stored = {name: list(names) for name, names in wanted.items() if isinstance(defined[name], FeatureView)}
+    for view in on_demand:
+        for source, names in _sources(view).items():
+            stored[source] = list(dict.fromkeys([*stored.get(source, []), *names]))
+    found = {name: _stored_columns(defined[name], names, rows, views) for name, names in stored.items()}
+    for view in on_demand:
+        inputs = {name: found[source][name] for source, names in _sources(view).items() for name in names}
+        found[view.name] = on_demand_columns(view, inputs, rows)
+    columns = {feature: found[view][feature] for view, names in wanted.items() for feature in names}
+    return rows.assign(**columns)
+
+
+def state_columns(
+    view: FeatureView, names: Sequence[str], state: pd.DataFrame, rows: pd.DataFrame
+) -> dict[str, np.ndarray]:
     """Features of one view as known at each row's event_timestamp.
 
     A state counts for a row when it is neither younger than the row (timestamp field) nor came to be known
@@ -89,6 +127,28 @@ def on_demand_columns(
     inputs |= {name: rows[name].tolist() for name in request}
     answer = view.feature_transformation.udf(inputs)
     return {feature.name: np.array(answer[feature.name], dtype="float64") for feature in view.features}
+
+
+def _sources(view: OnDemandFeatureView) -> dict[str, list[str]]:
+    """Stored view -> the features of it that an on-demand view takes in."""
+    projections = view.source_feature_view_projections.values()
+    return {source.name: [feature.name for feature in source.features] for source in projections}
+
+
+def _stored_columns(
+    view: FeatureView, names: Sequence[str], rows: pd.DataFrame, views: Mapping[str, pd.DataFrame]
+) -> dict[str, np.ndarray]:
+    if view.name not in views:
+        raise MalformedInput(f"no table of the feature view {view.name!r}", hint="prepare the data again")
+    return state_columns(view, names, views[view.name], rows)
+
+
+def _defined(view: str, feature: str, defined: Mapping[str, Any]) -> None:
+    if view not in defined or feature not in {field.name for field in defined[view].features}:
+        raise SpecError(
+            f"no feature {view}:{feature} is defined (views: {', '.join(defined)})",
+            hint="define it in feature_repo/definitions.py or correct the spec",
+        )
 
 
 def _newest_known(

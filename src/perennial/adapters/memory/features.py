@@ -100,10 +100,11 @@ class MemoryFeatures:
         if name not in views:
             raise MalformedInput(f"no table of the feature view {name!r}", hint="prepare the data again")
         keys = list(self._keys[name])
-        state = views[name].sort_values([TIME, CREATED], kind="stable")
+        state = views[name].sort_values([TIME, CREATED], kind="stable").astype({TIME: "datetime64[ns, UTC]"})
         if (state[CREATED] > state[TIME]).any():
             raise MalformedInput(f"{name}: the fake takes no state that came in late", hint="use Feast")
-        asked = rows[[*keys, TIME]].assign(row=np.arange(len(rows))).sort_values(TIME, kind="stable")
+        asked = rows[[*keys, TIME]].astype({TIME: "datetime64[ns, UTC]"}).assign(row=np.arange(len(rows)))
+        asked = asked.sort_values(TIME, kind="stable")
         extra = [key for key in rows if key in state and key not in (*keys, TIME)]
         merged = pd.merge_asof(asked, state.drop(columns=extra), on=TIME, by=keys)
         return merged.sort_values("row", ignore_index=True)
@@ -136,9 +137,11 @@ class MemoryFeatures:
 
     def _check(self, views: Mapping[str, pd.DataFrame]) -> None:
         for name, view in views.items():
-            missing = [key for key in (*self._keys.get(name, ()), TIME, CREATED) if key not in view]
-            if name not in self._keys or missing:
-                raise MalformedInput(f"{name!r} is no table of a defined view", hint=f"missing: {missing}")
+            if name not in self._keys:
+                raise MalformedInput(f"there is no feature view {name!r}", hint="define it")
+            missing = [key for key in (*self._keys[name], TIME, CREATED) if key not in view]
+            if missing:
+                raise MalformedInput(f"the table of {name} lacks {', '.join(missing)}", hint="add them")
 
 
 def _undefined(name: str) -> SpecError:
