@@ -1,0 +1,125 @@
+"""The prediction log survives what happens to files, and is read fast."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from perennial.errors import MalformedInput
+from perennial.serving.prediction_log import (
+    COLUMNS,
+    Answered,
+    PredictionLogReader,
+    PredictionLogWriter,
+    new_ids,
+)
+
+START = datetime(2026, 3, 1, 10, 30, tzinfo=UTC)
+
+
+def answered(at: datetime, rows: int = 1, names: tuple[str, ...] = ("a", "b"), **changes) -> Answered:
+    wanted = SimpleNamespace(model="m", version="1.0.0", digest="d" * 64, capsule="c")
+    version = SimpleNamespace(wanted=wanted, manifest=SimpleNamespace(features=names))
+    values = {
+        "at": at, "request_id": "q", "version": version, "release_id": "r", "shadow": False, "latency_ms": 1.5,
+        "ids": new_ids(rows, at, os.urandom(10 * rows)), "entities": [{"test_id": "t"}] * rows,
+        "features": np.full((rows, len(names)), 0.5, dtype=np.float32),
+        "scores": np.full(rows, 0.7, dtype=np.float32), "decisions": [1] * rows, **changes,
+    }  # fmt: skip
+    return Answered(**values)
+
+
+@pytest.fixture
+def writer(tmp_path):
+    return PredictionLogWriter(tmp_path, "stable", "w1")
+
+
+def test_nothing_logged_is_an_empty_table_with_the_columns(tmp_path):
+    rows = PredictionLogReader(tmp_path).read("m")
+    assert list(rows.columns) == list(COLUMNS)
+    assert len(rows) == 0
+
+
+def test_rows_come_in_order_of_time_over_servers_and_hours(tmp_path, writer):
+    other = PredictionLogWriter(tmp_path, "canary", "w2")
+    for number in range(4):
+        (writer, other)[number % 2].append(answered(START + timedelta(minutes=20 * number), rows=2))
+    rows = PredictionLogReader(tmp_path).read("m")
+    assert rows["at"].is_monotonic_increasing
+    assert list(rows["pool"]) == ["stable", "stable", "canary", "canary"] * 2
+    assert rows["prediction_id"].is_unique
+    assert len(list((tmp_path / "m").glob("*.jsonl"))) == 4
+    later = PredictionLogReader(tmp_path).read("m", since=START + timedelta(minutes=40))
+    assert len(later) == 4
+
+
+def test_a_reader_sees_what_came_since_it_last_looked(tmp_path, writer):
+    reader = PredictionLogReader(tmp_path)
+    for number in range(1, 4):
+        writer.append(answered(START + timedelta(seconds=number)))
+        assert len(reader.read("m")) == number
+
+
+def test_a_torn_last_line_is_left_out_and_a_torn_middle_is_an_error(tmp_path, writer):
+    writer.append(answered(START))
+    (path,) = (tmp_path / "m").glob("*.jsonl")
+    with path.open("ab") as file:
+        file.write(b'{"at": 17')
+    assert len(PredictionLogReader(tmp_path).read("m")) == 1
+    with path.open("ab") as file:
+        file.write(b"\n")
+    with pytest.raises(MalformedInput, match="not JSON"):
+        PredictionLogReader(tmp_path).read("m")
+
+
+def test_missing_values_and_other_features_are_nan(tmp_path, writer):
+    missing = np.array([[np.nan, 2.0]], dtype=np.float32)
+    writer.append(answered(START, features=missing))
+    writer.append(answered(START + timedelta(seconds=1), names=("b", "c")))
+    rows = PredictionLogReader(tmp_path).read("m")
+    assert np.isnan(rows["feature:a"].to_numpy()).all()
+    assert list(rows["feature:b"]) == [2.0, 0.5]
+    assert rows["feature:c"].isna().tolist() == [True, False]
+
+
+def test_every_answered_request_survives_a_kill(tmp_path):
+    """The child says each id after it logged it, and is killed in the middle."""
+    program = f"""
+import sys
+sys.path.insert(0, {os.path.dirname(__file__)!r})
+from test_prediction_log import *
+from pathlib import Path
+log = PredictionLogWriter(Path({str(tmp_path)!r}), "stable", "killed")
+while True:
+    one = answered(datetime.now(UTC))
+    log.append(one)
+    print(one.ids[0], flush=True)
+"""
+    child = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
+    said = [child.stdout.readline().strip() for _ in range(500)]
+    os.kill(child.pid, signal.SIGKILL)
+    said += child.communicate()[0].split()
+    logged = set(PredictionLogReader(tmp_path).read("m")["prediction_id"])
+    assert {one for one in said if len(one) == 32} <= logged
+
+
+def test_200_000_rows_are_read_in_seconds(tmp_path, writer):
+    for number in range(2000):
+        writer.append(answered(START + timedelta(milliseconds=number), rows=100, names=tuple("abcdefgh")))
+    reader = PredictionLogReader(tmp_path)
+    started = time.perf_counter()
+    assert len(reader.read("m")) == 200_000
+    first = time.perf_counter() - started
+    started = time.perf_counter()
+    reader.read("m", since=START + timedelta(milliseconds=1900))
+    again = time.perf_counter() - started
+    assert first < 20
+    assert again < first

@@ -1,0 +1,199 @@
+"""What clients notice while versions are released and servers die: real Envoy, real model servers."""
+
+from __future__ import annotations
+
+import math
+import signal
+import time
+
+import httpx
+import pytest
+from load_generator import Load
+from serving_stack import ServingStack, target, until
+from tiny_models import tensor_body, tiny_version
+
+from perennial import wiring
+from perennial.core.traffic import Route
+from perennial.errors import RouterRejected
+
+pytestmark = pytest.mark.server
+
+BIAS = {"1.0.0": 0.0, "1.1.0": 1.0, "1.2.0": math.nan}
+
+
+@pytest.fixture(scope="module")
+def versions(serving_stack, tmp_path_factory):
+    """Champion 1.0.0; candidates 1.1.0 (good) and 1.2.0 (every answer of it is an error)."""
+    folder = tmp_path_factory.mktemp("versions")
+    made = {version: tiny_version(folder, "loaded", version, bias) for version, bias in BIAS.items()}
+    for version, (ref, files) in made.items():
+        serving_stack.load("stable" if version == "1.0.0" else "canary", ref, files)
+    return {version: ref for version, (ref, _) in made.items()}
+
+
+def route(versions, candidate: str | None = None, weight: float = 0.0, mirror: bool = False) -> Route:
+    return Route(
+        model="loaded",
+        stable=target(versions["1.0.0"], "r-champion"),
+        canary=target(versions[candidate], f"r-{candidate}") if candidate else None,
+        canary_weight=weight,
+        mirror=mirror,
+    )
+
+
+def load(stack: ServingStack, threads: int = 6) -> Load:
+    return Load(stack.settings.port_envoy, "/v2/models/loaded/infer", tensor_body(), threads)
+
+
+def all_healthy(stack: ServingStack) -> None:
+    until(lambda: dict(stack.router.healthy("loaded")) == {"stable": 2, "canary": 1}, 60, "all healthy")
+
+
+def test_the_split_is_the_one_asked_for(serving_stack, versions):
+    serving_stack.router.apply(route(versions, "1.1.0", 20.0))
+    all_healthy(serving_stack)
+    with load(serving_stack) as seen:
+        seen.wait_for(3000)
+    share = seen.versions["1.1.0"] / seen.sent
+    assert seen.failed == 0, seen.failures
+    assert abs(share - 0.2) < 3 * math.sqrt(0.2 * 0.8 / seen.sent), f"{share:.4f} of {seen.sent}"
+
+
+def test_weights_change_without_a_lost_request(serving_stack, versions):
+    with load(serving_stack) as seen:
+        for weight in (0.0, 1.0, 50.0, 100.0, 0.0):
+            serving_stack.router.apply(route(versions, "1.1.0", weight))
+            seen.wait_for(150)
+        serving_stack.router.apply(route(versions))
+        seen.wait_for(150)
+    assert seen.failed == 0, seen.failures
+
+
+def test_a_full_share_reaches_the_candidate_only(serving_stack, versions):
+    serving_stack.router.apply(route(versions, "1.1.0", 100.0))
+    with load(serving_stack) as seen:
+        seen.wait_for(300)
+    assert set(seen.versions) == {"1.1.0"}
+
+
+def test_a_mirror_is_logged_as_shadow_and_answered_to_nobody(serving_stack, versions):
+    stack = serving_stack
+    log = wiring.prediction_log(stack.settings)
+    stack.router.apply(route(versions, "1.1.0", mirror=True))
+    all_healthy(stack)
+    before = stack.router.counters("loaded")["canary"]
+    shadows = int(log.read("loaded")["shadow"].sum())
+    with load(stack) as seen:
+        seen.wait_for(500)
+    assert seen.failed == 0, seen.failures
+    assert set(seen.versions) == {"1.0.0"}
+    until(
+        lambda: stack.router.counters("loaded")["canary"].since(before).requests >= seen.sent, 10, "counted"
+    )
+    rows = log.read("loaded")
+    shadow = rows[rows["shadow"]]
+    assert len(shadow) - shadows == seen.sent
+    assert set(shadow["version"]) == {"1.1.0"}
+    assert set(shadow["release_id"]) == {"r-1.1.0"}
+    assert set(shadow["pool"]) == {"canary"}
+
+
+def test_a_mirror_that_hangs_costs_clients_nothing(serving_stack, versions):
+    canary = serving_stack.settings.ports("canary")[0]
+    serving_stack.router.apply(route(versions, "1.1.0", mirror=True))
+    all_healthy(serving_stack)
+    serving_stack.kill(canary, signal.SIGSTOP)
+    try:
+        with load(serving_stack) as seen:
+            seen.wait_for(500)
+    finally:
+        serving_stack.kill(canary, signal.SIGCONT)
+    assert seen.failed == 0, seen.failures
+    assert max(seen.latencies) < 3.0
+    all_healthy(serving_stack)
+
+
+def test_errors_of_a_candidate_are_healed_and_counted(serving_stack, versions):
+    serving_stack.router.apply(route(versions, "1.2.0", 30.0))
+    all_healthy(serving_stack)
+    before = serving_stack.router.counters("loaded")["canary"]
+    with load(serving_stack) as seen:
+        seen.wait_for(600)
+    assert seen.failed == 0, seen.failures
+    assert set(seen.versions) == {"1.0.0"}
+    counted = serving_stack.router.counters("loaded")["canary"].since(before)
+    assert abs(counted.errors / seen.sent - 0.3) < 0.08
+    row = wiring.prediction_log(serving_stack.settings).read("loaded").iloc[-1]
+    assert row["release_id"] == "r-champion"
+
+
+@pytest.mark.parametrize("pool", ["stable", "canary"])
+def test_a_killed_server_costs_no_request(serving_stack, versions, pool):
+    port = serving_stack.settings.ports(pool)[0]
+    serving_stack.router.apply(route(versions, "1.1.0", 20.0))
+    all_healthy(serving_stack)
+    with load(serving_stack) as seen:
+        seen.wait_for(300)
+        serving_stack.kill(port)
+        seen.wait_for(1000)
+        serving_stack.start_server(pool, port)
+        serving_stack.wait_for_server(port)
+        seen.wait_for(300)
+    all_healthy(serving_stack)
+    assert seen.failed == 0, seen.failures
+
+
+def test_a_hanging_server_costs_one_try(serving_stack, versions):
+    port = serving_stack.settings.ports("stable")[1]
+    serving_stack.router.apply(route(versions))
+    all_healthy(serving_stack)
+    with load(serving_stack) as seen:
+        seen.wait_for(200)
+        serving_stack.kill(port, signal.SIGSTOP)
+        try:
+            time.sleep(5)
+            seen.wait_for(300)
+        finally:
+            serving_stack.kill(port, signal.SIGCONT)
+    assert seen.failed == 0, seen.failures
+    assert max(seen.latencies) < 9.0
+    all_healthy(serving_stack)
+
+
+def test_a_refused_change_loses_nothing(serving_stack, versions):
+    good = route(versions, "1.1.0", 20.0)
+    serving_stack.router.apply(good)
+    broken = good.model_copy(
+        update={"stable": good.stable.model_copy(update={"release_id": "a\nb"}), "canary_weight": 90.0}
+    )
+    with load(serving_stack) as seen:
+        seen.wait_for(200)
+        with pytest.raises(RouterRejected, match="last good one"):
+            serving_stack.router.apply(broken)
+        seen.wait_for(800)
+    assert seen.failed == 0, seen.failures
+    assert seen.versions["1.1.0"] / seen.sent < 0.35
+    assert serving_stack.router.route("loaded") == good
+
+
+def test_envoy_comes_back_with_the_confirmed_routes(serving_stack, versions):
+    serving_stack.router.apply(route(versions, "1.1.0", 100.0))
+    serving_stack.kill("envoy")
+    serving_stack.start_envoy()
+    url = f"{serving_stack.settings.envoy_url}/v2/models/loaded/infer"
+    answer = httpx.post(url, json=tensor_body(), trust_env=False)
+    assert (answer.status_code, answer.json()["model_version"]) == (200, "1.1.0")
+
+
+def test_what_a_client_may_not_say(serving_stack, versions):
+    """Our headers are the router's word; a client can neither pick a candidate nor hide from the log."""
+    serving_stack.router.apply(route(versions, "1.1.0", 0.0))
+    url = f"{serving_stack.settings.envoy_url}/v2/models/loaded/infer"
+    sent = {"x-perennial-digest": versions["1.1.0"].digest, "x-perennial-synthetic": "true"}
+    answer = httpx.post(url, json=tensor_body(), headers={**sent, "x-request-id": "mine"}, trust_env=False)
+    assert answer.json()["model_version"] == "1.0.0"
+    row = wiring.prediction_log(serving_stack.settings).read("loaded").iloc[-1]
+    assert row["request_id"] == answer.headers["x-request-id"] == "mine"
+    by_name = f"{serving_stack.settings.envoy_url}/v2/models/loaded/versions/1.1.0/infer"
+    assert httpx.post(by_name, json=tensor_body(), trust_env=False).status_code == 404
+    assert httpx.get(f"{serving_stack.settings.envoy_url}/nothing", trust_env=False).status_code == 404
