@@ -9,12 +9,12 @@ the remote does not have.
 from __future__ import annotations
 
 import hashlib
-import io
+import logging
 import os
 import shutil
 import subprocess
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
 import yaml
@@ -90,9 +90,9 @@ class DvcData:
         if not (self._repo / ".git" / "HEAD").is_file():
             self._git("init", "--quiet", "--initial-branch", "main")
         if not (self._repo / ".dvc" / "config").is_file():
-            # It tells people to commit to git, which is done here.
-            with redirect_stdout(io.StringIO()):
-                Repo.init(str(self._repo), force=True).close()
+            # Its news is advice to commit to git, which is done here.
+            logging.getLogger("dvc.repo.init").setLevel(logging.WARNING)
+            Repo.init(str(self._repo), force=True).close()
         config = Config(str(self._repo / ".dvc"))
         wanted = {
             "core": {
