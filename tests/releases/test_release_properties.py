@@ -95,7 +95,8 @@ class Crowd:
 
     def check(self) -> None:
         store = self.world.store
-        holding = [one for one in store.releases.latest(MODEL) if one.phase in (Phase.SHADOW, Phase.CANARY)]
+        with_traffic = (Phase.SHADOW, Phase.CANARY, Phase.PROMOTING, Phase.ABORTING)
+        holding = [one for one in store.releases.latest(MODEL) if one.phase in with_traffic]
         assert len(holding) <= 1, "two releases share traffic"
         assert verify(store.ledger.rows()) is None
 

@@ -1,0 +1,251 @@
+"""One suite for ReleaseStore, Intents, Ledger and FeedbackStore: memory, SQLite, PostgreSQL."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import threading
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from perennial import catalog
+from perennial.adapters.memory.releases import MemoryStore
+from perennial.adapters.sql_store import SqlStore
+from perennial.core.ledger import Entry, verify
+from perennial.core.release import Intent, IntentKind, Phase, ReleaseStatus
+from perennial.core.traffic import Counters
+from perennial.core.version import VersionRef
+from perennial.errors import LedgerBroken, ReleaseConflict, SettingsError, StoreUnavailable
+from perennial.settings import Settings
+
+MODEL = "test_failure_predictor"
+NOW = datetime(2026, 1, 5, 8, 0, 0, 123456, tzinfo=UTC)
+BINARIES = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
+
+
+@pytest.fixture(scope="module")
+def postgres(tmp_path_factory) -> Iterator[str]:
+    """A PostgreSQL of our own on a free port: the address of its database."""
+    if not BINARIES:
+        pytest.skip("no PostgreSQL is installed under /usr/lib/postgresql")
+    folder = Path("/tmp") / f"perennial-postgres-{uuid4().hex[:8]}"  # its socket path must be short
+    folder.mkdir(mode=0o700)
+    as_user = []
+    if os.geteuid() == 0:  # it refuses to run as root
+        shutil.chown(folder, "postgres")
+        as_user = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"]
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    run = {"check": True, "cwd": folder, "stdout": subprocess.DEVNULL}
+    bin_ = BINARIES[-1]
+    data = folder / "data"
+    subprocess.run([*as_user, bin_ / "initdb", "-D", data, "-U", "perennial", "-A", "trust", "-N"], **run)
+    options = f"-c listen_addresses=127.0.0.1 -p {port} -k {folder} -c fsync=off"
+    log = folder / "log"
+    subprocess.run([*as_user, bin_ / "pg_ctl", "-D", data, "-w", "-l", log, "-o", options, "start"], **run)
+    try:
+        yield f"postgresql+psycopg://perennial@127.0.0.1:{port}/postgres"
+    finally:
+        subprocess.run([*as_user, bin_ / "pg_ctl", "-D", data, "-m", "immediate", "stop"], **run)
+        shutil.rmtree(folder)
+
+
+@pytest.fixture(params=["memory", "sqlite", pytest.param("postgres", marks=pytest.mark.server)])
+def make_store(request, tmp_path):
+    """A maker of stores over the same content, empty at first; memory has one store only."""
+    if request.param == "memory":
+        store = MemoryStore()
+        yield lambda: store
+    elif request.param == "sqlite":
+        yield lambda: SqlStore(f"sqlite:///{tmp_path}/state/perennial.db")
+    else:
+        url = request.getfixturevalue("postgres")
+        _drop_tables(url)
+        yield lambda: SqlStore(url)
+
+
+def _drop_tables(url: str) -> None:
+    from sqlalchemy import create_engine
+
+    from perennial.adapters.sql_schema import metadata
+
+    engine = create_engine(url)
+    metadata.drop_all(engine)
+    engine.dispose()
+
+
+@pytest.fixture
+def store(make_store):
+    return make_store()
+
+
+def a_status(release_id: str = "r1", started: datetime = NOW) -> ReleaseStatus:
+    spec = catalog.spec(MODEL, Settings())
+    ref = VersionRef(model=MODEL, version="1.0.0", key="1", digest="d" * 64, capsule="c")
+    return ReleaseStatus(
+        release_id=release_id,
+        candidate=ref,
+        champion=None,
+        champion_release_id=None,
+        policy=spec.release,
+        approval_policy=spec.approval,
+        started_at=started,
+        entered_at=started,
+        phase=Phase.PENDING,
+        baseline={"canary": Counters(requests=3, buckets=((1.0, 1), (float("inf"), 3)))},
+    )
+
+
+def an_entry(kind: str = "release.opened", model: str = MODEL) -> Entry:
+    return Entry(
+        at=NOW, actor="ann", kind=kind, model=model, payload={"text": "grüße", "n": 1.5, "deep": [1]}
+    )
+
+
+def an_intent(name: str, release_id: str = "r1") -> Intent:
+    return Intent(
+        id=name,
+        release_id=release_id,
+        kind=IntentKind.APPROVE,
+        actor="ann",
+        at=NOW,
+        digest="d" * 64,
+        channel="cli",
+    )
+
+
+def test_status_comes_back_as_it_was_saved(store):
+    saved = store.releases.save(a_status(), None, [])
+    assert saved.revision == 0
+    assert store.releases.load("r1") == saved
+    assert store.releases.load("other") is None
+
+
+def test_save_counts_up_and_refuses_an_old_revision(store):
+    first = store.releases.save(a_status(), None, [])
+    second = store.releases.save(first.model_copy(update={"note": "x"}), first.revision, [an_entry()])
+    assert (second.revision, store.releases.load("r1").note) == (1, "x")
+    for expected in (0, 7, None):
+        with pytest.raises(ReleaseConflict):
+            store.releases.save(first.model_copy(update={"note": "y"}), expected, [an_entry()])
+    assert store.releases.load("r1").note == "x"
+    assert len(store.ledger.rows()) == 1, "a refused save writes no entry"
+
+
+def test_save_of_what_was_never_stored_is_refused(store):
+    with pytest.raises(ReleaseConflict):
+        store.releases.save(a_status(), 0, [])
+
+
+def test_latest_is_newest_first_and_of_one_model(store):
+    for name, minutes in (("r1", 0), ("r3", 2), ("r2", 1)):
+        store.releases.save(a_status(name, NOW + timedelta(minutes=minutes)), None, [])
+    assert [one.release_id for one in store.releases.latest(MODEL)] == ["r3", "r2", "r1"]
+    assert store.releases.latest("other") == []
+
+
+def test_intents_stay_in_order_and_once(store):
+    for name in ("b", "a", "b"):
+        store.intents.put(an_intent(name))
+    store.intents.put(an_intent("c", "r2"))
+    assert [one.id for one in store.intents.pending("r1")] == ["b", "a"]
+    assert store.intents.pending("r1")[0] == an_intent("b")
+
+
+def test_ledger_is_one_chain(store):
+    store.releases.save(a_status(), None, [an_entry("a"), an_entry("b")])
+    row = store.ledger.append(an_entry("c", "other"))
+    rows = store.ledger.rows()
+    assert [one.entry.kind for one in rows] == ["a", "b", "c"]
+    assert (rows[-1], row.seq) == (row, 3)
+    assert rows[0].entry == an_entry("a")
+    assert verify(rows) is None
+    assert [one.seq for one in store.ledger.rows("other")] == [3]
+
+
+def test_labels_replace_and_count_what_changed(store):
+    later = NOW + timedelta(microseconds=1)
+    assert store.feedback.put({"p1": 1.0, "p2": 0.0}, NOW) == 2
+    assert store.feedback.put({"p1": 1.0}, later) == 0
+    assert store.feedback.put({"p2": 1.0, "p3": 0.0}, later) == 2
+    assert store.feedback.labels() == {"p1": 1.0, "p2": 1.0, "p3": 0.0}
+    assert store.feedback.labels(since=later) == {"p2": 1.0, "p3": 0.0}
+    assert store.feedback.labels(since=NOW) == store.feedback.labels()
+    assert store.feedback.put({}, NOW) == 0
+
+
+def test_many_labels(store):
+    labels = {f"p{number}": float(number % 2) for number in range(1203)}
+    assert store.feedback.put(labels, NOW) == 1203
+    assert store.feedback.labels() == labels
+
+
+def in_parallel(count: int, work) -> list:
+    results: list = [None] * count
+
+    def run(number: int) -> None:
+        try:
+            results[number] = work(number)
+        except ReleaseConflict as error:
+            results[number] = error
+
+    threads = [threading.Thread(target=run, args=(number,)) for number in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=60)
+    return results
+
+
+def test_first_use_by_several_at_once_and_one_chain(make_store, request):
+    if "memory" in request.node.name:
+        pytest.skip("one process only")
+    in_parallel(6, lambda number: [make_store().ledger.append(an_entry(f"{number}.{i}")) for i in range(5)])
+    rows = make_store().ledger.rows()
+    assert (len(rows), verify(rows)) == (30, None)
+
+
+def test_of_several_that_save_at_once_one_wins(make_store, request):
+    if "memory" in request.node.name:
+        pytest.skip("one process only")
+    first = make_store().releases.save(a_status(), None, [])
+    results = in_parallel(
+        6, lambda number: make_store().releases.save(first, first.revision, [an_entry(str(number))])
+    )
+    assert sum(isinstance(one, ReleaseStatus) for one in results) == 1
+    assert sum(isinstance(one, ReleaseConflict) for one in results) == 5
+    assert len(make_store().ledger.rows()) == 1
+
+
+def test_changed_table_is_found(tmp_path):
+    import sqlite3
+
+    store = SqlStore(f"sqlite:///{tmp_path}/p.db")
+    for kind in "abc":
+        store.ledger.append(an_entry(kind))
+    with sqlite3.connect(tmp_path / "p.db") as connection:
+        connection.execute("UPDATE perennial_ledger SET entry = replace(entry, 'ann', 'bob') WHERE seq = 2")
+    assert verify(store.ledger.rows()) == 2
+    with sqlite3.connect(tmp_path / "p.db") as connection:
+        connection.execute("UPDATE perennial_ledger SET entry = '{}' WHERE seq = 2")
+    with pytest.raises(LedgerBroken, match="entry 2"):
+        store.ledger.rows()
+
+
+def test_database_that_does_not_answer(tmp_path):
+    store = SqlStore("postgresql+psycopg://ann:secret@127.0.0.1:1/x")
+    with pytest.raises(StoreUnavailable) as told:
+        store.releases.latest(MODEL)
+    assert "secret" not in told.value.message
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StoreUnavailable):
+        SqlStore(f"sqlite:///{tmp_path}/file/p.db").ledger.rows()
+    with pytest.raises(SettingsError):
+        SqlStore("nonsense")

@@ -1,0 +1,138 @@
+"""The gate's rules and the approval tag, as tables."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from perennial import catalog
+from perennial.core import approval
+from perennial.core.approval import Approval, Risk, TagAnswer, automatic, read_tag
+from perennial.core.gate import judge
+from perennial.core.registration import VersionRecord
+from perennial.core.verdict import Verdict
+from perennial.core.version import VersionRef
+from perennial.settings import Settings
+
+NOW = datetime(2026, 1, 5, tzinfo=UTC)
+DIGEST = "0123456789abcdef" * 4
+METRICS = {
+    "holdout.roc_auc": 0.7,
+    "holdout.brier": 0.2,
+    "delta.roc_auc": 0.01,
+    "delta.roc_auc.low": -0.01,
+    "delta.roc_auc.high": 0.03,
+    "parity.max_abs": 1e-7,
+}
+TAGS = {"architecture": "mlp", "features_hash": "f", "data_checks": "passed"}
+
+
+def record(metrics=(), tags=(), without=()) -> VersionRecord:
+    both = {**METRICS, **dict(metrics)}
+    return VersionRecord(
+        ref=VersionRef(model="m", version="1.1.0", key="2", digest=DIGEST, capsule="c"),
+        run_id="r",
+        created=NOW,
+        tags={key: value for key, value in {**TAGS, **dict(tags)}.items() if key not in without},
+        metrics={key: value for key, value in both.items() if key not in without},
+    )
+
+
+@pytest.fixture(scope="module")
+def spec():
+    return catalog.spec("test_failure_predictor", Settings()).gate
+
+
+@pytest.mark.parametrize(
+    ("candidate", "rule", "verdict", "risk"),
+    [
+        (record(), "roc_auc", Verdict.PASS, Risk.LOW),
+        (record({"holdout.roc_auc": 0.59}), "roc_auc", Verdict.FAIL, Risk.LOW),
+        (record({"holdout.brier": 0.26}), "brier", Verdict.FAIL, Risk.LOW),
+        (record(without=("holdout.brier",)), "brier", Verdict.ERROR, Risk.LOW),
+        (record({"delta.roc_auc": -0.02}), "improvement", Verdict.PASS, Risk.LOW),
+        (record({"delta.roc_auc": -0.03}), "improvement", Verdict.UNSURE, Risk.HIGH),
+        (
+            record({"delta.roc_auc": -0.1, "delta.roc_auc.high": -0.05}),
+            "improvement",
+            Verdict.FAIL,
+            Risk.LOW,
+        ),
+        (record(without=("delta.roc_auc.high",)), "improvement", Verdict.ERROR, Risk.LOW),
+        (record({"parity.max_abs": 1e-3}), "parity", Verdict.FAIL, Risk.LOW),
+        (record(without=("parity.max_abs",)), "parity", Verdict.ERROR, Risk.LOW),
+        (record(tags={"data_checks": "failed: nulls"}), "data_checks", Verdict.FAIL, Risk.LOW),
+        (record(without=("data_checks",)), "data_checks", Verdict.ERROR, Risk.LOW),
+        (record(tags={"architecture": "gru"}), "roc_auc", Verdict.PASS, Risk.HIGH),
+        (record(tags={"features_hash": "g"}), "roc_auc", Verdict.PASS, Risk.HIGH),
+        (record(without=("architecture",)), "roc_auc", Verdict.PASS, Risk.HIGH),
+        (record({"slice.worst_delta": -0.11}), "roc_auc", Verdict.PASS, Risk.HIGH),
+        (record({"slice.worst_delta": -0.09}), "roc_auc", Verdict.PASS, Risk.LOW),
+    ],
+)
+def test_rules(spec, candidate, rule, verdict, risk):
+    report = judge(spec, candidate, record(), [5.0] * 20)
+    assert {one.rule: one.verdict for one in report.rules}[rule] is verdict
+    assert report.risk is risk
+    assert report.passed is (verdict in (Verdict.PASS, Verdict.UNSURE))
+    assert bool(report.failures) is not report.passed
+
+
+@pytest.mark.parametrize(
+    ("latencies", "verdict"),
+    [
+        ([5.0] * 100, "PASS"),
+        ([5.0] * 94 + [200.0] * 6, "FAIL"),
+        ([5.0] * 95 + [200.0] * 5, "PASS"),
+        ([], "ERROR"),
+    ],
+)
+def test_latency(spec, latencies, verdict):
+    report = judge(spec, record(), record(), latencies)
+    assert {one.rule: one.verdict.value for one in report.rules}["latency"] == verdict
+
+
+def test_first_version_is_high_risk_and_needs_no_comparison(spec):
+    report = judge(spec, record(without=("delta.roc_auc",)), None, [5.0])
+    assert report.passed
+    assert report.risk is Risk.HIGH
+
+
+def test_report_as_tags(spec):
+    tags = judge(spec, record(), None, [5.0]).tags()
+    assert tags["gate.digest"] == DIGEST
+    assert tags["gate.verdict"] == "PASS"
+    assert tags["gate.risk"].startswith("high; the first version")
+
+
+@pytest.mark.parametrize(
+    ("value", "answer"),
+    [
+        (None, TagAnswer.NONE),
+        ("", TagAnswer.NONE),
+        (approval.WAITING, TagAnswer.NONE),
+        ("approved", TagAnswer.APPROVED),
+        (" Approved  ", TagAnswer.APPROVED),
+        (f"approved {DIGEST[:8]}", TagAnswer.APPROVED),
+        (f"approved {DIGEST.upper()}", TagAnswer.APPROVED),
+        (f"approved {DIGEST[:7]}", TagAnswer.OTHER_DIGEST),
+        ("approved ffffffff", TagAnswer.OTHER_DIGEST),
+        ("approved by me", TagAnswer.UNREADABLE),
+        ("rejected", TagAnswer.REJECTED),
+        ("rejected: too slow", TagAnswer.UNREADABLE),
+        ("yes", TagAnswer.UNREADABLE),
+    ],
+)
+def test_approval_tag(value, answer):
+    assert read_tag(value, DIGEST) is answer
+
+
+def test_approval_is_of_one_digest_and_lapses():
+    spec = catalog.spec("test_failure_predictor", Settings()).approval
+    given = Approval(digest=DIGEST, actor="ann", at=NOW, channel="cli")
+    assert given.valid(DIGEST, spec, NOW + timedelta(days=7))
+    assert not given.valid(DIGEST, spec, NOW + timedelta(days=7, seconds=1))
+    assert not given.valid("f" * 64, spec, NOW)
+    assert automatic(spec, Risk.HIGH, DIGEST, NOW) is None
+    assert automatic(spec, Risk.LOW, DIGEST, NOW).actor == "policy"

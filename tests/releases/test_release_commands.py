@@ -1,0 +1,91 @@
+"""The command line over a real SQLite store."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import pytest
+
+from perennial import settings as environment
+from perennial import wiring
+from perennial.cli import main
+from perennial.core.release import Phase
+
+MODEL = "test_failure_predictor"
+
+
+@pytest.fixture
+def stored(world, tmp_path, monkeypatch):
+    """The world with its releases in the database that the command line reads."""
+    monkeypatch.setenv("PERENNIAL_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("PERENNIAL_ACTOR", "carol")
+    world.store = store = wiring.store(environment.load())
+    world.ports = dataclasses.replace(
+        world.ports,
+        releases=store.releases,
+        intents=store.intents,
+        ledger=store.ledger,
+        feedback=store.feedback,
+    )
+    world.versions.add("1.0.0")
+    return world
+
+
+def test_person_approves_and_pauses_by_command(stored, capsys):
+    status = stored.start()
+    assert (
+        main(["release", "approve", MODEL, "--note", "looks good", "--digest", status.candidate.digest[:10]])
+        == 0
+    )
+    status = stored.passes(status.release_id)
+    assert status.phase is Phase.LOADING
+    assert (status.approval.actor, status.approval.note) == ("carol", "looks good")
+    assert main(["release", "pause", MODEL]) == 0
+    assert stored.passes(status.release_id).pauses
+    assert main(["release", "status", MODEL]) == 0
+    assert "PROMOTING" in capsys.readouterr().out
+
+
+def test_status_for_machines(stored, capsys):
+    status = stored.start()
+    capsys.readouterr()
+    assert main(["release", "status", MODEL, "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["release"] == status.release_id
+    assert (told["phase"], told["risk"], told["weight"]) == ("AWAITING_APPROVAL", "high", None)
+    assert {one["rule"] for one in told["gate"]} >= {"roc_auc", "latency", "parity"}
+
+
+def test_refusals_have_their_own_exit_codes(stored, capsys):
+    assert main(["release", "status", MODEL]) == 63
+    assert main(["release", "status", "nobody"]) == 31
+    stored.start()
+    assert main(["release", "approve", MODEL, "--digest", "ffffffffff"]) == 62
+    assert main(["release", "approve", MODEL, "--digest", "0"]) == 62
+    assert main(["release", "rollback", MODEL]) == 63
+    told = capsys.readouterr().err
+    assert "->" in told
+
+
+def test_ended_release_takes_no_word(stored):
+    status = stored.start()
+    assert main(["release", "reject", MODEL, "--note", "no"]) == 0
+    assert stored.passes(status.release_id).phase is Phase.REJECTED
+    assert main(["release", "pause", MODEL]) == 60
+    assert main(["release", "history", MODEL]) == 0
+
+
+def test_ledger_commands(stored, capsys, tmp_path):
+    stored.start()
+    capsys.readouterr()
+    assert main(["ledger", "verify"]) == 0
+    head = capsys.readouterr().out.split()[-1]
+    assert main(["ledger", "verify", "--head", head]) == 0
+    assert main(["ledger", "verify", "--head", "0" * 64]) == 70
+    capsys.readouterr()
+    assert main(["ledger", "show", MODEL, "--json", "--last", "1"]) == 0
+    assert json.loads(capsys.readouterr().out)[0]["entry"]["kind"] == "release.awaiting_approval"
+    assert main(["ledger", "show"]) == 0
+    assert main(["ledger", "export", str(tmp_path / "out.jsonl")]) == 0
+    assert len((tmp_path / "out.jsonl").read_text().splitlines()) == 3
