@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from perennial import catalog
 from perennial.history import schema
 from perennial.history.prepare import prepare
+from perennial.history.simulator import Scenario, simulate
 from perennial.settings import HERE
 
 SPEC = catalog.spec("test_failure_predictor")
@@ -29,7 +30,8 @@ RUN = st.fixed_dictionaries(
         "verdict": st.integers(0, 1),
     }
 )
-MANY = settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+# Each example costs two preparations and two joins.
+MANY = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 @functools.cache
@@ -91,3 +93,18 @@ def test_a_cycle_that_is_taken_out_leaves_its_own_features_as_they_were(runs, cy
     own = joined(history).query("cycle == @cycle")
     seen = joined(history, without).query("cycle == @cycle")
     pd.testing.assert_frame_equal(own, seen, check_exact=True)
+
+
+def test_another_future_of_a_long_history_moves_nothing_before_it():
+    history = simulate(Scenario(cycles=60, tests=60))
+    before = joined(history)
+    for cycle in (10, 35, 60):
+        other = history.copy()
+        later = other["cycle"] >= cycle
+        other.loc[later, "verdict"] = 1 - other.loc[later, "verdict"]
+        other.loc[later, "duration_ms"] *= 7
+        after = joined(other)
+        until = before.index.get_level_values("cycle") <= cycle
+        pd.testing.assert_frame_equal(before[until], after.loc[before[until].index], check_exact=True)
+        if cycle < 60:
+            assert not before[~until].equals(after[~until])
