@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -16,6 +18,7 @@ from perennial.core.monitoring import Accuracy, Level, MonitorVerdict, verdict
 from perennial.core.retrain import Hold, Retrain, decide_retrain, event, requests
 from perennial.core.spec import ModelSpec
 from perennial.core.traffic import Target
+from perennial.core.version import VersionRef
 from perennial.errors import MalformedInput, ToolError, UnknownVersion
 from perennial.flows.retrain import raise_and_record
 from perennial.ports import (
@@ -55,7 +58,7 @@ class MonitorPorts:
 @dataclass(frozen=True)
 class Folders:
     references: Path
-    """One folder per digest: what the registry keeps of a version, fetched once."""
+    """One file per digest: the reference that the registry keeps with a version, fetched once."""
     reports: Path
 
 
@@ -134,8 +137,7 @@ def _reference(spec: ModelSpec, registry: Registry, target: Target, cache: Path)
     """Rows of the holdout that the champion was evaluated on, with its scores there."""
     import pandas as pd
 
-    folder = cache / target.digest
-    path = folder / REFERENCE
+    path = cache / f"{target.digest}.parquet"
     if not path.is_file():
         record = registry.find(spec.name, target.version)
         if record is None or record.ref.digest != target.digest:
@@ -144,12 +146,18 @@ def _reference(spec: ModelSpec, registry: Registry, target: Target, cache: Path)
                 "which the registry does not have",
                 hint=f"perennial models show {spec.name}",
             )
-        registry.fetch(record.ref, folder)
-    if not path.is_file():
-        raise MalformedInput(
-            f"{spec.name} {target.version} has no {REFERENCE}", hint="train and release it again"
-        )
+        _keep_reference(registry, record.ref, path)
     return pd.read_parquet(path)
+
+
+def _keep_reference(registry: Registry, ref: VersionRef, path: Path) -> None:
+    """Into the cache whole or not at all: another process may read it, or this one be killed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent) as aside:
+        found = registry.fetch(ref, Path(aside) / "files") / REFERENCE
+        if not found.is_file():
+            raise MalformedInput(f"{ref} has no {REFERENCE}", hint="train and release it again")
+        os.replace(found, path)
 
 
 def _judge(
