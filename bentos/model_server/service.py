@@ -32,6 +32,8 @@ class Front:
     traffic={"timeout": 30},
     metrics={"enabled": False},
     logging={"access": {"enabled": False}},
+    # Every request passes BentoML's tracing before it reaches our routes; excluded, it goes straight on.
+    tracing={"excluded_urls": ".*"},
 )
 class ModelServer:
     """One process of a pool; the pool is named by PERENNIAL_POOL."""
