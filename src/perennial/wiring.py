@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import functools
 import importlib
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from perennial import catalog
 from perennial.core.spec import ModelSpec
@@ -131,11 +132,26 @@ def store(settings: Settings | None = None):
     return SqlStore(settings.database)
 
 
+class _OnFirstUse:
+    """Stands for an adapter that is made when something of it is first asked for."""
+
+    def __init__(self, make: Callable[[], Any]) -> None:
+        self._make = make
+        self._made: Any = None
+
+    def __getattr__(self, name: str) -> Any:
+        if self._made is None:
+            self._made = self._make()
+        return getattr(self._made, name)
+
+
 @functools.lru_cache(maxsize=4)
 def _release_ports(settings: Settings) -> ReleasePorts:
     from perennial.flows.release import ReleasePorts
 
-    database, versions = store(settings), registry(settings)
+    database = store(settings)
+    # MLflow takes seconds to import, and an emergency rollback moves traffic without it.
+    versions: Any = _OnFirstUse(lambda: registry(settings))
     return ReleasePorts(
         releases=database.releases,
         intents=database.intents,
@@ -145,7 +161,7 @@ def _release_ports(settings: Settings) -> ReleasePorts:
         pool=pool(settings),
         router=router(settings),
         registry=versions,
-        labels=versions,  # type: ignore[arg-type]
+        labels=versions,
         files=settings.state / "releases" / "files",
     )
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
+import subprocess
+import sys
 
 import pytest
 
@@ -89,3 +92,12 @@ def test_ledger_commands(stored, capsys, tmp_path):
     assert main(["ledger", "show"]) == 0
     assert main(["ledger", "export", str(tmp_path / "out.jsonl")]) == 0
     assert len((tmp_path / "out.jsonl").read_text().splitlines()) == 3
+
+
+def test_ports_of_a_release_are_made_without_importing_the_registry(tmp_path):
+    """An emergency rollback moves traffic before it pays seconds for a library that it may not need."""
+    code = (
+        "import sys; from perennial import wiring; wiring.release_ports(); assert 'mlflow' not in sys.modules"
+    )
+    environ = {**os.environ, "PERENNIAL_HOME": str(tmp_path)}
+    subprocess.run([sys.executable, "-c", code], env=environ, check=True)

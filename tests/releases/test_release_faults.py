@@ -36,14 +36,14 @@ def test_errors_in_a_row_end_it_but_a_short_gap_does_not(world):
     world.release_first()
     status = hold(world, world.open_second(), HOUR)
     world.router.servers["canary"] = 0
-    assert world.passes(status.release_id, 9).phase is Phase.CANARY
+    assert world.passes(status.release_id, 9, seconds=10).phase is Phase.CANARY
     world.router.servers["canary"] = 1
     assert world.passes(status.release_id).errors_in_a_row == 0
     world.router.servers["canary"] = 0
     assert world.passes(status.release_id, 40, seconds=0.1).phase is Phase.CANARY, (
         "looking often kills nobody"
     )
-    assert world.passes(status.release_id, 12).phase is Phase.ROLLED_BACK
+    assert world.passes(status.release_id, 12, seconds=10).phase is Phase.ROLLED_BACK
 
 
 def test_never_back_to_an_unhealthy_champion(world):

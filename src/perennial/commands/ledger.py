@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from perennial import settings as environment
+
+if TYPE_CHECKING:
+    from perennial.core.ledger import LedgerRow
 
 
 @click.group()
@@ -28,22 +32,20 @@ def show(model: str | None, last: int | None, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps([row.model_dump(mode="json") for row in rows], indent=2))
         return
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table()
-    for name in ("seq", "at", "actor", "what", "model", "digest", "details"):
-        table.add_column(name, overflow="fold")
     for row in rows:
-        one = row.entry
-        told = ", ".join(
-            f"{key}={value}"
-            for key, value in one.payload.items()
-            if isinstance(value, str | int | float) and value != ""
-        )
-        at = one.at.strftime("%Y-%m-%d %H:%M:%S")
-        table.add_row(str(row.seq), at, one.actor, one.kind, one.model, (one.digest or "-")[:12], told)
-    Console().print(table)
+        click.echo(line(row))
+
+
+def line(row: LedgerRow) -> str:
+    """One entry as one line; lists (the evidence) are left to `--json`."""
+    one = row.entry
+    told = " ".join(
+        f"{key}={value}"
+        for key, value in one.payload.items()
+        if isinstance(value, str | int | float) and value != ""
+    )
+    at = one.at.strftime("%Y-%m-%d %H:%M:%S")
+    return f"{row.seq:>5} {at} {one.model} {(one.digest or '-')[:12]:12} {one.kind} by {one.actor}: {told}"
 
 
 @ledger.command()

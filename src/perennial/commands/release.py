@@ -99,7 +99,8 @@ def history(model: str) -> None:
 
     settings = environment.load()
     catalog.spec(model, settings)
-    view.history(wiring.store(settings).releases.latest(model))
+    for one in wiring.store(settings).releases.latest(model):
+        click.echo(view.history_line(one))
 
 
 @release.command()

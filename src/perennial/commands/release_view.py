@@ -84,21 +84,10 @@ def _span(seconds: float) -> str:
     return f"{hours} h {rest // 60} min" if hours else f"{rest // 60} min {rest % 60} s"
 
 
-def history(releases: list[ReleaseStatus]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table()
-    for name in ("started", "release", "version", "digest", "champion before", "phase", "why"):
-        table.add_column(name, overflow="fold")
-    for one in releases:
-        table.add_row(
-            one.started_at.strftime("%Y-%m-%d %H:%M:%S"),
-            one.release_id,
-            one.candidate.version,
-            one.candidate.digest[:12],
-            one.champion.version if one.champion else "-",
-            one.phase.value,
-            one.note,
-        )
-    Console().print(table)
+def history_line(one: ReleaseStatus) -> str:
+    """One release as one line."""
+    before = f"after {one.champion.version}" if one.champion else "the first"
+    return (
+        f"{one.started_at:%Y-%m-%d %H:%M:%S} {one.release_id} {one.candidate.version} "
+        f"({one.candidate.digest[:12]}, {before}) {one.phase.value}: {one.note}"
+    )

@@ -28,8 +28,9 @@ from perennial.core.turn import Turn
 from perennial.core.verdict import Judgement, Verdict, worst
 from perennial.core.version import Lifecycle
 
-ERROR_SPACING = timedelta(seconds=3)
-"""Errors nearer than this count once: how often a release is looked at must not decide when it dies."""
+ERROR_SPACING = timedelta(seconds=10)
+"""Errors nearer than this count once: how often a release is looked at must not decide when it dies, and a
+model server that was killed needs half a minute on a busy machine until it answers again."""
 
 
 def decide(status: ReleaseStatus, seen: Observation, now: datetime) -> Decision:
