@@ -34,7 +34,7 @@ class Scene:
         return rows[rows["cycle"] > self.known_until]
 
 
-IOFROL_KNOWN, IOFROL_SHIFT = 110, 120
+IOFROL_KNOWN, IOFROL_SHIFT = 112, 120
 SIMULATED_KNOWN, SIMULATED_SHIFT = 100, 120
 
 
