@@ -24,6 +24,7 @@ def summary(status: ReleaseStatus, route: Route | None, now: datetime) -> dict[s
         "weight": route.canary_weight if mine else None,
         "candidate": status.candidate.model_dump(),
         "champion": status.champion.model_dump() if status.champion else None,
+        "live_champion": route.stable.version if route is not None else None,
         "seconds_left": None if left is None else round(left.total_seconds(), 1),
         "paused": sorted(reason.value for reason in status.pauses),
         "risk": status.gate.risk.value if status.gate else None,
@@ -50,6 +51,7 @@ def show(status: ReleaseStatus, route: Route | None, now: datetime) -> None:
     facts.add_row("phase", _phase(told))
     facts.add_row("candidate", str(status.candidate))
     facts.add_row("champion", str(status.champion) if status.champion else "none yet")
+    facts.add_row("traffic now", _traffic(route))
     facts.add_row("weight", "-" if told["weight"] is None else f"{told['weight']:g} %")
     facts.add_row("time left", "-" if told["seconds_left"] is None else _span(told["seconds_left"]))
     facts.add_row("paused", "; ".join(told["paused"]) or "no")
@@ -71,6 +73,13 @@ def show(status: ReleaseStatus, route: Route | None, now: datetime) -> None:
         for one in rules:
             evidence.add_row(one.rule, one.verdict.value, one.observed, one.needed)
         console.print(evidence)
+
+
+def _traffic(route: Route | None) -> str:
+    """Who answers, by the live route: after a rollback that is not who won the newest release."""
+    if route is None:
+        return "nobody"
+    return f"{route.stable.version} ({route.stable.digest[:12]}), {100 - route.canary_weight:g} %"
 
 
 def _phase(told: dict[str, Any]) -> str:
