@@ -9,16 +9,19 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from perennial.core.drift import SCORE, Bins, ColumnDrift, allowance
 from perennial.core.spec import ModelSpec
 from perennial.errors import DataError
 
-if TYPE_CHECKING:
-    import pandas as pd
+os.environ.setdefault("DO_NOT_TRACK", "1")  # read by Evidently when it is imported
+# At the top, though it takes seconds: the monitor pays when it starts, not when it first has to judge.
+from evidently import DataDefinition, Dataset, Report
+from evidently.metrics import ValueDrift
 
 METHOD = "psi"
 
@@ -73,11 +76,6 @@ def _run(
     named: dict[str, tuple[np.ndarray, np.ndarray]], limits: dict[str, float], html: Path | None
 ) -> dict[str, float]:
     """column -> PSI, by one Evidently report."""
-    os.environ.setdefault("DO_NOT_TRACK", "1")  # read by Evidently when it is imported
-    import pandas as pd
-    from evidently import DataDefinition, Dataset, Report
-    from evidently.metrics import ValueDrift
-
     definition = DataDefinition(categorical_columns=list(named))
     sides = [
         Dataset.from_pandas(

@@ -89,11 +89,12 @@ def run(spec: ModelSpec, ports: MonitorPorts, folders: Folders, now: datetime) -
     if route is None:
         return _unsure(spec, now, None, "no version gets traffic")
     target = route.stable
+    # Before it is needed: the first verdict on a champion must not wait for the registry, or fail with it.
+    reference = _reference(spec, ports.registry, target, folders.references)
     window = read_window(spec, ports.predictions, target, now)
     if len(window) < spec.monitoring.min_window:
         told = verdict(spec.monitoring, (), None, None, len(window))
         return Look(spec.name, now, target, told, Hold(why=told.reasons[0]))
-    reference = _reference(spec, ports.registry, target, folders.references)
     report = folders.reports / spec.name / f"{now:%Y%m%dT%H%M%S}.html"
     drifts = ports.drift.compare(spec, reference, window, report)
     told = _judge(spec, reference, window, drifts, ports.feedback)
@@ -168,7 +169,7 @@ def _judge(
     feedback: FeedbackStore,
 ) -> MonitorVerdict:
     known = accuracy_known(spec, reference)
-    labels = feedback.labels(window["at"].iloc[0].to_pydatetime())
+    labels = feedback.labels(window["at"].iloc[0].floor("us").to_pydatetime())
     return verdict(spec.monitoring, drifts, known, accuracy_seen(window, labels), len(window))
 
 
