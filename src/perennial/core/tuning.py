@@ -12,7 +12,9 @@ Value = str | int | float | bool
 class Trial(Frozen):
     number: int = Field(ge=0)
     parameters: dict[str, Value]
-    value: float | None = Field(description="the objective at its best epoch; None if pruned or failed")
+    value: float | None = Field(
+        description="the objective at the epoch that was kept; None if pruned or failed"
+    )
     curve: tuple[float, ...] = Field((), description="the objective after each epoch")
     pruned: bool = False
     failed: bool = Field(False, description="ended by an error or a kill")

@@ -87,8 +87,8 @@ def search(
             report(epoch, values[-1])
 
         model = build(spec.features.names, parameters, spec.tuning.seed)
-        model.fit(learn, validation, spec.tuning.epochs, progress)
-        return pick(values)
+        kept = model.fit(learn, validation, spec.tuning.epochs, progress)
+        return values[kept - 1]
 
     def done(trial: Trial) -> None:
         seen.append(trial)

@@ -1,28 +1,37 @@
 """The chance that a test fails in the next CI cycle: an ensemble of small networks in one graph.
 
-Numbers enter by piecewise-linear encoding over quantile bins (Y. Gorishniy, I. Rubachev, A. Babenko, "On
-Embeddings for Numerical Features in Tabular Deep Learning", NeurIPS 2022), categories by embeddings, and
-each input says whether it was missing. The members of the ensemble share one batched multiplication
-(as in "TabM", ICLR 2025) and differ by their random start; the answer is their mean probability.
+Trained on two losses at once: cross-entropy, which makes the score a probability, and RankNet's pairwise
+logistic loss (C. Burges et al., "Learning to Rank using Gradient Descent", ICML 2005) over pairs of one
+failing and one passing test of the same cycle, since ranking within a cycle is what the score is for. The
+weights are an exponential average over the steps at a constant rate: so an epoch means the same whether
+or not more of them follow, and the number found on validation rows holds for the last fit too.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from perennial.core.metrics import Scored
 from perennial.errors import DataError
 from perennial.models.base import Examples, Model, Progress
+from perennial.models.tabular_network import Encoder, Network, quantile_edges, rank_loss
 
 CATEGORIES = {"last_execution_status": 2, "weekday": 7}
 """Inputs that are codes 0..n-1; all others are numbers."""
 OPSET = 18
+DECAY = 0.98
+"""Of the average: it looks back about 50 steps, two epochs of a year of CI."""
+PATIENCE = 4
+"""Epochs without a better one on the validation rows before training stops."""
+GROUP_ROWS = 200
+"""Rows of whole cycles, and at most of one cycle, in a batch of the pairwise loss."""
 
 
 class TestFailurePredictor(Model):
@@ -39,58 +48,56 @@ class TestFailurePredictor(Model):
     @staticmethod
     def suggest(trial: Any) -> dict[str, Any]:
         return {
-            "width": trial.suggest_categorical("width", [32, 64, 96]),
+            "width": trial.suggest_categorical("width", [32, 64]),
             "layers": trial.suggest_int("layers", 1, 2),
             "members": 8,
-            "bins": trial.suggest_categorical("bins", [8, 16, 32]),
-            "dropout": trial.suggest_float("dropout", 0.0, 0.4),
-            "learning_rate": trial.suggest_float("learning_rate", 5e-4, 8e-3, log=True),
-            "weight_decay": trial.suggest_float("weight_decay", 1e-4, 1e-1, log=True),
+            "bins": trial.suggest_categorical("bins", [8, 16]),
+            "dropout": trial.suggest_float("dropout", 0.1, 0.5),
+            "learning_rate": trial.suggest_float("learning_rate", 1e-3, 4e-3, log=True),
+            "weight_decay": trial.suggest_float("weight_decay", 1e-3, 1e-1, log=True),
+            "rank_weight": trial.suggest_float("rank_weight", 0.5, 2.0),
             "batch": 512,
         }
 
     def fit(self, train: Examples, validation: Examples | None, epochs: int, progress: Progress) -> int:
         if len(np.unique(train.target)) < 2:
             raise DataError("the training rows hold one verdict only", hint="train on more history")
+        # Threads that wait for each other over small batches cost far more than they bring on a busy machine.
+        torch.set_num_threads(1)
         torch.manual_seed(self.seed)
-        order = torch.Generator().manual_seed(self.seed)
-        self.network = network = self._build(train.features)
+        random = np.random.default_rng(self.seed)
+        network = self._build(train.features)
+        average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(DECAY))
         optimiser = torch.optim.AdamW(
             network.parameters(),
             lr=self.parameters["learning_rate"],
             weight_decay=self.parameters["weight_decay"],
         )
-        steps = epochs * -(-len(train) // self.parameters["batch"])
-        schedule = torch.optim.lr_scheduler.OneCycleLR(
-            optimiser, max_lr=self.parameters["learning_rate"], total_steps=steps
-        )
-        features, target = torch.from_numpy(train.features), torch.from_numpy(train.target)
-        best, kept, state = -np.inf, epochs, None
+        best, kept, state = np.inf, epochs, None
         for epoch in range(epochs):
-            loss = self._epoch(network, features, target, optimiser, schedule, order)
-            metrics = {"train_loss": loss}
+            metrics = {"train_loss": self._epoch(network, average, optimiser, train, random)}
+            self.network = average.module.eval()
             if validation is not None:
                 metrics |= self._judge(validation)
-                if metrics["validation_roc_auc"] > best:
-                    best, kept = metrics["validation_roc_auc"], epoch + 1
-                    state = {name: value.clone() for name, value in network.state_dict().items()}
+                # The loss, not the ranking: a ranking is good before the score is a probability.
+                if metrics["validation_loss"] < best:
+                    best, kept = metrics["validation_loss"], epoch + 1
+                    state = {name: value.clone() for name, value in self.network.state_dict().items()}
             progress(epoch, metrics)
+            if validation is not None and epoch + 1 - kept >= PATIENCE:
+                break
         if state is not None:
-            network.load_state_dict(state)
-        network.eval()
+            self._fitted().load_state_dict(state)
         return kept
 
     def predict(self, features: np.ndarray) -> np.ndarray:
-        network = self._fitted()
-        network.eval()
         with torch.inference_mode():
-            return network(torch.from_numpy(np.ascontiguousarray(features, dtype=np.float32))).numpy()
+            return self._fitted()(torch.from_numpy(np.ascontiguousarray(features, dtype=np.float32))).numpy()
 
     def export(self, path: Path) -> None:
-        network = self._fitted().eval()
         example = torch.zeros((2, len(self.feature_names)), dtype=torch.float32)
         program = torch.onnx.export(
-            network,
+            self._fitted(),
             (example,),
             input_names=["features"],
             output_names=["score"],
@@ -120,6 +127,7 @@ class TestFailurePredictor(Model):
         encoder = Encoder(
             numbers=numbers,
             edges=quantile_edges(features[:, numbers], self.parameters["bins"]),
+            known=features[:, numbers],
             codes=codes,
             cards=[CATEGORIES[self.feature_names[i]] for i in codes],
         )
@@ -131,20 +139,31 @@ class TestFailurePredictor(Model):
             dropout=self.parameters["dropout"],
         )
 
-    def _epoch(self, network, features, target, optimiser, schedule, order) -> float:
+    def _epoch(
+        self,
+        network: Network,
+        average: AveragedModel,
+        optimiser: torch.optim.Optimizer,
+        train: Examples,
+        random: np.random.Generator,
+    ) -> float:
+        """One pass over the rows, with a batch of whole cycles beside each batch of rows; the mean loss."""
         network.train()
+        features, target = torch.from_numpy(train.features), torch.from_numpy(train.target)
+        group = torch.from_numpy(train.group)
+        rows = torch.from_numpy(random.permutation(len(train))).split(self.parameters["batch"])
         total = 0.0
-        for rows in torch.randperm(len(target), generator=order).split(self.parameters["batch"]):
-            logits = network.logits(features[rows])
-            loss = nn.functional.binary_cross_entropy_with_logits(
-                logits, target[rows].unsqueeze(0).expand_as(logits)
-            )
+        for batch, cycles in zip(rows, _group_batches(train.group, random), strict=False):
+            logits = network.logits(features[batch])
+            loss = nn.functional.binary_cross_entropy_with_logits(logits, target[batch].expand_as(logits))
+            ranked = network.logits(features[cycles])
+            loss = loss + self.parameters["rank_weight"] * rank_loss(ranked, target[cycles], group[cycles])
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
-            schedule.step()
-            total += loss.item() * len(rows)
-        return total / len(target)
+            average.update_parameters(network)
+            total += loss.item() * len(batch)
+        return total / len(train)
 
     def _judge(self, validation: Examples) -> dict[str, float]:
         score = self.predict(validation.features).astype(float)
@@ -154,78 +173,19 @@ class TestFailurePredictor(Model):
         return {"validation_loss": float(loss)} | {f"validation_{k}": v for k, v in measured.items()}
 
 
-def quantile_edges(numbers: np.ndarray, bins: int) -> np.ndarray:
-    """Bin edges per column, [columns, bins + 1] float32, from the quantiles of what is known.
+def _group_batches(group: np.ndarray, random: np.random.Generator) -> Iterator[Tensor]:
+    """Rows of whole groups in random order, without end; of a large group a random part.
 
-    A column with fewer distinct values repeats edges; such a bin has no width and encodes as a step.
+    Args:
+        group: [n], ascending.
     """
-    edges = np.zeros((numbers.shape[1], bins + 1), dtype=np.float32)
-    for column in range(numbers.shape[1]):
-        known = numbers[:, column][~np.isnan(numbers[:, column])]
-        if len(known):
-            edges[column] = np.quantile(known, np.linspace(0, 1, bins + 1))
-    return edges
-
-
-class Encoder(nn.Module):
-    """float32 [batch, features] with NaN -> [batch, size] without."""
-
-    def __init__(self, numbers: list[int], edges: np.ndarray, codes: list[int], cards: list[int]) -> None:
-        super().__init__()
-        self.register_buffer("numbers", torch.tensor(numbers, dtype=torch.int64))
-        self.register_buffer("codes", torch.tensor(codes, dtype=torch.int64))
-        self.register_buffer("low", torch.from_numpy(edges[:, :-1].copy()))
-        self.register_buffer("width", torch.from_numpy(np.maximum(np.diff(edges, axis=1), 1e-6)))
-        self.cards = cards
-        self.embeddings = nn.ModuleList(nn.Embedding(card + 1, card + 1) for card in cards)
-        self.size = len(numbers) * edges.shape[1] + sum(card + 1 for card in cards)
-
-    def forward(self, features: Tensor) -> Tensor:
-        numbers = features[:, self.numbers]
-        missing = torch.isnan(numbers)
-        filled = torch.where(missing, self.low[:, 0], numbers)
-        encoded = ((filled.unsqueeze(-1) - self.low) / self.width).clamp(0.0, 1.0)
-        parts = [encoded.flatten(1), missing.to(features.dtype)]
-        codes = features[:, self.codes]
-        absent = torch.isnan(codes)
-        codes = torch.where(absent, torch.full_like(codes, -1.0), codes).round()
-        for position, (card, embedding) in enumerate(zip(self.cards, self.embeddings, strict=True)):
-            # Code 0 is "missing"; what the training never numbered counts as missing too.
-            code = codes[:, position]
-            code = torch.where(code < card, code, torch.full_like(code, -1.0)).clamp(min=-1.0) + 1
-            parts.append(embedding(code.to(torch.int64)))
-        return torch.cat(parts, dim=1)
-
-
-class BatchedLinear(nn.Module):
-    """`members` linear layers side by side: [members, batch, inputs] -> [members, batch, outputs]."""
-
-    def __init__(self, members: int, inputs: int, outputs: int) -> None:
-        super().__init__()
-        bound = inputs**-0.5
-        self.weight = nn.Parameter(torch.empty(members, inputs, outputs).uniform_(-bound, bound))
-        self.bias = nn.Parameter(torch.empty(members, 1, outputs).uniform_(-bound, bound))
-
-    def forward(self, rows: Tensor) -> Tensor:
-        return torch.matmul(rows, self.weight) + self.bias
-
-
-class Network(nn.Module):
-    """Encoder and ensemble; the mean of the members' probabilities is the score."""
-
-    def __init__(self, encoder: Encoder, width: int, layers: int, members: int, dropout: float) -> None:
-        super().__init__()
-        self.encoder = encoder
-        blocks: list[nn.Module] = []
-        inputs = encoder.size
-        for _ in range(layers):
-            blocks += [BatchedLinear(members, inputs, width), nn.ReLU(), nn.Dropout(dropout)]
-            inputs = width
-        self.body = nn.Sequential(*blocks, BatchedLinear(members, inputs, 1))
-
-    def logits(self, features: Tensor) -> Tensor:
-        """[members, batch]."""
-        return self.body(self.encoder(features).unsqueeze(0)).squeeze(-1)
-
-    def forward(self, features: Tensor) -> Tensor:
-        return torch.sigmoid(self.logits(features)).mean(dim=0)
+    edges = np.flatnonzero(np.diff(group)) + 1
+    groups = np.split(np.arange(len(group)), edges)
+    chosen: list[np.ndarray] = []
+    while True:
+        for place in random.permutation(len(groups)):
+            rows = groups[place]
+            chosen.append(rows if len(rows) <= GROUP_ROWS else random.choice(rows, GROUP_ROWS, replace=False))
+            if sum(map(len, chosen)) >= GROUP_ROWS:
+                yield torch.from_numpy(np.concatenate(chosen))
+                chosen = []
