@@ -4,23 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import matplotlib
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from perennial.core.metrics import Scored, pr_auc, roc_auc
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 BINS = 10
 """Of the calibration picture, with equally many rows each."""
 
 
 class TrainingFigures:
-    """Draws without a display; nothing global is touched but the back end."""
+    """Draws without a display and without pyplot's global state."""
 
     def evaluation(self, folder: Path, title: str, scores: Mapping[str, Scored]) -> list[Path]:
-        matplotlib.use("Agg")
+        from matplotlib.figure import Figure
+
         folder.mkdir(parents=True, exist_ok=True)
         pictures: dict[str, Callable[[Axes, Mapping[str, Scored]], None]] = {
             "roc.png": _roc,

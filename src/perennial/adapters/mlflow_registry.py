@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -58,19 +58,23 @@ class MlflowRegistry:
         client = self._client()
         with reaching(self._url):
             found = self._lookup(client, model, which)
-            return None if found is None else self._record(client, found)
+            return None if found is None else self._record(client, found, found.aliases)
 
     def versions(self, model: str) -> list[VersionRecord]:
         client = self._client()
         with reaching(self._url):
-            return [self._record(client, one) for one in self._all(client, model) if SEMANTIC in one.tags]
+            found = [one for one in self._all(client, model) if SEMANTIC in one.tags]
+            aliases = self._aliases(client, model) if found else {}
+            return [self._record(client, one, aliases.get(str(one.version), ())) for one in found]
 
     def fetch(self, ref: VersionRef, into: Path) -> Path:
         client = self._client()
         with reaching(self._url):
             found = self._lookup(client, ref.model, f"key:{ref.key}")
             if found is None:
-                raise UnknownVersion(f"{ref} is not in the registry", hint=f"perennial models show {ref.model}")
+                raise UnknownVersion(
+                    f"{ref} is not in the registry", hint=f"perennial models show {ref.model}"
+                )
             uri = client.get_run(found.run_id).info.artifact_uri
             into.mkdir(parents=True, exist_ok=True)
             try:
@@ -147,7 +151,9 @@ class MlflowRegistry:
             if which.startswith("key:"):
                 return client.get_model_version(model, which.removeprefix("key:"))
             if which[:1].isdigit():
-                return next((one for one in self._all(client, model) if one.tags.get(SEMANTIC) == which), None)
+                return next(
+                    (one for one in self._all(client, model) if one.tags.get(SEMANTIC) == which), None
+                )
             found = client.get_model_version_by_alias(model, which)
         except MlflowException as error:
             if error.error_code in MISSING:
@@ -158,15 +164,24 @@ class MlflowRegistry:
     def _require(self, client: MlflowClient, model: str, key: str) -> ModelVersion:
         found = self._lookup(client, model, f"key:{key}")
         if found is None:
-            raise UnknownVersion(f"{model} has no version with key {key}", hint=f"perennial models show {model}")
+            raise UnknownVersion(
+                f"{model} has no version with key {key}", hint=f"perennial models show {model}"
+            )
         return found
 
-    def _record(self, client: MlflowClient, found: ModelVersion) -> VersionRecord:
+    def _aliases(self, client: MlflowClient, model: str) -> dict[str, list[str]]:
+        """Key -> aliases: a search for versions leaves them out."""
+        found: dict[str, list[str]] = {}
+        for alias, key in client.get_registered_model(model).aliases.items():
+            found.setdefault(str(key), []).append(alias)
+        return found
+
+    def _record(self, client: MlflowClient, found: ModelVersion, aliases: Iterable[str]) -> VersionRecord:
         return VersionRecord(
             ref=_ref(found),
             run_id=found.run_id,
             created=datetime.fromtimestamp(found.creation_timestamp / 1000, UTC),
-            aliases=tuple(sorted(found.aliases)),
+            aliases=tuple(sorted(aliases)),
             tags=dict(found.tags),
             metrics=dict(client.get_run(found.run_id).data.metrics),
         )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from perennial import catalog, wiring
+from perennial.commands.tables import print_table
 from perennial.settings import load
 
 if TYPE_CHECKING:
@@ -69,14 +70,8 @@ def _show(rows: list[dict[str, Any]], as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(rows, indent=2))
         return
-    from rich.console import Console
-    from rich.table import Table
-
     columns = list(rows[0]) if rows else ["model"]
-    table = Table(*columns, box=None)
-    for row in rows:
-        table.add_row(*(_cell(name, row[name]) for name in columns))
-    Console().print(table)
+    print_table(columns, [[_cell(name, row[name]) for name in columns] for row in rows])
 
 
 def _cell(name: str, value: Any) -> str:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from perennial import catalog, wiring
+from perennial.commands.tables import print_table
 from perennial.core.spec import ModelSpec, Reason
 from perennial.errors import UsageError
 from perennial.settings import Settings, load
@@ -166,7 +167,7 @@ def evaluate(
 
     settings, spec, work = _start(model, workdir)
     ports = EvaluatePorts(
-        features=wiring.features(settings),
+        features=lambda: wiring.features(settings),
         tracker=wiring.tracker(settings),
         registry=wiring.registry(settings),
         scorer=wiring.scorer(),
@@ -233,9 +234,6 @@ def _show(evaluation: Evaluation, spec: ModelSpec, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(evaluation.model_dump(mode="json"), indent=2))
         return
-    from rich.console import Console
-    from rich.table import Table
-
     from perennial.core.evaluation import table
 
     click.echo(
@@ -243,11 +241,7 @@ def _show(evaluation: Evaluation, spec: ModelSpec, as_json: bool) -> None:
         f"{evaluation.last_group}; 95 % intervals over whole {spec.evaluation.group}s"
     )
     header, *rows = table(evaluation)
-    shown = Table(*header, box=None)
-    for row in rows:
-        shown.add_row(*row)
-    # Wide enough for figures with intervals also where the output is no terminal.
-    Console(width=140).print(shown)
+    print_table(header, rows)
     for one in evaluation.slices:
         auc = ", ".join(f"{name} {figures['roc_auc']:.3f}" for name, figures in one.scores.items())
         click.echo(f"{one.column} {one.value}: {one.rows} rows, ROC-AUC {auc}")

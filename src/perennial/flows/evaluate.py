@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class EvaluatePorts:
-    features: Features
+    features: Callable[[], Features]
+    """Made only when the champion was trained on other features than the spec names now."""
     tracker: Tracker
     registry: Registry
     scorer: Scorer
@@ -74,7 +75,8 @@ def evaluate(spec: ModelSpec, work: Workdir, ports: EvaluatePorts, say: Callable
     ports.figures.evaluation(work.plots, title, scores)
     _curves(work.plots, scores[MODEL])
     _log(ports.tracker, trained.run_id, evaluation, work)
-    write_json(work.metrics, evaluation)
+    write_json(work.metrics, evaluation.flat())
+    write_json(work.evaluation, evaluation)
     return evaluation
 
 
@@ -120,7 +122,7 @@ def _champion_scores(
         wanted = version_features(spec, folder)
         if wanted.columns == spec.features.columns:
             return ports.scorer.score(folder, holdout.features)
-        joined = join(spec, later, ports.features, work.read_views(), wanted)
+        joined = join(spec, later, ports.features(), work.read_views(), wanted)
         return ports.scorer.score(folder, as_examples(spec, joined, wanted.names).features)
 
 

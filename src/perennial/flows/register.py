@@ -21,7 +21,7 @@ def register(spec: ModelSpec, work: Workdir, registry: Registry) -> VersionRef:
     """
     trained = read_record(work.trained, Trained, "train")
     manifest = read_record(work.model / "manifest.json", Manifest, "train")
-    evaluation = read_record(work.metrics, Evaluation, "evaluate")
+    evaluation = read_record(work.evaluation, Evaluation, "evaluate")
     if not trained.digest == manifest.digest == evaluation.digest:
         raise ModelFileError(
             f"{work.folder}: trained {trained.digest[:12]}, file {manifest.digest[:12]}, "

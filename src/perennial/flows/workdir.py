@@ -23,7 +23,7 @@ Record = TypeVar("Record", bound=BaseModel)
 class Workdir:
     """prepare -> history, views, examples, source, revision; validate -> validation.json, data_docs;
     train -> features, model, train.json;
-    evaluate -> metrics.json, plots; register -> registered.json."""
+    evaluate -> evaluation.json, metrics.json, plots; register -> registered.json."""
 
     folder: Path
 
@@ -68,7 +68,12 @@ class Workdir:
         return self.folder / "train.json"
 
     @property
+    def evaluation(self) -> Path:
+        return self.folder / "evaluation.json"
+
+    @property
     def metrics(self) -> Path:
+        """The figures of the evaluation alone, for `dvc metrics`."""
         return self.folder / "metrics.json"
 
     @property
@@ -81,7 +86,7 @@ class Workdir:
 
     def forget_evaluation(self) -> None:
         """Remove what `evaluate` and `register` wrote."""
-        for path in (self.metrics, self.registered):
+        for path in (self.evaluation, self.metrics, self.registered):
             path.unlink(missing_ok=True)
         shutil.rmtree(self.plots, ignore_errors=True)
 

@@ -28,7 +28,7 @@ CATEGORIES = {"last_execution_status": 2, "weekday": 7}
 OPSET = 18
 DECAY = 0.98
 """Of the average: it looks back about 50 steps, two epochs of a year of CI."""
-PATIENCE = 4
+PATIENCE = 3
 """Epochs without a better one on the validation rows before training stops."""
 GROUP_ROWS = 200
 """Rows of whole cycles, and at most of one cycle, in a batch of the pairwise loss."""
