@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -103,7 +104,9 @@ class MlflowRun:
 
     def dataset(self, revision: DataRevision, rows: pd.DataFrame, context: str) -> None:
         data = mlflow.data.from_pandas(rows, source=DvcSource(revision), name=revision.revision[:12])
-        with self._active():
+        with self._active(), warnings.catch_warnings():
+            # About whole numbers that might be missing one day: the served input is float32.
+            warnings.filterwarnings("ignore", message="Hint: Inferred schema contains integer")
             mlflow.log_input(data, context=context)
 
     def model(self, folder: Path, native: Any, example: np.ndarray, output: np.ndarray) -> str:

@@ -9,6 +9,8 @@ or not more of them follow, and the number found on validation rows holds for th
 
 from __future__ import annotations
 
+import logging
+import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -96,16 +98,20 @@ class TestFailurePredictor(Model):
 
     def export(self, path: Path) -> None:
         example = torch.zeros((2, len(self.feature_names)), dtype=torch.float32)
-        program = torch.onnx.export(
-            self._fitted(),
-            (example,),
-            input_names=["features"],
-            output_names=["score"],
-            dynamic_shapes=({0: torch.export.Dim("batch", min=1)},),
-            opset_version=OPSET,
-            dynamo=True,
-            verbose=False,
-        )
+        # Said on every export: operators of torchvision are not there, and a rename inside torch.
+        logging.getLogger("torch.onnx._internal.exporter._registration").setLevel(logging.ERROR)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)
+            program = torch.onnx.export(
+                self._fitted(),
+                (example,),
+                input_names=["features"],
+                output_names=["score"],
+                dynamic_shapes=({0: torch.export.Dim("batch", min=1)},),
+                opset_version=OPSET,
+                dynamo=True,
+                verbose=False,
+            )
         program.save(str(path))
 
     def parameter_count(self) -> int:
