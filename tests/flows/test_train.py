@@ -1,0 +1,318 @@
+"""Prepare to register, on a simulated history: what is learnt, judged, kept, and what a kill leaves."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+
+import pandas as pd
+import pytest
+from rate_model import RateModel
+
+from perennial import catalog
+from perennial.adapters.figures import TrainingFigures
+from perennial.adapters.memory.data import MemoryData, MemoryValidator
+from perennial.adapters.memory.features import MemoryFeatures
+from perennial.adapters.memory.registry import MemoryRegistry
+from perennial.adapters.memory.tracking import MemoryTracker
+from perennial.adapters.onnx_scorer import OnnxScorer
+from perennial.adapters.optuna_tuner import OptunaTuner
+from perennial.core.capsule import Provenance
+from perennial.core.data import Validation
+from perennial.core.spec import Reason
+from perennial.errors import (
+    DataError,
+    DatasetMissing,
+    ParityError,
+    TrackerUnavailable,
+    UnknownVersion,
+    ValidationFailed,
+)
+from perennial.flows.evaluate import EvaluatePorts, evaluate
+from perennial.flows.prepare import prepare
+from perennial.flows.register import register
+from perennial.flows.score import score_history
+from perennial.flows.train import TrainPorts, train
+from perennial.flows.validate import validate
+from perennial.flows.workdir import Workdir, write_json
+from perennial.history.prepare import SUITE_VIEW, TEST_VIEW
+from perennial.history.prepare import prepare as make
+from perennial.history.simulator import Scenario, simulate
+from perennial.settings import load
+
+FULL = catalog.spec("test_failure_predictor")
+COLUMNS = tuple(f"{TEST_VIEW}:{name}" for name in ("failure_rate", "run_count", "last_execution_status"))
+SPEC = FULL.model_copy(
+    update={
+        "features": FULL.features.model_copy(update={"columns": COLUMNS, "entities": ("test_id",)}),
+        "tuning": FULL.tuning.model_copy(update={"trials": 4, "epochs": 2}),
+        "evaluation": FULL.evaluation.model_copy(update={"bootstrap": 20}),
+    }
+)
+PROVENANCE = Provenance(code="a" * 40, features="f" * 64, constraints="c" * 64, model_code="m" * 64)
+HISTORY = simulate(Scenario(cycles=60, tests=40))
+
+
+class House:
+    """Every port of a training, with the tools that need no server as the real ones."""
+
+    def __init__(self, folder) -> None:
+        self.work = Workdir(folder / "work")
+        self.folder = folder
+        self.features = MemoryFeatures({TEST_VIEW: ["test_id"], SUITE_VIEW: ["suite"]})
+        self.tracker = MemoryTracker()
+        self.registry = MemoryRegistry(self.tracker)
+        self.scorer = OnnxScorer()
+        self.lines: list[str] = []
+
+    def prepare(self, history=HISTORY, until=None):
+        prepare(SPEC, history, "simulator", make, MemoryData(), self.work, until)
+        revision = json.loads(self.work.revision.read_text())["revision"]
+        tables = {"history": history, **self.work.read_views()}
+        reports = validate(
+            SPEC,
+            tables,
+            MemoryValidator(),
+            load().configs / "expectations",
+            self.work.data_docs,
+            self.folder / "quarantine",
+            datetime(2030, 1, 1, tzinfo=UTC),
+        )
+        write_json(self.work.validation, Validation(revision=revision, reports=tuple(reports)))
+
+    def train(self, build=RateModel, scorer=None):
+        self.work.data_docs.mkdir(exist_ok=True)
+        ports = TrainPorts(
+            self.features,
+            self.tracker,
+            OptunaTuner(None, self.folder / "optuna"),
+            self.registry,
+            scorer or self.scorer,
+            NoEvents(),
+        )
+        return train(
+            SPEC,
+            self.work,
+            ports,
+            build,
+            RateModel.suggest,
+            PROVENANCE,
+            Reason.PERSON,
+            "a test",
+            self.lines.append,
+        )
+
+    def evaluate(self):
+        ports = EvaluatePorts(
+            lambda: self.features, self.tracker, self.registry, self.scorer, TrainingFigures(), {}
+        )
+        return evaluate(SPEC, self.work, ports, self.lines.append)
+
+    def release(self):
+        """The whole way, and the version becomes champion."""
+        self.prepare()
+        self.train()
+        self.evaluate()
+        ref = register(SPEC, self.work, self.registry)
+        self.registry.alias(SPEC.name, "champion", ref.key)
+        return ref
+
+
+class NoEvents:
+    """Figures without TensorBoard, whose writer would load torch."""
+
+    def events(self, folder, points):
+        folder.mkdir(parents=True)
+
+
+@pytest.fixture
+def house(tmp_path):
+    return House(tmp_path)
+
+
+def test_from_history_to_candidate(house):
+    house.prepare()
+    trained = house.train()
+    run = house.tracker.runs[trained.run_id]
+    nested = [one for one in house.tracker.runs.values() if one.parent == trained.run_id]
+    assert len(nested) == trained.trials == 4
+    assert all("slope" in one.params for one in nested)
+    assert run.tags["reason"] == "person"
+    assert run.tags["data.source"] == "simulator"
+    assert {"capsule.json", "tuning/tuning_history.html"} <= set(run.artifacts)
+    assert set(run.served) == {"model.onnx", "manifest.json", "reference.parquet"}
+
+    found = house.evaluate()
+    assert run.metrics["holdout.roc_auc"] == found.scores["model"]["roc_auc"].value > 0.5
+    assert {"evaluation/roc.png", "evaluation/calibration.png"} <= set(run.artifacts)
+    assert found.first_group == trained.holdout_from
+
+    ref = register(SPEC, house.work, house.registry)
+    assert (ref.version, ref.digest) == ("1.0.0", trained.digest)
+    record = house.registry.find(SPEC.name, "candidate")
+    assert record.tags["data_checks"] == "passed"
+    assert record.tags["model.input"] == "features: float32 [batch, 3]"
+    assert json.loads(house.work.registered.read_text())["version"] == "1.0.0"
+
+
+def test_manifest_says_what_a_server_needs(house):
+    house.prepare()
+    trained = house.train()
+    manifest = json.loads((house.work.model / "manifest.json").read_text())
+    assert manifest["format"] == 1
+    assert manifest["digest"] == trained.digest
+    assert manifest["features"] == ["failure_rate", "run_count", "last_execution_status"]
+    assert manifest["threshold"] == SPEC.target.threshold
+
+
+def test_reference_rows_are_later_than_what_was_learnt(house):
+    house.prepare()
+    trained = house.train()
+    reference = pd.read_parquet(house.work.model / "reference.parquet")
+    assert reference["cycle"].min() >= trained.holdout_from
+    assert {"score", "failed", "failure_rate"} <= set(reference.columns)
+
+
+def test_nothing_later_than_the_split_is_learnt_from(house):
+    house.prepare()
+    first = house.train()
+    changed = HISTORY.assign(
+        verdict=HISTORY["verdict"].where(HISTORY["cycle"] < first.holdout_from, 1).astype("int8")
+    )
+    other = House(house.folder / "other")
+    other.prepare(changed)
+    assert other.train().digest == first.digest
+
+
+def test_registering_again_changes_nothing(house):
+    house.release()
+    before = house.registry.versions(SPEC.name)
+    register(SPEC, house.work, house.registry)
+    assert house.registry.versions(SPEC.name) == before
+
+
+def test_a_killed_search_goes_on_where_it_stopped(house):
+    house.prepare()
+
+    class Killed(RateModel):
+        left = 3
+
+        def fit(self, *given):
+            Killed.left -= 1
+            if Killed.left < 0:
+                raise KeyboardInterrupt
+            return super().fit(*given)
+
+    with pytest.raises(KeyboardInterrupt):
+        house.train(Killed)
+    assert [one.status for one in house.tracker.runs.values() if one.parent is None] == ["FAILED"]
+    assert not house.work.trained.exists()
+    RateModel.fits = 0
+    trained = house.train()
+    # One trial was left, then the fit that finds the epochs and the final one.
+    assert RateModel.fits == 1 + 2
+    assert trained.trials == 4
+
+
+def test_an_export_that_answers_otherwise_fails_and_keeps_nothing(house):
+    house.prepare()
+
+    class Wrong(OnnxScorer):
+        def score(self, folder, features):
+            return super().score(folder, features) + 1e-3
+
+    with pytest.raises(ParityError, match=r"1\.00e-03"):
+        house.train(scorer=Wrong())
+    assert not house.work.model.exists()
+    assert not house.work.trained.exists()
+    assert {one.status for one in house.tracker.runs.values() if one.parent is None} == {"FAILED"}
+
+
+def test_unchecked_data_is_not_trained_on(house):
+    house.prepare()
+    house.work.validation.unlink()
+    with pytest.raises(DatasetMissing, match=r"validation\.json"):
+        house.train()
+    write_json(house.work.validation, Validation(revision="another", reports=()))
+    with pytest.raises(ValidationFailed, match="another"):
+        house.train()
+    assert not house.tracker.runs
+
+
+def test_without_tracker_nothing_is_trained(house):
+    house.prepare()
+    house.tracker.available = False
+    with pytest.raises(TrackerUnavailable):
+        house.train()
+    assert not house.work.model.exists()
+
+
+def test_a_new_training_forgets_the_evaluation_before(house):
+    house.release()
+    house.train()
+    with pytest.raises(DatasetMissing, match=r"evaluation\.json"):
+        register(SPEC, house.work, house.registry)
+
+
+def test_retraining_learns_the_recent_past_and_is_compared_with_the_champion(house):
+    house.release()
+    before = json.loads(house.work.trained.read_text())["holdout_from"]
+    trained = house.train()
+    assert trained.holdout_from > before
+    found = house.evaluate()
+    assert "champion" in found.scores
+    run = house.tracker.runs[trained.run_id]
+    assert run.metrics["delta.roc_auc.low"] <= run.metrics["delta.roc_auc"]
+    assert register(SPEC, house.work, house.registry).version == "1.1.0"
+
+
+def test_another_architecture_is_a_major_version(house):
+    house.release()
+
+    class Other(RateModel):
+        architecture = "rate/2"
+
+    house.train(Other)
+    house.evaluate()
+    assert register(SPEC, house.work, house.registry).version == "2.0.0"
+
+
+def score(house, version=None, since=None):
+    return score_history(
+        SPEC,
+        version,
+        HISTORY,
+        since,
+        make,
+        house.features,
+        house.registry,
+        house.scorer,
+        house.folder / "fetched",
+    )
+
+
+def test_any_version_is_scored_on_any_history(house):
+    ref = house.release()
+    holdout = json.loads(house.work.evaluation.read_text())
+    found, name = score(house, "1.0.0", holdout["first_group"])
+    assert str(ref) == name
+    # The same rows by another way: from the file instead of the work folder.
+    assert found.scores["model"]["roc_auc"].value == pytest.approx(
+        holdout["scores"]["model"]["roc_auc"]["value"]
+    )
+    assert set(found.scores) == {"model", *SPEC.evaluation.baselines}
+
+
+def test_scoring_what_is_not_there_is_refused(house):
+    house.release()
+    with pytest.raises(UnknownVersion, match=r"9\.9\.9"):
+        score(house, "9.9.9")
+    with pytest.raises(DataError, match="last one"):
+        score(house, since=10_000)
+
+
+def test_history_up_to_a_cycle(house):
+    house.prepare(HISTORY[HISTORY["cycle"] <= 30], until=30)
+    assert pd.read_parquet(house.work.examples)["cycle"].max() == 30
+    with pytest.raises(DatasetMissing):
+        house.prepare(HISTORY[HISTORY["cycle"] > 30], until=10)
