@@ -9,6 +9,9 @@ import pandas as pd
 
 from perennial.demo.events import Event
 
+WINDOW = 500
+"""Labelled predictions that one point of the accuracy speaks of: CI cycles differ much from each other."""
+
 
 def shares(log: pd.DataFrame, seconds: float) -> pd.DataFrame:
     """Percent of answered predictions by version (columns) in bins of `seconds` (index: seconds)."""
@@ -59,15 +62,17 @@ def draw(
         share.index, share.T, labels=list(share.columns), colors=list(colours.values()), step="post"
     )
     top.set(ylabel="share of requests [%]", ylim=(0, 100), title=title)
-    for version, rows in accuracy(log, labels, threshold, window=300).groupby("version"):
+    for version, rows in accuracy(log, labels, threshold, WINDOW).groupby("version"):
         bottom.plot(rows["second"], rows["rolling"], color=colours[version], label=version)
     bottom.set(
         xlabel="time since the first request [s]",
-        ylabel="accuracy, last 300 labelled [%]",
+        ylabel=f"accuracy, last {WINDOW} labelled [%]",
         ylim=(0, 100),
     )
-    for number, event in enumerate(one for one in events if one.mark):
-        second = (event.at - start).total_seconds()
+    end = float(log["second"].max())
+    bottom.set_xlim(-5, end * 1.12)  # room for the last words
+    shown = [(one, (one.at - start).total_seconds()) for one in events if one.mark]
+    for number, (event, second) in enumerate((one, at) for one, at in shown if at >= -5):
         for axis in (top, bottom):
             axis.axvline(second, color="black", linewidth=0.8, linestyle=":")
         bottom.annotate(

@@ -87,9 +87,9 @@ class Probe:
             why = f": {status.note}" if status.note else ""
             mark = "" if label in ("PENDING", "GATED", "LOADING", "PROMOTING") else self._mark(status, label)
             self._diary.note(f"release of {status.candidate.version}: {label}{why}", mark, now)
-        else:
+        elif self._weight() == current.weight:
+            # Read after the counters: everything counted up to here went by this step's weight.
             current.last = counted
-            current.weight = max(current.weight, self._weight())
 
     def _weight(self) -> float:
         route = self._router.route(self._model)

@@ -104,13 +104,20 @@ def _shares(outcome: Outcome):
         table.add_column(name, justify="left" if name in ("release", "step") else "right")
     for step in outcome.steps:
         if step.label.startswith(("CANARY", "SHADOW", "SUCCEEDED")):
-            counted = "not measured" if step.share is None else f"{step.share:.1f}"
+            counted = _counted(step)
             table.add_row(
                 step.version,
                 step.label,
-                f"{step.weight:g}" + (" (mirrored)" if step.label == "SHADOW" else ""),
+                f"{step.weight:g}",
                 counted,
                 str(step.requests("canary")),
                 str(step.requests("stable")),
             )
     return table
+
+
+def _counted(step: StepCount) -> str:
+    """The canary's share; mirrored requests are copies, so a share of the answers they are not."""
+    if step.label == "SHADOW":
+        return "copies only"
+    return "not measured" if step.share is None else f"{step.share:.1f}"

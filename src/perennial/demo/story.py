@@ -194,7 +194,7 @@ def finish(story: Story, outcome: report.Outcome) -> None:
     folder = story.settings.reports / "demo"
     log = wiring.prediction_log(story.settings).read(MODEL)
     labels = pd.Series(dict(story.store.feedback.labels()), dtype=float)
-    first = log["at"].min().to_pydatetime()
+    first = log["at"].min().floor("us").to_pydatetime()
     title = f"{MODEL}: {outcome.source}, {outcome.tally.sent} requests, {outcome.tally.failed} failed"
     picture.draw(
         folder / "loop.png", log, labels, story.diary.events, first, story.spec.target.threshold, title
