@@ -37,7 +37,7 @@ def test_every_spec_of_the_project_is_read():
 
 
 @pytest.mark.parametrize(
-    "edit, named",
+    ("edit", "named"),
     [
         (lambda c: c["monitoring"].update(psii=1), "monitoring.psii: Extra inputs"),
         (lambda c: c["gate"].pop("latency_p95_ms"), "gate.latency_p95_ms: Field required"),

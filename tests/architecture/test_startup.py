@@ -50,7 +50,7 @@ def test_help_names_every_command():
 
 
 @pytest.mark.parametrize(
-    "line, code", [(["nonsense"], 2), (["models", "show", "no_such_model"], 31), (["--version"], 0)]
+    ("line", "code"), [(["nonsense"], 2), (["models", "show", "no_such_model"], 31), (["--version"], 0)]
 )
 def test_exit_codes(line, code):
     done = subprocess.run(

@@ -54,7 +54,11 @@ class Stack:
                 command = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
             except OSError:  # ended meanwhile, or somebody else's
                 continue
-            if int(entry.name) != os.getpid() and str(self.settings.state).encode() in environment and command:
+            if (
+                int(entry.name) != os.getpid()
+                and str(self.settings.state).encode() in environment
+                and command
+            ):
                 found.append(f"{entry.name} {command}")
         return found
 

@@ -79,7 +79,9 @@ class Load:
             while not self.closed.wait(0.05):
                 try:
                     answer = client.post(self.url, json=self.body)
-                    problem = None if answer.status_code == 200 else f"{answer.status_code} {answer.text[:200]}"
+                    problem = (
+                        None if answer.status_code == 200 else f"{answer.status_code} {answer.text[:200]}"
+                    )
                 except httpx.HTTPError as error:
                     problem = repr(error)
                 self.sent += 1
@@ -130,7 +132,11 @@ def test_approved_in_a_real_page_and_finished_under_fire(stack, chromium):
     assert load.failures == []
     assert load.sent > 300
     assert wiring.registry(settings).find(MODEL, "champion").ref.digest == done.candidate.digest
-    until(lambda: all(one["statename"] == "RUNNING" for one in supervisor.states(settings).values()), 60, "all up")
+    until(
+        lambda: all(one["statename"] == "RUNNING" for one in supervisor.states(settings).values()),
+        60,
+        "all up",
+    )
 
 
 def kill(settings, name: str) -> None:

@@ -3,126 +3,22 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
 
 import pandas as pd
 import pytest
 from rate_model import RateModel
+from training_house import HISTORY, SPEC, House
 
-from perennial import catalog
-from perennial.adapters.figures import TrainingFigures
-from perennial.adapters.memory.data import MemoryData, MemoryValidator
-from perennial.adapters.memory.features import MemoryFeatures
-from perennial.adapters.memory.registry import MemoryRegistry
-from perennial.adapters.memory.tracking import MemoryTracker
 from perennial.adapters.onnx_scorer import OnnxScorer
-from perennial.adapters.optuna_tuner import OptunaTuner
-from perennial.core.capsule import Provenance
 from perennial.core.data import Validation
-from perennial.core.spec import Reason
 from perennial.errors import (
-    DataError,
     DatasetMissing,
     ParityError,
     TrackerUnavailable,
-    UnknownVersion,
     ValidationFailed,
 )
-from perennial.flows.evaluate import EvaluatePorts, evaluate
-from perennial.flows.prepare import prepare
 from perennial.flows.register import register
-from perennial.flows.score import score_history
-from perennial.flows.train import TrainPorts, train
-from perennial.flows.validate import validate
-from perennial.flows.workdir import Workdir, write_json
-from perennial.history.prepare import SUITE_VIEW, TEST_VIEW
-from perennial.history.prepare import prepare as make
-from perennial.history.simulator import Scenario, simulate
-from perennial.settings import load
-
-FULL = catalog.spec("test_failure_predictor")
-COLUMNS = tuple(f"{TEST_VIEW}:{name}" for name in ("failure_rate", "run_count", "last_execution_status"))
-SPEC = FULL.model_copy(
-    update={
-        "features": FULL.features.model_copy(update={"columns": COLUMNS, "entities": ("test_id",)}),
-        "tuning": FULL.tuning.model_copy(update={"trials": 4, "epochs": 2}),
-        "evaluation": FULL.evaluation.model_copy(update={"bootstrap": 20}),
-    }
-)
-PROVENANCE = Provenance(code="a" * 40, features="f" * 64, constraints="c" * 64, model_code="m" * 64)
-HISTORY = simulate(Scenario(cycles=60, tests=40))
-
-
-class House:
-    """Every port of a training, with the tools that need no server as the real ones."""
-
-    def __init__(self, folder) -> None:
-        self.work = Workdir(folder / "work")
-        self.folder = folder
-        self.features = MemoryFeatures({TEST_VIEW: ["test_id"], SUITE_VIEW: ["suite"]})
-        self.tracker = MemoryTracker()
-        self.registry = MemoryRegistry(self.tracker)
-        self.scorer = OnnxScorer()
-        self.lines: list[str] = []
-
-    def prepare(self, history=HISTORY, until=None):
-        prepare(SPEC, history, "simulator", make, MemoryData(), self.work, until)
-        revision = json.loads(self.work.revision.read_text())["revision"]
-        tables = {"history": history, **self.work.read_views()}
-        reports = validate(
-            SPEC,
-            tables,
-            MemoryValidator(),
-            load().configs / "expectations",
-            self.work.data_docs,
-            self.folder / "quarantine",
-            datetime(2030, 1, 1, tzinfo=UTC),
-        )
-        write_json(self.work.validation, Validation(revision=revision, reports=tuple(reports)))
-
-    def train(self, build=RateModel, scorer=None):
-        self.work.data_docs.mkdir(exist_ok=True)
-        ports = TrainPorts(
-            self.features,
-            self.tracker,
-            OptunaTuner(None, self.folder / "optuna"),
-            self.registry,
-            scorer or self.scorer,
-            NoEvents(),
-        )
-        return train(
-            SPEC,
-            self.work,
-            ports,
-            build,
-            RateModel.suggest,
-            PROVENANCE,
-            Reason.PERSON,
-            "a test",
-            self.lines.append,
-        )
-
-    def evaluate(self):
-        ports = EvaluatePorts(
-            lambda: self.features, self.tracker, self.registry, self.scorer, TrainingFigures(), {}
-        )
-        return evaluate(SPEC, self.work, ports, self.lines.append)
-
-    def release(self):
-        """The whole way, and the version becomes champion."""
-        self.prepare()
-        self.train()
-        self.evaluate()
-        ref = register(SPEC, self.work, self.registry)
-        self.registry.alias(SPEC.name, "champion", ref.key)
-        return ref
-
-
-class NoEvents:
-    """Figures without TensorBoard, whose writer would load torch."""
-
-    def events(self, folder, points):
-        folder.mkdir(parents=True)
+from perennial.flows.workdir import write_json
 
 
 @pytest.fixture
@@ -275,44 +171,3 @@ def test_another_architecture_is_a_major_version(house):
     house.train(Other)
     house.evaluate()
     assert register(SPEC, house.work, house.registry).version == "2.0.0"
-
-
-def score(house, version=None, since=None):
-    return score_history(
-        SPEC,
-        version,
-        HISTORY,
-        since,
-        make,
-        house.features,
-        house.registry,
-        house.scorer,
-        house.folder / "fetched",
-    )
-
-
-def test_any_version_is_scored_on_any_history(house):
-    ref = house.release()
-    holdout = json.loads(house.work.evaluation.read_text())
-    found, name = score(house, "1.0.0", holdout["first_group"])
-    assert str(ref) == name
-    # The same rows by another way: from the file instead of the work folder.
-    assert found.scores["model"]["roc_auc"].value == pytest.approx(
-        holdout["scores"]["model"]["roc_auc"]["value"]
-    )
-    assert set(found.scores) == {"model", *SPEC.evaluation.baselines}
-
-
-def test_scoring_what_is_not_there_is_refused(house):
-    house.release()
-    with pytest.raises(UnknownVersion, match=r"9\.9\.9"):
-        score(house, "9.9.9")
-    with pytest.raises(DataError, match="last one"):
-        score(house, since=10_000)
-
-
-def test_history_up_to_a_cycle(house):
-    house.prepare(HISTORY[HISTORY["cycle"] <= 30], until=30)
-    assert pd.read_parquet(house.work.examples)["cycle"].max() == 30
-    with pytest.raises(DatasetMissing):
-        house.prepare(HISTORY[HISTORY["cycle"] > 30], until=10)

@@ -12,6 +12,7 @@ Three decisions, each against a way in which the plain figure misleads:
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
@@ -81,7 +82,7 @@ class Bins:
     def labels(self) -> tuple[str, ...]:
         """One readable name per code; numbered, so that they sort and never coincide."""
         borders = ["-inf", *(f"{edge:.4g}" for edge in self.edges), "inf"]
-        pairs = zip(borders[:-1], borders[1:], strict=True)
+        pairs = itertools.pairwise(borders)
         return (*(f"{number:02d} [{low}, {high})" for number, (low, high) in enumerate(pairs)), MISSING)
 
     @property

@@ -1,0 +1,41 @@
+"""Pictures and event files that a person can open."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from perennial.adapters.figures import TrainingFigures, calibration_points
+from perennial.core.metrics import Scored
+
+
+def scored(size: int = 500) -> Scored:
+    random = np.random.default_rng(0)
+    score = random.random(size)
+    return Scored((random.random(size) < score).astype(int), score, np.arange(size) // 10)
+
+
+def test_pictures_are_pngs(tmp_path):
+    paths = TrainingFigures().evaluation(
+        tmp_path / "plots", "a title", {"model": scored(), "other": scored()}
+    )
+    assert [path.name for path in paths] == ["roc.png", "precision_recall.png", "calibration.png"]
+    assert all(path.read_bytes().startswith(b"\x89PNG") for path in paths)
+
+
+def test_calibrated_scores_lie_near_the_diagonal():
+    mean, share = calibration_points(scored(20_000))
+    assert np.abs(mean - share).max() < 0.05
+
+
+def test_fewer_rows_than_parts():
+    mean, share = calibration_points(scored(3))
+    assert len(mean) == len(share) == 3
+
+
+def test_events_hold_every_epoch(tmp_path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    TrainingFigures().events(tmp_path, [{"train_loss": 1.0}, {"train_loss": 0.5, "validation_brier": 0.2}])
+    read = EventAccumulator(str(tmp_path))
+    read.Reload()
+    assert [(one.step, one.value) for one in read.Scalars("train_loss")] == [(0, 1.0), (1, 0.5)]

@@ -1,0 +1,116 @@
+"""The search is seeded, prunes, goes on after a kill, and says so when nothing was completed."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from perennial.adapters.optuna_tuner import OptunaTuner
+from perennial.core.spec import TuningSpec
+from perennial.errors import ModelError
+
+TUNING = TuningSpec(trials=12, epochs=6, seed=7, validation_fraction=0.2, timeout=timedelta(minutes=5))
+
+
+def suggest(trial):
+    return {"x": trial.suggest_float("x", -1, 1), "constant": 8}
+
+
+def objective(parameters, report):
+    value = -abs(parameters["x"] - 0.3)
+    for epoch in range(TUNING.epochs):
+        report(epoch, value)
+    return value
+
+
+def tune(tuner, study="study", tuning=TUNING, objective=objective, maximise=True):
+    seen = []
+    best = tuner.tune(study, tuning, maximise, suggest, objective, seen.append)
+    return best, seen
+
+
+def test_best_of_all_trials_with_constants(tmp_path):
+    best, seen = tune(OptunaTuner(None, tmp_path))
+    assert len(seen) == TUNING.trials
+    assert best.value == max(one.value for one in seen if one.value is not None)
+    assert best.parameters["constant"] == 8
+
+
+def test_hopeless_trials_are_pruned(tmp_path):
+    _, seen = tune(OptunaTuner(None, tmp_path))
+    pruned = [one for one in seen if one.pruned]
+    assert pruned
+    assert all(one.value is None and len(one.curve) < TUNING.epochs for one in pruned)
+
+
+def test_same_seed_same_trials(tmp_path):
+    first, again = (tune(OptunaTuner(None, tmp_path / name))[1] for name in ("a", "b"))
+    assert [one.parameters for one in first] == [one.parameters for one in again]
+
+
+def test_a_killed_study_goes_on(tmp_path):
+    calls = []
+
+    def killed(parameters, report):
+        calls.append(parameters)
+        if len(calls) == 5:
+            raise KeyboardInterrupt
+        return objective(parameters, report)
+
+    with pytest.raises(KeyboardInterrupt):
+        tune(OptunaTuner(None, tmp_path), objective=killed)
+    calls.clear()
+
+    def counted(parameters, report):
+        calls.append(parameters)
+        return objective(parameters, report)
+
+    _, seen = tune(OptunaTuner(None, tmp_path), objective=counted)
+    assert len(calls) == TUNING.trials - 4
+    assert len(seen) == TUNING.trials
+    assert len({one.parameters["x"] for one in seen}) == TUNING.trials
+
+
+def test_a_finished_study_trains_nothing(tmp_path):
+    best, _ = tune(OptunaTuner(None, tmp_path))
+
+    def never(parameters, report):
+        raise AssertionError("nothing is left to try")
+
+    assert tune(OptunaTuner(None, tmp_path), objective=never)[0] == best
+
+
+def test_minimises_where_less_is_better(tmp_path):
+    best, seen = tune(OptunaTuner(None, tmp_path), maximise=False)
+    assert best.value == min(one.value for one in seen if one.value is not None)
+
+
+def test_an_error_of_the_model_ends_the_search(tmp_path):
+    def broken(parameters, report):
+        raise ValueError("a bug of the model")
+
+    with pytest.raises(ValueError, match="a bug"):
+        tune(OptunaTuner(None, tmp_path), objective=broken)
+
+
+def test_no_time_for_a_single_trial_is_an_error(tmp_path):
+    tuning = TUNING.model_copy(update={"timeout": timedelta(0)})
+    with pytest.raises(ModelError, match="no trial"):
+        tune(OptunaTuner(None, tmp_path), tuning=tuning)
+
+
+def test_plots_are_files(tmp_path):
+    tuner = OptunaTuner(None, tmp_path)
+    tune(tuner)
+    plots = tuner.plots("study", tmp_path / "plots")
+    assert {path.name for path in plots} == {"tuning_history.html", "tuning_importances.html"}
+    assert all(path.stat().st_size > 1000 for path in plots)
+
+
+def test_sql_storage_resumes_too(tmp_path):
+    url = f"sqlite:///{tmp_path / 'optuna.db'}"
+    tuning = TUNING.model_copy(update={"trials": 2})
+    tune(OptunaTuner(url, tmp_path), tuning=tuning)
+    _, seen = tune(OptunaTuner(url, tmp_path), tuning=tuning.model_copy(update={"trials": 3}))
+    assert len(seen) == 3

@@ -1,0 +1,114 @@
+"""Every port of a training on a simulated history, for tests of the flows."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+
+from rate_model import RateModel
+
+from perennial import catalog
+from perennial.adapters.figures import TrainingFigures
+from perennial.adapters.memory.data import MemoryData, MemoryValidator
+from perennial.adapters.memory.features import MemoryFeatures
+from perennial.adapters.memory.registry import MemoryRegistry
+from perennial.adapters.memory.tracking import MemoryTracker
+from perennial.adapters.onnx_scorer import OnnxScorer
+from perennial.adapters.optuna_tuner import OptunaTuner
+from perennial.core.capsule import Provenance
+from perennial.core.data import Validation
+from perennial.core.spec import Reason
+from perennial.flows.evaluate import EvaluatePorts, evaluate
+from perennial.flows.prepare import prepare
+from perennial.flows.register import register
+from perennial.flows.train import TrainPorts, train
+from perennial.flows.validate import validate
+from perennial.flows.workdir import Workdir, write_json
+from perennial.history.prepare import SUITE_VIEW, TEST_VIEW
+from perennial.history.prepare import prepare as make
+from perennial.history.simulator import Scenario, simulate
+from perennial.settings import load
+
+FULL = catalog.spec("test_failure_predictor")
+COLUMNS = tuple(f"{TEST_VIEW}:{name}" for name in ("failure_rate", "run_count", "last_execution_status"))
+SPEC = FULL.model_copy(
+    update={
+        "features": FULL.features.model_copy(update={"columns": COLUMNS, "entities": ("test_id",)}),
+        "tuning": FULL.tuning.model_copy(update={"trials": 4, "epochs": 2}),
+        "evaluation": FULL.evaluation.model_copy(update={"bootstrap": 20}),
+    }
+)
+PROVENANCE = Provenance(code="a" * 40, features="f" * 64, constraints="c" * 64, model_code="m" * 64)
+HISTORY = simulate(Scenario(cycles=60, tests=40))
+
+
+class House:
+    """Every port of a training, with the tools that need no server as the real ones."""
+
+    def __init__(self, folder) -> None:
+        self.work = Workdir(folder / "work")
+        self.folder = folder
+        self.features = MemoryFeatures({TEST_VIEW: ["test_id"], SUITE_VIEW: ["suite"]})
+        self.tracker = MemoryTracker()
+        self.registry = MemoryRegistry(self.tracker)
+        self.scorer = OnnxScorer()
+        self.lines: list[str] = []
+
+    def prepare(self, history=HISTORY, until=None):
+        prepare(SPEC, history, "simulator", make, MemoryData(), self.work, until)
+        revision = json.loads(self.work.revision.read_text())["revision"]
+        tables = {"history": history, **self.work.read_views()}
+        reports = validate(
+            SPEC,
+            tables,
+            MemoryValidator(),
+            load().configs / "expectations",
+            self.work.data_docs,
+            self.folder / "quarantine",
+            datetime(2030, 1, 1, tzinfo=UTC),
+        )
+        write_json(self.work.validation, Validation(revision=revision, reports=tuple(reports)))
+
+    def train(self, build=RateModel, scorer=None):
+        self.work.data_docs.mkdir(exist_ok=True)
+        ports = TrainPorts(
+            self.features,
+            self.tracker,
+            OptunaTuner(None, self.folder / "optuna"),
+            self.registry,
+            scorer or self.scorer,
+            NoEvents(),
+        )
+        return train(
+            SPEC,
+            self.work,
+            ports,
+            build,
+            RateModel.suggest,
+            PROVENANCE,
+            Reason.PERSON,
+            "a test",
+            self.lines.append,
+        )
+
+    def evaluate(self):
+        ports = EvaluatePorts(
+            lambda: self.features, self.tracker, self.registry, self.scorer, TrainingFigures(), {}
+        )
+        return evaluate(SPEC, self.work, ports, self.lines.append)
+
+    def release(self):
+        """The whole way, and the version becomes champion."""
+        self.prepare()
+        self.train()
+        self.evaluate()
+        ref = register(SPEC, self.work, self.registry)
+        self.registry.alias(SPEC.name, "champion", ref.key)
+        return ref
+
+
+class NoEvents:
+    """Figures without TensorBoard, whose writer would load torch."""
+
+    def events(self, folder, points):
+        folder.mkdir(parents=True)
