@@ -108,8 +108,9 @@ DvcData(pathlib.Path({str(tmp_path / "repo")!r}), {str(tmp_path / "remote")!r}).
 
 @pytest.mark.server
 def test_dvc_over_s3(write, tmp_path, monkeypatch):
-    pytest.importorskip("dvc_s3")
-    server = pytest.importorskip("moto.server").ThreadedMotoServer(ip_address="127.0.0.1", port=0)
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
     server.start()
     try:
         host, port = server.get_host_and_port()

@@ -32,7 +32,7 @@ BINARIES = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
 @pytest.fixture(scope="module")
 def postgres(tmp_path_factory) -> Iterator[str]:
     """A PostgreSQL of our own on a free port: the address of its database."""
-    if not BINARIES:
+    if not BINARIES and not os.environ.get("CI"):
         pytest.skip("no PostgreSQL is installed under /usr/lib/postgresql")
     folder = Path("/tmp") / f"perennial-postgres-{uuid4().hex[:8]}"  # its socket path must be short
     folder.mkdir(mode=0o700)
