@@ -62,6 +62,7 @@ def _row(version: VersionRecord) -> dict[str, Any]:
         "roc_auc": version.metrics.get("holdout.roc_auc"),
         "created": version.created.isoformat(timespec="seconds"),
         "reason": version.tags.get("reason"),
+        "architecture": version.tags.get("architecture"),
         "digest": version.ref.digest,
     }
 
