@@ -53,7 +53,10 @@ def validator() -> ports.Validator:
 
 
 def features(settings: Settings | None = None) -> ports.Features:
-    from perennial.adapters.feast_features import FeastFeatures
+    from perennial.serving.without_torch import without_torch
+
+    with without_torch():
+        from perennial.adapters.feast_features import FeastFeatures
 
     settings = settings or load()
     return FeastFeatures(

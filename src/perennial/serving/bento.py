@@ -18,6 +18,7 @@ from perennial.serving.feedback_inbox import FeedbackWriter
 from perennial.serving.host import ModelHost
 from perennial.serving.prediction_log import PredictionLogWriter
 from perennial.serving.session import LoadedVersion
+from perennial.serving.without_torch import without_torch
 
 if TYPE_CHECKING:
     from perennial.serving.entities import OnlineValues
@@ -51,7 +52,8 @@ class FeatureSource:
 
     def _open(self) -> OnlineValues:
         try:
-            from perennial.serving.online_features import OnlineFeatures
+            with without_torch():
+                from perennial.serving.online_features import OnlineFeatures
 
             return OnlineFeatures(self._settings.feast_dir)
         except PerennialError:

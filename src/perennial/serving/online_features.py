@@ -2,7 +2,7 @@
 
 The folder that `perennial features publish` fills holds all that is needed: `feature_store.yaml` (Feast's
 configuration), `registry.db` (what is defined) and, with the default configuration, `online.db` (the values).
-Importing Feast takes seconds (it loads torch for a tensor format that nobody here asks for), so this module is
+Importing Feast takes seconds (`without_torch` saves a third of them), so this module is
 imported when the first model that needs features is loaded.
 """
 
