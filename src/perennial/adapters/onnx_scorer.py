@@ -41,7 +41,9 @@ def open_session(path: Path) -> onnxruntime.InferenceSession:
         session = onnxruntime.InferenceSession(str(path), options, providers=[CPU])
     # ONNX Runtime's exceptions share no base class of their own.
     except Exception as error:
-        raise ModelFileError(f"{path} is no model that can be loaded: {error}", hint="export it again") from error
+        raise ModelFileError(
+            f"{path} is no model that can be loaded: {error}", hint="export it again"
+        ) from error
     names = [one.name for one in session.get_inputs()], [one.name for one in session.get_outputs()]
     if names != (["features"], ["score"]):
         raise ModelFileError(

@@ -52,6 +52,7 @@ def judge(
 
 
 def _metric(record: VersionRecord, name: str, bound: Bound) -> Judgement:
+    """A missed bound that lies within the interval is not proven missed: UNSURE, a person decides."""
     sides = [
         f">= {bound.min:g}" if bound.min is not None else "",
         f"<= {bound.max:g}" if bound.max is not None else "",
@@ -60,14 +61,23 @@ def _metric(record: VersionRecord, name: str, bound: Bound) -> Judgement:
     value = record.metrics.get(f"holdout.{name}")
     if value is None:
         return _missing(name, f"metric holdout.{name}", needed)
-    low = bound.min is None or value >= bound.min
-    high = bound.max is None or value <= bound.max
+    least = record.metrics.get(f"holdout.{name}.low", value)
+    most = record.metrics.get(f"holdout.{name}.high", value)
+    if _within(bound, value, value):
+        verdict = Verdict.PASS
+    else:
+        verdict = Verdict.UNSURE if _within(bound, least, most) else Verdict.FAIL
     return Judgement(
         rule=name,
-        verdict=Verdict.PASS if low and high else Verdict.FAIL,
+        verdict=verdict,
         observed=f"{value:.4f}{_interval(record, f'holdout.{name}')}",
         needed=needed,
     )
+
+
+def _within(bound: Bound, least: float, most: float) -> bool:
+    """Whether any value from `least` to `most` keeps both sides."""
+    return (bound.min is None or most >= bound.min) and (bound.max is None or least <= bound.max)
 
 
 def _improvement(spec: GateSpec, record: VersionRecord) -> Judgement:
