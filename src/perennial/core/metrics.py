@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import rankdata
 
 from perennial.errors import DataError
 
@@ -142,7 +141,8 @@ def napfd(target: np.ndarray, score: np.ndarray) -> float:
     tests, failures = len(target), float(np.sum(target))
     if failures == 0:
         return float("nan")
-    ranks = rankdata(-np.asarray(score), method="average")
+    _, tie, sizes = np.unique(-np.asarray(score), return_inverse=True, return_counts=True)
+    ranks = (np.cumsum(sizes) - (sizes - 1) / 2)[tie]
     return float(1 - ranks[np.asarray(target) == 1].sum() / (failures * tests) + 1 / (2 * tests))
 
 
