@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import timedelta
 
 from airflow.providers.standard.operators.bash import BashOperator
 from airflow.sdk import DAG, CronTriggerTimetable
@@ -11,6 +11,7 @@ from perennial import catalog
 from perennial.settings import load
 
 SETTINGS = load()
+NEVER = timedelta(0)  # a fresh installation does not make up for the last turn
 KEEP_DAYS = 14
 
 for spec in catalog.specs(SETTINGS):
@@ -18,8 +19,7 @@ for spec in catalog.specs(SETTINGS):
         f"maintain_{spec.name}",
         description=f"Features and files of {spec.name}",
         doc_md=__doc__,
-        schedule=CronTriggerTimetable("0 * * * *", timezone="UTC"),
-        start_date=datetime(2024, 1, 1),  # noqa: DTZ001 Airflow reads it as UTC
+        schedule=CronTriggerTimetable("0 * * * *", timezone="UTC", run_immediately=NEVER),
         catchup=False,
         max_active_runs=1,
         tags=["perennial", "maintain", spec.owner],

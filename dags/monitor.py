@@ -6,7 +6,7 @@ start one by hand. A verdict "retrain" raises the retraining asset, which starts
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import timedelta
 
 from airflow.providers.standard.operators.bash import BashOperator
 from airflow.sdk import DAG, CronTriggerTimetable
@@ -15,14 +15,14 @@ from perennial import catalog
 from perennial.settings import load
 
 SETTINGS = load()
+NEVER = timedelta(0)  # a fresh installation does not make up for the last turn
 
 for spec in catalog.specs(SETTINGS):
     with DAG(
         f"monitor_{spec.name}",
         description=f"Drift and accuracy of {spec.name}, once a day",
         doc_md=__doc__,
-        schedule=CronTriggerTimetable("30 5 * * *", timezone="UTC"),
-        start_date=datetime(2024, 1, 1),  # noqa: DTZ001 Airflow reads it as UTC
+        schedule=CronTriggerTimetable("30 5 * * *", timezone="UTC", run_immediately=NEVER),
         catchup=False,
         max_active_runs=1,
         tags=["perennial", "monitor", spec.owner],

@@ -6,8 +6,6 @@ deferred while its trigger moves the release. `perennial release ...` does the s
 
 from __future__ import annotations
 
-from datetime import datetime
-
 from airflow.providers.standard.operators.bash import BashOperator
 from airflow.sdk import DAG, Asset, Param
 
@@ -39,7 +37,6 @@ def build(spec: ModelSpec) -> DAG:
         description=f"Bring a candidate of {spec.name} to champion, or back",
         doc_md=__doc__,
         schedule=[candidate],
-        start_date=datetime(2024, 1, 1),  # noqa: DTZ001 Airflow reads it as UTC
         catchup=False,
         # A newer candidate supersedes a running release: its DAG run must be able to start.
         max_active_runs=2,

@@ -6,7 +6,7 @@ Every step is a `perennial` command, the same that `dvc repro` runs; each can be
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from airflow.providers.standard.operators.bash import BashOperator
 from airflow.sdk import DAG, Asset, AssetOrTimeSchedule, CronTriggerTimetable, Param, task
@@ -16,6 +16,9 @@ from perennial.core.spec import ModelSpec, Reason
 from perennial.settings import load
 
 SETTINGS = load()
+# A fresh installation waits for its next turn instead of making up for the last one: no start date, and no
+# time after a turn in which it counts as still to be taken (by default a tenth of the interval).
+NEVER = timedelta(0)
 STEPS = ("prepare", "validate", "train", "evaluate", "register")
 
 
@@ -80,9 +83,9 @@ def build(spec: ModelSpec) -> DAG:
         description=f"Train {spec.name} and offer the result for release",
         doc_md=__doc__,
         schedule=AssetOrTimeSchedule(
-            timetable=CronTriggerTimetable(spec.retraining.schedule, timezone="UTC"), assets=[retrain]
+            timetable=CronTriggerTimetable(spec.retraining.schedule, timezone="UTC", run_immediately=NEVER),
+            assets=[retrain],
         ),
-        start_date=datetime(2024, 1, 1),  # noqa: DTZ001 Airflow reads it as UTC
         catchup=False,
         max_active_runs=1,
         params={

@@ -50,6 +50,12 @@ def test_airflow_lists_every_dag_without_import_errors(stack):
     assert airflow._get("/api/v2/importErrors")["import_errors"] == []
 
 
+def test_nothing_was_trained_that_nobody_asked_for(stack):
+    """A fresh installation must not make up for a schedule that it has missed."""
+    airflow = AirflowWatch(stack.settings, wiring.airflow_password(stack.settings))
+    assert [run["run_type"] for run in airflow.runs(f"train_{MODEL}")] == ["asset_triggered", "manual"]
+
+
 class Load:
     """Clients that ask all the time and count what they got."""
 
