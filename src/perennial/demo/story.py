@@ -79,7 +79,8 @@ class Story:
             self.diary.note(f"cycle {replay.tally.cycle}: the failures shift", "shift", shift)
             seen = self._wait(self._drift_row, 240, "the monitor to see the drift", replay, arrivals)
             text = str(seen.entry.payload.get("text", ""))
-            self.diary.note(f"the monitor raises a retraining: {text}", "drift", seen.entry.at)
+            # The entry's time is when the look began; the window was read a little later.
+            alarm = self.diary.note(f"the monitor raises a retraining: {text}", "drift")
             retrained = self._retraining(replay, arrivals)
             status = self._wait_champion(probe, first, 300, replay, arrivals)
             time.sleep(5.0)  # so that the picture shows the new champion alone
@@ -90,7 +91,7 @@ class Story:
             why=scene.why,
             champion=status.candidate.version,
             shift_began=shift,
-            drift_seen=seen.entry.at,
+            drift_seen=alarm.at,
             drift_text=text,
             retrained=retrained,
             steps=probe.steps,
