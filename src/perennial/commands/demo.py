@@ -13,7 +13,7 @@ def demo() -> None:
 
 
 @demo.command()
-@click.option("--rate", default=40.0, show_default=True, help="Requests a second of the replay.")
+@click.option("--rate", default=30.0, show_default=True, help="Requests a second of the replay.")
 def run(rate: float) -> None:
     """Start everything, train, release, replay, drift, retrain, release again."""
     from perennial.demo import story

@@ -14,6 +14,10 @@ import httpx
 import pandas as pd
 
 
+REPEATED = 60
+"""Cycles at the end that are asked again when all are used up: many, for single ones are odd."""
+
+
 @dataclass
 class Tally:
     """What the clients of the replay saw; every request counts once."""
@@ -88,10 +92,10 @@ class Replay(threading.Thread):
                 worker.join(timeout=30)
 
     def endless(self) -> Iterable[tuple[int, pd.DataFrame, bool]]:
-        """Cycles in order; when they are used up the last ten come again (asked, no longer learnt from)."""
+        """Cycles in order; used up, the last ones come again (asked, no longer learnt from)."""
         cycles = [(int(number), rows) for number, rows in self.examples.groupby("cycle", sort=True)]
         fresh = ((number, rows, True) for number, rows in cycles)
-        again = ((number, rows, False) for number, rows in itertools.cycle(cycles[-10:]))
+        again = ((number, rows, False) for number, rows in itertools.cycle(cycles[-REPEATED:]))
         return itertools.chain(fresh, again)
 
     def _replay(self, cycles: Iterable[tuple[int, pd.DataFrame, bool]]) -> None:

@@ -35,7 +35,7 @@ class Scene:
 
 
 IOFROL_KNOWN, IOFROL_SHIFT = 112, 120
-SIMULATED_KNOWN, SIMULATED_SHIFT = 100, 120
+SIMULATED_KNOWN, SIMULATED_SHIFT = 110, 120
 
 
 def choose(fetch_iofrol, scenario: Scenario, now: datetime) -> Scene:
