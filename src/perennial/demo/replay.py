@@ -13,7 +13,6 @@ from datetime import UTC, datetime
 import httpx
 import pandas as pd
 
-
 REPEATED = 60
 """Cycles at the end that are asked again when all are used up: many, for single ones are odd."""
 
