@@ -96,16 +96,15 @@ class Load:
 
 
 def approve_in_mlflow(chromium: str, url: str, key: str) -> None:
-    """What a person does on the version's page: name and value of a tag, Add."""
+    """What a person does on the version's page: the tag `approval` says waiting; the pencil, a word, Save."""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         page = browser.new_page(viewport={"width": 1600, "height": 1000})
         page.goto(f"{url}/#/models/{MODEL}/versions/{key}")
-        value = page.get_by_placeholder("Value", exact=True)
-        value.wait_for(timeout=60_000)
-        page.get_by_placeholder("Name", exact=True).fill("approval")
-        value.fill("approved")
-        page.locator("form").filter(has=value).get_by_role("button", name="Add").click()
+        row = page.get_by_role("row").filter(has=page.get_by_role("cell", name="approval", exact=True))
+        row.get_by_test_id("editable-table-button-edit").click(timeout=60_000)
+        row.get_by_role("textbox").fill("approved")
+        row.get_by_role("button", name="Save").click()
         page.get_by_role("cell", name="approved", exact=True).wait_for(timeout=30_000)
         browser.close()
 
