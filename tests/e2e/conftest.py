@@ -35,6 +35,8 @@ class Stack:
             return subprocess.Popen(
                 [sys.executable, "-m", "perennial", *line],
                 env=self.env, cwd=ROOT, stdout=out, stderr=subprocess.STDOUT,
+                # Tests run in the background inherit an ignored SIGINT; a terminal's Ctrl-C is not ignored.
+                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
             )  # fmt: skip
 
     def run(self, *line: str, timeout: float = 120) -> str:

@@ -164,5 +164,6 @@ def test_ctrl_c_stops_everything(tmp_path):
         assert process.wait(timeout=90) == 130, log.read_text()[-3000:]
     finally:
         process.kill()
+        stack.run("local", "down")
     assert not stack.processes()
     assert "all processes stopped" in log.read_text()

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
+from filelock import FileLock, Timeout
 from sqlalchemy import (
     BigInteger,
     Column,
@@ -20,6 +22,7 @@ from sqlalchemy import (
     Text,
     create_engine,
     event,
+    inspect,
     make_url,
     text,
 )
@@ -133,17 +136,36 @@ class Database:
             ) from error
 
     def _create(self) -> None:
-        """Several processes may do this at once: the first makes them, the others wait."""
+        """Several processes may do this at once: the first makes the tables, the others wait."""
         if self._created:
             return
-        if self._file is not None:
-            try:
-                self._file.parent.mkdir(parents=True, exist_ok=True)
-            except OSError as error:
-                raise StoreUnavailable(
-                    f"{self._shown}: cannot make the folder: {error}",
-                    hint="set PERENNIAL_DATABASE_URL or PERENNIAL_HOME",
-                ) from error
+        with self._first_use():
+            with self._engine.connect().execution_options(perennial_read=True) as connection:
+                complete = _complete(connection)
+            if not complete:
+                self._make_tables()
+        self._created = True
+
+    @contextmanager
+    def _first_use(self) -> Iterator[None]:
+        """For a file: one process at a time, and write-ahead logging on. Switching to it is refused while
+        anybody else has the file open, however long one would wait."""
+        if self._file is None:
+            yield
+            return
+        try:
+            self._file.parent.mkdir(parents=True, exist_ok=True)
+            with FileLock(f"{self._file}.lock", timeout=BUSY_SECONDS):
+                with closing(sqlite3.connect(self._file, timeout=BUSY_SECONDS)) as connection:
+                    connection.execute("PRAGMA journal_mode=WAL")
+                yield
+        except (OSError, Timeout, sqlite3.Error) as error:
+            raise StoreUnavailable(
+                f"{self._shown}: cannot be opened: {error}",
+                hint="set PERENNIAL_DATABASE_URL or PERENNIAL_HOME to a place that can be written",
+            ) from error
+
+    def _make_tables(self) -> None:
         with self._engine.begin() as connection:
             if not self._sqlite:
                 connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": CREATION_LOCK})
@@ -153,18 +175,30 @@ class Database:
                     connection.execute(CreateIndex(index, if_not_exists=True))
             if connection.execute(ledger_head.select()).first() is None:
                 connection.execute(ledger_head.insert().values(id=1, seq=0, hash=GENESIS))
-        self._created = True
+
+
+def _complete(connection: Connection) -> bool:
+    """Whether everything is there. Asked first, since even CREATE INDEX IF NOT EXISTS locks its table: a
+    process that comes late would deadlock with those that write."""
+    found = inspect(connection)
+    names = set(found.get_table_names())
+    if not names.issuperset(table.name for table in metadata.sorted_tables):
+        return False
+    for table in metadata.sorted_tables:
+        there = {one["name"] for one in found.get_indexes(table.name)}
+        if not there.issuperset(index.name for index in table.indexes):
+            return False
+    return connection.execute(ledger_head.select()).first() is not None
 
 
 def _sqlite_engine(url: str) -> Engine:
-    """WAL, so that readers and the one writer do not wait for each other; a write takes its lock at once,
-    since a reader that becomes a writer halfway is refused when somebody else wrote meanwhile."""
+    """In WAL (see `_first_use`) readers and the one writer do not wait for each other; a write takes its lock
+    at once, since a reader that becomes a writer halfway is refused when somebody else wrote meanwhile."""
     engine = create_engine(url, poolclass=NullPool, connect_args={"timeout": BUSY_SECONDS})
 
     @event.listens_for(engine, "connect")
     def _configure(connection, record) -> None:
         connection.isolation_level = None  # BEGIN is ours, below
-        connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=FULL")
 
     @event.listens_for(engine, "begin")
