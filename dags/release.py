@@ -6,6 +6,8 @@ deferred while its trigger moves the release. `perennial release ...` does the s
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from airflow.providers.standard.operators.bash import BashOperator
 from airflow.sdk import DAG, Asset, Param
 
@@ -40,6 +42,8 @@ def build(spec: ModelSpec) -> DAG:
         catchup=False,
         # A newer candidate supersedes a running release: its DAG run must be able to start.
         max_active_runs=2,
+        # All state is in our database, so a task that Airflow lost is simply asked again.
+        default_args={"retries": 3, "retry_delay": timedelta(seconds=5)},
         params={"version": Param("candidate", type="string", title="Version or alias")},
         tags=["perennial", "release", spec.owner],
     ) as dag:

@@ -53,8 +53,6 @@ def command(step: str, model: str) -> BashOperator:
         append_env=True,
         cwd=str(SETTINGS.project),
         do_xcom_push=False,
-        retries=1,
-        retry_delay=timedelta(seconds=10),
         doc_md=f"`perennial {step} {model}`",
     )
 
@@ -88,6 +86,7 @@ def build(spec: ModelSpec) -> DAG:
         ),
         catchup=False,
         max_active_runs=1,
+        default_args={"retries": 2, "retry_delay": timedelta(seconds=5)},
         params={
             "reason": Param(
                 Reason.PERSON.value, type="string", enum=[reason.value for reason in Reason], title="Reason"

@@ -77,7 +77,7 @@ def draw(
             axis.axvline(second, color="black", linewidth=0.8, linestyle=":")
         bottom.annotate(
             event.mark,
-            (second, 4 + 11 * (number % 4)),
+            (second, 4 + 9 * (number % 7)),
             fontsize=8,
             xytext=(3, 0),
             textcoords="offset points",

@@ -61,8 +61,8 @@ class Story:
             train, {"reason": Reason.BOOTSTRAP.value, "text": "the first champion"}
         )
         self.diary.note("training of the first champion triggered through Airflow's REST API", "bootstrap")
-        self.airflow.follow(train, run, self.diary.note, timeout=300)
-        self._wait_champion(probe, previous=None, timeout=180)
+        self.airflow.follow(train, run, self.diary.note, timeout=900)
+        self._wait_champion(probe, previous=None, timeout=600)
 
     def _close_the_loop(self, scene: stage.Scene, arrivals: stage.Arrivals, probe: Probe) -> report.Outcome:
         first = probe.status()
@@ -82,7 +82,7 @@ class Story:
             # The entry's time is when the look began; the window was read a little later.
             alarm = self.diary.note(f"the monitor raises a retraining: {text}", "drift")
             retrained = self._retraining(replay, arrivals)
-            status = self._wait_champion(probe, first, 300, replay, arrivals)
+            status = self._wait_champion(probe, first, 600, replay, arrivals)
             time.sleep(5.0)  # so that the picture shows the new champion alone
         finally:
             replay.stop()
@@ -112,7 +112,7 @@ class Story:
 
         run = self._wait(started, 60, "Airflow to start the training", replay, arrivals)
         self.diary.note("Airflow starts the training on the asset event", "retraining")
-        self.airflow.follow(train, run, self.diary.note, timeout=300)
+        self.airflow.follow(train, run, self.diary.note, timeout=900)
         return datetime.now(UTC)
 
     def _wait_champion(self, probe: Probe, previous, timeout: float, replay=None, arrivals=None):

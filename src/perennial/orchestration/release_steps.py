@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from airflow.exceptions import AirflowException, AirflowSkipException
+from airflow.exceptions import AirflowFailException, AirflowSkipException
 from airflow.providers.standard.operators.hitl import HITLOperator
 from airflow.sdk import BaseOperator
 from airflow.sdk.execution_time.hitl import upsert_hitl_detail
@@ -66,7 +66,7 @@ class ApprovalStep(HITLOperator):
 
         status = wiring.store().releases.load(self.release_id)
         if status is None:
-            raise AirflowException(f"there is no release {self.release_id}")
+            raise AirflowFailException(f"there is no release {self.release_id}")
         if passed(status, Phase.AWAITING_APPROVAL, 0):
             return judge({"phase": status.phase.value, "why": status.note})
         ti_id = context["task_instance"].id
@@ -104,7 +104,7 @@ class ApprovalStep(HITLOperator):
         store = wiring.store()
         status = store.releases.load(self.release_id)
         if status is None:
-            raise AirflowException(f"there is no release {self.release_id}")
+            raise AirflowFailException(f"there is no release {self.release_id}")
         kind = IntentKind.APPROVE if APPROVE in event["chosen"] else IntentKind.REJECT
         store.intents.put(
             Intent(
@@ -121,10 +121,10 @@ class ApprovalStep(HITLOperator):
 
 
 def judge(event: dict[str, Any]) -> str:
-    """The phase, or the exception that shows in Airflow how the release ended."""
+    """The phase, or the exception that shows in Airflow how the release ended: no retry changes that."""
     phase, why = event["phase"], event["why"]
     if phase == "SUPERSEDED":
         raise AirflowSkipException(f"a newer candidate took over: {why}")
     if phase in ("ROLLED_BACK", "REJECTED"):
-        raise AirflowException(f"the release ended {phase}: {why}")
+        raise AirflowFailException(f"the release ended {phase}: {why}")
     return phase
