@@ -124,7 +124,7 @@ def stack(tmp_path_factory):
     log = folder / "demo.log"
     process = stack.start("demo", "run", "--rate", "40", log=log)
     try:
-        code = process.wait(timeout=900)
+        code = process.wait(timeout=2000)
         assert code == 0, f"the demo ended with {code}:\n{log.read_text()[-6000:]}"
         yield stack
     finally:

@@ -18,7 +18,7 @@ from perennial.local import supervisor
 
 from .conftest import MODEL, make_stack, until
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(2400)]
 
 
 def test_the_second_version_is_champion_and_no_request_failed(stack, report):
@@ -124,15 +124,15 @@ def test_approved_in_a_real_page_and_finished_under_fire(stack, chromium):
         assert status.phase in phases or not status.phase.is_final(), status.note
         return status if status.phase in phases else None
 
-    waiting = until(lambda: newest(Phase.AWAITING_APPROVAL), 300, "the new candidate's gate")
+    waiting = until(lambda: newest(Phase.AWAITING_APPROVAL), 900, "the new candidate's gate")
     with Load(stack, httpx.Response(200, content=entity).json()) as load:
         time.sleep(3)
         assert releases.latest(MODEL)[0].phase is Phase.AWAITING_APPROVAL, "nobody has approved yet"
         approve_in_mlflow(chromium, settings.tracking, waiting.candidate.key)
-        until(lambda: newest(Phase.CANARY), 120, "the canary")
+        until(lambda: newest(Phase.CANARY), 300, "the canary")
         kill(settings, f"server-stable-{settings.ports('stable')[0]}")
         kill(settings, "airflow-scheduler")
-        done = until(lambda: newest(Phase.SUCCEEDED), 300, "the release to finish")
+        done = until(lambda: newest(Phase.SUCCEEDED), 600, "the release to finish")
         time.sleep(2)
     assert load.failures == []
     assert load.sent > 300
@@ -159,7 +159,7 @@ def test_ctrl_c_stops_everything(tmp_path):
     log = tmp_path / "demo.log"
     process = stack.start("demo", "run", log=log)
     try:
-        until(lambda: "ready after" in log.read_text(), 120, "the first process to be ready")
+        until(lambda: "ready after" in log.read_text(), 300, "the first process to be ready")
         process.send_signal(signal.SIGINT)
         assert process.wait(timeout=90) == 130, log.read_text()[-3000:]
     finally:
