@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import yaml
+from project_copy import fresh_clone, git
 
 ROOT = Path(__file__).resolve().parents[2]
 EXISTING = "test_failure_predictor"
@@ -101,29 +101,10 @@ def spec_of_the_new_model() -> dict:
 @pytest.fixture(scope="module")
 def project(tmp_path_factory) -> Path:
     """The project as a fresh clone has it, plus two files."""
-    copy = tmp_path_factory.mktemp("clone")
-    listed = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-        cwd=ROOT, capture_output=True, text=True, check=True,
-    ).stdout  # fmt: skip
-    for name in filter(None, listed.split("\0")):
-        if (ROOT / name).is_file():
-            (copy / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / name, copy / name)
-    git(copy, "init", "-q")
-    git(copy, "add", "-A")
-    git(copy, "commit", "-qm", "as it was")
+    copy = fresh_clone(tmp_path_factory.mktemp("clone"))
     (copy / "src" / "perennial" / "models" / f"{NAME}.py").write_text(MODULE.lstrip())
     (copy / "configs" / "models" / f"{NAME}.yaml").write_text(yaml.safe_dump(spec_of_the_new_model()))
     return copy
-
-
-def git(folder: Path, *arguments: str) -> str:
-    identity = ["-c", "user.name=Test", "-c", "user.email=test@perennial.invalid"]
-    done = subprocess.run(
-        ["git", *identity, *arguments], cwd=folder, capture_output=True, text=True, check=True
-    )
-    return done.stdout
 
 
 def perennial(project: Path, *line: str) -> str:
