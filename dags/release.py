@@ -12,6 +12,7 @@ from airflow.providers.standard.operators.bash import BashOperator
 from airflow.sdk import DAG, Asset, Param
 
 from perennial import catalog
+from perennial.core.assets import asset_uri, candidate_asset
 from perennial.core.spec import ModelSpec
 from perennial.orchestration.release_steps import ApprovalStep, ReleaseStep
 from perennial.settings import load
@@ -33,7 +34,8 @@ def phases(spec: ModelSpec) -> list[tuple[str, str, int]]:
 
 
 def build(spec: ModelSpec) -> DAG:
-    candidate = Asset(name=f"perennial/{spec.name}/candidate", uri=f"perennial://{spec.name}/candidate")
+    name = candidate_asset(spec.name)
+    candidate = Asset(name=name, uri=asset_uri(name))
     with DAG(
         f"release_{spec.name}",
         description=f"Bring a candidate of {spec.name} to champion, or back",

@@ -12,6 +12,7 @@ from airflow.providers.standard.operators.bash import BashOperator
 from airflow.sdk import DAG, Asset, AssetOrTimeSchedule, CronTriggerTimetable, Param, task
 
 from perennial import catalog
+from perennial.core.assets import asset_uri, candidate_asset, retrain_asset
 from perennial.core.spec import ModelSpec, Reason
 from perennial.settings import load
 
@@ -59,7 +60,8 @@ def command(step: str, model: str) -> BashOperator:
 
 def offer(model: str) -> task:
     """Raise the candidate event, which starts the release DAG."""
-    candidate = Asset(name=f"perennial/{model}/candidate", uri=f"perennial://{model}/candidate")
+    name = candidate_asset(model)
+    candidate = Asset(name=name, uri=asset_uri(name))
 
     @task(task_id="offer", outlets=[candidate])
     def raise_candidate(told: dict[str, str], outlet_events=None) -> dict[str, str]:
@@ -75,7 +77,8 @@ def offer(model: str) -> task:
 
 
 def build(spec: ModelSpec) -> DAG:
-    retrain = Asset(name=f"perennial/{spec.name}/retrain", uri=f"perennial://{spec.name}/retrain")
+    name = retrain_asset(spec.name)
+    retrain = Asset(name=name, uri=asset_uri(name))
     with DAG(
         f"train_{spec.name}",
         description=f"Train {spec.name} and offer the result for release",

@@ -287,12 +287,6 @@ class Scheduler(Protocol):
     def state(self, dag: str, run: str) -> str: ...
 
 
-class Notifier(Protocol):
-    """Tells people."""
-
-    def tell(self, subject: str, body: str) -> None: ...
-
-
 class Scorer(Protocol):
     """Scores rows with an exported model file (ONNX Runtime)."""
 

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from perennial.core.assets import candidate_asset, retrain_asset
 from perennial.core.ledger import Entry, chain
 from perennial.core.monitoring import Level, MonitorVerdict
 from perennial.core.retrain import (
@@ -13,11 +14,9 @@ from perennial.core.retrain import (
     Hold,
     Request,
     Retrain,
-    candidate_asset,
     decide_retrain,
     event,
     requests,
-    retrain_asset,
 )
 from perennial.core.spec import Reason, RetrainingSpec
 
@@ -83,5 +82,7 @@ def test_asset_names_are_those_of_the_dags():
     from pathlib import Path
 
     text = (Path(__file__).resolve().parents[2] / "dags" / "train.py").read_text()
-    assert retrain_asset("{spec.name}") in text
-    assert candidate_asset("{model}") in text
+    assert retrain_asset("m") == "perennial/m/retrain"
+    assert candidate_asset("m") == "perennial/m/candidate"
+    assert "retrain_asset(spec.name)" in text
+    assert "candidate_asset(model)" in text

@@ -13,10 +13,11 @@ from perennial import catalog
 from perennial.adapters.memory.drift import MemoryDrift
 from perennial.adapters.memory.routing import MemoryRouter
 from perennial.adapters.memory.scheduler import MemoryScheduler
+from perennial.core.assets import retrain_asset
 from perennial.core.ledger import GENESIS, chain
 from perennial.core.monitoring import Level
 from perennial.core.registration import VersionRecord
-from perennial.core.retrain import REQUESTED, Hold, Retrain, retrain_asset
+from perennial.core.retrain import REQUESTED, Hold, Retrain
 from perennial.core.spec import Reason
 from perennial.core.traffic import Route, Target
 from perennial.core.version import VersionRef

@@ -24,16 +24,6 @@ ALARMS = frozenset({Reason.DRIFT, Reason.ACCURACY})
 WEEK = timedelta(days=7)
 
 
-def retrain_asset(model: str) -> str:
-    """Name of the asset whose events start the training DAG."""
-    return f"perennial/{model}/retrain"
-
-
-def candidate_asset(model: str) -> str:
-    """Name of the asset whose events start the release DAG."""
-    return f"perennial/{model}/candidate"
-
-
 class Request(Frozen):
     """One retraining that somebody asked for."""
 

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
+from perennial.core.assets import retrain_asset
 from perennial.core.ledger import Entry
-from perennial.core.retrain import REQUESTED, event, retrain_asset
+from perennial.core.retrain import REQUESTED, event
 from perennial.core.spec import Reason
 from perennial.errors import UsageError
 from perennial.ports import Ledger, Scheduler
