@@ -6,7 +6,7 @@ holds one fake per port, and `tests/contracts` runs the same suite over fake and
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from perennial.core.drift import ColumnDrift
     from perennial.core.examples import Examples
     from perennial.core.expectations import Suite
-    from perennial.core.ledger import Entry, LedgerRow
+    from perennial.core.ledger import Entry, LedgerRow, StoredRow
     from perennial.core.metrics import Scored
     from perennial.core.registration import NewVersion, VersionRecord
     from perennial.core.release import Intent, ReleaseStatus
@@ -242,8 +242,34 @@ class Ledger(Protocol):
 
     def append(self, entry: Entry) -> LedgerRow: ...
 
-    def rows(self, model: str | None = None) -> list[LedgerRow]:
-        """In order of sequence."""
+    def rows(
+        self,
+        model: str | None = None,
+        *,
+        kinds: Collection[str] = (),
+        release_id: str | None = None,
+        until: datetime | None = None,
+        newest: int | None = None,
+    ) -> list[LedgerRow]:
+        """In order of sequence: those that meet every condition given, at most the `newest` so many.
+
+        Costs what it returns, not what the ledger holds, but for `until`, which looks back from the end.
+        """
+
+    def stored(self) -> Iterator[StoredRow]:
+        """Every row as it lies there, in order of sequence, for the verification of the chain."""
+
+    def end(self) -> tuple[int, str]:
+        """Sequence number and hash of the last row as the store notes them apart; (0, GENESIS) at first."""
+
+
+class Signer(Protocol):
+    """Signatures by one private key (Ed25519)."""
+
+    public: str
+    """The public key in base64."""
+
+    def sign(self, message: bytes) -> bytes: ...
 
 
 class FeedbackStore(Protocol):

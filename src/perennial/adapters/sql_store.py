@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 
@@ -12,8 +12,8 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import IntegrityError
 
 from perennial.adapters import sql_schema as tables
-from perennial.adapters.sql_schema import Database
-from perennial.core.ledger import Entry, LedgerRow, canonical, chain
+from perennial.adapters.sql_schema import Database, entry_field
+from perennial.core.ledger import Entry, LedgerRow, StoredRow, canonical, chain
 from perennial.core.release import Intent, ReleaseStatus
 from perennial.errors import LedgerBroken, ReleaseConflict
 
@@ -115,14 +115,45 @@ class SqlLedger:
         with self._database.writing() as connection:
             return _append(connection, entry)
 
-    def rows(self, model: str | None = None) -> list[LedgerRow]:
+    def rows(
+        self,
+        model: str | None = None,
+        *,
+        kinds: Collection[str] = (),
+        release_id: str | None = None,
+        until: datetime | None = None,
+        newest: int | None = None,
+    ) -> list[LedgerRow]:
         table = tables.ledger
-        query = select(table).order_by(table.c.seq)
+        query = select(table)
         if model is not None:
             query = query.where(table.c.model == model)
+        if kinds:
+            query = query.where(entry_field(table.c.entry, "kind").in_(kinds))
+        if release_id is not None:
+            query = query.where(entry_field(table.c.entry, "release_id") == release_id)
+        if until is None and newest is None:
+            with self._database.reading() as connection:
+                return [_row(row) for row in connection.execute(query.order_by(table.c.seq))]
         with self._database.reading() as connection:
-            found = connection.execute(query).all()
-        return [_row(row) for row in found]
+            backwards = connection.execute(
+                query.order_by(table.c.seq.desc()).execution_options(yield_per=CHUNK)
+            )
+            # Times are compared here: their texts differ in zone and precision, so SQL cannot order them.
+            early = (row for row in map(_row, backwards) if until is None or row.entry.at <= until)
+            return list(islice(early, newest))[::-1]
+
+    def stored(self) -> Iterator[StoredRow]:
+        table = tables.ledger
+        columns = (table.c.seq, table.c.model, table.c.entry, table.c.previous, table.c.hash)
+        query = select(*columns).order_by(table.c.seq).execution_options(yield_per=CHUNK)
+        with self._database.reading() as connection:
+            yield from (StoredRow(*row) for row in connection.execute(query))
+
+    def end(self) -> tuple[int, str]:
+        head = tables.ledger_head
+        with self._database.reading() as connection:
+            return tuple(connection.execute(select(head.c.seq, head.c.hash)).one())
 
 
 class SqlFeedback:
