@@ -169,6 +169,13 @@ class Registry(Protocol):
         """Copy the served files (model.onnx, manifest.json) into a folder and verify the digest."""
 
 
+class VersionSearch(Protocol):
+    """Versions of any model by what is known of them (MLflow)."""
+
+    def search(self, query: str) -> list[VersionRecord]:
+        """Those that meet a query in the registry's own syntax; raises UsageError for one it does not know."""
+
+
 class Labels(Protocol):
     """Names and marks on versions (MLflow aliases and tags)."""
 

@@ -78,6 +78,12 @@ def registry(settings: Settings | None = None) -> ports.Registry:
     return MlflowRegistry(settings.tracking)
 
 
+def version_search(settings: Settings | None = None) -> ports.VersionSearch:
+    from perennial.adapters.mlflow_search import MlflowSearch
+
+    return MlflowSearch((settings or load()).tracking)
+
+
 def tuner(settings: Settings | None = None) -> ports.Tuner:
     from perennial.adapters.optuna_tuner import OptunaTuner
 

@@ -1,9 +1,11 @@
-"""`perennial models`: which models there are, and their versions."""
+"""`perennial models`: which models there are, their versions, and how these compare."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -51,6 +53,58 @@ def show(model: str, as_json: bool) -> None:
         click.echo(f"{spec.name} has no version yet: perennial train {spec.name}")
         return
     _show(rows, as_json)
+
+
+@models.command()
+@click.argument("query")
+@JSON
+def search(query: str, as_json: bool) -> None:
+    """Versions of all models by tag, metric or lifecycle, in MLflow's own filter syntax.
+
+    For example: lifecycle = 'production' and metrics.`holdout.roc_auc` > 0.7
+    """
+    found = wiring.version_search(load()).search(query)
+    if not found and not as_json:
+        click.echo("no version meets this")
+        return
+    _show([{"model": version.ref.model, **_row(version)} for version in found], as_json)
+
+
+@models.command()
+@click.argument("model")
+@click.argument("old")
+@click.argument("new")
+@click.option("--data", type=click.Path(path_type=Path), required=True, help="File to score both on.")
+@click.option("--from-cycle", type=int, help="First cycle scored; earlier ones only build features.")
+@click.option("--examples", type=click.IntRange(min=0), default=10, show_default=True, help="Disagreements.")
+@JSON
+def compare(
+    model: str, old: str, new: str, data: Path, from_cycle: int | None, examples: int, as_json: bool
+) -> None:
+    """Two versions (OLD, NEW: version or alias) on one file: metrics, paired differences, disagreements."""
+    from perennial.commands.comparison_view import show as show_comparison
+    from perennial.flows.compare import compare_versions
+    from perennial.history import files
+
+    settings = load()
+    spec = catalog.spec(model, settings)
+    with TemporaryDirectory() as folder:
+        found = compare_versions(
+            spec,
+            (old, new),
+            files.read(data),
+            from_cycle,
+            wiring.entrypoint(spec.data.prepare, spec),
+            wiring.features(settings),
+            wiring.registry(settings),
+            wiring.scorer(),
+            Path(folder),
+            examples,
+        )
+    if as_json:
+        click.echo(found.model_dump_json(indent=2))
+    else:
+        show_comparison(found, spec.evaluation.group)
 
 
 def _row(version: VersionRecord) -> dict[str, Any]:
