@@ -185,6 +185,13 @@ class Labels(Protocol):
     def tag(self, model: str, key: str, tags: Mapping[str, str]) -> None: ...
 
 
+class ModelFiles(Protocol):
+    """The stored files of versions (MLflow's artifact store)."""
+
+    def delete(self, ref: VersionRef) -> None:
+        """Delete them; the version's tags and figures stay. Repeating changes nothing."""
+
+
 class Pool(Protocol):
     """The model servers of the pools (BentoML), driven by desired-state files."""
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from perennial.adapters.envoy_router import EnvoyRouter
     from perennial.adapters.prometheus_metrics import MonitorMetrics
     from perennial.core.capsule import Provenance
+    from perennial.flows.lifecycle import LifecyclePorts
     from perennial.flows.release import ReleasePorts
     from perennial.history.store import HistoryStore
     from perennial.models.base import Model
@@ -102,6 +103,23 @@ def references() -> dict[str, ports.Reference]:
     from perennial.adapters.reference_models import gradient_boosting, logistic_regression
 
     return {"logistic_regression": logistic_regression, "gradient_boosting": gradient_boosting}
+
+
+def lifecycle_ports(settings: Settings | None = None) -> LifecyclePorts:
+    """Everything that taking a version out of use touches."""
+    from perennial.adapters.mlflow_files import MlflowFiles
+    from perennial.flows.lifecycle import LifecyclePorts
+
+    settings = settings or load()
+    database, versions = store(settings), registry(settings)
+    return LifecyclePorts(
+        registry=versions,
+        labels=versions,  # type: ignore[arg-type]
+        releases=database.releases,
+        ledger=database.ledger,
+        files=MlflowFiles(settings.tracking),
+        copies=(settings.state / "releases" / "files", settings.serving_dir / "store"),
+    )
 
 
 def labels(settings: Settings | None = None) -> ports.Labels:
