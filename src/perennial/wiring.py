@@ -85,6 +85,13 @@ def version_search(settings: Settings | None = None) -> ports.VersionSearch:
     return MlflowSearch((settings or load()).tracking)
 
 
+def markdown_page() -> Callable[[str, str], str]:
+    """title, Markdown -> an HTML page."""
+    from perennial.adapters.markdown_page import page
+
+    return page
+
+
 def tuner(settings: Settings | None = None) -> ports.Tuner:
     from perennial.adapters.optuna_tuner import OptunaTuner
 
