@@ -9,7 +9,6 @@ from itertools import islice
 
 from pydantic import ValidationError
 from sqlalchemy import Connection, Row, select
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import IntegrityError
 
 from perennial.adapters import sql_schema as tables
@@ -231,8 +230,12 @@ def _day_after(until: datetime) -> str:
 
 def _insert(connection: Connection, table):
     """INSERT with ON CONFLICT, which SQLAlchemy has per dialect."""
-    dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
-    return dialect.insert(table)
+    if connection.dialect.name == "sqlite":
+        from sqlalchemy.dialects.sqlite import insert
+    else:
+        # A sixth of the start of every command that reads SQLite only.
+        from sqlalchemy.dialects.postgresql import insert
+    return insert(table)
 
 
 def _conflict(status: ReleaseStatus) -> ReleaseConflict:
