@@ -26,6 +26,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "features": ("perennial.commands.features:features", "Publish feature tables and look up online values."),
     "release": ("perennial.commands.release:release", "Gate, approve, watch and steer releases."),
     "ledger": ("perennial.commands.release:ledger", "Read and verify the record of who did what."),
+    "why": ("perennial.commands.why:why", "What serves, who allowed it on what evidence, what was refused."),
+    "history": ("perennial.commands.why:history", "The way of every version through its releases."),
     "feedback": (
         "perennial.commands.serving:feedback",
         "Bring verdicts back to the predictions they belong to.",

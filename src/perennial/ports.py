@@ -6,7 +6,7 @@ holds one fake per port, and `tests/contracts` runs the same suite over fake and
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from perennial.core.drift import ColumnDrift
     from perennial.core.examples import Examples
     from perennial.core.expectations import Suite
-    from perennial.core.ledger import Entry, LedgerRow
+    from perennial.core.ledger import Entry, LedgerRow, StoredRow
     from perennial.core.metrics import Scored
     from perennial.core.registration import NewVersion, VersionRecord
     from perennial.core.release import Intent, ReleaseStatus
@@ -169,6 +169,13 @@ class Registry(Protocol):
         """Copy the served files (model.onnx, manifest.json) into a folder and verify the digest."""
 
 
+class VersionSearch(Protocol):
+    """Versions of any model by what is known of them (MLflow)."""
+
+    def search(self, query: str) -> list[VersionRecord]:
+        """Those that meet a query in the registry's own syntax; raises UsageError for one it does not know."""
+
+
 class Labels(Protocol):
     """Names and marks on versions (MLflow aliases and tags)."""
 
@@ -176,6 +183,13 @@ class Labels(Protocol):
         """Point the alias at a version; None removes it. Repeating changes nothing."""
 
     def tag(self, model: str, key: str, tags: Mapping[str, str]) -> None: ...
+
+
+class ModelFiles(Protocol):
+    """The stored files of versions (MLflow's artifact store)."""
+
+    def delete(self, ref: VersionRef) -> None:
+        """Delete them; the version's tags and figures stay. Repeating changes nothing."""
 
 
 class Pool(Protocol):
@@ -242,8 +256,34 @@ class Ledger(Protocol):
 
     def append(self, entry: Entry) -> LedgerRow: ...
 
-    def rows(self, model: str | None = None) -> list[LedgerRow]:
-        """In order of sequence."""
+    def rows(
+        self,
+        model: str | None = None,
+        *,
+        kinds: Collection[str] = (),
+        release_id: str | None = None,
+        until: datetime | None = None,
+        newest: int | None = None,
+    ) -> list[LedgerRow]:
+        """In order of sequence: those that meet every condition given, at most the `newest` so many.
+
+        Costs what it returns, not what the ledger holds, but for `until`, which looks back from the end.
+        """
+
+    def stored(self) -> Iterator[StoredRow]:
+        """Every row as it lies there, in order of sequence, for the verification of the chain."""
+
+    def end(self) -> tuple[int, str]:
+        """Sequence number and hash of the last row as the store notes them apart; (0, GENESIS) at first."""
+
+
+class Signer(Protocol):
+    """Signatures by one private key (Ed25519)."""
+
+    public: str
+    """The public key in base64."""
+
+    def sign(self, message: bytes) -> bytes: ...
 
 
 class FeedbackStore(Protocol):

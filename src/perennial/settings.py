@@ -27,6 +27,7 @@ class Settings(BaseSettings):
     tuning_url: str | None = Field(None, description="Optuna storage; a journal file by default")
     airflow_user: str = "perennial"
     airflow_password: str | None = Field(None, description="of airflow_user; else the generated file")
+    ledger_key: Path | None = Field(None, description="private key file that signs the ledger's head")
     actor: str | None = Field(None, description="who acts on the command line; the login name by default")
 
     host: str = Field("127.0.0.1", description="address that services listen on")

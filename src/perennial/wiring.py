@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from perennial.adapters.envoy_router import EnvoyRouter
     from perennial.adapters.prometheus_metrics import MonitorMetrics
     from perennial.core.capsule import Provenance
+    from perennial.flows.lifecycle import LifecyclePorts
     from perennial.flows.release import ReleasePorts
     from perennial.history.store import HistoryStore
     from perennial.models.base import Model
@@ -78,6 +79,19 @@ def registry(settings: Settings | None = None) -> ports.Registry:
     return MlflowRegistry(settings.tracking)
 
 
+def version_search(settings: Settings | None = None) -> ports.VersionSearch:
+    from perennial.adapters.mlflow_search import MlflowSearch
+
+    return MlflowSearch((settings or load()).tracking)
+
+
+def markdown_page() -> Callable[[str, str], str]:
+    """title, Markdown -> an HTML page."""
+    from perennial.adapters.markdown_page import page
+
+    return page
+
+
 def tuner(settings: Settings | None = None) -> ports.Tuner:
     from perennial.adapters.optuna_tuner import OptunaTuner
 
@@ -96,6 +110,23 @@ def references() -> dict[str, ports.Reference]:
     from perennial.adapters.reference_models import gradient_boosting, logistic_regression
 
     return {"logistic_regression": logistic_regression, "gradient_boosting": gradient_boosting}
+
+
+def lifecycle_ports(settings: Settings | None = None) -> LifecyclePorts:
+    """Everything that taking a version out of use touches."""
+    from perennial.adapters.mlflow_files import MlflowFiles
+    from perennial.flows.lifecycle import LifecyclePorts
+
+    settings = settings or load()
+    database, versions = store(settings), registry(settings)
+    return LifecyclePorts(
+        registry=versions,
+        labels=versions,  # type: ignore[arg-type]
+        releases=database.releases,
+        ledger=database.ledger,
+        files=MlflowFiles(settings.tracking),
+        copies=(settings.state / "releases" / "files", settings.serving_dir / "store"),
+    )
 
 
 def labels(settings: Settings | None = None) -> ports.Labels:
@@ -133,6 +164,38 @@ def store(settings: Settings | None = None):
 
     settings = settings or load()
     return SqlStore(settings.database)
+
+
+def signer(settings: Settings | None = None) -> ports.Signer:
+    """Raises SettingsError when no key is set, or the file is not a private key that only its owner reads."""
+    from perennial.adapters.ed25519_keys import Ed25519Signer
+    from perennial.errors import SettingsError
+
+    key = (settings or load()).ledger_key
+    if key is None:
+        raise SettingsError(
+            "PERENNIAL_LEDGER_KEY is not set", hint="perennial ledger keygen FILE, then set it to FILE"
+        )
+    return Ed25519Signer(key)
+
+
+def signature_holds(public: str, message: bytes, signature: bytes) -> bool:
+    from perennial.adapters.ed25519_keys import holds
+
+    return holds(public, message, signature)
+
+
+def public_key(path: Path) -> str:
+    from perennial.adapters.ed25519_keys import read_public
+
+    return read_public(path)
+
+
+def new_key(path: Path) -> str:
+    """Write a new private key; returns the public one."""
+    from perennial.adapters.ed25519_keys import generate
+
+    return generate(path)
 
 
 class _OnFirstUse:

@@ -17,7 +17,7 @@ import pytest
 from perennial import catalog
 from perennial.adapters.memory.releases import MemoryStore
 from perennial.adapters.sql_store import SqlStore
-from perennial.core.ledger import Entry, verify
+from perennial.core.ledger import GENESIS, Entry, stored, verify
 from perennial.core.release import Intent, IntentKind, Phase, ReleaseStatus
 from perennial.core.traffic import Counters
 from perennial.core.version import VersionRef
@@ -168,6 +168,32 @@ def test_ledger_is_one_chain(store):
     assert rows[0].entry == an_entry("a")
     assert verify(rows) is None
     assert [one.seq for one in store.ledger.rows("other")] == [3]
+
+
+def test_ledger_rows_by_what_is_asked(store):
+    assert store.ledger.end() == (0, GENESIS)
+    entries = [
+        an_entry(kind).model_copy(update={"release_id": release, "at": NOW + timedelta(seconds=second)})
+        for second, (kind, release) in enumerate([("a", "r1"), ("b", "r1"), ("a", "r2"), ("c", None)])
+    ]
+    for entry in entries:
+        last = store.ledger.append(entry)
+    store.ledger.append(an_entry("a", "other"))
+
+    def found(**asked) -> list[int]:
+        return [row.seq for row in store.ledger.rows(MODEL, **asked)]
+
+    assert found(kinds=["a"]) == [1, 3]
+    assert found(kinds=["a", "c"], newest=2) == [3, 4]
+    assert found(release_id="r1") == [1, 2]
+    assert found(until=entries[2].at) == [1, 2, 3]
+    assert found(until=entries[2].at, newest=1) == [3]
+    assert found(kinds=["a"], until=entries[1].at, newest=5) == [1]
+    assert found(until=NOW - timedelta(seconds=1)) == []
+    everything = store.ledger.rows()
+    assert list(store.ledger.stored()) == [stored(row) for row in everything]
+    assert store.ledger.end() == (5, everything[-1].hash)
+    assert everything[3] == last
 
 
 def test_labels_replace_and_count_what_changed(store):

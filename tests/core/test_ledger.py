@@ -8,7 +8,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from perennial.core.ledger import GENESIS, Entry, LedgerRow, canonical, chain, verify
+from perennial.core.ledger import (
+    GENESIS,
+    Entry,
+    Head,
+    LedgerRow,
+    StoredRow,
+    canonical,
+    chain,
+    compare,
+    stored,
+    text_hash,
+    verify,
+    verify_stored,
+)
 
 TEXT = st.text(max_size=8)
 VALUES = st.recursive(
@@ -96,3 +109,50 @@ def test_canonical_refuses_what_json_cannot_say():
     assert canonical({"b": 1, "a": "ü"}) == '{"a":"ü","b":1}'
     with pytest.raises(ValueError, match="JSON compliant"):
         canonical(float("nan"))
+
+
+@given(entries=LEDGERS, data=st.data())
+def test_stored_text_is_checked_byte_by_byte(entries, data):
+    lying = [stored(row) for row in rows_of(entries)]
+    assert verify_stored(lying) is None
+    place = data.draw(st.integers(0, len(lying) - 1))
+    row = lying[place]
+    column = data.draw(st.sampled_from(["model", "text", "previous", "hash"]))
+    text = getattr(row, column)
+    at = data.draw(st.integers(0, len(text)))
+    changed = data.draw(
+        st.sampled_from(
+            [text[:at] + " " + text[at:], text[:at] + "x" + text[at:], text[:at] + text[at + 1 :]]
+        )
+    )
+    if changed != text:
+        lying[place] = row._replace(**{column: changed})
+        assert verify_stored(lying) == place + 1
+
+
+@given(entries=LEDGERS, data=st.data())
+def test_kept_head_finds_what_the_chain_alone_cannot(entries, data):
+    rows = rows_of(entries)
+    kept = data.draw(st.integers(0, len(rows)))
+    head = Head(seq=kept, hash=rows[kept - 1].hash if kept else GENESIS, at=datetime(2026, 1, 1, tzinfo=UTC))
+    assert compare([row.hash for row in rows], head) is None, "a ledger that grew keeps its old heads"
+    cut = data.draw(st.integers(0, len(rows)))
+    assert verify(rows[:cut]) is None, "the chain alone cannot know of what was cut off"
+    assert (compare([row.hash for row in rows[:cut]], head) is None) == (cut >= kept)
+    place = data.draw(st.integers(0, len(rows) - 1))
+    forged = list(entries)
+    forged[place] = forged[place].model_copy(update={"actor": forged[place].actor + "x"})
+    anew = rows_of(forged)
+    assert verify(anew) is None, "a chain written anew holds"
+    assert (compare([row.hash for row in anew], head) is None) == (kept <= place)
+
+
+def test_nonsense_with_a_right_hash_is_no_entry():
+    row = StoredRow(1, "m", "{}", GENESIS, text_hash("{}", 1, GENESIS))
+    assert verify_stored([row]) == 1
+
+
+def test_signed_text_names_every_part_of_a_head():
+    head = Head(seq=3, hash="a" * 64, at=datetime(2026, 1, 1, tzinfo=UTC))
+    others = [{"seq": 4}, {"hash": "b" * 64}, {"at": datetime(2026, 1, 2, tzinfo=UTC)}]
+    assert len({head.message, *(head.model_copy(update=other).message for other in others)}) == 4

@@ -151,15 +151,17 @@ class MlflowRegistry:
             if which.startswith("key:"):
                 return client.get_model_version(model, which.removeprefix("key:"))
             if which[:1].isdigit():
-                return next(
+                found = next(
                     (one for one in self._all(client, model) if one.tags.get(SEMANTIC) == which), None
                 )
-            found = client.get_model_version_by_alias(model, which)
+            else:
+                found = client.get_model_version_by_alias(model, which)
         except MlflowException as error:
             if error.error_code in MISSING:
                 return None
             raise
-        return client.get_model_version(model, found.version)
+        # Neither a search nor an alias brings the aliases of a version.
+        return None if found is None else client.get_model_version(model, found.version)
 
     def _require(self, client: MlflowClient, model: str, key: str) -> ModelVersion:
         found = self._lookup(client, model, f"key:{key}")

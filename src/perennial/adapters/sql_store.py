@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from heapq import merge
 from itertools import islice
 
 from pydantic import ValidationError
 from sqlalchemy import Connection, Row, select
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import IntegrityError
 
 from perennial.adapters import sql_schema as tables
-from perennial.adapters.sql_schema import Database
-from perennial.core.ledger import Entry, LedgerRow, canonical, chain
+from perennial.adapters.sql_schema import Database, entry_field
+from perennial.core.ledger import Entry, LedgerRow, StoredRow, canonical, chain
 from perennial.core.release import Intent, ReleaseStatus
 from perennial.errors import LedgerBroken, ReleaseConflict
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 CHUNK = 500
+BATCH = 20
+"""Rows read ahead where a few of the newest are wanted."""
 
 
 class SqlStore:
@@ -115,14 +117,45 @@ class SqlLedger:
         with self._database.writing() as connection:
             return _append(connection, entry)
 
-    def rows(self, model: str | None = None) -> list[LedgerRow]:
+    def rows(
+        self,
+        model: str | None = None,
+        *,
+        kinds: Collection[str] = (),
+        release_id: str | None = None,
+        until: datetime | None = None,
+        newest: int | None = None,
+    ) -> list[LedgerRow]:
         table = tables.ledger
-        query = select(table).order_by(table.c.seq)
+        query = select(table)
         if model is not None:
             query = query.where(table.c.model == model)
+        if release_id is not None:
+            query = query.where(entry_field(table.c.entry, "release_id") == release_id)
+        if until is not None:
+            query = query.where(entry_field(table.c.entry, "at") < _day_after(until))
+        # One query a kind: the index gives each in order, and only what is taken is read.
+        queries = [query.where(entry_field(table.c.entry, "kind") == kind) for kind in set(kinds)] or [query]
         with self._database.reading() as connection:
-            found = connection.execute(query).all()
-        return [_row(row) for row in found]
+            backwards = [
+                connection.execute(one.order_by(table.c.seq.desc()).execution_options(yield_per=BATCH))
+                for one in queries
+            ]
+            merged = map(_row, merge(*backwards, key=lambda row: row.seq, reverse=True))
+            early = (row for row in merged if until is None or row.entry.at <= until)
+            return list(islice(early, newest))[::-1]
+
+    def stored(self) -> Iterator[StoredRow]:
+        table = tables.ledger
+        columns = (table.c.seq, table.c.model, table.c.entry, table.c.previous, table.c.hash)
+        query = select(*columns).order_by(table.c.seq).execution_options(yield_per=CHUNK)
+        with self._database.reading() as connection:
+            yield from (StoredRow(*row) for row in connection.execute(query))
+
+    def end(self) -> tuple[int, str]:
+        head = tables.ledger_head
+        with self._database.reading() as connection:
+            return tuple(connection.execute(select(head.c.seq, head.c.hash)).one())
 
 
 class SqlFeedback:
@@ -189,10 +222,20 @@ def _row(stored: Row) -> LedgerRow:
     return LedgerRow(seq=stored.seq, entry=entry, previous=stored.previous, hash=stored.hash)
 
 
+def _day_after(until: datetime) -> str:
+    """A text above that of every time up to `until`, in whatever zone and precision it is written. SQL leaves
+    out what is certainly later; the rest is compared as times."""
+    return (until.astimezone(UTC) + timedelta(days=2)).date().isoformat()
+
+
 def _insert(connection: Connection, table):
     """INSERT with ON CONFLICT, which SQLAlchemy has per dialect."""
-    dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
-    return dialect.insert(table)
+    if connection.dialect.name == "sqlite":
+        from sqlalchemy.dialects.sqlite import insert
+    else:
+        # A sixth of the start of every command that reads SQLite only.
+        from sqlalchemy.dialects.postgresql import insert
+    return insert(table)
 
 
 def _conflict(status: ReleaseStatus) -> ReleaseConflict:

@@ -1,17 +1,24 @@
-"""`perennial ledger`: read and verify the record of who did what."""
+"""`perennial ledger`: read, verify, export and sign the record of who did what."""
 
 from __future__ import annotations
 
 import json
+import re
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import click
 
 from perennial import settings as environment
+from perennial.errors import LedgerBroken, MalformedInput
+from perennial.settings import Settings
 
 if TYPE_CHECKING:
     from perennial.core.ledger import LedgerRow
+    from perennial.flows.ledger_check import KeptHead
+
+T = TypeVar("T")
 
 
 @click.group()
@@ -27,8 +34,7 @@ def show(model: str | None, last: int | None, as_json: bool) -> None:
     """List the entries, oldest first, of one model or of all."""
     from perennial import wiring
 
-    rows = wiring.store(environment.load()).ledger.rows(model)
-    rows = rows[-last:] if last else rows
+    rows = wiring.store(environment.load()).ledger.rows(model, newest=last)
     if as_json:
         click.echo(json.dumps([row.model_dump(mode="json") for row in rows], indent=2))
         return
@@ -49,26 +55,76 @@ def line(row: LedgerRow) -> str:
 
 
 @ledger.command()
-@click.option("--head", default="", help="The newest hash, as kept elsewhere: finds rows cut off at the end.")
-def verify(head: str) -> None:
-    """Check the hash chain of the whole ledger."""
+@click.option("--head", "kept", help="A head kept elsewhere (FILE), or its bare hash: finds a cut end too.")
+@click.option(
+    "--public-key",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Whose signature the head must bear; PERENNIAL_LEDGER_KEY's owner by default.",
+)
+@click.option(
+    "--export",
+    "exported",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Check this export instead of the database.",
+)
+def verify(kept: str | None, public_key: Path | None, exported: Path | None) -> None:
+    """Check the hash chain of the whole ledger: finds every edited, removed or moved entry."""
     from perennial import wiring
-    from perennial.core.ledger import verify as first_broken
-    from perennial.errors import LedgerBroken
+    from perennial.core.ledger import stored
+    from perennial.flows import ledger_check
 
-    rows = wiring.store(environment.load()).ledger.rows()
-    broken = first_broken(rows)
-    if broken is not None:
-        raise LedgerBroken(
-            f"the chain breaks at entry {broken} of {len(rows)}",
-            hint="somebody changed the table; compare with an export or a backup",
+    settings = environment.load()
+    holds = wiring.signature_holds
+    head = None if kept is None else _read_head(kept)
+    trusted = _trusted(settings, public_key) if head is not None and not isinstance(head, str) else None
+    against = None if isinstance(head, str) else head
+    if exported is None:
+        store = wiring.store(settings).ledger
+        checked = ledger_check.check(store, against, trusted, holds)
+        rows = store.stored()
+    else:
+        read = _read_export(exported)
+        checked = ledger_check.check_rows(map(stored, read), against, trusted, holds)
+        rows = map(stored, read)
+    if isinstance(head, str) and head not in {row.hash for row in rows}:
+        raise LedgerBroken(f"no entry has the hash {head}", hint=ledger_check.COMPARE)
+    if against is not None:
+        sign = (
+            f"signed by {checked.signed_by}" if checked.signed_by else "signature not checked: no key given"
         )
-    if head and head not in {row.hash for row in rows}:
-        raise LedgerBroken(
-            f"no entry has the hash {head}", hint="entries were cut off at the end; compare with an export"
+        click.echo(
+            f"holds the head of {against.head.at:%Y-%m-%d %H:%M:%S}, entry {against.head.seq} ({sign})"
         )
-    newest = f", newest hash {rows[-1].hash}" if rows else ""
-    click.echo(f"{len(rows)} entries, the chain holds{newest}")
+    newest = f", newest hash {checked.newest}" if checked.entries else ""
+    click.echo(f"{checked.entries} entries, the chain holds{newest}")
+
+
+@ledger.command()
+@click.option("--sign", is_flag=True, help="With the key of PERENNIAL_LEDGER_KEY.")
+@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="Write it here.")
+def head(sign: bool, out: Path | None) -> None:
+    """The end of the chain (number, hash, time), to be kept where this ledger's keepers cannot write."""
+    from perennial import wiring
+    from perennial.flows.ledger_check import take_head
+
+    settings = environment.load()
+    signer = wiring.signer(settings) if sign else None
+    text = take_head(wiring.store(settings).ledger, signer, datetime.now(UTC)).model_dump_json(indent=2)
+    if out is None:
+        click.echo(text)
+        return
+    out.write_text(text + "\n", encoding="utf-8")
+    click.echo(f"head written to {out}")
+
+
+@ledger.command()
+@click.argument("target", type=click.Path(path_type=Path, dir_okay=False))
+def keygen(target: Path) -> None:
+    """Make a key that signs heads: TARGET, readable by you only, and TARGET.pub for whoever verifies."""
+    from perennial import wiring
+
+    public = wiring.new_key(target)
+    click.echo(f"private key {target} (set PERENNIAL_LEDGER_KEY to it), public key {target}.pub: {public}")
 
 
 @ledger.command()
@@ -80,3 +136,45 @@ def export(target: Path) -> None:
     rows = wiring.store(environment.load()).ledger.rows()
     target.write_text("".join(row.model_dump_json() + "\n" for row in rows), encoding="utf-8")
     click.echo(f"{len(rows)} entries written to {target}")
+
+
+def _read_head(kept: str) -> KeptHead | str:
+    """A file of `ledger head`, or a bare hash."""
+    from perennial.flows.ledger_check import KeptHead
+
+    if re.fullmatch(r"[0-9a-f]{64}", kept):
+        return kept
+    return _parsed(KeptHead, _text_of(Path(kept)), f"{kept} is no head", "`perennial ledger head --out FILE`")
+
+
+def _read_export(path: Path) -> list[LedgerRow]:
+    from perennial.core.ledger import LedgerRow
+
+    lines = _text_of(path).splitlines()
+    hint = "`perennial ledger export FILE` writes one"
+    return [_parsed(LedgerRow, line, f"{path}, line {n}", hint) for n, line in enumerate(lines, start=1)]
+
+
+def _text_of(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise MalformedInput(f"{path} cannot be read: {error}", hint="give a file") from error
+
+
+def _parsed(kind: type[T], text: str, what: str, hint: str) -> T:
+    from pydantic import ValidationError
+
+    try:
+        return kind.model_validate_json(text)  # type: ignore[attr-defined]
+    except ValidationError as error:
+        raise MalformedInput(f"{what}: {error.errors()[0]['msg']}", hint=hint) from error
+
+
+def _trusted(settings: Settings, public_key: Path | None) -> str | None:
+    """The public key whose signature counts; without any the head is as good as where it was kept."""
+    from perennial import wiring
+
+    if public_key is not None:
+        return wiring.public_key(public_key)
+    return wiring.signer(settings).public if settings.ledger_key is not None else None

@@ -1,19 +1,41 @@
-"""`perennial models`: which models there are, and their versions."""
+"""`perennial models`: which models there are, their versions, and how these compare."""
 
 from __future__ import annotations
 
+import getpass
 import json
 from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from perennial import catalog, wiring
 from perennial.commands.tables import print_table
-from perennial.settings import load
+from perennial.errors import UsageError
+from perennial.settings import Settings, load
 
 if TYPE_CHECKING:
     from perennial.core.registration import VersionRecord
+
+
+class Duration(click.ParamType):
+    """An ISO 8601 duration, as in the specs."""
+
+    name = "DURATION"
+
+    def convert(self, value, param, ctx) -> timedelta:
+        from pydantic import TypeAdapter, ValidationError
+
+        if isinstance(value, timedelta):
+            return value
+        try:
+            return TypeAdapter(timedelta).validate_strings(value)
+        except ValidationError:
+            self.fail(f"{value!r} is no duration: write P90D", param, ctx)
+
 
 JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
@@ -51,6 +73,145 @@ def show(model: str, as_json: bool) -> None:
         click.echo(f"{spec.name} has no version yet: perennial train {spec.name}")
         return
     _show(rows, as_json)
+
+
+@models.command()
+@click.argument("query")
+@JSON
+def search(query: str, as_json: bool) -> None:
+    """Versions of all models by tag, metric or lifecycle, in MLflow's own filter syntax.
+
+    For example: lifecycle = 'production' and metrics.`holdout.roc_auc` > 0.7
+    """
+    found = wiring.version_search(load()).search(query)
+    if not found and not as_json:
+        click.echo("no version meets this")
+        return
+    _show([{"model": version.ref.model, **_row(version)} for version in found], as_json)
+
+
+@models.command()
+@click.argument("model")
+@click.argument("old")
+@click.argument("new")
+@click.option("--data", type=click.Path(path_type=Path), required=True, help="File to score both on.")
+@click.option("--from-cycle", type=int, help="First cycle scored; earlier ones only build features.")
+@click.option("--examples", type=click.IntRange(min=0), default=10, show_default=True, help="Disagreements.")
+@JSON
+def compare(
+    model: str, old: str, new: str, data: Path, from_cycle: int | None, examples: int, as_json: bool
+) -> None:
+    """Two versions (OLD, NEW: version or alias) on one file: metrics, paired differences, disagreements."""
+    from perennial.commands.comparison_view import show as show_comparison
+    from perennial.flows.compare import compare_versions
+    from perennial.history import files
+
+    settings = load()
+    spec = catalog.spec(model, settings)
+    with TemporaryDirectory() as folder:
+        found = compare_versions(
+            spec,
+            (old, new),
+            files.read(data),
+            from_cycle,
+            wiring.entrypoint(spec.data.prepare, spec),
+            wiring.features(settings),
+            wiring.registry(settings),
+            wiring.scorer(),
+            Path(folder),
+            examples,
+        )
+    if as_json:
+        click.echo(found.model_dump_json(indent=2))
+    else:
+        show_comparison(found, spec.evaluation.group)
+
+
+@models.command()
+@click.argument("model")
+@click.argument("version")
+@click.option("--reason", required=True, help="Why, in words; goes into the ledger.")
+def retire(model: str, version: str, reason: str) -> None:
+    """Take a version out of use; its files stay. Never the champion."""
+    _take_out(model, version, "retired", reason)
+
+
+@models.command()
+@click.argument("model")
+@click.argument("version")
+@click.option("--reason", required=True, help="Why, in words; goes into the ledger.")
+def archive(model: str, version: str, reason: str) -> None:
+    """Keep a version for the record only: `purge` may delete its files later. Never the champion."""
+    _take_out(model, version, "archived", reason)
+
+
+@models.command()
+@click.argument("model")
+@click.option("--older-than", type=Duration(), help="ISO 8601: P90D; the spec's retention by default.")
+@click.option("--yes", is_flag=True, help="Delete; without it only list.")
+@JSON
+def purge(model: str, older_than: timedelta | None, yes: bool, as_json: bool) -> None:
+    """Delete the files of archived versions that nothing happened to for so long. The ledger stays."""
+    from perennial.flows import lifecycle
+
+    settings = load()
+    keep = catalog.spec(model, settings).retention.archived_files
+    if older_than is not None and older_than < keep:
+        raise UsageError(
+            f"the spec of {model} keeps files for {keep}", hint="give a longer time, or edit the spec"
+        )
+    ports, now = wiring.lifecycle_ports(settings), datetime.now(UTC)
+    found = lifecycle.due(model, older_than or keep, ports, now)
+    if yes:
+        found = lifecycle.purge(found, ports, actor(settings), now)
+    if as_json:
+        click.echo(json.dumps([{**_row(version), "purged": yes} for version in found], indent=2))
+        return
+    for version in found:
+        click.echo(f"{'deleted the files of' if yes else 'would delete the files of'} {version.ref}")
+    click.echo(f"{len(found)} versions" + ("" if yes or not found else "; --yes deletes"))
+
+
+@models.command()
+@click.argument("model")
+@click.argument("version")
+@click.option("--out", type=click.Path(path_type=Path, file_okay=False), required=True, help="Folder.")
+def card(model: str, version: str, out: Path) -> None:
+    """The model card of a version as Markdown and HTML, also kept with its run."""
+    from perennial.flows.card import write_card
+
+    settings = load()
+    files, unkept = write_card(
+        catalog.spec(model, settings),
+        version,
+        wiring.registry(settings),
+        wiring.store(settings).ledger,
+        wiring.tracker(settings),
+        wiring.markdown_page(),
+        out,
+        datetime.now(UTC),
+    )
+    for file in files:
+        click.echo(str(file))
+    if unkept:
+        click.echo(f"not kept with the run: {unkept}", err=True)
+
+
+def _take_out(model: str, version: str, to: str, reason: str) -> None:
+    from perennial.core.version import Lifecycle
+    from perennial.flows import lifecycle
+
+    settings = load()
+    catalog.spec(model, settings)
+    ports = wiring.lifecycle_ports(settings)
+    record = lifecycle.take_out(
+        model, version, Lifecycle(to), reason, ports, actor(settings), datetime.now(UTC)
+    )
+    click.echo(f"{record.ref} is {to}")
+
+
+def actor(settings: Settings) -> str:
+    return settings.actor or getpass.getuser()
 
 
 def _row(version: VersionRecord) -> dict[str, Any]:

@@ -178,6 +178,12 @@ class RetrainingSpec(Frozen):
     max_alarms_per_week: PositiveInt
 
 
+class RetentionSpec(Frozen):
+    archived_files: timedelta = Field(
+        ge=timedelta(0), description="the model files of an archived version are kept at least so long"
+    )
+
+
 class ModelSpec(Frozen):
     """One model of the house. Source: `configs/models/<name>.yaml`."""
 
@@ -196,6 +202,7 @@ class ModelSpec(Frozen):
     release: ReleaseSpec
     monitoring: MonitoringSpec
     retraining: RetrainingSpec
+    retention: RetentionSpec
 
     @property
     def digest(self) -> str:

@@ -72,9 +72,12 @@ class VersionRef(Frozen):
 
 
 class Lifecycle(StrEnum):
-    """The classic stage words, shown to people; derived from alias and release, never set by hand."""
+    """The classic stage words, shown to people; derived from alias and release; only out of use
+    is said by a person (`perennial models retire`, `archive`)."""
 
     DEVELOPMENT = "development"
     STAGING = "staging"
     PRODUCTION = "production"
+    RETIRED = "retired"
+    """Taken out of use by a person; its files stay."""
     ARCHIVED = "archived"

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime
 
-from perennial.core.ledger import GENESIS, Entry, LedgerRow, chain
+from perennial.core.ledger import GENESIS, Entry, LedgerRow, StoredRow, chain, stored
 from perennial.core.release import Intent, ReleaseStatus
 from perennial.errors import ReleaseConflict
 
@@ -31,8 +31,30 @@ class MemoryLedger:
         self._rows.append(chain(entry, len(self._rows) + 1, previous))
         return self._rows[-1]
 
-    def rows(self, model: str | None = None) -> list[LedgerRow]:
-        return [row for row in self._rows if model is None or row.entry.model == model]
+    def rows(
+        self,
+        model: str | None = None,
+        *,
+        kinds: Collection[str] = (),
+        release_id: str | None = None,
+        until: datetime | None = None,
+        newest: int | None = None,
+    ) -> list[LedgerRow]:
+        found = [
+            row
+            for row in self._rows
+            if (model is None or row.entry.model == model)
+            and (not kinds or row.entry.kind in kinds)
+            and (release_id is None or row.entry.release_id == release_id)
+            and (until is None or row.entry.at <= until)
+        ]
+        return found if newest is None else found[max(0, len(found) - newest) :]
+
+    def stored(self) -> Iterator[StoredRow]:
+        return (stored(row) for row in self._rows)
+
+    def end(self) -> tuple[int, str]:
+        return (self._rows[-1].seq, self._rows[-1].hash) if self._rows else (0, GENESIS)
 
 
 class MemoryReleases:

@@ -1,0 +1,113 @@
+"""Take versions out of use, and delete the files of archived ones; the ledger keeps what they were."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from perennial.core.ledger import Entry
+from perennial.core.lifecycle import CHAMPION_ONLY, KEPT_ALIASES, PURGED, in_use, is_due
+from perennial.core.registration import VersionRecord
+from perennial.core.version import Lifecycle
+from perennial.core.why import SERVING
+from perennial.errors import ReleaseError, UnknownVersion, UsageError
+from perennial.ports import Labels, Ledger, ModelFiles, Registry, ReleaseStore
+
+
+@dataclass(frozen=True)
+class LifecyclePorts:
+    registry: Registry
+    labels: Labels
+    releases: ReleaseStore
+    ledger: Ledger
+    files: ModelFiles
+    copies: tuple[Path, ...]
+    """Folders on this machine that hold model files by digest."""
+
+
+def take_out(
+    model: str, which: str, to: Lifecycle, reason: str, ports: LifecyclePorts, actor: str, now: datetime
+) -> VersionRecord:
+    """Mark a version RETIRED or ARCHIVED: ledger first, then its tags. Again changes nothing.
+
+    Raises:
+        UsageError: no reason in words. UnknownVersion: the registry has none of that name.
+        ReleaseError: it is the champion or in a running release.
+    """
+    if not reason.strip():
+        raise UsageError("a reason in words is needed", hint='--reason "..."')
+    record = ports.registry.find(model, which)
+    if record is None:
+        raise UnknownVersion(f"{model} has no version {which}", hint=f"perennial models show {model}")
+    used = in_use(record, _serving(model, ports.ledger), ports.releases.latest(model), CHAMPION_ONLY)
+    if used:
+        raise ReleaseError(
+            f"{used}: it cannot be {to.value}", hint="release another version, or end the release"
+        )
+    if record.tags.get("lifecycle") == to:
+        return record
+    ports.ledger.append(
+        _entry(
+            record,
+            f"lifecycle.{to.value}",
+            actor,
+            now,
+            reason=reason.strip(),
+            was=record.tags.get("lifecycle"),
+        )
+    )
+    ports.labels.tag(model, record.ref.key, {"lifecycle": to.value, "lifecycle.reason": reason.strip()})
+    return record
+
+
+def due(model: str, keep: timedelta, ports: LifecyclePorts, now: datetime) -> list[VersionRecord]:
+    """Archived versions whose files may be deleted: unused, and without any fact for `keep`."""
+    serving, releases = _serving(model, ports.ledger), ports.releases.latest(model)
+    found = [
+        one for one in ports.registry.versions(model) if in_use(one, serving, releases, KEPT_ALIASES) is None
+    ]
+    newest = _last_facts(model, ports.ledger)
+    return [one for one in found if is_due(one, newest.get(one.ref.digest, one.created), now, keep)]
+
+
+def purge(
+    records: Iterable[VersionRecord], ports: LifecyclePorts, actor: str, now: datetime
+) -> list[VersionRecord]:
+    """Delete the files of versions that are `due`; killed and repeated, it does what is left.
+
+    The ledger says so after the deletion: an entry never claims what has not happened.
+    """
+    done = []
+    for record in records:
+        for folder in ports.copies:
+            if (folder / record.ref.digest).is_dir():
+                shutil.rmtree(folder / record.ref.digest)
+        ports.files.delete(record.ref)
+        ports.ledger.append(_entry(record, "lifecycle.purged", actor, now))
+        ports.labels.tag(record.ref.model, record.ref.key, {PURGED: f"deleted {now.isoformat()}"})
+        done.append(record)
+    return done
+
+
+def _serving(model: str, ledger: Ledger) -> str | None:
+    rows = ledger.rows(model, kinds=SERVING, newest=1)
+    return rows[0].entry.digest if rows else None
+
+
+def _last_facts(model: str, ledger: Ledger) -> dict[str, datetime]:
+    """Digest -> time of its newest entry."""
+    return {row.entry.digest: row.entry.at for row in ledger.rows(model) if row.entry.digest}
+
+
+def _entry(record: VersionRecord, kind: str, actor: str, now: datetime, **payload: str | None) -> Entry:
+    return Entry(
+        at=now,
+        actor=actor,
+        kind=kind,
+        model=record.ref.model,
+        digest=record.ref.digest,
+        payload={"version": record.ref.version, "why": payload.pop("reason", "") or "", **payload},
+    )
