@@ -12,6 +12,7 @@ import click
 
 from perennial import settings as environment
 from perennial.commands.ledger import ledger
+from perennial.commands.release_answers import shadow
 from perennial.settings import Settings
 
 if TYPE_CHECKING:
@@ -149,6 +150,8 @@ def _steer(kind: str, text: str) -> click.Command:
 
     return command
 
+
+release.add_command(shadow)
 
 for _kind, _text in (
     ("approve", "Allow the gated digest to get traffic."),

@@ -19,6 +19,7 @@ from perennial.core.traffic import Route
 from perennial.core.version import VersionRef
 from perennial.errors import ReleaseConflict, ReleaseError, UnknownRelease
 from perennial.flows.observe import observe
+from perennial.flows.shadow import with_evidence
 from perennial.ports import (
     FeedbackStore,
     Intents,
@@ -132,8 +133,10 @@ def reconcile(release_id: str, ports: ReleasePorts, now: datetime) -> ReleaseSta
         apply(action, status.model, ports)
     if decision.status == status and not decision.entries:
         return status
+    # Traffic has moved already: reading the log of a long SHADOW holds up no withdrawal.
+    entries = with_evidence(status, decision.status, decision.entries, ports.predictions, now)
     try:
-        return ports.releases.save(decision.status, status.revision, decision.entries)
+        return ports.releases.save(decision.status, status.revision, entries)
     except ReleaseConflict:
         return _yield(decision.actions, release_id, ports)
 
