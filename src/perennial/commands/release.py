@@ -12,7 +12,7 @@ import click
 
 from perennial import settings as environment
 from perennial.commands.ledger import ledger
-from perennial.commands.release_answers import shadow
+from perennial.commands.release_answers import replay, shadow
 from perennial.settings import Settings
 
 if TYPE_CHECKING:
@@ -152,6 +152,7 @@ def _steer(kind: str, text: str) -> click.Command:
 
 
 release.add_command(shadow)
+release.add_command(replay)
 
 for _kind, _text in (
     ("approve", "Allow the gated digest to get traffic."),
