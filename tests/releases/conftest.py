@@ -134,6 +134,7 @@ class World:
             registry=self.versions,
             labels=self.versions,
             files=folder,
+            checks=lambda spec, files: (),
         )
 
     def clock(self) -> datetime:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -16,6 +17,7 @@ from perennial.core.registration import VersionRecord
 from perennial.core.release import Phase, ReleaseStatus
 from perennial.core.spec import ModelSpec
 from perennial.core.traffic import Route
+from perennial.core.verdict import Judgement
 from perennial.core.version import VersionRef
 from perennial.errors import ReleaseConflict, ReleaseError, UnknownRelease
 from perennial.flows.observe import observe
@@ -48,6 +50,8 @@ class ReleasePorts:
     labels: Labels
     files: Path
     """Folder for the served files of versions by digest, so that a pool is filled without the registry."""
+    checks: Callable[[ModelSpec, Path], tuple[Judgement, ...]]
+    """Of the files of a candidate, for the gate (`flows.checks`)."""
 
 
 def open_release(
