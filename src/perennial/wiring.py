@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from perennial.adapters.prometheus_metrics import MonitorMetrics
     from perennial.core.capsule import Provenance
     from perennial.flows.lifecycle import LifecyclePorts
+    from perennial.core.verdict import Judgement
     from perennial.flows.release import ReleasePorts
     from perennial.history.store import HistoryStore
     from perennial.models.base import Model
@@ -229,7 +230,17 @@ def _release_ports(settings: Settings) -> ReleasePorts:
         registry=versions,
         labels=versions,
         files=settings.state / "releases" / "files",
+        checks=checks,
     )
+
+
+def checks(spec: ModelSpec, files: Path) -> tuple[Judgement, ...]:
+    """Every check of a candidate's files; nothing heavy is imported before the gate asks for it."""
+    from perennial.adapters.file_scan import scan
+    from perennial.flows.checks import CheckPorts, check
+
+    cases = entrypoint(spec.gate.behaviour, spec) if spec.gate.behaviour is not None else ()
+    return check(spec, files, CheckPorts(scorer(), scan, cases))
 
 
 def release_ports(settings: Settings | None = None) -> ReleasePorts:

@@ -11,7 +11,7 @@ from perennial.core import approval
 from perennial.core.approval import Approval, Risk, TagAnswer, automatic, read_tag
 from perennial.core.gate import judge
 from perennial.core.registration import VersionRecord
-from perennial.core.verdict import Verdict
+from perennial.core.verdict import Judgement, Verdict
 from perennial.core.version import VersionRef
 from perennial.settings import Settings
 
@@ -105,6 +105,22 @@ def test_first_version_is_high_risk_and_needs_no_comparison(spec):
     report = judge(spec, record(without=("delta.roc_auc",)), None, [5.0])
     assert report.passed
     assert report.risk is Risk.HIGH
+
+
+@pytest.mark.parametrize(
+    ("verdict", "passed", "risk"),
+    [
+        (Verdict.PASS, True, Risk.LOW),
+        (Verdict.UNSURE, True, Risk.HIGH),
+        (Verdict.FAIL, False, Risk.LOW),
+        (Verdict.ERROR, False, Risk.LOW),
+    ],
+)
+def test_checks_are_rules_of_the_gate(spec, verdict, passed, risk):
+    check = Judgement(rule="safety", verdict=verdict, observed="o", needed="n")
+    report = judge(spec, record(), record(), [5.0], [check])
+    assert (report.passed, report.risk) == (passed, risk)
+    assert report.tags()["gate.safety"] == f"{verdict}: o (n)"
 
 
 def test_report_as_tags(spec):

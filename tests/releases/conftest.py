@@ -18,8 +18,8 @@ from perennial.core.release import Intent, IntentKind, ReleaseStatus
 from perennial.core.version import VersionRef
 from perennial.errors import TrackerUnavailable
 from perennial.flows import gate
-from perennial.flows.accuracy import NEEDED
 from perennial.flows.release import ReleasePorts, reconcile
+from perennial.serving.prediction_log import COLUMNS
 from perennial.settings import Settings
 
 MODEL = "test_failure_predictor"
@@ -109,7 +109,7 @@ class Predictions:
 
     def read(self, model: str, since: datetime | None = None) -> pd.DataFrame:
         kept = [row for row in self.rows if since is None or row["at"] >= since]
-        return pd.DataFrame(kept, columns=["at", *NEEDED])
+        return pd.DataFrame(kept, columns=list(COLUMNS))
 
 
 class World:
@@ -134,6 +134,7 @@ class World:
             registry=self.versions,
             labels=self.versions,
             files=folder,
+            checks=lambda spec, files: (),
         )
 
     def clock(self) -> datetime:

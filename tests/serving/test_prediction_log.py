@@ -48,6 +48,13 @@ def test_nothing_logged_is_an_empty_table_with_the_columns(tmp_path):
     assert len(rows) == 0
 
 
+def test_request_values_are_kept_and_older_lines_have_none(tmp_path, writer):
+    writer.append(answered(START, rows=2, context={"cycle_size": 7}))
+    path = next((tmp_path / "m").glob("*.jsonl"))
+    path.write_bytes(path.read_bytes() + path.read_bytes().replace(b'"context":{"cycle_size":7},', b""))
+    assert list(PredictionLogReader(tmp_path).read("m")["context"]) == ['{"cycle_size":7}'] * 2 + ["{}"] * 2
+
+
 def test_rows_come_in_order_of_time_over_servers_and_hours(tmp_path, writer):
     other = PredictionLogWriter(tmp_path, "canary", "w2")
     for number in range(4):

@@ -24,7 +24,13 @@ class OnnxScorer:
                 hint="give the features that its manifest names, in that order",
             )
         rows = np.ascontiguousarray(features, dtype=np.float32)
-        return session.run(["score"], {"features": rows})[0]
+        try:
+            return session.run(["score"], {"features": rows})[0]
+        # ONNX Runtime's exceptions share no base class of their own.
+        except Exception as error:
+            raise ModelFileError(
+                f"{folder}/model.onnx fails on these rows: {error}", hint="export it again"
+            ) from error
 
 
 def open_session(path: Path) -> onnxruntime.InferenceSession:

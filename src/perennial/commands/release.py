@@ -12,6 +12,8 @@ import click
 
 from perennial import settings as environment
 from perennial.commands.ledger import ledger
+from perennial.commands.release_answers import replay, shadow
+from perennial.commands.release_check import check
 from perennial.settings import Settings
 
 if TYPE_CHECKING:
@@ -149,6 +151,10 @@ def _steer(kind: str, text: str) -> click.Command:
 
     return command
 
+
+release.add_command(check)
+release.add_command(shadow)
+release.add_command(replay)
 
 for _kind, _text in (
     ("approve", "Allow the gated digest to get traffic."),

@@ -23,6 +23,7 @@ def judge(
     candidate: VersionRecord,
     champion: VersionRecord | None,
     latencies_ms: Sequence[float],
+    checks: Sequence[Judgement] = (),
 ) -> GateReport:
     """Apply every rule.
 
@@ -30,12 +31,14 @@ def judge(
         champion: who has the traffic now; None for the first release of a model. That one is of high
             risk: no champion vouches for it, and it gets all traffic at once.
         latencies_ms: of requests sent straight to one server that holds the candidate, without load.
+        checks: of the files and their behaviour (`perennial.core.checks`).
     """
     rules = [_metric(candidate, name, bound) for name, bound in spec.metrics.items()]
     rules += [
         _parity(spec, candidate),
         _latency(spec, latencies_ms),
         _data_checks(candidate),
+        *checks,
     ]
     if champion is None:
         reasons = ["the first version of this model: there is no champion to compare with"]

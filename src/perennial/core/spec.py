@@ -95,12 +95,26 @@ class ImprovementSpec(Frozen):
     min_delta: float = Field(description="candidate minus champion on the same holdout")
 
 
+class ChecksSpec(Frozen):
+    """What a candidate must bear beyond being accurate, measured on its reference rows."""
+
+    noise: float = Field(gt=0, description="standard deviations of each feature, added at random")
+    noise_change: Share = Field(description="mean absolute change of the score that noise may cause")
+    missing: Share = Field(description="chance of each value to be missing")
+    missing_change: Share = Field(description="mean absolute change of the score that holes may cause")
+    error_gap: Share = Field(description="between the error rates of the groups of a column")
+
+
 class GateSpec(Frozen):
     metrics: dict[str, Bound] = Field(min_length=1)
     improvement: ImprovementSpec
     latency_p95_ms: float = Field(gt=0, description="at the endpoint, without other load")
     parity: float = Field(gt=0, description="largest difference of exported and trained model")
     slice_drop: float = Field(ge=0, description="drop of the improvement metric on a slice: high risk")
+    checks: ChecksSpec
+    behaviour: Annotated[str, Field(pattern=r"^[\w.]+:\w+$")] | None = Field(
+        description="module:name of the behavioural cases; null for none"
+    )
 
 
 class ApprovalSpec(Frozen):

@@ -106,12 +106,13 @@ def _measure(spec, record, champion, ports: ReleasePorts, clock, sleep) -> GateR
     ref: VersionRef = record.ref
     files = served_files(ref, ports)
     manifest = load_verified(files, ref.model, ref.digest)
+    checks = ports.checks(spec, files)
     ports.pool.ensure(PoolName.CANARY, ref, files)
     _wait_loaded(ref, ports, clock, sleep)
     body = payload(manifest)
     ports.pool.measure(PoolName.CANARY, ref.model, ref.digest, body, WARM_UP)
     latencies = ports.pool.measure(PoolName.CANARY, ref.model, ref.digest, body, REQUESTS)
-    return gate.judge(spec.gate, record, champion, latencies)
+    return gate.judge(spec.gate, record, champion, latencies, checks)
 
 
 def payload(manifest: Manifest) -> dict:

@@ -65,7 +65,8 @@ def write_manifest(spec: ModelSpec, model: Any, capsule: Capsule, folder: Path) 
 def write_reference(spec: ModelSpec, rows: pd.DataFrame, split: Split, folder: Path, scorer: Scorer) -> None:
     """Holdout rows only: on rows that it learnt from a model looks better than it will ever be again."""
     recent = (split.everything.group >= split.holdout_from).nonzero()[0][-REFERENCE_ROWS:]
-    columns = [*spec.features.names, spec.target.column, spec.evaluation.group]
+    shown = [*spec.evaluation.slices, *spec.data.sensitive]
+    columns = list(dict.fromkeys([*spec.features.names, spec.target.column, spec.evaluation.group, *shown]))
     reference = rows.iloc[recent][columns].reset_index(drop=True)
     score = scorer.score(folder, split.everything.features[recent])
     write_table(folder / "reference.parquet", reference.assign(score=score))

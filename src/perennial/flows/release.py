@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -16,9 +17,11 @@ from perennial.core.registration import VersionRecord
 from perennial.core.release import Phase, ReleaseStatus
 from perennial.core.spec import ModelSpec
 from perennial.core.traffic import Route
+from perennial.core.verdict import Judgement
 from perennial.core.version import VersionRef
 from perennial.errors import ReleaseConflict, ReleaseError, UnknownRelease
 from perennial.flows.observe import observe
+from perennial.flows.shadow import with_evidence
 from perennial.ports import (
     FeedbackStore,
     Intents,
@@ -47,6 +50,8 @@ class ReleasePorts:
     labels: Labels
     files: Path
     """Folder for the served files of versions by digest, so that a pool is filled without the registry."""
+    checks: Callable[[ModelSpec, Path], tuple[Judgement, ...]]
+    """Of the files of a candidate, for the gate (`flows.checks`)."""
 
 
 def open_release(
@@ -132,8 +137,10 @@ def reconcile(release_id: str, ports: ReleasePorts, now: datetime) -> ReleaseSta
         apply(action, status.model, ports)
     if decision.status == status and not decision.entries:
         return status
+    # Traffic has moved already: reading the log of a long SHADOW holds up no withdrawal.
+    entries = with_evidence(status, decision.status, decision.entries, ports.predictions, now)
     try:
-        return ports.releases.save(decision.status, status.revision, decision.entries)
+        return ports.releases.save(decision.status, status.revision, entries)
     except ReleaseConflict:
         return _yield(decision.actions, release_id, ports)
 

@@ -160,7 +160,7 @@ class ModelServer:
         features = entities.features(asked, manifest, self._features())
         scores = chosen.version.score(features)
         ids, decisions = self._recorder.record(
-            chosen, _request_id(request), asked.entities, features, scores, started
+            chosen, _request_id(request), asked.entities, features, scores, started, asked.context
         )
         rows = zip(ids, asked.entities, scores, decisions, strict=True)
         return Json(

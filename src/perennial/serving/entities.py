@@ -27,6 +27,8 @@ class EntityRequest:
     entities: list[dict[str, Any]]
     rows: list[dict[str, Any]]
     """Entity keys and request values, one row per entity."""
+    context: dict[str, Any]
+    """The request values alone."""
     allow_unknown: bool
 
 
@@ -63,7 +65,7 @@ def parse(body: Any, manifest: Manifest) -> EntityRequest:
     if not isinstance(allow_unknown, bool):
         raise MalformedInput(f"allow_unknown is {allow_unknown!r}", hint="true or false")
     context = _context(body.get("context", {}), manifest)
-    return EntityRequest(entities, [{**entity, **context} for entity in entities], allow_unknown)
+    return EntityRequest(entities, [{**entity, **context} for entity in entities], context, allow_unknown)
 
 
 def _context(given: Any, manifest: Manifest) -> dict[str, Any]:

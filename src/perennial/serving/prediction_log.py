@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 HOUR = "%Y%m%dT%H"
 COLUMNS = (
     "prediction_id", "request_id", "at", "model", "version", "digest", "release_id", "capsule", "pool",
-    "shadow", "entity", "score", "decision", "latency_ms",
+    "shadow", "entity", "context", "score", "decision", "latency_ms",
 )  # fmt: skip
 
 
@@ -58,6 +58,8 @@ class Answered:
     scores: np.ndarray
     """float32 [n]."""
     decisions: Sequence[int]
+    context: dict[str, Any] = field(default_factory=dict)
+    """Request values, as the features were asked for with: what brings them back later."""
 
 
 class PredictionLogWriter:
@@ -92,6 +94,7 @@ class PredictionLogWriter:
                 "names": answered.version.manifest.features,
                 "ids": answered.ids,
                 "entities": answered.entities,
+                "context": answered.context,
                 "scores": answered.scores,
                 "decisions": answered.decisions,
                 "features": answered.features,
@@ -223,6 +226,9 @@ def _frame(model: str, requests: list[dict[str, Any]]) -> pd.DataFrame:
     columns["entity"] = [
         orjson.dumps(one or {}).decode() for request in requests for one in request["entities"]
     ]
+    # Lines written before the context was kept have none.
+    contexts = [orjson.dumps(one.get("context", {})).decode() for one in requests]
+    columns["context"] = np.repeat(np.array(contexts, dtype=object), counts)
     columns["score"] = np.array([one for request in requests for one in request["scores"]], dtype=float)
     columns["decision"] = np.array(
         [one for request in requests for one in request["decisions"]], dtype="int64"

@@ -43,6 +43,7 @@ class Recorder:
         features: np.ndarray,
         scores: np.ndarray,
         started: float,
+        context: dict[str, Any] | None = None,
     ) -> tuple[list[str], list[int]]:
         """Ids and decisions (1 from the model's threshold on) of the rows, in order.
 
@@ -50,6 +51,7 @@ class Recorder:
             features: float32 [n, features], as given to the model.
             scores: float32 [n].
             started: `time.perf_counter()` when the request came.
+            context: request values, where the features were asked for by entity.
 
         Raises:
             PerennialError: a score is not finite.
@@ -78,6 +80,7 @@ class Recorder:
                     features=features,
                     scores=scores,
                     decisions=decisions,
+                    context=context or {},
                 )
             )
         self._metrics.answered(wanted.model, wanted.version, len(scores), seconds)

@@ -1,0 +1,82 @@
+"""Are the files of a version of formats that run no code when they are read, and sound?"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+STANDARD_DOMAINS = {"", "ai.onnx", "ai.onnx.ml"}
+"""Operators of any other domain come from a library that the server would have to load."""
+ZIP = b"PK\x03\x04"
+PICKLE = b"\x80"
+"""Protocol 2 and later; earlier ones are text, which none of the allowed formats takes for its own."""
+
+
+def scan(folder: Path) -> tuple[list[str], int]:
+    """What is wrong with the files below a folder, in words, and how many there are.
+
+    Nothing is executed or unpickled.
+    """
+    files = sorted(path for path in folder.rglob("*") if path.is_symlink() or not path.is_dir())
+    problems = [f"{path.relative_to(folder)}: {why}" for path in files if (why := _problem(path))]
+    return problems, len(files)
+
+
+def _problem(path: Path) -> str:
+    """Empty when there is none."""
+    if path.is_symlink() or not path.is_file():
+        return "no plain file"
+    with path.open("rb") as file:
+        start = file.read(4)
+    if start[:1] == PICKLE or start == ZIP:
+        return "a pickle or an archive, whatever its name"
+    match path.suffix:
+        case ".onnx":
+            return _onnx(path)
+        case ".json":
+            return _json(path)
+        case ".parquet":
+            return _parquet(path)
+    return f"files of the format {path.suffix or '(none)'} are not allowed"
+
+
+def _onnx(path: Path) -> str:
+    import onnx
+    from google.protobuf.message import DecodeError
+
+    try:
+        model = onnx.load(str(path), load_external_data=False)
+        onnx.checker.check_model(model)
+    except (DecodeError, onnx.checker.ValidationError, ValueError) as error:
+        return f"no sound ONNX model: {str(error).splitlines()[0]}"
+    # The checker knows nothing of who provides an operator.
+    foreign = sorted({one.domain for one in model.opset_import} - STANDARD_DOMAINS - _own_functions(model))
+    if foreign:
+        return f"needs operators of {', '.join(foreign)}"
+    if any(one.data_location == onnx.TensorProto.EXTERNAL for one in model.graph.initializer):
+        return "keeps weights in another file, which no digest covers"
+    return ""
+
+
+def _own_functions(model) -> set[str]:
+    """Domains whose operators the file itself defines out of others."""
+    return {function.domain for function in model.functions}
+
+
+def _json(path: Path) -> str:
+    try:
+        json.loads(path.read_bytes())
+    except ValueError as error:
+        return f"no JSON: {error}"
+    return ""
+
+
+def _parquet(path: Path) -> str:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        pq.read_metadata(path)
+    except (pa.ArrowException, OSError) as error:
+        return f"no Parquet: {error}"
+    return ""

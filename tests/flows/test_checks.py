@@ -1,0 +1,152 @@
+"""The checks over real files: sound ones pass, and each fault is found by its own rule."""
+
+from __future__ import annotations
+
+import io
+import json
+import pickle
+import shutil
+import zipfile
+
+import numpy as np
+import onnx
+import pandas as pd
+import pytest
+from training_house import SPEC, House
+
+from perennial import catalog, wiring
+from perennial.adapters.file_scan import scan
+from perennial.cli import main
+from perennial.core.verdict import Verdict
+from perennial.errors import ModelFileError
+
+
+@pytest.fixture(scope="module")
+def house(tmp_path_factory):
+    made = House(tmp_path_factory.mktemp("house"))
+    made.release()
+    return made
+
+
+@pytest.fixture
+def files(house, tmp_path):
+    return shutil.copytree(house.work.model, tmp_path / "files")
+
+
+def verdicts(files, spec=SPEC):
+    return {one.rule: one.verdict for one in wiring.checks(spec, files)}
+
+
+def changed(**checks):
+    spec = SPEC.gate.checks.model_copy(update=checks)
+    return SPEC.model_copy(update={"gate": SPEC.gate.model_copy(update={"checks": spec})})
+
+
+class Bad:
+    """A scorer that a test makes misbehave."""
+
+    def __init__(self, answer):
+        self.answer = answer
+
+    def score(self, folder, features):
+        return self.answer(features)
+
+
+def test_real_version_is_checked_by_every_rule(files):
+    found = verdicts(files)
+    assert set(found) == {
+        "file_scan", "behaviour", "safety", "noise", "missing_values", "fairness_history_length",
+    }  # fmt: skip
+    assert found["safety"] is Verdict.PASS
+    assert found["file_scan"] is Verdict.PASS
+    again = [one.model_dump() for one in wiring.checks(SPEC, files)]
+    assert again == [one.model_dump() for one in wiring.checks(SPEC, files)]
+
+
+def test_limits_of_the_spec_count(files):
+    assert verdicts(files, changed(noise_change=0.0))["noise"] is Verdict.FAIL
+    assert verdicts(files, changed(missing_change=0.0))["missing_values"] is Verdict.FAIL
+
+
+def test_no_number_and_crash_are_unsafe(files, monkeypatch):
+    monkeypatch.setattr(wiring, "scorer", lambda: Bad(lambda rows: rows.sum(axis=1)))
+    assert verdicts(files)["safety"] is Verdict.FAIL
+
+    def crash(rows):
+        raise ModelFileError("it fails", hint="")
+
+    monkeypatch.setattr(wiring, "scorer", lambda: Bad(crash))
+    found = verdicts(files)
+    assert (found["safety"], found["behaviour"]) == (Verdict.FAIL, Verdict.FAIL)
+
+
+def test_model_that_learnt_the_wrong_way_round_fails_its_behaviour(files, monkeypatch):
+    place = SPEC.features.names.index("failure_rate")
+    monkeypatch.setattr(
+        wiring, "scorer", lambda: Bad(lambda rows: 1 - np.nan_to_num(rows[:, place], nan=0.5))
+    )
+    assert verdicts(files)["behaviour"] is Verdict.FAIL
+
+
+def test_reference_that_is_missing_or_too_old_is_an_error(files):
+    path = files / "reference.parquet"
+    pd.read_parquet(path).drop(columns="history_length").to_parquet(path)
+    assert verdicts(files)["fairness_history_length"] is Verdict.ERROR
+    path.unlink()
+    assert verdicts(files)["robustness"] is Verdict.ERROR
+
+
+def zipped() -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr("data.pkl", pickle.dumps([1]))
+    return buffer.getvalue()
+
+
+def foreign() -> bytes:
+    node = onnx.helper.make_node("Run", ["x"], ["y"], domain="somebody.else")
+    sides = [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [1]) for name in "xy"]
+    graph = onnx.helper.make_graph([node], "g", sides[:1], sides[1:])
+    opsets = [onnx.helper.make_opsetid("", 17), onnx.helper.make_opsetid("somebody.else", 1)]
+    return onnx.helper.make_model(graph, opset_imports=opsets, ir_version=9).SerializeToString()
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "told"),
+    [
+        ("weights.pkl", pickle.dumps([1]), "pickle"),
+        ("manifest2.json", pickle.dumps([1]), "pickle"),
+        ("old.json", pickle.dumps([1], protocol=0), "no JSON"),
+        ("archive.onnx", zipped(), "archive"),
+        ("code.py", b"print()", "not allowed"),
+        ("bad.onnx", b"not a model at all", "no sound ONNX"),
+        ("foreign.onnx", foreign(), "somebody.else"),
+        ("bad.parquet", b"nothing", "no Parquet"),
+    ],
+)
+def test_file_that_could_run_code_or_is_broken(files, name, content, told):
+    (files / name).write_bytes(content)
+    problems, _ = scan(files)
+    assert len(problems) == 1
+    assert told in problems[0]
+    assert verdicts(files) == {"file_scan": Verdict.FAIL}
+
+
+def test_link_is_no_file(files, tmp_path):
+    (tmp_path / "elsewhere.json").write_text("{}")
+    (files / "link.json").symlink_to(tmp_path / "elsewhere.json")
+    assert scan(files)[0] == ["link.json: no plain file"]
+
+
+def test_command(house, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("PERENNIAL_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(wiring, "registry", lambda settings: house.registry)
+    monkeypatch.setattr(catalog, "spec", lambda name, settings: SPEC)
+    spoilt = changed(noise_change=0.0)
+    code = main(["release", "check", SPEC.name, "--version", "1.0.0", "--json"])
+    told = json.loads(capsys.readouterr().out)
+    assert code == (64 if any(one["verdict"] in ("FAIL", "ERROR") for one in told["rules"]) else 0)
+    monkeypatch.setattr(catalog, "spec", lambda name, settings: spoilt)
+    assert main(["release", "check", SPEC.name, "--version", "1.0.0"]) == 64
+    assert "noise" in capsys.readouterr().err
+    assert main(["release", "check", SPEC.name, "--version", "9.9.9"]) == 32
