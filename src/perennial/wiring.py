@@ -98,6 +98,13 @@ def references() -> dict[str, ports.Reference]:
     return {"logistic_regression": logistic_regression, "gradient_boosting": gradient_boosting}
 
 
+def ab_report():
+    """Writes the picture and the page of an A/B analysis."""
+    from perennial.adapters import ab_report as report
+
+    return report
+
+
 def labels(settings: Settings | None = None) -> ports.Labels:
     """The same adapter as `registry`, by its other port."""
     return registry(settings)  # type: ignore[return-value]

@@ -42,20 +42,23 @@ def proportion_bounds(hits: float, trials: int, confidence: float) -> tuple[floa
         raise ValueError(f"{hits} hits of {trials} trials")
     if trials == 0:
         return 0.0, 1.0
-    limit = -math.log(1.0 - confidence)
-    mixture = betaln(hits + PRIOR, trials - hits + PRIOR) - betaln(PRIOR, PRIOR)
 
     def excess(p: float) -> float:
-        """log M_n(p) - log(1 / alpha): positive where p is excluded."""
-        likelihood = hits * math.log(p) if hits else 0.0
-        likelihood += (trials - hits) * math.log1p(-p) if trials > hits else 0.0
-        return mixture - likelihood - limit
+        return _excess(hits, trials, p, confidence)
 
     tiny = 1e-12
     best = min(max(hits / trials, tiny), 1.0 - tiny)
     low = 0.0 if hits == 0 or excess(tiny) <= 0 else brentq(excess, tiny, best)
     high = 1.0 if hits == trials or excess(1.0 - tiny) <= 0 else brentq(excess, best, 1.0 - tiny)
     return float(low), float(high)
+
+
+def _excess(hits: float, trials: int, p: float, confidence: float) -> float:
+    """log M_n(p) - log(1 / alpha): positive where p is excluded."""
+    mixture = betaln(hits + PRIOR, trials - hits + PRIOR) - betaln(PRIOR, PRIOR)
+    likelihood = hits * math.log(p) if hits else 0.0
+    likelihood += (trials - hits) * math.log1p(-p) if trials > hits else 0.0
+    return float(mixture - likelihood + math.log(1.0 - confidence))
 
 
 def bounds(hits: np.ndarray, trials: np.ndarray, confidence: float) -> tuple[np.ndarray, np.ndarray]:
@@ -159,7 +162,7 @@ def tail_level(share: float, trials: int, confidence: float) -> float | None:
     most, none = int(share * trials), -1
     while most > none:  # the largest count above whose upper bound is still below `share`
         middle = (most + none + 1) // 2
-        if proportion_bounds(middle, trials, confidence)[1] < share:
+        if _excess(middle, trials, share, confidence) > 0.0:
             none = middle
         else:
             most = middle - 1
