@@ -76,6 +76,11 @@ def test_poor_power_is_warned_of_with_what_would_do(policy):
     assert again.steps[-1].caught["doubled error rate"] > 0.4
 
 
+def test_without_a_search_no_advice_is_told(policy):
+    found = rehearse(policy, traffic(60), seed=1, releases=50, advise=False)
+    assert found.warnings[0] == "doubled error rate: caught in 0% of releases"
+
+
 def test_latency_below_the_floor_is_never_caught(policy):
     found = rehearse(policy, traffic(6000, latency_p95_ms=30.0), seed=1, releases=100, advise=False)
     assert found.caught["1.5 x latency"] < 0.05

@@ -30,10 +30,11 @@ class Advice(Frozen):
 
     weight: float
     hours: float
+    mirror: bool = False
 
     def __str__(self) -> str:
         span = f"{self.hours:.3g} h" if self.hours < 48 else f"{self.hours / 24:.3g} days"
-        return f"{self.weight:g} % for {span}"
+        return f"a shadow of {span}" if self.mirror else f"{self.weight:g} % for {span}"
 
 
 class StepOdds(Frozen):
@@ -66,13 +67,14 @@ class Rehearsal(Frozen):
         return tuple(self._warning(harm.name) for harm in HARMS if self.caught[harm.name] < POOR)
 
     def _warning(self, harm: str) -> str:
-        found = [one.advice[harm] for one in self.steps if one.advice.get(harm) is not None]
-        do = (
-            f"; {min(found, key=lambda one: one.hours)} would do"
-            if found
-            else "; no step of two weeks would do"
-        )
-        return f"{harm}: caught in {self.caught[harm]:.0%} of releases{do}"
+        told = f"{harm}: caught in {self.caught[harm]:.0%} of releases"
+        searched = [one.advice[harm] for one in self.steps if harm in one.advice]
+        if not searched:
+            return told
+        found = [advice for advice in searched if advice is not None]
+        if not found:
+            return f"{told}; no step of two weeks would do"
+        return f"{told}; {min(found, key=lambda one: one.hours)} would do"
 
 
 def rehearse(
@@ -127,5 +129,5 @@ def _advice(criteria: CriteriaSpec, stage: Stage, traffic: Traffic, harm: Harm, 
         for _ in range(9):
             middle = (short + long) / 2.0
             short, long = (short, middle) if power(weight, middle) >= POOR else (middle, long)
-        return Advice(weight=weight, hours=round(long, 1))
+        return Advice(weight=weight, hours=round(long, 1), mirror=stage.mirror)
     return None
