@@ -114,7 +114,7 @@ def check(
     harm: Harm, rate: float, error_rate: float, releases: int, looks: int, only: int | None
 ) -> Iterator[str]:
     now = traffic(rate, error_rate)
-    told = rehearse(SHIPPED, now, seed=7, advise=False)
+    told = rehearse(SHIPPED, now, seed=7, releases=4000, looks=looks, advise=False)
     yield f"{harm.name}, {rate:g} requests an hour, {releases} releases a step, {looks} looks"
     yield f"{'step':>8} {'rehearsed':>10} {'simulated':>10} {'difference':>11}"
     generator = np.random.default_rng(23)

@@ -52,8 +52,8 @@ def test_stages_of_the_shipped_policy(policy):
 
 
 def test_same_seed_same_answer_and_bars_hold(policy):
-    once = rehearse(policy, traffic(6000), seed=1, releases=300, advise=False)
-    assert once == rehearse(policy, traffic(6000), seed=1, releases=300, advise=False)
+    once = rehearse(policy, traffic(6000), seed=1, releases=300, looks=20, advise=False)
+    assert once == rehearse(policy, traffic(6000), seed=1, releases=300, looks=20, advise=False)
     assert once.false_aborts < 0.02
     assert once.promoted["doubled error rate"] <= 0.05
     assert once.promoted[HEALTHY.name] > 0.95
@@ -63,7 +63,7 @@ def test_same_seed_same_answer_and_bars_hold(policy):
 
 
 def test_poor_power_is_warned_of_with_what_would_do(policy):
-    found = rehearse(policy, traffic(600), seed=1, releases=200)
+    found = rehearse(policy, traffic(600), seed=1, releases=200, looks=20)
     last = found.steps[-1]
     advice = last.advice["doubled error rate"]
     assert last.caught["doubled error rate"] < 0.5
@@ -72,17 +72,17 @@ def test_poor_power_is_warned_of_with_what_would_do(policy):
     assert any(text.startswith("doubled error rate: caught in ") for text in found.warnings)
     step = policy.steps[-1].model_copy(update={"duration": timedelta(hours=advice.hours)})
     longer = policy.model_validate(policy.model_dump() | {"steps": [*policy.steps[:-1], step]})
-    again = rehearse(longer, traffic(600), seed=2, releases=400, advise=False)
+    again = rehearse(longer, traffic(600), seed=2, releases=400, looks=20, advise=False)
     assert again.steps[-1].caught["doubled error rate"] > 0.4
 
 
 def test_without_a_search_no_advice_is_told(policy):
-    found = rehearse(policy, traffic(60), seed=1, releases=50, advise=False)
+    found = rehearse(policy, traffic(60), seed=1, releases=50, looks=20, advise=False)
     assert found.warnings[0] == "doubled error rate: caught in 0% of releases"
 
 
 def test_latency_below_the_floor_is_never_caught(policy):
-    found = rehearse(policy, traffic(6000, latency_p95_ms=30.0), seed=1, releases=100, advise=False)
+    found = rehearse(policy, traffic(6000, latency_p95_ms=30.0), seed=1, releases=100, looks=20, advise=False)
     assert found.caught["1.5 x latency"] < 0.05
 
 
@@ -91,7 +91,11 @@ def test_latency_below_the_floor_is_never_caught(policy):
 )
 def test_rehearsed_chance_is_that_of_the_real_rules(benchmark, policy, harm, step, rate):
     """At traffic where the chance is far from 0 and 1: 80 releases through `judge_traffic`, within 3.5 sd."""
-    said = rehearse(policy, traffic(rate), seed=3, releases=1000, advise=False).steps[step].caught[harm.name]
+    said = (
+        rehearse(policy, traffic(rate), seed=3, releases=1000, looks=8, advise=False)
+        .steps[step]
+        .caught[harm.name]
+    )
     generator = np.random.default_rng(4)
     stage = stages(policy)[step]
     seen = [benchmark.real_outcome(policy, stage, traffic(rate), harm, 8, generator) for _ in range(80)]

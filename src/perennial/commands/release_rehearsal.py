@@ -18,7 +18,7 @@ from perennial import settings as environment
 @click.option("--log-sd", type=float, help="Standard deviation of log latency; else from the log, or 0.5.")
 @click.option("--accuracy", type=float, help="The champion's; else from the log, or 0.9.")
 @click.option("--labelled", type=float, help="Share of requests whose labels come; else from the log, or 0.")
-@click.option("--releases", default=4000, show_default=True, help="Simulated per harm.")
+@click.option("--releases", default=2500, show_default=True, help="Simulated per harm.")
 @click.option("--seed", default=7, show_default=True)
 @click.option("--json", "as_json", is_flag=True)
 def rehearse(

@@ -19,7 +19,8 @@ HARMS = (
 )
 POOR = 0.5
 """A chance to catch a harm below this is worth a warning."""
-RELEASES, LOOKS = 4000, 40
+RELEASES, LOOKS = 2500, 120
+"""A release looks every two seconds; with 40 looks a chance near one third is told two points too low."""
 ADVICE_RELEASES, ADVICE_LOOKS = 400, 12
 LONGEST_HOURS = 14 * 24.0
 HEAVIEST = 50.0
@@ -78,16 +79,24 @@ class Rehearsal(Frozen):
 
 
 def rehearse(
-    policy: ReleaseSpec, traffic: Traffic, seed: int, releases: int = RELEASES, advise: bool = True
+    policy: ReleaseSpec,
+    traffic: Traffic,
+    seed: int,
+    releases: int = RELEASES,
+    looks: int = LOOKS,
+    advise: bool = True,
 ) -> Rehearsal:
     """The odds of every step of the policy under this traffic.
 
     Args:
         releases: simulated for each harm; the standard error of a chance is at most 0.5 / sqrt(releases).
+        looks: at each step, evenly spaced.
         advise: also search what would do where a step catches a harm in less than half of the releases.
     """
     generator = np.random.default_rng(seed)
-    steps = [_odds(policy.criteria, one, traffic, releases, generator, advise) for one in stages(policy)]
+    steps = [
+        _odds(policy.criteria, one, traffic, releases, looks, generator, advise) for one in stages(policy)
+    ]
     caught, asks, promoted = {}, {}, {}
     for harm in (HEALTHY, *HARMS):
         reach, bad, asked = 1.0, 0.0, 0.0
@@ -100,11 +109,11 @@ def rehearse(
 
 
 def _odds(
-    criteria: CriteriaSpec, stage: Stage, traffic: Traffic, releases: int, generator, advise: bool
+    criteria: CriteriaSpec, stage: Stage, traffic: Traffic, releases: int, looks: int, generator, advise: bool
 ) -> StepOdds:
     caught, asks, advice = {}, {}, {}
     for harm in (HEALTHY, *HARMS):
-        seen = simulate(criteria, stage, traffic, harm, releases, LOOKS, generator)
+        seen = simulate(criteria, stage, traffic, harm, releases, looks, generator)
         caught[harm.name] = float(seen.failed.mean())
         asks[harm.name] = float((~seen.failed & ~seen.passed).mean())
         if advise and harm is not HEALTHY and caught[harm.name] < POOR:

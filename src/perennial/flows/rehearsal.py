@@ -18,7 +18,7 @@ ASSUMED_ERROR_RATE = 0.01
 LEAST_HOURS = 0.01
 LEAST_LOG_SD = 0.05
 GATE_LOOKS_BACK = timedelta(days=1)
-GATE_RELEASES = 500
+GATE_RELEASES, GATE_LOOKS = 500, 40
 SEED = 7
 
 
@@ -59,4 +59,4 @@ def gate_warnings(
         traffic = observed_traffic(model, predictions, feedback, now - GATE_LOOKS_BACK, now)
     except DataError as error:
         return (f"not rehearsed: {error.message}",)
-    return rehearse(policy, traffic, SEED, GATE_RELEASES, advise=False).warnings
+    return rehearse(policy, traffic, SEED, GATE_RELEASES, GATE_LOOKS, advise=False).warnings
