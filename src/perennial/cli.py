@@ -25,6 +25,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "register": ("perennial.commands.steps:register", "Give an evaluated training a version: the candidate."),
     "features": ("perennial.commands.features:features", "Publish feature tables and look up online values."),
     "release": ("perennial.commands.release:release", "Gate, approve, watch and steer releases."),
+    "ab": ("perennial.commands.ab:ab", "Analyse and plan A/B tests."),
     "ledger": ("perennial.commands.release:ledger", "Read and verify the record of who did what."),
     "why": ("perennial.commands.why:why", "What serves, who allowed it on what evidence, what was refused."),
     "history": ("perennial.commands.why:history", "The way of every version through its releases."),

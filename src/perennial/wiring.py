@@ -130,6 +130,13 @@ def lifecycle_ports(settings: Settings | None = None) -> LifecyclePorts:
     )
 
 
+def ab_report():
+    """Writes the picture and the page of an A/B analysis."""
+    from perennial.adapters import ab_report as report
+
+    return report
+
+
 def labels(settings: Settings | None = None) -> ports.Labels:
     """The same adapter as `registry`, by its other port."""
     return registry(settings)  # type: ignore[return-value]

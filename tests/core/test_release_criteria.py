@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import numpy as np
 import pytest
 
@@ -56,6 +58,44 @@ def test_judged(criteria, mine, theirs, my_labels, their_labels, verdict, rule):
     assert worst(judged) is verdict
     named = [one.rule for one in judged if one.verdict is verdict]
     assert not rule or rule in named
+
+
+def increase(criteria, mine: Counters, theirs: Counters, **how):
+    judged = judge_traffic(criteria, mine, theirs, NONE, NONE, **how)
+    return next(one for one in judged if one.rule == "error_increase")
+
+
+def test_last_step_must_exclude_the_named_increase(criteria):
+    few = counted(400, errors=4), counted(400, errors=4)
+    assert increase(criteria, *few).verdict is Verdict.PASS
+    unsure = increase(criteria, *few, promotes=True, elapsed=timedelta(hours=2))
+    assert unsure.verdict is Verdict.UNSURE
+    assert unsure.more.hours == pytest.approx(unsure.more.requests / 200, abs=0.01)
+    assert f"about {unsure.more.requests} requests" in unsure.observed
+    grown = 400 + unsure.more.requests
+    enough = [counted(grown, errors=grown // 100)] * 2
+    assert increase(criteria, *enough, promotes=True).verdict is Verdict.PASS
+    almost = [counted(int(grown * 0.95), errors=grown // 100)] * 2
+    assert increase(criteria, *almost, promotes=True).verdict is Verdict.UNSURE
+
+
+def test_exactly_the_named_harm_is_proven_with_enough_traffic(criteria):
+    """1 % to 2 % by a policy that names an increase of 1 %: half of it is proven."""
+    assert increase(criteria, counted(72000, errors=1440), counted(72000, errors=720)).verdict is Verdict.FAIL
+    assert increase(criteria, counted(90000, errors=990), counted(90000, errors=900)).verdict is Verdict.PASS
+
+
+def test_without_traffic_nobody_knows_how_much_more(criteria):
+    unsure = increase(criteria, counted(0), counted(0), promotes=True)
+    assert (unsure.verdict, unsure.more.requests, unsure.more.hours) == (Verdict.UNSURE, None, None)
+    judged = judge_traffic(criteria, counted(25), counted(100), NONE, NONE, elapsed=timedelta(hours=1))
+    assert (judged[0].more.requests, judged[0].more.hours) == (75, 3.0)
+
+
+def test_few_champion_requests_bound_no_latency(criteria):
+    """Their p95 cannot be bounded from above by 100 requests, so nothing is slower than proven."""
+    judged = judge_traffic(criteria, counted(500, slow=100), counted(100), NONE, NONE)
+    assert worst(judged) is Verdict.PASS
 
 
 def test_errors_above_requests_by_a_race_are_no_crash(criteria):

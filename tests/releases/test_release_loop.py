@@ -12,7 +12,7 @@ MODEL = "test_failure_predictor"
 HOUR = 3600
 
 
-def hold(world, status, seconds: float, candidate: int = 400, champion: int = 2000):
+def hold(world, status, seconds: float, candidate: int = 4000, champion: int = 9000):
     """Let a step's time go by with healthy traffic."""
     world.serve(candidate, champion)
     return world.passes(status.release_id, 1, seconds)

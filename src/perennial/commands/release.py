@@ -14,6 +14,7 @@ from perennial import settings as environment
 from perennial.commands.ledger import ledger
 from perennial.commands.release_answers import replay, shadow
 from perennial.commands.release_check import check
+from perennial.commands.release_rehearsal import rehearse
 from perennial.settings import Settings
 
 if TYPE_CHECKING:
@@ -25,6 +26,9 @@ __all__ = ["ledger", "release"]
 @click.group()
 def release() -> None:
     """Gate, approve, watch and steer the releases of a model."""
+
+
+release.add_command(rehearse)
 
 
 def who(settings: Settings) -> str:
@@ -67,6 +71,8 @@ def start(model: str, which: str, again: bool) -> None:
         for one in status.gate.rules:
             click.echo(f"{one.verdict.value:6} {one.rule}: {one.observed} (needed: {one.needed})")
         click.echo("; ".join((f"risk {status.gate.risk.value}", *status.gate.risk_reasons)))
+        for warning in status.gate.warnings:
+            click.echo(f"warning: {warning}")
     click.echo(f"{status.candidate}: {status.phase.value}: {status.note}")
     if status.phase is Phase.REJECTED and status.gate is not None and not status.gate.passed:
         raise GateFailed(

@@ -153,6 +153,8 @@ def _judgements(turn: Turn) -> tuple[Judgement, ...]:
         theirs,
         seen.accuracy.get(status.candidate.digest, Labelled()),
         seen.accuracy.get(champion.digest, Labelled()) if champion else Labelled(),
+        promotes=status.phase is Phase.CANARY and status.step + 1 == len(status.policy.steps),
+        elapsed=turn.now - status.entered_at,
     )
     return (*faults, *judged)
 

@@ -17,6 +17,8 @@ class GateReport(Frozen):
     risk: Risk
     risk_reasons: tuple[str, ...] = Field((), description="why the risk is high; empty when it is low")
 
+    warnings: tuple[str, ...] = Field((), description="harms that the release would rather miss than catch")
+
     @property
     def verdict(self) -> Verdict:
         return worst(self.rules)
@@ -39,6 +41,8 @@ class GateReport(Frozen):
     def tags(self) -> dict[str, str]:
         """The report as tags for the version, where a person reads it before approving."""
         told = {f"gate.{one.rule}": f"{one.verdict}: {one.observed} ({one.needed})" for one in self.rules}
+        if self.warnings:
+            told["gate.warnings"] = "; ".join(self.warnings)
         return {
             **told,
             "gate.verdict": self.verdict.value,

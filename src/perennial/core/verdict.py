@@ -25,6 +25,19 @@ class Verdict(StrEnum):
         return (Verdict.PASS, Verdict.UNSURE, Verdict.ERROR, Verdict.FAIL).index(self)
 
 
+class More(Frozen):
+    """What an UNSURE judgement still waits for; None: cannot be said yet."""
+
+    requests: int | None = Field(description="to the candidate, at the rates seen so far")
+    hours: float | None = Field(description="at the pace of the step so far")
+
+    def __str__(self) -> str:
+        if self.requests is None:
+            return "how many more requests decide it cannot be said yet"
+        time = "" if self.hours is None else f" or {self.hours:.3g} hours"
+        return f"about {self.requests} requests{time} more"
+
+
 class Judgement(Frozen):
     """One rule applied to one measurement, in words that a person can check."""
 
@@ -32,6 +45,7 @@ class Judgement(Frozen):
     verdict: Verdict
     observed: str = Field(description="what was measured, with its size")
     needed: str = Field(description="what the spec asks for")
+    more: More | None = Field(None, description="of an UNSURE one, what would decide it")
 
 
 def worst(judgements: Iterable[Judgement]) -> Verdict:

@@ -14,6 +14,7 @@ from perennial.core.spec import ModelSpec
 from perennial.core.traffic import PoolName
 from perennial.core.version import VersionRef
 from perennial.errors import ModelFileError, PoolUnavailable, ReleaseError, UnknownVersion
+from perennial.flows.rehearsal import gate_warnings
 from perennial.flows.release import ReleasePorts, open_release, reconcile, served_files
 from perennial.serving.manifest import Manifest, load_verified
 
@@ -57,6 +58,9 @@ def start(
     )
     if status.phase is Phase.PENDING:
         report = _measure(spec, record, champion, ports, clock, sleep)
+        if champion is not None:
+            warnings = gate_warnings(spec.name, spec.release, ports.predictions, ports.feedback, clock())
+            report = report.model_copy(update={"warnings": warnings})
         # The answer of an earlier gate must not approve this one: the tag starts anew.
         tags = {**report.tags(), approval.TAG: approval.WAITING, "release": status.release_id}
         ports.labels.tag(spec.name, record.ref.key, tags)
@@ -157,6 +161,7 @@ def _gated(status: ReleaseStatus, report: GateReport, ports: ReleasePorts, now: 
             "verdict": report.verdict.value,
             "risk": report.risk.value,
             "risk_reasons": list(report.risk_reasons),
+            "warnings": list(report.warnings),
             "rules": [one.model_dump(mode="json") for one in report.rules],
         },
     )

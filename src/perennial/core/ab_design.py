@@ -1,0 +1,100 @@
+"""Before and during an A/B test: how many observations it needs, and whether the assignment can be trusted."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from pydantic import Field
+from scipy.optimize import brentq
+from scipy.special import gammaln
+from scipy.stats import chi2, nct, norm, t
+
+from perennial.core.spec import Frozen
+
+CONCENTRATION = 100.0
+"""Of the Dirichlet mixture over assignment shares. The larger, the smaller the deviations it is tuned for."""
+
+
+class SampleRatio(Frozen):
+    """Whether the arms got the shares that were asked for."""
+
+    observed: tuple[int, ...]
+    expected: tuple[float, ...] = Field(description="shares that sum to 1")
+    p_value: float = Field(description="Pearson's chi-square, for one look at the end")
+    sequential_p: float = Field(description="valid at every look")
+    alarm: bool
+
+
+def sample_size_binary(base: float, other: float, alpha: float, power: float) -> float:
+    """Observations per arm of two equal groups, for a two-sided test of proportions.
+
+    By Cohen's h, 2 asin(sqrt(p)) - 2 asin(sqrt(q)) (J. Cohen, "Statistical Power Analysis", 1988). The same
+    number as statsmodels' NormalIndPower with proportion_effectsize.
+    """
+    return _normal_size(2.0 * (math.asin(math.sqrt(other)) - math.asin(math.sqrt(base))), alpha, power)
+
+
+def sample_size_count(base: float, other: float, alpha: float, power: float) -> float:
+    """Units of exposure per arm for two rates of events; sqrt stabilises their variance (1/4 per unit)."""
+    return _normal_size(2.0 * (math.sqrt(other) - math.sqrt(base)), alpha, power)
+
+
+def sample_size_continuous(difference: float, deviation: float, alpha: float, power: float) -> float:
+    """Observations per arm for a two-sided t test of two equal groups; as statsmodels' TTestIndPower."""
+    effect = abs(difference) / deviation
+
+    def missing(n: float) -> float:
+        freedom = 2.0 * n - 2.0
+        critical, shift = t.isf(alpha / 2, freedom), effect * math.sqrt(n / 2)
+        return nct.sf(critical, freedom, shift) + nct.cdf(-critical, freedom, shift) - power
+
+    start = max(2.5, _normal_size(effect, alpha, power))
+    return float(brentq(missing, 2.0, 2.0 * start + 10.0, xtol=1e-9, rtol=1e-12))
+
+
+def _normal_size(effect: float, alpha: float, power: float) -> float:
+    """n per arm with sf(z - e sqrt(n/2)) + cdf(-z - e sqrt(n/2)) = power, both tails."""
+    if effect == 0.0:
+        raise ValueError("no sample size finds a difference of zero")
+    critical = norm.isf(alpha / 2)
+
+    def missing(n: float) -> float:
+        shift = abs(effect) * math.sqrt(n / 2)
+        return norm.sf(critical - shift) + norm.cdf(-critical - shift) - power
+
+    about = 2.0 * ((critical + norm.ppf(power)) / effect) ** 2
+    return float(brentq(missing, about / 4, about * 4, xtol=1e-9, rtol=1e-14))
+
+
+def sample_ratio(observed: Sequence[int], expected: Sequence[float], alpha: float) -> SampleRatio:
+    """Is the split of the arms the one that was asked for? It is not: no comparison of them can be trusted.
+
+    The alarm goes by the sequential p-value, so that one may look at any time: the inverse of the
+    Dirichlet-multinomial Bayes factor against the expected shares, a martingale under them, exceeds 1/alpha
+    ever with a chance of at most alpha (M. Lindon, A. Malek, "Anytime-valid inference for multinomial count
+    data", NeurIPS 2022).
+    """
+    counts, share = np.asarray(observed, float), np.asarray(expected, float) / sum(expected)
+    total = counts.sum()
+    if total == 0:
+        return SampleRatio(
+            observed=tuple(observed), expected=tuple(share.tolist()), p_value=1, sequential_p=1, alarm=False
+        )
+    statistic = float((((counts - total * share) ** 2) / (total * share)).sum())
+    prior = CONCENTRATION * share
+    log_factor = (
+        gammaln(prior.sum())
+        - gammaln(prior.sum() + total)
+        + (gammaln(prior + counts) - gammaln(prior)).sum()
+        - (counts * np.log(share)).sum()
+    )
+    sequential = min(1.0, math.exp(min(0.0, -float(log_factor))))
+    return SampleRatio(
+        observed=tuple(observed),
+        expected=tuple(share.tolist()),
+        p_value=float(chi2.sf(statistic, len(counts) - 1)),
+        sequential_p=sequential,
+        alarm=sequential <= alpha,
+    )
