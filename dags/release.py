@@ -1,4 +1,4 @@
-"""One release DAG per model spec: gate -> approval -> shadow -> canary steps -> promoted.
+"""One release DAG per model spec: gate -> approval -> the strategy's steps -> promoted.
 
 Starts when a training offers a candidate. The tasks are the phases that a person wants to see; each waits
 deferred while its trigger moves the release. `perennial release ...` does the same without Airflow.
@@ -10,6 +10,8 @@ from airflow.providers.standard.operators.bash import BashOperator
 from airflow.sdk import DAG, Asset, Param
 
 from perennial import catalog
+from perennial.core.phase import Phase
+from perennial.core.plan import Step, plan, promotes
 from perennial.core.spec import ModelSpec
 from perennial.orchestration.release_steps import ApprovalStep, ReleaseStep
 from perennial.settings import load
@@ -19,15 +21,22 @@ RELEASE = "{{ ti.xcom_pull(task_ids='gate') }}"
 
 
 def phases(spec: ModelSpec) -> list[tuple[str, str, int]]:
-    """Task id, phase and step, in order, as the spec's release policy has them."""
-    listed = [("load", "LOADING", 0)]
-    if spec.release.shadow is not None:
-        listed.append(("shadow", "SHADOW", 0))
-    listed += [
-        (f"canary_{step.weight:g}_percent", "CANARY", number)
-        for number, step in enumerate(spec.release.steps)
+    """Task id, phase and step, in order, as the plan of the spec's strategy has them.
+
+    A release that runs under an older policy passes these tasks as well, some of them at once: each waits
+    until the release is beyond its phase and step.
+    """
+    policy = spec.release
+    steps = [
+        (_task_id(policy.strategy, step), step.phase.value, step.number)
+        for step in plan(policy, servers=len(SETTINGS.ports("stable")))
     ]
-    return [*listed, ("promote", "PROMOTING", 0)]
+    ends = [("promote", "PROMOTING", 0)] if promotes(policy) else []
+    return [("load", "LOADING", 0), *steps, *ends]
+
+
+def _task_id(strategy: str, step: Step) -> str:
+    return "shadow" if step.phase is Phase.SHADOW else f"{strategy}_{step.weight:g}_percent"
 
 
 def build(spec: ModelSpec) -> DAG:

@@ -166,7 +166,24 @@ def _release_ports(settings: Settings) -> ReleasePorts:
         registry=versions,
         labels=versions,
         files=settings.state / "releases" / "files",
+        spec_digest=lambda model: spec_digest(model, settings),
     )
+
+
+def spec_digest(model: str, settings: Settings) -> str | None:
+    """Of gate, approval and release as the spec has them now; None where it cannot be read.
+
+    A spec that is half edited, or gone, must not stop a release that runs under its own copy.
+    """
+    from perennial import catalog
+    from perennial.core.release import policy_digest
+    from perennial.errors import SpecError, UnknownModel
+
+    try:
+        spec = catalog.spec(model, settings)
+    except (SpecError, UnknownModel):
+        return None
+    return policy_digest(spec.gate, spec.approval, spec.release)
 
 
 def release_ports(settings: Settings | None = None) -> ReleasePorts:
