@@ -10,33 +10,13 @@ from airflow.providers.standard.operators.bash import BashOperator
 from airflow.sdk import DAG, Asset, Param
 
 from perennial import catalog
-from perennial.core.phase import Phase
-from perennial.core.plan import Step, plan, promotes
 from perennial.core.spec import ModelSpec
+from perennial.orchestration.release_phases import phases
 from perennial.orchestration.release_steps import ApprovalStep, ReleaseStep
 from perennial.settings import load
 
 SETTINGS = load()
 RELEASE = "{{ ti.xcom_pull(task_ids='gate') }}"
-
-
-def phases(spec: ModelSpec) -> list[tuple[str, str, int]]:
-    """Task id, phase and step, in order, as the plan of the spec's strategy has them.
-
-    A release that runs under an older policy passes these tasks as well, some of them at once: each waits
-    until the release is beyond its phase and step.
-    """
-    policy = spec.release
-    steps = [
-        (_task_id(policy.strategy, step), step.phase.value, step.number)
-        for step in plan(policy, servers=len(SETTINGS.ports("stable")))
-    ]
-    ends = [("promote", "PROMOTING", 0)] if promotes(policy) else []
-    return [("load", "LOADING", 0), *steps, *ends]
-
-
-def _task_id(strategy: str, step: Step) -> str:
-    return "shadow" if step.phase is Phase.SHADOW else f"{strategy}_{step.weight:g}_percent"
 
 
 def build(spec: ModelSpec) -> DAG:
@@ -69,7 +49,7 @@ def build(spec: ModelSpec) -> DAG:
             params={"note": Param("", type="string", title="Note for the ledger")},
         )
         gate >> previous
-        for task_id, phase, step in phases(spec):
+        for task_id, phase, step in phases(spec.release, servers=len(SETTINGS.ports("stable"))):
             current = ReleaseStep(task_id=task_id, release_id=RELEASE, phase=phase, step=step)
             previous >> current
             previous = current

@@ -12,6 +12,7 @@ from perennial.core.phase import Phase
 from perennial.core.plan import plan, promotes
 from perennial.core.release import ReleaseStatus
 from perennial.core.spec import ReleaseSpec, Strategy
+from perennial.orchestration.release_phases import phases
 from perennial.settings import Settings
 
 MODEL = "test_failure_predictor"
@@ -69,3 +70,14 @@ def test_release_stored_before_there_were_strategies_is_read(world):
     read = ReleaseStatus.model_validate(stored)
     assert [one.weight for one in read.plan] == [0, 5, 20, 50]
     assert read.spec_changed("anything") is None
+
+
+@pytest.mark.parametrize("strategy", list(Strategy))
+def test_dag_has_a_task_for_each_step_and_one_for_the_end(strategy):
+    chosen = policy(strategy=strategy)
+    first, *steps, last = phases(chosen, 3)
+    assert first == ("load", "LOADING", 0)
+    assert [(phase, step) for _, phase, step in steps] == [(one.phase, one.number) for one in plan(chosen, 3)]
+    assert last == ("finish" if strategy is Strategy.SHADOW_ONLY else "promote", "PROMOTING", 0)
+    names = [name for name, _, _ in (first, *steps, last)]
+    assert len(set(names)) == len(names)
