@@ -53,10 +53,9 @@ def verdicts(releases: int) -> Iterator[str]:
         for harm in (HEALTHY, DOUBLED):
             generator = np.random.default_rng(11)
             reach, aborted, asks = 1.0, 0.0, 0.0
-            for stage in stages(SHIPPED):
-                seen = simulate(
-                    SHIPPED.criteria, stage, traffic(rate, error_rate), harm, releases, LOOKS, generator
-                )
+            now = traffic(rate, error_rate)
+            for stage in stages(SHIPPED, now):
+                seen = simulate(SHIPPED.criteria, stage, now, harm, releases, LOOKS, generator)
                 failed, passed = seen.failed.mean(), seen.passed.mean()
                 aborted, asks = aborted + reach * failed, asks + reach * (1 - failed - passed)
                 reach *= passed
@@ -118,7 +117,7 @@ def check(
     yield f"{harm.name}, {rate:g} requests an hour, {releases} releases a step, {looks} looks"
     yield f"{'step':>8} {'rehearsed':>10} {'simulated':>10} {'difference':>11}"
     generator = np.random.default_rng(23)
-    for number, (stage, odds) in enumerate(zip(stages(SHIPPED), told.steps, strict=True)):
+    for number, (stage, odds) in enumerate(zip(stages(SHIPPED, now), told.steps, strict=True)):
         if only not in (None, number):
             continue
         caught = np.mean(

@@ -1,4 +1,4 @@
-"""One release DAG per model spec: gate -> approval -> shadow -> canary steps -> promoted.
+"""One release DAG per model spec: gate -> approval -> the strategy's steps -> promoted.
 
 Starts when a training offers a candidate. The tasks are the phases that a person wants to see; each waits
 deferred while its trigger moves the release. `perennial release ...` does the same without Airflow.
@@ -14,23 +14,12 @@ from airflow.sdk import DAG, Asset, Param
 from perennial import catalog
 from perennial.core.assets import asset_uri, candidate_asset
 from perennial.core.spec import ModelSpec
+from perennial.orchestration.release_phases import phases
 from perennial.orchestration.release_steps import ApprovalStep, ReleaseStep
 from perennial.settings import load
 
 SETTINGS = load()
 RELEASE = "{{ ti.xcom_pull(task_ids='gate') }}"
-
-
-def phases(spec: ModelSpec) -> list[tuple[str, str, int]]:
-    """Task id, phase and step, in order, as the spec's release policy has them."""
-    listed = [("load", "LOADING", 0)]
-    if spec.release.shadow is not None:
-        listed.append(("shadow", "SHADOW", 0))
-    listed += [
-        (f"canary_{step.weight:g}_percent", "CANARY", number)
-        for number, step in enumerate(spec.release.steps)
-    ]
-    return [*listed, ("promote", "PROMOTING", 0)]
 
 
 def build(spec: ModelSpec) -> DAG:
@@ -66,7 +55,7 @@ def build(spec: ModelSpec) -> DAG:
             params={"note": Param("", type="string", title="Note for the ledger")},
         )
         gate >> previous
-        for task_id, phase, step in phases(spec):
+        for task_id, phase, step in phases(spec.release, servers=len(SETTINGS.ports("stable"))):
             current = ReleaseStep(task_id=task_id, release_id=RELEASE, phase=phase, step=step)
             previous >> current
             previous = current

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from perennial.adapters.envoy_router import EnvoyRouter
     from perennial.adapters.prometheus_metrics import MonitorMetrics
     from perennial.core.capsule import Provenance
-    from perennial.flows.lifecycle import LifecyclePorts
     from perennial.core.verdict import Judgement
+    from perennial.flows.lifecycle import LifecyclePorts
     from perennial.flows.release import ReleasePorts
     from perennial.history.store import HistoryStore
     from perennial.models.base import Model
@@ -238,6 +238,7 @@ def _release_ports(settings: Settings) -> ReleasePorts:
         labels=versions,
         files=settings.state / "releases" / "files",
         checks=checks,
+        spec_digest=lambda model: spec_digest(model, settings),
     )
 
 
@@ -248,6 +249,22 @@ def checks(spec: ModelSpec, files: Path) -> tuple[Judgement, ...]:
 
     cases = entrypoint(spec.gate.behaviour, spec) if spec.gate.behaviour is not None else ()
     return check(spec, files, CheckPorts(scorer(), scan, cases))
+
+
+def spec_digest(model: str, settings: Settings) -> str | None:
+    """Of gate, approval and release as the spec has them now; None where it cannot be read.
+
+    A spec that is half edited, or gone, must not stop a release that runs under its own copy.
+    """
+    from perennial import catalog
+    from perennial.core.release import policy_digest
+    from perennial.errors import SpecError, UnknownModel
+
+    try:
+        spec = catalog.spec(model, settings)
+    except (SpecError, UnknownModel):
+        return None
+    return policy_digest(spec.gate, spec.approval, spec.release)
 
 
 def release_ports(settings: Settings | None = None) -> ReleasePorts:

@@ -44,11 +44,36 @@ def traffic(rate: float, **changes) -> Traffic:
 
 
 def test_stages_of_the_shipped_policy(policy):
-    assert [(one.name, one.hours, one.promotes) for one in stages(policy)] == [
+    assert [(one.name, one.hours, one.promotes) for one in stages(policy, traffic(600))] == [
         ("shadow", 1, False), ("5 %", 6, False), ("20 %", 12, False), ("50 %", 24, True),
     ]  # fmt: skip
-    assert stages(policy)[0].shares == (1.0, 1.0)
-    assert stages(policy)[1].shares == (0.05, 0.95)
+    assert stages(policy, traffic(600))[0].shares == (1.0, 1.0)
+    assert stages(policy, traffic(600))[1].shares == (0.05, 0.95)
+
+
+@pytest.mark.parametrize(
+    ("strategy", "steps"),
+    [
+        ("blue_green", [("shadow", 1, None, False), ("100 %", 24, 1, True)]),
+        ("shadow_only", [("shadow", 1, None, False)]),
+        ("rolling", [("shadow", 1, None, False), ("50 %", 24, None, True)]),
+        ("ab", [("shadow", 1, None, False), ("50 %", 10, None, True)]),
+        ("immediate", []),
+    ],
+)
+def test_stages_of_every_strategy(policy, strategy, steps):
+    changes = {"strategy": strategy, "hold": "P1D", "ab": {"weight": 50, "sample": 3000, "duration": "P7D"}}
+    other = policy.model_validate(policy.model_dump() | changes)
+    found = [(one.name, one.hours, one.before, one.promotes) for one in stages(other, traffic(600))]
+    assert found == steps
+
+
+def test_a_doubled_error_rate_is_caught_while_the_old_champion_is_kept_warm(policy):
+    changes = {"strategy": "blue_green", "hold": "P1D"}
+    other = policy.model_validate(policy.model_dump() | changes)
+    found = rehearse(other, traffic(6000), seed=1, releases=200, looks=20, advise=False)
+    assert found.caught["doubled error rate"] > 0.9
+    assert found.false_aborts < 0.02
 
 
 def test_same_seed_same_answer_and_bars_hold(policy):
@@ -97,7 +122,7 @@ def test_rehearsed_chance_is_that_of_the_real_rules(benchmark, policy, harm, ste
         .caught[harm.name]
     )
     generator = np.random.default_rng(4)
-    stage = stages(policy)[step]
+    stage = stages(policy, traffic(rate))[step]
     seen = [benchmark.real_outcome(policy, stage, traffic(rate), harm, 8, generator) for _ in range(80)]
     assert 0.1 < said < 0.9
     assert abs(seen.count("FAIL") / 80 - said) < 3.5 * (said * (1 - said) / 80) ** 0.5

@@ -14,7 +14,8 @@ from perennial import catalog
 from perennial.adapters.memory.releases import MemoryStore
 from perennial.adapters.memory.routing import MemoryPool, MemoryRouter
 from perennial.core.registration import VersionRecord
-from perennial.core.release import Intent, IntentKind, ReleaseStatus
+from perennial.core.release import Intent, IntentKind, ReleaseStatus, policy_digest
+from perennial.core.spec import ReleaseSpec
 from perennial.core.version import VersionRef
 from perennial.errors import TrackerUnavailable
 from perennial.flows import gate
@@ -135,7 +136,19 @@ class World:
             labels=self.versions,
             files=folder,
             checks=lambda spec, files: (),
+            spec_digest=lambda model: self.spec_digest(),
         )
+        self.spec_gone = False
+
+    def use(self, strategy: str, **changes) -> None:
+        """Edit the spec: another strategy, other values of the release policy."""
+        policy = self.spec.release.model_dump() | {"strategy": strategy} | changes
+        release = ReleaseSpec.model_validate(policy)
+        self.spec = self.spec.model_copy(update={"release": release})
+
+    def spec_digest(self) -> str | None:
+        spec = self.spec
+        return None if self.spec_gone else policy_digest(spec.gate, spec.approval, spec.release)
 
     def clock(self) -> datetime:
         return self.now

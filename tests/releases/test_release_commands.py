@@ -101,3 +101,20 @@ def test_ports_of_a_release_are_made_without_importing_the_registry(tmp_path):
     )
     environ = {**os.environ, "PERENNIAL_HOME": str(tmp_path)}
     subprocess.run([sys.executable, "-c", code], env=environ, check=True)
+
+
+def test_status_tells_that_the_spec_was_edited(stored, capsys):
+    def told() -> dict:
+        capsys.readouterr()
+        assert main(["release", "status", MODEL, "--json"]) == 0
+        return json.loads(capsys.readouterr().out)
+
+    stored.use("blue_green")  # the spec that the command line reads is a canary
+    stored.start()
+    assert (told()["spec_changed"], told()["strategy"], told()["steps"]) == (True, "blue_green", [100])
+    assert main(["release", "status", MODEL]) == 0
+    assert "edited since the start" in capsys.readouterr().out
+    stored.use("canary")
+    stored.versions.add("1.1.0")
+    stored.start()
+    assert told()["spec_changed"] is False

@@ -92,10 +92,11 @@ def status(model: str, as_json: bool) -> None:
 
     settings = environment.load()
     found, route = newest(model, settings), wiring.router(settings).route(model)
+    spec_digest = wiring.spec_digest(model, settings)
     if as_json:
-        click.echo(json.dumps(view.summary(found, route, _now()), indent=2))
+        click.echo(json.dumps(view.summary(found, route, _now(), spec_digest), indent=2))
     else:
-        view.show(found, route, _now())
+        view.show(found, route, _now(), spec_digest)
 
 
 @release.command()

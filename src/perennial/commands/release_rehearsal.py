@@ -29,6 +29,7 @@ def rehearse(
     from perennial import catalog, wiring
     from perennial.core import rehearsal
     from perennial.core.simulated_step import Traffic
+    from perennial.core.traffic import PoolName
     from perennial.flows.rehearsal import observed_traffic
 
     settings = environment.load()
@@ -50,7 +51,10 @@ def rehearse(
         "labelled": labelled,
     }
     given = {name: value for name, value in told.items() if value is not None}
-    found = rehearsal.rehearse(policy, Traffic(**traffic.model_dump() | given), seed, releases)
+    servers = len(settings.ports(PoolName.STABLE))
+    found = rehearsal.rehearse(
+        policy, Traffic(**traffic.model_dump() | given), seed, releases, servers=servers
+    )
     if as_json:
         click.echo(found.model_dump_json(indent=2))
     else:

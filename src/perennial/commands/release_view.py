@@ -9,9 +9,19 @@ if TYPE_CHECKING:
     from perennial.core.release import ReleaseStatus
     from perennial.core.traffic import Route
 
+SPEC_CHANGED = (
+    "edited since the start: this release keeps the policy it started with, the next gets the new one"
+)
 
-def summary(status: ReleaseStatus, route: Route | None, now: datetime) -> dict[str, Any]:
-    """Plain values for `--json`; what is not known is null."""
+
+def summary(
+    status: ReleaseStatus, route: Route | None, now: datetime, spec_digest: str | None = None
+) -> dict[str, Any]:
+    """Plain values for `--json`; what is not known is null.
+
+    Args:
+        spec_digest: `policy_digest` of the model's spec as it is now.
+    """
     live = route is not None and route.canary is not None
     mine = live and route.canary.digest == status.candidate.digest
     left = status.time_left(now)
@@ -20,7 +30,9 @@ def summary(status: ReleaseStatus, route: Route | None, now: datetime) -> dict[s
         "model": status.model,
         "phase": status.phase.value,
         "step": status.step if status.phase.value == "CANARY" else None,
-        "steps": [step.weight for step in status.policy.steps],
+        "strategy": status.policy.strategy.value,
+        "steps": [step.weight for step in status.plan if step.phase.value == "CANARY"],
+        "spec_changed": status.spec_changed(spec_digest),
         "weight": route.canary_weight if mine else None,
         "candidate": status.candidate.model_dump(),
         "champion": status.champion.model_dump() if status.champion else None,
@@ -39,16 +51,19 @@ def summary(status: ReleaseStatus, route: Route | None, now: datetime) -> dict[s
     }
 
 
-def show(status: ReleaseStatus, route: Route | None, now: datetime) -> None:
+def show(status: ReleaseStatus, route: Route | None, now: datetime, spec_digest: str | None = None) -> None:
     """Two tables: where it stands, and the evidence."""
     from rich.console import Console
     from rich.table import Table
 
-    told = summary(status, route, now)
+    told = summary(status, route, now, spec_digest)
     facts = Table(
         title=f"release {status.release_id} of {status.model}", show_header=False, title_justify="left"
     )
     facts.add_row("phase", _phase(told))
+    facts.add_row("strategy", told["strategy"])
+    if told["spec_changed"]:
+        facts.add_row("spec", SPEC_CHANGED)
     facts.add_row("candidate", str(status.candidate))
     facts.add_row("champion", str(status.champion) if status.champion else "none yet")
     facts.add_row("traffic now", _traffic(route))

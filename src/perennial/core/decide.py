@@ -2,6 +2,8 @@
 
     PENDING -> GATED -> AWAITING_APPROVAL -> LOADING -> SHADOW -> CANARY[i] -> PROMOTING -> SUCCEEDED
 
+Which steps there are between LOADING and the end is the strategy's plan (`perennial.core.plan`); a
+`shadow_only` release ends OBSERVED instead of being promoted.
 What goes wrong before traffic ends REJECTED; later it ends ABORTING -> ROLLED_BACK; a newer gated candidate
 makes it SUPERSEDED. A first release has nobody to share with: LOADING -> PROMOTING. One transition a pass.
 
@@ -14,23 +16,20 @@ absolute, so a restart resumes.
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from perennial.core import approval
 from perennial.core.approval import Approval, TagAnswer
-from perennial.core.criteria import judge_traffic, unmeasured
+from perennial.core.faults import champion_moved, count_error, pause
 from perennial.core.intents import grant, obey
 from perennial.core.leaving import aborting, leave
+from perennial.core.measured import begin_next, measured
 from perennial.core.observation import Decision, Observation
-from perennial.core.release import Labelled, Pause, Phase, ReleaseStatus
-from perennial.core.traffic import Counters, PoolName, Route
+from perennial.core.plan import by_server, promotes
+from perennial.core.release import Pause, Phase, ReleaseStatus
+from perennial.core.traffic import PoolName, Route
 from perennial.core.turn import Turn
-from perennial.core.verdict import Judgement, Verdict, worst
 from perennial.core.version import Lifecycle
-
-ERROR_SPACING = timedelta(seconds=10)
-"""Errors nearer than this count once: how often a release is looked at must not decide when it dies, and a
-model server that was killed needs half a minute on a busy machine until it answers again."""
 
 
 def decide(status: ReleaseStatus, seen: Observation, now: datetime) -> Decision:
@@ -41,6 +40,7 @@ def decide(status: ReleaseStatus, seen: Observation, now: datetime) -> Decision:
     turn = Turn(status, seen, now)
     if status.phase.is_final():
         return turn.decision()
+    _notice_spec(turn)
     obey(turn)
     if turn.status.phase is status.phase and turn.status.step == status.step:
         if seen.newer is not None and status.phase not in (Phase.PROMOTING, Phase.ABORTING):
@@ -48,6 +48,22 @@ def decide(status: ReleaseStatus, seen: Observation, now: datetime) -> Decision:
         else:
             RULES[status.phase](turn)
     return turn.decision()
+
+
+def _notice_spec(turn: Turn) -> None:
+    """A spec edited meanwhile changes nothing here, but whoever looks must learn that it differs."""
+    status, now = turn.status, turn.seen.spec_digest
+    if now is None or not status.policy_digest or now == status.spec_digest:
+        return
+    turn.update(spec_digest=now)
+    turn.record(
+        "spec_changed",
+        keeps=status.policy_digest,
+        spec=now,
+        why="the spec is again as it was at the start"
+        if now == status.policy_digest
+        else "the spec was edited: this release keeps the policy that it started with",
+    )
 
 
 def _pending(turn: Turn) -> None:
@@ -81,7 +97,7 @@ def _awaiting(turn: Turn) -> None:
 
 def _loading(turn: Turn) -> None:
     status, seen = turn.status, turn.seen
-    if _champion_moved(turn):
+    if champion_moved(turn):
         leave(turn, Phase.REJECTED, "the champion is not the one it was gated against: start it again")
         return
     given = status.approval
@@ -92,6 +108,9 @@ def _loading(turn: Turn) -> None:
     if seen.older_active:
         turn.update(note="waits until the release before it has let go of the traffic")
         return
+    if status.champion is None and not promotes(status.policy):
+        leave(turn, Phase.REJECTED, "there is no champion yet whose requests it could get copies of")
+        return
     if status.champion is None:
         turn.enter(Phase.PROMOTING, "the first release: nobody to share traffic with")
         turn.ensure(PoolName.STABLE)
@@ -99,100 +118,15 @@ def _loading(turn: Turn) -> None:
     turn.ensure(PoolName.CANARY)
     if not _loaded(turn, seen.in_canary, PoolName.CANARY) or turn.status.pauses:
         return
-    if not seen.counters:
-        _error(turn, "; ".join(seen.errors) or "nothing is counted")
-    elif status.policy.shadow is not None:
-        turn.enter(Phase.SHADOW, "gets copies of the requests")
-        _share(turn)
-    else:
-        turn.enter(Phase.CANARY, f"answers {status.policy.steps[0].weight:g} % of the requests")
-        _share(turn)
-
-
-def _measured(turn: Turn) -> None:
-    """SHADOW and each step of CANARY."""
-    if _champion_moved(turn):
-        leave(turn, Phase.ROLLED_BACK, "the champion's traffic was moved by somebody else")
-        return
-    judgements = _judgements(turn)
-    turn.update(evidence=judgements, accuracy=turn.seen.accuracy, accuracy_at=turn.seen.accuracy_at)
-    verdict = worst(judgements)
-    if verdict is Verdict.FAIL:
-        bad = "; ".join(f"{one.rule}: {one.observed}" for one in judgements if one.verdict is verdict)
-        leave(turn, Phase.ROLLED_BACK, bad)
-        return
-    if verdict is Verdict.ERROR:
-        _error(turn, next(one.observed for one in judgements if one.verdict is verdict))
-        if not turn.status.phase.is_measured():
+    if by_server(status.policy):
+        if seen.in_stable is None or seen.in_stable.total == 0:
+            count_error(turn, "; ".join(seen.errors) or "the stable pool has no servers to count")
             return
-    elif turn.status.errors_in_a_row:
-        turn.update(errors_in_a_row=0, last_error_at=None, note="measured again")
-    _go_on(turn, verdict)
-    if turn.status.phase.is_measured():
-        _share(turn)
-
-
-def _judgements(turn: Turn) -> tuple[Judgement, ...]:
-    status, seen = turn.status, turn.seen
-    faults = [unmeasured(why) for why in seen.errors]
-    if seen.healthy.get(PoolName.CANARY) == 0:
-        faults.append(unmeasured("no healthy server in the canary pool"))
-    if not seen.counters:
-        return tuple(faults or [unmeasured("nothing is counted")])
-    if not status.baseline:  # nothing was counted when the step began: it begins now
-        turn.update(baseline=dict(seen.counters))
-        status = turn.status
-    nothing, champion = Counters(), status.champion
-    mine, theirs = (
-        seen.counters.get(pool, nothing).since(status.baseline.get(pool, nothing))
-        for pool in (PoolName.CANARY, PoolName.STABLE)
-    )
-    judged = judge_traffic(
-        status.policy.criteria,
-        mine,
-        theirs,
-        seen.accuracy.get(status.candidate.digest, Labelled()),
-        seen.accuracy.get(champion.digest, Labelled()) if champion else Labelled(),
-        promotes=status.phase is Phase.CANARY and status.step + 1 == len(status.policy.steps),
-        elapsed=turn.now - status.entered_at,
-    )
-    return (*faults, *judged)
-
-
-def _go_on(turn: Turn, verdict: Verdict) -> None:
-    """To the next step when this one's time is over and the evidence is good."""
-    status = turn.status
-    end = status.entered_at + (status.duration or timedelta(0))
-    if status.pauses or turn.now < end:
+        turn.update(servers=seen.in_stable.total)
+    if turn.status.plan and not seen.counters:
+        count_error(turn, "; ".join(seen.errors) or "nothing is counted")
         return
-    if verdict is not Verdict.PASS:
-        if turn.now >= end + status.policy.unsure_after:
-            _pause(turn, Pause.UNSURE)
-        return
-    steps = status.policy.steps
-    following = 0 if status.phase is Phase.SHADOW else status.step + 1
-    if following < len(steps):
-        turn.enter(Phase.CANARY, f"answers {steps[following].weight:g} % of the requests", step=following)
-    else:
-        turn.enter(Phase.PROMOTING, "passed every step")
-        turn.ensure(PoolName.STABLE)
-
-
-def _share(turn: Turn) -> None:
-    """The route that the phase asks for; only an approved digest gets one that names it."""
-    status, live = turn.status, turn.seen.route
-    if live is None or not status.approved:
-        raise AssertionError(f"release {status.release_id}: a share without champion or approval")
-    mirror = status.phase is Phase.SHADOW
-    turn.route(
-        Route(
-            model=status.model,
-            stable=live.stable,
-            canary=status.target,
-            canary_weight=0.0 if mirror else turn.weight,
-            mirror=mirror,
-        )
-    )
+    begin_next(turn)
 
 
 def _promoting(turn: Turn) -> None:
@@ -200,7 +134,7 @@ def _promoting(turn: Turn) -> None:
     if live is not None and live.stable.digest == status.candidate.digest:
         _promoted(turn)
         return
-    if _champion_moved(turn):
+    if champion_moved(turn):
         leave(turn, Phase.ROLLED_BACK, "the champion's traffic was moved by somebody else")
         return
     turn.ensure(PoolName.STABLE)
@@ -226,12 +160,6 @@ def _promoted(turn: Turn) -> None:
     turn.finish(Phase.SUCCEEDED, "is champion")
 
 
-def _champion_moved(turn: Turn) -> bool:
-    """Whether somebody else changed who the champion is: this release must not undo that."""
-    live, known = turn.seen.route, turn.status.champion
-    return (live.stable.digest if live else None) != (known.digest if known else None)
-
-
 def _loaded(turn: Turn, readiness, pool: PoolName) -> bool:
     """Whether every server of the pool holds the candidate; counts errors, pauses when it takes too long."""
     status = turn.status
@@ -239,29 +167,12 @@ def _loaded(turn: Turn, readiness, pool: PoolName) -> bool:
         return True
     faults = (*turn.seen.errors, *(readiness.errors if readiness is not None else ()))
     if faults:
-        _error(turn, "; ".join(faults))
+        count_error(turn, "; ".join(faults))
         return False
     turn.update(note=f"the {pool} pool loads it")
     if turn.now >= status.entered_at + status.policy.unsure_after:
-        _pause(turn, Pause.NOT_LOADED)
+        pause(turn, Pause.NOT_LOADED)
     return False
-
-
-def _error(turn: Turn, why: str) -> None:
-    """Count one thing that could not be measured; too many in a row end the release."""
-    last = turn.status.last_error_at
-    if last is not None and turn.now - last < ERROR_SPACING:
-        return
-    count = turn.status.errors_in_a_row + 1
-    turn.update(errors_in_a_row=count, last_error_at=turn.now, note=why)
-    if count >= turn.status.policy.criteria.max_errors_in_a_row:
-        leave(turn, Phase.ROLLED_BACK, f"could not be measured {count} times in a row: {why}")
-
-
-def _pause(turn: Turn, reason: Pause) -> None:
-    if reason not in turn.status.pauses:
-        turn.update(pauses=turn.status.pauses | {reason}, note=f"paused: {reason.value}")
-        turn.record("paused", why=reason.value)
 
 
 RULES: dict[Phase, Callable[[Turn], None]] = {
@@ -269,8 +180,8 @@ RULES: dict[Phase, Callable[[Turn], None]] = {
     Phase.GATED: _gated,
     Phase.AWAITING_APPROVAL: _awaiting,
     Phase.LOADING: _loading,
-    Phase.SHADOW: _measured,
-    Phase.CANARY: _measured,
+    Phase.SHADOW: measured,
+    Phase.CANARY: measured,
     Phase.PROMOTING: _promoting,
     Phase.ABORTING: aborting,
 }

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from perennial.core.approval import Approval
 from perennial.core.leaving import leave
+from perennial.core.plan import promotes
 from perennial.core.release import Intent, IntentKind, Pause, Phase
 from perennial.core.traffic import PoolName
 from perennial.core.turn import Turn
@@ -106,6 +107,8 @@ def _promote(turn: Turn, intent: Intent) -> str:
         return "it is not approved"
     if status.phase not in (Phase.LOADING, Phase.SHADOW, Phase.CANARY):
         return f"cannot skip ahead from {status.phase.value}"
+    if not promotes(status.policy):
+        return f"{status.policy.strategy} never gets traffic: release it under another strategy"
     if turn.seen.older_active:
         return "the release before it still holds traffic"
     turn.update(pauses=frozenset())

@@ -13,7 +13,7 @@ def leave(turn: Turn, outcome: Phase, why: str, actor: str = MACHINE) -> None:
         turn.leave_pools()
         turn.finish(outcome, why, actor)
         return
-    turn.enter(Phase.ABORTING, why, actor)
+    turn.enter(Phase.ABORTING, why, actor, outcome=outcome.value)
     turn.update(outcome=outcome)
     aborting(turn)
 

@@ -18,7 +18,7 @@ class Observation(Frozen):
 
     route: Route | None = None
     in_canary: Readiness | None = Field(None, description="the candidate in the canary pool")
-    in_stable: Readiness | None = Field(None, description="the candidate in the stable pool")
+    in_stable: Readiness | None = Field(None, description="the same in the stable pool")
     healthy: dict[str, int] = Field(default_factory=dict, description="servers by pool; absent: unknown")
     counters: dict[str, Counters] = Field(default_factory=dict, description="by pool; empty: unknown")
     accuracy: dict[str, Labelled] = Field(
@@ -31,6 +31,9 @@ class Observation(Frozen):
     older_active: bool = Field(False, description="an earlier release has not let go of the traffic yet")
     shared: bool = Field(False, description="another active release has the same digest")
     outdated: tuple[str, ...] = Field((), description="digests of champions before the last one")
+    spec_digest: str | None = Field(
+        None, description="of gate, approval and release as the spec has them now; None: cannot be read"
+    )
     errors: tuple[str, ...] = Field((), description="what could not be measured, and why")
 
 

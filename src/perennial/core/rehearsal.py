@@ -85,6 +85,7 @@ def rehearse(
     releases: int = RELEASES,
     looks: int = LOOKS,
     advise: bool = True,
+    servers: int = 2,
 ) -> Rehearsal:
     """The odds of every step of the policy under this traffic.
 
@@ -92,10 +93,12 @@ def rehearse(
         releases: simulated for each harm; the standard error of a chance is at most 0.5 / sqrt(releases).
         looks: at each step, evenly spaced.
         advise: also search what would do where a step catches a harm in less than half of the releases.
+        servers: of the stable pool, for a strategy that goes server by server.
     """
     generator = np.random.default_rng(seed)
     steps = [
-        _odds(policy.criteria, one, traffic, releases, looks, generator, advise) for one in stages(policy)
+        _odds(policy.criteria, one, traffic, releases, looks, generator, advise)
+        for one in stages(policy, traffic, servers)
     ]
     caught, asks, promoted = {}, {}, {}
     for harm in (HEALTHY, *HARMS):

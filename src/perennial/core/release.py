@@ -8,50 +8,19 @@ from __future__ import annotations
 import hashlib
 from datetime import datetime, timedelta
 from enum import StrEnum
+from typing import Any
 
-from pydantic import AwareDatetime, Field
+from pydantic import AwareDatetime, Field, field_validator
 
 from perennial.core.approval import Approval
 from perennial.core.gate_report import GateReport
 from perennial.core.ledger import canonical
+from perennial.core.phase import Phase
+from perennial.core.plan import Step, plan
 from perennial.core.spec import ApprovalSpec, Frozen, GateSpec, ReleaseSpec
 from perennial.core.traffic import Counters, Target
 from perennial.core.verdict import Judgement
 from perennial.core.version import VersionRef
-
-
-class Phase(StrEnum):
-    """Where a release stands. A pause is no phase: it is a set of reasons beside it."""
-
-    PENDING = "PENDING"
-    """Known, not yet gated."""
-    GATED = "GATED"
-    AWAITING_APPROVAL = "AWAITING_APPROVAL"
-    LOADING = "LOADING"
-    """Approved; the canary pool loads it."""
-    SHADOW = "SHADOW"
-    """Gets copies of the requests; its answers are dropped."""
-    CANARY = "CANARY"
-    """Answers a share of the requests."""
-    PROMOTING = "PROMOTING"
-    """The stable pool loads it, then it gets everything."""
-    SUCCEEDED = "SUCCEEDED"
-    ABORTING = "ABORTING"
-    """Loses its traffic, then its place in the pools."""
-    ROLLED_BACK = "ROLLED_BACK"
-    REJECTED = "REJECTED"
-    SUPERSEDED = "SUPERSEDED"
-
-    def is_final(self) -> bool:
-        return self in (Phase.SUCCEEDED, Phase.ROLLED_BACK, Phase.REJECTED, Phase.SUPERSEDED)
-
-    def is_before_traffic(self) -> bool:
-        """No request, and no copy of one, has reached the candidate yet."""
-        return self in (Phase.PENDING, Phase.GATED, Phase.AWAITING_APPROVAL, Phase.LOADING)
-
-    def is_measured(self) -> bool:
-        """The candidate is judged by the traffic that it gets."""
-        return self in (Phase.SHADOW, Phase.CANARY)
 
 
 class IntentKind(StrEnum):
@@ -95,6 +64,10 @@ class Labelled(Frozen):
     labels: int = Field(0, ge=0)
 
 
+ADDED_TO_POLICY = {"hold": "PT0S", "ab": {"weight": 50, "sample": 1, "duration": "PT0S"}}
+"""Keys that policies stored before them lack. Those were canaries, which read none of these."""
+
+
 class ReleaseStatus(Frozen):
     """Everything known of a release. The policy is a copy: a spec edited meanwhile changes nothing."""
 
@@ -104,10 +77,15 @@ class ReleaseStatus(Frozen):
     champion_release_id: str | None
     policy: ReleaseSpec
     approval_policy: ApprovalSpec
+    policy_digest: str = Field("", description="of gate, approval and release in the spec at the start")
+    spec_digest: str = Field(
+        "", description="the same of the spec as it was last seen; differs: edited since"
+    )
+    servers: int = Field(1, ge=1, description="of the stable pool, when the candidate first got traffic")
     started_at: AwareDatetime
 
     phase: Phase
-    step: int = Field(0, ge=0, description="index of policy.steps; counts in CANARY only")
+    step: int = Field(0, ge=0, description="which step of CANARY by the plan; 0 elsewhere")
     entered_at: AwareDatetime = Field(description="when the phase, or the step of CANARY, began")
     gate: GateReport | None = None
     approval: Approval | None = None
@@ -118,12 +96,20 @@ class ReleaseStatus(Frozen):
     baseline: dict[str, Counters] = Field(
         default_factory=dict, description="by pool, what was counted when the step began"
     )
+    before: Counters | None = Field(
+        None, description="what the champion had answered before a step that leaves it no requests"
+    )
     accuracy: dict[str, Labelled] = Field(default_factory=dict, description="by digest, in this step")
     accuracy_at: AwareDatetime | None = Field(None, description="when accuracy was measured; costly")
     evidence: tuple[Judgement, ...] = Field((), description="of the last pass")
     outcome: Phase | None = Field(None, description="the phase that ABORTING ends in")
     note: str = Field("", description="why it stands here, in words")
     revision: int = Field(0, ge=0, description="counted up by each save")
+
+    @field_validator("policy", mode="before")
+    @classmethod
+    def _of_any_age(cls, policy: Any) -> Any:
+        return {**ADDED_TO_POLICY, **policy} if isinstance(policy, dict) else policy
 
     @property
     def model(self) -> str:
@@ -151,20 +137,53 @@ class ReleaseStatus(Frozen):
             version=self.candidate.version, digest=self.candidate.digest, release_id=self.release_id
         )
 
+    def spec_changed(self, now: str | None) -> bool | None:
+        """Whether the spec differs from what this release was started under.
+
+        Args:
+            now: `policy_digest` of the spec as it is now; None: it could not be read.
+
+        Returns:
+            None where that is not known: also of releases stored without a digest.
+        """
+        return now != self.policy_digest if now and self.policy_digest else None
+
+    @property
+    def plan(self) -> tuple[Step, ...]:
+        """The steps of this release's strategy, in order."""
+        return plan(self.policy, self.servers)
+
+    @property
+    def current(self) -> Step | None:
+        """The step that the release is in; None outside of SHADOW and CANARY."""
+        return next((one for one in self.plan if (one.phase, one.number) == (self.phase, self.step)), None)
+
+    @property
+    def following(self) -> Step | None:
+        """The step after the current one, or the first; None when the plan ends here."""
+        steps, current = self.plan, self.current
+        index = 0 if current is None else steps.index(current) + 1
+        return steps[index] if index < len(steps) else None
+
     @property
     def duration(self) -> timedelta | None:
         """How long the phase or step lasts at least; None when only events end it."""
-        if self.phase is Phase.SHADOW:
-            return self.policy.shadow
-        if self.phase is Phase.CANARY:
-            return self.policy.steps[self.step].duration
-        return None
+        return self.current.duration if self.current is not None else None
 
     def time_left(self, now: datetime) -> timedelta | None:
         """Of the phase or step; not below zero."""
         if self.duration is None:
             return None
         return max(timedelta(0), self.entered_at + self.duration - now)
+
+
+def policy_digest(gate: GateSpec, approval: ApprovalSpec, release: ReleaseSpec) -> str:
+    """SHA-256 (hex) of the parts of a spec that a release keeps from its start to its end."""
+    return hashlib.sha256(canonical(_policy(gate, approval, release)).encode()).hexdigest()
+
+
+def _policy(gate: GateSpec, approval: ApprovalSpec, release: ReleaseSpec) -> list[dict[str, Any]]:
+    return [one.model_dump(mode="json") for one in (gate, approval, release)]
 
 
 def release_id(
@@ -175,6 +194,6 @@ def release_id(
     Args:
         attempt: counts how often a person had it start again after it had ended.
     """
-    policy = [one.model_dump(mode="json") for one in (gate, approval, release)]
+    policy = _policy(gate, approval, release)
     text = canonical({"candidate": digest, "policy": policy, **({"attempt": attempt} if attempt else {})})
     return hashlib.sha256(text.encode()).hexdigest()[:16]

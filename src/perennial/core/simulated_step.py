@@ -14,6 +14,8 @@ from pydantic import Field
 from scipy.special import ndtr, ndtri
 
 from perennial.core.criteria import ABORT_AT, SLOW
+from perennial.core.phase import Phase
+from perennial.core.plan import Step, plan, promotes
 from perennial.core.spec import CriteriaSpec, Frozen, ReleaseSpec, Share
 from perennial.core.statistics import bounds, one_side, tail_level
 
@@ -21,6 +23,7 @@ EXTRA_LOOKS = 12
 """Between the end of a step and the time when a person is asked."""
 EDGES_MS = np.geomspace(1.0, 60_000.0, 160)
 """Upper bounds of the latency buckets, 7 % apart: about as fine as the router's."""
+DAY = 24.0
 FAST = 0.8
 """Latency buckets below this quantile are counted as one: no quantile that is judged lies there."""
 
@@ -59,6 +62,9 @@ class Stage(Frozen):
     wait: float = Field(description="hours after its end until a person is asked")
     mirror: bool = Field(False, description="both sides see every request")
     promotes: bool = False
+    before: float | None = Field(
+        None, description="hours of all requests by which the champion is known, where it gets none"
+    )
 
     @property
     def shares(self) -> tuple[float, float]:
@@ -75,21 +81,35 @@ class Outcome:
     passed: np.ndarray
 
 
-def stages(policy: ReleaseSpec) -> tuple[Stage, ...]:
-    wait = _hours(policy.unsure_after)
-    steps = [
-        Stage(
-            name=f"{step.weight:g} %",
-            weight=step.weight,
-            hours=_hours(step.duration),
-            wait=wait,
-            promotes=number == len(policy.steps),
+def stages(policy: ReleaseSpec, traffic: Traffic, servers: int = 2) -> tuple[Stage, ...]:
+    """The policy's plan as it would go under this traffic.
+
+    Args:
+        servers: of the stable pool, for a strategy that goes server by server.
+    """
+    steps, out = plan(policy, servers), []
+    for step in steps:
+        mirror = step.phase is Phase.SHADOW
+        out.append(
+            Stage(
+                name="shadow" if mirror else f"{step.weight:g} %",
+                weight=100.0 if mirror else step.weight,
+                hours=_until(step, traffic),
+                wait=_hours(policy.unsure_after),
+                mirror=mirror,
+                before=(out[-1].hours if out else DAY) if step.takes_all else None,
+                promotes=step is steps[-1] and promotes(policy),
+            )
         )
-        for number, step in enumerate(policy.steps, 1)
-    ]
-    if policy.shadow is None:
-        return tuple(steps)
-    return (Stage(name="shadow", weight=100, hours=_hours(policy.shadow), wait=wait, mirror=True), *steps)
+    return tuple(out)
+
+
+def _until(step: Step, traffic: Traffic) -> float:
+    """Hours of a step: its duration, or less where its sample is complete earlier."""
+    if step.sample is None:
+        return _hours(step.duration)
+    lesser = min(step.weight, 100.0 - step.weight) / 100.0 * traffic.requests_per_hour
+    return min(_hours(step.duration), step.sample / lesser)
 
 
 def simulate(
@@ -110,6 +130,8 @@ def simulate(
     if stage.wait > 0:
         times = np.append(times, stage.hours + np.linspace(0, stage.wait, EXTRA_LOOKS + 1)[1:])
     mine, theirs = (np.floor(traffic.requests_per_hour * share * times).astype(int) for share in stage.shares)
+    if stage.before is not None:
+        theirs = np.full_like(mine, int(traffic.requests_per_hour * stage.before))
     failed, cleared = _errors(criteria, traffic, harm, mine, theirs, releases, generator)
     if harm.latency_factor != 1.0 or harm.is_none:
         failed |= _slow(criteria, traffic, harm, mine, theirs, releases, generator)

@@ -142,10 +142,33 @@ class CriteriaSpec(Frozen):
     max_errors_in_a_row: PositiveInt = Field(description="measurements that could not be made")
 
 
+class Strategy(StrEnum):
+    """How a candidate gets from no traffic to all of it. `perennial.core.plan` has the steps of each."""
+
+    CANARY = "canary"
+    BLUE_GREEN = "blue_green"
+    SHADOW_ONLY = "shadow_only"
+    AB = "ab"
+    ROLLING = "rolling"
+    IMMEDIATE = "immediate"
+
+
+class SplitSpec(Frozen):
+    """The one fixed split of an A/B release."""
+
+    weight: Annotated[float, Field(gt=0, lt=100)] = Field(description="percent of requests to the candidate")
+    sample: PositiveInt = Field(description="answers of each side that end it before its time")
+    duration: timedelta = Field(description="ends it at the latest, with the sample or without")
+
+
 class ReleaseSpec(Frozen):
-    strategy: Literal["canary"] = "canary"
+    """The policy of a release. Each strategy reads the keys that it needs; the others may stand there."""
+
+    strategy: Strategy
     shadow: timedelta | None = Field(description="mirror for this long first; null for none")
-    steps: tuple[StepSpec, ...] = Field(min_length=1)
+    steps: tuple[StepSpec, ...] = Field(min_length=1, description="canary")
+    hold: timedelta = Field(description="blue_green: how long the old one stays warm; rolling: each server")
+    ab: SplitSpec
     criteria: CriteriaSpec
     unsure_after: timedelta = Field(description="still UNSURE so long after a step's end: ask a person")
     keep_previous: bool = Field(description="keep the previous champion warm in the stable pool")
@@ -157,6 +180,12 @@ class ReleaseSpec(Frozen):
             raise ValueError(f"steps must rise strictly: {weights}")
         if weights[-1] == 100:
             raise ValueError("100 % is the promotion that follows the last step: leave it out")
+        return self
+
+    @model_validator(mode="after")
+    def mirrors_something(self) -> Self:
+        if self.strategy is Strategy.SHADOW_ONLY and self.shadow is None:
+            raise ValueError("shadow_only needs a time in `shadow`")
         return self
 
 

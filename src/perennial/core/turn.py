@@ -22,7 +22,7 @@ from perennial.core.traffic import PoolName, Route
 from perennial.core.version import Lifecycle
 
 MACHINE = "machine"
-LIFECYCLES = {Phase.SUCCEEDED: Lifecycle.PRODUCTION}
+LIFECYCLES = {Phase.SUCCEEDED: Lifecycle.PRODUCTION, Phase.OBSERVED: Lifecycle.STAGING}
 
 
 class Turn:
@@ -54,9 +54,15 @@ class Turn:
             )
         )
 
-    def enter(self, phase: Phase, why: str, actor: str = MACHINE, step: int = 0) -> None:
-        """Begin a phase, or a step of CANARY: its clock and its counters start now."""
-        evidence = [one.model_dump(mode="json") for one in self.status.evidence]
+    def enter(self, phase: Phase, why: str, actor: str = MACHINE, step: int = 0, **facts: Any) -> None:
+        """Begin a phase, or a step of CANARY: its clock and its counters start now.
+
+        Args:
+            facts: more for the ledger.
+        """
+        told = self.status.phase is Phase.ABORTING  # the entry before this one has the evidence
+        evidence = [] if told else [one.model_dump(mode="json") for one in self.status.evidence]
+        ends = phase is Phase.ABORTING or phase.is_final()
         self.update(
             phase=phase,
             step=step,
@@ -64,17 +70,15 @@ class Turn:
             baseline=dict(self.seen.counters),
             accuracy={},
             accuracy_at=None,
-            evidence=(),
+            evidence=self.status.evidence if ends else (),
+            before=None,
             errors_in_a_row=0,
             last_error_at=None,
             note=why,
         )
-        weight = {"weight": self.weight} if phase is Phase.CANARY else {}
-        self.record(phase.value.lower(), actor, why=why, evidence=evidence, **weight)
-
-    @property
-    def weight(self) -> float:
-        return self.status.policy.steps[self.status.step].weight
+        if phase is Phase.CANARY and self.status.current is not None:
+            facts["weight"] = self.status.current.weight
+        self.record(phase.value.lower(), actor, why=why, evidence=evidence, **facts)
 
     # What the world must look like.
 

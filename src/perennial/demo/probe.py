@@ -98,7 +98,7 @@ class Probe:
     @staticmethod
     def _label(status) -> str:
         if status.phase.value == "CANARY":
-            return f"CANARY {status.policy.steps[status.step].weight:g} %"
+            return f"CANARY {status.current.weight:g} %"
         return status.phase.value
 
     @staticmethod

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from perennial.core import approval
 from perennial.core.observation import Observation
+from perennial.core.plan import by_server
 from perennial.core.release import Labelled, Phase, ReleaseStatus
 from perennial.core.traffic import PoolName
 from perennial.errors import DataError, ToolError
@@ -46,6 +47,7 @@ def observe(status: ReleaseStatus, ports: ReleasePorts, now: datetime) -> Observ
     attempt = _Attempts()
     seen: dict[str, Any] = {
         "route": ports.router.route(model),
+        "spec_digest": ports.spec_digest(model),
         "intents": tuple(ports.intents.pending(status.release_id)),
         **_neighbours(status, ports),
     }
@@ -55,7 +57,7 @@ def observe(status: ReleaseStatus, ports: ReleasePorts, now: datetime) -> Observ
         seen["in_canary"] = attempt(
             "canary pool", lambda: ports.pool.readiness(PoolName.CANARY, model, digest), None
         )
-    if phase is Phase.PROMOTING:
+    if phase is Phase.PROMOTING or (phase is Phase.LOADING and by_server(status.policy)):
         seen["in_stable"] = attempt(
             "stable pool", lambda: ports.pool.readiness(PoolName.STABLE, model, digest), None
         )

@@ -52,6 +52,8 @@ class ReleasePorts:
     """Folder for the served files of versions by digest, so that a pool is filled without the registry."""
     checks: Callable[[ModelSpec, Path], tuple[Judgement, ...]]
     """Of the files of a candidate, for the gate (`flows.checks`)."""
+    spec_digest: Callable[[str], str | None] = lambda model: None
+    """Model -> `core.release.policy_digest` of its spec as it is now; None where it cannot be read."""
 
 
 def open_release(
@@ -73,6 +75,7 @@ def open_release(
         ReleaseError: the candidate has all traffic already.
     """
     attempt = 0
+    digest = machine.policy_digest(spec.gate, spec.approval, spec.release)
     while True:
         name = machine.release_id(record.ref.digest, spec.gate, spec.approval, spec.release, attempt)
         known = ports.releases.load(name)
@@ -93,6 +96,8 @@ def open_release(
         champion_release_id=live.stable.release_id if live is not None else None,
         policy=spec.release,
         approval_policy=spec.approval,
+        policy_digest=digest,
+        spec_digest=digest,
         started_at=now,
         phase=Phase.PENDING,
         entered_at=now,

@@ -1,0 +1,174 @@
+"""What may happen to releases: crowds of people and outages, and a kill after any effect."""
+
+from __future__ import annotations
+
+from hypothesis import strategies as st
+
+from perennial.core.approval import Risk
+from perennial.core.ledger import verify
+from perennial.core.release import IntentKind, Phase
+from perennial.core.spec import Strategy
+from perennial.core.traffic import Route
+from perennial.errors import PerennialError
+
+MODEL = "test_failure_predictor"
+
+STEPS = st.lists(
+    st.one_of(
+        st.tuples(st.just("say"), st.sampled_from(list(IntentKind))),
+        st.tuples(st.just("pass"), st.sampled_from([2, 3600, 12 * 3600, 40 * 3600])),
+        st.tuples(st.just("serve"), st.sampled_from([(0, 0), (30, 300), (400, 4000), (6000, 6000)])),
+        st.tuples(st.just("errors"), st.sampled_from([1, 40])),
+        st.tuples(st.just("candidate"), st.booleans()),
+        st.tuples(st.just("strategy"), st.sampled_from(list(Strategy))),
+        st.tuples(st.just("flip"), st.sampled_from(["registry", "router", "canary", "stable", "slow"])),
+    ),
+    max_size=40,
+)
+
+
+class Crowd:
+    """Does what the steps say to a world; every tool may be down meanwhile."""
+
+    def __init__(self, world) -> None:
+        self.world = world
+        self.versions = 0
+        self._watch_traffic()
+
+    def _watch_traffic(self) -> None:
+        """At the very moment a route is applied, each digest in it must be gated and approved."""
+        real = self.world.router.apply
+
+        def checked(route: Route) -> None:
+            for target in filter(None, (route.stable, route.canary)):
+                status = self.world.store.releases.load(target.release_id)
+                assert status is not None
+                assert status.approved, f"{target} in phase {status.phase}"
+                assert status.candidate.digest == target.digest
+                if status.gate.risk is Risk.HIGH:
+                    assert status.approval.actor != "policy"
+                if status.policy.strategy is Strategy.SHADOW_ONLY:
+                    assert (target, route.canary_weight) == (route.canary, 0), "it answers nobody"
+            real(route)
+
+        self.world.router.apply = checked
+
+    def do(self, step) -> None:
+        world, (verb, value) = self.world, step
+        found = world.store.releases.latest(MODEL)
+        try:
+            if verb == "candidate":
+                self.versions += 1
+                world.versions.add(f"1.{self.versions}.0", architecture="new" if value else "mlp")
+                world.start()
+            elif verb == "strategy":
+                world.use(value.value)
+            elif verb == "flip":
+                self._flip(value)
+            elif verb == "serve":
+                world.serve(*value)
+            elif verb == "errors":
+                world.serve(value, 0, errors=value)
+            elif verb == "say" and found:
+                world.say(found[0], value)
+            elif verb == "pass" and found:
+                world.passes(found[0].release_id, 1, value)
+        except PerennialError:
+            pass  # told to a person; nothing may have gone wrong in the world
+        self.check()
+
+    def _flip(self, what: str) -> None:
+        world = self.world
+        if what == "registry":
+            world.versions.down = not world.versions.down
+        elif what == "router":
+            world.router.down = not world.router.down
+        elif what == "slow":
+            digests = {one.ref.digest for one in world.versions.records.values()}
+            world.pool.slow = set() if world.pool.slow else digests
+        else:
+            world.router.servers[what] = 0 if world.router.servers[what] else 1
+
+    def check(self) -> None:
+        store = self.world.store
+        with_traffic = (Phase.SHADOW, Phase.CANARY, Phase.PROMOTING, Phase.ABORTING)
+        holding = [one for one in store.releases.latest(MODEL) if one.phase in with_traffic]
+        assert len(holding) <= 1, "two releases share traffic"
+        assert verify(store.ledger.rows()) is None
+
+    def settle(self) -> None:
+        """Everything is up again: every release comes to an end, and traffic fits it."""
+        world = self.world
+        world.versions.down = world.router.down = False
+        world.router.servers.update(stable=2, canary=1)
+        world.pool.slow = set()
+        for one in world.store.releases.latest(MODEL):
+            if not one.phase.is_final():
+                world.say(one, IntentKind.ABORT)
+                world.passes(one.release_id, 4)
+        ends = world.store.releases.latest(MODEL)
+        assert all(one.phase.is_final() for one in ends)
+        route = world.router.route(MODEL)
+        champions = [one for one in ends if one.phase is Phase.SUCCEEDED]
+        assert route is None or route.canary is None
+        assert (route.stable.digest if route else None) == (
+            champions[0].candidate.digest if champions else None
+        )
+        assert world.pool.holds("canary") == []
+
+
+class Killed(BaseException):
+    """As SIGKILL: nothing below may catch it."""
+
+
+class Effects:
+    """Counts every call that changes the world outside, and kills once after the one asked for."""
+
+    def __init__(self, world, kill_at: int | None) -> None:
+        self.count = 0
+        self.kill_at = kill_at
+        for owner, names in (
+            (world.pool, ("ensure", "drop")),
+            (world.router, ("apply",)),
+            (world.versions, ("alias", "tag")),
+            (world.store.releases, ("save",)),
+        ):
+            for name in names:
+                setattr(owner, name, self._counted(getattr(owner, name)))
+
+    def _counted(self, real):
+        def call(*args, **kwargs):
+            done = real(*args, **kwargs)
+            self.count += 1
+            if self.count == self.kill_at:
+                raise Killed
+            return done
+
+        return call
+
+    def survive(self, work):
+        try:
+            return work()
+        except Killed:
+            return work()
+
+
+def ends(world):
+    store = world.store
+    return {
+        "phases": [one.phase for one in store.releases.latest(MODEL)],
+        "route": world.router.route(MODEL),
+        "aliases": dict(world.versions.aliases),
+        "lifecycles": [one.tags.get("lifecycle") for one in world.versions.records.values()],
+        "pools": {
+            pool: sorted(ref.version for ref in world.pool.holds(pool)) for pool in ("stable", "canary")
+        },
+        "kinds": _kinds(store),
+    }
+
+
+def _kinds(store) -> list[list[str]]:
+    """Per release: a repeated pass may be a pass ahead, so two releases may interleave otherwise."""
+    rows = store.ledger.rows()
+    releases = dict.fromkeys(row.entry.release_id for row in rows)
+    return [[row.entry.kind for row in rows if row.entry.release_id == one] for one in releases]
