@@ -69,13 +69,13 @@ def test_limits_of_the_spec_count(files):
 
 
 def test_no_number_and_crash_are_unsafe(files, monkeypatch):
-    monkeypatch.setattr(wiring, "scorer", lambda: Bad(lambda rows: rows.sum(axis=1)))
+    monkeypatch.setattr("perennial.wiring.releasing.scorer", lambda: Bad(lambda rows: rows.sum(axis=1)))
     assert verdicts(files)["safety"] is Verdict.FAIL
 
     def crash(rows):
         raise ModelFileError("it fails", hint="")
 
-    monkeypatch.setattr(wiring, "scorer", lambda: Bad(crash))
+    monkeypatch.setattr("perennial.wiring.releasing.scorer", lambda: Bad(crash))
     found = verdicts(files)
     assert (found["safety"], found["behaviour"]) == (Verdict.FAIL, Verdict.FAIL)
 

@@ -1,0 +1,47 @@
+"""What the flows need from the outside, as small protocols. Adapters implement them, one library each.
+
+Frames are pandas DataFrames; the columns are named in each docstring. `perennial.adapters.memory`
+holds one fake per port, and `tests/contracts` runs the same suite over fake and real.
+"""
+
+from perennial.ports.monitoring import DriftReporter, Scheduler
+from perennial.ports.records import Intents, Ledger, ReleaseStore, Signer
+from perennial.ports.traffic import FeedbackStore, Pool, PredictionLog, Router
+from perennial.ports.training import (
+    DataStore,
+    Features,
+    Figures,
+    Reference,
+    Run,
+    Scorer,
+    Tracker,
+    Tuner,
+    Validator,
+)
+from perennial.ports.versions import Labels, ModelFiles, Registry, VersionSearch
+
+__all__ = [
+    "DataStore",
+    "DriftReporter",
+    "Features",
+    "FeedbackStore",
+    "Figures",
+    "Intents",
+    "Labels",
+    "Ledger",
+    "ModelFiles",
+    "Pool",
+    "PredictionLog",
+    "Reference",
+    "Registry",
+    "ReleaseStore",
+    "Router",
+    "Run",
+    "Scheduler",
+    "Scorer",
+    "Signer",
+    "Tracker",
+    "Tuner",
+    "Validator",
+    "VersionSearch",
+]

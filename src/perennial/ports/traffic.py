@@ -1,0 +1,71 @@
+"""What answers requests, what sends them there, and what is known of the answers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from perennial.core.traffic import Counters, Readiness, Route
+from perennial.core.version import VersionRef
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+class Pool(Protocol):
+    """The model servers of the pools (BentoML), driven by desired-state files."""
+
+    def ensure(self, pool: str, ref: VersionRef, files: Path) -> None:
+        """Ask every server of the pool to hold this version; idempotent."""
+
+    def drop(self, pool: str, model: str, digest: str) -> None:
+        """Ask every server of the pool to let go of this version; idempotent."""
+
+    def readiness(self, pool: str, model: str, digest: str) -> Readiness: ...
+
+    def measure(
+        self, pool: str, model: str, digest: str, payload: Mapping[str, Any], requests: int
+    ) -> list[float]:
+        """Send `requests` synthetic requests straight to one server; latencies in ms."""
+
+
+class Router(Protocol):
+    """Live traffic (Envoy)."""
+
+    def apply(self, route: Route) -> None:
+        """Make this the live route of its model and wait until Envoy confirms it.
+
+        Raises RouterRejected when Envoy refuses it (the last good one stays), RouterUnavailable when
+        it does not answer.
+        """
+
+    def route(self, model: str) -> Route | None:
+        """The route last applied; None when the model has none."""
+
+    def counters(self, model: str) -> Mapping[str, Counters]:
+        """Counted so far, by pool name."""
+
+    def healthy(self, model: str) -> Mapping[str, int]:
+        """Number of healthy servers by pool name."""
+
+
+class FeedbackStore(Protocol):
+    """Labels that came back, keyed by prediction id (our SQL database)."""
+
+    def put(self, labels: Mapping[str, float], received: datetime) -> int:
+        """Store; the same label again counts 0; another label for a known id replaces it and counts 1.
+        Returns how many changed."""
+
+    def labels(self, since: datetime | None = None) -> Mapping[str, float]:
+        """prediction id -> label, of those received at or after `since`."""
+
+
+class PredictionLog(Protocol):
+    """What the model servers answered (files)."""
+
+    def read(self, model: str, since: datetime | None = None) -> pd.DataFrame:
+        """Columns: prediction_id, request_id, at (UTC), model, version, digest, release_id, capsule, pool,
+        shadow (bool), entity (JSON text), context (request values, JSON text; `{}` where none were logged),
+        score, decision, latency_ms, and one `feature:<name>` column per feature, in order of `at`."""

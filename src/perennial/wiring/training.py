@@ -1,0 +1,121 @@
+"""Adapters that a training uses."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+from perennial import catalog
+from perennial.core.spec import ModelSpec
+from perennial.errors import SpecError
+from perennial.settings import Settings, load
+
+if TYPE_CHECKING:
+    from perennial import ports
+    from perennial.adapters.dataset_files import DatasetFiles
+    from perennial.core.capsule import Provenance
+    from perennial.history.store import HistoryStore
+    from perennial.models.base import Model
+
+
+def history_store(settings: Settings | None = None) -> HistoryStore:
+    from perennial.history.store import HistoryStore
+
+    return HistoryStore((settings or load()).history_dir)
+
+
+def dataset_files(settings: Settings | None = None) -> DatasetFiles:
+    from perennial.adapters.dataset_files import DatasetFiles
+
+    settings = settings or load()
+    return DatasetFiles(settings.downloads, settings.data_mirror)
+
+
+def data_store(settings: Settings | None = None) -> ports.DataStore:
+    from perennial.adapters.dvc_data import DvcData
+
+    settings = settings or load()
+    return DvcData(settings.data_repo, settings.dvc_remote or str(settings.state / "dvc-remote"))
+
+
+def validator() -> ports.Validator:
+    from perennial.adapters.gx_validator import GxValidator
+
+    return GxValidator()
+
+
+def features(settings: Settings | None = None) -> ports.Features:
+    from perennial.serving.without_torch import without_torch
+
+    with without_torch():
+        from perennial.adapters.feast_features import FeastFeatures
+
+    settings = settings or load()
+    return FeastFeatures(
+        settings.project / "feature_repo", settings.feast_dir, lambda: catalog.specs(settings)
+    )
+
+
+def tracker(settings: Settings | None = None) -> ports.Tracker:
+    from perennial.adapters.mlflow_tracker import MlflowTracker
+
+    settings = settings or load()
+    return MlflowTracker(settings.tracking, settings.mlflow_dir)
+
+
+def tuner(settings: Settings | None = None) -> ports.Tuner:
+    from perennial.adapters.optuna_tuner import OptunaTuner
+
+    settings = settings or load()
+    return OptunaTuner(settings.tuning_url, settings.state / "optuna")
+
+
+def figures() -> ports.Figures:
+    from perennial.adapters.figures import TrainingFigures
+
+    return TrainingFigures()
+
+
+def references() -> dict[str, ports.Reference]:
+    """Models that a new one is measured against, by name."""
+    from perennial.adapters.reference_models import gradient_boosting, logistic_regression
+
+    return {"logistic_regression": logistic_regression, "gradient_boosting": gradient_boosting}
+
+
+def scorer() -> ports.Scorer:
+    from perennial.adapters.onnx_scorer import OnnxScorer
+
+    return OnnxScorer()
+
+
+def model_class(spec: ModelSpec) -> type[Model]:
+    """Import the spec's entrypoint.
+
+    Raises:
+        SpecError: the module or the class is not there, or is no Model.
+    """
+    from perennial.models.base import Model
+
+    found = entrypoint(spec.entrypoint, spec)
+    if not (isinstance(found, type) and issubclass(found, Model)):
+        raise SpecError(f"{spec.name}: {spec.entrypoint} is no Model", hint="see perennial.models.base")
+    return found
+
+
+def entrypoint(address: str, spec: ModelSpec):
+    """Import `module:name` named by a spec."""
+    module, _, name = address.partition(":")
+    try:
+        return getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise SpecError(
+            f"{spec.name}: cannot import {address}: {error}", hint="the spec names module:function"
+        ) from error
+
+
+def provenance(spec: ModelSpec, settings: Settings | None = None) -> Provenance:
+    """Commit and hashes of the checkout that a training starts from."""
+    from perennial.adapters.checkout import provenance_of
+
+    return provenance_of((settings or load()).project, spec)

@@ -1,0 +1,62 @@
+"""Adapters around model versions and their pages."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from perennial.settings import Settings, load
+from perennial.wiring.releasing import store
+
+if TYPE_CHECKING:
+    from perennial import ports
+    from perennial.flows.lifecycle import LifecyclePorts
+
+
+def registry(settings: Settings | None = None) -> ports.Registry:
+    from perennial.adapters.mlflow_registry import MlflowRegistry
+
+    settings = settings or load()
+    return MlflowRegistry(settings.tracking)
+
+
+def labels(settings: Settings | None = None) -> ports.Labels:
+    """The same adapter as `registry`, by its other port."""
+    return registry(settings)  # type: ignore[return-value]
+
+
+def version_search(settings: Settings | None = None) -> ports.VersionSearch:
+    from perennial.adapters.mlflow_search import MlflowSearch
+
+    return MlflowSearch((settings or load()).tracking)
+
+
+def lifecycle_ports(settings: Settings | None = None) -> LifecyclePorts:
+    """Everything that taking a version out of use touches."""
+    from perennial.adapters.mlflow_files import MlflowFiles
+    from perennial.flows.lifecycle import LifecyclePorts
+
+    settings = settings or load()
+    database, versions = store(settings), registry(settings)
+    return LifecyclePorts(
+        registry=versions,
+        labels=versions,  # type: ignore[arg-type]
+        releases=database.releases,
+        ledger=database.ledger,
+        files=MlflowFiles(settings.tracking),
+        copies=(settings.state / "releases" / "files", settings.serving_dir / "store"),
+    )
+
+
+def markdown_page() -> Callable[[str, str], str]:
+    """title, Markdown -> an HTML page."""
+    from perennial.adapters.markdown_page import page
+
+    return page
+
+
+def ab_report():
+    """Writes the picture and the page of an A/B analysis."""
+    from perennial.adapters import ab_report as report
+
+    return report
