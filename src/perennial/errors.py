@@ -30,6 +30,7 @@
         x ApprovalRefused     62   not the digest that was gated, or not allowed
         x UnknownRelease      63   no such release
         x GateFailed          64   a rule of the gate failed
+        x RollbackRefused     65   a check of the version to go back to failed; nothing has changed
       x LedgerBroken          70   the hash chain of the ledger does not hold
 
 The number is the exit code of the command line.
@@ -174,6 +175,10 @@ class UnknownRelease(ReleaseError):
 
 class GateFailed(ReleaseError):
     exit_code = 64
+
+
+class RollbackRefused(ReleaseError):
+    exit_code = 65
 
 
 class LedgerBroken(PerennialError):

@@ -17,6 +17,8 @@ _OURS = (
     headers.RELEASE,
     headers.FALLBACK,
     headers.FALLBACK_RELEASE,
+    headers.BACKUP,
+    headers.BACKUP_RELEASE,
     headers.SHADOW,
     headers.SYNTHETIC,
 )
@@ -53,10 +55,11 @@ def route_configuration(routes: Sequence[Route]) -> Json:
 def _model_routes(route: Route) -> list[Json]:
     split = {"weighted_clusters": {"clusters": _shares(route)}}
     mirror = {"request_mirror_policies": [_mirror(route)]} if route.mirror else {}
-    stable = {"weighted_clusters": {"clusters": [_share(route.model, PoolName.STABLE, TOTAL_WEIGHT, {})]}}
+    by_name = {"weighted_clusters": {"clusters": [_share(SERVERS, TOTAL_WEIGHT, {})]}}
     return [
-        # A caller that names a version gets it from the stable pool: candidates are reached by share only.
-        {"match": {"prefix": f"/v2/models/{route.model}/versions/"}, "route": _action(stable)},
+        # A caller that names a version gets it from the stable servers and never, not even when they are all
+        # gone, from the canary pool: candidates are reached by share only.
+        {"match": {"prefix": f"/v2/models/{route.model}/versions/"}, "route": _action(by_name)},
         {"match": {"path_separated_prefix": f"/v1/models/{route.model}"}, "route": _action({**split, **mirror})},
         {"match": {"path_separated_prefix": f"/v2/models/{route.model}"}, "route": _action({**split, **mirror})},
     ]  # fmt: skip
@@ -75,24 +78,29 @@ def canary_weight(route: Route) -> int:
 def _shares(route: Route) -> list[Json]:
     """The canary first: with a fixed total, a growing share then only adds to what it already has."""
     weight = canary_weight(route)
-    stable = _share(route.model, PoolName.STABLE, TOTAL_WEIGHT - weight, _named(route.stable))
+    backup = {}
+    if route.backup is not None:
+        backup = {headers.BACKUP: route.backup.digest, headers.BACKUP_RELEASE: route.backup.release_id}
+    champion = {**_named(route.stable), **backup}
+    stable = _share(pool_cluster(route.model, PoolName.STABLE), TOTAL_WEIGHT - weight, champion)
     if route.canary is None:
         return [stable]
     fallback = {
         headers.FALLBACK: route.stable.digest,
         headers.FALLBACK_RELEASE: route.stable.release_id,
     }
-    return [_share(route.model, PoolName.CANARY, weight, {**_named(route.canary), **fallback}), stable]
+    candidate = {**_named(route.canary), **fallback}
+    return [_share(pool_cluster(route.model, PoolName.CANARY), weight, candidate), stable]
 
 
 def _named(target: Target) -> dict[str, str]:
     return {headers.DIGEST: target.digest, headers.RELEASE: target.release_id}
 
 
-def _share(model: str, pool: str, weight: int, sent: Mapping[str, str]) -> Json:
+def _share(cluster: str, weight: int, sent: Mapping[str, str]) -> Json:
     """Our headers are the router's word: what a client sent under their names is taken out first."""
     return {
-        "name": pool_cluster(model, pool),
+        "name": cluster,
         "weight": weight,
         "request_headers_to_remove": list(_OURS),
         "request_headers_to_add": [_header(name, value) for name, value in sent.items()],
@@ -102,7 +110,7 @@ def _share(model: str, pool: str, weight: int, sent: Mapping[str, str]) -> Json:
 def _mirror(route: Route) -> Json:
     assert route.canary is not None  # noqa: S101 Route refuses a mirror without one
     sent = {**_named(route.canary), headers.SHADOW: "true"}
-    removed = (headers.FALLBACK, headers.FALLBACK_RELEASE)
+    removed = (headers.FALLBACK, headers.FALLBACK_RELEASE, headers.BACKUP, headers.BACKUP_RELEASE)
     return {
         "cluster": shadow_cluster(route.model),
         "request_headers_mutations": [

@@ -15,6 +15,7 @@ from perennial.commands.ledger import ledger
 from perennial.commands.release_answers import replay, shadow
 from perennial.commands.release_check import check
 from perennial.commands.release_rehearsal import rehearse
+from perennial.commands.rollback import rollback
 from perennial.settings import Settings
 
 if TYPE_CHECKING:
@@ -174,22 +175,7 @@ for _kind, _text in (
     release.add_command(_steer(_kind, _text))
 
 
-@release.command()
-@click.argument("model")
-@click.option("--to", default=None, help="Version of an earlier champion; the previous one by default.")
-@click.option("--note", default="", help="Why; goes into the ledger.")
-def rollback(model: str, to: str | None, note: str) -> None:
-    """Emergency: give all traffic to an earlier champion at once. Needs neither Airflow nor MLflow."""
-    from perennial import catalog, wiring
-    from perennial.flows.rollback import rollback as flow
-
-    settings = environment.load()
-    catalog.spec(model, settings)
-    ports = wiring.release_ports(settings)
-    target, left = flow(model, to, ports, who(settings), note, _now, time.sleep)
-    click.echo(f"{model}: all traffic goes to {target.version} ({target.digest[:12]})")
-    for words in left:
-        click.echo(words, err=True)
+release.add_command(rollback)
 
 
 def _now() -> datetime:

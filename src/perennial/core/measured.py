@@ -125,5 +125,6 @@ def _share(turn: Turn, step: Step) -> None:
             canary=status.target,
             canary_weight=step.weight,
             mirror=step.phase is Phase.SHADOW,
+            backup=live.backup,
         )
     )

@@ -18,7 +18,7 @@ from perennial.core.ledger import canonical
 from perennial.core.phase import Phase
 from perennial.core.plan import Step, plan
 from perennial.core.spec import ApprovalSpec, Frozen, GateSpec, ReleaseSpec
-from perennial.core.traffic import Counters, Target
+from perennial.core.traffic import Counters, Route, Target
 from perennial.core.verdict import Judgement
 from perennial.core.version import VersionRef
 
@@ -136,6 +136,19 @@ class ReleaseStatus(Frozen):
         return Target(
             version=self.candidate.version, digest=self.candidate.digest, release_id=self.release_id
         )
+
+    @property
+    def kept(self) -> VersionRef | None:
+        """The champion it took over from, where the policy keeps that one: as backup, and for a rollback."""
+        return self.champion if self.policy.keep_previous and self.champion_release_id else None
+
+    @property
+    def alone(self) -> Route:
+        """All traffic to the candidate, with the kept champion as backup."""
+        backup, kept = None, self.kept
+        if kept is not None and self.champion_release_id is not None:
+            backup = Target(version=kept.version, digest=kept.digest, release_id=self.champion_release_id)
+        return Route(model=self.model, stable=self.target, backup=backup)
 
     def spec_changed(self, now: str | None) -> bool | None:
         """Whether the spec differs from what this release was started under.

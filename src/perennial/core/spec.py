@@ -8,14 +8,9 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
+from pydantic import Field, PositiveInt, model_validator
 
-Share = Annotated[float, Field(ge=0.0, le=1.0)]
-Percent = Annotated[float, Field(ge=0.0, le=100.0)]
-
-
-class Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+from perennial.core.frozen import Frozen, Share
 
 
 class DataSpec(Frozen):

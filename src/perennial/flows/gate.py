@@ -16,6 +16,7 @@ from perennial.core.version import VersionRef
 from perennial.errors import ModelFileError, PoolUnavailable, ReleaseError, UnknownVersion
 from perennial.flows.rehearsal import gate_warnings
 from perennial.flows.release import ReleasePorts, open_release, reconcile, served_files
+from perennial.flows.seal import write_seal
 from perennial.serving.manifest import Manifest, load_verified
 
 LOAD_WITHIN = timedelta(seconds=90)
@@ -110,6 +111,7 @@ def _measure(spec, record, champion, ports: ReleasePorts, clock, sleep) -> GateR
     ref: VersionRef = record.ref
     files = served_files(ref, ports)
     manifest = load_verified(files, ref.model, ref.digest)
+    write_seal(ref, manifest, files, ports.published)
     checks = ports.checks(spec, files)
     ports.pool.ensure(PoolName.CANARY, ref, files)
     _wait_loaded(ref, ports, clock, sleep)

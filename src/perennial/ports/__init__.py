@@ -6,7 +6,7 @@ holds one fake per port, and `tests/contracts` runs the same suite over fake and
 
 from perennial.ports.monitoring import DriftReporter, Scheduler
 from perennial.ports.records import Intents, Ledger, ReleaseStore, Signer
-from perennial.ports.traffic import FeedbackStore, Pool, PredictionLog, Router
+from perennial.ports.traffic import FeedbackStore, Pool, PredictionLog, Probe, RollbackJournal, Router
 from perennial.ports.training import (
     DataStore,
     Features,
@@ -32,9 +32,11 @@ __all__ = [
     "ModelFiles",
     "Pool",
     "PredictionLog",
+    "Probe",
     "Reference",
     "Registry",
     "ReleaseStore",
+    "RollbackJournal",
     "Router",
     "Run",
     "Scheduler",

@@ -148,7 +148,8 @@ class ModelServer:
             parameters["release_id"] = chosen.release_id
         name = body.get("id")
         return Json(
-            tensors.answer(chosen.version, scores, name if isinstance(name, str) else None, parameters)
+            tensors.answer(chosen.version, scores, name if isinstance(name, str) else None, parameters),
+            headers=_stands_in(chosen),
         )
 
     async def predict(self, request: Request) -> Response:
@@ -173,7 +174,8 @@ class ModelServer:
                     {"prediction_id": name, "entity": entity, "score": score, "decision": decision}
                     for name, entity, score, decision in rows
                 ],
-            }
+            },
+            headers=_stands_in(chosen),
         )
 
     async def feedback(self, request: Request) -> Response:
@@ -185,6 +187,10 @@ class ModelServer:
     def _choose(self, request: Request) -> Chosen:
         path = request.path_params
         return choose(self._host, path["model"], path.get("version"), request.headers)
+
+
+def _stands_in(chosen: Chosen) -> dict[str, str]:
+    return {headers.STANDS_IN: chosen.stands_in} if chosen.stands_in else {}
 
 
 def _request_id(request: Request) -> str:

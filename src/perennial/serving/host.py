@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from perennial.core.traffic import PoolName
 from perennial.errors import MalformedInput, PerennialError, UnknownModel, UnknownVersion
 from perennial.serving import desired, headers, session
 from perennial.serving.desired import DesiredState
@@ -128,14 +129,22 @@ class ModelHost:
         errors = {other: text for other, text in now.errors.items() if other != key}
         self.holding = Holding(now.state, {**now.loaded, key: version}, errors)
 
-    def by_digest(self, model: str, digest: str, fallback: str | None) -> LoadedVersion:
-        """Exactly the version that the router names, or the champion it names as fallback.
+    def by_digest(
+        self, model: str, digest: str, fallback: str | None, backup: str | None = None
+    ) -> LoadedVersion:
+        """Exactly the version that the router names, or one that it names to stand in for it.
+
+        Args:
+            fallback: the champion, for a candidate.
+            backup: the champion before, for the champion; never from the stable pool, where another server
+                may still have the champion, and where it would be counted as its answer.
 
         Raises:
-            NotLoaded: neither is loaded here.
+            NotLoaded: none of them is loaded here.
         """
         loaded = self.holding.loaded
-        found = loaded.get((model, digest)) or loaded.get((model, fallback or ""))
+        named = [digest, fallback, None if self.pool == PoolName.STABLE else backup]
+        found = next((loaded[model, one] for one in named if one and (model, one) in loaded), None)
         if found is None:
             raise NotLoaded(
                 f"{model}: version not loaded: {digest[:12]}", hint="the router tries another server"

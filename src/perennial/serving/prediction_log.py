@@ -19,10 +19,11 @@ import numpy as np
 import orjson
 
 from perennial.errors import MalformedInput
-from perennial.serving.session import LoadedVersion
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from perennial.serving.session import LoadedVersion
 
 HOUR = "%Y%m%dT%H"
 COLUMNS = (

@@ -83,5 +83,5 @@ class Recorder:
                     context=context or {},
                 )
             )
-        self._metrics.answered(wanted.model, wanted.version, len(scores), seconds)
+        self._metrics.answered(wanted.model, wanted.version, len(scores), seconds, chosen.stands_in)
         return ids, decisions

@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 from perennial import catalog
 from perennial.core.spec import ModelSpec
-from perennial.core.traffic import PoolName
 from perennial.errors import SpecError
 from perennial.settings import Settings, load
+from perennial.wiring.emergency import journal, pool, router
 from perennial.wiring.training import entrypoint, scorer
 
 if TYPE_CHECKING:
     from perennial import ports
-    from perennial.adapters.envoy_router import EnvoyRouter
     from perennial.core.verdict import Judgement
     from perennial.flows.release import ReleasePorts
+    from perennial.flows.rollback_record import SettlePorts
     from perennial.serving.feedback_inbox import FeedbackInbox
 
 
@@ -44,27 +44,6 @@ def store(settings: Settings | None = None):
 
     settings = settings or load()
     return SqlStore(settings.database)
-
-
-def pool(settings: Settings | None = None) -> ports.Pool:
-    from perennial.adapters.bento_pool import BentoPool
-
-    settings = settings or load()
-    ports_by_pool = {name.value: settings.ports(name) for name in PoolName}
-    return BentoPool(settings.serving_dir, settings.host, ports_by_pool)
-
-
-def router(settings: Settings | None = None) -> EnvoyRouter:
-    from perennial.adapters.envoy_config import Layout
-    from perennial.adapters.envoy_router import EnvoyRouter
-
-    settings = settings or load()
-    layout = Layout(
-        listen=(settings.host, settings.port_envoy),
-        admin=(settings.host, settings.port_envoy_admin),
-        pools={name: [(settings.host, port) for port in settings.ports(name)] for name in PoolName},
-    )
-    return EnvoyRouter(settings.envoy_dir, layout)
 
 
 def prediction_log(settings: Settings | None = None) -> ports.PredictionLog:
@@ -109,6 +88,7 @@ def spec_digest(model: str, settings: Settings) -> str | None:
 @functools.lru_cache(maxsize=4)
 def _release_ports(settings: Settings) -> ReleasePorts:
     from perennial import wiring
+    from perennial.adapters.feature_definitions import published
     from perennial.flows.release import ReleasePorts
 
     database = store(settings)
@@ -127,9 +107,27 @@ def _release_ports(settings: Settings) -> ReleasePorts:
         files=settings.state / "releases" / "files",
         checks=checks,
         spec_digest=lambda model: spec_digest(model, settings),
+        published=lambda service: published(settings.feast_dir, service),
     )
 
 
 def release_ports(settings: Settings | None = None) -> ReleasePorts:
     """Everything a release touches. Kept: the prediction log then reads only what is new in each pass."""
     return _release_ports(settings or load())
+
+
+def settle_ports(settings: Settings | None = None) -> SettlePorts:
+    """What writes rollbacks into the record."""
+    from perennial.flows.rollback_record import SettlePorts
+
+    settings = settings or load()
+    ports = release_ports(settings)
+    return SettlePorts(
+        journal=journal(settings),
+        router=ports.router,
+        releases=ports.releases,
+        intents=ports.intents,
+        ledger=ports.ledger,
+        registry=ports.registry,
+        labels=ports.labels,
+    )
