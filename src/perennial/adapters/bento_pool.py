@@ -74,13 +74,29 @@ class BentoPool:
                 continue
             reachable += 1
             found = [one for one in body["models"] if (one["model"], one["digest"]) == (model, digest)]
-            ready += any(one["loaded"] for one in found)
+            # A server that cannot read its state or log its answers is not ready, whatever it has loaded.
+            ready += not body["error"] and any(one["loaded"] for one in found)
             errors += [f"{self._host}:{port}: {one['error']}" for one in found if one["error"]]
             if body["error"]:
                 errors.append(f"{self._host}:{port}: {body['error']}")
         return Readiness(
             ready=ready, total=len(self._servers[pool]), reachable=reachable, errors=tuple(errors)
         )
+
+    def problems(self) -> dict[int, list[str]]:
+        """Port -> what its server says is wrong; for people. Empty lists are good news."""
+        return {port: self._problems(port) for found in self._servers.values() for port in found}
+
+    def _problems(self, port: int) -> list[str]:
+        body = self._holding(port)
+        if body is None:
+            return ["does not answer"]
+        versions = [
+            f"{one['model']} {one['version']}: {one['error'] or 'is not loaded yet'}"
+            for one in body["models"]
+            if not one["loaded"]
+        ]
+        return [body["error"], *versions] if body["error"] else versions
 
     def measure(
         self, pool: str, model: str, digest: str, payload: Mapping[str, Any], requests: int

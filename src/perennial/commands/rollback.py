@@ -87,5 +87,27 @@ def _known(model: str, settings: Settings) -> None:
     catalog.spec(model, settings)
 
 
+@click.command()
+@click.option("--once", is_flag=True, help="One pass instead of one after the other.")
+@click.option("--every", default=2.0, show_default=True, help="Seconds between two passes.")
+def guard(once: bool, every: float) -> None:
+    """Tell the ledger when a backup stands in for a champion, and what rollbacks left to write down."""
+    from perennial import catalog, wiring
+    from perennial.flows.guard import Guard
+
+    settings = environment.load()
+    watch = Guard(catalog.names(settings), wiring.guard_ports(settings))
+    said: list[str] = []
+    while True:
+        told = watch.look(_now())
+        for words in told:
+            if words not in said:  # what lasts is said once
+                click.echo(f"{_now():%Y-%m-%d %H:%M:%S} {words}")
+        if once:
+            return
+        said = told
+        time.sleep(every)
+
+
 def _now() -> datetime:
     return datetime.now(UTC)

@@ -41,6 +41,8 @@ def settle(ports: SettlePorts, now: datetime) -> list[str]:
     Raises:
         StoreUnavailable: the database does not answer.
     """
+    if not ports.journal.pending():
+        return []
     left: list[str] = []
     with ports.journal.settling() as mine:
         if not mine:

@@ -94,7 +94,7 @@ class ModelServer:
 
     async def ready(self, request: Request) -> Response:
         """Whether everything that is wanted is loaded; one version that cannot be loaded makes it false."""
-        ready = self._host.holding.ready
+        ready = self._host.ready
         return Json({"ready": ready}, status_code=200 if ready else 503)
 
     async def metrics(self, request: Request) -> Response:
@@ -116,8 +116,8 @@ class ModelServer:
                 "pool": self._host.pool,
                 "pid": os.getpid(),
                 "generation": holding.state.generation,
-                "ready": holding.ready,
-                "error": holding.state_error,
+                "ready": self._host.ready,
+                "error": self._host.error,
                 "models": versions,
             }
         )

@@ -18,6 +18,10 @@ Key = tuple[str, str]
 """(model, digest)"""
 
 
+DISK_EVERY = 10
+"""Looks at the desired state between two at the disk."""
+
+
 class NotLoaded(UnknownVersion):
     """The version that the router asked for is not loaded here: 503, the router tries elsewhere."""
 
@@ -44,9 +48,16 @@ class ModelHost:
     Args:
         serving_dir: holds pools/<pool>.json and store/<digest>/.
         prepare: called with each version before it counts as loaded, to warm what else it needs.
+        disk: says why answers cannot be logged here; empty when they can.
     """
 
-    def __init__(self, serving_dir: Path, pool: str, prepare: Callable[[LoadedVersion], None]) -> None:
+    def __init__(
+        self,
+        serving_dir: Path,
+        pool: str,
+        prepare: Callable[[LoadedVersion], None],
+        disk: Callable[[], str] = lambda: "",
+    ) -> None:
         self.pool = pool
         self.holding = Holding(state_error="the desired state was not read yet")
         self._serving_dir = serving_dir
@@ -55,6 +66,18 @@ class ModelHost:
         self._started = threading.Event()
         self._thread: threading.Thread | None = None
         self._failed: dict[Key, int] = {}
+        self._disk = disk
+        self._disk_error = ""
+        self._looks = 0
+
+    @property
+    def error(self) -> str:
+        """What keeps the whole server from being ready, whatever it has loaded."""
+        return self.holding.state_error or self._disk_error
+
+    @property
+    def ready(self) -> bool:
+        return not self.error and self.holding.ready
 
     def start(self, every_seconds: float = 0.2) -> None:
         """Converge in a thread until `stop`; the server answers health checks meanwhile."""
@@ -78,6 +101,9 @@ class ModelHost:
 
     def converge(self) -> None:
         """Load what is wanted and missing, let go of what is not wanted; problems become errors of `holding`."""
+        if self._looks % DISK_EVERY == 0:
+            self._disk_error = self._disk()
+        self._looks += 1
         self._follow()
         self._started.set()
 

@@ -9,14 +9,14 @@ from perennial.core.traffic import PoolName
 from perennial.settings import Settings, load
 
 if TYPE_CHECKING:
-    from perennial import ports
+    from perennial.adapters.bento_pool import BentoPool
     from perennial.adapters.envoy_router import EnvoyRouter
     from perennial.adapters.rollback_journal import FileJournal
     from perennial.core.version import VersionRef
     from perennial.flows.rollback import RollbackPorts
 
 
-def pool(settings: Settings | None = None) -> ports.Pool:
+def pool(settings: Settings | None = None) -> BentoPool:
     from perennial.adapters.bento_pool import BentoPool
 
     settings = settings or load()

@@ -17,6 +17,7 @@ from perennial.wiring.training import entrypoint, scorer
 if TYPE_CHECKING:
     from perennial import ports
     from perennial.core.verdict import Judgement
+    from perennial.flows.guard import GuardPorts
     from perennial.flows.release import ReleasePorts
     from perennial.flows.rollback_record import SettlePorts
     from perennial.serving.feedback_inbox import FeedbackInbox
@@ -131,3 +132,13 @@ def settle_ports(settings: Settings | None = None) -> SettlePorts:
         registry=ports.registry,
         labels=ports.labels,
     )
+
+
+def guard_ports(settings: Settings | None = None) -> GuardPorts:
+    """What looks after the traffic between releases."""
+    from perennial.flows.guard import GuardPorts
+    from perennial.flows.rollback_record import settle
+
+    settings = settings or load()
+    record = settle_ports(settings)
+    return GuardPorts(record.router, record.ledger, lambda now: settle(record, now))
