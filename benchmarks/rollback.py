@@ -4,7 +4,8 @@ Run: python benchmarks/rollback.py [--times 10] [--threads 4]        (about a mi
 
 A real Envoy, real BentoML servers and a real Feast online store with features of the simulator; the command
 is a process of its own, so the figure has its start and its imports in it. MLflow and Airflow are down. Clients
-ask by entity without a break; the times are those at which their answers came, at Envoy.
+ask by entity without a break; the times are those at which their answers came, at Envoy. The CPU time is the
+command's own until the traffic had moved, and says what an idle machine needs: other work stretches the rest.
 
 Prints per rollback the seconds from the command's start to the first answer of the version that comes back,
 to the last answer of the one that leaves, and to the command's end; then the failed requests of all.
@@ -17,6 +18,7 @@ import hashlib
 import http.client
 import json
 import os
+import re
 import statistics
 import subprocess
 import sys
@@ -41,6 +43,7 @@ from perennial.serving.manifest import load_verified
 
 SPEC = catalog.spec("test_failure_predictor")
 MODEL = SPEC.name
+CPU = re.compile(r"([\d.]+) s of CPU")
 NOBODY = "http://127.0.0.1:9"  # where no MLflow listens
 
 
@@ -162,8 +165,9 @@ def released(ref: VersionRef, before: list, store) -> str:
     return name
 
 
-def once(stack: ServingStack, live: Route, clients: Clients) -> tuple[float, float, float]:
-    """Seconds to the first answer of the one that comes back, the last of the one that leaves, the end."""
+def once(stack: ServingStack, live: Route, clients: Clients) -> tuple[float, float, float, float]:
+    """Seconds to the first answer of the one that comes back, the last of the one that leaves, the end; and
+    seconds of CPU until the traffic had moved."""
     stack.router.apply(live)
     time.sleep(1.0)
     settings = stack.settings.model_copy(update={"tracking_url": NOBODY})
@@ -181,7 +185,16 @@ def once(stack: ServingStack, live: Route, clients: Clients) -> tuple[float, flo
     time.sleep(0.5)
     mine = [(at - started, version) for at, status, version in clients.answers[seen:] if status == 200]
     back, left = live.backup.version, live.stable.version
-    return min(at for at, v in mine if v == back), max(at for at, v in mine if v == left), ended
+    first, last = min(at for at, v in mine if v == back), max(at for at, v in mine if v == left)
+    return first, last, ended, float(CPU.search(done.stdout)[1])
+
+
+def figures_line(found: tuple[float, float, float, float]) -> str:
+    first, last, ended, cpu = found
+    return (
+        f"first answer back {first:.2f} s, last of the other {last:.2f} s, command ended {ended:.2f} s, "
+        f"CPU to the move {cpu:.2f} s (load {os.getloadavg()[0]:.1f})"
+    )
 
 
 def main() -> None:
@@ -200,11 +213,7 @@ def main() -> None:
                 for number in range(asked.times):
                     found = once(stack, live, clients)
                     figures.append(found)
-                    load = os.getloadavg()[0]
-                    print(
-                        f"{number + 1:3}  first answer back {found[0]:.2f} s, last of the other {found[1]:.2f} s, "
-                        f"command ended {found[2]:.2f} s  (load {load:.1f})", flush=True,
-                    )  # fmt: skip
+                    print(f"{number + 1:3}  {figures_line(found)}", flush=True)
         finally:
             stack.stop()
     failed = [one for one in clients.answers if one[1] != 200]

@@ -35,15 +35,13 @@ def rollback(model: str, to: str | None, note: str, as_json: bool) -> None:
     from perennial.flows.rollback import rollback as flow
 
     settings = environment.load()
-    began = time.perf_counter()
     ports = wiring.rollback_ports(settings)
     if ports.router.route(model) is None:
         _known(model, settings)
     actor = settings.actor or getpass.getuser()
     target, moved = flow(model, to, ports, actor, note, _now, time.sleep, lambda: uuid4().hex)
-    seconds = time.perf_counter() - began
     if not as_json:
-        _say(model, target, moved, seconds)
+        _say(model, target, moved)
     left = _record(settings)
     if as_json:
         click.echo(json.dumps(_plain(model, target, moved, left), indent=2))
@@ -51,12 +49,15 @@ def rollback(model: str, to: str | None, note: str, as_json: bool) -> None:
         click.echo(words, err=True)
 
 
-def _say(model: str, target: Target, moved: Rollback | None, seconds: float) -> None:
+def _say(model: str, target: Target, moved: Rollback | None) -> None:
     """Before the record is written: whoever waits wants to know where the traffic is."""
     for check in moved.checks if moved is not None else ():
         click.echo(f"ok     {check.name}: {check.observed}")
     went = "went back" if moved is not None else "goes already"
-    click.echo(f"{model}: all traffic {went} to {target.version} ({target.digest[:12]}), {seconds:.2f} s")
+    cpu = time.process_time()
+    click.echo(
+        f"{model}: all traffic {went} to {target.version} ({target.digest[:12]}), {cpu:.2f} s of CPU so far"
+    )
 
 
 def _plain(model: str, target: Target, moved: Rollback | None, left: list[str]) -> dict[str, Any]:

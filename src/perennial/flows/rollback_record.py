@@ -49,7 +49,7 @@ def settle(ports: SettlePorts, now: datetime) -> list[str]:
             return ["another process is writing the rollbacks down"]
         for one in ports.journal.pending():
             left += _settle(one, ports, now)
-    return left
+    return list(dict.fromkeys(left))
 
 
 def _settle(one: Rollback, ports: SettlePorts, now: datetime) -> list[str]:

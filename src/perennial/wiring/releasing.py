@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import functools
+import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from perennial import catalog
 from perennial.core.spec import ModelSpec
-from perennial.errors import SpecError
+from perennial.errors import SpecError, TrackerUnavailable
 from perennial.settings import Settings, load
 from perennial.wiring.emergency import journal, pool, router
 from perennial.wiring.training import entrypoint, scorer
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
     from perennial.flows.release import ReleasePorts
     from perennial.flows.rollback_record import SettlePorts
     from perennial.serving.feedback_inbox import FeedbackInbox
+
+LISTEN_SECONDS = 2.0
 
 
 class _OnFirstUse:
@@ -86,15 +90,35 @@ def spec_digest(model: str, settings: Settings) -> str | None:
     return policy_digest(spec.gate, spec.approval, spec.release)
 
 
+def _registry(settings: Settings) -> ports.Registry:
+    """Asks first whether anybody listens: finding out by MLflow costs its import.
+
+    Raises:
+        TrackerUnavailable: nobody does.
+    """
+    from perennial import wiring
+
+    url = settings.tracking
+    if url.startswith("http"):
+        parts = urlsplit(url)
+        port = parts.port or (443 if parts.scheme == "https" else 80)
+        try:
+            socket.create_connection((parts.hostname or "", port), timeout=LISTEN_SECONDS).close()
+        except OSError as error:
+            raise TrackerUnavailable(
+                f"MLflow at {url} does not answer: {error}", hint="start it with `perennial local up`"
+            ) from error
+    return wiring.registry(settings)
+
+
 @functools.lru_cache(maxsize=4)
 def _release_ports(settings: Settings) -> ReleasePorts:
-    from perennial import wiring
     from perennial.adapters.feature_definitions import published
     from perennial.flows.release import ReleasePorts
 
     database = store(settings)
-    # MLflow takes seconds to import, and an emergency rollback moves traffic without it.
-    versions: Any = _OnFirstUse(lambda: wiring.registry(settings))
+    # MLflow takes seconds to import, and a release goes on without it where it can.
+    versions: Any = _OnFirstUse(lambda: _registry(settings))
     return ReleasePorts(
         releases=database.releases,
         intents=database.intents,
@@ -122,15 +146,16 @@ def settle_ports(settings: Settings | None = None) -> SettlePorts:
     from perennial.flows.rollback_record import SettlePorts
 
     settings = settings or load()
-    ports = release_ports(settings)
+    database = store(settings)
+    versions: Any = _OnFirstUse(lambda: _registry(settings))
     return SettlePorts(
         journal=journal(settings),
-        router=ports.router,
-        releases=ports.releases,
-        intents=ports.intents,
-        ledger=ports.ledger,
-        registry=ports.registry,
-        labels=ports.labels,
+        router=router(settings),
+        releases=database.releases,
+        intents=database.intents,
+        ledger=database.ledger,
+        registry=versions,
+        labels=versions,
     )
 
 
