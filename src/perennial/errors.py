@@ -30,6 +30,8 @@
         x ApprovalRefused     62   not the digest that was gated, or not allowed
         x UnknownRelease      63   no such release
         x GateFailed          64   a rule of the gate failed
+        x SelfApproval        65   who asked for a release may not approve it
+        x OutOfUse            66   the version was retired or archived by a person
       x LedgerBroken          70   the hash chain of the ledger does not hold
 
 The number is the exit code of the command line.
@@ -174,6 +176,14 @@ class UnknownRelease(ReleaseError):
 
 class GateFailed(ReleaseError):
     exit_code = 64
+
+
+class SelfApproval(ReleaseError):
+    exit_code = 65
+
+
+class OutOfUse(ReleaseError):
+    exit_code = 66
 
 
 class LedgerBroken(PerennialError):
