@@ -25,6 +25,7 @@
         x StoreUnavailable    56   the SQL database
         x FeaturesUnavailable 57   Feast
         x PortTaken           58   something else listens where a process wants to
+        x NotDelivered        59   a channel that people are notified through
       + ReleaseError          60
         x ReleaseConflict     61   somebody else moved the release; read again
         x ApprovalRefused     62   not the digest that was gated, or not allowed
@@ -156,6 +157,10 @@ class FeaturesUnavailable(ToolError):
 
 class PortTaken(ToolError):
     exit_code = 58
+
+
+class NotDelivered(ToolError):
+    exit_code = 59
 
 
 class ReleaseError(PerennialError):

@@ -5,6 +5,7 @@ holds one fake per port, and `tests/contracts` runs the same suite over fake and
 """
 
 from perennial.ports.monitoring import DriftReporter, Scheduler
+from perennial.ports.notifying import Deliveries, Notifier
 from perennial.ports.records import Intents, Ledger, ReleaseStore, Signer
 from perennial.ports.traffic import FeedbackStore, Pool, PredictionLog, Router
 from perennial.ports.training import (
@@ -22,6 +23,7 @@ from perennial.ports.versions import Labels, ModelFiles, Registry, VersionSearch
 
 __all__ = [
     "DataStore",
+    "Deliveries",
     "DriftReporter",
     "Features",
     "FeedbackStore",
@@ -30,6 +32,7 @@ __all__ = [
     "Labels",
     "Ledger",
     "ModelFiles",
+    "Notifier",
     "Pool",
     "PredictionLog",
     "Reference",
