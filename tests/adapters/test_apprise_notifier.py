@@ -99,6 +99,6 @@ def test_commands(monkeypatch, tmp_path, mailbox, webhook, capsys):
     assert (len(mailbox.mails), len(webhook.bodies)) == (1, 1)
     assert main(["notify", "send"]) == 0
     webhook.status = 500
-    assert main(["notify", "test"]) == 59
+    assert main(["notify", "test"]) == 71
     assert main(["notify", "status"]) == 0
     assert SECRET not in "".join(capsys.readouterr())

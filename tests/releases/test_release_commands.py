@@ -75,7 +75,7 @@ def test_who_asked_and_who_approved_already_is_refused_at_once(stored, capsys, m
     stored.approvers(2)
     status = stored.start()
     monkeypatch.setenv("PERENNIAL_ACTOR", "Ann")
-    assert main(["release", "approve", MODEL]) == 65
+    assert main(["release", "approve", MODEL]) == 66
     assert "SelfApproval: Ann asked for this release" in capsys.readouterr().err
     assert stored.store.intents.pending(status.release_id) == []
     monkeypatch.setenv("PERENNIAL_ACTOR", "carol")

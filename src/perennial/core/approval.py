@@ -19,7 +19,21 @@ WAITING = "waiting"
 """What TAG says while somebody is asked: whatever it said before counts for nothing more."""
 PREFIX = 8
 """Fewest digits of a digest that name it."""
-NO_PERSON = frozenset({"", "airflow", "gate", "machine", "mlflow", "monitor", "policy", "schedule"})
+NO_PERSON = frozenset(
+    {
+        "",
+        "airflow",
+        "gate",
+        "machine",
+        "mlflow",
+        "monitor",
+        "notifier",
+        "policy",
+        "release",
+        "schedule",
+        "training",
+    }
+)
 """Names that parts of the system act under: nobody approves under one of them."""
 
 _TIME = TypeAdapter(AwareDatetime)
