@@ -38,6 +38,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "monitor": ("perennial.commands.monitor:monitor", "Compare windows of predictions with the reference."),
     "retrain": ("perennial.commands.monitor:retrain", "Ask for a retraining, with the reason."),
     "models": ("perennial.commands.models:models", "The models, their specs and their versions."),
+    "token": ("perennial.commands.token:token", "Tokens that say who acts on the command line."),
     "local": ("perennial.commands.local:local", "The processes of this machine: up, down, status."),
     "demo": ("perennial.commands.demo:demo", "The closed loop, end to end, on this machine."),
 }

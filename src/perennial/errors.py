@@ -25,12 +25,16 @@
         x StoreUnavailable    56   the SQL database
         x FeaturesUnavailable 57   Feast
         x PortTaken           58   something else listens where a process wants to
+        x TrackerRefused      59   MLflow does not know the account, or does not let it
       + ReleaseError          60
         x ReleaseConflict     61   somebody else moved the release; read again
         x ApprovalRefused     62   not the digest that was gated, or not allowed
         x UnknownRelease      63   no such release
         x GateFailed          64   a rule of the gate failed
       x LedgerBroken          70   the hash chain of the ledger does not hold
+      + IdentityError         80
+        x NotSignedIn         81   nobody known: no token, or one that is wrong, expired or revoked
+        x NotAllowed          82   the account's role does not allow it
 
 The number is the exit code of the command line.
 """
@@ -156,6 +160,10 @@ class PortTaken(ToolError):
     exit_code = 58
 
 
+class TrackerRefused(ToolError):
+    exit_code = 59
+
+
 class ReleaseError(PerennialError):
     exit_code = 60
 
@@ -178,3 +186,15 @@ class GateFailed(ReleaseError):
 
 class LedgerBroken(PerennialError):
     exit_code = 70
+
+
+class IdentityError(PerennialError):
+    exit_code = 80
+
+
+class NotSignedIn(IdentityError):
+    exit_code = 81
+
+
+class NotAllowed(IdentityError):
+    exit_code = 82

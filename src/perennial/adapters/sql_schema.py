@@ -118,6 +118,14 @@ feedback = Table(
 )
 
 
+tokens = Table(
+    "perennial_token",
+    metadata,
+    Column("id", String(32), primary_key=True),
+    Column("body", Text, nullable=False),
+)
+
+
 class Database:
     """Connections to one database; its tables are made at the first use."""
 
