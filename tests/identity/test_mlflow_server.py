@@ -100,6 +100,8 @@ def test_training_forges_nothing_by_another_way(house):
         updated = {**gone, "description": "x", "tags": forged}
         training.call("PATCH", "model-versions/update", updated, prefix)
     assert set(said(training.tags(version))) == {"approval", "approval.by.ann"}
+    for prefix in ("/api/3.0/mlflow/", "/ajax-api/3.0/mlflow/", "/api/2.0/preview/mlflow/", "/mlflow/"):
+        assert training.tag(version, "approval", "rejected", prefix).status_code >= 400
     mutation = {"query": 'mutation { setModelVersionTag(name: "rates", key: "approval") { value } }'}
     assert training.http.post("/graphql", json=mutation).status_code != 200
     assert set(said(training.tags(version))) == {"approval", "approval.by.ann"}

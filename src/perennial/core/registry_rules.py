@@ -16,7 +16,7 @@ name nobody.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from datetime import datetime
 
 from perennial.core.approval import TAG, WAITING
@@ -35,12 +35,12 @@ ALIASES = {
 Roles = Collection[Role]
 
 
-def tag_refusal(roles: Roles, key: str, value: str | None, known: str | None) -> str:
+def tag_refusal(roles: Roles, key: str, value: str | None, tags: Mapping[str, str]) -> str:
     """Why this account may not set the tag of a version; empty when it may.
 
     Args:
         value: None deletes the tag.
-        known: what the tag says now; None when it is not there.
+        tags: of the version, as they are now.
     """
     name = _plain(key)
     if name.startswith(TAG + "."):
@@ -49,7 +49,7 @@ def tag_refusal(roles: Roles, key: str, value: str | None, known: str | None) ->
         return _approval_refusal(roles, key, value)
     if _is_evidence(name) and Role.RELEASE not in roles:
         return f"the tag {key} is the release machine's"
-    if name in FIXED and known is not None and value != known:
+    if name in FIXED and any(_plain(other) == name and said != value for other, said in tags.items()):
         return f"the tag {key} is given with the version and never changed"
     return ""
 
