@@ -13,12 +13,14 @@ from airflow.sdk import DAG, Asset, Param
 
 from perennial import catalog
 from perennial.core.assets import asset_uri, candidate_asset
+from perennial.core.identity import Role
 from perennial.core.spec import ModelSpec
 from perennial.orchestration.release_phases import phases
 from perennial.orchestration.release_steps import ApprovalStep, ReleaseStep
 from perennial.settings import load
 
 SETTINGS = load()
+APPROVERS = [one.name for one in SETTINGS.accounts if one.role is Role.APPROVER]
 RELEASE = "{{ ti.xcom_pull(task_ids='gate') }}"
 
 
@@ -55,6 +57,7 @@ def build(spec: ModelSpec) -> DAG:
         previous = ApprovalStep(
             task_id="approval",
             release_id=RELEASE,
+            approvers=APPROVERS,
             params={"note": Param("", type="string", title="Note for the ledger")},
         )
         gate >> previous

@@ -25,6 +25,7 @@
         x StoreUnavailable    56   the SQL database
         x FeaturesUnavailable 57   Feast
         x PortTaken           58   something else listens where a process wants to
+        x TrackerRefused      59   MLflow does not know the account, or does not let it
         x NotDelivered        71   a channel that people are notified through
       + ReleaseError          60
         x ReleaseConflict     61   somebody else moved the release; read again
@@ -34,6 +35,9 @@
         x SelfApproval        66   who asked for a release may not approve it
         x OutOfUse            67   the version was retired or archived by a person
       x LedgerBroken          70   the hash chain of the ledger does not hold
+      + IdentityError         80
+        x NotSignedIn         81   nobody known: no token, or one that is wrong, expired or revoked
+        x NotAllowed          82   the account's role does not allow it
 
 The number is the exit code of the command line.
 """
@@ -159,6 +163,10 @@ class PortTaken(ToolError):
     exit_code = 58
 
 
+class TrackerRefused(ToolError):
+    exit_code = 59
+
+
 class NotDelivered(ToolError):
     exit_code = 71
 
@@ -193,3 +201,15 @@ class OutOfUse(ReleaseError):
 
 class LedgerBroken(PerennialError):
     exit_code = 70
+
+
+class IdentityError(PerennialError):
+    exit_code = 80
+
+
+class NotSignedIn(IdentityError):
+    exit_code = 81
+
+
+class NotAllowed(IdentityError):
+    exit_code = 82

@@ -96,7 +96,8 @@ def make_stack(folder: Path, overlay: dict) -> Stack:
         "ports_canary": str(ports[-1]),
         "tracking_url": f"http://127.0.0.1:{given['port_mlflow']}",
     }
-    clean = {key: value for key, value in os.environ.items() if not key.startswith(("PERENNIAL_", "AIRFLOW"))}
+    foreign = ("PERENNIAL_", "AIRFLOW", "MLFLOW_")
+    clean = {key: value for key, value in os.environ.items() if not key.startswith(foreign)}
     ours = {f"PERENNIAL_{name.upper()}": str(value) for name, value in given.items()}
     return Stack(clean | ours, Settings(**given))
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 
 import pytest
+from signed_in import sign_in
 
 from perennial import settings as environment
 from perennial import wiring
@@ -22,7 +23,7 @@ MODEL = "test_failure_predictor"
 def stored(world, tmp_path, monkeypatch):
     """The world with its releases in the database that the command line reads."""
     monkeypatch.setenv("PERENNIAL_HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("PERENNIAL_ACTOR", "carol")
+    sign_in(monkeypatch, "carol")
     world.store = store = wiring.store(environment.load())
     world.ports = dataclasses.replace(
         world.ports,

@@ -125,6 +125,13 @@ delivery = Table(
     Column("leased_us", BigInteger, nullable=False),
 )
 
+tokens = Table(
+    "perennial_token",
+    metadata,
+    Column("id", String(32), primary_key=True),
+    Column("body", Text, nullable=False),
+)
+
 NAMES = {
     "sqlite": "SELECT name FROM sqlite_master",
     "postgresql": "SELECT relname FROM pg_class WHERE relnamespace = current_schema()::regnamespace",

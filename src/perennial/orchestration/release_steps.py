@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import UTC, datetime
 from typing import Any
 
@@ -45,13 +46,17 @@ class ApprovalStep(HITLOperator):
     """Asks people in Airflow's UI; approvals in MLflow or on the command line count, and end it, too.
 
     A task holds one answer: where it was not the last that is needed, or was refused, the question is
-    asked anew. The form has the fields of the task's `params`; `note` goes into the ledger.
+    asked anew. Airflow takes the answer of `approvers` only: from anybody else, its admin too, it is a 403.
+    The form has the fields of the task's `params`; `note` goes into the ledger.
     """
 
     template_fields = ("subject", "body", "release_id")
 
-    def __init__(self, *, release_id: str, **kwargs: Any) -> None:
+    def __init__(self, *, release_id: str, approvers: Collection[str], **kwargs: Any) -> None:
+        if not approvers:  # to Airflow nobody in particular is everybody
+            raise ValueError("no account has the role approver: see PERENNIAL_PEOPLE")
         super().__init__(
+            assigned_users=[{"id": name, "name": name} for name in approvers],
             subject="Release this candidate?",
             body="Release `{{ ti.xcom_pull(task_ids='gate') }}`. Gate report: tags `gate.*` of the version in "
             "MLflow, or `perennial release status`. Approving binds to the digest that was gated.",
@@ -92,6 +97,7 @@ class ApprovalStep(HITLOperator):
             subject=self.subject,
             body=self.body,
             params=self.serialized_params,
+            assigned_users=self.assigned_users,
         )
         self.defer(
             trigger=ReleaseTrigger(self.release_id, Phase.AWAITING_APPROVAL.value, 0, EVERY, ti_id),

@@ -4,6 +4,7 @@ Frames are pandas DataFrames; the columns are named in each docstring. `perennia
 holds one fake per port, and `tests/contracts` runs the same suite over fake and real.
 """
 
+from perennial.ports.identity import TokenStore
 from perennial.ports.monitoring import DriftReporter, Scheduler
 from perennial.ports.notifying import Deliveries, Notifier
 from perennial.ports.records import Intents, Ledger, ReleaseStore, Signer
@@ -43,6 +44,7 @@ __all__ = [
     "Scheduler",
     "Scorer",
     "Signer",
+    "TokenStore",
     "Tracker",
     "Tuner",
     "Validator",

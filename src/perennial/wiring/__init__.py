@@ -1,5 +1,6 @@
 """Settings -> adapters. The only place that knows which adapter stands behind a port."""
 
+from perennial.wiring.accounts import tokens
 from perennial.wiring.keys import new_key, public_key, signature_holds, signer
 from perennial.wiring.monitoring import airflow_password, drift, gauges, scheduler
 from perennial.wiring.notifying import notifier, notify_ports
@@ -71,6 +72,7 @@ __all__ = [
     "signer",
     "spec_digest",
     "store",
+    "tokens",
     "tracker",
     "tuner",
     "validator",

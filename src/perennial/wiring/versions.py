@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from perennial.core.identity import Role
 from perennial.settings import Settings, load
+from perennial.wiring.accounts import sign_in
 from perennial.wiring.releasing import store
 
 if TYPE_CHECKING:
@@ -13,22 +15,25 @@ if TYPE_CHECKING:
     from perennial.flows.lifecycle import LifecyclePorts
 
 
-def registry(settings: Settings | None = None) -> ports.Registry:
+def registry(settings: Settings | None = None, role: Role = Role.TRAINING) -> ports.Registry:
     from perennial.adapters.mlflow_registry import MlflowRegistry
 
     settings = settings or load()
+    sign_in(settings, role)
     return MlflowRegistry(settings.tracking)
 
 
-def labels(settings: Settings | None = None) -> ports.Labels:
+def labels(settings: Settings | None = None, role: Role = Role.TRAINING) -> ports.Labels:
     """The same adapter as `registry`, by its other port."""
-    return registry(settings)  # type: ignore[return-value]
+    return registry(settings, role)  # type: ignore[return-value]
 
 
 def version_search(settings: Settings | None = None) -> ports.VersionSearch:
     from perennial.adapters.mlflow_search import MlflowSearch
 
-    return MlflowSearch((settings or load()).tracking)
+    settings = settings or load()
+    sign_in(settings, Role.TRAINING)
+    return MlflowSearch(settings.tracking)
 
 
 def lifecycle_ports(settings: Settings | None = None) -> LifecyclePorts:
@@ -37,7 +42,7 @@ def lifecycle_ports(settings: Settings | None = None) -> LifecyclePorts:
     from perennial.flows.lifecycle import LifecyclePorts
 
     settings = settings or load()
-    database, versions = store(settings), registry(settings)
+    database, versions = store(settings), registry(settings, Role.RELEASE)
     return LifecyclePorts(
         registry=versions,
         labels=versions,  # type: ignore[arg-type]
