@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import pickle
 import shutil
 import zipfile
@@ -83,7 +84,8 @@ def test_no_number_and_crash_are_unsafe(files, monkeypatch):
 def test_model_that_learnt_the_wrong_way_round_fails_its_behaviour(files, monkeypatch):
     place = SPEC.features.names.index("failure_rate")
     monkeypatch.setattr(
-        wiring, "scorer", lambda: Bad(lambda rows: 1 - np.nan_to_num(rows[:, place], nan=0.5))
+        "perennial.wiring.releasing.scorer",
+        lambda: Bad(lambda rows: 1 - np.nan_to_num(rows[:, place], nan=0.5)),
     )
     assert verdicts(files)["behaviour"] is Verdict.FAIL
 
@@ -103,6 +105,19 @@ def zipped() -> bytes:
     return buffer.getvalue()
 
 
+class Evil:
+    def __reduce__(self):
+        return os.system, ("true",)
+
+
+def polyglot() -> bytes:
+    """Sound JSON for who reads from the start, an archive with a pickle for who reads from the end."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr("archive/data.pkl", pickle.dumps(Evil()))
+    return b"{}\n" + buffer.getvalue()
+
+
 def foreign() -> bytes:
     node = onnx.helper.make_node("Run", ["x"], ["y"], domain="somebody.else")
     sides = [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [1]) for name in "xy"]
@@ -116,6 +131,10 @@ def foreign() -> bytes:
     [
         ("weights.pkl", pickle.dumps([1]), "pickle"),
         ("manifest2.json", pickle.dumps([1]), "pickle"),
+        ("evil.pkl", pickle.dumps(Evil()), "system (dangerous)"),
+        ("evil.json", pickle.dumps(Evil(), protocol=0), "system (dangerous)"),
+        ("both.json", polyglot(), "system (dangerous)"),
+        ("weights.onnx", b"7z\xbc\xaf\x27\x1c", "archive"),
         ("old.json", pickle.dumps([1], protocol=0), "no JSON"),
         ("archive.onnx", zipped(), "archive"),
         ("code.py", b"print()", "not allowed"),
