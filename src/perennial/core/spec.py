@@ -102,7 +102,26 @@ class ChecksSpec(Frozen):
     noise_change: Share = Field(description="mean absolute change of the score that noise may cause")
     missing: Share = Field(description="chance of each value to be missing")
     missing_change: Share = Field(description="mean absolute change of the score that holes may cause")
-    error_gap: Share = Field(description="between the error rates of the groups of a column")
+
+
+class GroupMeasure(StrEnum):
+    """What is compared between the groups of a column: shares of its rows."""
+
+    ERROR_RATE = "error_rate"
+    SELECTION_RATE = "selection_rate"
+    FALSE_POSITIVE_RATE = "false_positive_rate"
+    FALSE_NEGATIVE_RATE = "false_negative_rate"
+
+
+class FairnessSpec(Frozen):
+    """How far the groups of a sensitive or slice column may lie apart."""
+
+    gaps: dict[GroupMeasure, Share] = Field(
+        min_length=1, description="measure -> largest minus smallest figure of any two groups"
+    )
+    min_groups: PositiveInt = Field(
+        description="rows that come from fewer cycles (evaluation.group) say nothing"
+    )
 
 
 class GateSpec(Frozen):
@@ -112,6 +131,7 @@ class GateSpec(Frozen):
     parity: float = Field(gt=0, description="largest difference of exported and trained model")
     slice_drop: float = Field(ge=0, description="drop of the improvement metric on a slice: high risk")
     checks: ChecksSpec
+    fairness: FairnessSpec
     behaviour: Annotated[str, Field(pattern=r"^[\w.]+:\w+$")] | None = Field(
         description="module:name of the behavioural cases; null for none"
     )

@@ -84,11 +84,12 @@ def feedback_inbox(settings: Settings | None = None) -> FeedbackInbox:
 
 def checks(spec: ModelSpec, files: Path) -> tuple[Judgement, ...]:
     """Every check of a candidate's files; nothing heavy is imported before the gate asks for it."""
+    from perennial.adapters.fairlearn_groups import group_figures
     from perennial.adapters.file_scan import scan
     from perennial.flows.checks import CheckPorts, check
 
     cases = entrypoint(spec.gate.behaviour, spec) if spec.gate.behaviour is not None else ()
-    return check(spec, files, CheckPorts(scorer(), scan, cases))
+    return check(spec, files, CheckPorts(scorer(), scan, cases, group_figures))
 
 
 def spec_digest(model: str, settings: Settings) -> str | None:
