@@ -124,6 +124,15 @@ class FairnessSpec(Frozen):
     )
 
 
+class LicencesSpec(Frozen):
+    """Which licences data and packages may have."""
+
+    allowed: tuple[str, ...] = Field(min_length=1, description="SPDX identifiers")
+    stated: dict[str, str] = Field(
+        description="package -> SPDX expression that a person has read, where its own metadata names none"
+    )
+
+
 class GateSpec(Frozen):
     metrics: dict[str, Bound] = Field(min_length=1)
     improvement: ImprovementSpec
@@ -132,6 +141,7 @@ class GateSpec(Frozen):
     slice_drop: float = Field(ge=0, description="drop of the improvement metric on a slice: high risk")
     checks: ChecksSpec
     fairness: FairnessSpec
+    licences: LicencesSpec
     behaviour: Annotated[str, Field(pattern=r"^[\w.]+:\w+$")] | None = Field(
         description="module:name of the behavioural cases; null for none"
     )

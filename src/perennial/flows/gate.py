@@ -110,7 +110,7 @@ def _measure(spec, record, champion, ports: ReleasePorts, clock, sleep) -> GateR
     ref: VersionRef = record.ref
     files = served_files(ref, ports)
     manifest = load_verified(files, ref.model, ref.digest)
-    checks = ports.checks(spec, files)
+    checks = (*ports.terms(spec, record), *ports.checks(spec, files))
     ports.pool.ensure(PoolName.CANARY, ref, files)
     _wait_loaded(ref, ports, clock, sleep)
     body = payload(manifest)

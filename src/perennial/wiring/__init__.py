@@ -11,6 +11,7 @@ from perennial.wiring.releasing import (
     router,
     spec_digest,
     store,
+    terms,
 )
 from perennial.wiring.training import (
     data_store,
@@ -68,6 +69,7 @@ __all__ = [
     "signer",
     "spec_digest",
     "store",
+    "terms",
     "tracker",
     "tuner",
     "validator",

@@ -17,6 +17,7 @@ from perennial.wiring.training import entrypoint, scorer
 if TYPE_CHECKING:
     from perennial import ports
     from perennial.adapters.envoy_router import EnvoyRouter
+    from perennial.core.registration import VersionRecord
     from perennial.core.verdict import Judgement
     from perennial.flows.release import ReleasePorts
     from perennial.serving.feedback_inbox import FeedbackInbox
@@ -92,6 +93,17 @@ def checks(spec: ModelSpec, files: Path) -> tuple[Judgement, ...]:
     return check(spec, files, CheckPorts(scorer(), scan, cases, group_figures))
 
 
+def terms(spec: ModelSpec, record: VersionRecord, settings: Settings | None = None) -> tuple[Judgement, ...]:
+    """Licences and consent of a version, as they are stated now."""
+    from perennial.adapters.installed_packages import licences
+    from perennial.adapters.spdx import standing
+    from perennial.flows.terms import TermsPorts, check_terms
+    from perennial.history import datasets
+
+    stated = datasets.terms((settings or load()).configs)
+    return check_terms(spec, record, TermsPorts(stated, licences, standing))
+
+
 def spec_digest(model: str, settings: Settings) -> str | None:
     """Of gate, approval and release as the spec has them now; None where it cannot be read.
 
@@ -127,6 +139,7 @@ def _release_ports(settings: Settings) -> ReleasePorts:
         labels=versions,
         files=settings.state / "releases" / "files",
         checks=checks,
+        terms=lambda spec, record: terms(spec, record, settings),
         spec_digest=lambda model: spec_digest(model, settings),
     )
 
