@@ -133,15 +133,27 @@ class LicencesSpec(Frozen):
     )
 
 
+class ReproductionSpec(Frozen):
+    """What training again from a version's capsule must give (`perennial reproduce`)."""
+
+    evidence: Literal["optional", "required"] = Field(
+        description="required: a candidate that nobody has reproduced gets no traffic"
+    )
+    tolerance: dict[str, Annotated[float, Field(ge=0)]] = Field(
+        min_length=1, description="metric on the holdout -> largest difference where the digest is another"
+    )
+
+
 class GateSpec(Frozen):
     metrics: dict[str, Bound] = Field(min_length=1)
     improvement: ImprovementSpec
     latency_p95_ms: float = Field(gt=0, description="at the endpoint, without other load")
     parity: float = Field(gt=0, description="largest difference of exported and trained model")
-    slice_drop: float = Field(ge=0, description="drop of the improvement metric on a slice: high risk")
+    slice_drop: float = Field(ge=0, description="drop of the improvement metric on a slice: UNSURE")
     checks: ChecksSpec
     fairness: FairnessSpec
     licences: LicencesSpec
+    reproduction: ReproductionSpec
     behaviour: Annotated[str, Field(pattern=r"^[\w.]+:\w+$")] | None = Field(
         description="module:name of the behavioural cases; null for none"
     )

@@ -34,6 +34,7 @@ from perennial.wiring.versions import (
     lifecycle_ports,
     markdown_page,
     registry,
+    reproduce_ports,
     version_search,
 )
 
@@ -62,6 +63,7 @@ __all__ = [
     "references",
     "registry",
     "release_ports",
+    "reproduce_ports",
     "router",
     "scheduler",
     "scorer",
