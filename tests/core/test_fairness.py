@@ -8,7 +8,7 @@ import pytest
 from perennial.adapters.fairlearn_groups import group_figures
 from perennial.core import fairness
 from perennial.core.fairness import Answers
-from perennial.core.spec import GroupMeasure
+from perennial.core.gate_spec import GroupMeasure
 from perennial.core.verdict import Verdict
 
 ERROR = GroupMeasure.ERROR_RATE

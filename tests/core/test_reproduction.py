@@ -8,9 +8,9 @@ import pytest
 
 from perennial.core import reproduction
 from perennial.core.capsule import Capsule, Provenance
+from perennial.core.gate_spec import ReproductionSpec
 from perennial.core.ledger import GENESIS, Entry, chain
 from perennial.core.reproduction import REPRODUCED, Outcome, Reproduction
-from perennial.core.spec import ReproductionSpec
 from perennial.core.verdict import Verdict
 
 NOW = Provenance(code="a" * 40, features="f", constraints="c", model_code="m")

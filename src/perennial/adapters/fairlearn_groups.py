@@ -10,7 +10,7 @@ from fairlearn.metrics import MetricFrame, false_negative_rate, false_positive_r
 from sklearn.metrics import zero_one_loss
 
 from perennial.core.fairness import Answers
-from perennial.core.spec import GroupMeasure
+from perennial.core.gate_spec import GroupMeasure
 
 METRICS: dict[GroupMeasure, Callable[..., Any]] = {
     GroupMeasure.ERROR_RATE: zero_one_loss,

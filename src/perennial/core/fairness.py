@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from perennial.core.spec import FairnessSpec, GroupMeasure
+from perennial.core.gate_spec import FairnessSpec, GroupMeasure
 from perennial.core.verdict import Judgement, Verdict, worst
 
 CONFIDENCE = 0.95

@@ -12,8 +12,9 @@ from collections.abc import Iterator, Sequence
 
 from perennial.core.approval import Risk
 from perennial.core.gate_report import GateReport
+from perennial.core.gate_spec import Bound
 from perennial.core.registration import VersionRecord
-from perennial.core.spec import Bound, GateSpec
+from perennial.core.spec import GateSpec
 from perennial.core.statistics import quantile
 from perennial.core.verdict import Judgement, Verdict
 

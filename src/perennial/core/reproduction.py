@@ -8,8 +8,9 @@ from enum import StrEnum
 from pydantic import Field, ValidationError
 
 from perennial.core.capsule import Capsule, Provenance
+from perennial.core.gate_spec import ReproductionSpec
 from perennial.core.ledger import LedgerRow
-from perennial.core.spec import Frozen, ReproductionSpec
+from perennial.core.spec import Frozen
 from perennial.core.verdict import Judgement, Verdict
 
 REPRODUCED = "version.reproduced"

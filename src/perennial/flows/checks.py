@@ -12,7 +12,8 @@ import numpy as np
 from perennial.core import checks, fairness
 from perennial.core.checks import Case
 from perennial.core.fairness import Answers
-from perennial.core.spec import GroupMeasure, ModelSpec
+from perennial.core.gate_spec import GroupMeasure
+from perennial.core.spec import ModelSpec
 from perennial.core.training import Manifest
 from perennial.core.verdict import Judgement, Verdict
 from perennial.errors import DatasetMissing, MalformedInput, ModelFileError, ShapeError

@@ -14,8 +14,9 @@ if TYPE_CHECKING:
     from perennial.core.examples import Examples
     from perennial.core.expectations import Suite
     from perennial.core.fairness import Answers
+    from perennial.core.gate_spec import GroupMeasure
     from perennial.core.metrics import Scored
-    from perennial.core.spec import FeatureSpec, GroupMeasure, TuningSpec
+    from perennial.core.spec import FeatureSpec, TuningSpec
     from perennial.core.tuning import Trial
 
 
