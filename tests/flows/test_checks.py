@@ -98,6 +98,22 @@ def test_reference_that_is_missing_or_too_old_is_an_error(files):
     assert verdicts(files)["robustness"] is Verdict.ERROR
 
 
+def test_column_that_somebody_protects(files):
+    """Groups of the reference rows: one that is wrong far more often fails, one too small asks a person."""
+    path, spec = (
+        files / "reference.parquet",
+        SPEC.model_copy(update={"data": SPEC.data.model_copy(update={"sensitive": ("team",)})}),
+    )
+    rows = pd.read_parquet(path)
+    wrong = (rows["score"] >= SPEC.target.threshold) != (rows["failed"] >= 0.5)
+    rows.assign(team=np.where(wrong, "unlucky", "lucky")).to_parquet(path)
+    assert rows["cycle"].nunique() >= SPEC.gate.fairness.min_groups
+    assert wrong.sum() >= SPEC.evaluation.slice_min_rows
+    assert verdicts(files, spec)["fairness_team"] is Verdict.FAIL
+    rows.assign(team=np.where(np.arange(len(rows)) < 3, "small", "large")).to_parquet(path)
+    assert verdicts(files, spec)["fairness_team"] is Verdict.UNSURE
+
+
 def zipped() -> bytes:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
