@@ -13,6 +13,7 @@ from perennial.ports.training import (
     DataStore,
     Features,
     Figures,
+    GroupFigures,
     Reference,
     Run,
     Scorer,
@@ -20,15 +21,17 @@ from perennial.ports.training import (
     Tuner,
     Validator,
 )
-from perennial.ports.versions import Labels, ModelFiles, Registry, VersionSearch
+from perennial.ports.versions import Capsules, Labels, ModelFiles, Registry, VersionSearch
 
 __all__ = [
+    "Capsules",
     "DataStore",
     "Deliveries",
     "DriftReporter",
     "Features",
     "FeedbackStore",
     "Figures",
+    "GroupFigures",
     "Intents",
     "Labels",
     "Ledger",

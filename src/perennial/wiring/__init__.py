@@ -13,6 +13,7 @@ from perennial.wiring.releasing import (
     router,
     spec_digest,
     store,
+    terms,
 )
 from perennial.wiring.training import (
     data_store,
@@ -35,6 +36,7 @@ from perennial.wiring.versions import (
     lifecycle_ports,
     markdown_page,
     registry,
+    reproduce_ports,
     version_search,
 )
 
@@ -65,6 +67,7 @@ __all__ = [
     "references",
     "registry",
     "release_ports",
+    "reproduce_ports",
     "router",
     "scheduler",
     "scorer",
@@ -72,6 +75,7 @@ __all__ = [
     "signer",
     "spec_digest",
     "store",
+    "terms",
     "tokens",
     "tracker",
     "tuner",

@@ -9,10 +9,13 @@ from perennial.core.identity import Role
 from perennial.settings import Settings, load
 from perennial.wiring.accounts import sign_in
 from perennial.wiring.releasing import store
+from perennial.wiring.training import data_store, features, scorer
 
 if TYPE_CHECKING:
     from perennial import ports
+    from perennial.core.spec import ModelSpec
     from perennial.flows.lifecycle import LifecyclePorts
+    from perennial.flows.reproduce import ReproducePorts
 
 
 def registry(settings: Settings | None = None, role: Role = Role.TRAINING) -> ports.Registry:
@@ -50,6 +53,26 @@ def lifecycle_ports(settings: Settings | None = None) -> LifecyclePorts:
         ledger=database.ledger,
         files=MlflowFiles(settings.tracking),
         copies=(settings.state / "releases" / "files", settings.serving_dir / "store"),
+    )
+
+
+def reproduce_ports(spec: ModelSpec, settings: Settings | None = None) -> ReproducePorts:
+    """Everything that training a version again touches."""
+    from perennial.adapters.checkout import changed_since
+    from perennial.adapters.mlflow_capsules import MlflowCapsules
+    from perennial.flows.reproduce import ReproducePorts
+
+    settings = settings or load()
+    versions = registry(settings)
+    return ReproducePorts(
+        registry=versions,
+        labels=versions,  # type: ignore[arg-type]
+        ledger=store(settings).ledger,
+        capsules=MlflowCapsules(settings.tracking),
+        data=data_store(settings),
+        features=features(settings),
+        scorer=scorer(),
+        changed=lambda since: changed_since(settings.project, since, spec.name),
     )
 
 
