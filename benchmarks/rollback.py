@@ -19,13 +19,14 @@ import http.client
 import json
 import os
 import re
+import secrets
 import statistics
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "support"))
@@ -33,9 +34,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "support"
 from serving_stack import ServingStack, target, until
 
 from perennial import catalog, wiring
+from perennial.core.identity import Role
 from perennial.core.release import Phase, ReleaseStatus, release_id
 from perennial.core.traffic import Route
 from perennial.core.version import VersionRef
+from perennial.flows.identity import issue
 from perennial.flows.seal import write_seal
 from perennial.history.prepare import prepare
 from perennial.history.simulator import Scenario, simulate
@@ -165,12 +168,23 @@ def released(ref: VersionRef, before: list, store) -> str:
     return name
 
 
-def once(stack: ServingStack, live: Route, clients: Clients) -> tuple[float, float, float, float]:
+def token(stack: ServingStack) -> str:
+    """Of an approver, who may roll back."""
+    _, text = issue(
+        "bench", Role.APPROVER, timedelta(hours=1), "bench", stack.settings.accounts,
+        wiring.tokens(stack.settings), datetime.now(UTC), secrets.token_hex,
+    )  # fmt: skip
+    return text
+
+
+def once(
+    stack: ServingStack, live: Route, clients: Clients, signed_in: str
+) -> tuple[float, float, float, float]:
     """Seconds to the first answer of the one that comes back, the last of the one that leaves, the end; and
     seconds of CPU until the traffic had moved."""
     stack.router.apply(live)
     time.sleep(1.0)
-    settings = stack.settings.model_copy(update={"tracking_url": NOBODY})
+    settings = stack.settings.model_copy(update={"tracking_url": NOBODY, "token": signed_in})
     ours = {
         f"PERENNIAL_{k.upper()}": str(v) for k, v in settings.model_dump(exclude_none=True).items()
     }  # fmt: skip
@@ -207,11 +221,12 @@ def main() -> None:
         try:
             live, body = house(stack)
             stack.router.apply(live)
+            signed_in = token(stack)
             figures = []
             with Clients(stack.settings.port_envoy, body, asked.threads) as clients:
                 time.sleep(2.0)
                 for number in range(asked.times):
-                    found = once(stack, live, clients)
+                    found = once(stack, live, clients, signed_in)
                     figures.append(found)
                     print(f"{number + 1:3}  {figures_line(found)}", flush=True)
         finally:

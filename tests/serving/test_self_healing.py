@@ -7,7 +7,9 @@ import signal
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
+import httpx
 import pytest
 from load_generator import Load
 from serving_stack import free_ports, status, target, until
@@ -68,9 +70,11 @@ def test_a_crashed_server_comes_back_with_what_it_should_hold(supervised, tmp_pa
     name, port = f"server-stable-{supervised.ports('stable')[0]}", supervised.ports("stable")[0]
     file = supervised.serving_dir / "store" / bad.digest / "model.onnx"
     file.write_bytes(file.read_bytes()[:-10])
+    worker = httpx.get(f"http://127.0.0.1:{port}/v1/pool", trust_env=False).json()["pid"]
     pid = supervisor.states(supervised)[name]["pid"]
     os.kill(pid, signal.SIGKILL)
     until(lambda: supervisor.states(supervised)[name]["pid"] not in (0, pid), 60, "restarted")
+    until(lambda: not Path(f"/proc/{worker}").exists(), 60, "the old worker ended by itself")
     until(lambda: status(f"http://127.0.0.1:{port}/livez") == 200, 180, "answers again")
     until(
         lambda: pool.readiness("stable", good.model, good.digest).complete, 60, "the good one is held again"
@@ -139,5 +143,5 @@ def canary(champion, candidate) -> ReleaseStatus:
         policy=spec.release, approval_policy=spec.approval, started_at=NOW, entered_at=NOW,
         phase=Phase.CANARY,
         gate=GateReport(digest=candidate.digest, risk=Risk.LOW, rules=(PASSED,)),
-        approval=Approval(digest=candidate.digest, actor="ann", at=NOW, channel="cli", note=""),
+        approvals=(Approval(digest=candidate.digest, actor="ann", at=NOW, channel="cli", note=""),),
     )  # fmt: skip

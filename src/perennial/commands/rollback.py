@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import json
 import time
 from datetime import UTC, datetime
@@ -32,13 +31,14 @@ def rollback(model: str, to: str | None, note: str, as_json: bool) -> None:
     first. A failed check changes nothing and exits with 65.
     """
     from perennial import wiring
+    from perennial.flows.identity import who_steers
     from perennial.flows.rollback import rollback as flow
 
     settings = environment.load()
     ports = wiring.rollback_ports(settings)
     if ports.router.route(model) is None:
         _known(model, settings)
-    actor = settings.actor or getpass.getuser()
+    actor = who_steers(settings.token, "rollback", wiring.quick_reads(settings), _now())
     target, moved = flow(model, to, ports, actor, note, _now, time.sleep, lambda: uuid4().hex)
     if not as_json:
         _say(model, target, moved)

@@ -1,4 +1,4 @@
-"""The base of values that never change once they are made."""
+"""What every value of the core is made of."""
 
 from __future__ import annotations
 
@@ -11,6 +11,6 @@ Percent = Annotated[float, Field(ge=0.0, le=100.0)]
 
 
 class Frozen(BaseModel):
-    """An unknown key is an error, and so is a change."""
+    """Cannot be changed, and knows its keys."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -1,7 +1,8 @@
 """Emergency: model, features, schema and thresholds of an earlier champion come back in one step, or nothing.
 
-Everything up to the moved traffic needs the router, the model servers and files of this machine. The database
-and the registry are told afterwards (`flows.rollback_record`), from a journal that outlives a kill.
+Up to the moved traffic the database is asked only who acts and whether a person took the version out of use;
+all else is the router, the model servers and files of this machine. Ledger and registry are told afterwards
+(`flows.rollback_record`), from a journal that outlives a kill.
 """
 
 from __future__ import annotations
@@ -12,13 +13,22 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from perennial.core.out_of_use import OUT_OF_USE, out_of_use
 from perennial.core.rollback import Check, Rollback, check_features, check_seal
 from perennial.core.traffic import PoolName, Readiness, Route, Target
-from perennial.errors import FeaturesUnavailable, ModelFileError, RollbackRefused, ToolError, UnknownRelease
+from perennial.errors import (
+    FeaturesUnavailable,
+    ModelFileError,
+    OutOfUse,
+    RollbackRefused,
+    ToolError,
+    UnknownRelease,
+)
 from perennial.flows.seal import Published, manifest_digest, read_seal
 from perennial.serving.manifest import load_verified
 
 if TYPE_CHECKING:
+    from perennial.core.ledger import LedgerRow
     from perennial.core.rollback import Seal
     from perennial.core.version import VersionRef
     from perennial.ports.traffic import Pool, Probe, RollbackJournal, Router
@@ -42,6 +52,8 @@ class RollbackPorts:
     published: Published
     recent: Callable[[str, int], Sequence[Mapping[str, Any]]]
     """Model, how many -> the newest logged requests by entity, as bodies of `predict`."""
+    facts: Callable[..., Sequence[LedgerRow]]
+    """`rows` of the ledger, by model and kinds."""
     champions: Callable[[str], Sequence[tuple[VersionRef, str]]]
     """Model -> every version that was champion and its release id, newest first; asks the database."""
 
@@ -66,6 +78,7 @@ def rollback(
 
     Raises:
         UnknownRelease: no earlier champion is known.
+        OutOfUse: a person retired or archived that version.
         RollbackRefused: a check failed; nothing has changed.
         RouterUnavailable, RouterRejected: the traffic did not move.
     """
@@ -77,6 +90,8 @@ def rollback(
     if live == wanted:
         return goal, None
     stays = goal.digest == live.stable.digest
+    if not stays:
+        _refuse_out_of_use(model, goal, ports)
     checks = () if stays else check(model, goal, ports, sleep)
     failed = [one for one in checks if not one.ok]
     if failed:
@@ -99,6 +114,12 @@ def rollback(
     entry = entry.model_copy(update={"applied": True})
     ports.journal.put(entry)
     return goal, entry
+
+
+def _refuse_out_of_use(model: str, goal: Target, ports: RollbackPorts) -> None:
+    told = out_of_use(ports.facts(model, kinds=OUT_OF_USE), goal.digest)
+    if told is not None:
+        raise OutOfUse(f"{model} {told}", hint="name another earlier champion: --to VERSION")
 
 
 def _wanted(live: Route, goal: Target) -> Route:

@@ -10,9 +10,11 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 _MODULES: dict[str, tuple[str, ...]] = {
+    "accounts": ("tokens",),
     "keys": ("new_key", "public_key", "signature_holds", "signer"),
     "monitoring": ("airflow_password", "drift", "gauges", "scheduler"),
-    "emergency": ("rollback_ports", "pool", "router"),
+    "emergency": ("pool", "quick_reads", "rollback_ports", "router"),
+    "notifying": ("notifier", "notify_ports"),
     "releasing": (
         "checks",
         "feedback_inbox",
@@ -22,6 +24,7 @@ _MODULES: dict[str, tuple[str, ...]] = {
         "settle_ports",
         "spec_digest",
         "store",
+        "terms",
     ),
     "training": (
         "data_store",
@@ -44,6 +47,7 @@ _MODULES: dict[str, tuple[str, ...]] = {
         "lifecycle_ports",
         "markdown_page",
         "registry",
+        "reproduce_ports",
         "version_search",
     ),
 }
@@ -52,9 +56,11 @@ _MODULE_OF = {name: module for module, names in _MODULES.items() for name in nam
 __all__ = sorted(_MODULE_OF)
 
 if TYPE_CHECKING:
+    from perennial.wiring.accounts import *  # noqa: F403
     from perennial.wiring.emergency import *  # noqa: F403
     from perennial.wiring.keys import *  # noqa: F403
     from perennial.wiring.monitoring import *  # noqa: F403
+    from perennial.wiring.notifying import *  # noqa: F403
     from perennial.wiring.releasing import *  # noqa: F403
     from perennial.wiring.training import *  # noqa: F403
     from perennial.wiring.versions import *  # noqa: F403

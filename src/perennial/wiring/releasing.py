@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from perennial import catalog
+from perennial.core.identity import Role
 from perennial.core.spec import ModelSpec
 from perennial.errors import SpecError, TrackerUnavailable
 from perennial.settings import Settings, load
@@ -18,6 +19,7 @@ from perennial.wiring.training import entrypoint, scorer
 
 if TYPE_CHECKING:
     from perennial import ports
+    from perennial.core.registration import VersionRecord
     from perennial.core.verdict import Judgement
     from perennial.flows.guard import GuardPorts
     from perennial.flows.release import ReleasePorts
@@ -68,11 +70,23 @@ def feedback_inbox(settings: Settings | None = None) -> FeedbackInbox:
 
 def checks(spec: ModelSpec, files: Path) -> tuple[Judgement, ...]:
     """Every check of a candidate's files; nothing heavy is imported before the gate asks for it."""
+    from perennial.adapters.fairlearn_groups import group_figures
     from perennial.adapters.file_scan import scan
     from perennial.flows.checks import CheckPorts, check
 
     cases = entrypoint(spec.gate.behaviour, spec) if spec.gate.behaviour is not None else ()
-    return check(spec, files, CheckPorts(scorer(), scan, cases))
+    return check(spec, files, CheckPorts(scorer(), scan, cases, group_figures))
+
+
+def terms(spec: ModelSpec, record: VersionRecord, settings: Settings | None = None) -> tuple[Judgement, ...]:
+    """Licences and consent of a version, as they are stated now."""
+    from perennial.adapters.installed_packages import licences
+    from perennial.adapters.spdx import standing
+    from perennial.flows.terms import TermsPorts, check_terms
+    from perennial.history import datasets
+
+    stated = datasets.terms((settings or load()).configs)
+    return check_terms(spec, record, TermsPorts(stated, licences, standing))
 
 
 def spec_digest(model: str, settings: Settings) -> str | None:
@@ -108,7 +122,7 @@ def _registry(settings: Settings) -> ports.Registry:
             raise TrackerUnavailable(
                 f"MLflow at {url} does not answer: {error}", hint="start it with `perennial local up`"
             ) from error
-    return wiring.registry(settings)
+    return wiring.registry(settings, Role.RELEASE)
 
 
 @functools.lru_cache(maxsize=4)
@@ -131,6 +145,7 @@ def _release_ports(settings: Settings) -> ReleasePorts:
         labels=versions,
         files=settings.state / "releases" / "files",
         checks=checks,
+        terms=lambda spec, record: terms(spec, record, settings),
         spec_digest=lambda model: spec_digest(model, settings),
         published=lambda service: published(settings.feast_dir, service),
     )
