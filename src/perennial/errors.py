@@ -16,6 +16,8 @@
         x ModelFileError      34   a model file is unreadable or not the one its digest names
         x ParityError         35   the exported model answers otherwise than the trained one
         x ShapeError          36   a tensor has the wrong name, type or shape
+        x TrainingFailed      37   a training did not end well
+        x IncompleteExplanation 38   attributions do not add up to the score
       + ToolError             50   a tool we stand on did not do its part
         x TrackerUnavailable  51   MLflow
         x RouterUnavailable   52   Envoy does not answer
@@ -118,6 +120,10 @@ class ShapeError(ModelError):
 
 class TrainingFailed(ModelError):
     exit_code = 37
+
+
+class IncompleteExplanation(ModelError):
+    exit_code = 38
 
 
 class ToolError(PerennialError):

@@ -189,6 +189,18 @@ class ReleaseSpec(Frozen):
         return self
 
 
+class ExplanationSpec(Frozen):
+    """How a score is taken apart into what each feature added."""
+
+    background: PositiveInt = Field(description="rows that stand for what is usual")
+    coalitions: PositiveInt = Field(
+        description="sets of features scored per row; twice the features at least"
+    )
+    max_rows: PositiveInt = Field(description="rows that one request may have explained")
+    tolerance: float = Field(gt=0, description="base + attributions may miss the score by so much")
+    sample: PositiveInt = Field(description="holdout rows behind the global attributions")
+
+
 class Levels(Frozen):
     """From which value on a figure is worth a watch, a warning, a retraining."""
 
@@ -246,6 +258,7 @@ class ModelSpec(Frozen):
     monitoring: MonitoringSpec
     retraining: RetrainingSpec
     retention: RetentionSpec
+    explanation: ExplanationSpec
 
     @property
     def digest(self) -> str:
