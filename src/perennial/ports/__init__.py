@@ -9,6 +9,7 @@ from perennial.ports.records import Intents, Ledger, ReleaseStore, Signer
 from perennial.ports.traffic import FeedbackStore, Pool, PredictionLog, Router
 from perennial.ports.training import (
     DataStore,
+    Explain,
     Features,
     Figures,
     Reference,
@@ -23,6 +24,7 @@ from perennial.ports.versions import Labels, ModelFiles, Registry, VersionSearch
 __all__ = [
     "DataStore",
     "DriftReporter",
+    "Explain",
     "Features",
     "FeedbackStore",
     "Figures",

@@ -16,6 +16,7 @@ from perennial.wiring.training import (
     data_store,
     dataset_files,
     entrypoint,
+    explain,
     features,
     figures,
     history_store,
@@ -29,9 +30,10 @@ from perennial.wiring.training import (
 )
 from perennial.wiring.versions import (
     ab_report,
+    bom_tools,
+    document_ports,
     labels,
     lifecycle_ports,
-    markdown_page,
     registry,
     version_search,
 )
@@ -39,11 +41,14 @@ from perennial.wiring.versions import (
 __all__ = [
     "ab_report",
     "airflow_password",
+    "bom_tools",
     "checks",
     "data_store",
     "dataset_files",
+    "document_ports",
     "drift",
     "entrypoint",
+    "explain",
     "features",
     "feedback_inbox",
     "figures",
@@ -51,7 +56,6 @@ __all__ = [
     "history_store",
     "labels",
     "lifecycle_ports",
-    "markdown_page",
     "model_class",
     "new_key",
     "pool",

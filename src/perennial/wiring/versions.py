@@ -7,9 +7,12 @@ from typing import TYPE_CHECKING
 
 from perennial.settings import Settings, load
 from perennial.wiring.releasing import store
+from perennial.wiring.training import tracker
 
 if TYPE_CHECKING:
     from perennial import ports
+    from perennial.core.bom import Bom, Package
+    from perennial.flows.documents import DocumentPorts
     from perennial.flows.lifecycle import LifecyclePorts
 
 
@@ -48,11 +51,21 @@ def lifecycle_ports(settings: Settings | None = None) -> LifecyclePorts:
     )
 
 
-def markdown_page() -> Callable[[str, str], str]:
-    """title, Markdown -> an HTML page."""
+def document_ports(settings: Settings | None = None) -> DocumentPorts:
+    """Everything that a model card and an ML-BOM are made of."""
     from perennial.adapters.markdown_page import page
+    from perennial.flows.documents import DocumentPorts
 
-    return page
+    settings = settings or load()
+    return DocumentPorts(registry(settings), store(settings).ledger, tracker(settings), page)
+
+
+def bom_tools() -> tuple[Callable[[Bom], str], Callable[[str], None], Callable[[], list[Package]]]:
+    """Writes an ML-BOM, checks one, and says what is installed."""
+    from perennial.adapters.cyclonedx_bom import check, to_json
+    from perennial.adapters.installed_packages import direct_dependencies
+
+    return to_json, check, direct_dependencies
 
 
 def ab_report():
