@@ -30,7 +30,7 @@ def test_attributions_are_a_png(tmp_path):
         background_rows=5,
         coalitions=20,
         base=0.2,
-        mean_absolute={"a": 0.2, "b": 0},
+        mean_absolute=(("a", 0.2), ("b", 0)),
         gap=0,
     )
     path = TrainingFigures().attributions(tmp_path / "plots", "a title", found)

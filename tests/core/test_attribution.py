@@ -40,5 +40,5 @@ def test_background_is_drawn_by_its_seed():
 
 def test_global_attributions_are_mean_absolutes_largest_first():
     found = GlobalAttributions.of("d", ("a", "b"), FOUND, background_rows=4, coalitions=2, gap=0.0)
-    assert list(found.mean_absolute.items()) == [("b", 0.3125), ("a", 0.125)]
+    assert found.mean_absolute == (("b", 0.3125), ("a", 0.125))
     assert (found.rows, found.base) == (2, 0.5)

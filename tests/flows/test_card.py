@@ -96,7 +96,7 @@ def test_slices_and_attributions_come_from_the_evaluation(house, ports, tmp_path
         assert f"| {escape(one['value'])} | {one['rows']} | this version |" in markdown
     moved = json.loads((house.work.plots / "attributions.json").read_text())
     assert moved["gap"] < SPEC.explanation.tolerance
-    for name, mean in moved["mean_absolute"].items():
+    for name, mean in moved["mean_absolute"]:
         assert f"| {escape(name)} | {mean:.4f} |" in markdown
 
 

@@ -46,7 +46,7 @@ class TrainingFigures:
         from matplotlib.figure import Figure
 
         folder.mkdir(parents=True, exist_ok=True)
-        names, means = list(found.mean_absolute), list(found.mean_absolute.values())
+        names, means = zip(*found.mean_absolute, strict=True)
         figure = Figure(figsize=(6, 1.6 + 0.28 * len(names)), dpi=120, layout="constrained")
         axes = figure.subplots()
         bars = axes.barh(names, means, color="tab:blue")

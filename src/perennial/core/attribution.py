@@ -87,7 +87,9 @@ class GlobalAttributions(Frozen):
     background_rows: int
     coalitions: int
     base: float
-    mean_absolute: dict[str, float] = Field(description="feature -> mean |attribution|, largest first")
+    mean_absolute: tuple[tuple[str, float], ...] = Field(
+        description="feature and its mean |attribution|, largest first"
+    )
     gap: float = Field(description="largest distance of base + attributions from a score")
 
     @classmethod
@@ -108,6 +110,6 @@ class GlobalAttributions(Frozen):
             background_rows=background_rows,
             coalitions=coalitions,
             base=found.base,
-            mean_absolute={names[place]: float(means[place]) for place in order},
+            mean_absolute=tuple((names[place], float(means[place])) for place in order),
             gap=gap,
         )

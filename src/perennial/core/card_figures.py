@@ -39,7 +39,7 @@ def quantitative(record: VersionRecord, kept: Found) -> Section:
     ]
     rows = [
         (
-            SHOWN.get(one, one),
+            _shown(one),
             *(_estimate(found, f"{one}.{metric}") for metric in METRICS),
         )
         for one in who
@@ -55,6 +55,11 @@ def quantitative(record: VersionRecord, kept: Found) -> Section:
             Picture(file=name, shows=shows) for name, shows in PICTURES.items() if name in kept.pictures
         ),
     )
+
+
+def _shown(name: str) -> str:
+    baseline = name.removeprefix("baseline.")
+    return SHOWN.get(name, name) if baseline == name else f"{baseline} (reference)"
 
 
 def _slices(evaluation: Evaluation | None) -> tuple[Table, ...]:
@@ -82,15 +87,16 @@ def attributions(found: Found) -> Section:
     return Section(
         title="Explanation",
         text=(
-            f"Mean absolute Shapley value of each feature over {moved.rows} rows of the evaluation data: by how much "
-            f"knowing it moves the score, on average, from {moved.base:.4f}, the mean score of {moved.background_rows} "
-            f"usual rows. Attributions and this mean add up to the score within {moved.gap:.1g}. They say what the "
-            "model used, not what causes failures; of features that say the same, each gets a part.",
+            f"Mean absolute Shapley value of each feature over {moved.rows} rows of the evaluation data: by how "
+            f"much knowing it moves the score, on average, from {moved.base:.4f}, the mean score of "
+            f"{moved.background_rows} usual rows. Attributions and this mean add up to the score within "
+            f"{max(moved.gap, 1e-9):.0e}. They say what the model used, not what causes failures; of features "
+            "that say the same, each gets a part.",
         ),
         tables=(
             Table(
                 header=("feature", "mean absolute attribution"),
-                rows=tuple((name, f"{mean:.4f}") for name, mean in moved.mean_absolute.items()),
+                rows=tuple((name, f"{mean:.4f}") for name, mean in moved.mean_absolute),
             ),
         ),
         pictures=(Picture(file=ATTRIBUTIONS_PICTURE, shows="Mean absolute attribution of each feature"),)

@@ -85,7 +85,9 @@ def evaluate(spec: ModelSpec, work: Workdir, ports: EvaluatePorts, say: Callable
     ports.figures.attributions(work.plots, f"{spec.name}, model {evaluation.digest[:12]}", moved)
     write_json(work.plots / ATTRIBUTIONS, moved)
     write_json(work.plots / EVALUATION, evaluation)
-    say(f"{moved.rows} rows explained: {', '.join(list(moved.mean_absolute)[:3])} move the score most")
+    say(
+        f"{moved.rows} rows explained: {', '.join(name for name, _ in moved.mean_absolute[:3])} move the score most"
+    )
     _log(ports.tracker, trained.run_id, evaluation, work)
     write_json(work.metrics, evaluation.flat())
     write_json(work.evaluation, evaluation)
