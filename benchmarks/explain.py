@@ -93,6 +93,27 @@ def serve(folder: Path, port: int) -> None:
     uvicorn.run(server.application(), host="127.0.0.1", port=port, log_level="error", access_log=False)
 
 
+def cpu(spec: ModelSpec, folder: Path) -> None:
+    """What an explanation costs in processor time, which other load hardly changes: best of five."""
+    from perennial.serving.attribution import shapley
+    from perennial.serving.desired import DesiredVersion
+    from perennial.serving.session import load
+
+    digest = json.loads((folder / "manifest.json").read_text())["digest"]
+    wanted = DesiredVersion(model=MODEL, version="1.0.0", key="1", digest=digest, capsule="benchmark")
+    version, how = load(wanted, folder), spec.explanation
+    assert version.background is not None
+    rows = np.random.default_rng(1).integers(0, 7, size=(how.max_rows, len(spec.features.names)))
+    for count in (1, how.max_rows):
+        features, took = rows[:count].astype(np.float32), []
+        for _ in range(6):
+            began = time.process_time()
+            found = shapley(version.score, version.background, features, how.coalitions, 0)
+            took.append((time.process_time() - began) * 1000)
+        gap = found.gap(version.score(features))
+        print(f"processor time, {count} rows: {min(took[1:]):.0f} ms (first {took[0]:.0f} ms), gap {gap:.1g}")
+
+
 def ask(port: int, rows: int, explain: bool) -> tuple[float, int, dict]:
     """Seconds, status and body of one request on a connection of its own."""
     entities = [{"test_id": str(number), "suite": "ci"} for number in range(rows)]
@@ -157,6 +178,7 @@ def main() -> None:
     spec = catalog.spec(MODEL, Settings(spec_overlay=None))
     with tempfile.TemporaryDirectory() as name:
         make_version(spec, Path(name))
+        cpu(spec, Path(name))
         port = _free_port()
         server = subprocess.Popen([sys.executable, __file__, "--serve", name, str(port)])
         try:

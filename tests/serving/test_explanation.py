@@ -15,7 +15,8 @@ import shap  # noqa: F401 loaded here, so that no test waits for it
 from one_server import NOW, Server
 from tiny_models import tiny_version
 
-from perennial.serving import explanation, headers
+from perennial.adapters.bento_pool import BentoPool
+from perennial.serving import desired, explanation, headers
 from perennial.serving.attribution import shapley
 from perennial.serving.explanation import ExplanationNotReady, Explanations
 
@@ -156,6 +157,13 @@ def test_a_changed_background_is_never_loaded(server, tmp_path):
     key = ("other", version[0].digest)
     assert key not in server.host.holding.loaded
     assert "background.json" in server.host.holding.errors[key]
+
+
+def test_a_pool_brings_the_background_to_its_servers(tmp_path):
+    ref, files = tiny_version(tmp_path, "tiny", "1.0.0", 0.0, background=BACKGROUND)
+    BentoPool(tmp_path / "serving", "127.0.0.1", {"stable": [1]}).ensure("stable", ref, files)
+    stored = desired.version_folder(tmp_path / "serving", ref.digest)
+    assert (stored / "background.json").read_bytes() == (files / "background.json").read_bytes()
 
 
 def test_late_is_429_and_the_next_in_line_is_dropped(server, monkeypatch):

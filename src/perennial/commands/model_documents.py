@@ -6,14 +6,17 @@ import json
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from perennial import catalog, wiring
 from perennial.commands.tables import print_table
-from perennial.core.spec import ModelSpec
 from perennial.errors import TrackerUnavailable
 from perennial.settings import Settings, load
+
+if TYPE_CHECKING:
+    from perennial.core.spec import ModelSpec
 
 
 @click.command()
@@ -101,7 +104,7 @@ def _show(text: str) -> None:
     print_table(["type", "name", "version", "licence", "hash"], rows)
 
 
-def _licences(component: dict) -> list[str]:
+def _licences(component: dict[str, Any]) -> list[str]:
     told = component.get("licenses", ())
     return [
         one.get("expression") or one["license"].get("id") or one["license"].get("name", "") for one in told
