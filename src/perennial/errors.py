@@ -27,11 +27,14 @@
         x StoreUnavailable    56   the SQL database
         x FeaturesUnavailable 57   Feast
         x PortTaken           58   something else listens where a process wants to
+        x NotDelivered        71   a channel that people are notified through
       + ReleaseError          60
         x ReleaseConflict     61   somebody else moved the release; read again
         x ApprovalRefused     62   not the digest that was gated, or not allowed
         x UnknownRelease      63   no such release
         x GateFailed          64   a rule of the gate failed
+        x SelfApproval        66   who asked for a release may not approve it
+        x OutOfUse            67   the version was retired or archived by a person
       x LedgerBroken          70   the hash chain of the ledger does not hold
 
 The number is the exit code of the command line.
@@ -162,6 +165,10 @@ class PortTaken(ToolError):
     exit_code = 58
 
 
+class NotDelivered(ToolError):
+    exit_code = 71
+
+
 class ReleaseError(PerennialError):
     exit_code = 60
 
@@ -180,6 +187,14 @@ class UnknownRelease(ReleaseError):
 
 class GateFailed(ReleaseError):
     exit_code = 64
+
+
+class SelfApproval(ReleaseError):
+    exit_code = 66
+
+
+class OutOfUse(ReleaseError):
+    exit_code = 67
 
 
 class LedgerBroken(PerennialError):

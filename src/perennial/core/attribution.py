@@ -14,19 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 from pydantic import Field
 
-from perennial.core.spec import Frozen
+from perennial.core.frozen import Frozen
 from perennial.errors import IncompleteExplanation
-
-
-class ServedExplanation(Frozen):
-    """What a server needs to explain a version; stands in its manifest."""
-
-    background: str = Field("background.json", description="file beside the model")
-    background_digest: str = Field(description="SHA-256 of that file (hex)")
-    coalitions: int = Field(gt=0, description="sets of known features that are scored per row, at most")
-    max_rows: int = Field(gt=0, description="rows that one request may have explained")
-    tolerance: float = Field(gt=0, description="base + attributions may miss the score by so much")
-    seed: int = Field(description="of the sets that are drawn: the same row gets the same explanation")
 
 
 class Background(Frozen):

@@ -8,14 +8,14 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
+from pydantic import Field, PositiveInt, model_validator
+
+from perennial.core.explanation import ExplanationSpec
+from perennial.core.frozen import Frozen
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Percent = Annotated[float, Field(ge=0.0, le=100.0)]
-
-
-class Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+Approvers = Annotated[int, Field(ge=0, le=10)]
 
 
 class DataSpec(Frozen):
@@ -118,9 +118,27 @@ class GateSpec(Frozen):
 
 
 class ApprovalSpec(Frozen):
-    low_risk: Literal["automatic", "person"]
-    high_risk: Literal["automatic", "person"]
-    lapses_after: timedelta
+    """How many people must allow a candidate: each another one, and none of them who asked for it."""
+
+    low_risk: Approvers = Field(description="0: the policy itself allows it")
+    medium_risk: Approvers
+    high_risk: Approvers
+    lapses_after: timedelta = Field(description="an approval counts so long")
+    anonymous_tag: bool = Field(
+        description="a tag `approval` that MLflow's server does not attribute to an account counts too"
+    )
+
+    @model_validator(mode="after")
+    def rising(self) -> Self:
+        if not self.low_risk <= self.medium_risk <= self.high_risk:
+            raise ValueError("low_risk <= medium_risk <= high_risk must hold")
+        return self
+
+    @model_validator(mode="after")
+    def people_told_apart(self) -> Self:
+        if self.anonymous_tag and self.high_risk > 1:
+            raise ValueError("anonymous_tag cannot tell several people apart: it needs high_risk <= 1")
+        return self
 
 
 class StepSpec(Frozen):
@@ -187,18 +205,6 @@ class ReleaseSpec(Frozen):
         if self.strategy is Strategy.SHADOW_ONLY and self.shadow is None:
             raise ValueError("shadow_only needs a time in `shadow`")
         return self
-
-
-class ExplanationSpec(Frozen):
-    """How a score is taken apart into what each feature added."""
-
-    background: PositiveInt = Field(description="rows that stand for what is usual")
-    coalitions: PositiveInt = Field(
-        description="sets of features scored per row; twice the features at least"
-    )
-    max_rows: PositiveInt = Field(description="rows that one request may have explained")
-    tolerance: float = Field(gt=0, description="base + attributions may miss the score by so much")
-    sample: PositiveInt = Field(description="holdout rows behind the global attributions")
 
 
 class Levels(Frozen):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from perennial.core.attribution import ServedExplanation
+from perennial.core.explanation import ServedExplanation
 from perennial.core.spec import Frozen, Reason
 from perennial.core.tuning import Value
 

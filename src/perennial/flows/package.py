@@ -6,9 +6,10 @@ import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from perennial.core.attribution import Background, ServedExplanation
+from perennial.core.attribution import Background
 from perennial.core.capsule import Capsule, Provenance
 from perennial.core.data import DataRevision
+from perennial.core.explanation import ServedExplanation
 from perennial.core.spec import ModelSpec
 from perennial.core.training import Manifest
 from perennial.flows.tune import Split

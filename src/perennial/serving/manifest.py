@@ -8,7 +8,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from perennial.core.attribution import Background, ServedExplanation
+from perennial.core.attribution import Background
+from perennial.core.explanation import ServedExplanation
 from perennial.errors import ModelFileError
 
 MODEL_FILE = "model.onnx"

@@ -2,6 +2,7 @@
 
 from perennial.wiring.keys import new_key, public_key, signature_holds, signer
 from perennial.wiring.monitoring import airflow_password, drift, gauges, scheduler
+from perennial.wiring.notifying import notifier, notify_ports
 from perennial.wiring.releasing import (
     checks,
     feedback_inbox,
@@ -58,6 +59,8 @@ __all__ = [
     "lifecycle_ports",
     "model_class",
     "new_key",
+    "notifier",
+    "notify_ports",
     "pool",
     "prediction_log",
     "provenance",
