@@ -10,10 +10,10 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, PositiveInt, model_validator
 
+from perennial.core.explanation import ExplanationSpec
 from perennial.core.frozen import Frozen, Share
 from perennial.core.gate_spec import GateSpec
 
-Percent = Annotated[float, Field(ge=0.0, le=100.0)]
 Approvers = Annotated[int, Field(ge=0, le=10)]
 
 
@@ -223,6 +223,7 @@ class ModelSpec(Frozen):
     monitoring: MonitoringSpec
     retraining: RetrainingSpec
     retention: RetentionSpec
+    explanation: ExplanationSpec
 
     @property
     def digest(self) -> str:
