@@ -18,7 +18,7 @@ from perennial.core.ledger import canonical
 from perennial.core.phase import Phase
 from perennial.core.plan import Step, plan
 from perennial.core.spec import ApprovalSpec, Frozen, GateSpec, ReleaseSpec
-from perennial.core.traffic import Counters, Target
+from perennial.core.traffic import Assignment, Counters, Target, Units
 from perennial.core.verdict import Judgement
 from perennial.core.version import VersionRef
 
@@ -53,6 +53,7 @@ class Pause(StrEnum):
     PERSON = "a person paused it"
     UNSURE = "not enough evidence in the time given"
     NOT_LOADED = "the servers do not load it in the time given"
+    SAMPLE_RATIO = "the users did not get the sides that they were to get"
     CHAMPION_UNHEALTHY = "it must go, but the champion has no healthy server"
 
 
@@ -64,8 +65,12 @@ class Labelled(Frozen):
     labels: int = Field(0, ge=0)
 
 
-ADDED_TO_POLICY = {"hold": "PT0S", "ab": {"weight": 50, "sample": 1, "duration": "PT0S"}}
-"""Keys that policies stored before them lack. Those were canaries, which read none of these."""
+ADDED_TO_POLICY = {
+    "hold": "PT0S",
+    "ab": {"weight": 50, "sample": 1, "duration": "PT0S", "mismatch": 0.001},
+    "sticky": {"header": None, "cookie": None, "cookie_age": "P1D", "experiment": None},
+}
+"""Keys that policies stored before them lack. Those were split by chance, as by the request's own id."""
 
 
 class ReleaseStatus(Frozen):
@@ -101,6 +106,7 @@ class ReleaseStatus(Frozen):
     )
     accuracy: dict[str, Labelled] = Field(default_factory=dict, description="by digest, in this step")
     accuracy_at: AwareDatetime | None = Field(None, description="when accuracy was measured; costly")
+    units: Units | None = Field(None, description="users by arm in this step; measured with the accuracy")
     evidence: tuple[Judgement, ...] = Field((), description="of the last pass")
     outcome: Phase | None = Field(None, description="the phase that ABORTING ends in")
     note: str = Field("", description="why it stands here, in words")
@@ -109,7 +115,12 @@ class ReleaseStatus(Frozen):
     @field_validator("policy", mode="before")
     @classmethod
     def _of_any_age(cls, policy: Any) -> Any:
-        return {**ADDED_TO_POLICY, **policy} if isinstance(policy, dict) else policy
+        if not isinstance(policy, dict):
+            return policy
+        stored = {**ADDED_TO_POLICY, **policy}
+        if isinstance(stored["ab"], dict):
+            stored["ab"] = {**ADDED_TO_POLICY["ab"], **stored["ab"]}
+        return stored
 
     @property
     def model(self) -> str:
@@ -135,6 +146,17 @@ class ReleaseStatus(Frozen):
         """The candidate, as a route names it."""
         return Target(
             version=self.candidate.version, digest=self.candidate.digest, release_id=self.release_id
+        )
+
+    @property
+    def assignment(self) -> Assignment:
+        """How the users of a split of this release get their sides."""
+        sticky = self.policy.sticky
+        return Assignment(
+            experiment=sticky.experiment or self.release_id,
+            header=sticky.header,
+            cookie=sticky.cookie,
+            cookie_age=sticky.cookie_age,
         )
 
     def spec_changed(self, now: str | None) -> bool | None:

@@ -68,4 +68,6 @@ class PredictionLog(Protocol):
     def read(self, model: str, since: datetime | None = None) -> pd.DataFrame:
         """Columns: prediction_id, request_id, at (UTC), model, version, digest, release_id, capsule, pool,
         shadow (bool), entity (JSON text), context (request values, JSON text; `{}` where none were logged),
-        score, decision, latency_ms, and one `feature:<name>` column per feature, in order of `at`."""
+        score, decision, latency_ms; experiment, arm (version) and unit (pseudonym of the user) of a request
+        that was drawn to a side of a split, else None; and one `feature:<name>` column per feature; in order of
+        `at`."""
