@@ -42,6 +42,16 @@ class Experiment(Frozen):
         return 100.0 - self.weight, self.weight
 
 
+class ArmFigures(Frozen):
+    """One arm of a running experiment, as the monitor shows it; means over users, None: nothing known yet."""
+
+    experiment: str
+    arm: str = Field(description="version")
+    users: int
+    accuracy: float | None
+    reward: float | None
+
+
 def newest(status: ReleaseStatus, rows: Sequence[LedgerRow], now: datetime) -> Experiment | None:
     """The last split of a release; None: it never split the users.
 

@@ -18,6 +18,8 @@ def measured(turn: Turn) -> None:
     if champion_moved(turn):
         leave(turn, Phase.ROLLED_BACK, "the champion's traffic was moved by somebody else")
         return
+    if turn.status.entered_at == turn.now:  # resumed in this pass: what was measured belongs to before
+        turn.seen = turn.seen.model_copy(update={"accuracy": {}, "accuracy_at": None, "units": None})
     judgements = _judgements(turn)
     seen = turn.seen
     turn.update(evidence=judgements, accuracy=seen.accuracy, accuracy_at=seen.accuracy_at, units=seen.units)

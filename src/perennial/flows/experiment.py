@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from perennial.core.ab import Arm, Kind
-from perennial.core.experiment import Experiment, newest
+from perennial.core.experiment import ArmFigures, Experiment, newest
 from perennial.core.traffic import Units
 from perennial.errors import DataError, UnknownRelease
 from perennial.ports import FeedbackStore, Ledger, PredictionLog, ReleaseStore
@@ -90,6 +90,40 @@ def gather(
     by_user = log.groupby(["arm", "unit"])["value"].agg("sum" if outcome == "events" else "mean")
     control, treatment = (_arm(by_user, name) for name in (experiment.control, experiment.treatment))
     return Gathered((control, treatment), everybody)
+
+
+def figures(
+    model: str,
+    releases: ReleaseStore,
+    ledger: Ledger,
+    predictions: PredictionLog,
+    feedback: FeedbackStore,
+    now: datetime,
+) -> tuple[ArmFigures, ...]:
+    """Of the experiment that runs now, by arm; empty: none does."""
+    active = (one for one in releases.latest(model) if not one.phase.is_final())
+    found = [newest(one, ledger.rows(model, release_id=one.release_id), now) for one in active]
+    return tuple(
+        figure
+        for one in found
+        if one is not None and one.running
+        for figure in _figures(one, predictions, feedback)
+    )
+
+
+def _figures(experiment: Experiment, predictions: PredictionLog, feedback: FeedbackStore) -> list[ArmFigures]:
+    right = gather(experiment, "right", predictions, feedback)
+    reward = gather(experiment, "reward", predictions, feedback)
+    return [
+        ArmFigures(
+            experiment=experiment.name,
+            arm=seen.name,
+            users=right.units.by_arm.get(seen.name, 0),
+            accuracy=seen.mean if seen.n else None,
+            reward=paid.mean if paid.n else None,
+        )
+        for seen, paid in zip(right.arms, reward.arms, strict=True)
+    ]
 
 
 def _arm(by_user: pd.Series, name: str) -> Arm:

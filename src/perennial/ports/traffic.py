@@ -52,7 +52,7 @@ class Router(Protocol):
 
 
 class FeedbackStore(Protocol):
-    """Labels that came back, keyed by prediction id (our SQL database)."""
+    """Labels and rewards that came back, keyed by prediction id (our SQL database)."""
 
     def put(self, labels: Mapping[str, float], received: datetime) -> int:
         """Store; the same label again counts 0; another label for a known id replaces it and counts 1.
@@ -60,6 +60,12 @@ class FeedbackStore(Protocol):
 
     def labels(self, since: datetime | None = None) -> Mapping[str, float]:
         """prediction id -> label, of those received at or after `since`."""
+
+    def put_rewards(self, rewards: Mapping[str, float], received: datetime) -> int:
+        """As `put`."""
+
+    def rewards(self, since: datetime | None = None) -> Mapping[str, float]:
+        """prediction id -> reward, of those received at or after `since`."""
 
 
 class PredictionLog(Protocol):

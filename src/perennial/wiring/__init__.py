@@ -1,7 +1,7 @@
 """Settings -> adapters. The only place that knows which adapter stands behind a port."""
 
 from perennial.wiring.keys import new_key, public_key, signature_holds, signer
-from perennial.wiring.monitoring import airflow_password, drift, gauges, scheduler
+from perennial.wiring.monitoring import airflow_password, drift, experiment_gauges, gauges, scheduler
 from perennial.wiring.releasing import (
     checks,
     feedback_inbox,
@@ -44,6 +44,7 @@ __all__ = [
     "dataset_files",
     "drift",
     "entrypoint",
+    "experiment_gauges",
     "features",
     "feedback_inbox",
     "figures",
