@@ -14,22 +14,24 @@ Table = list[list[str]]
 
 
 def tables(found: Analysis) -> list[Table]:
-    return [_arms(found), _comparisons(found), _decisions(found), [["split"], [split(found)]]]
+    return [_decisions(found), _arms(found), _comparisons(found), [["split"], [split(found)]]]
 
 
 def about(experiment: Experiment, units: Units, outcome: str) -> Table:
     """Which live test it is."""
     until = "now" if experiment.running else f"{experiment.until:%Y-%m-%d %H:%M:%S}"
-    sides = ", ".join(
-        f"{units.by_arm.get(arm, 0)} to {arm}" for arm in (experiment.control, experiment.treatment)
-    )
+    control, treatment = (units.by_arm.get(arm, 0) for arm in (experiment.control, experiment.treatment))
+    header = ["release", "experiment", "since (UTC)", "until", "users", "candidate", "both sides", "outcome"]
     return [
-        ["release", "experiment", "users (UTC)", "asked for", "outcome"],
+        header,
         [
             experiment.release_id,
             experiment.name,
-            f"{sides}, {units.crossed} on both sides ({experiment.since:%Y-%m-%d %H:%M:%S} to {until})",
-            f"{experiment.weight:g} % to {experiment.treatment}",
+            f"{experiment.since:%Y-%m-%d %H:%M:%S}",
+            until,
+            str(control + treatment),
+            f"{treatment}, asked for {experiment.weight:g} %",
+            str(units.crossed),
             outcome,
         ],
     ]
