@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from perennial.adapters.memory.registry import MemoryRegistry
+from perennial.adapters.memory.registry import MemoryCapsules, MemoryRegistry
 from perennial.adapters.memory.tracking import MemoryTracker
+from perennial.core.capsule import Capsule
 from perennial.core.data import DataRevision
 from perennial.core.registration import NewVersion
 from perennial.core.version import Change
@@ -26,6 +27,7 @@ class Tools:
     folder: Path
     model: str
     damage: Any
+    capsules: Any
 
     def train(self, content: float = 1.0, **metrics: float) -> NewVersion:
         folder = self.folder / f"made-{content}"
@@ -83,7 +85,8 @@ def tools(request, tmp_path, mlflow_folder):
         def damage(run_id: str) -> None:
             tracker.runs[run_id].served["model.onnx"] = b"something else"
 
-        return Tools(tracker, MemoryRegistry(tracker), tmp_path, model, damage)
+        return Tools(tracker, MemoryRegistry(tracker), tmp_path, model, damage, MemoryCapsules(tracker))
+    from perennial.adapters.mlflow_capsules import MlflowCapsules
     from perennial.adapters.mlflow_registry import MlflowRegistry
     from perennial.adapters.mlflow_tracker import MlflowTracker
 
@@ -93,7 +96,8 @@ def tools(request, tmp_path, mlflow_folder):
         (path,) = mlflow_folder.glob(f"artifacts/{model}/{run_id}/artifacts/served/model.onnx")
         path.write_bytes(b"something else")
 
-    return Tools(MlflowTracker(url, mlflow_folder), MlflowRegistry(url), tmp_path, model, damage)
+    tracker, registry = MlflowTracker(url, mlflow_folder), MlflowRegistry(url)
+    return Tools(tracker, registry, tmp_path, model, damage, MlflowCapsules(url))
 
 
 def test_first_version_is_the_candidate(tools):
@@ -259,3 +263,28 @@ def test_killed_between_version_and_alias_it_is_finished_by_the_next_call(tmp_pa
     assert found.ref == ref
     assert found.tags["lifecycle"] == "staging"
     assert len(registry.versions("killed")) == 1
+
+
+def test_capsule_as_the_training_kept_it(tools):
+    new = tools.train()
+    capsule = Capsule(
+        code="a" * 40,
+        data={"m/examples.parquet": "5" * 32},
+        source="simulator",
+        features="f",
+        spec="s",
+        parameters={"width": 32, "rate": 0.001, "epochs": 3, "name": "x"},
+        constraints="c",
+        model=new.digest,
+    )
+    (tools.folder / "capsule.json").write_text(capsule.model_dump_json())
+    tools.tracker.reopen(new.run_id).artifact(tools.folder / "capsule.json")
+    tools.registry.register(new)
+    found = tools.capsules.capsule(tools.registry.find(tools.model, "candidate"))
+    assert (found, found.hash) == (capsule, capsule.hash)
+
+
+def test_run_without_a_capsule(tools):
+    tools.registry.register(tools.train())
+    with pytest.raises(ModelFileError, match="capsule"):
+        tools.capsules.capsule(tools.registry.find(tools.model, "candidate"))

@@ -49,13 +49,14 @@ class House:
         self.work = Workdir(folder / "work")
         self.folder = folder
         self.features = MemoryFeatures({TEST_VIEW: ["test_id"], SUITE_VIEW: ["suite"]})
+        self.data = MemoryData()
         self.tracker = MemoryTracker()
         self.registry = MemoryRegistry(self.tracker)
         self.scorer = OnnxScorer()
         self.lines: list[str] = []
 
     def prepare(self, history=HISTORY, until=None):
-        prepare(SPEC, history, "simulator", make, MemoryData(), self.work, until)
+        prepare(SPEC, history, "simulator", make, self.data, self.work, until)
         revision = json.loads(self.work.revision.read_text())["revision"]
         tables = {"history": history, **self.work.read_views()}
         reports = validate(
@@ -102,7 +103,7 @@ class House:
         self.prepare()
         self.train()
         self.evaluate()
-        ref = register(SPEC, self.work, self.registry)
+        ref = register(SPEC, self.work, self.registry, "ann")
         self.registry.alias(SPEC.name, "champion", ref.key)
         return ref
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import json
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
@@ -13,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from perennial import catalog, wiring
+from perennial.commands.identity import actor
 from perennial.commands.tables import print_table
 from perennial.errors import UsageError
-from perennial.settings import Settings, load
+from perennial.settings import load
 
 if TYPE_CHECKING:
     from perennial.core.registration import VersionRecord
@@ -208,10 +208,6 @@ def _take_out(model: str, version: str, to: str, reason: str) -> None:
         model, version, Lifecycle(to), reason, ports, actor(settings), datetime.now(UTC)
     )
     click.echo(f"{record.ref} is {to}")
-
-
-def actor(settings: Settings) -> str:
-    return settings.actor or getpass.getuser()
 
 
 def _row(version: VersionRecord) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import json
 import sys
 from typing import TYPE_CHECKING
@@ -91,14 +90,14 @@ def retrain(model: str, text: str) -> None:
     from datetime import UTC, datetime
 
     from perennial import catalog, wiring
+    from perennial.commands.identity import actor
     from perennial.core.spec import Reason
     from perennial.flows.retrain import request
 
     settings = environment.load()
     spec = catalog.spec(model, settings)
-    who = settings.actor or getpass.getuser()
     entry = request(
-        spec.name, Reason.PERSON, text, who, wiring.store(settings).ledger, wiring.scheduler(settings),
+        spec.name, Reason.PERSON, text, actor(settings), wiring.store(settings).ledger, wiring.scheduler(settings),
         datetime.now(UTC),
     )  # fmt: skip
     click.echo(f"asked for a retraining of {spec.name}: {entry.payload['text']}; Airflow: train_{spec.name}")

@@ -5,6 +5,7 @@ They hand files to each other through one work folder; Airflow and `dvc repro` r
 
 from __future__ import annotations
 
+import getpass
 import json
 from datetime import UTC, datetime
 from pathlib import Path
@@ -185,7 +186,7 @@ def register(model: str, workdir: Path | None) -> None:
     from perennial.flows.register import register as flow
 
     settings, spec, work = _start(model, workdir)
-    ref = flow(spec, work, wiring.registry(settings))
+    ref = flow(spec, work, wiring.registry(settings), settings.actor or getpass.getuser())
     click.echo(f"candidate {ref} (key {ref.key})")
 
 

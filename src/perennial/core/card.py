@@ -176,7 +176,7 @@ def _ethics(spec: ModelSpec, rows: Sequence[LedgerRow]) -> Section:
         if columns
         else "The spec names no sensitive column."
     )
-    judged = [one for one in _rules(rows) if one[0].startswith(("fair", "bias"))]
+    judged = [one for one in _rules(rows) if one[0].startswith(("fair", "data_consent", "licence_data"))]
     table = (Table(header=("rule", "verdict", "observed", "needed"), rows=tuple(judged)),) if judged else ()
     return Section(title="Ethical considerations", text=(text,), tables=table)
 

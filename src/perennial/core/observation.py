@@ -26,7 +26,10 @@ class Observation(Frozen):
     )
     accuracy_at: AwareDatetime | None = Field(None, description="when accuracy was measured")
     units: Units | None = Field(None, description="users by arm in this step, measured with the accuracy")
-    approval_tag: str | None = Field(None, description="of the candidate's version in the registry")
+    tags: dict[str, str] = Field(
+        default_factory=dict, description="about the approval, of the candidate's version in the registry"
+    )
+    seal: str | None = Field(None, description="of the candidate as it is now; None: not looked at")
     intents: tuple[Intent, ...] = Field((), description="all that were ever put, in order")
     newer: str | None = Field(None, description="id of a gated release that started later")
     older_active: bool = Field(False, description="an earlier release has not let go of the traffic yet")

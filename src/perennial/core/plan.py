@@ -15,8 +15,9 @@ from datetime import timedelta
 
 from pydantic import Field, PositiveInt
 
+from perennial.core.frozen import Frozen, Percent
 from perennial.core.phase import Phase
-from perennial.core.spec import Frozen, Percent, ReleaseSpec, Strategy
+from perennial.core.spec import ReleaseSpec, Strategy
 
 ALL = 100.0
 

@@ -8,14 +8,13 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
+from pydantic import Field, PositiveInt, model_validator
 
-Share = Annotated[float, Field(ge=0.0, le=1.0)]
+from perennial.core.frozen import Frozen, Share
+from perennial.core.gate_spec import GateSpec
+
 Percent = Annotated[float, Field(ge=0.0, le=100.0)]
-
-
-class Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+Approvers = Annotated[int, Field(ge=0, le=10)]
 
 
 class DataSpec(Frozen):
@@ -77,50 +76,28 @@ class TuningSpec(Frozen):
     timeout: timedelta
 
 
-class Bound(Frozen):
-    """A closed range for one metric; at least one side."""
+class ApprovalSpec(Frozen):
+    """How many people must allow a candidate: each another one, and none of them who asked for it."""
 
-    min: float | None = None
-    max: float | None = None
-
-    @model_validator(mode="after")
-    def one_side(self) -> Self:
-        if self.min is None and self.max is None:
-            raise ValueError("give min, max or both")
-        return self
-
-
-class ImprovementSpec(Frozen):
-    metric: str
-    min_delta: float = Field(description="candidate minus champion on the same holdout")
-
-
-class ChecksSpec(Frozen):
-    """What a candidate must bear beyond being accurate, measured on its reference rows."""
-
-    noise: float = Field(gt=0, description="standard deviations of each feature, added at random")
-    noise_change: Share = Field(description="mean absolute change of the score that noise may cause")
-    missing: Share = Field(description="chance of each value to be missing")
-    missing_change: Share = Field(description="mean absolute change of the score that holes may cause")
-    error_gap: Share = Field(description="between the error rates of the groups of a column")
-
-
-class GateSpec(Frozen):
-    metrics: dict[str, Bound] = Field(min_length=1)
-    improvement: ImprovementSpec
-    latency_p95_ms: float = Field(gt=0, description="at the endpoint, without other load")
-    parity: float = Field(gt=0, description="largest difference of exported and trained model")
-    slice_drop: float = Field(ge=0, description="drop of the improvement metric on a slice: high risk")
-    checks: ChecksSpec
-    behaviour: Annotated[str, Field(pattern=r"^[\w.]+:\w+$")] | None = Field(
-        description="module:name of the behavioural cases; null for none"
+    low_risk: Approvers = Field(description="0: the policy itself allows it")
+    medium_risk: Approvers
+    high_risk: Approvers
+    lapses_after: timedelta = Field(description="an approval counts so long")
+    anonymous_tag: bool = Field(
+        description="a tag `approval` that MLflow's server does not attribute to an account counts too"
     )
 
+    @model_validator(mode="after")
+    def rising(self) -> Self:
+        if not self.low_risk <= self.medium_risk <= self.high_risk:
+            raise ValueError("low_risk <= medium_risk <= high_risk must hold")
+        return self
 
-class ApprovalSpec(Frozen):
-    low_risk: Literal["automatic", "person"]
-    high_risk: Literal["automatic", "person"]
-    lapses_after: timedelta
+    @model_validator(mode="after")
+    def people_told_apart(self) -> Self:
+        if self.anonymous_tag and self.high_risk > 1:
+            raise ValueError("anonymous_tag cannot tell several people apart: it needs high_risk <= 1")
+        return self
 
 
 class StepSpec(Frozen):

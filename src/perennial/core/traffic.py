@@ -8,7 +8,7 @@ from typing import Self
 
 from pydantic import ConfigDict, Field, model_validator
 
-from perennial.core.spec import Frozen, Percent
+from perennial.core.frozen import Frozen, Percent
 
 
 class PoolName(StrEnum):

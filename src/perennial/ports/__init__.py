@@ -4,13 +4,16 @@ Frames are pandas DataFrames; the columns are named in each docstring. `perennia
 holds one fake per port, and `tests/contracts` runs the same suite over fake and real.
 """
 
+from perennial.ports.identity import TokenStore
 from perennial.ports.monitoring import DriftReporter, Scheduler
+from perennial.ports.notifying import Deliveries, Notifier
 from perennial.ports.records import Intents, Ledger, ReleaseStore, Signer
 from perennial.ports.traffic import FeedbackStore, Pool, PredictionLog, Router
 from perennial.ports.training import (
     DataStore,
     Features,
     Figures,
+    GroupFigures,
     Reference,
     Run,
     Scorer,
@@ -18,18 +21,22 @@ from perennial.ports.training import (
     Tuner,
     Validator,
 )
-from perennial.ports.versions import Labels, ModelFiles, Registry, VersionSearch
+from perennial.ports.versions import Capsules, Labels, ModelFiles, Registry, VersionSearch
 
 __all__ = [
+    "Capsules",
     "DataStore",
+    "Deliveries",
     "DriftReporter",
     "Features",
     "FeedbackStore",
     "Figures",
+    "GroupFigures",
     "Intents",
     "Labels",
     "Ledger",
     "ModelFiles",
+    "Notifier",
     "Pool",
     "PredictionLog",
     "Reference",
@@ -40,6 +47,7 @@ __all__ = [
     "Scheduler",
     "Scorer",
     "Signer",
+    "TokenStore",
     "Tracker",
     "Tuner",
     "Validator",

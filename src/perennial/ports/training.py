@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from perennial.core.data import CheckReport, DataRevision
     from perennial.core.examples import Examples
     from perennial.core.expectations import Suite
+    from perennial.core.fairness import Answers
+    from perennial.core.gate_spec import GroupMeasure
     from perennial.core.metrics import Scored
     from perennial.core.spec import FeatureSpec, TuningSpec
     from perennial.core.tuning import Trial
@@ -147,3 +149,10 @@ class Scorer(Protocol):
 
     def score(self, folder: Path, features: np.ndarray) -> np.ndarray:
         """float32[n, features] -> float32[n]; raises ModelFileError or ShapeError."""
+
+
+class GroupFigures(Protocol):
+    """Figures of the groups of one column (Fairlearn)."""
+
+    def __call__(self, answers: Answers, measure: GroupMeasure) -> dict[str, float]:
+        """Value of the column -> the measure over its rows; each value must have rows that it counts."""

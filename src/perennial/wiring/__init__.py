@@ -1,7 +1,9 @@
 """Settings -> adapters. The only place that knows which adapter stands behind a port."""
 
+from perennial.wiring.accounts import tokens
 from perennial.wiring.keys import new_key, public_key, signature_holds, signer
 from perennial.wiring.monitoring import airflow_password, drift, experiment_gauges, gauges, scheduler
+from perennial.wiring.notifying import notifier, notify_ports
 from perennial.wiring.releasing import (
     checks,
     feedback_inbox,
@@ -11,6 +13,7 @@ from perennial.wiring.releasing import (
     router,
     spec_digest,
     store,
+    terms,
 )
 from perennial.wiring.training import (
     data_store,
@@ -33,6 +36,7 @@ from perennial.wiring.versions import (
     lifecycle_ports,
     markdown_page,
     registry,
+    reproduce_ports,
     version_search,
 )
 
@@ -55,6 +59,8 @@ __all__ = [
     "markdown_page",
     "model_class",
     "new_key",
+    "notifier",
+    "notify_ports",
     "pool",
     "prediction_log",
     "provenance",
@@ -62,6 +68,7 @@ __all__ = [
     "references",
     "registry",
     "release_ports",
+    "reproduce_ports",
     "router",
     "scheduler",
     "scorer",
@@ -69,6 +76,8 @@ __all__ = [
     "signer",
     "spec_digest",
     "store",
+    "terms",
+    "tokens",
     "tracker",
     "tuner",
     "validator",

@@ -5,30 +5,38 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from perennial.core.identity import Role
 from perennial.settings import Settings, load
+from perennial.wiring.accounts import sign_in
 from perennial.wiring.releasing import store
+from perennial.wiring.training import data_store, features, scorer
 
 if TYPE_CHECKING:
     from perennial import ports
+    from perennial.core.spec import ModelSpec
     from perennial.flows.lifecycle import LifecyclePorts
+    from perennial.flows.reproduce import ReproducePorts
 
 
-def registry(settings: Settings | None = None) -> ports.Registry:
+def registry(settings: Settings | None = None, role: Role = Role.TRAINING) -> ports.Registry:
     from perennial.adapters.mlflow_registry import MlflowRegistry
 
     settings = settings or load()
+    sign_in(settings, role)
     return MlflowRegistry(settings.tracking)
 
 
-def labels(settings: Settings | None = None) -> ports.Labels:
+def labels(settings: Settings | None = None, role: Role = Role.TRAINING) -> ports.Labels:
     """The same adapter as `registry`, by its other port."""
-    return registry(settings)  # type: ignore[return-value]
+    return registry(settings, role)  # type: ignore[return-value]
 
 
 def version_search(settings: Settings | None = None) -> ports.VersionSearch:
     from perennial.adapters.mlflow_search import MlflowSearch
 
-    return MlflowSearch((settings or load()).tracking)
+    settings = settings or load()
+    sign_in(settings, Role.TRAINING)
+    return MlflowSearch(settings.tracking)
 
 
 def lifecycle_ports(settings: Settings | None = None) -> LifecyclePorts:
@@ -37,7 +45,7 @@ def lifecycle_ports(settings: Settings | None = None) -> LifecyclePorts:
     from perennial.flows.lifecycle import LifecyclePorts
 
     settings = settings or load()
-    database, versions = store(settings), registry(settings)
+    database, versions = store(settings), registry(settings, Role.RELEASE)
     return LifecyclePorts(
         registry=versions,
         labels=versions,  # type: ignore[arg-type]
@@ -45,6 +53,26 @@ def lifecycle_ports(settings: Settings | None = None) -> LifecyclePorts:
         ledger=database.ledger,
         files=MlflowFiles(settings.tracking),
         copies=(settings.state / "releases" / "files", settings.serving_dir / "store"),
+    )
+
+
+def reproduce_ports(spec: ModelSpec, settings: Settings | None = None) -> ReproducePorts:
+    """Everything that training a version again touches."""
+    from perennial.adapters.checkout import changed_since
+    from perennial.adapters.mlflow_capsules import MlflowCapsules
+    from perennial.flows.reproduce import ReproducePorts
+
+    settings = settings or load()
+    versions = registry(settings)
+    return ReproducePorts(
+        registry=versions,
+        labels=versions,  # type: ignore[arg-type]
+        ledger=store(settings).ledger,
+        capsules=MlflowCapsules(settings.tracking),
+        data=data_store(settings),
+        features=features(settings),
+        scorer=scorer(),
+        changed=lambda since: changed_since(settings.project, since, spec.name),
     )
 
 
