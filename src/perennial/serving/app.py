@@ -188,9 +188,9 @@ class ModelServer:
 
     async def feedback(self, request: Request) -> Response:
         """Confirmed when the labels are on the disk; `flows.feedback` stores them."""
-        labels = feedback_inbox.parse(await read_json(request))
-        self._feedback.append(labels, self._clock())
-        return Json({"accepted": len(labels)})
+        given = feedback_inbox.parse(await read_json(request))
+        self._feedback.append(given.labels, self._clock(), given.rewards)
+        return Json({"accepted": given.predictions})
 
     def _choose(self, request: Request) -> Chosen:
         path = request.path_params

@@ -2,7 +2,7 @@
 
 from perennial.wiring.accounts import tokens
 from perennial.wiring.keys import new_key, public_key, signature_holds, signer
-from perennial.wiring.monitoring import airflow_password, drift, gauges, scheduler
+from perennial.wiring.monitoring import airflow_password, drift, experiment_gauges, gauges, scheduler
 from perennial.wiring.notifying import notifier, notify_ports
 from perennial.wiring.releasing import (
     checks,
@@ -52,6 +52,7 @@ __all__ = [
     "document_ports",
     "drift",
     "entrypoint",
+    "experiment_gauges",
     "explain",
     "features",
     "feedback_inbox",
