@@ -19,6 +19,7 @@
         x TrainingFailed      37   a training ended without a model
         x NotReproduced       38   training again from the capsule gave another model
         x OtherCode           39   a version cannot be trained again here as it was
+        x IncompleteExplanation 40 attributions do not add up to the score
       + ToolError             50   a tool we stand on did not do its part
         x TrackerUnavailable  51   MLflow
         x RouterUnavailable   52   Envoy does not answer
@@ -137,6 +138,10 @@ class NotReproduced(ModelError):
 
 class OtherCode(ModelError):
     exit_code = 39
+
+
+class IncompleteExplanation(ModelError):
+    exit_code = 40
 
 
 class ToolError(PerennialError):

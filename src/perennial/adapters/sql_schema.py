@@ -138,6 +138,16 @@ NAMES = {
 }
 """What is there, tables and indexes: SQLAlchemy's inspector passes over SQLite's indexes on expressions."""
 
+# A table of its own, since a column more would leave databases made before it without one.
+rewards = Table(
+    "perennial_reward",
+    metadata,
+    Column("prediction_id", String(128), primary_key=True),
+    Column("reward", Float, nullable=False),
+    Column("received_us", BigInteger, nullable=False),
+    Index("perennial_reward_received", "received_us"),
+)
+
 
 class Database:
     """Connections to one database; its tables are made at the first use."""

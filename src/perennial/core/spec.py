@@ -10,6 +10,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, PositiveInt, model_validator
 
+from perennial.core.explanation import ExplanationSpec
 from perennial.core.frozen import Frozen, Share
 from perennial.core.gate_spec import GateSpec
 
@@ -135,6 +136,22 @@ class SplitSpec(Frozen):
     weight: Annotated[float, Field(gt=0, lt=100)] = Field(description="percent of requests to the candidate")
     sample: PositiveInt = Field(description="answers of each side that end it before its time")
     duration: timedelta = Field(description="ends it at the latest, with the sample or without")
+    mismatch: Annotated[float, Field(gt=0, lt=1)] = Field(
+        description="chance of a false alarm, over all looks, that users did not get their sides"
+    )
+
+
+class StickySpec(Frozen):
+    """By what a caller keeps its side of a split; without header and cookie each request stands alone."""
+
+    header: Annotated[str, Field(pattern=r"^[a-z0-9-]+$")] | None = Field(description="names the user")
+    cookie: Annotated[str, Field(pattern=r"^[A-Za-z0-9_]+$")] | None = Field(
+        description="asked where the header is missing; set where the cookie is missing too"
+    )
+    cookie_age: timedelta = Field(ge=timedelta(seconds=1))
+    experiment: Annotated[str, Field(pattern=r"^[\w.-]{1,64}$")] | None = Field(
+        description="salt of the assignment; null: the release id, so that every release draws anew"
+    )
 
 
 class ReleaseSpec(Frozen):
@@ -145,6 +162,7 @@ class ReleaseSpec(Frozen):
     steps: tuple[StepSpec, ...] = Field(min_length=1, description="canary")
     hold: timedelta = Field(description="blue_green: how long the old one stays warm; rolling: each server")
     ab: SplitSpec
+    sticky: StickySpec = Field(description="every split, of canary, ab and rolling")
     criteria: CriteriaSpec
     unsure_after: timedelta = Field(description="still UNSURE so long after a step's end: ask a person")
     keep_previous: bool = Field(description="keep the previous champion warm in the stable pool")
@@ -222,6 +240,7 @@ class ModelSpec(Frozen):
     monitoring: MonitoringSpec
     retraining: RetrainingSpec
     retention: RetentionSpec
+    explanation: ExplanationSpec
 
     @property
     def digest(self) -> str:

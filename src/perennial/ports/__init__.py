@@ -11,6 +11,7 @@ from perennial.ports.records import Intents, Ledger, ReleaseStore, Signer
 from perennial.ports.traffic import FeedbackStore, Pool, PredictionLog, Probe, RollbackJournal, Router
 from perennial.ports.training import (
     DataStore,
+    Explain,
     Features,
     Figures,
     GroupFigures,
@@ -28,6 +29,7 @@ __all__ = [
     "DataStore",
     "Deliveries",
     "DriftReporter",
+    "Explain",
     "Features",
     "FeedbackStore",
     "Figures",

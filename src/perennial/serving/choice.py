@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from perennial.serving import headers
+from perennial.serving import assignment, headers
+from perennial.serving.assignment import Drawn
 from perennial.serving.host import ModelHost
 from perennial.serving.session import LoadedVersion
 
@@ -17,6 +18,7 @@ class Chosen:
     Attributes:
         shadow: a mirrored request, whose answer is dropped.
         synthetic: a latency measurement, which is not logged.
+        drawn: the side of a split that it belongs to.
         stands_in: `fallback` or `backup` when it is not the version that was asked for.
     """
 
@@ -24,6 +26,7 @@ class Chosen:
     release_id: str | None
     shadow: bool
     synthetic: bool
+    drawn: Drawn | None = None
     stands_in: str = ""
 
 
@@ -57,5 +60,7 @@ def choose(host: ModelHost, model: str, named: str | None, given: Mapping[str, s
         release or version.wanted.release_id,
         shadow=given.get(headers.SHADOW) == "true",
         synthetic=given.get(headers.SYNTHETIC) == "true",
+        # What the backup answers is no evidence for the champion's side.
+        drawn=None if stands_in == "backup" else assignment.read(given),
         stands_in=stands_in,
     )

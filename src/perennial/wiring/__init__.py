@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 _MODULES: dict[str, tuple[str, ...]] = {
     "accounts": ("tokens",),
     "keys": ("new_key", "public_key", "signature_holds", "signer"),
-    "monitoring": ("airflow_password", "drift", "gauges", "scheduler"),
+    "monitoring": ("airflow_password", "drift", "experiment_gauges", "gauges", "scheduler"),
     "emergency": ("pool", "quick_reads", "rollback_ports", "router"),
     "notifying": ("notifier", "notify_ports"),
     "releasing": (
@@ -30,6 +30,7 @@ _MODULES: dict[str, tuple[str, ...]] = {
         "data_store",
         "dataset_files",
         "entrypoint",
+        "explain",
         "features",
         "figures",
         "history_store",
@@ -43,9 +44,10 @@ _MODULES: dict[str, tuple[str, ...]] = {
     ),
     "versions": (
         "ab_report",
+        "bom_tools",
+        "document_ports",
         "labels",
         "lifecycle_ports",
-        "markdown_page",
         "registry",
         "reproduce_ports",
         "version_search",

@@ -9,11 +9,13 @@ from perennial.core.identity import Role
 from perennial.settings import Settings, load
 from perennial.wiring.accounts import sign_in
 from perennial.wiring.releasing import store
-from perennial.wiring.training import data_store, features, scorer
+from perennial.wiring.training import data_store, features, scorer, tracker
 
 if TYPE_CHECKING:
     from perennial import ports
+    from perennial.core.bom import Bom, Package
     from perennial.core.spec import ModelSpec
+    from perennial.flows.documents import DocumentPorts
     from perennial.flows.lifecycle import LifecyclePorts
     from perennial.flows.reproduce import ReproducePorts
 
@@ -76,11 +78,21 @@ def reproduce_ports(spec: ModelSpec, settings: Settings | None = None) -> Reprod
     )
 
 
-def markdown_page() -> Callable[[str, str], str]:
-    """title, Markdown -> an HTML page."""
+def document_ports(settings: Settings | None = None) -> DocumentPorts:
+    """Everything that a model card and an ML-BOM are made of."""
     from perennial.adapters.markdown_page import page
+    from perennial.flows.documents import DocumentPorts
 
-    return page
+    settings = settings or load()
+    return DocumentPorts(registry(settings), store(settings).ledger, tracker(settings), page)
+
+
+def bom_tools() -> tuple[Callable[[Bom], str], Callable[[str], None], Callable[[], list[Package]]]:
+    """Writes an ML-BOM, checks one, and says what is installed."""
+    from perennial.adapters.cyclonedx_bom import check, to_json
+    from perennial.adapters.installed_packages import direct_dependencies
+
+    return to_json, check, direct_dependencies
 
 
 def ab_report():
