@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from perennial.core.attribution import Attributions, Background, GlobalAttributions, complete
+from perennial.core.attribution import Attributions, GlobalAttributions, complete
+from perennial.core.background import Background
 from perennial.errors import IncompleteExplanation
 
 FOUND = Attributions(base=0.5, values=np.array([[0.25, -0.125], [0.0, 0.5]]))

@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
-from perennial.core.attribution import Background
+from perennial.core.background import Background
 from perennial.core.explanation import ServedExplanation
 from perennial.core.version import VersionRef
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from perennial.core.attribution import Background, GlobalAttributions, complete
+from perennial.core.attribution import GlobalAttributions, complete
+from perennial.core.background import Background
 from perennial.core.spec import ModelSpec
 from perennial.core.training import Manifest
 from perennial.errors import ModelFileError

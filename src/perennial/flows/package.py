@@ -6,7 +6,7 @@ import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from perennial.core.attribution import Background
+from perennial.core.background import Background
 from perennial.core.capsule import Capsule, Provenance
 from perennial.core.data import DataRevision
 from perennial.core.explanation import ServedExplanation

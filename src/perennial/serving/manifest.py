@@ -8,7 +8,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from perennial.core.attribution import Background
+from perennial.core.background import Background
 from perennial.core.explanation import ServedExplanation
 from perennial.errors import ModelFileError
 
