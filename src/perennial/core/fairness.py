@@ -18,6 +18,7 @@ from perennial.core.gate_spec import FairnessSpec, GroupMeasure
 from perennial.core.verdict import Judgement, Verdict, worst
 
 CONFIDENCE = 0.95
+SHOWN_ONLY = "shown: no sensitive column"
 
 
 @dataclass(frozen=True)
@@ -131,21 +132,28 @@ def too_few(answers: Answers, measure: GroupMeasure, limit: float, sensitive: bo
         rule=measure.value,
         verdict=Verdict.UNSURE if sensitive else Verdict.PASS,
         observed=f"{_words(measure)} too few to say ({sizes or 'no rows'})",
-        needed=_needed(measure, limit),
+        needed=_needed(measure, limit) if sensitive else SHOWN_ONLY,
     )
 
 
-def judge_gap(measure: GroupMeasure, figures: Mapping[str, float], found: Gap, limit: float) -> Judgement:
-    """FAIL when the gap is proven larger than the limit, UNSURE when it is larger and not proven."""
+def judge_gap(
+    measure: GroupMeasure, figures: Mapping[str, float], found: Gap, limit: float, sensitive: bool
+) -> Judgement:
+    """FAIL when the gap is proven larger than the limit, UNSURE when it is larger and not proven.
+
+    Between the segments of a column that nobody protects it is shown and not judged: some are harder to
+    predict for every model (a test without history), and the gate's rule `worst_slice` compares them with
+    the champion.
+    """
     verdict = Verdict.PASS
-    if found.value > limit:
+    if sensitive and found.value > limit:
         verdict = Verdict.FAIL if found.low > limit else Verdict.UNSURE
     told = ", ".join(f"{name} {figure:.3f}" for name, figure in sorted(figures.items()))
     return Judgement(
         rule=measure.value,
         verdict=verdict,
         observed=f"{_words(measure)} {found} ({told})",
-        needed=_needed(measure, limit),
+        needed=_needed(measure, limit) if sensitive else SHOWN_ONLY,
     )
 
 
@@ -155,7 +163,7 @@ def together(column: str, judged: list[Judgement]) -> Judgement:
         rule=f"fairness_{column}",
         verdict=worst(judged),
         observed="; ".join(one.observed for one in judged),
-        needed="; ".join(one.needed for one in judged),
+        needed="; ".join(dict.fromkeys(one.needed for one in judged)),
     )
 
 

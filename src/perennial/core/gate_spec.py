@@ -47,7 +47,7 @@ class GroupMeasure(StrEnum):
 
 
 class FairnessSpec(Frozen):
-    """How far the groups of a sensitive or slice column may lie apart."""
+    """How far the groups of a sensitive column may lie apart."""
 
     gaps: dict[GroupMeasure, Share] = Field(
         min_length=1, description="measure -> largest minus smallest figure of any two groups"

@@ -132,4 +132,4 @@ def _compared(
     figures = ports.group_figures(large, measure)
     random = np.random.default_rng(spec.tuning.seed)
     found = fairness.gap(large, measure, figures, spec.evaluation.bootstrap, random)
-    return fairness.judge_gap(measure, figures, found, limit)
+    return fairness.judge_gap(measure, figures, found, limit, sensitive)
