@@ -19,7 +19,8 @@ DEMO := PERENNIAL_HOME=.perennial/demo PERENNIAL_SPEC_OVERLAY=configs/demo
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-setup: $(READY) ## make .venv with the tested pins (uv inside, CPU torch)
+setup: $(READY) ## make .venv with the tested pins (uv inside, CPU torch), and accounts
+	@perennial local setup
 
 $(READY): pyproject.toml constraints.txt
 	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is not installed: install Python 3.11, or say make PYTHON=/path/to/python3.11"; exit 1; }

@@ -13,12 +13,14 @@ from airflow.sdk import DAG, Asset, Param
 
 from perennial import catalog
 from perennial.core.assets import asset_uri, candidate_asset
+from perennial.core.identity import Role
 from perennial.core.spec import ModelSpec
 from perennial.orchestration.release_phases import phases
 from perennial.orchestration.release_steps import ApprovalStep, ReleaseStep
 from perennial.settings import load
 
 SETTINGS = load()
+APPROVERS = [one.name for one in SETTINGS.accounts if one.role is Role.APPROVER]
 RELEASE = "{{ ti.xcom_pull(task_ids='gate') }}"
 
 
@@ -43,7 +45,10 @@ def build(spec: ModelSpec) -> DAG:
             bash_command=f'perennial release start {spec.name} --version "$VERSION"',
             env={
                 "VERSION": "{{ (triggering_asset_events.values() | list | first | first).extra['version'] "
-                "if triggering_asset_events else params.version }}"
+                "if triggering_asset_events else params.version }}",
+                # Whoever asked for the training, or started this run, may not approve its result.
+                "PERENNIAL_ACTOR": "{{ (triggering_asset_events.values() | list | first | first).extra.get('who') "
+                "or 'airflow' if triggering_asset_events else dag_run.triggering_user_name or 'airflow' }}",
             },
             append_env=True,
             cwd=str(SETTINGS.project),
@@ -52,6 +57,7 @@ def build(spec: ModelSpec) -> DAG:
         previous = ApprovalStep(
             task_id="approval",
             release_id=RELEASE,
+            approvers=APPROVERS,
             params={"note": Param("", type="string", title="Note for the ledger")},
         )
         gate >> previous

@@ -19,6 +19,7 @@
         x TrainingFailed      37   a training ended without a model
         x NotReproduced       38   training again from the capsule gave another model
         x OtherCode           39   a version cannot be trained again here as it was
+        x IncompleteExplanation 40 attributions do not add up to the score
       + ToolError             50   a tool we stand on did not do its part
         x TrackerUnavailable  51   MLflow
         x RouterUnavailable   52   Envoy does not answer
@@ -28,12 +29,19 @@
         x StoreUnavailable    56   the SQL database
         x FeaturesUnavailable 57   Feast
         x PortTaken           58   something else listens where a process wants to
+        x TrackerRefused      59   MLflow does not know the account, or does not let it
+        x NotDelivered        71   a channel that people are notified through
       + ReleaseError          60
         x ReleaseConflict     61   somebody else moved the release; read again
         x ApprovalRefused     62   not the digest that was gated, or not allowed
         x UnknownRelease      63   no such release
         x GateFailed          64   a rule of the gate failed
+        x SelfApproval        66   who asked for a release may not approve it
+        x OutOfUse            67   the version was retired or archived by a person
       x LedgerBroken          70   the hash chain of the ledger does not hold
+      + IdentityError         80
+        x NotSignedIn         81   nobody known: no token, or one that is wrong, expired or revoked
+        x NotAllowed          82   the account's role does not allow it
 
 The number is the exit code of the command line.
 """
@@ -131,6 +139,10 @@ class OtherCode(ModelError):
     exit_code = 39
 
 
+class IncompleteExplanation(ModelError):
+    exit_code = 40
+
+
 class ToolError(PerennialError):
     exit_code = 50
 
@@ -167,6 +179,14 @@ class PortTaken(ToolError):
     exit_code = 58
 
 
+class TrackerRefused(ToolError):
+    exit_code = 59
+
+
+class NotDelivered(ToolError):
+    exit_code = 71
+
+
 class ReleaseError(PerennialError):
     exit_code = 60
 
@@ -187,5 +207,25 @@ class GateFailed(ReleaseError):
     exit_code = 64
 
 
+class SelfApproval(ReleaseError):
+    exit_code = 66
+
+
+class OutOfUse(ReleaseError):
+    exit_code = 67
+
+
 class LedgerBroken(PerennialError):
     exit_code = 70
+
+
+class IdentityError(PerennialError):
+    exit_code = 80
+
+
+class NotSignedIn(IdentityError):
+    exit_code = 81
+
+
+class NotAllowed(IdentityError):
+    exit_code = 82

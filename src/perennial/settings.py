@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pydantic import Field, ValidationError
+from pydantic import Field, SecretStr, TypeAdapter, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from perennial.core.identity import MACHINES, Account, read_people
 from perennial.errors import SettingsError
 
 HERE = Path(__file__).resolve().parents[2]
@@ -27,8 +28,15 @@ class Settings(BaseSettings):
     tuning_url: str | None = Field(None, description="Optuna storage; a journal file by default")
     airflow_user: str = "perennial"
     airflow_password: str | None = Field(None, description="of airflow_user; else the generated file")
+    notify: SecretStr | None = Field(None, description="apprise URLs of channels, blanks between; secrets")
     ledger_key: Path | None = Field(None, description="private key file that signs the ledger's head")
     actor: str | None = Field(None, description="who acts on the command line; the login name by default")
+    token: str | None = Field(None, repr=False, description="signs its account in on the command line")
+    people: str = Field(
+        "approver:approver,operator:operator,viewer:viewer",
+        description="accounts in MLflow and Airflow, name:role",
+    )
+    passwords: str | None = Field(None, repr=False, description="JSON {account: password}; else generated")
 
     host: str = Field("127.0.0.1", description="address that services listen on")
     port_mlflow: int = 5050
@@ -53,6 +61,11 @@ class Settings(BaseSettings):
                 f"PERENNIAL_PORTS_{pool.upper()} is {text!r}: not numbers with commas between",
                 hint="for two servers: 3101,3102",
             ) from error
+
+    @property
+    def notify_addresses(self) -> tuple[str, ...]:
+        """Secrets: only the adapter that sends may have them."""
+        return tuple(self.notify.get_secret_value().split()) if self.notify is not None else ()
 
     @property
     def named_ports(self) -> dict[str, int]:
@@ -117,6 +130,37 @@ class Settings(BaseSettings):
     def reports(self) -> Path:
         return self.state / "reports"
 
+    @property
+    def accounts_file(self) -> Path:
+        """Account name -> role and password; only its owner may read it."""
+        return self.state / "accounts.json"
+
+    @property
+    def accounts(self) -> tuple[Account, ...]:
+        """Everybody that MLflow lets in.
+
+        Raises:
+            SettingsError: PERENNIAL_PEOPLE cannot be read.
+        """
+        try:
+            return (*MACHINES, *read_people(self.people))
+        except ValueError as error:
+            raise SettingsError(f"PERENNIAL_PEOPLE: {error}", hint="ann:approver,bob:viewer") from error
+
+    @property
+    def given_passwords(self) -> dict[str, str]:
+        """Account name -> password, of those that the environment gives.
+
+        Raises:
+            SettingsError: PERENNIAL_PASSWORDS is not such an object.
+        """
+        try:
+            return TypeAdapter(dict[str, str]).validate_json(self.passwords or "{}")
+        except ValidationError as error:
+            raise SettingsError(
+                "PERENNIAL_PASSWORDS is no JSON object of texts", hint='{"ann": "at least 12 characters"}'
+            ) from error
+
     # Addresses.
     @property
     def database(self) -> str:
@@ -125,6 +169,14 @@ class Settings(BaseSettings):
     @property
     def tracking(self) -> str:
         return self.tracking_url or f"sqlite:///{self.mlflow_dir / 'mlflow.db'}"
+
+    @property
+    def mlflow_url(self) -> str:
+        """Of the server's pages, for people."""
+        server = self.tracking_url
+        if server and server.startswith(("http://", "https://")):
+            return server.rstrip("/")
+        return f"http://{self.host}:{self.port_mlflow}"
 
     @property
     def airflow_url(self) -> str:

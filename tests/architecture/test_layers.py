@@ -10,7 +10,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 SOURCES = sorted((ROOT / "src" / "perennial").rglob("*.py"))
 TOOLS = {"torch", "mlflow", "airflow", "feast", "evidently", "great_expectations"}
-MAY_IMPORT_TOOLS = {"adapters", "models", "serving", "orchestration"}
+MAY_IMPORT_TOOLS = {"adapters", "models", "serving", "orchestration", "tracking_server"}
 
 
 def top_level_imports(path: Path) -> set[str]:

@@ -233,6 +233,22 @@ def test_nested_runs_datasets_and_artifacts_reach_mlflow(tmp_path, mlflow_folder
     assert [one.path for one in client.list_artifacts(run.run_id, "notes")] == ["notes/note.txt"]
 
 
+def test_files_of_a_run_come_back_folder_by_folder(tools, tmp_path):
+    plots = tmp_path / "plots"
+    plots.mkdir()
+    (plots / "b.png").write_bytes(b"picture")
+    (plots / "a.json").write_text("{}")
+    (tmp_path / "top.json").write_text("[]")
+    with tools.tracker.run(tools.model, "training", {}) as run:
+        run.artifact(plots, "evaluation")
+        run.artifact(tmp_path / "top.json")
+    found = tools.tracker.files(run.run_id, "evaluation", tmp_path / "into")
+    assert found == [tmp_path / "into" / "a.json", tmp_path / "into" / "b.png"]
+    assert found[1].read_bytes() == b"picture"
+    assert [one.name for one in tools.tracker.files(run.run_id, "", tmp_path / "top")] == ["top.json"]
+    assert tools.tracker.files(run.run_id, "nothing", tmp_path / "none") == []
+
+
 def test_a_server_that_is_away_is_told_quickly():
     from perennial.adapters.mlflow_registry import MlflowRegistry
     from perennial.adapters.mlflow_tracker import MlflowTracker

@@ -49,13 +49,6 @@ def test_gap_that_is_proven_fails():
     assert "error rate gap" in judged.observed
 
 
-def test_gap_between_segments_is_shown_not_judged():
-    """A test without history is harder to predict for every model: the champion has the same gap."""
-    judged, _ = judge(sample({"long": 0.1, "new": 0.7}), sensitive=False)
-    assert (judged.verdict, judged.needed) == (Verdict.PASS, "shown: no sensitive column")
-    assert "new 0.7" in judged.observed or "new 0.6" in judged.observed
-
-
 def test_gap_that_is_large_and_not_proven_is_unsure():
     assert judge(sample({"a": 0.2, "b": 0.27}, rows=240), 0.02)[0].verdict is Verdict.UNSURE
 
@@ -107,3 +100,10 @@ def test_worst_measure_of_a_column_counts():
     good, bad = judge(sample({"a": 0.2, "b": 0.5}), 0.9)[0], judge(sample({"a": 0.2, "b": 0.5}), 0.1)[0]
     rule = fairness.together("team", [good, bad])
     assert (rule.rule, rule.verdict) == ("fairness_team", Verdict.FAIL)
+
+
+def test_gap_between_segments_is_shown_not_judged():
+    """A test without history is harder to predict for every model: the champion has the same gap."""
+    judged, _ = judge(sample({"new": 0.7, "long": 0.1}), sensitive=False)
+    assert (judged.verdict, judged.needed) == (Verdict.PASS, "shown: no sensitive column")
+    assert "new 0." in judged.observed

@@ -11,14 +11,17 @@ import httpx
 import pytest
 from playwright.sync_api import sync_playwright
 
-from perennial import wiring
+from perennial import account_file, wiring
 from perennial.core.release import Phase
 from perennial.demo.airflow_watch import AirflowWatch
 from perennial.local import supervisor
+from perennial.settings import Settings
 
 from .conftest import MODEL, make_stack, until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(2400)]
+APPROVER = "approver"
+"""The account with that role in an installation that names no people."""
 
 
 def test_the_second_version_is_champion_and_no_request_failed(stack, report):
@@ -95,12 +98,13 @@ class Load:
                     self.failures.append(problem)
 
 
-def approve_in_mlflow(chromium: str, url: str, key: str) -> None:
+def approve_in_mlflow(chromium: str, settings: Settings, key: str) -> None:
     """What a person does on the version's page: the tag `approval` says waiting; the pencil, a word, Save."""
+    account = {"username": APPROVER, "password": account_file.read(settings.accounts_file)[APPROVER].password}
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        page = browser.new_page(viewport={"width": 1600, "height": 1000})
-        page.goto(f"{url}/#/models/{MODEL}/versions/{key}")
+        page = browser.new_page(viewport={"width": 1600, "height": 1000}, http_credentials=account)
+        page.goto(f"{settings.tracking}/#/models/{MODEL}/versions/{key}")
         row = page.get_by_role("row").filter(has=page.get_by_role("cell", name="approval", exact=True))
         row.get_by_test_id("editable-table-button-edit").click(timeout=60_000)
         row.get_by_role("textbox").fill("approved")
@@ -128,7 +132,7 @@ def test_approved_in_a_real_page_and_finished_under_fire(stack, chromium):
     with Load(stack, httpx.Response(200, content=entity).json()) as load:
         time.sleep(3)
         assert releases.latest(MODEL)[0].phase is Phase.AWAITING_APPROVAL, "nobody has approved yet"
-        approve_in_mlflow(chromium, settings.tracking, waiting.candidate.key)
+        approve_in_mlflow(chromium, settings, waiting.candidate.key)
         until(lambda: newest(Phase.CANARY), 300, "the canary")
         kill(settings, f"server-stable-{settings.ports('stable')[0]}")
         kill(settings, "airflow-scheduler")
@@ -136,7 +140,9 @@ def test_approved_in_a_real_page_and_finished_under_fire(stack, chromium):
         time.sleep(2)
     assert load.failures == []
     assert load.sent > 300
-    assert wiring.registry(settings).find(MODEL, "champion").ref.digest == done.candidate.digest
+    record = wiring.registry(settings).find(MODEL, "champion")
+    assert record.ref.digest == done.candidate.digest
+    assert record.tags[f"approval.by.{APPROVER}"].startswith(f"approved {done.candidate.digest} ")
     until(
         lambda: all(one["statename"] == "RUNNING" for one in supervisor.states(settings).values()),
         60,

@@ -6,6 +6,7 @@ import socket
 
 import pytest
 
+from perennial import account_file
 from perennial.cli import main
 from perennial.errors import PortTaken, SettingsError
 from perennial.local import airflow, supervisor
@@ -44,9 +45,15 @@ def test_ports_of_a_pool_must_be_numbers(tmp_path):
 def test_secrets_are_made_once_and_private(tmp_path):
     settings = Settings(home=tmp_path)
     made = airflow.make_secrets(settings)
-    airflow.make_password(settings)
+    account_file.make(settings.accounts_file, settings.accounts, {})
+    airflow.make_passwords(settings)
     assert airflow.make_secrets(settings) == made
-    for path in (settings.state / airflow.SECRETS, settings.airflow_dir / "passwords.json"):
+    private = (
+        settings.state / airflow.SECRETS,
+        settings.airflow_dir / "passwords.json",
+        settings.accounts_file,
+    )
+    for path in private:
         assert path.stat().st_mode & 0o077 == 0
 
 

@@ -9,6 +9,7 @@ from rate_model import RateModel
 
 from perennial import catalog
 from perennial.adapters.figures import TrainingFigures
+from perennial.adapters.memory.attribution import one_path
 from perennial.adapters.memory.data import MemoryData, MemoryValidator
 from perennial.adapters.memory.features import MemoryFeatures
 from perennial.adapters.memory.registry import MemoryRegistry
@@ -94,7 +95,13 @@ class House:
 
     def evaluate(self):
         ports = EvaluatePorts(
-            lambda: self.features, self.tracker, self.registry, self.scorer, TrainingFigures(), {}
+            lambda: self.features,
+            self.tracker,
+            self.registry,
+            self.scorer,
+            TrainingFigures(),
+            {},
+            one_path,
         )
         return evaluate(SPEC, self.work, ports, self.lines.append)
 
@@ -103,7 +110,7 @@ class House:
         self.prepare()
         self.train()
         self.evaluate()
-        ref = register(SPEC, self.work, self.registry)
+        ref = register(SPEC, self.work, self.registry, "ann")
         self.registry.alias(SPEC.name, "champion", ref.key)
         return ref
 

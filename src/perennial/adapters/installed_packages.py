@@ -9,6 +9,8 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from perennial.adapters.spdx import is_expression
+from perennial.core.bom import Package
+from perennial.errors import SettingsError
 
 PROJECT = "perennial"
 CLASSIFIERS = {
@@ -77,6 +79,23 @@ def licences(stated: Mapping[str, str]) -> dict[str, str]:
         found[name] = known.get(name) or stated_by(metadata)
         waiting += _needs(metadata, extras)
     return dict(sorted(found.items()))
+
+
+def direct_dependencies() -> list[Package]:
+    """The packages that the project asks for by name, without those of extras.
+
+    Raises:
+        SettingsError: the project, or a package that it needs, is not installed.
+    """
+    try:
+        return [_package(name) for name, _ in sorted(set(_needs(distribution(PROJECT).metadata, ())))]
+    except PackageNotFoundError as error:
+        raise SettingsError(f"the package {error.name} is not installed", hint="run `make setup`") from error
+
+
+def _package(name: str) -> Package:
+    metadata = distribution(name).metadata
+    return Package(name=metadata["Name"], version=metadata["Version"], licence=stated_by(metadata) or None)
 
 
 def _needs(metadata: PackageMetadata, extras: tuple[str, ...]) -> Iterator[tuple[str, tuple[str, ...]]]:

@@ -22,9 +22,12 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 from sqlalchemy.exc import SADeprecationWarning, SQLAlchemyError
 
-from perennial.errors import TrackerUnavailable
+from perennial.errors import TrackerRefused, TrackerUnavailable
 
 PROBE_SECONDS = 5.0
+REFUSED = (401, 403)
+UNKNOWN = "error code 401"
+"""In the text of an answer that MLflow's client cannot read as its own: its authentication answers in HTML."""
 
 
 def connect(url: str) -> MlflowClient:
@@ -62,7 +65,17 @@ def reaching(url: str) -> Iterator[None]:
     except MlflowException as error:
         if error.error_code in {"INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE"}:
             raise _unavailable(url, error) from error
+        if error.get_http_status_code() in REFUSED or UNKNOWN in str(error):
+            raise _refused(url, error) from error
         raise
+
+
+def _refused(url: str, error: Exception) -> TrackerRefused:
+    account = os.environ.get("MLFLOW_TRACKING_USERNAME")
+    return TrackerRefused(
+        f"MLflow at {url} refuses the account {account or '(none is signed in)'}: {error}",
+        hint="accounts and roles: perennial local accounts; MLFLOW_TRACKING_USERNAME and _PASSWORD sign in",
+    )
 
 
 def _unavailable(url: str, error: Exception) -> TrackerUnavailable:

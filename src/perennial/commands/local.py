@@ -11,7 +11,15 @@ from perennial import settings as environment
 
 @click.group()
 def local() -> None:
-    """The processes of this machine: up, down, status."""
+    """The processes of this machine: set-up, up, down, status."""
+
+
+@local.command()
+def setup() -> None:
+    """Make the state folder with its accounts; passwords that it generates are shown this once."""
+    from perennial.local import supervisor
+
+    supervisor.set_up(environment.load(), click.echo)
 
 
 @local.command()
@@ -62,8 +70,23 @@ def status(as_json: bool) -> None:
 
 @local.command()
 def password() -> None:
-    """Print Airflow's user and password (generated at the first start)."""
+    """Print Airflow's own user and password (generated at the first start)."""
     from perennial import wiring
 
     settings = environment.load()
     click.echo(f"{settings.airflow_user} {wiring.airflow_password(settings)}")
+
+
+@local.command()
+@click.option("--json", "as_json", is_flag=True, help="For machines.")
+def accounts(as_json: bool) -> None:
+    """List the accounts with their roles; their passwords stand in the accounts file."""
+    from perennial.commands.tables import print_table
+
+    settings = environment.load()
+    rows = [{"account": one.name, "role": one.role.value} for one in settings.accounts]
+    if as_json:
+        click.echo(json.dumps(rows, indent=2))
+        return
+    print_table(["account", "role"], [list(row.values()) for row in rows])
+    click.echo(f"passwords: {settings.accounts_file}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import json
 import time
 from datetime import UTC, datetime
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from perennial import settings as environment
+from perennial.commands.identity import actor, steering_actor
 from perennial.commands.ledger import ledger
 from perennial.commands.release_answers import replay, shadow
 from perennial.commands.release_check import check
@@ -29,10 +29,6 @@ def release() -> None:
 
 
 release.add_command(rehearse)
-
-
-def who(settings: Settings) -> str:
-    return settings.actor or getpass.getuser()
 
 
 def newest(model: str, settings: Settings) -> ReleaseStatus:
@@ -66,7 +62,7 @@ def start(model: str, which: str, again: bool) -> None:
     settings = environment.load()
     spec = catalog.spec(model, settings)
     ports = wiring.release_ports(settings)
-    status = gate.start(spec, which, ports, who(settings), _now, time.sleep, again=again)
+    status = gate.start(spec, which, ports, actor(settings), _now, time.sleep, again=again)
     if status.gate is not None:
         for one in status.gate.rules:
             click.echo(f"{one.verdict.value:6} {one.rule}: {one.observed} (needed: {one.needed})")
@@ -152,7 +148,8 @@ def _steer(kind: str, text: str) -> click.Command:
         from perennial.commands.steering import intent_for
 
         settings = environment.load()
-        intent = intent_for(newest(model, settings), kind, who(settings), note, digest, _now())
+        who = steering_actor(settings, kind)
+        intent = intent_for(newest(model, settings), kind, who, note, digest, _now())
         wiring.store(settings).intents.put(intent)
         click.echo(f"{kind} of release {intent.release_id} ({intent.digest[:12]}) recorded for the next pass")
 
@@ -185,8 +182,8 @@ def rollback(model: str, to: str | None, note: str) -> None:
 
     settings = environment.load()
     catalog.spec(model, settings)
-    ports = wiring.release_ports(settings)
-    target, left = flow(model, to, ports, who(settings), note, _now, time.sleep)
+    who = steering_actor(settings, "rollback")
+    target, left = flow(model, to, wiring.release_ports(settings), who, note, _now, time.sleep)
     click.echo(f"{model}: all traffic goes to {target.version} ({target.digest[:12]})")
     for words in left:
         click.echo(words, err=True)

@@ -82,7 +82,9 @@ class GateSpec(Frozen):
     improvement: ImprovementSpec
     latency_p95_ms: float = Field(gt=0, description="at the endpoint, without other load")
     parity: float = Field(gt=0, description="largest difference of exported and trained model")
-    slice_drop: float = Field(ge=0, description="drop of the improvement metric on a slice: UNSURE")
+    slice_drop: float = Field(
+        ge=0, description="drop of the improvement metric on a slice: UNSURE, high risk"
+    )
     checks: ChecksSpec
     fairness: FairnessSpec
     licences: LicencesSpec

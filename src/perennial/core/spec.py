@@ -10,8 +10,11 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, PositiveInt, model_validator
 
+from perennial.core.explanation import ExplanationSpec
 from perennial.core.frozen import Frozen, Share
 from perennial.core.gate_spec import GateSpec
+
+Approvers = Annotated[int, Field(ge=0, le=10)]
 
 
 class DataSpec(Frozen):
@@ -74,9 +77,27 @@ class TuningSpec(Frozen):
 
 
 class ApprovalSpec(Frozen):
-    low_risk: Literal["automatic", "person"]
-    high_risk: Literal["automatic", "person"]
-    lapses_after: timedelta
+    """How many people must allow a candidate: each another one, and none of them who asked for it."""
+
+    low_risk: Approvers = Field(description="0: the policy itself allows it")
+    medium_risk: Approvers
+    high_risk: Approvers
+    lapses_after: timedelta = Field(description="an approval counts so long")
+    anonymous_tag: bool = Field(
+        description="a tag `approval` that MLflow's server does not attribute to an account counts too"
+    )
+
+    @model_validator(mode="after")
+    def rising(self) -> Self:
+        if not self.low_risk <= self.medium_risk <= self.high_risk:
+            raise ValueError("low_risk <= medium_risk <= high_risk must hold")
+        return self
+
+    @model_validator(mode="after")
+    def people_told_apart(self) -> Self:
+        if self.anonymous_tag and self.high_risk > 1:
+            raise ValueError("anonymous_tag cannot tell several people apart: it needs high_risk <= 1")
+        return self
 
 
 class StepSpec(Frozen):
@@ -115,6 +136,22 @@ class SplitSpec(Frozen):
     weight: Annotated[float, Field(gt=0, lt=100)] = Field(description="percent of requests to the candidate")
     sample: PositiveInt = Field(description="answers of each side that end it before its time")
     duration: timedelta = Field(description="ends it at the latest, with the sample or without")
+    mismatch: Annotated[float, Field(gt=0, lt=1)] = Field(
+        description="chance of a false alarm, over all looks, that users did not get their sides"
+    )
+
+
+class StickySpec(Frozen):
+    """By what a caller keeps its side of a split; without header and cookie each request stands alone."""
+
+    header: Annotated[str, Field(pattern=r"^[a-z0-9-]+$")] | None = Field(description="names the user")
+    cookie: Annotated[str, Field(pattern=r"^[A-Za-z0-9_]+$")] | None = Field(
+        description="asked where the header is missing; set where the cookie is missing too"
+    )
+    cookie_age: timedelta = Field(ge=timedelta(seconds=1))
+    experiment: Annotated[str, Field(pattern=r"^[\w.-]{1,64}$")] | None = Field(
+        description="salt of the assignment; null: the release id, so that every release draws anew"
+    )
 
 
 class ReleaseSpec(Frozen):
@@ -125,6 +162,7 @@ class ReleaseSpec(Frozen):
     steps: tuple[StepSpec, ...] = Field(min_length=1, description="canary")
     hold: timedelta = Field(description="blue_green: how long the old one stays warm; rolling: each server")
     ab: SplitSpec
+    sticky: StickySpec = Field(description="every split, of canary, ab and rolling")
     criteria: CriteriaSpec
     unsure_after: timedelta = Field(description="still UNSURE so long after a step's end: ask a person")
     keep_previous: bool = Field(description="keep the previous champion warm in the stable pool")
@@ -202,6 +240,7 @@ class ModelSpec(Frozen):
     monitoring: MonitoringSpec
     retraining: RetrainingSpec
     retention: RetentionSpec
+    explanation: ExplanationSpec
 
     @property
     def digest(self) -> str:

@@ -9,10 +9,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from perennial import catalog, wiring
-from perennial.core.release import Intent, IntentKind, Phase
+from perennial.core.release import Phase
 from perennial.core.spec import ModelSpec, Reason
 from perennial.demo import picture, report, stage
 from perennial.demo.airflow_watch import AirflowWatch
+from perennial.demo.approver import approve
 from perennial.demo.events import Diary
 from perennial.demo.probe import Probe
 from perennial.demo.replay import Replay
@@ -24,7 +25,6 @@ from perennial.local import supervisor
 from perennial.settings import Settings
 
 MODEL = "test_failure_predictor"
-PERSON = "the demo, as a person"
 
 
 class Story:
@@ -137,19 +137,9 @@ class Story:
         if status.release_id in self.answered:
             return
         self.answered.add(status.release_id)
-        self.diary.note(f"{PERSON}, approves {status.candidate.version} ({status.candidate.digest[:12]})")
-        self.store.intents.put(
-            Intent(
-                id=f"demo-{status.release_id}",
-                release_id=status.release_id,
-                kind=IntentKind.APPROVE,
-                actor=PERSON,
-                at=datetime.now(UTC),
-                digest=status.candidate.digest,
-                note="approved in the demo",
-                channel="demo",
-            )
-        )
+        name = approve(self.settings, status.candidate)
+        told = f"{status.candidate.version} ({status.candidate.digest[:12]})"
+        self.diary.note(f"the demo, as the account {name}, approves {told} in MLflow")
 
     def _wait(self, condition: Callable, timeout: float, what: str, replay=None, arrivals=None):
         """Poll until the condition gives something true; a thread's error ends the wait."""

@@ -4,26 +4,20 @@ from __future__ import annotations
 
 import base64
 import json
-import os
 import secrets
 import subprocess
 import sys
-from pathlib import Path
 
+from perennial import account_file
+from perennial.account_file import write_private
+from perennial.core.identity import Role
 from perennial.errors import SchedulerUnavailable
 from perennial.settings import Settings
 
 SECRETS = "secrets.json"
-
-
-def private_file(path: Path, content: str) -> None:
-    """Write a file that only its owner may read, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(f".{os.getpid()}.tmp")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w") as handle:
-        handle.write(content)
-    os.replace(temporary, path)
+PASSWORDS = "passwords.json"
+ROLES = {Role.ADMIN: "admin", Role.APPROVER: "op", Role.OPERATOR: "op", Role.VIEWER: "viewer"}
+"""Airflow's word for a role. Who answers a release's question is the task's own matter: approvers only."""
 
 
 def make_secrets(settings: Settings) -> dict[str, str]:
@@ -36,17 +30,27 @@ def make_secrets(settings: Settings) -> dict[str, str]:
         "airflow_api": secrets.token_urlsafe(32),
         "airflow_fernet": base64.urlsafe_b64encode(secrets.token_bytes(32)).decode(),
     }
-    private_file(path, json.dumps(made))
+    write_private(path, json.dumps(made))
     return made
 
 
-def make_password(settings: Settings) -> None:
-    """The password file of Airflow's simple auth manager: from the environment, else generated once."""
-    path = settings.airflow_dir / "passwords.json"
+def make_passwords(settings: Settings) -> None:
+    """The password file of Airflow's simple auth manager: people have the password that they have in MLflow;
+    our own account's is from the environment, else generated once."""
+    path = settings.airflow_dir / PASSWORDS
     known = json.loads(path.read_text()) if path.is_file() else {}
-    wanted = settings.airflow_password or known.get(settings.airflow_user) or secrets.token_urlsafe(12)
-    if known.get(settings.airflow_user) != wanted:
-        private_file(path, json.dumps(known | {settings.airflow_user: wanted}))
+    own = settings.airflow_password or known.get(settings.airflow_user) or secrets.token_urlsafe(15)
+    accounts = account_file.read(settings.accounts_file)
+    people = {name: one.password for name, one in accounts.items() if one.role in ROLES}
+    wanted = {**people, settings.airflow_user: own}
+    if known != wanted:
+        write_private(path, json.dumps(wanted))
+
+
+def users(settings: Settings) -> str:
+    """As Airflow's simple auth manager reads them: name:role, with commas between."""
+    people = [(one.name, ROLES[one.role]) for one in settings.accounts if one.role in ROLES]
+    return ",".join(f"{name}:{role}" for name, role in [(settings.airflow_user, "admin"), *people])
 
 
 def environment(settings: Settings) -> dict[str, str]:
@@ -62,8 +66,8 @@ def environment(settings: Settings) -> dict[str, str]:
         "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "false",
         "AIRFLOW__CORE__FERNET_KEY": keys["airflow_fernet"],
         "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{settings.airflow_url}/execution/",
-        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": f"{settings.airflow_user}:admin",
-        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(home / "passwords.json"),
+        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": users(settings),
+        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(home / PASSWORDS),
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home / 'airflow.db'}",
         "AIRFLOW__API__HOST": settings.host,
         "AIRFLOW__API__PORT": str(settings.port_airflow),

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx
+from pydantic import SecretStr
 
 from perennial.core.traffic import PoolName
 from perennial.local import airflow
@@ -47,8 +48,17 @@ def airflow_part(settings: Settings, part: str) -> Probe:
     return probe
 
 
+SECRET = ("passwords", "airflow_password", "token")
+"""Settings that no process is handed on: each reads the one account that it needs from its file."""
+SIGNED_IN = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN")
+"""Of the person who starts the processes; a training must not act as that person."""
+
+
 def base_environment(settings: Settings) -> dict[str, str]:
-    """What every process gets: the caller's environment, our settings, quiet tools."""
+    """What every process gets: the caller's environment but no account of it, our settings, quiet tools.
+
+    Other secrets are in the caller's environment already, and are written nowhere else.
+    """
     bin_folder = str(Path(sys.executable).parent)
     path = os.environ.get("PATH", "")
     fields = type(settings).model_fields
@@ -56,9 +66,12 @@ def base_environment(settings: Settings) -> dict[str, str]:
         f"PERENNIAL_{name.upper()}": str(getattr(settings, name))
         for name in fields
         if getattr(settings, name) is not None
+        and name not in SECRET
+        and not isinstance(getattr(settings, name), SecretStr)
     }
+    kept_back = {*SIGNED_IN, *(f"PERENNIAL_{name.upper()}" for name in SECRET)}
     return {
-        **os.environ,
+        **{name: value for name, value in os.environ.items() if name not in kept_back},
         **ours,
         "PATH": path if path.startswith(bin_folder + os.pathsep) else f"{bin_folder}{os.pathsep}{path}",
         "PERENNIAL_TRACKING_URL": settings.tracking_url or f"http://{settings.host}:{settings.port_mlflow}",
@@ -85,8 +98,9 @@ def table(settings: Settings) -> list[Process]:
         Process(
             "mlflow",
             (
-                python, "-m", "mlflow", "server", "--host", host, "--port", str(settings.port_mlflow),
-                "--workers", "1", "--backend-store-uri", f"sqlite:///{settings.mlflow_dir / 'mlflow.db'}",
+                python, "-m", "mlflow", "server", "--app-name", "perennial", "--workers", "1",
+                "--host", host, "--port", str(settings.port_mlflow),
+                "--backend-store-uri", f"sqlite:///{settings.mlflow_dir / 'mlflow.db'}",
                 "--default-artifact-root", str(settings.mlflow_dir / "artifacts"), "--no-serve-artifacts",
             ),
             status_200(f"{mlflow_url}/health"),
@@ -116,6 +130,9 @@ def table(settings: Settings) -> list[Process]:
             f"monitor: drift and accuracy for Prometheus: http://{host}:{settings.port_monitor}/metrics",
         ),
     ]
+    if settings.notify_addresses:
+        command = (python, "-m", "perennial", "notify", "watch")
+        processes.append(Process("notifier", command, lambda client: "", "notifier: mail, chat, webhooks"))
     return processes
 
 

@@ -16,6 +16,7 @@ from xmlrpc.client import Fault, ServerProxy
 
 import httpx
 
+from perennial import account_file
 from perennial.errors import PortTaken, ToolError
 from perennial.local import airflow
 from perennial.local.processes import Process, base_environment, table
@@ -92,17 +93,23 @@ def up(settings: Settings, say: Say, timeout: float = 240.0) -> None:
     """Start everything and wait until each part answers; what is up already stays."""
     if not running(settings):
         check_ports(settings)
-        prepare_folders(settings)
+        set_up(settings, say)
         _start(settings, say)
     wait_ready(settings, say, timeout)
 
 
-def prepare_folders(settings: Settings) -> None:
-    """State folders, secrets, and Envoy's first configuration."""
+def set_up(settings: Settings, say: Say) -> None:
+    """State folders, secrets and accounts; says the passwords that it generated. Again changes nothing."""
     for folder in (settings.state / "logs", settings.mlflow_dir / "artifacts", settings.airflow_dir):
         folder.mkdir(parents=True, exist_ok=True)
     airflow.make_secrets(settings)
-    airflow.make_password(settings)
+    fresh = account_file.make(settings.accounts_file, settings.accounts, settings.given_passwords)
+    airflow.make_passwords(settings)
+    for name, one in fresh.items():
+        if one.role.is_person():
+            say(f"account {name}, role {one.role}, password {one.password}")
+    if fresh:
+        say(f"shown this once; kept in {settings.accounts_file}, which only you can read")
 
 
 def _start(settings: Settings, say: Say) -> None:

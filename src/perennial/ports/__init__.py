@@ -4,11 +4,14 @@ Frames are pandas DataFrames; the columns are named in each docstring. `perennia
 holds one fake per port, and `tests/contracts` runs the same suite over fake and real.
 """
 
+from perennial.ports.identity import TokenStore
 from perennial.ports.monitoring import DriftReporter, Scheduler
+from perennial.ports.notifying import Deliveries, Notifier
 from perennial.ports.records import Intents, Ledger, ReleaseStore, Signer
 from perennial.ports.traffic import FeedbackStore, Pool, PredictionLog, Router
 from perennial.ports.training import (
     DataStore,
+    Explain,
     Features,
     Figures,
     GroupFigures,
@@ -24,7 +27,9 @@ from perennial.ports.versions import Capsules, Labels, ModelFiles, Registry, Ver
 __all__ = [
     "Capsules",
     "DataStore",
+    "Deliveries",
     "DriftReporter",
+    "Explain",
     "Features",
     "FeedbackStore",
     "Figures",
@@ -33,6 +38,7 @@ __all__ = [
     "Labels",
     "Ledger",
     "ModelFiles",
+    "Notifier",
     "Pool",
     "PredictionLog",
     "Reference",
@@ -43,6 +49,7 @@ __all__ = [
     "Scheduler",
     "Scorer",
     "Signer",
+    "TokenStore",
     "Tracker",
     "Tuner",
     "Validator",

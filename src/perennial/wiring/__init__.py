@@ -1,7 +1,9 @@
 """Settings -> adapters. The only place that knows which adapter stands behind a port."""
 
+from perennial.wiring.accounts import tokens
 from perennial.wiring.keys import new_key, public_key, signature_holds, signer
-from perennial.wiring.monitoring import airflow_password, drift, gauges, scheduler
+from perennial.wiring.monitoring import airflow_password, drift, experiment_gauges, gauges, scheduler
+from perennial.wiring.notifying import notifier, notify_ports
 from perennial.wiring.releasing import (
     checks,
     feedback_inbox,
@@ -17,6 +19,7 @@ from perennial.wiring.training import (
     data_store,
     dataset_files,
     entrypoint,
+    explain,
     features,
     figures,
     history_store,
@@ -30,9 +33,10 @@ from perennial.wiring.training import (
 )
 from perennial.wiring.versions import (
     ab_report,
+    bom_tools,
+    document_ports,
     labels,
     lifecycle_ports,
-    markdown_page,
     registry,
     reproduce_ports,
     version_search,
@@ -41,11 +45,15 @@ from perennial.wiring.versions import (
 __all__ = [
     "ab_report",
     "airflow_password",
+    "bom_tools",
     "checks",
     "data_store",
     "dataset_files",
+    "document_ports",
     "drift",
     "entrypoint",
+    "experiment_gauges",
+    "explain",
     "features",
     "feedback_inbox",
     "figures",
@@ -53,9 +61,10 @@ __all__ = [
     "history_store",
     "labels",
     "lifecycle_ports",
-    "markdown_page",
     "model_class",
     "new_key",
+    "notifier",
+    "notify_ports",
     "pool",
     "prediction_log",
     "provenance",
@@ -72,6 +81,7 @@ __all__ = [
     "spec_digest",
     "store",
     "terms",
+    "tokens",
     "tracker",
     "tuner",
     "validator",

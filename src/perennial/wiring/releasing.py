@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from perennial import catalog
+from perennial.core.identity import Role
 from perennial.core.spec import ModelSpec
 from perennial.core.traffic import PoolName
 from perennial.errors import SpecError
@@ -126,7 +127,7 @@ def _release_ports(settings: Settings) -> ReleasePorts:
 
     database = store(settings)
     # MLflow takes seconds to import, and an emergency rollback moves traffic without it.
-    versions: Any = _OnFirstUse(lambda: wiring.registry(settings))
+    versions: Any = _OnFirstUse(lambda: wiring.registry(settings, Role.RELEASE))
     return ReleasePorts(
         releases=database.releases,
         intents=database.intents,

@@ -6,9 +6,11 @@ import importlib
 from typing import TYPE_CHECKING
 
 from perennial import catalog
+from perennial.core.identity import Role
 from perennial.core.spec import ModelSpec
 from perennial.errors import SpecError
 from perennial.settings import Settings, load
+from perennial.wiring.accounts import sign_in
 
 if TYPE_CHECKING:
     from perennial import ports
@@ -60,6 +62,7 @@ def tracker(settings: Settings | None = None) -> ports.Tracker:
     from perennial.adapters.mlflow_tracker import MlflowTracker
 
     settings = settings or load()
+    sign_in(settings, Role.TRAINING)
     return MlflowTracker(settings.tracking, settings.mlflow_dir)
 
 
@@ -87,6 +90,13 @@ def scorer() -> ports.Scorer:
     from perennial.adapters.onnx_scorer import OnnxScorer
 
     return OnnxScorer()
+
+
+def explain() -> ports.Explain:
+    """The very function that explains at serving."""
+    from perennial.serving.attribution import shapley
+
+    return shapley
 
 
 def model_class(spec: ModelSpec) -> type[Model]:

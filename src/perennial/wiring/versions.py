@@ -5,33 +5,40 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from perennial.core.identity import Role
 from perennial.settings import Settings, load
+from perennial.wiring.accounts import sign_in
 from perennial.wiring.releasing import store
-from perennial.wiring.training import data_store, features, scorer
+from perennial.wiring.training import data_store, features, scorer, tracker
 
 if TYPE_CHECKING:
     from perennial import ports
+    from perennial.core.bom import Bom, Package
     from perennial.core.spec import ModelSpec
+    from perennial.flows.documents import DocumentPorts
     from perennial.flows.lifecycle import LifecyclePorts
     from perennial.flows.reproduce import ReproducePorts
 
 
-def registry(settings: Settings | None = None) -> ports.Registry:
+def registry(settings: Settings | None = None, role: Role = Role.TRAINING) -> ports.Registry:
     from perennial.adapters.mlflow_registry import MlflowRegistry
 
     settings = settings or load()
+    sign_in(settings, role)
     return MlflowRegistry(settings.tracking)
 
 
-def labels(settings: Settings | None = None) -> ports.Labels:
+def labels(settings: Settings | None = None, role: Role = Role.TRAINING) -> ports.Labels:
     """The same adapter as `registry`, by its other port."""
-    return registry(settings)  # type: ignore[return-value]
+    return registry(settings, role)  # type: ignore[return-value]
 
 
 def version_search(settings: Settings | None = None) -> ports.VersionSearch:
     from perennial.adapters.mlflow_search import MlflowSearch
 
-    return MlflowSearch((settings or load()).tracking)
+    settings = settings or load()
+    sign_in(settings, Role.TRAINING)
+    return MlflowSearch(settings.tracking)
 
 
 def lifecycle_ports(settings: Settings | None = None) -> LifecyclePorts:
@@ -40,7 +47,7 @@ def lifecycle_ports(settings: Settings | None = None) -> LifecyclePorts:
     from perennial.flows.lifecycle import LifecyclePorts
 
     settings = settings or load()
-    database, versions = store(settings), registry(settings)
+    database, versions = store(settings), registry(settings, Role.RELEASE)
     return LifecyclePorts(
         registry=versions,
         labels=versions,  # type: ignore[arg-type]
@@ -71,11 +78,21 @@ def reproduce_ports(spec: ModelSpec, settings: Settings | None = None) -> Reprod
     )
 
 
-def markdown_page() -> Callable[[str, str], str]:
-    """title, Markdown -> an HTML page."""
+def document_ports(settings: Settings | None = None) -> DocumentPorts:
+    """Everything that a model card and an ML-BOM are made of."""
     from perennial.adapters.markdown_page import page
+    from perennial.flows.documents import DocumentPorts
 
-    return page
+    settings = settings or load()
+    return DocumentPorts(registry(settings), store(settings).ledger, tracker(settings), page)
+
+
+def bom_tools() -> tuple[Callable[[Bom], str], Callable[[str], None], Callable[[], list[Package]]]:
+    """Writes an ML-BOM, checks one, and says what is installed."""
+    from perennial.adapters.cyclonedx_bom import check, to_json
+    from perennial.adapters.installed_packages import direct_dependencies
+
+    return to_json, check, direct_dependencies
 
 
 def ab_report():

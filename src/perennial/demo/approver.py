@@ -1,0 +1,34 @@
+"""What a person does on the version's page in MLflow, as a person's account."""
+
+from __future__ import annotations
+
+import httpx
+
+from perennial import account_file
+from perennial.core.approval import TAG
+from perennial.core.identity import Role
+from perennial.core.version import VersionRef
+from perennial.errors import SettingsError, TrackerRefused
+from perennial.settings import Settings
+
+
+def approve(settings: Settings, ref: VersionRef) -> str:
+    """Set the version's tag `approval`, signed in as the first approver; returns the account.
+
+    Raises:
+        SettingsError: nobody has the role.
+        TrackerRefused: MLflow does not take it.
+    """
+    accounts = account_file.read(settings.accounts_file)
+    name = next((one for one, found in accounts.items() if found.role is Role.APPROVER), None)
+    if name is None:
+        raise SettingsError("no account has the role approver", hint="PERENNIAL_PEOPLE=ann:approver")
+    answer = httpx.post(
+        f"http://{settings.host}:{settings.port_mlflow}/api/2.0/mlflow/model-versions/set-tag",
+        json={"name": ref.model, "version": ref.key, "key": TAG, "value": f"approved {ref.digest}"},
+        auth=(name, accounts[name].password),
+        timeout=60,
+    )
+    if answer.status_code != 200:
+        raise TrackerRefused(f"MLflow answers {answer.status_code} to {name}", hint=answer.text[:300])
+    return name

@@ -1,0 +1,90 @@
+"""Issue tokens, and tell from one who acts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+
+from perennial.core import token as tokens
+from perennial.core.identity import NAME, PEOPLE, STEERING, Account, Role, may_steer
+from perennial.core.token import Token
+from perennial.errors import NotAllowed, NotSignedIn, UsageError
+from perennial.ports import TokenStore
+
+HINT = "perennial token issue ACCOUNT --role approver, then set PERENNIAL_TOKEN to what it prints"
+
+
+def issue(
+    account: str,
+    role: Role,
+    valid: timedelta,
+    issuer: str,
+    known: tuple[Account, ...],
+    store: TokenStore,
+    now: datetime,
+    random: Callable[[int], str],
+) -> tuple[Token, str]:
+    """A new token and its text, which is kept nowhere.
+
+    Args:
+        known: the accounts of this installation; such a name has the role that it has there.
+        random: bytes -> as many random bytes as hexadecimal text.
+
+    Raises:
+        UsageError: no such role for people, a name that is none, or an account of another role.
+    """
+    if role not in PEOPLE:
+        raise UsageError(f"nobody gets a token as {role}", hint=f"roles: {', '.join(PEOPLE)}")
+    if not NAME.fullmatch(account):
+        raise UsageError(f"{account!r} is no account name", hint="small letters, digits, - and _")
+    for one in known:
+        if one.name == account and one.role is not role:
+            raise UsageError(f"the account {account} is {one.role}, not {role}", hint="PERENNIAL_PEOPLE")
+    if valid <= timedelta(0):
+        raise UsageError("a token must be valid for some time", hint="--valid P30D")
+    token_id = random(6)
+    text = tokens.written(token_id, random(32))
+    made = Token(
+        id=token_id,
+        account=account,
+        role=role,
+        sha256=tokens.hashed(text),
+        issued_at=now,
+        issued_by=issuer,
+        expires_at=now + valid,
+    )
+    store.put(made)
+    return made, text
+
+
+def signed_in(text: str, store: TokenStore, now: datetime) -> Account:
+    """The account that the token signs in.
+
+    Raises:
+        NotSignedIn: it is none that was issued, or it counts no longer.
+    """
+    token_id = tokens.id_of(text)
+    stored = store.find(token_id) if token_id is not None else None
+    if stored is None or not tokens.opens(text, stored):
+        raise NotSignedIn("PERENNIAL_TOKEN is no token that was issued here", hint=HINT)
+    if stored.state(now) != "active":
+        raise NotSignedIn(f"the token {stored.id} of {stored.account} is {stored.state(now)}", hint=HINT)
+    return stored.holder
+
+
+def who_steers(text: str | None, action: str, store: TokenStore, now: datetime) -> str:
+    """The account that says `action` to a release.
+
+    Raises:
+        NotSignedIn: without a token that counts nobody steers.
+        NotAllowed: the role of the account does not allow it.
+    """
+    if not text:
+        raise NotSignedIn(f"nobody is signed in: {action} needs a token", hint=HINT)
+    account = signed_in(text, store, now)
+    if not may_steer(account.role, action):
+        raise NotAllowed(
+            f"{account.name} has the role {account.role}: {action} needs {' or '.join(sorted(STEERING[action]))}",
+            hint="ask somebody who has it",
+        )
+    return account.name

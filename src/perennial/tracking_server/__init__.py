@@ -1,0 +1,1 @@
+"""What MLflow's server runs of ours: its authentication, and who may mark a model version how."""

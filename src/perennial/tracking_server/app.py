@@ -1,0 +1,109 @@
+"""MLflow's app with authentication on and our rules in its registry: `mlflow server --app-name perennial`.
+
+Everything of MLflow's server is imported inside the factory: its authentication reads the environment when
+it is imported, and that environment is made here, from the accounts file.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from perennial.core.identity import Role
+from perennial.errors import SettingsError
+from perennial.settings import Settings, load
+
+if TYPE_CHECKING:
+    from perennial.tracking_server.store import Caller
+
+CONFIGURATION = """\
+[mlflow]
+default_permission = READ
+database_uri = {database}
+authorization_function = mlflow.server.auth:authenticate_request_basic_auth
+# Checking a password costs a tenth of a second by design; the page asks a dozen times a click.
+auth_cache_ttl_seconds = 60
+"""
+
+
+def create_app() -> Any:
+    """The ASGI app, with every account of the accounts file made.
+
+    Raises:
+        SettingsError: there are no accounts yet, or MLflow runs in a way that the rules do not cover.
+    """
+    settings = load()
+    accounts = _configure(settings)
+
+    from mlflow.environment_variables import MLFLOW_ENABLE_WORKSPACES
+    from mlflow.server import auth
+
+    if MLFLOW_ENABLE_WORKSPACES.get():
+        raise SettingsError(
+            "MLflow's workspaces are on: the rules for approvals do not cover them",
+            hint="unset MLFLOW_ENABLE_WORKSPACES",
+        )
+    app = auth.create_app()
+    from perennial.tracking_server.accounts import ensure
+
+    ensure(auth.store, accounts)
+    _govern()
+    return app
+
+
+def _configure(settings: Settings) -> dict:
+    """What MLflow's authentication reads on its import; returns the accounts."""
+    from perennial import account_file
+
+    accounts = account_file.read(settings.accounts_file)
+    admin = next(name for name, one in accounts.items() if one.role is Role.ADMIN)
+    path = Path(settings.mlflow_dir / "auth.ini")
+    database = f"sqlite:///{settings.mlflow_dir / 'auth.db'}"
+    account_file.write_private(path, CONFIGURATION.format(database=database))
+    os.environ["MLFLOW_AUTH_CONFIG_PATH"] = str(path)
+    os.environ["MLFLOW_AUTH_ADMIN_USERNAME"] = admin
+    os.environ["MLFLOW_AUTH_ADMIN_PASSWORD"] = accounts[admin].password
+    os.environ["MLFLOW_FLASK_SERVER_SECRET_KEY"] = account_file.server_key(settings.mlflow_dir / "server.key")
+    # A route that MLflow has no authorisation rule for is refused, not open.
+    os.environ.setdefault("MLFLOW_BASIC_AUTH_FAIL_CLOSED", "true")
+    return accounts
+
+
+def _govern() -> None:
+    """Put our store in the place of MLflow's, and make sure that it is the one that answers.
+
+    Raises:
+        SettingsError: MLflow answers with a store of its own.
+    """
+    from mlflow.server import handlers
+    from mlflow.store.db.db_types import DATABASE_ENGINES
+
+    from perennial.tracking_server.store import GovernedStore
+
+    def _governed(store_uri: str) -> GovernedStore:
+        return GovernedStore(store_uri, caller)
+
+    handlers._model_registry_store = None
+    for scheme in DATABASE_ENGINES:
+        handlers._model_registry_store_registry.register(scheme, _governed)
+    made = handlers._get_model_registry_store()
+    if not isinstance(made, GovernedStore):
+        raise SettingsError(
+            f"MLflow's registry is a {type(made).__name__}, not ours: approvals would not be guarded",
+            hint="give a database as --backend-store-uri, and no other registry",
+        )
+
+
+def caller() -> Caller:
+    """Whose request this is. Outside a request nobody's: nothing that the rules guard is done then."""
+    from flask import g, has_request_context
+    from mlflow.server import auth
+
+    from perennial.tracking_server.accounts import roles_of
+    from perennial.tracking_server.store import Caller
+
+    name = getattr(g, "mlflow_authenticated_user", None) if has_request_context() else None
+    if name is None:
+        return Caller("nobody", frozenset(), admin=False)
+    return Caller(name, roles_of(auth.store, name), admin=auth.store.get_user(name).is_admin)

@@ -1,0 +1,136 @@
+"""MLflow's registry store with our rules in it.
+
+The rules stand here and not at the routes: REST, the page's ajax-api, GraphQL and whatever a later MLflow
+adds all end in these methods.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, NoReturn
+
+from mlflow.entities.model_registry import ModelVersionTag
+from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE, PERMISSION_DENIED
+from mlflow.store.model_registry.sqlalchemy_store import SqlAlchemyStore
+
+from perennial.core import registry_rules as rules
+from perennial.core.approval import TAG, TagAnswer, read_tag
+from perennial.core.identity import Role
+
+WORDS = {TagAnswer.APPROVED: "approved", TagAnswer.REJECTED: "rejected"}
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Whose request is being answered."""
+
+    name: str
+    roles: frozenset[Role]
+    admin: bool
+
+
+class GovernedStore(SqlAlchemyStore):
+    """Refuses with 403 what the caller may not do; says who approved, of which digest, and when.
+
+    Args:
+        caller: of the request that is being answered.
+    """
+
+    def __init__(
+        self,
+        db_uri: str,
+        caller: Callable[[], Caller],
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        super().__init__(db_uri)
+        self._caller = caller
+        self._clock = clock
+
+    def set_model_version_tag(self, name: str, version: str, tag: ModelVersionTag) -> None:
+        tags = self.get_model_version(name, version).tags
+        caller = self._caller()
+        _allow(rules.tag_refusal(caller.roles, tag.key, tag.value, tags))
+        if tag.key == TAG:
+            self._said(name, version, tag.value, tags, caller)
+        super().set_model_version_tag(name, version, tag)
+
+    def delete_model_version_tag(self, name: str, version: str, key: str) -> None:
+        tags = self.get_model_version(name, version).tags
+        caller = self._caller()
+        _allow(rules.tag_refusal(caller.roles, key, None, tags))
+        if key == TAG:
+            self._unsay(name, version, tags, caller.name)
+        super().delete_model_version_tag(name, version, key)
+
+    def _said(self, name: str, version: str, value: str, tags: dict[str, str], caller: Caller) -> None:
+        """Record the answer before the tag shows it; what is killed between is the caller's word all the same."""
+        digest = tags.get("digest")
+        if digest is None:
+            _bad(f"version {version} of {name} has no tag `digest`: there is nothing to approve")
+        answer = read_tag(value, digest)
+        if answer in WORDS:
+            said = rules.record(caller.name, WORDS[answer], digest, self._clock())
+            super().set_model_version_tag(name, version, ModelVersionTag(*said))
+        elif answer is not TagAnswer.NONE:
+            _bad(f"{TAG}={value!r} is {answer.value}: write approved, rejected or waiting")
+        elif Role.RELEASE in caller.roles:
+            # A new gate asks: what was said before was said of another measurement.
+            for key in tags:
+                if key.startswith(rules.BY):
+                    super().delete_model_version_tag(name, version, key)
+        else:
+            self._unsay(name, version, tags, caller.name)
+
+    def _unsay(self, name: str, version: str, tags: dict[str, str], account: str) -> None:
+        if rules.BY + account in tags:
+            super().delete_model_version_tag(name, version, rules.BY + account)
+
+    def create_model_version(self, name: str, source: str, *args: Any, **more: Any) -> Any:
+        given = more.get("tags") or (args[1] if len(args) > 1 else None) or ()
+        for tag in given:
+            _allow(rules.birth_refusal(tag.key))
+        return super().create_model_version(name, source, *args, **more)
+
+    def create_registered_model(self, name: str, tags: Any = None, *args: Any, **more: Any) -> Any:
+        for tag in tags or ():
+            _allow(rules.birth_refusal(tag.key))
+        return super().create_registered_model(name, tags, *args, **more)
+
+    def set_registered_model_tag(self, name: str, tag: Any) -> None:
+        _allow(rules.birth_refusal(tag.key))  # an approval is of a version, never of a model
+        super().set_registered_model_tag(name, tag)
+
+    def set_registered_model_alias(self, name: str, alias: str, version: str) -> None:
+        _allow(rules.alias_refusal(self._caller().roles, alias))
+        super().set_registered_model_alias(name, alias, version)
+
+    def delete_registered_model_alias(self, name: str, alias: str) -> None:
+        _allow(rules.alias_refusal(self._caller().roles, alias))
+        super().delete_registered_model_alias(name, alias)
+
+    def delete_model_version(self, name: str, version: str) -> None:
+        self._only_admin("versions are deleted")
+        super().delete_model_version(name, version)
+
+    def delete_registered_model(self, name: str) -> None:
+        self._only_admin("models are deleted")
+        super().delete_registered_model(name)
+
+    def rename_registered_model(self, name: str, new_name: str) -> Any:
+        self._only_admin("models are renamed")
+        return super().rename_registered_model(name, new_name)
+
+    def _only_admin(self, what: str) -> None:
+        _allow("" if self._caller().admin else f"{what} by the admin only")
+
+
+def _allow(refusal: str) -> None:
+    if refusal:
+        raise MlflowException(refusal, PERMISSION_DENIED)
+
+
+def _bad(why: str) -> NoReturn:
+    raise MlflowException(why, INVALID_PARAMETER_VALUE)

@@ -1,0 +1,208 @@
+"""A real MLflow server with accounts: who may approve, by every route, and what it writes down."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import httpx
+import pytest
+from mlflow_house import DIGEST, MODEL, Client
+
+pytestmark = [pytest.mark.server, pytest.mark.timeout(600)]
+
+PREFIXES = ("/api/2.0/mlflow/", "/ajax-api/2.0/mlflow/")
+NOT_APPROVERS = ("training", "release", "olga", "vic", "admin")
+NAME = {"name": MODEL}
+
+
+def said(tags: dict[str, str]) -> dict[str, str]:
+    return {key: value for key, value in tags.items() if key.startswith("approval")}
+
+
+def test_nobody_gets_in_without_an_account(house):
+    for auth in (None, ("ann", "wrong password"), ("nobody", "wrong password")):
+        query = {"name": MODEL}
+        answer = httpx.get(f"{house.url}/api/2.0/mlflow/registered-models/get", params=query, auth=auth)
+        assert answer.status_code == 401
+    assert httpx.get(f"{house.url}/health").status_code == 200
+
+
+@pytest.mark.parametrize("prefix", PREFIXES)
+def test_an_approver_is_written_down(house, prefix):
+    version, before = house.version(), datetime.now(UTC) - timedelta(seconds=1)
+    assert house.client("release").tag(version, "approval", "waiting").status_code == 200
+    assert house.client("ann").tag(version, "approval", "approved", prefix).status_code == 200
+    tags = house.client("vic").tags(version)
+    assert tags["approval"] == "approved"
+    verb, digest, at = tags["approval.by.ann"].split()
+    assert (verb, digest) == ("approved", DIGEST)
+    assert before <= datetime.fromisoformat(at) <= datetime.now(UTC)
+    assert house.client("ben").tag(version, "approval", "rejected", prefix).status_code == 200
+    tags = house.client("vic").tags(version)
+    assert tags["approval.by.ben"].startswith(f"rejected {DIGEST} ")
+    assert tags["approval.by.ann"].startswith("approved"), "the word of one is not another's to change"
+
+
+@pytest.mark.parametrize("prefix", PREFIXES)
+@pytest.mark.parametrize("name", NOT_APPROVERS)
+def test_nobody_else_sets_or_deletes_it(house, name, prefix):
+    version = house.version()
+    assert house.client("release").tag(version, "approval", "waiting").status_code == 200
+    client = house.client(name)
+    assert client.tag(version, "approval", "approved", prefix).status_code == 403
+    assert client.tag(version, "approval", "rejected", prefix).status_code == 403
+    assert client.untag(version, "approval", prefix).status_code == 403
+    assert said(house.client("ann").tags(version)) == {"approval": "waiting"}
+
+
+@pytest.mark.parametrize("name", [*NOT_APPROVERS, "ann"])
+def test_nobody_writes_the_servers_own_tags(house, name):
+    version = house.version()
+    house.client("ann").tag(version, "approval", "approved")
+    before = said(house.client("ann").tags(version))
+    client = house.client(name)
+    for prefix in PREFIXES:
+        for key in ("approval.by.ben", "approval.by.ann", "approval.x", "Approval.by.ben", "Approval"):
+            assert client.tag(
+                version, key, f"approved {DIGEST} {datetime.now(UTC).isoformat()}", prefix
+            ).status_code in (400, 403)
+        assert client.untag(version, "approval.by.ann", prefix).status_code == 403
+    assert said(house.client("ann").tags(version)) == before
+
+
+def test_training_forges_nothing_by_another_way(house):
+    """Every other route through which a tag could come onto a version, or a version be swapped."""
+    version, training = house.version(), house.client("training")
+    house.client("ann").tag(version, "approval", "approved")
+    forged = [{"key": "approval.by.ben", "value": f"approved {DIGEST} {datetime.now(UTC).isoformat()}"}]
+    born = {**NAME, "source": "s3://nowhere/other", "tags": forged}
+    for prefix in PREFIXES:
+        assert training.post("model-versions/create", born, prefix).status_code == 403
+        asked = {**born, "tags": [{"key": "approval", "value": "approved"}]}
+        assert training.post("model-versions/create", asked, prefix).status_code == 403
+        made = {"name": "other", "tags": [{"key": "approval", "value": "approved"}]}
+        assert training.post("registered-models/create", made, prefix).status_code == 403
+        marked = {**NAME, "key": "approval.by.ben", "value": "approved"}
+        assert training.post("registered-models/set-tag", marked, prefix).status_code == 403
+        for key, value in (
+            ("digest", "e" * 64),
+            ("capsule", "e" * 64),
+            ("gate.roc_auc", "PASS"),
+            ("release", "r"),
+        ):
+            assert training.tag(version, key, value, prefix).status_code == 403
+        assert training.untag(version, "digest", prefix).status_code == 403
+        renamed = {**NAME, "new_name": "mine"}
+        assert training.post("registered-models/rename", renamed, prefix).status_code == 403
+        gone = {**NAME, "version": version}
+        assert training.call("DELETE", "model-versions/delete", gone, prefix).status_code == 403
+        assert training.call("DELETE", "registered-models/delete", NAME, prefix).status_code == 403
+        updated = {**gone, "description": "x", "tags": forged}
+        training.call("PATCH", "model-versions/update", updated, prefix)
+    assert set(said(training.tags(version))) == {"approval", "approval.by.ann"}
+    for prefix in ("/api/3.0/mlflow/", "/ajax-api/3.0/mlflow/", "/api/2.0/preview/mlflow/", "/mlflow/"):
+        assert training.tag(version, "approval", "rejected", prefix).status_code >= 400
+    mutation = {"query": 'mutation { setModelVersionTag(name: "rates", key: "approval") { value } }'}
+    assert training.http.post("/graphql", json=mutation).status_code != 200
+    assert set(said(training.tags(version))) == {"approval", "approval.by.ann"}
+
+
+def test_a_copy_of_a_version_brings_no_approval(house):
+    """MLflow's own client copies a version with its tags, by this request."""
+    version, training = house.version(), house.client("training")
+    house.client("ann").tag(version, "approval", "approved")
+    tags = [{"key": key, "value": value} for key, value in training.tags(version).items()]
+    assert training.post("registered-models/create", {"name": "copied"}).status_code == 200
+    source = f"models:/{MODEL}/{version}"
+    copied = {"name": "copied", "source": source, "tags": tags}
+    assert training.post("model-versions/create", copied).status_code == 403
+    bare = {**copied, "tags": [one for one in tags if not one["key"].startswith("approval")]}
+    assert training.post("model-versions/create", bare).status_code == 200
+
+
+def test_training_gives_itself_no_role(house):
+    client = house.client("training")
+    roles = {one["name"]: one["id"] for one in house.client("admin").http.get(
+        "/api/3.0/mlflow/roles/list", params={"workspace": "default"}).json()["roles"]}  # fmt: skip
+    body = {"username": "training", "role_id": roles["approver"]}
+    answer = client.http.post("/api/3.0/mlflow/roles/assign", json=body)
+    assert answer.status_code == 403, answer.text
+    admin = {"username": "training", "is_admin": True}
+    assert client.http.patch("/api/2.0/mlflow/users/update-admin", json=admin).status_code == 403
+    password = {"username": "ann", "password": "a password that is long"}
+    assert client.http.patch("/api/2.0/mlflow/users/update-password", json=password).status_code == 403
+
+
+def test_the_machine_asks_anew_and_only_asks(house):
+    version, machine = house.version(), house.client("release")
+    house.client("ann").tag(version, "approval", "approved")
+    assert machine.tag(version, "approval", "waiting").status_code == 200
+    assert said(machine.tags(version)) == {"approval": "waiting"}
+    assert machine.tag(version, "gate.roc_auc", "PASS 0.7").status_code == 200
+    assert machine.tag(version, "release", "r1").status_code == 200
+
+
+def test_an_approver_takes_the_word_back(house):
+    version = house.version()
+    for name in ("ann", "ben"):
+        house.client(name).tag(version, "approval", "approved")
+    assert house.client("ann").tag(version, "approval", "waiting").status_code == 200
+    assert set(said(house.client("vic").tags(version))) == {"approval", "approval.by.ben"}
+    assert house.client("ben").untag(version, "approval").status_code == 403, "MLflow lets who manages delete"
+    assert house.client("ben").tag(version, "approval", "waiting").status_code == 200
+    assert said(house.client("vic").tags(version)) == {"approval": "waiting"}
+
+
+@pytest.mark.parametrize("value", ["yes", "approved 00000000", "approved dddddddd and more", "Aproved"])
+def test_a_word_that_means_nothing_is_refused(house, value):
+    version = house.version()
+    assert house.client("ann").tag(version, "approval", value).status_code == 400
+    assert said(house.client("ann").tags(version)) == {}
+
+
+def test_a_version_without_digest_is_nothing_to_approve(house):
+    training = house.client("training")
+    training.post("registered-models/create", NAME)
+    made = training.post("model-versions/create", {**NAME, "source": "s3://nowhere/model"}).json()
+    assert (
+        house.client("ann").tag(made["model_version"]["version"], "approval", "approved").status_code == 400
+    )
+
+
+def test_aliases_of_the_traffic_are_the_machines(house):
+    version = house.version()
+    for alias, allowed in (
+        ("champion", {"release"}),
+        ("previous", {"release"}),
+        ("candidate", {"training", "release"}),
+    ):
+        body = {**NAME, "alias": alias, "version": version}
+        for name in ("training", "ann", "admin", "olga", "release"):
+            answer = house.client(name).post("registered-models/alias", body)
+            assert (answer.status_code == 200) is (name in allowed), (alias, name, answer.text)
+        for name in ("ann", "vic"):
+            gone = house.client(name).call("DELETE", "registered-models/alias", {**NAME, "alias": alias})
+            assert gone.status_code == 403
+    assert house.client("vic").http.get(
+        "/api/2.0/mlflow/registered-models/alias", params={**NAME, "alias": "champion"}
+    ).json()["model_version"]["version"] == version  # fmt: skip
+
+
+def test_a_role_given_in_mlflow_counts_at_once(house):
+    """Who may approve is MLflow's own record: an admin adds people there."""
+    admin, version = house.client("admin"), house.version()
+    password = "a password of the test"
+    admin.post("users/create", {"username": "newcomer", "password": password})
+    newcomer = Client(house.url, ("newcomer", password))
+    assert newcomer.tag(version, "approval", "approved").status_code == 403
+    roles = admin.http.get("/api/3.0/mlflow/roles/list", params={"workspace": "default"}).json()["roles"]
+    number = next(one["id"] for one in roles if one["name"] == "approver")
+    given = admin.http.post("/api/3.0/mlflow/roles/assign", json={"username": "newcomer", "role_id": number})
+    assert given.status_code == 200, given.text
+    assert newcomer.tag(version, "approval", "approved").status_code == 200
+    assert "approval.by.newcomer" in newcomer.tags(version)
+
+
+def test_the_server_stays_small(house):
+    """Measured 530 MB, one worker and the process that started it; without authentication 500."""
+    assert house.memory_mb() < 750

@@ -1,0 +1,171 @@
+"""The release DAG's question in a real Airflow: approvers answer it, nobody else, and by their own name."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import httpx
+import pytest
+
+from perennial import account_file, catalog, wiring
+from perennial.core.release import IntentKind, Phase, ReleaseStatus
+from perennial.core.version import VersionRef
+from perennial.local import airflow as local_airflow
+from perennial.local import supervisor
+from perennial.local.processes import base_environment
+from perennial.settings import Settings
+
+MODEL, RELEASE = "test_failure_predictor", "r1"
+PARTS = (
+    ("api-server", "--workers", "1"),
+    ("dag-processor",),
+    ("scheduler", "--skip-serve-logs"),
+    ("triggerer", "--skip-serve-logs"),
+)
+DAG_FILE = """
+from airflow.sdk import DAG, Param
+from perennial.orchestration.release_steps import ApprovalStep
+
+with DAG("asks", schedule=None) as dag:
+    note = Param("", type="string")
+    ApprovalStep(task_id="approval", release_id="r1", approvers=["ann"], params={"note": note})
+"""
+ANSWER = "/api/v2/dags/asks/dagRuns/{run}/taskInstances/approval/-1/hitlDetails"
+
+
+class House:
+    """Airflow with the accounts of `perennial local setup`, and one release that waits for a person."""
+
+    def __init__(self, folder: Path) -> None:
+        self.ports = free_ports(4)
+        self.settings = Settings(
+            home=folder, people="ann:approver,olga:operator,vic:viewer", port_airflow=self.ports[0],
+            port_mlflow=self.ports[1], port_envoy=self.ports[2], port_envoy_admin=self.ports[3],
+        )  # fmt: skip
+        supervisor.set_up(self.settings, lambda line: None)
+        (folder / "dags").mkdir()
+        (folder / "dags" / "asks.py").write_text(DAG_FILE)
+        self.env = {
+            **base_environment(self.settings),
+            "AIRFLOW__CORE__DAGS_FOLDER": str(folder / "dags"),
+            "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
+        }
+        self.store = wiring.store(self.settings)
+        self.store.releases.save(waiting(), None, [])
+        self.processes: list[subprocess.Popen] = []
+        self.logs = folder / "logs"
+
+    def start(self) -> None:
+        local_airflow.migrate(self.settings, self.env)
+        for part in PARTS:
+            with (self.logs / f"{part[0]}.log").open("w") as log:
+                line = [sys.executable, "-m", "airflow", *part]
+                self.processes.append(
+                    subprocess.Popen(line, env=self.env, stdout=log, stderr=log, start_new_session=True)
+                )
+        self.until(lambda: self.call("admin", "GET", "/api/v2/dags/asks").status_code == 200, "the DAG")
+
+    def stop(self) -> None:
+        for process in self.processes:
+            if process.poll() is None:
+                os.killpg(process.pid, 15)
+        for process in self.processes:
+            try:
+                process.wait(timeout=20)
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, 9)
+                process.wait()
+
+    def call(self, name: str, method: str, path: str, body: dict | None = None) -> httpx.Response:
+        passwords = account_file.read(self.settings.accounts_file)
+        account = {"username": name, "password": passwords[name].password}
+        url = self.settings.airflow_url
+        token = httpx.post(f"{url}/auth/token", json=account, timeout=60).json()["access_token"]
+        headers = {"Authorization": f"Bearer {token}"}
+        return httpx.request(method, url + path, json=body, headers=headers, timeout=60)
+
+    def until(self, condition, what: str, timeout: float = 400):
+        deadline = time.monotonic() + timeout
+        while True:
+            assert time.monotonic() < deadline, f"waited {timeout} s for {what}: {self._tails()}"
+            assert all(one.poll() is None for one in self.processes), self._tails()
+            try:
+                if found := condition():
+                    return found
+            except (httpx.HTTPError, KeyError, ValueError):  # not up yet
+                pass
+            time.sleep(1)
+
+    def _tails(self) -> str:
+        return "\n".join(f"{path.name}: {path.read_text()[-800:]}" for path in self.logs.glob("*.log"))
+
+
+def free_ports(count: int) -> list[int]:
+    held = [socket.socket() for _ in range(count)]
+    try:
+        for one in held:
+            one.bind(("127.0.0.1", 0))
+        return [one.getsockname()[1] for one in held]
+    finally:
+        for one in held:
+            one.close()
+
+
+def waiting() -> ReleaseStatus:
+    spec, now = catalog.spec(MODEL, Settings()), datetime.now(UTC)
+    return ReleaseStatus(
+        release_id=RELEASE,
+        candidate=VersionRef(model=MODEL, version="1.0.0", key="1", digest="d" * 64, capsule="c"),
+        champion=None,
+        champion_release_id=None,
+        policy=spec.release,
+        approval_policy=spec.approval,
+        started_at=now,
+        entered_at=now,
+        phase=Phase.AWAITING_APPROVAL,
+    )
+
+
+@pytest.fixture(scope="module")
+def house(tmp_path_factory) -> Iterator[House]:
+    made = House(tmp_path_factory.mktemp("airflow"))
+    try:
+        made.start()
+        yield made
+    finally:
+        made.stop()
+
+
+@pytest.mark.server
+@pytest.mark.timeout(1500)
+def test_only_an_approver_answers_and_is_named(house):
+    run = {"logical_date": None, "conf": {}}
+    assert house.call("vic", "POST", "/api/v2/dags/asks/dagRuns", run).status_code == 403
+    started = house.call("olga", "POST", "/api/v2/dags/asks/dagRuns", run)
+    assert started.status_code == 200, started.text
+    path = ANSWER.format(run=started.json()["dag_run_id"])
+    house.until(lambda: house.call("admin", "GET", path).status_code == 200, "the question")
+    yes = {"chosen_options": ["Approve"], "params_input": {"note": "looks good"}}
+    for name in ("vic", "olga", "admin"):
+        refused = house.call(name, "PATCH", path, yes)
+        assert refused.status_code == 403, (name, refused.text)
+    assert house.store.intents.pending(RELEASE) == []
+    assert house.call("ann", "PATCH", path, yes).status_code == 200
+    (intent,) = house.until(lambda: house.store.intents.pending(RELEASE), "the answer as an intent")
+    assert (intent.actor, intent.kind, intent.channel) == ("ann", IntentKind.APPROVE, "airflow")
+    assert (intent.note, intent.digest) == ("looks good", "d" * 64)
+    assert house.call("ann", "PATCH", path, yes).status_code == 409, "one answer"
+
+
+def test_a_question_to_nobody_in_particular_is_not_asked():
+    from perennial.orchestration.release_steps import ApprovalStep
+
+    with pytest.raises(ValueError, match="no account has the role approver"):
+        ApprovalStep(task_id="approval", release_id=RELEASE, approvers=[])
