@@ -92,6 +92,13 @@ def test_fairness_by_the_gap_of_error_rates():
     assert fairness({"a": 0.2, "b": 0.5}).verdict is Verdict.FAIL
 
 
+def test_gap_between_segments_is_shown_not_judged():
+    """A test without history is harder to predict for every model: the champion has the same gap."""
+    judged = fairness({"new": 0.7, "long": 0.1}, sensitive=False)
+    assert (judged.verdict, judged.needed) == (Verdict.PASS, "shown: no sensitive column")
+    assert "new 0.7" in judged.observed
+
+
 def test_gap_that_is_large_and_not_proven_is_unsure():
     judged = fairness({"a": 0.2, "b": 0.27}, rows=240, min_rows=50)
     assert judged.verdict is Verdict.UNSURE, judged.observed

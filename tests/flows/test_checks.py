@@ -83,7 +83,8 @@ def test_no_number_and_crash_are_unsafe(files, monkeypatch):
 def test_model_that_learnt_the_wrong_way_round_fails_its_behaviour(files, monkeypatch):
     place = SPEC.features.names.index("failure_rate")
     monkeypatch.setattr(
-        wiring, "scorer", lambda: Bad(lambda rows: 1 - np.nan_to_num(rows[:, place], nan=0.5))
+        "perennial.wiring.releasing.scorer",
+        lambda: Bad(lambda rows: 1 - np.nan_to_num(rows[:, place], nan=0.5)),
     )
     assert verdicts(files)["behaviour"] is Verdict.FAIL
 

@@ -27,7 +27,7 @@ def test_blue_green_flips_at_once_holds_then_promotes(world):
     world.serve(0, 2000)
     status = second(world, "blue_green")
     assert (status.phase, world.router.route(MODEL).canary_weight) == (Phase.CANARY, 100)
-    world.serve(400, 0)
+    world.serve(3000, 0)
     assert world.passes(status.release_id, 1, HOUR / 2).phase is Phase.CANARY, "the hold is not over"
     assert [ref.version for ref in world.pool.holds("stable")] == ["1.0.0"], "the old one stays warm"
     assert world.passes(status.release_id, 1, HOUR / 2).phase is Phase.PROMOTING
@@ -106,8 +106,8 @@ def test_bad_shadow_is_rolled_back_not_observed(world):
         ((4999, 9000), HOUR, Phase.CANARY),
         ((9000, 4999), HOUR, Phase.CANARY),
         ((5000, 5000), HOUR, Phase.PROMOTING),
-        ((400, 400), 24 * HOUR, Phase.PROMOTING),
-        ((40, 40), 24 * HOUR, Phase.CANARY),
+        ((3000, 3000), 24 * HOUR, Phase.PROMOTING),
+        ((400, 400), 24 * HOUR, Phase.CANARY),
     ],
     ids=["few here", "few there", "sample", "time", "too few to say"],
 )
@@ -129,7 +129,7 @@ def test_rolling_takes_a_servers_share_at_a_time(world):
     world.pool.servers["stable"] = world.pool.reachable["stable"] = 4
     status = second(world, "rolling")
     for _ in range(3):
-        world.serve(400, 2000)
+        world.serve(3000, 3000)
         status = world.passes(status.release_id, 1, HOUR)
     assert status.phase is Phase.PROMOTING
     assert shares(world) == [25, 50, 75]

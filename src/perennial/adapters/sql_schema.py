@@ -22,7 +22,6 @@ from sqlalchemy import (
     Text,
     create_engine,
     event,
-    inspect,
     make_url,
     text,
 )
@@ -126,6 +125,13 @@ tokens = Table(
 )
 
 
+NAMES = {
+    "sqlite": "SELECT name FROM sqlite_master",
+    "postgresql": "SELECT relname FROM pg_class WHERE relnamespace = current_schema()::regnamespace",
+}
+"""What is there, tables and indexes: SQLAlchemy's inspector passes over SQLite's indexes on expressions."""
+
+
 class Database:
     """Connections to one database; its tables are made at the first use."""
 
@@ -216,13 +222,9 @@ class Database:
 def _complete(connection: Connection) -> bool:
     """Whether everything is there. Asked first, since even CREATE INDEX IF NOT EXISTS locks its table: a
     process that comes late would deadlock with those that write."""
-    found = inspect(connection)
-    names = set(found.get_table_names())
-    if not names.issuperset(table.name for table in metadata.sorted_tables):
-        return False
+    names = set(connection.execute(text(NAMES[connection.dialect.name])).scalars())
     for table in metadata.sorted_tables:
-        there = {one["name"] for one in found.get_indexes(table.name)}
-        if not there.issuperset(index.name for index in table.indexes):
+        if not names.issuperset((table.name, *(index.name for index in table.indexes))):
             return False
     return connection.execute(ledger_head.select()).first() is not None
 
