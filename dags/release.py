@@ -45,7 +45,10 @@ def build(spec: ModelSpec) -> DAG:
             bash_command=f'perennial release start {spec.name} --version "$VERSION"',
             env={
                 "VERSION": "{{ (triggering_asset_events.values() | list | first | first).extra['version'] "
-                "if triggering_asset_events else params.version }}"
+                "if triggering_asset_events else params.version }}",
+                # Whoever asked for the training, or started this run, may not approve its result.
+                "PERENNIAL_ACTOR": "{{ (triggering_asset_events.values() | list | first | first).extra.get('who') "
+                "or 'airflow' if triggering_asset_events else dag_run.triggering_user_name or 'airflow' }}",
             },
             append_env=True,
             cwd=str(SETTINGS.project),

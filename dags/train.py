@@ -36,10 +36,13 @@ def why(model: str, work: str, params=None, dag_run=None, triggering_asset_event
             "workdir": folder,
             "reason": extra.get("reason", Reason.DRIFT.value),
             "text": str(extra.get("text", "")),
+            "who": str(extra.get("who") or "airflow"),
         }
     if str(dag_run.run_type).endswith("scheduled"):
-        return {"workdir": folder, "reason": Reason.SCHEDULE.value, "text": "the weekly training"}
-    return {"workdir": folder, "reason": params["reason"], "text": params["text"]}
+        reason = Reason.SCHEDULE.value
+        return {"workdir": folder, "reason": reason, "text": "the weekly training", "who": "schedule"}
+    who = dag_run.triggering_user_name or "airflow"
+    return {"workdir": folder, "reason": params["reason"], "text": params["text"], "who": who}
 
 
 def command(step: str, model: str) -> BashOperator:
@@ -50,6 +53,7 @@ def command(step: str, model: str) -> BashOperator:
         env={
             "PERENNIAL_REASON": "{{ ti.xcom_pull(task_ids='why')['reason'] }}",
             "PERENNIAL_REASON_TEXT": "{{ ti.xcom_pull(task_ids='why')['text'] }}",
+            "PERENNIAL_ACTOR": "{{ ti.xcom_pull(task_ids='why')['who'] }}",
         },
         append_env=True,
         cwd=str(SETTINGS.project),
@@ -69,7 +73,9 @@ def offer(model: str) -> task:
         from pathlib import Path
 
         version = json.loads((Path(told["workdir"]) / "registered.json").read_text())
-        extra = {"version": version["version"], "digest": version["digest"], "reason": told["reason"]}
+        extra = {key: version[key] for key in ("version", "digest")} | {
+            key: told[key] for key in ("reason", "who")
+        }
         outlet_events[candidate].extra = extra
         return extra
 

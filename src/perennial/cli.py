@@ -36,6 +36,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "serve": ("perennial.commands.serving:serve", "Run one model server of a pool."),
     "router": ("perennial.commands.serving:router", "Write Envoy's configuration, show the live split."),
     "monitor": ("perennial.commands.monitor:monitor", "Compare windows of predictions with the reference."),
+    "notify": ("perennial.commands.notify:notify", "Tell people by mail, chat or webhook what happens."),
     "retrain": ("perennial.commands.monitor:retrain", "Ask for a retraining, with the reason."),
     "models": ("perennial.commands.models:models", "The models, their specs and their versions."),
     "token": ("perennial.commands.token:token", "Tokens that say who acts on the command line."),

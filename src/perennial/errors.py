@@ -26,11 +26,14 @@
         x FeaturesUnavailable 57   Feast
         x PortTaken           58   something else listens where a process wants to
         x TrackerRefused      59   MLflow does not know the account, or does not let it
+        x NotDelivered        71   a channel that people are notified through
       + ReleaseError          60
         x ReleaseConflict     61   somebody else moved the release; read again
         x ApprovalRefused     62   not the digest that was gated, or not allowed
         x UnknownRelease      63   no such release
         x GateFailed          64   a rule of the gate failed
+        x SelfApproval        66   who asked for a release may not approve it
+        x OutOfUse            67   the version was retired or archived by a person
       x LedgerBroken          70   the hash chain of the ledger does not hold
       + IdentityError         80
         x NotSignedIn         81   nobody known: no token, or one that is wrong, expired or revoked
@@ -164,6 +167,10 @@ class TrackerRefused(ToolError):
     exit_code = 59
 
 
+class NotDelivered(ToolError):
+    exit_code = 71
+
+
 class ReleaseError(PerennialError):
     exit_code = 60
 
@@ -182,6 +189,14 @@ class UnknownRelease(ReleaseError):
 
 class GateFailed(ReleaseError):
     exit_code = 64
+
+
+class SelfApproval(ReleaseError):
+    exit_code = 66
+
+
+class OutOfUse(ReleaseError):
+    exit_code = 67
 
 
 class LedgerBroken(PerennialError):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import Field, SecretStr, TypeAdapter, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from perennial.core.identity import MACHINES, Account, read_people
@@ -28,6 +28,7 @@ class Settings(BaseSettings):
     tuning_url: str | None = Field(None, description="Optuna storage; a journal file by default")
     airflow_user: str = "perennial"
     airflow_password: str | None = Field(None, description="of airflow_user; else the generated file")
+    notify: SecretStr | None = Field(None, description="apprise URLs of channels, blanks between; secrets")
     ledger_key: Path | None = Field(None, description="private key file that signs the ledger's head")
     actor: str | None = Field(None, description="who acts on the command line; the login name by default")
     token: str | None = Field(None, repr=False, description="signs its account in on the command line")
@@ -60,6 +61,11 @@ class Settings(BaseSettings):
                 f"PERENNIAL_PORTS_{pool.upper()} is {text!r}: not numbers with commas between",
                 hint="for two servers: 3101,3102",
             ) from error
+
+    @property
+    def notify_addresses(self) -> tuple[str, ...]:
+        """Secrets: only the adapter that sends may have them."""
+        return tuple(self.notify.get_secret_value().split()) if self.notify is not None else ()
 
     @property
     def named_ports(self) -> dict[str, int]:
@@ -163,6 +169,14 @@ class Settings(BaseSettings):
     @property
     def tracking(self) -> str:
         return self.tracking_url or f"sqlite:///{self.mlflow_dir / 'mlflow.db'}"
+
+    @property
+    def mlflow_url(self) -> str:
+        """Of the server's pages, for people."""
+        server = self.tracking_url
+        if server and server.startswith(("http://", "https://")):
+            return server.rstrip("/")
+        return f"http://{self.host}:{self.port_mlflow}"
 
     @property
     def airflow_url(self) -> str:

@@ -18,6 +18,7 @@ from perennial import catalog
 from perennial.adapters.memory.releases import MemoryStore
 from perennial.adapters.sql_store import SqlStore
 from perennial.core.ledger import GENESIS, Entry, stored, verify
+from perennial.core.notice import Delivery
 from perennial.core.release import Intent, IntentKind, Phase, ReleaseStatus
 from perennial.core.traffic import Counters
 from perennial.core.version import VersionRef
@@ -190,10 +191,29 @@ def test_ledger_rows_by_what_is_asked(store):
     assert found(until=entries[2].at, newest=1) == [3]
     assert found(kinds=["a"], until=entries[1].at, newest=5) == [1]
     assert found(until=NOW - timedelta(seconds=1)) == []
+    assert found(after=2) == [3, 4]
+    assert found(after=1, kinds=["a"]) == [3]
     everything = store.ledger.rows()
     assert list(store.ledger.stored()) == [stored(row) for row in everything]
     assert store.ledger.end() == (5, everything[-1].hash)
     assert everything[3] == last
+
+
+def test_channel_is_leased_to_one_and_keeps_how_far_it_was_told(store):
+    later, minute = NOW + timedelta(seconds=61), timedelta(minutes=1)
+    first = store.deliveries.take("1-mailto", 7, NOW, NOW + minute)
+    assert first == Delivery(channel="1-mailto", seq=7)
+    assert store.deliveries.take("1-mailto", 9, NOW + minute / 2, later) is None
+    assert store.deliveries.take("2-json", 0, NOW, NOW + minute).seq == 0
+    told = first.told(8, NOW)
+    store.deliveries.put(told, NOW + minute)
+    assert store.deliveries.take("1-mailto", 0, NOW + minute / 2, later) is None
+    assert store.deliveries.take("1-mailto", 0, later, later + minute) == told, "whoever had it was killed"
+    store.deliveries.give_back("1-mailto")
+    failed = told.failed("it is down", NOW)
+    store.deliveries.put(failed, NOW)
+    assert store.deliveries.take("1-mailto", 0, NOW, later) == failed
+    assert [one.channel for one in store.deliveries.all()] == ["1-mailto", "2-json"]
 
 
 def test_labels_replace_and_count_what_changed(store):
@@ -236,6 +256,14 @@ def test_first_use_by_several_at_once_and_one_chain(make_store, request):
     in_parallel(6, lambda number: [make_store().ledger.append(an_entry(f"{number}.{i}")) for i in range(5)])
     rows = make_store().ledger.rows()
     assert (len(rows), verify(rows)) == (30, None)
+
+
+def test_of_several_that_take_a_channel_at_once_one_gets_it(make_store, request):
+    if "memory" in request.node.name:
+        pytest.skip("one process only")
+    until = NOW + timedelta(minutes=1)
+    found = in_parallel(6, lambda number: make_store().deliveries.take("1-json", 0, NOW, until))
+    assert sum(one is not None for one in found) == 1
 
 
 def test_of_several_that_save_at_once_one_wins(make_store, request):

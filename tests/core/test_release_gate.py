@@ -1,14 +1,13 @@
-"""The gate's rules and the approval tag, as tables."""
+"""The gate's rules, as tables."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 import pytest
 
 from perennial import catalog
-from perennial.core import approval
-from perennial.core.approval import Approval, Risk, TagAnswer, automatic, read_tag
+from perennial.core.approval import Risk
 from perennial.core.gate import judge
 from perennial.core.registration import VersionRecord
 from perennial.core.verdict import Judgement, Verdict
@@ -54,13 +53,13 @@ def spec():
             record({"holdout.roc_auc": 0.59, "holdout.roc_auc.high": 0.65}),
             "roc_auc",
             Verdict.UNSURE,
-            Risk.HIGH,
+            Risk.MEDIUM,
         ),
         (record({"holdout.roc_auc": 0.55, "holdout.roc_auc.high": 0.59}), "roc_auc", Verdict.FAIL, Risk.LOW),
-        (record({"holdout.brier": 0.29, "holdout.brier.low": 0.16}), "brier", Verdict.UNSURE, Risk.HIGH),
+        (record({"holdout.brier": 0.29, "holdout.brier.low": 0.16}), "brier", Verdict.UNSURE, Risk.MEDIUM),
         (record(without=("holdout.brier",)), "brier", Verdict.ERROR, Risk.LOW),
         (record({"delta.roc_auc": -0.02}), "improvement", Verdict.PASS, Risk.LOW),
-        (record({"delta.roc_auc": -0.03}), "improvement", Verdict.UNSURE, Risk.HIGH),
+        (record({"delta.roc_auc": -0.03}), "improvement", Verdict.UNSURE, Risk.MEDIUM),
         (
             record({"delta.roc_auc": -0.1, "delta.roc_auc.high": -0.05}),
             "improvement",
@@ -111,7 +110,7 @@ def test_first_version_is_high_risk_and_needs_no_comparison(spec):
     ("verdict", "passed", "risk"),
     [
         (Verdict.PASS, True, Risk.LOW),
-        (Verdict.UNSURE, True, Risk.HIGH),
+        (Verdict.UNSURE, True, Risk.MEDIUM),
         (Verdict.FAIL, False, Risk.LOW),
         (Verdict.ERROR, False, Risk.LOW),
     ],
@@ -128,35 +127,3 @@ def test_report_as_tags(spec):
     assert tags["gate.digest"] == DIGEST
     assert tags["gate.verdict"] == "PASS"
     assert tags["gate.risk"].startswith("high; the first version")
-
-
-@pytest.mark.parametrize(
-    ("value", "answer"),
-    [
-        (None, TagAnswer.NONE),
-        ("", TagAnswer.NONE),
-        (approval.WAITING, TagAnswer.NONE),
-        ("approved", TagAnswer.APPROVED),
-        (" Approved  ", TagAnswer.APPROVED),
-        (f"approved {DIGEST[:8]}", TagAnswer.APPROVED),
-        (f"approved {DIGEST.upper()}", TagAnswer.APPROVED),
-        (f"approved {DIGEST[:7]}", TagAnswer.OTHER_DIGEST),
-        ("approved ffffffff", TagAnswer.OTHER_DIGEST),
-        ("approved by me", TagAnswer.UNREADABLE),
-        ("rejected", TagAnswer.REJECTED),
-        ("rejected: too slow", TagAnswer.UNREADABLE),
-        ("yes", TagAnswer.UNREADABLE),
-    ],
-)
-def test_approval_tag(value, answer):
-    assert read_tag(value, DIGEST) is answer
-
-
-def test_approval_is_of_one_digest_and_lapses():
-    spec = catalog.spec("test_failure_predictor", Settings()).approval
-    given = Approval(digest=DIGEST, actor="ann", at=NOW, channel="cli")
-    assert given.valid(DIGEST, spec, NOW + timedelta(days=7))
-    assert not given.valid(DIGEST, spec, NOW + timedelta(days=7, seconds=1))
-    assert not given.valid("f" * 64, spec, NOW)
-    assert automatic(spec, Risk.HIGH, DIGEST, NOW) is None
-    assert automatic(spec, Risk.LOW, DIGEST, NOW).actor == "policy"

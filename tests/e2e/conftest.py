@@ -77,6 +77,9 @@ def free_ports(count: int) -> list[int]:
             one.close()
 
 
+RISKS = ("low_risk", "medium_risk", "high_risk")
+
+
 def make_stack(folder: Path, overlay: dict) -> Stack:
     """Settings for a stack in `folder`, with the demo's spec values and `overlay` on top."""
     values = yaml.safe_load((ROOT / "configs" / "demo" / f"{MODEL}.yaml").read_text()) | overlay
@@ -121,7 +124,7 @@ def chromium() -> str:
 def stack(tmp_path_factory):
     """The stack after the demo's whole story; every candidate asks a person, so that tests can answer."""
     folder = tmp_path_factory.mktemp("demo")
-    stack = make_stack(folder, {"approval": {"low_risk": "person"}})
+    stack = make_stack(folder, {"approval": dict.fromkeys(RISKS, 1)})
     log = folder / "demo.log"
     process = stack.start("demo", "run", "--rate", "40", log=log)
     try:

@@ -43,7 +43,7 @@ def test_from_history_to_candidate(house):
     assert {"evaluation/roc.png", "evaluation/calibration.png"} <= set(run.artifacts)
     assert found.first_group == trained.holdout_from
 
-    ref = register(SPEC, house.work, house.registry)
+    ref = register(SPEC, house.work, house.registry, "ann")
     assert (ref.version, ref.digest) == ("1.0.0", trained.digest)
     record = house.registry.find(SPEC.name, "candidate")
     assert record.tags["data_checks"] == "passed"
@@ -83,7 +83,7 @@ def test_nothing_later_than_the_split_is_learnt_from(house):
 def test_registering_again_changes_nothing(house):
     house.release()
     before = house.registry.versions(SPEC.name)
-    register(SPEC, house.work, house.registry)
+    register(SPEC, house.work, house.registry, "ann")
     assert house.registry.versions(SPEC.name) == before
 
 
@@ -147,7 +147,7 @@ def test_a_new_training_forgets_the_evaluation_before(house):
     house.release()
     house.train()
     with pytest.raises(DatasetMissing, match=r"evaluation\.json"):
-        register(SPEC, house.work, house.registry)
+        register(SPEC, house.work, house.registry, "ann")
 
 
 def test_retraining_learns_the_recent_past_and_is_compared_with_the_champion(house):
@@ -159,7 +159,7 @@ def test_retraining_learns_the_recent_past_and_is_compared_with_the_champion(hou
     assert "champion" in found.scores
     run = house.tracker.runs[trained.run_id]
     assert run.metrics["delta.roc_auc.low"] <= run.metrics["delta.roc_auc"]
-    assert register(SPEC, house.work, house.registry).version == "1.1.0"
+    assert register(SPEC, house.work, house.registry, "ann").version == "1.1.0"
 
 
 def test_another_architecture_is_a_major_version(house):
@@ -170,4 +170,4 @@ def test_another_architecture_is_a_major_version(house):
 
     house.train(Other)
     house.evaluate()
-    assert register(SPEC, house.work, house.registry).version == "2.0.0"
+    assert register(SPEC, house.work, house.registry, "ann").version == "2.0.0"

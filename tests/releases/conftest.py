@@ -15,7 +15,7 @@ from perennial.adapters.memory.releases import MemoryStore
 from perennial.adapters.memory.routing import MemoryPool, MemoryRouter
 from perennial.core.registration import VersionRecord
 from perennial.core.release import Intent, IntentKind, ReleaseStatus, policy_digest
-from perennial.core.spec import ReleaseSpec
+from perennial.core.spec import ApprovalSpec, ReleaseSpec
 from perennial.core.version import VersionRef
 from perennial.errors import TrackerUnavailable
 from perennial.flows import gate
@@ -119,6 +119,7 @@ class World:
     def __init__(self, folder: Path, stopwatch: datetime = START) -> None:
         self.now = stopwatch
         self.spec = catalog.spec(MODEL, Settings())
+        self.approvers(1)
         self.store = MemoryStore()
         self.versions = Versions()
         self.predictions = Predictions()
@@ -146,6 +147,12 @@ class World:
         release = ReleaseSpec.model_validate(policy)
         self.spec = self.spec.model_copy(update={"release": release})
 
+    def approvers(self, high_risk: int, **changes) -> None:
+        """Edit the spec: how many people must approve at high risk."""
+        policy = self.spec.approval.model_dump() | {"high_risk": high_risk} | changes
+        approval = ApprovalSpec.model_validate(policy)
+        self.spec = self.spec.model_copy(update={"approval": approval})
+
     def spec_digest(self) -> str | None:
         spec = self.spec
         return None if self.spec_gone else policy_digest(spec.gate, spec.approval, spec.release)
@@ -166,14 +173,16 @@ class World:
             status = reconcile(release_id, self.ports, self.now)
         return status
 
-    def say(self, status: ReleaseStatus, kind: IntentKind, digest: str | None = None) -> None:
+    def say(
+        self, status: ReleaseStatus, kind: IntentKind, digest: str | None = None, actor: str = "bob"
+    ) -> None:
         rows = self.store.intents.pending(status.release_id)
         self.store.intents.put(
             Intent(
                 id=f"{status.release_id}-{len(rows)}",
                 release_id=status.release_id,
                 kind=kind,
-                actor="bob",
+                actor=actor,
                 at=self.now,
                 digest=digest or status.candidate.digest,
                 channel="cli",
@@ -193,6 +202,14 @@ class World:
         self.versions.add(version)
         status = self.start()
         self.say(status, IntentKind.APPROVE)
+        return self.passes(status.release_id, 4)
+
+    def release_first_by(self, *people: str) -> ReleaseStatus:
+        """The same where several must approve."""
+        self.versions.add("1.0.0")
+        status = self.start()
+        for one in people:
+            self.say(status, IntentKind.APPROVE, actor=one)
         return self.passes(status.release_id, 4)
 
     def open_second(self, version: str = "1.1.0") -> ReleaseStatus:

@@ -44,7 +44,7 @@ def test_person_approves_and_pauses_by_command(stored, capsys):
     )
     status = stored.passes(status.release_id)
     assert status.phase is Phase.LOADING
-    assert (status.approval.actor, status.approval.note) == ("carol", "looks good")
+    assert [(one.actor, one.note) for one in status.approvals] == [("carol", "looks good")]
     assert main(["release", "pause", MODEL]) == 0
     assert stored.passes(status.release_id).pauses
     assert main(["release", "status", MODEL]) == 0
@@ -70,6 +70,29 @@ def test_refusals_have_their_own_exit_codes(stored, capsys):
     assert main(["release", "rollback", MODEL]) == 63
     told = capsys.readouterr().err
     assert "->" in told
+
+
+def test_who_asked_and_who_approved_already_is_refused_at_once(stored, capsys, monkeypatch):
+    stored.approvers(2)
+    status = stored.start()
+    sign_in(monkeypatch, "ann")
+    assert main(["release", "approve", MODEL]) == 66
+    assert "SelfApproval: ann asked for this release" in capsys.readouterr().err
+    assert stored.store.intents.pending(status.release_id) == []
+    sign_in(monkeypatch, "carol")
+    assert main(["release", "approve", MODEL]) == 0
+    assert stored.passes(status.release_id).phase is Phase.AWAITING_APPROVAL
+    assert main(["release", "approve", MODEL]) == 62
+    capsys.readouterr()
+    assert main(["release", "status", MODEL]) == 0
+    assert "1 of 2: carol; still needs 1 more, not ann (who asked)" in capsys.readouterr().out
+    assert main(["release", "status", MODEL, "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["approvers_needed"], told["asked_by"]) == (2, ["ann"])
+    assert [one["actor"] for one in told["approvals"]] == ["carol"]
+    sign_in(monkeypatch, "dave")
+    assert main(["release", "approve", MODEL]) == 0
+    assert stored.passes(status.release_id).phase is Phase.LOADING
 
 
 def test_ended_release_takes_no_word(stored):
@@ -116,6 +139,7 @@ def test_status_tells_that_the_spec_was_edited(stored, capsys):
     assert main(["release", "status", MODEL]) == 0
     assert "edited since the start" in capsys.readouterr().out
     stored.use("canary")
+    stored.approvers(2)
     stored.versions.add("1.1.0")
     stored.start()
     assert told()["spec_changed"] is False

@@ -189,6 +189,7 @@ def test_approval_of_another_digest_is_refused(world):
     ],
 )
 def test_tag_in_the_registry_decides(world, value, phase):
+    world.approvers(1, anonymous_tag=True)
     record = world.versions.add("1.0.0", **{TAG: "approved"})
     status = world.start()
     assert status.phase is Phase.AWAITING_APPROVAL, "what stood there before the gate counts for nothing"

@@ -102,7 +102,7 @@ class House:
         self.prepare()
         self.train()
         self.evaluate()
-        ref = register(SPEC, self.work, self.registry)
+        ref = register(SPEC, self.work, self.registry, "ann")
         self.registry.alias(SPEC.name, "champion", ref.key)
         return ref
 

@@ -125,6 +125,14 @@ tokens = Table(
 )
 
 
+delivery = Table(
+    "perennial_delivery",
+    metadata,
+    Column("channel", String(64), primary_key=True),
+    Column("body", Text, nullable=False),
+    Column("leased_us", BigInteger, nullable=False),
+)
+
 NAMES = {
     "sqlite": "SELECT name FROM sqlite_master",
     "postgresql": "SELECT relname FROM pg_class WHERE relnamespace = current_schema()::regnamespace",

@@ -12,6 +12,7 @@ from sqlalchemy import Connection, Row, select
 from sqlalchemy.exc import IntegrityError
 
 from perennial.adapters import sql_schema as tables
+from perennial.adapters.sql_deliveries import SqlDeliveries
 from perennial.adapters.sql_schema import Database, entry_field
 from perennial.core.ledger import Entry, LedgerRow, StoredRow, canonical, chain
 from perennial.core.release import Intent, ReleaseStatus
@@ -24,7 +25,7 @@ BATCH = 20
 
 
 class SqlStore:
-    """The four ports over one database; the tables are made at the first use.
+    """The five ports over one database; the tables are made at the first use.
 
     Args:
         url: an SQLAlchemy address: `sqlite:///<file>` or `postgresql+psycopg://...`.
@@ -36,6 +37,7 @@ class SqlStore:
         self.intents = SqlIntents(database)
         self.ledger = SqlLedger(database)
         self.feedback = SqlFeedback(database)
+        self.deliveries = SqlDeliveries(database)
 
 
 class SqlReleases:
@@ -124,12 +126,15 @@ class SqlLedger:
         kinds: Collection[str] = (),
         release_id: str | None = None,
         until: datetime | None = None,
+        after: int | None = None,
         newest: int | None = None,
     ) -> list[LedgerRow]:
         table = tables.ledger
         query = select(table)
         if model is not None:
             query = query.where(table.c.model == model)
+        if after is not None:
+            query = query.where(table.c.seq > after)
         if release_id is not None:
             query = query.where(entry_field(table.c.entry, "release_id") == release_id)
         if until is not None:

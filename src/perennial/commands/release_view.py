@@ -41,7 +41,9 @@ def summary(
         "paused": sorted(reason.value for reason in status.pauses),
         "risk": status.gate.risk.value if status.gate else None,
         "gate": [one.model_dump(mode="json") for one in status.gate.rules] if status.gate else [],
-        "approval": status.approval.model_dump(mode="json") if status.approval else None,
+        "approvals": [one.model_dump(mode="json") for one in status.approvals],
+        "approvers_needed": status.approvers_needed,
+        "asked_by": list(status.asked_by),
         "evidence": [one.model_dump(mode="json") for one in status.evidence],
         "errors_in_a_row": status.errors_in_a_row,
         "why": status.note,
@@ -73,10 +75,11 @@ def show(status: ReleaseStatus, route: Route | None, now: datetime, spec_digest:
     facts.add_row(
         "risk", "; ".join((told["risk"], *status.gate.risk_reasons)) if status.gate else "not gated"
     )
-    if status.approval:
-        facts.add_row(
-            "approved", f"{status.approval.actor} ({status.approval.channel}) {status.approval.note}"
-        )
+    facts.add_row("asked by", ", ".join(status.asked_by) or "no person")
+    if status.gate:
+        facts.add_row("approvals", status.approval_progress)
+    for one in status.approvals:
+        facts.add_row("approved", f"{one.actor} ({one.channel}) {one.note}")
     facts.add_row("why", status.note)
     console = Console()
     console.print(facts)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from datetime import datetime
 from uuid import uuid4
 
-from perennial.core.approval import PREFIX, names_digest
+from perennial.core.approval import PREFIX, is_among, names_digest, people, refusal
 from perennial.core.release import Intent, IntentKind, ReleaseStatus
-from perennial.errors import ApprovalRefused, ReleaseError
+from perennial.errors import ApprovalRefused, ReleaseError, SelfApproval
 
 
 def intent_for(status: ReleaseStatus, kind: str, actor: str, note: str, digest: str, now: datetime) -> Intent:
@@ -17,7 +17,9 @@ def intent_for(status: ReleaseStatus, kind: str, actor: str, note: str, digest: 
         digest: what the person believes it is, at least its first 8 digits; empty: what it is.
 
     Raises:
-        ApprovalRefused: the release is of another digest, or the gate has not passed it.
+        ApprovalRefused: the release is of another digest, the gate has not passed it, or this account has
+            approved it already.
+        SelfApproval: who asked for the release approves it.
         ReleaseError: the release has ended.
     """
     if status.phase.is_final():
@@ -30,10 +32,8 @@ def intent_for(status: ReleaseStatus, kind: str, actor: str, note: str, digest: 
             f"release {status.release_id} is of {status.candidate.digest}, not of {digest}",
             hint=f"give at least {PREFIX} digits; perennial release status {status.model}",
         )
-    if kind == IntentKind.APPROVE and (status.gate is None or not status.gate.passed):
-        raise ApprovalRefused(
-            f"{status.candidate} has not passed its gate", hint=f"perennial release status {status.model}"
-        )
+    if kind == IntentKind.APPROVE:
+        _may_approve(status, actor)
     return Intent(
         id=f"cli-{uuid4()}",
         release_id=status.release_id,
@@ -44,3 +44,16 @@ def intent_for(status: ReleaseStatus, kind: str, actor: str, note: str, digest: 
         note=note,
         channel="cli",
     )
+
+
+def _may_approve(status: ReleaseStatus, actor: str) -> None:
+    """Told at once instead of by the next pass, which asks the same again."""
+    if status.gate is None or not status.gate.passed:
+        raise ApprovalRefused(
+            f"{status.candidate} has not passed its gate", hint=f"perennial release status {status.model}"
+        )
+    refused = refusal(actor, status.approvals, status.asked_by)
+    if refused and is_among(actor, status.asked_by):
+        raise SelfApproval(refused, hint=f"asked by: {', '.join(people(status.asked_by))}")
+    if refused:
+        raise ApprovalRefused(refused, hint=status.approval_progress)

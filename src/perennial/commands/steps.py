@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from perennial import catalog, wiring
+from perennial.commands.identity import actor
 from perennial.commands.tables import print_table
 from perennial.core.spec import ModelSpec, Reason
 from perennial.errors import UsageError
@@ -185,7 +186,7 @@ def register(model: str, workdir: Path | None) -> None:
     from perennial.flows.register import register as flow
 
     settings, spec, work = _start(model, workdir)
-    ref = flow(spec, work, wiring.registry(settings))
+    ref = flow(spec, work, wiring.registry(settings), actor(settings))
     click.echo(f"candidate {ref} (key {ref.key})")
 
 

@@ -1,48 +1,81 @@
-"""Approvals: who allowed which digest to get traffic, through which channel, until when."""
+"""Approvals: which people allowed which digest to get traffic, and how many it takes. Pure."""
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime
 from enum import StrEnum
 
-from pydantic import AwareDatetime, Field
+from pydantic import AwareDatetime, Field, TypeAdapter, ValidationError
 
 from perennial.core.spec import ApprovalSpec, Frozen
 
 TAG = "approval"
 """Tag on a registry version: `approved`, `approved <digest prefix>` or `rejected`, set by a person."""
+BY = "approval.by."
+"""Prefix of the tags in which the registry's server says who set TAG, which nobody else can write:
+`approval.by.<account>` = `approved|rejected <digest> <ISO 8601 time>`."""
 WAITING = "waiting"
-"""The tag's value after a gate: whatever it said before was said of no gated digest."""
+"""What TAG says while somebody is asked: whatever it said before counts for nothing more."""
 PREFIX = 8
 """Fewest digits of a digest that name it."""
+NO_PERSON = frozenset(
+    {
+        "",
+        "airflow",
+        "gate",
+        "machine",
+        "mlflow",
+        "monitor",
+        "notifier",
+        "policy",
+        "release",
+        "schedule",
+        "training",
+    }
+)
+"""Names that parts of the system act under: nobody approves under one of them."""
+
+_TIME = TypeAdapter(AwareDatetime)
 
 
 class Risk(StrEnum):
     LOW = "low"
+    MEDIUM = "medium"
     HIGH = "high"
 
 
 class Approval(Frozen):
-    """Allows exactly one digest."""
+    """One account allows exactly one digest."""
 
     digest: str
     actor: str
     at: AwareDatetime
     channel: str = Field(description="policy, mlflow, airflow or cli")
     note: str = ""
+    seal: str = Field("", description="of the gate report that it relies on; stored ones may lack it")
 
     def valid(self, digest: str, spec: ApprovalSpec, now: datetime) -> bool:
         return self.digest == digest and now - self.at <= spec.lapses_after
 
 
 class TagAnswer(StrEnum):
-    """What a person wrote into the approval tag."""
+    """What somebody wrote into the approval tag."""
 
     NONE = "none"
     APPROVED = "approved"
     REJECTED = "rejected"
     OTHER_DIGEST = "approved, but another digest"
     UNREADABLE = "unreadable"
+
+
+class Said(Frozen):
+    """What one account said in the registry, as its server attributes it."""
+
+    account: str
+    answer: TagAnswer = Field(description="APPROVED or REJECTED")
+    digest: str
+    at: AwareDatetime
 
 
 def names_digest(text: str, digest: str) -> bool:
@@ -65,9 +98,87 @@ def read_tag(value: str | None, digest: str) -> TagAnswer:
     return TagAnswer.APPROVED
 
 
+def said(tags: Mapping[str, str], since: datetime) -> tuple[Said, ...]:
+    """What accounts said at `since` or later, in order; a tag of another form says nothing.
+
+    The server's times may be whole seconds: so is `since` taken.
+    """
+    found = [_said(name.removeprefix(BY), value) for name, value in tags.items() if name.startswith(BY)]
+    start = since.replace(microsecond=0)
+    fresh = [one for one in found if one is not None and one.at >= start]
+    return tuple(sorted(fresh, key=lambda one: (one.at, one.account)))
+
+
+def _said(account: str, value: str) -> Said | None:
+    words = value.split()
+    if len(words) != 3 or words[0] not in (TagAnswer.APPROVED, TagAnswer.REJECTED):
+        return None
+    try:
+        at = _TIME.validate_python(words[2])
+    except ValidationError:
+        return None
+    return Said(account=account, answer=TagAnswer(words[0]), digest=words[1], at=at)
+
+
+def required(spec: ApprovalSpec, risk: Risk) -> int:
+    """How many people must approve; 0: the policy itself does."""
+    return {Risk.LOW: spec.low_risk, Risk.MEDIUM: spec.medium_risk, Risk.HIGH: spec.high_risk}[risk]
+
+
 def automatic(spec: ApprovalSpec, risk: Risk, digest: str, now: datetime) -> Approval | None:
-    """The approval that the spec itself gives; None when it wants a person."""
-    who = spec.low_risk if risk is Risk.LOW else spec.high_risk
-    if who == "person":
+    """The approval that the spec itself gives; None when it wants people."""
+    if required(spec, risk) > 0:
         return None
     return Approval(digest=digest, actor="policy", at=now, channel="policy", note=f"{risk.value} risk")
+
+
+def standing(
+    approvals: Iterable[Approval], digest: str, spec: ApprovalSpec, now: datetime
+) -> tuple[Approval, ...]:
+    """Those that are of this digest and have not lapsed."""
+    return tuple(one for one in approvals if one.valid(digest, spec, now))
+
+
+def refusal(actor: str, approvals: Iterable[Approval], asked_by: Collection[str]) -> str:
+    """Why the approval of this account does not count; empty when it does.
+
+    Accounts are compared without regard to case: no tool of ours tells `Ann` and `ann` apart as people.
+
+    Args:
+        approvals: that stand already.
+        asked_by: who started the release and who registered the version.
+    """
+    me = _account(actor)
+    if me in NO_PERSON:
+        return f"{actor or 'nobody'} is no account of a person"
+    if is_among(actor, asked_by):
+        return f"{actor} asked for this release: somebody else must approve it"
+    if any(me == _account(one.actor) for one in approvals):
+        return f"{actor} has approved it already: another person is needed"
+    return ""
+
+
+def is_among(actor: str, accounts: Iterable[str]) -> bool:
+    """Whether it is one of these accounts."""
+    return _account(actor) in map(_account, accounts)
+
+
+def people(accounts: Iterable[str]) -> tuple[str, ...]:
+    """Each account of a person once, in order."""
+    found = {_account(one): one.strip() for one in accounts if _account(one) not in NO_PERSON}
+    return tuple(found.values())
+
+
+def progress(approvals: Collection[Approval], needed: int, asked_by: Collection[str]) -> str:
+    """`1 of 2: alice; still needs 1 more, not bob (who asked)`."""
+    given = ", ".join(one.actor for one in approvals)
+    told = f"{len(approvals)} of {needed}" + f": {given}" * bool(given)
+    left = needed - len(approvals)
+    if left <= 0:
+        return told
+    not_by = f", not {' or '.join(people(asked_by))} (who asked)" if people(asked_by) else ""
+    return f"{told}; still needs {left}{' more' * bool(approvals)}{not_by}"
+
+
+def _account(name: str) -> str:
+    return name.strip().casefold()

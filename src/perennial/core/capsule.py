@@ -10,6 +10,18 @@ from pydantic import Field
 from perennial.core.spec import Frozen
 
 
+def seal(capsule: str, model: str, manifest: str) -> str:
+    """One hash over what an approval is of: when any of it changes, so does the seal.
+
+    Args:
+        capsule: hash of the version's capsule: code, data, feature views, spec, parameters, constraints.
+        model: SHA-256 of the served model file.
+        manifest: SHA-256 of the file beside it: features in order, request schema, decision threshold.
+    """
+    text = json.dumps([capsule, model, manifest], separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
 class Provenance(Frozen):
     """What a training starts from, apart from data and parameters."""
 

@@ -18,10 +18,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime
 
-from perennial.core import approval
-from perennial.core.approval import Approval, TagAnswer
+from perennial.core.approving import awaiting, changed, gated, lapse, waits_for
 from perennial.core.faults import champion_moved, count_error, pause
-from perennial.core.intents import grant, obey
+from perennial.core.intents import obey
 from perennial.core.leaving import aborting, leave
 from perennial.core.measured import begin_next, measured
 from perennial.core.observation import Decision, Observation
@@ -70,40 +69,21 @@ def _pending(turn: Turn) -> None:
     """The gate ends this phase (`flows.gate`)."""
 
 
-def _gated(turn: Turn) -> None:
-    status = turn.status
-    if status.gate is None or not status.gate.passed:
-        leave(turn, Phase.REJECTED, "the gate has not passed")
-        return
-    given = approval.automatic(status.approval_policy, status.gate.risk, status.candidate.digest, turn.now)
-    if given is not None:
-        grant(turn, given)
-        return
-    why = "; ".join(status.gate.risk_reasons) or "the spec wants a person"
-    turn.enter(Phase.AWAITING_APPROVAL, f"waits for a person: {status.gate.risk.value} risk ({why})")
-
-
-def _awaiting(turn: Turn) -> None:
-    digest = turn.status.candidate.digest
-    answer = approval.read_tag(turn.seen.approval_tag, digest)
-    if answer is TagAnswer.APPROVED:
-        note = f"tag {approval.TAG}={turn.seen.approval_tag}"
-        grant(turn, Approval(digest=digest, actor="mlflow", at=turn.now, channel="mlflow", note=note))
-    elif answer is TagAnswer.REJECTED:
-        leave(turn, Phase.REJECTED, "rejected by the tag in MLflow", actor="mlflow")
-    elif answer is not TagAnswer.NONE:
-        turn.update(note=f"waits for a person: tag {approval.TAG} is {answer.value}")
-
-
 def _loading(turn: Turn) -> None:
     status, seen = turn.status, turn.seen
     if champion_moved(turn):
         leave(turn, Phase.REJECTED, "the champion is not the one it was gated against: start it again")
         return
-    given = status.approval
-    if given is None or not given.valid(status.candidate.digest, status.approval_policy, turn.now):
-        turn.update(approval=None)
-        turn.enter(Phase.AWAITING_APPROVAL, "the approval lapsed before the candidate got traffic")
+    if changed(turn):
+        return
+    lapse(turn)
+    status = turn.status
+    if not status.approved:
+        told = f"approvals lapsed before the candidate got traffic; {waits_for(status)}"
+        turn.enter(Phase.AWAITING_APPROVAL, told)
+        return
+    if status.gate.seal and seen.seal is None:
+        count_error(turn, "; ".join(seen.errors) or "the candidate's files could not be looked at")
         return
     if seen.older_active:
         turn.update(note="waits until the release before it has let go of the traffic")
@@ -177,8 +157,8 @@ def _loaded(turn: Turn, readiness, pool: PoolName) -> bool:
 
 RULES: dict[Phase, Callable[[Turn], None]] = {
     Phase.PENDING: _pending,
-    Phase.GATED: _gated,
-    Phase.AWAITING_APPROVAL: _awaiting,
+    Phase.GATED: gated,
+    Phase.AWAITING_APPROVAL: awaiting,
     Phase.LOADING: _loading,
     Phase.SHADOW: measured,
     Phase.CANARY: measured,

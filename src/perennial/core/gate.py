@@ -45,12 +45,12 @@ def judge(
     else:
         rules.append(_improvement(spec, candidate))
         reasons = list(_risks(spec, candidate, champion))
-    reasons += [f"{one.rule} is unsure" for one in rules if one.verdict is Verdict.UNSURE]
+    unsure = [f"{one.rule} is unsure" for one in rules if one.verdict is Verdict.UNSURE]
     return GateReport(
         digest=candidate.ref.digest,
         rules=tuple(rules),
-        risk=Risk.HIGH if reasons else Risk.LOW,
-        risk_reasons=tuple(reasons),
+        risk=Risk.HIGH if reasons else Risk.MEDIUM if unsure else Risk.LOW,
+        risk_reasons=(*reasons, *unsure),
     )
 
 

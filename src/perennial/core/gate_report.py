@@ -17,6 +17,7 @@ class GateReport(Frozen):
     risk: Risk
     risk_reasons: tuple[str, ...] = Field((), description="why the risk is high; empty when it is low")
 
+    seal: str = Field("", description="over all that was gated (`core.capsule.seal`); old reports lack it")
     warnings: tuple[str, ...] = Field((), description="harms that the release would rather miss than catch")
 
     @property

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from perennial.core.approval import Approval
+from perennial.core import approval
+from perennial.core.approval import Approval, TagAnswer
+from perennial.core.approving import grant
 from perennial.core.leaving import leave
 from perennial.core.plan import promotes
 from perennial.core.release import Intent, IntentKind, Pause, Phase
@@ -15,7 +17,7 @@ from perennial.core.turn import Turn
 def obey(turn: Turn) -> None:
     """Take the intents not yet consumed, up to the first that changes the phase: the rest waits."""
     begun = (turn.status.phase, turn.status.step)
-    for intent in turn.seen.intents:
+    for intent in (*turn.seen.intents, *_from_tags(turn)):
         if intent.id in turn.status.consumed:
             continue
         refusal = _refusal(turn, intent) or OBEY[intent.kind](turn, intent)
@@ -31,6 +33,26 @@ def obey(turn: Turn) -> None:
             )
         if (turn.status.phase, turn.status.step) != begun:
             return
+
+
+def _from_tags(turn: Turn) -> tuple[Intent, ...]:
+    """What accounts said in the registry since it was asked, as intents of theirs."""
+    status = turn.status
+    if status.phase is not Phase.AWAITING_APPROVAL:
+        return ()
+    return tuple(
+        Intent(
+            id=f"mlflow-{status.release_id}-{one.account}-{one.answer.value}-{one.at.isoformat()}",
+            release_id=status.release_id,
+            kind=IntentKind.APPROVE if one.answer is TagAnswer.APPROVED else IntentKind.REJECT,
+            actor=one.account,
+            at=min(one.at, turn.now),  # a clock that is ahead must not make an approval last longer
+            digest=one.digest,
+            note=f"tag {approval.BY}{one.account}",
+            channel="mlflow",
+        )
+        for one in approval.said(turn.seen.tags, status.entered_at)
+    )
 
 
 def _refusal(turn: Turn, intent: Intent) -> str:
@@ -53,15 +75,10 @@ def _approve(turn: Turn, intent: Intent) -> str:
     )
     if not given.valid(status.candidate.digest, status.approval_policy, turn.now):
         return "the approval lapsed"
-    grant(turn, given)
-    return ""
-
-
-def grant(turn: Turn, given: Approval) -> None:
-    """The candidate is approved: it may be loaded, and then get traffic."""
-    turn.update(approval=given)
-    turn.record("approved", given.actor, channel=given.channel, note=given.note)
-    turn.enter(Phase.LOADING, f"approved by {given.actor} ({given.channel})")
+    refused = approval.refusal(given.actor, status.approvals, status.asked_by)
+    if not refused:
+        grant(turn, given)
+    return refused
 
 
 def _reject(turn: Turn, intent: Intent) -> str:

@@ -25,7 +25,10 @@ class Observation(Frozen):
         default_factory=dict, description="by digest, in this step; as last measured"
     )
     accuracy_at: AwareDatetime | None = Field(None, description="when accuracy was measured")
-    approval_tag: str | None = Field(None, description="of the candidate's version in the registry")
+    tags: dict[str, str] = Field(
+        default_factory=dict, description="about the approval, of the candidate's version in the registry"
+    )
+    seal: str | None = Field(None, description="of the candidate as it is now; None: not looked at")
     intents: tuple[Intent, ...] = Field((), description="all that were ever put, in order")
     newer: str | None = Field(None, description="id of a gated release that started later")
     older_active: bool = Field(False, description="an earlier release has not let go of the traffic yet")

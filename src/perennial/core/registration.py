@@ -9,6 +9,9 @@ from pydantic import Field
 from perennial.core.spec import Frozen
 from perennial.core.version import Change, VersionRef
 
+REQUESTED_BY = "requested_by"
+"""Tag of a version: the account that had it registered."""
+
 
 class NewVersion(Frozen):
     """A trained, exported and evaluated model that asks for a version."""

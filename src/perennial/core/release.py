@@ -10,14 +10,15 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
-from pydantic import AwareDatetime, Field, field_validator
+from pydantic import AwareDatetime, Field, model_validator
 
-from perennial.core.approval import Approval
+from perennial.core.approval import Approval, progress, required
 from perennial.core.gate_report import GateReport
 from perennial.core.ledger import canonical
 from perennial.core.phase import Phase
 from perennial.core.plan import Step, plan
 from perennial.core.spec import ApprovalSpec, Frozen, GateSpec, ReleaseSpec
+from perennial.core.stored_release import lifted
 from perennial.core.traffic import Counters, Target
 from perennial.core.verdict import Judgement
 from perennial.core.version import VersionRef
@@ -64,10 +65,6 @@ class Labelled(Frozen):
     labels: int = Field(0, ge=0)
 
 
-ADDED_TO_POLICY = {"hold": "PT0S", "ab": {"weight": 50, "sample": 1, "duration": "PT0S"}}
-"""Keys that policies stored before them lack. Those were canaries, which read none of these."""
-
-
 class ReleaseStatus(Frozen):
     """Everything known of a release. The policy is a copy: a spec edited meanwhile changes nothing."""
 
@@ -88,7 +85,8 @@ class ReleaseStatus(Frozen):
     step: int = Field(0, ge=0, description="which step of CANARY by the plan; 0 elsewhere")
     entered_at: AwareDatetime = Field(description="when the phase, or the step of CANARY, began")
     gate: GateReport | None = None
-    approval: Approval | None = None
+    asked_by: tuple[str, ...] = Field((), description="who started it, who registered the version")
+    approvals: tuple[Approval, ...] = Field((), description="that stand; each of another account")
     pauses: frozenset[Pause] = frozenset()
     consumed: tuple[str, ...] = Field((), description="ids of the intents that were obeyed or refused")
     errors_in_a_row: int = Field(0, ge=0)
@@ -106,10 +104,10 @@ class ReleaseStatus(Frozen):
     note: str = Field("", description="why it stands here, in words")
     revision: int = Field(0, ge=0, description="counted up by each save")
 
-    @field_validator("policy", mode="before")
+    @model_validator(mode="before")
     @classmethod
-    def _of_any_age(cls, policy: Any) -> Any:
-        return {**ADDED_TO_POLICY, **policy} if isinstance(policy, dict) else policy
+    def _of_any_age(cls, stored: Any) -> Any:
+        return lifted(stored) if isinstance(stored, dict) else stored
 
     @property
     def model(self) -> str:
@@ -121,14 +119,24 @@ class ReleaseStatus(Frozen):
 
     @property
     def approved(self) -> bool:
-        """Gated, and allowed for exactly this digest."""
+        """Gated, and allowed for exactly this digest by as many as its risk asks for."""
         return (
             self.gate is not None
             and self.gate.passed
             and self.gate.digest == self.candidate.digest
-            and self.approval is not None
-            and self.approval.digest == self.candidate.digest
+            and len(self.approvals) >= max(1, self.approvers_needed)
+            and all(one.digest == self.candidate.digest for one in self.approvals)
         )
+
+    @property
+    def approvers_needed(self) -> int:
+        """People; 0: the policy approves. Not known before the gate has said the risk: 0."""
+        return required(self.approval_policy, self.gate.risk) if self.gate is not None else 0
+
+    @property
+    def approval_progress(self) -> str:
+        """`1 of 2: alice; still needs 1 more, not bob (who asked)`. One is needed where the policy's lapsed."""
+        return progress(self.approvals, max(1, self.approvers_needed), self.asked_by)
 
     @property
     def target(self) -> Target:

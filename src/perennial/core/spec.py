@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Percent = Annotated[float, Field(ge=0.0, le=100.0)]
+Approvers = Annotated[int, Field(ge=0, le=10)]
 
 
 class Frozen(BaseModel):
@@ -118,9 +119,27 @@ class GateSpec(Frozen):
 
 
 class ApprovalSpec(Frozen):
-    low_risk: Literal["automatic", "person"]
-    high_risk: Literal["automatic", "person"]
-    lapses_after: timedelta
+    """How many people must allow a candidate: each another one, and none of them who asked for it."""
+
+    low_risk: Approvers = Field(description="0: the policy itself allows it")
+    medium_risk: Approvers
+    high_risk: Approvers
+    lapses_after: timedelta = Field(description="an approval counts so long")
+    anonymous_tag: bool = Field(
+        description="a tag `approval` that MLflow's server does not attribute to an account counts too"
+    )
+
+    @model_validator(mode="after")
+    def rising(self) -> Self:
+        if not self.low_risk <= self.medium_risk <= self.high_risk:
+            raise ValueError("low_risk <= medium_risk <= high_risk must hold")
+        return self
+
+    @model_validator(mode="after")
+    def people_told_apart(self) -> Self:
+        if self.anonymous_tag and self.high_risk > 1:
+            raise ValueError("anonymous_tag cannot tell several people apart: it needs high_risk <= 1")
+        return self
 
 
 class StepSpec(Frozen):

@@ -13,6 +13,8 @@ from perennial.core.spec import Frozen
 from perennial.core.verdict import Judgement
 
 OPENED, GATED, APPROVED = "release.opened", "release.gated", "release.approved"
+LOADING = "release.loading"
+"""After the last approval that was needed."""
 ROLLBACK = "release.rollback"
 SERVING = ("release.succeeded", ROLLBACK)
 """After such an entry all traffic goes to the digest that it names."""
@@ -193,9 +195,9 @@ def _hurdles(story: Sequence[LedgerRow], gated: dict[str, Any]) -> Iterable[Hurd
         yield Hurdle(
             where="approval",
             rule="approval",
-            needed=f"a person's: {told(asked[-1])}" if asked else "the spec's policy, or a person's",
-            observed=f"by {given[-1].entry.actor}" if given else "none",
-            verdict="PASS" if given else "UNSURE",
+            needed=f"people's: {told(asked[-1])}" if asked else "the spec's policy, or a person's",
+            observed=f"by {', '.join(dict.fromkeys(row.entry.actor for row in given))}" if given else "none",
+            verdict="PASS" if any(row.entry.kind == LOADING for row in story) else "UNSURE",
         )
     # An entry of a step carries the evidence of the one that it ended.
     where = "release"

@@ -14,8 +14,10 @@ from perennial.core.spec import ModelSpec
 from perennial.core.traffic import PoolName
 from perennial.core.version import VersionRef
 from perennial.errors import ModelFileError, PoolUnavailable, ReleaseError, UnknownVersion
+from perennial.flows.lifecycle import refuse_out_of_use
 from perennial.flows.rehearsal import gate_warnings
-from perennial.flows.release import ReleasePorts, open_release, reconcile, served_files
+from perennial.flows.release import ReleasePorts, open_release, reconcile
+from perennial.flows.served_files import sealed, served_files
 from perennial.serving.manifest import Manifest, load_verified
 
 LOAD_WITHIN = timedelta(seconds=90)
@@ -43,6 +45,7 @@ def start(
 
     Raises:
         UnknownVersion: the registry has no such version.
+        OutOfUse: a person retired or archived it.
         ModelFileError: the files of the version are not what its digest names.
         PoolUnavailable: the canary pool did not load it in time.
     """
@@ -51,6 +54,9 @@ def start(
         raise UnknownVersion(
             f"{spec.name} has no version {which!r}", hint=f"perennial models show {spec.name}"
         )
+    refuse_out_of_use(
+        record.ref, ports.ledger, hint=f"release another one: perennial models show {spec.name}"
+    )
     _finish_promotions(spec.name, ports, clock, sleep)
     champion = live_champion(spec.name, ports)
     status = open_release(
@@ -109,6 +115,8 @@ def _finish_promotions(
 def _measure(spec, record, champion, ports: ReleasePorts, clock, sleep) -> GateReport:
     ref: VersionRef = record.ref
     files = served_files(ref, ports)
+    # Before anything is measured: what changes meanwhile is not what this gate speaks of.
+    before = sealed(ref, ports)
     manifest = load_verified(files, ref.model, ref.digest)
     checks = ports.checks(spec, files)
     ports.pool.ensure(PoolName.CANARY, ref, files)
@@ -116,7 +124,8 @@ def _measure(spec, record, champion, ports: ReleasePorts, clock, sleep) -> GateR
     body = payload(manifest)
     ports.pool.measure(PoolName.CANARY, ref.model, ref.digest, body, WARM_UP)
     latencies = ports.pool.measure(PoolName.CANARY, ref.model, ref.digest, body, REQUESTS)
-    return gate.judge(spec.gate, record, champion, latencies, checks)
+    report = gate.judge(spec.gate, record, champion, latencies, checks)
+    return report.model_copy(update={"seal": before})
 
 
 def payload(manifest: Manifest) -> dict:
@@ -161,6 +170,7 @@ def _gated(status: ReleaseStatus, report: GateReport, ports: ReleasePorts, now: 
             "verdict": report.verdict.value,
             "risk": report.risk.value,
             "risk_reasons": list(report.risk_reasons),
+            "seal": report.seal,
             "warnings": list(report.warnings),
             "rules": [one.model_dump(mode="json") for one in report.rules],
         },

@@ -9,11 +9,19 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from perennial.core.ledger import Entry
-from perennial.core.lifecycle import CHAMPION_ONLY, KEPT_ALIASES, PURGED, in_use, is_due
+from perennial.core.lifecycle import (
+    CHAMPION_ONLY,
+    KEPT_ALIASES,
+    OUT_OF_USE,
+    PURGED,
+    in_use,
+    is_due,
+    out_of_use,
+)
 from perennial.core.registration import VersionRecord
-from perennial.core.version import Lifecycle
+from perennial.core.version import Lifecycle, VersionRef
 from perennial.core.why import SERVING
-from perennial.errors import ReleaseError, UnknownVersion, UsageError
+from perennial.errors import OutOfUse, ReleaseError, UnknownVersion, UsageError
 from perennial.ports import Labels, Ledger, ModelFiles, Registry, ReleaseStore
 
 
@@ -61,6 +69,17 @@ def take_out(
     )
     ports.labels.tag(model, record.ref.key, {"lifecycle": to.value, "lifecycle.reason": reason.strip()})
     return record
+
+
+def refuse_out_of_use(ref: VersionRef, ledger: Ledger, hint: str) -> None:
+    """Asks the ledger alone, so that a rollback can ask while the registry is down.
+
+    Raises:
+        OutOfUse: a person retired or archived this version.
+    """
+    told = out_of_use(ledger.rows(ref.model, kinds=OUT_OF_USE), ref.digest)
+    if told is not None:
+        raise OutOfUse(f"{ref.model} {told}", hint=hint)
 
 
 def due(model: str, keep: timedelta, ports: LifecyclePorts, now: datetime) -> list[VersionRecord]:

@@ -13,6 +13,7 @@ from perennial.core.release import Labelled, Phase, ReleaseStatus
 from perennial.core.traffic import PoolName
 from perennial.errors import DataError, ToolError
 from perennial.flows.accuracy import accuracy
+from perennial.flows.served_files import sealed
 
 if TYPE_CHECKING:
     from perennial.flows.release import ReleasePorts
@@ -52,8 +53,9 @@ def observe(status: ReleaseStatus, ports: ReleasePorts, now: datetime) -> Observ
         **_neighbours(status, ports),
     }
     if phase is Phase.AWAITING_APPROVAL:
-        seen["approval_tag"] = attempt("registry", lambda: _tag(status, ports), None)
+        seen |= attempt("registry", lambda: _in_registry(status, ports), {})
     if phase is Phase.LOADING:
+        seen["seal"] = attempt("files", lambda: sealed(status.candidate, ports), None)
         seen["in_canary"] = attempt(
             "canary pool", lambda: ports.pool.readiness(PoolName.CANARY, model, digest), None
         )
@@ -73,9 +75,13 @@ def observe(status: ReleaseStatus, ports: ReleasePorts, now: datetime) -> Observ
     return Observation(errors=tuple(attempt.errors), **seen)
 
 
-def _tag(status: ReleaseStatus, ports: ReleasePorts) -> str | None:
+def _in_registry(status: ReleaseStatus, ports: ReleasePorts) -> dict[str, Any]:
+    """What was said of the approval there, and the seal of the version as the registry has it."""
     record = ports.registry.find(status.model, f"key:{status.candidate.key}")
-    return None if record is None else record.tags.get(approval.TAG)
+    if record is None:
+        return {}
+    tags = {name: value for name, value in record.tags.items() if name.startswith(approval.TAG)}
+    return {"tags": tags, "seal": sealed(record.ref, ports)}
 
 
 def _neighbours(status: ReleaseStatus, ports: ReleasePorts) -> dict[str, Any]:

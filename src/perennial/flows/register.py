@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from perennial.core.evaluation import MODEL, Evaluation
-from perennial.core.registration import NewVersion, VersionRecord
+from perennial.core.registration import REQUESTED_BY, NewVersion, VersionRecord
 from perennial.core.spec import ModelSpec
 from perennial.core.training import Manifest, Trained
 from perennial.core.version import Change, VersionRef
@@ -12,8 +12,11 @@ from perennial.flows.workdir import Workdir, read_record, write_json
 from perennial.ports import Registry
 
 
-def register(spec: ModelSpec, work: Workdir, registry: Registry) -> VersionRef:
+def register(spec: ModelSpec, work: Workdir, registry: Registry, actor: str) -> VersionRef:
     """Register the model of `work`; the same training again changes nothing and gives the same version.
+
+    Args:
+        actor: who asked for it; that account may not approve the version's release.
 
     Raises:
         DatasetMissing: `train` or `evaluate` has not run.
@@ -38,7 +41,7 @@ def register(spec: ModelSpec, work: Workdir, registry: Registry) -> VersionRef:
             capsule=trained.capsule,
             change=change_since(trained.architecture, others),
             description=describe(spec, trained, evaluation),
-            tags=tags_of(trained, manifest),
+            tags={**tags_of(trained, manifest), REQUESTED_BY: actor},
         )
     )
     write_json(work.registered, ref)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
@@ -11,9 +9,10 @@ from pathlib import Path
 
 from perennial.core import observation as act
 from perennial.core import release as machine
+from perennial.core.approval import people
 from perennial.core.decide import decide
 from perennial.core.ledger import Entry
-from perennial.core.registration import VersionRecord
+from perennial.core.registration import REQUESTED_BY, VersionRecord
 from perennial.core.release import Phase, ReleaseStatus
 from perennial.core.spec import ModelSpec
 from perennial.core.traffic import Route
@@ -21,6 +20,7 @@ from perennial.core.verdict import Judgement
 from perennial.core.version import VersionRef
 from perennial.errors import ReleaseConflict, ReleaseError, UnknownRelease
 from perennial.flows.observe import observe
+from perennial.flows.served_files import served_files
 from perennial.flows.shadow import with_evidence
 from perennial.ports import (
     FeedbackStore,
@@ -89,6 +89,7 @@ def open_release(
         raise ReleaseError(
             f"{record.ref} is the champion already", hint="perennial release status " + spec.name
         )
+    asked_by = people((actor, record.tags.get(REQUESTED_BY, "")))
     status = ReleaseStatus(
         release_id=name,
         candidate=record.ref,
@@ -98,6 +99,7 @@ def open_release(
         approval_policy=spec.approval,
         policy_digest=digest,
         spec_digest=digest,
+        asked_by=asked_by,
         started_at=now,
         phase=Phase.PENDING,
         entered_at=now,
@@ -115,6 +117,7 @@ def open_release(
             "capsule": record.ref.capsule,
             "champion": champion.version if champion else None,
             "spec": spec.digest,
+            "asked_by": list(asked_by),
         },
     )
     return ports.releases.save(status, None, [entry])
@@ -191,19 +194,3 @@ def apply(action: act.Action, model: str, ports: ReleasePorts) -> None:
                 ports.labels.alias(model, alias, None)
         case act.SetTags(key=key, tags=tags):
             ports.labels.tag(model, key, tags)
-
-
-def served_files(ref: VersionRef, ports: ReleasePorts) -> Path:
-    """The folder with the version's files; fetched from the registry the first time."""
-    folder = ports.files / ref.digest
-    if not folder.is_dir():
-        aside = ports.files / f".{ref.digest}.{os.getpid()}"
-        shutil.rmtree(aside, ignore_errors=True)
-        ports.registry.fetch(ref, aside)
-        try:
-            os.replace(aside, folder)
-        except OSError:
-            shutil.rmtree(aside)  # somebody else was first: theirs is the same
-            if not folder.is_dir():
-                raise
-    return folder

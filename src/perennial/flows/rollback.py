@@ -10,6 +10,7 @@ from perennial.core.release import Intent, IntentKind, Phase, ReleaseStatus
 from perennial.core.traffic import PoolName, Route, Target
 from perennial.core.version import Lifecycle, VersionRef
 from perennial.errors import PoolUnavailable, TrackerUnavailable, UnknownRelease
+from perennial.flows.lifecycle import refuse_out_of_use
 from perennial.flows.release import ReleasePorts
 
 LOAD_SECONDS = 30
@@ -34,6 +35,7 @@ def rollback(
 
     Raises:
         UnknownRelease: no earlier champion is known.
+        OutOfUse: a person retired or archived that version.
         PoolUnavailable: no server of the stable pool holds it.
         RouterUnavailable, RouterRejected: the traffic did not move.
     """
@@ -42,6 +44,7 @@ def rollback(
         raise UnknownRelease(f"{model} has no traffic to roll back", hint=f"perennial release status {model}")
     history = ports.releases.latest(model)
     goal = _goal(model, to, live, [one for one in history if one.phase is Phase.SUCCEEDED])
+    refuse_out_of_use(goal.candidate, ports.ledger, hint="name another earlier champion: --to VERSION")
     _abort_active(history, goal.candidate.digest, ports, actor, clock())
     wanted = Route(model=model, stable=goal.target)
     if live != wanted:

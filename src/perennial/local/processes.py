@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx
+from pydantic import SecretStr
 
 from perennial.core.traffic import PoolName
 from perennial.local import airflow
@@ -54,14 +55,19 @@ SIGNED_IN = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRA
 
 
 def base_environment(settings: Settings) -> dict[str, str]:
-    """What every process gets: the caller's environment but no secret of it, our settings, quiet tools."""
+    """What every process gets: the caller's environment but nobody's account, our settings, quiet tools.
+
+    Secrets that processes do need are in the caller's environment already, and are written nowhere else.
+    """
     bin_folder = str(Path(sys.executable).parent)
     path = os.environ.get("PATH", "")
     fields = type(settings).model_fields
     ours = {
         f"PERENNIAL_{name.upper()}": str(getattr(settings, name))
         for name in fields
-        if getattr(settings, name) is not None and name not in SECRET
+        if getattr(settings, name) is not None
+        and name not in SECRET
+        and not isinstance(getattr(settings, name), SecretStr)
     }
     kept_back = {*SIGNED_IN, *(f"PERENNIAL_{name.upper()}" for name in SECRET)}
     return {
@@ -124,6 +130,9 @@ def table(settings: Settings) -> list[Process]:
             f"monitor: drift and accuracy for Prometheus: http://{host}:{settings.port_monitor}/metrics",
         ),
     ]
+    if settings.notify_addresses:
+        command = (python, "-m", "perennial", "notify", "watch")
+        processes.append(Process("notifier", command, lambda client: "", "notifier: mail, chat, webhooks"))
     return processes
 
 

@@ -43,11 +43,11 @@ class ReleaseStep(BaseOperator):
 
 
 class ApprovalStep(HITLOperator):
-    """Asks a person in Airflow's UI; an approval in MLflow or on the command line ends the question too.
+    """Asks people in Airflow's UI; approvals in MLflow or on the command line count, and end it, too.
 
-    Airflow takes the answer of `approvers` only: from anybody else, its admin too, it is a 403.
-
-    The form has the fields of the task's `params`; `note` goes into the ledger.
+    Airflow takes the answer of `approvers` only: from anybody else, its admin too, it is a 403. A task holds
+    one answer: where it was not the last that is needed, or was refused, the question is asked anew. The form
+    has the fields of the task's `params`; `note` goes into the ledger.
     """
 
     template_fields = ("subject", "body", "release_id")
@@ -75,29 +75,30 @@ class ApprovalStep(HITLOperator):
             raise AirflowFailException(f"there is no release {self.release_id}")
         if passed(status, Phase.AWAITING_APPROVAL, 0):
             return judge({"phase": status.phase.value, "why": status.note})
-        ti_id = context["task_instance"].id
-        upsert_hitl_detail(
-            ti_id=ti_id,
-            options=self.options,
-            subject=self.subject,
-            body=self.body,
-            params=self.serialized_params,
-            assigned_users=self.assigned_users,
-        )
-        self._wait(str(ti_id))
+        self._ask(context)
         return ""  # never reached: defer raises
 
     def execute_complete(self, context: Any, event: dict[str, Any]) -> str:
         if "chosen" not in event:
             return judge(event)
         self._record(event, str(context["task_instance"].id))
-        self._wait(None)
+        self._ask(context)
         return ""  # never reached: defer raises
 
-    def _wait(self, ti_id: str | None) -> None:
+    def _ask(self, context: Any) -> None:
+        """Put the question, without the answer that it may hold, and wait."""
         from perennial.core.release import Phase
         from perennial.orchestration.release_trigger import ReleaseTrigger
 
+        ti_id = str(context["task_instance"].id)
+        upsert_hitl_detail(
+            ti_id=context["task_instance"].id,
+            options=self.options,
+            subject=self.subject,
+            body=self.body,
+            params=self.serialized_params,
+            assigned_users=self.assigned_users,
+        )
         self.defer(
             trigger=ReleaseTrigger(self.release_id, Phase.AWAITING_APPROVAL.value, 0, EVERY, ti_id),
             method_name="execute_complete",
@@ -115,10 +116,10 @@ class ApprovalStep(HITLOperator):
         kind = IntentKind.APPROVE if APPROVE in event["chosen"] else IntentKind.REJECT
         store.intents.put(
             Intent(
-                id=f"airflow-{ti_id}",
+                id=f"airflow-{ti_id}-{event['at']}",
                 release_id=self.release_id,
                 kind=kind,
-                actor=event["by"] or "airflow",
+                actor=event["by"] or "airflow",  # under that name no approval counts
                 at=datetime.now(UTC),
                 digest=status.candidate.digest,
                 note=event["note"],

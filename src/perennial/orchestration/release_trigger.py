@@ -112,4 +112,5 @@ class ReleaseTrigger(BaseTrigger):
             "chosen": list(found.chosen_options),
             "note": str((found.params_input or {}).get("note", "")),
             "by": person.name if person is not None else None,
+            "at": found.responded_at.isoformat() if found.responded_at is not None else "",
         }

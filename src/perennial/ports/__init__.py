@@ -6,6 +6,7 @@ holds one fake per port, and `tests/contracts` runs the same suite over fake and
 
 from perennial.ports.identity import TokenStore
 from perennial.ports.monitoring import DriftReporter, Scheduler
+from perennial.ports.notifying import Deliveries, Notifier
 from perennial.ports.records import Intents, Ledger, ReleaseStore, Signer
 from perennial.ports.traffic import FeedbackStore, Pool, PredictionLog, Router
 from perennial.ports.training import (
@@ -23,6 +24,7 @@ from perennial.ports.versions import Labels, ModelFiles, Registry, VersionSearch
 
 __all__ = [
     "DataStore",
+    "Deliveries",
     "DriftReporter",
     "Features",
     "FeedbackStore",
@@ -31,6 +33,7 @@ __all__ = [
     "Labels",
     "Ledger",
     "ModelFiles",
+    "Notifier",
     "Pool",
     "PredictionLog",
     "Reference",

@@ -45,9 +45,13 @@ class Ledger(Protocol):
         kinds: Collection[str] = (),
         release_id: str | None = None,
         until: datetime | None = None,
+        after: int | None = None,
         newest: int | None = None,
     ) -> list[LedgerRow]:
         """In order of sequence: those that meet every condition given, at most the `newest` so many.
+
+        Args:
+            after: a sequence number, itself left out.
 
         Costs what it returns, not what the ledger holds, but for `until`, which looks back from the end.
         """

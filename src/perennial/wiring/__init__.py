@@ -3,6 +3,7 @@
 from perennial.wiring.accounts import tokens
 from perennial.wiring.keys import new_key, public_key, signature_holds, signer
 from perennial.wiring.monitoring import airflow_password, drift, gauges, scheduler
+from perennial.wiring.notifying import notifier, notify_ports
 from perennial.wiring.releasing import (
     checks,
     feedback_inbox,
@@ -55,6 +56,8 @@ __all__ = [
     "markdown_page",
     "model_class",
     "new_key",
+    "notifier",
+    "notify_ports",
     "pool",
     "prediction_log",
     "provenance",

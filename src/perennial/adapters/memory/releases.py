@@ -1,23 +1,25 @@
-"""Fakes of ReleaseStore, Intents, Ledger and FeedbackStore, which share one memory as they share one database."""
+"""Fakes of what one database holds: ReleaseStore, Intents, Ledger, FeedbackStore, and Deliveries beside."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime
 
+from perennial.adapters.memory.notices import MemoryDeliveries
 from perennial.core.ledger import GENESIS, Entry, LedgerRow, StoredRow, chain, stored
 from perennial.core.release import Intent, ReleaseStatus
 from perennial.errors import ReleaseConflict
 
 
 class MemoryStore:
-    """The four ports as attributes, like `SqlStore`."""
+    """The five ports as attributes, like `SqlStore`."""
 
     def __init__(self) -> None:
         self.ledger = MemoryLedger()
         self.releases = MemoryReleases(self.ledger)
         self.intents = MemoryIntents()
         self.feedback = MemoryFeedback()
+        self.deliveries = MemoryDeliveries()
 
 
 class MemoryLedger:
@@ -38,6 +40,7 @@ class MemoryLedger:
         kinds: Collection[str] = (),
         release_id: str | None = None,
         until: datetime | None = None,
+        after: int | None = None,
         newest: int | None = None,
     ) -> list[LedgerRow]:
         found = [
@@ -47,6 +50,7 @@ class MemoryLedger:
             and (not kinds or row.entry.kind in kinds)
             and (release_id is None or row.entry.release_id == release_id)
             and (until is None or row.entry.at <= until)
+            and (after is None or row.seq > after)
         ]
         return found if newest is None else found[max(0, len(found) - newest) :]
 

@@ -1,0 +1,40 @@
+"""Adapters that tell people."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from perennial.settings import Settings, load
+from perennial.wiring.releasing import store
+
+if TYPE_CHECKING:
+    from perennial import ports
+    from perennial.flows.notify import NotifyPorts
+
+
+def notifier(settings: Settings | None = None) -> ports.Notifier:
+    """Raises SettingsError when no channel is set, or apprise does not understand one."""
+    from perennial.adapters.apprise_notifier import AppriseNotifier
+    from perennial.errors import SettingsError
+
+    addresses = (settings or load()).notify_addresses
+    if not addresses:
+        raise SettingsError(
+            "PERENNIAL_NOTIFY is not set: nobody can be told", hint="see docs/guide/governance.md"
+        )
+    return AppriseNotifier(addresses)
+
+
+def notify_ports(settings: Settings | None = None) -> NotifyPorts:
+    from perennial.core.notice import Links
+    from perennial.flows.notify import NotifyPorts
+
+    settings = settings or load()
+    database = store(settings)
+    return NotifyPorts(
+        notifier=notifier(settings),
+        deliveries=database.deliveries,
+        ledger=database.ledger,
+        releases=database.releases,
+        links=Links(mlflow=settings.mlflow_url, airflow=settings.airflow_url),
+    )
