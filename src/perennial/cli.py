@@ -23,6 +23,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "Score a version, or the last training, on later cycles.",
     ),
     "register": ("perennial.commands.steps:register", "Give an evaluated training a version: the candidate."),
+    "reproduce": (
+        "perennial.commands.reproduce:reproduce",
+        "Train a version again from its capsule and compare.",
+    ),
     "features": ("perennial.commands.features:features", "Publish feature tables and look up online values."),
     "release": ("perennial.commands.release:release", "Gate, approve, watch and steer releases."),
     "ab": ("perennial.commands.ab:ab", "Analyse and plan A/B tests."),

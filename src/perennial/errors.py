@@ -16,6 +16,10 @@
         x ModelFileError      34   a model file is unreadable or not the one its digest names
         x ParityError         35   the exported model answers otherwise than the trained one
         x ShapeError          36   a tensor has the wrong name, type or shape
+        x TrainingFailed      37   a training ended without a model
+        x NotReproduced       38   training again from the capsule gave another model
+        x OtherCode           39   a version cannot be trained again here as it was
+        x IncompleteExplanation 40 attributions do not add up to the score
       + ToolError             50   a tool we stand on did not do its part
         x TrackerUnavailable  51   MLflow
         x RouterUnavailable   52   Envoy does not answer
@@ -125,6 +129,18 @@ class ShapeError(ModelError):
 
 class TrainingFailed(ModelError):
     exit_code = 37
+
+
+class NotReproduced(ModelError):
+    exit_code = 38
+
+
+class OtherCode(ModelError):
+    exit_code = 39
+
+
+class IncompleteExplanation(ModelError):
+    exit_code = 40
 
 
 class ToolError(PerennialError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from perennial.adapters.figures import TrainingFigures, calibration_points
+from perennial.core.attribution import GlobalAttributions
 from perennial.core.metrics import Scored
 
 
@@ -20,6 +21,21 @@ def test_pictures_are_pngs(tmp_path):
     )
     assert [path.name for path in paths] == ["roc.png", "precision_recall.png", "calibration.png"]
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in paths)
+
+
+def test_attributions_are_a_png(tmp_path):
+    found = GlobalAttributions(
+        digest="d",
+        rows=9,
+        background_rows=5,
+        coalitions=20,
+        base=0.2,
+        mean_absolute=(("a", 0.2), ("b", 0)),
+        gap=0,
+    )
+    path = TrainingFigures().attributions(tmp_path / "plots", "a title", found)
+    assert path.name == "attributions.png"
+    assert path.read_bytes().startswith(b"\x89PNG")
 
 
 def test_calibrated_scores_lie_near_the_diagonal():

@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from perennial.adapters.memory.registry import MemoryRegistry
+from perennial.adapters.memory.registry import MemoryCapsules, MemoryRegistry
 from perennial.adapters.memory.tracking import MemoryTracker
+from perennial.core.capsule import Capsule
 from perennial.core.data import DataRevision
 from perennial.core.registration import NewVersion
 from perennial.core.version import Change
@@ -26,6 +27,7 @@ class Tools:
     folder: Path
     model: str
     damage: Any
+    capsules: Any
 
     def train(self, content: float = 1.0, **metrics: float) -> NewVersion:
         folder = self.folder / f"made-{content}"
@@ -83,7 +85,8 @@ def tools(request, tmp_path, mlflow_folder):
         def damage(run_id: str) -> None:
             tracker.runs[run_id].served["model.onnx"] = b"something else"
 
-        return Tools(tracker, MemoryRegistry(tracker), tmp_path, model, damage)
+        return Tools(tracker, MemoryRegistry(tracker), tmp_path, model, damage, MemoryCapsules(tracker))
+    from perennial.adapters.mlflow_capsules import MlflowCapsules
     from perennial.adapters.mlflow_registry import MlflowRegistry
     from perennial.adapters.mlflow_tracker import MlflowTracker
 
@@ -93,7 +96,8 @@ def tools(request, tmp_path, mlflow_folder):
         (path,) = mlflow_folder.glob(f"artifacts/{model}/{run_id}/artifacts/served/model.onnx")
         path.write_bytes(b"something else")
 
-    return Tools(MlflowTracker(url, mlflow_folder), MlflowRegistry(url), tmp_path, model, damage)
+    tracker, registry = MlflowTracker(url, mlflow_folder), MlflowRegistry(url)
+    return Tools(tracker, registry, tmp_path, model, damage, MlflowCapsules(url))
 
 
 def test_first_version_is_the_candidate(tools):
@@ -229,6 +233,22 @@ def test_nested_runs_datasets_and_artifacts_reach_mlflow(tmp_path, mlflow_folder
     assert [one.path for one in client.list_artifacts(run.run_id, "notes")] == ["notes/note.txt"]
 
 
+def test_files_of_a_run_come_back_folder_by_folder(tools, tmp_path):
+    plots = tmp_path / "plots"
+    plots.mkdir()
+    (plots / "b.png").write_bytes(b"picture")
+    (plots / "a.json").write_text("{}")
+    (tmp_path / "top.json").write_text("[]")
+    with tools.tracker.run(tools.model, "training", {}) as run:
+        run.artifact(plots, "evaluation")
+        run.artifact(tmp_path / "top.json")
+    found = tools.tracker.files(run.run_id, "evaluation", tmp_path / "into")
+    assert found == [tmp_path / "into" / "a.json", tmp_path / "into" / "b.png"]
+    assert found[1].read_bytes() == b"picture"
+    assert [one.name for one in tools.tracker.files(run.run_id, "", tmp_path / "top")] == ["top.json"]
+    assert tools.tracker.files(run.run_id, "nothing", tmp_path / "none") == []
+
+
 def test_a_server_that_is_away_is_told_quickly():
     from perennial.adapters.mlflow_registry import MlflowRegistry
     from perennial.adapters.mlflow_tracker import MlflowTracker
@@ -259,3 +279,28 @@ def test_killed_between_version_and_alias_it_is_finished_by_the_next_call(tmp_pa
     assert found.ref == ref
     assert found.tags["lifecycle"] == "staging"
     assert len(registry.versions("killed")) == 1
+
+
+def test_capsule_as_the_training_kept_it(tools):
+    new = tools.train()
+    capsule = Capsule(
+        code="a" * 40,
+        data={"m/examples.parquet": "5" * 32},
+        source="simulator",
+        features="f",
+        spec="s",
+        parameters={"width": 32, "rate": 0.001, "epochs": 3, "name": "x"},
+        constraints="c",
+        model=new.digest,
+    )
+    (tools.folder / "capsule.json").write_text(capsule.model_dump_json())
+    tools.tracker.reopen(new.run_id).artifact(tools.folder / "capsule.json")
+    tools.registry.register(new)
+    found = tools.capsules.capsule(tools.registry.find(tools.model, "candidate"))
+    assert (found, found.hash) == (capsule, capsule.hash)
+
+
+def test_run_without_a_capsule(tools):
+    tools.registry.register(tools.train())
+    with pytest.raises(ModelFileError, match="capsule"):
+        tools.capsules.capsule(tools.registry.find(tools.model, "candidate"))

@@ -227,6 +227,15 @@ def test_labels_replace_and_count_what_changed(store):
     assert store.feedback.put({}, NOW) == 0
 
 
+def test_rewards_are_kept_beside_labels(make_store):
+    feedback, later = make_store().feedback, NOW + timedelta(seconds=1)
+    feedback.put({"p1": 1.0}, NOW)
+    assert feedback.put_rewards({"p1": -2.5, "p2": 1e6}, NOW) == 2
+    assert feedback.put_rewards({"p1": -2.5, "p2": 7.0}, later) == 1
+    assert (feedback.labels(), feedback.rewards()) == ({"p1": 1.0}, {"p1": -2.5, "p2": 7.0})
+    assert feedback.rewards(since=later) == {"p2": 7.0}
+
+
 def test_many_labels(store):
     labels = {f"p{number}": float(number % 2) for number in range(1203)}
     assert store.feedback.put(labels, NOW) == 1203

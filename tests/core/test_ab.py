@@ -8,6 +8,7 @@ from scipy import integrate, stats
 
 from perennial.core.ab import Arm, Decision, analyse, expected_loss, posterior, sequential_bounds, superiority
 from perennial.core.ab_design import (
+    needed,
     sample_ratio,
     sample_size_binary,
     sample_size_continuous,
@@ -165,3 +166,34 @@ def test_daily_looks_rarely_declare_a_false_winner(kind):
 def test_impossible_arms_are_refused(kind, arm, says):
     with pytest.raises(ValueError, match=says):
         analyse(kind, (A[kind], arm), (1, 1))
+
+
+def test_split_is_judged_by_who_was_assigned_not_by_who_had_an_outcome():
+    arms = (Arm(name="A", n=900, total=90), Arm(name="B", n=500, total=50))
+    assert analyse("binary", arms, (50, 50)).ratio.alarm
+    found = analyse("binary", arms, (50, 50), assigned=(1010, 990))
+    assert (found.ratio.observed, found.ratio.alarm) == ((1010, 990), False)
+
+
+@pytest.mark.parametrize(
+    ("kind", "base", "effect", "deviation", "expected"),
+    [
+        ("binary", 0.1, 0.02, 0.0, 3835),
+        ("binary", 0.1, -0.2, 0.0, None),
+        ("binary", 0.9, 0.2, 0.0, None),
+        ("count", 2.0, 0.0, 0.0, None),
+        ("continuous", 5.0, 0.0001, 1.0, 1_569_772_102),
+        ("continuous", 5.0, 1.0, 0.0, None),
+    ],
+)
+def test_observations_needed(kind, base, effect, deviation, expected):
+    assert needed(kind, base, effect, deviation, 0.05, 0.8) == expected
+
+
+def test_needed_is_for_the_difference_worth_a_change_else_for_the_one_seen():
+    arms = (Arm(name="A", n=1000, total=100), Arm(name="B", n=1000, total=120))
+    sizes = [
+        analyse("binary", arms, (1, 1), worth=worth).comparisons[0].needed for worth in (0.0, 0.02, 0.04)
+    ]
+    assert sizes[0] == sizes[1] == 3835
+    assert sizes[2] < sizes[1] / 3

@@ -7,10 +7,7 @@ import pytest
 
 from perennial.core import checks
 from perennial.core.checks import Case
-from perennial.core.spec import ChecksSpec
 from perennial.core.verdict import Verdict
-
-SPEC = ChecksSpec(noise=0.1, noise_change=0.05, missing=0.1, missing_change=0.1, error_gap=0.1)
 
 
 def seeded(seed=0):
@@ -75,42 +72,3 @@ def test_change_is_judged_by_its_mean():
     before = np.full(100, 0.5)
     assert checks.judge_change("noise", before, before + 0.04, 0.05).verdict is Verdict.PASS
     assert checks.judge_change("noise", before, before - 0.06, 0.05).verdict is Verdict.FAIL
-
-
-def fairness(rates, rows=4000, min_rows=100, sensitive=True, column="team"):
-    random = seeded(2)
-    values = random.choice(list(rates), rows)
-    wrong = random.random(rows) < np.array([rates[value] for value in values])
-    cycles = np.arange(rows) // 40
-    return checks.judge_fairness(
-        column, values, wrong, cycles, SPEC, min_rows, sensitive, resamples=200, random=seeded(3)
-    )
-
-
-def test_fairness_by_the_gap_of_error_rates():
-    assert fairness({"a": 0.2, "b": 0.22}).verdict is Verdict.PASS
-    assert fairness({"a": 0.2, "b": 0.5}).verdict is Verdict.FAIL
-
-
-def test_gap_between_segments_is_shown_not_judged():
-    """A test without history is harder to predict for every model: the champion has the same gap."""
-    judged = fairness({"new": 0.7, "long": 0.1}, sensitive=False)
-    assert (judged.verdict, judged.needed) == (Verdict.PASS, "shown: no sensitive column")
-    assert "new 0.7" in judged.observed
-
-
-def test_gap_that_is_large_and_not_proven_is_unsure():
-    judged = fairness({"a": 0.2, "b": 0.27}, rows=240, min_rows=50)
-    assert judged.verdict is Verdict.UNSURE, judged.observed
-
-
-def test_too_few_to_say():
-    judged = fairness({"a": 0.2, "b": 0.5}, rows=150)
-    assert (judged.verdict, "too few to say" in judged.observed) == (Verdict.UNSURE, True)
-    assert fairness({"a": 0.2, "b": 0.5}, rows=150, sensitive=False).verdict is Verdict.PASS
-
-
-def test_interval_covers_the_true_gap():
-    judged = fairness({"a": 0.2, "b": 0.3})
-    low, high = judged.observed.split("[")[1].split("]")[0].split(", ")
-    assert float(low) < 0.1 < float(high)

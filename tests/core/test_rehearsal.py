@@ -62,7 +62,11 @@ def test_stages_of_the_shipped_policy(policy):
     ],
 )
 def test_stages_of_every_strategy(policy, strategy, steps):
-    changes = {"strategy": strategy, "hold": "P1D", "ab": {"weight": 50, "sample": 3000, "duration": "P7D"}}
+    changes = {
+        "strategy": strategy,
+        "hold": "P1D",
+        "ab": {"weight": 50, "sample": 3000, "duration": "P7D", "mismatch": 0.001},
+    }
     other = policy.model_validate(policy.model_dump() | changes)
     found = [(one.name, one.hours, one.before, one.promotes) for one in stages(other, traffic(600))]
     assert found == steps

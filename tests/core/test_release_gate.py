@@ -74,8 +74,9 @@ def spec():
         (record(tags={"architecture": "gru"}), "roc_auc", Verdict.PASS, Risk.HIGH),
         (record(tags={"features_hash": "g"}), "roc_auc", Verdict.PASS, Risk.HIGH),
         (record(without=("architecture",)), "roc_auc", Verdict.PASS, Risk.HIGH),
-        (record({"slice.worst_delta": -0.11}), "roc_auc", Verdict.PASS, Risk.HIGH),
-        (record({"slice.worst_delta": -0.09}), "roc_auc", Verdict.PASS, Risk.LOW),
+        (record({"slice.worst_delta": -0.11}), "worst_slice", Verdict.UNSURE, Risk.HIGH),
+        (record({"slice.worst_delta": -0.09}), "worst_slice", Verdict.PASS, Risk.LOW),
+        (record(), "worst_slice", Verdict.PASS, Risk.LOW),
     ],
 )
 def test_rules(spec, candidate, rule, verdict, risk):

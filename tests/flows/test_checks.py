@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import pickle
 import shutil
 import zipfile
@@ -97,11 +98,40 @@ def test_reference_that_is_missing_or_too_old_is_an_error(files):
     assert verdicts(files)["robustness"] is Verdict.ERROR
 
 
+def test_column_that_somebody_protects(files):
+    """Groups of the reference rows: one that is wrong far more often fails, one too small asks a person."""
+    path, spec = (
+        files / "reference.parquet",
+        SPEC.model_copy(update={"data": SPEC.data.model_copy(update={"sensitive": ("team",)})}),
+    )
+    rows = pd.read_parquet(path)
+    wrong = (rows["score"] >= SPEC.target.threshold) != (rows["failed"] >= 0.5)
+    rows.assign(team=np.where(wrong, "unlucky", "lucky")).to_parquet(path)
+    assert rows["cycle"].nunique() >= SPEC.gate.fairness.min_groups
+    assert wrong.sum() >= SPEC.evaluation.slice_min_rows
+    assert verdicts(files, spec)["fairness_team"] is Verdict.FAIL
+    rows.assign(team=np.where(np.arange(len(rows)) < 3, "small", "large")).to_parquet(path)
+    assert verdicts(files, spec)["fairness_team"] is Verdict.UNSURE
+
+
 def zipped() -> bytes:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
         archive.writestr("data.pkl", pickle.dumps([1]))
     return buffer.getvalue()
+
+
+class Evil:
+    def __reduce__(self):
+        return os.system, ("true",)
+
+
+def polyglot() -> bytes:
+    """Sound JSON for who reads from the start, an archive with a pickle for who reads from the end."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr("archive/data.pkl", pickle.dumps(Evil()))
+    return b"{}\n" + buffer.getvalue()
 
 
 def foreign() -> bytes:
@@ -117,6 +147,10 @@ def foreign() -> bytes:
     [
         ("weights.pkl", pickle.dumps([1]), "pickle"),
         ("manifest2.json", pickle.dumps([1]), "pickle"),
+        ("evil.pkl", pickle.dumps(Evil()), "system (dangerous)"),
+        ("evil.json", pickle.dumps(Evil(), protocol=0), "system (dangerous)"),
+        ("both.json", polyglot(), "system (dangerous)"),
+        ("weights.onnx", b"7z\xbc\xaf\x27\x1c", "archive"),
         ("old.json", pickle.dumps([1], protocol=0), "no JSON"),
         ("archive.onnx", zipped(), "archive"),
         ("code.py", b"print()", "not allowed"),

@@ -36,7 +36,7 @@ def test_from_history_to_candidate(house):
     assert run.tags["reason"] == "person"
     assert run.tags["data.source"] == "simulator"
     assert {"capsule.json", "tuning/tuning_history.html"} <= set(run.artifacts)
-    assert set(run.served) == {"model.onnx", "manifest.json", "reference.parquet"}
+    assert set(run.served) == {"model.onnx", "manifest.json", "background.json", "reference.parquet"}
 
     found = house.evaluate()
     assert run.metrics["holdout.roc_auc"] == found.scores["model"]["roc_auc"].value > 0.5

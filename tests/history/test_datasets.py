@@ -28,6 +28,7 @@ def entry(content=FIRST, **changed):
             "homepage": "https://example.invalid",
             "address": None,
             "licence": "MIT",
+            "consent": {"state": "not_needed", "by": "us"},
             "format": "iofrol",
             "mirror": "folder/ours.csv",
             "sha256": hashlib.sha256(content).hexdigest(),

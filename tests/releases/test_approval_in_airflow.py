@@ -27,7 +27,9 @@ def step(world, tmp_path, monkeypatch):
     store.releases.save(status, None, [])
     asked: list[str] = []
     monkeypatch.setattr(release_steps, "upsert_hitl_detail", lambda ti_id, **_: asked.append(str(ti_id)))
-    operator = release_steps.ApprovalStep(task_id="approval", release_id=status.release_id)
+    operator = release_steps.ApprovalStep(
+        task_id="approval", release_id=status.release_id, approvers=["alice"]
+    )
     return types.SimpleNamespace(operator=operator, store=store, status=status, asked=asked)
 
 

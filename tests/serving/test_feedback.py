@@ -8,7 +8,7 @@ import pytest
 
 from perennial.errors import MalformedInput
 from perennial.flows.feedback import Ingested, ingest
-from perennial.serving.feedback_inbox import FeedbackInbox, FeedbackWriter
+from perennial.serving.feedback_inbox import Feedback, FeedbackInbox, FeedbackWriter, parse
 
 AT = datetime(2026, 3, 1, tzinfo=UTC)
 
@@ -18,6 +18,7 @@ class Store:
 
     def __init__(self) -> None:
         self.kept: dict[str, float] = {}
+        self.rewards: dict[str, float] = {}
         self.down = False
 
     def put(self, labels, received) -> int:
@@ -26,6 +27,10 @@ class Store:
         changed = sum(self.kept.get(name) != label for name, label in labels.items())
         self.kept.update(labels)
         return changed
+
+    def put_rewards(self, rewards, received) -> int:
+        self.rewards.update(rewards)
+        return len(rewards)
 
 
 def test_labels_are_stored_once_and_later_ones_win(tmp_path):
@@ -65,3 +70,32 @@ def test_a_line_that_is_no_feedback_is_told(tmp_path):
     (tmp_path / "a.jsonl").write_text("nonsense\n")
     with pytest.raises(MalformedInput, match="nonsense"):
         ingest(FeedbackInbox(tmp_path), Store())
+
+
+def test_rewards_travel_with_the_labels(tmp_path):
+    body = {
+        "labels": [{"prediction_id": "x", "label": 1, "reward": -2.5}, {"prediction_id": "y", "reward": 40}]
+    }
+    given = parse(body)
+    assert given == Feedback(labels={"x": 1.0}, rewards={"x": -2.5, "y": 40.0})
+    assert given.predictions == 2
+    FeedbackWriter(tmp_path, "a").append(given.labels, AT, given.rewards)
+    store = Store()
+    assert ingest(FeedbackInbox(tmp_path), store) == Ingested(received=3, changed=3)
+    assert (store.kept, store.rewards) == ({"x": 1.0}, {"x": -2.5, "y": 40.0})
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        {},
+        {"label": 2},
+        {"reward": "much"},
+        {"reward": True},
+        {"reward": float("nan")},
+        {"reward": 1, "note": ""},
+    ],
+)
+def test_feedback_that_says_nothing_usable_is_refused(entry):
+    with pytest.raises(MalformedInput, match="label 0"):
+        parse({"labels": [{"prediction_id": "x", **entry}]})

@@ -4,70 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import math
-from datetime import UTC, datetime
 
 import numpy as np
 import orjson
 import pytest
-from starlette.testclient import TestClient
+from one_server import CONTEXT, NOW, Server
 from tiny_models import tensor_body, tiny_version
 
-from perennial.errors import FeaturesUnavailable
 from perennial.serving import desired, headers
-from perennial.serving.app import ModelServer
-from perennial.serving.feedback_inbox import FeedbackInbox, FeedbackWriter
-from perennial.serving.host import ModelHost
-from perennial.serving.prediction_log import PredictionLogReader, PredictionLogWriter
-
-NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
-CONTEXT = {"cycle_size": 50, "requested_at": "2015-12-01T10:00:00Z"}
-
-
-class Values:
-    """Feature values of two known tests; `down` makes the store fail."""
-
-    def __init__(self) -> None:
-        self.known: dict[str, float | None] = {"t1": 0.25, "t2": -2.0}
-        self.down = False
-        self.asked: list[dict] = []
-
-    def values(self, service, rows):
-        if self.down:
-            raise FeaturesUnavailable("the store is away", hint="wait")
-        self.asked += rows
-        found = [self.known.get(row["test_id"]) for row in rows]
-        return [None if one is None else {f"f{i}": one for i in range(4)} for one in found]
-
-
-class Server:
-    """One server over a folder of its own."""
-
-    def __init__(self, folder) -> None:
-        self.folder = folder
-        self.values = Values()
-        self.host = ModelHost(folder, "stable", lambda version: None)
-        self.writer = PredictionLogWriter(folder / "log", "stable", "one")
-        feedback = FeedbackWriter(folder / "feedback", "one")
-        server = ModelServer(self.host, lambda: self.values, self.writer, feedback, clock=lambda: NOW)
-        self.client = TestClient(server.application())
-
-    def hold(self, *versions) -> None:
-        state = desired.read(desired.state_file(self.folder, "stable"))
-        for ref, files in versions:
-            store = desired.version_folder(self.folder, ref.digest)
-            store.mkdir(parents=True, exist_ok=True)
-            for file in files.iterdir():
-                (store / file.name).write_bytes(file.read_bytes())
-            state = state.with_version(desired.DesiredVersion.of(ref))
-        desired.write(desired.state_file(self.folder, "stable"), state)
-        self.host.converge()
-
-    def log(self):
-        return PredictionLogReader(self.folder / "log").read("tiny")
-
-    def predict(self, **changes):
-        body = {"entities": [{"test_id": "t1", "suite": "s"}], "context": CONTEXT, **changes}
-        return self.client.post("/v1/models/tiny/predict", json=body)
+from perennial.serving.feedback_inbox import FeedbackInbox
 
 
 @pytest.fixture

@@ -4,24 +4,30 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
+from perennial.core.attribution import Background
+from perennial.core.explanation import ServedExplanation
 from perennial.core.version import VersionRef
 
 WIDTH = 4
+Rows = Sequence[Sequence[float]]
 
 
 def tiny_version(
-    folder: Path, model: str, version: str, bias: float, service: str | None = None
+    folder: Path, model: str, version: str, bias: float, service: str | None = None, background: Rows = ()
 ) -> tuple[VersionRef, Path]:
     """Write model.onnx and manifest.json; the same arguments give the same digest.
 
     Args:
         bias: NaN makes a model that loads and never gives a usable score.
         service: feature service; None is a model served by tensor only.
+        background: rows that explanations compare with; none, no explanations.
     """
     files = folder / f"{model}-{version}"
     files.mkdir(parents=True, exist_ok=True)
@@ -34,6 +40,8 @@ def tiny_version(
         "request": {"cycle_size": "int", "requested_at": "timestamp"},
         "features": [f"f{number}" for number in range(WIDTH)], "threshold": 0.5,
     }  # fmt: skip
+    if background:
+        manifest["explanation"] = _explanation(files, manifest["features"], background)
     (files / "manifest.json").write_text(json.dumps(manifest))
     key = version.replace(".", "")
     return VersionRef(model=model, version=version, key=key, digest=digest, capsule="capsule-of-test"), files
@@ -43,6 +51,21 @@ def tensor_body(rows: int = 1, value: float = 0.25) -> dict:
     """An Open Inference Protocol request; value 0.25 and bias 0 score sigmoid(1)."""
     data = [value] * (rows * WIDTH)
     return {"inputs": [{"name": "features", "shape": [rows, WIDTH], "datatype": "FP32", "data": data}]}
+
+
+def _explanation(files: Path, names: list[str], background: Rows) -> dict:
+    rows = np.array(background, dtype=np.float32)
+    text = Background.drawn(names, rows, len(rows), seed=0).model_dump_json()
+    (files / "background.json").write_text(text)
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    return ServedExplanation(
+        background="background.json",
+        background_digest=digest,
+        coalitions=50,
+        max_rows=3,
+        tolerance=1e-5,
+        seed=7,
+    ).model_dump()
 
 
 def _graph(bias: float) -> onnx.ModelProto:

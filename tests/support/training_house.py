@@ -9,6 +9,7 @@ from rate_model import RateModel
 
 from perennial import catalog
 from perennial.adapters.figures import TrainingFigures
+from perennial.adapters.memory.attribution import one_path
 from perennial.adapters.memory.data import MemoryData, MemoryValidator
 from perennial.adapters.memory.features import MemoryFeatures
 from perennial.adapters.memory.registry import MemoryRegistry
@@ -49,13 +50,14 @@ class House:
         self.work = Workdir(folder / "work")
         self.folder = folder
         self.features = MemoryFeatures({TEST_VIEW: ["test_id"], SUITE_VIEW: ["suite"]})
+        self.data = MemoryData()
         self.tracker = MemoryTracker()
         self.registry = MemoryRegistry(self.tracker)
         self.scorer = OnnxScorer()
         self.lines: list[str] = []
 
     def prepare(self, history=HISTORY, until=None):
-        prepare(SPEC, history, "simulator", make, MemoryData(), self.work, until)
+        prepare(SPEC, history, "simulator", make, self.data, self.work, until)
         revision = json.loads(self.work.revision.read_text())["revision"]
         tables = {"history": history, **self.work.read_views()}
         reports = validate(
@@ -93,7 +95,13 @@ class House:
 
     def evaluate(self):
         ports = EvaluatePorts(
-            lambda: self.features, self.tracker, self.registry, self.scorer, TrainingFigures(), {}
+            lambda: self.features,
+            self.tracker,
+            self.registry,
+            self.scorer,
+            TrainingFigures(),
+            {},
+            one_path,
         )
         return evaluate(SPEC, self.work, ports, self.lines.append)
 

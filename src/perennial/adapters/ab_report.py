@@ -12,7 +12,11 @@ import numpy as np
 from perennial.core.ab import Analysis, posterior
 
 COLOURS = ("tab:blue", "tab:orange", "tab:green", "tab:red", "tab:purple", "tab:brown")
-STYLE = "body{font-family:sans-serif;max-width:60em;margin:2em auto}td,th{padding:.3em .8em;text-align:left}"
+STYLE = (
+    "body{font-family:sans-serif;max-width:60em;margin:2em auto;padding:0 1em;color:#222}"
+    "table{border-collapse:collapse;margin:0 0 1.5em}td,th{padding:.3em .8em;text-align:left}"
+    "th{font-size:.85em;color:#555;border-bottom:2px solid #bbb}td{border-bottom:1px solid #eee}"
+)
 
 
 def picture(found: Analysis) -> bytes:
@@ -29,7 +33,8 @@ def picture(found: Analysis) -> bytes:
     left.set(
         title="What is known of each arm's mean", xlabel="mean outcome", yticks=[], ylabel="posterior density"
     )
-    left.legend(fontsize=8)
+    left.set_ylim(0, 1.25 * left.get_ylim()[1])  # the legend above the curves
+    left.legend(fontsize=8, loc="upper center", ncols=min(3, len(found.arms)))
     for row, one in enumerate(found.comparisons):
         wide, now = one.sequential_interval, one.difference_interval
         right.plot([wide.low, wide.high], [row, row], color="grey", lw=2, label="valid at every look")

@@ -17,7 +17,7 @@ from perennial.core.traffic import Readiness
 from perennial.core.version import VersionRef
 from perennial.errors import ModelFileError, PoolUnavailable
 from perennial.serving import desired, headers
-from perennial.serving.manifest import MANIFEST_FILE, MODEL_FILE, load_verified
+from perennial.serving.manifest import load_verified
 
 WARM_UP = 10
 """Requests before a measurement: the first ones pay for memory that the later ones reuse."""
@@ -145,12 +145,12 @@ class BentoPool:
         target = desired.version_folder(self._folder, ref.digest)
         if _holds(target, ref):
             return
-        load_verified(files, ref.model, ref.digest)
+        manifest = load_verified(files, ref.model, ref.digest)
         target.parent.mkdir(parents=True, exist_ok=True)
         temporary = target.with_name(f".{ref.digest}.{os.getpid()}.{time.monotonic_ns()}")
         temporary.mkdir()
         try:
-            for name in (MODEL_FILE, MANIFEST_FILE):
+            for name in manifest.files:
                 shutil.copyfile(files / name, temporary / name)
             load_verified(temporary, ref.model, ref.digest)
             with FileLock(target.parent / ".lock", timeout=30):

@@ -37,6 +37,22 @@ def commit(project: Path) -> str:
     return f"{head}+dirty" if changed else head
 
 
+def changed_since(project: Path, since: str, model: str) -> list[str] | None:
+    """Files that a training of a model depends on and that differ from those of a commit.
+
+    Returns:
+        Paths below the project, sorted; None when the checkout does not have the commit.
+    """
+    base = since.removesuffix("+dirty")
+    known = subprocess.run(
+        ["git", "-C", str(project), "cat-file", "-e", f"{base}^{{commit}}"], capture_output=True, timeout=60
+    )
+    if known.returncode != 0:
+        return None
+    depends = ["src", "feature_repo", "constraints.txt", f"configs/models/{model}.yaml"]
+    return sorted(_git(project, "diff", "--name-only", base, "--", *depends).splitlines())
+
+
 def _git(project: Path, *arguments: str) -> str:
     try:
         done = subprocess.run(

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 from perennial.adapters.envoy_clusters import SERVERS, pool_cluster, retry, shadow_cluster
 from perennial.adapters.envoy_config import ROUTES, TYPE, Json
+from perennial.adapters.envoy_split import ways
 from perennial.core.traffic import PoolName, Route, Target
 from perennial.serving import headers
 
 TOTAL_WEIGHT = 10_000
 """Shares are set in steps of 0.01 percent; the total never changes, so that a share means the same."""
+
+NOBODY: Mapping[str, str] = MappingProxyType({})
 
 _OURS = (
     headers.DIGEST,
@@ -18,6 +22,10 @@ _OURS = (
     headers.FALLBACK,
     headers.FALLBACK_RELEASE,
     headers.SHADOW,
+    headers.EXPERIMENT,
+    headers.ARM,
+    headers.UNIT,
+    headers.UNIT_COOKIE,
     headers.SYNTHETIC,
 )
 
@@ -51,15 +59,31 @@ def route_configuration(routes: Sequence[Route]) -> Json:
 
 
 def _model_routes(route: Route) -> list[Json]:
-    split = {"weighted_clusters": {"clusters": _shares(route)}}
     mirror = {"request_mirror_policies": [_mirror(route)]} if route.mirror else {}
     stable = {"weighted_clusters": {"clusters": [_share(route.model, PoolName.STABLE, TOTAL_WEIGHT, {})]}}
     return [
         # A caller that names a version gets it from the stable pool: candidates are reached by share only.
         {"match": {"prefix": f"/v2/models/{route.model}/versions/"}, "route": _action(stable)},
-        {"match": {"path_separated_prefix": f"/v1/models/{route.model}"}, "route": _action({**split, **mirror})},
-        {"match": {"path_separated_prefix": f"/v2/models/{route.model}"}, "route": _action({**split, **mirror})},
-    ]  # fmt: skip
+        *(
+            one
+            for api in ("v1", "v2")
+            for one in _drawn({"path_separated_prefix": f"/{api}/models/{route.model}"}, route, mirror)
+        ),
+    ]
+
+
+def _drawn(match: Json, route: Route, mirror: Json) -> list[Json]:
+    """A route for each way to know the user; without an assignment one, that draws by chance."""
+    if route.assignment is None:
+        return [
+            {"match": match, "route": _action({"weighted_clusters": {"clusters": _shares(route)}, **mirror})}
+        ]
+    found = []
+    for way in ways(route.assignment):
+        split = {"weighted_clusters": {"clusters": _shares(route, way.told), "use_hash_policy": True}}
+        action = _action({**split, **mirror, "hash_policy": [way.hashed]})
+        found.append({"match": {**match, **way.match}, "route": action, **way.answer})
+    return found
 
 
 def _action(target: Json) -> Json:
@@ -72,17 +96,27 @@ def canary_weight(route: Route) -> int:
     return round(route.canary_weight / 100 * TOTAL_WEIGHT)
 
 
-def _shares(route: Route) -> list[Json]:
-    """The canary first: with a fixed total, a growing share then only adds to what it already has."""
+def _shares(route: Route, told: Mapping[str, str] = NOBODY) -> list[Json]:
+    """The canary first: with a fixed total, a growing share then only adds to what it already has.
+
+    Args:
+        told: headers about the user, where users are drawn.
+    """
     weight = canary_weight(route)
-    stable = _share(route.model, PoolName.STABLE, TOTAL_WEIGHT - weight, _named(route.stable))
+    named = {**_named(route.stable), **_arm(route.stable, told)}
+    stable = _share(route.model, PoolName.STABLE, TOTAL_WEIGHT - weight, named)
     if route.canary is None:
         return [stable]
     fallback = {
         headers.FALLBACK: route.stable.digest,
         headers.FALLBACK_RELEASE: route.stable.release_id,
     }
-    return [_share(route.model, PoolName.CANARY, weight, {**_named(route.canary), **fallback}), stable]
+    named = {**_named(route.canary), **fallback, **_arm(route.canary, told)}
+    return [_share(route.model, PoolName.CANARY, weight, named), stable]
+
+
+def _arm(target: Target, told: Mapping[str, str]) -> dict[str, str]:
+    return {**told, headers.ARM: target.version} if told else {}
 
 
 def _named(target: Target) -> dict[str, str]:

@@ -13,6 +13,8 @@ from perennial.core.metrics import Scored, pr_auc, roc_auc
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+    from perennial.core.attribution import GlobalAttributions
+
 BINS = 10
 """Of the calibration picture, with equally many rows each."""
 
@@ -39,6 +41,23 @@ class TrainingFigures:
             axes.legend(fontsize=8)
             figure.savefig(folder / name, metadata={"Software": None})
         return [folder / name for name in pictures]
+
+    def attributions(self, folder: Path, title: str, found: GlobalAttributions) -> Path:
+        from matplotlib.figure import Figure
+
+        folder.mkdir(parents=True, exist_ok=True)
+        names, means = zip(*found.mean_absolute, strict=True)
+        figure = Figure(figsize=(6, 1.6 + 0.28 * len(names)), dpi=120, layout="constrained")
+        axes = figure.subplots()
+        bars = axes.barh(names, means, color="tab:blue")
+        axes.bar_label(bars, fmt="%.4f", padding=3, fontsize=8)
+        axes.invert_yaxis()
+        axes.margins(x=0.15)
+        axes.set_title(f"Mean absolute Shapley value over {found.rows} rows\n{title}", fontsize=10)
+        axes.set_xlabel(f"by how much the score moves (its mean is {found.base:.3f})")
+        axes.grid(axis="x", alpha=0.3)
+        figure.savefig(folder / "attributions.png", metadata={"Software": None})
+        return folder / "attributions.png"
 
     def events(self, folder: Path, points: Sequence[Mapping[str, float]]) -> None:
         from torch.utils.tensorboard import SummaryWriter

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from pathlib import Path
+
+from perennial.adapters.pickle_scan import pickled
 
 STANDARD_DOMAINS = {"", "ai.onnx", "ai.onnx.ml"}
 """Operators of any other domain come from a library that the server would have to load."""
-ZIP = b"PK\x03\x04"
+ARCHIVES = (b"PK\x03\x04", b"7z\xbc\xaf\x27\x1c")
+"""ZIP, which NumPy and PyTorch keep pickles in, and 7z."""
 PICKLE = b"\x80"
 """Protocol 2 and later; earlier ones are text, which none of the allowed formats takes for its own."""
+ARCHIVE = "a pickle or an archive, whatever its name"
 
 
 def scan(folder: Path) -> tuple[list[str], int]:
@@ -27,9 +32,16 @@ def _problem(path: Path) -> str:
     if path.is_symlink() or not path.is_file():
         return "no plain file"
     with path.open("rb") as file:
-        start = file.read(4)
-    if start[:1] == PICKLE or start == ZIP:
-        return "a pickle or an archive, whatever its name"
+        start = file.read(6)
+    if start.startswith(ARCHIVES[1]):
+        return ARCHIVE
+    # A ZIP is found from its end: one may hang behind a sound file of another format.
+    if start.startswith((PICKLE, *ARCHIVES)) or zipfile.is_zipfile(path):
+        return "; ".join(filter(None, (ARCHIVE, pickled(path))))
+    return pickled(path) or _unsound(path)
+
+
+def _unsound(path: Path) -> str:
     match path.suffix:
         case ".onnx":
             return _onnx(path)

@@ -1,8 +1,12 @@
-"""Markdown -> one HTML page (markdown-it-py). Raw HTML in the text stays text."""
+"""Markdown -> one HTML page (markdown-it-py). Raw HTML in the text stays text; pictures go into the page."""
 
 from __future__ import annotations
 
+import base64
 import html
+import mimetypes
+from collections.abc import Mapping
+from pathlib import Path
 
 from markdown_it import MarkdownIt
 
@@ -10,12 +14,16 @@ PAGE = """<!doctype html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{title}</title>
 <style>
-body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }}
-table {{ border-collapse: collapse; margin: 1rem 0; display: block; overflow-x: auto; }}
-th, td {{ border: 1px solid #bbb; padding: 0.25rem 0.6rem; text-align: left; vertical-align: top; }}
-td {{ overflow-wrap: anywhere; }}
+body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 64rem; margin: 2rem auto; padding: 0 1rem; color: #222; }}
+h2 {{ margin-top: 2.5rem; border-bottom: 1px solid #ddd; }}
+table {{ border-collapse: collapse; margin: 1rem 0; display: block; overflow-x: auto; font-size: 0.9rem; }}
+th, td {{ border: 1px solid #ccc; padding: 0.25rem 0.6rem; text-align: left; vertical-align: top; }}
+th {{ background: #f4f4f4; }}
+td {{ overflow-wrap: anywhere; min-width: 3rem; font-variant-numeric: tabular-nums; }}
+img {{ width: 26rem; max-width: 100%; height: auto; margin: 0 0.5rem 1rem 0; vertical-align: top; }}
 </style>
 </head>
 <body>
@@ -24,6 +32,22 @@ td {{ overflow-wrap: anywhere; }}
 """
 
 
-def page(title: str, markdown: str) -> str:
-    body = MarkdownIt("commonmark", {"html": False}).enable("table").render(markdown)
+def page(title: str, markdown: str, pictures: Mapping[str, Path] | None = None) -> str:
+    """The page as one file that can be mailed.
+
+    Args:
+        pictures: address in the Markdown -> the file that is shown there; other addresses stay.
+    """
+    parser = MarkdownIt("commonmark", {"html": False}).enable("table")
+    tokens = parser.parse(markdown)
+    for token in (child for one in tokens for child in one.children or ()):
+        file = (pictures or {}).get(str(token.attrs.get("src", "")))
+        if token.type == "image" and file is not None:
+            token.attrs["src"] = _data_uri(file)
+    body = parser.renderer.render(tokens, parser.options, {})
     return PAGE.format(title=html.escape(title), body=body)
+
+
+def _data_uri(file: Path) -> str:
+    kind = mimetypes.guess_type(file.name)[0] or "application/octet-stream"
+    return f"data:{kind};base64,{base64.b64encode(file.read_bytes()).decode()}"

@@ -49,6 +49,14 @@ class MlflowTracker:
             found = client.get_run(run_id)
         return MlflowRun(client, self._url, run_id, found.info.experiment_id)
 
+    def files(self, run_id: str, folder: str, into: Path) -> list[Path]:
+        client = connect(self._url)
+        into.mkdir(parents=True, exist_ok=True)
+        with reaching(self._url):
+            kept = [one.path for one in client.list_artifacts(run_id, folder or None) if not one.is_dir]
+            found = [Path(client.download_artifacts(run_id, path, str(into))) for path in sorted(kept)]
+        return [path.replace(into / path.name) for path in found]
+
     def _experiment(self, client: MlflowClient, model: str) -> str:
         found = client.get_experiment_by_name(model)
         if found is not None:

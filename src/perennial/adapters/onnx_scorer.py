@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -16,21 +17,28 @@ class OnnxScorer:
     """Scores with `model.onnx` of a folder, on the CPU."""
 
     def score(self, folder: Path, features: np.ndarray) -> np.ndarray:
+        return self.opened(folder)(features)
+
+    def opened(self, folder: Path) -> Callable[[np.ndarray], np.ndarray]:
         session = open_session(folder / "model.onnx")
-        expected = session.get_inputs()[0].shape[1]
-        if features.ndim != 2 or features.shape[1] != expected:
-            raise ShapeError(
-                f"{folder}/model.onnx takes [batch, {expected}], not {list(features.shape)}",
-                hint="give the features that its manifest names, in that order",
-            )
-        rows = np.ascontiguousarray(features, dtype=np.float32)
-        try:
-            return session.run(["score"], {"features": rows})[0]
-        # ONNX Runtime's exceptions share no base class of their own.
-        except Exception as error:
-            raise ModelFileError(
-                f"{folder}/model.onnx fails on these rows: {error}", hint="export it again"
-            ) from error
+        return lambda features: _score(session, folder, features)
+
+
+def _score(session: onnxruntime.InferenceSession, folder: Path, features: np.ndarray) -> np.ndarray:
+    expected = session.get_inputs()[0].shape[1]
+    if features.ndim != 2 or features.shape[1] != expected:
+        raise ShapeError(
+            f"{folder}/model.onnx takes [batch, {expected}], not {list(features.shape)}",
+            hint="give the features that its manifest names, in that order",
+        )
+    rows = np.ascontiguousarray(features, dtype=np.float32)
+    try:
+        return session.run(["score"], {"features": rows})[0]
+    # ONNX Runtime's exceptions share no base class of their own.
+    except Exception as error:
+        raise ModelFileError(
+            f"{folder}/model.onnx fails on these rows: {error}", hint="export it again"
+        ) from error
 
 
 def open_session(path: Path) -> onnxruntime.InferenceSession:

@@ -117,14 +117,6 @@ feedback = Table(
 )
 
 
-tokens = Table(
-    "perennial_token",
-    metadata,
-    Column("id", String(32), primary_key=True),
-    Column("body", Text, nullable=False),
-)
-
-
 delivery = Table(
     "perennial_delivery",
     metadata,
@@ -133,11 +125,28 @@ delivery = Table(
     Column("leased_us", BigInteger, nullable=False),
 )
 
+tokens = Table(
+    "perennial_token",
+    metadata,
+    Column("id", String(32), primary_key=True),
+    Column("body", Text, nullable=False),
+)
+
 NAMES = {
     "sqlite": "SELECT name FROM sqlite_master",
     "postgresql": "SELECT relname FROM pg_class WHERE relnamespace = current_schema()::regnamespace",
 }
 """What is there, tables and indexes: SQLAlchemy's inspector passes over SQLite's indexes on expressions."""
+
+# A table of its own, since a column more would leave databases made before it without one.
+rewards = Table(
+    "perennial_reward",
+    metadata,
+    Column("prediction_id", String(128), primary_key=True),
+    Column("reward", Float, nullable=False),
+    Column("received_us", BigInteger, nullable=False),
+    Index("perennial_reward_received", "received_us"),
+)
 
 
 class Database:

@@ -8,7 +8,7 @@ from heapq import merge
 from itertools import islice
 
 from pydantic import ValidationError
-from sqlalchemy import Connection, Row, select
+from sqlalchemy import Connection, Row, Table, select
 from sqlalchemy.exc import IntegrityError
 
 from perennial.adapters import sql_schema as tables
@@ -164,42 +164,55 @@ class SqlLedger:
 
 
 class SqlFeedback:
-    """FeedbackStore: one label per prediction id, the newest that came."""
+    """FeedbackStore: one label and one reward per prediction id, the newest that came."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def put(self, labels: Mapping[str, float], received: datetime) -> int:
-        changed = 0
-        with self._database.writing() as connection:
-            for some in _chunks(labels):
-                changed += self._put(connection, some, _microseconds(received))
-        return changed
-
-    def _put(self, connection: Connection, labels: Mapping[str, float], received_us: int) -> int:
-        table = tables.feedback
-        query = select(table.c.prediction_id, table.c.label).where(table.c.prediction_id.in_(labels))
-        known = {row.prediction_id: row.label for row in connection.execute(query)}
-        news = [
-            {"prediction_id": name, "label": float(label), "received_us": received_us}
-            for name, label in labels.items()
-            if name not in known or known[name] != label
-        ]
-        if news:
-            statement = _insert(connection, table)
-            replaced = {name: statement.excluded[name] for name in ("label", "received_us")}
-            connection.execute(
-                statement.on_conflict_do_update(index_elements=["prediction_id"], set_=replaced), news
-            )
-        return len(news)
+        return self._put_all(tables.feedback, "label", labels, received)
 
     def labels(self, since: datetime | None = None) -> Mapping[str, float]:
-        table = tables.feedback
-        query = select(table.c.prediction_id, table.c.label)
+        return self._values(tables.feedback, "label", since)
+
+    def put_rewards(self, rewards: Mapping[str, float], received: datetime) -> int:
+        return self._put_all(tables.rewards, "reward", rewards, received)
+
+    def rewards(self, since: datetime | None = None) -> Mapping[str, float]:
+        return self._values(tables.rewards, "reward", since)
+
+    def _put_all(self, table: Table, column: str, values: Mapping[str, float], received: datetime) -> int:
+        with self._database.writing() as connection:
+            return sum(
+                _put_values(connection, table, column, some, _microseconds(received))
+                for some in _chunks(values)
+            )
+
+    def _values(self, table: Table, column: str, since: datetime | None) -> Mapping[str, float]:
+        query = select(table.c.prediction_id, table.c[column])
         if since is not None:
             query = query.where(table.c.received_us >= _microseconds(since))
         with self._database.reading() as connection:
-            return {row.prediction_id: row.label for row in connection.execute(query)}
+            return dict(connection.execute(query).tuples().all())
+
+
+def _put_values(
+    connection: Connection, table: Table, column: str, values: Mapping[str, float], received_us: int
+) -> int:
+    query = select(table.c.prediction_id, table.c[column]).where(table.c.prediction_id.in_(values))
+    known = dict(connection.execute(query).tuples().all())
+    news = [
+        {"prediction_id": name, column: float(value), "received_us": received_us}
+        for name, value in values.items()
+        if name not in known or known[name] != value
+    ]
+    if news:
+        statement = _insert(connection, table)
+        replaced = {name: statement.excluded[name] for name in (column, "received_us")}
+        connection.execute(
+            statement.on_conflict_do_update(index_elements=["prediction_id"], set_=replaced), news
+        )
+    return len(news)
 
 
 def _append(connection: Connection, entry: Entry) -> LedgerRow:

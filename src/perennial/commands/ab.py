@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import csv
-from datetime import UTC, datetime, timedelta
+import json
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -13,9 +14,13 @@ from perennial import settings as environment
 from perennial.errors import DataError, MalformedInput, UsageError
 
 if TYPE_CHECKING:
+    from perennial.commands.ab_view import Table
     from perennial.core.ab import Analysis, Arm
 
 KINDS = click.Choice(["binary", "continuous", "count"])
+OUTCOMES = click.Choice(["right", "label", "reward", "events"])
+CHANCE = 0.05
+"""Of a wrong decision about a file, where nobody says another."""
 
 
 @click.group()
@@ -25,36 +30,41 @@ def ab() -> None:
 
 @ab.command()
 @click.argument("source")
-@click.option("--kind", type=KINDS, default="binary", show_default=True, help="Of the outcomes.")
-@click.option("--control", default=None, help="Arm that the others are compared with; the first by name.")
-@click.option("--shares", default=None, help="Shares the arms were to get, as B=20,A=80; equal by default.")
-@click.option("--alpha", default=0.05, show_default=True, help="Chance of a wrong decision at any look.")
+@click.option(
+    "--release", "release_id", default=None, help="Of a model: its id; the newest that split users."
+)
+@click.option("--outcome", type=OUTCOMES, default=None, help="Of a model's users.  [default: right]")
+@click.option("--kind", type=KINDS, default=None, help="Of a file's outcomes.  [default: binary]")
+@click.option("--control", default=None, help="Of a file: the arm that others are compared with; the first.")
+@click.option("--shares", default=None, help="Of a file: asked for, as B=20,A=80; equal by default.")
+@click.option(
+    "--alpha",
+    type=float,
+    default=None,
+    help="Chance of a wrong decision at any look.  "
+    "[default: 1 - release.criteria.confidence of the spec; of a file 0.05]",
+)
 @click.option("--worth", default=0.0, show_default=True, help="Smallest difference of means worth a change.")
-@click.option("--days", default=7.0, show_default=True, help="Of a model: how far back the log is read.")
 @click.option("--picture", type=click.Path(path_type=Path), help="Write a PNG here.")
 @click.option("--html", "page", type=click.Path(path_type=Path), help="Write a page here.")
 @click.option("--json", "as_json", is_flag=True)
 def analyse(
-    source: str, kind: str, control: str | None, shares: str | None, alpha: float, worth: float, days: float,
-    picture: Path | None, page: Path | None, as_json: bool,
+    source: str, release_id: str | None, outcome: str | None, kind: str | None, control: str | None,
+    shares: str | None, alpha: float | None, worth: float, picture: Path | None, page: Path | None, as_json: bool,
 ) -> None:  # fmt: skip
-    """Compare arms. SOURCE is a CSV file with columns arm and outcome (and exposure, for counts), one row an
-    observation; or a model, whose versions are compared by right answers."""
-    from perennial.core import ab as core
+    """Compare arms. SOURCE is a model, whose newest split is analysed user by user: `right` share of right
+    answers, `label` share of positive labels, `reward` mean reward, `events` positive labels. Or SOURCE is a
+    CSV file with columns arm and outcome (and exposure, for counts), one row an observation."""
+    from perennial.commands import ab_view
 
     if Path(source).is_file():
-        arms = read_arms(Path(source))
-    elif kind == "binary":
-        arms = _arms_of_model(source, days)
+        _only("a model", release=release_id, outcome=outcome)
+        found = _of_file(Path(source), kind or "binary", control, shares, alpha or CHANCE, worth)
+        told, more = [], {}
     else:
-        raise UsageError(f"the versions of {source} are compared by right answers", hint="--kind binary")
-    arms = _control_first(arms, control)
-    asked = _shares(shares, [arm.name for arm in arms])
-    try:
-        found = core.analyse(kind, arms, asked, alpha, worth)
-    except ValueError as error:
-        raise DataError(f"{source}: {error}", hint="see --kind; collect more observations") from error
-    tables = [arm_rows(found), comparison_rows(found)]
+        _only("a file", kind=kind, control=control, shares=shares)
+        found, told, more = _of_model(source, release_id, outcome or "right", alpha, worth)
+    tables = [*told, *ab_view.tables(found)]
     if picture or page:
         from perennial import wiring
 
@@ -62,11 +72,11 @@ def analyse(
         if picture:
             reporter.write_picture(found, picture)
         if page:
-            reporter.write_page(found, f"A/B test of {source}", [*tables, [["split"], [_split(found)]]], page)
+            reporter.write_page(found, f"A/B test of {source}", tables, page)
     if as_json:
-        click.echo(found.model_dump_json(indent=2))
+        click.echo(json.dumps({**found.model_dump(mode="json"), **more}, indent=2))
     else:
-        _show(found, tables)
+        _show(tables)
 
 
 @ab.command()
@@ -121,24 +131,58 @@ def read_arms(path: Path) -> list[Arm]:
     ]
 
 
-def _arms_of_model(model: str, days: float) -> list[Arm]:
-    """Requests with known truth by version; the share of a request that was answered right counts as such."""
+def _only(what: str, **given: str | None) -> None:
+    wrong = [f"--{name}" for name, value in given.items() if value is not None]
+    if wrong:
+        raise UsageError(f"{', '.join(wrong)}: only of {what}", hint="perennial ab analyse --help")
+
+
+def _of_file(
+    path: Path, kind: str, control: str | None, shares: str | None, alpha: float, worth: float
+) -> Analysis:
+    from perennial.core import ab as core
+
+    arms = _control_first(read_arms(path), control)
+    asked = _shares(shares, [arm.name for arm in arms])
+    try:
+        return core.analyse(kind, arms, asked, alpha, worth)
+    except ValueError as error:
+        raise DataError(f"{path}: {error}", hint="see --kind; collect more observations") from error
+
+
+def _of_model(
+    model: str, release_id: str | None, outcome: str, alpha: float | None, worth: float
+) -> tuple[Analysis, list[Table], dict[str, Any]]:
+    """The analysis, which test it is as a table, and the same for machines."""
     from perennial import catalog, wiring
-    from perennial.core.ab import Arm
-    from perennial.flows.accuracy import accuracy
+    from perennial.commands import ab_view
+    from perennial.core import ab as core
+    from perennial.flows import experiment as flow
+    from perennial.flows import feedback
 
     settings = environment.load()
-    catalog.spec(model, settings)
-    since = datetime.now(UTC) - timedelta(days=days)
-    log = wiring.prediction_log(settings)
-    known = accuracy(model, since, wiring.store(settings).feedback, log)
-    if not known:
-        raise DataError(f"{model}: no labelled prediction in {days:g} days", hint="perennial feedback --help")
-    names = dict(log.read(model, since=since)[["digest", "version"]].drop_duplicates().to_numpy().tolist())
-    return [
-        Arm(name=f"{names[digest]} ({digest[:8]})", n=one.requests, total=one.right)
-        for digest, one in sorted(known.items(), key=lambda item: names[item[0]])
-    ]
+    policy = catalog.spec(model, settings).release
+    store = wiring.store(settings)
+    feedback.ingest(wiring.feedback_inbox(settings), store.feedback)
+    experiment = flow.find(model, release_id, store.releases, store.ledger, datetime.now(UTC))
+    seen = flow.gather(experiment, outcome, wiring.prediction_log(settings), store.feedback)
+    assigned = tuple(seen.units.by_arm.get(arm.name, 0) for arm in seen.arms)
+    try:
+        found = core.analyse(
+            flow.KINDS[outcome], seen.arms, experiment.shares,
+            alpha or 1.0 - policy.criteria.confidence, worth, assigned, policy.ab.mismatch,
+        )  # fmt: skip
+    except ValueError as error:
+        raise DataError(
+            f"{model}, release {experiment.release_id}: {error}",
+            hint="labels and rewards come by POST /v1/feedback; see --outcome",
+        ) from error
+    more = {
+        "experiment": experiment.model_dump(mode="json"),
+        "units": seen.units.model_dump(),
+        "outcome": outcome,
+    }
+    return found, [ab_view.about(experiment, seen.units, outcome)], more
 
 
 def _control_first(arms: list[Arm], control: str | None) -> tuple[Arm, ...]:
@@ -165,42 +209,8 @@ def _shares(told: str | None, names: list[str]) -> tuple[float, ...]:
     return found
 
 
-def arm_rows(found: Analysis) -> list[list[str]]:
-    rows = [["arm", "n", "mean", "95 % credible"]]
-    for arm, known in zip(found.arms, found.means, strict=True):
-        rows.append([arm.name, str(arm.n), f"{arm.mean:.5g}", f"{known.low:.5g} to {known.high:.5g}"])
-    return rows
-
-
-def comparison_rows(found: Analysis) -> list[list[str]]:
-    rows = [
-        ["treatment", "P(better)", "difference", "valid at every look", "lift", "expected loss", "decision"]
-    ]
-    for one in found.comparisons:
-        now, wide, lift = one.difference_interval, one.sequential_interval, one.lift_interval
-        rows.append(
-            [
-                one.treatment,
-                f"{one.superiority:.4f}",
-                f"{one.difference:+.4g} [{now.low:+.4g}, {now.high:+.4g}]",
-                f"{wide.low:+.4g} to {wide.high:+.4g}",
-                f"{one.lift:+.1%} [{lift.low:+.1%}, {lift.high:+.1%}]" if lift else "-",
-                f"{one.expected_loss:.3g}",
-                f"{one.decision.value}: {one.why}",
-            ]
-        )
-    return rows
-
-
-def _split(found: Analysis) -> str:
-    ratio = found.ratio
-    said = "ALARM: not the shares that were asked for" if ratio.alarm else "as asked for"
-    return f"{said} (chi-square p {ratio.p_value:.4g}, at every look {ratio.sequential_p:.4g})"
-
-
-def _show(found: Analysis, tables: list[list[list[str]]]) -> None:
+def _show(tables: list[Table]) -> None:
     from perennial.commands.tables import print_table
 
     for header, *rows in tables:
         print_table(header, rows)
-    click.echo(f"split: {_split(found)}")

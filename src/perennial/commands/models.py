@@ -13,6 +13,7 @@ import click
 
 from perennial import catalog, wiring
 from perennial.commands.identity import actor
+from perennial.commands.model_documents import bom, card
 from perennial.commands.tables import print_table
 from perennial.errors import UsageError
 from perennial.settings import load
@@ -172,29 +173,8 @@ def purge(model: str, older_than: timedelta | None, yes: bool, as_json: bool) ->
     click.echo(f"{len(found)} versions" + ("" if yes or not found else "; --yes deletes"))
 
 
-@models.command()
-@click.argument("model")
-@click.argument("version")
-@click.option("--out", type=click.Path(path_type=Path, file_okay=False), required=True, help="Folder.")
-def card(model: str, version: str, out: Path) -> None:
-    """The model card of a version as Markdown and HTML, also kept with its run."""
-    from perennial.flows.card import write_card
-
-    settings = load()
-    files, unkept = write_card(
-        catalog.spec(model, settings),
-        version,
-        wiring.registry(settings),
-        wiring.store(settings).ledger,
-        wiring.tracker(settings),
-        wiring.markdown_page(),
-        out,
-        datetime.now(UTC),
-    )
-    for file in files:
-        click.echo(str(file))
-    if unkept:
-        click.echo(f"not kept with the run: {unkept}", err=True)
+models.add_command(card)
+models.add_command(bom)
 
 
 def _take_out(model: str, version: str, to: str, reason: str) -> None:

@@ -46,21 +46,31 @@ def watch() -> None:
     """Look at every model again and again, and serve the figures to Prometheus. Ends on SIGTERM."""
     import signal
     import time
+    from datetime import UTC, datetime
 
     from perennial import catalog, wiring
+    from perennial.flows.experiment import figures
     from perennial.flows.watch import watch as flow
 
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     settings = environment.load()
     specs = catalog.specs(settings)
     gauges = wiring.gauges()
+    experiments = wiring.experiment_gauges(gauges)
     gauges.serve(settings.host, settings.port_monitor)
     held: list[MonitorPorts] = []
 
     def look(spec: ModelSpec) -> Look:
         if not held:  # inside the watch: what cannot be reached yet costs a look, not the process
             held.append(_ports(settings))
-        return _look(spec, settings, held[0])
+        ports = held[0]
+        seen = _look(spec, settings, ports)
+        releases = wiring.store(settings).releases
+        running = figures(
+            spec.name, releases, ports.ledger, ports.predictions, ports.feedback, datetime.now(UTC)
+        )
+        experiments.show(spec.name, running)
+        return seen
 
     def wait(seconds: float) -> bool:
         time.sleep(seconds)

@@ -17,7 +17,7 @@ from perennial.commands.tables import print_table
 @click.option("--version", "which", default="candidate", show_default=True, help="Version or alias.")
 @click.option("--json", "as_json", is_flag=True, help="For machines.")
 def check(model: str, which: str, as_json: bool) -> None:
-    """Check the files and the behaviour of a version, as the gate does; nothing is recorded."""
+    """Check the terms, the files and the behaviour of a version, as the gate does; nothing is recorded."""
     from perennial import catalog, wiring
     from perennial.core.verdict import Verdict, worst
     from perennial.errors import GateFailed, UnknownVersion
@@ -29,7 +29,8 @@ def check(model: str, which: str, as_json: bool) -> None:
     if record is None:
         raise UnknownVersion(f"{model} has no version {which!r}", hint=f"perennial models show {model}")
     with TemporaryDirectory() as folder:
-        found = wiring.checks(spec, registry.fetch(record.ref, Path(folder) / "version"))
+        files = registry.fetch(record.ref, Path(folder) / "version")
+        found = (*wiring.terms(spec, record, settings), *wiring.checks(spec, files))
     if as_json:
         rules = [one.model_dump(mode="json") for one in found]
         click.echo(json.dumps({"version": record.ref.version, "digest": record.ref.digest, "rules": rules}))

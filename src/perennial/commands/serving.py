@@ -118,7 +118,9 @@ def feedback() -> None:
 @feedback.command()
 @click.argument("source", type=click.Path(path_type=Path, exists=True, dir_okay=False))
 def add(source: Path) -> None:
-    """Store labels of a JSON file: {"labels": [{"prediction_id": ..., "label": 0 or 1}]}."""
+    """Store labels of a JSON file: {"labels": [{"prediction_id": ..., "label": 0 or 1}]}.
+
+    An entry may have a `reward`, any number, beside its label or instead of it."""
     from datetime import UTC, datetime
 
     from perennial import wiring
@@ -131,9 +133,11 @@ def add(source: Path) -> None:
         raise MalformedInput(
             f"{source} is not JSON: {error}", hint="see perennial feedback add --help"
         ) from error
-    labels = feedback_inbox.parse(body)
-    changed = wiring.store(environment.load()).feedback.put(labels, datetime.now(UTC))
-    click.echo(f"{len(labels)} labels read, {changed} new or changed")
+    given = feedback_inbox.parse(body)
+    store, now = wiring.store(environment.load()).feedback, datetime.now(UTC)
+    changed = store.put(given.labels, now) + store.put_rewards(given.rewards, now)
+    rewards = f" and {len(given.rewards)} rewards" if given.rewards else ""
+    click.echo(f"{len(given.labels)} labels{rewards} read, {changed} new or changed")
 
 
 @feedback.command()

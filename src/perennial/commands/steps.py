@@ -174,6 +174,7 @@ def evaluate(
         scorer=wiring.scorer(),
         figures=wiring.figures(),
         references=wiring.references(),
+        explain=wiring.explain(),
     )
     _show(flow(spec, work, ports, _aside if as_json else _say), spec, as_json)
 
@@ -182,12 +183,14 @@ def evaluate(
 @click.argument("model")
 @workdir_option
 def register(model: str, workdir: Path | None) -> None:
-    """Give an evaluated training a version: the candidate. Again changes nothing."""
+    """Give an evaluated training a version: the candidate. Again changes nothing but its card and ML-BOM."""
+    from perennial.commands.model_documents import keep_documents
     from perennial.flows.register import register as flow
 
     settings, spec, work = _start(model, workdir)
     ref = flow(spec, work, wiring.registry(settings), actor(settings))
-    click.echo(f"candidate {ref} (key {ref.key})")
+    keep_documents(settings, spec, ref.version)
+    click.echo(f"candidate {ref} (key {ref.key}), with model card and ML-BOM")
 
 
 def _start(model: str, workdir: Path | None) -> tuple[Settings, ModelSpec, Workdir]:

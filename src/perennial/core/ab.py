@@ -10,23 +10,24 @@ from __future__ import annotations
 
 import math
 from enum import StrEnum
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from pydantic import Field, model_validator
 from scipy.optimize import brentq
 from scipy.stats import beta, gamma, t
 
-from perennial.core.ab_design import SampleRatio, sample_ratio
+from perennial.core.ab_design import Kind, SampleRatio, needed, sample_ratio
 from perennial.core.spec import Frozen
 
-Kind = Literal["binary", "continuous", "count"]
 LEAST = 3
 """Observations of an arm below which a mean has no posterior with a variance."""
 FIRST_LOOK = 50
 """Observations of each arm before which nothing is decided."""
 TUNED_FOR = 1000
 """Observations of all arms at which the asymptotic confidence sequence is tightest; must not depend on the data."""
+POWER = 0.8
+"""Chance to find what `Comparison.needed` is stated for."""
 KNOTS = np.array([1e-12, 1e-9, 1e-6, 1e-4, 0.01, 0.1, 0.3, 0.5, 0.7, 0.9, 0.99, 0.9999, 1 - 1e-6, 1 - 1e-9])
 NODES, WEIGHTS = np.polynomial.legendre.leggauss(24)
 
@@ -83,6 +84,10 @@ class Comparison(Frozen):
     sequential_interval: Interval = Field(description="of the difference, valid at every look")
     decision: Decision
     why: str
+    needed: int | None = Field(
+        description="observations per arm that find the difference worth a change (where none is named: the "
+        "one seen) with a chance of 80 % in one look at the end"
+    )
 
 
 class Analysis(Frozen):
@@ -94,15 +99,22 @@ class Analysis(Frozen):
 
 
 def analyse(
-    kind: Kind, arms: tuple[Arm, ...], shares: tuple[float, ...], alpha: float = 0.05, worth: float = 0.0
+    kind: Kind,
+    arms: tuple[Arm, ...],
+    shares: tuple[float, ...],
+    alpha: float = 0.05,
+    worth: float = 0.0,
+    assigned: tuple[int, ...] | None = None,
+    mismatch: float = 0.01,
 ) -> Analysis:
     """Compare every arm with the first.
 
     Args:
         shares: of assignments that each arm was to get; any scale.
-        alpha: chance that any decision, at any look, is wrong; shared by the treatments. The sample-ratio
-            alarm has its own, a fifth of it.
+        alpha: chance that any decision, at any look, is wrong; shared by the treatments.
         worth: the smallest difference of means worth a change; excluded, the control is kept.
+        assigned: users of each arm, with an outcome or not; None: all have one.
+        mismatch: chance of a false alarm, over all looks, that the arms did not get their shares.
 
     Raises:
         ValueError: an arm has fewer than three observations, or a binary one more successes than trials.
@@ -110,7 +122,7 @@ def analyse(
     for arm in arms:
         if arm.n < LEAST:
             raise ValueError(f"arm {arm.name} has {arm.n} observations; {LEAST} are needed")
-    ratio = sample_ratio([arm.n for arm in arms], shares, alpha / 5)
+    ratio = sample_ratio(assigned or [arm.n for arm in arms], shares, mismatch)
     each = alpha / (len(arms) - 1)
     control, *others = arms
     return Analysis(
@@ -195,7 +207,14 @@ def _compare(
         sequential_interval=Interval(low=low, high=high),
         decision=decision,
         why=why,
+        needed=_needed(kind, control, treatment, worth, alpha),
     )
+
+
+def _needed(kind: Kind, control: Arm, treatment: Arm, worth: float, alpha: float) -> int | None:
+    spread = (control.variance + treatment.variance) / 2 if kind == "continuous" else 0.0
+    effect = worth or treatment.mean - control.mean
+    return needed(kind, control.mean, effect, math.sqrt(spread), alpha, POWER)
 
 
 def _decide(low: float, high: float, worth: float, mistrust: bool, early: bool) -> tuple[Decision, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 from pydantic import Field
@@ -13,6 +14,7 @@ from scipy.stats import chi2, nct, norm, t
 
 from perennial.core.spec import Frozen
 
+Kind = Literal["binary", "continuous", "count"]
 CONCENTRATION = 100.0
 """Of the Dirichlet mixture over assignment shares. The larger, the smaller the deviations it is tuned for."""
 
@@ -52,6 +54,28 @@ def sample_size_continuous(difference: float, deviation: float, alpha: float, po
 
     start = max(2.5, _normal_size(effect, alpha, power))
     return float(brentq(missing, 2.0, 2.0 * start + 10.0, xtol=1e-9, rtol=1e-12))
+
+
+def needed(
+    kind: Kind, base: float, effect: float, deviation: float, alpha: float, power: float
+) -> int | None:
+    """Observations per arm (of counts, exposure) that find a mean of `base` + `effect`; None: there is no such.
+
+    Args:
+        deviation: of one outcome; continuous only.
+    """
+    other = base + effect
+    if effect == 0.0 or (kind != "continuous" and other < 0.0):
+        return None
+    if kind == "binary":
+        return math.ceil(sample_size_binary(base, other, alpha, power)) if other <= 1.0 else None
+    if kind == "count":
+        return math.ceil(sample_size_count(base, other, alpha, power))
+    if deviation == 0.0:
+        return None
+    if abs(effect) < 0.01 * deviation:  # Student's t is the normal distribution to one observation
+        return math.ceil(_normal_size(effect / deviation, alpha, power))
+    return math.ceil(sample_size_continuous(effect, deviation, alpha, power))
 
 
 def _normal_size(effect: float, alpha: float, power: float) -> float:

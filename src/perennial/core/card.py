@@ -6,60 +6,37 @@ not say, the card says is not stated.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 
+from perennial.core.card_figures import Found, attributions, quantitative
+from perennial.core.document import Document, Section, Table
 from perennial.core.history import Way
 from perennial.core.ledger import LedgerRow
 from perennial.core.metrics import METRICS
 from perennial.core.registration import VersionRecord
-from perennial.core.spec import Frozen, ModelSpec
+from perennial.core.spec import ModelSpec
 from perennial.core.why import APPROVED, GATED
-
-UNSTATED = "Not stated on record."
-MARKUP = re.compile(r"([\\`*_\[\]<>|#])")
-
-
-class Table(Frozen):
-    header: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-
-
-class Section(Frozen):
-    title: str
-    text: tuple[str, ...] = ()
-    tables: tuple[Table, ...] = ()
-
-
-class Card(Frozen):
-    title: str
-    sections: tuple[Section, ...]
-
-    def markdown(self) -> str:
-        """As Markdown with tables; whatever was on record is escaped, so that it stays text."""
-        parts = [f"# {escape(self.title)}"]
-        for section in self.sections:
-            parts.append(f"## {escape(section.title)}")
-            parts += [escape(words) for words in section.text]
-            parts += [_table(one) for one in section.tables]
-            if not section.text and not any(one.rows for one in section.tables):
-                parts.append(UNSTATED)
-        return "\n\n".join(parts) + "\n"
 
 
 def make_card(
-    spec: ModelSpec, record: VersionRecord, way: Way | None, rows: Sequence[LedgerRow], now: datetime
-) -> Card:
+    spec: ModelSpec,
+    record: VersionRecord,
+    found: Found,
+    way: Way | None,
+    rows: Sequence[LedgerRow],
+    now: datetime,
+) -> Document:
     """The card of one version.
 
     Args:
         spec: of the model as it is today; the card says so when the version was trained under another.
         record: tags and metrics of the version and its run.
+        found: what the run keeps of its evaluation; the pictures named there lie beside the card.
         way: of the version by the ledger; None when the ledger does not know it.
         rows: entries about the version's digest, in order.
     """
-    return Card(
+    return Document(
         title=f"Model card: {record.ref.model} {record.ref.version}",
         sections=(
             _details(spec, record, now),
@@ -70,17 +47,13 @@ def make_card(
             _metrics(spec),
             _evaluation_data(spec, record),
             _training_data(record),
-            _quantitative(record),
+            quantitative(record, found),
+            attributions(found),
             _ethics(spec, rows),
             _caveats(spec, record, rows),
             _governance(way, rows),
         ),
     )
-
-
-def escape(text: str) -> str:
-    """Text as Markdown that shows it literally, on one line."""
-    return MARKUP.sub(r"\\\1", " ".join(text.split()))
 
 
 def _details(spec: ModelSpec, record: VersionRecord, now: datetime) -> Section:
@@ -145,30 +118,6 @@ def _training_data(record: VersionRecord) -> Section:
     return Section(title="Training data", tables=(_facts({name: record.tags.get(name) for name in names}),))
 
 
-def _quantitative(record: VersionRecord) -> Section:
-    found = record.metrics
-    who = [
-        "holdout",
-        "champion",
-        *sorted({name.rsplit(".", 1)[0] for name in found if name[:9] == "baseline."}),
-    ]
-    rows = [
-        (
-            {"holdout": "this version"}.get(one, one),
-            *(_estimate(found, f"{one}.{metric}") for metric in METRICS),
-        )
-        for one in who
-        if any(f"{one}.{metric}" in found for metric in METRICS)
-    ]
-    if any(f"delta.{metric}" in found for metric in METRICS):
-        gains = tuple(_estimate(found, f"delta.{metric}") for metric in METRICS)
-        rows.append(("gain over the champion", *gains))
-    return Section(
-        title="Quantitative analyses",
-        tables=(Table(header=("", *METRICS), rows=tuple(rows)),) if rows else (),
-    )
-
-
 def _ethics(spec: ModelSpec, rows: Sequence[LedgerRow]) -> Section:
     columns = ", ".join(spec.data.sensitive)
     text = (
@@ -176,7 +125,7 @@ def _ethics(spec: ModelSpec, rows: Sequence[LedgerRow]) -> Section:
         if columns
         else "The spec names no sensitive column."
     )
-    judged = [one for one in _rules(rows) if one[0].startswith(("fair", "bias"))]
+    judged = [one for one in _rules(rows) if one[0].startswith(("fair", "data_consent", "licence_data"))]
     table = (Table(header=("rule", "verdict", "observed", "needed"), rows=tuple(judged)),) if judged else ()
     return Section(title="Ethical considerations", text=(text,), tables=table)
 
@@ -210,7 +159,7 @@ def _governance(way: Way | None, rows: Sequence[LedgerRow]) -> Section:
     facts = tuple((f"{one.at:%Y-%m-%d %H:%M}", one.what, one.actor, one.why) for one in way.facts)
     gate = Table(header=("rule", "verdict", "observed", "needed"), rows=tuple(_rules(rows)))
     happened = Table(header=("when (UTC)", "what", "by", "why"), rows=facts)
-    return Section(title="Record", text=text, tables=tuple(one for one in (gate, happened) if one.rows))
+    return Section(title="Record", text=text, tables=(gate, happened))
 
 
 def _rules(rows: Sequence[LedgerRow]) -> list[tuple[str, str, str, str]]:
@@ -228,22 +177,7 @@ def _sides(low: float | None, high: float | None) -> Iterable[str]:
         yield f"at most {high:g}"
 
 
-def _estimate(found: Mapping[str, float], name: str) -> str:
-    if name not in found:
-        return "-"
-    interval = f" [{found[f'{name}.low']:.4f}, {found[f'{name}.high']:.4f}]" if f"{name}.low" in found else ""
-    return f"{found[name]:.4f}{interval}"
-
-
 def _facts(facts: Mapping[str, str | None]) -> Table:
     return Table(
         header=("fact", "value"), rows=tuple((name, value) for name, value in facts.items() if value)
-    )
-
-
-def _table(table: Table) -> str:
-    lines = [table.header, tuple("---" for _ in table.header), *table.rows]
-    return "\n".join(
-        "| " + " | ".join(cell if number == 1 else escape(cell) for cell in row) + " |"
-        for number, row in enumerate(lines)
     )

@@ -8,12 +8,10 @@ from typing import Literal
 
 import numpy as np
 
-from perennial.core.spec import ChecksSpec
 from perennial.core.verdict import Judgement, Verdict
 
 EXTREMES = (0.0, -1.0, 1e6, -1e6, 1e30, -1e30, np.inf, -np.inf, np.nan)
 """Out-of-vocabulary codes (-1, 1e6), huge numbers, and what is no number."""
-INTERVAL = (0.025, 0.975)
 SHOWN = 5
 
 
@@ -141,70 +139,6 @@ def judge_change(rule: str, before: np.ndarray, after: np.ndarray, limit: float)
         f"score moves by {mean:.4f} on average, {change.max():.4f} at most, over {len(change)} rows",
         f"<= {limit:g} on average",
     )
-
-
-def judge_fairness(
-    column: str,
-    values: np.ndarray,
-    wrong: np.ndarray,
-    group: np.ndarray,
-    spec: ChecksSpec,
-    min_rows: int,
-    sensitive: bool,
-    resamples: int,
-    random: np.random.Generator,
-) -> Judgement:
-    """The error rate must not differ too much between the groups of a sensitive column.
-
-    Between the segments of any other column it is shown and not judged: some are harder to predict than
-    others for every model (a test without history), and a drop on a segment against the champion is judged
-    by `slice_drop`.
-
-    The gap is the largest minus the smallest error rate (Fairlearn's `MetricFrame.difference`), its interval
-    from resampled whole groups in time (CI cycles), whose rows are right or wrong together.
-
-    Args:
-        values: [n], the group of each row.
-        wrong: bool [n].
-        group: int [n], what is resampled as a whole.
-        min_rows: a smaller group says nothing.
-        sensitive: the spec names this column as one to protect: too few to say is then UNSURE.
-    """
-    rule, needed = f"fairness_{column}", f"gap of error rates <= {spec.error_gap:g}"
-    names, counts = np.unique(values, return_counts=True)
-    large = [str(name) for name, count in zip(names, counts, strict=True) if count >= min_rows]
-    if len(large) < 2:
-        sizes = ", ".join(f"{name}: {count}" for name, count in zip(names, counts, strict=True))
-        verdict = Verdict.UNSURE if sensitive else Verdict.PASS
-        told = f"too few to say, fewer than two groups of {min_rows} rows ({sizes})"
-        return Judgement(rule=rule, verdict=verdict, observed=told, needed=needed)
-    inside = np.isin(values, large)
-    rates, low, high = _gap(values[inside], wrong[inside], group[inside], large, resamples, random)
-    gap = max(rates.values()) - min(rates.values())
-    verdict = Verdict.PASS
-    if sensitive and gap > spec.error_gap:
-        verdict = Verdict.FAIL if low > spec.error_gap else Verdict.UNSURE
-    told = ", ".join(f"{name} {rate:.3f}" for name, rate in rates.items())
-    observed = f"gap {gap:.3f} [{low:.3f}, {high:.3f}] ({told})"
-    needed = needed if sensitive else "shown: no sensitive column"
-    return Judgement(rule=rule, verdict=verdict, observed=observed, needed=needed)
-
-
-def _gap(values, wrong, group, names: list[str], resamples: int, random: np.random.Generator):
-    """Rates by name, and the interval of the largest minus the smallest."""
-    cycles, code = np.unique(group, return_inverse=True)
-    hits, rows = np.zeros((len(names), len(cycles))), np.zeros((len(names), len(cycles)))
-    for place, name in enumerate(names):
-        mine = values == name
-        hits[place] = np.bincount(code[mine], weights=wrong[mine], minlength=len(cycles))
-        rows[place] = np.bincount(code[mine], minlength=len(cycles))
-    rates = hits.sum(axis=1) / rows.sum(axis=1)
-    # How often each cycle is drawn, [resamples, cycles]: sums instead of copies of rows.
-    drawn = random.multinomial(len(cycles), np.full(len(cycles), 1 / len(cycles)), size=resamples)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        again = (drawn @ hits.T) / (drawn @ rows.T)
-    low, high = np.nanquantile(np.nanmax(again, axis=1) - np.nanmin(again, axis=1), INTERVAL)
-    return dict(zip(names, map(float, rates), strict=True)), float(low), float(high)
 
 
 def judge_files(problems: Sequence[str], count: int) -> Judgement:

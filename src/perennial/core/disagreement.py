@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from pydantic import Field
 
-from perennial.core.spec import Frozen, Share
+from perennial.core.frozen import Frozen, Share
 from perennial.core.statistics import proportion_bounds
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)

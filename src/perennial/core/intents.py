@@ -110,6 +110,7 @@ def _resume(turn: Turn, intent: Intent) -> str:
         baseline=dict(turn.seen.counters),
         accuracy={},
         accuracy_at=None,
+        units=None,
         errors_in_a_row=0,
         last_error_at=None,
         note=f"resumed by {intent.actor}",

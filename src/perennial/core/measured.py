@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from perennial.core.criteria import judge_traffic, unmeasured
+from perennial.core.experiment import RULE, judge_split
 from perennial.core.faults import champion_moved, count_error, pause
 from perennial.core.leaving import leave
-from perennial.core.plan import Step, promotes
+from perennial.core.plan import ALL, Step, promotes
 from perennial.core.release import Labelled, Pause, Phase, ReleaseStatus
 from perennial.core.traffic import Counters, PoolName, Route
 from perennial.core.turn import Turn
@@ -17,8 +18,11 @@ def measured(turn: Turn) -> None:
     if champion_moved(turn):
         leave(turn, Phase.ROLLED_BACK, "the champion's traffic was moved by somebody else")
         return
+    if turn.status.entered_at == turn.now:  # resumed in this pass: what was measured belongs to before
+        turn.seen = turn.seen.model_copy(update={"accuracy": {}, "accuracy_at": None, "units": None})
     judgements = _judgements(turn)
-    turn.update(evidence=judgements, accuracy=turn.seen.accuracy, accuracy_at=turn.seen.accuracy_at)
+    seen = turn.seen
+    turn.update(evidence=judgements, accuracy=seen.accuracy, accuracy_at=seen.accuracy_at, units=seen.units)
     verdict = worst(judgements)
     if verdict is Verdict.FAIL:
         bad = "; ".join(f"{one.rule}: {one.observed}" for one in judgements if one.verdict is verdict)
@@ -30,6 +34,8 @@ def measured(turn: Turn) -> None:
             return
     elif turn.status.errors_in_a_row:
         turn.update(errors_in_a_row=0, last_error_at=None, note="measured again")
+    if any(one.rule == RULE and one.verdict is Verdict.UNSURE for one in judgements):
+        pause(turn, Pause.SAMPLE_RATIO)
     step = _current(turn.status)
     if _is_over(turn, step, verdict):
         begin_next(turn)
@@ -79,7 +85,16 @@ def _judgements(turn: Turn) -> tuple[Judgement, ...]:
         promotes=status.following is None and promotes(status.policy),
         elapsed=turn.now - status.entered_at,
     )
-    return (*faults, *judged)
+    return (*faults, *judged, *_split(turn))
+
+
+def _split(turn: Turn) -> tuple[Judgement, ...]:
+    """In an A/B test, whether its users got their sides."""
+    status, units = turn.status, turn.seen.units
+    step, champion = status.current, status.champion
+    if step is None or step.mismatch is None or champion is None or units is None:
+        return ()
+    return (judge_split(units, champion.version, status.candidate.version, step.weight, step.mismatch),)
 
 
 def _counted(turn: Turn) -> tuple[Counters, Counters]:
@@ -124,6 +139,7 @@ def _share(turn: Turn, step: Step) -> None:
             stable=live.stable,
             canary=status.target,
             canary_weight=step.weight,
+            assignment=status.assignment if 0 < step.weight < ALL else None,
             mirror=step.phase is Phase.SHADOW,
         )
     )

@@ -9,7 +9,7 @@ from pydantic import AwareDatetime, Field
 from perennial.core.ledger import Entry
 from perennial.core.release import Intent, Labelled, ReleaseStatus
 from perennial.core.spec import Frozen
-from perennial.core.traffic import Counters, Readiness, Route
+from perennial.core.traffic import Counters, Readiness, Route, Units
 from perennial.core.version import VersionRef
 
 
@@ -25,6 +25,7 @@ class Observation(Frozen):
         default_factory=dict, description="by digest, in this step; as last measured"
     )
     accuracy_at: AwareDatetime | None = Field(None, description="when accuracy was measured")
+    units: Units | None = Field(None, description="users by arm in this step, measured with the accuracy")
     tags: dict[str, str] = Field(
         default_factory=dict, description="about the approval, of the candidate's version in the registry"
     )

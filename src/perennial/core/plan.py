@@ -15,8 +15,9 @@ from datetime import timedelta
 
 from pydantic import Field, PositiveInt
 
+from perennial.core.frozen import Frozen, Percent
 from perennial.core.phase import Phase
-from perennial.core.spec import Frozen, Percent, ReleaseSpec, Strategy
+from perennial.core.spec import ReleaseSpec, Strategy
 
 ALL = 100.0
 
@@ -29,6 +30,7 @@ class Step(Frozen):
     weight: Percent = Field(0.0, description="of the requests; a mirror answers none")
     duration: timedelta
     sample: PositiveInt | None = Field(None, description="answers of each side that end it early")
+    mismatch: float | None = Field(None, description="of an A/B test, as in the spec; else nothing is tested")
 
     @property
     def takes_all(self) -> bool:
@@ -70,7 +72,8 @@ def _blue_green(policy: ReleaseSpec, servers: int) -> tuple[Step, ...]:
 
 
 def _ab(policy: ReleaseSpec, servers: int) -> tuple[Step, ...]:
-    return (_share(0, policy.ab.weight, policy.ab.duration, policy.ab.sample),)
+    step = _share(0, policy.ab.weight, policy.ab.duration)
+    return (step.model_copy(update={"sample": policy.ab.sample, "mismatch": policy.ab.mismatch}),)
 
 
 def _rolling(policy: ReleaseSpec, servers: int) -> tuple[Step, ...]:
@@ -78,8 +81,8 @@ def _rolling(policy: ReleaseSpec, servers: int) -> tuple[Step, ...]:
     return tuple(_share(taken - 1, ALL * taken / servers, policy.hold) for taken in range(1, servers))
 
 
-def _share(number: int, weight: float, duration: timedelta, sample: int | None = None) -> Step:
-    return Step(phase=Phase.CANARY, number=number, weight=weight, duration=duration, sample=sample)
+def _share(number: int, weight: float, duration: timedelta) -> Step:
+    return Step(phase=Phase.CANARY, number=number, weight=weight, duration=duration)
 
 
 SHARES: dict[Strategy, Callable[[ReleaseSpec, int], tuple[Step, ...]]] = {

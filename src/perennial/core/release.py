@@ -19,7 +19,7 @@ from perennial.core.phase import Phase
 from perennial.core.plan import Step, plan
 from perennial.core.spec import ApprovalSpec, Frozen, GateSpec, ReleaseSpec
 from perennial.core.stored_release import lifted
-from perennial.core.traffic import Counters, Target
+from perennial.core.traffic import Assignment, Counters, Target, Units
 from perennial.core.verdict import Judgement
 from perennial.core.version import VersionRef
 
@@ -54,6 +54,7 @@ class Pause(StrEnum):
     PERSON = "a person paused it"
     UNSURE = "not enough evidence in the time given"
     NOT_LOADED = "the servers do not load it in the time given"
+    SAMPLE_RATIO = "the users did not get the sides that they were to get"
     CHAMPION_UNHEALTHY = "it must go, but the champion has no healthy server"
 
 
@@ -99,6 +100,7 @@ class ReleaseStatus(Frozen):
     )
     accuracy: dict[str, Labelled] = Field(default_factory=dict, description="by digest, in this step")
     accuracy_at: AwareDatetime | None = Field(None, description="when accuracy was measured; costly")
+    units: Units | None = Field(None, description="users by arm in this step; measured with the accuracy")
     evidence: tuple[Judgement, ...] = Field((), description="of the last pass")
     outcome: Phase | None = Field(None, description="the phase that ABORTING ends in")
     note: str = Field("", description="why it stands here, in words")
@@ -143,6 +145,17 @@ class ReleaseStatus(Frozen):
         """The candidate, as a route names it."""
         return Target(
             version=self.candidate.version, digest=self.candidate.digest, release_id=self.release_id
+        )
+
+    @property
+    def assignment(self) -> Assignment:
+        """How the users of a split of this release get their sides."""
+        sticky = self.policy.sticky
+        return Assignment(
+            experiment=sticky.experiment or self.release_id,
+            header=sticky.header,
+            cookie=sticky.cookie,
+            cookie_age=sticky.cookie_age,
         )
 
     def spec_changed(self, now: str | None) -> bool | None:

@@ -14,9 +14,10 @@ from pydantic import Field
 from scipy.special import ndtr, ndtri
 
 from perennial.core.criteria import ABORT_AT, SLOW
+from perennial.core.frozen import Frozen, Share
 from perennial.core.phase import Phase
 from perennial.core.plan import Step, plan, promotes
-from perennial.core.spec import CriteriaSpec, Frozen, ReleaseSpec, Share
+from perennial.core.spec import CriteriaSpec, ReleaseSpec
 from perennial.core.statistics import bounds, one_side, tail_level
 
 EXTRA_LOOKS = 12

@@ -6,7 +6,7 @@ import numpy as np
 from pydantic import Field
 
 from perennial.core.drift import Bins, psi, shares
-from perennial.core.spec import Frozen, Share
+from perennial.core.frozen import Frozen, Share
 
 RELATIVE, ABSOLUTE = 1e-5, 1e-6
 """What another order of the same sums may make of a value."""

@@ -8,15 +8,13 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
+from pydantic import Field, PositiveInt, model_validator
 
-Share = Annotated[float, Field(ge=0.0, le=1.0)]
-Percent = Annotated[float, Field(ge=0.0, le=100.0)]
+from perennial.core.explanation import ExplanationSpec
+from perennial.core.frozen import Frozen, Share
+from perennial.core.gate_spec import GateSpec
+
 Approvers = Annotated[int, Field(ge=0, le=10)]
-
-
-class Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class DataSpec(Frozen):
@@ -76,46 +74,6 @@ class TuningSpec(Frozen):
     seed: int
     validation_fraction: Annotated[float, Field(gt=0, lt=0.5)]
     timeout: timedelta
-
-
-class Bound(Frozen):
-    """A closed range for one metric; at least one side."""
-
-    min: float | None = None
-    max: float | None = None
-
-    @model_validator(mode="after")
-    def one_side(self) -> Self:
-        if self.min is None and self.max is None:
-            raise ValueError("give min, max or both")
-        return self
-
-
-class ImprovementSpec(Frozen):
-    metric: str
-    min_delta: float = Field(description="candidate minus champion on the same holdout")
-
-
-class ChecksSpec(Frozen):
-    """What a candidate must bear beyond being accurate, measured on its reference rows."""
-
-    noise: float = Field(gt=0, description="standard deviations of each feature, added at random")
-    noise_change: Share = Field(description="mean absolute change of the score that noise may cause")
-    missing: Share = Field(description="chance of each value to be missing")
-    missing_change: Share = Field(description="mean absolute change of the score that holes may cause")
-    error_gap: Share = Field(description="between the error rates of the groups of a column")
-
-
-class GateSpec(Frozen):
-    metrics: dict[str, Bound] = Field(min_length=1)
-    improvement: ImprovementSpec
-    latency_p95_ms: float = Field(gt=0, description="at the endpoint, without other load")
-    parity: float = Field(gt=0, description="largest difference of exported and trained model")
-    slice_drop: float = Field(ge=0, description="drop of the improvement metric on a slice: high risk")
-    checks: ChecksSpec
-    behaviour: Annotated[str, Field(pattern=r"^[\w.]+:\w+$")] | None = Field(
-        description="module:name of the behavioural cases; null for none"
-    )
 
 
 class ApprovalSpec(Frozen):
@@ -178,6 +136,22 @@ class SplitSpec(Frozen):
     weight: Annotated[float, Field(gt=0, lt=100)] = Field(description="percent of requests to the candidate")
     sample: PositiveInt = Field(description="answers of each side that end it before its time")
     duration: timedelta = Field(description="ends it at the latest, with the sample or without")
+    mismatch: Annotated[float, Field(gt=0, lt=1)] = Field(
+        description="chance of a false alarm, over all looks, that users did not get their sides"
+    )
+
+
+class StickySpec(Frozen):
+    """By what a caller keeps its side of a split; without header and cookie each request stands alone."""
+
+    header: Annotated[str, Field(pattern=r"^[a-z0-9-]+$")] | None = Field(description="names the user")
+    cookie: Annotated[str, Field(pattern=r"^[A-Za-z0-9_]+$")] | None = Field(
+        description="asked where the header is missing; set where the cookie is missing too"
+    )
+    cookie_age: timedelta = Field(ge=timedelta(seconds=1))
+    experiment: Annotated[str, Field(pattern=r"^[\w.-]{1,64}$")] | None = Field(
+        description="salt of the assignment; null: the release id, so that every release draws anew"
+    )
 
 
 class ReleaseSpec(Frozen):
@@ -188,6 +162,7 @@ class ReleaseSpec(Frozen):
     steps: tuple[StepSpec, ...] = Field(min_length=1, description="canary")
     hold: timedelta = Field(description="blue_green: how long the old one stays warm; rolling: each server")
     ab: SplitSpec
+    sticky: StickySpec = Field(description="every split, of canary, ab and rolling")
     criteria: CriteriaSpec
     unsure_after: timedelta = Field(description="still UNSURE so long after a step's end: ask a person")
     keep_previous: bool = Field(description="keep the previous champion warm in the stable pool")
@@ -265,6 +240,7 @@ class ModelSpec(Frozen):
     monitoring: MonitoringSpec
     retraining: RetrainingSpec
     retention: RetentionSpec
+    explanation: ExplanationSpec
 
     @property
     def digest(self) -> str:

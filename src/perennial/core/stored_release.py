@@ -4,8 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-ADDED_TO_POLICY = {"hold": "PT0S", "ab": {"weight": 50, "sample": 1, "duration": "PT0S"}}
-"""Keys that policies stored before them lack. Those were canaries, which read none of these."""
+ADDED_TO_POLICY = {
+    "hold": "PT0S",
+    "ab": {"weight": 50, "sample": 1, "duration": "PT0S"},
+    "sticky": {"header": None, "cookie": None, "cookie_age": "P1D", "experiment": None},
+}
+"""Keys that policies stored before them lack. Those were split by chance, as by the request's own id."""
+ADDED_TO_AB = {"mismatch": 0.001}
 APPROVERS = {"automatic": 0, "person": 1}
 """How many people the words meant that stood for the numbers."""
 
@@ -14,7 +19,8 @@ def lifted(stored: dict[str, Any]) -> dict[str, Any]:
     """The same release under the keys of now; what is new already stays as it is."""
     status = dict(stored)
     if isinstance(status.get("policy"), dict):
-        status["policy"] = {**ADDED_TO_POLICY, **status["policy"]}
+        policy = {**ADDED_TO_POLICY, **status["policy"]}
+        status["policy"] = {**policy, "ab": {**ADDED_TO_AB, **policy["ab"]}}
     if isinstance(status.get("approval_policy"), dict):
         status["approval_policy"] = _approval_policy(status["approval_policy"])
     if "approval" in status:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from enum import StrEnum
 from typing import Self
 
 from pydantic import ConfigDict, Field, model_validator
 
-from perennial.core.spec import Frozen, Percent
+from perennial.core.frozen import Frozen, Percent
 
 
 class PoolName(StrEnum):
@@ -25,6 +26,18 @@ class Target(Frozen):
     release_id: str
 
 
+class Assignment(Frozen):
+    """What tells the side of a request in a split: a hash of its user, salted with the experiment.
+
+    The user is the value of `header`, else of `cookie`, else the request's own id, which becomes the cookie.
+    """
+
+    experiment: str = Field(pattern=r"^[\w.-]{1,64}$")
+    header: str | None = None
+    cookie: str | None = None
+    cookie_age: timedelta = timedelta(days=30)
+
+
 class Route(Frozen):
     """The live traffic of one model, as Envoy is told. Shares are percent of requests."""
 
@@ -32,6 +45,7 @@ class Route(Frozen):
     stable: Target
     canary: Target | None = None
     canary_weight: Percent = 0.0
+    assignment: Assignment | None = Field(None, description="None: by chance, each request anew")
     mirror: bool = Field(False, description="copy every request to the canary pool, drop its answers")
 
     @model_validator(mode="after")
@@ -77,6 +91,13 @@ class Counters(Frozen):
                 return low + (bound - low) * (rank - below) / (cumulative - below)
             low, below = bound, cumulative
         return low
+
+
+class Units(Frozen):
+    """The users of a split; a request without a user is one of its own."""
+
+    by_arm: dict[str, int] = Field(description="version -> users whose first request was for it")
+    crossed: int = Field(0, ge=0, description="of these, the users that were on both sides")
 
 
 class Readiness(Frozen):

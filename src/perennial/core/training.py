@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
+from perennial.core.explanation import ServedExplanation
 from perennial.core.spec import Frozen, Reason
 from perennial.core.tuning import Value
 
@@ -29,6 +30,7 @@ class Manifest(Frozen):
     parameters: int = Field(description="trainable numbers")
     bytes: int = Field(description="size of model.onnx")
     reference: str = Field("reference.parquet", description="later rows with their scores and verdicts")
+    explanation: ServedExplanation | None = Field(None, description="null: trained before there was one")
 
 
 class Trained(Frozen):

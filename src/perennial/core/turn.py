@@ -70,6 +70,7 @@ class Turn:
             baseline=dict(self.seen.counters),
             accuracy={},
             accuracy_at=None,
+            units=None,
             evidence=self.status.evidence if ends else (),
             before=None,
             errors_in_a_row=0,

@@ -9,14 +9,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from perennial.core import checks
+from perennial.core import checks, fairness
 from perennial.core.checks import Case
+from perennial.core.fairness import Answers
+from perennial.core.gate_spec import GroupMeasure
 from perennial.core.spec import ModelSpec
 from perennial.core.training import Manifest
 from perennial.core.verdict import Judgement, Verdict
 from perennial.errors import DatasetMissing, MalformedInput, ModelFileError, ShapeError
 from perennial.flows.workdir import read_record, read_table
-from perennial.ports import Scorer
+from perennial.ports import GroupFigures, Scorer
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,6 +34,7 @@ class CheckPorts:
     """What is wrong with the files of a folder, in words, and how many there are."""
     cases: Sequence[Case]
     """The behavioural tests that the spec names."""
+    group_figures: GroupFigures
 
 
 def check(spec: ModelSpec, files: Path, ports: CheckPorts) -> tuple[Judgement, ...]:
@@ -53,7 +56,7 @@ def check(spec: ModelSpec, files: Path, ports: CheckPorts) -> tuple[Judgement, .
     except (DatasetMissing, MalformedInput) as error:
         needed = "the reference rows of the version"
         return (scanned, *behaves, checks.unmeasured("robustness", error.message, needed))
-    return (scanned, *behaves, *_on_rows(spec, manifest, files, rows, ports.scorer))
+    return (scanned, *behaves, *_on_rows(spec, manifest, files, rows, ports))
 
 
 def _behaviour(manifest: Manifest, files: Path, ports: CheckPorts) -> tuple[Judgement, ...]:
@@ -66,17 +69,17 @@ def _behaviour(manifest: Manifest, files: Path, ports: CheckPorts) -> tuple[Judg
 
 
 def _on_rows(
-    spec: ModelSpec, manifest: Manifest, files: Path, rows: pd.DataFrame, scorer: Scorer
+    spec: ModelSpec, manifest: Manifest, files: Path, rows: pd.DataFrame, ports: CheckPorts
 ) -> Iterator[Judgement]:
     features = rows[list(manifest.features)].to_numpy(dtype=np.float32)
     hostile = checks.hostile_rows(_typical(features))
     try:
-        yield checks.judge_safety(manifest.features, hostile, scorer.score(files, hostile))
-        yield from _robustness(spec, files, features, scorer)
+        yield checks.judge_safety(manifest.features, hostile, ports.scorer.score(files, hostile))
+        yield from _robustness(spec, files, features, ports.scorer)
     except (ModelFileError, ShapeError) as error:
         yield checks.failed("safety", error.message, checks.SAFE)
         return
-    yield from _fairness(spec, manifest, rows)
+    yield from _fairness(spec, manifest, rows, ports)
 
 
 def _typical(features: np.ndarray) -> np.ndarray:
@@ -95,21 +98,38 @@ def _robustness(spec: ModelSpec, files: Path, features: np.ndarray, scorer: Scor
         yield checks.judge_change(rule, before, scorer.score(files, disturbed), limit)
 
 
-def _fairness(spec: ModelSpec, manifest: Manifest, rows: pd.DataFrame) -> Iterator[Judgement]:
-    wrong = (rows["score"] >= manifest.threshold) != (rows[manifest.target] >= POSITIVE)
+def _fairness(
+    spec: ModelSpec, manifest: Manifest, rows: pd.DataFrame, ports: CheckPorts
+) -> Iterator[Judgement]:
     for column in dict.fromkeys([*spec.data.sensitive, *spec.evaluation.slices]):
         if column not in rows:
             needed = f"column {column} of the reference rows"
             yield checks.unmeasured(f"fairness_{column}", "it is not there: train again", needed)
             continue
-        yield checks.judge_fairness(
-            column,
-            rows[column].astype(str).to_numpy(),
-            wrong.to_numpy(),
-            rows[spec.evaluation.group].to_numpy(),
-            spec.gate.checks,
-            spec.evaluation.slice_min_rows,
-            column in spec.data.sensitive,
-            spec.evaluation.bootstrap,
-            np.random.default_rng(spec.tuning.seed),
+        answers = Answers(
+            target=(rows[manifest.target] >= POSITIVE).to_numpy(),
+            answer=(rows["score"] >= manifest.threshold).to_numpy(),
+            group=rows[spec.evaluation.group].to_numpy(),
+            values=rows[column].astype(str).to_numpy(),
         )
+        sensitive = column in spec.data.sensitive
+        judged = [
+            _compared(spec, answers, *one, sensitive, ports) for one in fairness.limits(spec.gate.fairness)
+        ]
+        yield fairness.together(column, judged)
+
+
+def _compared(
+    spec: ModelSpec, answers: Answers, measure: GroupMeasure, limit: float, sensitive: bool, ports: CheckPorts
+) -> Judgement:
+    """One measure between the groups of one column that are large enough."""
+    names = fairness.comparable(
+        answers, measure, spec.evaluation.slice_min_rows, spec.gate.fairness.min_groups
+    )
+    if len(names) < 2:
+        return fairness.too_few(answers, measure, limit, sensitive)
+    large = answers.where(np.isin(answers.values, names))
+    figures = ports.group_figures(large, measure)
+    random = np.random.default_rng(spec.tuning.seed)
+    found = fairness.gap(large, measure, figures, spec.evaluation.bootstrap, random)
+    return fairness.judge_gap(measure, figures, found, limit, sensitive)

@@ -17,12 +17,18 @@ from perennial.core.metrics import Scored
 from perennial.core.registration import VersionRecord
 from perennial.core.spec import FeatureSpec, ModelSpec
 from perennial.core.training import Manifest, Trained
+from perennial.flows.explain import explain_model
 from perennial.flows.join import as_examples, join
 from perennial.flows.workdir import Workdir, read_record, read_table, write_json
-from perennial.ports import Features, Figures, Reference, Registry, Scorer, Tracker
+from perennial.ports import Explain, Features, Figures, Reference, Registry, Scorer, Tracker
 
 if TYPE_CHECKING:
     import pandas as pd
+
+
+KEPT = "evaluation"
+"""Folder of the run with what an evaluation found: pictures, and as JSON:"""
+EVALUATION, ATTRIBUTIONS = "evaluation.json", "attributions.json"
 
 
 @dataclass(frozen=True)
@@ -34,6 +40,7 @@ class EvaluatePorts:
     scorer: Scorer
     figures: Figures
     references: Mapping[str, Reference]
+    explain: Explain
 
 
 def evaluate(spec: ModelSpec, work: Workdir, ports: EvaluatePorts, say: Callable[[str], None]) -> Evaluation:
@@ -74,6 +81,13 @@ def evaluate(spec: ModelSpec, work: Workdir, ports: EvaluatePorts, say: Callable
     title = f"{spec.name}, {spec.evaluation.group} {evaluation.first_group} to {evaluation.last_group}"
     ports.figures.evaluation(work.plots, title, scores)
     _curves(work.plots, scores[MODEL])
+    moved = explain_model(spec, work.model, holdout.features, ports.scorer, ports.explain)
+    ports.figures.attributions(work.plots, f"{spec.name}, model {evaluation.digest[:12]}", moved)
+    write_json(work.plots / ATTRIBUTIONS, moved)
+    write_json(work.plots / EVALUATION, evaluation)
+    say(
+        f"{moved.rows} rows explained: {', '.join(name for name, _ in moved.mean_absolute[:3])} move the score most"
+    )
     _log(ports.tracker, trained.run_id, evaluation, work)
     write_json(work.metrics, evaluation.flat())
     write_json(work.evaluation, evaluation)
@@ -144,4 +158,4 @@ def _curves(folder: Path, model: Scored) -> None:
 def _log(tracker: Tracker, run_id: str, evaluation: Evaluation, work: Workdir) -> None:
     with tracker.reopen(run_id) as run:
         run.log(metrics=evaluation.flat())
-        run.artifact(work.plots, "evaluation")
+        run.artifact(work.plots, KEPT)

@@ -11,10 +11,11 @@ from perennial.ports import FeedbackStore
 
 
 class Labelled(Protocol):
-    """Labels that came together."""
+    """Labels and rewards that came together."""
 
     at: datetime
     labels: dict[str, float]
+    rewards: dict[str, float]
 
 
 class Inbox(Protocol):
@@ -27,7 +28,7 @@ class Inbox(Protocol):
 
 @dataclass(frozen=True)
 class Ingested:
-    """How many labels were read, and how many of them were new or other than before."""
+    """How many labels and rewards were read, and how many of them were new or other than before."""
 
     received: int
     changed: int
@@ -37,6 +38,9 @@ def ingest(inbox: Inbox, store: FeedbackStore) -> Ingested:
     """Store first, then mark as stored: killed between the two, the same labels are stored once more,
     which changes nothing."""
     pending, marks = inbox.pending()
-    changed = sum(store.put(one.labels, one.at) for one in pending)
+    changed = 0
+    for one in pending:
+        changed += store.put(one.labels, one.at)
+        changed += store.put_rewards(one.rewards, one.at) if one.rewards else 0
     inbox.stored(marks)
-    return Ingested(sum(len(one.labels) for one in pending), changed)
+    return Ingested(sum(len(one.labels) + len(one.rewards) for one in pending), changed)

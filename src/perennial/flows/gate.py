@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
-from perennial.core import approval, gate
+from perennial.core import approval, gate, reproduction
 from perennial.core.gate_report import GateReport
 from perennial.core.ledger import Entry
 from perennial.core.registration import VersionRecord
@@ -118,7 +118,9 @@ def _measure(spec, record, champion, ports: ReleasePorts, clock, sleep) -> GateR
     # Before anything is measured: what changes meanwhile is not what this gate speaks of.
     before = sealed(ref, ports)
     manifest = load_verified(files, ref.model, ref.digest)
-    checks = ports.checks(spec, files)
+    again = ports.ledger.rows(spec.name, kinds=(reproduction.REPRODUCED,))
+    reproduced = reproduction.judge(spec.gate.reproduction, ref.digest, again)
+    checks = (reproduced, *ports.terms(spec, record), *ports.checks(spec, files))
     ports.pool.ensure(PoolName.CANARY, ref, files)
     _wait_loaded(ref, ports, clock, sleep)
     body = payload(manifest)

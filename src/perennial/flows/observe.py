@@ -10,9 +10,10 @@ from perennial.core import approval
 from perennial.core.observation import Observation
 from perennial.core.plan import by_server
 from perennial.core.release import Labelled, Phase, ReleaseStatus
-from perennial.core.traffic import PoolName
+from perennial.core.traffic import PoolName, Units
 from perennial.errors import DataError, ToolError
 from perennial.flows.accuracy import accuracy
+from perennial.flows.experiment import assigned, units
 from perennial.flows.served_files import sealed
 
 if TYPE_CHECKING:
@@ -68,10 +69,12 @@ def observe(status: ReleaseStatus, ports: ReleasePorts, now: datetime) -> Observ
     if phase.is_measured() or phase is Phase.ABORTING:
         seen["healthy"] = attempt("router", lambda: dict(ports.router.healthy(model)), {})
     if phase.is_measured():
-        seen |= {"accuracy": status.accuracy, "accuracy_at": status.accuracy_at}
+        seen |= {"accuracy": status.accuracy, "accuracy_at": status.accuracy_at, "units": status.units}
         if _is_due(status, now):
             measured = attempt("prediction log", lambda: _accuracy(status, ports), status.accuracy)
             seen |= {"accuracy": measured, "accuracy_at": now}
+            if status.current is not None and status.current.mismatch is not None:
+                seen["units"] = attempt("prediction log", lambda: _units(status, ports), status.units)
     return Observation(errors=tuple(attempt.errors), **seen)
 
 
@@ -108,6 +111,11 @@ def _neighbours(status: ReleaseStatus, ports: ReleasePorts) -> dict[str, Any]:
 def _accuracy(status: ReleaseStatus, ports: ReleasePorts) -> dict[str, Labelled]:
     since = status.entered_at
     return accuracy(status.model, since, ports.feedback, ports.predictions)
+
+
+def _units(status: ReleaseStatus, ports: ReleasePorts) -> Units:
+    experiment = status.assignment.experiment
+    return units(assigned(ports.predictions.read(status.model, since=status.entered_at), experiment))
 
 
 def _is_due(status: ReleaseStatus, now: datetime) -> bool:

@@ -6,8 +6,10 @@ import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from perennial.core.attribution import Background
 from perennial.core.capsule import Capsule, Provenance
 from perennial.core.data import DataRevision
+from perennial.core.explanation import ServedExplanation
 from perennial.core.spec import ModelSpec
 from perennial.core.training import Manifest
 from perennial.flows.tune import Split
@@ -15,10 +17,12 @@ from perennial.flows.workdir import write_json, write_table
 from perennial.ports import Scorer
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
 
 REFERENCE_ROWS = 5000
 """Enough for the quantile bins of the monitor, small enough to keep with every version."""
+BACKGROUND = "background.json"
 
 
 def make_capsule(
@@ -42,7 +46,24 @@ def make_capsule(
     )
 
 
-def write_manifest(spec: ModelSpec, model: Any, capsule: Capsule, folder: Path) -> None:
+def write_background(spec: ModelSpec, split: Split, folder: Path) -> ServedExplanation:
+    """The usual rows of an explanation: drawn from those that the monitor compares with."""
+    wanted, seed = spec.explanation, spec.tuning.seed
+    recent = split.everything.features[_recent(split)]
+    write_json(folder / BACKGROUND, Background.drawn(spec.features.names, recent, wanted.background, seed))
+    return ServedExplanation(
+        background=BACKGROUND,
+        background_digest=hashlib.sha256((folder / BACKGROUND).read_bytes()).hexdigest(),
+        coalitions=wanted.coalitions,
+        max_rows=wanted.max_rows,
+        tolerance=wanted.tolerance,
+        seed=seed,
+    )
+
+
+def write_manifest(
+    spec: ModelSpec, model: Any, capsule: Capsule, explanation: ServedExplanation, folder: Path
+) -> None:
     manifest = Manifest(
         model=spec.name,
         digest=capsule.model,
@@ -58,15 +79,21 @@ def write_manifest(spec: ModelSpec, model: Any, capsule: Capsule, folder: Path) 
         framework=model.framework,
         parameters=model.parameter_count(),
         bytes=(folder / "model.onnx").stat().st_size,
+        explanation=explanation,
     )
     write_json(folder / "manifest.json", manifest)
 
 
 def write_reference(spec: ModelSpec, rows: pd.DataFrame, split: Split, folder: Path, scorer: Scorer) -> None:
     """Holdout rows only: on rows that it learnt from a model looks better than it will ever be again."""
-    recent = (split.everything.group >= split.holdout_from).nonzero()[0][-REFERENCE_ROWS:]
+    recent = _recent(split)
     shown = [*spec.evaluation.slices, *spec.data.sensitive]
     columns = list(dict.fromkeys([*spec.features.names, spec.target.column, spec.evaluation.group, *shown]))
     reference = rows.iloc[recent][columns].reset_index(drop=True)
     score = scorer.score(folder, split.everything.features[recent])
     write_table(folder / "reference.parquet", reference.assign(score=score))
+
+
+def _recent(split: Split) -> np.ndarray:
+    """Places of the newest holdout rows."""
+    return (split.everything.group >= split.holdout_from).nonzero()[0][-REFERENCE_ROWS:]

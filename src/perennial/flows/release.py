@@ -52,6 +52,8 @@ class ReleasePorts:
     """Folder for the served files of versions by digest, so that a pool is filled without the registry."""
     checks: Callable[[ModelSpec, Path], tuple[Judgement, ...]]
     """Of the files of a candidate, for the gate (`flows.checks`)."""
+    terms: Callable[[ModelSpec, VersionRecord], tuple[Judgement, ...]] = lambda spec, record: ()
+    """On what terms data and packages are used, for the gate (`flows.terms`)."""
     spec_digest: Callable[[str], str | None] = lambda model: None
     """Model -> `core.release.policy_digest` of its spec as it is now; None where it cannot be read."""
 

@@ -19,7 +19,7 @@ from perennial.core.training import Trained
 from perennial.core.tuning import Trial
 from perennial.errors import ParityError, ValidationFailed
 from perennial.flows.join import as_examples, join
-from perennial.flows.package import make_capsule, write_manifest, write_reference
+from perennial.flows.package import make_capsule, write_background, write_manifest, write_reference
 from perennial.flows.prepare import DataSource
 from perennial.flows.tune import Build, Split, Suggest, search, split_rows, study_name
 from perennial.flows.workdir import Workdir, read_record, read_table, write_json, write_table
@@ -103,7 +103,8 @@ def train(
             parity = _export(spec, fitted.model, split, folder, ports.scorer)
             parameters = fitted.parameters(spec.tuning.seed)
             capsule = make_capsule(spec, revision, source, provenance, parameters, folder)
-            write_manifest(spec, fitted.model, capsule, folder)
+            explanation = write_background(spec, split, folder)
+            write_manifest(spec, fitted.model, capsule, explanation, folder)
             write_reference(spec, rows, split, folder, ports.scorer)
             example = split.everything.features[-5:]
             answer = ports.scorer.score(folder, example)

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
 from pydantic import Field, PositiveInt, ValidationError
 
 from perennial.core.spec import Frozen
+from perennial.core.terms import Consent, Terms
 from perennial.errors import DatasetMissing, MalformedInput, SpecError
+
+Entry = TypeVar("Entry")
 
 
 class Cut(Frozen):
@@ -46,6 +50,7 @@ class Dataset(Frozen):
     homepage: str
     address: str | None = Field(description="public file; None when only the mirror has these bytes")
     licence: str
+    consent: Consent
     format: Literal["iofrol", "arff", "parquet"]
     mirror: str = Field(description="path below the mirror folder")
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -62,9 +67,26 @@ def catalogue(path: Path) -> dict[str, Dataset]:
     Raises:
         SpecError: it is not YAML, or an entry lacks or breaks a key; names each.
     """
+    return _read(path, lambda name, entry: Dataset(name=name, **entry))
+
+
+def terms(configs: Path) -> dict[str, Terms]:
+    """The terms of every source of data: those of the catalogue, and of `sources.yaml`.
+
+    Raises:
+        SpecError: as `catalogue`.
+    """
+    entries = catalogue(configs / "datasets.yaml").values()
+    stated = {one.name: Terms(licence=one.licence, consent=one.consent) for one in entries}
+    return stated | _read(configs / "sources.yaml", lambda _, entry: Terms(**entry))
+
+
+def _read(path: Path, make: Callable[[str, dict[str, Any]], Entry]) -> dict[str, Entry]:
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
-        return {name: Dataset(name=name, **entry) for name, entry in content.items()}
+        return {name: make(name, entry) for name, entry in content.items()}
+    except OSError as error:
+        raise SpecError(f"{path} cannot be read: {error}", hint="restore it from git") from error
     except (yaml.YAMLError, AttributeError, TypeError) as error:
         raise SpecError(f"{path} is no catalogue: {error}", hint="name: {title: ..., sha256: ...}") from error
     except ValidationError as error:

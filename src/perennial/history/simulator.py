@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from pydantic import Field, PositiveInt
 
-from perennial.core.spec import Frozen, Share
+from perennial.core.frozen import Frozen, Share
 from perennial.history import schema
 
 DriftKind = Literal["failure_rate", "flakiness", "duration", "new_tests", "area_shift"]

@@ -55,9 +55,9 @@ SIGNED_IN = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRA
 
 
 def base_environment(settings: Settings) -> dict[str, str]:
-    """What every process gets: the caller's environment but nobody's account, our settings, quiet tools.
+    """What every process gets: the caller's environment but no account of it, our settings, quiet tools.
 
-    Secrets that processes do need are in the caller's environment already, and are written nowhere else.
+    Other secrets are in the caller's environment already, and are written nowhere else.
     """
     bin_folder = str(Path(sys.executable).parent)
     path = os.environ.get("PATH", "")

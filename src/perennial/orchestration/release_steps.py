@@ -45,9 +45,9 @@ class ReleaseStep(BaseOperator):
 class ApprovalStep(HITLOperator):
     """Asks people in Airflow's UI; approvals in MLflow or on the command line count, and end it, too.
 
-    Airflow takes the answer of `approvers` only: from anybody else, its admin too, it is a 403. A task holds
-    one answer: where it was not the last that is needed, or was refused, the question is asked anew. The form
-    has the fields of the task's `params`; `note` goes into the ledger.
+    A task holds one answer: where it was not the last that is needed, or was refused, the question is
+    asked anew. Airflow takes the answer of `approvers` only: from anybody else, its admin too, it is a 403.
+    The form has the fields of the task's `params`; `note` goes into the ledger.
     """
 
     template_fields = ("subject", "body", "release_id")

@@ -11,8 +11,10 @@ from perennial.ports.records import Intents, Ledger, ReleaseStore, Signer
 from perennial.ports.traffic import FeedbackStore, Pool, PredictionLog, Router
 from perennial.ports.training import (
     DataStore,
+    Explain,
     Features,
     Figures,
+    GroupFigures,
     Reference,
     Run,
     Scorer,
@@ -20,15 +22,18 @@ from perennial.ports.training import (
     Tuner,
     Validator,
 )
-from perennial.ports.versions import Labels, ModelFiles, Registry, VersionSearch
+from perennial.ports.versions import Capsules, Labels, ModelFiles, Registry, VersionSearch
 
 __all__ = [
+    "Capsules",
     "DataStore",
     "Deliveries",
     "DriftReporter",
+    "Explain",
     "Features",
     "FeedbackStore",
     "Figures",
+    "GroupFigures",
     "Intents",
     "Labels",
     "Ledger",

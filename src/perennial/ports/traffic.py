@@ -52,7 +52,7 @@ class Router(Protocol):
 
 
 class FeedbackStore(Protocol):
-    """Labels that came back, keyed by prediction id (our SQL database)."""
+    """Labels and rewards that came back, keyed by prediction id (our SQL database)."""
 
     def put(self, labels: Mapping[str, float], received: datetime) -> int:
         """Store; the same label again counts 0; another label for a known id replaces it and counts 1.
@@ -61,6 +61,12 @@ class FeedbackStore(Protocol):
     def labels(self, since: datetime | None = None) -> Mapping[str, float]:
         """prediction id -> label, of those received at or after `since`."""
 
+    def put_rewards(self, rewards: Mapping[str, float], received: datetime) -> int:
+        """As `put`."""
+
+    def rewards(self, since: datetime | None = None) -> Mapping[str, float]:
+        """prediction id -> reward, of those received at or after `since`."""
+
 
 class PredictionLog(Protocol):
     """What the model servers answered (files)."""
@@ -68,4 +74,6 @@ class PredictionLog(Protocol):
     def read(self, model: str, since: datetime | None = None) -> pd.DataFrame:
         """Columns: prediction_id, request_id, at (UTC), model, version, digest, release_id, capsule, pool,
         shadow (bool), entity (JSON text), context (request values, JSON text; `{}` where none were logged),
-        score, decision, latency_ms, and one `feature:<name>` column per feature, in order of `at`."""
+        score, decision, latency_ms; experiment, arm (version) and unit (pseudonym of the user) of a request
+        that was drawn to a side of a split, else None; and one `feature:<name>` column per feature; in order of
+        `at`."""

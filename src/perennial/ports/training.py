@@ -10,9 +10,12 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
+    from perennial.core.attribution import Attributions, GlobalAttributions
     from perennial.core.data import CheckReport, DataRevision
     from perennial.core.examples import Examples
     from perennial.core.expectations import Suite
+    from perennial.core.fairness import Answers
+    from perennial.core.gate_spec import GroupMeasure
     from perennial.core.metrics import Scored
     from perennial.core.spec import FeatureSpec, TuningSpec
     from perennial.core.tuning import Trial
@@ -70,6 +73,9 @@ class Tracker(Protocol):
 
     def reopen(self, run_id: str) -> Run:
         """A run that ended, to log more to it."""
+
+    def files(self, run_id: str, folder: str, into: Path) -> list[Path]:
+        """Copy what a run keeps directly in one folder; nothing where it has none. Sorted by name."""
 
 
 class Run(Protocol):
@@ -131,6 +137,9 @@ class Figures(Protocol):
     def evaluation(self, folder: Path, title: str, scores: Mapping[str, Scored]) -> list[Path]:
         """ROC, precision-recall and calibration of several scores as files."""
 
+    def attributions(self, folder: Path, title: str, found: GlobalAttributions) -> Path:
+        """How much each feature moves the score, as a file."""
+
     def events(self, folder: Path, points: Sequence[Mapping[str, float]]) -> None:
         """The metrics of the epochs as TensorBoard event files."""
 
@@ -147,3 +156,28 @@ class Scorer(Protocol):
 
     def score(self, folder: Path, features: np.ndarray) -> np.ndarray:
         """float32[n, features] -> float32[n]; raises ModelFileError or ShapeError."""
+
+    def opened(self, folder: Path) -> Callable[[np.ndarray], np.ndarray]:
+        """The same for many calls: the file is read once, errors come with the call that meets them."""
+
+
+class Explain(Protocol):
+    """Takes scores apart into what each feature added (shap)."""
+
+    def __call__(
+        self,
+        score: Callable[[np.ndarray], np.ndarray],
+        background: np.ndarray,
+        rows: np.ndarray,
+        coalitions: int,
+        seed: int,
+    ) -> Attributions:
+        """Shapley values of `rows` (float32 [n, features], NaN for a missing value) against `background`
+        (the same features); base and values of a row add up to its score."""
+
+
+class GroupFigures(Protocol):
+    """Figures of the groups of one column (Fairlearn)."""
+
+    def __call__(self, answers: Answers, measure: GroupMeasure) -> dict[str, float]:
+        """Value of the column -> the measure over its rows; each value must have rows that it counts."""

@@ -17,9 +17,11 @@ from perennial.errors import (
     UnknownModel,
     UnknownVersion,
 )
+from perennial.serving.explanation import ExplanationNotReady
 from perennial.serving.host import NotLoaded
 
 MAX_BODY_BYTES = 16 * 1024 * 1024
+RETRY_AFTER_SECONDS = "5"
 
 STATUS: tuple[tuple[type[PerennialError], int], ...] = (
     (NotLoaded, 503),
@@ -29,6 +31,7 @@ STATUS: tuple[tuple[type[PerennialError], int], ...] = (
     (UnknownEntity, 404),
     (ShapeError, 400),
     (MalformedInput, 400),
+    (ExplanationNotReady, 429),
 )
 """The first class that fits; any other error is 500. 503 tells the router to try another server."""
 
@@ -45,7 +48,8 @@ def refusal(error: PerennialError | OSError) -> Json:
     if isinstance(error, OSError):
         return Json({"error": f"cannot write: {error}", "hint": "is the disk full?"}, status_code=503)
     status = next((code for kind, code in STATUS if isinstance(error, kind)), 500)
-    return Json({"error": error.message, "hint": error.hint}, status_code=status)
+    later = {"retry-after": RETRY_AFTER_SECONDS} if status == 429 else None
+    return Json({"error": error.message, "hint": error.hint}, status_code=status, headers=later)
 
 
 async def read_json(request: Request) -> Any:

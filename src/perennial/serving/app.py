@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
+from typing import Any
 
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -17,6 +18,7 @@ from perennial.errors import PerennialError
 from perennial.serving import entities, feedback_inbox, headers, tensors
 from perennial.serving.answers import Json, no_route, read_json, refusal
 from perennial.serving.choice import Chosen, choose
+from perennial.serving.explanation import Explanations
 from perennial.serving.feedback_inbox import FeedbackWriter
 from perennial.serving.host import ModelHost
 from perennial.serving.metrics import CONTENT_TYPE, ServerMetrics
@@ -48,6 +50,7 @@ class ModelServer:
         self._features = features
         self._feedback = feedback
         self._clock = clock
+        self._explanations = Explanations()
         self._metrics = ServerMetrics(host.pool)
         self._recorder = Recorder(predictions, self._metrics, clock, entropy)
 
@@ -152,35 +155,42 @@ class ModelServer:
         )
 
     async def predict(self, request: Request) -> Response:
-        """Scores by entity, with features from the online store."""
+        """Scores by entity, with features from the online store; with `explain`, what moved each of them."""
         started = time.perf_counter()
         chosen = self._choose(request)
         manifest, wanted = chosen.version.manifest, chosen.version.wanted
         asked = entities.parse(await read_json(request), manifest)
         features = entities.features(asked, manifest, self._features())
         scores = chosen.version.score(features)
+        explained = None
+        if asked.explain and not chosen.shadow:  # the answer to a mirrored request reaches nobody
+            before = time.perf_counter()
+            explained = await self._explanations.explain(chosen.version, features, scores)
+            # Latency is evidence for a release: that of predictions, whoever also asked why.
+            started += time.perf_counter() - before
         ids, decisions = self._recorder.record(
             chosen, _request_id(request), asked.entities, features, scores, started, asked.context
         )
         rows = zip(ids, asked.entities, scores, decisions, strict=True)
-        return Json(
-            {
-                "model": wanted.model,
-                "version": wanted.version,
-                "release_id": chosen.release_id,
-                "digest": wanted.digest,
-                "predictions": [
-                    {"prediction_id": name, "entity": entity, "score": score, "decision": decision}
-                    for name, entity, score, decision in rows
-                ],
-            }
-        )
+        answer: dict[str, Any] = {
+            "model": wanted.model,
+            "version": wanted.version,
+            "release_id": chosen.release_id,
+            "digest": wanted.digest,
+            "predictions": [
+                {"prediction_id": name, "entity": entity, "score": score, "decision": decision}
+                for name, entity, score, decision in rows
+            ],
+        }
+        if explained is not None:
+            explained.tell(answer)
+        return Json(answer)
 
     async def feedback(self, request: Request) -> Response:
         """Confirmed when the labels are on the disk; `flows.feedback` stores them."""
-        labels = feedback_inbox.parse(await read_json(request))
-        self._feedback.append(labels, self._clock())
-        return Json({"accepted": len(labels)})
+        given = feedback_inbox.parse(await read_json(request))
+        self._feedback.append(given.labels, self._clock(), given.rewards)
+        return Json({"accepted": given.predictions})
 
     def _choose(self, request: Request) -> Chosen:
         path = request.path_params

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from perennial.serving import headers
+from perennial.serving import assignment, headers
+from perennial.serving.assignment import Drawn
 from perennial.serving.host import ModelHost
 from perennial.serving.session import LoadedVersion
 
@@ -17,12 +18,14 @@ class Chosen:
     Attributes:
         shadow: a mirrored request, whose answer is dropped.
         synthetic: a latency measurement, which is not logged.
+        drawn: the side of a split that it belongs to.
     """
 
     version: LoadedVersion
     release_id: str | None
     shadow: bool
     synthetic: bool
+    drawn: Drawn | None = None
 
 
 def choose(host: ModelHost, model: str, named: str | None, given: Mapping[str, str]) -> Chosen:
@@ -50,4 +53,5 @@ def choose(host: ModelHost, model: str, named: str | None, given: Mapping[str, s
         release or version.wanted.release_id,
         shadow=given.get(headers.SHADOW) == "true",
         synthetic=given.get(headers.SYNTHETIC) == "true",
+        drawn=assignment.read(given),
     )

@@ -13,6 +13,8 @@ import numpy as np
 from perennial.errors import FeaturesUnavailable, MalformedInput, UnknownEntity
 from perennial.serving.manifest import Manifest
 
+KEYS = frozenset({"entities", "context", "allow_unknown", "explain"})
+
 
 class OnlineValues(Protocol):
     """Where feature values come from (see serving.online_features)."""
@@ -30,6 +32,8 @@ class EntityRequest:
     context: dict[str, Any]
     """The request values alone."""
     allow_unknown: bool
+    explain: bool
+    """The caller also asks what moved each score."""
 
 
 def parse(body: Any, manifest: Manifest) -> EntityRequest:
@@ -49,11 +53,9 @@ def parse(body: Any, manifest: Manifest) -> EntityRequest:
         raise MalformedInput(
             "the body has no list `entities`", hint=f"one object per entity with {sorted(keys)}"
         )
-    unknown = set(body) - {"entities", "context", "allow_unknown"}
+    unknown = set(body) - KEYS
     if unknown:
-        raise MalformedInput(
-            f"unknown keys {sorted(unknown)}", hint="known: entities, context, allow_unknown"
-        )
+        raise MalformedInput(f"unknown keys {sorted(unknown)}", hint=f"known: {', '.join(sorted(KEYS))}")
     for number, entity in enumerate(entities):
         if not isinstance(entity, dict) or set(entity) != keys:
             raise MalformedInput(f"entity {number} is {entity!r}", hint=f"its keys must be {sorted(keys)}")
@@ -61,11 +63,16 @@ def parse(body: Any, manifest: Manifest) -> EntityRequest:
             raise MalformedInput(
                 f"entity {number} is {entity!r}", hint="values are non-empty text or integers"
             )
-    allow_unknown = body.get("allow_unknown", False)
-    if not isinstance(allow_unknown, bool):
-        raise MalformedInput(f"allow_unknown is {allow_unknown!r}", hint="true or false")
     context = _context(body.get("context", {}), manifest)
-    return EntityRequest(entities, [{**entity, **context} for entity in entities], context, allow_unknown)
+    rows = [{**entity, **context} for entity in entities]
+    return EntityRequest(entities, rows, context, _flag(body, "allow_unknown"), _flag(body, "explain"))
+
+
+def _flag(body: dict[str, Any], name: str) -> bool:
+    given = body.get(name, False)
+    if not isinstance(given, bool):
+        raise MalformedInput(f"{name} is {given!r}", hint="true or false")
+    return given
 
 
 def _context(given: Any, manifest: Manifest) -> dict[str, Any]:

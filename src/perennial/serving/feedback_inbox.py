@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import orjson
@@ -20,29 +21,63 @@ import orjson
 from perennial.errors import MalformedInput
 from perennial.serving.prediction_log import append_whole
 
+SHAPES = tuple({"prediction_id", *given} for given in (("label",), ("reward",), ("label", "reward")))
+LARGEST = 1e12
+"""Squares of rewards are summed: beyond this a sum of them says nothing any more."""
+NONE: Mapping[str, float] = MappingProxyType({})
 
-def parse(body: Any) -> dict[str, float]:
-    """`{"labels": [{"prediction_id", "label"}]}` -> prediction id -> label; the last of an id wins.
+
+@dataclass(frozen=True)
+class Feedback:
+    """What one body said, by prediction id; the last of an id wins.
+
+    Attributes:
+        labels: truths, from 0 to 1.
+        rewards: how much good the answer did, in whatever unit the model's owner counts; higher is better.
+    """
+
+    labels: dict[str, float]
+    rewards: dict[str, float]
+
+    @property
+    def predictions(self) -> int:
+        return len(self.labels.keys() | self.rewards.keys())
+
+
+def parse(body: Any) -> Feedback:
+    """`{"labels": [{"prediction_id", "label", "reward"}]}`: each entry has a label, a reward or both.
 
     Raises:
         MalformedInput: names the entry that is wrong.
     """
-    labels = body.get("labels") if isinstance(body, dict) else None
-    if not isinstance(labels, list) or not labels:
+    entries = body.get("labels") if isinstance(body, dict) else None
+    if not isinstance(entries, list) or not entries:
         raise MalformedInput("the body has no list `labels`", hint='{"labels": [{"prediction_id", "label"}]}')
-    found: dict[str, float] = {}
-    for number, one in enumerate(labels):
-        if not isinstance(one, dict) or set(one) != {"prediction_id", "label"}:
+    found = Feedback({}, {})
+    for number, one in enumerate(entries):
+        if not isinstance(one, dict) or set(one) not in SHAPES:
             raise MalformedInput(
-                f"label {number} is {one!r}", hint="its keys must be prediction_id and label"
+                f"label {number} is {one!r}",
+                hint="its keys must be prediction_id, and label or reward or both",
             )
-        name, label = one["prediction_id"], one["label"]
+        name = one["prediction_id"]
         if not isinstance(name, str) or not 0 < len(name) <= 64:
             raise MalformedInput(f"label {number}: prediction_id is {name!r}", hint="the id from the answer")
-        if not isinstance(label, int | float) or not 0 <= label <= 1:
-            raise MalformedInput(f"label {number}: label is {label!r}", hint="a number from 0 to 1")
-        found[name] = float(label)
+        if "label" in one:
+            found.labels[name] = _number(one, "label", number, 0.0, 1.0)
+        if "reward" in one:
+            found.rewards[name] = _number(one, "reward", number, -LARGEST, LARGEST)
     return found
+
+
+def _number(entry: dict[str, Any], key: str, place: int, low: float, high: float) -> float:
+    value = entry[key]
+    # A truth value is an int to Python, and was not meant as one where a reward is asked for.
+    if not isinstance(value, int | float) or (key == "reward" and isinstance(value, bool)):
+        raise MalformedInput(f"label {place}: {key} is {value!r}", hint="a number")
+    if not low <= value <= high:
+        raise MalformedInput(f"label {place}: {key} is {value!r}", hint=f"a number from {low:g} to {high:g}")
+    return float(value)
 
 
 class FeedbackWriter:
@@ -51,11 +86,14 @@ class FeedbackWriter:
     def __init__(self, folder: Path, writer: str) -> None:
         self._path = folder / f"{writer}.jsonl"
 
-    def append(self, labels: Mapping[str, float], received: datetime) -> None:
+    def append(
+        self, labels: Mapping[str, float], received: datetime, rewards: Mapping[str, float] = NONE
+    ) -> None:
         """Returns when the labels are on the disk; OSError when they could not be written."""
-        line = orjson.dumps(
-            {"received": received.timestamp(), "labels": dict(labels)}, option=orjson.OPT_APPEND_NEWLINE
-        )
+        content = {"received": received.timestamp(), "labels": dict(labels)}
+        if rewards:
+            content["rewards"] = dict(rewards)
+        line = orjson.dumps(content, option=orjson.OPT_APPEND_NEWLINE)
         self._path.parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
         try:
@@ -71,6 +109,7 @@ class Received:
 
     at: datetime
     labels: dict[str, float]
+    rewards: dict[str, float]
 
 
 class FeedbackInbox:
@@ -113,7 +152,8 @@ class FeedbackInbox:
 def _received(line: bytes, path: Path) -> Received:
     try:
         one = orjson.loads(line)
-        return Received(datetime.fromtimestamp(one["received"], UTC), one["labels"])
+        at = datetime.fromtimestamp(one["received"], UTC)
+        return Received(at, one["labels"], one.get("rewards", {}))
     except (orjson.JSONDecodeError, KeyError, TypeError) as error:
         raise MalformedInput(
             f"{path}: a line is not feedback: {line[:80]!r}",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from perennial.errors import MalformedInput, PerennialError, UnknownModel, UnknownVersion
@@ -98,7 +98,7 @@ class ModelHost:
             return
         # New state first: readiness must speak of it while the files are still being read.
         kept = {key: one for key, one in now.loaded.items() if key in wanted}
-        kept = {key: LoadedVersion(wanted[key], one.manifest, one.session) for key, one in kept.items()}
+        kept = {key: replace(one, wanted=wanted[key]) for key, one in kept.items()}
         self._failed.clear()
         self.holding = Holding(state, kept, {})
         for key in wanted:

@@ -8,6 +8,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from perennial.core.attribution import Background
+from perennial.core.explanation import ServedExplanation
 from perennial.errors import ModelFileError
 
 MODEL_FILE = "model.onnx"
@@ -30,6 +32,13 @@ class Manifest(BaseModel):
     request: dict[str, Literal["int", "float", "string", "timestamp"]]
     features: tuple[str, ...] = Field(min_length=1)
     threshold: float = Field(ge=0, le=1)
+    explanation: ServedExplanation | None = Field(None, description="null: scores are not explained")
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """What a server needs of a version."""
+        more = () if self.explanation is None else (self.explanation.background,)
+        return (MODEL_FILE, MANIFEST_FILE, *more)
 
 
 def load_verified(folder: Path, model: str, digest: str) -> Manifest:
@@ -42,6 +51,8 @@ def load_verified(folder: Path, model: str, digest: str) -> Manifest:
     try:
         manifest = Manifest.model_validate_json(path.read_bytes())
         found = hashlib.sha256((folder / MODEL_FILE).read_bytes()).hexdigest()
+        if manifest.explanation is not None:
+            _verify_background(folder, manifest.explanation)
     except OSError as error:
         raise ModelFileError(
             f"{model}: cannot read {error.filename}: {error.strerror}", hint="load the version again"
@@ -59,3 +70,28 @@ def load_verified(folder: Path, model: str, digest: str) -> Manifest:
             hint="the file was changed or cut short; load the version again",
         )
     return manifest
+
+
+def read_background(folder: Path, explanation: ServedExplanation) -> Background:
+    """The usual rows of a verified folder.
+
+    Raises:
+        ModelFileError: they are not readable as such.
+    """
+    path = folder / explanation.background
+    try:
+        return Background.model_validate_json(path.read_bytes())
+    except (OSError, ValidationError) as error:
+        raise ModelFileError(f"{path} is no background: {error}", hint="load the version again") from error
+
+
+def _verify_background(folder: Path, explanation: ServedExplanation) -> None:
+    path = folder / explanation.background
+    if (
+        path.parent != folder
+        or hashlib.sha256(path.read_bytes()).hexdigest() != explanation.background_digest
+    ):
+        raise ModelFileError(
+            f"{path} is not the file that the manifest names",
+            hint="the file was changed or cut short; load the version again",
+        )

@@ -11,6 +11,7 @@ from prometheus_client import (
     generate_latest,
 )
 
+from perennial.serving.assignment import Drawn
 from perennial.serving.host import Holding
 
 BUCKETS = (
@@ -35,8 +36,12 @@ BUCKETS = (
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 
 
+ARM = ("model", "experiment", "arm")
+"""`arm` is the version that a request was drawn to."""
+
+
 class ServerMetrics:
-    """Labels come from loaded versions only, so that callers cannot add series."""
+    """Labels come from loaded versions and the router, so that callers cannot add series."""
 
     def __init__(self, pool: str) -> None:
         self._registry = CollectorRegistry()
@@ -60,6 +65,16 @@ class ServerMetrics:
             buckets=BUCKETS,
             registry=self._registry,
         )
+        self._arm_predictions = Counter(
+            "ab_test_predictions", "Answered rows of a split.", ARM, registry=self._registry
+        )
+        self._arm_seconds = Histogram(
+            "ab_test_prediction_latency_seconds",
+            "Time to answer a request of a split, features included.",
+            ARM,
+            buckets=BUCKETS,
+            registry=self._registry,
+        )
         self._loaded = Gauge(
             "perennial_model_loaded",
             "1: loaded; 0: wanted and not loaded.",
@@ -71,6 +86,11 @@ class ServerMetrics:
         self._requests.labels(self._pool, model, version, "200").inc()
         self._predictions.labels(self._pool, model, version).inc(rows)
         self._seconds.labels(self._pool, model, version).observe(seconds)
+
+    def drawn(self, model: str, drawn: Drawn, rows: int, seconds: float) -> None:
+        """A request of a split, counted for the side that it was drawn to."""
+        self._arm_predictions.labels(model, drawn.experiment, drawn.arm).inc(rows)
+        self._arm_seconds.labels(model, drawn.experiment, drawn.arm).observe(seconds)
 
     def refused(self, status: int) -> None:
         """A request that no version answered, by status."""

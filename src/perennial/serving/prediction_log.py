@@ -19,6 +19,7 @@ import numpy as np
 import orjson
 
 from perennial.errors import MalformedInput
+from perennial.serving.assignment import Drawn
 from perennial.serving.session import LoadedVersion
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 HOUR = "%Y%m%dT%H"
 COLUMNS = (
     "prediction_id", "request_id", "at", "model", "version", "digest", "release_id", "capsule", "pool",
-    "shadow", "entity", "context", "score", "decision", "latency_ms",
+    "shadow", "entity", "context", "score", "decision", "latency_ms", "experiment", "arm", "unit",
 )  # fmt: skip
 
 
@@ -60,6 +61,7 @@ class Answered:
     decisions: Sequence[int]
     context: dict[str, Any] = field(default_factory=dict)
     """Request values, as the features were asked for with: what brings them back later."""
+    drawn: Drawn | None = None
 
 
 class PredictionLogWriter:
@@ -98,6 +100,7 @@ class PredictionLogWriter:
                 "scores": answered.scores,
                 "decisions": answered.decisions,
                 "features": answered.features,
+                **(vars(answered.drawn) if answered.drawn is not None else {}),
             },
             option=orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_APPEND_NEWLINE,
         )
@@ -221,6 +224,8 @@ def _frame(model: str, requests: list[dict[str, Any]]) -> pd.DataFrame:
     columns: dict[str, Any] = {"prediction_id": [one for request in requests for one in request["ids"]]}
     for name in ("request_id", "version", "digest", "release_id", "capsule", "pool", "shadow", "latency_ms"):
         columns[name] = np.repeat(np.array([one[name] for one in requests], dtype=object), counts)
+    for name in ("experiment", "arm", "unit"):  # of a request that was drawn to a side of a split
+        columns[name] = np.repeat(np.array([one.get(name) for one in requests], dtype=object), counts)
     columns["model"] = model
     columns["at"] = pd.to_datetime(np.repeat([one["at"] for one in requests], counts), unit="s", utc=True)
     columns["entity"] = [

@@ -81,7 +81,10 @@ class Recorder:
                     scores=scores,
                     decisions=decisions,
                     context=context or {},
+                    drawn=chosen.drawn,
                 )
             )
+            if chosen.drawn is not None and not chosen.shadow:
+                self._metrics.drawn(wanted.model, chosen.drawn, len(scores), seconds)
         self._metrics.answered(wanted.model, wanted.version, len(scores), seconds)
         return ids, decisions

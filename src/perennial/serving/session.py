@@ -10,7 +10,7 @@ import onnxruntime as ort
 
 from perennial.errors import ModelFileError, ShapeError
 from perennial.serving.desired import DesiredVersion
-from perennial.serving.manifest import MODEL_FILE, Manifest, load_verified
+from perennial.serving.manifest import MODEL_FILE, Manifest, load_verified, read_background
 
 PROVIDER = "CPUExecutionProvider"
 
@@ -22,6 +22,8 @@ class LoadedVersion:
     wanted: DesiredVersion
     manifest: Manifest
     session: ort.InferenceSession
+    background: np.ndarray | None = None
+    """float32 [rows, features], what its explanations compare with; None where its manifest has none."""
 
     def score(self, features: np.ndarray) -> np.ndarray:
         """float32 [n, features], NaN allowed -> float32 [n].
@@ -60,7 +62,7 @@ def load(wanted: DesiredVersion, folder: Path) -> LoadedVersion:
                 f"{wanted.model}: loaded with {session.get_providers()}, wanted is {PROVIDER}",
                 hint="install onnxruntime for this kind of machine",
             )
-        loaded = LoadedVersion(wanted, manifest, session)
+        loaded = LoadedVersion(wanted, manifest, session, _background(manifest, folder))
         scores = loaded.score(np.zeros((2, len(manifest.features)), dtype=np.float32))
     except ModelFileError:
         raise
@@ -75,3 +77,14 @@ def load(wanted: DesiredVersion, folder: Path) -> LoadedVersion:
             hint="the output must be float32 [batch]",
         )
     return loaded
+
+
+def _background(manifest: Manifest, folder: Path) -> np.ndarray | None:
+    if manifest.explanation is None:
+        return None
+    found = read_background(folder, manifest.explanation)
+    if found.features != manifest.features:
+        raise ModelFileError(
+            f"{manifest.model}: the background has other features than the model", hint="train again"
+        )
+    return found.values()

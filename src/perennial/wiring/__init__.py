@@ -2,7 +2,7 @@
 
 from perennial.wiring.accounts import tokens
 from perennial.wiring.keys import new_key, public_key, signature_holds, signer
-from perennial.wiring.monitoring import airflow_password, drift, gauges, scheduler
+from perennial.wiring.monitoring import airflow_password, drift, experiment_gauges, gauges, scheduler
 from perennial.wiring.notifying import notifier, notify_ports
 from perennial.wiring.releasing import (
     checks,
@@ -13,11 +13,13 @@ from perennial.wiring.releasing import (
     router,
     spec_digest,
     store,
+    terms,
 )
 from perennial.wiring.training import (
     data_store,
     dataset_files,
     entrypoint,
+    explain,
     features,
     figures,
     history_store,
@@ -31,21 +33,27 @@ from perennial.wiring.training import (
 )
 from perennial.wiring.versions import (
     ab_report,
+    bom_tools,
+    document_ports,
     labels,
     lifecycle_ports,
-    markdown_page,
     registry,
+    reproduce_ports,
     version_search,
 )
 
 __all__ = [
     "ab_report",
     "airflow_password",
+    "bom_tools",
     "checks",
     "data_store",
     "dataset_files",
+    "document_ports",
     "drift",
     "entrypoint",
+    "experiment_gauges",
+    "explain",
     "features",
     "feedback_inbox",
     "figures",
@@ -53,7 +61,6 @@ __all__ = [
     "history_store",
     "labels",
     "lifecycle_ports",
-    "markdown_page",
     "model_class",
     "new_key",
     "notifier",
@@ -65,6 +72,7 @@ __all__ = [
     "references",
     "registry",
     "release_ports",
+    "reproduce_ports",
     "router",
     "scheduler",
     "scorer",
@@ -72,6 +80,7 @@ __all__ = [
     "signer",
     "spec_digest",
     "store",
+    "terms",
     "tokens",
     "tracker",
     "tuner",

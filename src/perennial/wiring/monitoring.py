@@ -9,6 +9,7 @@ from perennial.settings import Settings, load
 
 if TYPE_CHECKING:
     from perennial import ports
+    from perennial.adapters.experiment_metrics import ExperimentMetrics
     from perennial.adapters.prometheus_metrics import MonitorMetrics
 
 
@@ -23,6 +24,13 @@ def gauges() -> MonitorMetrics:
     from perennial.adapters.prometheus_metrics import MonitorMetrics
 
     return MonitorMetrics()
+
+
+def experiment_gauges(beside: MonitorMetrics) -> ExperimentMetrics:
+    """The figures of running A/B tests, on the monitor's page."""
+    from perennial.adapters.experiment_metrics import ExperimentMetrics
+
+    return ExperimentMetrics(beside.registry)
 
 
 def scheduler(settings: Settings | None = None) -> ports.Scheduler:

@@ -18,6 +18,7 @@ from perennial.wiring.training import entrypoint, scorer
 if TYPE_CHECKING:
     from perennial import ports
     from perennial.adapters.envoy_router import EnvoyRouter
+    from perennial.core.registration import VersionRecord
     from perennial.core.verdict import Judgement
     from perennial.flows.release import ReleasePorts
     from perennial.serving.feedback_inbox import FeedbackInbox
@@ -85,11 +86,23 @@ def feedback_inbox(settings: Settings | None = None) -> FeedbackInbox:
 
 def checks(spec: ModelSpec, files: Path) -> tuple[Judgement, ...]:
     """Every check of a candidate's files; nothing heavy is imported before the gate asks for it."""
+    from perennial.adapters.fairlearn_groups import group_figures
     from perennial.adapters.file_scan import scan
     from perennial.flows.checks import CheckPorts, check
 
     cases = entrypoint(spec.gate.behaviour, spec) if spec.gate.behaviour is not None else ()
-    return check(spec, files, CheckPorts(scorer(), scan, cases))
+    return check(spec, files, CheckPorts(scorer(), scan, cases, group_figures))
+
+
+def terms(spec: ModelSpec, record: VersionRecord, settings: Settings | None = None) -> tuple[Judgement, ...]:
+    """Licences and consent of a version, as they are stated now."""
+    from perennial.adapters.installed_packages import licences
+    from perennial.adapters.spdx import standing
+    from perennial.flows.terms import TermsPorts, check_terms
+    from perennial.history import datasets
+
+    stated = datasets.terms((settings or load()).configs)
+    return check_terms(spec, record, TermsPorts(stated, licences, standing))
 
 
 def spec_digest(model: str, settings: Settings) -> str | None:
@@ -127,6 +140,7 @@ def _release_ports(settings: Settings) -> ReleasePorts:
         labels=versions,
         files=settings.state / "releases" / "files",
         checks=checks,
+        terms=lambda spec, record: terms(spec, record, settings),
         spec_digest=lambda model: spec_digest(model, settings),
     )
 

@@ -92,6 +92,13 @@ def scorer() -> ports.Scorer:
     return OnnxScorer()
 
 
+def explain() -> ports.Explain:
+    """The very function that explains at serving."""
+    from perennial.serving.attribution import shapley
+
+    return shapley
+
+
 def model_class(spec: ModelSpec) -> type[Model]:
     """Import the spec's entrypoint.
 

@@ -9,10 +9,15 @@ from perennial.core.identity import Role
 from perennial.settings import Settings, load
 from perennial.wiring.accounts import sign_in
 from perennial.wiring.releasing import store
+from perennial.wiring.training import data_store, features, scorer, tracker
 
 if TYPE_CHECKING:
     from perennial import ports
+    from perennial.core.bom import Bom, Package
+    from perennial.core.spec import ModelSpec
+    from perennial.flows.documents import DocumentPorts
     from perennial.flows.lifecycle import LifecyclePorts
+    from perennial.flows.reproduce import ReproducePorts
 
 
 def registry(settings: Settings | None = None, role: Role = Role.TRAINING) -> ports.Registry:
@@ -53,11 +58,41 @@ def lifecycle_ports(settings: Settings | None = None) -> LifecyclePorts:
     )
 
 
-def markdown_page() -> Callable[[str, str], str]:
-    """title, Markdown -> an HTML page."""
-    from perennial.adapters.markdown_page import page
+def reproduce_ports(spec: ModelSpec, settings: Settings | None = None) -> ReproducePorts:
+    """Everything that training a version again touches."""
+    from perennial.adapters.checkout import changed_since
+    from perennial.adapters.mlflow_capsules import MlflowCapsules
+    from perennial.flows.reproduce import ReproducePorts
 
-    return page
+    settings = settings or load()
+    versions = registry(settings)
+    return ReproducePorts(
+        registry=versions,
+        labels=versions,  # type: ignore[arg-type]
+        ledger=store(settings).ledger,
+        capsules=MlflowCapsules(settings.tracking),
+        data=data_store(settings),
+        features=features(settings),
+        scorer=scorer(),
+        changed=lambda since: changed_since(settings.project, since, spec.name),
+    )
+
+
+def document_ports(settings: Settings | None = None) -> DocumentPorts:
+    """Everything that a model card and an ML-BOM are made of."""
+    from perennial.adapters.markdown_page import page
+    from perennial.flows.documents import DocumentPorts
+
+    settings = settings or load()
+    return DocumentPorts(registry(settings), store(settings).ledger, tracker(settings), page)
+
+
+def bom_tools() -> tuple[Callable[[Bom], str], Callable[[str], None], Callable[[], list[Package]]]:
+    """Writes an ML-BOM, checks one, and says what is installed."""
+    from perennial.adapters.cyclonedx_bom import check, to_json
+    from perennial.adapters.installed_packages import direct_dependencies
+
+    return to_json, check, direct_dependencies
 
 
 def ab_report():

@@ -1,4 +1,4 @@
-"""Fake of Registry and Labels over the fake tracker."""
+"""Fakes of Registry, Labels and Capsules over the fake tracker."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from perennial.adapters.memory.tracking import MemoryTracker
+from perennial.core.capsule import Capsule
 from perennial.core.registration import NewVersion, VersionRecord
 from perennial.core.version import Lifecycle, VersionRef, next_version
 from perennial.errors import ModelFileError, UnknownVersion
@@ -112,3 +113,16 @@ class MemoryRegistry:
         run = self._tracker.runs.get(record.run_id)
         metrics = dict(run.metrics) if run else {}
         return record.model_copy(update={"aliases": tuple(sorted(aliases)), "metrics": metrics})
+
+
+class MemoryCapsules:
+    """Capsules from the runs of the tracker."""
+
+    def __init__(self, tracker: MemoryTracker) -> None:
+        self._tracker = tracker
+
+    def capsule(self, record: VersionRecord) -> Capsule:
+        found = self._tracker.runs[record.run_id].artifacts.get("capsule.json")
+        if found is None:
+            raise ModelFileError(f"the run of {record.ref} keeps no capsule", hint="train again")
+        return Capsule.model_validate_json(found)

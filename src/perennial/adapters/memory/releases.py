@@ -107,19 +107,34 @@ class MemoryIntents:
 
 
 class MemoryFeedback:
-    """The newest label per prediction id, and when it came."""
+    """The newest label and reward per prediction id, and when each came."""
 
     def __init__(self) -> None:
         self._labels: dict[str, tuple[float, datetime]] = {}
+        self._rewards: dict[str, tuple[float, datetime]] = {}
 
     def put(self, labels: Mapping[str, float], received: datetime) -> int:
-        news = {
-            name: (float(label), received)
-            for name, label in labels.items()
-            if name not in self._labels or self._labels[name][0] != label
-        }
-        self._labels.update(news)
-        return len(news)
+        return _put(self._labels, labels, received)
 
     def labels(self, since: datetime | None = None) -> Mapping[str, float]:
-        return {name: label for name, (label, at) in self._labels.items() if since is None or at >= since}
+        return _since(self._labels, since)
+
+    def put_rewards(self, rewards: Mapping[str, float], received: datetime) -> int:
+        return _put(self._rewards, rewards, received)
+
+    def rewards(self, since: datetime | None = None) -> Mapping[str, float]:
+        return _since(self._rewards, since)
+
+
+def _put(kept: dict[str, tuple[float, datetime]], values: Mapping[str, float], received: datetime) -> int:
+    news = {
+        name: (float(value), received)
+        for name, value in values.items()
+        if name not in kept or kept[name][0] != value
+    }
+    kept.update(news)
+    return len(news)
+
+
+def _since(kept: Mapping[str, tuple[float, datetime]], since: datetime | None) -> Mapping[str, float]:
+    return {name: value for name, (value, at) in kept.items() if since is None or at >= since}

@@ -35,6 +35,16 @@ class MemoryTracker:
         self.reach()
         return self.runs[run_id]
 
+    def files(self, run_id: str, folder: str, into: Path) -> list[Path]:
+        self.reach()
+        into.mkdir(parents=True, exist_ok=True)
+        found = []
+        for name, content in sorted(self.runs[run_id].artifacts.items()):
+            if Path(name).parent == Path(folder):
+                found.append(into / Path(name).name)
+                found[-1].write_bytes(content)
+        return found
+
     def reach(self) -> None:
         if not self.available:
             raise TrackerUnavailable("the tracker in memory was taken away", hint="set available")

