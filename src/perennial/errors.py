@@ -36,6 +36,7 @@
         x ApprovalRefused     62   not the digest that was gated, or not allowed
         x UnknownRelease      63   no such release
         x GateFailed          64   a rule of the gate failed
+        x RollbackRefused     65   a check of the version to go back to failed; nothing has changed
         x SelfApproval        66   who asked for a release may not approve it
         x OutOfUse            67   the version was retired or archived by a person
       x LedgerBroken          70   the hash chain of the ledger does not hold
@@ -205,6 +206,10 @@ class UnknownRelease(ReleaseError):
 
 class GateFailed(ReleaseError):
     exit_code = 64
+
+
+class RollbackRefused(ReleaseError):
+    exit_code = 65
 
 
 class SelfApproval(ReleaseError):

@@ -40,6 +40,15 @@ def test_every_command_can_show_its_help_without_heavy_modules():
     assert not HEAVY & loaded_by(f"from perennial.cli import main; {calls}")
 
 
+def test_a_rollback_imports_nothing_slow_before_the_traffic_has_moved():
+    """Each of these takes a tenth of a second or more, and the whole way has one second."""
+    loaded = loaded_by(
+        "import perennial.cli, perennial.commands.release; from perennial import wiring; "
+        "ports = wiring.rollback_ports(); ports.router.route('m'); ports.recent('m', 1); ports.published('s')"
+    )
+    assert not (HEAVY | {"httpx", "numpy", "pydantic_settings", "rich", "yaml", "onnxruntime"}) & loaded
+
+
 def test_help_names_every_command():
     from perennial.cli import COMMANDS
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 
 import numpy as np
@@ -161,3 +162,34 @@ def test_views_of_another_model_that_nobody_published_stop_nothing(features, mad
     assert store.list_feature_services() == []
     features.publish({TEST_VIEW: made.views[TEST_VIEW]})
     assert len(features._store(features._folder / "registry.db").list_feature_services()) == 1
+
+
+def test_what_features_mean_is_kept_beside_the_publication(features, made, tmp_path):
+    """Adding a feature changes no other's meaning; another type, key or computation changes that of its own."""
+    from perennial.adapters import feature_definitions
+
+    service = SPEC.features.service
+    assert feature_definitions.published(features._folder, service) == {}
+    features.publish(made.views)
+    first = feature_definitions.published(features._folder, service)
+    assert set(first) == set(NAMES)
+    features.publish(made.views)
+    assert feature_definitions.published(features._folder, service) == first
+
+    repo = tmp_path / "repo"
+    shutil.copytree(HERE / "feature_repo", repo)
+    text = (repo / "definitions.py").read_text()
+    wider = text.replace('"flakiness_score",', '"flakiness_score", "mood",')
+    wider = wider.replace("import os", "import os\nfrom datetime import timedelta")
+    (repo / "definitions.py").write_text(wider.replace("ttl=None", "ttl=timedelta(days=9)"))
+    views = {name: view.assign(mood=0.0) for name, view in made.views.items()}
+    from perennial.adapters.feast_features import FeastFeatures
+
+    FeastFeatures(repo, features._folder, lambda: [SPEC]).publish(views)
+    assert all(
+        digest != first[name]
+        for name, digest in feature_definitions.published(features._folder, service).items()
+    )
+    (repo / "definitions.py").write_text(wider)
+    FeastFeatures(repo, features._folder, lambda: [SPEC]).publish(views)
+    assert feature_definitions.published(features._folder, service) == first

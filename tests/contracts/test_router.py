@@ -99,7 +99,7 @@ def split(versions, weight: float) -> Route:
 
 def test_a_model_without_a_route_has_none(scene):
     assert scene.router.route("nobody") is None
-    assert scene.router.counters("nobody") == {"stable": Counters(), "canary": Counters()}
+    assert scene.router.counters("nobody") == {name: Counters() for name in ("stable", "canary", "backup")}
     assert scene.router.healthy("nobody") == {"stable": 0, "canary": 0}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -12,14 +13,16 @@ import pytest
 
 from perennial import catalog
 from perennial.adapters.memory.releases import MemoryStore
-from perennial.adapters.memory.routing import MemoryPool, MemoryRouter
+from perennial.adapters.memory.routing import MemoryJournal, MemoryPool, MemoryProbe, MemoryRouter
 from perennial.core.registration import VersionRecord
-from perennial.core.release import Intent, IntentKind, ReleaseStatus, policy_digest
+from perennial.core.release import Intent, IntentKind, Phase, ReleaseStatus, policy_digest
 from perennial.core.spec import ApprovalSpec, ReleaseSpec
 from perennial.core.version import VersionRef
 from perennial.errors import TrackerUnavailable
 from perennial.flows import gate
 from perennial.flows.release import ReleasePorts, reconcile
+from perennial.flows.rollback import RollbackPorts, rollback
+from perennial.flows.rollback_record import SettlePorts, settle
 from perennial.serving.prediction_log import COLUMNS
 from perennial.settings import Settings
 
@@ -76,7 +79,7 @@ class Versions:
             "capsule": ref.capsule,
             "input": "features",
             "output": "score",
-            "feature_service": None,
+            "feature_service": "service",
             "entities": ["test_id"],
             "request": {},
             "features": ["a", "b"],
@@ -138,8 +141,13 @@ class World:
             files=folder,
             checks=lambda spec, files: (),
             spec_digest=lambda model: self.spec_digest(),
+            published=lambda service: self.published,
         )
         self.spec_gone = False
+        self.published = {"a": "a1", "b": "b1", "c": "c1"}
+        self.probe = MemoryProbe(self.pool)
+        self.journal = MemoryJournal()
+        self.asked = [{"entities": [{"test_id": "t1"}], "context": {}}]
 
     def use(self, strategy: str, **changes) -> None:
         """Edit the spec: another strategy, other values of the release policy."""
@@ -156,6 +164,41 @@ class World:
     def spec_digest(self) -> str | None:
         spec = self.spec
         return None if self.spec_gone else policy_digest(spec.gate, spec.approval, spec.release)
+
+    def back(self, to: str | None = None) -> tuple:
+        """A rollback by a person, without what follows it; see `settle`."""
+        ports = RollbackPorts(
+            router=self.router,
+            pool=self.pool,
+            probe=self.probe,
+            journal=self.journal,
+            files=self.ports.files,
+            store=self.ports.files,
+            published=lambda service: self.published,
+            recent=lambda model, count: self.asked[:count],
+            facts=self.store.ledger.rows,
+            champions=lambda model: [
+                (one.candidate, one.release_id)
+                for one in self.store.releases.latest(model)
+                if one.phase is Phase.SUCCEEDED
+            ],
+        )
+        ids = (f"id{number}" for number in itertools.count(len(self.store.ledger.rows())))
+        return rollback(MODEL, to, ports, "ann", "it burns", self.clock, self.sleep, lambda: next(ids))
+
+    def settle(self) -> list[str]:
+        """Write down what a rollback left."""
+        store = self.store
+        ports = SettlePorts(
+            self.journal,
+            self.router,
+            store.releases,
+            store.intents,
+            store.ledger,
+            self.versions,
+            self.versions,
+        )
+        return settle(ports, self.now)
 
     def clock(self) -> datetime:
         return self.now
@@ -193,6 +236,12 @@ class World:
         """Requests answered by each pool; errors and latency are the candidate's."""
         self.router.answered(MODEL, "canary", candidate, errors, latency_ms)
         self.router.answered(MODEL, "stable", champion)
+
+    def candidates(self) -> list[str]:
+        """Versions in the canary pool beside those that stand by there for the champion."""
+        route = self.router.route(MODEL)
+        named = [one.digest for one in (route.stable, route.backup) if one] if route else []
+        return [ref.version for ref in self.pool.holds("canary") if ref.digest not in named]
 
     def kinds(self) -> list[str]:
         return [row.entry.kind.removeprefix("release.") for row in self.store.ledger.rows()]

@@ -9,7 +9,6 @@ from perennial.core.lifecycle import CHAMPION_ONLY, in_use
 from perennial.core.release import IntentKind, Phase
 from perennial.core.version import Lifecycle
 from perennial.errors import OutOfUse
-from perennial.flows.rollback import rollback
 
 MODEL = "test_failure_predictor"
 
@@ -58,7 +57,7 @@ def test_rollback_does_not_go_to_a_version_out_of_use(three):
     three.versions.down = True
     for to in (None, "1.0.0"):
         with pytest.raises(OutOfUse, match="retired by carol"):
-            rollback(MODEL, to, three.ports, "ann", "it burns", three.clock, three.sleep)
+            three.back(to)
     assert three.router.route(MODEL).stable.version == "1.1.0"
 
 

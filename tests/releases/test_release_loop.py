@@ -30,7 +30,7 @@ def test_first_champion_waits_for_a_person_then_gets_everything(world):
     assert (route.stable.version, route.canary) == ("1.0.0", None)
     assert world.versions.aliases == {"champion": "1"}
     assert world.versions.records["1"].tags["lifecycle"] == "production"
-    assert [ref.version for ref in world.pool.holds("canary")] == []
+    assert world.candidates() == []
     assert world.kinds() == [
         "opened", "gated", "awaiting_approval", "approved", "loading", "promoting", "succeeded",
     ]  # fmt: skip
@@ -56,7 +56,7 @@ def test_second_goes_through_shadow_and_steps(world):
     assert status.phase is Phase.SUCCEEDED
     assert world.versions.aliases == {"champion": "2", "previous": "1"}
     assert sorted(ref.version for ref in world.pool.holds("stable")) == ["1.0.0", "1.1.0"]
-    assert world.pool.holds("canary") == []
+    assert world.candidates() == []
 
 
 def test_errors_take_the_candidate_back(world):
@@ -70,7 +70,7 @@ def test_errors_take_the_candidate_back(world):
     status = world.passes(status.release_id)
     assert status.phase is Phase.ROLLED_BACK
     assert "error_rate" in status.note
-    assert world.pool.holds("canary") == []
+    assert world.candidates() == []
     assert world.versions.aliases["champion"] == "1"
     assert world.versions.records["2"].tags["lifecycle"] == "archived"
 
@@ -213,7 +213,7 @@ def test_failed_gate_rejects_and_tells_why(world):
     status = world.start()
     assert status.phase is Phase.REJECTED
     assert world.versions.records[record.ref.key].tags["gate.data_checks"].startswith("FAIL")
-    assert world.pool.holds("canary") == []
+    assert world.candidates() == []
     assert world.start().release_id == status.release_id
     assert world.start(again=True).release_id != status.release_id
 
@@ -226,4 +226,4 @@ def test_newer_candidate_supersedes(world):
     new = world.passes(new.release_id, 3)
     assert world.store.releases.load(old.release_id).phase is Phase.SUPERSEDED
     assert new.phase is Phase.SHADOW
-    assert [ref.version for ref in world.pool.holds("canary")] == ["1.2.0"]
+    assert world.candidates() == ["1.2.0"]

@@ -8,7 +8,6 @@ from perennial.adapters.memory.notices import MemoryNotifier
 from perennial.core.notice import Links
 from perennial.core.release import IntentKind, Phase
 from perennial.flows.notify import NotifyPorts, deliver
-from perennial.flows.rollback import rollback
 
 MODEL = "test_failure_predictor"
 HOUR = 3600
@@ -92,7 +91,8 @@ def test_refusal_abort_and_emergency(world, told):
     assert told.news() == [], "a person paused it, and knows"
     world.say(status, IntentKind.PROMOTE)
     world.passes(status.release_id, 3)
-    rollback(MODEL, None, world.ports, "ann", "it burns", world.clock, world.sleep)
+    world.back()
+    assert world.settle() == []
     assert told.news() == ["1.2.0 is champion", "1.0.0 took over again from 1.2.0 in an emergency rollback"]
     assert "Why: it burns" in told.last
 

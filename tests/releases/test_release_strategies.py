@@ -76,7 +76,7 @@ def test_shadow_only_ends_observed_with_its_evidence(world):
     assert world.router.route(MODEL).stable.version == "1.0.0"
     assert world.versions.aliases == {"champion": "1", "candidate": "2"}
     assert world.versions.records["2"].tags["lifecycle"] == "staging"
-    assert world.pool.holds("canary") == []
+    assert world.candidates() == []
     assert world.kinds()[-3:] == ["shadow", "aborting", "observed"]
     assert verify(world.store.ledger.rows()) is None
 

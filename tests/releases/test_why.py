@@ -17,7 +17,6 @@ from perennial.cli import main
 from perennial.core.ledger import GENESIS, StoredRow, canonical, text_hash
 from perennial.core.release import IntentKind, Phase
 from perennial.errors import LedgerBroken, UnknownModel, UnknownVersion
-from perennial.flows.rollback import rollback
 from perennial.flows.why import ways, why
 
 MODEL = "test_failure_predictor"
@@ -82,12 +81,13 @@ def test_rollback_serves_the_earlier_one_again(world):
     first = world.release_first()
     promote(world, world.open_second())
     world.sleep(60)
-    rollback(MODEL, None, world.ports, "ann", "users complain", world.clock, world.sleep)
+    world.back()
+    assert world.settle() == []
     told = asked(world)
     assert (told.served.version, told.served.digest) == ("1.0.0", first.candidate.digest)
-    assert told.served.by == "rollback from 1.1.0 by ann: users complain"
+    assert told.served.by == "rollback from 1.1.0 by ann: it burns"
     assert told.approvals[0].actor == "bob", "it serves by the approval that it was given then"
-    assert (told.refused[0].version, told.refused[0].why) == ("1.1.0", "users complain")
+    assert (told.refused[0].version, told.refused[0].why) == ("1.1.0", "it burns")
     known = {way.version: way for way in ways(MODEL, world.store.ledger)}
     assert known["1.1.0"].facts[-1].what == "lost the traffic to 1.0.0 by rollback"
     assert known["1.0.0"].facts[-1].what == "got the traffic back from 1.1.0 by rollback"

@@ -117,7 +117,7 @@ class Crowd:
         assert (route.stable.digest if route else None) == (
             champions[0].candidate.digest if champions else None
         )
-        assert world.pool.holds("canary") == []
+        assert world.candidates() == []
 
 
 class Killed(BaseException):

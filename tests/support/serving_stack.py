@@ -62,6 +62,9 @@ class ServingStack:
         if with_signal == signal.SIGKILL:
             process.wait(timeout=20)
 
+    def alive(self, name: str | int) -> bool:
+        return self._processes[str(name)].poll() is None
+
     def stop(self) -> None:
         for process in self._processes.values():
             if process.poll() is None:

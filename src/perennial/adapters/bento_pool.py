@@ -10,9 +10,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import httpx
 from filelock import FileLock, Timeout
 
+from perennial.adapters.loopback_http import LoopbackHttp
 from perennial.core.traffic import Readiness
 from perennial.core.version import VersionRef
 from perennial.errors import ModelFileError, PoolUnavailable
@@ -36,8 +36,7 @@ class BentoPool:
         self._folder = serving_dir
         self._host = host
         self._servers = servers
-        # Loopback or a private network: never through a proxy of the environment.
-        self._client = httpx.Client(timeout=3.0, trust_env=False)
+        self._clients = {port: LoopbackHttp(host, port, 3.0) for found in servers.values() for port in found}
 
     def ensure(self, pool: str, ref: VersionRef, files: Path) -> None:
         """Files first, then the wish: a server never meets a version whose files are not there.
@@ -75,13 +74,29 @@ class BentoPool:
                 continue
             reachable += 1
             found = [one for one in body["models"] if (one["model"], one["digest"]) == (model, digest)]
-            ready += any(one["loaded"] for one in found)
+            # A server that cannot read its state or log its answers is not ready, whatever it has loaded.
+            ready += not body["error"] and any(one["loaded"] for one in found)
             errors += [f"{self._host}:{port}: {one['error']}" for one in found if one["error"]]
             if body["error"]:
                 errors.append(f"{self._host}:{port}: {body['error']}")
         return Readiness(
             ready=ready, total=len(self._servers[pool]), reachable=reachable, errors=tuple(errors)
         )
+
+    def problems(self) -> dict[int, list[str]]:
+        """Port -> what its server says is wrong; for people. Empty lists are good news."""
+        return {port: self._problems(port) for found in self._servers.values() for port in found}
+
+    def _problems(self, port: int) -> list[str]:
+        body = self._holding(port)
+        if body is None:
+            return ["does not answer"]
+        versions = [
+            f"{one['model']} {one['version']}: {one['error'] or 'is not loaded yet'}"
+            for one in body["models"]
+            if not one["loaded"]
+        ]
+        return [body["error"], *versions] if body["error"] else versions
 
     def measure(
         self, pool: str, model: str, digest: str, payload: Mapping[str, Any], requests: int
@@ -93,29 +108,29 @@ class BentoPool:
         """
         self._check_pool(pool)
         sent = {headers.DIGEST: digest, headers.SYNTHETIC: "true"}
-        with httpx.Client(
-            base_url=self._address(self._ready_port(pool, model, digest)), timeout=10.0, trust_env=False
-        ) as client:
+        client = LoopbackHttp(self._host, self._ready_port(pool, model, digest), 10.0)
 
-            def once() -> float:
-                started = time.perf_counter()
-                answer = client.post(f"/v2/models/{model}/infer", json=dict(payload), headers=sent)
-                elapsed = time.perf_counter() - started
-                if answer.status_code != 200:
-                    raise PoolUnavailable(
-                        f"pool {pool}: {model} {digest[:12]} answers {answer.status_code}: {answer.text[:200]}",
-                        hint="the payload must fit the model's input",
-                    )
-                return elapsed * 1000
-
-            try:
-                for _ in range(WARM_UP):
-                    once()
-                return [once() for _ in range(requests)]
-            except httpx.HTTPError as error:
+        def once() -> float:
+            started = time.perf_counter()
+            answer = client.post(f"/v2/models/{model}/infer", payload, sent)
+            elapsed = time.perf_counter() - started
+            if answer.status != 200:
                 raise PoolUnavailable(
-                    f"pool {pool}: the server went away: {error!r}", hint="measure again"
-                ) from error
+                    f"pool {pool}: {model} {digest[:12]} answers {answer.status}: {answer.text[:200]}",
+                    hint="the payload must fit the model's input",
+                )
+            return elapsed * 1000
+
+        try:
+            for _ in range(WARM_UP):
+                once()
+            return [once() for _ in range(requests)]
+        except OSError as error:
+            raise PoolUnavailable(
+                f"pool {pool}: the server went away: {error!r}", hint="measure again"
+            ) from error
+        finally:
+            client.close()
 
     def _ready_port(self, pool: str, model: str, digest: str) -> int:
         for port in self._servers[pool]:
@@ -132,13 +147,10 @@ class BentoPool:
     def _holding(self, port: int) -> dict[str, Any] | None:
         """What a server says it holds; None when it does not answer, which Readiness counts."""
         try:
-            answer = self._client.get(f"{self._address(port)}/v1/pool")
-            return answer.raise_for_status().json()
-        except (httpx.HTTPError, ValueError):
+            answer = self._clients[port].get("/v1/pool")
+            return answer.json() if answer.status == 200 else None
+        except (OSError, ValueError):
             return None
-
-    def _address(self, port: int) -> str:
-        return f"http://{self._host}:{port}"
 
     def _store(self, ref: VersionRef, files: Path) -> None:
         """Copy beside the target and rename, so that a store folder is whole or not there."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlencode
 
-import httpx
-
+from perennial.adapters.loopback_http import Answer, LoopbackHttp
 from perennial.errors import RouterUnavailable
 
 
@@ -33,18 +35,17 @@ Buckets = tuple[tuple[float, int], ...]
 class EnvoyAdmin:
     """Reads only; every method raises RouterUnavailable when Envoy does not answer."""
 
-    def __init__(self, url: str, timeout_s: float = 3.0) -> None:
-        self._url = url
-        # Loopback or a private network: never through a proxy of the environment.
-        self._client = httpx.Client(timeout=timeout_s, trust_env=False)
+    def __init__(self, host: str, port: int, timeout_s: float = 3.0) -> None:
+        self._url = f"http://{host}:{port}"
+        self._http = LoopbackHttp(host, port, timeout_s)
 
     def live(self) -> None:
         """Raises RouterUnavailable unless Envoy is up and has its first configuration."""
-        self._get("/ready", {})
+        self._ask("/ready", {})
 
     def numbers(self, pattern: str) -> dict[str, int | str]:
         """Counters, gauges and texts whose name matches the expression."""
-        stats = self._get("/stats", {"format": "json", "filter": pattern}).json()["stats"]
+        stats = self._get("/stats", {"format": "json", "filter": pattern})["stats"]
         return {one["name"]: one["value"] for one in stats if "name" in one}
 
     def latencies(self, pattern: str) -> dict[str, Buckets]:
@@ -54,7 +55,7 @@ class EnvoyAdmin:
         a bound took less than half a millisecond more: that is the bound given here.
         """
         query = {"format": "json", "filter": pattern, "histogram_buckets": "cumulative"}
-        stats = self._get("/stats", query).json()["stats"]
+        stats = self._get("/stats", query)["stats"]
         found: dict[str, Buckets] = {}
         for group in (one["histograms"] for one in stats if "histograms" in one):
             for histogram in group:
@@ -66,23 +67,26 @@ class EnvoyAdmin:
 
     def clusters(self) -> Mapping[str, tuple[Endpoint, ...]]:
         """Active clusters by name; one that still waits for its first health checks is not there yet."""
-        body = self._get("/clusters", {"format": "json"}).json()
+        body = self._get("/clusters", {"format": "json"})
         return {
             one["name"]: tuple(_endpoint(host) for host in one.get("host_statuses", ()))
             for one in body.get("cluster_statuses", ())
         }
 
-    def _get(self, path: str, query: Mapping[str, str]) -> httpx.Response:
+    def _get(self, path: str, query: Mapping[str, str]) -> Any:
+        return json.loads(self._ask(path, query).body)
+
+    def _ask(self, path: str, query: Mapping[str, str]) -> Answer:
         try:
-            answer = self._client.get(f"{self._url}{path}", params=query)
-        except httpx.HTTPError as error:
+            answer = self._http.get(f"{path}?{urlencode(query)}")
+        except OSError as error:
             raise RouterUnavailable(
                 f"Envoy's admin interface {self._url} does not answer: {error!r}",
                 hint="start it with `perennial router run`; see `perennial local status`",
             ) from error
-        if answer.status_code != 200:
+        if answer.status != 200:
             raise RouterUnavailable(
-                f"{self._url}{path} answers {answer.status_code}: {answer.text[:200]}",
+                f"{self._url}{path} answers {answer.status}: {answer.text[:200]}",
                 hint="Envoy is starting or draining; look at its log",
             )
         return answer

@@ -5,6 +5,10 @@ servers of the stable pool as second priority: when no canary server is healthy,
 error, the request goes on to a stable server, which does not hold the candidate and answers with the version
 that the fallback header names, the champion. The shadow cluster has the canary servers only, and what is
 mirrored there is never tried again: its answers reach nobody.
+
+The stable cluster has the servers of the canary pool as second priority: that pool holds the champion before
+(the backup), so when no stable server is healthy, or two tries ended in errors, the request is answered by the
+backup that the route names. Those servers answer for no other version here, so no candidate gets in this way.
 """
 
 from __future__ import annotations
@@ -39,7 +43,7 @@ def clusters(models: Sequence[str], layout: Layout) -> list[Json]:
     found = [_cluster(SERVERS, [stable])]
     for model in sorted(models):
         found += [
-            _cluster(pool_cluster(model, PoolName.STABLE), [stable]),
+            _cluster(pool_cluster(model, PoolName.STABLE), [stable, canary], _champion_retry()),
             _cluster(pool_cluster(model, PoolName.CANARY), [canary, stable], _candidate_retry()),
             _cluster(shadow_cluster(model), [canary]),
         ]
@@ -73,6 +77,9 @@ def _cluster(name: str, priorities: Sequence[Sequence[Address]], retry_policy: J
         "common_lb_config": {"healthy_panic_threshold": {"value": 1.0}},
         "load_assignment": {
             "cluster_name": name,
+            # A priority is left when its last server is gone, not (as by default) in part from the first on:
+            # else the loss of one server of two would give its requests to another version.
+            "policy": {"overprovisioning_factor": 100 * max(len(group) for group in priorities)},
             "endpoints": [
                 {"priority": number, "lb_endpoints": [{"endpoint": {"address": address(one)}} for one in group]}
                 for number, group in enumerate(priorities)
@@ -123,7 +130,17 @@ def retry() -> Json:
 
 
 def _candidate_retry() -> Json:
-    """Any error of a candidate is healed by the champion, and still counted where it happened.
+    """Any error of a candidate is healed by the champion, and still counted where it happened."""
+    return _retry_elsewhere(tries=1)
+
+
+def _champion_retry() -> Json:
+    """Another server of the champion first: one error need not be the version's."""
+    return _retry_elsewhere(tries=2)
+
+
+def _retry_elsewhere(tries: int) -> Json:
+    """So many tries in one priority, then the next one.
 
     A cluster's policy stands before that of the route, apart from the time for one try, which is the route's.
     """
@@ -131,7 +148,7 @@ def _candidate_retry() -> Json:
         "envoy.retry_priorities.previous_priorities",
         "retry.priority.previous_priorities.v3.PreviousPrioritiesConfig",
     )
-    previous["typed_config"]["update_frequency"] = 1
+    previous["typed_config"]["update_frequency"] = tries
     policy = retry()
     return {**policy, "retry_on": f"5xx,{policy['retry_on']}", "retry_priority": previous}
 

@@ -22,7 +22,7 @@ from perennial.adapters import envoy_clusters, envoy_config, envoy_routes, envoy
 from perennial.adapters.envoy_admin import Buckets, Endpoint, EnvoyAdmin
 from perennial.adapters.envoy_config import Layout
 from perennial.adapters.envoy_state import Confirmed
-from perennial.core.traffic import Counters, PoolName, Route
+from perennial.core.traffic import BACKUP, Counters, PoolName, Route
 from perennial.errors import RouterRejected, RouterUnavailable
 
 CONFIRM_SECONDS = 10.0
@@ -43,7 +43,7 @@ class EnvoyRouter:
         self._folder = folder.resolve()
         self._layout = layout
         self._confirm_seconds = confirm_seconds
-        self._admin = EnvoyAdmin(f"http://{layout.admin[0]}:{layout.admin[1]}")
+        self._admin = EnvoyAdmin(*layout.admin)
 
     def init(self) -> Path:
         """Write all of Envoy's files from the confirmed routes; returns the bootstrap file.
@@ -92,8 +92,9 @@ class EnvoyRouter:
 
         Requests and errors are attempts: an error of the candidate that a retry on the champion healed
         counts as an error of the canary pool and as an answer of the stable pool. Mirrored requests count
-        for the canary pool. Latencies are those of whole requests, retries included, by the share
-        (not the server) that a request belonged to.
+        for the canary pool. What canary servers answered for the stable share counts as the backup's, never
+        as the champion's or a candidate's. Latencies are those of whole requests, retries included, by the
+        share (not the server) that a request belonged to.
         """
         clusters = self._model_clusters(model)
         names = [envoy_clusters.stat_name(name) for name in self._names(model)]
@@ -102,12 +103,14 @@ class EnvoyRouter:
         )
         buckets = {name: latencies.get(f"cluster.{name}.upstream_rq_time", ()) for name in names}
         stable, canary, shadow = names
-        by_pool = {
-            PoolName.STABLE: (buckets[stable],),
-            PoolName.CANARY: (buckets[canary], buckets[shadow]),
-        }
+        of_stable, of_canary, of_shadow = clusters.values()
+        by_champion = self._of_pool(PoolName.STABLE, [of_stable, of_canary])
+        by_candidate = self._of_pool(PoolName.CANARY, [of_canary, of_shadow])
+        by_backup = self._of_pool(PoolName.CANARY, [of_stable])
         return {
-            pool.value: _counters(self._of_pool(pool, clusters.values()), by_pool[pool]) for pool in PoolName
+            PoolName.STABLE.value: _counters(by_champion, (buckets[stable],)),
+            PoolName.CANARY.value: _counters(by_candidate, (buckets[canary], buckets[shadow])),
+            BACKUP: _counters(by_backup, ()),
         }
 
     def healthy(self, model: str) -> Mapping[str, int]:

@@ -21,6 +21,8 @@ _OURS = (
     headers.RELEASE,
     headers.FALLBACK,
     headers.FALLBACK_RELEASE,
+    headers.BACKUP,
+    headers.BACKUP_RELEASE,
     headers.SHADOW,
     headers.EXPERIMENT,
     headers.ARM,
@@ -60,10 +62,11 @@ def route_configuration(routes: Sequence[Route]) -> Json:
 
 def _model_routes(route: Route) -> list[Json]:
     mirror = {"request_mirror_policies": [_mirror(route)]} if route.mirror else {}
-    stable = {"weighted_clusters": {"clusters": [_share(route.model, PoolName.STABLE, TOTAL_WEIGHT, {})]}}
+    by_name = {"weighted_clusters": {"clusters": [_share(SERVERS, TOTAL_WEIGHT, {})]}}
     return [
-        # A caller that names a version gets it from the stable pool: candidates are reached by share only.
-        {"match": {"prefix": f"/v2/models/{route.model}/versions/"}, "route": _action(stable)},
+        # A caller that names a version gets it from the stable servers and never, not even when they are all
+        # gone, from the canary pool: candidates are reached by share only.
+        {"match": {"prefix": f"/v2/models/{route.model}/versions/"}, "route": _action(by_name)},
         *(
             one
             for api in ("v1", "v2")
@@ -103,16 +106,19 @@ def _shares(route: Route, told: Mapping[str, str] = NOBODY) -> list[Json]:
         told: headers about the user, where users are drawn.
     """
     weight = canary_weight(route)
-    named = {**_named(route.stable), **_arm(route.stable, told)}
-    stable = _share(route.model, PoolName.STABLE, TOTAL_WEIGHT - weight, named)
+    backup = {}
+    if route.backup is not None:
+        backup = {headers.BACKUP: route.backup.digest, headers.BACKUP_RELEASE: route.backup.release_id}
+    champion = {**_named(route.stable), **backup, **_arm(route.stable, told)}
+    stable = _share(pool_cluster(route.model, PoolName.STABLE), TOTAL_WEIGHT - weight, champion)
     if route.canary is None:
         return [stable]
     fallback = {
         headers.FALLBACK: route.stable.digest,
         headers.FALLBACK_RELEASE: route.stable.release_id,
     }
-    named = {**_named(route.canary), **fallback, **_arm(route.canary, told)}
-    return [_share(route.model, PoolName.CANARY, weight, named), stable]
+    candidate = {**_named(route.canary), **fallback, **_arm(route.canary, told)}
+    return [_share(pool_cluster(route.model, PoolName.CANARY), weight, candidate), stable]
 
 
 def _arm(target: Target, told: Mapping[str, str]) -> dict[str, str]:
@@ -123,10 +129,10 @@ def _named(target: Target) -> dict[str, str]:
     return {headers.DIGEST: target.digest, headers.RELEASE: target.release_id}
 
 
-def _share(model: str, pool: str, weight: int, sent: Mapping[str, str]) -> Json:
+def _share(cluster: str, weight: int, sent: Mapping[str, str]) -> Json:
     """Our headers are the router's word: what a client sent under their names is taken out first."""
     return {
-        "name": pool_cluster(model, pool),
+        "name": cluster,
         "weight": weight,
         "request_headers_to_remove": list(_OURS),
         "request_headers_to_add": [_header(name, value) for name, value in sent.items()],
@@ -136,7 +142,7 @@ def _share(model: str, pool: str, weight: int, sent: Mapping[str, str]) -> Json:
 def _mirror(route: Route) -> Json:
     assert route.canary is not None  # noqa: S101 Route refuses a mirror without one
     sent = {**_named(route.canary), headers.SHADOW: "true"}
-    removed = (headers.FALLBACK, headers.FALLBACK_RELEASE)
+    removed = (headers.FALLBACK, headers.FALLBACK_RELEASE, headers.BACKUP, headers.BACKUP_RELEASE)
     return {
         "cluster": shadow_cluster(route.model),
         "request_headers_mutations": [

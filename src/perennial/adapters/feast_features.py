@@ -21,7 +21,7 @@ from feast.errors import FeastError
 from feast.on_demand_feature_view import OnDemandFeatureView
 from filelock import FileLock
 
-from perennial.adapters import point_in_time
+from perennial.adapters import feature_definitions, point_in_time
 from perennial.core.spec import FeatureSpec, ModelSpec
 from perennial.errors import FeaturesUnavailable, MalformedInput, SpecError
 from perennial.serving.online_features import CONFIG, REGISTRY, OnlineFeatures, read_config
@@ -66,6 +66,8 @@ class FeastFeatures:
                 _let_read_while_writing(store)
                 _materialise(store, tables, objects)
             os.replace(fresh, self._folder / REGISTRY)
+            found = feature_definitions.of_services(objects)
+            _replace(self._folder / feature_definitions.FILE, feature_definitions.content(found))
 
     def push(self, views: Mapping[str, pd.DataFrame]) -> None:
         """Write the newest row per entity online.

@@ -41,18 +41,20 @@ def down() -> None:
 @local.command()
 @click.option("--json", "as_json", is_flag=True, help="For machines.")
 def status(as_json: bool) -> None:
-    """Show every process with its state."""
+    """Show every process with its state, and what a model server says is wrong with it."""
     from perennial.local import supervisor
     from perennial.local.processes import table
 
     settings = environment.load()
     states = supervisor.states(settings)
+    problems = supervisor.server_problems(settings) if states else {}
     rows = [
         {
             "process": process.name,
             "state": states.get(process.name, {}).get("statename", "DOWN"),
             "pid": states.get(process.name, {}).get("pid") or None,
             "what": process.shows,
+            "problems": problems.get(process.name, []),
         }
         for process in table(settings)
     ]
@@ -65,7 +67,11 @@ def status(as_json: bool) -> None:
     shown = Table("process", "state", "pid", "what")
     for row in rows:
         shown.add_row(row["process"], row["state"], str(row["pid"] or "-"), row["what"])
-    Console().print(shown)
+    console = Console()
+    console.print(shown)
+    for row in rows:
+        for words in row["problems"]:
+            console.print(f"{row['process']} is not ready: {words}", markup=False)
 
 
 @local.command()

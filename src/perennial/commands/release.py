@@ -15,9 +15,11 @@ from perennial.commands.ledger import ledger
 from perennial.commands.release_answers import replay, shadow
 from perennial.commands.release_check import check
 from perennial.commands.release_rehearsal import rehearse
+from perennial.commands.rollback import guard, rollback
 from perennial.settings import Settings
 
 if TYPE_CHECKING:
+    from perennial.commands.release_view import Health
     from perennial.core.release import ReleaseStatus
 
 __all__ = ["ledger", "release"]
@@ -88,11 +90,33 @@ def status(model: str, as_json: bool) -> None:
 
     settings = environment.load()
     found, route = newest(model, settings), wiring.router(settings).route(model)
-    spec_digest = wiring.spec_digest(model, settings)
+    spec_digest, health = wiring.spec_digest(model, settings), serving_health(model, settings)
     if as_json:
-        click.echo(json.dumps(view.summary(found, route, _now(), spec_digest), indent=2))
+        click.echo(json.dumps(view.summary(found, route, _now(), spec_digest, health), indent=2))
     else:
-        view.show(found, route, _now(), spec_digest)
+        view.show(found, route, _now(), spec_digest, health)
+
+
+def serving_health(model: str, settings: Settings) -> Health:
+    """What router, ledger and model servers say of the model's traffic; a router that is down says nothing."""
+    from perennial import wiring
+    from perennial.commands.release_view import Health
+    from perennial.core.failover import BEGAN, ENDED
+    from perennial.core.traffic import BACKUP
+    from perennial.errors import RouterUnavailable
+
+    try:
+        answered = wiring.router(settings).counters(model)[BACKUP].requests
+    except RouterUnavailable:
+        answered = None
+    rows = wiring.store(settings).ledger.rows(model, kinds=(BEGAN, ENDED), newest=1)
+    began = rows[-1].entry.at.isoformat() if rows and rows[-1].entry.kind == BEGAN else None
+    said = [
+        f"{settings.host}:{port}: {words}"
+        for port, found in wiring.pool(settings).problems().items()
+        for words in found
+    ]
+    return Health(answered, began, tuple(said))
 
 
 @release.command()
@@ -171,22 +195,8 @@ for _kind, _text in (
     release.add_command(_steer(_kind, _text))
 
 
-@release.command()
-@click.argument("model")
-@click.option("--to", default=None, help="Version of an earlier champion; the previous one by default.")
-@click.option("--note", default="", help="Why; goes into the ledger.")
-def rollback(model: str, to: str | None, note: str) -> None:
-    """Emergency: give all traffic to an earlier champion at once. Needs neither Airflow nor MLflow."""
-    from perennial import catalog, wiring
-    from perennial.flows.rollback import rollback as flow
-
-    settings = environment.load()
-    catalog.spec(model, settings)
-    who = steering_actor(settings, "rollback")
-    target, left = flow(model, to, wiring.release_ports(settings), who, note, _now, time.sleep)
-    click.echo(f"{model}: all traffic goes to {target.version} ({target.digest[:12]})")
-    for words in left:
-        click.echo(words, err=True)
+release.add_command(rollback)
+release.add_command(guard)
 
 
 def _now() -> datetime:

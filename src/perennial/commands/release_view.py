@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -9,18 +10,39 @@ if TYPE_CHECKING:
     from perennial.core.release import ReleaseStatus
     from perennial.core.traffic import Route
 
+
+@dataclass(frozen=True)
+class Health:
+    """Of what serves a model.
+
+    Attributes:
+        backup_answered: requests in place of the champion since the router's start; None: it does not say.
+        failover_since: ISO time since when the backup stands in; None: it does not.
+        problems: what model servers say is wrong, each with its address.
+    """
+
+    backup_answered: int | None
+    failover_since: str | None
+    problems: tuple[str, ...]
+
+
 SPEC_CHANGED = (
     "edited since the start: this release keeps the policy it started with, the next gets the new one"
 )
 
 
 def summary(
-    status: ReleaseStatus, route: Route | None, now: datetime, spec_digest: str | None = None
+    status: ReleaseStatus,
+    route: Route | None,
+    now: datetime,
+    spec_digest: str | None = None,
+    health: Health | None = None,
 ) -> dict[str, Any]:
     """Plain values for `--json`; what is not known is null.
 
     Args:
         spec_digest: `policy_digest` of the model's spec as it is now.
+        health: of what serves; absent: not looked at.
     """
     live = route is not None and route.canary is not None
     mine = live and route.canary.digest == status.candidate.digest
@@ -37,6 +59,10 @@ def summary(
         "candidate": status.candidate.model_dump(),
         "champion": status.champion.model_dump() if status.champion else None,
         "live_champion": route.stable.version if route is not None else None,
+        "backup": route.backup.version if route is not None and route.backup is not None else None,
+        "backup_answered": health.backup_answered if health is not None else None,
+        "failover_since": health.failover_since if health is not None else None,
+        "problems": list(health.problems) if health is not None else [],
         "seconds_left": None if left is None else round(left.total_seconds(), 1),
         "paused": sorted(reason.value for reason in status.pauses),
         "risk": status.gate.risk.value if status.gate else None,
@@ -53,12 +79,18 @@ def summary(
     }
 
 
-def show(status: ReleaseStatus, route: Route | None, now: datetime, spec_digest: str | None = None) -> None:
+def show(
+    status: ReleaseStatus,
+    route: Route | None,
+    now: datetime,
+    spec_digest: str | None = None,
+    health: Health | None = None,
+) -> None:
     """Two tables: where it stands, and the evidence."""
     from rich.console import Console
     from rich.table import Table
 
-    told = summary(status, route, now, spec_digest)
+    told = summary(status, route, now, spec_digest, health)
     facts = Table(
         title=f"release {status.release_id} of {status.model}", show_header=False, title_justify="left"
     )
@@ -69,6 +101,9 @@ def show(status: ReleaseStatus, route: Route | None, now: datetime, spec_digest:
     facts.add_row("candidate", str(status.candidate))
     facts.add_row("champion", str(status.champion) if status.champion else "none yet")
     facts.add_row("traffic now", _traffic(route))
+    facts.add_row("backup", _backup(told))
+    for words in told["problems"]:
+        facts.add_row("not ready", words)
     facts.add_row("weight", "-" if told["weight"] is None else f"{told['weight']:g} %")
     facts.add_row("time left", "-" if told["seconds_left"] is None else _span(told["seconds_left"]))
     facts.add_row("paused", "; ".join(told["paused"]) or "no")
@@ -98,6 +133,14 @@ def _traffic(route: Route | None) -> str:
     if route is None:
         return "nobody"
     return f"{route.stable.version} ({route.stable.digest[:12]}), {100 - route.canary_weight:g} %"
+
+
+def _backup(told: dict[str, Any]) -> str:
+    """Who answers when the champion cannot, and whether it does."""
+    if told["failover_since"]:
+        return f"{told['backup'] or 'the other pool'} ANSWERS IN PLACE of the champion since {told['failover_since']}"
+    count = told["backup_answered"]
+    return f"{told['backup'] or 'none'}, answered {'?' if count is None else count} requests so far"
 
 
 def _phase(told: dict[str, Any]) -> str:

@@ -7,7 +7,7 @@ import json
 
 from pydantic import Field
 
-from perennial.core.spec import Frozen
+from perennial.core.frozen import Frozen
 
 
 def seal(capsule: str, model: str, manifest: str) -> str:

@@ -26,7 +26,7 @@ from perennial.core.measured import begin_next, measured
 from perennial.core.observation import Decision, Observation
 from perennial.core.plan import by_server, promotes
 from perennial.core.release import Pause, Phase, ReleaseStatus
-from perennial.core.traffic import PoolName, Route
+from perennial.core.traffic import PoolName
 from perennial.core.turn import Turn
 from perennial.core.version import Lifecycle
 
@@ -119,25 +119,37 @@ def _promoting(turn: Turn) -> None:
         return
     turn.ensure(PoolName.STABLE)
     if _loaded(turn, turn.seen.in_stable, PoolName.STABLE) and not turn.status.pauses:
-        turn.route(Route(model=status.model, stable=status.target))
+        turn.route(status.alone)
 
 
 def _promoted(turn: Turn) -> None:
     """A pass after the route moved: no request is on its way to what is dropped here."""
-    status, seen = turn.status, turn.seen
-    turn.route(Route(model=status.model, stable=status.target))
+    status = turn.status
+    turn.route(status.alone)
     turn.alias("champion", status.candidate.key)
     turn.clear_alias("candidate")
     if status.champion is not None:
         turn.alias("previous", status.champion.key)
         turn.tag(status.champion.key, lifecycle=Lifecycle.ARCHIVED.value)
-    turn.drop(PoolName.CANARY, status.candidate.digest)
-    gone = list(seen.outdated)
-    if status.champion is not None and not status.policy.keep_previous:
+    _keep_standby(turn)
+    turn.finish(Phase.SUCCEEDED, "is champion")
+
+
+def _keep_standby(turn: Turn) -> None:
+    """The canary pool keeps what answers when the stable pool cannot: the champion before, or, where there is
+    none, the champion itself. Champions before that leave both pools."""
+    status = turn.status
+    gone = list(turn.seen.outdated)
+    if status.champion is not None and status.kept is None:
         gone.append(status.champion.digest)
+    if status.kept is not None:
+        turn.ensure(PoolName.CANARY, status.kept)
+        turn.drop(PoolName.CANARY, status.candidate.digest)
+    else:
+        turn.ensure(PoolName.CANARY)
     for digest in gone:
         turn.drop(PoolName.STABLE, digest)
-    turn.finish(Phase.SUCCEEDED, "is champion")
+        turn.drop(PoolName.CANARY, digest)
 
 
 def _loaded(turn: Turn, readiness, pool: PoolName) -> bool:

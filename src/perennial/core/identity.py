@@ -7,7 +7,7 @@ from enum import StrEnum
 
 from pydantic import Field
 
-from perennial.core.spec import Frozen
+from perennial.core.frozen import Frozen
 
 NAME = re.compile(r"[a-z][a-z0-9_-]{0,62}")
 """Of an account: it becomes a part of tag names, where dots and slashes mean something."""

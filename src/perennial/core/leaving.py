@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from perennial.core.release import Pause, Phase
-from perennial.core.traffic import PoolName, Route
+from perennial.core.traffic import PoolName
 from perennial.core.turn import MACHINE, Turn
 
 
@@ -35,7 +35,7 @@ def aborting(turn: Turn) -> None:
             turn.record("paused", why=Pause.CHAMPION_UNHEALTHY.value)
         return
     turn.update(pauses=status.pauses - {Pause.CHAMPION_UNHEALTHY})
-    turn.route(Route(model=status.model, stable=live.stable))
+    turn.route(live.without_canary())
 
 
 def _only_candidate_answers(turn: Turn) -> bool:

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 from pydantic import AwareDatetime, Field, ValidationError
 
-from perennial.core.spec import Frozen
+from perennial.core.frozen import Frozen
 
 GENESIS = "0" * 64
 """What the first row names as the hash before it."""

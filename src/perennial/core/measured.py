@@ -141,5 +141,6 @@ def _share(turn: Turn, step: Step) -> None:
             canary_weight=step.weight,
             assignment=status.assignment if 0 < step.weight < ALL else None,
             mirror=step.phase is Phase.SHADOW,
+            backup=live.backup,
         )
     )

@@ -19,7 +19,7 @@ from perennial.core.phase import Phase
 from perennial.core.plan import Step, plan
 from perennial.core.spec import ApprovalSpec, Frozen, GateSpec, ReleaseSpec
 from perennial.core.stored_release import lifted
-from perennial.core.traffic import Assignment, Counters, Target, Units
+from perennial.core.traffic import Assignment, Counters, Route, Target, Units
 from perennial.core.verdict import Judgement
 from perennial.core.version import VersionRef
 
@@ -157,6 +157,19 @@ class ReleaseStatus(Frozen):
             cookie=sticky.cookie,
             cookie_age=sticky.cookie_age,
         )
+
+    @property
+    def kept(self) -> VersionRef | None:
+        """The champion it took over from, where the policy keeps that one: as backup, and for a rollback."""
+        return self.champion if self.policy.keep_previous and self.champion_release_id else None
+
+    @property
+    def alone(self) -> Route:
+        """All traffic to the candidate, with the kept champion as backup."""
+        backup, kept = None, self.kept
+        if kept is not None and self.champion_release_id is not None:
+            backup = Target(version=kept.version, digest=kept.digest, release_id=self.champion_release_id)
+        return Route(model=self.model, stable=self.target, backup=backup)
 
     def spec_changed(self, now: str | None) -> bool | None:
         """Whether the spec differs from what this release was started under.

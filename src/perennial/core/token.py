@@ -12,8 +12,8 @@ from datetime import datetime
 
 from pydantic import AwareDatetime, Field
 
+from perennial.core.frozen import Frozen
 from perennial.core.identity import Account, Role
-from perennial.core.spec import Frozen
 
 MARK = "pn"
 """First part of every token, so that scanners for secrets know one."""

@@ -18,6 +18,10 @@ class PoolName(StrEnum):
     CANARY = "canary"
 
 
+BACKUP = "backup"
+"""Name, beside those of the pools, of what the backup answered in place of the champion."""
+
+
 class Target(Frozen):
     """One version that a route may name; the model server serves exactly this or nothing."""
 
@@ -47,12 +51,19 @@ class Route(Frozen):
     canary_weight: Percent = 0.0
     assignment: Assignment | None = Field(None, description="None: by chance, each request anew")
     mirror: bool = Field(False, description="copy every request to the canary pool, drop its answers")
+    backup: Target | None = Field(
+        None, description="the champion before, which answers when no stable server can; a rollback's goal"
+    )
 
     @model_validator(mode="after")
     def canary_named(self) -> Self:
         if self.canary is None and (self.canary_weight > 0 or self.mirror):
             raise ValueError("a share or a mirror needs a canary target")
         return self
+
+    def without_canary(self) -> Route:
+        """Champion and backup alone."""
+        return Route(model=self.model, stable=self.stable, backup=self.backup)
 
 
 class Counters(Frozen):

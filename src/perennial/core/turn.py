@@ -19,7 +19,7 @@ from perennial.core.observation import (
 )
 from perennial.core.release import Phase, ReleaseStatus
 from perennial.core.traffic import PoolName, Route
-from perennial.core.version import Lifecycle
+from perennial.core.version import Lifecycle, VersionRef
 
 MACHINE = "machine"
 LIFECYCLES = {Phase.SUCCEEDED: Lifecycle.PRODUCTION, Phase.OBSERVED: Lifecycle.STAGING}
@@ -83,8 +83,9 @@ class Turn:
 
     # What the world must look like.
 
-    def ensure(self, pool: PoolName) -> None:
-        self._actions.append(EnsureLoaded(pool=pool.value, ref=self.status.candidate))
+    def ensure(self, pool: PoolName, ref: VersionRef | None = None) -> None:
+        """That the pool holds a version; the candidate by default."""
+        self._actions.append(EnsureLoaded(pool=pool.value, ref=ref or self.status.candidate))
 
     def drop(self, pool: PoolName, digest: str) -> None:
         self._actions.append(Drop(pool=pool.value, digest=digest))
@@ -93,10 +94,11 @@ class Turn:
         """The candidate leaves the pools, unless another release still needs it there."""
         if self.seen.shared:
             return
-        self.drop(PoolName.CANARY, self.status.candidate.digest)
-        route = self.seen.route
-        if route is None or route.stable.digest != self.status.candidate.digest:
-            self.drop(PoolName.STABLE, self.status.candidate.digest)
+        route, mine = self.seen.route, self.status.candidate.digest
+        named = [one.digest for one in (route.stable, route.backup) if one] if route is not None else []
+        if mine not in named:  # champion and backup stay where they are
+            self.drop(PoolName.CANARY, mine)
+            self.drop(PoolName.STABLE, mine)
 
     def route(self, wanted: Route) -> None:
         """Repeated whenever the live route is another one, so that a lost route comes back."""

@@ -9,7 +9,7 @@ from typing import Self
 
 from pydantic import ConfigDict, Field
 
-from perennial.core.spec import Frozen
+from perennial.core.frozen import Frozen
 
 
 class Change(StrEnum):

@@ -17,6 +17,7 @@ from perennial.errors import ModelFileError, PoolUnavailable, ReleaseError, Unkn
 from perennial.flows.lifecycle import refuse_out_of_use
 from perennial.flows.rehearsal import gate_warnings
 from perennial.flows.release import ReleasePorts, open_release, reconcile
+from perennial.flows.seal import write_seal
 from perennial.flows.served_files import sealed, served_files
 from perennial.serving.manifest import Manifest, load_verified
 
@@ -118,6 +119,7 @@ def _measure(spec, record, champion, ports: ReleasePorts, clock, sleep) -> GateR
     # Before anything is measured: what changes meanwhile is not what this gate speaks of.
     before = sealed(ref, ports)
     manifest = load_verified(files, ref.model, ref.digest)
+    write_seal(ref, manifest, files, ports.published)
     again = ports.ledger.rows(spec.name, kinds=(reproduction.REPRODUCED,))
     reproduced = reproduction.judge(spec.gate.reproduction, ref.digest, again)
     checks = (reproduced, *ports.terms(spec, record), *ports.checks(spec, files))

@@ -12,12 +12,11 @@ from perennial.core.ledger import Entry
 from perennial.core.lifecycle import (
     CHAMPION_ONLY,
     KEPT_ALIASES,
-    OUT_OF_USE,
     PURGED,
     in_use,
     is_due,
-    out_of_use,
 )
+from perennial.core.out_of_use import OUT_OF_USE, out_of_use
 from perennial.core.registration import VersionRecord
 from perennial.core.version import Lifecycle, VersionRef
 from perennial.core.why import SERVING

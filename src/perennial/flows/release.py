@@ -15,11 +15,11 @@ from perennial.core.ledger import Entry
 from perennial.core.registration import REQUESTED_BY, VersionRecord
 from perennial.core.release import Phase, ReleaseStatus
 from perennial.core.spec import ModelSpec
-from perennial.core.traffic import Route
 from perennial.core.verdict import Judgement
 from perennial.core.version import VersionRef
 from perennial.errors import ReleaseConflict, ReleaseError, UnknownRelease
 from perennial.flows.observe import observe
+from perennial.flows.seal import Published
 from perennial.flows.served_files import served_files
 from perennial.flows.shadow import with_evidence
 from perennial.ports import (
@@ -56,6 +56,7 @@ class ReleasePorts:
     """On what terms data and packages are used, for the gate (`flows.terms`)."""
     spec_digest: Callable[[str], str | None] = lambda model: None
     """Model -> `core.release.policy_digest` of its spec as it is now; None where it cannot be read."""
+    published: Published = lambda service: {}
 
 
 def open_release(
@@ -175,7 +176,7 @@ def _yield(actions: tuple[act.Action, ...], release_id: str, ports: ReleasePorts
     live = ports.router.route(status.model)
     lost = status.phase.is_final() and status.phase is not Phase.SUCCEEDED
     if lost and live in routes and live is not None and live.canary is not None:
-        ports.router.apply(Route(model=live.model, stable=live.stable))
+        ports.router.apply(live.without_canary())
     return status
 
 

@@ -39,6 +39,11 @@ def status_200(url: str) -> Probe:
     return probe
 
 
+def always_ready(client: httpx.Client) -> str:
+    """Of a process that nobody asks anything: supervisord sees whether it lives."""
+    return ""
+
+
 def airflow_part(settings: Settings, part: str) -> Probe:
     def probe(client: httpx.Client) -> str:
         answer = client.get(f"{settings.airflow_url}/api/v2/monitor/health").json()
@@ -117,6 +122,12 @@ def table(settings: Settings) -> list[Process]:
     for pool in PoolName:
         processes += [_model_server(settings, pool, port) for port in settings.ports(pool)]
     processes += [
+        Process(
+            "guard",
+            (python, "-m", "perennial", "release", "guard"),
+            always_ready,
+            "guard: tells the ledger when a backup answers, and of rollbacks made while tools were down",
+        ),
         _airflow(
             settings, "api-server", ("--workers", "1"), status_200(f"{settings.airflow_url}/api/v2/version")
         ),
@@ -136,9 +147,13 @@ def table(settings: Settings) -> list[Process]:
     return processes
 
 
+def server_name(pool: str, port: int) -> str:
+    return f"server-{pool}-{port}"
+
+
 def _model_server(settings: Settings, pool: str, port: int) -> Process:
     return Process(
-        f"server-{pool}-{port}",
+        server_name(pool, port),
         (sys.executable, "-m", "perennial", "serve", "--pool", pool, "--port", str(port)),
         status_200(f"http://{settings.host}:{port}/livez"),
         f"model server of pool {pool}: http://{settings.host}:{port}",

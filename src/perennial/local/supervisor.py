@@ -17,9 +17,10 @@ from xmlrpc.client import Fault, ServerProxy
 import httpx
 
 from perennial import account_file
+from perennial.core.traffic import PoolName
 from perennial.errors import PortTaken, ToolError
 from perennial.local import airflow
-from perennial.local.processes import Process, base_environment, table
+from perennial.local.processes import Process, base_environment, server_name, table
 from perennial.settings import Settings
 
 Say = Callable[[str], None]
@@ -57,6 +58,14 @@ def states(settings: Settings) -> dict[str, dict]:
     if not running(settings):
         return {}
     return {one["name"]: one for one in control(settings).supervisor.getAllProcessInfo()}
+
+
+def server_problems(settings: Settings) -> dict[str, list[str]]:
+    """Process name of each model server -> why it is not ready, in its own words; empty where it is."""
+    from perennial import wiring
+
+    by_port = wiring.pool(settings).problems()
+    return {server_name(pool, port): by_port[port] for pool in PoolName for port in settings.ports(pool)}
 
 
 def check_ports(settings: Settings) -> None:

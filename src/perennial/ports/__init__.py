@@ -8,7 +8,7 @@ from perennial.ports.identity import TokenStore
 from perennial.ports.monitoring import DriftReporter, Scheduler
 from perennial.ports.notifying import Deliveries, Notifier
 from perennial.ports.records import Intents, Ledger, ReleaseStore, Signer
-from perennial.ports.traffic import FeedbackStore, Pool, PredictionLog, Router
+from perennial.ports.traffic import FeedbackStore, Pool, PredictionLog, Probe, RollbackJournal, Router
 from perennial.ports.training import (
     DataStore,
     Explain,
@@ -41,9 +41,11 @@ __all__ = [
     "Notifier",
     "Pool",
     "PredictionLog",
+    "Probe",
     "Reference",
     "Registry",
     "ReleaseStore",
+    "RollbackJournal",
     "Router",
     "Run",
     "Scheduler",

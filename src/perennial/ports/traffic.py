@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -12,6 +13,8 @@ from perennial.core.version import VersionRef
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from perennial.core.rollback import Rollback
 
 
 class Pool(Protocol):
@@ -31,6 +34,29 @@ class Pool(Protocol):
         """Send `requests` synthetic requests straight to one server; latencies in ms."""
 
 
+class Probe(Protocol):
+    """One unlogged question straight to a model server (BentoML)."""
+
+    def predict(self, pool: str, model: str, digest: str, body: Mapping[str, Any]) -> str:
+        """Ask a server of the pool that has loaded the version by entity; empty when it answers with
+        exactly that version, else why not."""
+
+
+class RollbackJournal(Protocol):
+    """Rollbacks whose traffic has moved, or is about to, and which are not on record yet (files)."""
+
+    def put(self, rollback: Rollback) -> None:
+        """Keep it over a crash of the machine; the same id again replaces it."""
+
+    def pending(self) -> Sequence[Rollback]:
+        """In the order in which they happened."""
+
+    def remove(self, rollback: Rollback) -> None: ...
+
+    def settling(self) -> AbstractContextManager[bool]:
+        """Whether this process may write them into the record: one at a time may."""
+
+
 class Router(Protocol):
     """Live traffic (Envoy)."""
 
@@ -45,7 +71,7 @@ class Router(Protocol):
         """The route last applied; None when the model has none."""
 
     def counters(self, model: str) -> Mapping[str, Counters]:
-        """Counted so far, by pool name."""
+        """Counted so far, by pool name; under `backup` what the backup answered in place of the champion."""
 
     def healthy(self, model: str) -> Mapping[str, int]:
         """Number of healthy servers by pool name."""

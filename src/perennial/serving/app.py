@@ -97,7 +97,7 @@ class ModelServer:
 
     async def ready(self, request: Request) -> Response:
         """Whether everything that is wanted is loaded; one version that cannot be loaded makes it false."""
-        ready = self._host.holding.ready
+        ready = self._host.ready
         return Json({"ready": ready}, status_code=200 if ready else 503)
 
     async def metrics(self, request: Request) -> Response:
@@ -119,8 +119,8 @@ class ModelServer:
                 "pool": self._host.pool,
                 "pid": os.getpid(),
                 "generation": holding.state.generation,
-                "ready": holding.ready,
-                "error": holding.state_error,
+                "ready": self._host.ready,
+                "error": self._host.error,
                 "models": versions,
             }
         )
@@ -151,7 +151,8 @@ class ModelServer:
             parameters["release_id"] = chosen.release_id
         name = body.get("id")
         return Json(
-            tensors.answer(chosen.version, scores, name if isinstance(name, str) else None, parameters)
+            tensors.answer(chosen.version, scores, name if isinstance(name, str) else None, parameters),
+            headers=_stands_in(chosen),
         )
 
     async def predict(self, request: Request) -> Response:
@@ -184,7 +185,7 @@ class ModelServer:
         }
         if explained is not None:
             explained.tell(answer)
-        return Json(answer)
+        return Json(answer, headers=_stands_in(chosen))
 
     async def feedback(self, request: Request) -> Response:
         """Confirmed when the labels are on the disk; `flows.feedback` stores them."""
@@ -195,6 +196,10 @@ class ModelServer:
     def _choose(self, request: Request) -> Chosen:
         path = request.path_params
         return choose(self._host, path["model"], path.get("version"), request.headers)
+
+
+def _stands_in(chosen: Chosen) -> dict[str, str]:
+    return {headers.STANDS_IN: chosen.stands_in} if chosen.stands_in else {}
 
 
 def _request_id(request: Request) -> str:

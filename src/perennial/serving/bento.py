@@ -80,8 +80,8 @@ class Parts:
         folder = settings.serving_dir
         writer = f"{pool}-{os.getpid()}-{datetime.now(UTC):%Y%m%d%H%M%S%f}"
         self._source = FeatureSource(settings)
-        self.host = ModelHost(folder, pool, self._source.warm)
         self._predictions = PredictionLogWriter(folder / "log", pool, writer)
+        self.host = ModelHost(folder, pool, self._source.warm, self._predictions.disk_error)
         server = ModelServer(
             self.host, self._source, self._predictions, FeedbackWriter(folder / "feedback", writer)
         )

@@ -19,6 +19,7 @@ class Chosen:
         shadow: a mirrored request, whose answer is dropped.
         synthetic: a latency measurement, which is not logged.
         drawn: the side of a split that it belongs to.
+        stands_in: `fallback` or `backup` when it is not the version that was asked for.
     """
 
     version: LoadedVersion
@@ -26,6 +27,7 @@ class Chosen:
     shadow: bool
     synthetic: bool
     drawn: Drawn | None = None
+    stands_in: str = ""
 
 
 def choose(host: ModelHost, model: str, named: str | None, given: Mapping[str, str]) -> Chosen:
@@ -39,13 +41,18 @@ def choose(host: ModelHost, model: str, named: str | None, given: Mapping[str, s
         NotLoaded, UnknownModel, UnknownVersion, MalformedInput: see ModelHost.
     """
     digest = given.get(headers.DIGEST)
-    release = None
+    release, stands_in = None, ""
     if named is not None:
         version = host.by_version(model, named)
     elif digest is not None:
-        version = host.by_digest(model, digest, given.get(headers.FALLBACK))
-        served = version.wanted.digest == digest
-        release = given.get(headers.RELEASE if served else headers.FALLBACK_RELEASE)
+        fallback, backup = given.get(headers.FALLBACK), given.get(headers.BACKUP)
+        version = host.by_digest(model, digest, fallback, backup)
+        if version.wanted.digest == digest:
+            release = given.get(headers.RELEASE)
+        elif version.wanted.digest == fallback:
+            release, stands_in = given.get(headers.FALLBACK_RELEASE), "fallback"
+        else:
+            release, stands_in = given.get(headers.BACKUP_RELEASE), "backup"
     else:
         version = host.only(model)
     return Chosen(
@@ -54,4 +61,5 @@ def choose(host: ModelHost, model: str, named: str | None, given: Mapping[str, s
         shadow=given.get(headers.SHADOW) == "true",
         synthetic=given.get(headers.SYNTHETIC) == "true",
         drawn=assignment.read(given),
+        stands_in=stands_in,
     )

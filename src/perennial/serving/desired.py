@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pydantic import Field, ValidationError
 
-from perennial.core.spec import Frozen
+from perennial.core.frozen import Frozen
 from perennial.core.version import VersionRef
 from perennial.errors import ModelFileError
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from perennial.core.traffic import PoolName
 from perennial.errors import MalformedInput, PerennialError, UnknownModel, UnknownVersion
 from perennial.serving import desired, headers, session
 from perennial.serving.desired import DesiredState
@@ -15,6 +16,10 @@ from perennial.serving.session import LoadedVersion
 
 Key = tuple[str, str]
 """(model, digest)"""
+
+
+DISK_EVERY = 10
+"""Looks at the desired state between two at the disk."""
 
 
 class NotLoaded(UnknownVersion):
@@ -43,9 +48,16 @@ class ModelHost:
     Args:
         serving_dir: holds pools/<pool>.json and store/<digest>/.
         prepare: called with each version before it counts as loaded, to warm what else it needs.
+        disk: says why answers cannot be logged here; empty when they can.
     """
 
-    def __init__(self, serving_dir: Path, pool: str, prepare: Callable[[LoadedVersion], None]) -> None:
+    def __init__(
+        self,
+        serving_dir: Path,
+        pool: str,
+        prepare: Callable[[LoadedVersion], None],
+        disk: Callable[[], str] = lambda: "",
+    ) -> None:
         self.pool = pool
         self.holding = Holding(state_error="the desired state was not read yet")
         self._serving_dir = serving_dir
@@ -54,6 +66,18 @@ class ModelHost:
         self._started = threading.Event()
         self._thread: threading.Thread | None = None
         self._failed: dict[Key, int] = {}
+        self._disk = disk
+        self._disk_error = ""
+        self._looks = 0
+
+    @property
+    def error(self) -> str:
+        """What keeps the whole server from being ready, whatever it has loaded."""
+        return self.holding.state_error or self._disk_error
+
+    @property
+    def ready(self) -> bool:
+        return not self.error and self.holding.ready
 
     def start(self, every_seconds: float = 0.2) -> None:
         """Converge in a thread until `stop`; the server answers health checks meanwhile."""
@@ -77,6 +101,9 @@ class ModelHost:
 
     def converge(self) -> None:
         """Load what is wanted and missing, let go of what is not wanted; problems become errors of `holding`."""
+        if self._looks % DISK_EVERY == 0:
+            self._disk_error = self._disk()
+        self._looks += 1
         self._follow()
         self._started.set()
 
@@ -128,14 +155,22 @@ class ModelHost:
         errors = {other: text for other, text in now.errors.items() if other != key}
         self.holding = Holding(now.state, {**now.loaded, key: version}, errors)
 
-    def by_digest(self, model: str, digest: str, fallback: str | None) -> LoadedVersion:
-        """Exactly the version that the router names, or the champion it names as fallback.
+    def by_digest(
+        self, model: str, digest: str, fallback: str | None, backup: str | None = None
+    ) -> LoadedVersion:
+        """Exactly the version that the router names, or one that it names to stand in for it.
+
+        Args:
+            fallback: the champion, for a candidate.
+            backup: the champion before, for the champion; never from the stable pool, where another server
+                may still have the champion, and where it would be counted as its answer.
 
         Raises:
-            NotLoaded: neither is loaded here.
+            NotLoaded: none of them is loaded here.
         """
         loaded = self.holding.loaded
-        found = loaded.get((model, digest)) or loaded.get((model, fallback or ""))
+        named = [digest, fallback, None if self.pool == PoolName.STABLE else backup]
+        found = next((loaded[model, one] for one in named if one and (model, one) in loaded), None)
         if found is None:
             raise NotLoaded(
                 f"{model}: version not loaded: {digest[:12]}", hint="the router tries another server"

@@ -52,6 +52,12 @@ class ServerMetrics:
             ("pool", "model_name", "version", "status"),
             registry=self._registry,
         )
+        self._stand_ins = Counter(
+            "perennial_stand_ins",
+            "Requests answered in place of the version that was asked for.",
+            ("pool", "model_name", "version", "stands_in"),
+            registry=self._registry,
+        )
         self._predictions = Counter(
             "perennial_predictions",
             "Answered rows.",
@@ -82,7 +88,9 @@ class ServerMetrics:
             registry=self._registry,
         )
 
-    def answered(self, model: str, version: str, rows: int, seconds: float) -> None:
+    def answered(self, model: str, version: str, rows: int, seconds: float, stands_in: str = "") -> None:
+        if stands_in:
+            self._stand_ins.labels(self._pool, model, version, stands_in).inc()
         self._requests.labels(self._pool, model, version, "200").inc()
         self._predictions.labels(self._pool, model, version).inc(rows)
         self._seconds.labels(self._pool, model, version).observe(seconds)

@@ -20,12 +20,14 @@ import orjson
 
 from perennial.errors import MalformedInput
 from perennial.serving.assignment import Drawn
-from perennial.serving.session import LoadedVersion
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from perennial.serving.session import LoadedVersion
+
 HOUR = "%Y%m%dT%H"
+PROBE_BYTES = 4096
 COLUMNS = (
     "prediction_id", "request_id", "at", "model", "version", "digest", "release_id", "capsule", "pool",
     "shadow", "entity", "context", "score", "decision", "latency_ms", "experiment", "arm", "unit",
@@ -121,6 +123,17 @@ class PredictionLogWriter:
         descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
         self._open[model] = (hour, descriptor)
         return descriptor
+
+    def disk_error(self) -> str:
+        """Why nothing can be written here; empty when it can. A server that cannot log must not answer."""
+        probe = self._folder / f".{self._writer}.probe"
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            probe.write_bytes(bytes(PROBE_BYTES))
+            probe.unlink()
+        except OSError as error:
+            return f"{self._folder} cannot be written: {error.strerror}"
+        return ""
 
     def close(self) -> None:
         with self._lock:

@@ -1,89 +1,76 @@
-"""Settings -> adapters. The only place that knows which adapter stands behind a port."""
+"""Settings -> adapters. The only place that knows which adapter stands behind a port.
 
-from perennial.wiring.accounts import tokens
-from perennial.wiring.keys import new_key, public_key, signature_holds, signer
-from perennial.wiring.monitoring import airflow_password, drift, experiment_gauges, gauges, scheduler
-from perennial.wiring.notifying import notifier, notify_ports
-from perennial.wiring.releasing import (
-    checks,
-    feedback_inbox,
-    pool,
-    prediction_log,
-    release_ports,
-    router,
-    spec_digest,
-    store,
-    terms,
-)
-from perennial.wiring.training import (
-    data_store,
-    dataset_files,
-    entrypoint,
-    explain,
-    features,
-    figures,
-    history_store,
-    model_class,
-    provenance,
-    references,
-    scorer,
-    tracker,
-    tuner,
-    validator,
-)
-from perennial.wiring.versions import (
-    ab_report,
-    bom_tools,
-    document_ports,
-    labels,
-    lifecycle_ports,
-    registry,
-    reproduce_ports,
-    version_search,
-)
+A name is looked up in its module when it is first used: a command pays for the parts that it needs, and an
+emergency rollback has less than a second for all of them.
+"""
 
-__all__ = [
-    "ab_report",
-    "airflow_password",
-    "bom_tools",
-    "checks",
-    "data_store",
-    "dataset_files",
-    "document_ports",
-    "drift",
-    "entrypoint",
-    "experiment_gauges",
-    "explain",
-    "features",
-    "feedback_inbox",
-    "figures",
-    "gauges",
-    "history_store",
-    "labels",
-    "lifecycle_ports",
-    "model_class",
-    "new_key",
-    "notifier",
-    "notify_ports",
-    "pool",
-    "prediction_log",
-    "provenance",
-    "public_key",
-    "references",
-    "registry",
-    "release_ports",
-    "reproduce_ports",
-    "router",
-    "scheduler",
-    "scorer",
-    "signature_holds",
-    "signer",
-    "spec_digest",
-    "store",
-    "terms",
-    "tokens",
-    "tracker",
-    "tuner",
-    "validator",
-    "version_search",
-]
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+_MODULES: dict[str, tuple[str, ...]] = {
+    "accounts": ("tokens",),
+    "keys": ("new_key", "public_key", "signature_holds", "signer"),
+    "monitoring": ("airflow_password", "drift", "experiment_gauges", "gauges", "scheduler"),
+    "emergency": ("pool", "quick_reads", "rollback_ports", "router"),
+    "notifying": ("notifier", "notify_ports"),
+    "releasing": (
+        "checks",
+        "feedback_inbox",
+        "guard_ports",
+        "prediction_log",
+        "release_ports",
+        "settle_ports",
+        "spec_digest",
+        "store",
+        "terms",
+    ),
+    "training": (
+        "data_store",
+        "dataset_files",
+        "entrypoint",
+        "explain",
+        "features",
+        "figures",
+        "history_store",
+        "model_class",
+        "provenance",
+        "references",
+        "scorer",
+        "tracker",
+        "tuner",
+        "validator",
+    ),
+    "versions": (
+        "ab_report",
+        "bom_tools",
+        "document_ports",
+        "labels",
+        "lifecycle_ports",
+        "registry",
+        "reproduce_ports",
+        "version_search",
+    ),
+}
+_MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
+
+__all__ = sorted(_MODULE_OF)
+
+if TYPE_CHECKING:
+    from perennial.wiring.accounts import *  # noqa: F403
+    from perennial.wiring.emergency import *  # noqa: F403
+    from perennial.wiring.keys import *  # noqa: F403
+    from perennial.wiring.monitoring import *  # noqa: F403
+    from perennial.wiring.notifying import *  # noqa: F403
+    from perennial.wiring.releasing import *  # noqa: F403
+    from perennial.wiring.training import *  # noqa: F403
+    from perennial.wiring.versions import *  # noqa: F403
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found = getattr(importlib.import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
+    globals()[name] = found
+    return found

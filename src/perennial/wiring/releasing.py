@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 import functools
+import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from perennial import catalog
 from perennial.core.identity import Role
 from perennial.core.spec import ModelSpec
-from perennial.core.traffic import PoolName
-from perennial.errors import SpecError
+from perennial.errors import SpecError, TrackerUnavailable
 from perennial.settings import Settings, load
+from perennial.wiring.emergency import journal, pool, router
 from perennial.wiring.training import entrypoint, scorer
 
 if TYPE_CHECKING:
     from perennial import ports
-    from perennial.adapters.envoy_router import EnvoyRouter
     from perennial.core.registration import VersionRecord
     from perennial.core.verdict import Judgement
+    from perennial.flows.guard import GuardPorts
     from perennial.flows.release import ReleasePorts
+    from perennial.flows.rollback_record import SettlePorts
     from perennial.serving.feedback_inbox import FeedbackInbox
+
+LISTEN_SECONDS = 2.0
 
 
 class _OnFirstUse:
@@ -46,27 +51,6 @@ def store(settings: Settings | None = None):
 
     settings = settings or load()
     return SqlStore(settings.database)
-
-
-def pool(settings: Settings | None = None) -> ports.Pool:
-    from perennial.adapters.bento_pool import BentoPool
-
-    settings = settings or load()
-    ports_by_pool = {name.value: settings.ports(name) for name in PoolName}
-    return BentoPool(settings.serving_dir, settings.host, ports_by_pool)
-
-
-def router(settings: Settings | None = None) -> EnvoyRouter:
-    from perennial.adapters.envoy_config import Layout
-    from perennial.adapters.envoy_router import EnvoyRouter
-
-    settings = settings or load()
-    layout = Layout(
-        listen=(settings.host, settings.port_envoy),
-        admin=(settings.host, settings.port_envoy_admin),
-        pools={name: [(settings.host, port) for port in settings.ports(name)] for name in PoolName},
-    )
-    return EnvoyRouter(settings.envoy_dir, layout)
 
 
 def prediction_log(settings: Settings | None = None) -> ports.PredictionLog:
@@ -120,14 +104,35 @@ def spec_digest(model: str, settings: Settings) -> str | None:
     return policy_digest(spec.gate, spec.approval, spec.release)
 
 
+def _registry(settings: Settings) -> ports.Registry:
+    """Asks first whether anybody listens: finding out by MLflow costs its import.
+
+    Raises:
+        TrackerUnavailable: nobody does.
+    """
+    from perennial import wiring
+
+    url = settings.tracking
+    if url.startswith("http"):
+        parts = urlsplit(url)
+        port = parts.port or (443 if parts.scheme == "https" else 80)
+        try:
+            socket.create_connection((parts.hostname or "", port), timeout=LISTEN_SECONDS).close()
+        except OSError as error:
+            raise TrackerUnavailable(
+                f"MLflow at {url} does not answer: {error}", hint="start it with `perennial local up`"
+            ) from error
+    return wiring.registry(settings, Role.RELEASE)
+
+
 @functools.lru_cache(maxsize=4)
 def _release_ports(settings: Settings) -> ReleasePorts:
-    from perennial import wiring
+    from perennial.adapters.feature_definitions import published
     from perennial.flows.release import ReleasePorts
 
     database = store(settings)
-    # MLflow takes seconds to import, and an emergency rollback moves traffic without it.
-    versions: Any = _OnFirstUse(lambda: wiring.registry(settings, Role.RELEASE))
+    # MLflow takes seconds to import, and a release goes on without it where it can.
+    versions: Any = _OnFirstUse(lambda: _registry(settings))
     return ReleasePorts(
         releases=database.releases,
         intents=database.intents,
@@ -142,9 +147,38 @@ def _release_ports(settings: Settings) -> ReleasePorts:
         checks=checks,
         terms=lambda spec, record: terms(spec, record, settings),
         spec_digest=lambda model: spec_digest(model, settings),
+        published=lambda service: published(settings.feast_dir, service),
     )
 
 
 def release_ports(settings: Settings | None = None) -> ReleasePorts:
     """Everything a release touches. Kept: the prediction log then reads only what is new in each pass."""
     return _release_ports(settings or load())
+
+
+def settle_ports(settings: Settings | None = None) -> SettlePorts:
+    """What writes rollbacks into the record."""
+    from perennial.flows.rollback_record import SettlePorts
+
+    settings = settings or load()
+    database = store(settings)
+    versions: Any = _OnFirstUse(lambda: _registry(settings))
+    return SettlePorts(
+        journal=journal(settings),
+        router=router(settings),
+        releases=database.releases,
+        intents=database.intents,
+        ledger=database.ledger,
+        registry=versions,
+        labels=versions,
+    )
+
+
+def guard_ports(settings: Settings | None = None) -> GuardPorts:
+    """What looks after the traffic between releases."""
+    from perennial.flows.guard import GuardPorts
+    from perennial.flows.rollback_record import settle
+
+    settings = settings or load()
+    record = settle_ports(settings)
+    return GuardPorts(record.router, record.ledger, lambda now: settle(record, now))

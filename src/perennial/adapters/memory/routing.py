@@ -1,12 +1,14 @@
-"""Fakes of Pool and Router, with switches for what can go wrong."""
+"""Fakes of Pool, Probe, Router and RollbackJournal, with switches for what can go wrong."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from perennial.core.traffic import Counters, PoolName, Readiness, Route
+from perennial.core.rollback import Rollback
+from perennial.core.traffic import BACKUP, Counters, PoolName, Readiness, Route
 from perennial.core.version import VersionRef
 from perennial.errors import PoolUnavailable, RouterRejected, RouterUnavailable
 
@@ -67,6 +69,55 @@ class MemoryPool:
         return self._held[pool]
 
 
+class MemoryProbe:
+    """A Probe over a MemoryPool: what is loaded answers.
+
+    Attributes:
+        refusing: why no entity is answered; empty: each is.
+    """
+
+    def __init__(self, pool: MemoryPool) -> None:
+        self.refusing = ""
+        self._pool = pool
+
+    def predict(self, pool: str, model: str, digest: str, body: Mapping[str, Any]) -> str:
+        if self._pool.readiness(pool, model, digest).ready == 0:
+            return f"503 {model}: version not loaded: {digest[:12]}"
+        return self.refusing
+
+
+class MemoryJournal:
+    """A RollbackJournal.
+
+    Attributes:
+        taken: another process is settling.
+    """
+
+    def __init__(self) -> None:
+        self.taken = False
+        self._kept: dict[str, Rollback] = {}
+
+    def put(self, rollback: Rollback) -> None:
+        self._kept[rollback.id] = rollback
+
+    def pending(self) -> list[Rollback]:
+        return sorted(self._kept.values(), key=lambda one: one.at)
+
+    def remove(self, rollback: Rollback) -> None:
+        self._kept.pop(rollback.id, None)
+
+    @contextmanager
+    def settling(self) -> Iterator[bool]:
+        if self.taken:
+            yield False
+            return
+        self.taken = True
+        try:
+            yield True
+        finally:
+            self.taken = False
+
+
 class MemoryRouter:
     """A Router that counts what a test says was answered.
 
@@ -99,7 +150,7 @@ class MemoryRouter:
     def counters(self, model: str) -> Mapping[str, Counters]:
         self._answer()
         known = self._counters.get(model, {})
-        return {pool.value: known.get(pool, Counters()) for pool in PoolName}
+        return {name: known.get(name, Counters()) for name in (*map(str, PoolName), BACKUP)}
 
     def healthy(self, model: str) -> Mapping[str, int]:
         self._answer()

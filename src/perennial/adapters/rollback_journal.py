@@ -1,0 +1,63 @@
+"""RollbackJournal as one small file per rollback."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+from pydantic import ValidationError
+
+from perennial.adapters.envoy_state import replace
+from perennial.core.rollback import Rollback
+from perennial.errors import StoreUnavailable
+
+
+class FileJournal:
+    """RollbackJournal port: `<folder>/<id>.json`, flushed, replaced as a whole."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def put(self, rollback: Rollback) -> None:
+        try:
+            replace(self._path(rollback), rollback.model_dump_json(indent=1).encode())
+        except OSError as error:
+            raise StoreUnavailable(
+                f"{self._folder} cannot be written: {error.strerror}", hint="free the disk; nothing was moved"
+            ) from error
+
+    def pending(self) -> list[Rollback]:
+        """Raises StoreUnavailable for a file that is no rollback."""
+        found = []
+        for path in self._folder.glob("*.json"):
+            try:
+                found.append(Rollback.model_validate_json(path.read_bytes()))
+            except FileNotFoundError:
+                continue  # written down by another process meanwhile
+            except (ValidationError, OSError) as error:
+                raise StoreUnavailable(
+                    f"{path} cannot be read: {error}", hint="move it away; its rollback is not on record"
+                ) from error
+        return sorted(found, key=lambda one: one.at)
+
+    def remove(self, rollback: Rollback) -> None:
+        self._path(rollback).unlink(missing_ok=True)
+
+    @contextmanager
+    def settling(self) -> Iterator[bool]:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(self._folder / ".lock", timeout=0)
+        try:
+            lock.acquire()
+        except Timeout:
+            yield False
+            return
+        try:
+            yield True
+        finally:
+            lock.release()
+
+    def _path(self, rollback: Rollback) -> Path:
+        return self._folder / f"{rollback.id}.json"

@@ -1,0 +1,35 @@
+"""The newest requests, read from the ends of the log."""
+
+from __future__ import annotations
+
+import json
+
+from perennial.serving.asked import TAIL_BYTES, recent
+
+
+def line(at: float, entity, **more) -> str:
+    return json.dumps({"at": at, "entities": [entity], "context": {"cycle_size": 1}, **more}) + "\n"
+
+
+def write(folder, name: str, *lines: str) -> None:
+    (folder / "m").mkdir(exist_ok=True)
+    (folder / "m" / name).write_text("".join(lines))
+
+
+def test_newest_first_one_of_each_entity(tmp_path):
+    write(tmp_path, "20260105T08-a.jsonl", line(1, {"t": "old"}), line(5, {"t": "x"}), line(6, {"t": "x"}))
+    write(tmp_path, "20260105T08-b.jsonl", line(3, {"t": "y"}), line(7, None))
+    found = recent(tmp_path, "m", 2)
+    assert [one["entities"] for one in found] == [[{"t": "x"}], [{"t": "y"}]]
+    assert found[0]["context"] == {"cycle_size": 1}
+
+
+def test_torn_lines_and_long_files_do_not_matter(tmp_path):
+    many = [line(at, {"t": str(at)}, padding="x" * 200) for at in range(3000)]
+    assert sum(map(len, many)) > TAIL_BYTES
+    write(tmp_path, "20260105T08-a.jsonl", *many, '{"at": 9999, "entit')
+    assert recent(tmp_path, "m", 1)[0]["entities"] == [{"t": "2999"}]
+
+
+def test_nobody_asked_yet(tmp_path):
+    assert recent(tmp_path, "m", 5) == []
