@@ -18,6 +18,7 @@ def stated(state=ConsentState.GIVEN):
     [
         ("iofrol", ["iofrol"]),
         ("simulator (seed 7)", ["simulator"]),
+        ("simulator, seed 7", ["simulator"]),
         ("iofrol + simulator (seed 7) + iofrol", ["iofrol", "simulator"]),
         ("", []),
     ],

@@ -124,7 +124,7 @@ def chromium() -> str:
 def stack(tmp_path_factory):
     """The stack after the demo's whole story; every candidate asks a person, so that tests can answer."""
     folder = tmp_path_factory.mktemp("demo")
-    stack = make_stack(folder, {"approval": dict.fromkeys(RISKS, 1) | {"anonymous_tag": True}})
+    stack = make_stack(folder, {"approval": dict.fromkeys(RISKS, 1)})
     log = folder / "demo.log"
     process = stack.start("demo", "run", "--rate", "40", log=log)
     try:

@@ -142,6 +142,7 @@ def test_approved_in_a_real_page_and_finished_under_fire(stack, chromium):
     assert load.sent > 300
     record = wiring.registry(settings).find(MODEL, "champion")
     assert record.ref.digest == done.candidate.digest
+    assert [one.actor for one in done.approvals] == [APPROVER]
     assert record.tags[f"approval.by.{APPROVER}"].startswith(f"approved {done.candidate.digest} ")
     until(
         lambda: all(one["statename"] == "RUNNING" for one in supervisor.states(settings).values()),

@@ -75,11 +75,11 @@ def test_refusals_have_their_own_exit_codes(stored, capsys):
 def test_who_asked_and_who_approved_already_is_refused_at_once(stored, capsys, monkeypatch):
     stored.approvers(2)
     status = stored.start()
-    monkeypatch.setenv("PERENNIAL_ACTOR", "Ann")
+    sign_in(monkeypatch, "ann")
     assert main(["release", "approve", MODEL]) == 66
-    assert "SelfApproval: Ann asked for this release" in capsys.readouterr().err
+    assert "SelfApproval: ann asked for this release" in capsys.readouterr().err
     assert stored.store.intents.pending(status.release_id) == []
-    monkeypatch.setenv("PERENNIAL_ACTOR", "carol")
+    sign_in(monkeypatch, "carol")
     assert main(["release", "approve", MODEL]) == 0
     assert stored.passes(status.release_id).phase is Phase.AWAITING_APPROVAL
     assert main(["release", "approve", MODEL]) == 62
@@ -90,7 +90,7 @@ def test_who_asked_and_who_approved_already_is_refused_at_once(stored, capsys, m
     told = json.loads(capsys.readouterr().out)
     assert (told["approvers_needed"], told["asked_by"]) == (2, ["ann"])
     assert [one["actor"] for one in told["approvals"]] == ["carol"]
-    monkeypatch.setenv("PERENNIAL_ACTOR", "dave")
+    sign_in(monkeypatch, "dave")
     assert main(["release", "approve", MODEL]) == 0
     assert stored.passes(status.release_id).phase is Phase.LOADING
 

@@ -109,7 +109,7 @@ def _shares(route: Route, told: Mapping[str, str] = NOBODY) -> list[Json]:
     backup = {}
     if route.backup is not None:
         backup = {headers.BACKUP: route.backup.digest, headers.BACKUP_RELEASE: route.backup.release_id}
-    champion = {**_named(route.stable), **_arm(route.stable, told), **backup}
+    champion = {**_named(route.stable), **backup, **_arm(route.stable, told)}
     stable = _share(pool_cluster(route.model, PoolName.STABLE), TOTAL_WEIGHT - weight, champion)
     if route.canary is None:
         return [stable]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from perennial import catalog, wiring
+from perennial.commands.identity import actor
 from perennial.commands.tables import print_table
 from perennial.settings import load
 
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def reproduce(model: str, version: str, any_code: bool, as_json: bool) -> None:
     """Train VERSION (or an alias) again from its capsule and compare; nothing is registered."""
-    from perennial.commands.models import actor
     from perennial.errors import NotReproduced
     from perennial.flows.reproduce import reproduce as flow
 

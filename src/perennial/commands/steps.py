@@ -5,7 +5,6 @@ They hand files to each other through one work folder; Airflow and `dvc repro` r
 
 from __future__ import annotations
 
-import getpass
 import json
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from perennial import catalog, wiring
+from perennial.commands.identity import actor
 from perennial.commands.tables import print_table
 from perennial.core.spec import ModelSpec, Reason
 from perennial.errors import UsageError
@@ -188,7 +188,7 @@ def register(model: str, workdir: Path | None) -> None:
     from perennial.flows.register import register as flow
 
     settings, spec, work = _start(model, workdir)
-    ref = flow(spec, work, wiring.registry(settings), settings.actor or getpass.getuser())
+    ref = flow(spec, work, wiring.registry(settings), actor(settings))
     keep_documents(settings, spec, ref.version)
     click.echo(f"candidate {ref} (key {ref.key}), with model card and ML-BOM")
 

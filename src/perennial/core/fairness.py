@@ -18,6 +18,7 @@ from perennial.core.gate_spec import FairnessSpec, GroupMeasure
 from perennial.core.verdict import Judgement, Verdict, worst
 
 CONFIDENCE = 0.95
+SHOWN_ONLY = "shown: no sensitive column"
 
 
 @dataclass(frozen=True)
@@ -131,7 +132,7 @@ def too_few(answers: Answers, measure: GroupMeasure, limit: float, sensitive: bo
         rule=measure.value,
         verdict=Verdict.UNSURE if sensitive else Verdict.PASS,
         observed=f"{_words(measure)} too few to say ({sizes or 'no rows'})",
-        needed=_needed(measure, limit),
+        needed=_needed(measure, limit) if sensitive else SHOWN_ONLY,
     )
 
 
@@ -140,8 +141,9 @@ def judge_gap(
 ) -> Judgement:
     """FAIL when the gap is proven larger than the limit, UNSURE when it is larger and not proven.
 
-    Between the segments of a column that is not sensitive it is shown and not judged: some are harder for
-    every model (a test without history), and a drop on one against the champion is judged by `slice_drop`.
+    Between the segments of a column that nobody protects it is shown and not judged: some are harder to
+    predict for every model (a test without history), and the gate's rule `worst_slice` compares them with
+    the champion.
     """
     verdict = Verdict.PASS
     if sensitive and found.value > limit:
@@ -151,7 +153,7 @@ def judge_gap(
         rule=measure.value,
         verdict=verdict,
         observed=f"{_words(measure)} {found} ({told})",
-        needed=_needed(measure, limit) if sensitive else "shown: no sensitive column",
+        needed=_needed(measure, limit) if sensitive else SHOWN_ONLY,
     )
 
 
@@ -161,7 +163,7 @@ def together(column: str, judged: list[Judgement]) -> Judgement:
         rule=f"fairness_{column}",
         verdict=worst(judged),
         observed="; ".join(one.observed for one in judged),
-        needed="; ".join(one.needed for one in judged),
+        needed="; ".join(dict.fromkeys(one.needed for one in judged)),
     )
 
 

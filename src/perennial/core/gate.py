@@ -18,6 +18,8 @@ from perennial.core.spec import GateSpec
 from perennial.core.statistics import quantile
 from perennial.core.verdict import Judgement, Verdict
 
+WORST_SLICE = "slice.worst_delta"
+
 
 def judge(
     spec: GateSpec,
@@ -100,9 +102,9 @@ def _improvement(spec: GateSpec, record: VersionRecord) -> Judgement:
 
 
 def _worst_slice(spec: GateSpec, record: VersionRecord) -> Judgement:
-    """A slice has few rows, so that a drop there is never proof: UNSURE, a person looks."""
+    """A slice has few rows, so that a drop there is never proof: UNSURE, and the risk is high."""
     needed = f"{spec.improvement.metric} minus the champion's >= {-spec.slice_drop:g} on every slice"
-    delta = record.metrics.get("slice.worst_delta")
+    delta = record.metrics.get(WORST_SLICE)
     if delta is None:
         told = "no slice has enough rows of both verdicts"
         return Judgement(rule="worst_slice", verdict=Verdict.PASS, observed=told, needed=needed)
@@ -146,6 +148,9 @@ def _risks(spec: GateSpec, candidate: VersionRecord, champion: VersionRecord) ->
             yield f"the version does not say its {what}"
         elif candidate.tags[tag] != champion.tags.get(tag):
             yield f"new {what}"
+    drop = candidate.metrics.get(WORST_SLICE)
+    if drop is not None and drop < -spec.slice_drop:
+        yield f"{spec.improvement.metric} drops by {-drop:.3f} on a slice (more than {spec.slice_drop:g})"
 
 
 def _missing(rule: str, what: str, needed: str) -> Judgement:

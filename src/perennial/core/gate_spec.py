@@ -47,7 +47,7 @@ class GroupMeasure(StrEnum):
 
 
 class FairnessSpec(Frozen):
-    """How far the groups of a sensitive or slice column may lie apart."""
+    """How far the groups of a sensitive column may lie apart."""
 
     gaps: dict[GroupMeasure, Share] = Field(
         min_length=1, description="measure -> largest minus smallest figure of any two groups"
@@ -82,7 +82,9 @@ class GateSpec(Frozen):
     improvement: ImprovementSpec
     latency_p95_ms: float = Field(gt=0, description="at the endpoint, without other load")
     parity: float = Field(gt=0, description="largest difference of exported and trained model")
-    slice_drop: float = Field(ge=0, description="drop of the improvement metric on a slice: UNSURE")
+    slice_drop: float = Field(
+        ge=0, description="drop of the improvement metric on a slice: UNSURE, high risk"
+    )
     checks: ChecksSpec
     fairness: FairnessSpec
     licences: LicencesSpec

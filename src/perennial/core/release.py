@@ -148,6 +148,17 @@ class ReleaseStatus(Frozen):
         )
 
     @property
+    def assignment(self) -> Assignment:
+        """How the users of a split of this release get their sides."""
+        sticky = self.policy.sticky
+        return Assignment(
+            experiment=sticky.experiment or self.release_id,
+            header=sticky.header,
+            cookie=sticky.cookie,
+            cookie_age=sticky.cookie_age,
+        )
+
+    @property
     def kept(self) -> VersionRef | None:
         """The champion it took over from, where the policy keeps that one: as backup, and for a rollback."""
         return self.champion if self.policy.keep_previous and self.champion_release_id else None
@@ -159,17 +170,6 @@ class ReleaseStatus(Frozen):
         if kept is not None and self.champion_release_id is not None:
             backup = Target(version=kept.version, digest=kept.digest, release_id=self.champion_release_id)
         return Route(model=self.model, stable=self.target, backup=backup)
-
-    @property
-    def assignment(self) -> Assignment:
-        """How the users of a split of this release get their sides."""
-        sticky = self.policy.sticky
-        return Assignment(
-            experiment=sticky.experiment or self.release_id,
-            header=sticky.header,
-            cookie=sticky.cookie,
-            cookie_age=sticky.cookie_age,
-        )
 
     def spec_changed(self, now: str | None) -> bool | None:
         """Whether the spec differs from what this release was started under.

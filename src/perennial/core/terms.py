@@ -5,6 +5,7 @@ Terms are read when the gate asks, not when the data came: consent that was with
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
@@ -62,7 +63,8 @@ class Licensed(Frozen):
 
 def sources_of(text: str) -> list[str]:
     """`iofrol + simulator (seed 7)` -> iofrol, simulator: the names by which terms are stated."""
-    return list(dict.fromkeys(one.split(" (")[0].strip() for one in text.split(JOINT) if one.strip()))
+    found = (re.match(r"\s*([\w./-]+)", one) for one in text.split(JOINT))
+    return list(dict.fromkeys(one[1] for one in found if one))
 
 
 def judge_consent(sources: Sequence[str], terms: Mapping[str, Terms]) -> Judgement:

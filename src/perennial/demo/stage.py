@@ -47,9 +47,9 @@ def choose(fetch_iofrol, scenario: Scenario, now: datetime) -> Scene:
     except (DatasetMissing, ChecksumMismatch) as error:
         frame = simulate(scenario)
         why = f"the real data could not be had ({error.message})"
-        return Scene(f"simulator, seed {scenario.seed}", why, frame, SIMULATED_KNOWN, SIMULATED_SHIFT)
+        return Scene(f"simulator (seed {scenario.seed})", why, frame, SIMULATED_KNOWN, SIMULATED_SHIFT)
     why = "real test executions of ABB Robotics; the failures rise for real in the later cycles"
-    return Scene("IOF/ROL", why, iofrol.read(path), IOFROL_KNOWN, IOFROL_SHIFT)
+    return Scene("iofrol", why, iofrol.read(path), IOFROL_KNOWN, IOFROL_SHIFT)
 
 
 class Arrivals:

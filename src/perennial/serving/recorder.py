@@ -84,7 +84,7 @@ class Recorder:
                     drawn=chosen.drawn,
                 )
             )
-            if chosen.drawn is not None and not chosen.shadow:
+            if chosen.drawn is not None and not chosen.shadow and not chosen.stands_in:
                 self._metrics.drawn(wanted.model, chosen.drawn, len(scores), seconds)
         self._metrics.answered(wanted.model, wanted.version, len(scores), seconds, chosen.stands_in)
         return ids, decisions

@@ -76,12 +76,9 @@ class GovernedStore(SqlAlchemyStore):
             super().set_model_version_tag(name, version, ModelVersionTag(*said))
         elif answer is not TagAnswer.NONE:
             _bad(f"{TAG}={value!r} is {answer.value}: write approved, rejected or waiting")
-        elif Role.RELEASE in caller.roles:
-            # A new gate asks: what was said before was said of another measurement.
-            for key in tags:
-                if key.startswith(rules.BY):
-                    super().delete_model_version_tag(name, version, key)
         else:
+            # An approver takes the own word back; the release machine, which asks, has none. What others said
+            # stays: the machine counts by time and digest, and may ask again while somebody answers.
             self._unsay(name, version, tags, caller.name)
 
     def _unsay(self, name: str, version: str, tags: dict[str, str], account: str) -> None:
