@@ -25,7 +25,7 @@ from perennial.core.identity import Role
 BY = TAG + ".by."
 """Prefix of the tags that say which account set TAG, to what, of which digest, and when."""
 EVIDENCE = ("gate.", "release")
-FIXED = ("digest", "capsule", "semantic_version")
+FIXED = ("digest", "capsule", "semantic_version", "requested_by")
 ALIASES = {
     "champion": (Role.RELEASE,),
     "previous": (Role.RELEASE,),
