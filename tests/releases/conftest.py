@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -281,3 +282,12 @@ def world(tmp_path: Path) -> World:
 def make_world(tmp_path_factory: pytest.TempPathFactory):
     """Worlds on demand, for property tests."""
     return lambda: World(tmp_path_factory.mktemp("world") / "files")
+
+
+@pytest.fixture(scope="session")
+def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator:
+    """Three versions that can be released on a running stack (`release_house`), for tests marked server."""
+    from release_house import furnished
+
+    with furnished(tmp_path_factory.mktemp("house")) as made:
+        yield made

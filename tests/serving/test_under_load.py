@@ -13,6 +13,7 @@ from serving_stack import ServingStack, target, until
 from tiny_models import tensor_body, tiny_version
 
 from perennial import wiring
+from perennial.adapters.envoy_clusters import COPIES_PER_SERVER
 from perennial.core.traffic import Route
 from perennial.errors import RouterRejected
 
@@ -83,7 +84,7 @@ def test_a_mirror_is_logged_as_shadow_and_answered_to_nobody(serving_stack, vers
     all_healthy(stack)
     before = stack.router.counters("loaded")["canary"]
     shadows = int(log.read("loaded")["shadow"].sum())
-    with load(stack) as seen:
+    with load(stack, threads=2) as seen:  # no more than one server can answer copies of
         seen.wait_for(500)
     assert seen.failed == 0, seen.failures
     assert set(seen.versions) == {"1.0.0"}
@@ -96,6 +97,30 @@ def test_a_mirror_is_logged_as_shadow_and_answered_to_nobody(serving_stack, vers
     assert set(shadow["version"]) == {"1.1.0"}
     assert set(shadow["release_id"]) == {"r-1.1.0"}
     assert set(shadow["pool"]) == {"canary"}
+
+
+def test_copies_beyond_what_a_server_can_take_are_dropped(serving_stack, versions):
+    """Clients do not wait for copies: those that queue would time out, as errors of a sound candidate."""
+    canary = serving_stack.settings.ports("canary")[0]
+    serving_stack.router.apply(route(versions, "1.1.0", mirror=True))
+    all_healthy(serving_stack)
+    serving_stack.kill(canary, signal.SIGSTOP)
+    try:
+        with load(serving_stack) as seen:
+            seen.wait_for(100)
+            waiting = sum(numbers(serving_stack, "upstream_rq_(active|pending_active)"))
+    finally:
+        serving_stack.kill(canary, signal.SIGCONT)
+    all_healthy(serving_stack)
+    assert 0 < waiting <= COPIES_PER_SERVER
+    assert seen.failed == 0, seen.failures
+
+
+def numbers(stack: ServingStack, statistic: str) -> list[int]:
+    """Of the cluster that copies go to."""
+    query = {"format": "json", "filter": rf"^cluster\.loaded-shadow\.{statistic}$"}
+    found = httpx.get(f"{stack.settings.envoy_admin_url}/stats", params=query, trust_env=False).json()
+    return [one["value"] for one in found["stats"] if "value" in one]
 
 
 def test_a_mirror_that_hangs_costs_clients_nothing(serving_stack, versions):

@@ -18,6 +18,7 @@ class Load:
         statuses: how many answers of each status; a broken connection counts as status 0.
         versions: how many answers of each model version.
         latencies: seconds of each answer, in no order.
+        failed_at: `time.monotonic()` of each answer that was none.
     """
 
     port: int
@@ -29,6 +30,7 @@ class Load:
     versions: Counter = field(default_factory=Counter)
     failures: list[str] = field(default_factory=list)
     latencies: list[float] = field(default_factory=list)
+    failed_at: list[float] = field(default_factory=list)
     _stop: threading.Event = field(default_factory=threading.Event)
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _running: list[threading.Thread] = field(default_factory=list)
@@ -83,5 +85,7 @@ class Load:
             self.latencies.append(seconds)
             if status == 200:
                 self.versions[body.get("model_version") or body.get("version")] += 1
-            elif len(self.failures) < 10:
+                return
+            self.failed_at.append(time.monotonic())
+            if len(self.failures) < 10:
                 self.failures.append(f"{status}: {text[:300].decode(errors='replace')}")

@@ -56,8 +56,10 @@ class ServingStack:
         until(lambda: status(f"http://127.0.0.1:{port}/livez") == 200, 120, f"model server {port}")
 
     def kill(self, name: str | int, with_signal: int = signal.SIGKILL) -> None:
-        """Signal a process and its children; SIGKILL also waits until they are gone."""
+        """Signal a process and, but for SIGKILL, a model server's worker; SIGKILL waits until it is gone."""
         process = self._processes[str(name)]
+        if with_signal != signal.SIGKILL and name != "envoy":
+            os.kill(worker_of(process.pid), with_signal)
         os.killpg(process.pid, with_signal)
         if with_signal == signal.SIGKILL:
             process.wait(timeout=20)
@@ -93,6 +95,16 @@ class ServingStack:
 
 def target(ref: VersionRef, release: str) -> Target:
     return Target(version=ref.version, digest=ref.digest, release_id=release)
+
+
+def worker_of(server: int) -> int:
+    """The process that answers, which BentoML's first process starts in a session of its own, so that a signal
+    to the group does not reach it."""
+    children = Path(f"/proc/{server}/task/{server}/children").read_text().split()
+    (worker,) = (
+        one for one in children if b"_bentoml_impl.worker" in Path(f"/proc/{one}/cmdline").read_bytes()
+    )
+    return int(worker)
 
 
 def free_ports(count: int) -> list[int]:

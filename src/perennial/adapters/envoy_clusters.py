@@ -13,13 +13,17 @@ backup that the route names. Those servers answer for no other version here, so 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from perennial.adapters.envoy_config import TYPE, Address, Json, Layout, address
 from perennial.core.traffic import PoolName
 
 SERVERS = "perennial.stable"
 """The stable servers, for what belongs to no model."""
+
+LIMITS = {"max_connections": 1024, "max_pending_requests": 4096, "max_requests": 4096}
+COPIES_PER_SERVER = 16
+"""Mirrored requests that one canary server is given at a time."""
 
 _HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 
@@ -45,12 +49,17 @@ def clusters(models: Sequence[str], layout: Layout) -> list[Json]:
         found += [
             _cluster(pool_cluster(model, PoolName.STABLE), [stable, canary], _champion_retry()),
             _cluster(pool_cluster(model, PoolName.CANARY), [canary, stable], _candidate_retry()),
-            _cluster(shadow_cluster(model), [canary]),
+            _cluster(shadow_cluster(model), [canary], limits=_copies(len(canary))),
         ]
     return found
 
 
-def _cluster(name: str, priorities: Sequence[Sequence[Address]], retry_policy: Json | None = None) -> Json:
+def _cluster(
+    name: str,
+    priorities: Sequence[Sequence[Address]],
+    retry_policy: Json | None = None,
+    limits: Mapping[str, int] = LIMITS,
+) -> Json:
     options: Json = {
         "@type": f"{TYPE}extensions.upstreams.http.v3.HttpProtocolOptions",
         "explicit_http_config": {"http_protocol_options": {}},
@@ -59,13 +68,8 @@ def _cluster(name: str, priorities: Sequence[Sequence[Address]], retry_policy: J
     }
     if retry_policy is not None:
         options["retry_policy"] = retry_policy
-    limits = {
-        "max_connections": 1024,
-        "max_pending_requests": 4096,
-        "max_requests": 4096,
-        # The default of three retries at a time loses requests when a server dies under load.
-        "retry_budget": {"budget_percent": {"value": 100.0}, "min_retry_concurrency": 256},
-    }
+    # The default of three retries at a time loses requests when a server dies under load.
+    budget = {"budget_percent": {"value": 100.0}, "min_retry_concurrency": 256}
     return {
         "@type": f"{TYPE}config.cluster.v3.Cluster",
         "name": name,
@@ -108,9 +112,19 @@ def _cluster(name: str, priorities: Sequence[Sequence[Address]], retry_policy: J
             "max_ejection_time": "10s",
             "max_ejection_percent": 100,
         },
-        "circuit_breakers": {"thresholds": [limits]},
+        "circuit_breakers": {"thresholds": [{**limits, "retry_budget": budget}]},
         "typed_extension_protocol_options": {_HTTP_OPTIONS: options},
     }  # fmt: skip
+
+
+def _copies(servers: int) -> dict[str, int]:
+    """Few enough that a pool smaller than the stable one is never behind by more than a moment.
+
+    Clients do not wait for copies, so nothing slows those down: thousands would queue, time out, and count as
+    errors of a candidate that has none. What is beyond is dropped, and is no evidence.
+    """
+    most = COPIES_PER_SERVER * servers
+    return {"max_connections": most // 2, "max_pending_requests": most // 2, "max_requests": most}
 
 
 def retry() -> Json:

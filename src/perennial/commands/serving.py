@@ -24,6 +24,7 @@ def serve(pool: str, port: int) -> None:
     variables = {
         **os.environ,
         "PERENNIAL_POOL": pool,
+        "PERENNIAL_SERVER_PID": str(os.getpid()),  # still ours after execve
         "BENTOML_HOME": str(home),
         "BENTOML_DO_NOT_TRACK": "True",
         "OTEL_SDK_DISABLED": "true",

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from xmlrpc.client import Fault, ServerProxy
 
@@ -140,8 +140,12 @@ def _start(settings: Settings, say: Say) -> None:
                 control(settings).supervisor.startProcess(process.name, False)
 
 
-def write_config(settings: Settings) -> Path:
-    """supervisord's configuration file, made anew from the table of processes."""
+def write_config(settings: Settings, processes: Sequence[Process] | None = None) -> Path:
+    """supervisord's configuration file, made anew.
+
+    Args:
+        processes: those to supervise; by default the whole table.
+    """
     logs = settings.state / "logs"
     lines = [
         "[supervisord]",
@@ -152,7 +156,11 @@ def write_config(settings: Settings) -> Path:
         f"[unix_http_server]\nfile={socket_path(settings)}\nchmod=0700",
         "[rpcinterface:supervisor]",
         "supervisor.rpcinterface_factory=supervisor.rpcinterface:make_main_rpcinterface",
-        *(line for process in table(settings) for line in _program(process, logs)),
+        *(
+            line
+            for process in (table(settings) if processes is None else processes)
+            for line in _program(process, logs)
+        ),
     ]
     path = settings.state / "supervisord.conf"
     path.write_text("\n".join(lines) + "\n")

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from perennial.settings import Settings
 
 POOL_VARIABLE = "PERENNIAL_POOL"
+PARENT_VARIABLE = "PERENNIAL_SERVER_PID"
 
 
 class FeatureSource:
@@ -113,9 +114,10 @@ def pool_of_process() -> str:
 def end_with_parent(every_seconds: float = 0.5) -> None:
     """End this worker when the process that started it is gone.
 
-    BentoML's worker outlives a killed parent and keeps the port, so a restarted server could not listen.
+    BentoML's worker outlives a killed parent and keeps the port, so a restarted server could not listen. Who the
+    parent is stands in PARENT_VARIABLE, for it may die before this is called.
     """
-    parent = os.getppid()
+    parent = int(os.environ.get(PARENT_VARIABLE, os.getppid()))
 
     def watch() -> None:
         while os.getppid() == parent:

@@ -1,0 +1,106 @@
+"""What do clients notice of a release, and who answers them? Every strategy, every way it may end, under load.
+
+Run: python benchmarks/release_under_load.py                      everything (minutes; wrk asks, if installed)
+     python benchmarks/release_under_load.py --only canary rolling
+
+A real Envoy, three real model servers under supervisord, the release store and MLflow on SQLite; the models are
+tiny, the steps take half a second. Each line is one release: forward, aborted at every stop, superseded, paused
+and resumed, promoted early. The exit status is not 0 when a
+request failed, when a share at Envoy is not the one asked for, or when a release leaves another state than it
+should: route, aliases, pools, ledger.
+
+Shares: within 3 standard deviations over all releases of a strategy, and within 4 in each: of fifty figures, one
+beyond 3 is no surprise.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "support"))
+
+from release_house import ReleaseHouse, furnished
+from release_scenarios import Outcome, Share, expected, run, scenarios
+from wrk_load import clients
+
+from perennial.core.spec import Strategy
+
+EACH, TOGETHER = 4.0, 3.0
+LINE = "{:11} {:24} {:>9} {:>7} {:12} {:>6} {}"
+
+
+def told(share: Share) -> str:
+    z = "" if share.z is None else f" ({share.z:+.1f} sd)"
+    return f"{share.asked:g} %: {share.seen:.1f}{z}" if not share.mirror else f"copies: {share.seen:.1f}"
+
+
+def missed(outcome: Outcome) -> Iterator[str]:
+    """Words for every bar that a release did not keep."""
+    wanted = expected(outcome.scenario)
+    if outcome.phase is not wanted:
+        yield f"ended {outcome.phase}, not {wanted}"
+    if outcome.failed:
+        yield f"{outcome.failed} requests failed"
+    yield from (f"share {told(one)}" for one in outcome.shares.values() if not one.holds(EACH))
+    yield from outcome.problems
+
+
+def walk_all(house: ReleaseHouse, strategies: list[Strategy], asking) -> Iterator[Outcome]:
+    for strategy in strategies:
+        for scenario in scenarios(house.use(strategy).release):
+            yield run(scenario, house, asking)
+
+
+def pooled(outcomes: list[Outcome]) -> dict[tuple[Strategy, float], Share]:
+    """Shares that leave something to chance, over all releases of a strategy."""
+    found: dict[tuple[Strategy, float], Share] = {}
+    for outcome in outcomes:
+        for one in (share for share in outcome.shares.values() if share.z is not None):
+            key = (outcome.scenario.strategy, one.asked)
+            known = found.get(key, Share(one.asked, 0, 0))
+            found[key] = Share(one.asked, known.canary + one.canary, known.stable + one.stable)
+    return found
+
+
+def strategies_under_load(house: ReleaseHouse, strategies: list[Strategy], asking) -> list[str]:
+    """Prints the table; returns the bars that were missed."""
+    print(LINE.format("strategy", "ending", "requests", "failed", "phase", "s", "share at Envoy, %"))
+    outcomes, bad = [], []
+    for outcome in walk_all(house, strategies, asking):
+        outcomes.append(outcome)
+        scenario, shares = outcome.scenario, "; ".join(map(told, outcome.shares.values()))
+        phase = outcome.phase.value if outcome.phase else "-"
+        cells = (outcome.requests, outcome.failed, phase, f"{outcome.seconds:.1f}", shares)
+        print(LINE.format(scenario.strategy.value, str(scenario), *cells), flush=True)
+        bad += [f"{scenario.strategy.value}, {scenario}: {words}" for words in missed(outcome)]
+    for (strategy, _), share in pooled(outcomes).items():
+        print(f"{strategy.value:11} all releases: {told(share)} of {share.canary + share.stable}")
+        if not share.holds(TOGETHER):
+            bad.append(f"{strategy.value}: share {told(share)}")
+    sent, failed = sum(one.requests for one in outcomes), sum(one.failed for one in outcomes)
+    print(f"{len(outcomes)} releases, {sent} requests, {failed} failed")
+    return bad
+
+
+def main() -> int:
+    known = [one.value for one in Strategy]
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--only", nargs="+", choices=known, default=known, metavar="NAME")
+    asked = parser.parse_args()
+    started = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="perennial-load-") as name:
+        folder = Path(name)
+        with furnished(folder) as house:
+            asking = clients(house, folder)
+            bad = strategies_under_load(house, list(map(Strategy, asked.only)), asking)
+    print(*(f"MISSED {words}" for words in bad), f"{time.monotonic() - started:.0f} s", sep="\n")
+    return 1 if bad else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
