@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 import threading
 import time
 from datetime import UTC, datetime
@@ -122,7 +121,7 @@ def end_with_parent(every_seconds: float = 0.5) -> None:
     def watch() -> None:
         while os.getppid() == parent:
             time.sleep(every_seconds)
-        print("the parent process is gone: this worker ends", file=sys.stderr, flush=True)
+        # Not a word before: under a supervisor the log is a pipe that is gone too, and writing would raise.
         os.kill(os.getpid(), signal.SIGKILL)
 
     threading.Thread(target=watch, name="parent-watch", daemon=True).start()
