@@ -70,7 +70,11 @@ def trained(settings: Settings, folder: Path) -> NewVersion:
 
 def test_training_registers_and_the_release_machine_moves_the_aliases(house, tmp_path, no_account):
     settings = house.settings
-    ref = wiring.registry(settings).register(trained(settings, tmp_path / "made"))
+    made = trained(settings, tmp_path / "made")
+    assert wiring.registry(settings).find(made.model, "champion") is None, "the first training asks, too"
+    assert wiring.registry(settings).find(made.model, "1.0.0") is None
+    ref = wiring.registry(settings).register(made)
+    assert wiring.registry(settings).find(made.model, "champion") is None
     training = wiring.labels(settings)
     with pytest.raises(TrackerRefused, match="the account training"):
         training.alias(ref.model, "champion", ref.key)

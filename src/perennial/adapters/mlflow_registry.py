@@ -151,17 +151,18 @@ class MlflowRegistry:
             if which.startswith("key:"):
                 return client.get_model_version(model, which.removeprefix("key:"))
             if which[:1].isdigit():
-                found = next(
-                    (one for one in self._all(client, model) if one.tags.get(SEMANTIC) == which), None
-                )
+                wanted = {one.version for one in self._all(client, model) if one.tags.get(SEMANTIC) == which}
             else:
-                found = client.get_model_version_by_alias(model, which)
+                # Not by MLflow's search for an alias: with its authentication on, one that is not there is
+                # a 403 and not a 404.
+                known = client.get_registered_model(model).aliases
+                wanted = {known[which]} if which in known else set()
         except MlflowException as error:
             if error.error_code in MISSING:
                 return None
             raise
-        # Neither a search nor an alias brings the aliases of a version.
-        return None if found is None else client.get_model_version(model, found.version)
+        # A search leaves out the aliases of a version.
+        return client.get_model_version(model, wanted.pop()) if wanted else None
 
     def _require(self, client: MlflowClient, model: str, key: str) -> ModelVersion:
         found = self._lookup(client, model, f"key:{key}")
