@@ -15,6 +15,8 @@ import httpx
 import pytest
 
 from perennial import account_file, catalog, wiring
+from perennial.core.approval import Risk
+from perennial.core.gate_report import GateReport
 from perennial.core.release import IntentKind, Phase, ReleaseStatus
 from perennial.core.version import VersionRef
 from perennial.local import airflow as local_airflow
@@ -130,6 +132,9 @@ def waiting() -> ReleaseStatus:
         started_at=now,
         entered_at=now,
         phase=Phase.AWAITING_APPROVAL,
+        gate=GateReport(
+            digest="d" * 64, rules=(), risk=Risk.HIGH, risk_reasons=("the first version of this model",)
+        ),
     )
 
 
