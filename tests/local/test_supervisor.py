@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 
 import pytest
+from serving_stack import free_ports
 
 from perennial import account_file
 from perennial.cli import main
@@ -23,6 +24,8 @@ def taken():
 
 def test_a_taken_port_is_named_before_anything_starts(tmp_path, taken, monkeypatch, capsys):
     monkeypatch.setenv("PERENNIAL_HOME", str(tmp_path / "state"))
+    for name, port in zip(("MLFLOW", "AIRFLOW", "ENVOY", "ENVOY_ADMIN"), free_ports(4), strict=True):
+        monkeypatch.setenv(f"PERENNIAL_PORT_{name}", str(port))
     monkeypatch.setenv("PERENNIAL_PORT_MONITOR", str(taken))
     assert main(["local", "up"]) == PortTaken.exit_code
     told = capsys.readouterr().err
