@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+from datetime import timedelta
 
 import pytest
 from signed_in import sign_in
@@ -141,5 +142,6 @@ def test_status_tells_that_the_spec_was_edited(stored, capsys):
     stored.use("canary")
     stored.approvers(2)
     stored.versions.add("1.1.0")
+    stored.now += timedelta(minutes=1)
     stored.start()
     assert told()["spec_changed"] is False

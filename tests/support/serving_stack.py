@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
@@ -56,11 +57,14 @@ class ServingStack:
         until(lambda: status(f"http://127.0.0.1:{port}/livez") == 200, 120, f"model server {port}")
 
     def kill(self, name: str | int, with_signal: int = signal.SIGKILL) -> None:
-        """Signal a process and, but for SIGKILL, a model server's worker; SIGKILL waits until it is gone."""
+        """Signal a process and a model server's worker, which is in a group of its own; SIGKILL waits until the
+        process is gone."""
         process = self._processes[str(name)]
-        if with_signal != signal.SIGKILL and name != "envoy":
-            os.kill(worker_of(process.pid), with_signal)
+        worker = worker_of(process.pid) if name != "envoy" else None
         os.killpg(process.pid, with_signal)
+        if worker is not None:
+            with contextlib.suppress(ProcessLookupError):  # gone with its parent
+                os.kill(worker, with_signal)
         if with_signal == signal.SIGKILL:
             process.wait(timeout=20)
 
