@@ -20,7 +20,7 @@ from perennial.core.ledger import verify_stored
 from perennial.core.registration import NewVersion
 from perennial.core.release import Intent, IntentKind, Phase, ReleaseStatus
 from perennial.core.spec import ModelSpec, Strategy
-from perennial.core.traffic import PoolName, Route
+from perennial.core.traffic import PoolName
 from perennial.core.version import Change, VersionRef
 from perennial.flows import gate
 from perennial.flows.release import ReleasePorts, reconcile
@@ -146,7 +146,8 @@ class ReleaseHouse:
     def promoted(self, before: dict[str, Any], status: ReleaseStatus) -> dict[str, Any]:
         """The state that follows from `before` when this release succeeds."""
         aliases = {"champion": status.candidate.version, "previous": before["aliases"].get("champion")}
-        return {**before, "route": Route(model=MODEL, stable=status.target), "aliases": aliases}
+        standby = [] if status.kept is None else [status.kept.digest]
+        return {**before, "route": status.alone, "aliases": aliases, "canary pool": standby}
 
     def _held(self, pool: PoolName) -> list[str]:
         state = desired.read(desired.state_file(self.stack.settings.serving_dir, pool))

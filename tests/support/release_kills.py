@@ -37,10 +37,13 @@ def end_of(house: ReleaseHouse, status: ReleaseStatus) -> dict[str, Any]:
     parts = {status.candidate.version: "candidate", status.champion.version: "champion before"}
     state, registry = house.state(), house.ports.registry
     route = state.pop("route")
+    digests = {status.candidate.digest: "candidate", status.champion.digest: "champion before"}
     records = {name: registry.find(MODEL, version) for version, name in parts.items()}
     return {
         **state,
         "phase": status.phase,
+        "canary pool": [digests.get(digest) for digest in state["canary pool"]],
+        "backup": parts.get(route.backup.version) if route.backup else None,
         "traffic": (parts.get(route.stable.version), route.canary, route.canary_weight, route.mirror),
         "release in traffic": route.stable.release_id == status.release_id,
         "aliases": {name: parts.get(version) for name, version in state["aliases"].items()},
