@@ -20,6 +20,8 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(READY) ## make .venv with the tested pins (uv inside, CPU torch), and accounts
+	@# Also where the environment forbids writing it: an emergency rollback must not wait for a compiler.
+	@python -m compileall -q src
 	@perennial local setup
 
 $(READY): pyproject.toml constraints.txt
