@@ -16,7 +16,7 @@ from perennial.core.assets import asset_uri, candidate_asset
 from perennial.core.identity import Role
 from perennial.core.spec import ModelSpec
 from perennial.orchestration.release_phases import phases
-from perennial.orchestration.release_steps import ApprovalStep, ReleaseStep
+from perennial.orchestration.release_steps import NOTE, ApprovalStep, ReleaseStep
 from perennial.settings import load
 
 SETTINGS = load()
@@ -54,12 +54,7 @@ def build(spec: ModelSpec) -> DAG:
             cwd=str(SETTINGS.project),
             doc_md="Measure the candidate and apply the spec's gate. The last line printed is the release id.",
         )
-        previous = ApprovalStep(
-            task_id="approval",
-            release_id=RELEASE,
-            approvers=APPROVERS,
-            params={"note": Param("", type="string", title="Note for the ledger")},
-        )
+        previous = ApprovalStep(task_id="approval", release_id=RELEASE, approvers=APPROVERS, params=NOTE)
         gate >> previous
         for task_id, phase, step in phases(spec.release, servers=len(SETTINGS.ports("stable"))):
             current = ReleaseStep(task_id=task_id, release_id=RELEASE, phase=phase, step=step)

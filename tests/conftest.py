@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Iterator
 
 import pytest
@@ -17,3 +19,12 @@ def serving_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServingS
         yield stack
     finally:
         stack.stop()
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if found is None and not os.environ.get("CI"):
+        pytest.skip("no Chromium on this machine")
+    assert found, "CI needs Chromium"
+    return found

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -16,6 +14,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from serving_stack import free_ports
 
 from perennial.settings import Settings
 
@@ -65,18 +64,6 @@ class Stack:
         return found
 
 
-def free_ports(count: int) -> list[int]:
-    """Ports that nobody has; all are held open until the last is known."""
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
-    finally:
-        for one in sockets:
-            one.close()
-
-
 RISKS = ("low_risk", "medium_risk", "high_risk")
 
 
@@ -108,15 +95,6 @@ def until(condition: Callable, timeout: float, what: str):
     while not (found := condition()):
         assert time.monotonic() < deadline, f"waited {timeout:.0f} s for {what}"
         time.sleep(0.5)
-    return found
-
-
-@pytest.fixture(scope="session")
-def chromium() -> str:
-    found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if found is None and not os.environ.get("CI"):
-        pytest.skip("no Chromium on this machine")
-    assert found, "CI needs Chromium"
     return found
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -13,15 +11,6 @@ from playwright.sync_api import Page, sync_playwright
 
 pytestmark = [pytest.mark.server, pytest.mark.timeout(900)]
 PATIENCE = 240_000  # milliseconds: the page is 5 MB of script
-
-
-@pytest.fixture(scope="module")
-def chromium() -> str:
-    found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if found is None and not os.environ.get("CI"):
-        pytest.skip("no Chromium on this machine")
-    assert found, "CI needs Chromium"
-    return found
 
 
 @contextmanager

@@ -2,145 +2,23 @@
 
 from __future__ import annotations
 
-import os
-import socket
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
-from datetime import UTC, datetime
-from pathlib import Path
+from contextlib import contextmanager
 
-import httpx
 import pytest
+from airflow_house import ANSWER, MODEL, QUESTION, RELEASE, AirflowHouse
+from playwright.sync_api import Page, sync_playwright
 
-from perennial import account_file, catalog, wiring
-from perennial.core.approval import Risk
-from perennial.core.gate_report import GateReport
-from perennial.core.release import IntentKind, Phase, ReleaseStatus
-from perennial.core.version import VersionRef
-from perennial.local import airflow as local_airflow
-from perennial.local import supervisor
-from perennial.local.processes import base_environment
-from perennial.settings import Settings
+from perennial.core.release import Intent, IntentKind
 
-MODEL, RELEASE = "test_failure_predictor", "r1"
-PARTS = (
-    ("api-server", "--workers", "1"),
-    ("dag-processor",),
-    ("scheduler", "--skip-serve-logs"),
-    ("triggerer", "--skip-serve-logs"),
-)
-DAG_FILE = """
-from airflow.sdk import DAG, Param
-from perennial.orchestration.release_steps import ApprovalStep
-
-with DAG("asks", schedule=None) as dag:
-    note = Param("", type="string")
-    ApprovalStep(task_id="approval", release_id="r1", approvers=["ann"], params={"note": note})
-"""
-ANSWER = "/api/v2/dags/asks/dagRuns/{run}/taskInstances/approval/-1/hitlDetails"
-
-
-class House:
-    """Airflow with the accounts of `perennial local setup`, and one release that waits for a person."""
-
-    def __init__(self, folder: Path) -> None:
-        self.ports = free_ports(4)
-        self.settings = Settings(
-            home=folder, people="ann:approver,olga:operator,vic:viewer", port_airflow=self.ports[0],
-            port_mlflow=self.ports[1], port_envoy=self.ports[2], port_envoy_admin=self.ports[3],
-        )  # fmt: skip
-        supervisor.set_up(self.settings, lambda line: None)
-        (folder / "dags").mkdir()
-        (folder / "dags" / "asks.py").write_text(DAG_FILE)
-        self.env = {
-            **base_environment(self.settings),
-            "AIRFLOW__CORE__DAGS_FOLDER": str(folder / "dags"),
-            "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
-        }
-        self.store = wiring.store(self.settings)
-        self.store.releases.save(waiting(), None, [])
-        self.processes: list[subprocess.Popen] = []
-        self.logs = folder / "logs"
-
-    def start(self) -> None:
-        local_airflow.migrate(self.settings, self.env)
-        for part in PARTS:
-            with (self.logs / f"{part[0]}.log").open("w") as log:
-                line = [sys.executable, "-m", "airflow", *part]
-                self.processes.append(
-                    subprocess.Popen(line, env=self.env, stdout=log, stderr=log, start_new_session=True)
-                )
-        self.until(lambda: self.call("admin", "GET", "/api/v2/dags/asks").status_code == 200, "the DAG")
-
-    def stop(self) -> None:
-        for process in self.processes:
-            if process.poll() is None:
-                os.killpg(process.pid, 15)
-        for process in self.processes:
-            try:
-                process.wait(timeout=20)
-            except subprocess.TimeoutExpired:
-                os.killpg(process.pid, 9)
-                process.wait()
-
-    def call(self, name: str, method: str, path: str, body: dict | None = None) -> httpx.Response:
-        passwords = account_file.read(self.settings.accounts_file)
-        account = {"username": name, "password": passwords[name].password}
-        url = self.settings.airflow_url
-        token = httpx.post(f"{url}/auth/token", json=account, timeout=60).json()["access_token"]
-        headers = {"Authorization": f"Bearer {token}"}
-        return httpx.request(method, url + path, json=body, headers=headers, timeout=60)
-
-    def until(self, condition, what: str, timeout: float = 400):
-        deadline = time.monotonic() + timeout
-        while True:
-            assert time.monotonic() < deadline, f"waited {timeout} s for {what}: {self._tails()}"
-            assert all(one.poll() is None for one in self.processes), self._tails()
-            try:
-                if found := condition():
-                    return found
-            except (httpx.HTTPError, KeyError, ValueError):  # not up yet
-                pass
-            time.sleep(1)
-
-    def _tails(self) -> str:
-        return "\n".join(f"{path.name}: {path.read_text()[-800:]}" for path in self.logs.glob("*.log"))
-
-
-def free_ports(count: int) -> list[int]:
-    held = [socket.socket() for _ in range(count)]
-    try:
-        for one in held:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in held]
-    finally:
-        for one in held:
-            one.close()
-
-
-def waiting() -> ReleaseStatus:
-    spec, now = catalog.spec(MODEL, Settings()), datetime.now(UTC)
-    return ReleaseStatus(
-        release_id=RELEASE,
-        candidate=VersionRef(model=MODEL, version="1.0.0", key="1", digest="d" * 64, capsule="c"),
-        champion=None,
-        champion_release_id=None,
-        policy=spec.release,
-        approval_policy=spec.approval,
-        started_at=now,
-        entered_at=now,
-        phase=Phase.AWAITING_APPROVAL,
-        gate=GateReport(
-            digest="d" * 64, rules=(), risk=Risk.HIGH, risk_reasons=("the first version of this model",)
-        ),
-    )
+pytestmark = [pytest.mark.server, pytest.mark.timeout(1500)]
+RUNS = "/api/v2/dags/asks/dagRuns"
+PATIENCE = 240_000  # milliseconds
 
 
 @pytest.fixture(scope="module")
-def house(tmp_path_factory) -> Iterator[House]:
-    made = House(tmp_path_factory.mktemp("airflow"))
+def house(tmp_path_factory) -> Iterator[AirflowHouse]:
+    made = AirflowHouse(tmp_path_factory.mktemp("airflow"))
     try:
         made.start()
         yield made
@@ -148,24 +26,73 @@ def house(tmp_path_factory) -> Iterator[House]:
         made.stop()
 
 
-@pytest.mark.server
-@pytest.mark.timeout(1500)
-def test_only_an_approver_answers_and_is_named(house):
-    run = {"logical_date": None, "conf": {}}
-    assert house.call("vic", "POST", "/api/v2/dags/asks/dagRuns", run).status_code == 403
-    started = house.call("olga", "POST", "/api/v2/dags/asks/dagRuns", run)
+def asked(house: AirflowHouse) -> str:
+    """A run of the DAG that waits for a person; its id."""
+    started = house.call("olga", "POST", RUNS, {"logical_date": None, "conf": {}})
     assert started.status_code == 200, started.text
-    path = ANSWER.format(run=started.json()["dag_run_id"])
-    house.until(lambda: house.call("admin", "GET", path).status_code == 200, "the question")
+    run = started.json()["dag_run_id"]
+    house.until(lambda: house.call("admin", "GET", ANSWER.format(run=run)).status_code == 200, "the question")
+    return run
+
+
+def intents(house: AirflowHouse, note: str) -> list[Intent]:
+    return [one for one in house.store.intents.pending(RELEASE) if one.note == note]
+
+
+def test_only_an_approver_answers_and_is_named(house):
+    assert house.call("vic", "POST", RUNS, {"logical_date": None, "conf": {}}).status_code == 403
+    path = ANSWER.format(run=asked(house))
     yes = {"chosen_options": ["Approve"], "params_input": {"note": "looks good"}}
     for name in ("vic", "olga", "admin"):
         refused = house.call(name, "PATCH", path, yes)
         assert refused.status_code == 403, (name, refused.text)
-    assert house.store.intents.pending(RELEASE) == []
+    assert intents(house, "looks good") == []
     assert house.call("ann", "PATCH", path, yes).status_code == 200
-    (intent,) = house.until(lambda: house.store.intents.pending(RELEASE), "the answer as an intent")
+    (intent,) = house.until(lambda: intents(house, "looks good"), "the answer as an intent")
     assert (intent.actor, intent.kind, intent.channel) == ("ann", IntentKind.APPROVE, "airflow")
-    assert (intent.note, intent.digest) == ("looks good", "d" * 64)
+    assert intent.digest == "d" * 64
+
+
+@contextmanager
+def page_of(house: AirflowHouse, chromium: str, run: str, name: str) -> Iterator[Page]:
+    """The question in Airflow's page, signed in by its form."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        page = browser.new_page(viewport={"width": 1500, "height": 1000})
+        page.set_default_timeout(PATIENCE)
+        page.goto(house.settings.airflow_url + QUESTION.format(run=run))
+        page.locator("input[name=username]").fill(name)
+        page.locator("input[name=password]").fill(house.password(name))
+        page.locator("button[type=submit]").click()
+        page.get_by_role("button", name="Approve", exact=True).wait_for()
+        yield page
+        browser.close()
+
+
+def approve(page: Page, note: str) -> int:
+    """What a person does; the server's status."""
+    page.get_by_role("textbox").last.fill(note)
+    with page.expect_response(
+        lambda one: "hitlDetails" in one.url and one.request.method == "PATCH"
+    ) as answer:
+        page.get_by_role("button", name="Approve", exact=True).click()
+    return answer.value.status
+
+
+def test_in_the_page_an_approver_reads_the_evidence_and_answers(house, chromium):
+    run = asked(house)
+    for name in ("vic", "olga"):
+        with page_of(house, chromium, run, name) as page:
+            assert approve(page, "from the page") == 403
+            page.get_by_text("Access Denied").wait_for()
+    assert intents(house, "from the page") == []
+    with page_of(house, chromium, run, "ann") as page:
+        page.get_by_text(f"Release {MODEL} 1.0.0?").wait_for()
+        page.get_by_role("cell", name="p95 4 ms").wait_for()
+        page.get_by_text("Approvals:").wait_for()
+        assert approve(page, "from the page") == 200
+    (intent,) = house.until(lambda: intents(house, "from the page"), "the answer as an intent")
+    assert (intent.actor, intent.channel) == ("ann", "airflow")
 
 
 def test_a_question_to_nobody_in_particular_is_not_asked():

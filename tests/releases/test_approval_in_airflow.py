@@ -8,7 +8,7 @@ import pytest
 
 from perennial import settings as environment
 from perennial import wiring
-from perennial.core.release import IntentKind, Phase
+from perennial.core.release import Phase
 
 TI = "0197f3c2-0000-7000-8000-000000000001"
 CONTEXT = {"task_instance": types.SimpleNamespace(id=TI)}
@@ -25,8 +25,12 @@ def step(world, tmp_path, monkeypatch):
     status = world.start()
     store = wiring.store(environment.load())
     store.releases.save(status, None, [])
-    asked: list[str] = []
-    monkeypatch.setattr(release_steps, "upsert_hitl_detail", lambda ti_id, **_: asked.append(str(ti_id)))
+    asked: list[dict] = []
+    monkeypatch.setattr(
+        release_steps,
+        "upsert_hitl_detail",
+        lambda **given: asked.append(given | {"ti_id": str(given["ti_id"])}),
+    )
     operator = release_steps.ApprovalStep(
         task_id="approval", release_id=status.release_id, approvers=["alice"]
     )
@@ -37,22 +41,24 @@ def answer(by: str | None, at: str) -> dict:
     return {"chosen": ["Approve"], "note": "fine", "by": by, "at": at}
 
 
-def test_each_answer_is_an_intent_and_the_question_is_put_again(step):
+def test_the_question_is_put_again_until_enough_have_answered(step):
     from airflow.exceptions import TaskDeferred
 
     with pytest.raises(TaskDeferred):
         step.operator.execute(CONTEXT)
-    for person, at in (("alice", "2026-01-05T08:00:00"), ("carol", "2026-01-05T08:01:00")):
-        for _ in range(2):  # killed after it was written down: the same answer comes again
-            with pytest.raises(TaskDeferred) as waiting:
-                step.operator.execute_complete(CONTEXT, answer(person, at))
-        assert waiting.value.trigger.ti_id == TI, "it watches for the next answer"
-    found = step.store.intents.pending(step.status.release_id)
-    assert [(one.actor, one.kind, one.channel) for one in found] == [
-        ("alice", IntentKind.APPROVE, "airflow"),
-        ("carol", IntentKind.APPROVE, "airflow"),
+    for _ in range(2):  # killed after it was written down: the same answer comes again
+        with pytest.raises(TaskDeferred) as waiting:
+            step.operator.execute_complete(CONTEXT, answer("alice", "2026-01-05T08:00:00"))
+    assert waiting.value.trigger.ti_id == TI, "it watches for the next answer"
+    assert [one["ti_id"] for one in step.asked] == [TI] * 3
+    assert "0 of 2" in step.asked[0]["body"]
+    assert "1 of 2: alice; still needs 1 more" in step.asked[-1]["body"]
+    assert step.operator.execute_complete(CONTEXT, answer("carol", "2026-01-05T08:01:00")) == Phase.LOADING
+    status = step.store.releases.load(step.status.release_id)
+    assert [(one.actor, one.channel) for one in status.approvals] == [
+        ("alice", "airflow"),
+        ("carol", "airflow"),
     ]
-    assert step.asked == [TI] * 5
 
 
 def test_answer_of_nobody_known_names_no_person(step):

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from airflow.exceptions import AirflowFailException, AirflowSkipException
 from airflow.providers.standard.operators.hitl import HITLOperator
-from airflow.sdk import BaseOperator
+from airflow.sdk import BaseOperator, Param
 from airflow.sdk.execution_time.hitl import upsert_hitl_detail
 
+if TYPE_CHECKING:
+    from perennial.core.release import ReleaseStatus
+
 APPROVE, REJECT = "Approve", "Reject"
+NOTE = {"note": Param("", type=["null", "string"], title="Note for the ledger")}
+"""May stay empty. Not None: Airflow's form shows that as `[object Object]`."""
 EVERY = 2.0  # seconds between two passes over a release
 
 
@@ -47,55 +52,65 @@ class ApprovalStep(HITLOperator):
 
     A task holds one answer: where it was not the last that is needed, or was refused, the question is
     asked anew. Airflow takes the answer of `approvers` only: from anybody else, its admin too, it is a 403.
-    The form has the fields of the task's `params`; `note` goes into the ledger.
+    The form shows the gate's evidence and the fields of the task's `params`; `note` goes into the ledger.
     """
 
-    template_fields = ("subject", "body", "release_id")
+    template_fields = ("release_id",)
 
     def __init__(self, *, release_id: str, approvers: Collection[str], **kwargs: Any) -> None:
         if not approvers:  # to Airflow nobody in particular is everybody
             raise ValueError("no account has the role approver: see PERENNIAL_PEOPLE")
         super().__init__(
             assigned_users=[{"id": name, "name": name} for name in approvers],
-            subject="Release this candidate?",
-            body="Release `{{ ti.xcom_pull(task_ids='gate') }}`. Gate report: tags `gate.*` of the version in "
-            "MLflow, or `perennial release status`. Approving binds to the digest that was gated.",
+            subject="Release this candidate?",  # who and on what evidence is known when it is asked
             options=[APPROVE, REJECT],
             **kwargs,
         )
         self.release_id = release_id
 
     def execute(self, context: Any) -> str:
-        from perennial import wiring
-        from perennial.core.release import Phase
-        from perennial.orchestration.release_trigger import passed
-
-        status = wiring.store().releases.load(self.release_id)
-        if status is None:
-            raise AirflowFailException(f"there is no release {self.release_id}")
-        if passed(status, Phase.AWAITING_APPROVAL, 0):
-            return judge({"phase": status.phase.value, "why": status.note})
-        self._ask(context)
-        return ""  # never reached: defer raises
+        return self._ask(self._status(), context)
 
     def execute_complete(self, context: Any, event: dict[str, Any]) -> str:
         if "chosen" not in event:
             return judge(event)
         self._record(event, str(context["task_instance"].id))
-        self._ask(context)
-        return ""  # never reached: defer raises
+        return self._ask(self._counted(), context)
 
-    def _ask(self, context: Any) -> None:
-        """Put the question, without the answer that it may hold, and wait."""
+    def _status(self) -> ReleaseStatus:
+        from perennial import wiring
+
+        status = wiring.store().releases.load(self.release_id)
+        if status is None:
+            raise AirflowFailException(f"there is no release {self.release_id}")
+        return status
+
+    def _counted(self) -> ReleaseStatus:
+        """After the answer has counted, so that the next person reads who is still needed."""
+        from perennial.errors import PerennialError
+        from perennial.orchestration.release_trigger import reconcile
+
+        try:
+            return reconcile(self.release_id)
+        except PerennialError as error:  # the trigger passes over it until it counts
+            self.log.warning("%s: %s -> %s", type(error).__name__, error.message, error.hint)
+            return self._status()
+
+    def _ask(self, status: ReleaseStatus, context: Any) -> str:
+        """Put the question, without the answer that it may hold, and wait; where it is settled, say how."""
+        from perennial.core import question
         from perennial.core.release import Phase
-        from perennial.orchestration.release_trigger import ReleaseTrigger
+        from perennial.orchestration.release_trigger import ReleaseTrigger, passed
+        from perennial.settings import load
 
+        if passed(status, Phase.AWAITING_APPROVAL, 0):
+            return judge({"phase": status.phase.value, "why": status.note})
         ti_id = str(context["task_instance"].id)
         upsert_hitl_detail(
             ti_id=context["task_instance"].id,
             options=self.options,
-            subject=self.subject,
-            body=self.body,
+            subject=question.subject(status),
+            body=question.body(status, load().mlflow_url),
             params=self.serialized_params,
             assigned_users=self.assigned_users,
         )
@@ -103,25 +118,22 @@ class ApprovalStep(HITLOperator):
             trigger=ReleaseTrigger(self.release_id, Phase.AWAITING_APPROVAL.value, 0, EVERY, ti_id),
             method_name="execute_complete",
         )
+        return ""  # never reached: defer raises
 
     def _record(self, event: dict[str, Any], ti_id: str) -> None:
         """Write the person's answer as intent; the next pass over the release obeys it."""
         from perennial import wiring
         from perennial.core.release import Intent, IntentKind
 
-        store = wiring.store()
-        status = store.releases.load(self.release_id)
-        if status is None:
-            raise AirflowFailException(f"there is no release {self.release_id}")
         kind = IntentKind.APPROVE if APPROVE in event["chosen"] else IntentKind.REJECT
-        store.intents.put(
+        wiring.store().intents.put(
             Intent(
                 id=f"airflow-{ti_id}-{event['at']}",
                 release_id=self.release_id,
                 kind=kind,
                 actor=event["by"] or "airflow",  # under that name no approval counts
                 at=datetime.now(UTC),
-                digest=status.candidate.digest,
+                digest=self._status().candidate.digest,
                 note=event["note"],
                 channel="airflow",
             )

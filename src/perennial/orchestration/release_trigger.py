@@ -110,7 +110,7 @@ class ReleaseTrigger(BaseTrigger):
         person = found.responded_by_user
         return {
             "chosen": list(found.chosen_options),
-            "note": str((found.params_input or {}).get("note", "")),
+            "note": str((found.params_input or {}).get("note") or ""),
             "by": person.name if person is not None else None,
             "at": found.responded_at.isoformat() if found.responded_at is not None else "",
         }

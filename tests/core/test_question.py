@@ -1,0 +1,66 @@
+"""What people read before they allow a release."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from perennial import catalog
+from perennial.core import question
+from perennial.core.approval import Approval, Risk
+from perennial.core.gate_report import GateReport
+from perennial.core.release import Phase, ReleaseStatus
+from perennial.core.verdict import Judgement, Verdict
+from perennial.core.version import VersionRef
+from perennial.settings import Settings
+
+NOW = datetime(2026, 1, 5, tzinfo=UTC)
+RULES = (
+    Judgement(rule="latency", verdict=Verdict.PASS, observed="p95 4 ms", needed="<= 50"),
+    Judgement(rule="brier", verdict=Verdict.UNSURE, observed="0.12 [0.10|0.14]", needed="<= 0.13"),
+)
+
+
+def waiting(**more) -> ReleaseStatus:
+    spec = catalog.spec("test_failure_predictor", Settings())
+    ref = VersionRef(model=spec.name, version="1.1.0", key="7", digest="d" * 64, capsule="c")
+    return ReleaseStatus(
+        release_id="r", candidate=ref, champion=None, champion_release_id=None, policy=spec.release,
+        approval_policy=spec.approval, started_at=NOW, entered_at=NOW, phase=Phase.AWAITING_APPROVAL,
+        asked_by=("bob",), **more,
+    )  # fmt: skip
+
+
+def gated(**more) -> ReleaseStatus:
+    report = GateReport(
+        digest="d" * 64, rules=RULES, risk=Risk.HIGH, risk_reasons=("the first version",), **more
+    )
+    return waiting(gate=report)
+
+
+def test_names_the_version_its_risk_and_who_is_still_needed():
+    status = gated()
+    assert question.subject(status) == "Release test_failure_predictor 1.1.0?"
+    told = question.body(status, "http://m")
+    assert "digest dddddddddddd" in told
+    assert "Risk: **high**: the first version." in told
+    assert "0 of 2; still needs 2, not bob (who asked)" in told
+    assert "(http://m/#/models/test_failure_predictor/versions/7)" in told
+
+
+def test_tells_who_has_answered():
+    given = Approval(digest="d" * 64, actor="ann", at=NOW, channel="mlflow", note="")
+    assert "1 of 2: ann; still needs 1 more" in question.body(
+        gated().model_copy(update={"approvals": (given,)}), "http://m"
+    )
+
+
+def test_the_worst_rule_stands_first_and_no_cell_breaks_the_table():
+    rows = [line for line in question.body(gated(), "").splitlines() if line.startswith("|")]
+    assert rows[2:] == [
+        "| brier | UNSURE | 0.12 [0.10/0.14] | <= 0.13 |",
+        "| latency | PASS | p95 4 ms | <= 50 |",
+    ]
+
+
+def test_a_warning_is_told():
+    assert "Warnings: error rate is missed." in question.body(gated(warnings=("error rate is missed",)), "")
