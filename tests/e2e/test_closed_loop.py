@@ -114,7 +114,7 @@ def approve_in_mlflow(chromium: str, settings: Settings, key: str) -> None:
 
 
 def test_approved_in_a_real_page_and_finished_under_fire(stack, chromium):
-    """A person approves in MLflow's page; a model server and Airflow's scheduler are killed in the canary."""
+    """A person approves in MLflow's page; who drives the release, who serves it and who records it are killed."""
     settings = stack.settings
     releases = wiring.store(settings).releases
     before = releases.latest(MODEL)[0].release_id
@@ -133,9 +133,12 @@ def test_approved_in_a_real_page_and_finished_under_fire(stack, chromium):
         time.sleep(3)
         assert releases.latest(MODEL)[0].phase is Phase.AWAITING_APPROVAL, "nobody has approved yet"
         approve_in_mlflow(chromium, settings, waiting.candidate.key)
+        until(lambda: newest(Phase.SHADOW), 300, "the shadow")
+        kill(settings, "airflow-triggerer")
         until(lambda: newest(Phase.CANARY), 300, "the canary")
         kill(settings, f"server-stable-{settings.ports('stable')[0]}")
         kill(settings, "airflow-scheduler")
+        kill(settings, "mlflow")
         done = until(lambda: newest(Phase.SUCCEEDED), 600, "the release to finish")
         time.sleep(2)
     assert load.failures == []

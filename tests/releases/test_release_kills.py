@@ -7,7 +7,7 @@ import time
 import pytest
 from load_generator import Load
 from release_house import BODY, MODEL, PATH, ReleaseHouse
-from release_kills import end_of, released
+from release_kills import Walkers, end_of, released
 from release_scenarios import SHADOW
 
 from perennial.core.release import Phase
@@ -58,3 +58,19 @@ def test_envoy(house: ReleaseHouse, asking: Load, undisturbed):
     status = released(house, {SHADOW: kill})
     assert end_of(house, status) == undisturbed
     assert all(gap[0] <= at <= gap[1] + 1 for at in asking.failed_at), asking.failures
+
+
+def test_whoever_walks_it_after_each_effect(house: ReleaseHouse, asking: Load, undisturbed, tmp_path):
+    walkers = Walkers(house)
+    status = walkers.after_each_effect(house.challengers()[0], tmp_path)
+    assert end_of(house, status) == undisturbed
+    assert walkers.kills >= 15
+    assert asking.failed == 0, asking.failures
+
+
+def test_whoever_walks_it_at_any_time(house: ReleaseHouse, asking: Load, undisturbed):
+    walkers = Walkers(house)
+    status = walkers.at_random(house.challengers()[0], count=12, seed=1)
+    assert end_of(house, status) == undisturbed
+    assert walkers.kills >= 6
+    assert asking.failed == 0, asking.failures

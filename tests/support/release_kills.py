@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
+import random
+import signal
+import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from multiprocessing import forkserver
+from pathlib import Path
 from typing import Any
 
+import release_walker
 from release_house import MODEL, ReleaseHouse
 from release_scenarios import stop
 
 from perennial.core.release import ReleaseStatus
+from perennial.core.version import VersionRef
 from perennial.errors import ToolError
 
 PATIENCE = 120.0
+MOST_KILLS = 100
 
 
 def released(house: ReleaseHouse, deeds: Mapping[str, Callable[[], object]]) -> ReleaseStatus:
@@ -50,3 +61,59 @@ def end_of(house: ReleaseHouse, status: ReleaseStatus) -> dict[str, Any]:
         "lifecycles": {name: record.tags["lifecycle"] for name, record in records.items() if record},
         "entries": [row.entry.kind for row in house.ports.ledger.rows(release_id=status.release_id)],
     }
+
+
+@contextmanager
+def _importable_by_children() -> Iterator[None]:
+    """The fork server is told of our `sys.path` but, in Python 3.11, imports without it."""
+    before = os.environ.get("PYTHONPATH")
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, sys.path))
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["PYTHONPATH"]
+        else:
+            os.environ["PYTHONPATH"] = before
+
+
+class Walkers:
+    """Processes that run the real command `release reconcile`, and are killed.
+
+    They are forked from a server that has imported everything: MLflow's import takes longer than a release.
+    """
+
+    def __init__(self, house: ReleaseHouse) -> None:
+        self._house = house
+        self._context = multiprocessing.get_context("forkserver")
+        self._context.set_forkserver_preload([release_walker.__name__])
+        with _importable_by_children():
+            forkserver.ensure_running()
+        self.kills = 0
+
+    def after_each_effect(self, candidate: VersionRef, notes: Path) -> ReleaseStatus:
+        """Each kind of change that a release makes to the world outside is once the last of a process."""
+        return self._until_done(candidate, notes, None)
+
+    def at_random(self, candidate: VersionRef, count: int, seed: int) -> ReleaseStatus:
+        """So many are killed from outside, whatever they are at; then one may end it."""
+        dice = random.Random(seed)
+        return self._until_done(candidate, None, [dice.uniform(0.05, 1.0) for _ in range(count)])
+
+    def _until_done(
+        self, candidate: VersionRef, notes: Path | None, delays: list[float] | None
+    ) -> ReleaseStatus:
+        begun, variables = self._house.start(candidate), self._house.stack.environment
+        for delay in [*(delays or []), *([None] * MOST_KILLS)]:
+            process = self._context.Process(target=release_walker.walk, args=(variables, notes))
+            process.start()
+            process.join(PATIENCE if delay is None else delay)
+            if process.is_alive():
+                process.kill()
+                process.join()
+                assert delay is not None, f"no end within {PATIENCE} s"
+            if process.exitcode != -signal.SIGKILL:
+                assert process.exitcode == 0, f"exit status {process.exitcode}"
+                return self._house.ports.releases.load(begun.release_id)
+            self.kills += 1
+        raise AssertionError("killed again and again, the release did not end")
