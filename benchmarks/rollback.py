@@ -172,7 +172,8 @@ def token(stack: ServingStack) -> str:
     """Of an approver, who may roll back."""
     _, text = issue(
         "bench", Role.APPROVER, timedelta(hours=1), "bench", stack.settings.accounts,
-        wiring.tokens(stack.settings), datetime.now(UTC), secrets.token_hex,
+        wiring.tokens(stack.settings), wiring.store(stack.settings).ledger, datetime.now(UTC),
+        secrets.token_hex,
     )  # fmt: skip
     return text
 

@@ -7,8 +7,10 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from perennial.adapters.memory.releases import MemoryStore
+from perennial.adapters.memory.routing import MemoryRouter
 from perennial.core.ledger import Entry, verify
 from perennial.core.registration import VersionRecord
+from perennial.core.traffic import Route, Target
 from perennial.core.version import Lifecycle, VersionRef
 from perennial.errors import ReleaseError, UnknownVersion, UsageError
 from perennial.flows.lifecycle import LifecyclePorts, due, purge, take_out
@@ -55,7 +57,9 @@ def ports(tmp_path, now):
     copies = tmp_path / "files"
     for record in versions.versions(MODEL):
         (copies / record.ref.digest).mkdir(parents=True)
-    return LifecyclePorts(versions, versions, store.releases, store.ledger, versions, (copies,))
+    return LifecyclePorts(
+        versions, versions, store.releases, store.ledger, MemoryRouter(), versions, (copies,)
+    )
 
 
 def archive(ports, now, which="1.3.0", to=Lifecycle.ARCHIVED, reason="too slow"):
@@ -69,6 +73,17 @@ def test_archived_once_with_who_and_why(ports, now):
     assert (row.entry.kind, row.entry.actor) == ("lifecycle.archived", "ann")
     assert row.entry.payload == {"version": "1.3.0", "why": "too slow", "was": "staging"}
     assert ports.registry.find(MODEL, "1.3.0").tags["lifecycle"] == "archived"
+
+
+def test_what_is_out_of_use_backs_nobody_up(ports, now):
+    def target(key: str) -> Target:
+        return Target(version=f"1.{key}.0", digest=key * 64, release_id="r")
+
+    ports.router.apply(Route(model=MODEL, stable=target("2"), backup=target("1")))
+    archive(ports, now)
+    assert ports.router.route(MODEL).backup == target("1"), "another one is"
+    archive(ports, now, "1.1.0", Lifecycle.RETIRED)
+    assert ports.router.route(MODEL) == Route(model=MODEL, stable=target("2"))
 
 
 def test_what_is_in_use_stays(ports, now):

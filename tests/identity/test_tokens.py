@@ -32,8 +32,9 @@ def store(tmp_path, monkeypatch):
 def made(store, account="ann", role=Role.APPROVER, days=1.0, known=(), count=[0]) -> str:  # noqa: B006
     count[0] += 1
     return issue(
-        account, role, timedelta(days=days), "root", known, store, NOW, lambda n: f"{count[0]:0{2 * n}x}"
-    )[1]
+        account, role, timedelta(days=days), "root", known, store,
+        wiring.store(environment.load()).ledger, NOW, lambda n: f"{count[0]:0{2 * n}x}",
+    )[1]  # fmt: skip
 
 
 def test_a_token_signs_its_account_in(store):
@@ -110,7 +111,14 @@ def test_by_command(store, capsys, monkeypatch):
     assert (row["id"], row["account"], row["role"], row["state"]) == (told["id"], "ann", "approver", "active")
     assert told["token"] not in str(row)
     assert main(["token", "revoke", told["id"]]) == 0
+    assert main(["token", "revoke", told["id"]]) == 0, "again changes nothing"
     assert main(["token", "revoke", "nobody"]) == 2
+    facts = [row.entry for row in wiring.store(environment.load()).ledger.rows()]
+    assert [(one.kind, one.payload["id"], one.payload["account"]) for one in facts] == [
+        ("token.issued", told["id"], "ann"),
+        ("token.revoked", told["id"], "ann"),
+    ]
+    assert told["token"] not in str(facts)
     assert main(["token", "list"]) == 0
     assert "revoked" in capsys.readouterr().out
     assert main(["token", "issue", "training", "--role", "approver"]) == 2

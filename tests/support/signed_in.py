@@ -17,6 +17,8 @@ def sign_in(monkeypatch: pytest.MonkeyPatch, account: str, role: Role = Role.APP
     """From here on commands act as this account."""
     monkeypatch.delenv("PERENNIAL_TOKEN", raising=False)
     settings, now = environment.load(), datetime.now(UTC)
-    store = wiring.tokens(settings)
-    _, text = issue(account, role, timedelta(days=1), "a test", (), store, now, secrets.token_hex)
+    _, text = issue(
+        account, role, timedelta(days=1), "a test", (), wiring.tokens(settings),
+        wiring.store(settings).ledger, now, secrets.token_hex,
+    )  # fmt: skip
     monkeypatch.setenv("PERENNIAL_TOKEN", text)

@@ -9,7 +9,6 @@ import click
 
 from perennial import settings as environment
 from perennial.core.identity import PEOPLE, Role
-from perennial.errors import UsageError
 
 
 @click.group()
@@ -33,7 +32,7 @@ def issue(account: str, role: str, days: float, as_json: bool) -> None:
     settings = environment.load()
     made, text = flow(
         account, Role(role), timedelta(days=days), actor(settings), settings.accounts,
-        wiring.tokens(settings), _now(), secrets.token_hex,
+        wiring.tokens(settings), wiring.store(settings).ledger, _now(), secrets.token_hex,
     )  # fmt: skip
     if as_json:
         click.echo(json.dumps({"id": made.id, "token": text, "expires": made.expires_at.isoformat()}))
@@ -75,10 +74,11 @@ def list_(as_json: bool) -> None:
 def revoke(token_id: str) -> None:
     """End a token at once, by its id of `perennial token list`."""
     from perennial import wiring
+    from perennial.commands.identity import actor
+    from perennial.flows.identity import revoke as flow
 
-    found = wiring.tokens(environment.load()).revoke(token_id, _now())
-    if found is None:
-        raise UsageError(f"there is no token {token_id!r}", hint="perennial token list")
+    settings = environment.load()
+    found = flow(token_id, actor(settings), wiring.tokens(settings), wiring.store(settings).ledger, _now())
     click.echo(f"the token {found.id} of {found.account} counts no longer")
 
 

@@ -7,10 +7,13 @@ from datetime import datetime, timedelta
 
 from perennial.core import token as tokens
 from perennial.core.identity import NAME, PEOPLE, STEERING, Account, Role, may_steer
+from perennial.core.ledger import Entry
 from perennial.core.token import Token
 from perennial.errors import NotAllowed, NotSignedIn, UsageError
-from perennial.ports import TokenStore
+from perennial.ports import Ledger, TokenStore
 
+NO_MODEL = ""
+"""What the ledger names where an entry is about no model."""
 HINT = "perennial token issue ACCOUNT --role approver, then set PERENNIAL_TOKEN to what it prints"
 
 
@@ -21,10 +24,11 @@ def issue(
     issuer: str,
     known: tuple[Account, ...],
     store: TokenStore,
+    ledger: Ledger,
     now: datetime,
     random: Callable[[int], str],
 ) -> tuple[Token, str]:
-    """A new token and its text, which is kept nowhere.
+    """A new token and its text, which is kept nowhere and is not shown before the ledger knows of it.
 
     Args:
         known: the accounts of this installation; such a name has the role that it has there.
@@ -54,7 +58,28 @@ def issue(
         expires_at=now + valid,
     )
     store.put(made)
+    ledger.append(_entry("token.issued", made, issuer, now, expires=made.expires_at.isoformat()))
     return made, text
+
+
+def revoke(token_id: str, actor: str, store: TokenStore, ledger: Ledger, now: datetime) -> Token:
+    """End a token at once; again changes nothing, and writes what a kill has left out of the ledger.
+
+    Raises:
+        UsageError: no token has this id.
+    """
+    found = store.revoke(token_id, now)
+    if found is None:
+        raise UsageError(f"there is no token {token_id!r}", hint="perennial token list")
+    known = ledger.rows(NO_MODEL, kinds=("token.revoked",))
+    if not any(row.entry.payload["id"] == token_id for row in known):
+        ledger.append(_entry("token.revoked", found, actor, now))
+    return found
+
+
+def _entry(kind: str, token: Token, actor: str, now: datetime, **more: str) -> Entry:
+    told = {"id": token.id, "account": token.account, "role": token.role.value, **more}
+    return Entry(at=now, actor=actor, kind=kind, model=NO_MODEL, payload=told)
 
 
 def signed_in(text: str, store: TokenStore, now: datetime) -> Account:

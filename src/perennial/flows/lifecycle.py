@@ -21,7 +21,7 @@ from perennial.core.registration import VersionRecord
 from perennial.core.version import Lifecycle, VersionRef
 from perennial.core.why import SERVING
 from perennial.errors import OutOfUse, ReleaseError, UnknownVersion, UsageError
-from perennial.ports import Labels, Ledger, ModelFiles, Registry, ReleaseStore
+from perennial.ports import Labels, Ledger, ModelFiles, Registry, ReleaseStore, Router
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,7 @@ class LifecyclePorts:
     labels: Labels
     releases: ReleaseStore
     ledger: Ledger
+    router: Router
     files: ModelFiles
     copies: tuple[Path, ...]
     """Folders on this machine that hold model files by digest."""
@@ -38,11 +39,13 @@ class LifecyclePorts:
 def take_out(
     model: str, which: str, to: Lifecycle, reason: str, ports: LifecyclePorts, actor: str, now: datetime
 ) -> VersionRecord:
-    """Mark a version RETIRED or ARCHIVED: ledger first, then its tags. Again changes nothing.
+    """Mark a version RETIRED or ARCHIVED: nobody's backup any more, then ledger, then its tags. Again changes
+    nothing.
 
     Raises:
         UsageError: no reason in words. UnknownVersion: the registry has none of that name.
         ReleaseError: it is the champion or in a running release.
+        RouterUnavailable, RouterRejected: it is the champion's backup, and the route did not change.
     """
     if not reason.strip():
         raise UsageError("a reason in words is needed", hint='--reason "..."')
@@ -56,6 +59,7 @@ def take_out(
         )
     if record.tags.get("lifecycle") == to:
         return record
+    _no_backup(record.ref, ports.router)
     ports.ledger.append(
         _entry(
             record,
@@ -68,6 +72,12 @@ def take_out(
     )
     ports.labels.tag(model, record.ref.key, {"lifecycle": to.value, "lifecycle.reason": reason.strip()})
     return record
+
+
+def _no_backup(ref: VersionRef, router: Router) -> None:
+    live = router.route(ref.model)
+    if live is not None and live.backup is not None and live.backup.digest == ref.digest:
+        router.apply(live.model_copy(update={"backup": None}))
 
 
 def refuse_out_of_use(ref: VersionRef, ledger: Ledger, hint: str) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from perennial.core.identity import Role
 from perennial.settings import Settings, load
 from perennial.wiring.accounts import sign_in
+from perennial.wiring.emergency import router
 from perennial.wiring.releasing import store
 from perennial.wiring.training import data_store, features, scorer, tracker
 
@@ -53,6 +54,7 @@ def lifecycle_ports(settings: Settings | None = None) -> LifecyclePorts:
         labels=versions,  # type: ignore[arg-type]
         releases=database.releases,
         ledger=database.ledger,
+        router=router(settings),
         files=MlflowFiles(settings.tracking),
         copies=(settings.state / "releases" / "files", settings.serving_dir / "store"),
     )
