@@ -155,6 +155,19 @@ def test_export_is_json_lines_that_can_be_verified(table, tmp_path, capsys):
     assert main(check) == BROKEN
     path.write_text("nonsense\n")
     assert main(check) == MalformedInput.exit_code
+    path.write_text("")
+    assert main(check) == 0
+
+
+def test_export_of_a_reason_with_separators_of_lines_is_verified(table, tmp_path, capsys):
+    entry = an_entry(5).model_copy(
+        update={"payload": {"reason": "one\u2028two\u2029three\x85four\x0cfive\r\n"}}
+    )
+    wiring.store(environment.load()).ledger.append(entry)
+    path = tmp_path / "ledger.jsonl"
+    assert main(["ledger", "export", str(path)]) == 0
+    assert main(["ledger", "verify", "--export", str(path)]) == 0
+    assert "6 entries, the chain holds" in capsys.readouterr().out
 
 
 def test_private_key_is_for_its_owner_only(table, key, capsys):
