@@ -16,6 +16,7 @@ from supervised_stack import SupervisedStack
 from tiny_models import WIDTH, tensor_body, tiny_version
 
 from perennial import catalog, wiring
+from perennial.core.figures_hash import figures_hash
 from perennial.core.ledger import verify_stored
 from perennial.core.registration import NewVersion
 from perennial.core.release import Intent, IntentKind, Phase, ReleaseStatus
@@ -163,7 +164,10 @@ class ReleaseHouse:
             NewVersion(
                 model=MODEL, run_id=run.run_id, model_uri=uri, digest=ref.digest, capsule=ref.capsule,
                 change=Change.RETRAINED, description="a tiny model",
-                tags={"architecture": "tiny", "features_hash": "f1", "data_checks": "passed"},
+                tags={
+                    "architecture": "tiny", "features_hash": "f1", "data_checks": "passed",
+                    "figures_hash": figures_hash(GOOD),
+                },
             )
         )  # fmt: skip
 

@@ -3,7 +3,7 @@
 It reads the version as the registry shows it. Metrics of the run, written by the evaluation:
 `holdout.<metric>` (`.low`, `.high`), `champion.<metric>`, `delta.<metric>` (`.low`, `.high`; positive is
 better for every metric), `parity.max_abs`, `slice.worst_delta`. Tags of the version: `architecture`,
-`features_hash`, `data_checks` (`passed`).
+`features_hash`, `data_checks` (`passed`), `figures_hash` (over those metrics, as they were registered).
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from perennial.core.approval import Risk
+from perennial.core.figures_hash import PARITY, TAG, figures_hash
 from perennial.core.gate_report import GateReport
 from perennial.core.gate_spec import Bound
 from perennial.core.registration import VersionRecord
@@ -38,6 +39,7 @@ def judge(
     """
     rules = [_metric(candidate, name, bound) for name, bound in spec.metrics.items()]
     rules += [
+        _figures(candidate),
         _parity(spec, candidate),
         _latency(spec, latencies_ms),
         _data_checks(candidate),
@@ -54,6 +56,21 @@ def judge(
         rules=tuple(rules),
         risk=Risk.HIGH if reasons else Risk.MEDIUM if unsure else Risk.LOW,
         risk_reasons=(*reasons, *unsure),
+    )
+
+
+def _figures(record: VersionRecord) -> Judgement:
+    """What was logged to the run after the registration is nobody's evaluation."""
+    needed = "the run shows the figures that were registered"
+    registered = record.tags.get(TAG)
+    if registered is None:
+        return _missing("figures", f"tag {TAG}", needed)
+    same = figures_hash(record.metrics) == registered
+    return Judgement(
+        rule="figures",
+        verdict=Verdict.PASS if same else Verdict.FAIL,
+        observed="unchanged" if same else "logged anew since: train again",
+        needed=needed,
     )
 
 
@@ -114,9 +131,9 @@ def _worst_slice(spec: GateSpec, record: VersionRecord) -> Judgement:
 
 def _parity(spec: GateSpec, record: VersionRecord) -> Judgement:
     needed = f"exported and trained model differ by <= {spec.parity:g}"
-    value = record.metrics.get("parity.max_abs")
+    value = record.metrics.get(PARITY)
     if value is None:
-        return _missing("parity", "metric parity.max_abs", needed)
+        return _missing("parity", f"metric {PARITY}", needed)
     verdict = Verdict.PASS if value <= spec.parity else Verdict.FAIL
     return Judgement(rule="parity", verdict=verdict, observed=f"{value:.2e}", needed=needed)
 
