@@ -25,7 +25,9 @@ METRICS = {
     "delta.roc_auc.high": 0.03,
     "parity.max_abs": 1e-7,
 }
-TAGS = {"architecture": "mlp", "features_hash": "f", "data_checks": "passed"}
+TAGS = {
+    "architecture": "mlp", "features_hash": "f", "data_checks": "passed", "champion.digest": DIGEST,
+}  # fmt: skip
 
 
 def record(metrics=(), tags=(), without=()) -> VersionRecord:
@@ -103,6 +105,30 @@ def test_rules(spec, candidate, rule, verdict, risk):
 def test_latency(spec, latencies, verdict):
     report = judge(spec, record(), record(), latencies)
     assert {one.rule: one.verdict.value for one in report.rules}["latency"] == verdict
+
+
+@pytest.mark.parametrize(
+    ("against", "words"),
+    [
+        ("f" * 64, f"evaluated against {'f' * 12}, champion is {DIGEST[:12]}"),
+        ("none", f"evaluated against none, champion is {DIGEST[:12]}"),
+        (None, "no tag champion.digest"),
+    ],
+)
+def test_a_comparison_with_another_champion_says_nothing_of_this_one(spec, against, words):
+    """It was better than the former champion by 0.01; how it stands against the present one nobody knows."""
+    tags, without = ({}, ("champion.digest",)) if against is None else ({"champion.digest": against}, ())
+    report = judge(spec, record({"delta.roc_auc": 0.01}, tags, without), record(), [5.0])
+    assert not report.passed
+    verdicts = {one.rule: one.verdict for one in report.rules}
+    assert verdicts["improvement"] is verdicts["worst_slice"] is Verdict.ERROR
+    assert words in report.failures[0]
+    assert "train again" in report.failures[0]
+
+
+def test_without_a_champion_nothing_is_compared(spec):
+    assert judge(spec, record(tags={"champion.digest": "none"}), None, [5.0]).passed
+    assert judge(spec, record(without=("champion.digest",)), None, [5.0]).passed
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from perennial import catalog
 from perennial.adapters.memory.releases import MemoryStore
 from perennial.adapters.memory.routing import MemoryJournal, MemoryPool, MemoryProbe, MemoryRouter
 from perennial.core.figures_hash import figures_hash
-from perennial.core.registration import VersionRecord
+from perennial.core.registration import CHAMPION_DIGEST, NO_CHAMPION, VersionRecord
 from perennial.core.release import Intent, IntentKind, Phase, ReleaseStatus, policy_digest
 from perennial.core.spec import ApprovalSpec, ReleaseSpec
 from perennial.core.version import VersionRef
@@ -63,11 +63,20 @@ class Versions:
 
     def find(self, model: str, which: str) -> VersionRecord | None:
         self._answer()
+        return self._look(which)
+
+    def _look(self, which: str) -> VersionRecord | None:
         if which.startswith("key:"):
             return self.records.get(which.removeprefix("key:"))
         if which in self.aliases:
             return self.records[self.aliases[which]]
         return next((one for one in self.records.values() if one.ref.version == which), None)
+
+    def evaluated(self, which: str, against: str) -> None:
+        """The evaluation of a version was against this digest."""
+        record = self._look(which)
+        if record is not None:
+            record.tags[CHAMPION_DIGEST] = against
 
     def fetch(self, ref: VersionRef, into: Path) -> Path:
         self._answer()
@@ -207,7 +216,13 @@ class World:
     def sleep(self, seconds: float) -> None:
         self.now += timedelta(seconds=seconds)
 
-    def start(self, which: str = "candidate", again: bool = False) -> ReleaseStatus:
+    def start(
+        self, which: str = "candidate", again: bool = False, against: str | None = None
+    ) -> ReleaseStatus:
+        """Evaluated against today's champion, unless a test says against which digest."""
+        route = self.router.route(MODEL)
+        today = route.stable.digest if route is not None else NO_CHAMPION
+        self.versions.evaluated(which, against or today)
         return gate.start(self.spec, which, self.ports, "ann", self.clock, self.sleep, again=again)
 
     def passes(self, release_id: str, count: int = 1, seconds: float = 5) -> ReleaseStatus:

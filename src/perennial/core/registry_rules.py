@@ -27,8 +27,9 @@ BY = TAG + ".by."
 EVIDENCE = ("gate.", "release")
 FIXED = frozenset(
     {
-        *("digest", "capsule", "semantic_version", "requested_by", "architecture", "code", "data.revision"),
-        *("data.source", "data_checks", "features_hash", "figures_hash", "framework", "holdout_from"),
+        *("digest", "capsule", "semantic_version", "requested_by", "architecture", "champion.digest"),
+        *("code", "data.revision", "data.source", "data_checks", "features_hash", "figures_hash"),
+        *("framework", "holdout_from"),
         *("model.bytes", "model.input", "model.output", "model.parameters", "reason", "reason.text", "spec"),
     }
 )

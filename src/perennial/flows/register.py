@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from perennial.core.evaluation import MODEL, Evaluation
 from perennial.core.figures_hash import PARITY, TAG, figures_hash
-from perennial.core.registration import REQUESTED_BY, NewVersion, VersionRecord
+from perennial.core.registration import CHAMPION_DIGEST, REQUESTED_BY, NewVersion, VersionRecord
 from perennial.core.spec import ModelSpec
 from perennial.core.training import Manifest, Trained
 from perennial.core.version import Change, VersionRef
@@ -74,6 +74,7 @@ def tags_of(trained: Trained, manifest: Manifest, evaluation: Evaluation) -> dic
     """The model analysis, the origin and what holds the figures, as tags; `registry_rules.FIXED` names each."""
     return {
         "architecture": trained.architecture,
+        CHAMPION_DIGEST: evaluation.champion,
         "code": trained.code,
         "data.revision": trained.revision,
         "data.source": trained.source,
