@@ -27,8 +27,8 @@ def house(make_world, strategy: Strategy):
     return world
 
 
-def offer(world, version: str):
-    world.versions.add(version)
+def offer(world, version: str, **tags: str):
+    world.versions.add(version, **tags)
     return world.start()
 
 
@@ -122,6 +122,16 @@ def test_a_newer_candidate_takes_over_anywhere(make_world, strategy, passes):
     assert world.store.releases.load(old.release_id).phase is (ENDS[strategy] if late else Phase.SUPERSEDED)
     assert new.phase is ENDS[strategy]
     assert world.candidates() == []
+
+
+@every_strategy
+@pytest.mark.parametrize("passes", range(LONGEST))
+def test_a_newer_candidate_that_fails_its_gate_disturbs_nobody_anywhere(make_world, strategy, passes):
+    world = house(make_world, strategy)
+    old = go_on(world, offer(world, "1.1.0"), passes)
+    world.sleep(1)
+    assert offer(world, "1.2.0", data_checks="failed").phase is Phase.REJECTED
+    assert go_on(world, old, LONGEST).phase is ENDS[strategy]
 
 
 REACHED = {Strategy.SHADOW_ONLY: Phase.SHADOW, Strategy.IMMEDIATE: Phase.LOADING}

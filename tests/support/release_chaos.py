@@ -20,6 +20,7 @@ STEPS = st.lists(
         st.tuples(st.just("serve"), st.sampled_from([(0, 0), (30, 300), (400, 4000), (6000, 6000)])),
         st.tuples(st.just("errors"), st.sampled_from([1, 40])),
         st.tuples(st.just("candidate"), st.booleans()),
+        st.just(("candidate that fails", False)),
         st.tuples(st.just("strategy"), st.sampled_from(list(Strategy))),
         st.tuples(st.just("flip"), st.sampled_from(["registry", "router", "canary", "stable", "slow"])),
     ),
@@ -64,6 +65,10 @@ class Crowd:
                 self.versions += 1
                 world.versions.add(f"1.{self.versions}.0", architecture="new" if value else "mlp")
                 world.start()
+            elif verb == "candidate that fails":
+                self.versions += 1
+                world.versions.add(f"1.{self.versions}.0", data_checks="failed")
+                world.start()
             elif verb == "strategy":
                 world.use(value.value)
             elif verb == "flip":
@@ -97,7 +102,16 @@ class Crowd:
         with_traffic = (Phase.SHADOW, Phase.CANARY, Phase.PROMOTING, Phase.ABORTING)
         holding = [one for one in store.releases.latest(MODEL) if one.phase in with_traffic]
         assert len(holding) <= 1, "two releases share traffic"
+        self._check_superseded()
         assert verify(store.ledger.rows()) is None
+
+    def _check_superseded(self) -> None:
+        """Only what passed its gate takes traffic from another."""
+        found = self.world.store.releases.latest(MODEL)
+        for one in found:
+            if one.phase is Phase.SUPERSEDED:
+                later = [other for other in found if other.is_after(one) and other.gate is not None]
+                assert any(other.gate.passed for other in later)
 
     def settle(self) -> None:
         """Everything is up again: every release comes to an end, and traffic fits it."""

@@ -4,8 +4,9 @@
 
 Which steps there are between LOADING and the end is the strategy's plan (`perennial.core.plan`); a
 `shadow_only` release ends OBSERVED instead of being promoted.
-What goes wrong before traffic ends REJECTED; later it ends ABORTING -> ROLLED_BACK; a newer gated candidate
-makes it SUPERSEDED. A first release has nobody to share with: LOADING -> PROMOTING. One transition a pass.
+What goes wrong before traffic ends REJECTED; later it ends ABORTING -> ROLLED_BACK; a newer candidate that
+passed its gate makes it SUPERSEDED. A first release has nobody to share with: LOADING -> PROMOTING. One
+transition a pass.
 
 Verdicts combine by the worst, FAIL > ERROR > UNSURE > PASS. FAIL aborts, also while paused. ERROR is
 tolerated `max_errors_in_a_row` times, then aborts. UNSURE waits until the step's time is over and

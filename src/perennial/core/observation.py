@@ -31,7 +31,7 @@ class Observation(Frozen):
     )
     seal: str | None = Field(None, description="of the candidate as it is now; None: not looked at")
     intents: tuple[Intent, ...] = Field((), description="all that were ever put, in order")
-    newer: str | None = Field(None, description="id of a gated release that started later")
+    newer: str | None = Field(None, description="id of a release that started later and passed its gate")
     older_active: bool = Field(False, description="an earlier release has not let go of the traffic yet")
     shared: bool = Field(False, description="another active release has the same digest")
     outdated: tuple[str, ...] = Field((), description="digests of champions before the last one")

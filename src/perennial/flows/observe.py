@@ -95,8 +95,7 @@ def _neighbours(status: ReleaseStatus, ports: ReleasePorts) -> dict[str, Any]:
     later = [
         one
         for one in others
-        if one.is_after(status)
-        and (one.phase is Phase.SUCCEEDED or (one in active and one.phase is not Phase.PENDING))
+        if one.is_after(status) and (one.phase is Phase.SUCCEEDED or (one in active and _takes_over(one)))
     ]
     kept = {status.candidate.digest, status.champion.digest if status.champion else ""}
     champions = {one.candidate.digest for one in others if one.phase is Phase.SUCCEEDED}
@@ -106,6 +105,12 @@ def _neighbours(status: ReleaseStatus, ports: ReleasePorts) -> dict[str, Any]:
         "shared": any(one.candidate.digest == status.candidate.digest for one in active),
         "outdated": tuple(sorted(champions - kept)),
     }
+
+
+def _takes_over(one: ReleaseStatus) -> bool:
+    """Whether an active release ends those before it: one that fails its gate, or is on its way to be
+    rejected, has no claim on their traffic."""
+    return one.gate is not None and one.gate.passed and one.outcome is not Phase.REJECTED
 
 
 def _accuracy(status: ReleaseStatus, ports: ReleasePorts) -> dict[str, Labelled]:
