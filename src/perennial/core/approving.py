@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from perennial.core import approval
 from perennial.core.approval import Approval, TagAnswer
+from perennial.core.faults import count_error
 from perennial.core.leaving import leave
 from perennial.core.release import Phase, ReleaseStatus
 from perennial.core.turn import Turn
@@ -71,6 +72,25 @@ def lapse(turn: Turn) -> None:
     for gone in [one for one in status.approvals if one not in stand]:
         turn.record("approval_lapsed", of=gone.actor, given=gone.at.isoformat())
     turn.update(approvals=stand)
+
+
+def allowed(turn: Turn) -> bool:
+    """Whether gate and approvals still cover a candidate that no request has reached yet.
+
+    Where they do not, the release has gone back to people, has ended, or an error is counted.
+    """
+    if changed(turn):
+        return False
+    lapse(turn)
+    status = turn.status
+    if not status.approved:
+        told = f"approvals lapsed before the candidate got traffic; {waits_for(status)}"
+        turn.enter(Phase.AWAITING_APPROVAL, told)
+        return False
+    if status.gate.seal and turn.seen.seal is None:
+        count_error(turn, "; ".join(turn.seen.errors) or "the candidate's files could not be looked at")
+        return False
+    return True
 
 
 def grant(turn: Turn, given: Approval) -> None:

@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime
 
-from perennial.core.approving import awaiting, changed, gated, lapse, waits_for
+from perennial.core.approving import allowed, awaiting, gated
 from perennial.core.faults import champion_moved, count_error, pause
 from perennial.core.intents import obey
 from perennial.core.leaving import aborting, leave
@@ -75,16 +75,7 @@ def _loading(turn: Turn) -> None:
     if champion_moved(turn):
         leave(turn, Phase.REJECTED, "the champion is not the one it was gated against: start it again")
         return
-    if changed(turn):
-        return
-    lapse(turn)
-    status = turn.status
-    if not status.approved:
-        told = f"approvals lapsed before the candidate got traffic; {waits_for(status)}"
-        turn.enter(Phase.AWAITING_APPROVAL, told)
-        return
-    if status.gate.seal and seen.seal is None:
-        count_error(turn, "; ".join(seen.errors) or "the candidate's files could not be looked at")
+    if not turn.has_share and not allowed(turn):
         return
     if seen.older_active:
         turn.update(note="waits until the release before it has let go of the traffic")
@@ -117,6 +108,8 @@ def _promoting(turn: Turn) -> None:
         return
     if champion_moved(turn):
         leave(turn, Phase.ROLLED_BACK, "the champion's traffic was moved by somebody else")
+        return
+    if not turn.has_share and not allowed(turn):
         return
     turn.ensure(PoolName.STABLE)
     if _loaded(turn, turn.seen.in_stable, PoolName.STABLE) and not turn.status.pauses:

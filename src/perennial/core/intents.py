@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from perennial.core import approval
 from perennial.core.approval import Approval, TagAnswer
-from perennial.core.approving import grant
+from perennial.core.approving import allowed, grant
 from perennial.core.leaving import leave
 from perennial.core.plan import promotes
 from perennial.core.release import Intent, IntentKind, Pause, Phase
@@ -129,6 +129,8 @@ def _promote(turn: Turn, intent: Intent) -> str:
         return f"{status.policy.strategy} never gets traffic: release it under another strategy"
     if turn.seen.older_active:
         return "the release before it still holds traffic"
+    if status.phase is Phase.LOADING and not turn.has_share and not allowed(turn):
+        return f"no longer allowed: {turn.status.note}"
     turn.update(pauses=frozenset())
     turn.enter(
         Phase.PROMOTING, f"promoted by {intent.actor} ({intent.channel}), skipping the rest", intent.actor

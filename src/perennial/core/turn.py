@@ -38,6 +38,12 @@ class Turn:
     def decision(self) -> Decision:
         return Decision(status=self.status, actions=tuple(self._actions), entries=tuple(self._entries))
 
+    @property
+    def has_share(self) -> bool:
+        """Whether the live route gives requests, or copies of them, to the candidate of this release."""
+        live = self.seen.route
+        return live is not None and self.status.target in (live.stable, live.canary)
+
     def update(self, **changes: Any) -> None:
         self.status = self.status.model_copy(update=changes)
 

@@ -55,8 +55,9 @@ def observe(status: ReleaseStatus, ports: ReleasePorts, now: datetime) -> Observ
     }
     if phase is Phase.AWAITING_APPROVAL:
         seen |= attempt("registry", lambda: _in_registry(status, ports), {})
-    if phase is Phase.LOADING:
+    if phase in (Phase.LOADING, Phase.PROMOTING):
         seen["seal"] = attempt("files", lambda: sealed(status.candidate, ports), None)
+    if phase is Phase.LOADING:
         seen["in_canary"] = attempt(
             "canary pool", lambda: ports.pool.readiness(PoolName.CANARY, model, digest), None
         )
