@@ -134,6 +134,24 @@ def test_a_newer_candidate_that_fails_its_gate_disturbs_nobody_anywhere(make_wor
     assert go_on(world, old, LONGEST).phase is ENDS[strategy]
 
 
+@every_strategy
+@pytest.mark.parametrize("passes", range(LONGEST))
+def test_a_restart_of_the_router_anywhere_takes_nobody_back(make_world, strategy, passes):
+    """With some errors before and after, of candidate and champion alike."""
+    world = house(make_world, strategy)
+    status = offer(world, "1.1.0")
+    for number in range(LONGEST):
+        world.serve(3000, 3000, errors=6)
+        world.passes(status.release_id, 1, 60)
+        if number == passes:
+            world.router.restart()
+        for _ in range(5):
+            world.serve(700, 700, errors=1)
+            world.passes(status.release_id, 1, 60)
+        status = world.passes(status.release_id, 1, 24 * 3600)
+    assert status.phase is ENDS[strategy], status.note
+
+
 REACHED = {Strategy.SHADOW_ONLY: Phase.SHADOW, Strategy.IMMEDIATE: Phase.LOADING}
 """Where the script interferes: in a phase that no repeated pass can skip. CANARY for the others."""
 

@@ -107,6 +107,7 @@ def _resume(turn: Turn, intent: Intent) -> str:
     turn.update(
         pauses=frozenset(),
         entered_at=turn.now,
+        counted={},
         baseline=dict(turn.seen.counters),
         accuracy={},
         accuracy_at=None,

@@ -73,6 +73,7 @@ class Turn:
             phase=phase,
             step=step,
             entered_at=self.now,
+            counted={},
             baseline=dict(self.seen.counters),
             accuracy={},
             accuracy_at=None,
