@@ -47,6 +47,31 @@ def test_errors_in_a_row_end_it_but_a_short_gap_does_not(world):
     assert world.passes(status.release_id, 12, seconds=10).phase is Phase.ROLLED_BACK
 
 
+@pytest.mark.parametrize("phase", [Phase.LOADING, Phase.PROMOTING])
+def test_errors_that_are_not_in_a_row_end_no_loading(world, phase):
+    world.release_first()
+    status = world.open_second()
+    if phase is Phase.LOADING:
+        world.say(status, IntentKind.ABORT)
+        world.passes(status.release_id, 2)
+        world.versions.add("1.2.0")
+        status = world.start()
+    else:
+        world.say(status, IntentKind.PROMOTE)
+    world.say(status, IntentKind.PAUSE)
+    status = world.passes(status.release_id)
+    status = world.passes(status.release_id)
+    assert (status.phase, status.pauses) == (phase, {Pause.PERSON})
+    for _ in range(12):
+        world.pool.broken[status.candidate.digest] = "out of memory"
+        assert world.passes(status.release_id, 1, HOUR).errors_in_a_row == 1
+        world.pool.broken.clear()
+        status = world.passes(status.release_id, 1, HOUR)
+        assert (status.phase, status.errors_in_a_row, "out of memory" in status.note) == (phase, 0, False)
+    world.pool.broken[status.candidate.digest] = "out of memory"
+    assert world.passes(status.release_id, 12, HOUR).phase is Phase.ROLLED_BACK
+
+
 def test_never_back_to_an_unhealthy_champion(world):
     world.release_first()
     status = hold(world, world.open_second(), HOUR)

@@ -20,7 +20,7 @@ from collections.abc import Callable
 from datetime import datetime
 
 from perennial.core.approving import allowed, awaiting, gated
-from perennial.core.faults import champion_moved, count_error, pause
+from perennial.core.faults import champion_moved, count_error, end_row, pause
 from perennial.core.intents import obey
 from perennial.core.leaving import aborting, leave
 from perennial.core.measured import begin_next, measured
@@ -47,6 +47,7 @@ def decide(status: ReleaseStatus, seen: Observation, now: datetime) -> Decision:
             leave(turn, Phase.SUPERSEDED, f"release {seen.newer} of a newer candidate took over")
         else:
             RULES[status.phase](turn)
+            end_row(turn)
     return turn.decision()
 
 
@@ -150,6 +151,8 @@ def _loaded(turn: Turn, readiness, pool: PoolName) -> bool:
     """Whether every server of the pool holds the candidate; counts errors, pauses when it takes too long."""
     status = turn.status
     if readiness is not None and readiness.complete:
+        if status.errors_in_a_row:
+            turn.update(note=f"the {pool} pool holds it")
         return True
     faults = (*turn.seen.errors, *(readiness.errors if readiness is not None else ()))
     if faults:

@@ -33,7 +33,7 @@ def measured(turn: Turn) -> None:
         if not turn.status.phase.is_measured():
             return
     elif turn.status.errors_in_a_row:
-        turn.update(errors_in_a_row=0, last_error_at=None, note="measured again")
+        turn.update(note="measured again")
     if any(one.rule == RULE and one.verdict is Verdict.UNSURE for one in judgements):
         pause(turn, Pause.SAMPLE_RATIO)
     step = _current(turn.status)

@@ -26,12 +26,17 @@ LIFECYCLES = {Phase.SUCCEEDED: Lifecycle.PRODUCTION, Phase.OBSERVED: Lifecycle.S
 
 
 class Turn:
-    """Collects; decides nothing. Lives for one call of `decide`."""
+    """Collects; decides nothing. Lives for one call of `decide`.
+
+    Attributes:
+        erred: something could not be measured, whether it was counted or came too soon after the last.
+    """
 
     def __init__(self, status: ReleaseStatus, seen: Observation, now: datetime) -> None:
         self.status = status
         self.seen = seen
         self.now = now
+        self.erred = False
         self._actions: list[Action] = []
         self._entries: list[Entry] = []
 
