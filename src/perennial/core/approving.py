@@ -46,13 +46,26 @@ def awaiting(turn: Turn) -> None:
         turn.tag(status.candidate.key, **{approval.TAG: approval.WAITING})
     elif answer is TagAnswer.APPROVED and status.approval_policy.anonymous_tag:
         digest, note = status.candidate.digest, f"tag {approval.TAG}={said}"
-        grant(turn, Approval(digest=digest, actor="mlflow", at=turn.now, channel="mlflow", note=note))
+        grant(
+            turn, Approval(digest=digest, actor="mlflow", at=turn.now, channel=approval.REGISTRY, note=note)
+        )
         return
     elif answer is TagAnswer.APPROVED:
         told = f"tag {approval.TAG} says approved, but MLflow's server does not say who: it counts for nobody; {told}"
     elif answer is not TagAnswer.NONE:
         told = f"tag {approval.TAG} is {answer.value}; {told}"
     turn.update(note=told)
+
+
+def withdraw(turn: Turn) -> None:
+    """Drop what accounts took back in the registry, before anybody else's word is counted on top of it."""
+    if turn.status.phase is not Phase.AWAITING_APPROVAL or not turn.seen.registry_answered:
+        return
+    gone = approval.taken_back(turn.status.approvals, turn.seen.tags)
+    for one in gone:
+        turn.record("approval_withdrawn", one.actor, given=one.at.isoformat(), channel=one.channel)
+    if gone:
+        turn.update(approvals=tuple(one for one in turn.status.approvals if one not in gone))
 
 
 def changed(turn: Turn) -> bool:

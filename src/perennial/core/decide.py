@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime
 
-from perennial.core.approving import allowed, awaiting, gated
+from perennial.core.approving import allowed, awaiting, gated, withdraw
 from perennial.core.faults import champion_moved, count_error, end_row, pause
 from perennial.core.intents import obey
 from perennial.core.leaving import aborting, leave
@@ -41,6 +41,7 @@ def decide(status: ReleaseStatus, seen: Observation, now: datetime) -> Decision:
     if status.phase.is_final():
         return turn.decision()
     _notice_spec(turn)
+    withdraw(turn)
     obey(turn)
     if turn.status.phase is status.phase and turn.status.step == status.step:
         if seen.newer is not None and status.phase not in (Phase.PROMOTING, Phase.ABORTING):

@@ -49,7 +49,7 @@ def _from_tags(turn: Turn) -> tuple[Intent, ...]:
             at=min(one.at, turn.now),  # a clock that is ahead must not make an approval last longer
             digest=one.digest,
             note=f"tag {approval.BY}{one.account}",
-            channel="mlflow",
+            channel=approval.REGISTRY,
         )
         for one in approval.said(turn.seen.tags, status.entered_at)
     )
