@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from release_chaos import MODEL, Effects, ends
+from release_chaos import MODEL, Effects, Killed, ends
 
 from perennial.core.release import IntentKind, Phase
 from perennial.core.spec import Strategy
@@ -150,6 +150,30 @@ def test_a_restart_of_the_router_anywhere_takes_nobody_back(make_world, strategy
             world.passes(status.release_id, 1, 60)
         status = world.passes(status.release_id, 1, 24 * 3600)
     assert status.phase is ENDS[strategy], status.note
+
+
+@every_strategy
+def test_killed_when_it_got_its_first_share_then_aborted_the_champion_has_everything(make_world, strategy):
+    """The status that was saved says LOADING or PROMOTING, the route names the candidate."""
+    world = house(make_world, strategy)
+    world.use(strategy, shadow="PT1H" if strategy is Strategy.SHADOW_ONLY else None)
+    status = offer(world, "1.1.0")
+    apply = world.router.apply
+
+    def killed(route):
+        apply(route)
+        raise Killed
+
+    world.router.apply = killed
+    with pytest.raises(Killed):
+        world.passes(status.release_id, 3)
+    world.router.apply = apply
+    world.say(status, IntentKind.ABORT)
+    status = world.passes(status.release_id, 3)
+    late = world.router.route(MODEL).stable.version == "1.1.0"
+    assert status.phase is (Phase.SUCCEEDED if late else Phase.REJECTED)
+    assert alone(world, "1.1.0" if late else "1.0.0")
+    assert world.candidates() == []
 
 
 REACHED = {Strategy.SHADOW_ONLY: Phase.SHADOW, Strategy.IMMEDIATE: Phase.LOADING}
