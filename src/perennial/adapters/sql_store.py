@@ -136,14 +136,14 @@ class SqlFeedback:
         if since is not None:
             query = query.where(table.c.received_us >= _microseconds(since))
         with self._database.reading() as connection:
-            return dict(connection.execute(query).tuples().all())
+            return dict(connection.execute(query).all())
 
 
 def _put_values(
     connection: Connection, table: Table, column: str, values: Mapping[str, float], received_us: int
 ) -> int:
     query = select(table.c.prediction_id, table.c[column]).where(table.c.prediction_id.in_(values))
-    known = dict(connection.execute(query).tuples().all())
+    known = dict(connection.execute(query).all())
     news = [
         {"prediction_id": name, column: float(value), "received_us": received_us}
         for name, value in values.items()
