@@ -16,6 +16,7 @@ from perennial import settings as environment
 from perennial import wiring
 from perennial.cli import main
 from perennial.core.release import Phase
+from perennial.errors import ModelFileError
 
 MODEL = "test_failure_predictor"
 
@@ -116,7 +117,7 @@ def test_ledger_commands(stored, capsys, tmp_path):
     assert json.loads(capsys.readouterr().out)[0]["entry"]["kind"] == "release.awaiting_approval"
     assert main(["ledger", "show"]) == 0
     assert main(["ledger", "export", str(tmp_path / "out.jsonl")]) == 0
-    assert len((tmp_path / "out.jsonl").read_text().splitlines()) == 3
+    assert len((tmp_path / "out.jsonl").read_text().splitlines()) == 4, "with the token"
 
 
 def test_ports_of_a_release_are_made_without_importing_the_registry(tmp_path):
@@ -145,3 +146,26 @@ def test_status_tells_that_the_spec_was_edited(stored, capsys):
     stored.now += timedelta(minutes=1)
     stored.start()
     assert told()["spec_changed"] is False
+
+
+def test_while_a_newer_one_hangs_in_its_gate_the_live_one_is_steered(stored, capsys):
+    stored.release_first()
+    live = stored.open_second()
+    hanging = stored.versions.add("1.2.0").ref
+    stored.pool.broken[hanging.digest] = "cannot be loaded"
+    with pytest.raises(ModelFileError):
+        stored.start()
+    newest = stored.store.releases.latest(MODEL)[0]
+    assert (newest.candidate, newest.phase) == (hanging, Phase.PENDING)
+    capsys.readouterr()
+    assert main(["release", "abort", MODEL]) == 0
+    told = capsys.readouterr()
+    assert f"abort of release {live.release_id} of 1.1.0" in told.out
+    assert f"on its way too: 1.2.0 (PENDING, {newest.release_id})" in told.err
+    assert stored.passes(live.release_id, 2).phase is Phase.ROLLED_BACK
+    assert main(["release", "status", MODEL, "--json", "--release", live.release_id]) == 0
+    assert json.loads(capsys.readouterr().out)["phase"] == "ROLLED_BACK"
+    assert main(["release", "abort", MODEL, "--release", "nobody"]) == 63
+    assert main(["release", "abort", MODEL, "--release", newest.release_id]) == 0
+    assert f"abort of release {newest.release_id} of 1.2.0" in capsys.readouterr().out
+    assert stored.passes(newest.release_id).phase is Phase.REJECTED
