@@ -219,7 +219,8 @@ class World:
     def start(
         self, which: str = "candidate", again: bool = False, against: str | None = None
     ) -> ReleaseStatus:
-        """Evaluated against today's champion, unless a test says against which digest."""
+        """Evaluated against the champion that the gate finds, unless a test says against which digest."""
+        gate.finish_promotions(MODEL, self.ports, self.clock, self.sleep)
         route = self.router.route(MODEL)
         today = route.stable.digest if route is not None else NO_CHAMPION
         self.versions.evaluated(which, against or today)

@@ -105,6 +105,7 @@ class ReleaseHouse:
 
     def start(self, ref: VersionRef) -> ReleaseStatus:
         self.offer(ref)
+        gate.finish_promotions(MODEL, self.ports, now, time.sleep)
         live = self.ports.router.route(MODEL)
         # As if it had been evaluated just now: these versions become champion in any order.
         against = NO_CHAMPION if live is None else live.stable.digest

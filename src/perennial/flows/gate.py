@@ -58,7 +58,7 @@ def start(
     refuse_out_of_use(
         record.ref, ports.ledger, hint=f"release another one: perennial models show {spec.name}"
     )
-    _finish_promotions(spec.name, ports, clock, sleep)
+    finish_promotions(spec.name, ports, clock, sleep)
     champion = live_champion(spec.name, ports)
     status = open_release(
         spec, record, champion.ref if champion else None, ports, clock(), actor, again=again
@@ -96,7 +96,7 @@ def live_champion(model: str, ports: ReleasePorts) -> VersionRecord | None:
     return record
 
 
-def _finish_promotions(
+def finish_promotions(
     model: str, ports: ReleasePorts, clock: Callable[[], datetime], sleep: Callable[[float], None]
 ) -> None:
     """A release that is about to become champion does so first, so that this one is compared with it."""
