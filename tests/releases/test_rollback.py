@@ -222,3 +222,26 @@ def test_router_down_is_told(two):
         back(two)
     assert two.versions.aliases["champion"] == "2"
     assert two.journal.pending() == []
+
+
+def test_a_rollback_between_the_look_and_the_deed_of_a_pass_stands(two, monkeypatch):
+    """Whoever walks the release has seen 1.1.0 as champion, and is about to give 1.2.0 its first share."""
+    two.versions.add("1.2.0")
+    third = two.passes(two.start().release_id)
+    two.serve(400, 4000)
+    real, moved = two.router.apply, []
+
+    def rolled_back_first(route, *expected):
+        monkeypatch.setattr(two.router, "apply", real)
+        moved.append(back(two, "1.0.0"))
+        real(route, *expected)
+
+    monkeypatch.setattr(two.router, "apply", rolled_back_first)
+    third = two.passes(third.release_id, 1, 3600)
+    assert [one.version for one in moved] == ["1.0.0"]
+    live = two.router.route(MODEL)
+    assert (live.stable.version, live.canary) == ("1.0.0", None)
+    assert two.settle() == []
+    assert two.passes(third.release_id, 2).phase is Phase.ROLLED_BACK
+    assert two.router.route(MODEL).stable.version == "1.0.0"
+    assert two.versions.aliases["champion"] == "1"

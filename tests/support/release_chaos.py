@@ -39,7 +39,7 @@ class Crowd:
         """At the very moment a route is applied, each digest in it must be gated and approved."""
         real = self.world.router.apply
 
-        def checked(route: Route) -> None:
+        def checked(route: Route, *expected) -> None:
             for target in filter(None, (route.stable, route.canary)):
                 status = self.world.store.releases.load(target.release_id)
                 assert status is not None
@@ -52,7 +52,7 @@ class Crowd:
                 assert {one.seal for one in status.approvals} == {status.gate.seal}
                 if status.policy.strategy is Strategy.SHADOW_ONLY:
                     assert (target, route.canary_weight) == (route.canary, 0), "it answers nobody"
-            real(route)
+            real(route, *expected)
 
         self.world.router.apply = checked
 

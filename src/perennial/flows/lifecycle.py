@@ -45,7 +45,7 @@ def take_out(
     Raises:
         UsageError: no reason in words. UnknownVersion: the registry has none of that name.
         ReleaseError: it is the champion or in a running release.
-        RouterUnavailable, RouterRejected: it is the champion's backup, and the route did not change.
+        RouterUnavailable, RouterRejected, RouteMoved: it is the champion's backup, and the route did not change.
     """
     if not reason.strip():
         raise UsageError("a reason in words is needed", hint='--reason "..."')
@@ -77,7 +77,7 @@ def take_out(
 def _no_backup(ref: VersionRef, router: Router) -> None:
     live = router.route(ref.model)
     if live is not None and live.backup is not None and live.backup.digest == ref.digest:
-        router.apply(live.model_copy(update={"backup": None}))
+        router.apply(live.model_copy(update={"backup": None}), live)
 
 
 def refuse_out_of_use(ref: VersionRef, ledger: Ledger, hint: str) -> None:

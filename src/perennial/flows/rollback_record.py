@@ -10,7 +10,7 @@ from perennial.core.release import Intent, IntentKind
 from perennial.core.rollback import Rollback
 from perennial.core.version import Lifecycle
 from perennial.core.why import ROLLBACK
-from perennial.errors import TrackerUnavailable
+from perennial.errors import RouteMoved, TrackerUnavailable
 from perennial.ports import Intents, Labels, Ledger, Registry, ReleaseStore, RollbackJournal, Router
 
 FORGOTTEN = timedelta(minutes=1)
@@ -58,7 +58,10 @@ def _settle(one: Rollback, ports: SettlePorts, now: datetime) -> list[str]:
             ports.journal.remove(one)
         return []
     _withdraw_others(one, ports)
-    _keep_traffic(one, ports, now)
+    try:
+        _keep_traffic(one, ports, now)
+    except RouteMoved as error:
+        return [error.message]  # looked at again when it is written down next
     if not _written(one, ports):
         ports.ledger.append(_entry(one))
     try:
@@ -100,7 +103,7 @@ def _keep_traffic(one: Rollback, ports: SettlePorts, now: datetime) -> None:
         return
     status = ports.releases.load(route.canary.release_id)
     if status is not None and status.started_at <= one.at and now - one.at < FORGOTTEN:
-        ports.router.apply(route.without_canary())
+        ports.router.apply(route.without_canary(), route)
 
 
 def _written(one: Rollback, ports: SettlePorts) -> bool:
