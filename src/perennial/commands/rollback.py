@@ -11,7 +11,7 @@ from uuid import uuid4
 import click
 
 from perennial import settings as environment
-from perennial.errors import ToolError
+from perennial.errors import PerennialError, ToolError
 
 if TYPE_CHECKING:
     from perennial.core.rollback import Rollback
@@ -39,7 +39,13 @@ def rollback(model: str, to: str | None, note: str, as_json: bool) -> None:
     if ports.router.route(model) is None:
         _known(model, settings)
     actor = who_steers(settings.token, "rollback", wiring.quick_reads(settings), _now())
-    target, moved = flow(model, to, ports, actor, note, _now, time.sleep, lambda: uuid4().hex)
+    try:
+        target, moved = flow(model, to, ports, actor, note, _now, time.sleep, lambda: uuid4().hex)
+    except PerennialError:
+        if ports.journal.pending():  # one before may have been killed between its traffic and its record
+            for words in _record(settings):
+                click.echo(words, err=True)
+        raise
     if not as_json:
         _say(model, target, moved)
     left = _record(settings)

@@ -33,6 +33,7 @@ from perennial.ports import (
     PredictionLog,
     Registry,
     ReleaseStore,
+    RollbackJournal,
     Router,
 )
 
@@ -48,6 +49,7 @@ class ReleasePorts:
     predictions: PredictionLog
     pool: Pool
     router: Router
+    journal: RollbackJournal
     registry: Registry
     labels: Labels
     files: Path

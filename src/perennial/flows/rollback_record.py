@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from perennial.core.ledger import Entry
-from perennial.core.release import Intent, IntentKind
 from perennial.core.rollback import Rollback
+from perennial.core.traffic import Route
 from perennial.core.version import Lifecycle
 from perennial.core.why import ROLLBACK
+from perennial.core.withdrawal import withdrawal, withdraws
 from perennial.errors import RouteMoved, TrackerUnavailable
 from perennial.ports import Intents, Labels, Ledger, Registry, ReleaseStore, RollbackJournal, Router
 
@@ -53,15 +54,18 @@ def settle(ports: SettlePorts, now: datetime) -> list[str]:
 
 
 def _settle(one: Rollback, ports: SettlePorts, now: datetime) -> list[str]:
-    if not one.applied and not _is_live(one, ports):
-        if now - one.at > FORGOTTEN:
-            ports.journal.remove(one)
-        return []
-    _withdraw_others(one, ports)
+    if not one.applied:
+        if not one.is_live(ports.router.route(one.model)):
+            if now - one.at > FORGOTTEN:
+                ports.journal.remove(one)
+            return []
+        one = one.model_copy(update={"applied": True})
+        ports.journal.put(one)
     try:
         _keep_traffic(one, ports, now)
     except RouteMoved as error:
         return [error.message]  # looked at again when it is written down next
+    _withdraw_others(one, ports)
     if not _written(one, ports):
         ports.ledger.append(_entry(one))
     try:
@@ -72,38 +76,25 @@ def _settle(one: Rollback, ports: SettlePorts, now: datetime) -> list[str]:
     return []
 
 
-def _is_live(one: Rollback, ports: SettlePorts) -> bool:
-    route = ports.router.route(one.model)
-    return route is not None and route.stable.digest == one.to.digest and route.canary is None
-
-
 def _withdraw_others(one: Rollback, ports: SettlePorts) -> None:
     """Releases that were on their way must not give their candidate a share again."""
     for status in ports.releases.latest(one.model):
-        if status.phase.is_final() or status.started_at > one.at or status.candidate.digest == one.to.digest:
-            continue
-        ports.intents.put(
-            Intent(
-                id=f"rollback-{one.id}-{status.release_id}",
-                release_id=status.release_id,
-                kind=IntentKind.ABORT,
-                actor=one.actor,
-                at=one.at,
-                digest=status.candidate.digest,
-                note="emergency rollback",
-                channel="rollback",
-            )
-        )
+        if withdraws(one, status) and not status.phase.is_final():
+            ports.intents.put(withdrawal(one, status))
 
 
 def _keep_traffic(one: Rollback, ports: SettlePorts, now: datetime) -> None:
-    """A pass over a canary that had not yet met the intent may have given back its share meanwhile."""
+    """Whoever walks a release without having met the rollback may have given its candidate traffic since."""
     route = ports.router.route(one.model)
-    if route is None or route.canary is None or route.stable.digest != one.to.digest:
+    if route is None or now - one.at >= FORGOTTEN:
         return
-    status = ports.releases.load(route.canary.release_id)
-    if status is not None and status.started_at <= one.at and now - one.at < FORGOTTEN:
-        ports.router.apply(route.without_canary(), route)
+    if route.stable.digest == one.to.digest:
+        given, back = route.canary, route.without_canary()
+    else:
+        given, back = route.stable, Route(model=one.model, stable=one.to)
+    status = ports.releases.load(given.release_id) if given is not None else None
+    if status is not None and withdraws(one, status):
+        ports.router.apply(back, route)
 
 
 def _written(one: Rollback, ports: SettlePorts) -> bool:
