@@ -131,8 +131,10 @@ def test_canary_on_its_way_is_aborted_and_the_champion_stays(two):
     assert two.settle() == []
     assert two.passes(third.release_id, 2).phase is Phase.ROLLED_BACK
     assert two.router.route(MODEL).stable.version == "1.1.0"
-    rows = [row.entry for row in two.store.ledger.rows() if row.entry.kind == "release.rollback"]
-    assert (rows[0].payload["from"], rows[0].payload["to"]) == ("1.2.0", "1.1.0")
+    rows = [row.entry for row in two.store.ledger.rows() if row.entry.kind == "release.withdrawn"]
+    assert [(one.payload["version"], one.payload["to"], one.actor) for one in rows] == [
+        ("1.2.0", "1.1.0", "ann")
+    ]
 
 
 @pytest.fixture
@@ -184,6 +186,24 @@ def test_traffic_that_a_withdrawn_candidate_got_meanwhile_is_taken_away_by_the_r
     world.router.apply(status.alone if everything else live)
     assert world.settle() == []
     withdrawn(world, status)
+
+
+def test_a_promotion_that_ends_while_a_person_takes_its_share_back_is_rolled_back(promoting, monkeypatch):
+    """The router makes the person wait; meanwhile the candidate gets everything and is champion."""
+    world, status = promoting
+    real = world.router.apply
+
+    def waits(route):
+        monkeypatch.setattr(world.router, "apply", real)
+        assert world.passes(status.release_id, 2).phase is Phase.SUCCEEDED
+        real(route)
+
+    monkeypatch.setattr(world.router, "apply", waits)
+    assert back(world).version == "1.0.0"
+    assert world.settle() == []
+    assert world.router.route(MODEL).stable.version == "1.0.0"
+    assert world.versions.aliases["champion"] == "1"
+    assert world.kinds()[-1] == "rollback"
 
 
 def killed_once_the_traffic_has_moved(world, monkeypatch) -> None:

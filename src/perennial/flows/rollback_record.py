@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from perennial.core.ledger import Entry
+from perennial.core.phase import Phase
 from perennial.core.rollback import Rollback
 from perennial.core.traffic import Route
 from perennial.core.version import Lifecycle
-from perennial.core.why import ROLLBACK
+from perennial.core.why import ROLLBACK, WITHDRAWN
 from perennial.core.withdrawal import withdrawal, withdraws
 from perennial.errors import RouteMoved, TrackerUnavailable
 from perennial.ports import Intents, Labels, Ledger, Registry, ReleaseStore, RollbackJournal, Router
@@ -66,6 +67,7 @@ def _settle(one: Rollback, ports: SettlePorts, now: datetime) -> list[str]:
     except RouteMoved as error:
         return [error.message]  # looked at again when it is written down next
     _withdraw_others(one, ports)
+    one = _as_it_was(one, ports)
     if not _written(one, ports):
         ports.ledger.append(_entry(one))
     try:
@@ -74,6 +76,13 @@ def _settle(one: Rollback, ports: SettlePorts, now: datetime) -> list[str]:
         return [f"aliases and tags of {one.model} follow when MLflow answers ({error.message})"]
     ports.journal.remove(one)
     return []
+
+
+def _as_it_was(one: Rollback, ports: SettlePorts) -> Rollback:
+    """A candidate that was promoted while a person took its share back lost all traffic, and the labels too."""
+    status = ports.releases.load(one.left.release_id) if one.canary_only else None
+    promoted = status is not None and status.phase is Phase.SUCCEEDED
+    return one.model_copy(update={"canary_only": False}) if promoted else one
 
 
 def _withdraw_others(one: Rollback, ports: SettlePorts) -> None:
@@ -98,20 +107,23 @@ def _keep_traffic(one: Rollback, ports: SettlePorts, now: datetime) -> None:
 
 
 def _written(one: Rollback, ports: SettlePorts) -> bool:
-    rows = ports.ledger.rows(one.model, kinds=[ROLLBACK], newest=RECENT)
+    rows = ports.ledger.rows(one.model, kinds=[ROLLBACK, WITHDRAWN], newest=RECENT)
     return any(row.entry.payload.get("id") == one.id for row in rows)
 
 
 def _entry(one: Rollback) -> Entry:
+    """About the champion that is back; where the champion had stayed, about the candidate that lost its share."""
+    of = one.left if one.canary_only else one.to
     return Entry(
         at=one.at,
         actor=one.actor,
-        kind=ROLLBACK,
+        kind=WITHDRAWN if one.canary_only else ROLLBACK,
         model=one.model,
-        release_id=one.to.release_id,
-        digest=one.to.digest,
+        release_id=of.release_id,
+        digest=of.digest,
         payload={
             "id": one.id,
+            "version": of.version,
             "from": one.left.version,
             "to": one.to.version,
             "note": one.note,
