@@ -7,6 +7,7 @@ deferred while its trigger moves the release. `perennial release ...` does the s
 from __future__ import annotations
 
 from datetime import timedelta
+from functools import partial
 
 from airflow.providers.standard.operators.bash import BashOperator
 from airflow.sdk import DAG, Asset, Param
@@ -15,6 +16,7 @@ from perennial import catalog
 from perennial.core.assets import asset_uri, candidate_asset
 from perennial.core.identity import Role
 from perennial.core.spec import ModelSpec
+from perennial.orchestration.asked import candidate
 from perennial.orchestration.release_phases import phases
 from perennial.orchestration.release_steps import NOTE, ApprovalStep, ReleaseStep
 from perennial.settings import load
@@ -26,29 +28,28 @@ RELEASE = "{{ ti.xcom_pull(task_ids='gate') }}"
 
 def build(spec: ModelSpec) -> DAG:
     name = candidate_asset(spec.name)
-    candidate = Asset(name=name, uri=asset_uri(name))
+    offered = Asset(name=name, uri=asset_uri(name))
     with DAG(
         f"release_{spec.name}",
         description=f"Bring a candidate of {spec.name} to champion, or back",
         doc_md=__doc__,
-        schedule=[candidate],
+        schedule=[offered],
         catchup=False,
         # A newer candidate supersedes a running release: its DAG run must be able to start.
         max_active_runs=2,
         # All state is in our database, so a task that Airflow lost is simply asked again.
         default_args={"retries": 3, "retry_delay": timedelta(seconds=5)},
         params={"version": Param("candidate", type="string", title="Version or alias")},
+        user_defined_macros={"candidate": partial(candidate, train_dag=f"train_{spec.name}")},
         tags=["perennial", "release", spec.owner],
     ) as dag:
         gate = BashOperator(
             task_id="gate",
             bash_command=f'perennial release start {spec.name} --version "$VERSION"',
             env={
-                "VERSION": "{{ (triggering_asset_events.values() | list | first | first).extra['version'] "
-                "if triggering_asset_events else params.version }}",
+                "VERSION": "{{ candidate(dag_run, params, triggering_asset_events)[0] }}",
                 # Whoever asked for the training, or started this run, may not approve its result.
-                "PERENNIAL_ACTOR": "{{ (triggering_asset_events.values() | list | first | first).extra.get('who') "
-                "or 'airflow' if triggering_asset_events else dag_run.triggering_user_name or 'airflow' }}",
+                "PERENNIAL_ACTOR": "{{ candidate(dag_run, params, triggering_asset_events)[1] }}",
             },
             append_env=True,
             cwd=str(SETTINGS.project),

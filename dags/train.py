@@ -6,7 +6,9 @@ Every step is a `perennial` command, the same that `dvc repro` runs; each can be
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
+from functools import partial
 
 from airflow.providers.standard.operators.bash import BashOperator
 from airflow.sdk import DAG, Asset, AssetOrTimeSchedule, CronTriggerTimetable, Param, task
@@ -14,46 +16,44 @@ from airflow.sdk import DAG, Asset, AssetOrTimeSchedule, CronTriggerTimetable, P
 from perennial import catalog
 from perennial.core.assets import asset_uri, candidate_asset, retrain_asset
 from perennial.core.spec import ModelSpec, Reason
+from perennial.orchestration.asked import Asked, folder, of_training, recorded
 from perennial.settings import load
 
 SETTINGS = load()
+WORK = str(SETTINGS.state / "work")
 # A fresh installation waits for its next turn instead of making up for the last one: no start date, and no
 # time after a turn in which it counts as still to be taken (by default a tenth of the interval).
 NEVER = timedelta(0)
 STEPS = ("prepare", "validate", "train", "evaluate", "register")
 
 
-@task
-def why(model: str, work: str, params=None, dag_run=None, triggering_asset_events=None) -> dict[str, str]:
-    """Who asked for this training and why; also names the work folder of this run."""
-    import hashlib
+def why(model: str) -> task:
+    """Who asked and why, for people to read; the steps ask anew, for what a task returns can be changed."""
 
-    folder = f"{work}/{model}/{hashlib.sha256(dag_run.run_id.encode()).hexdigest()[:16]}"
-    events = [event for group in (triggering_asset_events or {}).values() for event in group]
-    if events:
-        extra = events[-1].extra or {}
-        return {
-            "workdir": folder,
-            "reason": extra.get("reason", Reason.DRIFT.value),
-            "text": str(extra.get("text", "")),
-            "who": str(extra.get("who") or "airflow"),
-        }
-    if str(dag_run.run_type).endswith("scheduled"):
-        reason = Reason.SCHEDULE.value
-        return {"workdir": folder, "reason": reason, "text": "the weekly training", "who": "schedule"}
-    who = dag_run.triggering_user_name or "airflow"
-    return {"workdir": folder, "reason": params["reason"], "text": params["text"], "who": who}
+    @task(task_id="why")
+    def say(params=None, dag_run=None, triggering_asset_events=None) -> dict[str, str]:
+        return asking(model)(dag_run, params, triggering_asset_events)._asdict()
+
+    return say
+
+
+def asking(model: str) -> Callable[..., Asked]:
+    """Run, params and triggering events -> who asked for it and why."""
+    return partial(of_training, recorded=partial(recorded, model))
 
 
 def command(step: str, model: str) -> BashOperator:
-    """One `perennial` command; free text travels in the environment, never in the shell line."""
+    """One `perennial` command; whatever anybody may have written is in the environment, never in the shell
+    line."""
+    told = "asked(dag_run, params, triggering_asset_events)"
     return BashOperator(
         task_id=step,
-        bash_command=f"perennial {step} {model} --workdir \"{{{{ ti.xcom_pull(task_ids='why')['workdir'] }}}}\"",
+        bash_command=f'perennial {step} {model} --workdir "$WORK"',
         env={
-            "PERENNIAL_REASON": "{{ ti.xcom_pull(task_ids='why')['reason'] }}",
-            "PERENNIAL_REASON_TEXT": "{{ ti.xcom_pull(task_ids='why')['text'] }}",
-            "PERENNIAL_ACTOR": "{{ ti.xcom_pull(task_ids='why')['who'] }}",
+            "WORK": "{{ folder(run_id) }}",
+            "PERENNIAL_REASON": f"{{{{ {told}.reason }}}}",
+            "PERENNIAL_REASON_TEXT": f"{{{{ {told}.text }}}}",
+            "PERENNIAL_ACTOR": f"{{{{ {told}.who }}}}",
         },
         append_env=True,
         cwd=str(SETTINGS.project),
@@ -68,15 +68,16 @@ def offer(model: str) -> task:
     candidate = Asset(name=name, uri=asset_uri(name))
 
     @task(task_id="offer", outlets=[candidate])
-    def raise_candidate(told: dict[str, str], outlet_events=None) -> dict[str, str]:
+    def raise_candidate(
+        params=None, dag_run=None, triggering_asset_events=None, outlet_events=None
+    ) -> dict[str, str]:
         import json
         from pathlib import Path
 
-        version = json.loads((Path(told["workdir"]) / "registered.json").read_text())
-        extra = {key: version[key] for key in ("version", "digest")} | {
-            key: told[key] for key in ("reason", "who")
-        }
-        outlet_events[candidate].extra = extra
+        told = asking(model)(dag_run, params, triggering_asset_events)
+        version = json.loads((Path(folder(WORK, model, dag_run.run_id)) / "registered.json").read_text())
+        extra = {"version": version["version"], "digest": version["digest"]}
+        outlet_events[candidate].extra = extra | {"reason": told.reason, "who": told.who}
         return extra
 
     return raise_candidate
@@ -102,15 +103,15 @@ def build(spec: ModelSpec) -> DAG:
             ),
             "text": Param("", type="string", title="In your words"),
         },
+        user_defined_macros={"asked": asking(spec.name), "folder": partial(folder, WORK, spec.name)},
         tags=["perennial", "train", spec.owner],
     ) as dag:
-        told = why(spec.name, str(SETTINGS.state / "work"))
-        previous = told
+        previous = why(spec.name)()
         for step in STEPS:
             current = command(step, spec.name)
             previous >> current
             previous = current
-        previous >> offer(spec.name)(told)
+        previous >> offer(spec.name)()
     return dag
 
 

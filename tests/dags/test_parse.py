@@ -22,7 +22,9 @@ for path in sys.argv[1:]:
     started = time.perf_counter()
     bag = DagBag(dag_folder=path, include_examples=False)
     report[path] = {"seconds": time.perf_counter() - started, "errors": bag.import_errors,
-                    "dags": {name: dag.task_ids for name, dag in bag.dags.items()}}
+                    "dags": {name: dag.task_ids for name, dag in bag.dags.items()},
+                    "shell": [one.bash_command for dag in bag.dags.values() for one in dag.tasks
+                              if hasattr(one, "bash_command")]}
 report["heavy"] = sorted({"torch", "mlflow", "feast", "evidently", "great_expectations"} & set(sys.modules))
 print("REPORT" + json.dumps(report))
 """
@@ -48,6 +50,13 @@ def report(tmp_path_factory):
 
 def test_no_import_errors(report):
     assert not {path: one["errors"] for path, one in report.items() if path != "heavy" and one["errors"]}
+
+
+def test_no_shell_line_holds_what_somebody_may_have_written(report):
+    """Form fields, XComs and events are text of people: they reach a command by its environment."""
+    lines = [line for path, one in report.items() if path != "heavy" for line in one["shell"]]
+    assert len(lines) >= 4
+    assert not [line for line in lines if "{{" in line or "{%" in line]
 
 
 def test_each_file_parses_in_under_a_second(report):

@@ -19,6 +19,8 @@ WAITING = "waiting"
 """What TAG says while somebody is asked: whatever it said before counts for nothing more."""
 PREFIX = 8
 """Fewest digits of a digest that name it."""
+AND = ","
+"""Between accounts that asked for the same; no name of an account has it."""
 NO_PERSON = frozenset(
     {
         "",
@@ -164,8 +166,9 @@ def is_among(actor: str, accounts: Iterable[str]) -> bool:
 
 
 def people(accounts: Iterable[str]) -> tuple[str, ...]:
-    """Each account of a person once, in order."""
-    found = {_account(one): one.strip() for one in accounts if _account(one) not in NO_PERSON}
+    """Each account of a person once, in order; one text may name several, with AND between them."""
+    named = [one for text in accounts for one in text.split(AND)]
+    found = {_account(one): one.strip() for one in named if _account(one) not in NO_PERSON}
     return tuple(found.values())
 
 
