@@ -8,6 +8,7 @@ import pytest
 
 from perennial import catalog
 from perennial.core.approval import Risk
+from perennial.core.figures_hash import figures_hash
 from perennial.core.gate import judge
 from perennial.core.registration import VersionRecord
 from perennial.core.verdict import Judgement, Verdict
@@ -24,17 +25,22 @@ METRICS = {
     "delta.roc_auc.high": 0.03,
     "parity.max_abs": 1e-7,
 }
-TAGS = {"architecture": "mlp", "features_hash": "f", "data_checks": "passed"}
+TAGS = {
+    "architecture": "mlp", "features_hash": "f", "data_checks": "passed", "champion.digest": DIGEST,
+}  # fmt: skip
 
 
 def record(metrics=(), tags=(), without=()) -> VersionRecord:
+    """As registered; `without` leaves out metrics and tags."""
     both = {**METRICS, **dict(metrics)}
+    shown = {key: value for key, value in both.items() if key not in without}
+    known = {**TAGS, "figures_hash": figures_hash(shown), **dict(tags)}
     return VersionRecord(
         ref=VersionRef(model="m", version="1.1.0", key="2", digest=DIGEST, capsule="c"),
         run_id="r",
         created=NOW,
-        tags={key: value for key, value in {**TAGS, **dict(tags)}.items() if key not in without},
-        metrics={key: value for key, value in both.items() if key not in without},
+        tags={key: value for key, value in known.items() if key not in without},
+        metrics=shown,
     )
 
 
@@ -99,6 +105,53 @@ def test_rules(spec, candidate, rule, verdict, risk):
 def test_latency(spec, latencies, verdict):
     report = judge(spec, record(), record(), latencies)
     assert {one.rule: one.verdict.value for one in report.rules}["latency"] == verdict
+
+
+@pytest.mark.parametrize(
+    ("against", "words"),
+    [
+        ("f" * 64, f"evaluated against {'f' * 12}, champion is {DIGEST[:12]}"),
+        ("none", f"evaluated against none, champion is {DIGEST[:12]}"),
+        (None, "no tag champion.digest"),
+    ],
+)
+def test_a_comparison_with_another_champion_says_nothing_of_this_one(spec, against, words):
+    """It was better than the former champion by 0.01; how it stands against the present one nobody knows."""
+    tags, without = ({}, ("champion.digest",)) if against is None else ({"champion.digest": against}, ())
+    report = judge(spec, record({"delta.roc_auc": 0.01}, tags, without), record(), [5.0])
+    assert not report.passed
+    verdicts = {one.rule: one.verdict for one in report.rules}
+    assert verdicts["improvement"] is verdicts["worst_slice"] is Verdict.ERROR
+    assert words in report.failures[0]
+    assert "train again" in report.failures[0]
+
+
+def test_without_a_champion_nothing_is_compared(spec):
+    assert judge(spec, record(tags={"champion.digest": "none"}), None, [5.0]).passed
+    assert judge(spec, record(without=("champion.digest",)), None, [5.0]).passed
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("holdout.roc_auc", 0.9), ("holdout.roc_auc.high", 0.9), ("delta.roc_auc", 0.2), ("champion.brier", 0.1),
+        ("slice.worst_delta", 0.1), ("parity.max_abs", 0.0),
+    ],
+)  # fmt: skip
+def test_figures_logged_after_the_registration_do_not_count(spec, name, value):
+    registered = record()
+    logged = registered.model_copy(update={"metrics": {**registered.metrics, name: value}})
+    for champion in (record(), None):
+        report = judge(spec, logged, champion, [5.0])
+        assert not report.passed
+        assert "train again" in report.failures[0]
+    logged = registered.model_copy(update={"metrics": {**registered.metrics, "loss": 0.1}})
+    assert judge(spec, logged, record(), [5.0]).passed, "the gate reads no such metric"
+
+
+def test_a_version_that_does_not_hold_its_figures_does_not_pass(spec):
+    (failure,) = judge(spec, record(without=("figures_hash",)), None, [5.0]).failures
+    assert "figures_hash" in failure
 
 
 def test_first_version_is_high_risk_and_needs_no_comparison(spec):

@@ -167,6 +167,58 @@ def test_file_that_could_run_code_or_is_broken(files, name, content, told):
     assert verdicts(files) == {"file_scan": Verdict.FAIL}
 
 
+def outside() -> onnx.TensorProto:
+    """A tensor whose numbers lie in the file `weights` beside the model."""
+    tensor = onnx.TensorProto(name="w", data_type=onnx.TensorProto.FLOAT, dims=[1])
+    tensor.data_location = onnx.TensorProto.EXTERNAL
+    tensor.external_data.add(key="location", value="weights")
+    return tensor
+
+
+def with_tensor_at(place: str) -> onnx.ModelProto:
+    """A model that keeps a tensor in another file, at one of the places where the format allows it."""
+    make, value = (
+        onnx.helper,
+        lambda name: onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [1]),
+    )
+    constant = make.make_node("Constant", [], ["c"], value=outside())
+    branch = make.make_graph([make.make_node("Identity", ["w"], ["b"])], "b", [], [value("b")], [outside()])
+    domain, opsets = "made.of.others", [make.make_opsetid("", 17)]
+    nodes, more = [make.make_node("Identity", ["x"], ["y"])], {}
+    if place == "attribute":
+        nodes = [constant, make.make_node("Add", ["x", "c"], ["y"])]
+    elif place == "subgraph":
+        yes = make.make_node("Cast", ["x"], ["yes"], to=onnx.TensorProto.BOOL)
+        nodes = [yes, make.make_node("If", ["yes"], ["y"], then_branch=branch, else_branch=branch)]
+    elif place == "function":
+        body = [constant, make.make_node("Add", ["a", "c"], ["b"])]
+        opsets.append(make.make_opsetid(domain, 1))
+        more["functions"] = [make.make_function(domain, "Plus", ["a"], ["b"], body, opsets[:1])]
+        nodes = [make.make_node("Plus", ["x"], ["y"], domain=domain)]
+    graph = make.make_graph(nodes, "g", [value("x")], [value("y")])
+    if place == "initializer":
+        graph.initializer.append(outside())
+    elif place == "sparse":
+        where = make.make_tensor("i", onnx.TensorProto.INT64, [1], [0])
+        graph.sparse_initializer.append(make.make_sparse_tensor(outside(), where, [4]))
+    return make.make_model(graph, opset_imports=opsets, ir_version=9, **more)
+
+
+@pytest.mark.parametrize("stands", ["beside the weights", "elsewhere"])
+@pytest.mark.parametrize("place", ["initializer", "attribute", "subgraph", "function", "sparse"])
+def test_weights_in_another_file_are_refused_wherever_the_process_stands(
+    tmp_path, monkeypatch, place, stands
+):
+    """The checker looks for them in the working directory: there they are found, and nothing seems wrong."""
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here" / "weights").write_bytes(np.ones(1, dtype=np.float32).tobytes())
+    folder = tmp_path / "files"
+    folder.mkdir()
+    (folder / "model.onnx").write_bytes(with_tensor_at(place).SerializeToString())
+    monkeypatch.chdir(tmp_path / "here" if stands == "beside the weights" else tmp_path)
+    assert scan(folder)[0] == ["model.onnx: keeps weights in another file, which no digest covers"]
+
+
 def test_link_is_no_file(files, tmp_path):
     (tmp_path / "elsewhere.json").write_text("{}")
     (files / "link.json").symlink_to(tmp_path / "elsewhere.json")

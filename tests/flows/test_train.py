@@ -11,6 +11,8 @@ from training_house import HISTORY, SPEC, House
 
 from perennial.adapters.onnx_scorer import OnnxScorer
 from perennial.core.data import Validation
+from perennial.core.figures_hash import figures_hash
+from perennial.core.registry_rules import FIXED
 from perennial.errors import (
     DatasetMissing,
     ParityError,
@@ -48,6 +50,9 @@ def test_from_history_to_candidate(house):
     record = house.registry.find(SPEC.name, "candidate")
     assert record.tags["data_checks"] == "passed"
     assert record.tags["model.input"] == "features: float32 [batch, 3]"
+    assert record.tags["figures_hash"] == figures_hash(record.metrics)
+    assert record.tags["champion.digest"] == "none"
+    assert set(record.tags) - {"lifecycle"} <= FIXED, "nobody changes later what a registration says"
     assert json.loads(house.work.registered.read_text())["version"] == "1.0.0"
 
 
@@ -157,6 +162,7 @@ def test_retraining_learns_the_recent_past_and_is_compared_with_the_champion(hou
     assert trained.holdout_from > before
     found = house.evaluate()
     assert "champion" in found.scores
+    assert found.champion == house.registry.find(SPEC.name, "champion").ref.digest
     run = house.tracker.runs[trained.run_id]
     assert run.metrics["delta.roc_auc.low"] <= run.metrics["delta.roc_auc"]
     assert register(SPEC, house.work, house.registry, "ann").version == "1.1.0"

@@ -101,4 +101,13 @@ def test_no_process_is_handed_a_password_or_another_persons_token(tmp_path, monk
 def test_airflow_knows_the_same_people(tmp_path):
     settings = Settings(home=tmp_path, people="ann:approver,vic:viewer")
     assert airflow.users(settings) == "perennial:admin,admin:admin,ann:op,vic:viewer"
+    settings = Settings(home=tmp_path, people="ann:approver,vic:viewer")
+    set_up(settings, lambda line: None)
+    later = settings.model_copy(update={"people": "vic:viewer"})
+    set_up(later, lambda line: None)
+    assert "ann" not in json.loads((settings.airflow_dir / airflow.PASSWORDS).read_text())
+    key = "AIRFLOW__API_AUTH__JWT_SECRET"
+    before, after = airflow.environment(settings)[key], airflow.environment(later)[key]
+    assert before != after, "a session says its role and is asked nothing for a day"
+    assert airflow.environment(later)[key] == after
     assert airflow.users(Settings(home=tmp_path, people="")) == "perennial:admin,admin:admin"

@@ -107,6 +107,27 @@ def test_training_forges_nothing_by_another_way(house):
     assert set(said(training.tags(version))) == {"approval", "approval.by.ann"}
 
 
+@pytest.mark.parametrize("name", ["olga", "training", "ann", "admin"])
+def test_what_the_gate_reads_is_given_once(house, name):
+    """An operator may edit tags, but not make a new architecture look like the champion's."""
+    version, client = house.version(architecture="transformer", data_checks="passed"), house.client(name)
+    for prefix in PREFIXES:
+        assert client.tag(version, "architecture", "mlp", prefix).status_code == 403
+        assert client.untag(version, "architecture", prefix).status_code == 403
+        assert client.tag(version, "features_hash", "as the champion", prefix).status_code == 403, "not later"
+        assert client.tag(version, "team", "search", prefix).status_code == 200
+    tags = house.client("vic").tags(version)
+    assert tags["architecture"] == "transformer"
+    assert "features_hash" not in tags
+
+
+def test_an_operator_registers_nothing_as_evaluated(house):
+    body = {**NAME, "source": "s3://nowhere/model", "tags": [{"key": "architecture", "value": "mlp"}]}
+    house.version()
+    for prefix in PREFIXES:
+        assert house.client("olga").post("model-versions/create", body, prefix).status_code == 403
+
+
 def test_a_copy_of_a_version_brings_no_approval(house):
     """MLflow's own client copies a version with its tags, by this request."""
     version, training = house.version(), house.client("training")

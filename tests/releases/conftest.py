@@ -15,7 +15,8 @@ import pytest
 from perennial import catalog
 from perennial.adapters.memory.releases import MemoryStore
 from perennial.adapters.memory.routing import MemoryJournal, MemoryPool, MemoryProbe, MemoryRouter
-from perennial.core.registration import VersionRecord
+from perennial.core.figures_hash import figures_hash
+from perennial.core.registration import CHAMPION_DIGEST, NO_CHAMPION, VersionRecord
 from perennial.core.release import Intent, IntentKind, Phase, ReleaseStatus, policy_digest
 from perennial.core.spec import ApprovalSpec, ReleaseSpec
 from perennial.core.version import VersionRef
@@ -29,6 +30,11 @@ from perennial.settings import Settings
 
 MODEL = "test_failure_predictor"
 START = datetime(2026, 1, 5, 8, 0, tzinfo=UTC)
+GOOD = {
+    "holdout.roc_auc": 0.75, "holdout.brier": 0.15, "parity.max_abs": 1e-7,
+    "delta.roc_auc": 0.01, "delta.roc_auc.low": -0.01, "delta.roc_auc.high": 0.03,
+}  # fmt: skip
+"""Figures of a version that passes the gate."""
 
 
 class Versions:
@@ -43,19 +49,13 @@ class Versions:
         digest = hashlib.sha256(_model_bytes(version)).hexdigest()
         key = str(len(self.records) + 1)
         ref = VersionRef(model=MODEL, version=version, key=key, digest=digest, capsule=f"capsule-{version}")
+        evidence = {"architecture": "mlp", "features_hash": "f1", "data_checks": "passed"}
         record = VersionRecord(
             ref=ref,
             run_id=f"run-{key}",
             created=START,
-            tags={"architecture": "mlp", "features_hash": "f1", "data_checks": "passed", **tags},
-            metrics={
-                "holdout.roc_auc": 0.75,
-                "holdout.brier": 0.15,
-                "delta.roc_auc": 0.01,
-                "delta.roc_auc.low": -0.01,
-                "delta.roc_auc.high": 0.03,
-                "parity.max_abs": 1e-7,
-            },
+            tags={**evidence, "figures_hash": figures_hash(GOOD), **tags},
+            metrics=GOOD,
         )
         self.records[key] = record
         self.aliases["candidate"] = key
@@ -63,11 +63,20 @@ class Versions:
 
     def find(self, model: str, which: str) -> VersionRecord | None:
         self._answer()
+        return self._look(which)
+
+    def _look(self, which: str) -> VersionRecord | None:
         if which.startswith("key:"):
             return self.records.get(which.removeprefix("key:"))
         if which in self.aliases:
             return self.records[self.aliases[which]]
         return next((one for one in self.records.values() if one.ref.version == which), None)
+
+    def evaluated(self, which: str, against: str) -> None:
+        """The evaluation of a version was against this digest."""
+        record = self._look(which)
+        if record is not None:
+            record.tags[CHAMPION_DIGEST] = against
 
     def fetch(self, ref: VersionRef, into: Path) -> Path:
         self._answer()
@@ -208,7 +217,13 @@ class World:
     def sleep(self, seconds: float) -> None:
         self.now += timedelta(seconds=seconds)
 
-    def start(self, which: str = "candidate", again: bool = False) -> ReleaseStatus:
+    def start(
+        self, which: str = "candidate", again: bool = False, against: str | None = None
+    ) -> ReleaseStatus:
+        """Evaluated against today's champion, unless a test says against which digest."""
+        route = self.router.route(MODEL)
+        today = route.stable.digest if route is not None else NO_CHAMPION
+        self.versions.evaluated(which, against or today)
         return gate.start(self.spec, which, self.ports, "ann", self.clock, self.sleep, again=again)
 
     def passes(self, release_id: str, count: int = 1, seconds: float = 5) -> ReleaseStatus:

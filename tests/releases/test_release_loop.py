@@ -218,6 +218,23 @@ def test_failed_gate_rejects_and_tells_why(world):
     assert world.start(again=True).release_id != status.release_id
 
 
+def test_a_candidate_that_was_compared_with_a_former_champion_is_rejected(world):
+    """Better than 1.0.0, evaluated before 1.1.0 was promoted: nobody knows whether it is better than that."""
+    first = world.release_first()
+    status = world.open_second()
+    world.say(status, IntentKind.PROMOTE)
+    second = world.passes(status.release_id, 3)
+    assert second.phase is Phase.SUCCEEDED
+    world.versions.add("1.2.0")
+    late = world.start(against=first.candidate.digest)
+    assert late.phase is Phase.REJECTED
+    assert f"champion is {second.candidate.digest[:12]}" in " ".join(late.gate.failures)
+    world.back()
+    world.settle()
+    again = world.start("1.2.0", again=True, against=second.candidate.digest)
+    assert again.phase is Phase.REJECTED, "a rollback makes another champion, too"
+
+
 def test_newer_candidate_supersedes(world):
     world.release_first()
     old = hold(world, world.open_second(), HOUR)

@@ -16,8 +16,9 @@ from supervised_stack import SupervisedStack
 from tiny_models import WIDTH, tensor_body, tiny_version
 
 from perennial import catalog, wiring
+from perennial.core.figures_hash import figures_hash
 from perennial.core.ledger import verify_stored
-from perennial.core.registration import NewVersion
+from perennial.core.registration import CHAMPION_DIGEST, NO_CHAMPION, NewVersion
 from perennial.core.release import Intent, IntentKind, Phase, ReleaseStatus
 from perennial.core.spec import ModelSpec, Strategy
 from perennial.core.traffic import PoolName
@@ -104,6 +105,10 @@ class ReleaseHouse:
 
     def start(self, ref: VersionRef) -> ReleaseStatus:
         self.offer(ref)
+        live = self.ports.router.route(MODEL)
+        # As if it had been evaluated just now: these versions become champion in any order.
+        against = NO_CHAMPION if live is None else live.stable.digest
+        self.ports.labels.tag(MODEL, ref.key, {CHAMPION_DIGEST: against})
         return gate.start(self.spec, ref.version, self.ports, "ann", now, time.sleep, again=True)
 
     def say(self, status: ReleaseStatus, kind: IntentKind) -> None:
@@ -163,7 +168,10 @@ class ReleaseHouse:
             NewVersion(
                 model=MODEL, run_id=run.run_id, model_uri=uri, digest=ref.digest, capsule=ref.capsule,
                 change=Change.RETRAINED, description="a tiny model",
-                tags={"architecture": "tiny", "features_hash": "f1", "data_checks": "passed"},
+                tags={
+                    "architecture": "tiny", "features_hash": "f1", "data_checks": "passed",
+                    "figures_hash": figures_hash(GOOD),
+                },
             )
         )  # fmt: skip
 

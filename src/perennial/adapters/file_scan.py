@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import json
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from perennial.adapters.pickle_scan import pickled
+
+if TYPE_CHECKING:
+    from google.protobuf.message import Message
+    from onnx import TensorProto
 
 STANDARD_DOMAINS = {"", "ai.onnx", "ai.onnx.ml"}
 """Operators of any other domain come from a library that the server would have to load."""
@@ -58,6 +64,9 @@ def _onnx(path: Path) -> str:
 
     try:
         model = onnx.load(str(path), load_external_data=False)
+        # Before the checker, which looks for such a file beside wherever the process happens to stand.
+        if any(onnx.external_data_helper.uses_external_data(one) for one in _tensors(model)):
+            return "keeps weights in another file, which no digest covers"
         onnx.checker.check_model(model)
     except (DecodeError, onnx.checker.ValidationError, ValueError) as error:
         return f"no sound ONNX model: {str(error).splitlines()[0]}"
@@ -65,9 +74,23 @@ def _onnx(path: Path) -> str:
     foreign = sorted({one.domain for one in model.opset_import} - STANDARD_DOMAINS - _own_functions(model))
     if foreign:
         return f"needs operators of {', '.join(foreign)}"
-    if any(one.data_location == onnx.TensorProto.EXTERNAL for one in model.graph.initializer):
-        return "keeps weights in another file, which no digest covers"
     return ""
+
+
+def _tensors(message: Message) -> Iterator[TensorProto]:
+    """Every tensor below a protobuf message, wherever the format has a place for one: attributes, subgraphs,
+    functions, sparse values. ONNX's own iterator, which is private, leaves some out."""
+    from google.protobuf.message import Message
+    from onnx import TensorProto
+
+    for field, value in message.ListFields():
+        if field.message_type is None:
+            continue
+        for one in [value] if isinstance(value, Message) else value:
+            if isinstance(one, TensorProto):
+                yield one
+            else:
+                yield from _tensors(one)
 
 
 def _own_functions(model) -> set[str]:

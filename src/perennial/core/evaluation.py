@@ -12,6 +12,7 @@ import numpy as np
 from pydantic import Field
 
 from perennial.core.metrics import METRICS, Estimate, Scored, estimates, gain
+from perennial.core.registration import NO_CHAMPION
 from perennial.core.spec import Frozen
 
 MODEL, CHAMPION = "model", "champion"
@@ -41,6 +42,7 @@ class Evaluation(Frozen):
     """What one evaluation found."""
 
     digest: str = Field(description="of the judged model file")
+    champion: str = Field(NO_CHAMPION, description="digest of the model that `champion` stands for")
     rows: int
     groups: int
     first_group: int

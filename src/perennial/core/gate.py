@@ -3,7 +3,8 @@
 It reads the version as the registry shows it. Metrics of the run, written by the evaluation:
 `holdout.<metric>` (`.low`, `.high`), `champion.<metric>`, `delta.<metric>` (`.low`, `.high`; positive is
 better for every metric), `parity.max_abs`, `slice.worst_delta`. Tags of the version: `architecture`,
-`features_hash`, `data_checks` (`passed`).
+`features_hash`, `data_checks` (`passed`), `champion.digest`, `figures_hash` (over those metrics, as they were
+registered).
 """
 
 from __future__ import annotations
@@ -11,9 +12,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from perennial.core.approval import Risk
+from perennial.core.figures_hash import PARITY, TAG, figures_hash
 from perennial.core.gate_report import GateReport
 from perennial.core.gate_spec import Bound
-from perennial.core.registration import VersionRecord
+from perennial.core.registration import CHAMPION_DIGEST, VersionRecord
 from perennial.core.spec import GateSpec
 from perennial.core.statistics import quantile
 from perennial.core.verdict import Judgement, Verdict
@@ -38,6 +40,7 @@ def judge(
     """
     rules = [_metric(candidate, name, bound) for name, bound in spec.metrics.items()]
     rules += [
+        _figures(candidate),
         _parity(spec, candidate),
         _latency(spec, latencies_ms),
         _data_checks(candidate),
@@ -46,7 +49,7 @@ def judge(
     if champion is None:
         reasons = ["the first version of this model: there is no champion to compare with"]
     else:
-        rules += [_improvement(spec, candidate), _worst_slice(spec, candidate)]
+        rules += [_improvement(spec, candidate, champion), _worst_slice(spec, candidate, champion)]
         reasons = list(_risks(spec, candidate, champion))
     unsure = [f"{one.rule} is unsure" for one in rules if one.verdict is Verdict.UNSURE]
     return GateReport(
@@ -54,6 +57,21 @@ def judge(
         rules=tuple(rules),
         risk=Risk.HIGH if reasons else Risk.MEDIUM if unsure else Risk.LOW,
         risk_reasons=(*reasons, *unsure),
+    )
+
+
+def _figures(record: VersionRecord) -> Judgement:
+    """What was logged to the run after the registration is nobody's evaluation."""
+    needed = "the run shows the figures that were registered"
+    registered = record.tags.get(TAG)
+    if registered is None:
+        return _missing("figures", f"tag {TAG}", needed)
+    same = figures_hash(record.metrics) == registered
+    return Judgement(
+        rule="figures",
+        verdict=Verdict.PASS if same else Verdict.FAIL,
+        observed="unchanged" if same else "logged anew since: train again",
+        needed=needed,
     )
 
 
@@ -86,10 +104,25 @@ def _within(bound: Bound, least: float, most: float) -> bool:
     return (bound.min is None or most >= bound.min) and (bound.max is None or least <= bound.max)
 
 
-def _improvement(spec: GateSpec, record: VersionRecord) -> Judgement:
+def _compared_with_another(record: VersionRecord, champion: VersionRecord) -> str:
+    """Why the figures against the champion say nothing of this one; empty when they are against it.
+
+    They are of the champion at the evaluation: a release or a rollback since then has made it another.
+    """
+    if CHAMPION_DIGEST not in record.tags:
+        return f"the version has no tag {CHAMPION_DIGEST}: train again"
+    against = record.tags[CHAMPION_DIGEST]
+    if against == champion.ref.digest:
+        return ""
+    return f"evaluated against {against[:12]}, champion is {champion.ref.digest[:12]}: train again"
+
+
+def _improvement(spec: GateSpec, record: VersionRecord, champion: VersionRecord) -> Judgement:
     """A drop that the interval does not prove is UNSURE: the person who approves sees it."""
     name = f"delta.{spec.improvement.metric}"
     needed = f"{spec.improvement.metric} minus the champion's >= {spec.improvement.min_delta:g}"
+    if stale := _compared_with_another(record, champion):
+        return Judgement(rule="improvement", verdict=Verdict.ERROR, observed=stale, needed=needed)
     delta, high = record.metrics.get(name), record.metrics.get(f"{name}.high")
     if delta is None or high is None:
         return _missing("improvement", f"metrics {name} and {name}.high", needed)
@@ -101,9 +134,11 @@ def _improvement(spec: GateSpec, record: VersionRecord) -> Judgement:
     return Judgement(rule="improvement", verdict=verdict, observed=observed, needed=needed)
 
 
-def _worst_slice(spec: GateSpec, record: VersionRecord) -> Judgement:
+def _worst_slice(spec: GateSpec, record: VersionRecord, champion: VersionRecord) -> Judgement:
     """A slice has few rows, so that a drop there is never proof: UNSURE, and the risk is high."""
     needed = f"{spec.improvement.metric} minus the champion's >= {-spec.slice_drop:g} on every slice"
+    if stale := _compared_with_another(record, champion):
+        return Judgement(rule="worst_slice", verdict=Verdict.ERROR, observed=stale, needed=needed)
     delta = record.metrics.get(WORST_SLICE)
     if delta is None:
         told = "no slice has enough rows of both verdicts"
@@ -114,9 +149,9 @@ def _worst_slice(spec: GateSpec, record: VersionRecord) -> Judgement:
 
 def _parity(spec: GateSpec, record: VersionRecord) -> Judgement:
     needed = f"exported and trained model differ by <= {spec.parity:g}"
-    value = record.metrics.get("parity.max_abs")
+    value = record.metrics.get(PARITY)
     if value is None:
-        return _missing("parity", "metric parity.max_abs", needed)
+        return _missing("parity", f"metric {PARITY}", needed)
     verdict = Verdict.PASS if value <= spec.parity else Verdict.FAIL
     return Judgement(rule="parity", verdict=verdict, observed=f"{value:.2e}", needed=needed)
 

@@ -11,6 +11,8 @@ from perennial.core.version import Change, VersionRef
 
 REQUESTED_BY = "requested_by"
 """Tag of a version: the account that had it registered."""
+CHAMPION_DIGEST, NO_CHAMPION = "champion.digest", "none"
+"""Tag of a version: the digest of the champion that its evaluation compared it with, or that there was none."""
 
 
 class NewVersion(Frozen):

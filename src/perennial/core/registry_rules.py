@@ -5,7 +5,7 @@
 | tag `approval` | approvers; the release machine only `waiting` |
 | tags `approval.*` | nobody: the server itself writes them |
 | tags `gate.*`, `release` | the release machine |
-| tags `digest`, `capsule`, `semantic_version` | given with the version, never changed |
+| tags of `FIXED`: what a version is, learnt from and scored | training, with the version; then nobody |
 | aliases `champion`, `previous` | the release machine |
 | alias `candidate` | training and the release machine |
 | deleting a version or a model, renaming a model | the admin |
@@ -25,7 +25,15 @@ from perennial.core.identity import Role
 BY = TAG + ".by."
 """Prefix of the tags that say which account set TAG, to what, of which digest, and when."""
 EVIDENCE = ("gate.", "release")
-FIXED = ("digest", "capsule", "semantic_version", "requested_by")
+FIXED = frozenset(
+    {
+        *("digest", "capsule", "semantic_version", "requested_by", "architecture", "champion.digest"),
+        *("code", "data.revision", "data.source", "data_checks", "features_hash", "figures_hash"),
+        *("framework", "holdout_from"),
+        *("model.bytes", "model.input", "model.output", "model.parameters", "reason", "reason.text", "spec"),
+    }
+)
+"""All that a registration says of a version: the gate reads risk and verdicts from it, people their answer."""
 ALIASES = {
     "champion": (Role.RELEASE,),
     "previous": (Role.RELEASE,),
@@ -49,7 +57,8 @@ def tag_refusal(roles: Roles, key: str, value: str | None, tags: Mapping[str, st
         return _approval_refusal(roles, key, value)
     if _is_evidence(name) and Role.RELEASE not in roles:
         return f"the tag {key} is the release machine's"
-    if name in FIXED and any(_plain(other) == name and said != value for other, said in tags.items()):
+    # One that was not given is not added either: who comes later does not know what was trained.
+    if name in FIXED and (value is None or tags.get(key) != value):
         return f"the tag {key} is given with the version and never changed"
     return ""
 
@@ -62,11 +71,13 @@ def _approval_refusal(roles: Roles, key: str, value: str | None) -> str:
     return f"only accounts with the role {Role.APPROVER} set the tag {TAG}"
 
 
-def birth_refusal(key: str) -> str:
-    """Why a version (or a model) cannot be created with this tag; empty when it can."""
+def birth_refusal(roles: Roles, key: str) -> str:
+    """Why this account cannot create a version (or a model) with this tag; empty when it can."""
     name = _plain(key)
     if name == TAG or name.startswith(TAG + ".") or _is_evidence(name):
         return f"the tag {key} is not given at creation"
+    if name in FIXED and Role.TRAINING not in roles:
+        return f"the tag {key} is given by training alone"
     return ""
 
 

@@ -78,6 +78,8 @@ def evaluate(spec: ModelSpec, work: Workdir, ports: EvaluatePorts, say: Callable
         spec.evaluation.bootstrap,
         spec.tuning.seed,
     )
+    if CHAMPION in found:
+        evaluation = evaluation.model_copy(update={"champion": champion.ref.digest})
     title = f"{spec.name}, {spec.evaluation.group} {evaluation.first_group} to {evaluation.last_group}"
     ports.figures.evaluation(work.plots, title, scores)
     _curves(work.plots, scores[MODEL])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 
 from perennial.core import token as tokens
@@ -14,6 +14,8 @@ from perennial.ports import Ledger, TokenStore
 
 NO_MODEL = ""
 """What the ledger names where an entry is about no model."""
+ACCOUNTS = "accounts"
+"""The actor of what follows from a change of the accounts."""
 HINT = "perennial token issue ACCOUNT --role approver, then set PERENNIAL_TOKEN to what it prints"
 
 
@@ -82,8 +84,29 @@ def _entry(kind: str, token: Token, actor: str, now: datetime, **more: str) -> E
     return Entry(at=now, actor=actor, kind=kind, model=NO_MODEL, payload=told)
 
 
-def signed_in(text: str, store: TokenStore, now: datetime) -> Account:
+def revoke_left(
+    before: Mapping[str, Role], known: tuple[Account, ...], store: TokenStore, ledger: Ledger, now: datetime
+) -> list[Token]:
+    """End the tokens of accounts that are no longer known, or have another role; returns those that it ended.
+
+    Args:
+        before: name -> role, of the accounts of this installation until now. What was issued to a name that is
+            in neither stays.
+    """
+    roles = {one.name: one.role for one in known}
+    ended = []
+    for one in store.all():
+        left = one.account in before and one.account not in roles
+        if one.state(now) == "active" and (left or roles.get(one.account, one.role) is not one.role):
+            ended.append(revoke(one.id, ACCOUNTS, store, ledger, now))
+    return ended
+
+
+def signed_in(text: str, known: tuple[Account, ...], store: TokenStore, now: datetime) -> Account:
     """The account that the token signs in.
+
+    Args:
+        known: the accounts of this installation, with the roles that they have now.
 
     Raises:
         NotSignedIn: it is none that was issued, or it counts no longer.
@@ -94,11 +117,21 @@ def signed_in(text: str, store: TokenStore, now: datetime) -> Account:
         raise NotSignedIn("PERENNIAL_TOKEN is no token that was issued here", hint=HINT)
     if stored.state(now) != "active":
         raise NotSignedIn(f"the token {stored.id} of {stored.account} is {stored.state(now)}", hint=HINT)
+    for one in known:
+        if one.name == stored.account and one.role is not stored.role:
+            raise NotSignedIn(
+                f"the token {stored.id} is of {one.name} as {stored.role}, who is {one.role} now", hint=HINT
+            )
     return stored.holder
 
 
-def who_steers(text: str | None, action: str, store: TokenStore, now: datetime) -> str:
+def who_steers(
+    text: str | None, action: str, known: tuple[Account, ...], store: TokenStore, now: datetime
+) -> str:
     """The account that says `action` to a release.
+
+    Args:
+        known: as for `signed_in`.
 
     Raises:
         NotSignedIn: without a token that counts nobody steers.
@@ -106,7 +139,7 @@ def who_steers(text: str | None, action: str, store: TokenStore, now: datetime) 
     """
     if not text:
         raise NotSignedIn(f"nobody is signed in: {action} needs a token", hint=HINT)
-    account = signed_in(text, store, now)
+    account = signed_in(text, known, store, now)
     if not may_steer(account.role, action):
         raise NotAllowed(
             f"{account.name} has the role {account.role}: {action} needs {' or '.join(sorted(STEERING[action]))}",

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from perennial.core.evaluation import MODEL, Evaluation
-from perennial.core.registration import REQUESTED_BY, NewVersion, VersionRecord
+from perennial.core.figures_hash import PARITY, TAG, figures_hash
+from perennial.core.registration import CHAMPION_DIGEST, REQUESTED_BY, NewVersion, VersionRecord
 from perennial.core.spec import ModelSpec
 from perennial.core.training import Manifest, Trained
 from perennial.core.version import Change, VersionRef
@@ -41,7 +42,7 @@ def register(spec: ModelSpec, work: Workdir, registry: Registry, actor: str) -> 
             capsule=trained.capsule,
             change=change_since(trained.architecture, others),
             description=describe(spec, trained, evaluation),
-            tags={**tags_of(trained, manifest), REQUESTED_BY: actor},
+            tags={**tags_of(trained, manifest, evaluation), REQUESTED_BY: actor},
         )
     )
     write_json(work.registered, ref)
@@ -69,16 +70,18 @@ def describe(spec: ModelSpec, trained: Trained, evaluation: Evaluation) -> str:
     )
 
 
-def tags_of(trained: Trained, manifest: Manifest) -> dict[str, str]:
-    """The model analysis and the origin, as tags."""
+def tags_of(trained: Trained, manifest: Manifest, evaluation: Evaluation) -> dict[str, str]:
+    """The model analysis, the origin and what holds the figures, as tags; `registry_rules.FIXED` names each."""
     return {
         "architecture": trained.architecture,
+        CHAMPION_DIGEST: evaluation.champion,
         "code": trained.code,
         "data.revision": trained.revision,
         "data.source": trained.source,
         # A training starts only from data that passed its checks.
         "data_checks": "passed",
         "features_hash": trained.features_hash,
+        TAG: figures_hash({**evaluation.flat(), PARITY: trained.parity}),
         "framework": manifest.framework,
         "holdout_from": str(trained.holdout_from),
         "model.bytes": str(manifest.bytes),

@@ -14,6 +14,7 @@ import numpy as np
 
 from perennial.core.capsule import Capsule, Provenance
 from perennial.core.data import DataRevision, Validation
+from perennial.core.figures_hash import PARITY
 from perennial.core.spec import ModelSpec, Reason
 from perennial.core.training import Trained
 from perennial.core.tuning import Trial
@@ -194,7 +195,7 @@ def _settings(spec: ModelSpec, split: Split) -> dict[str, Any]:
 def _log(run: Run, fitted: Fitted, capsule: Capsule, parity: float) -> None:
     run.log(
         params={**fitted.best.parameters, "epochs": fitted.epochs},
-        metrics={"parity.max_abs": parity},
+        metrics={PARITY: parity},
         tags={
             "capsule": capsule.hash,
             "digest": capsule.model,

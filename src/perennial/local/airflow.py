@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import hashlib
+import hmac
 import json
 import secrets
 import subprocess
@@ -53,6 +55,12 @@ def users(settings: Settings) -> str:
     return ",".join(f"{name}:{role}" for name, role in [(settings.airflow_user, "admin"), *people])
 
 
+def _session_key(secret: str, settings: Settings) -> str:
+    """Another one with other people or roles: a session of Airflow carries its role, and lasts a day without
+    asking who is still there."""
+    return hmac.new(secret.encode(), users(settings).encode(), hashlib.sha512).hexdigest()
+
+
 def environment(settings: Settings) -> dict[str, str]:
     """The variables that each Airflow process gets."""
     keys = make_secrets(settings)
@@ -74,7 +82,7 @@ def environment(settings: Settings) -> dict[str, str]:
         "AIRFLOW__API__BASE_URL": settings.airflow_url,
         "AIRFLOW__API__WORKERS": "1",
         "AIRFLOW__API__SECRET_KEY": keys["airflow_api"],
-        "AIRFLOW__API_AUTH__JWT_SECRET": keys["airflow_jwt"],
+        "AIRFLOW__API_AUTH__JWT_SECRET": _session_key(keys["airflow_jwt"], settings),
         "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "30",
         "AIRFLOW__DAG_PROCESSOR__PARSING_PROCESSES": "1",
         "AIRFLOW__DAG_PROCESSOR__PRINT_STATS_INTERVAL": "600",

@@ -11,6 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from xmlrpc.client import Fault, ServerProxy
 
@@ -108,10 +109,15 @@ def up(settings: Settings, say: Say, timeout: float = 240.0) -> None:
 
 
 def set_up(settings: Settings, say: Say) -> None:
-    """State folders, secrets and accounts; says the passwords that it generated. Again changes nothing."""
+    """State folders, secrets and accounts; says the passwords that it generated. Again changes nothing.
+
+    Who left PERENNIAL_PEOPLE, or has another role there, loses the tokens of the command line.
+    """
     for folder in (settings.state / "logs", settings.mlflow_dir / "artifacts", settings.airflow_dir):
         folder.mkdir(parents=True, exist_ok=True)
     airflow.make_secrets(settings)
+    # Before the file forgets who left: killed between, the next set-up ends their tokens.
+    _end_tokens(settings, say)
     fresh = account_file.make(settings.accounts_file, settings.accounts, settings.given_passwords)
     airflow.make_passwords(settings)
     for name, one in fresh.items():
@@ -119,6 +125,20 @@ def set_up(settings: Settings, say: Say) -> None:
             say(f"account {name}, role {one.role}, password {one.password}")
     if fresh:
         say(f"shown this once; kept in {settings.accounts_file}, which only you can read")
+
+
+def _end_tokens(settings: Settings, say: Say) -> None:
+    if not settings.accounts_file.is_file():
+        return
+    before = {name: one.role for name, one in account_file.read(settings.accounts_file).items()}
+    if not set(before.items()) - {(one.name, one.role) for one in settings.accounts}:
+        return
+    from perennial import wiring
+    from perennial.flows.identity import revoke_left
+
+    store, tokens = wiring.store(settings), wiring.tokens(settings)
+    for one in revoke_left(before, settings.accounts, tokens, store.ledger, datetime.now(UTC)):
+        say(f"token {one.id} of {one.account}, {one.role}, is revoked")
 
 
 def _start(settings: Settings, say: Say) -> None:

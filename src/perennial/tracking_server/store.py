@@ -6,7 +6,7 @@ adds all end in these methods.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, NoReturn
@@ -87,17 +87,15 @@ class GovernedStore(SqlAlchemyStore):
 
     def create_model_version(self, name: str, source: str, *args: Any, **more: Any) -> Any:
         given = more.get("tags") or (args[1] if len(args) > 1 else None) or ()
-        for tag in given:
-            _allow(rules.birth_refusal(tag.key))
+        self._allow_birth(tag.key for tag in given)
         return super().create_model_version(name, source, *args, **more)
 
     def create_registered_model(self, name: str, tags: Any = None, *args: Any, **more: Any) -> Any:
-        for tag in tags or ():
-            _allow(rules.birth_refusal(tag.key))
+        self._allow_birth(tag.key for tag in tags or ())
         return super().create_registered_model(name, tags, *args, **more)
 
     def set_registered_model_tag(self, name: str, tag: Any) -> None:
-        _allow(rules.birth_refusal(tag.key))  # an approval is of a version, never of a model
+        self._allow_birth([tag.key])  # an approval is of a version, never of a model
         super().set_registered_model_tag(name, tag)
 
     def set_registered_model_alias(self, name: str, alias: str, version: str) -> None:
@@ -119,6 +117,11 @@ class GovernedStore(SqlAlchemyStore):
     def rename_registered_model(self, name: str, new_name: str) -> Any:
         self._only_admin("models are renamed")
         return super().rename_registered_model(name, new_name)
+
+    def _allow_birth(self, keys: Iterable[str]) -> None:
+        roles = self._caller().roles
+        for key in keys:
+            _allow(rules.birth_refusal(roles, key))
 
     def _only_admin(self, what: str) -> None:
         _allow("" if self._caller().admin else f"{what} by the admin only")
