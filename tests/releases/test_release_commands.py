@@ -119,7 +119,9 @@ def test_ledger_commands(stored, capsys, tmp_path):
     assert json.loads(capsys.readouterr().out)[0]["entry"]["kind"] == "release.awaiting_approval"
     assert main(["ledger", "show"]) == 0
     assert main(["ledger", "export", str(tmp_path / "out.jsonl")]) == 0
-    assert len((tmp_path / "out.jsonl").read_text().splitlines()) == 3
+    assert len((tmp_path / "out.jsonl").read_text().splitlines()) == 4, (
+        "the token that carol signs in with, too"
+    )
 
 
 def test_ports_of_a_release_are_made_without_importing_the_registry(tmp_path):
