@@ -65,14 +65,20 @@ def verdicts(releases: int) -> Iterator[str]:
 def real_outcome(
     policy: ReleaseSpec, stage: Stage, now: Traffic, harm: Harm, looks: int, generator: np.random.Generator
 ) -> str:
-    """FAIL, PASS or UNSURE of one release in one step, by `judge_traffic` on random arrivals."""
+    """FAIL, PASS or UNSURE of one release in one step, by `judge_traffic` on random arrivals.
+
+    Where the champion answers nothing it is known by what it answered before; labels of then are not asked for.
+    """
     mine, theirs = _Side(now, harm), _Side(now, HEALTHY)
+    if stage.before is not None:
+        theirs.answer(int(generator.poisson(now.requests_per_hour * stage.before)), generator)
     step = stage.hours / looks
     for number in range(1, looks + round(stage.wait / step) + 1):
         for side, share in zip((mine, theirs), stage.shares, strict=True):
             side.answer(int(generator.poisson(now.requests_per_hour * share * step)), generator)
         judged = judge_traffic(
-            policy.criteria, mine.counters(), theirs.counters(), mine.labelled(), theirs.labelled(),
+            policy.criteria, mine.counters(), theirs.counters(), mine.labelled(),
+            theirs.labelled() if stage.before is None else Labelled(),
             promotes=stage.promotes, elapsed=timedelta(hours=step * number),
         )  # fmt: skip
         verdict = worst(judged)
@@ -110,19 +116,19 @@ class _Side:
 
 
 def check(
-    harm: Harm, rate: float, error_rate: float, releases: int, looks: int, only: int | None
+    policy: ReleaseSpec, harm: Harm, now: Traffic, releases: int, looks: int, only: int | None
 ) -> Iterator[str]:
-    now = traffic(rate, error_rate)
-    told = rehearse(SHIPPED, now, seed=7, releases=4000, looks=looks, advise=False)
+    told = rehearse(policy, now, seed=7, releases=4000, looks=looks, advise=False)
+    rate = now.requests_per_hour
     yield f"{harm.name}, {rate:g} requests an hour, {releases} releases a step, {looks} looks"
     yield f"{'step':>8} {'rehearsed':>10} {'simulated':>10} {'difference':>11}"
     generator = np.random.default_rng(23)
-    for number, (stage, odds) in enumerate(zip(stages(SHIPPED, now), told.steps, strict=True)):
+    for number, (stage, odds) in enumerate(zip(stages(policy, now), told.steps, strict=True)):
         if only not in (None, number):
             continue
         caught = np.mean(
             [
-                real_outcome(SHIPPED, stage, now, harm, looks, generator) == Verdict.FAIL.value
+                real_outcome(policy, stage, now, harm, looks, generator) == Verdict.FAIL.value
                 for _ in range(releases)
             ]
         )
@@ -134,6 +140,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--releases", type=int, default=2000)
     parser.add_argument("--check", choices=("errors", "latency", "accuracy", "healthy"))
+    parser.add_argument("--strategy", choices=("canary", "ab", "blue_green"), default="canary")
     parser.add_argument("--rate", type=float, default=3000)
     parser.add_argument("--error-rate", type=float, default=0.01)
     parser.add_argument("--looks", type=int, default=10)
@@ -146,7 +153,9 @@ def main() -> None:
         harm = dict(zip(("errors", "latency", "accuracy", "healthy"), (*HARMS, HEALTHY), strict=True))[
             asked.check
         ]
-        told = check(harm, asked.rate, asked.error_rate, asked.releases, asked.looks, asked.step)
+        policy = SHIPPED.model_validate(SHIPPED.model_dump() | {"strategy": asked.strategy})
+        now = traffic(asked.rate, asked.error_rate)
+        told = check(policy, harm, now, asked.releases, asked.looks, asked.step)
     for text in told:
         print(text, flush=True)
     print(f"{time.perf_counter() - started:.0f} s")

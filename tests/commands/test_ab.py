@@ -7,6 +7,7 @@ import json
 import pytest
 
 from perennial.cli import main
+from perennial.errors import DataError
 
 
 @pytest.fixture
@@ -37,15 +38,79 @@ def test_size(capsys):
     assert capsys.readouterr().out.startswith("3835 per arm")
 
 
+def test_alpha_is_taken_as_it_is_said(file, capsys):
+    def width(*more: str) -> float:
+        assert main(["ab", "analyse", str(file), "--json", *more]) == 0
+        found = json.loads(capsys.readouterr().out)["comparisons"][0]["sequential_interval"]
+        return found["high"] - found["low"]
+
+    assert width("--alpha", "1e-9") > width("--alpha", "0.05") == width()
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        ["--alpha", "0"],
+        ["--alpha", "1"],
+        ["--power", "1"],
+        ["--power", "0"],
+        ["--power", "nan"],
+        ["--power", "0.01"],
+        ["--base", "nan"],
+        ["--other", "0.1"],
+        ["--other", "2"],
+        ["--kind", "continuous"],
+        ["--kind", "continuous", "--deviation", "-1"],
+        ["--kind", "continuous", "--deviation", "inf"],
+        ["--kind", "continuous", "--deviation", "1e300"],
+    ],
+)
+def test_size_refuses(more, capsys):
+    assert main(["ab", "size", "--base", "0.1", "--other", "0.12", *more]) == 2
+    assert capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("more", "code"),
-    [(["--control", "C"], 2), (["--shares", "A=1"], 2), (["--shares", "A=1,B=0"], 2)],
+    [
+        (["--control", "C"], 2),
+        (["--shares", "A=1"], 2),
+        (["--shares", "A=1,B=0"], 2),
+        (["--shares", "A=1,B=nan"], 2),
+        (["--alpha", "0"], 2),
+        (["--alpha", "1"], 2),
+        (["--alpha", "nan"], 2),
+        (["--worth", "nan"], 2),
+    ],
 )
 def test_refused(file, more, code):
     assert main(["ab", "analyse", str(file), *more]) == code
 
 
-def test_malformed(tmp_path):
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("A,yes,1", "yes"),
+        ("A,nan,1", "outcome is nan"),
+        ("A,inf,1", "outcome is inf"),
+        ("A,1e200,1", "outcome is 1e200"),
+        ("A,1,-3", "exposure is -3"),
+        ("A,1,0", "exposure is 0"),
+        ("A,1,nan", "exposure is nan"),
+        ("A", "outcome"),
+    ],
+)
+def test_malformed(tmp_path, capsys, line, told):
     path = tmp_path / "x.csv"
-    path.write_text("arm,outcome\nA,yes\n")
-    assert main(["ab", "analyse", str(path)]) == 23
+    path.write_text(f"arm,outcome,exposure\nB,1,1\n{line}\nB,1,1\n")
+    assert main(["ab", "analyse", str(path), "--kind", "count"]) == 23
+    said = capsys.readouterr().err
+    assert "line 3" in said
+    assert told in said
+
+
+def test_negative_counts_are_refused(tmp_path, capsys):
+    path = tmp_path / "x.csv"
+    path.write_text("arm,outcome\n" + "A,-1\nB,1\n" * 100)
+    assert main(["ab", "analyse", str(path), "--kind", "count"]) == DataError.exit_code
+    assert "-100 events" in capsys.readouterr().err

@@ -16,6 +16,7 @@ from perennial.core.ledger import GENESIS, Entry
 from perennial.errors import LedgerBroken, MalformedInput, SettingsError, UsageError
 
 BROKEN = LedgerBroken.exit_code
+SET_BACK = f"UPDATE perennial_ledger_head SET seq = 0, hash = '{GENESIS}'"  # noqa: S608
 START = datetime(2026, 1, 5, 8, tzinfo=UTC)
 
 
@@ -53,7 +54,7 @@ def key(tmp_path, monkeypatch):
 
 def rewrite(change, entries: list[Entry]) -> None:
     """What somebody with the whole database and this code can do: a new chain, the note of its end too."""
-    change("DELETE FROM perennial_ledger", f"UPDATE perennial_ledger_head SET seq = 0, hash = '{GENESIS}'")  # noqa: S608
+    change("DELETE FROM perennial_ledger", SET_BACK)
     ledger = wiring.store(environment.load()).ledger
     for entry in entries:
         ledger.append(entry)
@@ -66,6 +67,11 @@ def rewrite(change, entries: list[Entry]) -> None:
         ("UPDATE perennial_ledger SET entry = entry || ' ' WHERE seq = 3", 3),
         ("UPDATE perennial_ledger SET entry = 'not json' WHERE seq = 3", 3),
         ("UPDATE perennial_ledger SET model = 'other' WHERE seq = 4", 4),
+        ("UPDATE perennial_ledger SET entry = CAST(x'7b22ff227d' AS TEXT) WHERE seq = 3", 3),
+        ("UPDATE perennial_ledger SET entry = CAST(entry AS BLOB) WHERE seq = 3", 3),
+        ("UPDATE perennial_ledger SET model = CAST(x'6dff' AS TEXT) WHERE seq = 4", 4),
+        ("UPDATE perennial_ledger SET previous = CAST(x'ff' AS TEXT) WHERE seq = 2", 2),
+        ("UPDATE perennial_ledger SET hash = CAST(x'ff' AS TEXT) WHERE seq = 5", 5),
         ("UPDATE perennial_ledger SET hash = 'x' WHERE seq = 5", 5),
         ("DELETE FROM perennial_ledger WHERE seq = 1", 1),
         ("DELETE FROM perennial_ledger WHERE seq = 3", 3),
@@ -89,6 +95,47 @@ def test_cut_end_is_found_by_the_note_of_the_end(table, capsys):
     table("DELETE FROM perennial_ledger WHERE seq > 3")
     assert main(["ledger", "verify"]) == BROKEN
     assert "last 2 of 5" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("statement", "told"),
+    [
+        (SET_BACK, "set back to entry 0 of 5"),
+        ("UPDATE perennial_ledger_head SET seq = 3", "set back to entry 3 of 5"),
+        ("UPDATE perennial_ledger_head SET seq = 7", "last 2 of 7"),
+        ("UPDATE perennial_ledger_head SET hash = 'x'", "entry 5 is not the one"),
+        ("UPDATE perennial_ledger_head SET hash = CAST(x'ff' AS TEXT)", "entry 5 is not the one"),
+        ("DELETE FROM perennial_ledger_head", "0 notes of the ledger's end"),
+        ("INSERT INTO perennial_ledger_head VALUES (2, 5, 'x')", "2 notes of the ledger's end"),
+    ],
+)
+def test_changed_note_of_the_end_is_found(table, capsys, statement, told):
+    table(statement)
+    assert main(["ledger", "verify"]) == BROKEN
+    assert told in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        SET_BACK,
+        "DELETE FROM perennial_ledger_head",
+    ],
+)
+def test_nothing_is_appended_after_a_note_that_was_set_back_or_lost(table, statement):
+    running = wiring.store(environment.load()).ledger
+    assert running.end()[0] == 5
+    table(statement)
+    for ledger in (running, wiring.store(environment.load()).ledger):
+        with pytest.raises(LedgerBroken):
+            ledger.append(an_entry(5))
+        assert len(ledger.rows()) == 5, "what is there can still be read"
+
+
+def test_entry_that_is_no_text_has_a_place_for_whoever_reads_it(table, capsys):
+    table("UPDATE perennial_ledger SET entry = replace(entry, 'ann', CAST(x'ff' AS TEXT)) WHERE seq = 3")
+    assert main(["ledger", "show"]) == BROKEN
+    assert "entry 3 of the ledger" in capsys.readouterr().err
 
 
 def test_signed_head_finds_cut_end_and_rewritten_chain(table, key, tmp_path, capsys):
@@ -155,6 +202,19 @@ def test_export_is_json_lines_that_can_be_verified(table, tmp_path, capsys):
     assert main(check) == BROKEN
     path.write_text("nonsense\n")
     assert main(check) == MalformedInput.exit_code
+    path.write_text("")
+    assert main(check) == 0
+
+
+def test_export_of_a_reason_with_separators_of_lines_is_verified(table, tmp_path, capsys):
+    entry = an_entry(5).model_copy(
+        update={"payload": {"reason": "one\u2028two\u2029three\x85four\x0cfive\r\n"}}
+    )
+    wiring.store(environment.load()).ledger.append(entry)
+    path = tmp_path / "ledger.jsonl"
+    assert main(["ledger", "export", str(path)]) == 0
+    assert main(["ledger", "verify", "--export", str(path)]) == 0
+    assert "6 entries, the chain holds" in capsys.readouterr().out
 
 
 def test_private_key_is_for_its_owner_only(table, key, capsys):

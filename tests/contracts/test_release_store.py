@@ -15,6 +15,7 @@ from uuid import uuid4
 import pytest
 
 from perennial import catalog
+from perennial.adapters import sql_schema as tables
 from perennial.adapters.memory.releases import MemoryStore
 from perennial.adapters.sql_store import SqlStore
 from perennial.core.ledger import GENESIS, Entry, stored, verify
@@ -23,6 +24,7 @@ from perennial.core.release import Intent, IntentKind, Phase, ReleaseStatus
 from perennial.core.traffic import Counters
 from perennial.core.version import VersionRef
 from perennial.errors import LedgerBroken, ReleaseConflict, SettingsError, StoreUnavailable
+from perennial.flows.ledger_check import check
 from perennial.settings import Settings
 
 MODEL = "test_failure_predictor"
@@ -196,6 +198,7 @@ def test_ledger_rows_by_what_is_asked(store):
     everything = store.ledger.rows()
     assert list(store.ledger.stored()) == [stored(row) for row in everything]
     assert store.ledger.end() == (5, everything[-1].hash)
+    assert store.ledger.snapshot() == (store.ledger.end(), list(store.ledger.stored()))
     assert everything[3] == last
 
 
@@ -267,6 +270,24 @@ def test_first_use_by_several_at_once_and_one_chain(make_store, request):
     assert (len(rows), verify(rows)) == (30, None)
 
 
+def test_a_snapshot_is_of_one_moment_while_others_append(make_store, request):
+    if "memory" in request.node.name:
+        pytest.skip("one process, one thread")
+    make_store().ledger.append(an_entry("first"))
+
+    def work(number: int) -> list[tuple[int, str]]:
+        ledger, torn = make_store().ledger, []
+        for i in range(15):
+            if number < 2:
+                ledger.append(an_entry(f"{number}.{i}"))
+            else:
+                end, rows = ledger.snapshot()
+                torn += [] if end == (rows[-1].seq, rows[-1].hash) else [end]
+        return torn
+
+    assert in_parallel(4, work) == [[]] * 4
+
+
 def test_of_several_that_take_a_channel_at_once_one_gets_it(make_store, request):
     if "memory" in request.node.name:
         pytest.skip("one process only")
@@ -300,6 +321,25 @@ def test_changed_table_is_found(tmp_path):
         connection.execute("UPDATE perennial_ledger SET entry = '{}' WHERE seq = 2")
     with pytest.raises(LedgerBroken, match="entry 2"):
         store.ledger.rows()
+
+
+def test_a_note_of_the_end_that_was_set_back_or_lost_is_no_conflict(make_store, request):
+    if "memory" in request.node.name:
+        pytest.skip("nobody can change it from outside")
+    running = make_store()
+    saved = running.releases.save(a_status(), None, [an_entry("a"), an_entry("b")])
+    for change in (
+        tables.ledger_head.update().values(seq=0, hash=GENESIS),
+        tables.ledger_head.delete(),
+    ):
+        with running.ledger._database.writing() as connection:
+            connection.execute(change)
+        for store in (running, make_store()):
+            with pytest.raises(LedgerBroken):
+                store.releases.save(saved, saved.revision, [an_entry("c")])
+            with pytest.raises(LedgerBroken):
+                check(store.ledger, None, None, lambda *_: True)
+            assert [row.entry.kind for row in store.ledger.rows()] == ["a", "b"]
 
 
 def test_database_that_does_not_answer(tmp_path):

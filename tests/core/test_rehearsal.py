@@ -82,6 +82,23 @@ def test_a_doubled_error_rate_does_not_outlive_the_old_champion_that_is_kept_war
     assert found.false_aborts < 0.02
 
 
+def test_a_person_is_asked_about_a_test_only_after_its_duration_however_early_its_sample_is_complete(policy):
+    other = policy.model_validate(policy.model_dump() | {"strategy": "ab", "shadow": None})
+    for rate in (600, 6000):
+        (stage,) = stages(other, traffic(rate))
+        assert stage.hours < other.ab.duration / timedelta(hours=1)
+        asked = other.ab.duration + other.unsure_after
+        assert stage.hours + stage.wait == pytest.approx(asked / timedelta(hours=1))
+
+
+def test_less_accuracy_is_not_caught_where_the_champion_answers_nothing(policy):
+    """No label says how right the champion would have been; who relies on it is warned."""
+    other = policy.model_validate(policy.model_dump() | {"strategy": "blue_green", "shadow": None})
+    found = rehearse(other, traffic(6000), seed=1, releases=100, looks=20, advise=False)
+    assert found.caught[HARMS[2].name] < 0.02
+    assert f"{HARMS[2].name}: caught in 0% of releases" in found.warnings
+
+
 def test_same_seed_same_answer_and_bars_hold(policy):
     once = rehearse(policy, traffic(6000), seed=1, releases=300, looks=20, advise=False)
     assert once == rehearse(policy, traffic(6000), seed=1, releases=300, looks=20, advise=False)
@@ -132,3 +149,20 @@ def test_rehearsed_chance_is_that_of_the_real_rules(benchmark, policy, harm, ste
     seen = [benchmark.real_outcome(policy, stage, traffic(rate), harm, 8, generator) for _ in range(80)]
     assert 0.1 < said < 0.9
     assert abs(seen.count("FAIL") / 80 - said) < 3.5 * (said * (1 - said) / 80) ** 0.5
+
+
+@pytest.mark.parametrize(
+    ("strategy", "harm", "rate", "said_in"),
+    [("ab", HARMS[0], 1900, (0.3, 0.9)), ("blue_green", HARMS[2], 3000, (0.0, 0.02))],
+)
+def test_and_in_the_step_of_other_strategies(benchmark, policy, strategy, harm, rate, said_in):
+    """A sample that is complete early leaves the rest of the step's time to prove more; labels that nobody
+    asks for prove nothing."""
+    other = policy.model_validate(policy.model_dump() | {"strategy": strategy, "shadow": None})
+    now = traffic(rate)
+    said = rehearse(other, now, seed=3, releases=1000, looks=4, advise=False).steps[0].caught[harm.name]
+    generator = np.random.default_rng(4)
+    (stage,) = stages(other, now)
+    seen = [benchmark.real_outcome(other, stage, now, harm, 4, generator) for _ in range(40)]
+    assert said_in[0] <= said <= said_in[1]
+    assert abs(seen.count("FAIL") / 40 - said) < max(0.02, 3.5 * (said * (1 - said) / 40) ** 0.5)

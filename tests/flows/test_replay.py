@@ -47,9 +47,15 @@ class Log:
                 "score": scores,
                 "decision": (scores >= 0.5).astype(int),
                 "latency_ms": 1.0,
+                "names": json.dumps(SPEC.features.names),
                 **{f"feature:{name}": values[name] for name in SPEC.features.names},
             }
         )
+
+    def forget(self, feature: str) -> None:
+        """As if the versions that answered took no such feature."""
+        self.frame = self.frame.drop(columns=f"feature:{feature}")
+        self.frame["names"] = json.dumps([name for name in SPEC.features.names if name != feature])
 
     def read(self, model, since=None):
         return self.frame if since is None else self.frame[self.frame["at"] >= since]
@@ -110,8 +116,26 @@ def test_stale_features_are_skew(house, log, tmp_path):
     assert found["last_execution_status"].differ == 0.0
 
 
+def test_feature_that_was_missing_in_every_row_is_skew_and_no_break(house, log, tmp_path):
+    log.frame["feature:failure_rate"] = np.nan
+    found = run(house, log, tmp_path)
+    assert found.breaks == ()
+    worst = found.skew[0]
+    assert (worst.feature, worst.rows, worst.missing_served) == ("failure_rate", ROWS, 1.0)
+    assert found.answers.shift.largest > 1e-3, "scored as it was asked: with the value missing"
+
+
+def test_feature_that_one_of_two_answering_versions_has_is_a_break_of_the_others_rows(house, log, tmp_path):
+    without = json.dumps([name for name in SPEC.features.names if name != "failure_rate"])
+    log.frame.loc[: ROWS // 2 - 1, "names"] = without
+    log.frame.loc[: ROWS // 2 - 1, "feature:failure_rate"] = np.nan
+    found = run(house, log, tmp_path)
+    assert [(one.feature, one.recomputed) for one in found.breaks] == [("failure_rate", True)]
+    assert {one.feature: one.rows for one in found.skew}["failure_rate"] == ROWS // 2
+
+
 def test_feature_that_the_log_lacks_is_a_break_and_recomputed(house, log, tmp_path):
-    log.frame = log.frame.drop(columns="feature:failure_rate")
+    log.forget("failure_rate")
     found = run(house, log, tmp_path)
     assert [(one.feature, one.recomputed) for one in found.breaks] == [("failure_rate", True)]
     assert found.answers.changed.value == 0.0
@@ -125,7 +149,7 @@ def test_without_a_history_a_break_keeps_it_from_being_scored(house, log, tmp_pa
     found = run(house, log, tmp_path, offline(house, nothing))
     assert found.answers.changed.rows == ROWS
     assert (found.skew, found.skew_note) == ((), "nothing could be recomputed: no history")
-    log.frame = log.frame.drop(columns="feature:failure_rate")
+    log.forget("failure_rate")
     found = run(house, log, tmp_path / "again", offline(house, nothing))
     assert (found.answers, found.breaks[0].recomputed) == (None, False)
 

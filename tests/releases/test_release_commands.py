@@ -18,6 +18,7 @@ from perennial.cli import main
 from perennial.core.release import Phase
 from perennial.core.rollback import Rollback
 from perennial.core.traffic import Target
+from perennial.errors import ModelFileError
 from perennial.wiring.emergency import journal
 
 MODEL = "test_failure_predictor"
@@ -119,9 +120,7 @@ def test_ledger_commands(stored, capsys, tmp_path):
     assert json.loads(capsys.readouterr().out)[0]["entry"]["kind"] == "release.awaiting_approval"
     assert main(["ledger", "show"]) == 0
     assert main(["ledger", "export", str(tmp_path / "out.jsonl")]) == 0
-    assert len((tmp_path / "out.jsonl").read_text().splitlines()) == 4, (
-        "the token that carol signs in with, too"
-    )
+    assert len((tmp_path / "out.jsonl").read_text().splitlines()) == 4, "with the token"
 
 
 def test_ports_of_a_release_are_made_without_importing_the_registry(tmp_path):
@@ -171,3 +170,26 @@ def test_a_rollback_killed_before_its_record_is_written_down_by_the_next_even_if
     assert main(["release", "rollback", MODEL]) == 63, "there is no traffic"
     (row,) = stored.store.ledger.rows(MODEL)
     assert (row.entry.kind, row.entry.actor) == ("release.rollback", "ann")
+
+
+def test_while_a_newer_one_hangs_in_its_gate_the_live_one_is_steered(stored, capsys):
+    stored.release_first()
+    live = stored.open_second()
+    hanging = stored.versions.add("1.2.0").ref
+    stored.pool.broken[hanging.digest] = "cannot be loaded"
+    with pytest.raises(ModelFileError):
+        stored.start()
+    newest = stored.store.releases.latest(MODEL)[0]
+    assert (newest.candidate, newest.phase) == (hanging, Phase.PENDING)
+    capsys.readouterr()
+    assert main(["release", "abort", MODEL]) == 0
+    told = capsys.readouterr()
+    assert f"abort of release {live.release_id} of 1.1.0" in told.out
+    assert f"on its way too: 1.2.0 (PENDING, {newest.release_id})" in told.err
+    assert stored.passes(live.release_id, 2).phase is Phase.ROLLED_BACK
+    assert main(["release", "status", MODEL, "--json", "--release", live.release_id]) == 0
+    assert json.loads(capsys.readouterr().out)["phase"] == "ROLLED_BACK"
+    assert main(["release", "abort", MODEL, "--release", "nobody"]) == 63
+    assert main(["release", "abort", MODEL, "--release", newest.release_id]) == 0
+    assert f"abort of release {newest.release_id} of 1.2.0" in capsys.readouterr().out
+    assert stored.passes(newest.release_id).phase is Phase.REJECTED

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from datetime import timedelta
 
 import pytest
 
-from perennial.core.release import IntentKind, Pause, Phase
+from perennial.core.release import IntentKind, Pause, Phase, ReleaseStatus
 from perennial.errors import ReleaseError, RouterUnavailable, TrackerUnavailable
 
 MODEL = "test_failure_predictor"
@@ -46,6 +47,31 @@ def test_errors_in_a_row_end_it_but_a_short_gap_does_not(world):
     assert world.passes(status.release_id, 12, seconds=10).phase is Phase.ROLLED_BACK
 
 
+@pytest.mark.parametrize("phase", [Phase.LOADING, Phase.PROMOTING])
+def test_errors_that_are_not_in_a_row_end_no_loading(world, phase):
+    world.release_first()
+    status = world.open_second()
+    if phase is Phase.LOADING:
+        world.say(status, IntentKind.ABORT)
+        world.passes(status.release_id, 2)
+        world.versions.add("1.2.0")
+        status = world.start()
+    else:
+        world.say(status, IntentKind.PROMOTE)
+    world.say(status, IntentKind.PAUSE)
+    status = world.passes(status.release_id)
+    status = world.passes(status.release_id)
+    assert (status.phase, status.pauses) == (phase, {Pause.PERSON})
+    for _ in range(12):
+        world.pool.broken[status.candidate.digest] = "out of memory"
+        assert world.passes(status.release_id, 1, HOUR).errors_in_a_row == 1
+        world.pool.broken.clear()
+        status = world.passes(status.release_id, 1, HOUR)
+        assert (status.phase, status.errors_in_a_row, "out of memory" in status.note) == (phase, 0, False)
+    world.pool.broken[status.candidate.digest] = "out of memory"
+    assert world.passes(status.release_id, 12, HOUR).phase is Phase.ROLLED_BACK
+
+
 def test_never_back_to_an_unhealthy_champion(world):
     world.release_first()
     status = hold(world, world.open_second(), HOUR)
@@ -76,7 +102,54 @@ def test_counters_that_restart_count_from_zero(world):
     world.router.restart()
     world.serve(50, 1000)
     status = world.passes(status.release_id)
-    assert next(one.observed for one in status.evidence if one.rule == "requests").startswith("50 ")
+    assert told(status, "requests").startswith("50 ")
+
+
+def told(status, rule: str) -> str:
+    return next(one.observed for one in status.evidence if one.rule == rule)
+
+
+def test_router_restarted_within_a_step_loses_no_count_and_makes_no_failure(world):
+    """The counters pass what they were before the restart, in requests first and in errors later."""
+    world.release_first()
+    status = world.open_second()
+    world.serve(600, 3000, errors=6)
+    status = world.passes(status.release_id, 1, HOUR)
+    assert status.phase is Phase.CANARY
+    world.serve(100, 3000, errors=1)
+    assert told(world.passes(status.release_id), "requests").startswith("100 ")
+    world.router.restart()
+    for n in range(1, 10):
+        world.serve(100, 3000, errors=1)
+        status = world.passes(status.release_id)
+        assert (status.phase, status.step) == (Phase.CANARY, 0)
+        assert told(status, "requests").startswith(f"{100 + 100 * n} ")
+        assert told(status, "error_rate").startswith(f"{1 + n} of {100 + 100 * n} ")
+    assert status.counted["canary"].latency_ms(0.5) < 10
+
+
+def test_router_restarted_is_told_by_the_counts_of_any_pool(world):
+    """So few requests came to the candidate before that its own counts tell nothing."""
+    world.release_first()
+    status = hold(world, world.open_second(), HOUR)
+    world.router.restart()
+    world.serve(10, 1000)
+    world.passes(status.release_id)
+    world.router.restart()
+    world.serve(30, 900)
+    status = world.passes(status.release_id)
+    assert told(status, "requests").startswith("40 ")
+
+
+def test_release_stored_before_counts_were_kept_goes_on(world):
+    world.release_first()
+    status = hold(world, world.open_second(), HOUR)
+    old = json.loads(status.model_dump_json())
+    del old["counted"]
+    read = ReleaseStatus.model_validate(old)
+    world.store.releases.save(read, read.revision, [])
+    world.serve(50, 1000)
+    assert told(world.passes(status.release_id), "requests").startswith("50 ")
 
 
 def test_champion_moved_by_hand_withdraws_the_candidate(world):

@@ -244,3 +244,13 @@ def test_newer_candidate_supersedes(world):
     assert world.store.releases.load(old.release_id).phase is Phase.SUPERSEDED
     assert new.phase is Phase.SHADOW
     assert world.candidates() == ["1.2.0"]
+
+
+def test_newer_candidate_that_fails_its_gate_disturbs_nobody(world):
+    world.release_first()
+    live = hold(world, world.open_second(), HOUR)
+    routed = world.router.route(MODEL)
+    world.versions.add("1.2.0", data_checks="failed")
+    assert world.start().phase is Phase.REJECTED
+    assert world.router.route(MODEL) == routed
+    assert hold(world, live, 6 * HOUR).step == 1

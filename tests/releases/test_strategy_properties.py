@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from release_chaos import MODEL, Effects, ends
+from release_chaos import MODEL, Effects, Killed, ends
 
 from perennial.core.release import IntentKind, Phase
 from perennial.core.spec import Strategy
@@ -27,8 +27,8 @@ def house(make_world, strategy: Strategy):
     return world
 
 
-def offer(world, version: str):
-    world.versions.add(version)
+def offer(world, version: str, **tags: str):
+    world.versions.add(version, **tags)
     return world.start()
 
 
@@ -121,6 +121,58 @@ def test_a_newer_candidate_takes_over_anywhere(make_world, strategy, passes):
     new = go_on(world, offer(world, "1.2.0"), LONGEST)
     assert world.store.releases.load(old.release_id).phase is (ENDS[strategy] if late else Phase.SUPERSEDED)
     assert new.phase is ENDS[strategy]
+    assert world.candidates() == []
+
+
+@every_strategy
+@pytest.mark.parametrize("passes", range(LONGEST))
+def test_a_newer_candidate_that_fails_its_gate_disturbs_nobody_anywhere(make_world, strategy, passes):
+    world = house(make_world, strategy)
+    old = go_on(world, offer(world, "1.1.0"), passes)
+    world.sleep(1)
+    assert offer(world, "1.2.0", data_checks="failed").phase is Phase.REJECTED
+    assert go_on(world, old, LONGEST).phase is ENDS[strategy]
+
+
+@every_strategy
+@pytest.mark.parametrize("passes", range(LONGEST))
+def test_a_restart_of_the_router_anywhere_takes_nobody_back(make_world, strategy, passes):
+    """With some errors before and after, of candidate and champion alike."""
+    world = house(make_world, strategy)
+    status = offer(world, "1.1.0")
+    for number in range(LONGEST):
+        world.serve(3000, 3000, errors=6)
+        world.passes(status.release_id, 1, 60)
+        if number == passes:
+            world.router.restart()
+        for _ in range(5):
+            world.serve(700, 700, errors=1)
+            world.passes(status.release_id, 1, 60)
+        status = world.passes(status.release_id, 1, 24 * 3600)
+    assert status.phase is ENDS[strategy], status.note
+
+
+@every_strategy
+def test_killed_when_it_got_its_first_share_then_aborted_the_champion_has_everything(make_world, strategy):
+    """The status that was saved says LOADING or PROMOTING, the route names the candidate."""
+    world = house(make_world, strategy)
+    world.use(strategy, shadow="PT1H" if strategy is Strategy.SHADOW_ONLY else None)
+    status = offer(world, "1.1.0")
+    apply = world.router.apply
+
+    def killed(route):
+        apply(route)
+        raise Killed
+
+    world.router.apply = killed
+    with pytest.raises(Killed):
+        world.passes(status.release_id, 3)
+    world.router.apply = apply
+    world.say(status, IntentKind.ABORT)
+    status = world.passes(status.release_id, 3)
+    late = world.router.route(MODEL).stable.version == "1.1.0"
+    assert status.phase is (Phase.SUCCEEDED if late else Phase.REJECTED)
+    assert alone(world, "1.1.0" if late else "1.0.0")
     assert world.candidates() == []
 
 

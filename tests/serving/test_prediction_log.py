@@ -95,6 +95,7 @@ def test_missing_values_and_other_features_are_nan(tmp_path, writer):
     assert np.isnan(rows["feature:a"].to_numpy()).all()
     assert list(rows["feature:b"]) == [2.0, 0.5]
     assert rows["feature:c"].isna().tolist() == [True, False]
+    assert rows["names"].tolist() == ['["a","b"]', '["b","c"]'], "a value not known, or no such feature"
 
 
 def test_every_answered_request_survives_a_kill(tmp_path):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 from hypothesis import strategies as st
 
 from perennial.core.approval import Risk
@@ -10,21 +12,33 @@ from perennial.core.release import IntentKind, Phase
 from perennial.core.spec import Strategy
 from perennial.core.traffic import Route
 from perennial.errors import PerennialError
+from perennial.flows.served_files import sealed
+from perennial.serving.manifest import MANIFEST_FILE
 
 MODEL = "test_failure_predictor"
+DAY = 24 * 3600
 
 STEPS = st.lists(
     st.one_of(
         st.tuples(st.just("say"), st.sampled_from(list(IntentKind))),
-        st.tuples(st.just("pass"), st.sampled_from([2, 3600, 12 * 3600, 40 * 3600])),
+        st.tuples(st.just("pass"), st.sampled_from([2, 3600, 12 * 3600, 40 * 3600, 10 * DAY])),
         st.tuples(st.just("serve"), st.sampled_from([(0, 0), (30, 300), (400, 4000), (6000, 6000)])),
         st.tuples(st.just("errors"), st.sampled_from([1, 40])),
         st.tuples(st.just("candidate"), st.booleans()),
+        st.just(("candidate that fails", False)),
+        st.just(("edit the manifest", None)),
         st.tuples(st.just("strategy"), st.sampled_from(list(Strategy))),
         st.tuples(st.just("flip"), st.sampled_from(["registry", "router", "canary", "stable", "slow"])),
     ),
     max_size=40,
 )
+
+
+def edit_manifest(world, ref) -> None:
+    """Somebody edits the served files of a version: another decision threshold each time."""
+    path = world.ports.files / ref.digest / MANIFEST_FILE
+    manifest = json.loads(path.read_text())
+    path.write_text(json.dumps(manifest | {"threshold": manifest["threshold"] / 2}))
 
 
 class Crowd:
@@ -50,11 +64,20 @@ class Crowd:
                     assert len(people) >= status.approval_policy.high_risk
                     assert not people & {"policy", "mlflow", "ann"}, "ann asks for every release"
                 assert {one.seal for one in status.approvals} == {status.gate.seal}
+                live = self.world.router.route(MODEL)
+                if live is None or target not in (live.stable, live.canary):
+                    self._check_approvals_hold(status)
                 if status.policy.strategy is Strategy.SHADOW_ONLY:
                     assert (target, route.canary_weight) == (route.canary, 0), "it answers nobody"
             real(route, *expected)
 
         self.world.router.apply = checked
+
+    def _check_approvals_hold(self, status) -> None:
+        """When a candidate gets its first traffic, it is what was approved, and not too long ago."""
+        now, keep = self.world.now, status.approval_policy.lapses_after
+        assert all(now - one.at <= keep for one in status.approvals)
+        assert sealed(status.candidate, self.world.ports) == status.gate.seal
 
     def do(self, step) -> None:
         world, (verb, value) = self.world, step
@@ -64,6 +87,12 @@ class Crowd:
                 self.versions += 1
                 world.versions.add(f"1.{self.versions}.0", architecture="new" if value else "mlp")
                 world.start()
+            elif verb == "candidate that fails":
+                self.versions += 1
+                world.versions.add(f"1.{self.versions}.0", data_checks="failed")
+                world.start()
+            elif verb == "edit the manifest" and found:
+                edit_manifest(world, found[0].candidate)
             elif verb == "strategy":
                 world.use(value.value)
             elif verb == "flip":
@@ -97,7 +126,16 @@ class Crowd:
         with_traffic = (Phase.SHADOW, Phase.CANARY, Phase.PROMOTING, Phase.ABORTING)
         holding = [one for one in store.releases.latest(MODEL) if one.phase in with_traffic]
         assert len(holding) <= 1, "two releases share traffic"
+        self._check_superseded()
         assert verify(store.ledger.rows()) is None
+
+    def _check_superseded(self) -> None:
+        """Only what passed its gate takes traffic from another."""
+        found = self.world.store.releases.latest(MODEL)
+        for one in found:
+            if one.phase is Phase.SUPERSEDED:
+                later = [other for other in found if other.is_after(one) and other.gate is not None]
+                assert any(other.gate.passed for other in later)
 
     def settle(self) -> None:
         """Everything is up again: every release comes to an end, and traffic fits it."""

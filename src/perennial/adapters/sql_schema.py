@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from functools import partial
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -23,6 +24,7 @@ from sqlalchemy import (
     create_engine,
     event,
     make_url,
+    select,
     text,
 )
 from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, NoSuchModuleError
@@ -158,6 +160,9 @@ class Database:
             self._sqlite = parsed.get_backend_name() == "sqlite"
             self._file = Path(parsed.database) if self._sqlite and parsed.database else None
             self._engine = _sqlite_engine(url) if self._sqlite else create_engine(url, pool_pre_ping=True)
+            self._snapshot = {"perennial_read": True}
+            if not self._sqlite:  # by default each of its queries sees another moment
+                self._snapshot["isolation_level"] = "REPEATABLE READ"
         except (ArgumentError, NoSuchModuleError, ModuleNotFoundError) as error:
             raise SettingsError(
                 f"the database address cannot be used: {error}",
@@ -167,11 +172,21 @@ class Database:
         self._created = False
 
     @contextmanager
-    def reading(self) -> Iterator[Connection]:
-        """A snapshot; writers are not held up."""
+    def reading(self, *, damaged: bool = False) -> Iterator[Connection]:
+        """A snapshot; writers are not held up.
+
+        Args:
+            damaged: text that is no UTF-8, put there by hand, comes with its bytes as lone surrogates instead of
+                failing. Only SQLite stores such text; PostgreSQL refuses it.
+        """
         with self._reaching():
             self._create()
-            with self._engine.connect().execution_options(perennial_read=True) as connection:
+            with self._engine.connect().execution_options(**self._snapshot) as connection:
+                if damaged and self._sqlite:
+                    # Of this connection only: it is closed after use.
+                    connection.connection.driver_connection.text_factory = partial(
+                        str, encoding="utf-8", errors="surrogateescape"
+                    )
                 yield connection
 
     @contextmanager
@@ -232,7 +247,7 @@ class Database:
                 connection.execute(CreateTable(table, if_not_exists=True))
                 for index in table.indexes:
                     connection.execute(CreateIndex(index, if_not_exists=True))
-            if connection.execute(ledger_head.select()).first() is None:
+            if not _has_end(connection):
                 connection.execute(ledger_head.insert().values(id=1, seq=0, hash=GENESIS))
 
 
@@ -243,7 +258,13 @@ def _complete(connection: Connection) -> bool:
     for table in metadata.sorted_tables:
         if not names.issuperset((table.name, *(index.name for index in table.indexes))):
             return False
-    return connection.execute(ledger_head.select()).first() is not None
+    return _has_end(connection)
+
+
+def _has_end(connection: Connection) -> bool:
+    """Whether the note of the ledger's end is there, or is lost: over rows that are there it is never made
+    anew, which would chain the next row to nothing."""
+    return any(connection.execute(select(table.c.seq).limit(1)).first() for table in (ledger_head, ledger))
 
 
 def _sqlite_engine(url: str) -> Engine:

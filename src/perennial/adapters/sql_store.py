@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from heapq import merge
 from itertools import islice
 
-from pydantic import ValidationError
-from sqlalchemy import Connection, Row, Table, select
+from sqlalchemy import Connection, Table, select
 from sqlalchemy.exc import IntegrityError
 
 from perennial.adapters import sql_schema as tables
 from perennial.adapters.sql_deliveries import SqlDeliveries
-from perennial.adapters.sql_schema import Database, entry_field
-from perennial.core.ledger import Entry, LedgerRow, StoredRow, canonical, chain
+from perennial.adapters.sql_ledger import SqlLedger, append_entry
+from perennial.adapters.sql_schema import Database
+from perennial.core.ledger import Entry
 from perennial.core.release import Intent, ReleaseStatus
-from perennial.errors import LedgerBroken, ReleaseConflict
+from perennial.errors import ReleaseConflict
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 CHUNK = 500
-BATCH = 20
-"""Rows read ahead where a few of the newest are wanted."""
 
 
 class SqlStore:
@@ -69,7 +66,7 @@ class SqlReleases:
             with self._database.writing() as connection:
                 self._write(connection, saved, expected)
                 for entry in entries:
-                    _append(connection, entry)
+                    append_entry(connection, entry)
         except IntegrityError as error:
             raise _conflict(status) from error
         return saved
@@ -107,60 +104,6 @@ class SqlIntents:
         query = select(table.c.body).where(table.c.release_id == release_id).order_by(table.c.seq)
         with self._database.reading() as connection:
             return [Intent.model_validate_json(body) for body in connection.execute(query).scalars()]
-
-
-class SqlLedger:
-    """Ledger: appending locks the one row that holds the end of the chain."""
-
-    def __init__(self, database: Database) -> None:
-        self._database = database
-
-    def append(self, entry: Entry) -> LedgerRow:
-        with self._database.writing() as connection:
-            return _append(connection, entry)
-
-    def rows(
-        self,
-        model: str | None = None,
-        *,
-        kinds: Collection[str] = (),
-        release_id: str | None = None,
-        until: datetime | None = None,
-        after: int | None = None,
-        newest: int | None = None,
-    ) -> list[LedgerRow]:
-        table = tables.ledger
-        query = select(table)
-        if model is not None:
-            query = query.where(table.c.model == model)
-        if after is not None:
-            query = query.where(table.c.seq > after)
-        if release_id is not None:
-            query = query.where(entry_field(table.c.entry, "release_id") == release_id)
-        if until is not None:
-            query = query.where(entry_field(table.c.entry, "at") < _day_after(until))
-        # One query a kind: the index gives each in order, and only what is taken is read.
-        queries = [query.where(entry_field(table.c.entry, "kind") == kind) for kind in set(kinds)] or [query]
-        with self._database.reading() as connection:
-            backwards = [
-                connection.execute(one.order_by(table.c.seq.desc()).execution_options(yield_per=BATCH))
-                for one in queries
-            ]
-            merged = map(_row, merge(*backwards, key=lambda row: row.seq, reverse=True))
-            early = (row for row in merged if until is None or row.entry.at <= until)
-            return list(islice(early, newest))[::-1]
-
-    def stored(self) -> Iterator[StoredRow]:
-        table = tables.ledger
-        columns = (table.c.seq, table.c.model, table.c.entry, table.c.previous, table.c.hash)
-        query = select(*columns).order_by(table.c.seq).execution_options(yield_per=CHUNK)
-        with self._database.reading() as connection:
-            yield from (StoredRow(*row) for row in connection.execute(query))
-
-    def end(self) -> tuple[int, str]:
-        head = tables.ledger_head
-        with self._database.reading() as connection:
-            return tuple(connection.execute(select(head.c.seq, head.c.hash)).one())
 
 
 class SqlFeedback:
@@ -213,37 +156,6 @@ def _put_values(
             statement.on_conflict_do_update(index_elements=["prediction_id"], set_=replaced), news
         )
     return len(news)
-
-
-def _append(connection: Connection, entry: Entry) -> LedgerRow:
-    head = tables.ledger_head
-    end = connection.execute(select(head.c.seq, head.c.hash).with_for_update()).one()
-    row = chain(entry, end.seq + 1, end.hash)
-    body = canonical(entry.model_dump(mode="json"))
-    connection.execute(
-        tables.ledger.insert().values(
-            seq=row.seq, model=entry.model, entry=body, previous=row.previous, hash=row.hash
-        )
-    )
-    connection.execute(head.update().values(seq=row.seq, hash=row.hash))
-    return row
-
-
-def _row(stored: Row) -> LedgerRow:
-    try:
-        entry = Entry.model_validate_json(stored.entry)
-    except ValidationError as error:
-        raise LedgerBroken(
-            f"entry {stored.seq} of the ledger cannot be read: {error.errors()[0]['msg']}",
-            hint="somebody changed the table; compare with an export or a backup",
-        ) from error
-    return LedgerRow(seq=stored.seq, entry=entry, previous=stored.previous, hash=stored.hash)
-
-
-def _day_after(until: datetime) -> str:
-    """A text above that of every time up to `until`, in whatever zone and precision it is written. SQL leaves
-    out what is certainly later; the rest is compared as times."""
-    return (until.astimezone(UTC) + timedelta(days=2)).date().isoformat()
 
 
 def _insert(connection: Connection, table):

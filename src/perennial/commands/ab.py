@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,28 @@ CHANCE = 0.05
 """Of a wrong decision about a file, where nobody says another."""
 
 
+class Between(click.ParamType):
+    """A number strictly between two others, so never `nan` nor `inf`, which `click.FLOAT` takes."""
+
+    name = "float"
+
+    def __init__(self, low: float, high: float) -> None:
+        self._low, self._high = low, high
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        number = click.FLOAT.convert(value, param, ctx)
+        if not self._low < number < self._high:
+            self.fail(f"{value} is not between {self._low:g} and {self._high:g}", param, ctx)
+        return number
+
+
+FINITE = Between(-math.inf, math.inf)
+POSITIVE = Between(0.0, math.inf)
+PROBABILITY = Between(0.0, 1.0)
+LARGEST = 1e12
+"""As of a reward: squares are summed, and beyond this a sum of them says nothing any more."""
+
+
 @click.group()
 def ab() -> None:
     """Analyse and plan A/B tests of models."""
@@ -39,12 +62,18 @@ def ab() -> None:
 @click.option("--shares", default=None, help="Of a file: asked for, as B=20,A=80; equal by default.")
 @click.option(
     "--alpha",
-    type=float,
+    type=PROBABILITY,
     default=None,
     help="Chance of a wrong decision at any look.  "
     "[default: 1 - release.criteria.confidence of the spec; of a file 0.05]",
 )
-@click.option("--worth", default=0.0, show_default=True, help="Smallest difference of means worth a change.")
+@click.option(
+    "--worth",
+    type=FINITE,
+    default=0.0,
+    show_default=True,
+    help="Smallest difference of means worth a change.",
+)
 @click.option("--picture", type=click.Path(path_type=Path), help="Write a PNG here.")
 @click.option("--html", "page", type=click.Path(path_type=Path), help="Write a page here.")
 @click.option("--json", "as_json", is_flag=True)
@@ -59,7 +88,8 @@ def analyse(
 
     if Path(source).is_file():
         _only("a model", release=release_id, outcome=outcome)
-        found = _of_file(Path(source), kind or "binary", control, shares, alpha or CHANCE, worth)
+        chance = CHANCE if alpha is None else alpha
+        found = _of_file(Path(source), kind or "binary", control, shares, chance, worth)
         told, more = [], {}
     else:
         _only("a file", kind=kind, control=control, shares=shares)
@@ -81,54 +111,68 @@ def analyse(
 
 @ab.command()
 @click.option("--kind", type=KINDS, default="binary", show_default=True)
-@click.option("--base", type=float, required=True, help="Mean outcome of the control.")
-@click.option("--other", type=float, required=True, help="Mean outcome that shall be found.")
-@click.option("--deviation", type=float, help="Standard deviation of an outcome; continuous only.")
-@click.option("--alpha", default=0.05, show_default=True)
-@click.option("--power", default=0.8, show_default=True)
+@click.option("--base", type=FINITE, required=True, help="Mean outcome of the control.")
+@click.option("--other", type=FINITE, required=True, help="Mean outcome that shall be found.")
+@click.option("--deviation", type=POSITIVE, help="Standard deviation of an outcome; continuous only.")
+@click.option("--alpha", type=PROBABILITY, default=0.05, show_default=True)
+@click.option("--power", type=PROBABILITY, default=0.8, show_default=True)
 def size(kind: str, base: float, other: float, deviation: float | None, alpha: float, power: float) -> None:
     """How many observations each of two arms needs, for one look at the end."""
-    import math
-
     from perennial.core import ab_design as design
 
     try:
         if kind == "continuous":
-            if not deviation:
+            if deviation is None:
                 raise UsageError("continuous outcomes need their deviation", hint="--deviation 2.5")
             n = design.sample_size_continuous(other - base, deviation, alpha, power)
         else:
             plan = design.sample_size_binary if kind == "binary" else design.sample_size_count
             n = plan(base, other, alpha, power)
-    except (ValueError, ZeroDivisionError) as error:
+        whole = math.ceil(n)
+    except (ValueError, ArithmeticError) as error:
         raise UsageError(f"{base:g} and {other:g}: {error}", hint="two different means in range") from error
-    click.echo(f"{math.ceil(n)} per arm ({n:.6f}), {2 * math.ceil(n)} together")
+    click.echo(f"{whole} per arm ({n:.6f}), {2 * whole} together")
 
 
 def read_arms(path: Path) -> list[Arm]:
     """Sums by arm, in order of name.
 
     Raises:
-        MalformedInput: a column is missing or a value is no number.
+        MalformedInput: names the line where a column is missing or a value is no number, or not one that can be
+            summed, or an exposure is not above zero.
     """
     from perennial.core.ab import Arm
 
     sums: dict[str, list[float]] = {}
+    line = 1
     try:
         with path.open(newline="") as file:
-            for row in csv.DictReader(file):
-                value, exposure = float(row["outcome"]), float(row.get("exposure") or 1.0)
-                known = sums.setdefault(row["arm"], [0, 0.0, 0.0, 0.0])
+            rows = csv.DictReader(file)
+            for row in rows:
+                line = rows.line_num
+                name, value, exposure = _observation(row)
+                known = sums.setdefault(name, [0, 0.0, 0.0, 0.0])
                 for place, new in enumerate((1, value, value * value, exposure)):
                     known[place] += new
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, csv.Error) as error:
         raise MalformedInput(
-            f"{path}: {error}", hint="columns arm and outcome, and exposure for counts; outcomes are numbers"
+            f"{path}, line {line}: {error}",
+            hint="columns arm and outcome, and exposure for counts; outcomes are numbers",
         ) from error
     return [
         Arm(name=name, n=n, total=total, squares=squares, exposure=exposure or None)
         for name, (n, total, squares, exposure) in sorted(sums.items())
     ]
+
+
+def _observation(row: dict[str, str]) -> tuple[str, float, float]:
+    """Arm, outcome and exposure."""
+    name, value, exposure = row["arm"], float(row["outcome"]), float(row.get("exposure") or 1.0)
+    if not abs(value) <= LARGEST:  # written so that NaN fails too
+        raise ValueError(f"outcome is {row['outcome']}: a number from {-LARGEST:g} to {LARGEST:g}")
+    if not 0.0 < exposure <= LARGEST:
+        raise ValueError(f"exposure is {row['exposure']}: a number above 0, at most {LARGEST:g}")
+    return name, value, exposure
 
 
 def _only(what: str, **given: str | None) -> None:
@@ -170,7 +214,8 @@ def _of_model(
     try:
         found = core.analyse(
             flow.KINDS[outcome], seen.arms, experiment.shares,
-            alpha or 1.0 - policy.criteria.confidence, worth, assigned, policy.ab.mismatch,
+            1.0 - policy.criteria.confidence if alpha is None else alpha,
+            worth, assigned, policy.ab.mismatch,
         )  # fmt: skip
     except ValueError as error:
         raise DataError(
@@ -204,7 +249,7 @@ def _shares(told: str | None, names: list[str]) -> tuple[float, ...]:
         raise UsageError(
             f"--shares {told}: {error}", hint="; ".join(f"{name}=50" for name in names)
         ) from error
-    if by_name or min(found) <= 0:
+    if by_name or not all(0.0 < share < math.inf for share in found):
         raise UsageError(f"--shares {told}", hint="a positive share for each arm and no other")
     return found
 

@@ -150,7 +150,9 @@ def _read_head(kept: str) -> KeptHead | str:
 def _read_export(path: Path) -> list[LedgerRow]:
     from perennial.core.ledger import LedgerRow
 
-    lines = _text_of(path).splitlines()
+    # Not `splitlines`: it also parts at U+2028 and its like, which JSON texts hold as they are.
+    text = _text_of(path).removesuffix("\n")
+    lines = text.split("\n") if text else []
     hint = "`perennial ledger export FILE` writes one"
     return [_parsed(LedgerRow, line, f"{path}, line {n}", hint) for n, line in enumerate(lines, start=1)]
 

@@ -16,11 +16,11 @@ from perennial.commands.release_answers import replay, shadow
 from perennial.commands.release_check import check
 from perennial.commands.release_rehearsal import rehearse
 from perennial.commands.rollback import guard, rollback
+from perennial.commands.which_release import meant, release_option
 from perennial.settings import Settings
 
 if TYPE_CHECKING:
     from perennial.commands.release_view import Health
-    from perennial.core.release import ReleaseStatus
 
 __all__ = ["ledger", "release"]
 
@@ -31,23 +31,6 @@ def release() -> None:
 
 
 release.add_command(rehearse)
-
-
-def newest(model: str, settings: Settings) -> ReleaseStatus:
-    """The release that a person means by the model's name.
-
-    Raises:
-        UnknownModel: no spec of that name.
-        UnknownRelease: the model has none.
-    """
-    from perennial import catalog, wiring
-    from perennial.errors import UnknownRelease
-
-    catalog.spec(model, settings)
-    found = wiring.store(settings).releases.latest(model)
-    if not found:
-        raise UnknownRelease(f"{model} has no release", hint=f"perennial release start {model}")
-    return found[0]
 
 
 @release.command()
@@ -82,14 +65,15 @@ def start(model: str, which: str, again: bool) -> None:
 
 @release.command()
 @click.argument("model")
+@release_option
 @click.option("--json", "as_json", is_flag=True, help="For machines.")
-def status(model: str, as_json: bool) -> None:
-    """Show where the newest release stands, its evidence, and why."""
+def status(model: str, release_id: str | None, as_json: bool) -> None:
+    """Show where a release stands, its evidence, and why."""
     from perennial import wiring
     from perennial.commands import release_view as view
 
     settings = environment.load()
-    found, route = newest(model, settings), wiring.router(settings).route(model)
+    found, route = meant(model, release_id, settings), wiring.router(settings).route(model)
     spec_digest, health = wiring.spec_digest(model, settings), serving_health(model, settings)
     if as_json:
         click.echo(json.dumps(view.summary(found, route, _now(), spec_digest, health), indent=2))
@@ -134,16 +118,17 @@ def history(model: str) -> None:
 
 @release.command()
 @click.argument("model")
+@release_option
 @click.option("--until-final", is_flag=True, help="Repeat until the release has ended.")
 @click.option("--every", default=2.0, show_default=True, help="Seconds between two passes.")
-def reconcile(model: str, until_final: bool, every: float) -> None:
-    """Bring the newest release forward by hand: observe, decide, act."""
+def reconcile(model: str, release_id: str | None, until_final: bool, every: float) -> None:
+    """Bring a release forward by hand: observe, decide, act."""
     from perennial import wiring
     from perennial.errors import ToolError
     from perennial.flows import release as flow
 
     settings = environment.load()
-    found, said = newest(model, settings), ""
+    found, said = meant(model, release_id, settings), ""
     while True:
         try:
             found = flow.reconcile(found.release_id, wiring.release_ports(settings), _now())
@@ -165,17 +150,20 @@ def _steer(kind: str, text: str) -> click.Command:
 
     @click.command(name=kind, help=text)
     @click.argument("model")
+    @release_option
     @click.option("--note", default="", help="Why; goes into the ledger.")
     @click.option("--digest", default="", help="Refuse unless the release is of this digest (8 digits do).")
-    def command(model: str, note: str, digest: str) -> None:
+    def command(model: str, release_id: str | None, note: str, digest: str) -> None:
         from perennial import wiring
         from perennial.commands.steering import intent_for
 
         settings = environment.load()
         who = steering_actor(settings, kind)
-        intent = intent_for(newest(model, settings), kind, who, note, digest, _now())
+        found = meant(model, release_id, settings)
+        intent = intent_for(found, kind, who, note, digest, _now())
         wiring.store(settings).intents.put(intent)
-        click.echo(f"{kind} of release {intent.release_id} ({intent.digest[:12]}) recorded for the next pass")
+        told = f"release {intent.release_id} of {found.candidate.version} ({intent.digest[:12]})"
+        click.echo(f"{kind} of {told} recorded for the next pass")
 
     return command
 

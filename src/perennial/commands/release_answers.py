@@ -12,6 +12,7 @@ import click
 
 from perennial import settings as environment
 from perennial.commands.tables import print_table
+from perennial.commands.which_release import meant, release_option
 
 if TYPE_CHECKING:
     from perennial.core.disagreement import Disagreement, Latency
@@ -23,16 +24,16 @@ DEFAULT_HOURS = 24.0
 
 @click.command()
 @click.argument("model")
+@release_option
 @click.option("--json", "as_json", is_flag=True, help="For machines.")
-def shadow(model: str, as_json: bool) -> None:
-    """Compare the mirrored answers of the newest release with the champion's."""
+def shadow(model: str, release_id: str | None, as_json: bool) -> None:
+    """Compare the mirrored answers of a release with the champion's."""
     from perennial import wiring
-    from perennial.commands.release import newest
     from perennial.flows.shadow import shadow_of
 
     settings = environment.load()
     ledger = wiring.store(settings).ledger
-    status = newest(model, settings)
+    status = meant(model, release_id, settings)
     found = shadow_of(status, wiring.prediction_log(settings), ledger, datetime.now(UTC))
     if as_json:
         click.echo(found.model_dump_json(indent=2))

@@ -145,6 +145,8 @@ def posterior(kind: Kind, arm: Arm) -> Any:
             raise ValueError(f"arm {arm.name}: {arm.total:g} successes of {arm.n}")
         return beta(arm.total + 0.5, arm.n - arm.total + 0.5)
     if kind == "count":
+        if arm.total < 0:
+            raise ValueError(f"arm {arm.name}: {arm.total:g} events")
         return gamma(arm.total + 0.5, scale=1.0 / (arm.exposure or arm.n))
     if arm.variance == 0.0:
         raise ValueError(f"arm {arm.name}: all outcomes are the same")

@@ -82,6 +82,10 @@ def _normal_size(effect: float, alpha: float, power: float) -> float:
     """n per arm with sf(z - e sqrt(n/2)) + cdf(-z - e sqrt(n/2)) = power, both tails."""
     if effect == 0.0:
         raise ValueError("no sample size finds a difference of zero")
+    if power <= alpha:
+        raise ValueError(
+            f"a power of {power:g} is not above alpha {alpha:g}: no observation is needed for it"
+        )
     critical = norm.isf(alpha / 2)
 
     def missing(n: float) -> float:
@@ -89,7 +93,7 @@ def _normal_size(effect: float, alpha: float, power: float) -> float:
         return norm.sf(critical - shift) + norm.cdf(-critical - shift) - power
 
     about = 2.0 * ((critical + norm.ppf(power)) / effect) ** 2
-    return float(brentq(missing, about / 4, about * 4, xtol=1e-9, rtol=1e-14))
+    return float(brentq(missing, 0.0, about * 4, xtol=1e-9, rtol=1e-14))
 
 
 def sample_ratio(observed: Sequence[int], expected: Sequence[float], alpha: float) -> SampleRatio:

@@ -17,6 +17,8 @@ BY = "approval.by."
 `approval.by.<account>` = `approved|rejected <digest> <ISO 8601 time>`."""
 WAITING = "waiting"
 """What TAG says while somebody is asked: whatever it said before counts for nothing more."""
+REGISTRY = "mlflow"
+"""Channel of what was said by a tag."""
 PREFIX = 8
 """Fewest digits of a digest that name it."""
 AND = ","
@@ -109,6 +111,24 @@ def said(tags: Mapping[str, str], since: datetime) -> tuple[Said, ...]:
     start = since.replace(microsecond=0)
     fresh = [one for one in found if one is not None and one.at >= start]
     return tuple(sorted(fresh, key=lambda one: (one.at, one.account)))
+
+
+def taken_back(approvals: Iterable[Approval], tags: Mapping[str, str]) -> tuple[Approval, ...]:
+    """Approvals that accounts gave in the registry, and that stand there under their names no more.
+
+    Args:
+        tags: all of them; a registry that did not answer says nothing of anybody.
+    """
+    return tuple(
+        one
+        for one in approvals
+        if one.channel == REGISTRY and _account(one.actor) not in NO_PERSON and not _stands(one, tags)
+    )
+
+
+def _stands(given: Approval, tags: Mapping[str, str]) -> bool:
+    now = _said(given.actor, tags.get(f"{BY}{given.actor}", ""))
+    return now is not None and (now.answer, now.digest) == (TagAnswer.APPROVED, given.digest)
 
 
 def _said(account: str, value: str) -> Said | None:

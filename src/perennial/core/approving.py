@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from perennial.core import approval
 from perennial.core.approval import Approval, TagAnswer
+from perennial.core.faults import count_error
 from perennial.core.leaving import leave
 from perennial.core.release import Phase, ReleaseStatus
 from perennial.core.turn import Turn
@@ -45,13 +46,26 @@ def awaiting(turn: Turn) -> None:
         turn.tag(status.candidate.key, **{approval.TAG: approval.WAITING})
     elif answer is TagAnswer.APPROVED and status.approval_policy.anonymous_tag:
         digest, note = status.candidate.digest, f"tag {approval.TAG}={said}"
-        grant(turn, Approval(digest=digest, actor="mlflow", at=turn.now, channel="mlflow", note=note))
+        grant(
+            turn, Approval(digest=digest, actor="mlflow", at=turn.now, channel=approval.REGISTRY, note=note)
+        )
         return
     elif answer is TagAnswer.APPROVED:
         told = f"tag {approval.TAG} says approved, but MLflow's server does not say who: it counts for nobody; {told}"
     elif answer is not TagAnswer.NONE:
         told = f"tag {approval.TAG} is {answer.value}; {told}"
     turn.update(note=told)
+
+
+def withdraw(turn: Turn) -> None:
+    """Drop what accounts took back in the registry, before anybody else's word is counted on top of it."""
+    if turn.status.phase is not Phase.AWAITING_APPROVAL or not turn.seen.registry_answered:
+        return
+    gone = approval.taken_back(turn.status.approvals, turn.seen.tags)
+    for one in gone:
+        turn.record("approval_withdrawn", one.actor, given=one.at.isoformat(), channel=one.channel)
+    if gone:
+        turn.update(approvals=tuple(one for one in turn.status.approvals if one not in gone))
 
 
 def changed(turn: Turn) -> bool:
@@ -71,6 +85,25 @@ def lapse(turn: Turn) -> None:
     for gone in [one for one in status.approvals if one not in stand]:
         turn.record("approval_lapsed", of=gone.actor, given=gone.at.isoformat())
     turn.update(approvals=stand)
+
+
+def allowed(turn: Turn) -> bool:
+    """Whether gate and approvals still cover a candidate that no request has reached yet.
+
+    Where they do not, the release has gone back to people, has ended, or an error is counted.
+    """
+    if changed(turn):
+        return False
+    lapse(turn)
+    status = turn.status
+    if not status.approved:
+        told = f"approvals lapsed before the candidate got traffic; {waits_for(status)}"
+        turn.enter(Phase.AWAITING_APPROVAL, told)
+        return False
+    if status.gate.seal and turn.seen.seal is None:
+        count_error(turn, "; ".join(turn.seen.errors) or "the candidate's files could not be looked at")
+        return False
+    return True
 
 
 def grant(turn: Turn, given: Approval) -> None:

@@ -4,8 +4,9 @@
 
 Which steps there are between LOADING and the end is the strategy's plan (`perennial.core.plan`); a
 `shadow_only` release ends OBSERVED instead of being promoted.
-What goes wrong before traffic ends REJECTED; later it ends ABORTING -> ROLLED_BACK; a newer gated candidate
-makes it SUPERSEDED. A first release has nobody to share with: LOADING -> PROMOTING. One transition a pass.
+What goes wrong before traffic ends REJECTED; later it ends ABORTING -> ROLLED_BACK; a newer candidate that
+passed its gate makes it SUPERSEDED. A first release has nobody to share with: LOADING -> PROMOTING. One
+transition a pass.
 
 Verdicts combine by the worst, FAIL > ERROR > UNSURE > PASS. FAIL aborts, also while paused. ERROR is
 tolerated `max_errors_in_a_row` times, then aborts. UNSURE waits until the step's time is over and
@@ -18,8 +19,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime
 
-from perennial.core.approving import awaiting, changed, gated, lapse, waits_for
-from perennial.core.faults import champion_moved, count_error, pause
+from perennial.core.approving import allowed, awaiting, gated, withdraw
+from perennial.core.faults import champion_moved, count_error, end_row, pause
 from perennial.core.intents import obey
 from perennial.core.leaving import aborting, leave
 from perennial.core.measured import begin_next, measured
@@ -40,12 +41,14 @@ def decide(status: ReleaseStatus, seen: Observation, now: datetime) -> Decision:
     if status.phase.is_final():
         return turn.decision()
     _notice_spec(turn)
+    withdraw(turn)
     obey(turn)
     if turn.status.phase is status.phase and turn.status.step == status.step:
         if seen.newer is not None and status.phase not in (Phase.PROMOTING, Phase.ABORTING):
             leave(turn, Phase.SUPERSEDED, f"release {seen.newer} of a newer candidate took over")
         else:
             RULES[status.phase](turn)
+            end_row(turn)
     return turn.decision()
 
 
@@ -74,16 +77,7 @@ def _loading(turn: Turn) -> None:
     if champion_moved(turn):
         leave(turn, Phase.REJECTED, "the champion is not the one it was gated against: start it again")
         return
-    if changed(turn):
-        return
-    lapse(turn)
-    status = turn.status
-    if not status.approved:
-        told = f"approvals lapsed before the candidate got traffic; {waits_for(status)}"
-        turn.enter(Phase.AWAITING_APPROVAL, told)
-        return
-    if status.gate.seal and seen.seal is None:
-        count_error(turn, "; ".join(seen.errors) or "the candidate's files could not be looked at")
+    if not turn.has_share and not allowed(turn):
         return
     if seen.older_active:
         turn.update(note="waits until the release before it has let go of the traffic")
@@ -116,6 +110,8 @@ def _promoting(turn: Turn) -> None:
         return
     if champion_moved(turn):
         leave(turn, Phase.ROLLED_BACK, "the champion's traffic was moved by somebody else")
+        return
+    if not turn.has_share and not allowed(turn):
         return
     turn.ensure(PoolName.STABLE)
     if _loaded(turn, turn.seen.in_stable, PoolName.STABLE) and not turn.status.pauses:
@@ -156,6 +152,8 @@ def _loaded(turn: Turn, readiness, pool: PoolName) -> bool:
     """Whether every server of the pool holds the candidate; counts errors, pauses when it takes too long."""
     status = turn.status
     if readiness is not None and readiness.complete:
+        if status.errors_in_a_row:
+            turn.update(note=f"the {pool} pool holds it")
         return True
     faults = (*turn.seen.errors, *(readiness.errors if readiness is not None else ()))
     if faults:

@@ -45,6 +45,7 @@ def notice(
         counted: what the backup answered since the router's start.
         healthy: servers by pool.
     """
+    counted = Counters(requests=counted.requests)  # the ledger keeps no more of it
     more = counted.since(before.counted).requests
     began, seen = before.began_at, before.answered + more
     if more and began is None:

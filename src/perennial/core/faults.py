@@ -15,6 +15,7 @@ model server that was killed needs half a minute on a busy machine until it answ
 
 def count_error(turn: Turn, why: str) -> None:
     """Count one thing that could not be measured; too many in a row end the release."""
+    turn.erred = True
     last = turn.status.last_error_at
     if last is not None and turn.now - last < ERROR_SPACING:
         return
@@ -22,6 +23,12 @@ def count_error(turn: Turn, why: str) -> None:
     turn.update(errors_in_a_row=count, last_error_at=turn.now, note=why)
     if count >= turn.status.policy.criteria.max_errors_in_a_row:
         leave(turn, Phase.ROLLED_BACK, f"could not be measured {count} times in a row: {why}")
+
+
+def end_row(turn: Turn) -> None:
+    """A look without an error ends the row of errors."""
+    if turn.status.errors_in_a_row and not turn.erred:
+        turn.update(errors_in_a_row=0, last_error_at=None)
 
 
 def pause(turn: Turn, reason: Pause) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from perennial.core import approval
 from perennial.core.approval import Approval, TagAnswer
-from perennial.core.approving import grant
+from perennial.core.approving import allowed, grant
 from perennial.core.leaving import leave
 from perennial.core.plan import promotes
 from perennial.core.release import Intent, IntentKind, Pause, Phase
@@ -49,7 +49,7 @@ def _from_tags(turn: Turn) -> tuple[Intent, ...]:
             at=min(one.at, turn.now),  # a clock that is ahead must not make an approval last longer
             digest=one.digest,
             note=f"tag {approval.BY}{one.account}",
-            channel="mlflow",
+            channel=approval.REGISTRY,
         )
         for one in approval.said(turn.seen.tags, status.entered_at)
     )
@@ -107,6 +107,7 @@ def _resume(turn: Turn, intent: Intent) -> str:
     turn.update(
         pauses=frozenset(),
         entered_at=turn.now,
+        counted={},
         baseline=dict(turn.seen.counters),
         accuracy={},
         accuracy_at=None,
@@ -129,6 +130,8 @@ def _promote(turn: Turn, intent: Intent) -> str:
         return f"{status.policy.strategy} never gets traffic: release it under another strategy"
     if turn.seen.older_active:
         return "the release before it still holds traffic"
+    if status.phase is Phase.LOADING and not turn.has_share and not allowed(turn):
+        return f"no longer allowed: {turn.status.note}"
     turn.update(pauses=frozenset())
     turn.enter(
         Phase.PROMOTING, f"promoted by {intent.actor} ({intent.channel}), skipping the rest", intent.actor

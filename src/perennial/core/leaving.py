@@ -8,8 +8,11 @@ from perennial.core.turn import MACHINE, Turn
 
 
 def leave(turn: Turn, outcome: Phase, why: str, actor: str = MACHINE) -> None:
-    """End it as `outcome`: at once before traffic, else through ABORTING."""
-    if turn.status.phase.is_before_traffic():
+    """End it as `outcome`: at once before traffic, else through ABORTING.
+
+    A pass that died after it moved traffic left a phase before traffic and a route with a share.
+    """
+    if turn.status.phase.is_before_traffic() and not turn.has_share:
         turn.leave_pools()
         turn.finish(outcome, why, actor)
         return

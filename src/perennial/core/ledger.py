@@ -44,7 +44,10 @@ class LedgerRow(Frozen):
 
 
 class StoredRow(NamedTuple):
-    """A row as it lies in the store, before anybody has read meaning into its text."""
+    """A row as it lies in the store, before anybody has read meaning into its text.
+
+    Bytes that are no UTF-8 stand as lone surrogates (`surrogateescape`): a damaged row is a row too.
+    """
 
     seq: int
     model: str
@@ -108,7 +111,7 @@ def verify_stored(rows: Iterable[StoredRow]) -> int | None:
     """The sequence number at which the chain first breaks; None when it holds.
 
     The stored text itself is hashed, so that a change of a single byte is found, and the column by which
-    rows are looked up is held against the text.
+    rows are looked up is held against the text. A text that is no UTF-8 was never appended.
 
     Args:
         rows: all rows of the ledger in order of storage, from the first on.
@@ -118,6 +121,7 @@ def verify_stored(rows: Iterable[StoredRow]) -> int | None:
         sound = (
             row.seq == expected
             and row.previous == previous
+            and _is_text(row.text)
             and row.hash == text_hash(row.text, row.seq, row.previous)
             and row.model == _model_of(row.text)
         )
@@ -125,6 +129,14 @@ def verify_stored(rows: Iterable[StoredRow]) -> int | None:
             return expected
         previous = row.hash
     return None
+
+
+def _is_text(value: object) -> bool:
+    """Bytes that are no UTF-8 come out of a store as lone surrogates; SQLite keeps other types in any column."""
+    try:
+        return isinstance(value, str) and bool(value.encode())
+    except UnicodeEncodeError:
+        return False
 
 
 def _model_of(text: str) -> str | None:

@@ -33,7 +33,7 @@ def measured(turn: Turn) -> None:
         if not turn.status.phase.is_measured():
             return
     elif turn.status.errors_in_a_row:
-        turn.update(errors_in_a_row=0, last_error_at=None, note="measured again")
+        turn.update(note="measured again")
     if any(one.rule == RULE and one.verdict is Verdict.UNSURE for one in judgements):
         pause(turn, Pause.SAMPLE_RATIO)
     step = _current(turn.status)
@@ -100,12 +100,29 @@ def _split(turn: Turn) -> tuple[Judgement, ...]:
 def _counted(turn: Turn) -> tuple[Counters, Counters]:
     """What candidate and champion answered in this step. In a step that leaves the champion nothing, what
     it answered before is what the candidate is compared with."""
+    _count(turn)
     status, nothing = turn.status, Counters()
-    mine, theirs = (
-        turn.seen.counters.get(pool, nothing).since(status.baseline.get(pool, nothing))
-        for pool in (PoolName.CANARY, PoolName.STABLE)
-    )
+    mine, theirs = (status.counted.get(pool, nothing) for pool in (PoolName.CANARY, PoolName.STABLE))
     return mine, status.before if status.before is not None else theirs
+
+
+def _count(turn: Turn) -> None:
+    """Add what was answered since the last look. The second time in a pass there is nothing to add.
+
+    After a restart of the router, which any pool's counters tell for all of them, everything it has counted is
+    new; what was counted before stays.
+    """
+    status, now, nothing = turn.status, turn.seen.counters, Counters()
+    if not now:
+        return
+    before = status.baseline
+    if any(one.restarted(before.get(pool, nothing)) for pool, one in now.items()):
+        before = {}
+    fresh = {pool: one.since(before.get(pool, nothing)) for pool, one in now.items()}
+    turn.update(
+        counted={pool: status.counted.get(pool, nothing).plus(one) for pool, one in fresh.items()},
+        baseline={pool: before.get(pool, nothing).plus(one) for pool, one in fresh.items()},
+    )
 
 
 def _is_over(turn: Turn, step: Step, verdict: Verdict) -> bool:

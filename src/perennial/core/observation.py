@@ -29,9 +29,10 @@ class Observation(Frozen):
     tags: dict[str, str] = Field(
         default_factory=dict, description="about the approval, of the candidate's version in the registry"
     )
+    registry_answered: bool = Field(False, description="so that a tag that is not there is gone")
     seal: str | None = Field(None, description="of the candidate as it is now; None: not looked at")
     intents: tuple[Intent, ...] = Field((), description="all that were ever put, in order")
-    newer: str | None = Field(None, description="id of a gated release that started later")
+    newer: str | None = Field(None, description="id of a release that started later and passed its gate")
     older_active: bool = Field(False, description="an earlier release has not let go of the traffic yet")
     shared: bool = Field(False, description="another active release has the same digest")
     outdated: tuple[str, ...] = Field((), description="digests of champions before the last one")

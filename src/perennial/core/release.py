@@ -92,8 +92,13 @@ class ReleaseStatus(Frozen):
     consumed: tuple[str, ...] = Field((), description="ids of the intents that were obeyed or refused")
     errors_in_a_row: int = Field(0, ge=0)
     last_error_at: AwareDatetime | None = None
+    counted: dict[str, Counters] = Field(
+        default_factory=dict, description="by pool, what was answered in this step up to the last look"
+    )
     baseline: dict[str, Counters] = Field(
-        default_factory=dict, description="by pool, what was counted when the step began"
+        default_factory=dict,
+        description="by pool, the router's own counters at the last look; in releases stored without "
+        "`counted`, when the step began",
     )
     before: Counters | None = Field(
         None, description="what the champion had answered before a step that leaves it no requests"

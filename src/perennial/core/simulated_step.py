@@ -20,8 +20,8 @@ from perennial.core.plan import Step, plan, promotes
 from perennial.core.spec import CriteriaSpec, ReleaseSpec
 from perennial.core.statistics import bounds, one_side, tail_level
 
-EXTRA_LOOKS = 12
-"""Between the end of a step and the time when a person is asked."""
+MOST_LOOKS_AFTER = 48
+"""Between the end of a step and the time when a person is asked; fewer where the step's own looks are rarer."""
 EDGES_MS = np.geomspace(1.0, 60_000.0, 160)
 """Upper bounds of the latency buckets, 7 % apart: about as fine as the router's."""
 DAY = 24.0
@@ -60,7 +60,10 @@ class Stage(Frozen):
     name: str
     weight: float = Field(description="percent of requests; 100 with `mirror`")
     hours: float
-    wait: float = Field(description="hours after its end until a person is asked")
+    wait: float = Field(
+        description="hours after its end until a person is asked; of a sample that is complete early, the rest "
+        "of the step's duration counts too"
+    )
     mirror: bool = Field(False, description="both sides see every request")
     promotes: bool = False
     before: float | None = Field(
@@ -91,12 +94,13 @@ def stages(policy: ReleaseSpec, traffic: Traffic, servers: int = 2) -> tuple[Sta
     steps, out = plan(policy, servers), []
     for step in steps:
         mirror = step.phase is Phase.SHADOW
+        hours = _until(step, traffic)
         out.append(
             Stage(
                 name="shadow" if mirror else f"{step.weight:g} %",
                 weight=100.0 if mirror else step.weight,
-                hours=_until(step, traffic),
-                wait=_hours(policy.unsure_after),
+                hours=hours,
+                wait=_hours(step.duration + policy.unsure_after) - hours,
                 mirror=mirror,
                 before=(out[-1].hours if out else DAY) if step.takes_all else None,
                 promotes=step is steps[-1] and promotes(policy),
@@ -125,18 +129,20 @@ def simulate(
     """Judge `releases` candidates at `looks` evenly spaced times in the step, then until a person is asked.
 
     A rule that the harm does not touch would abort a few in a thousand, as it does healthy ones; to save time
-    it is left out, but for the errors, which also decide what may be promoted.
+    it is left out, but for the errors, which also decide what may be promoted. Where the champion answers
+    nothing, no label of the step tells how right it would have been: accuracy is not judged there.
     """
     times = np.linspace(stage.hours / looks, stage.hours, looks)
     if stage.wait > 0:
-        times = np.append(times, stage.hours + np.linspace(0, stage.wait, EXTRA_LOOKS + 1)[1:])
+        after = int(np.clip(round(looks * stage.wait / stage.hours), 1, MOST_LOOKS_AFTER))
+        times = np.append(times, stage.hours + np.linspace(0, stage.wait, after + 1)[1:])
     mine, theirs = (np.floor(traffic.requests_per_hour * share * times).astype(int) for share in stage.shares)
     if stage.before is not None:
         theirs = np.full_like(mine, int(traffic.requests_per_hour * stage.before))
     failed, cleared = _errors(criteria, traffic, harm, mine, theirs, releases, generator)
     if harm.latency_factor != 1.0 or harm.is_none:
         failed |= _slow(criteria, traffic, harm, mine, theirs, releases, generator)
-    if harm.accuracy_drop != 0.0 or harm.is_none:
+    if stage.before is None and (harm.accuracy_drop != 0.0 or harm.is_none):
         failed |= _wrong(criteria, traffic, harm, mine, theirs, releases, generator)
     ready = (mine >= criteria.min_requests) & (theirs > 0) & (times >= stage.hours * (1 - 1e-9))
     passes = ready & (cleared if stage.promotes else True) & np.ones_like(failed)

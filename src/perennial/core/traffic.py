@@ -92,7 +92,7 @@ def refuse_if_moved(live: Route | None, wanted: Route, expected: Expected) -> No
 
 
 class Counters(Frozen):
-    """What Envoy counted for one model in one pool since its start (monotonic until a restart)."""
+    """What Envoy counted for one model in one pool, since its start or between two looks."""
 
     # The last bucket may have no upper bound; JSON's null, pydantic's default, would not come back.
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
@@ -103,16 +103,38 @@ class Counters(Frozen):
         (), description="latency: (upper bound in ms, cumulative count), ascending; last bound may be inf"
     )
 
+    def restarted(self, earlier: Counters) -> bool:
+        """Whether the router began anew between the two looks.
+
+        Successes and buckets never go down while it runs. Errors may: an attempt that found nobody
+        listening counts as one for a moment.
+        """
+        counts = dict(self.buckets)
+        fell = any(counts.get(bound, 0) < count for bound, count in earlier.buckets)
+        return fell or self.requests - self.errors < earlier.requests - earlier.errors
+
     def since(self, earlier: Counters) -> Counters:
-        """The difference; counters that went down mean a restart, so everything counted is new."""
-        if self.requests < earlier.requests or self.errors < earlier.errors:
+        """What came on top of an earlier look at the same counters; after a restart all of it is new."""
+        if self.restarted(earlier):
             return self
         before = dict(earlier.buckets)
         return Counters(
-            requests=self.requests - earlier.requests,
-            errors=self.errors - earlier.errors,
+            requests=max(0, self.requests - earlier.requests),
+            errors=max(0, self.errors - earlier.errors),
             buckets=tuple((bound, max(0, count - before.get(bound, 0))) for bound, count in self.buckets),
         )
+
+    def plus(self, other: Counters) -> Counters:
+        """Both together."""
+        bounds = sorted({bound for one in (self, other) for bound, _ in one.buckets})
+        return Counters(
+            requests=self.requests + other.requests,
+            errors=self.errors + other.errors,
+            buckets=tuple((bound, self._up_to(bound) + other._up_to(bound)) for bound in bounds),
+        )
+
+    def _up_to(self, bound: float) -> int:
+        return max((count for known, count in self.buckets if known <= bound), default=0)
 
     def latency_ms(self, quantile: float) -> float | None:
         """The quantile in ms, linear inside its bucket (as Prometheus' histogram_quantile); None if empty."""

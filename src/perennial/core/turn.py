@@ -26,17 +26,28 @@ LIFECYCLES = {Phase.SUCCEEDED: Lifecycle.PRODUCTION, Phase.OBSERVED: Lifecycle.S
 
 
 class Turn:
-    """Collects; decides nothing. Lives for one call of `decide`."""
+    """Collects; decides nothing. Lives for one call of `decide`.
+
+    Attributes:
+        erred: something could not be measured, whether it was counted or came too soon after the last.
+    """
 
     def __init__(self, status: ReleaseStatus, seen: Observation, now: datetime) -> None:
         self.status = status
         self.seen = seen
         self.now = now
+        self.erred = False
         self._actions: list[Action] = []
         self._entries: list[Entry] = []
 
     def decision(self) -> Decision:
         return Decision(status=self.status, actions=tuple(self._actions), entries=tuple(self._entries))
+
+    @property
+    def has_share(self) -> bool:
+        """Whether the live route gives requests, or copies of them, to the candidate of this release."""
+        live = self.seen.route
+        return live is not None and self.status.target in (live.stable, live.canary)
 
     def update(self, **changes: Any) -> None:
         self.status = self.status.model_copy(update=changes)
@@ -67,6 +78,7 @@ class Turn:
             phase=phase,
             step=step,
             entered_at=self.now,
+            counted={},
             baseline=dict(self.seen.counters),
             accuracy={},
             accuracy_at=None,

@@ -55,24 +55,26 @@ def check(ledger: Ledger, kept: KeptHead | None, trusted: str | None, holds: Hol
     """Verify the ledger of the store, and that its own note of the end agrees.
 
     Raises:
-        LedgerBroken: an entry was edited, removed or moved, the end was cut off, or `kept` says otherwise.
+        LedgerBroken: an entry was edited, removed or moved, the end was cut off, the note of it was set back or
+            is lost, or `kept` says otherwise.
     """
-    end = ledger.end()
-    checked = check_rows(ledger.stored(), kept, trusted, holds, at_least=end[0])
-    if end[0] and checked.entries == end[0] and checked.newest != end[1]:
-        raise LedgerBroken(f"entry {end[0]} is not the one that was appended last", hint=COMPARE)
-    return checked
+    end, rows = ledger.snapshot()
+    return check_rows(rows, kept, trusted, holds, end)
 
 
 def check_rows(
-    rows: Iterable[StoredRow], kept: KeptHead | None, trusted: str | None, holds: Holds, at_least: int = 0
+    rows: Iterable[StoredRow],
+    kept: KeptHead | None,
+    trusted: str | None,
+    holds: Holds,
+    end: tuple[int, str] | None = None,
 ) -> Checked:
     """Verify rows from anywhere, an export for one.
 
     Args:
         kept: a head kept elsewhere.
         trusted: the public key whose signature `kept` must bear; None takes it as it is.
-        at_least: entries that are known to have been appended before the rows were read.
+        end: sequence number and hash of the last row by the store's own note, read with the rows.
 
     Raises:
         LedgerBroken: see `check`.
@@ -82,17 +84,27 @@ def check_rows(
     broken = verify_stored(everything)
     if broken is not None:
         raise LedgerBroken(f"the chain breaks at entry {broken} of {len(everything)}", hint=COMPARE)
-    if len(everything) < at_least:
-        raise LedgerBroken(
-            f"the last {at_least - len(everything)} of {at_least} entries are cut off", hint=COMPARE
-        )
-    wrong = compare([row.hash for row in everything], kept.head) if kept else None
+    newest = everything[-1].hash if everything else GENESIS
+    wrong = _noted(end, len(everything), newest) if end else None
+    if wrong is None and kept:
+        wrong = compare([row.hash for row in everything], kept.head)
     if wrong:
         raise LedgerBroken(wrong, hint=COMPARE)
-    newest = everything[-1].hash if everything else GENESIS
     return Checked(
         entries=len(everything), newest=newest, against=kept.head if kept else None, signed_by=signed_by
     )
+
+
+def _noted(end: tuple[int, str], entries: int, newest: str) -> str | None:
+    """What is wrong with a chain that holds, by the store's note of its end; None: nothing."""
+    noted, last = end
+    if entries < noted:
+        return f"the last {noted - entries} of {noted} entries are cut off"
+    if entries > noted:
+        return f"the note of the end was set back to entry {noted} of {entries}"
+    if newest != last:
+        return f"entry {noted} is not the one that was appended last"
+    return None
 
 
 def _signed_by(kept: KeptHead, trusted: str | None, holds: Holds) -> str | None:

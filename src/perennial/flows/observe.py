@@ -58,8 +58,9 @@ def observe(status: ReleaseStatus, ports: ReleasePorts, now: datetime) -> Observ
     }
     if phase is Phase.AWAITING_APPROVAL:
         seen |= attempt("registry", lambda: _in_registry(status, ports), {})
-    if phase is Phase.LOADING:
+    if phase in (Phase.LOADING, Phase.PROMOTING):
         seen["seal"] = attempt("files", lambda: sealed(status.candidate, ports), None)
+    if phase is Phase.LOADING:
         seen["in_canary"] = attempt(
             "canary pool", lambda: ports.pool.readiness(PoolName.CANARY, model, digest), None
         )
@@ -93,7 +94,7 @@ def _in_registry(status: ReleaseStatus, ports: ReleasePorts) -> dict[str, Any]:
     if record is None:
         return {}
     tags = {name: value for name, value in record.tags.items() if name.startswith(approval.TAG)}
-    return {"tags": tags, "seal": sealed(record.ref, ports)}
+    return {"registry_answered": True, "tags": tags, "seal": sealed(record.ref, ports)}
 
 
 def _neighbours(status: ReleaseStatus, ports: ReleasePorts) -> dict[str, Any]:
@@ -104,8 +105,7 @@ def _neighbours(status: ReleaseStatus, ports: ReleasePorts) -> dict[str, Any]:
     later = [
         one
         for one in others
-        if one.is_after(status)
-        and (one.phase is Phase.SUCCEEDED or (one in active and one.phase is not Phase.PENDING))
+        if one.is_after(status) and (one.phase is Phase.SUCCEEDED or (one in active and _takes_over(one)))
     ]
     kept = {status.candidate.digest, status.champion.digest if status.champion else ""}
     champions = {one.candidate.digest for one in others if one.phase is Phase.SUCCEEDED}
@@ -115,6 +115,12 @@ def _neighbours(status: ReleaseStatus, ports: ReleasePorts) -> dict[str, Any]:
         "shared": any(one.candidate.digest == status.candidate.digest for one in active),
         "outdated": tuple(sorted(champions - kept)),
     }
+
+
+def _takes_over(one: ReleaseStatus) -> bool:
+    """Whether an active release ends those before it: one that fails its gate, or is on its way to be
+    rejected, has no claim on their traffic."""
+    return one.gate is not None and one.gate.passed and one.outcome is not Phase.REJECTED
 
 
 def _accuracy(status: ReleaseStatus, ports: ReleasePorts) -> dict[str, Labelled]:

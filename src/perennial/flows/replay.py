@@ -117,15 +117,16 @@ def _logged(
 
 def _served(log: pd.DataFrame, wanted: FeatureSpec) -> tuple[np.ndarray, np.ndarray]:
     """The values used, float [n, features], and bool [n, features] where the version that answered
-    had no such feature: a value not known at the time is no hole in the log."""
+    takes no such feature: a value not known at the time is no hole in the log, not even in every row."""
     served = np.full((len(log), len(wanted.names)), np.nan)
     lacking = np.ones_like(served, dtype=bool)
+    had = {text: frozenset(json.loads(text)) for text in log["names"].unique()}
     for place, name in enumerate(wanted.names):
         column = f"feature:{name}"
         if column in log:
             served[:, place] = log[column].to_numpy(dtype=float)
-            held = log[column].notna().groupby(log["digest"]).transform("any")
-            lacking[:, place] = ~held.to_numpy(dtype=bool)
+            has = {text: name in names for text, names in had.items()}
+            lacking[:, place] = ~log["names"].map(has).to_numpy(dtype=bool)
     return served, lacking
 
 

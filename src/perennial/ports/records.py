@@ -36,7 +36,9 @@ class Intents(Protocol):
 class Ledger(Protocol):
     """The append-only, hash-chained record (our SQL database)."""
 
-    def append(self, entry: Entry) -> LedgerRow: ...
+    def append(self, entry: Entry) -> LedgerRow:
+        """Raises LedgerBroken where the note of the end is lost or behind the rows: a row put there would
+        stand in the place of another."""
 
     def rows(
         self,
@@ -60,7 +62,11 @@ class Ledger(Protocol):
         """Every row as it lies there, in order of sequence, for the verification of the chain."""
 
     def end(self) -> tuple[int, str]:
-        """Sequence number and hash of the last row as the store notes them apart; (0, GENESIS) at first."""
+        """Sequence number and hash of the last row as the store notes them apart; (0, GENESIS) at first.
+        Raises LedgerBroken where the note is lost."""
+
+    def snapshot(self) -> tuple[tuple[int, str], list[StoredRow]]:
+        """`end` and `stored` at one moment, however many append meanwhile."""
 
 
 class Signer(Protocol):

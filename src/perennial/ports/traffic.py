@@ -103,5 +103,6 @@ class PredictionLog(Protocol):
         """Columns: prediction_id, request_id, at (UTC), model, version, digest, release_id, capsule, pool,
         shadow (bool), entity (JSON text), context (request values, JSON text; `{}` where none were logged),
         score, decision, latency_ms; experiment, arm (version) and unit (pseudonym of the user) of a request
-        that was drawn to a side of a split, else None; and one `feature:<name>` column per feature; in order of
-        `at`."""
+        that was drawn to a side of a split, else None; names (of the features that the answering version takes,
+        JSON list: tells a value not known from a feature it has not); and one `feature:<name>` column per feature
+        of any of them; in order of `at`."""

@@ -31,6 +31,7 @@ PROBE_BYTES = 4096
 COLUMNS = (
     "prediction_id", "request_id", "at", "model", "version", "digest", "release_id", "capsule", "pool",
     "shadow", "entity", "context", "score", "decision", "latency_ms", "experiment", "arm", "unit",
+    "names",
 )  # fmt: skip
 
 
@@ -247,6 +248,8 @@ def _frame(model: str, requests: list[dict[str, Any]]) -> pd.DataFrame:
     # Lines written before the context was kept have none.
     contexts = [orjson.dumps(one.get("context", {})).decode() for one in requests]
     columns["context"] = np.repeat(np.array(contexts, dtype=object), counts)
+    names = [orjson.dumps(one["names"]).decode() for one in requests]
+    columns["names"] = np.repeat(np.array(names, dtype=object), counts)
     columns["score"] = np.array([one for request in requests for one in request["scores"]], dtype=float)
     columns["decision"] = np.array(
         [one for request in requests for one in request["decisions"]], dtype="int64"

@@ -60,6 +60,10 @@ class MemoryLedger:
     def end(self) -> tuple[int, str]:
         return (self._rows[-1].seq, self._rows[-1].hash) if self._rows else (0, GENESIS)
 
+    def snapshot(self) -> tuple[tuple[int, str], list[StoredRow]]:
+        rows = list(self.stored())
+        return ((rows[-1].seq, rows[-1].hash) if rows else (0, GENESIS)), rows
+
 
 class MemoryReleases:
     """Statuses as JSON, so that what does not survive a database does not survive here."""
