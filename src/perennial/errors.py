@@ -39,6 +39,7 @@
         x RollbackRefused     65   a check of the version to go back to failed; nothing has changed
         x SelfApproval        66   who asked for a release may not approve it
         x OutOfUse            67   the version was retired or archived by a person
+        x RouteMoved          68   somebody else moved the traffic; look again
       x LedgerBroken          70   the hash chain of the ledger does not hold
       + IdentityError         80
         x NotSignedIn         81   nobody known: no token, or one that is wrong, expired or revoked
@@ -218,6 +219,10 @@ class SelfApproval(ReleaseError):
 
 class OutOfUse(ReleaseError):
     exit_code = 67
+
+
+class RouteMoved(ReleaseError):
+    exit_code = 68
 
 
 class LedgerBroken(PerennialError):

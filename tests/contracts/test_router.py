@@ -13,7 +13,7 @@ from perennial.adapters.envoy_config import Layout
 from perennial.adapters.envoy_router import EnvoyRouter
 from perennial.adapters.memory.routing import MemoryRouter
 from perennial.core.traffic import Counters, Route
-from perennial.errors import RouterRejected, RouterUnavailable
+from perennial.errors import RouteMoved, RouterRejected, RouterUnavailable
 
 NUMBER = itertools.count()
 
@@ -150,3 +150,16 @@ def test_a_router_that_is_down_changes_nothing(scene, versions):
         with pytest.raises(RouterUnavailable):
             call()
     assert down.route(good.model) == good
+
+
+def test_a_route_is_changed_only_while_it_is_the_expected_one(scene, versions):
+    first, wider, last = only_stable(versions), split(versions, 5.0), split(versions, 20.0)
+    scene.router.apply(first, None)
+    scene.router.apply(wider, first)
+    for expected in (first, None):
+        with pytest.raises(RouteMoved, match="somebody else"):
+            scene.router.apply(last, expected)
+    assert scene.router.route(first.model) == wider
+    scene.router.apply(wider, first)  # repeated after a kill it is live already
+    scene.router.apply(last, wider)
+    assert scene.router.route(first.model) == last

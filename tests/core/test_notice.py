@@ -36,6 +36,7 @@ def row(kind: str, actor: str = "machine", **payload) -> LedgerRow:
         (row("release.rejected"), True),
         (row("release.succeeded"), True),
         (row("release.rollback", actor="ann"), True),
+        (row("release.withdrawn", actor="ann"), True),
         (row("release.aborting"), False),
         (row("release.canary"), False),
         (row("release.gated"), False),
@@ -56,6 +57,10 @@ def test_what_is_worth_telling(told, notable):
         (
             row("release.rollback", to="1.0.0", **{"from": "1.1.0"}),
             "m 1.0.0 took over again from 1.1.0 in an emergency rollback",
+        ),
+        (
+            row("release.withdrawn", to="1.0.0", **{"from": "1.1.0"}),
+            "m 1.1.0 lost its share in an emergency rollback, 1.0.0 stays champion",
         ),
         (row("monitor.level", to="retrain"), "m raises a drift alarm"),
     ],

@@ -86,6 +86,41 @@ def test_what_is_out_of_use_backs_nobody_up(ports, now):
     assert ports.router.route(MODEL) == Route(model=MODEL, stable=target("2"))
 
 
+def test_what_the_machine_archived_is_archived_by_a_person_too(ports, now):
+    def target(key: str) -> Target:
+        return Target(version=f"1.{key}.0", digest=key * 64, release_id="r")
+
+    ports.router.apply(Route(model=MODEL, stable=target("2"), backup=target("1")))
+    ports.labels.tag(MODEL, "1", {"lifecycle": "archived"})  # replaced by 1.2.0
+    archive(ports, now, "1.1.0", reason="unfair")
+    (row,) = ports.ledger.rows(MODEL)
+    assert (row.entry.kind, row.entry.payload["why"]) == ("lifecycle.archived", "unfair")
+    assert ports.router.route(MODEL).backup is None
+    assert ports.registry.find(MODEL, "1.1.0").tags["lifecycle.reason"] == "unfair"
+
+
+def test_killed_before_the_tag_it_is_tagged_with_the_reason_on_record(ports, now, monkeypatch):
+    def killed(*arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(ports.labels, "tag", killed)
+    with pytest.raises(KeyboardInterrupt):
+        archive(ports, now)
+    monkeypatch.undo()
+    archive(ports, now + DAY, reason="again")
+    assert len(ports.ledger.rows(MODEL)) == 1
+    tags = ports.registry.find(MODEL, "1.3.0").tags
+    assert (tags["lifecycle"], tags["lifecycle.reason"]) == ("archived", "too slow")
+
+
+def test_retired_then_archived_then_retired_again_is_each_on_record(ports, now):
+    for to in (Lifecycle.RETIRED, Lifecycle.ARCHIVED, Lifecycle.RETIRED):
+        archive(ports, now, to=to)
+    assert [row.entry.kind.removeprefix("lifecycle.") for row in ports.ledger.rows()] == [
+        "retired", "archived", "retired",
+    ]  # fmt: skip
+
+
 def test_what_is_in_use_stays(ports, now):
     with pytest.raises(ReleaseError, match="champion"):
         archive(ports, now, "1.2.0")

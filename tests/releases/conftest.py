@@ -138,6 +138,7 @@ class World:
         self.predictions = Predictions()
         self.pool = MemoryPool()
         self.router = MemoryRouter()
+        self.journal = MemoryJournal()
         self.ports = ReleasePorts(
             releases=self.store.releases,
             intents=self.store.intents,
@@ -146,6 +147,7 @@ class World:
             predictions=self.predictions,
             pool=self.pool,
             router=self.router,
+            journal=self.journal,
             registry=self.versions,
             labels=self.versions,
             files=folder,
@@ -156,7 +158,6 @@ class World:
         self.spec_gone = False
         self.published = {"a": "a1", "b": "b1", "c": "c1"}
         self.probe = MemoryProbe(self.pool)
-        self.journal = MemoryJournal()
         self.asked = [{"entities": [{"test_id": "t1"}], "context": {}}]
 
     def use(self, strategy: str, **changes) -> None:

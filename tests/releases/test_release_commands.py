@@ -16,7 +16,10 @@ from perennial import settings as environment
 from perennial import wiring
 from perennial.cli import main
 from perennial.core.release import Phase
+from perennial.core.rollback import Rollback
+from perennial.core.traffic import Target
 from perennial.errors import ModelFileError
+from perennial.wiring.emergency import journal
 
 MODEL = "test_failure_predictor"
 
@@ -146,6 +149,27 @@ def test_status_tells_that_the_spec_was_edited(stored, capsys):
     stored.now += timedelta(minutes=1)
     stored.start()
     assert told()["spec_changed"] is False
+
+
+def test_a_rollback_killed_before_its_record_is_written_down_by_the_next_even_if_that_fails(stored, capsys):
+    first = stored.versions.records["1"].ref
+    to = Target(version="1.0.0", digest=first.digest, release_id="r1")
+    left = Target(version="1.1.0", digest="d" * 64, release_id="r2")
+    journal(environment.load()).put(
+        Rollback(
+            id="one",
+            model=MODEL,
+            at=stored.now,
+            actor="ann",
+            left=left,
+            to=to,
+            canary_only=False,
+            applied=True,
+        )
+    )
+    assert main(["release", "rollback", MODEL]) == 63, "there is no traffic"
+    (row,) = stored.store.ledger.rows(MODEL)
+    assert (row.entry.kind, row.entry.actor) == ("release.rollback", "ann")
 
 
 def test_while_a_newer_one_hangs_in_its_gate_the_live_one_is_steered(stored, capsys):

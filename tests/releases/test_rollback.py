@@ -76,16 +76,7 @@ def test_works_without_the_registry_which_is_caught_up_with(two):
 
 def test_killed_before_the_record_it_is_written_later(two, monkeypatch):
     """The journal is put before the traffic moves."""
-    real = two.router.apply
-
-    def killed_after(route):
-        real(route)
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(two.router, "apply", killed_after)
-    with pytest.raises(KeyboardInterrupt):
-        back(two)
-    monkeypatch.undo()
+    killed_once_the_traffic_has_moved(two, monkeypatch)
     assert two.settle() == []
     assert two.store.ledger.rows()[-1].entry.kind == "release.rollback"
     assert two.versions.aliases == {"champion": "1"}
@@ -135,14 +126,116 @@ def test_canary_on_its_way_is_aborted_and_the_champion_stays(two):
     assert back(two).version == "1.1.0", "the champion that stays is not checked"
     assert two.router.route(MODEL).canary is None
     assert two.router.route(MODEL).backup.version == "1.0.0"
-    third = two.passes(third.release_id)  # a pass before the record gives the share back
-    assert two.router.route(MODEL).canary_weight == 5
+    third = two.passes(third.release_id)
+    assert two.router.route(MODEL).canary is None, "a pass before the record gives no share back"
     assert two.settle() == []
-    assert two.router.route(MODEL).canary is None, "and the record takes it away again"
     assert two.passes(third.release_id, 2).phase is Phase.ROLLED_BACK
     assert two.router.route(MODEL).stable.version == "1.1.0"
-    rows = [row.entry for row in two.store.ledger.rows() if row.entry.kind == "release.rollback"]
-    assert (rows[0].payload["from"], rows[0].payload["to"]) == ("1.2.0", "1.1.0")
+    rows = [row.entry for row in two.store.ledger.rows() if row.entry.kind == "release.withdrawn"]
+    assert [(one.payload["version"], one.payload["to"], one.actor) for one in rows] == [
+        ("1.2.0", "1.1.0", "ann")
+    ]
+
+
+@pytest.fixture
+def promoting(world):
+    """1.0.0 is champion; 1.1.0 has a share and is about to get everything."""
+    world.release_first()
+    status = world.open_second()
+    world.serve(400, 4000)
+    status = world.passes(status.release_id, 1, 3600)
+    world.say(status, IntentKind.PROMOTE)
+    status = world.passes(status.release_id)
+    assert (status.phase, world.router.route(MODEL).canary_weight) == (Phase.PROMOTING, 5)
+    return world, status
+
+
+def withdrawn(world, status) -> None:
+    """The candidate stays without traffic, and nothing claims that it was promoted."""
+    status = world.passes(status.release_id, 3)
+    assert status.phase is Phase.ROLLED_BACK
+    assert "emergency rollback" in status.note
+    live = world.router.route(MODEL)
+    assert (live.stable.version, live.canary) == ("1.0.0", None)
+    assert world.versions.aliases["champion"] == "1"
+    assert world.kinds().count("succeeded") == 1, "the first release's"
+
+
+def test_a_promotion_that_is_taken_back_stays_back_before_the_record_too(promoting):
+    world, status = promoting
+    assert back(world).version == "1.0.0"
+    world.passes(status.release_id)
+    assert world.router.route(MODEL).stable.version == "1.0.0"
+    assert world.settle() == []
+    withdrawn(world, status)
+
+
+def test_a_promotion_is_taken_back_by_the_record_alone_too(promoting):
+    world, status = promoting
+    back(world)
+    assert world.settle() == []
+    withdrawn(world, status)
+
+
+@pytest.mark.parametrize("everything", [True, False])
+def test_traffic_that_a_withdrawn_candidate_got_meanwhile_is_taken_away_by_the_record(promoting, everything):
+    """Whoever walked the release could not know of the rollback."""
+    world, status = promoting
+    live = world.router.route(MODEL)
+    back(world)
+    world.router.apply(status.alone if everything else live)
+    assert world.settle() == []
+    withdrawn(world, status)
+
+
+def test_a_promotion_that_ends_while_a_person_takes_its_share_back_is_rolled_back(promoting, monkeypatch):
+    """The router makes the person wait; meanwhile the candidate gets everything and is champion."""
+    world, status = promoting
+    real = world.router.apply
+
+    def waits(route):
+        monkeypatch.setattr(world.router, "apply", real)
+        assert world.passes(status.release_id, 2).phase is Phase.SUCCEEDED
+        real(route)
+
+    monkeypatch.setattr(world.router, "apply", waits)
+    assert back(world).version == "1.0.0"
+    assert world.settle() == []
+    assert world.router.route(MODEL).stable.version == "1.0.0"
+    assert world.versions.aliases["champion"] == "1"
+    assert world.kinds()[-1] == "rollback"
+
+
+def killed_once_the_traffic_has_moved(world, monkeypatch) -> None:
+    real = world.router.apply
+
+    def killed_after(route):
+        real(route)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(world.router, "apply", killed_after)
+    with pytest.raises(KeyboardInterrupt):
+        back(world)
+    monkeypatch.undo()
+
+
+def test_killed_and_asked_again_it_goes_no_further_back(two, monkeypatch):
+    killed_once_the_traffic_has_moved(two, monkeypatch)
+    assert two.back()[1] is None, "nothing moves the second time"
+    assert two.router.route(MODEL).stable.version == "1.0.0"
+    assert two.settle() == []
+    assert two.kinds()[-1] == "rollback"
+
+
+def test_a_share_taken_back_killed_and_asked_again_leaves_the_champion(two, monkeypatch):
+    two.versions.add("1.2.0")
+    two.passes(two.start().release_id)
+    killed_once_the_traffic_has_moved(two, monkeypatch)
+    assert two.back()[1] is None
+    assert two.router.route(MODEL).stable.version == "1.1.0"
+    assert two.settle() == []
+    two.versions.down = True
+    assert back(two).version == "1.0.0", "asked anew after the record it is another rollback"
 
 
 def test_version_that_no_server_holds_is_loaded_from_this_machine(two):
@@ -222,3 +315,26 @@ def test_router_down_is_told(two):
         back(two)
     assert two.versions.aliases["champion"] == "2"
     assert two.journal.pending() == []
+
+
+def test_a_rollback_between_the_look_and_the_deed_of_a_pass_stands(two, monkeypatch):
+    """Whoever walks the release has seen 1.1.0 as champion, and is about to give 1.2.0 its first share."""
+    two.versions.add("1.2.0")
+    third = two.passes(two.start().release_id)
+    two.serve(400, 4000)
+    real, moved = two.router.apply, []
+
+    def rolled_back_first(route, *expected):
+        monkeypatch.setattr(two.router, "apply", real)
+        moved.append(back(two, "1.0.0"))
+        real(route, *expected)
+
+    monkeypatch.setattr(two.router, "apply", rolled_back_first)
+    third = two.passes(third.release_id, 1, 3600)
+    assert [one.version for one in moved] == ["1.0.0"]
+    live = two.router.route(MODEL)
+    assert (live.stable.version, live.canary) == ("1.0.0", None)
+    assert two.settle() == []
+    assert two.passes(third.release_id, 2).phase is Phase.ROLLED_BACK
+    assert two.router.route(MODEL).stable.version == "1.0.0"
+    assert two.versions.aliases["champion"] == "1"

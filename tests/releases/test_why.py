@@ -14,7 +14,7 @@ from perennial import settings as environment
 from perennial import wiring
 from perennial.adapters import sql_schema as tables
 from perennial.cli import main
-from perennial.core.ledger import GENESIS, StoredRow, canonical, text_hash
+from perennial.core.ledger import GENESIS, Entry, StoredRow, canonical, text_hash
 from perennial.core.release import IntentKind, Phase
 from perennial.errors import LedgerBroken, UnknownModel, UnknownVersion
 from perennial.flows.why import ways, why
@@ -94,6 +94,37 @@ def test_rollback_serves_the_earlier_one_again(world):
     whats = [fact.what for fact in known["1.1.0"].facts]
     assert whats[:3] == ["opened", "gated PASS", "approved policy"]
     assert [one for one in whats if "canary" in one] == ["canary 5 %", "canary 20 %", "canary 50 %"]
+
+
+def test_a_share_taken_back_by_rollback_moves_no_champion(world):
+    first = world.release_first()
+    second = world.open_second()
+    world.sleep(60)
+    assert world.back()[0].version == "1.0.0"
+    assert world.settle() == []
+    told = asked(world)
+    assert (told.served.version, told.served.by) == ("1.0.0", "promotion")
+    assert told.served.since == first.entered_at
+    (refusal,) = told.refused
+    assert (refusal.version, refusal.how) == ("1.1.0", "its share was taken back by rollback")
+    assert (refusal.digest, refusal.actor, refusal.why) == (second.candidate.digest, "ann", "it burns")
+    known = {way.version: [fact.what for fact in way.facts] for way in ways(MODEL, world.store.ledger)}
+    assert known["1.1.0"][-1] == "lost its share by rollback, 1.0.0 stayed champion"
+    assert not any("rollback" in what for what in known["1.0.0"])
+    world.passes(second.release_id, 2)
+    assert asked(world).on_their_way == ()
+
+
+def test_an_entry_from_before_shares_were_told_apart_is_still_read(world):
+    world.release_first()
+    old = Entry(
+        at=world.now, actor="ann", kind="release.rollback", model=MODEL, digest="d" * 64,
+        payload={"id": "one", "from": "1.1.0", "to": "1.0.0", "note": "it burns", "checks": []},
+    )  # fmt: skip
+    world.store.ledger.append(old)
+    told = asked(world)
+    assert (told.served.version, told.refused[0].version) == ("1.0.0", "1.1.0")
+    assert [way.version for way in ways(MODEL, world.store.ledger)] == ["1.0.0", "1.1.0"]
 
 
 def test_answer_never_rests_on_an_edited_entry(world):

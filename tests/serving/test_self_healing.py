@@ -16,6 +16,7 @@ from tiny_models import tensor_body, tiny_version
 
 from perennial import catalog, wiring
 from perennial.adapters.memory.releases import MemoryStore
+from perennial.adapters.memory.routing import MemoryJournal
 from perennial.core.approval import Approval, Risk
 from perennial.core.gate_report import GateReport
 from perennial.core.phase import Phase
@@ -104,7 +105,7 @@ def test_a_release_whose_canary_pool_dies_aborts_and_no_client_notices(serving_s
     ports = ReleasePorts(
         releases=store.releases, intents=store.intents, ledger=store.ledger, feedback=store.feedback,
         predictions=wiring.prediction_log(stack.settings), pool=stack.pool, router=stack.router,
-        registry=None, labels=_Labels(), files=tmp_path, checks=lambda spec, files: (),
+        journal=MemoryJournal(), registry=None, labels=_Labels(), files=tmp_path, checks=lambda spec, files: (),
     )  # fmt: skip
     release = store.releases.save(canary(champion, candidate), None, [])
     stack.router.apply(

@@ -53,7 +53,7 @@ class Crowd:
         """At the very moment a route is applied, each digest in it must be gated and approved."""
         real = self.world.router.apply
 
-        def checked(route: Route) -> None:
+        def checked(route: Route, *expected) -> None:
             for target in filter(None, (route.stable, route.canary)):
                 status = self.world.store.releases.load(target.release_id)
                 assert status is not None
@@ -69,7 +69,7 @@ class Crowd:
                     self._check_approvals_hold(status)
                 if status.policy.strategy is Strategy.SHADOW_ONLY:
                     assert (target, route.canary_weight) == (route.canary, 0), "it answers nobody"
-            real(route)
+            real(route, *expected)
 
         self.world.router.apply = checked
 

@@ -22,7 +22,7 @@ from perennial.adapters import envoy_clusters, envoy_config, envoy_routes, envoy
 from perennial.adapters.envoy_admin import Buckets, Endpoint, EnvoyAdmin
 from perennial.adapters.envoy_config import Layout
 from perennial.adapters.envoy_state import Confirmed
-from perennial.core.traffic import BACKUP, Counters, PoolName, Route
+from perennial.core.traffic import BACKUP, AnyRoute, Counters, Expected, PoolName, Route, refuse_if_moved
 from perennial.errors import RouterRejected, RouterUnavailable
 
 CONFIRM_SECONDS = 10.0
@@ -64,11 +64,12 @@ class EnvoyRouter:
             envoy_state.replace(bootstrap, json.dumps(content, indent=1).encode())
         return bootstrap
 
-    def apply(self, route: Route) -> None:
+    def apply(self, route: Route, expected: Expected = AnyRoute.ANY) -> None:
         """See `ports.Router.apply`. An Envoy that is down changes nothing: it would start with the last
         confirmed routes, and nobody could tell whether it takes the new one."""
         with self._locked():
             state = self._confirmed()
+            refuse_if_moved(state.routes.get(route.model), route, expected)
             self._admin.live()
             wanted = state.with_route(route)
             if state.routes.get(route.model) == route and self._live_version() == _rds_version(state):

@@ -11,11 +11,12 @@ from uuid import uuid4
 import click
 
 from perennial import settings as environment
-from perennial.errors import ToolError
+from perennial.errors import PerennialError, ToolError
 
 if TYPE_CHECKING:
     from perennial.core.rollback import Rollback
     from perennial.core.traffic import Target
+    from perennial.ports import RollbackJournal
     from perennial.settings import Settings
 
 
@@ -39,7 +40,12 @@ def rollback(model: str, to: str | None, note: str, as_json: bool) -> None:
     if ports.router.route(model) is None:
         _known(model, settings)
     actor = who_steers(settings.token, "rollback", settings.accounts, wiring.quick_reads(settings), _now())
-    target, moved = flow(model, to, ports, actor, note, _now, time.sleep, lambda: uuid4().hex)
+    try:
+        target, moved = flow(model, to, ports, actor, note, _now, time.sleep, lambda: uuid4().hex)
+    except PerennialError:
+        for words in _left_before(ports.journal, settings):
+            click.echo(words, err=True)
+        raise
     if not as_json:
         _say(model, target, moved)
     left = _record(settings)
@@ -68,6 +74,15 @@ def _plain(model: str, target: Target, moved: Rollback | None, left: list[str]) 
         "checks": [one.model_dump() for one in moved.checks] if moved is not None else [],
         "left": left,
     }
+
+
+def _left_before(journal: RollbackJournal, settings: Settings) -> list[str]:
+    """Of a rollback that was killed between its traffic and its record; importing a database only for one."""
+    try:
+        pending = journal.pending()
+    except ToolError as error:
+        return [error.message]
+    return _record(settings) if pending else []
 
 
 def _record(settings: Settings) -> list[str]:

@@ -8,7 +8,7 @@ from pydantic import AwareDatetime, Field
 
 from perennial.core.ledger import LedgerRow
 from perennial.core.spec import Frozen
-from perennial.core.why import ROLLBACK, told
+from perennial.core.why import ROLLBACK, WITHDRAWN, told
 
 
 class Fact(Frozen):
@@ -52,6 +52,13 @@ def _facts(row: LedgerRow) -> Iterable[tuple[str, str | None, Fact]]:
         left, back = one.payload["from"], one.payload["to"]
         yield left, None, _fact(row, f"lost the traffic to {back} by rollback")
         yield back, one.digest, _fact(row, f"got the traffic back from {left} by rollback")
+    elif one.kind == WITHDRAWN:
+        kept = one.payload["to"]
+        yield (
+            one.payload["version"],
+            one.digest,
+            _fact(row, f"lost its share by rollback, {kept} stayed champion"),
+        )
     elif "version" in one.payload:
         yield one.payload["version"], one.digest, _fact(row, _what(row))
 

@@ -20,13 +20,13 @@ from perennial.core.turn import MACHINE
 from perennial.core.verdict import Judgement
 
 AWAITING, PAUSED = "release.awaiting_approval", "release.paused"
-ROLLBACK, LEVEL = "release.rollback", "monitor.level"
+ROLLBACK, WITHDRAWN, LEVEL = "release.rollback", "release.withdrawn", "monitor.level"
 ENDS = {
     "release.succeeded": "is champion",
     "release.rolled_back": "was rolled back",
     "release.rejected": "was rejected",
 }
-NOTABLE = frozenset((AWAITING, PAUSED, ROLLBACK, LEVEL, *ENDS))
+NOTABLE = frozenset((AWAITING, PAUSED, ROLLBACK, WITHDRAWN, LEVEL, *ENDS))
 """Kinds of entries that may be worth a notice."""
 ALARM = "retrain"
 """The monitor's level that is an alarm."""
@@ -118,6 +118,8 @@ def _what(entry: Entry) -> str:
         return "is paused and asks a person"
     if entry.kind == ROLLBACK:
         return f"took over again from {entry.payload.get('from')} in an emergency rollback"
+    if entry.kind == WITHDRAWN:
+        return f"lost its share in an emergency rollback, {entry.payload.get('to')} stays champion"
     if entry.kind == LEVEL:
         return "raises a drift alarm"
     return ENDS[entry.kind]

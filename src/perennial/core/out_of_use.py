@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from perennial.core.ledger import LedgerRow
 
-OUT_OF_USE = ("lifecycle.retired", "lifecycle.archived", "lifecycle.purged")
+BY_PEOPLE = ("lifecycle.retired", "lifecycle.archived")
+OUT_OF_USE = (*BY_PEOPLE, "lifecycle.purged")
 """What the ledger calls it when a person takes a version out of use. What the release machine archives by
 itself (rejected, rolled back, replaced) may come back, and has no such entry."""
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pydantic import AwareDatetime, Field
 
 from perennial.core.frozen import Frozen
-from perennial.core.traffic import Target
+from perennial.core.traffic import Route, Target
 from perennial.core.version import VersionRef
 
 
@@ -48,6 +48,10 @@ class Rollback(Frozen):
     canary_only: bool = Field(description="the champion stays, a canary's share is taken back")
     applied: bool = Field(False, description="the router confirmed it")
     checks: tuple[Check, ...] = ()
+
+    def is_live(self, route: Route | None) -> bool:
+        """Whether this route is what the rollback was to bring."""
+        return route is not None and route.stable.digest == self.to.digest and route.canary is None
 
 
 def check_seal(seal: Seal | None, manifest: str) -> Check:

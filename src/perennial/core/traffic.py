@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from enum import StrEnum
+from enum import Enum, StrEnum
 from typing import Self
 
 from pydantic import ConfigDict, Field, model_validator
 
 from perennial.core.frozen import Frozen, Percent
+from perennial.errors import RouteMoved
 
 
 class PoolName(StrEnum):
@@ -64,6 +65,30 @@ class Route(Frozen):
     def without_canary(self) -> Route:
         """Champion and backup alone."""
         return Route(model=self.model, stable=self.stable, backup=self.backup)
+
+
+class AnyRoute(Enum):
+    """In place of the route that is expected to be live: it does not matter."""
+
+    ANY = "any"
+
+
+Expected = Route | None | AnyRoute
+"""The live route that a change was decided on; None: there was none."""
+
+
+def refuse_if_moved(live: Route | None, wanted: Route, expected: Expected) -> None:
+    """Compare, of compare and swap; a change that is live already is no conflict.
+
+    Raises:
+        RouteMoved: another route is live than the one that the change was decided on.
+    """
+    if isinstance(expected, AnyRoute) or live in (expected, wanted):
+        return
+    raise RouteMoved(
+        f"the traffic of {wanted.model} was moved by somebody else meanwhile",
+        hint=f"nothing has changed; perennial release status {wanted.model}",
+    )
 
 
 class Counters(Frozen):

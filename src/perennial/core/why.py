@@ -16,11 +16,17 @@ OPENED, GATED, APPROVED = "release.opened", "release.gated", "release.approved"
 LOADING = "release.loading"
 """After the last approval that was needed."""
 ROLLBACK = "release.rollback"
+WITHDRAWN = "release.withdrawn"
+"""A rollback that took back a candidate's share and left the champion where it was."""
 SERVING = ("release.succeeded", ROLLBACK)
 """After such an entry all traffic goes to the digest that it names."""
-REFUSED = ("release.rejected", "release.rolled_back", "release.superseded", ROLLBACK)
-FINAL = (*REFUSED[:-1], SERVING[0])
+ENDED = ("release.rejected", "release.rolled_back", "release.superseded")
+REFUSED = (*ENDED, ROLLBACK, WITHDRAWN)
+FINAL = (*ENDED, SERVING[0])
 STEPS = ("release.shadow", "release.canary", "release.promoting", "release.aborting", "release.succeeded")
+
+
+HOW = {ROLLBACK: "rolled back after its promotion", WITHDRAWN: "its share was taken back by rollback"}
 
 
 class Served(Frozen):
@@ -179,7 +185,7 @@ def _refusal(row: LedgerRow) -> Refusal:
         version=one.payload["from" if back else "version"],
         digest=None if back else one.digest,
         at=one.at,
-        how="rolled back after its promotion" if back else one.kind.removeprefix("release."),
+        how=HOW.get(one.kind, one.kind.removeprefix("release.")),
         actor=one.actor,
         why=told(row),
         entry=row.seq,

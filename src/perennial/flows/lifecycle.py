@@ -16,7 +16,7 @@ from perennial.core.lifecycle import (
     in_use,
     is_due,
 )
-from perennial.core.out_of_use import OUT_OF_USE, out_of_use
+from perennial.core.out_of_use import BY_PEOPLE, OUT_OF_USE, out_of_use
 from perennial.core.registration import VersionRecord
 from perennial.core.version import Lifecycle, VersionRef
 from perennial.core.why import SERVING
@@ -39,13 +39,15 @@ class LifecyclePorts:
 def take_out(
     model: str, which: str, to: Lifecycle, reason: str, ports: LifecyclePorts, actor: str, now: datetime
 ) -> VersionRecord:
-    """Mark a version RETIRED or ARCHIVED: nobody's backup any more, then ledger, then its tags. Again changes
-    nothing.
+    """Mark a version RETIRED or ARCHIVED: nobody's backup any more, then ledger, then its tags. Again it does
+    what is left, and the first reason stands.
+
+    The tag alone does not say that a person did: the release machine archives what it rejects or replaces.
 
     Raises:
         UsageError: no reason in words. UnknownVersion: the registry has none of that name.
         ReleaseError: it is the champion or in a running release.
-        RouterUnavailable, RouterRejected: it is the champion's backup, and the route did not change.
+        RouterUnavailable, RouterRejected, RouteMoved: it is the champion's backup, and the route did not change.
     """
     if not reason.strip():
         raise UsageError("a reason in words is needed", hint='--reason "..."')
@@ -57,27 +59,28 @@ def take_out(
         raise ReleaseError(
             f"{used}: it cannot be {to.value}", hint="release another version, or end the release"
         )
-    if record.tags.get("lifecycle") == to:
-        return record
     _no_backup(record.ref, ports.router)
-    ports.ledger.append(
-        _entry(
-            record,
-            f"lifecycle.{to.value}",
-            actor,
-            now,
-            reason=reason.strip(),
-            was=record.tags.get("lifecycle"),
-        )
-    )
-    ports.labels.tag(model, record.ref.key, {"lifecycle": to.value, "lifecycle.reason": reason.strip()})
+    kind = f"lifecycle.{to.value}"
+    said = _last_said(record.ref, ports.ledger)
+    if said is None or said.kind != kind:
+        was = record.tags.get("lifecycle")
+        said = _entry(record, kind, actor, now, reason=reason.strip(), was=was)
+        ports.ledger.append(said)
+    tags = {"lifecycle": to.value, "lifecycle.reason": said.payload["why"]}
+    ports.labels.tag(model, record.ref.key, tags)
     return record
+
+
+def _last_said(ref: VersionRef, ledger: Ledger) -> Entry | None:
+    """When a person last took this version out of use; None: nobody did."""
+    found = [row.entry for row in ledger.rows(ref.model, kinds=BY_PEOPLE) if row.entry.digest == ref.digest]
+    return found[-1] if found else None
 
 
 def _no_backup(ref: VersionRef, router: Router) -> None:
     live = router.route(ref.model)
     if live is not None and live.backup is not None and live.backup.digest == ref.digest:
-        router.apply(live.model_copy(update={"backup": None}))
+        router.apply(live.model_copy(update={"backup": None}), live)
 
 
 def refuse_out_of_use(ref: VersionRef, ledger: Ledger, hint: str) -> None:

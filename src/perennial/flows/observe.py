@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from perennial.core import approval
 from perennial.core.observation import Observation
 from perennial.core.plan import by_server
-from perennial.core.release import Labelled, Phase, ReleaseStatus
-from perennial.core.traffic import PoolName, Units
+from perennial.core.release import Intent, Labelled, Phase, ReleaseStatus
+from perennial.core.traffic import PoolName, Route, Units
+from perennial.core.withdrawal import withdrawal, withdraws
 from perennial.errors import DataError, ToolError
 from perennial.flows.accuracy import accuracy
 from perennial.flows.experiment import assigned, units
@@ -46,11 +47,13 @@ def observe(status: ReleaseStatus, ports: ReleasePorts, now: datetime) -> Observ
     without them nothing can be decided. Everything else that fails is an error inside the observation.
     """
     model, digest, phase = status.model, status.candidate.digest, status.phase
+    live = ports.router.route(model)
     attempt = _Attempts()
     seen: dict[str, Any] = {
-        "route": ports.router.route(model),
+        "route": live,
         "spec_digest": ports.spec_digest(model),
-        "intents": tuple(ports.intents.pending(status.release_id)),
+        # In this order: a rollback enters the journal before it moves the route, and leaves it after its intent.
+        "intents": (*_rollbacks(status, live, ports), *ports.intents.pending(status.release_id)),
         **_neighbours(status, ports),
     }
     if phase is Phase.AWAITING_APPROVAL:
@@ -77,6 +80,12 @@ def observe(status: ReleaseStatus, ports: ReleasePorts, now: datetime) -> Observ
             if status.current is not None and status.current.mismatch is not None:
                 seen["units"] = attempt("prediction log", lambda: _units(status, ports), status.units)
     return Observation(errors=tuple(attempt.errors), **seen)
+
+
+def _rollbacks(status: ReleaseStatus, live: Route | None, ports: ReleasePorts) -> list[Intent]:
+    """What people rolled back, and nobody has written down yet."""
+    found = [one for one in ports.journal.pending() if one.applied or one.is_live(live)]
+    return [withdrawal(one, status) for one in found if withdraws(one, status)]
 
 
 def _in_registry(status: ReleaseStatus, ports: ReleasePorts) -> dict[str, Any]:

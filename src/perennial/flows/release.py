@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
@@ -15,9 +16,10 @@ from perennial.core.ledger import Entry
 from perennial.core.registration import REQUESTED_BY, VersionRecord
 from perennial.core.release import Phase, ReleaseStatus
 from perennial.core.spec import ModelSpec
+from perennial.core.traffic import AnyRoute, Expected, Route
 from perennial.core.verdict import Judgement
 from perennial.core.version import VersionRef
-from perennial.errors import ReleaseConflict, ReleaseError, UnknownRelease
+from perennial.errors import ReleaseConflict, ReleaseError, RouteMoved, UnknownRelease
 from perennial.flows.observe import observe
 from perennial.flows.seal import Published
 from perennial.flows.served_files import served_files
@@ -31,6 +33,7 @@ from perennial.ports import (
     PredictionLog,
     Registry,
     ReleaseStore,
+    RollbackJournal,
     Router,
 )
 
@@ -46,6 +49,7 @@ class ReleasePorts:
     predictions: PredictionLog
     pool: Pool
     router: Router
+    journal: RollbackJournal
     registry: Registry
     labels: Labels
     files: Path
@@ -141,11 +145,14 @@ def reconcile(release_id: str, ports: ReleasePorts, now: datetime) -> ReleaseSta
         for older in ports.releases.latest(status.model):
             if status.is_after(older) and not older.phase.is_final():
                 reconcile(older.release_id, ports, now)
-    decision = decide(status, observe(status, ports, now), now)
-    if _overtaken(status, decision.actions, ports):
+    seen = observe(status, ports, now)
+    decision = decide(status, seen, now)
+    if _overtaken(status, seen.route, decision.actions, ports):
         return _load(release_id, ports)
-    for action in decision.actions:
-        apply(action, status.model, ports)
+    try:
+        _apply_all(decision.actions, status.model, seen.route, ports)
+    except RouteMoved:
+        return _load(release_id, ports)  # decided on traffic that is gone: the next pass looks anew
     if decision.status == status and not decision.entries:
         return status
     # Traffic has moved already: reading the log of a long SHADOW holds up no withdrawal.
@@ -163,8 +170,16 @@ def _load(release_id: str, ports: ReleasePorts) -> ReleaseStatus:
     return status
 
 
-def _overtaken(status: ReleaseStatus, actions: tuple[act.Action, ...], ports: ReleasePorts) -> bool:
-    """Observing takes a while: before traffic moves, make sure that nobody went on meanwhile."""
+def _overtaken(
+    status: ReleaseStatus, live: Route | None, actions: tuple[act.Action, ...], ports: ReleasePorts
+) -> bool:
+    """Observing takes a while: before anything changes, make sure that nobody went on meanwhile.
+
+    Args:
+        live: the route that was seen; aliases and places in the pools follow it.
+    """
+    if actions and ports.router.route(status.model) != live:
+        return True
     moves = any(isinstance(one, act.SetRoute) for one in actions)
     return moves and _load(status.release_id, ports).revision != status.revision
 
@@ -176,19 +191,36 @@ def _yield(actions: tuple[act.Action, ...], release_id: str, ports: ReleasePorts
     live = ports.router.route(status.model)
     lost = status.phase.is_final() and status.phase is not Phase.SUCCEEDED
     if lost and live in routes and live is not None and live.canary is not None:
-        ports.router.apply(live.without_canary())
+        with contextlib.suppress(RouteMoved):  # then it is no longer the share that this pass gave
+            ports.router.apply(live.without_canary(), live)
     return status
 
 
-def apply(action: act.Action, model: str, ports: ReleasePorts) -> None:
-    """Carry out one action; repeating it changes nothing."""
+def _apply_all(actions: tuple[act.Action, ...], model: str, live: Route | None, ports: ReleasePorts) -> None:
+    """In order; traffic moves only while it is where it was seen, so that a rollback is never undone.
+
+    Args:
+        live: the route that the actions were decided on.
+    """
+    for action in actions:
+        apply(action, model, ports, live)
+        if isinstance(action, act.SetRoute):
+            live = action.route
+
+
+def apply(action: act.Action, model: str, ports: ReleasePorts, expected: Expected = AnyRoute.ANY) -> None:
+    """Carry out one action; repeating it changes nothing.
+
+    Raises:
+        RouteMoved: the action moves traffic, and it is no longer where it is expected.
+    """
     match action:
         case act.EnsureLoaded(pool=pool, ref=ref):
             ports.pool.ensure(pool, ref, served_files(ref, ports))
         case act.Drop(pool=pool, digest=digest):
             ports.pool.drop(pool, model, digest)
         case act.SetRoute(route=route):
-            ports.router.apply(route)
+            ports.router.apply(route, expected)
         case act.SetAlias(alias=alias, key=key):
             ports.labels.alias(model, alias, key)
         case act.ClearAlias(alias=alias, key=key):

@@ -21,6 +21,7 @@ from perennial.errors import (
     ModelFileError,
     OutOfUse,
     RollbackRefused,
+    StoreUnavailable,
     ToolError,
     UnknownRelease,
 )
@@ -131,7 +132,7 @@ def _wanted(live: Route, goal: Target) -> Route:
 
 def _goal(model: str, to: str | None, live: Route, ports: RollbackPorts) -> Target:
     """The route names champion and backup itself; only another version is looked up in the database."""
-    if to is None and live.canary is not None:
+    if to is None and (live.canary is not None or _is_repeated(live, ports)):
         return live.stable
     for known in (live.stable, live.backup):
         if known is not None and to == known.version:
@@ -150,6 +151,19 @@ def _goal(model: str, to: str | None, live: Route, ports: RollbackPorts) -> Targ
     raise UnknownRelease(
         f"{to} of {model} never was champion", hint=f"champions: {_versions(champions, live)}"
     )
+
+
+def _is_repeated(live: Route, ports: RollbackPorts) -> bool:
+    """Whether the last rollback has moved this traffic and was killed before it was written down.
+
+    Asked once more it must not go one champion further back.
+    """
+    try:
+        pending = [one for one in ports.journal.pending() if one.model == live.model]
+    except StoreUnavailable:
+        return False  # a journal that cannot be read must not stop an emergency
+    last = pending[-1] if pending else None
+    return last is not None and last.is_live(live) and (not last.applied or live.backup is None)
 
 
 def _versions(champions: Sequence[tuple[VersionRef, str]], live: Route) -> str:

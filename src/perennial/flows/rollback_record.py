@@ -6,11 +6,13 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from perennial.core.ledger import Entry
-from perennial.core.release import Intent, IntentKind
+from perennial.core.phase import Phase
 from perennial.core.rollback import Rollback
+from perennial.core.traffic import Route
 from perennial.core.version import Lifecycle
-from perennial.core.why import ROLLBACK
-from perennial.errors import TrackerUnavailable
+from perennial.core.why import ROLLBACK, WITHDRAWN
+from perennial.core.withdrawal import withdrawal, withdraws
+from perennial.errors import RouteMoved, TrackerUnavailable
 from perennial.ports import Intents, Labels, Ledger, Registry, ReleaseStore, RollbackJournal, Router
 
 FORGOTTEN = timedelta(minutes=1)
@@ -53,12 +55,19 @@ def settle(ports: SettlePorts, now: datetime) -> list[str]:
 
 
 def _settle(one: Rollback, ports: SettlePorts, now: datetime) -> list[str]:
-    if not one.applied and not _is_live(one, ports):
-        if now - one.at > FORGOTTEN:
-            ports.journal.remove(one)
-        return []
+    if not one.applied:
+        if not one.is_live(ports.router.route(one.model)):
+            if now - one.at > FORGOTTEN:
+                ports.journal.remove(one)
+            return []
+        one = one.model_copy(update={"applied": True})
+        ports.journal.put(one)
+    try:
+        _keep_traffic(one, ports, now)
+    except RouteMoved as error:
+        return [error.message]  # looked at again when it is written down next
     _withdraw_others(one, ports)
-    _keep_traffic(one, ports, now)
+    one = _as_it_was(one, ports)
     if not _written(one, ports):
         ports.ledger.append(_entry(one))
     try:
@@ -69,55 +78,52 @@ def _settle(one: Rollback, ports: SettlePorts, now: datetime) -> list[str]:
     return []
 
 
-def _is_live(one: Rollback, ports: SettlePorts) -> bool:
-    route = ports.router.route(one.model)
-    return route is not None and route.stable.digest == one.to.digest and route.canary is None
+def _as_it_was(one: Rollback, ports: SettlePorts) -> Rollback:
+    """A candidate that was promoted while a person took its share back lost all traffic, and the labels too."""
+    status = ports.releases.load(one.left.release_id) if one.canary_only else None
+    promoted = status is not None and status.phase is Phase.SUCCEEDED
+    return one.model_copy(update={"canary_only": False}) if promoted else one
 
 
 def _withdraw_others(one: Rollback, ports: SettlePorts) -> None:
     """Releases that were on their way must not give their candidate a share again."""
     for status in ports.releases.latest(one.model):
-        if status.phase.is_final() or status.started_at > one.at or status.candidate.digest == one.to.digest:
-            continue
-        ports.intents.put(
-            Intent(
-                id=f"rollback-{one.id}-{status.release_id}",
-                release_id=status.release_id,
-                kind=IntentKind.ABORT,
-                actor=one.actor,
-                at=one.at,
-                digest=status.candidate.digest,
-                note="emergency rollback",
-                channel="rollback",
-            )
-        )
+        if withdraws(one, status) and not status.phase.is_final():
+            ports.intents.put(withdrawal(one, status))
 
 
 def _keep_traffic(one: Rollback, ports: SettlePorts, now: datetime) -> None:
-    """A pass over a canary that had not yet met the intent may have given back its share meanwhile."""
+    """Whoever walks a release without having met the rollback may have given its candidate traffic since."""
     route = ports.router.route(one.model)
-    if route is None or route.canary is None or route.stable.digest != one.to.digest:
+    if route is None or now - one.at >= FORGOTTEN:
         return
-    status = ports.releases.load(route.canary.release_id)
-    if status is not None and status.started_at <= one.at and now - one.at < FORGOTTEN:
-        ports.router.apply(route.without_canary())
+    if route.stable.digest == one.to.digest:
+        given, back = route.canary, route.without_canary()
+    else:
+        given, back = route.stable, Route(model=one.model, stable=one.to)
+    status = ports.releases.load(given.release_id) if given is not None else None
+    if status is not None and withdraws(one, status):
+        ports.router.apply(back, route)
 
 
 def _written(one: Rollback, ports: SettlePorts) -> bool:
-    rows = ports.ledger.rows(one.model, kinds=[ROLLBACK], newest=RECENT)
+    rows = ports.ledger.rows(one.model, kinds=[ROLLBACK, WITHDRAWN], newest=RECENT)
     return any(row.entry.payload.get("id") == one.id for row in rows)
 
 
 def _entry(one: Rollback) -> Entry:
+    """About the champion that is back; where the champion had stayed, about the candidate that lost its share."""
+    of = one.left if one.canary_only else one.to
     return Entry(
         at=one.at,
         actor=one.actor,
-        kind=ROLLBACK,
+        kind=WITHDRAWN if one.canary_only else ROLLBACK,
         model=one.model,
-        release_id=one.to.release_id,
-        digest=one.to.digest,
+        release_id=of.release_id,
+        digest=of.digest,
         payload={
             "id": one.id,
+            "version": of.version,
             "from": one.left.version,
             "to": one.to.version,
             "note": one.note,

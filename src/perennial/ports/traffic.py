@@ -8,7 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from perennial.core.traffic import Counters, Readiness, Route
+from perennial.core.traffic import AnyRoute, Counters, Expected, Readiness, Route
 from perennial.core.version import VersionRef
 
 if TYPE_CHECKING:
@@ -60,10 +60,12 @@ class RollbackJournal(Protocol):
 class Router(Protocol):
     """Live traffic (Envoy)."""
 
-    def apply(self, route: Route) -> None:
-        """Make this the live route of its model and wait until Envoy confirms it.
+    def apply(self, route: Route, expected: Expected = AnyRoute.ANY) -> None:
+        """Make this the live route of its model and wait until Envoy confirms it; only over the route that is
+        expected to be live, where one is named.
 
-        Raises RouterRejected when Envoy refuses it (the last good one stays), RouterUnavailable when
+        Raises RouteMoved when another one is live: whoever decided on what is gone must look again.
+        RouterRejected when Envoy refuses it (the last good one stays), RouterUnavailable when
         it does not answer.
         """
 

@@ -161,7 +161,8 @@ class ModelHost:
         """Exactly the version that the router names, or one that it names to stand in for it.
 
         Args:
-            fallback: the champion, for a candidate.
+            fallback: the champion, for a candidate; only from the stable pool: what a canary server answers is
+                counted as the candidate's, and one that could not load it must show that.
             backup: the champion before, for the champion; never from the stable pool, where another server
                 may still have the champion, and where it would be counted as its answer.
 
@@ -169,7 +170,7 @@ class ModelHost:
             NotLoaded: none of them is loaded here.
         """
         loaded = self.holding.loaded
-        named = [digest, fallback, None if self.pool == PoolName.STABLE else backup]
+        named = [digest, fallback if self.pool == PoolName.STABLE else backup]
         found = next((loaded[model, one] for one in named if one and (model, one) in loaded), None)
         if found is None:
             raise NotLoaded(

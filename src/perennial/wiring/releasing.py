@@ -141,6 +141,7 @@ def _release_ports(settings: Settings) -> ReleasePorts:
         predictions=prediction_log(settings),
         pool=pool(settings),
         router=router(settings),
+        journal=journal(settings),
         registry=versions,
         labels=versions,
         files=settings.state / "releases" / "files",

@@ -8,7 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from perennial.core.rollback import Rollback
-from perennial.core.traffic import BACKUP, Counters, PoolName, Readiness, Route
+from perennial.core.traffic import (
+    BACKUP,
+    AnyRoute,
+    Counters,
+    Expected,
+    PoolName,
+    Readiness,
+    Route,
+    refuse_if_moved,
+)
 from perennial.core.version import VersionRef
 from perennial.errors import PoolUnavailable, RouterRejected, RouterUnavailable
 
@@ -136,8 +145,9 @@ class MemoryRouter:
         self._routes: dict[str, Route] = {}
         self._counters: dict[str, dict[str, Counters]] = {}
 
-    def apply(self, route: Route) -> None:
+    def apply(self, route: Route, expected: Expected = AnyRoute.ANY) -> None:
         self._answer()
+        refuse_if_moved(self._routes.get(route.model), route, expected)
         if self.rejecting:
             raise RouterRejected("the fake refuses the configuration", hint="the last good one stays live")
         if self._routes.get(route.model) != route:
