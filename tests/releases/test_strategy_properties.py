@@ -160,8 +160,8 @@ def test_killed_when_it_got_its_first_share_then_aborted_the_champion_has_everyt
     status = offer(world, "1.1.0")
     apply = world.router.apply
 
-    def killed(route):
-        apply(route)
+    def killed(route, *expected):
+        apply(route, *expected)
         raise Killed
 
     world.router.apply = killed

@@ -13,6 +13,7 @@ from perennial.core.spec import Frozen
 from perennial.core.verdict import Judgement
 
 OPENED, GATED, APPROVED = "release.opened", "release.gated", "release.approved"
+GONE = ("release.approval_withdrawn", "release.approval_lapsed")
 LOADING = "release.loading"
 """After the last approval that was needed."""
 ROLLBACK = "release.rollback"
@@ -127,7 +128,7 @@ def explain(
         gate_verdict=gated.get("verdict"),
         risk=gated.get("risk"),
         risk_reasons=tuple(gated.get("risk_reasons", ())),
-        approvals=tuple(_allowed(row) for row in story if row.entry.kind == APPROVED),
+        approvals=tuple(map(_allowed, _standing(story))),
         hurdles=tuple(_hurdles(story, gated)),
         refused=tuple(_refusal(row) for row in reversed(refused)),
         on_their_way=tuple(_on_its_way(rows) for rows in others if rows and not has_ended(rows)),
@@ -177,6 +178,18 @@ def _allowed(row: LedgerRow) -> Allowed:
     )
 
 
+def _standing(story: Sequence[LedgerRow]) -> list[LedgerRow]:
+    """The approvals that were neither taken back nor lapsed."""
+    found: dict[str, LedgerRow] = {}
+    for row in story:
+        one = row.entry
+        if one.kind == APPROVED:
+            found[one.actor.casefold()] = row
+        elif one.kind in GONE:
+            found.pop(one.payload.get("of", one.actor).casefold(), None)
+    return list(found.values())
+
+
 def _refusal(row: LedgerRow) -> Refusal:
     """A rollback's digest is the one that took over; the refused version is the one it names as `from`."""
     one = row.entry
@@ -197,7 +210,7 @@ def _hurdles(story: Sequence[LedgerRow], gated: dict[str, Any]) -> Iterable[Hurd
         yield _hurdle("gate", rule)
     if gated:
         asked = [row for row in story if row.entry.kind == "release.awaiting_approval"]
-        given = [row for row in story if row.entry.kind == APPROVED]
+        given = _standing(story)
         yield Hurdle(
             where="approval",
             rule="approval",
