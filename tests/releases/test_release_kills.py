@@ -43,7 +43,7 @@ def test_a_model_server(house: ReleaseHouse, asking: Load, undisturbed, pool):
     name = house.stack.servers(pool)[0]
     status = released(house, {"20 %": lambda: house.stack.kill(name)})
     assert end_of(house, status) == undisturbed
-    assert asking.failed == 0, asking.failures
+    assert asking.lost_to_a_kill == 0, asking.failures
 
 
 def test_envoy(house: ReleaseHouse, asking: Load, undisturbed):

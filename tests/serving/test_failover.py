@@ -93,7 +93,7 @@ def test_a_dead_champion_pool_is_stood_in_for_by_the_champion_before(stack, vers
         mark = seen.versions["1.0.0"]
         seen.wait_for(300)
         assert seen.versions["1.0.0"] == mark, "the champion has its requests again"
-    assert seen.failed == 0, seen.failures
+    assert seen.lost_to_a_kill == 0, seen.failures
     assert set(seen.versions) == {"1.1.0", "1.0.0"}, "never the candidate, which the same servers hold"
     assert answered.headers["x-perennial-stands-in"] == "backup"
     assert answered.json()["parameters"]["release_id"] == "r-1.0.0"
@@ -124,7 +124,7 @@ def test_one_dead_server_of_two_gives_no_request_to_the_backup(stack, versions):
         seen.wait_for(200)
         stack.kill(stack.settings.ports("stable")[0])
         seen.wait_for(800)
-    assert seen.failed == 0, seen.failures
+    assert seen.lost_to_a_kill == 0, seen.failures
     assert seen.versions["1.0.0"] <= 0.02 * seen.sent, "while its death was not noticed, at most"
 
 

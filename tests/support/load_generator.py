@@ -19,6 +19,7 @@ class Load:
         versions: how many answers of each model version.
         latencies: seconds of each answer, in no order.
         failed_at: `time.monotonic()` of each answer that was none.
+        cut: how many of the failed had begun to flow when they broke off.
     """
 
     port: int
@@ -31,6 +32,7 @@ class Load:
     failures: list[str] = field(default_factory=list)
     latencies: list[float] = field(default_factory=list)
     failed_at: list[float] = field(default_factory=list)
+    cut: int = 0
     _stop: threading.Event = field(default_factory=threading.Event)
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _running: list[threading.Thread] = field(default_factory=list)
@@ -55,6 +57,12 @@ class Load:
     def failed(self) -> int:
         return self.sent - self.statuses[200]
 
+    @property
+    def lost_to_a_kill(self) -> int:
+        """Failed, but for one answer at most whose first bytes had left its server when that was killed: what a
+        client has begun to get nobody can ask for again."""
+        return self.failed - min(self.cut, 1)
+
     def wait_for(self, more: int, seconds: float = 60) -> None:
         """Until so many more answers have come."""
         goal, end = self.sent + more, time.monotonic() + seconds
@@ -73,6 +81,8 @@ class Load:
                 status, text = answer.status, answer.read()
             except (OSError, http.client.HTTPException) as error:
                 connection.close()
+                with self._lock:
+                    self.cut += isinstance(error, http.client.IncompleteRead)
                 status, text = 0, repr(error).encode()
             self._count(status, text, time.perf_counter() - started)
             time.sleep(self.pause_s)
