@@ -109,6 +109,13 @@ def test_malformed(tmp_path, capsys, line, told):
     assert told in said
 
 
+def test_a_row_without_its_arm(tmp_path, capsys):
+    path = tmp_path / "x.csv"
+    path.write_text("outcome,arm\n1,B\n1\n1,B\n")
+    assert main(["ab", "analyse", str(path)]) == 23
+    assert "line 3: there is no arm" in capsys.readouterr().err
+
+
 def test_negative_counts_are_refused(tmp_path, capsys):
     path = tmp_path / "x.csv"
     path.write_text("arm,outcome\n" + "A,-1\nB,1\n" * 100)

@@ -3,16 +3,37 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from types import SimpleNamespace
 
 import pytest
 
+from perennial import settings as environment
+from perennial import wiring
 from perennial.core.approval import people
+from perennial.core.ledger import Entry
+from perennial.core.retrain import REQUESTED
 from perennial.errors import NotAllowed
-from perennial.orchestration.asked import candidate, folder, of_training
+from perennial.orchestration.asked import candidate, folder, of_training, recorded
 
 NOW = datetime(2026, 1, 5, tzinfo=UTC)
-LEDGER = {"k1": "ann", "k2": "monitor"}
+
+
+def request(who: str, key: str, reason: str = "drift") -> dict:
+    return {"key": key, "who": who, "reason": reason, "text": f"{who} says", "from_rest_api": True}
+
+
+@pytest.fixture
+def ledger(tmp_path, monkeypatch):
+    """Two requests on record; how a run asks for them."""
+    monkeypatch.setenv("PERENNIAL_HOME", str(tmp_path))
+    store = wiring.store(environment.load())
+    for who, key, reason in (("ann", "k1", "person"), ("monitor", "k2", "drift")):
+        told = request(who, key, reason)
+        store.ledger.append(Entry(at=NOW, actor=who, kind=REQUESTED, model="m", payload=told))
+    return partial(recorded, "m")
+
+
 FORM = {"reason": "person", "text": "try", "version": "candidate"}
 
 
@@ -28,34 +49,35 @@ def events(*extras: dict, dag: str | None = None) -> dict:
     return {"the asset": list(reversed(found))}
 
 
-def request(key: str, who: str, reason: str = "drift") -> dict:
-    return {"key": key, "who": who, "reason": reason, "text": f"{who} says", "from_rest_api": True}
+def test_a_person_in_the_form_and_the_schedule(ledger):
+    assert of_training(run(), FORM, {}, ledger) == ("olga", "person", "try")
+    assert of_training(run("scheduled"), FORM, None, ledger)[:2] == ("schedule", "schedule")
+    assert of_training(run(user=None), FORM, {}, ledger).who == "airflow"
 
 
-def test_a_person_in_the_form_and_the_schedule():
-    assert of_training(run(), FORM, {}, LEDGER.get) == ("olga", "person", "try")
-    assert of_training(run("scheduled"), FORM, None, LEDGER.get)[:2] == ("schedule", "schedule")
-    assert of_training(run(user=None), FORM, {}, LEDGER.get).who == "airflow"
+def test_a_request_is_what_the_ledger_says_not_what_the_event_says(ledger):
+    told = events(request("nobody", "k1", "schedule"))
+    assert of_training(run(), FORM, told, ledger) == ("ann", "person", "ann says")
 
 
-def test_a_request_is_of_whom_the_ledger_says():
-    asked = of_training(run(), FORM, events(request("k1", "nobody")), LEDGER.get)
-    assert asked == ("ann", "drift", "nobody says")
-
-
-def test_everybody_who_asked_for_the_same_run_asked():
+def test_everybody_who_asked_for_the_same_run_asked(ledger):
     """A drift alarm after a person's request takes her name from nothing."""
-    both = events(request("k1", "ann", "person"), request("k2", "monitor"))
-    asked = of_training(run(), FORM, both, LEDGER.get)
+    asked = of_training(run(), FORM, events({"key": "k1"}, {"key": "k2"}), ledger)
     assert asked == ("ann,monitor", "drift", "monitor says")
     assert people([asked.who]) == ("ann",)
 
 
-def test_an_event_that_anybody_raised_trains_nothing():
+def test_an_event_that_anybody_raised_trains_nothing(ledger):
     with pytest.raises(NotAllowed, match="ledger has no such request"):
-        of_training(run(), FORM, events(request("made up", "ann")), LEDGER.get)
-    mixed = events(request("k1", "ann"), request("made up", "olga", "person"))
-    assert of_training(run(), FORM, mixed, LEDGER.get) == ("ann", "drift", "ann says")
+        of_training(run(), FORM, events(request("ann", "made up")), ledger)
+    mixed = events({"key": "k1"}, request("olga", "made up", "person"))
+    assert of_training(run(), FORM, mixed, ledger) == ("ann", "person", "ann says")
+
+
+def test_a_key_that_was_read_in_the_ledger_opens_nothing_later(ledger):
+    late = events(*([{}] * 600), request("monitor", "k2"))
+    with pytest.raises(NotAllowed):
+        of_training(run(), FORM, late, ledger)
 
 
 def test_the_newest_candidate_that_the_training_offered():

@@ -167,6 +167,8 @@ def read_arms(path: Path) -> list[Arm]:
 
 def _observation(row: dict[str, str]) -> tuple[str, float, float]:
     """Arm, outcome and exposure."""
+    if row["arm"] is None:  # a short row
+        raise ValueError("there is no arm")
     name, value, exposure = row["arm"], float(row["outcome"]), float(row.get("exposure") or 1.0)
     if not abs(value) <= LARGEST:  # written so that NaN fails too
         raise ValueError(f"outcome is {row['outcome']}: a number from {-LARGEST:g} to {LARGEST:g}")

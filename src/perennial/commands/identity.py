@@ -19,7 +19,7 @@ def actor(settings: Settings) -> str:
     from perennial import wiring
     from perennial.flows.identity import signed_in
 
-    return signed_in(settings.token, settings.accounts, wiring.tokens(settings), datetime.now(UTC)).name
+    return signed_in(settings.token, wiring.tokens(settings), datetime.now(UTC)).name
 
 
 def steering_actor(settings: Settings, action: str) -> str:
@@ -32,4 +32,4 @@ def steering_actor(settings: Settings, action: str) -> str:
     from perennial import wiring
     from perennial.flows.identity import who_steers
 
-    return who_steers(settings.token, action, settings.accounts, wiring.tokens(settings), datetime.now(UTC))
+    return who_steers(settings.token, action, wiring.tokens(settings), datetime.now(UTC))

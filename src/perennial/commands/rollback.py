@@ -39,7 +39,7 @@ def rollback(model: str, to: str | None, note: str, as_json: bool) -> None:
     ports = wiring.rollback_ports(settings)
     if ports.router.route(model) is None:
         _known(model, settings)
-    actor = who_steers(settings.token, "rollback", settings.accounts, wiring.quick_reads(settings), _now())
+    actor = who_steers(settings.token, "rollback", wiring.quick_reads(settings), _now())
     try:
         target, moved = flow(model, to, ports, actor, note, _now, time.sleep, lambda: uuid4().hex)
     except PerennialError:

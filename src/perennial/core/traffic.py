@@ -107,7 +107,7 @@ class Counters(Frozen):
         """Whether the router began anew between the two looks.
 
         Successes and buckets never go down while it runs. Errors may: an attempt that found nobody
-        listening counts as one for a moment.
+        listening counts as one for a moment. So a restart shows in no pool that had answered errors only.
         """
         counts = dict(self.buckets)
         fell = any(counts.get(bound, 0) < count for bound, count in earlier.buckets)

@@ -102,11 +102,8 @@ def revoke_left(
     return ended
 
 
-def signed_in(text: str, known: tuple[Account, ...], store: TokenStore, now: datetime) -> Account:
-    """The account that the token signs in.
-
-    Args:
-        known: the accounts of this installation, with the roles that they have now.
+def signed_in(text: str, store: TokenStore, now: datetime) -> Account:
+    """The account that the token signs in. Setting up ends the tokens of who left or has another role.
 
     Raises:
         NotSignedIn: it is none that was issued, or it counts no longer.
@@ -117,21 +114,11 @@ def signed_in(text: str, known: tuple[Account, ...], store: TokenStore, now: dat
         raise NotSignedIn("PERENNIAL_TOKEN is no token that was issued here", hint=HINT)
     if stored.state(now) != "active":
         raise NotSignedIn(f"the token {stored.id} of {stored.account} is {stored.state(now)}", hint=HINT)
-    for one in known:
-        if one.name == stored.account and one.role is not stored.role:
-            raise NotSignedIn(
-                f"the token {stored.id} is of {one.name} as {stored.role}, who is {one.role} now", hint=HINT
-            )
     return stored.holder
 
 
-def who_steers(
-    text: str | None, action: str, known: tuple[Account, ...], store: TokenStore, now: datetime
-) -> str:
+def who_steers(text: str | None, action: str, store: TokenStore, now: datetime) -> str:
     """The account that says `action` to a release.
-
-    Args:
-        known: as for `signed_in`.
 
     Raises:
         NotSignedIn: without a token that counts nobody steers.
@@ -139,7 +126,7 @@ def who_steers(
     """
     if not text:
         raise NotSignedIn(f"nobody is signed in: {action} needs a token", hint=HINT)
-    account = signed_in(text, known, store, now)
+    account = signed_in(text, store, now)
     if not may_steer(account.role, action):
         raise NotAllowed(
             f"{account.name} has the role {account.role}: {action} needs {' or '.join(sorted(STEERING[action]))}",

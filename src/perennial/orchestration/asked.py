@@ -8,14 +8,18 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Collection, Mapping
+from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 from perennial.core.approval import AND
+from perennial.core.ledger import Entry
 from perennial.core.spec import Reason
 from perennial.errors import NotAllowed
 
-Recorded = Callable[[str], str | None]
-"""Key of a request for a retraining -> who asked, by the ledger; None where it knows of none."""
+Recorded = Callable[[str, datetime], Entry | None]
+"""Key and time of a request for a retraining -> what the ledger says of it; None where it knows of none."""
+SOON = timedelta(minutes=5)
+"""Event and entry are written one after the other: a key that was read in the ledger later opens nothing."""
 
 
 class Asked(NamedTuple):
@@ -41,15 +45,15 @@ def of_training(
         if str(run.run_type).endswith("scheduled"):
             return Asked("schedule", Reason.SCHEDULE.value, "the weekly training")
         return Asked(run.triggering_user_name or "airflow", params["reason"], params["text"] or "")
-    known = [(recorded(str(one.extra.get("key"))), one.extra) for one in events]
-    known = [(who, extra) for who, extra in known if who is not None]
+    entries = [recorded(str(one.extra.get("key")), one.timestamp) for one in events]
+    known = [one for one in entries if one is not None]
     if not known:
         raise NotAllowed(
             "nobody is known to have asked for this retraining: the ledger has no such request",
             hint='perennial retrain MODEL --reason "...", or trigger the DAG',
         )
-    newest = known[-1][1]
-    who = AND.join(dict.fromkeys(who for who, _ in known))
+    newest = known[-1].payload
+    who = AND.join(dict.fromkeys(one.actor for one in known))
     return Asked(who, str(newest["reason"]), str(newest["text"]))
 
 
@@ -80,13 +84,14 @@ def folder(work: str, model: str, run_id: str) -> str:
     return f"{work}/{model}/{hashlib.sha256(run_id.encode()).hexdigest()[:16]}"
 
 
-def recorded(model: str, key: str) -> str | None:
-    """Who asked under this key, by our ledger."""
+def recorded(model: str, key: str, at: datetime) -> Entry | None:
+    """The request of this key in our ledger, if it was made about then."""
     from perennial import wiring
     from perennial.core.retrain import REQUESTED
 
     rows = wiring.store().ledger.rows(model, kinds=(REQUESTED,))
-    return next((row.entry.actor for row in rows if row.entry.payload.get("key") == key), None)
+    found = (row.entry for row in rows if row.entry.payload.get("key") == key)
+    return next((one for one in found if abs(one.at - at) <= SOON), None)
 
 
 def _events(triggering: Mapping[Any, Collection[Any]] | None) -> list[Any]:
