@@ -24,7 +24,7 @@ from pathlib import Path
 import numpy as np
 
 from perennial import catalog
-from perennial.core.attribution import Background
+from perennial.core.background import Background
 from perennial.core.explanation import ServedExplanation
 from perennial.core.spec import ModelSpec
 from perennial.core.training import Manifest
