@@ -13,8 +13,8 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
+from some_release import a_release
 
-from perennial import catalog
 from perennial.adapters import sql_schema as tables
 from perennial.adapters.memory.releases import MemoryStore
 from perennial.adapters.sql_store import SqlStore
@@ -22,10 +22,8 @@ from perennial.core.ledger import GENESIS, Entry, stored, verify
 from perennial.core.notice import Delivery
 from perennial.core.release import Intent, IntentKind, Phase, ReleaseStatus
 from perennial.core.traffic import Counters
-from perennial.core.version import VersionRef
 from perennial.errors import LedgerBroken, ReleaseConflict, SettingsError, StoreUnavailable
 from perennial.flows.ledger_check import check
-from perennial.settings import Settings
 
 MODEL = "test_failure_predictor"
 NOW = datetime(2026, 1, 5, 8, 0, 0, 123456, tzinfo=UTC)
@@ -90,20 +88,8 @@ def store(make_store):
 
 
 def a_status(release_id: str = "r1", started: datetime = NOW) -> ReleaseStatus:
-    spec = catalog.spec(MODEL, Settings())
-    ref = VersionRef(model=MODEL, version="1.0.0", key="1", digest="d" * 64, capsule="c")
-    return ReleaseStatus(
-        release_id=release_id,
-        candidate=ref,
-        champion=None,
-        champion_release_id=None,
-        policy=spec.release,
-        approval_policy=spec.approval,
-        started_at=started,
-        entered_at=started,
-        phase=Phase.PENDING,
-        baseline={"canary": Counters(requests=3, buckets=((1.0, 1), (float("inf"), 3)))},
-    )
+    baseline = {"canary": Counters(requests=3, buckets=((1.0, 1), (float("inf"), 3)))}
+    return a_release(started, Phase.PENDING, release_id=release_id, baseline=baseline)
 
 
 def an_entry(kind: str = "release.opened", model: str = MODEL) -> Entry:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from perennial import catalog
+from some_release import MODEL, a_release
+
 from perennial.core import question
 from perennial.core.approval import Approval, Risk
 from perennial.core.gate_report import GateReport
 from perennial.core.release import Phase, ReleaseStatus
 from perennial.core.verdict import Judgement, Verdict
 from perennial.core.version import VersionRef
-from perennial.settings import Settings
 
 NOW = datetime(2026, 1, 5, tzinfo=UTC)
 RULES = (
@@ -20,21 +20,12 @@ RULES = (
 )
 
 
-def waiting(**more) -> ReleaseStatus:
-    spec = catalog.spec("test_failure_predictor", Settings())
-    ref = VersionRef(model=spec.name, version="1.1.0", key="7", digest="d" * 64, capsule="c")
-    return ReleaseStatus(
-        release_id="r", candidate=ref, champion=None, champion_release_id=None, policy=spec.release,
-        approval_policy=spec.approval, started_at=NOW, entered_at=NOW, phase=Phase.AWAITING_APPROVAL,
-        asked_by=("bob",), **more,
-    )  # fmt: skip
-
-
 def gated(**more) -> ReleaseStatus:
     report = GateReport(
         digest="d" * 64, rules=RULES, risk=Risk.HIGH, risk_reasons=("the first version",), **more
     )
-    return waiting(gate=report)
+    ref = VersionRef(model=MODEL, version="1.1.0", key="7", digest="d" * 64, capsule="c")
+    return a_release(NOW, Phase.AWAITING_APPROVAL, candidate=ref, asked_by=("bob",), gate=report)
 
 
 def test_names_the_version_its_risk_and_who_is_still_needed():

@@ -11,13 +11,13 @@ from pathlib import Path
 
 import httpx
 from serving_stack import free_ports
+from some_release import a_release
 
-from perennial import account_file, catalog, wiring
+from perennial import account_file, wiring
 from perennial.core.approval import Risk
 from perennial.core.gate_report import GateReport
 from perennial.core.release import Phase, ReleaseStatus
 from perennial.core.verdict import Judgement, Verdict
-from perennial.core.version import VersionRef
 from perennial.local import airflow as local_airflow
 from perennial.local import supervisor
 from perennial.local.processes import base_environment
@@ -111,21 +111,10 @@ class AirflowHouse:
 
 
 def waiting() -> ReleaseStatus:
-    spec, now = catalog.spec(MODEL, Settings()), datetime.now(UTC)
-    return ReleaseStatus(
-        release_id=RELEASE,
-        candidate=VersionRef(model=MODEL, version="1.0.0", key="1", digest="d" * 64, capsule="c"),
-        champion=None,
-        champion_release_id=None,
-        policy=spec.release,
-        approval_policy=spec.approval,
-        started_at=now,
-        entered_at=now,
-        phase=Phase.AWAITING_APPROVAL,
-        gate=GateReport(
-            digest="d" * 64,
-            rules=(Judgement(rule="latency", verdict=Verdict.PASS, observed="p95 4 ms", needed="<= 50 ms"),),
-            risk=Risk.HIGH,
-            risk_reasons=("the first version of this model",),
-        ),
+    gate = GateReport(
+        digest="d" * 64,
+        rules=(Judgement(rule="latency", verdict=Verdict.PASS, observed="p95 4 ms", needed="<= 50 ms"),),
+        risk=Risk.HIGH,
+        risk_reasons=("the first version of this model",),
     )
+    return a_release(datetime.now(UTC), Phase.AWAITING_APPROVAL, release_id=RELEASE, gate=gate)
