@@ -27,14 +27,10 @@ NEVER = timedelta(0)
 STEPS = ("prepare", "validate", "train", "evaluate", "register")
 
 
-def why(model: str) -> task:
+@task
+def why(model: str, params=None, dag_run=None, triggering_asset_events=None) -> dict[str, str]:
     """Who asked and why, for people to read; the steps ask anew, for what a task returns can be changed."""
-
-    @task(task_id="why")
-    def say(params=None, dag_run=None, triggering_asset_events=None) -> dict[str, str]:
-        return asking(model)(dag_run, params, triggering_asset_events)._asdict()
-
-    return say
+    return asking(model)(dag_run, params, triggering_asset_events)._asdict()
 
 
 def asking(model: str) -> Callable[..., Asked]:
@@ -106,7 +102,7 @@ def build(spec: ModelSpec) -> DAG:
         user_defined_macros={"asked": asking(spec.name), "folder": partial(folder, WORK, spec.name)},
         tags=["perennial", "train", spec.owner],
     ) as dag:
-        previous = why(spec.name)()
+        previous = why(spec.name)
         for step in STEPS:
             current = command(step, spec.name)
             previous >> current

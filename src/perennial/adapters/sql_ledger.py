@@ -19,6 +19,7 @@ from perennial.errors import LedgerBroken
 CHUNK = 500
 BATCH = 20
 """Rows read ahead where a few of the newest are wanted."""
+NOTE = select(tables.ledger_head.c.seq, tables.ledger_head.c.hash)
 COMPARE = "somebody changed the table; compare with an export or a backup"
 
 
@@ -68,20 +69,17 @@ class SqlLedger:
             yield from _stored(connection)
 
     def end(self) -> tuple[int, str]:
-        head = tables.ledger_head
         with self._database.reading(damaged=True) as connection:
-            return _end(connection, select(head.c.seq, head.c.hash))
+            return _end(connection, NOTE)
 
     def snapshot(self) -> tuple[tuple[int, str], list[StoredRow]]:
-        head = tables.ledger_head
         with self._database.reading(damaged=True) as connection:
-            return _end(connection, select(head.c.seq, head.c.hash)), list(_stored(connection))
+            return _end(connection, NOTE), list(_stored(connection))
 
 
 def append_entry(connection: Connection, entry: Entry) -> LedgerRow:
     """Within the transaction of what the entry tells of."""
-    head = tables.ledger_head
-    seq, last = _end(connection, select(head.c.seq, head.c.hash).with_for_update())
+    seq, last = _end(connection, NOTE.with_for_update())
     row = chain(entry, seq + 1, last)
     body = canonical(entry.model_dump(mode="json"))
     new = {"seq": row.seq, "model": entry.model, "entry": body, "previous": row.previous, "hash": row.hash}
@@ -91,7 +89,7 @@ def append_entry(connection: Connection, entry: Entry) -> LedgerRow:
         raise LedgerBroken(
             f"entry {row.seq} is there already: the note of the ledger's end was set back", hint=COMPARE
         ) from error
-    connection.execute(head.update().values(seq=row.seq, hash=row.hash))
+    connection.execute(tables.ledger_head.update().values(seq=row.seq, hash=row.hash))
     return row
 
 

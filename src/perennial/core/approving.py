@@ -88,10 +88,13 @@ def lapse(turn: Turn) -> None:
 
 
 def allowed(turn: Turn) -> bool:
-    """Whether gate and approvals still cover a candidate that no request has reached yet.
+    """Whether gate and approvals still cover a candidate that no request has reached yet; one that has a share
+    was covered when it got it.
 
     Where they do not, the release has gone back to people, has ended, or an error is counted.
     """
+    if turn.has_share:
+        return True
     if changed(turn):
         return False
     lapse(turn)

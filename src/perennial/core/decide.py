@@ -77,7 +77,7 @@ def _loading(turn: Turn) -> None:
     if champion_moved(turn):
         leave(turn, Phase.REJECTED, "the champion is not the one it was gated against: start it again")
         return
-    if not turn.has_share and not allowed(turn):
+    if not allowed(turn):
         return
     if seen.older_active:
         turn.update(note="waits until the release before it has let go of the traffic")
@@ -111,7 +111,7 @@ def _promoting(turn: Turn) -> None:
     if champion_moved(turn):
         leave(turn, Phase.ROLLED_BACK, "the champion's traffic was moved by somebody else")
         return
-    if not turn.has_share and not allowed(turn):
+    if not allowed(turn):
         return
     turn.ensure(PoolName.STABLE)
     if _loaded(turn, turn.seen.in_stable, PoolName.STABLE) and not turn.status.pauses:

@@ -130,7 +130,7 @@ def _promote(turn: Turn, intent: Intent) -> str:
         return f"{status.policy.strategy} never gets traffic: release it under another strategy"
     if turn.seen.older_active:
         return "the release before it still holds traffic"
-    if status.phase is Phase.LOADING and not turn.has_share and not allowed(turn):
+    if status.phase is Phase.LOADING and not allowed(turn):
         return f"no longer allowed: {turn.status.note}"
     turn.update(pauses=frozenset())
     turn.enter(

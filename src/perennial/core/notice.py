@@ -18,9 +18,10 @@ from perennial.core.release import ReleaseStatus
 from perennial.core.spec import Frozen
 from perennial.core.turn import MACHINE
 from perennial.core.verdict import Judgement
+from perennial.core.why import ROLLBACK, WITHDRAWN
 
 AWAITING, PAUSED = "release.awaiting_approval", "release.paused"
-ROLLBACK, WITHDRAWN, LEVEL = "release.rollback", "release.withdrawn", "monitor.level"
+LEVEL = "monitor.level"
 ENDS = {
     "release.succeeded": "is champion",
     "release.rolled_back": "was rolled back",
@@ -30,7 +31,6 @@ NOTABLE = frozenset((AWAITING, PAUSED, ROLLBACK, WITHDRAWN, LEVEL, *ENDS))
 """Kinds of entries that may be worth a notice."""
 ALARM = "retrain"
 """The monitor's level that is an alarm."""
-WORST_FIRST = ("FAIL", "ERROR", "UNSURE", "PASS")
 EVIDENCE = 12
 """Rules that one notice tells at most, the worst first."""
 FIRST_RETRY = timedelta(seconds=10)
@@ -147,7 +147,7 @@ def _evidence(entry: Entry, status: ReleaseStatus | None) -> Iterable[str]:
         rules = list(status.gate.rules)
     if not rules and status is not None and entry.kind == PAUSED:
         rules = list(status.evidence)
-    rules.sort(key=lambda one: WORST_FIRST.index(one.verdict.value))
+    rules.sort(key=lambda one: -one.verdict.badness)
     if rules:
         yield "Evidence:"
     for one in rules[:EVIDENCE]:

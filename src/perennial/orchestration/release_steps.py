@@ -86,15 +86,11 @@ class ApprovalStep(HITLOperator):
         return status
 
     def _counted(self) -> ReleaseStatus:
-        """After the answer has counted, so that the next person reads who is still needed."""
-        from perennial.errors import PerennialError
-        from perennial.orchestration.release_trigger import reconcile
+        """After the answer has counted, so that the next person reads who is still needed. Where it cannot be
+        counted now, the trigger passes over it until it is."""
+        from perennial.orchestration.release_trigger import try_to_reconcile
 
-        try:
-            return reconcile(self.release_id)
-        except PerennialError as error:  # the trigger passes over it until it counts
-            self.log.warning("%s: %s -> %s", type(error).__name__, error.message, error.hint)
-            return self._status()
+        return try_to_reconcile(self.release_id, self.log) or self._status()
 
     def _ask(self, status: ReleaseStatus, context: Any) -> str:
         """Put the question, without the answer that it may hold, and wait; where it is settled, say how."""

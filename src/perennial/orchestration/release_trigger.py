@@ -48,6 +48,15 @@ def reconcile(release_id: str) -> ReleaseStatus:
     return release.reconcile(release_id, wiring.release_ports(), datetime.now(UTC))
 
 
+def try_to_reconcile(release_id: str, log: Any) -> ReleaseStatus | None:
+    """One pass; a tool that is down is told in the log and tried again, for it may come back."""
+    try:
+        return reconcile(release_id)
+    except PerennialError as error:
+        log.warning("%s: %s -> %s", type(error).__name__, error.message, error.hint)
+        return None
+
+
 class ReleaseTrigger(BaseTrigger):
     """Reconciles every `every` seconds until the release has passed `phase`.
 
@@ -78,7 +87,7 @@ class ReleaseTrigger(BaseTrigger):
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         while True:
-            status = await self._reconcile()
+            status = await asyncio.to_thread(try_to_reconcile, self.release_id, self.log)
             if status is not None and passed(status, self.phase, self.step):
                 yield TriggerEvent({"phase": status.phase.value, "why": status.note})
                 return
@@ -87,14 +96,6 @@ class ReleaseTrigger(BaseTrigger):
                 yield TriggerEvent(answer)
                 return
             await asyncio.sleep(self.every)
-
-    async def _reconcile(self) -> ReleaseStatus | None:
-        """One pass; a tool that is down is told in the log and tried again, for it may come back."""
-        try:
-            return await asyncio.to_thread(reconcile, self.release_id)
-        except PerennialError as error:
-            self.log.warning("%s: %s -> %s", type(error).__name__, error.message, error.hint)
-            return None
 
     async def _answer(self) -> dict[str, Any] | None:
         """Who chose what in Airflow's UI; None while nobody has."""
