@@ -24,10 +24,10 @@ from pathlib import Path
 import numpy as np
 
 from perennial import catalog
-from perennial.core.background import Background
-from perennial.core.explanation import ServedExplanation
 from perennial.core.spec import ModelSpec
-from perennial.core.training import Manifest
+from perennial.core.training.artifacts import Manifest
+from perennial.core.training.background import Background
+from perennial.core.training.explanation import ServedExplanation
 from perennial.settings import Settings
 
 MODEL = "test_failure_predictor"
@@ -38,7 +38,7 @@ EVERY_SECONDS = 0.01
 
 def make_version(spec: ModelSpec, folder: Path) -> None:
     """A network trained for one epoch on random rows: its answers mean nothing, its cost is the real one."""
-    from perennial.core.examples import Examples
+    from perennial.core.training.examples import Examples
     from perennial.models.test_failure_predictor import TestFailurePredictor
 
     random, names, how = np.random.default_rng(0), spec.features.names, spec.explanation
@@ -67,7 +67,7 @@ def serve(folder: Path, port: int) -> None:
     """The application of a model server over one version, without Feast."""
     import uvicorn
 
-    from perennial.serving import desired
+    from perennial.serving import desired_state as desired
     from perennial.serving.app import ModelServer
     from perennial.serving.feedback_inbox import FeedbackWriter
     from perennial.serving.host import ModelHost
@@ -97,7 +97,7 @@ def serve(folder: Path, port: int) -> None:
 def cpu(spec: ModelSpec, folder: Path) -> None:
     """What an explanation costs in processor time, which other load hardly changes: best of five."""
     from perennial.serving.attribution import shapley
-    from perennial.serving.desired import DesiredVersion
+    from perennial.serving.desired_state import DesiredVersion
     from perennial.serving.session import load
 
     digest = json.loads((folder / "manifest.json").read_text())["digest"]

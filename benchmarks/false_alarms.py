@@ -17,8 +17,8 @@ from collections.abc import Iterator
 import numpy as np
 
 from perennial import catalog
-from perennial.core.drift import ColumnDrift, column_drift
-from perennial.core.monitoring import Level, verdict
+from perennial.core.monitoring.drift import ColumnDrift, column_drift
+from perennial.core.monitoring.levels import Level, verdict
 from perennial.settings import Settings
 
 SPEC = catalog.spec("test_failure_predictor", Settings(spec_overlay=None)).monitoring

@@ -19,12 +19,12 @@ import numpy as np
 from scipy.stats import norm
 
 from perennial import catalog
-from perennial.core.criteria import judge_traffic
-from perennial.core.rehearsal import HARMS, HEALTHY, rehearse
-from perennial.core.release import Labelled
-from perennial.core.simulated_step import EDGES_MS, Harm, Stage, Traffic, simulate, stages
+from perennial.core.release.criteria import judge_traffic
+from perennial.core.release.rehearsal import HARMS, HEALTHY, rehearse
+from perennial.core.release.simulated_step import EDGES_MS, Harm, Stage, Traffic, simulate, stages
+from perennial.core.release.status import Labelled
+from perennial.core.release.traffic import Counters
 from perennial.core.spec import ReleaseSpec
-from perennial.core.traffic import Counters
 from perennial.core.verdict import Verdict, worst
 from perennial.settings import Settings
 

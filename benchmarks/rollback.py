@@ -33,16 +33,17 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "support"
 
 from serving_stack import ServingStack, target, until
 
-from perennial import catalog, wiring
-from perennial.core.identity import Role
-from perennial.core.release import Phase, ReleaseStatus, release_id
-from perennial.core.traffic import Route
+from perennial import catalog
+from perennial.core.governance.identity import Role
+from perennial.core.release.status import Phase, ReleaseStatus, release_id
+from perennial.core.release.traffic import Route
 from perennial.core.version import VersionRef
-from perennial.flows.identity import issue
-from perennial.flows.seal import write_seal
+from perennial.flows.governance.identity import issue
+from perennial.flows.release.seal import write_seal
 from perennial.history.prepare import prepare
 from perennial.history.simulator import Scenario, simulate
 from perennial.serving.manifest import load_verified
+from perennial.wiring import database, releasing, training
 
 SPEC = catalog.spec("test_failure_predictor")
 MODEL = SPEC.name
@@ -128,14 +129,14 @@ def house(stack: ServingStack) -> tuple[Route, bytes]:
     """Two champions one after the other, released, held and sealed; the live route and a request."""
     settings = stack.settings
     made = prepare(simulate(Scenario(cycles=40, tests=30)))
-    wiring.features(settings).publish(made.views)
+    training.features(settings).publish(made.views)
     stack.start()
-    refs, store = [], wiring.store(settings)
+    refs, store = [], database.store(settings)
     for number, version in enumerate(("1.0.0", "1.1.0")):
         ref = onnx_version(settings.state / "releases" / "files", version, float(number))
         files = settings.state / "releases" / "files" / ref.digest
         write_seal(
-            ref, load_verified(files, MODEL, ref.digest), files, wiring.release_ports(settings).published
+            ref, load_verified(files, MODEL, ref.digest), files, releasing.release_ports(settings).published
         )
         stack.pool.ensure("stable", ref, files)
         stack.pool.ensure("canary", ref, files)
@@ -172,7 +173,7 @@ def token(stack: ServingStack) -> str:
     """Of an approver, who may roll back."""
     _, text = issue(
         "bench", Role.APPROVER, timedelta(hours=1), "bench", stack.settings.accounts,
-        wiring.tokens(stack.settings), wiring.store(stack.settings).ledger, datetime.now(UTC),
+        database.tokens(stack.settings), database.store(stack.settings).ledger, datetime.now(UTC),
         secrets.token_hex,
     )  # fmt: skip
     return text

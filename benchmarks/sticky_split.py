@@ -20,7 +20,7 @@ sys.path.append(str(Path(__file__).resolve().parents[1] / "tests" / "support"))
 
 from envoy_split_stack import MODEL, SplitStack, cpu_seconds, split
 
-from perennial.core.traffic import Assignment
+from perennial.core.release.traffic import Assignment
 
 HEADER = Assignment(experiment="benchmark", header="x-user-id", cookie="unit")
 NOBODY = Assignment(experiment="benchmark", header="x-user-id")

@@ -14,11 +14,11 @@ from airflow.sdk import DAG, Asset, Param
 
 from perennial import catalog
 from perennial.core.assets import asset_uri, candidate_asset
-from perennial.core.identity import Role
+from perennial.core.governance.identity import Role
 from perennial.core.spec import ModelSpec
-from perennial.orchestration.asked import candidate
 from perennial.orchestration.release_phases import phases
 from perennial.orchestration.release_steps import NOTE, ApprovalStep, ReleaseStep
+from perennial.orchestration.trigger_provenance import candidate
 from perennial.settings import load
 
 SETTINGS = load()

@@ -16,7 +16,7 @@ from airflow.sdk import DAG, Asset, AssetOrTimeSchedule, CronTriggerTimetable, P
 from perennial import catalog
 from perennial.core.assets import asset_uri, candidate_asset, retrain_asset
 from perennial.core.spec import ModelSpec, Reason
-from perennial.orchestration.asked import Asked, folder, of_training, recorded
+from perennial.orchestration.trigger_provenance import Asked, folder, of_training, recorded
 from perennial.settings import load
 
 SETTINGS = load()

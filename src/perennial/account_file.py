@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pydantic import Field, TypeAdapter, ValidationError
 
-from perennial.core.identity import Account, Role
+from perennial.core.governance.identity import Account, Role
 from perennial.core.spec import Frozen
 from perennial.errors import SettingsError
 

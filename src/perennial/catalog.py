@@ -9,8 +9,8 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from perennial.core.expectations import Suite
 from perennial.core.spec import ModelSpec
+from perennial.core.training.expectations import Suite
 from perennial.errors import SpecError, UnknownModel
 from perennial.settings import Settings, load
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, TypeAdapter, ValidationError, model_validator
 
-from perennial.core.identity import MACHINES, Account, read_people
+from perennial.core.governance.identity import MACHINES, Account, read_people
 from perennial.errors import SettingsError
 
 HERE = Path(__file__).resolve().parents[2]

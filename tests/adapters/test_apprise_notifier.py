@@ -10,7 +10,7 @@ from mail_server import Mailbox, Webhook, serving
 from perennial import settings as environment
 from perennial.adapters.apprise_notifier import AppriseNotifier, masked
 from perennial.cli import main
-from perennial.core.notice import Notice
+from perennial.core.governance.notices import Notice
 from perennial.errors import NotDelivered, SettingsError
 
 NOTICE = Notice(title="m 1.1.0 awaits approval", body="Why: high risk\n  FAIL a: 1 (needed: 2)\nhttp://m/#/x")

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from envoy_split_stack import SplitStack, split
 
-from perennial.core.traffic import Assignment
+from perennial.core.release.traffic import Assignment
 
 pytestmark = pytest.mark.server
 USERS = [{"x-user-id": f"user-{number}"} for number in range(10_000)]

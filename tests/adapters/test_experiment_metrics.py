@@ -8,8 +8,8 @@ import subprocess
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
-from perennial.adapters.experiment_metrics import ExperimentMetrics
-from perennial.core.experiment import ArmFigures
+from perennial.adapters.prometheus.experiment_metrics import ExperimentMetrics
+from perennial.core.experiment.assignment import ArmFigures
 
 CONTROL = ArmFigures(experiment="ab12", arm="1.0.0", users=40, accuracy=0.75, reward=None)
 TREATMENT = ArmFigures(experiment="ab12", arm="1.1.0", users=41, accuracy=0.8, reward=-2.5)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from perennial.adapters.figures import TrainingFigures, calibration_points
-from perennial.core.attribution import GlobalAttributions
-from perennial.core.metrics import Scored
+from perennial.adapters.documents.figures import TrainingFigures, calibration_points
+from perennial.core.evaluation.metrics import Scored
+from perennial.core.training.attribution import GlobalAttributions
 
 
 def scored(size: int = 500) -> Scored:

@@ -7,10 +7,10 @@ import json
 import pytest
 
 from perennial import settings as environment
-from perennial import wiring
-from perennial.adapters.mlflow_connection import connect
+from perennial.adapters.mlflow.connection import connect
 from perennial.cli import main
 from perennial.errors import ReleaseError, UsageError
+from perennial.wiring import database, versions
 
 MODEL = "test_failure_predictor"
 
@@ -62,8 +62,8 @@ def test_archive_and_purge(client, tmp_path, capsys):
     version = client.get_model_version(MODEL, "2")
     assert version.tags["files"].startswith("deleted")
     assert client.get_run(version.run_id).data.metrics == {"holdout.roc_auc": 0.7}
-    wiring.lifecycle_ports(environment.load()).files.delete(_ref(client))
-    kinds = [row.entry.kind for row in wiring.store(environment.load()).ledger.rows(MODEL)]
+    versions.lifecycle_ports(environment.load()).files.delete(_ref(client))
+    kinds = [row.entry.kind for row in database.store(environment.load()).ledger.rows(MODEL)]
     assert kinds == ["lifecycle.retired", "lifecycle.archived", "lifecycle.purged"]
     assert main(["ledger", "verify"]) == 0
 
@@ -76,4 +76,4 @@ def test_files_are_kept_as_long_as_the_spec_says(client, monkeypatch):
 
 
 def _ref(client):
-    return wiring.registry(environment.load()).find(MODEL, "1.1.0").ref
+    return versions.registry(environment.load()).find(MODEL, "1.1.0").ref

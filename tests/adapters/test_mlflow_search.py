@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from perennial.adapters.mlflow_connection import connect
-from perennial.adapters.mlflow_search import MlflowSearch
+from perennial.adapters.mlflow.connection import connect
+from perennial.adapters.mlflow.search import MlflowSearch
 from perennial.cli import main
 from perennial.errors import UsageError
 

@@ -44,7 +44,7 @@ class LinearFailurePredictor(Model):
             optimiser.step()
             metrics = {"train_loss": loss.item()}
             if validation is not None:
-                from perennial.core.metrics import Scored
+                from perennial.core.evaluation.metrics import Scored
 
                 score = self.predict(validation.features).astype(float)
                 measured = Scored(validation.target, score, validation.group).measure()

@@ -43,8 +43,8 @@ def test_every_command_can_show_its_help_without_heavy_modules():
 def test_a_rollback_imports_nothing_slow_before_the_traffic_has_moved():
     """Each of these takes a tenth of a second or more, and the whole way has one second."""
     loaded = loaded_by(
-        "import perennial.cli, perennial.commands.release; from perennial import wiring; "
-        "ports = wiring.rollback_ports(); ports.router.route('m'); ports.recent('m', 1); ports.published('s')"
+        "import perennial.cli, perennial.commands.release; from perennial.wiring import traffic; "
+        "ports = traffic.rollback_ports(); ports.router.route('m'); ports.recent('m', 1); ports.published('s')"
     )
     assert not (HEAVY | {"httpx", "numpy", "pydantic_settings", "rich", "yaml", "onnxruntime"}) & loaded
 

@@ -10,10 +10,11 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from perennial import settings as environment
-from perennial import wiring
 from perennial.cli import main
-from perennial.core.ledger import GENESIS, Entry
+from perennial.core.events import Entry
+from perennial.core.governance.ledger import GENESIS
 from perennial.errors import LedgerBroken, MalformedInput, SettingsError, UsageError
+from perennial.wiring import database
 
 BROKEN = LedgerBroken.exit_code
 SET_BACK = f"UPDATE perennial_ledger_head SET seq = 0, hash = '{GENESIS}'"  # noqa: S608
@@ -30,7 +31,7 @@ def table(tmp_path, monkeypatch):
     """Five entries, and a way to change the table behind the ledger's back."""
     monkeypatch.setenv("PERENNIAL_HOME", str(tmp_path / "home"))
     monkeypatch.delenv("PERENNIAL_LEDGER_KEY", raising=False)
-    ledger = wiring.store(environment.load()).ledger
+    ledger = database.store(environment.load()).ledger
     for number in range(5):
         ledger.append(an_entry(number))
 
@@ -55,7 +56,7 @@ def key(tmp_path, monkeypatch):
 def rewrite(change, entries: list[Entry]) -> None:
     """What somebody with the whole database and this code can do: a new chain, the note of its end too."""
     change("DELETE FROM perennial_ledger", SET_BACK)
-    ledger = wiring.store(environment.load()).ledger
+    ledger = database.store(environment.load()).ledger
     for entry in entries:
         ledger.append(entry)
 
@@ -123,10 +124,10 @@ def test_changed_note_of_the_end_is_found(table, capsys, statement, told):
     ],
 )
 def test_nothing_is_appended_after_a_note_that_was_set_back_or_lost(table, statement):
-    running = wiring.store(environment.load()).ledger
+    running = database.store(environment.load()).ledger
     assert running.end()[0] == 5
     table(statement)
-    for ledger in (running, wiring.store(environment.load()).ledger):
+    for ledger in (running, database.store(environment.load()).ledger):
         with pytest.raises(LedgerBroken):
             ledger.append(an_entry(5))
         assert len(ledger.rows()) == 5, "what is there can still be read"
@@ -141,7 +142,7 @@ def test_entry_that_is_no_text_has_a_place_for_whoever_reads_it(table, capsys):
 def test_signed_head_finds_cut_end_and_rewritten_chain(table, key, tmp_path, capsys):
     kept = str(tmp_path / "head.json")
     assert main(["ledger", "head", "--sign", "--out", kept]) == 0
-    wiring.store(environment.load()).ledger.append(an_entry(5))
+    database.store(environment.load()).ledger.append(an_entry(5))
     assert main(["ledger", "verify", "--head", kept]) == 0
     assert "entry 5 (signed by" in capsys.readouterr().out
 
@@ -210,7 +211,7 @@ def test_export_of_a_reason_with_separators_of_lines_is_verified(table, tmp_path
     entry = an_entry(5).model_copy(
         update={"payload": {"reason": "one\u2028two\u2029three\x85four\x0cfive\r\n"}}
     )
-    wiring.store(environment.load()).ledger.append(entry)
+    database.store(environment.load()).ledger.append(entry)
     path = tmp_path / "ledger.jsonl"
     assert main(["ledger", "export", str(path)]) == 0
     assert main(["ledger", "verify", "--export", str(path)]) == 0

@@ -8,8 +8,8 @@ import subprocess
 import sys
 
 import pytest
+from doubles.data import MemoryData
 
-from perennial.adapters.memory.data import MemoryData
 from perennial.errors import DatasetMissing
 
 

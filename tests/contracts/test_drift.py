@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+from doubles.drift import MemoryDrift
 
 from perennial import catalog
-from perennial.adapters.memory.drift import MemoryDrift
-from perennial.core.drift import SCORE
+from perennial.core.monitoring.drift import SCORE
 from perennial.errors import DataError
 from perennial.settings import Settings
 

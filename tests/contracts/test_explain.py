@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from doubles.attribution import one_path
 
-from perennial.adapters.memory.attribution import one_path
-from perennial.core.attribution import Attributions
+from perennial.core.training.attribution import Attributions
 from perennial.serving.attribution import shapley
 
 

@@ -7,9 +7,9 @@ import math
 
 import pandas as pd
 import pytest
+from doubles.features import MemoryFeatures, OnDemand
 
 from perennial import catalog
-from perennial.adapters.memory.features import MemoryFeatures, OnDemand
 from perennial.errors import FeaturesUnavailable, MalformedInput, SpecError
 from perennial.history.prepare import SUITE_VIEW, TEST_VIEW, prepare
 from perennial.history.schema import conform
@@ -26,7 +26,7 @@ def features(request, tmp_path):
 
 
 def feast(folder):
-    from perennial.adapters.feast_features import FeastFeatures
+    from perennial.adapters.feast.features import FeastFeatures
 
     return FeastFeatures(REPO, folder / "feast", lambda: [SPEC])
 

@@ -29,7 +29,7 @@ def features(tmp_path):
 
 
 def adapter(folder):
-    from perennial.adapters.feast_features import FeastFeatures
+    from perennial.adapters.feast.features import FeastFeatures
 
     return FeastFeatures(HERE / "feature_repo", folder / "feast", lambda: [SPEC])
 
@@ -87,7 +87,7 @@ def test_rows_that_came_in_late_are_as_feast_has_them(features, made):
 def test_a_state_past_its_ttl_is_not_known(made):
     from datetime import timedelta
 
-    from perennial.adapters import point_in_time
+    from perennial.adapters.feast import point_in_time
 
     view = next(iter(adapter(HERE)._objects.values()))
     found = {}
@@ -104,7 +104,7 @@ def test_a_state_past_its_ttl_is_not_known(made):
 
 
 def test_a_publication_cut_short_keeps_the_old_one_and_can_be_repeated(features, made, monkeypatch):
-    from perennial.adapters import feast_features
+    from perennial.adapters.feast import features as feast_features
 
     row = {"test_id": made.examples["test_id"].iloc[0], "suite": "ci", "cycle_size": 1, "requested_at": 0.0}
     features.publish(made.views)
@@ -166,7 +166,7 @@ def test_views_of_another_model_that_nobody_published_stop_nothing(features, mad
 
 def test_what_features_mean_is_kept_beside_the_publication(features, made, tmp_path):
     """Adding a feature changes no other's meaning; another type, key or computation changes that of its own."""
-    from perennial.adapters import feature_definitions
+    from perennial.adapters.feast import definitions as feature_definitions
 
     service = SPEC.features.service
     assert feature_definitions.published(features._folder, service) == {}
@@ -183,7 +183,7 @@ def test_what_features_mean_is_kept_beside_the_publication(features, made, tmp_p
     wider = wider.replace("import os", "import os\nfrom datetime import timedelta")
     (repo / "definitions.py").write_text(wider.replace("ttl=None", "ttl=timedelta(days=9)"))
     views = {name: view.assign(mood=0.0) for name, view in made.views.items()}
-    from perennial.adapters.feast_features import FeastFeatures
+    from perennial.adapters.feast.features import FeastFeatures
 
     FeastFeatures(repo, features._folder, lambda: [SPEC]).publish(views)
     assert all(

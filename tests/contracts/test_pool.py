@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from doubles.routing import MemoryPool
 from serving_stack import until
 from tiny_models import tensor_body, tiny_version
 
-from perennial.adapters.memory.routing import MemoryPool
 from perennial.errors import ModelFileError, PoolUnavailable
 
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from doubles.routing import MemoryPool, MemoryProbe
 from tiny_models import tiny_version
 
-from perennial.adapters.bento_probe import BentoProbe
-from perennial.adapters.memory.routing import MemoryPool, MemoryProbe
+from perennial.adapters.bentoml.probe import BentoProbe
 
 BODY = {"entities": [{"test_id": "t1", "suite": "s"}], "context": {}}
 

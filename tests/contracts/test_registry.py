@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from doubles.registry import MemoryCapsules, MemoryRegistry
+from doubles.tracking import MemoryTracker
 
-from perennial.adapters.memory.registry import MemoryCapsules, MemoryRegistry
-from perennial.adapters.memory.tracking import MemoryTracker
-from perennial.core.capsule import Capsule
-from perennial.core.data import DataRevision
-from perennial.core.registration import NewVersion
+from perennial.core.training.capsule import Capsule
+from perennial.core.training.data import DataRevision
+from perennial.core.training.registration import NewVersion
 from perennial.core.version import Change
 from perennial.errors import ModelFileError, TrackerUnavailable, UnknownVersion
 
@@ -86,9 +86,9 @@ def tools(request, tmp_path, mlflow_folder):
             tracker.runs[run_id].served["model.onnx"] = b"something else"
 
         return Tools(tracker, MemoryRegistry(tracker), tmp_path, model, damage, MemoryCapsules(tracker))
-    from perennial.adapters.mlflow_capsules import MlflowCapsules
-    from perennial.adapters.mlflow_registry import MlflowRegistry
-    from perennial.adapters.mlflow_tracker import MlflowTracker
+    from perennial.adapters.mlflow.capsules import MlflowCapsules
+    from perennial.adapters.mlflow.registry import MlflowRegistry
+    from perennial.adapters.mlflow.tracker import MlflowTracker
 
     url = f"sqlite:///{mlflow_folder / 'mlflow.db'}"
 
@@ -200,7 +200,7 @@ def test_run_can_be_reopened_for_more_metrics(tools):
 def test_error_marks_the_run_as_failed(tmp_path, mlflow_folder):
     from mlflow import MlflowClient
 
-    from perennial.adapters.mlflow_tracker import MlflowTracker
+    from perennial.adapters.mlflow.tracker import MlflowTracker
 
     url = f"sqlite:///{mlflow_folder / 'mlflow.db'}"
     with pytest.raises(RuntimeError):
@@ -213,7 +213,7 @@ def test_nested_runs_datasets_and_artifacts_reach_mlflow(tmp_path, mlflow_folder
     import pandas as pd
     from mlflow import MlflowClient
 
-    from perennial.adapters.mlflow_tracker import MlflowTracker
+    from perennial.adapters.mlflow.tracker import MlflowTracker
 
     url = f"sqlite:///{mlflow_folder / 'mlflow.db'}"
     tracker = MlflowTracker(url, mlflow_folder)
@@ -250,8 +250,8 @@ def test_files_of_a_run_come_back_folder_by_folder(tools, tmp_path):
 
 
 def test_a_server_that_is_away_is_told_quickly():
-    from perennial.adapters.mlflow_registry import MlflowRegistry
-    from perennial.adapters.mlflow_tracker import MlflowTracker
+    from perennial.adapters.mlflow.registry import MlflowRegistry
+    from perennial.adapters.mlflow.tracker import MlflowTracker
 
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -263,8 +263,8 @@ def test_a_server_that_is_away_is_told_quickly():
 
 
 def test_killed_between_version_and_alias_it_is_finished_by_the_next_call(tmp_path, mlflow_folder):
-    from perennial.adapters.mlflow_registry import MlflowRegistry
-    from perennial.adapters.mlflow_tracker import MlflowTracker
+    from perennial.adapters.mlflow.registry import MlflowRegistry
+    from perennial.adapters.mlflow.tracker import MlflowTracker
 
     url = f"sqlite:///{mlflow_folder / 'mlflow.db'}"
     registry = MlflowRegistry(url)

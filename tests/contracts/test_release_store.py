@@ -13,17 +13,18 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
+from doubles.releases import MemoryStore
 from some_release import a_release
 
-from perennial.adapters import sql_schema as tables
-from perennial.adapters.memory.releases import MemoryStore
-from perennial.adapters.sql_store import SqlStore
-from perennial.core.ledger import GENESIS, Entry, stored, verify
-from perennial.core.notice import Delivery
-from perennial.core.release import Intent, IntentKind, Phase, ReleaseStatus
-from perennial.core.traffic import Counters
+from perennial.adapters.sql import schema as tables
+from perennial.adapters.sql.store import SqlStore
+from perennial.core.events import Entry
+from perennial.core.governance.ledger import GENESIS, stored, verify
+from perennial.core.governance.notices import Delivery
+from perennial.core.release.status import Intent, IntentKind, Phase, ReleaseStatus
+from perennial.core.release.traffic import Counters
 from perennial.errors import LedgerBroken, ReleaseConflict, SettingsError, StoreUnavailable
-from perennial.flows.ledger_check import check
+from perennial.flows.governance.ledger_check import check
 
 MODEL = "test_failure_predictor"
 NOW = datetime(2026, 1, 5, 8, 0, 0, 123456, tzinfo=UTC)
@@ -75,7 +76,7 @@ def make_store(request, tmp_path):
 def _drop_tables(url: str) -> None:
     from sqlalchemy import create_engine
 
-    from perennial.adapters.sql_schema import metadata
+    from perennial.adapters.sql.schema import metadata
 
     engine = create_engine(url)
     metadata.drop_all(engine)

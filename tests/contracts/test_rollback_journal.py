@@ -5,11 +5,11 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from doubles.routing import MemoryJournal
 
-from perennial.adapters.memory.routing import MemoryJournal
 from perennial.adapters.rollback_journal import FileJournal
-from perennial.core.rollback import Check, Rollback
-from perennial.core.traffic import Target
+from perennial.core.release.rollback import Check, Rollback
+from perennial.core.release.traffic import Target
 from perennial.errors import StoreUnavailable
 
 AT = datetime(2026, 1, 5, tzinfo=UTC)

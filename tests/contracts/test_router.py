@@ -5,14 +5,14 @@ from __future__ import annotations
 import itertools
 
 import pytest
+from doubles.routing import MemoryRouter
 from load_generator import Load
 from serving_stack import free_ports, target, until
 from tiny_models import tensor_body, tiny_version
 
-from perennial.adapters.envoy_config import Layout
-from perennial.adapters.envoy_router import EnvoyRouter
-from perennial.adapters.memory.routing import MemoryRouter
-from perennial.core.traffic import Counters, Route
+from perennial.adapters.envoy.config import Layout
+from perennial.adapters.envoy.router import EnvoyRouter
+from perennial.core.release.traffic import Counters, Route
 from perennial.errors import RouteMoved, RouterRejected, RouterUnavailable
 
 NUMBER = itertools.count()

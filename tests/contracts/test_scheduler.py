@@ -13,9 +13,9 @@ from pathlib import Path
 
 import httpx
 import pytest
+from doubles.scheduler import MemoryScheduler
 
 from perennial.adapters.airflow_trigger import AirflowTrigger
-from perennial.adapters.memory.scheduler import MemoryScheduler
 from perennial.errors import SchedulerUnavailable
 from perennial.ports import Scheduler
 

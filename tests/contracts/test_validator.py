@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from doubles.data import MemoryValidator
 
 from perennial import catalog
-from perennial.adapters.memory.data import MemoryValidator
-from perennial.core.expectations import Expectation, Freshness, Suite
+from perennial.core.training.expectations import Expectation, Freshness, Suite
 from perennial.errors import SpecError
 from perennial.history import prepare
 from perennial.history.simulator import Scenario, simulate

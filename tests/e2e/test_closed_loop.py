@@ -11,11 +11,12 @@ import httpx
 import pytest
 from playwright.sync_api import sync_playwright
 
-from perennial import account_file, wiring
-from perennial.core.release import Phase
+from perennial import account_file
+from perennial.core.release.status import Phase
 from perennial.demo.airflow_watch import AirflowWatch
 from perennial.local import supervisor
 from perennial.settings import Settings
+from perennial.wiring import database, monitoring, releasing, versions
 
 from .conftest import MODEL, make_stack, until
 
@@ -40,22 +41,22 @@ def test_the_traffic_grew_in_the_steps_of_the_policy(report):
 
 
 def test_the_reason_stands_on_run_version_and_ledger(stack):
-    record = wiring.registry(stack.settings).find(MODEL, "champion")
+    record = versions.registry(stack.settings).find(MODEL, "champion")
     assert record.tags["reason"] in ("drift", "accuracy")
-    rows = wiring.store(stack.settings).ledger.rows(MODEL)
+    rows = database.store(stack.settings).ledger.rows(MODEL)
     assert "retrain.requested" in [row.entry.kind for row in rows]
     assert "the chain holds" in stack.run("ledger", "verify")
 
 
 def test_airflow_lists_every_dag_without_import_errors(stack):
-    airflow = AirflowWatch(stack.settings, wiring.airflow_password(stack.settings))
+    airflow = AirflowWatch(stack.settings, monitoring.airflow_password(stack.settings))
     airflow.wait_parsed([f"{kind}_{MODEL}" for kind in ("train", "release", "monitor", "maintain")], 5)
     assert airflow._get("/api/v2/importErrors")["import_errors"] == []
 
 
 def test_nothing_was_trained_that_nobody_asked_for(stack):
     """A fresh installation must not make up for a schedule that it has missed."""
-    airflow = AirflowWatch(stack.settings, wiring.airflow_password(stack.settings))
+    airflow = AirflowWatch(stack.settings, monitoring.airflow_password(stack.settings))
     assert [run["run_type"] for run in airflow.runs(f"train_{MODEL}")] == ["asset_triggered", "manual"]
 
 
@@ -116,9 +117,9 @@ def approve_in_mlflow(chromium: str, settings: Settings, key: str) -> None:
 def test_approved_in_a_real_page_and_finished_under_fire(stack, chromium):
     """A person approves in MLflow's page; who drives the release, who serves it and who records it are killed."""
     settings = stack.settings
-    releases = wiring.store(settings).releases
+    releases = database.store(settings).releases
     before = releases.latest(MODEL)[0].release_id
-    entity = wiring.prediction_log(settings).read(MODEL)["entity"].iloc[-1]
+    entity = releasing.prediction_log(settings).read(MODEL)["entity"].iloc[-1]
     stack.run("retrain", MODEL, "--reason", "a person wants to see a release under fire")
 
     def newest(*phases: Phase):
@@ -143,7 +144,7 @@ def test_approved_in_a_real_page_and_finished_under_fire(stack, chromium):
         time.sleep(2)
     assert load.failures == []
     assert load.sent > 300
-    record = wiring.registry(settings).find(MODEL, "champion")
+    record = versions.registry(settings).find(MODEL, "champion")
     assert record.ref.digest == done.candidate.digest
     assert [one.actor for one in done.approvals] == [APPROVER]
     assert record.tags[f"approval.by.{APPROVER}"].startswith(f"approved {done.candidate.digest} ")

@@ -36,7 +36,7 @@ MANY = settings(max_examples=25, deadline=None, suppress_health_check=[HealthChe
 
 @functools.cache
 def port():
-    from perennial.adapters.feast_features import FeastFeatures
+    from perennial.adapters.feast.features import FeastFeatures
 
     return FeastFeatures(HERE / "feature_repo", HERE / "nowhere", lambda: [SPEC])
 

@@ -9,9 +9,9 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
 from perennial import catalog
-from perennial.core.drift import column_drift
-from perennial.demo.stage import SIMULATED_KNOWN as KNOWN
-from perennial.demo.stage import SIMULATED_SHIFT as SHIFT
+from perennial.core.monitoring.drift import column_drift
+from perennial.demo.scenario import SIMULATED_KNOWN as KNOWN
+from perennial.demo.scenario import SIMULATED_SHIFT as SHIFT
 from perennial.history import prepare
 from perennial.history.simulator import Drift, Scenario, simulate
 

@@ -8,8 +8,8 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from perennial.core.examples import Examples
-from perennial.core.metrics import Scored
+from perennial.core.evaluation.metrics import Scored
+from perennial.core.training.examples import Examples
 from perennial.errors import DataError
 from perennial.models.test_failure_predictor import TestFailurePredictor
 

@@ -9,7 +9,7 @@ import pytest
 from airflow_house import ANSWER, MODEL, QUESTION, RELEASE, AirflowHouse
 from playwright.sync_api import Page, sync_playwright
 
-from perennial.core.release import Intent, IntentKind
+from perennial.core.release.status import Intent, IntentKind
 
 pytestmark = [pytest.mark.server, pytest.mark.timeout(1500)]
 RUNS = "/api/v2/dags/asks/dagRuns"

@@ -9,12 +9,12 @@ from types import SimpleNamespace
 import pytest
 
 from perennial import settings as environment
-from perennial import wiring
-from perennial.core.approval import people
-from perennial.core.ledger import Entry
-from perennial.core.retrain import REQUESTED
+from perennial.core.events import Entry
+from perennial.core.monitoring.retraining import REQUESTED
+from perennial.core.release.approval import people
 from perennial.errors import NotAllowed
-from perennial.orchestration.asked import candidate, folder, of_training, recorded
+from perennial.orchestration.trigger_provenance import candidate, folder, of_training, recorded
+from perennial.wiring import database
 
 NOW = datetime(2026, 1, 5, tzinfo=UTC)
 
@@ -27,7 +27,7 @@ def request(who: str, key: str, reason: str = "drift") -> dict:
 def ledger(tmp_path, monkeypatch):
     """Two requests on record; how a run asks for them."""
     monkeypatch.setenv("PERENNIAL_HOME", str(tmp_path))
-    store = wiring.store(environment.load())
+    store = database.store(environment.load())
     for who, key, reason in (("ann", "k1", "person"), ("monitor", "k2", "drift")):
         told = request(who, key, reason)
         store.ledger.append(Entry(at=NOW, actor=who, kind=REQUESTED, model="m", payload=told))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from perennial.serving.asked import TAIL_BYTES, recent
+from perennial.serving.recent_requests import TAIL_BYTES, recent
 
 
 def line(at: float, entity, **more) -> str:

@@ -7,8 +7,8 @@ from types import SimpleNamespace
 import pytest
 
 from perennial.serving import headers
-from perennial.serving.choice import choose
 from perennial.serving.host import Holding, ModelHost, NotLoaded
+from perennial.serving.version_selection import choose
 
 CHAMPION, CANDIDATE, BEFORE = "c" * 64, "d" * 64, "b" * 64
 SHARE_OF_CANDIDATE = {

@@ -15,8 +15,9 @@ import shap  # noqa: F401 loaded here, so that no test waits for it
 from one_server import NOW, Server
 from tiny_models import tiny_version
 
-from perennial.adapters.bento_pool import BentoPool
-from perennial.serving import desired, explanation, headers
+from perennial.adapters.bentoml.pool import BentoPool
+from perennial.serving import desired_state as desired
+from perennial.serving import explanation, headers
 from perennial.serving.attribution import shapley
 from perennial.serving.explanation import ExplanationNotReady, Explanations
 

@@ -9,14 +9,14 @@ from datetime import UTC, datetime, timedelta
 
 import httpx
 import pytest
+from doubles.releases import MemoryStore
 from load_generator import Load
 from serving_stack import target, until
 from tiny_models import tensor_body, tiny_version
 
-from perennial import wiring
-from perennial.adapters.memory.releases import MemoryStore
-from perennial.core.traffic import Route
-from perennial.flows.guard import Guard, GuardPorts
+from perennial.core.release.traffic import Route
+from perennial.flows.release.failover_watch import Guard, GuardPorts
+from perennial.wiring import releasing
 
 pytestmark = pytest.mark.server
 
@@ -141,6 +141,6 @@ def test_without_a_backup_no_candidate_stands_in(stack, versions):
 def test_the_log_names_who_answered(stack, versions):
     ready(stack, versions, route(versions, champion="6.6.6"))
     answer = httpx.post(f"{stack.settings.envoy_url}{PATH}", json=tensor_body(), trust_env=False)
-    row = wiring.prediction_log(stack.settings).read(MODEL).iloc[-1]
+    row = releasing.prediction_log(stack.settings).read(MODEL).iloc[-1]
     assert row["request_id"] == answer.headers["x-request-id"]
     assert (row["version"], row["release_id"], row["pool"]) == ("1.0.0", "r-1.0.0", "canary")

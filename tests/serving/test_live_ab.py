@@ -12,13 +12,14 @@ import pytest
 from serving_stack import target
 from tiny_models import tensor_body, tiny_version
 
-from perennial import catalog, wiring
+from perennial import catalog
 from perennial.cli import main
-from perennial.core.ledger import Entry
-from perennial.core.release import Phase, ReleaseStatus
+from perennial.core.events import Entry
+from perennial.core.release.status import Phase, ReleaseStatus
+from perennial.core.release.traffic import Route
 from perennial.core.spec import ReleaseSpec
-from perennial.core.traffic import Route
 from perennial.settings import Settings
+from perennial.wiring import database, releasing
 
 pytestmark = pytest.mark.server
 MODEL = "test_failure_predictor"
@@ -51,7 +52,7 @@ def release(serving_stack, tmp_path_factory) -> ReleaseStatus:
         release_id="ab12",
         payload={"weight": 50},
     )
-    wiring.store(serving_stack.settings).releases.save(status, None, [entry])
+    database.store(serving_stack.settings).releases.save(status, None, [entry])
     serving_stack.router.apply(
         Route(
             model=MODEL, stable=target(champion[0], "r1"), canary=target(candidate[0], "ab12"),
@@ -87,7 +88,7 @@ def asked(serving_stack, release) -> dict[str, set[str]]:
 
 def test_users_keep_their_sides_and_the_log_knows_them_by_pseudonym(serving_stack, release, asked):
     assert all(len(versions) == 1 for versions in asked.values())
-    log = wiring.prediction_log(serving_stack.settings).read(MODEL)
+    log = releasing.prediction_log(serving_stack.settings).read(MODEL)
     log = log[log["experiment"] == "ab12"]
     assert (len(log), log["unit"].nunique()) == (2 * USERS, USERS)
     assert (log["arm"] == log["version"]).all()

@@ -25,7 +25,7 @@ def online_module():
 
 @pytest.fixture
 def published(tmp_path, online_module):
-    from perennial.adapters.feast_features import FeastFeatures
+    from perennial.adapters.feast.features import FeastFeatures
 
     features = FeastFeatures(HERE / "feature_repo", tmp_path, lambda: [SPEC])
     features.publish(prepare(simulate(Scenario(cycles=10, tests=10))).views)

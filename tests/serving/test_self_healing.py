@@ -10,23 +10,25 @@ from datetime import UTC, datetime, timedelta
 
 import httpx
 import pytest
+from doubles.releases import MemoryStore
+from doubles.routing import MemoryJournal
 from load_generator import Load
 from serving_stack import free_ports, status, target, until
 from tiny_models import tensor_body, tiny_version
 
-from perennial import catalog, wiring
-from perennial.adapters.memory.releases import MemoryStore
-from perennial.adapters.memory.routing import MemoryJournal
-from perennial.core.approval import Approval, Risk
-from perennial.core.gate_report import GateReport
-from perennial.core.phase import Phase
-from perennial.core.release import ReleaseStatus
-from perennial.core.traffic import Route
+from perennial import catalog
+from perennial.core.release.approval import Approval, Risk
+from perennial.core.release.gate_report import GateReport
+from perennial.core.release.phase import Phase
+from perennial.core.release.status import ReleaseStatus
+from perennial.core.release.traffic import Route
 from perennial.core.verdict import Judgement, Verdict
-from perennial.flows.release import ReleasePorts, reconcile
+from perennial.flows.release.ports import ReleasePorts
+from perennial.flows.release.reconcile import reconcile
 from perennial.local import supervisor
 from perennial.local.processes import base_environment, table
 from perennial.settings import Settings
+from perennial.wiring import releasing, traffic
 
 pytestmark = pytest.mark.server
 NOW = datetime(2026, 1, 5, 8, 0, tzinfo=UTC)
@@ -56,7 +58,7 @@ def supervised(tmp_path, monkeypatch):
 
 def test_a_crashed_server_comes_back_with_what_it_should_hold(supervised, tmp_path):
     """And one that finds a changed file never becomes ready, says so, and serves its other version on."""
-    pool = wiring.pool(supervised)
+    pool = traffic.pool(supervised)
     refs = []
     for model in ("healing", "spoilt"):
         ref, files = tiny_version(tmp_path, model, "1.0.0", bias=0.1 * len(refs))
@@ -104,7 +106,7 @@ def test_a_release_whose_canary_pool_dies_aborts_and_no_client_notices(serving_s
     store = MemoryStore()
     ports = ReleasePorts(
         releases=store.releases, intents=store.intents, ledger=store.ledger, feedback=store.feedback,
-        predictions=wiring.prediction_log(stack.settings), pool=stack.pool, router=stack.router,
+        predictions=releasing.prediction_log(stack.settings), pool=stack.pool, router=stack.router,
         journal=MemoryJournal(), registry=None, labels=_Labels(), files=tmp_path, checks=lambda spec, files: (),
     )  # fmt: skip
     release = store.releases.save(canary(champion, candidate), None, [])

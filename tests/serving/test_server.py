@@ -11,7 +11,8 @@ import pytest
 from one_server import CONTEXT, NOW, Server
 from tiny_models import tensor_body, tiny_version
 
-from perennial.serving import desired, headers
+from perennial.serving import desired_state as desired
+from perennial.serving import headers
 from perennial.serving.feedback_inbox import FeedbackInbox
 
 

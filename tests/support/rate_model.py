@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
-from perennial.core.metrics import Scored
+from perennial.core.evaluation.metrics import Scored
 from perennial.models.base import Model
 
 UNKNOWN = 0.3

@@ -6,13 +6,13 @@ import json
 
 from hypothesis import strategies as st
 
-from perennial.core.approval import Risk
-from perennial.core.ledger import verify
-from perennial.core.release import IntentKind, Phase
+from perennial.core.governance.ledger import verify
+from perennial.core.release.approval import Risk
+from perennial.core.release.status import IntentKind, Phase
+from perennial.core.release.traffic import Route
 from perennial.core.spec import Strategy
-from perennial.core.traffic import Route
 from perennial.errors import PerennialError
-from perennial.flows.served_files import sealed
+from perennial.flows.release.served_files import sealed
 from perennial.serving.manifest import MANIFEST_FILE
 
 MODEL = "test_failure_predictor"

@@ -15,17 +15,19 @@ import numpy as np
 from supervised_stack import SupervisedStack
 from tiny_models import WIDTH, tensor_body, tiny_version
 
-from perennial import catalog, wiring
-from perennial.core.figures_hash import figures_hash
-from perennial.core.ledger import verify_stored
-from perennial.core.registration import CHAMPION_DIGEST, NO_CHAMPION, NewVersion
-from perennial.core.release import Intent, IntentKind, Phase, ReleaseStatus
+from perennial import catalog
+from perennial.core.evaluation.figures_hash import figures_hash
+from perennial.core.governance.ledger import verify_stored
+from perennial.core.release.status import Intent, IntentKind, Phase, ReleaseStatus
+from perennial.core.release.traffic import PoolName
 from perennial.core.spec import ModelSpec, Strategy
-from perennial.core.traffic import PoolName
+from perennial.core.training.registration import CHAMPION_DIGEST, NO_CHAMPION, NewVersion
 from perennial.core.version import Change, VersionRef
-from perennial.flows import gate
-from perennial.flows.release import ReleasePorts, reconcile
-from perennial.serving import desired
+from perennial.flows.release import gate
+from perennial.flows.release.ports import ReleasePorts
+from perennial.flows.release.reconcile import reconcile
+from perennial.serving import desired_state as desired
+from perennial.wiring import releasing, training
 
 MODEL = "test_failure_predictor"
 PATH = f"/v2/models/{MODEL}/infer"
@@ -53,7 +55,7 @@ def ports_without_checks(settings) -> ReleasePorts:
     """As every release has them, but for the checks of the files and the terms of the data: a tiny model
     brings no reference rows, and was learnt from nothing."""
     return dataclasses.replace(
-        wiring.release_ports(settings), checks=lambda spec, files: (), terms=lambda *given: ()
+        releasing.release_ports(settings), checks=lambda spec, files: (), terms=lambda *given: ()
     )
 
 
@@ -162,7 +164,7 @@ class ReleaseHouse:
     def _register(self, folder: Path, number: int) -> VersionRef:
         ref, files = tiny_version(folder, MODEL, f"made-{number}", float(number))
         example = np.zeros((2, WIDTH), dtype=np.float32)
-        with wiring.tracker(self.stack.settings).run(MODEL, "training", {"reason": "person"}) as run:
+        with training.tracker(self.stack.settings).run(MODEL, "training", {"reason": "person"}) as run:
             uri = run.model(files, None, example, np.zeros(2, dtype=np.float32))
             run.log(metrics=GOOD)
         return self.ports.registry.register(

@@ -18,7 +18,7 @@ import release_walker
 from release_house import MODEL, ReleaseHouse
 from release_scenarios import stop
 
-from perennial.core.release import ReleaseStatus
+from perennial.core.release.status import ReleaseStatus
 from perennial.core.version import VersionRef
 from perennial.errors import ToolError
 

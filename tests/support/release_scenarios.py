@@ -12,10 +12,10 @@ from typing import Protocol
 
 from release_house import MODEL, ReleaseHouse
 
-from perennial.core.plan import plan, promotes
-from perennial.core.release import IntentKind, Phase, ReleaseStatus
+from perennial.core.release.plan import plan, promotes
+from perennial.core.release.status import IntentKind, Phase, ReleaseStatus
+from perennial.core.release.traffic import PoolName
 from perennial.core.spec import ReleaseSpec, Strategy
-from perennial.core.traffic import PoolName
 
 SERVERS = 2
 """Of the stable pool: `rolling` takes as many shares."""

@@ -10,11 +10,11 @@ from pathlib import Path
 
 from release_house import MODEL, ports_without_checks
 
-import perennial.adapters.mlflow_registry  # noqa: F401  before the fork, so that no walker imports it
+import perennial.adapters.mlflow.registry  # noqa: F401  before the fork, so that no walker imports it
 from perennial import settings as environment
-from perennial import wiring
 from perennial.cli import main
-from perennial.flows.release import ReleasePorts
+from perennial.flows.release.ports import ReleasePorts
+from perennial.wiring import releasing
 
 
 def walk(variables: dict[str, str], notes: Path | None) -> None:
@@ -28,7 +28,7 @@ def walk(variables: dict[str, str], notes: Path | None) -> None:
     ports = ports_without_checks(environment.load())
     if notes is not None:
         mortal(ports, notes)
-    wiring.release_ports = lambda settings=None: ports
+    releasing.release_ports = lambda settings=None: ports
     sys.exit(main(["release", "reconcile", MODEL, "--until-final", "--every", "0.1"]))
 
 

@@ -14,10 +14,10 @@ from pathlib import Path
 
 import httpx
 
-from perennial import wiring
-from perennial.core.traffic import Target
+from perennial.core.release.traffic import Target
 from perennial.core.version import VersionRef
 from perennial.settings import Settings
+from perennial.wiring import traffic
 
 
 class ServingStack:
@@ -33,8 +33,8 @@ class ServingStack:
             ports_canary=str(ports[4]),
         )
         self.folder = folder
-        self.pool = wiring.pool(self.settings)
-        self.router = wiring.router(self.settings)
+        self.pool = traffic.pool(self.settings)
+        self.router = traffic.router(self.settings)
         self._processes: dict[str, subprocess.Popen] = {}
 
     def start(self) -> None:

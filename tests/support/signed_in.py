@@ -8,9 +8,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from perennial import settings as environment
-from perennial import wiring
-from perennial.core.identity import Role
-from perennial.flows.identity import issue
+from perennial.core.governance.identity import Role
+from perennial.flows.governance.identity import issue
+from perennial.wiring import database
 
 
 def sign_in(monkeypatch: pytest.MonkeyPatch, account: str, role: Role = Role.APPROVER) -> None:
@@ -18,7 +18,7 @@ def sign_in(monkeypatch: pytest.MonkeyPatch, account: str, role: Role = Role.APP
     monkeypatch.delenv("PERENNIAL_TOKEN", raising=False)
     settings, now = environment.load(), datetime.now(UTC)
     _, text = issue(
-        account, role, timedelta(days=1), "a test", (), wiring.tokens(settings),
-        wiring.store(settings).ledger, now, secrets.token_hex,
+        account, role, timedelta(days=1), "a test", (), database.tokens(settings),
+        database.store(settings).ledger, now, secrets.token_hex,
     )  # fmt: skip
     monkeypatch.setenv("PERENNIAL_TOKEN", text)

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from perennial import catalog
-from perennial.core.release import Phase, ReleaseStatus
+from perennial.core.release.status import Phase, ReleaseStatus
 from perennial.core.version import VersionRef
 from perennial.settings import Settings
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from serving_stack import free_ports, status, until, worker_of
 
-from perennial import wiring
 from perennial.local import processes, supervisor
 from perennial.settings import Settings
+from perennial.wiring import traffic
 
 SERVED = ("envoy", "server-")
 
@@ -33,8 +33,8 @@ class SupervisedStack:
             ports_stable=f"{ports[2]},{ports[3]}",
             ports_canary=str(ports[4]),
         )
-        self.pool = wiring.pool(self.settings)
-        self.router = wiring.router(self.settings)
+        self.pool = traffic.pool(self.settings)
+        self.router = traffic.router(self.settings)
 
     @property
     def environment(self) -> dict[str, str]:

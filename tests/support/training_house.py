@@ -5,26 +5,26 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime
 
+from doubles.attribution import one_path
+from doubles.data import MemoryData, MemoryValidator
+from doubles.features import MemoryFeatures
+from doubles.registry import MemoryRegistry
+from doubles.tracking import MemoryTracker
 from rate_model import RateModel
 
 from perennial import catalog
-from perennial.adapters.figures import TrainingFigures
-from perennial.adapters.memory.attribution import one_path
-from perennial.adapters.memory.data import MemoryData, MemoryValidator
-from perennial.adapters.memory.features import MemoryFeatures
-from perennial.adapters.memory.registry import MemoryRegistry
-from perennial.adapters.memory.tracking import MemoryTracker
+from perennial.adapters.documents.figures import TrainingFigures
 from perennial.adapters.onnx_scorer import OnnxScorer
 from perennial.adapters.optuna_tuner import OptunaTuner
-from perennial.core.capsule import Provenance
-from perennial.core.data import Validation
 from perennial.core.spec import Reason
-from perennial.flows.evaluate import EvaluatePorts, evaluate
-from perennial.flows.prepare import prepare
-from perennial.flows.register import register
-from perennial.flows.train import TrainPorts, train
-from perennial.flows.validate import validate
-from perennial.flows.workdir import Workdir, write_json
+from perennial.core.training.capsule import Provenance
+from perennial.core.training.data import Validation
+from perennial.flows.evaluation.evaluate import EvaluatePorts, evaluate
+from perennial.flows.training.prepare import prepare
+from perennial.flows.training.register import register
+from perennial.flows.training.train import TrainPorts, train
+from perennial.flows.training.validate import validate
+from perennial.flows.training.workdir import Workdir, write_json
 from perennial.history.prepare import SUITE_VIEW, TEST_VIEW
 from perennial.history.prepare import prepare as make
 from perennial.history.simulator import Scenario, simulate

@@ -14,7 +14,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 from apprise import Apprise, NotifyFormat
 
-from perennial.core.notice import Notice
+from perennial.core.governance.notices import Notice
 from perennial.errors import NotDelivered, SettingsError
 
 APPRISE = logging.getLogger("apprise")

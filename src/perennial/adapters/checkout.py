@@ -8,8 +8,8 @@ import json
 import subprocess
 from pathlib import Path
 
-from perennial.core.capsule import Provenance
 from perennial.core.spec import ModelSpec
+from perennial.core.training.capsule import Provenance
 from perennial.errors import SettingsError, SpecError
 
 

@@ -20,7 +20,7 @@ from pathlib import Path, PurePosixPath
 import yaml
 from filelock import FileLock
 
-from perennial.core.data import DataRevision
+from perennial.core.training.data import DataRevision
 from perennial.errors import ChecksumMismatch, DatasetMissing, ToolError, UsageError
 
 LATEST = "refs/perennial/latest"

@@ -1,7 +1,7 @@
 """Drift by Evidently: its PSI, its report, on bins of ours.
 
 Evidently cuts numbers into bins of equal width over both samples and ignores missing values, so one outlier
-or a column that went missing hides a drift. The columns are therefore cut first (`core.drift.Bins`) and
+or a column that went missing hides a drift. The columns are therefore cut first (`core.monitoring.drift.Bins`) and
 handed over as categories with readable names; Evidently computes the PSI of those and draws them.
 """
 
@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from perennial.core.drift import SCORE, Bins, ColumnDrift, allowance
+from perennial.core.monitoring.drift import SCORE, Bins, ColumnDrift, allowance
 from perennial.core.spec import ModelSpec
 from perennial.errors import DataError
 

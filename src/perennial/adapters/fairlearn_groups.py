@@ -9,7 +9,7 @@ import numpy as np
 from fairlearn.metrics import MetricFrame, false_negative_rate, false_positive_rate, selection_rate
 from sklearn.metrics import zero_one_loss
 
-from perennial.core.fairness import Answers
+from perennial.core.evaluation.fairness import Answers
 from perennial.core.gate_spec import GroupMeasure
 
 METRICS: dict[GroupMeasure, Callable[..., Any]] = {

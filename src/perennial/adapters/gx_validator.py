@@ -18,8 +18,8 @@ from great_expectations.core import ExpectationSuite, ExpectationValidationResul
 from great_expectations.exceptions import GreatExpectationsError
 from great_expectations.expectations.expectation_configuration import ExpectationConfiguration
 
-from perennial.core.data import CheckReport, FailedRule
-from perennial.core.expectations import Expectation, Suite
+from perennial.core.training.data import CheckReport, FailedRule
+from perennial.core.training.expectations import Expectation, Suite
 from perennial.errors import SpecError
 
 SITE = "docs"

@@ -13,7 +13,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
-from perennial.core.examples import Examples
+from perennial.core.training.examples import Examples
 
 SEED = 0
 

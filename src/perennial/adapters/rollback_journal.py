@@ -9,8 +9,8 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 from pydantic import ValidationError
 
-from perennial.adapters.envoy_state import replace
-from perennial.core.rollback import Rollback
+from perennial.adapters.envoy.state import replace
+from perennial.core.release.rollback import Rollback
 from perennial.errors import StoreUnavailable
 
 

@@ -16,7 +16,7 @@ from perennial.errors import DataError, MalformedInput, UsageError
 
 if TYPE_CHECKING:
     from perennial.commands.ab_view import Table
-    from perennial.core.ab import Analysis, Arm
+    from perennial.core.experiment.analysis import Analysis, Arm
 
 KINDS = click.Choice(["binary", "continuous", "count"])
 OUTCOMES = click.Choice(["right", "label", "reward", "events"])
@@ -96,9 +96,9 @@ def analyse(
         found, told, more = _of_model(source, release_id, outcome or "right", alpha, worth)
     tables = [*told, *ab_view.tables(found)]
     if picture or page:
-        from perennial import wiring
+        from perennial.wiring import versions
 
-        reporter = wiring.ab_report()
+        reporter = versions.ab_report()
         if picture:
             reporter.write_picture(found, picture)
         if page:
@@ -118,7 +118,7 @@ def analyse(
 @click.option("--power", type=PROBABILITY, default=0.8, show_default=True)
 def size(kind: str, base: float, other: float, deviation: float | None, alpha: float, power: float) -> None:
     """How many observations each of two arms needs, for one look at the end."""
-    from perennial.core import ab_design as design
+    from perennial.core.experiment import design
 
     try:
         if kind == "continuous":
@@ -141,7 +141,7 @@ def read_arms(path: Path) -> list[Arm]:
         MalformedInput: names the line where a column is missing or a value is no number, or not one that can be
             summed, or an exposure is not above zero.
     """
-    from perennial.core.ab import Arm
+    from perennial.core.experiment.analysis import Arm
 
     sums: dict[str, list[float]] = {}
     line = 1
@@ -186,7 +186,7 @@ def _only(what: str, **given: str | None) -> None:
 def _of_file(
     path: Path, kind: str, control: str | None, shares: str | None, alpha: float, worth: float
 ) -> Analysis:
-    from perennial.core import ab as core
+    from perennial.core.experiment import analysis as core
 
     arms = _control_first(read_arms(path), control)
     asked = _shares(shares, [arm.name for arm in arms])
@@ -200,18 +200,19 @@ def _of_model(
     model: str, release_id: str | None, outcome: str, alpha: float | None, worth: float
 ) -> tuple[Analysis, list[Table], dict[str, Any]]:
     """The analysis, which test it is as a table, and the same for machines."""
-    from perennial import catalog, wiring
+    from perennial import catalog
     from perennial.commands import ab_view
-    from perennial.core import ab as core
-    from perennial.flows import experiment as flow
-    from perennial.flows import feedback
+    from perennial.core.experiment import analysis as core
+    from perennial.flows.experiment import gather as flow
+    from perennial.flows.monitoring import feedback
+    from perennial.wiring import database, releasing
 
     settings = environment.load()
     policy = catalog.spec(model, settings).release
-    store = wiring.store(settings)
-    feedback.ingest(wiring.feedback_inbox(settings), store.feedback)
+    store = database.store(settings)
+    feedback.ingest(releasing.feedback_inbox(settings), store.feedback)
     experiment = flow.find(model, release_id, store.releases, store.ledger, datetime.now(UTC))
-    seen = flow.gather(experiment, outcome, wiring.prediction_log(settings), store.feedback)
+    seen = flow.gather(experiment, outcome, releasing.prediction_log(settings), store.feedback)
     assigned = tuple(seen.units.by_arm.get(arm.name, 0) for arm in seen.arms)
     try:
         found = core.analyse(

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from perennial.core.ab import Analysis, Comparison
-    from perennial.core.experiment import Experiment
-    from perennial.core.traffic import Units
+    from perennial.core.experiment.analysis import Analysis, Comparison
+    from perennial.core.experiment.assignment import Experiment
+    from perennial.core.release.traffic import Units
 
 Table = list[list[str]]
 """The first row is its header."""

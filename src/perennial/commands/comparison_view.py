@@ -9,7 +9,7 @@ import click
 from perennial.commands.tables import print_table
 
 if TYPE_CHECKING:
-    from perennial.core.comparison import Comparison
+    from perennial.core.evaluation.comparison import Comparison
 
 
 def show(found: Comparison, group: str) -> None:

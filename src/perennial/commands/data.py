@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from perennial import wiring
 from perennial.settings import Settings, load
+from perennial.wiring import training
 
 if TYPE_CHECKING:
-    from perennial.flows.ingest import Ingested
+    from perennial.flows.training.ingest import Ingested
     from perennial.history.datasets import Dataset
 
 history_option = click.option("--history", default="ci", show_default=True, help="Name of the CI history.")
@@ -30,7 +30,7 @@ def list_(as_json: bool) -> None:
     """The data sets of the catalogue and the histories on this machine."""
     settings = load()
     entries = _catalogue(settings).values()
-    histories = wiring.history_store(settings).names()
+    histories = training.history_store(settings).names()
     if as_json:
         sets = [entry.model_dump(mode="json") for entry in entries]
         click.echo(json.dumps({"datasets": sets, "histories": histories}, indent=2))
@@ -56,11 +56,11 @@ def fetch(name: str) -> None:
 @click.option("--until-cycle", type=int, help="Last cycle to take (inclusive).")
 def ingest(name: str, history: str, from_cycle: int | None, until_cycle: int | None) -> None:
     """Put a data set, or some of its cycles, into a history. Again changes nothing."""
-    from perennial.flows import ingest as flow
+    from perennial.flows.training import ingest as flow
 
     settings = load()
     done = flow.dataset(
-        wiring.history_store(settings),
+        training.history_store(settings),
         history,
         _entry(settings, name),
         lambda entry: _fetch(settings, entry),
@@ -91,9 +91,9 @@ def ingest(name: str, history: str, from_cycle: int | None, until_cycle: int | N
 )
 def import_junit(paths: tuple[Path, ...], history: str, suite: str, by: str, undated: str) -> None:
     """Import JUnit XML reports (pytest, Maven, Jest) of your own CI; oldest builds first."""
-    from perennial.flows import ingest as flow
+    from perennial.flows.training import ingest as flow
 
-    store = wiring.history_store()
+    store = training.history_store()
     done, read = flow.junit(store, history, list(paths), suite, by, undated, datetime.now(UTC))
     click.echo(
         f"{read.reports} new reports, {read.known} known already; {read.cycles} cycles, "
@@ -109,11 +109,11 @@ def import_junit(paths: tuple[Path, ...], history: str, suite: str, by: str, und
 @click.option("--scenario", type=click.Path(path_type=Path), help="YAML with a scenario, drifts included.")
 def simulate(history: str, seed: int, cycles: int | None, scenario: Path | None) -> None:
     """Simulate a CI history with drifts at known cycles. The same seed gives the same history."""
-    from perennial.flows import ingest as flow
+    from perennial.flows.training import ingest as flow
 
     given = {"seed": seed} | ({"cycles": cycles} if cycles else {})
     chosen = _scenario(scenario, given)
-    done = flow.simulation(wiring.history_store(), history, chosen, datetime.now(UTC))
+    done = flow.simulation(training.history_store(), history, chosen, datetime.now(UTC))
     _say(done)
     for drift in chosen.planted:
         click.echo(f"planted: {drift.kind} from cycle {drift.at_cycle}, share {drift.share:.0%} of the tests")
@@ -127,12 +127,12 @@ def simulate(history: str, seed: int, cycles: int | None, scenario: Path | None)
 @click.option("--until-cycle", type=int, help="Last cycle of real data to take (inclusive).")
 def bootstrap(source: str, history: str, until_cycle: int | None) -> None:
     """Make sure a history is not empty: real data where it can be had, else simulated; says which."""
-    from perennial.flows import ingest as flow
+    from perennial.flows.training import ingest as flow
     from perennial.history.simulator import Scenario
 
     settings = load()
     done = flow.bootstrap(
-        wiring.history_store(settings),
+        training.history_store(settings),
         history,
         source,
         _entry(settings, "iofrol"),
@@ -151,7 +151,7 @@ def show(history: str, as_json: bool) -> None:
     """What a history holds and where it came from."""
     from perennial.history.store import summary
 
-    store = wiring.history_store()
+    store = training.history_store()
     figures = summary(store.load(history)) | {"source": store.source(history).model_dump(mode="json")}
     if as_json:
         click.echo(json.dumps(figures, indent=2))
@@ -186,7 +186,7 @@ def _fetch(settings: Settings, entry: Dataset) -> Path:
         def seen(so_far: int, total: int | None) -> None:
             bar.update(task, completed=so_far, total=total, visible=True)
 
-        return wiring.dataset_files(settings).fetch(entry, seen)
+        return training.dataset_files(settings).fetch(entry, seen)
 
 
 def _scenario(path: Path | None, given: dict[str, int]):

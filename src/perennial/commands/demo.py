@@ -16,7 +16,7 @@ def demo() -> None:
 @click.option("--rate", default=30.0, show_default=True, help="Requests a second of the replay.")
 def run(rate: float) -> None:
     """Start everything, train, release, replay, drift, retrain, release again."""
-    from perennial.demo import story
+    from perennial.demo import script as story
     from perennial.errors import ReleaseError
 
     outcome = story.run(environment.load(), rate, click.echo)

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from perennial import catalog, wiring
+from perennial import catalog
 from perennial.core.spec import ModelSpec
 from perennial.errors import UnknownEntity, UsageError
 from perennial.settings import load
+from perennial.wiring import training
 
 if TYPE_CHECKING:
-    from perennial.flows.materialise import Materialised
+    from perennial.flows.training.materialise import Materialised
 
 
 @click.group()
@@ -28,15 +29,15 @@ def features() -> None:
 @click.argument("model")
 def publish(model: str) -> None:
     """Features of the whole history: tables for training, newest values online. Again does no harm."""
-    from perennial.flows import materialise
+    from perennial.flows.training import materialise
 
     settings = load()
     spec = catalog.spec(model, settings)
-    history = wiring.history_store(settings)
+    history = training.history_store(settings)
     _say(
         "published",
         materialise.publish(
-            spec, lambda: history.load(spec.data.history), _prepare(spec), wiring.features(settings)
+            spec, lambda: history.load(spec.data.history), _prepare(spec), training.features(settings)
         ),
     )
 
@@ -46,14 +47,14 @@ def publish(model: str) -> None:
 @click.option("--since-cycle", type=int, help="First cycle to push; without it the last one alone.")
 def push(model: str, since_cycle: int | None) -> None:
     """Write online what the newest cycles have changed, without a whole publication."""
-    from perennial.flows import materialise
+    from perennial.flows.training import materialise
 
     settings = load()
     spec = catalog.spec(model, settings)
-    history = wiring.history_store(settings).load(spec.data.history)
+    history = training.history_store(settings).load(spec.data.history)
     _say(
         "pushed",
-        materialise.push(spec, history, _prepare(spec), wiring.features(settings), since=since_cycle),
+        materialise.push(spec, history, _prepare(spec), training.features(settings), since=since_cycle),
     )
 
 
@@ -74,7 +75,7 @@ def show(model: str, entities: tuple[str, ...], requests: tuple[str, ...], as_js
     spec = catalog.spec(model, settings)
     keys = _pairs(entities, "--entity", spec.features.entities)
     row = {**keys, **_request(spec, requests, datetime.now(UTC))}
-    (values,) = wiring.features(settings).online(spec.features, [row])
+    (values,) = training.features(settings).online(spec.features, [row])
     if values is None:
         raise UnknownEntity(
             f"no features are known for {keys}",
@@ -90,7 +91,7 @@ def show(model: str, entities: tuple[str, ...], requests: tuple[str, ...], as_js
 
 
 def _prepare(spec: ModelSpec):
-    return wiring.entrypoint(spec.data.prepare, spec)
+    return training.entrypoint(spec.data.prepare, spec)
 
 
 def _pairs(given: tuple[str, ...], option: str, wanted: tuple[str, ...]) -> dict[str, str]:

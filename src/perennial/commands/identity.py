@@ -16,10 +16,10 @@ def actor(settings: Settings) -> str:
     """
     if not settings.token:
         return settings.actor or getpass.getuser()
-    from perennial import wiring
-    from perennial.flows.identity import signed_in
+    from perennial.flows.governance.identity import signed_in
+    from perennial.wiring import database
 
-    return signed_in(settings.token, wiring.tokens(settings), datetime.now(UTC)).name
+    return signed_in(settings.token, database.tokens(settings), datetime.now(UTC)).name
 
 
 def steering_actor(settings: Settings, action: str) -> str:
@@ -29,7 +29,7 @@ def steering_actor(settings: Settings, action: str) -> str:
         NotSignedIn: no token, or one that does not count.
         NotAllowed: the role of its account does not allow it.
     """
-    from perennial import wiring
-    from perennial.flows.identity import who_steers
+    from perennial.flows.governance.identity import who_steers
+    from perennial.wiring import database
 
-    return who_steers(settings.token, action, wiring.tokens(settings), datetime.now(UTC))
+    return who_steers(settings.token, action, database.tokens(settings), datetime.now(UTC))

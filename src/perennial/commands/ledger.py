@@ -15,8 +15,8 @@ from perennial.errors import LedgerBroken, MalformedInput
 from perennial.settings import Settings
 
 if TYPE_CHECKING:
-    from perennial.core.ledger import LedgerRow
-    from perennial.flows.ledger_check import KeptHead
+    from perennial.core.events import LedgerRow
+    from perennial.flows.governance.ledger_check import KeptHead
 
 T = TypeVar("T")
 
@@ -32,9 +32,9 @@ def ledger() -> None:
 @click.option("--json", "as_json", is_flag=True, help="For machines.")
 def show(model: str | None, last: int | None, as_json: bool) -> None:
     """List the entries, oldest first, of one model or of all."""
-    from perennial import wiring
+    from perennial.wiring import database
 
-    rows = wiring.store(environment.load()).ledger.rows(model, newest=last)
+    rows = database.store(environment.load()).ledger.rows(model, newest=last)
     if as_json:
         click.echo(json.dumps([row.model_dump(mode="json") for row in rows], indent=2))
         return
@@ -69,17 +69,17 @@ def line(row: LedgerRow) -> str:
 )
 def verify(kept: str | None, public_key: Path | None, exported: Path | None) -> None:
     """Check the hash chain of the whole ledger: finds every edited, removed or moved entry."""
-    from perennial import wiring
-    from perennial.core.ledger import stored
-    from perennial.flows import ledger_check
+    from perennial.core.governance.ledger import stored
+    from perennial.flows.governance import ledger_check
+    from perennial.wiring import database, keys
 
     settings = environment.load()
-    holds = wiring.signature_holds
+    holds = keys.signature_holds
     head = None if kept is None else _read_head(kept)
     trusted = _trusted(settings, public_key) if head is not None and not isinstance(head, str) else None
     against = None if isinstance(head, str) else head
     if exported is None:
-        store = wiring.store(settings).ledger
+        store = database.store(settings).ledger
         checked = ledger_check.check(store, against, trusted, holds)
         rows = store.stored()
     else:
@@ -104,12 +104,12 @@ def verify(kept: str | None, public_key: Path | None, exported: Path | None) -> 
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="Write it here.")
 def head(sign: bool, out: Path | None) -> None:
     """The end of the chain (number, hash, time), to be kept where this ledger's keepers cannot write."""
-    from perennial import wiring
-    from perennial.flows.ledger_check import take_head
+    from perennial.flows.governance.ledger_check import take_head
+    from perennial.wiring import database, keys
 
     settings = environment.load()
-    signer = wiring.signer(settings) if sign else None
-    text = take_head(wiring.store(settings).ledger, signer, datetime.now(UTC)).model_dump_json(indent=2)
+    signer = keys.signer(settings) if sign else None
+    text = take_head(database.store(settings).ledger, signer, datetime.now(UTC)).model_dump_json(indent=2)
     if out is None:
         click.echo(text)
         return
@@ -121,9 +121,9 @@ def head(sign: bool, out: Path | None) -> None:
 @click.argument("target", type=click.Path(path_type=Path, dir_okay=False))
 def keygen(target: Path) -> None:
     """Make a key that signs heads: TARGET, readable by you only, and TARGET.pub for whoever verifies."""
-    from perennial import wiring
+    from perennial.wiring import keys
 
-    public = wiring.new_key(target)
+    public = keys.new_key(target)
     click.echo(f"private key {target} (set PERENNIAL_LEDGER_KEY to it), public key {target}.pub: {public}")
 
 
@@ -131,16 +131,16 @@ def keygen(target: Path) -> None:
 @click.argument("target", type=click.Path(path_type=Path, dir_okay=False))
 def export(target: Path) -> None:
     """Write all entries with their hashes as JSON lines."""
-    from perennial import wiring
+    from perennial.wiring import database
 
-    rows = wiring.store(environment.load()).ledger.rows()
+    rows = database.store(environment.load()).ledger.rows()
     target.write_text("".join(row.model_dump_json() + "\n" for row in rows), encoding="utf-8")
     click.echo(f"{len(rows)} entries written to {target}")
 
 
 def _read_head(kept: str) -> KeptHead | str:
     """A file of `ledger head`, or a bare hash."""
-    from perennial.flows.ledger_check import KeptHead
+    from perennial.flows.governance.ledger_check import KeptHead
 
     if re.fullmatch(r"[0-9a-f]{64}", kept):
         return kept
@@ -148,7 +148,7 @@ def _read_head(kept: str) -> KeptHead | str:
 
 
 def _read_export(path: Path) -> list[LedgerRow]:
-    from perennial.core.ledger import LedgerRow
+    from perennial.core.events import LedgerRow
 
     # Not `splitlines`: it also parts at U+2028 and its like, which JSON texts hold as they are.
     text = _text_of(path).removesuffix("\n")
@@ -175,8 +175,8 @@ def _parsed(kind: type[T], text: str, what: str, hint: str) -> T:
 
 def _trusted(settings: Settings, public_key: Path | None) -> str | None:
     """The public key whose signature counts; without any the head is as good as where it was kept."""
-    from perennial import wiring
+    from perennial.wiring import keys
 
     if public_key is not None:
-        return wiring.public_key(public_key)
-    return wiring.signer(settings).public if settings.ledger_key is not None else None
+        return keys.public_key(public_key)
+    return keys.signer(settings).public if settings.ledger_key is not None else None

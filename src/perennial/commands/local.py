@@ -77,10 +77,10 @@ def status(as_json: bool) -> None:
 @local.command()
 def password() -> None:
     """Print Airflow's own user and password (generated at the first start)."""
-    from perennial import wiring
+    from perennial.wiring import monitoring
 
     settings = environment.load()
-    click.echo(f"{settings.airflow_user} {wiring.airflow_password(settings)}")
+    click.echo(f"{settings.airflow_user} {monitoring.airflow_password(settings)}")
 
 
 @local.command()

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from perennial import catalog, wiring
+from perennial import catalog
 from perennial.commands.tables import print_table
 from perennial.errors import TrackerUnavailable
 from perennial.settings import Settings, load
+from perennial.wiring import versions
 
 if TYPE_CHECKING:
     from perennial.core.spec import ModelSpec
@@ -25,11 +26,11 @@ if TYPE_CHECKING:
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), required=True, help="Folder.")
 def card(model: str, version: str, out: Path) -> None:
     """The model card of a version as Markdown and HTML, with its pictures; also kept with its run."""
-    from perennial.flows.card import write_card
-    from perennial.flows.documents import find_version, keep
+    from perennial.flows.governance.card import write_card
+    from perennial.flows.governance.documents import find_version, keep
 
     settings = load()
-    spec, ports = catalog.spec(model, settings), wiring.document_ports(settings)
+    spec, ports = catalog.spec(model, settings), versions.document_ports(settings)
     record = find_version(spec.name, version, ports.registry)
     files = write_card(spec, record, ports, out, datetime.now(UTC))
     for file in files:
@@ -47,13 +48,13 @@ def card(model: str, version: str, out: Path) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print the document.")
 def bom(model: str, version: str, output: Path | None, as_json: bool) -> None:
     """What a version was made of and needs: its ML-BOM (CycloneDX 1.6), as its registration kept it."""
-    from perennial.flows.bom import kept_bom, write_bom
-    from perennial.flows.documents import find_version
+    from perennial.flows.governance.bom import kept_bom, write_bom
+    from perennial.flows.governance.documents import find_version
 
     settings = load()
-    spec, ports = catalog.spec(model, settings), wiring.document_ports(settings)
+    spec, ports = catalog.spec(model, settings), versions.document_ports(settings)
     record = find_version(spec.name, version, ports.registry)
-    to_json, check, packages = wiring.bom_tools()
+    to_json, check, packages = versions.bom_tools()
     with TemporaryDirectory() as folder:
         file = kept_bom(record, ports, Path(folder))
         if file is None:
@@ -73,12 +74,12 @@ def bom(model: str, version: str, output: Path | None, as_json: bool) -> None:
 
 def keep_documents(settings: Settings, spec: ModelSpec, version: str) -> None:
     """Make card and ML-BOM of a version that was just registered, and keep both with its run."""
-    from perennial.flows.bom import write_bom
-    from perennial.flows.card import write_card
-    from perennial.flows.documents import find_version, keep
+    from perennial.flows.governance.bom import write_bom
+    from perennial.flows.governance.card import write_card
+    from perennial.flows.governance.documents import find_version, keep
 
-    ports, now = wiring.document_ports(settings), datetime.now(UTC)
-    to_json, _, packages = wiring.bom_tools()
+    ports, now = versions.document_ports(settings), datetime.now(UTC)
+    to_json, _, packages = versions.bom_tools()
     record = find_version(spec.name, version, ports.registry)
     with TemporaryDirectory() as name:
         folder = Path(name)

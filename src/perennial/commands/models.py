@@ -11,15 +11,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from perennial import catalog, wiring
+from perennial import catalog
 from perennial.commands.identity import actor
 from perennial.commands.model_documents import bom, card
 from perennial.commands.tables import print_table
 from perennial.errors import UsageError
 from perennial.settings import load
+from perennial.wiring import training
+from perennial.wiring import versions as versions_wiring
 
 if TYPE_CHECKING:
-    from perennial.core.registration import VersionRecord
+    from perennial.core.training.registration import VersionRecord
 
 
 class Duration(click.ParamType):
@@ -52,7 +54,7 @@ def list_(as_json: bool) -> None:
     """Every model with a spec: its champion and its candidate."""
     settings = load()
     specs = catalog.specs(settings)
-    registry = wiring.registry(settings)
+    registry = versions_wiring.registry(settings)
     rows = []
     for spec in specs:
         found = {alias: registry.find(spec.name, alias) for alias in ("champion", "candidate")}
@@ -68,7 +70,7 @@ def show(model: str, as_json: bool) -> None:
     """The versions of one model, newest first."""
     settings = load()
     spec = catalog.spec(model, settings)
-    versions = wiring.registry(settings).versions(spec.name)
+    versions = versions_wiring.registry(settings).versions(spec.name)
     rows = [_row(version) for version in reversed(versions)]
     if not rows and not as_json:
         click.echo(f"{spec.name} has no version yet: perennial train {spec.name}")
@@ -84,7 +86,7 @@ def search(query: str, as_json: bool) -> None:
 
     For example: lifecycle = 'production' and metrics.`holdout.roc_auc` > 0.7
     """
-    found = wiring.version_search(load()).search(query)
+    found = versions_wiring.version_search(load()).search(query)
     if not found and not as_json:
         click.echo("no version meets this")
         return
@@ -104,7 +106,7 @@ def compare(
 ) -> None:
     """Two versions (OLD, NEW: version or alias) on one file: metrics, paired differences, disagreements."""
     from perennial.commands.comparison_view import show as show_comparison
-    from perennial.flows.compare import compare_versions
+    from perennial.flows.evaluation.compare import compare_versions
     from perennial.history import files
 
     settings = load()
@@ -115,10 +117,10 @@ def compare(
             (old, new),
             files.read(data),
             from_cycle,
-            wiring.entrypoint(spec.data.prepare, spec),
-            wiring.features(settings),
-            wiring.registry(settings),
-            wiring.scorer(),
+            training.entrypoint(spec.data.prepare, spec),
+            training.features(settings),
+            versions_wiring.registry(settings),
+            training.scorer(),
             Path(folder),
             examples,
         )
@@ -153,7 +155,7 @@ def archive(model: str, version: str, reason: str) -> None:
 @JSON
 def purge(model: str, older_than: timedelta | None, yes: bool, as_json: bool) -> None:
     """Delete the files of archived versions that nothing happened to for so long. The ledger stays."""
-    from perennial.flows import lifecycle
+    from perennial.flows.governance import lifecycle
 
     settings = load()
     keep = catalog.spec(model, settings).retention.archived_files
@@ -161,7 +163,7 @@ def purge(model: str, older_than: timedelta | None, yes: bool, as_json: bool) ->
         raise UsageError(
             f"the spec of {model} keeps files for {keep}", hint="give a longer time, or edit the spec"
         )
-    ports, now = wiring.lifecycle_ports(settings), datetime.now(UTC)
+    ports, now = versions_wiring.lifecycle_ports(settings), datetime.now(UTC)
     found = lifecycle.due(model, older_than or keep, ports, now)
     if yes:
         found = lifecycle.purge(found, ports, actor(settings), now)
@@ -179,11 +181,11 @@ models.add_command(bom)
 
 def _take_out(model: str, version: str, to: str, reason: str) -> None:
     from perennial.core.version import Lifecycle
-    from perennial.flows import lifecycle
+    from perennial.flows.governance import lifecycle
 
     settings = load()
     catalog.spec(model, settings)
-    ports = wiring.lifecycle_ports(settings)
+    ports = versions_wiring.lifecycle_ports(settings)
     record = lifecycle.take_out(
         model, version, Lifecycle(to), reason, ports, actor(settings), datetime.now(UTC)
     )

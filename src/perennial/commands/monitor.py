@@ -12,7 +12,7 @@ from perennial import settings as environment
 
 if TYPE_CHECKING:
     from perennial.core.spec import ModelSpec
-    from perennial.flows.monitor import Look, MonitorPorts
+    from perennial.flows.monitoring.monitor import Look, MonitorPorts
     from perennial.settings import Settings
 
 
@@ -27,7 +27,7 @@ def monitor() -> None:
 def run(model: str, as_json: bool) -> None:
     """Look once: judge the newest window, and ask for a retraining if the policy says so."""
     from perennial import catalog
-    from perennial.flows.watch import line
+    from perennial.flows.monitoring.watch import line
 
     settings = environment.load()
     seen = _look(catalog.spec(model, settings), settings, _ports(settings))
@@ -48,15 +48,16 @@ def watch() -> None:
     import time
     from datetime import UTC, datetime
 
-    from perennial import catalog, wiring
-    from perennial.flows.experiment import figures
-    from perennial.flows.watch import watch as flow
+    from perennial import catalog
+    from perennial.flows.experiment.gather import figures
+    from perennial.flows.monitoring.watch import watch as flow
+    from perennial.wiring import database, monitoring
 
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     settings = environment.load()
     specs = catalog.specs(settings)
-    gauges = wiring.gauges()
-    experiments = wiring.experiment_gauges(gauges)
+    gauges = monitoring.gauges()
+    experiments = monitoring.experiment_gauges(gauges)
     gauges.serve(settings.host, settings.port_monitor)
     held: list[MonitorPorts] = []
 
@@ -65,7 +66,7 @@ def watch() -> None:
             held.append(_ports(settings))
         ports = held[0]
         seen = _look(spec, settings, ports)
-        releases = wiring.store(settings).releases
+        releases = database.store(settings).releases
         running = figures(
             spec.name, releases, ports.ledger, ports.predictions, ports.feedback, datetime.now(UTC)
         )
@@ -89,34 +90,40 @@ def retrain(model: str, text: str) -> None:
     """Ask for a retraining now; the training DAG starts. No cooldown holds a person back."""
     from datetime import UTC, datetime
 
-    from perennial import catalog, wiring
+    from perennial import catalog
     from perennial.commands.identity import actor
     from perennial.core.spec import Reason
-    from perennial.flows.retrain import request
+    from perennial.flows.monitoring.retrain import request
+    from perennial.wiring import database, monitoring
 
     settings = environment.load()
     spec = catalog.spec(model, settings)
     entry = request(
-        spec.name, Reason.PERSON, text, actor(settings), wiring.store(settings).ledger, wiring.scheduler(settings),
+        spec.name,
+        Reason.PERSON,
+        text,
+        actor(settings),
+        database.store(settings).ledger,
+        monitoring.scheduler(settings),
         datetime.now(UTC),
-    )  # fmt: skip
+    )
     click.echo(f"asked for a retraining of {spec.name}: {entry.payload['text']}; Airflow: train_{spec.name}")
 
 
 def _ports(settings: Settings) -> MonitorPorts:
-    from perennial import wiring
-    from perennial.flows.monitor import MonitorPorts
+    from perennial.flows.monitoring.monitor import MonitorPorts
+    from perennial.wiring import database, monitoring, releasing, traffic, training, versions
 
-    store = wiring.store(settings)
+    store = database.store(settings)
     return MonitorPorts(
-        router=wiring.router(settings),
-        registry=wiring.registry(settings),
-        tracker=wiring.tracker(settings),
-        predictions=wiring.prediction_log(settings),
+        router=traffic.router(settings),
+        registry=versions.registry(settings),
+        tracker=training.tracker(settings),
+        predictions=releasing.prediction_log(settings),
         feedback=store.feedback,
         ledger=store.ledger,
-        drift=wiring.drift(settings),
-        scheduler=wiring.scheduler(settings),
+        drift=monitoring.drift(settings),
+        scheduler=monitoring.scheduler(settings),
     )
 
 
@@ -124,17 +131,17 @@ def _look(spec: ModelSpec, settings: Settings, ports: MonitorPorts) -> Look:
     """Take in the labels that came, then judge."""
     from datetime import UTC, datetime
 
-    from perennial import wiring
-    from perennial.flows import feedback
-    from perennial.flows import monitor as flow
+    from perennial.flows.monitoring import feedback
+    from perennial.flows.monitoring import monitor as flow
+    from perennial.wiring import releasing
 
-    feedback.ingest(wiring.feedback_inbox(settings), ports.feedback)
+    feedback.ingest(releasing.feedback_inbox(settings), ports.feedback)
     folders = flow.Folders(settings.state / "monitor" / "references", settings.reports)
     return flow.run(spec, ports, folders, datetime.now(UTC))
 
 
 def _plain(seen: Look) -> dict:
-    from perennial.core.retrain import Retrain
+    from perennial.core.monitoring.retraining import Retrain
 
     told = seen.verdict
     return {

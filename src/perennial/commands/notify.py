@@ -22,11 +22,11 @@ def notify() -> None:
 @notify.command()
 def send() -> None:
     """One pass: tell every channel what it has not been told."""
-    from perennial import wiring
     from perennial.errors import NotDelivered
-    from perennial.flows.notify import deliver
+    from perennial.flows.governance.notify import deliver
+    from perennial.wiring import notifying
 
-    found = deliver(wiring.notify_ports(environment.load()), _now)
+    found = deliver(notifying.notify_ports(environment.load()), _now)
     for one in found:
         click.echo(f"{one.channel}: {one.told} told" + f"; {one.error}" * bool(one.error))
     failed = [one.error for one in found if one.error]
@@ -38,11 +38,11 @@ def send() -> None:
 @click.option("--every", default=2.0, show_default=True, help="Seconds between two passes.")
 def watch(every: float) -> None:
     """Pass after pass, until it is stopped; `perennial local up` runs this where PERENNIAL_NOTIFY is set."""
-    from perennial import wiring
     from perennial.errors import ToolError
-    from perennial.flows.notify import deliver
+    from perennial.flows.governance.notify import deliver
+    from perennial.wiring import notifying
 
-    ports = wiring.notify_ports(environment.load())
+    ports = notifying.notify_ports(environment.load())
     click.echo(f"channels: {', '.join(ports.notifier.channels)}")
     while True:
         try:
@@ -58,9 +58,9 @@ def watch(every: float) -> None:
 @click.option("--json", "as_json", is_flag=True, help="For machines.")
 def status(as_json: bool) -> None:
     """How far each channel has been told, and what keeps it."""
-    from perennial import wiring
+    from perennial.wiring import database
 
-    store = wiring.store(environment.load())
+    store = database.store(environment.load())
     end, found = store.ledger.end()[0], store.deliveries.all()
     if as_json:
         click.echo(json.dumps([one.model_dump(mode="json") | {"end": end} for one in found], indent=2))
@@ -81,11 +81,11 @@ def status(as_json: bool) -> None:
 @notify.command()
 def test() -> None:
     """Send a test message through every channel, now."""
-    from perennial import wiring
-    from perennial.core.notice import Notice
+    from perennial.core.governance.notices import Notice
     from perennial.errors import NotDelivered
+    from perennial.wiring import notifying
 
-    notifier, failed = wiring.notifier(environment.load()), []
+    notifier, failed = notifying.notifier(environment.load()), []
     for channel in notifier.channels:
         try:
             notifier.send(channel, Notice(title=TEST, body="If you read this, the channel works."))

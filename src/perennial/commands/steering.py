@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import datetime
 from uuid import uuid4
 
-from perennial.core.approval import PREFIX, is_among, names_digest, people, refusal
-from perennial.core.release import Intent, IntentKind, ReleaseStatus
+from perennial.core.release.approval import PREFIX, is_among, names_digest, people, refusal
+from perennial.core.release.status import Intent, IntentKind, ReleaseStatus
 from perennial.errors import ApprovalRefused, ReleaseError, SelfApproval
 
 

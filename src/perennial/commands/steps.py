@@ -12,16 +12,17 @@ from typing import TYPE_CHECKING
 
 import click
 
-from perennial import catalog, wiring
+from perennial import catalog
 from perennial.commands.identity import actor
 from perennial.commands.tables import print_table
 from perennial.core.spec import ModelSpec, Reason
 from perennial.errors import UsageError
 from perennial.settings import Settings, load
+from perennial.wiring import training, versions
 
 if TYPE_CHECKING:
-    from perennial.core.evaluation import Evaluation
-    from perennial.flows.workdir import Workdir
+    from perennial.core.evaluation.evaluation import Evaluation
+    from perennial.flows.training.workdir import Workdir
 
 workdir_option = click.option(
     "--workdir", type=click.Path(path_type=Path), help="Work folder  [default: data/MODEL in the project]"
@@ -34,16 +35,16 @@ workdir_option = click.option(
 @click.option("--until-cycle", type=int, help="Last cycle to use (inclusive).")
 def prepare(model: str, workdir: Path | None, until_cycle: int | None) -> None:
     """History -> feature tables and examples, as a DVC revision."""
-    from perennial.flows.prepare import prepare as flow
+    from perennial.flows.training.prepare import prepare as flow
 
     settings, spec, work = _start(model, workdir)
-    histories = wiring.history_store(settings)
+    histories = training.history_store(settings)
     revision = flow(
         spec,
         histories.load(spec.data.history),
         histories.source(spec.data.history).source,
-        wiring.entrypoint(spec.data.prepare, spec),
-        wiring.data_store(settings),
+        training.entrypoint(spec.data.prepare, spec),
+        training.data_store(settings),
         work,
         until_cycle,
     )
@@ -56,9 +57,9 @@ def prepare(model: str, workdir: Path | None, until_cycle: int | None) -> None:
 @click.option("--no-publish", is_flag=True, help="Only check; leave the online features as they are.")
 def validate(model: str, workdir: Path | None, no_publish: bool) -> None:
     """Check prepared data; a failing suite stops here. Then publish the features for serving."""
-    from perennial.core.data import DataRevision, Validation
-    from perennial.flows.validate import validate as flow
-    from perennial.flows.workdir import read_record, read_table, write_json
+    from perennial.core.training.data import DataRevision, Validation
+    from perennial.flows.training.validate import validate as flow
+    from perennial.flows.training.workdir import read_record, read_table, write_json
 
     settings, spec, work = _start(model, workdir)
     revision = read_record(work.revision, DataRevision, "prepare")
@@ -66,7 +67,7 @@ def validate(model: str, workdir: Path | None, no_publish: bool) -> None:
     reports = flow(
         spec,
         {"history": read_table(work.history, "prepare"), **views},
-        wiring.validator(),
+        training.validator(),
         settings.configs / "expectations",
         work.data_docs,
         settings.quarantine,
@@ -75,7 +76,7 @@ def validate(model: str, workdir: Path | None, no_publish: bool) -> None:
     for report in reports:
         click.echo(f"{report.table}: {report.rules} rules hold for {report.rows} rows")
     if not no_publish:
-        wiring.features(settings).publish(views)
+        training.features(settings).publish(views)
         click.echo(f"published: {', '.join(views)}")
     write_json(work.validation, Validation(revision=revision.revision, reports=tuple(reports)))
 
@@ -105,26 +106,26 @@ def train(
     seed: int | None,
 ) -> None:
     """Tune, fit, export and log one model. Killed and repeated, the search goes on where it stopped."""
-    from perennial.flows.train import TrainPorts
-    from perennial.flows.train import train as flow
+    from perennial.flows.training.train import TrainPorts
+    from perennial.flows.training.train import train as flow
 
     settings, spec, work = _start(model, workdir)
     spec = _tuned(spec, {"trials": trials, "epochs": epochs, "seed": seed})
-    found = wiring.model_class(spec)
+    found = training.model_class(spec)
     trained = flow(
         spec,
         work,
         TrainPorts(
-            features=wiring.features(settings),
-            tracker=wiring.tracker(settings),
-            tuner=wiring.tuner(settings),
-            registry=wiring.registry(settings),
-            scorer=wiring.scorer(),
-            figures=wiring.figures(),
+            features=training.features(settings),
+            tracker=training.tracker(settings),
+            tuner=training.tuner(settings),
+            registry=versions.registry(settings),
+            scorer=training.scorer(),
+            figures=training.figures(),
         ),
         found,
         found.suggest,
-        wiring.provenance(spec, settings),
+        training.provenance(spec, settings),
         Reason(reason),
         reason_text,
         _say,
@@ -163,18 +164,18 @@ def evaluate(
         return
     if version is not None or from_cycle is not None:
         raise UsageError("--version and --from-cycle need --data", hint="--data FILE is what gets scored")
-    from perennial.flows.evaluate import EvaluatePorts
-    from perennial.flows.evaluate import evaluate as flow
+    from perennial.flows.evaluation.evaluate import EvaluatePorts
+    from perennial.flows.evaluation.evaluate import evaluate as flow
 
     settings, spec, work = _start(model, workdir)
     ports = EvaluatePorts(
-        features=lambda: wiring.features(settings),
-        tracker=wiring.tracker(settings),
-        registry=wiring.registry(settings),
-        scorer=wiring.scorer(),
-        figures=wiring.figures(),
-        references=wiring.references(),
-        explain=wiring.explain(),
+        features=lambda: training.features(settings),
+        tracker=training.tracker(settings),
+        registry=versions.registry(settings),
+        scorer=training.scorer(),
+        figures=training.figures(),
+        references=training.references(),
+        explain=training.explain(),
     )
     _show(flow(spec, work, ports, _aside if as_json else _say), spec, as_json)
 
@@ -185,16 +186,16 @@ def evaluate(
 def register(model: str, workdir: Path | None) -> None:
     """Give an evaluated training a version: the candidate. Again changes nothing but its card and ML-BOM."""
     from perennial.commands.model_documents import keep_documents
-    from perennial.flows.register import register as flow
+    from perennial.flows.training.register import register as flow
 
     settings, spec, work = _start(model, workdir)
-    ref = flow(spec, work, wiring.registry(settings), actor(settings))
+    ref = flow(spec, work, versions.registry(settings), actor(settings))
     keep_documents(settings, spec, ref.version)
     click.echo(f"candidate {ref} (key {ref.key}), with model card and ML-BOM")
 
 
 def _start(model: str, workdir: Path | None) -> tuple[Settings, ModelSpec, Workdir]:
-    from perennial.flows.workdir import Workdir
+    from perennial.flows.training.workdir import Workdir
 
     settings = load()
     spec = catalog.spec(model, settings)
@@ -211,7 +212,7 @@ def _evaluate_file(
 ) -> None:
     from tempfile import TemporaryDirectory
 
-    from perennial.flows.score import score_history
+    from perennial.flows.evaluation.score import score_history
     from perennial.history import files
 
     settings = load()
@@ -223,10 +224,10 @@ def _evaluate_file(
             version,
             history,
             from_cycle,
-            wiring.entrypoint(spec.data.prepare, spec),
-            wiring.features(settings),
-            wiring.registry(settings),
-            wiring.scorer(),
+            training.entrypoint(spec.data.prepare, spec),
+            training.features(settings),
+            versions.registry(settings),
+            training.scorer(),
             Path(folder),
         )
     if not as_json:
@@ -238,7 +239,7 @@ def _show(evaluation: Evaluation, spec: ModelSpec, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(evaluation.model_dump(mode="json"), indent=2))
         return
-    from perennial.core.evaluation import table
+    from perennial.core.evaluation.evaluation import table
 
     click.echo(
         f"{evaluation.rows} rows of {evaluation.groups} {spec.evaluation.group}s, {evaluation.first_group} to "

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import click
 
 from perennial import settings as environment
-from perennial.core.identity import PEOPLE, Role
+from perennial.core.governance.identity import PEOPLE, Role
 
 
 @click.group()
@@ -25,14 +25,14 @@ def issue(account: str, role: str, days: float, as_json: bool) -> None:
     """Issue a token; it is shown this once. Who can write to our database can issue one."""
     import secrets
 
-    from perennial import wiring
     from perennial.commands.identity import actor
-    from perennial.flows.identity import issue as flow
+    from perennial.flows.governance.identity import issue as flow
+    from perennial.wiring import database
 
     settings = environment.load()
     made, text = flow(
         account, Role(role), timedelta(days=days), actor(settings), settings.accounts,
-        wiring.tokens(settings), wiring.store(settings).ledger, _now(), secrets.token_hex,
+        database.tokens(settings), database.store(settings).ledger, _now(), secrets.token_hex,
     )  # fmt: skip
     if as_json:
         click.echo(json.dumps({"id": made.id, "token": text, "expires": made.expires_at.isoformat()}))
@@ -45,8 +45,8 @@ def issue(account: str, role: str, days: float, as_json: bool) -> None:
 @click.option("--json", "as_json", is_flag=True, help="For machines.")
 def list_(as_json: bool) -> None:
     """Every token that was issued, without its secret."""
-    from perennial import wiring
     from perennial.commands.tables import print_table
+    from perennial.wiring import database
 
     now = _now()
     rows = [
@@ -59,7 +59,7 @@ def list_(as_json: bool) -> None:
             "by": one.issued_by,
             "expires": one.expires_at.isoformat(timespec="seconds"),
         }
-        for one in wiring.tokens(environment.load()).all()
+        for one in database.tokens(environment.load()).all()
     ]
     if as_json:
         click.echo(json.dumps(rows, indent=2))
@@ -73,12 +73,14 @@ def list_(as_json: bool) -> None:
 @click.argument("token_id")
 def revoke(token_id: str) -> None:
     """End a token at once, by its id of `perennial token list`."""
-    from perennial import wiring
     from perennial.commands.identity import actor
-    from perennial.flows.identity import revoke as flow
+    from perennial.flows.governance.identity import revoke as flow
+    from perennial.wiring import database
 
     settings = environment.load()
-    found = flow(token_id, actor(settings), wiring.tokens(settings), wiring.store(settings).ledger, _now())
+    found = flow(
+        token_id, actor(settings), database.tokens(settings), database.store(settings).ledger, _now()
+    )
     click.echo(f"the token {found.id} of {found.account} counts no longer")
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from perennial.core.release import ReleaseStatus
+    from perennial.core.release.status import ReleaseStatus
     from perennial.settings import Settings
 
 
@@ -25,11 +25,12 @@ def meant(model: str, release_id: str | None, settings: Settings) -> ReleaseStat
         UnknownModel: no spec of that name.
         UnknownRelease: the model has none, or none of that id.
     """
-    from perennial import catalog, wiring
+    from perennial import catalog
     from perennial.errors import UnknownRelease
+    from perennial.wiring import database
 
     catalog.spec(model, settings)
-    found = wiring.store(settings).releases.latest(model)
+    found = database.store(settings).releases.latest(model)
     if not found:
         raise UnknownRelease(f"{model} has no release", hint=f"perennial release start {model}")
     if release_id is None:
@@ -52,7 +53,7 @@ def by_name(found: Sequence[ReleaseStatus]) -> ReleaseStatus:
     Args:
         found: all of a model, newest first; at least one.
     """
-    from perennial.core.release import Phase
+    from perennial.core.release.status import Phase
 
     active = [one for one in found if not one.phase.is_final()]
     return next((one for one in active if one.phase is not Phase.PENDING), (active or found)[0])

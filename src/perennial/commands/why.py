@@ -12,8 +12,8 @@ from perennial import settings as environment
 from perennial.commands.tables import print_table
 
 if TYPE_CHECKING:
-    from perennial.core.history import Way
-    from perennial.core.why import Why
+    from perennial.core.governance.timeline import Way
+    from perennial.core.governance.why import Why
     from perennial.ports import Ledger
 
 JSON = click.option("--json", "as_json", is_flag=True, help="For machines.")
@@ -43,7 +43,7 @@ class Moment(click.ParamType):
 @JSON
 def why(model: str, at: datetime | None, refused: int, as_json: bool) -> None:
     """What serves MODEL, since when, who allowed it on what evidence, and what was refused."""
-    from perennial.flows.why import why as flow
+    from perennial.flows.governance.why import why as flow
 
     answer = flow(model, _ledger(model), at or datetime.now(UTC), refused)
     if as_json:
@@ -60,7 +60,7 @@ def why(model: str, at: datetime | None, refused: int, as_json: bool) -> None:
 def history(model: str, version: str | None, last: int | None, as_json: bool) -> None:
     """The way of every version of MODEL through its releases."""
     from perennial.errors import UnknownVersion
-    from perennial.flows.why import ways
+    from perennial.flows.governance.why import ways
 
     found = [way for way in ways(model, _ledger(model)) if version in (None, way.version)]
     if version is not None and not found:
@@ -79,10 +79,11 @@ def _ledger(model: str) -> Ledger:
     Raises:
         UnknownModel: neither knows it.
     """
-    from perennial import catalog, wiring
+    from perennial import catalog
+    from perennial.wiring import database
 
     settings = environment.load()
-    ledger = wiring.store(settings).ledger
+    ledger = database.store(settings).ledger
     if not ledger.rows(model, newest=1):
         catalog.spec(model, settings)
     return ledger

@@ -10,7 +10,6 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, PositiveInt, model_validator
 
-from perennial.core.explanation import ExplanationSpec
 from perennial.core.frozen import Frozen, Share
 from perennial.core.gate_spec import GateSpec
 
@@ -120,7 +119,7 @@ class CriteriaSpec(Frozen):
 
 
 class Strategy(StrEnum):
-    """How a candidate gets from no traffic to all of it. `perennial.core.plan` has the steps of each."""
+    """How a candidate gets from no traffic to all of it. `perennial.core.release.plan` has the steps of each."""
 
     CANARY = "canary"
     BLUE_GREEN = "blue_green"
@@ -219,6 +218,18 @@ class RetentionSpec(Frozen):
     archived_files: timedelta = Field(
         ge=timedelta(0), description="the model files of an archived version are kept at least so long"
     )
+
+
+class ExplanationSpec(Frozen):
+    """How a score is taken apart into what each feature added."""
+
+    background: PositiveInt = Field(description="rows that stand for what is usual")
+    coalitions: PositiveInt = Field(
+        description="sets of features scored per row; twice the features at least"
+    )
+    max_rows: PositiveInt = Field(description="rows that one request may have explained")
+    tolerance: float = Field(gt=0, description="base + attributions may miss the score by so much")
+    sample: PositiveInt = Field(description="holdout rows behind the global attributions")
 
 
 class ModelSpec(Frozen):

@@ -5,8 +5,8 @@ from __future__ import annotations
 import httpx
 
 from perennial import account_file
-from perennial.core.approval import TAG
-from perennial.core.identity import Role
+from perennial.core.governance.identity import Role
+from perennial.core.release.approval import TAG
 from perennial.core.version import VersionRef
 from perennial.errors import SettingsError, TrackerRefused
 from perennial.settings import Settings

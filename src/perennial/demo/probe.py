@@ -6,7 +6,7 @@ import threading
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from perennial.core.traffic import Counters
+from perennial.core.release.traffic import Counters
 from perennial.demo.events import Diary
 from perennial.errors import PerennialError
 

@@ -12,7 +12,7 @@ import sys
 
 from perennial import account_file
 from perennial.account_file import write_private
-from perennial.core.identity import Role
+from perennial.core.governance.identity import Role
 from perennial.errors import SchedulerUnavailable
 from perennial.settings import Settings
 

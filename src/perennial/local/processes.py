@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx
 from pydantic import SecretStr
 
-from perennial.core.traffic import PoolName
+from perennial.core.release.traffic import PoolName
 from perennial.local import airflow
 from perennial.settings import Settings
 

@@ -18,7 +18,7 @@ from xmlrpc.client import Fault, ServerProxy
 import httpx
 
 from perennial import account_file
-from perennial.core.traffic import PoolName
+from perennial.core.release.traffic import PoolName
 from perennial.errors import PortTaken, ToolError
 from perennial.local import airflow
 from perennial.local.processes import Process, base_environment, server_name, table
@@ -63,9 +63,9 @@ def states(settings: Settings) -> dict[str, dict]:
 
 def server_problems(settings: Settings) -> dict[str, list[str]]:
     """Process name of each model server -> why it is not ready, in its own words; empty where it is."""
-    from perennial import wiring
+    from perennial.wiring import traffic
 
-    by_port = wiring.pool(settings).problems()
+    by_port = traffic.pool(settings).problems()
     return {server_name(pool, port): by_port[port] for pool in PoolName for port in settings.ports(pool)}
 
 
@@ -133,10 +133,10 @@ def _end_tokens(settings: Settings, say: Say) -> None:
     before = {name: one.role for name, one in account_file.read(settings.accounts_file).items()}
     if not set(before.items()) - {(one.name, one.role) for one in settings.accounts}:
         return
-    from perennial import wiring
-    from perennial.flows.identity import revoke_left
+    from perennial.flows.governance.identity import revoke_left
+    from perennial.wiring import database
 
-    store, tokens = wiring.store(settings), wiring.tokens(settings)
+    store, tokens = database.store(settings), database.tokens(settings)
     for one in revoke_left(before, settings.accounts, tokens, store.ledger, datetime.now(UTC)):
         say(f"token {one.id} of {one.account}, {one.role}, is revoked")
 

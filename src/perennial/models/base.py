@@ -9,13 +9,13 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from perennial.core.examples import Examples
+from perennial.core.training.examples import Examples
 
 __all__ = ["Examples", "Model", "Progress"]
 
 Progress = Callable[[int, Mapping[str, float]], None]
 """Called after each epoch with its number (from 0) and its metrics: `train_loss`, and with validation rows
-`validation_<metric>` for each of perennial.core.metrics.METRICS. It may raise to prune the trial."""
+`validation_<metric>` for each of perennial.core.evaluation.metrics.METRICS. It may raise to prune the trial."""
 
 
 class Model(ABC):

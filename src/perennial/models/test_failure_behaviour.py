@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from perennial.core.checks import Case
+from perennial.core.evaluation.checks import Case
 
 STEADY = {
     "execution_time_ms": 1000.0,

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from perennial.core.metrics import Scored
+from perennial.core.evaluation.metrics import Scored
 from perennial.errors import DataError
 from perennial.models.base import Examples, Model, Progress
 from perennial.models.tabular_network import Encoder, Network, quantile_edges, rank_loss

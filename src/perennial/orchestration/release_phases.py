@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from perennial.core.phase import Phase
-from perennial.core.plan import Step, plan, promotes
+from perennial.core.release.phase import Phase
+from perennial.core.release.plan import Step, plan, promotes
 from perennial.core.spec import ReleaseSpec
 
 

@@ -12,7 +12,7 @@ from airflow.sdk import BaseOperator, Param
 from airflow.sdk.execution_time.hitl import upsert_hitl_detail
 
 if TYPE_CHECKING:
-    from perennial.core.release import ReleaseStatus
+    from perennial.core.release.status import ReleaseStatus
 
 APPROVE, REJECT = "Approve", "Reject"
 NOTE = {"note": Param("", type=["null", "string"], title="Note for the ledger")}
@@ -78,9 +78,9 @@ class ApprovalStep(HITLOperator):
         return self._ask(self._counted(), context)
 
     def _status(self) -> ReleaseStatus:
-        from perennial import wiring
+        from perennial.wiring import database
 
-        status = wiring.store().releases.load(self.release_id)
+        status = database.store().releases.load(self.release_id)
         if status is None:
             raise AirflowFailException(f"there is no release {self.release_id}")
         return status
@@ -94,8 +94,8 @@ class ApprovalStep(HITLOperator):
 
     def _ask(self, status: ReleaseStatus, context: Any) -> str:
         """Put the question, without the answer that it may hold, and wait; where it is settled, say how."""
-        from perennial.core import question
-        from perennial.core.release import Phase
+        from perennial.core.release import approval_prompt as question
+        from perennial.core.release.status import Phase
         from perennial.orchestration.release_trigger import ReleaseTrigger, passed
         from perennial.settings import load
 
@@ -118,11 +118,11 @@ class ApprovalStep(HITLOperator):
 
     def _record(self, event: dict[str, Any], ti_id: str) -> None:
         """Write the person's answer as intent; the next pass over the release obeys it."""
-        from perennial import wiring
-        from perennial.core.release import Intent, IntentKind
+        from perennial.core.release.status import Intent, IntentKind
+        from perennial.wiring import database
 
         kind = IntentKind.APPROVE if APPROVE in event["chosen"] else IntentKind.REJECT
-        wiring.store().intents.put(
+        database.store().intents.put(
             Intent(
                 id=f"airflow-{ti_id}-{event['at']}",
                 release_id=self.release_id,

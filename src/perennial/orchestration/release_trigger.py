@@ -13,7 +13,7 @@ from typing import Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
-from perennial.core.release import Phase, ReleaseStatus
+from perennial.core.release.status import Phase, ReleaseStatus
 from perennial.errors import PerennialError
 
 ORDER = (
@@ -42,10 +42,10 @@ def passed(status: ReleaseStatus, phase: str, step: int) -> bool:
 
 def reconcile(release_id: str) -> ReleaseStatus:
     """Observe, decide, act and save once, over the real adapters."""
-    from perennial import wiring
-    from perennial.flows import release
+    from perennial.flows.release import reconcile as release
+    from perennial.wiring import releasing
 
-    return release.reconcile(release_id, wiring.release_ports(), datetime.now(UTC))
+    return release.reconcile(release_id, releasing.release_ports(), datetime.now(UTC))
 
 
 def try_to_reconcile(release_id: str, log: Any) -> ReleaseStatus | None:

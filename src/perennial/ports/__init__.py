@@ -1,6 +1,6 @@
 """What the flows need from the outside, as small protocols. Adapters implement them, one library each.
 
-Frames are pandas DataFrames; the columns are named in each docstring. `perennial.adapters.memory`
+Frames are pandas DataFrames; the columns are named in each docstring. `doubles`
 holds one fake per port, and `tests/contracts` runs the same suite over fake and real.
 """
 

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from perennial.core.token import Token
+    from perennial.core.governance.tokens import Token
 
 
 class TokenStore(Protocol):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     import pandas as pd
 
-    from perennial.core.drift import ColumnDrift
+    from perennial.core.monitoring.drift import ColumnDrift
     from perennial.core.spec import ModelSpec
 
 

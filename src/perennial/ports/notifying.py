@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from perennial.core.notice import Delivery, Notice
+    from perennial.core.governance.notices import Delivery, Notice
 
 
 class Notifier(Protocol):

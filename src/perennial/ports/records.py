@@ -7,8 +7,9 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from perennial.core.ledger import Entry, LedgerRow, StoredRow
-    from perennial.core.release import Intent, ReleaseStatus
+    from perennial.core.events import Entry, LedgerRow
+    from perennial.core.governance.ledger import StoredRow
+    from perennial.core.release.status import Intent, ReleaseStatus
 
 
 class ReleaseStore(Protocol):

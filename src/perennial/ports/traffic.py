@@ -8,13 +8,13 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from perennial.core.traffic import AnyRoute, Counters, Expected, Readiness, Route
+from perennial.core.release.traffic import AnyRoute, Counters, Expected, Readiness, Route
 from perennial.core.version import VersionRef
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from perennial.core.rollback import Rollback
+    from perennial.core.release.rollback import Rollback
 
 
 class Pool(Protocol):

@@ -10,15 +10,15 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
-    from perennial.core.attribution import Attributions, GlobalAttributions
-    from perennial.core.data import CheckReport, DataRevision
-    from perennial.core.examples import Examples
-    from perennial.core.expectations import Suite
-    from perennial.core.fairness import Answers
+    from perennial.core.evaluation.fairness import Answers
+    from perennial.core.evaluation.metrics import Scored
     from perennial.core.gate_spec import GroupMeasure
-    from perennial.core.metrics import Scored
     from perennial.core.spec import FeatureSpec, TuningSpec
-    from perennial.core.tuning import Trial
+    from perennial.core.training.attribution import Attributions, GlobalAttributions
+    from perennial.core.training.data import CheckReport, DataRevision
+    from perennial.core.training.examples import Examples
+    from perennial.core.training.expectations import Suite
+    from perennial.core.training.tuning import Trial
 
 
 class DataStore(Protocol):

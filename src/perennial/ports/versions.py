@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Protocol
 from perennial.core.version import VersionRef
 
 if TYPE_CHECKING:
-    from perennial.core.capsule import Capsule
-    from perennial.core.registration import NewVersion, VersionRecord
+    from perennial.core.training.capsule import Capsule
+    from perennial.core.training.registration import NewVersion, VersionRecord
 
 
 class Registry(Protocol):

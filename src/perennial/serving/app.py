@@ -17,13 +17,13 @@ from perennial import __version__
 from perennial.errors import PerennialError
 from perennial.serving import entities, feedback_inbox, headers, tensors
 from perennial.serving.answers import Json, no_route, read_json, refusal
-from perennial.serving.choice import Chosen, choose
 from perennial.serving.explanation import Explanations
 from perennial.serving.feedback_inbox import FeedbackWriter
 from perennial.serving.host import ModelHost
 from perennial.serving.metrics import CONTENT_TYPE, ServerMetrics
 from perennial.serving.prediction_log import PredictionLogWriter
 from perennial.serving.recorder import Recorder
+from perennial.serving.version_selection import Chosen, choose
 
 Handler = Callable[[Request], Awaitable[Response]]
 
@@ -188,7 +188,7 @@ class ModelServer:
         return Json(answer, headers=_stands_in(chosen))
 
     async def feedback(self, request: Request) -> Response:
-        """Confirmed when the labels are on the disk; `flows.feedback` stores them."""
+        """Confirmed when the labels are on the disk; `flows.monitoring.feedback` stores them."""
         given = feedback_inbox.parse(await read_json(request))
         self._feedback.append(given.labels, self._clock(), given.rewards)
         return Json({"accepted": given.predictions})

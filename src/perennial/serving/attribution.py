@@ -14,7 +14,7 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from perennial.core.attribution import Attributions
+from perennial.core.training.attribution import Attributions
 
 METHOD = "Kernel SHAP"
 BLOCK = 1024

@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from perennial.core.attribution import Attributions, complete
-from perennial.core.explanation import ServedExplanation
+from perennial.core.training.attribution import Attributions, complete
+from perennial.core.training.explanation import ServedExplanation
 from perennial.errors import MalformedInput, PerennialError
 from perennial.serving.attribution import METHOD, shapley
 from perennial.serving.session import LoadedVersion

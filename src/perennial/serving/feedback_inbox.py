@@ -1,7 +1,7 @@
 """Labels that came back over HTTP: on disk before they are confirmed, stored in SQL afterwards.
 
 A model server appends to a file of its own and flushes it to the disk; it never waits for the database.
-`flows.feedback.ingest` moves the labels on. The same label twice is harmless: the store is keyed by
+`flows.monitoring.feedback.ingest` moves the labels on. The same label twice is harmless: the store is keyed by
 prediction id.
 """
 

@@ -8,10 +8,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from perennial.core.traffic import PoolName
+from perennial.core.release.traffic import PoolName
 from perennial.errors import MalformedInput, PerennialError, UnknownModel, UnknownVersion
-from perennial.serving import desired, headers, session
-from perennial.serving.desired import DesiredState
+from perennial.serving import desired_state as desired
+from perennial.serving import headers, session
+from perennial.serving.desired_state import DesiredState
 from perennial.serving.session import LoadedVersion
 
 Key = tuple[str, str]

@@ -8,8 +8,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from perennial.core.background import Background
-from perennial.core.explanation import ServedExplanation
+from perennial.core.training.background import Background
+from perennial.core.training.explanation import ServedExplanation
 from perennial.errors import ModelFileError
 
 MODEL_FILE = "model.onnx"

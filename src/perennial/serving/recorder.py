@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from perennial.errors import PerennialError
-from perennial.serving.choice import Chosen
 from perennial.serving.metrics import ServerMetrics
 from perennial.serving.prediction_log import Answered, PredictionLogWriter, new_ids
+from perennial.serving.version_selection import Chosen
 
 
 class Recorder:

@@ -9,7 +9,7 @@ import numpy as np
 import onnxruntime as ort
 
 from perennial.errors import ModelFileError, ShapeError
-from perennial.serving.desired import DesiredVersion
+from perennial.serving.desired_state import DesiredVersion
 from perennial.serving.manifest import MODEL_FILE, Manifest, load_verified, read_background
 
 PROVIDER = "CPUExecutionProvider"

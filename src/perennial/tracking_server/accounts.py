@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 from mlflow.exceptions import MlflowException
 from mlflow.utils.workspace_utils import DEFAULT_WORKSPACE_NAME as WORKSPACE
 
-from perennial.core.identity import Role
+from perennial.core.governance.identity import Role
 
 if TYPE_CHECKING:
     from mlflow.server.auth.sqlalchemy_store import SqlAlchemyStore
 
     from perennial.account_file import Credentials
 
-# MLflow's permissions; everybody reads. Beyond them stand the rules of `core.registry_rules`.
+# MLflow's permissions; everybody reads. Beyond them stand the rules of `core.governance.registry_rules`.
 GRANTS: dict[Role, tuple[tuple[str, str], ...]] = {
     Role.ADMIN: (),
     Role.APPROVER: (("registered_model", "EDIT"),),

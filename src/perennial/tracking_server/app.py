@@ -10,7 +10,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from perennial.core.identity import Role
+from perennial.core.governance.identity import Role
 from perennial.errors import SettingsError
 from perennial.settings import Settings, load
 

@@ -16,9 +16,9 @@ from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE, PERMISSION_DENIED
 from mlflow.store.model_registry.sqlalchemy_store import SqlAlchemyStore
 
-from perennial.core import registry_rules as rules
-from perennial.core.approval import TAG, TagAnswer, read_tag
-from perennial.core.identity import Role
+from perennial.core.governance import registry_rules as rules
+from perennial.core.governance.identity import Role
+from perennial.core.release.approval import TAG, TagAnswer, read_tag
 
 WORDS = {TagAnswer.APPROVED: "approved", TagAnswer.REJECTED: "rejected"}
 

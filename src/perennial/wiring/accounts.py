@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from perennial.core.identity import Role
-from perennial.settings import Settings, load
+from perennial.core.governance.identity import Role
+from perennial.settings import Settings
 
 if TYPE_CHECKING:
-    from perennial import ports
+    pass
 
 
 def sign_in(settings: Settings, role: Role) -> None:
@@ -41,9 +41,3 @@ def sign_in(settings: Settings, role: Role) -> None:
 
 _OURS: dict[int, str] = {}
 """Process id -> the account that it signed in as itself."""
-
-
-def tokens(settings: Settings | None = None) -> ports.TokenStore:
-    from perennial.adapters.sql_tokens import SqlTokens
-
-    return SqlTokens((settings or load()).database)

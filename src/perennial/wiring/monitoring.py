@@ -9,8 +9,8 @@ from perennial.settings import Settings, load
 
 if TYPE_CHECKING:
     from perennial import ports
-    from perennial.adapters.experiment_metrics import ExperimentMetrics
-    from perennial.adapters.prometheus_metrics import MonitorMetrics
+    from perennial.adapters.prometheus.experiment_metrics import ExperimentMetrics
+    from perennial.adapters.prometheus.monitor_metrics import MonitorMetrics
 
 
 def drift(settings: Settings | None = None) -> ports.DriftReporter:
@@ -21,14 +21,14 @@ def drift(settings: Settings | None = None) -> ports.DriftReporter:
 
 def gauges() -> MonitorMetrics:
     """The monitor's figures for Prometheus."""
-    from perennial.adapters.prometheus_metrics import MonitorMetrics
+    from perennial.adapters.prometheus.monitor_metrics import MonitorMetrics
 
     return MonitorMetrics()
 
 
 def experiment_gauges(beside: MonitorMetrics) -> ExperimentMetrics:
     """The figures of running A/B tests, on the monitor's page."""
-    from perennial.adapters.experiment_metrics import ExperimentMetrics
+    from perennial.adapters.prometheus.experiment_metrics import ExperimentMetrics
 
     return ExperimentMetrics(beside.registry)
 

@@ -9,7 +9,7 @@ from perennial.wiring.releasing import store
 
 if TYPE_CHECKING:
     from perennial import ports
-    from perennial.flows.notify import NotifyPorts
+    from perennial.flows.governance.notify import NotifyPorts
 
 
 def notifier(settings: Settings | None = None) -> ports.Notifier:
@@ -26,8 +26,8 @@ def notifier(settings: Settings | None = None) -> ports.Notifier:
 
 
 def notify_ports(settings: Settings | None = None) -> NotifyPorts:
-    from perennial.core.notice import Links
-    from perennial.flows.notify import NotifyPorts
+    from perennial.core.governance.notices import Links
+    from perennial.flows.governance.notify import NotifyPorts
 
     settings = settings or load()
     database = store(settings)

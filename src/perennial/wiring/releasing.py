@@ -10,20 +10,21 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from perennial import catalog
-from perennial.core.identity import Role
+from perennial.core.governance.identity import Role
 from perennial.core.spec import ModelSpec
 from perennial.errors import SpecError, TrackerUnavailable
 from perennial.settings import Settings, load
-from perennial.wiring.emergency import journal, pool, router
+from perennial.wiring.database import store
+from perennial.wiring.traffic import journal, pool, router
 from perennial.wiring.training import entrypoint, scorer
 
 if TYPE_CHECKING:
     from perennial import ports
-    from perennial.core.registration import VersionRecord
+    from perennial.core.training.registration import VersionRecord
     from perennial.core.verdict import Judgement
-    from perennial.flows.guard import GuardPorts
-    from perennial.flows.release import ReleasePorts
-    from perennial.flows.rollback_record import SettlePorts
+    from perennial.flows.release.failover_watch import GuardPorts
+    from perennial.flows.release.ports import ReleasePorts
+    from perennial.flows.release.rollback_record import SettlePorts
     from perennial.serving.feedback_inbox import FeedbackInbox
 
 LISTEN_SECONDS = 2.0
@@ -40,17 +41,6 @@ class _OnFirstUse:
         if self._made is None:
             self._made = self._make()
         return getattr(self._made, name)
-
-
-def store(settings: Settings | None = None):
-    """ReleaseStore, Intents, Ledger and FeedbackStore in one: they share transactions.
-
-    Returns an object with the attributes `releases`, `intents`, `ledger`, `feedback`.
-    """
-    from perennial.adapters.sql_store import SqlStore
-
-    settings = settings or load()
-    return SqlStore(settings.database)
 
 
 def prediction_log(settings: Settings | None = None) -> ports.PredictionLog:
@@ -71,8 +61,8 @@ def feedback_inbox(settings: Settings | None = None) -> FeedbackInbox:
 def checks(spec: ModelSpec, files: Path) -> tuple[Judgement, ...]:
     """Every check of a candidate's files; nothing heavy is imported before the gate asks for it."""
     from perennial.adapters.fairlearn_groups import group_figures
-    from perennial.adapters.file_scan import scan
-    from perennial.flows.checks import CheckPorts, check
+    from perennial.adapters.scanning.file_scan import scan
+    from perennial.flows.evaluation.checks import CheckPorts, check
 
     cases = entrypoint(spec.gate.behaviour, spec) if spec.gate.behaviour is not None else ()
     return check(spec, files, CheckPorts(scorer(), scan, cases, group_figures))
@@ -80,9 +70,9 @@ def checks(spec: ModelSpec, files: Path) -> tuple[Judgement, ...]:
 
 def terms(spec: ModelSpec, record: VersionRecord, settings: Settings | None = None) -> tuple[Judgement, ...]:
     """Licences and consent of a version, as they are stated now."""
-    from perennial.adapters.installed_packages import licences
-    from perennial.adapters.spdx import standing
-    from perennial.flows.terms import TermsPorts, check_terms
+    from perennial.adapters.scanning.installed_packages import licences
+    from perennial.adapters.scanning.spdx import standing
+    from perennial.flows.governance.licensing import TermsPorts, check_terms
     from perennial.history import datasets
 
     stated = datasets.terms((settings or load()).configs)
@@ -94,7 +84,7 @@ def spec_digest(model: str, settings: Settings) -> str | None:
 
     A spec that is half edited, or gone, must not stop a release that runs under its own copy.
     """
-    from perennial.core.release import policy_digest
+    from perennial.core.release.status import policy_digest
     from perennial.errors import UnknownModel
 
     try:
@@ -110,7 +100,7 @@ def _registry(settings: Settings) -> ports.Registry:
     Raises:
         TrackerUnavailable: nobody does.
     """
-    from perennial import wiring
+    from perennial.wiring import versions as versions_wiring
 
     url = settings.tracking
     if url.startswith("http"):
@@ -122,13 +112,13 @@ def _registry(settings: Settings) -> ports.Registry:
             raise TrackerUnavailable(
                 f"MLflow at {url} does not answer: {error}", hint="start it with `perennial local up`"
             ) from error
-    return wiring.registry(settings, Role.RELEASE)
+    return versions_wiring.registry(settings, Role.RELEASE)
 
 
 @functools.lru_cache(maxsize=4)
 def _release_ports(settings: Settings) -> ReleasePorts:
-    from perennial.adapters.feature_definitions import published
-    from perennial.flows.release import ReleasePorts
+    from perennial.adapters.feast.definitions import published
+    from perennial.flows.release.ports import ReleasePorts
 
     database = store(settings)
     # MLflow takes seconds to import, and a release goes on without it where it can.
@@ -159,7 +149,7 @@ def release_ports(settings: Settings | None = None) -> ReleasePorts:
 
 def settle_ports(settings: Settings | None = None) -> SettlePorts:
     """What writes rollbacks into the record."""
-    from perennial.flows.rollback_record import SettlePorts
+    from perennial.flows.release.rollback_record import SettlePorts
 
     settings = settings or load()
     database = store(settings)
@@ -177,8 +167,8 @@ def settle_ports(settings: Settings | None = None) -> SettlePorts:
 
 def guard_ports(settings: Settings | None = None) -> GuardPorts:
     """What looks after the traffic between releases."""
-    from perennial.flows.guard import GuardPorts
-    from perennial.flows.rollback_record import settle
+    from perennial.flows.release.failover_watch import GuardPorts
+    from perennial.flows.release.rollback_record import settle
 
     settings = settings or load()
     record = settle_ports(settings)

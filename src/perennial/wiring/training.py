@@ -6,7 +6,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 from perennial import catalog
-from perennial.core.identity import Role
+from perennial.core.governance.identity import Role
 from perennial.core.spec import ModelSpec
 from perennial.errors import SpecError
 from perennial.settings import Settings, load
@@ -15,7 +15,7 @@ from perennial.wiring.accounts import sign_in
 if TYPE_CHECKING:
     from perennial import ports
     from perennial.adapters.dataset_files import DatasetFiles
-    from perennial.core.capsule import Provenance
+    from perennial.core.training.capsule import Provenance
     from perennial.history.store import HistoryStore
     from perennial.models.base import Model
 
@@ -50,7 +50,7 @@ def features(settings: Settings | None = None) -> ports.Features:
     from perennial.serving.without_torch import without_torch
 
     with without_torch():
-        from perennial.adapters.feast_features import FeastFeatures
+        from perennial.adapters.feast.features import FeastFeatures
 
     settings = settings or load()
     return FeastFeatures(
@@ -59,7 +59,7 @@ def features(settings: Settings | None = None) -> ports.Features:
 
 
 def tracker(settings: Settings | None = None) -> ports.Tracker:
-    from perennial.adapters.mlflow_tracker import MlflowTracker
+    from perennial.adapters.mlflow.tracker import MlflowTracker
 
     settings = settings or load()
     sign_in(settings, Role.TRAINING)
@@ -74,7 +74,7 @@ def tuner(settings: Settings | None = None) -> ports.Tuner:
 
 
 def figures() -> ports.Figures:
-    from perennial.adapters.figures import TrainingFigures
+    from perennial.adapters.documents.figures import TrainingFigures
 
     return TrainingFigures()
 

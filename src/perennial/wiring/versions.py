@@ -5,24 +5,24 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from perennial.core.identity import Role
+from perennial.core.governance.identity import Role
 from perennial.settings import Settings, load
 from perennial.wiring.accounts import sign_in
-from perennial.wiring.emergency import router
-from perennial.wiring.releasing import store
+from perennial.wiring.database import store
+from perennial.wiring.traffic import router
 from perennial.wiring.training import data_store, features, scorer, tracker
 
 if TYPE_CHECKING:
     from perennial import ports
-    from perennial.core.bom import Bom, Package
+    from perennial.core.governance.bom import Bom, Package
     from perennial.core.spec import ModelSpec
-    from perennial.flows.documents import DocumentPorts
-    from perennial.flows.lifecycle import LifecyclePorts
-    from perennial.flows.reproduce import ReproducePorts
+    from perennial.flows.governance.documents import DocumentPorts
+    from perennial.flows.governance.lifecycle import LifecyclePorts
+    from perennial.flows.training.reproduce import ReproducePorts
 
 
 def registry(settings: Settings | None = None, role: Role = Role.TRAINING) -> ports.Registry:
-    from perennial.adapters.mlflow_registry import MlflowRegistry
+    from perennial.adapters.mlflow.registry import MlflowRegistry
 
     settings = settings or load()
     sign_in(settings, role)
@@ -35,7 +35,7 @@ def labels(settings: Settings | None = None, role: Role = Role.TRAINING) -> port
 
 
 def version_search(settings: Settings | None = None) -> ports.VersionSearch:
-    from perennial.adapters.mlflow_search import MlflowSearch
+    from perennial.adapters.mlflow.search import MlflowSearch
 
     settings = settings or load()
     sign_in(settings, Role.TRAINING)
@@ -44,8 +44,8 @@ def version_search(settings: Settings | None = None) -> ports.VersionSearch:
 
 def lifecycle_ports(settings: Settings | None = None) -> LifecyclePorts:
     """Everything that taking a version out of use touches."""
-    from perennial.adapters.mlflow_files import MlflowFiles
-    from perennial.flows.lifecycle import LifecyclePorts
+    from perennial.adapters.mlflow.files import MlflowFiles
+    from perennial.flows.governance.lifecycle import LifecyclePorts
 
     settings = settings or load()
     database, versions = store(settings), registry(settings, Role.RELEASE)
@@ -63,8 +63,8 @@ def lifecycle_ports(settings: Settings | None = None) -> LifecyclePorts:
 def reproduce_ports(spec: ModelSpec, settings: Settings | None = None) -> ReproducePorts:
     """Everything that training a version again touches."""
     from perennial.adapters.checkout import changed_since
-    from perennial.adapters.mlflow_capsules import MlflowCapsules
-    from perennial.flows.reproduce import ReproducePorts
+    from perennial.adapters.mlflow.capsules import MlflowCapsules
+    from perennial.flows.training.reproduce import ReproducePorts
 
     settings = settings or load()
     versions = registry(settings)
@@ -82,8 +82,8 @@ def reproduce_ports(spec: ModelSpec, settings: Settings | None = None) -> Reprod
 
 def document_ports(settings: Settings | None = None) -> DocumentPorts:
     """Everything that a model card and an ML-BOM are made of."""
-    from perennial.adapters.markdown_page import page
-    from perennial.flows.documents import DocumentPorts
+    from perennial.adapters.documents.markdown_page import page
+    from perennial.flows.governance.documents import DocumentPorts
 
     settings = settings or load()
     return DocumentPorts(registry(settings), store(settings).ledger, tracker(settings), page)
@@ -91,14 +91,14 @@ def document_ports(settings: Settings | None = None) -> DocumentPorts:
 
 def bom_tools() -> tuple[Callable[[Bom], str], Callable[[str], None], Callable[[], list[Package]]]:
     """Writes an ML-BOM, checks one, and says what is installed."""
-    from perennial.adapters.cyclonedx_bom import check, to_json
-    from perennial.adapters.installed_packages import direct_dependencies
+    from perennial.adapters.documents.cyclonedx_bom import check, to_json
+    from perennial.adapters.scanning.installed_packages import direct_dependencies
 
     return to_json, check, direct_dependencies
 
 
 def ab_report():
     """Writes the picture and the page of an A/B analysis."""
-    from perennial.adapters import ab_report as report
+    from perennial.adapters.documents import ab_report as report
 
     return report

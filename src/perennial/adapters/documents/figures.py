@@ -1,0 +1,112 @@
+"""The Figures port over Matplotlib (pictures) and TensorBoard (event files)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from perennial.core.evaluation.metrics import Scored, pr_auc, roc_auc
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from perennial.core.training.attribution import GlobalAttributions
+
+BINS = 10
+"""Of the calibration picture, with equally many rows each."""
+
+
+class TrainingFigures:
+    """Draws without a display and without pyplot's global state."""
+
+    def evaluation(self, folder: Path, title: str, scores: Mapping[str, Scored]) -> list[Path]:
+        from matplotlib.figure import Figure
+
+        folder.mkdir(parents=True, exist_ok=True)
+        pictures: dict[str, Callable[[Axes, Mapping[str, Scored]], None]] = {
+            "roc.png": _roc,
+            "precision_recall.png": _precision_recall,
+            "calibration.png": _calibration,
+        }
+        for name, draw in pictures.items():
+            figure = Figure(figsize=(6, 5), dpi=120, layout="constrained")
+            axes = figure.subplots()
+            draw(axes, scores)
+            axes.set(xlim=(0, 1), ylim=(0, 1.01))
+            axes.set_title(f"{axes.get_title()}\n{title}", fontsize=10)
+            axes.grid(alpha=0.3)
+            axes.legend(fontsize=8)
+            figure.savefig(folder / name, metadata={"Software": None})
+        return [folder / name for name in pictures]
+
+    def attributions(self, folder: Path, title: str, found: GlobalAttributions) -> Path:
+        from matplotlib.figure import Figure
+
+        folder.mkdir(parents=True, exist_ok=True)
+        names, means = zip(*found.mean_absolute, strict=True)
+        figure = Figure(figsize=(6, 1.6 + 0.28 * len(names)), dpi=120, layout="constrained")
+        axes = figure.subplots()
+        bars = axes.barh(names, means, color="tab:blue")
+        axes.bar_label(bars, fmt="%.4f", padding=3, fontsize=8)
+        axes.invert_yaxis()
+        axes.margins(x=0.15)
+        axes.set_title(f"Mean absolute Shapley value over {found.rows} rows\n{title}", fontsize=10)
+        axes.set_xlabel(f"by how much the score moves (its mean is {found.base:.3f})")
+        axes.grid(axis="x", alpha=0.3)
+        figure.savefig(folder / "attributions.png", metadata={"Software": None})
+        return folder / "attributions.png"
+
+    def events(self, folder: Path, points: Sequence[Mapping[str, float]]) -> None:
+        from torch.utils.tensorboard import SummaryWriter
+
+        with SummaryWriter(str(folder)) as writer:
+            for epoch, metrics in enumerate(points):
+                for name, value in metrics.items():
+                    writer.add_scalar(name, value, epoch)
+
+
+def calibration_points(scored: Scored, bins: int = BINS) -> tuple[np.ndarray, np.ndarray]:
+    """Mean score and share of positives of `bins` equally large parts of the rows, by score."""
+    parts = np.array_split(np.argsort(scored.score, kind="stable"), bins)
+    filled = [part for part in parts if len(part)]
+    means = [(scored.score[part].mean(), scored.target[part].mean()) for part in filled]
+    return tuple(np.array(means).T)
+
+
+def _roc(axes: Axes, scores: Mapping[str, Scored]) -> None:
+    for name, scored in scores.items():
+        curve = scored.curve()
+        axes.plot(*curve.roc, label=f"{name} ({roc_auc(curve):.3f})")
+    axes.plot([0, 1], [0, 1], color="grey", linestyle=":", label="chance (0.500)")
+    axes.set(
+        title="ROC curve (area in brackets)",
+        xlabel="false positive rate (share of passing tests)",
+        ylabel="true positive rate (share of failing tests)",
+    )
+
+
+def _precision_recall(axes: Axes, scores: Mapping[str, Scored]) -> None:
+    for name, scored in scores.items():
+        curve = scored.curve()
+        axes.step(*curve.precision_recall, where="post", label=f"{name} ({pr_auc(curve):.3f})")
+    base = next(iter(scores.values())).target.mean()
+    axes.axhline(base, color="grey", linestyle=":", label=f"chance ({base:.3f})")
+    axes.set(
+        title="Precision and recall (average precision in brackets)",
+        xlabel="recall (share of failing tests found)",
+        ylabel="precision (share of alarms that fail)",
+    )
+
+
+def _calibration(axes: Axes, scores: Mapping[str, Scored]) -> None:
+    for name, scored in scores.items():
+        axes.plot(*calibration_points(scored), marker="o", markersize=4, label=name)
+    axes.plot([0, 1], [0, 1], color="grey", linestyle=":", label="perfect")
+    axes.set(
+        title=f"Calibration ({BINS} parts of equally many rows)",
+        xlabel="mean score (predicted chance of failure)",
+        ylabel="share that failed",
+    )

@@ -1,0 +1,58 @@
+"""The routes that Envoy took, as a file: what its own files are made from."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from perennial.core.release.traffic import Route
+from perennial.errors import RouterRejected
+
+
+@dataclass(frozen=True)
+class Confirmed:
+    """Every confirmed route by model, and how many changes there were."""
+
+    generation: int = 0
+    routes: Mapping[str, Route] = field(default_factory=dict)
+
+    def with_route(self, route: Route) -> Confirmed:
+        return Confirmed(self.generation + 1, {**self.routes, route.model: route})
+
+
+def read(path: Path) -> Confirmed:
+    """An absent file is a router that has no routes yet.
+
+    Raises:
+        RouterRejected: the file is not readable as routes.
+    """
+    try:
+        body = json.loads(path.read_bytes())
+        routes = {name: Route.model_validate(one) for name, one in body["routes"].items()}
+        return Confirmed(body["generation"], routes)
+    except FileNotFoundError:
+        return Confirmed()
+    except (ValueError, KeyError, TypeError) as error:
+        raise RouterRejected(
+            f"{path} is not readable: {error}", hint="restore it, or remove it and reconcile the releases"
+        ) from error
+
+
+def write(path: Path, state: Confirmed) -> None:
+    routes = {name: one.model_dump(mode="json") for name, one in sorted(state.routes.items())}
+    body = {"generation": state.generation, "routes": routes}
+    replace(path, json.dumps(body, indent=1).encode() + b"\n")
+
+
+def replace(path: Path, content: bytes) -> None:
+    """Envoy notices renames only, and must never see half a file; flushed, for it is read after a crash."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    with temporary.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)

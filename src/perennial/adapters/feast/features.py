@@ -1,0 +1,238 @@
+"""Features in Feast: definitions and services in its registry, states in Parquet, newest values online."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import io
+import os
+import sqlite3
+import warnings
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import ibis
+import pandas as pd
+from feast import FeatureService, FeatureStore, FeatureView
+from feast.errors import FeastError
+from feast.on_demand_feature_view import OnDemandFeatureView
+from filelock import FileLock
+
+from perennial.adapters.feast import definitions as feature_definitions
+from perennial.adapters.feast import point_in_time
+from perennial.core.spec import FeatureSpec, ModelSpec
+from perennial.errors import FeaturesUnavailable, MalformedInput, SpecError
+from perennial.serving.online_features import CONFIG, REGISTRY, OnlineFeatures, read_config
+
+
+class FeastFeatures:
+    """Port `Features`.
+
+    Args:
+        repo: folder with `feature_store.yaml` and `definitions.py`.
+        folder: state of the feature store; one writer at a time, others wait.
+        specs: gives the model specs, whose feature services a publication defines.
+    """
+
+    def __init__(self, repo: Path, folder: Path, specs: Callable[[], Iterable[ModelSpec]]) -> None:
+        self._repo = repo
+        self._folder = folder
+        self._specs = specs
+        self._online: OnlineFeatures | None = None
+
+    def publish(self, views: Mapping[str, pd.DataFrame]) -> None:
+        """Write the tables, define everything anew and materialise the newest row per entity.
+
+        Killed anywhere, it can be repeated: a table and the registry appear by rename, and readers of the
+        store see the old registry until all is written.
+
+        Raises:
+            MalformedInput: a table is not that of a defined view.
+            FeaturesUnavailable: Feast or its stores do not do their part.
+        """
+        tables = {name: _table(self._view(name), frame) for name, frame in views.items()}
+        with self._writing():
+            for name, table in tables.items():
+                _write_parquet(table, self._offline / f"{name}.parquet")
+            _replace(self._folder / CONFIG, (self._repo / CONFIG).read_bytes())
+            objects = _published(self._module.definitions(self._offline, self._specs()))
+            fresh = self._folder / f".{REGISTRY}"
+            fresh.unlink(missing_ok=True)
+            store = self._store(fresh)
+            with _quiet_feast():
+                store.apply(objects)
+                _let_read_while_writing(store)
+                _materialise(store, tables, objects)
+            os.replace(fresh, self._folder / REGISTRY)
+            found = feature_definitions.of_services(objects)
+            _replace(self._folder / feature_definitions.FILE, feature_definitions.content(found))
+
+    def push(self, views: Mapping[str, pd.DataFrame]) -> None:
+        """Write the newest row per entity online.
+
+        Raises:
+            MalformedInput: a table is not that of a defined view.
+            FeaturesUnavailable: nothing is published yet, or the store does not take the rows.
+        """
+        tables = {name: _table(self._view(name), frame) for name, frame in views.items()}
+        if not (self._folder / REGISTRY).is_file():
+            raise FeaturesUnavailable(
+                f"no features are published in {self._folder}", hint="run `perennial features publish` first"
+            )
+        with self._writing():
+            store = self._store(self._folder / REGISTRY)
+            for name, table in tables.items():
+                if not table.empty:
+                    store.write_to_online_store(name, _newest(self._view(name), table))
+
+    def join(
+        self, features: FeatureSpec, rows: pd.DataFrame, views: Mapping[str, pd.DataFrame]
+    ) -> pd.DataFrame:
+        """See the port; values are float64. A feature replaces a request value of the same name.
+
+        Raises:
+            SpecError: a feature is not defined.
+            MalformedInput: a table or a column is missing.
+        """
+        return point_in_time.join(features, rows, views, self._objects)
+
+    def online(self, features: FeatureSpec, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any] | None]:
+        if self._online is None:
+            self._online = OnlineFeatures(self._folder)
+        return self._online.values(features.service, rows)
+
+    @property
+    def _offline(self) -> Path:
+        return self._folder / "offline"
+
+    @cached_property
+    def _module(self) -> Any:
+        path = self._repo / "definitions.py"
+        spec = importlib.util.spec_from_file_location("perennial_feature_definitions", path)
+        if spec is None or spec.loader is None or not path.is_file():
+            raise SpecError(f"{path} is not there", hint="it defines the feature views")
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return module
+
+    @cached_property
+    def _objects(self) -> dict[str, Any]:
+        """Feature views of both kinds by name."""
+        return {
+            one.name: one
+            for one in self._module.definitions(self._offline, ())
+            if isinstance(one, FeatureView | OnDemandFeatureView)
+        }
+
+    def _view(self, name: str) -> FeatureView:
+        view = self._objects.get(name)
+        if not isinstance(view, FeatureView):
+            raise MalformedInput(
+                f"there is a table for {name!r}, but no feature view of that name",
+                hint="define it in feature_repo/definitions.py",
+            )
+        return view
+
+    def _store(self, registry: Path) -> FeatureStore:
+        config = read_config(self._repo / CONFIG, self._folder)
+        config.registry.path = str(registry)
+        return FeatureStore(config=config)
+
+    @contextlib.contextmanager
+    def _writing(self):
+        self._offline.mkdir(parents=True, exist_ok=True)
+        with FileLock(self._folder / ".lock"):
+            try:
+                yield
+            except (FeastError, sqlite3.Error, OSError) as error:
+                raise FeaturesUnavailable(
+                    f"Feast could not write to {self._folder}: {error}",
+                    hint="free the disk or the file, again",
+                ) from error
+
+
+def _table(view: FeatureView, frame: pd.DataFrame) -> pd.DataFrame:
+    """The columns that Feast keeps of a table."""
+    columns = [*view.join_keys, *point_in_time.time_columns(view), *(field.name for field in view.features)]
+    missing = [name for name in dict.fromkeys(columns) if name not in frame]
+    if missing:
+        raise MalformedInput(
+            f"the table of {view.name} lacks {', '.join(missing)}", hint="prepare and definitions must agree"
+        )
+    return frame[list(dict.fromkeys(columns))]
+
+
+def _newest(view: FeatureView, table: pd.DataFrame) -> pd.DataFrame:
+    ordered = table.sort_values(point_in_time.time_columns(view), kind="stable")
+    return ordered.groupby(view.join_keys, sort=False).tail(1)
+
+
+def _published(objects: list[Any]) -> list[Any]:
+    """Those with data: a model whose tables nobody has published yet must not stop another one's."""
+    there = {
+        one.name for one in objects if isinstance(one, FeatureView) and Path(one.batch_source.path).is_file()
+    }
+    kept = []
+    for one in objects:
+        if isinstance(one, FeatureView) and one.name not in there:
+            continue
+        if isinstance(one, OnDemandFeatureView):
+            if not {source.name for source in one.source_feature_view_projections.values()} <= there:
+                continue
+            there.add(one.name)
+        if isinstance(one, FeatureService) and not {v.name for v in one.feature_view_projections} <= there:
+            continue
+        kept.append(one)
+    return kept
+
+
+def _materialise(store: FeatureStore, tables: Mapping[str, pd.DataFrame], objects: list[Any]) -> None:
+    """All rows of the tables, whatever their time."""
+    views = {one.name: one for one in objects if isinstance(one, FeatureView)}
+    for name, table in tables.items():
+        if table.empty:
+            continue
+        last = max(table[column].max() for column in point_in_time.time_columns(views[name]))
+        end = last.to_pydatetime(warn=False) + timedelta(seconds=1)
+        store.materialize(datetime(1970, 1, 2, tzinfo=UTC), end, feature_views=[name])
+
+
+@contextlib.contextmanager
+def _quiet_feast():
+    """Feast without its progress bars and its libraries' deprecations; what goes wrong it raises.
+
+    Its DuckDB connection is closed too: left to the end of the process it prints a page of leaked objects.
+    """
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        warnings.simplefilter("ignore", DeprecationWarning)
+        warnings.filterwarnings("ignore", "On demand feature view is an experimental feature")
+        try:
+            yield
+        finally:
+            if ibis.options.default_backend is not None:
+                ibis.options.default_backend.disconnect()
+                ibis.options.default_backend = None
+
+
+def _let_read_while_writing(store: FeatureStore) -> None:
+    """SQLite's write-ahead log, so that no prediction waits for a publication; the file remembers it."""
+    online = store.config.online_store
+    if online.type == "sqlite":
+        with contextlib.closing(sqlite3.connect(online.path)) as connection:
+            connection.execute("PRAGMA journal_mode=WAL")
+
+
+def _write_parquet(table: pd.DataFrame, path: Path) -> None:
+    aside = path.with_name(f".{path.name}")
+    # DuckDB casts no nanoseconds with a zone, so the file holds microseconds; state rows are whole milliseconds.
+    table.to_parquet(aside, index=False, coerce_timestamps="us", allow_truncated_timestamps=False)
+    os.replace(aside, path)
+
+
+def _replace(path: Path, content: bytes) -> None:
+    aside = path.with_name(f".{path.name}")
+    aside.write_bytes(content)
+    os.replace(aside, path)

@@ -1,0 +1,212 @@
+"""The Registry and Labels ports over MLflow: versions, aliases, tags.
+
+MLflow's own integer is the key; the semantic version is a tag given in the very call that creates the
+version, so that no kill leaves a version without one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+
+from perennial.adapters.mlflow.connection import connect, reaching
+
+# After the connection's settings, which MLflow reads when it is imported.
+from mlflow import MlflowClient  # isort: skip
+from mlflow.entities.model_registry import ModelVersion  # isort: skip
+from mlflow.exceptions import MlflowException  # isort: skip
+from mlflow.tracking.artifact_utils import _download_artifact_from_uri  # isort: skip
+
+from perennial.core.training.registration import NewVersion, VersionRecord
+from perennial.core.version import Lifecycle, VersionRef, next_version
+from perennial.errors import ModelFileError, UnknownVersion
+
+SEMANTIC, DIGEST, CAPSULE, LIFECYCLE = "semantic_version", "digest", "capsule", "lifecycle"
+SERVED = "served"
+MISSING = {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}
+
+
+class MlflowRegistry:
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._connected: MlflowClient | None = None
+
+    def register(self, new: NewVersion) -> VersionRef:
+        client = self._client()
+        with reaching(self._url):
+            self._ensure_model(client, new)
+            raw = self._all(client, new.model)
+            mine = next((one for one in raw if one.run_id == new.run_id), None)
+            if mine is None:
+                mine = self._create(client, new, [one.tags[SEMANTIC] for one in raw if SEMANTIC in one.tags])
+            elif mine.tags[DIGEST] != new.digest:
+                raise ModelFileError(
+                    f"run {new.run_id} is registered with the digest {mine.tags[DIGEST][:12]}, "
+                    f"not {new.digest[:12]}",
+                    hint="train again: a run has one model",
+                )
+            # Still in development: this call, or an earlier one that was killed, has not finished yet.
+            if mine.tags[LIFECYCLE] == Lifecycle.DEVELOPMENT:
+                client.set_registered_model_alias(new.model, "candidate", mine.version)
+                client.set_model_version_tag(new.model, mine.version, LIFECYCLE, Lifecycle.STAGING)
+        return _ref(mine)
+
+    def find(self, model: str, which: str) -> VersionRecord | None:
+        client = self._client()
+        with reaching(self._url):
+            found = self._lookup(client, model, which)
+            return None if found is None else self._record(client, found, found.aliases)
+
+    def versions(self, model: str) -> list[VersionRecord]:
+        client = self._client()
+        with reaching(self._url):
+            found = [one for one in self._all(client, model) if SEMANTIC in one.tags]
+            aliases = self._aliases(client, model) if found else {}
+            return [self._record(client, one, aliases.get(str(one.version), ())) for one in found]
+
+    def fetch(self, ref: VersionRef, into: Path) -> Path:
+        client = self._client()
+        with reaching(self._url):
+            found = self._lookup(client, ref.model, f"key:{ref.key}")
+            if found is None:
+                raise UnknownVersion(
+                    f"{ref} is not in the registry", hint=f"perennial models show {ref.model}"
+                )
+            uri = client.get_run(found.run_id).info.artifact_uri
+            into.mkdir(parents=True, exist_ok=True)
+            try:
+                source = Path(_download_artifact_from_uri(f"{uri}/{SERVED}", tracking_uri=self._url))
+            except (MlflowException, OSError) as error:
+                raise ModelFileError(
+                    f"the files of {ref} cannot be read from {uri}/{SERVED}: {error}",
+                    hint="restore the artifact store, or train again",
+                ) from error
+        _verify(source, ref)
+        shutil.copytree(source, into, dirs_exist_ok=True)
+        return into
+
+    def alias(self, model: str, alias: str, key: str | None) -> None:
+        client = self._client()
+        with reaching(self._url):
+            if key is None:
+                if self._lookup(client, model, alias) is not None:
+                    client.delete_registered_model_alias(model, alias)
+                return
+            self._require(client, model, key)
+            client.set_registered_model_alias(model, alias, key)
+
+    def tag(self, model: str, key: str, tags: Mapping[str, str]) -> None:
+        client = self._client()
+        with reaching(self._url):
+            known = self._require(client, model, key).tags
+            for name, value in tags.items():
+                if known.get(name) != value:
+                    client.set_model_version_tag(model, key, name, value)
+
+    def _client(self) -> MlflowClient:
+        if self._connected is None:
+            self._connected = connect(self._url)
+        return self._connected
+
+    def _ensure_model(self, client: MlflowClient, new: NewVersion) -> None:
+        try:
+            client.create_registered_model(new.model)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
+
+    def _create(self, client: MlflowClient, new: NewVersion, existing: list[str]) -> ModelVersion:
+        tags = {
+            **new.tags,
+            SEMANTIC: str(next_version(existing, new.change)),
+            DIGEST: new.digest,
+            CAPSULE: new.capsule,
+            LIFECYCLE: Lifecycle.DEVELOPMENT,
+        }
+        source = client.get_logged_model(new.model_uri.removeprefix("models:/")).artifact_location
+        return client.create_model_version(
+            new.model,
+            source=source,
+            run_id=new.run_id,
+            tags={name: str(value) for name, value in tags.items()},
+            description=new.description,
+            model_id=new.model_uri.removeprefix("models:/"),
+        )
+
+    def _all(self, client: MlflowClient, model: str) -> list[ModelVersion]:
+        found: list[ModelVersion] = []
+        token = None
+        while True:
+            page = client.search_model_versions(f"name = '{model}'", max_results=1000, page_token=token)
+            found += page
+            token = page.token
+            if not token:
+                return sorted(found, key=lambda one: int(one.version))
+
+    def _lookup(self, client: MlflowClient, model: str, which: str) -> ModelVersion | None:
+        try:
+            if which.startswith("key:"):
+                return client.get_model_version(model, which.removeprefix("key:"))
+            if which[:1].isdigit():
+                wanted = {one.version for one in self._all(client, model) if one.tags.get(SEMANTIC) == which}
+            else:
+                # Not by MLflow's search for an alias: with its authentication on, one that is not there is
+                # a 403 and not a 404.
+                known = client.get_registered_model(model).aliases
+                wanted = {known[which]} if which in known else set()
+        except MlflowException as error:
+            if error.error_code in MISSING:
+                return None
+            raise
+        # A search leaves out the aliases of a version.
+        return client.get_model_version(model, wanted.pop()) if wanted else None
+
+    def _require(self, client: MlflowClient, model: str, key: str) -> ModelVersion:
+        found = self._lookup(client, model, f"key:{key}")
+        if found is None:
+            raise UnknownVersion(
+                f"{model} has no version with key {key}", hint=f"perennial models show {model}"
+            )
+        return found
+
+    def _aliases(self, client: MlflowClient, model: str) -> dict[str, list[str]]:
+        """Key -> aliases: a search for versions leaves them out."""
+        found: dict[str, list[str]] = {}
+        for alias, key in client.get_registered_model(model).aliases.items():
+            found.setdefault(str(key), []).append(alias)
+        return found
+
+    def _record(self, client: MlflowClient, found: ModelVersion, aliases: Iterable[str]) -> VersionRecord:
+        return VersionRecord(
+            ref=_ref(found),
+            run_id=found.run_id,
+            created=datetime.fromtimestamp(found.creation_timestamp / 1000, UTC),
+            aliases=tuple(sorted(aliases)),
+            tags=dict(found.tags),
+            metrics=dict(client.get_run(found.run_id).data.metrics),
+        )
+
+
+def _ref(found: ModelVersion) -> VersionRef:
+    return VersionRef(
+        model=found.name,
+        version=found.tags[SEMANTIC],
+        key=str(found.version),
+        digest=found.tags[DIGEST],
+        capsule=found.tags[CAPSULE],
+    )
+
+
+def _verify(folder: Path, ref: VersionRef) -> None:
+    try:
+        digest = hashlib.sha256((folder / "model.onnx").read_bytes()).hexdigest()
+    except OSError as error:
+        raise ModelFileError(f"{ref} has no model.onnx: {error}", hint="train again") from error
+    if digest != ref.digest:
+        raise ModelFileError(
+            f"model.onnx of {ref} has the digest {digest[:12]}: not the file that was registered",
+            hint="restore the artifact store from its backup, or train again",
+        )

@@ -1,0 +1,92 @@
+"""What the monitor last saw, for Prometheus."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator
+from datetime import datetime
+
+from prometheus_client import CollectorRegistry, start_http_server
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+from perennial.core.monitoring.levels import MonitorVerdict
+from perennial.errors import PortTaken
+
+MODEL = ("model_name",)
+FEATURE = ("model_name", "feature")
+
+
+class MonitorMetrics(Collector):
+    """Gauges of the newest window per model; a figure that was not judged is absent, not zero.
+
+    The gauges are made from the verdicts at each scrape, so nothing of an earlier champion can stay behind.
+    """
+
+    def __init__(self) -> None:
+        self._seen: dict[str, tuple[MonitorVerdict, datetime]] = {}
+        self._failing: dict[str, bool] = {}
+        self.registry = CollectorRegistry()
+        self.registry.register(self)
+
+    def serve(self, host: str, port: int) -> None:
+        """Answer on http://host:port/metrics from a thread of its own.
+
+        Raises:
+            PortTaken: something else listens there.
+        """
+        try:
+            start_http_server(port, addr=host, registry=self.registry)
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise
+            raise PortTaken(
+                f"port {port} of {host} is taken",
+                hint="stop what listens there, or set PERENNIAL_PORT_MONITOR",
+            ) from error
+
+    def show(self, model: str, verdict: MonitorVerdict, at: datetime) -> None:
+        """Replace all that is shown of a model."""
+        self._seen[model] = (verdict, at)
+        self._failing[model] = False
+
+    def failed(self, model: str) -> None:
+        """The last look at a model failed; its figures are those of the look before."""
+        self._failing[model] = True
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        """Called by the registry at each scrape, from the server's thread."""
+        seen = sorted(self._seen.items())
+        psi = GaugeMetricFamily("model_drift_psi", "PSI against the champion's reference", labels=FEATURE)
+        allowance = GaugeMetricFamily(
+            "model_drift_psi_allowance", "PSI that windows of this size reach without drift", labels=FEATURE
+        )
+        drop = GaugeMetricFamily(
+            "model_accuracy_drop_percent",
+            "Loss of accuracy relative to the reference, in percent",
+            labels=MODEL,
+        )
+        level = GaugeMetricFamily(
+            "model_monitor_level", "-1 unsure, 0 ok, 1 watch, 2 warn, 3 retrain", labels=MODEL
+        )
+        rows = GaugeMetricFamily(
+            "model_monitor_window_predictions", "Predictions in the window", labels=MODEL
+        )
+        last = GaugeMetricFamily(
+            "model_monitor_last_window_timestamp_seconds", "When a window was last looked at", labels=MODEL
+        )
+        for model, (verdict, at) in seen:
+            for one in verdict.drifts:
+                psi.add_metric((model, one.column), one.psi)
+                allowance.add_metric((model, one.column), one.allowance)
+            if verdict.drop_percent is not None:
+                drop.add_metric((model,), verdict.drop_percent)
+            level.add_metric((model,), verdict.level.rank)
+            rows.add_metric((model,), verdict.rows)
+            last.add_metric((model,), at.timestamp())
+        failing = GaugeMetricFamily(
+            "model_monitor_failing", "1 when the last look failed, else 0", labels=MODEL
+        )
+        for model, failed in sorted(self._failing.items()):
+            failing.add_metric((model,), float(failed))
+        yield from (psi, allowance, drop, level, rows, last, failing)

@@ -1,0 +1,117 @@
+"""Are the files of a version of formats that run no code when they are read, and sound?"""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from perennial.adapters.scanning.pickle_scan import pickled
+
+if TYPE_CHECKING:
+    from google.protobuf.message import Message
+    from onnx import TensorProto
+
+STANDARD_DOMAINS = {"", "ai.onnx", "ai.onnx.ml"}
+"""Operators of any other domain come from a library that the server would have to load."""
+ARCHIVES = (b"PK\x03\x04", b"7z\xbc\xaf\x27\x1c")
+"""ZIP, which NumPy and PyTorch keep pickles in, and 7z."""
+PICKLE = b"\x80"
+"""Protocol 2 and later; earlier ones are text, which none of the allowed formats takes for its own."""
+ARCHIVE = "a pickle or an archive, whatever its name"
+
+
+def scan(folder: Path) -> tuple[list[str], int]:
+    """What is wrong with the files below a folder, in words, and how many there are.
+
+    Nothing is executed or unpickled.
+    """
+    files = sorted(path for path in folder.rglob("*") if path.is_symlink() or not path.is_dir())
+    problems = [f"{path.relative_to(folder)}: {why}" for path in files if (why := _problem(path))]
+    return problems, len(files)
+
+
+def _problem(path: Path) -> str:
+    """Empty when there is none."""
+    if path.is_symlink() or not path.is_file():
+        return "no plain file"
+    with path.open("rb") as file:
+        start = file.read(6)
+    if start.startswith(ARCHIVES[1]):
+        return ARCHIVE
+    # A ZIP is found from its end: one may hang behind a sound file of another format.
+    if start.startswith((PICKLE, *ARCHIVES)) or zipfile.is_zipfile(path):
+        return "; ".join(filter(None, (ARCHIVE, pickled(path))))
+    return pickled(path) or _unsound(path)
+
+
+def _unsound(path: Path) -> str:
+    match path.suffix:
+        case ".onnx":
+            return _onnx(path)
+        case ".json":
+            return _json(path)
+        case ".parquet":
+            return _parquet(path)
+    return f"files of the format {path.suffix or '(none)'} are not allowed"
+
+
+def _onnx(path: Path) -> str:
+    import onnx
+    from google.protobuf.message import DecodeError
+
+    try:
+        model = onnx.load(str(path), load_external_data=False)
+        # Before the checker, which looks for such a file beside wherever the process happens to stand.
+        if any(onnx.external_data_helper.uses_external_data(one) for one in _tensors(model)):
+            return "keeps weights in another file, which no digest covers"
+        onnx.checker.check_model(model)
+    except (DecodeError, onnx.checker.ValidationError, ValueError) as error:
+        return f"no sound ONNX model: {str(error).splitlines()[0]}"
+    # The checker knows nothing of who provides an operator.
+    foreign = sorted({one.domain for one in model.opset_import} - STANDARD_DOMAINS - _own_functions(model))
+    if foreign:
+        return f"needs operators of {', '.join(foreign)}"
+    return ""
+
+
+def _tensors(message: Message) -> Iterator[TensorProto]:
+    """Every tensor below a protobuf message, wherever the format has a place for one: attributes, subgraphs,
+    functions, sparse values. ONNX's own iterator, which is private, leaves some out."""
+    from google.protobuf.message import Message
+    from onnx import TensorProto
+
+    for field, value in message.ListFields():
+        if field.message_type is None:
+            continue
+        for one in [value] if isinstance(value, Message) else value:
+            if isinstance(one, TensorProto):
+                yield one
+            else:
+                yield from _tensors(one)
+
+
+def _own_functions(model) -> set[str]:
+    """Domains whose operators the file itself defines out of others."""
+    return {function.domain for function in model.functions}
+
+
+def _json(path: Path) -> str:
+    try:
+        json.loads(path.read_bytes())
+    except ValueError as error:
+        return f"no JSON: {error}"
+    return ""
+
+
+def _parquet(path: Path) -> str:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        pq.read_metadata(path)
+    except (pa.ArrowException, OSError) as error:
+        return f"no Parquet: {error}"
+    return ""

@@ -1,0 +1,131 @@
+"""The packages that run with a model and the licences that they state (importlib.metadata, packaging)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from importlib.metadata import PackageMetadata, PackageNotFoundError, distribution
+
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from perennial.adapters.scanning.spdx import is_expression
+from perennial.core.governance.bom import Package
+from perennial.errors import SettingsError
+
+PROJECT = "perennial"
+CLASSIFIERS = {
+    "Apache Software License": "Apache-2.0",
+    "BSD License": "BSD-2-Clause AND BSD-3-Clause",
+    "ISC License (ISCL)": "ISC",
+    "MIT License": "MIT",
+    "Mozilla Public License 2.0 (MPL 2.0)": "MPL-2.0",
+    "Python Software Foundation License": "PSF-2.0",
+    "The Unlicense (Unlicense)": "Unlicense",
+    "GNU General Public License v2 (GPLv2)": "GPL-2.0-only",
+    "GNU General Public License v2 or later (GPLv2+)": "GPL-2.0-or-later",
+    "GNU General Public License v3 (GPLv3)": "GPL-3.0-only",
+    "GNU General Public License v3 or later (GPLv3+)": "GPL-3.0-or-later",
+    "GNU Affero General Public License v3": "AGPL-3.0-only",
+    "GNU Affero General Public License v3 or later (AGPLv3+)": "AGPL-3.0-or-later",
+    "GNU Lesser General Public License v2 or later (LGPLv2+)": "LGPL-2.0-or-later",
+    "GNU Lesser General Public License v3 (LGPLv3)": "LGPL-3.0-only",
+    "GNU Lesser General Public License v3 or later (LGPLv3+)": "LGPL-3.0-or-later",
+}
+"""Trove classifier -> SPDX. One that may mean several licences stands for all of them at once."""
+WORDS = {
+    "3-clause bsd license": "BSD-3-Clause",
+    "apache 2": "Apache-2.0",
+    "apache 2.0": "Apache-2.0",
+    "apache license 2.0": "Apache-2.0",
+    "apache license, version 2.0": "Apache-2.0",
+    "apache software license": "Apache-2.0",
+    "bsd": "BSD-2-Clause AND BSD-3-Clause",
+    "bsd license": "BSD-2-Clause AND BSD-3-Clause",
+    "2-clause bsd": "BSD-2-Clause",
+    "bsd 2-clause license": "BSD-2-Clause",
+    "bsd 3-clause license": "BSD-3-Clause",
+    "isc license": "ISC",
+    "mit license": "MIT",
+    "mit -or- apache license 2.0": "MIT OR Apache-2.0",
+    "new bsd": "BSD-3-Clause",
+}
+"""What packages write into `License:` in place of an SPDX expression, in lower case."""
+
+
+def licences(stated: Mapping[str, str]) -> dict[str, str]:
+    """Every package that the project needs at run time, with what it needs in turn -> its licence.
+
+    Args:
+        stated: package -> SPDX expression, where a person has read what the package itself does not say.
+
+    Raises:
+        PackageNotFoundError: the project itself is not installed as a package.
+    """
+    known = {canonicalize_name(name): licence for name, licence in stated.items()}
+    found: dict[str, str] = {}
+    waiting, seen = list(_needs(distribution(PROJECT).metadata, ())), set()
+    while waiting:
+        one = waiting.pop()
+        if one in seen:
+            continue
+        seen.add(one)
+        name, extras = one
+        try:
+            # Read once: parsing it is most of the time that this takes.
+            metadata = distribution(name).metadata
+        except PackageNotFoundError:
+            found[name] = known.get(name, "")
+            continue
+        found[name] = known.get(name) or stated_by(metadata)
+        waiting += _needs(metadata, extras)
+    return dict(sorted(found.items()))
+
+
+def direct_dependencies() -> list[Package]:
+    """The packages that the project asks for by name, without those of extras.
+
+    Raises:
+        SettingsError: the project, or a package that it needs, is not installed.
+    """
+    try:
+        return [_package(name) for name, _ in sorted(set(_needs(distribution(PROJECT).metadata, ())))]
+    except PackageNotFoundError as error:
+        raise SettingsError(f"the package {error.name} is not installed", hint="run `make setup`") from error
+
+
+def _package(name: str) -> Package:
+    metadata = distribution(name).metadata
+    return Package(name=metadata["Name"], version=metadata["Version"], licence=stated_by(metadata) or None)
+
+
+def _needs(metadata: PackageMetadata, extras: tuple[str, ...]) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Names and extras of what a package needs in this environment."""
+    for line in metadata.get_all("Requires-Dist") or ():
+        one = Requirement(line)
+        if one.marker is None or any(one.marker.evaluate({"extra": extra}) for extra in ("", *extras)):
+            yield canonicalize_name(one.name), tuple(sorted(one.extras))
+
+
+def stated_by(metadata: PackageMetadata) -> str:
+    """The licence of a package's metadata as an SPDX expression; what it says instead where that is none.
+
+    In the order of trust: `License-Expression` (PEP 639), `License` where it is short and known, classifiers.
+    """
+    if expression := metadata.get("License-Expression"):
+        return expression
+    text = (metadata.get("License") or "").strip()
+    line = text.splitlines()[0].strip() if text else ""
+    if is_expression(line):
+        return line
+    if known := WORDS.get(line.lower()):
+        return known
+    names = [
+        one.removeprefix("License :: ").removeprefix("OSI Approved").removeprefix(" :: ")
+        for one in metadata.get_all("Classifier") or ()
+        if one.startswith("License :: ")
+    ]
+    # Several classifiers may mean a choice or all of them: all of them is the safe reading.
+    translated = [CLASSIFIERS.get(name) for name in names if name]
+    if translated and all(translated):
+        return " AND ".join(f"({one})" if " " in one else one for one in translated)  # type: ignore[operator]
+    return line[:60]

@@ -1,0 +1,68 @@
+"""SPDX licence expressions against an allow list (license-expression)."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Collection
+
+from boolean import ParseError
+from license_expression import (
+    AND,
+    OR,
+    ExpressionError,
+    LicenseExpression,
+    LicenseWithExceptionSymbol,
+    Licensing,
+    get_spdx_licensing,
+)
+
+from perennial.core.governance.licensing import Standing
+
+OWN = "LicenseRef-"
+"""SPDX's prefix for a licence that is on no list: allowed only by its very name."""
+
+
+def standing(text: str, allowed: Collection[str]) -> Standing:
+    """How a licence text stands: `A OR B` needs one of them, `A AND B` both.
+
+    `A WITH exception` is allowed where A is, since exceptions only add permissions, or by its full name.
+    """
+    tree = _parsed(text)
+    if tree is None:
+        return Standing.UNKNOWN
+    return Standing.ALLOWED if _holds(tree, allowed) else Standing.FORBIDDEN
+
+
+def is_expression(text: str) -> bool:
+    """Whether a text is an SPDX expression of known licences."""
+    return _parsed(text) is not None
+
+
+@functools.cache
+def _licensing() -> Licensing:
+    return get_spdx_licensing()
+
+
+@functools.lru_cache(maxsize=4096)
+def _parsed(text: str) -> LicenseExpression | None:
+    try:
+        tree = _licensing().parse(text)
+    except (ExpressionError, ParseError):
+        return None
+    if tree is None or any(not _known(key) for key in _licensing().license_keys(tree)):
+        return None
+    return tree
+
+
+def _known(key: str) -> bool:
+    return key in _licensing().known_symbols or key.startswith(OWN)
+
+
+def _holds(tree: LicenseExpression, allowed: Collection[str]) -> bool:
+    if isinstance(tree, OR):
+        return any(_holds(one, allowed) for one in tree.args)
+    if isinstance(tree, AND):
+        return all(_holds(one, allowed) for one in tree.args)
+    if isinstance(tree, LicenseWithExceptionSymbol):
+        return tree.render() in allowed or tree.license_symbol.key in allowed
+    return tree.key in allowed

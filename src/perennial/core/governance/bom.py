@@ -1,0 +1,82 @@
+"""What a version was made of and needs, for a bill of materials (ML-BOM)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+
+from pydantic import Field
+
+from perennial.core.evaluation.evaluation import MODEL, Evaluation
+from perennial.core.spec import Frozen, ModelSpec
+from perennial.core.training.capsule import Capsule
+from perennial.core.training.registration import VersionRecord
+
+
+class Package(Frozen):
+    """An installed package that the project asks for by name."""
+
+    name: str
+    version: str
+    licence: str | None = Field(None, description="as the package says it; None where it says nothing")
+
+
+class Measure(Frozen):
+    """One figure on the evaluation data."""
+
+    metric: str
+    value: float
+    low: float | None = None
+    high: float | None = None
+    part: str | None = Field(None, description="slice, as column=value; None for all rows")
+
+
+class Bom(Frozen):
+    """Everything that the document says, in no particular format."""
+
+    model: str
+    version: str
+    digest: str
+    capsule: Capsule
+    spec: ModelSpec
+    tags: dict[str, str]
+    files: dict[str, str] = Field(description="file of the version -> SHA-256 (hex)")
+    packages: tuple[Package, ...]
+    measures: tuple[Measure, ...]
+    made: datetime
+
+
+def make_bom(
+    spec: ModelSpec,
+    record: VersionRecord,
+    capsule: Capsule,
+    files: Mapping[str, str],
+    packages: Sequence[Package],
+    evaluation: Evaluation | None,
+    now: datetime,
+) -> Bom:
+    """
+    Args:
+        files: file of the version -> SHA-256 (hex).
+        packages: as installed where the version was trained and registered.
+    """
+    return Bom(
+        model=record.ref.model,
+        version=record.ref.version,
+        digest=record.ref.digest,
+        capsule=capsule,
+        spec=spec,
+        tags=record.tags,
+        files=dict(sorted(files.items())),
+        packages=tuple(sorted(packages, key=lambda one: one.name.lower())),
+        measures=tuple(_measures(evaluation)) if evaluation is not None else (),
+        made=now,
+    )
+
+
+def _measures(evaluation: Evaluation) -> Iterator[Measure]:
+    for metric, figure in evaluation.scores[MODEL].items():
+        yield Measure(metric=metric, value=figure.value, low=figure.low, high=figure.high)
+    for one in evaluation.slices:
+        for metric, value in one.scores[MODEL].items():
+            yield Measure(metric=metric, value=value, part=f"{one.column}={one.value}")

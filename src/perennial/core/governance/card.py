@@ -1,0 +1,183 @@
+"""The model card of one version, made of what is on record: nothing in it is written by hand.
+
+The sections are those of M. Mitchell et al., "Model Cards for Model Reporting", FAT* 2019. What the record does
+not say, the card says is not stated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+
+from perennial.core.evaluation.metrics import METRICS
+from perennial.core.events import LedgerRow
+from perennial.core.governance.card_figures import Found, attributions, quantitative
+from perennial.core.governance.document import Document, Section, Table
+from perennial.core.governance.timeline import Way
+from perennial.core.governance.why import APPROVED, GATED
+from perennial.core.spec import ModelSpec
+from perennial.core.training.registration import VersionRecord
+
+
+def make_card(
+    spec: ModelSpec,
+    record: VersionRecord,
+    found: Found,
+    way: Way | None,
+    rows: Sequence[LedgerRow],
+    now: datetime,
+) -> Document:
+    """The card of one version.
+
+    Args:
+        spec: of the model as it is today; the card says so when the version was trained under another.
+        record: tags and metrics of the version and its run.
+        found: what the run keeps of its evaluation; the pictures named there lie beside the card.
+        way: of the version by the ledger; None when the ledger does not know it.
+        rows: entries about the version's digest, in order.
+    """
+    return Document(
+        title=f"Model card: {record.ref.model} {record.ref.version}",
+        sections=(
+            _details(spec, record, now),
+            Section(
+                title="Intended use", text=(spec.description, f"Task: {spec.task}. Owner: {spec.owner}.")
+            ),
+            _factors(spec, record),
+            _metrics(spec),
+            _evaluation_data(spec, record),
+            _training_data(record),
+            quantitative(record, found),
+            attributions(found),
+            _ethics(spec, rows),
+            _caveats(spec, record, rows),
+            _governance(way, rows),
+        ),
+    )
+
+
+def _details(spec: ModelSpec, record: VersionRecord, now: datetime) -> Section:
+    tags = record.tags
+    facts = {
+        "version": record.ref.version,
+        "digest (SHA-256 of the served file)": record.ref.digest,
+        "capsule": record.ref.capsule,
+        "registered": f"{record.created:%Y-%m-%d %H:%M UTC}",
+        "lifecycle": tags.get("lifecycle"),
+        "architecture": tags.get("architecture"),
+        "framework": tags.get("framework"),
+        "parameters": tags.get("model.parameters"),
+        "size in bytes": tags.get("model.bytes"),
+        "input": tags.get("model.input"),
+        "output": tags.get("model.output"),
+        "code": tags.get("code"),
+        "run": record.run_id,
+        "trained because": " ".join(filter(None, (tags.get("reason"), tags.get("reason.text")))),
+        "card made": f"{now:%Y-%m-%d %H:%M UTC}",
+    }
+    text = () if tags.get("spec") in (None, spec.digest) else ("The spec has changed since this training.",)
+    return Section(title="Model details", text=text, tables=(_facts(facts),))
+
+
+def _factors(spec: ModelSpec, record: VersionRecord) -> Section:
+    text = [f"Reported apart by: {', '.join(spec.evaluation.slices) or 'nothing'}."]
+    worst = record.metrics.get("slice.worst_delta")
+    if worst is not None:
+        text.append(
+            f"Worst gain over the champion on any slice: {worst:+.4f} ({spec.gate.improvement.metric})."
+        )
+    return Section(title="Factors", text=tuple(text))
+
+
+def _metrics(spec: ModelSpec) -> Section:
+    bounds = {name: " and ".join(_sides(one.min, one.max)) for name, one in spec.gate.metrics.items()}
+    improvement = spec.gate.improvement
+    text = (
+        f"Measured: {', '.join(METRICS)}, with 95 % intervals over whole {spec.evaluation.group}s "
+        f"({spec.evaluation.bootstrap} resamples).",
+        f"Needed at the gate: {'; '.join(f'{name} {bound}' for name, bound in bounds.items())}; "
+        f"{improvement.metric} at least {improvement.min_delta:+g} of the champion's.",
+        f"A score from {spec.target.threshold:g} on is answered as positive ({spec.target.column}).",
+    )
+    return Section(title="Metrics", text=text)
+
+
+def _evaluation_data(spec: ModelSpec, record: VersionRecord) -> Section:
+    found = record.metrics
+    if "holdout.rows" not in found:
+        return Section(title="Evaluation data")
+    text = (
+        f"{found['holdout.rows']:.0f} rows of {found.get('holdout.groups', 0):.0f} {spec.evaluation.group}s, from "
+        f"{record.tags.get('holdout_from', 'unknown')} on: later than anything that was learnt from.",
+    )
+    return Section(title="Evaluation data", text=text)
+
+
+def _training_data(record: VersionRecord) -> Section:
+    names = ("data.source", "data.revision", "data_checks", "features_hash")
+    return Section(title="Training data", tables=(_facts({name: record.tags.get(name) for name in names}),))
+
+
+def _ethics(spec: ModelSpec, rows: Sequence[LedgerRow]) -> Section:
+    columns = ", ".join(spec.data.sensitive)
+    text = (
+        f"Sensitive columns named by the spec: {columns}."
+        if columns
+        else "The spec names no sensitive column."
+    )
+    judged = [one for one in _rules(rows) if one[0].startswith(("fair", "data_consent", "licence_data"))]
+    table = (Table(header=("rule", "verdict", "observed", "needed"), rows=tuple(judged)),) if judged else ()
+    return Section(title="Ethical considerations", text=(text,), tables=table)
+
+
+def _caveats(spec: ModelSpec, record: VersionRecord, rows: Sequence[LedgerRow]) -> Section:
+    text = [
+        f"Not passed at the gate: {rule}: {observed}."
+        for rule, verdict, observed, _ in _rules(rows)
+        if verdict != "PASS"
+    ]
+    watch = spec.monitoring
+    text.append(
+        f"Watched for drift: {', '.join(watch.columns)}; retrained from a PSI of {watch.psi.retrain:g} "
+        f"above its allowance or an accuracy drop of {watch.accuracy_drop_percent.retrain:g} %."
+    )
+    if "simulat" in record.tags.get("data.source", "").lower():
+        text.append("It was trained on simulated data: its figures say nothing of a real project.")
+    return Section(title="Caveats and recommendations", text=tuple(text))
+
+
+def _governance(way: Way | None, rows: Sequence[LedgerRow]) -> Section:
+    """Beyond Mitchell et al.: who allowed it, by the ledger."""
+    if way is None:
+        return Section(title="Record", text=("The ledger knows no release of this version.",))
+    text = tuple(
+        f"Approved by {row.entry.actor} ({row.entry.payload.get('channel', '')}) at {row.entry.at:%Y-%m-%d %H:%M UTC}, "
+        f"entry {row.seq}."
+        for row in rows
+        if row.entry.kind == APPROVED
+    )
+    facts = tuple((f"{one.at:%Y-%m-%d %H:%M}", one.what, one.actor, one.why) for one in way.facts)
+    gate = Table(header=("rule", "verdict", "observed", "needed"), rows=tuple(_rules(rows)))
+    happened = Table(header=("when (UTC)", "what", "by", "why"), rows=facts)
+    return Section(title="Record", text=text, tables=(gate, happened))
+
+
+def _rules(rows: Sequence[LedgerRow]) -> list[tuple[str, str, str, str]]:
+    """Of the last gate."""
+    gated = [row.entry.payload.get("rules", ()) for row in rows if row.entry.kind == GATED]
+    return [
+        (one["rule"], one["verdict"], one["observed"], one["needed"]) for one in (gated[-1] if gated else ())
+    ]
+
+
+def _sides(low: float | None, high: float | None) -> Iterable[str]:
+    if low is not None:
+        yield f"at least {low:g}"
+    if high is not None:
+        yield f"at most {high:g}"
+
+
+def _facts(facts: Mapping[str, str | None]) -> Table:
+    return Table(
+        header=("fact", "value"), rows=tuple((name, value) for name, value in facts.items() if value)
+    )

@@ -1,0 +1,43 @@
+"""What people read before they allow a release: who, why it is asked, and the evidence. Markdown. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from perennial.core.release.status import ReleaseStatus
+from perennial.core.verdict import Judgement
+
+
+def subject(status: ReleaseStatus) -> str:
+    return f"Release {status.candidate.model} {status.candidate.version}?"
+
+
+def body(status: ReleaseStatus, mlflow: str) -> str:
+    """The gate's report as a table, worst rule first, with the people that are still needed.
+
+    Args:
+        mlflow: address of MLflow's pages, without a slash at the end.
+    """
+    return "\n\n".join(_parts(status, mlflow))
+
+
+def _parts(status: ReleaseStatus, mlflow: str) -> Iterator[str]:
+    ref, gate = status.candidate, status.gate
+    beside = f" in place of {status.champion.version}" if status.champion is not None else ""
+    yield f"**{ref.model} {ref.version}**{beside}, digest {ref.digest[:12]}: an approval is of this digest alone."
+    yield f"Approvals: **{status.approval_progress}**."
+    if gate is not None:
+        reasons = f": {'; '.join(gate.risk_reasons)}" if gate.risk_reasons else ""
+        yield f"Risk: **{gate.risk.value}**{reasons}."
+        if gate.warnings:
+            yield f"Warnings: {'; '.join(gate.warnings)}."
+        rules = sorted(gate.rules, key=lambda one: -one.verdict.badness)
+        yield "\n".join(
+            ["| rule | verdict | observed | needed |", "| --- | --- | --- | --- |", *map(_row, rules)]
+        )
+    yield f"[The version in MLflow]({mlflow}/#/models/{ref.model}/versions/{ref.key}), with its model card."
+
+
+def _row(one: Judgement) -> str:
+    cells = (one.rule, one.verdict.value, one.observed, one.needed)
+    return f"| {' | '.join(cell.replace('|', '/') for cell in cells)} |"

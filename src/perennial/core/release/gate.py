@@ -1,0 +1,197 @@
+"""The gate: what a candidate must show before anybody may approve it.
+
+It reads the version as the registry shows it. Metrics of the run, written by the evaluation:
+`holdout.<metric>` (`.low`, `.high`), `champion.<metric>`, `delta.<metric>` (`.low`, `.high`; positive is
+better for every metric), `parity.max_abs`, `slice.worst_delta`. Tags of the version: `architecture`,
+`features_hash`, `data_checks` (`passed`), `champion.digest`, `figures_hash` (over those metrics, as they were
+registered).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from perennial.core.evaluation.figures_hash import PARITY, TAG, figures_hash
+from perennial.core.gate_spec import Bound
+from perennial.core.release.approval import Risk
+from perennial.core.release.gate_report import GateReport
+from perennial.core.spec import GateSpec
+from perennial.core.statistics import quantile
+from perennial.core.training.registration import CHAMPION_DIGEST, VersionRecord
+from perennial.core.verdict import Judgement, Verdict
+
+WORST_SLICE = "slice.worst_delta"
+
+
+def judge(
+    spec: GateSpec,
+    candidate: VersionRecord,
+    champion: VersionRecord | None,
+    latencies_ms: Sequence[float],
+    checks: Sequence[Judgement] = (),
+) -> GateReport:
+    """Apply every rule.
+
+    Args:
+        champion: who has the traffic now; None for the first release of a model. That one is of high
+            risk: no champion vouches for it, and it gets all traffic at once.
+        latencies_ms: of requests sent straight to one server that holds the candidate, without load.
+        checks: of the files and their behaviour (`perennial.core.evaluation.checks`).
+    """
+    rules = [_metric(candidate, name, bound) for name, bound in spec.metrics.items()]
+    rules += [
+        _figures(candidate),
+        _parity(spec, candidate),
+        _latency(spec, latencies_ms),
+        _data_checks(candidate),
+        *checks,
+    ]
+    if champion is None:
+        reasons = ["the first version of this model: there is no champion to compare with"]
+    else:
+        rules += [_improvement(spec, candidate, champion), _worst_slice(spec, candidate, champion)]
+        reasons = list(_risks(spec, candidate, champion))
+    unsure = [f"{one.rule} is unsure" for one in rules if one.verdict is Verdict.UNSURE]
+    return GateReport(
+        digest=candidate.ref.digest,
+        rules=tuple(rules),
+        risk=Risk.HIGH if reasons else Risk.MEDIUM if unsure else Risk.LOW,
+        risk_reasons=(*reasons, *unsure),
+    )
+
+
+def _figures(record: VersionRecord) -> Judgement:
+    """What was logged to the run after the registration is nobody's evaluation."""
+    needed = "the run shows the figures that were registered"
+    registered = record.tags.get(TAG)
+    if registered is None:
+        return _missing("figures", f"tag {TAG}", needed)
+    same = figures_hash(record.metrics) == registered
+    return Judgement(
+        rule="figures",
+        verdict=Verdict.PASS if same else Verdict.FAIL,
+        observed="unchanged" if same else "logged anew since: train again",
+        needed=needed,
+    )
+
+
+def _metric(record: VersionRecord, name: str, bound: Bound) -> Judgement:
+    """A missed bound that lies within the interval is not proven missed: UNSURE, a person decides."""
+    sides = [
+        f">= {bound.min:g}" if bound.min is not None else "",
+        f"<= {bound.max:g}" if bound.max is not None else "",
+    ]
+    needed = " and ".join(side for side in sides if side)
+    value = record.metrics.get(f"holdout.{name}")
+    if value is None:
+        return _missing(name, f"metric holdout.{name}", needed)
+    least = record.metrics.get(f"holdout.{name}.low", value)
+    most = record.metrics.get(f"holdout.{name}.high", value)
+    if _within(bound, value, value):
+        verdict = Verdict.PASS
+    else:
+        verdict = Verdict.UNSURE if _within(bound, least, most) else Verdict.FAIL
+    return Judgement(
+        rule=name,
+        verdict=verdict,
+        observed=f"{value:.4f}{_interval(record, f'holdout.{name}')}",
+        needed=needed,
+    )
+
+
+def _within(bound: Bound, least: float, most: float) -> bool:
+    """Whether any value from `least` to `most` keeps both sides."""
+    return (bound.min is None or most >= bound.min) and (bound.max is None or least <= bound.max)
+
+
+def _compared_with_another(record: VersionRecord, champion: VersionRecord) -> str:
+    """Why the figures against the champion say nothing of this one; empty when they are against it.
+
+    They are of the champion at the evaluation: a release or a rollback since then has made it another.
+    """
+    if CHAMPION_DIGEST not in record.tags:
+        return f"the version has no tag {CHAMPION_DIGEST}: train again"
+    against = record.tags[CHAMPION_DIGEST]
+    if against == champion.ref.digest:
+        return ""
+    return f"evaluated against {against[:12]}, champion is {champion.ref.digest[:12]}: train again"
+
+
+def _improvement(spec: GateSpec, record: VersionRecord, champion: VersionRecord) -> Judgement:
+    """A drop that the interval does not prove is UNSURE: the person who approves sees it."""
+    name = f"delta.{spec.improvement.metric}"
+    needed = f"{spec.improvement.metric} minus the champion's >= {spec.improvement.min_delta:g}"
+    if stale := _compared_with_another(record, champion):
+        return Judgement(rule="improvement", verdict=Verdict.ERROR, observed=stale, needed=needed)
+    delta, high = record.metrics.get(name), record.metrics.get(f"{name}.high")
+    if delta is None or high is None:
+        return _missing("improvement", f"metrics {name} and {name}.high", needed)
+    if delta >= spec.improvement.min_delta:
+        verdict = Verdict.PASS
+    else:
+        verdict = Verdict.FAIL if high < spec.improvement.min_delta else Verdict.UNSURE
+    observed = f"{delta:+.4f}{_interval(record, name)}"
+    return Judgement(rule="improvement", verdict=verdict, observed=observed, needed=needed)
+
+
+def _worst_slice(spec: GateSpec, record: VersionRecord, champion: VersionRecord) -> Judgement:
+    """A slice has few rows, so that a drop there is never proof: UNSURE, and the risk is high."""
+    needed = f"{spec.improvement.metric} minus the champion's >= {-spec.slice_drop:g} on every slice"
+    if stale := _compared_with_another(record, champion):
+        return Judgement(rule="worst_slice", verdict=Verdict.ERROR, observed=stale, needed=needed)
+    delta = record.metrics.get(WORST_SLICE)
+    if delta is None:
+        told = "no slice has enough rows of both verdicts"
+        return Judgement(rule="worst_slice", verdict=Verdict.PASS, observed=told, needed=needed)
+    verdict = Verdict.UNSURE if delta < -spec.slice_drop else Verdict.PASS
+    return Judgement(rule="worst_slice", verdict=verdict, observed=f"{delta:+.4f}", needed=needed)
+
+
+def _parity(spec: GateSpec, record: VersionRecord) -> Judgement:
+    needed = f"exported and trained model differ by <= {spec.parity:g}"
+    value = record.metrics.get(PARITY)
+    if value is None:
+        return _missing("parity", f"metric {PARITY}", needed)
+    verdict = Verdict.PASS if value <= spec.parity else Verdict.FAIL
+    return Judgement(rule="parity", verdict=verdict, observed=f"{value:.2e}", needed=needed)
+
+
+def _latency(spec: GateSpec, latencies_ms: Sequence[float]) -> Judgement:
+    needed = f"p95 <= {spec.latency_p95_ms:g} ms"
+    if not latencies_ms:
+        return _missing("latency", "a single timed request", needed)
+    p95 = quantile(list(latencies_ms), 0.95)
+    return Judgement(
+        rule="latency",
+        verdict=Verdict.PASS if p95 <= spec.latency_p95_ms else Verdict.FAIL,
+        observed=f"p95 {p95:.1f} ms of {len(latencies_ms)} requests",
+        needed=needed,
+    )
+
+
+def _data_checks(record: VersionRecord) -> Judgement:
+    value = record.tags.get("data_checks")
+    if value is None:
+        return _missing("data_checks", "tag data_checks", "passed")
+    verdict = Verdict.PASS if value == "passed" else Verdict.FAIL
+    return Judgement(rule="data_checks", verdict=verdict, observed=value, needed="passed")
+
+
+def _risks(spec: GateSpec, candidate: VersionRecord, champion: VersionRecord) -> Iterator[str]:
+    for tag, what in (("architecture", "architecture"), ("features_hash", "features")):
+        if tag not in candidate.tags:
+            yield f"the version does not say its {what}"
+        elif candidate.tags[tag] != champion.tags.get(tag):
+            yield f"new {what}"
+    drop = candidate.metrics.get(WORST_SLICE)
+    if drop is not None and drop < -spec.slice_drop:
+        yield f"{spec.improvement.metric} drops by {-drop:.3f} on a slice (more than {spec.slice_drop:g})"
+
+
+def _missing(rule: str, what: str, needed: str) -> Judgement:
+    return Judgement(rule=rule, verdict=Verdict.ERROR, observed=f"the version has no {what}", needed=needed)
+
+
+def _interval(record: VersionRecord, name: str) -> str:
+    low, high = record.metrics.get(f"{name}.low"), record.metrics.get(f"{name}.high")
+    return "" if low is None or high is None else f" [{low:.4f}, {high:.4f}]"

@@ -1,0 +1,59 @@
+"""What a training leaves behind: the manifest beside the model file, and the record for the next steps."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from perennial.core.spec import Frozen, Reason
+from perennial.core.training.explanation import ServedExplanation
+from perennial.core.training.tuning import Value
+
+
+class Manifest(Frozen):
+    """All that a server needs to know to serve `model.onnx`, without the spec and without torch."""
+
+    format: int = Field(1, description="of this file")
+    model: str
+    digest: str = Field(description="SHA-256 of model.onnx (hex)")
+    capsule: str
+    input: str = Field("features", description="float32 [batch, features], NaN for what is not known")
+    output: str = Field("score", description="float32 [batch] in [0, 1]")
+    feature_service: str
+    entities: tuple[str, ...]
+    request: dict[str, str]
+    features: tuple[str, ...] = Field(description="names in input order")
+    columns: tuple[str, ...] = Field(description="view:feature in input order")
+    target: str
+    threshold: float
+    architecture: str
+    framework: str
+    parameters: int = Field(description="trainable numbers")
+    bytes: int = Field(description="size of model.onnx")
+    reference: str = Field("reference.parquet", description="later rows with their scores and verdicts")
+    explanation: ServedExplanation | None = Field(None, description="null: trained before there was one")
+
+
+class Trained(Frozen):
+    """The record of one training run."""
+
+    model: str
+    run_id: str
+    model_uri: str
+    digest: str
+    capsule: str
+    revision: str = Field(description="of the data")
+    source: str = Field(description="where the data came from, in words")
+    code: str
+    features_hash: str
+    spec: str = Field(description="digest")
+    architecture: str
+    holdout_from: int = Field(description="first group that nothing was learnt from")
+    groups: int = Field(description="distinct groups in training and holdout")
+    parameters: dict[str, Value]
+    epochs: int = Field(description="that the final fit took")
+    trials: int
+    pruned: int
+    parity: float = Field(description="largest difference of exported and trained model")
+    reason: Reason
+    reason_text: str
+    seconds: float

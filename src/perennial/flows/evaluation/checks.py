@@ -1,0 +1,135 @@
+"""Check the files of a candidate before it may get traffic: what they are, and how the model behaves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from perennial.core.evaluation import checks, fairness
+from perennial.core.evaluation.checks import Case
+from perennial.core.evaluation.fairness import Answers
+from perennial.core.gate_spec import GroupMeasure
+from perennial.core.spec import ModelSpec
+from perennial.core.training.artifacts import Manifest
+from perennial.core.verdict import Judgement, Verdict
+from perennial.errors import DatasetMissing, MalformedInput, ModelFileError, ShapeError
+from perennial.flows.training.workdir import read_record, read_table
+from perennial.ports import GroupFigures, Scorer
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+POSITIVE = 0.5
+"""A target from there on is a failure."""
+
+
+@dataclass(frozen=True)
+class CheckPorts:
+    scorer: Scorer
+    scan: Callable[[Path], tuple[list[str], int]]
+    """What is wrong with the files of a folder, in words, and how many there are."""
+    cases: Sequence[Case]
+    """The behavioural tests that the spec names."""
+    group_figures: GroupFigures
+
+
+def check(spec: ModelSpec, files: Path, ports: CheckPorts) -> tuple[Judgement, ...]:
+    """Apply every check; the same files give the same answer, for all randomness has the spec's seed.
+
+    A file that is not sound is not opened: then the scan is all that is told.
+
+    Raises:
+        MalformedInput: the manifest is no such thing.
+    """
+    scanned = checks.judge_files(*ports.scan(files))
+    if scanned.verdict is not Verdict.PASS:
+        return (scanned,)
+    manifest = read_record(files / "manifest.json", Manifest, "train")
+    behaves = _behaviour(manifest, files, ports) if ports.cases else ()
+    reference = files / manifest.reference
+    try:
+        rows = read_table(reference, "train")
+    except (DatasetMissing, MalformedInput) as error:
+        needed = "the reference rows of the version"
+        return (scanned, *behaves, checks.unmeasured("robustness", error.message, needed))
+    return (scanned, *behaves, *_on_rows(spec, manifest, files, rows, ports))
+
+
+def _behaviour(manifest: Manifest, files: Path, ports: CheckPorts) -> tuple[Judgement, ...]:
+    rows = np.concatenate([case.rows(manifest.features) for case in ports.cases])
+    try:
+        scores = ports.scorer.score(files, rows)
+    except (ModelFileError, ShapeError) as error:
+        return (checks.failed("behaviour", error.message, "every case can be scored"),)
+    return (checks.judge_behaviour(ports.cases, scores.reshape(-1, 2)),)
+
+
+def _on_rows(
+    spec: ModelSpec, manifest: Manifest, files: Path, rows: pd.DataFrame, ports: CheckPorts
+) -> Iterator[Judgement]:
+    features = rows[list(manifest.features)].to_numpy(dtype=np.float32)
+    hostile = checks.hostile_rows(_typical(features))
+    try:
+        yield checks.judge_safety(manifest.features, hostile, ports.scorer.score(files, hostile))
+        yield from _robustness(spec, files, features, ports.scorer)
+    except (ModelFileError, ShapeError) as error:
+        yield checks.failed("safety", error.message, checks.SAFE)
+        return
+    yield from _fairness(spec, manifest, rows, ports)
+
+
+def _typical(features: np.ndarray) -> np.ndarray:
+    """The median of what is known per feature, [features]; NaN where nothing is."""
+    known = [column[np.isfinite(column)] for column in features.T]
+    return np.array([np.median(one) if len(one) else np.nan for one in known], dtype=np.float32)
+
+
+def _robustness(spec: ModelSpec, files: Path, features: np.ndarray, scorer: Scorer) -> Iterator[Judgement]:
+    wanted, random = spec.gate.checks, np.random.default_rng(spec.tuning.seed)
+    before = scorer.score(files, features)
+    for rule, disturbed, limit in (
+        ("noise", checks.noisy(features, wanted.noise, random), wanted.noise_change),
+        ("missing_values", checks.with_holes(features, wanted.missing, random), wanted.missing_change),
+    ):
+        yield checks.judge_change(rule, before, scorer.score(files, disturbed), limit)
+
+
+def _fairness(
+    spec: ModelSpec, manifest: Manifest, rows: pd.DataFrame, ports: CheckPorts
+) -> Iterator[Judgement]:
+    for column in dict.fromkeys([*spec.data.sensitive, *spec.evaluation.slices]):
+        if column not in rows:
+            needed = f"column {column} of the reference rows"
+            yield checks.unmeasured(f"fairness_{column}", "it is not there: train again", needed)
+            continue
+        answers = Answers(
+            target=(rows[manifest.target] >= POSITIVE).to_numpy(),
+            answer=(rows["score"] >= manifest.threshold).to_numpy(),
+            group=rows[spec.evaluation.group].to_numpy(),
+            values=rows[column].astype(str).to_numpy(),
+        )
+        sensitive = column in spec.data.sensitive
+        judged = [
+            _compared(spec, answers, *one, sensitive, ports) for one in fairness.limits(spec.gate.fairness)
+        ]
+        yield fairness.together(column, judged)
+
+
+def _compared(
+    spec: ModelSpec, answers: Answers, measure: GroupMeasure, limit: float, sensitive: bool, ports: CheckPorts
+) -> Judgement:
+    """One measure between the groups of one column that are large enough."""
+    names = fairness.comparable(
+        answers, measure, spec.evaluation.slice_min_rows, spec.gate.fairness.min_groups
+    )
+    if len(names) < 2:
+        return fairness.too_few(answers, measure, limit, sensitive)
+    large = answers.where(np.isin(answers.values, names))
+    figures = ports.group_figures(large, measure)
+    random = np.random.default_rng(spec.tuning.seed)
+    found = fairness.gap(large, measure, figures, spec.evaluation.bootstrap, random)
+    return fairness.judge_gap(measure, figures, found, limit, sensitive)

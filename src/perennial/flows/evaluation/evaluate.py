@@ -1,0 +1,151 @@
+"""Score the holdout of the last training: beside the champion, the baselines and the reference models."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from perennial.core.evaluation.baselines import column_score
+from perennial.core.evaluation.evaluation import CHAMPION, MODEL, Evaluation, judge
+from perennial.core.evaluation.metrics import Scored
+from perennial.core.spec import ModelSpec
+from perennial.core.training.artifacts import Trained
+from perennial.core.training.examples import Examples
+from perennial.core.training.registration import VersionRecord
+from perennial.flows.training.explain import explain_model
+from perennial.flows.training.package import version_features
+from perennial.flows.training.point_in_time import as_examples, join
+from perennial.flows.training.workdir import Workdir, read_record, read_table, write_json
+from perennial.ports import Explain, Features, Figures, Reference, Registry, Scorer, Tracker
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+KEPT = "evaluation"
+"""Folder of the run with what an evaluation found: pictures, and as JSON:"""
+EVALUATION, ATTRIBUTIONS = "evaluation.json", "attributions.json"
+
+
+@dataclass(frozen=True)
+class EvaluatePorts:
+    features: Callable[[], Features]
+    """Made only when the champion was trained on other features than the spec names now."""
+    tracker: Tracker
+    registry: Registry
+    scorer: Scorer
+    figures: Figures
+    references: Mapping[str, Reference]
+    explain: Explain
+
+
+def evaluate(spec: ModelSpec, work: Workdir, ports: EvaluatePorts, say: Callable[[str], None]) -> Evaluation:
+    """Judge the trained model of `work` on the groups that nothing was learnt from.
+
+    Metrics and pictures go to the training's run and to `work`; the same again gives the same figures.
+
+    Raises:
+        DatasetMissing: `train` has not run. DataError: the holdout holds one verdict only.
+        TrackerUnavailable: the tracker is down; `work` is unchanged then.
+    """
+    trained = read_record(work.trained, Trained, "train")
+    rows = read_table(work.features, "train")
+    later = (rows[spec.evaluation.group] >= trained.holdout_from).to_numpy()
+    examples = as_examples(spec, rows)
+    train, holdout = examples.where(~later), examples.where(later)
+    found = {MODEL: ports.scorer.score(work.model, holdout.features)}
+    champion = ports.registry.find(spec.name, CHAMPION)
+    if champion is not None and champion.run_id != trained.run_id:
+        if int(champion.tags.get("holdout_from", trained.holdout_from)) > trained.holdout_from:
+            say(
+                f"the champion {champion.ref.version} has learnt from some of these rows: it is flattered here"
+            )
+        found[CHAMPION] = _champion_scores(spec, champion, rows[later], holdout, work, ports)
+    found |= baseline_scores(spec, train, holdout)
+    found |= {name: learn(train, holdout.features) for name, learn in ports.references.items()}
+    scores = as_scored(holdout, found)
+    slices = {column: rows[later][column].to_numpy() for column in spec.evaluation.slices}
+    evaluation = judge(
+        trained.digest,
+        scores,
+        slices,
+        spec.gate.improvement.metric,
+        spec.evaluation.slice_min_rows,
+        spec.evaluation.bootstrap,
+        spec.tuning.seed,
+    )
+    if CHAMPION in found:
+        evaluation = evaluation.model_copy(update={"champion": champion.ref.digest})
+    title = f"{spec.name}, {spec.evaluation.group} {evaluation.first_group} to {evaluation.last_group}"
+    ports.figures.evaluation(work.plots, title, scores)
+    _curves(work.plots, scores[MODEL])
+    moved = explain_model(spec, work.model, holdout.features, ports.scorer, ports.explain)
+    ports.figures.attributions(work.plots, f"{spec.name}, model {evaluation.digest[:12]}", moved)
+    write_json(work.plots / ATTRIBUTIONS, moved)
+    write_json(work.plots / EVALUATION, evaluation)
+    say(
+        f"{moved.rows} rows explained: {', '.join(name for name, _ in moved.mean_absolute[:3])} move the score most"
+    )
+    _log(ports.tracker, trained.run_id, evaluation, work)
+    write_json(work.metrics, evaluation.flat())
+    write_json(work.evaluation, evaluation)
+    return evaluation
+
+
+def baseline_scores(spec: ModelSpec, train: Examples, judged: Examples) -> dict[str, np.ndarray]:
+    """The rankings without learning that the spec names."""
+    names = spec.features.names
+    return {
+        name: column_score(
+            judged.features[:, names.index(column)].astype(float),
+            train.features[:, names.index(column)].astype(float),
+        )
+        for name, column in spec.evaluation.baselines.items()
+    }
+
+
+def as_scored(judged: Examples, scores: Mapping[str, np.ndarray]) -> dict[str, Scored]:
+    return {name: Scored(judged.target, score, judged.group) for name, score in scores.items()}
+
+
+def _champion_scores(
+    spec: ModelSpec,
+    champion: VersionRecord,
+    later: pd.DataFrame,
+    holdout: Examples,
+    work: Workdir,
+    ports: EvaluatePorts,
+) -> np.ndarray:
+    with tempfile.TemporaryDirectory() as aside:
+        folder = ports.registry.fetch(champion.ref, Path(aside))
+        wanted = version_features(spec, folder)
+        if wanted.columns == spec.features.columns:
+            return ports.scorer.score(folder, holdout.features)
+        joined = join(spec, later, ports.features(), work.read_views(), wanted)
+        return ports.scorer.score(folder, as_examples(spec, joined, wanted.names).features)
+
+
+def _curves(folder: Path, model: Scored) -> None:
+    """The curves of the model as tables, for `dvc plots`."""
+    import pandas as pd
+
+    curve = model.curve()
+    false_rate, true_rate = curve.roc
+    recall, precision = curve.precision_recall
+    pd.DataFrame({"false_positive_rate": false_rate, "true_positive_rate": true_rate}).to_csv(
+        folder / "roc.csv", index=False, float_format="%.6f"
+    )
+    pd.DataFrame({"recall": recall, "precision": precision}).to_csv(
+        folder / "precision_recall.csv", index=False, float_format="%.6f"
+    )
+
+
+def _log(tracker: Tracker, run_id: str, evaluation: Evaluation, work: Workdir) -> None:
+    with tracker.reopen(run_id) as run:
+        run.log(metrics=evaluation.flat())
+        run.artifact(work.plots, KEPT)

@@ -1,0 +1,132 @@
+"""Take the head of the ledger, and hold the ledger against one that was kept elsewhere."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Callable, Iterable
+from datetime import datetime
+
+from pydantic import Field
+
+from perennial.core.governance.ledger import GENESIS, Head, StoredRow, compare, verify_stored
+from perennial.core.spec import Frozen
+from perennial.errors import LedgerBroken
+from perennial.ports import Ledger, Signer
+
+COMPARE = "somebody changed the table; compare with an export or a backup"
+
+Holds = Callable[[str, bytes, bytes], bool]
+"""public key, message, signature -> whether the key's owner signed the message."""
+
+
+class KeptHead(Frozen):
+    """A head as it is kept elsewhere, signed or not."""
+
+    head: Head
+    key: str | None = Field(None, description="the signer's public key, base64")
+    signature: str | None = Field(None, description="Ed25519 over head.message, base64")
+
+
+class Checked(Frozen):
+    """A chain that holds."""
+
+    entries: int
+    newest: str = Field(description="hash of the last entry")
+    against: Head | None = Field(None, description="the head that it was held against")
+    signed_by: str | None = Field(None, description="public key whose signature of that head holds")
+
+
+def take_head(ledger: Ledger, signer: Signer | None, now: datetime) -> KeptHead:
+    """The head of a ledger whose chain holds: a head of a broken one would vouch for it.
+
+    Raises:
+        LedgerBroken: the chain breaks.
+    """
+    checked = check(ledger, None, None, _nobody)
+    head = Head(seq=checked.entries, hash=checked.newest, at=now)
+    if signer is None:
+        return KeptHead(head=head)
+    signature = base64.b64encode(signer.sign(head.message)).decode()
+    return KeptHead(head=head, key=signer.public, signature=signature)
+
+
+def check(ledger: Ledger, kept: KeptHead | None, trusted: str | None, holds: Holds) -> Checked:
+    """Verify the ledger of the store, and that its own note of the end agrees.
+
+    Raises:
+        LedgerBroken: an entry was edited, removed or moved, the end was cut off, the note of it was set back or
+            is lost, or `kept` says otherwise.
+    """
+    end, rows = ledger.snapshot()
+    return check_rows(rows, kept, trusted, holds, end)
+
+
+def check_rows(
+    rows: Iterable[StoredRow],
+    kept: KeptHead | None,
+    trusted: str | None,
+    holds: Holds,
+    end: tuple[int, str] | None = None,
+) -> Checked:
+    """Verify rows from anywhere, an export for one.
+
+    Args:
+        kept: a head kept elsewhere.
+        trusted: the public key whose signature `kept` must bear; None takes it as it is.
+        end: sequence number and hash of the last row by the store's own note, read with the rows.
+
+    Raises:
+        LedgerBroken: see `check`.
+    """
+    signed_by = _signed_by(kept, trusted, holds) if kept else None
+    everything = list(rows)
+    broken = verify_stored(everything)
+    if broken is not None:
+        raise LedgerBroken(f"the chain breaks at entry {broken} of {len(everything)}", hint=COMPARE)
+    newest = everything[-1].hash if everything else GENESIS
+    wrong = _noted(end, len(everything), newest) if end else None
+    if wrong is None and kept:
+        wrong = compare([row.hash for row in everything], kept.head)
+    if wrong:
+        raise LedgerBroken(wrong, hint=COMPARE)
+    return Checked(
+        entries=len(everything), newest=newest, against=kept.head if kept else None, signed_by=signed_by
+    )
+
+
+def _noted(end: tuple[int, str], entries: int, newest: str) -> str | None:
+    """What is wrong with a chain that holds, by the store's note of its end; None: nothing."""
+    noted, last = end
+    if entries < noted:
+        return f"the last {noted - entries} of {noted} entries are cut off"
+    if entries > noted:
+        return f"the note of the end was set back to entry {noted} of {entries}"
+    if newest != last:
+        return f"entry {noted} is not the one that was appended last"
+    return None
+
+
+def _signed_by(kept: KeptHead, trusted: str | None, holds: Holds) -> str | None:
+    """A head that bears the wrong signature, or none where one is asked for, vouches for nothing."""
+    if trusted is None:
+        return None
+    if kept.key is None or kept.signature is None:
+        raise LedgerBroken(
+            "the head is not signed", hint="take the one that was signed, or leave out the key"
+        )
+    if kept.key != trusted:
+        raise LedgerBroken(
+            f"the head is signed by {kept.key}, not by {trusted}", hint="is it the right file?"
+        )
+    try:
+        signature = base64.b64decode(kept.signature, validate=True)
+    except binascii.Error as error:
+        raise LedgerBroken("the signature of the head is no base64", hint="take another copy") from error
+    if not holds(trusted, kept.head.message, signature):
+        raise LedgerBroken("the signature does not fit the head: it was changed", hint="take another copy")
+    return trusted
+
+
+def _nobody(public: str, message: bytes, signature: bytes) -> bool:
+    return False

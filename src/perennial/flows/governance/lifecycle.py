@@ -1,0 +1,144 @@
+"""Take versions out of use, and delete the files of archived ones; the ledger keeps what they were."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from perennial.core.events import Entry
+from perennial.core.governance.lifecycle import (
+    CHAMPION_ONLY,
+    KEPT_ALIASES,
+    PURGED,
+    in_use,
+    is_due,
+)
+from perennial.core.governance.out_of_use import BY_PEOPLE, OUT_OF_USE, out_of_use
+from perennial.core.governance.why import SERVING
+from perennial.core.training.registration import VersionRecord
+from perennial.core.version import Lifecycle, VersionRef
+from perennial.errors import OutOfUse, ReleaseError, UnknownVersion, UsageError
+from perennial.ports import Labels, Ledger, ModelFiles, Registry, ReleaseStore, Router
+
+
+@dataclass(frozen=True)
+class LifecyclePorts:
+    registry: Registry
+    labels: Labels
+    releases: ReleaseStore
+    ledger: Ledger
+    router: Router
+    files: ModelFiles
+    copies: tuple[Path, ...]
+    """Folders on this machine that hold model files by digest."""
+
+
+def take_out(
+    model: str, which: str, to: Lifecycle, reason: str, ports: LifecyclePorts, actor: str, now: datetime
+) -> VersionRecord:
+    """Mark a version RETIRED or ARCHIVED: nobody's backup any more, then ledger, then its tags. Again it does
+    what is left, and the first reason stands.
+
+    The tag alone does not say that a person did: the release machine archives what it rejects or replaces.
+
+    Raises:
+        UsageError: no reason in words. UnknownVersion: the registry has none of that name.
+        ReleaseError: it is the champion or in a running release.
+        RouterUnavailable, RouterRejected, RouteMoved: it is the champion's backup, and the route did not change.
+    """
+    if not reason.strip():
+        raise UsageError("a reason in words is needed", hint='--reason "..."')
+    record = ports.registry.find(model, which)
+    if record is None:
+        raise UnknownVersion(f"{model} has no version {which}", hint=f"perennial models show {model}")
+    used = in_use(record, _serving(model, ports.ledger), ports.releases.latest(model), CHAMPION_ONLY)
+    if used:
+        raise ReleaseError(
+            f"{used}: it cannot be {to.value}", hint="release another version, or end the release"
+        )
+    _no_backup(record.ref, ports.router)
+    kind = f"lifecycle.{to.value}"
+    said = _last_said(record.ref, ports.ledger)
+    if said is None or said.kind != kind:
+        was = record.tags.get("lifecycle")
+        said = _entry(record, kind, actor, now, reason=reason.strip(), was=was)
+        ports.ledger.append(said)
+    tags = {"lifecycle": to.value, "lifecycle.reason": said.payload["why"]}
+    ports.labels.tag(model, record.ref.key, tags)
+    return record
+
+
+def _last_said(ref: VersionRef, ledger: Ledger) -> Entry | None:
+    """When a person last took this version out of use; None: nobody did."""
+    found = [row.entry for row in ledger.rows(ref.model, kinds=BY_PEOPLE) if row.entry.digest == ref.digest]
+    return found[-1] if found else None
+
+
+def _no_backup(ref: VersionRef, router: Router) -> None:
+    live = router.route(ref.model)
+    if live is not None and live.backup is not None and live.backup.digest == ref.digest:
+        router.apply(live.model_copy(update={"backup": None}), live)
+
+
+def refuse_out_of_use(ref: VersionRef, ledger: Ledger, hint: str) -> None:
+    """Asks the ledger alone, so that a rollback can ask while the registry is down.
+
+    Raises:
+        OutOfUse: a person retired or archived this version.
+    """
+    told = out_of_use(ledger.rows(ref.model, kinds=OUT_OF_USE), ref.digest)
+    if told is not None:
+        raise OutOfUse(f"{ref.model} {told}", hint=hint)
+
+
+def due(model: str, keep: timedelta, ports: LifecyclePorts, now: datetime) -> list[VersionRecord]:
+    """Archived versions whose files may be deleted: unused, and without any fact for `keep`."""
+    serving, releases = _serving(model, ports.ledger), ports.releases.latest(model)
+    found = [
+        one for one in ports.registry.versions(model) if in_use(one, serving, releases, KEPT_ALIASES) is None
+    ]
+    newest = _last_facts(model, ports.ledger)
+    return [one for one in found if is_due(one, newest.get(one.ref.digest, one.created), now, keep)]
+
+
+def purge(
+    records: Iterable[VersionRecord], ports: LifecyclePorts, actor: str, now: datetime
+) -> list[VersionRecord]:
+    """Delete the files of versions that are `due`; killed and repeated, it does what is left.
+
+    The ledger says so after the deletion: an entry never claims what has not happened.
+    """
+    done = []
+    for record in records:
+        for folder in ports.copies:
+            if (folder / record.ref.digest).is_dir():
+                shutil.rmtree(folder / record.ref.digest)
+        ports.files.delete(record.ref)
+        ports.ledger.append(_entry(record, "lifecycle.purged", actor, now))
+        ports.labels.tag(record.ref.model, record.ref.key, {PURGED: f"deleted {now.isoformat()}"})
+        done.append(record)
+    return done
+
+
+def _serving(model: str, ledger: Ledger) -> str | None:
+    rows = ledger.rows(model, kinds=SERVING, newest=1)
+    return rows[0].entry.digest if rows else None
+
+
+def _last_facts(model: str, ledger: Ledger) -> dict[str, datetime]:
+    """Digest -> time of its newest entry."""
+    return {row.entry.digest: row.entry.at for row in ledger.rows(model) if row.entry.digest}
+
+
+def _entry(record: VersionRecord, kind: str, actor: str, now: datetime, **payload: str | None) -> Entry:
+    return Entry(
+        at=now,
+        actor=actor,
+        kind=kind,
+        model=record.ref.model,
+        digest=record.ref.digest,
+        payload={"version": record.ref.version, "why": payload.pop("reason", "") or "", **payload},
+    )

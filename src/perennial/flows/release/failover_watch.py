@@ -1,0 +1,67 @@
+"""Look after the traffic between releases: tell when a backup stands in, write down what rollbacks left."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from perennial.core.release.failover import BEGAN, ENDED, Standing, notice, resume
+from perennial.core.release.traffic import BACKUP
+from perennial.errors import PerennialError
+from perennial.ports import Ledger, Router
+
+
+@dataclass(frozen=True)
+class GuardPorts:
+    """What the guard touches."""
+
+    router: Router
+    ledger: Ledger
+    settle: Callable[[datetime], list[str]]
+    """Writes journalled rollbacks into the record; returns what is left (`flows.release.rollback_record`)."""
+
+
+class Guard:
+    """One pass after the other; a tool that is down costs a pass. Killed, it goes on from the ledger."""
+
+    def __init__(self, models: Sequence[str], ports: GuardPorts) -> None:
+        self.ports = ports
+        self._models = models
+        self._standings: dict[str, Standing] = {}
+
+    def look(self, now: datetime) -> list[str]:
+        """What happened, in words for the log."""
+        said: list[str] = []
+        for model in self._models:
+            try:
+                said += self._look_at(model, now)
+            except PerennialError as error:
+                said.append(f"{model}: {type(error).__name__}: {error.message}")
+        try:
+            said += self.ports.settle(now)
+        except PerennialError as error:
+            said.append(f"rollbacks: {type(error).__name__}: {error.message}")
+        return said
+
+    def _look_at(self, model: str, now: datetime) -> list[str]:
+        route = self.ports.router.route(model)
+        if route is None:
+            return []
+        before = self._standings.get(model) or self._resumed(model)
+        counted = self.ports.router.counters(model)[BACKUP]
+        standing, entry = notice(route, before, counted, self.ports.router.healthy(model), now)
+        if entry is not None:
+            self.ports.ledger.append(entry)
+        self._standings[model] = standing  # after the ledger: what it did not take is told again
+        if entry is None:
+            return []
+        told = entry.payload
+        words = "answers in place of" if entry.kind == BEGAN else "no longer answers in place of"
+        return [
+            f"ALARM {entry.kind}: {model} {told['backup']} {words} {told['champion']} ({told['answered']} answers)"
+        ]
+
+    def _resumed(self, model: str) -> Standing:
+        rows = self.ports.ledger.rows(model, kinds=(BEGAN, ENDED), newest=1)
+        return resume(rows[-1].entry if rows else None)

@@ -1,0 +1,186 @@
+"""Start a release: measure the candidate at the endpoint without traffic, apply the gate, write it down."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+
+from perennial.core.events import Entry
+from perennial.core.release import approval, gate
+from perennial.core.release.gate_report import GateReport
+from perennial.core.release.status import Phase, ReleaseStatus
+from perennial.core.release.traffic import PoolName
+from perennial.core.spec import ModelSpec
+from perennial.core.training import reproduction
+from perennial.core.training.registration import VersionRecord
+from perennial.core.version import VersionRef
+from perennial.errors import ModelFileError, PoolUnavailable, ReleaseError, UnknownVersion
+from perennial.flows.governance.lifecycle import refuse_out_of_use
+from perennial.flows.release.ports import ReleasePorts
+from perennial.flows.release.reconcile import open_release, reconcile
+from perennial.flows.release.rehearsal import gate_warnings
+from perennial.flows.release.seal import write_seal
+from perennial.flows.release.served_files import sealed, served_files
+from perennial.serving.manifest import Manifest, load_verified
+
+LOAD_WITHIN = timedelta(seconds=90)
+REQUESTS = 60
+WARM_UP = 10
+ROWS = 32
+
+
+def start(
+    spec: ModelSpec,
+    which: str,
+    ports: ReleasePorts,
+    actor: str,
+    clock: Callable[[], datetime],
+    sleep: Callable[[float], None],
+    again: bool = False,
+) -> ReleaseStatus:
+    """Open the release of a version, gate it, and let the machine take the first step.
+
+    Repeated after a kill it goes on; a release that is past its gate is returned as it stands.
+
+    Args:
+        which: semantic version or alias.
+        again: start over when the release of this version has ended.
+
+    Raises:
+        UnknownVersion: the registry has no such version.
+        OutOfUse: a person retired or archived it.
+        ModelFileError: the files of the version are not what its digest names.
+        PoolUnavailable: the canary pool did not load it in time.
+    """
+    record = ports.registry.find(spec.name, which)
+    if record is None:
+        raise UnknownVersion(
+            f"{spec.name} has no version {which!r}", hint=f"perennial models show {spec.name}"
+        )
+    refuse_out_of_use(
+        record.ref, ports.ledger, hint=f"release another one: perennial models show {spec.name}"
+    )
+    finish_promotions(spec.name, ports, clock, sleep)
+    champion = live_champion(spec.name, ports)
+    status = open_release(
+        spec, record, champion.ref if champion else None, ports, clock(), actor, again=again
+    )
+    if status.phase is Phase.PENDING:
+        report = _measure(spec, record, champion, ports, clock, sleep)
+        if champion is not None:
+            warnings = gate_warnings(spec.name, spec.release, ports.predictions, ports.feedback, clock())
+            report = report.model_copy(update={"warnings": warnings})
+        # The answer of an earlier gate must not approve this one: the tag starts anew.
+        tags = {**report.tags(), approval.TAG: approval.WAITING, "release": status.release_id}
+        ports.labels.tag(spec.name, record.ref.key, tags)
+        status = _gated(status, report, ports, clock())
+    if status.phase is Phase.GATED:
+        status = reconcile(status.release_id, ports, clock())
+    return status
+
+
+def live_champion(model: str, ports: ReleasePorts) -> VersionRecord | None:
+    """The version that has the traffic, by the live route; None when the model has no route.
+
+    Raises:
+        UnknownVersion: the route names a version that the registry does not have.
+    """
+    route = ports.router.route(model)
+    if route is None:
+        return None
+    record = ports.registry.find(model, route.stable.version)
+    if record is None or record.ref.digest != route.stable.digest:
+        raise UnknownVersion(
+            f"the live route of {model} names {route.stable.version} ({route.stable.digest[:12]}), "
+            "which the registry does not have",
+            hint="restore the registry, or register that version again",
+        )
+    return record
+
+
+def finish_promotions(
+    model: str, ports: ReleasePorts, clock: Callable[[], datetime], sleep: Callable[[float], None]
+) -> None:
+    """A release that is about to become champion does so first, so that this one is compared with it."""
+    deadline = clock() + LOAD_WITHIN
+    for one in ports.releases.latest(model):
+        status = one
+        while status.phase is Phase.PROMOTING:
+            if clock() > deadline:
+                raise ReleaseError(
+                    f"release {status.release_id} of {status.candidate.version} is being promoted: {status.note}",
+                    hint="start again when it has ended, or abort it",
+                )
+            status = reconcile(status.release_id, ports, clock())
+            sleep(0.5)
+
+
+def _measure(spec, record, champion, ports: ReleasePorts, clock, sleep) -> GateReport:
+    ref: VersionRef = record.ref
+    files = served_files(ref, ports)
+    # Before anything is measured: what changes meanwhile is not what this gate speaks of.
+    before = sealed(ref, ports)
+    manifest = load_verified(files, ref.model, ref.digest)
+    write_seal(ref, manifest, files, ports.published)
+    again = ports.ledger.rows(spec.name, kinds=(reproduction.REPRODUCED,))
+    reproduced = reproduction.judge(spec.gate.reproduction, ref.digest, again)
+    checks = (reproduced, *ports.terms(spec, record), *ports.checks(spec, files))
+    ports.pool.ensure(PoolName.CANARY, ref, files)
+    _wait_loaded(ref, ports, clock, sleep)
+    body = payload(manifest)
+    ports.pool.measure(PoolName.CANARY, ref.model, ref.digest, body, WARM_UP)
+    latencies = ports.pool.measure(PoolName.CANARY, ref.model, ref.digest, body, REQUESTS)
+    report = gate.judge(spec.gate, record, champion, latencies, checks)
+    return report.model_copy(update={"seal": before})
+
+
+def payload(manifest: Manifest) -> dict:
+    """A request of the Open Inference Protocol with `ROWS` rows of zeros: latency needs no more."""
+    width = len(manifest.features)
+    tensor = {
+        "name": manifest.input,
+        "datatype": "FP32",
+        "shape": [ROWS, width],
+        "data": [0.0] * (ROWS * width),
+    }
+    return {"inputs": [tensor]}
+
+
+def _wait_loaded(ref: VersionRef, ports: ReleasePorts, clock, sleep) -> None:
+    deadline = clock() + LOAD_WITHIN
+    while not (found := ports.pool.readiness(PoolName.CANARY, ref.model, ref.digest)).complete:
+        if found.errors:
+            raise ModelFileError(
+                f"the canary pool cannot load {ref}: {'; '.join(found.errors)}",
+                hint="train and register it again",
+            )
+        if clock() > deadline:
+            raise PoolUnavailable(
+                f"{found.ready} of {found.total} canary servers loaded {ref} in {LOAD_WITHIN.seconds} s "
+                f"({found.reachable} answer)",
+                hint="perennial local status",
+            )
+        sleep(0.2)
+
+
+def _gated(status: ReleaseStatus, report: GateReport, ports: ReleasePorts, now: datetime) -> ReleaseStatus:
+    entry = Entry(
+        at=now,
+        actor="gate",
+        kind="release.gated",
+        model=status.model,
+        release_id=status.release_id,
+        digest=report.digest,
+        payload={
+            "version": status.candidate.version,
+            "verdict": report.verdict.value,
+            "risk": report.risk.value,
+            "risk_reasons": list(report.risk_reasons),
+            "seal": report.seal,
+            "warnings": list(report.warnings),
+            "rules": [one.model_dump(mode="json") for one in report.rules],
+        },
+    )
+    note = "passed the gate" if report.passed else "; ".join(report.failures)
+    changes = {"phase": Phase.GATED, "gate": report, "entered_at": now, "note": note}
+    return ports.releases.save(status.model_copy(update=changes), status.revision, [entry])

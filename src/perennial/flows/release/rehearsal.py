@@ -1,0 +1,62 @@
+"""What the traffic of the last days looks like, as a rehearsal asks for it."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+import numpy as np
+
+from perennial.core.release.rehearsal import rehearse
+from perennial.core.release.simulated_step import Traffic
+from perennial.core.spec import ReleaseSpec
+from perennial.errors import DataError
+from perennial.flows.monitoring.accuracy import accuracy
+from perennial.ports import FeedbackStore, PredictionLog
+
+ASSUMED_ERROR_RATE = 0.01
+"""The prediction log holds no request that failed, so the share of failures is assumed until told."""
+LEAST_HOURS = 0.01
+LEAST_LOG_SD = 0.05
+GATE_LOOKS_BACK = timedelta(days=1)
+GATE_RELEASES, GATE_LOOKS = 500, 40
+SEED = 7
+
+
+def observed_traffic(
+    model: str, predictions: PredictionLog, feedback: FeedbackStore, since: datetime, now: datetime,
+    error_rate: float = ASSUMED_ERROR_RATE,
+) -> Traffic:  # fmt: skip
+    """Rate, latency, accuracy and labels of the answered requests since then; mirrored ones do not count.
+
+    Raises:
+        DataError: nobody asked since then.
+    """
+    log = predictions.read(model, since=since)
+    log = log[~log["shadow"].astype(bool)].drop_duplicates("request_id")
+    if log.empty:
+        raise DataError(f"{model}: no request since {since:%Y-%m-%d %H:%M}", hint="give the rate with --rate")
+    hours = max((now - log["at"].min()) / timedelta(hours=1), LEAST_HOURS)
+    latency = np.maximum(log["latency_ms"].to_numpy(dtype=float), 1e-3)
+    known = accuracy(model, since, feedback, predictions).values()
+    labelled = min(sum(one.requests for one in known), len(log))
+    right = sum(one.right for one in known) / max(1, sum(one.requests for one in known))
+    return Traffic(
+        requests_per_hour=len(log) / hours,
+        error_rate=error_rate,
+        latency_p95_ms=float(np.quantile(latency, 0.95)),
+        latency_log_sd=max(LEAST_LOG_SD, float(np.log(latency).std())),
+        accuracy=min(1.0, right),
+        labelled=labelled / len(log),
+        labels_per_request=max(1.0, sum(one.labels for one in known) / max(1, labelled)),
+    )
+
+
+def gate_warnings(
+    model: str, policy: ReleaseSpec, predictions: PredictionLog, feedback: FeedbackStore, now: datetime
+) -> tuple[str, ...]:
+    """What the release that is about to start would rather miss than catch, by the traffic of the last day."""
+    try:
+        traffic = observed_traffic(model, predictions, feedback, now - GATE_LOOKS_BACK, now)
+    except DataError as error:
+        return (f"not rehearsed: {error.message}",)
+    return rehearse(policy, traffic, SEED, GATE_RELEASES, GATE_LOOKS, advise=False).warnings

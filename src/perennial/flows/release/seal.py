@@ -1,0 +1,66 @@
+"""Seals beside the files of gated versions: written at the gate, read by a rollback."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from perennial.core.release.rollback import Seal
+from perennial.core.version import VersionRef
+from perennial.errors import ModelFileError
+from perennial.serving.manifest import MANIFEST_FILE, Manifest
+
+SEAL_FILE = "seal.json"
+
+Published = Callable[[str], Mapping[str, str]]
+"""Feature service -> feature -> digest of its published definition; empty when nothing is published."""
+
+
+def write_seal(ref: VersionRef, manifest: Manifest, files: Path, published: Published) -> Seal:
+    """Seal a version whose files in the folder were verified; the newest gate's seal counts."""
+    service = manifest.feature_service
+    known = published(service) if service is not None else {}
+    seal = Seal(
+        ref=ref,
+        manifest=manifest_digest(files),
+        service=service,
+        features={name: known[name] for name in manifest.features if name in known},
+    )
+    aside = files / f".{SEAL_FILE}.{os.getpid()}"
+    aside.write_text(seal.model_dump_json(indent=2) + "\n")
+    os.replace(aside, files / SEAL_FILE)
+    return seal
+
+
+def read_seal(files: Path) -> Seal | None:
+    """None for a version that was gated before there were seals.
+
+    Raises:
+        ModelFileError: the file is there and is no seal.
+    """
+    try:
+        return Seal.model_validate_json((files / SEAL_FILE).read_bytes())
+    except FileNotFoundError:
+        return None
+    except (ValidationError, OSError) as error:
+        raise ModelFileError(
+            f"{files / SEAL_FILE} cannot be read: {error}", hint="remove the folder and release it again"
+        ) from error
+
+
+def manifest_digest(files: Path) -> str:
+    """SHA-256 (hex) of the manifest in a folder.
+
+    Raises:
+        ModelFileError: it cannot be read.
+    """
+    try:
+        return hashlib.sha256((files / MANIFEST_FILE).read_bytes()).hexdigest()
+    except OSError as error:
+        raise ModelFileError(
+            f"{files / MANIFEST_FILE} cannot be read: {error.strerror}", hint="load the version again"
+        ) from error

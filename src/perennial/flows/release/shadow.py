@@ -1,0 +1,130 @@
+"""What a candidate in SHADOW would have said: its answers to mirrored requests beside the champion's."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from perennial.core.evaluation.disagreement import Disagreement, Pairs, compare, latency
+from perennial.core.events import Entry
+from perennial.core.release.status import Phase, ReleaseStatus
+from perennial.errors import DataError, ReleaseError
+from perennial.ports import Ledger, PredictionLog
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+EXAMPLES = 10
+"""Of the largest differences; they stand in the ledger, so not many."""
+ON_THE_WAY = timedelta(seconds=5)
+"""A copy of a request younger than this may still be answered."""
+PAYLOAD = "shadow"
+"""The key of the evidence in the ledger entry that leaves SHADOW."""
+KEY = ["request_id", "entity", "place"]
+
+
+def observe_shadow(status: ReleaseStatus, predictions: PredictionLog, now: datetime) -> Disagreement:
+    """Compare the answers since the release's phase began.
+
+    Raises:
+        MalformedInput: the prediction log cannot be read.
+    """
+    champion = status.champion.digest if status.champion is not None else ""
+    log = predictions.read(status.model, since=status.entered_at)
+    return compare_log(log, champion, status.candidate.digest, status.policy.criteria.confidence, now)
+
+
+def compare_log(
+    log: pd.DataFrame, champion: str, candidate: str, confidence: float, now: datetime
+) -> Disagreement:
+    """Pair mirrored rows with the answered ones of the same request and entity.
+
+    An entity that stands several times in a request, or a request by tensor (which names none), is paired by
+    its place in the request: both versions log the rows in the order in which they came.
+
+    Args:
+        log: as `ports.PredictionLog.read` gives it.
+        champion, candidate: digests; rows of other versions are left out.
+        now: copies of requests of the last seconds may still be answered and are not missed yet.
+    """
+    shadow = log["shadow"].astype(bool)
+    answered = _placed(log[~shadow & (log["digest"] == champion)])
+    mirrored = _placed(log[shadow & (log["digest"] == candidate)])
+    both = answered.merge(mirrored, on=KEY, suffixes=("", "_candidate"))
+    due = answered[answered["at"] <= now - ON_THE_WAY] if len(answered) else answered
+    pairs = Pairs(
+        request_id=both["request_id"].tolist(),
+        entity=both["entity"].tolist(),
+        champion=both["score"].to_numpy(dtype=float),
+        candidate=both["score_candidate"].to_numpy(dtype=float),
+        champion_decision=both["decision"].to_numpy(dtype=np.int64),
+        candidate_decision=both["decision_candidate"].to_numpy(dtype=np.int64),
+    )
+    shared = both.drop_duplicates("request_id")
+    return compare(
+        pairs,
+        confidence,
+        EXAMPLES,
+        unanswered=len(set(due["request_id"]) - set(mirrored["request_id"])),
+        champion_latency=latency(shared["latency_ms"].to_numpy(dtype=float)),
+        candidate_latency=latency(shared["latency_ms_candidate"].to_numpy(dtype=float)),
+    )
+
+
+def with_evidence(
+    before: ReleaseStatus,
+    after: ReleaseStatus,
+    entries: Sequence[Entry],
+    predictions: PredictionLog,
+    now: datetime,
+) -> tuple[Entry, ...]:
+    """The entries of a pass; the one that leaves SHADOW also tells what the candidate would have said.
+
+    A log that cannot be read is told there too: it must not hold up what has been decided.
+    """
+    if before.phase is not Phase.SHADOW or after.phase is Phase.SHADOW:
+        return tuple(entries)
+    try:
+        told: dict[str, Any] = observe_shadow(before, predictions, now).model_dump(mode="json")
+    except (DataError, OSError) as error:
+        told = {"error": f"the answers could not be compared: {error}"}
+    kind = f"release.{after.phase.value.lower()}"
+    return tuple(_tell(one, told) if one.kind == kind else one for one in entries)
+
+
+def shadow_of(
+    status: ReleaseStatus, predictions: PredictionLog, ledger: Ledger, now: datetime
+) -> Disagreement:
+    """Of a release in SHADOW as it stands now; of a later one what the ledger kept.
+
+    Raises:
+        ReleaseError: it was never in SHADOW, or its answers could not be compared when it left.
+    """
+    if status.phase is Phase.SHADOW:
+        return observe_shadow(status, predictions, now)
+    kept = [
+        row.entry.payload[PAYLOAD]
+        for row in ledger.rows(status.model)
+        if row.entry.release_id == status.release_id and PAYLOAD in row.entry.payload
+    ]
+    if not kept:
+        raise ReleaseError(
+            f"release {status.release_id} of {status.candidate.version} has not been in SHADOW "
+            f"({status.phase.value})",
+            hint=f"perennial release replay {status.model} {status.candidate.version}",
+        )
+    if "error" in kept[-1]:
+        raise ReleaseError(kept[-1]["error"], hint="look at the prediction log")
+    return Disagreement.model_validate(kept[-1])
+
+
+def _placed(rows: pd.DataFrame) -> pd.DataFrame:
+    wanted = ["at", "request_id", "entity", "score", "decision", "latency_ms"]
+    return rows[wanted].assign(place=rows.groupby(["request_id", "entity"]).cumcount())
+
+
+def _tell(entry: Entry, told: dict[str, Any]) -> Entry:
+    return entry.model_copy(update={"payload": {**entry.payload, PAYLOAD: told}})

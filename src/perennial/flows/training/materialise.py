@@ -1,0 +1,91 @@
+"""CI history -> feature tables -> the feature store."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from perennial.core.spec import ModelSpec
+from perennial.errors import DatasetMissing, MalformedInput
+from perennial.flows.training.prepare import Prepared
+from perennial.ports import Features
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True)
+class Materialised:
+    """What reached the feature store."""
+
+    rows: Mapping[str, int]
+    """Feature view -> state rows."""
+    last: int
+    """The last group (cycle) that they know of."""
+
+
+def publish(
+    spec: ModelSpec,
+    load: Callable[[], pd.DataFrame],
+    make: Callable[[pd.DataFrame], Prepared],
+    features: Features,
+) -> Materialised:
+    """Make the whole history the offline source and its newest rows the online values.
+
+    Cycles that came in meanwhile may have been pushed before the older rows of this publication were
+    written over them; they are pushed again at the end.
+
+    Args:
+        load: reads the history of the spec.
+        make: the function named by `data.prepare` of the spec.
+    """
+    history = load()
+    prepared = make(history)
+    features.publish(prepared.views)
+    last = _last(spec, history)
+    later = load()
+    if _last(spec, later) > last:
+        last = push(spec, later, make, features, since=last + 1).last
+    return Materialised({name: len(view) for name, view in prepared.views.items()}, last)
+
+
+def push(
+    spec: ModelSpec,
+    history: pd.DataFrame,
+    make: Callable[[pd.DataFrame], Prepared],
+    features: Features,
+    since: int | None = None,
+) -> Materialised:
+    """Write online what the newest cycles have changed.
+
+    Args:
+        since: the first group (cycle) to push; None for the last one alone.
+
+    Raises:
+        DatasetMissing: the history has no such cycle.
+    """
+    group = spec.evaluation.group
+    prepared = make(history)
+    first = _last(spec, history) if since is None else since
+    new = prepared.examples[prepared.examples[group] >= first]
+    if new.empty:
+        raise DatasetMissing(
+            f"the history {spec.data.history!r} has no {group} from {first} on",
+            hint=f"its last {group} is {_last(spec, history)}",
+        )
+    # Nothing of a cycle is known before it starts, so this misses no row; states of an earlier cycle that
+    # ended later may come along, and are right too.
+    start = new["event_timestamp"].min()
+    views = {name: view[view["event_timestamp"] >= start] for name, view in prepared.views.items()}
+    features.push(views)
+    return Materialised({name: len(view) for name, view in views.items()}, _last(spec, history))
+
+
+def _last(spec: ModelSpec, history: pd.DataFrame) -> int:
+    if spec.evaluation.group not in history:
+        raise MalformedInput(
+            f"the history {spec.data.history!r} has no column {spec.evaluation.group!r}",
+            hint="evaluation.group of the spec names a column of the history",
+        )
+    return int(history[spec.evaluation.group].max())

@@ -1,0 +1,52 @@
+"""Examples and the features known at their time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from perennial.core.spec import FeatureSpec, ModelSpec
+from perennial.core.training.examples import Examples
+from perennial.errors import MalformedInput
+from perennial.ports import Features
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def join(
+    spec: ModelSpec,
+    examples: pd.DataFrame,
+    features: Features,
+    views: Mapping[str, pd.DataFrame],
+    columns: FeatureSpec | None = None,
+) -> pd.DataFrame:
+    """The examples in time order with one float32 column per feature, as known at event_timestamp.
+
+    Args:
+        columns: features other than the spec's, for a version that was trained with others.
+    """
+    wanted = columns or spec.features
+    ordered = examples.sort_values(spec.evaluation.group, kind="stable").reset_index(drop=True)
+    keys = [*dict.fromkeys([*wanted.entities, *wanted.request]), "event_timestamp"]
+    missing = [name for name in [*keys, spec.target.column] if name not in ordered]
+    if missing:
+        raise MalformedInput(
+            f"the examples of {spec.name} lack {', '.join(missing)}",
+            hint=f"{spec.data.prepare} must give entities, request values, target and event_timestamp",
+        )
+    joined = features.join(wanted, ordered[keys], views)
+    values = joined[list(wanted.names)].astype("float32").reset_index(drop=True)
+    return ordered.drop(columns=[name for name in wanted.names if name in ordered]).join(values)
+
+
+def as_examples(spec: ModelSpec, rows: pd.DataFrame, names: tuple[str, ...] | None = None) -> Examples:
+    """Joined rows as arrays."""
+    columns = list(names or spec.features.names)
+    return Examples(
+        features=np.ascontiguousarray(rows[columns].to_numpy(dtype=np.float32)),
+        target=rows[spec.target.column].to_numpy(dtype=np.float32),
+        group=rows[spec.evaluation.group].to_numpy(dtype=np.int64),
+    )

@@ -1,0 +1,83 @@
+"""History -> feature tables and examples, under a data revision."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Protocol
+
+from perennial.core.spec import Frozen, ModelSpec
+from perennial.core.training.data import DataRevision
+from perennial.errors import DatasetMissing
+from perennial.flows.training.workdir import Workdir, write_json, write_table
+from perennial.ports import DataStore
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+class DataSource(Frozen):
+    """Names the source of a history for people: a simulated one is never taken for a real one."""
+
+    source: str
+
+
+class Prepared(Protocol):
+    """What the function named by `data.prepare` of a spec returns."""
+
+    @property
+    def views(self) -> Mapping[str, pd.DataFrame]: ...
+
+    @property
+    def examples(self) -> pd.DataFrame: ...
+
+
+def prepare(
+    spec: ModelSpec,
+    history: pd.DataFrame,
+    source: str,
+    make: Callable[[pd.DataFrame], Prepared],
+    store: DataStore,
+    work: Workdir,
+    until: int | None = None,
+) -> DataRevision:
+    """Write the tables of one model and commit them; the same history gives the same revision.
+
+    Args:
+        source: where the history came from, in words.
+        until: the last group (cycle) to use; None for all.
+
+    Raises:
+        DatasetMissing: no history up to there.
+    """
+    group = spec.evaluation.group
+    if until is not None:
+        history = history[history[group] <= until]
+    if history.empty:
+        raise DatasetMissing(
+            f"the history {spec.data.history!r} has no rows" + (f" up to {group} {until}" if until else ""),
+            hint="bring one in with `perennial data bootstrap`",
+        )
+    prepared = make(history)
+    work.validation.unlink(missing_ok=True)
+    write_json(work.source, DataSource(source=source))
+    write_table(work.history, history)
+    write_table(work.examples, prepared.examples)
+    for stale in work.views.glob("*.parquet"):
+        stale.unlink()
+    for name, view in prepared.views.items():
+        write_table(work.views / f"{name}.parquet", view)
+    last = int(history[group].max())
+    message = f"{spec.name}: {len(history)} rows of {source} to {group} {last}"
+    revision = store.commit(_files(spec, work), message)
+    write_json(work.revision, revision)
+    return revision
+
+
+def _files(spec: ModelSpec, work: Workdir):
+    views = {f"{spec.name}/views/{path.name}": path for path in sorted(work.views.glob("*.parquet"))}
+    return {
+        f"{spec.name}/source.json": work.source,
+        f"{spec.name}/history.parquet": work.history,
+        f"{spec.name}/examples.parquet": work.examples,
+        **views,
+    }

@@ -1,0 +1,94 @@
+"""Give an evaluated training a version: the candidate."""
+
+from __future__ import annotations
+
+from perennial.core.evaluation.evaluation import MODEL, Evaluation
+from perennial.core.evaluation.figures_hash import PARITY, TAG, figures_hash
+from perennial.core.spec import ModelSpec
+from perennial.core.training.artifacts import Manifest, Trained
+from perennial.core.training.registration import CHAMPION_DIGEST, REQUESTED_BY, NewVersion, VersionRecord
+from perennial.core.version import Change, VersionRef
+from perennial.errors import ModelFileError
+from perennial.flows.training.workdir import Workdir, read_record, write_json
+from perennial.ports import Registry
+
+
+def register(spec: ModelSpec, work: Workdir, registry: Registry, actor: str) -> VersionRef:
+    """Register the model of `work`; the same training again changes nothing and gives the same version.
+
+    Args:
+        actor: who asked for it; that account may not approve the version's release.
+
+    Raises:
+        DatasetMissing: `train` or `evaluate` has not run.
+        ModelFileError: the evaluation is of another model than the one trained last.
+    """
+    trained = read_record(work.trained, Trained, "train")
+    manifest = read_record(work.model / "manifest.json", Manifest, "train")
+    evaluation = read_record(work.evaluation, Evaluation, "evaluate")
+    if not trained.digest == manifest.digest == evaluation.digest:
+        raise ModelFileError(
+            f"{work.folder}: trained {trained.digest[:12]}, file {manifest.digest[:12]}, "
+            f"evaluated {evaluation.digest[:12]}",
+            hint=f"run `perennial evaluate {spec.name}` after `perennial train {spec.name}`",
+        )
+    others = [one for one in registry.versions(spec.name) if one.run_id != trained.run_id]
+    ref = registry.register(
+        NewVersion(
+            model=spec.name,
+            run_id=trained.run_id,
+            model_uri=trained.model_uri,
+            digest=trained.digest,
+            capsule=trained.capsule,
+            change=change_since(trained.architecture, others),
+            description=describe(spec, trained, evaluation),
+            tags={**tags_of(trained, manifest, evaluation), REQUESTED_BY: actor},
+        )
+    )
+    write_json(work.registered, ref)
+    return ref
+
+
+def change_since(architecture: str, earlier: list[VersionRecord]) -> Change:
+    """Against the version registered last; without one there is nothing that could have changed."""
+    if not earlier:
+        return Change.RETRAINED
+    last = max(earlier, key=lambda one: int(one.ref.key))
+    same = last.tags.get("architecture") == architecture
+    return Change.RETRAINED if same else Change.ARCHITECTURE
+
+
+def describe(spec: ModelSpec, trained: Trained, evaluation: Evaluation) -> str:
+    """What a person reads in the registry."""
+    figures = ", ".join(f"{name} {figure}" for name, figure in evaluation.scores[MODEL].items())
+    why = f"{trained.reason.value}: {trained.reason_text}" if trained.reason_text else trained.reason.value
+    return (
+        f"{spec.description}\n\nTrained because: {why}. Data: {trained.source}, revision "
+        f"{trained.revision[:12]}. Judged on {evaluation.rows} rows of the {spec.evaluation.group}s "
+        f"{evaluation.first_group} to {evaluation.last_group}, which it never saw: {figures} "
+        "(95 % intervals over whole groups)."
+    )
+
+
+def tags_of(trained: Trained, manifest: Manifest, evaluation: Evaluation) -> dict[str, str]:
+    """The model analysis, the origin and what holds the figures, as tags; `registry_rules.FIXED` names each."""
+    return {
+        "architecture": trained.architecture,
+        CHAMPION_DIGEST: evaluation.champion,
+        "code": trained.code,
+        "data.revision": trained.revision,
+        "data.source": trained.source,
+        # A training starts only from data that passed its checks.
+        "data_checks": "passed",
+        "features_hash": trained.features_hash,
+        TAG: figures_hash({**evaluation.flat(), PARITY: trained.parity}),
+        "framework": manifest.framework,
+        "holdout_from": str(trained.holdout_from),
+        "model.bytes": str(manifest.bytes),
+        "model.input": f"{manifest.input}: float32 [batch, {len(manifest.features)}]",
+        "model.output": f"{manifest.output}: float32 [batch]",
+        "model.parameters": str(manifest.parameters),
+        "reason": trained.reason.value,
+        "reason.text": trained.reason_text,
+        "spec": trained.spec,
+    }

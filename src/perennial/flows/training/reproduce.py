@@ -1,0 +1,190 @@
+"""Train a version again from its capsule, in a folder aside: registry, aliases and runs stay as they are."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+
+from perennial.core.evaluation.metrics import Scored
+from perennial.core.events import Entry
+from perennial.core.spec import ModelSpec
+from perennial.core.training import reproduction
+from perennial.core.training.capsule import Capsule, Provenance
+from perennial.core.training.examples import Examples
+from perennial.core.training.registration import VersionRecord
+from perennial.core.training.reproduction import REPRODUCED, RULE, Reproduction
+from perennial.errors import ChecksumMismatch, ModelFileError, OtherCode, UnknownVersion
+from perennial.flows.training.package import version_features
+from perennial.flows.training.point_in_time import as_examples, join
+from perennial.flows.training.tune import Build
+from perennial.flows.training.workdir import read_table
+from perennial.ports import Capsules, DataStore, Features, Labels, Ledger, Registry, Scorer
+
+CHOSEN_BY_TRAINING = ("epochs", "seed")
+"""Of the capsule's parameters: these two are no parameters of the model class."""
+
+
+@dataclass(frozen=True)
+class ReproducePorts:
+    registry: Registry
+    labels: Labels
+    ledger: Ledger
+    capsules: Capsules
+    data: DataStore
+    features: Features
+    scorer: Scorer
+    changed: Callable[[str], list[str] | None]
+    """Commit -> files of the checkout that a training depends on and that are others now; None: no such
+    commit here."""
+
+
+def reproduce(
+    spec: ModelSpec,
+    which: str,
+    ports: ReproducePorts,
+    build: Build,
+    provenance: Provenance,
+    any_code: bool,
+    aside: Path,
+    actor: str,
+    clock: Callable[[], datetime],
+    say: Callable[[str], None],
+) -> Reproduction:
+    """Fit once with the version's own parameters, epochs, seed and data, and compare. Nothing is tuned.
+
+    What came of it goes into the ledger and onto the version as the tag `reproduction`, good or bad.
+
+    Args:
+        which: semantic version or alias. any_code: go on where code, spec or packages are others now.
+        aside: an empty folder for data and models. clock: gives the time, with a zone.
+
+    Raises:
+        UnknownVersion: the registry has none of that name.
+        OtherCode: a training here would start from something else, and `any_code` is not set.
+        ModelFileError: the capsule is not the one that the version names, or its files are gone.
+        DatasetMissing, ChecksumMismatch: the data is not to be had as it was.
+    """
+    started = clock()
+    record = ports.registry.find(spec.name, which)
+    if record is None:
+        raise UnknownVersion(
+            f"{spec.name} has no version {which!r}", hint=f"perennial models show {spec.name}"
+        )
+    capsule = _capsule(record, ports)
+    others = reproduction.differences(capsule, provenance, spec.digest, ports.changed(capsule.code))
+    if others and not any_code:
+        raise OtherCode(
+            f"{record.ref} cannot be trained again as it was; others now: {'; '.join(others)}",
+            hint=f"check {capsule.code[:12]} out beside and run it there, or --any-code",
+        )
+    files = ports.registry.fetch(record.ref, aside / "version")
+    rows = _rows(spec, record, capsule, files, ports, aside / "data")
+    learnt, holdout = _split(rows, int(record.tags["holdout_from"]))
+    say(f"{record.ref}: {len(learnt)} rows train, {len(holdout)} rows compare")
+    again = _train(build, version_features(spec, files).names, capsule, learnt, aside / "again")
+    found = _compared(spec, record, holdout, files, again, ports.scorer, others)
+    now = clock()
+    found = found.model_copy(update={"seconds": round((now - started).total_seconds(), 1)})
+    _record(record, found, ports, actor, now)
+    return found
+
+
+def _capsule(record: VersionRecord, ports: ReproducePorts) -> Capsule:
+    capsule = ports.capsules.capsule(record)
+    if capsule.hash != record.ref.capsule or capsule.model != record.ref.digest:
+        raise ModelFileError(
+            f"the capsule kept with the run of {record.ref} has the hash {capsule.hash[:12]}, "
+            f"the version names {record.ref.capsule[:12]}",
+            hint="restore the artifact store from its backup: somebody changed it",
+        )
+    return capsule
+
+
+def _rows(
+    spec: ModelSpec, record: VersionRecord, capsule: Capsule, files: Path, ports: ReproducePorts, data: Path
+) -> Examples:
+    """The version's own data, joined as its training joined it."""
+    ports.data.checkout(record.tags["data.revision"], data)
+    for name, md5 in capsule.data.items():
+        there = data / name
+        found = hashlib.md5(there.read_bytes(), usedforsecurity=False).hexdigest() if there.is_file() else "-"
+        if found != md5:
+            raise ChecksumMismatch(
+                f"{name} of the revision {record.tags['data.revision'][:12]} has md5 {found}, "
+                f"the capsule names {md5}",
+                hint="the data repository is not the one that the version was trained from",
+            )
+    folder, columns = data / spec.name, version_features(spec, files)
+    views = {path.stem: read_table(path, "prepare") for path in sorted((folder / "views").glob("*.parquet"))}
+    examples = read_table(folder / "examples.parquet", "prepare")
+    joined = join(spec, examples, ports.features, views, columns)
+    return as_examples(spec, joined, columns.names)
+
+
+def _split(rows: Examples, holdout_from: int) -> tuple[Examples, Examples]:
+    later = rows.group >= holdout_from
+    return rows.where(~later), rows.where(later)
+
+
+def _train(build: Build, names: tuple[str, ...], capsule: Capsule, learnt: Examples, folder: Path) -> Path:
+    parameters = {name: value for name, value in capsule.parameters.items() if name not in CHOSEN_BY_TRAINING}
+    model = build(names, parameters, int(capsule.parameters["seed"]))
+    model.fit(learnt, None, int(capsule.parameters["epochs"]), lambda *_: None)
+    folder.mkdir(parents=True)
+    model.export(folder / "model.onnx")
+    return folder
+
+
+def _compared(
+    spec: ModelSpec,
+    record: VersionRecord,
+    holdout: Examples,
+    files: Path,
+    again: Path,
+    scorer: Scorer,
+    others: tuple[str, ...],
+) -> Reproduction:
+    scores = [scorer.score(folder, holdout.features) for folder in (files, again)]
+    then, now = (Scored(holdout.target, one, holdout.group).measure() for one in scores)
+    metrics = reproduction.compare(then, now, spec.gate.reproduction.tolerance)
+    digest = hashlib.sha256((again / "model.onnx").read_bytes()).hexdigest()
+    return Reproduction(
+        version=record.ref.version,
+        digest=record.ref.digest,
+        again=digest,
+        outcome=reproduction.outcome(record.ref.digest, digest, metrics),
+        metrics=metrics,
+        score_difference=float(np.abs(scores[1].astype(float) - scores[0]).max()),
+        rows=len(holdout),
+        differences=others,
+        seconds=0.0,
+    )
+
+
+def _record(
+    record: VersionRecord, found: Reproduction, ports: ReproducePorts, actor: str, now: datetime
+) -> None:
+    """Ledger first: the gate reads it there, where a training job cannot write."""
+    payload = {
+        "version": record.ref.version,
+        "verdict": found.outcome.value,
+        "why": found.summary(),
+        "reproduction": found.model_dump(mode="json"),
+    }
+    ports.ledger.append(
+        Entry(
+            at=now,
+            actor=actor,
+            kind=REPRODUCED,
+            model=record.ref.model,
+            digest=record.ref.digest,
+            payload=payload,
+        )
+    )
+    told = f"{found.summary()}, {now.isoformat(timespec='seconds')} by {actor}"
+    ports.labels.tag(record.ref.model, record.ref.key, {RULE: told})

@@ -1,0 +1,154 @@
+"""Checks before a training: every suite over its table; a batch that fails is kept aside and stops here."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from perennial import catalog
+from perennial.core.spec import ModelSpec
+from perennial.core.training.data import CheckReport, FailedRule
+from perennial.core.training.expectations import NOW, Suite
+from perennial.errors import SpecError, ValidationFailed
+from perennial.ports import Validator
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SHOWN_RULES = 5
+"""Failed rules in an error message; the quarantined report holds all of them."""
+
+
+def validate(
+    spec: ModelSpec,
+    tables: Mapping[str, pd.DataFrame],
+    validator: Validator,
+    expectations_dir: Path,
+    docs_dir: Path,
+    quarantine_dir: Path,
+    now: datetime,
+) -> list[CheckReport]:
+    """Run every suite of `data.expectations`, all of them even after one has failed.
+
+    Args:
+        tables: the tables by the names that the spec uses.
+        docs_dir: gets <suite>/index.html, the data docs.
+        quarantine_dir: gets <time>-<hash of the batch>/ with the bad tables and report.json; the same
+            batch again keeps the folder of the first time.
+        now: aware; what freshness is measured from.
+
+    Returns:
+        One report per suite, each of them good.
+
+    Raises:
+        SpecError: a suite or a table that the spec names is not there, or a rule is wrong.
+        ValidationFailed: names table, rule, column, what was observed and rows that break the rule.
+    """
+    suites = {table: _suite(spec, table, file, tables, expectations_dir, now) for table, file in _named(spec)}
+    reports = [
+        validator.check(suite, tables[table], docs_dir).model_copy(update={"table": table})
+        for table, suite in suites.items()
+    ]
+    failed = [report for report in reports if not report.ok]
+    if failed:
+        aside = quarantine(
+            {report.table: tables[report.table] for report in failed}, reports, quarantine_dir, now
+        )
+        raise ValidationFailed(_message(spec, failed), hint=f"the batch and the full report: {aside}")
+    return reports
+
+
+def quarantine(
+    bad: Mapping[str, pd.DataFrame], reports: Sequence[CheckReport], folder: Path, now: datetime
+) -> Path:
+    """Keep a copy of the bad tables with the reports; appears whole or not at all."""
+    batch = _hash(bad)
+    before = sorted(folder.glob(f"*-{batch}"))
+    if before:
+        return before[0]
+    target = folder / f"{now.astimezone(UTC):%Y%m%dT%H%M%SZ}-{batch}"
+    aside = folder / f".{target.name}.{os.getpid()}"
+    aside.mkdir(parents=True)
+    try:
+        for name, table in bad.items():
+            _keep(table, aside / name)
+        content = [report.model_dump(mode="json") for report in reports]
+        (aside / "report.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        aside.rename(target)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+    return target
+
+
+def _keep(table: pd.DataFrame, path: Path) -> None:
+    """As Parquet, or as CSV where a column of mixed types, which may be what is wrong, cannot be Parquet."""
+    from pyarrow import ArrowException
+
+    parquet = path.with_suffix(".parquet")
+    try:
+        table.to_parquet(parquet, index=False)
+    except ArrowException:
+        parquet.unlink(missing_ok=True)
+        table.to_csv(path.with_suffix(".csv"), index=False)
+
+
+def _named(spec: ModelSpec) -> list[tuple[str, str]]:
+    return list(spec.data.expectations.items())
+
+
+def _suite(
+    spec: ModelSpec, table: str, file: str, tables: Mapping[str, pd.DataFrame], folder: Path, now: datetime
+) -> Suite:
+    if table not in tables:
+        raise SpecError(
+            f"{spec.name}: data.expectations names the table {table!r}, which {spec.data.prepare} does not make",
+            hint=f"it makes {', '.join(tables)}",
+        )
+    suite = catalog.suite(folder / file)
+    return suite.at(_reference(suite, tables, now))
+
+
+def _reference(suite: Suite, tables: Mapping[str, pd.DataFrame], now: datetime) -> datetime | None:
+    """The time that the freshness of a suite is measured from."""
+    if suite.freshness is None:
+        return None
+    if suite.freshness.of == NOW:
+        return now
+    table, column = suite.freshness.of.split(".")
+    if table not in tables or column not in tables[table]:
+        raise SpecError(
+            f"suite {suite.name}: freshness.of names {suite.freshness.of}, which is not there",
+            hint="`now`, or table.column",
+        )
+    return tables[table][column].max().to_pydatetime(warn=False)
+
+
+def _message(spec: ModelSpec, failed: Sequence[CheckReport]) -> str:
+    broken = [(report, rule) for report in failed for rule in report.failed]
+    lines = [_line(report, rule) for report, rule in broken[:SHOWN_RULES]]
+    if len(broken) > SHOWN_RULES:
+        lines.append(f"  and {len(broken) - SHOWN_RULES} more")
+    return f"{spec.name}: {len(broken)} data checks failed\n" + "\n".join(lines)
+
+
+def _line(report: CheckReport, rule: FailedRule) -> str:
+    where = f"{report.table}.{rule.column}" if rule.column else report.table
+    text = f"  {where}: {rule.rule}: {rule.observed}"
+    return "\n".join([text, *(f"    row {json.dumps(row, default=str)}" for row in rule.rows)])
+
+
+def _hash(tables: Mapping[str, pd.DataFrame]) -> str:
+    """12 hex digits over names, columns and values."""
+    import pandas as pd
+
+    digest = hashlib.sha256()
+    for name, table in sorted(tables.items()):
+        digest.update(f"{name}:{list(table.columns)}".encode())
+        digest.update(pd.util.hash_pandas_object(table, index=False).to_numpy().tobytes())
+    return digest.hexdigest()[:12]

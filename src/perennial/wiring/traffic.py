@@ -1,0 +1,68 @@
+"""Adapters of the traffic, and those of an emergency rollback: nothing here is slow to import."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from perennial.core.release.traffic import PoolName
+from perennial.settings import Settings, load
+from perennial.wiring.database import champions, quick_reads
+
+if TYPE_CHECKING:
+    from perennial.adapters.bentoml.pool import BentoPool
+    from perennial.adapters.envoy.router import EnvoyRouter
+    from perennial.adapters.rollback_journal import FileJournal
+    from perennial.flows.release.rollback import RollbackPorts
+
+
+def pool(settings: Settings | None = None) -> BentoPool:
+    from perennial.adapters.bentoml.pool import BentoPool
+
+    settings = settings or load()
+    return BentoPool(settings.serving_dir, settings.host, _servers(settings))
+
+
+def router(settings: Settings | None = None) -> EnvoyRouter:
+    from perennial.adapters.envoy.config import Layout
+    from perennial.adapters.envoy.router import EnvoyRouter
+
+    settings = settings or load()
+    layout = Layout(
+        listen=(settings.host, settings.port_envoy),
+        admin=(settings.host, settings.port_envoy_admin),
+        pools={name: [(settings.host, port) for port in settings.ports(name)] for name in PoolName},
+    )
+    return EnvoyRouter(settings.envoy_dir, layout)
+
+
+def journal(settings: Settings) -> FileJournal:
+    from perennial.adapters.rollback_journal import FileJournal
+
+    return FileJournal(settings.state / "releases" / "rollbacks")
+
+
+def rollback_ports(settings: Settings | None = None) -> RollbackPorts:
+    """What the way back touches until the traffic has moved; the database only for a version that the live
+    route does not name."""
+    from perennial.adapters.bentoml.probe import BentoProbe
+    from perennial.adapters.feast.definitions import published
+    from perennial.flows.release.rollback import RollbackPorts
+    from perennial.serving.recent_requests import recent
+
+    settings = settings or load()
+    return RollbackPorts(
+        router=router(settings),
+        pool=pool(settings),
+        probe=BentoProbe(settings.host, _servers(settings)),
+        journal=journal(settings),
+        files=settings.state / "releases" / "files",
+        store=settings.serving_dir / "store",
+        published=lambda service: published(settings.feast_dir, service),
+        recent=lambda model, count: recent(settings.serving_dir / "log", model, count),
+        facts=quick_reads(settings).rows,
+        champions=lambda model: champions(model, settings),
+    )
+
+
+def _servers(settings: Settings) -> dict[str, tuple[int, ...]]:
+    return {name.value: settings.ports(name) for name in PoolName}

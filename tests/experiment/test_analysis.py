@@ -1,0 +1,207 @@
+"""A/B figures against scipy and statsmodels to 1e-6; looking often rarely errs; the alarm of the split."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy import integrate, stats
+
+from perennial.core.experiment.analysis import (
+    Arm,
+    Decision,
+    analyse,
+    expected_loss,
+    posterior,
+    sequential_bounds,
+    superiority,
+)
+from perennial.core.experiment.design import (
+    needed,
+    sample_size_binary,
+    sample_size_continuous,
+    sample_size_count,
+)
+from perennial.core.release.sample_ratio import sample_ratio
+
+CLOSE = {"abs": 1e-6, "rel": 1e-6}
+A = {
+    "binary": Arm(name="A", n=1000, total=100),
+    "count": Arm(name="A", n=500, total=800, exposure=450.0),
+    "continuous": Arm(name="A", n=40, total=80.0, squares=250.0),
+}
+B = {
+    "binary": Arm(name="B", n=900, total=120),
+    "count": Arm(name="B", n=520, total=905, exposure=470.0),
+    "continuous": Arm(name="B", n=50, total=117.0, squares=330.0),
+}
+KINDS = tuple(A)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_posterior_figures_are_those_of_adaptive_quadrature(kind):
+    a, b = posterior(kind, A[kind]), posterior(kind, B[kind])
+    low, high = min(a.ppf(1e-13), b.ppf(1e-13)), max(a.isf(1e-13), b.isf(1e-13))
+    near = {"points": [a.mean(), b.mean()], "limit": 400, "epsabs": 1e-11}
+    chance = integrate.quad(lambda x: a.pdf(x) * b.sf(x), low, high, **near)[0]
+    loss = integrate.quad(lambda x: b.cdf(x) * a.sf(x), low, high, **near)[0]
+    assert superiority(a, b) == pytest.approx(chance, **CLOSE)
+    assert expected_loss(a, b) == pytest.approx(loss, **CLOSE)
+    assert superiority(a, b) + superiority(b, a) == pytest.approx(1.0, **CLOSE)
+    assert expected_loss(a, b) - expected_loss(b, a) == pytest.approx(a.mean() - b.mean(), **CLOSE)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_intervals_are_those_of_many_draws(kind):
+    one = analyse(kind, (A[kind], B[kind]), (1, 1)).comparisons[0]
+    generator = np.random.default_rng(2)
+    a, b = (posterior(kind, arm).rvs(400_000, random_state=generator) for arm in (A[kind], B[kind]))
+    interval = one.difference_interval
+    np.testing.assert_allclose(
+        [interval.low, interval.high], np.quantile(b - a, [0.025, 0.975]), atol=0.01 * (b - a).std()
+    )
+    if kind != "continuous":
+        interval = one.lift_interval
+        ratio = b / a - 1
+        np.testing.assert_allclose(
+            [interval.low, interval.high], np.quantile(ratio, [0.025, 0.975]), atol=0.01 * ratio.std()
+        )
+
+
+def test_mean_interval_is_the_classical_one():
+    values = np.random.default_rng(1).normal(3, 2, 40)
+    arm = Arm(name="A", n=40, total=values.sum(), squares=(values**2).sum())
+    found = analyse("continuous", (arm, B["continuous"]), (1, 1)).means[0]
+    classical = stats.ttest_1samp(values, 0.0).confidence_interval(0.95)
+    assert (found.low, found.high) == pytest.approx(classical, **CLOSE)
+
+
+@pytest.mark.parametrize(("base", "other"), [(0.1, 0.12), (0.01, 0.02), (0.85, 0.8)])
+def test_sample_size_of_proportions_is_that_of_statsmodels(base, other):
+    power = pytest.importorskip("statsmodels.stats.power")
+    proportion = pytest.importorskip("statsmodels.stats.proportion")
+    theirs = power.NormalIndPower().solve_power(
+        proportion.proportion_effectsize(other, base), alpha=0.05, power=0.8, alternative="two-sided"
+    )
+    assert sample_size_binary(base, other, 0.05, 0.8) == pytest.approx(theirs, rel=1e-6)
+
+
+@pytest.mark.parametrize(("difference", "deviation"), [(0.5, 1.0), (0.1, 2.0), (3.0, 2.0)])
+def test_sample_size_of_means_is_that_of_statsmodels(difference, deviation):
+    power = pytest.importorskip("statsmodels.stats.power")
+    theirs = power.TTestIndPower().solve_power(difference / deviation, alpha=0.05, power=0.9)
+    assert sample_size_continuous(difference, deviation, 0.05, 0.9) == pytest.approx(theirs, rel=1e-6)
+
+
+def test_two_groups_need_twice_what_one_does():
+    assert sample_size_binary(0.1, 0.12, 0.05, 0.8) == pytest.approx(
+        2
+        * ((stats.norm.isf(0.025) + stats.norm.ppf(0.8)) / (2 * (np.arcsin(0.12**0.5) - np.arcsin(0.1**0.5))))
+        ** 2,
+        rel=1e-4,
+    )
+    variances = 1.0 + 1.25
+    direct = (stats.norm.isf(0.025) + stats.norm.ppf(0.8)) ** 2 * variances / 0.25**2
+    assert sample_size_count(1.0, 1.25, 0.05, 0.8) == pytest.approx(direct, rel=0.01)
+    with pytest.raises(ValueError, match="zero"):
+        sample_size_binary(0.1, 0.1, 0.05, 0.8)
+
+
+@pytest.mark.parametrize("observed", [(500, 520), (480, 700), (30, 31)])
+def test_sample_ratio_is_pearsons(observed):
+    found = sample_ratio(observed, (1, 1), 0.01)
+    assert found.p_value == pytest.approx(stats.chisquare(observed).pvalue, **CLOSE)
+
+
+def test_sample_ratio_looked_at_often_rarely_alarms_and_finds_a_lost_tenth():
+    generator = np.random.default_rng(4)
+    for chance, least, most in ((0.5, 0, 0.02), (0.55, 0.95, 1)):
+        left = generator.binomial(200, chance, size=(200, 60)).cumsum(axis=1)
+        alarms = [
+            any(
+                sample_ratio((int(x), int(n - x)), (1, 1), 0.01).alarm
+                for x, n in zip(row, range(200, 12001, 200), strict=True)
+            )
+            for row in left
+        ]
+        assert least <= np.mean(alarms) <= most
+    assert not sample_ratio((0, 0), (1, 1), 0.01).alarm
+
+
+def test_mismatch_forbids_a_decision():
+    arms = Arm(name="A", n=5000, total=500), Arm(name="B", n=4000, total=800)
+    assert analyse("binary", arms, (1, 1)).comparisons[0].decision is Decision.CONTINUE
+    assert analyse("binary", arms, (5, 4)).comparisons[0].decision is Decision.PROMOTE
+
+
+def test_worth_ends_a_test_that_finds_nothing():
+    arms = Arm(name="A", n=50000, total=5000), Arm(name="B", n=50000, total=5010)
+    assert analyse("binary", arms, (1, 1)).comparisons[0].decision is Decision.CONTINUE
+    assert analyse("binary", arms, (1, 1), worth=0.02).comparisons[0].decision is Decision.KEEP
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_daily_looks_rarely_declare_a_false_winner(kind):
+    """28 looks at arms without a difference; the chance at 95 % that any decides."""
+    generator = np.random.default_rng(6)
+    draw = {
+        "binary": lambda: generator.binomial(1, 0.1, 200),
+        "count": lambda: generator.poisson(1.5, 200),
+        "continuous": lambda: generator.exponential(2.0, 200),
+    }[kind]
+    wrong = 0
+    for _ in range(200):
+        sums = np.zeros((2, 2))
+        for day in range(1, 29):
+            for arm in range(2):
+                values = draw()
+                sums[arm] += values.sum(), (values**2).sum()
+            a, b = (Arm(name="x", n=200 * day, total=x, squares=y) for x, y in sums)
+            low, high = sequential_bounds(kind, a, b, 0.05)
+            if low > 0 or high < 0:
+                wrong += 1
+                break
+    assert wrong <= 10
+
+
+@pytest.mark.parametrize(
+    ("kind", "arm", "says"),
+    [
+        ("binary", Arm(name="B", n=10, total=11), "successes"),
+        ("binary", Arm(name="B", n=2, total=1), "observations"),
+        ("continuous", Arm(name="B", n=4, total=4.0, squares=4.0), "the same"),
+    ],
+)
+def test_impossible_arms_are_refused(kind, arm, says):
+    with pytest.raises(ValueError, match=says):
+        analyse(kind, (A[kind], arm), (1, 1))
+
+
+def test_split_is_judged_by_who_was_assigned_not_by_who_had_an_outcome():
+    arms = (Arm(name="A", n=900, total=90), Arm(name="B", n=500, total=50))
+    assert analyse("binary", arms, (50, 50)).ratio.alarm
+    found = analyse("binary", arms, (50, 50), assigned=(1010, 990))
+    assert (found.ratio.observed, found.ratio.alarm) == ((1010, 990), False)
+
+
+@pytest.mark.parametrize(
+    ("kind", "base", "effect", "deviation", "expected"),
+    [
+        ("binary", 0.1, 0.02, 0.0, 3835),
+        ("binary", 0.1, -0.2, 0.0, None),
+        ("binary", 0.9, 0.2, 0.0, None),
+        ("count", 2.0, 0.0, 0.0, None),
+        ("continuous", 5.0, 0.0001, 1.0, 1_569_772_102),
+        ("continuous", 5.0, 1.0, 0.0, None),
+    ],
+)
+def test_observations_needed(kind, base, effect, deviation, expected):
+    assert needed(kind, base, effect, deviation, 0.05, 0.8) == expected
+
+
+def test_needed_is_for_the_difference_worth_a_change_else_for_the_one_seen():
+    arms = (Arm(name="A", n=1000, total=100), Arm(name="B", n=1000, total=120))
+    sizes = [
+        analyse("binary", arms, (1, 1), worth=worth).comparisons[0].needed for worth in (0.0, 0.02, 0.04)
+    ]
+    assert sizes[0] == sizes[1] == 3835
+    assert sizes[2] < sizes[1] / 3

@@ -1,0 +1,85 @@
+"""Who may mark a model version how."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from perennial.core.governance.identity import Role
+from perennial.core.governance.registry_rules import FIXED, alias_refusal, birth_refusal, record, tag_refusal
+
+NOBODY_ELSE = [role for role in Role if role is not Role.APPROVER]
+
+
+@pytest.mark.parametrize("value", ["approved", "rejected", "approved 12345678", "waiting", "maybe", None])
+@pytest.mark.parametrize("role", list(Role))
+def test_the_approval_is_the_approvers(role, value):
+    allowed = role is Role.APPROVER or (role is Role.RELEASE and value == "waiting")
+    assert (tag_refusal({role}, "approval", value, {}) == "") is allowed
+
+
+@given(
+    st.sampled_from(["by.ann", "by.", "", "x", "by.ann "]),
+    st.sampled_from(["approval.", "Approval.", " approval.", "APPROVAL."]),
+    st.sets(st.sampled_from(list(Role))),
+    st.sampled_from(["approved " + "d" * 64, None]),
+)
+def test_nobody_writes_what_the_server_writes(rest, prefix, roles, value):
+    assert tag_refusal(roles, prefix + rest, value, {})
+    assert birth_refusal(roles, prefix + rest)
+
+
+@pytest.mark.parametrize("key", ["Approval", "approval ", " approval", "APPROVAL"])
+def test_no_second_spelling_of_the_approval(key):
+    assert tag_refusal(set(Role), key, "approved", {})
+    assert birth_refusal(set(Role), key)
+
+
+@pytest.mark.parametrize("key", ["gate.roc_auc", "gate.risk", "release"])
+def test_evidence_is_the_release_machines(key):
+    assert tag_refusal({Role.RELEASE}, key, "PASS", {}) == ""
+    assert all(tag_refusal({role}, key, "PASS", {}) for role in Role if role is not Role.RELEASE)
+    assert birth_refusal(set(Role), key)
+
+
+@pytest.mark.parametrize("key", sorted(FIXED))
+@pytest.mark.parametrize("role", list(Role))
+def test_what_a_version_is_never_changes(role, key):
+    assert tag_refusal({role}, key, "new", {key: "old"})
+    assert tag_refusal({role}, key + " ", "new", {key: "old"}), "some databases see no difference"
+    assert tag_refusal({role}, key, None, {key: "old"})
+    assert tag_refusal({role}, key, "old", {key: "old"}) == ""
+    assert tag_refusal({role}, key, "new", {}), "nor does it come later"
+    assert tag_refusal({role}, key.title(), "new", {})
+    assert (birth_refusal({role}, key) == "") is (role is Role.TRAINING)
+
+
+def test_an_operator_cannot_lower_the_risk():
+    """The gate compares these with the champion's, and asks fewer people where they are the same."""
+    told = {"architecture": "transformer", "features_hash": "g", "data_checks": "failed", "data.source": "x"}
+    for role in (Role.OPERATOR, Role.TRAINING, Role.APPROVER, Role.RELEASE, Role.ADMIN):
+        for key in told:
+            assert tag_refusal({role}, key, "as the champion", told)
+            assert tag_refusal({role}, key, None, told)
+
+
+def test_other_tags_are_free():
+    assert tag_refusal({Role.TRAINING}, "lifecycle", "staging", {"lifecycle": "development"}) == ""
+    assert tag_refusal({Role.OPERATOR}, "gateway", "x", {}) == ""
+    assert tag_refusal(set(), "approvals", "x", {}) == ""
+
+
+@pytest.mark.parametrize("role", list(Role))
+def test_aliases_follow_the_traffic(role):
+    assert (alias_refusal({role}, "champion") == "") is (role is Role.RELEASE)
+    assert (alias_refusal({role}, "Previous") == "") is (role is Role.RELEASE)
+    assert (alias_refusal({role}, "candidate") == "") is (role in (Role.RELEASE, Role.TRAINING))
+    assert alias_refusal({role}, "best-of-may") == ""
+
+
+def test_the_record_names_account_digest_and_time():
+    at = datetime(2026, 1, 5, 8, 0, 0, 123, tzinfo=UTC)
+    assert record("ann", "approved", "d1", at) == ("approval.by.ann", "approved d1 2026-01-05T08:00:00+00:00")

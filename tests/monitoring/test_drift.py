@@ -1,0 +1,110 @@
+"""PSI that does not lose what moved furthest, and an allowance for what moves without drift."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from perennial.core.monitoring.drift import MISSING, Bins, allowance, column_drift, psi, shares
+from perennial.errors import DataError
+
+GROUP = np.repeat(np.arange(40), 50)
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(11)
+
+
+def drift(reference, window, bins=10):
+    return column_drift("x", reference, window, GROUP[: len(reference)], bins, seed=3)
+
+
+def test_psi_is_the_textbook_figure():
+    reference, window = np.array([0.5, 0.5]), np.array([0.25, 0.75])
+    expected = (0.25 - 0.5) * np.log(0.25 / 0.5) + (0.75 - 0.5) * np.log(0.75 / 0.5)
+    assert psi(reference, window) == pytest.approx(expected)
+
+
+@given(arrays(float, 6, elements=st.floats(0.01, 1)), arrays(float, 6, elements=st.floats(0.01, 1)))
+def test_psi_is_symmetric_and_zero_only_for_equal_shares(one, other):
+    one, other = one / one.sum(), other / other.sum()
+    assert psi(one, other) == pytest.approx(psi(other, one))
+    assert psi(one, one) == 0
+    assert psi(one, other) >= 0
+
+
+def test_values_outside_the_reference_are_counted(rng):
+    reference = rng.normal(size=2000)
+    moved = np.where(rng.random(1000) < 0.3, 12.0, rng.normal(size=1000))
+    assert drift(reference, moved).excess > 0.3
+
+
+def test_one_outlier_hides_no_shift_and_is_none(rng):
+    reference = rng.normal(size=2000)
+    outlier = np.r_[rng.normal(size=999), 1e6]
+    assert drift(reference, outlier).excess < 0.05
+    assert drift(reference, np.r_[rng.normal(5, 1, 999), 1e6]).excess > 1
+
+
+def test_missing_values_are_a_bin_of_their_own(rng):
+    reference = rng.normal(size=2000)
+    window = np.where(rng.random(1000) < 0.5, np.nan, rng.normal(size=1000))
+    assert drift(reference, window).excess > 0.3
+
+
+def test_a_column_that_is_always_missing_can_be_compared():
+    nothing = np.full(2000, np.nan)
+    assert drift(nothing, nothing[:1000]).psi == 0
+    assert drift(nothing, np.zeros(1000)).excess > 1
+
+
+def test_few_values_get_a_bin_each_and_a_pile_at_the_smallest_its_own(rng):
+    assert Bins.of(np.array([0.0, 1.0, 1.0]), 10).edges.tolist() == [1.0]
+    pile = np.r_[np.zeros(900), rng.random(1100) + 0.1]
+    assert (Bins.of(pile, 10).codes(pile) == 0).sum() == 900
+
+
+@given(
+    arrays(float, st.integers(1, 200), elements=st.floats(-1e3, 1e3) | st.just(np.nan)), st.integers(3, 12)
+)
+def test_every_value_has_exactly_one_named_bin(values, count):
+    bins = Bins.of(values, count)
+    codes = bins.codes(values)
+    assert len(bins.labels) == bins.size == len(set(bins.labels))
+    assert bins.labels[-1] == MISSING
+    assert ((codes >= 0) & (codes < bins.size)).all()
+    assert ((codes == bins.size - 1) == np.isnan(values)).all()
+    assert shares(codes, bins.size).sum() == pytest.approx(1)
+
+
+def test_clustered_reference_has_an_allowance_that_plain_noise_has_not(rng):
+    plain = rng.normal(size=2000)
+    clustered = np.repeat(rng.normal(size=40), 50) + 0.1 * rng.normal(size=2000)
+    of_plain = drift(plain, rng.normal(size=500))
+    later = np.repeat(rng.normal(size=10), 50) + 0.1 * rng.normal(size=500)
+    of_clustered = drift(clustered, later)
+    assert of_plain.allowance < 0.1
+    assert of_clustered.psi > 0.3, "the plain figure would ask for a retraining"
+    assert of_clustered.allowance > 0.3
+
+
+def test_allowance_is_reproducible_and_grows_for_smaller_windows(rng):
+    bins = Bins.of(values := np.repeat(rng.normal(size=40), 50), 10)
+    codes = bins.codes(values)
+    small, large = (allowance(codes, GROUP, bins.size, size, seed=1) for size in (200, 1000))
+    assert small > large
+    assert allowance(codes, GROUP, bins.size, 200, seed=1) == small
+
+
+def test_a_single_group_says_nothing_of_how_groups_differ():
+    with pytest.raises(DataError, match="single group"):
+        allowance(np.zeros(100, dtype=int), np.zeros(100, dtype=int), 2, 50, seed=0)
+
+
+def test_no_rows_are_an_error():
+    with pytest.raises(DataError, match="no rows"):
+        drift(np.arange(2000.0), np.empty(0))

@@ -1,0 +1,299 @@
+"""One look at a model: which predictions are judged, what is asked for, and what is remembered."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+import pandas as pd
+import pytest
+from doubles.drift import MemoryDrift
+from doubles.routing import MemoryRouter
+from doubles.scheduler import MemoryScheduler
+
+from perennial import catalog
+from perennial.core.assets import retrain_asset
+from perennial.core.governance.ledger import GENESIS, chain
+from perennial.core.monitoring.levels import Level
+from perennial.core.monitoring.retraining import REQUESTED, Hold, Retrain
+from perennial.core.release.traffic import Route, Target
+from perennial.core.spec import Reason
+from perennial.core.training.registration import VersionRecord
+from perennial.core.version import VersionRef
+from perennial.errors import (
+    MalformedInput,
+    SchedulerUnavailable,
+    TrackerUnavailable,
+    UnknownVersion,
+    UsageError,
+)
+from perennial.flows.monitoring import monitor
+from perennial.flows.monitoring.retrain import request
+from perennial.settings import Settings
+
+SPEC = catalog.spec("test_failure_predictor", Settings(spec_overlay=None))
+NOW = datetime(2025, 6, 1, 12, tzinfo=UTC)
+DIGEST = "a" * 64
+CHAMPION = Target(version="1.0.0", digest=DIGEST, release_id="r1")
+
+
+def rows(seed: int, count: int, shift: float = 0.0, wrong: float = 0.1) -> pd.DataFrame:
+    """Feature values, a score, and whether the test failed; `wrong` of the answers are."""
+    rng = np.random.default_rng(seed)
+    frame = pd.DataFrame({name: rng.normal(shift, 1, count) for name in SPEC.features.names})
+    failed = rng.random(count) < 0.3
+    score = np.where(failed ^ (rng.random(count) < wrong), 0.9, 0.1)
+    return frame.assign(score=score, failed=failed.astype(int), cycle=np.arange(count) // 50)
+
+
+@dataclass
+class Log:
+    """The predictions of one table, a second apart, the last one just now."""
+
+    frame: pd.DataFrame
+
+    @classmethod
+    def of(
+        cls, table: pd.DataFrame, digest: str = DIGEST, shadow: bool = False, until: datetime = NOW
+    ) -> Log:
+        count = len(table)
+        features = table[list(SPEC.features.names)].add_prefix("feature:")
+        at = pd.date_range(end=until, periods=count, freq="s").as_unit("ns")
+        ids = [f"{digest[:4]}-{one.value}" for one in at]
+        score = table["score"].to_numpy()
+        known = {"prediction_id": ids, "at": at, "digest": digest, "shadow": shadow, "score": score}
+        return cls(
+            pd.DataFrame(known)
+            .assign(decision=(score >= 0.5).astype(int))
+            .join(features.reset_index(drop=True))
+        )
+
+    def read(self, model: str, since: datetime | None = None) -> pd.DataFrame:
+        return self.frame if since is None else self.frame[self.frame["at"] >= since]
+
+    def __add__(self, other: Log) -> Log:
+        return Log(pd.concat([self.frame, other.frame]).sort_values("at", ignore_index=True))
+
+
+@dataclass
+class Kept:
+    """Ledger, labels, registry and tracker of one model."""
+
+    reference: pd.DataFrame | None
+    known: dict[str, float] = field(default_factory=dict)
+    entries: list = field(default_factory=list)
+    artifacts: list = field(default_factory=list)
+    fetched: int = 0
+    digest: str = DIGEST
+    down: bool = False
+
+    def append(self, entry):
+        before = self.entries[-1].hash if self.entries else GENESIS
+        self.entries.append(chain(entry, len(self.entries) + 1, before))
+        return self.entries[-1]
+
+    def rows(self, model=None):
+        return list(self.entries)
+
+    def kinds(self):
+        return [row.entry.kind for row in self.entries]
+
+    def labels(self, since=None):
+        return self.known
+
+    def find(self, model, which):
+        ref = VersionRef(model=model, version="1.0.0", key="1", digest=self.digest, capsule="c")
+        return VersionRecord(ref=ref, run_id="run", created=NOW)
+
+    def fetch(self, ref, into):
+        self.fetched += 1
+        into.mkdir(parents=True)
+        if self.reference is not None:
+            self.reference.to_parquet(into / "reference.parquet")
+        return into
+
+    def reopen(self, run_id):
+        if self.down:
+            raise TrackerUnavailable("MLflow does not answer", hint="start it")
+        return self
+
+    def artifact(self, path, folder=""):
+        self.artifacts.append((path.name, folder))
+
+
+class Stage:
+    """Everything around one look."""
+
+    def __init__(self, folder, window: pd.DataFrame | None, labelled: bool = True) -> None:
+        self.kept = Kept(rows(0, 3000))
+        self.router = MemoryRouter()
+        self.router.apply(Route(model=SPEC.name, stable=CHAMPION))
+        self.scheduler = MemoryScheduler({retrain_asset(SPEC.name): "train"})
+        self.folders = monitor.Folders(folder / "references", folder / "reports")
+        self.see(rows(1, 0) if window is None else window, labelled)
+
+    def see(self, window: pd.DataFrame, labelled: bool = True, until: datetime = NOW) -> None:
+        self.log = Log.of(window, until=until)
+        if labelled:
+            verdicts = window["failed"].astype(float)
+            self.kept.known |= dict(zip(self.log.frame["prediction_id"], verdicts, strict=True))
+
+    def look(self, now: datetime = NOW) -> monitor.Look:
+        kept = self.kept
+        ports = monitor.MonitorPorts(
+            router=self.router, registry=kept, tracker=kept, predictions=self.log, feedback=kept, ledger=kept,
+            drift=MemoryDrift(), scheduler=self.scheduler,
+        )  # fmt: skip
+        return monitor.run(SPEC, ports, self.folders, now)
+
+
+def test_a_window_like_the_reference_is_ok(tmp_path):
+    stage = Stage(tmp_path, rows(1, 1500))
+    seen = stage.look()
+    assert seen.verdict.level is Level.OK
+    assert isinstance(seen.decision, Hold)
+    assert not stage.scheduler.events
+    assert stage.kept.kinds() == ["monitor.level"]
+    assert seen.report is not None
+    assert seen.report.is_file()
+
+
+def test_drift_asks_for_a_retraining_once(tmp_path):
+    stage = Stage(tmp_path, rows(2, 1500, shift=2.0))
+    seen = stage.look()
+    assert isinstance(seen.decision, Retrain)
+    ((asset, extra),) = stage.scheduler.events
+    assert asset == "perennial/test_failure_predictor/retrain"
+    assert (extra["reason"], extra["digest"]) == ("drift", DIGEST)
+    entry = next(row.entry for row in stage.kept.entries if row.entry.kind == REQUESTED)
+    assert entry.payload == extra
+    assert entry.payload["text"] == seen.decision.text
+    assert stage.kept.artifacts == [(seen.report.name, "monitoring")]
+    assert "this window" in stage.look(NOW + SPEC.retraining.cooldown * 2).decision.why
+    assert len(stage.scheduler.events) == 1
+
+
+def test_a_loss_of_accuracy_asks_with_its_own_reason(tmp_path):
+    stage = Stage(tmp_path, rows(3, 1500, wrong=0.35))
+    assert stage.look().decision.reason is Reason.ACCURACY
+
+
+def test_without_labels_the_accuracy_is_not_judged(tmp_path):
+    seen = Stage(tmp_path, rows(3, 1500, wrong=0.35), labelled=False).look()
+    assert seen.verdict.drop_percent is None
+    assert isinstance(seen.decision, Hold)
+
+
+def test_only_answers_of_the_champion_to_clients_count(tmp_path):
+    stage = Stage(tmp_path, rows(1, 1500))
+    stage.log += Log.of(rows(4, 3000, shift=3.0), digest="b" * 64)
+    stage.log += Log.of(rows(5, 3000, shift=3.0), shadow=True)
+    assert stage.look().verdict.level is Level.OK
+
+
+def test_the_newest_predictions_make_the_window(tmp_path):
+    stage = Stage(tmp_path, None)
+    stage.log = Log.of(rows(2, 2000, shift=2.0), until=NOW - timedelta(hours=2)) + Log.of(rows(1, 1500))
+    assert stage.look().verdict.level is Level.OK
+
+
+def test_a_new_champion_has_no_verdict_before_it_has_answered_enough(tmp_path):
+    stage = Stage(tmp_path, rows(2, SPEC.monitoring.min_window - 1, shift=3.0))
+    seen = stage.look()
+    assert seen.verdict.level is Level.UNSURE
+    assert stage.kept.kinds() == []
+    assert stage.kept.fetched == 1, "what the first verdict needs is there before it"
+
+
+def test_a_model_without_traffic_is_unsure(tmp_path):
+    stage = Stage(tmp_path, None)
+    stage.router = MemoryRouter()
+    assert stage.look().verdict.level is Level.UNSURE
+
+
+def test_the_level_is_recorded_when_it_changes(tmp_path):
+    stage = Stage(tmp_path, rows(1, 1500))
+    stage.look()
+    stage.look()
+    stage.see(rows(3, 1500, wrong=0.2), until=NOW + timedelta(hours=1))
+    stage.look(NOW + timedelta(hours=1))
+    levels = [row.entry.payload["to"] for row in stage.kept.entries if row.entry.kind == "monitor.level"]
+    assert levels[0] == "ok"
+    assert len(levels) == 2
+
+
+def test_the_reference_is_fetched_once(tmp_path):
+    stage = Stage(tmp_path, rows(1, 1500))
+    stage.look()
+    stage.look()
+    assert stage.kept.fetched == 1
+
+
+def test_reports_do_not_pile_up(tmp_path):
+    stage = Stage(tmp_path, rows(1, 1500))
+    for second in range(monitor.KEPT_REPORTS + 3):
+        last = stage.look(NOW + timedelta(seconds=second))
+    pages = sorted(last.report.parent.iterdir())
+    assert len(pages) == monitor.KEPT_REPORTS
+    assert last.report in pages
+
+
+def test_an_event_that_cannot_be_raised_is_recorded_nowhere_and_raised_later(tmp_path):
+    stage = Stage(tmp_path, rows(2, 1500, shift=2.0))
+    stage.scheduler.down = True
+    with pytest.raises(SchedulerUnavailable):
+        stage.look()
+    assert REQUESTED not in stage.kept.kinds()
+    stage.scheduler.down = False
+    stage.look()
+    assert len(stage.scheduler.events) == 1
+
+
+def test_killed_between_event_and_record_the_same_key_comes_again(tmp_path, monkeypatch):
+    stage = Stage(tmp_path, rows(2, 1500, shift=2.0))
+    monkeypatch.setattr(stage.kept, "append", lambda entry: (_ for _ in ()).throw(KeyboardInterrupt()))
+    with pytest.raises(KeyboardInterrupt):
+        stage.look()
+    monkeypatch.undo()
+    stage.look(NOW + timedelta(seconds=5))
+    keys = [extra["key"] for _, extra in stage.scheduler.events]
+    assert len(keys) == 2
+    assert len(set(keys)) == 1
+
+
+def test_a_tracker_that_is_down_is_told_and_changes_nothing(tmp_path):
+    stage = Stage(tmp_path, rows(2, 1500, shift=2.0))
+    stage.kept.down = True
+    seen = stage.look()
+    assert isinstance(seen.decision, Retrain)
+    assert "MLflow" in seen.problems[0]
+
+
+def test_a_route_to_an_unregistered_digest_is_an_error(tmp_path):
+    stage = Stage(tmp_path, rows(1, 1500))
+    stage.kept.digest = "f" * 64
+    with pytest.raises(UnknownVersion, match=DIGEST[:12]):
+        stage.look()
+
+
+def test_a_version_without_a_reference_is_an_error(tmp_path):
+    stage = Stage(tmp_path, rows(1, 1500))
+    stage.kept = replace(stage.kept, reference=None)
+    with pytest.raises(MalformedInput, match=r"reference\.parquet"):
+        stage.look()
+
+
+def test_a_person_asks_and_starts_the_cooldown_of_the_monitor(tmp_path):
+    stage = Stage(tmp_path, rows(2, 1500, shift=2.0))
+    entry = request(SPEC.name, Reason.PERSON, " new rig ", "ada", stage.kept, stage.scheduler, NOW)
+    assert (entry.actor, entry.payload["text"]) == ("ada", "new rig")
+    assert "quiet until" in stage.look(NOW + timedelta(minutes=1)).decision.why
+    assert len(stage.scheduler.events) == 1
+
+
+def test_a_request_needs_a_reason_in_words(tmp_path):
+    stage = Stage(tmp_path, None)
+    with pytest.raises(UsageError):
+        request(SPEC.name, Reason.PERSON, "  ", "ada", stage.kept, stage.scheduler, NOW)
+    assert not stage.scheduler.events

@@ -1,0 +1,153 @@
+"""The watch: goes on when a tool is down, shows its figures, stops at once when asked."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from datetime import UTC, datetime
+
+import httpx
+import pytest
+
+from perennial import catalog
+from perennial.adapters.prometheus.monitor_metrics import MonitorMetrics
+from perennial.core.monitoring.drift import SCORE, ColumnDrift
+from perennial.core.monitoring.levels import Accuracy, Level, MonitorVerdict
+from perennial.core.monitoring.retraining import Hold, Retrain
+from perennial.core.release.traffic import Target
+from perennial.core.spec import Reason
+from perennial.errors import PortTaken, TrackerUnavailable
+from perennial.flows.monitoring.monitor import Look
+from perennial.flows.monitoring.watch import line, watch
+from perennial.settings import Settings
+
+SPEC = catalog.spec("test_failure_predictor", Settings(spec_overlay=None))
+NOW = datetime(2025, 6, 1, 12, tzinfo=UTC)
+JUDGED = MonitorVerdict(
+    level=Level.RETRAIN,
+    cause=Reason.DRIFT,
+    reasons=("2 of 6 features moved",),
+    rows=1500,
+    drifts=(
+        ColumnDrift(column="pass_rate_7d", psi=0.9, allowance=0.3),
+        ColumnDrift(column=SCORE, psi=0.2, allowance=0.25),
+    ),
+    reference=Accuracy(value=0.9, error=0.01, labels=3000),
+    window=Accuracy(value=0.81, error=0.01, labels=1500),
+)
+SEEN = Look(
+    SPEC.name, NOW, Target(version="1.0.0", digest="a" * 64, release_id="r"), JUDGED,
+    Retrain(reason=Reason.DRIFT, text="2 of 6 features moved"),
+)  # fmt: skip
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+class Watched:
+    """A watch of `rounds` waits; the clock moves by what is waited."""
+
+    def __init__(self, rounds: int) -> None:
+        self.rounds, self.now, self.said = rounds, 0.0, []
+        self.gauges = MonitorMetrics()
+
+    def wait(self, seconds: float) -> bool:
+        self.now += seconds
+        self.rounds -= 1
+        return self.rounds < 0
+
+    def run(self, look, specs=(SPEC,)):
+        watch(specs, look, self.gauges, self.said.append, lambda: self.now, self.wait)
+        return self
+
+    def value(self, name: str, **labels: str) -> float | None:
+        return self.gauges.registry.get_sample_value(name, {"model_name": SPEC.name, **labels})
+
+
+def test_a_tool_that_is_down_costs_one_look():
+    answers = iter([TrackerUnavailable("MLflow does not answer", hint="start it"), SEEN])
+
+    def look(spec):
+        answer = next(answers)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    watched = Watched(2).run(look)
+    assert "MLflow does not answer" in watched.said[0]
+    assert "start it" in watched.said[0]
+    assert "RETRAIN" in watched.said[1]
+    assert watched.value("model_monitor_failing") == 0
+    assert watched.now == 2 * SPEC.monitoring.every.total_seconds()
+
+
+def test_every_model_is_looked_at():
+    other = SPEC.model_copy(update={"name": "another_model"})
+    seen: list[str] = []
+
+    def look(spec):
+        seen.append(spec.name)
+        return SEEN
+
+    Watched(4).run(look, specs=(SPEC, other))
+    assert seen == [SPEC.name, "another_model"] * 2
+
+
+def test_figures_of_a_window_and_none_left_of_the_champion_before():
+    watched = Watched(1).run(lambda spec: SEEN)
+    assert watched.value("model_drift_psi", feature="pass_rate_7d") == 0.9
+    assert watched.value("model_drift_psi_allowance", feature=SCORE) == 0.25
+    assert watched.value("model_accuracy_drop_percent") == pytest.approx(10)
+    assert watched.value("model_monitor_level") == 3
+    assert watched.value("model_monitor_last_window_timestamp_seconds") == NOW.timestamp()
+    unsure = MonitorVerdict(level=Level.UNSURE, reasons=("3 predictions",), rows=3)
+    watched.gauges.show(SPEC.name, unsure, NOW)
+    assert watched.value("model_monitor_level") == -1
+    assert watched.value("model_drift_psi", feature="pass_rate_7d") is None
+    assert watched.value("model_accuracy_drop_percent") is None
+
+
+def test_the_line_says_what_was_seen_and_decided():
+    text = line(SEEN)
+    for part in ("1.0.0", "n=1500", "pass_rate_7d 0.90 (+0.60)", "90.0% -> 81.0%", "RETRAIN (drift)"):
+        assert part in text
+    held = Look(SPEC.name, NOW, None, JUDGED.model_copy(update={"drifts": ()}), Hold(why="quiet until noon"))
+    assert "hold: quiet until noon" in line(held)
+
+
+def test_prometheus_reads_them_and_a_taken_port_is_clear():
+    port, gauges = free_port(), MonitorMetrics()
+    gauges.show(SPEC.name, JUDGED, NOW)
+    gauges.serve("127.0.0.1", port)
+    text = httpx.get(f"http://127.0.0.1:{port}/metrics").text
+    assert f'model_drift_psi{{feature="pass_rate_7d",model_name="{SPEC.name}"}} 0.9' in text
+    with pytest.raises(PortTaken, match=str(port)):
+        MonitorMetrics().serve("127.0.0.1", port)
+
+
+@pytest.mark.server
+def test_the_process_serves_figures_says_what_fails_and_stops_on_sigterm(tmp_path):
+    port = free_port()
+    settings = {"PERENNIAL_HOME": str(tmp_path), "PERENNIAL_PORT_MONITOR": str(port), "PYTHONUNBUFFERED": "1"}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "perennial", "monitor", "watch"],
+        env={**os.environ, **settings}, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    try:
+        assert f":{port}/metrics" in process.stdout.readline()
+        # Nothing is set up in this folder: the first look fails, and the watch goes on.
+        assert SPEC.name in process.stdout.readline()
+        assert process.poll() is None
+        answer = httpx.get(f"http://127.0.0.1:{port}/metrics")
+        assert "model_monitor_failing" in answer.text
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=20) == 0, "long before its next look in fifteen minutes"
+    finally:
+        process.kill()
+        process.wait()

@@ -1,0 +1,89 @@
+"""When an alarm is obeyed."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from perennial.core.assets import candidate_asset, retrain_asset
+from perennial.core.events import Entry
+from perennial.core.governance.ledger import chain
+from perennial.core.monitoring.levels import Level, MonitorVerdict
+from perennial.core.monitoring.retraining import (
+    REQUESTED,
+    Hold,
+    Request,
+    Retrain,
+    decide_retrain,
+    event,
+    requests,
+)
+from perennial.core.spec import Reason, RetrainingSpec
+
+NOW = datetime(2025, 6, 1, 12, tzinfo=UTC)
+SPEC = RetrainingSpec(schedule="0 3 * * 1", cooldown=timedelta(hours=24), max_alarms_per_week=3)
+ALARM = MonitorVerdict(level=Level.RETRAIN, cause=Reason.DRIFT, reasons=("2 of 6 features moved",), rows=1500)
+
+
+def decide(*past: Request, told: MonitorVerdict = ALARM, window: str = "w9"):
+    return decide_retrain(SPEC, told, window, past, NOW)
+
+
+def ago(hours: float, reason: Reason = Reason.DRIFT, window: str | None = None) -> Request:
+    return Request(at=NOW - timedelta(hours=hours), reason=reason, window=window)
+
+
+def test_the_first_alarm_is_obeyed_and_keeps_its_reason():
+    assert decide() == Retrain(reason=Reason.DRIFT, text="2 of 6 features moved")
+
+
+@pytest.mark.parametrize("level", [Level.UNSURE, Level.OK, Level.WATCH, Level.WARN])
+def test_lower_levels_ask_for_nothing(level):
+    assert isinstance(decide(told=ALARM.model_copy(update={"level": level, "cause": None})), Hold)
+
+
+@pytest.mark.parametrize("reason", list(Reason))
+def test_cooldown_after_any_request(reason):
+    assert "quiet until" in decide(ago(23, reason)).why
+    assert isinstance(decide(ago(25, reason)), Retrain)
+
+
+def test_a_request_from_a_clock_ahead_of_ours_still_cools_down():
+    assert isinstance(decide(ago(-1)), Hold)
+
+
+def test_the_week_has_a_budget_of_alarms():
+    week = [ago(24 * days) for days in (2, 4, 6)]
+    assert "3 alarms within a week" in decide(*week).why
+    assert isinstance(decide(ago(24 * 8), *week[:2]), Retrain)
+
+
+def test_people_and_the_schedule_spend_nothing_of_the_budget():
+    asked = [ago(24 * days, Reason.PERSON) for days in (2, 3, 4)] + [ago(24 * 5, Reason.SCHEDULE)]
+    assert isinstance(decide(*asked), Retrain)
+
+
+def test_never_twice_for_one_window():
+    assert "this window" in decide(ago(240, window="w9")).why
+    assert isinstance(decide(ago(240, window="w8")), Retrain)
+
+
+def test_requests_come_back_out_of_the_ledger():
+    extra = event(Reason.ACCURACY, "lost 12 %", who="monitor", key="k", digest="d" * 64, window="w1")
+    entries = [
+        Entry(at=NOW, actor="policy", kind="release.canary", model="m", payload={}),
+        Entry(at=NOW, actor="monitor", kind=REQUESTED, model="m", payload=extra),
+    ]
+    rows = [chain(entry, number, "0" * 64) for number, entry in enumerate(entries, start=1)]
+    assert requests(rows) == [Request(at=NOW, reason=Reason.ACCURACY, window="w1")]
+
+
+def test_asset_names_are_those_of_the_dags():
+    from pathlib import Path
+
+    text = (Path(__file__).resolve().parents[2] / "dags" / "train.py").read_text()
+    assert retrain_asset("m") == "perennial/m/retrain"
+    assert candidate_asset("m") == "perennial/m/candidate"
+    assert "retrain_asset(spec.name)" in text
+    assert "candidate_asset(model)" in text

@@ -1,0 +1,311 @@
+"""A model's releases in a world of fakes, with a clock that a test moves."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from doubles.releases import MemoryStore
+from doubles.routing import MemoryJournal, MemoryPool, MemoryProbe, MemoryRouter
+
+from perennial import catalog
+from perennial.core.evaluation.figures_hash import figures_hash
+from perennial.core.release.status import Intent, IntentKind, Phase, ReleaseStatus, policy_digest
+from perennial.core.spec import ApprovalSpec, ReleaseSpec
+from perennial.core.training.registration import CHAMPION_DIGEST, NO_CHAMPION, VersionRecord
+from perennial.core.version import VersionRef
+from perennial.errors import TrackerUnavailable
+from perennial.flows.release import gate
+from perennial.flows.release.ports import ReleasePorts
+from perennial.flows.release.reconcile import reconcile
+from perennial.flows.release.rollback import RollbackPorts, rollback
+from perennial.flows.release.rollback_record import SettlePorts, settle
+from perennial.serving.prediction_log import COLUMNS
+from perennial.settings import Settings
+
+MODEL = "test_failure_predictor"
+START = datetime(2026, 1, 5, 8, 0, tzinfo=UTC)
+GOOD = {
+    "holdout.roc_auc": 0.75, "holdout.brier": 0.15, "parity.max_abs": 1e-7,
+    "delta.roc_auc": 0.01, "delta.roc_auc.low": -0.01, "delta.roc_auc.high": 0.03,
+}  # fmt: skip
+"""Figures of a version that passes the gate."""
+
+
+class Versions:
+    """Registry and Labels with versions that a test makes; `down` makes every call fail."""
+
+    def __init__(self) -> None:
+        self.records: dict[str, VersionRecord] = {}
+        self.aliases: dict[str, str] = {}
+        self.down = False
+
+    def add(self, version: str, **tags: str) -> VersionRecord:
+        digest = hashlib.sha256(_model_bytes(version)).hexdigest()
+        key = str(len(self.records) + 1)
+        ref = VersionRef(model=MODEL, version=version, key=key, digest=digest, capsule=f"capsule-{version}")
+        evidence = {"architecture": "mlp", "features_hash": "f1", "data_checks": "passed"}
+        record = VersionRecord(
+            ref=ref,
+            run_id=f"run-{key}",
+            created=START,
+            tags={**evidence, "figures_hash": figures_hash(GOOD), **tags},
+            metrics=GOOD,
+        )
+        self.records[key] = record
+        self.aliases["candidate"] = key
+        return record
+
+    def find(self, model: str, which: str) -> VersionRecord | None:
+        self._answer()
+        return self._look(which)
+
+    def _look(self, which: str) -> VersionRecord | None:
+        if which.startswith("key:"):
+            return self.records.get(which.removeprefix("key:"))
+        if which in self.aliases:
+            return self.records[self.aliases[which]]
+        return next((one for one in self.records.values() if one.ref.version == which), None)
+
+    def evaluated(self, which: str, against: str) -> None:
+        """The evaluation of a version was against this digest."""
+        record = self._look(which)
+        if record is not None:
+            record.tags[CHAMPION_DIGEST] = against
+
+    def fetch(self, ref: VersionRef, into: Path) -> Path:
+        self._answer()
+        into.mkdir(parents=True)
+        (into / "model.onnx").write_bytes(_model_bytes(ref.version))
+        manifest = {
+            "format": 1,
+            "model": MODEL,
+            "digest": ref.digest,
+            "capsule": ref.capsule,
+            "input": "features",
+            "output": "score",
+            "feature_service": "service",
+            "entities": ["test_id"],
+            "request": {},
+            "features": ["a", "b"],
+            "threshold": 0.5,
+        }
+        (into / "manifest.json").write_text(json.dumps(manifest))
+        return into
+
+    def alias(self, model: str, alias: str, key: str | None) -> None:
+        self._answer()
+        if key is None:
+            self.aliases.pop(alias, None)
+        else:
+            self.aliases[alias] = key
+
+    def tag(self, model: str, key: str, tags) -> None:
+        self._answer()
+        record = self.records[key]
+        self.records[key] = record.model_copy(update={"tags": {**record.tags, **tags}})
+
+    def _answer(self) -> None:
+        if self.down:
+            raise TrackerUnavailable("MLflow is down", hint="start it")
+
+
+class Predictions:
+    """A PredictionLog that a test fills."""
+
+    def __init__(self) -> None:
+        self.rows: list[dict] = []
+
+    def read(self, model: str, since: datetime | None = None) -> pd.DataFrame:
+        kept = [row for row in self.rows if since is None or row["at"] >= since]
+        return pd.DataFrame(kept, columns=list(COLUMNS))
+
+
+class World:
+    """Ports over fakes, a clock, and what a test does with them."""
+
+    def __init__(self, folder: Path, stopwatch: datetime = START) -> None:
+        self.now = stopwatch
+        self.spec = catalog.spec(MODEL, Settings())
+        self.approvers(1)
+        self.store = MemoryStore()
+        self.versions = Versions()
+        self.predictions = Predictions()
+        self.pool = MemoryPool()
+        self.router = MemoryRouter()
+        self.journal = MemoryJournal()
+        self.ports = ReleasePorts(
+            releases=self.store.releases,
+            intents=self.store.intents,
+            ledger=self.store.ledger,
+            feedback=self.store.feedback,
+            predictions=self.predictions,
+            pool=self.pool,
+            router=self.router,
+            journal=self.journal,
+            registry=self.versions,
+            labels=self.versions,
+            files=folder,
+            checks=lambda spec, files: (),
+            spec_digest=lambda model: self.spec_digest(),
+            published=lambda service: self.published,
+        )
+        self.spec_gone = False
+        self.published = {"a": "a1", "b": "b1", "c": "c1"}
+        self.probe = MemoryProbe(self.pool)
+        self.asked = [{"entities": [{"test_id": "t1"}], "context": {}}]
+
+    def use(self, strategy: str, **changes) -> None:
+        """Edit the spec: another strategy, other values of the release policy."""
+        policy = self.spec.release.model_dump() | {"strategy": strategy} | changes
+        release = ReleaseSpec.model_validate(policy)
+        self.spec = self.spec.model_copy(update={"release": release})
+
+    def approvers(self, high_risk: int, **changes) -> None:
+        """Edit the spec: how many people must approve at high risk."""
+        policy = self.spec.approval.model_dump() | {"high_risk": high_risk} | changes
+        approval = ApprovalSpec.model_validate(policy)
+        self.spec = self.spec.model_copy(update={"approval": approval})
+
+    def spec_digest(self) -> str | None:
+        spec = self.spec
+        return None if self.spec_gone else policy_digest(spec.gate, spec.approval, spec.release)
+
+    def back(self, to: str | None = None) -> tuple:
+        """A rollback by a person, without what follows it; see `settle`."""
+        ports = RollbackPorts(
+            router=self.router,
+            pool=self.pool,
+            probe=self.probe,
+            journal=self.journal,
+            files=self.ports.files,
+            store=self.ports.files,
+            published=lambda service: self.published,
+            recent=lambda model, count: self.asked[:count],
+            facts=self.store.ledger.rows,
+            champions=lambda model: [
+                (one.candidate, one.release_id)
+                for one in self.store.releases.latest(model)
+                if one.phase is Phase.SUCCEEDED
+            ],
+        )
+        ids = (f"id{number}" for number in itertools.count(len(self.store.ledger.rows())))
+        return rollback(MODEL, to, ports, "ann", "it burns", self.clock, self.sleep, lambda: next(ids))
+
+    def settle(self) -> list[str]:
+        """Write down what a rollback left."""
+        store = self.store
+        ports = SettlePorts(
+            self.journal,
+            self.router,
+            store.releases,
+            store.intents,
+            store.ledger,
+            self.versions,
+            self.versions,
+        )
+        return settle(ports, self.now)
+
+    def clock(self) -> datetime:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += timedelta(seconds=seconds)
+
+    def start(
+        self, which: str = "candidate", again: bool = False, against: str | None = None
+    ) -> ReleaseStatus:
+        """Evaluated against the champion that the gate finds, unless a test says against which digest."""
+        gate.finish_promotions(MODEL, self.ports, self.clock, self.sleep)
+        route = self.router.route(MODEL)
+        today = route.stable.digest if route is not None else NO_CHAMPION
+        self.versions.evaluated(which, against or today)
+        return gate.start(self.spec, which, self.ports, "ann", self.clock, self.sleep, again=again)
+
+    def passes(self, release_id: str, count: int = 1, seconds: float = 5) -> ReleaseStatus:
+        """So many passes, with time going by before each."""
+        for _ in range(count):
+            self.sleep(seconds)
+            status = reconcile(release_id, self.ports, self.now)
+        return status
+
+    def say(
+        self, status: ReleaseStatus, kind: IntentKind, digest: str | None = None, actor: str = "bob"
+    ) -> None:
+        rows = self.store.intents.pending(status.release_id)
+        self.store.intents.put(
+            Intent(
+                id=f"{status.release_id}-{len(rows)}",
+                release_id=status.release_id,
+                kind=kind,
+                actor=actor,
+                at=self.now,
+                digest=digest or status.candidate.digest,
+                channel="cli",
+            )
+        )
+
+    def serve(self, candidate: int = 0, champion: int = 0, errors: int = 0, latency_ms: float = 5.0) -> None:
+        """Requests answered by each pool; errors and latency are the candidate's."""
+        self.router.answered(MODEL, "canary", candidate, errors, latency_ms)
+        self.router.answered(MODEL, "stable", champion)
+
+    def candidates(self) -> list[str]:
+        """Versions in the canary pool beside those that stand by there for the champion."""
+        route = self.router.route(MODEL)
+        named = [one.digest for one in (route.stable, route.backup) if one] if route else []
+        return [ref.version for ref in self.pool.holds("canary") if ref.digest not in named]
+
+    def kinds(self) -> list[str]:
+        return [row.entry.kind.removeprefix("release.") for row in self.store.ledger.rows()]
+
+    def release_first(self, version: str = "1.0.0") -> ReleaseStatus:
+        """Make a first champion."""
+        self.versions.add(version)
+        status = self.start()
+        self.say(status, IntentKind.APPROVE)
+        return self.passes(status.release_id, 4)
+
+    def release_first_by(self, *people: str) -> ReleaseStatus:
+        """The same where several must approve."""
+        self.versions.add("1.0.0")
+        status = self.start()
+        for one in people:
+            self.say(status, IntentKind.APPROVE, actor=one)
+        return self.passes(status.release_id, 4)
+
+    def open_second(self, version: str = "1.1.0") -> ReleaseStatus:
+        """A candidate with traffic in SHADOW."""
+        self.versions.add(version)
+        status = self.start()
+        return self.passes(status.release_id, 1)
+
+
+def _model_bytes(version: str) -> bytes:
+    return f"model {version}".encode()
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    return World(tmp_path / "files")
+
+
+@pytest.fixture
+def make_world(tmp_path_factory: pytest.TempPathFactory):
+    """Worlds on demand, for property tests."""
+    return lambda: World(tmp_path_factory.mktemp("world") / "files")
+
+
+@pytest.fixture(scope="session")
+def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator:
+    """Three versions that can be released on a running stack (`release_house`), for tests marked server."""
+    from release_house import furnished
+
+    with furnished(tmp_path_factory.mktemp("house")) as made:
+        yield made

@@ -1,0 +1,30 @@
+"""Fake of Explain: what each feature adds when they become known one after the other, in their order.
+
+One of the paths that Shapley values are the mean of, so it adds up to the score as they do, at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from perennial.core.training.attribution import Attributions
+
+
+def one_path(
+    score: Callable[[np.ndarray], np.ndarray],
+    background: np.ndarray,
+    rows: np.ndarray,
+    coalitions: int,
+    seed: int,
+) -> Attributions:
+    base = score(background).astype(float).mean()
+    values = []
+    for row in rows:
+        known, means = np.array(background), [base]
+        for feature, value in enumerate(row):
+            known[:, feature] = value
+            means.append(score(known).astype(float).mean())
+        values.append(np.diff(means))
+    return Attributions(float(base), np.array(values))

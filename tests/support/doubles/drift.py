@@ -1,0 +1,38 @@
+"""Drift by the pure functions alone: what the real adapter must agree with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from perennial.core.monitoring.drift import SCORE, ColumnDrift, column_drift
+from perennial.core.spec import ModelSpec
+from perennial.errors import DataError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+class MemoryDrift:
+    """The DriftReporter port without a tool; its report is one line per column."""
+
+    def compare(
+        self, spec: ModelSpec, reference: pd.DataFrame, window: pd.DataFrame, html: Path | None
+    ) -> list[ColumnDrift]:
+        columns = [*spec.monitoring.columns, SCORE]
+        missing = (set(columns) - set(window.columns)) | (set(columns) - set(reference.columns))
+        if missing or reference.empty or window.empty:
+            raise DataError(f"rows or columns are missing: {sorted(missing)}", hint="monitoring.columns")
+        group = reference[spec.evaluation.group].to_numpy()
+        drifts = [
+            column_drift(
+                column, reference[column].to_numpy(dtype=float), window[column].to_numpy(dtype=float),
+                group, spec.monitoring.bins, spec.tuning.seed,
+            )
+            for column in columns
+        ]  # fmt: skip
+        if html is not None:
+            html.parent.mkdir(parents=True, exist_ok=True)
+            lines = [f"<li>{one.column}: {one.psi:.4f} ({one.allowance:.4f})</li>" for one in drifts]
+            html.write_text(f"<ul>{''.join(lines)}</ul>", encoding="utf-8")
+        return drifts

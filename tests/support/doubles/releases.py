@@ -1,0 +1,145 @@
+"""Fakes of what one database holds: ReleaseStore, Intents, Ledger, FeedbackStore, and Deliveries beside."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from datetime import datetime
+
+from doubles.notices import MemoryDeliveries
+from perennial.core.events import Entry, LedgerRow
+from perennial.core.governance.ledger import GENESIS, StoredRow, chain, stored
+from perennial.core.release.status import Intent, ReleaseStatus
+from perennial.errors import ReleaseConflict
+
+
+class MemoryStore:
+    """The five ports as attributes, like `SqlStore`."""
+
+    def __init__(self) -> None:
+        self.ledger = MemoryLedger()
+        self.releases = MemoryReleases(self.ledger)
+        self.intents = MemoryIntents()
+        self.feedback = MemoryFeedback()
+        self.deliveries = MemoryDeliveries()
+
+
+class MemoryLedger:
+    """A list that only grows."""
+
+    def __init__(self) -> None:
+        self._rows: list[LedgerRow] = []
+
+    def append(self, entry: Entry) -> LedgerRow:
+        previous = self._rows[-1].hash if self._rows else GENESIS
+        self._rows.append(chain(entry, len(self._rows) + 1, previous))
+        return self._rows[-1]
+
+    def rows(
+        self,
+        model: str | None = None,
+        *,
+        kinds: Collection[str] = (),
+        release_id: str | None = None,
+        until: datetime | None = None,
+        after: int | None = None,
+        newest: int | None = None,
+    ) -> list[LedgerRow]:
+        found = [
+            row
+            for row in self._rows
+            if (model is None or row.entry.model == model)
+            and (not kinds or row.entry.kind in kinds)
+            and (release_id is None or row.entry.release_id == release_id)
+            and (until is None or row.entry.at <= until)
+            and (after is None or row.seq > after)
+        ]
+        return found if newest is None else found[max(0, len(found) - newest) :]
+
+    def stored(self) -> Iterator[StoredRow]:
+        return (stored(row) for row in self._rows)
+
+    def end(self) -> tuple[int, str]:
+        return (self._rows[-1].seq, self._rows[-1].hash) if self._rows else (0, GENESIS)
+
+    def snapshot(self) -> tuple[tuple[int, str], list[StoredRow]]:
+        rows = list(self.stored())
+        return ((rows[-1].seq, rows[-1].hash) if rows else (0, GENESIS)), rows
+
+
+class MemoryReleases:
+    """Statuses as JSON, so that what does not survive a database does not survive here."""
+
+    def __init__(self, ledger: MemoryLedger) -> None:
+        self._ledger = ledger
+        self._bodies: dict[str, str] = {}
+
+    def load(self, release_id: str) -> ReleaseStatus | None:
+        body = self._bodies.get(release_id)
+        return None if body is None else ReleaseStatus.model_validate_json(body)
+
+    def latest(self, model: str) -> list[ReleaseStatus]:
+        found = [ReleaseStatus.model_validate_json(body) for body in self._bodies.values()]
+        mine = [one for one in found if one.model == model]
+        return sorted(
+            sorted(mine, key=lambda one: one.release_id), key=lambda one: one.started_at, reverse=True
+        )
+
+    def save(self, status: ReleaseStatus, expected: int | None, entries: Sequence[Entry]) -> ReleaseStatus:
+        stored = self.load(status.release_id)
+        if (None if stored is None else stored.revision) != expected:
+            raise ReleaseConflict(
+                f"release {status.release_id} of {status.model} was changed by somebody else",
+                hint="read it again",
+            )
+        saved = status.model_copy(update={"revision": 0 if expected is None else expected + 1})
+        self._bodies[saved.release_id] = saved.model_dump_json()
+        for entry in entries:
+            self._ledger.append(entry)
+        return saved
+
+
+class MemoryIntents:
+    """In the order they came; the same id twice is one intent."""
+
+    def __init__(self) -> None:
+        self._intents: dict[str, Intent] = {}
+
+    def put(self, intent: Intent) -> None:
+        self._intents.setdefault(intent.id, intent)
+
+    def pending(self, release_id: str) -> list[Intent]:
+        return [one for one in self._intents.values() if one.release_id == release_id]
+
+
+class MemoryFeedback:
+    """The newest label and reward per prediction id, and when each came."""
+
+    def __init__(self) -> None:
+        self._labels: dict[str, tuple[float, datetime]] = {}
+        self._rewards: dict[str, tuple[float, datetime]] = {}
+
+    def put(self, labels: Mapping[str, float], received: datetime) -> int:
+        return _put(self._labels, labels, received)
+
+    def labels(self, since: datetime | None = None) -> Mapping[str, float]:
+        return _since(self._labels, since)
+
+    def put_rewards(self, rewards: Mapping[str, float], received: datetime) -> int:
+        return _put(self._rewards, rewards, received)
+
+    def rewards(self, since: datetime | None = None) -> Mapping[str, float]:
+        return _since(self._rewards, since)
+
+
+def _put(kept: dict[str, tuple[float, datetime]], values: Mapping[str, float], received: datetime) -> int:
+    news = {
+        name: (float(value), received)
+        for name, value in values.items()
+        if name not in kept or kept[name][0] != value
+    }
+    kept.update(news)
+    return len(news)
+
+
+def _since(kept: Mapping[str, tuple[float, datetime]], since: datetime | None) -> Mapping[str, float]:
+    return {name: value for name, (value, at) in kept.items() if since is None or at >= since}

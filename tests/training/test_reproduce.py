@@ -1,0 +1,137 @@
+"""Train again from the capsule: what is found, what is written down, and what stays untouched."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+
+import pytest
+from doubles.data import MemoryData
+from doubles.registry import MemoryCapsules
+from doubles.releases import MemoryStore
+from rate_model import RateModel
+from training_house import PROVENANCE, SPEC, House
+
+from perennial import catalog
+from perennial.cli import main
+from perennial.core.training.reproduction import REPRODUCED, Outcome
+from perennial.errors import DatasetMissing, ModelFileError, OtherCode, UnknownVersion
+from perennial.flows.training.reproduce import ReproducePorts, reproduce
+
+NOW = datetime(2026, 5, 1, tzinfo=UTC)
+
+
+class Near(RateModel):
+    """Another file with all but the same answers."""
+
+    def export(self, path):
+        self.parameters["slope"] *= 1 + 1e-6
+        super().export(path)
+
+
+class Far(RateModel):
+    def export(self, path):
+        self.parameters["slope"] = 0.0
+        super().export(path)
+
+
+@pytest.fixture(scope="module")
+def house(tmp_path_factory):
+    made = House(tmp_path_factory.mktemp("house"))
+    made.release()
+    return made
+
+
+@pytest.fixture
+def ports(house):
+    return ReproducePorts(
+        registry=house.registry,
+        labels=house.registry,
+        ledger=MemoryStore().ledger,
+        capsules=MemoryCapsules(house.tracker),
+        data=house.data,
+        features=house.features,
+        scorer=house.scorer,
+        changed=lambda commit: [],
+    )
+
+
+def again(ports, aside, build=RateModel, any_code=False, which="1.0.0"):
+    return reproduce(
+        SPEC, which, ports, build, PROVENANCE, any_code, aside, "ann", lambda: NOW, lambda line: None
+    )
+
+
+def changed(ports, **update):
+    return ReproducePorts(**{**vars(ports), **update})
+
+
+def test_same_capsule_same_digest_and_nothing_else_is_touched(house, ports, tmp_path):
+    before = [(one.ref, one.aliases) for one in house.registry.versions(SPEC.name)]
+    runs = set(house.tracker.runs)
+    RateModel.fits = 0
+    found = again(ports, tmp_path)
+    assert (found.outcome, found.again) == (Outcome.SAME, found.digest)
+    assert found.score_difference == 0
+    assert RateModel.fits == 1
+    assert [(one.ref, one.aliases) for one in house.registry.versions(SPEC.name)] == before
+    assert set(house.tracker.runs) == runs
+
+
+def test_outcome_is_in_the_ledger_and_on_the_version(house, ports, tmp_path):
+    found = again(ports, tmp_path, which="champion")
+    (row,) = ports.ledger.rows(SPEC.name, kinds=(REPRODUCED,))
+    assert (row.entry.actor, row.entry.digest) == ("ann", found.digest)
+    assert row.entry.payload["verdict"] == "same digest"
+    tag = house.registry.find(SPEC.name, "1.0.0").tags["reproduction"]
+    assert tag.startswith("same digest")
+    assert tag.endswith("by ann")
+
+
+def test_another_file_is_judged_by_its_metrics(ports, tmp_path):
+    near = again(ports, tmp_path / "near", Near)
+    assert near.outcome is Outcome.WITHIN
+    assert 0 < near.score_difference < 1e-5
+    far = again(ports, tmp_path / "far", Far)
+    assert far.outcome is Outcome.DIFFERS
+    assert ports.ledger.rows(SPEC.name)[-1].entry.payload["verdict"] == "not reproduced"
+
+
+def test_other_code_is_refused_unless_asked_for(ports, tmp_path):
+    other = changed(ports, changed=lambda commit: ["src/perennial/models/base.py"])
+    with pytest.raises(OtherCode, match=r"base\.py"):
+        again(other, tmp_path)
+    assert not ports.ledger.rows(SPEC.name)
+    found = again(other, tmp_path, any_code=True)
+    assert found.outcome is Outcome.SAME
+    assert "base.py" in found.differences[0]
+
+
+def test_capsule_that_was_changed_is_not_believed(house, ports, tmp_path):
+    class Forged(MemoryCapsules):
+        def capsule(self, record):
+            return super().capsule(record).model_copy(update={"parameters": {"slope": 0.1}})
+
+    with pytest.raises(ModelFileError, match="the version names"):
+        again(changed(ports, capsules=Forged(house.tracker)), tmp_path)
+
+
+def test_data_or_version_that_is_gone(ports, tmp_path):
+    with pytest.raises(DatasetMissing):
+        again(changed(ports, data=MemoryData()), tmp_path)
+    with pytest.raises(UnknownVersion):
+        again(ports, tmp_path, which="9.9.9")
+
+
+@pytest.mark.parametrize(("build", "code"), [(RateModel, 0), (Far, 38)])
+def test_command(build, code, ports, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("PERENNIAL_HOME", str(tmp_path))
+    monkeypatch.setattr(catalog, "spec", lambda name, settings: SPEC)
+    monkeypatch.setattr("perennial.wiring.versions.reproduce_ports", lambda spec, settings: ports)
+    monkeypatch.setattr("perennial.wiring.training.model_class", lambda spec: build)
+    monkeypatch.setattr("perennial.wiring.training.provenance", lambda spec, settings: PROVENANCE)
+    assert main(["reproduce", SPEC.name, "1.0.0", "--json"]) == code
+    told = json.loads(capsys.readouterr().out)
+    assert told["outcome"] == ("same digest" if code == 0 else "not reproduced")
+    assert main(["reproduce", SPEC.name, "1.0.0"]) == code
+    assert "roc_auc" in capsys.readouterr().out
