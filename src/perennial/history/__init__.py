@@ -1,0 +1,1 @@
+"""Executions of CI tests: one data source, from reports to feature tables."""

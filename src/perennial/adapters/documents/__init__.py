@@ -1,0 +1,1 @@
+"""Reports, pictures and bills of materials as files that a person opens."""

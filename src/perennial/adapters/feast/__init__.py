@@ -1,0 +1,1 @@
+"""Feast: definitions, the offline join and the online store."""

@@ -1,0 +1,1 @@
+"""Our one SQL database (SQLite or PostgreSQL) by SQLAlchemy Core: releases, intents, ledger, labels, tokens."""

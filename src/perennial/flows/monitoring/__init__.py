@@ -1,0 +1,1 @@
+"""Look at live models: labels, drift, accuracy, and the request for a retraining."""
