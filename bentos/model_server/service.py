@@ -10,9 +10,9 @@ from __future__ import annotations
 import bentoml
 
 from perennial import settings as environment
-from perennial.serving.bento import Parts, pool_of_process
+from perennial.serving.bento import ServerParts, pool_of_process
 
-parts = Parts(environment.load(), pool_of_process())
+parts = ServerParts(environment.load(), pool_of_process())
 
 
 class Front:

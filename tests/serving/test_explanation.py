@@ -130,7 +130,7 @@ def test_a_version_without_background_says_so(server):
 
 
 def test_a_mirrored_request_is_scored_only(server):
-    (version,) = [one for one in server.host.holding.loaded.values() if one.wanted.model == "tiny"]
+    (version,) = [one for one in server.host.versions.loaded.values() if one.wanted.model == "tiny"]
     body = {"entities": entities(9), "context": {"cycle_size": 1, "requested_at": 0}, "explain": True}
     sent = {headers.SHADOW: "true", headers.DIGEST: version.wanted.digest}
     answer = server.client.post("/v1/models/tiny/predict", json=body, headers=sent)
@@ -156,8 +156,8 @@ def test_a_changed_background_is_never_loaded(server, tmp_path):
     (version[1] / "background.json").write_text('{"features": ["f0"], "rows": [[9]]}')
     server.hold(version)
     key = ("other", version[0].digest)
-    assert key not in server.host.holding.loaded
-    assert "background.json" in server.host.holding.errors[key]
+    assert key not in server.host.versions.loaded
+    assert "background.json" in server.host.versions.errors[key]
 
 
 def test_a_pool_brings_the_background_to_its_servers(tmp_path):
@@ -168,7 +168,7 @@ def test_a_pool_brings_the_background_to_its_servers(tmp_path):
 
 
 def test_late_is_429_and_the_next_in_line_is_dropped(server, monkeypatch):
-    (version,) = [one for one in server.host.holding.loaded.values() if one.wanted.model == "tiny"]
+    (version,) = [one for one in server.host.versions.loaded.values() if one.wanted.model == "tiny"]
     free, ran = threading.Event(), []
     monkeypatch.setattr(explanation, "_work", lambda *given: (ran.append(1), free.wait(10)))
     rows, scores = np.zeros((1, 4), dtype=np.float32), np.full(1, 0.5, dtype=np.float32)

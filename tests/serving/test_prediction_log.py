@@ -16,7 +16,7 @@ import pytest
 from perennial.errors import MalformedInput
 from perennial.serving.prediction_log import (
     COLUMNS,
-    Answered,
+    AnsweredRequest,
     PredictionLogReader,
     PredictionLogWriter,
     new_ids,
@@ -25,7 +25,7 @@ from perennial.serving.prediction_log import (
 START = datetime(2026, 3, 1, 10, 30, tzinfo=UTC)
 
 
-def answered(at: datetime, rows: int = 1, names: tuple[str, ...] = ("a", "b"), **changes) -> Answered:
+def answered(at: datetime, rows: int = 1, names: tuple[str, ...] = ("a", "b"), **changes) -> AnsweredRequest:
     wanted = SimpleNamespace(model="m", version="1.0.0", digest="d" * 64, capsule="c")
     version = SimpleNamespace(wanted=wanted, manifest=SimpleNamespace(features=names))
     values = {
@@ -34,7 +34,7 @@ def answered(at: datetime, rows: int = 1, names: tuple[str, ...] = ("a", "b"), *
         "features": np.full((rows, len(names)), 0.5, dtype=np.float32),
         "scores": np.full(rows, 0.7, dtype=np.float32), "decisions": [1] * rows, **changes,
     }  # fmt: skip
-    return Answered(**values)
+    return AnsweredRequest(**values)
 
 
 @pytest.fixture

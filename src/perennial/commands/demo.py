@@ -16,10 +16,10 @@ def demo() -> None:
 @click.option("--rate", default=30.0, show_default=True, help="Requests a second of the replay.")
 def run(rate: float) -> None:
     """Start everything, train, release, replay, drift, retrain, release again."""
-    from perennial.demo import script as story
+    from perennial.demo import script
     from perennial.errors import ReleaseError
 
-    outcome = story.run(environment.load(), rate, click.echo)
+    outcome = script.run(environment.load(), rate, click.echo)
     if outcome.tally.failed:
         raise ReleaseError(
             f"{outcome.tally.failed} of {outcome.tally.sent} requests failed",

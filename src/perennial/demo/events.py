@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 
 @dataclass(frozen=True)
-class Event:
+class TimedEvent:
     at: datetime
     text: str
     mark: str = ""
@@ -16,15 +16,15 @@ class Event:
 
 
 @dataclass
-class Diary:
+class EventLog:
     """Says each event when it happens and keeps it."""
 
     say: Callable[[str], None]
     start: datetime = field(default_factory=lambda: datetime.now(UTC))
-    events: list[Event] = field(default_factory=list)
+    events: list[TimedEvent] = field(default_factory=list)
 
-    def note(self, text: str, mark: str = "", at: datetime | None = None) -> Event:
-        event = Event(at or datetime.now(UTC), text, mark)
+    def note(self, text: str, mark: str = "", at: datetime | None = None) -> TimedEvent:
+        event = TimedEvent(at or datetime.now(UTC), text, mark)
         self.events.append(event)
         self.say(f"[{(event.at - self.start).total_seconds():6.1f} s] {text}")
         return event

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from perennial.demo.events import Event
+from perennial.demo.events import TimedEvent
 
 WINDOW = 500
 """Labelled predictions that one point of the accuracy speaks of: CI cycles differ much from each other."""
@@ -36,7 +36,7 @@ def draw(
     path: Path,
     log: pd.DataFrame,
     labels: pd.Series,
-    events: list[Event],
+    events: list[TimedEvent],
     start: datetime,
     threshold: float,
     title: str,

@@ -18,7 +18,7 @@ REPEATED = 60
 
 
 @dataclass
-class Tally:
+class ReplayCounts:
     """What the clients of the replay saw; every request counts once."""
 
     sent: int = 0
@@ -38,7 +38,7 @@ class Tally:
 
 
 @dataclass(frozen=True)
-class Ask:
+class ReplayedRequest:
     """One request: will this test fail in this cycle?"""
 
     body: dict
@@ -46,7 +46,7 @@ class Ask:
     answers: queue.SimpleQueue
 
 
-class Replay(threading.Thread):
+class RequestReplay(threading.Thread):
     """Sends one request per test of each cycle at a steady rate, then the cycle's verdicts.
 
     Args:
@@ -66,11 +66,11 @@ class Replay(threading.Thread):
         self.examples = examples
         self.rate = rate
         self.finished = finished
-        self.tally = Tally()
+        self.tally = ReplayCounts()
         self.error: BaseException | None = None
         self.cycle_started: dict[int, datetime] = {}
         self._stop_asked = threading.Event()
-        self._asks: queue.Queue[Ask | None] = queue.Queue(maxsize=64)
+        self._asks: queue.Queue[ReplayedRequest | None] = queue.Queue(maxsize=64)
 
     def stop(self) -> None:
         self._stop_asked.set()
@@ -109,7 +109,7 @@ class Replay(threading.Thread):
                         return
                     due = max(due + 1 / self.rate, time.monotonic() - 1.0)
                     time.sleep(max(0.0, due - time.monotonic()))
-                    self._asks.put(Ask(body(row), int(row.failed), answers))
+                    self._asks.put(ReplayedRequest(body(row), int(row.failed), answers))
                 self._verdicts(client, answers, len(rows))
                 if fresh:
                     self.finished(number)
@@ -127,7 +127,7 @@ class Replay(threading.Thread):
             while (ask := self._asks.get()) is not None:
                 ask.answers.put((self._ask(client, ask), ask.failed))
 
-    def _ask(self, client: httpx.Client, ask: Ask) -> str | None:
+    def _ask(self, client: httpx.Client, ask: ReplayedRequest) -> str | None:
         """The prediction's id, or None when the client got no answer, which is a failed request."""
         try:
             answer = client.post(self.predict, json=ask.body)

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from perennial.demo.events import Diary
-from perennial.demo.probe import StepCount
-from perennial.demo.replay import Tally
+from perennial.demo.events import EventLog
+from perennial.demo.release_observer import StepTraffic
+from perennial.demo.replay import ReplayCounts
 from perennial.settings import Settings
 
 
 @dataclass(frozen=True)
-class Outcome:
+class DemoResult:
     """What the demo measured."""
 
     source: str
@@ -24,8 +24,8 @@ class Outcome:
     drift_seen: datetime
     drift_text: str
     retrained: datetime
-    steps: list[StepCount]
-    tally: Tally
+    steps: list[StepTraffic]
+    tally: ReplayCounts
 
     def seconds(self, later: datetime, earlier: datetime) -> float:
         return round((later - earlier).total_seconds(), 1)
@@ -58,12 +58,12 @@ class Outcome:
         }
 
 
-def write(path: Path, outcome: Outcome) -> None:
+def write(path: Path, outcome: DemoResult) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(outcome.summary(), indent=2) + "\n")
 
 
-def show(outcome: Outcome, diary: Diary, picture: Path, settings: Settings, password: str) -> None:
+def show(outcome: DemoResult, events: EventLog, picture: Path, settings: Settings, password: str) -> None:
     """Print everything a person wants to see at the end."""
     from rich.console import Console
     from rich.table import Table
@@ -72,8 +72,8 @@ def show(outcome: Outcome, diary: Diary, picture: Path, settings: Settings, pass
     told = Table(title="What happened", title_justify="left")
     told.add_column("second", justify="right")
     told.add_column("event", overflow="fold")
-    for event in sorted(diary.events, key=lambda one: one.at):
-        told.add_row(f"{(event.at - diary.start).total_seconds():.1f}", event.text)
+    for event in sorted(events.events, key=lambda one: one.at):
+        told.add_row(f"{(event.at - events.start).total_seconds():.1f}", event.text)
     console.print(told)
     console.print(_shares(outcome))
     summary = outcome.summary()
@@ -97,7 +97,7 @@ def show(outcome: Outcome, diary: Diary, picture: Path, settings: Settings, pass
     )
 
 
-def _shares(outcome: Outcome):
+def _shares(outcome: DemoResult):
     from rich.table import Table
 
     table = Table(title="Requests by step, as counted at Envoy", title_justify="left")
@@ -117,7 +117,7 @@ def _shares(outcome: Outcome):
     return table
 
 
-def _counted(step: StepCount) -> str:
+def _counted(step: StepTraffic) -> str:
     """The canary's share; mirrored requests are copies, so a share of the answers they are not."""
     if step.label == "SHADOW":
         return "copies only"

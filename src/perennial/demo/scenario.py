@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pandas as pd
 
@@ -16,7 +18,7 @@ from perennial.history.store import HistoryStore
 
 
 @dataclass(frozen=True)
-class Scene:
+class DemoScenario:
     """A history cut for the demo; cycle bounds are inclusive."""
 
     source: str
@@ -38,8 +40,8 @@ IOFROL_KNOWN, IOFROL_SHIFT = 112, 120
 SIMULATED_KNOWN, SIMULATED_SHIFT = 110, 120
 
 
-def choose(fetch_iofrol, scenario: Scenario, now: datetime) -> Scene:
-    """Real CI history where it can be had, else the simulator; the reason is part of the scene."""
+def choose_scenario(fetch_iofrol: Callable[[], Path], scenario: Scenario) -> DemoScenario:
+    """Real CI history where it can be had, else the simulator; the reason is part of the scenario."""
     from perennial.history import iofrol
 
     try:
@@ -47,9 +49,9 @@ def choose(fetch_iofrol, scenario: Scenario, now: datetime) -> Scene:
     except (DatasetMissing, ChecksumMismatch) as error:
         frame = simulate(scenario)
         why = f"the real data could not be had ({error.message})"
-        return Scene(f"simulator (seed {scenario.seed})", why, frame, SIMULATED_KNOWN, SIMULATED_SHIFT)
+        return DemoScenario(f"simulator (seed {scenario.seed})", why, frame, SIMULATED_KNOWN, SIMULATED_SHIFT)
     why = "real test executions of ABB Robotics; the failures rise for real in the later cycles"
-    return Scene("iofrol", why, iofrol.read(path), IOFROL_KNOWN, IOFROL_SHIFT)
+    return DemoScenario("iofrol", why, iofrol.read(path), IOFROL_KNOWN, IOFROL_SHIFT)
 
 
 class Arrivals:
@@ -59,8 +61,8 @@ class Arrivals:
     have come since its last round.
     """
 
-    def __init__(self, scene: Scene, spec: ModelSpec, store: HistoryStore, features) -> None:
-        self._scene = scene
+    def __init__(self, scenario: DemoScenario, spec: ModelSpec, store: HistoryStore, features) -> None:
+        self._scenario = scenario
         self._spec = spec
         self._store = store
         self._features = features
@@ -73,11 +75,13 @@ class Arrivals:
 
     def first(self) -> int:
         """The cycles that the first champion learns from; returns how many executions."""
-        frame = self._scene.frame
+        frame = self._scenario.frame
         self._store.record_source(
-            self._spec.data.history, self._scene.source, self._scene.why, datetime.now(UTC)
+            self._spec.data.history, self._scenario.source, self._scenario.why, datetime.now(UTC)
         )
-        return self._store.append(self._spec.data.history, frame[frame["cycle"] <= self._scene.known_until])
+        return self._store.append(
+            self._spec.data.history, frame[frame["cycle"] <= self._scenario.known_until]
+        )
 
     def cycle(self, number: int) -> None:
         """A cycle has ended."""
@@ -100,9 +104,9 @@ class Arrivals:
             self.error = error
 
     def _take_in(self, until: int) -> None:
-        frame = self._scene.frame
+        frame = self._scenario.frame
         known = frame[frame["cycle"] <= until]
-        self._store.append(self._spec.data.history, known[known["cycle"] > self._scene.known_until])
+        self._store.append(self._spec.data.history, known[known["cycle"] > self._scenario.known_until])
         views = prepare.prepare(known).views
         newest = {
             name: view.sort_values("event_timestamp").groupby(entity, as_index=False).tail(1)

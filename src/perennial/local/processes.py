@@ -15,7 +15,7 @@ from perennial.core.release.traffic import PoolName
 from perennial.local import airflow
 from perennial.settings import Settings
 
-Probe = Callable[[httpx.Client], str]
+ReadinessCheck = Callable[[httpx.Client], str]
 """Returns "" when ready, else what it still waits for."""
 
 
@@ -25,13 +25,13 @@ class Process:
 
     name: str
     command: tuple[str, ...]
-    probe: Probe
+    probe: ReadinessCheck
     shows: str
     environment: dict[str, str] = field(default_factory=dict)
     after_migration: bool = False
 
 
-def status_200(url: str) -> Probe:
+def status_200(url: str) -> ReadinessCheck:
     def probe(client: httpx.Client) -> str:
         answer = client.get(url)
         return "" if answer.status_code == 200 else f"{url} answers {answer.status_code}"
@@ -44,7 +44,7 @@ def always_ready(client: httpx.Client) -> str:
     return ""
 
 
-def airflow_part(settings: Settings, part: str) -> Probe:
+def airflow_part(settings: Settings, part: str) -> ReadinessCheck:
     def probe(client: httpx.Client) -> str:
         answer = client.get(f"{settings.airflow_url}/api/v2/monitor/health").json()
         state = (answer.get(part) or {}).get("status")
@@ -160,7 +160,7 @@ def _model_server(settings: Settings, pool: str, port: int) -> Process:
     )
 
 
-def _airflow(settings: Settings, part: str, options: tuple[str, ...], probe: Probe) -> Process:
+def _airflow(settings: Settings, part: str, options: tuple[str, ...], probe: ReadinessCheck) -> Process:
     shows = f"Airflow {part}" + (f": {settings.airflow_url}" if part == "api-server" else "")
     command = (sys.executable, "-m", "airflow", part, *options)
     return Process(f"airflow-{part}", command, probe, shows, after_migration=True)

@@ -23,7 +23,7 @@ from perennial.serving.host import ModelHost
 from perennial.serving.metrics import CONTENT_TYPE, ServerMetrics
 from perennial.serving.prediction_log import PredictionLogWriter
 from perennial.serving.recorder import Recorder
-from perennial.serving.version_selection import Chosen, choose
+from perennial.serving.version_selection import SelectedVersion, select_version
 
 Handler = Callable[[Request], Awaitable[Response]]
 
@@ -101,27 +101,27 @@ class ModelServer:
         return Json({"ready": ready}, status_code=200 if ready else 503)
 
     async def metrics(self, request: Request) -> Response:
-        return Response(self._metrics.page(self._host.holding), media_type=CONTENT_TYPE)
+        return Response(self._metrics.page(self._host.versions), media_type=CONTENT_TYPE)
 
     async def pool(self, request: Request) -> Response:
         """What this server holds and why not, for the Pool port and for people."""
-        holding = self._host.holding
-        versions = [
+        loaded = self._host.versions
+        models = [
             {
-                **one.model_dump(),
-                "loaded": (one.model, one.digest) in holding.loaded,
-                "error": holding.errors.get((one.model, one.digest), ""),
+                **wanted.model_dump(),
+                "loaded": (wanted.model, wanted.digest) in loaded.loaded,
+                "error": loaded.errors.get((wanted.model, wanted.digest), ""),
             }
-            for one in holding.state.models
+            for wanted in loaded.state.models
         ]
         return Json(
             {
                 "pool": self._host.pool,
                 "pid": os.getpid(),
-                "generation": holding.state.generation,
+                "generation": loaded.state.generation,
                 "ready": self._host.ready,
                 "error": self._host.error,
-                "models": versions,
+                "models": models,
             }
         )
 
@@ -130,7 +130,7 @@ class ModelServer:
 
     async def model_metadata(self, request: Request) -> Response:
         version = self._choose(request).version
-        served = [one for one in self._host.holding.state.models if one.model == version.wanted.model]
+        served = [one for one in self._host.versions.state.models if one.model == version.wanted.model]
         return Json(tensors.metadata(version, [one.version for one in served]))
 
     async def model_ready(self, request: Request) -> Response:
@@ -193,12 +193,12 @@ class ModelServer:
         self._feedback.append(given.labels, self._clock(), given.rewards)
         return Json({"accepted": given.predictions})
 
-    def _choose(self, request: Request) -> Chosen:
+    def _choose(self, request: Request) -> SelectedVersion:
         path = request.path_params
-        return choose(self._host, path["model"], path.get("version"), request.headers)
+        return select_version(self._host, path["model"], path.get("version"), request.headers)
 
 
-def _stands_in(chosen: Chosen) -> dict[str, str]:
+def _stands_in(chosen: SelectedVersion) -> dict[str, str]:
     return {headers.STANDS_IN: chosen.stands_in} if chosen.stands_in else {}
 
 

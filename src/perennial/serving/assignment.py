@@ -12,7 +12,7 @@ from perennial.serving import headers
 
 
 @dataclass(frozen=True)
-class Drawn:
+class Assigned:
     """Attributes:
     experiment: the salt of the draw.
     arm: version that the request is for, whichever answers it (a fallback does not change sides).
@@ -24,14 +24,14 @@ class Drawn:
     unit: str
 
 
-def read(given: Mapping[str, str]) -> Drawn | None:
+def read(given: Mapping[str, str]) -> Assigned | None:
     """What the router's headers say; None of a request that was drawn to no side."""
     experiment, arm = given.get(headers.EXPERIMENT), given.get(headers.ARM)
     if experiment is None or arm is None:
         return None
     named = given.get(headers.UNIT_COOKIE)
     unit = given.get(headers.UNIT) if named is None else cookie_parser(given.get("cookie", "")).get(named)
-    return None if unit is None else Drawn(experiment, arm, pseudonym(experiment, unit))
+    return None if unit is None else Assigned(experiment, arm, pseudonym(experiment, unit))
 
 
 def pseudonym(experiment: str, unit: str) -> str:

@@ -21,7 +21,7 @@ from perennial.serving.without_torch import without_torch
 
 if TYPE_CHECKING:
     from perennial.serving.entities import OnlineValues
-    from perennial.serving.manifest import Manifest
+    from perennial.serving.manifest import ServedManifest
     from perennial.settings import Settings
 
 POOL_VARIABLE = "PERENNIAL_POOL"
@@ -67,13 +67,13 @@ class FeatureSource:
 EXAMPLES: dict[str, object] = {"int": 0, "float": 0.0, "string": "", "timestamp": 0.0}
 
 
-def example_row(manifest: Manifest) -> dict[str, object]:
+def example_row(manifest: ServedManifest) -> dict[str, object]:
     """A row of the right shape whose entities nobody has."""
     keys = dict.fromkeys(manifest.entities, "")
     return {**keys, **{name: EXAMPLES[kind] for name, kind in manifest.request.items()}}
 
 
-class Parts:
+class ServerParts:
     """Host, logs and routes of this process."""
 
     def __init__(self, settings: Settings, pool: str) -> None:

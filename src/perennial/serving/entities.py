@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from perennial.errors import FeaturesUnavailable, MalformedInput, UnknownEntity
-from perennial.serving.manifest import Manifest
+from perennial.serving.manifest import ServedManifest
 
 KEYS = frozenset({"entities", "context", "allow_unknown", "explain"})
 
@@ -36,7 +36,7 @@ class EntityRequest:
     """The caller also asks what moved each score."""
 
 
-def parse(body: Any, manifest: Manifest) -> EntityRequest:
+def parse(body: Any, manifest: ServedManifest) -> EntityRequest:
     """Check a body against what the model wants to know.
 
     Raises:
@@ -75,7 +75,7 @@ def _flag(body: dict[str, Any], name: str) -> bool:
     return given
 
 
-def _context(given: Any, manifest: Manifest) -> dict[str, Any]:
+def _context(given: Any, manifest: ServedManifest) -> dict[str, Any]:
     wanted = manifest.request
     if not isinstance(given, dict) or set(given) != set(wanted):
         got = sorted(given) if isinstance(given, dict) else given
@@ -103,7 +103,7 @@ def _request_value(name: str, kind: str, value: Any) -> Any:
     raise MalformedInput(f"context.{name} is {value!r}", hint=hint.get(kind, f"it must be {kind}"))
 
 
-def features(request: EntityRequest, manifest: Manifest, source: OnlineValues) -> np.ndarray:
+def features(request: EntityRequest, manifest: ServedManifest, source: OnlineValues) -> np.ndarray:
     """Read the values of all entities, float32 [n, features]; NaN where a value is not known.
 
     Raises:

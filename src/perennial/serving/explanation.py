@@ -32,7 +32,7 @@ class ExplanationNotReady(PerennialError):
 
 
 @dataclass(frozen=True)
-class Explained:
+class ExplainedScores:
     """Complete attributions of the rows of one request."""
 
     version: LoadedVersion
@@ -68,7 +68,9 @@ class Explanations:
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="explain", initializer=_give_way)
         self._patience = patience
 
-    async def explain(self, version: LoadedVersion, features: np.ndarray, scores: np.ndarray) -> Explained:
+    async def explain(
+        self, version: LoadedVersion, features: np.ndarray, scores: np.ndarray
+    ) -> ExplainedScores:
         """Attributions that add up to the scores.
 
         Args:
@@ -112,9 +114,9 @@ def _how(version: LoadedVersion) -> tuple[ServedExplanation, np.ndarray]:
     return version.manifest.explanation, version.background
 
 
-def _work(version: LoadedVersion, features: np.ndarray, scores: np.ndarray, asked: float) -> Explained:
+def _work(version: LoadedVersion, features: np.ndarray, scores: np.ndarray, asked: float) -> ExplainedScores:
     wanted, background = _how(version)
     began = time.perf_counter()
     found = shapley(version.score, background, features, wanted.coalitions, wanted.seed)
     gap = complete(found, scores.astype(float), wanted.tolerance)
-    return Explained(version, found, gap, seconds=time.perf_counter() - began, waited=began - asked)
+    return ExplainedScores(version, found, gap, seconds=time.perf_counter() - began, waited=began - asked)

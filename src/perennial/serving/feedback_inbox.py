@@ -104,7 +104,7 @@ class FeedbackWriter:
 
 
 @dataclass(frozen=True)
-class Received:
+class ReceivedFeedback:
     """Labels of one request."""
 
     at: datetime
@@ -119,10 +119,10 @@ class FeedbackInbox:
         self._folder = folder
         self._marks = folder / "stored.json"
 
-    def pending(self) -> tuple[list[Received], dict[str, int]]:
+    def pending(self) -> tuple[list[ReceivedFeedback], dict[str, int]]:
         """Unstored labels in the order they came, and the marks to give to `stored` afterwards."""
         marks = self._read_marks()
-        found: list[Received] = []
+        found: list[ReceivedFeedback] = []
         for path in sorted(self._folder.glob("*.jsonl")):
             offset = marks.get(path.name, 0)
             with path.open("rb") as file:
@@ -149,11 +149,11 @@ class FeedbackInbox:
             return {}
 
 
-def _received(line: bytes, path: Path) -> Received:
+def _received(line: bytes, path: Path) -> ReceivedFeedback:
     try:
         one = orjson.loads(line)
         at = datetime.fromtimestamp(one["received"], UTC)
-        return Received(at, one["labels"], one.get("rewards", {}))
+        return ReceivedFeedback(at, one["labels"], one.get("rewards", {}))
     except (orjson.JSONDecodeError, KeyError, TypeError) as error:
         raise MalformedInput(
             f"{path}: a line is not feedback: {line[:80]!r}",

@@ -28,7 +28,7 @@ class NotLoaded(UnknownVersion):
 
 
 @dataclass(frozen=True)
-class Holding:
+class LoadedVersions:
     """One immutable picture of the server; replaced as a whole, so requests need no lock."""
 
     state: DesiredState = field(default_factory=DesiredState)
@@ -60,7 +60,7 @@ class ModelHost:
         disk: Callable[[], str] = lambda: "",
     ) -> None:
         self.pool = pool
-        self.holding = Holding(state_error="the desired state was not read yet")
+        self.versions = LoadedVersions(state_error="the desired state was not read yet")
         self._serving_dir = serving_dir
         self._prepare = prepare
         self._stop = threading.Event()
@@ -74,11 +74,11 @@ class ModelHost:
     @property
     def error(self) -> str:
         """What keeps the whole server from being ready, whatever it has loaded."""
-        return self.holding.state_error or self._disk_error
+        return self.versions.state_error or self._disk_error
 
     @property
     def ready(self) -> bool:
-        return not self.error and self.holding.ready
+        return not self.error and self.versions.ready
 
     def start(self, every_seconds: float = 0.2) -> None:
         """Converge in a thread until `stop`; the server answers health checks meanwhile."""
@@ -101,7 +101,7 @@ class ModelHost:
             self.converge()
 
     def converge(self) -> None:
-        """Load what is wanted and missing, let go of what is not wanted; problems become errors of `holding`."""
+        """Load what is wanted and missing, let go of what is not wanted; problems become errors of `versions`."""
         if self._looks % DISK_EVERY == 0:
             self._disk_error = self._disk()
         self._looks += 1
@@ -112,15 +112,15 @@ class ModelHost:
         try:
             state = desired.read(desired.state_file(self._serving_dir, self.pool))
         except PerennialError as error:
-            self.holding = Holding(
-                self.holding.state,
-                self.holding.loaded,
-                self.holding.errors,
+            self.versions = LoadedVersions(
+                self.versions.state,
+                self.versions.loaded,
+                self.versions.errors,
                 f"{error.message} ({error.hint})",
             )
             return
         wanted = {(one.model, one.digest): one for one in state.models}
-        now = self.holding
+        now = self.versions
         if state == now.state and not now.state_error and set(now.loaded) | set(now.errors) == set(wanted):
             self._retry_failed(wanted)
             return
@@ -128,7 +128,7 @@ class ModelHost:
         kept = {key: one for key, one in now.loaded.items() if key in wanted}
         kept = {key: replace(one, wanted=wanted[key]) for key, one in kept.items()}
         self._failed.clear()
-        self.holding = Holding(state, kept, {})
+        self.versions = LoadedVersions(state, kept, {})
         for key in wanted:
             if key not in kept:
                 self._load(key)
@@ -137,24 +137,24 @@ class ModelHost:
 
     def _retry_failed(self, wanted: Mapping[Key, desired.DesiredVersion], every: int = 10) -> None:
         """A file may be repaired or copied anew under the same digest: look again every tenth time."""
-        for key in list(self.holding.errors):
+        for key in list(self.versions.errors):
             self._failed[key] = self._failed.get(key, 0) + 1
             if self._failed[key] % every == 0:
                 self._load(key)
 
     def _load(self, key: Key) -> None:
-        now = self.holding
+        now = self.versions
         wanted = next(one for one in now.state.models if (one.model, one.digest) == key)
         try:
             version = session.load(wanted, desired.version_folder(self._serving_dir, wanted.digest))
             self._prepare(version)
         except PerennialError as error:
-            self.holding = Holding(
+            self.versions = LoadedVersions(
                 now.state, now.loaded, {**now.errors, key: f"{error.message} ({error.hint})"}
             )
             return
         errors = {other: text for other, text in now.errors.items() if other != key}
-        self.holding = Holding(now.state, {**now.loaded, key: version}, errors)
+        self.versions = LoadedVersions(now.state, {**now.loaded, key: version}, errors)
 
     def by_digest(
         self, model: str, digest: str, fallback: str | None, backup: str | None = None
@@ -170,7 +170,7 @@ class ModelHost:
         Raises:
             NotLoaded: none of them is loaded here.
         """
-        loaded = self.holding.loaded
+        loaded = self.versions.loaded
         named = [digest, fallback if self.pool == PoolName.STABLE else backup]
         found = next((loaded[model, one] for one in named if one and (model, one) in loaded), None)
         if found is None:
@@ -210,11 +210,11 @@ class ModelHost:
         return of_model[0]
 
     def _of_model(self, model: str) -> list[LoadedVersion]:
-        holding = self.holding
-        found = [one for (name, _), one in holding.loaded.items() if name == model]
+        versions = self.versions
+        found = [one for (name, _), one in versions.loaded.items() if name == model]
         if found:
             return found
-        if any(one.model == model for one in holding.state.models):
+        if any(one.model == model for one in versions.state.models):
             raise NotLoaded(f"{model}: no version is loaded yet", hint="see /v1/pool for the reason")
-        known = sorted({name for name, _ in holding.loaded})
+        known = sorted({name for name, _ in versions.loaded})
         raise UnknownModel(f"no model is named {model!r} here", hint=f"known: {', '.join(known) or 'none'}")

@@ -16,7 +16,7 @@ MODEL_FILE = "model.onnx"
 MANIFEST_FILE = "manifest.json"
 
 
-class Manifest(BaseModel):
+class ServedManifest(BaseModel):
     """The part of the manifest that serving needs; training writes more into it."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -41,7 +41,7 @@ class Manifest(BaseModel):
         return (MODEL_FILE, MANIFEST_FILE, *more)
 
 
-def load_verified(folder: Path, model: str, digest: str) -> Manifest:
+def load_verified(folder: Path, model: str, digest: str) -> ServedManifest:
     """Read the manifest of a version after making sure that its model file is the one meant.
 
     Raises:
@@ -49,7 +49,7 @@ def load_verified(folder: Path, model: str, digest: str) -> Manifest:
     """
     path = folder / MANIFEST_FILE
     try:
-        manifest = Manifest.model_validate_json(path.read_bytes())
+        manifest = ServedManifest.model_validate_json(path.read_bytes())
         found = hashlib.sha256((folder / MODEL_FILE).read_bytes()).hexdigest()
         if manifest.explanation is not None:
             _verify_background(folder, manifest.explanation)

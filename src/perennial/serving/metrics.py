@@ -11,8 +11,8 @@ from prometheus_client import (
     generate_latest,
 )
 
-from perennial.serving.assignment import Drawn
-from perennial.serving.host import Holding
+from perennial.serving.assignment import Assigned
+from perennial.serving.host import LoadedVersions
 
 BUCKETS = (
     0.0005,
@@ -37,7 +37,7 @@ CONTENT_TYPE = CONTENT_TYPE_LATEST
 
 
 ARM = ("model", "experiment", "arm")
-"""`arm` is the version that a request was drawn to."""
+"""`arm` is the version that a request was assigned to."""
 
 
 class ServerMetrics:
@@ -95,19 +95,19 @@ class ServerMetrics:
         self._predictions.labels(self._pool, model, version).inc(rows)
         self._seconds.labels(self._pool, model, version).observe(seconds)
 
-    def drawn(self, model: str, drawn: Drawn, rows: int, seconds: float) -> None:
-        """A request of a split, counted for the side that it was drawn to."""
-        self._arm_predictions.labels(model, drawn.experiment, drawn.arm).inc(rows)
-        self._arm_seconds.labels(model, drawn.experiment, drawn.arm).observe(seconds)
+    def assigned(self, model: str, assigned: Assigned, rows: int, seconds: float) -> None:
+        """A request of a split, counted for the side that it was assigned to."""
+        self._arm_predictions.labels(model, assigned.experiment, assigned.arm).inc(rows)
+        self._arm_seconds.labels(model, assigned.experiment, assigned.arm).observe(seconds)
 
     def refused(self, status: int) -> None:
         """A request that no version answered, by status."""
         self._requests.labels(self._pool, "", "", str(status)).inc()
 
-    def page(self, holding: Holding) -> bytes:
+    def page(self, versions: LoadedVersions) -> bytes:
         """The text page, with the loaded versions as they are now."""
         self._loaded.clear()
-        for one in holding.state.models:
-            loaded = (one.model, one.digest) in holding.loaded
+        for one in versions.state.models:
+            loaded = (one.model, one.digest) in versions.loaded
             self._loaded.labels(self._pool, one.model, one.version, one.digest).set(int(loaded))
         return generate_latest(self._registry)

@@ -19,7 +19,7 @@ import numpy as np
 import orjson
 
 from perennial.errors import MalformedInput
-from perennial.serving.assignment import Drawn
+from perennial.serving.assignment import Assigned
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -46,7 +46,7 @@ def new_ids(count: int, at: datetime, entropy: bytes) -> list[str]:
 
 
 @dataclass(frozen=True)
-class Answered:
+class AnsweredRequest:
     """One request that a version answered."""
 
     at: datetime
@@ -64,7 +64,7 @@ class Answered:
     decisions: Sequence[int]
     context: dict[str, Any] = field(default_factory=dict)
     """Request values, as the features were asked for with: what brings them back later."""
-    drawn: Drawn | None = None
+    assigned: Assigned | None = None
 
 
 class PredictionLogWriter:
@@ -82,7 +82,7 @@ class PredictionLogWriter:
         self._open: dict[str, tuple[str, int]] = {}
         self._lock = threading.Lock()
 
-    def append(self, answered: Answered) -> None:
+    def append(self, answered: AnsweredRequest) -> None:
         """Write one request; OSError (disk full, for one) is the caller's: an unlogged answer is none."""
         wanted = answered.version.wanted
         line = orjson.dumps(
@@ -103,7 +103,7 @@ class PredictionLogWriter:
                 "scores": answered.scores,
                 "decisions": answered.decisions,
                 "features": answered.features,
-                **(vars(answered.drawn) if answered.drawn is not None else {}),
+                **(vars(answered.assigned) if answered.assigned is not None else {}),
             },
             option=orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_APPEND_NEWLINE,
         )
@@ -238,7 +238,7 @@ def _frame(model: str, requests: list[dict[str, Any]]) -> pd.DataFrame:
     columns: dict[str, Any] = {"prediction_id": [one for request in requests for one in request["ids"]]}
     for name in ("request_id", "version", "digest", "release_id", "capsule", "pool", "shadow", "latency_ms"):
         columns[name] = np.repeat(np.array([one[name] for one in requests], dtype=object), counts)
-    for name in ("experiment", "arm", "unit"):  # of a request that was drawn to a side of a split
+    for name in ("experiment", "arm", "unit"):  # of a request that was assigned to a side of a split
         columns[name] = np.repeat(np.array([one.get(name) for one in requests], dtype=object), counts)
     columns["model"] = model
     columns["at"] = pd.to_datetime(np.repeat([one["at"] for one in requests], counts), unit="s", utc=True)

@@ -11,8 +11,8 @@ import numpy as np
 
 from perennial.errors import PerennialError
 from perennial.serving.metrics import ServerMetrics
-from perennial.serving.prediction_log import Answered, PredictionLogWriter, new_ids
-from perennial.serving.version_selection import Chosen
+from perennial.serving.prediction_log import AnsweredRequest, PredictionLogWriter, new_ids
+from perennial.serving.version_selection import SelectedVersion
 
 
 class Recorder:
@@ -37,7 +37,7 @@ class Recorder:
 
     def record(
         self,
-        chosen: Chosen,
+        chosen: SelectedVersion,
         request_id: str,
         entities: Sequence[dict[str, Any] | None],
         features: np.ndarray,
@@ -68,7 +68,7 @@ class Recorder:
         seconds = time.perf_counter() - started
         if not chosen.synthetic:
             self._log.append(
-                Answered(
+                AnsweredRequest(
                     at=now,
                     request_id=request_id,
                     version=chosen.version,
@@ -81,10 +81,10 @@ class Recorder:
                     scores=scores,
                     decisions=decisions,
                     context=context or {},
-                    drawn=chosen.drawn,
+                    assigned=chosen.assigned,
                 )
             )
-            if chosen.drawn is not None and not chosen.shadow and not chosen.stands_in:
-                self._metrics.drawn(wanted.model, chosen.drawn, len(scores), seconds)
+            if chosen.assigned is not None and not chosen.shadow and not chosen.stands_in:
+                self._metrics.assigned(wanted.model, chosen.assigned, len(scores), seconds)
         self._metrics.answered(wanted.model, wanted.version, len(scores), seconds, chosen.stands_in)
         return ids, decisions

@@ -10,7 +10,7 @@ import onnxruntime as ort
 
 from perennial.errors import ModelFileError, ShapeError
 from perennial.serving.desired_state import DesiredVersion
-from perennial.serving.manifest import MODEL_FILE, Manifest, load_verified, read_background
+from perennial.serving.manifest import MODEL_FILE, ServedManifest, load_verified, read_background
 
 PROVIDER = "CPUExecutionProvider"
 
@@ -20,7 +20,7 @@ class LoadedVersion:
     """A version that can answer."""
 
     wanted: DesiredVersion
-    manifest: Manifest
+    manifest: ServedManifest
     session: ort.InferenceSession
     background: np.ndarray | None = None
     """float32 [rows, features], what its explanations compare with; None where its manifest has none."""
@@ -79,7 +79,7 @@ def load(wanted: DesiredVersion, folder: Path) -> LoadedVersion:
     return loaded
 
 
-def _background(manifest: Manifest, folder: Path) -> np.ndarray | None:
+def _background(manifest: ServedManifest, folder: Path) -> np.ndarray | None:
     if manifest.explanation is None:
         return None
     found = read_background(folder, manifest.explanation)

@@ -6,19 +6,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from perennial.serving import assignment, headers
-from perennial.serving.assignment import Drawn
+from perennial.serving.assignment import Assigned
 from perennial.serving.host import ModelHost
 from perennial.serving.session import LoadedVersion
 
 
 @dataclass(frozen=True)
-class Chosen:
+class SelectedVersion:
     """The version that answers.
 
     Attributes:
         shadow: a mirrored request, whose answer is dropped.
         synthetic: a latency measurement, which is not logged.
-        drawn: the side of a split that it belongs to.
+        assigned: the side of a split that it belongs to.
         stands_in: `fallback` or `backup` when it is not the version that was asked for.
     """
 
@@ -26,11 +26,13 @@ class Chosen:
     release_id: str | None
     shadow: bool
     synthetic: bool
-    drawn: Drawn | None = None
+    assigned: Assigned | None = None
     stands_in: str = ""
 
 
-def choose(host: ModelHost, model: str, named: str | None, given: Mapping[str, str]) -> Chosen:
+def select_version(
+    host: ModelHost, model: str, named: str | None, given: Mapping[str, str]
+) -> SelectedVersion:
     """The version named in the path, else the one that the router names in a header, else the only one.
 
     Args:
@@ -55,12 +57,12 @@ def choose(host: ModelHost, model: str, named: str | None, given: Mapping[str, s
             release, stands_in = given.get(headers.BACKUP_RELEASE), "backup"
     else:
         version = host.only(model)
-    return Chosen(
+    return SelectedVersion(
         version,
         release or version.wanted.release_id,
         shadow=given.get(headers.SHADOW) == "true",
         synthetic=given.get(headers.SYNTHETIC) == "true",
         # What the backup answers is no evidence for the champion's side.
-        drawn=None if stands_in == "backup" else assignment.read(given),
+        assigned=None if stands_in == "backup" else assignment.read(given),
         stands_in=stands_in,
     )

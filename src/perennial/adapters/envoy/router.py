@@ -24,7 +24,7 @@ from perennial.adapters.envoy import routes as envoy_routes
 from perennial.adapters.envoy import state as envoy_state
 from perennial.adapters.envoy.admin import Buckets, Endpoint, EnvoyAdmin
 from perennial.adapters.envoy.config import Layout
-from perennial.adapters.envoy.state import Confirmed
+from perennial.adapters.envoy.state import ConfirmedRoutes
 from perennial.core.release.traffic import (
     BACKUP,
     AnyRoute,
@@ -182,7 +182,7 @@ class EnvoyRouter:
         addresses = set(self._layout.pools[pool])
         return [one for cluster in clusters for one in cluster if (one.host, one.port) in addresses]
 
-    def _add_clusters(self, wanted: Confirmed) -> None:
+    def _add_clusters(self, wanted: ConfirmedRoutes) -> None:
         """Clusters first: a route to one that is not there is refused."""
         before = self._rejections(CDS)
         self._write_clusters(wanted)
@@ -194,7 +194,7 @@ class EnvoyRouter:
 
         self._wait(active, "the clusters of the model")
 
-    def _change_routes(self, wanted: Confirmed) -> None:
+    def _change_routes(self, wanted: ConfirmedRoutes) -> None:
         before = self._rejections(RDS)
         version = self._write_routes(wanted)
 
@@ -230,11 +230,11 @@ class EnvoyRouter:
                 )
             time.sleep(0.02)
 
-    def _write_clusters(self, state: Confirmed) -> None:
+    def _write_clusters(self, state: ConfirmedRoutes) -> None:
         resources = envoy_clusters.clusters(list(state.routes), self._layout)
         envoy_state.replace(self._file("cds"), envoy_config.discovery(_version(state, resources), resources))
 
-    def _write_routes(self, state: Confirmed) -> str:
+    def _write_routes(self, state: ConfirmedRoutes) -> str:
         version = _rds_version(state)
         envoy_state.replace(self._file("rds"), envoy_config.discovery(version, _route_resources(state)))
         return version
@@ -247,7 +247,7 @@ class EnvoyRouter:
     def _state_file(self) -> Path:
         return self._folder / "routes.json"
 
-    def _confirmed(self) -> Confirmed:
+    def _confirmed(self) -> ConfirmedRoutes:
         return envoy_state.read(self._state_file)
 
     @contextmanager
@@ -262,15 +262,15 @@ class EnvoyRouter:
             ) from error
 
 
-def _route_resources(state: Confirmed) -> list[envoy_config.Json]:
+def _route_resources(state: ConfirmedRoutes) -> list[envoy_config.Json]:
     return [envoy_routes.route_configuration(list(state.routes.values()))]
 
 
-def _rds_version(state: Confirmed) -> str:
+def _rds_version(state: ConfirmedRoutes) -> str:
     return _version(state, _route_resources(state))
 
 
-def _version(state: Confirmed, resources: Sequence[envoy_config.Json]) -> str:
+def _version(state: ConfirmedRoutes, resources: Sequence[envoy_config.Json]) -> str:
     """Never the same for two contents: a refused change and the next one have the same generation."""
     content = json.dumps(resources, sort_keys=True).encode()
     return f"{state.generation}-{hashlib.sha256(content).hexdigest()[:12]}"

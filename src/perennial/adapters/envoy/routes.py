@@ -7,7 +7,7 @@ from types import MappingProxyType
 
 from perennial.adapters.envoy.clusters import SERVERS, pool_cluster, retry, shadow_cluster
 from perennial.adapters.envoy.config import ROUTES, TYPE, Json
-from perennial.adapters.envoy.split import ways
+from perennial.adapters.envoy.split import unit_sources
 from perennial.core.release.traffic import PoolName, Route, Target
 from perennial.serving import headers
 
@@ -82,7 +82,7 @@ def _drawn(match: Json, route: Route, mirror: Json) -> list[Json]:
             {"match": match, "route": _action({"weighted_clusters": {"clusters": _shares(route)}, **mirror})}
         ]
     found = []
-    for way in ways(route.assignment):
+    for way in unit_sources(route.assignment):
         split = {"weighted_clusters": {"clusters": _shares(route, way.told), "use_hash_policy": True}}
         action = _action({**split, **mirror, "hash_policy": [way.hashed]})
         found.append({"match": {**match, **way.match}, "route": action, **way.answer})

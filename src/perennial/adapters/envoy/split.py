@@ -22,7 +22,7 @@ from perennial.serving import headers
 
 
 @dataclass(frozen=True)
-class Way:
+class UnitSource:
     """One way to know the user.
 
     Attributes:
@@ -38,22 +38,22 @@ class Way:
     answer: Json = field(default_factory=dict)
 
 
-def ways(assignment: Assignment) -> Iterator[Way]:
+def unit_sources(assignment: Assignment) -> Iterator[UnitSource]:
     """In the order in which they are tried; the last one knows every request."""
     told = {headers.EXPERIMENT: assignment.experiment}
     name = assignment.header
     if name is not None:
         by_header = {**told, headers.UNIT: f"%REQ({name})%"}
-        yield Way(_matching(name, ".+"), _hashed(name, "^(.*)$", assignment), by_header)
+        yield UnitSource(_matching(name, ".+"), _hashed(name, "^(.*)$", assignment), by_header)
     cookie, answer = assignment.cookie, {}
     if cookie is not None:
         # Cut at the first `;`: the value of a cookie has none.
         pattern = rf"^(?:.*;\s*)?{cookie}=([^;]+).*$"
         by_cookie = {**told, headers.UNIT_COOKIE: cookie}
-        yield Way(_matching("cookie", pattern), _hashed("cookie", pattern, assignment), by_cookie)
+        yield UnitSource(_matching("cookie", pattern), _hashed("cookie", pattern, assignment), by_cookie)
         answer = {"response_headers_to_add": [_set_cookie(cookie, assignment)]}
     by_request = {**told, headers.UNIT: f"%REQ({headers.REQUEST_ID})%"}
-    yield Way({}, _hashed(headers.REQUEST_ID, "^(.*)$", assignment), by_request, answer)
+    yield UnitSource({}, _hashed(headers.REQUEST_ID, "^(.*)$", assignment), by_request, answer)
 
 
 def _matching(name: str, pattern: str) -> Json:

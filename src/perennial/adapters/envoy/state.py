@@ -13,17 +13,17 @@ from perennial.errors import RouterRejected
 
 
 @dataclass(frozen=True)
-class Confirmed:
+class ConfirmedRoutes:
     """Every confirmed route by model, and how many changes there were."""
 
     generation: int = 0
     routes: Mapping[str, Route] = field(default_factory=dict)
 
-    def with_route(self, route: Route) -> Confirmed:
-        return Confirmed(self.generation + 1, {**self.routes, route.model: route})
+    def with_route(self, route: Route) -> ConfirmedRoutes:
+        return ConfirmedRoutes(self.generation + 1, {**self.routes, route.model: route})
 
 
-def read(path: Path) -> Confirmed:
+def read(path: Path) -> ConfirmedRoutes:
     """An absent file is a router that has no routes yet.
 
     Raises:
@@ -32,16 +32,16 @@ def read(path: Path) -> Confirmed:
     try:
         body = json.loads(path.read_bytes())
         routes = {name: Route.model_validate(one) for name, one in body["routes"].items()}
-        return Confirmed(body["generation"], routes)
+        return ConfirmedRoutes(body["generation"], routes)
     except FileNotFoundError:
-        return Confirmed()
+        return ConfirmedRoutes()
     except (ValueError, KeyError, TypeError) as error:
         raise RouterRejected(
             f"{path} is not readable: {error}", hint="restore it, or remove it and reconcile the releases"
         ) from error
 
 
-def write(path: Path, state: Confirmed) -> None:
+def write(path: Path, state: ConfirmedRoutes) -> None:
     routes = {name: one.model_dump(mode="json") for name, one in sorted(state.routes.items())}
     body = {"generation": state.generation, "routes": routes}
     replace(path, json.dumps(body, indent=1).encode() + b"\n")

@@ -21,7 +21,7 @@ from perennial.flows.release.reconcile import open_release, reconcile
 from perennial.flows.release.rehearsal import gate_warnings
 from perennial.flows.release.seal import write_seal
 from perennial.flows.release.served_files import sealed, served_files
-from perennial.serving.manifest import Manifest, load_verified
+from perennial.serving.manifest import ServedManifest, load_verified
 
 LOAD_WITHIN = timedelta(seconds=90)
 REQUESTS = 60
@@ -134,7 +134,7 @@ def _measure(spec, record, champion, ports: ReleasePorts, clock, sleep) -> GateR
     return report.model_copy(update={"seal": before})
 
 
-def payload(manifest: Manifest) -> dict:
+def payload(manifest: ServedManifest) -> dict:
     """A request of the Open Inference Protocol with `ROWS` rows of zeros: latency needs no more."""
     width = len(manifest.features)
     tensor = {

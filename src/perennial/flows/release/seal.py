@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from perennial.core.release.rollback import Seal
 from perennial.core.version import VersionRef
 from perennial.errors import ModelFileError
-from perennial.serving.manifest import MANIFEST_FILE, Manifest
+from perennial.serving.manifest import MANIFEST_FILE, ServedManifest
 
 SEAL_FILE = "seal.json"
 
@@ -20,7 +20,7 @@ Published = Callable[[str], Mapping[str, str]]
 """Feature service -> feature -> digest of its published definition; empty when nothing is published."""
 
 
-def write_seal(ref: VersionRef, manifest: Manifest, files: Path, published: Published) -> Seal:
+def write_seal(ref: VersionRef, manifest: ServedManifest, files: Path, published: Published) -> Seal:
     """Seal a version whose files in the folder were verified; the newest gate's seal counts."""
     service = manifest.feature_service
     known = published(service) if service is not None else {}

@@ -7,8 +7,8 @@ from types import SimpleNamespace
 import pytest
 
 from perennial.serving import headers
-from perennial.serving.host import Holding, ModelHost, NotLoaded
-from perennial.serving.version_selection import choose
+from perennial.serving.host import LoadedVersions, ModelHost, NotLoaded
+from perennial.serving.version_selection import select_version
 
 CHAMPION, CANDIDATE, BEFORE = "c" * 64, "d" * 64, "b" * 64
 SHARE_OF_CANDIDATE = {
@@ -32,8 +32,8 @@ def answered(folder, pool: str, held: list[str], sent: dict[str, str]) -> tuple[
         ("m", digest): SimpleNamespace(wanted=SimpleNamespace(digest=digest, release_id=""))
         for digest in held
     }
-    host.holding = Holding(loaded=loaded)
-    chosen = choose(host, "m", None, sent)
+    host.versions = LoadedVersions(loaded=loaded)
+    chosen = select_version(host, "m", None, sent)
     return chosen.version.wanted.digest, chosen.release_id, chosen.stands_in
 
 

@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from perennial.core.release.traffic import Counters
-from perennial.demo.events import Diary
+from perennial.demo.events import EventLog
 from perennial.errors import PerennialError
 
 
 @dataclass
-class StepCount:
+class StepTraffic:
     """What Envoy counted while one step of a release lasted."""
 
     release: str
@@ -36,20 +36,20 @@ class StepCount:
         return 100.0 * self.requests("canary") / total if total else None
 
 
-class Probe:
+class ReleaseObserver:
     """Follows the releases of one model and says every change of phase."""
 
-    def __init__(self, model: str, releases, router, diary: Diary) -> None:
+    def __init__(self, model: str, releases, router, events: EventLog) -> None:
         self._model = model
         self._releases = releases
         self._router = router
-        self._diary = diary
+        self._events = events
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._work, name="probe", daemon=True)
-        self.steps: list[StepCount] = []
+        self.steps: list[StepTraffic] = []
         self.problems: list[str] = []
 
-    def __enter__(self) -> Probe:
+    def __enter__(self) -> ReleaseObserver:
         self._thread.start()
         return self
 
@@ -82,11 +82,11 @@ class Probe:
                 current.until = now
             weight = self._weight()
             self.steps.append(
-                StepCount(status.release_id, status.candidate.version, label, weight, now, counted, counted)
+                StepTraffic(status.release_id, status.candidate.version, label, weight, now, counted, counted)
             )
             why = f": {status.note}" if status.note else ""
             mark = "" if label in ("PENDING", "GATED", "LOADING", "PROMOTING") else self._mark(status, label)
-            self._diary.note(f"release of {status.candidate.version}: {label}{why}", mark, now)
+            self._events.note(f"release of {status.candidate.version}: {label}{why}", mark, now)
         elif self._weight() == current.weight:
             # Read after the counters: everything counted up to here went by this step's weight.
             current.last = counted
