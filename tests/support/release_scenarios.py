@@ -12,8 +12,9 @@ from typing import Protocol
 
 from release_house import MODEL, ReleaseHouse
 
+from perennial.core.release.phase import Phase
 from perennial.core.release.plan import plan, promotes
-from perennial.core.release.status import IntentKind, Phase, ReleaseStatus
+from perennial.core.release.status import IntentKind, ReleaseStatus
 from perennial.core.release.traffic import PoolName
 from perennial.core.spec import ReleaseSpec, Strategy
 

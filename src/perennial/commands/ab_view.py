@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from perennial.core.experiment.analysis import ExperimentAnalysis, VariantComparison
     from perennial.core.experiment.live_experiment import Experiment
-    from perennial.core.release.traffic import Units
+    from perennial.core.release.traffic import UserCounts
 
 Table = list[list[str]]
 """The first row is its header."""
@@ -17,7 +17,7 @@ def tables(found: ExperimentAnalysis) -> list[Table]:
     return [_decisions(found), _arms(found), _comparisons(found), [["split"], [split(found)]]]
 
 
-def about(experiment: Experiment, units: Units, outcome: str) -> Table:
+def about(experiment: Experiment, units: UserCounts, outcome: str) -> Table:
     """Which live test it is."""
     until = "now" if experiment.running else f"{experiment.until:%Y-%m-%d %H:%M:%S}"
     control, treatment = (units.by_arm.get(arm, 0) for arm in (experiment.control, experiment.treatment))

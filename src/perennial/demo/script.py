@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from perennial import catalog
-from perennial.core.release.status import Phase
+from perennial.core.release.phase import Phase
 from perennial.core.spec import ModelSpec, Reason
 from perennial.demo import picture, report
 from perennial.demo.airflow_watch import AirflowWatch

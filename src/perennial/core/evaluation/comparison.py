@@ -9,7 +9,7 @@ from pydantic import Field
 
 from perennial.core.evaluation.evaluation import Figure
 from perennial.core.evaluation.metrics import Estimate, Scored, estimates
-from perennial.core.spec import Frozen
+from perennial.core.frozen import Frozen
 
 
 class RowDisagreement(Frozen):

@@ -12,7 +12,7 @@ import numpy as np
 from pydantic import Field
 
 from perennial.core.evaluation.metrics import METRICS, Estimate, Scored, estimates, gain
-from perennial.core.spec import Frozen
+from perennial.core.frozen import Frozen
 from perennial.core.training.registration import NO_CHAMPION
 
 MODEL, CHAMPION = "model", "champion"

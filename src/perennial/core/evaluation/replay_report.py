@@ -5,8 +5,8 @@ from __future__ import annotations
 from pydantic import AwareDatetime, Field
 
 from perennial.core.evaluation.disagreement import AnswerDisagreement, DisagreementRate
+from perennial.core.frozen import Frozen
 from perennial.core.monitoring.skew import FeatureSkew
-from perennial.core.spec import Frozen
 
 
 class SegmentDisagreement(Frozen):

@@ -18,8 +18,8 @@ from scipy.optimize import brentq
 from scipy.stats import beta, gamma, t
 
 from perennial.core.experiment.design import Kind, required_sample_size
+from perennial.core.frozen import Frozen
 from perennial.core.release.sample_ratio import SampleRatio, sample_ratio
-from perennial.core.spec import Frozen
 
 LEAST = 3
 """Observations of an arm below which a mean has no posterior with a variance."""

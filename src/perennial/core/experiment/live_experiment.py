@@ -8,9 +8,9 @@ from datetime import datetime
 from pydantic import AwareDatetime, Field
 
 from perennial.core.events import LedgerRow
+from perennial.core.frozen import Frozen
 from perennial.core.release.phase import Phase
 from perennial.core.release.status import ReleaseStatus
-from perennial.core.spec import Frozen
 
 STEP = "release.canary"
 """What the ledger says when a step begins that gives the candidate a share."""

@@ -14,10 +14,10 @@ from typing import Any
 from pydantic import AwareDatetime, Field
 
 from perennial.core.events import Entry, LedgerRow
+from perennial.core.frozen import Frozen
 from perennial.core.governance.why import ROLLBACK, WITHDRAWN
 from perennial.core.release.status import ReleaseStatus
 from perennial.core.release.transition import MACHINE
-from perennial.core.spec import Frozen
 from perennial.core.verdict import Judgement
 
 AWAITING, PAUSED = "release.awaiting_approval", "release.paused"

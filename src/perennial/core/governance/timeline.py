@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from pydantic import AwareDatetime, Field
 
 from perennial.core.events import LedgerRow
+from perennial.core.frozen import Frozen
 from perennial.core.governance.why import ROLLBACK, WITHDRAWN, told
-from perennial.core.spec import Frozen
 
 
 class Fact(Frozen):

@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import AwareDatetime, Field
 
 from perennial.core.events import LedgerRow
-from perennial.core.spec import Frozen
+from perennial.core.frozen import Frozen
 from perennial.core.verdict import Judgement
 
 OPENED, GATED, APPROVED = "release.opened", "release.gated", "release.approved"

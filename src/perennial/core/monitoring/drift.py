@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 from pydantic import Field
 
-from perennial.core.spec import Frozen
+from perennial.core.frozen import Frozen
 from perennial.errors import DataError
 
 SCORE = "score"

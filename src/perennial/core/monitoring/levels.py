@@ -22,8 +22,9 @@ import numpy as np
 from pydantic import Field
 from scipy import stats
 
+from perennial.core.frozen import Frozen
 from perennial.core.monitoring.drift import ColumnDrift
-from perennial.core.spec import Frozen, Levels, MonitoringSpec, Reason
+from perennial.core.spec import Levels, MonitoringSpec, Reason
 
 BATCHES = 20
 CONFIDENCE = 0.95

@@ -15,8 +15,9 @@ from typing import Any
 from pydantic import AwareDatetime, Field
 
 from perennial.core.events import LedgerRow
+from perennial.core.frozen import Frozen
 from perennial.core.monitoring.levels import Level, MonitorVerdict
-from perennial.core.spec import Frozen, Reason, RetrainingSpec
+from perennial.core.spec import Reason, RetrainingSpec
 
 REQUESTED = "retrain.requested"
 """Kind of the ledger entries that remember what was asked for."""

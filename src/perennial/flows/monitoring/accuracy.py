@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from perennial.core.release.status import Labelled
+from perennial.core.release.status import LabelCounts
 from perennial.ports import FeedbackStore, PredictionLog
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ KEY = ["request_id", "entity", "place", "of"]
 
 def accuracy(
     model: str, since: datetime, feedback: FeedbackStore, predictions: PredictionLog
-) -> dict[str, Labelled]:
+) -> dict[str, LabelCounts]:
     """By digest, of the predictions made since then whose labels came since then.
 
     A mirrored prediction has an id that no client ever saw: its truth is that of the answered prediction
@@ -48,7 +48,9 @@ def accuracy(
         right=("mean", "sum"), requests=("mean", "size"), labels=("count", "sum")
     )
     return {
-        str(row.Index): Labelled(right=min(row.right, row.requests), requests=row.requests, labels=row.labels)
+        str(row.Index): LabelCounts(
+            right=min(row.right, row.requests), requests=row.requests, labels=row.labels
+        )
         for row in totals.itertuples()
     }
 
