@@ -56,9 +56,7 @@ def parse(content: dict[str, Any], path: Path) -> ModelSpec:
     except ValidationError as error:
         raise _invalid(f"{path} is not a model spec", error, guide="add-a-model") from error
     if parsed.name != path.stem:
-        raise SpecError(
-            f"{path}: name is {parsed.name!r}", hint=f"file and name must agree: {path.stem}"
-        )
+        raise SpecError(f"{path}: name is {parsed.name!r}", hint=f"file and name must agree: {path.stem}")
     return parsed
 
 
