@@ -14,8 +14,8 @@ from training_house import HISTORY, SPEC, House
 from perennial import catalog
 from perennial.cli import main
 from perennial.errors import DataError, DatasetMissing, UnknownVersion
-from perennial.flows.evaluation.recompute import Offline, questions
-from perennial.flows.evaluation.replay import ReplayPorts, replay
+from perennial.flows.evaluation.offline_features import OfflineSource, request_rows
+from perennial.flows.evaluation.replay import ReplayPorts, replay_requests
 from perennial.history.prepare import prepare as make
 
 ROWS = 400
@@ -73,8 +73,8 @@ def log(house):
     return Log(house)
 
 
-def offline(house, history=lambda: HISTORY) -> Offline:
-    return Offline(house.features, history, make)
+def offline(house, history=lambda: HISTORY) -> OfflineSource:
+    return OfflineSource(house.features, history, make)
 
 
 def run(house, log, folder, source=None, since=None, last=None, version="champion"):
@@ -82,7 +82,7 @@ def run(house, log, folder, source=None, since=None, last=None, version="champio
     ports = ReplayPorts(
         log, house.registry, house.scorer, source or offline(house), lambda: float(next(ticks))
     )
-    return replay(SPEC, version, since, last, ports, folder / "fetched")
+    return replay_requests(SPEC, version, since, last, ports, folder / "fetched")
 
 
 def test_the_same_version_agrees_with_itself_and_has_no_skew(house, log, tmp_path):
@@ -101,7 +101,7 @@ def test_changed_decisions_by_segment(house, log, tmp_path):
     spec_entities = SPEC.features.model_copy(update={"entities": ("test_id", "suite")})
     spec = SPEC.model_copy(update={"features": spec_entities})
     ports = ReplayPorts(log, house.registry, house.scorer, offline(house), iter(range(9)).__next__)
-    found = replay(spec, "champion", None, None, ports, tmp_path / "fetched")
+    found = replay_requests(spec, "champion", None, None, ports, tmp_path / "fetched")
     assert (found.segments[0].column, found.segments[0].value) == ("suite", bad)
     assert found.segments[0].changed.value == 1.0
     assert 0 < found.answers.changed.value <= 1.0
@@ -176,7 +176,7 @@ def test_what_is_taken_from_the_log(house, log, tmp_path):
 
 def test_without_a_timestamp_among_the_request_values_the_logged_time_counts(log):
     plain = SPEC.features.model_copy(update={"request": {"cycle_size": "int"}})
-    assert (questions(plain, log.frame)["event_timestamp"] == log.frame["at"]).all()
+    assert (request_rows(plain, log.frame)["event_timestamp"] == log.frame["at"]).all()
 
 
 def test_command(house, log, tmp_path, monkeypatch, capsys):

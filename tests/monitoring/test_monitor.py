@@ -29,7 +29,7 @@ from perennial.errors import (
     UsageError,
 )
 from perennial.flows.monitoring import monitor
-from perennial.flows.monitoring.retrain import request
+from perennial.flows.monitoring.retrain import request_retraining
 from perennial.settings import Settings
 
 SPEC = catalog.spec("test_failure_predictor", Settings(spec_overlay=None))
@@ -130,7 +130,7 @@ class Stage:
         self.router = MemoryRouter()
         self.router.apply(Route(model=SPEC.name, stable=CHAMPION))
         self.scheduler = MemoryScheduler({retrain_asset(SPEC.name): "train"})
-        self.folders = monitor.Folders(folder / "references", folder / "reports")
+        self.folders = monitor.MonitorFolders(folder / "references", folder / "reports")
         self.see(rows(1, 0) if window is None else window, labelled)
 
     def see(self, window: pd.DataFrame, labelled: bool = True, until: datetime = NOW) -> None:
@@ -139,13 +139,13 @@ class Stage:
             verdicts = window["failed"].astype(float)
             self.kept.known |= dict(zip(self.log.frame["prediction_id"], verdicts, strict=True))
 
-    def look(self, now: datetime = NOW) -> monitor.Look:
+    def look(self, now: datetime = NOW) -> monitor.MonitorResult:
         kept = self.kept
         ports = monitor.MonitorPorts(
             router=self.router, registry=kept, tracker=kept, predictions=self.log, feedback=kept, ledger=kept,
             drift=MemoryDrift(), scheduler=self.scheduler,
         )  # fmt: skip
-        return monitor.run(SPEC, ports, self.folders, now)
+        return monitor.monitor_model(SPEC, ports, self.folders, now)
 
 
 def test_a_window_like_the_reference_is_ok(tmp_path):
@@ -286,7 +286,7 @@ def test_a_version_without_a_reference_is_an_error(tmp_path):
 
 def test_a_person_asks_and_starts_the_cooldown_of_the_monitor(tmp_path):
     stage = Stage(tmp_path, rows(2, 1500, shift=2.0))
-    entry = request(SPEC.name, Reason.PERSON, " new rig ", "ada", stage.kept, stage.scheduler, NOW)
+    entry = request_retraining(SPEC.name, Reason.PERSON, " new rig ", "ada", stage.kept, stage.scheduler, NOW)
     assert (entry.actor, entry.payload["text"]) == ("ada", "new rig")
     assert "quiet until" in stage.look(NOW + timedelta(minutes=1)).decision.why
     assert len(stage.scheduler.events) == 1
@@ -295,5 +295,5 @@ def test_a_person_asks_and_starts_the_cooldown_of_the_monitor(tmp_path):
 def test_a_request_needs_a_reason_in_words(tmp_path):
     stage = Stage(tmp_path, None)
     with pytest.raises(UsageError):
-        request(SPEC.name, Reason.PERSON, "  ", "ada", stage.kept, stage.scheduler, NOW)
+        request_retraining(SPEC.name, Reason.PERSON, "  ", "ada", stage.kept, stage.scheduler, NOW)
     assert not stage.scheduler.events

@@ -97,7 +97,7 @@ def test_after_resume_users_are_counted_anew(world, release):
 
 
 def find(world, release_id: str | None = None):
-    return flow.find(MODEL, release_id, world.store.releases, world.store.ledger, world.now)
+    return flow.find_experiment(MODEL, release_id, world.store.releases, world.store.ledger, world.now)
 
 
 def test_outcomes_are_gathered_user_by_user(world, release):

@@ -55,7 +55,7 @@ def test_last_fixed_split_is_the_experiment(world):
     world.release_first()
     world.use("canary", shadow=None)
     status = world.open_second()
-    find = lambda: flow.find(  # noqa: E731
+    find = lambda: flow.find_experiment(  # noqa: E731
         status.model, None, world.store.releases, world.store.ledger, world.now
     )
     first = find()

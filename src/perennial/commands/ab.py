@@ -16,7 +16,7 @@ from perennial.errors import DataError, MalformedInput, UsageError
 
 if TYPE_CHECKING:
     from perennial.commands.ab_view import Table
-    from perennial.core.experiment.analysis import Analysis, Arm
+    from perennial.core.experiment.analysis import ExperimentAnalysis, Variant
 
 KINDS = click.Choice(["binary", "continuous", "count"])
 OUTCOMES = click.Choice(["right", "label", "reward", "events"])
@@ -134,14 +134,14 @@ def size(kind: str, base: float, other: float, deviation: float | None, alpha: f
     click.echo(f"{whole} per arm ({n:.6f}), {2 * whole} together")
 
 
-def read_arms(path: Path) -> list[Arm]:
+def read_arms(path: Path) -> list[Variant]:
     """Sums by arm, in order of name.
 
     Raises:
         MalformedInput: names the line where a column is missing or a value is no number, or not one that can be
             summed, or an exposure is not above zero.
     """
-    from perennial.core.experiment.analysis import Arm
+    from perennial.core.experiment.analysis import Variant
 
     sums: dict[str, list[float]] = {}
     line = 1
@@ -160,7 +160,7 @@ def read_arms(path: Path) -> list[Arm]:
             hint="columns arm and outcome, and exposure for counts; outcomes are numbers",
         ) from error
     return [
-        Arm(name=name, n=n, total=total, squares=squares, exposure=exposure or None)
+        Variant(name=name, n=n, total=total, squares=squares, exposure=exposure or None)
         for name, (n, total, squares, exposure) in sorted(sums.items())
     ]
 
@@ -185,7 +185,7 @@ def _only(what: str, **given: str | None) -> None:
 
 def _of_file(
     path: Path, kind: str, control: str | None, shares: str | None, alpha: float, worth: float
-) -> Analysis:
+) -> ExperimentAnalysis:
     from perennial.core.experiment import analysis as core
 
     arms = _control_first(read_arms(path), control)
@@ -198,7 +198,7 @@ def _of_file(
 
 def _of_model(
     model: str, release_id: str | None, outcome: str, alpha: float | None, worth: float
-) -> tuple[Analysis, list[Table], dict[str, Any]]:
+) -> tuple[ExperimentAnalysis, list[Table], dict[str, Any]]:
     """The analysis, which test it is as a table, and the same for machines."""
     from perennial import catalog
     from perennial.commands import ab_view
@@ -211,12 +211,12 @@ def _of_model(
     policy = catalog.spec(model, settings).release
     store = database.store(settings)
     feedback.ingest(releasing.feedback_inbox(settings), store.feedback)
-    experiment = flow.find(model, release_id, store.releases, store.ledger, datetime.now(UTC))
+    experiment = flow.find_experiment(model, release_id, store.releases, store.ledger, datetime.now(UTC))
     seen = flow.gather(experiment, outcome, releasing.prediction_log(settings), store.feedback)
     assigned = tuple(seen.units.by_arm.get(arm.name, 0) for arm in seen.arms)
     try:
         found = core.analyse(
-            flow.KINDS[outcome], seen.arms, experiment.shares,
+            flow.OUTCOME_KINDS[outcome], seen.arms, experiment.shares,
             1.0 - policy.criteria.confidence if alpha is None else alpha,
             worth, assigned, policy.ab.mismatch,
         )  # fmt: skip
@@ -233,7 +233,7 @@ def _of_model(
     return found, [ab_view.about(experiment, seen.units, outcome)], more
 
 
-def _control_first(arms: list[Arm], control: str | None) -> tuple[Arm, ...]:
+def _control_first(arms: list[Variant], control: str | None) -> tuple[Variant, ...]:
     names = [arm.name for arm in arms]
     if control is not None and control not in names:
         raise UsageError(f"no arm {control!r}", hint=f"arms: {', '.join(names)}")

@@ -5,15 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from perennial.core.experiment.analysis import Analysis, Comparison
-    from perennial.core.experiment.assignment import Experiment
+    from perennial.core.experiment.analysis import ExperimentAnalysis, VariantComparison
+    from perennial.core.experiment.live_experiment import Experiment
     from perennial.core.release.traffic import Units
 
 Table = list[list[str]]
 """The first row is its header."""
 
 
-def tables(found: Analysis) -> list[Table]:
+def tables(found: ExperimentAnalysis) -> list[Table]:
     return [_decisions(found), _arms(found), _comparisons(found), [["split"], [split(found)]]]
 
 
@@ -37,20 +37,20 @@ def about(experiment: Experiment, units: Units, outcome: str) -> Table:
     ]
 
 
-def split(found: Analysis) -> str:
+def split(found: ExperimentAnalysis) -> str:
     ratio = found.ratio
     said = "ALARM: not the shares that were asked for" if ratio.alarm else "as asked for"
     return f"{said} (chi-square p {ratio.p_value:.4g}, at every look {ratio.sequential_p:.4g})"
 
 
-def _arms(found: Analysis) -> Table:
+def _arms(found: ExperimentAnalysis) -> Table:
     rows = [["arm", "n", "mean", "95 % credible"]]
     for arm, known in zip(found.arms, found.means, strict=True):
         rows.append([arm.name, str(arm.n), f"{arm.mean:.5g}", f"{known.low:.5g} to {known.high:.5g}"])
     return rows
 
 
-def _comparisons(found: Analysis) -> Table:
+def _comparisons(found: ExperimentAnalysis) -> Table:
     rows = [
         ["treatment", "P(better)", "difference", "valid at every look", "lift", "expected loss", "n needed"]
     ]
@@ -70,12 +70,12 @@ def _comparisons(found: Analysis) -> Table:
     return rows
 
 
-def _lift(one: Comparison) -> str:
+def _lift(one: VariantComparison) -> str:
     wide = one.lift_interval
     return "-" if one.lift is None or wide is None else f"{one.lift:+.1%} [{wide.low:+.1%}, {wide.high:+.1%}]"
 
 
-def _decisions(found: Analysis) -> Table:
+def _decisions(found: ExperimentAnalysis) -> Table:
     return [["treatment", "decision", "why"]] + [
         [one.treatment, one.decision.value, one.why] for one in found.comparisons
     ]

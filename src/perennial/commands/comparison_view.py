@@ -9,10 +9,10 @@ import click
 from perennial.commands.tables import print_table
 
 if TYPE_CHECKING:
-    from perennial.core.evaluation.comparison import Comparison
+    from perennial.core.evaluation.comparison import VersionComparison
 
 
-def show(found: Comparison, group: str) -> None:
+def show(found: VersionComparison, group: str) -> None:
     """The figures of both, the paired difference, and the rows that they see most differently."""
     click.echo(
         f"{found.rows} rows of {found.groups} {group}s, {found.first_group} to {found.last_group}; "

@@ -12,7 +12,7 @@ from perennial import settings as environment
 
 if TYPE_CHECKING:
     from perennial.core.spec import ModelSpec
-    from perennial.flows.monitoring.monitor import Look, MonitorPorts
+    from perennial.flows.monitoring.monitor import MonitorPorts, MonitorResult
     from perennial.settings import Settings
 
 
@@ -27,14 +27,14 @@ def monitor() -> None:
 def run(model: str, as_json: bool) -> None:
     """Look once: judge the newest window, and ask for a retraining if the policy says so."""
     from perennial import catalog
-    from perennial.flows.monitoring.watch import line
+    from perennial.flows.monitoring.watch import summary_line
 
     settings = environment.load()
     seen = _look(catalog.spec(model, settings), settings, _ports(settings))
     if as_json:
         click.echo(json.dumps(_plain(seen), indent=2))
         return
-    click.echo(line(seen))
+    click.echo(summary_line(seen))
     for reason in seen.verdict.reasons:
         click.echo(f"  {reason}")
     if seen.report is not None:
@@ -61,7 +61,7 @@ def watch() -> None:
     gauges.serve(settings.host, settings.port_monitor)
     held: list[MonitorPorts] = []
 
-    def look(spec: ModelSpec) -> Look:
+    def look(spec: ModelSpec) -> MonitorResult:
         if not held:  # inside the watch: what cannot be reached yet costs a look, not the process
             held.append(_ports(settings))
         ports = held[0]
@@ -93,12 +93,12 @@ def retrain(model: str, text: str) -> None:
     from perennial import catalog
     from perennial.commands.identity import actor
     from perennial.core.spec import Reason
-    from perennial.flows.monitoring.retrain import request
+    from perennial.flows.monitoring.retrain import request_retraining
     from perennial.wiring import database, monitoring
 
     settings = environment.load()
     spec = catalog.spec(model, settings)
-    entry = request(
+    entry = request_retraining(
         spec.name,
         Reason.PERSON,
         text,
@@ -127,7 +127,7 @@ def _ports(settings: Settings) -> MonitorPorts:
     )
 
 
-def _look(spec: ModelSpec, settings: Settings, ports: MonitorPorts) -> Look:
+def _look(spec: ModelSpec, settings: Settings, ports: MonitorPorts) -> MonitorResult:
     """Take in the labels that came, then judge."""
     from datetime import UTC, datetime
 
@@ -136,11 +136,11 @@ def _look(spec: ModelSpec, settings: Settings, ports: MonitorPorts) -> Look:
     from perennial.wiring import releasing
 
     feedback.ingest(releasing.feedback_inbox(settings), ports.feedback)
-    folders = flow.Folders(settings.state / "monitor" / "references", settings.reports)
-    return flow.run(spec, ports, folders, datetime.now(UTC))
+    folders = flow.MonitorFolders(settings.state / "monitor" / "references", settings.reports)
+    return flow.monitor_model(spec, ports, folders, datetime.now(UTC))
 
 
-def _plain(seen: Look) -> dict:
+def _plain(seen: MonitorResult) -> dict:
     from perennial.core.monitoring.retraining import Retrain
 
     told = seen.verdict

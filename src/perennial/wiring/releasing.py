@@ -44,7 +44,7 @@ class _OnFirstUse:
 
 
 def prediction_log(settings: Settings | None = None) -> ports.PredictionLog:
-    from perennial.serving.prediction_log import PredictionLogReader
+    from perennial.serving.prediction_log_reader import PredictionLogReader
 
     settings = settings or load()
     return PredictionLogReader(settings.serving_dir / "log")

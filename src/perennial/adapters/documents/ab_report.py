@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from perennial.core.experiment.analysis import Analysis, posterior
+from perennial.core.experiment.analysis import ExperimentAnalysis, posterior
 
 COLOURS = ("tab:blue", "tab:orange", "tab:green", "tab:red", "tab:purple", "tab:brown")
 STYLE = (
@@ -19,7 +19,7 @@ STYLE = (
 )
 
 
-def picture(found: Analysis) -> bytes:
+def picture(found: ExperimentAnalysis) -> bytes:
     """PNG: the posterior of each arm, and each difference from the control with both intervals."""
     from matplotlib.figure import Figure
 
@@ -54,12 +54,12 @@ def picture(found: Analysis) -> bytes:
     return out.getvalue()
 
 
-def write_picture(found: Analysis, path: Path) -> None:
+def write_picture(found: ExperimentAnalysis, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(picture(found))
 
 
-def write_page(found: Analysis, title: str, tables: list[list[list[str]]], path: Path) -> None:
+def write_page(found: ExperimentAnalysis, title: str, tables: list[list[list[str]]], path: Path) -> None:
     """Args: tables: each rows of cells, the first row its header."""
     image = base64.b64encode(picture(found)).decode()
     body = "".join(_table(rows) for rows in tables)

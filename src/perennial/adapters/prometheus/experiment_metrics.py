@@ -8,7 +8,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from perennial.core.experiment.assignment import ArmFigures
+from perennial.core.experiment.live_experiment import VariantFigures
 
 ARM = ("model", "experiment", "arm")
 """As of the counters that the model servers keep: `arm` is a version."""
@@ -21,10 +21,10 @@ class ExperimentMetrics(Collector):
     """
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self._seen: dict[str, Sequence[ArmFigures]] = {}
+        self._seen: dict[str, Sequence[VariantFigures]] = {}
         registry.register(self)
 
-    def show(self, model: str, figures: Sequence[ArmFigures]) -> None:
+    def show(self, model: str, figures: Sequence[VariantFigures]) -> None:
         """Replace all that is shown of a model; empty: no test runs."""
         self._seen = {**self._seen, model: figures}
 

@@ -12,7 +12,7 @@ from perennial.core.evaluation.metrics import Estimate, Scored, estimates
 from perennial.core.spec import Frozen
 
 
-class Disagreement(Frozen):
+class RowDisagreement(Frozen):
     """One row that the two versions see differently."""
 
     row: dict[str, Any] = Field(description="entity, request values and group")
@@ -21,7 +21,7 @@ class Disagreement(Frozen):
     new: float = Field(description="score of the second version")
 
 
-class Comparison(Frozen):
+class VersionComparison(Frozen):
     """What comparing two versions found."""
 
     old: str
@@ -35,7 +35,7 @@ class Comparison(Frozen):
         description="metric -> new over old with the interval of the paired difference; positive is better"
     )
     decisions_changed: int = Field(description="rows whose answer differs at the threshold")
-    disagreements: tuple[Disagreement, ...] = Field(description="largest difference of scores first")
+    disagreements: tuple[RowDisagreement, ...] = Field(description="largest difference of scores first")
 
 
 def compare(
@@ -46,7 +46,7 @@ def compare(
     examples: int,
     resamples: int,
     seed: int,
-) -> Comparison:
+) -> VersionComparison:
     """Measure both over the same resamples of whole groups (the cluster bootstrap of `core.evaluation.metrics`).
 
     Args:
@@ -62,7 +62,7 @@ def compare(
     measured, gains = estimates({"old": old, "new": new}, "old", resamples, seed)
     apart = np.abs(new.score - old.score)
     chosen = [place for place in np.argsort(-apart, kind="stable")[:examples] if apart[place] > 0]
-    return Comparison(
+    return VersionComparison(
         old=names[0],
         new=names[1],
         rows=len(old),
@@ -73,7 +73,7 @@ def compare(
         gains={metric: _figure(estimate) for metric, estimate in gains["new"].items()},
         decisions_changed=int(((new.score >= threshold) != (old.score >= threshold)).sum()),
         disagreements=tuple(
-            Disagreement(
+            RowDisagreement(
                 row=rows[place],
                 target=float(old.target[place]),
                 old=float(old.score[place]),

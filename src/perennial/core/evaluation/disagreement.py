@@ -19,7 +19,7 @@ from perennial.core.statistics import proportion_bounds
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 
 
-class Rate(Frozen):
+class DisagreementRate(Frozen):
     """A share of rows, averaged over requests, with bounds that hold at every look."""
 
     value: Share | None = Field(description="None without a single request")
@@ -34,7 +34,7 @@ class Rate(Frozen):
         return f"{self.value:.2%} [{self.low:.2%}, {self.high:.2%}] of {self.requests} requests"
 
 
-class Shift(Frozen):
+class ScoreShift(Frozen):
     """Candidate minus champion, over rows."""
 
     mean: float
@@ -50,7 +50,7 @@ class Latency(Frozen):
     requests: int
 
 
-class Example(Frozen):
+class DisagreementExample(Frozen):
     """One row that both versions answered."""
 
     request_id: str
@@ -60,20 +60,20 @@ class Example(Frozen):
     decided_otherwise: bool
 
 
-class Disagreement(Frozen):
+class AnswerDisagreement(Frozen):
     """What a candidate would have said, beside what the champion said."""
 
-    changed: Rate = Field(description="rows that the two versions decide differently")
-    shift: Shift | None = Field(description="None without a pair")
+    changed: DisagreementRate = Field(description="rows that the two versions decide differently")
+    shift: ScoreShift | None = Field(description="None without a pair")
     champion_latency: Latency | None = None
     candidate_latency: Latency | None = None
     unanswered: int = Field(ge=0, description="requests that the champion answered and the candidate did not")
     unusable: int = Field(0, ge=0, description="pairs without a score in [0, 1] of the candidate")
-    examples: tuple[Example, ...] = Field((), description="the largest differences first")
+    examples: tuple[DisagreementExample, ...] = Field((), description="the largest differences first")
 
 
 @dataclass(frozen=True)
-class Pairs:
+class PairedAnswers:
     """Rows that both versions answered."""
 
     request_id: Sequence[str]
@@ -88,14 +88,14 @@ class Pairs:
     """int [n]."""
 
 
-def compare(
-    pairs: Pairs,
+def measure_disagreement(
+    pairs: PairedAnswers,
     confidence: float,
     examples: int,
     unanswered: int = 0,
     champion_latency: Latency | None = None,
     candidate_latency: Latency | None = None,
-) -> Disagreement:
+) -> AnswerDisagreement:
     """Measure how the answers differ.
 
     Args:
@@ -108,7 +108,7 @@ def compare(
     changed = (pairs.champion_decision != pairs.candidate_decision)[usable]
     difference = (pairs.candidate - pairs.champion)[usable]
     kept = np.flatnonzero(usable)[np.argsort(-np.abs(difference), kind="stable")[:examples]]
-    return Disagreement(
+    return AnswerDisagreement(
         changed=rate(changed, names, confidence),
         shift=_shift(difference) if len(difference) else None,
         champion_latency=champion_latency,
@@ -119,7 +119,7 @@ def compare(
     )
 
 
-def rate(hit: np.ndarray, request: np.ndarray, confidence: float) -> Rate:
+def rate(hit: np.ndarray, request: np.ndarray, confidence: float) -> DisagreementRate:
     """The share of rows that are hit, by request.
 
     Args:
@@ -127,13 +127,13 @@ def rate(hit: np.ndarray, request: np.ndarray, confidence: float) -> Rate:
         request: [n], which request a row belongs to.
     """
     if len(hit) == 0:
-        return Rate(value=None, low=0.0, high=1.0, rows=0, requests=0)
+        return DisagreementRate(value=None, low=0.0, high=1.0, rows=0, requests=0)
     _, code = np.unique(np.asarray(request, dtype=str), return_inverse=True)
     shares = np.bincount(code, weights=hit.astype(float)) / np.bincount(code)
     count = len(shares)
     total = min(float(shares.sum()), float(count))
     low, high = proportion_bounds(total, count, confidence)
-    return Rate(value=total / count, low=low, high=high, rows=len(hit), requests=count)
+    return DisagreementRate(value=total / count, low=low, high=high, rows=len(hit), requests=count)
 
 
 def latency(milliseconds: np.ndarray) -> Latency | None:
@@ -144,17 +144,17 @@ def latency(milliseconds: np.ndarray) -> Latency | None:
     return Latency(p50_ms=float(p50), p95_ms=float(p95), requests=len(milliseconds))
 
 
-def _shift(difference: np.ndarray) -> Shift:
+def _shift(difference: np.ndarray) -> ScoreShift:
     values = np.quantile(difference, QUANTILES)
-    return Shift(
+    return ScoreShift(
         mean=float(difference.mean()),
         quantiles={f"p{round(100 * q):02d}": float(v) for q, v in zip(QUANTILES, values, strict=True)},
         largest=float(np.abs(difference).max()),
     )
 
 
-def _example(pairs: Pairs, place: int) -> Example:
-    return Example(
+def _example(pairs: PairedAnswers, place: int) -> DisagreementExample:
+    return DisagreementExample(
         request_id=str(pairs.request_id[place]),
         entity=str(pairs.entity[place]),
         champion=float(pairs.champion[place]),

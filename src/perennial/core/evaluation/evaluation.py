@@ -29,7 +29,7 @@ class Figure(Frozen):
         return f"{self.value:.4f} [{self.low:.4f}, {self.high:.4f}]"
 
 
-class SliceFigure(Frozen):
+class SliceMetrics(Frozen):
     """The rows that share one value of a column."""
 
     column: str
@@ -49,7 +49,7 @@ class Evaluation(Frozen):
     last_group: int
     scores: dict[str, dict[str, Figure]] = Field(description="model, champion, references -> metric")
     gains: dict[str, dict[str, Figure]] = Field(description="name -> metric -> the model over that name")
-    slices: tuple[SliceFigure, ...] = ()
+    slices: tuple[SliceMetrics, ...] = ()
     worst_slice: float | None = Field(None, description="smallest gain over the champion on any slice")
 
     def flat(self) -> dict[str, float]:
@@ -68,7 +68,7 @@ class Evaluation(Frozen):
         return found
 
 
-def judge(
+def evaluate_scores(
     digest: str,
     scores: Mapping[str, Scored],
     slices: Mapping[str, np.ndarray],
@@ -118,7 +118,7 @@ def _slices(scores: Mapping[str, Scored], slices: Mapping[str, np.ndarray], min_
             if rows.sum() < min_rows or len(np.unique(model.target[rows])) < 2:
                 continue
             part = {name: scores[name].where(rows).measure() for name in names}
-            yield SliceFigure(column=column, value=str(value), rows=int(rows.sum()), scores=part)
+            yield SliceMetrics(column=column, value=str(value), rows=int(rows.sum()), scores=part)
 
 
 def _figure(estimate: Estimate) -> Figure:

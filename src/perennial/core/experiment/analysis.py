@@ -17,7 +17,7 @@ from pydantic import Field, model_validator
 from scipy.optimize import brentq
 from scipy.stats import beta, gamma, t
 
-from perennial.core.experiment.design import Kind, needed
+from perennial.core.experiment.design import Kind, required_sample_size
 from perennial.core.release.sample_ratio import SampleRatio, sample_ratio
 from perennial.core.spec import Frozen
 
@@ -28,12 +28,12 @@ FIRST_LOOK = 50
 TUNED_FOR = 1000
 """Observations of all arms at which the asymptotic confidence sequence is tightest; must not depend on the data."""
 POWER = 0.8
-"""Chance to find what `Comparison.needed` is stated for."""
+"""Chance to find what `VariantComparison.needed` is stated for."""
 KNOTS = np.array([1e-12, 1e-9, 1e-6, 1e-4, 0.01, 0.1, 0.3, 0.5, 0.7, 0.9, 0.99, 0.9999, 1 - 1e-6, 1 - 1e-9])
 NODES, WEIGHTS = np.polynomial.legendre.leggauss(24)
 
 
-class Decision(StrEnum):
+class Recommendation(StrEnum):
     PROMOTE = "PROMOTE"
     """The treatment is proven better by more than nothing."""
     KEEP = "KEEP"
@@ -41,7 +41,7 @@ class Decision(StrEnum):
     CONTINUE = "CONTINUE"
 
 
-class Arm(Frozen):
+class Variant(Frozen):
     """What one arm observed, as sufficient statistics."""
 
     name: str
@@ -60,7 +60,7 @@ class Arm(Frozen):
         return max(0.0, (self.squares - self.total**2 / self.n) / (self.n - 1))
 
     @model_validator(mode="after")
-    def enough_squares(self) -> Arm:
+    def enough_squares(self) -> Variant:
         if self.squares and self.squares < self.total**2 / max(1, self.n) * (1 - 1e-9):
             raise ValueError(f"{self.name}: no values have this sum and this sum of squares")
         return self
@@ -71,7 +71,7 @@ class Interval(Frozen):
     high: float
 
 
-class Comparison(Frozen):
+class VariantComparison(Frozen):
     """A treatment against the control."""
 
     control: str
@@ -83,7 +83,7 @@ class Comparison(Frozen):
     lift_interval: Interval | None
     expected_loss: float = Field(description="of choosing the treatment: mean of what it is worse by, else 0")
     sequential_interval: Interval = Field(description="of the difference, valid at every look")
-    decision: Decision
+    decision: Recommendation
     why: str
     needed: int | None = Field(
         description="observations per arm that find the difference worth a change (where none is named: the "
@@ -91,23 +91,23 @@ class Comparison(Frozen):
     )
 
 
-class Analysis(Frozen):
+class ExperimentAnalysis(Frozen):
     kind: Kind
-    arms: tuple[Arm, ...] = Field(min_length=2, description="the control first")
+    arms: tuple[Variant, ...] = Field(min_length=2, description="the control first")
     means: tuple[Interval, ...] = Field(description="95 % credible, of each arm's mean")
-    comparisons: tuple[Comparison, ...]
+    comparisons: tuple[VariantComparison, ...]
     ratio: SampleRatio
 
 
 def analyse(
     kind: Kind,
-    arms: tuple[Arm, ...],
+    arms: tuple[Variant, ...],
     shares: tuple[float, ...],
     alpha: float = 0.05,
     worth: float = 0.0,
     assigned: tuple[int, ...] | None = None,
     mismatch: float = 0.01,
-) -> Analysis:
+) -> ExperimentAnalysis:
     """Compare every arm with the first.
 
     Args:
@@ -126,7 +126,7 @@ def analyse(
     ratio = sample_ratio(assigned or [arm.n for arm in arms], shares, mismatch)
     each = alpha / (len(arms) - 1)
     control, *others = arms
-    return Analysis(
+    return ExperimentAnalysis(
         kind=kind,
         arms=arms,
         means=tuple(_central(posterior(kind, arm)) for arm in arms),
@@ -135,7 +135,7 @@ def analyse(
     )
 
 
-def posterior(kind: Kind, arm: Arm) -> Any:
+def posterior(kind: Kind, arm: Variant) -> Any:
     """Of the arm's mean, as a frozen scipy distribution, under Jeffreys' prior.
 
     Binary: Beta; count: Gamma; continuous: Student's t of the mean with unknown variance, whose central
@@ -164,7 +164,7 @@ def expected_loss(control: Any, treatment: Any) -> float:
     return _integral(control, treatment, lambda x: treatment.cdf(x) * control.sf(x))
 
 
-def sequential_bounds(kind: Kind, control: Arm, treatment: Arm, alpha: float) -> tuple[float, float]:
+def sequential_bounds(kind: Kind, control: Variant, treatment: Variant, alpha: float) -> tuple[float, float]:
     """Bounds of treatment minus control, valid at all looks together.
 
     The asymptotic confidence sequence of I. Waudby-Smith et al., "Time-uniform central limit theory and
@@ -180,7 +180,7 @@ def sequential_bounds(kind: Kind, control: Arm, treatment: Arm, alpha: float) ->
     return middle - half, middle + half
 
 
-def _variance_of_mean(kind: Kind, arm: Arm) -> float:
+def _variance_of_mean(kind: Kind, arm: Variant) -> float:
     """Half an event is added, so that an arm without events does not look certain."""
     if kind == "binary":
         rate = (arm.total + 0.5) / (arm.n + 1)
@@ -191,14 +191,14 @@ def _variance_of_mean(kind: Kind, arm: Arm) -> float:
 
 
 def _compare(
-    kind: Kind, control: Arm, treatment: Arm, alpha: float, worth: float, mistrust: bool
-) -> Comparison:
+    kind: Kind, control: Variant, treatment: Variant, alpha: float, worth: float, mistrust: bool
+) -> VariantComparison:
     a, b = posterior(kind, control), posterior(kind, treatment)
     low, high = sequential_bounds(kind, control, treatment, alpha)
     early = min(control.n, treatment.n) < FIRST_LOOK
     decision, why = _decide(low, high, worth, mistrust, early)
     relative = kind != "continuous" and control.mean > 0
-    return Comparison(
+    return VariantComparison(
         control=control.name,
         treatment=treatment.name,
         superiority=superiority(a, b),
@@ -214,22 +214,25 @@ def _compare(
     )
 
 
-def _needed(kind: Kind, control: Arm, treatment: Arm, worth: float, alpha: float) -> int | None:
+def _needed(kind: Kind, control: Variant, treatment: Variant, worth: float, alpha: float) -> int | None:
     spread = (control.variance + treatment.variance) / 2 if kind == "continuous" else 0.0
     effect = worth or treatment.mean - control.mean
-    return needed(kind, control.mean, effect, math.sqrt(spread), alpha, POWER)
+    return required_sample_size(kind, control.mean, effect, math.sqrt(spread), alpha, POWER)
 
 
-def _decide(low: float, high: float, worth: float, mistrust: bool, early: bool) -> tuple[Decision, str]:
+def _decide(low: float, high: float, worth: float, mistrust: bool, early: bool) -> tuple[Recommendation, str]:
     if mistrust:
-        return Decision.CONTINUE, "the arms did not get their shares: mend the assignment, compare nothing"
+        return (
+            Recommendation.CONTINUE,
+            "the arms did not get their shares: mend the assignment, compare nothing",
+        )
     if early:
-        return Decision.CONTINUE, f"not decided before {FIRST_LOOK} observations of each arm"
+        return Recommendation.CONTINUE, f"not decided before {FIRST_LOOK} observations of each arm"
     if low > 0:
-        return Decision.PROMOTE, f"better by at least {low:.4g} at every look"
+        return Recommendation.PROMOTE, f"better by at least {low:.4g} at every look"
     if high < worth or high < 0:
-        return Decision.KEEP, f"better by at most {high:.4g}: not worth {worth:g}"
-    return Decision.CONTINUE, f"between {low:.4g} and {high:.4g}: not decided yet"
+        return Recommendation.KEEP, f"better by at most {high:.4g}: not worth {worth:g}"
+    return Recommendation.CONTINUE, f"between {low:.4g} and {high:.4g}: not decided yet"
 
 
 def _difference_interval(a: Any, b: Any) -> Interval:

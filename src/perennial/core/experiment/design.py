@@ -38,7 +38,7 @@ def sample_size_continuous(difference: float, deviation: float, alpha: float, po
     return float(brentq(missing, 2.0, 2.0 * start + 10.0, xtol=1e-9, rtol=1e-12))
 
 
-def needed(
+def required_sample_size(
     kind: Kind, base: float, effect: float, deviation: float, alpha: float, power: float
 ) -> int | None:
     """Observations per arm (of counts, exposure) that find a mean of `base` + `effect`; None: there is no such.

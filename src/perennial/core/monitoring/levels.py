@@ -44,7 +44,7 @@ class Level(StrEnum):
         return list(Level).index(self) - 1
 
 
-class Accuracy(Frozen):
+class AccuracyEstimate(Frozen):
     """Share of right answers and its standard error."""
 
     value: float = Field(ge=0, le=1)
@@ -52,7 +52,7 @@ class Accuracy(Frozen):
     labels: int = Field(ge=0)
 
     @classmethod
-    def of(cls, right: np.ndarray) -> Accuracy | None:
+    def of(cls, right: np.ndarray) -> AccuracyEstimate | None:
         """From verdicts on single answers (bool [n], in time order); None below two rows a batch."""
         if len(right) < 2 * BATCHES:
             return None
@@ -69,8 +69,8 @@ class MonitorVerdict(Frozen):
     reasons: tuple[str, ...] = Field(description="one sentence per finding, the worst first")
     rows: int
     drifts: tuple[ColumnDrift, ...] = ()
-    reference: Accuracy | None = None
-    window: Accuracy | None = None
+    reference: AccuracyEstimate | None = None
+    window: AccuracyEstimate | None = None
 
     @property
     def drop_percent(self) -> float | None:
@@ -83,8 +83,8 @@ class MonitorVerdict(Frozen):
 def verdict(
     spec: MonitoringSpec,
     drifts: Sequence[ColumnDrift],
-    reference: Accuracy | None,
-    window: Accuracy | None,
+    reference: AccuracyEstimate | None,
+    window: AccuracyEstimate | None,
     rows: int,
 ) -> MonitorVerdict:
     """Judge one window.
@@ -144,7 +144,9 @@ def _score(spec: MonitoringSpec, drifts: Sequence[ColumnDrift]) -> tuple[Level, 
     return level, f"score PSI {scores[0].psi:.2f} (+{scores[0].excess:.2f})"
 
 
-def _accuracy(levels: Levels, reference: Accuracy | None, window: Accuracy | None) -> tuple[Level, str]:
+def _accuracy(
+    levels: Levels, reference: AccuracyEstimate | None, window: AccuracyEstimate | None
+) -> tuple[Level, str]:
     if reference is None or window is None:
         return Level.OK, "too few labels to judge the accuracy"
     text = f"accuracy {reference.value:.1%} -> {window.value:.1%} on {window.labels} labels"
@@ -154,7 +156,7 @@ def _accuracy(levels: Levels, reference: Accuracy | None, window: Accuracy | Non
     return Level.OK, text
 
 
-def _dropped(reference: Accuracy, window: Accuracy, share: float) -> bool:
+def _dropped(reference: AccuracyEstimate, window: AccuracyEstimate, share: float) -> bool:
     """Whether window < reference * (1 - share) beyond chance: a one-sided t test of the difference."""
     kept = reference.value * (1 - share)
     error = math.hypot((1 - share) * reference.error, window.error)

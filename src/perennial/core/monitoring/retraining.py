@@ -24,7 +24,7 @@ ALARMS = frozenset({Reason.DRIFT, Reason.ACCURACY})
 WEEK = timedelta(days=7)
 
 
-class Request(Frozen):
+class RetrainingRequest(Frozen):
     """One retraining that somebody asked for."""
 
     at: AwareDatetime
@@ -45,10 +45,10 @@ class Hold(Frozen):
     why: str
 
 
-def requests(rows: Iterable[LedgerRow]) -> list[Request]:
+def retraining_requests(rows: Iterable[LedgerRow]) -> list[RetrainingRequest]:
     """What was asked for so far, out of the rows of one model's ledger, in their order."""
     return [
-        Request(
+        RetrainingRequest(
             at=row.entry.at,
             reason=Reason(row.entry.payload["reason"]),
             window=row.entry.payload.get("window"),
@@ -59,7 +59,11 @@ def requests(rows: Iterable[LedgerRow]) -> list[Request]:
 
 
 def decide_retrain(
-    spec: RetrainingSpec, verdict: MonitorVerdict, window: str, past: Iterable[Request], now: datetime
+    spec: RetrainingSpec,
+    verdict: MonitorVerdict,
+    window: str,
+    past: Iterable[RetrainingRequest],
+    now: datetime,
 ) -> Retrain | Hold:
     """Whether this verdict asks for a training.
 
@@ -88,7 +92,7 @@ def decide_retrain(
     return Retrain(reason=verdict.cause, text=verdict.reasons[0])
 
 
-def event(
+def retraining_event(
     reason: Reason, text: str, *, who: str, key: str, digest: str | None = None, window: str | None = None,
     psi: dict[str, float] | None = None,
 ) -> dict[str, Any]:  # fmt: skip

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from perennial.core.evaluation.comparison import Comparison, compare
+from perennial.core.evaluation.comparison import VersionComparison, compare
 from perennial.core.evaluation.metrics import Scored
 from perennial.core.spec import ModelSpec
 from perennial.core.training.registration import VersionRecord
@@ -32,7 +32,7 @@ def compare_versions(
     scorer: Scorer,
     folder: Path,
     examples: int,
-) -> Comparison:
+) -> VersionComparison:
     """Groups before `since` only build features; the later ones are scored by both versions.
 
     Args:

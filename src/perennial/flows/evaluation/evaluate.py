@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from perennial.core.evaluation.baselines import column_score
-from perennial.core.evaluation.evaluation import CHAMPION, MODEL, Evaluation, judge
+from perennial.core.evaluation.evaluation import CHAMPION, MODEL, Evaluation, evaluate_scores
 from perennial.core.evaluation.metrics import Scored
 from perennial.core.spec import ModelSpec
 from perennial.core.training.artifacts import Trained
@@ -70,7 +70,7 @@ def evaluate(spec: ModelSpec, work: Workdir, ports: EvaluatePorts, say: Callable
     found |= {name: learn(train, holdout.features) for name, learn in ports.references.items()}
     scores = as_scored(holdout, found)
     slices = {column: rows[later][column].to_numpy() for column in spec.evaluation.slices}
-    evaluation = judge(
+    evaluation = evaluate_scores(
         trained.digest,
         scores,
         slices,

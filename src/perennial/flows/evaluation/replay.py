@@ -11,13 +11,18 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from perennial.core.evaluation.disagreement import Pairs, compare, rate
-from perennial.core.evaluation.replay import Replay, SchemaBreak, Scoring, Segment
+from perennial.core.evaluation.disagreement import PairedAnswers, measure_disagreement, rate
+from perennial.core.evaluation.replay_report import (
+    ReplayReport,
+    SchemaBreak,
+    ScoringTime,
+    SegmentDisagreement,
+)
 from perennial.core.monitoring.skew import FeatureSkew, feature_skew, worst_first
 from perennial.core.spec import FeatureSpec, ModelSpec
 from perennial.core.training.artifacts import Manifest
 from perennial.errors import DataError, DatasetMissing, UnknownVersion
-from perennial.flows.evaluation.recompute import Offline, recompute
+from perennial.flows.evaluation.offline_features import OfflineSource, recompute
 from perennial.flows.training.package import version_features
 from perennial.flows.training.workdir import read_record
 from perennial.ports import PredictionLog, Registry, Scorer
@@ -35,19 +40,19 @@ class ReplayPorts:
     predictions: PredictionLog
     registry: Registry
     scorer: Scorer
-    offline: Offline
+    offline: OfflineSource
     stopwatch: Callable[[], float]
     """Seconds of a clock that only goes forward."""
 
 
-def replay(
+def replay_requests(
     spec: ModelSpec,
     which: str,
     since: datetime | None,
     last: int | None,
     ports: ReplayPorts,
     folder: Path,
-) -> Replay:
+) -> ReplayReport:
     """Score what was asked with the feature values that were used then, and compare with what was answered.
 
     Features that the log lacks are computed from the history; where that is not possible either, nothing is
@@ -83,10 +88,10 @@ def replay(
         scores, scoring = _score(files, features[usable], ports)
         pairs = _pairs(log[usable], scores, threshold)
         confidence = spec.release.criteria.confidence
-        answers = compare(pairs, confidence, EXAMPLES)
+        answers = measure_disagreement(pairs, confidence, EXAMPLES)
         segments = _segments(spec, log[usable], pairs, confidence)
     skew = () if offline is None else _skew(spec, wanted, log, served, lacking, offline, joined)
-    return Replay(
+    return ReplayReport(
         candidate=record.ref.version,
         digest=record.ref.digest,
         first=log["at"].iloc[0],
@@ -130,7 +135,7 @@ def _served(log: pd.DataFrame, wanted: FeatureSpec) -> tuple[np.ndarray, np.ndar
     return served, lacking
 
 
-def _offline(wanted: FeatureSpec, log: pd.DataFrame, source: Offline):
+def _offline(wanted: FeatureSpec, log: pd.DataFrame, source: OfflineSource):
     nothing = np.zeros(len(log), dtype=bool)
     try:
         values, joined = recompute(wanted, log, source)
@@ -147,7 +152,7 @@ def _breaks(wanted: FeatureSpec, lacking: np.ndarray, offline: np.ndarray | None
             yield SchemaBreak(feature=name, recomputed=offline is not None and bool(joined.any()))
 
 
-def _score(files: Path, features: np.ndarray, ports: ReplayPorts) -> tuple[np.ndarray, Scoring]:
+def _score(files: Path, features: np.ndarray, ports: ReplayPorts) -> tuple[np.ndarray, ScoringTime]:
     rows = np.ascontiguousarray(features, dtype=np.float32)
     begun = ports.stopwatch()
     ports.scorer.score(files, rows[:1])
@@ -155,12 +160,12 @@ def _score(files: Path, features: np.ndarray, ports: ReplayPorts) -> tuple[np.nd
     scores = ports.scorer.score(files, rows)
     # The file is opened in both calls: what is left is the scoring itself.
     spent = max(0.0, ports.stopwatch() - opened - (opened - begun))
-    scoring = Scoring(load_ms=1e3 * (opened - begun), per_1000_rows_ms=1e6 * spent / len(rows))
+    scoring = ScoringTime(load_ms=1e3 * (opened - begun), per_1000_rows_ms=1e6 * spent / len(rows))
     return np.asarray(scores, dtype=float), scoring
 
 
-def _pairs(log: pd.DataFrame, scores: np.ndarray, threshold: float) -> Pairs:
-    return Pairs(
+def _pairs(log: pd.DataFrame, scores: np.ndarray, threshold: float) -> PairedAnswers:
+    return PairedAnswers(
         request_id=log["request_id"].tolist(),
         entity=log["entity"].tolist(),
         champion=log["score"].to_numpy(dtype=float),
@@ -170,7 +175,9 @@ def _pairs(log: pd.DataFrame, scores: np.ndarray, threshold: float) -> Pairs:
     )
 
 
-def _segments(spec: ModelSpec, log: pd.DataFrame, pairs: Pairs, confidence: float) -> tuple[Segment, ...]:
+def _segments(
+    spec: ModelSpec, log: pd.DataFrame, pairs: PairedAnswers, confidence: float
+) -> tuple[SegmentDisagreement, ...]:
     """By the spec's slices that the requests name, else by every entity key but the one that is scored."""
     asked = [
         {**json.loads(entity), **json.loads(context)}
@@ -187,7 +194,7 @@ def _segments(spec: ModelSpec, log: pd.DataFrame, pairs: Pairs, confidence: floa
         for value in sorted(set(values)):
             inside = values == value
             share = rate(changed[inside], requests[inside], confidence)
-            found.append(Segment(column=column, value=value, changed=share))
+            found.append(SegmentDisagreement(column=column, value=value, changed=share))
     return tuple(sorted(found, key=lambda one: (-(one.changed.value or 0.0), one.value))[:SEGMENTS])
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from perennial.core.evaluation.evaluation import MODEL, Evaluation, judge
+from perennial.core.evaluation.evaluation import MODEL, Evaluation, evaluate_scores
 from perennial.core.spec import ModelSpec
 from perennial.core.training.examples import Examples
 from perennial.core.training.split import first_later_group
@@ -65,7 +65,7 @@ def score_history(
     scored = scorer.score(files, judged.features[judged.group >= first])
     known, later = _today(spec, prepared, features, theirs, own.columns, first)
     scores = as_scored(later, {MODEL: scored, **baseline_scores(spec, known, later)})
-    evaluation = judge(
+    evaluation = evaluate_scores(
         record.ref.digest,
         scores,
         {},

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from perennial.core.experiment.analysis import Arm, Kind
-from perennial.core.experiment.assignment import ArmFigures, Experiment, newest
+from perennial.core.experiment.analysis import Kind, Variant
+from perennial.core.experiment.live_experiment import Experiment, VariantFigures, latest_experiment
 from perennial.core.release.traffic import Units
 from perennial.errors import DataError, UnknownRelease
 from perennial.ports import FeedbackStore, Ledger, PredictionLog, ReleaseStore
@@ -16,19 +16,24 @@ if TYPE_CHECKING:
     import pandas as pd
 
 POSITIVE = 0.5
-KINDS: dict[str, Kind] = {"right": "binary", "label": "binary", "reward": "continuous", "events": "count"}
+OUTCOME_KINDS: dict[str, Kind] = {
+    "right": "binary",
+    "label": "binary",
+    "reward": "continuous",
+    "events": "count",
+}
 """What is compared: share of right answers, share of positive labels, mean reward, positive labels per user."""
 
 
 @dataclass(frozen=True)
-class Gathered:
+class ExperimentData:
     """Attributes: arms: control first, one observation a user; units: all users, with an outcome or not."""
 
-    arms: tuple[Arm, Arm]
+    arms: tuple[Variant, Variant]
     units: Units
 
 
-def find(
+def find_experiment(
     model: str, release_id: str | None, releases: ReleaseStore, ledger: Ledger, now: datetime
 ) -> Experiment:
     """The last split of a release, by default of the newest release of the model that had one.
@@ -45,7 +50,7 @@ def find(
                 f"{model} has no release {release_id}", hint="perennial release history MODEL"
             )
     for status in known:
-        found = newest(status, ledger.rows(model, release_id=status.release_id), now)
+        found = latest_experiment(status, ledger.rows(model, release_id=status.release_id), now)
         if found is not None:
             return found
     raise DataError(
@@ -54,12 +59,12 @@ def find(
     )
 
 
-def assigned(log: pd.DataFrame, experiment: str) -> pd.DataFrame:
+def assigned_predictions(log: pd.DataFrame, experiment: str) -> pd.DataFrame:
     """The predictions that belong to an experiment; of a shadow none does."""
     return log[(log["experiment"] == experiment) & ~log["shadow"].astype(bool)]
 
 
-def units(log: pd.DataFrame) -> Units:
+def count_users(log: pd.DataFrame) -> Units:
     """Count users by the arm of their first prediction.
 
     Args:
@@ -72,15 +77,15 @@ def units(log: pd.DataFrame) -> Units:
 
 def gather(
     experiment: Experiment, outcome: str, predictions: PredictionLog, feedback: FeedbackStore
-) -> Gathered:
+) -> ExperimentData:
     """Outcomes by user. A user who was on both sides belongs to neither and is left out.
 
     Args:
         outcome: one of `KINDS`.
     """
-    log = assigned(predictions.read(experiment.model, since=experiment.since), experiment.name)
+    log = assigned_predictions(predictions.read(experiment.model, since=experiment.since), experiment.name)
     log = log[log["at"] < experiment.until]
-    everybody = units(log)
+    everybody = count_users(log)
     log = log[log.groupby("unit")["arm"].transform("nunique") == 1] if len(log) else log
     known = feedback.rewards if outcome == "reward" else feedback.labels
     values = log["prediction_id"].map(dict(known(since=experiment.since)))
@@ -89,7 +94,7 @@ def gather(
         log["value"] = (log["decision"] == (log["value"] >= POSITIVE)).astype(float)
     by_user = log.groupby(["arm", "unit"])["value"].agg("sum" if outcome == "events" else "mean")
     control, treatment = (_arm(by_user, name) for name in (experiment.control, experiment.treatment))
-    return Gathered((control, treatment), everybody)
+    return ExperimentData((control, treatment), everybody)
 
 
 def figures(
@@ -99,10 +104,10 @@ def figures(
     predictions: PredictionLog,
     feedback: FeedbackStore,
     now: datetime,
-) -> tuple[ArmFigures, ...]:
+) -> tuple[VariantFigures, ...]:
     """Of the experiment that runs now, by arm; empty: none does."""
     active = (one for one in releases.latest(model) if not one.phase.is_final())
-    found = [newest(one, ledger.rows(model, release_id=one.release_id), now) for one in active]
+    found = [latest_experiment(one, ledger.rows(model, release_id=one.release_id), now) for one in active]
     return tuple(
         figure
         for one in found
@@ -111,11 +116,13 @@ def figures(
     )
 
 
-def _figures(experiment: Experiment, predictions: PredictionLog, feedback: FeedbackStore) -> list[ArmFigures]:
+def _figures(
+    experiment: Experiment, predictions: PredictionLog, feedback: FeedbackStore
+) -> list[VariantFigures]:
     right = gather(experiment, "right", predictions, feedback)
     reward = gather(experiment, "reward", predictions, feedback)
     return [
-        ArmFigures(
+        VariantFigures(
             experiment=experiment.name,
             arm=seen.name,
             users=right.units.by_arm.get(seen.name, 0),
@@ -126,6 +133,6 @@ def _figures(experiment: Experiment, predictions: PredictionLog, feedback: Feedb
     ]
 
 
-def _arm(by_user: pd.Series, name: str) -> Arm:
+def _arm(by_user: pd.Series, name: str) -> Variant:
     values = by_user[by_user.index.get_level_values("arm") == name].astype(float)
-    return Arm(name=name, n=len(values), total=values.sum(), squares=(values**2).sum())
+    return Variant(name=name, n=len(values), total=values.sum(), squares=(values**2).sum())

@@ -10,7 +10,7 @@ from typing import Protocol
 from perennial.ports import FeedbackStore
 
 
-class Labelled(Protocol):
+class FeedbackBatch(Protocol):
     """Labels and rewards that came together."""
 
     at: datetime
@@ -21,20 +21,20 @@ class Labelled(Protocol):
 class Inbox(Protocol):
     """What came and nobody has stored yet (see serving.feedback_inbox)."""
 
-    def pending(self) -> tuple[Sequence[Labelled], Mapping[str, int]]: ...
+    def pending(self) -> tuple[Sequence[FeedbackBatch], Mapping[str, int]]: ...
 
     def stored(self, marks: Mapping[str, int]) -> None: ...
 
 
 @dataclass(frozen=True)
-class Ingested:
+class FeedbackCounts:
     """How many labels and rewards were read, and how many of them were new or other than before."""
 
     received: int
     changed: int
 
 
-def ingest(inbox: Inbox, store: FeedbackStore) -> Ingested:
+def ingest(inbox: Inbox, store: FeedbackStore) -> FeedbackCounts:
     """Store first, then mark as stored: killed between the two, the same labels are stored once more,
     which changes nothing."""
     pending, marks = inbox.pending()
@@ -43,4 +43,4 @@ def ingest(inbox: Inbox, store: FeedbackStore) -> Ingested:
         changed += store.put(one.labels, one.at)
         changed += store.put_rewards(one.rewards, one.at) if one.rewards else 0
     inbox.stored(marks)
-    return Ingested(sum(len(one.labels) + len(one.rewards) for one in pending), changed)
+    return FeedbackCounts(sum(len(one.labels) + len(one.rewards) for one in pending), changed)

@@ -14,8 +14,14 @@ import numpy as np
 
 from perennial.core.events import Entry, LedgerRow
 from perennial.core.monitoring.drift import SCORE, ColumnDrift
-from perennial.core.monitoring.levels import Accuracy, Level, MonitorVerdict, verdict
-from perennial.core.monitoring.retraining import Hold, Retrain, decide_retrain, event, requests
+from perennial.core.monitoring.levels import AccuracyEstimate, Level, MonitorVerdict, verdict
+from perennial.core.monitoring.retraining import (
+    Hold,
+    Retrain,
+    decide_retrain,
+    retraining_event,
+    retraining_requests,
+)
 from perennial.core.release.traffic import Target
 from perennial.core.spec import ModelSpec
 from perennial.core.version import VersionRef
@@ -56,14 +62,14 @@ class MonitorPorts:
 
 
 @dataclass(frozen=True)
-class Folders:
+class MonitorFolders:
     references: Path
     """One file per digest: the reference that the registry keeps with a version, fetched once."""
     reports: Path
 
 
 @dataclass(frozen=True)
-class Look:
+class MonitorResult:
     """What one look at a model saw and did."""
 
     model: str
@@ -77,7 +83,9 @@ class Look:
     """What did not work, without changing the verdict."""
 
 
-def run(spec: ModelSpec, ports: MonitorPorts, folders: Folders, now: datetime) -> Look:
+def monitor_model(
+    spec: ModelSpec, ports: MonitorPorts, folders: MonitorFolders, now: datetime
+) -> MonitorResult:
     """Judge the newest window and, if the policy says so, ask for a retraining.
 
     Raises:
@@ -94,15 +102,15 @@ def run(spec: ModelSpec, ports: MonitorPorts, folders: Folders, now: datetime) -
     window = read_window(spec, ports.predictions, target, now)
     if len(window) < spec.monitoring.min_window:
         told = verdict(spec.monitoring, (), None, None, len(window))
-        return Look(spec.name, now, target, told, Hold(why=told.reasons[0]))
+        return MonitorResult(spec.name, now, target, told, Hold(why=told.reasons[0]))
     report = folders.reports / spec.name / f"{now:%Y%m%dT%H%M%S}.html"
     drifts = ports.drift.compare(spec, reference, window, report)
     told = _judge(spec, reference, window, drifts, ports.feedback)
     key = f"{target.digest[:12]}-{window['prediction_id'].iloc[-1]}"
     rows = ports.ledger.rows(spec.name)
-    decision = decide_retrain(spec.retraining, told, key, requests(rows), now)
+    decision = decide_retrain(spec.retraining, told, key, retraining_requests(rows), now)
     if isinstance(decision, Retrain):
-        extra = event(
+        extra = retraining_event(
             decision.reason, decision.text, who=ACTOR, key=key, digest=target.digest, window=key,
             psi={one.column: round(one.psi, 4) for one in drifts},
         )  # fmt: skip
@@ -112,7 +120,7 @@ def run(spec: ModelSpec, ports: MonitorPorts, folders: Folders, now: datetime) -
     problems = ()
     if changed or isinstance(decision, Retrain):
         problems = _to_tracker(spec, ports, target, report)
-    return Look(spec.name, now, target, told, decision, report, problems)
+    return MonitorResult(spec.name, now, target, told, decision, report, problems)
 
 
 def read_window(spec: ModelSpec, log: PredictionLog, target: Target, now: datetime) -> pd.DataFrame:
@@ -129,9 +137,9 @@ def read_window(spec: ModelSpec, log: PredictionLog, target: Target, now: dateti
     return newest.rename(columns=lambda name: name.removeprefix("feature:"))
 
 
-def _unsure(spec: ModelSpec, now: datetime, target: Target | None, why: str) -> Look:
+def _unsure(spec: ModelSpec, now: datetime, target: Target | None, why: str) -> MonitorResult:
     told = MonitorVerdict(level=Level.UNSURE, reasons=(why,), rows=0)
-    return Look(spec.name, now, target, told, Hold(why=why))
+    return MonitorResult(spec.name, now, target, told, Hold(why=why))
 
 
 def _reference(spec: ModelSpec, registry: Registry, target: Target, cache: Path) -> pd.DataFrame:
@@ -173,17 +181,17 @@ def _judge(
     return verdict(spec.monitoring, drifts, known, accuracy_seen(window, labels), len(window))
 
 
-def accuracy_known(spec: ModelSpec, reference: pd.DataFrame) -> Accuracy | None:
+def accuracy_known(spec: ModelSpec, reference: pd.DataFrame) -> AccuracyEstimate | None:
     """On the reference: right is a score on the right side of the spec's threshold."""
     answered = reference[SCORE].to_numpy() >= spec.target.threshold
-    return Accuracy.of(answered == (reference[spec.target.column].to_numpy() > 0))
+    return AccuracyEstimate.of(answered == (reference[spec.target.column].to_numpy() > 0))
 
 
-def accuracy_seen(window: pd.DataFrame, labels: Mapping[str, float]) -> Accuracy | None:
+def accuracy_seen(window: pd.DataFrame, labels: Mapping[str, float]) -> AccuracyEstimate | None:
     """On the labelled answers of the window, as they were decided when they were given."""
     verdicts = window["prediction_id"].map(labels).to_numpy(dtype=float)
     labelled = ~np.isnan(verdicts)
-    return Accuracy.of(window["decision"].to_numpy()[labelled] == (verdicts[labelled] >= 0.5))
+    return AccuracyEstimate.of(window["decision"].to_numpy()[labelled] == (verdicts[labelled] >= 0.5))
 
 
 def _record_level(

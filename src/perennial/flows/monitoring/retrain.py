@@ -8,13 +8,13 @@ from typing import Any
 
 from perennial.core.assets import retrain_asset
 from perennial.core.events import Entry
-from perennial.core.monitoring.retraining import REQUESTED, event
+from perennial.core.monitoring.retraining import REQUESTED, retraining_event
 from perennial.core.spec import Reason
 from perennial.errors import UsageError
 from perennial.ports import Ledger, Scheduler
 
 
-def request(
+def request_retraining(
     model: str, reason: Reason, text: str, who: str, ledger: Ledger, scheduler: Scheduler, now: datetime
 ) -> Entry:
     """A person, or a part that is not the monitor, asks; no cooldown and no budget hold it back.
@@ -27,7 +27,7 @@ def request(
         raise UsageError(
             "a retraining needs a reason in words", hint='perennial retrain MODEL --reason "..."'
         )
-    extra = event(reason, text.strip(), who=who, key=f"{who}-{now.isoformat()}")
+    extra = retraining_event(reason, text.strip(), who=who, key=f"{who}-{now.isoformat()}")
     return raise_and_record(model, extra, who, ledger, scheduler, now)
 
 

@@ -10,10 +10,10 @@ from perennial.core.monitoring.levels import MonitorVerdict
 from perennial.core.monitoring.retraining import Retrain
 from perennial.core.spec import ModelSpec
 from perennial.errors import PerennialError
-from perennial.flows.monitoring.monitor import Look
+from perennial.flows.monitoring.monitor import MonitorResult
 
 
-class Gauges(Protocol):
+class MonitorGauges(Protocol):
     """Where the newest figures are shown."""
 
     def show(self, model: str, verdict: MonitorVerdict, at: datetime) -> None: ...
@@ -23,8 +23,8 @@ class Gauges(Protocol):
 
 def watch(
     specs: Sequence[ModelSpec],
-    look: Callable[[ModelSpec], Look],
-    gauges: Gauges,
+    look: Callable[[ModelSpec], MonitorResult],
+    gauges: MonitorGauges,
     say: Callable[[str], None],
     clock: Callable[[], float],
     wait: Callable[[float], bool],
@@ -51,12 +51,12 @@ def watch(
             )
         else:
             gauges.show(spec.name, seen.verdict, seen.at)
-            say(line(seen))
+            say(summary_line(seen))
         # From now, not from when it was due: a slow look must not be followed by a burst.
         due[number] = clock() + spec.monitoring.every.total_seconds()
 
 
-def line(look: Look) -> str:
+def summary_line(look: MonitorResult) -> str:
     """One look in one line: time, rows, the three columns that moved most, accuracy, level, decision."""
     told = look.verdict
     version = look.target.version if look.target else "-"

@@ -13,7 +13,7 @@ from perennial.core.release.status import Intent, Labelled, Phase, ReleaseStatus
 from perennial.core.release.traffic import PoolName, Route, Units
 from perennial.core.release.withdrawal import withdrawal, withdraws
 from perennial.errors import DataError, ToolError
-from perennial.flows.experiment.gather import assigned, units
+from perennial.flows.experiment.gather import assigned_predictions, count_users
 from perennial.flows.monitoring.accuracy import accuracy
 from perennial.flows.release.served_files import sealed
 
@@ -130,7 +130,9 @@ def _accuracy(status: ReleaseStatus, ports: ReleasePorts) -> dict[str, Labelled]
 
 def _units(status: ReleaseStatus, ports: ReleasePorts) -> Units:
     experiment = status.assignment.experiment
-    return units(assigned(ports.predictions.read(status.model, since=status.entered_at), experiment))
+    return count_users(
+        assigned_predictions(ports.predictions.read(status.model, since=status.entered_at), experiment)
+    )
 
 
 def _is_due(status: ReleaseStatus, now: datetime) -> bool:

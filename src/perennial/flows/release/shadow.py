@@ -8,7 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from perennial.core.evaluation.disagreement import Disagreement, Pairs, compare, latency
+from perennial.core.evaluation.disagreement import (
+    AnswerDisagreement,
+    PairedAnswers,
+    latency,
+    measure_disagreement,
+)
 from perennial.core.events import Entry
 from perennial.core.release.status import Phase, ReleaseStatus
 from perennial.errors import DataError, ReleaseError
@@ -26,7 +31,7 @@ PAYLOAD = "shadow"
 KEY = ["request_id", "entity", "place"]
 
 
-def observe_shadow(status: ReleaseStatus, predictions: PredictionLog, now: datetime) -> Disagreement:
+def observe_shadow(status: ReleaseStatus, predictions: PredictionLog, now: datetime) -> AnswerDisagreement:
     """Compare the answers since the release's phase began.
 
     Raises:
@@ -39,7 +44,7 @@ def observe_shadow(status: ReleaseStatus, predictions: PredictionLog, now: datet
 
 def compare_log(
     log: pd.DataFrame, champion: str, candidate: str, confidence: float, now: datetime
-) -> Disagreement:
+) -> AnswerDisagreement:
     """Pair mirrored rows with the answered ones of the same request and entity.
 
     An entity that stands several times in a request, or a request by tensor (which names none), is paired by
@@ -55,7 +60,7 @@ def compare_log(
     mirrored = _placed(log[shadow & (log["digest"] == candidate)])
     both = answered.merge(mirrored, on=KEY, suffixes=("", "_candidate"))
     due = answered[answered["at"] <= now - ON_THE_WAY] if len(answered) else answered
-    pairs = Pairs(
+    pairs = PairedAnswers(
         request_id=both["request_id"].tolist(),
         entity=both["entity"].tolist(),
         champion=both["score"].to_numpy(dtype=float),
@@ -64,7 +69,7 @@ def compare_log(
         candidate_decision=both["decision_candidate"].to_numpy(dtype=np.int64),
     )
     shared = both.drop_duplicates("request_id")
-    return compare(
+    return measure_disagreement(
         pairs,
         confidence,
         EXAMPLES,
@@ -97,7 +102,7 @@ def with_evidence(
 
 def shadow_of(
     status: ReleaseStatus, predictions: PredictionLog, ledger: Ledger, now: datetime
-) -> Disagreement:
+) -> AnswerDisagreement:
     """Of a release in SHADOW as it stands now; of a later one what the ledger kept.
 
     Raises:
@@ -118,7 +123,7 @@ def shadow_of(
         )
     if "error" in kept[-1]:
         raise ReleaseError(kept[-1]["error"], hint="look at the prediction log")
-    return Disagreement.model_validate(kept[-1])
+    return AnswerDisagreement.model_validate(kept[-1])
 
 
 def _placed(rows: pd.DataFrame) -> pd.DataFrame:

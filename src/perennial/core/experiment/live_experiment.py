@@ -38,7 +38,7 @@ class Experiment(Frozen):
         return 100.0 - self.weight, self.weight
 
 
-class ArmFigures(Frozen):
+class VariantFigures(Frozen):
     """One arm of a running experiment, as the monitor shows it; means over users, None: nothing known yet."""
 
     experiment: str
@@ -48,7 +48,7 @@ class ArmFigures(Frozen):
     reward: float | None
 
 
-def newest(status: ReleaseStatus, rows: Sequence[LedgerRow], now: datetime) -> Experiment | None:
+def latest_experiment(status: ReleaseStatus, rows: Sequence[LedgerRow], now: datetime) -> Experiment | None:
     """The last split of a release; None: it never split the users.
 
     Args:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Offline:
+class OfflineSource:
     """Where training takes its features from."""
 
     features: Features
@@ -28,7 +28,7 @@ class Offline:
     """The spec's `data.prepare`."""
 
 
-def recompute(wanted: FeatureSpec, log: pd.DataFrame, source: Offline) -> tuple[np.ndarray, np.ndarray]:
+def recompute(wanted: FeatureSpec, log: pd.DataFrame, source: OfflineSource) -> tuple[np.ndarray, np.ndarray]:
     """Join the rows of the log with the history as training would.
 
     A row is joined at the request value that is a timestamp (what training calls the time of the example),
@@ -45,7 +45,7 @@ def recompute(wanted: FeatureSpec, log: pd.DataFrame, source: Offline) -> tuple[
     Raises:
         DatasetMissing: there is no history.
     """
-    rows = questions(wanted, log)
+    rows = request_rows(wanted, log)
     joinable = rows.notna().all(axis=1).to_numpy()
     values = np.full((len(log), len(wanted.columns)), np.nan)
     views = source.make(source.history()).views
@@ -55,7 +55,7 @@ def recompute(wanted: FeatureSpec, log: pd.DataFrame, source: Offline) -> tuple[
     return values, joinable
 
 
-def questions(wanted: FeatureSpec, log: pd.DataFrame) -> pd.DataFrame:
+def request_rows(wanted: FeatureSpec, log: pd.DataFrame) -> pd.DataFrame:
     """What each logged row asked: entity keys, request values, event_timestamp; missing where not logged."""
     import pandas as pd
 
