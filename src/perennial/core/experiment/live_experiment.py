@@ -7,16 +7,13 @@ from datetime import datetime
 
 from pydantic import AwareDatetime, Field
 
-from perennial.core.events import LedgerRow
+from perennial.core.events import Event, LedgerRow
+from perennial.core.payloads import VersionFact
 from perennial.core.release.phase import Phase
 from perennial.core.release.status import ReleaseStatus
 from perennial.core.spec import Frozen
 
-STEP = "release.canary"
-"""What the ledger says when a step begins that gives the candidate a share."""
-RESUMED = "release.resumed"
-"""A step begins anew: what was counted before is no evidence for it."""
-PHASES = tuple(f"release.{phase.value.lower()}" for phase in Phase)
+PHASES = frozenset(phase.event for phase in Phase if phase is not Phase.PENDING)
 
 
 class Experiment(Frozen):
@@ -59,20 +56,23 @@ def latest_experiment(status: ReleaseStatus, rows: Sequence[LedgerRow], now: dat
     found: Experiment | None = None
     for row in rows:
         entry = row.entry
-        if found is not None and found.running and entry.kind == RESUMED:
+        if (
+            found is not None and found.running and entry.kind == Event.RELEASE_RESUMED
+        ):  # the step starts again
             found = found.model_copy(update={"since": entry.at})
         if entry.kind not in PHASES:
             continue
         if found is not None and found.running:
             found = found.model_copy(update={"until": entry.at, "running": False})
-        if entry.kind == STEP and 0 < entry.payload.get("weight", 0) < 100:
+        weight = VersionFact.read(entry).weight or 0.0
+        if entry.kind == Event.RELEASE_CANARY and 0 < weight < 100:
             found = Experiment(
                 model=status.model,
                 name=status.assignment.experiment,
                 release_id=status.release_id,
                 control=status.champion.version,
                 treatment=status.candidate.version,
-                weight=entry.payload["weight"],
+                weight=weight,
                 since=entry.at,
                 until=now,
                 running=True,

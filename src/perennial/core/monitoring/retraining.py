@@ -14,12 +14,11 @@ from typing import Any
 
 from pydantic import AwareDatetime, Field
 
-from perennial.core.events import LedgerRow
+from perennial.core.events import Event, LedgerRow
 from perennial.core.monitoring.levels import Level, MonitorVerdict
+from perennial.core.payloads import RetrainRequest
 from perennial.core.spec import Frozen, Reason, RetrainingSpec
 
-REQUESTED = "retrain.requested"
-"""Kind of the ledger entries that remember what was asked for."""
 ALARMS = frozenset({Reason.DRIFT, Reason.ACCURACY})
 WEEK = timedelta(days=7)
 
@@ -48,13 +47,10 @@ class Hold(Frozen):
 def retraining_requests(rows: Iterable[LedgerRow]) -> list[RetrainingRequest]:
     """What was asked for so far, out of the rows of one model's ledger, in their order."""
     return [
-        RetrainingRequest(
-            at=row.entry.at,
-            reason=Reason(row.entry.payload["reason"]),
-            window=row.entry.payload.get("window"),
-        )
+        RetrainingRequest(at=row.entry.at, reason=request.reason, window=request.window)
         for row in rows
-        if row.entry.kind == REQUESTED
+        if row.entry.kind == Event.RETRAIN_REQUESTED
+        for request in (RetrainRequest.read(row.entry),)
     ]
 
 

@@ -11,13 +11,13 @@ from pathlib import Path
 import numpy as np
 
 from perennial.core.evaluation.metrics import Scored
-from perennial.core.events import Entry
+from perennial.core.events import Entry, Event
 from perennial.core.spec import ModelSpec
 from perennial.core.training import reproduction
 from perennial.core.training.capsule import Capsule, Provenance
 from perennial.core.training.examples import Examples
 from perennial.core.training.registration import VersionRecord
-from perennial.core.training.reproduction import REPRODUCED, RULE, Reproduction
+from perennial.core.training.reproduction import RULE, Reproduction
 from perennial.errors import ChecksumMismatch, ModelFileError, OtherCode, UnknownVersion
 from perennial.flows.training.package import version_features
 from perennial.flows.training.point_in_time import as_examples, join
@@ -180,7 +180,7 @@ def _record(
         Entry(
             at=now,
             actor=actor,
-            kind=REPRODUCED,
+            kind=Event.VERSION_REPRODUCED,
             model=record.ref.model,
             digest=record.ref.digest,
             payload=payload,
