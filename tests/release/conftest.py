@@ -26,7 +26,7 @@ from perennial.flows.release.ports import ReleasePorts
 from perennial.flows.release.reconcile import reconcile
 from perennial.flows.release.rollback import RollbackPorts, rollback
 from perennial.flows.release.rollback_record import SettlePorts, settle
-from perennial.serving.prediction_log import COLUMNS
+from perennial.serving.prediction_log_reader import COLUMNS
 from perennial.settings import Settings
 
 MODEL = "test_failure_predictor"

@@ -121,7 +121,7 @@ def test_outcomes_are_gathered_user_by_user(world, release):
     shown = flow.figures(
         MODEL, world.store.releases, world.store.ledger, world.predictions, feedback, world.now
     )
-    assert [(one.arm, one.users, one.accuracy, one.reward) for one in shown] == [
+    assert [(one.version, one.users, one.accuracy, one.reward) for one in shown] == [
         ("1.0.0", 40, pytest.approx(9 / 38), None),
         ("1.1.0", 40, 1.0, pytest.approx(4.45)),
     ]

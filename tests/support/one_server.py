@@ -11,7 +11,8 @@ from perennial.serving import desired_state as desired
 from perennial.serving.app import ModelServer
 from perennial.serving.feedback_inbox import FeedbackWriter
 from perennial.serving.host import ModelHost
-from perennial.serving.prediction_log import PredictionLogReader, PredictionLogWriter
+from perennial.serving.prediction_log import PredictionLogWriter
+from perennial.serving.prediction_log_reader import PredictionLogReader
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 CONTEXT = {"cycle_size": 50, "requested_at": "2015-12-01T10:00:00Z"}

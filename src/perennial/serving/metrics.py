@@ -15,33 +15,18 @@ from perennial.serving.assignment import Assigned
 from perennial.serving.host import LoadedVersions
 
 BUCKETS = (
-    0.0005,
-    0.001,
-    0.002,
-    0.003,
-    0.005,
-    0.0075,
-    0.01,
-    0.015,
-    0.02,
-    0.03,
-    0.05,
-    0.075,
-    0.1,
-    0.2,
-    0.5,
-    1,
-    2,
-)
+    0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.03, 0.05, 0.075, 0.1, 0.2, 0.5, 1, 2,
+)  # fmt: skip
 CONTENT_TYPE = CONTENT_TYPE_LATEST
-
-
 ARM = ("model", "experiment", "arm")
-"""`arm` is the version that a request was assigned to."""
+"""Labels of a variant; `arm` is the assigned version."""
 
 
 class ServerMetrics:
-    """Labels come from loaded versions and the router, so that callers cannot add series."""
+    """Counters and histograms of a model server.
+
+    Labels come from loaded versions and the router, so that callers cannot add series.
+    """
 
     def __init__(self, pool: str) -> None:
         self._registry = CollectorRegistry()
@@ -54,7 +39,7 @@ class ServerMetrics:
         )
         self._stand_ins = Counter(
             "perennial_stand_ins",
-            "Requests answered in place of the version that was asked for.",
+            "Requests answered in place of the requested version.",
             ("pool", "model_name", "version", "stands_in"),
             registry=self._registry,
         )
@@ -83,12 +68,13 @@ class ServerMetrics:
         )
         self._loaded = Gauge(
             "perennial_model_loaded",
-            "1: loaded; 0: wanted and not loaded.",
+            "1: loaded; 0: desired and not loaded.",
             ("pool", "model_name", "version", "digest"),
             registry=self._registry,
         )
 
     def answered(self, model: str, version: str, rows: int, seconds: float, stands_in: str = "") -> None:
+        """Count an answered request."""
         if stands_in:
             self._stand_ins.labels(self._pool, model, version, stands_in).inc()
         self._requests.labels(self._pool, model, version, "200").inc()
@@ -96,18 +82,18 @@ class ServerMetrics:
         self._seconds.labels(self._pool, model, version).observe(seconds)
 
     def assigned(self, model: str, assigned: Assigned, rows: int, seconds: float) -> None:
-        """A request of a split, counted for the side that it was assigned to."""
+        """Count a request of an experiment for its assigned variant."""
         self._arm_predictions.labels(model, assigned.experiment, assigned.arm).inc(rows)
         self._arm_seconds.labels(model, assigned.experiment, assigned.arm).observe(seconds)
 
     def refused(self, status: int) -> None:
-        """A request that no version answered, by status."""
+        """Count a request that no version answered, by its HTTP status."""
         self._requests.labels(self._pool, "", "", str(status)).inc()
 
     def page(self, versions: LoadedVersions) -> bytes:
-        """The text page, with the loaded versions as they are now."""
+        """Return the text page with the currently loaded versions."""
         self._loaded.clear()
-        for one in versions.state.models:
-            loaded = (one.model, one.digest) in versions.loaded
-            self._loaded.labels(self._pool, one.model, one.version, one.digest).set(int(loaded))
+        for wanted in versions.state.models:
+            labels = self._pool, wanted.model, wanted.version, wanted.digest
+            self._loaded.labels(*labels).set(int(wanted.identity in versions.loaded))
         return generate_latest(self._registry)

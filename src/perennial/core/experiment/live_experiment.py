@@ -39,7 +39,7 @@ class VariantFigures(Frozen):
     """One arm of a running experiment, as the monitor shows it; means over users, None: nothing known yet."""
 
     experiment: str
-    arm: str = Field(description="version")
+    version: str
     users: int
     accuracy: float | None
     reward: float | None

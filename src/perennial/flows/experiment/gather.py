@@ -124,7 +124,7 @@ def _figures(
     return [
         VariantFigures(
             experiment=experiment.name,
-            arm=seen.name,
+            version=seen.name,
             users=right.units.by_arm.get(seen.name, 0),
             accuracy=seen.mean if seen.n else None,
             reward=paid.mean if paid.n else None,

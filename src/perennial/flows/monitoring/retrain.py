@@ -1,4 +1,4 @@
-"""Ask for a training: raise the asset event, then remember it."""
+"""Request a retraining: raise the asset event, then record the request in the ledger."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from perennial.ports import Ledger, Scheduler
 def request_retraining(
     model: str, reason: Reason, text: str, who: str, ledger: Ledger, scheduler: Scheduler, now: datetime
 ) -> Entry:
-    """A person, or a part that is not the monitor, asks; no cooldown and no budget hold it back.
+    """Request a retraining for a person or a part other than the monitor; no cooldown or budget applies.
 
     Raises:
-        UsageError: no reason in words was given.
+        UsageError: the reason is empty.
         SchedulerUnavailable: nothing was started and nothing is recorded.
     """
     if not text.strip():
@@ -34,10 +34,11 @@ def request_retraining(
 def raise_and_record(
     model: str, extra: Mapping[str, Any], who: str, ledger: Ledger, scheduler: Scheduler, now: datetime
 ) -> Entry:
-    """The event first: a recorded request that started nothing would silence the monitor for the cooldown.
+    """Raise the asset event, then append the request to the ledger.
 
-    Killed between the two, the monitor raises the same event again, told by its `key`; the training DAG
-    runs one at a time, so the cost is a second training, never a missed one.
+    The event comes first: a recorded request that started nothing would silence the monitor for the cooldown.
+    If the process is killed between the two, the monitor raises the same event again, with the same `key`; the
+    training DAG has a single active run, so the cost is a second training, never a missed training.
     """
     scheduler.raise_event(retrain_asset(model), extra)
     entry = Entry(
