@@ -21,7 +21,8 @@ from perennial.core.governance.why import SERVING
 from perennial.core.payloads import VersionFact
 from perennial.core.training.registration import VersionRecord
 from perennial.core.version import Lifecycle, VersionRef
-from perennial.errors import OutOfUse, ReleaseError, UnknownVersion, UsageError
+from perennial.errors import OutOfUse, ReleaseError, UsageError
+from perennial.flows.versions import find_version
 from perennial.ports import Labels, Ledger, ModelFiles, Registry, ReleaseStore, Router
 
 
@@ -52,9 +53,7 @@ def take_out(
     """
     if not reason.strip():
         raise UsageError("a reason in words is needed", hint='--reason "..."')
-    record = ports.registry.find(model, which)
-    if record is None:
-        raise UnknownVersion(f"{model} has no version {which}", hint=f"perennial models show {model}")
+    record = find_version(model, which, ports.registry)
     used = in_use(record, _serving(model, ports.ledger), ports.releases.latest(model), CHAMPION_ONLY)
     if used:
         raise ReleaseError(

@@ -21,6 +21,7 @@ from perennial.flows.release.reconcile import open_release, reconcile
 from perennial.flows.release.rehearsal import gate_warnings
 from perennial.flows.release.seal import write_seal
 from perennial.flows.release.served_files import sealed, served_files
+from perennial.flows.versions import find_version
 from perennial.serving.manifest import ServedManifest, load_verified
 
 LOAD_WITHIN = timedelta(seconds=90)
@@ -52,11 +53,7 @@ def start(
         ModelFileError: the files of the version are not what its digest names.
         PoolUnavailable: the canary pool did not load it in time.
     """
-    record = ports.registry.find(spec.name, which)
-    if record is None:
-        raise UnknownVersion(
-            f"{spec.name} has no version {which!r}", hint=f"perennial models show {spec.name}"
-        )
+    record = find_version(spec.name, which, ports.registry)
     refuse_out_of_use(
         record.ref, ports.ledger, hint=f"release another one: perennial models show {spec.name}"
     )
