@@ -63,8 +63,8 @@ class WrkLoad:
 
 
 def _numbers(pattern: re.Pattern[str], text: str) -> int:
-    found = pattern.search(text)
-    return sum(map(int, found.groups())) if found else 0
+    match = pattern.search(text)
+    return sum(map(int, match.groups())) if match else 0
 
 
 def clients(live_releases: LiveReleases, folder: Path) -> Callable[[], AbstractContextManager[Clients]]:

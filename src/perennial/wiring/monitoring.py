@@ -1,4 +1,4 @@
-"""Adapters of the monitor and of the scheduler."""
+"""Adapters of the monitor, of A/B analyses and of the scheduler."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from perennial import ports
     from perennial.adapters.prometheus.experiment_metrics import ExperimentMetrics
     from perennial.adapters.prometheus.monitor_metrics import MonitorMetrics
+    from perennial.flows.experiment.analyse import ExperimentPorts
     from perennial.flows.monitoring.watch import PassPorts
 
 
@@ -36,6 +37,21 @@ def pass_ports(settings: Settings) -> PassPorts:
         inbox=releasing.feedback_inbox(settings),
         releases=store.releases,
         folders=MonitorFolders(settings.state / "monitor" / "references", settings.reports),
+    )
+
+
+def experiment_ports(settings: Settings) -> ExperimentPorts:
+    """Return the ports of the analysis of a live A/B test."""
+    from perennial.flows.experiment.analyse import ExperimentPorts
+    from perennial.wiring import database, releasing
+
+    store = database.store(settings)
+    return ExperimentPorts(
+        releases=store.releases,
+        ledger=store.ledger,
+        predictions=releasing.prediction_log(settings),
+        feedback=store.feedback,
+        inbox=releasing.feedback_inbox(settings),
     )
 
 

@@ -12,7 +12,7 @@ from perennial.core.monitoring.levels import MonitorVerdict
 from perennial.core.monitoring.retraining import Retrain
 from perennial.core.spec import ModelSpec
 from perennial.errors import PerennialError
-from perennial.flows.experiment.gather import figures
+from perennial.flows.experiment.gather import running_figures
 from perennial.flows.monitoring.feedback import Inbox, ingest
 from perennial.flows.monitoring.monitor import MonitorFolders, MonitorPorts, MonitorResult, monitor_model
 from perennial.ports import ReleaseStore
@@ -50,7 +50,9 @@ def monitoring_pass(
     ingest(ports.inbox, source.feedback)
     result = monitor_model(spec, source, ports.folders, now)
     if experiments is not None:
-        running = figures(spec.name, ports.releases, source.ledger, source.predictions, source.feedback, now)
+        running = running_figures(
+            spec.name, ports.releases, source.ledger, source.predictions, source.feedback, now
+        )
         experiments.show(spec.name, running)
     return result
 
