@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from perennial.core.events import Event, SystemActor
 from perennial.core.release.phase import Phase
 from perennial.core.release.status import Pause
 from perennial.core.release.traffic import PoolName
-from perennial.core.release.transition import MACHINE, Transition
+from perennial.core.release.transition import Transition
 
 
-def end_release(transition: Transition, outcome: Phase, why: str, actor: str = MACHINE) -> None:
+def end_release(transition: Transition, outcome: Phase, why: str, actor: str = SystemActor.MACHINE) -> None:
     """End it as `outcome`: at once before traffic, else through ABORTING.
 
     A pass that died after it moved traffic left a phase before traffic and a route with a share.
@@ -36,7 +37,7 @@ def aborting(transition: Transition) -> None:
     if live.canary_weight > 0 and _only_candidate_answers(transition):
         if Pause.CHAMPION_UNHEALTHY not in status.pauses:
             transition.update(pauses=status.pauses | {Pause.CHAMPION_UNHEALTHY})
-            transition.record("paused", why=Pause.CHAMPION_UNHEALTHY.value)
+            transition.record(Event.RELEASE_PAUSED, why=Pause.CHAMPION_UNHEALTHY.value)
         return
     transition.update(pauses=status.pauses - {Pause.CHAMPION_UNHEALTHY})
     transition.route(live.without_canary())

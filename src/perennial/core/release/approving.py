@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from perennial.core.events import Event, SystemActor
 from perennial.core.release import approval
 from perennial.core.release.abort import end_release
 from perennial.core.release.approval import Approval, TagAnswer
@@ -41,7 +42,7 @@ def awaiting(transition: Transition) -> None:
     answer = approval.read_tag(said, status.candidate.digest)
     if answer is TagAnswer.REJECTED:
         # Whoever it was: a word that only takes something away needs no account.
-        end_release(transition, Phase.REJECTED, "rejected by the tag in MLflow", actor="mlflow")
+        end_release(transition, Phase.REJECTED, "rejected by the tag in MLflow", actor=SystemActor.MLFLOW)
         return
     told = waits_for(status)
     if answer is TagAnswer.APPROVED and approval.registry_answers(transition.seen.tags, status.entered_at):
@@ -51,7 +52,13 @@ def awaiting(transition: Transition) -> None:
         digest, note = status.candidate.digest, f"tag {approval.TAG}={said}"
         grant(
             transition,
-            Approval(digest=digest, actor="mlflow", at=transition.now, channel=approval.REGISTRY, note=note),
+            Approval(
+                digest=digest,
+                actor=SystemActor.MLFLOW,
+                at=transition.now,
+                channel=approval.REGISTRY,
+                note=note,
+            ),
         )
         return
     elif answer is TagAnswer.APPROVED:
@@ -67,7 +74,9 @@ def withdraw(transition: Transition) -> None:
         return
     gone = approval.withdrawn_approvals(transition.status.approvals, transition.seen.tags)
     for one in gone:
-        transition.record("approval_withdrawn", one.actor, given=one.at.isoformat(), channel=one.channel)
+        transition.record(
+            Event.RELEASE_APPROVAL_WITHDRAWN, one.actor, given=one.at.isoformat(), channel=one.channel
+        )
     if gone:
         transition.update(approvals=tuple(one for one in transition.status.approvals if one not in gone))
 
@@ -91,7 +100,7 @@ def lapse(transition: Transition) -> None:
         status.approvals, status.candidate.digest, status.approval_policy, transition.now
     )
     for gone in [one for one in status.approvals if one not in stand]:
-        transition.record("approval_lapsed", of=gone.actor, given=gone.at.isoformat())
+        transition.record(Event.RELEASE_APPROVAL_LAPSED, of=gone.actor, given=gone.at.isoformat())
     transition.update(approvals=stand)
 
 
@@ -125,7 +134,7 @@ def grant(transition: Transition, given: Approval) -> None:
     transition.update(approvals=(*transition.status.approvals, sealed))
     status = transition.status
     transition.record(
-        "approved",
+        Event.RELEASE_APPROVED,
         given.actor,
         channel=given.channel,
         note=given.note,

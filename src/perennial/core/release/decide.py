@@ -19,6 +19,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime
 
+from perennial.core.events import Event
 from perennial.core.release.abort import aborting, end_release
 from perennial.core.release.approving import allowed, awaiting, gated, withdraw
 from perennial.core.release.error_budget import champion_moved, close_error_row, count_error, pause
@@ -60,7 +61,7 @@ def _notice_spec(transition: Transition) -> None:
         return
     transition.update(spec_digest=now)
     transition.record(
-        "spec_changed",
+        Event.RELEASE_SPEC_CHANGED,
         keeps=status.policy_digest,
         spec=now,
         why="the spec is again as it was at the start"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+from perennial.core.events import Event
 from perennial.core.release.abort import end_release
 from perennial.core.release.phase import Phase
 from perennial.core.release.status import Pause
@@ -35,7 +36,7 @@ def close_error_row(transition: Transition) -> None:
 def pause(transition: Transition, reason: Pause) -> None:
     if reason not in transition.status.pauses:
         transition.update(pauses=transition.status.pauses | {reason}, note=f"paused: {reason.value}")
-        transition.record("paused", why=reason.value)
+        transition.record(Event.RELEASE_PAUSED, why=reason.value)
 
 
 def champion_moved(transition: Transition) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from perennial.core.events import Event
 from perennial.core.release import approval
 from perennial.core.release.abort import end_release
 from perennial.core.release.approval import Approval, TagAnswer
@@ -25,7 +26,7 @@ def apply_intents(transition: Transition) -> None:
         transition.update(consumed=(*transition.status.consumed, intent.id))
         if refusal:
             transition.record(
-                "intent_refused",
+                Event.RELEASE_INTENT_REFUSED,
                 intent.actor,
                 intent=intent.kind.value,
                 channel=intent.channel,
@@ -100,7 +101,7 @@ def _pause(transition: Transition, intent: Intent) -> str:
         pauses=transition.status.pauses | {Pause.PERSON}, note=f"paused by {intent.actor}: {intent.note}"
     )
     transition.record(
-        "paused", intent.actor, why=Pause.PERSON.value, note=intent.note, channel=intent.channel
+        Event.RELEASE_PAUSED, intent.actor, why=Pause.PERSON.value, note=intent.note, channel=intent.channel
     )
     return ""
 
@@ -121,7 +122,7 @@ def _resume(transition: Transition, intent: Intent) -> str:
         last_error_at=None,
         note=f"resumed by {intent.actor}",
     )
-    transition.record("resumed", intent.actor, note=intent.note, channel=intent.channel)
+    transition.record(Event.RELEASE_RESUMED, intent.actor, note=intent.note, channel=intent.channel)
     return ""
 
 
