@@ -6,14 +6,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import ClassVar
 
 
-class PerennialError(Exception, exit_code=1):
+class PerennialError(Exception):
     """An error that Perennial expects: the message names the input, the hint says what to do."""
 
+    exit_code: ClassVar[int] = 1
     """Exit code of the command line."""
-    http_status = 500
+    http_status: ClassVar[int] = 500
     """Status of a model server's response."""
+
+    def __init_subclass__(cls, *, exit_code: int, http_status: int = 500) -> None:
+        cls.exit_code, cls.http_status = exit_code, http_status
 
     def __init__(self, message: str, *, hint: str = "") -> None:
         super().__init__(message)
