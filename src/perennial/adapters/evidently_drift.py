@@ -17,6 +17,7 @@ import pandas as pd
 from perennial.core.monitoring.drift import SCORE, Bins, ColumnDrift, allowance
 from perennial.core.spec import ModelSpec
 from perennial.errors import DataError
+from perennial.files import replacing
 
 os.environ.setdefault("DO_NOT_TRACK", "1")  # read by Evidently when it is imported
 # At the top, though it takes seconds: the monitor pays when it starts, not when it first has to judge.
@@ -92,7 +93,5 @@ def _run(
 
 def _save(snapshot: Any, html: Path) -> None:
     """Whole or not at all: a person may have the page open."""
-    html.parent.mkdir(parents=True, exist_ok=True)
-    temporary = html.with_name(f".{html.name}.{os.getpid()}")
-    snapshot.save_html(str(temporary))
-    os.replace(temporary, html)
+    with replacing(html) as temporary:
+        snapshot.save_html(str(temporary))

@@ -35,6 +35,7 @@ from perennial.core.release.traffic import (
     refuse_if_moved,
 )
 from perennial.errors import RouterRejected, RouterUnavailable
+from perennial.files import write_bytes
 
 CONFIRM_SECONDS = 10.0
 
@@ -65,14 +66,12 @@ class EnvoyRouter:
         with self._locked():
             state = self._confirmed()
             listeners = envoy_config.listeners(self._layout, self._folder)
-            envoy_state.replace(
-                self._file("lds"), envoy_config.discovery(_version(state, listeners), listeners)
-            )
+            write_bytes(self._file("lds"), envoy_config.discovery(_version(state, listeners), listeners))
             self._write_clusters(state)
             self._write_routes(state)
             bootstrap = self._folder / "bootstrap.json"
             content = envoy_config.bootstrap(self._layout, self._folder)
-            envoy_state.replace(bootstrap, json.dumps(content, indent=1).encode())
+            write_bytes(bootstrap, json.dumps(content, indent=1).encode())
         return bootstrap
 
     def apply(self, route: Route, expected: Expected = AnyRoute.ANY) -> None:
@@ -232,11 +231,11 @@ class EnvoyRouter:
 
     def _write_clusters(self, state: ConfirmedRoutes) -> None:
         resources = envoy_clusters.clusters(list(state.routes), self._layout)
-        envoy_state.replace(self._file("cds"), envoy_config.discovery(_version(state, resources), resources))
+        write_bytes(self._file("cds"), envoy_config.discovery(_version(state, resources), resources))
 
     def _write_routes(self, state: ConfirmedRoutes) -> str:
         version = _rds_version(state)
-        envoy_state.replace(self._file("rds"), envoy_config.discovery(version, _route_resources(state)))
+        write_bytes(self._file("rds"), envoy_config.discovery(version, _route_resources(state)))
         return version
 
     def _file(self, kind: str) -> Path:
