@@ -6,21 +6,14 @@ import numpy as np
 import pytest
 from scipy import integrate, stats
 
-from perennial.core.experiment.analysis import (
-    Recommendation,
-    Variant,
-    analyse,
-    expected_loss,
-    posterior,
-    sequential_bounds,
-    superiority,
-)
+from perennial.core.experiment.analysis import Recommendation, analyse, sequential_bounds
 from perennial.core.experiment.design import (
     required_sample_size,
     sample_size_binary,
     sample_size_continuous,
     sample_size_count,
 )
+from perennial.core.experiment.posterior import Variant, expected_loss, posterior, superiority
 from perennial.core.release.sample_ratio import sample_ratio
 
 CLOSE = {"abs": 1e-6, "rel": 1e-6}

@@ -14,7 +14,8 @@ from training_house import PROVENANCE, SPEC, House
 
 from perennial import catalog
 from perennial.cli import main
-from perennial.core.training.reproduction import REPRODUCED, Outcome
+from perennial.core.events import Event
+from perennial.core.training.reproduction import Outcome
 from perennial.errors import DatasetMissing, ModelFileError, OtherCode, UnknownVersion
 from perennial.flows.training.reproduce import ReproducePorts, reproduce
 
@@ -80,7 +81,7 @@ def test_same_capsule_same_digest_and_nothing_else_is_touched(house, ports, tmp_
 
 def test_outcome_is_in_the_ledger_and_on_the_version(house, ports, tmp_path):
     found = again(ports, tmp_path, which="champion")
-    (row,) = ports.ledger.rows(SPEC.name, kinds=(REPRODUCED,))
+    (row,) = ports.ledger.rows(SPEC.name, kinds=(Event.VERSION_REPRODUCED,))
     assert (row.entry.actor, row.entry.digest) == ("ann", found.digest)
     assert row.entry.payload["verdict"] == "same digest"
     tag = house.registry.find(SPEC.name, "1.0.0").tags["reproduction"]

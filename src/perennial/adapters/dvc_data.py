@@ -21,7 +21,7 @@ from filelock import FileLock
 
 from perennial.core.training.data import DataRevision
 from perennial.errors import ChecksumMismatch, DatasetMissing, ToolError, UsageError
-from perennial.files import replacing
+from perennial.files import md5, replacing
 
 LATEST = "refs/perennial/latest"
 KEPT = {".git", ".dvc", ".dvcignore"}

@@ -1,4 +1,4 @@
-"""Looks at the running loop twice a second: the release, the live route, what Envoy counted."""
+"""Observer of the running loop: polls the release, the live route and Envoy's counters twice a second."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from perennial.errors import PerennialError
 
 @dataclass
 class StepTraffic:
-    """What Envoy counted while one step of a release lasted."""
+    """Envoy's counters at the begin and end of a step of a release."""
 
     release: str
     version: str
@@ -31,13 +31,13 @@ class StepTraffic:
 
     @property
     def share(self) -> float | None:
-        """Percent of the requests that went to the canary pool; None without requests."""
+        """Return percent of the requests that the canary pool got; None without requests."""
         total = self.requests("stable") + self.requests("canary")
         return 100.0 * self.requests("canary") / total if total else None
 
 
 class ReleaseObserver:
-    """Follows the releases of one model and says every change of phase."""
+    """Follows the releases of a model in a thread and reports every change of phase."""
 
     def __init__(self, model: str, releases, router, events: EventLog) -> None:
         self._model = model
@@ -45,7 +45,7 @@ class ReleaseObserver:
         self._router = router
         self._events = events
         self._closed = threading.Event()
-        self._thread = threading.Thread(target=self._work, name="probe", daemon=True)
+        self._thread = threading.Thread(target=self._work, name="release-observer", daemon=True)
         self.steps: list[StepTraffic] = []
         self.problems: list[str] = []
 
@@ -58,9 +58,9 @@ class ReleaseObserver:
         self._thread.join(timeout=30)
 
     def status(self):
-        """The newest release of the model, None before the first."""
-        found = self._releases.latest(self._model)
-        return found[0] if found else None
+        """Return the newest release of the model, or None before the first."""
+        releases = self._releases.latest(self._model)
+        return releases[0] if releases else None
 
     def _work(self) -> None:
         while not self._closed.wait(0.5):
@@ -88,7 +88,7 @@ class ReleaseObserver:
             mark = "" if label in ("PENDING", "GATED", "LOADING", "PROMOTING") else self._mark(status, label)
             self._events.note(f"release of {status.candidate.version}: {label}{why}", mark, now)
         elif self._weight() == current.weight:
-            # Read after the counters: everything counted up to here went by this step's weight.
+            # The weight is read after the counters: all counted requests had this step's weight.
             current.last = counted
 
     def _weight(self) -> float:

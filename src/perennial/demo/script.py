@@ -1,4 +1,4 @@
-"""The order of the demo: bootstrap a champion, replay, shift, watch the loop close."""
+"""Script of the demo: train the first champion, replay requests, shift, retrain, release again."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from perennial import catalog
+from perennial.core.events import Event
+from perennial.core.payloads import RetrainRequest
 from perennial.core.release.status import Phase
 from perennial.core.spec import ModelSpec, Reason
 from perennial.demo import picture, report
@@ -23,7 +25,7 @@ from perennial.errors import PerennialError, ReleaseError, ToolError
 from perennial.history import datasets
 from perennial.history.simulator import Scenario
 from perennial.history.store import HistoryStore
-from perennial.local import supervisor
+from perennial.local import supervisor, supervisord
 from perennial.settings import Settings
 from perennial.wiring import database, monitoring, releasing, traffic, training
 
@@ -31,7 +33,7 @@ MODEL = "test_failure_predictor"
 
 
 class DemoRun:
-    """One run of the demo over a fresh state folder."""
+    """A run of the demo over a fresh state folder."""
 
     def __init__(self, settings: Settings, rate: float, say: Callable[[str], None]) -> None:
         self.settings = settings
@@ -45,7 +47,7 @@ class DemoRun:
         self.answered: set[str] = set()
 
     def run(self, scenario: DemoScenario) -> DemoResult:
-        """Play everything; raises the error that ended it early."""
+        """Run the whole scenario and return its measurements."""
         features = training.features(self.settings)
         arrivals = Arrivals(scenario, self.spec, HistoryStore(self.settings.history_dir), features)
         try:
@@ -82,17 +84,17 @@ class DemoRun:
         replay.start()
         try:
             self._wait(
-                lambda: scenario.shifted_from <= replay.tally.cycle,
+                lambda: scenario.shifted_from <= replay.counts.cycle,
                 240,
                 "the shifted cycles",
                 replay,
                 arrivals,
             )
-            shift = replay.cycle_started[replay.tally.cycle]
-            self.events.note(f"cycle {replay.tally.cycle}: the failures shift", "shift", shift)
+            shift = replay.cycle_started[replay.counts.cycle]
+            self.events.note(f"cycle {replay.counts.cycle}: the failures shift", "shift", shift)
             seen = self._wait(self._drift_row, 240, "the monitor to see the drift", replay, arrivals)
-            text = str(seen.entry.payload.get("text", ""))
-            # The entry's time is when the look began; the window was read a little later.
+            text = RetrainRequest.read(seen.entry).text
+            # Not the entry's time: that is the start of the monitor's pass, before it read the window.
             alarm = self.events.note(f"the monitor raises a retraining: {text}", "drift")
             retrained = self._retraining(replay, arrivals)
             status = self._wait_champion(observer, first, 600, replay, arrivals)
@@ -108,15 +110,15 @@ class DemoRun:
             drift_text=text,
             retrained=retrained,
             steps=observer.steps,
-            tally=replay.tally,
+            counts=replay.counts,
         )
 
     def _drift_row(self):
-        rows = [row for row in self.store.ledger.rows(MODEL) if row.entry.kind == "retrain.requested"]
+        rows = [row for row in self.store.ledger.rows(MODEL) if row.entry.kind == Event.RETRAIN_REQUESTED]
         return rows[-1] if rows else None
 
     def _retraining(self, replay: RequestReplay, arrivals: Arrivals) -> datetime:
-        """Follow the run that the asset event started; returns when it ended."""
+        """Follow the DAG run of the asset event; returns its end time."""
         train = f"train_{MODEL}"
 
         def started():
@@ -129,7 +131,7 @@ class DemoRun:
         return datetime.now(UTC)
 
     def _wait_champion(self, observer: ReleaseObserver, previous, timeout: float, replay=None, arrivals=None):
-        """Until the next release has succeeded; a question to a person is answered on the way."""
+        """Wait until the next release has succeeded; approves it when it needs a person."""
 
         def done():
             status = observer.status()
@@ -151,13 +153,13 @@ class DemoRun:
             return
         self.answered.add(status.release_id)
         name = approve(self.settings, status.candidate)
-        told = f"{status.candidate.version} ({status.candidate.digest[:12]})"
-        self.events.note(f"the demo, as the account {name}, approves {told} in MLflow")
+        candidate = f"{status.candidate.version} ({status.candidate.digest[:12]})"
+        self.events.note(f"the demo approves {candidate} in MLflow with the account {name}")
 
     def _wait(self, condition: Callable, timeout: float, what: str, replay=None, arrivals=None):
-        """Poll until the condition gives something true; a thread's error ends the wait."""
+        """Poll until the condition returns a true value, and return it; raises the error of a thread."""
         deadline = time.monotonic() + timeout
-        while not (found := condition()):
+        while not (value := condition()):
             for thread in (replay, arrivals):
                 if thread is not None and thread.error is not None:
                     raise thread.error
@@ -166,13 +168,13 @@ class DemoRun:
                     f"waited {timeout:.0f} s for {what}", hint=f"logs: {self.settings.state / 'logs'}"
                 )
             time.sleep(0.5)
-        return found
+        return value
 
 
 def run(settings: Settings, rate: float, say: Callable[[str], None]) -> DemoResult:
-    """The whole demo: fresh state, processes up, the demo, the report. Stops the processes on any error."""
-    if supervisor.running(settings):
-        say("an earlier demo still runs: stopping it")
+    """Run the whole demo from fresh state to the report; stops the processes on an error."""
+    if supervisord.running(settings):
+        say("stopping an earlier demo")
         supervisor.down(settings, say)
     supervisor.check_ports(settings)
     scenario = choose_scenario(lambda: _fetch(settings), Scenario())
@@ -182,33 +184,33 @@ def run(settings: Settings, rate: float, say: Callable[[str], None]) -> DemoResu
     try:
         supervisor.up(settings, say)
         demo = DemoRun(settings, rate, say)
-        outcome = demo.run(scenario)
-        finish(demo, outcome)
+        result = demo.run(scenario)
+        finish(demo, result)
     except (PerennialError, KeyboardInterrupt):
         say("stopping all processes")
         supervisor.down(settings, say)
         raise
-    return outcome
+    return result
 
 
-def finish(demo: DemoRun, outcome: DemoResult) -> None:
-    """Picture, JSON file and table."""
+def finish(demo: DemoRun, result: DemoResult) -> None:
+    """Write the picture and the JSON file, and print the report."""
     import pandas as pd
 
     folder = demo.settings.reports / "demo"
     log = releasing.prediction_log(demo.settings).read(MODEL)
     labels = pd.Series(dict(demo.store.feedback.labels()), dtype=float)
     first = log["at"].min().floor("us").to_pydatetime()
-    title = f"{MODEL}: {outcome.source}, {outcome.tally.sent} requests, {outcome.tally.failed} failed"
+    title = f"{MODEL}: {result.source}, {result.counts.sent} requests, {result.counts.failed} failed"
     picture.draw(
         folder / "loop.png", log, labels, demo.events.events, first, demo.spec.target.threshold, title
     )
-    report.write(folder / "report.json", outcome)
-    report.show(outcome, demo.events, folder / "loop.png", demo.settings, demo.password)
+    report.write(folder / "report.json", result)
+    report.show(result, demo.events, folder / "loop.png", demo.settings, demo.password)
 
 
 def _fetch(settings: Settings) -> Path:
-    """The real data set, kept outside the demo's state so that it is fetched once."""
-    kept = settings.model_copy(update={"home": settings.home.parent})
+    """Download the real data set to a folder outside the demo's state, so that it is downloaded only once."""
+    outside = settings.model_copy(update={"home": settings.home.parent})
     entry = datasets.find(datasets.catalogue(settings.configs / "datasets.yaml"), "iofrol")
-    return training.dataset_files(kept).fetch(entry, lambda done, total: None)
+    return training.dataset_files(outside).fetch(entry, lambda done, total: None)

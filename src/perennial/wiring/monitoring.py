@@ -1,4 +1,4 @@
-"""Adapters that watch, and that start a DAG."""
+"""Adapters of the monitor, of A/B analyses and of the scheduler."""
 
 from __future__ import annotations
 
@@ -11,23 +11,59 @@ if TYPE_CHECKING:
     from perennial import ports
     from perennial.adapters.prometheus.experiment_metrics import ExperimentMetrics
     from perennial.adapters.prometheus.monitor_metrics import MonitorMetrics
+    from perennial.flows.experiment.analyse import ExperimentPorts
+    from perennial.flows.monitoring.watch import PassPorts
 
 
-def drift(settings: Settings | None = None) -> ports.DriftReporter:
+def pass_ports(settings: Settings) -> PassPorts:
+    """Return the ports and folders of a monitoring pass."""
     from perennial.adapters.evidently_drift import EvidentlyDrift
+    from perennial.flows.monitoring.monitor import MonitorFolders, MonitorPorts
+    from perennial.flows.monitoring.watch import PassPorts
+    from perennial.wiring import database, releasing, traffic, training, versions
 
-    return EvidentlyDrift()
+    store = database.store(settings)
+    return PassPorts(
+        monitor=MonitorPorts(
+            router=traffic.router(settings),
+            registry=versions.registry(settings),
+            tracker=training.tracker(settings),
+            predictions=releasing.prediction_log(settings),
+            feedback=store.feedback,
+            ledger=store.ledger,
+            drift=EvidentlyDrift(),
+            scheduler=scheduler(settings),
+        ),
+        inbox=releasing.feedback_inbox(settings),
+        releases=store.releases,
+        folders=MonitorFolders(settings.state / "monitor" / "references", settings.reports),
+    )
+
+
+def experiment_ports(settings: Settings) -> ExperimentPorts:
+    """Return the ports of the analysis of a live A/B test."""
+    from perennial.flows.experiment.analyse import ExperimentPorts
+    from perennial.wiring import database, releasing
+
+    store = database.store(settings)
+    return ExperimentPorts(
+        releases=store.releases,
+        ledger=store.ledger,
+        predictions=releasing.prediction_log(settings),
+        feedback=store.feedback,
+        inbox=releasing.feedback_inbox(settings),
+    )
 
 
 def gauges() -> MonitorMetrics:
-    """The monitor's figures for Prometheus."""
+    """Return the Prometheus metrics of the monitor."""
     from perennial.adapters.prometheus.monitor_metrics import MonitorMetrics
 
     return MonitorMetrics()
 
 
 def experiment_gauges(beside: MonitorMetrics) -> ExperimentMetrics:
-    """The figures of running A/B tests, on the monitor's page."""
+    """Return the metrics of running A/B tests, exported on the page of the monitor."""
     from perennial.adapters.prometheus.experiment_metrics import ExperimentMetrics
 
     return ExperimentMetrics(beside.registry)
@@ -41,7 +77,11 @@ def scheduler(settings: Settings | None = None) -> ports.Scheduler:
 
 
 def airflow_password(settings: Settings) -> str:
-    """From the environment, else from the file that `perennial local setup` made."""
+    """Return the password from the environment, else from the file that `perennial local setup` made.
+
+    Raises:
+        SettingsError: neither has a password for the user.
+    """
     import json
 
     from perennial.errors import SettingsError

@@ -1,4 +1,4 @@
-"""A live A/B test: which release it belongs to and when, and whether its users got their sides."""
+"""Live A/B tests: the period of a release with a fixed split, derived from the ledger."""
 
 from __future__ import annotations
 
@@ -7,74 +7,72 @@ from datetime import datetime
 
 from pydantic import AwareDatetime, Field
 
-from perennial.core.events import LedgerRow
+from perennial.core.events import Event, LedgerRow
+from perennial.core.frozen import Frozen
+from perennial.core.payloads import VersionFact
 from perennial.core.release.phase import Phase
 from perennial.core.release.status import ReleaseStatus
-from perennial.core.spec import Frozen
 
-STEP = "release.canary"
-"""What the ledger says when a step begins that gives the candidate a share."""
-RESUMED = "release.resumed"
-"""A step begins anew: what was counted before is no evidence for it."""
-PHASES = tuple(f"release.{phase.value.lower()}" for phase in Phase)
+PHASES = frozenset(phase.event for phase in Phase if phase is not Phase.PENDING)
 
 
 class Experiment(Frozen):
-    """One stretch of a release in which the shares were fixed: what is comparable within it."""
+    """Period of a release in which the shares were fixed, so that its users are comparable."""
 
     model: str
-    name: str = Field(description="the salt of the assignment, as the prediction log has it")
+    name: str = Field(description="salt of the assignment, as in the prediction log")
     release_id: str
     control: str = Field(description="version of the champion")
     treatment: str = Field(description="version of the candidate")
-    weight: float = Field(gt=0, lt=100, description="percent of the users that the candidate was to get")
+    weight: float = Field(gt=0, lt=100, description="intended percentage of users of the candidate")
     since: AwareDatetime
-    until: AwareDatetime = Field(description="exclusive; of a running one, when it was looked at")
+    until: AwareDatetime = Field(description="exclusive; the current time if the test is running")
     running: bool
 
     @property
     def shares(self) -> tuple[float, float]:
-        """Control first."""
+        """Return the intended percentages, the control first."""
         return 100.0 - self.weight, self.weight
 
 
 class VariantFigures(Frozen):
-    """One arm of a running experiment, as the monitor shows it; means over users, None: nothing known yet."""
+    """Figures of a variant of a running A/B test; means over users, None without outcomes."""
 
     experiment: str
-    arm: str = Field(description="version")
+    version: str
     users: int
     accuracy: float | None
     reward: float | None
 
 
 def latest_experiment(status: ReleaseStatus, rows: Sequence[LedgerRow], now: datetime) -> Experiment | None:
-    """The last split of a release; None: it never split the users.
+    """Return the last split of a release; None if it never split the users.
 
     Args:
-        rows: of the ledger, about this release, in order.
+        rows: ledger rows of this release, in order.
     """
     if status.champion is None:
         return None
-    found: Experiment | None = None
+    experiment: Experiment | None = None
     for row in rows:
         entry = row.entry
-        if found is not None and found.running and entry.kind == RESUMED:
-            found = found.model_copy(update={"since": entry.at})
+        if experiment is not None and experiment.running and entry.kind == Event.RELEASE_RESUMED:
+            experiment = experiment.model_copy(update={"since": entry.at})
         if entry.kind not in PHASES:
             continue
-        if found is not None and found.running:
-            found = found.model_copy(update={"until": entry.at, "running": False})
-        if entry.kind == STEP and 0 < entry.payload.get("weight", 0) < 100:
-            found = Experiment(
+        if experiment is not None and experiment.running:
+            experiment = experiment.model_copy(update={"until": entry.at, "running": False})
+        weight = VersionFact.read(entry).weight or 0.0
+        if entry.kind == Event.RELEASE_CANARY and 0 < weight < 100:
+            experiment = Experiment(
                 model=status.model,
                 name=status.assignment.experiment,
                 release_id=status.release_id,
                 control=status.champion.version,
                 treatment=status.candidate.version,
-                weight=entry.payload["weight"],
+                weight=weight,
                 since=entry.at,
                 until=now,
                 running=True,
             )
-    return found
+    return experiment

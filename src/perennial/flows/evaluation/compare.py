@@ -11,10 +11,11 @@ from perennial.core.evaluation.metrics import Scored
 from perennial.core.spec import ModelSpec
 from perennial.core.training.registration import VersionRecord
 from perennial.core.training.split import first_later_group
-from perennial.errors import DataError, UnknownVersion, UsageError
+from perennial.errors import DataError, UsageError
 from perennial.flows.training.package import version_features
 from perennial.flows.training.point_in_time import as_examples, join
 from perennial.flows.training.prepare import Prepared
+from perennial.flows.versions import find_version
 from perennial.ports import Features, Registry, Scorer
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def compare_versions(
         UnknownVersion: the registry lacks one of them. UsageError: they are the same file.
         DataError: no group to score, or they hold one verdict only.
     """
-    old, new = (_find(spec.name, which, registry) for which in versions)
+    old, new = (find_version(spec.name, which, registry) for which in versions)
     if old.ref.digest == new.ref.digest:
         raise UsageError(
             f"{versions[0]} and {versions[1]} are the same file: {old.ref}", hint="name two versions"
@@ -79,13 +80,6 @@ def compare_versions(
         spec.evaluation.bootstrap,
         spec.tuning.seed,
     )
-
-
-def _find(model: str, which: str, registry: Registry) -> VersionRecord:
-    found = registry.find(model, which)
-    if found is None:
-        raise UnknownVersion(f"{model} has no version {which}", hint=f"perennial models show {model}")
-    return found
 
 
 def _plain(value: object) -> object:

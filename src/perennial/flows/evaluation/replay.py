@@ -21,10 +21,11 @@ from perennial.core.evaluation.replay_report import (
 from perennial.core.monitoring.skew import FeatureSkew, feature_skew, worst_first
 from perennial.core.spec import FeatureSpec, ModelSpec
 from perennial.core.training.artifacts import Manifest
-from perennial.errors import DataError, DatasetMissing, UnknownVersion
+from perennial.errors import DataError, DatasetMissing
 from perennial.flows.evaluation.offline_features import OfflineSource, recompute
 from perennial.flows.training.package import version_features
 from perennial.flows.training.workdir import read_record
+from perennial.flows.versions import find_version
 from perennial.ports import PredictionLog, Registry, Scorer
 
 if TYPE_CHECKING:
@@ -69,11 +70,7 @@ def replay_requests(
         DataError: nothing was asked in that time.
         ModelFileError, ShapeError: the version cannot be scored at all.
     """
-    record = ports.registry.find(spec.name, which)
-    if record is None:
-        raise UnknownVersion(
-            f"{spec.name} has no version {which!r}", hint=f"perennial models show {spec.name}"
-        )
+    record = find_version(spec.name, which, ports.registry)
     files = ports.registry.fetch(record.ref, folder)
     wanted = version_features(spec, files)
     log = _logged(spec, since, last, ports.predictions)

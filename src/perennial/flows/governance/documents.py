@@ -10,7 +10,6 @@ from perennial.core.evaluation.evaluation import Evaluation
 from perennial.core.governance.card import Found
 from perennial.core.training.attribution import GlobalAttributions
 from perennial.core.training.registration import VersionRecord
-from perennial.errors import UnknownVersion
 from perennial.flows.evaluation.evaluate import ATTRIBUTIONS, EVALUATION, KEPT
 from perennial.flows.training.workdir import read_record
 from perennial.ports import Ledger, Registry, Tracker
@@ -26,14 +25,6 @@ class DocumentPorts:
     tracker: Tracker
     to_html: Callable[[str, str, Mapping[str, Path]], str]
     """title, Markdown, pictures by their address in it -> a whole page."""
-
-
-def find_version(model: str, which: str, registry: Registry) -> VersionRecord:
-    """Raises UnknownVersion where the registry has none of that name (semantic version or alias)."""
-    record = registry.find(model, which)
-    if record is None:
-        raise UnknownVersion(f"{model} has no version {which}", hint=f"perennial models show {model}")
-    return record
 
 
 def found_of(record: VersionRecord, tracker: Tracker, into: Path) -> Found:

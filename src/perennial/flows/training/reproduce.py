@@ -10,19 +10,20 @@ from pathlib import Path
 import numpy as np
 
 from perennial.core.evaluation.metrics import Scored
-from perennial.core.events import Entry
+from perennial.core.events import Entry, Event
 from perennial.core.spec import ModelSpec
 from perennial.core.training import reproduction
 from perennial.core.training.capsule import Capsule, Provenance
 from perennial.core.training.examples import Examples
 from perennial.core.training.registration import VersionRecord
-from perennial.core.training.reproduction import REPRODUCED, RULE, Reproduction
-from perennial.errors import ChecksumMismatch, ModelFileError, OtherCode, UnknownVersion
+from perennial.core.training.reproduction import RULE, Reproduction
+from perennial.errors import ChecksumMismatch, ModelFileError, OtherCode
 from perennial.files import md5, sha256
 from perennial.flows.training.package import version_features
 from perennial.flows.training.point_in_time import as_examples, join
 from perennial.flows.training.tune import Build
 from perennial.flows.training.workdir import read_table
+from perennial.flows.versions import find_version
 from perennial.ports import Capsules, DataStore, Features, Labels, Ledger, Registry, Scorer
 
 CHOSEN_BY_TRAINING = ("epochs", "seed")
@@ -70,11 +71,7 @@ def reproduce(
         DatasetMissing, ChecksumMismatch: the data is not to be had as it was.
     """
     started = clock()
-    record = ports.registry.find(spec.name, which)
-    if record is None:
-        raise UnknownVersion(
-            f"{spec.name} has no version {which!r}", hint=f"perennial models show {spec.name}"
-        )
+    record = find_version(spec.name, which, ports.registry)
     capsule = _capsule(record, ports)
     others = reproduction.differences(capsule, provenance, spec.digest, ports.changed(capsule.code))
     if others and not any_code:
@@ -179,7 +176,7 @@ def _record(
         Entry(
             at=now,
             actor=actor,
-            kind=REPRODUCED,
+            kind=Event.VERSION_REPRODUCED,
             model=record.ref.model,
             digest=record.ref.digest,
             payload=payload,
