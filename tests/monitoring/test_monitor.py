@@ -14,9 +14,10 @@ from doubles.scheduler import MemoryScheduler
 
 from perennial import catalog
 from perennial.core.assets import retrain_asset
+from perennial.core.events import Event
 from perennial.core.governance.ledger import GENESIS, chain
 from perennial.core.monitoring.levels import Level
-from perennial.core.monitoring.retraining import REQUESTED, Hold, Retrain
+from perennial.core.monitoring.retraining import Hold, Retrain
 from perennial.core.release.traffic import Route, Target
 from perennial.core.spec import Reason
 from perennial.core.training.registration import VersionRecord
@@ -166,7 +167,7 @@ def test_drift_asks_for_a_retraining_once(tmp_path):
     ((asset, extra),) = stage.scheduler.events
     assert asset == "perennial/test_failure_predictor/retrain"
     assert (extra["reason"], extra["digest"]) == ("drift", DIGEST)
-    entry = next(row.entry for row in stage.kept.entries if row.entry.kind == REQUESTED)
+    entry = next(row.entry for row in stage.kept.entries if row.entry.kind == Event.RETRAIN_REQUESTED)
     assert entry.payload == extra
     assert entry.payload["text"] == seen.decision.text
     assert stage.kept.artifacts == [(seen.report.name, "monitoring")]
@@ -244,7 +245,7 @@ def test_an_event_that_cannot_be_raised_is_recorded_nowhere_and_raised_later(tmp
     stage.scheduler.down = True
     with pytest.raises(SchedulerUnavailable):
         stage.look()
-    assert REQUESTED not in stage.kept.kinds()
+    assert Event.RETRAIN_REQUESTED not in stage.kept.kinds()
     stage.scheduler.down = False
     stage.look()
     assert len(stage.scheduler.events) == 1

@@ -7,11 +7,10 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from perennial.core.assets import candidate_asset, retrain_asset
-from perennial.core.events import Entry
+from perennial.core.events import Entry, Event
 from perennial.core.governance.ledger import chain
 from perennial.core.monitoring.levels import Level, MonitorVerdict
 from perennial.core.monitoring.retraining import (
-    REQUESTED,
     Hold,
     Retrain,
     RetrainingRequest,
@@ -75,7 +74,7 @@ def test_requests_come_back_out_of_the_ledger():
     )
     entries = [
         Entry(at=NOW, actor="policy", kind="release.canary", model="m", payload={}),
-        Entry(at=NOW, actor="monitor", kind=REQUESTED, model="m", payload=extra),
+        Entry(at=NOW, actor="monitor", kind=Event.RETRAIN_REQUESTED, model="m", payload=extra),
     ]
     rows = [chain(entry, number, "0" * 64) for number, entry in enumerate(entries, start=1)]
     assert retraining_requests(rows) == [RetrainingRequest(at=NOW, reason=Reason.ACCURACY, window="w1")]

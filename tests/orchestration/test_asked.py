@@ -9,8 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from perennial import settings as environment
-from perennial.core.events import Entry
-from perennial.core.monitoring.retraining import REQUESTED
+from perennial.core.events import Entry, Event
 from perennial.core.release.approval import people
 from perennial.errors import NotAllowed
 from perennial.orchestration.trigger_provenance import candidate, folder, of_training, recorded
@@ -30,7 +29,7 @@ def ledger(tmp_path, monkeypatch):
     store = database.store(environment.load())
     for who, key, reason in (("ann", "k1", "person"), ("monitor", "k2", "drift")):
         told = request(who, key, reason)
-        store.ledger.append(Entry(at=NOW, actor=who, kind=REQUESTED, model="m", payload=told))
+        store.ledger.append(Entry(at=NOW, actor=who, kind=Event.RETRAIN_REQUESTED, model="m", payload=told))
     return partial(recorded, "m")
 
 

@@ -6,12 +6,12 @@ from datetime import UTC, datetime
 
 import pytest
 
-from perennial.core.events import Entry
+from perennial.core.events import Entry, Event
 from perennial.core.gate_spec import ReproductionSpec
 from perennial.core.governance.ledger import GENESIS, chain
 from perennial.core.training import reproduction
 from perennial.core.training.capsule import Capsule, Provenance
-from perennial.core.training.reproduction import REPRODUCED, Outcome, Reproduction
+from perennial.core.training.reproduction import Outcome, Reproduction
 from perennial.core.verdict import Verdict
 
 NOW = Provenance(code="a" * 40, features="f", constraints="c", model_code="m")
@@ -51,7 +51,7 @@ def row(one, seq=1, digest="same"):
     entry = Entry(
         at=datetime(2026, 1, 1, tzinfo=UTC),
         actor="ann",
-        kind=REPRODUCED,
+        kind=Event.VERSION_REPRODUCED,
         model="m",
         digest=digest,
         payload=payload,

@@ -85,7 +85,7 @@ def status(model: str, release_id: str | None, as_json: bool) -> None:
 def serving_health(model: str, settings: Settings) -> Health:
     """What router, ledger and model servers say of the model's traffic; a router that is down says nothing."""
     from perennial.commands.release_view import Health
-    from perennial.core.release.failover import BEGAN, ENDED
+    from perennial.core.events import Event
     from perennial.core.release.traffic import BACKUP
     from perennial.errors import RouterUnavailable
     from perennial.wiring import database, traffic
@@ -94,8 +94,10 @@ def serving_health(model: str, settings: Settings) -> Health:
         answered = traffic.router(settings).counters(model)[BACKUP].requests
     except RouterUnavailable:
         answered = None
-    rows = database.store(settings).ledger.rows(model, kinds=(BEGAN, ENDED), newest=1)
-    began = rows[-1].entry.at.isoformat() if rows and rows[-1].entry.kind == BEGAN else None
+    rows = database.store(settings).ledger.rows(
+        model, kinds=(Event.FAILOVER_BEGAN, Event.FAILOVER_ENDED), newest=1
+    )
+    began = rows[-1].entry.at.isoformat() if rows and rows[-1].entry.kind == Event.FAILOVER_BEGAN else None
     said = [
         f"{settings.host}:{port}: {words}"
         for port, found in traffic.pool(settings).problems().items()

@@ -9,6 +9,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from perennial import catalog
+from perennial.core.events import Event
+from perennial.core.payloads import RetrainRequest
 from perennial.core.release.status import Phase
 from perennial.core.spec import ModelSpec, Reason
 from perennial.demo import picture, report
@@ -91,7 +93,7 @@ class DemoRun:
             shift = replay.cycle_started[replay.counts.cycle]
             self.events.note(f"cycle {replay.counts.cycle}: the failures shift", "shift", shift)
             seen = self._wait(self._drift_row, 240, "the monitor to see the drift", replay, arrivals)
-            text = str(seen.entry.payload.get("text", ""))
+            text = RetrainRequest.read(seen.entry).text
             # Not the entry's time: that is the start of the monitor's pass, before it read the window.
             alarm = self.events.note(f"the monitor raises a retraining: {text}", "drift")
             retrained = self._retraining(replay, arrivals)
@@ -112,7 +114,7 @@ class DemoRun:
         )
 
     def _drift_row(self):
-        rows = [row for row in self.store.ledger.rows(MODEL) if row.entry.kind == "retrain.requested"]
+        rows = [row for row in self.store.ledger.rows(MODEL) if row.entry.kind == Event.RETRAIN_REQUESTED]
         return rows[-1] if rows else None
 
     def _retraining(self, replay: RequestReplay, arrivals: Arrivals) -> datetime:

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from perennial.core.events import SystemActor
 from perennial.core.release import approval
 from perennial.core.release.approval import (
     BY,
@@ -182,3 +183,8 @@ def test_enough_means_so_many_people_of_this_digest_in_time_and_none_who_asked(w
 @given(st.tuples(st.text(), st.text(), st.text()), st.tuples(st.text(), st.text(), st.text()))
 def test_seal_differs_when_anything_under_it_does(one, other):
     assert (seal(*one) == seal(*other)) == (one == other)
+
+
+@pytest.mark.parametrize("actor", [*SystemActor, " Guard ", "ACCOUNTS", ""])
+def test_no_part_of_the_system_approves(actor):
+    assert "is no account of a person" in refusal(actor, (), ())

@@ -7,16 +7,13 @@ from datetime import datetime
 
 from pydantic import AwareDatetime, Field
 
-from perennial.core.events import LedgerRow
+from perennial.core.events import Event, LedgerRow
 from perennial.core.frozen import Frozen
+from perennial.core.payloads import VersionFact
 from perennial.core.release.phase import Phase
 from perennial.core.release.status import ReleaseStatus
 
-STEP = "release.canary"
-"""Kind of the ledger entry at the begin of a step that gives the candidate a share."""
-RESUMED = "release.resumed"
-"""Kind of the ledger entry at which a step begins anew: earlier counts do not belong to it."""
-PHASES = tuple(f"release.{phase.value.lower()}" for phase in Phase)
+PHASES = frozenset(phase.event for phase in Phase if phase is not Phase.PENDING)
 
 
 class Experiment(Frozen):
@@ -59,20 +56,21 @@ def latest_experiment(status: ReleaseStatus, rows: Sequence[LedgerRow], now: dat
     experiment: Experiment | None = None
     for row in rows:
         entry = row.entry
-        if experiment is not None and experiment.running and entry.kind == RESUMED:
+        if experiment is not None and experiment.running and entry.kind == Event.RELEASE_RESUMED:
             experiment = experiment.model_copy(update={"since": entry.at})
         if entry.kind not in PHASES:
             continue
         if experiment is not None and experiment.running:
             experiment = experiment.model_copy(update={"until": entry.at, "running": False})
-        if entry.kind == STEP and 0 < entry.payload.get("weight", 0) < 100:
+        weight = VersionFact.read(entry).weight or 0.0
+        if entry.kind == Event.RELEASE_CANARY and 0 < weight < 100:
             experiment = Experiment(
                 model=status.model,
                 name=status.assignment.experiment,
                 release_id=status.release_id,
                 control=status.champion.version,
                 treatment=status.candidate.version,
-                weight=entry.payload["weight"],
+                weight=weight,
                 since=entry.at,
                 until=now,
                 running=True,

@@ -10,11 +10,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 
 from perennial.core.evaluation.metrics import METRICS
-from perennial.core.events import LedgerRow
+from perennial.core.events import Event, LedgerRow
 from perennial.core.governance.card_figures import Found, attributions, quantitative
 from perennial.core.governance.document import Document, Section, Table
 from perennial.core.governance.timeline import Way
-from perennial.core.governance.why import APPROVED, GATED
+from perennial.core.payloads import GateFact, VersionFact
 from perennial.core.spec import ModelSpec
 from perennial.core.training.registration import VersionRecord
 
@@ -151,10 +151,10 @@ def _governance(way: Way | None, rows: Sequence[LedgerRow]) -> Section:
     if way is None:
         return Section(title="Record", text=("The ledger knows no release of this version.",))
     text = tuple(
-        f"Approved by {row.entry.actor} ({row.entry.payload.get('channel', '')}) at {row.entry.at:%Y-%m-%d %H:%M UTC}, "
-        f"entry {row.seq}."
+        f"Approved by {row.entry.actor} ({VersionFact.read(row.entry).channel or ''}) "
+        f"at {row.entry.at:%Y-%m-%d %H:%M UTC}, entry {row.seq}."
         for row in rows
-        if row.entry.kind == APPROVED
+        if row.entry.kind == Event.RELEASE_APPROVED
     )
     facts = tuple((f"{one.at:%Y-%m-%d %H:%M}", one.what, one.actor, one.why) for one in way.facts)
     gate = Table(header=("rule", "verdict", "observed", "needed"), rows=tuple(_rules(rows)))
@@ -164,9 +164,9 @@ def _governance(way: Way | None, rows: Sequence[LedgerRow]) -> Section:
 
 def _rules(rows: Sequence[LedgerRow]) -> list[tuple[str, str, str, str]]:
     """Of the last gate."""
-    gated = [row.entry.payload.get("rules", ()) for row in rows if row.entry.kind == GATED]
+    gated = [GateFact.read(row.entry).rules for row in rows if row.entry.kind == Event.RELEASE_GATED]
     return [
-        (one["rule"], one["verdict"], one["observed"], one["needed"]) for one in (gated[-1] if gated else ())
+        (rule.rule, rule.verdict.value, rule.observed, rule.needed) for rule in (gated[-1] if gated else ())
     ]
 
 

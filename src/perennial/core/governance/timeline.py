@@ -6,8 +6,8 @@ from collections.abc import Iterable
 
 from pydantic import AwareDatetime, Field
 
-from perennial.core.events import LedgerRow
-from perennial.core.governance.why import ROLLBACK, WITHDRAWN, told
+from perennial.core.events import Event, LedgerRow
+from perennial.core.payloads import TrafficMove, VersionFact
 from perennial.core.spec import Frozen
 
 
@@ -47,30 +47,23 @@ def ways(rows: Iterable[LedgerRow]) -> list[Way]:
 
 
 def _facts(row: LedgerRow) -> Iterable[tuple[str, str | None, Fact]]:
-    one = row.entry
-    if one.kind == ROLLBACK:
-        left, back = one.payload["from"], one.payload["to"]
-        yield left, None, _fact(row, f"lost the traffic to {back} by rollback")
-        yield back, one.digest, _fact(row, f"got the traffic back from {left} by rollback")
-    elif one.kind == WITHDRAWN:
-        kept = one.payload["to"]
-        yield (
-            one.payload["version"],
-            one.digest,
-            _fact(row, f"lost its share by rollback, {kept} stayed champion"),
-        )
-    elif "version" in one.payload:
-        yield one.payload["version"], one.digest, _fact(row, _what(row))
+    entry, fact = row.entry, VersionFact.read(row.entry)
+    if entry.kind == Event.EMERGENCY_ROLLBACK:
+        move = TrafficMove.read(entry)
+        left, back = move.left or "", move.to or ""
+        yield left, None, _fact(row, f"lost the traffic to {back} by rollback", fact)
+        yield back, entry.digest, _fact(row, f"got the traffic back from {left} by rollback", fact)
+    elif fact.version is None:
+        return
+    elif entry.kind == Event.SHARE_WITHDRAWN:
+        kept = TrafficMove.read(entry).to
+        what = f"lost its share by rollback, {kept} stayed champion"
+        yield fact.version, entry.digest, _fact(row, what, fact)
+    else:
+        weight = None if fact.weight is None else f"{fact.weight:g} %"
+        what = " ".join(filter(None, (entry.fact, weight, fact.verdict, fact.channel)))
+        yield fact.version, entry.digest, _fact(row, what, fact)
 
 
-def _what(row: LedgerRow) -> str:
-    said = row.entry.payload
-    extra = [f"{said[name]:g} %" if name == "weight" else str(said[name]) for name in NAMED if name in said]
-    return " ".join((row.entry.kind.removeprefix("release."), *extra))
-
-
-NAMED = ("weight", "verdict", "channel")
-
-
-def _fact(row: LedgerRow, what: str) -> Fact:
-    return Fact(at=row.entry.at, what=what, actor=row.entry.actor, why=told(row), entry=row.seq)
+def _fact(row: LedgerRow, what: str, fact: VersionFact) -> Fact:
+    return Fact(at=row.entry.at, what=what, actor=row.entry.actor, why=fact.reason, entry=row.seq)

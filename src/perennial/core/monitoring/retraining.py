@@ -14,13 +14,12 @@ from typing import Any
 
 from pydantic import AwareDatetime, Field
 
-from perennial.core.events import LedgerRow
+from perennial.core.events import Event, LedgerRow
 from perennial.core.frozen import Frozen
 from perennial.core.monitoring.levels import Level, MonitorVerdict
+from perennial.core.payloads import RetrainRequest
 from perennial.core.spec import Reason, RetrainingSpec
 
-REQUESTED = "retrain.requested"
-"""Kind of the ledger entries of retraining requests."""
 ALARMS = frozenset({Reason.DRIFT, Reason.ACCURACY})
 WEEK = timedelta(days=7)
 
@@ -49,13 +48,10 @@ class Hold(Frozen):
 def retraining_requests(rows: Iterable[LedgerRow]) -> list[RetrainingRequest]:
     """Return the earlier requests from the ledger rows of a model, in their order."""
     return [
-        RetrainingRequest(
-            at=row.entry.at,
-            reason=Reason(row.entry.payload["reason"]),
-            window=row.entry.payload.get("window"),
-        )
+        RetrainingRequest(at=row.entry.at, reason=request.reason, window=request.window)
         for row in rows
-        if row.entry.kind == REQUESTED
+        if row.entry.kind == Event.RETRAIN_REQUESTED
+        for request in (RetrainRequest.read(row.entry),)
     ]
 
 

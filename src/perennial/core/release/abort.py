@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from perennial.core.events import Event, SystemActor
 from perennial.core.release.status import Pause, Phase
 from perennial.core.release.traffic import PoolName
-from perennial.core.release.transition import MACHINE, Turn
+from perennial.core.release.transition import Turn
 
 
-def leave(turn: Turn, outcome: Phase, why: str, actor: str = MACHINE) -> None:
+def leave(turn: Turn, outcome: Phase, why: str, actor: str = SystemActor.MACHINE) -> None:
     """End it as `outcome`: at once before traffic, else through ABORTING.
 
     A pass that died after it moved traffic left a phase before traffic and a route with a share.
@@ -35,7 +36,7 @@ def aborting(turn: Turn) -> None:
     if live.canary_weight > 0 and _only_candidate_answers(turn):
         if Pause.CHAMPION_UNHEALTHY not in status.pauses:
             turn.update(pauses=status.pauses | {Pause.CHAMPION_UNHEALTHY})
-            turn.record("paused", why=Pause.CHAMPION_UNHEALTHY.value)
+            turn.record(Event.RELEASE_PAUSED, why=Pause.CHAMPION_UNHEALTHY.value)
         return
     turn.update(pauses=status.pauses - {Pause.CHAMPION_UNHEALTHY})
     turn.route(live.without_canary())

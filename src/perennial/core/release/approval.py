@@ -8,6 +8,7 @@ from enum import StrEnum
 
 from pydantic import AwareDatetime, Field, TypeAdapter, ValidationError
 
+from perennial.core.events import SystemActor, account_key, is_person
 from perennial.core.spec import ApprovalSpec, Frozen
 
 TAG = "approval"
@@ -17,29 +18,12 @@ BY = "approval.by."
 `approval.by.<account>` = `approved|rejected <digest> <ISO 8601 time>`."""
 WAITING = "waiting"
 """What TAG says while somebody is asked: whatever it said before counts for nothing more."""
-REGISTRY = "mlflow"
+REGISTRY = SystemActor.MLFLOW.value
 """Channel of what was said by a tag."""
 PREFIX = 8
 """Fewest digits of a digest that name it."""
 AND = ","
 """Between accounts that asked for the same; no name of an account has it."""
-NO_PERSON = frozenset(
-    {
-        "",
-        "airflow",
-        "gate",
-        "machine",
-        "mlflow",
-        "monitor",
-        "notifier",
-        "policy",
-        "release",
-        "schedule",
-        "training",
-    }
-)
-"""Names that parts of the system act under: nobody approves under one of them."""
-
 _TIME = TypeAdapter(AwareDatetime)
 
 
@@ -122,7 +106,7 @@ def taken_back(approvals: Iterable[Approval], tags: Mapping[str, str]) -> tuple[
     return tuple(
         one
         for one in approvals
-        if one.channel == REGISTRY and _account(one.actor) not in NO_PERSON and not _stands(one, tags)
+        if one.channel == REGISTRY and is_person(one.actor) and not _stands(one, tags)
     )
 
 
@@ -151,7 +135,9 @@ def automatic(spec: ApprovalSpec, risk: Risk, digest: str, now: datetime) -> App
     """The approval that the spec itself gives; None when it wants people."""
     if required(spec, risk) > 0:
         return None
-    return Approval(digest=digest, actor="policy", at=now, channel="policy", note=f"{risk.value} risk")
+    return Approval(
+        digest=digest, actor=SystemActor.POLICY, at=now, channel=SystemActor.POLICY, note=f"{risk.value} risk"
+    )
 
 
 def standing(
@@ -170,25 +156,25 @@ def refusal(actor: str, approvals: Iterable[Approval], asked_by: Collection[str]
         approvals: that stand already.
         asked_by: who started the release and who registered the version.
     """
-    me = _account(actor)
-    if me in NO_PERSON:
+    me = account_key(actor)
+    if not is_person(actor):
         return f"{actor or 'nobody'} is no account of a person"
     if is_among(actor, asked_by):
         return f"{actor} asked for this release: somebody else must approve it"
-    if any(me == _account(one.actor) for one in approvals):
+    if any(me == account_key(one.actor) for one in approvals):
         return f"{actor} has approved it already: another person is needed"
     return ""
 
 
 def is_among(actor: str, accounts: Iterable[str]) -> bool:
     """Whether it is one of these accounts."""
-    return _account(actor) in map(_account, accounts)
+    return account_key(actor) in map(account_key, accounts)
 
 
 def people(accounts: Iterable[str]) -> tuple[str, ...]:
     """Each account of a person once, in order; one text may name several, with AND between them."""
     named = [one for text in accounts for one in text.split(AND)]
-    found = {_account(one): one.strip() for one in named if _account(one) not in NO_PERSON}
+    found = {account_key(one): one.strip() for one in named if is_person(one)}
     return tuple(found.values())
 
 
@@ -201,7 +187,3 @@ def progress(approvals: Collection[Approval], needed: int, asked_by: Collection[
         return told
     not_by = f", not {' or '.join(people(asked_by))} (who asked)" if people(asked_by) else ""
     return f"{told}; still needs {left}{' more' * bool(approvals)}{not_by}"
-
-
-def _account(name: str) -> str:
-    return name.strip().casefold()

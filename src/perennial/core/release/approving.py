@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from perennial.core.events import Event, SystemActor
 from perennial.core.release import approval
 from perennial.core.release.abort import leave
 from perennial.core.release.approval import Approval, TagAnswer
@@ -38,7 +39,7 @@ def awaiting(turn: Turn) -> None:
     answer = approval.read_tag(said, status.candidate.digest)
     if answer is TagAnswer.REJECTED:
         # Whoever it was: a word that only takes something away needs no account.
-        leave(turn, Phase.REJECTED, "rejected by the tag in MLflow", actor="mlflow")
+        leave(turn, Phase.REJECTED, "rejected by the tag in MLflow", actor=SystemActor.MLFLOW)
         return
     told = waits_for(status)
     if answer is TagAnswer.APPROVED and approval.said(turn.seen.tags, status.entered_at):
@@ -47,7 +48,10 @@ def awaiting(turn: Turn) -> None:
     elif answer is TagAnswer.APPROVED and status.approval_policy.anonymous_tag:
         digest, note = status.candidate.digest, f"tag {approval.TAG}={said}"
         grant(
-            turn, Approval(digest=digest, actor="mlflow", at=turn.now, channel=approval.REGISTRY, note=note)
+            turn,
+            Approval(
+                digest=digest, actor=SystemActor.MLFLOW, at=turn.now, channel=approval.REGISTRY, note=note
+            ),
         )
         return
     elif answer is TagAnswer.APPROVED:
@@ -63,7 +67,9 @@ def withdraw(turn: Turn) -> None:
         return
     gone = approval.taken_back(turn.status.approvals, turn.seen.tags)
     for one in gone:
-        turn.record("approval_withdrawn", one.actor, given=one.at.isoformat(), channel=one.channel)
+        turn.record(
+            Event.RELEASE_APPROVAL_WITHDRAWN, one.actor, given=one.at.isoformat(), channel=one.channel
+        )
     if gone:
         turn.update(approvals=tuple(one for one in turn.status.approvals if one not in gone))
 
@@ -83,7 +89,7 @@ def lapse(turn: Turn) -> None:
     status = turn.status
     stand = approval.standing(status.approvals, status.candidate.digest, status.approval_policy, turn.now)
     for gone in [one for one in status.approvals if one not in stand]:
-        turn.record("approval_lapsed", of=gone.actor, given=gone.at.isoformat())
+        turn.record(Event.RELEASE_APPROVAL_LAPSED, of=gone.actor, given=gone.at.isoformat())
     turn.update(approvals=stand)
 
 
@@ -115,7 +121,7 @@ def grant(turn: Turn, given: Approval) -> None:
     turn.update(approvals=(*turn.status.approvals, sealed))
     status = turn.status
     turn.record(
-        "approved",
+        Event.RELEASE_APPROVED,
         given.actor,
         channel=given.channel,
         note=given.note,

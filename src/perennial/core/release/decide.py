@@ -19,6 +19,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime
 
+from perennial.core.events import Event
 from perennial.core.release.abort import aborting, leave
 from perennial.core.release.approving import allowed, awaiting, gated, withdraw
 from perennial.core.release.error_budget import champion_moved, count_error, end_row, pause
@@ -59,7 +60,7 @@ def _notice_spec(turn: Turn) -> None:
         return
     turn.update(spec_digest=now)
     turn.record(
-        "spec_changed",
+        Event.RELEASE_SPEC_CHANGED,
         keeps=status.policy_digest,
         spec=now,
         why="the spec is again as it was at the start"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+from perennial.core.events import Event
 from perennial.core.release.abort import leave
 from perennial.core.release.status import Pause, Phase
 from perennial.core.release.transition import Turn
@@ -34,7 +35,7 @@ def end_row(turn: Turn) -> None:
 def pause(turn: Turn, reason: Pause) -> None:
     if reason not in turn.status.pauses:
         turn.update(pauses=turn.status.pauses | {reason}, note=f"paused: {reason.value}")
-        turn.record("paused", why=reason.value)
+        turn.record(Event.RELEASE_PAUSED, why=reason.value)
 
 
 def champion_moved(turn: Turn) -> bool:

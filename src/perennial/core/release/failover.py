@@ -7,11 +7,11 @@ from datetime import datetime, timedelta
 
 from pydantic import AwareDatetime, Field
 
-from perennial.core.events import Entry
+from perennial.core.events import Entry, Event, SystemActor
 from perennial.core.frozen import Frozen
+from perennial.core.payloads import FailoverFact
 from perennial.core.release.traffic import Counters, Route
 
-BEGAN, ENDED = "failover.began", "failover.ended"
 QUIET = timedelta(seconds=60)
 """Without an answer of the backup for so long it is over: the champion may be slow to come back for good."""
 
@@ -26,14 +26,14 @@ class Standing(Frozen):
 
 
 def resume(last: Entry | None) -> Standing:
-    """Where a watch that starts anew goes on: from the last entry of BEGAN and ENDED in the ledger."""
+    """Where a watch that starts anew goes on: from the last failover entry in the ledger."""
     if last is None:
         return Standing(counted=Counters())
-    counted = Counters(requests=last.payload["counted"])
-    if last.kind == ENDED:
+    fact = FailoverFact.read(last)
+    counted = Counters(requests=fact.counted)
+    if last.kind == Event.FAILOVER_ENDED:
         return Standing(counted=counted)
-    answered = last.payload["answered"]
-    return Standing(counted=counted, began_at=last.at, answered=answered, last_at=last.at)
+    return Standing(counted=counted, began_at=last.at, answered=fact.answered, last_at=last.at)
 
 
 def notice(
@@ -50,22 +50,22 @@ def notice(
     began, seen = before.began_at, before.answered + more
     if more and began is None:
         standing = Standing(counted=counted, began_at=now, answered=more, last_at=now)
-        return standing, _entry(BEGAN, route, standing, healthy, now)
+        return standing, _entry(Event.FAILOVER_BEGAN, route, standing, healthy, now)
     if began is None:
         return Standing(counted=counted), None
     last = now if more else before.last_at or began
     if now - last < QUIET:
         return Standing(counted=counted, began_at=began, answered=seen, last_at=last), None
     over = before.model_copy(update={"counted": counted, "answered": seen})
-    return Standing(counted=counted), _entry(ENDED, route, over, healthy, now)
+    return Standing(counted=counted), _entry(Event.FAILOVER_ENDED, route, over, healthy, now)
 
 
-def _entry(kind: str, route: Route, standing: Standing, healthy: Mapping[str, int], now: datetime) -> Entry:
+def _entry(kind: Event, route: Route, standing: Standing, healthy: Mapping[str, int], now: datetime) -> Entry:
     """Without a backup of its own a champion is held by the other pool as well."""
     backup = route.backup or route.stable
     return Entry(
         at=now,
-        actor="guard",
+        actor=SystemActor.FAILOVER_WATCH,
         kind=kind,
         model=route.model,
         release_id=backup.release_id,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from perennial.core.events import Event
 from perennial.core.release import approval
 from perennial.core.release.abort import leave
 from perennial.core.release.approval import Approval, TagAnswer
@@ -24,7 +25,7 @@ def obey(turn: Turn) -> None:
         turn.update(consumed=(*turn.status.consumed, intent.id))
         if refusal:
             turn.record(
-                "intent_refused",
+                Event.RELEASE_INTENT_REFUSED,
                 intent.actor,
                 intent=intent.kind.value,
                 channel=intent.channel,
@@ -96,7 +97,9 @@ def _pause(turn: Turn, intent: Intent) -> str:
     if turn.status.phase is Phase.ABORTING:
         return "it is being taken back: that is not held up"
     turn.update(pauses=turn.status.pauses | {Pause.PERSON}, note=f"paused by {intent.actor}: {intent.note}")
-    turn.record("paused", intent.actor, why=Pause.PERSON.value, note=intent.note, channel=intent.channel)
+    turn.record(
+        Event.RELEASE_PAUSED, intent.actor, why=Pause.PERSON.value, note=intent.note, channel=intent.channel
+    )
     return ""
 
 
@@ -116,7 +119,7 @@ def _resume(turn: Turn, intent: Intent) -> str:
         last_error_at=None,
         note=f"resumed by {intent.actor}",
     )
-    turn.record("resumed", intent.actor, note=intent.note, channel=intent.channel)
+    turn.record(Event.RELEASE_RESUMED, intent.actor, note=intent.note, channel=intent.channel)
     return ""
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from perennial.core.events import Entry
+from perennial.core.events import Entry, Event, SystemActor
 from perennial.core.release.observation import (
     Action,
     ClearAlias,
@@ -21,7 +21,6 @@ from perennial.core.release.status import Phase, ReleaseStatus
 from perennial.core.release.traffic import PoolName, Route
 from perennial.core.version import Lifecycle, VersionRef
 
-MACHINE = "machine"
 LIFECYCLES = {Phase.SUCCEEDED: Lifecycle.PRODUCTION, Phase.OBSERVED: Lifecycle.STAGING}
 
 
@@ -52,12 +51,12 @@ class Turn:
     def update(self, **changes: Any) -> None:
         self.status = self.status.model_copy(update=changes)
 
-    def record(self, fact: str, actor: str = MACHINE, **payload: Any) -> None:
+    def record(self, event: Event, actor: str = SystemActor.MACHINE, **payload: Any) -> None:
         self._entries.append(
             Entry(
                 at=self.now,
                 actor=actor,
-                kind=f"release.{fact}",
+                kind=event,
                 model=self.status.model,
                 release_id=self.status.release_id,
                 digest=self.status.candidate.digest,
@@ -65,7 +64,9 @@ class Turn:
             )
         )
 
-    def enter(self, phase: Phase, why: str, actor: str = MACHINE, step: int = 0, **facts: Any) -> None:
+    def enter(
+        self, phase: Phase, why: str, actor: str = SystemActor.MACHINE, step: int = 0, **facts: Any
+    ) -> None:
         """Begin a phase, or a step of CANARY: its clock and its counters start now.
 
         Args:
@@ -91,7 +92,7 @@ class Turn:
         )
         if phase is Phase.CANARY and self.status.current is not None:
             facts["weight"] = self.status.current.weight
-        self.record(phase.value.lower(), actor, why=why, evidence=evidence, **facts)
+        self.record(phase.event, actor, why=why, evidence=evidence, **facts)
 
     # What the world must look like.
 
@@ -126,7 +127,7 @@ class Turn:
     def tag(self, key: str, **tags: str) -> None:
         self._actions.append(SetTags(key=key, tags=tags))
 
-    def finish(self, phase: Phase, why: str, actor: str = MACHINE) -> None:
+    def finish(self, phase: Phase, why: str, actor: str = SystemActor.MACHINE) -> None:
         """End the release; the version shows how."""
         self.enter(phase, why, actor)
         self.update(pauses=frozenset(), outcome=None)

@@ -13,7 +13,6 @@ from perennial.core.spec import Frozen
 from perennial.core.training.capsule import Capsule, Provenance
 from perennial.core.verdict import Judgement, Verdict
 
-REPRODUCED = "version.reproduced"
 """Kind of the ledger entry that holds a `Reproduction`, whatever came of it."""
 RULE = "reproduction"
 SHOWN = 5
@@ -118,7 +117,7 @@ def judge(spec: ReproductionSpec, digest: str, rows: Iterable[LedgerRow]) -> Jud
     UNSURE: a person looks. So is a model that only comes close, made by other code than the version's.
 
     Args:
-        rows: entries of the kind `REPRODUCED`, in order.
+        rows: entries of the kind VERSION_REPRODUCED, in order.
     """
     required = spec.evidence == "required"
     needed = f"{'' if required else 'if measured: '}same digest, or metrics within the tolerance"

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from perennial.core.events import Entry, LedgerRow
+from perennial.core.events import Entry, Event, LedgerRow, SystemActor
 from perennial.core.governance import notices as notice
 from perennial.core.governance.notices import Delivery, Links
 from perennial.errors import NotDelivered
@@ -21,7 +21,6 @@ AT_ONCE = 20
 """Notices that one pass tells one channel at most, so that the others have their turn."""
 LOOK_BACK = 1000
 """Entries before the end that may be fresh when a channel is new."""
-ACTOR = "notifier"
 
 
 @dataclass(frozen=True)
@@ -106,8 +105,8 @@ def _release(row: LedgerRow, ports: NotifyPorts):
 def _given_up(row: LedgerRow, at: Delivery, now: datetime) -> Entry:
     return Entry(
         at=now,
-        actor=ACTOR,
-        kind="notify.undelivered",
+        actor=SystemActor.NOTIFIER,
+        kind=Event.NOTICE_UNDELIVERED,
         model=row.entry.model,
         release_id=row.entry.release_id,
         digest=row.entry.digest,

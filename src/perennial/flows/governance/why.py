@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from perennial.core.events import LedgerRow
+from perennial.core.events import Event, LedgerRow
 from perennial.core.governance import timeline as history
 from perennial.core.governance.ledger import is_sound
-from perennial.core.governance.why import OPENED, REFUSED, SERVING, Why, explain
+from perennial.core.governance.why import REFUSED, SERVING, Why, explain
 from perennial.errors import LedgerBroken
 from perennial.ports import Ledger
 
@@ -27,7 +27,7 @@ def why(model: str, ledger: Ledger, at: datetime, refused: int) -> Why:
     found = _sound(ledger.rows(model, kinds=SERVING, until=at, newest=1))
     served = found[0] if found else None
     story = _story(ledger, served.entry.release_id, at) if served is not None else []
-    opened = _sound(ledger.rows(model, kinds=(OPENED,), until=at, newest=NEIGHBOURS))
+    opened = _sound(ledger.rows(model, kinds=(Event.RELEASE_OPENED,), until=at, newest=NEIGHBOURS))
     return explain(
         model,
         at,

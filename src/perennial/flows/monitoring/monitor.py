@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import shutil
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from perennial.core.events import Entry, LedgerRow
+from perennial.core.events import Entry, Event, LedgerRow, SystemActor
 from perennial.core.monitoring.drift import SCORE, ColumnDrift
 from perennial.core.monitoring.levels import AccuracyEstimate, Level, MonitorVerdict, verdict
 from perennial.core.monitoring.retraining import (
@@ -22,10 +22,12 @@ from perennial.core.monitoring.retraining import (
     retraining_event,
     retraining_requests,
 )
+from perennial.core.payloads import LevelChange
 from perennial.core.release.traffic import Target
 from perennial.core.spec import ModelSpec
 from perennial.core.version import VersionRef
 from perennial.errors import MalformedInput, ToolError, UnknownVersion
+from perennial.files import replacing
 from perennial.flows.monitoring.retrain import raise_and_record
 from perennial.ports import (
     DriftReporter,
@@ -41,8 +43,6 @@ from perennial.ports import (
 if TYPE_CHECKING:
     import pandas as pd
 
-ACTOR = "monitor"
-LEVEL_CHANGED = "monitor.level"
 REFERENCE = "reference.parquet"
 KEPT_REPORTS = 20
 LOOK_BACK = (timedelta(hours=1), timedelta(days=1), timedelta(days=7), timedelta(days=30))
@@ -111,10 +111,10 @@ def monitor_model(
     decision = decide_retrain(spec.retraining, judged, key, retraining_requests(rows), now)
     if isinstance(decision, Retrain):
         extra = retraining_event(
-            decision.reason, decision.text, who=ACTOR, key=key, digest=target.digest, window=key,
+            decision.reason, decision.text, who=SystemActor.MONITOR, key=key, digest=target.digest, window=key,
             psi={drift.column: round(drift.psi, 4) for drift in drifts},
         )  # fmt: skip
-        raise_and_record(spec.name, extra, ACTOR, ports.ledger, ports.scheduler, now)
+        raise_and_record(spec.name, extra, SystemActor.MONITOR, ports.ledger, ports.scheduler, now)
     changed = _record_level(spec, ports.ledger, rows, target, judged, now)
     keep_newest(report.parent, KEPT_REPORTS)
     problems: tuple[str, ...] = ()
@@ -166,7 +166,8 @@ def _keep_reference(registry: Registry, ref: VersionRef, path: Path) -> None:
         fetched = registry.fetch(ref, Path(aside) / "files") / REFERENCE
         if not fetched.is_file():
             raise MalformedInput(f"{ref} has no {REFERENCE}", hint="train and release it again")
-        os.replace(fetched, path)
+        with replacing(path) as temporary:
+            shutil.copyfile(fetched, temporary)
 
 
 def _judge(
@@ -204,9 +205,11 @@ def _record_level(
 ) -> bool:
     """Append a ledger entry if the level of this champion changed; return True if it did."""
     earlier = [
-        row.entry for row in rows if row.entry.kind == LEVEL_CHANGED and row.entry.digest == target.digest
+        row.entry
+        for row in rows
+        if row.entry.kind == Event.MONITOR_LEVEL and row.entry.digest == target.digest
     ]
-    before = earlier[-1].payload["to"] if earlier else None
+    before = LevelChange.read(earlier[-1]).to if earlier else None
     if before == judged.level.value:
         return False
     payload = {
@@ -219,7 +222,7 @@ def _record_level(
     }
     ledger.append(
         Entry(
-            at=now, actor=ACTOR, kind=LEVEL_CHANGED, model=spec.name, release_id=target.release_id,
+            at=now, actor=SystemActor.MONITOR, kind=Event.MONITOR_LEVEL, model=spec.name, release_id=target.release_id,
             digest=target.digest, payload=payload,
         )
     )  # fmt: skip

@@ -7,8 +7,8 @@ from datetime import datetime
 from typing import Any
 
 from perennial.core.assets import retrain_asset
-from perennial.core.events import Entry
-from perennial.core.monitoring.retraining import REQUESTED, retraining_event
+from perennial.core.events import Entry, Event
+from perennial.core.monitoring.retraining import retraining_event
 from perennial.core.spec import Reason
 from perennial.errors import UsageError
 from perennial.ports import Ledger, Scheduler
@@ -42,7 +42,12 @@ def raise_and_record(
     """
     scheduler.raise_event(retrain_asset(model), extra)
     entry = Entry(
-        at=now, actor=who, kind=REQUESTED, model=model, digest=extra.get("digest"), payload=dict(extra)
+        at=now,
+        actor=who,
+        kind=Event.RETRAIN_REQUESTED,
+        model=model,
+        digest=extra.get("digest"),
+        payload=dict(extra),
     )
     ledger.append(entry)
     return entry

@@ -6,7 +6,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from perennial.core.release.failover import BEGAN, ENDED, Standing, notice, resume
+from perennial.core.events import Event
+from perennial.core.payloads import FailoverFact
+from perennial.core.release.failover import Standing, notice, resume
 from perennial.core.release.traffic import BACKUP
 from perennial.errors import PerennialError
 from perennial.ports import Ledger, Router
@@ -56,12 +58,14 @@ class Guard:
         self._standings[model] = standing  # after the ledger: what it did not take is told again
         if entry is None:
             return []
-        told = entry.payload
-        words = "answers in place of" if entry.kind == BEGAN else "no longer answers in place of"
+        fact = FailoverFact.read(entry)
+        words = (
+            "answers in place of" if entry.kind == Event.FAILOVER_BEGAN else "no longer answers in place of"
+        )
         return [
-            f"ALARM {entry.kind}: {model} {told['backup']} {words} {told['champion']} ({told['answered']} answers)"
+            f"ALARM {entry.kind}: {model} {fact.backup} {words} {fact.champion} ({fact.answered} answers)"
         ]
 
     def _resumed(self, model: str) -> Standing:
-        rows = self.ports.ledger.rows(model, kinds=(BEGAN, ENDED), newest=1)
+        rows = self.ports.ledger.rows(model, kinds=(Event.FAILOVER_BEGAN, Event.FAILOVER_ENDED), newest=1)
         return resume(rows[-1].entry if rows else None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
-from perennial.core.events import Entry
+from perennial.core.events import Entry, Event, SystemActor
 from perennial.core.release import approval, gate
 from perennial.core.release.gate_report import GateReport
 from perennial.core.release.status import Phase, ReleaseStatus
@@ -119,7 +119,7 @@ def _measure(spec, record, champion, ports: ReleasePorts, clock, sleep) -> GateR
     before = sealed(ref, ports)
     manifest = load_verified(files, ref.model, ref.digest)
     write_seal(ref, manifest, files, ports.published)
-    again = ports.ledger.rows(spec.name, kinds=(reproduction.REPRODUCED,))
+    again = ports.ledger.rows(spec.name, kinds=(Event.VERSION_REPRODUCED,))
     reproduced = reproduction.judge(spec.gate.reproduction, ref.digest, again)
     checks = (reproduced, *ports.terms(spec, record), *ports.checks(spec, files))
     ports.pool.ensure(PoolName.CANARY, ref, files)
@@ -163,8 +163,8 @@ def _wait_loaded(ref: VersionRef, ports: ReleasePorts, clock, sleep) -> None:
 def _gated(status: ReleaseStatus, report: GateReport, ports: ReleasePorts, now: datetime) -> ReleaseStatus:
     entry = Entry(
         at=now,
-        actor="gate",
-        kind="release.gated",
+        actor=SystemActor.GATE,
+        kind=Event.RELEASE_GATED,
         model=status.model,
         release_id=status.release_id,
         digest=report.digest,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from datetime import datetime
 
-from perennial.core.events import Entry
+from perennial.core.events import Entry, Event
 from perennial.core.release import observation as act
 from perennial.core.release import status as machine
 from perennial.core.release.approval import people
@@ -74,7 +74,7 @@ def open_release(
     entry = Entry(
         at=now,
         actor=actor,
-        kind="release.opened",
+        kind=Event.RELEASE_OPENED,
         model=spec.name,
         release_id=name,
         digest=record.ref.digest,

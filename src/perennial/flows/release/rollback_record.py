@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from perennial.core.events import Entry
-from perennial.core.governance.why import ROLLBACK, WITHDRAWN
+from perennial.core.events import Entry, Event
+from perennial.core.payloads import TrafficMove
 from perennial.core.release.phase import Phase
 from perennial.core.release.rollback import Rollback
 from perennial.core.release.traffic import Route
@@ -107,8 +107,10 @@ def _keep_traffic(one: Rollback, ports: SettlePorts, now: datetime) -> None:
 
 
 def _written(one: Rollback, ports: SettlePorts) -> bool:
-    rows = ports.ledger.rows(one.model, kinds=[ROLLBACK, WITHDRAWN], newest=RECENT)
-    return any(row.entry.payload.get("id") == one.id for row in rows)
+    rows = ports.ledger.rows(
+        one.model, kinds=[Event.EMERGENCY_ROLLBACK, Event.SHARE_WITHDRAWN], newest=RECENT
+    )
+    return any(TrafficMove.read(row.entry).id == one.id for row in rows)
 
 
 def _entry(one: Rollback) -> Entry:
@@ -117,7 +119,7 @@ def _entry(one: Rollback) -> Entry:
     return Entry(
         at=one.at,
         actor=one.actor,
-        kind=WITHDRAWN if one.canary_only else ROLLBACK,
+        kind=Event.SHARE_WITHDRAWN if one.canary_only else Event.EMERGENCY_ROLLBACK,
         model=one.model,
         release_id=of.release_id,
         digest=of.digest,

@@ -15,6 +15,7 @@ from perennial.core.evaluation.disagreement import (
     measure_disagreement,
 )
 from perennial.core.events import Entry
+from perennial.core.payloads import ShadowResult
 from perennial.core.release.status import Phase, ReleaseStatus
 from perennial.errors import DataError, ReleaseError
 from perennial.ports import Ledger, PredictionLog
@@ -96,8 +97,7 @@ def with_evidence(
         told: dict[str, Any] = observe_shadow(before, predictions, now).model_dump(mode="json")
     except (DataError, OSError) as error:
         told = {"error": f"the answers could not be compared: {error}"}
-    kind = f"release.{after.phase.value.lower()}"
-    return tuple(_tell(one, told) if one.kind == kind else one for one in entries)
+    return tuple(_tell(one, told) if one.kind == after.phase.event else one for one in entries)
 
 
 def shadow_of(
@@ -111,9 +111,10 @@ def shadow_of(
     if status.phase is Phase.SHADOW:
         return observe_shadow(status, predictions, now)
     kept = [
-        row.entry.payload[PAYLOAD]
+        shadow
         for row in ledger.rows(status.model)
-        if row.entry.release_id == status.release_id and PAYLOAD in row.entry.payload
+        if row.entry.release_id == status.release_id
+        and (shadow := ShadowResult.read(row.entry).shadow) is not None
     ]
     if not kept:
         raise ReleaseError(
