@@ -97,7 +97,7 @@ def test_a_dead_champion_pool_is_stood_in_for_by_the_champion_before(stack, vers
     assert set(seen.versions) == {"1.1.0", "1.0.0"}, "never the candidate, which the same servers hold"
     assert answered.headers["x-perennial-stands-in"] == "backup"
     assert answered.json()["parameters"]["release_id"] == "r-1.0.0"
-    counted = {name: one.since(before[name]) for name, one in stack.router.counters(MODEL).items()}
+    counted = {name: counters.since(before[name]) for name, counters in stack.router.counters(MODEL).items()}
     assert counted["backup"].requests >= seen.versions["1.0.0"]
     assert counted["canary"].requests == 0, "it is no evidence for the candidate"
     assert counted["stable"].requests - counted["stable"].errors <= seen.versions["1.1.0"] + 1

@@ -101,16 +101,16 @@ from test_prediction_log import *
 from pathlib import Path
 log = PredictionLogWriter(Path({str(tmp_path)!r}), "stable", "killed")
 while True:
-    one = answered(datetime.now(UTC))
-    log.append(one)
-    print(one.ids[0], flush=True)
+    request = answered(datetime.now(UTC))
+    log.append(request)
+    print(request.ids[0], flush=True)
 """
     child = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
     said = [child.stdout.readline().strip() for _ in range(500)]
     os.kill(child.pid, signal.SIGKILL)
     said += child.communicate()[0].split()
     logged = set(PredictionLogReader(tmp_path).read("m")["prediction_id"])
-    assert {one for one in said if len(one) == 32} <= logged
+    assert {line for line in said if len(line) == 32} <= logged
 
 
 def test_200_000_rows_are_read_in_seconds(tmp_path, writer):

@@ -6,10 +6,9 @@ import os
 import signal
 from pathlib import Path
 
-from serving_stack import free_ports, status, until, worker_of
+from serving_stack import stack_settings, status, until, variables, worker_of
 
 from perennial.local import processes, supervisor, supervisord
-from perennial.settings import Settings
 from perennial.wiring import traffic
 
 SERVED = ("envoy", "server-")
@@ -22,23 +21,14 @@ class SupervisedStack:
     """
 
     def __init__(self, folder: Path, overlay: Path | None = None) -> None:
-        ports = free_ports(5)
-        self.settings = Settings(
-            home=folder,
-            spec_overlay=overlay,
-            port_envoy=ports[0],
-            port_envoy_admin=ports[1],
-            ports_stable=f"{ports[2]},{ports[3]}",
-            ports_canary=str(ports[4]),
-        )
+        self.settings = stack_settings(folder, spec_overlay=overlay)
         self.pool = traffic.pool(self.settings)
         self.router = traffic.router(self.settings)
 
     @property
     def environment(self) -> dict[str, str]:
         """Return the settings as variables for other processes of the same stack."""
-        known = self.settings.model_dump(exclude_none=True).items()
-        return {f"PERENNIAL_{name.upper()}": str(value) for name, value in known}
+        return variables(self.settings)
 
     def start(self) -> None:
         (self.settings.state / "logs").mkdir(parents=True)
