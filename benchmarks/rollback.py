@@ -125,7 +125,7 @@ def onnx_version(folder: Path, version: str, bias: float) -> VersionRef:
     return ref
 
 
-def house(stack: ServingStack) -> tuple[Route, bytes]:
+def champions_in_traffic(stack: ServingStack) -> tuple[Route, bytes]:
     """Two champions one after the other, released, held and sealed; the live route and a request."""
     settings = stack.settings
     made = prepare(simulate(Scenario(cycles=40, tests=30)))
@@ -221,7 +221,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         stack = ServingStack(Path(folder))
         try:
-            live, body = house(stack)
+            live, body = champions_in_traffic(stack)
             stack.router.apply(live)
             signed_in = token(stack)
             figures = []

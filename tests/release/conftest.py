@@ -303,9 +303,9 @@ def make_world(tmp_path_factory: pytest.TempPathFactory):
 
 
 @pytest.fixture(scope="session")
-def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator:
-    """Three versions that can be released on a running stack (`release_house`), for tests marked server."""
-    from release_house import furnished
+def live_releases(tmp_path_factory: pytest.TempPathFactory) -> Iterator:
+    """Three versions that can be released on a running stack (`live_releases`), for tests marked server."""
+    from live_releases import furnished
 
-    with furnished(tmp_path_factory.mktemp("house")) as made:
+    with furnished(tmp_path_factory.mktemp("releases")) as made:
         yield made

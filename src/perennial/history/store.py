@@ -8,7 +8,6 @@ a part appears by rename, so that a killed append leaves nothing that is read.
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 from datetime import datetime
 from pathlib import Path
@@ -20,6 +19,7 @@ from pydantic import ValidationError
 
 from perennial.core.spec import Frozen
 from perennial.errors import DatasetMissing, MalformedInput, UsageError
+from perennial.files import replacing, write_text
 from perennial.history import schema
 
 
@@ -65,7 +65,8 @@ class HistoryStore:
                 return 0
             # The source first: killed here, the history lacks the rows, but never the source of its rows.
             self._record(history, source)
-            _write(new, folder / f"{content_hash(new)}.parquet")
+            with replacing(folder / f"{content_hash(new)}.parquet") as temporary:
+                new.to_parquet(temporary, index=False)
         return len(new)
 
     def record_source(self, history: str, source: str, why: str, at: datetime) -> None:
@@ -81,9 +82,8 @@ class HistoryStore:
                 if self.source(history).source == source:
                     return
                 raise UsageError(f"the history {history!r} has another source", hint="use a new history")
-            _replace(
-                folder / "SOURCE.json",
-                Source(source=source, why=why, at=at).model_dump_json(indent=2).encode(),
+            write_text(
+                folder / "SOURCE.json", Source(source=source, why=why, at=at).model_dump_json(indent=2)
             )
 
     def load(self, history: str) -> pd.DataFrame:
@@ -128,7 +128,7 @@ class HistoryStore:
     def _record(self, history: str, source: Source | None) -> None:
         path = self._of(history) / "SOURCE.json"
         if source is not None:
-            _replace(path, self._merged(history, source).model_dump_json(indent=2).encode())
+            write_text(path, self._merged(history, source).model_dump_json(indent=2))
         elif not path.is_file():
             raise UsageError(
                 f"nothing says where the history {history!r} comes from", hint="append with a source"
@@ -184,18 +184,6 @@ def _read(part: Path) -> pd.DataFrame:
         return pd.read_parquet(part)
     except (pyarrow.ArrowException, OSError) as error:
         raise MalformedInput(f"{part} cannot be read: {error}", hint="remove it and ingest again") from error
-
-
-def _write(frame: pd.DataFrame, path: Path) -> None:
-    temporary = path.with_suffix(".tmp")
-    frame.to_parquet(temporary, index=False)
-    os.replace(temporary, path)
-
-
-def _replace(path: Path, content: bytes) -> None:
-    temporary = path.with_suffix(".tmp")
-    temporary.write_bytes(content)
-    os.replace(temporary, path)
 
 
 def summary(frame: pd.DataFrame) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import tempfile
 from collections.abc import Callable, Sequence
 from datetime import datetime
@@ -12,6 +11,7 @@ from perennial.core.governance.bom import Bom, Package, make_bom
 from perennial.core.spec import ModelSpec
 from perennial.core.training.capsule import Capsule
 from perennial.core.training.registration import VersionRecord
+from perennial.files import sha256
 from perennial.flows.governance.documents import FOLDER, DocumentPorts, found_of
 from perennial.flows.training.workdir import read_record
 
@@ -39,7 +39,7 @@ def write_bom(
     with tempfile.TemporaryDirectory() as name:
         aside = Path(name)
         files = ports.registry.fetch(record.ref, aside / "files")
-        digests = {path.name: _sha256(path) for path in files.iterdir() if path.is_file()}
+        digests = {path.name: sha256(path) for path in files.iterdir() if path.is_file()}
         ports.tracker.files(record.run_id, "", aside)
         capsule = read_record(aside / CAPSULE, Capsule, "train")
         found = found_of(record, ports.tracker, aside / "evaluation")
@@ -53,7 +53,3 @@ def kept_bom(record: VersionRecord, ports: DocumentPorts, folder: Path) -> Path 
     """The one that is kept with the run, copied into `folder`; None where there is none."""
     files = ports.tracker.files(record.run_id, FOLDER, folder)
     return next((path for path in files if path.name == FILE), None)
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()

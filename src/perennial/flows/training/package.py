@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +11,7 @@ from perennial.core.training.background import Background
 from perennial.core.training.capsule import Capsule, Provenance
 from perennial.core.training.data import DataRevision
 from perennial.core.training.explanation import ServedExplanation
+from perennial.files import sha256
 from perennial.flows.training.tune import Split
 from perennial.flows.training.workdir import read_record, write_json, write_table
 from perennial.ports import Scorer
@@ -42,7 +42,7 @@ def make_capsule(
         spec=spec.digest,
         parameters=parameters,
         constraints=provenance.constraints,
-        model=hashlib.sha256((folder / "model.onnx").read_bytes()).hexdigest(),
+        model=sha256(folder / "model.onnx"),
     )
 
 
@@ -53,7 +53,7 @@ def write_background(spec: ModelSpec, split: Split, folder: Path) -> ServedExpla
     write_json(folder / BACKGROUND, Background.drawn(spec.features.names, recent, wanted.background, seed))
     return ServedExplanation(
         background=BACKGROUND,
-        background_digest=hashlib.sha256((folder / BACKGROUND).read_bytes()).hexdigest(),
+        background_digest=sha256(folder / BACKGROUND),
         coalitions=wanted.coalitions,
         max_rows=wanted.max_rows,
         tolerance=wanted.tolerance,

@@ -43,7 +43,7 @@ PROVENANCE = Provenance(code="a" * 40, features="f" * 64, constraints="c" * 64, 
 HISTORY = simulate(Scenario(cycles=60, tests=40))
 
 
-class House:
+class TrainingWorld:
     """Every port of a training, with the tools that need no server as the real ones."""
 
     def __init__(self, folder) -> None:

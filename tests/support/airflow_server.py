@@ -42,7 +42,7 @@ QUESTION = "/dags/asks/runs/{run}/tasks/approval/required_actions"
 ANSWER = "/api/v2/dags/asks/dagRuns/{run}/taskInstances/approval/-1/hitlDetails"
 
 
-class AirflowHouse:
+class AirflowServer:
     """Airflow with the accounts of `perennial local setup`, and one release that waits for a person."""
 
     def __init__(self, folder: Path) -> None:

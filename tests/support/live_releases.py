@@ -59,7 +59,7 @@ def ports_without_checks(settings) -> ReleasePorts:
     )
 
 
-class ReleaseHouse:
+class LiveReleases:
     """Three registered versions, one of them champion; the others are released one after the other."""
 
     def __init__(self, stack: SupervisedStack, overlay: Path) -> None:
@@ -180,14 +180,14 @@ class ReleaseHouse:
 
 
 @contextmanager
-def furnished(folder: Path) -> Iterator[ReleaseHouse]:
-    """A house on a stack of its own, both gone after the block."""
+def furnished(folder: Path) -> Iterator[LiveReleases]:
+    """Releases on a stack of their own, which is stopped after the block."""
     stack = SupervisedStack(folder / "state", overlay=folder)
     try:
         stack.start()
-        house = ReleaseHouse(stack, overlay=folder)
-        house.furnish()
-        yield house
+        live_releases = LiveReleases(stack, overlay=folder)
+        live_releases.furnish()
+        yield live_releases
     finally:
         stack.stop()
 
