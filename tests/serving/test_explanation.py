@@ -16,10 +16,11 @@ from one_server import NOW, Server
 from tiny_models import tiny_version
 
 from perennial.adapters.bentoml.pool import BentoPool
+from perennial.errors import ExplanationNotReady
 from perennial.serving import desired_state as desired
 from perennial.serving import explanation, headers
 from perennial.serving.attribution import shapley
-from perennial.serving.explanation import ExplanationNotReady, Explanations
+from perennial.serving.explanation import Explanations
 
 BACKGROUND = [[0.0, 0.5, -1.0, 0.25], [1.0, -0.5, 0.0, 0.75], [-0.25, 0.0, 0.5, 0.0]]
 

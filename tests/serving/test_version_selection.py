@@ -6,8 +6,9 @@ from types import SimpleNamespace
 
 import pytest
 
+from perennial.errors import NotLoaded
 from perennial.serving import headers
-from perennial.serving.host import LoadedVersions, ModelHost, NotLoaded
+from perennial.serving.host import LoadedVersions, ModelHost
 from perennial.serving.version_selection import select_version
 
 CHAMPION, CANDIDATE, BEFORE = "c" * 64, "d" * 64, "b" * 64

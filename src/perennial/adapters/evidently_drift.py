@@ -17,6 +17,7 @@ import pandas as pd
 from perennial.core.monitoring.drift import SCORE, Bins, ColumnDrift, allowance
 from perennial.core.spec import ModelSpec
 from perennial.errors import DataError
+from perennial.files import replacing
 
 os.environ.setdefault("DO_NOT_TRACK", "1")  # read by Evidently when it is imported
 # Imported here, though it takes seconds: the monitor pays at its start, not at its first verdict.
@@ -99,7 +100,5 @@ def _run(
 
 def _save(snapshot: Any, html: Path) -> None:
     """Save the report atomically: a person may have the page open."""
-    html.parent.mkdir(parents=True, exist_ok=True)
-    temporary = html.with_name(f".{html.name}.{os.getpid()}")
-    snapshot.save_html(str(temporary))
-    os.replace(temporary, html)
+    with replacing(html) as temporary:
+        snapshot.save_html(str(temporary))

@@ -10,8 +10,7 @@ import secrets
 import subprocess
 import sys
 
-from perennial import account_file
-from perennial.account_file import write_private
+from perennial import account_file, files
 from perennial.core.governance.identity import Role
 from perennial.errors import SchedulerUnavailable
 from perennial.settings import Settings
@@ -32,7 +31,7 @@ def make_secrets(settings: Settings) -> dict[str, str]:
         "airflow_api": secrets.token_urlsafe(32),
         "airflow_fernet": base64.urlsafe_b64encode(secrets.token_bytes(32)).decode(),
     }
-    write_private(path, json.dumps(made))
+    files.write_text(path, json.dumps(made), files.PRIVATE)
     return made
 
 
@@ -49,7 +48,7 @@ def make_passwords(settings: Settings) -> None:
     people = {name: account.password for name, account in accounts.items() if account.role in ROLES}
     wanted = {**people, settings.airflow_user: own}
     if known != wanted:
-        write_private(path, json.dumps(wanted))
+        files.write_text(path, json.dumps(wanted), files.PRIVATE)
 
 
 def users(settings: Settings) -> str:

@@ -8,32 +8,10 @@ import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
-from perennial.errors import (
-    FeaturesUnavailable,
-    MalformedInput,
-    PerennialError,
-    ShapeError,
-    UnknownEntity,
-    UnknownModel,
-    UnknownVersion,
-)
-from perennial.serving.explanation import ExplanationNotReady
-from perennial.serving.host import NotLoaded
+from perennial.errors import MalformedInput, PerennialError
 
 MAX_BODY_BYTES = 16 * 1024 * 1024
 RETRY_AFTER_SECONDS = "5"
-
-STATUS: tuple[tuple[type[PerennialError], int], ...] = (
-    (NotLoaded, 503),
-    (FeaturesUnavailable, 503),
-    (UnknownModel, 404),
-    (UnknownVersion, 404),
-    (UnknownEntity, 404),
-    (ShapeError, 400),
-    (MalformedInput, 400),
-    (ExplanationNotReady, 429),
-)
-"""The first class that fits; any other error is 500. 503 tells the router to try another server."""
 
 
 class Json(Response):
@@ -49,7 +27,7 @@ def refusal(error: PerennialError | OSError) -> Json:
         return Json(
             {"error": f"cannot write: {error}", "hint": "check the free space of the disk"}, status_code=503
         )
-    status = next((code for kind, code in STATUS if isinstance(error, kind)), 500)
+    status = error.http_status
     later = {"retry-after": RETRY_AFTER_SECONDS} if status == 429 else None
     return Json({"error": error.message, "hint": error.hint}, status_code=status, headers=later)
 

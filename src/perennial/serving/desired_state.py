@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from pydantic import Field, ValidationError
@@ -10,6 +9,7 @@ from pydantic import Field, ValidationError
 from perennial.core.frozen import Frozen
 from perennial.core.version import VersionRef
 from perennial.errors import ModelFileError
+from perennial.files import write_text
 
 
 class DesiredVersion(Frozen):
@@ -87,7 +87,4 @@ def read(path: Path) -> DesiredState:
 
 def write(path: Path, state: DesiredState) -> None:
     """Replace the file atomically: a reader sees the old state or the new state."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(state.model_dump_json(indent=2) + "\n")
-    os.replace(temporary, path)
+    write_text(path, state.model_dump_json(indent=2) + "\n")

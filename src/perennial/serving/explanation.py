@@ -15,7 +15,7 @@ import numpy as np
 
 from perennial.core.training.attribution import Attributions, complete
 from perennial.core.training.explanation import ServedExplanation
-from perennial.errors import MalformedInput, PerennialError
+from perennial.errors import ExplanationNotReady, MalformedInput
 from perennial.serving.attribution import METHOD, shapley
 from perennial.serving.session import LoadedVersion
 
@@ -24,13 +24,6 @@ PATIENCE_SECONDS = 3.0
 
 NICENESS = 10
 """Niceness of the explaining thread; benchmarks/explain.py measures its effect on the traffic."""
-
-
-class ExplanationNotReady(PerennialError):
-    """The explanation was not ready in time: the thread is busy, or the library still loads.
-
-    HTTP status 429: it is not an error of this server, and the router must not try another server.
-    """
 
 
 @dataclass(frozen=True)

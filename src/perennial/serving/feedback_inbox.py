@@ -19,6 +19,7 @@ from typing import Any
 import orjson
 
 from perennial.errors import MalformedInput
+from perennial.files import write_json
 from perennial.serving.prediction_log import append_whole
 
 KEYS = tuple({"prediction_id", *values} for values in (("label",), ("reward",), ("label", "reward")))
@@ -144,9 +145,7 @@ class FeedbackInbox:
         """Save the offsets up to which feedback is stored; killed before this, it is stored again."""
         if dict(marks) == self._read_marks():
             return
-        temporary = self._marks.with_name(f".{self._marks.name}.{os.getpid()}")
-        temporary.write_text(json.dumps(dict(marks), sort_keys=True))
-        os.replace(temporary, self._marks)
+        write_json(self._marks, dict(marks))
 
     def _read_marks(self) -> dict[str, int]:
         try:

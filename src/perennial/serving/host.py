@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from perennial.core.release.traffic import PoolName
-from perennial.errors import MalformedInput, PerennialError, UnknownModel, UnknownVersion
+from perennial.errors import MalformedInput, NotLoaded, PerennialError, UnknownModel, UnknownVersion
 from perennial.serving import desired_state, headers, session
 from perennial.serving.desired_state import DesiredState, DesiredVersion
 from perennial.serving.session import LoadedVersion
@@ -19,10 +19,6 @@ Key = tuple[str, str]
 
 DISK_EVERY = 10
 """Passes over the desired state per check of the disk."""
-
-
-class NotLoaded(UnknownVersion):
-    """The version that the router requests is not loaded here. HTTP status 503: the router tries another server."""
 
 
 @dataclass(frozen=True)

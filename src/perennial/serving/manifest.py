@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import Literal
 
@@ -11,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from perennial.core.training.background import Background
 from perennial.core.training.explanation import ServedExplanation
 from perennial.errors import ModelFileError
+from perennial.files import sha256
 
 MODEL_FILE = "model.onnx"
 MANIFEST_FILE = "manifest.json"
@@ -50,7 +50,7 @@ def load_verified(folder: Path, model: str, digest: str) -> ServedManifest:
     path = folder / MANIFEST_FILE
     try:
         manifest = ServedManifest.model_validate_json(path.read_bytes())
-        actual = hashlib.sha256((folder / MODEL_FILE).read_bytes()).hexdigest()
+        actual = sha256(folder / MODEL_FILE)
         if manifest.explanation is not None:
             _verify_background(folder, manifest.explanation)
     except OSError as error:
@@ -89,10 +89,7 @@ def read_background(folder: Path, explanation: ServedExplanation) -> Background:
 
 def _verify_background(folder: Path, explanation: ServedExplanation) -> None:
     path = folder / explanation.background
-    if (
-        path.parent != folder
-        or hashlib.sha256(path.read_bytes()).hexdigest() != explanation.background_digest
-    ):
+    if path.parent != folder or sha256(path) != explanation.background_digest:
         raise ModelFileError(
             f"{path} is not the file that the manifest names",
             hint="the file was changed or truncated; load the version again",

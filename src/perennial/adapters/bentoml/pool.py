@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -15,6 +14,7 @@ from perennial.adapters.loopback_http import LoopbackHttp
 from perennial.core.release.traffic import Readiness
 from perennial.core.version import VersionRef
 from perennial.errors import ModelFileError, PoolUnavailable
+from perennial.files import new_folder
 from perennial.serving import desired_state, headers
 from perennial.serving.desired_state import DesiredState, DesiredVersion
 from perennial.serving.manifest import load_verified
@@ -153,20 +153,14 @@ class BentoPool:
             return
         manifest = load_verified(files, ref.model, ref.digest)
         target.parent.mkdir(parents=True, exist_ok=True)
-        temporary = target.with_name(f".{ref.digest}.{os.getpid()}.{time.monotonic_ns()}")
-        temporary.mkdir()
-        try:
-            for name in manifest.files:
-                shutil.copyfile(files / name, temporary / name)
-            load_verified(temporary, ref.model, ref.digest)
-            with FileLock(target.parent / ".lock", timeout=30):
-                if not _holds(target, ref):
-                    shutil.rmtree(
-                        target, ignore_errors=True
-                    )  # wrong or truncated; loaded sessions are in memory
-                    os.rename(temporary, target)
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
+        with FileLock(target.parent / ".lock", timeout=30):
+            if _holds(target, ref):
+                return
+            with new_folder(target) as temporary:
+                for name in manifest.files:
+                    shutil.copyfile(files / name, temporary / name)
+                load_verified(temporary, ref.model, ref.digest)
+                shutil.rmtree(target, ignore_errors=True)  # wrong or truncated; loaded sessions are in memory
 
     def _check_pool(self, pool: str) -> None:
         if pool not in self._servers:

@@ -34,6 +34,7 @@ from perennial.core.release.traffic import (
     refuse_if_moved,
 )
 from perennial.errors import RouterRejected, RouterUnavailable
+from perennial.files import write_bytes
 
 CONFIRM_SECONDS = 10.0
 
@@ -70,7 +71,7 @@ class EnvoyRouter:
             self._write_routes(state)
             bootstrap = self._folder / "bootstrap.json"
             content = envoy_config.bootstrap(self._layout, self._folder)
-            envoy_state.replace(bootstrap, json.dumps(content, indent=1).encode())
+            write_bytes(bootstrap, json.dumps(content, indent=1).encode())
         return bootstrap
 
     def apply(self, route: Route, expected: Expected = AnyRoute.ANY) -> None:
@@ -146,7 +147,7 @@ class EnvoyRouter:
     def _refuse_if_rejected(self, source: str, before: int) -> None:
         if self._rejections(source) > before:
             raise RouterRejected(
-                "Envoy refused the configuration; the previous configuration stays live",
+                "Envoy refused the configuration; the last good one stays live",
                 hint="see Envoy's log; the route may name a model or pool that Envoy does not know",
             )
 
@@ -172,7 +173,7 @@ class EnvoyRouter:
     def _write(self, kind: str, version: str, resources: Sequence[envoy_config.Json]) -> None:
         name = {"lds": "listeners", "cds": "clusters", "rds": "routes"}[kind]
         content = envoy_config.discovery(version, resources)
-        envoy_state.replace(self._folder / kind / f"{name}.json", content)
+        write_bytes(self._folder / kind / f"{name}.json", content)
 
     @property
     def _state_file(self) -> Path:

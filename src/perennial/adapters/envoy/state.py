@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from perennial.core.release.traffic import Route
 from perennial.errors import RouterRejected
+from perennial.files import write_bytes
 
 
 @dataclass(frozen=True)
@@ -44,15 +44,4 @@ def read(path: Path) -> ConfirmedRoutes:
 def write(path: Path, state: ConfirmedRoutes) -> None:
     routes = {name: route.model_dump(mode="json") for name, route in sorted(state.routes.items())}
     body = {"generation": state.generation, "routes": routes}
-    replace(path, json.dumps(body, indent=1).encode() + b"\n")
-
-
-def replace(path: Path, content: bytes) -> None:
-    """Replace a file by a rename, which Envoy notices; flushed first, because it is read after a crash."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with temporary.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
+    write_bytes(path, json.dumps(body, indent=1).encode() + b"\n")

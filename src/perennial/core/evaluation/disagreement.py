@@ -1,7 +1,7 @@
-"""Two versions asked the very same: how often, where and by how much their answers differ. Pure.
+"""Disagreement of two versions on the same requests: how often, where and by how much answers differ.
 
-Rows of one request (tests of one CI cycle) agree or disagree together, so the rate is a mean over requests of
-the share of their rows that disagree, and its bounds count requests. They hold at every look
+Rows of a request (tests of a CI cycle) are correlated, so the rate is the mean over requests of the share of
+rows that disagree, and its bounds count requests. The bounds are valid at every look
 (`perennial.core.statistics`): a shadow may be watched while it runs.
 """
 
@@ -20,9 +20,9 @@ QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 
 
 class DisagreementRate(Frozen):
-    """A share of rows, averaged over requests, with bounds that hold at every look."""
+    """Share of rows, averaged over requests, with bounds that are valid at every look."""
 
-    value: Share | None = Field(description="None without a single request")
+    value: Share | None = Field(description="None without requests")
     low: Share
     high: Share
     rows: int
@@ -35,7 +35,7 @@ class DisagreementRate(Frozen):
 
 
 class ScoreShift(Frozen):
-    """Candidate minus champion, over rows."""
+    """Distribution of the score of the candidate minus the score of the champion, over rows."""
 
     mean: float
     quantiles: dict[str, float] = Field(description="p05 ... p95")
@@ -43,7 +43,7 @@ class ScoreShift(Frozen):
 
 
 class Latency(Frozen):
-    """Of one version at its model server, over requests, in milliseconds."""
+    """Latency of a version at its model server, over requests, in milliseconds."""
 
     p50_ms: float
     p95_ms: float
@@ -51,7 +51,7 @@ class Latency(Frozen):
 
 
 class DisagreementExample(Frozen):
-    """One row that both versions answered."""
+    """Row that both versions answered."""
 
     request_id: str
     entity: str = Field(description="JSON text")
@@ -61,14 +61,14 @@ class DisagreementExample(Frozen):
 
 
 class AnswerDisagreement(Frozen):
-    """What a candidate would have said, beside what the champion said."""
+    """Disagreement between the answers of candidate and champion."""
 
-    changed: DisagreementRate = Field(description="rows that the two versions decide differently")
-    shift: ScoreShift | None = Field(description="None without a pair")
+    changed: DisagreementRate = Field(description="rows with different decisions")
+    shift: ScoreShift | None = Field(description="None without pairs")
     champion_latency: Latency | None = None
     candidate_latency: Latency | None = None
-    unanswered: int = Field(ge=0, description="requests that the champion answered and the candidate did not")
-    unusable: int = Field(0, ge=0, description="pairs without a score in [0, 1] of the candidate")
+    unanswered: int = Field(ge=0, description="requests answered by the champion only")
+    unusable: int = Field(0, ge=0, description="pairs whose candidate score is not in [0, 1]")
     examples: tuple[DisagreementExample, ...] = Field((), description="the largest differences first")
 
 
@@ -81,9 +81,9 @@ class PairedAnswers:
     champion: np.ndarray
     """float [n]: scores."""
     candidate: np.ndarray
-    """float [n]: scores; anything else than a number in [0, 1] is counted and compared with nothing."""
+    """float [n]: scores; a score outside [0, 1] is counted as unusable and not compared."""
     champion_decision: np.ndarray
-    """int [n]: 1 from the threshold of the version on."""
+    """int [n]: 1 if the score reaches the threshold of the version."""
     candidate_decision: np.ndarray
     """int [n]."""
 
@@ -96,12 +96,12 @@ def measure_disagreement(
     champion_latency: Latency | None = None,
     candidate_latency: Latency | None = None,
 ) -> AnswerDisagreement:
-    """Measure how the answers differ.
+    """Measure the disagreement of paired answers.
 
     Args:
-        confidence: chance that both bounds of the rate hold at every look, in (0, 1).
-        examples: how many of the largest differences to keep.
-        unanswered: requests that have no row here because the candidate did not answer.
+        confidence: probability that both bounds of the rate hold at every look, in (0, 1).
+        examples: number of largest differences to keep.
+        unanswered: requests without rows here, because the candidate did not answer.
     """
     usable = np.isfinite(pairs.champion) & (pairs.candidate >= 0) & (pairs.candidate <= 1)
     names = np.asarray(pairs.request_id, dtype=object)[usable]
@@ -120,11 +120,11 @@ def measure_disagreement(
 
 
 def rate(hit: np.ndarray, request: np.ndarray, confidence: float) -> DisagreementRate:
-    """The share of rows that are hit, by request.
+    """Return the share of rows with `hit`, averaged over requests.
 
     Args:
         hit: bool [n].
-        request: [n], which request a row belongs to.
+        request: [n], request id of each row.
     """
     if len(hit) == 0:
         return DisagreementRate(value=None, low=0.0, high=1.0, rows=0, requests=0)
@@ -137,7 +137,7 @@ def rate(hit: np.ndarray, request: np.ndarray, confidence: float) -> Disagreemen
 
 
 def latency(milliseconds: np.ndarray) -> Latency | None:
-    """Of one value per request; None of none."""
+    """Return the quantiles of a value per request; None without values."""
     if len(milliseconds) == 0:
         return None
     p50, p95 = np.quantile(milliseconds, [0.5, 0.95], method="inverted_cdf")

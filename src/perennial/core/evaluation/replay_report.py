@@ -1,4 +1,4 @@
-"""What a replay of logged requests found out about a candidate."""
+"""Report of a replay: a candidate scored on logged requests."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from perennial.core.monitoring.skew import FeatureSkew
 
 
 class SegmentDisagreement(Frozen):
-    """The rows that share one value of a column."""
+    """Disagreement on the rows that share a value of a column."""
 
     column: str
     value: str
@@ -18,33 +18,33 @@ class SegmentDisagreement(Frozen):
 
 
 class SchemaBreak(Frozen):
-    """A feature that the candidate needs and the log does not hold."""
+    """Feature of the candidate that is not in the log."""
 
     feature: str
-    recomputed: bool = Field(description="taken from the history instead, as known at the time")
+    recomputed: bool = Field(description="recomputed from the history as of the time of the request")
 
 
 class ScoringTime(Frozen):
-    """How long the model file takes, without server and network."""
+    """Time to load and run the model file, without server and network."""
 
-    load_ms: float = Field(ge=0, description="open the file and score one row")
+    load_ms: float = Field(ge=0, description="time to open the file and score a row")
     per_1000_rows_ms: float = Field(ge=0)
 
 
 class ReplayReport(Frozen):
-    """A candidate on requests that others have answered."""
+    """Candidate scored on requests that other versions answered."""
 
     candidate: str
     digest: str
     first: AwareDatetime
     last: AwareDatetime
-    answered_by: dict[str, int] = Field(description="version -> rows of the log")
+    answered_by: dict[str, int] = Field(description="version -> number of rows in the log")
     breaks: tuple[SchemaBreak, ...]
-    answers: AnswerDisagreement | None = Field(
-        description="None where a break kept the rows from being scored"
-    )
-    segments: tuple[SegmentDisagreement, ...] = Field((), description="the most changed first")
+    answers: AnswerDisagreement | None = Field(description="None if a schema break prevented scoring")
+    segments: tuple[SegmentDisagreement, ...] = Field((), description="largest disagreement first")
     scoring: ScoringTime | None = None
-    skew: tuple[FeatureSkew, ...] = Field((), description="of every feature of the candidate, worst first")
-    skew_rows: int = Field(0, description="rows whose features could be recomputed")
-    skew_note: str = Field("", description="why there is no skew, or not of all rows")
+    skew: tuple[FeatureSkew, ...] = Field(
+        (), description="skew of every feature of the candidate, worst first"
+    )
+    skew_rows: int = Field(0, description="rows with recomputed features")
+    skew_note: str = Field("", description="why rows or all of the skew are missing")

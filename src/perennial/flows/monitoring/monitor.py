@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import shutil
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -27,6 +27,7 @@ from perennial.core.release.traffic import Target
 from perennial.core.spec import ModelSpec
 from perennial.core.version import VersionRef
 from perennial.errors import MalformedInput, ToolError, UnknownVersion
+from perennial.files import replacing
 from perennial.flows.monitoring.retrain import raise_and_record
 from perennial.ports import (
     DriftReporter,
@@ -165,7 +166,8 @@ def _keep_reference(registry: Registry, ref: VersionRef, path: Path) -> None:
         fetched = registry.fetch(ref, Path(aside) / "files") / REFERENCE
         if not fetched.is_file():
             raise MalformedInput(f"{ref} has no {REFERENCE}", hint="train and release it again")
-        os.replace(fetched, path)
+        with replacing(path) as temporary:
+            shutil.copyfile(fetched, temporary)
 
 
 def _judge(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
@@ -19,6 +18,7 @@ from perennial.core.training.examples import Examples
 from perennial.core.training.registration import VersionRecord
 from perennial.core.training.reproduction import RULE, Reproduction
 from perennial.errors import ChecksumMismatch, ModelFileError, OtherCode
+from perennial.files import md5, sha256
 from perennial.flows.training.package import version_features
 from perennial.flows.training.point_in_time import as_examples, join
 from perennial.flows.training.tune import Build
@@ -107,13 +107,12 @@ def _rows(
 ) -> Examples:
     """The version's own data, joined as its training joined it."""
     ports.data.checkout(record.tags["data.revision"], data)
-    for name, md5 in capsule.data.items():
-        there = data / name
-        found = hashlib.md5(there.read_bytes(), usedforsecurity=False).hexdigest() if there.is_file() else "-"
-        if found != md5:
+    for name, expected in capsule.data.items():
+        actual = md5(data / name) if (data / name).is_file() else "-"
+        if actual != expected:
             raise ChecksumMismatch(
-                f"{name} of the revision {record.tags['data.revision'][:12]} has md5 {found}, "
-                f"the capsule names {md5}",
+                f"{name} of the revision {record.tags['data.revision'][:12]} has md5 {actual}, "
+                f"the capsule names {expected}",
                 hint="the data repository is not the one that the version was trained from",
             )
     folder, columns = data / spec.name, version_features(spec, files)
@@ -149,7 +148,7 @@ def _compared(
     scores = [scorer.score(folder, holdout.features) for folder in (files, again)]
     then, now = (Scored(holdout.target, one, holdout.group).measure() for one in scores)
     metrics = reproduction.compare(then, now, spec.gate.reproduction.tolerance)
-    digest = hashlib.sha256((again / "model.onnx").read_bytes()).hexdigest()
+    digest = sha256(again / "model.onnx")
     return Reproduction(
         version=record.ref.version,
         digest=record.ref.digest,
