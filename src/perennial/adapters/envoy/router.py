@@ -147,7 +147,7 @@ class EnvoyRouter:
     def _refuse_if_rejected(self, source: str, before: int) -> None:
         if self._rejections(source) > before:
             raise RouterRejected(
-                "Envoy refused the configuration; the previous configuration stays live",
+                "Envoy refused the configuration; the last good one stays live",
                 hint="see Envoy's log; the route may name a model or pool that Envoy does not know",
             )
 

@@ -14,7 +14,7 @@ from perennial.core.evaluation.checks import Case
 from perennial.core.evaluation.fairness import Answers
 from perennial.core.gate_spec import GroupMeasure
 from perennial.core.spec import ModelSpec
-from perennial.core.training.artifacts import Manifest
+from perennial.core.training.artifacts import ModelManifest
 from perennial.core.verdict import Judgement, Verdict
 from perennial.errors import DatasetMissing, MalformedInput, ModelFileError, ShapeError
 from perennial.flows.training.workdir import read_record, read_table
@@ -48,7 +48,7 @@ def check(spec: ModelSpec, files: Path, ports: CheckPorts) -> tuple[Judgement, .
     scanned = checks.judge_files(*ports.scan(files))
     if scanned.verdict is not Verdict.PASS:
         return (scanned,)
-    manifest = read_record(files / "manifest.json", Manifest, "train")
+    manifest = read_record(files / "manifest.json", ModelManifest, "train")
     behaves = _behaviour(manifest, files, ports) if ports.cases else ()
     reference = files / manifest.reference
     try:
@@ -59,7 +59,7 @@ def check(spec: ModelSpec, files: Path, ports: CheckPorts) -> tuple[Judgement, .
     return (scanned, *behaves, *_on_rows(spec, manifest, files, rows, ports))
 
 
-def _behaviour(manifest: Manifest, files: Path, ports: CheckPorts) -> tuple[Judgement, ...]:
+def _behaviour(manifest: ModelManifest, files: Path, ports: CheckPorts) -> tuple[Judgement, ...]:
     rows = np.concatenate([case.rows(manifest.features) for case in ports.cases])
     try:
         scores = ports.scorer.score(files, rows)
@@ -69,7 +69,7 @@ def _behaviour(manifest: Manifest, files: Path, ports: CheckPorts) -> tuple[Judg
 
 
 def _on_rows(
-    spec: ModelSpec, manifest: Manifest, files: Path, rows: pd.DataFrame, ports: CheckPorts
+    spec: ModelSpec, manifest: ModelManifest, files: Path, rows: pd.DataFrame, ports: CheckPorts
 ) -> Iterator[Judgement]:
     features = rows[list(manifest.features)].to_numpy(dtype=np.float32)
     hostile = checks.hostile_rows(_typical(features))
@@ -99,7 +99,7 @@ def _robustness(spec: ModelSpec, files: Path, features: np.ndarray, scorer: Scor
 
 
 def _fairness(
-    spec: ModelSpec, manifest: Manifest, rows: pd.DataFrame, ports: CheckPorts
+    spec: ModelSpec, manifest: ModelManifest, rows: pd.DataFrame, ports: CheckPorts
 ) -> Iterator[Judgement]:
     for column in dict.fromkeys([*spec.data.sensitive, *spec.evaluation.slices]):
         if column not in rows:

@@ -20,7 +20,7 @@ from perennial.core.evaluation.replay_report import (
 )
 from perennial.core.monitoring.skew import FeatureSkew, feature_skew, worst_first
 from perennial.core.spec import FeatureSpec, ModelSpec
-from perennial.core.training.artifacts import Manifest
+from perennial.core.training.artifacts import ModelManifest
 from perennial.errors import DataError, DatasetMissing
 from perennial.flows.evaluation.offline_features import OfflineSource, logged_requests, recompute
 from perennial.flows.training.package import version_features
@@ -82,7 +82,7 @@ def replay_requests(
     answers, scoring = None, None
     segments: tuple[SegmentDisagreement, ...] = ()
     if all(schema_break.recomputed for schema_break in breaks):
-        threshold = read_record(files / "manifest.json", Manifest, "train").threshold
+        threshold = read_record(files / "manifest.json", ModelManifest, "train").threshold
         scores, scoring = _score(files, values[usable], ports)
         pairs = _pairs(log[usable], scores, threshold)
         confidence = spec.release.criteria.confidence
