@@ -81,7 +81,7 @@ class Versions:
 
     def fetch(self, ref: VersionRef, into: Path) -> Path:
         self._answer()
-        into.mkdir(parents=True)
+        into.mkdir(parents=True, exist_ok=True)
         (into / "model.onnx").write_bytes(_model_bytes(ref.version))
         manifest = {
             "format": 1,

@@ -72,12 +72,12 @@ def checks(spec: ModelSpec, files: Path) -> tuple[Judgement, ...]:
 def terms(spec: ModelSpec, record: VersionRecord, settings: Settings | None = None) -> tuple[Judgement, ...]:
     """Judge the licences and consent of a version by the current terms."""
     from perennial.adapters.scanning.installed_packages import licences
-    from perennial.adapters.scanning.spdx import standing
+    from perennial.adapters.scanning.spdx import licence_status
     from perennial.flows.governance.licensing import TermsPorts, check_terms
     from perennial.history import datasets
 
     stated = datasets.terms((settings or load()).configs)
-    return check_terms(spec, record, TermsPorts(stated, licences, standing))
+    return check_terms(spec, record, TermsPorts(stated, licences, licence_status))
 
 
 def spec_digest(model: str, settings: Settings) -> str | None:
