@@ -38,7 +38,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "perennial.commands.why:why",
         "Show what serves, who approved it on what evidence, and refusals.",
     ),
-    "history": ("perennial.commands.why:history", "Show every version with its releases."),
+    "timeline": ("perennial.commands.why:timeline", "Show the timeline of every version of a model."),
     "feedback": (
         "perennial.commands.serving:feedback",
         "Store labels of earlier predictions.",

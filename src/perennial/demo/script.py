@@ -25,7 +25,7 @@ from perennial.demo.report import DemoResult
 from perennial.demo.scenario import Arrivals, DemoScenario, choose_scenario
 from perennial.errors import PerennialError, ReleaseError, ToolError
 from perennial.history import datasets
-from perennial.history.simulator import Scenario
+from perennial.history.simulator import SimulationScenario
 from perennial.history.store import HistoryStore
 from perennial.local import supervisor, supervisord
 from perennial.settings import Settings
@@ -170,7 +170,7 @@ def run(settings: Settings, rate: float, say: Callable[[str], None]) -> DemoResu
         say("stopping an earlier demo")
         supervisor.down(settings, say)
     supervisor.check_ports(settings)
-    scenario = choose_scenario(lambda: _fetch(settings), Scenario())
+    scenario = choose_scenario(lambda: _fetch(settings), SimulationScenario())
     say(f"history for this demo: {scenario.source}; {scenario.why}")
     if settings.state.exists():
         shutil.rmtree(settings.state)
