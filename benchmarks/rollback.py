@@ -35,7 +35,8 @@ from serving_stack import ServingStack, target, until
 
 from perennial import catalog
 from perennial.core.governance.identity import Role
-from perennial.core.release.status import Phase, ReleaseStatus, release_id
+from perennial.core.release.phase import Phase
+from perennial.core.release.status import ReleaseStatus, release_id
 from perennial.core.release.traffic import Route
 from perennial.core.version import VersionRef
 from perennial.flows.governance.identity import issue

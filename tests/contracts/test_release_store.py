@@ -22,7 +22,8 @@ from perennial.adapters.sql.store import SqlStore
 from perennial.core.events import Entry
 from perennial.core.governance.ledger import GENESIS, stored, verify
 from perennial.core.governance.notices import Delivery
-from perennial.core.release.status import Intent, IntentKind, Phase, ReleaseStatus
+from perennial.core.release.phase import Phase
+from perennial.core.release.status import Intent, IntentKind, ReleaseStatus
 from perennial.core.release.traffic import Counters
 from perennial.errors import LedgerBroken, ReleaseConflict, SettingsError, StoreUnavailable
 from perennial.flows.governance.ledger_check import check

@@ -9,8 +9,8 @@ from datetime import datetime
 
 from pydantic import Field
 
+from perennial.core.frozen import Frozen
 from perennial.core.governance.ledger import COMPARE, GENESIS, Head, StoredRow, compare, verify_stored
-from perennial.core.spec import Frozen
 from perennial.errors import LedgerBroken
 from perennial.ports import Ledger, Signer
 
