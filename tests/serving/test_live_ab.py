@@ -15,7 +15,8 @@ from tiny_models import tensor_body, tiny_version
 from perennial import catalog
 from perennial.cli import main
 from perennial.core.events import Entry
-from perennial.core.release.status import Phase, ReleaseStatus
+from perennial.core.release.phase import Phase
+from perennial.core.release.status import ReleaseStatus
 from perennial.core.release.traffic import Route
 from perennial.core.spec import ReleaseSpec
 from perennial.settings import Settings

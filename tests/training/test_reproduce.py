@@ -15,7 +15,7 @@ from training_world import PROVENANCE, SPEC, TrainingWorld
 from perennial import catalog
 from perennial.cli import main
 from perennial.core.events import Event
-from perennial.core.training.reproduction import Outcome
+from perennial.core.training.reproduction import ReproductionOutcome
 from perennial.errors import DatasetMissing, ModelFileError, OtherCode, UnknownVersion
 from perennial.flows.training.reproduce import ReproducePorts, reproduce
 
@@ -72,7 +72,7 @@ def test_same_capsule_same_digest_and_nothing_else_is_touched(trained_world, por
     runs = set(trained_world.tracker.runs)
     RateModel.fits = 0
     found = again(ports, tmp_path)
-    assert (found.outcome, found.again) == (Outcome.SAME, found.digest)
+    assert (found.outcome, found.again) == (ReproductionOutcome.SAME, found.digest)
     assert found.score_difference == 0
     assert RateModel.fits == 1
     assert [(one.ref, one.aliases) for one in trained_world.registry.versions(SPEC.name)] == before
@@ -91,10 +91,10 @@ def test_outcome_is_in_the_ledger_and_on_the_version(trained_world, ports, tmp_p
 
 def test_another_file_is_judged_by_its_metrics(ports, tmp_path):
     near = again(ports, tmp_path / "near", Near)
-    assert near.outcome is Outcome.WITHIN
+    assert near.outcome is ReproductionOutcome.WITHIN
     assert 0 < near.score_difference < 1e-5
     far = again(ports, tmp_path / "far", Far)
-    assert far.outcome is Outcome.DIFFERS
+    assert far.outcome is ReproductionOutcome.DIFFERS
     assert ports.ledger.rows(SPEC.name)[-1].entry.payload["verdict"] == "not reproduced"
 
 
@@ -104,7 +104,7 @@ def test_other_code_is_refused_unless_asked_for(ports, tmp_path):
         again(other, tmp_path)
     assert not ports.ledger.rows(SPEC.name)
     found = again(other, tmp_path, any_code=True)
-    assert found.outcome is Outcome.SAME
+    assert found.outcome is ReproductionOutcome.SAME
     assert "base.py" in found.differences[0]
 
 

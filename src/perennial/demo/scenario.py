@@ -13,8 +13,9 @@ import pandas as pd
 from perennial.core.spec import ModelSpec
 from perennial.errors import ChecksumMismatch, DatasetMissing
 from perennial.history import prepare
-from perennial.history.simulator import Scenario, simulate
+from perennial.history.simulator import SimulationScenario, simulate
 from perennial.history.store import HistoryStore
+from perennial.ports import Features
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ IOFROL_KNOWN, IOFROL_SHIFT = 112, 120
 SIMULATED_KNOWN, SIMULATED_SHIFT = 110, 120
 
 
-def choose_scenario(fetch_iofrol: Callable[[], Path], scenario: Scenario) -> DemoScenario:
+def choose_scenario(fetch_iofrol: Callable[[], Path], scenario: SimulationScenario) -> DemoScenario:
     """Return the real CI history, or a simulation when it cannot be downloaded; `why` holds the reason."""
     from perennial.history import iofrol
 
@@ -60,7 +61,9 @@ class Arrivals:
     A thread does this for all cycles since its last pass, so that the replay does not wait for features.
     """
 
-    def __init__(self, scenario: DemoScenario, spec: ModelSpec, store: HistoryStore, features) -> None:
+    def __init__(
+        self, scenario: DemoScenario, spec: ModelSpec, store: HistoryStore, features: Features
+    ) -> None:
         self._scenario = scenario
         self._spec = spec
         self._store = store

@@ -11,8 +11,7 @@ import onnxruntime as ort
 from perennial.errors import ModelFileError, ShapeError
 from perennial.serving.desired_state import DesiredVersion
 from perennial.serving.manifest import MODEL_FILE, ServedManifest, load_verified, read_background
-
-PROVIDER = "CPUExecutionProvider"
+from perennial.serving.onnx import open_session
 
 
 @dataclass(frozen=True)
@@ -44,24 +43,12 @@ class LoadedVersion:
 def load(wanted: DesiredVersion, folder: Path) -> LoadedVersion:
     """Verify and load a version, and run it once so that the first request is not slower than the next.
 
-    A session has one thread: a second thread halves the throughput of a small model, and the pool scales by
-    processes.
-
     Raises:
         ModelFileError: the files are unreadable, have another digest or cannot be run.
     """
     manifest = load_verified(folder, wanted.model, wanted.digest)
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 3
     try:
-        session = ort.InferenceSession(str(folder / MODEL_FILE), options, providers=[PROVIDER])
-        if session.get_providers() != [PROVIDER]:
-            raise ModelFileError(
-                f"{wanted.model}: loaded with {session.get_providers()}, expected is {PROVIDER}",
-                hint="install onnxruntime for this kind of machine",
-            )
+        session = open_session(folder / MODEL_FILE)
         loaded = LoadedVersion(wanted, manifest, session, _background(manifest, folder))
         scores = loaded.score(np.zeros((2, len(manifest.features)), dtype=np.float32))
     except ModelFileError:

@@ -50,7 +50,8 @@ class Answers:
         """Return the rows in the numerator of a measure, bool [rows]."""
         if measure is GroupMeasure.SELECTION_RATE:
             return self.answer
-        return (self.answer != self.target) & self.counted(measure)
+        wrong: BoolArray = self.answer != self.target
+        return wrong & self.counted(measure)
 
 
 class Gap(Estimate):

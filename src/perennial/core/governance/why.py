@@ -1,4 +1,4 @@
-"""What served at a time, who allowed it on what evidence, and what was refused: read out of the ledger alone."""
+"""Explain from the ledger which version served at a time, who approved it, on what evidence, and what was refused."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from datetime import datetime
 from pydantic import AwareDatetime, Field
 
 from perennial.core.events import Entry, Event, LedgerRow, account_key
+from perennial.core.frozen import Frozen
 from perennial.core.payloads import ApprovalEnded, GateFact, ReleaseOpened, TrafficMove, VersionFact
-from perennial.core.spec import Frozen
 from perennial.core.verdict import Judgement
 
 SERVING = (Event.RELEASE_SUCCEEDED, Event.EMERGENCY_ROLLBACK)
@@ -32,19 +32,19 @@ HOW = {
 }
 
 
-class Served(Frozen):
-    """Who had all traffic that no canary took."""
+class ServedVersion(Frozen):
+    """The champion: the version with all traffic that no canary gets."""
 
     version: str
     digest: str
     since: AwareDatetime
-    by: str = Field(description="promotion, or rollback with who did it and why")
+    by: str = Field(description="promotion, or rollback with actor and reason")
     release_id: str | None
-    entry: int = Field(description="of the ledger")
+    entry: int = Field(description="sequence number in the ledger")
 
 
-class Allowed(Frozen):
-    """An approval, and the digest that it was of."""
+class RecordedApproval(Frozen):
+    """An approval of one digest, as the ledger has it."""
 
     actor: str
     at: AwareDatetime
@@ -55,7 +55,7 @@ class Allowed(Frozen):
 
 
 class Refusal(Frozen):
-    """A version that did not get the traffic, or lost it."""
+    """A version that did not get traffic, or lost it."""
 
     version: str
     digest: str | None
@@ -66,8 +66,8 @@ class Refusal(Frozen):
     entry: int
 
 
-class Hurdle(Frozen):
-    """A rule that the version had to pass: its failure would have blocked it."""
+class RequiredCheck(Frozen):
+    """A check that the version had to pass; a failure would have blocked it."""
 
     where: str = Field(description="gate, approval, or the step of the release")
     rule: str
@@ -76,8 +76,8 @@ class Hurdle(Frozen):
     verdict: str
 
 
-class OnItsWay(Frozen):
-    """A release that had not ended at the time."""
+class OpenRelease(Frozen):
+    """A release that had not ended at that time."""
 
     release_id: str
     version: str
@@ -85,22 +85,22 @@ class OnItsWay(Frozen):
     last: str = Field(description="its last fact before the time")
 
 
-class Why(Frozen):
+class ServingExplanation(Frozen):
     """The answer for one model at one time."""
 
     model: str
     at: AwareDatetime
-    served: Served | None = Field(description="None: nobody yet")
+    served: ServedVersion | None = Field(description="None: nobody yet")
     capsule: str | None = None
     spec: str | None = Field(None, description="digest of the model spec that the release started with")
     before: str | None = Field(None, description="version of the champion that it took over from")
     gate_verdict: str | None = None
     risk: str | None = None
     risk_reasons: tuple[str, ...] = ()
-    approvals: tuple[Allowed, ...] = ()
-    hurdles: tuple[Hurdle, ...] = Field((), description="with the last verdict of each rule")
+    approvals: tuple[RecordedApproval, ...] = ()
+    checks: tuple[RequiredCheck, ...] = Field((), description="each rule with its last verdict")
     refused: tuple[Refusal, ...] = Field((), description="newest first")
-    on_their_way: tuple[OnItsWay, ...] = ()
+    open_releases: tuple[OpenRelease, ...] = ()
 
 
 def explain(
@@ -110,19 +110,19 @@ def explain(
     story: Sequence[LedgerRow],
     refused: Sequence[LedgerRow],
     others: Iterable[Sequence[LedgerRow]],
-) -> Why:
-    """Put the entries together; all are from `at` or before.
+) -> ServingExplanation:
+    """Combine ledger entries; all are from `at` or before.
 
     Args:
-        served: the last entry of SERVING.
-        story: of the release that had brought the served version to its traffic, in order.
-        refused: entries of REFUSED, in order.
-        others: the stories of releases opened last.
+        served: the last entry of the kinds SERVING.
+        story: the entries of the release that promoted the served version, in order.
+        refused: entries of the kinds REFUSED, in order.
+        others: the entries of each of the newest releases.
     """
     opening, gating = _last(story, Event.RELEASE_OPENED), _last(story, Event.RELEASE_GATED)
     opened = ReleaseOpened.read(opening) if opening else None
     gate = GateFact.read(gating) if gating else None
-    return Why(
+    return ServingExplanation(
         model=model,
         at=at,
         served=None if served is None else _served(served),
@@ -132,10 +132,10 @@ def explain(
         gate_verdict=gate.verdict if gate else None,
         risk=gate.risk if gate else None,
         risk_reasons=gate.risk_reasons if gate else (),
-        approvals=tuple(map(_allowed, _standing(story))),
-        hurdles=tuple(_hurdles(story, gate)),
+        approvals=tuple(map(_approval, _standing(story))),
+        checks=tuple(_required_checks(story, gate)),
         refused=tuple(_refusal(row) for row in reversed(refused)),
-        on_their_way=tuple(_on_its_way(rows) for rows in others if rows and not has_ended(rows)),
+        open_releases=tuple(_open_release(rows) for rows in others if rows and not has_ended(rows)),
     )
 
 
@@ -147,14 +147,14 @@ def _last(rows: Sequence[LedgerRow], event: Event) -> Entry | None:
     return next((row.entry for row in reversed(rows) if row.entry.kind == event), None)
 
 
-def _served(row: LedgerRow) -> Served:
+def _served(row: LedgerRow) -> ServedVersion:
     entry, fact = row.entry, VersionFact.read(row.entry)
     version, by = fact.version, "promotion"
     if entry.kind == Event.EMERGENCY_ROLLBACK:
         move = TrafficMove.read(entry)
         note = f": {fact.reason}" if fact.reason else ""
         version, by = move.to, f"rollback from {move.left} by {entry.actor}{note}"
-    return Served(
+    return ServedVersion(
         version=version or "",
         digest=entry.digest or "",
         since=entry.at,
@@ -164,9 +164,9 @@ def _served(row: LedgerRow) -> Served:
     )
 
 
-def _allowed(row: LedgerRow) -> Allowed:
+def _approval(row: LedgerRow) -> RecordedApproval:
     entry, fact = row.entry, VersionFact.read(row.entry)
-    return Allowed(
+    return RecordedApproval(
         actor=entry.actor,
         at=entry.at,
         channel=fact.channel or "",
@@ -177,7 +177,7 @@ def _allowed(row: LedgerRow) -> Allowed:
 
 
 def _standing(story: Sequence[LedgerRow]) -> list[LedgerRow]:
-    """The approvals that were neither taken back nor lapsed."""
+    """Return the approvals that were neither withdrawn nor lapsed."""
     approvals: dict[str, LedgerRow] = {}
     for row in story:
         entry = row.entry
@@ -189,7 +189,7 @@ def _standing(story: Sequence[LedgerRow]) -> list[LedgerRow]:
 
 
 def _refusal(row: LedgerRow) -> Refusal:
-    """A rollback's digest is the one that took over; the refused version is the one it names as `from`."""
+    """Read a refusal. The digest of a rollback is that of the new champion; the refused version is its `from`."""
     entry, fact = row.entry, VersionFact.read(row.entry)
     back = entry.kind == Event.EMERGENCY_ROLLBACK
     return Refusal(
@@ -203,12 +203,12 @@ def _refusal(row: LedgerRow) -> Refusal:
     )
 
 
-def _hurdles(story: Sequence[LedgerRow], gate: GateFact | None) -> Iterable[Hurdle]:
+def _required_checks(story: Sequence[LedgerRow], gate: GateFact | None) -> Iterable[RequiredCheck]:
     if gate is not None:
-        yield from (_hurdle("gate", rule) for rule in gate.rules)
+        yield from (_required_check("gate", rule) for rule in gate.rules)
         asked = _last(story, Event.RELEASE_AWAITING_APPROVAL)
         given = _standing(story)
-        yield Hurdle(
+        yield RequiredCheck(
             where="approval",
             rule="approval",
             needed=f"people's: {VersionFact.read(asked).reason}"
@@ -222,19 +222,19 @@ def _hurdles(story: Sequence[LedgerRow], gate: GateFact | None) -> Iterable[Hurd
     for row in story:
         if row.entry.kind in STEPS:
             fact = VersionFact.read(row.entry)
-            yield from (_hurdle(where, rule) for rule in fact.evidence)
+            yield from (_required_check(where, rule) for rule in fact.evidence)
             where = row.entry.fact + ("" if fact.weight is None else f" {fact.weight:g} %")
 
 
-def _hurdle(where: str, rule: Judgement) -> Hurdle:
-    return Hurdle(
+def _required_check(where: str, rule: Judgement) -> RequiredCheck:
+    return RequiredCheck(
         where=where, rule=rule.rule, needed=rule.needed, observed=rule.observed, verdict=rule.verdict.value
     )
 
 
-def _on_its_way(rows: Sequence[LedgerRow]) -> OnItsWay:
+def _open_release(rows: Sequence[LedgerRow]) -> OpenRelease:
     first, last = rows[0].entry, rows[-1].entry
-    return OnItsWay(
+    return OpenRelease(
         release_id=first.release_id or "",
         version=ReleaseOpened.read(first).version,
         since=first.at,

@@ -1,4 +1,4 @@
-"""One turn of the release machine while it is decided: the status so far, what to do, what to record."""
+"""One transition of the release machine while it is decided: the status so far, what to do, what to record."""
 
 from __future__ import annotations
 
@@ -9,22 +9,23 @@ from perennial.core.events import Entry, Event, SystemActor
 from perennial.core.release.observation import (
     Action,
     ClearAlias,
-    Decision,
     Drop,
     EnsureLoaded,
     Observation,
     SetAlias,
     SetRoute,
     SetTags,
+    TransitionResult,
 )
-from perennial.core.release.status import Phase, ReleaseStatus
+from perennial.core.release.phase import Phase
+from perennial.core.release.status import ReleaseStatus
 from perennial.core.release.traffic import PoolName, Route
 from perennial.core.version import Lifecycle, VersionRef
 
 LIFECYCLES = {Phase.SUCCEEDED: Lifecycle.PRODUCTION, Phase.OBSERVED: Lifecycle.STAGING}
 
 
-class Turn:
+class Transition:
     """Collects; decides nothing. Lives for one call of `decide`.
 
     Attributes:
@@ -39,8 +40,10 @@ class Turn:
         self._actions: list[Action] = []
         self._entries: list[Entry] = []
 
-    def decision(self) -> Decision:
-        return Decision(status=self.status, actions=tuple(self._actions), entries=tuple(self._entries))
+    def decision(self) -> TransitionResult:
+        return TransitionResult(
+            status=self.status, actions=tuple(self._actions), entries=tuple(self._entries)
+        )
 
     @property
     def has_share(self) -> bool:

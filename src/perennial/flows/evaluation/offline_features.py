@@ -1,11 +1,11 @@
-"""The features of logged predictions, computed anew from the history as of their time."""
+"""Recompute the features of logged predictions from the history, as of the time of each request."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -19,60 +19,66 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class OfflineSource:
-    """Where training takes its features from."""
+    """Source of the features for training."""
 
     features: Features
     history: Callable[[], pd.DataFrame]
-    """Raises DatasetMissing when there is none."""
+    """Loads the history; raises DatasetMissing if there is none."""
     make: Callable[[pd.DataFrame], Prepared]
-    """The spec's `data.prepare`."""
+    """`data.prepare` of the spec."""
 
 
-def recompute(wanted: FeatureSpec, log: pd.DataFrame, source: OfflineSource) -> tuple[np.ndarray, np.ndarray]:
-    """Join the rows of the log with the history as training would.
+def recompute(
+    features: FeatureSpec, log: pd.DataFrame, source: OfflineSource
+) -> tuple[np.ndarray, np.ndarray]:
+    """Join the rows of the log with the history in the same way as training.
 
-    A row is joined at the request value that is a timestamp (what training calls the time of the example),
-    else at the time when it was answered. A row without its entity or without a request value (asked by
-    tensor, or logged before request values were kept) cannot be joined.
+    A row is joined at its request value of type timestamp (the event timestamp of training), else at the time
+    of the answer. A row without its entity or a request value (a tensor request) cannot be joined.
 
     Args:
-        wanted: the features of one version.
-        log: as `ports.PredictionLog.read` gives it, index 0 .. n-1.
+        features: features of a version.
+        log: as returned by `ports.PredictionLog.read`, index 0 .. n-1.
 
     Returns:
-        float64 [n, features], NaN where not known, and bool [n], the rows that could be joined.
+        float64 [n, features], NaN where not known, and bool [n], True for joined rows.
 
     Raises:
         DatasetMissing: there is no history.
     """
-    rows = request_rows(wanted, log)
+    rows = request_rows(features, log)
     joinable = rows.notna().all(axis=1).to_numpy()
-    values = np.full((len(log), len(wanted.columns)), np.nan)
+    values = np.full((len(log), len(features.columns)), np.nan)
     views = source.make(source.history()).views
     if joinable.any():
-        joined = source.features.join(wanted, rows[joinable].reset_index(drop=True), views)
-        values[joinable] = joined[list(wanted.names)].to_numpy(dtype=float)
+        joined = source.features.join(features, rows[joinable].reset_index(drop=True), views)
+        values[joinable] = joined[list(features.names)].to_numpy(dtype=float)
     return values, joinable
 
 
-def request_rows(wanted: FeatureSpec, log: pd.DataFrame) -> pd.DataFrame:
-    """What each logged row asked: entity keys, request values, event_timestamp; missing where not logged."""
+def request_rows(features: FeatureSpec, log: pd.DataFrame) -> pd.DataFrame:
+    """Return entity keys, request values and event_timestamp of each logged row; missing where not logged."""
     import pandas as pd
 
-    asked = [
-        {**json.loads(entity), **json.loads(context)}
-        for entity, context in zip(log["entity"], log["context"], strict=True)
-    ]
-    keys = list(dict.fromkeys([*wanted.entities, *wanted.request]))
-    rows = pd.DataFrame({key: [one.get(key) for one in asked] for key in keys}, index=log.index)
-    for key in wanted.entities:
+    requests = logged_requests(log)
+    keys = list(dict.fromkeys([*features.entities, *features.request]))
+    rows = pd.DataFrame({key: [request.get(key) for request in requests] for key in keys}, index=log.index)
+    for key in features.entities:
         rows[key] = rows[key].map(str, na_action="ignore")
-    times = [name for name, kind in wanted.request.items() if kind == "timestamp"]
+    times = [name for name, kind in features.request.items() if kind == "timestamp"]
     for name in times:
-        # Whole milliseconds, as the history keeps them.
+        # Whole milliseconds, as in the history.
         seconds = pd.to_numeric(rows[name], errors="raise").astype(float)
         rows[name] = pd.to_datetime((seconds * 1000).round(), unit="ms", utc=True).astype(
             "datetime64[ns, UTC]"
         )
     moment = rows[times[0]] if times else log["at"]
     return rows.assign(event_timestamp=moment.astype("datetime64[ns, UTC]"))
+
+
+def logged_requests(log: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return the entity keys and request values of each logged row."""
+    return [
+        {**json.loads(entity), **json.loads(context)}
+        for entity, context in zip(log["entity"], log["context"], strict=True)
+    ]

@@ -33,7 +33,7 @@ class NotifyPorts:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class DeliveryResult:
     """One pass over one channel."""
 
     channel: str
@@ -41,7 +41,7 @@ class Outcome:
     error: str = ""
 
 
-def deliver(ports: NotifyPorts, clock: Callable[[], datetime]) -> list[Outcome]:
+def deliver(ports: NotifyPorts, clock: Callable[[], datetime]) -> list[DeliveryResult]:
     """One pass over all channels; those that somebody else tells just now are left to them."""
     known = {one.channel: one for one in ports.deliveries.all()}
     found = (_pass(name, known.get(name), ports, clock) for name in ports.notifier.channels)
@@ -50,7 +50,7 @@ def deliver(ports: NotifyPorts, clock: Callable[[], datetime]) -> list[Outcome]:
 
 def _pass(
     channel: str, known: Delivery | None, ports: NotifyPorts, clock: Callable[[], datetime]
-) -> Outcome | None:
+) -> DeliveryResult | None:
     now, end = clock(), ports.ledger.end()[0]
     if known is not None and not _is_due(known, end, now):
         return None  # without a write: a pass is made every few seconds
@@ -67,12 +67,12 @@ def _is_due(at: Delivery, end: int, now: datetime) -> bool:
     return at.seq < end and (at.retry_at is None or now >= at.retry_at)
 
 
-def _tell(at: Delivery, end: int, ports: NotifyPorts, clock: Callable[[], datetime]) -> Outcome:
+def _tell(at: Delivery, end: int, ports: NotifyPorts, clock: Callable[[], datetime]) -> DeliveryResult:
     told = 0
     for row in ports.ledger.rows(kinds=notice.NOTABLE, after=at.seq):
         now = clock()
         if row.seq > end or told == AT_ONCE:
-            return Outcome(at.channel, told)
+            return DeliveryResult(at.channel, told)
         if not notice.is_notable(row.entry):
             continue
         if now - row.entry.at > notice.GIVE_UP:
@@ -83,12 +83,12 @@ def _tell(at: Delivery, end: int, ports: NotifyPorts, clock: Callable[[], dateti
                 ports.notifier.send(at.channel, notice.compose(row, _release(row, ports), ports.links))
             except NotDelivered as error:
                 ports.deliveries.put(at.failed(error.message, clock()), clock() + LEASE)
-                return Outcome(at.channel, told, error.message)
+                return DeliveryResult(at.channel, told, error.message)
             at, told = at.told(row.seq, now), told + 1
         ports.deliveries.put(at, clock() + LEASE)
     if at.seq < end:
         ports.deliveries.put(at.skipped(end), clock() + LEASE)
-    return Outcome(at.channel, told)
+    return DeliveryResult(at.channel, told)
 
 
 def _start(ledger: Ledger, now: datetime) -> int:
