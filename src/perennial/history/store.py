@@ -17,7 +17,7 @@ import pandas as pd
 from filelock import FileLock
 from pydantic import ValidationError
 
-from perennial.core.spec import Frozen
+from perennial.core.frozen import Frozen
 from perennial.errors import DatasetMissing, MalformedInput, UsageError
 from perennial.files import replacing, write_text
 from perennial.history import schema

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from perennial.core.spec import Frozen, Reason
+from perennial.core.frozen import Frozen
+from perennial.core.spec import Reason
 from perennial.core.training.explanation import ServedExplanation
 from perennial.core.training.tuning import ParameterValue
 

@@ -8,8 +8,8 @@ from enum import StrEnum
 from pydantic import Field, ValidationError
 
 from perennial.core.events import LedgerRow
+from perennial.core.frozen import Frozen
 from perennial.core.gate_spec import ReproductionSpec
-from perennial.core.spec import Frozen
 from perennial.core.training.capsule import Capsule, Provenance
 from perennial.core.verdict import Judgement, Verdict
 

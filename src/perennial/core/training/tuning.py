@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from perennial.core.spec import Frozen
+from perennial.core.frozen import Frozen
 
 ParameterValue = str | int | float | bool
 

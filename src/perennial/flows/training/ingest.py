@@ -9,7 +9,7 @@ from typing import Literal
 
 import pandas as pd
 
-from perennial.core.spec import Frozen
+from perennial.core.frozen import Frozen
 from perennial.errors import ChecksumMismatch, DatasetMissing, UsageError
 from perennial.history import builds, iofrol, schema
 from perennial.history.datasets import Dataset

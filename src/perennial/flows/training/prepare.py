@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from perennial.core.spec import Frozen, ModelSpec
+from perennial.core.frozen import Frozen
+from perennial.core.spec import ModelSpec
 from perennial.core.training.data import DataRevision
 from perennial.errors import DatasetMissing
 from perennial.flows.training.workdir import Workdir, write_json, write_table
@@ -73,7 +75,7 @@ def prepare(
     return revision
 
 
-def _files(spec: ModelSpec, work: Workdir):
+def _files(spec: ModelSpec, work: Workdir) -> dict[str, Path]:
     views = {f"{spec.name}/views/{path.name}": path for path in sorted(work.views.glob("*.parquet"))}
     return {
         f"{spec.name}/source.json": work.source,
