@@ -162,7 +162,8 @@ def released(ref: VersionRef, before: list, store) -> str:
         ReleaseStatus(
             release_id=name, candidate=ref, champion=before[-1][0] if before else None,
             champion_release_id=before[-1][1] if before else None, policy=SPEC.release,
-            approval_policy=SPEC.approval, started_at=now, phase=Phase.SUCCEEDED, entered_at=now,
+            approval_policy=SPEC.approval, policy_digest="p", spec_digest="p",
+            started_at=now, phase=Phase.SUCCEEDED, entered_at=now,
         ),
         None,
         [],
