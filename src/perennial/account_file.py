@@ -10,8 +10,8 @@ from pathlib import Path
 from pydantic import Field, TypeAdapter, ValidationError
 
 from perennial import files
+from perennial.core.frozen import Frozen
 from perennial.core.governance.identity import Account, Role
-from perennial.core.spec import Frozen
 from perennial.errors import SettingsError
 
 

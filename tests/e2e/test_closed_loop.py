@@ -12,7 +12,7 @@ import pytest
 from playwright.sync_api import sync_playwright
 
 from perennial import account_file
-from perennial.core.release.status import Phase
+from perennial.core.release.phase import Phase
 from perennial.demo.airflow_watch import AirflowWatch
 from perennial.local import supervisord
 from perennial.settings import Settings

@@ -16,7 +16,8 @@ from doubles.routing import MemoryJournal, MemoryPool, MemoryProbe, MemoryRouter
 
 from perennial import catalog
 from perennial.core.evaluation.figures_hash import figures_hash
-from perennial.core.release.status import Intent, IntentKind, Phase, ReleaseStatus, policy_digest
+from perennial.core.release.phase import Phase
+from perennial.core.release.status import Intent, IntentKind, ReleaseStatus, policy_digest
 from perennial.core.spec import ApprovalSpec, ReleaseSpec
 from perennial.core.training.registration import CHAMPION_DIGEST, NO_CHAMPION, VersionRecord
 from perennial.core.version import VersionRef
@@ -25,7 +26,7 @@ from perennial.flows.release import gate
 from perennial.flows.release.ports import ReleasePorts
 from perennial.flows.release.reconcile import reconcile
 from perennial.flows.release.rollback import RollbackPorts, rollback
-from perennial.flows.release.rollback_record import SettlePorts, settle
+from perennial.flows.release.rollback_record import RollbackRecordPorts, record_rollbacks
 from perennial.serving.prediction_log_reader import COLUMNS
 from perennial.settings import Settings
 
@@ -201,7 +202,7 @@ class World:
     def settle(self) -> list[str]:
         """Write down what a rollback left."""
         store = self.store
-        ports = SettlePorts(
+        ports = RollbackRecordPorts(
             self.journal,
             self.router,
             store.releases,
@@ -210,7 +211,7 @@ class World:
             self.versions,
             self.versions,
         )
-        return settle(ports, self.now)
+        return record_rollbacks(ports, self.now)
 
     def clock(self) -> datetime:
         return self.now

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from perennial.core.release.status import IntentKind, Pause, Phase
+from perennial.core.release.phase import Phase
+from perennial.core.release.status import IntentKind, Pause
 from perennial.core.release.traffic import Assignment
 from perennial.core.verdict import Verdict
 from perennial.errors import DataError, UnknownRelease

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from perennial.core.governance.ledger import verify
 from perennial.core.release.approval import BY, TAG, WAITING
-from perennial.core.release.status import IntentKind, Phase, ReleaseStatus
+from perennial.core.release.phase import Phase
+from perennial.core.release.status import IntentKind, ReleaseStatus
 from perennial.serving.manifest import MANIFEST_FILE, MODEL_FILE
 
 MODEL = "test_failure_predictor"
@@ -237,21 +238,6 @@ def test_nothing_is_loaded_while_its_files_cannot_be_looked_at(world):
     status = world.passes(status.release_id)
     assert (status.phase, status.errors_in_a_row) == (Phase.LOADING, 1)
     assert "MLflow is down" in status.note
-
-
-def test_release_stored_under_one_approval_is_read(world):
-    status = world.release_first()
-    old = json.loads(status.model_dump_json())
-    old["approval"] = old.pop("approvals")[0]
-    del old["asked_by"]
-    old["approval"].pop("seal")
-    old["gate"].pop("seal")
-    old["approval_policy"] = {"low_risk": "automatic", "high_risk": "person", "lapses_after": "P7D"}
-    read = ReleaseStatus.model_validate(old)
-    assert read.approved
-    assert (read.approval_policy.low_risk, read.approval_policy.high_risk) == (0, 1)
-    assert not read.approval_policy.anonymous_tag
-    assert ReleaseStatus.model_validate(old | {"approval": None}).approvals == ()
 
 
 WORDS = st.lists(

@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 
 from perennial.core.events import Entry
-from perennial.core.release.status import Phase
+from perennial.core.release.phase import Phase
 from perennial.core.training.reproduction import Reproduction, ReproductionOutcome
 from perennial.core.verdict import Judgement, Verdict
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from release_chaos import MODEL, Effects, Killed, ends
 
-from perennial.core.release.status import IntentKind, Phase
+from perennial.core.release.phase import Phase
+from perennial.core.release.status import IntentKind
 from perennial.core.spec import Strategy
 from perennial.flows.release import reconcile as flow
 

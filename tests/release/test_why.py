@@ -16,7 +16,8 @@ from perennial.cli import main
 from perennial.core.events import Entry
 from perennial.core.frozen import canonical
 from perennial.core.governance.ledger import GENESIS, StoredRow, text_hash
-from perennial.core.release.status import IntentKind, Phase
+from perennial.core.release.phase import Phase
+from perennial.core.release.status import IntentKind
 from perennial.errors import LedgerBroken, UnknownModel, UnknownVersion
 from perennial.flows.governance.why import version_timelines, why
 from perennial.wiring import database

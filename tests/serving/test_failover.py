@@ -15,7 +15,7 @@ from serving_stack import target, until
 from tiny_models import tensor_body, tiny_version
 
 from perennial.core.release.traffic import Route
-from perennial.flows.release.failover_watch import Guard, GuardPorts
+from perennial.flows.release.failover_watch import FailoverWatch, FailoverWatchPorts
 from perennial.wiring import releasing
 
 pytestmark = pytest.mark.server
@@ -56,12 +56,12 @@ def route(versions, champion: str = "1.1.0", backup: str | None = "1.0.0") -> Ro
     )
 
 
-def guard(stack) -> Guard:
+def guard(stack) -> FailoverWatch:
     store = MemoryStore()
-    return Guard([MODEL], GuardPorts(stack.router, store.ledger, lambda now: []))
+    return FailoverWatch([MODEL], FailoverWatchPorts(stack.router, store.ledger, lambda now: []))
 
 
-def kinds(guard: Guard) -> list[str]:
+def kinds(guard: FailoverWatch) -> list[str]:
     return [row.entry.kind for row in guard.ports.ledger.rows()]
 
 

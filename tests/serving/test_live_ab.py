@@ -15,7 +15,8 @@ from tiny_models import tensor_body, tiny_version
 from perennial import catalog
 from perennial.cli import main
 from perennial.core.events import Entry
-from perennial.core.release.status import Phase, ReleaseStatus
+from perennial.core.release.phase import Phase
+from perennial.core.release.status import ReleaseStatus
 from perennial.core.release.traffic import Route
 from perennial.core.spec import ReleaseSpec
 from perennial.settings import Settings
@@ -42,7 +43,8 @@ def release(serving_stack, tmp_path_factory) -> ReleaseStatus:
     begun = datetime.now(UTC) - timedelta(seconds=1)
     status = ReleaseStatus(
         release_id="ab12", candidate=candidate[0], champion=champion[0], champion_release_id="r1", policy=policy,
-        approval_policy=spec.approval, started_at=begun, phase=Phase.CANARY, entered_at=begun,
+        approval_policy=spec.approval, policy_digest="p", spec_digest="p",
+        started_at=begun, phase=Phase.CANARY, entered_at=begun,
     )  # fmt: skip
     entry = Entry(
         at=begun,

@@ -16,7 +16,8 @@ from some_release import a_release
 from perennial import account_file
 from perennial.core.release.approval import Risk
 from perennial.core.release.gate_report import GateReport
-from perennial.core.release.status import Phase, ReleaseStatus
+from perennial.core.release.phase import Phase
+from perennial.core.release.status import ReleaseStatus
 from perennial.core.verdict import Judgement, Verdict
 from perennial.local import airflow as local_airflow
 from perennial.local import supervisor

@@ -18,7 +18,8 @@ from tiny_models import WIDTH, tensor_body, tiny_version
 from perennial import catalog
 from perennial.core.evaluation.figures_hash import figures_hash
 from perennial.core.governance.ledger import verify_stored
-from perennial.core.release.status import Intent, IntentKind, Phase, ReleaseStatus
+from perennial.core.release.phase import Phase
+from perennial.core.release.status import Intent, IntentKind, ReleaseStatus
 from perennial.core.release.traffic import PoolName
 from perennial.core.spec import ModelSpec, Strategy
 from perennial.core.training.registration import CHAMPION_DIGEST, NO_CHAMPION, NewVersion

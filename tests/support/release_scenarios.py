@@ -12,8 +12,9 @@ from typing import Protocol
 
 from live_releases import MODEL, LiveReleases
 
+from perennial.core.release.phase import Phase
 from perennial.core.release.plan import plan, promotes
-from perennial.core.release.status import IntentKind, Phase, ReleaseStatus
+from perennial.core.release.status import IntentKind, ReleaseStatus
 from perennial.core.release.traffic import PoolName
 from perennial.core.spec import ReleaseSpec, Strategy
 

@@ -6,7 +6,8 @@ from datetime import datetime
 from typing import Any
 
 from perennial import catalog
-from perennial.core.release.status import Phase, ReleaseStatus
+from perennial.core.release.phase import Phase
+from perennial.core.release.status import ReleaseStatus
 from perennial.core.version import VersionRef
 from perennial.settings import Settings
 
@@ -23,6 +24,8 @@ def a_release(at: datetime, phase: Phase, **more: Any) -> ReleaseStatus:
         "champion_release_id": None,
         "policy": spec.release,
         "approval_policy": spec.approval,
+        "policy_digest": "p" * 64,
+        "spec_digest": "p" * 64,
         "started_at": at,
         "entered_at": at,
         "phase": phase,

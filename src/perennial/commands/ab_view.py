@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from perennial.core.experiment.analysis import ExperimentAnalysis, VariantComparison
     from perennial.core.experiment.live_experiment import Experiment
-    from perennial.core.release.traffic import Units
+    from perennial.core.release.traffic import UserCounts
 
 Table = list[list[str]]
 """Rows of cells; the first row is the header."""
@@ -17,7 +17,7 @@ def tables(analysis: ExperimentAnalysis) -> list[Table]:
     return [_decisions(analysis), _variants(analysis), _comparisons(analysis), [["split"], [split(analysis)]]]
 
 
-def about(experiment: Experiment, units: Units, outcome: str) -> Table:
+def about(experiment: Experiment, units: UserCounts, outcome: str) -> Table:
     """Return the table that identifies the live test."""
     until = "now" if experiment.running else f"{experiment.until:%Y-%m-%d %H:%M:%S}"
     control, treatment = (units.by_arm.get(name, 0) for name in (experiment.control, experiment.treatment))

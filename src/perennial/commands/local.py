@@ -7,6 +7,7 @@ import json
 import click
 
 from perennial import settings as environment
+from perennial.commands.tables import print_table
 
 
 @click.group()
@@ -61,17 +62,11 @@ def status(as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(rows, indent=2))
         return
-    from rich.console import Console
-    from rich.table import Table
-
-    shown = Table("process", "state", "pid", "what")
-    for row in rows:
-        shown.add_row(row["process"], row["state"], str(row["pid"] or "-"), row["what"])
-    console = Console()
-    console.print(shown)
+    columns = ["process", "state", "pid", "what"]
+    print_table(columns, [[str(row[name] or "-") for name in columns] for row in rows])
     for row in rows:
         for problem in row["problems"]:
-            console.print(f"{row['process']} is not ready: {problem}", markup=False)
+            click.echo(f"{row['process']} is not ready: {problem}")
 
 
 @local.command()
@@ -87,8 +82,6 @@ def password() -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def accounts(as_json: bool) -> None:
     """List the accounts and their roles; the accounts file contains the passwords."""
-    from perennial.commands.tables import print_table
-
     settings = environment.load()
     rows = [{"account": account.name, "role": account.role.value} for account in settings.accounts]
     if as_json:

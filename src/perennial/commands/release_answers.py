@@ -12,7 +12,7 @@ import click
 
 from perennial import settings as environment
 from perennial.commands.tables import print_table
-from perennial.commands.which_release import meant, release_option
+from perennial.commands.which_release import release_option, select_release
 
 if TYPE_CHECKING:
     from perennial.core.evaluation.disagreement import AnswerDisagreement, Latency
@@ -33,7 +33,7 @@ def shadow(model: str, release_id: str | None, as_json: bool) -> None:
 
     settings = environment.load()
     ledger = database.store(settings).ledger
-    status = meant(model, release_id, settings)
+    status = select_release(model, release_id, settings)
     found = shadow_of(status, releasing.prediction_log(settings), ledger, datetime.now(UTC))
     if as_json:
         click.echo(found.model_dump_json(indent=2))

@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 
 from perennial import settings as environment
+from perennial.commands.tables import print_table
 
 
 @click.command()
@@ -81,20 +82,12 @@ def show(as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(rows, indent=2))
         return
-    from rich.console import Console
-    from rich.table import Table
-
     columns = (
         "model", "pool", "version", "digest", "release", "share %", "mirror", "healthy", "requests", "errors",
         "p95 ms",
     )  # fmt: skip
-    table = Table(*columns)
-    for row in rows:
-        cells = {name: "-" if row[name] is None else str(row[name]) for name in columns}
-        table.add_row(*(cells | {"digest": cells["digest"][:12]}).values())
-    console = Console()
-    console.width = max(console.width, 130)  # wide enough also for a pipe, which has no width
-    console.print(table)
+    texts = [{name: "-" if row[name] is None else str(row[name]) for name in columns} for row in rows]
+    print_table(columns, [list((cells | {"digest": cells["digest"][:12]}).values()) for cells in texts])
 
 
 @click.group()

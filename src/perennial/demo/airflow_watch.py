@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import Any
 
 import httpx
 
@@ -18,7 +19,7 @@ class AirflowWatch:
         self._client = httpx.Client(base_url=settings.airflow_url, timeout=20.0)
         self._account = {"username": settings.airflow_user, "password": password}
 
-    def _get(self, path: str, **query: str | int) -> dict:
+    def _get(self, path: str, **query: str | int) -> dict[str, Any]:
         answer = self._client.get(path, params=query)
         if answer.status_code == 401:
             token = self._client.post("/auth/token", json=self._account).json()["access_token"]
@@ -43,7 +44,7 @@ class AirflowWatch:
     def _dags(self) -> set[str]:
         return {dag["dag_id"] for dag in self._get("/api/v2/dags", limit=100)["dags"]}
 
-    def runs(self, dag: str) -> list[dict]:
+    def runs(self, dag: str) -> list[dict[str, Any]]:
         """Return the runs of a DAG, newest first."""
         return self._get(f"/api/v2/dags/{dag}/dagRuns", order_by="-run_after", limit=20)["dag_runs"]
 

@@ -6,9 +6,11 @@ import threading
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
+from perennial.core.release.status import ReleaseStatus
 from perennial.core.release.traffic import Counters
 from perennial.demo.events import EventLog
 from perennial.errors import PerennialError
+from perennial.ports import ReleaseStore, Router
 
 
 @dataclass
@@ -39,7 +41,7 @@ class StepTraffic:
 class ReleaseObserver:
     """Follows the releases of a model in a thread and reports every change of phase."""
 
-    def __init__(self, model: str, releases, router, events: EventLog) -> None:
+    def __init__(self, model: str, releases: ReleaseStore, router: Router, events: EventLog) -> None:
         self._model = model
         self._releases = releases
         self._router = router
@@ -57,7 +59,7 @@ class ReleaseObserver:
         self._closed.set()
         self._thread.join(timeout=30)
 
-    def status(self):
+    def status(self) -> ReleaseStatus | None:
         """Return the newest release of the model, or None before the first."""
         releases = self._releases.latest(self._model)
         return releases[0] if releases else None
@@ -96,12 +98,12 @@ class ReleaseObserver:
         return route.canary_weight if route is not None else 0.0
 
     @staticmethod
-    def _label(status) -> str:
+    def _label(status: ReleaseStatus) -> str:
         if status.phase.value == "CANARY":
             return f"CANARY {status.current.weight:g} %"
         return status.phase.value
 
     @staticmethod
-    def _mark(status, label: str) -> str:
+    def _mark(status: ReleaseStatus, label: str) -> str:
         short = label.lower().replace("canary ", "").replace("awaiting_approval", "approval")
         return f"{status.candidate.version} {short}".replace("succeeded", "champion")

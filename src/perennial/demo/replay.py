@@ -9,12 +9,17 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import Any
 
 import httpx
 import pandas as pd
 
 REPEATED = 60
 """Last cycles that are replayed again after all cycles: many, because single cycles are unusual."""
+
+
+Answers = queue.SimpleQueue[tuple[str | None, int]]
+"""Prediction id (None: no answer) and test result of each request of a cycle."""
 
 
 @dataclass
@@ -41,9 +46,9 @@ class ReplayCounts:
 class ReplayedRequest:
     """A request: will this test fail in this cycle?"""
 
-    body: dict
+    body: dict[str, Any]
     failed: int
-    answers: queue.SimpleQueue
+    answers: Answers
 
 
 class RequestReplay(threading.Thread):
@@ -103,7 +108,7 @@ class RequestReplay(threading.Thread):
             for number, rows, fresh in cycles:
                 self.counts.cycle = number
                 self.cycle_started.setdefault(number, datetime.now(UTC))
-                answers: queue.SimpleQueue = queue.SimpleQueue()
+                answers: Answers = queue.SimpleQueue()
                 for row in rows.itertuples(index=False):
                     if self._stop_requested.is_set():
                         return
@@ -114,7 +119,7 @@ class RequestReplay(threading.Thread):
                 if fresh:
                     self.finished(number)
 
-    def _send_labels(self, client: httpx.Client, answers: queue.SimpleQueue, expected: int) -> None:
+    def _send_labels(self, client: httpx.Client, answers: Answers, expected: int) -> None:
         """Send the test results of the finished cycle as labels of its predictions."""
         pairs = [answers.get(timeout=60) for _ in range(expected)]
         labels = [{"prediction_id": name, "label": label} for name, label in pairs if name is not None]
@@ -141,7 +146,7 @@ class RequestReplay(threading.Thread):
         return answer.json()["predictions"][0]["prediction_id"]
 
 
-def body(row) -> dict:
+def body(row: Any) -> dict[str, Any]:
     """Return the request body for a test; a new test has unknown features."""
     return {
         "entities": [{"test_id": row.test_id, "suite": row.suite}],

@@ -15,6 +15,7 @@ from perennial.errors import ChecksumMismatch, DatasetMissing
 from perennial.history import prepare
 from perennial.history.simulator import SimulationScenario, simulate
 from perennial.history.store import HistoryStore
+from perennial.ports import Features
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,9 @@ class Arrivals:
     A thread does this for all cycles since its last pass, so that the replay does not wait for features.
     """
 
-    def __init__(self, scenario: DemoScenario, spec: ModelSpec, store: HistoryStore, features) -> None:
+    def __init__(
+        self, scenario: DemoScenario, spec: ModelSpec, store: HistoryStore, features: Features
+    ) -> None:
         self._scenario = scenario
         self._spec = spec
         self._store = store

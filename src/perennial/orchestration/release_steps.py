@@ -95,7 +95,7 @@ class ApprovalStep(HITLOperator):
     def _ask(self, status: ReleaseStatus, context: Any) -> str:
         """Put the question, without the answer that it may hold, and wait; where it is settled, say how."""
         from perennial.core.release import approval_prompt as question
-        from perennial.core.release.status import Phase
+        from perennial.core.release.phase import Phase
         from perennial.orchestration.release_trigger import ReleaseTrigger, passed
         from perennial.settings import load
 

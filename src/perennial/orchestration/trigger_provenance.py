@@ -23,16 +23,16 @@ SOON = timedelta(minutes=5)
 """Event and entry are written one after the other: a key that was read in the ledger later opens nothing."""
 
 
-class Asked(NamedTuple):
+class TriggerProvenance(NamedTuple):
     who: str
     """Accounts, with AND between them: none of them may approve what comes of it."""
     reason: str
     text: str
 
 
-def of_training(
+def training_provenance(
     run: Any, params: Mapping[str, Any], triggering: Mapping[Any, Any], recorded: Recorded
-) -> Asked:
+) -> TriggerProvenance:
     """Of several requests that one run answers, the newest says why; all of them asked.
 
     Args:
@@ -44,8 +44,8 @@ def of_training(
     events = _events(triggering)
     if not events:
         if str(run.run_type).endswith("scheduled"):
-            return Asked(SystemActor.SCHEDULE.value, Reason.SCHEDULE.value, "the weekly training")
-        return Asked(
+            return TriggerProvenance(SystemActor.SCHEDULE.value, Reason.SCHEDULE.value, "the weekly training")
+        return TriggerProvenance(
             run.triggering_user_name or SystemActor.AIRFLOW.value, params["reason"], params["text"] or ""
         )
     entries = [recorded(str(one.extra.get("key")), one.timestamp) for one in events]
@@ -57,10 +57,10 @@ def of_training(
         )
     newest = RetrainRequest.read(known[-1])
     who = AND.join(dict.fromkeys(one.actor for one in known))
-    return Asked(who, newest.reason.value, newest.text)
+    return TriggerProvenance(who, newest.reason.value, newest.text)
 
 
-def candidate(
+def offered_candidate(
     run: Any, params: Mapping[str, Any], triggering: Mapping[Any, Any], train_dag: str
 ) -> tuple[str, str]:
     """Version or alias that a run of the release DAG is about, and who asked for it.
@@ -87,7 +87,7 @@ def folder(work: str, model: str, run_id: str) -> str:
     return f"{work}/{model}/{hashlib.sha256(run_id.encode()).hexdigest()[:16]}"
 
 
-def recorded(model: str, key: str, at: datetime) -> Entry | None:
+def recorded_request(model: str, key: str, at: datetime) -> Entry | None:
     """The request of this key in our ledger, if it was made about then."""
     from perennial.wiring import database
 

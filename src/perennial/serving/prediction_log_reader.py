@@ -26,7 +26,7 @@ COLUMNS = (
     "prediction_id", "request_id", "at", "model", "version", "digest", "release_id", "capsule", "pool",
     "shadow", "entity", "context", "score", "decision", "latency_ms", *ASSIGNED, "names",
 )  # fmt: skip
-TYPES = {
+TYPES: dict[str, Any] = {
     "at": "datetime64[ns, UTC]", "shadow": bool, "score": float, "decision": "int64", "latency_ms": float,
 }  # fmt: skip
 

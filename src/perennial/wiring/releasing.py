@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from perennial import ports
     from perennial.core.training.registration import VersionRecord
     from perennial.core.verdict import Judgement
-    from perennial.flows.release.failover_watch import GuardPorts
+    from perennial.flows.release.failover_watch import FailoverWatchPorts
     from perennial.flows.release.ports import ReleasePorts
-    from perennial.flows.release.rollback_record import SettlePorts
+    from perennial.flows.release.rollback_record import RollbackRecordPorts
     from perennial.serving.feedback_inbox import FeedbackInbox
 
 LISTEN_SECONDS = 2.0
@@ -148,14 +148,14 @@ def release_ports(settings: Settings | None = None) -> ReleasePorts:
     return _release_ports(settings or load())
 
 
-def settle_ports(settings: Settings | None = None) -> SettlePorts:
+def rollback_record_ports(settings: Settings | None = None) -> RollbackRecordPorts:
     """Return the ports that write rollbacks to the ledger."""
-    from perennial.flows.release.rollback_record import SettlePorts
+    from perennial.flows.release.rollback_record import RollbackRecordPorts
 
     settings = settings or load()
     database = store(settings)
     versions: Any = _OnFirstUse(lambda: _registry(settings))
-    return SettlePorts(
+    return RollbackRecordPorts(
         journal=journal(settings),
         router=router(settings),
         releases=database.releases,
@@ -166,11 +166,11 @@ def settle_ports(settings: Settings | None = None) -> SettlePorts:
     )
 
 
-def guard_ports(settings: Settings | None = None) -> GuardPorts:
+def failover_watch_ports(settings: Settings | None = None) -> FailoverWatchPorts:
     """Return the ports of the failover watch."""
-    from perennial.flows.release.failover_watch import GuardPorts
-    from perennial.flows.release.rollback_record import settle
+    from perennial.flows.release.failover_watch import FailoverWatchPorts
+    from perennial.flows.release.rollback_record import record_rollbacks
 
     settings = settings or load()
-    record = settle_ports(settings)
-    return GuardPorts(record.router, record.ledger, lambda now: settle(record, now))
+    record = rollback_record_ports(settings)
+    return FailoverWatchPorts(record.router, record.ledger, lambda now: record_rollbacks(record, now))

@@ -10,7 +10,7 @@ from load_generator import Load
 from release_kills import Walkers, end_of, released
 from release_scenarios import SHADOW
 
-from perennial.core.release.status import Phase
+from perennial.core.release.phase import Phase
 from perennial.core.spec import Strategy
 
 pytestmark = pytest.mark.server

@@ -12,7 +12,7 @@ from perennial.core.events import Event
 from perennial.core.release.failover import QUIET
 from perennial.core.release.traffic import Route, Target
 from perennial.errors import StoreUnavailable
-from perennial.flows.release.failover_watch import Guard, GuardPorts
+from perennial.flows.release.failover_watch import FailoverWatch, FailoverWatchPorts
 
 NOW = datetime(2026, 1, 5, 8, 0, tzinfo=UTC)
 ROUTE = Route(
@@ -31,7 +31,9 @@ class Scene:
         self.start()
 
     def start(self) -> None:
-        self.guard = Guard(["m", "unrouted"], GuardPorts(self.router, self.store.ledger, lambda now: []))
+        self.guard = FailoverWatch(
+            ["m", "unrouted"], FailoverWatchPorts(self.router, self.store.ledger, lambda now: [])
+        )
 
     def look(self, answers: int = 0, seconds: float = 2) -> list[str]:
         self.router.answered("m", "backup", answers)

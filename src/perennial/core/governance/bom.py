@@ -8,7 +8,8 @@ from datetime import datetime
 from pydantic import Field
 
 from perennial.core.evaluation.evaluation import MODEL, Evaluation
-from perennial.core.spec import Frozen, ModelSpec
+from perennial.core.frozen import Frozen
+from perennial.core.spec import ModelSpec
 from perennial.core.training.capsule import Capsule
 from perennial.core.training.registration import VersionRecord
 

@@ -8,8 +8,8 @@ from pydantic import Field
 
 from perennial.core.evaluation.evaluation import MODEL, Evaluation
 from perennial.core.evaluation.metrics import METRICS
+from perennial.core.frozen import Frozen
 from perennial.core.governance.document import Picture, Section, Table
-from perennial.core.spec import Frozen
 from perennial.core.training.attribution import GlobalAttributions
 from perennial.core.training.registration import VersionRecord
 

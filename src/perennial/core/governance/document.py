@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from perennial.core.spec import Frozen
+from perennial.core.frozen import Frozen
 
 UNSTATED = "Not stated on record."
 MARKUP = re.compile(r"([\\`*_\[\]<>|#])")

@@ -13,7 +13,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from perennial.core.spec import Frozen
+from perennial.core.frozen import Frozen
 from perennial.core.verdict import Judgement, Verdict
 
 SHOWN = 8

@@ -13,9 +13,9 @@ from datetime import datetime, timedelta
 from pydantic import AwareDatetime, Field
 
 from perennial.core.events import Entry, Event, LedgerRow, SystemActor
+from perennial.core.frozen import Frozen
 from perennial.core.payloads import LevelChange, TrafficMove, VersionFact
 from perennial.core.release.status import ReleaseStatus
-from perennial.core.spec import Frozen
 
 ENDS = {
     Event.RELEASE_SUCCEEDED.value: "is champion",

@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from pydantic import AwareDatetime, Field
 
 from perennial.core.events import Event, LedgerRow
+from perennial.core.frozen import Frozen
 from perennial.core.payloads import TrafficMove, VersionFact
-from perennial.core.spec import Frozen
 
 
 class TimelineEntry(Frozen):

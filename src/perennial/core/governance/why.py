@@ -8,8 +8,8 @@ from datetime import datetime
 from pydantic import AwareDatetime, Field
 
 from perennial.core.events import Entry, Event, LedgerRow, account_key
+from perennial.core.frozen import Frozen
 from perennial.core.payloads import ApprovalEnded, GateFact, ReleaseOpened, TrafficMove, VersionFact
-from perennial.core.spec import Frozen
 from perennial.core.verdict import Judgement
 
 SERVING = (Event.RELEASE_SUCCEEDED, Event.EMERGENCY_ROLLBACK)

@@ -1,4 +1,4 @@
-"""Rules that turn an alarm into a retraining: a cooldown, a weekly budget of alarms, and once per window.
+"""Rules that transition an alarm into a retraining: a cooldown, a weekly budget of alarms, and once per window.
 
 A training costs compute and attention, and a monitor that runs often is sometimes wrong. So an alarm starts a
 retraining only if none was requested within the cooldown and the weekly budget of alarms is not spent; after

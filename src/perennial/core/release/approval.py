@@ -9,7 +9,8 @@ from enum import StrEnum
 from pydantic import AwareDatetime, Field, TypeAdapter, ValidationError
 
 from perennial.core.events import SystemActor, account_key, is_person
-from perennial.core.spec import ApprovalSpec, Frozen
+from perennial.core.frozen import Frozen
+from perennial.core.spec import ApprovalSpec
 
 TAG = "approval"
 """Tag on a registry version: `approved`, `approved <digest prefix>` or `rejected`, set by a person."""
@@ -57,7 +58,7 @@ class TagAnswer(StrEnum):
     UNREADABLE = "unreadable"
 
 
-class Said(Frozen):
+class RegistryAnswer(Frozen):
     """What one account said in the registry, as its server attributes it."""
 
     account: str
@@ -86,7 +87,7 @@ def read_tag(value: str | None, digest: str) -> TagAnswer:
     return TagAnswer.APPROVED
 
 
-def said(tags: Mapping[str, str], since: datetime) -> tuple[Said, ...]:
+def registry_answers(tags: Mapping[str, str], since: datetime) -> tuple[RegistryAnswer, ...]:
     """What accounts said at `since` or later, in order; a tag of another form says nothing.
 
     The server's times may be whole seconds: so is `since` taken.
@@ -97,7 +98,7 @@ def said(tags: Mapping[str, str], since: datetime) -> tuple[Said, ...]:
     return tuple(sorted(fresh, key=lambda one: (one.at, one.account)))
 
 
-def taken_back(approvals: Iterable[Approval], tags: Mapping[str, str]) -> tuple[Approval, ...]:
+def withdrawn_approvals(approvals: Iterable[Approval], tags: Mapping[str, str]) -> tuple[Approval, ...]:
     """Approvals that accounts gave in the registry, and that stand there under their names no more.
 
     Args:
@@ -115,7 +116,7 @@ def _stands(given: Approval, tags: Mapping[str, str]) -> bool:
     return now is not None and (now.answer, now.digest) == (TagAnswer.APPROVED, given.digest)
 
 
-def _said(account: str, value: str) -> Said | None:
+def _said(account: str, value: str) -> RegistryAnswer | None:
     words = value.split()
     if len(words) != 3 or words[0] not in (TagAnswer.APPROVED, TagAnswer.REJECTED):
         return None
@@ -123,7 +124,7 @@ def _said(account: str, value: str) -> Said | None:
         at = _TIME.validate_python(words[2])
     except ValidationError:
         return None
-    return Said(account=account, answer=TagAnswer(words[0]), digest=words[1], at=at)
+    return RegistryAnswer(account=account, answer=TagAnswer(words[0]), digest=words[1], at=at)
 
 
 def required(spec: ApprovalSpec, risk: Risk) -> int:
@@ -140,7 +141,7 @@ def automatic(spec: ApprovalSpec, risk: Risk, digest: str, now: datetime) -> App
     )
 
 
-def standing(
+def valid_approvals(
     approvals: Iterable[Approval], digest: str, spec: ApprovalSpec, now: datetime
 ) -> tuple[Approval, ...]:
     """Those that are of this digest and have not lapsed."""

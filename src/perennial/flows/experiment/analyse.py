@@ -11,7 +11,7 @@ from pathlib import Path
 from perennial.core.experiment.analysis import ExperimentAnalysis, analyse
 from perennial.core.experiment.design import Kind
 from perennial.core.experiment.live_experiment import Experiment
-from perennial.core.release.traffic import Units
+from perennial.core.release.traffic import UserCounts
 from perennial.core.spec import ModelSpec
 from perennial.errors import DataError, UsageError
 from perennial.flows.experiment.gather import OUTCOME_KINDS, find_experiment, gather
@@ -35,7 +35,7 @@ class LiveAnalysis:
 
     analysis: ExperimentAnalysis
     experiment: Experiment
-    units: Units
+    units: UserCounts
 
 
 def analyse_live(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from perennial.core.experiment.design import Kind
 from perennial.core.experiment.live_experiment import Experiment, VariantFigures, latest_experiment
 from perennial.core.experiment.posterior import Variant
-from perennial.core.release.traffic import Units
+from perennial.core.release.traffic import UserCounts
 from perennial.errors import DataError, UnknownRelease
 from perennial.ports import FeedbackStore, Ledger, PredictionLog, ReleaseStore
 
@@ -36,7 +36,7 @@ class ExperimentData:
     """
 
     variants: tuple[Variant, Variant]
-    units: Units
+    units: UserCounts
 
 
 def find_experiment(
@@ -70,7 +70,7 @@ def assigned_predictions(log: pd.DataFrame, experiment: str) -> pd.DataFrame:
     return log[(log["experiment"] == experiment) & ~log["shadow"].astype(bool)]
 
 
-def count_users(log: pd.DataFrame) -> Units:
+def count_users(log: pd.DataFrame) -> UserCounts:
     """Count users by the variant of their first prediction.
 
     Args:
@@ -78,7 +78,7 @@ def count_users(log: pd.DataFrame) -> Units:
     """
     first = log.drop_duplicates("unit")
     both = log.groupby("unit")["arm"].nunique() > 1
-    return Units(by_arm=first["arm"].value_counts().to_dict(), crossed=int(both.sum()))
+    return UserCounts(by_arm=first["arm"].value_counts().to_dict(), crossed=int(both.sum()))
 
 
 def gather(

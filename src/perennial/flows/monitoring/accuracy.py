@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from perennial.core.release.status import Labelled
+from perennial.core.release.status import LabelCounts
 from perennial.ports import FeedbackStore, PredictionLog
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ KEY = ["request_id", "entity", "place", "of"]
 
 def accuracy(
     model: str, since: datetime, feedback: FeedbackStore, predictions: PredictionLog
-) -> dict[str, Labelled]:
+) -> dict[str, LabelCounts]:
     """Return the label counts by digest, for predictions and labels since then.
 
     No client knows the id of a mirrored prediction: it takes the label of the answered prediction of the same
@@ -48,7 +48,7 @@ def accuracy(
         right=("mean", "sum"), requests=("mean", "size"), labels=("count", "sum")
     )
     return {
-        str(digest): Labelled(
+        str(digest): LabelCounts(
             right=min(row["right"], row["requests"]), requests=row["requests"], labels=row["labels"]
         )
         for digest, row in totals.to_dict("index").items()

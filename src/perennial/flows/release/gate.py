@@ -8,7 +8,8 @@ from datetime import datetime, timedelta
 from perennial.core.events import Entry, Event, SystemActor
 from perennial.core.release import approval, gate
 from perennial.core.release.gate_report import GateReport
-from perennial.core.release.status import Phase, ReleaseStatus
+from perennial.core.release.phase import Phase
+from perennial.core.release.status import ReleaseStatus
 from perennial.core.release.traffic import PoolName
 from perennial.core.spec import ModelSpec
 from perennial.core.training import reproduction
@@ -20,7 +21,7 @@ from perennial.flows.release.ports import ReleasePorts
 from perennial.flows.release.reconcile import open_release, reconcile
 from perennial.flows.release.rehearsal import gate_warnings
 from perennial.flows.release.seal import write_seal
-from perennial.flows.release.served_files import sealed, served_files
+from perennial.flows.release.served_files import current_seal, served_files
 from perennial.flows.versions import find_version
 from perennial.serving.manifest import ServedManifest, load_verified
 
@@ -116,7 +117,7 @@ def _measure(spec, record, champion, ports: ReleasePorts, clock, sleep) -> GateR
     ref: VersionRef = record.ref
     files = served_files(ref, ports)
     # Before anything is measured: what changes meanwhile is not what this gate speaks of.
-    before = sealed(ref, ports)
+    before = current_seal(ref, ports)
     manifest = load_verified(files, ref.model, ref.digest)
     write_seal(ref, manifest, files, ports.published)
     again = ports.ledger.rows(spec.name, kinds=(Event.VERSION_REPRODUCED,))

@@ -10,7 +10,8 @@ from perennial.core.release import observation as act
 from perennial.core.release import status as machine
 from perennial.core.release.approval import people
 from perennial.core.release.decide import decide
-from perennial.core.release.status import Phase, ReleaseStatus
+from perennial.core.release.phase import Phase
+from perennial.core.release.status import ReleaseStatus
 from perennial.core.release.traffic import AnyRoute, Expected, Route
 from perennial.core.spec import ModelSpec
 from perennial.core.training.registration import REQUESTED_BY, VersionRecord

@@ -25,7 +25,7 @@ def served_files(ref: VersionRef, ports: ReleasePorts) -> Path:
     return folder
 
 
-def sealed(ref: VersionRef, ports: ReleasePorts) -> str:
+def current_seal(ref: VersionRef, ports: ReleasePorts) -> str:
     """The seal over the version's capsule and its files as they lie here now (`core.training.capsule.seal`).
 
     Raises:

@@ -16,7 +16,8 @@ from perennial.core.evaluation.disagreement import (
 )
 from perennial.core.events import Entry
 from perennial.core.payloads import ShadowResult
-from perennial.core.release.status import Phase, ReleaseStatus
+from perennial.core.release.phase import Phase
+from perennial.core.release.status import ReleaseStatus
 from perennial.errors import DataError, ReleaseError
 from perennial.ports import Ledger, PredictionLog
 
