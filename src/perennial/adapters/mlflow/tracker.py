@@ -61,6 +61,10 @@ class MlflowTracker:
         found = client.get_experiment_by_name(model)
         if found is not None:
             return found.experiment_id
+        if self._url.startswith("http"):
+            return client.create_experiment(
+                model
+            )  # a server chooses the place itself, and refuses a client's
         location = self._artifacts / model
         location.mkdir(parents=True, exist_ok=True)
         return client.create_experiment(model, artifact_location=location.as_uri())
