@@ -25,7 +25,7 @@ import numpy as np
 
 from perennial import catalog
 from perennial.core.spec import ModelSpec
-from perennial.core.training.artifacts import Manifest
+from perennial.core.training.artifacts import ModelManifest
 from perennial.core.training.background import Background
 from perennial.core.training.explanation import ServedExplanation
 from perennial.settings import Settings
@@ -50,7 +50,7 @@ def make_version(spec: ModelSpec, folder: Path) -> None:
     model.export(folder / "model.onnx")
     background = Background.drawn(names, rows, how.background, 0).model_dump_json()
     (folder / "background.json").write_text(background)
-    manifest = Manifest(
+    manifest = ModelManifest(
         model=MODEL, digest=_sha256(folder / "model.onnx"), capsule="benchmark", feature_service="benchmark",
         entities=spec.features.entities, request={}, features=names, columns=spec.features.columns,
         target="failed", threshold=0.5, architecture=model.architecture, framework="pytorch",

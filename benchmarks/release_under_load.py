@@ -24,7 +24,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "support"))
 
-from release_house import ReleaseHouse, furnished
+from live_releases import LiveReleases, furnished
 from release_scenarios import Outcome, Share, expected, run, scenarios
 from wrk_load import clients
 
@@ -50,10 +50,10 @@ def missed(outcome: Outcome) -> Iterator[str]:
     yield from outcome.problems
 
 
-def walk_all(house: ReleaseHouse, strategies: list[Strategy], asking) -> Iterator[Outcome]:
+def walk_all(live_releases: LiveReleases, strategies: list[Strategy], asking) -> Iterator[Outcome]:
     for strategy in strategies:
-        for scenario in scenarios(house.use(strategy).release):
-            yield run(scenario, house, asking)
+        for scenario in scenarios(live_releases.use(strategy).release):
+            yield run(scenario, live_releases, asking)
 
 
 def pooled(outcomes: list[Outcome]) -> dict[tuple[Strategy, float], Share]:
@@ -67,11 +67,11 @@ def pooled(outcomes: list[Outcome]) -> dict[tuple[Strategy, float], Share]:
     return found
 
 
-def strategies_under_load(house: ReleaseHouse, strategies: list[Strategy], asking) -> list[str]:
+def strategies_under_load(live_releases: LiveReleases, strategies: list[Strategy], asking) -> list[str]:
     """Prints the table; returns the bars that were missed."""
     print(LINE.format("strategy", "ending", "requests", "failed", "phase", "s", "share at Envoy, %"))
     outcomes, bad = [], []
-    for outcome in walk_all(house, strategies, asking):
+    for outcome in walk_all(live_releases, strategies, asking):
         outcomes.append(outcome)
         scenario, shares = outcome.scenario, "; ".join(map(told, outcome.shares.values()))
         phase = outcome.phase.value if outcome.phase else "-"
@@ -95,9 +95,9 @@ def main() -> int:
     started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="perennial-load-") as name:
         folder = Path(name)
-        with furnished(folder) as house:
-            asking = clients(house, folder)
-            bad = strategies_under_load(house, list(map(Strategy, asked.only)), asking)
+        with furnished(folder) as live_releases:
+            asking = clients(live_releases, folder)
+            bad = strategies_under_load(live_releases, list(map(Strategy, asked.only)), asking)
     print(*(f"MISSED {words}" for words in bad), f"{time.monotonic() - started:.0f} s", sep="\n")
     return 1 if bad else 0
 

@@ -21,8 +21,15 @@ from scipy.stats import norm
 from perennial import catalog
 from perennial.core.release.criteria import judge_traffic
 from perennial.core.release.rehearsal import HARMS, HEALTHY, rehearse
-from perennial.core.release.simulated_step import EDGES_MS, Harm, Stage, Traffic, simulate, stages
-from perennial.core.release.status import Labelled
+from perennial.core.release.simulated_step import (
+    EDGES_MS,
+    CandidateHarm,
+    SimulatedStep,
+    TrafficProfile,
+    simulate,
+    simulated_steps,
+)
+from perennial.core.release.status import LabelCounts
 from perennial.core.release.traffic import Counters
 from perennial.core.spec import ReleaseSpec
 from perennial.core.verdict import Verdict, worst
@@ -33,8 +40,8 @@ DOUBLED = HARMS[0]
 LOOKS = 100
 
 
-def traffic(rate: float, error_rate: float = 0.01) -> Traffic:
-    return Traffic(
+def traffic(rate: float, error_rate: float = 0.01) -> TrafficProfile:
+    return TrafficProfile(
         requests_per_hour=rate, error_rate=error_rate, latency_p95_ms=120, latency_log_sd=0.5,
         accuracy=0.85, labelled=0.5,
     )  # fmt: skip
@@ -54,7 +61,7 @@ def verdicts(releases: int) -> Iterator[str]:
             generator = np.random.default_rng(11)
             reach, aborted, asks = 1.0, 0.0, 0.0
             now = traffic(rate, error_rate)
-            for stage in stages(SHIPPED, now):
+            for stage in simulated_steps(SHIPPED, now):
                 seen = simulate(SHIPPED.criteria, stage, now, harm, releases, LOOKS, generator)
                 failed, passed = seen.failed.mean(), seen.passed.mean()
                 aborted, asks = aborted + reach * failed, asks + reach * (1 - failed - passed)
@@ -63,7 +70,12 @@ def verdicts(releases: int) -> Iterator[str]:
 
 
 def real_outcome(
-    policy: ReleaseSpec, stage: Stage, now: Traffic, harm: Harm, looks: int, generator: np.random.Generator
+    policy: ReleaseSpec,
+    stage: SimulatedStep,
+    now: TrafficProfile,
+    harm: CandidateHarm,
+    looks: int,
+    generator: np.random.Generator,
 ) -> str:
     """FAIL, PASS or UNSURE of one release in one step, by `judge_traffic` on random arrivals.
 
@@ -78,7 +90,7 @@ def real_outcome(
             side.answer(int(generator.poisson(now.requests_per_hour * share * step)), generator)
         judged = judge_traffic(
             policy.criteria, mine.counters(), theirs.counters(), mine.labelled(),
-            theirs.labelled() if stage.before is None else Labelled(),
+            theirs.labelled() if stage.before is None else LabelCounts(),
             promotes=stage.promotes, elapsed=timedelta(hours=step * number),
         )  # fmt: skip
         verdict = worst(judged)
@@ -90,7 +102,7 @@ def real_outcome(
 class _Side:
     """Counts of one version."""
 
-    def __init__(self, now: Traffic, harm: Harm) -> None:
+    def __init__(self, now: TrafficProfile, harm: CandidateHarm) -> None:
         self.now, self.harm = now, harm
         self.requests = self.errors = self.known = self.wrong = 0
         self.buckets = np.zeros(len(EDGES_MS) + 1, dtype=int)
@@ -111,19 +123,19 @@ class _Side:
         counts = tuple(zip(bounds, self.buckets.cumsum().tolist(), strict=True))
         return Counters.model_construct(requests=self.requests, errors=self.errors, buckets=counts)
 
-    def labelled(self) -> Labelled:
-        return Labelled(right=self.known - self.wrong, requests=self.known, labels=self.known)
+    def labelled(self) -> LabelCounts:
+        return LabelCounts(right=self.known - self.wrong, requests=self.known, labels=self.known)
 
 
 def check(
-    policy: ReleaseSpec, harm: Harm, now: Traffic, releases: int, looks: int, only: int | None
+    policy: ReleaseSpec, harm: CandidateHarm, now: TrafficProfile, releases: int, looks: int, only: int | None
 ) -> Iterator[str]:
     told = rehearse(policy, now, seed=7, releases=4000, looks=looks, advise=False)
     rate = now.requests_per_hour
     yield f"{harm.name}, {rate:g} requests an hour, {releases} releases a step, {looks} looks"
     yield f"{'step':>8} {'rehearsed':>10} {'simulated':>10} {'difference':>11}"
     generator = np.random.default_rng(23)
-    for number, (stage, odds) in enumerate(zip(stages(policy, now), told.steps, strict=True)):
+    for number, (stage, odds) in enumerate(zip(simulated_steps(policy, now), told.steps, strict=True)):
         if only not in (None, number):
             continue
         caught = np.mean(

@@ -35,13 +35,14 @@ from serving_stack import ServingStack, target, until
 
 from perennial import catalog
 from perennial.core.governance.identity import Role
-from perennial.core.release.status import Phase, ReleaseStatus, release_id
+from perennial.core.release.phase import Phase
+from perennial.core.release.status import ReleaseStatus, release_id
 from perennial.core.release.traffic import Route
 from perennial.core.version import VersionRef
 from perennial.flows.governance.identity import issue
 from perennial.flows.release.seal import write_seal
 from perennial.history.prepare import prepare
-from perennial.history.simulator import Scenario, simulate
+from perennial.history.simulator import SimulationScenario, simulate
 from perennial.serving.manifest import load_verified
 from perennial.wiring import database, releasing, training
 
@@ -125,10 +126,10 @@ def onnx_version(folder: Path, version: str, bias: float) -> VersionRef:
     return ref
 
 
-def house(stack: ServingStack) -> tuple[Route, bytes]:
+def champions_in_traffic(stack: ServingStack) -> tuple[Route, bytes]:
     """Two champions one after the other, released, held and sealed; the live route and a request."""
     settings = stack.settings
-    made = prepare(simulate(Scenario(cycles=40, tests=30)))
+    made = prepare(simulate(SimulationScenario(cycles=40, tests=30)))
     training.features(settings).publish(made.views)
     stack.start()
     refs, store = [], database.store(settings)
@@ -221,7 +222,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         stack = ServingStack(Path(folder))
         try:
-            live, body = house(stack)
+            live, body = champions_in_traffic(stack)
             stack.router.apply(live)
             signed_in = token(stack)
             figures = []

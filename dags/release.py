@@ -18,7 +18,7 @@ from perennial.core.governance.identity import Role
 from perennial.core.spec import ModelSpec
 from perennial.orchestration.release_phases import phases
 from perennial.orchestration.release_steps import NOTE, ApprovalStep, ReleaseStep
-from perennial.orchestration.trigger_provenance import candidate
+from perennial.orchestration.trigger_provenance import offered_candidate
 from perennial.settings import load
 
 SETTINGS = load()
@@ -40,7 +40,7 @@ def build(spec: ModelSpec) -> DAG:
         # All state is in our database, so a task that Airflow lost is simply asked again.
         default_args={"retries": 3, "retry_delay": timedelta(seconds=5)},
         params={"version": Param("candidate", type="string", title="Version or alias")},
-        user_defined_macros={"candidate": partial(candidate, train_dag=f"train_{spec.name}")},
+        user_defined_macros={"candidate": partial(offered_candidate, train_dag=f"train_{spec.name}")},
         tags=["perennial", "release", spec.owner],
     ) as dag:
         gate = BashOperator(

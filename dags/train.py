@@ -16,7 +16,12 @@ from airflow.sdk import DAG, Asset, AssetOrTimeSchedule, CronTriggerTimetable, P
 from perennial import catalog
 from perennial.core.assets import asset_uri, candidate_asset, retrain_asset
 from perennial.core.spec import ModelSpec, Reason
-from perennial.orchestration.trigger_provenance import Asked, folder, of_training, recorded
+from perennial.orchestration.trigger_provenance import (
+    TriggerProvenance,
+    folder,
+    recorded_request,
+    training_provenance,
+)
 from perennial.settings import load
 
 SETTINGS = load()
@@ -33,9 +38,9 @@ def why(model: str, params=None, dag_run=None, triggering_asset_events=None) -> 
     return asking(model)(dag_run, params, triggering_asset_events)._asdict()
 
 
-def asking(model: str) -> Callable[..., Asked]:
+def asking(model: str) -> Callable[..., TriggerProvenance]:
     """Run, params and triggering events -> who asked for it and why."""
-    return partial(of_training, recorded=partial(recorded, model))
+    return partial(training_provenance, recorded=partial(recorded_request, model))
 
 
 def command(step: str, model: str) -> BashOperator:

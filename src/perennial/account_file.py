@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
 import secrets
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from pydantic import Field, TypeAdapter, ValidationError
 
+from perennial import files
+from perennial.core.frozen import Frozen
 from perennial.core.governance.identity import Account, Role
-from perennial.core.spec import Frozen
 from perennial.errors import SettingsError
 
 
@@ -21,16 +21,6 @@ class Credentials(Frozen):
 
 
 CONTENT = TypeAdapter(dict[str, Credentials])
-
-
-def write_private(path: Path, content: str) -> None:
-    """Write a file that only its owner may read, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(f".{os.getpid()}.tmp")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w") as handle:
-        handle.write(content)
-    os.replace(temporary, path)
 
 
 def make(path: Path, accounts: Iterable[Account], given: Mapping[str, str]) -> dict[str, Credentials]:
@@ -59,7 +49,7 @@ def make(path: Path, accounts: Iterable[Account], given: Mapping[str, str]) -> d
     if stray := sorted(set(given) - set(wanted)):
         raise SettingsError(f"a password for {stray[0]}, which is no account", hint="PERENNIAL_PEOPLE")
     if wanted != known:
-        write_private(path, CONTENT.dump_json(wanted, indent=2).decode() + "\n")
+        files.write_bytes(path, CONTENT.dump_json(wanted, indent=2) + b"\n", files.PRIVATE)
     return fresh
 
 
@@ -86,5 +76,5 @@ def read(path: Path) -> dict[str, Credentials]:
 def server_key(path: Path) -> str:
     """A key of the server's own, made at its first start."""
     if not path.is_file():
-        write_private(path, json.dumps(secrets.token_urlsafe(32)))
+        files.write_text(path, json.dumps(secrets.token_urlsafe(32)), files.PRIVATE)
     return json.loads(path.read_text())

@@ -1,4 +1,4 @@
-"""YAML -> frozen ModelSpec and check suites. The only reader of `configs/models` and `configs/expectations`."""
+"""Reading of model specs and check suites: the only reader of `configs/models` and `configs/expectations`."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from perennial.settings import Settings, load
 
 
 def names(settings: Settings | None = None) -> list[str]:
-    """Names of all models that have a spec, sorted."""
+    """Return the names of all models with a spec, sorted."""
     folder = (settings or load()).configs / "models"
     return sorted(path.stem for path in folder.glob("*.yaml"))
 
 
 def spec(name: str, settings: Settings | None = None) -> ModelSpec:
-    """Read one spec, with the overlay of the settings laid over it.
+    """Read a spec and apply the overlay of the settings.
 
     Raises:
-        UnknownModel: there is no file for that name.
-        SpecError: the file is not YAML, has an unknown key, or lacks or breaks a value.
+        UnknownModel: there is no spec with this name.
+        SpecError: the file is not YAML, or a key is unknown, missing or wrong.
     """
     settings = settings or load()
     path = settings.configs / "models" / f"{name}.yaml"
@@ -44,57 +44,58 @@ def spec(name: str, settings: Settings | None = None) -> ModelSpec:
 
 
 def specs(settings: Settings | None = None) -> list[ModelSpec]:
+    """Read all specs."""
     settings = settings or load()
     return [spec(name, settings) for name in names(settings)]
 
 
 def parse(content: dict[str, Any], path: Path) -> ModelSpec:
-    """Check the content of one file; the error names each key that is wrong."""
+    """Validate the content of a spec; the error names each wrong key."""
     try:
         parsed = ModelSpec.model_validate(content)
     except ValidationError as error:
-        lines = [f"  {'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors()]
-        raise SpecError(
-            f"{path} is not a model spec:\n" + "\n".join(lines), hint="see docs/guide/add-a-model.md"
-        ) from error
+        raise _invalid(f"{path} is not a model spec", error, guide="add-a-model") from error
     if parsed.name != path.stem:
         raise SpecError(f"{path}: name is {parsed.name!r}", hint=f"file and name must agree: {path.stem}")
     return parsed
 
 
 def suite(path: Path) -> Suite:
-    """Read one suite of data checks.
+    """Read a suite of data checks.
 
     Raises:
-        SpecError: there is no such file, it is not YAML, or a key is unknown, missing or wrong.
+        SpecError: the file is missing or not YAML, or a key is unknown, missing or wrong.
     """
     if not path.is_file():
         raise SpecError(f"there is no suite {path}", hint="`data.expectations` of the spec names the files")
     try:
         return Suite.model_validate({"name": path.stem} | read_yaml(path))
     except ValidationError as error:
-        lines = [f"  {'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors()]
-        raise SpecError(
-            f"{path} is not a suite:\n" + "\n".join(lines), hint="see docs/guide/data.md"
-        ) from error
+        raise _invalid(f"{path} is not a suite", error, guide="data") from error
+
+
+def _invalid(problem: str, error: ValidationError, guide: str) -> SpecError:
+    lines = [f"  {'.'.join(map(str, detail['loc']))}: {detail['msg']}" for detail in error.errors()]
+    return SpecError("\n".join([f"{problem}:", *lines]), hint=f"see docs/guide/{guide}.md")
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
+    """Read a YAML mapping; raises SpecError when the file is something else."""
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise SpecError(f"{path} is not YAML: {error}", hint="check indentation and quotes") from error
     if not isinstance(content, dict):
-        raise SpecError(f"{path} holds no mapping", hint="start from a spec in configs/models")
+        raise SpecError(f"{path} is not a mapping", hint="start from a spec in configs/models")
     return content
 
 
 def lay_over(base: dict[str, Any], overlay: dict[str, Any], where: str) -> dict[str, Any]:
-    """Replace leaves of `base`; an overlay may change values, never invent keys."""
+    """Return `base` with replaced values; an overlay must not add keys."""
     merged = dict(base)
     for key, value in overlay.items():
         if key not in base:
-            raise SpecError(f"{where}: {key!r} is not in the spec below it", hint="an overlay only replaces")
+            raise SpecError(f"{where}: {key!r} is not in the spec", hint="an overlay can only replace values")
         if isinstance(value, dict) and isinstance(base[key], dict):
             merged[key] = lay_over(base[key], value, where)
         else:

@@ -1,4 +1,4 @@
-"""The command line: a table of lazy commands. Nothing heavy is imported before a command runs."""
+"""The command line: a table of commands, each imported only when it runs."""
 
 from __future__ import annotations
 
@@ -11,46 +11,37 @@ from perennial import __version__
 from perennial.errors import PerennialError
 
 COMMANDS: dict[str, tuple[str, str]] = {
-    "data": ("perennial.commands.data:data", "Fetch, import, simulate and look at CI histories."),
-    "prepare": (
-        "perennial.commands.steps:prepare",
-        "History -> feature tables and examples, as a DVC revision.",
+    "data": ("perennial.commands.data:data", "Download, import, simulate and show CI histories."),
+    "prepare": ("perennial.commands.steps:prepare", "Make feature tables and examples as a DVC revision."),
+    "validate": (
+        "perennial.commands.steps:validate",
+        "Check prepared data before a training.",
     ),
-    "validate": ("perennial.commands.steps:validate", "Check prepared data; a failing suite stops here."),
-    "train": ("perennial.commands.steps:train", "Tune, fit, export and log one model."),
-    "evaluate": (
-        "perennial.commands.steps:evaluate",
-        "Score a version, or the last training, on later cycles.",
-    ),
-    "register": ("perennial.commands.steps:register", "Give an evaluated training a version: the candidate."),
-    "reproduce": (
-        "perennial.commands.reproduce:reproduce",
-        "Train a version again from its capsule and compare.",
-    ),
-    "features": ("perennial.commands.features:features", "Publish feature tables and look up online values."),
+    "train": ("perennial.commands.steps:train", "Tune, fit, export and log a model."),
+    "evaluate": ("perennial.commands.steps:evaluate", "Score a version or the last training."),
+    "register": ("perennial.commands.steps:register", "Register an evaluated training as a version."),
+    "reproduce": ("perennial.commands.reproduce:reproduce", "Train a version again and compare the results."),
+    "features": ("perennial.commands.features:features", "Publish feature tables, look up online values."),
     "release": ("perennial.commands.release:release", "Gate, approve, watch and steer releases."),
     "ab": ("perennial.commands.ab:ab", "Analyse and plan A/B tests."),
-    "ledger": ("perennial.commands.release:ledger", "Read and verify the record of who did what."),
-    "why": ("perennial.commands.why:why", "What serves, who allowed it on what evidence, what was refused."),
-    "history": ("perennial.commands.why:history", "The way of every version through its releases."),
-    "feedback": (
-        "perennial.commands.serving:feedback",
-        "Bring verdicts back to the predictions they belong to.",
-    ),
-    "serve": ("perennial.commands.serving:serve", "Run one model server of a pool."),
-    "router": ("perennial.commands.serving:router", "Write Envoy's configuration, show the live split."),
-    "monitor": ("perennial.commands.monitor:monitor", "Compare windows of predictions with the reference."),
-    "notify": ("perennial.commands.notify:notify", "Tell people by mail, chat or webhook what happens."),
-    "retrain": ("perennial.commands.monitor:retrain", "Ask for a retraining, with the reason."),
-    "models": ("perennial.commands.models:models", "The models, their specs and their versions."),
-    "token": ("perennial.commands.token:token", "Tokens that say who acts on the command line."),
-    "local": ("perennial.commands.local:local", "The processes of this machine: up, down, status."),
-    "demo": ("perennial.commands.demo:demo", "The closed loop, end to end, on this machine."),
+    "ledger": ("perennial.commands.release:ledger", "Read and verify the ledger."),
+    "why": ("perennial.commands.why:why", "Show what serves, its approvals and evidence."),
+    "timeline": ("perennial.commands.why:timeline", "Show the timeline of every version of a model."),
+    "feedback": ("perennial.commands.serving:feedback", "Store labels of earlier predictions."),
+    "serve": ("perennial.commands.serving:serve", "Run a model server of a pool."),
+    "router": ("perennial.commands.serving:router", "Manage Envoy and show the live split."),
+    "monitor": ("perennial.commands.monitor:monitor", "Compare recent predictions with the reference."),
+    "notify": ("perennial.commands.notify:notify", "Notify people by mail, chat or webhook."),
+    "retrain": ("perennial.commands.monitor:retrain", "Request a retraining with a reason."),
+    "models": ("perennial.commands.models:models", "Show models, specs and versions."),
+    "token": ("perennial.commands.token:token", "Manage tokens of accounts for the command line."),
+    "local": ("perennial.commands.local:local", "Manage local processes: up, down, status."),
+    "demo": ("perennial.commands.demo:demo", "Run the complete closed loop on this machine."),
 }
 
 
 class LazyGroup(click.Group):
-    """Loads `module:function` only when that command is the one called."""
+    """A group that imports `module:function` only when that command is called."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -69,11 +60,11 @@ class LazyGroup(click.Group):
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="perennial")
 def app() -> None:
-    """Perennial: one closed MLOps loop over the tools you already run."""
+    """Perennial: a closed MLOps loop over the tools that you already run."""
 
 
 def main(args: list[str] | None = None) -> int:
-    """Run one command; a PerennialError becomes two lines on stderr and its own exit code."""
+    """Run a command and return its exit code; a PerennialError is printed as two lines on stderr."""
     try:
         app.main(args=args, prog_name="perennial", standalone_mode=False)
     except PerennialError as error:

@@ -1,67 +1,31 @@
-"""Every error that Perennial raises on purpose.
+"""Every error that Perennial raises on purpose, with its exit code and its HTTP status.
 
-    PerennialError
-      x UsageError             2   the command line is wrong
-      + SpecError             10   a model spec or another YAML file is wrong
-      x SettingsError         11   an environment variable is wrong
-      + DataError             20
-        x DatasetMissing      21   neither the mirror nor the public address has it
-        x ChecksumMismatch    22   the bytes are not the ones the catalogue names
-        x MalformedInput      23   a file cannot be read as what it claims to be
-        x ValidationFailed    24   a data check failed; the batch is kept aside
-      + ModelError            30
-        x UnknownModel        31   no spec of that name
-        x UnknownVersion      32   the registry has no such version
-        x UnknownEntity       33   no features are known for that entity
-        x ModelFileError      34   a model file is unreadable or not the one its digest names
-        x ParityError         35   the exported model answers otherwise than the trained one
-        x ShapeError          36   a tensor has the wrong name, type or shape
-        x TrainingFailed      37   a training ended without a model
-        x NotReproduced       38   training again from the capsule gave another model
-        x OtherCode           39   a version cannot be trained again here as it was
-        x IncompleteExplanation 40 attributions do not add up to the score
-      + ToolError             50   a tool we stand on did not do its part
-        x TrackerUnavailable  51   MLflow
-        x RouterUnavailable   52   Envoy does not answer
-        x RouterRejected      53   Envoy refused a configuration
-        x SchedulerUnavailable 54  Airflow
-        x PoolUnavailable     55   a model-server pool
-        x StoreUnavailable    56   the SQL database
-        x FeaturesUnavailable 57   Feast
-        x PortTaken           58   something else listens where a process wants to
-        x TrackerRefused      59   MLflow does not know the account, or does not let it
-        x NotDelivered        71   a channel that people are notified through
-      + ReleaseError          60
-        x ReleaseConflict     61   somebody else moved the release; read again
-        x ApprovalRefused     62   not the digest that was gated, or not allowed
-        x UnknownRelease      63   no such release
-        x GateFailed          64   a rule of the gate failed
-        x RollbackRefused     65   a check of the version to go back to failed; nothing has changed
-        x SelfApproval        66   who asked for a release may not approve it
-        x OutOfUse            67   the version was retired or archived by a person
-        x RouteMoved          68   somebody else moved the traffic; look again
-      x LedgerBroken          70   the hash chain of the ledger does not hold
-      + IdentityError         80
-        x NotSignedIn         81   nobody known: no token, or one that is wrong, expired or revoked
-        x NotAllowed          82   the account's role does not allow it
-
-The number is the exit code of the command line.
+`python -m perennial.errors` prints the table of docs/guide/errors.md.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import ClassVar
+
 
 class PerennialError(Exception):
-    """What is wrong, with which input, and what to do about it."""
+    """An error that Perennial expects: the message names the input, the hint says what to do."""
 
-    exit_code = 1
+    exit_code: ClassVar[int] = 1
+    """Exit code of the command line."""
+    http_status: ClassVar[int] = 500
+    """Status of a model server's response."""
+
+    def __init_subclass__(cls, *, exit_code: int, http_status: int = 500) -> None:
+        cls.exit_code, cls.http_status = exit_code, http_status
 
     def __init__(self, message: str, *, hint: str = "") -> None:
         super().__init__(message)
         self.message = message
         self.hint = hint
 
-    def __reduce__(self):
+    def __reduce__(self) -> tuple[object, ...]:
         return (_rebuild, (type(self), self.message, self.hint))
 
 
@@ -69,173 +33,201 @@ def _rebuild(kind: type[PerennialError], message: str, hint: str) -> PerennialEr
     return kind(message, hint=hint)
 
 
-class UsageError(PerennialError):
-    exit_code = 2
+class UsageError(PerennialError, exit_code=2):
+    """The command line is wrong."""
 
 
-class SpecError(PerennialError):
-    exit_code = 10
+class SpecError(PerennialError, exit_code=10):
+    """A model spec or another YAML file is wrong."""
 
 
-class SettingsError(PerennialError):
-    exit_code = 11
+class SettingsError(PerennialError, exit_code=11):
+    """An environment variable is wrong."""
 
 
-class DataError(PerennialError):
-    exit_code = 20
+class DataError(PerennialError, exit_code=20):
+    """Data cannot be used."""
 
 
-class DatasetMissing(DataError):
-    exit_code = 21
+class DatasetMissing(DataError, exit_code=21):
+    """Neither the mirror nor the public address has the data set."""
 
 
-class ChecksumMismatch(DataError):
-    exit_code = 22
+class ChecksumMismatch(DataError, exit_code=22):
+    """A file differs from the checksum that is recorded for it."""
 
 
-class MalformedInput(DataError):
-    exit_code = 23
+class MalformedInput(DataError, exit_code=23, http_status=400):
+    """An input cannot be read as what it claims to be."""
 
 
-class ValidationFailed(DataError):
-    exit_code = 24
+class ValidationFailed(DataError, exit_code=24):
+    """A data check failed; the batch is quarantined."""
 
 
-class ModelError(PerennialError):
-    exit_code = 30
+class ModelError(PerennialError, exit_code=30):
+    """A model or version cannot be used."""
 
 
-class UnknownModel(ModelError):
-    exit_code = 31
+class UnknownModel(ModelError, exit_code=31, http_status=404):
+    """There is no spec of that name."""
 
 
-class UnknownVersion(ModelError):
-    exit_code = 32
+class UnknownVersion(ModelError, exit_code=32, http_status=404):
+    """The registry has no such version."""
 
 
-class UnknownEntity(ModelError):
-    exit_code = 33
+class UnknownEntity(ModelError, exit_code=33, http_status=404):
+    """No features are known for that entity."""
 
 
-class ModelFileError(ModelError):
-    exit_code = 34
+class ModelFileError(ModelError, exit_code=34):
+    """A model file is unreadable, or its digest is another."""
 
 
-class ParityError(ModelError):
-    exit_code = 35
+class ParityError(ModelError, exit_code=35):
+    """The exported model answers otherwise than the trained model."""
 
 
-class ShapeError(ModelError):
-    exit_code = 36
+class ShapeError(ModelError, exit_code=36, http_status=400):
+    """A tensor has a wrong name, type or shape."""
 
 
-class TrainingFailed(ModelError):
-    exit_code = 37
+class TrainingFailed(ModelError, exit_code=37):
+    """A training ended without a model."""
 
 
-class NotReproduced(ModelError):
-    exit_code = 38
+class NotReproduced(ModelError, exit_code=38):
+    """Training again from the capsule gave another model."""
 
 
-class OtherCode(ModelError):
-    exit_code = 39
+class OtherCode(ModelError, exit_code=39):
+    """The version cannot be trained again here as it was trained."""
 
 
-class IncompleteExplanation(ModelError):
-    exit_code = 40
+class IncompleteExplanation(ModelError, exit_code=40):
+    """Attributions do not add up to the score."""
 
 
-class ToolError(PerennialError):
-    exit_code = 50
+class NotLoaded(UnknownVersion, exit_code=41, http_status=503):
+    """This model server has not loaded the requested version; the router tries another server."""
 
 
-class TrackerUnavailable(ToolError):
-    exit_code = 51
+class ExplanationNotReady(ModelError, exit_code=42, http_status=429):
+    """The explanation was not ready in time; the router must not try another server."""
 
 
-class RouterUnavailable(ToolError):
-    exit_code = 52
+class ToolError(PerennialError, exit_code=50):
+    """A tool that Perennial uses failed."""
 
 
-class RouterRejected(ToolError):
-    exit_code = 53
+class TrackerUnavailable(ToolError, exit_code=51):
+    """MLflow does not answer."""
 
 
-class SchedulerUnavailable(ToolError):
-    exit_code = 54
+class RouterUnavailable(ToolError, exit_code=52):
+    """Envoy does not answer."""
 
 
-class PoolUnavailable(ToolError):
-    exit_code = 55
+class RouterRejected(ToolError, exit_code=53):
+    """Envoy refused a configuration."""
 
 
-class StoreUnavailable(ToolError):
-    exit_code = 56
+class SchedulerUnavailable(ToolError, exit_code=54):
+    """Airflow does not answer."""
 
 
-class FeaturesUnavailable(ToolError):
-    exit_code = 57
+class PoolUnavailable(ToolError, exit_code=55):
+    """A pool of model servers does not answer."""
 
 
-class PortTaken(ToolError):
-    exit_code = 58
+class StoreUnavailable(ToolError, exit_code=56):
+    """The SQL database does not answer."""
 
 
-class TrackerRefused(ToolError):
-    exit_code = 59
+class FeaturesUnavailable(ToolError, exit_code=57, http_status=503):
+    """Feast does not answer."""
 
 
-class NotDelivered(ToolError):
-    exit_code = 71
+class PortTaken(ToolError, exit_code=58):
+    """Another process listens on the port."""
 
 
-class ReleaseError(PerennialError):
-    exit_code = 60
+class TrackerRefused(ToolError, exit_code=59):
+    """MLflow does not know the account, or denies it the action."""
 
 
-class ReleaseConflict(ReleaseError):
-    exit_code = 61
+class ReleaseError(PerennialError, exit_code=60):
+    """A release cannot do this."""
 
 
-class ApprovalRefused(ReleaseError):
-    exit_code = 62
+class ReleaseConflict(ReleaseError, exit_code=61):
+    """Another process changed the release in the meantime."""
 
 
-class UnknownRelease(ReleaseError):
-    exit_code = 63
+class ApprovalRefused(ReleaseError, exit_code=62):
+    """The approval names another digest, or the account may not approve."""
 
 
-class GateFailed(ReleaseError):
-    exit_code = 64
+class UnknownRelease(ReleaseError, exit_code=63):
+    """There is no such release."""
 
 
-class RollbackRefused(ReleaseError):
-    exit_code = 65
+class GateFailed(ReleaseError, exit_code=64):
+    """A rule of the gate failed."""
 
 
-class SelfApproval(ReleaseError):
-    exit_code = 66
+class RollbackRefused(ReleaseError, exit_code=65):
+    """A check of the version to go back to failed; nothing has changed."""
 
 
-class OutOfUse(ReleaseError):
-    exit_code = 67
+class SelfApproval(ReleaseError, exit_code=66):
+    """Who asked for a release may not approve it."""
 
 
-class RouteMoved(ReleaseError):
-    exit_code = 68
+class OutOfUse(ReleaseError, exit_code=67):
+    """A person retired or archived the version."""
 
 
-class LedgerBroken(PerennialError):
-    exit_code = 70
+class RouteMoved(ReleaseError, exit_code=68):
+    """Another process moved the traffic in the meantime."""
 
 
-class IdentityError(PerennialError):
-    exit_code = 80
+class LedgerBroken(PerennialError, exit_code=70):
+    """The ledger's hash chain does not hold, or an entry cannot be read."""
 
 
-class NotSignedIn(IdentityError):
-    exit_code = 81
+class NotDelivered(ToolError, exit_code=71):
+    """A notification channel did not take the message."""
 
 
-class NotAllowed(IdentityError):
-    exit_code = 82
+class IdentityError(PerennialError, exit_code=80):
+    """The account may not do this."""
+
+
+class NotSignedIn(IdentityError, exit_code=81):
+    """There is no token, or it is wrong, expired or revoked."""
+
+
+class NotAllowed(IdentityError, exit_code=82):
+    """The account's role does not allow the action."""
+
+
+def all_errors(kind: type[PerennialError] = PerennialError) -> Iterator[type[PerennialError]]:
+    """Yield the class and its subclasses, depth first."""
+    yield kind
+    for child in kind.__subclasses__():
+        yield from all_errors(child)
+
+
+def error_table() -> str:
+    """Return the Markdown table of all errors, ordered by exit code."""
+    rows = (
+        f"| {error.exit_code} | {error.http_status} | `{error.__name__}` | {error.__doc__} |\n"
+        for error in sorted(all_errors(), key=lambda error: error.exit_code)
+    )
+    return "| exit code | HTTP status | error | meaning |\n| --- | --- | --- | --- |\n" + "".join(rows)
+
+
+if __name__ == "__main__":
+    print(error_table(), end="")

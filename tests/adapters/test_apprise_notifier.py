@@ -55,25 +55,25 @@ def test_channel_that_fails_tells_why_without_a_secret(webhook, caplog, capfd):
     gone = AppriseNotifier([hook_address(webhook.port), hook_address(1), mail_address(1)])
     with caplog.at_level(logging.DEBUG):
         for channel in gone.channels:
-            with pytest.raises(NotDelivered) as told:
+            with pytest.raises(NotDelivered) as refusal:
                 gone.send(channel, NOTICE)
-            assert told.value.message.startswith(f"{channel}: ")
-            assert len(told.value.message) > len(channel) + 10
-            assert SECRET not in told.value.message
+            assert refusal.value.message.startswith(f"{channel}: ")
+            assert len(refusal.value.message) > len(channel) + 10
+            assert SECRET not in refusal.value.message
     assert SECRET not in caplog.text
     assert SECRET not in "".join(capfd.readouterr())
 
 
 def test_address_that_is_none_is_named_by_its_number():
-    with pytest.raises(SettingsError, match="address 2") as told:
+    with pytest.raises(SettingsError, match="address 2") as refusal:
         AppriseNotifier([hook_address(1), f"nonsense://{SECRET}"])
-    assert SECRET not in told.value.message + told.value.hint
+    assert SECRET not in refusal.value.message + refusal.value.hint
 
 
 def test_parts_of_an_address_are_masked():
     text = "POST to http://host.test/hooks/abc%20token for user bob with k3y and Abc Token failed"
-    told = masked(text, "json://bob:pass@host.test/hooks/abc%20token?key=k3y")
-    assert told == "POST to http://host.test/***/*** for user *** with *** and *** failed"
+    refusal = masked(text, "json://bob:pass@host.test/hooks/abc%20token?key=k3y")
+    assert refusal == "POST to http://host.test/***/*** for user *** with *** and *** failed"
     assert masked("no TOKENA/TOKENB there", "slack://TOKENA/TOKENB") == "no ***/*** there"
 
 
@@ -85,10 +85,10 @@ def test_settings_show_no_secret(monkeypatch):
     assert SECRET not in repr(settings) + str(settings)
     assert settings.notify_addresses == (hook_address(1), mail_address(2))
     assert base_environment(settings)["PERENNIAL_NOTIFY"] == f"{hook_address(1)}  {mail_address(2)}"
-    assert "notifier" in [one.name for one in table(settings)]
+    assert "notifier" in [process.name for process in table(settings)]
     assert SECRET not in repr(table(settings))
     monkeypatch.delenv("PERENNIAL_NOTIFY")
-    assert "notifier" not in [one.name for one in table(environment.load())]
+    assert "notifier" not in [process.name for process in table(environment.load())]
 
 
 def test_commands(monkeypatch, tmp_path, mailbox, webhook, capsys):

@@ -9,10 +9,10 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
 from perennial.adapters.prometheus.experiment_metrics import ExperimentMetrics
-from perennial.core.experiment.assignment import ArmFigures
+from perennial.core.experiment.live_experiment import VariantFigures
 
-CONTROL = ArmFigures(experiment="ab12", arm="1.0.0", users=40, accuracy=0.75, reward=None)
-TREATMENT = ArmFigures(experiment="ab12", arm="1.1.0", users=41, accuracy=0.8, reward=-2.5)
+CONTROL = VariantFigures(experiment="ab12", version="1.0.0", users=40, accuracy=0.75, reward=None)
+TREATMENT = VariantFigures(experiment="ab12", version="1.1.0", users=41, accuracy=0.8, reward=-2.5)
 
 
 @pytest.fixture

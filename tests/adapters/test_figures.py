@@ -24,7 +24,7 @@ def test_pictures_are_pngs(tmp_path):
 
 
 def test_attributions_are_a_png(tmp_path):
-    found = GlobalAttributions(
+    attributions = GlobalAttributions(
         digest="d",
         rows=9,
         background_rows=5,
@@ -33,7 +33,7 @@ def test_attributions_are_a_png(tmp_path):
         mean_absolute=(("a", 0.2), ("b", 0)),
         gap=0,
     )
-    path = TrainingFigures().attributions(tmp_path / "plots", "a title", found)
+    path = TrainingFigures().attributions(tmp_path / "plots", "a title", attributions)
     assert path.name == "attributions.png"
     assert path.read_bytes().startswith(b"\x89PNG")
 
@@ -54,4 +54,4 @@ def test_events_hold_every_epoch(tmp_path):
     TrainingFigures().events(tmp_path, [{"train_loss": 1.0}, {"train_loss": 0.5, "validation_brier": 0.2}])
     read = EventAccumulator(str(tmp_path))
     read.Reload()
-    assert [(one.step, one.value) for one in read.Scalars("train_loss")] == [(0, 1.0), (1, 0.5)]
+    assert [(scalar.step, scalar.value) for scalar in read.Scalars("train_loss")] == [(0, 1.0), (1, 0.5)]

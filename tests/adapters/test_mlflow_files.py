@@ -55,7 +55,7 @@ def test_archive_and_purge(client, tmp_path, capsys):
     assert "would delete" in capsys.readouterr().out
     assert len(list((tmp_path / "runs").rglob("model.onnx"))) == 2
     assert main(["models", "purge", MODEL, "--yes", "--json"]) == 0
-    assert [one["version"] for one in json.loads(capsys.readouterr().out)] == ["1.1.0"]
+    assert [version["version"] for version in json.loads(capsys.readouterr().out)] == ["1.1.0"]
     assert len(list((tmp_path / "runs").rglob("model.onnx"))) == 1
     assert not (tmp_path / "logged-1").exists()
     assert (tmp_path / "logged-0" / "model.onnx").exists()

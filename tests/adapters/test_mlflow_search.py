@@ -29,7 +29,7 @@ def url(tmp_path_factory):
 
 
 @pytest.mark.parametrize(
-    ("query", "found"),
+    ("query", "versions"),
     [
         ("", ["1.0.0", "1.1.0", "1.2.0"]),
         ("lifecycle = 'production'", ["1.1.0"]),
@@ -39,8 +39,8 @@ def url(tmp_path_factory):
         ("name = 'other'", []),
     ],
 )
-def test_search(url, query, found):
-    assert [one.ref.version for one in MlflowSearch(url).search(query)] == found
+def test_search(url, query, versions):
+    assert [result.ref.version for result in MlflowSearch(url).search(query)] == versions
 
 
 @pytest.mark.parametrize("query", ["nonsense", "metrics.x >", "lifecycle ~ 'x'"])

@@ -33,20 +33,20 @@ def tune(tuner, study="study", tuning=TUNING, objective=objective, maximise=True
 def test_best_of_all_trials_with_constants(tmp_path):
     best, seen = tune(OptunaTuner(None, tmp_path))
     assert len(seen) == TUNING.trials
-    assert best.value == max(one.value for one in seen if one.value is not None)
+    assert best.value == max(trial.value for trial in seen if trial.value is not None)
     assert best.parameters["constant"] == 8
 
 
 def test_hopeless_trials_are_pruned(tmp_path):
     _, seen = tune(OptunaTuner(None, tmp_path))
-    pruned = [one for one in seen if one.pruned]
+    pruned = [trial for trial in seen if trial.pruned]
     assert pruned
-    assert all(one.value is None and len(one.curve) < TUNING.epochs for one in pruned)
+    assert all(trial.value is None and len(trial.curve) < TUNING.epochs for trial in pruned)
 
 
 def test_same_seed_same_trials(tmp_path):
     first, again = (tune(OptunaTuner(None, tmp_path / name))[1] for name in ("a", "b"))
-    assert [one.parameters for one in first] == [one.parameters for one in again]
+    assert [trial.parameters for trial in first] == [trial.parameters for trial in again]
 
 
 def test_a_killed_study_goes_on(tmp_path):
@@ -69,7 +69,7 @@ def test_a_killed_study_goes_on(tmp_path):
     _, seen = tune(OptunaTuner(None, tmp_path), objective=counted)
     assert len(calls) == TUNING.trials - 4
     assert len(seen) == TUNING.trials
-    assert len({one.parameters["x"] for one in seen}) == TUNING.trials
+    assert len({trial.parameters["x"] for trial in seen}) == TUNING.trials
 
 
 def test_a_finished_study_trains_nothing(tmp_path):
@@ -83,7 +83,7 @@ def test_a_finished_study_trains_nothing(tmp_path):
 
 def test_minimises_where_less_is_better(tmp_path):
     best, seen = tune(OptunaTuner(None, tmp_path), maximise=False)
-    assert best.value == min(one.value for one in seen if one.value is not None)
+    assert best.value == min(trial.value for trial in seen if trial.value is not None)
 
 
 def test_an_error_of_the_model_ends_the_search(tmp_path):

@@ -11,7 +11,7 @@ import pytest
 
 from perennial import catalog
 from perennial.history.prepare import SUITE_VIEW, TEST_VIEW, prepare
-from perennial.history.simulator import Scenario, simulate
+from perennial.history.simulator import SimulationScenario, simulate
 from perennial.settings import HERE
 
 SPEC = catalog.spec("test_failure_predictor")
@@ -20,7 +20,7 @@ NAMES = list(SPEC.features.names)
 
 @pytest.fixture(scope="module")
 def made():
-    return prepare(simulate(Scenario(cycles=40, tests=30)))
+    return prepare(simulate(SimulationScenario(cycles=40, tests=30)))
 
 
 @pytest.fixture

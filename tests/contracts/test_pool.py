@@ -30,9 +30,9 @@ def test_every_server_of_the_pool_loads_what_is_ensured(pool, version, where):
     ref, files = version
     pool.ensure(where, ref, files)
     loaded(pool, where, ref)
-    found = pool.readiness(where, ref.model, ref.digest)
-    assert found.ready == found.reachable == found.total == {"stable": 2, "canary": 1}[where]
-    assert found.errors == ()
+    readiness = pool.readiness(where, ref.model, ref.digest)
+    assert readiness.ready == readiness.reachable == readiness.total == {"stable": 2, "canary": 1}[where]
+    assert readiness.errors == ()
 
 
 def test_ensure_and_drop_may_be_repeated(pool, version):
@@ -49,8 +49,8 @@ def test_ensure_and_drop_may_be_repeated(pool, version):
 
 def test_what_was_never_ensured_is_not_ready(pool, version):
     ref, _ = version
-    found = pool.readiness("canary", ref.model, ref.digest)
-    assert (found.ready, found.complete, found.reachable) == (0, False, found.total)
+    readiness = pool.readiness("canary", ref.model, ref.digest)
+    assert (readiness.ready, readiness.complete, readiness.reachable) == (0, False, readiness.total)
 
 
 def test_measure_gives_one_latency_per_request(pool, version):
@@ -59,7 +59,7 @@ def test_measure_gives_one_latency_per_request(pool, version):
     loaded(pool, "canary", ref)
     latencies = pool.measure("canary", ref.model, ref.digest, tensor_body(), 25)
     assert len(latencies) == 25
-    assert all(0 < one < 10_000 for one in latencies)
+    assert all(0 < latency < 10_000 for latency in latencies)
 
 
 def test_measure_of_what_is_not_loaded_is_refused(pool, version):
@@ -99,9 +99,9 @@ def test_a_version_that_does_not_run_is_reported_and_the_others_go_on(serving_st
     until(
         lambda: serving_stack.pool.readiness("canary", "pool_bad", bad.digest).errors,
         20,
-        "the reason is told",
+        "the reason",
     )
-    found = serving_stack.pool.readiness("canary", "pool_bad", bad.digest)
-    assert found.ready == 0
-    assert "does not run" in found.errors[0]
+    readiness = serving_stack.pool.readiness("canary", "pool_bad", bad.digest)
+    assert readiness.ready == 0
+    assert "does not run" in readiness.errors[0]
     serving_stack.pool.drop("canary", "pool_bad", bad.digest)

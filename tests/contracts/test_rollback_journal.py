@@ -35,9 +35,9 @@ def test_at_first_nothing_is_pending(journal):
 
 
 def test_in_the_order_in_which_they_happened(journal):
-    for one in (entry("b", 2), entry("a", 3), entry("c", 1)):
-        journal.put(one)
-    assert [one.id for one in journal.pending()] == ["c", "b", "a"]
+    for rollback in (entry("b", 2), entry("a", 3), entry("c", 1)):
+        journal.put(rollback)
+    assert [rollback.id for rollback in journal.pending()] == ["c", "b", "a"]
 
 
 def test_the_same_id_replaces(journal):

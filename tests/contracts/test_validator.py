@@ -13,7 +13,7 @@ from perennial import catalog
 from perennial.core.training.expectations import Expectation, Freshness, Suite
 from perennial.errors import SpecError
 from perennial.history import prepare
-from perennial.history.simulator import Scenario, simulate
+from perennial.history.simulator import SimulationScenario, simulate
 
 SUITES = Path(__file__).resolve().parents[2] / "configs" / "expectations"
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -30,7 +30,7 @@ def validator(request):
 
 @pytest.fixture(scope="module")
 def history():
-    return simulate(Scenario(cycles=12, tests=60))
+    return simulate(SimulationScenario(cycles=12, tests=60))
 
 
 @pytest.fixture

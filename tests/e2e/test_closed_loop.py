@@ -12,9 +12,9 @@ import pytest
 from playwright.sync_api import sync_playwright
 
 from perennial import account_file
-from perennial.core.release.status import Phase
+from perennial.core.release.phase import Phase
 from perennial.demo.airflow_watch import AirflowWatch
-from perennial.local import supervisor
+from perennial.local import supervisord
 from perennial.settings import Settings
 from perennial.wiring import database, monitoring, releasing, versions
 
@@ -149,7 +149,7 @@ def test_approved_in_a_real_page_and_finished_under_fire(stack, chromium):
     assert [one.actor for one in done.approvals] == [APPROVER]
     assert record.tags[f"approval.by.{APPROVER}"].startswith(f"approved {done.candidate.digest} ")
     until(
-        lambda: all(one["statename"] == "RUNNING" for one in supervisor.states(settings).values()),
+        lambda: all(one["statename"] == "RUNNING" for one in supervisord.states(settings).values()),
         60,
         "all up",
     )
@@ -157,7 +157,7 @@ def test_approved_in_a_real_page_and_finished_under_fire(stack, chromium):
 
 def kill(settings, name: str) -> None:
     """SIGKILL a process with all its children."""
-    os.killpg(supervisor.states(settings)[name]["pid"], signal.SIGKILL)
+    os.killpg(supervisord.states(settings)[name]["pid"], signal.SIGKILL)
 
 
 def test_down_leaves_no_process(stack):

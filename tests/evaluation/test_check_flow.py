@@ -13,7 +13,7 @@ import numpy as np
 import onnx
 import pandas as pd
 import pytest
-from training_house import SPEC, House
+from training_world import SPEC, TrainingWorld
 
 from perennial import catalog
 from perennial.adapters.scanning.file_scan import scan
@@ -24,15 +24,15 @@ from perennial.wiring import releasing
 
 
 @pytest.fixture(scope="module")
-def house(tmp_path_factory):
-    made = House(tmp_path_factory.mktemp("house"))
+def trained_world(tmp_path_factory):
+    made = TrainingWorld(tmp_path_factory.mktemp("training"))
     made.release()
     return made
 
 
 @pytest.fixture
-def files(house, tmp_path):
-    return shutil.copytree(house.work.model, tmp_path / "files")
+def files(trained_world, tmp_path):
+    return shutil.copytree(trained_world.work.model, tmp_path / "files")
 
 
 def verdicts(files, spec=SPEC):
@@ -226,9 +226,9 @@ def test_link_is_no_file(files, tmp_path):
     assert scan(files)[0] == ["link.json: no plain file"]
 
 
-def test_command(house, tmp_path, monkeypatch, capsys):
+def test_command(trained_world, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("PERENNIAL_HOME", str(tmp_path / "home"))
-    monkeypatch.setattr("perennial.wiring.versions.registry", lambda settings: house.registry)
+    monkeypatch.setattr("perennial.wiring.versions.registry", lambda settings: trained_world.registry)
     monkeypatch.setattr(catalog, "spec", lambda name, settings: SPEC)
     spoilt = changed(noise_change=0.0)
     code = main(["release", "check", SPEC.name, "--version", "1.0.0", "--json"])

@@ -8,7 +8,7 @@ import json
 import numpy as np
 import pytest
 from rate_model import RateModel
-from training_house import HISTORY, SPEC, House
+from training_world import HISTORY, SPEC, TrainingWorld
 
 from perennial.core.evaluation.comparison import compare
 from perennial.core.evaluation.metrics import Scored
@@ -19,43 +19,45 @@ from perennial.flows.evaluation.compare import compare_versions
 from perennial.history.prepare import prepare as make
 
 
-def add_version(house: House, slope: float):
+def add_version(trained_world: TrainingWorld, slope: float):
     """A version like the first with another slope."""
-    folder = house.folder / f"slope-{slope}"
+    folder = trained_world.folder / f"slope-{slope}"
     folder.mkdir()
-    for name, content in house.tracker.runs[house.registry.versions(SPEC.name)[0].run_id].served.items():
+    for name, content in trained_world.tracker.runs[
+        trained_world.registry.versions(SPEC.name)[0].run_id
+    ].served.items():
         (folder / name).write_bytes(content)
     model = RateModel(SPEC.features.names, {"slope": slope}, 1)
     model.export(folder / "model.onnx")
     digest = hashlib.sha256((folder / "model.onnx").read_bytes()).hexdigest()
     manifest = json.loads((folder / "manifest.json").read_text())
     (folder / "manifest.json").write_text(json.dumps({**manifest, "digest": digest}))
-    run = house.tracker.run(SPEC.name, "training", {})
+    run = trained_world.tracker.run(SPEC.name, "training", {})
     uri = run.model(folder, None, np.zeros((1, 3)), np.zeros(1))
     new = NewVersion(
         model=SPEC.name, run_id=run.run_id, model_uri=uri, digest=digest, capsule="c" * 64,
         change=Change.RETRAINED, description="another slope",
     )  # fmt: skip
-    return house.registry.register(new)
+    return trained_world.registry.register(new)
 
 
 @pytest.fixture
-def house(tmp_path):
-    house = House(tmp_path)
-    house.release()
-    add_version(house, 0.05)
-    return house
+def trained_world(tmp_path):
+    trained_world = TrainingWorld(tmp_path)
+    trained_world.release()
+    add_version(trained_world, 0.05)
+    return trained_world
 
 
-def compared(house, old="1.0.0", new="1.1.0", since=None, examples=5):
+def compared(trained_world, old="1.0.0", new="1.1.0", since=None, examples=5):
     return compare_versions(
-        SPEC, (old, new), HISTORY, since, make, house.features, house.registry, house.scorer,
-        house.folder / "fetched", examples,
+        SPEC, (old, new), HISTORY, since, make, trained_world.features, trained_world.registry, trained_world.scorer,
+        trained_world.folder / "fetched", examples,
     )  # fmt: skip
 
 
-def test_same_ranking_other_calibration(house):
-    found = compared(house)
+def test_same_ranking_other_calibration(trained_world):
+    found = compared(trained_world)
     assert found.gains["roc_auc"].value == pytest.approx(0, abs=1e-3)
     assert found.gains["brier"].low <= found.gains["brier"].value <= found.gains["brier"].high
     difference = found.scores["old"]["brier"].value - found.scores["new"]["brier"].value
@@ -67,20 +69,20 @@ def test_same_ranking_other_calibration(house):
     assert json.loads(found.model_dump_json())["first_group"] == found.first_group
 
 
-def test_the_other_way_round_turns_the_signs(house):
-    there, back = compared(house), compared(house, "1.1.0", "1.0.0")
+def test_the_other_way_round_turns_the_signs(trained_world):
+    there, back = compared(trained_world), compared(trained_world, "1.1.0", "1.0.0")
     for metric, gain in there.gains.items():
         assert back.gains[metric].value == pytest.approx(-gain.value)
         assert back.gains[metric].low == pytest.approx(-gain.high)
 
 
-def test_refusals(house):
+def test_refusals(trained_world):
     with pytest.raises(UnknownVersion, match=r"9\.9\.9"):
-        compared(house, new="9.9.9")
+        compared(trained_world, new="9.9.9")
     with pytest.raises(UsageError, match="same file"):
-        compared(house, new="champion")
+        compared(trained_world, new="champion")
     with pytest.raises(DataError, match="last one"):
-        compared(house, since=10_000)
+        compared(trained_world, since=10_000)
 
 
 def test_paired_interval_is_narrower_than_that_of_either():

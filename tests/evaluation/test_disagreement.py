@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from perennial.core.evaluation.disagreement import Pairs, compare, latency, rate
+from perennial.core.evaluation.disagreement import PairedAnswers, latency, measure_disagreement, rate
 from perennial.core.frozen import canonical
 
 
-def pairs(champion, candidate, requests=None, threshold=0.5) -> Pairs:
+def pairs(champion, candidate, requests=None, threshold=0.5) -> PairedAnswers:
     champion, candidate = np.array(champion, dtype=float), np.array(candidate, dtype=float)
-    return Pairs(
+    return PairedAnswers(
         request_id=requests or [f"q{place}" for place in range(len(champion))],
         entity=["{}"] * len(champion),
         champion=champion,
@@ -22,7 +22,9 @@ def pairs(champion, candidate, requests=None, threshold=0.5) -> Pairs:
 
 
 def test_rate_shift_and_examples():
-    found = compare(pairs([0.1, 0.4, 0.6, 0.9], [0.2, 0.6, 0.7, 0.1]), 0.95, examples=2, unanswered=3)
+    found = measure_disagreement(
+        pairs([0.1, 0.4, 0.6, 0.9], [0.2, 0.6, 0.7, 0.1]), 0.95, examples=2, unanswered=3
+    )
     assert found.changed.value == 0.5
     assert found.changed.low < 0.5 < found.changed.high
     assert found.shift.mean == pytest.approx(-0.1)
@@ -46,12 +48,12 @@ def test_requests_weigh_the_same_whatever_their_size():
 
 
 def test_score_outside_its_range_is_counted_and_compared_with_nothing():
-    found = compare(pairs([0.5, 0.5, 0.5], [np.nan, 1.5, 0.5]), 0.95, examples=5)
+    found = measure_disagreement(pairs([0.5, 0.5, 0.5], [np.nan, 1.5, 0.5]), 0.95, examples=5)
     assert (found.unusable, found.changed.rows, len(found.examples)) == (2, 1, 1)
 
 
 def test_nothing_to_compare_can_still_be_written_down():
-    found = compare(pairs([], []), 0.95, examples=5)
+    found = measure_disagreement(pairs([], []), 0.95, examples=5)
     assert found.changed.value is None
     assert found.shift is None
     assert str(found.changed) == "no requests"

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from perennial.core.evaluation.baselines import column_score
-from perennial.core.evaluation.evaluation import CHAMPION, MODEL, judge
+from perennial.core.evaluation.evaluation import CHAMPION, MODEL, evaluate_scores
 from perennial.core.evaluation.metrics import Scored
 from perennial.core.training.split import first_later_group
 from perennial.errors import DataError
@@ -24,7 +24,7 @@ def scored(strength: float, seed: int = 0) -> Scored:
 def evaluation(**others):
     scores = {MODEL: scored(0.4), **others}
     slices = {"kind": np.where(np.arange(400) < 380, "common", "rare")}
-    return judge("d" * 64, scores, slices, "roc_auc", 100, 50, 1)
+    return evaluate_scores("d" * 64, scores, slices, "roc_auc", 100, 50, 1)
 
 
 def test_names_for_the_gate():

@@ -6,33 +6,26 @@ import numpy as np
 import pytest
 from scipy import integrate, stats
 
-from perennial.core.experiment.analysis import (
-    Arm,
-    Decision,
-    analyse,
-    expected_loss,
-    posterior,
-    sequential_bounds,
-    superiority,
-)
+from perennial.core.experiment.analysis import Recommendation, analyse, sequential_bounds
 from perennial.core.experiment.design import (
-    needed,
+    required_sample_size,
     sample_size_binary,
     sample_size_continuous,
     sample_size_count,
 )
+from perennial.core.experiment.posterior import Variant, expected_loss, posterior, superiority
 from perennial.core.release.sample_ratio import sample_ratio
 
 CLOSE = {"abs": 1e-6, "rel": 1e-6}
 A = {
-    "binary": Arm(name="A", n=1000, total=100),
-    "count": Arm(name="A", n=500, total=800, exposure=450.0),
-    "continuous": Arm(name="A", n=40, total=80.0, squares=250.0),
+    "binary": Variant(name="A", n=1000, total=100),
+    "count": Variant(name="A", n=500, total=800, exposure=450.0),
+    "continuous": Variant(name="A", n=40, total=80.0, squares=250.0),
 }
 B = {
-    "binary": Arm(name="B", n=900, total=120),
-    "count": Arm(name="B", n=520, total=905, exposure=470.0),
-    "continuous": Arm(name="B", n=50, total=117.0, squares=330.0),
+    "binary": Variant(name="B", n=900, total=120),
+    "count": Variant(name="B", n=520, total=905, exposure=470.0),
+    "continuous": Variant(name="B", n=50, total=117.0, squares=330.0),
 }
 KINDS = tuple(A)
 
@@ -69,7 +62,7 @@ def test_intervals_are_those_of_many_draws(kind):
 
 def test_mean_interval_is_the_classical_one():
     values = np.random.default_rng(1).normal(3, 2, 40)
-    arm = Arm(name="A", n=40, total=values.sum(), squares=(values**2).sum())
+    arm = Variant(name="A", n=40, total=values.sum(), squares=(values**2).sum())
     found = analyse("continuous", (arm, B["continuous"]), (1, 1)).means[0]
     classical = stats.ttest_1samp(values, 0.0).confidence_interval(0.95)
     assert (found.low, found.high) == pytest.approx(classical, **CLOSE)
@@ -128,15 +121,15 @@ def test_sample_ratio_looked_at_often_rarely_alarms_and_finds_a_lost_tenth():
 
 
 def test_mismatch_forbids_a_decision():
-    arms = Arm(name="A", n=5000, total=500), Arm(name="B", n=4000, total=800)
-    assert analyse("binary", arms, (1, 1)).comparisons[0].decision is Decision.CONTINUE
-    assert analyse("binary", arms, (5, 4)).comparisons[0].decision is Decision.PROMOTE
+    arms = Variant(name="A", n=5000, total=500), Variant(name="B", n=4000, total=800)
+    assert analyse("binary", arms, (1, 1)).comparisons[0].decision is Recommendation.CONTINUE
+    assert analyse("binary", arms, (5, 4)).comparisons[0].decision is Recommendation.PROMOTE
 
 
 def test_worth_ends_a_test_that_finds_nothing():
-    arms = Arm(name="A", n=50000, total=5000), Arm(name="B", n=50000, total=5010)
-    assert analyse("binary", arms, (1, 1)).comparisons[0].decision is Decision.CONTINUE
-    assert analyse("binary", arms, (1, 1), worth=0.02).comparisons[0].decision is Decision.KEEP
+    arms = Variant(name="A", n=50000, total=5000), Variant(name="B", n=50000, total=5010)
+    assert analyse("binary", arms, (1, 1)).comparisons[0].decision is Recommendation.CONTINUE
+    assert analyse("binary", arms, (1, 1), worth=0.02).comparisons[0].decision is Recommendation.KEEP
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -155,7 +148,7 @@ def test_daily_looks_rarely_declare_a_false_winner(kind):
             for arm in range(2):
                 values = draw()
                 sums[arm] += values.sum(), (values**2).sum()
-            a, b = (Arm(name="x", n=200 * day, total=x, squares=y) for x, y in sums)
+            a, b = (Variant(name="x", n=200 * day, total=x, squares=y) for x, y in sums)
             low, high = sequential_bounds(kind, a, b, 0.05)
             if low > 0 or high < 0:
                 wrong += 1
@@ -166,9 +159,9 @@ def test_daily_looks_rarely_declare_a_false_winner(kind):
 @pytest.mark.parametrize(
     ("kind", "arm", "says"),
     [
-        ("binary", Arm(name="B", n=10, total=11), "successes"),
-        ("binary", Arm(name="B", n=2, total=1), "observations"),
-        ("continuous", Arm(name="B", n=4, total=4.0, squares=4.0), "the same"),
+        ("binary", Variant(name="B", n=10, total=11), "successes"),
+        ("binary", Variant(name="B", n=2, total=1), "observations"),
+        ("continuous", Variant(name="B", n=4, total=4.0, squares=4.0), "the same"),
     ],
 )
 def test_impossible_arms_are_refused(kind, arm, says):
@@ -177,7 +170,7 @@ def test_impossible_arms_are_refused(kind, arm, says):
 
 
 def test_split_is_judged_by_who_was_assigned_not_by_who_had_an_outcome():
-    arms = (Arm(name="A", n=900, total=90), Arm(name="B", n=500, total=50))
+    arms = (Variant(name="A", n=900, total=90), Variant(name="B", n=500, total=50))
     assert analyse("binary", arms, (50, 50)).ratio.alarm
     found = analyse("binary", arms, (50, 50), assigned=(1010, 990))
     assert (found.ratio.observed, found.ratio.alarm) == ((1010, 990), False)
@@ -195,11 +188,11 @@ def test_split_is_judged_by_who_was_assigned_not_by_who_had_an_outcome():
     ],
 )
 def test_observations_needed(kind, base, effect, deviation, expected):
-    assert needed(kind, base, effect, deviation, 0.05, 0.8) == expected
+    assert required_sample_size(kind, base, effect, deviation, 0.05, 0.8) == expected
 
 
 def test_needed_is_for_the_difference_worth_a_change_else_for_the_one_seen():
-    arms = (Arm(name="A", n=1000, total=100), Arm(name="B", n=1000, total=120))
+    arms = (Variant(name="A", n=1000, total=100), Variant(name="B", n=1000, total=120))
     sizes = [
         analyse("binary", arms, (1, 1), worth=worth).comparisons[0].needed for worth in (0.0, 0.02, 0.04)
     ]

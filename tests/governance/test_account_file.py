@@ -10,8 +10,9 @@ from perennial import account_file
 from perennial.cli import main
 from perennial.errors import SettingsError
 from perennial.local import airflow
-from perennial.local.processes import base_environment
-from perennial.local.supervisor import set_up, write_config
+from perennial.local.processes import base_environment, table
+from perennial.local.supervisor import set_up
+from perennial.local.supervisord import write_config
 from perennial.settings import Settings, load
 
 
@@ -95,7 +96,7 @@ def test_no_process_is_handed_a_password_or_another_persons_token(tmp_path, monk
     secrets |= {"another password that is long", "pn_a_token"}
     assert not {name for name, value in handed.items() if any(one in value for one in secrets)}
     assert "MLFLOW_TRACKING_USERNAME" not in handed
-    assert not any(one in write_config(settings).read_text() for one in secrets)
+    assert not any(one in write_config(settings, table(settings)).read_text() for one in secrets)
 
 
 def test_airflow_knows_the_same_people(tmp_path):

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 import pytest
 from doubles.releases import MemoryStore
-from training_house import SPEC, House
+from training_world import SPEC, TrainingWorld
 
 from perennial.adapters.documents.cyclonedx_bom import check, to_json
 from perennial.adapters.documents.markdown_page import page
@@ -16,7 +16,8 @@ from perennial.adapters.scanning.installed_packages import direct_dependencies
 from perennial.core.governance.bom import Package
 from perennial.errors import DatasetMissing, MalformedInput
 from perennial.flows.governance.bom import kept_bom, write_bom
-from perennial.flows.governance.documents import DocumentPorts, find_version, keep
+from perennial.flows.governance.documents import DocumentPorts, keep
+from perennial.flows.versions import find_version
 
 NOW = datetime(2026, 1, 5, tzinfo=UTC)
 PACKAGES = [
@@ -28,15 +29,15 @@ PACKAGES = [
 
 
 @pytest.fixture(scope="module")
-def house(tmp_path_factory):
-    house = House(tmp_path_factory.mktemp("house"))
-    house.release()
-    return house
+def trained_world(tmp_path_factory):
+    trained_world = TrainingWorld(tmp_path_factory.mktemp("training"))
+    trained_world.release()
+    return trained_world
 
 
 @pytest.fixture
-def ports(house):
-    return DocumentPorts(house.registry, MemoryStore().ledger, house.tracker, page)
+def ports(trained_world):
+    return DocumentPorts(trained_world.registry, MemoryStore().ledger, trained_world.tracker, page)
 
 
 @pytest.fixture
@@ -49,7 +50,7 @@ def of_type(document, kind):
     return {one["name"]: one for one in document["components"] if one["type"] == kind}
 
 
-def test_it_is_valid_and_names_what_the_version_was_made_of(house, written):
+def test_it_is_valid_and_names_what_the_version_was_made_of(trained_world, written):
     record, file = written
     text = file.read_text()
     check(text)
@@ -61,9 +62,9 @@ def test_it_is_valid_and_names_what_the_version_was_made_of(house, written):
     files = of_type(document, "file")
     assert set(files) == {"model.onnx", "manifest.json", "background.json", "reference.parquet"}
     for name, one in files.items():
-        digest = hashlib.sha256((house.work.model / name).read_bytes()).hexdigest()
+        digest = hashlib.sha256((trained_world.work.model / name).read_bytes()).hexdigest()
         assert one["hashes"][0]["content"] == digest
-    capsule = json.loads(house.tracker.runs[record.run_id].artifacts["capsule.json"])
+    capsule = json.loads(trained_world.tracker.runs[record.run_id].artifacts["capsule.json"])
     data = of_type(document, "data")
     assert {name: one["properties"][0]["value"] for name, one in data.items()} == capsule["data"]
     assert all(one["data"][0]["type"] == "dataset" for one in data.values())
@@ -71,9 +72,9 @@ def test_it_is_valid_and_names_what_the_version_was_made_of(house, written):
     assert {one["ref"] for one in used} == {one["bom-ref"] for one in data.values()}
 
 
-def test_figures_come_from_the_evaluation(house, written):
+def test_figures_come_from_the_evaluation(trained_world, written):
     metrics = json.loads(written[1].read_text())["metadata"]["component"]["modelCard"]["quantitativeAnalysis"]
-    evaluation = json.loads(house.work.evaluation.read_text())
+    evaluation = json.loads(trained_world.work.evaluation.read_text())
     (auc,) = [one for one in metrics["performanceMetrics"] if one["type"] == "roc_auc" and "slice" not in one]
     wanted = evaluation["scores"]["model"]["roc_auc"]
     assert float(auc["value"]) == pytest.approx(wanted["value"], rel=1e-5)
@@ -119,9 +120,9 @@ def test_what_is_not_cyclonedx_is_refused(written, spoil):
         check(json.dumps(document))
 
 
-def test_a_run_without_capsule_is_refused(house, ports, written, tmp_path):
+def test_a_run_without_capsule_is_refused(trained_world, ports, written, tmp_path):
     record, _ = written
-    kept = house.tracker.runs[record.run_id].artifacts
+    kept = trained_world.tracker.runs[record.run_id].artifacts
     capsule = kept.pop("capsule.json")
     try:
         with pytest.raises(DatasetMissing, match="capsule"):

@@ -10,14 +10,15 @@ from datetime import UTC, datetime
 import pytest
 from doubles.releases import MemoryStore
 from doubles.tracking import MemoryTracker
-from training_house import SPEC, House
+from training_world import SPEC, TrainingWorld
 
 from perennial.adapters.documents.markdown_page import page
 from perennial.core.events import Entry
 from perennial.core.governance.document import escape
 from perennial.errors import TrackerUnavailable, UnknownVersion
 from perennial.flows.governance.card import write_card
-from perennial.flows.governance.documents import DocumentPorts, find_version, keep
+from perennial.flows.governance.documents import DocumentPorts, keep
+from perennial.flows.versions import find_version
 
 NOW = datetime(2026, 1, 5, tzinfo=UTC)
 MITCHELL = (
@@ -27,10 +28,10 @@ MITCHELL = (
 
 
 @pytest.fixture(scope="module")
-def house(tmp_path_factory):
-    house = House(tmp_path_factory.mktemp("house"))
-    ref = house.release()
-    ledger = house.ledger = MemoryStore().ledger
+def trained_world(tmp_path_factory):
+    trained_world = TrainingWorld(tmp_path_factory.mktemp("training"))
+    ref = trained_world.release()
+    ledger = trained_world.ledger = MemoryStore().ledger
     rule = {"rule": "roc_auc", "verdict": "UNSURE", "observed": "0.7 <b>|x", "needed": ">= 0.6"}
     facts = [
         ("opened", "ann", {}),
@@ -45,12 +46,12 @@ def house(tmp_path_factory):
                 digest=ref.digest, payload={"version": ref.version, **payload},
             )
         )  # fmt: skip
-    return house
+    return trained_world
 
 
 @pytest.fixture
-def ports(house):
-    return DocumentPorts(house.registry, house.ledger, house.tracker, page)
+def ports(trained_world):
+    return DocumentPorts(trained_world.registry, trained_world.ledger, trained_world.tracker, page)
 
 
 def card(ports, folder, which="1.0.0"):
@@ -60,20 +61,20 @@ def card(ports, folder, which="1.0.0"):
     return {file.name: file for file in files}
 
 
-def test_sections_of_mitchell_from_the_record(house, ports, tmp_path):
+def test_sections_of_mitchell_from_the_record(trained_world, ports, tmp_path):
     files = card(ports, tmp_path)
     markdown, html = files["card.md"].read_text(), files["card.html"].read_text()
     places = [markdown.index(f"## {title}") for title in MITCHELL]
     assert places == sorted(places)
-    record = house.registry.find(SPEC.name, "1.0.0")
-    measured = json.loads(house.work.evaluation.read_text())["scores"]["model"]["roc_auc"]["value"]
+    record = trained_world.registry.find(SPEC.name, "1.0.0")
+    measured = json.loads(trained_world.work.evaluation.read_text())["scores"]["model"]["roc_auc"]["value"]
     for told in (record.ref.digest, record.ref.capsule, f"{measured:.4f}", "Approved by carol"):
         assert told in markdown
     assert "simulated data" in markdown
     assert "Not passed at the gate: roc\\_auc" in markdown
     assert html.count("<h2>") == len(MITCHELL) + 2
     assert "<table>" in html
-    kept = {name for name in house.tracker.runs[record.run_id].artifacts if name.startswith("card/")}
+    kept = {name for name in trained_world.tracker.runs[record.run_id].artifacts if name.startswith("card/")}
     assert kept == {f"card/{name}" for name in files}
 
 
@@ -88,19 +89,19 @@ def test_pictures_stand_beside_the_markdown_and_inside_the_page(ports, tmp_path)
     assert 'src="roc.png"' not in html
 
 
-def test_slices_and_attributions_come_from_the_evaluation(house, ports, tmp_path):
+def test_slices_and_attributions_come_from_the_evaluation(trained_world, ports, tmp_path):
     markdown = card(ports, tmp_path)["card.md"].read_text()
-    evaluation = json.loads(house.work.evaluation.read_text())
+    evaluation = json.loads(trained_world.work.evaluation.read_text())
     assert evaluation["slices"]
     for one in evaluation["slices"]:
         assert f"| {escape(one['value'])} | {one['rows']} | this version |" in markdown
-    moved = json.loads((house.work.plots / "attributions.json").read_text())
+    moved = json.loads((trained_world.work.plots / "attributions.json").read_text())
     assert moved["gap"] < SPEC.explanation.tolerance
     for name, mean in moved["mean_absolute"]:
         assert f"| {escape(name)} | {mean:.4f} |" in markdown
 
 
-def test_a_run_without_an_evaluation_says_so(house, ports, tmp_path):
+def test_a_run_without_an_evaluation_says_so(trained_world, ports, tmp_path):
     class Bare(MemoryTracker):
         def files(self, run_id, folder, into):
             return []
@@ -119,12 +120,12 @@ def test_what_is_on_record_stays_text(ports, tmp_path):
     assert escape("a|b\n# c <i>*d*") == "a\\|b \\# c \\<i\\>\\*d\\*"
 
 
-def test_unknown_version_and_a_tracker_that_is_away(house, ports, tmp_path):
+def test_unknown_version_and_a_tracker_that_is_away(trained_world, ports, tmp_path):
     with pytest.raises(UnknownVersion):
         card(ports, tmp_path, "9.9.9")
-    house.tracker.available = False
+    trained_world.tracker.available = False
     try:
         with pytest.raises(TrackerUnavailable):
             card(ports, tmp_path)
     finally:
-        house.tracker.available = True
+        trained_world.tracker.available = True

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from perennial.core.governance import licensing as terms
-from perennial.core.governance.licensing import Consent, ConsentState, Licensed, Standing, Terms
+from perennial.core.governance.licensing import Consent, ConsentState, LicenceStatus, Licensed, Terms
 from perennial.core.verdict import Verdict
 
 
@@ -54,10 +54,10 @@ def licensed(*standings):
 
 @pytest.mark.parametrize("judge", [terms.judge_data_licence, terms.judge_dependencies])
 def test_unknown_asks_a_person_and_forbidden_fails(judge):
-    assert judge(licensed(Standing.ALLOWED)).verdict is Verdict.PASS
-    unknown = judge(licensed(Standing.ALLOWED, Standing.UNKNOWN))
+    assert judge(licensed(LicenceStatus.ALLOWED)).verdict is Verdict.PASS
+    unknown = judge(licensed(LicenceStatus.ALLOWED, LicenceStatus.UNKNOWN))
     assert (unknown.verdict, "p1: X (unknown)" in unknown.observed) == (Verdict.UNSURE, True)
-    both = judge(licensed(Standing.UNKNOWN, Standing.FORBIDDEN))
+    both = judge(licensed(LicenceStatus.UNKNOWN, LicenceStatus.FORBIDDEN))
     assert (both.verdict, "p1: X (forbidden)" in both.observed) == (Verdict.FAIL, True)
 
 
@@ -66,6 +66,6 @@ def test_data_without_a_source_is_unknown():
 
 
 def test_long_lists_are_cut_and_the_forbidden_come_first():
-    judged = terms.judge_dependencies(licensed(*[Standing.UNKNOWN] * 20, Standing.FORBIDDEN))
+    judged = terms.judge_dependencies(licensed(*[LicenceStatus.UNKNOWN] * 20, LicenceStatus.FORBIDDEN))
     assert judged.observed.startswith("p20")
     assert "and 13 more" in judged.observed

@@ -11,8 +11,8 @@ import pytest
 from perennial import catalog
 from perennial.adapters.scanning import installed_packages
 from perennial.adapters.scanning.installed_packages import licences, stated_by
-from perennial.adapters.scanning.spdx import standing
-from perennial.core.governance.licensing import Standing
+from perennial.adapters.scanning.spdx import licence_status
+from perennial.core.governance.licensing import LicenceStatus
 from perennial.core.training.registration import VersionRecord
 from perennial.core.verdict import Verdict
 from perennial.core.version import VersionRef
@@ -34,7 +34,7 @@ def record(source):
 
 def judged(source, packages=None):
     ports = TermsPorts(
-        datasets.terms(Settings().configs), lambda stated: {"tool": "MIT"} | (packages or {}), standing
+        datasets.terms(Settings().configs), lambda stated: {"tool": "MIT"} | (packages or {}), licence_status
     )
     return {one.rule: one.verdict for one in check_terms(SPEC, record(source), ports)}
 
@@ -42,23 +42,23 @@ def judged(source, packages=None):
 @pytest.mark.parametrize(
     ("text", "stands"),
     [
-        ("MIT", Standing.ALLOWED),
-        ("GPL-3.0-only", Standing.FORBIDDEN),
-        ("GPL-3.0-only OR MIT", Standing.ALLOWED),
-        ("GPL-3.0-only AND MIT", Standing.FORBIDDEN),
-        ("MIT AND (GPL-2.0-only OR Apache-2.0)", Standing.ALLOWED),
-        ("Apache-2.0 WITH LLVM-exception", Standing.ALLOWED),
-        ("GPL-2.0-only WITH Classpath-exception-2.0", Standing.FORBIDDEN),
-        ("LicenseRef-own", Standing.ALLOWED),
-        ("LicenseRef-other", Standing.FORBIDDEN),
-        ("", Standing.UNKNOWN),
-        ("none stated; made public", Standing.UNKNOWN),
-        ("(MIT", Standing.UNKNOWN),
-        ("My Licence 1.0", Standing.UNKNOWN),
+        ("MIT", LicenceStatus.ALLOWED),
+        ("GPL-3.0-only", LicenceStatus.FORBIDDEN),
+        ("GPL-3.0-only OR MIT", LicenceStatus.ALLOWED),
+        ("GPL-3.0-only AND MIT", LicenceStatus.FORBIDDEN),
+        ("MIT AND (GPL-2.0-only OR Apache-2.0)", LicenceStatus.ALLOWED),
+        ("Apache-2.0 WITH LLVM-exception", LicenceStatus.ALLOWED),
+        ("GPL-2.0-only WITH Classpath-exception-2.0", LicenceStatus.FORBIDDEN),
+        ("LicenseRef-own", LicenceStatus.ALLOWED),
+        ("LicenseRef-other", LicenceStatus.FORBIDDEN),
+        ("", LicenceStatus.UNKNOWN),
+        ("none stated; made public", LicenceStatus.UNKNOWN),
+        ("(MIT", LicenceStatus.UNKNOWN),
+        ("My Licence 1.0", LicenceStatus.UNKNOWN),
     ],
 )
 def test_standing(text, stands):
-    assert standing(text, ALLOWED) is stands
+    assert licence_status(text, ALLOWED) is stands
 
 
 @pytest.mark.parametrize(
@@ -94,7 +94,9 @@ def test_every_package_that_runs_with_a_model_is_allowed():
     found = licences(SPEC.gate.licences.stated)
     assert {"pygit2", "numpy", "torch", "duckdb"} <= set(found)
     odd = {
-        name: text for name, text in found.items() if standing(text, SPEC.gate.licences.allowed) != "allowed"
+        name: text
+        for name, text in found.items()
+        if licence_status(text, SPEC.gate.licences.allowed) != "allowed"
     }
     assert odd == {}
 

@@ -42,7 +42,7 @@ def test_what_was_taken_back_or_lapsed_is_not_told_as_given(gone, actor, payload
         [],
     )
     assert [one.actor for one in told.approvals] == ["bob"]
-    assert [one.observed for one in told.hurdles if one.rule == "approval"] == ["by bob"]
+    assert [one.observed for one in told.checks if one.rule == "approval"] == ["by bob"]
 
 
 def test_given_again_after_it_lapsed_it_counts():

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from perennial import catalog
 from perennial.history import schema
 from perennial.history.prepare import prepare
-from perennial.history.simulator import Scenario, simulate
+from perennial.history.simulator import SimulationScenario, simulate
 from perennial.settings import HERE
 
 SPEC = catalog.spec("test_failure_predictor")
@@ -96,7 +96,7 @@ def test_a_cycle_that_is_taken_out_leaves_its_own_features_as_they_were(runs, cy
 
 
 def test_another_future_of_a_long_history_moves_nothing_before_it():
-    history = simulate(Scenario(cycles=60, tests=60))
+    history = simulate(SimulationScenario(cycles=60, tests=60))
     before = joined(history)
     for cycle in (10, 35, 60):
         other = history.copy()

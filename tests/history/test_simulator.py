@@ -13,25 +13,25 @@ from perennial.core.monitoring.drift import column_drift
 from perennial.demo.scenario import SIMULATED_KNOWN as KNOWN
 from perennial.demo.scenario import SIMULATED_SHIFT as SHIFT
 from perennial.history import prepare
-from perennial.history.simulator import Drift, Scenario, simulate
+from perennial.history.simulator import Drift, SimulationScenario, simulate
 
 SMALL = {"cycles": 40, "tests": 120}
 
 
 def planted(kind, strength, share=0.5):
     drift = Drift(kind=kind, at_cycle=21, strength=strength, share=share)
-    frame = simulate(Scenario(**SMALL, drifts=(drift,)))
+    frame = simulate(SimulationScenario(**SMALL, drifts=(drift,)))
     return frame[frame["cycle"] <= 20], frame[frame["cycle"] > 20]
 
 
 def test_the_same_scenario_gives_the_same_history():
-    first = simulate(Scenario(**SMALL))
-    pd.testing.assert_frame_equal(simulate(Scenario(**SMALL)), first)
-    assert not simulate(Scenario(**SMALL, seed=8)).equals(first)
+    first = simulate(SimulationScenario(**SMALL))
+    pd.testing.assert_frame_equal(simulate(SimulationScenario(**SMALL)), first)
+    assert not simulate(SimulationScenario(**SMALL, seed=8)).equals(first)
 
 
 def test_a_drift_changes_nothing_before_it_begins():
-    calm = simulate(Scenario(**SMALL, drifts=()))
+    calm = simulate(SimulationScenario(**SMALL, drifts=()))
     before, _ = planted("failure_rate", 0.5)
     same = calm[calm["cycle"] <= 20].drop(columns="verdict")
     assert set(before["test_id"]) <= set(calm["test_id"])
@@ -71,7 +71,7 @@ def test_area_shift_drift():
 
 @pytest.fixture(scope="module")
 def default():
-    return simulate(Scenario())
+    return simulate(SimulationScenario())
 
 
 @pytest.fixture(scope="module")

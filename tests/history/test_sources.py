@@ -10,7 +10,7 @@ import pytest
 
 from perennial.errors import DatasetMissing, MalformedInput
 from perennial.history import files, iofrol
-from perennial.history.simulator import Scenario, simulate
+from perennial.history.simulator import SimulationScenario, simulate
 
 HEADER = ";".join(iofrol.HEADER)
 LINES = """1;78082;57262;0;2015-02-13 16:13:00;[];1;1
@@ -56,7 +56,7 @@ def test_broken_iofrol_is_named(write, text, named):
 
 
 def test_the_three_file_formats_are_told_apart_by_content(write, tmp_path):
-    frame = simulate(Scenario(cycles=3, tests=10))
+    frame = simulate(SimulationScenario(cycles=3, tests=10))
     frame.to_parquet(tmp_path / "history.anything")
     pd.testing.assert_frame_equal(files.read(tmp_path / "history.anything"), frame)
     frame.to_csv(tmp_path / "history.csv", index=False)

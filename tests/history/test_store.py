@@ -10,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from perennial.errors import DatasetMissing, MalformedInput, UsageError
-from perennial.history.simulator import Scenario, simulate
-from perennial.history.store import HistoryStore, Source
+from perennial.history.simulator import SimulationScenario, simulate
+from perennial.history.store import HistorySource, HistoryStore
 
-FRAME = simulate(Scenario(cycles=6, tests=20))
-SOURCE = Source(source="simulator", why="a test", at=datetime(2025, 1, 1, tzinfo=UTC))
+FRAME = simulate(SimulationScenario(cycles=6, tests=20))
+SOURCE = HistorySource(source="simulator", why="a test", at=datetime(2025, 1, 1, tzinfo=UTC))
 
 
 @pytest.fixture
@@ -64,7 +64,7 @@ def test_an_execution_never_changes(store):
 def test_the_source_is_kept_and_several_are_all_named(store):
     store.append("ci", FRAME[FRAME["cycle"] < 3], SOURCE)
     assert store.source("ci") == SOURCE
-    other = Source(source="junit", why="imported", at=SOURCE.at)
+    other = HistorySource(source="junit", why="imported", at=SOURCE.at)
     store.append("ci", FRAME, other)
     assert store.source("ci").source == "simulator + junit"
 

@@ -28,9 +28,9 @@ def test_a_taken_port_is_named_before_anything_starts(tmp_path, taken, monkeypat
         monkeypatch.setenv(f"PERENNIAL_PORT_{name}", str(port))
     monkeypatch.setenv("PERENNIAL_PORT_MONITOR", str(taken))
     assert main(["local", "up"]) == PortTaken.exit_code
-    told = capsys.readouterr().err
-    assert str(taken) in told
-    assert "PERENNIAL_PORT_MONITOR" in told
+    errors = capsys.readouterr().err
+    assert str(taken) in errors
+    assert "PERENNIAL_PORT_MONITOR" in errors
     assert not (tmp_path / "state").exists()
 
 

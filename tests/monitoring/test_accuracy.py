@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pandas as pd
 
-from perennial.core.release.status import Labelled
+from perennial.core.release.status import LabelCounts
 from perennial.flows.monitoring.accuracy import accuracy
 
 BEGIN = datetime(2026, 3, 2, 8, tzinfo=UTC)
@@ -43,7 +43,7 @@ class Labels:
         return self._labels
 
 
-def told(log: Log, labels: dict[str, float]) -> dict[str, Labelled]:
+def told(log: Log, labels: dict[str, float]) -> dict[str, LabelCounts]:
     return accuracy("m", BEGIN - timedelta(minutes=1), Labels(labels), log)
 
 
@@ -54,7 +54,7 @@ def test_rows_of_a_tensor_request_are_judged_by_their_own_labels():
         log.answer(f"q{n}", "candidate", {f"c{n}": 1, f"d{n}": 0}, shadow=True)
         labels |= {f"a{n}": 1.0, f"b{n}": 0.0}
     found = told(log, labels)
-    assert found["candidate"] == found["champion"] == Labelled(right=50, requests=50, labels=100)
+    assert found["candidate"] == found["champion"] == LabelCounts(right=50, requests=50, labels=100)
 
 
 def test_a_row_without_label_does_not_shift_those_behind_it():
@@ -62,7 +62,7 @@ def test_a_row_without_label_does_not_shift_those_behind_it():
     log.answer("q", "champion", {"a0": 1, "a1": 0, "a2": 1})
     log.answer("q", "candidate", {"c0": 1, "c1": 0, "c2": 1}, shadow=True)
     found = told(log, {"a1": 0.0, "a2": 1.0})
-    assert found["candidate"] == Labelled(right=1, requests=1, labels=2)
+    assert found["candidate"] == LabelCounts(right=1, requests=1, labels=2)
 
 
 def test_a_request_id_that_a_client_uses_again_is_paired_in_order():
@@ -71,7 +71,7 @@ def test_a_request_id_that_a_client_uses_again_is_paired_in_order():
         log.answer("q", "champion", {f"a{decision}": decision}, entity='{"t":"1"}')
         log.answer("q", "candidate", {f"c{decision}": decision}, shadow=True, entity='{"t":"1"}')
     found = told(log, {"a1": 1.0, "a0": 0.0})
-    assert found["candidate"] == found["champion"] == Labelled(right=1, requests=1, labels=2)
+    assert found["candidate"] == found["champion"] == LabelCounts(right=1, requests=1, labels=2)
 
 
 def test_a_lost_copy_of_such_a_request_is_no_wrong_answer():

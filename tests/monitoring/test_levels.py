@@ -7,12 +7,12 @@ import pytest
 
 from perennial import catalog
 from perennial.core.monitoring.drift import SCORE, ColumnDrift
-from perennial.core.monitoring.levels import Accuracy, Level, verdict
+from perennial.core.monitoring.levels import AccuracyEstimate, Level, verdict
 from perennial.core.spec import Reason
 from perennial.settings import Settings
 
 SPEC = catalog.spec("test_failure_predictor", Settings(spec_overlay=None)).monitoring
-GOOD = Accuracy(value=0.9, error=0.005, labels=3000)
+GOOD = AccuracyEstimate(value=0.9, error=0.005, labels=3000)
 
 
 def drifts(*excesses: float, score: float = 0.0, allowance: float = 0.4) -> list[ColumnDrift]:
@@ -55,31 +55,33 @@ def test_the_score_alone_warns_at_most():
     [(0.9, Level.OK), (0.87, Level.WATCH), (0.83, Level.WARN), (0.79, Level.RETRAIN), (0.99, Level.OK)],
 )
 def test_accuracy_drop(value, level):
-    told = judge(window=Accuracy(value=value, error=0.003, labels=1500))
+    told = judge(window=AccuracyEstimate(value=value, error=0.003, labels=1500))
     assert told.level is level
     assert told.drop_percent == pytest.approx(100 * (0.9 - value) / 0.9)
     assert (told.cause is Reason.ACCURACY) == (level is Level.RETRAIN)
 
 
 def test_a_drop_that_chance_may_have_made_is_none():
-    assert judge(window=Accuracy(value=0.79, error=0.05, labels=1500)).level is Level.WATCH
-    assert judge(window=Accuracy(value=0.79, error=0.09, labels=1500)).level is Level.OK
+    assert judge(window=AccuracyEstimate(value=0.79, error=0.05, labels=1500)).level is Level.WATCH
+    assert judge(window=AccuracyEstimate(value=0.79, error=0.09, labels=1500)).level is Level.OK
 
 
 def test_few_labels_leave_the_accuracy_unjudged():
-    told = judge(window=Accuracy(value=0.1, error=0.01, labels=SPEC.min_labels - 1))
+    told = judge(window=AccuracyEstimate(value=0.1, error=0.01, labels=SPEC.min_labels - 1))
     assert told.level is Level.OK
     assert told.drop_percent is None
 
 
 def test_few_predictions_are_unsure_whatever_they_say():
-    told = judge(drifts(9, 9), window=Accuracy(value=0.1, error=0.01, labels=400), rows=SPEC.min_window - 1)
+    told = judge(
+        drifts(9, 9), window=AccuracyEstimate(value=0.1, error=0.01, labels=400), rows=SPEC.min_window - 1
+    )
     assert told.level is Level.UNSURE
     assert str(SPEC.min_window) in told.reasons[0]
 
 
 def test_the_worst_finding_is_told_first_and_names_its_columns():
-    told = judge(drifts(0.4, 0.6), window=Accuracy(value=0.87, error=0.003, labels=1500))
+    told = judge(drifts(0.4, 0.6), window=AccuracyEstimate(value=0.87, error=0.003, labels=1500))
     assert told.cause is Reason.DRIFT
     assert SPEC.columns[1] in told.reasons[0]
 
@@ -88,5 +90,5 @@ def test_accuracy_of_rows_that_come_in_clumps_has_a_larger_error():
     rng = np.random.default_rng(2)
     clumped = np.repeat(rng.random(20) < 0.8, 50)
     mixed = rng.permutation(clumped)
-    assert Accuracy.of(clumped).error > 3 * Accuracy.of(mixed).error
-    assert Accuracy.of(np.ones(10, dtype=bool)) is None
+    assert AccuracyEstimate.of(clumped).error > 3 * AccuracyEstimate.of(mixed).error
+    assert AccuracyEstimate.of(np.ones(10, dtype=bool)) is None

@@ -14,9 +14,10 @@ from doubles.scheduler import MemoryScheduler
 
 from perennial import catalog
 from perennial.core.assets import retrain_asset
+from perennial.core.events import Event
 from perennial.core.governance.ledger import GENESIS, chain
 from perennial.core.monitoring.levels import Level
-from perennial.core.monitoring.retraining import REQUESTED, Hold, Retrain
+from perennial.core.monitoring.retraining import Hold, Retrain
 from perennial.core.release.traffic import Route, Target
 from perennial.core.spec import Reason
 from perennial.core.training.registration import VersionRecord
@@ -29,7 +30,7 @@ from perennial.errors import (
     UsageError,
 )
 from perennial.flows.monitoring import monitor
-from perennial.flows.monitoring.retrain import request
+from perennial.flows.monitoring.retrain import request_retraining
 from perennial.settings import Settings
 
 SPEC = catalog.spec("test_failure_predictor", Settings(spec_overlay=None))
@@ -130,7 +131,7 @@ class Stage:
         self.router = MemoryRouter()
         self.router.apply(Route(model=SPEC.name, stable=CHAMPION))
         self.scheduler = MemoryScheduler({retrain_asset(SPEC.name): "train"})
-        self.folders = monitor.Folders(folder / "references", folder / "reports")
+        self.folders = monitor.MonitorFolders(folder / "references", folder / "reports")
         self.see(rows(1, 0) if window is None else window, labelled)
 
     def see(self, window: pd.DataFrame, labelled: bool = True, until: datetime = NOW) -> None:
@@ -139,13 +140,13 @@ class Stage:
             verdicts = window["failed"].astype(float)
             self.kept.known |= dict(zip(self.log.frame["prediction_id"], verdicts, strict=True))
 
-    def look(self, now: datetime = NOW) -> monitor.Look:
+    def look(self, now: datetime = NOW) -> monitor.MonitorResult:
         kept = self.kept
         ports = monitor.MonitorPorts(
             router=self.router, registry=kept, tracker=kept, predictions=self.log, feedback=kept, ledger=kept,
             drift=MemoryDrift(), scheduler=self.scheduler,
         )  # fmt: skip
-        return monitor.run(SPEC, ports, self.folders, now)
+        return monitor.monitor_model(SPEC, ports, self.folders, now)
 
 
 def test_a_window_like_the_reference_is_ok(tmp_path):
@@ -166,7 +167,7 @@ def test_drift_asks_for_a_retraining_once(tmp_path):
     ((asset, extra),) = stage.scheduler.events
     assert asset == "perennial/test_failure_predictor/retrain"
     assert (extra["reason"], extra["digest"]) == ("drift", DIGEST)
-    entry = next(row.entry for row in stage.kept.entries if row.entry.kind == REQUESTED)
+    entry = next(row.entry for row in stage.kept.entries if row.entry.kind == Event.RETRAIN_REQUESTED)
     assert entry.payload == extra
     assert entry.payload["text"] == seen.decision.text
     assert stage.kept.artifacts == [(seen.report.name, "monitoring")]
@@ -244,7 +245,7 @@ def test_an_event_that_cannot_be_raised_is_recorded_nowhere_and_raised_later(tmp
     stage.scheduler.down = True
     with pytest.raises(SchedulerUnavailable):
         stage.look()
-    assert REQUESTED not in stage.kept.kinds()
+    assert Event.RETRAIN_REQUESTED not in stage.kept.kinds()
     stage.scheduler.down = False
     stage.look()
     assert len(stage.scheduler.events) == 1
@@ -286,7 +287,7 @@ def test_a_version_without_a_reference_is_an_error(tmp_path):
 
 def test_a_person_asks_and_starts_the_cooldown_of_the_monitor(tmp_path):
     stage = Stage(tmp_path, rows(2, 1500, shift=2.0))
-    entry = request(SPEC.name, Reason.PERSON, " new rig ", "ada", stage.kept, stage.scheduler, NOW)
+    entry = request_retraining(SPEC.name, Reason.PERSON, " new rig ", "ada", stage.kept, stage.scheduler, NOW)
     assert (entry.actor, entry.payload["text"]) == ("ada", "new rig")
     assert "quiet until" in stage.look(NOW + timedelta(minutes=1)).decision.why
     assert len(stage.scheduler.events) == 1
@@ -295,5 +296,5 @@ def test_a_person_asks_and_starts_the_cooldown_of_the_monitor(tmp_path):
 def test_a_request_needs_a_reason_in_words(tmp_path):
     stage = Stage(tmp_path, None)
     with pytest.raises(UsageError):
-        request(SPEC.name, Reason.PERSON, "  ", "ada", stage.kept, stage.scheduler, NOW)
+        request_retraining(SPEC.name, Reason.PERSON, "  ", "ada", stage.kept, stage.scheduler, NOW)
     assert not stage.scheduler.events

@@ -15,13 +15,13 @@ import pytest
 from perennial import catalog
 from perennial.adapters.prometheus.monitor_metrics import MonitorMetrics
 from perennial.core.monitoring.drift import SCORE, ColumnDrift
-from perennial.core.monitoring.levels import Accuracy, Level, MonitorVerdict
+from perennial.core.monitoring.levels import AccuracyEstimate, Level, MonitorVerdict
 from perennial.core.monitoring.retraining import Hold, Retrain
 from perennial.core.release.traffic import Target
 from perennial.core.spec import Reason
 from perennial.errors import PortTaken, TrackerUnavailable
-from perennial.flows.monitoring.monitor import Look
-from perennial.flows.monitoring.watch import line, watch
+from perennial.flows.monitoring.monitor import MonitorResult
+from perennial.flows.monitoring.watch import summary_line, watch
 from perennial.settings import Settings
 
 SPEC = catalog.spec("test_failure_predictor", Settings(spec_overlay=None))
@@ -35,10 +35,10 @@ JUDGED = MonitorVerdict(
         ColumnDrift(column="pass_rate_7d", psi=0.9, allowance=0.3),
         ColumnDrift(column=SCORE, psi=0.2, allowance=0.25),
     ),
-    reference=Accuracy(value=0.9, error=0.01, labels=3000),
-    window=Accuracy(value=0.81, error=0.01, labels=1500),
+    reference=AccuracyEstimate(value=0.9, error=0.01, labels=3000),
+    window=AccuracyEstimate(value=0.81, error=0.01, labels=1500),
 )
-SEEN = Look(
+SEEN = MonitorResult(
     SPEC.name, NOW, Target(version="1.0.0", digest="a" * 64, release_id="r"), JUDGED,
     Retrain(reason=Reason.DRIFT, text="2 of 6 features moved"),
 )  # fmt: skip
@@ -114,11 +114,13 @@ def test_figures_of_a_window_and_none_left_of_the_champion_before():
 
 
 def test_the_line_says_what_was_seen_and_decided():
-    text = line(SEEN)
+    text = summary_line(SEEN)
     for part in ("1.0.0", "n=1500", "pass_rate_7d 0.90 (+0.60)", "90.0% -> 81.0%", "RETRAIN (drift)"):
         assert part in text
-    held = Look(SPEC.name, NOW, None, JUDGED.model_copy(update={"drifts": ()}), Hold(why="quiet until noon"))
-    assert "hold: quiet until noon" in line(held)
+    held = MonitorResult(
+        SPEC.name, NOW, None, JUDGED.model_copy(update={"drifts": ()}), Hold(why="quiet until noon")
+    )
+    assert "hold: quiet until noon" in summary_line(held)
 
 
 def test_prometheus_reads_them_and_a_taken_port_is_clear():

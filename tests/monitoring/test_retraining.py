@@ -7,17 +7,16 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from perennial.core.assets import candidate_asset, retrain_asset
-from perennial.core.events import Entry
+from perennial.core.events import Entry, Event
 from perennial.core.governance.ledger import chain
 from perennial.core.monitoring.levels import Level, MonitorVerdict
 from perennial.core.monitoring.retraining import (
-    REQUESTED,
     Hold,
-    Request,
     Retrain,
+    RetrainingRequest,
     decide_retrain,
-    event,
-    requests,
+    retraining_event,
+    retraining_requests,
 )
 from perennial.core.spec import Reason, RetrainingSpec
 
@@ -26,12 +25,12 @@ SPEC = RetrainingSpec(schedule="0 3 * * 1", cooldown=timedelta(hours=24), max_al
 ALARM = MonitorVerdict(level=Level.RETRAIN, cause=Reason.DRIFT, reasons=("2 of 6 features moved",), rows=1500)
 
 
-def decide(*past: Request, told: MonitorVerdict = ALARM, window: str = "w9"):
+def decide(*past: RetrainingRequest, told: MonitorVerdict = ALARM, window: str = "w9"):
     return decide_retrain(SPEC, told, window, past, NOW)
 
 
-def ago(hours: float, reason: Reason = Reason.DRIFT, window: str | None = None) -> Request:
-    return Request(at=NOW - timedelta(hours=hours), reason=reason, window=window)
+def ago(hours: float, reason: Reason = Reason.DRIFT, window: str | None = None) -> RetrainingRequest:
+    return RetrainingRequest(at=NOW - timedelta(hours=hours), reason=reason, window=window)
 
 
 def test_the_first_alarm_is_obeyed_and_keeps_its_reason():
@@ -70,13 +69,15 @@ def test_never_twice_for_one_window():
 
 
 def test_requests_come_back_out_of_the_ledger():
-    extra = event(Reason.ACCURACY, "lost 12 %", who="monitor", key="k", digest="d" * 64, window="w1")
+    extra = retraining_event(
+        Reason.ACCURACY, "lost 12 %", who="monitor", key="k", digest="d" * 64, window="w1"
+    )
     entries = [
         Entry(at=NOW, actor="policy", kind="release.canary", model="m", payload={}),
-        Entry(at=NOW, actor="monitor", kind=REQUESTED, model="m", payload=extra),
+        Entry(at=NOW, actor="monitor", kind=Event.RETRAIN_REQUESTED, model="m", payload=extra),
     ]
     rows = [chain(entry, number, "0" * 64) for number, entry in enumerate(entries, start=1)]
-    assert requests(rows) == [Request(at=NOW, reason=Reason.ACCURACY, window="w1")]
+    assert retraining_requests(rows) == [RetrainingRequest(at=NOW, reason=Reason.ACCURACY, window="w1")]
 
 
 def test_asset_names_are_those_of_the_dags():

@@ -16,7 +16,8 @@ from doubles.routing import MemoryJournal, MemoryPool, MemoryProbe, MemoryRouter
 
 from perennial import catalog
 from perennial.core.evaluation.figures_hash import figures_hash
-from perennial.core.release.status import Intent, IntentKind, Phase, ReleaseStatus, policy_digest
+from perennial.core.release.phase import Phase
+from perennial.core.release.status import Intent, IntentKind, ReleaseStatus, policy_digest
 from perennial.core.spec import ApprovalSpec, ReleaseSpec
 from perennial.core.training.registration import CHAMPION_DIGEST, NO_CHAMPION, VersionRecord
 from perennial.core.version import VersionRef
@@ -25,8 +26,8 @@ from perennial.flows.release import gate
 from perennial.flows.release.ports import ReleasePorts
 from perennial.flows.release.reconcile import reconcile
 from perennial.flows.release.rollback import RollbackPorts, rollback
-from perennial.flows.release.rollback_record import SettlePorts, settle
-from perennial.serving.prediction_log import COLUMNS
+from perennial.flows.release.rollback_record import RollbackRecordPorts, record_rollbacks
+from perennial.serving.prediction_log_reader import COLUMNS
 from perennial.settings import Settings
 
 MODEL = "test_failure_predictor"
@@ -81,7 +82,7 @@ class Versions:
 
     def fetch(self, ref: VersionRef, into: Path) -> Path:
         self._answer()
-        into.mkdir(parents=True)
+        into.mkdir(parents=True, exist_ok=True)
         (into / "model.onnx").write_bytes(_model_bytes(ref.version))
         manifest = {
             "format": 1,
@@ -201,7 +202,7 @@ class World:
     def settle(self) -> list[str]:
         """Write down what a rollback left."""
         store = self.store
-        ports = SettlePorts(
+        ports = RollbackRecordPorts(
             self.journal,
             self.router,
             store.releases,
@@ -210,7 +211,7 @@ class World:
             self.versions,
             self.versions,
         )
-        return settle(ports, self.now)
+        return record_rollbacks(ports, self.now)
 
     def clock(self) -> datetime:
         return self.now
@@ -303,9 +304,9 @@ def make_world(tmp_path_factory: pytest.TempPathFactory):
 
 
 @pytest.fixture(scope="session")
-def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator:
-    """Three versions that can be released on a running stack (`release_house`), for tests marked server."""
-    from release_house import furnished
+def live_releases(tmp_path_factory: pytest.TempPathFactory) -> Iterator:
+    """Three versions that can be released on a running stack (`live_releases`), for tests marked server."""
+    from live_releases import furnished
 
-    with furnished(tmp_path_factory.mktemp("house")) as made:
+    with furnished(tmp_path_factory.mktemp("releases")) as made:
         yield made

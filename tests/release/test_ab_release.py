@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from perennial.core.release.status import IntentKind, Pause, Phase
+from perennial.core.release.phase import Phase
+from perennial.core.release.status import IntentKind, Pause
 from perennial.core.release.traffic import Assignment
 from perennial.core.verdict import Verdict
 from perennial.errors import DataError, UnknownRelease
@@ -97,7 +98,7 @@ def test_after_resume_users_are_counted_anew(world, release):
 
 
 def find(world, release_id: str | None = None):
-    return flow.find(MODEL, release_id, world.store.releases, world.store.ledger, world.now)
+    return flow.find_experiment(MODEL, release_id, world.store.releases, world.store.ledger, world.now)
 
 
 def test_outcomes_are_gathered_user_by_user(world, release):
@@ -112,16 +113,16 @@ def test_outcomes_are_gathered_user_by_user(world, release):
     feedback.put_rewards({f"1.1.0-{user}": user / 10 for user in range(40, 50)}, world.now)
     experiment = find(world)
     seen = flow.gather(experiment, "right", world.predictions, feedback)
-    assert [(arm.name, arm.n, arm.total) for arm in seen.arms] == [("1.0.0", 38, 9), ("1.1.0", 20, 20)]
+    assert [(arm.name, arm.n, arm.total) for arm in seen.variants] == [("1.0.0", 38, 9), ("1.1.0", 20, 20)]
     assert (seen.units.by_arm, seen.units.crossed) == ({"1.0.0": 40, "1.1.0": 40}, 2)
-    control, treatment = flow.gather(experiment, "reward", world.predictions, feedback).arms
+    control, treatment = flow.gather(experiment, "reward", world.predictions, feedback).variants
     assert (control.n, treatment.n, treatment.mean) == (0, 10, pytest.approx(4.45))
-    events = flow.gather(experiment, "events", world.predictions, feedback).arms
+    events = flow.gather(experiment, "events", world.predictions, feedback).variants
     assert [arm.total for arm in events] == [9, 20]
-    shown = flow.figures(
+    shown = flow.running_figures(
         MODEL, world.store.releases, world.store.ledger, world.predictions, feedback, world.now
     )
-    assert [(one.arm, one.users, one.accuracy, one.reward) for one in shown] == [
+    assert [(one.version, one.users, one.accuracy, one.reward) for one in shown] == [
         ("1.0.0", 40, pytest.approx(9 / 38), None),
         ("1.1.0", 40, 1.0, pytest.approx(4.45)),
     ]

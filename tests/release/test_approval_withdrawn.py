@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from perennial.core.governance.ledger import verify
 from perennial.core.release.approval import BY, TAG, WAITING
-from perennial.core.release.status import IntentKind, Phase
+from perennial.core.release.phase import Phase
+from perennial.core.release.status import IntentKind
 
 MODEL = "test_failure_predictor"
 

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from perennial.core.governance.ledger import verify
 from perennial.core.release.approval import BY, TAG, WAITING
-from perennial.core.release.status import IntentKind, Phase, ReleaseStatus
+from perennial.core.release.phase import Phase
+from perennial.core.release.status import IntentKind, ReleaseStatus
 from perennial.serving.manifest import MANIFEST_FILE, MODEL_FILE
 
 MODEL = "test_failure_predictor"

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from release_chaos import edit_manifest
 
-from perennial.core.release.status import IntentKind, Pause, Phase
+from perennial.core.release.phase import Phase
+from perennial.core.release.status import IntentKind, Pause
 
 MODEL = "test_failure_predictor"
 MONTH = 30 * 24 * 3600

@@ -14,8 +14,8 @@ from signed_in import sign_in
 
 from perennial import settings as environment
 from perennial.cli import main
+from perennial.core.release.phase import Phase
 from perennial.core.release.rollback import Rollback
-from perennial.core.release.status import Phase
 from perennial.core.release.traffic import Target
 from perennial.errors import ModelFileError
 from perennial.wiring import database

@@ -7,7 +7,8 @@ from datetime import timedelta
 
 import pytest
 
-from perennial.core.release.status import IntentKind, Pause, Phase, ReleaseStatus
+from perennial.core.release.phase import Phase
+from perennial.core.release.status import IntentKind, Pause, ReleaseStatus
 from perennial.errors import ReleaseError, RouterUnavailable, TrackerUnavailable
 
 MODEL = "test_failure_predictor"

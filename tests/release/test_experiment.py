@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from perennial.core.release.sample_ratio import judge_split
-from perennial.core.release.traffic import Units
+from perennial.core.release.traffic import UserCounts
 from perennial.core.verdict import Verdict
 from perennial.flows.experiment import gather as flow
 
@@ -16,7 +16,7 @@ HOURS = timedelta(hours=1)
 
 
 def judged(control: int, treatment: int, weight: float = 50.0, crossed: int = 0):
-    units = Units(by_arm={"1.0.0": control, "1.1.0": treatment}, crossed=crossed)
+    units = UserCounts(by_arm={"1.0.0": control, "1.1.0": treatment}, crossed=crossed)
     return judge_split(units, "1.0.0", "1.1.0", weight, alpha=0.001)
 
 
@@ -43,7 +43,7 @@ def test_honest_split_is_refuted_as_rarely_as_said():
     drawn = np.random.default_rng(5).random((400, 2000)) < 0.2
     looks = range(10, 2001, 10)
     counts = drawn.cumsum(axis=1)
-    units = lambda n, k: Units(by_arm={"a": int(n - k), "b": int(k)})  # noqa: E731
+    units = lambda n, k: UserCounts(by_arm={"a": int(n - k), "b": int(k)})  # noqa: E731
     alarms = sum(
         any(judge_split(units(n, row[n - 1]), "a", "b", 20.0, 0.05).verdict is Verdict.UNSURE for n in looks)
         for row in counts
@@ -55,7 +55,7 @@ def test_last_fixed_split_is_the_experiment(world):
     world.release_first()
     world.use("canary", shadow=None)
     status = world.open_second()
-    find = lambda: flow.find(  # noqa: E731
+    find = lambda: flow.find_experiment(  # noqa: E731
         status.model, None, world.store.releases, world.store.ledger, world.now
     )
     first = find()

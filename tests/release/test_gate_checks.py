@@ -8,8 +8,8 @@ from datetime import timedelta
 import pytest
 
 from perennial.core.events import Entry
-from perennial.core.release.status import Phase
-from perennial.core.training.reproduction import Outcome, Reproduction
+from perennial.core.release.phase import Phase
+from perennial.core.training.reproduction import Reproduction, ReproductionOutcome
 from perennial.core.verdict import Judgement, Verdict
 
 
@@ -44,8 +44,8 @@ def test_candidate_without_consent_gets_no_traffic(world):
     ("outcome", "optional", "required"),
     [
         (None, Verdict.PASS, Verdict.ERROR),
-        (Outcome.SAME, Verdict.PASS, Verdict.PASS),
-        (Outcome.DIFFERS, Verdict.UNSURE, Verdict.FAIL),
+        (ReproductionOutcome.SAME, Verdict.PASS, Verdict.PASS),
+        (ReproductionOutcome.DIFFERS, Verdict.UNSURE, Verdict.FAIL),
     ],
 )
 @pytest.mark.parametrize("evidence", ["optional", "required"])

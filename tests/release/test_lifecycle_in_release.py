@@ -6,7 +6,8 @@ import pytest
 
 from perennial.core.events import Entry
 from perennial.core.governance.lifecycle import CHAMPION_ONLY, in_use
-from perennial.core.release.status import IntentKind, Phase
+from perennial.core.release.phase import Phase
+from perennial.core.release.status import IntentKind
 from perennial.core.version import Lifecycle
 from perennial.errors import OutOfUse
 

@@ -6,7 +6,8 @@ import pytest
 
 from perennial.core.governance.ledger import verify
 from perennial.core.release.approval import TAG
-from perennial.core.release.status import IntentKind, Pause, Phase
+from perennial.core.release.phase import Phase
+from perennial.core.release.status import IntentKind, Pause
 
 MODEL = "test_failure_predictor"
 HOUR = 3600

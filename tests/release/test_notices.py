@@ -6,7 +6,8 @@ import pytest
 from doubles.notices import MemoryNotifier
 
 from perennial.core.governance.notices import Links
-from perennial.core.release.status import IntentKind, Phase
+from perennial.core.release.phase import Phase
+from perennial.core.release.status import IntentKind
 from perennial.flows.governance.notify import NotifyPorts, deliver
 
 MODEL = "test_failure_predictor"

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from release_chaos import STEPS, Crowd, Effects, ends
 
 from perennial.core.release.observation import Observation
-from perennial.core.release.status import IntentKind, Phase
+from perennial.core.release.phase import Phase
+from perennial.core.release.status import IntentKind
 from perennial.core.spec import Strategy
 from perennial.flows.release import reconcile as flow
 

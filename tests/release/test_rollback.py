@@ -6,7 +6,8 @@ from datetime import timedelta
 
 import pytest
 
-from perennial.core.release.status import IntentKind, Phase
+from perennial.core.release.phase import Phase
+from perennial.core.release.status import IntentKind
 from perennial.errors import RollbackRefused, RouterUnavailable, UnknownRelease
 
 MODEL = "test_failure_predictor"

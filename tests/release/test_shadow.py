@@ -9,7 +9,8 @@ import pytest
 
 from perennial.cli import main
 from perennial.core.governance.ledger import verify
-from perennial.core.release.status import IntentKind, Phase
+from perennial.core.release.phase import Phase
+from perennial.core.release.status import IntentKind
 from perennial.errors import MalformedInput, ReleaseError
 from perennial.flows.release.shadow import observe_shadow, shadow_of
 

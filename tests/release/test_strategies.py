@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from perennial.core.governance.ledger import verify
-from perennial.core.release.status import IntentKind, Pause, Phase
+from perennial.core.release.phase import Phase
+from perennial.core.release.status import IntentKind, Pause
 
 MODEL = "test_failure_predictor"
 HOUR = 3600

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from release_chaos import MODEL, Effects, Killed, ends
 
-from perennial.core.release.status import IntentKind, Phase
+from perennial.core.release.phase import Phase
+from perennial.core.release.status import IntentKind
 from perennial.core.spec import Strategy
 from perennial.flows.release import reconcile as flow
 
@@ -17,7 +18,7 @@ ENDS = {one: Phase.OBSERVED if one is Strategy.SHADOW_ONLY else Phase.SUCCEEDED 
 every_strategy = pytest.mark.parametrize("strategy", list(Strategy))
 
 
-def house(make_world, strategy: Strategy):
+def world_with_champion(make_world, strategy: Strategy):
     """A champion with traffic, and a spec that releases the next candidate by this strategy."""
     world = make_world()
     world.pool.servers["stable"] = world.pool.reachable["stable"] = SERVERS
@@ -47,7 +48,7 @@ def alone(world, version: str) -> bool:
 
 @every_strategy
 def test_left_alone_it_comes_to_its_end(make_world, strategy):
-    world = house(make_world, strategy)
+    world = world_with_champion(make_world, strategy)
     status = go_on(world, offer(world, "1.1.0"), LONGEST)
     assert status.phase is ENDS[strategy]
     assert alone(world, "1.0.0" if strategy is Strategy.SHADOW_ONLY else "1.1.0")
@@ -57,7 +58,7 @@ def test_left_alone_it_comes_to_its_end(make_world, strategy):
 @every_strategy
 @pytest.mark.parametrize("passes", range(LONGEST))
 def test_aborted_anywhere_the_champion_has_everything(make_world, strategy, passes):
-    world = house(make_world, strategy)
+    world = world_with_champion(make_world, strategy)
     status = go_on(world, offer(world, "1.1.0"), passes)
     if status.phase.is_final():
         return
@@ -79,7 +80,7 @@ def test_aborted_anywhere_the_champion_has_everything(make_world, strategy, pass
 @every_strategy
 @pytest.mark.parametrize("passes", range(LONGEST))
 def test_paused_anywhere_it_stays_and_resumes(make_world, strategy, passes):
-    world = house(make_world, strategy)
+    world = world_with_champion(make_world, strategy)
     status = go_on(world, offer(world, "1.1.0"), passes)
     if status.phase.is_final() or status.phase is Phase.ABORTING:
         return
@@ -98,7 +99,7 @@ def test_paused_anywhere_it_stays_and_resumes(make_world, strategy, passes):
 @every_strategy
 @pytest.mark.parametrize("passes", range(LONGEST))
 def test_promoted_anywhere_it_skips_the_rest(make_world, strategy, passes):
-    world = house(make_world, strategy)
+    world = world_with_champion(make_world, strategy)
     status = go_on(world, offer(world, "1.1.0"), passes)
     if status.phase.is_final():
         return
@@ -114,7 +115,7 @@ def test_promoted_anywhere_it_skips_the_rest(make_world, strategy, passes):
 @every_strategy
 @pytest.mark.parametrize("passes", range(LONGEST))
 def test_a_newer_candidate_takes_over_anywhere(make_world, strategy, passes):
-    world = house(make_world, strategy)
+    world = world_with_champion(make_world, strategy)
     old = go_on(world, offer(world, "1.1.0"), passes)
     late = old.phase in (Phase.PROMOTING, Phase.ABORTING, ENDS[strategy])
     world.sleep(1)
@@ -127,7 +128,7 @@ def test_a_newer_candidate_takes_over_anywhere(make_world, strategy, passes):
 @every_strategy
 @pytest.mark.parametrize("passes", range(LONGEST))
 def test_a_newer_candidate_that_fails_its_gate_disturbs_nobody_anywhere(make_world, strategy, passes):
-    world = house(make_world, strategy)
+    world = world_with_champion(make_world, strategy)
     old = go_on(world, offer(world, "1.1.0"), passes)
     world.sleep(1)
     assert offer(world, "1.2.0", data_checks="failed").phase is Phase.REJECTED
@@ -138,7 +139,7 @@ def test_a_newer_candidate_that_fails_its_gate_disturbs_nobody_anywhere(make_wor
 @pytest.mark.parametrize("passes", range(LONGEST))
 def test_a_restart_of_the_router_anywhere_takes_nobody_back(make_world, strategy, passes):
     """With some errors before and after, of candidate and champion alike."""
-    world = house(make_world, strategy)
+    world = world_with_champion(make_world, strategy)
     status = offer(world, "1.1.0")
     for number in range(LONGEST):
         world.serve(3000, 3000, errors=6)
@@ -155,7 +156,7 @@ def test_a_restart_of_the_router_anywhere_takes_nobody_back(make_world, strategy
 @every_strategy
 def test_killed_when_it_got_its_first_share_then_aborted_the_champion_has_everything(make_world, strategy):
     """The status that was saved says LOADING or PROMOTING, the route names the candidate."""
-    world = house(make_world, strategy)
+    world = world_with_champion(make_world, strategy)
     world.use(strategy, shadow="PT1H" if strategy is Strategy.SHADOW_ONLY else None)
     status = offer(world, "1.1.0")
     apply = world.router.apply
@@ -207,11 +208,11 @@ def play(world, strategy: Strategy, kill_at: int | None) -> int:
 
 @every_strategy
 def test_killed_after_any_effect_the_end_is_the_same(make_world, strategy):
-    undisturbed = house(make_world, strategy)
+    undisturbed = world_with_champion(make_world, strategy)
     effects = play(undisturbed, strategy, None)
     wanted = ends(undisturbed)
     assert ENDS[strategy] in wanted["phases"][:-1]
     for kill_at in range(1, effects + 1):
-        world = house(make_world, strategy)
+        world = world_with_champion(make_world, strategy)
         play(world, strategy, kill_at)
         assert ends(world) == wanted, f"killed after effect {kill_at} of {effects}"

@@ -1,4 +1,4 @@
-"""`why` and `history` tell what the machine did, from the ledger alone, and fast."""
+"""`why` and `timeline` tell what the machine did, from the ledger alone, and fast."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ from perennial.cli import main
 from perennial.core.events import Entry
 from perennial.core.frozen import canonical
 from perennial.core.governance.ledger import GENESIS, StoredRow, text_hash
-from perennial.core.release.status import IntentKind, Phase
+from perennial.core.release.phase import Phase
+from perennial.core.release.status import IntentKind
 from perennial.errors import LedgerBroken, UnknownModel, UnknownVersion
-from perennial.flows.governance.why import ways, why
+from perennial.flows.governance.why import version_timelines, why
 from perennial.wiring import database
 
 MODEL = "test_failure_predictor"
@@ -42,7 +43,7 @@ def test_before_anything_served(world):
     world.versions.add("1.0.0")
     world.start()
     told = asked(world)
-    assert (told.served, [one.last for one in told.on_their_way]) == (None, ["awaiting_approval"])
+    assert (told.served, [one.last for one in told.open_releases]) == (None, ["awaiting_approval"])
 
 
 def test_who_allowed_what_on_which_evidence(world):
@@ -55,7 +56,7 @@ def test_who_allowed_what_on_which_evidence(world):
     assert told.served.since == second.entered_at
     assert (told.before, told.served.by, told.risk) == ("1.0.0", "promotion", "low")
     assert [(one.actor, one.digest) for one in told.approvals] == [("policy", second.candidate.digest)]
-    rules = {(one.where, one.rule) for one in told.hurdles}
+    rules = {(one.where, one.rule) for one in told.checks}
     assert {("gate", "roc_auc"), ("approval", "approval"), ("canary 50 %", "error_rate")} <= rules
     then = asked(world, early)
     assert (then.served.version, then.approvals[0].actor) == ("1.0.0", "bob")
@@ -90,10 +91,10 @@ def test_rollback_serves_the_earlier_one_again(world):
     assert told.served.by == "rollback from 1.1.0 by ann: it burns"
     assert told.approvals[0].actor == "bob", "it serves by the approval that it was given then"
     assert (told.refused[0].version, told.refused[0].why) == ("1.1.0", "it burns")
-    known = {way.version: way for way in ways(MODEL, world.store.ledger)}
-    assert known["1.1.0"].facts[-1].what == "lost the traffic to 1.0.0 by rollback"
-    assert known["1.0.0"].facts[-1].what == "got the traffic back from 1.1.0 by rollback"
-    whats = [fact.what for fact in known["1.1.0"].facts]
+    known = {way.version: way for way in version_timelines(MODEL, world.store.ledger)}
+    assert known["1.1.0"].events[-1].what == "lost the traffic to 1.0.0 by rollback"
+    assert known["1.0.0"].events[-1].what == "got the traffic back from 1.1.0 by rollback"
+    whats = [event.what for event in known["1.1.0"].events]
     assert whats[:3] == ["opened", "gated PASS", "approved policy"]
     assert [one for one in whats if "canary" in one] == ["canary 5 %", "canary 20 %", "canary 50 %"]
 
@@ -110,11 +111,14 @@ def test_a_share_taken_back_by_rollback_moves_no_champion(world):
     (refusal,) = told.refused
     assert (refusal.version, refusal.how) == ("1.1.0", "its share was taken back by rollback")
     assert (refusal.digest, refusal.actor, refusal.why) == (second.candidate.digest, "ann", "it burns")
-    known = {way.version: [fact.what for fact in way.facts] for way in ways(MODEL, world.store.ledger)}
+    known = {
+        way.version: [event.what for event in way.events]
+        for way in version_timelines(MODEL, world.store.ledger)
+    }
     assert known["1.1.0"][-1] == "lost its share by rollback, 1.0.0 stayed champion"
     assert not any("rollback" in what for what in known["1.0.0"])
     world.passes(second.release_id, 2)
-    assert asked(world).on_their_way == ()
+    assert asked(world).open_releases == ()
 
 
 def test_an_entry_from_before_shares_were_told_apart_is_still_read(world):
@@ -126,7 +130,7 @@ def test_an_entry_from_before_shares_were_told_apart_is_still_read(world):
     world.store.ledger.append(old)
     told = asked(world)
     assert (told.served.version, told.refused[0].version) == ("1.0.0", "1.1.0")
-    assert [way.version for way in ways(MODEL, world.store.ledger)] == ["1.0.0", "1.1.0"]
+    assert [way.version for way in version_timelines(MODEL, world.store.ledger)] == ["1.0.0", "1.1.0"]
 
 
 def test_answer_never_rests_on_an_edited_entry(world):
@@ -203,12 +207,12 @@ def test_commands(world, tmp_path, monkeypatch, capsys):
     told = capsys.readouterr().out
     assert "1.1.0" in told
     assert "would have blocked" in told
-    assert main(["history", MODEL]) == 0
+    assert main(["timeline", MODEL]) == 0
     assert "canary 20 % by machine" in capsys.readouterr().out
-    assert main(["history", MODEL, "--version", "1.0.0", "--json"]) == 0
+    assert main(["timeline", MODEL, "--version", "1.0.0", "--json"]) == 0
     assert [way["version"] for way in json.loads(capsys.readouterr().out)] == ["1.0.0"]
     assert main(["why", MODEL, "--at", "2020-01-01", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["served"] is None
     assert main(["why", MODEL, "--at", "yesterday"]) == 2
     assert main(["why", "nobody"]) == UnknownModel.exit_code
-    assert main(["history", MODEL, "--version", "9.9.9"]) == UnknownVersion.exit_code
+    assert main(["timeline", MODEL, "--version", "9.9.9"]) == UnknownVersion.exit_code

@@ -16,10 +16,11 @@ from one_server import NOW, Server
 from tiny_models import tiny_version
 
 from perennial.adapters.bentoml.pool import BentoPool
+from perennial.errors import ExplanationNotReady
 from perennial.serving import desired_state as desired
 from perennial.serving import explanation, headers
 from perennial.serving.attribution import shapley
-from perennial.serving.explanation import ExplanationNotReady, Explanations
+from perennial.serving.explanation import Explanations
 
 BACKGROUND = [[0.0, 0.5, -1.0, 0.25], [1.0, -0.5, 0.0, 0.75], [-0.25, 0.0, 0.5, 0.0]]
 
@@ -62,10 +63,10 @@ def missing_counts(rows):
 def test_attributions_are_shapley_values_also_of_missing_ones():
     rows = np.array([[1.0, np.nan, 0.5, 2.0], [0.0, 0.5, np.nan, np.nan]], dtype=np.float32)
     background = np.array([*BACKGROUND, [np.nan, 1.0, 0.0, np.nan]], dtype=np.float32)
-    found = shapley(missing_counts, background, rows, coalitions=50, seed=0)
+    attributions = shapley(missing_counts, background, rows, coalitions=50, seed=0)
     wanted = [shapley_by_definition(missing_counts, background, row) for row in rows]
-    assert np.allclose(found.values, wanted, atol=1e-8)
-    assert found.gap(missing_counts(rows)) < 1e-9
+    assert np.allclose(attributions.values, wanted, atol=1e-8)
+    assert attributions.gap(missing_counts(rows)) < 1e-9
 
 
 def test_a_row_has_the_same_attributions_in_any_company_and_leaves_no_seed_behind():
@@ -88,13 +89,15 @@ def test_an_explained_answer_adds_up_to_its_scores(server):
     answer = server.predict(explain=True, entities=[*entities(1), {"test_id": "t2", "suite": "s"}])
     assert answer.status_code == 200, answer.text
     body = answer.json()
-    told = body["explanation"]
-    assert (told["of"], told["background_rows"]) == ("score", 3)
-    assert told["gap"] <= told["tolerance"] == 1e-5
-    assert told["ms"] > 0
-    for one in body["predictions"]:
-        assert set(one["attributions"]) == {"f0", "f1", "f2", "f3"}
-        assert told["base"] + sum(one["attributions"].values()) == pytest.approx(one["score"], abs=1e-5)
+    explained = body["explanation"]
+    assert (explained["of"], explained["background_rows"]) == ("score", 3)
+    assert explained["gap"] <= explained["tolerance"] == 1e-5
+    assert explained["ms"] > 0
+    for prediction in body["predictions"]:
+        assert set(prediction["attributions"]) == {"f0", "f1", "f2", "f3"}
+        assert explained["base"] + sum(prediction["attributions"].values()) == pytest.approx(
+            prediction["score"], abs=1e-5
+        )
     plain = server.predict(explain=False).json()
     assert "explanation" not in plain
     assert set(plain["predictions"][0]) == {"prediction_id", "entity", "score", "decision"}
@@ -112,13 +115,13 @@ def test_explaining_is_no_part_of_the_logged_prediction(server, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "named"),
     [({"explain": "yes"}, "true or false"), ({"explain": True, "entities": entities(4)}, "at most 3")],
 )
-def test_what_cannot_be_explained_is_400_and_not_logged(server, changes, told):
+def test_what_cannot_be_explained_is_400_and_not_logged(server, changes, named):
     answer = server.predict(**changes)
     assert answer.status_code == 400
-    assert told in answer.json()["error"] + answer.json()["hint"]
+    assert named in answer.json()["error"] + answer.json()["hint"]
     assert len(server.log()) == 0
 
 
@@ -130,7 +133,9 @@ def test_a_version_without_background_says_so(server):
 
 
 def test_a_mirrored_request_is_scored_only(server):
-    (version,) = [one for one in server.host.versions.loaded.values() if one.wanted.model == "tiny"]
+    (version,) = [
+        version for version in server.host.versions.loaded.values() if version.wanted.model == "tiny"
+    ]
     body = {"entities": entities(9), "context": {"cycle_size": 1, "requested_at": 0}, "explain": True}
     sent = {headers.SHADOW: "true", headers.DIGEST: version.wanted.digest}
     answer = server.client.post("/v1/models/tiny/predict", json=body, headers=sent)
@@ -140,9 +145,9 @@ def test_a_mirrored_request_is_scored_only(server):
 
 def test_attributions_that_do_not_add_up_are_never_given(server, monkeypatch):
     def off(score, background, rows, coalitions, seed):
-        found = shapley(score, background, rows, coalitions, seed)
-        found.values[0, 0] += 0.01
-        return found
+        attributions = shapley(score, background, rows, coalitions, seed)
+        attributions.values[0, 0] += 0.01
+        return attributions
 
     monkeypatch.setattr(explanation, "shapley", off)
     answer = server.predict(explain=True)
@@ -168,7 +173,9 @@ def test_a_pool_brings_the_background_to_its_servers(tmp_path):
 
 
 def test_late_is_429_and_the_next_in_line_is_dropped(server, monkeypatch):
-    (version,) = [one for one in server.host.versions.loaded.values() if one.wanted.model == "tiny"]
+    (version,) = [
+        version for version in server.host.versions.loaded.values() if version.wanted.model == "tiny"
+    ]
     free, ran = threading.Event(), []
     monkeypatch.setattr(explanation, "_work", lambda *given: (ran.append(1), free.wait(10)))
     rows, scores = np.zeros((1, 4), dtype=np.float32), np.full(1, 0.5, dtype=np.float32)
@@ -179,9 +186,9 @@ def test_late_is_429_and_the_next_in_line_is_dropped(server, monkeypatch):
             *(explanations.explain(version, rows, scores) for _ in range(3)), return_exceptions=True
         )
 
-    found = asyncio.run(ask())
+    errors = asyncio.run(ask())
     free.set()
-    assert [type(one) for one in found] == [ExplanationNotReady] * 3
+    assert [type(error) for error in errors] == [ExplanationNotReady] * 3
     explanations._thread.shutdown()
     assert len(ran) == 1
 

@@ -15,7 +15,7 @@ from serving_stack import target, until
 from tiny_models import tensor_body, tiny_version
 
 from perennial.core.release.traffic import Route
-from perennial.flows.release.failover_watch import Guard, GuardPorts
+from perennial.flows.release.failover_watch import FailoverWatch, FailoverWatchPorts
 from perennial.wiring import releasing
 
 pytestmark = pytest.mark.server
@@ -56,12 +56,12 @@ def route(versions, champion: str = "1.1.0", backup: str | None = "1.0.0") -> Ro
     )
 
 
-def guard(stack) -> Guard:
+def guard(stack) -> FailoverWatch:
     store = MemoryStore()
-    return Guard([MODEL], GuardPorts(stack.router, store.ledger, lambda now: []))
+    return FailoverWatch([MODEL], FailoverWatchPorts(stack.router, store.ledger, lambda now: []))
 
 
-def kinds(guard: Guard) -> list[str]:
+def kinds(guard: FailoverWatch) -> list[str]:
     return [row.entry.kind for row in guard.ports.ledger.rows()]
 
 
@@ -97,7 +97,7 @@ def test_a_dead_champion_pool_is_stood_in_for_by_the_champion_before(stack, vers
     assert set(seen.versions) == {"1.1.0", "1.0.0"}, "never the candidate, which the same servers hold"
     assert answered.headers["x-perennial-stands-in"] == "backup"
     assert answered.json()["parameters"]["release_id"] == "r-1.0.0"
-    counted = {name: one.since(before[name]) for name, one in stack.router.counters(MODEL).items()}
+    counted = {name: counters.since(before[name]) for name, counters in stack.router.counters(MODEL).items()}
     assert counted["backup"].requests >= seen.versions["1.0.0"]
     assert counted["canary"].requests == 0, "it is no evidence for the candidate"
     assert counted["stable"].requests - counted["stable"].errors <= seen.versions["1.1.0"] + 1

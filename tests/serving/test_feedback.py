@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from perennial.errors import MalformedInput
-from perennial.flows.monitoring.feedback import Ingested, ingest
+from perennial.flows.monitoring.feedback import FeedbackCounts, ingest
 from perennial.serving.feedback_inbox import Feedback, FeedbackInbox, FeedbackWriter, parse
 
 AT = datetime(2026, 3, 1, tzinfo=UTC)
@@ -37,11 +37,11 @@ def test_labels_are_stored_once_and_later_ones_win(tmp_path):
     store, inbox = Store(), FeedbackInbox(tmp_path)
     FeedbackWriter(tmp_path, "b").append({"x": 1.0}, AT + timedelta(seconds=2))
     FeedbackWriter(tmp_path, "a").append({"x": 0.0, "y": 1.0}, AT)
-    assert ingest(inbox, store) == Ingested(received=3, changed=3)
+    assert ingest(inbox, store) == FeedbackCounts(received=3, changed=3)
     assert store.kept == {"x": 1.0, "y": 1.0}
-    assert ingest(inbox, store) == Ingested(received=0, changed=0)
+    assert ingest(inbox, store) == FeedbackCounts(received=0, changed=0)
     FeedbackWriter(tmp_path, "a").append({"y": 1.0}, AT)
-    assert ingest(inbox, store) == Ingested(received=1, changed=0)
+    assert ingest(inbox, store) == FeedbackCounts(received=1, changed=0)
 
 
 def test_a_store_that_fails_loses_nothing(tmp_path):
@@ -81,7 +81,7 @@ def test_rewards_travel_with_the_labels(tmp_path):
     assert given.predictions == 2
     FeedbackWriter(tmp_path, "a").append(given.labels, AT, given.rewards)
     store = Store()
-    assert ingest(FeedbackInbox(tmp_path), store) == Ingested(received=3, changed=3)
+    assert ingest(FeedbackInbox(tmp_path), store) == FeedbackCounts(received=3, changed=3)
     assert (store.kept, store.rewards) == ({"x": 1.0}, {"x": -2.5, "y": 40.0})
 
 

@@ -15,7 +15,8 @@ from tiny_models import tensor_body, tiny_version
 from perennial import catalog
 from perennial.cli import main
 from perennial.core.events import Entry
-from perennial.core.release.status import Phase, ReleaseStatus
+from perennial.core.release.phase import Phase
+from perennial.core.release.status import ReleaseStatus
 from perennial.core.release.traffic import Route
 from perennial.core.spec import ReleaseSpec
 from perennial.settings import Settings
@@ -69,7 +70,7 @@ def asked(serving_stack, release) -> dict[str, set[str]]:
     url = f"http://127.0.0.1:{serving_stack.settings.port_envoy}"
     with httpx.Client(trust_env=False) as client:
         for _ in range(2):
-            told = []
+            labels = []
             for number in range(USERS):
                 user = f"user-{number}"
                 client.cookies.clear()
@@ -80,8 +81,8 @@ def asked(serving_stack, release) -> dict[str, set[str]]:
                 answered.setdefault(user, set()).add(version)
                 name = answer["parameters"]["prediction_ids"]
                 reward = number % 7 + (2.0 if version == "1.1.0" else 0.0)
-                told.append({"prediction_id": name, "label": 1, "reward": reward})
-            accepted = client.post(f"{url}/v1/feedback", json={"labels": told})
+                labels.append({"prediction_id": name, "label": 1, "reward": reward})
+            accepted = client.post(f"{url}/v1/feedback", json={"labels": labels})
             assert accepted.json() == {"accepted": USERS}
     return answered
 
@@ -109,9 +110,9 @@ def test_analysis_by_command(serving_stack, release, asked, monkeypatch, capsys,
     assert (
         main(["ab", "analyse", MODEL, "--release", "ab12", "--outcome", "reward", "--html", str(page)]) == 0
     )
-    told = capsys.readouterr().out
-    assert "PROMOTE" in told
-    assert "+2" in told
+    output = capsys.readouterr().out
+    assert "PROMOTE" in output
+    assert "+2" in output
     assert "ab12" in page.read_text()
     assert main(["ab", "analyse", MODEL, "--release", "other"]) != 0
     assert main(["ab", "analyse", MODEL, "--kind", "count"]) == 2
@@ -128,7 +129,7 @@ def test_metrics_of_the_arms(serving_stack, release, asked):
     ]
     assert sum(float(line.rsplit(" ", 1)[1]) for line in counted) == 2 * USERS
     labels = [f'model="{MODEL}"', 'experiment="ab12"', 'arm="1.1.0"']
-    assert any(all(one in line for one in labels) for line in counted)
+    assert any(all(label in line for label in labels) for line in counted)
     assert "ab_test_prediction_latency_seconds_bucket{" in pages[0]
     if shutil.which("promtool"):
         checked = subprocess.run(

@@ -9,7 +9,7 @@ import pytest
 from perennial import catalog
 from perennial.errors import FeaturesUnavailable, SettingsError
 from perennial.history.prepare import TEST_VIEW, prepare
-from perennial.history.simulator import Scenario, simulate
+from perennial.history.simulator import SimulationScenario, simulate
 from perennial.settings import HERE
 
 SPEC = catalog.spec("test_failure_predictor")
@@ -28,7 +28,7 @@ def published(tmp_path, online_module):
     from perennial.adapters.feast.features import FeastFeatures
 
     features = FeastFeatures(HERE / "feature_repo", tmp_path, lambda: [SPEC])
-    features.publish(prepare(simulate(Scenario(cycles=10, tests=10))).views)
+    features.publish(prepare(simulate(SimulationScenario(cycles=10, tests=10))).views)
     return features
 
 
@@ -63,7 +63,7 @@ def test_an_unknown_service_names_those_there_are(published, tmp_path, online_mo
 
 
 def test_a_number_finds_a_test_that_is_named_by_digits(tmp_path, published, online_module):
-    history = simulate(Scenario(cycles=3, tests=3)).assign(test_id="107440")
+    history = simulate(SimulationScenario(cycles=3, tests=3)).assign(test_id="107440")
     published.publish(prepare(history).views)
     online = online_module.OnlineFeatures(tmp_path)
     assert online.values(SERVICE, [row(107440)]) == online.values(SERVICE, [row("107440")])
@@ -75,7 +75,7 @@ def test_an_open_reader_follows_a_new_publication(published, tmp_path, online_mo
     before = online.values(SERVICE, [row(test)])[0]
     other = SPEC.model_copy(update={"features": SPEC.features.model_copy(update={"service": "newcomer"})})
     published._specs = lambda: [SPEC, other]
-    published.publish(prepare(simulate(Scenario(cycles=12, tests=10))).views)
+    published.publish(prepare(simulate(SimulationScenario(cycles=12, tests=10))).views)
     after = online.values("newcomer", [row(test)])[0]
     assert after["run_count"] >= before["run_count"]
     assert set(after) == set(before)

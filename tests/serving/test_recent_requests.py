@@ -19,9 +19,9 @@ def write(folder, name: str, *lines: str) -> None:
 def test_newest_first_one_of_each_entity(tmp_path):
     write(tmp_path, "20260105T08-a.jsonl", line(1, {"t": "old"}), line(5, {"t": "x"}), line(6, {"t": "x"}))
     write(tmp_path, "20260105T08-b.jsonl", line(3, {"t": "y"}), line(7, None))
-    found = recent(tmp_path, "m", 2)
-    assert [one["entities"] for one in found] == [[{"t": "x"}], [{"t": "y"}]]
-    assert found[0]["context"] == {"cycle_size": 1}
+    bodies = recent(tmp_path, "m", 2)
+    assert [body["entities"] for body in bodies] == [[{"t": "x"}], [{"t": "y"}]]
+    assert bodies[0]["context"] == {"cycle_size": 1}
 
 
 def test_torn_lines_and_long_files_do_not_matter(tmp_path):

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 from datetime import UTC, datetime, timedelta
 
 import httpx
@@ -25,7 +23,7 @@ from perennial.core.release.traffic import Route
 from perennial.core.verdict import Judgement, Verdict
 from perennial.flows.release.ports import ReleasePorts
 from perennial.flows.release.reconcile import reconcile
-from perennial.local import supervisor
+from perennial.local import supervisor, supervisord
 from perennial.local.processes import base_environment, table
 from perennial.settings import Settings
 from perennial.wiring import releasing, traffic
@@ -36,7 +34,7 @@ PASSED = Judgement(rule="all", verdict=Verdict.PASS, observed="well", needed="we
 
 
 @pytest.fixture
-def supervised(tmp_path, monkeypatch):
+def supervised(tmp_path):
     """supervisord with the stable model servers of a machine alone."""
     ports = free_ports(8)
     names = ("mlflow", "airflow", "envoy", "envoy_admin", "monitor")
@@ -44,14 +42,9 @@ def supervised(tmp_path, monkeypatch):
         home=tmp_path, **{f"port_{name}": port for name, port in zip(names, ports, strict=False)},
         ports_stable=f"{ports[5]},{ports[6]}", ports_canary=str(ports[7]),
     )  # fmt: skip
-    servers = [one for one in table(settings) if one.name.startswith("server-stable")]
-    monkeypatch.setattr(supervisor, "table", lambda settings: servers)
+    servers = [process for process in table(settings) if process.name.startswith("server-stable")]
     (settings.state / "logs").mkdir(parents=True)
-    config = supervisor.write_config(settings)
-    subprocess.run(
-        [sys.executable, "-m", "supervisor.supervisord", "-c", str(config)],
-        env=base_environment(settings), check=True, cwd=settings.project,
-    )  # fmt: skip
+    supervisord.launch(settings, servers, base_environment(settings))
     yield settings
     supervisor.down(settings, lambda words: None)
 
@@ -73,9 +66,9 @@ def test_a_crashed_server_comes_back_with_what_it_should_hold(supervised, tmp_pa
     file = supervised.serving_dir / "store" / bad.digest / "model.onnx"
     file.write_bytes(file.read_bytes()[:-10])
     worker = answering(port)
-    pid = supervisor.states(supervised)[name]["pid"]
+    pid = supervisord.states(supervised)[name]["pid"]
     os.kill(pid, signal.SIGKILL)
-    until(lambda: supervisor.states(supervised)[name]["pid"] not in (0, pid), 60, "restarted")
+    until(lambda: supervisord.states(supervised)[name]["pid"] not in (0, pid), 60, "restarted")
     until(lambda: answering(port) not in (0, worker), 180, "a new worker answers")
     until(lambda: status(f"http://127.0.0.1:{port}/livez") == 200, 180, "answers again")
     until(
@@ -83,10 +76,10 @@ def test_a_crashed_server_comes_back_with_what_it_should_hold(supervised, tmp_pa
     )
     assert status(f"http://127.0.0.1:{port}/readyz") == 503
     assert pool.readiness("stable", bad.model, bad.digest).ready == 1, "the other server has it in memory"
-    told = supervisor.server_problems(supervised)[name]
-    assert len(told) == 1
-    assert "spoilt 1.0.0" in told[0]
-    assert "digest" in told[0]
+    problems = supervisor.server_problems(supervised)[name]
+    assert len(problems) == 1
+    assert "spoilt 1.0.0" in problems[0]
+    assert "digest" in problems[0]
 
 
 def answering(port: int) -> int:

@@ -60,7 +60,7 @@ def test_an_unknown_entity_is_named_unless_allowed(server, champion):
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "named"),
     [
         ({"entities": []}, "entities"),
         ({"entities": [{"test_id": "t1"}]}, "suite"),
@@ -73,11 +73,11 @@ def test_an_unknown_entity_is_named_unless_allowed(server, champion):
         ({"surplus": 1}, "surplus"),
     ],
 )
-def test_a_wrong_body_is_400_and_says_what(server, champion, changes, told):
+def test_a_wrong_body_is_400_and_says_what(server, champion, changes, named):
     server.hold(champion)
     answer = server.predict(**changes)
     assert answer.status_code == 400, answer.text
-    assert told in answer.text
+    assert named in answer.text
     assert len(server.log()) == 0
 
 
@@ -151,7 +151,9 @@ def test_one_broken_version_does_not_stop_the_others(server, champion, candidate
     server.hold((ref, files))
     assert server.client.get("/readyz").status_code == 503
     assert server.client.get("/livez").status_code == 200
-    bad = next(one for one in server.client.get("/v1/pool").json()["models"] if one["version"] == "1.1.0")
+    bad = next(
+        version for version in server.client.get("/v1/pool").json()["models"] if version["version"] == "1.1.0"
+    )
     assert not bad["loaded"]
     assert hashlib.sha256(b"torn").hexdigest() in bad["error"]
     assert server.predict().status_code == 200
@@ -187,7 +189,7 @@ def test_feedback_is_on_disk_when_it_is_confirmed(server, champion):
     body = {"labels": [{"prediction_id": name, "label": 1}]}
     assert server.client.post("/v1/feedback", json=body).json() == {"accepted": 1}
     pending, _ = FeedbackInbox(server.folder / "feedback").pending()
-    assert [(one.at, one.labels) for one in pending] == [(NOW, {name: 1.0})]
+    assert [(feedback.at, feedback.labels) for feedback in pending] == [(NOW, {name: 1.0})]
 
 
 @pytest.mark.parametrize(

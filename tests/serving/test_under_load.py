@@ -129,8 +129,8 @@ def test_copies_beyond_what_a_server_can_take_are_dropped(serving_stack, version
 def numbers(stack: ServingStack, statistic: str) -> list[int]:
     """Of the cluster that copies go to."""
     query = {"format": "json", "filter": rf"^cluster\.loaded-shadow\.{statistic}$"}
-    found = httpx.get(f"{stack.settings.envoy_admin_url}/stats", params=query, trust_env=False).json()
-    return [one["value"] for one in found["stats"] if "value" in one]
+    body = httpx.get(f"{stack.settings.envoy_admin_url}/stats", params=query, trust_env=False).json()
+    return [stat["value"] for stat in body["stats"] if "value" in stat]
 
 
 def test_a_mirror_that_hangs_costs_clients_nothing(serving_stack, versions):

@@ -6,8 +6,9 @@ from types import SimpleNamespace
 
 import pytest
 
+from perennial.errors import NotLoaded
 from perennial.serving import headers
-from perennial.serving.host import LoadedVersions, ModelHost, NotLoaded
+from perennial.serving.host import LoadedVersions, ModelHost
 from perennial.serving.version_selection import select_version
 
 CHAMPION, CANDIDATE, BEFORE = "c" * 64, "d" * 64, "b" * 64
@@ -45,8 +46,8 @@ def test_the_named_version_answers_in_either_pool(tmp_path):
 
 
 def test_a_stable_server_answers_for_a_candidate_with_the_champion(tmp_path):
-    found = answered(tmp_path, "stable", [CHAMPION], SHARE_OF_CANDIDATE)
-    assert found == (CHAMPION, "r-champion", "fallback")
+    selected = answered(tmp_path, "stable", [CHAMPION], SHARE_OF_CANDIDATE)
+    assert selected == (CHAMPION, "r-champion", "fallback")
 
 
 def test_a_canary_server_without_the_candidate_never_passes_the_champion_off_as_it(tmp_path):
@@ -56,7 +57,7 @@ def test_a_canary_server_without_the_candidate_never_passes_the_champion_off_as_
 
 
 def test_the_backup_answers_for_the_champion_from_the_canary_pool_only(tmp_path):
-    found = answered(tmp_path, "canary", [BEFORE, CANDIDATE], SHARE_OF_CHAMPION)
-    assert found == (BEFORE, "r-before", "backup")
+    selected = answered(tmp_path, "canary", [BEFORE, CANDIDATE], SHARE_OF_CHAMPION)
+    assert selected == (BEFORE, "r-before", "backup")
     with pytest.raises(NotLoaded):
         answered(tmp_path, "stable", [BEFORE], SHARE_OF_CHAMPION)

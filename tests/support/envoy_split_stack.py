@@ -69,16 +69,16 @@ class SplitStack:
         """Requests with these headers, in order, many on their way at a time; the headers of the answers."""
         connection = socket.create_connection(("127.0.0.1", self.port))
         with connection, connection.makefile("rb") as answers:
-            found = []
+            collected = []
             for start in range(0, len(requests), 100):
                 some = requests[start : start + 100]
                 connection.sendall("".join(map(_request, some)).encode())
-                found += [_answer(answers) for _ in some]
-            return found
+                collected += [_answer(answers) for _ in some]
+            return collected
 
-    def sides(self, requests: Sequence[dict[str, str]]) -> list[bool]:
-        """Whether each went to the canary."""
-        return [one["arm"] == "canary" for one in self.ask(requests)]
+    def to_canary(self, requests: Sequence[dict[str, str]]) -> list[bool]:
+        """Return for each request whether it went to the canary."""
+        return [answer["arm"] == "canary" for answer in self.ask(requests)]
 
     def _run(self, config: Path) -> None:
         options = ["--disable-hot-restart", "--concurrency", "1", "--log-level", "warning"]
@@ -101,21 +101,21 @@ def _request(given: dict[str, str]) -> str:
 def _answer(answers) -> dict[str, str]:
     first = answers.readline()
     assert b" 200 " in first, first
-    found: dict[str, str] = {}
+    headers: dict[str, str] = {}
     while (line := answers.readline().strip()) != b"":
         name, _, value = line.decode().partition(":")
-        found[name.lower()] = value.strip()
-    answers.read(int(found.get("content-length", 0)))
-    return found
+        headers[name.lower()] = value.strip()
+    answers.read(int(headers.get("content-length", 0)))
+    return headers
 
 
 def _listener(pool: str, port: int) -> dict:
-    """Answers everything with 200, its pool in `arm`, and what the router told about the user."""
-    told = {"arm": pool, "unit": "%REQ(x-perennial-unit)%", "meant": "%REQ(x-perennial-arm)%"}
+    """Answers everything with 200, its pool in `arm`, and what the router says about the user."""
+    shown = {"arm": pool, "unit": "%REQ(x-perennial-unit)%", "meant": "%REQ(x-perennial-arm)%"}
     route = {
         "match": {"prefix": "/"},
         "direct_response": {"status": 200},
-        "response_headers_to_add": [{"header": {"key": k, "value": v}} for k, v in told.items()],
+        "response_headers_to_add": [{"header": {"key": k, "value": v}} for k, v in shown.items()],
     }
     manager = {
         "@type": f"{TYPE}.network.http_connection_manager.v3.HttpConnectionManager",

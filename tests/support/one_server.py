@@ -1,4 +1,4 @@
-"""One model server in process, over a folder of its own, with feature values of two known tests."""
+"""A model server in process, over a folder of its own, with feature values of two known tests."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from datetime import UTC, datetime
 from starlette.testclient import TestClient
 
 from perennial.errors import FeaturesUnavailable
-from perennial.serving import desired_state as desired
+from perennial.serving import desired_state
 from perennial.serving.app import ModelServer
 from perennial.serving.feedback_inbox import FeedbackWriter
 from perennial.serving.host import ModelHost
-from perennial.serving.prediction_log import PredictionLogReader, PredictionLogWriter
+from perennial.serving.prediction_log import PredictionLogWriter
+from perennial.serving.prediction_log_reader import PredictionLogReader
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 CONTEXT = {"cycle_size": 50, "requested_at": "2015-12-01T10:00:00Z"}
@@ -29,12 +30,12 @@ class Values:
         if self.down:
             raise FeaturesUnavailable("the store is away", hint="wait")
         self.asked += rows
-        found = [self.known.get(row["test_id"]) for row in rows]
-        return [None if one is None else {f"f{i}": one for i in range(4)} for one in found]
+        values = [self.known.get(row["test_id"]) for row in rows]
+        return [None if value is None else {f"f{i}": value for i in range(4)} for value in values]
 
 
 class Server:
-    """One server over a folder of its own."""
+    """A server over a folder of its own."""
 
     def __init__(self, folder) -> None:
         self.folder = folder
@@ -46,14 +47,14 @@ class Server:
         self.client = TestClient(server.application())
 
     def hold(self, *versions) -> None:
-        state = desired.read(desired.state_file(self.folder, "stable"))
+        state = desired_state.read(desired_state.state_file(self.folder, "stable"))
         for ref, files in versions:
-            store = desired.version_folder(self.folder, ref.digest)
+            store = desired_state.version_folder(self.folder, ref.digest)
             store.mkdir(parents=True, exist_ok=True)
             for file in files.iterdir():
                 (store / file.name).write_bytes(file.read_bytes())
-            state = state.with_version(desired.DesiredVersion.of(ref))
-        desired.write(desired.state_file(self.folder, "stable"), state)
+            state = state.with_version(desired_state.DesiredVersion.of(ref))
+        desired_state.write(desired_state.state_file(self.folder, "stable"), state)
         self.host.converge()
 
     def log(self):

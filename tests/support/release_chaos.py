@@ -8,11 +8,12 @@ from hypothesis import strategies as st
 
 from perennial.core.governance.ledger import verify
 from perennial.core.release.approval import Risk
-from perennial.core.release.status import IntentKind, Phase
+from perennial.core.release.phase import Phase
+from perennial.core.release.status import IntentKind
 from perennial.core.release.traffic import Route
 from perennial.core.spec import Strategy
 from perennial.errors import PerennialError
-from perennial.flows.release.served_files import sealed
+from perennial.flows.release.served_files import current_seal
 from perennial.serving.manifest import MANIFEST_FILE
 
 MODEL = "test_failure_predictor"
@@ -77,7 +78,7 @@ class Crowd:
         """When a candidate gets its first traffic, it is what was approved, and not too long ago."""
         now, keep = self.world.now, status.approval_policy.lapses_after
         assert all(now - one.at <= keep for one in status.approvals)
-        assert sealed(status.candidate, self.world.ports) == status.gate.seal
+        assert current_seal(status.candidate, self.world.ports) == status.gate.seal
 
     def do(self, step) -> None:
         world, (verb, value) = self.world, step

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import release_walker
-from release_house import MODEL, ReleaseHouse
+from live_releases import MODEL, LiveReleases
 from release_scenarios import stop
 
 from perennial.core.release.status import ReleaseStatus
@@ -26,27 +26,27 @@ PATIENCE = 120.0
 MOST_KILLS = 100
 
 
-def released(house: ReleaseHouse, deeds: Mapping[str, Callable[[], object]]) -> ReleaseStatus:
+def released(live_releases: LiveReleases, deeds: Mapping[str, Callable[[], object]]) -> ReleaseStatus:
     """Walk a release to its end; at each named stop (`release_scenarios.stop`) its deed is done once."""
     left = dict(deeds)
-    status = house.start(house.challengers()[0])
+    status = live_releases.start(live_releases.challengers()[0])
     end = time.monotonic() + PATIENCE
     while not status.phase.is_final():
         assert time.monotonic() < end, f"{status.phase}: {status.note}; {status.evidence}"
         left.pop(stop(status), lambda: None)()
         try:
-            status = house.walk(status)
+            status = live_releases.walk(status)
         except ToolError:
             continue  # nothing was saved: the next pass repeats it, as `release reconcile` does
     assert not left, f"it never stood at {list(left)}"
     return status
 
 
-def end_of(house: ReleaseHouse, status: ReleaseStatus) -> dict[str, Any]:
+def end_of(live_releases: LiveReleases, status: ReleaseStatus) -> dict[str, Any]:
     """What a release left behind, with versions by their part in it, so that two releases compare."""
     assert status.champion is not None
     parts = {status.candidate.version: "candidate", status.champion.version: "champion before"}
-    state, registry = house.state(), house.ports.registry
+    state, registry = live_releases.state(), live_releases.ports.registry
     route = state.pop("route")
     digests = {status.candidate.digest: "candidate", status.champion.digest: "champion before"}
     records = {name: registry.find(MODEL, version) for version, name in parts.items()}
@@ -59,7 +59,7 @@ def end_of(house: ReleaseHouse, status: ReleaseStatus) -> dict[str, Any]:
         "release in traffic": route.stable.release_id == status.release_id,
         "aliases": {name: parts.get(version) for name, version in state["aliases"].items()},
         "lifecycles": {name: record.tags["lifecycle"] for name, record in records.items() if record},
-        "entries": [row.entry.kind for row in house.ports.ledger.rows(release_id=status.release_id)],
+        "entries": [row.entry.kind for row in live_releases.ports.ledger.rows(release_id=status.release_id)],
     }
 
 
@@ -83,8 +83,8 @@ class Walkers:
     They are forked from a server that has imported everything: MLflow's import takes longer than a release.
     """
 
-    def __init__(self, house: ReleaseHouse) -> None:
-        self._house = house
+    def __init__(self, live_releases: LiveReleases) -> None:
+        self._releases = live_releases
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload([release_walker.__name__])
         with _importable_by_children():
@@ -103,7 +103,7 @@ class Walkers:
     def _until_done(
         self, candidate: VersionRef, notes: Path | None, delays: list[float] | None
     ) -> ReleaseStatus:
-        begun, variables = self._house.start(candidate), self._house.stack.environment
+        begun, variables = self._releases.start(candidate), self._releases.stack.environment
         for delay in [*(delays or []), *([None] * MOST_KILLS)]:
             process = self._context.Process(target=release_walker.walk, args=(variables, notes))
             process.start()
@@ -114,6 +114,6 @@ class Walkers:
                 assert delay is not None, f"no end within {PATIENCE} s"
             if process.exitcode != -signal.SIGKILL:
                 assert process.exitcode == 0, f"exit status {process.exitcode}"
-                return self._house.ports.releases.load(begun.release_id)
+                return self._releases.ports.releases.load(begun.release_id)
             self.kills += 1
         raise AssertionError("killed again and again, the release did not end")

@@ -10,10 +10,11 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
 
-from release_house import MODEL, ReleaseHouse
+from live_releases import MODEL, LiveReleases
 
+from perennial.core.release.phase import Phase
 from perennial.core.release.plan import plan, promotes
-from perennial.core.release.status import IntentKind, Phase, ReleaseStatus
+from perennial.core.release.status import IntentKind, ReleaseStatus
 from perennial.core.release.traffic import PoolName
 from perennial.core.spec import ReleaseSpec, Strategy
 
@@ -130,27 +131,29 @@ def _name(phase: Phase, weight: float) -> str:
 
 
 def run(
-    scenario: Scenario, house: ReleaseHouse, clients: Callable[[], AbstractContextManager[Clients]]
+    scenario: Scenario, live_releases: LiveReleases, clients: Callable[[], AbstractContextManager[Clients]]
 ) -> Outcome:
     """Walk it under load and hold the end against what it must be."""
     outcome, started = Outcome(scenario), time.monotonic()
-    house.use(scenario.strategy)
-    candidate, newer = house.challengers()
-    house.offer(newer if scenario.ending is Ending.SUPERSEDED else candidate)
-    before = house.state()
+    live_releases.use(scenario.strategy)
+    candidate, newer = live_releases.challengers()
+    live_releases.offer(newer if scenario.ending is Ending.SUPERSEDED else candidate)
+    before = live_releases.state()
     with clients() as asking:
-        status = _begin(house.start(candidate), scenario, house, outcome)
+        status = _begin(live_releases.start(candidate), scenario, live_releases, outcome)
         if scenario.ending is Ending.SUPERSEDED:
-            _supersede(status, house.start(newer), house)
-        status = house.to_end(status)
+            _supersede(status, live_releases.start(newer), live_releases)
+        status = live_releases.to_end(status)
         time.sleep(SETTLE)
     outcome.phase, outcome.requests, outcome.failed = status.phase, asking.sent, asking.failed
-    outcome.problems += _compare(status, before, house)
+    outcome.problems += _compare(status, before, live_releases)
     outcome.seconds = time.monotonic() - started
     return outcome
 
 
-def _begin(status: ReleaseStatus, scenario: Scenario, house: ReleaseHouse, outcome: Outcome) -> ReleaseStatus:
+def _begin(
+    status: ReleaseStatus, scenario: Scenario, live_releases: LiveReleases, outcome: Outcome
+) -> ReleaseStatus:
     """Up to the stop of the scenario, where its ending is asked for; a forward one to its end."""
     measured: set[str] = set()
     end = time.monotonic() + 60
@@ -160,41 +163,41 @@ def _begin(status: ReleaseStatus, scenario: Scenario, house: ReleaseHouse, outco
         wanted = here == scenario.at or scenario.ending in (Ending.FORWARD, Ending.RESUMED)
         if wanted and status.phase.is_measured() and here not in measured:
             measured.add(here)
-            outcome.shares[here] = measure(house, status)
+            outcome.shares[here] = measure(live_releases, status)
         if here == scenario.at:
-            return _ask(status, scenario.ending, house)
-        status = house.walk(status)
+            return _ask(status, scenario.ending, live_releases)
+        status = live_releases.walk(status)
     return status
 
 
-def _ask(status: ReleaseStatus, ending: Ending, house: ReleaseHouse) -> ReleaseStatus:
+def _ask(status: ReleaseStatus, ending: Ending, live_releases: LiveReleases) -> ReleaseStatus:
     if ending is Ending.ABORTED:
-        house.say(status, IntentKind.ABORT)
+        live_releases.say(status, IntentKind.ABORT)
     elif ending is Ending.PROMOTED:
-        house.say(status, IntentKind.PROMOTE)
+        live_releases.say(status, IntentKind.PROMOTE)
     elif ending is Ending.RESUMED:
-        house.say(status, IntentKind.PAUSE)
+        live_releases.say(status, IntentKind.PAUSE)
         here, until = stop(status), time.monotonic() + PAUSED
         while time.monotonic() < until:
-            status = house.walk(status)
+            status = live_releases.walk(status)
             assert stop(status) == here, f"paused, it went on to {stop(status)}"
-        house.say(status, IntentKind.RESUME)
+        live_releases.say(status, IntentKind.RESUME)
     return status
 
 
-def _supersede(older: ReleaseStatus, newer: ReleaseStatus, house: ReleaseHouse) -> None:
+def _supersede(older: ReleaseStatus, newer: ReleaseStatus, live_releases: LiveReleases) -> None:
     """The newer one takes over, and is taken back in its turn before it has traffic."""
-    while not house.ports.releases.load(older.release_id).phase.is_final():
-        newer = house.walk(newer)
-    house.say(newer, IntentKind.ABORT)
-    house.to_end(newer)
+    while not live_releases.ports.releases.load(older.release_id).phase.is_final():
+        newer = live_releases.walk(newer)
+    live_releases.say(newer, IntentKind.ABORT)
+    live_releases.to_end(newer)
 
 
-def measure(house: ReleaseHouse, status: ReleaseStatus, seconds: float = 20) -> Share:
+def measure(live_releases: LiveReleases, status: ReleaseStatus, seconds: float = 20) -> Share:
     """Count at Envoy while the route stays as it is."""
     assert status.current is not None
     time.sleep(SETTLE)
-    router, end = house.ports.router, time.monotonic() + seconds
+    router, end = live_releases.ports.router, time.monotonic() + seconds
     before = router.counters(MODEL)
 
     def counted() -> tuple[int, int]:
@@ -228,8 +231,8 @@ def expected(scenario: Scenario) -> Phase:
     return Phase.REJECTED if phase is Phase.ROLLED_BACK and scenario.at == LOADING else phase
 
 
-def _compare(status: ReleaseStatus, before: dict, house: ReleaseHouse) -> list[str]:
+def _compare(status: ReleaseStatus, before: dict, live_releases: LiveReleases) -> list[str]:
     """Words for everything that the release left otherwise than it should have."""
-    wanted = house.promoted(before, status) if status.phase is Phase.SUCCEEDED else before
-    found = house.state()
+    wanted = live_releases.promoted(before, status) if status.phase is Phase.SUCCEEDED else before
+    found = live_releases.state()
     return [f"{name}: {found[name]}, not {wanted[name]}" for name in wanted if found[name] != wanted[name]]

@@ -8,7 +8,7 @@ import signal
 import sys
 from pathlib import Path
 
-from release_house import MODEL, ports_without_checks
+from live_releases import MODEL, ports_without_checks
 
 import perennial.adapters.mlflow.registry  # noqa: F401  before the fork, so that no walker imports it
 from perennial import settings as environment

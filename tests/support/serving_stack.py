@@ -24,14 +24,7 @@ class ServingStack:
     """Processes on free loopback ports with a state folder of their own."""
 
     def __init__(self, folder: Path) -> None:
-        ports = free_ports(5)
-        self.settings = Settings(
-            home=folder,
-            port_envoy=ports[0],
-            port_envoy_admin=ports[1],
-            ports_stable=f"{ports[2]},{ports[3]}",
-            ports_canary=str(ports[4]),
-        )
+        self.settings = stack_settings(folder)
         self.folder = folder
         self.pool = traffic.pool(self.settings)
         self.router = traffic.router(self.settings)
@@ -83,18 +76,29 @@ class ServingStack:
         until(lambda: self.pool.readiness(pool, ref.model, ref.digest).complete, 30, str(ref))
 
     def _run(self, name: str, *arguments: str) -> None:
-        ours = {
-            f"PERENNIAL_{key.upper()}": str(value)
-            for key, value in self.settings.model_dump(exclude_none=True).items()
-        }
         log = (self.folder / f"{name}.log").open("ab")
         self._processes[name] = subprocess.Popen(
             [sys.executable, "-m", "perennial", *arguments],
-            env={**os.environ, **ours},
+            env={**os.environ, **variables(self.settings)},
             stdout=log,
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
+
+
+def stack_settings(folder: Path, **more: Path | None) -> Settings:
+    """Return the settings of a stack on free ports: two stable servers, a canary server, Envoy."""
+    envoy, admin, first, second, canary = free_ports(5)
+    return Settings(
+        home=folder, port_envoy=envoy, port_envoy_admin=admin, ports_stable=f"{first},{second}",
+        ports_canary=str(canary), **more,
+    )  # fmt: skip
+
+
+def variables(settings: Settings) -> dict[str, str]:
+    """Return the settings as environment variables for other processes."""
+    values = settings.model_dump(exclude_none=True)
+    return {f"PERENNIAL_{name.upper()}": str(value) for name, value in values.items()}
 
 
 def target(ref: VersionRef, release: str) -> Target:
@@ -106,16 +110,16 @@ def worker_of(server: int) -> int:
     to the group does not reach it."""
     children = Path(f"/proc/{server}/task/{server}/children").read_text().split()
     (worker,) = (
-        one for one in children if b"_bentoml_impl.worker" in Path(f"/proc/{one}/cmdline").read_bytes()
+        child for child in children if b"_bentoml_impl.worker" in Path(f"/proc/{child}/cmdline").read_bytes()
     )
     return int(worker)
 
 
 def free_ports(count: int) -> list[int]:
     sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [one.getsockname()[1] for one in sockets]
-    for one in sockets:
-        one.close()
+    ports = [listener.getsockname()[1] for listener in sockets]
+    for listener in sockets:
+        listener.close()
     return ports
 
 

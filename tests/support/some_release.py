@@ -6,7 +6,8 @@ from datetime import datetime
 from typing import Any
 
 from perennial import catalog
-from perennial.core.release.status import Phase, ReleaseStatus
+from perennial.core.release.phase import Phase
+from perennial.core.release.status import ReleaseStatus
 from perennial.core.version import VersionRef
 from perennial.settings import Settings
 

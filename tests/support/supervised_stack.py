@@ -1,57 +1,40 @@
-"""Envoy and model servers as `perennial local up` runs them: under supervisord, which restarts what dies."""
+"""Envoy and model servers under supervisord, which restarts them, as in `perennial local up`."""
 
 from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
-from serving_stack import free_ports, status, until, worker_of
+from serving_stack import stack_settings, status, until, variables, worker_of
 
-from perennial.local import processes, supervisor
-from perennial.settings import Settings
+from perennial.local import processes, supervisor, supervisord
 from perennial.wiring import traffic
 
 SERVED = ("envoy", "server-")
 
 
 class SupervisedStack:
-    """Two stable servers, one of the canary pool and Envoy, on free ports with a state folder of their own.
+    """Two stable servers, a canary server and Envoy on free ports with a state folder of their own.
 
-    MLflow is the real one on SQLite, without its server; whoever needs it opens it in its own process.
+    MLflow runs on SQLite without its server; each process opens it by itself.
     """
 
     def __init__(self, folder: Path, overlay: Path | None = None) -> None:
-        ports = free_ports(5)
-        self.settings = Settings(
-            home=folder,
-            spec_overlay=overlay,
-            port_envoy=ports[0],
-            port_envoy_admin=ports[1],
-            ports_stable=f"{ports[2]},{ports[3]}",
-            ports_canary=str(ports[4]),
-        )
+        self.settings = stack_settings(folder, spec_overlay=overlay)
         self.pool = traffic.pool(self.settings)
         self.router = traffic.router(self.settings)
 
     @property
     def environment(self) -> dict[str, str]:
-        """The settings, for processes that are to see the same stack."""
-        known = self.settings.model_dump(exclude_none=True).items()
-        return {f"PERENNIAL_{name.upper()}": str(value) for name, value in known}
+        """Return the settings as variables for other processes of the same stack."""
+        return variables(self.settings)
 
     def start(self) -> None:
         (self.settings.state / "logs").mkdir(parents=True)
-        served = [one for one in processes.table(self.settings) if one.name.startswith(SERVED)]
-        config = supervisor.write_config(self.settings, served)
-        subprocess.run(
-            [sys.executable, "-m", "supervisor.supervisord", "-c", str(config)],
-            env={**os.environ, **self.environment, "PYTHONUNBUFFERED": "1"},
-            check=True,
-            cwd=self.settings.project,
-        )
+        served = [process for process in processes.table(self.settings) if process.name.startswith(SERVED)]
+        environment = {**os.environ, **self.environment, "PYTHONUNBUFFERED": "1"}
+        supervisord.launch(self.settings, served, environment)
         self.wait_answering(120)
 
     def stop(self) -> None:
@@ -61,18 +44,18 @@ class SupervisedStack:
         return [f"server-{pool}-{port}" for port in self.settings.ports(pool)]
 
     def kill(self, name: str) -> None:
-        """SIGKILL of that one process: neither its group nor its children get a signal."""
+        """Send SIGKILL to this process only, not to its group or children."""
         os.kill(self.pid(name), signal.SIGKILL)
 
     def kill_worker(self, server: str) -> None:
-        """SIGKILL of the process that answers, which the one that supervisord knows has started."""
+        """Send SIGKILL to the worker, a child of the process that supervisord started."""
         os.kill(worker_of(self.pid(server)), signal.SIGKILL)
 
     def pid(self, name: str) -> int:
-        return supervisor.states(self.settings)[name]["pid"]
+        return supervisord.states(self.settings)[name]["pid"]
 
     def wait_answering(self, seconds: float = 60) -> None:
-        """Until Envoy and every server answer for themselves."""
+        """Wait until Envoy and every server answer."""
         until(lambda: status(f"{self.settings.envoy_admin_url}/ready") == 200, seconds, "Envoy")
         for port in (*self.settings.ports("stable"), *self.settings.ports("canary")):
             until(
@@ -80,6 +63,6 @@ class SupervisedStack:
             )
 
     def wait_healthy(self, model: str, seconds: float = 60) -> None:
-        """Until Envoy sends the model's requests to every server again."""
+        """Wait until Envoy sends the model's requests to every server again."""
         wanted = {pool: len(self.settings.ports(pool)) for pool in ("stable", "canary")}
         until(lambda: dict(self.router.healthy(model)) == wanted, seconds, "all servers healthy")

@@ -13,8 +13,8 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
+from live_releases import BODY, PATH, LiveReleases
 from load_generator import Load
-from release_house import BODY, PATH, ReleaseHouse
 from release_scenarios import Clients
 
 SCRIPT = """
@@ -63,13 +63,13 @@ class WrkLoad:
 
 
 def _numbers(pattern: re.Pattern[str], text: str) -> int:
-    found = pattern.search(text)
-    return sum(map(int, found.groups())) if found else 0
+    match = pattern.search(text)
+    return sum(map(int, match.groups())) if match else 0
 
 
-def clients(house: ReleaseHouse, folder: Path) -> Callable[[], AbstractContextManager[Clients]]:
-    """Of a house's model: wrk where it is installed, else threads of this process, which ask less."""
-    settings = house.stack.settings
+def clients(live_releases: LiveReleases, folder: Path) -> Callable[[], AbstractContextManager[Clients]]:
+    """Clients of the model: wrk where it is installed, else threads of this process, which ask less."""
+    settings = live_releases.stack.settings
     if shutil.which("wrk") is None:
         return lambda: Load(settings.port_envoy, PATH, BODY)
     return lambda: WrkLoad(f"{settings.envoy_url}{PATH}", BODY, folder)

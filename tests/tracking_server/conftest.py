@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from mlflow_house import MlflowHouse
+from mlflow_server import MlflowServer
 
 
 @pytest.fixture(scope="session")
-def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowHouse]:
-    made = MlflowHouse(tmp_path_factory.mktemp("mlflow"))
+def mlflow_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowServer]:
+    made = MlflowServer(tmp_path_factory.mktemp("mlflow"))
     try:
         made.start()
         yield made

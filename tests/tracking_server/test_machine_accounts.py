@@ -68,8 +68,8 @@ def trained(settings: Settings, folder: Path) -> NewVersion:
     )
 
 
-def test_training_registers_and_the_release_machine_moves_the_aliases(house, tmp_path, no_account):
-    settings = house.settings
+def test_training_registers_and_the_release_machine_moves_the_aliases(mlflow_server, tmp_path, no_account):
+    settings = mlflow_server.settings
     made = trained(settings, tmp_path / "made")
     assert versions.registry(settings).find(made.model, "champion") is None, "the first training asks, too"
     assert versions.registry(settings).find(made.model, "1.0.0") is None
@@ -96,18 +96,18 @@ def test_training_registers_and_the_release_machine_moves_the_aliases(house, tmp
         machine.tag(ref.model, ref.key, {"approval": "approved"})
 
 
-def test_a_wrong_password_is_told_as_such(house, no_account, monkeypatch):
+def test_a_wrong_password_is_told_as_such(mlflow_server, no_account, monkeypatch):
     monkeypatch.setenv(NAMES[0], "training")
     monkeypatch.setenv(NAMES[1], "not the password")
     with pytest.raises(TrackerRefused, match="refuses the account training"):
-        versions.registry(house.settings).find("by_training", "1.0.0")
+        versions.registry(mlflow_server.settings).find("by_training", "1.0.0")
 
 
-def test_the_environment_says_who_a_process_is(house, no_account, monkeypatch):
+def test_the_environment_says_who_a_process_is(mlflow_server, no_account, monkeypatch):
     """As a training on another machine is told: there is no accounts file."""
     monkeypatch.setenv(NAMES[0], "vic")
-    monkeypatch.setenv(NAMES[1], house.accounts["vic"].password)
-    elsewhere = Settings(home=house.settings.state / "nowhere", tracking_url=house.url)
+    monkeypatch.setenv(NAMES[1], mlflow_server.accounts["vic"].password)
+    elsewhere = Settings(home=mlflow_server.settings.state / "nowhere", tracking_url=mlflow_server.url)
     assert versions.registry(elsewhere, Role.RELEASE).find("nobody", "1.0.0") is None
     monkeypatch.delenv(NAMES[0])
     with pytest.raises(SettingsError, match="there are no accounts"):

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import httpx
 import pytest
-from mlflow_house import DIGEST, MODEL, Client
+from mlflow_server import DIGEST, MODEL, Client
 
 pytestmark = [pytest.mark.server, pytest.mark.timeout(600)]
 
@@ -19,61 +19,63 @@ def said(tags: dict[str, str]) -> dict[str, str]:
     return {key: value for key, value in tags.items() if key.startswith("approval")}
 
 
-def test_nobody_gets_in_without_an_account(house):
+def test_nobody_gets_in_without_an_account(mlflow_server):
     for auth in (None, ("ann", "wrong password"), ("nobody", "wrong password")):
         query = {"name": MODEL}
-        answer = httpx.get(f"{house.url}/api/2.0/mlflow/registered-models/get", params=query, auth=auth)
+        answer = httpx.get(
+            f"{mlflow_server.url}/api/2.0/mlflow/registered-models/get", params=query, auth=auth
+        )
         assert answer.status_code == 401
-    assert httpx.get(f"{house.url}/health").status_code == 200
+    assert httpx.get(f"{mlflow_server.url}/health").status_code == 200
 
 
 @pytest.mark.parametrize("prefix", PREFIXES)
-def test_an_approver_is_written_down(house, prefix):
-    version, before = house.version(), datetime.now(UTC) - timedelta(seconds=1)
-    assert house.client("release").tag(version, "approval", "waiting").status_code == 200
-    assert house.client("ann").tag(version, "approval", "approved", prefix).status_code == 200
-    tags = house.client("vic").tags(version)
+def test_an_approver_is_written_down(mlflow_server, prefix):
+    version, before = mlflow_server.version(), datetime.now(UTC) - timedelta(seconds=1)
+    assert mlflow_server.client("release").tag(version, "approval", "waiting").status_code == 200
+    assert mlflow_server.client("ann").tag(version, "approval", "approved", prefix).status_code == 200
+    tags = mlflow_server.client("vic").tags(version)
     assert tags["approval"] == "approved"
     verb, digest, at = tags["approval.by.ann"].split()
     assert (verb, digest) == ("approved", DIGEST)
     assert before <= datetime.fromisoformat(at) <= datetime.now(UTC)
-    assert house.client("ben").tag(version, "approval", "rejected", prefix).status_code == 200
-    tags = house.client("vic").tags(version)
+    assert mlflow_server.client("ben").tag(version, "approval", "rejected", prefix).status_code == 200
+    tags = mlflow_server.client("vic").tags(version)
     assert tags["approval.by.ben"].startswith(f"rejected {DIGEST} ")
     assert tags["approval.by.ann"].startswith("approved"), "the word of one is not another's to change"
 
 
 @pytest.mark.parametrize("prefix", PREFIXES)
 @pytest.mark.parametrize("name", NOT_APPROVERS)
-def test_nobody_else_sets_or_deletes_it(house, name, prefix):
-    version = house.version()
-    assert house.client("release").tag(version, "approval", "waiting").status_code == 200
-    client = house.client(name)
+def test_nobody_else_sets_or_deletes_it(mlflow_server, name, prefix):
+    version = mlflow_server.version()
+    assert mlflow_server.client("release").tag(version, "approval", "waiting").status_code == 200
+    client = mlflow_server.client(name)
     assert client.tag(version, "approval", "approved", prefix).status_code == 403
     assert client.tag(version, "approval", "rejected", prefix).status_code == 403
     assert client.untag(version, "approval", prefix).status_code == 403
-    assert said(house.client("ann").tags(version)) == {"approval": "waiting"}
+    assert said(mlflow_server.client("ann").tags(version)) == {"approval": "waiting"}
 
 
 @pytest.mark.parametrize("name", [*NOT_APPROVERS, "ann"])
-def test_nobody_writes_the_servers_own_tags(house, name):
-    version = house.version()
-    house.client("ann").tag(version, "approval", "approved")
-    before = said(house.client("ann").tags(version))
-    client = house.client(name)
+def test_nobody_writes_the_servers_own_tags(mlflow_server, name):
+    version = mlflow_server.version()
+    mlflow_server.client("ann").tag(version, "approval", "approved")
+    before = said(mlflow_server.client("ann").tags(version))
+    client = mlflow_server.client(name)
     for prefix in PREFIXES:
         for key in ("approval.by.ben", "approval.by.ann", "approval.x", "Approval.by.ben", "Approval"):
             assert client.tag(
                 version, key, f"approved {DIGEST} {datetime.now(UTC).isoformat()}", prefix
             ).status_code in (400, 403)
         assert client.untag(version, "approval.by.ann", prefix).status_code == 403
-    assert said(house.client("ann").tags(version)) == before
+    assert said(mlflow_server.client("ann").tags(version)) == before
 
 
-def test_training_forges_nothing_by_another_way(house):
+def test_training_forges_nothing_by_another_way(mlflow_server):
     """Every other route through which a tag could come onto a version, or a version be swapped."""
-    version, training = house.version(), house.client("training")
-    house.client("ann").tag(version, "approval", "approved")
+    version, training = mlflow_server.version(), mlflow_server.client("training")
+    mlflow_server.client("ann").tag(version, "approval", "approved")
     forged = [{"key": "approval.by.ben", "value": f"approved {DIGEST} {datetime.now(UTC).isoformat()}"}]
     born = {**NAME, "source": "s3://nowhere/other", "tags": forged}
     for prefix in PREFIXES:
@@ -108,30 +110,33 @@ def test_training_forges_nothing_by_another_way(house):
 
 
 @pytest.mark.parametrize("name", ["olga", "training", "ann", "admin"])
-def test_what_the_gate_reads_is_given_once(house, name):
+def test_what_the_gate_reads_is_given_once(mlflow_server, name):
     """An operator may edit tags, but not make a new architecture look like the champion's."""
-    version, client = house.version(architecture="transformer", data_checks="passed"), house.client(name)
+    version, client = (
+        mlflow_server.version(architecture="transformer", data_checks="passed"),
+        mlflow_server.client(name),
+    )
     for prefix in PREFIXES:
         assert client.tag(version, "architecture", "mlp", prefix).status_code == 403
         assert client.untag(version, "architecture", prefix).status_code == 403
         assert client.tag(version, "features_hash", "as the champion", prefix).status_code == 403, "not later"
         assert client.tag(version, "team", "search", prefix).status_code == 200
-    tags = house.client("vic").tags(version)
+    tags = mlflow_server.client("vic").tags(version)
     assert tags["architecture"] == "transformer"
     assert "features_hash" not in tags
 
 
-def test_an_operator_registers_nothing_as_evaluated(house):
+def test_an_operator_registers_nothing_as_evaluated(mlflow_server):
     body = {**NAME, "source": "s3://nowhere/model", "tags": [{"key": "architecture", "value": "mlp"}]}
-    house.version()
+    mlflow_server.version()
     for prefix in PREFIXES:
-        assert house.client("olga").post("model-versions/create", body, prefix).status_code == 403
+        assert mlflow_server.client("olga").post("model-versions/create", body, prefix).status_code == 403
 
 
-def test_a_copy_of_a_version_brings_no_approval(house):
+def test_a_copy_of_a_version_brings_no_approval(mlflow_server):
     """MLflow's own client copies a version with its tags, by this request."""
-    version, training = house.version(), house.client("training")
-    house.client("ann").tag(version, "approval", "approved")
+    version, training = mlflow_server.version(), mlflow_server.client("training")
+    mlflow_server.client("ann").tag(version, "approval", "approved")
     tags = [{"key": key, "value": value} for key, value in training.tags(version).items()]
     assert training.post("registered-models/create", {"name": "copied"}).status_code == 200
     source = f"models:/{MODEL}/{version}"
@@ -141,9 +146,9 @@ def test_a_copy_of_a_version_brings_no_approval(house):
     assert training.post("model-versions/create", bare).status_code == 200
 
 
-def test_training_gives_itself_no_role(house):
-    client = house.client("training")
-    roles = {one["name"]: one["id"] for one in house.client("admin").http.get(
+def test_training_gives_itself_no_role(mlflow_server):
+    client = mlflow_server.client("training")
+    roles = {one["name"]: one["id"] for one in mlflow_server.client("admin").http.get(
         "/api/3.0/mlflow/roles/list", params={"workspace": "default"}).json()["roles"]}  # fmt: skip
     body = {"username": "training", "role_id": roles["approver"]}
     answer = client.http.post("/api/3.0/mlflow/roles/assign", json=body)
@@ -154,9 +159,9 @@ def test_training_gives_itself_no_role(house):
     assert client.http.patch("/api/2.0/mlflow/users/update-password", json=password).status_code == 403
 
 
-def test_the_machine_asks_anew_and_only_asks(house):
-    version, machine = house.version(), house.client("release")
-    house.client("ann").tag(version, "approval", "approved")
+def test_the_machine_asks_anew_and_only_asks(mlflow_server):
+    version, machine = mlflow_server.version(), mlflow_server.client("release")
+    mlflow_server.client("ann").tag(version, "approval", "approved")
     assert machine.tag(version, "approval", "waiting").status_code == 200
     tags = said(machine.tags(version))
     assert tags["approval"] == "waiting"
@@ -165,35 +170,38 @@ def test_the_machine_asks_anew_and_only_asks(house):
     assert machine.tag(version, "release", "r1").status_code == 200
 
 
-def test_an_approver_takes_the_word_back(house):
-    version = house.version()
+def test_an_approver_takes_the_word_back(mlflow_server):
+    version = mlflow_server.version()
     for name in ("ann", "ben"):
-        house.client(name).tag(version, "approval", "approved")
-    assert house.client("ann").tag(version, "approval", "waiting").status_code == 200
-    assert set(said(house.client("vic").tags(version))) == {"approval", "approval.by.ben"}
-    assert house.client("ben").untag(version, "approval").status_code == 403, "MLflow lets who manages delete"
-    assert house.client("ben").tag(version, "approval", "waiting").status_code == 200
-    assert said(house.client("vic").tags(version)) == {"approval": "waiting"}
+        mlflow_server.client(name).tag(version, "approval", "approved")
+    assert mlflow_server.client("ann").tag(version, "approval", "waiting").status_code == 200
+    assert set(said(mlflow_server.client("vic").tags(version))) == {"approval", "approval.by.ben"}
+    assert mlflow_server.client("ben").untag(version, "approval").status_code == 403, (
+        "MLflow lets who manages delete"
+    )
+    assert mlflow_server.client("ben").tag(version, "approval", "waiting").status_code == 200
+    assert said(mlflow_server.client("vic").tags(version)) == {"approval": "waiting"}
 
 
 @pytest.mark.parametrize("value", ["yes", "approved 00000000", "approved dddddddd and more", "Aproved"])
-def test_a_word_that_means_nothing_is_refused(house, value):
-    version = house.version()
-    assert house.client("ann").tag(version, "approval", value).status_code == 400
-    assert said(house.client("ann").tags(version)) == {}
+def test_a_word_that_means_nothing_is_refused(mlflow_server, value):
+    version = mlflow_server.version()
+    assert mlflow_server.client("ann").tag(version, "approval", value).status_code == 400
+    assert said(mlflow_server.client("ann").tags(version)) == {}
 
 
-def test_a_version_without_digest_is_nothing_to_approve(house):
-    training = house.client("training")
+def test_a_version_without_digest_is_nothing_to_approve(mlflow_server):
+    training = mlflow_server.client("training")
     training.post("registered-models/create", NAME)
     made = training.post("model-versions/create", {**NAME, "source": "s3://nowhere/model"}).json()
     assert (
-        house.client("ann").tag(made["model_version"]["version"], "approval", "approved").status_code == 400
+        mlflow_server.client("ann").tag(made["model_version"]["version"], "approval", "approved").status_code
+        == 400
     )
 
 
-def test_aliases_of_the_traffic_are_the_machines(house):
-    version = house.version()
+def test_aliases_of_the_traffic_are_the_machines(mlflow_server):
+    version = mlflow_server.version()
     for alias, allowed in (
         ("champion", {"release"}),
         ("previous", {"release"}),
@@ -201,22 +209,24 @@ def test_aliases_of_the_traffic_are_the_machines(house):
     ):
         body = {**NAME, "alias": alias, "version": version}
         for name in ("training", "ann", "admin", "olga", "release"):
-            answer = house.client(name).post("registered-models/alias", body)
+            answer = mlflow_server.client(name).post("registered-models/alias", body)
             assert (answer.status_code == 200) is (name in allowed), (alias, name, answer.text)
         for name in ("ann", "vic"):
-            gone = house.client(name).call("DELETE", "registered-models/alias", {**NAME, "alias": alias})
+            gone = mlflow_server.client(name).call(
+                "DELETE", "registered-models/alias", {**NAME, "alias": alias}
+            )
             assert gone.status_code == 403
-    assert house.client("vic").http.get(
+    assert mlflow_server.client("vic").http.get(
         "/api/2.0/mlflow/registered-models/alias", params={**NAME, "alias": "champion"}
     ).json()["model_version"]["version"] == version  # fmt: skip
 
 
-def test_a_role_given_in_mlflow_counts_at_once(house):
+def test_a_role_given_in_mlflow_counts_at_once(mlflow_server):
     """Who may approve is MLflow's own record: an admin adds people there."""
-    admin, version = house.client("admin"), house.version()
+    admin, version = mlflow_server.client("admin"), mlflow_server.version()
     password = "a password of the test"
     admin.post("users/create", {"username": "newcomer", "password": password})
-    newcomer = Client(house.url, ("newcomer", password))
+    newcomer = Client(mlflow_server.url, ("newcomer", password))
     assert newcomer.tag(version, "approval", "approved").status_code == 403
     roles = admin.http.get("/api/3.0/mlflow/roles/list", params={"workspace": "default"}).json()["roles"]
     number = next(one["id"] for one in roles if one["name"] == "approver")
@@ -226,6 +236,6 @@ def test_a_role_given_in_mlflow_counts_at_once(house):
     assert "approval.by.newcomer" in newcomer.tags(version)
 
 
-def test_the_server_stays_small(house):
+def test_the_server_stays_small(mlflow_server):
     """Measured 530 MB, one worker and the process that started it; without authentication 500."""
-    assert house.memory_mb() < 750
+    assert mlflow_server.memory_mb() < 750

@@ -12,12 +12,12 @@ from perennial import catalog, cli
 from perennial.errors import DatasetMissing
 from perennial.flows.training import materialise
 from perennial.history.prepare import SUITE_VIEW, TEST_VIEW, prepare
-from perennial.history.simulator import Scenario, simulate
-from perennial.history.store import HistoryStore, Source
+from perennial.history.simulator import SimulationScenario, simulate
+from perennial.history.store import HistorySource, HistoryStore
 
 SPEC = catalog.spec("test_failure_predictor")
 COUNT = SPEC.features.model_copy(update={"columns": (f"{TEST_VIEW}:run_count",)})
-HISTORY = simulate(Scenario(cycles=12, tests=10))
+HISTORY = simulate(SimulationScenario(cycles=12, tests=10))
 
 
 class Recorded(MemoryFeatures):
@@ -75,7 +75,9 @@ def test_push_takes_the_last_cycle_or_those_since_one():
 def test_the_commands_publish_push_and_show(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("PERENNIAL_HOME", str(tmp_path))
     store = HistoryStore(tmp_path / "history")
-    store.append(SPEC.data.history, until(11), Source(source="simulator", why="test", at=datetime.now(UTC)))
+    store.append(
+        SPEC.data.history, until(11), HistorySource(source="simulator", why="test", at=datetime.now(UTC))
+    )
     test = HISTORY["test_id"].iloc[-1]
     show = ["features", "show", SPEC.name, "--entity", f"test_id={test}", "--entity", "suite=ci", "--json"]
     show += ["--request", "cycle_size=3"]
@@ -87,7 +89,9 @@ def test_the_commands_publish_push_and_show(tmp_path, monkeypatch, capsys):
     before = json.loads(capsys.readouterr().out)
     assert list(before) == list(SPEC.features.names)
 
-    store.append(SPEC.data.history, HISTORY, Source(source="simulator", why="test", at=datetime.now(UTC)))
+    store.append(
+        SPEC.data.history, HISTORY, HistorySource(source="simulator", why="test", at=datetime.now(UTC))
+    )
     assert cli.main(["features", "push", SPEC.name]) == 0
     capsys.readouterr()
     assert cli.main(show) == 0

@@ -10,11 +10,12 @@ from doubles.data import MemoryData
 from doubles.registry import MemoryCapsules
 from doubles.releases import MemoryStore
 from rate_model import RateModel
-from training_house import PROVENANCE, SPEC, House
+from training_world import PROVENANCE, SPEC, TrainingWorld
 
 from perennial import catalog
 from perennial.cli import main
-from perennial.core.training.reproduction import REPRODUCED, Outcome
+from perennial.core.events import Event
+from perennial.core.training.reproduction import ReproductionOutcome
 from perennial.errors import DatasetMissing, ModelFileError, OtherCode, UnknownVersion
 from perennial.flows.training.reproduce import ReproducePorts, reproduce
 
@@ -36,22 +37,22 @@ class Far(RateModel):
 
 
 @pytest.fixture(scope="module")
-def house(tmp_path_factory):
-    made = House(tmp_path_factory.mktemp("house"))
+def trained_world(tmp_path_factory):
+    made = TrainingWorld(tmp_path_factory.mktemp("training"))
     made.release()
     return made
 
 
 @pytest.fixture
-def ports(house):
+def ports(trained_world):
     return ReproducePorts(
-        registry=house.registry,
-        labels=house.registry,
+        registry=trained_world.registry,
+        labels=trained_world.registry,
         ledger=MemoryStore().ledger,
-        capsules=MemoryCapsules(house.tracker),
-        data=house.data,
-        features=house.features,
-        scorer=house.scorer,
+        capsules=MemoryCapsules(trained_world.tracker),
+        data=trained_world.data,
+        features=trained_world.features,
+        scorer=trained_world.scorer,
         changed=lambda commit: [],
     )
 
@@ -66,34 +67,34 @@ def changed(ports, **update):
     return ReproducePorts(**{**vars(ports), **update})
 
 
-def test_same_capsule_same_digest_and_nothing_else_is_touched(house, ports, tmp_path):
-    before = [(one.ref, one.aliases) for one in house.registry.versions(SPEC.name)]
-    runs = set(house.tracker.runs)
+def test_same_capsule_same_digest_and_nothing_else_is_touched(trained_world, ports, tmp_path):
+    before = [(one.ref, one.aliases) for one in trained_world.registry.versions(SPEC.name)]
+    runs = set(trained_world.tracker.runs)
     RateModel.fits = 0
     found = again(ports, tmp_path)
-    assert (found.outcome, found.again) == (Outcome.SAME, found.digest)
+    assert (found.outcome, found.again) == (ReproductionOutcome.SAME, found.digest)
     assert found.score_difference == 0
     assert RateModel.fits == 1
-    assert [(one.ref, one.aliases) for one in house.registry.versions(SPEC.name)] == before
-    assert set(house.tracker.runs) == runs
+    assert [(one.ref, one.aliases) for one in trained_world.registry.versions(SPEC.name)] == before
+    assert set(trained_world.tracker.runs) == runs
 
 
-def test_outcome_is_in_the_ledger_and_on_the_version(house, ports, tmp_path):
+def test_outcome_is_in_the_ledger_and_on_the_version(trained_world, ports, tmp_path):
     found = again(ports, tmp_path, which="champion")
-    (row,) = ports.ledger.rows(SPEC.name, kinds=(REPRODUCED,))
+    (row,) = ports.ledger.rows(SPEC.name, kinds=(Event.VERSION_REPRODUCED,))
     assert (row.entry.actor, row.entry.digest) == ("ann", found.digest)
     assert row.entry.payload["verdict"] == "same digest"
-    tag = house.registry.find(SPEC.name, "1.0.0").tags["reproduction"]
+    tag = trained_world.registry.find(SPEC.name, "1.0.0").tags["reproduction"]
     assert tag.startswith("same digest")
     assert tag.endswith("by ann")
 
 
 def test_another_file_is_judged_by_its_metrics(ports, tmp_path):
     near = again(ports, tmp_path / "near", Near)
-    assert near.outcome is Outcome.WITHIN
+    assert near.outcome is ReproductionOutcome.WITHIN
     assert 0 < near.score_difference < 1e-5
     far = again(ports, tmp_path / "far", Far)
-    assert far.outcome is Outcome.DIFFERS
+    assert far.outcome is ReproductionOutcome.DIFFERS
     assert ports.ledger.rows(SPEC.name)[-1].entry.payload["verdict"] == "not reproduced"
 
 
@@ -103,17 +104,17 @@ def test_other_code_is_refused_unless_asked_for(ports, tmp_path):
         again(other, tmp_path)
     assert not ports.ledger.rows(SPEC.name)
     found = again(other, tmp_path, any_code=True)
-    assert found.outcome is Outcome.SAME
+    assert found.outcome is ReproductionOutcome.SAME
     assert "base.py" in found.differences[0]
 
 
-def test_capsule_that_was_changed_is_not_believed(house, ports, tmp_path):
+def test_capsule_that_was_changed_is_not_believed(trained_world, ports, tmp_path):
     class Forged(MemoryCapsules):
         def capsule(self, record):
             return super().capsule(record).model_copy(update={"parameters": {"slope": 0.1}})
 
     with pytest.raises(ModelFileError, match="the version names"):
-        again(changed(ports, capsules=Forged(house.tracker)), tmp_path)
+        again(changed(ports, capsules=Forged(trained_world.tracker)), tmp_path)
 
 
 def test_data_or_version_that_is_gone(ports, tmp_path):

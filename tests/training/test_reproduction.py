@@ -6,12 +6,12 @@ from datetime import UTC, datetime
 
 import pytest
 
-from perennial.core.events import Entry
+from perennial.core.events import Entry, Event
 from perennial.core.gate_spec import ReproductionSpec
 from perennial.core.governance.ledger import GENESIS, chain
 from perennial.core.training import reproduction
 from perennial.core.training.capsule import Capsule, Provenance
-from perennial.core.training.reproduction import REPRODUCED, Outcome, Reproduction
+from perennial.core.training.reproduction import Reproduction, ReproductionOutcome
 from perennial.core.verdict import Verdict
 
 NOW = Provenance(code="a" * 40, features="f", constraints="c", model_code="m")
@@ -32,7 +32,7 @@ def spec(evidence="optional"):
     return ReproductionSpec(evidence=evidence, tolerance=TOLERANCE)
 
 
-def found(outcome=Outcome.SAME, others=()):
+def found(outcome=ReproductionOutcome.SAME, others=()):
     return Reproduction(
         version="1.0.0",
         digest="same",
@@ -51,7 +51,7 @@ def row(one, seq=1, digest="same"):
     entry = Entry(
         at=datetime(2026, 1, 1, tzinfo=UTC),
         actor="ann",
-        kind=REPRODUCED,
+        kind=Event.VERSION_REPRODUCED,
         model="m",
         digest=digest,
         payload=payload,
@@ -80,10 +80,10 @@ def test_differences(capsule, changed, told):
 @pytest.mark.parametrize(
     ("again", "auc", "outcome"),
     [
-        ("same", 0.5, Outcome.SAME),
-        ("other", 0.79, Outcome.WITHIN),
-        ("other", 0.7, Outcome.DIFFERS),
-        ("other", float("nan"), Outcome.DIFFERS),
+        ("same", 0.5, ReproductionOutcome.SAME),
+        ("other", 0.79, ReproductionOutcome.WITHIN),
+        ("other", 0.7, ReproductionOutcome.DIFFERS),
+        ("other", float("nan"), ReproductionOutcome.DIFFERS),
     ],
 )
 def test_outcome(again, auc, outcome):
@@ -97,12 +97,12 @@ def test_outcome(again, auc, outcome):
         ([], Verdict.PASS, Verdict.ERROR),
         ([row(found(), digest="another")], Verdict.PASS, Verdict.ERROR),
         ([row(found())], Verdict.PASS, Verdict.PASS),
-        ([row(found(Outcome.WITHIN))], Verdict.PASS, Verdict.PASS),
-        ([row(found(Outcome.DIFFERS))], Verdict.UNSURE, Verdict.FAIL),
-        ([row(found(Outcome.DIFFERS)), row(found(), 2)], Verdict.PASS, Verdict.PASS),
-        ([row(found()), row(found(Outcome.DIFFERS), 2)], Verdict.UNSURE, Verdict.FAIL),
+        ([row(found(ReproductionOutcome.WITHIN))], Verdict.PASS, Verdict.PASS),
+        ([row(found(ReproductionOutcome.DIFFERS))], Verdict.UNSURE, Verdict.FAIL),
+        ([row(found(ReproductionOutcome.DIFFERS)), row(found(), 2)], Verdict.PASS, Verdict.PASS),
+        ([row(found()), row(found(ReproductionOutcome.DIFFERS), 2)], Verdict.UNSURE, Verdict.FAIL),
         ([row(found(others=("code",)))], Verdict.PASS, Verdict.PASS),
-        ([row(found(Outcome.WITHIN, ("code",)))], Verdict.UNSURE, Verdict.UNSURE),
+        ([row(found(ReproductionOutcome.WITHIN, ("code",)))], Verdict.UNSURE, Verdict.UNSURE),
         ([row({"nonsense": 1})], Verdict.ERROR, Verdict.ERROR),
     ],
 )

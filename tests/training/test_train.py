@@ -7,7 +7,7 @@ import json
 import pandas as pd
 import pytest
 from rate_model import RateModel
-from training_house import HISTORY, SPEC, House
+from training_world import HISTORY, SPEC, TrainingWorld
 
 from perennial.adapters.onnx_scorer import OnnxScorer
 from perennial.core.evaluation.figures_hash import figures_hash
@@ -24,15 +24,15 @@ from perennial.flows.training.workdir import write_json
 
 
 @pytest.fixture
-def house(tmp_path):
-    return House(tmp_path)
+def training_world(tmp_path):
+    return TrainingWorld(tmp_path)
 
 
-def test_from_history_to_candidate(house):
-    house.prepare()
-    trained = house.train()
-    run = house.tracker.runs[trained.run_id]
-    nested = [one for one in house.tracker.runs.values() if one.parent == trained.run_id]
+def test_from_history_to_candidate(training_world):
+    training_world.prepare()
+    trained = training_world.train()
+    run = training_world.tracker.runs[trained.run_id]
+    nested = [one for one in training_world.tracker.runs.values() if one.parent == trained.run_id]
     assert len(nested) == trained.trials == 4
     assert all("slope" in one.params for one in nested)
     assert run.tags["reason"] == "person"
@@ -40,60 +40,60 @@ def test_from_history_to_candidate(house):
     assert {"capsule.json", "tuning/tuning_history.html"} <= set(run.artifacts)
     assert set(run.served) == {"model.onnx", "manifest.json", "background.json", "reference.parquet"}
 
-    found = house.evaluate()
+    found = training_world.evaluate()
     assert run.metrics["holdout.roc_auc"] == found.scores["model"]["roc_auc"].value > 0.5
     assert {"evaluation/roc.png", "evaluation/calibration.png"} <= set(run.artifacts)
     assert found.first_group == trained.holdout_from
 
-    ref = register(SPEC, house.work, house.registry, "ann")
+    ref = register(SPEC, training_world.work, training_world.registry, "ann")
     assert (ref.version, ref.digest) == ("1.0.0", trained.digest)
-    record = house.registry.find(SPEC.name, "candidate")
+    record = training_world.registry.find(SPEC.name, "candidate")
     assert record.tags["data_checks"] == "passed"
     assert record.tags["model.input"] == "features: float32 [batch, 3]"
     assert record.tags["figures_hash"] == figures_hash(record.metrics)
     assert record.tags["champion.digest"] == "none"
     assert set(record.tags) - {"lifecycle"} <= FIXED, "nobody changes later what a registration says"
-    assert json.loads(house.work.registered.read_text())["version"] == "1.0.0"
+    assert json.loads(training_world.work.registered.read_text())["version"] == "1.0.0"
 
 
-def test_manifest_says_what_a_server_needs(house):
-    house.prepare()
-    trained = house.train()
-    manifest = json.loads((house.work.model / "manifest.json").read_text())
+def test_manifest_says_what_a_server_needs(training_world):
+    training_world.prepare()
+    trained = training_world.train()
+    manifest = json.loads((training_world.work.model / "manifest.json").read_text())
     assert manifest["format"] == 1
     assert manifest["digest"] == trained.digest
     assert manifest["features"] == ["failure_rate", "run_count", "last_execution_status"]
     assert manifest["threshold"] == SPEC.target.threshold
 
 
-def test_reference_rows_are_later_than_what_was_learnt(house):
-    house.prepare()
-    trained = house.train()
-    reference = pd.read_parquet(house.work.model / "reference.parquet")
+def test_reference_rows_are_later_than_what_was_learnt(training_world):
+    training_world.prepare()
+    trained = training_world.train()
+    reference = pd.read_parquet(training_world.work.model / "reference.parquet")
     assert reference["cycle"].min() >= trained.holdout_from
     assert {"score", "failed", "failure_rate"} <= set(reference.columns)
 
 
-def test_nothing_later_than_the_split_is_learnt_from(house):
-    house.prepare()
-    first = house.train()
+def test_nothing_later_than_the_split_is_learnt_from(training_world):
+    training_world.prepare()
+    first = training_world.train()
     changed = HISTORY.assign(
         verdict=HISTORY["verdict"].where(HISTORY["cycle"] < first.holdout_from, 1).astype("int8")
     )
-    other = House(house.folder / "other")
+    other = TrainingWorld(training_world.folder / "other")
     other.prepare(changed)
     assert other.train().digest == first.digest
 
 
-def test_registering_again_changes_nothing(house):
-    house.release()
-    before = house.registry.versions(SPEC.name)
-    register(SPEC, house.work, house.registry, "ann")
-    assert house.registry.versions(SPEC.name) == before
+def test_registering_again_changes_nothing(training_world):
+    training_world.release()
+    before = training_world.registry.versions(SPEC.name)
+    register(SPEC, training_world.work, training_world.registry, "ann")
+    assert training_world.registry.versions(SPEC.name) == before
 
 
-def test_a_killed_search_goes_on_where_it_stopped(house):
-    house.prepare()
+def test_a_killed_search_goes_on_where_it_stopped(training_world):
+    training_world.prepare()
 
     class Killed(RateModel):
         left = 3
@@ -105,75 +105,75 @@ def test_a_killed_search_goes_on_where_it_stopped(house):
             return super().fit(*given)
 
     with pytest.raises(KeyboardInterrupt):
-        house.train(Killed)
-    assert [one.status for one in house.tracker.runs.values() if one.parent is None] == ["FAILED"]
-    assert not house.work.trained.exists()
+        training_world.train(Killed)
+    assert [one.status for one in training_world.tracker.runs.values() if one.parent is None] == ["FAILED"]
+    assert not training_world.work.trained.exists()
     RateModel.fits = 0
-    trained = house.train()
+    trained = training_world.train()
     # One trial was left, then the fit that finds the epochs and the final one.
     assert RateModel.fits == 1 + 2
     assert trained.trials == 4
 
 
-def test_an_export_that_answers_otherwise_fails_and_keeps_nothing(house):
-    house.prepare()
+def test_an_export_that_answers_otherwise_fails_and_keeps_nothing(training_world):
+    training_world.prepare()
 
     class Wrong(OnnxScorer):
         def score(self, folder, features):
             return super().score(folder, features) + 1e-3
 
     with pytest.raises(ParityError, match=r"1\.00e-03"):
-        house.train(scorer=Wrong())
-    assert not house.work.model.exists()
-    assert not house.work.trained.exists()
-    assert {one.status for one in house.tracker.runs.values() if one.parent is None} == {"FAILED"}
+        training_world.train(scorer=Wrong())
+    assert not training_world.work.model.exists()
+    assert not training_world.work.trained.exists()
+    assert {one.status for one in training_world.tracker.runs.values() if one.parent is None} == {"FAILED"}
 
 
-def test_unchecked_data_is_not_trained_on(house):
-    house.prepare()
-    house.work.validation.unlink()
+def test_unchecked_data_is_not_trained_on(training_world):
+    training_world.prepare()
+    training_world.work.validation.unlink()
     with pytest.raises(DatasetMissing, match=r"validation\.json"):
-        house.train()
-    write_json(house.work.validation, Validation(revision="another", reports=()))
+        training_world.train()
+    write_json(training_world.work.validation, Validation(revision="another", reports=()))
     with pytest.raises(ValidationFailed, match="another"):
-        house.train()
-    assert not house.tracker.runs
+        training_world.train()
+    assert not training_world.tracker.runs
 
 
-def test_without_tracker_nothing_is_trained(house):
-    house.prepare()
-    house.tracker.available = False
+def test_without_tracker_nothing_is_trained(training_world):
+    training_world.prepare()
+    training_world.tracker.available = False
     with pytest.raises(TrackerUnavailable):
-        house.train()
-    assert not house.work.model.exists()
+        training_world.train()
+    assert not training_world.work.model.exists()
 
 
-def test_a_new_training_forgets_the_evaluation_before(house):
-    house.release()
-    house.train()
+def test_a_new_training_forgets_the_evaluation_before(training_world):
+    training_world.release()
+    training_world.train()
     with pytest.raises(DatasetMissing, match=r"evaluation\.json"):
-        register(SPEC, house.work, house.registry, "ann")
+        register(SPEC, training_world.work, training_world.registry, "ann")
 
 
-def test_retraining_learns_the_recent_past_and_is_compared_with_the_champion(house):
-    house.release()
-    before = json.loads(house.work.trained.read_text())["holdout_from"]
-    trained = house.train()
+def test_retraining_learns_the_recent_past_and_is_compared_with_the_champion(training_world):
+    training_world.release()
+    before = json.loads(training_world.work.trained.read_text())["holdout_from"]
+    trained = training_world.train()
     assert trained.holdout_from > before
-    found = house.evaluate()
+    found = training_world.evaluate()
     assert "champion" in found.scores
-    assert found.champion == house.registry.find(SPEC.name, "champion").ref.digest
-    run = house.tracker.runs[trained.run_id]
+    assert found.champion == training_world.registry.find(SPEC.name, "champion").ref.digest
+    run = training_world.tracker.runs[trained.run_id]
     assert run.metrics["delta.roc_auc.low"] <= run.metrics["delta.roc_auc"]
-    assert register(SPEC, house.work, house.registry, "ann").version == "1.1.0"
+    assert register(SPEC, training_world.work, training_world.registry, "ann").version == "1.1.0"
 
 
-def test_another_architecture_is_a_major_version(house):
-    house.release()
+def test_another_architecture_is_a_major_version(training_world):
+    training_world.release()
 
     class Other(RateModel):
         architecture = "rate/2"
 
-    house.train(Other)
-    house.evaluate()
-    assert register(SPEC, house.work, house.registry, "ann").version == "2.0.0"
+    training_world.train(Other)
+    training_world.evaluate()
+    assert register(SPEC, training_world.work, training_world.registry, "ann").version == "2.0.0"

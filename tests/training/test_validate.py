@@ -16,7 +16,7 @@ from perennial import catalog
 from perennial.errors import SpecError, ValidationFailed
 from perennial.flows.training.validate import validate
 from perennial.history import prepare
-from perennial.history.simulator import Scenario, simulate
+from perennial.history.simulator import SimulationScenario, simulate
 
 SUITES = Path(__file__).resolve().parents[2] / "configs" / "expectations"
 SPEC = catalog.spec("test_failure_predictor")
@@ -25,7 +25,7 @@ NOW = datetime(2026, 1, 1, 12, 30, tzinfo=UTC)
 
 @pytest.fixture(scope="module")
 def tables():
-    history = simulate(Scenario(cycles=12, tests=60))
+    history = simulate(SimulationScenario(cycles=12, tests=60))
     return {"history": history} | prepare.prepare(history).views
 
 

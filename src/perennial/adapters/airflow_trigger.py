@@ -1,4 +1,4 @@
-"""Airflow by its REST API (v2): raise asset events, start runs, look at them."""
+"""Scheduler port over the Airflow REST API (v2): raise asset events, start runs, read their state."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import httpx
 from perennial.errors import SchedulerUnavailable
 
 TIMEOUT = httpx.Timeout(20.0, connect=3.0)
-"""Seconds. Airflow's first answer after its start takes some."""
+"""Seconds; the first response after a start of Airflow is slow."""
 REFUSED = (401, 403)
 
 
 class AirflowTrigger:
-    """The Scheduler port. The token is fetched at the first call and again when Airflow refuses it."""
+    """Scheduler port; fetches a token at the first call and again when Airflow refuses it."""
 
     def __init__(self, url: str, user: str, password: str) -> None:
         self._url = url
@@ -26,35 +26,35 @@ class AirflowTrigger:
         """Raise an event of the asset with this name.
 
         Raises:
-            SchedulerUnavailable: Airflow is down, refuses the user, or knows no such asset.
+            SchedulerUnavailable: Airflow is down, refuses the user, or has no such asset.
         """
         body = {"asset_id": self._asset(asset), "extra": dict(extra)}
         self._call("POST", "/api/v2/assets/events", f"asset {asset}", json=body)
 
     def trigger(self, dag: str, conf: Mapping[str, Any]) -> str:
-        """Start a run now; its parameters are `conf`."""
+        """Start a run now with `conf` as its parameters, and return its id."""
         body = {"logical_date": None, "conf": dict(conf)}
         return self._call("POST", f"/api/v2/dags/{dag}/dagRuns", f"DAG {dag}", json=body)["dag_run_id"]
 
     def state(self, dag: str, run: str) -> str:
-        """Airflow's word: queued, running, success or failed."""
+        """Return the state of the run as named by Airflow: queued, running, success or failed."""
         return self._call("GET", f"/api/v2/dags/{dag}/dagRuns/{run}", f"run {run} of {dag}")["state"]
 
     def _asset(self, name: str) -> int:
-        # The pattern is SQL's LIKE, where "_" is any character: ask wide, then compare.
-        found = self._call("GET", "/api/v2/assets", "assets", params={"name_pattern": name, "limit": 100})
-        for one in found["assets"]:
-            if one["name"] == name:
-                return one["id"]
+        # The pattern is SQL's LIKE, where "_" matches any character, so the names are compared again here.
+        reply = self._call("GET", "/api/v2/assets", "assets", params={"name_pattern": name, "limit": 100})
+        for asset in reply["assets"]:
+            if asset["name"] == name:
+                return int(asset["id"])
         raise SchedulerUnavailable(
-            f"Airflow at {self._url} knows no asset {name!r}",
-            hint="is the DAG that is scheduled on it parsed and not paused? airflow dags list-import-errors",
+            f"Airflow at {self._url} has no asset {name!r}",
+            hint="is the DAG scheduled on it parsed and not paused? airflow dags list-import-errors",
         )
 
     def _call(self, method: str, path: str, what: str, **request: Any) -> Any:
         try:
             answer = self._client.request(method, path, **request)
-            # 401 without a token, 403 for one that has expired (as for a user who may not): ask once more.
+            # 401 without a token, 403 with an expired token (or for a forbidden user): log in and try again.
             if answer.status_code in REFUSED:
                 self._log_in()
                 answer = self._client.request(method, path, **request)
@@ -64,7 +64,7 @@ class AirflowTrigger:
             ) from error
         if answer.status_code == 404:
             raise SchedulerUnavailable(
-                f"Airflow at {self._url} does not know {what}",
+                f"Airflow at {self._url} has no {what}",
                 hint="is its DAG parsed? airflow dags list-import-errors",
             )
         return _content(answer, f"{method} {path}")
@@ -76,7 +76,7 @@ class AirflowTrigger:
 
 
 def _content(answer: httpx.Response, what: str) -> Any:
-    """The JSON of a good answer; anything else is an error that quotes it."""
+    """Return the JSON of a successful response; raise SchedulerUnavailable with its text otherwise."""
     if answer.is_success:
         try:
             return answer.json()

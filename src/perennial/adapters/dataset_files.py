@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Callable
 from pathlib import Path
 
 import httpx
 
+from perennial import files
 from perennial.errors import ChecksumMismatch, DatasetMissing
 from perennial.history.datasets import Dataset
 
@@ -35,7 +35,7 @@ class DatasetFiles:
             DatasetMissing: nobody has it.
         """
         kept = self._downloads / dataset.filename
-        if kept.is_file() and _sha256(kept.read_bytes()) == dataset.sha256:
+        if kept.is_file() and files.sha256(kept) == dataset.sha256:
             return kept
         mirrored = self._mirror / dataset.mirror if self._mirror else None
         if mirrored is not None and mirrored.is_file():
@@ -68,24 +68,17 @@ class DatasetFiles:
         return bytes(chunks)
 
     def _keep(self, dataset: Dataset, content: bytes, source: str) -> Path:
-        found = _sha256(content)
-        if found != dataset.sha256:
+        digest = hashlib.sha256(content).hexdigest()
+        if digest != dataset.sha256:
             raise ChecksumMismatch(
-                f"{dataset.name}: {source} has SHA-256 {found}, the catalogue names {dataset.sha256}",
+                f"{dataset.name}: {source} has SHA-256 {digest}, the catalogue names {dataset.sha256}",
                 hint="the file is damaged or another one; nothing was changed",
             )
-        self._downloads.mkdir(parents=True, exist_ok=True)
         path = self._downloads / dataset.filename
-        temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-        temporary.write_bytes(content)
-        os.replace(temporary, path)
+        files.write_bytes(path, content)
         return path
 
     def _no_mirror(self, dataset: Dataset) -> str:
         if self._mirror is None:
             return "no mirror folder is set"
         return f"the mirror folder has no {dataset.mirror}"
-
-
-def _sha256(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()

@@ -8,7 +8,6 @@ the remote does not have.
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
 import shutil
@@ -22,6 +21,7 @@ from filelock import FileLock
 
 from perennial.core.training.data import DataRevision
 from perennial.errors import ChecksumMismatch, DatasetMissing, ToolError, UsageError
+from perennial.files import md5, replacing
 
 LATEST = "refs/perennial/latest"
 KEPT = {".git", ".dvc", ".dvcignore"}
@@ -72,8 +72,8 @@ class DvcData:
         with self._lock, _tool_errors(self._remote):
             self._ensure()
             stored = DVCFileSystem(str(self._repo), rev=revision)
-            for name, md5 in self._describe(revision).files.items():
-                _write_verified(stored, name, md5, into / name)
+            for name, expected in self._describe(revision).files.items():
+                _write_verified(stored, name, expected, into / name)
 
     def latest(self) -> DataRevision | None:
         """The revision committed last; None before the first."""
@@ -180,25 +180,21 @@ def _check(files: Mapping[str, Path]) -> None:
             )
 
 
-def _write_verified(stored, name: str, md5: str, target: Path) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    try:
+def _write_verified(stored, name: str, expected: str, target: Path) -> None:
+    with replacing(target) as temporary:
         try:
             stored.get_file(name, str(temporary))
         except FileNotFoundError as error:
             raise DatasetMissing(
-                f"{name} (md5 {md5}) is neither in DVC's cache nor in its remote",
+                f"{name} (md5 {expected}) is neither in DVC's cache nor in its remote",
                 hint="restore the DVC remote",
             ) from error
-        found = hashlib.md5(temporary.read_bytes(), usedforsecurity=False).hexdigest()
-        if found != md5:
+        digest = md5(temporary)
+        if digest != expected:
             raise ChecksumMismatch(
-                f"{name} has md5 {found}, the revision names {md5}", hint="the DVC cache or remote is damaged"
+                f"{name} has md5 {digest}, the revision names {expected}",
+                hint="the DVC cache or remote is damaged",
             )
-        os.replace(temporary, target)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _clean() -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""The GroupFigures port over Fairlearn's `MetricFrame`."""
+"""GroupFigures port over Fairlearn's `MetricFrame`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ METRICS: dict[GroupMeasure, Callable[..., Any]] = {
 
 
 def group_figures(answers: Answers, measure: GroupMeasure) -> dict[str, float]:
-    """The measure of each value of the column, by its name."""
+    """Return the measure of each group, by the name of the group."""
     frame = MetricFrame(
         metrics=METRICS[measure],
         y_true=answers.target.astype(np.int8),

@@ -1,7 +1,7 @@
-"""Small questions to processes of ours by the standard library's HTTP client.
+"""HTTP client of the standard library for local processes: Envoy's admin interface and the model servers.
 
-For Envoy's admin interface and the model servers, which an emergency rollback talks to: importing an HTTP
-library takes longer than all that it then asks. Never through a proxy of the environment.
+An emergency rollback uses it: the import of an HTTP library takes longer than all requests of the rollback. It
+never uses a proxy of the environment.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Answer:
-    """Whatever was answered; an error status is an answer too."""
+    """The status and body of a response, with any HTTP status."""
 
     status: int
     body: bytes
@@ -26,15 +26,15 @@ class Answer:
         return self.body.decode(errors="replace")
 
     def json(self) -> Any:
-        """Raises ValueError when it is none."""
+        """Parse the body; raises ValueError when it is not JSON."""
         return json.loads(self.body)
 
 
 class LoopbackHttp:
-    """One server; keeps a connection per thread.
+    """Client of a single server with a connection per thread.
 
     Args:
-        timeout_s: of each step of a request, in seconds.
+        timeout_s: timeout of each step of a request in seconds.
 
     Every method raises OSError when the server does not answer.
     """
@@ -52,14 +52,14 @@ class LoopbackHttp:
         return self._ask("POST", path, content, {"content-type": "application/json", **headers})
 
     def close(self) -> None:
-        """The connection of this thread."""
+        """Close the connection of this thread."""
         held = getattr(self._local, "connection", None)
         if held is not None:
             held.close()
             self._local.connection = None
 
     def _ask(self, method: str, path: str, content: bytes | None, headers: Mapping[str, str]) -> Answer:
-        """A kept connection may have been closed meanwhile: what fails on one is asked once more on a new one."""
+        """Send a request; repeat it on a new connection when a kept connection fails, which may be closed by now."""
         held = getattr(self._local, "connection", None)
         if held is not None:
             try:
@@ -80,7 +80,11 @@ class LoopbackHttp:
 
     @staticmethod
     def _once(
-        connection, method: str, path: str, content: bytes | None, headers: Mapping[str, str]
+        connection: http.client.HTTPConnection,
+        method: str,
+        path: str,
+        content: bytes | None,
+        headers: Mapping[str, str],
     ) -> Answer:
         connection.request(method, path, body=content, headers=dict(headers))
         response = connection.getresponse()

@@ -9,8 +9,7 @@ import numpy as np
 import onnxruntime
 
 from perennial.errors import ModelFileError, ShapeError
-
-CPU = "CPUExecutionProvider"
+from perennial.serving.onnx import open_session
 
 
 class OnnxScorer:
@@ -20,8 +19,21 @@ class OnnxScorer:
         return self.opened(folder)(features)
 
     def opened(self, folder: Path) -> Callable[[np.ndarray], np.ndarray]:
-        session = open_session(folder / "model.onnx")
+        session = _open(folder / "model.onnx")
         return lambda features: _score(session, folder, features)
+
+
+def _open(path: Path) -> onnxruntime.InferenceSession:
+    if not path.is_file():
+        raise ModelFileError(f"{path} is not there", hint="fetch the version again")
+    session = open_session(path)
+    inputs = [node.name for node in session.get_inputs()]
+    outputs = [node.name for node in session.get_outputs()]
+    if (inputs, outputs) != (["features"], ["score"]):
+        raise ModelFileError(
+            f"{path} has inputs {inputs} and outputs {outputs}", hint="export `features` -> `score`"
+        )
+    return session
 
 
 def _score(session: onnxruntime.InferenceSession, folder: Path, features: np.ndarray) -> np.ndarray:
@@ -34,33 +46,7 @@ def _score(session: onnxruntime.InferenceSession, folder: Path, features: np.nda
     rows = np.ascontiguousarray(features, dtype=np.float32)
     try:
         return session.run(["score"], {"features": rows})[0]
-    # ONNX Runtime's exceptions share no base class of their own.
-    except Exception as error:
+    except Exception as error:  # onnxruntime's exceptions share no base class
         raise ModelFileError(
             f"{folder}/model.onnx fails on these rows: {error}", hint="export it again"
         ) from error
-
-
-def open_session(path: Path) -> onnxruntime.InferenceSession:
-    """Load a model file.
-
-    Raises:
-        ModelFileError: there is no such file, or it is not an ONNX model with the agreed names.
-    """
-    if not path.is_file():
-        raise ModelFileError(f"{path} is not there", hint="fetch the version again")
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    try:
-        session = onnxruntime.InferenceSession(str(path), options, providers=[CPU])
-    # ONNX Runtime's exceptions share no base class of their own.
-    except Exception as error:
-        raise ModelFileError(
-            f"{path} is no model that can be loaded: {error}", hint="export it again"
-        ) from error
-    names = [one.name for one in session.get_inputs()], [one.name for one in session.get_outputs()]
-    if names != (["features"], ["score"]):
-        raise ModelFileError(
-            f"{path} has inputs {names[0]} and outputs {names[1]}", hint="export `features` -> `score`"
-        )
-    return session

@@ -9,9 +9,9 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 from pydantic import ValidationError
 
-from perennial.adapters.envoy.state import replace
 from perennial.core.release.rollback import Rollback
 from perennial.errors import StoreUnavailable
+from perennial.files import write_bytes
 
 
 class FileJournal:
@@ -22,7 +22,7 @@ class FileJournal:
 
     def put(self, rollback: Rollback) -> None:
         try:
-            replace(self._path(rollback), rollback.model_dump_json(indent=1).encode())
+            write_bytes(self._path(rollback), rollback.model_dump_json(indent=1).encode())
         except OSError as error:
             raise StoreUnavailable(
                 f"{self._folder} cannot be written: {error.strerror}", hint="free the disk; nothing was moved"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import math
 from datetime import UTC, datetime
@@ -12,20 +11,19 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from perennial import settings as environment
-from perennial.errors import DataError, MalformedInput, UsageError
+from perennial.errors import UsageError
 
 if TYPE_CHECKING:
-    from perennial.commands.ab_view import Table
-    from perennial.core.experiment.analysis import Analysis, Arm
+    from perennial.core.experiment.design import Kind
 
 KINDS = click.Choice(["binary", "continuous", "count"])
 OUTCOMES = click.Choice(["right", "label", "reward", "events"])
-CHANCE = 0.05
-"""Of a wrong decision about a file, where nobody says another."""
+FILE_ALPHA = 0.05
+"""Default probability of a wrong decision for a file."""
 
 
 class Between(click.ParamType):
-    """A number strictly between two others, so never `nan` nor `inf`, which `click.FLOAT` takes."""
+    """A number strictly between two bounds; unlike `click.FLOAT` it rejects `nan` and `inf`."""
 
     name = "float"
 
@@ -33,17 +31,30 @@ class Between(click.ParamType):
         self._low, self._high = low, high
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        number = click.FLOAT.convert(value, param, ctx)
+        number: float = click.FLOAT.convert(value, param, ctx)
         if not self._low < number < self._high:
             self.fail(f"{value} is not between {self._low:g} and {self._high:g}", param, ctx)
         return number
 
 
+class Shares(click.ParamType):
+    """Shares by variant, as in `B=20,A=80`."""
+
+    name = "shares"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> dict[str, float]:
+        try:
+            pairs = [part.partition("=") for part in value.split(",")]
+            return {name: float(share) for name, _, share in pairs}
+        except ValueError as error:
+            self.fail(f"{error}; write NAME=SHARE,NAME=SHARE", param, ctx)
+
+
 FINITE = Between(-math.inf, math.inf)
 POSITIVE = Between(0.0, math.inf)
 PROBABILITY = Between(0.0, 1.0)
-LARGEST = 1e12
-"""As of a reward: squares are summed, and beyond this a sum of them says nothing any more."""
 
 
 @click.group()
@@ -54,18 +65,17 @@ def ab() -> None:
 @ab.command()
 @click.argument("source")
 @click.option(
-    "--release", "release_id", default=None, help="Of a model: its id; the newest that split users."
+    "--release", "release_id", help="Model only: release id.  [default: the newest release with a split]"
 )
-@click.option("--outcome", type=OUTCOMES, default=None, help="Of a model's users.  [default: right]")
-@click.option("--kind", type=KINDS, default=None, help="Of a file's outcomes.  [default: binary]")
-@click.option("--control", default=None, help="Of a file: the arm that others are compared with; the first.")
-@click.option("--shares", default=None, help="Of a file: asked for, as B=20,A=80; equal by default.")
+@click.option("--outcome", type=OUTCOMES, help="Model only: outcome to compare.  [default: right]")
+@click.option("--kind", type=KINDS, help="File only: kind of the outcomes.  [default: binary]")
+@click.option("--control", help="File only: variant to compare with.  [default: the first name]")
+@click.option("--shares", type=Shares(), help="File only: intended shares, as B=20,A=80.  [default: equal]")
 @click.option(
     "--alpha",
     type=PROBABILITY,
-    default=None,
-    help="Chance of a wrong decision at any look.  "
-    "[default: 1 - release.criteria.confidence of the spec; of a file 0.05]",
+    help="Probability of a wrong decision at any look.  "
+    "[default: 1 - release.criteria.confidence of the spec; for a file 0.05]",
 )
 @click.option(
     "--worth",
@@ -74,50 +84,75 @@ def ab() -> None:
     show_default=True,
     help="Smallest difference of means worth a change.",
 )
-@click.option("--picture", type=click.Path(path_type=Path), help="Write a PNG here.")
-@click.option("--html", "page", type=click.Path(path_type=Path), help="Write a page here.")
-@click.option("--json", "as_json", is_flag=True)
+@click.option("--picture", type=click.Path(path_type=Path), help="Write a PNG to this path.")
+@click.option("--html", "page", type=click.Path(path_type=Path), help="Write an HTML page to this path.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def analyse(
-    source: str, release_id: str | None, outcome: str | None, kind: str | None, control: str | None,
-    shares: str | None, alpha: float | None, worth: float, picture: Path | None, page: Path | None, as_json: bool,
+    source: str, release_id: str | None, outcome: str | None, kind: Kind | None, control: str | None,
+    shares: dict[str, float] | None, alpha: float | None, worth: float, picture: Path | None, page: Path | None,
+    as_json: bool,
 ) -> None:  # fmt: skip
-    """Compare arms. SOURCE is a model, whose newest split is analysed user by user: `right` share of right
-    answers, `label` share of positive labels, `reward` mean reward, `events` positive labels. Or SOURCE is a
-    CSV file with columns arm and outcome (and exposure, for counts), one row an observation."""
-    from perennial.commands import ab_view
+    """Compare the variants of an A/B test.
 
+    SOURCE is a model, whose newest split is analysed user by user: `right` share of right answers, `label`
+    share of positive labels, `reward` mean reward, `events` positive labels. Or SOURCE is a CSV file with the
+    columns arm and outcome (and exposure, for counts), a row per observation.
+    """
+    from perennial.commands import ab_view
+    from perennial.commands.tables import print_table
+
+    more: dict[str, Any] = {}
     if Path(source).is_file():
-        _only("a model", release=release_id, outcome=outcome)
-        chance = CHANCE if alpha is None else alpha
-        found = _of_file(Path(source), kind or "binary", control, shares, chance, worth)
-        told, more = [], {}
+        from perennial.flows.experiment.analyse import analyse_file
+
+        _reject("a model", release=release_id, outcome=outcome)
+        chance = FILE_ALPHA if alpha is None else alpha
+        analysis = analyse_file(Path(source), kind or "binary", control, shares, chance, worth)
+        tables = ab_view.tables(analysis)
     else:
-        _only("a file", kind=kind, control=control, shares=shares)
-        found, told, more = _of_model(source, release_id, outcome or "right", alpha, worth)
-    tables = [*told, *ab_view.tables(found)]
+        from perennial import catalog
+        from perennial.flows.experiment.analyse import analyse_live
+        from perennial.wiring import monitoring
+
+        _reject("a file", kind=kind, control=control, shares=shares)
+        settings, outcome = environment.load(), outcome or "right"
+        live = analyse_live(
+            catalog.spec(source, settings), release_id, outcome, alpha, worth,
+            monitoring.experiment_ports(settings), datetime.now(UTC),
+        )  # fmt: skip
+        analysis = live.analysis
+        tables = [ab_view.about(live.experiment, live.units, outcome), *ab_view.tables(analysis)]
+        more = {
+            "experiment": live.experiment.model_dump(mode="json"),
+            "units": live.units.model_dump(),
+            "outcome": outcome,
+        }
     if picture or page:
         from perennial.wiring import versions
 
         reporter = versions.ab_report()
         if picture:
-            reporter.write_picture(found, picture)
+            reporter.write_picture(analysis, picture)
         if page:
-            reporter.write_page(found, f"A/B test of {source}", tables, page)
+            reporter.write_page(analysis, f"A/B test of {source}", tables, page)
     if as_json:
-        click.echo(json.dumps({**found.model_dump(mode="json"), **more}, indent=2))
-    else:
-        _show(tables)
+        click.echo(json.dumps({**analysis.model_dump(mode="json", by_alias=True), **more}, indent=2))
+        return
+    for header, *rows in tables:
+        print_table(header, rows)
 
 
 @ab.command()
-@click.option("--kind", type=KINDS, default="binary", show_default=True)
+@click.option("--kind", type=KINDS, default="binary", show_default=True, help="Kind of the outcomes.")
 @click.option("--base", type=FINITE, required=True, help="Mean outcome of the control.")
-@click.option("--other", type=FINITE, required=True, help="Mean outcome that shall be found.")
+@click.option("--other", type=FINITE, required=True, help="Mean outcome of the treatment to detect.")
 @click.option("--deviation", type=POSITIVE, help="Standard deviation of an outcome; continuous only.")
-@click.option("--alpha", type=PROBABILITY, default=0.05, show_default=True)
-@click.option("--power", type=PROBABILITY, default=0.8, show_default=True)
+@click.option(
+    "--alpha", type=PROBABILITY, default=0.05, show_default=True, help="Probability of a false positive."
+)
+@click.option("--power", type=PROBABILITY, default=0.8, show_default=True, help="Probability of detection.")
 def size(kind: str, base: float, other: float, deviation: float | None, alpha: float, power: float) -> None:
-    """How many observations each of two arms needs, for one look at the end."""
+    """Print the observations that each of two variants needs, for a single look at the end."""
     from perennial.core.experiment import design
 
     try:
@@ -134,131 +169,8 @@ def size(kind: str, base: float, other: float, deviation: float | None, alpha: f
     click.echo(f"{whole} per arm ({n:.6f}), {2 * whole} together")
 
 
-def read_arms(path: Path) -> list[Arm]:
-    """Sums by arm, in order of name.
-
-    Raises:
-        MalformedInput: names the line where a column is missing or a value is no number, or not one that can be
-            summed, or an exposure is not above zero.
-    """
-    from perennial.core.experiment.analysis import Arm
-
-    sums: dict[str, list[float]] = {}
-    line = 1
-    try:
-        with path.open(newline="") as file:
-            rows = csv.DictReader(file)
-            for row in rows:
-                line = rows.line_num
-                name, value, exposure = _observation(row)
-                known = sums.setdefault(name, [0, 0.0, 0.0, 0.0])
-                for place, new in enumerate((1, value, value * value, exposure)):
-                    known[place] += new
-    except (KeyError, TypeError, ValueError, csv.Error) as error:
-        raise MalformedInput(
-            f"{path}, line {line}: {error}",
-            hint="columns arm and outcome, and exposure for counts; outcomes are numbers",
-        ) from error
-    return [
-        Arm(name=name, n=n, total=total, squares=squares, exposure=exposure or None)
-        for name, (n, total, squares, exposure) in sorted(sums.items())
-    ]
-
-
-def _observation(row: dict[str, str]) -> tuple[str, float, float]:
-    """Arm, outcome and exposure."""
-    if row["arm"] is None:  # a short row
-        raise ValueError("there is no arm")
-    name, value, exposure = row["arm"], float(row["outcome"]), float(row.get("exposure") or 1.0)
-    if not abs(value) <= LARGEST:  # written so that NaN fails too
-        raise ValueError(f"outcome is {row['outcome']}: a number from {-LARGEST:g} to {LARGEST:g}")
-    if not 0.0 < exposure <= LARGEST:
-        raise ValueError(f"exposure is {row['exposure']}: a number above 0, at most {LARGEST:g}")
-    return name, value, exposure
-
-
-def _only(what: str, **given: str | None) -> None:
-    wrong = [f"--{name}" for name, value in given.items() if value is not None]
+def _reject(source: str, **options: object) -> None:
+    """Raise UsageError if an option is given that is only valid for another source."""
+    wrong = [f"--{name}" for name, value in options.items() if value is not None]
     if wrong:
-        raise UsageError(f"{', '.join(wrong)}: only of {what}", hint="perennial ab analyse --help")
-
-
-def _of_file(
-    path: Path, kind: str, control: str | None, shares: str | None, alpha: float, worth: float
-) -> Analysis:
-    from perennial.core.experiment import analysis as core
-
-    arms = _control_first(read_arms(path), control)
-    asked = _shares(shares, [arm.name for arm in arms])
-    try:
-        return core.analyse(kind, arms, asked, alpha, worth)
-    except ValueError as error:
-        raise DataError(f"{path}: {error}", hint="see --kind; collect more observations") from error
-
-
-def _of_model(
-    model: str, release_id: str | None, outcome: str, alpha: float | None, worth: float
-) -> tuple[Analysis, list[Table], dict[str, Any]]:
-    """The analysis, which test it is as a table, and the same for machines."""
-    from perennial import catalog
-    from perennial.commands import ab_view
-    from perennial.core.experiment import analysis as core
-    from perennial.flows.experiment import gather as flow
-    from perennial.flows.monitoring import feedback
-    from perennial.wiring import database, releasing
-
-    settings = environment.load()
-    policy = catalog.spec(model, settings).release
-    store = database.store(settings)
-    feedback.ingest(releasing.feedback_inbox(settings), store.feedback)
-    experiment = flow.find(model, release_id, store.releases, store.ledger, datetime.now(UTC))
-    seen = flow.gather(experiment, outcome, releasing.prediction_log(settings), store.feedback)
-    assigned = tuple(seen.units.by_arm.get(arm.name, 0) for arm in seen.arms)
-    try:
-        found = core.analyse(
-            flow.KINDS[outcome], seen.arms, experiment.shares,
-            1.0 - policy.criteria.confidence if alpha is None else alpha,
-            worth, assigned, policy.ab.mismatch,
-        )  # fmt: skip
-    except ValueError as error:
-        raise DataError(
-            f"{model}, release {experiment.release_id}: {error}",
-            hint="labels and rewards come by POST /v1/feedback; see --outcome",
-        ) from error
-    more = {
-        "experiment": experiment.model_dump(mode="json"),
-        "units": seen.units.model_dump(),
-        "outcome": outcome,
-    }
-    return found, [ab_view.about(experiment, seen.units, outcome)], more
-
-
-def _control_first(arms: list[Arm], control: str | None) -> tuple[Arm, ...]:
-    names = [arm.name for arm in arms]
-    if control is not None and control not in names:
-        raise UsageError(f"no arm {control!r}", hint=f"arms: {', '.join(names)}")
-    if len(arms) < 2:
-        raise DataError(f"one arm cannot be compared: {', '.join(names)}", hint="column arm names them")
-    return tuple(sorted(arms, key=lambda arm: (arm.name != control, arm.name)))
-
-
-def _shares(told: str | None, names: list[str]) -> tuple[float, ...]:
-    if told is None:
-        return (1.0,) * len(names)
-    try:
-        by_name = {name: float(share) for name, _, share in (one.partition("=") for one in told.split(","))}
-        found = tuple(by_name.pop(name) for name in names)
-    except (ValueError, KeyError) as error:
-        raise UsageError(
-            f"--shares {told}: {error}", hint="; ".join(f"{name}=50" for name in names)
-        ) from error
-    if by_name or not all(0.0 < share < math.inf for share in found):
-        raise UsageError(f"--shares {told}", hint="a positive share for each arm and no other")
-    return found
-
-
-def _show(tables: list[Table]) -> None:
-    from perennial.commands.tables import print_table
-
-    for header, *rows in tables:
-        print_table(header, rows)
+        raise UsageError(f"{', '.join(wrong)}: only for {source}", hint="perennial ab analyse --help")

@@ -1,81 +1,81 @@
-"""An A/B analysis as tables of text, for the terminal and the page."""
+"""Text tables of an A/B analysis, for the terminal and the HTML page."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from perennial.core.experiment.analysis import Analysis, Comparison
-    from perennial.core.experiment.assignment import Experiment
-    from perennial.core.release.traffic import Units
+    from perennial.core.experiment.analysis import ExperimentAnalysis, VariantComparison
+    from perennial.core.experiment.live_experiment import Experiment
+    from perennial.core.release.traffic import UserCounts
 
 Table = list[list[str]]
-"""The first row is its header."""
+"""Rows of cells; the first row is the header."""
 
 
-def tables(found: Analysis) -> list[Table]:
-    return [_decisions(found), _arms(found), _comparisons(found), [["split"], [split(found)]]]
+def tables(analysis: ExperimentAnalysis) -> list[Table]:
+    return [_decisions(analysis), _variants(analysis), _comparisons(analysis), [["split"], [split(analysis)]]]
 
 
-def about(experiment: Experiment, units: Units, outcome: str) -> Table:
-    """Which live test it is."""
+def about(experiment: Experiment, units: UserCounts, outcome: str) -> Table:
+    """Return the table that identifies the live test."""
     until = "now" if experiment.running else f"{experiment.until:%Y-%m-%d %H:%M:%S}"
-    control, treatment = (units.by_arm.get(arm, 0) for arm in (experiment.control, experiment.treatment))
-    header = ["release", "experiment", "since (UTC)", "until", "users", "candidate", "both sides", "outcome"]
+    control, treatment = (units.by_arm.get(name, 0) for name in (experiment.control, experiment.treatment))
     return [
-        header,
+        ["release", "experiment", "since (UTC)", "until", "users", "candidate", "both variants", "outcome"],
         [
             experiment.release_id,
             experiment.name,
             f"{experiment.since:%Y-%m-%d %H:%M:%S}",
             until,
             str(control + treatment),
-            f"{treatment}, asked for {experiment.weight:g} %",
+            f"{treatment}, intended {experiment.weight:g} %",
             str(units.crossed),
             outcome,
         ],
     ]
 
 
-def split(found: Analysis) -> str:
-    ratio = found.ratio
-    said = "ALARM: not the shares that were asked for" if ratio.alarm else "as asked for"
-    return f"{said} (chi-square p {ratio.p_value:.4g}, at every look {ratio.sequential_p:.4g})"
+def split(analysis: ExperimentAnalysis) -> str:
+    ratio = analysis.ratio
+    text = "ALARM: not the intended shares" if ratio.alarm else "as intended"
+    return f"{text} (chi-square p {ratio.p_value:.4g}, at every look {ratio.sequential_p:.4g})"
 
 
-def _arms(found: Analysis) -> Table:
-    rows = [["arm", "n", "mean", "95 % credible"]]
-    for arm, known in zip(found.arms, found.means, strict=True):
-        rows.append([arm.name, str(arm.n), f"{arm.mean:.5g}", f"{known.low:.5g} to {known.high:.5g}"])
+def _variants(analysis: ExperimentAnalysis) -> Table:
+    rows = [["variant", "n", "mean", "95 % credible"]]
+    for variant, mean in zip(analysis.variants, analysis.means, strict=True):
+        rows.append(
+            [variant.name, str(variant.n), f"{variant.mean:.5g}", f"{mean.low:.5g} to {mean.high:.5g}"]
+        )
     return rows
 
 
-def _comparisons(found: Analysis) -> Table:
+def _comparisons(analysis: ExperimentAnalysis) -> Table:
     rows = [
         ["treatment", "P(better)", "difference", "valid at every look", "lift", "expected loss", "n needed"]
     ]
-    for one in found.comparisons:
-        now, wide = one.difference_interval, one.sequential_interval
+    for comparison in analysis.comparisons:
+        now, wide = comparison.difference_interval, comparison.sequential_interval
         rows.append(
             [
-                one.treatment,
-                f"{one.superiority:.4f}",
-                f"{one.difference:+.4g} [{now.low:+.4g}, {now.high:+.4g}]",
+                comparison.treatment,
+                f"{comparison.superiority:.4f}",
+                f"{comparison.difference:+.4g} [{now.low:+.4g}, {now.high:+.4g}]",
                 f"{wide.low:+.4g} to {wide.high:+.4g}",
-                _lift(one),
-                f"{one.expected_loss:.3g}",
-                "-" if one.needed is None else f"{one.needed} per arm",
+                _lift(comparison),
+                f"{comparison.expected_loss:.3g}",
+                "-" if comparison.needed is None else f"{comparison.needed} per variant",
             ]
         )
     return rows
 
 
-def _lift(one: Comparison) -> str:
-    wide = one.lift_interval
-    return "-" if one.lift is None or wide is None else f"{one.lift:+.1%} [{wide.low:+.1%}, {wide.high:+.1%}]"
+def _lift(comparison: VariantComparison) -> str:
+    lift, wide = comparison.lift, comparison.lift_interval
+    return "-" if lift is None or wide is None else f"{lift:+.1%} [{wide.low:+.1%}, {wide.high:+.1%}]"
 
 
-def _decisions(found: Analysis) -> Table:
-    return [["treatment", "decision", "why"]] + [
-        [one.treatment, one.decision.value, one.why] for one in found.comparisons
-    ]
+def _decisions(analysis: ExperimentAnalysis) -> Table:
+    rows = [[row.treatment, row.decision.value, row.why] for row in analysis.comparisons]
+    return [["treatment", "decision", "why"], *rows]

@@ -1,4 +1,4 @@
-"""How a comparison of two versions looks to a person."""
+"""Terminal output of a comparison of two versions."""
 
 from __future__ import annotations
 
@@ -9,23 +9,24 @@ import click
 from perennial.commands.tables import print_table
 
 if TYPE_CHECKING:
-    from perennial.core.evaluation.comparison import Comparison
+    from perennial.core.evaluation.comparison import VersionComparison
 
 
-def show(found: Comparison, group: str) -> None:
-    """The figures of both, the paired difference, and the rows that they see most differently."""
+def show(comparison: VersionComparison, group: str) -> None:
+    """Print the metrics of both versions, the paired gains, and the rows with the largest disagreement."""
     click.echo(
-        f"{found.rows} rows of {found.groups} {group}s, {found.first_group} to {found.last_group}; "
-        f"95 % intervals over whole {group}s; a gain is positive where {found.new} is better"
+        f"{comparison.rows} rows of {comparison.groups} {group}s, {comparison.first_group} to "
+        f"{comparison.last_group}; 95 % intervals over whole {group}s; a gain is positive where "
+        f"{comparison.new} is better"
     )
-    old, new = found.scores["old"], found.scores["new"]
-    rows = [(metric, str(old[metric]), str(new[metric]), str(gain)) for metric, gain in found.gains.items()]
-    print_table(("metric", found.old, found.new, "gain (paired)"), rows)
-    click.echo(f"{found.decisions_changed} of {found.rows} answers differ at the threshold")
-    if found.disagreements:
-        names = tuple(found.disagreements[0].row)
-        told = [
-            (*(str(one.row[name]) for name in names), f"{one.target:g}", f"{one.old:.4f}", f"{one.new:.4f}")
-            for one in found.disagreements
+    old, new = comparison.scores["old"], comparison.scores["new"]
+    rows = [(name, str(old[name]), str(new[name]), str(gain)) for name, gain in comparison.gains.items()]
+    print_table(("metric", comparison.old, comparison.new, "gain (paired)"), rows)
+    click.echo(f"{comparison.decisions_changed} of {comparison.rows} answers differ at the threshold")
+    if comparison.disagreements:
+        names = tuple(comparison.disagreements[0].row)
+        cells = [
+            (*(str(row.row[name]) for name in names), f"{row.target:g}", f"{row.old:.4f}", f"{row.new:.4f}")
+            for row in comparison.disagreements
         ]
-        print_table((*names, "came true", "old score", "new score"), told)
+        print_table((*names, "target", "old score", "new score"), cells)

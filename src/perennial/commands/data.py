@@ -13,7 +13,7 @@ from perennial.settings import Settings, load
 from perennial.wiring import training
 
 if TYPE_CHECKING:
-    from perennial.flows.training.ingest import Ingested
+    from perennial.flows.training.ingest import IngestResult
     from perennial.history.datasets import Dataset
 
 history_option = click.option("--history", default="ci", show_default=True, help="Name of the CI history.")
@@ -128,7 +128,7 @@ def simulate(history: str, seed: int, cycles: int | None, scenario: Path | None)
 def bootstrap(source: str, history: str, until_cycle: int | None) -> None:
     """Make sure a history is not empty: real data where it can be had, else simulated; says which."""
     from perennial.flows.training import ingest as flow
-    from perennial.history.simulator import Scenario
+    from perennial.history.simulator import SimulationScenario
 
     settings = load()
     done = flow.bootstrap(
@@ -137,7 +137,7 @@ def bootstrap(source: str, history: str, until_cycle: int | None) -> None:
         source,
         _entry(settings, "iofrol"),
         lambda entry: _fetch(settings, entry),
-        Scenario(),
+        SimulationScenario(),
         datetime.now(UTC),
         until_cycle=until_cycle,
     )
@@ -194,21 +194,21 @@ def _scenario(path: Path | None, given: dict[str, int]):
 
     from perennial.catalog import read_yaml
     from perennial.errors import SpecError, UsageError
-    from perennial.history.simulator import Scenario
+    from perennial.history.simulator import SimulationScenario
 
     if path is None:
-        return Scenario(**given)
+        return SimulationScenario(**given)
     if not path.is_file():
         raise UsageError(f"there is no scenario {path}", hint="a YAML file with keys of Scenario")
     try:
-        return Scenario.model_validate(given | read_yaml(path))
+        return SimulationScenario.model_validate(given | read_yaml(path))
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
         raise SpecError(f"{path}: {where}: {first['msg']}", hint="see history/simulator.py") from error
 
 
-def _say(done: Ingested) -> None:
+def _say(done: IngestResult) -> None:
     click.echo(
         f"history {done.history}: {done.added} executions added, up to cycle {done.last_cycle}; "
         f"source: {done.source} ({done.why})"

@@ -9,19 +9,19 @@ from perennial import settings as environment
 
 @click.group()
 def demo() -> None:
-    """The closed loop, end to end, on this machine."""
+    """The complete closed loop on this machine."""
 
 
 @demo.command()
-@click.option("--rate", default=30.0, show_default=True, help="Requests a second of the replay.")
+@click.option("--rate", default=30.0, show_default=True, help="Requests per second of the replay.")
 def run(rate: float) -> None:
-    """Start everything, train, release, replay, drift, retrain, release again."""
+    """Start all processes, train, release, replay requests, detect drift, retrain and release again."""
     from perennial.demo import script
     from perennial.errors import ReleaseError
 
-    outcome = script.run(environment.load(), rate, click.echo)
-    if outcome.tally.failed:
+    result = script.run(environment.load(), rate, click.echo)
+    if result.counts.failed:
         raise ReleaseError(
-            f"{outcome.tally.failed} of {outcome.tally.sent} requests failed",
-            hint="; ".join(outcome.tally.first_failures),
+            f"{result.counts.failed} of {result.counts.sent} requests failed",
+            hint="; ".join(result.counts.first_failures),
         )

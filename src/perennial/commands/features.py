@@ -17,7 +17,7 @@ from perennial.settings import load
 from perennial.wiring import training
 
 if TYPE_CHECKING:
-    from perennial.flows.training.materialise import Materialised
+    from perennial.flows.training.materialise import Publication
 
 
 @click.group()
@@ -136,7 +136,7 @@ def _or_none(value: float | None) -> float | None:
     return None if value is None or math.isnan(value) else value
 
 
-def _say(done: str, what: Materialised) -> None:
+def _say(done: str, what: Publication) -> None:
     for name, rows in what.rows.items():
         click.echo(f"{done} {name}: {rows} rows")
     click.echo(f"known up to cycle {what.last}")

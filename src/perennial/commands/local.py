@@ -1,4 +1,4 @@
-"""`perennial local`: the processes of this machine."""
+"""Command group `perennial local`: the processes of this machine."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import json
 import click
 
 from perennial import settings as environment
+from perennial.commands.tables import print_table
 
 
 @click.group()
@@ -16,7 +17,7 @@ def local() -> None:
 
 @local.command()
 def setup() -> None:
-    """Make the state folder with its accounts; passwords that it generates are shown this once."""
+    """Make the state folder and the accounts; generated passwords are shown only once."""
     from perennial.local import supervisor
 
     supervisor.set_up(environment.load(), click.echo)
@@ -24,7 +25,7 @@ def setup() -> None:
 
 @local.command()
 def up() -> None:
-    """Start every process and wait until each is ready."""
+    """Start all processes and wait until each is ready."""
     from perennial.local import supervisor
 
     supervisor.up(environment.load(), click.echo)
@@ -32,21 +33,21 @@ def up() -> None:
 
 @local.command()
 def down() -> None:
-    """Stop every process."""
+    """Stop all processes."""
     from perennial.local import supervisor
 
     supervisor.down(environment.load(), click.echo)
 
 
 @local.command()
-@click.option("--json", "as_json", is_flag=True, help="For machines.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def status(as_json: bool) -> None:
-    """Show every process with its state, and what a model server says is wrong with it."""
-    from perennial.local import supervisor
+    """Show the state of every process and the problems of the model servers."""
+    from perennial.local import supervisor, supervisord
     from perennial.local.processes import table
 
     settings = environment.load()
-    states = supervisor.states(settings)
+    states = supervisord.states(settings)
     problems = supervisor.server_problems(settings) if states else {}
     rows = [
         {
@@ -61,22 +62,16 @@ def status(as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(rows, indent=2))
         return
-    from rich.console import Console
-    from rich.table import Table
-
-    shown = Table("process", "state", "pid", "what")
+    columns = ["process", "state", "pid", "what"]
+    print_table(columns, [[str(row[name] or "-") for name in columns] for row in rows])
     for row in rows:
-        shown.add_row(row["process"], row["state"], str(row["pid"] or "-"), row["what"])
-    console = Console()
-    console.print(shown)
-    for row in rows:
-        for words in row["problems"]:
-            console.print(f"{row['process']} is not ready: {words}", markup=False)
+        for problem in row["problems"]:
+            click.echo(f"{row['process']} is not ready: {problem}")
 
 
 @local.command()
 def password() -> None:
-    """Print Airflow's own user and password (generated at the first start)."""
+    """Print the user and password of Airflow's own account."""
     from perennial.wiring import monitoring
 
     settings = environment.load()
@@ -84,13 +79,11 @@ def password() -> None:
 
 
 @local.command()
-@click.option("--json", "as_json", is_flag=True, help="For machines.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def accounts(as_json: bool) -> None:
-    """List the accounts with their roles; their passwords stand in the accounts file."""
-    from perennial.commands.tables import print_table
-
+    """List the accounts and their roles; the accounts file contains the passwords."""
     settings = environment.load()
-    rows = [{"account": one.name, "role": one.role.value} for one in settings.accounts]
+    rows = [{"account": account.name, "role": account.role.value} for account in settings.accounts]
     if as_json:
         click.echo(json.dumps(rows, indent=2))
         return

@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 def card(model: str, version: str, out: Path) -> None:
     """The model card of a version as Markdown and HTML, with its pictures; also kept with its run."""
     from perennial.flows.governance.card import write_card
-    from perennial.flows.governance.documents import find_version, keep
+    from perennial.flows.governance.documents import keep
+    from perennial.flows.versions import find_version
 
     settings = load()
     spec, ports = catalog.spec(model, settings), versions.document_ports(settings)
@@ -49,7 +50,7 @@ def card(model: str, version: str, out: Path) -> None:
 def bom(model: str, version: str, output: Path | None, as_json: bool) -> None:
     """What a version was made of and needs: its ML-BOM (CycloneDX 1.6), as its registration kept it."""
     from perennial.flows.governance.bom import kept_bom, write_bom
-    from perennial.flows.governance.documents import find_version
+    from perennial.flows.versions import find_version
 
     settings = load()
     spec, ports = catalog.spec(model, settings), versions.document_ports(settings)
@@ -76,7 +77,8 @@ def keep_documents(settings: Settings, spec: ModelSpec, version: str) -> None:
     """Make card and ML-BOM of a version that was just registered, and keep both with its run."""
     from perennial.flows.governance.bom import write_bom
     from perennial.flows.governance.card import write_card
-    from perennial.flows.governance.documents import find_version, keep
+    from perennial.flows.governance.documents import keep
+    from perennial.flows.versions import find_version
 
     ports, now = versions.document_ports(settings), datetime.now(UTC)
     to_json, _, packages = versions.bom_tools()

@@ -16,11 +16,11 @@ from perennial.commands.release_answers import replay, shadow
 from perennial.commands.release_check import check
 from perennial.commands.release_rehearsal import rehearse
 from perennial.commands.rollback import guard, rollback
-from perennial.commands.which_release import meant, release_option
+from perennial.commands.which_release import release_option, select_release
 from perennial.settings import Settings
 
 if TYPE_CHECKING:
-    from perennial.commands.release_view import Health
+    from perennial.commands.release_view import ServingHealth
 
 __all__ = ["ledger", "release"]
 
@@ -40,7 +40,7 @@ release.add_command(rehearse)
 def start(model: str, which: str, again: bool) -> None:
     """Gate a version and start its release. The last line printed is the release id."""
     from perennial import catalog
-    from perennial.core.release.status import Phase
+    from perennial.core.release.phase import Phase
     from perennial.errors import GateFailed
     from perennial.flows.release import gate
     from perennial.wiring import releasing
@@ -74,7 +74,7 @@ def status(model: str, release_id: str | None, as_json: bool) -> None:
     from perennial.wiring import releasing, traffic
 
     settings = environment.load()
-    found, route = meant(model, release_id, settings), traffic.router(settings).route(model)
+    found, route = select_release(model, release_id, settings), traffic.router(settings).route(model)
     spec_digest, health = releasing.spec_digest(model, settings), serving_health(model, settings)
     if as_json:
         click.echo(json.dumps(view.summary(found, route, _now(), spec_digest, health), indent=2))
@@ -82,10 +82,10 @@ def status(model: str, release_id: str | None, as_json: bool) -> None:
         view.show(found, route, _now(), spec_digest, health)
 
 
-def serving_health(model: str, settings: Settings) -> Health:
+def serving_health(model: str, settings: Settings) -> ServingHealth:
     """What router, ledger and model servers say of the model's traffic; a router that is down says nothing."""
-    from perennial.commands.release_view import Health
-    from perennial.core.release.failover import BEGAN, ENDED
+    from perennial.commands.release_view import ServingHealth
+    from perennial.core.events import Event
     from perennial.core.release.traffic import BACKUP
     from perennial.errors import RouterUnavailable
     from perennial.wiring import database, traffic
@@ -94,14 +94,16 @@ def serving_health(model: str, settings: Settings) -> Health:
         answered = traffic.router(settings).counters(model)[BACKUP].requests
     except RouterUnavailable:
         answered = None
-    rows = database.store(settings).ledger.rows(model, kinds=(BEGAN, ENDED), newest=1)
-    began = rows[-1].entry.at.isoformat() if rows and rows[-1].entry.kind == BEGAN else None
+    rows = database.store(settings).ledger.rows(
+        model, kinds=(Event.FAILOVER_BEGAN, Event.FAILOVER_ENDED), newest=1
+    )
+    began = rows[-1].entry.at.isoformat() if rows and rows[-1].entry.kind == Event.FAILOVER_BEGAN else None
     said = [
         f"{settings.host}:{port}: {words}"
         for port, found in traffic.pool(settings).problems().items()
         for words in found
     ]
-    return Health(answered, began, tuple(said))
+    return ServingHealth(answered, began, tuple(said))
 
 
 @release.command()
@@ -130,7 +132,7 @@ def reconcile(model: str, release_id: str | None, until_final: bool, every: floa
     from perennial.wiring import releasing
 
     settings = environment.load()
-    found, said = meant(model, release_id, settings), ""
+    found, said = select_release(model, release_id, settings), ""
     while True:
         try:
             found = flow.reconcile(found.release_id, releasing.release_ports(settings), _now())
@@ -161,7 +163,7 @@ def _steer(kind: str, text: str) -> click.Command:
 
         settings = environment.load()
         who = steering_actor(settings, kind)
-        found = meant(model, release_id, settings)
+        found = select_release(model, release_id, settings)
         intent = intent_for(found, kind, who, note, digest, _now())
         database.store(settings).intents.put(intent)
         told = f"release {intent.release_id} of {found.candidate.version} ({intent.digest[:12]})"

@@ -12,11 +12,11 @@ import click
 
 from perennial import settings as environment
 from perennial.commands.tables import print_table
-from perennial.commands.which_release import meant, release_option
+from perennial.commands.which_release import release_option, select_release
 
 if TYPE_CHECKING:
-    from perennial.core.evaluation.disagreement import Disagreement, Latency
-    from perennial.core.evaluation.replay import Replay
+    from perennial.core.evaluation.disagreement import AnswerDisagreement, Latency
+    from perennial.core.evaluation.replay_report import ReplayReport
     from perennial.core.monitoring.skew import FeatureSkew
 
 DEFAULT_HOURS = 24.0
@@ -33,7 +33,7 @@ def shadow(model: str, release_id: str | None, as_json: bool) -> None:
 
     settings = environment.load()
     ledger = database.store(settings).ledger
-    status = meant(model, release_id, settings)
+    status = select_release(model, release_id, settings)
     found = shadow_of(status, releasing.prediction_log(settings), ledger, datetime.now(UTC))
     if as_json:
         click.echo(found.model_dump_json(indent=2))
@@ -53,9 +53,9 @@ def replay(model: str, version: str, hours: float | None, last: int | None, as_j
     """Run logged requests through a version that may have no traffic yet (semantic version or alias)."""
     from perennial import catalog
     from perennial.errors import UsageError
-    from perennial.flows.evaluation.recompute import Offline
+    from perennial.flows.evaluation.offline_features import OfflineSource
     from perennial.flows.evaluation.replay import ReplayPorts
-    from perennial.flows.evaluation.replay import replay as flow
+    from perennial.flows.evaluation.replay import replay_requests as flow
     from perennial.wiring import releasing, training, versions
 
     if hours is not None and last is not None:
@@ -67,7 +67,7 @@ def replay(model: str, version: str, hours: float | None, last: int | None, as_j
         predictions=releasing.prediction_log(settings),
         registry=versions.registry(settings),
         scorer=training.scorer(),
-        offline=Offline(
+        offline=OfflineSource(
             features=training.features(settings),
             history=lambda: training.history_store(settings).load(spec.data.history),
             make=training.entrypoint(spec.data.prepare, spec),
@@ -82,7 +82,7 @@ def replay(model: str, version: str, hours: float | None, last: int | None, as_j
         _show_replay(model, found)
 
 
-def _show_replay(model: str, found: Replay) -> None:
+def _show_replay(model: str, found: ReplayReport) -> None:
     answered = ", ".join(f"{name} ({rows} rows)" for name, rows in found.answered_by.items())
     click.echo(f"{model} {found.candidate} on what {answered} answered")
     click.echo(f"from {found.first:%Y-%m-%d %H:%M:%S} to {found.last:%Y-%m-%d %H:%M:%S} UTC")
@@ -120,7 +120,7 @@ def _skew_row(one: FeatureSkew) -> tuple[str, ...]:
     )
 
 
-def show(found: Disagreement) -> None:
+def show(found: AnswerDisagreement) -> None:
     """The figures, then the largest differences."""
     print_table(("figure", "value"), _figures(found))
     if found.examples:
@@ -138,7 +138,7 @@ def show(found: Disagreement) -> None:
         print_table(("request", "entity", "champion", "candidate", "decided otherwise"), rows)
 
 
-def _figures(found: Disagreement) -> list[tuple[str, str]]:
+def _figures(found: AnswerDisagreement) -> list[tuple[str, str]]:
     rows = [("decided otherwise", str(found.changed)), ("rows compared", str(found.changed.rows))]
     if found.shift is not None:
         quantiles = ", ".join(f"{name} {value:+.4f}" for name, value in found.shift.quantiles.items())

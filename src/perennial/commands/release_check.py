@@ -20,15 +20,14 @@ def check(model: str, which: str, as_json: bool) -> None:
     """Check the terms, the files and the behaviour of a version, as the gate does; nothing is recorded."""
     from perennial import catalog
     from perennial.core.verdict import Verdict, worst
-    from perennial.errors import GateFailed, UnknownVersion
+    from perennial.errors import GateFailed
+    from perennial.flows.versions import find_version
     from perennial.wiring import releasing, versions
 
     settings = environment.load()
     spec = catalog.spec(model, settings)
     registry = versions.registry(settings)
-    record = registry.find(model, which)
-    if record is None:
-        raise UnknownVersion(f"{model} has no version {which!r}", hint=f"perennial models show {model}")
+    record = find_version(model, which, registry)
     with TemporaryDirectory() as folder:
         files = registry.fetch(record.ref, Path(folder) / "version")
         found = (*releasing.terms(spec, record, settings), *releasing.checks(spec, files))

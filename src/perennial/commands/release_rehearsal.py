@@ -28,7 +28,7 @@ def rehearse(
     """Per step, the chance to catch a bad candidate, and of the whole way the chance to abort a good one."""
     from perennial import catalog
     from perennial.core.release import rehearsal
-    from perennial.core.release.simulated_step import Traffic
+    from perennial.core.release.simulated_step import TrafficProfile
     from perennial.core.release.traffic import PoolName
     from perennial.flows.release.rehearsal import observed_traffic
     from perennial.wiring import database, releasing
@@ -41,7 +41,7 @@ def rehearse(
         traffic = observed_traffic(model, log, feedback, now - timedelta(days=days), now, error_rate)
     else:
         floor = max(1.0, policy.criteria.latency_p95_floor_ms)
-        traffic = Traffic(
+        traffic = TrafficProfile(
             requests_per_hour=rate, error_rate=error_rate, latency_p95_ms=floor, latency_log_sd=0.5,
             accuracy=0.9, labelled=0.0,
         )  # fmt: skip
@@ -54,7 +54,7 @@ def rehearse(
     given = {name: value for name, value in told.items() if value is not None}
     servers = len(settings.ports(PoolName.STABLE))
     found = rehearsal.rehearse(
-        policy, Traffic(**traffic.model_dump() | given), seed, releases, servers=servers
+        policy, TrafficProfile(**traffic.model_dump() | given), seed, releases, servers=servers
     )
     if as_json:
         click.echo(found.model_dump_json(indent=2))

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Health:
+class ServingHealth:
     """Of what serves a model.
 
     Attributes:
@@ -36,7 +36,7 @@ def summary(
     route: Route | None,
     now: datetime,
     spec_digest: str | None = None,
-    health: Health | None = None,
+    health: ServingHealth | None = None,
 ) -> dict[str, Any]:
     """Plain values for `--json`; what is not known is null.
 
@@ -84,7 +84,7 @@ def show(
     route: Route | None,
     now: datetime,
     spec_digest: str | None = None,
-    health: Health | None = None,
+    health: ServingHealth | None = None,
 ) -> None:
     """Two tables: where it stands, and the evidence."""
     from rich.console import Console

@@ -87,11 +87,11 @@ def _left_before(journal: RollbackJournal, settings: Settings) -> list[str]:
 
 def _record(settings: Settings) -> list[str]:
     """The traffic has moved; whatever the record meets now is told, and caught up with later."""
-    from perennial.flows.release.rollback_record import settle
+    from perennial.flows.release.rollback_record import record_rollbacks
     from perennial.wiring import releasing
 
     try:
-        return settle(releasing.settle_ports(settings), _now())
+        return record_rollbacks(releasing.rollback_record_ports(settings), _now())
     except ToolError as error:
         return [f"the ledger and the registry follow by `perennial release guard`: {error.message}"]
 
@@ -109,11 +109,11 @@ def _known(model: str, settings: Settings) -> None:
 def guard(once: bool, every: float) -> None:
     """Tell the ledger when a backup stands in for a champion, and what rollbacks left to write down."""
     from perennial import catalog
-    from perennial.flows.release.failover_watch import Guard
+    from perennial.flows.release.failover_watch import FailoverWatch
     from perennial.wiring import releasing
 
     settings = environment.load()
-    watch = Guard(catalog.names(settings), releasing.guard_ports(settings))
+    watch = FailoverWatch(catalog.names(settings), releasing.failover_watch_ports(settings))
     said: list[str] = []
     while True:
         told = watch.look(_now())

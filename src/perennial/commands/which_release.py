@@ -18,7 +18,7 @@ def release_option(command: Callable[..., Any]) -> Callable[..., Any]:
     return click.option("--release", "release_id", default=None, help=told)(command)
 
 
-def meant(model: str, release_id: str | None, settings: Settings) -> ReleaseStatus:
+def select_release(model: str, release_id: str | None, settings: Settings) -> ReleaseStatus:
     """The release with this id, else the one that the model's name means; says so where it could be another.
 
     Raises:
@@ -34,7 +34,7 @@ def meant(model: str, release_id: str | None, settings: Settings) -> ReleaseStat
     if not found:
         raise UnknownRelease(f"{model} has no release", hint=f"perennial release start {model}")
     if release_id is None:
-        chosen = by_name(found)
+        chosen = default_release(found)
         _tell(chosen, found)
         return chosen
     known = next((one for one in found if one.release_id == release_id), None)
@@ -45,7 +45,7 @@ def meant(model: str, release_id: str | None, settings: Settings) -> ReleaseStat
     return known
 
 
-def by_name(found: Sequence[ReleaseStatus]) -> ReleaseStatus:
+def default_release(found: Sequence[ReleaseStatus]) -> ReleaseStatus:
     """The newest that has not ended and is past its gate, else the newest that has not ended, else the newest.
 
     One that hangs in its gate, or waits for a pool that cannot load it, is not what people steer.
@@ -53,7 +53,7 @@ def by_name(found: Sequence[ReleaseStatus]) -> ReleaseStatus:
     Args:
         found: all of a model, newest first; at least one.
     """
-    from perennial.core.release.status import Phase
+    from perennial.core.release.phase import Phase
 
     active = [one for one in found if not one.phase.is_final()]
     return next((one for one in active if one.phase is not Phase.PENDING), (active or found)[0])

@@ -1,4 +1,4 @@
-"""`perennial why` and `perennial history`: answers from the ledger, without MLflow or any server."""
+"""Commands `why` and `timeline`: answers from the ledger, without MLflow or any server."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from perennial import settings as environment
 from perennial.commands.tables import print_table
 
 if TYPE_CHECKING:
-    from perennial.core.governance.timeline import Way
-    from perennial.core.governance.why import Why
+    from perennial.core.governance.timeline import VersionTimeline
+    from perennial.core.governance.why import ServingExplanation
     from perennial.ports import Ledger
 
 JSON = click.option("--json", "as_json", is_flag=True, help="For machines.")
@@ -57,24 +57,28 @@ def why(model: str, at: datetime | None, refused: int, as_json: bool) -> None:
 @click.option("--version", help="Only this one.")
 @click.option("--last", type=click.IntRange(min=1), help="Only the newest so many versions.")
 @JSON
-def history(model: str, version: str | None, last: int | None, as_json: bool) -> None:
+def timeline(model: str, version: str | None, last: int | None, as_json: bool) -> None:
     """The way of every version of MODEL through its releases."""
     from perennial.errors import UnknownVersion
-    from perennial.flows.governance.why import ways
+    from perennial.flows.governance.why import version_timelines
 
-    found = [way for way in ways(model, _ledger(model)) if version in (None, way.version)]
-    if version is not None and not found:
-        raise UnknownVersion(f"the ledger knows no {version} of {model}", hint=f"perennial history {model}")
-    found = found[-last:] if last else found
+    timelines = [
+        timeline
+        for timeline in version_timelines(model, _ledger(model))
+        if version in (None, timeline.version)
+    ]
+    if version is not None and not timelines:
+        raise UnknownVersion(f"the ledger knows no {version} of {model}", hint=f"perennial timeline {model}")
+    timelines = timelines[-last:] if last else timelines
     if as_json:
-        click.echo(json.dumps([way.model_dump(mode="json") for way in found], indent=2))
+        click.echo(json.dumps([timeline.model_dump(mode="json") for timeline in timelines], indent=2))
         return
-    for way in found:
-        _show_way(way)
+    for timeline in timelines:
+        _show_timeline(timeline)
 
 
 def _ledger(model: str) -> Ledger:
-    """The ledger, when it knows the model or there is a spec of it: a retired model keeps its history.
+    """Return the ledger if it knows the model or a spec exists: a retired model keeps its timeline.
 
     Raises:
         UnknownModel: neither knows it.
@@ -89,7 +93,7 @@ def _ledger(model: str) -> Ledger:
     return ledger
 
 
-def _show(answer: Why) -> None:
+def _show(answer: ServingExplanation) -> None:
     served = answer.served
     if served is None:
         click.echo(f"{answer.model}: nothing served at {_when(answer.at)}")
@@ -99,27 +103,33 @@ def _show(answer: Why) -> None:
         click.echo(f"  before    {answer.before or 'nobody'}; capsule {(answer.capsule or '-')[:12]}")
         risk = "; ".join((answer.risk or "unknown", *answer.risk_reasons))
         click.echo(f"  gate      {answer.gate_verdict or 'not in the ledger'}, risk {risk}")
-    for one in answer.approvals:
-        note = f", {one.note!r}" if one.note else ""
-        when = f"{_when(one.at)} (entry {one.entry})"
-        click.echo(f"  approved  {one.digest[:12]} by {one.actor} through {one.channel} {when}{note}")
-    for way in answer.on_their_way:
-        click.echo(f"  on its way: {way.version}, since {_when(way.since)}, last {way.last}")
-    if answer.hurdles:
+    for approval in answer.approvals:
+        note = f", {approval.note!r}" if approval.note else ""
+        when = f"{_when(approval.at)} (entry {approval.entry})"
+        by = f"{approval.actor} through {approval.channel}"
+        click.echo(f"  approved  {approval.digest[:12]} by {by} {when}{note}")
+    for release in answer.open_releases:
+        click.echo(f"  in release: {release.version}, since {_when(release.since)}, last {release.last}")
+    if answer.checks:
         click.echo("\nevidence; the failure of any of these would have blocked it:")
-        rows = [(one.where, one.rule, one.verdict, one.observed, one.needed) for one in answer.hurdles]
+        rows = [
+            (check.where, check.rule, check.verdict, check.observed, check.needed) for check in answer.checks
+        ]
         print_table(("where", "rule", "verdict", "observed", "needed"), rows)
     if answer.refused:
         click.echo("\nrefused, newest first:")
-        told = [(_when(one.at), one.version, one.how, one.actor, one.why) for one in answer.refused]
-        print_table(("when", "version", "how", "by", "why"), told)
+        refusals = [
+            (_when(refusal.at), refusal.version, refusal.how, refusal.actor, refusal.why)
+            for refusal in answer.refused
+        ]
+        print_table(("when", "version", "how", "by", "why"), refusals)
 
 
-def _show_way(way: Way) -> None:
-    click.echo(f"{way.version} ({(way.digest or '-')[:12]})")
-    for fact in way.facts:
-        why = f": {fact.why}" if fact.why else ""
-        click.echo(f"  {_when(fact.at)} {fact.what} by {fact.actor}{why}")
+def _show_timeline(timeline: VersionTimeline) -> None:
+    click.echo(f"{timeline.version} ({(timeline.digest or '-')[:12]})")
+    for event in timeline.events:
+        why = f": {event.why}" if event.why else ""
+        click.echo(f"  {_when(event.at)} {event.what} by {event.actor}{why}")
 
 
 def _when(at: datetime) -> str:

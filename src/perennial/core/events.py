@@ -1,24 +1,104 @@
-"""Facts for the ledger, as every subject writes and reads them."""
+"""Entries of the ledger: their kinds, the system's actors, and the base of the typed payload readers."""
 
 from __future__ import annotations
 
-from typing import Any
+from enum import StrEnum
+from typing import Any, Self
 
-from pydantic import AwareDatetime, Field
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
 from perennial.core.frozen import Frozen
+from perennial.errors import LedgerBroken
+
+RELEASE_AREA = "release."
+
+
+class Event(StrEnum):
+    """Kind of a ledger entry, written as area.fact. A stored text never changes its meaning."""
+
+    RELEASE_OPENED = "release.opened"
+    RELEASE_GATED = "release.gated"
+    RELEASE_AWAITING_APPROVAL = "release.awaiting_approval"
+    RELEASE_APPROVED = "release.approved"
+    RELEASE_APPROVAL_WITHDRAWN = "release.approval_withdrawn"
+    RELEASE_APPROVAL_LAPSED = "release.approval_lapsed"
+    RELEASE_SPEC_CHANGED = "release.spec_changed"
+    RELEASE_INTENT_REFUSED = "release.intent_refused"
+    RELEASE_LOADING = "release.loading"
+    RELEASE_SHADOW = "release.shadow"
+    RELEASE_CANARY = "release.canary"
+    RELEASE_PAUSED = "release.paused"
+    RELEASE_RESUMED = "release.resumed"
+    RELEASE_PROMOTING = "release.promoting"
+    RELEASE_SUCCEEDED = "release.succeeded"
+    RELEASE_ABORTING = "release.aborting"
+    RELEASE_ROLLED_BACK = "release.rolled_back"
+    RELEASE_REJECTED = "release.rejected"
+    RELEASE_SUPERSEDED = "release.superseded"
+    RELEASE_OBSERVED = "release.observed"
+    EMERGENCY_ROLLBACK = "release.rollback"
+    """A person moved all traffic back to an earlier champion."""
+    SHARE_WITHDRAWN = "release.withdrawn"
+    """A person took the candidate's share back; the champion stayed."""
+    FAILOVER_BEGAN = "failover.began"
+    FAILOVER_ENDED = "failover.ended"
+    MONITOR_LEVEL = "monitor.level"
+    RETRAIN_REQUESTED = "retrain.requested"
+    VERSION_REPRODUCED = "version.reproduced"
+    VERSION_RETIRED = "lifecycle.retired"
+    VERSION_ARCHIVED = "lifecycle.archived"
+    VERSION_PURGED = "lifecycle.purged"
+    TOKEN_ISSUED = "token.issued"  # noqa: S105 a kind of entry, not a secret
+    TOKEN_REVOKED = "token.revoked"  # noqa: S105
+    NOTICE_UNDELIVERED = "notify.undelivered"
+
+
+class SystemActor(StrEnum):
+    """Part of the system that acts under its own name in the ledger. No person may use such a name."""
+
+    ACCOUNTS = "accounts"
+    """Revokes the tokens of accounts that were removed or changed."""
+    AIRFLOW = "airflow"
+    FAILOVER_WATCH = "guard"
+    GATE = "gate"
+    MACHINE = "machine"
+    """The release machine."""
+    MLFLOW = "mlflow"
+    MONITOR = "monitor"
+    NOTIFIER = "notifier"
+    POLICY = "policy"
+    """Approves what a model's spec lets pass without a person."""
+    RELEASE = "release"
+    SCHEDULE = "schedule"
+    TRAINING = "training"
+
+
+def account_key(name: str) -> str:
+    """Return the name by which accounts are compared: `Ann` and `ann` are the same person."""
+    return name.strip().casefold()
+
+
+def is_person(actor: str) -> bool:
+    """Return whether the actor can be a person: not empty, and no part of the system."""
+    key = account_key(actor)
+    return bool(key) and key not in set(SystemActor)
 
 
 class Entry(Frozen):
     """One fact. `payload` holds plain JSON values only."""
 
     at: AwareDatetime
-    actor: str = Field(description="a person, or the part of the system that acted: policy, machine, monitor")
-    kind: str = Field(description="what happened, as area.fact: release.canary, retrain.requested")
+    actor: str = Field(description="a person's account, or a SystemActor")
+    kind: str = Field(description="what happened: an Event; other texts are kept as they are")
     model: str
     release_id: str | None = None
-    digest: str | None = Field(None, description="SHA-256 of the model file it is about")
+    digest: str | None = Field(None, description="SHA-256 of the model file that the entry is about")
     payload: dict[str, Any] = Field(default_factory=dict)
+
+    @property
+    def fact(self) -> str:
+        """The kind without the area `release.`; kinds of other areas are complete."""
+        return self.kind.removeprefix(RELEASE_AREA)
 
 
 class LedgerRow(Frozen):
@@ -28,3 +108,26 @@ class LedgerRow(Frozen):
     entry: Entry
     previous: str
     hash: str
+
+
+class Payload(BaseModel):
+    """Base of the typed readers of payloads. Keys that a reader does not name are ignored."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    @classmethod
+    def read(cls, entry: Entry) -> Self:
+        """Return the entry's payload with checked types.
+
+        Raises:
+            LedgerBroken: a key is missing or has another type.
+        """
+        try:
+            return cls.model_validate(entry.payload)
+        except ValidationError as error:
+            problem = error.errors()[0]
+            key = ".".join(map(str, problem["loc"]))
+            raise LedgerBroken(
+                f"the payload of {entry.kind} of {entry.model} at {entry.at.isoformat()}: {key}: {problem['msg']}",
+                hint="perennial ledger verify",
+            ) from error

@@ -7,7 +7,7 @@ from enum import StrEnum
 
 from pydantic import Field
 
-from perennial.core.spec import Frozen
+from perennial.core.frozen import Frozen
 
 
 class Verdict(StrEnum):
@@ -25,7 +25,7 @@ class Verdict(StrEnum):
         return (Verdict.PASS, Verdict.UNSURE, Verdict.ERROR, Verdict.FAIL).index(self)
 
 
-class More(Frozen):
+class MissingEvidence(Frozen):
     """What an UNSURE judgement still waits for; None: cannot be said yet."""
 
     requests: int | None = Field(description="to the candidate, at the rates seen so far")
@@ -45,7 +45,7 @@ class Judgement(Frozen):
     verdict: Verdict
     observed: str = Field(description="what was measured, with its size")
     needed: str = Field(description="what the spec asks for")
-    more: More | None = Field(None, description="of an UNSURE one, what would decide it")
+    more: MissingEvidence | None = Field(None, description="of an UNSURE one, what would decide it")
 
 
 def worst(judgements: Iterable[Judgement]) -> Verdict:

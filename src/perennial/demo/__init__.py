@@ -1,1 +1,1 @@
-"""The closed loop on one machine, told while it happens. Same code as production, shorter waits."""
+"""The closed loop on this machine with live messages. Same code as production, shorter waits."""

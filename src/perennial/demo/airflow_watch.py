@@ -1,9 +1,10 @@
-"""Follows one DAG run through Airflow's REST API and says each task as it ends."""
+"""Reports the tasks of a DAG run through Airflow's REST API."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import Any
 
 import httpx
 
@@ -12,13 +13,13 @@ from perennial.settings import Settings
 
 
 class AirflowWatch:
-    """A reader of runs and tasks; triggers nothing."""
+    """A read-only client of Airflow's DAG runs and tasks."""
 
     def __init__(self, settings: Settings, password: str) -> None:
         self._client = httpx.Client(base_url=settings.airflow_url, timeout=20.0)
         self._account = {"username": settings.airflow_user, "password": password}
 
-    def _get(self, path: str, **query: str | int) -> dict:
+    def _get(self, path: str, **query: str | int) -> dict[str, Any]:
         answer = self._client.get(path, params=query)
         if answer.status_code == 401:
             token = self._client.post("/auth/token", json=self._account).json()["access_token"]
@@ -31,42 +32,45 @@ class AirflowWatch:
         return answer.json()
 
     def wait_parsed(self, dags: list[str], timeout: float) -> None:
-        """Until the DAG processor has seen every DAG."""
+        """Wait until the DAG processor has parsed every DAG."""
         deadline = time.monotonic() + timeout
-        while missing := set(dags) - {one["dag_id"] for one in self._get("/api/v2/dags", limit=100)["dags"]}:
+        while missing := set(dags) - self._dags():
             if time.monotonic() > deadline:
                 errors = self._get("/api/v2/importErrors")["import_errors"]
                 text = errors[0]["stack_trace"][-600:] if errors else "no import error is reported"
                 raise SchedulerUnavailable(f"Airflow does not list {', '.join(sorted(missing))}", hint=text)
             time.sleep(1.0)
 
-    def runs(self, dag: str) -> list[dict]:
-        """Runs of a DAG, newest first."""
+    def _dags(self) -> set[str]:
+        return {dag["dag_id"] for dag in self._get("/api/v2/dags", limit=100)["dags"]}
+
+    def runs(self, dag: str) -> list[dict[str, Any]]:
+        """Return the runs of a DAG, newest first."""
         return self._get(f"/api/v2/dags/{dag}/dagRuns", order_by="-run_after", limit=20)["dag_runs"]
 
     def tasks(self, dag: str, run: str) -> dict[str, str]:
-        """Task id -> state."""
-        found = self._get(f"/api/v2/dags/{dag}/dagRuns/{run}/taskInstances")["task_instances"]
-        return {one["task_id"]: one["state"] or "waiting" for one in found}
+        """Return the state of each task by task id."""
+        tasks = self._get(f"/api/v2/dags/{dag}/dagRuns/{run}/taskInstances")["task_instances"]
+        return {task["task_id"]: task["state"] or "waiting" for task in tasks}
 
-    def follow(self, dag: str, run: str, tell: Callable[[str], None], timeout: float) -> None:
-        """Say each task's end until the run has ended.
+    def follow(self, dag: str, run: str, say: Callable[[str], None], timeout: float) -> None:
+        """Report each finished task until the run has ended.
 
         Raises:
-            TrainingFailed: a task failed, or it took too long; names the task and where its log is.
+            TrainingFailed: a task failed or the time is over; the message names the task.
         """
-        told: set[str] = set()
+        reported: set[str] = set()
         deadline = time.monotonic() + timeout
         while True:
             tasks = self.tasks(dag, run)
             for task, state in tasks.items():
-                if state in ("success", "failed", "skipped") and task not in told:
-                    told.add(task)
-                    tell(f"Airflow {dag}: {task} {state}")
+                if state in ("success", "failed", "skipped") and task not in reported:
+                    reported.add(task)
+                    say(f"Airflow {dag}: {task} {state}")
             failed = [task for task, state in tasks.items() if state == "failed"]
             if failed:
                 raise TrainingFailed(
-                    f"task {failed[0]} of {dag} failed", hint=f"its log: Airflow's page, run {run}"
+                    f"task {failed[0]} of {dag} failed", hint=f"see its log on Airflow's page, run {run}"
                 )
             if tasks and all(state == "success" for state in tasks.values()):
                 return

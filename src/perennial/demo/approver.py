@@ -1,4 +1,4 @@
-"""What a person does on the version's page in MLflow, as a person's account."""
+"""Approval of a version in MLflow with a person's account, as on the version's page."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from perennial.settings import Settings
 
 
 def approve(settings: Settings, ref: VersionRef) -> str:
-    """Set the version's tag `approval`, signed in as the first approver; returns the account.
+    """Set the version's tag `approval`, signed in as the first approver; returns the account name.
 
     Raises:
-        SettingsError: nobody has the role.
-        TrackerRefused: MLflow does not take it.
+        SettingsError: no account has the role.
+        TrackerRefused: MLflow refuses the tag.
     """
     accounts = account_file.read(settings.accounts_file)
-    name = next((one for one, found in accounts.items() if found.role is Role.APPROVER), None)
+    name = next((name for name, account in accounts.items() if account.role is Role.APPROVER), None)
     if name is None:
-        raise SettingsError("no account has the role approver", hint="PERENNIAL_PEOPLE=ann:approver")
+        raise SettingsError("no account has the role approver", hint="set PERENNIAL_PEOPLE=ann:approver")
     answer = httpx.post(
         f"http://{settings.host}:{settings.port_mlflow}/api/2.0/mlflow/model-versions/set-tag",
         json={"name": ref.model, "version": ref.key, "key": TAG, "value": f"approved {ref.digest}"},

@@ -1,4 +1,4 @@
-"""What happened and when, for the table and the picture at the end."""
+"""Events of the demo with their times, for the final table and picture."""
 
 from __future__ import annotations
 
@@ -9,15 +9,17 @@ from datetime import UTC, datetime
 
 @dataclass(frozen=True)
 class TimedEvent:
+    """An event of the demo."""
+
     at: datetime
     text: str
     mark: str = ""
-    """A word or two for the picture; empty for none."""
+    """Short label for the picture; empty: not in the picture."""
 
 
 @dataclass
 class EventLog:
-    """Says each event when it happens and keeps it."""
+    """Prints each event and keeps it."""
 
     say: Callable[[str], None]
     start: datetime = field(default_factory=lambda: datetime.now(UTC))

@@ -1,4 +1,4 @@
-"""One picture of the loop: who got which share of the requests, and how right the answers were."""
+"""Picture of the loop: shares of the requests and accuracy of the answers by version."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ import pandas as pd
 from perennial.demo.events import TimedEvent
 
 WINDOW = 500
-"""Labelled predictions that one point of the accuracy speaks of: CI cycles differ much from each other."""
+"""Labelled predictions per point of the accuracy: many, because CI cycles differ much from each other."""
 
 
 def shares(log: pd.DataFrame, seconds: float) -> pd.DataFrame:
-    """Percent of answered predictions by version (columns) in bins of `seconds` (index: seconds)."""
+    """Return percent of answered predictions by version (columns) in bins of `seconds` (index: seconds)."""
     live = log[~log["shadow"]].assign(bin=lambda frame: (frame["second"] // seconds) * seconds)
     counts = live.groupby(["bin", "version"]).size().unstack(fill_value=0)
     return counts.div(counts.sum(axis=1), axis=0) * 100
 
 
 def accuracy(log: pd.DataFrame, labels: pd.Series, threshold: float, window: int) -> pd.DataFrame:
-    """Rolling share of right answers in percent over the last `window` labelled predictions by version."""
+    """Return the rolling accuracy in percent over the last `window` labelled predictions by version."""
     live = log[~log["shadow"]].merge(labels.rename("label"), left_on="prediction_id", right_index=True)
     live["right"] = ((live["score"] >= threshold) == (live["label"] >= 0.5)) * 100.0
     parts = [
@@ -46,7 +46,7 @@ def draw(
     Args:
         log: the prediction log; columns at (UTC), version, shadow, prediction_id, score.
         labels: prediction id -> label.
-        events: what happened; those with a `mark` become vertical lines.
+        events: events of the demo; those with a `mark` become vertical lines.
         start: second 0 of the time axis.
     """
     import matplotlib
@@ -70,9 +70,9 @@ def draw(
         ylim=(0, 100),
     )
     end = float(log["second"].max())
-    bottom.set_xlim(-5, end * 1.12)  # room for the last words
-    shown = [(one, (one.at - start).total_seconds()) for one in events if one.mark]
-    for number, (event, second) in enumerate((one, at) for one, at in shown if at >= -5):
+    bottom.set_xlim(-5, end * 1.12)  # room for the last labels
+    marked = [(event, (event.at - start).total_seconds()) for event in events if event.mark]
+    for number, (event, second) in enumerate((event, second) for event, second in marked if second >= -5):
         for axis in (top, bottom):
             axis.axvline(second, color="black", linewidth=0.8, linestyle=":")
         bottom.annotate(

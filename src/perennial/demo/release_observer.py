@@ -1,4 +1,4 @@
-"""Looks at the running loop twice a second: the release, the live route, what Envoy counted."""
+"""Observer of the running loop: polls the release, the live route and Envoy's counters twice a second."""
 
 from __future__ import annotations
 
@@ -6,14 +6,16 @@ import threading
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
+from perennial.core.release.status import ReleaseStatus
 from perennial.core.release.traffic import Counters
 from perennial.demo.events import EventLog
 from perennial.errors import PerennialError
+from perennial.ports import ReleaseStore, Router
 
 
 @dataclass
 class StepTraffic:
-    """What Envoy counted while one step of a release lasted."""
+    """Envoy's counters at the begin and end of a step of a release."""
 
     release: str
     version: str
@@ -31,21 +33,21 @@ class StepTraffic:
 
     @property
     def share(self) -> float | None:
-        """Percent of the requests that went to the canary pool; None without requests."""
+        """Return percent of the requests that the canary pool got; None without requests."""
         total = self.requests("stable") + self.requests("canary")
         return 100.0 * self.requests("canary") / total if total else None
 
 
 class ReleaseObserver:
-    """Follows the releases of one model and says every change of phase."""
+    """Follows the releases of a model in a thread and reports every change of phase."""
 
-    def __init__(self, model: str, releases, router, events: EventLog) -> None:
+    def __init__(self, model: str, releases: ReleaseStore, router: Router, events: EventLog) -> None:
         self._model = model
         self._releases = releases
         self._router = router
         self._events = events
         self._closed = threading.Event()
-        self._thread = threading.Thread(target=self._work, name="probe", daemon=True)
+        self._thread = threading.Thread(target=self._work, name="release-observer", daemon=True)
         self.steps: list[StepTraffic] = []
         self.problems: list[str] = []
 
@@ -57,10 +59,10 @@ class ReleaseObserver:
         self._closed.set()
         self._thread.join(timeout=30)
 
-    def status(self):
-        """The newest release of the model, None before the first."""
-        found = self._releases.latest(self._model)
-        return found[0] if found else None
+    def status(self) -> ReleaseStatus | None:
+        """Return the newest release of the model, or None before the first."""
+        releases = self._releases.latest(self._model)
+        return releases[0] if releases else None
 
     def _work(self) -> None:
         while not self._closed.wait(0.5):
@@ -88,7 +90,7 @@ class ReleaseObserver:
             mark = "" if label in ("PENDING", "GATED", "LOADING", "PROMOTING") else self._mark(status, label)
             self._events.note(f"release of {status.candidate.version}: {label}{why}", mark, now)
         elif self._weight() == current.weight:
-            # Read after the counters: everything counted up to here went by this step's weight.
+            # The weight is read after the counters: all counted requests had this step's weight.
             current.last = counted
 
     def _weight(self) -> float:
@@ -96,12 +98,12 @@ class ReleaseObserver:
         return route.canary_weight if route is not None else 0.0
 
     @staticmethod
-    def _label(status) -> str:
+    def _label(status: ReleaseStatus) -> str:
         if status.phase.value == "CANARY":
             return f"CANARY {status.current.weight:g} %"
         return status.phase.value
 
     @staticmethod
-    def _mark(status, label: str) -> str:
+    def _mark(status: ReleaseStatus, label: str) -> str:
         short = label.lower().replace("canary ", "").replace("awaiting_approval", "approval")
         return f"{status.candidate.version} {short}".replace("succeeded", "champion")

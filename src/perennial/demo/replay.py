@@ -1,4 +1,4 @@
-"""CI cycles replayed as requests through Envoy, with their verdicts coming back as labels."""
+"""Replay of CI cycles as requests through Envoy, with their test results as labels."""
 
 from __future__ import annotations
 
@@ -9,17 +9,22 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import Any
 
 import httpx
 import pandas as pd
 
 REPEATED = 60
-"""Cycles at the end that are asked again when all are used up: many, for single ones are odd."""
+"""Last cycles that are replayed again after all cycles: many, because single cycles are unusual."""
+
+
+Answers = queue.SimpleQueue[tuple[str | None, int]]
+"""Prediction id (None: no answer) and test result of each request of a cycle."""
 
 
 @dataclass
 class ReplayCounts:
-    """What the clients of the replay saw; every request counts once."""
+    """Counts of the replay's clients; every request counts once."""
 
     sent: int = 0
     failed: int = 0
@@ -39,22 +44,22 @@ class ReplayCounts:
 
 @dataclass(frozen=True)
 class ReplayedRequest:
-    """One request: will this test fail in this cycle?"""
+    """A request: will this test fail in this cycle?"""
 
-    body: dict
+    body: dict[str, Any]
     failed: int
-    answers: queue.SimpleQueue
+    answers: Answers
 
 
 class RequestReplay(threading.Thread):
-    """Sends one request per test of each cycle at a steady rate, then the cycle's verdicts.
+    """Sends a request per test of each cycle at a steady rate, then the cycle's test results as labels.
 
     Args:
         url: Envoy's address.
-        model: whose predict endpoint is asked.
+        model: model whose predict endpoint gets the requests.
         examples: columns test_id, suite, cycle, requested_at, cycle_size, failed; cycles in order.
         rate: requests a second.
-        finished: called with the cycle number when its verdicts are known; feeds history and features.
+        finished: called with the cycle number after its labels are sent; updates history and features.
     """
 
     def __init__(
@@ -66,14 +71,14 @@ class RequestReplay(threading.Thread):
         self.examples = examples
         self.rate = rate
         self.finished = finished
-        self.tally = ReplayCounts()
+        self.counts = ReplayCounts()
         self.error: BaseException | None = None
         self.cycle_started: dict[int, datetime] = {}
-        self._stop_asked = threading.Event()
-        self._asks: queue.Queue[ReplayedRequest | None] = queue.Queue(maxsize=64)
+        self._stop_requested = threading.Event()
+        self._queue: queue.Queue[ReplayedRequest | None] = queue.Queue(maxsize=64)
 
     def stop(self) -> None:
-        self._stop_asked.set()
+        self._stop_requested.set()
         self.join(timeout=30)
 
     def run(self) -> None:
@@ -86,12 +91,12 @@ class RequestReplay(threading.Thread):
             self.error = error
         finally:
             for _ in workers:
-                self._asks.put(None)
+                self._queue.put(None)
             for worker in workers:
                 worker.join(timeout=30)
 
     def endless(self) -> Iterable[tuple[int, pd.DataFrame, bool]]:
-        """Cycles in order; used up, the last ones come again (asked, no longer learnt from)."""
+        """Return the cycles in order, then the last cycles again and again (flag false: already learnt)."""
         cycles = [(int(number), rows) for number, rows in self.examples.groupby("cycle", sort=True)]
         fresh = ((number, rows, True) for number, rows in cycles)
         again = ((number, rows, False) for number, rows in itertools.cycle(cycles[-REPEATED:]))
@@ -101,48 +106,48 @@ class RequestReplay(threading.Thread):
         due = time.monotonic()
         with httpx.Client(timeout=15.0) as client:
             for number, rows, fresh in cycles:
-                self.tally.cycle = number
+                self.counts.cycle = number
                 self.cycle_started.setdefault(number, datetime.now(UTC))
-                answers: queue.SimpleQueue = queue.SimpleQueue()
+                answers: Answers = queue.SimpleQueue()
                 for row in rows.itertuples(index=False):
-                    if self._stop_asked.is_set():
+                    if self._stop_requested.is_set():
                         return
                     due = max(due + 1 / self.rate, time.monotonic() - 1.0)
                     time.sleep(max(0.0, due - time.monotonic()))
-                    self._asks.put(ReplayedRequest(body(row), int(row.failed), answers))
-                self._verdicts(client, answers, len(rows))
+                    self._queue.put(ReplayedRequest(body(row), int(row.failed), answers))
+                self._send_labels(client, answers, len(rows))
                 if fresh:
                     self.finished(number)
 
-    def _verdicts(self, client: httpx.Client, answers: queue.SimpleQueue, expected: int) -> None:
-        """The CI cycle is over: its verdicts become labels of the predictions."""
-        found = [answers.get(timeout=60) for _ in range(expected)]
-        labels = [{"prediction_id": name, "label": label} for name, label in found if name is not None]
+    def _send_labels(self, client: httpx.Client, answers: Answers, expected: int) -> None:
+        """Send the test results of the finished cycle as labels of its predictions."""
+        pairs = [answers.get(timeout=60) for _ in range(expected)]
+        labels = [{"prediction_id": name, "label": label} for name, label in pairs if name is not None]
         answer = client.post(self.feedback, json={"labels": labels})
-        self.tally.answered(None if answer.status_code == 200 else f"feedback: {answer.status_code}")
-        self.tally.labels += len(labels)
+        self.counts.answered(None if answer.status_code == 200 else f"feedback: {answer.status_code}")
+        self.counts.labels += len(labels)
 
     def _work(self) -> None:
         with httpx.Client(timeout=15.0) as client:
-            while (ask := self._asks.get()) is not None:
-                ask.answers.put((self._ask(client, ask), ask.failed))
+            while (request := self._queue.get()) is not None:
+                request.answers.put((self._send(client, request), request.failed))
 
-    def _ask(self, client: httpx.Client, ask: ReplayedRequest) -> str | None:
-        """The prediction's id, or None when the client got no answer, which is a failed request."""
+    def _send(self, client: httpx.Client, request: ReplayedRequest) -> str | None:
+        """Return the prediction's id, or None when the request failed."""
         try:
-            answer = client.post(self.predict, json=ask.body)
+            answer = client.post(self.predict, json=request.body)
         except httpx.HTTPError as error:
-            self.tally.answered(repr(error))
+            self.counts.answered(repr(error))
             return None
         if answer.status_code != 200:
-            self.tally.answered(f"{answer.status_code}: {answer.text[:200]}")
+            self.counts.answered(f"{answer.status_code}: {answer.text[:200]}")
             return None
-        self.tally.answered(None)
+        self.counts.answered(None)
         return answer.json()["predictions"][0]["prediction_id"]
 
 
-def body(row) -> dict:
-    """The request for one test; a test that nobody has seen yet is asked with unknown features."""
+def body(row: Any) -> dict[str, Any]:
+    """Return the request body for a test; a new test has unknown features."""
     return {
         "entities": [{"test_id": row.test_id, "suite": row.suite}],
         "context": {"cycle_size": int(row.cycle_size), "requested_at": row.requested_at.isoformat()},

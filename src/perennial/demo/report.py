@@ -1,4 +1,4 @@
-"""The end of the demo: a table, a picture, a JSON file, and where to look."""
+"""Final report of the demo: tables, figures as JSON, and the addresses of the tools."""
 
 from __future__ import annotations
 
@@ -6,16 +6,20 @@ import json
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from perennial.demo.events import EventLog
 from perennial.demo.release_observer import StepTraffic
 from perennial.demo.replay import ReplayCounts
 from perennial.settings import Settings
 
+if TYPE_CHECKING:
+    from rich.table import Table
+
 
 @dataclass(frozen=True)
 class DemoResult:
-    """What the demo measured."""
+    """Measurements of a demo run."""
 
     source: str
     why: str
@@ -25,13 +29,13 @@ class DemoResult:
     drift_text: str
     retrained: datetime
     steps: list[StepTraffic]
-    tally: ReplayCounts
+    counts: ReplayCounts
 
     def seconds(self, later: datetime, earlier: datetime) -> float:
         return round((later - earlier).total_seconds(), 1)
 
-    def summary(self) -> dict:
-        """Plain figures for machines; a figure that was not measured is null."""
+    def summary(self) -> dict[str, Any]:
+        """Return the figures for JSON; a figure that was not measured is null."""
         return {
             "source": self.source,
             "why": self.why,
@@ -39,10 +43,10 @@ class DemoResult:
             "drift_seen_after_s": self.seconds(self.drift_seen, self.shift_began),
             "drift": self.drift_text,
             "retrained_in_s": self.seconds(self.retrained, self.drift_seen),
-            "requests": self.tally.sent,
-            "failed_requests": self.tally.failed,
-            "first_failures": self.tally.first_failures,
-            "labels": self.tally.labels,
+            "requests": self.counts.sent,
+            "failed_requests": self.counts.failed,
+            "first_failures": self.counts.first_failures,
+            "labels": self.counts.labels,
             "steps": [
                 {
                     "version": step.version,
@@ -58,31 +62,31 @@ class DemoResult:
         }
 
 
-def write(path: Path, outcome: DemoResult) -> None:
+def write(path: Path, result: DemoResult) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(outcome.summary(), indent=2) + "\n")
+    path.write_text(json.dumps(result.summary(), indent=2) + "\n")
 
 
-def show(outcome: DemoResult, events: EventLog, picture: Path, settings: Settings, password: str) -> None:
-    """Print everything a person wants to see at the end."""
+def show(result: DemoResult, events: EventLog, picture: Path, settings: Settings, password: str) -> None:
+    """Print the events, the shares, the summary and the addresses."""
     from rich.console import Console
     from rich.table import Table
 
     console = Console()
-    told = Table(title="What happened", title_justify="left")
-    told.add_column("second", justify="right")
-    told.add_column("event", overflow="fold")
-    for event in sorted(events.events, key=lambda one: one.at):
-        told.add_row(f"{(event.at - events.start).total_seconds():.1f}", event.text)
-    console.print(told)
-    console.print(_shares(outcome))
-    summary = outcome.summary()
+    table = Table(title="Events", title_justify="left")
+    table.add_column("second", justify="right")
+    table.add_column("event", overflow="fold")
+    for event in sorted(events.events, key=lambda event: event.at):
+        table.add_row(f"{(event.at - events.start).total_seconds():.1f}", event.text)
+    console.print(table)
+    console.print(_shares(result))
+    summary = result.summary()
     console.print(
-        f"history: {outcome.source}: {outcome.why}\n"
-        f"drift seen after {summary['drift_seen_after_s']} s ({outcome.drift_text}); "
+        f"history: {result.source}: {result.why}\n"
+        f"drift detected after {summary['drift_seen_after_s']} s ({result.drift_text}); "
         f"retrained in {summary['retrained_in_s']} s\n"
-        f"champion: {outcome.champion}; requests: {outcome.tally.sent}, failed: {outcome.tally.failed}; "
-        f"labels that came back: {outcome.tally.labels}",
+        f"champion: {result.champion}; requests: {result.counts.sent}, failed: {result.counts.failed}; "
+        f"labels received: {result.counts.labels}",
         soft_wrap=True,
     )
     console.print(
@@ -97,28 +101,21 @@ def show(outcome: DemoResult, events: EventLog, picture: Path, settings: Setting
     )
 
 
-def _shares(outcome: DemoResult):
+def _shares(result: DemoResult) -> Table:
     from rich.table import Table
 
     table = Table(title="Requests by step, as counted at Envoy", title_justify="left")
-    for name in ("release", "step", "asked %", "counted %", "to canary", "to stable"):
+    for name in ("release", "step", "configured %", "counted %", "to canary", "to stable"):
         table.add_column(name, justify="left" if name in ("release", "step") else "right")
-    for step in outcome.steps:
+    for step in result.steps:
         if step.label.startswith(("CANARY", "SHADOW", "SUCCEEDED")):
-            counted = _counted(step)
-            table.add_row(
-                step.version,
-                step.label,
-                f"{step.weight:g}",
-                counted,
-                str(step.requests("canary")),
-                str(step.requests("stable")),
-            )
+            requests = (str(step.requests(pool)) for pool in ("canary", "stable"))
+            table.add_row(step.version, step.label, f"{step.weight:g}", _counted(step), *requests)
     return table
 
 
 def _counted(step: StepTraffic) -> str:
-    """The canary's share; mirrored requests are copies, so a share of the answers they are not."""
+    """Return the canary's share as text; mirrored requests are no share of the answers."""
     if step.label == "SHADOW":
-        return "copies only"
+        return "mirrored"
     return "not measured" if step.share is None else f"{step.share:.1f}"

@@ -1,4 +1,4 @@
-"""The demo's stage: which history is played, from which cycle on, and how it reaches the platform."""
+"""Scenario of the demo: the CI history, its shift, and the ingestion of finished cycles."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ import pandas as pd
 from perennial.core.spec import ModelSpec
 from perennial.errors import ChecksumMismatch, DatasetMissing
 from perennial.history import prepare
-from perennial.history.simulator import Scenario, simulate
+from perennial.history.simulator import SimulationScenario, simulate
 from perennial.history.store import HistoryStore
+from perennial.ports import Features
 
 
 @dataclass(frozen=True)
@@ -25,13 +26,13 @@ class DemoScenario:
     why: str
     frame: pd.DataFrame
     known_until: int
-    """The first champion learns from cycles up to here."""
+    """Last cycle of the first champion's training data."""
     shifted_from: int
-    """From this cycle on the failures are others than before."""
+    """First cycle with shifted failures."""
 
     @property
     def examples(self) -> pd.DataFrame:
-        """What is asked in the replay: one row per test of each later cycle."""
+        """Return the requests of the replay: a row per test of each later cycle."""
         rows = prepare.prepare(self.frame).examples
         return rows[rows["cycle"] > self.known_until]
 
@@ -40,28 +41,29 @@ IOFROL_KNOWN, IOFROL_SHIFT = 112, 120
 SIMULATED_KNOWN, SIMULATED_SHIFT = 110, 120
 
 
-def choose_scenario(fetch_iofrol: Callable[[], Path], scenario: Scenario) -> DemoScenario:
-    """Real CI history where it can be had, else the simulator; the reason is part of the scenario."""
+def choose_scenario(fetch_iofrol: Callable[[], Path], scenario: SimulationScenario) -> DemoScenario:
+    """Return the real CI history, or a simulation when it cannot be downloaded; `why` holds the reason."""
     from perennial.history import iofrol
 
     try:
         path = fetch_iofrol()
     except (DatasetMissing, ChecksumMismatch) as error:
         frame = simulate(scenario)
-        why = f"the real data could not be had ({error.message})"
+        why = f"the real data is not available ({error.message})"
         return DemoScenario(f"simulator (seed {scenario.seed})", why, frame, SIMULATED_KNOWN, SIMULATED_SHIFT)
     why = "real test executions of ABB Robotics; the failures rise for real in the later cycles"
     return DemoScenario("iofrol", why, iofrol.read(path), IOFROL_KNOWN, IOFROL_SHIFT)
 
 
 class Arrivals:
-    """Takes in each finished cycle: into the history at once, online features a little behind.
+    """Adds finished cycles to the history and publishes their online features.
 
-    Computing features must not hold up the replay, so a thread of its own does it for all cycles that
-    have come since its last round.
+    A thread does this for all cycles since its last pass, so that the replay does not wait for features.
     """
 
-    def __init__(self, scenario: DemoScenario, spec: ModelSpec, store: HistoryStore, features) -> None:
+    def __init__(
+        self, scenario: DemoScenario, spec: ModelSpec, store: HistoryStore, features: Features
+    ) -> None:
         self._scenario = scenario
         self._spec = spec
         self._store = store
@@ -74,7 +76,7 @@ class Arrivals:
         self._thread.start()
 
     def first(self) -> int:
-        """The cycles that the first champion learns from; returns how many executions."""
+        """Store the training cycles of the first champion; returns the number of executions."""
         frame = self._scenario.frame
         self._store.record_source(
             self._spec.data.history, self._scenario.source, self._scenario.why, datetime.now(UTC)
@@ -84,7 +86,7 @@ class Arrivals:
         )
 
     def cycle(self, number: int) -> None:
-        """A cycle has ended."""
+        """Queue a finished cycle."""
         self._arrived.append(number)
         self._new.set()
 
@@ -99,11 +101,11 @@ class Arrivals:
                 self._new.wait()
                 self._new.clear()
                 if self._arrived:
-                    self._take_in(max(self._arrived))
-        except Exception as error:  # noqa: BLE001 handed to the demo, which ends with it
+                    self._ingest(max(self._arrived))
+        except Exception as error:  # noqa: BLE001 the demo raises it
             self.error = error
 
-    def _take_in(self, until: int) -> None:
+    def _ingest(self, until: int) -> None:
         frame = self._scenario.frame
         known = frame[frame["cycle"] <= until]
         self._store.append(self._spec.data.history, known[known["cycle"] > self._scenario.known_until])

@@ -1,4 +1,4 @@
-"""The order of the demo: bootstrap a champion, replay, shift, watch the loop close."""
+"""Script of the demo: train the first champion, replay requests, shift, retrain, release again."""
 
 from __future__ import annotations
 
@@ -7,9 +7,13 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from perennial import catalog
-from perennial.core.release.status import Phase
+from perennial.core.events import Event, LedgerRow
+from perennial.core.payloads import RetrainRequest
+from perennial.core.release.phase import Phase
+from perennial.core.release.status import ReleaseStatus
 from perennial.core.spec import ModelSpec, Reason
 from perennial.demo import picture, report
 from perennial.demo.airflow_watch import AirflowWatch
@@ -21,9 +25,9 @@ from perennial.demo.report import DemoResult
 from perennial.demo.scenario import Arrivals, DemoScenario, choose_scenario
 from perennial.errors import PerennialError, ReleaseError, ToolError
 from perennial.history import datasets
-from perennial.history.simulator import Scenario
+from perennial.history.simulator import SimulationScenario
 from perennial.history.store import HistoryStore
-from perennial.local import supervisor
+from perennial.local import supervisor, supervisord
 from perennial.settings import Settings
 from perennial.wiring import database, monitoring, releasing, traffic, training
 
@@ -31,37 +35,38 @@ MODEL = "test_failure_predictor"
 
 
 class DemoRun:
-    """One run of the demo over a fresh state folder."""
+    """A run of the demo over a fresh state folder."""
 
-    def __init__(self, settings: Settings, rate: float, say: Callable[[str], None]) -> None:
+    def __init__(
+        self, settings: Settings, scenario: DemoScenario, rate: float, say: Callable[[str], None]
+    ) -> None:
         self.settings = settings
-        self.rate = rate
-        self.say = say
+        self.scenario = scenario
         self.spec: ModelSpec = catalog.spec(MODEL, settings)
         self.store = database.store(settings)
         self.password = monitoring.airflow_password(settings)
         self.airflow = AirflowWatch(settings, self.password)
         self.events = EventLog(say)
-        self.answered: set[str] = set()
+        self.observer = ReleaseObserver(MODEL, self.store.releases, traffic.router(settings), self.events)
+        history = HistoryStore(settings.history_dir)
+        self.arrivals = Arrivals(scenario, self.spec, history, training.features(settings))
+        self.replay = RequestReplay(settings.envoy_url, MODEL, scenario.examples, rate, self.arrivals.cycle)
+        self.approved: set[str] = set()
 
-    def run(self, scenario: DemoScenario) -> DemoResult:
-        """Play everything; raises the error that ended it early."""
-        features = training.features(self.settings)
-        arrivals = Arrivals(scenario, self.spec, HistoryStore(self.settings.history_dir), features)
+    def run(self) -> DemoResult:
+        """Run the whole scenario and return its measurements."""
         try:
-            added = arrivals.first()
+            added, scenario = self.arrivals.first(), self.scenario
             self.events.note(
                 f"history up to cycle {scenario.known_until}: {added} executions of {scenario.source}"
             )
-            with ReleaseObserver(
-                MODEL, self.store.releases, traffic.router(self.settings), self.events
-            ) as observer:
-                self._bootstrap(observer)
-                return self._close_the_loop(scenario, arrivals, observer)
+            with self.observer:
+                self._bootstrap()
+                return self._close_the_loop()
         finally:
-            arrivals.close()
+            self.arrivals.close()
 
-    def _bootstrap(self, observer: ReleaseObserver) -> None:
+    def _bootstrap(self) -> None:
         train, release = f"train_{MODEL}", f"release_{MODEL}"
         self.airflow.wait_parsed([train, release], timeout=90)
         run = monitoring.scheduler(self.settings).trigger(
@@ -69,70 +74,60 @@ class DemoRun:
         )
         self.events.note("training of the first champion triggered through Airflow's REST API", "bootstrap")
         self.airflow.follow(train, run, self.events.note, timeout=900)
-        self._wait_champion(observer, previous=None, timeout=600)
+        self._wait_champion(previous=None)
 
-    def _close_the_loop(
-        self, scenario: DemoScenario, arrivals: Arrivals, observer: ReleaseObserver
-    ) -> DemoResult:
-        first = observer.status()
-        replay = RequestReplay(self.settings.envoy_url, MODEL, scenario.examples, self.rate, arrivals.cycle)
+    def _close_the_loop(self) -> DemoResult:
+        first, replay = self.observer.status(), self.replay
         self.events.note(
-            f"replay of later cycles through Envoy starts, {self.rate:g} requests a second", "replay"
+            f"replay of later cycles through Envoy starts, {replay.rate:g} requests a second", "replay"
         )
         replay.start()
         try:
-            self._wait(
-                lambda: scenario.shifted_from <= replay.tally.cycle,
-                240,
-                "the shifted cycles",
-                replay,
-                arrivals,
-            )
-            shift = replay.cycle_started[replay.tally.cycle]
-            self.events.note(f"cycle {replay.tally.cycle}: the failures shift", "shift", shift)
-            seen = self._wait(self._drift_row, 240, "the monitor to see the drift", replay, arrivals)
-            text = str(seen.entry.payload.get("text", ""))
-            # The entry's time is when the look began; the window was read a little later.
+            self._wait(lambda: self.scenario.shifted_from <= replay.counts.cycle, 240, "the shifted cycles")
+            shift = replay.cycle_started[replay.counts.cycle]
+            self.events.note(f"cycle {replay.counts.cycle}: the failures shift", "shift", shift)
+            text = RetrainRequest.read(self._wait(self._drift_row, 240, "the drift alarm").entry).text
+            # Not the entry's time: that is the start of the monitor's pass, before it read the window.
             alarm = self.events.note(f"the monitor raises a retraining: {text}", "drift")
-            retrained = self._retraining(replay, arrivals)
-            status = self._wait_champion(observer, first, 600, replay, arrivals)
+            retrained = self._retraining()
+            status = self._wait_champion(first)
             time.sleep(5.0)  # so that the picture shows the new champion alone
         finally:
             replay.stop()
         return DemoResult(
-            source=scenario.source,
-            why=scenario.why,
+            source=self.scenario.source,
+            why=self.scenario.why,
             champion=status.candidate.version,
             shift_began=shift,
             drift_seen=alarm.at,
             drift_text=text,
             retrained=retrained,
-            steps=observer.steps,
-            tally=replay.tally,
+            steps=self.observer.steps,
+            counts=replay.counts,
         )
 
-    def _drift_row(self):
-        rows = [row for row in self.store.ledger.rows(MODEL) if row.entry.kind == "retrain.requested"]
+    def _drift_row(self) -> LedgerRow | None:
+        rows = [row for row in self.store.ledger.rows(MODEL) if row.entry.kind == Event.RETRAIN_REQUESTED]
         return rows[-1] if rows else None
 
-    def _retraining(self, replay: RequestReplay, arrivals: Arrivals) -> datetime:
-        """Follow the run that the asset event started; returns when it ended."""
+    def _retraining(self) -> datetime:
+        """Follow the DAG run of the asset event; returns its end time."""
         train = f"train_{MODEL}"
 
-        def started():
+        def started() -> str | None:
             runs = [run for run in self.airflow.runs(train) if run["run_type"].startswith("asset")]
             return runs[0]["dag_run_id"] if runs else None
 
-        run = self._wait(started, 60, "Airflow to start the training", replay, arrivals)
+        run = self._wait(started, 60, "Airflow to start the training")
         self.events.note("Airflow starts the training on the asset event", "retraining")
         self.airflow.follow(train, run, self.events.note, timeout=900)
         return datetime.now(UTC)
 
-    def _wait_champion(self, observer: ReleaseObserver, previous, timeout: float, replay=None, arrivals=None):
-        """Until the next release has succeeded; a question to a person is answered on the way."""
+    def _wait_champion(self, previous: ReleaseStatus | None) -> ReleaseStatus:
+        """Wait until the next release has succeeded; approves it when it needs a person."""
 
-        def done():
-            status = observer.status()
+        def done() -> ReleaseStatus | None:
+            status = self.observer.status()
             if status is None or (previous is not None and status.release_id == previous.release_id):
                 return None
             if status.phase is Phase.AWAITING_APPROVAL:
@@ -144,71 +139,71 @@ class DemoRun:
                 )
             return status if status.phase is Phase.SUCCEEDED else None
 
-        return self._wait(done, timeout, "the release", replay, arrivals)
+        return self._wait(done, 600, "the release")
 
-    def _approve(self, status) -> None:
-        if status.release_id in self.answered:
+    def _approve(self, status: ReleaseStatus) -> None:
+        if status.release_id in self.approved:
             return
-        self.answered.add(status.release_id)
+        self.approved.add(status.release_id)
         name = approve(self.settings, status.candidate)
-        told = f"{status.candidate.version} ({status.candidate.digest[:12]})"
-        self.events.note(f"the demo, as the account {name}, approves {told} in MLflow")
+        candidate = f"{status.candidate.version} ({status.candidate.digest[:12]})"
+        self.events.note(f"the demo approves {candidate} in MLflow with the account {name}")
 
-    def _wait(self, condition: Callable, timeout: float, what: str, replay=None, arrivals=None):
-        """Poll until the condition gives something true; a thread's error ends the wait."""
+    def _wait(self, condition: Callable[[], Any], timeout: float, what: str) -> Any:
+        """Poll until the condition returns a true value, and return it; raises the error of a thread."""
         deadline = time.monotonic() + timeout
-        while not (found := condition()):
-            for thread in (replay, arrivals):
-                if thread is not None and thread.error is not None:
-                    raise thread.error
+        while not (value := condition()):
+            for error in (self.replay.error, self.arrivals.error):
+                if error is not None:
+                    raise error
             if time.monotonic() > deadline:
                 raise ToolError(
                     f"waited {timeout:.0f} s for {what}", hint=f"logs: {self.settings.state / 'logs'}"
                 )
             time.sleep(0.5)
-        return found
+        return value
 
 
 def run(settings: Settings, rate: float, say: Callable[[str], None]) -> DemoResult:
-    """The whole demo: fresh state, processes up, the demo, the report. Stops the processes on any error."""
-    if supervisor.running(settings):
-        say("an earlier demo still runs: stopping it")
+    """Run the whole demo from fresh state to the report; stops the processes on an error."""
+    if supervisord.running(settings):
+        say("stopping an earlier demo")
         supervisor.down(settings, say)
     supervisor.check_ports(settings)
-    scenario = choose_scenario(lambda: _fetch(settings), Scenario())
+    scenario = choose_scenario(lambda: _fetch(settings), SimulationScenario())
     say(f"history for this demo: {scenario.source}; {scenario.why}")
     if settings.state.exists():
         shutil.rmtree(settings.state)
     try:
         supervisor.up(settings, say)
-        demo = DemoRun(settings, rate, say)
-        outcome = demo.run(scenario)
-        finish(demo, outcome)
+        demo = DemoRun(settings, scenario, rate, say)
+        result = demo.run()
+        finish(demo, result)
     except (PerennialError, KeyboardInterrupt):
         say("stopping all processes")
         supervisor.down(settings, say)
         raise
-    return outcome
+    return result
 
 
-def finish(demo: DemoRun, outcome: DemoResult) -> None:
-    """Picture, JSON file and table."""
+def finish(demo: DemoRun, result: DemoResult) -> None:
+    """Write the picture and the JSON file, and print the report."""
     import pandas as pd
 
     folder = demo.settings.reports / "demo"
     log = releasing.prediction_log(demo.settings).read(MODEL)
     labels = pd.Series(dict(demo.store.feedback.labels()), dtype=float)
     first = log["at"].min().floor("us").to_pydatetime()
-    title = f"{MODEL}: {outcome.source}, {outcome.tally.sent} requests, {outcome.tally.failed} failed"
+    title = f"{MODEL}: {result.source}, {result.counts.sent} requests, {result.counts.failed} failed"
     picture.draw(
         folder / "loop.png", log, labels, demo.events.events, first, demo.spec.target.threshold, title
     )
-    report.write(folder / "report.json", outcome)
-    report.show(outcome, demo.events, folder / "loop.png", demo.settings, demo.password)
+    report.write(folder / "report.json", result)
+    report.show(result, demo.events, folder / "loop.png", demo.settings, demo.password)
 
 
 def _fetch(settings: Settings) -> Path:
-    """The real data set, kept outside the demo's state so that it is fetched once."""
-    kept = settings.model_copy(update={"home": settings.home.parent})
+    """Download the real data set to a folder outside the demo's state, so that it is downloaded only once."""
+    outside = settings.model_copy(update={"home": settings.home.parent})
     entry = datasets.find(datasets.catalogue(settings.configs / "datasets.yaml"), "iofrol")
-    return training.dataset_files(kept).fetch(entry, lambda done, total: None)
+    return training.dataset_files(outside).fetch(entry, lambda done, total: None)

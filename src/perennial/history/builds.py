@@ -19,7 +19,7 @@ Undated = Literal["error", "file-time"]
 
 
 @dataclass(frozen=True)
-class Import:
+class JUnitImport:
     """Rows to append, and what happened to the rest."""
 
     frame: pd.DataFrame
@@ -32,7 +32,7 @@ class Import:
 
 def read_builds(
     paths: list[Path], known: pd.DataFrame, suite: str, by: Grouping = "folder", undated: Undated = "error"
-) -> Import:
+) -> JUnitImport:
     """Read reports and number their builds as cycles behind those of a history.
 
     Args:
@@ -66,7 +66,7 @@ def read_builds(
         cycle = cycles[0] if cycles else last
         frames += [_frame(report, cycle, suite) for report in added if report.executions]
     frame = schema.conform(pd.concat(frames), "JUnit reports") if frames else schema.empty()
-    return Import(
+    return JUnitImport(
         frame=frame,
         reports=len(fresh),
         cycles=frame["cycle"].nunique(),
@@ -88,19 +88,19 @@ def _known_cycles(known: pd.DataFrame) -> dict[str, int]:
     }
 
 
-def _in_order(reports: Iterable[junit.Report], by: Grouping) -> list[list[junit.Report]]:
-    def place(report: junit.Report) -> str:
+def _in_order(reports: Iterable[junit.JUnitReport], by: Grouping) -> list[list[junit.JUnitReport]]:
+    def place(report: junit.JUnitReport) -> str:
         return str(report.path.parent if by == "folder" else report.path)
 
     builds = [list(group) for _, group in groupby(sorted(reports, key=place), key=place)]
     return sorted((build for build in builds if _starts(build)), key=lambda build: min(_starts(build)))
 
 
-def _starts(reports: list[junit.Report]) -> list[datetime]:
+def _starts(reports: list[junit.JUnitReport]) -> list[datetime]:
     return [execution.started_at for report in reports for execution in report.executions]
 
 
-def _refuse_older(build: list[junit.Report], known: pd.DataFrame) -> None:
+def _refuse_older(build: list[junit.JUnitReport], known: pd.DataFrame) -> None:
     if known.empty:
         return
     begins, newest = min(_starts(build)), known["started_at"].max().to_pydatetime()
@@ -112,7 +112,7 @@ def _refuse_older(build: list[junit.Report], known: pd.DataFrame) -> None:
         )
 
 
-def _frame(report: junit.Report, cycle: int, suite: str) -> pd.DataFrame:
+def _frame(report: junit.JUnitReport, cycle: int, suite: str) -> pd.DataFrame:
     return pd.DataFrame(
         [
             {

@@ -10,8 +10,8 @@ from typing import Annotated, Any, Literal, TypeVar
 import yaml
 from pydantic import Field, PositiveInt, ValidationError
 
+from perennial.core.frozen import Frozen
 from perennial.core.governance.licensing import Consent, Terms
-from perennial.core.spec import Frozen
 from perennial.errors import DatasetMissing, MalformedInput, SpecError
 
 Entry = TypeVar("Entry")

@@ -43,7 +43,7 @@ class Execution:
 
 
 @dataclass(frozen=True)
-class Report:
+class JUnitReport:
     """One file. `key` is a hash of its content, so that the same file again is recognised."""
 
     path: Path
@@ -67,7 +67,7 @@ def find(paths: list[Path]) -> list[Path]:
     return sorted(found)
 
 
-def read(path: Path, undated: datetime | None = None) -> Report:
+def read(path: Path, undated: datetime | None = None) -> JUnitReport:
     """Read one report.
 
     Args:
@@ -102,7 +102,7 @@ class _Reader:
         self.skipped = 0
         self.lines: dict[int, int] = {}
 
-    def report(self) -> Report:
+    def report(self) -> JUnitReport:
         content = self.path.read_bytes()
         root = self._parse(content)
         if root.tag not in ("testsuites", "testsuite"):
@@ -110,7 +110,9 @@ class _Reader:
         executions = tuple(self._suite(root, None, ""))
         # The time of an undated report is not in its bytes, but tells two builds apart.
         dated = b"" if self.undated is None else self.undated.isoformat().encode()
-        return Report(self.path, hashlib.sha256(content + dated).hexdigest()[:16], executions, self.skipped)
+        return JUnitReport(
+            self.path, hashlib.sha256(content + dated).hexdigest()[:16], executions, self.skipped
+        )
 
     def _parse(self, content: bytes) -> Element:
         target = _Lines()

@@ -39,7 +39,7 @@ class Drift(Frozen):
     share: Annotated[float, Field(gt=0, le=1)]
 
 
-class Scenario(Frozen):
+class SimulationScenario(Frozen):
     """Everything that a simulated history depends on: the same scenario gives the same history."""
 
     seed: int = 7
@@ -74,7 +74,7 @@ class Scenario(Frozen):
 class _World:
     """The hidden state of the simulated project. Arrays have one value per test."""
 
-    def __init__(self, scenario: Scenario, rng: np.random.Generator) -> None:
+    def __init__(self, scenario: SimulationScenario, rng: np.random.Generator) -> None:
         count = scenario.tests
         self.area = rng.integers(scenario.areas, size=count)
         # Beta with a small first parameter: most tests hardly ever break, a few often do.
@@ -108,7 +108,7 @@ class _World:
             self.interest[chosen] *= drift.strength
             self.interest /= self.interest.sum()
 
-    def commit(self, scenario: Scenario, cycle: int, rng: np.random.Generator) -> np.ndarray:
+    def commit(self, scenario: SimulationScenario, cycle: int, rng: np.random.Generator) -> np.ndarray:
         """A commit batch breaks and mends tests; returns which tests run."""
         areas = min(len(self.interest), 1 + rng.poisson(scenario.touched - 1))
         touched = np.isin(self.area, rng.choice(len(self.interest), areas, replace=False, p=self.interest))
@@ -121,7 +121,7 @@ class _World:
         return exists & (touched | self.broken | (rng.random(len(touched)) < scenario.sampled))
 
 
-def simulate(scenario: Scenario) -> pd.DataFrame:
+def simulate(scenario: SimulationScenario) -> pd.DataFrame:
     """Simulate one history; execution ids name seed, cycle, test and attempt."""
     rng = np.random.default_rng(scenario.seed)
     world = _World(scenario, rng)
@@ -139,7 +139,7 @@ def simulate(scenario: Scenario) -> pd.DataFrame:
 
 def _run(
     world: _World,
-    scenario: Scenario,
+    scenario: SimulationScenario,
     cycle: int,
     tests: np.ndarray,
     begin: datetime,

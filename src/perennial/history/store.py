@@ -8,7 +8,6 @@ a part appears by rename, so that a killed append leaves nothing that is read.
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 from datetime import datetime
 from pathlib import Path
@@ -18,12 +17,13 @@ import pandas as pd
 from filelock import FileLock
 from pydantic import ValidationError
 
-from perennial.core.spec import Frozen
+from perennial.core.frozen import Frozen
 from perennial.errors import DatasetMissing, MalformedInput, UsageError
+from perennial.files import replacing, write_text
 from perennial.history import schema
 
 
-class Source(Frozen):
+class HistorySource(Frozen):
     """Where a history came from, in words for people and for the capsule."""
 
     source: str
@@ -44,7 +44,7 @@ class HistoryStore:
     def exists(self, history: str) -> bool:
         return bool(self._parts(history))
 
-    def append(self, history: str, frame: pd.DataFrame, source: Source | None = None) -> int:
+    def append(self, history: str, frame: pd.DataFrame, source: HistorySource | None = None) -> int:
         """Add the executions that are not yet there; returns how many were added.
 
         The source is recorded with them; a history fed by several sources names them all. None: more of
@@ -65,7 +65,8 @@ class HistoryStore:
                 return 0
             # The source first: killed here, the history lacks the rows, but never the source of its rows.
             self._record(history, source)
-            _write(new, folder / f"{content_hash(new)}.parquet")
+            with replacing(folder / f"{content_hash(new)}.parquet") as temporary:
+                new.to_parquet(temporary, index=False)
         return len(new)
 
     def record_source(self, history: str, source: str, why: str, at: datetime) -> None:
@@ -81,9 +82,8 @@ class HistoryStore:
                 if self.source(history).source == source:
                     return
                 raise UsageError(f"the history {history!r} has another source", hint="use a new history")
-            _replace(
-                folder / "SOURCE.json",
-                Source(source=source, why=why, at=at).model_dump_json(indent=2).encode(),
+            write_text(
+                folder / "SOURCE.json", HistorySource(source=source, why=why, at=at).model_dump_json(indent=2)
             )
 
     def load(self, history: str) -> pd.DataFrame:
@@ -108,7 +108,7 @@ class HistoryStore:
             return None
         return int(self.load(history)["cycle"].max())
 
-    def source(self, history: str) -> Source:
+    def source(self, history: str) -> HistorySource:
         """Where the executions of a history came from.
 
         Raises:
@@ -119,28 +119,28 @@ class HistoryStore:
             raise DatasetMissing(f"the history {history!r} is empty", hint="perennial data bootstrap")
         path = self._of(history) / "SOURCE.json"
         try:
-            return Source.model_validate_json(path.read_text(encoding="utf-8"))
+            return HistorySource.model_validate_json(path.read_text(encoding="utf-8"))
         except (OSError, ValidationError) as error:
             raise MalformedInput(
                 f"{path} cannot be read: {error}", hint="remove the history's folder and ingest again"
             ) from error
 
-    def _record(self, history: str, source: Source | None) -> None:
+    def _record(self, history: str, source: HistorySource | None) -> None:
         path = self._of(history) / "SOURCE.json"
         if source is not None:
-            _replace(path, self._merged(history, source).model_dump_json(indent=2).encode())
+            write_text(path, self._merged(history, source).model_dump_json(indent=2))
         elif not path.is_file():
             raise UsageError(
                 f"nothing says where the history {history!r} comes from", hint="append with a source"
             )
 
-    def _merged(self, history: str, source: Source) -> Source:
+    def _merged(self, history: str, source: HistorySource) -> HistorySource:
         if not self.exists(history):
             return source
         before = self.source(history)
         if source.source in before.source.split(" + "):
             return before
-        return Source(
+        return HistorySource(
             source=f"{before.source} + {source.source}", why=f"{before.why}; {source.why}", at=source.at
         )
 
@@ -184,18 +184,6 @@ def _read(part: Path) -> pd.DataFrame:
         return pd.read_parquet(part)
     except (pyarrow.ArrowException, OSError) as error:
         raise MalformedInput(f"{part} cannot be read: {error}", hint="remove it and ingest again") from error
-
-
-def _write(frame: pd.DataFrame, path: Path) -> None:
-    temporary = path.with_suffix(".tmp")
-    frame.to_parquet(temporary, index=False)
-    os.replace(temporary, path)
-
-
-def _replace(path: Path, content: bytes) -> None:
-    temporary = path.with_suffix(".tmp")
-    temporary.write_bytes(content)
-    os.replace(temporary, path)
 
 
 def summary(frame: pd.DataFrame) -> dict[str, Any]:

@@ -1,1 +1,1 @@
-"""The processes of one machine: what runs, under which supervisor, and how one knows that it is ready."""
+"""The processes of this machine: a table of them, Airflow's configuration, and supervisord."""

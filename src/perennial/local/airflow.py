@@ -1,4 +1,4 @@
-"""Airflow's environment: everything by variables, nothing by a file of its own."""
+"""Airflow's configuration: environment variables, secrets and passwords, database migration."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ import secrets
 import subprocess
 import sys
 
-from perennial import account_file
-from perennial.account_file import write_private
+from perennial import account_file, files
 from perennial.core.governance.identity import Role
 from perennial.errors import SchedulerUnavailable
 from perennial.settings import Settings
@@ -19,11 +18,11 @@ from perennial.settings import Settings
 SECRETS = "secrets.json"
 PASSWORDS = "passwords.json"
 ROLES = {Role.ADMIN: "admin", Role.APPROVER: "op", Role.OPERATOR: "op", Role.VIEWER: "viewer"}
-"""Airflow's word for a role. Who answers a release's question is the task's own matter: approvers only."""
+"""Airflow's role per role; the approval task itself accepts only answers of approvers."""
 
 
 def make_secrets(settings: Settings) -> dict[str, str]:
-    """Keys that Airflow's parts share; made once, kept in the state folder with mode 0600."""
+    """Return the shared keys of Airflow's components; generated once in the state folder with mode 0600."""
     path = settings.state / SECRETS
     if path.is_file():
         return json.loads(path.read_text())
@@ -32,37 +31,42 @@ def make_secrets(settings: Settings) -> dict[str, str]:
         "airflow_api": secrets.token_urlsafe(32),
         "airflow_fernet": base64.urlsafe_b64encode(secrets.token_bytes(32)).decode(),
     }
-    write_private(path, json.dumps(made))
+    files.write_text(path, json.dumps(made), files.PRIVATE)
     return made
 
 
 def make_passwords(settings: Settings) -> None:
-    """The password file of Airflow's simple auth manager: people have the password that they have in MLflow;
-    our own account's is from the environment, else generated once."""
+    """Write the password file of Airflow's simple auth manager.
+
+    People have the same password as in MLflow; the password of Airflow's own account comes from the environment or
+    is generated once.
+    """
     path = settings.airflow_dir / PASSWORDS
     known = json.loads(path.read_text()) if path.is_file() else {}
     own = settings.airflow_password or known.get(settings.airflow_user) or secrets.token_urlsafe(15)
     accounts = account_file.read(settings.accounts_file)
-    people = {name: one.password for name, one in accounts.items() if one.role in ROLES}
+    people = {name: account.password for name, account in accounts.items() if account.role in ROLES}
     wanted = {**people, settings.airflow_user: own}
     if known != wanted:
-        write_private(path, json.dumps(wanted))
+        files.write_text(path, json.dumps(wanted), files.PRIVATE)
 
 
 def users(settings: Settings) -> str:
-    """As Airflow's simple auth manager reads them: name:role, with commas between."""
-    people = [(one.name, ROLES[one.role]) for one in settings.accounts if one.role in ROLES]
+    """Return the users for Airflow's simple auth manager: name:role, comma-separated."""
+    people = [(account.name, ROLES[account.role]) for account in settings.accounts if account.role in ROLES]
     return ",".join(f"{name}:{role}" for name, role in [(settings.airflow_user, "admin"), *people])
 
 
 def _session_key(secret: str, settings: Settings) -> str:
-    """Another one with other people or roles: a session of Airflow carries its role, and lasts a day without
-    asking who is still there."""
+    """Return the key of session tokens, which changes with the people and roles.
+
+    A session of Airflow contains its role and lasts a day, without a check that the account still exists.
+    """
     return hmac.new(secret.encode(), users(settings).encode(), hashlib.sha512).hexdigest()
 
 
 def environment(settings: Settings) -> dict[str, str]:
-    """The variables that each Airflow process gets."""
+    """Return the environment variables of every Airflow process."""
     keys = make_secrets(settings)
     home = settings.airflow_dir
     return {
@@ -100,7 +104,7 @@ def migrate(settings: Settings, env: dict[str, str]) -> None:
     """Create or upgrade Airflow's metadata database.
 
     Raises:
-        SchedulerUnavailable: the migration failed; the end of its output is in the message.
+        SchedulerUnavailable: the migration failed; the message ends with its output.
     """
     done = subprocess.run(
         [sys.executable, "-m", "airflow", "db", "migrate"],
@@ -112,5 +116,5 @@ def migrate(settings: Settings, env: dict[str, str]) -> None:
     if done.returncode != 0:
         raise SchedulerUnavailable(
             f"airflow db migrate failed:\n{done.stderr[-1500:]}",
-            hint=f"look at {settings.airflow_dir}; remove airflow.db there to start anew",
+            hint=f"remove {settings.airflow_dir}/airflow.db to start with an empty database",
         )

@@ -1,4 +1,4 @@
-"""What runs on this machine: one table, from the settings."""
+"""The table of processes on this machine, derived from the settings."""
 
 from __future__ import annotations
 
@@ -16,53 +16,53 @@ from perennial.local import airflow
 from perennial.settings import Settings
 
 ReadinessCheck = Callable[[httpx.Client], str]
-"""Returns "" when ready, else what it still waits for."""
+"""Returns an empty text when the process is ready, else the reason why not."""
 
 
 @dataclass(frozen=True)
 class Process:
-    """One supervised process."""
+    """A supervised process."""
 
     name: str
     command: tuple[str, ...]
-    probe: ReadinessCheck
+    check: ReadinessCheck
     shows: str
     environment: dict[str, str] = field(default_factory=dict)
     after_migration: bool = False
 
 
 def status_200(url: str) -> ReadinessCheck:
-    def probe(client: httpx.Client) -> str:
+    def check(client: httpx.Client) -> str:
         answer = client.get(url)
         return "" if answer.status_code == 200 else f"{url} answers {answer.status_code}"
 
-    return probe
+    return check
 
 
 def always_ready(client: httpx.Client) -> str:
-    """Of a process that nobody asks anything: supervisord sees whether it lives."""
+    """Accept a process without an address; supervisord watches whether it runs."""
     return ""
 
 
 def airflow_part(settings: Settings, part: str) -> ReadinessCheck:
-    def probe(client: httpx.Client) -> str:
+    def check(client: httpx.Client) -> str:
         answer = client.get(f"{settings.airflow_url}/api/v2/monitor/health").json()
         state = (answer.get(part) or {}).get("status")
         return "" if state == "healthy" else f"{part} is {state or 'not there yet'}"
 
-    return probe
+    return check
 
 
 SECRET = ("passwords", "airflow_password", "token")
-"""Settings that no process is handed on: each reads the one account that it needs from its file."""
+"""Settings that no process gets: each process reads the account that it needs from the accounts file."""
 SIGNED_IN = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN")
-"""Of the person who starts the processes; a training must not act as that person."""
+"""Variables of the person who starts the processes; a training must not act as that person."""
 
 
 def base_environment(settings: Settings) -> dict[str, str]:
-    """What every process gets: the caller's environment but no account of it, our settings, quiet tools.
+    """Return the environment of every process: the caller's environment without accounts, our settings, quiet tools.
 
-    Other secrets are in the caller's environment already, and are written nowhere else.
+    Other secrets stay in the environment and are not written to any file.
     """
     bin_folder = str(Path(sys.executable).parent)
     path = os.environ.get("PATH", "")
@@ -95,7 +95,7 @@ def base_environment(settings: Settings) -> dict[str, str]:
 
 
 def table(settings: Settings) -> list[Process]:
-    """Every process of `perennial local up`, in the order a person wants to read."""
+    """Return every process of `perennial local up` in the order of display."""
     python = sys.executable
     host = settings.host
     mlflow_url = f"http://{host}:{settings.port_mlflow}"
@@ -126,7 +126,7 @@ def table(settings: Settings) -> list[Process]:
             "guard",
             (python, "-m", "perennial", "release", "guard"),
             always_ready,
-            "guard: tells the ledger when a backup answers, and of rollbacks made while tools were down",
+            "guard: records in the ledger when a backup answers, and rollbacks made while tools were down",
         ),
         _airflow(
             settings, "api-server", ("--workers", "1"), status_200(f"{settings.airflow_url}/api/v2/version")
@@ -143,7 +143,7 @@ def table(settings: Settings) -> list[Process]:
     ]
     if settings.notify_addresses:
         command = (python, "-m", "perennial", "notify", "watch")
-        processes.append(Process("notifier", command, lambda client: "", "notifier: mail, chat, webhooks"))
+        processes.append(Process("notifier", command, always_ready, "notifier: mail, chat, webhooks"))
     return processes
 
 
@@ -160,7 +160,7 @@ def _model_server(settings: Settings, pool: str, port: int) -> Process:
     )
 
 
-def _airflow(settings: Settings, part: str, options: tuple[str, ...], probe: ReadinessCheck) -> Process:
+def _airflow(settings: Settings, part: str, options: tuple[str, ...], check: ReadinessCheck) -> Process:
     shows = f"Airflow {part}" + (f": {settings.airflow_url}" if part == "api-server" else "")
     command = (sys.executable, "-m", "airflow", part, *options)
-    return Process(f"airflow-{part}", command, probe, shows, after_migration=True)
+    return Process(f"airflow-{part}", command, check, shows, after_migration=True)

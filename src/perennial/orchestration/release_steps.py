@@ -95,7 +95,7 @@ class ApprovalStep(HITLOperator):
     def _ask(self, status: ReleaseStatus, context: Any) -> str:
         """Put the question, without the answer that it may hold, and wait; where it is settled, say how."""
         from perennial.core.release import approval_prompt as question
-        from perennial.core.release.status import Phase
+        from perennial.core.release.phase import Phase
         from perennial.orchestration.release_trigger import ReleaseTrigger, passed
         from perennial.settings import load
 
@@ -118,6 +118,7 @@ class ApprovalStep(HITLOperator):
 
     def _record(self, event: dict[str, Any], ti_id: str) -> None:
         """Write the person's answer as intent; the next pass over the release obeys it."""
+        from perennial.core.events import SystemActor
         from perennial.core.release.status import Intent, IntentKind
         from perennial.wiring import database
 
@@ -127,11 +128,11 @@ class ApprovalStep(HITLOperator):
                 id=f"airflow-{ti_id}-{event['at']}",
                 release_id=self.release_id,
                 kind=kind,
-                actor=event["by"] or "airflow",  # under that name no approval counts
+                actor=event["by"] or SystemActor.AIRFLOW.value,  # under that name no approval counts
                 at=datetime.now(UTC),
                 digest=self._status().candidate.digest,
                 note=event["note"],
-                channel="airflow",
+                channel=SystemActor.AIRFLOW.value,
             )
         )
 

@@ -11,7 +11,8 @@ from collections.abc import Callable, Collection, Mapping
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
-from perennial.core.events import Entry
+from perennial.core.events import Entry, Event, SystemActor
+from perennial.core.payloads import RetrainRequest
 from perennial.core.release.approval import AND
 from perennial.core.spec import Reason
 from perennial.errors import NotAllowed
@@ -22,16 +23,16 @@ SOON = timedelta(minutes=5)
 """Event and entry are written one after the other: a key that was read in the ledger later opens nothing."""
 
 
-class Asked(NamedTuple):
+class TriggerProvenance(NamedTuple):
     who: str
     """Accounts, with AND between them: none of them may approve what comes of it."""
     reason: str
     text: str
 
 
-def of_training(
+def training_provenance(
     run: Any, params: Mapping[str, Any], triggering: Mapping[Any, Any], recorded: Recorded
-) -> Asked:
+) -> TriggerProvenance:
     """Of several requests that one run answers, the newest says why; all of them asked.
 
     Args:
@@ -43,8 +44,10 @@ def of_training(
     events = _events(triggering)
     if not events:
         if str(run.run_type).endswith("scheduled"):
-            return Asked("schedule", Reason.SCHEDULE.value, "the weekly training")
-        return Asked(run.triggering_user_name or "airflow", params["reason"], params["text"] or "")
+            return TriggerProvenance(SystemActor.SCHEDULE.value, Reason.SCHEDULE.value, "the weekly training")
+        return TriggerProvenance(
+            run.triggering_user_name or SystemActor.AIRFLOW.value, params["reason"], params["text"] or ""
+        )
     entries = [recorded(str(one.extra.get("key")), one.timestamp) for one in events]
     known = [one for one in entries if one is not None]
     if not known:
@@ -52,12 +55,12 @@ def of_training(
             "nobody is known to have asked for this retraining: the ledger has no such request",
             hint='perennial retrain MODEL --reason "...", or trigger the DAG',
         )
-    newest = known[-1].payload
+    newest = RetrainRequest.read(known[-1])
     who = AND.join(dict.fromkeys(one.actor for one in known))
-    return Asked(who, str(newest["reason"]), str(newest["text"]))
+    return TriggerProvenance(who, newest.reason.value, newest.text)
 
 
-def candidate(
+def offered_candidate(
     run: Any, params: Mapping[str, Any], triggering: Mapping[Any, Any], train_dag: str
 ) -> tuple[str, str]:
     """Version or alias that a run of the release DAG is about, and who asked for it.
@@ -69,7 +72,7 @@ def candidate(
     """
     events = _events(triggering)
     if not events:
-        return params["version"], run.triggering_user_name or "airflow"
+        return params["version"], run.triggering_user_name or SystemActor.AIRFLOW.value
     offered = [one.extra for one in events if _is_of(one, train_dag)]
     if not offered:
         raise NotAllowed(
@@ -84,13 +87,12 @@ def folder(work: str, model: str, run_id: str) -> str:
     return f"{work}/{model}/{hashlib.sha256(run_id.encode()).hexdigest()[:16]}"
 
 
-def recorded(model: str, key: str, at: datetime) -> Entry | None:
+def recorded_request(model: str, key: str, at: datetime) -> Entry | None:
     """The request of this key in our ledger, if it was made about then."""
-    from perennial.core.monitoring.retraining import REQUESTED
     from perennial.wiring import database
 
-    rows = database.store().ledger.rows(model, kinds=(REQUESTED,))
-    found = (row.entry for row in rows if row.entry.payload.get("key") == key)
+    rows = database.store().ledger.rows(model, kinds=(Event.RETRAIN_REQUESTED,))
+    found = (row.entry for row in rows if RetrainRequest.read(row.entry).key == key)
     return next((one for one in found if abs(one.at - at) <= SOON), None)
 
 

@@ -1,4 +1,4 @@
-"""What watches, and what runs when it found something."""
+"""Ports of the monitor: drift reports and scheduled runs."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ class DriftReporter(Protocol):
     def compare(
         self, spec: ModelSpec, reference: pd.DataFrame, window: pd.DataFrame, html: Path | None
     ) -> list[ColumnDrift]:
-        """PSI per watched column and of `score`; writes the HTML report when `html` is given."""
+        """Return the PSI of each watched column and of `score`; write an HTML report if `html` is given."""
 
 
 class Scheduler(Protocol):
-    """Runs of DAGs (Airflow)."""
+    """DAG runs of the scheduler (Airflow)."""
 
     def raise_event(self, asset: str, extra: Mapping[str, Any]) -> None:
-        """Raise an asset event; the DAGs scheduled on it start."""
+        """Raise an asset event, which starts the DAGs scheduled on this asset."""
 
     def trigger(self, dag: str, conf: Mapping[str, Any]) -> str:
-        """Start a run; returns its id."""
+        """Start a run and return its id."""
 
     def state(self, dag: str, run: str) -> str: ...

@@ -1,4 +1,4 @@
-"""Bodies in and out: JSON, and errors as JSON with their HTTP status."""
+"""JSON bodies of requests and answers, and errors as JSON with their HTTP status."""
 
 from __future__ import annotations
 
@@ -8,32 +8,10 @@ import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
-from perennial.errors import (
-    FeaturesUnavailable,
-    MalformedInput,
-    PerennialError,
-    ShapeError,
-    UnknownEntity,
-    UnknownModel,
-    UnknownVersion,
-)
-from perennial.serving.explanation import ExplanationNotReady
-from perennial.serving.host import NotLoaded
+from perennial.errors import MalformedInput, PerennialError
 
 MAX_BODY_BYTES = 16 * 1024 * 1024
 RETRY_AFTER_SECONDS = "5"
-
-STATUS: tuple[tuple[type[PerennialError], int], ...] = (
-    (NotLoaded, 503),
-    (FeaturesUnavailable, 503),
-    (UnknownModel, 404),
-    (UnknownVersion, 404),
-    (UnknownEntity, 404),
-    (ShapeError, 400),
-    (MalformedInput, 400),
-    (ExplanationNotReady, 429),
-)
-"""The first class that fits; any other error is 500. 503 tells the router to try another server."""
 
 
 class Json(Response):
@@ -44,19 +22,21 @@ class Json(Response):
 
 
 def refusal(error: PerennialError | OSError) -> Json:
-    """What a caller gets instead of an answer; an OSError means that the log could not be written."""
+    """Return the response for an error; an OSError means that the log cannot be written."""
     if isinstance(error, OSError):
-        return Json({"error": f"cannot write: {error}", "hint": "is the disk full?"}, status_code=503)
-    status = next((code for kind, code in STATUS if isinstance(error, kind)), 500)
+        return Json(
+            {"error": f"cannot write: {error}", "hint": "check the free space of the disk"}, status_code=503
+        )
+    status = error.http_status
     later = {"retry-after": RETRY_AFTER_SECONDS} if status == 429 else None
     return Json({"error": error.message, "hint": error.hint}, status_code=status, headers=later)
 
 
 async def read_json(request: Request) -> Any:
-    """The body as JSON.
+    """Parse the body as JSON.
 
     Raises:
-        MalformedInput: it is none, or too large.
+        MalformedInput: the body is not JSON or too large.
     """
     body = await request.body()
     if len(body) > MAX_BODY_BYTES:

@@ -1,4 +1,4 @@
-"""The routes of a model server as a Starlette application."""
+"""The HTTP routes of a model server as a Starlette application."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Any
 
+from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
@@ -20,7 +21,7 @@ from perennial.serving.answers import Json, no_route, read_json, refusal
 from perennial.serving.explanation import Explanations
 from perennial.serving.feedback_inbox import FeedbackWriter
 from perennial.serving.host import ModelHost
-from perennial.serving.metrics import CONTENT_TYPE, ServerMetrics
+from perennial.serving.metrics import ServerMetrics
 from perennial.serving.prediction_log import PredictionLogWriter
 from perennial.serving.recorder import Recorder
 from perennial.serving.version_selection import SelectedVersion, select_version
@@ -29,12 +30,12 @@ Handler = Callable[[Request], Awaitable[Response]]
 
 
 class ModelServer:
-    """Handlers over the parts of one server.
+    """HTTP handlers of a model server.
 
     Args:
-        features: gives the source of feature values; called when a request by entity comes.
-        clock: aware UTC time of a prediction.
-        entropy: random bytes for prediction ids.
+        features: returns the source of feature values; called for each request by entity.
+        clock: returns the aware UTC time of a prediction.
+        entropy: returns random bytes for prediction ids.
     """
 
     def __init__(
@@ -55,10 +56,10 @@ class ModelServer:
         self._recorder = Recorder(predictions, self._metrics, clock, entropy)
 
     def application(self) -> Starlette:
-        """Every route, wrapped so that an error becomes a JSON body with its status."""
+        """Return the application; an error in a handler becomes a JSON body with its HTTP status."""
         v2 = "/v2/models/{model}"
         versioned = v2 + "/versions/{version}"
-        # Starlette tries routes one by one: those that carry the traffic come first.
+        # Starlette tries the routes in order: the routes of the traffic come first.
         table: list[tuple[str, str, Handler]] = [
             ("POST", "/v1/models/{model}/predict", self.predict),
             ("POST", f"{v2}/infer", self.infer),
@@ -91,34 +92,34 @@ class ModelServer:
         return endpoint
 
     async def live(self, request: Request) -> Response:
-        """The router's health check: false while the server still loads what it was started with."""
+        """Answer the router's health check: 503 until the server has tried to load its first desired state."""
         started = self._host.started
         return Json({"live": started}, status_code=200 if started else 503)
 
     async def ready(self, request: Request) -> Response:
-        """Whether everything that is wanted is loaded; one version that cannot be loaded makes it false."""
+        """Answer 503 until every desired version is loaded."""
         ready = self._host.ready
         return Json({"ready": ready}, status_code=200 if ready else 503)
 
     async def metrics(self, request: Request) -> Response:
-        return Response(self._metrics.page(self._host.versions), media_type=CONTENT_TYPE)
+        return Response(self._metrics.page(self._host.versions), media_type=CONTENT_TYPE_LATEST)
 
     async def pool(self, request: Request) -> Response:
-        """What this server holds and why not, for the Pool port and for people."""
-        loaded = self._host.versions
+        """Report the versions of this server and their errors, for the Pool port and for people."""
+        versions = self._host.versions
         models = [
             {
                 **wanted.model_dump(),
-                "loaded": (wanted.model, wanted.digest) in loaded.loaded,
-                "error": loaded.errors.get((wanted.model, wanted.digest), ""),
+                "loaded": wanted.identity in versions.loaded,
+                "error": versions.errors.get(wanted.identity, ""),
             }
-            for wanted in loaded.state.models
+            for wanted in versions.state.models
         ]
         return Json(
             {
                 "pool": self._host.pool,
                 "pid": os.getpid(),
-                "generation": loaded.state.generation,
+                "generation": versions.state.generation,
                 "ready": self._host.ready,
                 "error": self._host.error,
                 "models": models,
@@ -129,54 +130,55 @@ class ModelServer:
         return Json({"name": "perennial", "version": __version__, "extensions": []})
 
     async def model_metadata(self, request: Request) -> Response:
-        version = self._choose(request).version
-        served = [one for one in self._host.versions.state.models if one.model == version.wanted.model]
-        return Json(tensors.metadata(version, [one.version for one in served]))
+        version = self._select(request).version
+        desired = self._host.versions.state.models
+        served = [wanted.version for wanted in desired if wanted.model == version.wanted.model]
+        return Json(tensors.metadata(version, served))
 
     async def model_ready(self, request: Request) -> Response:
-        wanted = self._choose(request).version.wanted
+        wanted = self._select(request).version.wanted
         return Json({"name": wanted.model, "ready": True})
 
     async def infer(self, request: Request) -> Response:
-        """Open Inference Protocol; prediction ids stand in the parameters, in order, with commas between."""
+        """Answer an Open Inference Protocol request; the prediction ids are in the parameters, comma-separated."""
         started = time.perf_counter()
-        chosen = self._choose(request)
+        selected = self._select(request)
         body = await read_json(request)
-        features = tensors.read_features(body, chosen.version)
-        scores = chosen.version.score(features)
+        features = tensors.read_features(body, selected.version)
+        scores = selected.version.score(features)
         nobody = [None] * len(scores)
-        ids, _ = self._recorder.record(chosen, _request_id(request), nobody, features, scores, started)
+        ids, _ = self._recorder.record(selected, _request_id(request), nobody, features, scores, started)
         parameters = {"prediction_ids": ",".join(ids)}
-        if chosen.release_id:
-            parameters["release_id"] = chosen.release_id
+        if selected.release_id:
+            parameters["release_id"] = selected.release_id
         name = body.get("id")
         return Json(
-            tensors.answer(chosen.version, scores, name if isinstance(name, str) else None, parameters),
-            headers=_stands_in(chosen),
+            tensors.answer(selected.version, scores, name if isinstance(name, str) else None, parameters),
+            headers=_stands_in(selected),
         )
 
     async def predict(self, request: Request) -> Response:
-        """Scores by entity, with features from the online store; with `explain`, what moved each of them."""
+        """Answer with scores by entity from online features, with `explain` also with their attributions."""
         started = time.perf_counter()
-        chosen = self._choose(request)
-        manifest, wanted = chosen.version.manifest, chosen.version.wanted
-        asked = entities.parse(await read_json(request), manifest)
-        features = entities.features(asked, manifest, self._features())
-        scores = chosen.version.score(features)
+        selected = self._select(request)
+        manifest, wanted = selected.version.manifest, selected.version.wanted
+        parsed = entities.parse(await read_json(request), manifest)
+        features = entities.features(parsed, manifest, self._features())
+        scores = selected.version.score(features)
         explained = None
-        if asked.explain and not chosen.shadow:  # the answer to a mirrored request reaches nobody
+        if parsed.explain and not selected.shadow:  # nobody reads the answer to a mirrored request
             before = time.perf_counter()
-            explained = await self._explanations.explain(chosen.version, features, scores)
-            # Latency is evidence for a release: that of predictions, whoever also asked why.
+            explained = await self._explanations.explain(selected.version, features, scores)
+            # Latency is evidence of a release: the time of the explanation must not count.
             started += time.perf_counter() - before
         ids, decisions = self._recorder.record(
-            chosen, _request_id(request), asked.entities, features, scores, started, asked.context
+            selected, _request_id(request), parsed.entities, features, scores, started, parsed.context
         )
-        rows = zip(ids, asked.entities, scores, decisions, strict=True)
+        rows = zip(ids, parsed.entities, scores, decisions, strict=True)
         answer: dict[str, Any] = {
             "model": wanted.model,
             "version": wanted.version,
-            "release_id": chosen.release_id,
+            "release_id": selected.release_id,
             "digest": wanted.digest,
             "predictions": [
                 {"prediction_id": name, "entity": entity, "score": score, "decision": decision}
@@ -184,22 +186,22 @@ class ModelServer:
             ],
         }
         if explained is not None:
-            explained.tell(answer)
-        return Json(answer, headers=_stands_in(chosen))
+            explained.add_to(answer)
+        return Json(answer, headers=_stands_in(selected))
 
     async def feedback(self, request: Request) -> Response:
-        """Confirmed when the labels are on the disk; `flows.monitoring.feedback` stores them."""
+        """Write labels to the disk, then confirm them; `flows.monitoring.feedback` stores them later."""
         given = feedback_inbox.parse(await read_json(request))
         self._feedback.append(given.labels, self._clock(), given.rewards)
         return Json({"accepted": given.predictions})
 
-    def _choose(self, request: Request) -> SelectedVersion:
+    def _select(self, request: Request) -> SelectedVersion:
         path = request.path_params
         return select_version(self._host, path["model"], path.get("version"), request.headers)
 
 
-def _stands_in(chosen: SelectedVersion) -> dict[str, str]:
-    return {headers.STANDS_IN: chosen.stands_in} if chosen.stands_in else {}
+def _stands_in(selected: SelectedVersion) -> dict[str, str]:
+    return {headers.STANDS_IN: selected.stands_in} if selected.stands_in else {}
 
 
 def _request_id(request: Request) -> str:

@@ -1,4 +1,4 @@
-"""The side of a split that the router drew a request to, and for whom."""
+"""The variant of an experiment that the router assigned a request to, read from its headers."""
 
 from __future__ import annotations
 
@@ -13,10 +13,12 @@ from perennial.serving import headers
 
 @dataclass(frozen=True)
 class Assigned:
-    """Attributes:
-    experiment: the salt of the draw.
-    arm: version that the request is for, whichever answers it (a fallback does not change sides).
-    unit: who the draw went by, as a pseudonym.
+    """The assignment of one request.
+
+    Attributes:
+        experiment: salt of the assignment.
+        arm: the assigned version. It stays the same when a fallback answers.
+        unit: pseudonym of the user, or of the request where there is no user.
     """
 
     experiment: str
@@ -25,16 +27,19 @@ class Assigned:
 
 
 def read(given: Mapping[str, str]) -> Assigned | None:
-    """What the router's headers say; None of a request that was drawn to no side."""
+    """Return the assignment in the router's headers, or None for a request outside any experiment."""
     experiment, arm = given.get(headers.EXPERIMENT), given.get(headers.ARM)
     if experiment is None or arm is None:
         return None
-    named = given.get(headers.UNIT_COOKIE)
-    unit = given.get(headers.UNIT) if named is None else cookie_parser(given.get("cookie", "")).get(named)
+    cookie = given.get(headers.UNIT_COOKIE)
+    unit = given.get(headers.UNIT) if cookie is None else cookie_parser(given.get("cookie", "")).get(cookie)
     return None if unit is None else Assigned(experiment, arm, pseudonym(experiment, unit))
 
 
 def pseudonym(experiment: str, unit: str) -> str:
-    """24 hex digits: the log tells the users of an experiment apart without their names, and not who was
-    also in another one. Whoever has a list of all users can still find them in it."""
+    """Return the keyed hash of a user, 24 hex digits.
+
+    The key is the experiment: the log separates the users of one experiment, but does not connect a user across
+    experiments. Somebody with a list of all users can still compute the hashes.
+    """
     return blake2b(unit.encode(), key=experiment.encode(), digest_size=12).hexdigest()

@@ -1,9 +1,9 @@
 """Shapley values of a score by Kernel SHAP (library shap).
 
-Model-agnostic: it needs nothing but a function that scores rows, so an ONNX file is explained as it is served. A
-feature that is not in a set takes its values from each row of the background; the mean score over them is the
-score of the set. Importing shap takes seconds, so that happens inside the call. Source: S. Lundberg, S.-I. Lee,
-"A Unified Approach to Interpreting Model Predictions", NeurIPS 2017.
+The method is model-agnostic: it needs only a function that scores rows, so the served ONNX file itself is explained.
+A feature outside a coalition takes its values from each row of the background; the mean score over these rows is
+the score of the coalition. The import of shap takes seconds, so it happens inside the call. Source: S. Lundberg,
+S.-I. Lee, "A Unified Approach to Interpreting Model Predictions", NeurIPS 2017.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from perennial.core.training.attribution import Attributions
 
 METHOD = "Kernel SHAP"
 BLOCK = 1024
-"""Rows that are scored at a time: more only fills memory."""
+"""Rows per call of the model: larger blocks only need more memory."""
 
 
 def shapley(
@@ -28,19 +28,19 @@ def shapley(
     coalitions: int,
     seed: int,
 ) -> Attributions:
-    """Attributions of each row, which add up to its score by construction of the regression.
+    """Return the attributions of each row, which add up to its score by construction of the regression.
 
-    Not for two threads at a time: the library draws from NumPy's global generator, which is seeded for each
-    row (so that a row gets the same attributions in whatever company) and put back afterwards.
+    Not thread-safe: the library uses NumPy's global generator. It is seeded for each row, so that the attributions
+    of a row do not depend on the other rows, and restored afterwards.
 
     Args:
         score: float32 [n, features], NaN for a missing value -> [n].
         background, rows: float32 [*, features], NaN for a missing value.
-        coalitions: sets of features scored per row, at most; all of them are when there are fewer.
+        coalitions: maximum number of feature coalitions per row.
     """
     import shap
 
-    # It tells each step of its regression at the level INFO, where a server listens.
+    # The library logs each step of its regression at level INFO, which a server would print.
     logging.getLogger("shap").setLevel(logging.WARNING)
     explainer = shap.KernelExplainer(_in_blocks(score), background.astype(float))
     with _global_randomness():

@@ -1,4 +1,4 @@
-"""The parts of one model server put together from the settings; `bentos/model_server` hands them to BentoML."""
+"""Construction of a model server from the settings; `bentos/model_server` hands it to BentoML."""
 
 from __future__ import annotations
 
@@ -29,15 +29,17 @@ PARENT_VARIABLE = "PERENNIAL_SERVER_PID"
 
 
 class FeatureSource:
-    """Opens the online store when the first model that needs it is loaded: the import takes seconds."""
+    """The online store, opened with the first model that needs it because the import takes seconds."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._values: OnlineValues | None = None
 
     def warm(self, version: LoadedVersion) -> None:
-        """Called before a version counts as loaded: no request waits for the import (10 s) or for what
-        Feast does at a service's first read (1.6 s, measured), so one row is read here."""
+        """Open the store and read a row before the version counts as loaded.
+
+        Otherwise a request would wait for the import (10 s) or for the first read of a feature service (1.6 s).
+        """
         service = version.manifest.feature_service
         if service is None:
             return
@@ -58,7 +60,7 @@ class FeatureSource:
             return OnlineFeatures(self._settings.feast_dir)
         except PerennialError:
             raise
-        except Exception as error:  # feast and its stores raise classes without a common base
+        except Exception as error:  # Feast and its stores have exceptions without a common base class
             raise FeaturesUnavailable(
                 f"cannot open the online store: {error}", hint="run `perennial features publish`"
             ) from error
@@ -68,13 +70,13 @@ EXAMPLES: dict[str, object] = {"int": 0, "float": 0.0, "string": "", "timestamp"
 
 
 def example_row(manifest: ServedManifest) -> dict[str, object]:
-    """A row of the right shape whose entities nobody has."""
+    """Return a row of the right shape with entities that do not exist."""
     keys = dict.fromkeys(manifest.entities, "")
     return {**keys, **{name: EXAMPLES[kind] for name, kind in manifest.request.items()}}
 
 
 class ServerParts:
-    """Host, logs and routes of this process."""
+    """Host, logs and routes of this server process."""
 
     def __init__(self, settings: Settings, pool: str) -> None:
         folder = settings.serving_dir
@@ -97,10 +99,10 @@ class ServerParts:
 
 
 def pool_of_process() -> str:
-    """The pool that `perennial serve` was told.
+    """Return the pool of this process, which `perennial serve` sets.
 
     Raises:
-        SettingsError: it is not set.
+        SettingsError: the variable is missing or has another value.
     """
     pool = os.environ.get(POOL_VARIABLE)
     if pool not in ("stable", "canary"):
@@ -111,17 +113,17 @@ def pool_of_process() -> str:
 
 
 def end_with_parent(every_seconds: float = 0.5) -> None:
-    """End this worker when the process that started it is gone.
+    """Kill this worker when its parent process is gone.
 
-    BentoML's worker outlives a killed parent and keeps the port, so a restarted server could not listen. Who the
-    parent is stands in PARENT_VARIABLE, for it may die before this is called.
+    BentoML's worker outlives a killed parent and keeps the port, so that a restarted server could not listen.
+    PARENT_VARIABLE holds the parent's process id, because the parent may end before this call.
     """
     parent = int(os.environ.get(PARENT_VARIABLE, os.getppid()))
 
     def watch() -> None:
         while os.getppid() == parent:
             time.sleep(every_seconds)
-        # Not a word before: under a supervisor the log is a pipe that is gone too, and writing would raise.
+        # No log line here: the log is a pipe to the supervisor, which may be gone too; writing would raise.
         os.kill(os.getpid(), signal.SIGKILL)
 
     threading.Thread(target=watch, name="parent-watch", daemon=True).start()

@@ -1,8 +1,7 @@
-"""The desired state of a pool: which versions each of its servers holds. One JSON file per pool."""
+"""The desired state of a pool: the versions that each of its servers must load. One JSON file per pool."""
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from pydantic import Field, ValidationError
@@ -10,10 +9,11 @@ from pydantic import Field, ValidationError
 from perennial.core.frozen import Frozen
 from perennial.core.version import VersionRef
 from perennial.errors import ModelFileError
+from perennial.files import write_text
 
 
 class DesiredVersion(Frozen):
-    """One version that a server of the pool should hold."""
+    """A version that every server of the pool must load."""
 
     model: str
     version: str
@@ -22,27 +22,32 @@ class DesiredVersion(Frozen):
     capsule: str
     release_id: str | None = None
 
+    @property
+    def identity(self) -> tuple[str, str]:
+        """Return (model, digest)."""
+        return self.model, self.digest
+
     @classmethod
     def of(cls, ref: VersionRef) -> DesiredVersion:
         return cls(**ref.model_dump())
 
 
 class DesiredState(Frozen):
-    """Every write raises `generation` by one, so that a reader can tell what a server has seen."""
+    """All versions of a pool. Each change increases `generation` by 1, so that a server can report what it has read."""
 
     generation: int = Field(0, ge=0)
     models: tuple[DesiredVersion, ...] = ()
 
     def with_version(self, wanted: DesiredVersion) -> DesiredState:
-        """The same state when the version is in it already."""
-        others = tuple(one for one in self.models if (one.model, one.digest) != (wanted.model, wanted.digest))
+        """Return the state with the version; unchanged when it is already there."""
         if wanted in self.models:
             return self
+        others = (version for version in self.models if version.identity != wanted.identity)
         return DesiredState(generation=self.generation + 1, models=(*others, wanted))
 
     def without(self, model: str, digest: str) -> DesiredState:
-        """The same state when the version is not in it."""
-        kept = tuple(one for one in self.models if (one.model, one.digest) != (model, digest))
+        """Return the state without the version; unchanged when it is not there."""
+        kept = tuple(version for version in self.models if version.identity != (model, digest))
         if len(kept) == len(self.models):
             return self
         return DesiredState(generation=self.generation + 1, models=kept)
@@ -53,12 +58,12 @@ def state_file(serving_dir: Path, pool: str) -> Path:
 
 
 def version_folder(serving_dir: Path, digest: str) -> Path:
-    """Where the files of a version lie: model.onnx, manifest.json."""
+    """Return the folder with the files of a version: model.onnx, manifest.json and further files."""
     return serving_dir / "store" / digest
 
 
 def read(path: Path) -> DesiredState:
-    """The state in the file; an absent file is the empty state.
+    """Read the state; an absent file is the empty state.
 
     Raises:
         ModelFileError: the file is not a desired state.
@@ -69,20 +74,17 @@ def read(path: Path) -> DesiredState:
         return DesiredState()
     except OSError as error:
         raise ModelFileError(
-            f"cannot read {path}: {error.strerror}", hint="is the folder readable?"
+            f"cannot read {path}: {error.strerror}", hint="check the permissions of the folder"
         ) from error
     try:
         return DesiredState.model_validate_json(text)
     except ValidationError as error:
         raise ModelFileError(
             f"{path} is not a desired state: {error.errors()[0]['msg']}",
-            hint="the release machine writes it; remove it and reconcile the release again",
+            hint="remove the file and reconcile the release: it is written again",
         ) from error
 
 
 def write(path: Path, state: DesiredState) -> None:
-    """Replace the file in one step: a reader sees the old state or the new one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(state.model_dump_json(indent=2) + "\n")
-    os.replace(temporary, path)
+    """Replace the file atomically: a reader sees the old state or the new state."""
+    write_text(path, state.model_dump_json(indent=2) + "\n")

@@ -1,4 +1,4 @@
-"""Predictions by entity: from a request body to the rows that the feature store is asked for."""
+"""Prediction requests by entity: validation of the body and lookup of the features."""
 
 from __future__ import annotations
 
@@ -17,30 +17,30 @@ KEYS = frozenset({"entities", "context", "allow_unknown", "explain"})
 
 
 class OnlineValues(Protocol):
-    """Where feature values come from (see serving.online_features)."""
+    """A source of feature values; see serving.online_features."""
 
     def values(self, service: str, rows: list[dict[str, Any]]) -> list[dict[str, Any] | None]: ...
 
 
 @dataclass(frozen=True)
 class EntityRequest:
-    """A checked body of `predict`."""
+    """A validated body of `predict`."""
 
     entities: list[dict[str, Any]]
     rows: list[dict[str, Any]]
-    """Entity keys and request values, one row per entity."""
+    """Entity keys and request values, a row per entity."""
     context: dict[str, Any]
-    """The request values alone."""
+    """Request values only."""
     allow_unknown: bool
     explain: bool
-    """The caller also asks what moved each score."""
+    """True when the caller also wants attributions."""
 
 
 def parse(body: Any, manifest: ServedManifest) -> EntityRequest:
-    """Check a body against what the model wants to know.
+    """Validate a body against the manifest of the model.
 
     Raises:
-        MalformedInput: names the key or the value that is wrong, and what is wanted.
+        MalformedInput: a key or value is wrong or missing; the hint says what is expected.
     """
     if manifest.feature_service is None:
         raise MalformedInput(
@@ -51,7 +51,7 @@ def parse(body: Any, manifest: ServedManifest) -> EntityRequest:
     keys = set(manifest.entities)
     if not isinstance(entities, list) or not entities:
         raise MalformedInput(
-            "the body has no list `entities`", hint=f"one object per entity with {sorted(keys)}"
+            "the body has no list `entities`", hint=f"send an object per entity with {sorted(keys)}"
         )
     unknown = set(body) - KEYS
     if unknown:
@@ -61,7 +61,7 @@ def parse(body: Any, manifest: ServedManifest) -> EntityRequest:
             raise MalformedInput(f"entity {number} is {entity!r}", hint=f"its keys must be {sorted(keys)}")
         if not all(isinstance(value, str | int) and value != "" for value in entity.values()):
             raise MalformedInput(
-                f"entity {number} is {entity!r}", hint="values are non-empty text or integers"
+                f"entity {number} is {entity!r}", hint="values must be non-empty text or integers"
             )
     context = _context(body.get("context", {}), manifest)
     rows = [{**entity, **context} for entity in entities]
@@ -84,7 +84,7 @@ def _context(given: Any, manifest: ServedManifest) -> dict[str, Any]:
 
 
 def _request_value(name: str, kind: str, value: Any) -> Any:
-    """int, float and string as they are; a timestamp (ISO 8601 with zone, or unix seconds) as unix seconds."""
+    """Return the value in its type; a timestamp (ISO 8601 with zone, or unix seconds) as unix seconds."""
     number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
     if kind == "string" and isinstance(value, str):
         return value
@@ -104,29 +104,30 @@ def _request_value(name: str, kind: str, value: Any) -> Any:
 
 
 def features(request: EntityRequest, manifest: ServedManifest, source: OnlineValues) -> np.ndarray:
-    """Read the values of all entities, float32 [n, features]; NaN where a value is not known.
+    """Read the feature values of all entities, float32 [n, features]; an unknown value is NaN.
 
     Raises:
-        UnknownEntity: names up to five entities that nobody has seen (unless allowed: then all NaN).
+        UnknownEntity: the store has no features of an entity and the request does not allow that (else all NaN);
+            names up to five entities.
         FeaturesUnavailable: the store does not answer, or lacks a feature that the model needs.
     """
     values = source.values(manifest.feature_service or "", request.rows)
-    strange = [entity for entity, found in zip(request.entities, values, strict=True) if found is None]
-    if strange and not request.allow_unknown:
-        more = f" and {len(strange) - 5} more" if len(strange) > 5 else ""
+    unknown = [entity for entity, row in zip(request.entities, values, strict=True) if row is None]
+    if unknown and not request.allow_unknown:
+        more = f" and {len(unknown) - 5} more" if len(unknown) > 5 else ""
         raise UnknownEntity(
-            f"no features are known for {strange[:5]}{more}",
+            f"no features are known for {unknown[:5]}{more}",
             hint="check the keys, publish features, or send allow_unknown: true",
         )
-    return np.array([_row(found, manifest.features) for found in values], dtype=np.float32)
+    return np.array([_row(row, manifest.features) for row in values], dtype=np.float32)
 
 
-def _row(found: dict[str, Any] | None, names: Sequence[str]) -> list[float]:
-    if found is None:
+def _row(values: dict[str, Any] | None, names: Sequence[str]) -> list[float]:
+    if values is None:
         return [math.nan] * len(names)
-    missing = [name for name in names if name not in found]
+    missing = [name for name in names if name not in values]
     if missing:
         raise FeaturesUnavailable(
-            f"the feature service does not give {missing}", hint="publish features for this model's service"
+            f"the feature service lacks {missing}", hint="publish features for this model's service"
         )
-    return [math.nan if found[name] is None else float(found[name]) for name in names]
+    return [math.nan if values[name] is None else float(values[name]) for name in names]

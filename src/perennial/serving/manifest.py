@@ -1,8 +1,7 @@
-"""What a served model file says about itself: `manifest.json` beside `model.onnx`."""
+"""The manifest of a served model: `manifest.json` beside `model.onnx`."""
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import Literal
 
@@ -11,13 +10,14 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from perennial.core.training.background import Background
 from perennial.core.training.explanation import ServedExplanation
 from perennial.errors import ModelFileError
+from perennial.files import sha256
 
 MODEL_FILE = "model.onnx"
 MANIFEST_FILE = "manifest.json"
 
 
 class ServedManifest(BaseModel):
-    """The part of the manifest that serving needs; training writes more into it."""
+    """The fields of the manifest that serving needs; training writes further fields."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -36,21 +36,21 @@ class ServedManifest(BaseModel):
 
     @property
     def files(self) -> tuple[str, ...]:
-        """What a server needs of a version."""
+        """Return the names of the files that a server needs."""
         more = () if self.explanation is None else (self.explanation.background,)
         return (MODEL_FILE, MANIFEST_FILE, *more)
 
 
 def load_verified(folder: Path, model: str, digest: str) -> ServedManifest:
-    """Read the manifest of a version after making sure that its model file is the one meant.
+    """Read the manifest of a version and verify the SHA-256 of its files.
 
     Raises:
-        ModelFileError: a file is missing or unreadable, or is not the one that `digest` names.
+        ModelFileError: a file is missing, unreadable or has another digest.
     """
     path = folder / MANIFEST_FILE
     try:
         manifest = ServedManifest.model_validate_json(path.read_bytes())
-        found = hashlib.sha256((folder / MODEL_FILE).read_bytes()).hexdigest()
+        actual = sha256(folder / MODEL_FILE)
         if manifest.explanation is not None:
             _verify_background(folder, manifest.explanation)
     except OSError as error:
@@ -63,35 +63,34 @@ def load_verified(folder: Path, model: str, digest: str) -> ServedManifest:
             f"{model}: {path}: {'.'.join(map(str, first['loc']))}: {first['msg']}",
             hint="train and register the version again",
         ) from error
-    if found != digest or manifest.digest != digest or manifest.model != model:
+    if actual != digest or manifest.digest != digest or manifest.model != model:
         raise ModelFileError(
-            f"{model}: {folder / MODEL_FILE} has digest {found}, its manifest names {manifest.model} "
-            f"{manifest.digest}, wanted is {digest}",
-            hint="the file was changed or cut short; load the version again",
+            f"{model}: {folder / MODEL_FILE} has digest {actual}, its manifest names {manifest.model} "
+            f"{manifest.digest}, expected is {digest}",
+            hint="the file was changed or truncated; load the version again",
         )
     return manifest
 
 
 def read_background(folder: Path, explanation: ServedExplanation) -> Background:
-    """The usual rows of a verified folder.
+    """Read the background rows of a verified folder.
 
     Raises:
-        ModelFileError: they are not readable as such.
+        ModelFileError: the file is unreadable or has another form.
     """
     path = folder / explanation.background
     try:
         return Background.model_validate_json(path.read_bytes())
     except (OSError, ValidationError) as error:
-        raise ModelFileError(f"{path} is no background: {error}", hint="load the version again") from error
+        raise ModelFileError(
+            f"{path} is not a valid background: {error}", hint="load the version again"
+        ) from error
 
 
 def _verify_background(folder: Path, explanation: ServedExplanation) -> None:
     path = folder / explanation.background
-    if (
-        path.parent != folder
-        or hashlib.sha256(path.read_bytes()).hexdigest() != explanation.background_digest
-    ):
+    if path.parent != folder or sha256(path) != explanation.background_digest:
         raise ModelFileError(
             f"{path} is not the file that the manifest names",
-            hint="the file was changed or cut short; load the version again",
+            hint="the file was changed or truncated; load the version again",
         )

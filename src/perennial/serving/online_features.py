@@ -1,9 +1,8 @@
-"""Online feature values from Feast, for the model server and for whoever else asks by entity.
+"""Online feature values by entity from Feast.
 
-The folder that `perennial features publish` fills holds all that is needed: `feature_store.yaml` (Feast's
-configuration), `registry.db` (what is defined) and, with the default configuration, `online.db` (the values).
-Importing Feast takes seconds (`without_torch` saves a third of them), so this module is
-imported when the first model that needs features is loaded.
+`perennial features publish` fills the folder: `feature_store.yaml` (Feast's configuration), `registry.db`
+(definitions) and, with the default configuration, `online.db` (values). The import of Feast takes seconds
+(`without_torch` saves a third), so this module is imported with the first model that needs features.
 """
 
 from __future__ import annotations
@@ -34,13 +33,13 @@ NOT_FOUND = FieldStatus.NOT_FOUND
 class OnlineFeatures:
     """The newest feature values by entity.
 
-    Follows the registry: when a publication has replaced the file, the next call opens the store again.
+    When a publication has replaced the registry, the next call opens the store again.
 
     Args:
-        folder: where features are published (`settings.feast_dir`).
+        folder: folder of the published features (`settings.feast_dir`).
 
     Raises:
-        FeaturesUnavailable: nothing was published there yet.
+        FeaturesUnavailable: nothing is published there yet.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -49,7 +48,7 @@ class OnlineFeatures:
         self.reload()
 
     def reload(self) -> None:
-        """Open the store anew; feature services are fetched once and kept."""
+        """Open the store again and cache its feature services."""
         seen = self._stamp()
         store = FeatureStore(config=read_config(self._folder / CONFIG, self._folder))
         try:
@@ -63,29 +62,29 @@ class OnlineFeatures:
             self._store, self._services, self._text_keys, self._seen = store, services, text_keys, seen
 
     def values(self, service: str, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any] | None]:
-        """The newest values of each row's entities, in order.
+        """Return the newest values for each row, in order.
 
         Args:
             service: name of a feature service.
-            rows: entity keys and request values (a timestamp as unix seconds), the same names in each.
-                A number stands for its digits where the key is text.
+            rows: entity keys and request values (a timestamp as unix seconds), the same names in each row.
+                A number is converted to text where the key is text.
 
         Returns:
-            Per row every feature of the service by name (None or NaN where its value is not known), or None
-            when one of the row's entities was never seen.
+            Per row all features of the service by name (None or NaN when a value is unknown), or None when an
+            entity of the row is unknown.
 
         Raises:
-            FeaturesUnavailable: the store cannot be read, or knows no such service.
-            MalformedInput: a row lacks a key or a request value, or has one of a wrong type.
+            FeaturesUnavailable: the store cannot be read, or has no such feature service.
+            MalformedInput: a row lacks a key or a request value, or a value has the wrong type.
         """
         if self._stamp() != self._seen:
             self.reload()
         if not rows:
             return []
         with self._lock:
-            found = self._service(service)
+            definition = self._service(service)
             try:
-                answer = self._store.get_online_features(features=found, entity_rows=self._keys(rows))
+                answer = self._store.get_online_features(features=definition, entity_rows=self._keys(rows))
             except (RequestDataNotFoundInEntityRowsException, KeyError, ValueError, TypeError) as error:
                 raise MalformedInput(
                     f"the rows do not fit the feature service {service!r}: {error}",
@@ -93,7 +92,7 @@ class OnlineFeatures:
                 ) from error
             except (FeastError, sqlite3.Error, OSError) as error:
                 raise _unavailable(self._folder, error) from error
-        return _by_row(answer, found, len(rows))
+        return _by_row(answer, definition, len(rows))
 
     def _keys(self, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         return [
@@ -114,7 +113,7 @@ class OnlineFeatures:
             ) from None
 
     def _stamp(self) -> tuple[int, int]:
-        """Changes when a publication replaces the registry."""
+        """Return inode and modification time of the registry, which change with each publication."""
         try:
             status = os.stat(self._folder / REGISTRY)
         except FileNotFoundError as error:
@@ -125,11 +124,11 @@ class OnlineFeatures:
 
 
 def read_config(path: Path, folder: Path) -> RepoConfig:
-    """Feast's configuration with the variables filled in: the folder given, the rest from the environment.
+    """Read Feast's configuration and fill in its variables: the folder, and others from the environment.
 
     Raises:
-        FeaturesUnavailable: the file is not there.
-        SettingsError: it is no configuration, or names a variable that is not set.
+        FeaturesUnavailable: the file cannot be read.
+        SettingsError: the file is no configuration, or names a variable that is not set.
     """
     try:
         template = path.read_text(encoding="utf-8")
@@ -141,11 +140,13 @@ def read_config(path: Path, folder: Path) -> RepoConfig:
     except KeyError as error:
         raise SettingsError(f"{path} names the variable {error}", hint="set it in the environment") from error
     except (ValueError, TypeError, yaml.YAMLError, FeastError) as error:
-        raise SettingsError(f"{path} is no Feast configuration: {error}", hint="correct the file") from error
+        raise SettingsError(
+            f"{path} is not a Feast configuration: {error}", hint="correct the file"
+        ) from error
 
 
 def _by_row(answer: Any, service: FeatureService, count: int) -> list[dict[str, Any] | None]:
-    """Feast answers by column and marks each value; a row with an entity that was not found is None."""
+    """Convert the columns of Feast to rows; a row is None when Feast does not know an entity of it."""
     values = answer.to_dict()
     missing: set[int] = set()
     for column in answer.proto.results:

@@ -1,8 +1,8 @@
-"""The prediction log: what the model servers answered, with the feature values they used.
+"""Writing of the prediction log: the answers of a model server with the feature values that it used.
 
-JSON lines under `<folder>/<model>/<hour>-<writer>.jsonl`: one file per server process and hour, one line
-per request. A line is appended by a single `write` before the answer is sent, so that a killed
-server loses no answered request; at most its last line is torn.
+The files are JSON lines: `<folder>/<model>/<hour>-<writer>.jsonl`, a file per server process and hour, a line per
+request. A single `write` appends the line before the answer is sent, so that a killed server loses no answered
+request; at most the last line of its file is torn.
 """
 
 from __future__ import annotations
@@ -11,32 +11,24 @@ import os
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import orjson
 
-from perennial.errors import MalformedInput
 from perennial.serving.assignment import Assigned
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from perennial.serving.session import LoadedVersion
 
 HOUR = "%Y%m%dT%H"
 PROBE_BYTES = 4096
-COLUMNS = (
-    "prediction_id", "request_id", "at", "model", "version", "digest", "release_id", "capsule", "pool",
-    "shadow", "entity", "context", "score", "decision", "latency_ms", "experiment", "arm", "unit",
-    "names",
-)  # fmt: skip
 
 
 def new_ids(count: int, at: datetime, entropy: bytes) -> list[str]:
-    """Prediction ids: 48 bits of milliseconds and 80 random bits as hex, so they sort by time.
+    """Return prediction ids that sort by time: 48 bits of milliseconds and 80 random bits as hex.
 
     Args:
         entropy: 10 random bytes per id.
@@ -47,7 +39,7 @@ def new_ids(count: int, at: datetime, entropy: bytes) -> list[str]:
 
 @dataclass(frozen=True)
 class AnsweredRequest:
-    """One request that a version answered."""
+    """A request with the answer of a version."""
 
     at: datetime
     request_id: str
@@ -63,16 +55,16 @@ class AnsweredRequest:
     """float32 [n]."""
     decisions: Sequence[int]
     context: dict[str, Any] = field(default_factory=dict)
-    """Request values, as the features were asked for with: what brings them back later."""
+    """Request values of a prediction by entity; with them the features can be computed again."""
     assigned: Assigned | None = None
 
 
 class PredictionLogWriter:
-    """Appends from one process; the files of an hour are opened at its first request.
+    """Appends the requests of this process; opens a file at the first request of each hour.
 
     Args:
-        writer: names this process for all time (a process id alone comes back after a restart, and would
-            append to what a killed one left torn).
+        writer: unique name of this process. A process id alone is reused after a restart, and would append to the
+            torn line of a killed process.
     """
 
     def __init__(self, folder: Path, pool: str, writer: str) -> None:
@@ -83,7 +75,11 @@ class PredictionLogWriter:
         self._lock = threading.Lock()
 
     def append(self, answered: AnsweredRequest) -> None:
-        """Write one request; OSError (disk full, for one) is the caller's: an unlogged answer is none."""
+        """Write a request.
+
+        Raises:
+            OSError: the line cannot be written; the caller must not send the answer.
+        """
         wanted = answered.version.wanted
         line = orjson.dumps(
             {
@@ -126,7 +122,7 @@ class PredictionLogWriter:
         return descriptor
 
     def disk_error(self) -> str:
-        """Why nothing can be written here; empty when it can. A server that cannot log must not answer."""
+        """Return why the folder cannot be written, or an empty text. A server that cannot log must not answer."""
         probe = self._folder / f".{self._writer}.probe"
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
@@ -144,130 +140,13 @@ class PredictionLogWriter:
 
 
 def append_whole(descriptor: int, line: bytes) -> None:
-    """Append to a file that only this process writes: the whole line or nothing.
+    """Append a whole line or nothing to a file that only this process writes.
 
     Raises:
-        OSError: the disk took only a part, or nothing.
+        OSError: the disk took only a part of the line, or nothing.
     """
     before = os.fstat(descriptor).st_size
     written = os.write(descriptor, line)
     if written != len(line):
         os.ftruncate(descriptor, before)
         raise OSError(f"{written} of {len(line)} bytes were written: is the disk full?")
-
-
-@dataclass
-class _Segment:
-    """How far one file was read, and what was found there."""
-
-    offset: int = 0
-    requests: list[dict[str, Any]] = field(default_factory=list)
-
-
-class PredictionLogReader:
-    """Reads what all servers wrote; each instance parses a byte of the log once."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._segments: dict[Path, _Segment] = {}
-        self._lock = threading.Lock()
-
-    def read(self, model: str, since: datetime | None = None) -> pd.DataFrame:
-        """All predictions of a model at or after `since`; columns as `ports.PredictionLog.read` says.
-
-        Raises:
-            MalformedInput: a line other than the last of its file is not JSON.
-        """
-        requests: list[dict[str, Any]] = []
-        start = since.timestamp() if since is not None else float("-inf")
-        with self._lock:
-            for path in sorted((self._folder / model).glob("*.jsonl")):
-                if since is not None and _hour_end(path) <= since:
-                    self._segments.pop(path, None)  # who asks for the newest only keeps the newest only
-                    continue
-                requests.extend(one for one in self._segment(path).requests if one["at"] >= start)
-        requests.sort(key=lambda one: one["at"])
-        return _frame(model, requests)
-
-    def _segment(self, path: Path) -> _Segment:
-        segment = self._segments.setdefault(path, _Segment())
-        with path.open("rb") as file:
-            file.seek(segment.offset)
-            new = file.read()
-        complete = new.rfind(b"\n") + 1  # what follows is a line that is being written, or torn
-        for line in new[:complete].splitlines():
-            if not line:
-                continue
-            try:
-                segment.requests.append(orjson.loads(line))
-            except orjson.JSONDecodeError as error:
-                raise MalformedInput(
-                    f"{path}: a line after byte {segment.offset} is not JSON: {error}",
-                    hint="the file was changed by hand or the disk was full; move it out of the folder",
-                ) from error
-        segment.offset += complete
-        return segment
-
-
-def _hour_end(path: Path) -> datetime:
-    try:
-        hour = datetime.strptime(path.name.split("-", 1)[0], HOUR).replace(tzinfo=UTC)
-    except ValueError as error:
-        raise MalformedInput(
-            f"{path} is no segment of the prediction log", hint="move it out of the folder"
-        ) from error
-    return hour + timedelta(hours=1)
-
-
-def _frame(model: str, requests: list[dict[str, Any]]) -> pd.DataFrame:
-    """Requests -> one row per prediction. Versions may differ in their features: absent ones are NaN."""
-    import pandas as pd
-
-    if not requests:
-        empty = pd.DataFrame({name: pd.Series(dtype=object) for name in COLUMNS})
-        return empty.astype(
-            {
-                "at": "datetime64[ns, UTC]",
-                "shadow": bool,
-                "score": float,
-                "decision": "int64",
-                "latency_ms": float,
-            }
-        )
-    counts = np.array([len(one["ids"]) for one in requests])
-    columns: dict[str, Any] = {"prediction_id": [one for request in requests for one in request["ids"]]}
-    for name in ("request_id", "version", "digest", "release_id", "capsule", "pool", "shadow", "latency_ms"):
-        columns[name] = np.repeat(np.array([one[name] for one in requests], dtype=object), counts)
-    for name in ("experiment", "arm", "unit"):  # of a request that was assigned to a side of a split
-        columns[name] = np.repeat(np.array([one.get(name) for one in requests], dtype=object), counts)
-    columns["model"] = model
-    columns["at"] = pd.to_datetime(np.repeat([one["at"] for one in requests], counts), unit="s", utc=True)
-    columns["entity"] = [
-        orjson.dumps(one or {}).decode() for request in requests for one in request["entities"]
-    ]
-    # Lines written before the context was kept have none.
-    contexts = [orjson.dumps(one.get("context", {})).decode() for one in requests]
-    columns["context"] = np.repeat(np.array(contexts, dtype=object), counts)
-    names = [orjson.dumps(one["names"]).decode() for one in requests]
-    columns["names"] = np.repeat(np.array(names, dtype=object), counts)
-    columns["score"] = np.array([one for request in requests for one in request["scores"]], dtype=float)
-    columns["decision"] = np.array(
-        [one for request in requests for one in request["decisions"]], dtype="int64"
-    )
-    frame = pd.DataFrame(columns)[list(COLUMNS)].astype({"shadow": bool, "latency_ms": float})
-    return pd.concat([frame, _features(requests, pd)], axis=1)
-
-
-def _features(requests: list[dict[str, Any]], pd: Any) -> pd.DataFrame:
-    """One block per run of requests with the same names: one conversion each instead of one per row."""
-    blocks = []
-    start = 0
-    for end in range(1, len(requests) + 1):
-        if end == len(requests) or requests[end]["names"] != requests[start]["names"]:
-            names = requests[start]["names"]
-            rows = [row for request in requests[start:end] for row in request["features"]]
-            # JSON has no NaN: a missing value was written as null and comes back as None.
-            values = np.array(rows, dtype=float).reshape(len(rows), len(names))
-            blocks.append(pd.DataFrame(values, columns=[f"feature:{name}" for name in names]))
-            start = end
-    return pd.concat(blocks, ignore_index=True)

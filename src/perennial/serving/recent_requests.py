@@ -1,4 +1,4 @@
-"""What was asked last, from the ends of the prediction log's files: no frame, no whole log."""
+"""The newest requests of a model, read from the ends of the prediction log's files without a data frame."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ NEWEST_FILES = 4
 
 
 def recent(folder: Path, model: str, count: int) -> list[dict[str, Any]]:
-    """The newest requests by entity that were answered, newest first, one entity each, as bodies of `predict`.
+    """Return the newest answered requests by entity as bodies of `predict`, newest first, one per entity.
 
-    Lines that are torn or no JSON are left out: this looks for examples, `PredictionLogReader` for truth.
+    Torn or invalid lines are skipped: these are examples; `prediction_log_reader` reads all data.
 
     Args:
-        folder: of the prediction log.
+        folder: folder of the prediction log.
     """
-    found: dict[bytes, tuple[float, dict[str, Any]]] = {}
+    newest: dict[bytes, tuple[float, dict[str, Any]]] = {}
     files = sorted((folder / model).glob("*.jsonl"), key=lambda path: path.stat().st_mtime_ns)
     for path in files[-NEWEST_FILES:]:
         for line in reversed(_tail(path)):
@@ -31,11 +31,10 @@ def recent(folder: Path, model: str, count: int) -> list[dict[str, Any]]:
             if not entity:
                 continue
             key = orjson.dumps(entity, option=orjson.OPT_SORT_KEYS)
-            body = {"entities": [entity], "context": request.get("context", {})}
-            if key not in found or found[key][0] < request["at"]:
-                found[key] = (request["at"], body)
-    newest = sorted(found.values(), key=lambda one: one[0], reverse=True)
-    return [body for _, body in newest[:count]]
+            if key not in newest or newest[key][0] < request["at"]:
+                newest[key] = request["at"], {"entities": [entity], "context": request["context"]}
+    ordered = sorted(newest.values(), key=lambda timed: timed[0], reverse=True)
+    return [body for _, body in ordered[:count]]
 
 
 def _tail(path: Path) -> list[bytes]:

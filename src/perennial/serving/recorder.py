@@ -1,4 +1,4 @@
-"""Every answer leaves a trace before it is sent: a line in the prediction log and a count."""
+"""Recording of answers before they are sent: a line in the prediction log and the metrics."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from perennial.serving.version_selection import SelectedVersion
 
 
 class Recorder:
-    """Gives predictions their ids and writes them down.
+    """Assigns prediction ids and logs the predictions.
 
     Args:
-        clock: aware UTC time of a prediction.
-        entropy: random bytes for prediction ids.
+        clock: returns the aware UTC time of a prediction.
+        entropy: returns random bytes for prediction ids.
     """
 
     def __init__(
@@ -37,7 +37,7 @@ class Recorder:
 
     def record(
         self,
-        chosen: SelectedVersion,
+        selected: SelectedVersion,
         request_id: str,
         entities: Sequence[dict[str, Any] | None],
         features: np.ndarray,
@@ -45,35 +45,36 @@ class Recorder:
         started: float,
         context: dict[str, Any] | None = None,
     ) -> tuple[list[str], list[int]]:
-        """Ids and decisions (1 from the model's threshold on) of the rows, in order.
+        """Log the rows; returns their ids and decisions (1 at or above the threshold) in order.
 
         Args:
             features: float32 [n, features], as given to the model.
             scores: float32 [n].
-            started: `time.perf_counter()` when the request came.
-            context: request values, where the features were asked for by entity.
+            started: `time.perf_counter()` at the arrival of the request.
+            context: request values, for a prediction by entity.
 
         Raises:
             PerennialError: a score is not finite.
-            OSError: the log could not be written.
+            OSError: the log cannot be written.
         """
-        wanted = chosen.version.wanted
+        wanted = selected.version.wanted
         if not np.isfinite(scores).all():
             raise PerennialError(
-                f"{wanted.model} {wanted.version}: a score is not finite", hint="look at its inputs"
+                f"{wanted.model} {wanted.version}: a score is not finite",
+                hint="check the inputs of the request",
             )
         now = self._clock()
         ids = new_ids(len(scores), now, self._entropy(10 * len(scores)))
-        decisions = (scores >= chosen.version.manifest.threshold).astype(int).tolist()
+        decisions = (scores >= selected.version.manifest.threshold).astype(int).tolist()
         seconds = time.perf_counter() - started
-        if not chosen.synthetic:
+        if not selected.synthetic:
             self._log.append(
                 AnsweredRequest(
                     at=now,
                     request_id=request_id,
-                    version=chosen.version,
-                    release_id=chosen.release_id,
-                    shadow=chosen.shadow,
+                    version=selected.version,
+                    release_id=selected.release_id,
+                    shadow=selected.shadow,
                     latency_ms=seconds * 1000,
                     ids=ids,
                     entities=entities,
@@ -81,10 +82,10 @@ class Recorder:
                     scores=scores,
                     decisions=decisions,
                     context=context or {},
-                    assigned=chosen.assigned,
+                    assigned=selected.assigned,
                 )
             )
-            if chosen.assigned is not None and not chosen.shadow and not chosen.stands_in:
-                self._metrics.assigned(wanted.model, chosen.assigned, len(scores), seconds)
-        self._metrics.answered(wanted.model, wanted.version, len(scores), seconds, chosen.stands_in)
+            if selected.assigned is not None and not selected.shadow and not selected.stands_in:
+                self._metrics.assigned(wanted.model, selected.assigned, len(scores), seconds)
+        self._metrics.answered(wanted.model, wanted.version, len(scores), seconds, selected.stands_in)
         return ids, decisions

@@ -1,4 +1,4 @@
-"""One loaded version: a verified ONNX file in an ONNX Runtime session."""
+"""A loaded version: a verified ONNX file in an ONNX Runtime session."""
 
 from __future__ import annotations
 
@@ -11,22 +11,21 @@ import onnxruntime as ort
 from perennial.errors import ModelFileError, ShapeError
 from perennial.serving.desired_state import DesiredVersion
 from perennial.serving.manifest import MODEL_FILE, ServedManifest, load_verified, read_background
-
-PROVIDER = "CPUExecutionProvider"
+from perennial.serving.onnx import open_session
 
 
 @dataclass(frozen=True)
 class LoadedVersion:
-    """A version that can answer."""
+    """A version that is ready to answer."""
 
     wanted: DesiredVersion
     manifest: ServedManifest
     session: ort.InferenceSession
     background: np.ndarray | None = None
-    """float32 [rows, features], what its explanations compare with; None where its manifest has none."""
+    """float32 [rows, features], background of its explanations; None when the manifest has none."""
 
     def score(self, features: np.ndarray) -> np.ndarray:
-        """float32 [n, features], NaN allowed -> float32 [n].
+        """Return the scores, float32 [n], of float32 [n, features]; NaN is allowed.
 
         Raises:
             ShapeError: the second dimension is not the model's number of features.
@@ -42,31 +41,19 @@ class LoadedVersion:
 
 
 def load(wanted: DesiredVersion, folder: Path) -> LoadedVersion:
-    """Verify, load and run once, so that the first request is as fast as the next.
-
-    One thread per session: a second one halves the throughput of a small model, and the pool scales
-    by processes.
+    """Verify and load a version, and run it once so that the first request is not slower than the next.
 
     Raises:
-        ModelFileError: unreadable, not the digest that is wanted, or not runnable.
+        ModelFileError: the files are unreadable, have another digest or cannot be run.
     """
     manifest = load_verified(folder, wanted.model, wanted.digest)
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 3
     try:
-        session = ort.InferenceSession(str(folder / MODEL_FILE), options, providers=[PROVIDER])
-        if session.get_providers() != [PROVIDER]:
-            raise ModelFileError(
-                f"{wanted.model}: loaded with {session.get_providers()}, wanted is {PROVIDER}",
-                hint="install onnxruntime for this kind of machine",
-            )
+        session = open_session(folder / MODEL_FILE)
         loaded = LoadedVersion(wanted, manifest, session, _background(manifest, folder))
         scores = loaded.score(np.zeros((2, len(manifest.features)), dtype=np.float32))
     except ModelFileError:
         raise
-    except Exception as error:  # onnxruntime raises classes of its own, without a common base
+    except Exception as error:  # onnxruntime has its own exceptions without a common base class
         raise ModelFileError(
             f"{wanted.model} {wanted.version}: {folder / MODEL_FILE} does not run: {error}",
             hint="export the model again; input and output must be those of its manifest",
@@ -82,9 +69,9 @@ def load(wanted: DesiredVersion, folder: Path) -> LoadedVersion:
 def _background(manifest: ServedManifest, folder: Path) -> np.ndarray | None:
     if manifest.explanation is None:
         return None
-    found = read_background(folder, manifest.explanation)
-    if found.features != manifest.features:
+    background = read_background(folder, manifest.explanation)
+    if background.features != manifest.features:
         raise ModelFileError(
             f"{manifest.model}: the background has other features than the model", hint="train again"
         )
-    return found.values()
+    return background.values()

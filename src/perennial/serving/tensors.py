@@ -1,4 +1,4 @@
-"""The Open Inference Protocol (V2) in JSON: one float matrix in, one score vector out."""
+"""The Open Inference Protocol (V2) in JSON: a float matrix as input, a score vector as output."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ DATATYPES = {"FP32": np.float32, "FP64": np.float64, "INT32": np.int32, "INT64":
 
 
 def read_features(body: Any, version: LoadedVersion) -> np.ndarray:
-    """The one input tensor of a request, as float32 [n, features].
+    """Read the input tensor of a request as float32 [n, features].
 
-    Nulls in the data are missing values (NaN), which JSON cannot write otherwise.
+    A null in the data is a missing value (NaN), which JSON cannot represent.
 
     Raises:
-        ShapeError: tensor name, datatype, shape or data do not fit the model; says what would.
+        ShapeError: name, datatype, shape or data do not fit the model; the hint names the expected tensor.
     """
     manifest = version.manifest
-    wanted = f"one input {manifest.input!r}, FP32, shape [n, {len(manifest.features)}]"
+    expected = f"one input {manifest.input!r}, FP32, shape [n, {len(manifest.features)}]"
     if not isinstance(body, dict) or not isinstance(body.get("inputs"), list):
-        raise ShapeError("the body has no list `inputs`", hint=f"send {wanted}")
-    tensors = [one for one in body["inputs"] if isinstance(one, dict)]
-    names = [one.get("name") for one in tensors]
+        raise ShapeError("the body has no list `inputs`", hint=f"send {expected}")
+    tensors = [tensor for tensor in body["inputs"] if isinstance(tensor, dict)]
+    names = [tensor.get("name") for tensor in tensors]
     if names != [manifest.input] or len(tensors) != len(body["inputs"]):
-        raise ShapeError(f"inputs are {names}", hint=f"send {wanted}")
+        raise ShapeError(f"inputs are {names}", hint=f"send {expected}")
     (tensor,) = tensors
     shape = tensor.get("shape")
     if tensor.get("datatype") not in DATATYPES:
         raise ShapeError(
             f"datatype of {manifest.input!r} is {tensor.get('datatype')!r}",
-            hint=f"send {wanted} (also taken: {', '.join(DATATYPES)})",
+            hint=f"send {expected} (also accepted: {', '.join(DATATYPES)})",
         )
     if (
         not isinstance(shape, list)
@@ -42,7 +42,7 @@ def read_features(body: Any, version: LoadedVersion) -> np.ndarray:
         or shape[0] < 1
         or shape[1] != len(manifest.features)
     ):
-        raise ShapeError(f"shape of {manifest.input!r} is {shape}", hint=f"send {wanted}, n at least 1")
+        raise ShapeError(f"shape of {manifest.input!r} is {shape}", hint=f"send {expected}, n at least 1")
     return _values(tensor.get("data"), tuple(shape), manifest.input)
 
 
@@ -51,12 +51,12 @@ def _values(data: Any, shape: tuple[int, int], name: str) -> np.ndarray:
         values = np.array(data, dtype=np.float64)
     except (TypeError, ValueError) as error:
         raise ShapeError(
-            f"data of {name!r} is not a list of numbers: {error}", hint="flat, or one list per row"
+            f"data of {name!r} is not a list of numbers: {error}", hint="send a flat list, or a list per row"
         ) from error
     if values.shape not in (shape, (shape[0] * shape[1],)):
         raise ShapeError(
             f"data of {name!r} has {values.size} values in shape {list(values.shape)}, the tensor says {list(shape)}",
-            hint="flat in row-major order, or one list per row",
+            hint="send a flat list in row-major order, or a list per row",
         )
     return values.astype(np.float32).reshape(shape)
 
@@ -64,7 +64,7 @@ def _values(data: Any, shape: tuple[int, int], name: str) -> np.ndarray:
 def answer(
     version: LoadedVersion, scores: np.ndarray, request_id: str | None, parameters: dict[str, Any]
 ) -> dict[str, Any]:
-    """The response body of an inference."""
+    """Return the response body of an inference."""
     wanted = version.wanted
     body: dict[str, Any] = {
         "model_name": wanted.model,
@@ -80,7 +80,7 @@ def answer(
 
 
 def metadata(version: LoadedVersion, versions: list[str]) -> dict[str, Any]:
-    """The model metadata body."""
+    """Return the response body of the model metadata."""
     manifest = version.manifest
     return {
         "name": version.wanted.model,

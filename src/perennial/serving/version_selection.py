@@ -1,4 +1,4 @@
-"""Which of the loaded versions answers a request, and on whose behalf."""
+"""Selection of the loaded version that answers a request."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from perennial.serving.session import LoadedVersion
 
 @dataclass(frozen=True)
 class SelectedVersion:
-    """The version that answers.
+    """The version that answers a request.
 
     Attributes:
-        shadow: a mirrored request, whose answer is dropped.
-        synthetic: a latency measurement, which is not logged.
-        assigned: the side of a split that it belongs to.
-        stands_in: `fallback` or `backup` when it is not the version that was asked for.
+        shadow: true for a mirrored request, whose answer is dropped.
+        synthetic: true for a latency measurement, which is not logged.
+        assigned: variant of an experiment, or None.
+        stands_in: `fallback` or `backup` when it answers in place of the requested version, else empty.
     """
 
     version: LoadedVersion
@@ -33,7 +33,7 @@ class SelectedVersion:
 def select_version(
     host: ModelHost, model: str, named: str | None, given: Mapping[str, str]
 ) -> SelectedVersion:
-    """The version named in the path, else the one that the router names in a header, else the only one.
+    """Return the version named in the path, else the version of the router's headers, else the only version.
 
     Args:
         named: semantic version from the path.
@@ -62,7 +62,7 @@ def select_version(
         release or version.wanted.release_id,
         shadow=given.get(headers.SHADOW) == "true",
         synthetic=given.get(headers.SYNTHETIC) == "true",
-        # What the backup answers is no evidence for the champion's side.
+        # An answer of the backup is no evidence about the champion's variant.
         assigned=None if stands_in == "backup" else assignment.read(given),
         stands_in=stands_in,
     )

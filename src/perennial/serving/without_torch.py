@@ -1,7 +1,7 @@
-"""Import Feast without torch.
+"""Import of Feast without torch.
 
-Feast loads torch for a tensor format that nobody here asks for, a third of its import time; where torch is not
-installed it does without. A model server and a data check need no torch, so they tell Feast that there is none.
+Feast imports torch for a tensor format that this platform does not use, which takes a third of the import time.
+Feast also works where torch is not installed, so a model server and a data check hide torch from it.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from contextlib import contextmanager
 
 @contextmanager
 def without_torch() -> Iterator[None]:
-    """Imports inside find no torch, unless it is loaded already; later imports find it again."""
+    """Hide torch from imports inside the block, unless it is loaded already."""
     if "torch" in sys.modules:
         yield
         return
-    sys.modules["torch"] = None  # type: ignore[assignment]  # Python's own mark: the import fails
+    sys.modules["torch"] = None  # type: ignore[assignment]  # documented by Python: makes the import fail
     try:
         yield
     finally:

@@ -58,13 +58,13 @@ def create_app() -> Any:
 
 def _configure(settings: Settings) -> dict:
     """What MLflow's authentication reads on its import; returns the accounts."""
-    from perennial import account_file
+    from perennial import account_file, files
 
     accounts = account_file.read(settings.accounts_file)
     admin = next(name for name, one in accounts.items() if one.role is Role.ADMIN)
     path = Path(settings.mlflow_dir / "auth.ini")
     database = f"sqlite:///{settings.mlflow_dir / 'auth.db'}"
-    account_file.write_private(path, CONFIGURATION.format(database=database))
+    files.write_text(path, CONFIGURATION.format(database=database), files.PRIVATE)
     os.environ["MLFLOW_AUTH_CONFIG_PATH"] = str(path)
     os.environ["MLFLOW_AUTH_ADMIN_USERNAME"] = admin
     os.environ["MLFLOW_AUTH_ADMIN_PASSWORD"] = accounts[admin].password

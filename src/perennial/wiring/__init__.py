@@ -1,5 +1,5 @@
-"""Settings -> adapters: the only place that knows which adapter stands behind a port.
+"""Construction of adapters from the settings: the only place that knows the adapter behind each port.
 
-One module per part of the system; each imports an adapter inside the function that makes it, so that a command
-pays only for the parts that it uses. No policy and no order of steps stands here.
+There is a module per part of the system. Each function imports its adapters itself, so that a command imports only
+what it uses. No policy and no use case belongs here.
 """

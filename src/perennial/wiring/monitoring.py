@@ -1,4 +1,4 @@
-"""Adapters that watch, and that start a DAG."""
+"""Adapters of the monitor, of A/B analyses and of the scheduler."""
 
 from __future__ import annotations
 
@@ -11,26 +11,54 @@ if TYPE_CHECKING:
     from perennial import ports
     from perennial.adapters.prometheus.experiment_metrics import ExperimentMetrics
     from perennial.adapters.prometheus.monitor_metrics import MonitorMetrics
+    from perennial.flows.experiment.analyse import ExperimentPorts
+    from perennial.flows.monitoring.watch import PassPorts
 
 
-def drift(settings: Settings | None = None) -> ports.DriftReporter:
+def pass_ports(settings: Settings) -> PassPorts:
+    """Return the ports and folders of a monitoring pass."""
     from perennial.adapters.evidently_drift import EvidentlyDrift
+    from perennial.flows.monitoring.monitor import MonitorFolders, MonitorPorts
+    from perennial.flows.monitoring.watch import PassPorts
+    from perennial.wiring import traffic, training, versions
 
-    return EvidentlyDrift()
+    experiment = experiment_ports(settings)
+    monitor = MonitorPorts(
+        router=traffic.router(settings),
+        registry=versions.registry(settings),
+        tracker=training.tracker(settings),
+        predictions=experiment.predictions,
+        feedback=experiment.feedback,
+        ledger=experiment.ledger,
+        drift=EvidentlyDrift(),
+        scheduler=scheduler(settings),
+    )
+    references = settings.state / "monitor" / "references"
+    return PassPorts(monitor, experiment, MonitorFolders(references, settings.reports))
 
 
-def gauges() -> MonitorMetrics:
-    """The monitor's figures for Prometheus."""
+def experiment_ports(settings: Settings) -> ExperimentPorts:
+    """Return the ports of the analysis of a live A/B test."""
+    from perennial.flows.experiment.analyse import ExperimentPorts
+    from perennial.wiring import database, releasing
+
+    store = database.store(settings)
+    return ExperimentPorts(
+        releases=store.releases,
+        ledger=store.ledger,
+        predictions=releasing.prediction_log(settings),
+        feedback=store.feedback,
+        inbox=releasing.feedback_inbox(settings),
+    )
+
+
+def gauges() -> tuple[MonitorMetrics, ExperimentMetrics]:
+    """Return the metrics of the monitor and of running A/B tests, exported on the same page."""
+    from perennial.adapters.prometheus.experiment_metrics import ExperimentMetrics
     from perennial.adapters.prometheus.monitor_metrics import MonitorMetrics
 
-    return MonitorMetrics()
-
-
-def experiment_gauges(beside: MonitorMetrics) -> ExperimentMetrics:
-    """The figures of running A/B tests, on the monitor's page."""
-    from perennial.adapters.prometheus.experiment_metrics import ExperimentMetrics
-
-    return ExperimentMetrics(beside.registry)
+    monitor = MonitorMetrics()
+    return monitor, ExperimentMetrics(monitor.registry)
 
 
 def scheduler(settings: Settings | None = None) -> ports.Scheduler:
@@ -41,7 +69,11 @@ def scheduler(settings: Settings | None = None) -> ports.Scheduler:
 
 
 def airflow_password(settings: Settings) -> str:
-    """From the environment, else from the file that `perennial local setup` made."""
+    """Return the password from the environment, else from the file that `perennial local setup` made.
+
+    Raises:
+        SettingsError: neither has a password for the user.
+    """
     import json
 
     from perennial.errors import SettingsError

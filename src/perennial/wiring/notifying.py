@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from perennial.settings import Settings, load
-from perennial.wiring.releasing import store
+from perennial.wiring.database import store
 
 if TYPE_CHECKING:
     from perennial import ports

@@ -1,4 +1,4 @@
-"""Adapters that a release uses, and all of them together."""
+"""Adapters and ports of releases, of the ledger entries of rollbacks, and of the failover watch."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ if TYPE_CHECKING:
     from perennial import ports
     from perennial.core.training.registration import VersionRecord
     from perennial.core.verdict import Judgement
-    from perennial.flows.release.failover_watch import GuardPorts
+    from perennial.flows.release.failover_watch import FailoverWatchPorts
     from perennial.flows.release.ports import ReleasePorts
-    from perennial.flows.release.rollback_record import SettlePorts
+    from perennial.flows.release.rollback_record import RollbackRecordPorts
     from perennial.serving.feedback_inbox import FeedbackInbox
 
 LISTEN_SECONDS = 2.0
 
 
 class _OnFirstUse:
-    """Stands for an adapter that is made when something of it is first asked for."""
+    """A proxy that makes its adapter at the first access to an attribute."""
 
     def __init__(self, make: Callable[[], Any]) -> None:
         self._make = make
@@ -44,14 +44,15 @@ class _OnFirstUse:
 
 
 def prediction_log(settings: Settings | None = None) -> ports.PredictionLog:
-    from perennial.serving.prediction_log import PredictionLogReader
+    """Return the reader of the prediction log."""
+    from perennial.serving.prediction_log_reader import PredictionLogReader
 
     settings = settings or load()
     return PredictionLogReader(settings.serving_dir / "log")
 
 
 def feedback_inbox(settings: Settings | None = None) -> FeedbackInbox:
-    """Labels that the model servers wrote down and nobody has stored yet."""
+    """Return the labels of the model servers that are not in the database yet."""
     from perennial.serving.feedback_inbox import FeedbackInbox
 
     settings = settings or load()
@@ -59,7 +60,7 @@ def feedback_inbox(settings: Settings | None = None) -> FeedbackInbox:
 
 
 def checks(spec: ModelSpec, files: Path) -> tuple[Judgement, ...]:
-    """Every check of a candidate's files; nothing heavy is imported before the gate asks for it."""
+    """Run every check of a candidate's files; heavy imports happen only here."""
     from perennial.adapters.fairlearn_groups import group_figures
     from perennial.adapters.scanning.file_scan import scan
     from perennial.flows.evaluation.checks import CheckPorts, check
@@ -69,20 +70,20 @@ def checks(spec: ModelSpec, files: Path) -> tuple[Judgement, ...]:
 
 
 def terms(spec: ModelSpec, record: VersionRecord, settings: Settings | None = None) -> tuple[Judgement, ...]:
-    """Licences and consent of a version, as they are stated now."""
+    """Judge the licences and consent of a version by the current terms."""
     from perennial.adapters.scanning.installed_packages import licences
-    from perennial.adapters.scanning.spdx import standing
+    from perennial.adapters.scanning.spdx import licence_status
     from perennial.flows.governance.licensing import TermsPorts, check_terms
     from perennial.history import datasets
 
     stated = datasets.terms((settings or load()).configs)
-    return check_terms(spec, record, TermsPorts(stated, licences, standing))
+    return check_terms(spec, record, TermsPorts(stated, licences, licence_status))
 
 
 def spec_digest(model: str, settings: Settings) -> str | None:
-    """Of gate, approval and release as the spec has them now; None where it cannot be read.
+    """Return the digest of gate, approval and release in the current spec, or None when it cannot be read.
 
-    A spec that is half edited, or gone, must not stop a release that runs under its own copy.
+    A broken or missing spec must not stop a release, which runs under its own copy.
     """
     from perennial.core.release.status import policy_digest
     from perennial.errors import UnknownModel
@@ -95,10 +96,10 @@ def spec_digest(model: str, settings: Settings) -> str | None:
 
 
 def _registry(settings: Settings) -> ports.Registry:
-    """Asks first whether anybody listens: finding out by MLflow costs its import.
+    """Return the registry; connects to the port first, because the import of MLflow is slow.
 
     Raises:
-        TrackerUnavailable: nobody does.
+        TrackerUnavailable: nothing listens at the address.
     """
     from perennial.wiring import versions as versions_wiring
 
@@ -121,7 +122,7 @@ def _release_ports(settings: Settings) -> ReleasePorts:
     from perennial.flows.release.ports import ReleasePorts
 
     database = store(settings)
-    # MLflow takes seconds to import, and a release goes on without it where it can.
+    # MLflow takes seconds to import, and many passes of a release do not need it.
     versions: Any = _OnFirstUse(lambda: _registry(settings))
     return ReleasePorts(
         releases=database.releases,
@@ -143,18 +144,18 @@ def _release_ports(settings: Settings) -> ReleasePorts:
 
 
 def release_ports(settings: Settings | None = None) -> ReleasePorts:
-    """Everything a release touches. Kept: the prediction log then reads only what is new in each pass."""
+    """Return the ports of a release; cached, so that the prediction log reads only new lines in each pass."""
     return _release_ports(settings or load())
 
 
-def settle_ports(settings: Settings | None = None) -> SettlePorts:
-    """What writes rollbacks into the record."""
-    from perennial.flows.release.rollback_record import SettlePorts
+def rollback_record_ports(settings: Settings | None = None) -> RollbackRecordPorts:
+    """Return the ports that write rollbacks to the ledger."""
+    from perennial.flows.release.rollback_record import RollbackRecordPorts
 
     settings = settings or load()
     database = store(settings)
     versions: Any = _OnFirstUse(lambda: _registry(settings))
-    return SettlePorts(
+    return RollbackRecordPorts(
         journal=journal(settings),
         router=router(settings),
         releases=database.releases,
@@ -165,11 +166,11 @@ def settle_ports(settings: Settings | None = None) -> SettlePorts:
     )
 
 
-def guard_ports(settings: Settings | None = None) -> GuardPorts:
-    """What looks after the traffic between releases."""
-    from perennial.flows.release.failover_watch import GuardPorts
-    from perennial.flows.release.rollback_record import settle
+def failover_watch_ports(settings: Settings | None = None) -> FailoverWatchPorts:
+    """Return the ports of the failover watch."""
+    from perennial.flows.release.failover_watch import FailoverWatchPorts
+    from perennial.flows.release.rollback_record import record_rollbacks
 
     settings = settings or load()
-    record = settle_ports(settings)
-    return GuardPorts(record.router, record.ledger, lambda now: settle(record, now))
+    record = rollback_record_ports(settings)
+    return FailoverWatchPorts(record.router, record.ledger, lambda now: record_rollbacks(record, now))

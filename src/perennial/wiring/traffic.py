@@ -1,4 +1,4 @@
-"""Adapters of the traffic, and those of an emergency rollback: nothing here is slow to import."""
+"""Adapters of the traffic and of an emergency rollback; nothing here is slow to import."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 
 def pool(settings: Settings | None = None) -> BentoPool:
+    """Return the pools of model servers."""
     from perennial.adapters.bentoml.pool import BentoPool
 
     settings = settings or load()
@@ -23,6 +24,7 @@ def pool(settings: Settings | None = None) -> BentoPool:
 
 
 def router(settings: Settings | None = None) -> EnvoyRouter:
+    """Return the router."""
     from perennial.adapters.envoy.config import Layout
     from perennial.adapters.envoy.router import EnvoyRouter
 
@@ -36,14 +38,17 @@ def router(settings: Settings | None = None) -> EnvoyRouter:
 
 
 def journal(settings: Settings) -> FileJournal:
+    """Return the journal of rollbacks that are not in the ledger yet."""
     from perennial.adapters.rollback_journal import FileJournal
 
     return FileJournal(settings.state / "releases" / "rollbacks")
 
 
 def rollback_ports(settings: Settings | None = None) -> RollbackPorts:
-    """What the way back touches until the traffic has moved; the database only for a version that the live
-    route does not name."""
+    """Return the ports of a rollback until the traffic has moved.
+
+    The database is read only for a version that the live route does not name.
+    """
     from perennial.adapters.bentoml.probe import BentoProbe
     from perennial.adapters.feast.definitions import published
     from perennial.flows.release.rollback import RollbackPorts

@@ -7,7 +7,7 @@ import types
 import pytest
 
 from perennial import settings as environment
-from perennial.core.release.status import Phase
+from perennial.core.release.phase import Phase
 from perennial.wiring import database
 
 TI = "0197f3c2-0000-7000-8000-000000000001"

@@ -5,32 +5,32 @@ from __future__ import annotations
 import time
 
 import pytest
+from live_releases import BODY, MODEL, PATH, LiveReleases
 from load_generator import Load
-from release_house import BODY, MODEL, PATH, ReleaseHouse
 from release_kills import Walkers, end_of, released
 from release_scenarios import SHADOW
 
-from perennial.core.release.status import Phase
+from perennial.core.release.phase import Phase
 from perennial.core.spec import Strategy
 
 pytestmark = pytest.mark.server
 
 
 @pytest.fixture
-def asking(house: ReleaseHouse):
+def asking(live_releases: LiveReleases):
     """A few clients while the test runs."""
-    house.use(Strategy.CANARY)
-    house.stack.wait_answering()
-    house.stack.wait_healthy(MODEL)
-    with Load(house.stack.settings.port_envoy, PATH, BODY, threads=2, pause_s=0.01) as load:
+    live_releases.use(Strategy.CANARY)
+    live_releases.stack.wait_answering()
+    live_releases.stack.wait_healthy(MODEL)
+    with Load(live_releases.stack.settings.port_envoy, PATH, BODY, threads=2, pause_s=0.01) as load:
         yield load
 
 
 @pytest.fixture(scope="module")
-def undisturbed(house: ReleaseHouse):
-    house.use(Strategy.CANARY)
-    with Load(house.stack.settings.port_envoy, PATH, BODY, threads=2, pause_s=0.01):
-        return end_of(house, released(house, {}))
+def undisturbed(live_releases: LiveReleases):
+    live_releases.use(Strategy.CANARY)
+    with Load(live_releases.stack.settings.port_envoy, PATH, BODY, threads=2, pause_s=0.01):
+        return end_of(live_releases, released(live_releases, {}))
 
 
 def test_the_undisturbed_end(undisturbed):
@@ -39,38 +39,38 @@ def test_the_undisturbed_end(undisturbed):
 
 
 @pytest.mark.parametrize("pool", ["stable", "canary"])
-def test_a_model_server(house: ReleaseHouse, asking: Load, undisturbed, pool):
-    name = house.stack.servers(pool)[0]
-    status = released(house, {"20 %": lambda: house.stack.kill(name)})
-    assert end_of(house, status) == undisturbed
+def test_a_model_server(live_releases: LiveReleases, asking: Load, undisturbed, pool):
+    name = live_releases.stack.servers(pool)[0]
+    status = released(live_releases, {"20 %": lambda: live_releases.stack.kill(name)})
+    assert end_of(live_releases, status) == undisturbed
     assert asking.lost_to_a_kill == 0, asking.failures
 
 
-def test_envoy(house: ReleaseHouse, asking: Load, undisturbed):
+def test_envoy(live_releases: LiveReleases, asking: Load, undisturbed):
     gap = []
 
     def kill() -> None:
         gap.append(time.monotonic())
-        house.stack.kill("envoy")
-        house.stack.wait_answering()
+        live_releases.stack.kill("envoy")
+        live_releases.stack.wait_answering()
         gap.append(time.monotonic())
 
-    status = released(house, {SHADOW: kill})
-    assert end_of(house, status) == undisturbed
+    status = released(live_releases, {SHADOW: kill})
+    assert end_of(live_releases, status) == undisturbed
     assert all(gap[0] <= at <= gap[1] + 1 for at in asking.failed_at), asking.failures
 
 
-def test_whoever_walks_it_after_each_effect(house: ReleaseHouse, asking: Load, undisturbed, tmp_path):
-    walkers = Walkers(house)
-    status = walkers.after_each_effect(house.challengers()[0], tmp_path)
-    assert end_of(house, status) == undisturbed
+def test_whoever_walks_it_after_each_effect(live_releases: LiveReleases, asking: Load, undisturbed, tmp_path):
+    walkers = Walkers(live_releases)
+    status = walkers.after_each_effect(live_releases.challengers()[0], tmp_path)
+    assert end_of(live_releases, status) == undisturbed
     assert walkers.kills >= 15
     assert asking.failed == 0, asking.failures
 
 
-def test_whoever_walks_it_at_any_time(house: ReleaseHouse, asking: Load, undisturbed):
-    walkers = Walkers(house)
-    status = walkers.at_random(house.challengers()[0], count=12, seed=1)
-    assert end_of(house, status) == undisturbed
+def test_whoever_walks_it_at_any_time(live_releases: LiveReleases, asking: Load, undisturbed):
+    walkers = Walkers(live_releases)
+    status = walkers.at_random(live_releases.challengers()[0], count=12, seed=1)
+    assert end_of(live_releases, status) == undisturbed
     assert walkers.kills >= 6
     assert asking.failed == 0, asking.failures

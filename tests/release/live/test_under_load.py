@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from live_releases import BODY, PATH, LiveReleases
 from load_generator import Load
-from release_house import BODY, PATH, ReleaseHouse
 from release_scenarios import LOADING, PROMOTING, SHADOW, Ending, Scenario, expected, run, scenarios
 
 from perennial.core.spec import Strategy
@@ -24,10 +24,10 @@ CHANCE = 4.0
 
 
 @pytest.mark.parametrize("scenario", WALKED, ids=lambda one: f"{one.strategy.value} {one}")
-def test_a_release_costs_no_request(house: ReleaseHouse, scenario: Scenario):
+def test_a_release_costs_no_request(live_releases: LiveReleases, scenario: Scenario):
     # No more clients than one busy server can answer copies of: what is beyond would be dropped.
-    port = house.stack.settings.port_envoy
-    outcome = run(scenario, house, lambda: Load(port, PATH, BODY, threads=2, pause_s=0.01))
+    port = live_releases.stack.settings.port_envoy
+    outcome = run(scenario, live_releases, lambda: Load(port, PATH, BODY, threads=2, pause_s=0.01))
     assert outcome.phase is expected(scenario)
     assert outcome.failed == 0
     assert outcome.requests > 100
@@ -36,7 +36,7 @@ def test_a_release_costs_no_request(house: ReleaseHouse, scenario: Scenario):
         assert share.holds(CHANCE), share
 
 
-def test_the_walked_ones_are_among_all(house: ReleaseHouse):
+def test_the_walked_ones_are_among_all(live_releases: LiveReleases):
     """A stop that is renamed would never be reached."""
-    everything = {one for strategy in Strategy for one in scenarios(house.use(strategy).release)}
+    everything = {one for strategy in Strategy for one in scenarios(live_releases.use(strategy).release)}
     assert set(WALKED) <= everything

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from perennial.core.events import SystemActor
 from perennial.core.release import approval
 from perennial.core.release.approval import (
     BY,
@@ -20,9 +21,9 @@ from perennial.core.release.approval import (
     progress,
     read_tag,
     refusal,
+    registry_answers,
     required,
-    said,
-    standing,
+    valid_approvals,
 )
 from perennial.core.spec import ApprovalSpec
 from perennial.core.training.capsule import seal
@@ -108,9 +109,9 @@ def test_who_may_approve_after_alice_when_bob_and_dave_asked(actor, counts):
 
 def test_approval_is_of_one_digest_and_lapses():
     given = [by("alice"), by("bob", digest="f" * 64), by("carol", NOW + timedelta(days=1))]
-    assert [one.actor for one in standing(given, DIGEST, SPEC, NOW + WEEK)] == ["alice", "carol"]
+    assert [one.actor for one in valid_approvals(given, DIGEST, SPEC, NOW + WEEK)] == ["alice", "carol"]
     late = NOW + WEEK + timedelta(seconds=1)
-    assert [one.actor for one in standing(given, DIGEST, SPEC, late)] == ["carol"]
+    assert [one.actor for one in valid_approvals(given, DIGEST, SPEC, late)] == ["carol"]
 
 
 @pytest.mark.parametrize(
@@ -144,7 +145,7 @@ def test_parts_of_the_system_are_no_people():
     ],
 )
 def test_what_the_server_says_of_an_account(value, heard):
-    found = said(
+    found = registry_answers(
         {f"{BY}ann.b": value, "approval": "approved", "lifecycle": "x"}, NOW + timedelta(milliseconds=900)
     )
     assert [(one.account, one.answer) for one in found] == ([("ann.b", heard)] if heard else [])
@@ -167,7 +168,7 @@ def test_enough_means_so_many_people_of_this_digest_in_time_and_none_who_asked(w
     for actor, days, right in words:
         one = by(actor, NOW + timedelta(days=days), DIGEST if right else "f" * 64)
         if one.valid(DIGEST, SPEC, NOW) and not refusal(actor, stand, ("ann",)):
-            stand = standing((*stand, one), DIGEST, SPEC, NOW)
+            stand = valid_approvals((*stand, one), DIGEST, SPEC, NOW)
     entitled = {
         actor.casefold()
         for actor, days, right in words
@@ -182,3 +183,8 @@ def test_enough_means_so_many_people_of_this_digest_in_time_and_none_who_asked(w
 @given(st.tuples(st.text(), st.text(), st.text()), st.tuples(st.text(), st.text(), st.text()))
 def test_seal_differs_when_anything_under_it_does(one, other):
     assert (seal(*one) == seal(*other)) == (one == other)
+
+
+@pytest.mark.parametrize("actor", [*SystemActor, " Guard ", "ACCOUNTS", ""])
+def test_no_part_of_the_system_approves(actor):
+    assert "is no account of a person" in refusal(actor, (), ())

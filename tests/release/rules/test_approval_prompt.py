@@ -9,7 +9,8 @@ from some_release import MODEL, a_release
 from perennial.core.release import approval_prompt as question
 from perennial.core.release.approval import Approval, Risk
 from perennial.core.release.gate_report import GateReport
-from perennial.core.release.status import Phase, ReleaseStatus
+from perennial.core.release.phase import Phase
+from perennial.core.release.status import ReleaseStatus
 from perennial.core.verdict import Judgement, Verdict
 from perennial.core.version import VersionRef
 

@@ -9,7 +9,7 @@ import pytest
 
 from perennial import catalog
 from perennial.core.release.criteria import judge_traffic
-from perennial.core.release.status import Labelled
+from perennial.core.release.status import LabelCounts
 from perennial.core.release.traffic import Counters
 from perennial.core.verdict import Verdict, worst
 from perennial.settings import Settings
@@ -28,11 +28,11 @@ def counted(requests: int, errors: int = 0, slow: int = 0) -> Counters:
     return Counters(requests=requests, errors=errors, buckets=buckets)
 
 
-def labelled(right: float, requests: int) -> Labelled:
-    return Labelled(right=right, requests=requests, labels=requests * 3)
+def labelled(right: float, requests: int) -> LabelCounts:
+    return LabelCounts(right=right, requests=requests, labels=requests * 3)
 
 
-NONE = Labelled()
+NONE = LabelCounts()
 
 
 @pytest.mark.parametrize(

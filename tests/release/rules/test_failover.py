@@ -8,10 +8,11 @@ import pytest
 from doubles.releases import MemoryStore
 from doubles.routing import MemoryRouter
 
-from perennial.core.release.failover import BEGAN, ENDED, QUIET
+from perennial.core.events import Event
+from perennial.core.release.failover import QUIET
 from perennial.core.release.traffic import Route, Target
 from perennial.errors import StoreUnavailable
-from perennial.flows.release.failover_watch import Guard, GuardPorts
+from perennial.flows.release.failover_watch import FailoverWatch, FailoverWatchPorts
 
 NOW = datetime(2026, 1, 5, 8, 0, tzinfo=UTC)
 ROUTE = Route(
@@ -30,7 +31,9 @@ class Scene:
         self.start()
 
     def start(self) -> None:
-        self.guard = Guard(["m", "unrouted"], GuardPorts(self.router, self.store.ledger, lambda now: []))
+        self.guard = FailoverWatch(
+            ["m", "unrouted"], FailoverWatchPorts(self.router, self.store.ledger, lambda now: [])
+        )
 
     def look(self, answers: int = 0, seconds: float = 2) -> list[str]:
         self.router.answered("m", "backup", answers)
@@ -56,7 +59,7 @@ def test_told_once_at_its_begin_and_once_at_its_end(scene):
     assert "ALARM failover.began: m 1.0.0 answers in place of 1.1.0" in scene.look(5)[0]
     assert scene.look(7) == scene.look(0, 30) == scene.look(1, 30) == []
     scene.look(0, QUIET.seconds)
-    assert scene.entries() == [(BEGAN, 5), (ENDED, 13)]
+    assert scene.entries() == [(Event.FAILOVER_BEGAN, 5), (Event.FAILOVER_ENDED, 13)]
     entry = scene.store.ledger.rows()[0].entry
     assert (entry.digest, entry.payload["champion"], entry.payload["healthy"]["stable"]) == ("a", "1.1.0", 2)
     assert scene.look(0, 600) == []
@@ -69,7 +72,7 @@ def test_a_guard_that_was_killed_goes_on_from_the_ledger(scene):
     scene.start()
     scene.look()
     scene.look(0, 2 * QUIET.seconds)
-    assert scene.entries() == [(BEGAN, 5), (ENDED, 8)]
+    assert scene.entries() == [(Event.FAILOVER_BEGAN, 5), (Event.FAILOVER_ENDED, 8)]
     scene.start()
     assert scene.look() == []
 
@@ -85,7 +88,11 @@ def test_a_restarted_router_counts_anew(scene):
     scene.router.restart()
     assert scene.look() == []
     scene.look(3)
-    assert [kind for kind, _ in scene.entries()] == [BEGAN, ENDED, BEGAN]
+    assert [kind for kind, _ in scene.entries()] == [
+        Event.FAILOVER_BEGAN,
+        Event.FAILOVER_ENDED,
+        Event.FAILOVER_BEGAN,
+    ]
 
 
 def test_what_the_ledger_does_not_take_is_told_again(scene, monkeypatch):
@@ -96,7 +103,7 @@ def test_what_the_ledger_does_not_take_is_told_again(scene, monkeypatch):
     assert "StoreUnavailable" in scene.look(5)[0]
     monkeypatch.undo()
     scene.look()
-    assert scene.entries() == [(BEGAN, 5)]
+    assert scene.entries() == [(Event.FAILOVER_BEGAN, 5)]
 
 
 def test_a_router_that_is_down_costs_a_look(scene):

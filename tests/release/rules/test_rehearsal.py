@@ -11,7 +11,7 @@ import pytest
 
 from perennial import catalog
 from perennial.core.release.rehearsal import HARMS, HEALTHY, rehearse
-from perennial.core.release.simulated_step import Traffic, stages
+from perennial.core.release.simulated_step import TrafficProfile, simulated_steps
 from perennial.settings import Settings
 
 ROOT = Path(__file__).parents[3]
@@ -32,7 +32,7 @@ def policy():
     return catalog.spec("test_failure_predictor", Settings()).release
 
 
-def traffic(rate: float, **changes) -> Traffic:
+def traffic(rate: float, **changes) -> TrafficProfile:
     usual = {
         "error_rate": 0.01,
         "latency_p95_ms": 120.0,
@@ -40,15 +40,15 @@ def traffic(rate: float, **changes) -> Traffic:
         "accuracy": 0.85,
         "labelled": 0.5,
     }
-    return Traffic(requests_per_hour=rate, **usual | changes)
+    return TrafficProfile(requests_per_hour=rate, **usual | changes)
 
 
 def test_stages_of_the_shipped_policy(policy):
-    assert [(one.name, one.hours, one.promotes) for one in stages(policy, traffic(600))] == [
+    assert [(one.name, one.hours, one.promotes) for one in simulated_steps(policy, traffic(600))] == [
         ("shadow", 1, False), ("5 %", 6, False), ("20 %", 12, False), ("50 %", 24, True),
     ]  # fmt: skip
-    assert stages(policy, traffic(600))[0].shares == (1.0, 1.0)
-    assert stages(policy, traffic(600))[1].shares == (0.05, 0.95)
+    assert simulated_steps(policy, traffic(600))[0].shares == (1.0, 1.0)
+    assert simulated_steps(policy, traffic(600))[1].shares == (0.05, 0.95)
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,7 @@ def test_stages_of_every_strategy(policy, strategy, steps):
         "ab": {"weight": 50, "sample": 3000, "duration": "P7D", "mismatch": 0.001},
     }
     other = policy.model_validate(policy.model_dump() | changes)
-    found = [(one.name, one.hours, one.before, one.promotes) for one in stages(other, traffic(600))]
+    found = [(one.name, one.hours, one.before, one.promotes) for one in simulated_steps(other, traffic(600))]
     assert found == steps
 
 
@@ -85,7 +85,7 @@ def test_a_doubled_error_rate_does_not_outlive_the_old_champion_that_is_kept_war
 def test_a_person_is_asked_about_a_test_only_after_its_duration_however_early_its_sample_is_complete(policy):
     other = policy.model_validate(policy.model_dump() | {"strategy": "ab", "shadow": None})
     for rate in (600, 6000):
-        (stage,) = stages(other, traffic(rate))
+        (stage,) = simulated_steps(other, traffic(rate))
         assert stage.hours < other.ab.duration / timedelta(hours=1)
         asked = other.ab.duration + other.unsure_after
         assert stage.hours + stage.wait == pytest.approx(asked / timedelta(hours=1))
@@ -145,7 +145,7 @@ def test_rehearsed_chance_is_that_of_the_real_rules(benchmark, policy, harm, ste
         .caught[harm.name]
     )
     generator = np.random.default_rng(4)
-    stage = stages(policy, traffic(rate))[step]
+    stage = simulated_steps(policy, traffic(rate))[step]
     seen = [benchmark.real_outcome(policy, stage, traffic(rate), harm, 8, generator) for _ in range(80)]
     assert 0.1 < said < 0.9
     assert abs(seen.count("FAIL") / 80 - said) < 3.5 * (said * (1 - said) / 80) ** 0.5
@@ -162,7 +162,7 @@ def test_and_in_the_step_of_other_strategies(benchmark, policy, strategy, harm, 
     now = traffic(rate)
     said = rehearse(other, now, seed=3, releases=1000, looks=4, advise=False).steps[0].caught[harm.name]
     generator = np.random.default_rng(4)
-    (stage,) = stages(other, now)
+    (stage,) = simulated_steps(other, now)
     seen = [benchmark.real_outcome(other, stage, now, harm, 4, generator) for _ in range(40)]
     assert said_in[0] <= said <= said_in[1]
     assert abs(seen.count("FAIL") / 40 - said) < max(0.02, 3.5 * (said * (1 - said) / 40) ** 0.5)

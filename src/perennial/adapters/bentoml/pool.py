@@ -1,12 +1,10 @@
-"""Pool over the desired-state files of the BentoML model servers, and their own word on what they hold."""
+"""Pool over the desired-state files of the BentoML model servers and their reports at `/v1/pool`."""
 
 from __future__ import annotations
 
-import os
 import shutil
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,20 +14,21 @@ from perennial.adapters.loopback_http import LoopbackHttp
 from perennial.core.release.traffic import Readiness
 from perennial.core.version import VersionRef
 from perennial.errors import ModelFileError, PoolUnavailable
-from perennial.serving import desired_state as desired
-from perennial.serving import headers
+from perennial.files import new_folder
+from perennial.serving import desired_state, headers
+from perennial.serving.desired_state import DesiredState, DesiredVersion
 from perennial.serving.manifest import load_verified
 
 WARM_UP = 10
-"""Requests before a measurement: the first ones pay for memory that the later ones reuse."""
+"""Requests before a measurement: the first requests allocate memory that later requests reuse."""
 
 
 class BentoPool:
     """Pool port.
 
     Args:
-        serving_dir: holds pools/<pool>.json and store/<digest>/, shared with the servers.
-        host: address that the servers listen on.
+        serving_dir: folder with pools/<pool>.json and store/<digest>/, shared with the servers.
+        host: address of the servers.
         servers: pool name -> port of each of its servers.
     """
 
@@ -37,72 +36,65 @@ class BentoPool:
         self._folder = serving_dir
         self._host = host
         self._servers = servers
-        self._clients = {port: LoopbackHttp(host, port, 3.0) for found in servers.values() for port in found}
+        self._clients = {port: LoopbackHttp(host, port, 3.0) for ports in servers.values() for port in ports}
 
     def ensure(self, pool: str, ref: VersionRef, files: Path) -> None:
-        """Files first, then the wish: a server never meets a version whose files are not there.
+        """Store the files, then add the version to the desired state, so that servers never miss a file.
 
         Raises:
-            ModelFileError: `files` are not those that the digest names.
-            PoolUnavailable: no such pool, or its state is locked for long.
+            ModelFileError: `files` have another digest.
+            PoolUnavailable: there is no such pool, or its state stays locked.
         """
         self._check_pool(pool)
         self._store(ref, files)
-        path = desired.state_file(self._folder, pool)
-        with self._locked(pool):
-            state = desired.read(path)
-            wanted = state.with_version(desired.DesiredVersion.of(ref))
-            if wanted is not state:
-                desired.write(path, wanted)
+        self._change(pool, lambda state: state.with_version(DesiredVersion.of(ref)))
 
     def drop(self, pool: str, model: str, digest: str) -> None:
-        """The files stay: another pool may hold the version, and a rollback loads it again."""
+        """Remove the version from the desired state; its files stay for other pools and for rollbacks."""
         self._check_pool(pool)
-        path = desired.state_file(self._folder, pool)
-        with self._locked(pool):
-            state = desired.read(path)
-            wanted = state.without(model, digest)
-            if wanted is not state:
-                desired.write(path, wanted)
+        self._change(pool, lambda state: state.without(model, digest))
 
     def readiness(self, pool: str, model: str, digest: str) -> Readiness:
-        """Asks each server; one that has not seen the newest desired state is not ready for anything new."""
+        """Ask each server; a server that has not read the newest desired state is not ready for new versions."""
         self._check_pool(pool)
         ready, reachable, errors = 0, 0, []
         for port in self._servers[pool]:
-            body = self._holding(port)
-            if body is None:
+            report = self._report(port)
+            if report is None:
                 continue
             reachable += 1
-            found = [one for one in body["models"] if (one["model"], one["digest"]) == (model, digest)]
-            # A server that cannot read its state or log its answers is not ready, whatever it has loaded.
-            ready += not body["error"] and any(one["loaded"] for one in found)
-            errors += [f"{self._host}:{port}: {one['error']}" for one in found if one["error"]]
-            if body["error"]:
-                errors.append(f"{self._host}:{port}: {body['error']}")
+            versions = [
+                version
+                for version in report["models"]
+                if (version["model"], version["digest"]) == (model, digest)
+            ]
+            # A server that cannot read its state or log its answers is not ready, even with loaded versions.
+            ready += not report["error"] and any(version["loaded"] for version in versions)
+            problems = [*(version["error"] for version in versions), report["error"]]
+            errors += [f"{self._host}:{port}: {problem}" for problem in problems if problem]
         return Readiness(
             ready=ready, total=len(self._servers[pool]), reachable=reachable, errors=tuple(errors)
         )
 
     def problems(self) -> dict[int, list[str]]:
-        """Port -> what its server says is wrong; for people. Empty lists are good news."""
-        return {port: self._problems(port) for found in self._servers.values() for port in found}
+        """Return the problems that the server of each port reports, for people."""
+        return {port: self._problems(port) for ports in self._servers.values() for port in ports}
 
     def _problems(self, port: int) -> list[str]:
-        body = self._holding(port)
-        if body is None:
+        report = self._report(port)
+        if report is None:
             return ["does not answer"]
         versions = [
-            f"{one['model']} {one['version']}: {one['error'] or 'is not loaded yet'}"
-            for one in body["models"]
-            if not one["loaded"]
+            f"{version['model']} {version['version']}: {version['error'] or 'is not loaded yet'}"
+            for version in report["models"]
+            if not version["loaded"]
         ]
-        return [body["error"], *versions] if body["error"] else versions
+        return [report["error"], *versions] if report["error"] else versions
 
     def measure(
         self, pool: str, model: str, digest: str, payload: Mapping[str, Any], requests: int
     ) -> list[float]:
-        """`payload` is an Open Inference Protocol body; one request after the other, unlogged.
+        """Return the latencies (ms) of sequential unlogged requests with an Open Inference Protocol body.
 
         Raises:
             PoolUnavailable: no server of the pool answers with this version.
@@ -128,16 +120,17 @@ class BentoPool:
             return [once() for _ in range(requests)]
         except OSError as error:
             raise PoolUnavailable(
-                f"pool {pool}: the server went away: {error!r}", hint="measure again"
+                f"pool {pool}: the server does not answer any more: {error!r}", hint="measure again"
             ) from error
         finally:
             client.close()
 
     def _ready_port(self, pool: str, model: str, digest: str) -> int:
         for port in self._servers[pool]:
-            body = self._holding(port)
-            if body is not None and any(
-                one["loaded"] and (one["model"], one["digest"]) == (model, digest) for one in body["models"]
+            report = self._report(port)
+            if report is not None and any(
+                version["loaded"] and (version["model"], version["digest"]) == (model, digest)
+                for version in report["models"]
             ):
                 return port
         raise PoolUnavailable(
@@ -145,8 +138,8 @@ class BentoPool:
             hint="see /v1/pool of its servers for the reason",
         )
 
-    def _holding(self, port: int) -> dict[str, Any] | None:
-        """What a server says it holds; None when it does not answer, which Readiness counts."""
+    def _report(self, port: int) -> dict[str, Any] | None:
+        """Return the report of a server about its versions, or None when it does not answer."""
         try:
             answer = self._clients[port].get("/v1/pool")
             return answer.json() if answer.status == 200 else None
@@ -154,36 +147,34 @@ class BentoPool:
             return None
 
     def _store(self, ref: VersionRef, files: Path) -> None:
-        """Copy beside the target and rename, so that a store folder is whole or not there."""
-        target = desired.version_folder(self._folder, ref.digest)
+        """Copy beside the target and rename, so that a store folder is complete or absent."""
+        target = desired_state.version_folder(self._folder, ref.digest)
         if _holds(target, ref):
             return
         manifest = load_verified(files, ref.model, ref.digest)
         target.parent.mkdir(parents=True, exist_ok=True)
-        temporary = target.with_name(f".{ref.digest}.{os.getpid()}.{time.monotonic_ns()}")
-        temporary.mkdir()
-        try:
-            for name in manifest.files:
-                shutil.copyfile(files / name, temporary / name)
-            load_verified(temporary, ref.model, ref.digest)
-            with FileLock(target.parent / ".lock", timeout=30):
-                if not _holds(target, ref):
-                    shutil.rmtree(target, ignore_errors=True)  # wrong or cut short; sessions are in memory
-                    os.rename(temporary, target)
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
+        with FileLock(target.parent / ".lock", timeout=30):
+            if _holds(target, ref):
+                return
+            with new_folder(target) as temporary:
+                for name in manifest.files:
+                    shutil.copyfile(files / name, temporary / name)
+                load_verified(temporary, ref.model, ref.digest)
+                shutil.rmtree(target, ignore_errors=True)  # wrong or truncated; loaded sessions are in memory
 
     def _check_pool(self, pool: str) -> None:
         if pool not in self._servers:
             raise PoolUnavailable(f"no pool is named {pool!r}", hint=f"known: {', '.join(self._servers)}")
 
-    @contextmanager
-    def _locked(self, pool: str):
-        path = desired.state_file(self._folder, pool)
+    def _change(self, pool: str, change: Callable[[DesiredState], DesiredState]) -> None:
+        path = desired_state.state_file(self._folder, pool)
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             with FileLock(path.with_suffix(".lock"), timeout=10):
-                yield
+                state = desired_state.read(path)
+                wanted = change(state)
+                if wanted is not state:
+                    desired_state.write(path, wanted)
         except Timeout as error:
             raise PoolUnavailable(
                 f"another process holds {path.with_suffix('.lock')}", hint="try again"
@@ -191,7 +182,7 @@ class BentoPool:
 
 
 def _holds(folder: Path, ref: VersionRef) -> bool:
-    """Whether the stored files are the ones that the digest names."""
+    """Return whether the stored files have the digest of the version."""
     try:
         load_verified(folder, ref.model, ref.digest)
     except ModelFileError:

@@ -1,4 +1,4 @@
-"""Probe: one synthetic prediction straight to a model server."""
+"""Probe: a synthetic prediction directly at a model server."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class BentoProbe:
     """Probe port.
 
     Args:
-        host: address that the servers listen on.
+        host: address of the servers.
         servers: pool name -> port of each of its servers.
     """
 
@@ -24,24 +24,24 @@ class BentoProbe:
         self._servers = servers
 
     def predict(self, pool: str, model: str, digest: str, body: Mapping[str, Any]) -> str:
-        """A server that has not loaded the version refuses, and the next one is asked."""
-        said = f"pool {pool} has no servers"
+        """Ask the servers in turn until a server answers with the version; see `ports.Probe.predict`."""
+        problem = f"pool {pool} has no servers"
         for port in self._servers[pool]:
-            said = self._ask(port, model, digest, body)
-            if not said:
+            problem = self._ask(port, model, digest, body)
+            if not problem:
                 break
-        return said
+        return problem
 
     def _ask(self, port: int, model: str, digest: str, body: Mapping[str, Any]) -> str:
         client = LoopbackHttp(self._host, port, TIMEOUT_S)
         sent = {headers.DIGEST: digest, headers.SYNTHETIC: "true"}
         try:
             answer = client.post(f"/v1/models/{model}/predict", body, sent)
-            told = answer.json()
+            content = answer.json()
         except (OSError, ValueError) as error:
             return f"{self._host}:{port}: {error}"
         finally:
             client.close()
         if answer.status != 200:
-            return f"{answer.status} {told.get('error', '')[:200]}"
-        return "" if told.get("digest") == digest else f"another version answers: {told.get('version')}"
+            return f"{answer.status} {content.get('error', '')[:200]}"
+        return "" if content.get("digest") == digest else f"another version answers: {content.get('version')}"

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from perennial.core.experiment.analysis import Analysis, posterior
+from perennial.core.experiment.analysis import ExperimentAnalysis
+from perennial.core.experiment.posterior import posterior
 
 COLOURS = ("tab:blue", "tab:orange", "tab:green", "tab:red", "tab:purple", "tab:brown")
 STYLE = (
@@ -19,34 +20,39 @@ STYLE = (
 )
 
 
-def picture(found: Analysis) -> bytes:
-    """PNG: the posterior of each arm, and each difference from the control with both intervals."""
+def picture(analysis: ExperimentAnalysis) -> bytes:
+    """Return a PNG of the posterior of each variant, and of each difference from the control."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(9, 4), dpi=120, layout="constrained")
     left, right = figure.subplots(1, 2)
-    for colour, arm in zip(COLOURS, found.arms, strict=False):
-        known = posterior(found.kind, arm)
+    for colour, variant in zip(COLOURS, analysis.variants, strict=False):
+        known = posterior(analysis.kind, variant)
         x = np.linspace(known.ppf(0.0005), known.ppf(0.9995), 400)
-        left.plot(x, known.pdf(x), color=colour, label=f"{arm.name} (n = {arm.n})")
+        left.plot(x, known.pdf(x), color=colour, label=f"{variant.name} (n = {variant.n})")
         left.fill_between(x, known.pdf(x), color=colour, alpha=0.15)
     left.set(
-        title="What is known of each arm's mean", xlabel="mean outcome", yticks=[], ylabel="posterior density"
+        title="Posterior of the mean of each variant",
+        xlabel="mean outcome",
+        yticks=[],
+        ylabel="posterior density",
     )
     left.set_ylim(0, 1.25 * left.get_ylim()[1])  # the legend above the curves
-    left.legend(fontsize=8, loc="upper center", ncols=min(3, len(found.arms)))
-    for row, one in enumerate(found.comparisons):
-        wide, now = one.sequential_interval, one.difference_interval
+    left.legend(fontsize=8, loc="upper center", ncols=min(3, len(analysis.variants)))
+    for row, comparison in enumerate(analysis.comparisons):
+        wide, now = comparison.sequential_interval, comparison.difference_interval
         right.plot([wide.low, wide.high], [row, row], color="grey", lw=2, label="valid at every look")
         right.plot([now.low, now.high], [row, row], color="tab:blue", lw=6, label="95 % credible now")
-        right.plot(one.difference, row, "o", color="black")
+        right.plot(comparison.difference, row, "o", color="black")
     right.axvline(0.0, color="black", linestyle=":")
     right.set(
-        title=f"Difference from {found.arms[0].name}",
+        title=f"Difference from {analysis.variants[0].name}",
         xlabel="difference of means",
-        yticks=range(len(found.comparisons)),
-        yticklabels=[f"{one.treatment}: {one.decision.value}" for one in found.comparisons],
-        ylim=(-1, len(found.comparisons)),
+        yticks=range(len(analysis.comparisons)),
+        yticklabels=[
+            f"{comparison.treatment}: {comparison.decision.value}" for comparison in analysis.comparisons
+        ],
+        ylim=(-1, len(analysis.comparisons)),
     )
     right.legend(*_once(right), fontsize=8)
     out = io.BytesIO()
@@ -54,14 +60,14 @@ def picture(found: Analysis) -> bytes:
     return out.getvalue()
 
 
-def write_picture(found: Analysis, path: Path) -> None:
+def write_picture(analysis: ExperimentAnalysis, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(picture(found))
+    path.write_bytes(picture(analysis))
 
 
-def write_page(found: Analysis, title: str, tables: list[list[list[str]]], path: Path) -> None:
+def write_page(analysis: ExperimentAnalysis, title: str, tables: list[list[list[str]]], path: Path) -> None:
     """Args: tables: each rows of cells, the first row its header."""
-    image = base64.b64encode(picture(found)).decode()
+    image = base64.b64encode(picture(analysis)).decode()
     body = "".join(_table(rows) for rows in tables)
     name = html.escape(title)
     path.parent.mkdir(parents=True, exist_ok=True)

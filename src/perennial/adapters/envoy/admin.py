@@ -1,4 +1,4 @@
-"""Questions to Envoy's admin interface."""
+"""Client of Envoy's admin interface."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from perennial.errors import RouterUnavailable
 
 @dataclass(frozen=True)
 class Endpoint:
-    """One server as one cluster sees it.
+    """A server in the statistics of a cluster.
 
     Attributes:
-        answered: attempts that the server took, whatever became of them.
-        errors: of these, those that ended in a 5xx or a broken connection; an attempt that found nobody
-            listening was never taken.
+        answered: attempts that the server accepted, with or without success.
+        errors: accepted attempts that ended in a 5xx or a broken connection; a refused connection is not an
+            accepted attempt.
     """
 
     host: str
@@ -30,47 +30,48 @@ class Endpoint:
 
 
 Buckets = tuple[tuple[float, int], ...]
+"""(upper bound in ms, cumulative count), ascending."""
 
 
 class EnvoyAdmin:
-    """Reads only; every method raises RouterUnavailable when Envoy does not answer."""
+    """Read-only client; every method raises RouterUnavailable when Envoy does not answer."""
 
     def __init__(self, host: str, port: int, timeout_s: float = 3.0) -> None:
         self._url = f"http://{host}:{port}"
         self._http = LoopbackHttp(host, port, timeout_s)
 
     def live(self) -> None:
-        """Raises RouterUnavailable unless Envoy is up and has its first configuration."""
+        """Check that Envoy is up and has its first configuration."""
         self._ask("/ready", {})
 
     def numbers(self, pattern: str) -> dict[str, int | str]:
-        """Counters, gauges and texts whose name matches the expression."""
+        """Return the counters, gauges and texts whose name matches the regular expression."""
         stats = self._get("/stats", {"format": "json", "filter": pattern})["stats"]
-        return {one["name"]: one["value"] for one in stats if "name" in one}
+        return {stat["name"]: stat["value"] for stat in stats if "name" in stat}
 
     def latencies(self, pattern: str) -> dict[str, Buckets]:
-        """Histograms in ms since the start of Envoy: (upper bound, cumulative count), ascending.
+        """Return the histograms since the start of Envoy by name.
 
-        Envoy's whole milliseconds are rounded down and its bounds lie between them, so what it counts up to
-        a bound took less than half a millisecond more: that is the bound given here.
+        Envoy rounds latencies down to whole milliseconds, and its bounds lie between them. The latencies up to a
+        bound took less than half a millisecond more, so the returned bounds are 0.5 ms higher.
         """
         query = {"format": "json", "filter": pattern, "histogram_buckets": "cumulative"}
         stats = self._get("/stats", query)["stats"]
-        found: dict[str, Buckets] = {}
-        for group in (one["histograms"] for one in stats if "histograms" in one):
-            for histogram in group:
-                buckets = histogram["buckets"]
-                found[histogram["name"]] = tuple(
-                    (float(b["upper_bound"]) + 0.5, int(b["cumulative"])) for b in buckets
-                )
-        return found
+        return {
+            histogram["name"]: tuple(
+                (float(bucket["upper_bound"]) + 0.5, int(bucket["cumulative"]))
+                for bucket in histogram["buckets"]
+            )
+            for stat in stats
+            for histogram in stat.get("histograms", ())
+        }
 
     def clusters(self) -> Mapping[str, tuple[Endpoint, ...]]:
-        """Active clusters by name; one that still waits for its first health checks is not there yet."""
+        """Return the active clusters by name; a cluster before its first health checks is missing."""
         body = self._get("/clusters", {"format": "json"})
         return {
-            one["name"]: tuple(_endpoint(host) for host in one.get("host_statuses", ()))
-            for one in body.get("cluster_statuses", ())
+            cluster["name"]: tuple(_endpoint(host) for host in cluster.get("host_statuses", ()))
+            for cluster in body.get("cluster_statuses", ())
         }
 
     def _get(self, path: str, query: Mapping[str, str]) -> Any:
@@ -87,14 +88,14 @@ class EnvoyAdmin:
         if answer.status != 200:
             raise RouterUnavailable(
                 f"{self._url}{path} answers {answer.status}: {answer.text[:200]}",
-                hint="Envoy is starting or draining; look at its log",
+                hint="Envoy is starting or draining; see its log",
             )
         return answer
 
 
-def _endpoint(status: dict) -> Endpoint:
+def _endpoint(status: dict[str, Any]) -> Endpoint:
     address = status["address"]["socket_address"]
-    stats = {one["name"]: int(one.get("value", 0)) for one in status.get("stats", ())}
+    stats = {stat["name"]: int(stat.get("value", 0)) for stat in status.get("stats", ())}
     health = status.get("health_status", {})
     failed = any(value is True for name, value in health.items() if name.startswith("failed_"))
     errors = max(0, stats.get("rq_error", 0) - stats.get("cx_connect_fail", 0))

@@ -1,14 +1,14 @@
-"""Envoy's clusters: who may be asked for a model, how their health is seen, what is tried again.
+"""Envoy's clusters: the servers of a model, their health checks and the retries.
 
 Per model there are three: `<model>.stable`, `<model>.canary` and `<model>.shadow`. The canary cluster has the
-servers of the stable pool as second priority: when no canary server is healthy, or one answered with an
-error, the request goes on to a stable server, which does not hold the candidate and answers with the version
-that the fallback header names, the champion. The shadow cluster has the canary servers only, and what is
-mirrored there is never tried again: its answers reach nobody.
+servers of the stable pool as second priority: when no canary server is healthy, or one answered with an error, a
+stable server answers. It does not hold the candidate and answers with the champion, named in the fallback header.
+The shadow cluster has only the canary servers, without retries, because the answers to mirrored requests are
+dropped.
 
-The stable cluster has the servers of the canary pool as second priority: that pool holds the champion before
-(the backup), so when no stable server is healthy, or two tries ended in errors, the request is answered by the
-backup that the route names. Those servers answer for no other version here, so no candidate gets in this way.
+The stable cluster has the servers of the canary pool as second priority. That pool holds the previous champion (the
+backup): when no stable server is healthy, or two tries ended in errors, the backup named in the route answers. For
+the stable share these servers answer with no other version, so a candidate cannot get requests this way.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from perennial.adapters.envoy.config import TYPE, Address, Json, Layout, address
 from perennial.core.release.traffic import PoolName
 
 SERVERS = "perennial.stable"
-"""The stable servers, for what belongs to no model."""
+"""Cluster of the stable servers for paths without a model."""
 
 LIMITS = {"max_connections": 1024, "max_pending_requests": 4096, "max_requests": 4096}
 COPIES_PER_SERVER = 16
-"""Mirrored requests that one canary server is given at a time."""
+"""Mirrored requests in flight per canary server."""
 
 _HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 
@@ -37,21 +37,21 @@ def shadow_cluster(model: str) -> str:
 
 
 def stat_name(cluster: str) -> str:
-    """Envoy's own tag rule takes the name of a cluster up to its first dot, so statistics have none."""
+    """Return the cluster's name for statistics: without dots, because Envoy cuts the name at the first dot."""
     return cluster.replace(".", "-")
 
 
 def clusters(models: Sequence[str], layout: Layout) -> list[Json]:
-    """Those of every model, and one of the stable servers for what belongs to no model."""
+    """Return the clusters of every model, and the cluster of the stable servers for paths without a model."""
     stable, canary = layout.pools[PoolName.STABLE], layout.pools[PoolName.CANARY]
-    found = [_cluster(SERVERS, [stable])]
+    resources = [_cluster(SERVERS, [stable])]
     for model in sorted(models):
-        found += [
+        resources += [
             _cluster(pool_cluster(model, PoolName.STABLE), [stable, canary], _champion_retry()),
             _cluster(pool_cluster(model, PoolName.CANARY), [canary, stable], _candidate_retry()),
             _cluster(shadow_cluster(model), [canary], limits=_copies(len(canary))),
         ]
-    return found
+    return resources
 
 
 def _cluster(
@@ -63,12 +63,12 @@ def _cluster(
     options: Json = {
         "@type": f"{TYPE}extensions.upstreams.http.v3.HttpProtocolOptions",
         "explicit_http_config": {"http_protocol_options": {}},
-        # Shorter than the servers keep an idle connection, so that a request never meets a closing one.
+        # Shorter than the servers' idle timeout, so that no request is sent on a closing connection.
         "common_http_protocol_options": {"idle_timeout": "30s"},
     }
     if retry_policy is not None:
         options["retry_policy"] = retry_policy
-    # The default of three retries at a time loses requests when a server dies under load.
+    # The default of three concurrent retries loses requests when a server dies under load.
     budget = {"budget_percent": {"value": 100.0}, "min_retry_concurrency": 256}
     return {
         "@type": f"{TYPE}config.cluster.v3.Cluster",
@@ -77,15 +77,15 @@ def _cluster(
         "type": "STATIC",
         "connect_timeout": "1s",
         "lb_policy": "LEAST_REQUEST",
-        # With no healthy server at all, trying each of them is better than refusing.
+        # Without any healthy server, trying each server is better than refusing.
         "common_lb_config": {"healthy_panic_threshold": {"value": 1.0}},
         "load_assignment": {
             "cluster_name": name,
-            # A priority is left when its last server is gone, not (as by default) in part from the first on:
-            # else the loss of one server of two would give its requests to another version.
+            # Leave a priority only when its last server is gone. By default the loss of one of two servers would
+            # already send a part of the requests to the next priority, that is, to another version.
             "policy": {"overprovisioning_factor": 100 * max(len(group) for group in priorities)},
             "endpoints": [
-                {"priority": number, "lb_endpoints": [{"endpoint": {"address": address(one)}} for one in group]}
+                {"priority": number, "lb_endpoints": [{"endpoint": {"address": address(server)}} for server in group]}
                 for number, group in enumerate(priorities)
             ],
         },
@@ -102,7 +102,7 @@ def _cluster(
         "outlier_detection": {
             "split_external_local_origin_errors": True,
             "consecutive_local_origin_failure": 2,
-            # Answers are judged by the release machine; taking the server away would hide them from it.
+            # The release machine judges the answers; ejecting the server would hide its errors.
             "enforcing_consecutive_5xx": 0,
             "enforcing_consecutive_gateway_failure": 0,
             "enforcing_success_rate": 0,
@@ -118,17 +118,17 @@ def _cluster(
 
 
 def _copies(servers: int) -> dict[str, int]:
-    """Few enough that a pool smaller than the stable one is never behind by more than a moment.
+    """Return limits that keep the queue of mirrored requests short.
 
-    Clients do not wait for copies, so nothing slows those down: thousands would queue, time out, and count as
-    errors of a candidate that has none. What is beyond is dropped, and is no evidence.
+    Clients do not wait for mirrored requests, so nothing slows them down: in a small canary pool thousands would
+    queue, time out and count as errors of the candidate. Requests above the limit are dropped and not counted.
     """
     most = COPIES_PER_SERVER * servers
     return {"max_connections": most // 2, "max_pending_requests": most // 2, "max_requests": most}
 
 
 def retry() -> Json:
-    """Nothing that a request does is harmful to repeat: a prediction is logged where it is answered."""
+    """Return the retry policy. A request may be repeated: a prediction is logged only where it is answered."""
     return {
         "retry_on": "gateway-error,connect-failure,refused-stream,reset",
         "num_retries": 5,
@@ -144,19 +144,19 @@ def retry() -> Json:
 
 
 def _candidate_retry() -> Json:
-    """Any error of a candidate is healed by the champion, and still counted where it happened."""
+    """Retry an error of the candidate on the champion at once; the error still counts for the candidate."""
     return _retry_elsewhere(tries=1)
 
 
 def _champion_retry() -> Json:
-    """Another server of the champion first: one error need not be the version's."""
+    """Retry on another server of the champion first: an error may be the server's."""
     return _retry_elsewhere(tries=2)
 
 
 def _retry_elsewhere(tries: int) -> Json:
-    """So many tries in one priority, then the next one.
+    """Return a policy with a number of tries per priority before the next priority.
 
-    A cluster's policy stands before that of the route, apart from the time for one try, which is the route's.
+    The policy of a cluster overrides the policy of the route, except for the per-try timeout.
     """
     previous = _extension(
         "envoy.retry_priorities.previous_priorities",

@@ -1,6 +1,6 @@
-"""Envoy's fixed configuration, as plain dictionaries in Envoy's JSON form: how it starts and listens.
+"""Envoy's static configuration, bootstrap and listener, as dictionaries in Envoy's JSON form.
 
-What changes, clusters and routes, is in `envoy_clusters` and `envoy_routes`. Nothing here does IO.
+Clusters and routes, which change, are in `clusters` and `routes`. Nothing here does IO.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ Address = tuple[str, int]
 
 LISTENER = ROUTES = "perennial"
 
-# Envoy counts latencies in whole ms, rounded down. Bounds between them, so that none falls on a bound; fine
-# enough for a p95 between 1 and 1000 ms.
+# Envoy rounds latencies down to whole ms. The bounds lie between them, so that no latency falls on a bound, and are
+# fine enough for a p95 between 1 and 1000 ms.
 BUCKETS_MS = tuple(
     whole - 0.5
     for whole in (
@@ -31,7 +31,7 @@ TYPE = "type.googleapis.com/envoy."
 
 @dataclass(frozen=True)
 class Layout:
-    """Where Envoy listens, and the servers of each pool."""
+    """Addresses of Envoy and of the servers of each pool."""
 
     listen: Address
     admin: Address
@@ -39,7 +39,7 @@ class Layout:
 
 
 def bootstrap(layout: Layout, folder: Path) -> Json:
-    """What Envoy is started with; everything that changes comes from the folders it watches."""
+    """Return the bootstrap configuration; Envoy reads everything else from the folders that it watches."""
     return {
         "node": {"id": "perennial", "cluster": "perennial"},
         "admin": {"address": address(layout.admin)},
@@ -57,7 +57,7 @@ def bootstrap(layout: Layout, folder: Path) -> Json:
 
 
 def watched(path: Path) -> Json:
-    """A folder per kind of resource: a rename in it makes Envoy read the file again."""
+    """Return a watched file; Envoy reads it again after a rename in its folder."""
     return {
         "path_config_source": {"path": str(path), "watched_directory": {"path": str(path.parent)}},
         "resource_api_version": "V3",
@@ -65,7 +65,7 @@ def watched(path: Path) -> Json:
 
 
 def discovery(version: str, resources: Sequence[Json]) -> bytes:
-    """The content of a watched file."""
+    """Return the content of a watched file."""
     body = {"version_info": version, "resources": list(resources)}
     return json.dumps(body, indent=1, sort_keys=True).encode() + b"\n"
 

@@ -1,4 +1,4 @@
-"""Envoy's routes: the split of each model, as shares that carry the digest of the version that must answer."""
+"""Envoy's routes: the shares of each model, with the digest of the version that must answer in a header."""
 
 from __future__ import annotations
 
@@ -12,36 +12,27 @@ from perennial.core.release.traffic import PoolName, Route, Target
 from perennial.serving import headers
 
 TOTAL_WEIGHT = 10_000
-"""Shares are set in steps of 0.01 percent; the total never changes, so that a share means the same."""
+"""Total of the weights; constant, so that a share has steps of 0.01 percent and always the same meaning."""
 
-NOBODY: Mapping[str, str] = MappingProxyType({})
+NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 
 _OURS = (
-    headers.DIGEST,
-    headers.RELEASE,
-    headers.FALLBACK,
-    headers.FALLBACK_RELEASE,
-    headers.BACKUP,
-    headers.BACKUP_RELEASE,
-    headers.SHADOW,
-    headers.EXPERIMENT,
-    headers.ARM,
-    headers.UNIT,
-    headers.UNIT_COOKIE,
+    headers.DIGEST, headers.RELEASE, headers.FALLBACK, headers.FALLBACK_RELEASE, headers.BACKUP,
+    headers.BACKUP_RELEASE, headers.SHADOW, headers.EXPERIMENT, headers.ARM, headers.UNIT, headers.UNIT_COOKIE,
     headers.SYNTHETIC,
-)
+)  # fmt: skip
 
 
 def route_configuration(routes: Sequence[Route]) -> Json:
-    """One virtual host with the routes of every model; what belongs to no model goes to any stable server."""
-    found: list[Json] = []
-    for route in sorted(routes, key=lambda one: one.model):
-        found += _model_routes(route)
-    found += [
+    """Return a virtual host with the routes of every model; paths without a model go to any stable server."""
+    entries = [
+        entry for route in sorted(routes, key=lambda route: route.model) for entry in _model_routes(route)
+    ]
+    entries += [
         {"match": {"path": path}, "route": _action({"cluster": SERVERS})}
         for path in ("/v1/feedback", "/v2", "/v2/health/live", "/v2/health/ready")
     ]
-    found.append(
+    entries.append(
         {
             "match": {"prefix": "/"},
             "direct_response": {
@@ -54,9 +45,9 @@ def route_configuration(routes: Sequence[Route]) -> Json:
     return {
         "@type": f"{TYPE}config.route.v3.RouteConfiguration",
         "name": ROUTES,
-        # Else a route to a cluster that is not there is accepted and answers 503.
+        # Otherwise Envoy accepts a route to a missing cluster and answers 503.
         "validate_clusters": True,
-        "virtual_hosts": [{"name": "all", "domains": ["*"], "routes": found}],
+        "virtual_hosts": [{"name": "all", "domains": ["*"], "routes": entries}],
     }
 
 
@@ -64,52 +55,56 @@ def _model_routes(route: Route) -> list[Json]:
     mirror = {"request_mirror_policies": [_mirror(route)]} if route.mirror else {}
     by_name = {"weighted_clusters": {"clusters": [_share(SERVERS, TOTAL_WEIGHT, {})]}}
     return [
-        # A caller that names a version gets it from the stable servers and never, not even when they are all
-        # gone, from the canary pool: candidates are reached by share only.
+        # A version named by the caller comes only from stable servers, never from the canary pool: candidates get
+        # requests by their share only.
         {"match": {"prefix": f"/v2/models/{route.model}/versions/"}, "route": _action(by_name)},
         *(
-            one
+            entry
             for api in ("v1", "v2")
-            for one in _drawn({"path_separated_prefix": f"/{api}/models/{route.model}"}, route, mirror)
+            for entry in _split_routes(
+                {"path_separated_prefix": f"/{api}/models/{route.model}"}, route, mirror
+            )
         ),
     ]
 
 
-def _drawn(match: Json, route: Route, mirror: Json) -> list[Json]:
-    """A route for each way to know the user; without an assignment one, that draws by chance."""
+def _split_routes(match: Json, route: Route, mirror: Json) -> list[Json]:
+    """Return a route per source of the unit; without an assignment rule a single route with random shares."""
     if route.assignment is None:
         return [
             {"match": match, "route": _action({"weighted_clusters": {"clusters": _shares(route)}, **mirror})}
         ]
-    found = []
-    for way in unit_sources(route.assignment):
-        split = {"weighted_clusters": {"clusters": _shares(route, way.told), "use_hash_policy": True}}
-        action = _action({**split, **mirror, "hash_policy": [way.hashed]})
-        found.append({"match": {**match, **way.match}, "route": action, **way.answer})
-    return found
+    entries = []
+    for source in unit_sources(route.assignment):
+        split = {"weighted_clusters": {"clusters": _shares(route, source.sent), "use_hash_policy": True}}
+        action = _action({**split, **mirror, "hash_policy": [source.hashed]})
+        entries.append({"match": {**match, **source.match}, "route": action, **source.answer})
+    return entries
 
 
 def _action(target: Json) -> Json:
-    """A server that hangs costs a request the time of one try."""
+    """Add timeouts and retries: a server that hangs delays a request by the per-try timeout."""
     return {**target, "timeout": "20s", "retry_policy": {**retry(), "per_try_timeout": "4s"}}
 
 
 def canary_weight(route: Route) -> int:
-    """Of TOTAL_WEIGHT."""
+    """Return the canary's weight out of TOTAL_WEIGHT."""
     return round(route.canary_weight / 100 * TOTAL_WEIGHT)
 
 
-def _shares(route: Route, told: Mapping[str, str] = NOBODY) -> list[Json]:
-    """The canary first: with a fixed total, a growing share then only adds to what it already has.
+def _shares(route: Route, sent: Mapping[str, str] = NO_HEADERS) -> list[Json]:
+    """Return the shares of the pools.
+
+    The canary is first: with a fixed total, a growing canary share then keeps all its users.
 
     Args:
-        told: headers about the user, where users are drawn.
+        sent: headers about the unit, when users are assigned.
     """
     weight = canary_weight(route)
     backup = {}
     if route.backup is not None:
         backup = {headers.BACKUP: route.backup.digest, headers.BACKUP_RELEASE: route.backup.release_id}
-    champion = {**_named(route.stable), **backup, **_arm(route.stable, told)}
+    champion = {**_named(route.stable), **backup, **_arm(route.stable, sent)}
     stable = _share(pool_cluster(route.model, PoolName.STABLE), TOTAL_WEIGHT - weight, champion)
     if route.canary is None:
         return [stable]
@@ -117,12 +112,12 @@ def _shares(route: Route, told: Mapping[str, str] = NOBODY) -> list[Json]:
         headers.FALLBACK: route.stable.digest,
         headers.FALLBACK_RELEASE: route.stable.release_id,
     }
-    candidate = {**_named(route.canary), **fallback, **_arm(route.canary, told)}
+    candidate = {**_named(route.canary), **fallback, **_arm(route.canary, sent)}
     return [_share(pool_cluster(route.model, PoolName.CANARY), weight, candidate), stable]
 
 
-def _arm(target: Target, told: Mapping[str, str]) -> dict[str, str]:
-    return {**told, headers.ARM: target.version} if told else {}
+def _arm(target: Target, sent: Mapping[str, str]) -> dict[str, str]:
+    return {**sent, headers.ARM: target.version} if sent else {}
 
 
 def _named(target: Target) -> dict[str, str]:
@@ -130,7 +125,7 @@ def _named(target: Target) -> dict[str, str]:
 
 
 def _share(cluster: str, weight: int, sent: Mapping[str, str]) -> Json:
-    """Our headers are the router's word: what a client sent under their names is taken out first."""
+    """Return a share that replaces our headers, so that a client cannot set them."""
     return {
         "name": cluster,
         "weight": weight,
@@ -140,7 +135,7 @@ def _share(cluster: str, weight: int, sent: Mapping[str, str]) -> Json:
 
 
 def _mirror(route: Route) -> Json:
-    assert route.canary is not None  # noqa: S101 Route refuses a mirror without one
+    assert route.canary is not None  # noqa: S101 Route refuses a mirror without a canary
     sent = {**_named(route.canary), headers.SHADOW: "true"}
     removed = (headers.FALLBACK, headers.FALLBACK_RELEASE, headers.BACKUP, headers.BACKUP_RELEASE)
     return {

@@ -1,14 +1,14 @@
-"""How Envoy knows whose request it is, so that a user keeps a side of a split: by header, cookie, request id.
+"""Sticky assignment in Envoy: a user keeps the variant, identified by header, cookie or request id.
 
-Envoy draws a side by a hash of one text modulo the total weight (`use_hash_policy`). The text is
-`<experiment>:<user>`: salted, so that who is in one experiment says nothing about the next. There is a route
-for each way to know the user, in this order, and each hashes one header:
+Envoy assigns a variant by a hash of `<experiment>:<user>` modulo the total weight (`use_hash_policy`). The salt
+makes the assignments of two experiments independent. There is a route per source of the user, in this order, and
+each hashes a single header:
 
-1. the user header, where it is not empty;
+1. the user header, when it is not empty;
 2. the cookie, cut out of the `cookie` header;
-3. the request's own id, which is sent back as the cookie: the next request hashes the very same text.
+3. the request id, which is sent back as the cookie, so that the next request hashes the same text.
 
-So no filter runs for it, and a route without a split is what it was.
+No filter runs for this, and a route without an experiment does not change.
 """
 
 from __future__ import annotations
@@ -23,36 +23,36 @@ from perennial.serving import headers
 
 @dataclass(frozen=True)
 class UnitSource:
-    """One way to know the user.
+    """A source of the unit of assignment.
 
     Attributes:
         match: further conditions of the route.
         hashed: Envoy's hash policy.
-        told: headers for the model server.
-        answer: what the route does to the answer.
+        sent: headers for the model server.
+        answer: changes of the route to the answer.
     """
 
     match: Json
     hashed: Json
-    told: Mapping[str, str]
+    sent: Mapping[str, str]
     answer: Json = field(default_factory=dict)
 
 
 def unit_sources(assignment: Assignment) -> Iterator[UnitSource]:
-    """In the order in which they are tried; the last one knows every request."""
-    told = {headers.EXPERIMENT: assignment.experiment}
+    """Yield the sources in the order of their routes; the last source matches every request."""
+    experiment = {headers.EXPERIMENT: assignment.experiment}
     name = assignment.header
     if name is not None:
-        by_header = {**told, headers.UNIT: f"%REQ({name})%"}
+        by_header = {**experiment, headers.UNIT: f"%REQ({name})%"}
         yield UnitSource(_matching(name, ".+"), _hashed(name, "^(.*)$", assignment), by_header)
     cookie, answer = assignment.cookie, {}
     if cookie is not None:
-        # Cut at the first `;`: the value of a cookie has none.
+        # The value of a cookie contains no `;`.
         pattern = rf"^(?:.*;\s*)?{cookie}=([^;]+).*$"
-        by_cookie = {**told, headers.UNIT_COOKIE: cookie}
+        by_cookie = {**experiment, headers.UNIT_COOKIE: cookie}
         yield UnitSource(_matching("cookie", pattern), _hashed("cookie", pattern, assignment), by_cookie)
         answer = {"response_headers_to_add": [_set_cookie(cookie, assignment)]}
-    by_request = {**told, headers.UNIT: f"%REQ({headers.REQUEST_ID})%"}
+    by_request = {**experiment, headers.UNIT: f"%REQ({headers.REQUEST_ID})%"}
     yield UnitSource({}, _hashed(headers.REQUEST_ID, "^(.*)$", assignment), by_request, answer)
 
 

@@ -1,20 +1,20 @@
-"""The routes that Envoy took, as a file: what its own files are made from."""
+"""The file of confirmed routes; Envoy's own files are generated from it."""
 
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from perennial.core.release.traffic import Route
 from perennial.errors import RouterRejected
+from perennial.files import write_bytes
 
 
 @dataclass(frozen=True)
 class ConfirmedRoutes:
-    """Every confirmed route by model, and how many changes there were."""
+    """The confirmed route of every model, and the number of changes."""
 
     generation: int = 0
     routes: Mapping[str, Route] = field(default_factory=dict)
@@ -24,35 +24,24 @@ class ConfirmedRoutes:
 
 
 def read(path: Path) -> ConfirmedRoutes:
-    """An absent file is a router that has no routes yet.
+    """Read the routes; an absent file means no routes yet.
 
     Raises:
-        RouterRejected: the file is not readable as routes.
+        RouterRejected: the file cannot be read as routes.
     """
     try:
         body = json.loads(path.read_bytes())
-        routes = {name: Route.model_validate(one) for name, one in body["routes"].items()}
+        routes = {name: Route.model_validate(route) for name, route in body["routes"].items()}
         return ConfirmedRoutes(body["generation"], routes)
     except FileNotFoundError:
         return ConfirmedRoutes()
     except (ValueError, KeyError, TypeError) as error:
         raise RouterRejected(
-            f"{path} is not readable: {error}", hint="restore it, or remove it and reconcile the releases"
+            f"{path} cannot be read: {error}", hint="restore it, or remove it and reconcile the releases"
         ) from error
 
 
 def write(path: Path, state: ConfirmedRoutes) -> None:
-    routes = {name: one.model_dump(mode="json") for name, one in sorted(state.routes.items())}
+    routes = {name: route.model_dump(mode="json") for name, route in sorted(state.routes.items())}
     body = {"generation": state.generation, "routes": routes}
-    replace(path, json.dumps(body, indent=1).encode() + b"\n")
-
-
-def replace(path: Path, content: bytes) -> None:
-    """Envoy notices renames only, and must never see half a file; flushed, for it is read after a crash."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with temporary.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
+    write_bytes(path, json.dumps(body, indent=1).encode() + b"\n")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import io
-import os
 import sqlite3
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -21,6 +20,7 @@ from feast.errors import FeastError
 from feast.on_demand_feature_view import OnDemandFeatureView
 from filelock import FileLock
 
+from perennial import files
 from perennial.adapters.feast import definitions as feature_definitions
 from perennial.adapters.feast import point_in_time
 from perennial.core.spec import FeatureSpec, ModelSpec
@@ -57,18 +57,15 @@ class FeastFeatures:
         with self._writing():
             for name, table in tables.items():
                 _write_parquet(table, self._offline / f"{name}.parquet")
-            _replace(self._folder / CONFIG, (self._repo / CONFIG).read_bytes())
+            files.write_bytes(self._folder / CONFIG, (self._repo / CONFIG).read_bytes())
             objects = _published(self._module.definitions(self._offline, self._specs()))
-            fresh = self._folder / f".{REGISTRY}"
-            fresh.unlink(missing_ok=True)
-            store = self._store(fresh)
-            with _quiet_feast():
+            with files.replacing(self._folder / REGISTRY) as registry, _quiet_feast():
+                store = self._store(registry)
                 store.apply(objects)
                 _let_read_while_writing(store)
                 _materialise(store, tables, objects)
-            os.replace(fresh, self._folder / REGISTRY)
             found = feature_definitions.of_services(objects)
-            _replace(self._folder / feature_definitions.FILE, feature_definitions.content(found))
+            files.write_bytes(self._folder / feature_definitions.FILE, feature_definitions.content(found))
 
     def push(self, views: Mapping[str, pd.DataFrame]) -> None:
         """Write the newest row per entity online.
@@ -226,13 +223,6 @@ def _let_read_while_writing(store: FeatureStore) -> None:
 
 
 def _write_parquet(table: pd.DataFrame, path: Path) -> None:
-    aside = path.with_name(f".{path.name}")
     # DuckDB casts no nanoseconds with a zone, so the file holds microseconds; state rows are whole milliseconds.
-    table.to_parquet(aside, index=False, coerce_timestamps="us", allow_truncated_timestamps=False)
-    os.replace(aside, path)
-
-
-def _replace(path: Path, content: bytes) -> None:
-    aside = path.with_name(f".{path.name}")
-    aside.write_bytes(content)
-    os.replace(aside, path)
+    with files.replacing(path) as temporary:
+        table.to_parquet(temporary, index=False, coerce_timestamps="us", allow_truncated_timestamps=False)

@@ -6,7 +6,6 @@ version, so that no kill leaves a version without one.
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
@@ -23,6 +22,7 @@ from mlflow.tracking.artifact_utils import _download_artifact_from_uri  # isort:
 from perennial.core.training.registration import NewVersion, VersionRecord
 from perennial.core.version import Lifecycle, VersionRef, next_version
 from perennial.errors import ModelFileError, UnknownVersion
+from perennial.files import sha256
 
 SEMANTIC, DIGEST, CAPSULE, LIFECYCLE = "semantic_version", "digest", "capsule", "lifecycle"
 SERVED = "served"
@@ -202,7 +202,7 @@ def _ref(found: ModelVersion) -> VersionRef:
 
 def _verify(folder: Path, ref: VersionRef) -> None:
     try:
-        digest = hashlib.sha256((folder / "model.onnx").read_bytes()).hexdigest()
+        digest = sha256(folder / "model.onnx")
     except OSError as error:
         raise ModelFileError(f"{ref} has no model.onnx: {error}", hint="train again") from error
     if digest != ref.digest:

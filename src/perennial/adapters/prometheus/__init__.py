@@ -1,1 +1,1 @@
-"""Metrics of the monitor for Prometheus. The metrics of a model server are in `serving`."""
+"""Prometheus metrics of the monitor and of A/B tests. The metrics of a model server are in `serving`."""

@@ -1,4 +1,4 @@
-"""What the monitor last saw, for Prometheus."""
+"""Prometheus metrics of the newest monitoring results."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ FEATURE = ("model_name", "feature")
 class MonitorMetrics(Collector):
     """Gauges of the newest window per model; a figure that was not judged is absent, not zero.
 
-    The gauges are made from the verdicts at each scrape, so nothing of an earlier champion can stay behind.
+    The gauges are rebuilt from the verdicts at each scrape, so figures of an earlier champion disappear.
     """
 
     def __init__(self) -> None:
-        self._seen: dict[str, tuple[MonitorVerdict, datetime]] = {}
+        self._verdicts: dict[str, tuple[MonitorVerdict, datetime]] = {}
         self._failing: dict[str, bool] = {}
         self.registry = CollectorRegistry()
         self.registry.register(self)
 
     def serve(self, host: str, port: int) -> None:
-        """Answer on http://host:port/metrics from a thread of its own.
+        """Serve http://host:port/metrics from its own thread.
 
         Raises:
-            PortTaken: something else listens there.
+            PortTaken: another program listens on the port.
         """
         try:
             start_http_server(port, addr=host, registry=self.registry)
@@ -46,17 +46,16 @@ class MonitorMetrics(Collector):
             ) from error
 
     def show(self, model: str, verdict: MonitorVerdict, at: datetime) -> None:
-        """Replace all that is shown of a model."""
-        self._seen[model] = (verdict, at)
+        """Replace the figures of a model."""
+        self._verdicts[model] = (verdict, at)
         self._failing[model] = False
 
     def failed(self, model: str) -> None:
-        """The last look at a model failed; its figures are those of the look before."""
+        """Mark the last pass for a model as failed; its figures stay those of the pass before."""
         self._failing[model] = True
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
-        """Called by the registry at each scrape, from the server's thread."""
-        seen = sorted(self._seen.items())
+        """Return the gauges; the registry calls this at each scrape, from the server thread."""
         psi = GaugeMetricFamily("model_drift_psi", "PSI against the champion's reference", labels=FEATURE)
         allowance = GaugeMetricFamily(
             "model_drift_psi_allowance", "PSI that windows of this size reach without drift", labels=FEATURE
@@ -73,19 +72,19 @@ class MonitorMetrics(Collector):
             "model_monitor_window_predictions", "Predictions in the window", labels=MODEL
         )
         last = GaugeMetricFamily(
-            "model_monitor_last_window_timestamp_seconds", "When a window was last looked at", labels=MODEL
+            "model_monitor_last_window_timestamp_seconds", "Time of the newest judged window", labels=MODEL
         )
-        for model, (verdict, at) in seen:
-            for one in verdict.drifts:
-                psi.add_metric((model, one.column), one.psi)
-                allowance.add_metric((model, one.column), one.allowance)
+        for model, (verdict, at) in sorted(self._verdicts.items()):
+            for drift in verdict.drifts:
+                psi.add_metric((model, drift.column), drift.psi)
+                allowance.add_metric((model, drift.column), drift.allowance)
             if verdict.drop_percent is not None:
                 drop.add_metric((model,), verdict.drop_percent)
             level.add_metric((model,), verdict.level.rank)
             rows.add_metric((model,), verdict.rows)
             last.add_metric((model,), at.timestamp())
         failing = GaugeMetricFamily(
-            "model_monitor_failing", "1 when the last look failed, else 0", labels=MODEL
+            "model_monitor_failing", "1 if the last pass failed, else 0", labels=MODEL
         )
         for model, failed in sorted(self._failing.items()):
             failing.add_metric((model,), float(failed))

@@ -16,21 +16,21 @@ from license_expression import (
     get_spdx_licensing,
 )
 
-from perennial.core.governance.licensing import Standing
+from perennial.core.governance.licensing import LicenceStatus
 
 OWN = "LicenseRef-"
 """SPDX's prefix for a licence that is on no list: allowed only by its very name."""
 
 
-def standing(text: str, allowed: Collection[str]) -> Standing:
+def licence_status(text: str, allowed: Collection[str]) -> LicenceStatus:
     """How a licence text stands: `A OR B` needs one of them, `A AND B` both.
 
     `A WITH exception` is allowed where A is, since exceptions only add permissions, or by its full name.
     """
     tree = _parsed(text)
     if tree is None:
-        return Standing.UNKNOWN
-    return Standing.ALLOWED if _holds(tree, allowed) else Standing.FORBIDDEN
+        return LicenceStatus.UNKNOWN
+    return LicenceStatus.ALLOWED if _holds(tree, allowed) else LicenceStatus.FORBIDDEN
 
 
 def is_expression(text: str) -> bool:

@@ -1,4 +1,4 @@
-"""How good a model is: metrics with intervals, comparisons, and the checks of a candidate's answers.
+"""Metrics with intervals, comparisons of versions, and checks of the answers of a candidate.
 
-Whether a figure is good enough for a release is decided in `core.release.gate`, not here.
+The rules that decide if a figure is good enough for a release are in `core.release.gate`, not here.
 """

@@ -1,4 +1,4 @@
-"""Rankings without learning: a feature taken as the score. A learnt ranking must be at least as good."""
+"""Baselines: a feature used as the score. A trained model must rank at least as well."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from perennial.errors import DataError
 
 
 def column_score(column: np.ndarray, known: np.ndarray) -> np.ndarray:
-    """A feature as a score in [0, 1].
+    """Return a feature as a score in [0, 1].
 
-    A thing without history gets the mean of `known` (the training rows): neither first nor last.
+    Missing values become the mean of `known` (the training rows), so that they rank neither first nor last.
 
     Args:
-        column: [n], a rate or a flag in [0, 1]; NaN where nothing is known.
-        known: the same feature over the training rows.
+        column: [n], a rate or a flag in [0, 1]; NaN where missing.
+        known: the same feature in the training rows.
 
     Raises:
-        DataError: the feature is no rate, or nothing at all is known in the training rows.
+        DataError: the feature leaves [0, 1], or it is missing in all training rows.
     """
     if np.isnan(known).all():
         raise DataError("a baseline's feature is missing in all training rows", hint="train on more history")

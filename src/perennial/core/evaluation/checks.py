@@ -1,4 +1,4 @@
-"""Checks of a candidate beyond its accuracy, each a rule of the gate. Pure: rows in, scores in, verdict out."""
+"""Checks of a candidate beyond its accuracy, each a rule of the gate. Pure functions of rows and scores."""
 
 from __future__ import annotations
 
@@ -11,30 +11,30 @@ import numpy as np
 from perennial.core.verdict import Judgement, Verdict
 
 EXTREMES = (0.0, -1.0, 1e6, -1e6, 1e30, -1e30, np.inf, -np.inf, np.nan)
-"""Out-of-vocabulary codes (-1, 1e6), huge numbers, and what is no number."""
+"""Out-of-vocabulary codes (-1, 1e6), huge numbers, infinities and NaN."""
 SHOWN = 5
 
 
 @dataclass(frozen=True)
 class Case:
-    """One behavioural test: two inputs, and how their scores must compare.
+    """Behavioural test: two inputs, and a rule for their scores.
 
-    Kinds after M. Ribeiro et al., "Beyond Accuracy: Behavioral Testing of NLP Models with CheckList", ACL
-    2020: `invariance` scores must agree within `tolerance`; `direction` and `minimum` (functionality so plain
-    that every model must have it) the second must score above the first.
+    Kinds from M. Ribeiro et al., "Beyond Accuracy: Behavioral Testing of NLP Models with CheckList", ACL 2020.
+    `invariance`: the scores must agree within `tolerance`. `direction` and `minimum` (basic functionality of
+    every model): the second score must be above the first.
     """
 
     name: str
     kind: Literal["invariance", "direction", "minimum"]
     first: Mapping[str, float]
-    """Feature -> value; a feature that is not named is not known (NaN)."""
+    """Feature -> value; missing features are NaN."""
     second: Mapping[str, float]
     tolerance: float = 0.0
 
     def rows(self, names: Sequence[str]) -> np.ndarray:
-        """float32 [2, features] in the order of `names`."""
+        """Return both inputs, float32 [2, features], in the order of `names`."""
         return np.array(
-            [[side.get(name, np.nan) for name in names] for side in (self.first, self.second)],
+            [[values.get(name, np.nan) for name in names] for values in (self.first, self.second)],
             dtype=np.float32,
         )
 
@@ -53,7 +53,7 @@ def unmeasured(rule: str, why: str, needed: str) -> Judgement:
 
 
 def judge_behaviour(cases: Sequence[Case], scores: np.ndarray) -> Judgement:
-    """Every case must hold.
+    """Judge the behavioural tests: every case must hold.
 
     Args:
         scores: float [cases, 2].
@@ -71,12 +71,10 @@ SAFE = "a number in [0, 1] for every input"
 
 
 def hostile_rows(typical: np.ndarray) -> np.ndarray:
-    """Rows that a careless caller may send, float32 [n, features].
-
-    Every extreme in every feature at once, and in each one alone.
+    """Return extreme inputs, float32 [n, features]: each extreme in all features, and in each feature alone.
 
     Args:
-        typical: float32 [features], NaN where nothing is typical: the rest of a row.
+        typical: float32 [features], values of the other features; NaN where unknown.
     """
     width = len(typical)
     rows = [np.full(width, value) for value in EXTREMES]
@@ -89,7 +87,7 @@ def hostile_rows(typical: np.ndarray) -> np.ndarray:
 
 
 def judge_safety(names: Sequence[str], rows: np.ndarray, scores: np.ndarray) -> Judgement:
-    """No input may bring anything else than a number in [0, 1]."""
+    """Judge the extreme inputs: every score must be a number in [0, 1]."""
     bad = np.flatnonzero(~((scores >= 0) & (scores <= 1)))
     shown = [f"{_describe(names, rows[place])} -> {scores[place]}" for place in bad[:SHOWN]]
     return _judgement(
@@ -103,12 +101,13 @@ def _describe(names: Sequence[str], row: np.ndarray) -> str:
 
 
 def noisy(features: np.ndarray, deviations: float, random: np.random.Generator) -> np.ndarray:
-    """Gaussian noise on every known value, as many standard deviations of its feature.
+    """Add Gaussian noise to every known value.
 
-    What is whole stays whole and nothing leaves the range that was seen: noise is no new kind of input.
+    Integers stay integers and every value stays in the observed range: noise must not create a new kind of input.
 
     Args:
         features: float32 [n, features]; NaN stays NaN.
+        deviations: standard deviation of the noise, in standard deviations of the feature.
     """
     result = features.astype(float)
     for place in range(features.shape[1]):
@@ -125,12 +124,12 @@ def noisy(features: np.ndarray, deviations: float, random: np.random.Generator) 
 
 
 def with_holes(features: np.ndarray, share: float, random: np.random.Generator) -> np.ndarray:
-    """Each value missing with this chance."""
+    """Set each value to NaN with probability `share`."""
     return np.where(random.random(features.shape) < share, np.float32(np.nan), features)
 
 
 def judge_change(rule: str, before: np.ndarray, after: np.ndarray, limit: float) -> Judgement:
-    """The mean absolute change of the score must stay within `limit`."""
+    """Judge the stability: the mean absolute change of the score must not exceed `limit`."""
     change = np.abs(after - before)
     mean = float(change.mean())
     return _judgement(
@@ -142,7 +141,7 @@ def judge_change(rule: str, before: np.ndarray, after: np.ndarray, limit: float)
 
 
 def judge_files(problems: Sequence[str], count: int) -> Judgement:
-    """Only formats that cannot run code when they are read."""
+    """Judge the file scan: only formats that cannot run code when they are read."""
     observed = "; ".join(problems[:SHOWN]) or f"{count} files"
     return _judgement("file_scan", not problems, observed, "only sound .onnx, .json and .parquet files")
 

@@ -1,4 +1,4 @@
-"""Two versions on the same later rows: their figures, the paired difference, and where they disagree most."""
+"""Comparison of two versions on the same later rows: metrics, paired gains, largest disagreements."""
 
 from __future__ import annotations
 
@@ -7,13 +7,12 @@ from typing import Any
 import numpy as np
 from pydantic import Field
 
-from perennial.core.evaluation.evaluation import Figure
 from perennial.core.evaluation.metrics import Estimate, Scored, estimates
-from perennial.core.spec import Frozen
+from perennial.core.frozen import Frozen
 
 
-class Disagreement(Frozen):
-    """One row that the two versions see differently."""
+class RowDisagreement(Frozen):
+    """Row with different scores of the two versions."""
 
     row: dict[str, Any] = Field(description="entity, request values and group")
     target: float
@@ -21,8 +20,8 @@ class Disagreement(Frozen):
     new: float = Field(description="score of the second version")
 
 
-class Comparison(Frozen):
-    """What comparing two versions found."""
+class VersionComparison(Frozen):
+    """Result of comparing two versions."""
 
     old: str
     new: str
@@ -30,12 +29,12 @@ class Comparison(Frozen):
     groups: int
     first_group: int
     last_group: int
-    scores: dict[str, dict[str, Figure]] = Field(description="old, new -> metric -> figure")
-    gains: dict[str, Figure] = Field(
-        description="metric -> new over old with the interval of the paired difference; positive is better"
+    scores: dict[str, dict[str, Estimate]] = Field(description="old, new -> metric -> estimate")
+    gains: dict[str, Estimate] = Field(
+        description="metric -> gain of new over old with the interval of the paired difference; positive is better"
     )
-    decisions_changed: int = Field(description="rows whose answer differs at the threshold")
-    disagreements: tuple[Disagreement, ...] = Field(description="largest difference of scores first")
+    decisions_changed: int = Field(description="rows with different answers at the threshold")
+    disagreements: tuple[RowDisagreement, ...] = Field(description="largest difference of scores first")
 
 
 def compare(
@@ -46,34 +45,34 @@ def compare(
     examples: int,
     resamples: int,
     seed: int,
-) -> Comparison:
-    """Measure both over the same resamples of whole groups (the cluster bootstrap of `core.evaluation.metrics`).
+) -> VersionComparison:
+    """Compare two versions over the same resamples of whole groups (see `core.evaluation.metrics`).
 
     Args:
-        names: of the first and the second version, for people.
-        scores: of the same rows in the same order.
-        rows: [n] what names each row.
-        examples: how many disagreements to keep.
+        names: display names of the first and the second version.
+        scores: scores of the same rows in the same order.
+        rows: [n] columns that identify each row.
+        examples: number of disagreements to keep.
 
     Raises:
-        DataError: a metric is not defined on these rows (one verdict only).
+        DataError: a metric is undefined on these rows (all have the same verdict).
     """
     old, new = scores
     measured, gains = estimates({"old": old, "new": new}, "old", resamples, seed)
     apart = np.abs(new.score - old.score)
     chosen = [place for place in np.argsort(-apart, kind="stable")[:examples] if apart[place] > 0]
-    return Comparison(
+    return VersionComparison(
         old=names[0],
         new=names[1],
         rows=len(old),
         groups=len(old.groups),
         first_group=int(old.groups[0]),
         last_group=int(old.groups[-1]),
-        scores={name: {m: _figure(e) for m, e in metrics.items()} for name, metrics in measured.items()},
-        gains={metric: _figure(estimate) for metric, estimate in gains["new"].items()},
+        scores=measured,
+        gains=gains["new"],
         decisions_changed=int(((new.score >= threshold) != (old.score >= threshold)).sum()),
         disagreements=tuple(
-            Disagreement(
+            RowDisagreement(
                 row=rows[place],
                 target=float(old.target[place]),
                 old=float(old.score[place]),
@@ -82,7 +81,3 @@ def compare(
             for place in chosen
         ),
     )
-
-
-def _figure(estimate: Estimate) -> Figure:
-    return Figure(value=estimate.value, low=estimate.low, high=estimate.high)

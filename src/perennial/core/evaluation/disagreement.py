@@ -1,7 +1,7 @@
-"""Two versions asked the very same: how often, where and by how much their answers differ. Pure.
+"""Disagreement of two versions on the same requests: how often, where and by how much answers differ.
 
-Rows of one request (tests of one CI cycle) agree or disagree together, so the rate is a mean over requests of
-the share of their rows that disagree, and its bounds count requests. They hold at every look
+Rows of a request (tests of a CI cycle) are correlated, so the rate is the mean over requests of the share of
+rows that disagree, and its bounds count requests. The bounds are valid at every look
 (`perennial.core.statistics`): a shadow may be watched while it runs.
 """
 
@@ -19,10 +19,10 @@ from perennial.core.statistics import proportion_bounds
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 
 
-class Rate(Frozen):
-    """A share of rows, averaged over requests, with bounds that hold at every look."""
+class DisagreementRate(Frozen):
+    """Share of rows, averaged over requests, with bounds that are valid at every look."""
 
-    value: Share | None = Field(description="None without a single request")
+    value: Share | None = Field(description="None without requests")
     low: Share
     high: Share
     rows: int
@@ -34,8 +34,8 @@ class Rate(Frozen):
         return f"{self.value:.2%} [{self.low:.2%}, {self.high:.2%}] of {self.requests} requests"
 
 
-class Shift(Frozen):
-    """Candidate minus champion, over rows."""
+class ScoreShift(Frozen):
+    """Distribution of the score of the candidate minus the score of the champion, over rows."""
 
     mean: float
     quantiles: dict[str, float] = Field(description="p05 ... p95")
@@ -43,15 +43,15 @@ class Shift(Frozen):
 
 
 class Latency(Frozen):
-    """Of one version at its model server, over requests, in milliseconds."""
+    """Latency of a version at its model server, over requests, in milliseconds."""
 
     p50_ms: float
     p95_ms: float
     requests: int
 
 
-class Example(Frozen):
-    """One row that both versions answered."""
+class DisagreementExample(Frozen):
+    """Row that both versions answered."""
 
     request_id: str
     entity: str = Field(description="JSON text")
@@ -60,20 +60,20 @@ class Example(Frozen):
     decided_otherwise: bool
 
 
-class Disagreement(Frozen):
-    """What a candidate would have said, beside what the champion said."""
+class AnswerDisagreement(Frozen):
+    """Disagreement between the answers of candidate and champion."""
 
-    changed: Rate = Field(description="rows that the two versions decide differently")
-    shift: Shift | None = Field(description="None without a pair")
+    changed: DisagreementRate = Field(description="rows with different decisions")
+    shift: ScoreShift | None = Field(description="None without pairs")
     champion_latency: Latency | None = None
     candidate_latency: Latency | None = None
-    unanswered: int = Field(ge=0, description="requests that the champion answered and the candidate did not")
-    unusable: int = Field(0, ge=0, description="pairs without a score in [0, 1] of the candidate")
-    examples: tuple[Example, ...] = Field((), description="the largest differences first")
+    unanswered: int = Field(ge=0, description="requests answered by the champion only")
+    unusable: int = Field(0, ge=0, description="pairs whose candidate score is not in [0, 1]")
+    examples: tuple[DisagreementExample, ...] = Field((), description="the largest differences first")
 
 
 @dataclass(frozen=True)
-class Pairs:
+class PairedAnswers:
     """Rows that both versions answered."""
 
     request_id: Sequence[str]
@@ -81,34 +81,34 @@ class Pairs:
     champion: np.ndarray
     """float [n]: scores."""
     candidate: np.ndarray
-    """float [n]: scores; anything else than a number in [0, 1] is counted and compared with nothing."""
+    """float [n]: scores; a score outside [0, 1] is counted as unusable and not compared."""
     champion_decision: np.ndarray
-    """int [n]: 1 from the threshold of the version on."""
+    """int [n]: 1 if the score reaches the threshold of the version."""
     candidate_decision: np.ndarray
     """int [n]."""
 
 
-def compare(
-    pairs: Pairs,
+def measure_disagreement(
+    pairs: PairedAnswers,
     confidence: float,
     examples: int,
     unanswered: int = 0,
     champion_latency: Latency | None = None,
     candidate_latency: Latency | None = None,
-) -> Disagreement:
-    """Measure how the answers differ.
+) -> AnswerDisagreement:
+    """Measure the disagreement of paired answers.
 
     Args:
-        confidence: chance that both bounds of the rate hold at every look, in (0, 1).
-        examples: how many of the largest differences to keep.
-        unanswered: requests that have no row here because the candidate did not answer.
+        confidence: probability that both bounds of the rate hold at every look, in (0, 1).
+        examples: number of largest differences to keep.
+        unanswered: requests without rows here, because the candidate did not answer.
     """
     usable = np.isfinite(pairs.champion) & (pairs.candidate >= 0) & (pairs.candidate <= 1)
     names = np.asarray(pairs.request_id, dtype=object)[usable]
     changed = (pairs.champion_decision != pairs.candidate_decision)[usable]
     difference = (pairs.candidate - pairs.champion)[usable]
     kept = np.flatnonzero(usable)[np.argsort(-np.abs(difference), kind="stable")[:examples]]
-    return Disagreement(
+    return AnswerDisagreement(
         changed=rate(changed, names, confidence),
         shift=_shift(difference) if len(difference) else None,
         champion_latency=champion_latency,
@@ -119,42 +119,42 @@ def compare(
     )
 
 
-def rate(hit: np.ndarray, request: np.ndarray, confidence: float) -> Rate:
-    """The share of rows that are hit, by request.
+def rate(hit: np.ndarray, request: np.ndarray, confidence: float) -> DisagreementRate:
+    """Return the share of rows with `hit`, averaged over requests.
 
     Args:
         hit: bool [n].
-        request: [n], which request a row belongs to.
+        request: [n], request id of each row.
     """
     if len(hit) == 0:
-        return Rate(value=None, low=0.0, high=1.0, rows=0, requests=0)
+        return DisagreementRate(value=None, low=0.0, high=1.0, rows=0, requests=0)
     _, code = np.unique(np.asarray(request, dtype=str), return_inverse=True)
     shares = np.bincount(code, weights=hit.astype(float)) / np.bincount(code)
     count = len(shares)
     total = min(float(shares.sum()), float(count))
     low, high = proportion_bounds(total, count, confidence)
-    return Rate(value=total / count, low=low, high=high, rows=len(hit), requests=count)
+    return DisagreementRate(value=total / count, low=low, high=high, rows=len(hit), requests=count)
 
 
 def latency(milliseconds: np.ndarray) -> Latency | None:
-    """Of one value per request; None of none."""
+    """Return the quantiles of a value per request; None without values."""
     if len(milliseconds) == 0:
         return None
     p50, p95 = np.quantile(milliseconds, [0.5, 0.95], method="inverted_cdf")
     return Latency(p50_ms=float(p50), p95_ms=float(p95), requests=len(milliseconds))
 
 
-def _shift(difference: np.ndarray) -> Shift:
+def _shift(difference: np.ndarray) -> ScoreShift:
     values = np.quantile(difference, QUANTILES)
-    return Shift(
+    return ScoreShift(
         mean=float(difference.mean()),
         quantiles={f"p{round(100 * q):02d}": float(v) for q, v in zip(QUANTILES, values, strict=True)},
         largest=float(np.abs(difference).max()),
     )
 
 
-def _example(pairs: Pairs, place: int) -> Example:
-    return Example(
+def _example(pairs: PairedAnswers, place: int) -> DisagreementExample:
+    return DisagreementExample(
         request_id=str(pairs.request_id[place]),
         entity=str(pairs.entity[place]),
         champion=float(pairs.champion[place]),

@@ -1,36 +1,25 @@
-"""One model judged on later rows, beside what it must beat: figures with intervals, apart by slice.
+"""Evaluation of a model on later rows: metrics with intervals, gains over its competitors, and slices.
 
-`gain` figures are paired differences over the same resamples of whole groups, positive where the model is
+Gains are paired differences over the same resamples of whole groups; a positive gain means that the model is
 better, for every metric.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 from pydantic import Field
 
 from perennial.core.evaluation.metrics import METRICS, Estimate, Scored, estimates, gain
-from perennial.core.spec import Frozen
+from perennial.core.frozen import Frozen
 from perennial.core.training.registration import NO_CHAMPION
 
 MODEL, CHAMPION = "model", "champion"
 
 
-class Figure(Frozen):
-    """A value with its 95 % interval."""
-
-    value: float
-    low: float
-    high: float
-
-    def __str__(self) -> str:
-        return f"{self.value:.4f} [{self.low:.4f}, {self.high:.4f}]"
-
-
-class SliceFigure(Frozen):
-    """The rows that share one value of a column."""
+class SliceMetrics(Frozen):
+    """Metrics of the rows that share a value of a column."""
 
     column: str
     value: str
@@ -39,36 +28,38 @@ class SliceFigure(Frozen):
 
 
 class Evaluation(Frozen):
-    """What one evaluation found."""
+    """Result of an evaluation."""
 
-    digest: str = Field(description="of the judged model file")
-    champion: str = Field(NO_CHAMPION, description="digest of the model that `champion` stands for")
+    digest: str = Field(description="digest of the evaluated model file")
+    champion: str = Field(NO_CHAMPION, description="digest of the champion it was compared with")
     rows: int
     groups: int
     first_group: int
     last_group: int
-    scores: dict[str, dict[str, Figure]] = Field(description="model, champion, references -> metric")
-    gains: dict[str, dict[str, Figure]] = Field(description="name -> metric -> the model over that name")
-    slices: tuple[SliceFigure, ...] = ()
+    scores: dict[str, dict[str, Estimate]] = Field(description="model, champion, references -> metric")
+    gains: dict[str, dict[str, Estimate]] = Field(
+        description="name -> metric -> gain of the model over that name"
+    )
+    slices: tuple[SliceMetrics, ...] = ()
     worst_slice: float | None = Field(None, description="smallest gain over the champion on any slice")
 
     def flat(self) -> dict[str, float]:
-        """For the run's metrics, by the names that the gate reads."""
-        found: dict[str, float] = {"holdout.rows": self.rows, "holdout.groups": self.groups}
+        """Return the metrics for the run, under the names that the gate reads."""
+        flat: dict[str, float] = {"holdout.rows": self.rows, "holdout.groups": self.groups}
         for name, metrics in self.scores.items():
             prefix = {MODEL: "holdout", CHAMPION: CHAMPION}.get(name, f"baseline.{name}")
-            found |= {f"{prefix}.{metric}": figure.value for metric, figure in metrics.items()}
+            flat |= {f"{prefix}.{metric}": figure.value for metric, figure in metrics.items()}
         for prefix, metrics in (("holdout", self.scores[MODEL]), ("delta", self.gains.get(CHAMPION, {}))):
             for metric, figure in metrics.items():
-                found[f"{prefix}.{metric}"] = figure.value
-                found[f"{prefix}.{metric}.low"] = figure.low
-                found[f"{prefix}.{metric}.high"] = figure.high
+                flat[f"{prefix}.{metric}"] = figure.value
+                flat[f"{prefix}.{metric}.low"] = figure.low
+                flat[f"{prefix}.{metric}.high"] = figure.high
         if self.worst_slice is not None:
-            found["slice.worst_delta"] = self.worst_slice
-        return found
+            flat["slice.worst_delta"] = self.worst_slice
+        return flat
 
 
-def judge(
+def evaluate_scores(
     digest: str,
     scores: Mapping[str, Scored],
     slices: Mapping[str, np.ndarray],
@@ -77,23 +68,23 @@ def judge(
     resamples: int,
     seed: int,
 ) -> Evaluation:
-    """Measure every score over the same rows and the model's gain over each other one.
+    """Measure every score on the same rows, and the gain of the model over each other score.
 
     Args:
         scores: `model`, perhaps `champion`, and any references, in the order to show.
         slices: column -> its value per row.
-        metric: the one whose drop on a slice matters.
-        min_rows: a smaller slice says nothing and is left out.
+        metric: metric of `worst_slice`.
+        min_rows: smaller slices are left out.
 
     Raises:
-        DataError: a metric is not defined on these rows (one verdict only).
+        DataError: a metric is undefined on these rows (all have the same verdict).
     """
     measured, over_model = estimates(scores, MODEL, resamples, seed)
-    found = tuple(_slices(scores, slices, min_rows))
+    parts = tuple(_slices(scores, slices, min_rows))
     drops = [
-        gain(metric, one.scores[MODEL][metric], one.scores[CHAMPION][metric])
-        for one in found
-        if CHAMPION in one.scores
+        gain(metric, part.scores[MODEL][metric], part.scores[CHAMPION][metric])
+        for part in parts
+        if CHAMPION in part.scores
     ]
     groups = scores[MODEL].groups
     return Evaluation(
@@ -102,14 +93,16 @@ def judge(
         groups=len(groups),
         first_group=int(groups[0]),
         last_group=int(groups[-1]),
-        scores={name: {m: _figure(e) for m, e in metrics.items()} for name, metrics in measured.items()},
-        gains={name: {m: _turned(e) for m, e in metrics.items()} for name, metrics in over_model.items()},
-        slices=found,
+        scores=measured,
+        gains={name: {m: _reversed(e) for m, e in metrics.items()} for name, metrics in over_model.items()},
+        slices=parts,
         worst_slice=min(drops, default=None),
     )
 
 
-def _slices(scores: Mapping[str, Scored], slices: Mapping[str, np.ndarray], min_rows: int):
+def _slices(
+    scores: Mapping[str, Scored], slices: Mapping[str, np.ndarray], min_rows: int
+) -> Iterator[SliceMetrics]:
     names = [name for name in (MODEL, CHAMPION) if name in scores]
     model = scores[MODEL]
     for column, values in slices.items():
@@ -118,19 +111,15 @@ def _slices(scores: Mapping[str, Scored], slices: Mapping[str, np.ndarray], min_
             if rows.sum() < min_rows or len(np.unique(model.target[rows])) < 2:
                 continue
             part = {name: scores[name].where(rows).measure() for name in names}
-            yield SliceFigure(column=column, value=str(value), rows=int(rows.sum()), scores=part)
+            yield SliceMetrics(column=column, value=str(value), rows=int(rows.sum()), scores=part)
 
 
-def _figure(estimate: Estimate) -> Figure:
-    return Figure(value=estimate.value, low=estimate.low, high=estimate.high)
-
-
-def _turned(estimate: Estimate) -> Figure:
-    """The gain of another over the model -> the gain of the model over it."""
-    return Figure(value=-estimate.value, low=-estimate.high, high=-estimate.low)
+def _reversed(estimate: Estimate) -> Estimate:
+    """Return the gain of the model over another score from the gain of that score over the model."""
+    return Estimate(value=-estimate.value, low=-estimate.high, high=-estimate.low)
 
 
 def table(evaluation: Evaluation) -> list[Sequence[str]]:
-    """Rows of text: a header, then one row per score with every metric."""
+    """Return rows of text: a header, then a row per score with every metric."""
     header = ("", *METRICS)
     return [header, *((name, *(str(row[m]) for m in METRICS)) for name, row in evaluation.scores.items())]

@@ -1,7 +1,7 @@
-"""One hash over the figures of a run that the gate judges, given with the version.
+"""Hash of the metrics of a run that the gate judges, stored as a tag of the version.
 
-A run stays open to whoever may edit runs: MLflow takes a metric anew at any time, and shows the last one. The
-tag cannot be changed (`core.governance.registry_rules`), so that figures logged after the registration are noticed.
+MLflow accepts a changed metric at any time and shows the last value. The tag cannot be changed
+(`core.governance.registry_rules`), so metrics logged after the registration are detected.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from collections.abc import Mapping
 TAG = "figures_hash"
 PARITY = "parity.max_abs"
 JUDGED = ("holdout.", "champion.", "delta.", "slice.", "parity.")
-"""First parts of the names of metrics that the gate reads, or shows to whoever approves."""
+"""Prefixes of the metrics that the gate reads or shows to the approver."""
 
 
 def figures_hash(metrics: Mapping[str, float]) -> str:
-    """SHA-256 (hex) over the judged metrics by name, to twelve digits: a database may round the last ones."""
+    """Return the SHA-256 (hex) of the judged metrics, to twelve digits: databases may round further digits."""
     judged = sorted((name, float(value)) for name, value in metrics.items() if name.startswith(JUDGED))
-    # Adding zero makes one of both zeros, as some databases do.
+    # Adding zero turns -0.0 into 0.0, as some databases do.
     lines = "".join(f"{name} {value + 0.0:.12g}\n" for name, value in judged)
     return hashlib.sha256(lines.encode()).hexdigest()

@@ -1,8 +1,8 @@
-"""How good a score is: ROC-AUC, PR-AUC, Brier score and NAPFD, with intervals by whole groups.
+"""Metrics of a score: ROC-AUC, PR-AUC, Brier score and NAPFD, with intervals over whole groups.
 
-Rows of one group (a CI cycle) stand or fall together: a broken build fails many tests at once. So an
-interval that resamples single rows is far too narrow; here whole groups are drawn with replacement
-(the cluster bootstrap: Field and Welsh, "Bootstrapping clustered data", JRSS-B 2007).
+Rows of a group (a CI cycle) are correlated: a broken build fails many tests at once. So intervals from
+resampled single rows are far too narrow; here whole groups are resampled with replacement (the cluster
+bootstrap: Field and Welsh, "Bootstrapping clustered data", JRSS-B 2007).
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from perennial.core.frozen import Frozen
 from perennial.errors import DataError
 
 METRICS = ("roc_auc", "pr_auc", "brier", "napfd")
@@ -20,22 +21,24 @@ INTERVAL = (0.025, 0.975)
 
 
 def gain(metric: str, new: float, old: float) -> float:
-    """How much better `new` is than `old`; positive is better for every metric."""
+    """Return the gain of `new` over `old`; positive is better for every metric."""
     return old - new if metric in LOWER_IS_BETTER else new - old
 
 
-@dataclass(frozen=True)
-class Estimate:
-    """A figure and its 95 % interval."""
+class Estimate(Frozen):
+    """Value with its 95 % interval."""
 
     value: float
     low: float
     high: float
 
+    def __str__(self) -> str:
+        return f"{self.value:.4f} [{self.low:.4f}, {self.high:.4f}]"
+
 
 @dataclass(frozen=True)
 class Curve:
-    """Counts at every distinct score, highest first; tied scores share one point."""
+    """Counts at every distinct score, highest first; tied scores share a point."""
 
     threshold: np.ndarray
     hits: np.ndarray
@@ -45,21 +48,21 @@ class Curve:
 
     @property
     def roc(self) -> tuple[np.ndarray, np.ndarray]:
-        """False positive rate and true positive rate, both from 0 to 1."""
+        """Return false positive rate and true positive rate, both from 0 to 1."""
         return (_from_zero(self.alarms) / self.alarms[-1], _from_zero(self.hits) / self.hits[-1])
 
     @property
     def precision_recall(self) -> tuple[np.ndarray, np.ndarray]:
-        """Recall (ascending) and the precision there."""
+        """Return recall (ascending) and precision."""
         return self.hits / self.hits[-1], self.hits / (self.hits + self.alarms)
 
 
 class Scored:
-    """Scores beside what came true, sorted once so that a resample costs one pass.
+    """Scores with their targets, sorted once so that a resample costs a single pass.
 
     Args:
         target: [n], 0 or 1.
-        score: [n], higher means rather 1; in [0, 1] for the Brier score to mean anything.
+        score: [n], higher for a likelier 1; in [0, 1] for a meaningful Brier score.
         group: [n] integers.
 
     Raises:
@@ -88,18 +91,18 @@ class Scored:
         return len(self.target)
 
     def where(self, chosen: np.ndarray) -> Scored:
-        """The rows of a mask [n]; there must be at least one."""
+        """Return the rows of a mask [n]; it must select at least a row."""
         return Scored(self.target[chosen], self.score[chosen], self.group[chosen])
 
     def curve(self, weights: np.ndarray | None = None) -> Curve:
-        """The counts; `weights` [groups] counts each group so many times."""
+        """Return the counts; `weights` [groups] is the multiplicity of each group."""
         weight = np.ones(len(self)) if weights is None else weights[self._group]
         positive = np.cumsum((weight * self.target)[self._order])[self._ends]
         negative = np.cumsum((weight * (1 - self.target))[self._order])[self._ends]
         return Curve(self.score[self._order][self._ends], positive, negative)
 
     def measure(self, weights: np.ndarray | None = None) -> dict[str, float]:
-        """Every metric of METRICS; NaN where it is not defined (no positive or no negative row)."""
+        """Return every metric of METRICS; NaN where undefined (no positive or no negative row)."""
         weights = np.ones(len(self.groups)) if weights is None else weights
         curve = self.curve(weights)
         failing = ~np.isnan(self._napfd) & (weights > 0)
@@ -114,7 +117,7 @@ class Scored:
 
 
 def roc_auc(curve: Curve) -> float:
-    """The chance that a random positive scores above a random negative, ties counting half."""
+    """Return the probability that a random positive scores above a random negative; ties count half."""
     if curve.hits[-1] == 0 or curve.alarms[-1] == 0:
         return float("nan")
     false_rate, true_rate = curve.roc
@@ -122,7 +125,7 @@ def roc_auc(curve: Curve) -> float:
 
 
 def pr_auc(curve: Curve) -> float:
-    """Average precision: precision at each threshold, weighted by the recall gained there."""
+    """Return the average precision: the precision at each threshold, weighted by the gain in recall."""
     if curve.hits[-1] == 0:
         return float("nan")
     seen = curve.hits + curve.alarms > 0
@@ -131,9 +134,9 @@ def pr_auc(curve: Curve) -> float:
 
 
 def napfd(target: np.ndarray, score: np.ndarray) -> float:
-    """Normalised average percentage of faults detected, of one ranked group at full budget.
+    """Return the normalised average percentage of faults detected, of a ranked group at full budget.
 
-    NAPFD = p - sum(ranks of the detected failures) / (m * n) + p / (2n) with n tests, m failing ones and
+    NAPFD = p - sum(ranks of the detected failures) / (m * n) + p / (2n) with n tests, m failing tests and
     p the share of failures detected; all tests run, so p = 1. Source: X. Qu, M. B. Cohen, G. Rothermel,
     "Combinatorial interaction regression testing", ICSM 2007. Tied scores get their mean rank, which is
     the expected value over random orders of the tie. NaN without a failing test.
@@ -149,29 +152,31 @@ def napfd(target: np.ndarray, score: np.ndarray) -> float:
 def estimates(
     scores: Mapping[str, Scored], against: str | None, resamples: int, seed: int
 ) -> tuple[dict[str, dict[str, Estimate]], dict[str, dict[str, Estimate]]]:
-    """Metrics of several scores over the same rows, and the gains of each over `against`.
+    """Estimate the metrics of several scores on the same rows, and the gain of each over `against`.
 
-    All share the resamples, so that a gain is a paired difference: what makes a cycle hard is hard for
-    both. Gains are positive where better, also for the Brier score.
+    All scores share the resamples, so that a gain is a paired difference: a difficult cycle is difficult for
+    both. A positive gain is better, also for the Brier score.
 
     Returns:
         name -> metric -> estimate, and name -> metric -> gain of that name over `against`.
 
     Raises:
-        DataError: a metric is not defined on these rows (no failing or no passing test).
+        DataError: a metric is undefined on these rows (no failing or no passing test).
     """
     values = {name: scored.measure() for name, scored in scores.items()}
     for name, measured in values.items():
         undefined = [metric for metric, value in measured.items() if np.isnan(value)]
         if undefined:
             raise DataError(
-                f"{', '.join(undefined)} of {name} cannot be measured: the rows hold one verdict only",
+                f"{', '.join(undefined)} of {name} cannot be measured: all rows have the same verdict",
                 hint="choose more groups: both verdicts must occur",
             )
     draws = _draws(scores, resamples, seed)
-    measured = {name: {m: _estimate(values[name][m], draws[name][m]) for m in METRICS} for name in scores}
+    measured_scores = {
+        name: {m: _estimate(values[name][m], draws[name][m]) for m in METRICS} for name in scores
+    }
     if against is None:
-        return measured, {}
+        return measured_scores, {}
     gains = {
         name: {
             m: _estimate(
@@ -183,15 +188,19 @@ def estimates(
         for name in scores
         if name != against
     }
-    return measured, gains
+    return measured_scores, gains
+
+
+def resample_groups(groups: int, resamples: int, random: np.random.Generator) -> np.ndarray:
+    """Return how often each group is drawn in each resample with replacement, float [resamples, groups]."""
+    picks = random.integers(groups, size=(resamples, groups))
+    return np.array([np.bincount(pick, minlength=groups) for pick in picks], dtype=float)
 
 
 def _draws(scores: Mapping[str, Scored], resamples: int, seed: int) -> dict[str, dict[str, np.ndarray]]:
-    generator = np.random.default_rng(seed)
     groups = len(next(iter(scores.values())).groups)
     draws = {name: {m: np.empty(resamples) for m in METRICS} for name in scores}
-    for number in range(resamples):
-        weights = np.bincount(generator.integers(groups, size=groups), minlength=groups).astype(float)
+    for number, weights in enumerate(resample_groups(groups, resamples, np.random.default_rng(seed))):
         for name, scored in scores.items():
             for metric, value in scored.measure(weights).items():
                 draws[name][metric][number] = value
@@ -199,9 +208,9 @@ def _draws(scores: Mapping[str, Scored], resamples: int, seed: int) -> dict[str,
 
 
 def _estimate(value: float, draws: np.ndarray) -> Estimate:
-    """Percentile interval; resamples in which the metric is not defined say nothing and are left out."""
+    """Return the percentile interval; resamples in which the metric is undefined are left out."""
     low, high = np.nanquantile(draws, INTERVAL) if not np.isnan(draws).all() else (np.nan, np.nan)
-    return Estimate(float(value), float(low), float(high))
+    return Estimate(value=float(value), low=float(low), high=float(high))
 
 
 def _napfd_by_group(target: np.ndarray, score: np.ndarray, group: np.ndarray, groups: int) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""A/B tests: which variant a request belongs to, how many observations are needed, and which variant is better.
+"""A/B tests: the periods with a fixed split, the required sample size, and the comparison of variants.
 
-How shares are given and taken belongs to `core.release`.
+How traffic shares are set belongs to `core.release`.
 """

@@ -1,175 +1,128 @@
-"""Which arm of an A/B test is better, by how much, and may one stop now?
+"""Compare the variants of an A/B test: which is better, by how much, and may the test stop now?
 
-Two answers side by side. The posterior (of each arm, of the difference, the chance to be better, the expected
-loss) describes what is known now; read daily and acted on at 95 % it declares a false winner about every
-fourth time. So the decision goes by a confidence sequence, which may be looked at whenever one likes. All
-figures of the posterior are integrals, computed by quadrature: no random draws.
+The posterior describes the present knowledge. A decision at 95 % on it, read daily, declares a false winner in
+about a quarter of the tests. So the decision follows a confidence sequence, which is valid at every look.
 """
 
 from __future__ import annotations
 
 import math
 from enum import StrEnum
-from typing import Any
 
-import numpy as np
-from pydantic import Field, model_validator
-from scipy.optimize import brentq
-from scipy.stats import beta, gamma, t
+from pydantic import Field
 
-from perennial.core.experiment.design import Kind, needed
+from perennial.core.experiment.design import Kind, required_sample_size
+from perennial.core.experiment.posterior import (
+    Interval,
+    Variant,
+    difference_interval,
+    expected_loss,
+    lift_interval,
+    mean_interval,
+    posterior,
+    superiority,
+)
+from perennial.core.frozen import Frozen
 from perennial.core.release.sample_ratio import SampleRatio, sample_ratio
-from perennial.core.spec import Frozen
 
 LEAST = 3
-"""Observations of an arm below which a mean has no posterior with a variance."""
+"""Observations that a mean needs to have a posterior with a variance."""
 FIRST_LOOK = 50
-"""Observations of each arm before which nothing is decided."""
+"""Observations of each variant before a decision is allowed."""
 TUNED_FOR = 1000
-"""Observations of all arms at which the asymptotic confidence sequence is tightest; must not depend on the data."""
+"""Observations of all variants at which the confidence sequence is tightest; must not depend on the data."""
 POWER = 0.8
-"""Chance to find what `Comparison.needed` is stated for."""
-KNOTS = np.array([1e-12, 1e-9, 1e-6, 1e-4, 0.01, 0.1, 0.3, 0.5, 0.7, 0.9, 0.99, 0.9999, 1 - 1e-6, 1 - 1e-9])
-NODES, WEIGHTS = np.polynomial.legendre.leggauss(24)
+"""Power of the test for which `VariantComparison.needed` is stated."""
 
 
-class Decision(StrEnum):
+class Recommendation(StrEnum):
     PROMOTE = "PROMOTE"
-    """The treatment is proven better by more than nothing."""
+    """The treatment is proven better than the control."""
     KEEP = "KEEP"
-    """An advantage worth having is excluded."""
+    """A worthwhile advantage of the treatment is excluded."""
     CONTINUE = "CONTINUE"
 
 
-class Arm(Frozen):
-    """What one arm observed, as sufficient statistics."""
-
-    name: str
-    n: int = Field(ge=0, description="observations; of counts, units of exposure are in `exposure`")
-    total: float = Field(description="sum of the outcomes: successes, rewards or events")
-    squares: float = Field(0.0, ge=0, description="sum of squared outcomes; continuous only")
-    exposure: float | None = Field(None, gt=0, description="count only; n where it is not given")
-
-    @property
-    def mean(self) -> float:
-        return self.total / (self.exposure or self.n) if self.n else math.nan
-
-    @property
-    def variance(self) -> float:
-        """Of one outcome, unbiased; continuous only."""
-        return max(0.0, (self.squares - self.total**2 / self.n) / (self.n - 1))
-
-    @model_validator(mode="after")
-    def enough_squares(self) -> Arm:
-        if self.squares and self.squares < self.total**2 / max(1, self.n) * (1 - 1e-9):
-            raise ValueError(f"{self.name}: no values have this sum and this sum of squares")
-        return self
-
-
-class Interval(Frozen):
-    low: float
-    high: float
-
-
-class Comparison(Frozen):
-    """A treatment against the control."""
+class VariantComparison(Frozen):
+    """Comparison of a treatment with the control."""
 
     control: str
     treatment: str
-    superiority: float = Field(description="posterior chance that the treatment's mean is higher")
-    difference: float = Field(description="of the observed means")
+    superiority: float = Field(description="posterior probability that the mean of the treatment is higher")
+    difference: float = Field(description="difference of the observed means")
     difference_interval: Interval = Field(description="95 % credible, equal tails")
-    lift: float | None = Field(description="relative; None for continuous outcomes and a control of zero")
+    lift: float | None = Field(description="relative; None for continuous outcomes or a control mean of zero")
     lift_interval: Interval | None
-    expected_loss: float = Field(description="of choosing the treatment: mean of what it is worse by, else 0")
-    sequential_interval: Interval = Field(description="of the difference, valid at every look")
-    decision: Decision
+    expected_loss: float = Field(
+        description="expected loss of choosing the treatment: E[max(control - it, 0)]"
+    )
+    sequential_interval: Interval = Field(
+        description="confidence sequence of the difference, valid at every look"
+    )
+    decision: Recommendation
     why: str
     needed: int | None = Field(
-        description="observations per arm that find the difference worth a change (where none is named: the "
-        "one seen) with a chance of 80 % in one look at the end"
+        description="observations per variant to detect the smallest difference worth a change (if not given: "
+        "the observed difference) with 80 % power in a single look at the end"
     )
 
 
-class Analysis(Frozen):
+class ExperimentAnalysis(Frozen):
+    """Analysis of an A/B test."""
+
     kind: Kind
-    arms: tuple[Arm, ...] = Field(min_length=2, description="the control first")
-    means: tuple[Interval, ...] = Field(description="95 % credible, of each arm's mean")
-    comparisons: tuple[Comparison, ...]
+    variants: tuple[Variant, ...] = Field(
+        min_length=2, serialization_alias="arms", description="the control first"
+    )
+    means: tuple[Interval, ...] = Field(description="95 % credible interval of the mean of each variant")
+    comparisons: tuple[VariantComparison, ...]
     ratio: SampleRatio
 
 
 def analyse(
     kind: Kind,
-    arms: tuple[Arm, ...],
+    variants: tuple[Variant, ...],
     shares: tuple[float, ...],
     alpha: float = 0.05,
     worth: float = 0.0,
     assigned: tuple[int, ...] | None = None,
     mismatch: float = 0.01,
-) -> Analysis:
-    """Compare every arm with the first.
+) -> ExperimentAnalysis:
+    """Compare every variant with the first.
 
     Args:
-        shares: of assignments that each arm was to get; any scale.
-        alpha: chance that any decision, at any look, is wrong; shared by the treatments.
-        worth: the smallest difference of means worth a change; excluded, the control is kept.
-        assigned: users of each arm, with an outcome or not; None: all have one.
-        mismatch: chance of a false alarm, over all looks, that the arms did not get their shares.
+        shares: intended share of the assignments of each variant; any scale.
+        alpha: probability that any decision at any look is wrong; divided among the treatments.
+        worth: smallest difference of means worth a change; if it is excluded, the control is kept.
+        assigned: users of each variant, with or without an outcome; None if all have an outcome.
+        mismatch: probability of a false alarm, over all looks, that the shares are not as intended.
 
     Raises:
-        ValueError: an arm has fewer than three observations, or a binary one more successes than trials.
+        ValueError: a variant has fewer than three observations, or a binary variant more successes than trials.
     """
-    for arm in arms:
-        if arm.n < LEAST:
-            raise ValueError(f"arm {arm.name} has {arm.n} observations; {LEAST} are needed")
-    ratio = sample_ratio(assigned or [arm.n for arm in arms], shares, mismatch)
-    each = alpha / (len(arms) - 1)
-    control, *others = arms
-    return Analysis(
+    for variant in variants:
+        if variant.n < LEAST:
+            raise ValueError(f"variant {variant.name} has {variant.n} observations; {LEAST} are needed")
+    ratio = sample_ratio(assigned or [variant.n for variant in variants], shares, mismatch)
+    each = alpha / (len(variants) - 1)
+    control, *treatments = variants
+    return ExperimentAnalysis(
         kind=kind,
-        arms=arms,
-        means=tuple(_central(posterior(kind, arm)) for arm in arms),
-        comparisons=tuple(_compare(kind, control, one, each, worth, ratio.alarm) for one in others),
+        variants=variants,
+        means=tuple(mean_interval(posterior(kind, variant)) for variant in variants),
+        comparisons=tuple(
+            _compare(kind, control, treatment, each, worth, ratio.alarm) for treatment in treatments
+        ),
         ratio=ratio,
     )
 
 
-def posterior(kind: Kind, arm: Arm) -> Any:
-    """Of the arm's mean, as a frozen scipy distribution, under Jeffreys' prior.
-
-    Binary: Beta; count: Gamma; continuous: Student's t of the mean with unknown variance, whose central
-    interval is the classical one (A. Gelman et al., "Bayesian Data Analysis", 3rd ed., 2.4 to 3.2).
-    """
-    if kind == "binary":
-        if not 0 <= arm.total <= arm.n:
-            raise ValueError(f"arm {arm.name}: {arm.total:g} successes of {arm.n}")
-        return beta(arm.total + 0.5, arm.n - arm.total + 0.5)
-    if kind == "count":
-        if arm.total < 0:
-            raise ValueError(f"arm {arm.name}: {arm.total:g} events")
-        return gamma(arm.total + 0.5, scale=1.0 / (arm.exposure or arm.n))
-    if arm.variance == 0.0:
-        raise ValueError(f"arm {arm.name}: all outcomes are the same")
-    return t(arm.n - 1, loc=arm.mean, scale=math.sqrt(arm.variance / arm.n))
-
-
-def superiority(control: Any, treatment: Any) -> float:
-    """P(treatment > control) of two independent posteriors."""
-    return _integral(control, treatment, lambda x: control.pdf(x) * treatment.sf(x))
-
-
-def expected_loss(control: Any, treatment: Any) -> float:
-    """E[max(control - treatment, 0)] = the integral of P(treatment <= x < control) over x."""
-    return _integral(control, treatment, lambda x: treatment.cdf(x) * control.sf(x))
-
-
-def sequential_bounds(kind: Kind, control: Arm, treatment: Arm, alpha: float) -> tuple[float, float]:
-    """Bounds of treatment minus control, valid at all looks together.
+def sequential_bounds(kind: Kind, control: Variant, treatment: Variant, alpha: float) -> tuple[float, float]:
+    """Return bounds of treatment - control that are valid at all looks together.
 
     The asymptotic confidence sequence of I. Waudby-Smith et al., "Time-uniform central limit theory and
-    asymptotic confidence sequences" (Annals of Statistics 2024), over both arms together with the variance of
-    the difference. It leans on the central limit theorem: no decision before `FIRST_LOOK`.
+    asymptotic confidence sequences" (Annals of Statistics 2024), over both variants together with the variance
+    of the difference. It relies on the central limit theorem: no decision before `FIRST_LOOK`.
     """
     n = control.n + treatment.n
     variance = n * (_variance_of_mean(kind, control) + _variance_of_mean(kind, treatment))
@@ -180,32 +133,32 @@ def sequential_bounds(kind: Kind, control: Arm, treatment: Arm, alpha: float) ->
     return middle - half, middle + half
 
 
-def _variance_of_mean(kind: Kind, arm: Arm) -> float:
-    """Half an event is added, so that an arm without events does not look certain."""
+def _variance_of_mean(kind: Kind, variant: Variant) -> float:
+    """Return the variance of the mean; half an event is added, so that zero events do not give certainty."""
     if kind == "binary":
-        rate = (arm.total + 0.5) / (arm.n + 1)
-        return rate * (1 - rate) / arm.n
+        rate = (variant.total + 0.5) / (variant.n + 1)
+        return rate * (1 - rate) / variant.n
     if kind == "count":
-        return (arm.total + 0.5) / (arm.exposure or arm.n) ** 2
-    return arm.variance / arm.n
+        return (variant.total + 0.5) / (variant.exposure or variant.n) ** 2
+    return variant.variance / variant.n
 
 
 def _compare(
-    kind: Kind, control: Arm, treatment: Arm, alpha: float, worth: float, mistrust: bool
-) -> Comparison:
+    kind: Kind, control: Variant, treatment: Variant, alpha: float, worth: float, mismatch: bool
+) -> VariantComparison:
     a, b = posterior(kind, control), posterior(kind, treatment)
     low, high = sequential_bounds(kind, control, treatment, alpha)
     early = min(control.n, treatment.n) < FIRST_LOOK
-    decision, why = _decide(low, high, worth, mistrust, early)
+    decision, why = _decide(low, high, worth, mismatch, early)
     relative = kind != "continuous" and control.mean > 0
-    return Comparison(
+    return VariantComparison(
         control=control.name,
         treatment=treatment.name,
         superiority=superiority(a, b),
         difference=treatment.mean - control.mean,
-        difference_interval=_difference_interval(a, b),
+        difference_interval=difference_interval(a, b),
         lift=treatment.mean / control.mean - 1.0 if relative else None,
-        lift_interval=_lift_interval(a, b) if relative else None,
+        lift_interval=lift_interval(a, b) if relative else None,
         expected_loss=expected_loss(a, b),
         sequential_interval=Interval(low=low, high=high),
         decision=decision,
@@ -214,62 +167,29 @@ def _compare(
     )
 
 
-def _needed(kind: Kind, control: Arm, treatment: Arm, worth: float, alpha: float) -> int | None:
+def _needed(kind: Kind, control: Variant, treatment: Variant, worth: float, alpha: float) -> int | None:
     spread = (control.variance + treatment.variance) / 2 if kind == "continuous" else 0.0
     effect = worth or treatment.mean - control.mean
-    return needed(kind, control.mean, effect, math.sqrt(spread), alpha, POWER)
+    return required_sample_size(kind, control.mean, effect, math.sqrt(spread), alpha, POWER)
 
 
-def _decide(low: float, high: float, worth: float, mistrust: bool, early: bool) -> tuple[Decision, str]:
-    if mistrust:
-        return Decision.CONTINUE, "the arms did not get their shares: mend the assignment, compare nothing"
+def _decide(low: float, high: float, worth: float, mismatch: bool, early: bool) -> tuple[Recommendation, str]:
+    """Return the recommendation and its reason.
+
+    Args:
+        low, high: sequential bounds of the difference.
+        mismatch: the variants did not get their shares.
+        early: a variant has fewer than `FIRST_LOOK` observations.
+    """
+    if mismatch:
+        return (
+            Recommendation.CONTINUE,
+            "shares are not as intended: repair the assignment, ignore the figures",
+        )
     if early:
-        return Decision.CONTINUE, f"not decided before {FIRST_LOOK} observations of each arm"
+        return Recommendation.CONTINUE, f"not decided before {FIRST_LOOK} observations of each variant"
     if low > 0:
-        return Decision.PROMOTE, f"better by at least {low:.4g} at every look"
+        return Recommendation.PROMOTE, f"better by at least {low:.4g} at every look"
     if high < worth or high < 0:
-        return Decision.KEEP, f"better by at most {high:.4g}: not worth {worth:g}"
-    return Decision.CONTINUE, f"between {low:.4g} and {high:.4g}: not decided yet"
-
-
-def _difference_interval(a: Any, b: Any) -> Interval:
-    reach = 20 * (a.std() + b.std()) if math.isfinite(a.std() + b.std()) else b.ppf(0.999) - a.ppf(0.001)
-    middle = b.mean() - a.mean()
-
-    def below(d: float) -> float:
-        return _integral(a, b, lambda x: a.pdf(x) * b.cdf(x + d), shift=d)
-
-    return Interval(
-        **{
-            name: float(brentq(lambda d, q=q: below(d) - q, middle - reach, middle + reach, xtol=1e-10))
-            for name, q in (("low", 0.025), ("high", 0.975))
-        }
-    )
-
-
-def _lift_interval(a: Any, b: Any) -> Interval:
-    """Of b / a - 1 for positive a and b."""
-
-    def below(ratio: float) -> float:
-        return _integral(a, b, lambda x: a.pdf(x) * b.cdf(x * ratio), scale=ratio)
-
-    least, most = b.ppf(1e-6) / a.ppf(1 - 1e-6), b.ppf(1 - 1e-6) / a.ppf(1e-6)
-    return Interval(
-        **{
-            name: float(brentq(lambda r, q=q: below(r) - q, least, most, xtol=1e-10)) - 1.0
-            for name, q in (("low", 0.025), ("high", 0.975))
-        }
-    )
-
-
-def _integral(a: Any, b: Any, value: Any, shift: float = 0.0, scale: float = 1.0) -> float:
-    """Gauss-Legendre between the quantiles of both (b moved by `shift`, shrunk by `scale`): precise however
-    much narrower one is than the other."""
-    edges = np.unique(np.concatenate([a.ppf(KNOTS), (b.ppf(KNOTS) - shift) / scale]))
-    width = np.diff(edges)[:, None] / 2
-    points = edges[:-1, None] + width * (NODES + 1)
-    return float((value(points) * WEIGHTS * width).sum())
-
-
-def _central(distribution: Any) -> Interval:
-    return Interval(low=float(distribution.ppf(0.025)), high=float(distribution.ppf(0.975)))
+        return Recommendation.KEEP, f"better by at most {high:.4g}: not worth {worth:g}"
+    return Recommendation.CONTINUE, f"between {low:.4g} and {high:.4g}: not decided yet"

@@ -1,4 +1,4 @@
-"""Before and during an A/B test: how many observations it needs, and whether the assignment can be trusted."""
+"""Sample sizes of A/B tests."""
 
 from __future__ import annotations
 
@@ -12,39 +12,41 @@ Kind = Literal["binary", "continuous", "count"]
 
 
 def sample_size_binary(base: float, other: float, alpha: float, power: float) -> float:
-    """Observations per arm of two equal groups, for a two-sided test of proportions.
+    """Return the observations per variant of two equal groups for a two-sided test of proportions.
 
-    By Cohen's h, 2 asin(sqrt(p)) - 2 asin(sqrt(q)) (J. Cohen, "Statistical Power Analysis", 1988). The same
-    number as statsmodels' NormalIndPower with proportion_effectsize.
+    Uses Cohen's h, 2 asin(sqrt(p)) - 2 asin(sqrt(q)) (J. Cohen, "Statistical Power Analysis", 1988). The result
+    equals statsmodels' NormalIndPower with proportion_effectsize.
     """
     return _normal_size(2.0 * (math.asin(math.sqrt(other)) - math.asin(math.sqrt(base))), alpha, power)
 
 
 def sample_size_count(base: float, other: float, alpha: float, power: float) -> float:
-    """Units of exposure per arm for two rates of events; sqrt stabilises their variance (1/4 per unit)."""
+    """Return the exposure per variant for two event rates; sqrt stabilises their variance (1/4 per unit)."""
     return _normal_size(2.0 * (math.sqrt(other) - math.sqrt(base)), alpha, power)
 
 
 def sample_size_continuous(difference: float, deviation: float, alpha: float, power: float) -> float:
-    """Observations per arm for a two-sided t test of two equal groups; as statsmodels' TTestIndPower."""
+    """Return the observations per variant for a two-sided t test, equal to statsmodels' TTestIndPower."""
     effect = abs(difference) / deviation
 
     def missing(n: float) -> float:
         freedom = 2.0 * n - 2.0
         critical, shift = t.isf(alpha / 2, freedom), effect * math.sqrt(n / 2)
-        return nct.sf(critical, freedom, shift) + nct.cdf(-critical, freedom, shift) - power
+        return float(nct.sf(critical, freedom, shift) + nct.cdf(-critical, freedom, shift) - power)
 
     start = max(2.5, _normal_size(effect, alpha, power))
     return float(brentq(missing, 2.0, 2.0 * start + 10.0, xtol=1e-9, rtol=1e-12))
 
 
-def needed(
+def required_sample_size(
     kind: Kind, base: float, effect: float, deviation: float, alpha: float, power: float
 ) -> int | None:
-    """Observations per arm (of counts, exposure) that find a mean of `base` + `effect`; None: there is no such.
+    """Return the observations (for counts: exposure) per variant to detect `effect`; None if impossible.
 
     Args:
-        deviation: of one outcome; continuous only.
+        base: mean of the control.
+        effect: difference of the means.
+        deviation: standard deviation of an outcome; continuous only.
     """
     other = base + effect
     if effect == 0.0 or (kind != "continuous" and other < 0.0):
@@ -55,15 +57,19 @@ def needed(
         return math.ceil(sample_size_count(base, other, alpha, power))
     if deviation == 0.0:
         return None
-    if abs(effect) < 0.01 * deviation:  # Student's t is the normal distribution to one observation
+    if abs(effect) < 0.01 * deviation:  # Student's t and the normal distribution agree within an observation
         return math.ceil(_normal_size(effect / deviation, alpha, power))
     return math.ceil(sample_size_continuous(effect, deviation, alpha, power))
 
 
 def _normal_size(effect: float, alpha: float, power: float) -> float:
-    """n per arm with sf(z - e sqrt(n/2)) + cdf(-z - e sqrt(n/2)) = power, both tails."""
+    """Return n per variant with sf(z - e sqrt(n/2)) + cdf(-z - e sqrt(n/2)) = power, both tails.
+
+    Raises:
+        ValueError: the effect is zero, or the power is not above alpha.
+    """
     if effect == 0.0:
-        raise ValueError("no sample size finds a difference of zero")
+        raise ValueError("no sample size detects a difference of zero")
     if power <= alpha:
         raise ValueError(
             f"a power of {power:g} is not above alpha {alpha:g}: no observation is needed for it"
@@ -72,7 +78,7 @@ def _normal_size(effect: float, alpha: float, power: float) -> float:
 
     def missing(n: float) -> float:
         shift = abs(effect) * math.sqrt(n / 2)
-        return norm.sf(critical - shift) + norm.cdf(-critical - shift) - power
+        return float(norm.sf(critical - shift) + norm.cdf(-critical - shift) - power)
 
     about = 2.0 * ((critical + norm.ppf(power)) / effect) ** 2
     return float(brentq(missing, 0.0, about * 4, xtol=1e-9, rtol=1e-14))

@@ -1,4 +1,4 @@
-"""What a version was made of and needs, for a bill of materials (ML-BOM)."""
+"""Contents of the bill of materials (ML-BOM) of a version."""
 
 from __future__ import annotations
 
@@ -8,21 +8,22 @@ from datetime import datetime
 from pydantic import Field
 
 from perennial.core.evaluation.evaluation import MODEL, Evaluation
-from perennial.core.spec import Frozen, ModelSpec
+from perennial.core.frozen import Frozen
+from perennial.core.spec import ModelSpec
 from perennial.core.training.capsule import Capsule
 from perennial.core.training.registration import VersionRecord
 
 
 class Package(Frozen):
-    """An installed package that the project asks for by name."""
+    """An installed direct dependency of the project."""
 
     name: str
     version: str
-    licence: str | None = Field(None, description="as the package says it; None where it says nothing")
+    licence: str | None = Field(None, description="as the package states it; None if it states nothing")
 
 
 class Measure(Frozen):
-    """One figure on the evaluation data."""
+    """One metric on the evaluation data."""
 
     metric: str
     value: float
@@ -32,7 +33,7 @@ class Measure(Frozen):
 
 
 class Bom(Frozen):
-    """Everything that the document says, in no particular format."""
+    """Contents of the ML-BOM, independent of its file format."""
 
     model: str
     version: str
@@ -55,10 +56,11 @@ def make_bom(
     evaluation: Evaluation | None,
     now: datetime,
 ) -> Bom:
-    """
+    """Return the contents of the ML-BOM.
+
     Args:
         files: file of the version -> SHA-256 (hex).
-        packages: as installed where the version was trained and registered.
+        packages: packages installed where the version was trained.
     """
     return Bom(
         model=record.ref.model,
@@ -68,7 +70,7 @@ def make_bom(
         spec=spec,
         tags=record.tags,
         files=dict(sorted(files.items())),
-        packages=tuple(sorted(packages, key=lambda one: one.name.lower())),
+        packages=tuple(sorted(packages, key=lambda package: package.name.lower())),
         measures=tuple(_measures(evaluation)) if evaluation is not None else (),
         made=now,
     )
@@ -77,6 +79,6 @@ def make_bom(
 def _measures(evaluation: Evaluation) -> Iterator[Measure]:
     for metric, figure in evaluation.scores[MODEL].items():
         yield Measure(metric=metric, value=figure.value, low=figure.low, high=figure.high)
-    for one in evaluation.slices:
-        for metric, value in one.scores[MODEL].items():
-            yield Measure(metric=metric, value=value, part=f"{one.column}={one.value}")
+    for part in evaluation.slices:
+        for metric, value in part.scores[MODEL].items():
+            yield Measure(metric=metric, value=value, part=f"{part.column}={part.value}")

@@ -1,7 +1,7 @@
-"""The model card of one version, made of what is on record: nothing in it is written by hand.
+"""The model card of one version, generated from its record.
 
-The sections are those of M. Mitchell et al., "Model Cards for Model Reporting", FAT* 2019. What the record does
-not say, the card says is not stated.
+The sections are those of M. Mitchell et al., "Model Cards for Model Reporting", FAT* 2019. Where the record has no
+value, the card says "not stated".
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 
 from perennial.core.evaluation.metrics import METRICS
-from perennial.core.events import LedgerRow
-from perennial.core.governance.card_figures import Found, attributions, quantitative
+from perennial.core.events import Event, LedgerRow
+from perennial.core.governance.card_figures import CardEvidence, attributions, quantitative
 from perennial.core.governance.document import Document, Section, Table
-from perennial.core.governance.timeline import Way
-from perennial.core.governance.why import APPROVED, GATED
+from perennial.core.governance.timeline import VersionTimeline
+from perennial.core.payloads import GateFact, VersionFact
 from perennial.core.spec import ModelSpec
 from perennial.core.training.registration import VersionRecord
 
@@ -22,19 +22,19 @@ from perennial.core.training.registration import VersionRecord
 def make_card(
     spec: ModelSpec,
     record: VersionRecord,
-    found: Found,
-    way: Way | None,
+    evidence: CardEvidence,
+    timeline: VersionTimeline | None,
     rows: Sequence[LedgerRow],
     now: datetime,
 ) -> Document:
-    """The card of one version.
+    """Return the card of one version.
 
     Args:
-        spec: of the model as it is today; the card says so when the version was trained under another.
+        spec: the model's spec of today; the card says so when the version was trained under another.
         record: tags and metrics of the version and its run.
-        found: what the run keeps of its evaluation; the pictures named there lie beside the card.
-        way: of the version by the ledger; None when the ledger does not know it.
-        rows: entries about the version's digest, in order.
+        evidence: evaluation of the run; the named pictures lie beside the card.
+        timeline: events of the version; None when the ledger does not know it.
+        rows: ledger rows about the version's digest, in order.
     """
     return Document(
         title=f"Model card: {record.ref.model} {record.ref.version}",
@@ -47,11 +47,11 @@ def make_card(
             _metrics(spec),
             _evaluation_data(spec, record),
             _training_data(record),
-            quantitative(record, found),
-            attributions(found),
+            quantitative(record, evidence),
+            attributions(evidence),
             _ethics(spec, rows),
             _caveats(spec, record, rows),
-            _governance(way, rows),
+            _governance(timeline, rows),
         ),
     )
 
@@ -90,7 +90,7 @@ def _factors(spec: ModelSpec, record: VersionRecord) -> Section:
 
 
 def _metrics(spec: ModelSpec) -> Section:
-    bounds = {name: " and ".join(_sides(one.min, one.max)) for name, one in spec.gate.metrics.items()}
+    bounds = {name: " and ".join(_sides(bound.min, bound.max)) for name, bound in spec.gate.metrics.items()}
     improvement = spec.gate.improvement
     text = (
         f"Measured: {', '.join(METRICS)}, with 95 % intervals over whole {spec.evaluation.group}s "
@@ -103,11 +103,11 @@ def _metrics(spec: ModelSpec) -> Section:
 
 
 def _evaluation_data(spec: ModelSpec, record: VersionRecord) -> Section:
-    found = record.metrics
-    if "holdout.rows" not in found:
+    metrics = record.metrics
+    if "holdout.rows" not in metrics:
         return Section(title="Evaluation data")
     text = (
-        f"{found['holdout.rows']:.0f} rows of {found.get('holdout.groups', 0):.0f} {spec.evaluation.group}s, from "
+        f"{metrics['holdout.rows']:.0f} rows of {metrics.get('holdout.groups', 0):.0f} {spec.evaluation.group}s, from "
         f"{record.tags.get('holdout_from', 'unknown')} on: later than anything that was learnt from.",
     )
     return Section(title="Evaluation data", text=text)
@@ -125,7 +125,7 @@ def _ethics(spec: ModelSpec, rows: Sequence[LedgerRow]) -> Section:
         if columns
         else "The spec names no sensitive column."
     )
-    judged = [one for one in _rules(rows) if one[0].startswith(("fair", "data_consent", "licence_data"))]
+    judged = [rule for rule in _rules(rows) if rule[0].startswith(("fair", "data_consent", "licence_data"))]
     table = (Table(header=("rule", "verdict", "observed", "needed"), rows=tuple(judged)),) if judged else ()
     return Section(title="Ethical considerations", text=(text,), tables=table)
 
@@ -146,27 +146,29 @@ def _caveats(spec: ModelSpec, record: VersionRecord, rows: Sequence[LedgerRow]) 
     return Section(title="Caveats and recommendations", text=tuple(text))
 
 
-def _governance(way: Way | None, rows: Sequence[LedgerRow]) -> Section:
-    """Beyond Mitchell et al.: who allowed it, by the ledger."""
-    if way is None:
+def _governance(timeline: VersionTimeline | None, rows: Sequence[LedgerRow]) -> Section:
+    """Return who approved the version, by the ledger. This section is not in Mitchell et al."""
+    if timeline is None:
         return Section(title="Record", text=("The ledger knows no release of this version.",))
     text = tuple(
-        f"Approved by {row.entry.actor} ({row.entry.payload.get('channel', '')}) at {row.entry.at:%Y-%m-%d %H:%M UTC}, "
-        f"entry {row.seq}."
+        f"Approved by {row.entry.actor} ({VersionFact.read(row.entry).channel or ''}) "
+        f"at {row.entry.at:%Y-%m-%d %H:%M UTC}, entry {row.seq}."
         for row in rows
-        if row.entry.kind == APPROVED
+        if row.entry.kind == Event.RELEASE_APPROVED
     )
-    facts = tuple((f"{one.at:%Y-%m-%d %H:%M}", one.what, one.actor, one.why) for one in way.facts)
+    facts = tuple(
+        (f"{event.at:%Y-%m-%d %H:%M}", event.what, event.actor, event.why) for event in timeline.events
+    )
     gate = Table(header=("rule", "verdict", "observed", "needed"), rows=tuple(_rules(rows)))
     happened = Table(header=("when (UTC)", "what", "by", "why"), rows=facts)
     return Section(title="Record", text=text, tables=(gate, happened))
 
 
 def _rules(rows: Sequence[LedgerRow]) -> list[tuple[str, str, str, str]]:
-    """Of the last gate."""
-    gated = [row.entry.payload.get("rules", ()) for row in rows if row.entry.kind == GATED]
+    """Return the rules of the last gate."""
+    gated = [GateFact.read(row.entry).rules for row in rows if row.entry.kind == Event.RELEASE_GATED]
     return [
-        (one["rule"], one["verdict"], one["observed"], one["needed"]) for one in (gated[-1] if gated else ())
+        (rule.rule, rule.verdict.value, rule.observed, rule.needed) for rule in (gated[-1] if gated else ())
     ]
 
 

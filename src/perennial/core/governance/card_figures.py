@@ -1,4 +1,4 @@
-"""The figures of a model card: what was measured, apart by slice, and what moves the score."""
+"""Figures of a model card: metrics of all rows and of slices, and feature attributions."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from pydantic import Field
 
 from perennial.core.evaluation.evaluation import MODEL, Evaluation
 from perennial.core.evaluation.metrics import METRICS
+from perennial.core.frozen import Frozen
 from perennial.core.governance.document import Picture, Section, Table
-from perennial.core.spec import Frozen
 from perennial.core.training.attribution import GlobalAttributions
 from perennial.core.training.registration import VersionRecord
 
@@ -22,31 +22,32 @@ ATTRIBUTIONS_PICTURE = "attributions.png"
 SHOWN = {"holdout": "this version", MODEL: "this version"}
 
 
-class Found(Frozen):
-    """What the run of the version keeps of its evaluation."""
+class CardEvidence(Frozen):
+    """Evaluation results that the run of the version keeps."""
 
     evaluation: Evaluation | None = None
     attributions: GlobalAttributions | None = None
-    pictures: frozenset[str] = Field(frozenset(), description="names of the picture files that there are")
+    pictures: frozenset[str] = Field(frozenset(), description="names of the existing picture files")
 
 
-def quantitative(record: VersionRecord, kept: Found) -> Section:
-    found = record.metrics
+def quantitative(record: VersionRecord, kept: CardEvidence) -> Section:
+    """Return the section of metrics: the version, the champion, the baselines and the slices."""
+    metrics = record.metrics
     who = [
         "holdout",
         "champion",
-        *sorted({name.rsplit(".", 1)[0] for name in found if name[:9] == "baseline."}),
+        *sorted({name.rsplit(".", 1)[0] for name in metrics if name[:9] == "baseline."}),
     ]
     rows = [
         (
-            _shown(one),
-            *(_estimate(found, f"{one}.{metric}") for metric in METRICS),
+            _shown(source),
+            *(_estimate(metrics, f"{source}.{metric}") for metric in METRICS),
         )
-        for one in who
-        if any(f"{one}.{metric}" in found for metric in METRICS)
+        for source in who
+        if any(f"{source}.{metric}" in metrics for metric in METRICS)
     ]
-    if any(f"delta.{metric}" in found for metric in METRICS):
-        gains = tuple(_estimate(found, f"delta.{metric}") for metric in METRICS)
+    if any(f"delta.{metric}" in metrics for metric in METRICS):
+        gains = tuple(_estimate(metrics, f"delta.{metric}") for metric in METRICS)
         rows.append(("gain over the champion", *gains))
     return Section(
         title="Quantitative analyses",
@@ -63,25 +64,30 @@ def _shown(name: str) -> str:
 
 
 def _slices(evaluation: Evaluation | None) -> tuple[Table, ...]:
-    """One table per column: each of its values apart, beside the champion where there was one."""
+    """Return one table per column: metrics of each value, beside the champion's if there was one."""
     slices = () if evaluation is None else evaluation.slices
     return tuple(
         Table(
             header=(column, "rows", "", *METRICS),
             rows=tuple(
-                (one.value, str(one.rows), SHOWN.get(who, who), *(f"{figures[name]:.4f}" for name in METRICS))
-                for one in slices
-                if one.column == column
-                for who, figures in one.scores.items()
+                (
+                    part.value,
+                    str(part.rows),
+                    SHOWN.get(who, who),
+                    *(f"{figures[name]:.4f}" for name in METRICS),
+                )
+                for part in slices
+                if part.column == column
+                for who, figures in part.scores.items()
             ),
         )
-        for column in dict.fromkeys(one.column for one in slices)
+        for column in dict.fromkeys(part.column for part in slices)
     )
 
 
-def attributions(found: Found) -> Section:
-    """Beyond Mitchell et al.: what moves the score."""
-    moved = found.attributions
+def attributions(evidence: CardEvidence) -> Section:
+    """Return the section of feature attributions. This section is not in Mitchell et al."""
+    moved = evidence.attributions
     if moved is None:
         return Section(title="Explanation")
     return Section(
@@ -100,13 +106,13 @@ def attributions(found: Found) -> Section:
             ),
         ),
         pictures=(Picture(file=ATTRIBUTIONS_PICTURE, shows="Mean absolute attribution of each feature"),)
-        if ATTRIBUTIONS_PICTURE in found.pictures
+        if ATTRIBUTIONS_PICTURE in evidence.pictures
         else (),
     )
 
 
-def _estimate(found: Mapping[str, float], name: str) -> str:
-    if name not in found:
+def _estimate(metrics: Mapping[str, float], name: str) -> str:
+    if name not in metrics:
         return "-"
-    interval = f" [{found[f'{name}.low']:.4f}, {found[f'{name}.high']:.4f}]" if f"{name}.low" in found else ""
-    return f"{found[name]:.4f}{interval}"
+    low, high = metrics.get(f"{name}.low"), metrics.get(f"{name}.high")
+    return f"{metrics[name]:.4f}" + ("" if low is None else f" [{low:.4f}, {high:.4f}]")

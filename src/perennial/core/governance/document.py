@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import re
 
-from perennial.core.spec import Frozen
+from perennial.core.frozen import Frozen
 
 UNSTATED = "Not stated on record."
 MARKUP = re.compile(r"([\\`*_\[\]<>|#])")
 
 
 class Table(Frozen):
+    """A table with one header row."""
+
     header: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
 
@@ -33,6 +35,8 @@ class Picture(Frozen):
 
 
 class Section(Frozen):
+    """A titled part of a document."""
+
     title: str
     text: tuple[str, ...] = ()
     tables: tuple[Table, ...] = ()
@@ -40,10 +44,12 @@ class Section(Frozen):
 
     @property
     def empty(self) -> bool:
-        return not (self.text or self.pictures or any(one.rows for one in self.tables))
+        return not (self.text or self.pictures or any(table.rows for table in self.tables))
 
 
 class Document(Frozen):
+    """A titled list of sections."""
+
     title: str
     sections: tuple[Section, ...]
 
@@ -52,19 +58,19 @@ class Document(Frozen):
         return tuple(picture for section in self.sections for picture in section.pictures)
 
     def markdown(self) -> str:
-        """With tables; whatever was on record is escaped, so that it stays text."""
+        """Return the document as Markdown. All text is escaped, so that it stays text."""
         parts = [f"# {escape(self.title)}"]
         for section in self.sections:
             parts.append(f"## {escape(section.title)}")
             parts += [escape(words) for words in section.text]
-            parts += [one.markdown() for one in section.tables if one.rows]
+            parts += [table.markdown() for table in section.tables if table.rows]
             if section.pictures:
-                parts.append("\n".join(one.markdown() for one in section.pictures))
+                parts.append("\n".join(picture.markdown() for picture in section.pictures))
             if section.empty:
                 parts.append(UNSTATED)
         return "\n\n".join(parts) + "\n"
 
 
 def escape(text: str) -> str:
-    """Text as Markdown that shows it literally, on one line."""
+    """Return the text escaped for Markdown, on one line."""
     return MARKUP.sub(r"\\\1", " ".join(text.split()))

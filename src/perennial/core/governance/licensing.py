@@ -13,7 +13,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from perennial.core.spec import Frozen
+from perennial.core.frozen import Frozen
 from perennial.core.verdict import Judgement, Verdict
 
 SHOWN = 8
@@ -44,7 +44,7 @@ class Terms(Frozen):
     consent: Consent
 
 
-class Standing(StrEnum):
+class LicenceStatus(StrEnum):
     """Of a licence, by the allow list of the spec."""
 
     ALLOWED = "allowed"
@@ -58,7 +58,7 @@ class Licensed(Frozen):
 
     name: str
     licence: str = Field(description="SPDX expression, or what is stated instead; may be empty")
-    standing: Standing
+    standing: LicenceStatus
 
 
 def sources_of(text: str) -> list[str]:
@@ -95,8 +95,8 @@ def judge_data_licence(found: Sequence[Licensed]) -> Judgement:
 
 def judge_dependencies(found: Sequence[Licensed]) -> Judgement:
     """All packages that run with the model; those that are not allowed by name."""
-    odd = [one for one in found if one.standing is not Standing.ALLOWED]
-    odd.sort(key=lambda one: (one.standing is Standing.UNKNOWN, one.name))
+    odd = [one for one in found if one.standing is not LicenceStatus.ALLOWED]
+    odd.sort(key=lambda one: (one.standing is LicenceStatus.UNKNOWN, one.name))
     told = [f"{one.name}: {one.licence or 'none stated'}{_mark(one)}" for one in odd[:SHOWN]]
     if len(odd) > SHOWN:
         told.append(f"and {len(odd) - SHOWN} more")
@@ -109,9 +109,9 @@ def _judgement(rule: str, found: Sequence[Licensed], observed: str, unknown: boo
     """Forbidden is FAIL. Unknown is UNSURE: it raises the risk, so that a person looks."""
     standings = {one.standing for one in found}
     verdict = Verdict.PASS
-    if Standing.FORBIDDEN in standings:
+    if LicenceStatus.FORBIDDEN in standings:
         verdict = Verdict.FAIL
-    elif unknown or Standing.UNKNOWN in standings:
+    elif unknown or LicenceStatus.UNKNOWN in standings:
         verdict = Verdict.UNSURE
     return Judgement(
         rule=rule, verdict=verdict, observed=observed, needed="on the list gate.licences.allowed"
@@ -119,4 +119,4 @@ def _judgement(rule: str, found: Sequence[Licensed], observed: str, unknown: boo
 
 
 def _mark(one: Licensed) -> str:
-    return "" if one.standing is Standing.ALLOWED else f" ({one.standing.value})"
+    return "" if one.standing is LicenceStatus.ALLOWED else f" ({one.standing.value})"

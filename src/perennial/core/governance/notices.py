@@ -9,25 +9,29 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
-from typing import Any
 
 from pydantic import AwareDatetime, Field
 
-from perennial.core.events import Entry, LedgerRow
-from perennial.core.governance.why import ROLLBACK, WITHDRAWN
+from perennial.core.events import Entry, Event, LedgerRow, SystemActor
+from perennial.core.frozen import Frozen
+from perennial.core.payloads import LevelChange, TrafficMove, VersionFact
 from perennial.core.release.status import ReleaseStatus
-from perennial.core.release.transition import MACHINE
-from perennial.core.spec import Frozen
-from perennial.core.verdict import Judgement
 
-AWAITING, PAUSED = "release.awaiting_approval", "release.paused"
-LEVEL = "monitor.level"
 ENDS = {
-    "release.succeeded": "is champion",
-    "release.rolled_back": "was rolled back",
-    "release.rejected": "was rejected",
+    Event.RELEASE_SUCCEEDED.value: "is champion",
+    Event.RELEASE_ROLLED_BACK.value: "was rolled back",
+    Event.RELEASE_REJECTED.value: "was rejected",
 }
-NOTABLE = frozenset((AWAITING, PAUSED, ROLLBACK, WITHDRAWN, LEVEL, *ENDS))
+NOTABLE = frozenset(
+    (
+        Event.RELEASE_AWAITING_APPROVAL,
+        Event.RELEASE_PAUSED,
+        Event.EMERGENCY_ROLLBACK,
+        Event.SHARE_WITHDRAWN,
+        Event.MONITOR_LEVEL,
+        *ENDS,
+    )
+)
 """Kinds of entries that may be worth a notice."""
 ALARM = "retrain"
 """The monitor's level that is an alarm."""
@@ -81,10 +85,10 @@ class Delivery(Frozen):
 
 def is_notable(entry: Entry) -> bool:
     """A pause that a person asked for, and a level that is no alarm, are not."""
-    if entry.kind == PAUSED:
-        return entry.actor == MACHINE
-    if entry.kind == LEVEL:
-        return entry.payload.get("to") == ALARM
+    if entry.kind == Event.RELEASE_PAUSED:
+        return entry.actor == SystemActor.MACHINE
+    if entry.kind == Event.MONITOR_LEVEL:
+        return LevelChange.read(entry).to == ALARM
     return entry.kind in NOTABLE
 
 
@@ -103,7 +107,7 @@ def compose(row: LedgerRow, status: ReleaseStatus | None, links: Links) -> Notic
         *_evidence(entry, status),
         "",
         f"MLflow: {_page(entry, status, links)}",
-        f"Airflow: {links.airflow}/dags/{'monitor' if entry.kind == LEVEL else 'release'}_{entry.model}",
+        f"Airflow: {links.airflow}/dags/{'monitor' if entry.kind == Event.MONITOR_LEVEL else 'release'}_{entry.model}",
         f"Here: {_command(entry)}",
         f"Entry {row.seq} of the ledger, {entry.at:%Y-%m-%d %H:%M:%S} UTC, by {entry.actor}"
         + (f", digest {entry.digest[:12]}." if entry.digest else "."),
@@ -112,40 +116,45 @@ def compose(row: LedgerRow, status: ReleaseStatus | None, links: Links) -> Notic
 
 
 def _what(entry: Entry) -> str:
-    if entry.kind == AWAITING:
+    if entry.kind == Event.RELEASE_AWAITING_APPROVAL:
         return "awaits approval"
-    if entry.kind == PAUSED:
+    if entry.kind == Event.RELEASE_PAUSED:
         return "is paused and asks a person"
-    if entry.kind == ROLLBACK:
-        return f"took over again from {entry.payload.get('from')} in an emergency rollback"
-    if entry.kind == WITHDRAWN:
-        return f"lost its share in an emergency rollback, {entry.payload.get('to')} stays champion"
-    if entry.kind == LEVEL:
+    if entry.kind == Event.EMERGENCY_ROLLBACK:
+        return f"took over again from {TrafficMove.read(entry).left} in an emergency rollback"
+    if entry.kind == Event.SHARE_WITHDRAWN:
+        return f"lost its share in an emergency rollback, {TrafficMove.read(entry).to} stays champion"
+    if entry.kind == Event.MONITOR_LEVEL:
         return "raises a drift alarm"
     return ENDS[entry.kind]
 
 
 def _version(entry: Entry, status: ReleaseStatus | None) -> str:
-    said = entry.payload.get("to" if entry.kind == ROLLBACK else "version")
-    if entry.kind == LEVEL:
-        said = None
-    return str(said or (status.candidate.version if status is not None else ""))
+    version = None
+    if entry.kind == Event.EMERGENCY_ROLLBACK:
+        version = TrafficMove.read(entry).to
+    elif entry.kind != Event.MONITOR_LEVEL:
+        version = VersionFact.read(entry).version
+    return version or (status.candidate.version if status is not None else "")
 
 
 def _why(entry: Entry) -> Iterable[str]:
-    said = (
-        entry.payload.get("why") or entry.payload.get("note") or "; ".join(entry.payload.get("reasons", ()))
-    )
-    if said:
-        yield f"Why: {said}"
+    reason = VersionFact.read(entry).reason or "; ".join(LevelChange.read(entry).reasons)
+    if reason:
+        yield f"Why: {reason}"
 
 
 def _evidence(entry: Entry, status: ReleaseStatus | None) -> Iterable[str]:
     """The entry's own; of a question the gate's, of a pause the release's."""
-    rules = [Judgement.model_validate(one) for one in entry.payload.get("evidence", ())]
-    if not rules and status is not None and entry.kind == AWAITING and status.gate is not None:
+    rules = list(VersionFact.read(entry).evidence)
+    if (
+        not rules
+        and status is not None
+        and entry.kind == Event.RELEASE_AWAITING_APPROVAL
+        and status.gate is not None
+    ):
         rules = list(status.gate.rules)
-    if not rules and status is not None and entry.kind == PAUSED:
+    if not rules and status is not None and entry.kind == Event.RELEASE_PAUSED:
         rules = list(status.evidence)
     rules.sort(key=lambda one: -one.verdict.badness)
     if rules:
@@ -154,10 +163,10 @@ def _evidence(entry: Entry, status: ReleaseStatus | None) -> Iterable[str]:
         yield f"  {one.verdict.value} {one.rule}: {one.observed} (needed: {one.needed})"
     if len(rules) > EVIDENCE:
         yield f"  and {len(rules) - EVIDENCE} more"
-    yield from _drift(entry.payload.get("psi", {}))
+    yield from _drift(LevelChange.read(entry).psi)
 
 
-def _drift(psi: Mapping[str, Any]) -> Iterable[str]:
+def _drift(psi: Mapping[str, tuple[float, float]]) -> Iterable[str]:
     for column, (value, allowance) in sorted(psi.items(), key=lambda one: -one[1][0])[:EVIDENCE]:
         yield f"  PSI {column}: {value:g} (allowance {allowance:g})"
 
@@ -170,6 +179,6 @@ def _page(entry: Entry, status: ReleaseStatus | None, links: Links) -> str:
 
 
 def _command(entry: Entry) -> str:
-    if entry.kind == LEVEL:
+    if entry.kind == Event.MONITOR_LEVEL:
         return f"perennial monitor run {entry.model}"
     return f"perennial release status {entry.model}"

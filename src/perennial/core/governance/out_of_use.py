@@ -1,31 +1,30 @@
-"""Versions that a person took out of use, by the ledger. Apart, because an emergency rollback asks too."""
+"""Find versions that a person took out of use, by the ledger. An emergency rollback imports this: it stays light."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from perennial.core.events import LedgerRow
+from perennial.core.events import Event, LedgerRow
 
-BY_PEOPLE = ("lifecycle.retired", "lifecycle.archived")
-OUT_OF_USE = (*BY_PEOPLE, "lifecycle.purged")
-"""What the ledger calls it when a person takes a version out of use. What the release machine archives by
-itself (rejected, rolled back, replaced) may come back, and has no such entry."""
+BY_PEOPLE = (Event.VERSION_RETIRED, Event.VERSION_ARCHIVED)
+OUT_OF_USE = (*BY_PEOPLE, Event.VERSION_PURGED)
+"""Events by which a person takes a version out of use. Versions that the release machine archives itself
+(rejected, rolled back, replaced) have no such entry and may be released again."""
 
 
 def out_of_use(rows: Iterable[LedgerRow], digest: str) -> str | None:
-    """By whom, when and why a version was taken out of use; None when it was not.
+    """Return who took a version out of use, when and why, in words; None when nobody did.
 
     Args:
-        rows: of the ledger, of the kinds OUT_OF_USE.
+        rows: ledger rows of the kinds OUT_OF_USE.
     """
-    for row in rows:
-        one = row.entry
-        if one.digest == digest and one.kind in OUT_OF_USE:
-            why = f": {one.payload['why']}" if one.payload.get("why") else ""
-            how = one.kind.removeprefix("lifecycle.")
-            return (
-                f"{one.payload.get('version')} was {how} by {one.actor} at {one.at:%Y-%m-%d %H:%M} UTC{why}"
-            )
+    for entry in (row.entry for row in rows):
+        if entry.digest != digest or entry.kind not in OUT_OF_USE:
+            continue
+        from perennial.core.payloads import VersionFact  # a rollback that is allowed does without it
+
+        fact = VersionFact.read(entry)
+        why = f": {fact.why}" if fact.why else ""
+        verb = entry.kind.removeprefix("lifecycle.")
+        return f"{fact.version} was {verb} by {entry.actor} at {entry.at:%Y-%m-%d %H:%M} UTC{why}"
     return None

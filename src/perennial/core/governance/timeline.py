@@ -1,4 +1,4 @@
-"""The way of every version of a model through its releases, read out of the ledger."""
+"""Timelines of the versions of a model, read from the ledger."""
 
 from __future__ import annotations
 
@@ -6,71 +6,66 @@ from collections.abc import Iterable
 
 from pydantic import AwareDatetime, Field
 
-from perennial.core.events import LedgerRow
-from perennial.core.governance.why import ROLLBACK, WITHDRAWN, told
-from perennial.core.spec import Frozen
+from perennial.core.events import Event, LedgerRow
+from perennial.core.frozen import Frozen
+from perennial.core.payloads import TrafficMove, VersionFact
 
 
-class Fact(Frozen):
-    """One thing that happened to a version."""
+class TimelineEntry(Frozen):
+    """One event in the timeline of a version."""
 
     at: AwareDatetime
     what: str
     actor: str
     why: str = ""
-    entry: int = Field(description="of the ledger")
+    entry: int = Field(description="sequence number in the ledger")
 
 
-class Way(Frozen):
-    """Everything that happened to one version, in order."""
+class VersionTimeline(Frozen):
+    """All events of one version, in order."""
 
     version: str
-    digest: str | None = Field(description="None: nothing but a name is in the ledger")
-    facts: tuple[Fact, ...]
+    digest: str | None = Field(description="None: the ledger has only the name of the version")
+    events: tuple[TimelineEntry, ...]
 
 
-def ways(rows: Iterable[LedgerRow]) -> list[Way]:
-    """Per version, in the order in which they first appear.
+def version_timelines(rows: Iterable[LedgerRow]) -> list[VersionTimeline]:
+    """Return a timeline per version, in the order in which the versions first appear.
 
-    A rollback is a fact of both versions: the one that lost the traffic and the one that got it back.
+    A rollback is an event of two versions: one loses the traffic, the other gets it back.
 
     Args:
-        rows: of one model, in order.
+        rows: ledger rows of one model, in order.
     """
     digests: dict[str, str | None] = {}
-    facts: dict[str, list[Fact]] = {}
+    events: dict[str, list[TimelineEntry]] = {}
     for row in rows:
-        for version, digest, fact in _facts(row):
-            facts.setdefault(version, []).append(fact)
+        for version, digest, event in _events(row):
+            events.setdefault(version, []).append(event)
             digests[version] = digest or digests.get(version)
-    return [Way(version=name, digest=digests[name], facts=tuple(found)) for name, found in facts.items()]
+    return [
+        VersionTimeline(version=name, digest=digests[name], events=tuple(events[name])) for name in events
+    ]
 
 
-def _facts(row: LedgerRow) -> Iterable[tuple[str, str | None, Fact]]:
-    one = row.entry
-    if one.kind == ROLLBACK:
-        left, back = one.payload["from"], one.payload["to"]
-        yield left, None, _fact(row, f"lost the traffic to {back} by rollback")
-        yield back, one.digest, _fact(row, f"got the traffic back from {left} by rollback")
-    elif one.kind == WITHDRAWN:
-        kept = one.payload["to"]
-        yield (
-            one.payload["version"],
-            one.digest,
-            _fact(row, f"lost its share by rollback, {kept} stayed champion"),
-        )
-    elif "version" in one.payload:
-        yield one.payload["version"], one.digest, _fact(row, _what(row))
+def _events(row: LedgerRow) -> Iterable[tuple[str, str | None, TimelineEntry]]:
+    entry, fact = row.entry, VersionFact.read(row.entry)
+    if entry.kind == Event.EMERGENCY_ROLLBACK:
+        move = TrafficMove.read(entry)
+        left, back = move.left or "", move.to or ""
+        yield left, None, _timeline_entry(row, f"lost the traffic to {back} by rollback", fact)
+        yield back, entry.digest, _timeline_entry(row, f"got the traffic back from {left} by rollback", fact)
+    elif fact.version is None:
+        return
+    elif entry.kind == Event.SHARE_WITHDRAWN:
+        kept = TrafficMove.read(entry).to
+        what = f"lost its share by rollback, {kept} stayed champion"
+        yield fact.version, entry.digest, _timeline_entry(row, what, fact)
+    else:
+        weight = None if fact.weight is None else f"{fact.weight:g} %"
+        what = " ".join(filter(None, (entry.fact, weight, fact.verdict, fact.channel)))
+        yield fact.version, entry.digest, _timeline_entry(row, what, fact)
 
 
-def _what(row: LedgerRow) -> str:
-    said = row.entry.payload
-    extra = [f"{said[name]:g} %" if name == "weight" else str(said[name]) for name in NAMED if name in said]
-    return " ".join((row.entry.kind.removeprefix("release."), *extra))
-
-
-NAMED = ("weight", "verdict", "channel")
-
-
-def _fact(row: LedgerRow, what: str) -> Fact:
-    return Fact(at=row.entry.at, what=what, actor=row.entry.actor, why=told(row), entry=row.seq)
+def _timeline_entry(row: LedgerRow, what: str, fact: VersionFact) -> TimelineEntry:
+    return TimelineEntry(at=row.entry.at, what=what, actor=row.entry.actor, why=fact.reason, entry=row.seq)

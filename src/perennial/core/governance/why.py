@@ -1,48 +1,50 @@
-"""What served at a time, who allowed it on what evidence, and what was refused: read out of the ledger alone."""
+"""Explain from the ledger which version served at a time, who approved it, on what evidence, and what was refused."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
-from typing import Any
 
 from pydantic import AwareDatetime, Field
 
-from perennial.core.events import LedgerRow
-from perennial.core.spec import Frozen
+from perennial.core.events import Entry, Event, LedgerRow, account_key
+from perennial.core.frozen import Frozen
+from perennial.core.payloads import ApprovalEnded, GateFact, ReleaseOpened, TrafficMove, VersionFact
 from perennial.core.verdict import Judgement
 
-OPENED, GATED, APPROVED = "release.opened", "release.gated", "release.approved"
-GONE = ("release.approval_withdrawn", "release.approval_lapsed")
-LOADING = "release.loading"
-"""After the last approval that was needed."""
-ROLLBACK = "release.rollback"
-WITHDRAWN = "release.withdrawn"
-"""A rollback that took back a candidate's share and left the champion where it was."""
-SERVING = ("release.succeeded", ROLLBACK)
+SERVING = (Event.RELEASE_SUCCEEDED, Event.EMERGENCY_ROLLBACK)
 """After such an entry all traffic goes to the digest that it names."""
-ENDED = ("release.rejected", "release.rolled_back", "release.superseded")
-REFUSED = (*ENDED, ROLLBACK, WITHDRAWN)
-FINAL = (*ENDED, SERVING[0])
-STEPS = ("release.shadow", "release.canary", "release.promoting", "release.aborting", "release.succeeded")
+ENDED = (Event.RELEASE_REJECTED, Event.RELEASE_ROLLED_BACK, Event.RELEASE_SUPERSEDED)
+REFUSED = (*ENDED, Event.EMERGENCY_ROLLBACK, Event.SHARE_WITHDRAWN)
+FINAL = (*ENDED, Event.RELEASE_SUCCEEDED)
+STEPS = (
+    Event.RELEASE_SHADOW,
+    Event.RELEASE_CANARY,
+    Event.RELEASE_PROMOTING,
+    Event.RELEASE_ABORTING,
+    Event.RELEASE_SUCCEEDED,
+)
+APPROVAL_ENDED = (Event.RELEASE_APPROVAL_WITHDRAWN, Event.RELEASE_APPROVAL_LAPSED)
+
+HOW = {
+    Event.EMERGENCY_ROLLBACK.value: "rolled back after its promotion",
+    Event.SHARE_WITHDRAWN.value: "its share was taken back by rollback",
+}
 
 
-HOW = {ROLLBACK: "rolled back after its promotion", WITHDRAWN: "its share was taken back by rollback"}
-
-
-class Served(Frozen):
-    """Who had all traffic that no canary took."""
+class ServedVersion(Frozen):
+    """The champion: the version with all traffic that no canary gets."""
 
     version: str
     digest: str
     since: AwareDatetime
-    by: str = Field(description="promotion, or rollback with who did it and why")
+    by: str = Field(description="promotion, or rollback with actor and reason")
     release_id: str | None
-    entry: int = Field(description="of the ledger")
+    entry: int = Field(description="sequence number in the ledger")
 
 
-class Allowed(Frozen):
-    """An approval, and the digest that it was of."""
+class RecordedApproval(Frozen):
+    """An approval of one digest, as the ledger has it."""
 
     actor: str
     at: AwareDatetime
@@ -53,7 +55,7 @@ class Allowed(Frozen):
 
 
 class Refusal(Frozen):
-    """A version that did not get the traffic, or lost it."""
+    """A version that did not get traffic, or lost it."""
 
     version: str
     digest: str | None
@@ -64,8 +66,8 @@ class Refusal(Frozen):
     entry: int
 
 
-class Hurdle(Frozen):
-    """A rule that the version had to pass: its failure would have blocked it."""
+class RequiredCheck(Frozen):
+    """A check that the version had to pass; a failure would have blocked it."""
 
     where: str = Field(description="gate, approval, or the step of the release")
     rule: str
@@ -74,8 +76,8 @@ class Hurdle(Frozen):
     verdict: str
 
 
-class OnItsWay(Frozen):
-    """A release that had not ended at the time."""
+class OpenRelease(Frozen):
+    """A release that had not ended at that time."""
 
     release_id: str
     version: str
@@ -83,22 +85,22 @@ class OnItsWay(Frozen):
     last: str = Field(description="its last fact before the time")
 
 
-class Why(Frozen):
+class ServingExplanation(Frozen):
     """The answer for one model at one time."""
 
     model: str
     at: AwareDatetime
-    served: Served | None = Field(description="None: nobody yet")
+    served: ServedVersion | None = Field(description="None: nobody yet")
     capsule: str | None = None
     spec: str | None = Field(None, description="digest of the model spec that the release started with")
     before: str | None = Field(None, description="version of the champion that it took over from")
     gate_verdict: str | None = None
     risk: str | None = None
     risk_reasons: tuple[str, ...] = ()
-    approvals: tuple[Allowed, ...] = ()
-    hurdles: tuple[Hurdle, ...] = Field((), description="with the last verdict of each rule")
+    approvals: tuple[RecordedApproval, ...] = ()
+    checks: tuple[RequiredCheck, ...] = Field((), description="each rule with its last verdict")
     refused: tuple[Refusal, ...] = Field((), description="newest first")
-    on_their_way: tuple[OnItsWay, ...] = ()
+    open_releases: tuple[OpenRelease, ...] = ()
 
 
 def explain(
@@ -108,30 +110,32 @@ def explain(
     story: Sequence[LedgerRow],
     refused: Sequence[LedgerRow],
     others: Iterable[Sequence[LedgerRow]],
-) -> Why:
-    """Put the entries together; all are from `at` or before.
+) -> ServingExplanation:
+    """Combine ledger entries; all are from `at` or before.
 
     Args:
-        served: the last entry of SERVING.
-        story: of the release that had brought the served version to its traffic, in order.
-        refused: entries of REFUSED, in order.
-        others: the stories of releases opened last.
+        served: the last entry of the kinds SERVING.
+        story: the entries of the release that promoted the served version, in order.
+        refused: entries of the kinds REFUSED, in order.
+        others: the entries of each of the newest releases.
     """
-    opened, gated = _last(story, OPENED), _last(story, GATED)
-    return Why(
+    opening, gating = _last(story, Event.RELEASE_OPENED), _last(story, Event.RELEASE_GATED)
+    opened = ReleaseOpened.read(opening) if opening else None
+    gate = GateFact.read(gating) if gating else None
+    return ServingExplanation(
         model=model,
         at=at,
         served=None if served is None else _served(served),
-        capsule=opened.get("capsule"),
-        spec=opened.get("spec"),
-        before=opened.get("champion"),
-        gate_verdict=gated.get("verdict"),
-        risk=gated.get("risk"),
-        risk_reasons=tuple(gated.get("risk_reasons", ())),
-        approvals=tuple(map(_allowed, _standing(story))),
-        hurdles=tuple(_hurdles(story, gated)),
+        capsule=opened.capsule if opened else None,
+        spec=opened.spec if opened else None,
+        before=opened.champion if opened else None,
+        gate_verdict=gate.verdict if gate else None,
+        risk=gate.risk if gate else None,
+        risk_reasons=gate.risk_reasons if gate else (),
+        approvals=tuple(map(_approval, _standing(story))),
+        checks=tuple(_required_checks(story, gate)),
         refused=tuple(_refusal(row) for row in reversed(refused)),
-        on_their_way=tuple(_on_its_way(rows) for rows in others if rows and not has_ended(rows)),
+        open_releases=tuple(_open_release(rows) for rows in others if rows and not has_ended(rows)),
     )
 
 
@@ -139,106 +143,100 @@ def has_ended(rows: Sequence[LedgerRow]) -> bool:
     return any(row.entry.kind in FINAL for row in rows)
 
 
-def told(row: LedgerRow) -> str:
-    """An entry's own words for why it happened; empty where it gives none."""
-    said = row.entry.payload
-    return str(said.get("why") or said.get("note") or "")
+def _last(rows: Sequence[LedgerRow], event: Event) -> Entry | None:
+    return next((row.entry for row in reversed(rows) if row.entry.kind == event), None)
 
 
-def _last(rows: Sequence[LedgerRow], kind: str) -> dict[str, Any]:
-    found = [row.entry.payload for row in rows if row.entry.kind == kind]
-    return found[-1] if found else {}
-
-
-def _served(row: LedgerRow) -> Served:
-    one = row.entry
-    back = one.kind == ROLLBACK
-    note = f": {told(row)}" if told(row) else ""
-    by = f"rollback from {one.payload['from']} by {one.actor}{note}" if back else "promotion"
-    return Served(
-        version=one.payload["to" if back else "version"],
-        digest=one.digest or "",
-        since=one.at,
+def _served(row: LedgerRow) -> ServedVersion:
+    entry, fact = row.entry, VersionFact.read(row.entry)
+    version, by = fact.version, "promotion"
+    if entry.kind == Event.EMERGENCY_ROLLBACK:
+        move = TrafficMove.read(entry)
+        note = f": {fact.reason}" if fact.reason else ""
+        version, by = move.to, f"rollback from {move.left} by {entry.actor}{note}"
+    return ServedVersion(
+        version=version or "",
+        digest=entry.digest or "",
+        since=entry.at,
         by=by,
-        release_id=one.release_id,
+        release_id=entry.release_id,
         entry=row.seq,
     )
 
 
-def _allowed(row: LedgerRow) -> Allowed:
-    one = row.entry
-    said = one.payload
-    return Allowed(
-        actor=one.actor,
-        at=one.at,
-        channel=said.get("channel", ""),
-        digest=one.digest or "",
-        note=said.get("note", ""),
+def _approval(row: LedgerRow) -> RecordedApproval:
+    entry, fact = row.entry, VersionFact.read(row.entry)
+    return RecordedApproval(
+        actor=entry.actor,
+        at=entry.at,
+        channel=fact.channel or "",
+        digest=entry.digest or "",
+        note=fact.note or "",
         entry=row.seq,
     )
 
 
 def _standing(story: Sequence[LedgerRow]) -> list[LedgerRow]:
-    """The approvals that were neither taken back nor lapsed."""
-    found: dict[str, LedgerRow] = {}
+    """Return the approvals that were neither withdrawn nor lapsed."""
+    approvals: dict[str, LedgerRow] = {}
     for row in story:
-        one = row.entry
-        if one.kind == APPROVED:
-            found[one.actor.casefold()] = row
-        elif one.kind in GONE:
-            found.pop(one.payload.get("of", one.actor).casefold(), None)
-    return list(found.values())
+        entry = row.entry
+        if entry.kind == Event.RELEASE_APPROVED:
+            approvals[account_key(entry.actor)] = row
+        elif entry.kind in APPROVAL_ENDED:
+            approvals.pop(account_key(ApprovalEnded.read(entry).of or entry.actor), None)
+    return list(approvals.values())
 
 
 def _refusal(row: LedgerRow) -> Refusal:
-    """A rollback's digest is the one that took over; the refused version is the one it names as `from`."""
-    one = row.entry
-    back = one.kind == ROLLBACK
+    """Read a refusal. The digest of a rollback is that of the new champion; the refused version is its `from`."""
+    entry, fact = row.entry, VersionFact.read(row.entry)
+    back = entry.kind == Event.EMERGENCY_ROLLBACK
     return Refusal(
-        version=one.payload["from" if back else "version"],
-        digest=None if back else one.digest,
-        at=one.at,
-        how=HOW.get(one.kind, one.kind.removeprefix("release.")),
-        actor=one.actor,
-        why=told(row),
+        version=(TrafficMove.read(entry).left if back else fact.version) or "",
+        digest=None if back else entry.digest,
+        at=entry.at,
+        how=HOW.get(entry.kind, entry.fact),
+        actor=entry.actor,
+        why=fact.reason,
         entry=row.seq,
     )
 
 
-def _hurdles(story: Sequence[LedgerRow], gated: dict[str, Any]) -> Iterable[Hurdle]:
-    for rule in gated.get("rules", ()):
-        yield _hurdle("gate", rule)
-    if gated:
-        asked = [row for row in story if row.entry.kind == "release.awaiting_approval"]
+def _required_checks(story: Sequence[LedgerRow], gate: GateFact | None) -> Iterable[RequiredCheck]:
+    if gate is not None:
+        yield from (_required_check("gate", rule) for rule in gate.rules)
+        asked = _last(story, Event.RELEASE_AWAITING_APPROVAL)
         given = _standing(story)
-        yield Hurdle(
+        yield RequiredCheck(
             where="approval",
             rule="approval",
-            needed=f"people's: {told(asked[-1])}" if asked else "the spec's policy, or a person's",
+            needed=f"people's: {VersionFact.read(asked).reason}"
+            if asked
+            else "the spec's policy, or a person's",
             observed=f"by {', '.join(dict.fromkeys(row.entry.actor for row in given))}" if given else "none",
-            verdict="PASS" if any(row.entry.kind == LOADING for row in story) else "UNSURE",
+            verdict="PASS" if any(row.entry.kind == Event.RELEASE_LOADING for row in story) else "UNSURE",
         )
     # An entry of a step carries the evidence of the one that it ended.
     where = "release"
     for row in story:
         if row.entry.kind in STEPS:
-            yield from (_hurdle(where, rule) for rule in row.entry.payload.get("evidence", ()))
-            weight = row.entry.payload.get("weight")
-            where = row.entry.kind.removeprefix("release.") + ("" if weight is None else f" {weight:g} %")
+            fact = VersionFact.read(row.entry)
+            yield from (_required_check(where, rule) for rule in fact.evidence)
+            where = row.entry.fact + ("" if fact.weight is None else f" {fact.weight:g} %")
 
 
-def _hurdle(where: str, rule: dict[str, Any]) -> Hurdle:
-    one = Judgement.model_validate(rule)
-    return Hurdle(
-        where=where, rule=one.rule, needed=one.needed, observed=one.observed, verdict=one.verdict.value
+def _required_check(where: str, rule: Judgement) -> RequiredCheck:
+    return RequiredCheck(
+        where=where, rule=rule.rule, needed=rule.needed, observed=rule.observed, verdict=rule.verdict.value
     )
 
 
-def _on_its_way(rows: Sequence[LedgerRow]) -> OnItsWay:
+def _open_release(rows: Sequence[LedgerRow]) -> OpenRelease:
     first, last = rows[0].entry, rows[-1].entry
-    return OnItsWay(
+    return OpenRelease(
         release_id=first.release_id or "",
-        version=first.payload["version"],
+        version=ReleaseOpened.read(first).version,
         since=first.at,
-        last=last.kind.removeprefix("release."),
+        last=last.fact,
     )

@@ -1,1 +1,1 @@
-"""What live traffic says of a model: drift, skew, the level of alarm, and when to ask for a retraining."""
+"""Judge a model by its live traffic: drift, skew, accuracy, alarm levels, and the rules for a retraining."""

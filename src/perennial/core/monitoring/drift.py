@@ -1,13 +1,13 @@
-"""How far a window of values is from a reference: the population stability index (PSI), calibrated.
+"""Drift of a window of values against a reference: the calibrated population stability index (PSI).
 
-Three decisions, each against a way in which the plain figure misleads:
+Three decisions correct known errors of the plain PSI:
 
-- Bins are quantiles of the reference with open ends, and missing values are a bin of their own. Bins of
-  equal width, or bins that end at the reference's range, lose exactly the values that moved furthest.
-- CI data comes in whole cycles whose rows resemble each other, so two halves of the very same period
-  already differ: PSI 0.3 or more without any drift. `allowance` measures that on the reference itself,
-  per column and window size, and only what exceeds it counts.
-- An empty bin gets the share that Evidently gives it, so that its figures and these agree.
+- Bins are quantiles of the reference with open ends; missing values have their own bin. Bins of equal width,
+  or bins that end at the range of the reference, lose exactly the values that moved furthest.
+- CI data comes in whole cycles with similar rows, so two halves of the same period already differ: PSI 0.3 or
+  more without any drift. `allowance` measures this on the reference itself, per column and window size; only
+  the excess counts.
+- An empty bin gets the same share as in Evidently, so that both give the same PSI.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from dataclasses import dataclass
 import numpy as np
 from pydantic import Field
 
-from perennial.core.spec import Frozen
+from perennial.core.frozen import Frozen
 from perennial.errors import DataError
 
 SCORE = "score"
-"""The column of the model's own answers, in a reference and in a window."""
+"""Name of the column with the model's scores, in the reference and in the window."""
 MISSING = "missing"
 NULL_QUANTILE = 0.95
 NULL_DRAWS = 200
@@ -30,7 +30,7 @@ EMPTY_SHARE = 1e-4
 
 
 class ColumnDrift(Frozen):
-    """The drift of one column in one window."""
+    """Drift of a column in a window."""
 
     column: str
     psi: float = Field(ge=0)
@@ -38,7 +38,7 @@ class ColumnDrift(Frozen):
 
     @property
     def excess(self) -> float:
-        """What cannot be put down to the clustering of the reference; this is compared with the levels."""
+        """Return the PSI above the allowance, which is compared with the alarm levels."""
         return max(0.0, self.psi - self.allowance)
 
     @property
@@ -48,20 +48,20 @@ class ColumnDrift(Frozen):
 
 @dataclass(frozen=True)
 class Bins:
-    """Bins of one column: `edges` are the inner borders, ascending; each bin is closed on the left."""
+    """Bins of a column: `edges` are the inner borders, ascending; each bin is closed on the left."""
 
     edges: np.ndarray
 
     @classmethod
     def of(cls, reference: np.ndarray, count: int) -> Bins:
-        """About `count` bins of equal weight in the reference.
+        """Return about `count` bins of equal weight in the reference.
 
-        A column of few distinct values gets one bin a value; a pile at the smallest value (a pass rate
-        of 0) is a bin of its own.
+        A column of few distinct values gets a bin per value; many rows with the smallest value (a pass rate
+        of 0) get their own bin.
 
         Args:
             reference: float [n]; NaN is a missing value.
-            count: number of bins wanted, missing values aside.
+            count: number of bins, without the bin for missing values.
         """
         known = reference[~np.isnan(reference)]
         if known.size == 0:
@@ -73,14 +73,14 @@ class Bins:
         return cls(np.unique(np.where(cuts == distinct[0], distinct[1], cuts)))
 
     def codes(self, values: np.ndarray) -> np.ndarray:
-        """float [n] -> int64 [n]: 0 .. len(edges), and len(edges) + 1 for a missing value."""
+        """Return the bin of each value, int64 [n]: 0 .. len(edges), and len(edges) + 1 for a missing value."""
         codes = np.searchsorted(self.edges, values, side="right").astype(np.int64)
         codes[np.isnan(values)] = len(self.edges) + 1
         return codes
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """One readable name per code; numbered, so that they sort and never coincide."""
+        """Return a readable name per code, numbered so that the names sort and are unique."""
         borders = ["-inf", *(f"{edge:.4g}" for edge in self.edges), "inf"]
         pairs = itertools.pairwise(borders)
         return (*(f"{number:02d} [{low}, {high})" for number, (low, high) in enumerate(pairs)), MISSING)
@@ -91,7 +91,7 @@ class Bins:
 
 
 def shares(codes: np.ndarray, size: int) -> np.ndarray:
-    """int [n] -> float [size], summing to 1.
+    """Return the share of each bin, float [size], with sum 1.
 
     Raises:
         DataError: there is no value to count.
@@ -102,7 +102,7 @@ def shares(codes: np.ndarray, size: int) -> np.ndarray:
 
 
 def psi(reference: np.ndarray, window: np.ndarray) -> float:
-    """Population stability index: sum of (w - r) * ln(w / r) over the bins that either side fills.
+    """Return the population stability index: the sum of (w - r) * ln(w / r) over bins with rows in r or w.
 
     Args:
         reference, window: float [bins], shares that sum to 1.
@@ -113,63 +113,63 @@ def psi(reference: np.ndarray, window: np.ndarray) -> float:
 
 
 def _filled(share: np.ndarray) -> np.ndarray:
-    """Empty bins as Evidently 0.7 fills them."""
+    """Return the shares with empty bins filled as in Evidently 0.7."""
     least = share[share > 0].min()
     return np.where(share > 0, share, least / 1e6 if least <= EMPTY_SHARE else EMPTY_SHARE)
 
 
 def allowance(codes: np.ndarray, group: np.ndarray, size: int, window: int, seed: int) -> float:
-    """The PSI that 95 % of windows reach without drift.
+    """Return the 95 % quantile of the PSI of windows without drift.
 
-    Windows are runs of rows that start at a whole group, drawn out of the reference and compared with
-    the rest of it: a block resampling, since rows of one group are not independent (Künsch 1989, "The
-    jackknife and the bootstrap for general stationary observations"). A reference smaller than two
-    windows is drawn in halves: smaller windows differ more, so the allowance can only be too careful.
+    Windows are runs of rows of the reference that start with a group; each is compared with the rest of the
+    reference. This is a block resampling, since rows of the same group are not independent (Künsch 1989, "The
+    jackknife and the bootstrap for general stationary observations"). A reference smaller than two windows
+    is resampled in halves: smaller windows differ more, so the allowance is never too small.
 
     Args:
         codes: int [n], in time order.
-        group: int [n], ascending; rows of one group (a CI cycle) belong together.
+        group: int [n], ascending: the group (CI cycle) of each row.
         size: number of bins.
-        window: rows of the windows that will be judged.
-        seed: of the drawing; the same input gives the same allowance.
+        window: number of rows of a judged window.
+        seed: seed of the resampling; the same input gives the same allowance.
 
     Raises:
-        DataError: fewer than two groups, so that nothing is known of their differences.
+        DataError: the reference has fewer than two groups, so their differences cannot be measured.
     """
     starts = np.flatnonzero(np.r_[True, group[1:] != group[:-1]])
     if len(starts) < 2:
         raise DataError(
-            "the reference holds a single group: nothing is known of how groups differ",
+            "the reference has a single group, so differences between groups cannot be measured",
             hint="evaluate on at least two CI cycles",
         )
     length = min(window, len(codes) // 2)
     possible = starts[starts + length <= len(codes)]
     chosen = np.random.default_rng(seed).choice(possible, NULL_DRAWS)
     total = np.bincount(codes, minlength=size)
-    drawn = {}
+    null = {}
     for start in np.unique(chosen):
         inside = np.bincount(codes[start : start + length], minlength=size)
-        drawn[start] = psi((total - inside) / (len(codes) - length), inside / length)
-    return float(np.quantile([drawn[start] for start in chosen], NULL_QUANTILE))
+        null[start] = psi((total - inside) / (len(codes) - length), inside / length)
+    return float(np.quantile([null[start] for start in chosen], NULL_QUANTILE))
 
 
 def column_drift(
     column: str, reference: np.ndarray, window: np.ndarray, group: np.ndarray, bins: int, seed: int
 ) -> ColumnDrift:
-    """Bins, PSI and allowance of one column in one go.
+    """Return the drift of a column: cut it into bins, then measure PSI and allowance.
 
     Args:
-        column: its name.
+        column: name of the column.
         reference: float [n], in time order; NaN where missing.
         window: float [m].
-        group: int [n], ascending: the groups of the reference.
-        bins: number of bins, missing values aside.
-        seed: of the calibration.
+        group: int [n], ascending: the group of each reference row.
+        bins: number of bins, without the bin for missing values.
+        seed: seed of the resampling for the allowance.
     """
-    cut = Bins.of(reference, bins)
-    known = cut.codes(reference)
+    edges = Bins.of(reference, bins)
+    known = edges.codes(reference)
     return ColumnDrift(
         column=column,
-        psi=psi(shares(known, cut.size), shares(cut.codes(window), cut.size)),
-        allowance=allowance(known, group, cut.size, len(window), seed),
+        psi=psi(shares(known, edges.size), shares(edges.codes(window), edges.size)),
+        allowance=allowance(known, group, edges.size, len(window), seed),
     )

@@ -1,15 +1,15 @@
-"""What a window of predictions says of a model: ok, watch, warn or retrain.
+"""Alarm level of a window of predictions: unsure, ok, watch, warn or retrain.
 
-The spec's table is applied to figures that noise alone does not reach:
+The levels of the spec are compared with figures that noise alone does not reach:
 
 - feature drift reaches a level when at least `features_needed` columns exceed their allowance by it
   (`perennial.core.monitoring.drift`);
-- drift of the score alone is at most a warning: answers also move when the world does and the model is right;
+- drift of the score alone is at most a warning: scores also move when the world changes and the model is right;
 - an accuracy drop reaches a level when a one-sided 95 % test says that the drop, relative to the reference,
   is larger than the level. Neighbouring rows are not independent, so its standard error comes from batch
   means (Schmeiser 1982, "Batch size effects in the analysis of simulation output").
 
-Too few predictions give UNSURE, never an alarm; too few labels leave the accuracy unjudged.
+Too few predictions give UNSURE, never an alarm; with too few labels the accuracy is not judged.
 """
 
 from __future__ import annotations
@@ -22,15 +22,16 @@ import numpy as np
 from pydantic import Field
 from scipy import stats
 
+from perennial.core.frozen import Frozen
 from perennial.core.monitoring.drift import ColumnDrift
-from perennial.core.spec import Frozen, Levels, MonitoringSpec, Reason
+from perennial.core.spec import Levels, MonitoringSpec, Reason
 
 BATCHES = 20
 CONFIDENCE = 0.95
 
 
 class Level(StrEnum):
-    """How much a window asks for, rising."""
+    """Alarm level of a window, rising."""
 
     UNSURE = "unsure"
     OK = "ok"
@@ -40,20 +41,20 @@ class Level(StrEnum):
 
     @property
     def rank(self) -> int:
-        """-1 for UNSURE, 0 for OK, then rising; also the exported figure."""
+        """Return -1 for UNSURE, 0 for OK, then rising; this is also the exported metric."""
         return list(Level).index(self) - 1
 
 
-class Accuracy(Frozen):
-    """Share of right answers and its standard error."""
+class AccuracyEstimate(Frozen):
+    """Share of right answers with its standard error."""
 
     value: float = Field(ge=0, le=1)
     error: float = Field(ge=0, description="standard error by batch means")
     labels: int = Field(ge=0)
 
     @classmethod
-    def of(cls, right: np.ndarray) -> Accuracy | None:
-        """From verdicts on single answers (bool [n], in time order); None below two rows a batch."""
+    def of(cls, right: np.ndarray) -> AccuracyEstimate | None:
+        """Estimate from right or wrong answers (bool [n], in time order); None below two rows per batch."""
         if len(right) < 2 * BATCHES:
             return None
         means = [batch.mean() for batch in np.array_split(right.astype(float), BATCHES)]
@@ -62,19 +63,19 @@ class Accuracy(Frozen):
 
 
 class MonitorVerdict(Frozen):
-    """The judgement on one window, with all that it rests on."""
+    """Judgement of a window, with its evidence."""
 
     level: Level
-    cause: Reason | None = Field(None, description="why to retrain; only at RETRAIN")
-    reasons: tuple[str, ...] = Field(description="one sentence per finding, the worst first")
+    cause: Reason | None = Field(None, description="reason to retrain; only at RETRAIN")
+    reasons: tuple[str, ...] = Field(description="a sentence per finding, the worst first")
     rows: int
     drifts: tuple[ColumnDrift, ...] = ()
-    reference: Accuracy | None = None
-    window: Accuracy | None = None
+    reference: AccuracyEstimate | None = None
+    window: AccuracyEstimate | None = None
 
     @property
     def drop_percent(self) -> float | None:
-        """Loss of accuracy relative to the reference, in percent; negative is a gain."""
+        """Return the loss of accuracy relative to the reference, in percent; a negative loss is a gain."""
         if self.reference is None or self.window is None or self.reference.value == 0:
             return None
         return 100 * (self.reference.value - self.window.value) / self.reference.value
@@ -83,34 +84,34 @@ class MonitorVerdict(Frozen):
 def verdict(
     spec: MonitoringSpec,
     drifts: Sequence[ColumnDrift],
-    reference: Accuracy | None,
-    window: Accuracy | None,
+    reference: AccuracyEstimate | None,
+    window: AccuracyEstimate | None,
     rows: int,
 ) -> MonitorVerdict:
-    """Judge one window.
+    """Judge a window of predictions.
 
     Args:
-        spec: the model's monitoring policy.
-        drifts: one per watched column and one of the score.
-        reference: accuracy where the model was evaluated.
-        window: accuracy on the labelled rows of the window; None where there are too few to say.
-        rows: predictions in the window.
+        spec: monitoring policy of the model.
+        drifts: drift of each watched column and of the score.
+        reference: accuracy on the evaluation data.
+        window: accuracy on the labelled rows of the window; None with too few labels.
+        rows: number of predictions in the window.
     """
     if rows < spec.min_window:
         text = f"{rows} predictions since the release, {spec.min_window} needed"
         return MonitorVerdict(level=Level.UNSURE, reasons=(text,), rows=rows)
     judged = window if window is not None and window.labels >= spec.min_labels else None
-    found = [
+    findings = [
         (*_features(spec, drifts), Reason.DRIFT),
         (*_score(spec, drifts), None),
         (*_accuracy(spec.accuracy_drop_percent, reference, judged), Reason.ACCURACY),
     ]
-    found.sort(key=lambda one: -one[0].rank)
-    level, _, cause = found[0]
+    findings.sort(key=lambda finding: -finding[0].rank)
+    level, _, cause = findings[0]
     return MonitorVerdict(
         level=level,
         cause=cause if level is Level.RETRAIN else None,
-        reasons=tuple(text for _, text, _ in found),
+        reasons=tuple(text for _, text, _ in findings),
         rows=rows,
         drifts=tuple(drifts),
         reference=reference,
@@ -119,7 +120,7 @@ def verdict(
 
 
 def reached(levels: Levels, value: float) -> Level:
-    """The highest level that a value reaches."""
+    """Return the highest level that a value reaches."""
     for level in (Level.RETRAIN, Level.WARN, Level.WATCH):
         if value >= getattr(levels, level.value):
             return level
@@ -127,24 +128,26 @@ def reached(levels: Levels, value: float) -> Level:
 
 
 def _features(spec: MonitoringSpec, drifts: Sequence[ColumnDrift]) -> tuple[Level, str]:
-    features = sorted((one for one in drifts if not one.of_prediction), key=lambda one: -one.excess)
+    features = sorted((drift for drift in drifts if not drift.of_prediction), key=lambda drift: -drift.excess)
     if len(features) < spec.features_needed:
-        return Level.OK, "fewer columns are watched than have to move together"
+        return Level.OK, "fewer columns are watched than must move together"
     level = reached(spec.psi, features[spec.features_needed - 1].excess)
-    moved = [one for one in features if one.excess >= spec.psi.watch]
-    names = ", ".join(f"{one.column} {one.psi:.2f} (+{one.excess:.2f})" for one in moved[:3])
+    moved = [drift for drift in features if drift.excess >= spec.psi.watch]
+    names = ", ".join(f"{drift.column} {drift.psi:.2f} (+{drift.excess:.2f})" for drift in moved[:3])
     return level, f"{len(moved)} of {len(features)} features moved{': ' if names else ''}{names}"
 
 
 def _score(spec: MonitoringSpec, drifts: Sequence[ColumnDrift]) -> tuple[Level, str]:
-    scores = [one for one in drifts if one.of_prediction]
+    scores = [drift for drift in drifts if drift.of_prediction]
     if not scores:
         return Level.OK, "the score was not compared"
-    level = min(reached(spec.psi, scores[0].excess), Level.WARN, key=lambda one: one.rank)
+    level = min(reached(spec.psi, scores[0].excess), Level.WARN, key=lambda level: level.rank)
     return level, f"score PSI {scores[0].psi:.2f} (+{scores[0].excess:.2f})"
 
 
-def _accuracy(levels: Levels, reference: Accuracy | None, window: Accuracy | None) -> tuple[Level, str]:
+def _accuracy(
+    levels: Levels, reference: AccuracyEstimate | None, window: AccuracyEstimate | None
+) -> tuple[Level, str]:
     if reference is None or window is None:
         return Level.OK, "too few labels to judge the accuracy"
     text = f"accuracy {reference.value:.1%} -> {window.value:.1%} on {window.labels} labels"
@@ -154,8 +157,8 @@ def _accuracy(levels: Levels, reference: Accuracy | None, window: Accuracy | Non
     return Level.OK, text
 
 
-def _dropped(reference: Accuracy, window: Accuracy, share: float) -> bool:
-    """Whether window < reference * (1 - share) beyond chance: a one-sided t test of the difference."""
-    kept = reference.value * (1 - share)
+def _dropped(reference: AccuracyEstimate, window: AccuracyEstimate, share: float) -> bool:
+    """Return True if a one-sided t test shows that window < reference * (1 - share)."""
+    limit = reference.value * (1 - share)
     error = math.hypot((1 - share) * reference.error, window.error)
-    return kept - window.value > float(stats.t.ppf(CONFIDENCE, BATCHES - 1)) * error
+    return limit - window.value > float(stats.t.ppf(CONFIDENCE, BATCHES - 1)) * error

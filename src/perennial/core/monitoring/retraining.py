@@ -1,9 +1,9 @@
-"""When a verdict becomes a retraining: cooldown, a budget of alarms, and never twice for one window.
+"""Rules that transition an alarm into a retraining: a cooldown, a weekly budget of alarms, and once per window.
 
-A training costs compute and people's attention, and a monitor that looks often will now and then be wrong.
-So an alarm is obeyed only when no retraining was asked for within the cooldown, and only so many alarms a
-week; after that a person has to look. A person may always ask: people, like the schedule, spend nothing of
-the alarm budget, but what they ask for starts the cooldown too, since a new model is then on its way.
+A training costs compute and attention, and a monitor that runs often is sometimes wrong. So an alarm starts a
+retraining only if none was requested within the cooldown and the weekly budget of alarms is not spent; after
+that a person must look. A person may always request a retraining. Requests of people and of the schedule do not
+count against the alarm budget, but they start the cooldown too, since a new model is then on its way.
 """
 
 from __future__ import annotations
@@ -14,87 +14,88 @@ from typing import Any
 
 from pydantic import AwareDatetime, Field
 
-from perennial.core.events import LedgerRow
+from perennial.core.events import Event, LedgerRow
+from perennial.core.frozen import Frozen
 from perennial.core.monitoring.levels import Level, MonitorVerdict
-from perennial.core.spec import Frozen, Reason, RetrainingSpec
+from perennial.core.payloads import RetrainRequest
+from perennial.core.spec import Reason, RetrainingSpec
 
-REQUESTED = "retrain.requested"
-"""Kind of the ledger entries that remember what was asked for."""
 ALARMS = frozenset({Reason.DRIFT, Reason.ACCURACY})
 WEEK = timedelta(days=7)
 
 
-class Request(Frozen):
-    """One retraining that somebody asked for."""
+class RetrainingRequest(Frozen):
+    """Earlier request for a retraining."""
 
     at: AwareDatetime
     reason: Reason
-    window: str | None = Field(None, description="key of the window that alarmed")
+    window: str | None = Field(None, description="key of the window that raised the alarm")
 
 
 class Retrain(Frozen):
-    """Ask for a training now."""
+    """Decision to request a training now."""
 
     reason: Reason
     text: str
 
 
 class Hold(Frozen):
-    """Do not, and why."""
+    """Decision to request no training, with the reason."""
 
     why: str
 
 
-def requests(rows: Iterable[LedgerRow]) -> list[Request]:
-    """What was asked for so far, out of the rows of one model's ledger, in their order."""
+def retraining_requests(rows: Iterable[LedgerRow]) -> list[RetrainingRequest]:
+    """Return the earlier requests from the ledger rows of a model, in their order."""
     return [
-        Request(
-            at=row.entry.at,
-            reason=Reason(row.entry.payload["reason"]),
-            window=row.entry.payload.get("window"),
-        )
+        RetrainingRequest(at=row.entry.at, reason=request.reason, window=request.window)
         for row in rows
-        if row.entry.kind == REQUESTED
+        if row.entry.kind == Event.RETRAIN_REQUESTED
+        for request in (RetrainRequest.read(row.entry),)
     ]
 
 
 def decide_retrain(
-    spec: RetrainingSpec, verdict: MonitorVerdict, window: str, past: Iterable[Request], now: datetime
+    spec: RetrainingSpec,
+    verdict: MonitorVerdict,
+    window: str,
+    past: Iterable[RetrainingRequest],
+    now: datetime,
 ) -> Retrain | Hold:
-    """Whether this verdict asks for a training.
+    """Decide if this verdict requests a training.
 
     Args:
-        window: names the predictions that were judged.
-        past: every earlier request, whoever made it.
+        window: key of the judged predictions.
+        past: all earlier requests of the monitor, of people and of the schedule.
         now: aware; requests after it count as just made.
     """
     if verdict.level is not Level.RETRAIN or verdict.cause is None:
         return Hold(why=f"the level is {verdict.level.value}")
     past = list(past)
-    if any(one.window == window for one in past):
-        return Hold(why="this window has asked for a retraining before")
-    newest = max((one.at for one in past), default=None)
+    if any(request.window == window for request in past):
+        return Hold(why="this window has already requested a retraining")
+    newest = max((request.at for request in past), default=None)
     if newest is not None and now < newest + spec.cooldown:
         return Hold(
-            why=f"a retraining was asked for at {_time(newest)}; quiet until {_time(newest + spec.cooldown)}"
+            why=f"a retraining was requested at {_time(newest)}; quiet until {_time(newest + spec.cooldown)}"
         )
-    alarms = sorted(one.at for one in past if one.reason in ALARMS and one.at > now - WEEK)
+    alarms = sorted(request.at for request in past if request.reason in ALARMS and request.at > now - WEEK)
     if len(alarms) >= spec.max_alarms_per_week:
         free = alarms[-spec.max_alarms_per_week] + WEEK
         return Hold(
-            why=f"{len(alarms)} alarms within a week, no more than {spec.max_alarms_per_week} are obeyed; "
-            f"the next one from {_time(free)}, or by a person: perennial retrain"
+            why=f"{len(alarms)} alarms within a week, the budget is {spec.max_alarms_per_week}; "
+            f"next possible at {_time(free)}, or by a person: perennial retrain"
         )
     return Retrain(reason=verdict.cause, text=verdict.reasons[0])
 
 
-def event(
+def retraining_event(
     reason: Reason, text: str, *, who: str, key: str, digest: str | None = None, window: str | None = None,
     psi: dict[str, float] | None = None,
 ) -> dict[str, Any]:  # fmt: skip
-    """What the asset event and the ledger say of one request: plain JSON values.
+    """Return the payload of a request for the asset event and the ledger, as plain JSON values.
 
-    `key` is the same for the same request: whoever gets it twice can tell.
+    `key` identifies the request, so that a receiver can recognise a repeated event.
     """
     return {
         "reason": reason.value,

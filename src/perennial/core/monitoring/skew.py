@@ -1,4 +1,4 @@
-"""Training-serving skew: the values that a prediction used beside those that training would have used. Pure."""
+"""Training-serving skew: feature values used by a prediction against the values training would use."""
 
 from __future__ import annotations
 
@@ -9,46 +9,40 @@ from perennial.core.frozen import Frozen, Share
 from perennial.core.monitoring.drift import Bins, psi, shares
 
 RELATIVE, ABSOLUTE = 1e-5, 1e-6
-"""What another order of the same sums may make of a value."""
+"""Tolerances for floating-point sums computed in another order."""
 
 
 class FeatureSkew(Frozen):
-    """One feature, served beside recomputed."""
+    """Skew of a feature: served values against recomputed values."""
 
     feature: str
     rows: int
-    differ: Share | None = Field(description="share of the rows with another value; None without a row")
-    missing_served: Share | None = Field(description="share that was not known when served")
-    missing_offline: Share | None = Field(description="share that is not known offline")
-    largest: float = Field(description="largest difference where both are known; 0 where none are")
-    psi: float | None = Field(description="of the served values, with quantile bins of the recomputed ones")
+    differ: Share | None = Field(None, description="share of the rows whose values differ; None without rows")
+    missing_served: Share | None = Field(None, description="share of the rows without a served value")
+    missing_offline: Share | None = Field(None, description="share of the rows without an offline value")
+    largest: float = Field(0.0, description="largest difference of two known values; 0 without such rows")
+    psi: float | None = Field(
+        None, description="PSI of the served values, with quantile bins of the recomputed values"
+    )
 
 
 def feature_skew(feature: str, served: np.ndarray, offline: np.ndarray, bins: int) -> FeatureSkew:
-    """Compare row by row, and both distributions.
+    """Compare both values row by row, and both distributions.
 
-    A value that is known on one side only differs; one that is known on neither does not.
+    A row with a single known value differs; a row without any known value does not.
 
     Args:
         served, offline: float [n], the same rows; NaN where not known.
-        bins: of the PSI, missing values aside.
+        bins: number of bins of the PSI, without the bin for missing values.
     """
     count = len(served)
     if count == 0:
-        return FeatureSkew(
-            feature=feature,
-            rows=0,
-            differ=None,
-            missing_served=None,
-            missing_offline=None,
-            largest=0,
-            psi=None,
-        )
-    # As the model gets them: else a value beside the border of a bin falls on its other side.
-    served, offline = (side.astype(np.float32).astype(float) for side in (served, offline))
+        return FeatureSkew(feature=feature, rows=0)
+    # Round to float32 as the model does: else a value next to a border falls into the neighbouring bin.
+    served, offline = (values.astype(np.float32).astype(float) for values in (served, offline))
     same = np.isclose(served, offline, rtol=RELATIVE, atol=ABSOLUTE, equal_nan=True)
     known = np.isfinite(served) & np.isfinite(offline)
-    cut = Bins.of(offline, bins)
+    edges = Bins.of(offline, bins)
     return FeatureSkew(
         feature=feature,
         rows=count,
@@ -56,10 +50,10 @@ def feature_skew(feature: str, served: np.ndarray, offline: np.ndarray, bins: in
         missing_served=float(np.isnan(served).mean()),
         missing_offline=float(np.isnan(offline).mean()),
         largest=float(np.abs(served - offline)[known].max(initial=0.0)),
-        psi=psi(shares(cut.codes(offline), cut.size), shares(cut.codes(served), cut.size)),
+        psi=psi(shares(edges.codes(offline), edges.size), shares(edges.codes(served), edges.size)),
     )
 
 
-def worst_first(found: list[FeatureSkew]) -> tuple[FeatureSkew, ...]:
-    """By the share of rows that differ, then by name."""
-    return tuple(sorted(found, key=lambda one: (-(one.differ or 0.0), one.feature)))
+def worst_first(skews: list[FeatureSkew]) -> tuple[FeatureSkew, ...]:
+    """Sort by the share of rows that differ, then by name."""
+    return tuple(sorted(skews, key=lambda skew: (-(skew.differ or 0.0), skew.feature)))

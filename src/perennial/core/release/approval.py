@@ -8,7 +8,9 @@ from enum import StrEnum
 
 from pydantic import AwareDatetime, Field, TypeAdapter, ValidationError
 
-from perennial.core.spec import ApprovalSpec, Frozen
+from perennial.core.events import SystemActor, account_key, is_person
+from perennial.core.frozen import Frozen
+from perennial.core.spec import ApprovalSpec
 
 TAG = "approval"
 """Tag on a registry version: `approved`, `approved <digest prefix>` or `rejected`, set by a person."""
@@ -17,29 +19,12 @@ BY = "approval.by."
 `approval.by.<account>` = `approved|rejected <digest> <ISO 8601 time>`."""
 WAITING = "waiting"
 """What TAG says while somebody is asked: whatever it said before counts for nothing more."""
-REGISTRY = "mlflow"
+REGISTRY = SystemActor.MLFLOW.value
 """Channel of what was said by a tag."""
 PREFIX = 8
 """Fewest digits of a digest that name it."""
 AND = ","
 """Between accounts that asked for the same; no name of an account has it."""
-NO_PERSON = frozenset(
-    {
-        "",
-        "airflow",
-        "gate",
-        "machine",
-        "mlflow",
-        "monitor",
-        "notifier",
-        "policy",
-        "release",
-        "schedule",
-        "training",
-    }
-)
-"""Names that parts of the system act under: nobody approves under one of them."""
-
 _TIME = TypeAdapter(AwareDatetime)
 
 
@@ -73,7 +58,7 @@ class TagAnswer(StrEnum):
     UNREADABLE = "unreadable"
 
 
-class Said(Frozen):
+class RegistryAnswer(Frozen):
     """What one account said in the registry, as its server attributes it."""
 
     account: str
@@ -102,7 +87,7 @@ def read_tag(value: str | None, digest: str) -> TagAnswer:
     return TagAnswer.APPROVED
 
 
-def said(tags: Mapping[str, str], since: datetime) -> tuple[Said, ...]:
+def registry_answers(tags: Mapping[str, str], since: datetime) -> tuple[RegistryAnswer, ...]:
     """What accounts said at `since` or later, in order; a tag of another form says nothing.
 
     The server's times may be whole seconds: so is `since` taken.
@@ -113,7 +98,7 @@ def said(tags: Mapping[str, str], since: datetime) -> tuple[Said, ...]:
     return tuple(sorted(fresh, key=lambda one: (one.at, one.account)))
 
 
-def taken_back(approvals: Iterable[Approval], tags: Mapping[str, str]) -> tuple[Approval, ...]:
+def withdrawn_approvals(approvals: Iterable[Approval], tags: Mapping[str, str]) -> tuple[Approval, ...]:
     """Approvals that accounts gave in the registry, and that stand there under their names no more.
 
     Args:
@@ -122,7 +107,7 @@ def taken_back(approvals: Iterable[Approval], tags: Mapping[str, str]) -> tuple[
     return tuple(
         one
         for one in approvals
-        if one.channel == REGISTRY and _account(one.actor) not in NO_PERSON and not _stands(one, tags)
+        if one.channel == REGISTRY and is_person(one.actor) and not _stands(one, tags)
     )
 
 
@@ -131,7 +116,7 @@ def _stands(given: Approval, tags: Mapping[str, str]) -> bool:
     return now is not None and (now.answer, now.digest) == (TagAnswer.APPROVED, given.digest)
 
 
-def _said(account: str, value: str) -> Said | None:
+def _said(account: str, value: str) -> RegistryAnswer | None:
     words = value.split()
     if len(words) != 3 or words[0] not in (TagAnswer.APPROVED, TagAnswer.REJECTED):
         return None
@@ -139,7 +124,7 @@ def _said(account: str, value: str) -> Said | None:
         at = _TIME.validate_python(words[2])
     except ValidationError:
         return None
-    return Said(account=account, answer=TagAnswer(words[0]), digest=words[1], at=at)
+    return RegistryAnswer(account=account, answer=TagAnswer(words[0]), digest=words[1], at=at)
 
 
 def required(spec: ApprovalSpec, risk: Risk) -> int:
@@ -151,10 +136,12 @@ def automatic(spec: ApprovalSpec, risk: Risk, digest: str, now: datetime) -> App
     """The approval that the spec itself gives; None when it wants people."""
     if required(spec, risk) > 0:
         return None
-    return Approval(digest=digest, actor="policy", at=now, channel="policy", note=f"{risk.value} risk")
+    return Approval(
+        digest=digest, actor=SystemActor.POLICY, at=now, channel=SystemActor.POLICY, note=f"{risk.value} risk"
+    )
 
 
-def standing(
+def valid_approvals(
     approvals: Iterable[Approval], digest: str, spec: ApprovalSpec, now: datetime
 ) -> tuple[Approval, ...]:
     """Those that are of this digest and have not lapsed."""
@@ -170,25 +157,25 @@ def refusal(actor: str, approvals: Iterable[Approval], asked_by: Collection[str]
         approvals: that stand already.
         asked_by: who started the release and who registered the version.
     """
-    me = _account(actor)
-    if me in NO_PERSON:
+    me = account_key(actor)
+    if not is_person(actor):
         return f"{actor or 'nobody'} is no account of a person"
     if is_among(actor, asked_by):
         return f"{actor} asked for this release: somebody else must approve it"
-    if any(me == _account(one.actor) for one in approvals):
+    if any(me == account_key(one.actor) for one in approvals):
         return f"{actor} has approved it already: another person is needed"
     return ""
 
 
 def is_among(actor: str, accounts: Iterable[str]) -> bool:
     """Whether it is one of these accounts."""
-    return _account(actor) in map(_account, accounts)
+    return account_key(actor) in map(account_key, accounts)
 
 
 def people(accounts: Iterable[str]) -> tuple[str, ...]:
     """Each account of a person once, in order; one text may name several, with AND between them."""
     named = [one for text in accounts for one in text.split(AND)]
-    found = {_account(one): one.strip() for one in named if _account(one) not in NO_PERSON}
+    found = {account_key(one): one.strip() for one in named if is_person(one)}
     return tuple(found.values())
 
 
@@ -201,7 +188,3 @@ def progress(approvals: Collection[Approval], needed: int, asked_by: Collection[
         return told
     not_by = f", not {' or '.join(people(asked_by))} (who asked)" if people(asked_by) else ""
     return f"{told}; still needs {left}{' more' * bool(approvals)}{not_by}"
-
-
-def _account(name: str) -> str:
-    return name.strip().casefold()

@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 from datetime import timedelta
 
-from perennial.core.release.status import Labelled
+from perennial.core.release.status import LabelCounts
 from perennial.core.release.traffic import Counters
 from perennial.core.spec import CriteriaSpec
 from perennial.core.statistics import (
@@ -24,7 +24,7 @@ from perennial.core.statistics import (
     one_side,
     tail_level,
 )
-from perennial.core.verdict import Judgement, More, Verdict
+from perennial.core.verdict import Judgement, MissingEvidence, Verdict
 
 SLOW = 0.95
 """The latency quantile that is compared."""
@@ -37,8 +37,8 @@ def judge_traffic(
     criteria: CriteriaSpec,
     candidate: Counters,
     champion: Counters,
-    candidate_labels: Labelled,
-    champion_labels: Labelled,
+    candidate_labels: LabelCounts,
+    champion_labels: LabelCounts,
     *,
     promotes: bool = False,
     elapsed: timedelta = timedelta(0),
@@ -116,15 +116,15 @@ def _error_increase(
     )
 
 
-def _more(missing: int | None, counted: int, elapsed: timedelta) -> More:
+def _more(missing: int | None, counted: int, elapsed: timedelta) -> MissingEvidence:
     """What is missing, in requests and in hours at the pace of this step so far."""
     hours = elapsed / timedelta(hours=1)
     if missing is None or counted == 0 or hours == 0:
-        return More(requests=missing, hours=None)
-    return More(requests=missing, hours=round(missing / counted * hours, 2))
+        return MissingEvidence(requests=missing, hours=None)
+    return MissingEvidence(requests=missing, hours=round(missing / counted * hours, 2))
 
 
-def _with_more(observed: str, more: More | None) -> str:
+def _with_more(observed: str, more: MissingEvidence | None) -> str:
     return observed if more is None else f"{observed}; {more}"
 
 
@@ -157,7 +157,7 @@ def _slower(counters: Counters, limit_ms: float) -> tuple[int, int]:
     return total - within, total
 
 
-def _accuracy(criteria: CriteriaSpec, candidate: Labelled, champion: Labelled) -> Judgement:
+def _accuracy(criteria: CriteriaSpec, candidate: LabelCounts, champion: LabelCounts) -> Judgement:
     """By request, not by label: the answers of one request (tests of one CI cycle) are right or wrong
     together, so counting each as evidence of its own would abort on noise. A share of right answers lies
     in [0, 1], for which the bounds hold as they do for yes and no."""
@@ -178,7 +178,7 @@ def _accuracy(criteria: CriteriaSpec, candidate: Labelled, champion: Labelled) -
     return _judgement("accuracy", bad, shown, needed)
 
 
-def _share(known: Labelled) -> str:
+def _share(known: LabelCounts) -> str:
     return f"{known.right / known.requests:.3f} right ({known.labels} labels in {known.requests} requests)"
 
 

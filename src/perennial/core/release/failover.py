@@ -7,16 +7,16 @@ from datetime import datetime, timedelta
 
 from pydantic import AwareDatetime, Field
 
-from perennial.core.events import Entry
+from perennial.core.events import Entry, Event, SystemActor
 from perennial.core.frozen import Frozen
+from perennial.core.payloads import FailoverFact
 from perennial.core.release.traffic import Counters, Route
 
-BEGAN, ENDED = "failover.began", "failover.ended"
 QUIET = timedelta(seconds=60)
 """Without an answer of the backup for so long it is over: the champion may be slow to come back for good."""
 
 
-class Standing(Frozen):
+class FailoverState(Frozen):
     """What is known of one model's backup."""
 
     counted: Counters = Field(description="as last seen")
@@ -25,20 +25,20 @@ class Standing(Frozen):
     last_at: AwareDatetime | None = Field(None, description="when more answers were last seen")
 
 
-def resume(last: Entry | None) -> Standing:
-    """Where a watch that starts anew goes on: from the last entry of BEGAN and ENDED in the ledger."""
+def resume_state(last: Entry | None) -> FailoverState:
+    """Where a watch that starts anew goes on: from the last failover entry in the ledger."""
     if last is None:
-        return Standing(counted=Counters())
-    counted = Counters(requests=last.payload["counted"])
-    if last.kind == ENDED:
-        return Standing(counted=counted)
-    answered = last.payload["answered"]
-    return Standing(counted=counted, began_at=last.at, answered=answered, last_at=last.at)
+        return FailoverState(counted=Counters())
+    fact = FailoverFact.read(last)
+    counted = Counters(requests=fact.counted)
+    if last.kind == Event.FAILOVER_ENDED:
+        return FailoverState(counted=counted)
+    return FailoverState(counted=counted, began_at=last.at, answered=fact.answered, last_at=last.at)
 
 
-def notice(
-    route: Route, before: Standing, counted: Counters, healthy: Mapping[str, int], now: datetime
-) -> tuple[Standing, Entry | None]:
+def watch_failover(
+    route: Route, before: FailoverState, counted: Counters, healthy: Mapping[str, int], now: datetime
+) -> tuple[FailoverState, Entry | None]:
     """The standing now, and what the ledger must hear.
 
     Args:
@@ -49,23 +49,25 @@ def notice(
     more = counted.since(before.counted).requests
     began, seen = before.began_at, before.answered + more
     if more and began is None:
-        standing = Standing(counted=counted, began_at=now, answered=more, last_at=now)
-        return standing, _entry(BEGAN, route, standing, healthy, now)
+        standing = FailoverState(counted=counted, began_at=now, answered=more, last_at=now)
+        return standing, _entry(Event.FAILOVER_BEGAN, route, standing, healthy, now)
     if began is None:
-        return Standing(counted=counted), None
+        return FailoverState(counted=counted), None
     last = now if more else before.last_at or began
     if now - last < QUIET:
-        return Standing(counted=counted, began_at=began, answered=seen, last_at=last), None
+        return FailoverState(counted=counted, began_at=began, answered=seen, last_at=last), None
     over = before.model_copy(update={"counted": counted, "answered": seen})
-    return Standing(counted=counted), _entry(ENDED, route, over, healthy, now)
+    return FailoverState(counted=counted), _entry(Event.FAILOVER_ENDED, route, over, healthy, now)
 
 
-def _entry(kind: str, route: Route, standing: Standing, healthy: Mapping[str, int], now: datetime) -> Entry:
+def _entry(
+    kind: Event, route: Route, standing: FailoverState, healthy: Mapping[str, int], now: datetime
+) -> Entry:
     """Without a backup of its own a champion is held by the other pool as well."""
     backup = route.backup or route.stable
     return Entry(
         at=now,
-        actor="guard",
+        actor=SystemActor.FAILOVER_WATCH,
         kind=kind,
         model=route.model,
         release_id=backup.release_id,

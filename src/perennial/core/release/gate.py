@@ -12,10 +12,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from perennial.core.evaluation.figures_hash import PARITY, TAG, figures_hash
-from perennial.core.gate_spec import Bound
+from perennial.core.gate_spec import Bound, GateSpec
 from perennial.core.release.approval import Risk
 from perennial.core.release.gate_report import GateReport
-from perennial.core.spec import GateSpec
 from perennial.core.statistics import quantile
 from perennial.core.training.registration import CHAMPION_DIGEST, VersionRecord
 from perennial.core.verdict import Judgement, Verdict

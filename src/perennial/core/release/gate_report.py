@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pydantic import Field
 
+from perennial.core.frozen import Frozen
 from perennial.core.release.approval import Risk
-from perennial.core.spec import Frozen
 from perennial.core.verdict import Judgement, Verdict, worst
 
 

@@ -4,40 +4,42 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from perennial.core.events import Event
 from perennial.core.release import approval
-from perennial.core.release.abort import leave
+from perennial.core.release.abort import end_release
 from perennial.core.release.approval import Approval, TagAnswer
 from perennial.core.release.approving import allowed, grant
+from perennial.core.release.phase import Phase
 from perennial.core.release.plan import promotes
-from perennial.core.release.status import Intent, IntentKind, Pause, Phase
+from perennial.core.release.status import Intent, IntentKind, Pause
 from perennial.core.release.traffic import PoolName
-from perennial.core.release.transition import Turn
+from perennial.core.release.transition import Transition
 
 
-def obey(turn: Turn) -> None:
+def apply_intents(transition: Transition) -> None:
     """Take the intents not yet consumed, up to the first that changes the phase: the rest waits."""
-    begun = (turn.status.phase, turn.status.step)
-    for intent in (*turn.seen.intents, *_from_tags(turn)):
-        if intent.id in turn.status.consumed:
+    begun = (transition.status.phase, transition.status.step)
+    for intent in (*transition.seen.intents, *_from_tags(transition)):
+        if intent.id in transition.status.consumed:
             continue
-        refusal = _refusal(turn, intent) or OBEY[intent.kind](turn, intent)
-        turn.update(consumed=(*turn.status.consumed, intent.id))
+        refusal = _refusal(transition, intent) or OBEY[intent.kind](transition, intent)
+        transition.update(consumed=(*transition.status.consumed, intent.id))
         if refusal:
-            turn.record(
-                "intent_refused",
+            transition.record(
+                Event.RELEASE_INTENT_REFUSED,
                 intent.actor,
                 intent=intent.kind.value,
                 channel=intent.channel,
                 note=intent.note,
                 why=refusal,
             )
-        if (turn.status.phase, turn.status.step) != begun:
+        if (transition.status.phase, transition.status.step) != begun:
             return
 
 
-def _from_tags(turn: Turn) -> tuple[Intent, ...]:
+def _from_tags(transition: Transition) -> tuple[Intent, ...]:
     """What accounts said in the registry since it was asked, as intents of theirs."""
-    status = turn.status
+    status = transition.status
     if status.phase is not Phase.AWAITING_APPROVAL:
         return ()
     return tuple(
@@ -46,26 +48,26 @@ def _from_tags(turn: Turn) -> tuple[Intent, ...]:
             release_id=status.release_id,
             kind=IntentKind.APPROVE if one.answer is TagAnswer.APPROVED else IntentKind.REJECT,
             actor=one.account,
-            at=min(one.at, turn.now),  # a clock that is ahead must not make an approval last longer
+            at=min(one.at, transition.now),  # a clock that is ahead must not make an approval last longer
             digest=one.digest,
             note=f"tag {approval.BY}{one.account}",
             channel=approval.REGISTRY,
         )
-        for one in approval.said(turn.seen.tags, status.entered_at)
+        for one in approval.registry_answers(transition.seen.tags, status.entered_at)
     )
 
 
-def _refusal(turn: Turn, intent: Intent) -> str:
-    if intent.digest != turn.status.candidate.digest:
-        return f"it names the digest {intent.digest[:12]}, not {turn.status.candidate.digest[:12]}"
-    live = turn.seen.route
-    if live is not None and live.stable.digest == turn.status.candidate.digest:
+def _refusal(transition: Transition, intent: Intent) -> str:
+    if intent.digest != transition.status.candidate.digest:
+        return f"it names the digest {intent.digest[:12]}, not {transition.status.candidate.digest[:12]}"
+    live = transition.seen.route
+    if live is not None and live.stable.digest == transition.status.candidate.digest:
         return "the candidate has all traffic already: `perennial release rollback` takes it back"
     return ""
 
 
-def _approve(turn: Turn, intent: Intent) -> str:
-    status = turn.status
+def _approve(transition: Transition, intent: Intent) -> str:
+    status = transition.status
     if status.phase not in (Phase.GATED, Phase.AWAITING_APPROVAL):
         return f"nothing to approve in phase {status.phase.value}"
     if status.gate is None or not status.gate.passed or status.gate.digest != status.candidate.digest:
@@ -73,42 +75,46 @@ def _approve(turn: Turn, intent: Intent) -> str:
     given = Approval(
         digest=intent.digest, actor=intent.actor, at=intent.at, channel=intent.channel, note=intent.note
     )
-    if not given.valid(status.candidate.digest, status.approval_policy, turn.now):
+    if not given.valid(status.candidate.digest, status.approval_policy, transition.now):
         return "the approval lapsed"
     refused = approval.refusal(given.actor, status.approvals, status.asked_by)
     if not refused:
-        grant(turn, given)
+        grant(transition, given)
     return refused
 
 
-def _reject(turn: Turn, intent: Intent) -> str:
-    if turn.status.phase is Phase.ABORTING:
+def _reject(transition: Transition, intent: Intent) -> str:
+    if transition.status.phase is Phase.ABORTING:
         return "it is being taken back already"
-    before = turn.status.phase.is_before_traffic()
+    before = transition.status.phase.is_before_traffic()
     said = f": {intent.note}" if intent.note else ""
     outcome = Phase.REJECTED if before else Phase.ROLLED_BACK
     verb = "rejected" if intent.kind is IntentKind.REJECT else "aborted"
-    leave(turn, outcome, f"{verb} by {intent.actor} ({intent.channel}){said}", intent.actor)
+    end_release(transition, outcome, f"{verb} by {intent.actor} ({intent.channel}){said}", intent.actor)
     return ""
 
 
-def _pause(turn: Turn, intent: Intent) -> str:
-    if turn.status.phase is Phase.ABORTING:
+def _pause(transition: Transition, intent: Intent) -> str:
+    if transition.status.phase is Phase.ABORTING:
         return "it is being taken back: that is not held up"
-    turn.update(pauses=turn.status.pauses | {Pause.PERSON}, note=f"paused by {intent.actor}: {intent.note}")
-    turn.record("paused", intent.actor, why=Pause.PERSON.value, note=intent.note, channel=intent.channel)
+    transition.update(
+        pauses=transition.status.pauses | {Pause.PERSON}, note=f"paused by {intent.actor}: {intent.note}"
+    )
+    transition.record(
+        Event.RELEASE_PAUSED, intent.actor, why=Pause.PERSON.value, note=intent.note, channel=intent.channel
+    )
     return ""
 
 
-def _resume(turn: Turn, intent: Intent) -> str:
+def _resume(transition: Transition, intent: Intent) -> str:
     """The hold starts anew: what was counted while it was paused is no evidence for the step."""
-    if not turn.status.pauses:
+    if not transition.status.pauses:
         return "it is not paused"
-    turn.update(
+    transition.update(
         pauses=frozenset(),
-        entered_at=turn.now,
+        entered_at=transition.now,
         counted={},
-        baseline=dict(turn.seen.counters),
+        baseline=dict(transition.seen.counters),
         accuracy={},
         accuracy_at=None,
         units=None,
@@ -116,31 +122,31 @@ def _resume(turn: Turn, intent: Intent) -> str:
         last_error_at=None,
         note=f"resumed by {intent.actor}",
     )
-    turn.record("resumed", intent.actor, note=intent.note, channel=intent.channel)
+    transition.record(Event.RELEASE_RESUMED, intent.actor, note=intent.note, channel=intent.channel)
     return ""
 
 
-def _promote(turn: Turn, intent: Intent) -> str:
-    status = turn.status
+def _promote(transition: Transition, intent: Intent) -> str:
+    status = transition.status
     if not status.approved:
         return "it is not approved"
     if status.phase not in (Phase.LOADING, Phase.SHADOW, Phase.CANARY):
         return f"cannot skip ahead from {status.phase.value}"
     if not promotes(status.policy):
         return f"{status.policy.strategy} never gets traffic: release it under another strategy"
-    if turn.seen.older_active:
+    if transition.seen.older_active:
         return "the release before it still holds traffic"
-    if status.phase is Phase.LOADING and not allowed(turn):
-        return f"no longer allowed: {turn.status.note}"
-    turn.update(pauses=frozenset())
-    turn.enter(
+    if status.phase is Phase.LOADING and not allowed(transition):
+        return f"no longer allowed: {transition.status.note}"
+    transition.update(pauses=frozenset())
+    transition.enter(
         Phase.PROMOTING, f"promoted by {intent.actor} ({intent.channel}), skipping the rest", intent.actor
     )
-    turn.ensure(PoolName.STABLE)
+    transition.ensure(PoolName.STABLE)
     return ""
 
 
-OBEY: dict[IntentKind, Callable[[Turn, Intent], str]] = {
+OBEY: dict[IntentKind, Callable[[Transition, Intent], str]] = {
     IntentKind.APPROVE: _approve,
     IntentKind.REJECT: _reject,
     IntentKind.PAUSE: _pause,

@@ -7,9 +7,9 @@ from typing import Literal
 from pydantic import AwareDatetime, Field
 
 from perennial.core.events import Entry
-from perennial.core.release.status import Intent, Labelled, ReleaseStatus
-from perennial.core.release.traffic import Counters, Readiness, Route, Units
-from perennial.core.spec import Frozen
+from perennial.core.frozen import Frozen
+from perennial.core.release.status import Intent, LabelCounts, ReleaseStatus
+from perennial.core.release.traffic import Counters, Readiness, Route, UserCounts
 from perennial.core.version import VersionRef
 
 
@@ -21,11 +21,13 @@ class Observation(Frozen):
     in_stable: Readiness | None = Field(None, description="the same in the stable pool")
     healthy: dict[str, int] = Field(default_factory=dict, description="servers by pool; absent: unknown")
     counters: dict[str, Counters] = Field(default_factory=dict, description="by pool; empty: unknown")
-    accuracy: dict[str, Labelled] = Field(
+    accuracy: dict[str, LabelCounts] = Field(
         default_factory=dict, description="by digest, in this step; as last measured"
     )
     accuracy_at: AwareDatetime | None = Field(None, description="when accuracy was measured")
-    units: Units | None = Field(None, description="users by arm in this step, measured with the accuracy")
+    units: UserCounts | None = Field(
+        None, description="users by arm in this step, measured with the accuracy"
+    )
     tags: dict[str, str] = Field(
         default_factory=dict, description="about the approval, of the candidate's version in the registry"
     )
@@ -83,7 +85,7 @@ Action = EnsureLoaded | Drop | SetRoute | SetAlias | ClearAlias | SetTags
 """Each may be repeated without harm."""
 
 
-class Decision(Frozen):
+class TransitionResult(Frozen):
     """Apply the actions in order, then save status and entries in one transaction."""
 
     status: ReleaseStatus

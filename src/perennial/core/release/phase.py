@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from enum import StrEnum
 
+from perennial.core.events import RELEASE_AREA, Event
+
 
 class Phase(StrEnum):
     """Where a release stands. A pause is no phase: it is a set of reasons beside it."""
@@ -29,6 +31,11 @@ class Phase(StrEnum):
     OBSERVED = "OBSERVED"
     """Got copies of the requests for the set time and nothing was proven against it. It answered nobody
     and is no champion: the end of a `shadow_only` release."""
+
+    @property
+    def event(self) -> Event:
+        """The ledger's event of entering this phase; PENDING has none: a release begins with RELEASE_OPENED."""
+        return Event(f"{RELEASE_AREA}{self.value.lower()}")
 
     def is_final(self) -> bool:
         return self in FINAL

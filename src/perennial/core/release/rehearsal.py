@@ -8,14 +8,21 @@ from __future__ import annotations
 import numpy as np
 from pydantic import Field
 
-from perennial.core.release.simulated_step import Harm, Stage, Traffic, simulate, stages
-from perennial.core.spec import CriteriaSpec, Frozen, ReleaseSpec
+from perennial.core.frozen import Frozen
+from perennial.core.release.simulated_step import (
+    CandidateHarm,
+    SimulatedStep,
+    TrafficProfile,
+    simulate,
+    simulated_steps,
+)
+from perennial.core.spec import CriteriaSpec, ReleaseSpec
 
-HEALTHY = Harm(name="healthy")
+HEALTHY = CandidateHarm(name="healthy")
 HARMS = (
-    Harm(name="doubled error rate", error_factor=2.0),
-    Harm(name="1.5 x latency", latency_factor=1.5),
-    Harm(name="5 points less accuracy", accuracy_drop=0.05),
+    CandidateHarm(name="doubled error rate", error_factor=2.0),
+    CandidateHarm(name="1.5 x latency", latency_factor=1.5),
+    CandidateHarm(name="5 points less accuracy", accuracy_drop=0.05),
 )
 POOR = 0.5
 """A chance to catch a harm below this is worth a warning."""
@@ -52,7 +59,7 @@ class StepOdds(Frozen):
 
 
 class Rehearsal(Frozen):
-    traffic: Traffic
+    traffic: TrafficProfile
     steps: tuple[StepOdds, ...]
     caught: dict[str, float] = Field(description="aborted anywhere on the way, by harm and `healthy`")
     asks: dict[str, float] = Field(description="a person is asked on the way")
@@ -80,7 +87,7 @@ class Rehearsal(Frozen):
 
 def rehearse(
     policy: ReleaseSpec,
-    traffic: Traffic,
+    traffic: TrafficProfile,
     seed: int,
     releases: int = RELEASES,
     looks: int = LOOKS,
@@ -98,7 +105,7 @@ def rehearse(
     generator = np.random.default_rng(seed)
     steps = [
         _odds(policy.criteria, one, traffic, releases, looks, generator, advise)
-        for one in stages(policy, traffic, servers)
+        for one in simulated_steps(policy, traffic, servers)
     ]
     caught, asks, promoted = {}, {}, {}
     for harm in (HEALTHY, *HARMS):
@@ -112,7 +119,13 @@ def rehearse(
 
 
 def _odds(
-    criteria: CriteriaSpec, stage: Stage, traffic: Traffic, releases: int, looks: int, generator, advise: bool
+    criteria: CriteriaSpec,
+    stage: SimulatedStep,
+    traffic: TrafficProfile,
+    releases: int,
+    looks: int,
+    generator,
+    advise: bool,
 ) -> StepOdds:
     caught, asks, advice = {}, {}, {}
     for harm in (HEALTHY, *HARMS):
@@ -126,7 +139,9 @@ def _odds(
     )
 
 
-def _advice(criteria: CriteriaSpec, stage: Stage, traffic: Traffic, harm: Harm, generator) -> Advice | None:
+def _advice(
+    criteria: CriteriaSpec, stage: SimulatedStep, traffic: TrafficProfile, harm: CandidateHarm, generator
+) -> Advice | None:
     """The shortest step of the same weight, else of half the traffic, that catches the harm half the time."""
 
     def power(weight: float, hours: float) -> float:

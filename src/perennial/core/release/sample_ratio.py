@@ -11,7 +11,7 @@ from scipy.special import gammaln
 from scipy.stats import chi2
 
 from perennial.core.frozen import Frozen
-from perennial.core.release.traffic import Units
+from perennial.core.release.traffic import UserCounts
 from perennial.core.verdict import Judgement, Verdict
 
 RULE = "sample_ratio"
@@ -59,7 +59,7 @@ def sample_ratio(observed: Sequence[int], expected: Sequence[float], alpha: floa
     )
 
 
-def judge_split(units: Units, control: str, treatment: str, weight: float, alpha: float) -> Judgement:
+def judge_split(units: UserCounts, control: str, treatment: str, weight: float, alpha: float) -> Judgement:
     """Whether the users got their sides, at every look together with a false alarm's chance of `alpha`.
 
     A proven mismatch is UNSURE, and the machine asks a person at once. It is no FAIL: nothing is proven

@@ -29,7 +29,7 @@ FAST = 0.8
 """Latency buckets below this quantile are counted as one: no quantile that is judged lies there."""
 
 
-class Traffic(Frozen):
+class TrafficProfile(Frozen):
     """What the champion's requests look like."""
 
     requests_per_hour: float = Field(gt=0)
@@ -41,7 +41,7 @@ class Traffic(Frozen):
     labels_per_request: float = Field(1.0, gt=0)
 
 
-class Harm(Frozen):
+class CandidateHarm(Frozen):
     """How much worse a candidate is."""
 
     name: str
@@ -54,7 +54,7 @@ class Harm(Frozen):
         return (self.error_factor, self.latency_factor, self.accuracy_drop) == (1.0, 1.0, 0.0)
 
 
-class Stage(Frozen):
+class SimulatedStep(Frozen):
     """A shadow or a step of a policy, in hours."""
 
     name: str
@@ -78,14 +78,16 @@ class Stage(Frozen):
 
 
 @dataclass(frozen=True)
-class Outcome:
+class SimulatedOutcome:
     """bool [releases] each; neither: a person is asked."""
 
     failed: np.ndarray
     passed: np.ndarray
 
 
-def stages(policy: ReleaseSpec, traffic: Traffic, servers: int = 2) -> tuple[Stage, ...]:
+def simulated_steps(
+    policy: ReleaseSpec, traffic: TrafficProfile, servers: int = 2
+) -> tuple[SimulatedStep, ...]:
     """The policy's plan as it would go under this traffic.
 
     Args:
@@ -96,7 +98,7 @@ def stages(policy: ReleaseSpec, traffic: Traffic, servers: int = 2) -> tuple[Sta
         mirror = step.phase is Phase.SHADOW
         hours = _until(step, traffic)
         out.append(
-            Stage(
+            SimulatedStep(
                 name="shadow" if mirror else f"{step.weight:g} %",
                 weight=100.0 if mirror else step.weight,
                 hours=hours,
@@ -109,7 +111,7 @@ def stages(policy: ReleaseSpec, traffic: Traffic, servers: int = 2) -> tuple[Sta
     return tuple(out)
 
 
-def _until(step: Step, traffic: Traffic) -> float:
+def _until(step: Step, traffic: TrafficProfile) -> float:
     """Hours of a step: its duration, or less where its sample is complete earlier."""
     if step.sample is None:
         return _hours(step.duration)
@@ -119,13 +121,13 @@ def _until(step: Step, traffic: Traffic) -> float:
 
 def simulate(
     criteria: CriteriaSpec,
-    stage: Stage,
-    traffic: Traffic,
-    harm: Harm,
+    stage: SimulatedStep,
+    traffic: TrafficProfile,
+    harm: CandidateHarm,
     releases: int,
     looks: int,
     generator: np.random.Generator,
-) -> Outcome:
+) -> SimulatedOutcome:
     """Judge `releases` candidates at `looks` evenly spaced times in the step, then until a person is asked.
 
     A rule that the harm does not touch would abort a few in a thousand, as it does healthy ones; to save time
@@ -148,7 +150,7 @@ def simulate(
     passes = ready & (cleared if stage.promotes else True) & np.ones_like(failed)
     first_fail, first_pass = _first(failed), _first(passes)
     bad = (first_fail < len(times)) & (first_fail <= first_pass)
-    return Outcome(failed=bad, passed=~bad & (first_pass < len(times)))
+    return SimulatedOutcome(failed=bad, passed=~bad & (first_pass < len(times)))
 
 
 def _errors(criteria, traffic, harm, mine, theirs, releases, generator) -> tuple[np.ndarray, np.ndarray]:

@@ -12,14 +12,15 @@ from typing import Any
 
 from pydantic import AwareDatetime, Field, model_validator
 
-from perennial.core.frozen import canonical
+from perennial.core.frozen import Frozen, canonical
+from perennial.core.gate_spec import GateSpec
 from perennial.core.release.approval import Approval, progress, required
 from perennial.core.release.gate_report import GateReport
 from perennial.core.release.phase import Phase
 from perennial.core.release.plan import Step, plan
 from perennial.core.release.stored_release import lifted
-from perennial.core.release.traffic import Assignment, Counters, Route, Target, Units
-from perennial.core.spec import ApprovalSpec, Frozen, GateSpec, ReleaseSpec
+from perennial.core.release.traffic import Assignment, Counters, Route, Target, UserCounts
+from perennial.core.spec import ApprovalSpec, ReleaseSpec
 from perennial.core.verdict import Judgement
 from perennial.core.version import VersionRef
 
@@ -58,7 +59,7 @@ class Pause(StrEnum):
     CHAMPION_UNHEALTHY = "it must go, but the champion has no healthy server"
 
 
-class Labelled(Frozen):
+class LabelCounts(Frozen):
     """Predictions of one version whose truth is known."""
 
     right: float = Field(0.0, ge=0, description="sum over requests of the share answered right")
@@ -103,9 +104,11 @@ class ReleaseStatus(Frozen):
     before: Counters | None = Field(
         None, description="what the champion had answered before a step that leaves it no requests"
     )
-    accuracy: dict[str, Labelled] = Field(default_factory=dict, description="by digest, in this step")
+    accuracy: dict[str, LabelCounts] = Field(default_factory=dict, description="by digest, in this step")
     accuracy_at: AwareDatetime | None = Field(None, description="when accuracy was measured; costly")
-    units: Units | None = Field(None, description="users by arm in this step; measured with the accuracy")
+    units: UserCounts | None = Field(
+        None, description="users by arm in this step; measured with the accuracy"
+    )
     evidence: tuple[Judgement, ...] = Field((), description="of the last pass")
     outcome: Phase | None = Field(None, description="the phase that ABORTING ends in")
     note: str = Field("", description="why it stands here, in words")

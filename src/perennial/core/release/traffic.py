@@ -151,7 +151,7 @@ class Counters(Frozen):
         return low
 
 
-class Units(Frozen):
+class UserCounts(Frozen):
     """The users of a split; a request without a user is one of its own."""
 
     by_arm: dict[str, int] = Field(description="version -> users whose first request was for it")

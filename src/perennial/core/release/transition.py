@@ -1,31 +1,31 @@
-"""One turn of the release machine while it is decided: the status so far, what to do, what to record."""
+"""One transition of the release machine while it is decided: the status so far, what to do, what to record."""
 
 from __future__ import annotations
 
 from datetime import datetime
 from typing import Any
 
-from perennial.core.events import Entry
+from perennial.core.events import Entry, Event, SystemActor
 from perennial.core.release.observation import (
     Action,
     ClearAlias,
-    Decision,
     Drop,
     EnsureLoaded,
     Observation,
     SetAlias,
     SetRoute,
     SetTags,
+    TransitionResult,
 )
-from perennial.core.release.status import Phase, ReleaseStatus
+from perennial.core.release.phase import Phase
+from perennial.core.release.status import ReleaseStatus
 from perennial.core.release.traffic import PoolName, Route
 from perennial.core.version import Lifecycle, VersionRef
 
-MACHINE = "machine"
 LIFECYCLES = {Phase.SUCCEEDED: Lifecycle.PRODUCTION, Phase.OBSERVED: Lifecycle.STAGING}
 
 
-class Turn:
+class Transition:
     """Collects; decides nothing. Lives for one call of `decide`.
 
     Attributes:
@@ -40,8 +40,10 @@ class Turn:
         self._actions: list[Action] = []
         self._entries: list[Entry] = []
 
-    def decision(self) -> Decision:
-        return Decision(status=self.status, actions=tuple(self._actions), entries=tuple(self._entries))
+    def decision(self) -> TransitionResult:
+        return TransitionResult(
+            status=self.status, actions=tuple(self._actions), entries=tuple(self._entries)
+        )
 
     @property
     def has_share(self) -> bool:
@@ -52,12 +54,12 @@ class Turn:
     def update(self, **changes: Any) -> None:
         self.status = self.status.model_copy(update=changes)
 
-    def record(self, fact: str, actor: str = MACHINE, **payload: Any) -> None:
+    def record(self, event: Event, actor: str = SystemActor.MACHINE, **payload: Any) -> None:
         self._entries.append(
             Entry(
                 at=self.now,
                 actor=actor,
-                kind=f"release.{fact}",
+                kind=event,
                 model=self.status.model,
                 release_id=self.status.release_id,
                 digest=self.status.candidate.digest,
@@ -65,7 +67,9 @@ class Turn:
             )
         )
 
-    def enter(self, phase: Phase, why: str, actor: str = MACHINE, step: int = 0, **facts: Any) -> None:
+    def enter(
+        self, phase: Phase, why: str, actor: str = SystemActor.MACHINE, step: int = 0, **facts: Any
+    ) -> None:
         """Begin a phase, or a step of CANARY: its clock and its counters start now.
 
         Args:
@@ -91,7 +95,7 @@ class Turn:
         )
         if phase is Phase.CANARY and self.status.current is not None:
             facts["weight"] = self.status.current.weight
-        self.record(phase.value.lower(), actor, why=why, evidence=evidence, **facts)
+        self.record(phase.event, actor, why=why, evidence=evidence, **facts)
 
     # What the world must look like.
 
@@ -126,7 +130,7 @@ class Turn:
     def tag(self, key: str, **tags: str) -> None:
         self._actions.append(SetTags(key=key, tags=tags))
 
-    def finish(self, phase: Phase, why: str, actor: str = MACHINE) -> None:
+    def finish(self, phase: Phase, why: str, actor: str = SystemActor.MACHINE) -> None:
         """End the release; the version shows how."""
         self.enter(phase, why, actor)
         self.update(pauses=frozenset(), outcome=None)

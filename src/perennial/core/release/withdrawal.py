@@ -9,14 +9,14 @@ from perennial.core.release.rollback import Rollback
 from perennial.core.release.status import Intent, IntentKind, ReleaseStatus
 
 
-def withdraws(one: Rollback, status: ReleaseStatus) -> bool:
+def is_withdrawn(one: Rollback, status: ReleaseStatus) -> bool:
     """Whether the release was on its way when the person rolled back, to something else than its candidate."""
     ended_before = status.phase.is_final() and status.entered_at <= one.at
     elsewhere = status.candidate.digest != one.to.digest
     return status.model == one.model and status.started_at <= one.at and not ended_before and elsewhere
 
 
-def withdrawal(one: Rollback, status: ReleaseStatus) -> Intent:
+def withdrawal_intent(one: Rollback, status: ReleaseStatus) -> Intent:
     """The same intent whoever makes it: who writes the rollback down, or a pass that comes before."""
     return Intent(
         id=f"rollback-{one.id}-{status.release_id}",

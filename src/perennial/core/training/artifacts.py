@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from perennial.core.spec import Frozen, Reason
+from perennial.core.frozen import Frozen
+from perennial.core.spec import Reason
 from perennial.core.training.explanation import ServedExplanation
-from perennial.core.training.tuning import Value
+from perennial.core.training.tuning import ParameterValue
 
 
-class Manifest(Frozen):
+class ModelManifest(Frozen):
     """All that a server needs to know to serve `model.onnx`, without the spec and without torch."""
 
     format: int = Field(1, description="of this file")
@@ -49,7 +50,7 @@ class Trained(Frozen):
     architecture: str
     holdout_from: int = Field(description="first group that nothing was learnt from")
     groups: int = Field(description="distinct groups in training and holdout")
-    parameters: dict[str, Value]
+    parameters: dict[str, ParameterValue]
     epochs: int = Field(description="that the final fit took")
     trials: int
     pruned: int

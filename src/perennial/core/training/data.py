@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import Field
 
-from perennial.core.spec import Frozen
+from perennial.core.frozen import Frozen
 
 
 class DataRevision(Frozen):

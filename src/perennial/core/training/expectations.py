@@ -7,7 +7,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import Field, model_validator
 
-from perennial.core.spec import Frozen
+from perennial.core.frozen import Frozen
 
 NOW = "now"
 

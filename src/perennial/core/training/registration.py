@@ -6,7 +6,7 @@ from datetime import datetime
 
 from pydantic import Field
 
-from perennial.core.spec import Frozen
+from perennial.core.frozen import Frozen
 from perennial.core.version import Change, VersionRef
 
 REQUESTED_BY = "requested_by"

@@ -8,18 +8,17 @@ from enum import StrEnum
 from pydantic import Field, ValidationError
 
 from perennial.core.events import LedgerRow
+from perennial.core.frozen import Frozen
 from perennial.core.gate_spec import ReproductionSpec
-from perennial.core.spec import Frozen
 from perennial.core.training.capsule import Capsule, Provenance
 from perennial.core.verdict import Judgement, Verdict
 
-REPRODUCED = "version.reproduced"
 """Kind of the ledger entry that holds a `Reproduction`, whatever came of it."""
 RULE = "reproduction"
 SHOWN = 5
 
 
-class Outcome(StrEnum):
+class ReproductionOutcome(StrEnum):
     SAME = "same digest"
     """Byte for byte the same model file."""
     WITHIN = "within tolerance"
@@ -27,7 +26,7 @@ class Outcome(StrEnum):
     DIFFERS = "not reproduced"
 
 
-class MetricAgain(Frozen):
+class RepeatedMetric(Frozen):
     """One metric of the version and of the model trained again, on the same holdout rows."""
 
     metric: str
@@ -47,8 +46,8 @@ class Reproduction(Frozen):
     version: str
     digest: str = Field(description="of the version")
     again: str = Field(description="digest of the model trained again")
-    outcome: Outcome
-    metrics: tuple[MetricAgain, ...]
+    outcome: ReproductionOutcome
+    metrics: tuple[RepeatedMetric, ...]
     score_difference: float = Field(description="largest absolute one on the holdout rows")
     rows: int = Field(description="of the holdout")
     differences: tuple[str, ...] = Field(description="what was not as when the version was trained")
@@ -56,7 +55,7 @@ class Reproduction(Frozen):
 
     @property
     def reproduced(self) -> bool:
-        return self.outcome is not Outcome.DIFFERS
+        return self.outcome is not ReproductionOutcome.DIFFERS
 
     def summary(self) -> str:
         """One line for ledger, tag and gate."""
@@ -97,18 +96,18 @@ def differences(
 
 def compare(
     version: Mapping[str, float], again: Mapping[str, float], tolerance: Mapping[str, float]
-) -> tuple[MetricAgain, ...]:
+) -> tuple[RepeatedMetric, ...]:
     """The metrics that the spec bounds, side by side."""
     return tuple(
-        MetricAgain(metric=name, version=version[name], again=again[name], tolerance=within)
+        RepeatedMetric(metric=name, version=version[name], again=again[name], tolerance=within)
         for name, within in tolerance.items()
     )
 
 
-def outcome(digest: str, again: str, metrics: Iterable[MetricAgain]) -> Outcome:
+def outcome(digest: str, again: str, metrics: Iterable[RepeatedMetric]) -> ReproductionOutcome:
     if digest == again:
-        return Outcome.SAME
-    return Outcome.WITHIN if all(one.within for one in metrics) else Outcome.DIFFERS
+        return ReproductionOutcome.SAME
+    return ReproductionOutcome.WITHIN if all(one.within for one in metrics) else ReproductionOutcome.DIFFERS
 
 
 def judge(spec: ReproductionSpec, digest: str, rows: Iterable[LedgerRow]) -> Judgement:
@@ -118,7 +117,7 @@ def judge(spec: ReproductionSpec, digest: str, rows: Iterable[LedgerRow]) -> Jud
     UNSURE: a person looks. So is a model that only comes close, made by other code than the version's.
 
     Args:
-        rows: entries of the kind `REPRODUCED`, in order.
+        rows: entries of the kind VERSION_REPRODUCED, in order.
     """
     required = spec.evidence == "required"
     needed = f"{'' if required else 'if measured: '}same digest, or metrics within the tolerance"
@@ -133,9 +132,9 @@ def judge(spec: ReproductionSpec, digest: str, rows: Iterable[LedgerRow]) -> Jud
         return Judgement(
             rule=RULE, verdict=Verdict.ERROR, observed=f"entry {mine[-1].seq} cannot be read", needed=needed
         )
-    if found.outcome is Outcome.DIFFERS:
+    if found.outcome is ReproductionOutcome.DIFFERS:
         verdict = Verdict.FAIL if required else Verdict.UNSURE
-    elif found.differences and found.outcome is not Outcome.SAME:
+    elif found.differences and found.outcome is not ReproductionOutcome.SAME:
         verdict = Verdict.UNSURE
     else:
         verdict = Verdict.PASS

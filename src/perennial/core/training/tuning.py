@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from perennial.core.spec import Frozen
+from perennial.core.frozen import Frozen
 
-Value = str | int | float | bool
+ParameterValue = str | int | float | bool
 
 
 class Trial(Frozen):
     number: int = Field(ge=0)
-    parameters: dict[str, Value]
+    parameters: dict[str, ParameterValue]
     value: float | None = Field(
         description="the objective at the epoch that was kept; None if pruned or failed"
     )

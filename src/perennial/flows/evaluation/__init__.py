@@ -1,1 +1,1 @@
-"""Score, compare and check models on data and on logged requests. The figures are defined in `core.evaluation`."""
+"""Score, compare and check models on data and on logged requests. The metrics are defined in `core.evaluation`."""

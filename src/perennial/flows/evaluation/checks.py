@@ -1,4 +1,4 @@
-"""Check the files of a candidate before it may get traffic: what they are, and how the model behaves."""
+"""Check a candidate before it gets traffic: scan its files, then test the behaviour of the model."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from perennial.core.evaluation.checks import Case
 from perennial.core.evaluation.fairness import Answers
 from perennial.core.gate_spec import GroupMeasure
 from perennial.core.spec import ModelSpec
-from perennial.core.training.artifacts import Manifest
+from perennial.core.training.artifacts import ModelManifest
 from perennial.core.verdict import Judgement, Verdict
 from perennial.errors import DatasetMissing, MalformedInput, ModelFileError, ShapeError
 from perennial.flows.training.workdir import read_record, read_table
@@ -24,31 +24,31 @@ if TYPE_CHECKING:
     import pandas as pd
 
 POSITIVE = 0.5
-"""A target from there on is a failure."""
+"""Targets from this value on are failures."""
 
 
 @dataclass(frozen=True)
 class CheckPorts:
     scorer: Scorer
     scan: Callable[[Path], tuple[list[str], int]]
-    """What is wrong with the files of a folder, in words, and how many there are."""
+    """Returns the problems of the files in a folder, and the number of files."""
     cases: Sequence[Case]
-    """The behavioural tests that the spec names."""
+    """Behavioural tests of the spec."""
     group_figures: GroupFigures
 
 
 def check(spec: ModelSpec, files: Path, ports: CheckPorts) -> tuple[Judgement, ...]:
-    """Apply every check; the same files give the same answer, for all randomness has the spec's seed.
+    """Apply every check; the same files give the same result, since all randomness uses the seed of the spec.
 
-    A file that is not sound is not opened: then the scan is all that is told.
+    A malformed or unsafe file is never opened: the result is then the scan only.
 
     Raises:
-        MalformedInput: the manifest is no such thing.
+        MalformedInput: the manifest is malformed.
     """
     scanned = checks.judge_files(*ports.scan(files))
     if scanned.verdict is not Verdict.PASS:
         return (scanned,)
-    manifest = read_record(files / "manifest.json", Manifest, "train")
+    manifest = read_record(files / "manifest.json", ModelManifest, "train")
     behaves = _behaviour(manifest, files, ports) if ports.cases else ()
     reference = files / manifest.reference
     try:
@@ -59,7 +59,7 @@ def check(spec: ModelSpec, files: Path, ports: CheckPorts) -> tuple[Judgement, .
     return (scanned, *behaves, *_on_rows(spec, manifest, files, rows, ports))
 
 
-def _behaviour(manifest: Manifest, files: Path, ports: CheckPorts) -> tuple[Judgement, ...]:
+def _behaviour(manifest: ModelManifest, files: Path, ports: CheckPorts) -> tuple[Judgement, ...]:
     rows = np.concatenate([case.rows(manifest.features) for case in ports.cases])
     try:
         scores = ports.scorer.score(files, rows)
@@ -69,7 +69,7 @@ def _behaviour(manifest: Manifest, files: Path, ports: CheckPorts) -> tuple[Judg
 
 
 def _on_rows(
-    spec: ModelSpec, manifest: Manifest, files: Path, rows: pd.DataFrame, ports: CheckPorts
+    spec: ModelSpec, manifest: ModelManifest, files: Path, rows: pd.DataFrame, ports: CheckPorts
 ) -> Iterator[Judgement]:
     features = rows[list(manifest.features)].to_numpy(dtype=np.float32)
     hostile = checks.hostile_rows(_typical(features))
@@ -83,28 +83,28 @@ def _on_rows(
 
 
 def _typical(features: np.ndarray) -> np.ndarray:
-    """The median of what is known per feature, [features]; NaN where nothing is."""
+    """Return the median of the known values of each feature, [features]; NaN without known values."""
     known = [column[np.isfinite(column)] for column in features.T]
-    return np.array([np.median(one) if len(one) else np.nan for one in known], dtype=np.float32)
+    return np.array([np.median(values) if len(values) else np.nan for values in known], dtype=np.float32)
 
 
 def _robustness(spec: ModelSpec, files: Path, features: np.ndarray, scorer: Scorer) -> Iterator[Judgement]:
-    wanted, random = spec.gate.checks, np.random.default_rng(spec.tuning.seed)
+    policy, random = spec.gate.checks, np.random.default_rng(spec.tuning.seed)
     before = scorer.score(files, features)
     for rule, disturbed, limit in (
-        ("noise", checks.noisy(features, wanted.noise, random), wanted.noise_change),
-        ("missing_values", checks.with_holes(features, wanted.missing, random), wanted.missing_change),
+        ("noise", checks.noisy(features, policy.noise, random), policy.noise_change),
+        ("missing_values", checks.with_holes(features, policy.missing, random), policy.missing_change),
     ):
         yield checks.judge_change(rule, before, scorer.score(files, disturbed), limit)
 
 
 def _fairness(
-    spec: ModelSpec, manifest: Manifest, rows: pd.DataFrame, ports: CheckPorts
+    spec: ModelSpec, manifest: ModelManifest, rows: pd.DataFrame, ports: CheckPorts
 ) -> Iterator[Judgement]:
     for column in dict.fromkeys([*spec.data.sensitive, *spec.evaluation.slices]):
         if column not in rows:
             needed = f"column {column} of the reference rows"
-            yield checks.unmeasured(f"fairness_{column}", "it is not there: train again", needed)
+            yield checks.unmeasured(f"fairness_{column}", "the column is missing: train again", needed)
             continue
         answers = Answers(
             target=(rows[manifest.target] >= POSITIVE).to_numpy(),
@@ -114,7 +114,8 @@ def _fairness(
         )
         sensitive = column in spec.data.sensitive
         judged = [
-            _compared(spec, answers, *one, sensitive, ports) for one in fairness.limits(spec.gate.fairness)
+            _compared(spec, answers, measure, limit, sensitive, ports)
+            for measure, limit in fairness.limits(spec.gate.fairness)
         ]
         yield fairness.together(column, judged)
 
@@ -122,7 +123,7 @@ def _fairness(
 def _compared(
     spec: ModelSpec, answers: Answers, measure: GroupMeasure, limit: float, sensitive: bool, ports: CheckPorts
 ) -> Judgement:
-    """One measure between the groups of one column that are large enough."""
+    """Judge a measure between the groups of a column that are large enough."""
     names = fairness.comparable(
         answers, measure, spec.evaluation.slice_min_rows, spec.gate.fairness.min_groups
     )
@@ -131,5 +132,5 @@ def _compared(
     large = answers.where(np.isin(answers.values, names))
     figures = ports.group_figures(large, measure)
     random = np.random.default_rng(spec.tuning.seed)
-    found = fairness.gap(large, measure, figures, spec.evaluation.bootstrap, random)
-    return fairness.judge_gap(measure, figures, found, limit, sensitive)
+    gap = fairness.gap(large, measure, figures, spec.evaluation.bootstrap, random)
+    return fairness.judge_gap(measure, figures, gap, limit, sensitive)

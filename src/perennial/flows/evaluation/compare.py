@@ -1,4 +1,4 @@
-"""Two registered versions on one history file, row by row."""
+"""Compare two registered versions on a history file, row by row."""
 
 from __future__ import annotations
 
@@ -6,15 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from perennial.core.evaluation.comparison import Comparison, compare
-from perennial.core.evaluation.metrics import Scored
+from perennial.core.evaluation.comparison import VersionComparison, compare
 from perennial.core.spec import ModelSpec
-from perennial.core.training.registration import VersionRecord
-from perennial.core.training.split import first_later_group
-from perennial.errors import DataError, UnknownVersion, UsageError
-from perennial.flows.training.package import version_features
-from perennial.flows.training.point_in_time import as_examples, join
+from perennial.errors import UsageError
+from perennial.flows.evaluation.score import first_scored_group, score_later_groups
 from perennial.flows.training.prepare import Prepared
+from perennial.flows.versions import find_version
 from perennial.ports import Features, Registry, Scorer
 
 if TYPE_CHECKING:
@@ -32,48 +29,39 @@ def compare_versions(
     scorer: Scorer,
     folder: Path,
     examples: int,
-) -> Comparison:
-    """Groups before `since` only build features; the later ones are scored by both versions.
+) -> VersionComparison:
+    """Score both versions on the groups from `since` on; earlier groups only build features.
 
     Args:
-        versions: semantic version, alias or `key:N`, the old one first.
-        since: the first group to score; None for the one that the spec's train_fraction gives.
+        versions: semantic version, alias or `key:N`, the old version first.
+        since: first scored group; None for the first group after the `train_fraction` of the spec.
         folder: empty; the versions are fetched into it.
-        examples: how many disagreements to keep.
+        examples: number of disagreements to keep.
 
     Raises:
-        UnknownVersion: the registry lacks one of them. UsageError: they are the same file.
-        DataError: no group to score, or they hold one verdict only.
+        UnknownVersion: a version is not in the registry.
+        UsageError: both are the same file.
+        DataError: there is no group to score, or all rows have the same verdict.
     """
-    old, new = (_find(spec.name, which, registry) for which in versions)
+    old, new = (find_version(spec.name, which, registry) for which in versions)
     if old.ref.digest == new.ref.digest:
         raise UsageError(
             f"{versions[0]} and {versions[1]} are the same file: {old.ref}", hint="name two versions"
         )
     prepared = make(history)
-    group = prepared.examples[spec.evaluation.group].to_numpy()
-    first = first_later_group(group, spec.evaluation.train_fraction) if since is None else since
-    if not (group >= first).any():
-        raise DataError(
-            f"no {spec.evaluation.group} from {first} on: the last one is {group.max()}",
-            hint="choose an earlier --from-cycle",
+    first = first_scored_group(spec, prepared, since)
+    (before, joined, _), (after, _, _) = (
+        score_later_groups(
+            spec, registry.fetch(record.ref, folder / record.ref.digest), prepared, first, features, scorer
         )
-
-    def scored(record: VersionRecord) -> tuple[Scored, pd.DataFrame]:
-        files = registry.fetch(record.ref, folder / record.ref.digest)
-        own = version_features(spec, files)
-        joined = join(spec, prepared.examples, features, prepared.views, own)
-        later = joined[joined[spec.evaluation.group] >= first]
-        judged = as_examples(spec, later, own.names)
-        return Scored(judged.target, scorer.score(files, judged.features), judged.group), later
-
-    before, rows = scored(old)
-    after, _ = scored(new)
+        for record in (old, new)
+    )
     names = list(dict.fromkeys([*spec.features.entities, spec.evaluation.group]))
+    rows = joined.loc[joined[spec.evaluation.group] >= first, names].to_dict("records")
     return compare(
         (str(old.ref), str(new.ref)),
         (before, after),
-        [{str(key): _plain(value) for key, value in row.items()} for row in rows[names].to_dict("records")],
+        [{str(key): _plain(value) for key, value in row.items()} for row in rows],
         spec.target.threshold,
         examples,
         spec.evaluation.bootstrap,
@@ -81,13 +69,6 @@ def compare_versions(
     )
 
 
-def _find(model: str, which: str, registry: Registry) -> VersionRecord:
-    found = registry.find(model, which)
-    if found is None:
-        raise UnknownVersion(f"{model} has no version {which}", hint=f"perennial models show {model}")
-    return found
-
-
 def _plain(value: object) -> object:
-    """A NumPy number as JSON has it."""
+    """Return the Python number of a NumPy number, for JSON."""
     return value.item() if hasattr(value, "item") else value

@@ -1,4 +1,4 @@
-"""Score the holdout of the last training: beside the champion, the baselines and the reference models."""
+"""Evaluate the last training on its holdout against the champion, the baselines and the reference models."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from perennial.core.evaluation.baselines import column_score
-from perennial.core.evaluation.evaluation import CHAMPION, MODEL, Evaluation, judge
+from perennial.core.evaluation.evaluation import CHAMPION, MODEL, Evaluation, evaluate_scores
 from perennial.core.evaluation.metrics import Scored
 from perennial.core.spec import ModelSpec
 from perennial.core.training.artifacts import Trained
@@ -28,14 +28,14 @@ if TYPE_CHECKING:
 
 
 KEPT = "evaluation"
-"""Folder of the run with what an evaluation found: pictures, and as JSON:"""
+"""Folder of the run with the pictures of an evaluation and these JSON files."""
 EVALUATION, ATTRIBUTIONS = "evaluation.json", "attributions.json"
 
 
 @dataclass(frozen=True)
 class EvaluatePorts:
     features: Callable[[], Features]
-    """Made only when the champion was trained on other features than the spec names now."""
+    """Called only if the champion was trained on other features than the spec names now."""
     tracker: Tracker
     registry: Registry
     scorer: Scorer
@@ -45,32 +45,33 @@ class EvaluatePorts:
 
 
 def evaluate(spec: ModelSpec, work: Workdir, ports: EvaluatePorts, say: Callable[[str], None]) -> Evaluation:
-    """Judge the trained model of `work` on the groups that nothing was learnt from.
+    """Evaluate the trained model of `work` on the holdout groups.
 
-    Metrics and pictures go to the training's run and to `work`; the same again gives the same figures.
+    Metrics and pictures are stored with the training run and in `work`; a repetition gives the same figures.
 
     Raises:
-        DatasetMissing: `train` has not run. DataError: the holdout holds one verdict only.
-        TrackerUnavailable: the tracker is down; `work` is unchanged then.
+        DatasetMissing: `train` has not run.
+        DataError: all holdout rows have the same verdict.
+        TrackerUnavailable: the tracker is unavailable; `work` is unchanged.
     """
     trained = read_record(work.trained, Trained, "train")
     rows = read_table(work.features, "train")
     later = (rows[spec.evaluation.group] >= trained.holdout_from).to_numpy()
     examples = as_examples(spec, rows)
     train, holdout = examples.where(~later), examples.where(later)
-    found = {MODEL: ports.scorer.score(work.model, holdout.features)}
+    score_of = {MODEL: ports.scorer.score(work.model, holdout.features)}
     champion = ports.registry.find(spec.name, CHAMPION)
     if champion is not None and champion.run_id != trained.run_id:
         if int(champion.tags.get("holdout_from", trained.holdout_from)) > trained.holdout_from:
             say(
-                f"the champion {champion.ref.version} has learnt from some of these rows: it is flattered here"
+                f"the champion {champion.ref.version} was trained on some of these rows: its figures are too good"
             )
-        found[CHAMPION] = _champion_scores(spec, champion, rows[later], holdout, work, ports)
-    found |= baseline_scores(spec, train, holdout)
-    found |= {name: learn(train, holdout.features) for name, learn in ports.references.items()}
-    scores = as_scored(holdout, found)
+        score_of[CHAMPION] = _champion_scores(spec, champion, rows[later], holdout, work, ports)
+    score_of |= baseline_scores(spec, train, holdout)
+    score_of |= {name: learn(train, holdout.features) for name, learn in ports.references.items()}
+    scores = as_scored(holdout, score_of)
     slices = {column: rows[later][column].to_numpy() for column in spec.evaluation.slices}
-    evaluation = judge(
+    evaluation = evaluate_scores(
         trained.digest,
         scores,
         slices,
@@ -79,18 +80,17 @@ def evaluate(spec: ModelSpec, work: Workdir, ports: EvaluatePorts, say: Callable
         spec.evaluation.bootstrap,
         spec.tuning.seed,
     )
-    if CHAMPION in found:
+    if champion is not None and CHAMPION in score_of:
         evaluation = evaluation.model_copy(update={"champion": champion.ref.digest})
     title = f"{spec.name}, {spec.evaluation.group} {evaluation.first_group} to {evaluation.last_group}"
     ports.figures.evaluation(work.plots, title, scores)
     _curves(work.plots, scores[MODEL])
-    moved = explain_model(spec, work.model, holdout.features, ports.scorer, ports.explain)
-    ports.figures.attributions(work.plots, f"{spec.name}, model {evaluation.digest[:12]}", moved)
-    write_json(work.plots / ATTRIBUTIONS, moved)
+    attributions = explain_model(spec, work.model, holdout.features, ports.scorer, ports.explain)
+    ports.figures.attributions(work.plots, f"{spec.name}, model {evaluation.digest[:12]}", attributions)
+    write_json(work.plots / ATTRIBUTIONS, attributions)
     write_json(work.plots / EVALUATION, evaluation)
-    say(
-        f"{moved.rows} rows explained: {', '.join(name for name, _ in moved.mean_absolute[:3])} move the score most"
-    )
+    top = ", ".join(name for name, _ in attributions.mean_absolute[:3])
+    say(f"{attributions.rows} rows explained: {top} move the score most")
     _log(ports.tracker, trained.run_id, evaluation, work)
     write_json(work.metrics, evaluation.flat())
     write_json(work.evaluation, evaluation)
@@ -98,7 +98,7 @@ def evaluate(spec: ModelSpec, work: Workdir, ports: EvaluatePorts, say: Callable
 
 
 def baseline_scores(spec: ModelSpec, train: Examples, judged: Examples) -> dict[str, np.ndarray]:
-    """The rankings without learning that the spec names."""
+    """Return the scores of the baselines that the spec names."""
     names = spec.features.names
     return {
         name: column_score(
@@ -123,15 +123,15 @@ def _champion_scores(
 ) -> np.ndarray:
     with tempfile.TemporaryDirectory() as aside:
         folder = ports.registry.fetch(champion.ref, Path(aside))
-        wanted = version_features(spec, folder)
-        if wanted.columns == spec.features.columns:
+        own = version_features(spec, folder)
+        if own.columns == spec.features.columns:
             return ports.scorer.score(folder, holdout.features)
-        joined = join(spec, later, ports.features(), work.read_views(), wanted)
-        return ports.scorer.score(folder, as_examples(spec, joined, wanted.names).features)
+        joined = join(spec, later, ports.features(), work.read_views(), own)
+        return ports.scorer.score(folder, as_examples(spec, joined, own.names).features)
 
 
 def _curves(folder: Path, model: Scored) -> None:
-    """The curves of the model as tables, for `dvc plots`."""
+    """Write the curves of the model as tables, for `dvc plots`."""
     import pandas as pd
 
     curve = model.curve()

@@ -1,9 +1,9 @@
-"""Run logged requests through a candidate before it gets any traffic."""
+"""Replay logged requests on a candidate before it gets any traffic."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -11,15 +11,21 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from perennial.core.evaluation.disagreement import Pairs, compare, rate
-from perennial.core.evaluation.replay import Replay, SchemaBreak, Scoring, Segment
+from perennial.core.evaluation.disagreement import PairedAnswers, measure_disagreement, rate
+from perennial.core.evaluation.replay_report import (
+    ReplayReport,
+    SchemaBreak,
+    ScoringTime,
+    SegmentDisagreement,
+)
 from perennial.core.monitoring.skew import FeatureSkew, feature_skew, worst_first
 from perennial.core.spec import FeatureSpec, ModelSpec
-from perennial.core.training.artifacts import Manifest
-from perennial.errors import DataError, DatasetMissing, UnknownVersion
-from perennial.flows.evaluation.recompute import Offline, recompute
+from perennial.core.training.artifacts import ModelManifest
+from perennial.errors import DataError, DatasetMissing
+from perennial.flows.evaluation.offline_features import OfflineSource, logged_requests, recompute
 from perennial.flows.training.package import version_features
 from perennial.flows.training.workdir import read_record
+from perennial.flows.versions import find_version
 from perennial.ports import PredictionLog, Registry, Scorer
 
 if TYPE_CHECKING:
@@ -27,7 +33,7 @@ if TYPE_CHECKING:
 
 EXAMPLES = 10
 SEGMENTS = 20
-"""The most changed ones are shown; a column may have thousands of values."""
+"""Number of segments to keep; a column may have thousands of values."""
 
 
 @dataclass(frozen=True)
@@ -35,58 +41,50 @@ class ReplayPorts:
     predictions: PredictionLog
     registry: Registry
     scorer: Scorer
-    offline: Offline
+    offline: OfflineSource
     stopwatch: Callable[[], float]
-    """Seconds of a clock that only goes forward."""
+    """Monotonic clock, in seconds."""
 
 
-def replay(
-    spec: ModelSpec,
-    which: str,
-    since: datetime | None,
-    last: int | None,
-    ports: ReplayPorts,
-    folder: Path,
-) -> Replay:
-    """Score what was asked with the feature values that were used then, and compare with what was answered.
+def replay_requests(
+    spec: ModelSpec, which: str, since: datetime | None, last: int | None, ports: ReplayPorts, folder: Path
+) -> ReplayReport:
+    """Score logged requests with their logged feature values, and compare the scores with the logged answers.
 
-    Features that the log lacks are computed from the history; where that is not possible either, nothing is
-    scored, for a model given a hole for a feature answers another question.
+    Features that are not in the log are recomputed from the history. If that is impossible too, nothing is
+    scored: the answer of a model that lacks a feature cannot be compared.
 
     Args:
         which: semantic version or alias.
-        since: only predictions from then on.
-        last: only the newest so many of them.
+        since: only predictions from this time on.
+        last: only the newest predictions, at most this number.
         folder: empty; the version is fetched into it.
 
     Raises:
-        UnknownVersion: the registry has none of that name.
-        DataError: nothing was asked in that time.
-        ModelFileError, ShapeError: the version cannot be scored at all.
+        UnknownVersion: the registry has no such version.
+        DataError: there are no requests in this time.
+        ModelFileError, ShapeError: the version cannot be scored.
     """
-    record = ports.registry.find(spec.name, which)
-    if record is None:
-        raise UnknownVersion(
-            f"{spec.name} has no version {which!r}", hint=f"perennial models show {spec.name}"
-        )
+    record = find_version(spec.name, which, ports.registry)
     files = ports.registry.fetch(record.ref, folder)
-    wanted = version_features(spec, files)
+    features = version_features(spec, files)
     log = _logged(spec, since, last, ports.predictions)
-    served, lacking = _served(log, wanted)
-    offline, joined, note = _offline(wanted, log, ports.offline)
-    breaks = tuple(_breaks(wanted, lacking, offline, joined))
+    served, lacking = _served(log, features)
+    offline, joined, note = _offline(features, log, ports.offline)
+    breaks = tuple(_breaks(features, lacking, offline, joined))
     usable = joined if breaks else np.ones(len(log), dtype=bool)
-    features = np.where(lacking, offline, served) if offline is not None else served
-    answers, segments, scoring = None, (), None
-    if all(one.recomputed for one in breaks):
-        threshold = read_record(files / "manifest.json", Manifest, "train").threshold
-        scores, scoring = _score(files, features[usable], ports)
+    values = np.where(lacking, offline, served) if offline is not None else served
+    answers, scoring = None, None
+    segments: tuple[SegmentDisagreement, ...] = ()
+    if all(schema_break.recomputed for schema_break in breaks):
+        threshold = read_record(files / "manifest.json", ModelManifest, "train").threshold
+        scores, scoring = _score(files, values[usable], ports)
         pairs = _pairs(log[usable], scores, threshold)
         confidence = spec.release.criteria.confidence
-        answers = compare(pairs, confidence, EXAMPLES)
+        answers = measure_disagreement(pairs, confidence, EXAMPLES)
         segments = _segments(spec, log[usable], pairs, confidence)
-    skew = () if offline is None else _skew(spec, wanted, log, served, lacking, offline, joined)
-    return Replay(
+    skew = () if offline is None else _skew(spec, features, served, lacking, offline, joined)
+    return ReplayReport(
         candidate=record.ref.version,
         digest=record.ref.digest,
         first=log["at"].iloc[0],
@@ -105,62 +103,69 @@ def replay(
 def _logged(
     spec: ModelSpec, since: datetime | None, last: int | None, predictions: PredictionLog
 ) -> pd.DataFrame:
-    """Answered predictions, oldest first: mirrored ones are copies of them."""
+    """Return the answered predictions, oldest first, without mirrored copies."""
     log = predictions.read(spec.name, since=since)
     log = log[~log["shadow"].astype(bool)]
     log = (log.tail(last) if last is not None else log).reset_index(drop=True)
     if log.empty:
         when = f"since {since:%Y-%m-%d %H:%M}" if since is not None else "ever"
-        raise DataError(f"nothing was asked of {spec.name} {when}", hint="give more --hours")
+        raise DataError(f"nothing was asked of {spec.name} {when}", hint="increase --hours")
     return log
 
 
-def _served(log: pd.DataFrame, wanted: FeatureSpec) -> tuple[np.ndarray, np.ndarray]:
-    """The values used, float [n, features], and bool [n, features] where the version that answered
-    takes no such feature: a value not known at the time is no hole in the log, not even in every row."""
-    served = np.full((len(log), len(wanted.names)), np.nan)
+def _served(log: pd.DataFrame, features: FeatureSpec) -> tuple[np.ndarray, np.ndarray]:
+    """Return the logged values, float [n, features], and where they are not in the log, bool [n, features].
+
+    A value is not in the log if the version that answered has no such feature. A value that was unknown at the
+    time of the request (NaN) is in the log.
+    """
+    served = np.full((len(log), len(features.names)), np.nan)
     lacking = np.ones_like(served, dtype=bool)
-    had = {text: frozenset(json.loads(text)) for text in log["names"].unique()}
-    for place, name in enumerate(wanted.names):
+    known_names = {text: frozenset(json.loads(text)) for text in log["names"].unique()}
+    for place, name in enumerate(features.names):
         column = f"feature:{name}"
         if column in log:
             served[:, place] = log[column].to_numpy(dtype=float)
-            has = {text: name in names for text, names in had.items()}
+            has = {text: name in names for text, names in known_names.items()}
             lacking[:, place] = ~log["names"].map(has).to_numpy(dtype=bool)
     return served, lacking
 
 
-def _offline(wanted: FeatureSpec, log: pd.DataFrame, source: Offline):
-    nothing = np.zeros(len(log), dtype=bool)
+def _offline(
+    features: FeatureSpec, log: pd.DataFrame, source: OfflineSource
+) -> tuple[np.ndarray | None, np.ndarray, str]:
+    """Return the recomputed values (None without a history), the joined rows, and a note on missing rows."""
     try:
-        values, joined = recompute(wanted, log, source)
+        values, joined = recompute(features, log, source)
     except DatasetMissing as error:
-        return None, nothing, f"nothing could be recomputed: {error.message}"
+        return None, np.zeros(len(log), dtype=bool), f"nothing could be recomputed: {error.message}"
     left = int((~joined).sum())
     note = f"{left} rows name no entity or lack a request value" if left else ""
     return values, joined, note
 
 
-def _breaks(wanted: FeatureSpec, lacking: np.ndarray, offline: np.ndarray | None, joined: np.ndarray):
-    for place, name in enumerate(wanted.names):
+def _breaks(
+    features: FeatureSpec, lacking: np.ndarray, offline: np.ndarray | None, joined: np.ndarray
+) -> Iterator[SchemaBreak]:
+    for place, name in enumerate(features.names):
         if lacking[:, place].any():
             yield SchemaBreak(feature=name, recomputed=offline is not None and bool(joined.any()))
 
 
-def _score(files: Path, features: np.ndarray, ports: ReplayPorts) -> tuple[np.ndarray, Scoring]:
+def _score(files: Path, features: np.ndarray, ports: ReplayPorts) -> tuple[np.ndarray, ScoringTime]:
     rows = np.ascontiguousarray(features, dtype=np.float32)
     begun = ports.stopwatch()
     ports.scorer.score(files, rows[:1])
     opened = ports.stopwatch()
     scores = ports.scorer.score(files, rows)
-    # The file is opened in both calls: what is left is the scoring itself.
+    # Both calls open the file, so the difference is the scoring itself.
     spent = max(0.0, ports.stopwatch() - opened - (opened - begun))
-    scoring = Scoring(load_ms=1e3 * (opened - begun), per_1000_rows_ms=1e6 * spent / len(rows))
+    scoring = ScoringTime(load_ms=1e3 * (opened - begun), per_1000_rows_ms=1e6 * spent / len(rows))
     return np.asarray(scores, dtype=float), scoring
 
 
-def _pairs(log: pd.DataFrame, scores: np.ndarray, threshold: float) -> Pairs:
-    return Pairs(
+def _pairs(log: pd.DataFrame, scores: np.ndarray, threshold: float) -> PairedAnswers:
+    return PairedAnswers(
         request_id=log["request_id"].tolist(),
         entity=log["entity"].tolist(),
         champion=log["score"].to_numpy(dtype=float),
@@ -170,38 +175,36 @@ def _pairs(log: pd.DataFrame, scores: np.ndarray, threshold: float) -> Pairs:
     )
 
 
-def _segments(spec: ModelSpec, log: pd.DataFrame, pairs: Pairs, confidence: float) -> tuple[Segment, ...]:
-    """By the spec's slices that the requests name, else by every entity key but the one that is scored."""
-    asked = [
-        {**json.loads(entity), **json.loads(context)}
-        for entity, context in zip(log["entity"], log["context"], strict=True)
-    ]
-    named = set().union(*asked)
+def _segments(
+    spec: ModelSpec, log: pd.DataFrame, pairs: PairedAnswers, confidence: float
+) -> tuple[SegmentDisagreement, ...]:
+    """Return the disagreement by slice columns in the requests, else by all entity keys but the first."""
+    logged = logged_requests(log)
+    named = set().union(*logged)
     columns = [name for name in spec.evaluation.slices if name in named]
     columns = columns or [name for name in spec.features.entities[1:] if name in named]
     changed = pairs.champion_decision != pairs.candidate_decision
     requests = log["request_id"].to_numpy()
-    found = []
+    segments = []
     for column in columns:
-        values = np.array([str(one.get(column, "")) for one in asked], dtype=object)
+        values = np.array([str(request.get(column, "")) for request in logged], dtype=object)
         for value in sorted(set(values)):
             inside = values == value
             share = rate(changed[inside], requests[inside], confidence)
-            found.append(Segment(column=column, value=value, changed=share))
-    return tuple(sorted(found, key=lambda one: (-(one.changed.value or 0.0), one.value))[:SEGMENTS])
+            segments.append(SegmentDisagreement(column=column, value=value, changed=share))
+    return tuple(sorted(segments, key=lambda part: (-(part.changed.value or 0.0), part.value))[:SEGMENTS])
 
 
 def _skew(
     spec: ModelSpec,
-    wanted: FeatureSpec,
-    log: pd.DataFrame,
+    features: FeatureSpec,
     served: np.ndarray,
     lacking: np.ndarray,
     offline: np.ndarray,
     joined: np.ndarray,
 ) -> tuple[FeatureSkew, ...]:
-    found = []
-    for place, name in enumerate(wanted.names):
+    skews = []
+    for place, name in enumerate(features.names):
         both = joined & ~lacking[:, place]
-        found.append(feature_skew(name, served[both, place], offline[both, place], spec.monitoring.bins))
-    return worst_first(found)
+        skews.append(feature_skew(name, served[both, place], offline[both, place], spec.monitoring.bins))
+    return worst_first(skews)

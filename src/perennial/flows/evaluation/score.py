@@ -1,4 +1,4 @@
-"""Score any registered version on any file of the history schema, so that anyone can check it."""
+"""Score a registered version on a file with the schema of the history, so that anyone can check it."""
 
 from __future__ import annotations
 
@@ -6,22 +6,25 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from perennial.core.evaluation.evaluation import MODEL, Evaluation, judge
-from perennial.core.spec import ModelSpec
+from perennial.core.evaluation.evaluation import MODEL, Evaluation, evaluate_scores
+from perennial.core.evaluation.metrics import Scored
+from perennial.core.spec import FeatureSpec, ModelSpec
 from perennial.core.training.examples import Examples
+from perennial.core.training.registration import VersionRecord
 from perennial.core.training.split import first_later_group
 from perennial.errors import DataError, UnknownVersion
 from perennial.flows.evaluation.evaluate import as_scored, baseline_scores
 from perennial.flows.training.package import version_features
 from perennial.flows.training.point_in_time import as_examples, join
 from perennial.flows.training.prepare import Prepared
+from perennial.flows.versions import find_version
 from perennial.ports import Features, Registry, Scorer
 
 if TYPE_CHECKING:
     import pandas as pd
 
-NEWEST = ("champion", "candidate")
-"""What is scored when no version is named: the first of these that there is."""
+DEFAULT_VERSIONS = ("champion", "candidate")
+"""Aliases to try, in this order, if no version is named."""
 
 
 def score_history(
@@ -35,39 +38,32 @@ def score_history(
     scorer: Scorer,
     folder: Path,
 ) -> tuple[Evaluation, str]:
-    """Groups before `since` only build features; the later ones are scored.
+    """Evaluate a version on the groups from `since` on; earlier groups only build features.
 
     Args:
         version: semantic version, alias or `key:N`; None for the champion, else the candidate.
-        since: the first group to score; None for the one that the spec's train_fraction gives.
+        since: first scored group; None for the first group after the `train_fraction` of the spec.
         folder: empty; the version is fetched into it.
 
     Returns:
-        The figures beside the baselines of the spec, and the version's name for people.
+        The evaluation against the baselines of the spec, and the display name of the version.
 
     Raises:
-        UnknownVersion: the registry has none of that name.
-        DataError: no group to score, or they hold one verdict only.
+        UnknownVersion: the registry has no such version.
+        DataError: there is no group to score, or all rows have the same verdict.
     """
-    record = _find(spec.name, version, registry)
+    record = find_version(spec.name, version, registry) if version else _default(spec.name, registry)
     files = registry.fetch(record.ref, folder)
     prepared = make(history)
-    group = prepared.examples[spec.evaluation.group].to_numpy()
-    first = first_later_group(group, spec.evaluation.train_fraction) if since is None else since
-    if not (group >= first).any():
-        raise DataError(
-            f"no {spec.evaluation.group} from {first} on: the last one is {group.max()}",
-            hint="choose an earlier --from-cycle",
-        )
-    own = version_features(spec, files)
-    theirs = join(spec, prepared.examples, features, prepared.views, own)
-    judged = as_examples(spec, theirs, own.names)
-    scored = scorer.score(files, judged.features[judged.group >= first])
-    known, later = _today(spec, prepared, features, theirs, own.columns, first)
-    scores = as_scored(later, {MODEL: scored, **baseline_scores(spec, known, later)})
-    evaluation = judge(
+    first = first_scored_group(spec, prepared, since)
+    scored, joined, own = score_later_groups(spec, files, prepared, first, features, scorer)
+    if own.columns != spec.features.columns:  # the baselines use the features that the spec names now
+        joined = join(spec, prepared.examples, features, prepared.views)
+    examples: Examples = as_examples(spec, joined)
+    early, later = examples.where(examples.group < first), examples.where(examples.group >= first)
+    evaluation = evaluate_scores(
         record.ref.digest,
-        scores,
+        {MODEL: scored, **as_scored(later, baseline_scores(spec, early, later))},
         {},
         spec.gate.improvement.metric,
         spec.evaluation.slice_min_rows,
@@ -77,21 +73,39 @@ def score_history(
     return evaluation, str(record.ref)
 
 
-def _find(model: str, version: str | None, registry: Registry):
-    for which in (version,) if version else NEWEST:
-        found = registry.find(model, which)
-        if found is not None:
-            return found
-    raise UnknownVersion(
-        f"{model} has no version {version}" if version else f"{model} has neither champion nor candidate",
-        hint=f"perennial models show {model}",
-    )
+def first_scored_group(spec: ModelSpec, prepared: Prepared, since: int | None) -> int:
+    """Return the first group to score, by default the first group after the `train_fraction` of the spec.
+
+    Raises:
+        DataError: there is no group from `since` on.
+    """
+    group = prepared.examples[spec.evaluation.group].to_numpy()
+    first = first_later_group(group, spec.evaluation.train_fraction) if since is None else since
+    if not (group >= first).any():
+        raise DataError(
+            f"no {spec.evaluation.group} from {first} on: the last one is {group.max()}",
+            hint="choose an earlier --from-cycle",
+        )
+    return first
 
 
-def _today(spec: ModelSpec, prepared: Prepared, features: Features, theirs, columns, first: int):
-    """Examples before and from `first` with the features that the spec names today: the baselines' own."""
-    rows = theirs
-    if columns != spec.features.columns:
-        rows = join(spec, prepared.examples, features, prepared.views)
-    examples: Examples = as_examples(spec, rows)
-    return examples.where(examples.group < first), examples.where(examples.group >= first)
+def score_later_groups(
+    spec: ModelSpec, files: Path, prepared: Prepared, first: int, features: Features, scorer: Scorer
+) -> tuple[Scored, pd.DataFrame, FeatureSpec]:
+    """Score a version on the groups from `first` on.
+
+    Returns:
+        The scores, the joined rows of all groups in time order, and the features of the version.
+    """
+    own = version_features(spec, files)
+    joined = join(spec, prepared.examples, features, prepared.views, own)
+    later = as_examples(spec, joined[joined[spec.evaluation.group] >= first], own.names)
+    return Scored(later.target, scorer.score(files, later.features), later.group), joined, own
+
+
+def _default(model: str, registry: Registry) -> VersionRecord:
+    for alias in DEFAULT_VERSIONS:
+        record = registry.find(model, alias)
+        if record is not None:
+            return record
+    raise UnknownVersion(f"{model} has neither champion nor candidate", hint=f"perennial models show {model}")

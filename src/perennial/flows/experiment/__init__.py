@@ -1,1 +1,1 @@
-"""Gather the users and outcomes of an A/B test from the prediction log and the feedback."""
+"""Read the users and outcomes of A/B tests, and analyse them. The statistics are in `core.experiment`."""

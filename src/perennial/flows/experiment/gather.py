@@ -1,4 +1,4 @@
-"""What happened in an A/B test: its users by arm, and the outcomes of each, from prediction log and feedback."""
+"""Read the users and outcomes of an A/B test from the prediction log and the feedback."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from perennial.core.experiment.analysis import Arm, Kind
-from perennial.core.experiment.assignment import ArmFigures, Experiment, newest
-from perennial.core.release.traffic import Units
+from perennial.core.experiment.design import Kind
+from perennial.core.experiment.live_experiment import Experiment, VariantFigures, latest_experiment
+from perennial.core.experiment.posterior import Variant
+from perennial.core.release.traffic import UserCounts
 from perennial.errors import DataError, UnknownRelease
 from perennial.ports import FeedbackStore, Ledger, PredictionLog, ReleaseStore
 
@@ -16,116 +17,131 @@ if TYPE_CHECKING:
     import pandas as pd
 
 POSITIVE = 0.5
-KINDS: dict[str, Kind] = {"right": "binary", "label": "binary", "reward": "continuous", "events": "count"}
-"""What is compared: share of right answers, share of positive labels, mean reward, positive labels per user."""
+OUTCOME_KINDS: dict[str, Kind] = {
+    "right": "binary",
+    "label": "binary",
+    "reward": "continuous",
+    "events": "count",
+}
+"""Outcomes: share of right answers, share of positive labels, mean reward, positive labels per user."""
 
 
 @dataclass(frozen=True)
-class Gathered:
-    """Attributes: arms: control first, one observation a user; units: all users, with an outcome or not."""
+class ExperimentData:
+    """Users and outcomes of an A/B test.
 
-    arms: tuple[Arm, Arm]
-    units: Units
+    Attributes:
+        variants: the control first; a user is an observation.
+        units: all users, with or without an outcome.
+    """
+
+    variants: tuple[Variant, Variant]
+    units: UserCounts
 
 
-def find(
+def find_experiment(
     model: str, release_id: str | None, releases: ReleaseStore, ledger: Ledger, now: datetime
 ) -> Experiment:
-    """The last split of a release, by default of the newest release of the model that had one.
+    """Return the last split of a release, by default of the newest release of the model that had a split.
 
     Raises:
-        UnknownRelease: the model has no release of that id.
-        DataError: nothing was ever split.
+        UnknownRelease: the model has no release with this id.
+        DataError: no release has split its users.
     """
-    known = releases.latest(model)
+    candidates = releases.latest(model)
     if release_id is not None:
-        known = [one for one in known if one.release_id == release_id]
-        if not known:
+        candidates = [release for release in candidates if release.release_id == release_id]
+        if not candidates:
             raise UnknownRelease(
                 f"{model} has no release {release_id}", hint="perennial release history MODEL"
             )
-    for status in known:
-        found = newest(status, ledger.rows(model, release_id=status.release_id), now)
-        if found is not None:
-            return found
+    for status in candidates:
+        experiment = latest_experiment(status, ledger.rows(model, release_id=status.release_id), now)
+        if experiment is not None:
+            return experiment
     raise DataError(
         f"no release of {model} has split its users yet",
         hint="release.strategy: ab in its spec; see docs/guide/ab.md",
     )
 
 
-def assigned(log: pd.DataFrame, experiment: str) -> pd.DataFrame:
-    """The predictions that belong to an experiment; of a shadow none does."""
+def assigned_predictions(log: pd.DataFrame, experiment: str) -> pd.DataFrame:
+    """Return the rows of the log that belong to an experiment, without mirrored predictions."""
     return log[(log["experiment"] == experiment) & ~log["shadow"].astype(bool)]
 
 
-def units(log: pd.DataFrame) -> Units:
-    """Count users by the arm of their first prediction.
+def count_users(log: pd.DataFrame) -> UserCounts:
+    """Count users by the variant of their first prediction.
 
     Args:
-        log: of one experiment, in order of time.
+        log: rows of an experiment, in order of time.
     """
     first = log.drop_duplicates("unit")
     both = log.groupby("unit")["arm"].nunique() > 1
-    return Units(by_arm=first["arm"].value_counts().to_dict(), crossed=int(both.sum()))
+    return UserCounts(by_arm=first["arm"].value_counts().to_dict(), crossed=int(both.sum()))
 
 
 def gather(
     experiment: Experiment, outcome: str, predictions: PredictionLog, feedback: FeedbackStore
-) -> Gathered:
-    """Outcomes by user. A user who was on both sides belongs to neither and is left out.
+) -> ExperimentData:
+    """Return the outcomes by user. Users with predictions of both variants are left out.
 
     Args:
-        outcome: one of `KINDS`.
+        outcome: a key of `OUTCOME_KINDS`.
     """
-    log = assigned(predictions.read(experiment.model, since=experiment.since), experiment.name)
+    log = assigned_predictions(predictions.read(experiment.model, since=experiment.since), experiment.name)
     log = log[log["at"] < experiment.until]
-    everybody = units(log)
+    users = count_users(log)
     log = log[log.groupby("unit")["arm"].transform("nunique") == 1] if len(log) else log
-    known = feedback.rewards if outcome == "reward" else feedback.labels
-    values = log["prediction_id"].map(dict(known(since=experiment.since)))
+    read = feedback.rewards if outcome == "reward" else feedback.labels
+    values = log["prediction_id"].map(dict(read(since=experiment.since)))
     log = log.assign(value=values).dropna(subset=["value"])
     if outcome == "right":
         log["value"] = (log["decision"] == (log["value"] >= POSITIVE)).astype(float)
     by_user = log.groupby(["arm", "unit"])["value"].agg("sum" if outcome == "events" else "mean")
-    control, treatment = (_arm(by_user, name) for name in (experiment.control, experiment.treatment))
-    return Gathered((control, treatment), everybody)
+    variants = _variant(by_user, experiment.control), _variant(by_user, experiment.treatment)
+    return ExperimentData(variants, users)
 
 
-def figures(
+def running_figures(
     model: str,
     releases: ReleaseStore,
     ledger: Ledger,
     predictions: PredictionLog,
     feedback: FeedbackStore,
     now: datetime,
-) -> tuple[ArmFigures, ...]:
-    """Of the experiment that runs now, by arm; empty: none does."""
-    active = (one for one in releases.latest(model) if not one.phase.is_final())
-    found = [newest(one, ledger.rows(model, release_id=one.release_id), now) for one in active]
+) -> tuple[VariantFigures, ...]:
+    """Return the figures of each variant of the running A/B test; empty if no test runs."""
+    active = (release for release in releases.latest(model) if not release.phase.is_final())
+    experiments = [
+        latest_experiment(release, ledger.rows(model, release_id=release.release_id), now)
+        for release in active
+    ]
     return tuple(
         figure
-        for one in found
-        if one is not None and one.running
-        for figure in _figures(one, predictions, feedback)
+        for experiment in experiments
+        if experiment is not None and experiment.running
+        for figure in _figures(experiment, predictions, feedback)
     )
 
 
-def _figures(experiment: Experiment, predictions: PredictionLog, feedback: FeedbackStore) -> list[ArmFigures]:
+def _figures(
+    experiment: Experiment, predictions: PredictionLog, feedback: FeedbackStore
+) -> list[VariantFigures]:
     right = gather(experiment, "right", predictions, feedback)
     reward = gather(experiment, "reward", predictions, feedback)
     return [
-        ArmFigures(
+        VariantFigures(
             experiment=experiment.name,
-            arm=seen.name,
-            users=right.units.by_arm.get(seen.name, 0),
-            accuracy=seen.mean if seen.n else None,
-            reward=paid.mean if paid.n else None,
+            version=answers.name,
+            users=right.units.by_arm.get(answers.name, 0),
+            accuracy=answers.mean if answers.n else None,
+            reward=rewards.mean if rewards.n else None,
         )
-        for seen, paid in zip(right.arms, reward.arms, strict=True)
+        for answers, rewards in zip(right.variants, reward.variants, strict=True)
     ]
 
 
-def _arm(by_user: pd.Series, name: str) -> Arm:
+def _variant(by_user: pd.Series[float], name: str) -> Variant:
     values = by_user[by_user.index.get_level_values("arm") == name].astype(float)
-    return Arm(name=name, n=len(values), total=values.sum(), squares=(values**2).sum())
+    return Variant(name=name, n=len(values), total=values.sum(), squares=(values**2).sum())

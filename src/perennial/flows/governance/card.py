@@ -8,10 +8,10 @@ from datetime import datetime
 from pathlib import Path
 
 from perennial.core.governance.card import make_card
-from perennial.core.governance.timeline import ways
+from perennial.core.governance.timeline import version_timelines
 from perennial.core.spec import ModelSpec
 from perennial.core.training.registration import VersionRecord
-from perennial.flows.governance.documents import DocumentPorts, found_of
+from perennial.flows.governance.documents import DocumentPorts, card_evidence
 
 
 def write_card(
@@ -20,15 +20,16 @@ def write_card(
     """Write card.md, card.html (which holds its pictures) and the pictures (for card.md) into `folder`.
 
     Raises:
-        TrackerUnavailable: MLflow does not answer; most of a card is there only.
+        TrackerUnavailable: MLflow does not answer; it has most of the card.
     """
     rows = ports.ledger.rows(spec.name)
     mine = [row for row in rows if row.entry.digest == record.ref.digest]
-    way = next((one for one in ways(rows) if one.version == record.ref.version), None)
+    timelines = version_timelines(rows)
+    timeline = next((line for line in timelines if line.version == record.ref.version), None)
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as aside:
-        card = make_card(spec, record, found_of(record, ports.tracker, Path(aside)), way, mine, now)
-        pictures = {one.file: folder / one.file for one in card.pictures}
+        card = make_card(spec, record, card_evidence(record, ports.tracker, Path(aside)), timeline, mine, now)
+        pictures = {picture.file: folder / picture.file for picture in card.pictures}
         for name, path in pictures.items():
             shutil.copyfile(Path(aside) / name, path)
     markdown, page = folder / "card.md", folder / "card.html"

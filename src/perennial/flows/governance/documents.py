@@ -1,4 +1,4 @@
-"""What is written about one version and kept with its run: where its parts come from and where it goes."""
+"""Documents about one version: their ports, the evidence they need, and keeping them with the run."""
 
 from __future__ import annotations
 
@@ -7,20 +7,21 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from perennial.core.evaluation.evaluation import Evaluation
-from perennial.core.governance.card import Found
+from perennial.core.governance.card_figures import CardEvidence
 from perennial.core.training.attribution import GlobalAttributions
 from perennial.core.training.registration import VersionRecord
-from perennial.errors import UnknownVersion
 from perennial.flows.evaluation.evaluate import ATTRIBUTIONS, EVALUATION, KEPT
 from perennial.flows.training.workdir import read_record
 from perennial.ports import Ledger, Registry, Tracker
 
 FOLDER = "card"
-"""Of the run, where the documents are kept."""
+"""Artifact folder of the run that keeps the documents."""
 
 
 @dataclass(frozen=True)
 class DocumentPorts:
+    """Ports of the documents."""
+
     registry: Registry
     ledger: Ledger
     tracker: Tracker
@@ -28,19 +29,11 @@ class DocumentPorts:
     """title, Markdown, pictures by their address in it -> a whole page."""
 
 
-def find_version(model: str, which: str, registry: Registry) -> VersionRecord:
-    """Raises UnknownVersion where the registry has none of that name (semantic version or alias)."""
-    record = registry.find(model, which)
-    if record is None:
-        raise UnknownVersion(f"{model} has no version {which}", hint=f"perennial models show {model}")
-    return record
-
-
-def found_of(record: VersionRecord, tracker: Tracker, into: Path) -> Found:
-    """What the run keeps of its evaluation; its files are put into a folder."""
+def card_evidence(record: VersionRecord, tracker: Tracker, into: Path) -> CardEvidence:
+    """Download the evaluation files of the run into a folder and read them."""
     files = {path.name: path for path in tracker.files(record.run_id, KEPT, into)}
     evaluation, attributions = files.get(EVALUATION), files.get(ATTRIBUTIONS)
-    return Found(
+    return CardEvidence(
         evaluation=read_record(evaluation, Evaluation, "evaluate") if evaluation else None,
         attributions=read_record(attributions, GlobalAttributions, "evaluate") if attributions else None,
         pictures=frozenset(name for name in files if name.endswith(".png")),
@@ -48,7 +41,7 @@ def found_of(record: VersionRecord, tracker: Tracker, into: Path) -> Found:
 
 
 def keep(record: VersionRecord, files: Iterable[Path], tracker: Tracker) -> None:
-    """Put documents to the run; those of the same name are replaced.
+    """Upload documents to the run; a document of the same name is replaced.
 
     Raises:
         TrackerUnavailable: MLflow does not answer.

@@ -5,17 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 
-from perennial.core.events import Entry
+from perennial.core.events import Entry, Event, SystemActor
 from perennial.core.governance import tokens
 from perennial.core.governance.identity import NAME, PEOPLE, STEERING, Account, Role, may_steer
 from perennial.core.governance.tokens import Token
+from perennial.core.payloads import TokenFact
 from perennial.errors import NotAllowed, NotSignedIn, UsageError
 from perennial.ports import Ledger, TokenStore
 
 NO_MODEL = ""
 """What the ledger names where an entry is about no model."""
-ACCOUNTS = "accounts"
-"""The actor of what follows from a change of the accounts."""
 HINT = "perennial token issue ACCOUNT --role approver, then set PERENNIAL_TOKEN to what it prints"
 
 
@@ -60,7 +59,7 @@ def issue(
         expires_at=now + valid,
     )
     store.put(made)
-    ledger.append(_entry("token.issued", made, issuer, now, expires=made.expires_at.isoformat()))
+    ledger.append(_entry(Event.TOKEN_ISSUED, made, issuer, now, expires=made.expires_at.isoformat()))
     return made, text
 
 
@@ -73,13 +72,13 @@ def revoke(token_id: str, actor: str, store: TokenStore, ledger: Ledger, now: da
     found = store.revoke(token_id, now)
     if found is None:
         raise UsageError(f"there is no token {token_id!r}", hint="perennial token list")
-    known = ledger.rows(NO_MODEL, kinds=("token.revoked",))
-    if not any(row.entry.payload["id"] == token_id for row in known):
-        ledger.append(_entry("token.revoked", found, actor, now))
+    known = ledger.rows(NO_MODEL, kinds=(Event.TOKEN_REVOKED,))
+    if not any(TokenFact.read(row.entry).id == token_id for row in known):
+        ledger.append(_entry(Event.TOKEN_REVOKED, found, actor, now))
     return found
 
 
-def _entry(kind: str, token: Token, actor: str, now: datetime, **more: str) -> Entry:
+def _entry(kind: Event, token: Token, actor: str, now: datetime, **more: str) -> Entry:
     told = {"id": token.id, "account": token.account, "role": token.role.value, **more}
     return Entry(at=now, actor=actor, kind=kind, model=NO_MODEL, payload=told)
 
@@ -98,7 +97,7 @@ def revoke_left(
     for one in store.all():
         left = one.account in before and one.account not in roles
         if one.state(now) == "active" and (left or roles.get(one.account, one.role) is not one.role):
-            ended.append(revoke(one.id, ACCOUNTS, store, ledger, now))
+            ended.append(revoke(one.id, SystemActor.ACCOUNTS, store, ledger, now))
     return ended
 
 

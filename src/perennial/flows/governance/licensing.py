@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError
 
 from perennial.core.governance import licensing as terms
-from perennial.core.governance.licensing import Licensed, Standing, Terms
+from perennial.core.governance.licensing import LicenceStatus, Licensed, Terms
 from perennial.core.spec import ModelSpec
 from perennial.core.training.registration import VersionRecord
 from perennial.core.verdict import Judgement, Verdict
@@ -19,7 +19,7 @@ class TermsPorts:
     """Source of data -> its terms."""
     packages: Callable[[Mapping[str, str]], Mapping[str, str]]
     """Package -> licence, given what the spec states of some (`adapters.scanning.installed_packages`)."""
-    standing: Callable[[str, Collection[str]], Standing]
+    standing: Callable[[str, Collection[str]], LicenceStatus]
     """Licence and allow list -> how it stands (`adapters.scanning.spdx`)."""
 
 

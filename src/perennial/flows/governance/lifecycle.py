@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from perennial.core.events import Entry
+from perennial.core.events import Entry, Event
 from perennial.core.governance.lifecycle import (
     CHAMPION_ONLY,
     KEPT_ALIASES,
@@ -18,9 +18,11 @@ from perennial.core.governance.lifecycle import (
 )
 from perennial.core.governance.out_of_use import BY_PEOPLE, OUT_OF_USE, out_of_use
 from perennial.core.governance.why import SERVING
+from perennial.core.payloads import VersionFact
 from perennial.core.training.registration import VersionRecord
 from perennial.core.version import Lifecycle, VersionRef
-from perennial.errors import OutOfUse, ReleaseError, UnknownVersion, UsageError
+from perennial.errors import OutOfUse, ReleaseError, UsageError
+from perennial.flows.versions import find_version
 from perennial.ports import Labels, Ledger, ModelFiles, Registry, ReleaseStore, Router
 
 
@@ -51,22 +53,20 @@ def take_out(
     """
     if not reason.strip():
         raise UsageError("a reason in words is needed", hint='--reason "..."')
-    record = ports.registry.find(model, which)
-    if record is None:
-        raise UnknownVersion(f"{model} has no version {which}", hint=f"perennial models show {model}")
+    record = find_version(model, which, ports.registry)
     used = in_use(record, _serving(model, ports.ledger), ports.releases.latest(model), CHAMPION_ONLY)
     if used:
         raise ReleaseError(
             f"{used}: it cannot be {to.value}", hint="release another version, or end the release"
         )
     _no_backup(record.ref, ports.router)
-    kind = f"lifecycle.{to.value}"
+    kind = Event(f"lifecycle.{to.value}")
     said = _last_said(record.ref, ports.ledger)
     if said is None or said.kind != kind:
         was = record.tags.get("lifecycle")
         said = _entry(record, kind, actor, now, reason=reason.strip(), was=was)
         ports.ledger.append(said)
-    tags = {"lifecycle": to.value, "lifecycle.reason": said.payload["why"]}
+    tags = {"lifecycle": to.value, "lifecycle.reason": VersionFact.read(said).reason}
     ports.labels.tag(model, record.ref.key, tags)
     return record
 
@@ -117,7 +117,7 @@ def purge(
             if (folder / record.ref.digest).is_dir():
                 shutil.rmtree(folder / record.ref.digest)
         ports.files.delete(record.ref)
-        ports.ledger.append(_entry(record, "lifecycle.purged", actor, now))
+        ports.ledger.append(_entry(record, Event.VERSION_PURGED, actor, now))
         ports.labels.tag(record.ref.model, record.ref.key, {PURGED: f"deleted {now.isoformat()}"})
         done.append(record)
     return done
@@ -133,7 +133,7 @@ def _last_facts(model: str, ledger: Ledger) -> dict[str, datetime]:
     return {row.entry.digest: row.entry.at for row in ledger.rows(model) if row.entry.digest}
 
 
-def _entry(record: VersionRecord, kind: str, actor: str, now: datetime, **payload: str | None) -> Entry:
+def _entry(record: VersionRecord, kind: Event, actor: str, now: datetime, **payload: str | None) -> Entry:
     return Entry(
         at=now,
         actor=actor,

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from perennial.core.events import Entry, LedgerRow
+from perennial.core.events import Entry, Event, LedgerRow, SystemActor
 from perennial.core.governance import notices as notice
 from perennial.core.governance.notices import Delivery, Links
 from perennial.errors import NotDelivered
@@ -21,7 +21,6 @@ AT_ONCE = 20
 """Notices that one pass tells one channel at most, so that the others have their turn."""
 LOOK_BACK = 1000
 """Entries before the end that may be fresh when a channel is new."""
-ACTOR = "notifier"
 
 
 @dataclass(frozen=True)
@@ -34,7 +33,7 @@ class NotifyPorts:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class DeliveryResult:
     """One pass over one channel."""
 
     channel: str
@@ -42,7 +41,7 @@ class Outcome:
     error: str = ""
 
 
-def deliver(ports: NotifyPorts, clock: Callable[[], datetime]) -> list[Outcome]:
+def deliver(ports: NotifyPorts, clock: Callable[[], datetime]) -> list[DeliveryResult]:
     """One pass over all channels; those that somebody else tells just now are left to them."""
     known = {one.channel: one for one in ports.deliveries.all()}
     found = (_pass(name, known.get(name), ports, clock) for name in ports.notifier.channels)
@@ -51,7 +50,7 @@ def deliver(ports: NotifyPorts, clock: Callable[[], datetime]) -> list[Outcome]:
 
 def _pass(
     channel: str, known: Delivery | None, ports: NotifyPorts, clock: Callable[[], datetime]
-) -> Outcome | None:
+) -> DeliveryResult | None:
     now, end = clock(), ports.ledger.end()[0]
     if known is not None and not _is_due(known, end, now):
         return None  # without a write: a pass is made every few seconds
@@ -68,12 +67,12 @@ def _is_due(at: Delivery, end: int, now: datetime) -> bool:
     return at.seq < end and (at.retry_at is None or now >= at.retry_at)
 
 
-def _tell(at: Delivery, end: int, ports: NotifyPorts, clock: Callable[[], datetime]) -> Outcome:
+def _tell(at: Delivery, end: int, ports: NotifyPorts, clock: Callable[[], datetime]) -> DeliveryResult:
     told = 0
     for row in ports.ledger.rows(kinds=notice.NOTABLE, after=at.seq):
         now = clock()
         if row.seq > end or told == AT_ONCE:
-            return Outcome(at.channel, told)
+            return DeliveryResult(at.channel, told)
         if not notice.is_notable(row.entry):
             continue
         if now - row.entry.at > notice.GIVE_UP:
@@ -84,12 +83,12 @@ def _tell(at: Delivery, end: int, ports: NotifyPorts, clock: Callable[[], dateti
                 ports.notifier.send(at.channel, notice.compose(row, _release(row, ports), ports.links))
             except NotDelivered as error:
                 ports.deliveries.put(at.failed(error.message, clock()), clock() + LEASE)
-                return Outcome(at.channel, told, error.message)
+                return DeliveryResult(at.channel, told, error.message)
             at, told = at.told(row.seq, now), told + 1
         ports.deliveries.put(at, clock() + LEASE)
     if at.seq < end:
         ports.deliveries.put(at.skipped(end), clock() + LEASE)
-    return Outcome(at.channel, told)
+    return DeliveryResult(at.channel, told)
 
 
 def _start(ledger: Ledger, now: datetime) -> int:
@@ -106,8 +105,8 @@ def _release(row: LedgerRow, ports: NotifyPorts):
 def _given_up(row: LedgerRow, at: Delivery, now: datetime) -> Entry:
     return Entry(
         at=now,
-        actor=ACTOR,
-        kind="notify.undelivered",
+        actor=SystemActor.NOTIFIER,
+        kind=Event.NOTICE_UNDELIVERED,
         model=row.entry.model,
         release_id=row.entry.release_id,
         digest=row.entry.digest,

@@ -1,33 +1,33 @@
-"""Ask the ledger why a version serves, and how each version fared. Needs the SQL store only."""
+"""Answer `why` and `timeline` from the ledger. Needs only the SQL store."""
 
 from __future__ import annotations
 
 from datetime import datetime
 
-from perennial.core.events import LedgerRow
-from perennial.core.governance import timeline as history
+from perennial.core.events import Event, LedgerRow
+from perennial.core.governance import timeline
 from perennial.core.governance.ledger import is_sound
-from perennial.core.governance.why import OPENED, REFUSED, SERVING, Why, explain
+from perennial.core.governance.why import REFUSED, SERVING, ServingExplanation, explain
 from perennial.errors import LedgerBroken
 from perennial.ports import Ledger
 
 NEIGHBOURS = 3
-"""Releases of one model that may be on their way at once: one, its successor, and one more to be safe."""
+"""Newest releases of a model that are read: at most two can be open at once, and one more to be safe."""
 
 
-def why(model: str, ledger: Ledger, at: datetime, refused: int) -> Why:
-    """What served the model at a time, and on what grounds. Reads a few entries, however long the ledger is.
+def why(model: str, ledger: Ledger, at: datetime, refused: int) -> ServingExplanation:
+    """Explain what served the model at a time. Reads few entries, however long the ledger is.
 
     Args:
-        refused: how many refusals before `at` are told, the newest.
+        refused: how many of the newest refusals before `at` are included.
 
     Raises:
-        LedgerBroken: an entry that the answer would rest on is not what its hash covers.
+        LedgerBroken: an entry that the answer needs does not match its hash.
     """
-    found = _sound(ledger.rows(model, kinds=SERVING, until=at, newest=1))
-    served = found[0] if found else None
+    rows = _sound(ledger.rows(model, kinds=SERVING, until=at, newest=1))
+    served = rows[0] if rows else None
     story = _story(ledger, served.entry.release_id, at) if served is not None else []
-    opened = _sound(ledger.rows(model, kinds=(OPENED,), until=at, newest=NEIGHBOURS))
+    opened = _sound(ledger.rows(model, kinds=(Event.RELEASE_OPENED,), until=at, newest=NEIGHBOURS))
     return explain(
         model,
         at,
@@ -38,13 +38,13 @@ def why(model: str, ledger: Ledger, at: datetime, refused: int) -> Why:
     )
 
 
-def ways(model: str, ledger: Ledger) -> list[history.Way]:
-    """The way of every version of a model, oldest first.
+def version_timelines(model: str, ledger: Ledger) -> list[timeline.VersionTimeline]:
+    """Return the timelines of all versions of a model, oldest first.
 
     Raises:
-        LedgerBroken: an entry is not what its hash covers.
+        LedgerBroken: an entry does not match its hash.
     """
-    return history.ways(_sound(ledger.rows(model)))
+    return timeline.version_timelines(_sound(ledger.rows(model)))
 
 
 def _story(ledger: Ledger, release_id: str | None, at: datetime) -> list[LedgerRow]:
@@ -52,10 +52,10 @@ def _story(ledger: Ledger, release_id: str | None, at: datetime) -> list[LedgerR
 
 
 def _sound(rows: list[LedgerRow]) -> list[LedgerRow]:
-    """Not a verification of the chain, which reads everything: that nobody edited what is told here."""
+    """Return the rows if each matches its own hash. Does not verify the chain, which reads everything."""
     for row in rows:
         if not is_sound(row):
             raise LedgerBroken(
-                f"entry {row.seq} of the ledger is not what its hash covers", hint="perennial ledger verify"
+                f"entry {row.seq} of the ledger does not match its hash", hint="perennial ledger verify"
             )
     return rows

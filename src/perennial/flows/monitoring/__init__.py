@@ -1,1 +1,1 @@
-"""Look at live models: labels, drift, accuracy, and the request for a retraining."""
+"""Monitor live models: store labels, measure drift and accuracy, request a retraining."""

@@ -1,11 +1,11 @@
-"""How right each version was where the truth came back: the prediction log joined with the labels."""
+"""Accuracy of each version on labelled predictions: the prediction log joined with the labels."""
 
 from __future__ import annotations
 
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from perennial.core.release.status import Labelled
+from perennial.core.release.status import LabelCounts
 from perennial.ports import FeedbackStore, PredictionLog
 
 if TYPE_CHECKING:
@@ -14,20 +14,20 @@ if TYPE_CHECKING:
 NEEDED = ["prediction_id", "request_id", "entity", "digest", "decision", "shadow"]
 POSITIVE = 0.5
 KEY = ["request_id", "entity", "place", "of"]
-"""`place`: which of the `of` rows with that request id and entity, in the order in which they were logged."""
+"""`of` counts the rows with the same request id and entity; `place` is the position of a row among them."""
 
 
 def accuracy(
     model: str, since: datetime, feedback: FeedbackStore, predictions: PredictionLog
-) -> dict[str, Labelled]:
-    """By digest, of the predictions made since then whose labels came since then.
+) -> dict[str, LabelCounts]:
+    """Return the label counts by digest, for predictions and labels since then.
 
-    A mirrored prediction has an id that no client ever saw: its truth is that of the answered prediction
-    of the same request, entity and place. So SHADOW compares both versions on the very same requests.
+    No client knows the id of a mirrored prediction: it takes the label of the answered prediction of the same
+    request, entity and place. So SHADOW compares both versions on exactly the same requests.
 
-    The place tells apart the rows of a request by tensor, which names no entity, and requests of a client that
-    uses an id again. Where one side has fewer rows of an id than the other, nobody knows which ones are
-    lacking: the mirrored ones are left out.
+    The place separates the rows of a tensor request, which names no entity, and requests of a client that
+    uses an id again. If the mirrored and the answered rows of an id differ in number, the missing rows are not
+    known, and the mirrored rows are left out.
     """
     labels = feedback.labels(since=since)
     if not labels:
@@ -39,7 +39,7 @@ def accuracy(
 
     log = log[NEEDED].astype({"shadow": bool})
     answered = _placed(log[~log["shadow"]]).assign(truth=log["prediction_id"].map(labels))
-    answered = answered.dropna(subset=["truth"])  # placed before: one that got no label has its place too
+    answered = answered.dropna(subset=["truth"])  # after `_placed`: a row without a label has a place too
     mirrored = _placed(log[log["shadow"]], "digest").merge(answered[[*KEY, "truth"]], on=KEY)
     known = pd.concat([answered, mirrored], ignore_index=True)
     known["right"] = (known["decision"] == (known["truth"] >= POSITIVE)).astype(float)
@@ -48,13 +48,17 @@ def accuracy(
         right=("mean", "sum"), requests=("mean", "size"), labels=("count", "sum")
     )
     return {
-        str(row.Index): Labelled(right=min(row.right, row.requests), requests=row.requests, labels=row.labels)
-        for row in totals.itertuples()
+        str(digest): LabelCounts(
+            right=min(row["right"], row["requests"]), requests=row["requests"], labels=row["labels"]
+        )
+        for digest, row in totals.to_dict("index").items()
     }
 
 
 def _placed(rows: pd.DataFrame, *within: str) -> pd.DataFrame:
-    """With `place` and `of`. Mirrored rows are counted within their version: an older candidate may have got
-    copies of requests whose ids came again."""
+    """Return the rows with the columns `place` and `of`, counted within the columns `within` too.
+
+    Mirrored rows are counted by version: an older candidate may have received requests with the same ids.
+    """
     same = rows.groupby([*within, "request_id", "entity"])
     return rows.assign(place=same.cumcount(), of=same["prediction_id"].transform("size"))

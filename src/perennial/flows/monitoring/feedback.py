@@ -1,4 +1,4 @@
-"""Labels: from the files of the model servers into the store."""
+"""Store the labels and rewards that the model servers received."""
 
 from __future__ import annotations
 
@@ -10,37 +10,42 @@ from typing import Protocol
 from perennial.ports import FeedbackStore
 
 
-class Labelled(Protocol):
-    """Labels and rewards that came together."""
+class FeedbackBatch(Protocol):
+    """Labels and rewards of a feedback request."""
 
-    at: datetime
-    labels: dict[str, float]
-    rewards: dict[str, float]
+    @property
+    def at(self) -> datetime: ...
+    @property
+    def labels(self) -> dict[str, float]: ...
+    @property
+    def rewards(self) -> dict[str, float]: ...
 
 
 class Inbox(Protocol):
-    """What came and nobody has stored yet (see serving.feedback_inbox)."""
+    """Feedback that is received but not stored yet (see `serving.feedback_inbox`)."""
 
-    def pending(self) -> tuple[Sequence[Labelled], Mapping[str, int]]: ...
+    def pending(self) -> tuple[Sequence[FeedbackBatch], Mapping[str, int]]: ...
 
     def stored(self, marks: Mapping[str, int]) -> None: ...
 
 
 @dataclass(frozen=True)
-class Ingested:
-    """How many labels and rewards were read, and how many of them were new or other than before."""
+class FeedbackCounts:
+    """Number of labels and rewards that were read, and how many of them were new or changed."""
 
     received: int
     changed: int
 
 
-def ingest(inbox: Inbox, store: FeedbackStore) -> Ingested:
-    """Store first, then mark as stored: killed between the two, the same labels are stored once more,
-    which changes nothing."""
-    pending, marks = inbox.pending()
+def ingest(inbox: Inbox, store: FeedbackStore) -> FeedbackCounts:
+    """Store the pending feedback, then mark it as stored.
+
+    If the process is killed between the two steps, the same labels are stored again, which changes nothing.
+    """
+    batches, marks = inbox.pending()
     changed = 0
-    for one in pending:
-        changed += store.put(one.labels, one.at)
-        changed += store.put_rewards(one.rewards, one.at) if one.rewards else 0
+    for batch in batches:
+        changed += store.put(batch.labels, batch.at)
+        changed += store.put_rewards(batch.rewards, batch.at) if batch.rewards else 0
     inbox.stored(marks)
-    return Ingested(sum(len(one.labels) + len(one.rewards) for one in pending), changed)
+    return FeedbackCounts(sum(len(batch.labels) + len(batch.rewards) for batch in batches), changed)

@@ -1,8 +1,8 @@
-"""One look at a model: the newest predictions of its champion against the reference it was released with."""
+"""Judge the newest predictions of the champion against the reference rows stored with its version."""
 
 from __future__ import annotations
 
-import os
+import shutil
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,14 +12,22 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from perennial.core.events import Entry, LedgerRow
+from perennial.core.events import Entry, Event, LedgerRow, SystemActor
 from perennial.core.monitoring.drift import SCORE, ColumnDrift
-from perennial.core.monitoring.levels import Accuracy, Level, MonitorVerdict, verdict
-from perennial.core.monitoring.retraining import Hold, Retrain, decide_retrain, event, requests
+from perennial.core.monitoring.levels import AccuracyEstimate, Level, MonitorVerdict, verdict
+from perennial.core.monitoring.retraining import (
+    Hold,
+    Retrain,
+    decide_retrain,
+    retraining_event,
+    retraining_requests,
+)
+from perennial.core.payloads import LevelChange
 from perennial.core.release.traffic import Target
 from perennial.core.spec import ModelSpec
 from perennial.core.version import VersionRef
 from perennial.errors import MalformedInput, ToolError, UnknownVersion
+from perennial.files import replacing
 from perennial.flows.monitoring.retrain import raise_and_record
 from perennial.ports import (
     DriftReporter,
@@ -35,12 +43,10 @@ from perennial.ports import (
 if TYPE_CHECKING:
     import pandas as pd
 
-ACTOR = "monitor"
-LEVEL_CHANGED = "monitor.level"
 REFERENCE = "reference.parquet"
 KEPT_REPORTS = 20
 LOOK_BACK = (timedelta(hours=1), timedelta(days=1), timedelta(days=7), timedelta(days=30))
-"""How far back predictions are looked for, until a window is full; older ones say nothing of today."""
+"""Search ranges, tried in this order until the window is full; older predictions do not describe today."""
 
 
 @dataclass(frozen=True)
@@ -56,69 +62,72 @@ class MonitorPorts:
 
 
 @dataclass(frozen=True)
-class Folders:
+class MonitorFolders:
     references: Path
-    """One file per digest: the reference that the registry keeps with a version, fetched once."""
+    """Cache of the reference rows of each version, a file per digest."""
     reports: Path
 
 
 @dataclass(frozen=True)
-class Look:
-    """What one look at a model saw and did."""
+class MonitorResult:
+    """Result of monitoring a model: the verdict and the decision on a retraining."""
 
     model: str
     at: datetime
     target: Target | None
-    """The champion; None when the model gets no traffic."""
+    """Champion; None if the model has no traffic."""
     verdict: MonitorVerdict
     decision: Retrain | Hold
     report: Path | None = None
     problems: tuple[str, ...] = ()
-    """What did not work, without changing the verdict."""
+    """Errors that do not change the verdict."""
 
 
-def run(spec: ModelSpec, ports: MonitorPorts, folders: Folders, now: datetime) -> Look:
-    """Judge the newest window and, if the policy says so, ask for a retraining.
+def monitor_model(
+    spec: ModelSpec, ports: MonitorPorts, folders: MonitorFolders, now: datetime
+) -> MonitorResult:
+    """Judge the newest window and request a retraining if the policy demands it.
 
     Raises:
-        UnknownVersion: the live route names a version that the registry does not have.
-        MalformedInput: the version has no reference.
-        ToolError: a tool is down; nothing was decided. What was decided before it failed is in the ledger.
+        UnknownVersion: the live route names a version that is not in the registry.
+        MalformedInput: the version has no reference rows.
+        ToolError: a tool is unavailable; decisions made before the failure are in the ledger.
     """
     route = ports.router.route(spec.name)
     if route is None:
-        return _unsure(spec, now, None, "no version gets traffic")
+        unsure = MonitorVerdict(level=Level.UNSURE, reasons=("no version has traffic",), rows=0)
+        return MonitorResult(spec.name, now, None, unsure, Hold(why=unsure.reasons[0]))
     target = route.stable
-    # Before it is needed: the first verdict on a champion must not wait for the registry, or fail with it.
+    # Fetched early, so that the first verdict on a champion does not depend on the registry.
     reference = _reference(spec, ports.registry, target, folders.references)
     window = read_window(spec, ports.predictions, target, now)
     if len(window) < spec.monitoring.min_window:
-        told = verdict(spec.monitoring, (), None, None, len(window))
-        return Look(spec.name, now, target, told, Hold(why=told.reasons[0]))
+        judged = verdict(spec.monitoring, (), None, None, len(window))
+        return MonitorResult(spec.name, now, target, judged, Hold(why=judged.reasons[0]))
     report = folders.reports / spec.name / f"{now:%Y%m%dT%H%M%S}.html"
     drifts = ports.drift.compare(spec, reference, window, report)
-    told = _judge(spec, reference, window, drifts, ports.feedback)
+    judged = _judge(spec, reference, window, drifts, ports.feedback)
     key = f"{target.digest[:12]}-{window['prediction_id'].iloc[-1]}"
     rows = ports.ledger.rows(spec.name)
-    decision = decide_retrain(spec.retraining, told, key, requests(rows), now)
+    decision = decide_retrain(spec.retraining, judged, key, retraining_requests(rows), now)
     if isinstance(decision, Retrain):
-        extra = event(
-            decision.reason, decision.text, who=ACTOR, key=key, digest=target.digest, window=key,
-            psi={one.column: round(one.psi, 4) for one in drifts},
+        extra = retraining_event(
+            decision.reason, decision.text, who=SystemActor.MONITOR, key=key, digest=target.digest, window=key,
+            psi={drift.column: round(drift.psi, 4) for drift in drifts},
         )  # fmt: skip
-        raise_and_record(spec.name, extra, ACTOR, ports.ledger, ports.scheduler, now)
-    changed = _record_level(spec, ports.ledger, rows, target, told, now)
+        raise_and_record(spec.name, extra, SystemActor.MONITOR, ports.ledger, ports.scheduler, now)
+    changed = _record_level(spec, ports.ledger, rows, target, judged, now)
     keep_newest(report.parent, KEPT_REPORTS)
-    problems = ()
+    problems: tuple[str, ...] = ()
     if changed or isinstance(decision, Retrain):
         problems = _to_tracker(spec, ports, target, report)
-    return Look(spec.name, now, target, told, decision, report, problems)
+    return MonitorResult(spec.name, now, target, judged, decision, report, problems)
 
 
 def read_window(spec: ModelSpec, log: PredictionLog, target: Target, now: datetime) -> pd.DataFrame:
-    """The newest `monitoring.window` answers that clients got from this digest, in time order.
+    """Return the newest `monitoring.window` answered predictions of this digest, in time order.
 
-    Columns as in the log, features under their own names.
+    The columns are those of the log, features under their own names.
     """
     for back in LOOK_BACK:
         rows = log.read(spec.name, now - back)
@@ -129,13 +138,8 @@ def read_window(spec: ModelSpec, log: PredictionLog, target: Target, now: dateti
     return newest.rename(columns=lambda name: name.removeprefix("feature:"))
 
 
-def _unsure(spec: ModelSpec, now: datetime, target: Target | None, why: str) -> Look:
-    told = MonitorVerdict(level=Level.UNSURE, reasons=(why,), rows=0)
-    return Look(spec.name, now, target, told, Hold(why=why))
-
-
 def _reference(spec: ModelSpec, registry: Registry, target: Target, cache: Path) -> pd.DataFrame:
-    """Rows of the holdout that the champion was evaluated on, with its scores there."""
+    """Return the holdout rows on which the champion was evaluated, with its scores."""
     import pandas as pd
 
     path = cache / f"{target.digest}.parquet"
@@ -144,7 +148,7 @@ def _reference(spec: ModelSpec, registry: Registry, target: Target, cache: Path)
         if record is None or record.ref.digest != target.digest:
             raise UnknownVersion(
                 f"the route of {spec.name} names {target.version} ({target.digest[:12]}), "
-                "which the registry does not have",
+                "which is not in the registry",
                 hint=f"perennial models show {spec.name}",
             )
         _keep_reference(registry, record.ref, path)
@@ -152,13 +156,14 @@ def _reference(spec: ModelSpec, registry: Registry, target: Target, cache: Path)
 
 
 def _keep_reference(registry: Registry, ref: VersionRef, path: Path) -> None:
-    """Into the cache whole or not at all: another process may read it, or this one be killed."""
+    """Write the reference into the cache atomically: another process may read it meanwhile."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent) as aside:
-        found = registry.fetch(ref, Path(aside) / "files") / REFERENCE
-        if not found.is_file():
+        fetched = registry.fetch(ref, Path(aside) / "files") / REFERENCE
+        if not fetched.is_file():
             raise MalformedInput(f"{ref} has no {REFERENCE}", hint="train and release it again")
-        os.replace(found, path)
+        with replacing(path) as temporary:
+            shutil.copyfile(fetched, temporary)
 
 
 def _judge(
@@ -173,17 +178,17 @@ def _judge(
     return verdict(spec.monitoring, drifts, known, accuracy_seen(window, labels), len(window))
 
 
-def accuracy_known(spec: ModelSpec, reference: pd.DataFrame) -> Accuracy | None:
-    """On the reference: right is a score on the right side of the spec's threshold."""
+def accuracy_known(spec: ModelSpec, reference: pd.DataFrame) -> AccuracyEstimate | None:
+    """Estimate the accuracy of the reference scores at the threshold of the spec."""
     answered = reference[SCORE].to_numpy() >= spec.target.threshold
-    return Accuracy.of(answered == (reference[spec.target.column].to_numpy() > 0))
+    return AccuracyEstimate.of(answered == (reference[spec.target.column].to_numpy() > 0))
 
 
-def accuracy_seen(window: pd.DataFrame, labels: Mapping[str, float]) -> Accuracy | None:
-    """On the labelled answers of the window, as they were decided when they were given."""
+def accuracy_seen(window: pd.DataFrame, labels: Mapping[str, float]) -> AccuracyEstimate | None:
+    """Estimate the accuracy of the logged decisions on the labelled rows of the window."""
     verdicts = window["prediction_id"].map(labels).to_numpy(dtype=float)
     labelled = ~np.isnan(verdicts)
-    return Accuracy.of(window["decision"].to_numpy()[labelled] == (verdicts[labelled] >= 0.5))
+    return AccuracyEstimate.of(window["decision"].to_numpy()[labelled] == (verdicts[labelled] >= 0.5))
 
 
 def _record_level(
@@ -191,27 +196,29 @@ def _record_level(
     ledger: Ledger,
     rows: list[LedgerRow],
     target: Target,
-    told: MonitorVerdict,
+    judged: MonitorVerdict,
     now: datetime,
 ) -> bool:
-    """One ledger entry per change of level of one champion."""
+    """Append a ledger entry if the level of this champion changed; return True if it did."""
     earlier = [
-        row.entry for row in rows if row.entry.kind == LEVEL_CHANGED and row.entry.digest == target.digest
+        row.entry
+        for row in rows
+        if row.entry.kind == Event.MONITOR_LEVEL and row.entry.digest == target.digest
     ]
-    before = earlier[-1].payload["to"] if earlier else None
-    if before == told.level.value:
+    before = LevelChange.read(earlier[-1]).to if earlier else None
+    if before == judged.level.value:
         return False
     payload = {
         "from": before,
-        "to": told.level.value,
-        "reasons": list(told.reasons),
-        "rows": told.rows,
-        "psi": {one.column: [round(one.psi, 4), round(one.allowance, 4)] for one in told.drifts},
-        "accuracy_drop_percent": None if told.drop_percent is None else round(told.drop_percent, 2),
+        "to": judged.level.value,
+        "reasons": list(judged.reasons),
+        "rows": judged.rows,
+        "psi": {drift.column: [round(drift.psi, 4), round(drift.allowance, 4)] for drift in judged.drifts},
+        "accuracy_drop_percent": None if judged.drop_percent is None else round(judged.drop_percent, 2),
     }
     ledger.append(
         Entry(
-            at=now, actor=ACTOR, kind=LEVEL_CHANGED, model=spec.name, release_id=target.release_id,
+            at=now, actor=SystemActor.MONITOR, kind=Event.MONITOR_LEVEL, model=spec.name, release_id=target.release_id,
             digest=target.digest, payload=payload,
         )
     )  # fmt: skip
@@ -219,13 +226,13 @@ def _record_level(
 
 
 def keep_newest(folder: Path, count: int) -> None:
-    """Delete all but the newest reports; their names are times."""
-    for old in sorted(folder.glob("*.html"))[:-count]:
-        old.unlink(missing_ok=True)
+    """Delete all but the newest reports; their names are timestamps."""
+    for report in sorted(folder.glob("*.html"))[:-count]:
+        report.unlink(missing_ok=True)
 
 
 def _to_tracker(spec: ModelSpec, ports: MonitorPorts, target: Target, report: Path) -> tuple[str, ...]:
-    """Keep the report with the champion's run; a tracker that is down is told, not fatal."""
+    """Store the report with the run of the champion; return the problem if the tracker is unavailable."""
     if not report.is_file():
         return ()
     try:
@@ -233,5 +240,5 @@ def _to_tracker(spec: ModelSpec, ports: MonitorPorts, target: Target, report: Pa
         if record is not None:
             ports.tracker.reopen(record.run_id).artifact(report, "monitoring")
     except ToolError as error:
-        return (f"the report was not kept with the run: {error.message}",)
+        return (f"the report was not stored with the run: {error.message}",)
     return ()

@@ -1,48 +1,83 @@
-"""Look at every model again and again; a tool that is down costs a look, never the watch."""
+"""Monitor every model in a loop; an unavailable tool costs a single pass and never ends the loop."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
+from perennial.core.experiment.live_experiment import VariantFigures
 from perennial.core.monitoring.levels import MonitorVerdict
 from perennial.core.monitoring.retraining import Retrain
 from perennial.core.spec import ModelSpec
 from perennial.errors import PerennialError
-from perennial.flows.monitoring.monitor import Look
+from perennial.flows.experiment.analyse import ExperimentPorts
+from perennial.flows.experiment.gather import running_figures
+from perennial.flows.monitoring.feedback import ingest
+from perennial.flows.monitoring.monitor import MonitorFolders, MonitorPorts, MonitorResult, monitor_model
 
 
-class Gauges(Protocol):
-    """Where the newest figures are shown."""
+class MonitorGauges(Protocol):
+    """Metrics of the newest monitoring result of each model."""
 
     def show(self, model: str, verdict: MonitorVerdict, at: datetime) -> None: ...
 
     def failed(self, model: str) -> None: ...
 
 
+class ExperimentGauges(Protocol):
+    """Metrics of the running A/B tests of each model."""
+
+    def show(self, model: str, figures: Sequence[VariantFigures]) -> None: ...
+
+
+@dataclass(frozen=True)
+class PassPorts:
+    """Ports and folders of a monitoring pass."""
+
+    monitor: MonitorPorts
+    experiment: ExperimentPorts
+    folders: MonitorFolders
+
+
+def monitoring_pass(
+    spec: ModelSpec, ports: PassPorts, now: datetime, experiments: ExperimentGauges | None = None
+) -> MonitorResult:
+    """Store the pending labels, judge the newest window, then publish the figures of the running A/B test."""
+    source = ports.experiment
+    ingest(source.inbox, source.feedback)
+    result = monitor_model(spec, ports.monitor, ports.folders, now)
+    if experiments is not None:
+        running = running_figures(
+            spec.name, source.releases, source.ledger, source.predictions, source.feedback, now
+        )
+        experiments.show(spec.name, running)
+    return result
+
+
 def watch(
     specs: Sequence[ModelSpec],
-    look: Callable[[ModelSpec], Look],
-    gauges: Gauges,
+    run_pass: Callable[[ModelSpec], MonitorResult],
+    gauges: MonitorGauges,
     say: Callable[[str], None],
     clock: Callable[[], float],
     wait: Callable[[float], bool],
 ) -> None:
-    """Until `wait` says to stop. Each model is looked at every `monitoring.every`.
+    """Run a pass for each model every `monitoring.every`, until `wait` returns True.
 
     Args:
         clock: seconds, monotonic.
-        wait: seconds -> True to stop.
+        wait: waits the given seconds and returns True to stop.
     """
     due = dict.fromkeys(range(len(specs)), clock())
     while True:
-        number = min(due, key=lambda one: due[one])
+        number = min(due, key=lambda place: due[place])
         if wait(max(0.0, due[number] - clock())):
             return
         spec = specs[number]
         try:
-            seen = look(spec)
+            result = run_pass(spec)
         except PerennialError as error:
             gauges.failed(spec.name)
             say(
@@ -50,23 +85,23 @@ def watch(
                 + (f" -> {error.hint}" * bool(error.hint))
             )
         else:
-            gauges.show(spec.name, seen.verdict, seen.at)
-            say(line(seen))
-        # From now, not from when it was due: a slow look must not be followed by a burst.
+            gauges.show(spec.name, result.verdict, result.at)
+            say(summary_line(result))
+        # Counted from now, not from the due time: a slow pass must not be followed by a burst of passes.
         due[number] = clock() + spec.monitoring.every.total_seconds()
 
 
-def line(look: Look) -> str:
-    """One look in one line: time, rows, the three columns that moved most, accuracy, level, decision."""
-    told = look.verdict
-    version = look.target.version if look.target else "-"
-    top = sorted(told.drifts, key=lambda one: -one.excess)[:3]
-    parts = [f"{look.at:%Y-%m-%d %H:%M:%S} {look.model} {version} n={told.rows}"]
-    parts += [f"{one.column} {one.psi:.2f} (+{one.excess:.2f})" for one in top]
-    if told.reference is not None and told.window is not None:
-        parts.append(f"accuracy {told.reference.value:.1%} -> {told.window.value:.1%}")
-    if isinstance(look.decision, Retrain):
-        decided = f"RETRAIN ({look.decision.reason.value}): {look.decision.text}"
+def summary_line(result: MonitorResult) -> str:
+    """Return a line with time, rows, the three columns with the most drift, accuracy, level and decision."""
+    verdict = result.verdict
+    version = result.target.version if result.target else "-"
+    top = sorted(verdict.drifts, key=lambda drift: -drift.excess)[:3]
+    parts = [f"{result.at:%Y-%m-%d %H:%M:%S} {result.model} {version} n={verdict.rows}"]
+    parts += [f"{drift.column} {drift.psi:.2f} (+{drift.excess:.2f})" for drift in top]
+    if verdict.reference is not None and verdict.window is not None:
+        parts.append(f"accuracy {verdict.reference.value:.1%} -> {verdict.window.value:.1%}")
+    if isinstance(result.decision, Retrain):
+        decided = f"RETRAIN ({result.decision.reason.value}): {result.decision.text}"
     else:
-        decided = f"hold: {look.decision.why}"
-    return " | ".join([*parts, told.level.value, decided, *look.problems])
+        decided = f"hold: {result.decision.why}"
+    return " | ".join([*parts, verdict.level.value, decided, *result.problems])

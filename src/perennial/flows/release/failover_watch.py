@@ -6,14 +6,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from perennial.core.release.failover import BEGAN, ENDED, Standing, notice, resume
+from perennial.core.events import Event
+from perennial.core.payloads import FailoverFact
+from perennial.core.release.failover import FailoverState, resume_state, watch_failover
 from perennial.core.release.traffic import BACKUP
 from perennial.errors import PerennialError
 from perennial.ports import Ledger, Router
 
 
 @dataclass(frozen=True)
-class GuardPorts:
+class FailoverWatchPorts:
     """What the guard touches."""
 
     router: Router
@@ -22,13 +24,13 @@ class GuardPorts:
     """Writes journalled rollbacks into the record; returns what is left (`flows.release.rollback_record`)."""
 
 
-class Guard:
+class FailoverWatch:
     """One pass after the other; a tool that is down costs a pass. Killed, it goes on from the ledger."""
 
-    def __init__(self, models: Sequence[str], ports: GuardPorts) -> None:
+    def __init__(self, models: Sequence[str], ports: FailoverWatchPorts) -> None:
         self.ports = ports
         self._models = models
-        self._standings: dict[str, Standing] = {}
+        self._standings: dict[str, FailoverState] = {}
 
     def look(self, now: datetime) -> list[str]:
         """What happened, in words for the log."""
@@ -50,18 +52,20 @@ class Guard:
             return []
         before = self._standings.get(model) or self._resumed(model)
         counted = self.ports.router.counters(model)[BACKUP]
-        standing, entry = notice(route, before, counted, self.ports.router.healthy(model), now)
+        standing, entry = watch_failover(route, before, counted, self.ports.router.healthy(model), now)
         if entry is not None:
             self.ports.ledger.append(entry)
         self._standings[model] = standing  # after the ledger: what it did not take is told again
         if entry is None:
             return []
-        told = entry.payload
-        words = "answers in place of" if entry.kind == BEGAN else "no longer answers in place of"
+        fact = FailoverFact.read(entry)
+        words = (
+            "answers in place of" if entry.kind == Event.FAILOVER_BEGAN else "no longer answers in place of"
+        )
         return [
-            f"ALARM {entry.kind}: {model} {told['backup']} {words} {told['champion']} ({told['answered']} answers)"
+            f"ALARM {entry.kind}: {model} {fact.backup} {words} {fact.champion} ({fact.answered} answers)"
         ]
 
-    def _resumed(self, model: str) -> Standing:
-        rows = self.ports.ledger.rows(model, kinds=(BEGAN, ENDED), newest=1)
-        return resume(rows[-1].entry if rows else None)
+    def _resumed(self, model: str) -> FailoverState:
+        rows = self.ports.ledger.rows(model, kinds=(Event.FAILOVER_BEGAN, Event.FAILOVER_ENDED), newest=1)
+        return resume_state(rows[-1].entry if rows else None)

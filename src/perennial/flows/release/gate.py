@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
-from perennial.core.events import Entry
+from perennial.core.events import Entry, Event, SystemActor
 from perennial.core.release import approval, gate
 from perennial.core.release.gate_report import GateReport
-from perennial.core.release.status import Phase, ReleaseStatus
+from perennial.core.release.phase import Phase
+from perennial.core.release.status import ReleaseStatus
 from perennial.core.release.traffic import PoolName
 from perennial.core.spec import ModelSpec
 from perennial.core.training import reproduction
@@ -20,7 +21,8 @@ from perennial.flows.release.ports import ReleasePorts
 from perennial.flows.release.reconcile import open_release, reconcile
 from perennial.flows.release.rehearsal import gate_warnings
 from perennial.flows.release.seal import write_seal
-from perennial.flows.release.served_files import sealed, served_files
+from perennial.flows.release.served_files import current_seal, served_files
+from perennial.flows.versions import find_version
 from perennial.serving.manifest import ServedManifest, load_verified
 
 LOAD_WITHIN = timedelta(seconds=90)
@@ -52,11 +54,7 @@ def start(
         ModelFileError: the files of the version are not what its digest names.
         PoolUnavailable: the canary pool did not load it in time.
     """
-    record = ports.registry.find(spec.name, which)
-    if record is None:
-        raise UnknownVersion(
-            f"{spec.name} has no version {which!r}", hint=f"perennial models show {spec.name}"
-        )
+    record = find_version(spec.name, which, ports.registry)
     refuse_out_of_use(
         record.ref, ports.ledger, hint=f"release another one: perennial models show {spec.name}"
     )
@@ -119,10 +117,10 @@ def _measure(spec, record, champion, ports: ReleasePorts, clock, sleep) -> GateR
     ref: VersionRef = record.ref
     files = served_files(ref, ports)
     # Before anything is measured: what changes meanwhile is not what this gate speaks of.
-    before = sealed(ref, ports)
+    before = current_seal(ref, ports)
     manifest = load_verified(files, ref.model, ref.digest)
     write_seal(ref, manifest, files, ports.published)
-    again = ports.ledger.rows(spec.name, kinds=(reproduction.REPRODUCED,))
+    again = ports.ledger.rows(spec.name, kinds=(Event.VERSION_REPRODUCED,))
     reproduced = reproduction.judge(spec.gate.reproduction, ref.digest, again)
     checks = (reproduced, *ports.terms(spec, record), *ports.checks(spec, files))
     ports.pool.ensure(PoolName.CANARY, ref, files)
@@ -166,8 +164,8 @@ def _wait_loaded(ref: VersionRef, ports: ReleasePorts, clock, sleep) -> None:
 def _gated(status: ReleaseStatus, report: GateReport, ports: ReleasePorts, now: datetime) -> ReleaseStatus:
     entry = Entry(
         at=now,
-        actor="gate",
-        kind="release.gated",
+        actor=SystemActor.GATE,
+        kind=Event.RELEASE_GATED,
         model=status.model,
         release_id=status.release_id,
         digest=report.digest,

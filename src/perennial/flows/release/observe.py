@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from perennial.core.release import approval
 from perennial.core.release.observation import Observation
+from perennial.core.release.phase import Phase
 from perennial.core.release.plan import by_server
-from perennial.core.release.status import Intent, Labelled, Phase, ReleaseStatus
-from perennial.core.release.traffic import PoolName, Route, Units
-from perennial.core.release.withdrawal import withdrawal, withdraws
+from perennial.core.release.status import Intent, LabelCounts, ReleaseStatus
+from perennial.core.release.traffic import PoolName, Route, UserCounts
+from perennial.core.release.withdrawal import is_withdrawn, withdrawal_intent
 from perennial.errors import DataError, ToolError
-from perennial.flows.experiment.gather import assigned, units
+from perennial.flows.experiment.gather import assigned_predictions, count_users
 from perennial.flows.monitoring.accuracy import accuracy
-from perennial.flows.release.served_files import sealed
+from perennial.flows.release.served_files import current_seal
 
 if TYPE_CHECKING:
     from perennial.flows.release.ports import ReleasePorts
@@ -59,7 +60,7 @@ def observe(status: ReleaseStatus, ports: ReleasePorts, now: datetime) -> Observ
     if phase is Phase.AWAITING_APPROVAL:
         seen |= attempt("registry", lambda: _in_registry(status, ports), {})
     if phase in (Phase.LOADING, Phase.PROMOTING):
-        seen["seal"] = attempt("files", lambda: sealed(status.candidate, ports), None)
+        seen["seal"] = attempt("files", lambda: current_seal(status.candidate, ports), None)
     if phase is Phase.LOADING:
         seen["in_canary"] = attempt(
             "canary pool", lambda: ports.pool.readiness(PoolName.CANARY, model, digest), None
@@ -85,7 +86,7 @@ def observe(status: ReleaseStatus, ports: ReleasePorts, now: datetime) -> Observ
 def _rollbacks(status: ReleaseStatus, live: Route | None, ports: ReleasePorts) -> list[Intent]:
     """What people rolled back, and nobody has written down yet."""
     found = [one for one in ports.journal.pending() if one.applied or one.is_live(live)]
-    return [withdrawal(one, status) for one in found if withdraws(one, status)]
+    return [withdrawal_intent(one, status) for one in found if is_withdrawn(one, status)]
 
 
 def _in_registry(status: ReleaseStatus, ports: ReleasePorts) -> dict[str, Any]:
@@ -94,7 +95,7 @@ def _in_registry(status: ReleaseStatus, ports: ReleasePorts) -> dict[str, Any]:
     if record is None:
         return {}
     tags = {name: value for name, value in record.tags.items() if name.startswith(approval.TAG)}
-    return {"registry_answered": True, "tags": tags, "seal": sealed(record.ref, ports)}
+    return {"registry_answered": True, "tags": tags, "seal": current_seal(record.ref, ports)}
 
 
 def _neighbours(status: ReleaseStatus, ports: ReleasePorts) -> dict[str, Any]:
@@ -123,14 +124,16 @@ def _takes_over(one: ReleaseStatus) -> bool:
     return one.gate is not None and one.gate.passed and one.outcome is not Phase.REJECTED
 
 
-def _accuracy(status: ReleaseStatus, ports: ReleasePorts) -> dict[str, Labelled]:
+def _accuracy(status: ReleaseStatus, ports: ReleasePorts) -> dict[str, LabelCounts]:
     since = status.entered_at
     return accuracy(status.model, since, ports.feedback, ports.predictions)
 
 
-def _units(status: ReleaseStatus, ports: ReleasePorts) -> Units:
+def _units(status: ReleaseStatus, ports: ReleasePorts) -> UserCounts:
     experiment = status.assignment.experiment
-    return units(assigned(ports.predictions.read(status.model, since=status.entered_at), experiment))
+    return count_users(
+        assigned_predictions(ports.predictions.read(status.model, since=status.entered_at), experiment)
+    )
 
 
 def _is_due(status: ReleaseStatus, now: datetime) -> bool:

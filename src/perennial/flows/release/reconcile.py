@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 from datetime import datetime
 
-from perennial.core.events import Entry
+from perennial.core.events import Entry, Event
 from perennial.core.release import observation as act
 from perennial.core.release import status as machine
 from perennial.core.release.approval import people
 from perennial.core.release.decide import decide
-from perennial.core.release.status import Phase, ReleaseStatus
+from perennial.core.release.phase import Phase
+from perennial.core.release.status import ReleaseStatus
 from perennial.core.release.traffic import AnyRoute, Expected, Route
 from perennial.core.spec import ModelSpec
 from perennial.core.training.registration import REQUESTED_BY, VersionRecord
@@ -74,7 +75,7 @@ def open_release(
     entry = Entry(
         at=now,
         actor=actor,
-        kind="release.opened",
+        kind=Event.RELEASE_OPENED,
         model=spec.name,
         release_id=name,
         digest=record.ref.digest,

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 import numpy as np
 
 from perennial.core.release.rehearsal import rehearse
-from perennial.core.release.simulated_step import Traffic
+from perennial.core.release.simulated_step import TrafficProfile
 from perennial.core.spec import ReleaseSpec
 from perennial.errors import DataError
 from perennial.flows.monitoring.accuracy import accuracy
@@ -25,7 +25,7 @@ SEED = 7
 def observed_traffic(
     model: str, predictions: PredictionLog, feedback: FeedbackStore, since: datetime, now: datetime,
     error_rate: float = ASSUMED_ERROR_RATE,
-) -> Traffic:  # fmt: skip
+) -> TrafficProfile:  # fmt: skip
     """Rate, latency, accuracy and labels of the answered requests since then; mirrored ones do not count.
 
     Raises:
@@ -40,7 +40,7 @@ def observed_traffic(
     known = accuracy(model, since, feedback, predictions).values()
     labelled = min(sum(one.requests for one in known), len(log))
     right = sum(one.right for one in known) / max(1, sum(one.requests for one in known))
-    return Traffic(
+    return TrafficProfile(
         requests_per_hour=len(log) / hours,
         error_rate=error_rate,
         latency_p95_ms=float(np.quantile(latency, 0.95)),

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from perennial.core.events import Entry
-from perennial.core.governance.why import ROLLBACK, WITHDRAWN
+from perennial.core.events import Entry, Event
+from perennial.core.payloads import TrafficMove
 from perennial.core.release.phase import Phase
 from perennial.core.release.rollback import Rollback
 from perennial.core.release.traffic import Route
-from perennial.core.release.withdrawal import withdrawal, withdraws
+from perennial.core.release.withdrawal import is_withdrawn, withdrawal_intent
 from perennial.core.version import Lifecycle
 from perennial.errors import RouteMoved, TrackerUnavailable
 from perennial.ports import Intents, Labels, Ledger, Registry, ReleaseStore, RollbackJournal, Router
@@ -22,7 +22,7 @@ RECENT = 200
 
 
 @dataclass(frozen=True)
-class SettlePorts:
+class RollbackRecordPorts:
     """What the record of a rollback touches."""
 
     journal: RollbackJournal
@@ -34,7 +34,7 @@ class SettlePorts:
     labels: Labels
 
 
-def settle(ports: SettlePorts, now: datetime) -> list[str]:
+def record_rollbacks(ports: RollbackRecordPorts, now: datetime) -> list[str]:
     """Write every journalled rollback into the record; what cannot be done yet stays in the journal.
 
     Returns:
@@ -54,7 +54,7 @@ def settle(ports: SettlePorts, now: datetime) -> list[str]:
     return list(dict.fromkeys(left))
 
 
-def _settle(one: Rollback, ports: SettlePorts, now: datetime) -> list[str]:
+def _settle(one: Rollback, ports: RollbackRecordPorts, now: datetime) -> list[str]:
     if not one.applied:
         if not one.is_live(ports.router.route(one.model)):
             if now - one.at > FORGOTTEN:
@@ -78,21 +78,21 @@ def _settle(one: Rollback, ports: SettlePorts, now: datetime) -> list[str]:
     return []
 
 
-def _as_it_was(one: Rollback, ports: SettlePorts) -> Rollback:
+def _as_it_was(one: Rollback, ports: RollbackRecordPorts) -> Rollback:
     """A candidate that was promoted while a person took its share back lost all traffic, and the labels too."""
     status = ports.releases.load(one.left.release_id) if one.canary_only else None
     promoted = status is not None and status.phase is Phase.SUCCEEDED
     return one.model_copy(update={"canary_only": False}) if promoted else one
 
 
-def _withdraw_others(one: Rollback, ports: SettlePorts) -> None:
+def _withdraw_others(one: Rollback, ports: RollbackRecordPorts) -> None:
     """Releases that were on their way must not give their candidate a share again."""
     for status in ports.releases.latest(one.model):
-        if withdraws(one, status) and not status.phase.is_final():
-            ports.intents.put(withdrawal(one, status))
+        if is_withdrawn(one, status) and not status.phase.is_final():
+            ports.intents.put(withdrawal_intent(one, status))
 
 
-def _keep_traffic(one: Rollback, ports: SettlePorts, now: datetime) -> None:
+def _keep_traffic(one: Rollback, ports: RollbackRecordPorts, now: datetime) -> None:
     """Whoever walks a release without having met the rollback may have given its candidate traffic since."""
     route = ports.router.route(one.model)
     if route is None or now - one.at >= FORGOTTEN:
@@ -102,13 +102,15 @@ def _keep_traffic(one: Rollback, ports: SettlePorts, now: datetime) -> None:
     else:
         given, back = route.stable, Route(model=one.model, stable=one.to)
     status = ports.releases.load(given.release_id) if given is not None else None
-    if status is not None and withdraws(one, status):
+    if status is not None and is_withdrawn(one, status):
         ports.router.apply(back, route)
 
 
-def _written(one: Rollback, ports: SettlePorts) -> bool:
-    rows = ports.ledger.rows(one.model, kinds=[ROLLBACK, WITHDRAWN], newest=RECENT)
-    return any(row.entry.payload.get("id") == one.id for row in rows)
+def _written(one: Rollback, ports: RollbackRecordPorts) -> bool:
+    rows = ports.ledger.rows(
+        one.model, kinds=[Event.EMERGENCY_ROLLBACK, Event.SHARE_WITHDRAWN], newest=RECENT
+    )
+    return any(TrafficMove.read(row.entry).id == one.id for row in rows)
 
 
 def _entry(one: Rollback) -> Entry:
@@ -117,7 +119,7 @@ def _entry(one: Rollback) -> Entry:
     return Entry(
         at=one.at,
         actor=one.actor,
-        kind=WITHDRAWN if one.canary_only else ROLLBACK,
+        kind=Event.SHARE_WITHDRAWN if one.canary_only else Event.EMERGENCY_ROLLBACK,
         model=one.model,
         release_id=of.release_id,
         digest=of.digest,
@@ -132,7 +134,7 @@ def _entry(one: Rollback) -> Entry:
     )
 
 
-def _relabel(one: Rollback, ports: SettlePorts) -> None:
+def _relabel(one: Rollback, ports: RollbackRecordPorts) -> None:
     """Only while nobody has moved the traffic on: then the labels are theirs."""
     route = ports.router.route(one.model)
     if one.canary_only or route is None or route.stable.digest != one.to.digest:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -12,6 +10,7 @@ from pydantic import ValidationError
 from perennial.core.release.rollback import Seal
 from perennial.core.version import VersionRef
 from perennial.errors import ModelFileError
+from perennial.files import sha256, write_text
 from perennial.serving.manifest import MANIFEST_FILE, ServedManifest
 
 SEAL_FILE = "seal.json"
@@ -30,9 +29,7 @@ def write_seal(ref: VersionRef, manifest: ServedManifest, files: Path, published
         service=service,
         features={name: known[name] for name in manifest.features if name in known},
     )
-    aside = files / f".{SEAL_FILE}.{os.getpid()}"
-    aside.write_text(seal.model_dump_json(indent=2) + "\n")
-    os.replace(aside, files / SEAL_FILE)
+    write_text(files / SEAL_FILE, seal.model_dump_json(indent=2) + "\n")
     return seal
 
 
@@ -59,7 +56,7 @@ def manifest_digest(files: Path) -> str:
         ModelFileError: it cannot be read.
     """
     try:
-        return hashlib.sha256((files / MANIFEST_FILE).read_bytes()).hexdigest()
+        return sha256(files / MANIFEST_FILE)
     except OSError as error:
         raise ModelFileError(
             f"{files / MANIFEST_FILE} cannot be read: {error.strerror}", hint="load the version again"

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
-import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from perennial.core.training.capsule import seal
 from perennial.core.version import VersionRef
+from perennial.files import new_folder, sha256
 from perennial.serving.manifest import MANIFEST_FILE, MODEL_FILE
 
 if TYPE_CHECKING:
@@ -22,19 +20,12 @@ def served_files(ref: VersionRef, ports: ReleasePorts) -> Path:
     """The folder with the version's files; fetched from the registry the first time."""
     folder = ports.files / ref.digest
     if not folder.is_dir():
-        aside = ports.files / f".{ref.digest}.{os.getpid()}"
-        shutil.rmtree(aside, ignore_errors=True)
-        ports.registry.fetch(ref, aside)
-        try:
-            os.replace(aside, folder)
-        except OSError:
-            shutil.rmtree(aside)  # somebody else was first: theirs is the same
-            if not folder.is_dir():
-                raise
+        with new_folder(folder) as temporary:
+            ports.registry.fetch(ref, temporary)
     return folder
 
 
-def sealed(ref: VersionRef, ports: ReleasePorts) -> str:
+def current_seal(ref: VersionRef, ports: ReleasePorts) -> str:
     """The seal over the version's capsule and its files as they lie here now (`core.training.capsule.seal`).
 
     Raises:
@@ -47,6 +38,6 @@ def sealed(ref: VersionRef, ports: ReleasePorts) -> str:
 def _digest(path: Path) -> str:
     """SHA-256 (hex) of a file; one that is gone has no digest that a gate ever saw."""
     try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
+        return sha256(path)
     except FileNotFoundError:
         return MISSING

@@ -8,9 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from perennial.core.evaluation.disagreement import Disagreement, Pairs, compare, latency
+from perennial.core.evaluation.disagreement import (
+    AnswerDisagreement,
+    PairedAnswers,
+    latency,
+    measure_disagreement,
+)
 from perennial.core.events import Entry
-from perennial.core.release.status import Phase, ReleaseStatus
+from perennial.core.payloads import ShadowResult
+from perennial.core.release.phase import Phase
+from perennial.core.release.status import ReleaseStatus
 from perennial.errors import DataError, ReleaseError
 from perennial.ports import Ledger, PredictionLog
 
@@ -26,7 +33,7 @@ PAYLOAD = "shadow"
 KEY = ["request_id", "entity", "place"]
 
 
-def observe_shadow(status: ReleaseStatus, predictions: PredictionLog, now: datetime) -> Disagreement:
+def observe_shadow(status: ReleaseStatus, predictions: PredictionLog, now: datetime) -> AnswerDisagreement:
     """Compare the answers since the release's phase began.
 
     Raises:
@@ -39,7 +46,7 @@ def observe_shadow(status: ReleaseStatus, predictions: PredictionLog, now: datet
 
 def compare_log(
     log: pd.DataFrame, champion: str, candidate: str, confidence: float, now: datetime
-) -> Disagreement:
+) -> AnswerDisagreement:
     """Pair mirrored rows with the answered ones of the same request and entity.
 
     An entity that stands several times in a request, or a request by tensor (which names none), is paired by
@@ -55,7 +62,7 @@ def compare_log(
     mirrored = _placed(log[shadow & (log["digest"] == candidate)])
     both = answered.merge(mirrored, on=KEY, suffixes=("", "_candidate"))
     due = answered[answered["at"] <= now - ON_THE_WAY] if len(answered) else answered
-    pairs = Pairs(
+    pairs = PairedAnswers(
         request_id=both["request_id"].tolist(),
         entity=both["entity"].tolist(),
         champion=both["score"].to_numpy(dtype=float),
@@ -64,7 +71,7 @@ def compare_log(
         candidate_decision=both["decision_candidate"].to_numpy(dtype=np.int64),
     )
     shared = both.drop_duplicates("request_id")
-    return compare(
+    return measure_disagreement(
         pairs,
         confidence,
         EXAMPLES,
@@ -91,13 +98,12 @@ def with_evidence(
         told: dict[str, Any] = observe_shadow(before, predictions, now).model_dump(mode="json")
     except (DataError, OSError) as error:
         told = {"error": f"the answers could not be compared: {error}"}
-    kind = f"release.{after.phase.value.lower()}"
-    return tuple(_tell(one, told) if one.kind == kind else one for one in entries)
+    return tuple(_tell(one, told) if one.kind == after.phase.event else one for one in entries)
 
 
 def shadow_of(
     status: ReleaseStatus, predictions: PredictionLog, ledger: Ledger, now: datetime
-) -> Disagreement:
+) -> AnswerDisagreement:
     """Of a release in SHADOW as it stands now; of a later one what the ledger kept.
 
     Raises:
@@ -106,9 +112,10 @@ def shadow_of(
     if status.phase is Phase.SHADOW:
         return observe_shadow(status, predictions, now)
     kept = [
-        row.entry.payload[PAYLOAD]
+        shadow
         for row in ledger.rows(status.model)
-        if row.entry.release_id == status.release_id and PAYLOAD in row.entry.payload
+        if row.entry.release_id == status.release_id
+        and (shadow := ShadowResult.read(row.entry).shadow) is not None
     ]
     if not kept:
         raise ReleaseError(
@@ -118,7 +125,7 @@ def shadow_of(
         )
     if "error" in kept[-1]:
         raise ReleaseError(kept[-1]["error"], hint="look at the prediction log")
-    return Disagreement.model_validate(kept[-1])
+    return AnswerDisagreement.model_validate(kept[-1])
 
 
 def _placed(rows: pd.DataFrame) -> pd.DataFrame:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from perennial.core.spec import ModelSpec
-from perennial.core.training.artifacts import Manifest
+from perennial.core.training.artifacts import ModelManifest
 from perennial.core.training.attribution import GlobalAttributions, complete
 from perennial.core.training.background import Background
 from perennial.errors import ModelFileError
@@ -28,7 +28,7 @@ def explain_model(
         ModelFileError: the model was trained before there were explanations.
         IncompleteExplanation: base and attributions do not add up to a score.
     """
-    manifest = read_record(folder / "manifest.json", Manifest, "train")
+    manifest = read_record(folder / "manifest.json", ModelManifest, "train")
     how = manifest.explanation
     if how is None:
         raise ModelFileError(f"{folder} has no background to explain against", hint="train again")

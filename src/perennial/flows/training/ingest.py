@@ -9,17 +9,17 @@ from typing import Literal
 
 import pandas as pd
 
-from perennial.core.spec import Frozen
+from perennial.core.frozen import Frozen
 from perennial.errors import ChecksumMismatch, DatasetMissing, UsageError
 from perennial.history import builds, iofrol, schema
 from perennial.history.datasets import Dataset
-from perennial.history.simulator import Scenario, simulate
-from perennial.history.store import HistoryStore, Source
+from perennial.history.simulator import SimulationScenario, simulate
+from perennial.history.store import HistorySource, HistoryStore
 
 Fetch = Callable[[Dataset], Path]
 
 
-class Ingested(Frozen):
+class IngestResult(Frozen):
     """What one ingest did."""
 
     history: str
@@ -39,7 +39,7 @@ def dataset(
     from_cycle: int | None = None,
     until_cycle: int | None = None,
     why: str = "asked for by name",
-) -> Ingested:
+) -> IngestResult:
     """Ingest a catalogue entry; the cycle bounds are inclusive.
 
     Raises:
@@ -60,8 +60,12 @@ def dataset(
 
 
 def simulation(
-    store: HistoryStore, history: str, scenario: Scenario, now: datetime, why: str = "asked for by name"
-) -> Ingested:
+    store: HistoryStore,
+    history: str,
+    scenario: SimulationScenario,
+    now: datetime,
+    why: str = "asked for by name",
+) -> IngestResult:
     source = f"simulator (seed {scenario.seed})"
     return _append(store, history, simulate(scenario), source, why, now)
 
@@ -74,7 +78,7 @@ def junit(
     by: builds.Grouping,
     undated: builds.Undated,
     now: datetime,
-) -> tuple[Ingested, builds.Import]:
+) -> tuple[IngestResult, builds.JUnitImport]:
     """Import JUnit reports; reports that the history holds already change nothing.
 
     Raises:
@@ -97,10 +101,10 @@ def bootstrap(
     source: Literal["auto", "iofrol", "simulator"],
     entry: Dataset,
     fetch: Fetch,
-    scenario: Scenario,
+    scenario: SimulationScenario,
     now: datetime,
     until_cycle: int | None = None,
-) -> Ingested:
+) -> IngestResult:
     """Make sure that the history is not empty; one that holds data is left alone.
 
     `auto` takes real data where it can be had. Otherwise it simulates and the reason, word for word, is
@@ -122,14 +126,14 @@ def bootstrap(
 
 def _append(
     store: HistoryStore, history: str, frame: pd.DataFrame, source: str, why: str, now: datetime
-) -> Ingested:
-    added = store.append(history, frame, Source(source=source, why=why, at=now))
+) -> IngestResult:
+    added = store.append(history, frame, HistorySource(source=source, why=why, at=now))
     return _state(store, history, added)
 
 
-def _state(store: HistoryStore, history: str, added: int) -> Ingested:
+def _state(store: HistoryStore, history: str, added: int) -> IngestResult:
     known = store.source(history)
-    return Ingested(
+    return IngestResult(
         history=history,
         source=known.source,
         why=known.why,

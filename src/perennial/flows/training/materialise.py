@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Materialised:
+class Publication:
     """What reached the feature store."""
 
     rows: Mapping[str, int]
@@ -30,7 +30,7 @@ def publish(
     load: Callable[[], pd.DataFrame],
     make: Callable[[pd.DataFrame], Prepared],
     features: Features,
-) -> Materialised:
+) -> Publication:
     """Make the whole history the offline source and its newest rows the online values.
 
     Cycles that came in meanwhile may have been pushed before the older rows of this publication were
@@ -47,7 +47,7 @@ def publish(
     later = load()
     if _last(spec, later) > last:
         last = push(spec, later, make, features, since=last + 1).last
-    return Materialised({name: len(view) for name, view in prepared.views.items()}, last)
+    return Publication({name: len(view) for name, view in prepared.views.items()}, last)
 
 
 def push(
@@ -56,7 +56,7 @@ def push(
     make: Callable[[pd.DataFrame], Prepared],
     features: Features,
     since: int | None = None,
-) -> Materialised:
+) -> Publication:
     """Write online what the newest cycles have changed.
 
     Args:
@@ -79,7 +79,7 @@ def push(
     start = new["event_timestamp"].min()
     views = {name: view[view["event_timestamp"] >= start] for name, view in prepared.views.items()}
     features.push(views)
-    return Materialised({name: len(view) for name, view in views.items()}, _last(spec, history))
+    return Publication({name: len(view) for name, view in views.items()}, _last(spec, history))
 
 
 def _last(spec: ModelSpec, history: pd.DataFrame) -> int:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from perennial.core.spec import FeatureSpec, ModelSpec
-from perennial.core.training.artifacts import Manifest
+from perennial.core.training.artifacts import ModelManifest
 from perennial.core.training.background import Background
 from perennial.core.training.capsule import Capsule, Provenance
 from perennial.core.training.data import DataRevision
 from perennial.core.training.explanation import ServedExplanation
-from perennial.flows.training.tune import Split
+from perennial.files import sha256
+from perennial.flows.training.tune import TimeSplit
 from perennial.flows.training.workdir import read_record, write_json, write_table
 from perennial.ports import Scorer
 
@@ -42,18 +42,18 @@ def make_capsule(
         spec=spec.digest,
         parameters=parameters,
         constraints=provenance.constraints,
-        model=hashlib.sha256((folder / "model.onnx").read_bytes()).hexdigest(),
+        model=sha256(folder / "model.onnx"),
     )
 
 
-def write_background(spec: ModelSpec, split: Split, folder: Path) -> ServedExplanation:
+def write_background(spec: ModelSpec, split: TimeSplit, folder: Path) -> ServedExplanation:
     """The usual rows of an explanation: drawn from those that the monitor compares with."""
     wanted, seed = spec.explanation, spec.tuning.seed
     recent = split.everything.features[_recent(split)]
     write_json(folder / BACKGROUND, Background.drawn(spec.features.names, recent, wanted.background, seed))
     return ServedExplanation(
         background=BACKGROUND,
-        background_digest=hashlib.sha256((folder / BACKGROUND).read_bytes()).hexdigest(),
+        background_digest=sha256(folder / BACKGROUND),
         coalitions=wanted.coalitions,
         max_rows=wanted.max_rows,
         tolerance=wanted.tolerance,
@@ -64,7 +64,7 @@ def write_background(spec: ModelSpec, split: Split, folder: Path) -> ServedExpla
 def write_manifest(
     spec: ModelSpec, model: Any, capsule: Capsule, explanation: ServedExplanation, folder: Path
 ) -> None:
-    manifest = Manifest(
+    manifest = ModelManifest(
         model=spec.name,
         digest=capsule.model,
         capsule=capsule.hash,
@@ -84,7 +84,9 @@ def write_manifest(
     write_json(folder / "manifest.json", manifest)
 
 
-def write_reference(spec: ModelSpec, rows: pd.DataFrame, split: Split, folder: Path, scorer: Scorer) -> None:
+def write_reference(
+    spec: ModelSpec, rows: pd.DataFrame, split: TimeSplit, folder: Path, scorer: Scorer
+) -> None:
     """Holdout rows only: on rows that it learnt from a model looks better than it will ever be again."""
     recent = _recent(split)
     shown = [*spec.evaluation.slices, *spec.data.sensitive]
@@ -94,14 +96,14 @@ def write_reference(spec: ModelSpec, rows: pd.DataFrame, split: Split, folder: P
     write_table(folder / "reference.parquet", reference.assign(score=score))
 
 
-def _recent(split: Split) -> np.ndarray:
+def _recent(split: TimeSplit) -> np.ndarray:
     """Places of the newest holdout rows."""
     return (split.everything.group >= split.holdout_from).nonzero()[0][-REFERENCE_ROWS:]
 
 
 def version_features(spec: ModelSpec, folder: Path) -> FeatureSpec:
     """What a version was trained on, which may be other features than the spec names today."""
-    manifest = read_record(folder / "manifest.json", Manifest, "train")
+    manifest = read_record(folder / "manifest.json", ModelManifest, "train")
     return spec.features.model_copy(
         update={
             "service": manifest.feature_service,

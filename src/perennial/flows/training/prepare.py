@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Protocol
 
-from perennial.core.spec import Frozen, ModelSpec
+from perennial.core.frozen import Frozen
+from perennial.core.spec import ModelSpec
 from perennial.core.training.data import DataRevision
 from perennial.errors import DatasetMissing
 from perennial.flows.training.workdir import Workdir, write_json, write_table

@@ -5,7 +5,7 @@ from __future__ import annotations
 from perennial.core.evaluation.evaluation import MODEL, Evaluation
 from perennial.core.evaluation.figures_hash import PARITY, TAG, figures_hash
 from perennial.core.spec import ModelSpec
-from perennial.core.training.artifacts import Manifest, Trained
+from perennial.core.training.artifacts import ModelManifest, Trained
 from perennial.core.training.registration import CHAMPION_DIGEST, REQUESTED_BY, NewVersion, VersionRecord
 from perennial.core.version import Change, VersionRef
 from perennial.errors import ModelFileError
@@ -24,7 +24,7 @@ def register(spec: ModelSpec, work: Workdir, registry: Registry, actor: str) -> 
         ModelFileError: the evaluation is of another model than the one trained last.
     """
     trained = read_record(work.trained, Trained, "train")
-    manifest = read_record(work.model / "manifest.json", Manifest, "train")
+    manifest = read_record(work.model / "manifest.json", ModelManifest, "train")
     evaluation = read_record(work.evaluation, Evaluation, "evaluate")
     if not trained.digest == manifest.digest == evaluation.digest:
         raise ModelFileError(
@@ -70,7 +70,7 @@ def describe(spec: ModelSpec, trained: Trained, evaluation: Evaluation) -> str:
     )
 
 
-def tags_of(trained: Trained, manifest: Manifest, evaluation: Evaluation) -> dict[str, str]:
+def tags_of(trained: Trained, manifest: ModelManifest, evaluation: Evaluation) -> dict[str, str]:
     """The model analysis, the origin and what holds the figures, as tags; `registry_rules.FIXED` names each."""
     return {
         "architecture": trained.architecture,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
@@ -11,18 +10,20 @@ from pathlib import Path
 import numpy as np
 
 from perennial.core.evaluation.metrics import Scored
-from perennial.core.events import Entry
+from perennial.core.events import Entry, Event
 from perennial.core.spec import ModelSpec
 from perennial.core.training import reproduction
 from perennial.core.training.capsule import Capsule, Provenance
 from perennial.core.training.examples import Examples
 from perennial.core.training.registration import VersionRecord
-from perennial.core.training.reproduction import REPRODUCED, RULE, Reproduction
-from perennial.errors import ChecksumMismatch, ModelFileError, OtherCode, UnknownVersion
+from perennial.core.training.reproduction import RULE, Reproduction
+from perennial.errors import ChecksumMismatch, ModelFileError, OtherCode
+from perennial.files import md5, sha256
 from perennial.flows.training.package import version_features
 from perennial.flows.training.point_in_time import as_examples, join
 from perennial.flows.training.tune import Build
 from perennial.flows.training.workdir import read_table
+from perennial.flows.versions import find_version
 from perennial.ports import Capsules, DataStore, Features, Labels, Ledger, Registry, Scorer
 
 CHOSEN_BY_TRAINING = ("epochs", "seed")
@@ -70,11 +71,7 @@ def reproduce(
         DatasetMissing, ChecksumMismatch: the data is not to be had as it was.
     """
     started = clock()
-    record = ports.registry.find(spec.name, which)
-    if record is None:
-        raise UnknownVersion(
-            f"{spec.name} has no version {which!r}", hint=f"perennial models show {spec.name}"
-        )
+    record = find_version(spec.name, which, ports.registry)
     capsule = _capsule(record, ports)
     others = reproduction.differences(capsule, provenance, spec.digest, ports.changed(capsule.code))
     if others and not any_code:
@@ -110,13 +107,12 @@ def _rows(
 ) -> Examples:
     """The version's own data, joined as its training joined it."""
     ports.data.checkout(record.tags["data.revision"], data)
-    for name, md5 in capsule.data.items():
-        there = data / name
-        found = hashlib.md5(there.read_bytes(), usedforsecurity=False).hexdigest() if there.is_file() else "-"
-        if found != md5:
+    for name, expected in capsule.data.items():
+        actual = md5(data / name) if (data / name).is_file() else "-"
+        if actual != expected:
             raise ChecksumMismatch(
-                f"{name} of the revision {record.tags['data.revision'][:12]} has md5 {found}, "
-                f"the capsule names {md5}",
+                f"{name} of the revision {record.tags['data.revision'][:12]} has md5 {actual}, "
+                f"the capsule names {expected}",
                 hint="the data repository is not the one that the version was trained from",
             )
     folder, columns = data / spec.name, version_features(spec, files)
@@ -152,7 +148,7 @@ def _compared(
     scores = [scorer.score(folder, holdout.features) for folder in (files, again)]
     then, now = (Scored(holdout.target, one, holdout.group).measure() for one in scores)
     metrics = reproduction.compare(then, now, spec.gate.reproduction.tolerance)
-    digest = hashlib.sha256((again / "model.onnx").read_bytes()).hexdigest()
+    digest = sha256(again / "model.onnx")
     return Reproduction(
         version=record.ref.version,
         digest=record.ref.digest,
@@ -180,7 +176,7 @@ def _record(
         Entry(
             at=now,
             actor=actor,
-            kind=REPRODUCED,
+            kind=Event.VERSION_REPRODUCED,
             model=record.ref.model,
             digest=record.ref.digest,
             payload=payload,

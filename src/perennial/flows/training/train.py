@@ -22,7 +22,7 @@ from perennial.errors import ParityError, ValidationFailed
 from perennial.flows.training.package import make_capsule, write_background, write_manifest, write_reference
 from perennial.flows.training.point_in_time import as_examples, join
 from perennial.flows.training.prepare import DataSource
-from perennial.flows.training.tune import Build, Split, Suggest, search, split_rows, study_name
+from perennial.flows.training.tune import Build, Suggest, TimeSplit, search, split_rows, study_name
 from perennial.flows.training.workdir import Workdir, read_record, read_table, write_json, write_table
 from perennial.ports import Features, Figures, Registry, Run, Scorer, Tracker, Tuner
 
@@ -156,7 +156,7 @@ def _validated(work: Workdir) -> DataRevision:
     return revision
 
 
-def _fit(spec: ModelSpec, split: Split, build: Build, best: Trial) -> Fitted:
+def _fit(spec: ModelSpec, split: TimeSplit, build: Build, best: Trial) -> Fitted:
     """Learn the number of epochs on the validation rows, then fit on all training rows for so many."""
     curve: list[dict[str, float]] = []
     chosen = build(spec.features.names, best.parameters, spec.tuning.seed)
@@ -168,7 +168,7 @@ def _fit(spec: ModelSpec, split: Split, build: Build, best: Trial) -> Fitted:
     return Fitted(final, best, epochs, curve)
 
 
-def _export(spec: ModelSpec, model: Any, split: Split, folder: Path, scorer: Scorer) -> float:
+def _export(spec: ModelSpec, model: Any, split: TimeSplit, folder: Path, scorer: Scorer) -> float:
     model.export(folder / "model.onnx")
     features = split.everything.features
     parity = float(np.abs(model.predict(features) - scorer.score(folder, features)).max())
@@ -182,7 +182,7 @@ def _export(spec: ModelSpec, model: Any, split: Split, folder: Path, scorer: Sco
     return parity
 
 
-def _settings(spec: ModelSpec, split: Split) -> dict[str, Any]:
+def _settings(spec: ModelSpec, split: TimeSplit) -> dict[str, Any]:
     return {
         "tuning.trials": spec.tuning.trials,
         "tuning.epochs": spec.tuning.epochs,

@@ -23,7 +23,7 @@ Suggest = Callable[[Any], dict[str, Any]]
 
 
 @dataclass(frozen=True)
-class Split:
+class TimeSplit:
     """Training rows, the later ones of them for validation, and the holdout that nothing is learnt from."""
 
     everything: Examples
@@ -44,17 +44,17 @@ class Split:
         return self.everything.where(self.everything.group < self.holdout_from)
 
 
-def split_rows(spec: ModelSpec, everything: Examples, retrain: bool) -> Split:
+def split_rows(spec: ModelSpec, everything: Examples, retrain: bool) -> TimeSplit:
     """A retrained model must know the recent past, so it holds out less of it."""
     evaluation = spec.evaluation
     fraction = evaluation.retrain_train_fraction if retrain else evaluation.train_fraction
     holdout = first_later_group(everything.group, fraction)
     training = everything.group[everything.group < holdout]
     validation = first_later_group(training, 1 - spec.tuning.validation_fraction)
-    return Split(everything, holdout, validation)
+    return TimeSplit(everything, holdout, validation)
 
 
-def study_name(spec: ModelSpec, revision: DataRevision, provenance: Provenance, split: Split) -> str:
+def study_name(spec: ModelSpec, revision: DataRevision, provenance: Provenance, split: TimeSplit) -> str:
     """Same data, spec, code and split: the same search, which goes on after a kill."""
     parts = [revision.files, spec.digest, provenance.model_code, provenance.features, split.holdout_from]
     text = json.dumps(parts, sort_keys=True)
@@ -63,7 +63,7 @@ def study_name(spec: ModelSpec, revision: DataRevision, provenance: Provenance, 
 
 def search(
     spec: ModelSpec,
-    split: Split,
+    split: TimeSplit,
     tuner: Tuner,
     tracker: Tracker,
     run: Run,

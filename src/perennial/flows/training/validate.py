@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import shutil
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,6 +14,7 @@ from perennial.core.spec import ModelSpec
 from perennial.core.training.data import CheckReport, FailedRule
 from perennial.core.training.expectations import NOW, Suite
 from perennial.errors import SpecError, ValidationFailed
+from perennial.files import new_folder, write_json
 from perennial.ports import Validator
 
 if TYPE_CHECKING:
@@ -73,16 +72,10 @@ def quarantine(
     if before:
         return before[0]
     target = folder / f"{now.astimezone(UTC):%Y%m%dT%H%M%SZ}-{batch}"
-    aside = folder / f".{target.name}.{os.getpid()}"
-    aside.mkdir(parents=True)
-    try:
+    with new_folder(target) as temporary:
         for name, table in bad.items():
-            _keep(table, aside / name)
-        content = [report.model_dump(mode="json") for report in reports]
-        (aside / "report.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-        aside.rename(target)
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
+            _keep(table, temporary / name)
+        write_json(temporary / "report.json", [report.model_dump(mode="json") for report in reports])
     return target
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from perennial import files
 from perennial.errors import DatasetMissing, MalformedInput
 
 if TYPE_CHECKING:
@@ -114,10 +113,8 @@ def read_table(path: Path, step: str) -> pd.DataFrame:
 
 
 def write_table(path: Path, frame: pd.DataFrame) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}")
-    frame.to_parquet(aside, index=False)
-    os.replace(aside, path)
+    with files.replacing(path) as temporary:
+        frame.to_parquet(temporary, index=False)
 
 
 def read_record(path: Path, kind: type[Record], step: str) -> Record:
@@ -130,11 +127,7 @@ def read_record(path: Path, kind: type[Record], step: str) -> Record:
 
 
 def write_json(path: Path, content: BaseModel | dict[str, Any] | list[Any]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    plain = content.model_dump(mode="json") if isinstance(content, BaseModel) else content
-    aside = path.with_name(f".{path.name}")
-    aside.write_text(json.dumps(plain, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-    os.replace(aside, path)
+    files.write_json(path, content.model_dump(mode="json") if isinstance(content, BaseModel) else content)
 
 
 def _there(path: Path, step: str) -> None:

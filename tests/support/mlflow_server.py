@@ -21,7 +21,7 @@ MODEL = "rates"
 DIGEST = "d" * 64
 
 
-class MlflowHouse:
+class MlflowServer:
     """Accounts, server, and clients that are signed in."""
 
     def __init__(self, folder: Path) -> None:

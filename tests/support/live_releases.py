@@ -18,7 +18,8 @@ from tiny_models import WIDTH, tensor_body, tiny_version
 from perennial import catalog
 from perennial.core.evaluation.figures_hash import figures_hash
 from perennial.core.governance.ledger import verify_stored
-from perennial.core.release.status import Intent, IntentKind, Phase, ReleaseStatus
+from perennial.core.release.phase import Phase
+from perennial.core.release.status import Intent, IntentKind, ReleaseStatus
 from perennial.core.release.traffic import PoolName
 from perennial.core.spec import ModelSpec, Strategy
 from perennial.core.training.registration import CHAMPION_DIGEST, NO_CHAMPION, NewVersion
@@ -59,7 +60,7 @@ def ports_without_checks(settings) -> ReleasePorts:
     )
 
 
-class ReleaseHouse:
+class LiveReleases:
     """Three registered versions, one of them champion; the others are released one after the other."""
 
     def __init__(self, stack: SupervisedStack, overlay: Path) -> None:
@@ -180,14 +181,14 @@ class ReleaseHouse:
 
 
 @contextmanager
-def furnished(folder: Path) -> Iterator[ReleaseHouse]:
-    """A house on a stack of its own, both gone after the block."""
+def furnished(folder: Path) -> Iterator[LiveReleases]:
+    """Releases on a stack of their own, which is stopped after the block."""
     stack = SupervisedStack(folder / "state", overlay=folder)
     try:
         stack.start()
-        house = ReleaseHouse(stack, overlay=folder)
-        house.furnish()
-        yield house
+        live_releases = LiveReleases(stack, overlay=folder)
+        live_releases.furnish()
+        yield live_releases
     finally:
         stack.stop()
 

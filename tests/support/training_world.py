@@ -27,7 +27,7 @@ from perennial.flows.training.validate import validate
 from perennial.flows.training.workdir import Workdir, write_json
 from perennial.history.prepare import SUITE_VIEW, TEST_VIEW
 from perennial.history.prepare import prepare as make
-from perennial.history.simulator import Scenario, simulate
+from perennial.history.simulator import SimulationScenario, simulate
 from perennial.settings import load
 
 FULL = catalog.spec("test_failure_predictor")
@@ -40,10 +40,10 @@ SPEC = FULL.model_copy(
     }
 )
 PROVENANCE = Provenance(code="a" * 40, features="f" * 64, constraints="c" * 64, model_code="m" * 64)
-HISTORY = simulate(Scenario(cycles=60, tests=40))
+HISTORY = simulate(SimulationScenario(cycles=60, tests=40))
 
 
-class House:
+class TrainingWorld:
     """Every port of a training, with the tools that need no server as the real ones."""
 
     def __init__(self, folder) -> None:

@@ -9,11 +9,15 @@ from types import SimpleNamespace
 import pytest
 
 from perennial import settings as environment
-from perennial.core.events import Entry
-from perennial.core.monitoring.retraining import REQUESTED
+from perennial.core.events import Entry, Event
 from perennial.core.release.approval import people
 from perennial.errors import NotAllowed
-from perennial.orchestration.trigger_provenance import candidate, folder, of_training, recorded
+from perennial.orchestration.trigger_provenance import (
+    folder,
+    offered_candidate,
+    recorded_request,
+    training_provenance,
+)
 from perennial.wiring import database
 
 NOW = datetime(2026, 1, 5, tzinfo=UTC)
@@ -30,8 +34,8 @@ def ledger(tmp_path, monkeypatch):
     store = database.store(environment.load())
     for who, key, reason in (("ann", "k1", "person"), ("monitor", "k2", "drift")):
         told = request(who, key, reason)
-        store.ledger.append(Entry(at=NOW, actor=who, kind=REQUESTED, model="m", payload=told))
-    return partial(recorded, "m")
+        store.ledger.append(Entry(at=NOW, actor=who, kind=Event.RETRAIN_REQUESTED, model="m", payload=told))
+    return partial(recorded_request, "m")
 
 
 FORM = {"reason": "person", "text": "try", "version": "candidate"}
@@ -50,42 +54,42 @@ def events(*extras: dict, dag: str | None = None) -> dict:
 
 
 def test_a_person_in_the_form_and_the_schedule(ledger):
-    assert of_training(run(), FORM, {}, ledger) == ("olga", "person", "try")
-    assert of_training(run("scheduled"), FORM, None, ledger)[:2] == ("schedule", "schedule")
-    assert of_training(run(user=None), FORM, {}, ledger).who == "airflow"
+    assert training_provenance(run(), FORM, {}, ledger) == ("olga", "person", "try")
+    assert training_provenance(run("scheduled"), FORM, None, ledger)[:2] == ("schedule", "schedule")
+    assert training_provenance(run(user=None), FORM, {}, ledger).who == "airflow"
 
 
 def test_a_request_is_what_the_ledger_says_not_what_the_event_says(ledger):
     told = events(request("nobody", "k1", "schedule"))
-    assert of_training(run(), FORM, told, ledger) == ("ann", "person", "ann says")
+    assert training_provenance(run(), FORM, told, ledger) == ("ann", "person", "ann says")
 
 
 def test_everybody_who_asked_for_the_same_run_asked(ledger):
     """A drift alarm after a person's request takes her name from nothing."""
-    asked = of_training(run(), FORM, events({"key": "k1"}, {"key": "k2"}), ledger)
+    asked = training_provenance(run(), FORM, events({"key": "k1"}, {"key": "k2"}), ledger)
     assert asked == ("ann,monitor", "drift", "monitor says")
     assert people([asked.who]) == ("ann",)
 
 
 def test_an_event_that_anybody_raised_trains_nothing(ledger):
     with pytest.raises(NotAllowed, match="ledger has no such request"):
-        of_training(run(), FORM, events(request("ann", "made up")), ledger)
+        training_provenance(run(), FORM, events(request("ann", "made up")), ledger)
     mixed = events({"key": "k1"}, request("olga", "made up", "person"))
-    assert of_training(run(), FORM, mixed, ledger) == ("ann", "person", "ann says")
+    assert training_provenance(run(), FORM, mixed, ledger) == ("ann", "person", "ann says")
 
 
 def test_a_key_that_was_read_in_the_ledger_opens_nothing_later(ledger):
     late = events(*([{}] * 600), request("monitor", "k2"))
     with pytest.raises(NotAllowed):
-        of_training(run(), FORM, late, ledger)
+        training_provenance(run(), FORM, late, ledger)
 
 
 def test_the_newest_candidate_that_the_training_offered():
     offered = events(
         {"version": "1.1.0", "who": "ann"}, {"version": "1.2.0", "who": "bob,monitor"}, dag="train_m"
     )
-    assert candidate(run(), FORM, offered, "train_m") == ("1.2.0", "bob,monitor")
-    assert candidate(run(), FORM, {}, "train_m") == ("candidate", "olga")
+    assert offered_candidate(run(), FORM, offered, "train_m") == ("1.2.0", "bob,monitor")
+    assert offered_candidate(run(), FORM, {}, "train_m") == ("candidate", "olga")
 
 
 @pytest.mark.parametrize(
@@ -94,7 +98,9 @@ def test_the_newest_candidate_that_the_training_offered():
 )
 def test_a_candidate_that_anybody_offered_is_not_released(extra, dag):
     with pytest.raises(NotAllowed, match="not offered by train_m"):
-        candidate(run(), FORM, events({"version": "1.1.0", "who": "monitor", **extra}, dag=dag), "train_m")
+        offered_candidate(
+            run(), FORM, events({"version": "1.1.0", "who": "monitor", **extra}, dag=dag), "train_m"
+        )
 
 
 def test_a_run_may_be_called_anything():

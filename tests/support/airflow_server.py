@@ -16,7 +16,8 @@ from some_release import a_release
 from perennial import account_file
 from perennial.core.release.approval import Risk
 from perennial.core.release.gate_report import GateReport
-from perennial.core.release.status import Phase, ReleaseStatus
+from perennial.core.release.phase import Phase
+from perennial.core.release.status import ReleaseStatus
 from perennial.core.verdict import Judgement, Verdict
 from perennial.local import airflow as local_airflow
 from perennial.local import supervisor
@@ -42,7 +43,7 @@ QUESTION = "/dags/asks/runs/{run}/tasks/approval/required_actions"
 ANSWER = "/api/v2/dags/asks/dagRuns/{run}/taskInstances/approval/-1/hitlDetails"
 
 
-class AirflowHouse:
+class AirflowServer:
     """Airflow with the accounts of `perennial local setup`, and one release that waits for a person."""
 
     def __init__(self, folder: Path) -> None:

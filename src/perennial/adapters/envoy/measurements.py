@@ -1,0 +1,110 @@
+"""Counters, latencies and health of the pools of a model, read from Envoy's statistics."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from perennial.adapters.envoy.admin import Buckets, Endpoint, EnvoyAdmin
+from perennial.adapters.envoy.clusters import pool_cluster, shadow_cluster, stat_name
+from perennial.adapters.envoy.config import Layout
+from perennial.core.release.traffic import BACKUP, Counters, PoolName, Route
+
+
+class EnvoyMeasurements:
+    """Reads the statistics of one Envoy."""
+
+    def __init__(self, admin: EnvoyAdmin, layout: Layout) -> None:
+        self._admin = admin
+        self._layout = layout
+
+    def counters(self, model: str) -> Mapping[str, Counters]:
+        """Return counters since Envoy's start by the pool that answered.
+
+        Requests and errors are attempts: an error of the candidate that a retry on the champion healed is an error
+        of the canary pool and an answer of the stable pool. Mirrored requests count for the canary pool. Answers
+        of canary servers to the stable share count for the backup, never for the champion or a candidate.
+        Latencies are those of whole requests with retries, by the share (not the server) of the request.
+        """
+        clusters = self._clusters(model)
+        names = [stat_name(name) for name in _cluster_names(model)]
+        latencies = self._admin.latencies(
+            rf"^cluster\.({'|'.join(map(re.escape, names))})\.upstream_rq_time$"
+        )
+        stable, canary, shadow = (latencies.get(f"cluster.{name}.upstream_rq_time", ()) for name in names)
+        of_stable, of_canary, of_shadow = clusters.values()
+        by_champion = self._of_pool(PoolName.STABLE, [of_stable, of_canary])
+        by_candidate = self._of_pool(PoolName.CANARY, [of_canary, of_shadow])
+        by_backup = self._of_pool(PoolName.CANARY, [of_stable])
+        return {
+            PoolName.STABLE.value: _counters(by_champion, (stable,)),
+            PoolName.CANARY.value: _counters(by_candidate, (canary, shadow)),
+            BACKUP: _counters(by_backup, ()),
+        }
+
+    def healthy(self, model: str) -> Mapping[str, int]:
+        """Return the number of healthy servers by pool."""
+        clusters = self._clusters(model)
+        return {
+            pool.value: sum(server.healthy for server in self._of_pool(pool, [clusters[pool.value]]))
+            for pool in PoolName
+        }
+
+    def overview(self, route: Route) -> list[dict[str, Any]]:
+        """Return a row per pool with a target: the configured share and the counters."""
+        counters, healthy = self.counters(route.model), self.healthy(route.model)
+        targets = (
+            (PoolName.STABLE, route.stable, 100.0 - route.canary_weight),
+            (PoolName.CANARY, route.canary, route.canary_weight),
+        )
+        rows = []
+        for pool, target, share in targets:
+            if target is None:
+                continue
+            counted = counters[pool]
+            p95 = counted.latency_ms(0.95)
+            rows.append(
+                {
+                    "model": route.model,
+                    "pool": pool.value,
+                    "version": target.version,
+                    "digest": target.digest,
+                    "release": target.release_id,
+                    "share %": share,
+                    "mirror": route.mirror and pool is PoolName.CANARY,
+                    "healthy": healthy[pool],
+                    "requests": counted.requests,
+                    "errors": counted.errors,
+                    "p95 ms": None if p95 is None else round(p95, 2),
+                }
+            )
+        return rows
+
+    def _clusters(self, model: str) -> dict[str, Sequence[Endpoint]]:
+        """Return the servers by the last part of the cluster's name; empty for a model without a route."""
+        clusters = self._admin.clusters()
+        return {name.rsplit(".", 1)[1]: clusters.get(name, ()) for name in _cluster_names(model)}
+
+    def _of_pool(self, pool: str, clusters: Iterable[Sequence[Endpoint]]) -> list[Endpoint]:
+        addresses = set(self._layout.pools[pool])
+        return [
+            server for cluster in clusters for server in cluster if (server.host, server.port) in addresses
+        ]
+
+
+def _cluster_names(model: str) -> tuple[str, str, str]:
+    return pool_cluster(model, PoolName.STABLE), pool_cluster(model, PoolName.CANARY), shadow_cluster(model)
+
+
+def _counters(servers: Sequence[Endpoint], histograms: Sequence[Buckets]) -> Counters:
+    """Add up the servers and histograms; all histograms of an Envoy have the same bounds."""
+    counts: dict[float, int] = {}
+    for histogram in histograms:
+        for bound, count in histogram:
+            counts[bound] = counts.get(bound, 0) + count
+    return Counters(
+        requests=sum(server.answered for server in servers),
+        errors=sum(server.errors for server in servers),
+        buckets=tuple(sorted(counts.items())),
+    )

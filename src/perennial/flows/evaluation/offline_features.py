@@ -1,0 +1,84 @@
+"""Recompute the features of logged predictions from the history, as of the time of each request."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from perennial.core.spec import FeatureSpec
+from perennial.flows.training.prepare import Prepared
+from perennial.ports import Features
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True)
+class OfflineSource:
+    """Source of the features for training."""
+
+    features: Features
+    history: Callable[[], pd.DataFrame]
+    """Loads the history; raises DatasetMissing if there is none."""
+    make: Callable[[pd.DataFrame], Prepared]
+    """`data.prepare` of the spec."""
+
+
+def recompute(
+    features: FeatureSpec, log: pd.DataFrame, source: OfflineSource
+) -> tuple[np.ndarray, np.ndarray]:
+    """Join the rows of the log with the history in the same way as training.
+
+    A row is joined at its request value of type timestamp (the event timestamp of training), else at the time
+    of the answer. A row without its entity or a request value (a tensor request) cannot be joined.
+
+    Args:
+        features: features of a version.
+        log: as returned by `ports.PredictionLog.read`, index 0 .. n-1.
+
+    Returns:
+        float64 [n, features], NaN where not known, and bool [n], True for joined rows.
+
+    Raises:
+        DatasetMissing: there is no history.
+    """
+    rows = request_rows(features, log)
+    joinable = rows.notna().all(axis=1).to_numpy()
+    values = np.full((len(log), len(features.columns)), np.nan)
+    views = source.make(source.history()).views
+    if joinable.any():
+        joined = source.features.join(features, rows[joinable].reset_index(drop=True), views)
+        values[joinable] = joined[list(features.names)].to_numpy(dtype=float)
+    return values, joinable
+
+
+def request_rows(features: FeatureSpec, log: pd.DataFrame) -> pd.DataFrame:
+    """Return entity keys, request values and event_timestamp of each logged row; missing where not logged."""
+    import pandas as pd
+
+    requests = logged_requests(log)
+    keys = list(dict.fromkeys([*features.entities, *features.request]))
+    rows = pd.DataFrame({key: [request.get(key) for request in requests] for key in keys}, index=log.index)
+    for key in features.entities:
+        rows[key] = rows[key].map(str, na_action="ignore")
+    times = [name for name, kind in features.request.items() if kind == "timestamp"]
+    for name in times:
+        # Whole milliseconds, as in the history.
+        seconds = pd.to_numeric(rows[name], errors="raise").astype(float)
+        rows[name] = pd.to_datetime((seconds * 1000).round(), unit="ms", utc=True).astype(
+            "datetime64[ns, UTC]"
+        )
+    moment = rows[times[0]] if times else log["at"]
+    return rows.assign(event_timestamp=moment.astype("datetime64[ns, UTC]"))
+
+
+def logged_requests(log: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return the entity keys and request values of each logged row."""
+    return [
+        {**json.loads(entity), **json.loads(context)}
+        for entity, context in zip(log["entity"], log["context"], strict=True)
+    ]

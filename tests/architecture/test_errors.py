@@ -1,0 +1,34 @@
+"""Every error class documents itself: exit code, HTTP status, meaning; the guide shows the same table."""
+
+from __future__ import annotations
+
+import pickle
+from collections import Counter
+from pathlib import Path
+
+from perennial.errors import DataError, MalformedInput, NotLoaded, all_errors, error_table
+
+GUIDE = Path(__file__).parents[2] / "docs" / "guide" / "errors.md"
+
+
+def test_the_guide_shows_the_table():
+    assert error_table() in GUIDE.read_text(), "python -m perennial.errors prints the table"
+
+
+def test_each_exit_code_belongs_to_one_error():
+    codes = Counter(error.exit_code for error in all_errors())
+    assert max(codes.values()) == 1
+    assert all(1 <= code <= 125 for code in codes)
+
+
+def test_each_error_has_its_own_docstring():
+    assert all("__doc__" in vars(error) and error.__doc__ for error in all_errors())
+
+
+def test_a_status_is_not_inherited():
+    assert (NotLoaded.http_status, MalformedInput.http_status, DataError.http_status) == (503, 400, 500)
+
+
+def test_an_error_can_be_pickled():
+    error = pickle.loads(pickle.dumps(NotLoaded("m", hint="h")))  # noqa: S301
+    assert (type(error), error.message, error.hint) == (NotLoaded, "m", "h")
