@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 import pytest
-from mlflow_house import Client
+from mlflow_server import Client
 
 from perennial.core.governance.identity import Role
 from perennial.core.governance.tracking_rules import access_of, experiment_refusal, route_refusal
@@ -85,8 +85,8 @@ def test_a_location_of_artifacts_is_refused_in_both_spellings():
 @pytest.mark.parametrize("name", ["vic", "ann", "olga", "release", "admin"])
 @pytest.mark.parametrize("prefix", PREFIXES)
 @pytest.mark.server
-def test_only_training_creates_experiments_and_runs(house, name, prefix, tmp_path):
-    client = house.client(name)
+def test_only_training_creates_experiments_and_runs(mlflow_server, name, prefix, tmp_path):
+    client = mlflow_server.client(name)
     made = client.post("experiments/create", {"name": f"x-{name}{prefix}"}, prefix)
     assert made.status_code == 403
     placed = {"name": f"y-{name}{prefix}", "artifact_location": str(tmp_path)}
@@ -101,8 +101,8 @@ def test_only_training_creates_experiments_and_runs(house, name, prefix, tmp_pat
 
 
 @pytest.mark.server
-def test_training_creates_them_but_neither_places_nor_deletes_them(house, tmp_path):
-    training: Client = house.client("training")
+def test_training_creates_them_but_neither_places_nor_deletes_them(mlflow_server, tmp_path):
+    training: Client = mlflow_server.client("training")
     placed = {"name": "placed", "artifact_location": str(tmp_path)}
     for prefix in PREFIXES:
         assert training.post("experiments/create", placed, prefix).status_code == 403
@@ -113,12 +113,15 @@ def test_training_creates_them_but_neither_places_nor_deletes_them(house, tmp_pa
     for prefix in PREFIXES:
         assert training.post("runs/delete", {"run_id": run}, prefix).status_code == 403
         assert training.post("experiments/delete", {"experiment_id": experiment}, prefix).status_code == 403
-    assert house.client("vic").http.get("/api/2.0/mlflow/runs/get", params={"run_id": run}).status_code == 200
+    assert (
+        mlflow_server.client("vic").http.get("/api/2.0/mlflow/runs/get", params={"run_id": run}).status_code
+        == 200
+    )
 
 
 @pytest.mark.server
-def test_parts_that_nobody_uses_are_closed_to_the_admin_too(house):
-    http = house.client("admin").http
+def test_parts_that_nobody_uses_are_closed_to_the_admin_too(mlflow_server):
+    http = mlflow_server.client("admin").http
     for method, path in (
         ("POST", "/api/3.0/mlflow/gateway/secrets/create"), ("POST", "/gateway/x/mlflow/invocations"),
         ("PUT", "/api/2.0/mlflow-artifacts/artifacts/dags/evil.py"), ("POST", "/ajax-api/3.0/jobs/"),
@@ -128,9 +131,9 @@ def test_parts_that_nobody_uses_are_closed_to_the_admin_too(house):
 
 
 @pytest.mark.server
-def test_the_page_still_reads(house):
+def test_the_page_still_reads(mlflow_server):
     """What the page asks when a viewer opens it."""
-    http = house.client("vic").http
+    http = mlflow_server.client("vic").http
     assert http.get("/").status_code == 200
     found = http.post("/ajax-api/2.0/mlflow/experiments/search", json={"max_results": 5})
     assert found.status_code == 200, found.text
