@@ -12,48 +12,30 @@ from perennial.errors import PerennialError
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "data": ("perennial.commands.data:data", "Download, import, simulate and show CI histories."),
-    "prepare": (
-        "perennial.commands.steps:prepare",
-        "Make feature tables and examples from a history, as a DVC revision.",
-    ),
+    "prepare": ("perennial.commands.steps:prepare", "Make feature tables and examples as a DVC revision."),
     "validate": (
         "perennial.commands.steps:validate",
-        "Check prepared data; a failed suite stops the training.",
+        "Check prepared data before a training.",
     ),
-    "train": ("perennial.commands.steps:train", "Tune, fit, export and log one model."),
-    "evaluate": (
-        "perennial.commands.steps:evaluate",
-        "Score a version or the last training on later cycles.",
-    ),
-    "register": ("perennial.commands.steps:register", "Register an evaluated training as a new version."),
-    "reproduce": (
-        "perennial.commands.reproduce:reproduce",
-        "Train a version again from its capsule and compare the results.",
-    ),
-    "features": ("perennial.commands.features:features", "Publish feature tables and look up online values."),
+    "train": ("perennial.commands.steps:train", "Tune, fit, export and log a model."),
+    "evaluate": ("perennial.commands.steps:evaluate", "Score a version or the last training."),
+    "register": ("perennial.commands.steps:register", "Register an evaluated training as a version."),
+    "reproduce": ("perennial.commands.reproduce:reproduce", "Train a version again and compare the results."),
+    "features": ("perennial.commands.features:features", "Publish feature tables, look up online values."),
     "release": ("perennial.commands.release:release", "Gate, approve, watch and steer releases."),
     "ab": ("perennial.commands.ab:ab", "Analyse and plan A/B tests."),
     "ledger": ("perennial.commands.release:ledger", "Read and verify the ledger."),
-    "why": (
-        "perennial.commands.why:why",
-        "Show what serves, who approved it on what evidence, and refusals.",
-    ),
+    "why": ("perennial.commands.why:why", "Show what serves, its approvals and evidence."),
     "timeline": ("perennial.commands.why:timeline", "Show the timeline of every version of a model."),
-    "feedback": (
-        "perennial.commands.serving:feedback",
-        "Store labels of earlier predictions.",
-    ),
+    "feedback": ("perennial.commands.serving:feedback", "Store labels of earlier predictions."),
     "serve": ("perennial.commands.serving:serve", "Run a model server of a pool."),
     "router": ("perennial.commands.serving:router", "Manage Envoy and show the live split."),
-    "monitor": ("perennial.commands.monitor:monitor", "Compare windows of predictions with the reference."),
+    "monitor": ("perennial.commands.monitor:monitor", "Compare recent predictions with the reference."),
     "notify": ("perennial.commands.notify:notify", "Notify people by mail, chat or webhook."),
     "retrain": ("perennial.commands.monitor:retrain", "Request a retraining with a reason."),
     "models": ("perennial.commands.models:models", "Show models, specs and versions."),
-    "token": (
-        "perennial.commands.token:token",
-        "Manage the tokens that identify an account on the command line.",
-    ),
-    "local": ("perennial.commands.local:local", "Manage the processes of this machine: up, down, status."),
+    "token": ("perennial.commands.token:token", "Manage tokens of accounts for the command line."),
+    "local": ("perennial.commands.local:local", "Manage local processes: up, down, status."),
     "demo": ("perennial.commands.demo:demo", "Run the complete closed loop on this machine."),
 }
 

@@ -17,6 +17,7 @@ from doubles.releases import MemoryStore
 from some_release import a_release
 
 from perennial.adapters.sql import schema as tables
+from perennial.adapters.sql.sqlite_reads import SqliteReads
 from perennial.adapters.sql.store import SqlStore
 from perennial.core.events import Entry
 from perennial.core.governance.ledger import GENESIS, stored, verify
@@ -340,3 +341,14 @@ def test_database_that_does_not_answer(tmp_path):
         SqlStore(f"sqlite:///{tmp_path}/file/p.db").ledger.rows()
     with pytest.raises(SettingsError):
         SqlStore("nonsense")
+
+
+def test_quick_reads_of_sqlite_say_the_same(tmp_path):
+    reads = SqliteReads(tmp_path / "p.db")
+    assert (reads.rows(MODEL, kinds="ac"), reads.find("t")) == ([], None)
+    ledger = SqlStore(f"sqlite:///{tmp_path}/p.db").ledger
+    for kind in "abca":
+        ledger.append(an_entry(kind))
+    ledger.append(an_entry("a", "other"))
+    assert reads.rows(MODEL, kinds="ac") == ledger.rows(MODEL, kinds="ac")
+    assert len(reads.rows(MODEL, kinds="ac")) == 3

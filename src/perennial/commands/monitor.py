@@ -59,8 +59,7 @@ def watch() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     settings = environment.load()
     specs = catalog.specs(settings)
-    gauges = monitoring.gauges()
-    experiments = monitoring.experiment_gauges(gauges)
+    gauges, experiments = monitoring.gauges()
     gauges.serve(settings.host, settings.port_monitor)
     # Connected at the first pass: a tool that is still unavailable fails that pass, not the process.
     ports = functools.cache(lambda: monitoring.pass_ports(settings))

@@ -6,11 +6,15 @@ import json
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from perennial.demo.events import EventLog
 from perennial.demo.release_observer import StepTraffic
 from perennial.demo.replay import ReplayCounts
 from perennial.settings import Settings
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 
 @dataclass(frozen=True)
@@ -30,7 +34,7 @@ class DemoResult:
     def seconds(self, later: datetime, earlier: datetime) -> float:
         return round((later - earlier).total_seconds(), 1)
 
-    def summary(self) -> dict:
+    def summary(self) -> dict[str, Any]:
         """Return the figures for JSON; a figure that was not measured is null."""
         return {
             "source": self.source,
@@ -97,7 +101,7 @@ def show(result: DemoResult, events: EventLog, picture: Path, settings: Settings
     )
 
 
-def _shares(result: DemoResult):
+def _shares(result: DemoResult) -> Table:
     from rich.table import Table
 
     table = Table(title="Requests by step, as counted at Envoy", title_justify="left")
@@ -105,15 +109,8 @@ def _shares(result: DemoResult):
         table.add_column(name, justify="left" if name in ("release", "step") else "right")
     for step in result.steps:
         if step.label.startswith(("CANARY", "SHADOW", "SUCCEEDED")):
-            counted = _counted(step)
-            table.add_row(
-                step.version,
-                step.label,
-                f"{step.weight:g}",
-                counted,
-                str(step.requests("canary")),
-                str(step.requests("stable")),
-            )
+            requests = (str(step.requests(pool)) for pool in ("canary", "stable"))
+            table.add_row(step.version, step.label, f"{step.weight:g}", _counted(step), *requests)
     return table
 
 

@@ -82,21 +82,18 @@ def write_config(settings: Settings, processes: Sequence[Process]) -> Path:
 
 def _program(process: Process, logs: Path) -> Iterator[str]:
     yield f"[program:{process.name}]"
-    yield "command=" + " ".join(_quoted(part) for part in process.command)
-    yield f"autostart={'false' if process.after_migration else 'true'}"
-    yield "autorestart=true"
-    yield "startsecs=1"
-    yield "startretries=5"
-    yield "stopasgroup=true"
-    yield "killasgroup=true"
-    yield "stopwaitsecs=6"
-    yield "redirect_stderr=true"
-    yield f"stdout_logfile={logs / process.name}.log"
-    yield "stdout_logfile_maxbytes=10MB"
-    yield "stdout_logfile_backups=2"
+    options = {
+        "command": " ".join(_quoted(part) for part in process.command),
+        "autostart": "false" if process.after_migration else "true",
+        "autorestart": "true", "startsecs": 1, "startretries": 5,
+        "stopasgroup": "true", "killasgroup": "true", "stopwaitsecs": 6,
+        "redirect_stderr": "true", "stdout_logfile": f"{logs / process.name}.log",
+        "stdout_logfile_maxbytes": "10MB", "stdout_logfile_backups": 2,
+    }  # fmt: skip
     if process.environment:
         pairs = (f'{name}="{_percent(value)}"' for name, value in process.environment.items())
-        yield "environment=" + ",".join(pairs)
+        options["environment"] = ",".join(pairs)
+    yield from (f"{name}={value}" for name, value in options.items())
 
 
 def _percent(text: str) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Any
 
+from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
@@ -20,7 +21,7 @@ from perennial.serving.answers import Json, no_route, read_json, refusal
 from perennial.serving.explanation import Explanations
 from perennial.serving.feedback_inbox import FeedbackWriter
 from perennial.serving.host import ModelHost
-from perennial.serving.metrics import CONTENT_TYPE, ServerMetrics
+from perennial.serving.metrics import ServerMetrics
 from perennial.serving.prediction_log import PredictionLogWriter
 from perennial.serving.recorder import Recorder
 from perennial.serving.version_selection import SelectedVersion, select_version
@@ -101,7 +102,7 @@ class ModelServer:
         return Json({"ready": ready}, status_code=200 if ready else 503)
 
     async def metrics(self, request: Request) -> Response:
-        return Response(self._metrics.page(self._host.versions), media_type=CONTENT_TYPE)
+        return Response(self._metrics.page(self._host.versions), media_type=CONTENT_TYPE_LATEST)
 
     async def pool(self, request: Request) -> Response:
         """Report the versions of this server and their errors, for the Pool port and for people."""

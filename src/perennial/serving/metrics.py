@@ -2,14 +2,7 @@
 
 from __future__ import annotations
 
-from prometheus_client import (
-    CONTENT_TYPE_LATEST,
-    CollectorRegistry,
-    Counter,
-    Gauge,
-    Histogram,
-    generate_latest,
-)
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from perennial.serving.assignment import Assigned
 from perennial.serving.host import LoadedVersions
@@ -17,9 +10,9 @@ from perennial.serving.host import LoadedVersions
 BUCKETS = (
     0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.03, 0.05, 0.075, 0.1, 0.2, 0.5, 1, 2,
 )  # fmt: skip
-CONTENT_TYPE = CONTENT_TYPE_LATEST
-ARM = ("model", "experiment", "arm")
-"""Labels of a variant; `arm` is the assigned version."""
+VERSION = ("pool", "model_name", "version")
+VARIANT = ("model", "experiment", "arm")
+"""Labels of a variant of an experiment; `arm` is the assigned version."""
 
 
 class ServerMetrics:
@@ -29,48 +22,34 @@ class ServerMetrics:
     """
 
     def __init__(self, pool: str) -> None:
-        self._registry = CollectorRegistry()
         self._pool = pool
-        self._requests = Counter(
-            "perennial_requests",
-            "Answered requests.",
-            ("pool", "model_name", "version", "status"),
-            registry=self._registry,
-        )
-        self._stand_ins = Counter(
+        self._registry = registry = CollectorRegistry()
+
+        def counter(name: str, text: str, labels: tuple[str, ...]) -> Counter:
+            return Counter(name, text, labels, registry=registry)
+
+        def histogram(name: str, text: str, labels: tuple[str, ...]) -> Histogram:
+            return Histogram(name, text, labels, buckets=BUCKETS, registry=registry)
+
+        self._requests = counter("perennial_requests", "Answered requests.", (*VERSION, "status"))
+        self._stand_ins = counter(
             "perennial_stand_ins",
             "Requests answered in place of the requested version.",
-            ("pool", "model_name", "version", "stands_in"),
-            registry=self._registry,
+            (*VERSION, "stands_in"),
         )
-        self._predictions = Counter(
-            "perennial_predictions",
-            "Answered rows.",
-            ("pool", "model_name", "version"),
-            registry=self._registry,
-        )
-        self._seconds = Histogram(
-            "perennial_request_seconds",
-            "Time to answer, features included.",
-            ("pool", "model_name", "version"),
-            buckets=BUCKETS,
-            registry=self._registry,
-        )
-        self._arm_predictions = Counter(
-            "ab_test_predictions", "Answered rows of a split.", ARM, registry=self._registry
-        )
-        self._arm_seconds = Histogram(
+        self._predictions = counter("perennial_predictions", "Answered rows.", VERSION)
+        self._seconds = histogram("perennial_request_seconds", "Time to answer, features included.", VERSION)
+        self._arm_predictions = counter("ab_test_predictions", "Answered rows of a split.", VARIANT)
+        self._arm_seconds = histogram(
             "ab_test_prediction_latency_seconds",
             "Time to answer a request of a split, features included.",
-            ARM,
-            buckets=BUCKETS,
-            registry=self._registry,
+            VARIANT,
         )
         self._loaded = Gauge(
             "perennial_model_loaded",
             "1: loaded; 0: desired and not loaded.",
-            ("pool", "model_name", "version", "digest"),
-            registry=self._registry,
+            (*VERSION, "digest"),
+            registry=registry,
         )
 
     def answered(self, model: str, version: str, rows: int, seconds: float, stands_in: str = "") -> None:

@@ -20,24 +20,21 @@ def pass_ports(settings: Settings) -> PassPorts:
     from perennial.adapters.evidently_drift import EvidentlyDrift
     from perennial.flows.monitoring.monitor import MonitorFolders, MonitorPorts
     from perennial.flows.monitoring.watch import PassPorts
-    from perennial.wiring import database, releasing, traffic, training, versions
+    from perennial.wiring import traffic, training, versions
 
-    store = database.store(settings)
-    return PassPorts(
-        monitor=MonitorPorts(
-            router=traffic.router(settings),
-            registry=versions.registry(settings),
-            tracker=training.tracker(settings),
-            predictions=releasing.prediction_log(settings),
-            feedback=store.feedback,
-            ledger=store.ledger,
-            drift=EvidentlyDrift(),
-            scheduler=scheduler(settings),
-        ),
-        inbox=releasing.feedback_inbox(settings),
-        releases=store.releases,
-        folders=MonitorFolders(settings.state / "monitor" / "references", settings.reports),
+    experiment = experiment_ports(settings)
+    monitor = MonitorPorts(
+        router=traffic.router(settings),
+        registry=versions.registry(settings),
+        tracker=training.tracker(settings),
+        predictions=experiment.predictions,
+        feedback=experiment.feedback,
+        ledger=experiment.ledger,
+        drift=EvidentlyDrift(),
+        scheduler=scheduler(settings),
     )
+    references = settings.state / "monitor" / "references"
+    return PassPorts(monitor, experiment, MonitorFolders(references, settings.reports))
 
 
 def experiment_ports(settings: Settings) -> ExperimentPorts:
@@ -55,18 +52,13 @@ def experiment_ports(settings: Settings) -> ExperimentPorts:
     )
 
 
-def gauges() -> MonitorMetrics:
-    """Return the Prometheus metrics of the monitor."""
+def gauges() -> tuple[MonitorMetrics, ExperimentMetrics]:
+    """Return the metrics of the monitor and of running A/B tests, exported on the same page."""
+    from perennial.adapters.prometheus.experiment_metrics import ExperimentMetrics
     from perennial.adapters.prometheus.monitor_metrics import MonitorMetrics
 
-    return MonitorMetrics()
-
-
-def experiment_gauges(beside: MonitorMetrics) -> ExperimentMetrics:
-    """Return the metrics of running A/B tests, exported on the page of the monitor."""
-    from perennial.adapters.prometheus.experiment_metrics import ExperimentMetrics
-
-    return ExperimentMetrics(beside.registry)
+    monitor = MonitorMetrics()
+    return monitor, ExperimentMetrics(monitor.registry)
 
 
 def scheduler(settings: Settings | None = None) -> ports.Scheduler:

@@ -17,19 +17,10 @@ TOTAL_WEIGHT = 10_000
 NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 
 _OURS = (
-    headers.DIGEST,
-    headers.RELEASE,
-    headers.FALLBACK,
-    headers.FALLBACK_RELEASE,
-    headers.BACKUP,
-    headers.BACKUP_RELEASE,
-    headers.SHADOW,
-    headers.EXPERIMENT,
-    headers.ARM,
-    headers.UNIT,
-    headers.UNIT_COOKIE,
+    headers.DIGEST, headers.RELEASE, headers.FALLBACK, headers.FALLBACK_RELEASE, headers.BACKUP,
+    headers.BACKUP_RELEASE, headers.SHADOW, headers.EXPERIMENT, headers.ARM, headers.UNIT, headers.UNIT_COOKIE,
     headers.SYNTHETIC,
-)
+)  # fmt: skip
 
 
 def route_configuration(routes: Sequence[Route]) -> Json:

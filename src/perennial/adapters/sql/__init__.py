@@ -1,1 +1,1 @@
-"""Our one SQL database (SQLite or PostgreSQL) by SQLAlchemy Core: releases, intents, ledger, labels, tokens."""
+"""The SQL database (SQLite or PostgreSQL, SQLAlchemy Core): releases, intents, ledger, feedback, deliveries, tokens."""

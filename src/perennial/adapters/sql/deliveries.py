@@ -1,21 +1,20 @@
-"""How far each channel has been told, in our SQL database."""
+"""The Deliveries port over the SQL database: delivery state and lease of each notification channel."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 
 from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 
-from perennial.adapters.sql.schema import Database
-from perennial.adapters.sql.schema import delivery as table
+from perennial.adapters.sql.database import Database
+from perennial.adapters.sql.schema import deliveries as table
+from perennial.adapters.sql.schema import microseconds
 from perennial.core.governance.notices import Delivery
-
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class SqlDeliveries:
-    """Deliveries: one row a channel; the lease is taken by one UPDATE."""
+    """Deliveries with one row per channel; one UPDATE takes the lease."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -23,42 +22,33 @@ class SqlDeliveries:
     def take(self, channel: str, start: int, now: datetime, until: datetime) -> Delivery | None:
         self._begin(Delivery(channel=channel, seq=start))
         mine = table.c.channel == channel
+        lease = table.update().where(mine & (table.c.leased_us <= microseconds(now)))
         with self._database.writing() as connection:
-            free = mine & (table.c.leased_us <= _microseconds(now))
-            if (
-                connection.execute(table.update().where(free).values(leased_us=_microseconds(until))).rowcount
-                != 1
-            ):
+            if connection.execute(lease.values(leased_us=microseconds(until))).rowcount != 1:
                 return None
-            return Delivery.model_validate_json(
-                connection.execute(select(table.c.body).where(mine)).scalar_one()
-            )
+            body = connection.execute(select(table.c.body).where(mine)).scalar_one()
+        return Delivery.model_validate_json(body)
 
     def put(self, delivery: Delivery, until: datetime) -> None:
-        values = {"body": delivery.model_dump_json(), "leased_us": _microseconds(until)}
-        with self._database.writing() as connection:
-            connection.execute(table.update().where(table.c.channel == delivery.channel).values(**values))
+        self._update(delivery.channel, body=delivery.model_dump_json(), leased_us=microseconds(until))
 
     def give_back(self, channel: str) -> None:
-        with self._database.writing() as connection:
-            connection.execute(table.update().where(table.c.channel == channel).values(leased_us=0))
+        self._update(channel, leased_us=0)
 
     def all(self) -> list[Delivery]:
-        query = select(table.c.body).order_by(table.c.channel)
-        with self._database.reading() as connection:
-            return [Delivery.model_validate_json(body) for body in connection.execute(query).scalars()]
+        return self._database.values(select(table.c.body).order_by(table.c.channel), Delivery)
+
+    def _update(self, channel: str, **values: str | int) -> None:
+        with self._database.writing() as connection:
+            connection.execute(table.update().where(table.c.channel == channel).values(**values))
 
     def _begin(self, delivery: Delivery) -> None:
-        """A row for a channel that has none."""
-        if any(one.channel == delivery.channel for one in self.all()):
+        """Insert the first row of a channel."""
+        if any(known.channel == delivery.channel for known in self.all()):
             return
         try:
             with self._database.writing() as connection:
                 values = {"channel": delivery.channel, "body": delivery.model_dump_json(), "leased_us": 0}
                 connection.execute(table.insert().values(**values))
         except IntegrityError:
-            return  # somebody else was first
-
-
-def _microseconds(at: datetime) -> int:
-    return (at - EPOCH) // timedelta(microseconds=1)
+            return  # another process was first

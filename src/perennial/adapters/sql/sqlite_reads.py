@@ -1,15 +1,17 @@
-"""The two questions that an emergency rollback has to the database, by the standard library.
+"""Reads that an emergency rollback needs from SQLite, with the standard library only.
 
-Who acts, and whether a person took the version out of use. Importing SQLAlchemy takes longer than all the rest
-of a rollback; where the database is another one than SQLite, `sql_tokens` and `sql_store` answer instead.
+They find who acts, and whether a person took the version out of use. Importing SQLAlchemy takes longer than the
+rest of a rollback. For other databases, `adapters.sql.tokens` and `adapters.sql.store` answer instead.
 """
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Collection
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 from perennial.core.events import Entry, LedgerRow
 from perennial.core.governance.tokens import Token
@@ -19,41 +21,40 @@ BUSY_SECONDS = 2.0
 
 
 class SqliteReads:
-    """`find` of TokenStore and `rows` of Ledger, without their other methods; an absent table is empty.
+    """`find` of TokenStore and `rows` of Ledger; an absent file or table is empty.
 
     Args:
-        file: of the database of the releases.
+        file: the SQLite file of the releases.
     """
 
     def __init__(self, file: Path) -> None:
         self._file = file
 
     def find(self, token_id: str) -> Token | None:
-        found = self._ask("perennial_token", "SELECT body FROM perennial_token WHERE id = ?", token_id)
-        return Token.model_validate_json(found[0][0]) if found else None
+        bodies = self._query("perennial_token", "SELECT body FROM perennial_token WHERE id = ?", token_id)
+        return Token.model_validate_json(bodies[0][0]) if bodies else None
 
     def rows(self, model: str, *, kinds: Collection[str]) -> list[LedgerRow]:
-        found: list[LedgerRow] = []
-        for kind in kinds:
-            query = (
-                "SELECT seq, entry, previous, hash FROM perennial_ledger WHERE model = ? AND "
-                "(CASE WHEN json_valid(entry) THEN json_extract(entry, '$.kind') END) = ?"
-            )
-            found += [
-                LedgerRow(seq=seq, entry=Entry.model_validate_json(entry), previous=previous, hash=digest)
-                for seq, entry, previous, digest in self._ask("perennial_ledger", query, model, kind)
-            ]
-        return sorted(found, key=lambda row: row.seq)
+        query = (
+            "SELECT seq, entry, previous, hash FROM perennial_ledger WHERE model = ? AND "
+            "(CASE WHEN json_valid(entry) THEN json_extract(entry, '$.kind') END) IN "
+            "(SELECT value FROM json_each(?)) ORDER BY seq"
+        )
+        rows = self._query("perennial_ledger", query, model, json.dumps(list(kinds)))
+        return [
+            LedgerRow(seq=seq, entry=Entry.model_validate_json(entry), previous=previous, hash=digest)
+            for seq, entry, previous, digest in rows
+        ]
 
-    def _ask(self, table: str, query: str, *values: str) -> list[tuple]:
+    def _query(self, table: str, query: str, *values: str) -> list[tuple[Any, ...]]:
         if not self._file.exists():
             return []
         try:
             address = f"{self._file.resolve().as_uri()}?mode=ro"
             with closing(sqlite3.connect(address, uri=True, timeout=BUSY_SECONDS)) as connection:
-                there = connection.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (table,)).fetchone()
-                return connection.execute(query, values).fetchall() if there else []
+                exists = connection.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (table,)).fetchone()
+                return connection.execute(query, values).fetchall() if exists else []
         except sqlite3.Error as error:
             raise StoreUnavailable(
-                f"{self._file}: {error}", hint="is the file a database, and can it be read?"
+                f"{self._file}: {error}", hint="check that the file is a readable SQLite database"
             ) from error

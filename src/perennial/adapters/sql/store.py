@@ -1,28 +1,30 @@
-"""Releases, intents, ledger and labels in one SQL database (SQLite or PostgreSQL), by SQLAlchemy Core."""
+"""Releases, intents, ledger, feedback and deliveries in one SQL database, with SQLAlchemy Core."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from itertools import islice
+from typing import Any
 
 from sqlalchemy import Connection, Table, select
 from sqlalchemy.exc import IntegrityError
 
 from perennial.adapters.sql import schema as tables
+from perennial.adapters.sql.database import Database
 from perennial.adapters.sql.deliveries import SqlDeliveries
 from perennial.adapters.sql.ledger import SqlLedger, append_entry
-from perennial.adapters.sql.schema import Database
+from perennial.adapters.sql.schema import microseconds
 from perennial.core.events import Entry
 from perennial.core.release.status import Intent, ReleaseStatus
 from perennial.errors import ReleaseConflict
 
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+LABEL, REWARD = "label", "reward"
 CHUNK = 500
 
 
 class SqlStore:
-    """The five ports over one database; the tables are made at the first use.
+    """Five ports over one database; they share its transactions.
 
     Args:
         url: an SQLAlchemy address: `sqlite:///<file>` or `postgresql+psycopg://...`.
@@ -38,27 +40,21 @@ class SqlStore:
 
 
 class SqlReleases:
-    """ReleaseStore: compare-and-set in one UPDATE, ledger entries in the same transaction."""
+    """ReleaseStore: one UPDATE compares and sets; ledger entries are in the same transaction."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def load(self, release_id: str) -> ReleaseStatus | None:
         query = select(tables.releases.c.body).where(tables.releases.c.release_id == release_id)
-        with self._database.reading() as connection:
-            body = connection.execute(query).scalar_one_or_none()
-        return None if body is None else ReleaseStatus.model_validate_json(body)
+        matches = self._database.values(query, ReleaseStatus)
+        return matches[0] if matches else None
 
     def latest(self, model: str) -> list[ReleaseStatus]:
         table = tables.releases
-        query = (
-            select(table.c.body)
-            .where(table.c.model == model)
-            .order_by(table.c.started_us.desc(), table.c.release_id)
-        )
-        with self._database.reading() as connection:
-            bodies = connection.execute(query).scalars().all()
-        return [ReleaseStatus.model_validate_json(body) for body in bodies]
+        query = select(table.c.body).where(table.c.model == model)
+        newest_first = query.order_by(table.c.started_us.desc(), table.c.release_id)
+        return self._database.values(newest_first, ReleaseStatus)
 
     def save(self, status: ReleaseStatus, expected: int | None, entries: Sequence[Entry]) -> ReleaseStatus:
         saved = status.model_copy(update={"revision": 0 if expected is None else expected + 1})
@@ -79,7 +75,7 @@ class SqlReleases:
             "body": saved.model_dump_json(),
         }
         if expected is None:
-            started = {"model": saved.model, "started_us": _microseconds(saved.started_at)}
+            started = {"model": saved.model, "started_us": microseconds(saved.started_at)}
             connection.execute(table.insert().values(release_id=saved.release_id, **started, **values))
             return
         mine = (table.c.release_id == saved.release_id) & (table.c.revision == expected)
@@ -88,7 +84,7 @@ class SqlReleases:
 
 
 class SqlIntents:
-    """Intents: the same id twice is one intent."""
+    """Intents: two intents with the same id are one."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -102,84 +98,80 @@ class SqlIntents:
     def pending(self, release_id: str) -> list[Intent]:
         table = tables.intents
         query = select(table.c.body).where(table.c.release_id == release_id).order_by(table.c.seq)
-        with self._database.reading() as connection:
-            return [Intent.model_validate_json(body) for body in connection.execute(query).scalars()]
+        return self._database.values(query, Intent)
 
 
 class SqlFeedback:
-    """FeedbackStore: one label and one reward per prediction id, the newest that came."""
+    """FeedbackStore: the newest label and the newest reward of each prediction id."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def put(self, labels: Mapping[str, float], received: datetime) -> int:
-        return self._put_all(tables.feedback, "label", labels, received)
+        return self._put(LABEL, labels, received)
 
     def labels(self, since: datetime | None = None) -> Mapping[str, float]:
-        return self._values(tables.feedback, "label", since)
+        return self._values(LABEL, since)
 
     def put_rewards(self, rewards: Mapping[str, float], received: datetime) -> int:
-        return self._put_all(tables.rewards, "reward", rewards, received)
+        return self._put(REWARD, rewards, received)
 
     def rewards(self, since: datetime | None = None) -> Mapping[str, float]:
-        return self._values(tables.rewards, "reward", since)
+        return self._values(REWARD, since)
 
-    def _put_all(self, table: Table, column: str, values: Mapping[str, float], received: datetime) -> int:
+    def _put(self, kind: str, values: Mapping[str, float], received: datetime) -> int:
         with self._database.writing() as connection:
             return sum(
-                _put_values(connection, table, column, some, _microseconds(received))
-                for some in _chunks(values)
+                _put_chunk(connection, kind, chunk, microseconds(received)) for chunk in _chunks(values)
             )
 
-    def _values(self, table: Table, column: str, since: datetime | None) -> Mapping[str, float]:
-        query = select(table.c.prediction_id, table.c[column])
+    def _values(self, kind: str, since: datetime | None) -> Mapping[str, float]:
+        table = tables.feedback
+        query = select(table.c.prediction_id, table.c.value).where(table.c.kind == kind)
         if since is not None:
-            query = query.where(table.c.received_us >= _microseconds(since))
+            query = query.where(table.c.received_us >= microseconds(since))
         with self._database.reading() as connection:
             return dict(connection.execute(query).all())
 
 
-def _put_values(
-    connection: Connection, table: Table, column: str, values: Mapping[str, float], received_us: int
-) -> int:
-    query = select(table.c.prediction_id, table.c[column]).where(table.c.prediction_id.in_(values))
+def _put_chunk(connection: Connection, kind: str, values: Mapping[str, float], received_us: int) -> int:
+    table = tables.feedback
+    query = select(table.c.prediction_id, table.c.value).where(
+        table.c.kind == kind, table.c.prediction_id.in_(values)
+    )
     known = dict(connection.execute(query).all())
-    news = [
-        {"prediction_id": name, column: float(value), "received_us": received_us}
+    changed = [
+        {"kind": kind, "prediction_id": name, "value": float(value), "received_us": received_us}
         for name, value in values.items()
         if name not in known or known[name] != value
     ]
-    if news:
+    if changed:
         statement = _insert(connection, table)
-        replaced = {name: statement.excluded[name] for name in (column, "received_us")}
+        replaced = {name: statement.excluded[name] for name in ("value", "received_us")}
         connection.execute(
-            statement.on_conflict_do_update(index_elements=["prediction_id"], set_=replaced), news
+            statement.on_conflict_do_update(index_elements=["kind", "prediction_id"], set_=replaced), changed
         )
-    return len(news)
+    return len(changed)
 
 
-def _insert(connection: Connection, table):
-    """INSERT with ON CONFLICT, which SQLAlchemy has per dialect."""
+def _insert(connection: Connection, table: Table) -> Any:
+    """Return an INSERT that supports ON CONFLICT, which SQLAlchemy has per dialect."""
     if connection.dialect.name == "sqlite":
         from sqlalchemy.dialects.sqlite import insert
     else:
-        # A sixth of the start of every command that reads SQLite only.
+        # This import takes a sixth of the start of a command; SQLite does without it.
         from sqlalchemy.dialects.postgresql import insert
     return insert(table)
 
 
 def _conflict(status: ReleaseStatus) -> ReleaseConflict:
     return ReleaseConflict(
-        f"release {status.release_id} of {status.model} was changed by somebody else",
+        f"release {status.release_id} of {status.model} was changed by another process",
         hint="read it again: perennial release status " + status.model,
     )
 
 
-def _microseconds(at: datetime) -> int:
-    return (at - EPOCH) // timedelta(microseconds=1)
-
-
-def _chunks(labels: Mapping[str, float]) -> Iterator[dict[str, float]]:
-    rest = iter(labels.items())
-    while some := dict(islice(rest, CHUNK)):
-        yield some
+def _chunks(values: Mapping[str, float]) -> Iterator[dict[str, float]]:
+    rest = iter(values.items())
+    while chunk := dict(islice(rest, CHUNK)):
+        yield chunk

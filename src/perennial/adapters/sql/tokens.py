@@ -1,4 +1,4 @@
-"""The TokenStore port over our SQL database."""
+"""The TokenStore port over the SQL database."""
 
 from __future__ import annotations
 
@@ -7,15 +7,16 @@ from datetime import datetime
 
 from sqlalchemy import select
 
-from perennial.adapters.sql.schema import Database, tokens
+from perennial.adapters.sql.database import Database
+from perennial.adapters.sql.schema import tokens
 from perennial.core.governance.tokens import Token
 
 
 class SqlTokens:
-    """One row a token; the row holds no secret.
+    """Tokens with one row each; no row holds a secret.
 
     Args:
-        url: an SQLAlchemy address, the one of the releases.
+        url: the SQLAlchemy address of the releases' database.
     """
 
     def __init__(self, url: str) -> None:
@@ -26,15 +27,12 @@ class SqlTokens:
             connection.execute(tokens.insert().values(id=token.id, body=token.model_dump_json()))
 
     def find(self, token_id: str) -> Token | None:
-        with self._database.reading() as connection:
-            body = connection.execute(select(tokens.c.body).where(tokens.c.id == token_id)).scalar()
-        return None if body is None else Token.model_validate_json(body)
+        matches = self._database.values(select(tokens.c.body).where(tokens.c.id == token_id), Token)
+        return matches[0] if matches else None
 
     def all(self) -> Sequence[Token]:
-        with self._database.reading() as connection:
-            bodies = connection.execute(select(tokens.c.body)).scalars().all()
-        found = [Token.model_validate_json(body) for body in bodies]
-        return sorted(found, key=lambda one: (one.issued_at, one.id))
+        issued = self._database.values(select(tokens.c.body), Token)
+        return sorted(issued, key=lambda token: (token.issued_at, token.id))
 
     def revoke(self, token_id: str, at: datetime) -> Token | None:
         mine = tokens.c.id == token_id

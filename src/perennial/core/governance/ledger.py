@@ -19,7 +19,9 @@ from perennial.core.events import Entry, LedgerRow
 from perennial.core.frozen import Frozen, canonical
 
 GENESIS = "0" * 64
-"""What the first row names as the hash before it."""
+"""Previous hash of the first row."""
+COMPARE = "somebody changed the table; compare with an export or a backup"
+"""Hint of errors about a changed ledger."""
 
 
 class StoredRow(NamedTuple):

@@ -17,12 +17,12 @@ class FeatureSkew(Frozen):
 
     feature: str
     rows: int
-    differ: Share | None = Field(description="share of the rows whose values differ; None without rows")
-    missing_served: Share | None = Field(description="share of the rows without a served value")
-    missing_offline: Share | None = Field(description="share of the rows without an offline value")
-    largest: float = Field(description="largest difference of two known values; 0 without such rows")
+    differ: Share | None = Field(None, description="share of the rows whose values differ; None without rows")
+    missing_served: Share | None = Field(None, description="share of the rows without a served value")
+    missing_offline: Share | None = Field(None, description="share of the rows without an offline value")
+    largest: float = Field(0.0, description="largest difference of two known values; 0 without such rows")
     psi: float | None = Field(
-        description="PSI of the served values, with quantile bins of the recomputed values"
+        None, description="PSI of the served values, with quantile bins of the recomputed values"
     )
 
 
@@ -37,15 +37,7 @@ def feature_skew(feature: str, served: np.ndarray, offline: np.ndarray, bins: in
     """
     count = len(served)
     if count == 0:
-        return FeatureSkew(
-            feature=feature,
-            rows=0,
-            differ=None,
-            missing_served=None,
-            missing_offline=None,
-            largest=0,
-            psi=None,
-        )
+        return FeatureSkew(feature=feature, rows=0)
     # Round to float32 as the model does: else a value next to a border falls into the neighbouring bin.
     served, offline = (values.astype(np.float32).astype(float) for values in (served, offline))
     same = np.isclose(served, offline, rtol=RELATIVE, atol=ABSOLUTE, equal_nan=True)

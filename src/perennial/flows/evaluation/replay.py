@@ -47,12 +47,7 @@ class ReplayPorts:
 
 
 def replay_requests(
-    spec: ModelSpec,
-    which: str,
-    since: datetime | None,
-    last: int | None,
-    ports: ReplayPorts,
-    folder: Path,
+    spec: ModelSpec, which: str, since: datetime | None, last: int | None, ports: ReplayPorts, folder: Path
 ) -> ReplayReport:
     """Score logged requests with their logged feature values, and compare the scores with the logged answers.
 

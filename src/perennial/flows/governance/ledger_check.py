@@ -10,11 +10,9 @@ from datetime import datetime
 from pydantic import Field
 
 from perennial.core.frozen import Frozen
-from perennial.core.governance.ledger import GENESIS, Head, StoredRow, compare, verify_stored
+from perennial.core.governance.ledger import COMPARE, GENESIS, Head, StoredRow, compare, verify_stored
 from perennial.errors import LedgerBroken
 from perennial.ports import Ledger, Signer
-
-COMPARE = "somebody changed the table; compare with an export or a backup"
 
 Holds = Callable[[str, bytes, bytes], bool]
 """public key, message, signature -> whether the key's owner signed the message."""

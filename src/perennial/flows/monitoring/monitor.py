@@ -95,7 +95,8 @@ def monitor_model(
     """
     route = ports.router.route(spec.name)
     if route is None:
-        return _unsure(spec, now, None, "no version has traffic")
+        unsure = MonitorVerdict(level=Level.UNSURE, reasons=("no version has traffic",), rows=0)
+        return MonitorResult(spec.name, now, None, unsure, Hold(why=unsure.reasons[0]))
     target = route.stable
     # Fetched early, so that the first verdict on a champion does not depend on the registry.
     reference = _reference(spec, ports.registry, target, folders.references)
@@ -135,11 +136,6 @@ def read_window(spec: ModelSpec, log: PredictionLog, target: Target, now: dateti
             break
     newest = rows.tail(spec.monitoring.window).reset_index(drop=True)
     return newest.rename(columns=lambda name: name.removeprefix("feature:"))
-
-
-def _unsure(spec: ModelSpec, now: datetime, target: Target | None, why: str) -> MonitorResult:
-    unsure = MonitorVerdict(level=Level.UNSURE, reasons=(why,), rows=0)
-    return MonitorResult(spec.name, now, target, unsure, Hold(why=why))
 
 
 def _reference(spec: ModelSpec, registry: Registry, target: Target, cache: Path) -> pd.DataFrame:

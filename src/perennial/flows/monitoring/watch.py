@@ -12,10 +12,10 @@ from perennial.core.monitoring.levels import MonitorVerdict
 from perennial.core.monitoring.retraining import Retrain
 from perennial.core.spec import ModelSpec
 from perennial.errors import PerennialError
+from perennial.flows.experiment.analyse import ExperimentPorts
 from perennial.flows.experiment.gather import running_figures
-from perennial.flows.monitoring.feedback import Inbox, ingest
+from perennial.flows.monitoring.feedback import ingest
 from perennial.flows.monitoring.monitor import MonitorFolders, MonitorPorts, MonitorResult, monitor_model
-from perennial.ports import ReleaseStore
 
 
 class MonitorGauges(Protocol):
@@ -37,8 +37,7 @@ class PassPorts:
     """Ports and folders of a monitoring pass."""
 
     monitor: MonitorPorts
-    inbox: Inbox
-    releases: ReleaseStore
+    experiment: ExperimentPorts
     folders: MonitorFolders
 
 
@@ -46,12 +45,12 @@ def monitoring_pass(
     spec: ModelSpec, ports: PassPorts, now: datetime, experiments: ExperimentGauges | None = None
 ) -> MonitorResult:
     """Store the pending labels, judge the newest window, then publish the figures of the running A/B test."""
-    source = ports.monitor
-    ingest(ports.inbox, source.feedback)
-    result = monitor_model(spec, source, ports.folders, now)
+    source = ports.experiment
+    ingest(source.inbox, source.feedback)
+    result = monitor_model(spec, ports.monitor, ports.folders, now)
     if experiments is not None:
         running = running_figures(
-            spec.name, ports.releases, source.ledger, source.predictions, source.feedback, now
+            spec.name, source.releases, source.ledger, source.predictions, source.feedback, now
         )
         experiments.show(spec.name, running)
     return result
