@@ -241,21 +241,6 @@ def test_nothing_is_loaded_while_its_files_cannot_be_looked_at(world):
     assert "MLflow is down" in status.note
 
 
-def test_release_stored_under_one_approval_is_read(world):
-    status = world.release_first()
-    old = json.loads(status.model_dump_json())
-    old["approval"] = old.pop("approvals")[0]
-    del old["asked_by"]
-    old["approval"].pop("seal")
-    old["gate"].pop("seal")
-    old["approval_policy"] = {"low_risk": "automatic", "high_risk": "person", "lapses_after": "P7D"}
-    read = ReleaseStatus.model_validate(old)
-    assert read.approved
-    assert (read.approval_policy.low_risk, read.approval_policy.high_risk) == (0, 1)
-    assert not read.approval_policy.anonymous_tag
-    assert ReleaseStatus.model_validate(old | {"approval": None}).approvals == ()
-
-
 WORDS = st.lists(
     st.one_of(
         st.tuples(
