@@ -22,7 +22,7 @@ class FeatureSkew(Frozen):
     missing_offline: Share | None = Field(None, description="share of the rows without an offline value")
     largest: float = Field(0.0, description="largest difference of two known values; 0 without such rows")
     psi: float | None = Field(
-        description="PSI of the served values, with quantile bins of the recomputed values"
+        None, description="PSI of the served values, with quantile bins of the recomputed values"
     )
 
 
