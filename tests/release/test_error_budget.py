@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from datetime import timedelta
 
 import pytest
 
 from perennial.core.release.phase import Phase
-from perennial.core.release.status import IntentKind, Pause, ReleaseStatus
+from perennial.core.release.status import IntentKind, Pause
 from perennial.errors import ReleaseError, RouterUnavailable, TrackerUnavailable
 
 MODEL = "test_failure_predictor"
@@ -140,17 +139,6 @@ def test_router_restarted_is_told_by_the_counts_of_any_pool(world):
     world.serve(30, 900)
     status = world.passes(status.release_id)
     assert told(status, "requests").startswith("40 ")
-
-
-def test_release_stored_before_counts_were_kept_goes_on(world):
-    world.release_first()
-    status = hold(world, world.open_second(), HOUR)
-    old = json.loads(status.model_dump_json())
-    del old["counted"]
-    read = ReleaseStatus.model_validate(old)
-    world.store.releases.save(read, read.revision, [])
-    world.serve(50, 1000)
-    assert told(world.passes(status.release_id), "requests").startswith("50 ")
 
 
 def test_champion_moved_by_hand_withdraws_the_candidate(world):

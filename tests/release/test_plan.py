@@ -10,7 +10,6 @@ from pydantic import ValidationError
 from perennial import catalog
 from perennial.core.release.phase import Phase
 from perennial.core.release.plan import plan, promotes
-from perennial.core.release.status import ReleaseStatus
 from perennial.core.spec import ReleaseSpec, Strategy
 from perennial.orchestration.release_phases import phases
 from perennial.settings import Settings
@@ -59,17 +58,6 @@ def test_all_but_shadow_only_promote(strategy):
 def test_policy_that_cannot_be_walked_is_refused(changes):
     with pytest.raises(ValidationError):
         policy(**changes)
-
-
-def test_release_stored_before_there_were_strategies_is_read(world):
-    stored = world.release_first().model_dump(mode="json")
-    for key in ("hold", "ab", "sticky"):
-        del stored["policy"][key]
-    for key in ("policy_digest", "spec_digest", "servers", "before"):
-        del stored[key]
-    read = ReleaseStatus.model_validate(stored)
-    assert [one.weight for one in read.plan] == [0, 5, 20, 50]
-    assert read.spec_changed("anything") is None
 
 
 @pytest.mark.parametrize("strategy", list(Strategy))

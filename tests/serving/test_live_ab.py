@@ -43,7 +43,8 @@ def release(serving_stack, tmp_path_factory) -> ReleaseStatus:
     begun = datetime.now(UTC) - timedelta(seconds=1)
     status = ReleaseStatus(
         release_id="ab12", candidate=candidate[0], champion=champion[0], champion_release_id="r1", policy=policy,
-        approval_policy=spec.approval, started_at=begun, phase=Phase.CANARY, entered_at=begun,
+        approval_policy=spec.approval, policy_digest="p", spec_digest="p",
+        started_at=begun, phase=Phase.CANARY, entered_at=begun,
     )  # fmt: skip
     entry = Entry(
         at=begun,

@@ -143,7 +143,8 @@ def canary(champion, candidate) -> ReleaseStatus:
     spec = catalog.spec("test_failure_predictor")
     return ReleaseStatus(
         release_id="r2", candidate=candidate, champion=champion, champion_release_id="r1",
-        policy=spec.release, approval_policy=spec.approval, started_at=NOW, entered_at=NOW,
+        policy=spec.release, approval_policy=spec.approval, policy_digest="p", spec_digest="p",
+        started_at=NOW, entered_at=NOW,
         phase=Phase.CANARY,
         gate=GateReport(digest=candidate.digest, risk=Risk.LOW, rules=(PASSED,)),
         approvals=(Approval(digest=candidate.digest, actor="ann", at=NOW, channel="cli", note=""),),

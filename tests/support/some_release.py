@@ -24,6 +24,8 @@ def a_release(at: datetime, phase: Phase, **more: Any) -> ReleaseStatus:
         "champion_release_id": None,
         "policy": spec.release,
         "approval_policy": spec.approval,
+        "policy_digest": "p" * 64,
+        "spec_digest": "p" * 64,
         "started_at": at,
         "entered_at": at,
         "phase": phase,

@@ -1,22 +1,20 @@
-"""What stands in a release's way that is not the candidate's proven fault: gaps, delays, other hands. Pure."""
+"""The error budget of a release: how many failed measurements in a row it survives."""
 
 from __future__ import annotations
 
 from datetime import timedelta
 
-from perennial.core.events import Event
 from perennial.core.release.abort import end_release
 from perennial.core.release.phase import Phase
-from perennial.core.release.status import Pause
 from perennial.core.release.transition import Transition
 
 ERROR_SPACING = timedelta(seconds=10)
-"""Errors nearer than this count once: how often a release is looked at must not decide when it dies, and a
-model server that was killed needs half a minute on a busy machine until it answers again."""
+"""Errors closer together than this count once: the pace of the passes must not decide when a release ends, and
+a killed model server needs half a minute on a busy machine until it answers again."""
 
 
 def count_error(transition: Transition, why: str) -> None:
-    """Count one thing that could not be measured; too many in a row end the release."""
+    """Count one measurement that failed; end the release when the budget is spent."""
     transition.erred = True
     last = transition.status.last_error_at
     if last is not None and transition.now - last < ERROR_SPACING:
@@ -28,18 +26,6 @@ def count_error(transition: Transition, why: str) -> None:
 
 
 def close_error_row(transition: Transition) -> None:
-    """A look without an error ends the row of errors."""
+    """Reset the count after a pass without an error."""
     if transition.status.errors_in_a_row and not transition.erred:
         transition.update(errors_in_a_row=0, last_error_at=None)
-
-
-def pause(transition: Transition, reason: Pause) -> None:
-    if reason not in transition.status.pauses:
-        transition.update(pauses=transition.status.pauses | {reason}, note=f"paused: {reason.value}")
-        transition.record(Event.RELEASE_PAUSED, why=reason.value)
-
-
-def champion_moved(transition: Transition) -> bool:
-    """Whether somebody else changed who the champion is: this release must not undo that."""
-    live, known = transition.seen.route, transition.status.champion
-    return (live.stable.digest if live else None) != (known.digest if known else None)

@@ -1,4 +1,4 @@
-"""What the gate says of one digest: the rules applied, and how much is at risk."""
+"""The gate report: the rules applied to one digest, and the risk of releasing it."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from perennial.core.verdict import Judgement, Verdict, worst
 
 
 class GateReport(Frozen):
-    """The gate's answer about one digest."""
+    """Verdict of the gate on one digest."""
 
     digest: str
     rules: tuple[Judgement, ...]
     risk: Risk
-    risk_reasons: tuple[str, ...] = Field((), description="why the risk is high; empty when it is low")
+    risk_reasons: tuple[str, ...] = Field((), description="reasons for a high risk; empty at low risk")
 
-    seal: str = Field(
-        "", description="over all that was gated (`core.training.capsule.seal`); old reports lack it"
+    seal: str = Field("", description="hash over all that was gated (`core.training.capsule.seal`)")
+    warnings: tuple[str, ...] = Field(
+        (), description="harms that the release would miss more often than catch"
     )
-    warnings: tuple[str, ...] = Field((), description="harms that the release would rather miss than catch")
 
     @property
     def verdict(self) -> Verdict:
@@ -28,26 +28,31 @@ class GateReport(Frozen):
 
     @property
     def passed(self) -> bool:
-        """UNSURE passes: it raises the risk instead, so that a person looks where the spec wants one.
-        ERROR does not: what was not measured cannot be approved."""
+        """Whether the candidate may be approved.
+
+        UNSURE passes: it raises the risk, so that a person looks at it. ERROR does not pass: a candidate that
+        was not measured cannot be approved.
+        """
         return self.verdict in (Verdict.PASS, Verdict.UNSURE)
 
     @property
     def failures(self) -> tuple[str, ...]:
-        """The rules that keep the candidate out, in words."""
+        """Rules that keep the candidate out, in words."""
         return tuple(
-            f"{one.rule}: {one.observed} (needed: {one.needed})"
-            for one in self.rules
-            if one.verdict in (Verdict.FAIL, Verdict.ERROR)
+            f"{rule.rule}: {rule.observed} (needed: {rule.needed})"
+            for rule in self.rules
+            if rule.verdict in (Verdict.FAIL, Verdict.ERROR)
         )
 
     def tags(self) -> dict[str, str]:
-        """The report as tags for the version, where a person reads it before approving."""
-        told = {f"gate.{one.rule}": f"{one.verdict}: {one.observed} ({one.needed})" for one in self.rules}
+        """Return the report as tags of the version, where a person reads it before approving."""
+        tags = {
+            f"gate.{rule.rule}": f"{rule.verdict}: {rule.observed} ({rule.needed})" for rule in self.rules
+        }
         if self.warnings:
-            told["gate.warnings"] = "; ".join(self.warnings)
+            tags["gate.warnings"] = "; ".join(self.warnings)
         return {
-            **told,
+            **tags,
             "gate.verdict": self.verdict.value,
             "gate.digest": self.digest,
             "gate.risk": "; ".join((self.risk.value, *self.risk_reasons)),

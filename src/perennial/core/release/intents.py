@@ -1,4 +1,4 @@
-"""What people ask of a release, obeyed or refused once each, in the order it came."""
+"""Apply what people ask of a release: each intent once, in the order of arrival, or refuse it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from perennial.core.events import Event
 from perennial.core.release import approval
 from perennial.core.release.abort import end_release
 from perennial.core.release.approval import Approval, TagAnswer
-from perennial.core.release.approving import allowed, grant
+from perennial.core.release.approving import grant, is_still_allowed
 from perennial.core.release.phase import Phase
 from perennial.core.release.plan import promotes
 from perennial.core.release.status import Intent, IntentKind, Pause
@@ -17,12 +17,12 @@ from perennial.core.release.transition import Transition
 
 
 def apply_intents(transition: Transition) -> None:
-    """Take the intents not yet consumed, up to the first that changes the phase: the rest waits."""
+    """Take the intents not yet consumed, up to the first that changes the phase; the rest waits."""
     begun = (transition.status.phase, transition.status.step)
-    for intent in (*transition.seen.intents, *_from_tags(transition)):
+    for intent in (*transition.seen.intents, *_registry_intents(transition)):
         if intent.id in transition.status.consumed:
             continue
-        refusal = _refusal(transition, intent) or OBEY[intent.kind](transition, intent)
+        refusal = _refusal(transition, intent) or HANDLERS[intent.kind](transition, intent)
         transition.update(consumed=(*transition.status.consumed, intent.id))
         if refusal:
             transition.record(
@@ -37,31 +37,31 @@ def apply_intents(transition: Transition) -> None:
             return
 
 
-def _from_tags(transition: Transition) -> tuple[Intent, ...]:
-    """What accounts said in the registry since it was asked, as intents of theirs."""
+def _registry_intents(transition: Transition) -> tuple[Intent, ...]:
+    """Return the answers that accounts gave in the registry since they were asked, as intents."""
     status = transition.status
     if status.phase is not Phase.AWAITING_APPROVAL:
         return ()
     return tuple(
         Intent(
-            id=f"mlflow-{status.release_id}-{one.account}-{one.answer.value}-{one.at.isoformat()}",
+            id=f"mlflow-{status.release_id}-{reply.account}-{reply.answer.value}-{reply.at.isoformat()}",
             release_id=status.release_id,
-            kind=IntentKind.APPROVE if one.answer is TagAnswer.APPROVED else IntentKind.REJECT,
-            actor=one.account,
-            at=min(one.at, transition.now),  # a clock that is ahead must not make an approval last longer
-            digest=one.digest,
-            note=f"tag {approval.BY}{one.account}",
+            kind=IntentKind.APPROVE if reply.answer is TagAnswer.APPROVED else IntentKind.REJECT,
+            actor=reply.account,
+            at=min(reply.at, transition.now),  # a clock that is ahead must not make an approval last longer
+            digest=reply.digest,
+            note=f"tag {approval.BY}{reply.account}",
             channel=approval.REGISTRY,
         )
-        for one in approval.registry_answers(transition.seen.tags, status.entered_at)
+        for reply in approval.registry_answers(transition.seen.tags, status.entered_at)
     )
 
 
 def _refusal(transition: Transition, intent: Intent) -> str:
-    if intent.digest != transition.status.candidate.digest:
-        return f"it names the digest {intent.digest[:12]}, not {transition.status.candidate.digest[:12]}"
-    live = transition.seen.route
-    if live is not None and live.stable.digest == transition.status.candidate.digest:
+    candidate, live = transition.status.candidate, transition.seen.route
+    if intent.digest != candidate.digest:
+        return f"it names the digest {intent.digest[:12]}, not {candidate.digest[:12]}"
+    if live is not None and live.stable.digest == candidate.digest:
         return "the candidate has all traffic already: `perennial release rollback` takes it back"
     return ""
 
@@ -86,11 +86,10 @@ def _approve(transition: Transition, intent: Intent) -> str:
 def _reject(transition: Transition, intent: Intent) -> str:
     if transition.status.phase is Phase.ABORTING:
         return "it is being taken back already"
-    before = transition.status.phase.is_before_traffic()
-    said = f": {intent.note}" if intent.note else ""
-    outcome = Phase.REJECTED if before else Phase.ROLLED_BACK
+    outcome = Phase.REJECTED if transition.status.phase.is_before_traffic() else Phase.ROLLED_BACK
     verb = "rejected" if intent.kind is IntentKind.REJECT else "aborted"
-    end_release(transition, outcome, f"{verb} by {intent.actor} ({intent.channel}){said}", intent.actor)
+    reason = f": {intent.note}" if intent.note else ""
+    end_release(transition, outcome, f"{verb} by {intent.actor} ({intent.channel}){reason}", intent.actor)
     return ""
 
 
@@ -107,20 +106,11 @@ def _pause(transition: Transition, intent: Intent) -> str:
 
 
 def _resume(transition: Transition, intent: Intent) -> str:
-    """The hold starts anew: what was counted while it was paused is no evidence for the step."""
+    """Begin the step anew: what was counted while it was paused is no evidence for it."""
     if not transition.status.pauses:
         return "it is not paused"
     transition.update(
-        pauses=frozenset(),
-        entered_at=transition.now,
-        counted={},
-        baseline=dict(transition.seen.counters),
-        accuracy={},
-        accuracy_at=None,
-        units=None,
-        errors_in_a_row=0,
-        last_error_at=None,
-        note=f"resumed by {intent.actor}",
+        pauses=frozenset(), note=f"resumed by {intent.actor}", **transition.fresh_measurements()
     )
     transition.record(Event.RELEASE_RESUMED, intent.actor, note=intent.note, channel=intent.channel)
     return ""
@@ -136,17 +126,16 @@ def _promote(transition: Transition, intent: Intent) -> str:
         return f"{status.policy.strategy} never gets traffic: release it under another strategy"
     if transition.seen.older_active:
         return "the release before it still holds traffic"
-    if status.phase is Phase.LOADING and not allowed(transition):
+    if status.phase is Phase.LOADING and not is_still_allowed(transition):
         return f"no longer allowed: {transition.status.note}"
     transition.update(pauses=frozenset())
-    transition.enter(
-        Phase.PROMOTING, f"promoted by {intent.actor} ({intent.channel}), skipping the rest", intent.actor
-    )
+    why = f"promoted by {intent.actor} ({intent.channel}), skipping the rest"
+    transition.enter(Phase.PROMOTING, why, intent.actor)
     transition.ensure(PoolName.STABLE)
     return ""
 
 
-OBEY: dict[IntentKind, Callable[[Transition, Intent], str]] = {
+HANDLERS: dict[IntentKind, Callable[[Transition, Intent], str]] = {
     IntentKind.APPROVE: _approve,
     IntentKind.REJECT: _reject,
     IntentKind.PAUSE: _pause,
@@ -154,3 +143,4 @@ OBEY: dict[IntentKind, Callable[[Transition, Intent], str]] = {
     IntentKind.PROMOTE: _promote,
     IntentKind.ABORT: _reject,
 }
+"""Kind of an intent to its handler, which returns why it refuses, or an empty text."""
