@@ -1,11 +1,11 @@
-"""What does an explanation cost, and what do plain requests notice of it? One server, one run, ratios.
+"""Cost of explanations, and their effect on the latency of plain requests of the same server.
 
 Run: python benchmarks/explain.py [--seconds 8]   (about two minutes)
 
-A server of its own process holds a network of the shape that is really trained (17 features, 8 members) and gets
-one plain request after the other, 100 a second. Then a second caller asks for explanations without a pause: of one
-row, then of as many as the spec allows. Phases alternate with plain traffic alone, so that what else the machine
-does meets both. Feature values come from memory: Feast's time is the same for all and left out.
+A server process holds a network of the trained shape (17 features, 8 members) and gets plain requests, 100 a second.
+Then a second caller requests explanations without a pause: of a single row, then of as many rows as the spec allows.
+The phases alternate with plain traffic alone, so that other load of the machine affects both. Feature values come
+from memory: the time of Feast is the same for all and left out.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ EVERY_SECONDS = 0.01
 
 
 def make_version(spec: ModelSpec, folder: Path) -> None:
-    """A network trained for one epoch on random rows: its answers mean nothing, its cost is the real one."""
+    """Write a network trained for an epoch on random rows: meaningless answers at the real cost."""
     from perennial.core.training.examples import Examples
     from perennial.models.test_failure_predictor import TestFailurePredictor
 
@@ -64,7 +64,7 @@ def make_version(spec: ModelSpec, folder: Path) -> None:
 
 
 def serve(folder: Path, port: int) -> None:
-    """The application of a model server over one version, without Feast."""
+    """Run the application of a model server with a single version, without Feast."""
     import uvicorn
 
     from perennial.serving import desired_state as desired
@@ -95,7 +95,7 @@ def serve(folder: Path, port: int) -> None:
 
 
 def cpu(spec: ModelSpec, folder: Path) -> None:
-    """What an explanation costs in processor time, which other load hardly changes: best of five."""
+    """Print the processor time of an explanation, best of five; other load hardly changes it."""
     from perennial.serving.attribution import shapley
     from perennial.serving.desired_state import DesiredVersion
     from perennial.serving.session import load
@@ -109,39 +109,39 @@ def cpu(spec: ModelSpec, folder: Path) -> None:
         features, took = rows[:count].astype(np.float32), []
         for _ in range(6):
             began = time.process_time()
-            found = shapley(version.score, version.background, features, how.coalitions, 0)
+            explained = shapley(version.score, version.background, features, how.coalitions, 0)
             took.append((time.process_time() - began) * 1000)
-        gap = found.gap(version.score(features))
+        gap = explained.gap(version.score(features))
         print(f"processor time, {count} rows: {min(took[1:]):.0f} ms (first {took[0]:.0f} ms), gap {gap:.1g}")
 
 
 def ask(port: int, rows: int, explain: bool) -> tuple[float, int, dict]:
-    """Seconds, status and body of one request on a connection of its own."""
+    """Send a request on a new connection; return seconds, status and body."""
     entities = [{"test_id": str(number), "suite": "ci"} for number in range(rows)]
     body = json.dumps({"entities": entities, "explain": explain})
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     started = time.perf_counter()
     connection.request("POST", f"/v1/models/{MODEL}/predict", body, {"content-type": "application/json"})
     answer = connection.getresponse()
-    told = json.loads(answer.read())
+    reply = json.loads(answer.read())
     connection.close()
-    return time.perf_counter() - started, answer.status, told
+    return time.perf_counter() - started, answer.status, reply
 
 
 def plain(port: int, seconds: float) -> np.ndarray:
-    """Latencies (ms) of plain requests of one row."""
-    found, end = [], time.monotonic() + seconds
+    """Return the latencies (ms) of plain requests with a single row."""
+    latencies, end = [], time.monotonic() + seconds
     while time.monotonic() < end:
-        took, status, told = ask(port, 1, explain=False)
+        took, status, reply = ask(port, 1, explain=False)
         if status != 200:
-            raise SystemExit(f"a plain request was answered {status}: {told}")
-        found.append(took * 1000)
+            raise SystemExit(f"a plain request was answered {status}: {reply}")
+        latencies.append(took * 1000)
         time.sleep(max(0.0, EVERY_SECONDS - took))
-    return np.array(found)
+    return np.array(latencies)
 
 
 def beside(port: int, seconds: float, rows: int) -> tuple[np.ndarray, list[float], int]:
-    """Plain latencies while another caller has `rows` rows explained; what it waited, and its refusals."""
+    """Return plain latencies while another caller requests explanations, its waits, and its refusals."""
     stop, took, late = threading.Event(), [], []
 
     def explain() -> None:
@@ -151,14 +151,14 @@ def beside(port: int, seconds: float, rows: int) -> tuple[np.ndarray, list[float
 
     caller = threading.Thread(target=explain)
     caller.start()
-    found = plain(port, seconds)
+    latencies = plain(port, seconds)
     stop.set()
     caller.join()
-    return found, took, len(late)
+    return latencies, took, len(late)
 
 
-def report(name: str, alone: np.ndarray, found: np.ndarray, took: list[float], late: int) -> None:
-    before, after = (np.percentile(one, [50, 95, 99]) for one in (alone, found))
+def report(name: str, alone: np.ndarray, loaded: np.ndarray, took: list[float], late: int) -> None:
+    before, after = (np.percentile(ms, [50, 95, 99]) for ms in (alone, loaded))
     line = ", ".join(
         f"p{q} {a:.1f} -> {b:.1f} ms" for q, a, b in zip((50, 95, 99), before, after, strict=True)
     )
@@ -170,7 +170,7 @@ def report(name: str, alone: np.ndarray, found: np.ndarray, took: list[float], l
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seconds", type=float, default=8.0, help="of each phase")
+    parser.add_argument("--seconds", type=float, default=8.0, help="duration of each phase")
     parser.add_argument("--serve", nargs=2, metavar=("FOLDER", "PORT"), help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.serve:
@@ -190,9 +190,9 @@ def main() -> None:
             _until_explained(port)
             for rows in (1, spec.explanation.max_rows):
                 before = plain(port, given.seconds)
-                found, took, late = beside(port, given.seconds, rows)
+                loaded, took, late = beside(port, given.seconds, rows)
                 after = plain(port, given.seconds)
-                report(f"{rows} rows", np.concatenate([before, after]), found, took, late)
+                report(f"{rows} rows", np.concatenate([before, after]), loaded, took, late)
         finally:
             server.terminate()
             server.wait()
@@ -205,8 +205,8 @@ def _sha256(path: Path) -> str:
 def _free_port() -> int:
     import socket
 
-    with socket.create_server(("127.0.0.1", 0)) as one:
-        return one.getsockname()[1]
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return listener.getsockname()[1]
 
 
 def _until_up(port: int) -> None:

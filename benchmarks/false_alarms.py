@@ -1,11 +1,11 @@
-"""How often does the monitor alarm without drift, and how often does it find one? Plain and calibrated PSI.
+"""False alarms and detections of the monitor with plain and with calibrated PSI.
 
 Run: python benchmarks/false_alarms.py [--windows 100]   (under a minute on one core)
 
-Rows come in CI cycles of very different sizes. A cycle moves all its rows by an effect of its own, which
-also lingers in the next cycle; `between` is the share of the variance that lies between cycles. A window is
-what comes after the reference, from the same process, with or without a lasting shift of all features by so
-many standard deviations. Judged is feature drift by the shipped spec: two columns at 0.3 or more.
+Rows come in CI cycles of very different sizes. A cycle moves all its rows by a common effect, which partly
+persists in the next cycle; `between` is the share of the variance between cycles. A window follows the
+reference, from the same process, with or without a lasting shift of all features in standard deviations.
+Feature drift is judged by the shipped spec: two columns at 0.3 or more.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ LINGERS = 0.4
 
 
 def stream(rng: np.random.Generator, between: float, rows: int) -> tuple[np.ndarray, np.ndarray]:
-    """Features float [rows, columns] of unit variance, and the cycle int [rows] of each row."""
+    """Return features of unit variance, float [rows, columns], and the cycle of each row, int [rows]."""
     sizes = np.maximum(1, rng.lognormal(np.log(CYCLE_ROWS), 1.0, size=rows)).astype(int)
     cycle = np.repeat(np.arange(rows), sizes)[:rows]
     effects = np.empty((cycle[-1] + 1, len(SPEC.columns)))
@@ -41,7 +41,7 @@ def stream(rng: np.random.Generator, between: float, rows: int) -> tuple[np.ndar
 
 
 def compared(rng: np.random.Generator, between: float, window: int, shift: float) -> list[ColumnDrift]:
-    """The drift of one window that follows its reference."""
+    """Return the drift of a window that follows its reference."""
     values, cycle = stream(rng, between, REFERENCE_ROWS + window)
     reference, later = values[:REFERENCE_ROWS], values[REFERENCE_ROWS:] + shift
     return [
@@ -51,8 +51,8 @@ def compared(rng: np.random.Generator, between: float, window: int, shift: float
 
 
 def plain(drifts: list[ColumnDrift]) -> list[ColumnDrift]:
-    """The same figures without their allowance."""
-    return [one.model_copy(update={"allowance": 0.0}) for one in drifts]
+    """Return the same figures without their allowance."""
+    return [drift.model_copy(update={"allowance": 0.0}) for drift in drifts]
 
 
 def alarms(drifts: list[ColumnDrift], rows: int) -> bool:
@@ -65,9 +65,11 @@ def lines(windows: int) -> Iterator[str]:
     for between in (0.0, 0.3, 0.6):
         for window in (500, 1500):
             for shift in (0.0, 0.5, 1.0):
-                found = [compared(rng, between, window, shift) for _ in range(windows)]
-                shares = [np.mean([alarms(how(one), window) for one in found]) for how in (plain, list)]
-                allowed = np.median([one.allowance for drifts in found for one in drifts])
+                sample = [compared(rng, between, window, shift) for _ in range(windows)]
+                shares = [
+                    np.mean([alarms(how(drifts), window) for drifts in sample]) for how in (plain, list)
+                ]
+                allowed = np.median([drift.allowance for drifts in sample for drift in drifts])
                 yield (
                     f"{between:8.1f} {window:7d} {shift:6.1f} | {shares[0]:7.1%} {shares[1]:10.1%} | {allowed:.2f}"
                 )
@@ -77,7 +79,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--windows", type=int, default=100, help="windows per line")
     started = time.perf_counter()
-    print("share of windows that ask for a retraining by feature drift")
+    print("share of windows that request a retraining by feature drift")
     for text in lines(parser.parse_args().windows):
         print(text, flush=True)
     print(f"{time.perf_counter() - started:.0f} s")

@@ -1,11 +1,11 @@
-"""Do releases abort good candidates, or promote bad ones? The shipped policy, looked at often.
+"""False aborts and false promotions of the shipped release policy, with frequent looks.
 
 Run: python benchmarks/release_verdicts.py                       false aborts and false passes (a minute)
      python benchmarks/release_verdicts.py --check HARM          printed chances against the real rules (minutes)
 
-The first prints, for several rates, what becomes of healthy candidates and of candidates whose error rate is
-doubled from 1 % to 2 %. The second lets 2,000 releases with random arrivals through `judge_traffic`, the very
-function that a release calls, and compares with what `perennial release rehearse` says.
+The first prints, for several rates, the outcomes of healthy candidates and of candidates with a doubled error
+rate. The second judges 2,000 releases with random arrivals by `judge_traffic`, the function that a release
+calls, and compares the result with `perennial release rehearse`.
 """
 
 from __future__ import annotations
@@ -77,9 +77,9 @@ def real_outcome(
     looks: int,
     generator: np.random.Generator,
 ) -> str:
-    """FAIL, PASS or UNSURE of one release in one step, by `judge_traffic` on random arrivals.
+    """Return FAIL, PASS or UNSURE of a release in a step, by `judge_traffic` on random arrivals.
 
-    Where the champion answers nothing it is known by what it answered before; labels of then are not asked for.
+    If the champion answers nothing, its earlier answers are used, without their labels.
     """
     mine, theirs = _Side(now, harm), _Side(now, HEALTHY)
     if stage.before is not None:
@@ -100,7 +100,7 @@ def real_outcome(
 
 
 class _Side:
-    """Counts of one version."""
+    """Counts of a version."""
 
     def __init__(self, now: TrafficProfile, harm: CandidateHarm) -> None:
         self.now, self.harm = now, harm
@@ -130,12 +130,12 @@ class _Side:
 def check(
     policy: ReleaseSpec, harm: CandidateHarm, now: TrafficProfile, releases: int, looks: int, only: int | None
 ) -> Iterator[str]:
-    told = rehearse(policy, now, seed=7, releases=4000, looks=looks, advise=False)
+    rehearsal = rehearse(policy, now, seed=7, releases=4000, looks=looks, advise=False)
     rate = now.requests_per_hour
     yield f"{harm.name}, {rate:g} requests an hour, {releases} releases a step, {looks} looks"
     yield f"{'step':>8} {'rehearsed':>10} {'simulated':>10} {'difference':>11}"
     generator = np.random.default_rng(23)
-    for number, (stage, odds) in enumerate(zip(simulated_steps(policy, now), told.steps, strict=True)):
+    for number, (stage, odds) in enumerate(zip(simulated_steps(policy, now), rehearsal.steps, strict=True)):
         if only not in (None, number):
             continue
         caught = np.mean(
@@ -156,19 +156,19 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=3000)
     parser.add_argument("--error-rate", type=float, default=0.01)
     parser.add_argument("--looks", type=int, default=10)
-    parser.add_argument("--step", type=int, help="check this one only; 0 is the shadow")
+    parser.add_argument("--step", type=int, help="check only this step; 0 is the shadow")
     asked = parser.parse_args()
     started = time.perf_counter()
     if asked.check is None:
-        told = verdicts(asked.releases)
+        lines = verdicts(asked.releases)
     else:
         harm = dict(zip(("errors", "latency", "accuracy", "healthy"), (*HARMS, HEALTHY), strict=True))[
             asked.check
         ]
         policy = SHIPPED.model_validate(SHIPPED.model_dump() | {"strategy": asked.strategy})
         now = traffic(asked.rate, asked.error_rate)
-        told = check(policy, harm, now, asked.releases, asked.looks, asked.step)
-    for text in told:
+        lines = check(policy, harm, now, asked.releases, asked.looks, asked.step)
+    for text in lines:
         print(text, flush=True)
     print(f"{time.perf_counter() - started:.0f} s")
 

@@ -1,14 +1,14 @@
-"""How long from `perennial release rollback` to traffic that is back, and does a client notice?
+"""Time from `perennial release rollback` to the moved traffic, and failed requests of clients.
 
 Run: python benchmarks/rollback.py [--times 10] [--threads 4]        (about a minute)
 
 A real Envoy, real BentoML servers and a real Feast online store with features of the simulator; the command
-is a process of its own, so the figure has its start and its imports in it. MLflow and Airflow are down. Clients
-ask by entity without a break; the times are those at which their answers came, at Envoy. The CPU time is the
-command's own until the traffic had moved, and says what an idle machine needs: other work stretches the rest.
+is a separate process, so its start and its imports count. MLflow and Airflow are down. Clients
+send requests by entity without a pause; the times are those of their answers, at Envoy. The CPU time is
+that of the command until the traffic moved: the time on an idle machine.
 
-Prints per rollback the seconds from the command's start to the first answer of the version that comes back,
-to the last answer of the one that leaves, and to the command's end; then the failed requests of all.
+Prints per rollback the seconds from the start of the command to the first answer of the restored version,
+to the last answer of the replaced version, and to the end of the command; then the failed requests.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ NOBODY = "http://127.0.0.1:9"  # where no MLflow listens
 
 
 class Clients:
-    """Threads that ask by entity without a break, and when each answer came."""
+    """Threads that send requests by entity without a pause, with the time of each answer."""
 
     def __init__(self, port: int, body: bytes, threads: int) -> None:
         self.answers: list[tuple[float, int, str]] = []
@@ -62,14 +62,14 @@ class Clients:
         self._threads = [threading.Thread(target=self._ask, daemon=True) for _ in range(threads)]
 
     def __enter__(self) -> Clients:
-        for one in self._threads:
-            one.start()
+        for thread in self._threads:
+            thread.start()
         return self
 
     def __exit__(self, *exc: object) -> None:
         self._stop.set()
-        for one in self._threads:
-            one.join()
+        for thread in self._threads:
+            thread.join()
 
     def _ask(self) -> None:
         connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=30)
@@ -79,15 +79,15 @@ class Clients:
                     "POST", f"/v1/models/{MODEL}/predict", self._body, {"content-type": "application/json"}
                 )
                 answer = connection.getresponse()
-                told = json.loads(answer.read())
-                self.answers.append((time.perf_counter(), answer.status, str(told.get("version"))))
+                reply = json.loads(answer.read())
+                self.answers.append((time.perf_counter(), answer.status, str(reply.get("version"))))
             except (OSError, http.client.HTTPException, ValueError) as error:
                 self.answers.append((time.perf_counter(), 0, repr(error)))
                 connection.close()
 
 
 def onnx_version(folder: Path, version: str, bias: float) -> VersionRef:
-    """Files of a model over the spec's features: sigmoid(sum of known values / 1000 + bias)."""
+    """Write the files of a model: sigmoid(sum of known feature values / 1000 + bias)."""
     from onnx import TensorProto, helper
 
     width = len(SPEC.features.names)
@@ -127,7 +127,7 @@ def onnx_version(folder: Path, version: str, bias: float) -> VersionRef:
 
 
 def champions_in_traffic(stack: ServingStack) -> tuple[Route, bytes]:
-    """Two champions one after the other, released, held and sealed; the live route and a request."""
+    """Release two champions in sequence, both loaded and sealed; return the live route and a request."""
     settings = stack.settings
     made = prepare(simulate(SimulationScenario(cycles=40, tests=30)))
     training.features(settings).publish(made.views)
@@ -155,7 +155,7 @@ def champions_in_traffic(stack: ServingStack) -> tuple[Route, bytes]:
 
 
 def released(ref: VersionRef, before: list, store) -> str:
-    """A release of it that succeeded, in the database; returns its id."""
+    """Store a succeeded release of the version in the database and return its id."""
     name = release_id(ref.digest, SPEC.gate, SPEC.approval, SPEC.release)
     now = datetime.now(UTC)
     store.releases.save(
@@ -172,7 +172,7 @@ def released(ref: VersionRef, before: list, store) -> str:
 
 
 def token(stack: ServingStack) -> str:
-    """Of an approver, who may roll back."""
+    """Return a token of an approver, who may roll back."""
     _, text = issue(
         "bench", Role.APPROVER, timedelta(hours=1), "bench", stack.settings.accounts,
         database.tokens(stack.settings), database.store(stack.settings).ledger, datetime.now(UTC),
@@ -184,8 +184,8 @@ def token(stack: ServingStack) -> str:
 def once(
     stack: ServingStack, live: Route, clients: Clients, signed_in: str
 ) -> tuple[float, float, float, float]:
-    """Seconds to the first answer of the one that comes back, the last of the one that leaves, the end; and
-    seconds of CPU until the traffic had moved."""
+    """Return the seconds to the first answer of the restored version, to the last answer of the replaced
+    version and to the end, and the CPU seconds until the traffic moved."""
     stack.router.apply(live)
     time.sleep(1.0)
     settings = stack.settings.model_copy(update={"tracking_url": NOBODY, "token": signed_in})
@@ -207,8 +207,8 @@ def once(
     return first, last, ended, float(CPU.search(done.stdout)[1])
 
 
-def figures_line(found: tuple[float, float, float, float]) -> str:
-    first, last, ended, cpu = found
+def figures_line(figures: tuple[float, float, float, float]) -> str:
+    first, last, ended, cpu = figures
     return (
         f"first answer back {first:.2f} s, last of the other {last:.2f} s, command ended {ended:.2f} s, "
         f"CPU to the move {cpu:.2f} s (load {os.getloadavg()[0]:.1f})"
@@ -230,13 +230,13 @@ def main() -> None:
             with Clients(stack.settings.port_envoy, body, asked.threads) as clients:
                 time.sleep(2.0)
                 for number in range(asked.times):
-                    found = once(stack, live, clients, signed_in)
-                    figures.append(found)
-                    print(f"{number + 1:3}  {figures_line(found)}", flush=True)
+                    measured = once(stack, live, clients, signed_in)
+                    figures.append(measured)
+                    print(f"{number + 1:3}  {figures_line(measured)}", flush=True)
         finally:
             stack.stop()
-    failed = [one for one in clients.answers if one[1] != 200]
-    back = [one[0] for one in figures]
+    failed = [answer for answer in clients.answers if answer[1] != 200]
+    back = [row[0] for row in figures]
     print(f"traffic back: median {statistics.median(back):.2f} s, longest {max(back):.2f} s of {len(back)}")
     print(f"requests {len(clients.answers)}, failed {len(failed)} {failed[:3]}")
 

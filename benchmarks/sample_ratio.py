@@ -1,9 +1,9 @@
-"""How often the alarm about a split is false, and how soon a real mismatch raises it. Simulated.
+"""Simulated false alarms of the sample ratio rule, and its delay for a real mismatch.
 
     python benchmarks/sample_ratio.py [--experiments 10000]
 
-Every experiment is looked at after every 10th of its first 1,000 users and every 100th of 20,000; an alarm at
-any look counts. Beside it the plain chi-square at the same level and looks; it is made for one look at the end.
+Every experiment is tested after every 10th of its first 1,000 users and every 100th of 20,000; an alarm at any
+look counts. The plain chi-square at the same level and looks is shown too; it is valid for a single look only.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ LOOKS = np.array([*range(10, 1000, 10), *range(1000, 20_001, 100)])
 
 
 def p_values(treated: np.ndarray, total: np.ndarray, share: float) -> tuple[np.ndarray, np.ndarray]:
-    """Sequential and chi-square, at once for all experiments; the same as `core.release.sample_ratio.sample_ratio`.
+    """Return the sequential and the chi-square p-values of all experiments, as `core.release.sample_ratio` does.
 
     Args:
         treated: [experiments, looks], users of the candidate.
@@ -40,14 +40,14 @@ def p_values(treated: np.ndarray, total: np.ndarray, share: float) -> tuple[np.n
 
 
 def simulate(asked: float, true: float, experiments: int, rng: np.random.Generator):
-    """P-values of both tests [experiments, looks]."""
+    """Return the p-values of both tests, [experiments, looks]."""
     new = np.diff(LOOKS, prepend=0)
     treated = rng.binomial(new, true, (experiments, len(LOOKS))).cumsum(axis=1)
     sequential, plain = p_values(treated, LOOKS, asked)
     end = int(treated[0, -1])
-    told = sample_ratio((int(LOOKS[-1]) - end, end), (1 - asked, asked), 0.01)
-    if not np.allclose([told.sequential_p, told.p_value], [sequential[0, -1], plain[0, -1]]):
-        raise AssertionError("the simulation tests something else than the alarm")
+    ratio = sample_ratio((int(LOOKS[-1]) - end, end), (1 - asked, asked), 0.01)
+    if not np.allclose([ratio.sequential_p, ratio.p_value], [sequential[0, -1], plain[0, -1]]):
+        raise AssertionError("the simulation differs from the rule")
     return sequential, plain
 
 
@@ -56,19 +56,19 @@ def main() -> None:
     parser.add_argument("--experiments", type=int, default=10_000)
     count = parser.parse_args().experiments
     rng = np.random.default_rng(11)
-    print(f"{'asked for':>9} {'level':>6} {'false alarms':>13} {'chi-square, same looks':>23}")
+    print(f"{'intended':>9} {'level':>6} {'false alarms':>13} {'chi-square, same looks':>23}")
     for asked in (0.05, 0.2, 0.5):
         sequential, plain = simulate(asked, asked, count, rng)
         for level in (0.05, 0.01, 0.001):
-            rates = [(one.min(axis=1) <= level).mean() for one in (sequential, plain)]
+            rates = [(p.min(axis=1) <= level).mean() for p in (sequential, plain)]
             print(f"{asked:9.0%} {level:6g} {rates[0]:13.2%} {rates[1]:23.1%}")
-    print(f"\n{'asked for':>9} {'true':>6} {'found':>7} {'users until then, median':>25}   (level 0.001)")
+    print(f"\n{'intended':>9} {'true':>6} {'alarms':>7} {'users until then, median':>25}   (level 0.001)")
     for asked, true in ((0.5, 0.52), (0.5, 0.55), (0.2, 0.22), (0.05, 0.07)):
         sequential, _ = simulate(asked, true, count // 4, rng)
-        found = (sequential <= 0.001).any(axis=1)
-        first = LOOKS[(sequential <= 0.001).argmax(axis=1)][found]
-        median = f"{np.median(first):.0f}" if found.any() else "-"
-        print(f"{asked:9.0%} {true:6.0%} {found.mean():7.1%} {median:>25}")
+        alarmed = (sequential <= 0.001).any(axis=1)
+        first = LOOKS[(sequential <= 0.001).argmax(axis=1)][alarmed]
+        median = f"{np.median(first):.0f}" if alarmed.any() else "-"
+        print(f"{asked:9.0%} {true:6.0%} {alarmed.mean():7.1%} {median:>25}")
 
 
 if __name__ == "__main__":

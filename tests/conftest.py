@@ -7,7 +7,14 @@ import shutil
 from collections.abc import Iterator
 
 import pytest
+from examples import DEEP, EVERY_RUN
+from hypothesis import settings
 from serving_stack import ServingStack
+
+# `--hypothesis-profile=deep` (make test-deep) replaces the first one. No deadline: tests run side by side.
+settings.register_profile("ci", max_examples=EVERY_RUN, deadline=None)
+settings.register_profile("deep", max_examples=DEEP, deadline=None)
+settings.load_profile("ci")
 
 
 @pytest.fixture(scope="session")

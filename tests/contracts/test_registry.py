@@ -10,14 +10,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-from doubles.registry import MemoryCapsules, MemoryRegistry
+from doubles.registry import MemoryRegistry
 from doubles.tracking import MemoryTracker
 
 from perennial.core.training.capsule import Capsule
 from perennial.core.training.data import DataRevision
 from perennial.core.training.registration import NewVersion
 from perennial.core.version import Change
-from perennial.errors import ModelFileError, TrackerUnavailable, UnknownVersion
+from perennial.errors import DatasetMissing, ModelFileError, TrackerUnavailable, UnknownVersion
+from perennial.flows.training.package import kept_capsule
 
 
 @dataclass
@@ -27,7 +28,6 @@ class Tools:
     folder: Path
     model: str
     damage: Any
-    capsules: Any
 
     def train(self, content: float = 1.0, **metrics: float) -> NewVersion:
         folder = self.folder / f"made-{content}"
@@ -85,8 +85,7 @@ def tools(request, tmp_path, mlflow_folder):
         def damage(run_id: str) -> None:
             tracker.runs[run_id].served["model.onnx"] = b"something else"
 
-        return Tools(tracker, MemoryRegistry(tracker), tmp_path, model, damage, MemoryCapsules(tracker))
-    from perennial.adapters.mlflow.capsules import MlflowCapsules
+        return Tools(tracker, MemoryRegistry(tracker), tmp_path, model, damage)
     from perennial.adapters.mlflow.registry import MlflowRegistry
     from perennial.adapters.mlflow.tracker import MlflowTracker
 
@@ -97,7 +96,7 @@ def tools(request, tmp_path, mlflow_folder):
         path.write_bytes(b"something else")
 
     tracker, registry = MlflowTracker(url, mlflow_folder), MlflowRegistry(url)
-    return Tools(tracker, registry, tmp_path, model, damage, MlflowCapsules(url))
+    return Tools(tracker, registry, tmp_path, model, damage)
 
 
 def test_first_version_is_the_candidate(tools):
@@ -268,7 +267,7 @@ def test_killed_between_version_and_alias_it_is_finished_by_the_next_call(tmp_pa
 
     url = f"sqlite:///{mlflow_folder / 'mlflow.db'}"
     registry = MlflowRegistry(url)
-    tools = Tools(MlflowTracker(url, mlflow_folder), registry, tmp_path, "killed", None, None)
+    tools = Tools(MlflowTracker(url, mlflow_folder), registry, tmp_path, "killed", None)
     new = tools.train()
     ref = registry.register(new)
     # The state after a kill right behind the creation of the version.
@@ -296,11 +295,11 @@ def test_capsule_as_the_training_kept_it(tools):
     (tools.folder / "capsule.json").write_text(capsule.model_dump_json())
     tools.tracker.reopen(new.run_id).artifact(tools.folder / "capsule.json")
     tools.registry.register(new)
-    found = tools.capsules.capsule(tools.registry.find(tools.model, "candidate"))
+    found = kept_capsule(tools.registry.find(tools.model, "candidate"), tools.tracker)
     assert (found, found.hash) == (capsule, capsule.hash)
 
 
 def test_run_without_a_capsule(tools):
     tools.registry.register(tools.train())
-    with pytest.raises(ModelFileError, match="capsule"):
-        tools.capsules.capsule(tools.registry.find(tools.model, "candidate"))
+    with pytest.raises(DatasetMissing, match="capsule"):
+        kept_capsule(tools.registry.find(tools.model, "candidate"), tools.tracker)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from examples import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, brier_score_loss, roc_auc_score
@@ -24,7 +25,7 @@ def rows(draw):
 
 
 @given(rows())
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=examples(100))
 def test_as_scikit_learn(drawn):
     target, score, group = drawn
     measured = Scored(target, score, group).measure()
@@ -34,7 +35,7 @@ def test_as_scikit_learn(drawn):
 
 
 @given(rows(), st.integers(0, 2**32 - 1))
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None, max_examples=examples(50))
 def test_a_weight_counts_a_group_so_many_times(drawn, seed):
     target, score, group = drawn
     scored = Scored(target, score, group)

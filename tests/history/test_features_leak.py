@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 
 import pandas as pd
+from examples import examples
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
@@ -31,7 +32,7 @@ RUN = st.fixed_dictionaries(
     }
 )
 # Each example costs two preparations and two joins.
-MANY = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+MANY = settings(max_examples=examples(25), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 @functools.cache

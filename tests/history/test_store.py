@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 
 import pandas as pd
 import pytest
+from examples import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -43,7 +44,7 @@ def test_again_changes_nothing(store):
     assert files(store) == before
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=examples(15), deadline=None)
 @given(parts=st.lists(st.sets(st.integers(1, 6), min_size=1), min_size=1, max_size=5))
 def test_overlapping_appends_in_any_order_are_their_union(tmp_path_factory, parts):
     store = HistoryStore(tmp_path_factory.mktemp("history"))

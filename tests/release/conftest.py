@@ -7,6 +7,7 @@ import itertools
 import json
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from pathlib import Path
 
 import pandas as pd
@@ -18,7 +19,7 @@ from perennial import catalog
 from perennial.core.evaluation.figures_hash import figures_hash
 from perennial.core.release.phase import Phase
 from perennial.core.release.status import Intent, IntentKind, ReleaseStatus, policy_digest
-from perennial.core.spec import ApprovalSpec, ReleaseSpec
+from perennial.core.spec import ApprovalSpec, ModelSpec, ReleaseSpec
 from perennial.core.training.registration import CHAMPION_DIGEST, NO_CHAMPION, VersionRecord
 from perennial.core.version import VersionRef
 from perennial.errors import TrackerUnavailable
@@ -37,6 +38,11 @@ GOOD = {
     "delta.roc_auc": 0.01, "delta.roc_auc.low": -0.01, "delta.roc_auc.high": 0.03,
 }  # fmt: skip
 """Figures of a version that passes the gate."""
+
+
+@cache
+def shipped_spec() -> ModelSpec:
+    return catalog.spec(MODEL, Settings())
 
 
 class Versions:
@@ -133,7 +139,7 @@ class World:
 
     def __init__(self, folder: Path, stopwatch: datetime = START) -> None:
         self.now = stopwatch
-        self.spec = catalog.spec(MODEL, Settings())
+        self.spec = shipped_spec()
         self.approvers(1)
         self.store = MemoryStore()
         self.versions = Versions()

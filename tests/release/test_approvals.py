@@ -7,6 +7,7 @@ import json
 from datetime import timedelta
 
 import pytest
+from examples import examples
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -252,7 +253,7 @@ WORDS = st.lists(
 )
 
 
-@settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(60), deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(words=WORDS, needed=st.integers(1, 3))
 def test_traffic_takes_so_many_people_whatever_is_said(make_world, words, needed):
     world = make_world()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from examples import examples
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from release_chaos import STEPS, Crowd, Effects, ends
@@ -15,7 +16,7 @@ from perennial.flows.release import reconcile as flow
 
 MODEL = "test_failure_predictor"
 SLOW = settings(
-    max_examples=120,
+    max_examples=examples(120),
     deadline=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from datetime import UTC, datetime
 
 from doubles.attribution import one_path
@@ -18,13 +17,12 @@ from perennial.adapters.onnx_scorer import OnnxScorer
 from perennial.adapters.optuna_tuner import OptunaTuner
 from perennial.core.spec import Reason
 from perennial.core.training.capsule import Provenance
-from perennial.core.training.data import Validation
 from perennial.flows.evaluation.evaluate import EvaluatePorts, evaluate
 from perennial.flows.training.prepare import prepare
 from perennial.flows.training.register import register
 from perennial.flows.training.train import TrainPorts, train
 from perennial.flows.training.validate import validate
-from perennial.flows.training.workdir import Workdir, write_json
+from perennial.flows.training.workdir import Workdir
 from perennial.history.prepare import SUITE_VIEW, TEST_VIEW
 from perennial.history.prepare import prepare as make
 from perennial.history.simulator import SimulationScenario, simulate
@@ -58,18 +56,16 @@ class TrainingWorld:
 
     def prepare(self, history=HISTORY, until=None):
         prepare(SPEC, history, "simulator", make, self.data, self.work, until)
-        revision = json.loads(self.work.revision.read_text())["revision"]
-        tables = {"history": history, **self.work.read_views()}
-        reports = validate(
+        validate(
             SPEC,
-            tables,
+            self.work,
             MemoryValidator(),
             load().configs / "expectations",
-            self.work.data_docs,
             self.folder / "quarantine",
             datetime(2030, 1, 1, tzinfo=UTC),
+            publish=None,
+            say=lambda line: None,
         )
-        write_json(self.work.validation, Validation(revision=revision, reports=tuple(reports)))
 
     def train(self, build=RateModel, scorer=None):
         self.work.data_docs.mkdir(exist_ok=True)

@@ -7,7 +7,6 @@ from datetime import UTC, datetime
 
 import pytest
 from doubles.data import MemoryData
-from doubles.registry import MemoryCapsules
 from doubles.releases import MemoryStore
 from rate_model import RateModel
 from training_world import PROVENANCE, SPEC, TrainingWorld
@@ -15,6 +14,7 @@ from training_world import PROVENANCE, SPEC, TrainingWorld
 from perennial import catalog
 from perennial.cli import main
 from perennial.core.events import Event
+from perennial.core.training.capsule import Capsule
 from perennial.core.training.reproduction import ReproductionOutcome
 from perennial.errors import DatasetMissing, ModelFileError, OtherCode, UnknownVersion
 from perennial.flows.training.reproduce import ReproducePorts, reproduce
@@ -49,7 +49,7 @@ def ports(trained_world):
         registry=trained_world.registry,
         labels=trained_world.registry,
         ledger=MemoryStore().ledger,
-        capsules=MemoryCapsules(trained_world.tracker),
+        tracker=trained_world.tracker,
         data=trained_world.data,
         features=trained_world.features,
         scorer=trained_world.scorer,
@@ -109,12 +109,25 @@ def test_other_code_is_refused_unless_asked_for(ports, tmp_path):
 
 
 def test_capsule_that_was_changed_is_not_believed(trained_world, ports, tmp_path):
-    class Forged(MemoryCapsules):
-        def capsule(self, record):
-            return super().capsule(record).model_copy(update={"parameters": {"slope": 0.1}})
+    class Forged:
+        def files(self, run_id, folder, into):
+            paths = trained_world.tracker.files(run_id, folder, into)
+            capsule = Capsule.model_validate_json((into / "capsule.json").read_bytes())
+            forged = capsule.model_copy(update={"parameters": {"slope": 0.1}})
+            (into / "capsule.json").write_text(forged.model_dump_json())
+            return paths
 
     with pytest.raises(ModelFileError, match="the version names"):
-        again(changed(ports, capsules=Forged(trained_world.tracker)), tmp_path)
+        again(changed(ports, tracker=Forged()), tmp_path)
+
+
+def test_run_without_a_capsule(ports, tmp_path):
+    class Lost:
+        def files(self, run_id, folder, into):
+            return []
+
+    with pytest.raises(ModelFileError, match="capsule"):
+        again(changed(ports, tracker=Lost()), tmp_path)
 
 
 def test_data_or_version_that_is_gone(ports, tmp_path):
@@ -128,7 +141,7 @@ def test_data_or_version_that_is_gone(ports, tmp_path):
 def test_command(build, code, ports, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("PERENNIAL_HOME", str(tmp_path))
     monkeypatch.setattr(catalog, "spec", lambda name, settings: SPEC)
-    monkeypatch.setattr("perennial.wiring.versions.reproduce_ports", lambda spec, settings: ports)
+    monkeypatch.setattr("perennial.wiring.training_steps.reproduce_ports", lambda spec, settings: ports)
     monkeypatch.setattr("perennial.wiring.training.model_class", lambda spec: build)
     monkeypatch.setattr("perennial.wiring.training.provenance", lambda spec, settings: PROVENANCE)
     assert main(["reproduce", SPEC.name, "1.0.0", "--json"]) == code

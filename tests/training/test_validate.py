@@ -14,7 +14,7 @@ from doubles.data import MemoryValidator
 
 from perennial import catalog
 from perennial.errors import SpecError, ValidationFailed
-from perennial.flows.training.validate import validate
+from perennial.flows.training.validate import check_tables
 from perennial.history import prepare
 from perennial.history.simulator import SimulationScenario, simulate
 
@@ -32,7 +32,7 @@ def tables():
 @pytest.fixture
 def check(tmp_path):
     def run(tables, suites=SUITES, now=NOW):
-        return validate(
+        return check_tables(
             SPEC, tables, MemoryValidator(), suites, tmp_path / "docs", tmp_path / "quarantine", now
         )
 

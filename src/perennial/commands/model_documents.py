@@ -1,4 +1,4 @@
-"""`perennial models card` and `bom`: what is written about one version, and kept with its run."""
+"""`perennial models card` and `bom`: write the documents of a version."""
 
 from __future__ import annotations
 
@@ -6,26 +6,25 @@ import json
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from perennial import catalog
 from perennial.commands.tables import print_table
 from perennial.errors import TrackerUnavailable
-from perennial.settings import Settings, load
+from perennial.settings import load
 from perennial.wiring import versions
-
-if TYPE_CHECKING:
-    from perennial.core.spec import ModelSpec
 
 
 @click.command()
 @click.argument("model")
 @click.argument("version")
-@click.option("--out", type=click.Path(path_type=Path, file_okay=False), required=True, help="Folder.")
+@click.option(
+    "--out", type=click.Path(path_type=Path, file_okay=False), required=True, help="Folder to write to."
+)
 def card(model: str, version: str, out: Path) -> None:
-    """The model card of a version as Markdown and HTML, with its pictures; also kept with its run."""
+    """Write the model card of a version as Markdown and HTML, and upload it to the run of the version."""
     from perennial.flows.governance.card import write_card
     from perennial.flows.governance.documents import keep
     from perennial.flows.versions import find_version
@@ -45,10 +44,12 @@ def card(model: str, version: str, out: Path) -> None:
 @click.command()
 @click.argument("model")
 @click.argument("version")
-@click.option("--output", type=click.Path(path_type=Path, dir_okay=False), help="Write the document there.")
+@click.option(
+    "--output", type=click.Path(path_type=Path, dir_okay=False), help="File to write the document to."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the document.")
 def bom(model: str, version: str, output: Path | None, as_json: bool) -> None:
-    """What a version was made of and needs: its ML-BOM (CycloneDX 1.6), as its registration kept it."""
+    """Show the ML-BOM (CycloneDX 1.6) of a version: its data, code, packages and licences."""
     from perennial.flows.governance.bom import kept_bom, write_bom
     from perennial.flows.versions import find_version
 
@@ -73,42 +74,24 @@ def bom(model: str, version: str, output: Path | None, as_json: bool) -> None:
         _show(text)
 
 
-def keep_documents(settings: Settings, spec: ModelSpec, version: str) -> None:
-    """Make card and ML-BOM of a version that was just registered, and keep both with its run."""
-    from perennial.flows.governance.bom import write_bom
-    from perennial.flows.governance.card import write_card
-    from perennial.flows.governance.documents import keep
-    from perennial.flows.versions import find_version
-
-    ports, now = versions.document_ports(settings), datetime.now(UTC)
-    to_json, _, packages = versions.bom_tools()
-    record = find_version(spec.name, version, ports.registry)
-    with TemporaryDirectory() as name:
-        folder = Path(name)
-        files = write_card(spec, record, ports, folder, now)
-        keep(
-            record, [*files, write_bom(spec, record, ports, packages(), to_json, folder, now)], ports.tracker
-        )
-
-
 def _show(text: str) -> None:
     document = json.loads(text)
-    parts = [document["metadata"]["component"], *document["components"]]
+    components = [document["metadata"]["component"], *document["components"]]
     rows = [
         [
-            one["type"],
-            one["name"],
-            one.get("version", "-")[:12],
-            ", ".join(_licences(one)) or "-",
-            one["hashes"][0]["content"][:12] if one.get("hashes") else "-",
+            component["type"],
+            component["name"],
+            component.get("version", "-")[:12],
+            ", ".join(_licences(component)) or "-",
+            component["hashes"][0]["content"][:12] if component.get("hashes") else "-",
         ]
-        for one in parts
+        for component in components
     ]
     print_table(["type", "name", "version", "licence", "hash"], rows)
 
 
 def _licences(component: dict[str, Any]) -> list[str]:
-    told = component.get("licenses", ())
     return [
-        one.get("expression") or one["license"].get("id") or one["license"].get("name", "") for one in told
+        entry.get("expression") or entry["license"].get("id") or entry["license"].get("name", "")
+        for entry in component.get("licenses", ())
     ]

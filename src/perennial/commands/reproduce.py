@@ -1,4 +1,4 @@
-"""`perennial reproduce`: train a version again from its capsule and compare."""
+"""`perennial reproduce`: train a version again from its capsule and compare the two models."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from perennial import catalog
 from perennial.commands.identity import actor
 from perennial.commands.tables import print_table
 from perennial.settings import load
-from perennial.wiring import training, versions
+from perennial.wiring import training, training_steps
 
 if TYPE_CHECKING:
     from perennial.core.training.reproduction import Reproduction
@@ -22,20 +22,20 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("model")
 @click.argument("version")
-@click.option("--any-code", is_flag=True, help="Also where code, spec or packages are others now.")
+@click.option("--any-code", is_flag=True, help="Go on although code, spec or packages have changed since.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def reproduce(model: str, version: str, any_code: bool, as_json: bool) -> None:
-    """Train VERSION (or an alias) again from its capsule and compare; nothing is registered."""
+    """Train VERSION (or an alias) again from its capsule and compare the models; nothing is registered."""
     from perennial.errors import NotReproduced
     from perennial.flows.training.reproduce import reproduce as flow
 
     settings = load()
     spec = catalog.spec(model, settings)
     with TemporaryDirectory() as aside:
-        found = flow(
+        result = flow(
             spec,
             version,
-            versions.reproduce_ports(spec, settings),
+            training_steps.reproduce_ports(spec, settings),
             training.model_class(spec),
             training.provenance(spec, settings),
             any_code,
@@ -45,27 +45,27 @@ def reproduce(model: str, version: str, any_code: bool, as_json: bool) -> None:
             lambda line: click.echo(line, err=True),
         )
     if as_json:
-        click.echo(found.model_dump_json(indent=2))
+        click.echo(result.model_dump_json(indent=2))
     else:
-        _show(found)
-    if not found.reproduced:
+        _show(result)
+    if not result.reproduced:
         raise NotReproduced(
-            f"{spec.name} {found.version}: {found.summary()}",
+            f"{spec.name} {result.version}: {result.summary()}",
             hint="look for randomness without the seed, another machine, other packages",
         )
 
 
-def _show(found: Reproduction) -> None:
-    click.echo(f"{found.version} {found.digest[:12]}, again {found.again[:12]}: {found.summary()}")
+def _show(result: Reproduction) -> None:
+    click.echo(f"{result.version} {result.digest[:12]}, again {result.again[:12]}: {result.summary()}")
     rows = [
         (
-            one.metric,
-            f"{one.version:.6f}",
-            f"{one.again:.6f}",
-            f"{one.again - one.version:+.1e}",
-            f"{one.tolerance:g}",
+            metric.metric,
+            f"{metric.version:.6f}",
+            f"{metric.again:.6f}",
+            f"{metric.again - metric.version:+.1e}",
+            f"{metric.tolerance:g}",
         )
-        for one in found.metrics
+        for metric in result.metrics
     ]
     print_table(("metric", "version", "again", "difference", "tolerance"), rows)
-    click.echo(f"{found.seconds:.0f} s")
+    click.echo(f"{result.seconds:.0f} s")

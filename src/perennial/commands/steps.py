@@ -1,6 +1,6 @@
-"""The steps of a training, each a command: prepare, validate, train, evaluate, register.
+"""Commands of the training steps: prepare, validate, train, evaluate, register.
 
-They hand files to each other through one work folder; Airflow and `dvc repro` run these very commands.
+A step reads the files of the step before it from a work folder. Airflow and `dvc repro` run these commands.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from perennial.commands.tables import print_table
 from perennial.core.spec import ModelSpec, Reason
 from perennial.errors import UsageError
 from perennial.settings import Settings, load
-from perennial.wiring import training, versions
+from perennial.wiring import training, training_steps, versions
 
 if TYPE_CHECKING:
     from perennial.core.evaluation.evaluation import Evaluation
@@ -34,7 +34,7 @@ workdir_option = click.option(
 @workdir_option
 @click.option("--until-cycle", type=int, help="Last cycle to use (inclusive).")
 def prepare(model: str, workdir: Path | None, until_cycle: int | None) -> None:
-    """History -> feature tables and examples, as a DVC revision."""
+    """Make feature tables and examples from the history and commit them as a DVC revision."""
     from perennial.flows.training.prepare import prepare as flow
 
     settings, spec, work = _start(model, workdir)
@@ -54,31 +54,22 @@ def prepare(model: str, workdir: Path | None, until_cycle: int | None) -> None:
 @click.command()
 @click.argument("model")
 @workdir_option
-@click.option("--no-publish", is_flag=True, help="Only check; leave the online features as they are.")
+@click.option("--no-publish", is_flag=True, help="Only check; do not publish the features.")
 def validate(model: str, workdir: Path | None, no_publish: bool) -> None:
-    """Check prepared data; a failing suite stops here. Then publish the features for serving."""
-    from perennial.core.training.data import DataRevision, Validation
+    """Check the prepared data, then publish the features for serving; a failed check stops here."""
     from perennial.flows.training.validate import validate as flow
-    from perennial.flows.training.workdir import read_record, read_table, write_json
 
     settings, spec, work = _start(model, workdir)
-    revision = read_record(work.revision, DataRevision, "prepare")
-    views = work.read_views()
-    reports = flow(
+    flow(
         spec,
-        {"history": read_table(work.history, "prepare"), **views},
+        work,
         training.validator(),
         settings.configs / "expectations",
-        work.data_docs,
         settings.quarantine,
         datetime.now(UTC),
+        None if no_publish else lambda views: training.features(settings).publish(views),
+        _say,
     )
-    for report in reports:
-        click.echo(f"{report.table}: {report.rules} rules hold for {report.rows} rows")
-    if not no_publish:
-        training.features(settings).publish(views)
-        click.echo(f"published: {', '.join(views)}")
-    write_json(work.validation, Validation(revision=revision.revision, reports=tuple(reports)))
 
 
 @click.command()
@@ -93,9 +84,9 @@ def validate(model: str, workdir: Path | None, no_publish: bool) -> None:
     show_envvar=True,
 )
 @click.option("--reason-text", default="", envvar="PERENNIAL_REASON_TEXT", show_envvar=True)
-@click.option("--trials", type=click.IntRange(min=1), help="Instead of tuning.trials of the spec.")
-@click.option("--epochs", type=click.IntRange(min=1), help="Instead of tuning.epochs of the spec.")
-@click.option("--seed", type=int, help="Instead of tuning.seed of the spec.")
+@click.option("--trials", type=click.IntRange(min=1), help="Replaces tuning.trials of the spec.")
+@click.option("--epochs", type=click.IntRange(min=1), help="Replaces tuning.epochs of the spec.")
+@click.option("--seed", type=int, help="Replaces tuning.seed of the spec.")
 def train(
     model: str,
     workdir: Path | None,
@@ -105,26 +96,18 @@ def train(
     epochs: int | None,
     seed: int | None,
 ) -> None:
-    """Tune, fit, export and log one model. Killed and repeated, the search goes on where it stopped."""
-    from perennial.flows.training.train import TrainPorts
+    """Tune, fit, export and log one model. After a kill, the same command continues the search."""
     from perennial.flows.training.train import train as flow
 
     settings, spec, work = _start(model, workdir)
     spec = _tuned(spec, {"trials": trials, "epochs": epochs, "seed": seed})
-    found = training.model_class(spec)
+    model_class = training.model_class(spec)
     trained = flow(
         spec,
         work,
-        TrainPorts(
-            features=training.features(settings),
-            tracker=training.tracker(settings),
-            tuner=training.tuner(settings),
-            registry=versions.registry(settings),
-            scorer=training.scorer(),
-            figures=training.figures(),
-        ),
-        found,
-        found.suggest,
+        training_steps.train_ports(settings),
+        model_class,
+        model_class.suggest,
         training.provenance(spec, settings),
         Reason(reason),
         reason_text,
@@ -139,7 +122,7 @@ def train(
 @click.command()
 @click.argument("model")
 @workdir_option
-@click.option("--data", type=click.Path(path_type=Path), help="A file to score a registered version on.")
+@click.option("--data", type=click.Path(path_type=Path), help="File to score a registered version on.")
 @click.option("--version", help="Semantic version or alias  [default: champion, else candidate]")
 @click.option("--from-cycle", type=int, help="First cycle scored; earlier ones only build features.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -163,34 +146,31 @@ def evaluate(
         _evaluate_file(model, data, version, from_cycle, as_json)
         return
     if version is not None or from_cycle is not None:
-        raise UsageError("--version and --from-cycle need --data", hint="--data FILE is what gets scored")
-    from perennial.flows.evaluation.evaluate import EvaluatePorts
+        raise UsageError("--version and --from-cycle need --data", hint="--data FILE names the file to score")
     from perennial.flows.evaluation.evaluate import evaluate as flow
 
     settings, spec, work = _start(model, workdir)
-    ports = EvaluatePorts(
-        features=lambda: training.features(settings),
-        tracker=training.tracker(settings),
-        registry=versions.registry(settings),
-        scorer=training.scorer(),
-        figures=training.figures(),
-        references=training.references(),
-        explain=training.explain(),
-    )
-    _show(flow(spec, work, ports, _aside if as_json else _say), spec, as_json)
+    # JSON alone belongs on the standard output.
+    evaluation = flow(spec, work, training_steps.evaluate_ports(settings), _say_aside if as_json else _say)
+    _show(evaluation, spec, as_json)
 
 
 @click.command()
 @click.argument("model")
 @workdir_option
 def register(model: str, workdir: Path | None) -> None:
-    """Give an evaluated training a version: the candidate. Again changes nothing but its card and ML-BOM."""
-    from perennial.commands.model_documents import keep_documents
+    """Register the evaluated model as the candidate version, with model card and ML-BOM.
+
+    A repetition makes no new version; it renews the documents.
+    """
+    from perennial.flows.governance.version_documents import document_version
     from perennial.flows.training.register import register as flow
 
     settings, spec, work = _start(model, workdir)
     ref = flow(spec, work, versions.registry(settings), actor(settings))
-    keep_documents(settings, spec, ref.version)
+    to_json, _, packages = versions.bom_tools()
+    documents = versions.document_ports(settings)
+    document_version(spec, ref.version, documents, packages(), to_json, datetime.now(UTC))
     click.echo(f"candidate {ref} (key {ref.key}), with model card and ML-BOM")
 
 
@@ -247,15 +227,14 @@ def _show(evaluation: Evaluation, spec: ModelSpec, as_json: bool) -> None:
     )
     header, *rows = table(evaluation)
     print_table(header, rows)
-    for one in evaluation.slices:
-        auc = ", ".join(f"{name} {figures['roc_auc']:.3f}" for name, figures in one.scores.items())
-        click.echo(f"{one.column} {one.value}: {one.rows} rows, ROC-AUC {auc}")
+    for slice_ in evaluation.slices:
+        auc = ", ".join(f"{name} {figures['roc_auc']:.3f}" for name, figures in slice_.scores.items())
+        click.echo(f"{slice_.column} {slice_.value}: {slice_.rows} rows, ROC-AUC {auc}")
 
 
 def _say(line: str) -> None:
     click.echo(line)
 
 
-def _aside(line: str) -> None:
-    """Beside JSON on the standard output."""
+def _say_aside(line: str) -> None:
     click.echo(line, err=True)

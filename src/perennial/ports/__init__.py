@@ -22,10 +22,9 @@ from perennial.ports.training import (
     Tuner,
     Validator,
 )
-from perennial.ports.versions import Capsules, Labels, ModelFiles, Registry, VersionSearch
+from perennial.ports.versions import Labels, ModelFiles, Registry, VersionSearch
 
 __all__ = [
-    "Capsules",
     "DataStore",
     "Deliveries",
     "DriftReporter",

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Protocol
 from perennial.core.version import VersionRef
 
 if TYPE_CHECKING:
-    from perennial.core.training.capsule import Capsule
     from perennial.core.training.registration import NewVersion, VersionRecord
 
 
@@ -49,10 +48,3 @@ class ModelFiles(Protocol):
 
     def delete(self, ref: VersionRef) -> None:
         """Delete them; the version's tags and figures stay. Repeating changes nothing."""
-
-
-class Capsules(Protocol):
-    """What versions were made of (MLflow's artifact store)."""
-
-    def capsule(self, record: VersionRecord) -> Capsule:
-        """As its training wrote it; the caller holds its hash against the version's. Raises ModelFileError."""

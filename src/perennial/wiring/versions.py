@@ -10,15 +10,13 @@ from perennial.settings import Settings, load
 from perennial.wiring.accounts import sign_in
 from perennial.wiring.database import store
 from perennial.wiring.traffic import router
-from perennial.wiring.training import data_store, features, scorer, tracker
+from perennial.wiring.training import tracker
 
 if TYPE_CHECKING:
     from perennial import ports
     from perennial.core.governance.bom import Bom, Package
-    from perennial.core.spec import ModelSpec
     from perennial.flows.governance.documents import DocumentPorts
     from perennial.flows.governance.lifecycle import LifecyclePorts
-    from perennial.flows.training.reproduce import ReproducePorts
 
 
 def registry(settings: Settings | None = None, role: Role = Role.TRAINING) -> ports.Registry:
@@ -57,26 +55,6 @@ def lifecycle_ports(settings: Settings | None = None) -> LifecyclePorts:
         router=router(settings),
         files=MlflowFiles(settings.tracking),
         copies=(settings.state / "releases" / "files", settings.serving_dir / "store"),
-    )
-
-
-def reproduce_ports(spec: ModelSpec, settings: Settings | None = None) -> ReproducePorts:
-    """Everything that training a version again touches."""
-    from perennial.adapters.checkout import changed_since
-    from perennial.adapters.mlflow.capsules import MlflowCapsules
-    from perennial.flows.training.reproduce import ReproducePorts
-
-    settings = settings or load()
-    versions = registry(settings)
-    return ReproducePorts(
-        registry=versions,
-        labels=versions,  # type: ignore[arg-type]
-        ledger=store(settings).ledger,
-        capsules=MlflowCapsules(settings.tracking),
-        data=data_store(settings),
-        features=features(settings),
-        scorer=scorer(),
-        changed=lambda since: changed_since(settings.project, since, spec.name),
     )
 
 

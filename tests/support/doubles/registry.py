@@ -1,4 +1,4 @@
-"""Fakes of Registry, Labels and Capsules over the fake tracker."""
+"""Fakes of Registry and Labels over the fake tracker."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from doubles.tracking import MemoryTracker
-from perennial.core.training.capsule import Capsule
 from perennial.core.training.registration import NewVersion, VersionRecord
 from perennial.core.version import Lifecycle, VersionRef, next_version
 from perennial.errors import ModelFileError, UnknownVersion
@@ -113,16 +112,3 @@ class MemoryRegistry:
         run = self._tracker.runs.get(record.run_id)
         metrics = dict(run.metrics) if run else {}
         return record.model_copy(update={"aliases": tuple(sorted(aliases)), "metrics": metrics})
-
-
-class MemoryCapsules:
-    """Capsules from the runs of the tracker."""
-
-    def __init__(self, tracker: MemoryTracker) -> None:
-        self._tracker = tracker
-
-    def capsule(self, record: VersionRecord) -> Capsule:
-        found = self._tracker.runs[record.run_id].artifacts.get("capsule.json")
-        if found is None:
-            raise ModelFileError(f"the run of {record.ref} keeps no capsule", hint="train again")
-        return Capsule.model_validate_json(found)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime
+from functools import lru_cache
 
 from doubles.notices import MemoryDeliveries
 from perennial.core.events import Entry, LedgerRow
@@ -66,6 +67,12 @@ class MemoryLedger:
         return ((rows[-1].seq, rows[-1].hash) if rows else (0, GENESIS)), rows
 
 
+@lru_cache(4096)
+def parse(body: str) -> ReleaseStatus:
+    """Return the status; it is frozen, so the same text may give the same object."""
+    return ReleaseStatus.model_validate_json(body)
+
+
 class MemoryReleases:
     """Statuses as JSON, so that what does not survive a database does not survive here."""
 
@@ -75,10 +82,10 @@ class MemoryReleases:
 
     def load(self, release_id: str) -> ReleaseStatus | None:
         body = self._bodies.get(release_id)
-        return None if body is None else ReleaseStatus.model_validate_json(body)
+        return None if body is None else parse(body)
 
     def latest(self, model: str) -> list[ReleaseStatus]:
-        found = [ReleaseStatus.model_validate_json(body) for body in self._bodies.values()]
+        found = [parse(body) for body in self._bodies.values()]
         mine = [one for one in found if one.model == model]
         return sorted(
             sorted(mine, key=lambda one: one.release_id), key=lambda one: one.started_at, reverse=True

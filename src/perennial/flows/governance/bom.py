@@ -9,14 +9,12 @@ from pathlib import Path
 
 from perennial.core.governance.bom import Bom, Package, make_bom
 from perennial.core.spec import ModelSpec
-from perennial.core.training.capsule import Capsule
 from perennial.core.training.registration import VersionRecord
 from perennial.files import sha256
 from perennial.flows.governance.documents import FOLDER, DocumentPorts, card_evidence
-from perennial.flows.training.workdir import read_record
+from perennial.flows.training.package import kept_capsule
 
 FILE = "bom.cdx.json"
-CAPSULE = "capsule.json"
 
 
 def write_bom(
@@ -40,8 +38,7 @@ def write_bom(
         scratch = Path(name)
         files = ports.registry.fetch(record.ref, scratch / "files")
         digests = {path.name: sha256(path) for path in files.iterdir() if path.is_file()}
-        ports.tracker.files(record.run_id, "", scratch)
-        capsule = read_record(scratch / CAPSULE, Capsule, "train")
+        capsule = kept_capsule(record, ports.tracker)
         evidence = card_evidence(record, ports.tracker, scratch / "evaluation")
     bom = make_bom(spec, record, capsule, digests, packages, evidence.evaluation, now)
     folder.mkdir(parents=True, exist_ok=True)

@@ -1,69 +1,54 @@
-"""What goes beside an exported model: capsule, manifest and the monitor's reference rows."""
+"""Package a fitted model: the file of the model and the files that belong to it, named by a capsule."""
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from perennial.core.spec import FeatureSpec, ModelSpec
 from perennial.core.training.artifacts import ModelManifest
 from perennial.core.training.background import Background
 from perennial.core.training.capsule import Capsule, Provenance
-from perennial.core.training.data import DataRevision
 from perennial.core.training.explanation import ServedExplanation
+from perennial.core.training.registration import VersionRecord
+from perennial.errors import ParityError
 from perennial.files import sha256
-from perennial.flows.training.tune import TimeSplit
+from perennial.flows.training.fit import Fitted
+from perennial.flows.training.training_data import TrainingData
 from perennial.flows.training.workdir import read_record, write_json, write_table
-from perennial.ports import Scorer
+from perennial.ports import Scorer, Tracker
+from perennial.serving.manifest import MANIFEST_FILE, MODEL_FILE
 
-if TYPE_CHECKING:
-    import numpy as np
-    import pandas as pd
-
-REFERENCE_ROWS = 5000
-"""Enough for the quantile bins of the monitor, small enough to keep with every version."""
-BACKGROUND = "background.json"
+CAPSULE = "capsule.json"
+"""File of the training run."""
+BACKGROUND, REFERENCE = "background.json", "reference.parquet"
+"""Files beside the model."""
 
 
-def make_capsule(
+def package(
     spec: ModelSpec,
-    revision: DataRevision,
-    source: str,
+    data: TrainingData,
     provenance: Provenance,
-    parameters: dict[str, Any],
+    fitted: Fitted,
+    scorer: Scorer,
     folder: Path,
 ) -> Capsule:
-    """The capsule of `folder`/model.onnx."""
-    return Capsule(
+    """Export the model into `folder`, write manifest, background and reference beside it; return its capsule."""
+    folder.mkdir()
+    fitted.model.export(folder / MODEL_FILE)
+    capsule = Capsule(
         code=provenance.code,
-        data=revision.files,
-        source=source,
+        data=data.revision.files,
+        source=data.source,
         features=provenance.features,
         spec=spec.digest,
-        parameters=parameters,
+        parameters={**fitted.best.parameters, "epochs": fitted.epochs, "seed": spec.tuning.seed},
         constraints=provenance.constraints,
-        model=sha256(folder / "model.onnx"),
+        model=sha256(folder / MODEL_FILE),
     )
-
-
-def write_background(spec: ModelSpec, split: TimeSplit, folder: Path) -> ServedExplanation:
-    """The usual rows of an explanation: drawn from those that the monitor compares with."""
-    wanted, seed = spec.explanation, spec.tuning.seed
-    recent = split.everything.features[_recent(split)]
-    write_json(folder / BACKGROUND, Background.drawn(spec.features.names, recent, wanted.background, seed))
-    return ServedExplanation(
-        background=BACKGROUND,
-        background_digest=sha256(folder / BACKGROUND),
-        coalitions=wanted.coalitions,
-        max_rows=wanted.max_rows,
-        tolerance=wanted.tolerance,
-        seed=seed,
-    )
-
-
-def write_manifest(
-    spec: ModelSpec, model: Any, capsule: Capsule, explanation: ServedExplanation, folder: Path
-) -> None:
+    explanation = _write_background(spec, data, folder)
     manifest = ModelManifest(
         model=spec.name,
         digest=capsule.model,
@@ -75,35 +60,62 @@ def write_manifest(
         columns=spec.features.columns,
         target=spec.target.column,
         threshold=spec.target.threshold,
-        architecture=model.architecture,
-        framework=model.framework,
-        parameters=model.parameter_count(),
-        bytes=(folder / "model.onnx").stat().st_size,
+        architecture=fitted.model.architecture,
+        framework=fitted.model.framework,
+        parameters=fitted.model.parameter_count(),
+        bytes=(folder / MODEL_FILE).stat().st_size,
         explanation=explanation,
     )
-    write_json(folder / "manifest.json", manifest)
+    write_json(folder / MANIFEST_FILE, manifest)
+    _write_reference(spec, data, scorer, folder)
+    return capsule
 
 
-def write_reference(
-    spec: ModelSpec, rows: pd.DataFrame, split: TimeSplit, folder: Path, scorer: Scorer
-) -> None:
-    """Holdout rows only: on rows that it learnt from a model looks better than it will ever be again."""
-    recent = _recent(split)
-    shown = [*spec.evaluation.slices, *spec.data.sensitive]
-    columns = list(dict.fromkeys([*spec.features.names, spec.target.column, spec.evaluation.group, *shown]))
-    reference = rows.iloc[recent][columns].reset_index(drop=True)
-    score = scorer.score(folder, split.everything.features[recent])
-    write_table(folder / "reference.parquet", reference.assign(score=score))
+def check_parity(spec: ModelSpec, data: TrainingData, fitted: Fitted, scorer: Scorer, folder: Path) -> float:
+    """Return the largest difference of the scores of the trained and the exported model.
+
+    Raises:
+        ParityError: it is more than `gate.parity` of the spec.
+    """
+    features = data.split.everything.features
+    parity = float(np.abs(fitted.model.predict(features) - scorer.score(folder, features)).max())
+    if not parity <= spec.gate.parity:  # written so that NaN fails too
+        raise ParityError(
+            f"{spec.name}: the exported model differs by {parity:.2e} from the trained one, "
+            f"more than gate.parity {spec.gate.parity:.0e}",
+            hint="look for an operator that exports differently; nothing was kept",
+        )
+    return parity
 
 
-def _recent(split: TimeSplit) -> np.ndarray:
-    """Places of the newest holdout rows."""
-    return (split.everything.group >= split.holdout_from).nonzero()[0][-REFERENCE_ROWS:]
+def _write_background(spec: ModelSpec, data: TrainingData, folder: Path) -> ServedExplanation:
+    """Draw the background of the explanations from the reference rows, the ones that the monitor uses too."""
+    settings, seed = spec.explanation, spec.tuning.seed
+    rows = data.split.everything.features[data.split.reference]
+    write_json(folder / BACKGROUND, Background.drawn(spec.features.names, rows, settings.background, seed))
+    return ServedExplanation(
+        background=BACKGROUND,
+        background_digest=sha256(folder / BACKGROUND),
+        coalitions=settings.coalitions,
+        max_rows=settings.max_rows,
+        tolerance=settings.tolerance,
+        seed=seed,
+    )
+
+
+def _write_reference(spec: ModelSpec, data: TrainingData, scorer: Scorer, folder: Path) -> None:
+    """Write holdout rows with their scores: on rows that it has learnt from, a model looks too good."""
+    reference = data.split.reference
+    context = [spec.target.column, spec.evaluation.group, *spec.evaluation.slices, *spec.data.sensitive]
+    columns = list(dict.fromkeys([*spec.features.names, *context]))
+    rows = data.rows.iloc[reference][columns].reset_index(drop=True)
+    score = scorer.score(folder, data.split.everything.features[reference])
+    write_table(folder / REFERENCE, rows.assign(score=score))
 
 
 def version_features(spec: ModelSpec, folder: Path) -> FeatureSpec:
-    """What a version was trained on, which may be other features than the spec names today."""
-    manifest = read_record(folder / "manifest.json", ModelManifest, "train")
+    """Return the features that a version was trained on; the spec may name others today."""
+    manifest = read_record(folder / MANIFEST_FILE, ModelManifest, "train")
     return spec.features.model_copy(
         update={
             "service": manifest.feature_service,
@@ -112,3 +124,15 @@ def version_features(spec: ModelSpec, folder: Path) -> FeatureSpec:
             "request": manifest.request,
         }
     )
+
+
+def kept_capsule(record: VersionRecord, tracker: Tracker) -> Capsule:
+    """Read the capsule that the training run of a version has kept.
+
+    Raises:
+        DatasetMissing: the run has no capsule. MalformedInput: its file is damaged.
+        TrackerUnavailable: the tracker is down.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        tracker.files(record.run_id, "", Path(folder))
+        return read_record(Path(folder) / CAPSULE, Capsule, "train")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from perennial.core.frozen import Frozen
@@ -74,7 +75,7 @@ def prepare(
     return revision
 
 
-def _files(spec: ModelSpec, work: Workdir):
+def _files(spec: ModelSpec, work: Workdir) -> dict[str, Path]:
     views = {f"{spec.name}/views/{path.name}": path for path in sorted(work.views.glob("*.parquet"))}
     return {
         f"{spec.name}/source.json": work.source,

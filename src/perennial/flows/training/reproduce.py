@@ -17,14 +17,14 @@ from perennial.core.training.capsule import Capsule, Provenance
 from perennial.core.training.examples import Examples
 from perennial.core.training.registration import VersionRecord
 from perennial.core.training.reproduction import RULE, Reproduction
-from perennial.errors import ChecksumMismatch, ModelFileError, OtherCode
+from perennial.errors import ChecksumMismatch, DatasetMissing, MalformedInput, ModelFileError, OtherCode
 from perennial.files import md5, sha256
-from perennial.flows.training.package import version_features
+from perennial.flows.training.fit import Build
+from perennial.flows.training.package import kept_capsule, version_features
 from perennial.flows.training.point_in_time import as_examples, join
-from perennial.flows.training.tune import Build
 from perennial.flows.training.workdir import read_table
 from perennial.flows.versions import find_version
-from perennial.ports import Capsules, DataStore, Features, Labels, Ledger, Registry, Scorer
+from perennial.ports import DataStore, Features, Labels, Ledger, Registry, Scorer, Tracker
 
 CHOSEN_BY_TRAINING = ("epochs", "seed")
 """Of the capsule's parameters: these two are no parameters of the model class."""
@@ -35,7 +35,7 @@ class ReproducePorts:
     registry: Registry
     labels: Labels
     ledger: Ledger
-    capsules: Capsules
+    tracker: Tracker
     data: DataStore
     features: Features
     scorer: Scorer
@@ -92,7 +92,13 @@ def reproduce(
 
 
 def _capsule(record: VersionRecord, ports: ReproducePorts) -> Capsule:
-    capsule = ports.capsules.capsule(record)
+    try:
+        capsule = kept_capsule(record, ports.tracker)
+    except (DatasetMissing, MalformedInput) as error:
+        raise ModelFileError(
+            f"the capsule of {record.ref} cannot be read from its run {record.run_id}: {error}",
+            hint="restore the artifact store, or train again",
+        ) from error
     if capsule.hash != record.ref.capsule or capsule.model != record.ref.digest:
         raise ModelFileError(
             f"the capsule kept with the run of {record.ref} has the hash {capsule.hash[:12]}, "

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from perennial import catalog
 from perennial.core.spec import ModelSpec
-from perennial.core.training.data import CheckReport, FailedRule
+from perennial.core.training.data import CheckReport, DataRevision, FailedRule, Validation
 from perennial.core.training.expectations import NOW, Suite
 from perennial.errors import SpecError, ValidationFailed
-from perennial.files import new_folder, write_json
+from perennial.files import new_folder
+from perennial.flows.training.workdir import Workdir, read_record, read_table, write_json
 from perennial.ports import Validator
 
 if TYPE_CHECKING:
@@ -26,6 +27,38 @@ SHOWN_RULES = 5
 
 def validate(
     spec: ModelSpec,
+    work: Workdir,
+    validator: Validator,
+    expectations_dir: Path,
+    quarantine_dir: Path,
+    now: datetime,
+    publish: Callable[[Mapping[str, pd.DataFrame]], None] | None,
+    say: Callable[[str], None],
+) -> Validation:
+    """Check the prepared tables of `work`, publish the features and record that the revision is valid.
+
+    Args:
+        publish: makes the feature tables available to serving; None to check only.
+
+    Raises:
+        DatasetMissing: `prepare` has not run. Others: see `check_tables`.
+    """
+    revision = read_record(work.revision, DataRevision, "prepare").revision
+    views = work.read_views()
+    tables = {"history": read_table(work.history, "prepare"), **views}
+    reports = check_tables(spec, tables, validator, expectations_dir, work.data_docs, quarantine_dir, now)
+    for report in reports:
+        say(f"{report.table}: {report.rules} rules hold for {report.rows} rows")
+    if publish is not None:
+        publish(views)
+        say(f"published: {', '.join(views)}")
+    validation = Validation(revision=revision, reports=tuple(reports))
+    write_json(work.validation, validation)
+    return validation
+
+
+def check_tables(
+    spec: ModelSpec,
     tables: Mapping[str, pd.DataFrame],
     validator: Validator,
     expectations_dir: Path,
@@ -33,21 +66,21 @@ def validate(
     quarantine_dir: Path,
     now: datetime,
 ) -> list[CheckReport]:
-    """Run every suite of `data.expectations`, all of them even after one has failed.
+    """Run every suite of `data.expectations`; a failed suite does not stop the others.
 
     Args:
         tables: the tables by the names that the spec uses.
         docs_dir: gets <suite>/index.html, the data docs.
         quarantine_dir: gets <time>-<hash of the batch>/ with the bad tables and report.json; the same
-            batch again keeps the folder of the first time.
-        now: aware; what freshness is measured from.
+            batch keeps the folder of its first check.
+        now: aware; a suite may measure freshness from it.
 
     Returns:
-        One report per suite, each of them good.
+        A passed report for each suite.
 
     Raises:
-        SpecError: a suite or a table that the spec names is not there, or a rule is wrong.
-        ValidationFailed: names table, rule, column, what was observed and rows that break the rule.
+        SpecError: a suite or a table that the spec names is missing, or a rule is wrong.
+        ValidationFailed: a check failed; names table, rule, column, observed value and bad rows.
     """
     suites = {table: _suite(spec, table, file, tables, expectations_dir, now) for table, file in _named(spec)}
     reports = [
@@ -119,7 +152,8 @@ def _reference(suite: Suite, tables: Mapping[str, pd.DataFrame], now: datetime) 
             f"suite {suite.name}: freshness.of names {suite.freshness.of}, which is not there",
             hint="`now`, or table.column",
         )
-    return tables[table][column].max().to_pydatetime(warn=False)
+    newest: datetime = tables[table][column].max().to_pydatetime(warn=False)
+    return newest
 
 
 def _message(spec: ModelSpec, failed: Sequence[CheckReport]) -> str:

@@ -1,0 +1,69 @@
+"""Ports of the training steps: train, evaluate, reproduce."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from perennial.settings import Settings
+from perennial.wiring.database import store
+from perennial.wiring.training import (
+    data_store,
+    explain,
+    features,
+    figures,
+    references,
+    scorer,
+    tracker,
+    tuner,
+)
+from perennial.wiring.versions import registry
+
+if TYPE_CHECKING:
+    from perennial.core.spec import ModelSpec
+    from perennial.flows.evaluation.evaluate import EvaluatePorts
+    from perennial.flows.training.reproduce import ReproducePorts
+    from perennial.flows.training.train import TrainPorts
+
+
+def train_ports(settings: Settings) -> TrainPorts:
+    from perennial.flows.training.train import TrainPorts
+
+    return TrainPorts(
+        features=features(settings),
+        tracker=tracker(settings),
+        tuner=tuner(settings),
+        registry=registry(settings),
+        scorer=scorer(),
+        figures=figures(),
+    )
+
+
+def evaluate_ports(settings: Settings) -> EvaluatePorts:
+    from perennial.flows.evaluation.evaluate import EvaluatePorts
+
+    return EvaluatePorts(
+        features=lambda: features(settings),
+        tracker=tracker(settings),
+        registry=registry(settings),
+        scorer=scorer(),
+        figures=figures(),
+        references=references(),
+        explain=explain(),
+    )
+
+
+def reproduce_ports(spec: ModelSpec, settings: Settings) -> ReproducePorts:
+    from perennial.adapters.checkout import changed_since
+    from perennial.flows.training.reproduce import ReproducePorts
+
+    versions = registry(settings)
+    return ReproducePorts(
+        registry=versions,
+        labels=versions,  # type: ignore[arg-type]
+        ledger=store(settings).ledger,
+        tracker=tracker(settings),
+        data=data_store(settings),
+        features=features(settings),
+        scorer=scorer(),
+        changed=lambda since: changed_since(settings.project, since, spec.name),
+    )
