@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 GRANTS: dict[Role, tuple[tuple[str, str], ...]] = {
     Role.ADMIN: (),
     Role.APPROVER: (("registered_model", "EDIT"),),
-    Role.OPERATOR: (("registered_model", "EDIT"), ("experiment", "EDIT")),
+    Role.OPERATOR: (("registered_model", "EDIT"),),
     Role.VIEWER: (),
     Role.TRAINING: (("registered_model", "EDIT"), ("experiment", "EDIT")),
     Role.RELEASE: (("registered_model", "MANAGE"),),  # an alias is deleted by nobody less

@@ -44,12 +44,16 @@ def create_app() -> Any:
             "MLflow's workspaces are on: the rules for approvals do not cover them",
             hint="unset MLFLOW_ENABLE_WORKSPACES",
         )
-    app = auth.create_app()
-    from perennial.tracking_server.accounts import ensure
+    from mlflow.server import app as flask_app
 
+    from perennial.tracking_server.accounts import ensure
+    from perennial.tracking_server.route_guard import ClosedRoutes, guard_roles
+
+    app = auth.create_app()
     ensure(auth.store, accounts)
     _govern()
-    return app
+    guard_roles(flask_app, caller)
+    return ClosedRoutes(app)
 
 
 def _configure(settings: Settings) -> dict:

@@ -62,6 +62,8 @@ class MlflowTracker:
         experiment = client.get_experiment_by_name(model)
         if experiment is not None:
             return experiment.experiment_id
+        if self._url.startswith("http"):  # a server chooses the place itself, and refuses a client's
+            return client.create_experiment(model)
         location = self._artifacts / model
         location.mkdir(parents=True, exist_ok=True)
         return client.create_experiment(model, artifact_location=location.as_uri())
