@@ -71,7 +71,7 @@ def _approval_refusal(roles: Roles, key: str, value: str | None) -> str:
     return f"only accounts with the role {Role.APPROVER} set the tag {TAG}"
 
 
-def birth_refusal(roles: Roles, key: str) -> str:
+def creation_refusal(roles: Roles, key: str) -> str:
     """Return why these roles may not create a version or model with this tag; empty when they may."""
     name = _plain(key)
     if name == TAG or name.startswith(TAG + ".") or _is_evidence(name):
