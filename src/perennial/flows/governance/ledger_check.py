@@ -101,7 +101,7 @@ def _noted(end: tuple[int, str], entries: int, newest: str) -> str | None:
     if entries > noted:
         return f"the note of the end was set back to entry {noted} of {entries}"
     if newest != last:
-        return f"entry {noted} is not the one that was appended last"
+        return f"entry {noted} is not the last appended entry"
     return None
 
 
@@ -110,9 +110,7 @@ def _signed_by(kept: KeptHead, trusted: str | None, holds: Holds) -> str | None:
     if trusted is None:
         return None
     if kept.key is None or kept.signature is None:
-        raise LedgerBroken(
-            "the head is not signed", hint="take the one that was signed, or leave out the key"
-        )
+        raise LedgerBroken("the head is not signed", hint="use the signed head, or omit the key")
     if kept.key != trusted:
         raise LedgerBroken(
             f"the head is signed by {kept.key}, not by {trusted}", hint="is it the right file?"
