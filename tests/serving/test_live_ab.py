@@ -22,7 +22,7 @@ from perennial.core.spec import ReleaseSpec
 from perennial.settings import Settings
 from perennial.wiring import database, releasing
 
-pytestmark = pytest.mark.server
+pytestmark = pytest.mark.traffic
 MODEL = "test_failure_predictor"
 USERS = 400
 WORSE, BETTER = -3.0, 1.0
