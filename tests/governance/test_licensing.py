@@ -46,10 +46,8 @@ def test_consent_that_nobody_stated_fails():
     assert terms.judge_consent([], {"a": stated()}).verdict is Verdict.FAIL
 
 
-def licensed(*standings):
-    return [
-        Licensed(name=f"p{place}", licence="X", standing=standing) for place, standing in enumerate(standings)
-    ]
+def licensed(*statuses):
+    return [Licensed(name=f"p{place}", licence="X", status=status) for place, status in enumerate(statuses)]
 
 
 @pytest.mark.parametrize("judge", [terms.judge_data_licence, terms.judge_dependencies])

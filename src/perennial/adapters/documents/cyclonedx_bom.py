@@ -1,7 +1,7 @@
-"""An ML-BOM as CycloneDX 1.6 JSON (cyclonedx-python-lib), checked by the library's own strict validator.
+"""Write an ML-BOM as CycloneDX 1.6 JSON (cyclonedx-python-lib) and validate it strictly.
 
-The library has no type for `modelCard` (nor for the `data` of a data component): both are put into its JSON,
-and the whole is validated as it is written. Specification: https://cyclonedx.org/docs/1.6/json/
+The library has no type for `modelCard` and for the `data` of a data component: both are added to its JSON before
+the validation. Specification: https://cyclonedx.org/docs/1.6/json/
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ MODEL_REF = "model"
 
 
 def to_json(bom: Bom) -> str:
-    """The document as text; the same facts give the same text.
+    """Return the document as text; equal contents give equal text.
 
     Raises:
-        MalformedInput: it is not valid as CycloneDX 1.6 (strict).
+        MalformedInput: the document is not valid CycloneDX 1.6 (strict).
     """
     document = json.loads(JsonV1Dot6(_document(bom)).output_as_string())
     document["metadata"]["component"]["modelCard"] = _model_card(bom)
@@ -46,16 +46,20 @@ def to_json(bom: Bom) -> str:
 
 
 def check(text: str) -> None:
-    """Raises MalformedInput, which names the first place, when it is not valid as CycloneDX 1.6 (strict)."""
+    """Validate a document.
+
+    Raises:
+        MalformedInput: it is not valid CycloneDX 1.6 (strict); the message has the first error.
+    """
     error = JsonStrictValidator(SchemaVersion.V1_6).validate_str(text)
     if error is not None:
         first = str(error).partition("\n")[0]
-        raise MalformedInput(f"the ML-BOM is not valid CycloneDX 1.6: {first}", hint="make it anew")
+        raise MalformedInput(f"the ML-BOM is not valid CycloneDX 1.6: {first}", hint="write it again")
 
 
 def _document(bom: Bom) -> CycloneDx:
     model = _model(bom)
-    components = [*_data(bom), *_files(bom), *(_library(one) for one in bom.packages)]
+    components = [*_data(bom), *_files(bom), *map(_library, bom.packages)]
     document = CycloneDx(
         serial_number=uuid.uuid5(uuid.NAMESPACE_URL, f"{bom.model}/{bom.version}/{bom.digest}/{bom.made}"),
         metadata=BomMetaData(component=model, timestamp=bom.made),
@@ -86,7 +90,7 @@ def _model(bom: Bom) -> Component:
 
 
 def _data(bom: Bom) -> list[Component]:
-    """One per file of the data revision; a folder's DVC hash has a suffix, so it is a property."""
+    """Return a component per file of the data revision. A folder's DVC hash has a suffix: it is only a property."""
     revision = bom.tags.get("data.revision", "")
     return [
         Component(
@@ -95,10 +99,10 @@ def _data(bom: Bom) -> list[Component]:
             type=ComponentType.DATA,
             bom_ref=f"data:{name}",
             description=f"From: {bom.capsule.source}",
-            hashes=[HashType(alg=HashAlgorithm.MD5, content=found)] if MD5.fullmatch(found) else [],
-            properties=[Property(name="perennial:dvc", value=found)],
+            hashes=[HashType(alg=HashAlgorithm.MD5, content=md5)] if MD5.fullmatch(md5) else [],
+            properties=[Property(name="perennial:dvc", value=md5)],
         )
-        for name, found in sorted(bom.capsule.data.items())
+        for name, md5 in sorted(bom.capsule.data.items())
     ]
 
 
@@ -144,17 +148,18 @@ def _model_card(bom: Bom) -> dict[str, Any]:
         ],
     }
     if bom.measures:
-        card["quantitativeAnalysis"] = {"performanceMetrics": [_measure(one) for one in bom.measures]}
+        card["quantitativeAnalysis"] = {"performanceMetrics": list(map(_measure, bom.measures))}
     if spec.data.sensitive:
         named = f"Sensitive columns: {', '.join(spec.data.sensitive)}"
         card["considerations"]["ethicalConsiderations"] = [{"name": named}]
     return card
 
 
-def _measure(one: Measure) -> dict[str, Any]:
-    told: dict[str, Any] = {"type": one.metric, "value": f"{one.value:.6g}"}
-    if one.part is not None:
-        told["slice"] = one.part
-    if one.low is not None and one.high is not None:
-        told["confidenceInterval"] = {"lowerBound": f"{one.low:.6g}", "upperBound": f"{one.high:.6g}"}
-    return told
+def _measure(measure: Measure) -> dict[str, Any]:
+    metric: dict[str, Any] = {"type": measure.metric, "value": f"{measure.value:.6g}"}
+    if measure.part is not None:
+        metric["slice"] = measure.part
+    if measure.low is not None and measure.high is not None:
+        bounds = {"lowerBound": f"{measure.low:.6g}", "upperBound": f"{measure.high:.6g}"}
+        metric["confidenceInterval"] = bounds
+    return metric

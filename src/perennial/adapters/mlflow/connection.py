@@ -1,14 +1,15 @@
-"""How both MLflow adapters talk to their server: short patience, and one error when it is away."""
+"""Connection of the MLflow adapters to their server: short timeouts, and a common error when it does not answer."""
 
 from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
-# A training must not hang for minutes on a server that is down; read by MLflow on its import.
+# MLflow reads these when it is imported. A training must not hang for minutes on a server that is down.
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
@@ -28,22 +29,22 @@ from perennial.errors import TrackerRefused, TrackerUnavailable
 PROBE_SECONDS = 5.0
 REFUSED = (401, 403)
 UNKNOWN = "error code 401"
-"""In the text of an answer that MLflow's client cannot read as its own: its authentication answers in HTML."""
+"""Part of the error text when MLflow's authentication answers in HTML, which MLflow's client cannot parse."""
 
 
 def connect(url: str) -> MlflowClient:
-    """A client of a server (`http...`) or of a SQLite file, which is created with its folder."""
+    """Return a client of a server (`http...`) or of a SQLite file, which is created with its folder."""
     if url.startswith("sqlite:///"):
         Path(url.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
     probe(url)
     with reaching(url), warnings.catch_warnings():
-        # Of MLflow's own tables; nothing that a user could act on.
+        # They concern MLflow's own tables; a user cannot act on them.
         warnings.simplefilter("ignore", SADeprecationWarning)
         return MlflowClient(tracking_uri=url, registry_uri=url)
 
 
 def probe(url: str) -> None:
-    """Ask a server for a sign of life.
+    """Check that a server answers.
 
     Raises:
         TrackerUnavailable: it does not answer.
@@ -58,7 +59,7 @@ def probe(url: str) -> None:
 
 @contextmanager
 def reaching(url: str) -> Iterator[None]:
-    """Turn failures of the connection, and only those, into TrackerUnavailable."""
+    """Turn failures of the connection into TrackerUnavailable, and refused accounts into TrackerRefused."""
     try:
         yield
     except (requests.ConnectionError, requests.Timeout, SQLAlchemyError) as error:
@@ -69,6 +70,20 @@ def reaching(url: str) -> Iterator[None]:
         if error.get_http_status_code() in REFUSED or UNKNOWN in str(error):
             raise _refused(url, error) from error
         raise
+
+
+def all_pages(search: Callable[[str | None], Any]) -> list[Any]:
+    """Return the items of all pages of a search.
+
+    Args:
+        search: page token (None: the first page) -> a page of MLflow's client.
+    """
+    page = search(None)
+    items = list(page)
+    while page.token:
+        page = search(page.token)
+        items += page
+    return items
 
 
 def _refused(url: str, error: Exception) -> TrackerRefused:

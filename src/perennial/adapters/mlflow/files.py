@@ -1,4 +1,4 @@
-"""Delete the files of a version from MLflow's artifact store; its run, figures and tags stay."""
+"""Delete the files of a version from MLflow's artifact store; its run, metrics and tags stay."""
 
 from __future__ import annotations
 
@@ -14,15 +14,17 @@ from perennial.errors import TrackerUnavailable, UnknownVersion
 
 
 class MlflowFiles:
+    """ModelFiles over MLflow's artifact store."""
+
     def __init__(self, url: str) -> None:
         self._url = url
 
     def delete(self, ref: VersionRef) -> None:
-        """The served files of the run and the logged model that the version points to; again changes nothing.
+        """Delete the served files of the run and the logged model of the version. Repeating changes nothing.
 
         Raises:
             UnknownVersion: the registry has no such version.
-            TrackerUnavailable: MLflow or its artifact store did not do it.
+            TrackerUnavailable: MLflow or its artifact store failed.
         """
         client = connect(self._url)
         try:
@@ -41,5 +43,5 @@ class MlflowFiles:
             except (MlflowException, OSError) as error:
                 raise TrackerUnavailable(
                     f"the files of {ref} at {root} cannot be deleted: {error}",
-                    hint="is the artifact store up?",
+                    hint="check that the artifact store runs",
                 ) from error

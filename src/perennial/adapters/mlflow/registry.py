@@ -1,7 +1,7 @@
 """The Registry and Labels ports over MLflow: versions, aliases, tags.
 
-MLflow's own integer is the key; the semantic version is a tag given in the very call that creates the
-version, so that no kill leaves a version without one.
+The key is MLflow's own integer. The semantic version is a tag that the call creating the version sets, so that a
+killed process leaves no version without it.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
-from perennial.adapters.mlflow.connection import connect, reaching
+from perennial.adapters.mlflow.connection import all_pages, connect, reaching
 
 # After the connection's settings, which MLflow reads when it is imported.
 from mlflow import MlflowClient  # isort: skip
@@ -26,10 +26,13 @@ from perennial.files import sha256
 
 SEMANTIC, DIGEST, CAPSULE, LIFECYCLE = "semantic_version", "digest", "capsule", "lifecycle"
 SERVED = "served"
+PAGE = 1000
 MISSING = {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}
 
 
 class MlflowRegistry:
+    """Registry and Labels over an MLflow server or file."""
+
     def __init__(self, url: str) -> None:
         self._url = url
         self._connected: MlflowClient | None = None
@@ -38,17 +41,18 @@ class MlflowRegistry:
         client = self._client()
         with reaching(self._url):
             self._ensure_model(client, new)
-            raw = self._all(client, new.model)
-            mine = next((one for one in raw if one.run_id == new.run_id), None)
+            registered = self._all(client, new.model)
+            mine = next((version for version in registered if version.run_id == new.run_id), None)
             if mine is None:
-                mine = self._create(client, new, [one.tags[SEMANTIC] for one in raw if SEMANTIC in one.tags])
+                names = [version.tags[SEMANTIC] for version in registered if SEMANTIC in version.tags]
+                mine = self._create(client, new, names)
             elif mine.tags[DIGEST] != new.digest:
                 raise ModelFileError(
                     f"run {new.run_id} is registered with the digest {mine.tags[DIGEST][:12]}, "
                     f"not {new.digest[:12]}",
                     hint="train again: a run has one model",
                 )
-            # Still in development: this call, or an earlier one that was killed, has not finished yet.
+            # Still in development: neither this call nor an earlier, killed call has finished.
             if mine.tags[LIFECYCLE] == Lifecycle.DEVELOPMENT:
                 client.set_registered_model_alias(new.model, "candidate", mine.version)
                 client.set_model_version_tag(new.model, mine.version, LIFECYCLE, Lifecycle.STAGING)
@@ -57,25 +61,27 @@ class MlflowRegistry:
     def find(self, model: str, which: str) -> VersionRecord | None:
         client = self._client()
         with reaching(self._url):
-            found = self._lookup(client, model, which)
-            return None if found is None else self._record(client, found, found.aliases)
+            version = self._lookup(client, model, which)
+            return None if version is None else self._record(client, version, version.aliases)
 
     def versions(self, model: str) -> list[VersionRecord]:
         client = self._client()
         with reaching(self._url):
-            found = [one for one in self._all(client, model) if SEMANTIC in one.tags]
-            aliases = self._aliases(client, model) if found else {}
-            return [self._record(client, one, aliases.get(str(one.version), ())) for one in found]
+            versions = [version for version in self._all(client, model) if SEMANTIC in version.tags]
+            aliases = self._aliases(client, model) if versions else {}
+            return [
+                self._record(client, version, aliases.get(str(version.version), ())) for version in versions
+            ]
 
     def fetch(self, ref: VersionRef, into: Path) -> Path:
         client = self._client()
         with reaching(self._url):
-            found = self._lookup(client, ref.model, f"key:{ref.key}")
-            if found is None:
+            version = self._lookup(client, ref.model, f"key:{ref.key}")
+            if version is None:
                 raise UnknownVersion(
                     f"{ref} is not in the registry", hint=f"perennial models show {ref.model}"
                 )
-            uri = client.get_run(found.run_id).info.artifact_uri
+            uri = client.get_run(version.run_id).info.artifact_uri
             into.mkdir(parents=True, exist_ok=True)
             try:
                 source = Path(_download_artifact_from_uri(f"{uri}/{SERVED}", tracking_uri=self._url))
@@ -137,66 +143,67 @@ class MlflowRegistry:
         )
 
     def _all(self, client: MlflowClient, model: str) -> list[ModelVersion]:
-        found: list[ModelVersion] = []
-        token = None
-        while True:
-            page = client.search_model_versions(f"name = '{model}'", max_results=1000, page_token=token)
-            found += page
-            token = page.token
-            if not token:
-                return sorted(found, key=lambda one: int(one.version))
+        query = f"name = '{model}'"
+        versions = all_pages(
+            lambda token: client.search_model_versions(query, max_results=PAGE, page_token=token)
+        )
+        return sorted(versions, key=lambda version: int(version.version))
 
     def _lookup(self, client: MlflowClient, model: str, which: str) -> ModelVersion | None:
         try:
             if which.startswith("key:"):
                 return client.get_model_version(model, which.removeprefix("key:"))
             if which[:1].isdigit():
-                wanted = {one.version for one in self._all(client, model) if one.tags.get(SEMANTIC) == which}
+                wanted = {
+                    version.version
+                    for version in self._all(client, model)
+                    if version.tags.get(SEMANTIC) == which
+                }
             else:
-                # Not by MLflow's search for an alias: with its authentication on, one that is not there is
-                # a 403 and not a 404.
+                # MLflow's own search for an alias answers 403, not 404, for a missing alias when its
+                # authentication is on.
                 known = client.get_registered_model(model).aliases
                 wanted = {known[which]} if which in known else set()
         except MlflowException as error:
             if error.error_code in MISSING:
                 return None
             raise
-        # A search leaves out the aliases of a version.
+        # A search omits the aliases of a version.
         return client.get_model_version(model, wanted.pop()) if wanted else None
 
     def _require(self, client: MlflowClient, model: str, key: str) -> ModelVersion:
-        found = self._lookup(client, model, f"key:{key}")
-        if found is None:
+        version = self._lookup(client, model, f"key:{key}")
+        if version is None:
             raise UnknownVersion(
                 f"{model} has no version with key {key}", hint=f"perennial models show {model}"
             )
-        return found
+        return version
 
     def _aliases(self, client: MlflowClient, model: str) -> dict[str, list[str]]:
-        """Key -> aliases: a search for versions leaves them out."""
-        found: dict[str, list[str]] = {}
+        """Return the aliases by key: a search for versions omits them."""
+        aliases: dict[str, list[str]] = {}
         for alias, key in client.get_registered_model(model).aliases.items():
-            found.setdefault(str(key), []).append(alias)
-        return found
+            aliases.setdefault(str(key), []).append(alias)
+        return aliases
 
-    def _record(self, client: MlflowClient, found: ModelVersion, aliases: Iterable[str]) -> VersionRecord:
+    def _record(self, client: MlflowClient, version: ModelVersion, aliases: Iterable[str]) -> VersionRecord:
         return VersionRecord(
-            ref=_ref(found),
-            run_id=found.run_id,
-            created=datetime.fromtimestamp(found.creation_timestamp / 1000, UTC),
+            ref=_ref(version),
+            run_id=version.run_id,
+            created=datetime.fromtimestamp(version.creation_timestamp / 1000, UTC),
             aliases=tuple(sorted(aliases)),
-            tags=dict(found.tags),
-            metrics=dict(client.get_run(found.run_id).data.metrics),
+            tags=dict(version.tags),
+            metrics=dict(client.get_run(version.run_id).data.metrics),
         )
 
 
-def _ref(found: ModelVersion) -> VersionRef:
+def _ref(version: ModelVersion) -> VersionRef:
     return VersionRef(
-        model=found.name,
-        version=found.tags[SEMANTIC],
-        key=str(found.version),
-        digest=found.tags[DIGEST],
-        capsule=found.tags[CAPSULE],
+        model=version.name,
+        version=version.tags[SEMANTIC],
+        key=str(version.version),
+        digest=version.tags[DIGEST],
+        capsule=version.tags[CAPSULE],
     )
 
 
@@ -207,6 +214,6 @@ def _verify(folder: Path, ref: VersionRef) -> None:
         raise ModelFileError(f"{ref} has no model.onnx: {error}", hint="train again") from error
     if digest != ref.digest:
         raise ModelFileError(
-            f"model.onnx of {ref} has the digest {digest[:12]}: not the file that was registered",
+            f"model.onnx of {ref} has the digest {digest[:12]}: not the registered file",
             hint="restore the artifact store from its backup, or train again",
         )

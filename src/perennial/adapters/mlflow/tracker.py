@@ -24,11 +24,11 @@ if TYPE_CHECKING:
     import pandas as pd
 
 SERVED = "served"
-"""Artifact folder of a run that holds the files of the model server."""
+"""Artifact folder of a run with the files of the model server."""
 
 
 class MlflowTracker:
-    """Runs in one experiment per model; artifacts go straight to the folder, not through the server."""
+    """Tracker with an experiment per model; artifacts go straight to the folder, not through the server."""
 
     def __init__(self, url: str, folder: Path) -> None:
         self._url = url
@@ -46,28 +46,31 @@ class MlflowTracker:
     def reopen(self, run_id: str) -> MlflowRun:
         client = connect(self._url)
         with reaching(self._url):
-            found = client.get_run(run_id)
-        return MlflowRun(client, self._url, run_id, found.info.experiment_id)
+            run = client.get_run(run_id)
+        return MlflowRun(client, self._url, run_id, run.info.experiment_id)
 
     def files(self, run_id: str, folder: str, into: Path) -> list[Path]:
         client = connect(self._url)
         into.mkdir(parents=True, exist_ok=True)
         with reaching(self._url):
-            kept = [one.path for one in client.list_artifacts(run_id, folder or None) if not one.is_dir]
-            found = [Path(client.download_artifacts(run_id, path, str(into))) for path in sorted(kept)]
-        return [path.replace(into / path.name) for path in found]
+            artifacts = client.list_artifacts(run_id, folder or None)
+            paths = sorted(artifact.path for artifact in artifacts if not artifact.is_dir)
+            local = [Path(client.download_artifacts(run_id, path, str(into))) for path in paths]
+        return [path.replace(into / path.name) for path in local]
 
     def _experiment(self, client: MlflowClient, model: str) -> str:
-        found = client.get_experiment_by_name(model)
-        if found is not None:
-            return found.experiment_id
+        experiment = client.get_experiment_by_name(model)
+        if experiment is not None:
+            return experiment.experiment_id
+        if self._url.startswith("http"):  # a server chooses the place itself, and refuses a client's
+            return client.create_experiment(model)
         location = self._artifacts / model
         location.mkdir(parents=True, exist_ok=True)
         return client.create_experiment(model, artifact_location=location.as_uri())
 
 
 class MlflowRun:
-    """One run; `with` ends it, as failed when an exception leaves the block."""
+    """A run; `with` ends it, as failed when an exception leaves the block."""
 
     def __init__(self, client: MlflowClient, url: str, run_id: str, experiment: str) -> None:
         self.run_id = run_id
@@ -113,7 +116,7 @@ class MlflowRun:
     def dataset(self, revision: DataRevision, rows: pd.DataFrame, context: str) -> None:
         data = mlflow.data.from_pandas(rows, source=DvcSource(revision), name=revision.revision[:12])
         with self._active(), warnings.catch_warnings():
-            # About whole numbers that might be missing one day: the served input is float32.
+            # MLflow warns that integer columns cannot hold missing values; the served input is float32.
             warnings.filterwarnings("ignore", message="Hint: Inferred schema contains integer")
             mlflow.log_input(data, context=context)
 
@@ -144,7 +147,7 @@ class MlflowRun:
 
     @contextmanager
     def _active(self) -> Iterator[None]:
-        """MLflow's flavours know only the active run of this thread; put things back afterwards."""
+        """Make this run the active run of the thread, which MLflow's flavours need; restore the state afterwards."""
         before = mlflow.get_tracking_uri()
         mlflow.set_tracking_uri(self._url)
         status = self._client.get_run(self.run_id).info.status
@@ -158,7 +161,7 @@ class MlflowRun:
 
 
 class DvcSource(DatasetSource):
-    """Where a run's data came from: a revision of the data repository and its file hashes."""
+    """Source of a run's data: a revision of the data repository and its file hashes."""
 
     def __init__(self, revision: DataRevision) -> None:
         self.revision = revision

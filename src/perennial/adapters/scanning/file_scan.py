@@ -1,4 +1,4 @@
-"""Are the files of a version of formats that run no code when they are read, and sound?"""
+"""Check that the files of a version are sound and of formats that run no code when they are read."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ if TYPE_CHECKING:
     from onnx import TensorProto
 
 STANDARD_DOMAINS = {"", "ai.onnx", "ai.onnx.ml"}
-"""Operators of any other domain come from a library that the server would have to load."""
+"""Operators of other domains come from a library that the server would have to load."""
 ARCHIVES = (b"PK\x03\x04", b"7z\xbc\xaf\x27\x1c")
-"""ZIP, which NumPy and PyTorch keep pickles in, and 7z."""
+"""Magic bytes of ZIP, in which NumPy and PyTorch keep pickles, and of 7z."""
 PICKLE = b"\x80"
-"""Protocol 2 and later; earlier ones are text, which none of the allowed formats takes for its own."""
+"""Magic byte of pickle protocol 2 and later. Earlier protocols are text, which no allowed format accepts."""
 ARCHIVE = "a pickle or an archive, whatever its name"
 
 
 def scan(folder: Path) -> tuple[list[str], int]:
-    """What is wrong with the files below a folder, in words, and how many there are.
+    """Return the problems of the files below a folder, in words, and the number of files.
 
     Nothing is executed or unpickled.
     """
@@ -34,14 +34,14 @@ def scan(folder: Path) -> tuple[list[str], int]:
 
 
 def _problem(path: Path) -> str:
-    """Empty when there is none."""
+    """Return the problem of a file in words; empty when there is none."""
     if path.is_symlink() or not path.is_file():
         return "no plain file"
     with path.open("rb") as file:
         start = file.read(6)
     if start.startswith(ARCHIVES[1]):
         return ARCHIVE
-    # A ZIP is found from its end: one may hang behind a sound file of another format.
+    # A ZIP is found from its end: it may be appended to a sound file of another format.
     if start.startswith((PICKLE, *ARCHIVES)) or zipfile.is_zipfile(path):
         return "; ".join(filter(None, (ARCHIVE, pickled(path))))
     return pickled(path) or _unsound(path)
@@ -64,37 +64,41 @@ def _onnx(path: Path) -> str:
 
     try:
         model = onnx.load(str(path), load_external_data=False)
-        # Before the checker, which looks for such a file beside wherever the process happens to stand.
-        if any(onnx.external_data_helper.uses_external_data(one) for one in _tensors(model)):
+        # Before the checker, which looks for such a file in the current folder.
+        if any(onnx.external_data_helper.uses_external_data(tensor) for tensor in _tensors(model)):
             return "keeps weights in another file, which no digest covers"
         onnx.checker.check_model(model)
     except (DecodeError, onnx.checker.ValidationError, ValueError) as error:
         return f"no sound ONNX model: {str(error).splitlines()[0]}"
-    # The checker knows nothing of who provides an operator.
-    foreign = sorted({one.domain for one in model.opset_import} - STANDARD_DOMAINS - _own_functions(model))
+    # The checker does not look at who provides an operator.
+    foreign = sorted(
+        {opset.domain for opset in model.opset_import} - STANDARD_DOMAINS - _own_functions(model)
+    )
     if foreign:
         return f"needs operators of {', '.join(foreign)}"
     return ""
 
 
 def _tensors(message: Message) -> Iterator[TensorProto]:
-    """Every tensor below a protobuf message, wherever the format has a place for one: attributes, subgraphs,
-    functions, sparse values. ONNX's own iterator, which is private, leaves some out."""
+    """Yield every tensor below a protobuf message: attributes, subgraphs, functions, sparse values.
+
+    ONNX's own, private iterator misses some.
+    """
     from google.protobuf.message import Message
     from onnx import TensorProto
 
     for field, value in message.ListFields():
         if field.message_type is None:
             continue
-        for one in [value] if isinstance(value, Message) else value:
-            if isinstance(one, TensorProto):
-                yield one
+        for child in [value] if isinstance(value, Message) else value:
+            if isinstance(child, TensorProto):
+                yield child
             else:
-                yield from _tensors(one)
+                yield from _tensors(child)
 
 
 def _own_functions(model) -> set[str]:
-    """Domains whose operators the file itself defines out of others."""
+    """Return the domains whose operators the file itself defines."""
     return {function.domain for function in model.functions}
 
 

@@ -1,4 +1,4 @@
-"""The packages that run with a model and the licences that they state (importlib.metadata, packaging)."""
+"""Packages that run with a model, and their stated licences (importlib.metadata, packaging)."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ CLASSIFIERS = {
     "GNU Lesser General Public License v3 (LGPLv3)": "LGPL-3.0-only",
     "GNU Lesser General Public License v3 or later (LGPLv3+)": "LGPL-3.0-or-later",
 }
-"""Trove classifier -> SPDX. One that may mean several licences stands for all of them at once."""
+"""Trove classifier -> SPDX. An ambiguous classifier stands for all licences that it may mean."""
 WORDS = {
     "3-clause bsd license": "BSD-3-Clause",
     "apache 2": "Apache-2.0",
@@ -49,43 +49,43 @@ WORDS = {
     "mit -or- apache license 2.0": "MIT OR Apache-2.0",
     "new bsd": "BSD-3-Clause",
 }
-"""What packages write into `License:` in place of an SPDX expression, in lower case."""
+"""Text of `License:` in lower case -> SPDX."""
 
 
 def licences(stated: Mapping[str, str]) -> dict[str, str]:
-    """Every package that the project needs at run time, with what it needs in turn -> its licence.
+    """Return package -> licence for all run-time dependencies of the project, direct and indirect.
 
     Args:
-        stated: package -> SPDX expression, where a person has read what the package itself does not say.
+        stated: package -> SPDX expression that a person has read; it takes precedence.
 
     Raises:
         PackageNotFoundError: the project itself is not installed as a package.
     """
     known = {canonicalize_name(name): licence for name, licence in stated.items()}
-    found: dict[str, str] = {}
+    by_package: dict[str, str] = {}
     waiting, seen = list(_needs(distribution(PROJECT).metadata, ())), set()
     while waiting:
-        one = waiting.pop()
-        if one in seen:
+        dependency = waiting.pop()
+        if dependency in seen:
             continue
-        seen.add(one)
-        name, extras = one
+        seen.add(dependency)
+        name, extras = dependency
         try:
-            # Read once: parsing it is most of the time that this takes.
+            # Read once: parsing takes most of the time.
             metadata = distribution(name).metadata
         except PackageNotFoundError:
-            found[name] = known.get(name, "")
+            by_package[name] = known.get(name, "")
             continue
-        found[name] = known.get(name) or stated_by(metadata)
+        by_package[name] = known.get(name) or stated_by(metadata)
         waiting += _needs(metadata, extras)
-    return dict(sorted(found.items()))
+    return dict(sorted(by_package.items()))
 
 
 def direct_dependencies() -> list[Package]:
-    """The packages that the project asks for by name, without those of extras.
+    """Return the direct dependencies of the project, without its extras.
 
     Raises:
-        SettingsError: the project, or a package that it needs, is not installed.
+        SettingsError: the project or a dependency is not installed.
     """
     try:
         return [_package(name) for name, _ in sorted(set(_needs(distribution(PROJECT).metadata, ())))]
@@ -99,17 +99,18 @@ def _package(name: str) -> Package:
 
 
 def _needs(metadata: PackageMetadata, extras: tuple[str, ...]) -> Iterator[tuple[str, tuple[str, ...]]]:
-    """Names and extras of what a package needs in this environment."""
+    """Yield name and extras of each dependency of a package in this environment."""
     for line in metadata.get_all("Requires-Dist") or ():
-        one = Requirement(line)
-        if one.marker is None or any(one.marker.evaluate({"extra": extra}) for extra in ("", *extras)):
-            yield canonicalize_name(one.name), tuple(sorted(one.extras))
+        needed = Requirement(line)
+        marker = needed.marker
+        if marker is None or any(marker.evaluate({"extra": extra}) for extra in ("", *extras)):
+            yield canonicalize_name(needed.name), tuple(sorted(needed.extras))
 
 
 def stated_by(metadata: PackageMetadata) -> str:
-    """The licence of a package's metadata as an SPDX expression; what it says instead where that is none.
+    """Return the licence of a package's metadata as an SPDX expression, or its own text if that is none.
 
-    In the order of trust: `License-Expression` (PEP 639), `License` where it is short and known, classifiers.
+    Sources in order of trust: `License-Expression` (PEP 639), a short and known `License`, classifiers.
     """
     if expression := metadata.get("License-Expression"):
         return expression
@@ -120,12 +121,12 @@ def stated_by(metadata: PackageMetadata) -> str:
     if known := WORDS.get(line.lower()):
         return known
     names = [
-        one.removeprefix("License :: ").removeprefix("OSI Approved").removeprefix(" :: ")
-        for one in metadata.get_all("Classifier") or ()
-        if one.startswith("License :: ")
+        classifier.removeprefix("License :: ").removeprefix("OSI Approved").removeprefix(" :: ")
+        for classifier in metadata.get_all("Classifier") or ()
+        if classifier.startswith("License :: ")
     ]
-    # Several classifiers may mean a choice or all of them: all of them is the safe reading.
+    # Several classifiers may mean a choice or a conjunction; a conjunction is the safe reading.
     translated = [CLASSIFIERS.get(name) for name in names if name]
     if translated and all(translated):
-        return " AND ".join(f"({one})" if " " in one else one for one in translated)  # type: ignore[operator]
+        return " AND ".join(f"({spdx})" if " " in spdx else spdx for spdx in translated)  # type: ignore[operator]
     return line[:60]

@@ -19,13 +19,13 @@ from license_expression import (
 from perennial.core.governance.licensing import LicenceStatus
 
 OWN = "LicenseRef-"
-"""SPDX's prefix for a licence that is on no list: allowed only by its very name."""
+"""SPDX's prefix of a licence that is on no list: allowed only by its full name."""
 
 
 def licence_status(text: str, allowed: Collection[str]) -> LicenceStatus:
-    """How a licence text stands: `A OR B` needs one of them, `A AND B` both.
+    """Judge a licence by an allow list: `A OR B` needs either of the two, `A AND B` needs both.
 
-    `A WITH exception` is allowed where A is, since exceptions only add permissions, or by its full name.
+    `A WITH exception` is allowed by its full name, or if A is allowed, since exceptions only add permissions.
     """
     tree = _parsed(text)
     if tree is None:
@@ -34,7 +34,7 @@ def licence_status(text: str, allowed: Collection[str]) -> LicenceStatus:
 
 
 def is_expression(text: str) -> bool:
-    """Whether a text is an SPDX expression of known licences."""
+    """Return whether a text is an SPDX expression of known licences."""
     return _parsed(text) is not None
 
 
@@ -60,9 +60,9 @@ def _known(key: str) -> bool:
 
 def _holds(tree: LicenseExpression, allowed: Collection[str]) -> bool:
     if isinstance(tree, OR):
-        return any(_holds(one, allowed) for one in tree.args)
+        return any(_holds(part, allowed) for part in tree.args)
     if isinstance(tree, AND):
-        return all(_holds(one, allowed) for one in tree.args)
+        return all(_holds(part, allowed) for part in tree.args)
     if isinstance(tree, LicenseWithExceptionSymbol):
         return tree.render() in allowed or tree.license_symbol.key in allowed
     return tree.key in allowed

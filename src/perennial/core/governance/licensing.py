@@ -1,6 +1,6 @@
-"""On what terms data and code are used: licences and consent, as rules of the gate. Pure.
+"""Rules of the gate about licences and consent. Pure.
 
-Terms are read when the gate asks, not when the data came: consent that was withdrawn since then counts.
+The gate reads the terms when it judges, not when the data arrived: withdrawn consent counts.
 """
 
 from __future__ import annotations
@@ -18,105 +18,110 @@ from perennial.core.verdict import Judgement, Verdict
 
 SHOWN = 8
 JOINT = " + "
-"""Between the sources of a history that has several (`perennial.history.store`)."""
+"""Separator of the sources of a history (`perennial.history.store`)."""
 
 
 class ConsentState(StrEnum):
+    """Consent of the people that data is about, or of its owner."""
+
     GIVEN = "given"
     REFUSED = "refused"
-    """Or withdrawn."""
+    """Refused or withdrawn."""
     NOT_NEEDED = "not_needed"
-    """No person's data, or another lawful basis; `by` says who decided so."""
+    """Not personal data, or another lawful basis; `Consent.by` names who decided this."""
 
 
 class Consent(Frozen):
-    """Whether those whom the data is about, or who own it, agree to its use for training."""
+    """Consent to the use of a data source for training, and who states it."""
 
     state: ConsentState
-    by: Annotated[str, Field(min_length=1)] = Field(description="who says so")
+    by: Annotated[str, Field(min_length=1)] = Field(description="who states the consent")
     why: str = ""
 
 
 class Terms(Frozen):
-    """What is stated of one source of data."""
+    """Stated licence and consent of a data source."""
 
-    licence: str = Field(description="SPDX expression; LicenseRef-own for data of one's own")
+    licence: str = Field(description="SPDX expression; LicenseRef-own for own data")
     consent: Consent
 
 
 class LicenceStatus(StrEnum):
-    """Of a licence, by the allow list of the spec."""
+    """Status of a licence by the allow list of the spec."""
 
     ALLOWED = "allowed"
     FORBIDDEN = "forbidden"
     UNKNOWN = "unknown"
-    """None is stated, or what is stated names no licence: a person has to read it."""
+    """No licence is stated, or the text names no known licence: a person has to read it."""
 
 
 class Licensed(Frozen):
-    """A package or a source of data, and how it stands."""
+    """A package or a data source with its licence and status."""
 
     name: str
-    licence: str = Field(description="SPDX expression, or what is stated instead; may be empty")
-    standing: LicenceStatus
+    licence: str = Field(description="SPDX expression, or the stated text; may be empty")
+    status: LicenceStatus
 
 
 def sources_of(text: str) -> list[str]:
-    """`iofrol + simulator (seed 7)` -> iofrol, simulator: the names by which terms are stated."""
-    found = (re.match(r"\s*([\w./-]+)", one) for one in text.split(JOINT))
-    return list(dict.fromkeys(one[1] for one in found if one))
+    """Return the names by which terms are stated: `iofrol + simulator (seed 7)` -> iofrol, simulator."""
+    matches = (re.match(r"\s*([\w./-]+)", source) for source in text.split(JOINT))
+    return list(dict.fromkeys(match[1] for match in matches if match))
 
 
 def judge_consent(sources: Sequence[str], terms: Mapping[str, Terms]) -> Judgement:
-    """Every source must have consent, or somebody's word that none is needed."""
-    told, good = [], bool(sources)
+    """Judge consent: every source needs consent, or a statement that none is needed."""
+    statements, good = [], bool(sources)
     for source in sources:
         if source not in terms:
-            told.append(f"{source}: nothing is stated")
+            statements.append(f"{source}: nothing is stated")
             good = False
             continue
         consent = terms[source].consent
         words = consent.state.value.replace("_", " ")
-        told.append(f"{source}: {words}, says {consent.by}" + (f" ({consent.why})" if consent.why else ""))
+        why = f" ({consent.why})" if consent.why else ""
+        statements.append(f"{source}: {words}, says {consent.by}{why}")
         good = good and consent.state is not ConsentState.REFUSED
     return Judgement(
         rule="data_consent",
         verdict=Verdict.PASS if good else Verdict.FAIL,
-        observed="; ".join(told) or "the version does not say where its data came from",
+        observed="; ".join(statements) or "the version does not say where its data came from",
         needed="consent of every source given or not needed",
     )
 
 
-def judge_data_licence(found: Sequence[Licensed]) -> Judgement:
-    told = "; ".join(f"{one.name}: {one.licence or 'none stated'}{_mark(one)}" for one in found)
-    observed = told or "the version does not say where its data came from"
-    return _judgement("licence_data", found, observed, unknown=not found)
+def judge_data_licence(sources: Sequence[Licensed]) -> Judgement:
+    """Judge the licences of the data sources."""
+    observed = "; ".join(map(_described, sources)) or "the version does not say where its data came from"
+    return _judgement("licence_data", sources, observed, unknown=not sources)
 
 
-def judge_dependencies(found: Sequence[Licensed]) -> Judgement:
-    """All packages that run with the model; those that are not allowed by name."""
-    odd = [one for one in found if one.standing is not LicenceStatus.ALLOWED]
-    odd.sort(key=lambda one: (one.standing is LicenceStatus.UNKNOWN, one.name))
-    told = [f"{one.name}: {one.licence or 'none stated'}{_mark(one)}" for one in odd[:SHOWN]]
+def judge_dependencies(packages: Sequence[Licensed]) -> Judgement:
+    """Judge the licences of all packages that run with the model; the judgement names those not allowed."""
+    odd = [package for package in packages if package.status is not LicenceStatus.ALLOWED]
+    odd.sort(key=lambda package: (package.status is LicenceStatus.UNKNOWN, package.name))
+    parts = list(map(_described, odd[:SHOWN]))
     if len(odd) > SHOWN:
-        told.append(f"and {len(odd) - SHOWN} more")
-    common = Counter(one.licence for one in found).most_common(3)
-    told.append(f"{len(found)} packages, " + ", ".join(f"{licence} {count}" for licence, count in common))
-    return _judgement("licence_dependencies", found, "; ".join(told))
+        parts.append(f"and {len(odd) - SHOWN} more")
+    common = Counter(package.licence for package in packages).most_common(3)
+    counts = ", ".join(f"{licence} {count}" for licence, count in common)
+    parts.append(f"{len(packages)} packages, {counts}")
+    return _judgement("licence_dependencies", packages, "; ".join(parts))
 
 
-def _judgement(rule: str, found: Sequence[Licensed], observed: str, unknown: bool = False) -> Judgement:
-    """Forbidden is FAIL. Unknown is UNSURE: it raises the risk, so that a person looks."""
-    standings = {one.standing for one in found}
+def _judgement(rule: str, items: Sequence[Licensed], observed: str, unknown: bool = False) -> Judgement:
+    """Judge the worst status: forbidden is FAIL; unknown is UNSURE, which raises the risk for a person to look."""
+    statuses = {item.status for item in items}
     verdict = Verdict.PASS
-    if LicenceStatus.FORBIDDEN in standings:
+    if LicenceStatus.FORBIDDEN in statuses:
         verdict = Verdict.FAIL
-    elif unknown or LicenceStatus.UNKNOWN in standings:
+    elif unknown or LicenceStatus.UNKNOWN in statuses:
         verdict = Verdict.UNSURE
     return Judgement(
         rule=rule, verdict=verdict, observed=observed, needed="on the list gate.licences.allowed"
     )
 
 
-def _mark(one: Licensed) -> str:
-    return "" if one.standing is LicenceStatus.ALLOWED else f" ({one.standing.value})"
+def _described(item: Licensed) -> str:
+    mark = "" if item.status is LicenceStatus.ALLOWED else f" ({item.status.value})"
+    return f"{item.name}: {item.licence or 'none stated'}{mark}"

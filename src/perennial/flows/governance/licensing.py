@@ -1,4 +1,4 @@
-"""Look up on what terms the data of a version and the installed packages are used, and judge them."""
+"""Look up the terms of a version's data and of the installed packages, and judge them."""
 
 from __future__ import annotations
 
@@ -15,26 +15,29 @@ from perennial.core.verdict import Judgement, Verdict
 
 @dataclass(frozen=True)
 class TermsPorts:
+    """Sources of terms and licences."""
+
     stated: Mapping[str, Terms]
-    """Source of data -> its terms."""
+    """Data source -> its terms."""
     packages: Callable[[Mapping[str, str]], Mapping[str, str]]
-    """Package -> licence, given what the spec states of some (`adapters.scanning.installed_packages`)."""
-    standing: Callable[[str, Collection[str]], LicenceStatus]
-    """Licence and allow list -> how it stands (`adapters.scanning.spdx`)."""
+    """Stated licences -> licence of each package (`adapters.scanning.installed_packages`)."""
+    status: Callable[[str, Collection[str]], LicenceStatus]
+    """Licence, allow list -> status (`adapters.scanning.spdx`)."""
 
 
 def check_terms(spec: ModelSpec, record: VersionRecord, ports: TermsPorts) -> tuple[Judgement, ...]:
-    """Consent and licence of the data that the version was trained on, and the licences of the packages.
+    """Judge consent and licence of the training data, and the licences of the packages.
 
-    The version names the sources of its data by the tag `data.source`.
+    The tag `data.source` of the version names its data sources.
     """
     sources = terms.sources_of(record.tags.get("data.source", ""))
 
     def licensed(name: str, licence: str) -> Licensed:
-        standing = ports.standing(licence, spec.gate.licences.allowed)
-        return Licensed(name=name, licence=licence, standing=standing)
+        status = ports.status(licence, spec.gate.licences.allowed)
+        return Licensed(name=name, licence=licence, status=status)
 
-    data = [licensed(one, ports.stated[one].licence if one in ports.stated else "") for one in sources]
+    stated = ports.stated
+    data = [licensed(source, stated[source].licence if source in stated else "") for source in sources]
     return (
         terms.judge_consent(sources, ports.stated),
         terms.judge_data_licence(data),
@@ -44,7 +47,7 @@ def check_terms(spec: ModelSpec, record: VersionRecord, ports: TermsPorts) -> tu
 
 def _dependencies(spec: ModelSpec, ports: TermsPorts, licensed: Callable[[str, str], Licensed]) -> Judgement:
     try:
-        found = ports.packages(spec.gate.licences.stated)
+        licences = ports.packages(spec.gate.licences.stated)
     except PackageNotFoundError as error:
         return Judgement(
             rule="licence_dependencies",
@@ -52,4 +55,4 @@ def _dependencies(spec: ModelSpec, ports: TermsPorts, licensed: Callable[[str, s
             observed=f"{error.name} is not installed as a package: nothing says what it needs",
             needed="pip install of the project",
         )
-    return terms.judge_dependencies([licensed(name, licence) for name, licence in found.items()])
+    return terms.judge_dependencies([licensed(name, licence) for name, licence in licences.items()])

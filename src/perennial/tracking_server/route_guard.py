@@ -1,0 +1,65 @@
+"""Every request to MLflow's server passes here: default deny by route, method and role.
+
+Two places, since MLflow serves some routes by FastAPI and mounts the rest, by Flask, behind them: what is closed is
+refused before either sees it; what needs a role is refused once MLflow knows the account.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import TYPE_CHECKING, Any
+
+from perennial.core.governance.tracking_rules import Access, access_of, experiment_refusal, route_refusal
+
+if TYPE_CHECKING:
+    from flask import Flask, Response
+
+    from perennial.tracking_server.store import Caller
+
+Scope = MutableMapping[str, Any]
+CREATE_EXPERIMENT = "/mlflow/experiments/create"
+
+
+class ClosedRoutes:
+    """ASGI middleware that refuses with 403 what no rule opens, whatever MLflow would do with it."""
+
+    def __init__(self, app: Callable[..., Awaitable[None]]) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Any, send: Any) -> None:
+        if scope["type"] == "websocket":
+            await send({"type": "websocket.close", "code": 1008})
+            return
+        if scope["type"] == "http" and scope["method"] != "OPTIONS":
+            access = access_of(scope["method"], scope["path"])
+            if access is None or access is Access.CLOSED:
+                await _refuse(send, f"{scope['method']} {scope['path']} is not open on this server")
+                return
+        await self._app(scope, receive, send)
+
+
+async def _refuse(send: Any, why: str) -> None:
+    body = why.encode("ascii", "backslashreplace")
+    headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"content-length", str(len(body)).encode())]
+    await send({"type": "http.response.start", "status": 403, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+def guard_roles(app: Flask, caller: Callable[[], Caller]) -> None:
+    """Refuse, after MLflow's own sign-in, what the caller's roles do not allow.
+
+    Args:
+        app: whose routes are guarded; MLflow's authentication is registered on it already.
+    """
+    from flask import make_response, request
+
+    def check() -> Response | None:
+        if access_of(request.method, request.path) is Access.OPEN or request.method == "OPTIONS":
+            return None
+        who = caller()
+        why = route_refusal(request.method, request.path, who.roles, who.admin)
+        if not why and request.path.endswith(CREATE_EXPERIMENT):
+            why = experiment_refusal(request.get_json(force=True, silent=True))
+        return make_response(why, 403) if why else None
+
+    app.before_request(check)

@@ -1,0 +1,148 @@
+"""A model file is a foreign program: what loops, eats memory, or brings code of its own is never loaded."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+
+from perennial.model_probe import operator_problem, probe
+
+FEATURES = helper.make_tensor_value_info("features", TensorProto.FLOAT, ["batch", 3])
+SCORE = helper.make_tensor_value_info("score", TensorProto.FLOAT, ["batch"])
+
+
+def saved(path: Path, nodes, initializers=(), opsets=(("", 17),), functions=()) -> Path:
+    graph = helper.make_graph(list(nodes), "g", [FEATURES], [SCORE], list(initializers))
+    model = helper.make_model(
+        graph, opset_imports=[helper.make_opsetid(*one) for one in opsets], functions=list(functions)
+    )
+    model.ir_version = 9
+    onnx.save(model, str(path))
+    return path
+
+
+def constant(name: str, value) -> onnx.TensorProto:
+    return onnx.numpy_helper.from_array(np.asarray(value), name)
+
+
+def mean(path: Path) -> Path:
+    return saved(path, [helper.make_node("ReduceMean", ["features"], ["score"], axes=[1], keepdims=0)])
+
+
+def endless(path: Path) -> Path:
+    body = helper.make_graph(
+        [helper.make_node("Identity", ["c"], ["c_out"]), helper.make_node("Identity", ["s"], ["s_out"])],
+        "body",
+        [
+            helper.make_tensor_value_info("i", TensorProto.INT64, []),
+            helper.make_tensor_value_info("c", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("s", TensorProto.FLOAT, None),
+        ],
+        [
+            helper.make_tensor_value_info("c_out", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("s_out", TensorProto.FLOAT, None),
+        ],
+    )
+    nodes = [
+        helper.make_node("ReduceMean", ["features"], ["m"], axes=[1], keepdims=0),
+        helper.make_node("Loop", ["", "go", "m"], ["score"], body=body),
+    ]
+    return saved(path, nodes, [constant("go", np.array(True))])
+
+
+def huge(path: Path, size: int = 1_600_000_000) -> Path:
+    nodes = [
+        helper.make_node("ConstantOfShape", ["n"], ["big"]),
+        helper.make_node("ReduceSum", ["big", "axes"], ["zero"], keepdims=0),
+        helper.make_node("ReduceMean", ["features"], ["m"], axes=[1], keepdims=0),
+        helper.make_node("Add", ["m", "zero"], ["score"]),
+    ]
+    return saved(path, nodes, [constant("n", np.array([size])), constant("axes", np.array([0]))])
+
+
+def huge_by_input(path: Path) -> Path:
+    """The size of what it allocates is in the request: 0 rows of memory for zeros, gigabytes for 1e30."""
+    nodes = [
+        helper.make_node("ReduceMax", ["features"], ["top"], keepdims=0),
+        helper.make_node("Abs", ["top"], ["size"]),
+        helper.make_node("Min", ["size", "cap"], ["capped"]),
+        helper.make_node("Cast", ["capped"], ["n"], to=TensorProto.INT64),
+        helper.make_node("Reshape", ["n", "one"], ["shape"]),
+        helper.make_node("ConstantOfShape", ["shape"], ["big"]),
+        helper.make_node("ReduceSum", ["big", "axes"], ["zero"], keepdims=0),
+        helper.make_node("ReduceMean", ["features"], ["m"], axes=[1], keepdims=0),
+        helper.make_node("Add", ["m", "zero"], ["score"]),
+    ]
+    given = [
+        constant("cap", np.float32(2e9)),
+        constant("one", np.array([1])),
+        constant("axes", np.array([0])),
+    ]
+    return saved(path, nodes, given)
+
+
+def test_a_sound_model_passes_and_says_what_it_took(tmp_path):
+    found = probe(mean(tmp_path / "model.onnx"))
+    assert found.problem == ""
+    assert 0 < found.peak_bytes < 1 << 30
+
+
+@pytest.mark.parametrize("make", [endless, huge, huge_by_input])
+def test_neither_endless_nor_huge_models_get_through(tmp_path, make):
+    path = make(tmp_path / "model.onnx")
+    assert path.stat().st_size < 1000, "small files"
+    onnx.checker.check_model(str(path))  # which finds nothing wrong with them
+    found = probe(path, memory_bytes=2 << 30)
+    assert found.problem
+    assert found.peak_bytes < 3 << 30
+
+
+def test_a_model_that_only_takes_long_is_ended(tmp_path):
+    """Without the list of operators: the clock ends it."""
+    size = constant("w", np.ones((2000, 2000), np.float32))
+    nodes = [helper.make_node("MatMul", ["w", "w"], ["x0"])]
+    nodes += [helper.make_node("MatMul", [f"x{n}", "w"], [f"x{n + 1}"]) for n in range(400)]
+    nodes += [
+        helper.make_node("ReduceMean", ["x400"], ["zero"], keepdims=0),
+        helper.make_node("ReduceMean", ["features"], ["m"], axes=[1], keepdims=0),
+        helper.make_node("Add", ["m", "zero"], ["score"]),
+    ]
+    found = probe(saved(tmp_path / "model.onnx", nodes, [size]), cpu_seconds=4, wall_seconds=8)
+    assert "does not finish" in found.problem or "ended the process" in found.problem
+
+
+def test_control_flow_and_chance_are_found_inside_functions_too():
+    inner = helper.make_node("RandomUniformLike", ["x"], ["y"])
+    function = helper.make_function("mine", "f", ["x"], ["y"], [inner], [helper.make_opsetid("", 17)])
+    call = helper.make_node("f", ["features"], ["score"], domain="mine")
+    graph = helper.make_graph([call], "g", [FEATURES], [SCORE])
+    model = helper.make_model(graph, functions=[function])
+    assert "RandomUniformLike" in operator_problem(model)
+    foreign = helper.make_graph(
+        [helper.make_node("Run", ["features"], ["score"], domain="evil")], "g", [FEATURES], [SCORE]
+    )
+    assert "evil" in operator_problem(helper.make_model(foreign))
+
+
+def test_weights_in_another_file_are_not_read(tmp_path):
+    (tmp_path / "secret").write_bytes(np.ones(3, np.float32).tobytes())
+    weights = constant("w", np.ones(3, np.float32))
+    path = saved(tmp_path / "model.onnx", [
+        helper.make_node("Mul", ["features", "w"], ["x"]),
+        helper.make_node("ReduceMean", ["x"], ["score"], axes=[1], keepdims=0),
+    ], [weights])  # fmt: skip
+    model = onnx.load(str(path))
+    onnx.external_data_helper.set_external_data(model.graph.initializer[0], "secret")
+    model.graph.initializer[0].ClearField("raw_data")
+    path.write_bytes(model.SerializeToString())
+    assert "another file" in probe(path).problem
+
+
+def test_no_model_at_all(tmp_path):
+    path = tmp_path / "model.onnx"
+    path.write_bytes(b"no model")
+    assert probe(path).problem
