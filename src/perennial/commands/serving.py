@@ -34,7 +34,7 @@ def serve(pool: str, port: int) -> None:
     command = [
         sys.executable, "-m", "bentoml", "serve", "service:ModelServer",
         "--working-dir", str(settings.project / "bentos" / "model_server"),
-        "--host", settings.host, "--port", str(port),
+        "--host", environment.LOOPBACK, "--port", str(port),
         # Longer than the router's idle timeout: the router must close idle connections first.
         "--timeout-keep-alive", "75",
     ]  # fmt: skip
