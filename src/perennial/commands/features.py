@@ -28,7 +28,7 @@ def features() -> None:
 @features.command()
 @click.argument("model")
 def publish(model: str) -> None:
-    """Features of the whole history: tables for training, newest values online. Again does no harm."""
+    """Publish the features of the whole history: tables for training, newest values online."""
     from perennial.flows.training import materialise
 
     settings = load()
@@ -42,9 +42,9 @@ def publish(model: str) -> None:
 
 @features.command()
 @click.argument("model")
-@click.option("--since-cycle", type=int, help="First cycle to push; without it the last one alone.")
+@click.option("--since-cycle", type=int, help="First cycle to push  [default: the last cycle]")
 def push(model: str, since_cycle: int | None) -> None:
-    """Write online what the newest cycles have changed, without a whole publication."""
+    """Write the newest values of the last cycles online, without a whole publication."""
     from perennial.flows.training import materialise
 
     settings = load()
@@ -56,17 +56,19 @@ def push(model: str, since_cycle: int | None) -> None:
 
 @features.command()
 @click.argument("model")
-@click.option("--entity", "entities", multiple=True, metavar="KEY=VALUE", help="Once per key of the model.")
+@click.option(
+    "--entity", "entities", multiple=True, metavar="KEY=VALUE", help="Repeat for each key of the model."
+)
 @click.option(
     "--request",
     "requests",
     multiple=True,
     metavar="NAME=VALUE",
-    help="What a caller sends along, once per value; a timestamp is now where it is left out.",
+    help="Request value; repeat for each. A missing timestamp is now.",
 )
 @JSON
 def show(model: str, entities: tuple[str, ...], requests: tuple[str, ...], as_json: bool) -> None:
-    """The online values that the model would be given now."""
+    """Show the online values that the model gets now."""
     settings = load()
     spec = catalog.spec(model, settings)
     keys = _pairs(entities, "--entity", spec.features.entities)
@@ -91,7 +93,7 @@ def _prepare(spec: ModelSpec):
 
 
 def _pairs(given: tuple[str, ...], option: str, wanted: tuple[str, ...]) -> dict[str, str]:
-    """`name=value` texts as a mapping with exactly the wanted names."""
+    """Parse `name=value` texts into a mapping with exactly the wanted names."""
     pairs = dict(text.partition("=")[::2] for text in given)
     if set(pairs) != set(wanted) or not all(pairs.values()):
         raise UsageError(

@@ -31,7 +31,7 @@ def ledger() -> None:
 @click.option("--last", type=click.IntRange(min=1), help="Show only the newest N entries.")
 @JSON
 def show(model: str | None, last: int | None, as_json: bool) -> None:
-    """List the entries of one model or of all models, oldest first."""
+    """List the entries of MODEL or of all models, oldest first."""
     from perennial.wiring import database
 
     rows = database.store(environment.load()).ledger.rows(model, newest=last)
@@ -43,7 +43,7 @@ def show(model: str | None, last: int | None, as_json: bool) -> None:
 
 
 def line(row: LedgerRow) -> str:
-    """Return an entry as one line. Lists, such as the evidence, are only in the JSON output."""
+    """Return an entry as a line. Lists, such as the evidence, are only in the JSON output."""
     entry = row.entry
     values = " ".join(
         f"{key}={value}"
@@ -145,7 +145,7 @@ def _read_export(path: Path) -> list[LedgerRow]:
     # Not `splitlines`: it also splits at U+2028 and similar characters, which JSON texts may contain.
     text = _text_of(path).removesuffix("\n")
     lines = text.split("\n") if text else []
-    hint = "`perennial ledger export FILE` writes one"
+    hint = "`perennial ledger export FILE` writes an export"
     return [_parsed(LedgerRow, line, f"{path}, line {n}", hint) for n, line in enumerate(lines, start=1)]
 
 

@@ -1,4 +1,4 @@
-"""`perennial models`: which models there are, their versions, and how these compare."""
+"""`perennial models`: list, search, compare and retire model versions."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
     from perennial.core.training.registration import VersionRecord
 
 
-REASON = click.option("--reason", required=True, help="Why, in words; goes into the ledger.")
+REASON = click.option("--reason", required=True, help="Reason in words, for the ledger.")
 
 
 class Duration(click.ParamType):
-    """An ISO 8601 duration, as in the specs."""
+    """Click type of an ISO 8601 duration."""
 
     name = "DURATION"
 
@@ -43,13 +43,13 @@ class Duration(click.ParamType):
 
 @click.group()
 def models() -> None:
-    """The models, their specs and their versions."""
+    """List, compare and retire models and their versions."""
 
 
 @models.command("list")
 @JSON
 def list_(as_json: bool) -> None:
-    """Every model with a spec: its champion and its candidate."""
+    """List every model that has a spec, with its champion and candidate."""
     settings = load()
     specs = catalog.specs(settings)
     registry = versions_wiring.registry(settings)
@@ -65,7 +65,7 @@ def list_(as_json: bool) -> None:
 @click.argument("model")
 @JSON
 def show(model: str, as_json: bool) -> None:
-    """The versions of one model, newest first."""
+    """List the versions of a model, newest first."""
     settings = load()
     spec = catalog.spec(model, settings)
     versions = versions_wiring.registry(settings).versions(spec.name)
@@ -77,7 +77,7 @@ def show(model: str, as_json: bool) -> None:
 @click.argument("query")
 @JSON
 def search(query: str, as_json: bool) -> None:
-    """Versions of all models by tag, metric or lifecycle, in MLflow's own filter syntax.
+    """Search versions of all models by tag, metric or lifecycle, in the filter syntax of MLflow.
 
     For example: lifecycle = 'production' and metrics.`holdout.roc_auc` > 0.7
     """
@@ -90,14 +90,18 @@ def search(query: str, as_json: bool) -> None:
 @click.argument("model")
 @click.argument("old")
 @click.argument("new")
-@click.option("--data", type=click.Path(path_type=Path), required=True, help="File to score both on.")
-@click.option("--from-cycle", type=int, help="First cycle scored; earlier ones only build features.")
-@click.option("--examples", type=click.IntRange(min=0), default=10, show_default=True, help="Disagreements.")
+@click.option(
+    "--data", type=click.Path(path_type=Path), required=True, help="File to score both versions on."
+)
+@click.option("--from-cycle", type=int, help="First cycle to score; earlier cycles only build features.")
+@click.option(
+    "--examples", type=click.IntRange(min=0), default=10, show_default=True, help="Disagreements to print."
+)
 @JSON
 def compare(
     model: str, old: str, new: str, data: Path, from_cycle: int | None, examples: int, as_json: bool
 ) -> None:
-    """Two versions (OLD, NEW: version or alias) on one file: metrics, paired differences, disagreements."""
+    """Compare two versions (OLD, NEW: version or alias) on a file: metrics, differences, disagreements."""
     from perennial.commands.comparison_view import show as show_comparison
     from perennial.flows.evaluation.compare import compare_versions
     from perennial.history import files
@@ -128,7 +132,7 @@ def compare(
 @click.argument("version")
 @REASON
 def retire(model: str, version: str, reason: str) -> None:
-    """Take a version out of use; its files stay. Never the champion."""
+    """Take a version out of use; its files stay. The champion is refused."""
     _take_out(model, version, "retired", reason)
 
 
@@ -137,17 +141,19 @@ def retire(model: str, version: str, reason: str) -> None:
 @click.argument("version")
 @REASON
 def archive(model: str, version: str, reason: str) -> None:
-    """Keep a version for the record only: `purge` may delete its files later. Never the champion."""
+    """Archive a version: `purge` may delete its files later. The champion is refused."""
     _take_out(model, version, "archived", reason)
 
 
 @models.command()
 @click.argument("model")
-@click.option("--older-than", type=Duration(), help="ISO 8601: P90D; the spec's retention by default.")
-@click.option("--yes", is_flag=True, help="Delete; without it only list.")
+@click.option(
+    "--older-than", type=Duration(), help="ISO 8601 duration, as P90D  [default: retention of the spec]"
+)
+@click.option("--yes", is_flag=True, help="Delete; without this option only list.")
 @JSON
 def purge(model: str, older_than: timedelta | None, yes: bool, as_json: bool) -> None:
-    """Delete the files of archived versions that nothing happened to for so long. The ledger stays."""
+    """Delete the files of archived versions that have been unchanged for so long. The ledger stays."""
     from perennial.flows.governance import lifecycle
 
     settings = load()

@@ -23,7 +23,7 @@ def notify() -> None:
 
 @notify.command()
 def send() -> None:
-    """Make one pass: send every channel the notices that it has not got."""
+    """Make a pass: send every channel the notices that it has not got."""
     from perennial.errors import NotDelivered
     from perennial.flows.governance.notify import deliver
     from perennial.wiring import notifying

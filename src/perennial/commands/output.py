@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 WIDE = 160
-"""Columns where the output is no terminal: nobody reads a figure that was cut to fit."""
+"""Columns of output that is no terminal, so that no figure is truncated."""
 JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
@@ -23,6 +23,7 @@ def print_json(value: Any) -> None:
 
 
 def print_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Print rows as a table; a header of empty texts is left out."""
     from rich.console import Console
     from rich.table import Table
 

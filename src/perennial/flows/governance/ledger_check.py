@@ -110,9 +110,7 @@ def _signed_by(kept: KeptHead, trusted: str | None, holds: Holds) -> str | None:
     if trusted is None:
         return None
     if kept.key is None or kept.signature is None:
-        raise LedgerBroken(
-            "the head is not signed", hint="take the one that was signed, or leave out the key"
-        )
+        raise LedgerBroken("the head is not signed", hint="use the signed head, or omit the key")
     if kept.key != trusted:
         raise LedgerBroken(
             f"the head is signed by {kept.key}, not by {trusted}", hint="is it the right file?"

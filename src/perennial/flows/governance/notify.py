@@ -17,9 +17,9 @@ from perennial.errors import NotDelivered
 from perennial.ports import Deliveries, Ledger, Notifier, ReleaseStore
 
 LEASE = timedelta(minutes=1)
-"""Lease of a channel: longer than one message takes, renewed after each. A killed sender blocks it this long."""
+"""Lease of a channel: longer than a message takes, renewed after each. A killed sender blocks it this long."""
 AT_ONCE = 20
-"""Most notices that one pass sends to one channel, so that the others have their turn."""
+"""Most notices that a pass sends to a channel, so that the others have their turn."""
 LOOK_BACK = 1000
 """Number of entries before the end that are checked for freshness when a channel is new."""
 
@@ -37,7 +37,7 @@ class NotifyPorts:
 
 @dataclass(frozen=True)
 class DeliveryResult:
-    """Result of one pass over one channel."""
+    """Result of a pass over a channel."""
 
     channel: str
     sent: int = 0
@@ -45,7 +45,7 @@ class DeliveryResult:
 
 
 def deliver(ports: NotifyPorts, clock: Callable[[], datetime]) -> list[DeliveryResult]:
-    """Make one pass over all channels, without those that another process has leased."""
+    """Make a pass over all channels, without those that another process has leased."""
     known = {delivery.channel: delivery for delivery in ports.deliveries.all()}
     results = (_pass(name, known.get(name), ports, clock) for name in ports.notifier.channels)
     return [result for result in results if result is not None]
