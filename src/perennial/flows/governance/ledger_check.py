@@ -101,7 +101,7 @@ def _noted(end: tuple[int, str], entries: int, newest: str) -> str | None:
     if entries > noted:
         return f"the note of the end was set back to entry {noted} of {entries}"
     if newest != last:
-        return f"entry {noted} is not the last appended entry"
+        return f"entry {noted} is not the one that was appended last"
     return None
 
 
