@@ -6,8 +6,8 @@ import shutil
 import subprocess
 
 import pytest
-from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.parser import text_string_to_metric_families
 
 from perennial.adapters.prometheus.experiment_metrics import ExperimentMetrics
 from perennial.core.experiment.live_experiment import VariantFigures
@@ -39,7 +39,5 @@ def test_page_is_as_prometheus_wants_it(registry):
     read = {family.name for family in text_string_to_metric_families(page.decode())}
     assert {"ab_test_users", "ab_test_accuracy", "ab_test_avg_reward"} <= read
     if shutil.which("promtool"):
-        done = subprocess.run(
-            ["promtool", "check", "metrics"], input=page, capture_output=True, check=False
-        )
+        done = subprocess.run(["promtool", "check", "metrics"], input=page, capture_output=True, check=False)
         assert (done.returncode, done.stdout + done.stderr) == (0, b"")

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from perennial.errors import MalformedInput
-from perennial.flows.monitoring.feedback import FeedbackCounts, ingest
+from perennial.flows.feedback import FeedbackCounts, ingest
 from perennial.serving.feedback_inbox import Feedback, FeedbackInbox, FeedbackWriter, parse
 
 AT = datetime(2026, 3, 1, tzinfo=UTC)

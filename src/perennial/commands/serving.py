@@ -118,7 +118,7 @@ def add(source: Path) -> None:
 @feedback.command()
 def ingest() -> None:
     """Store the labels that the servers received since the last call."""
-    from perennial.flows.monitoring.feedback import ingest as flow
+    from perennial.flows.feedback import ingest as flow
     from perennial.wiring import database, releasing
 
     settings = environment.load()

@@ -190,7 +190,7 @@ class ModelServer:
         return Json(answer, headers=_stands_in(selected))
 
     async def feedback(self, request: Request) -> Response:
-        """Write labels to the disk, then confirm them; `flows.monitoring.feedback` stores them later."""
+        """Write labels to the disk, then confirm them; `flows.feedback` stores them later."""
         given = feedback_inbox.parse(await read_json(request))
         self._feedback.append(given.labels, self._clock(), given.rewards)
         return Json({"accepted": given.predictions})
