@@ -153,6 +153,17 @@ class StickySpec(Frozen):
     )
 
 
+class FeedbackSpec(Frozen):
+    """Whose labels and rewards count, and for how much."""
+
+    sole_source: Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,31}$")] | None = Field(
+        None, description="the source that may decide alone; where it has labels, no other source counts"
+    )
+    source_share: Annotated[float, Field(gt=0, lt=1)] = Field(
+        0.5, description="any other source counts for at most this share of the labels"
+    )
+
+
 class ReleaseSpec(Frozen):
     """The policy of a release. Each strategy reads the keys that it needs; the others may stand there."""
 
@@ -163,6 +174,7 @@ class ReleaseSpec(Frozen):
     ab: SplitSpec
     sticky: StickySpec = Field(description="every split, of canary, ab and rolling")
     criteria: CriteriaSpec
+    feedback: FeedbackSpec = Field(default_factory=FeedbackSpec)
     unsure_after: timedelta = Field(description="still UNSURE so long after a step's end: ask a person")
     keep_previous: bool = Field(description="keep the previous champion warm in the stable pool")
 

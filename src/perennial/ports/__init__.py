@@ -8,7 +8,15 @@ from perennial.ports.identity import TokenStore
 from perennial.ports.monitoring import DriftReporter, Scheduler
 from perennial.ports.notifying import Deliveries, Notifier
 from perennial.ports.records import Intents, Ledger, ReleaseStore, Signer
-from perennial.ports.traffic import FeedbackStore, Pool, PredictionLog, Probe, RollbackJournal, Router
+from perennial.ports.traffic import (
+    BySource,
+    FeedbackStore,
+    Pool,
+    PredictionLog,
+    Probe,
+    RollbackJournal,
+    Router,
+)
 from perennial.ports.training import (
     DataStore,
     Explain,
@@ -25,6 +33,7 @@ from perennial.ports.training import (
 from perennial.ports.versions import Labels, ModelFiles, Registry, VersionSearch
 
 __all__ = [
+    "BySource",
     "DataStore",
     "Deliveries",
     "DriftReporter",

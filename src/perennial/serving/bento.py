@@ -13,6 +13,7 @@ from starlette.applications import Starlette
 
 from perennial.errors import FeaturesUnavailable, PerennialError, SettingsError
 from perennial.serving.app import ModelServer
+from perennial.serving.evidence.sources import FeedbackSources
 from perennial.serving.feedback_inbox import FeedbackWriter
 from perennial.serving.host import ModelHost
 from perennial.serving.prediction_log import PredictionLogWriter
@@ -85,7 +86,11 @@ class ServerParts:
         self._predictions = PredictionLogWriter(folder / "log", pool, writer)
         self.host = ModelHost(folder, pool, self._source.warm, self._predictions.disk_error)
         server = ModelServer(
-            self.host, self._source, self._predictions, FeedbackWriter(folder / "feedback", writer)
+            self.host,
+            self._source,
+            self._predictions,
+            FeedbackWriter(folder / "feedback", writer),
+            FeedbackSources(settings.feedback_sources),
         )
         self.application: Starlette = server.application()
 

@@ -6,10 +6,11 @@ import errno
 from collections.abc import Iterator
 from datetime import datetime
 
-from prometheus_client import CollectorRegistry, start_http_server
+from prometheus_client import CollectorRegistry, Counter, start_http_server
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
+from perennial.core.monitoring.feedback_counts import FeedbackCounts
 from perennial.core.monitoring.levels import MonitorVerdict
 from perennial.errors import PortTaken
 
@@ -27,6 +28,15 @@ class MonitorMetrics(Collector):
         self._verdicts: dict[str, tuple[MonitorVerdict, datetime]] = {}
         self._failing: dict[str, bool] = {}
         self.registry = CollectorRegistry()
+        self._unusable = Counter(
+            "perennial_feedback_unusable",
+            "Feedback that was not used.",
+            ("source", "reason"),
+            registry=self.registry,
+        )
+        self._broken = Counter(
+            "perennial_broken_lines", "Broken lines of logs, skipped.", ("log",), registry=self.registry
+        )
         self.registry.register(self)
 
     def serve(self, host: str, port: int) -> None:
@@ -53,6 +63,13 @@ class MonitorMetrics(Collector):
     def failed(self, model: str) -> None:
         """Mark the last pass for a model as failed; its figures stay those of the pass before."""
         self._failing[model] = True
+
+    def received(self, counts: FeedbackCounts) -> None:
+        """Add up the feedback that was not used, by source."""
+        for reason, by_source in (("unknown", counts.unknown), ("foreign", counts.foreign)):
+            for source, count in by_source.items():
+                self._unusable.labels(source, reason).inc(count)
+        self._broken.labels("feedback").inc(counts.broken)
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         """Return the gauges; the registry calls this at each scrape, from the server thread."""

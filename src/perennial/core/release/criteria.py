@@ -165,21 +165,47 @@ def _accuracy(criteria: CriteriaSpec, candidate: LabelCounts, champion: LabelCou
     needed = f"not proven more than {tolerated:.2%} below the champion's"
     if min(candidate.labels, champion.labels) < criteria.min_labels:
         seen = f"{candidate.labels} and {champion.labels} labels: not judged below {criteria.min_labels}"
+        known = sorted({*candidate.sources, *champion.sources})
+        seen += f" (by {', '.join(known)})" if known else ""
         return Judgement(rule="accuracy", verdict=Verdict.PASS, observed=seen, needed=needed)
-    bad = difference_exceeds(
+    shown = f"{_share(candidate)}, champion {_share(champion)}"
+    bad = _worse(criteria, candidate, champion)
+    alone = [
+        source
+        for source in sorted({*candidate.without, *champion.without})
+        if bad and not _worse(criteria, _without(candidate, source), _without(champion, source))
+    ]
+    if alone:
+        # A person looks at it: a source that may not decide alone must not end a release.
+        return Judgement(
+            rule="accuracy",
+            verdict=Verdict.UNSURE,
+            observed=f"{shown}; not without the labels of {', '.join(alone)}",
+            needed=needed,
+        )
+    return _judgement("accuracy", bad, shown, needed)
+
+
+def _worse(criteria: CriteriaSpec, candidate: LabelCounts, champion: LabelCounts) -> bool:
+    """Whether the drop that is not tolerated is proven."""
+    return difference_exceeds(
         candidate.requests - candidate.right,
         candidate.requests,
         champion.requests - champion.right,
         champion.requests,
-        tolerated,
+        ABORT_AT * criteria.accuracy_drop,
         criteria.confidence,
     )
-    shown = f"{_share(candidate)}, champion {_share(champion)}"
-    return _judgement("accuracy", bad, shown, needed)
+
+
+def _without(known: LabelCounts, source: str) -> LabelCounts:
+    return known.without.get(source, known)
 
 
 def _share(known: LabelCounts) -> str:
-    return f"{known.right / known.requests:.3f} right ({known.labels} labels in {known.requests} requests)"
+    by = ", ".join(f"{count} by {source}" for source, count in sorted(known.sources.items()))
+    share = known.right / known.requests
+    return f"{share:.3f} right ({known.labels} labels in {known.requests} requests{by and ': ' + by})"
 
 
 def _judgement(rule: str, bad: bool, observed: str, needed: str) -> Judgement:

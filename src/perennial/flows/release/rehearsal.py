@@ -8,7 +8,7 @@ import numpy as np
 
 from perennial.core.release.rehearsal import rehearse
 from perennial.core.release.simulated_step import TrafficProfile
-from perennial.core.spec import ReleaseSpec
+from perennial.core.spec import FeedbackSpec, ReleaseSpec
 from perennial.errors import DataError
 from perennial.flows.monitoring.accuracy import accuracy
 from perennial.ports import FeedbackStore, PredictionLog
@@ -24,7 +24,7 @@ SEED = 7
 
 def observed_traffic(
     model: str, predictions: PredictionLog, feedback: FeedbackStore, since: datetime, now: datetime,
-    error_rate: float = ASSUMED_ERROR_RATE,
+    error_rate: float = ASSUMED_ERROR_RATE, policy: FeedbackSpec | None = None,
 ) -> TrafficProfile:  # fmt: skip
     """Rate, latency, accuracy and labels of the answered requests since then; mirrored ones do not count.
 
@@ -37,7 +37,7 @@ def observed_traffic(
         raise DataError(f"{model}: no request since {since:%Y-%m-%d %H:%M}", hint="give the rate with --rate")
     hours = max((now - log["at"].min()) / timedelta(hours=1), LEAST_HOURS)
     latency = np.maximum(log["latency_ms"].to_numpy(dtype=float), 1e-3)
-    known = accuracy(model, since, feedback, predictions).values()
+    known = accuracy(model, since, feedback, predictions, policy or FeedbackSpec()).values()
     labelled = min(sum(one.requests for one in known), len(log))
     right = sum(one.right for one in known) / max(1, sum(one.requests for one in known))
     return TrafficProfile(
@@ -56,7 +56,9 @@ def gate_warnings(
 ) -> tuple[str, ...]:
     """What the release that is about to start would rather miss than catch, by the traffic of the last day."""
     try:
-        traffic = observed_traffic(model, predictions, feedback, now - GATE_LOOKS_BACK, now)
+        traffic = observed_traffic(
+            model, predictions, feedback, now - GATE_LOOKS_BACK, now, policy=policy.feedback
+        )
     except DataError as error:
         return (f"not rehearsed: {error.message}",)
     return rehearse(policy, traffic, SEED, GATE_RELEASES, GATE_LOOKS, advise=False).warnings
