@@ -1,4 +1,4 @@
-"""Accounts with their passwords in one file that only its owner reads; made once."""
+"""Accounts and their passwords in a file that only its owner may read."""
 
 from __future__ import annotations
 
@@ -16,36 +16,39 @@ from perennial.errors import SettingsError
 
 
 class Credentials(Frozen):
+    """Role and password of an account."""
+
     role: Role
-    password: str = Field(min_length=12, repr=False, description="MLflow takes none that is shorter")
+    password: str = Field(min_length=12, repr=False, description="MLflow refuses shorter passwords")
 
 
 CONTENT = TypeAdapter(dict[str, Credentials])
 
 
 def make(path: Path, accounts: Iterable[Account], given: Mapping[str, str]) -> dict[str, Credentials]:
-    """The file with exactly these accounts; passwords that it knows stay, unless one is given.
+    """Write the file with exactly these accounts. Known passwords stay unless a new password is given.
 
     Returns:
-        The accounts whose password was generated just now: it is shown to nobody again.
+        The accounts with a newly generated password, which is never shown again.
 
     Raises:
-        SettingsError: a given password is for no account, or too short.
+        SettingsError: a given password is too short, or belongs to no account.
     """
     known = read(path) if path.is_file() else {}
     wanted: dict[str, Credentials] = {}
     fresh: dict[str, Credentials] = {}
-    for one in accounts:
-        password = given.get(one.name) or (known[one.name].password if one.name in known else None)
+    for account in accounts:
+        name = account.name
+        password = given.get(name) or (known[name].password if name in known else None)
         try:
-            made = Credentials(role=one.role, password=password or secrets.token_urlsafe(15))
+            credentials = Credentials(role=account.role, password=password or secrets.token_urlsafe(15))
         except ValidationError as error:
             raise SettingsError(
-                f"the password of {one.name} is shorter than 12 characters", hint="PERENNIAL_PASSWORDS"
+                f"the password of {name} is shorter than 12 characters", hint="PERENNIAL_PASSWORDS"
             ) from error
-        wanted[one.name] = made
+        wanted[name] = credentials
         if password is None:
-            fresh[one.name] = made
+            fresh[name] = credentials
     if stray := sorted(set(given) - set(wanted)):
         raise SettingsError(f"a password for {stray[0]}, which is no account", hint="PERENNIAL_PEOPLE")
     if wanted != known:
@@ -54,10 +57,10 @@ def make(path: Path, accounts: Iterable[Account], given: Mapping[str, str]) -> d
 
 
 def read(path: Path) -> dict[str, Credentials]:
-    """Account name -> role and password.
+    """Read the file: account name -> role and password.
 
     Raises:
-        SettingsError: there is no such file, others may read it, or it is not what `make` writes.
+        SettingsError: the file is missing or malformed, or others may read it.
     """
     try:
         if path.stat().st_mode & 0o077:
@@ -74,7 +77,7 @@ def read(path: Path) -> dict[str, Credentials]:
 
 
 def server_key(path: Path) -> str:
-    """A key of the server's own, made at its first start."""
+    """Return the server's secret key; create it at the first start."""
     if not path.is_file():
         files.write_text(path, json.dumps(secrets.token_urlsafe(32)), files.PRIVATE)
-    return json.loads(path.read_text())
+    return str(json.loads(path.read_text()))

@@ -61,6 +61,10 @@ class MalformedInput(DataError, exit_code=23, http_status=400):
     """An input cannot be read as what it claims to be."""
 
 
+class BodyTooLarge(MalformedInput, exit_code=25, http_status=413):
+    """The body of a request is larger than the limit."""
+
+
 class ValidationFailed(DataError, exit_code=24):
     """A data check failed; the batch is quarantined."""
 

@@ -267,7 +267,7 @@ def test_killed_between_version_and_alias_it_is_finished_by_the_next_call(tmp_pa
 
     url = f"sqlite:///{mlflow_folder / 'mlflow.db'}"
     registry = MlflowRegistry(url)
-    tools = Tools(MlflowTracker(url, mlflow_folder), registry, tmp_path, "killed", None, None)
+    tools = Tools(MlflowTracker(url, mlflow_folder), registry, tmp_path, "killed", None)
     new = tools.train()
     ref = registry.register(new)
     # The state after a kill right behind the creation of the version.

@@ -197,7 +197,7 @@ def test_channel_is_leased_to_one_and_keeps_how_far_it_was_told(store):
     assert first == Delivery(channel="1-mailto", seq=7)
     assert store.deliveries.take("1-mailto", 9, NOW + minute / 2, later) is None
     assert store.deliveries.take("2-json", 0, NOW, NOW + minute).seq == 0
-    told = first.told(8, NOW)
+    told = first.delivered(8, NOW)
     store.deliveries.put(told, NOW + minute)
     assert store.deliveries.take("1-mailto", 0, NOW + minute / 2, later) is None
     assert store.deliveries.take("1-mailto", 0, later, later + minute) == told, "whoever had it was killed"

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from perennial.core.statistics import (
-    bounds,
     difference_bounds,
     difference_exceeds,
     exceeds,
@@ -68,7 +67,7 @@ def test_quantile_is_a_value_that_was_seen():
 
 def test_many_bounds_are_the_single_ones():
     hits, trials = np.array([0, 3, 60, 1000, 0, 1440]), np.array([10, 50, 1000, 1000, 0, 72000])
-    low, high = bounds(hits, trials, 0.975)
+    low, high = proportion_bounds(hits, trials, 0.975)
     single = [proportion_bounds(int(x), int(n), 0.975) for x, n in zip(hits, trials, strict=True)]
     np.testing.assert_allclose(np.column_stack([low, high]), single, atol=1e-9)
 

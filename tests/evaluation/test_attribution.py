@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from perennial.core.training.attribution import Attributions, GlobalAttributions, complete
+from perennial.core.training.attribution import Attributions, GlobalAttributions, check_complete
 from perennial.core.training.background import Background
 from perennial.errors import IncompleteExplanation
 
@@ -15,13 +15,13 @@ SCORES = np.array([0.625, 1.0])
 
 def test_complete_attributions_pass_with_their_gap():
     assert FOUND.gap(SCORES) == 0
-    assert complete(FOUND, SCORES + 1e-6, 1e-5) == pytest.approx(1e-6)
+    assert check_complete(FOUND, SCORES + 1e-6, 1e-5) == pytest.approx(1e-6)
 
 
 @pytest.mark.parametrize("scores", [SCORES + 0.01, np.array([0.625, np.nan])])
 def test_others_are_refused(scores):
     with pytest.raises(IncompleteExplanation, match="miss the score"):
-        complete(FOUND, scores, 1e-3)
+        check_complete(FOUND, scores, 1e-3)
 
 
 def test_background_keeps_missing_values_through_json():

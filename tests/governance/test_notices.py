@@ -117,4 +117,4 @@ def test_retries_come_later_each_time_but_often_enough_within_a_day():
         assert timedelta(0) < at.retry_at - now <= LONGEST_WAIT
         now = at.retry_at
     assert 100 < tries < 200
-    assert (at.told(7, now).attempts, at.told(7, now).error) == (0, "")
+    assert (at.delivered(7, now).attempts, at.delivered(7, now).error) == (0, "")

@@ -50,7 +50,7 @@ def test_each_channel_is_told_once_in_order(notice_world):
     for version in ("1.0.0", "1.1.0"):
         notice_world.fact(version)
         notice_world.fact(version, "release.gated")
-    assert [(one.channel, one.told) for one in notice_world.deliver()] == [("1-mailto", 2), ("2-json", 2)]
+    assert [(one.channel, one.sent) for one in notice_world.deliver()] == [("1-mailto", 2), ("2-json", 2)]
     assert notice_world.deliver() == []
     notice_world.fact("1.2.0")
     notice_world.deliver()
@@ -102,8 +102,8 @@ def test_what_cannot_be_told_for_a_day_is_given_up_and_the_ledger_says_so(notice
 def test_long_backlog_leaves_the_other_channels_their_turn(notice_world):
     for number in range(AT_ONCE + 5):
         notice_world.fact(f"1.{number}.0")
-    assert [one.told for one in notice_world.deliver()] == [AT_ONCE, AT_ONCE]
-    assert [one.told for one in notice_world.deliver()] == [5, 5]
+    assert [one.sent for one in notice_world.deliver()] == [AT_ONCE, AT_ONCE]
+    assert [one.sent for one in notice_world.deliver()] == [5, 5]
 
 
 def test_somebody_else_tells_it_just_now(notice_world):

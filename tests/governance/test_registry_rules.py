@@ -9,7 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from perennial.core.governance.identity import Role
-from perennial.core.governance.registry_rules import FIXED, alias_refusal, birth_refusal, record, tag_refusal
+from perennial.core.governance.registry_rules import (
+    FIXED,
+    alias_refusal,
+    creation_refusal,
+    record,
+    tag_refusal,
+)
 
 NOBODY_ELSE = [role for role in Role if role is not Role.APPROVER]
 
@@ -29,20 +35,20 @@ def test_the_approval_is_the_approvers(role, value):
 )
 def test_nobody_writes_what_the_server_writes(rest, prefix, roles, value):
     assert tag_refusal(roles, prefix + rest, value, {})
-    assert birth_refusal(roles, prefix + rest)
+    assert creation_refusal(roles, prefix + rest)
 
 
 @pytest.mark.parametrize("key", ["Approval", "approval ", " approval", "APPROVAL"])
 def test_no_second_spelling_of_the_approval(key):
     assert tag_refusal(set(Role), key, "approved", {})
-    assert birth_refusal(set(Role), key)
+    assert creation_refusal(set(Role), key)
 
 
 @pytest.mark.parametrize("key", ["gate.roc_auc", "gate.risk", "release"])
 def test_evidence_is_the_release_machines(key):
     assert tag_refusal({Role.RELEASE}, key, "PASS", {}) == ""
     assert all(tag_refusal({role}, key, "PASS", {}) for role in Role if role is not Role.RELEASE)
-    assert birth_refusal(set(Role), key)
+    assert creation_refusal(set(Role), key)
 
 
 @pytest.mark.parametrize("key", sorted(FIXED))
@@ -54,7 +60,7 @@ def test_what_a_version_is_never_changes(role, key):
     assert tag_refusal({role}, key, "old", {key: "old"}) == ""
     assert tag_refusal({role}, key, "new", {}), "nor does it come later"
     assert tag_refusal({role}, key.title(), "new", {})
-    assert (birth_refusal({role}, key) == "") is (role is Role.TRAINING)
+    assert (creation_refusal({role}, key) == "") is (role is Role.TRAINING)
 
 
 def test_an_operator_cannot_lower_the_risk():

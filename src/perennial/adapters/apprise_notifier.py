@@ -1,7 +1,7 @@
-"""The Notifier port over apprise: mail, Slack, Teams, webhooks and a hundred more, by address.
+"""The Notifier port over apprise: mail, Slack, Teams, webhooks and many more, by address.
 
-Addresses hold passwords. They stay in this module: a channel's name is its number and service, and what
-apprise says of a failure is told without any part of the address but its host.
+Addresses hold passwords, so they stay in this module. A channel's name is its number and service, and an error text
+contains no part of the address except its host.
 """
 
 from __future__ import annotations
@@ -18,18 +18,19 @@ from perennial.core.governance.notices import Notice
 from perennial.errors import NotDelivered, SettingsError
 
 APPRISE = logging.getLogger("apprise")
-UNDER_IT = tuple(logging.getLogger(name) for name in ("urllib3", "requests_oauthlib", "oauthlib"))
-"""What apprise sends with; they log the addresses that they ask."""
+LIBRARIES = tuple(logging.getLogger(name) for name in ("urllib3", "requests_oauthlib", "oauthlib"))
+"""Loggers of the libraries that apprise sends with; they log addresses."""
 SHORTEST_SECRET = 3
 
 
 class AppriseNotifier:
-    """
+    """Notifier with one channel per address.
+
     Args:
-        addresses: apprise URLs, one a channel: https://github.com/caronc/apprise/wiki.
+        addresses: apprise URLs: https://github.com/caronc/apprise/wiki.
 
     Raises:
-        SettingsError: apprise does not understand one; it is named by its number only.
+        SettingsError: apprise does not understand an address; the message has only its number.
     """
 
     def __init__(self, addresses: Sequence[str]) -> None:
@@ -40,7 +41,7 @@ class AppriseNotifier:
                 understood = service.add(address)
             if not understood:
                 raise SettingsError(
-                    f"PERENNIAL_NOTIFY: address {number} is none that apprise knows",
+                    f"PERENNIAL_NOTIFY: apprise does not know address {number}",
                     hint="mailtos://user:password@host?to=..., slack://..., json://host/path; blanks between",
                 )
             self._services[f"{number}-{urlsplit(address).scheme}"] = (service, address)
@@ -60,28 +61,28 @@ class AppriseNotifier:
 
 @contextmanager
 def _warnings() -> Iterator[list[str]]:
-    """What apprise warns of meanwhile. It and what it sends with are kept from every log: they quote addresses."""
-    found: list[str] = []
-    keep = _Keep(found)
+    """Yield a list that collects apprise's warnings. All its logging is muted, because it quotes addresses."""
+    warnings: list[str] = []
+    keep = _Keep(warnings)
     with ExitStack() as muted:
         muted.enter_context(_only(APPRISE, keep))
-        for log in UNDER_IT:
+        for log in LIBRARIES:
             muted.enter_context(_only(log, logging.NullHandler()))
-        yield found
+        yield warnings
 
 
 class _Keep(logging.Handler):
-    def __init__(self, found: list[str]) -> None:
+    def __init__(self, warnings: list[str]) -> None:
         super().__init__(logging.WARNING)
-        self._found = found
+        self._warnings = warnings
 
     def emit(self, record: logging.LogRecord) -> None:
-        self._found.append(record.getMessage())
+        self._warnings.append(record.getMessage())
 
 
 @contextmanager
 def _only(log: logging.Logger, handler: logging.Handler) -> Iterator[None]:
-    """Everything logged there and below goes to this handler alone."""
+    """Send the records of a logger and its children to this handler alone."""
     before = log.handlers, log.propagate
     log.handlers, log.propagate = [handler], False
     try:
@@ -91,15 +92,15 @@ def _only(log: logging.Logger, handler: logging.Handler) -> Iterator[None]:
 
 
 def masked(text: str, address: str) -> str:
-    """The text without the user, password, path and query values of the address."""
+    """Return the text without user, password, path and query values of the address."""
     parts = urlsplit(address)
     secrets = {parts.username or "", parts.password or "", *parts.path.split("/"), parts.fragment}
     secrets |= {value for _, value in parse_qsl(parts.query)}
-    secrets |= {unquote(one) for one in secrets}
-    # Some services put their token where a host would stand.
+    secrets |= {unquote(secret) for secret in secrets}
+    # Some services put their token in the place of the host.
     if "." not in (parts.hostname or "") and parts.hostname != "localhost":
         secrets |= {parts.hostname or "", parts.netloc}
-    for one in sorted(secrets, key=len, reverse=True):
-        if len(one) >= SHORTEST_SECRET:
-            text = re.sub(re.escape(one), "***", text, flags=re.IGNORECASE)
+    for secret in sorted(secrets, key=len, reverse=True):
+        if len(secret) >= SHORTEST_SECRET:
+            text = re.sub(re.escape(secret), "***", text, flags=re.IGNORECASE)
     return text.strip()

@@ -1,9 +1,8 @@
-"""Data revisions by DVC: a git + DVC repository of the project's own, made on first use.
+"""The DataStore port over DVC: a separate git + DVC repository, made on first use.
 
-A revision is a commit that tracks exactly the files of one `commit` call, so that the same bytes are the
-same revision whatever was committed in between. Order of writing: DVC cache, DVC remote, git commit, the
-`latest` reference. Killed between any two, the call can be repeated, and no commit ever names data that
-the remote does not have.
+A revision is a commit that tracks exactly the files of a `commit` call, so the same bytes always give the same
+revision. Order of writing: DVC cache, DVC remote, git commit, the `latest` reference. After a kill the call can
+be repeated, and no commit names data that the remote does not have.
 """
 
 from __future__ import annotations
@@ -29,7 +28,12 @@ IDENTITY = ("user.name=perennial", "user.email=perennial@localhost", "commit.gpg
 
 
 class DvcData:
-    """The DataStore over one repository folder and one DVC remote (a folder or any DVC address)."""
+    """The DataStore port.
+
+    Args:
+        repo: folder of the repository.
+        remote: a folder or any DVC address.
+    """
 
     def __init__(self, repo: Path, remote: str) -> None:
         self._repo = repo
@@ -40,7 +44,7 @@ class DvcData:
         """Track the files under their names and push them; the same bytes give the same revision.
 
         Raises:
-            DatasetMissing: a source file is not there.
+            DatasetMissing: a source file is missing.
             ToolError: DVC, its remote or git failed; repeat when it works again.
         """
         _check(files)
@@ -56,11 +60,11 @@ class DvcData:
             return self._describe(revision)
 
     def checkout(self, revision: str, into: Path) -> None:
-        """Write the files of a revision below `into`, from the cache or else the remote, each verified.
+        """Write the files of a revision below `into`, from the cache or else the remote, and verify each.
 
         Raises:
             DatasetMissing: no such revision, or its bytes are neither in the cache nor in the remote.
-            ChecksumMismatch: the stored bytes are not the ones the revision names.
+            ChecksumMismatch: the stored bytes differ from the revision.
         """
         from dvc.api import DVCFileSystem
 
@@ -76,13 +80,13 @@ class DvcData:
                 _write_verified(stored, name, expected, into / name)
 
     def latest(self) -> DataRevision | None:
-        """The revision committed last; None before the first."""
+        """Return the revision committed last; None before the first."""
         if not self._knows(LATEST):
             return None
         return self._describe(self._git("rev-parse", LATEST))
 
     def _ensure(self) -> None:
-        """Make the repository, or finish making it, and point it at the remote."""
+        """Create the repository if needed, and configure its remote."""
         from dvc.config import Config
         from dvc.repo import Repo
 
@@ -90,7 +94,7 @@ class DvcData:
         if not (self._repo / ".git" / "HEAD").is_file():
             self._git("init", "--quiet", "--initial-branch", "main")
         if not (self._repo / ".dvc" / "config").is_file():
-            # Its news is advice to commit to git, which is done here.
+            # Its message advises to commit to git, which happens here.
             logging.getLogger("dvc.repo.init").setLevel(logging.WARNING)
             Repo.init(str(self._repo), force=True).close()
         config = Config(str(self._repo / ".dvc"))
@@ -98,19 +102,19 @@ class DvcData:
             "core": {
                 "analytics": False,
                 "check_update": False,
-                # Else each commit tells people to run `git add`, which is done here.
+                # Without it each commit advises to run `git add`, which happens here.
                 "autostage": True,
                 "remote": "storage",
                 "site_cache_dir": str(self._repo / ".dvc" / "tmp" / "site"),
             },
             "remote": {"storage": {"url": self._remote}},
         }
-        # In config.local, which git does not track: another remote makes no other revision.
+        # In config.local, which git does not track: a change of the remote changes no revision.
         with config.edit("local") as local:
             local.update(wanted)
 
     def _lay_out(self, files: Mapping[str, Path]) -> None:
-        """Make the work tree hold exactly these files; what was there before is in DVC's cache."""
+        """Put exactly these files into the work tree; earlier files are in the DVC cache."""
         for entry in self._repo.iterdir():
             if entry.name not in KEPT:
                 shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
@@ -162,7 +166,7 @@ class DvcData:
         if done.returncode != 0:
             raise ToolError(
                 f"git {arguments[0]} failed in {self._repo}: {done.stderr.strip()}",
-                hint="look at that repository; it holds nothing that preparing again cannot make",
+                hint="look at that repository; preparing the data again makes all its content",
             )
         return done.stdout.strip()
 
@@ -175,9 +179,7 @@ def _check(files: Mapping[str, Path]) -> None:
                 f"{name!r} cannot be the name of a data file", hint="a relative path, as a/b.parquet"
             )
         if not source.is_file():
-            raise DatasetMissing(
-                f"{source} is to be tracked as {name}, but is not there", hint="prepare it first"
-            )
+            raise DatasetMissing(f"{source}, to be tracked as {name}, is not there", hint="prepare it first")
 
 
 def _write_verified(stored, name: str, expected: str, target: Path) -> None:
@@ -198,7 +200,7 @@ def _write_verified(stored, name: str, expected: str, target: Path) -> None:
 
 
 def _clean() -> dict[str, str]:
-    """The environment without GIT_* variables: inside a git hook they would point at another repository."""
+    """Return the environment without GIT_* variables: in a git hook they point at another repository."""
     return {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
 
 
@@ -210,5 +212,5 @@ def _tool_errors(remote: str) -> Iterator[None]:
         yield
     except DvcException as error:
         raise ToolError(
-            f"DVC failed: {error} (remote {remote})", hint="is the remote there, and its key set?"
+            f"DVC failed: {error} (remote {remote})", hint="check the remote and its key"
         ) from error

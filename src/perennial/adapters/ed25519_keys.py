@@ -1,4 +1,4 @@
-"""Ed25519 keys in files (RFC 8032, by `cryptography`): who signs the head of the ledger, and who checks it."""
+"""Ed25519 keys in files (RFC 8032, `cryptography`), for signing and verifying the head of the ledger."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 
 class Ed25519Signer:
-    """Signs with the private key of a file that only its owner may read.
+    """Signer with the private key in a file that only its owner may read.
 
     Raises:
         SettingsError: the file cannot be read, is no private Ed25519 key, or others may read it.
@@ -32,10 +32,10 @@ class Ed25519Signer:
 
 
 def holds(public: str, message: bytes, signature: bytes) -> bool:
-    """Whether the owner of the key signed exactly this message.
+    """Return whether the owner of the key signed exactly this message.
 
     Args:
-        public: base64 of the 32 bytes of the public key.
+        public: the 32 bytes of the public key in base64.
     """
     try:
         key = Ed25519PublicKey.from_public_bytes(base64.b64decode(public, validate=True))
@@ -46,10 +46,10 @@ def holds(public: str, message: bytes, signature: bytes) -> bool:
 
 
 def generate(path: Path) -> str:
-    """Write a new private key (PEM, mode 0600) and beside it `<path>.pub`; returns the public key.
+    """Write a new private key (PEM, mode 0600) and its `<path>.pub`; return the public key.
 
     Raises:
-        UsageError: the file exists: a key that signed heads is never overwritten.
+        UsageError: the file exists; a key is never overwritten.
     """
     key = Ed25519PrivateKey.generate()
     pem = key.private_bytes(
@@ -68,10 +68,10 @@ def generate(path: Path) -> str:
 
 
 def read_public(path: Path) -> str:
-    """The public key of a `.pub` file.
+    """Read the public key of a `.pub` file.
 
     Raises:
-        SettingsError: it cannot be read or is no Ed25519 key.
+        SettingsError: the file cannot be read or is no Ed25519 key.
     """
     try:
         text = path.read_text(encoding="ascii").strip()
@@ -84,7 +84,7 @@ def read_public(path: Path) -> str:
 
 
 def _private(path: Path) -> Ed25519PrivateKey:
-    hint = "`perennial ledger keygen` makes one; PERENNIAL_LEDGER_KEY is its path"
+    hint = "`perennial ledger keygen` creates a key; PERENNIAL_LEDGER_KEY is its path"
     try:
         if path.stat().st_mode & OTHERS:
             raise SettingsError(f"others may read the private key {path}", hint=f"chmod 600 {path}")

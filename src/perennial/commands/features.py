@@ -28,7 +28,7 @@ def features() -> None:
 @features.command()
 @click.argument("model")
 def publish(model: str) -> None:
-    """Features of the whole history: tables for training, newest values online. Again does no harm."""
+    """Publish the features of the whole history: tables for training, newest values online."""
     from perennial.flows.training import materialise
 
     settings = load()
@@ -44,9 +44,9 @@ def publish(model: str) -> None:
 
 @features.command()
 @click.argument("model")
-@click.option("--since-cycle", type=int, help="First cycle to push; without it the last one alone.")
+@click.option("--since-cycle", type=int, help="First cycle to push  [default: the last cycle]")
 def push(model: str, since_cycle: int | None) -> None:
-    """Write online what the newest cycles have changed, without a whole publication."""
+    """Write the newest values of the last cycles online, without a whole publication."""
     from perennial.flows.training import materialise
 
     settings = load()
@@ -60,17 +60,19 @@ def push(model: str, since_cycle: int | None) -> None:
 
 @features.command()
 @click.argument("model")
-@click.option("--entity", "entities", multiple=True, metavar="KEY=VALUE", help="Once per key of the model.")
+@click.option(
+    "--entity", "entities", multiple=True, metavar="KEY=VALUE", help="Repeat for each key of the model."
+)
 @click.option(
     "--request",
     "requests",
     multiple=True,
     metavar="NAME=VALUE",
-    help="What a caller sends along, once per value; a timestamp is now where it is left out.",
+    help="Request value; repeat for each. A missing timestamp is now.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def show(model: str, entities: tuple[str, ...], requests: tuple[str, ...], as_json: bool) -> None:
-    """The online values that the model would be given now."""
+    """Show the online values that the model gets now."""
     settings = load()
     spec = catalog.spec(model, settings)
     keys = _pairs(entities, "--entity", spec.features.entities)
@@ -95,7 +97,7 @@ def _prepare(spec: ModelSpec):
 
 
 def _pairs(given: tuple[str, ...], option: str, wanted: tuple[str, ...]) -> dict[str, str]:
-    """`name=value` texts as a mapping with exactly the wanted names."""
+    """Parse `name=value` texts into a mapping with exactly the wanted names."""
     pairs = dict(text.partition("=")[::2] for text in given)
     if set(pairs) != set(wanted) or not all(pairs.values()):
         raise UsageError(
@@ -107,9 +109,9 @@ def _pairs(given: tuple[str, ...], option: str, wanted: tuple[str, ...]) -> dict
 
 def _request(spec: ModelSpec, given: tuple[str, ...], now: datetime) -> dict[str, Any]:
     kinds = spec.features.request
-    told = {text.partition("=")[0] for text in given}
+    names = {text.partition("=")[0] for text in given}
     moments = {
-        name: now.timestamp() for name, kind in kinds.items() if kind == "timestamp" and name not in told
+        name: now.timestamp() for name, kind in kinds.items() if kind == "timestamp" and name not in names
     }
     pairs = _pairs(given, "--request", tuple(name for name in kinds if name not in moments))
     return moments | {name: _typed(name, kinds[name], text) for name, text in pairs.items()}

@@ -1,4 +1,4 @@
-"""Who acts on the command line: the one place that says so."""
+"""Find who acts on the command line."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from perennial.settings import Settings
 
 
 def actor(settings: Settings) -> str:
-    """For the record: the account of PERENNIAL_TOKEN, else PERENNIAL_ACTOR, else the login name.
+    """Return the actor for the ledger: the account of PERENNIAL_TOKEN, else PERENNIAL_ACTOR, else the login name.
 
     Raises:
-        NotSignedIn: there is a token, and it does not count.
+        NotSignedIn: there is a token, but it is not valid.
     """
     if not settings.token:
         return settings.actor or getpass.getuser()
@@ -23,11 +23,11 @@ def actor(settings: Settings) -> str:
 
 
 def steering_actor(settings: Settings, action: str) -> str:
-    """The account of PERENNIAL_TOKEN, if it may say this to a release; a name that one gives oneself is none.
+    """Return the account of PERENNIAL_TOKEN if it may steer a release by `action`. PERENNIAL_ACTOR does not count.
 
     Raises:
-        NotSignedIn: no token, or one that does not count.
-        NotAllowed: the role of its account does not allow it.
+        NotSignedIn: there is no valid token.
+        NotAllowed: the account's role does not allow the action.
     """
     from perennial.flows.governance.identity import who_steers
     from perennial.wiring import database

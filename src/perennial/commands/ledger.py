@@ -1,4 +1,4 @@
-"""`perennial ledger`: read, verify, export and sign the record of who did what."""
+"""Command `ledger`: read, verify, export and sign the record of who did what."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ def ledger() -> None:
 
 @ledger.command()
 @click.argument("model", required=False)
-@click.option("--last", type=click.IntRange(min=1), help="Only the newest so many.")
-@click.option("--json", "as_json", is_flag=True, help="For machines.")
+@click.option("--last", type=click.IntRange(min=1), help="Show only the newest N entries.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def show(model: str | None, last: int | None, as_json: bool) -> None:
-    """List the entries, oldest first, of one model or of all."""
+    """List the entries of MODEL or of all models, oldest first."""
     from perennial.wiring import database
 
     rows = database.store(environment.load()).ledger.rows(model, newest=last)
@@ -43,23 +43,25 @@ def show(model: str | None, last: int | None, as_json: bool) -> None:
 
 
 def line(row: LedgerRow) -> str:
-    """One entry as one line; lists (the evidence) are left to `--json`."""
-    one = row.entry
-    told = " ".join(
+    """Return an entry as a line. Lists, such as the evidence, are only in the JSON output."""
+    entry = row.entry
+    values = " ".join(
         f"{key}={value}"
-        for key, value in one.payload.items()
+        for key, value in entry.payload.items()
         if isinstance(value, str | int | float) and value != ""
     )
-    at = one.at.strftime("%Y-%m-%d %H:%M:%S")
-    return f"{row.seq:>5} {at} {one.model} {(one.digest or '-')[:12]:12} {one.kind} by {one.actor}: {told}"
+    at, digest = entry.at.strftime("%Y-%m-%d %H:%M:%S"), (entry.digest or "-")[:12]
+    return f"{row.seq:>5} {at} {entry.model} {digest:12} {entry.kind} by {entry.actor}: {values}"
 
 
 @ledger.command()
-@click.option("--head", "kept", help="A head kept elsewhere (FILE), or its bare hash: finds a cut end too.")
+@click.option(
+    "--head", "kept", help="File of a head that was kept elsewhere, or its hash. Detects a truncated end too."
+)
 @click.option(
     "--public-key",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="Whose signature the head must bear; PERENNIAL_LEDGER_KEY's owner by default.",
+    help="Public key that must have signed the head. Default: the key of PERENNIAL_LEDGER_KEY.",
 )
 @click.option(
     "--export",
@@ -68,7 +70,7 @@ def line(row: LedgerRow) -> str:
     help="Check this export instead of the database.",
 )
 def verify(kept: str | None, public_key: Path | None, exported: Path | None) -> None:
-    """Check the hash chain of the whole ledger: finds every edited, removed or moved entry."""
+    """Check the hash chain of the ledger; detects every edited, removed or moved entry."""
     from perennial.core.governance.ledger import stored
     from perennial.flows.governance import ledger_check
     from perennial.wiring import database, keys
@@ -100,10 +102,10 @@ def verify(kept: str | None, public_key: Path | None, exported: Path | None) -> 
 
 
 @ledger.command()
-@click.option("--sign", is_flag=True, help="With the key of PERENNIAL_LEDGER_KEY.")
-@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="Write it here.")
+@click.option("--sign", is_flag=True, help="Sign with the key of PERENNIAL_LEDGER_KEY.")
+@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="Write the head to this file.")
 def head(sign: bool, out: Path | None) -> None:
-    """The end of the chain (number, hash, time), to be kept where this ledger's keepers cannot write."""
+    """Print the end of the chain (number, hash, time). Keep it where nobody with access to the ledger can write."""
     from perennial.flows.governance.ledger_check import take_head
     from perennial.wiring import database, keys
 
@@ -120,7 +122,7 @@ def head(sign: bool, out: Path | None) -> None:
 @ledger.command()
 @click.argument("target", type=click.Path(path_type=Path, dir_okay=False))
 def keygen(target: Path) -> None:
-    """Make a key that signs heads: TARGET, readable by you only, and TARGET.pub for whoever verifies."""
+    """Create a signing key: TARGET, readable by you only, and the public TARGET.pub for verification."""
     from perennial.wiring import keys
 
     public = keys.new_key(target)
@@ -139,7 +141,7 @@ def export(target: Path) -> None:
 
 
 def _read_head(kept: str) -> KeptHead | str:
-    """A file of `ledger head`, or a bare hash."""
+    """Read a file of `ledger head`; return a bare hash as it is."""
     from perennial.flows.governance.ledger_check import KeptHead
 
     if re.fullmatch(r"[0-9a-f]{64}", kept):
@@ -150,10 +152,10 @@ def _read_head(kept: str) -> KeptHead | str:
 def _read_export(path: Path) -> list[LedgerRow]:
     from perennial.core.events import LedgerRow
 
-    # Not `splitlines`: it also parts at U+2028 and its like, which JSON texts hold as they are.
+    # Not `splitlines`: it also splits at U+2028 and similar characters, which JSON texts may contain.
     text = _text_of(path).removesuffix("\n")
     lines = text.split("\n") if text else []
-    hint = "`perennial ledger export FILE` writes one"
+    hint = "`perennial ledger export FILE` writes an export"
     return [_parsed(LedgerRow, line, f"{path}, line {n}", hint) for n, line in enumerate(lines, start=1)]
 
 
@@ -174,7 +176,7 @@ def _parsed(kind: type[T], text: str, what: str, hint: str) -> T:
 
 
 def _trusted(settings: Settings, public_key: Path | None) -> str | None:
-    """The public key whose signature counts; without any the head is as good as where it was kept."""
+    """Return the public key that must have signed the head; None: no signature is checked."""
     from perennial.wiring import keys
 
     if public_key is not None:

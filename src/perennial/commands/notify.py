@@ -1,43 +1,47 @@
-"""`perennial notify`: tell people by mail, chat or webhook what happens to releases."""
+"""Command `notify`: send notices by mail, chat or webhook."""
 
 from __future__ import annotations
 
 import json
 import time
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 import click
 
 from perennial import settings as environment
 from perennial.commands.tables import print_table
 
+if TYPE_CHECKING:
+    from perennial.flows.governance.notify import DeliveryResult
+
 TEST = "perennial notify test"
 
 
 @click.group()
 def notify() -> None:
-    """Tell people what happens, through the channels of PERENNIAL_NOTIFY."""
+    """Send notices about releases through the channels of PERENNIAL_NOTIFY."""
 
 
 @notify.command()
 def send() -> None:
-    """One pass: tell every channel what it has not been told."""
+    """Make a pass: send every channel the notices that it has not got."""
     from perennial.errors import NotDelivered
     from perennial.flows.governance.notify import deliver
     from perennial.wiring import notifying
 
-    found = deliver(notifying.notify_ports(environment.load()), _now)
-    for one in found:
-        click.echo(f"{one.channel}: {one.told} told" + f"; {one.error}" * bool(one.error))
-    failed = [one.error for one in found if one.error]
+    results = deliver(notifying.notify_ports(environment.load()), _now)
+    for result in results:
+        _show(result)
+    failed = [result.error for result in results if result.error]
     if failed:
-        raise NotDelivered("; ".join(failed), hint="it is tried again by the next pass after a while")
+        raise NotDelivered("; ".join(failed), hint="a later pass tries again")
 
 
 @notify.command()
 @click.option("--every", default=2.0, show_default=True, help="Seconds between two passes.")
 def watch(every: float) -> None:
-    """Pass after pass, until it is stopped; `perennial local up` runs this where PERENNIAL_NOTIFY is set."""
+    """Repeat passes until stopped. `perennial local up` runs this if PERENNIAL_NOTIFY is set."""
     from perennial.errors import ToolError
     from perennial.flows.governance.notify import deliver
     from perennial.wiring import notifying
@@ -46,41 +50,43 @@ def watch(every: float) -> None:
     click.echo(f"channels: {', '.join(ports.notifier.channels)}")
     while True:
         try:
-            for one in deliver(ports, _now):
-                if one.told or one.error:
-                    click.echo(f"{one.channel}: {one.told} told" + f"; {one.error}" * bool(one.error))
-        except ToolError as error:  # the database is away: it may come back
+            for result in deliver(ports, _now):
+                if result.sent or result.error:
+                    _show(result)
+        except ToolError as error:  # the database may come back
             click.echo(f"{type(error).__name__}: {error.message}", err=True)
         time.sleep(every)
 
 
 @notify.command()
-@click.option("--json", "as_json", is_flag=True, help="For machines.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def status(as_json: bool) -> None:
-    """How far each channel has been told, and what keeps it."""
+    """Show the delivery state of each channel."""
     from perennial.wiring import database
 
     store = database.store(environment.load())
-    end, found = store.ledger.end()[0], store.deliveries.all()
+    end, deliveries = store.ledger.end()[0], store.deliveries.all()
     if as_json:
-        click.echo(json.dumps([one.model_dump(mode="json") | {"end": end} for one in found], indent=2))
+        click.echo(
+            json.dumps([delivery.model_dump(mode="json") | {"end": end} for delivery in deliveries], indent=2)
+        )
         return
     rows = [
         (
-            one.channel,
-            f"{one.seq} of {end}",
-            f"{one.told_at:%Y-%m-%d %H:%M:%S}" if one.told_at else "never",
-            str(one.attempts),
-            one.error or "-",
+            delivery.channel,
+            f"{delivery.seq} of {end}",
+            f"{delivery.sent_at:%Y-%m-%d %H:%M:%S}" if delivery.sent_at else "never",
+            str(delivery.attempts),
+            delivery.error or "-",
         )
-        for one in found
+        for delivery in deliveries
     ]
-    print_table(("channel", "entries seen", "last told", "failed attempts", "last error"), rows)
+    print_table(("channel", "entries seen", "last sent", "failed attempts", "last error"), rows)
 
 
 @notify.command()
 def test() -> None:
-    """Send a test message through every channel, now."""
+    """Send a test message through every channel."""
     from perennial.core.governance.notices import Notice
     from perennial.errors import NotDelivered
     from perennial.wiring import notifying
@@ -93,7 +99,11 @@ def test() -> None:
         except NotDelivered as error:
             failed.append(error.message)
     if failed:
-        raise NotDelivered("; ".join(failed), hint="correct PERENNIAL_NOTIFY, or what it names")
+        raise NotDelivered("; ".join(failed), hint="correct PERENNIAL_NOTIFY, or the named service")
+
+
+def _show(result: DeliveryResult) -> None:
+    click.echo(f"{result.channel}: {result.sent} sent" + f"; {result.error}" * bool(result.error))
 
 
 def _now() -> datetime:

@@ -96,7 +96,7 @@ def train(
     epochs: int | None,
     seed: int | None,
 ) -> None:
-    """Tune, fit, export and log one model. After a kill, the same command continues the search."""
+    """Tune, fit, export and log a model. After a kill, the same command continues the search."""
     from perennial.flows.training.train import train as flow
 
     settings, spec, work = _start(model, workdir)

@@ -1,21 +1,22 @@
-"""Tables for people, as every command prints them."""
+"""Tables in the output of commands."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
 WIDE = 160
-"""Columns where the output is no terminal: nobody reads a figure that was cut to fit."""
+"""Columns of output that is no terminal, so that no figure is truncated."""
 
 
 def print_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Print rows as a table; a header of empty texts is left out."""
     from rich.console import Console
     from rich.table import Table
 
     console = Console()
     if not console.is_terminal:
         console = Console(width=WIDE)
-    table = Table(*header, box=None)
+    table = Table(*header, box=None, show_header=any(header))
     for row in rows:
         table.add_row(*row)
     console.print(table)

@@ -1,4 +1,4 @@
-"""`perennial token`: sign people in on the command line."""
+"""Command `token`: sign people in on the command line."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from perennial.core.governance.identity import PEOPLE, Role
 
 @click.group()
 def token() -> None:
-    """Tokens that say who acts on the command line."""
+    """Issue, list and revoke tokens that sign people in on the command line."""
 
 
 @token.command()
 @click.argument("account")
-@click.option("--role", type=click.Choice([one.value for one in PEOPLE]), required=True)
+@click.option("--role", type=click.Choice([role.value for role in PEOPLE]), required=True)
 @click.option("--days", type=click.FloatRange(min=0, min_open=True), default=30.0, show_default=True)
-@click.option("--json", "as_json", is_flag=True, help="For machines.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def issue(account: str, role: str, days: float, as_json: bool) -> None:
-    """Issue a token; it is shown this once. Who can write to our database can issue one."""
+    """Issue a token; it is shown only once. Everybody who can write to the database can issue tokens."""
     import secrets
 
     from perennial.commands.identity import actor
@@ -30,36 +30,37 @@ def issue(account: str, role: str, days: float, as_json: bool) -> None:
     from perennial.wiring import database
 
     settings = environment.load()
-    made, text = flow(
+    issued, text = flow(
         account, Role(role), timedelta(days=days), actor(settings), settings.accounts,
         database.tokens(settings), database.store(settings).ledger, _now(), secrets.token_hex,
     )  # fmt: skip
     if as_json:
-        click.echo(json.dumps({"id": made.id, "token": text, "expires": made.expires_at.isoformat()}))
+        click.echo(json.dumps({"id": issued.id, "token": text, "expires": issued.expires_at.isoformat()}))
         return
-    click.echo(f"{made.account}, {made.role}, until {made.expires_at:%Y-%m-%d %H:%M} UTC; shown this once:")
+    until = f"{issued.expires_at:%Y-%m-%d %H:%M} UTC"
+    click.echo(f"{issued.account}, {issued.role}, until {until}; shown only once:")
     click.echo(text)
 
 
 @token.command("list")
-@click.option("--json", "as_json", is_flag=True, help="For machines.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def list_(as_json: bool) -> None:
-    """Every token that was issued, without its secret."""
+    """List all issued tokens, without their secrets."""
     from perennial.commands.tables import print_table
     from perennial.wiring import database
 
     now = _now()
     rows = [
         {
-            "id": one.id,
-            "account": one.account,
-            "role": one.role.value,
-            "state": one.state(now),
-            "issued": one.issued_at.isoformat(timespec="seconds"),
-            "by": one.issued_by,
-            "expires": one.expires_at.isoformat(timespec="seconds"),
+            "id": token.id,
+            "account": token.account,
+            "role": token.role.value,
+            "state": token.state(now),
+            "issued": token.issued_at.isoformat(timespec="seconds"),
+            "by": token.issued_by,
+            "expires": token.expires_at.isoformat(timespec="seconds"),
         }
-        for one in database.tokens(environment.load()).all()
+        for token in database.tokens(environment.load()).all()
     ]
     if as_json:
         click.echo(json.dumps(rows, indent=2))
@@ -72,16 +73,16 @@ def list_(as_json: bool) -> None:
 @token.command()
 @click.argument("token_id")
 def revoke(token_id: str) -> None:
-    """End a token at once, by its id of `perennial token list`."""
+    """Revoke a token by its id in `perennial token list`."""
     from perennial.commands.identity import actor
     from perennial.flows.governance.identity import revoke as flow
     from perennial.wiring import database
 
     settings = environment.load()
-    found = flow(
+    revoked = flow(
         token_id, actor(settings), database.tokens(settings), database.store(settings).ledger, _now()
     )
-    click.echo(f"the token {found.id} of {found.account} counts no longer")
+    click.echo(f"the token {revoked.id} of {revoked.account} is revoked")
 
 
 def _now() -> datetime:

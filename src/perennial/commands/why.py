@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from perennial.core.governance.why import ServingExplanation
     from perennial.ports import Ledger
 
-JSON = click.option("--json", "as_json", is_flag=True, help="For machines.")
+JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
 class Moment(click.ParamType):
@@ -36,13 +36,17 @@ class Moment(click.ParamType):
 
 @click.command()
 @click.argument("model")
-@click.option("--at", type=Moment(), help="As of then; now by default. Without a zone: UTC.")
+@click.option("--at", type=Moment(), help="Time to explain; default: now. Without a zone: UTC.")
 @click.option(
-    "--refused", type=click.IntRange(min=0), default=5, show_default=True, help="Newest refusals told."
+    "--refused",
+    type=click.IntRange(min=0),
+    default=5,
+    show_default=True,
+    help="Number of newest refusals shown.",
 )
 @JSON
 def why(model: str, at: datetime | None, refused: int, as_json: bool) -> None:
-    """What serves MODEL, since when, who allowed it on what evidence, and what was refused."""
+    """Explain what serves MODEL, since when, who approved it, on what evidence, and what was refused."""
     from perennial.flows.governance.why import why as flow
 
     answer = flow(model, _ledger(model), at or datetime.now(UTC), refused)
@@ -54,11 +58,11 @@ def why(model: str, at: datetime | None, refused: int, as_json: bool) -> None:
 
 @click.command()
 @click.argument("model")
-@click.option("--version", help="Only this one.")
-@click.option("--last", type=click.IntRange(min=1), help="Only the newest so many versions.")
+@click.option("--version", help="Show only this version.")
+@click.option("--last", type=click.IntRange(min=1), help="Show only the newest N versions.")
 @JSON
 def timeline(model: str, version: str | None, last: int | None, as_json: bool) -> None:
-    """The way of every version of MODEL through its releases."""
+    """Show the timeline of every version of MODEL."""
     from perennial.errors import UnknownVersion
     from perennial.flows.governance.why import version_timelines
 

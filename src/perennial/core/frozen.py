@@ -1,4 +1,4 @@
-"""What every value of the core is made of."""
+"""Base class of the core's values, and their canonical JSON."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ Percent = Annotated[float, Field(ge=0.0, le=100.0)]
 
 
 class Frozen(BaseModel):
-    """Cannot be changed, and knows its keys."""
+    """Immutable value; unknown keys are an error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 def canonical(value: Any) -> str:
-    """The one JSON text of a value: sorted keys, no blanks, no NaN."""
+    """Return the canonical JSON of a value: sorted keys, no blanks, no NaN."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)

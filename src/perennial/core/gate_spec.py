@@ -11,25 +11,27 @@ from perennial.core.frozen import Frozen, Share
 
 
 class Bound(Frozen):
-    """A closed range for one metric; at least one side."""
+    """Closed range of a metric; at least one side is given."""
 
     min: float | None = None
     max: float | None = None
 
     @model_validator(mode="after")
-    def one_side(self) -> Self:
+    def has_a_side(self) -> Self:
         if self.min is None and self.max is None:
             raise ValueError("give min, max or both")
         return self
 
 
 class ImprovementSpec(Frozen):
+    """Required improvement over the champion."""
+
     metric: str
     min_delta: float = Field(description="candidate minus champion on the same holdout")
 
 
 class ChecksSpec(Frozen):
-    """What a candidate must bear beyond being accurate, measured on its reference rows."""
+    """Robustness that a candidate must have, measured on its reference rows."""
 
     noise: float = Field(gt=0, description="standard deviations of each feature, added at random")
     noise_change: Share = Field(description="mean absolute change of the score that noise may cause")
@@ -38,7 +40,7 @@ class ChecksSpec(Frozen):
 
 
 class GroupMeasure(StrEnum):
-    """What is compared between the groups of a column: shares of its rows."""
+    """Measure compared between the groups of a column: a share of the group's rows."""
 
     ERROR_RATE = "error_rate"
     SELECTION_RATE = "selection_rate"
@@ -47,41 +49,43 @@ class GroupMeasure(StrEnum):
 
 
 class FairnessSpec(Frozen):
-    """How far the groups of a sensitive column may lie apart."""
+    """Largest differences between the groups of a sensitive column."""
 
     gaps: dict[GroupMeasure, Share] = Field(
-        min_length=1, description="measure -> largest minus smallest figure of any two groups"
+        min_length=1, description="measure -> largest difference between any two groups"
     )
     min_groups: PositiveInt = Field(
-        description="rows that come from fewer cycles (evaluation.group) say nothing"
+        description="a group with rows from fewer cycles (evaluation.group) is not judged"
     )
 
 
 class LicencesSpec(Frozen):
-    """Which licences data and packages may have."""
+    """Allowed licences of data and packages."""
 
     allowed: tuple[str, ...] = Field(min_length=1, description="SPDX identifiers")
     stated: dict[str, str] = Field(
-        description="package -> SPDX expression that a person has read, where its own metadata names none"
+        description="package -> SPDX expression read by a person, where its metadata has none"
     )
 
 
 class ReproductionSpec(Frozen):
-    """What training again from a version's capsule must give (`perennial reproduce`)."""
+    """Required result of a training from a version's capsule (`perennial reproduce`)."""
 
     evidence: Literal["optional", "required"] = Field(
-        description="required: a candidate that nobody has reproduced gets no traffic"
+        description="required: a candidate gets no traffic until it was reproduced"
     )
     tolerance: dict[str, Annotated[float, Field(ge=0)]] = Field(
-        min_length=1, description="metric on the holdout -> largest difference where the digest is another"
+        min_length=1, description="metric on the holdout -> largest difference where the digest differs"
     )
 
 
 class GateSpec(Frozen):
+    """Rules of the gate."""
+
     metrics: dict[str, Bound] = Field(min_length=1)
     improvement: ImprovementSpec
-    latency_p95_ms: float = Field(gt=0, description="at the endpoint, without other load")
-    parity: float = Field(gt=0, description="largest difference of exported and trained model")
+    latency_p95_ms: float = Field(gt=0, description="p95 at a model server, without other load")
+    parity: float = Field(gt=0, description="largest difference between exported and trained model")
     slice_drop: float = Field(
         ge=0, description="drop of the improvement metric on a slice: UNSURE, high risk"
     )

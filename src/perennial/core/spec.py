@@ -1,4 +1,4 @@
-"""The model spec: all policy of one model as frozen values. A key that is not known is an error."""
+"""The model spec: the whole policy of a model as frozen values. Unknown keys are an error."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Approvers = Annotated[int, Field(ge=0, le=10)]
 
 
 class DataSpec(Frozen):
-    """Where the examples come from."""
+    """Source of the training examples."""
 
     history: str = Field(description="name of the CI history that feeds this model")
     prepare: str = Field(description="module:function that makes feature tables and examples")
@@ -28,10 +28,12 @@ class DataSpec(Frozen):
 
 
 class FeatureSpec(Frozen):
-    """The inputs in the order the model gets them."""
+    """Inputs of the model, in order."""
 
     service: str = Field(description="name of the Feast FeatureService")
-    entities: tuple[str, ...] = Field(min_length=1, description="join keys; the first names the thing scored")
+    entities: tuple[str, ...] = Field(
+        min_length=1, description="join keys; the first identifies the scored item"
+    )
     columns: tuple[str, ...] = Field(min_length=1, description="view:feature, in input order")
     request: dict[str, Literal["int", "float", "string", "timestamp"]] = Field(
         default_factory=dict, description="values that the caller sends with a prediction"
@@ -43,31 +45,37 @@ class FeatureSpec(Frozen):
 
 
 class TargetSpec(Frozen):
+    """Label to predict, and the threshold of a positive answer."""
+
     column: str
     threshold: Share = Field(description="score from which the answer is positive")
 
 
 class EvaluationSpec(Frozen):
+    """Split, metrics and baselines of the evaluation."""
+
     train_fraction: Annotated[float, Field(gt=0, lt=1)] = Field(
         description="share of the first groups that trains; the later ones are the holdout"
     )
     retrain_train_fraction: Annotated[float, Field(gt=0, lt=1)] = Field(
-        description="the same when a champion exists: a retrained model must know the recent past"
+        description="the same when a champion exists: a retrained model must have seen the recent past"
     )
     group: str = Field(
-        description="integer example column: rows of one group (a CI cycle) are ranked "
+        description="integer example column: rows of a group (a CI cycle) are ranked "
         "together, ordered in time, split and resampled as a whole"
     )
     bootstrap: PositiveInt = Field(description="resamples of whole groups")
     slices: tuple[str, ...] = Field((), description="example columns whose values are reported apart")
-    slice_min_rows: PositiveInt = Field(description="a smaller slice says nothing and is left out")
+    slice_min_rows: PositiveInt = Field(description="smaller slices are left out")
     baselines: dict[str, str] = Field(
         default_factory=dict,
-        description="ranking without learning: its name -> the feature that is its score",
+        description="rankings without learning: name -> feature that serves as the score",
     )
 
 
 class TuningSpec(Frozen):
+    """Budget of the hyperparameter search."""
+
     trials: PositiveInt
     epochs: PositiveInt
     seed: int
@@ -76,14 +84,14 @@ class TuningSpec(Frozen):
 
 
 class ApprovalSpec(Frozen):
-    """How many people must allow a candidate: each another one, and none of them who asked for it."""
+    """Number of people who must approve a candidate, by risk; nobody who asked for it counts."""
 
-    low_risk: Approvers = Field(description="0: the policy itself allows it")
+    low_risk: Approvers = Field(description="0: the policy itself approves")
     medium_risk: Approvers
     high_risk: Approvers
-    lapses_after: timedelta = Field(description="an approval counts so long")
+    lapses_after: timedelta = Field(description="validity of an approval")
     anonymous_tag: bool = Field(
-        description="a tag `approval` that MLflow's server does not attribute to an account counts too"
+        description="also count a tag `approval` that MLflow's server does not attribute to an account"
     )
 
     @model_validator(mode="after")
@@ -100,26 +108,28 @@ class ApprovalSpec(Frozen):
 
 
 class StepSpec(Frozen):
+    """Canary step: percent of the requests, and duration."""
+
     weight: Annotated[float, Field(gt=0, le=100)]
     duration: timedelta
 
 
 class CriteriaSpec(Frozen):
-    """When a candidate that gets traffic is good, bad or not yet known."""
+    """Limits by which a candidate with traffic is judged good, bad or not yet known."""
 
-    min_requests: PositiveInt = Field(description="fewer to the candidate in a step is UNSURE")
-    error_rate_max: Share = Field(description="never more than this")
-    error_rate_increase: Share = Field(description="over the champion in the same step")
+    min_requests: PositiveInt = Field(description="a step with fewer requests to the candidate is UNSURE")
+    error_rate_max: Share = Field(description="absolute limit")
+    error_rate_increase: Share = Field(description="above the champion's in the same step")
     latency_p95_ratio: float = Field(gt=1, description="candidate / champion in the same step")
-    latency_p95_floor_ms: float = Field(ge=0, description="below this no ratio fails")
-    accuracy_drop: Share = Field(description="champion minus candidate, where labels came")
-    min_labels: PositiveInt = Field(description="fewer labels on either side: accuracy is not judged")
+    latency_p95_floor_ms: float = Field(ge=0, description="below this latency no ratio fails")
+    accuracy_drop: Share = Field(description="champion minus candidate, on labelled requests")
+    min_labels: PositiveInt = Field(description="with fewer labels of either version accuracy is not judged")
     confidence: Annotated[float, Field(gt=0.5, lt=1)]
-    max_errors_in_a_row: PositiveInt = Field(description="measurements that could not be made")
+    max_errors_in_a_row: PositiveInt = Field(description="error budget: failed measurements in a row")
 
 
 class Strategy(StrEnum):
-    """How a candidate gets from no traffic to all of it. `perennial.core.release.plan` has the steps of each."""
+    """Way of a candidate from no traffic to all traffic; `perennial.core.release.plan` has the steps of each."""
 
     CANARY = "canary"
     BLUE_GREEN = "blue_green"
@@ -130,26 +140,28 @@ class Strategy(StrEnum):
 
 
 class SplitSpec(Frozen):
-    """The one fixed split of an A/B release."""
+    """Fixed split of an A/B release."""
 
     weight: Annotated[float, Field(gt=0, lt=100)] = Field(description="percent of requests to the candidate")
-    sample: PositiveInt = Field(description="answers of each side that end it before its time")
-    duration: timedelta = Field(description="ends it at the latest, with the sample or without")
+    sample: PositiveInt = Field(description="answers of each version that end it early")
+    duration: timedelta = Field(description="longest duration, whether the sample is complete or not")
     mismatch: Annotated[float, Field(gt=0, lt=1)] = Field(
-        description="chance of a false alarm, over all looks, that users did not get their sides"
+        description="chance of a false alarm, over all looks, of the sample ratio test"
     )
 
 
 class StickySpec(Frozen):
-    """By what a caller keeps its side of a split; without header and cookie each request stands alone."""
+    """User key of sticky assignment to a variant; without header and cookie each request is drawn anew."""
 
-    header: Annotated[str, Field(pattern=r"^[a-z0-9-]+$")] | None = Field(description="names the user")
+    header: Annotated[str, Field(pattern=r"^[a-z0-9-]+$")] | None = Field(
+        description="request header with the user"
+    )
     cookie: Annotated[str, Field(pattern=r"^[A-Za-z0-9_]+$")] | None = Field(
-        description="asked where the header is missing; set where the cookie is missing too"
+        description="cookie with the user, used where the header is missing; set where it is missing, too"
     )
     cookie_age: timedelta = Field(ge=timedelta(seconds=1))
     experiment: Annotated[str, Field(pattern=r"^[\w.-]{1,64}$")] | None = Field(
-        description="salt of the assignment; null: the release id, so that every release draws anew"
+        description="salt of the assignment; null: the release id, so that each release assigns anew"
     )
 
 
@@ -165,17 +177,21 @@ class FeedbackSpec(Frozen):
 
 
 class ReleaseSpec(Frozen):
-    """The policy of a release. Each strategy reads the keys that it needs; the others may stand there."""
+    """Policy of a release. A strategy reads the keys that it needs and ignores the others."""
 
     strategy: Strategy
-    shadow: timedelta | None = Field(description="mirror for this long first; null for none")
+    shadow: timedelta | None = Field(
+        description="duration of a shadow before the first share; null: no shadow"
+    )
     steps: tuple[StepSpec, ...] = Field(min_length=1, description="canary")
-    hold: timedelta = Field(description="blue_green: how long the old one stays warm; rolling: each server")
+    hold: timedelta = Field(
+        description="blue_green: time with the old version warm; rolling: time per server"
+    )
     ab: SplitSpec
-    sticky: StickySpec = Field(description="every split, of canary, ab and rolling")
+    sticky: StickySpec = Field(description="assignment in every split: canary, ab and rolling")
     criteria: CriteriaSpec
     feedback: FeedbackSpec = Field(default_factory=FeedbackSpec)
-    unsure_after: timedelta = Field(description="still UNSURE so long after a step's end: ask a person")
+    unsure_after: timedelta = Field(description="time after a step's end until a person is asked, if UNSURE")
     keep_previous: bool = Field(description="keep the previous champion warm in the stable pool")
 
     @model_validator(mode="after")
@@ -195,7 +211,7 @@ class ReleaseSpec(Frozen):
 
 
 class Levels(Frozen):
-    """From which value on a figure is worth a watch, a warning, a retraining."""
+    """Values from which a figure calls for a watch, a warning, a retraining."""
 
     watch: float = Field(gt=0)
     warn: float = Field(gt=0)
@@ -209,6 +225,8 @@ class Levels(Frozen):
 
 
 class MonitoringSpec(Frozen):
+    """Windows, watched features and levels of the monitor."""
+
     window: PositiveInt = Field(description="predictions in one window")
     min_window: PositiveInt = Field(description="fewer predictions: no verdict")
     every: timedelta
@@ -221,31 +239,35 @@ class MonitoringSpec(Frozen):
 
 
 class RetrainingSpec(Frozen):
+    """Schedule and limits of retraining."""
+
     schedule: str = Field(description="cron expression")
     cooldown: timedelta
     max_alarms_per_week: PositiveInt
 
 
 class RetentionSpec(Frozen):
+    """Retention of model files."""
+
     archived_files: timedelta = Field(
-        ge=timedelta(0), description="the model files of an archived version are kept at least so long"
+        ge=timedelta(0), description="least time that the model files of an archived version are kept"
     )
 
 
 class ExplanationSpec(Frozen):
-    """How a score is taken apart into what each feature added."""
+    """Explanation of scores by the contribution of each feature."""
 
-    background: PositiveInt = Field(description="rows that stand for what is usual")
+    background: PositiveInt = Field(description="rows of the reference sample")
     coalitions: PositiveInt = Field(
-        description="sets of features scored per row; twice the features at least"
+        description="sets of features scored per row; at least twice the number of features"
     )
-    max_rows: PositiveInt = Field(description="rows that one request may have explained")
-    tolerance: float = Field(gt=0, description="base + attributions may miss the score by so much")
+    max_rows: PositiveInt = Field(description="most rows that a request may have explained")
+    tolerance: float = Field(gt=0, description="largest difference of base + attributions from the score")
     sample: PositiveInt = Field(description="holdout rows behind the global attributions")
 
 
 class ModelSpec(Frozen):
-    """One model of the house. Source: `configs/models/<name>.yaml`."""
+    """Spec of a model. Source: `configs/models/<name>.yaml`."""
 
     name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{1,62}$")]
     description: str
@@ -267,13 +289,13 @@ class ModelSpec(Frozen):
 
     @property
     def digest(self) -> str:
-        """SHA-256 over the canonical JSON of the whole spec (hex)."""
+        """SHA-256 (hex) over the canonical JSON of the whole spec."""
         text = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()
 
 
 class Reason(StrEnum):
-    """Why a training runs."""
+    """Reason for a training."""
 
     BOOTSTRAP = "bootstrap"
     DRIFT = "drift"

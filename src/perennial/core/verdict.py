@@ -1,4 +1,4 @@
-"""PASS, FAIL, UNSURE, ERROR: what a measurement says about a candidate, and how several combine."""
+"""Verdicts (PASS, UNSURE, ERROR, FAIL), judgements of single rules, and their combination."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from perennial.core.frozen import Frozen
 
 
 class Verdict(StrEnum):
+    """Result of a rule, from best to worst."""
+
     PASS = "PASS"  # noqa: S105 a verdict, not a password
     UNSURE = "UNSURE"
     """Not enough data yet."""
@@ -20,13 +22,15 @@ class Verdict(StrEnum):
 
     @property
     def badness(self) -> int:
-        """FAIL > ERROR > UNSURE > PASS: proven harm outweighs a gap in the measurement, since waiting
-        for the gap to close would leave the harm in place."""
-        return (Verdict.PASS, Verdict.UNSURE, Verdict.ERROR, Verdict.FAIL).index(self)
+        """Rank for the combination of verdicts: FAIL > ERROR > UNSURE > PASS.
+
+        Proven harm outweighs a gap in the measurement: waiting for the gap to close would leave the harm.
+        """
+        return list(Verdict).index(self)
 
 
 class MissingEvidence(Frozen):
-    """What an UNSURE judgement still waits for; None: cannot be said yet."""
+    """Evidence that an UNSURE judgement still needs; None: not known yet."""
 
     requests: int | None = Field(description="to the candidate, at the rates seen so far")
     hours: float | None = Field(description="at the pace of the step so far")
@@ -39,15 +43,16 @@ class MissingEvidence(Frozen):
 
 
 class Judgement(Frozen):
-    """One rule applied to one measurement, in words that a person can check."""
+    """Result of a rule on a measurement, in words that a person can check."""
 
     rule: str
     verdict: Verdict
-    observed: str = Field(description="what was measured, with its size")
-    needed: str = Field(description="what the spec asks for")
-    more: MissingEvidence | None = Field(None, description="of an UNSURE one, what would decide it")
+    observed: str = Field(description="the measurement, with its sample size")
+    needed: str = Field(description="requirement of the spec")
+    more: MissingEvidence | None = Field(None, description="evidence that would decide an UNSURE judgement")
 
 
 def worst(judgements: Iterable[Judgement]) -> Verdict:
-    """The worst verdict; nothing measured is UNSURE, never PASS."""
-    return max((one.verdict for one in judgements), key=lambda v: v.badness, default=Verdict.UNSURE)
+    """Return the worst verdict; without any judgement UNSURE, never PASS."""
+    verdicts = (judgement.verdict for judgement in judgements)
+    return max(verdicts, key=lambda verdict: verdict.badness, default=Verdict.UNSURE)

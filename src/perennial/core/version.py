@@ -13,7 +13,7 @@ from perennial.core.frozen import Frozen
 
 
 class Change(StrEnum):
-    """What made a new version of a model necessary."""
+    """Reason for a new version of a model."""
 
     ARCHITECTURE = "architecture"
     RETRAINED = "retrained"
@@ -21,6 +21,8 @@ class Change(StrEnum):
 
 
 class SemanticVersion(Frozen):
+    """MAJOR.MINOR.PATCH of a model."""
+
     model_config = ConfigDict(frozen=True)
 
     major: int = Field(ge=0)
@@ -29,13 +31,18 @@ class SemanticVersion(Frozen):
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read `MAJOR.MINOR.PATCH`; anything else is a ValueError that quotes it."""
+        """Return the version of a text `MAJOR.MINOR.PATCH`.
+
+        Raises:
+            ValueError: a text of another form.
+        """
         match = re.fullmatch(r"(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)", text)
         if match is None:
             raise ValueError(f"not a semantic version: {text!r}")
         return cls(major=int(match[1]), minor=int(match[2]), patch=int(match[3]))
 
     def bump(self, change: Change) -> SemanticVersion:
+        """Return the next version after a change."""
         if change is Change.ARCHITECTURE:
             return SemanticVersion(major=self.major + 1, minor=0, patch=0)
         if change is Change.RETRAINED:
@@ -51,7 +58,7 @@ class SemanticVersion(Frozen):
 
 
 def next_version(existing: Iterable[str], change: Change) -> SemanticVersion:
-    """The version after the highest that was ever registered: a rejected number is not used again."""
+    """Return the version after the highest that was ever registered; a rejected number is not used again."""
     known = [SemanticVersion.parse(text) for text in existing]
     if not known:
         return SemanticVersion(major=1, minor=0, patch=0)
@@ -59,21 +66,21 @@ def next_version(existing: Iterable[str], change: Change) -> SemanticVersion:
 
 
 class VersionRef(Frozen):
-    """Names one model version so that it cannot be taken for another."""
+    """Unique reference to a model version."""
 
     model: str
     version: str = Field(description="semantic version")
     key: str = Field(description="the registry's own integer, as text")
     digest: str = Field(description="SHA-256 of the served model file (hex)")
-    capsule: str = Field(description="hash of everything it was made of")
+    capsule: str = Field(description="lineage fingerprint: hash of all inputs of the training")
 
     def __str__(self) -> str:
         return f"{self.model} {self.version} ({self.digest[:12]})"
 
 
 class Lifecycle(StrEnum):
-    """The classic stage words, shown to people; derived from alias and release; only out of use
-    is said by a person (`perennial models retire`, `archive`)."""
+    """Lifecycle stage of a version, for people. It follows from alias and release; only RETIRED and ARCHIVED
+    may be set by a person (`perennial models retire`, `archive`)."""
 
     DEVELOPMENT = "development"
     STAGING = "staging"

@@ -94,7 +94,7 @@ class ApprovalStep(HITLOperator):
 
     def _ask(self, status: ReleaseStatus, context: Any) -> str:
         """Put the question, without the answer that it may hold, and wait; where it is settled, say how."""
-        from perennial.core.release import approval_prompt as question
+        from perennial.core.release import approval_prompt
         from perennial.core.release.phase import Phase
         from perennial.orchestration.release_trigger import ReleaseTrigger, passed
         from perennial.settings import load
@@ -105,8 +105,8 @@ class ApprovalStep(HITLOperator):
         upsert_hitl_detail(
             ti_id=context["task_instance"].id,
             options=self.options,
-            subject=question.subject(status),
-            body=question.body(status, load().mlflow_url),
+            subject=approval_prompt.subject(status),
+            body=approval_prompt.body(status, load().mlflow_url),
             params=self.serialized_params,
             assigned_users=self.assigned_users,
         )

@@ -1,7 +1,7 @@
-"""What the flows need from the outside, as small protocols. Adapters implement them, one library each.
+"""Ports: protocols of the effects that flows need. Each adapter implements a port with a single library.
 
-Frames are pandas DataFrames; the columns are named in each docstring. `doubles`
-holds one fake per port, and `tests/contracts` runs the same suite over fake and real.
+Frames are pandas DataFrames with the columns in the docstring. `tests/support/doubles` has a fake of each port;
+`tests/contracts` runs the same tests with fakes and adapters.
 """
 
 from perennial.ports.identity import TokenStore

@@ -1,4 +1,4 @@
-"""Who may act, as it is kept."""
+"""Port of the stored tokens."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ if TYPE_CHECKING:
 
 
 class TokenStore(Protocol):
-    """Tokens that were issued, by hash."""
+    """Issued tokens, stored by hash."""
 
     def put(self, token: Token) -> None: ...
 
     def find(self, token_id: str) -> Token | None: ...
 
     def all(self) -> Sequence[Token]:
-        """Oldest first, also those that no longer count."""
+        """Return all tokens, oldest first, including expired and revoked tokens."""
 
     def revoke(self, token_id: str, at: datetime) -> Token | None:
-        """The token as it is then; None when there is none. Repeating changes nothing."""
+        """Revoke a token and return it; None if it does not exist. Repeating changes nothing."""

@@ -1,4 +1,4 @@
-"""How people are told, and what is kept of it."""
+"""Ports of notifications."""
 
 from __future__ import annotations
 
@@ -10,23 +10,27 @@ if TYPE_CHECKING:
 
 
 class Notifier(Protocol):
-    """Mail, chat, webhooks (apprise)."""
+    """Notification channels: mail, chat, webhooks (apprise)."""
 
     channels: tuple[str, ...]
-    """Their names, which hold no secret."""
+    """Names of the channels; they hold no secret."""
 
     def send(self, channel: str, notice: Notice) -> None:
-        """Raises NotDelivered, whose words hold no secret, when the channel did not take it."""
+        """Send a notice.
+
+        Raises:
+            NotDelivered: the channel did not accept it; the message holds no secret.
+        """
 
 
 class Deliveries(Protocol):
-    """How far each channel has been told (our SQL database)."""
+    """Delivery state and lease of each channel (the SQL database)."""
 
     def take(self, channel: str, start: int, now: datetime, until: datetime) -> Delivery | None:
-        """Lease the channel; None while somebody else has it. One that is new begins after entry `start`."""
+        """Lease the channel; None while another process has it. A new channel begins after entry `start`."""
 
     def put(self, delivery: Delivery, until: datetime) -> None:
-        """Store, and hold the lease so much longer."""
+        """Store the state and extend the lease."""
 
     def give_back(self, channel: str) -> None: ...
 

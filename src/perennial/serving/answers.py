@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import reprlib
 from typing import Any
 
 import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
-from perennial.errors import MalformedInput, PerennialError
+from perennial import limits
+from perennial.errors import BodyTooLarge, MalformedInput, PerennialError
 
-MAX_BODY_BYTES = 16 * 1024 * 1024
 RETRY_AFTER_SECONDS = "5"
 
 
@@ -36,17 +37,61 @@ async def read_json(request: Request) -> Any:
     """Parse the body as JSON.
 
     Raises:
-        MalformedInput: the body is not JSON or too large.
+        BodyTooLarge: the body is larger than allowed; the rest of it is not read.
+        MalformedInput: the body is not JSON, or is nested too deeply.
     """
-    body = await request.body()
-    if len(body) > MAX_BODY_BYTES:
-        raise MalformedInput(
-            f"the body has {len(body)} bytes", hint=f"at most {MAX_BODY_BYTES}; send fewer rows"
-        )
     try:
-        return orjson.loads(body)
+        content = orjson.loads(await _body(request))
     except orjson.JSONDecodeError as error:
         raise MalformedInput(f"the body is not JSON: {error}", hint="send application/json") from error
+    if _depth_exceeds(content, limits.JSON_DEPTH):
+        raise MalformedInput(
+            f"the body is nested more than {limits.JSON_DEPTH} levels deep", hint="send a flatter body"
+        )
+    return content
+
+
+async def _body(request: Request) -> bytes:
+    """Read the body up to the limit, even when its declared length is wrong or missing."""
+    declared = request.headers.get("content-length", "")
+    if declared.isdecimal() and int(declared) > limits.BODY_BYTES:
+        raise _too_large()
+    parts, size = [], 0
+    async for part in request.stream():
+        size += len(part)
+        if size > limits.BODY_BYTES:
+            raise _too_large()
+        parts.append(part)
+    return b"".join(parts)
+
+
+def _too_large() -> BodyTooLarge:
+    return BodyTooLarge(
+        f"the body has more than {limits.BODY_BYTES} bytes", hint="send fewer rows or labels per request"
+    )
+
+
+def _depth_exceeds(content: Any, most: int) -> bool:
+    level = [content]
+    for _ in range(most + 1):
+        level = [child for node in level for child in _nested(node)]
+        if not level:
+            return False
+    return True
+
+
+def _nested(node: Any) -> list[Any]:
+    """Return the lists and objects directly in a value."""
+    children = node.values() if isinstance(node, dict) else node if isinstance(node, list) else ()
+    # The set of types is computed faster than a check of each of thousands of numbers.
+    if {list, dict}.isdisjoint(map(type, children)):
+        return []
+    return [child for child in children if isinstance(child, list | dict)]
+
+
+def brief(value: Any) -> str:
+    """Return a short text of a value of a client for an error message."""
+    return reprlib.repr(value)
 
 
 async def no_route(request: Request, error: Exception) -> Response:

@@ -10,7 +10,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from perennial import limits
 from perennial.errors import FeaturesUnavailable, MalformedInput, UnknownEntity
+from perennial.serving.answers import brief
 from perennial.serving.manifest import ServedManifest
 
 KEYS = frozenset({"entities", "context", "allow_unknown", "explain"})
@@ -53,15 +55,21 @@ def parse(body: Any, manifest: ServedManifest) -> EntityRequest:
         raise MalformedInput(
             "the body has no list `entities`", hint=f"send an object per entity with {sorted(keys)}"
         )
+    if len(entities) > limits.ROWS:
+        raise MalformedInput(f"{len(entities)} entities", hint=f"send at most {limits.ROWS} per request")
     unknown = set(body) - KEYS
     if unknown:
-        raise MalformedInput(f"unknown keys {sorted(unknown)}", hint=f"known: {', '.join(sorted(KEYS))}")
+        raise MalformedInput(
+            f"unknown keys {brief(sorted(unknown))}", hint=f"known: {', '.join(sorted(KEYS))}"
+        )
     for number, entity in enumerate(entities):
         if not isinstance(entity, dict) or set(entity) != keys:
-            raise MalformedInput(f"entity {number} is {entity!r}", hint=f"its keys must be {sorted(keys)}")
+            raise MalformedInput(
+                f"entity {number} is {brief(entity)}", hint=f"its keys must be {sorted(keys)}"
+            )
         if not all(isinstance(value, str | int) and value != "" for value in entity.values()):
             raise MalformedInput(
-                f"entity {number} is {entity!r}", hint="values must be non-empty text or integers"
+                f"entity {number} is {brief(entity)}", hint="values must be non-empty text or integers"
             )
     context = _context(body.get("context", {}), manifest)
     rows = [{**entity, **context} for entity in entities]
@@ -71,7 +79,7 @@ def parse(body: Any, manifest: ServedManifest) -> EntityRequest:
 def _flag(body: dict[str, Any], name: str) -> bool:
     given = body.get(name, False)
     if not isinstance(given, bool):
-        raise MalformedInput(f"{name} is {given!r}", hint="true or false")
+        raise MalformedInput(f"{name} is {brief(given)}", hint="true or false")
     return given
 
 
@@ -79,7 +87,7 @@ def _context(given: Any, manifest: ServedManifest) -> dict[str, Any]:
     wanted = manifest.request
     if not isinstance(given, dict) or set(given) != set(wanted):
         got = sorted(given) if isinstance(given, dict) else given
-        raise MalformedInput(f"context has {got}", hint=f"it must have exactly {dict(wanted)}")
+        raise MalformedInput(f"context has {brief(got)}", hint=f"it must have exactly {dict(wanted)}")
     return {name: _request_value(name, kind, given[name]) for name, kind in wanted.items()}
 
 
@@ -100,7 +108,7 @@ def _request_value(name: str, kind: str, value: Any) -> Any:
         if moment is not None and moment.tzinfo is not None:
             return moment.timestamp()
     hint = {"timestamp": "ISO 8601 with a zone, such as 2015-12-01T10:00:00Z, or unix seconds"}
-    raise MalformedInput(f"context.{name} is {value!r}", hint=hint.get(kind, f"it must be {kind}"))
+    raise MalformedInput(f"context.{name} is {brief(value)}", hint=hint.get(kind, f"it must be {kind}"))
 
 
 def features(request: EntityRequest, manifest: ServedManifest, source: OnlineValues) -> np.ndarray:
@@ -116,7 +124,7 @@ def features(request: EntityRequest, manifest: ServedManifest, source: OnlineVal
     if unknown and not request.allow_unknown:
         more = f" and {len(unknown) - 5} more" if len(unknown) > 5 else ""
         raise UnknownEntity(
-            f"no features are known for {unknown[:5]}{more}",
+            f"no features are known for {brief(unknown[:5])}{more}",
             hint="check the keys, publish features, or send allow_unknown: true",
         )
     return np.array([_row(row, manifest.features) for row in values], dtype=np.float32)

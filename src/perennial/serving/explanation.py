@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from perennial.core.training.attribution import Attributions, complete
+from perennial.core.training.attribution import Attributions, check_complete
 from perennial.core.training.explanation import ServedExplanation
 from perennial.errors import ExplanationNotReady, MalformedInput
 from perennial.serving.attribution import METHOD, shapley
@@ -119,7 +119,7 @@ def _work(
     wanted, background = _configuration(version)
     began = time.perf_counter()
     attributions = shapley(version.score, background, features, wanted.coalitions, wanted.seed)
-    gap = complete(attributions, scores.astype(float), wanted.tolerance)
+    gap = check_complete(attributions, scores.astype(float), wanted.tolerance)
     return ExplainedScores(
         version, attributions, gap, seconds=time.perf_counter() - began, waited=began - submitted
     )

@@ -1,4 +1,4 @@
-"""The accounts file brought into MLflow's own user store: users, roles, and what each role may touch."""
+"""Synchronise the accounts file with MLflow's user store: users, roles, and permissions of roles."""
 
 from __future__ import annotations
 
@@ -15,54 +15,53 @@ if TYPE_CHECKING:
 
     from perennial.account_file import Credentials
 
-# MLflow's permissions; everybody reads. Beyond them stand the rules of `core.governance.registry_rules`.
+# MLflow's permissions; everybody may read. `core.governance.registry_rules` adds rules.
 GRANTS: dict[Role, tuple[tuple[str, str], ...]] = {
     Role.ADMIN: (),
     Role.APPROVER: (("registered_model", "EDIT"),),
     Role.OPERATOR: (("registered_model", "EDIT"),),
     Role.VIEWER: (),
     Role.TRAINING: (("registered_model", "EDIT"), ("experiment", "EDIT")),
-    Role.RELEASE: (("registered_model", "MANAGE"),),  # an alias is deleted by nobody less
+    Role.RELEASE: (("registered_model", "MANAGE"),),  # needed to delete an alias
 }
 OURS = "accounts-file"
-"""A role that allows nothing: it marks whom the file named, so that who leaves the file is known."""
+"""A role without permissions. It marks accounts of the file, so that accounts removed from the file are known."""
 
 
 def ensure(store: SqlAlchemyStore, accounts: Mapping[str, Credentials]) -> None:
-    """Make what is missing, take over changed passwords and roles, delete who was in the file and is no more.
+    """Create missing accounts, update passwords and roles, and delete accounts that were removed from the file.
 
-    Accounts that never were in it stay as they are: an admin may add people, and give them these roles, through
-    MLflow.
+    Accounts that were never in the file stay unchanged: an admin may add people and give them these roles in MLflow.
     """
     roles = {role: _role(store, role) for role in Role}
-    ours = _named(store, OURS, "accounts of Perennial's file: who leaves the file is deleted")
-    _delete_left(store, ours, accounts)
-    for name, one in accounts.items():
+    ours = _named(store, OURS, "accounts of Perennial's file; an account removed from the file is deleted")
+    _delete_removed(store, ours, accounts)
+    for name, account in accounts.items():
         if not store.has_user(name):
-            store.create_user(name, one.password, is_admin=one.role is Role.ADMIN)
-        elif not store.authenticate_user(name, one.password):
-            store.update_user(name, password=one.password)
+            store.create_user(name, account.password, is_admin=account.role is Role.ADMIN)
+        elif not store.authenticate_user(name, account.password):
+            store.update_user(name, password=account.password)
         user = store.get_user(name)
-        held = {found.id for found in store.list_user_roles(user.id)}
+        held = {assigned.id for assigned in store.list_user_roles(user.id)}
         if ours not in held:
             store.assign_role_to_user(user.id, ours)
         for role, number in roles.items():
-            if role is one.role and number not in held:
+            if role is account.role and number not in held:
                 store.assign_role_to_user(user.id, number)
-            if role is not one.role and number in held:
+            if role is not account.role and number in held:
                 store.unassign_role_from_user(user.id, number)
 
 
 def roles_of(store: SqlAlchemyStore, name: str) -> frozenset[Role]:
-    """By MLflow's own records, so that a role given or taken there counts at once."""
+    """Return the roles of a user in MLflow's own records, so that a change there has effect at once."""
     held = store.list_user_roles(store.get_user(name).id)
     known = set(Role)
-    return frozenset(Role(one.name) for one in held if one.name in known and one.workspace == WORKSPACE)
+    return frozenset(Role(role.name) for role in held if role.name in known and role.workspace == WORKSPACE)
 
 
-def _delete_left(store: SqlAlchemyStore, ours: int, accounts: Mapping[str, Credentials]) -> None:
-    """Without an account nobody signs in, and no role counts."""
-    members = {one.user_id for one in store.list_role_users(ours)}
+def _delete_removed(store: SqlAlchemyStore, ours: int, accounts: Mapping[str, Credentials]) -> None:
+    """Delete the accounts that were removed from the file, and with them their roles."""
+    members = {assignment.user_id for assignment in store.list_role_users(ours)}
     for user in store.list_users():
         if user.id in members and user.username not in accounts:
             store.delete_user(user.username)
@@ -70,7 +69,8 @@ def _delete_left(store: SqlAlchemyStore, ours: int, accounts: Mapping[str, Crede
 
 def _role(store: SqlAlchemyStore, role: Role) -> int:
     number = _named(store, role.value, "made by Perennial")
-    held = {(one.resource_type, one.permission) for one in store.list_role_permissions(number)}
+    permissions = store.list_role_permissions(number)
+    held = {(permission.resource_type, permission.permission) for permission in permissions}
     for kind, permission in GRANTS[role]:
         if (kind, permission) not in held:
             store.add_role_permission(number, kind, "*", permission)
@@ -78,7 +78,7 @@ def _role(store: SqlAlchemyStore, role: Role) -> int:
 
 
 def _named(store: SqlAlchemyStore, name: str, description: str) -> int:
-    """The id of the role, made if there is none."""
+    """Return the id of the role; create the role if it is missing."""
     try:
         return store.get_role_by_name(WORKSPACE, name).id
     except MlflowException as error:

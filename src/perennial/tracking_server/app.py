@@ -1,7 +1,7 @@
-"""MLflow's app with authentication on and our rules in its registry: `mlflow server --app-name perennial`.
+"""MLflow's app with authentication and Perennial's registry rules: `mlflow server --app-name perennial`.
 
-Everything of MLflow's server is imported inside the factory: its authentication reads the environment when
-it is imported, and that environment is made here, from the accounts file.
+MLflow's server is imported inside the factory: its authentication reads the environment at import, and this module
+sets that environment from the accounts file.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from perennial.errors import SettingsError
 from perennial.settings import Settings, load
 
 if TYPE_CHECKING:
+    from perennial.account_file import Credentials
     from perennial.tracking_server.store import Caller
 
 CONFIGURATION = """\
@@ -22,16 +23,16 @@ CONFIGURATION = """\
 default_permission = READ
 database_uri = {database}
 authorization_function = mlflow.server.auth:authenticate_request_basic_auth
-# Checking a password costs a tenth of a second by design; the page asks a dozen times a click.
+# Checking a password takes a tenth of a second by design, and each click of the page makes a dozen requests.
 auth_cache_ttl_seconds = 60
 """
 
 
 def create_app() -> Any:
-    """The ASGI app, with every account of the accounts file made.
+    """Create the ASGI app and the accounts of the accounts file.
 
     Raises:
-        SettingsError: there are no accounts yet, or MLflow runs in a way that the rules do not cover.
+        SettingsError: there are no accounts yet, or MLflow runs in a mode that the rules do not cover.
     """
     settings = load()
     accounts = _configure(settings)
@@ -56,12 +57,12 @@ def create_app() -> Any:
     return ClosedRoutes(app)
 
 
-def _configure(settings: Settings) -> dict:
-    """What MLflow's authentication reads on its import; returns the accounts."""
+def _configure(settings: Settings) -> dict[str, Credentials]:
+    """Write what MLflow's authentication reads at import; return the accounts."""
     from perennial import account_file, files
 
     accounts = account_file.read(settings.accounts_file)
-    admin = next(name for name, one in accounts.items() if one.role is Role.ADMIN)
+    admin = next(name for name, account in accounts.items() if account.role is Role.ADMIN)
     path = Path(settings.mlflow_dir / "auth.ini")
     database = f"sqlite:///{settings.mlflow_dir / 'auth.db'}"
     files.write_text(path, CONFIGURATION.format(database=database), files.PRIVATE)
@@ -69,16 +70,16 @@ def _configure(settings: Settings) -> dict:
     os.environ["MLFLOW_AUTH_ADMIN_USERNAME"] = admin
     os.environ["MLFLOW_AUTH_ADMIN_PASSWORD"] = accounts[admin].password
     os.environ["MLFLOW_FLASK_SERVER_SECRET_KEY"] = account_file.server_key(settings.mlflow_dir / "server.key")
-    # A route that MLflow has no authorisation rule for is refused, not open.
+    # Refuse a route for which MLflow has no authorisation rule.
     os.environ.setdefault("MLFLOW_BASIC_AUTH_FAIL_CLOSED", "true")
     return accounts
 
 
 def _govern() -> None:
-    """Put our store in the place of MLflow's, and make sure that it is the one that answers.
+    """Replace MLflow's registry store by GovernedStore, and check that MLflow uses it.
 
     Raises:
-        SettingsError: MLflow answers with a store of its own.
+        SettingsError: MLflow uses another store.
     """
     from mlflow.server import handlers
     from mlflow.store.db.db_types import DATABASE_ENGINES
@@ -91,16 +92,16 @@ def _govern() -> None:
     handlers._model_registry_store = None
     for scheme in DATABASE_ENGINES:
         handlers._model_registry_store_registry.register(scheme, _governed)
-    made = handlers._get_model_registry_store()
-    if not isinstance(made, GovernedStore):
+    store = handlers._get_model_registry_store()
+    if not isinstance(store, GovernedStore):
         raise SettingsError(
-            f"MLflow's registry is a {type(made).__name__}, not ours: approvals would not be guarded",
+            f"MLflow's registry is a {type(store).__name__}, not ours: approvals would not be guarded",
             hint="give a database as --backend-store-uri, and no other registry",
         )
 
 
 def caller() -> Caller:
-    """Whose request this is. Outside a request nobody's: nothing that the rules guard is done then."""
+    """Return the caller of the current request; outside a request a caller without roles."""
     from flask import g, has_request_context
     from mlflow.server import auth
 

@@ -1,7 +1,7 @@
-"""MLflow's registry store with our rules in it.
+"""MLflow's registry store with Perennial's rules.
 
-The rules stand here and not at the routes: REST, the page's ajax-api, GraphQL and whatever a later MLflow
-adds all end in these methods.
+The rules are here and not at the routes, because REST, the page's ajax-api, GraphQL and later interfaces of MLflow
+all call these methods.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ WORDS = {TagAnswer.APPROVED: "approved", TagAnswer.REJECTED: "rejected"}
 
 @dataclass(frozen=True)
 class Caller:
-    """Whose request is being answered."""
+    """The account of the current request."""
 
     name: str
     roles: frozenset[Role]
@@ -33,10 +33,10 @@ class Caller:
 
 
 class GovernedStore(SqlAlchemyStore):
-    """Refuses with 403 what the caller may not do; says who approved, of which digest, and when.
+    """Registry store that refuses forbidden changes (403) and records who approved which digest, and when.
 
     Args:
-        caller: of the request that is being answered.
+        caller: returns the caller of the current request.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class GovernedStore(SqlAlchemyStore):
         caller = self._caller()
         _allow(rules.tag_refusal(caller.roles, tag.key, tag.value, tags))
         if tag.key == TAG:
-            self._said(name, version, tag.value, tags, caller)
+            self._record_answer(name, version, tag.value, tags, caller)
         super().set_model_version_tag(name, version, tag)
 
     def delete_model_version_tag(self, name: str, version: str, key: str) -> None:
@@ -62,40 +62,42 @@ class GovernedStore(SqlAlchemyStore):
         caller = self._caller()
         _allow(rules.tag_refusal(caller.roles, key, None, tags))
         if key == TAG:
-            self._unsay(name, version, tags, caller.name)
+            self._remove_answer(name, version, tags, caller.name)
         super().delete_model_version_tag(name, version, key)
 
-    def _said(self, name: str, version: str, value: str, tags: dict[str, str], caller: Caller) -> None:
-        """Record the answer before the tag shows it; what is killed between is the caller's word all the same."""
+    def _record_answer(
+        self, name: str, version: str, value: str, tags: dict[str, str], caller: Caller
+    ) -> None:
+        """Record the answer before the tag shows it; it counts even if the process is killed in between."""
         digest = tags.get("digest")
         if digest is None:
             _bad(f"version {version} of {name} has no tag `digest`: there is nothing to approve")
         answer = read_tag(value, digest)
         if answer in WORDS:
-            said = rules.record(caller.name, WORDS[answer], digest, self._clock())
-            super().set_model_version_tag(name, version, ModelVersionTag(*said))
+            answer_tag = rules.record(caller.name, WORDS[answer], digest, self._clock())
+            super().set_model_version_tag(name, version, ModelVersionTag(*answer_tag))
         elif answer is not TagAnswer.NONE:
             _bad(f"{TAG}={value!r} is {answer.value}: write approved, rejected or waiting")
         else:
-            # An approver takes the own word back; the release machine, which asks, has none. What others said
-            # stays: the machine counts by time and digest, and may ask again while somebody answers.
-            self._unsay(name, version, tags, caller.name)
+            # An approver withdraws the own answer; the release machine has none. The answers of others stay: the
+            # machine counts by time and digest, and may ask again while somebody answers.
+            self._remove_answer(name, version, tags, caller.name)
 
-    def _unsay(self, name: str, version: str, tags: dict[str, str], account: str) -> None:
+    def _remove_answer(self, name: str, version: str, tags: dict[str, str], account: str) -> None:
         if rules.BY + account in tags:
             super().delete_model_version_tag(name, version, rules.BY + account)
 
     def create_model_version(self, name: str, source: str, *args: Any, **more: Any) -> Any:
-        given = more.get("tags") or (args[1] if len(args) > 1 else None) or ()
-        self._allow_birth(tag.key for tag in given)
+        tags = more.get("tags") or (args[1] if len(args) > 1 else None) or ()
+        self._allow_creation(tag.key for tag in tags)
         return super().create_model_version(name, source, *args, **more)
 
     def create_registered_model(self, name: str, tags: Any = None, *args: Any, **more: Any) -> Any:
-        self._allow_birth(tag.key for tag in tags or ())
+        self._allow_creation(tag.key for tag in tags or ())
         return super().create_registered_model(name, tags, *args, **more)
 
     def set_registered_model_tag(self, name: str, tag: Any) -> None:
-        self._allow_birth([tag.key])  # an approval is of a version, never of a model
+        self._allow_creation([tag.key])  # an approval belongs to a version, never to a model
         super().set_registered_model_tag(name, tag)
 
     def set_registered_model_alias(self, name: str, alias: str, version: str) -> None:
@@ -118,10 +120,10 @@ class GovernedStore(SqlAlchemyStore):
         self._only_admin("models are renamed")
         return super().rename_registered_model(name, new_name)
 
-    def _allow_birth(self, keys: Iterable[str]) -> None:
+    def _allow_creation(self, keys: Iterable[str]) -> None:
         roles = self._caller().roles
         for key in keys:
-            _allow(rules.birth_refusal(roles, key))
+            _allow(rules.creation_refusal(roles, key))
 
     def _only_admin(self, what: str) -> None:
         _allow("" if self._caller().admin else f"{what} by the admin only")

@@ -1,35 +1,31 @@
-"""Which account a process is for MLflow, and who signs in on the command line."""
+"""Sign this process in to MLflow."""
 
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
 
 from perennial.core.governance.identity import Role
 from perennial.settings import Settings
 
-if TYPE_CHECKING:
-    pass
-
 
 def sign_in(settings: Settings, role: Role) -> None:
-    """Make this process the account of a role, for MLflow's own client: it reads the environment.
+    """Sign this process in as the account of a role, through the environment of MLflow's client.
 
-    Who is signed in by the environment stays so: a training elsewhere is given its account there. A registry
-    that is a file has no accounts.
+    An account that the environment already has stays: a training on another machine gets its account there. A
+    registry in a file has no accounts.
 
     Raises:
-        SettingsError: the accounts were not made, or this process is another account already.
+        SettingsError: there are no accounts yet, or this process is signed in as another account.
     """
     from perennial import account_file
     from perennial.errors import SettingsError
 
     if not settings.tracking.startswith("http") or os.environ.get("MLFLOW_TRACKING_TOKEN"):
         return
-    name = next(one.name for one in settings.accounts if one.role is role)
+    name = next(account.name for account in settings.accounts if account.role is role)
     signed_in, ours = os.environ.get("MLFLOW_TRACKING_USERNAME"), _OURS.get(os.getpid())
     if signed_in is None or (signed_in == ours == name):
-        # Read again each time: another installation, or a password that was changed meanwhile.
+        # Read again each time: the password may have changed, or the installation may be another.
         os.environ["MLFLOW_TRACKING_PASSWORD"] = account_file.read(settings.accounts_file)[name].password
         os.environ["MLFLOW_TRACKING_USERNAME"] = _OURS[os.getpid()] = name
     elif signed_in == ours:
@@ -40,4 +36,4 @@ def sign_in(settings: Settings, role: Role) -> None:
 
 
 _OURS: dict[int, str] = {}
-"""Process id -> the account that it signed in as itself."""
+"""Process id -> account that `sign_in` signed in."""

@@ -1,4 +1,4 @@
-"""Adapters of our one SQL database."""
+"""Adapters of the SQL database."""
 
 from __future__ import annotations
 
@@ -10,20 +10,17 @@ from perennial.settings import Settings, load
 
 if TYPE_CHECKING:
     from perennial import ports
+    from perennial.adapters.sql.store import SqlStore
     from perennial.core.version import VersionRef
 
 SQLITE = "sqlite:///"
 
 
-def store(settings: Settings | None = None):
-    """ReleaseStore, Intents, Ledger and FeedbackStore in one: they share transactions.
-
-    Returns an object with the attributes `releases`, `intents`, `ledger`, `feedback`.
-    """
+def store(settings: Settings | None = None) -> SqlStore:
+    """Return the ports `releases`, `intents`, `ledger`, `feedback` and `deliveries`, which share transactions."""
     from perennial.adapters.sql.store import SqlStore
 
-    settings = settings or load()
-    return SqlStore(settings.database)
+    return SqlStore((settings or load()).database)
 
 
 def tokens(settings: Settings | None = None) -> ports.TokenStore:
@@ -33,7 +30,7 @@ def tokens(settings: Settings | None = None) -> ports.TokenStore:
 
 
 def quick_reads(settings: Settings):
-    """`find` of TokenStore and `rows` of Ledger in one, as fast as the database allows."""
+    """Return an object with `find` of TokenStore and `rows` of Ledger that is quick to import."""
     if settings.database.startswith(SQLITE):
         from perennial.adapters.sql.sqlite_reads import SqliteReads
 
@@ -44,7 +41,10 @@ def quick_reads(settings: Settings):
 
 
 def champions(model: str, settings: Settings) -> Sequence[tuple[VersionRef, str]]:
+    """Return version and release id of each succeeded release, newest first."""
     from perennial.core.release.phase import Phase
 
-    found = store(settings).releases.latest(model)
-    return [(one.candidate, one.release_id) for one in found if one.phase is Phase.SUCCEEDED]
+    releases = store(settings).releases.latest(model)
+    return [
+        (release.candidate, release.release_id) for release in releases if release.phase is Phase.SUCCEEDED
+    ]

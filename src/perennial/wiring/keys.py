@@ -1,4 +1,4 @@
-"""Keys that sign the head of the ledger."""
+"""Adapters of the keys that sign the head of the ledger."""
 
 from __future__ import annotations
 
@@ -12,7 +12,11 @@ if TYPE_CHECKING:
 
 
 def signer(settings: Settings | None = None) -> ports.Signer:
-    """Raises SettingsError when no key is set, or the file is not a private key that only its owner reads."""
+    """Return the signer of PERENNIAL_LEDGER_KEY.
+
+    Raises:
+        SettingsError: no key is set, or the file is no private key that only its owner may read.
+    """
     from perennial.adapters.ed25519_keys import Ed25519Signer
     from perennial.errors import SettingsError
 
@@ -37,7 +41,7 @@ def public_key(path: Path) -> str:
 
 
 def new_key(path: Path) -> str:
-    """Write a new private key; returns the public one."""
+    """Write a new private key; return the public key."""
     from perennial.adapters.ed25519_keys import generate
 
     return generate(path)

@@ -1,4 +1,4 @@
-"""Adapters that tell people."""
+"""Adapters that notify people."""
 
 from __future__ import annotations
 
@@ -13,14 +13,18 @@ if TYPE_CHECKING:
 
 
 def notifier(settings: Settings | None = None) -> ports.Notifier:
-    """Raises SettingsError when no channel is set, or apprise does not understand one."""
+    """Return the notifier over the channels of PERENNIAL_NOTIFY.
+
+    Raises:
+        SettingsError: no channel is set, or apprise does not understand an address.
+    """
     from perennial.adapters.apprise_notifier import AppriseNotifier
     from perennial.errors import SettingsError
 
     addresses = (settings or load()).notify_addresses
     if not addresses:
         raise SettingsError(
-            "PERENNIAL_NOTIFY is not set: nobody can be told", hint="see docs/guide/governance.md"
+            "PERENNIAL_NOTIFY is not set: there is no channel", hint="see docs/guide/governance.md"
         )
     return AppriseNotifier(addresses)
 

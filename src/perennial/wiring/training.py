@@ -1,4 +1,4 @@
-"""Adapters that a training uses."""
+"""Adapters of a training."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def figures() -> ports.Figures:
 
 
 def references() -> dict[str, ports.Reference]:
-    """Models that a new one is measured against, by name."""
+    """Return the reference models by name."""
     from perennial.adapters.reference_models import gradient_boosting, logistic_regression
 
     return {"logistic_regression": logistic_regression, "gradient_boosting": gradient_boosting}
@@ -93,7 +93,7 @@ def scorer() -> ports.Scorer:
 
 
 def explain() -> ports.Explain:
-    """The very function that explains at serving."""
+    """Return the function that explains at serving too."""
     from perennial.serving.attribution import shapley
 
     return shapley
@@ -103,18 +103,18 @@ def model_class(spec: ModelSpec) -> type[Model]:
     """Import the spec's entrypoint.
 
     Raises:
-        SpecError: the module or the class is not there, or is no Model.
+        SpecError: the module or the class is missing, or is no Model.
     """
     from perennial.models.base import Model
 
-    found = entrypoint(spec.entrypoint, spec)
-    if not (isinstance(found, type) and issubclass(found, Model)):
+    model = entrypoint(spec.entrypoint, spec)
+    if not (isinstance(model, type) and issubclass(model, Model)):
         raise SpecError(f"{spec.name}: {spec.entrypoint} is no Model", hint="see perennial.models.base")
-    return found
+    return model
 
 
 def entrypoint(address: str, spec: ModelSpec):
-    """Import `module:name` named by a spec."""
+    """Import the `module:name` of a spec."""
     module, _, name = address.partition(":")
     try:
         return getattr(importlib.import_module(module), name)
@@ -125,7 +125,7 @@ def entrypoint(address: str, spec: ModelSpec):
 
 
 def provenance(spec: ModelSpec, settings: Settings | None = None) -> Provenance:
-    """Commit and hashes of the checkout that a training starts from."""
+    """Return commit and hashes of the checkout that a training starts from."""
     from perennial.adapters.checkout import provenance_of
 
     return provenance_of((settings or load()).project, spec)

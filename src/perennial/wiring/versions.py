@@ -1,4 +1,4 @@
-"""Adapters around model versions and their pages."""
+"""Adapters of model versions and their documents."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def registry(settings: Settings | None = None, role: Role = Role.TRAINING) -> po
 
 
 def labels(settings: Settings | None = None, role: Role = Role.TRAINING) -> ports.Labels:
-    """The same adapter as `registry`, by its other port."""
+    """Return the adapter of `registry` as its other port."""
     return registry(settings, role)  # type: ignore[return-value]
 
 
@@ -41,7 +41,7 @@ def version_search(settings: Settings | None = None) -> ports.VersionSearch:
 
 
 def lifecycle_ports(settings: Settings | None = None) -> LifecyclePorts:
-    """Everything that taking a version out of use touches."""
+    """Return the ports of retiring, archiving and purging versions."""
     from perennial.adapters.mlflow.files import MlflowFiles
     from perennial.flows.governance.lifecycle import LifecyclePorts
 
@@ -59,7 +59,7 @@ def lifecycle_ports(settings: Settings | None = None) -> LifecyclePorts:
 
 
 def document_ports(settings: Settings | None = None) -> DocumentPorts:
-    """Everything that a model card and an ML-BOM are made of."""
+    """Return the ports of model card and ML-BOM."""
     from perennial.adapters.documents.markdown_page import page
     from perennial.flows.governance.documents import DocumentPorts
 
@@ -68,7 +68,7 @@ def document_ports(settings: Settings | None = None) -> DocumentPorts:
 
 
 def bom_tools() -> tuple[Callable[[Bom], str], Callable[[str], None], Callable[[], list[Package]]]:
-    """Writes an ML-BOM, checks one, and says what is installed."""
+    """Return functions that write an ML-BOM, check an ML-BOM, and list the installed packages."""
     from perennial.adapters.documents.cyclonedx_bom import check, to_json
     from perennial.adapters.scanning.installed_packages import direct_dependencies
 
@@ -76,7 +76,7 @@ def bom_tools() -> tuple[Callable[[Bom], str], Callable[[str], None], Callable[[
 
 
 def ab_report():
-    """Writes the picture and the page of an A/B analysis."""
+    """Return the module that writes the picture and the page of an A/B analysis."""
     from perennial.adapters.documents import ab_report as report
 
     return report

@@ -1,6 +1,6 @@
-"""What the features of a service mean, as one digest each, kept beside what was published.
+"""Digests of the published feature definitions, in a file beside the registry of Feast.
 
-Comparing it needs no Feast: an emergency rollback cannot wait for that import.
+Reading them needs no import of Feast, for which an emergency rollback has no time.
 """
 
 from __future__ import annotations
@@ -23,23 +23,27 @@ Definitions = Mapping[str, Mapping[str, str]]
 
 
 def of_services(objects: Iterable[Any]) -> dict[str, dict[str, str]]:
-    """Digests over Feast's own description of a feature: its type, its view's entities, times and ttl, and for
-    one computed on demand the code. Where files lie and what describes them in words is left out.
+    """Return the digests of the features of each service.
+
+    A digest covers the type of the feature and the entities, times and ttl of its view; for an on-demand
+    feature, the code too. File paths and descriptions are left out.
 
     Args:
-        objects: what is published: feature views, on-demand views and services.
+        objects: published feature views, on-demand views and services.
     """
     from feast import FeatureService, FeatureView
     from feast.on_demand_feature_view import OnDemandFeatureView
 
     objects = list(objects)
-    views = {one.name: one for one in objects if isinstance(one, FeatureView | OnDemandFeatureView)}
+    views = {view.name: view for view in objects if isinstance(view, FeatureView | OnDemandFeatureView)}
     return {
-        one.name: _of_service(one, views) for one in objects if isinstance(one, FeatureService)
-    }  # fmt: skip
+        service.name: _feature_digests(service, views)
+        for service in objects
+        if isinstance(service, FeatureService)
+    }
 
 
-def _of_service(service: FeatureService, views: Mapping[str, Any]) -> dict[str, str]:
+def _feature_digests(service: FeatureService, views: Mapping[str, Any]) -> dict[str, str]:
     return {
         field.name: _digest({"type": str(field.dtype), "view": _meaning(views[projection.name], views)})
         for projection in service.feature_view_projections
@@ -48,7 +52,7 @@ def _of_service(service: FeatureService, views: Mapping[str, Any]) -> dict[str, 
 
 
 def _meaning(view: Any, views: Mapping[str, Any]) -> dict[str, Any]:
-    """Of the view that a feature comes from; for one computed on demand, of its sources too."""
+    """Return the parts of a view that a digest covers; for an on-demand view, those of its sources too."""
     from feast import FeatureView
 
     if isinstance(view, FeatureView):
@@ -59,14 +63,14 @@ def _meaning(view: Any, views: Mapping[str, Any]) -> dict[str, Any]:
             "ttl": str(view.ttl),
             "times": [source.timestamp_field, source.created_timestamp_column],
         }
-    stored = sorted(view.source_feature_view_projections.values(), key=lambda one: one.name)
-    requests = sorted(view.source_request_sources.values(), key=lambda one: one.name)
+    stored = sorted(view.source_feature_view_projections.values(), key=lambda source: source.name)
+    requests = sorted(view.source_request_sources.values(), key=lambda source: source.name)
     return {
         "name": view.name,
         "code": view.feature_transformation.udf_string,
-        "sources": [_meaning(views[one.name], views) for one in stored],
-        "reads": [[field.name, str(field.dtype)] for one in stored for field in one.features],
-        "request": [[field.name, str(field.dtype)] for one in requests for field in one.schema],
+        "sources": [_meaning(views[source.name], views) for source in stored],
+        "reads": [[field.name, str(field.dtype)] for source in stored for field in source.features],
+        "request": [[field.name, str(field.dtype)] for source in requests for field in source.schema],
     }
 
 
@@ -74,19 +78,20 @@ def _digest(meaning: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(meaning, sort_keys=True).encode()).hexdigest()
 
 
-def content(found: Definitions) -> bytes:
-    """The file beside the publication."""
-    return json.dumps(found, indent=1, sort_keys=True).encode() + b"\n"
+def content(definitions: Definitions) -> bytes:
+    """Return the content of the file."""
+    return json.dumps(definitions, indent=1, sort_keys=True).encode() + b"\n"
 
 
 def published(folder: Path, service: str) -> dict[str, str]:
-    """feature -> digest of the service's definitions; empty when it was never published here.
+    """Return feature -> digest for a service; empty when it is not published.
 
     Raises:
         FeaturesUnavailable: the file cannot be read.
     """
     try:
-        return json.loads((folder / FILE).read_bytes()).get(service, {})
+        definitions: dict[str, dict[str, str]] = json.loads((folder / FILE).read_bytes())
+        return definitions.get(service, {})
     except FileNotFoundError:
         return {}
     except (OSError, ValueError, AttributeError) as error:

@@ -1,4 +1,4 @@
-"""Features in Feast: definitions and services in its registry, states in Parquet, newest values online."""
+"""The Features port over Feast: definitions in its registry, states in Parquet, newest values online."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import Any
 
 import ibis
 import pandas as pd
-from feast import FeatureService, FeatureStore, FeatureView
+from feast import FeatureStore, FeatureView
 from feast.errors import FeastError
 from feast.on_demand_feature_view import OnDemandFeatureView
 from filelock import FileLock
@@ -29,12 +29,12 @@ from perennial.serving.online_features import CONFIG, REGISTRY, OnlineFeatures, 
 
 
 class FeastFeatures:
-    """Port `Features`.
+    """The Features port.
 
     Args:
         repo: folder with `feature_store.yaml` and `definitions.py`.
-        folder: state of the feature store; one writer at a time, others wait.
-        specs: gives the model specs, whose feature services a publication defines.
+        folder: state of the feature store; a lock admits a single writer.
+        specs: returns the model specs; each gets a feature service.
     """
 
     def __init__(self, repo: Path, folder: Path, specs: Callable[[], Iterable[ModelSpec]]) -> None:
@@ -44,14 +44,14 @@ class FeastFeatures:
         self._online: OnlineFeatures | None = None
 
     def publish(self, views: Mapping[str, pd.DataFrame]) -> None:
-        """Write the tables, define everything anew and materialise the newest row per entity.
+        """Write the tables, renew all definitions and materialise the newest row per entity.
 
-        Killed anywhere, it can be repeated: a table and the registry appear by rename, and readers of the
-        store see the old registry until all is written.
+        It can be repeated after a kill: tables and registry are replaced atomically, and readers see the old
+        registry until everything is written.
 
         Raises:
-            MalformedInput: a table is not that of a defined view.
-            FeaturesUnavailable: Feast or its stores do not do their part.
+            MalformedInput: a table fits no defined view.
+            FeaturesUnavailable: Feast or a store cannot be written.
         """
         tables = {name: _table(self._view(name), frame) for name, frame in views.items()}
         with self._writing():
@@ -64,15 +64,15 @@ class FeastFeatures:
                 store.apply(objects)
                 _let_read_while_writing(store)
                 _materialise(store, tables, objects)
-            found = feature_definitions.of_services(objects)
-            files.write_bytes(self._folder / feature_definitions.FILE, feature_definitions.content(found))
+            digests = feature_definitions.of_services(objects)
+            files.write_bytes(self._folder / feature_definitions.FILE, feature_definitions.content(digests))
 
     def push(self, views: Mapping[str, pd.DataFrame]) -> None:
         """Write the newest row per entity online.
 
         Raises:
-            MalformedInput: a table is not that of a defined view.
-            FeaturesUnavailable: nothing is published yet, or the store does not take the rows.
+            MalformedInput: a table fits no defined view.
+            FeaturesUnavailable: nothing is published yet, or the store cannot be written.
         """
         tables = {name: _table(self._view(name), frame) for name, frame in views.items()}
         if not (self._folder / REGISTRY).is_file():
@@ -88,7 +88,7 @@ class FeastFeatures:
     def join(
         self, features: FeatureSpec, rows: pd.DataFrame, views: Mapping[str, pd.DataFrame]
     ) -> pd.DataFrame:
-        """See the port; values are float64. A feature replaces a request value of the same name.
+        """Join features as float64 columns; a feature replaces a request value of the same name.
 
         Raises:
             SpecError: a feature is not defined.
@@ -117,11 +117,11 @@ class FeastFeatures:
 
     @cached_property
     def _objects(self) -> dict[str, Any]:
-        """Feature views of both kinds by name."""
+        """Return stored and on-demand feature views by name."""
         return {
-            one.name: one
-            for one in self._module.definitions(self._offline, ())
-            if isinstance(one, FeatureView | OnDemandFeatureView)
+            view.name: view
+            for view in self._module.definitions(self._offline, ())
+            if isinstance(view, FeatureView | OnDemandFeatureView)
         }
 
     def _view(self, name: str) -> FeatureView:
@@ -147,12 +147,12 @@ class FeastFeatures:
             except (FeastError, sqlite3.Error, OSError) as error:
                 raise FeaturesUnavailable(
                     f"Feast could not write to {self._folder}: {error}",
-                    hint="free the disk or the file, again",
+                    hint="free the disk or the file, then repeat",
                 ) from error
 
 
 def _table(view: FeatureView, frame: pd.DataFrame) -> pd.DataFrame:
-    """The columns that Feast keeps of a table."""
+    """Return the columns of a table that Feast stores."""
     columns = [*view.join_keys, *point_in_time.time_columns(view), *(field.name for field in view.features)]
     missing = [name for name in dict.fromkeys(columns) if name not in frame]
     if missing:
@@ -168,27 +168,27 @@ def _newest(view: FeatureView, table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _published(objects: list[Any]) -> list[Any]:
-    """Those with data: a model whose tables nobody has published yet must not stop another one's."""
-    there = {
-        one.name for one in objects if isinstance(one, FeatureView) and Path(one.batch_source.path).is_file()
-    }
-    kept = []
-    for one in objects:
-        if isinstance(one, FeatureView) and one.name not in there:
-            continue
-        if isinstance(one, OnDemandFeatureView):
-            if not {source.name for source in one.source_feature_view_projections.values()} <= there:
-                continue
-            there.add(one.name)
-        if isinstance(one, FeatureService) and not {v.name for v in one.feature_view_projections} <= there:
-            continue
-        kept.append(one)
-    return kept
+    """Return the objects with data: a model without published tables must not stop the other models."""
+    views = [view for view in objects if isinstance(view, FeatureView)]
+    available = {view.name for view in views if Path(view.batch_source.path).is_file()}
+    published = []
+    for item in objects:
+        if isinstance(item, FeatureView):
+            needed = {item.name}
+        elif isinstance(item, OnDemandFeatureView):
+            needed = {source.name for source in item.source_feature_view_projections.values()}
+        else:
+            needed = {projection.name for projection in getattr(item, "feature_view_projections", ())}
+        if needed <= available:
+            published.append(item)
+            if isinstance(item, OnDemandFeatureView):
+                available.add(item.name)
+    return published
 
 
 def _materialise(store: FeatureStore, tables: Mapping[str, pd.DataFrame], objects: list[Any]) -> None:
-    """All rows of the tables, whatever their time."""
-    views = {one.name: one for one in objects if isinstance(one, FeatureView)}
+    """Materialise all rows of the tables."""
+    views = {view.name: view for view in objects if isinstance(view, FeatureView)}
     for name, table in tables.items():
         if table.empty:
             continue
@@ -199,9 +199,9 @@ def _materialise(store: FeatureStore, tables: Mapping[str, pd.DataFrame], object
 
 @contextlib.contextmanager
 def _quiet_feast():
-    """Feast without its progress bars and its libraries' deprecations; what goes wrong it raises.
+    """Suppress the progress bars and deprecation warnings of Feast; errors are raised as usual.
 
-    Its DuckDB connection is closed too: left to the end of the process it prints a page of leaked objects.
+    Its DuckDB connection is closed too: at the end of the process it would print a list of leaked objects.
     """
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore", DeprecationWarning)
@@ -215,7 +215,7 @@ def _quiet_feast():
 
 
 def _let_read_while_writing(store: FeatureStore) -> None:
-    """SQLite's write-ahead log, so that no prediction waits for a publication; the file remembers it."""
+    """Switch SQLite to its write-ahead log, so that no prediction waits for a publication."""
     online = store.config.online_store
     if online.type == "sqlite":
         with contextlib.closing(sqlite3.connect(online.path)) as connection:
@@ -223,6 +223,6 @@ def _let_read_while_writing(store: FeatureStore) -> None:
 
 
 def _write_parquet(table: pd.DataFrame, path: Path) -> None:
-    # DuckDB casts no nanoseconds with a zone, so the file holds microseconds; state rows are whole milliseconds.
+    # DuckDB cannot cast nanoseconds with a time zone; state rows are whole milliseconds anyway.
     with files.replacing(path) as temporary:
         table.to_parquet(temporary, index=False, coerce_timestamps="us", allow_truncated_timestamps=False)

@@ -1,8 +1,8 @@
-"""The point-in-time join, generated from Feast's definitions and run by DuckDB.
+"""The point-in-time join, generated from Feast's definitions and executed by DuckDB.
 
-Feast's own `get_historical_features` pairs every row with the whole history of its entity before it throws all
-but one away: a million rows over a million states does not fit into memory. An ASOF join keeps one pointer per
-row. The answer is the same as Feast's with `filter_by_created_timestamp=True`; a test holds the two together.
+Feast's own `get_historical_features` first pairs every row with all states of its entity, which does not fit
+into memory for a million rows over a million states. An ASOF join keeps a single pointer per row. A test
+compares the result with that of Feast with `filter_by_created_timestamp=True`.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ def join(
     views: Mapping[str, pd.DataFrame],
     defined: Mapping[str, FeatureView | OnDemandFeatureView],
 ) -> pd.DataFrame:
-    """`rows` with one float64 column per feature; one replaces a request value of the same name.
+    """Return `rows` with a float64 column per feature; it replaces a request value of the same name.
 
     Args:
         rows: entity keys, request values and event_timestamp.
         views: the tables of the stored views.
-        defined: feature views of both kinds by name.
+        defined: stored and on-demand feature views by name.
 
     Raises:
         SpecError: a feature is not defined.
@@ -49,21 +49,25 @@ def join(
     for view in on_demand:
         for source, names in _sources(view).items():
             stored[source] = list(dict.fromkeys([*stored.get(source, []), *names]))
-    found = {name: _stored_columns(defined[name], names, rows, views) for name, names in stored.items()}
+    stored_values = {
+        name: _stored_columns(defined[name], names, rows, views) for name, names in stored.items()
+    }
     for view in on_demand:
-        inputs = {name: found[source][name] for source, names in _sources(view).items() for name in names}
-        found[view.name] = on_demand_columns(view, inputs, rows)
-    columns = {feature: found[view][feature] for view, names in wanted.items() for feature in names}
+        inputs = {
+            name: stored_values[source][name] for source, names in _sources(view).items() for name in names
+        }
+        stored_values[view.name] = on_demand_columns(view, inputs, rows)
+    columns = {feature: stored_values[view][feature] for view, names in wanted.items() for feature in names}
     return rows.assign(**columns)
 
 
 def state_columns(
     view: FeatureView, names: Sequence[str], state: pd.DataFrame, rows: pd.DataFrame
 ) -> dict[str, np.ndarray]:
-    """Features of one view as known at each row's event_timestamp.
+    """Return the features of a view as known at each row's event_timestamp.
 
-    A state counts for a row when it is neither younger than the row (timestamp field) nor came to be known
-    later (created timestamp column); the newest such state counts, unless the view's ttl is over by then.
+    A row takes the newest state whose timestamp and created timestamp are not later than the row, unless the
+    state is older than the ttl of the view.
 
     Args:
         names: features of the view.
@@ -71,7 +75,7 @@ def state_columns(
         rows: join keys and event_timestamp.
 
     Returns:
-        Feature name -> float64 [rows]; NaN where no state counts.
+        Feature name -> float64 [rows]; NaN without such a state.
 
     Raises:
         MalformedInput: a column is missing in `state` or `rows`.
@@ -81,11 +85,11 @@ def state_columns(
     _need(f"the rows to join with {view.name}", rows, [*view.join_keys, ROW_TIME])
     state = state.sort_values(times, kind="stable", ignore_index=True)
     stamps = np.stack([_nanoseconds(state[name]) for name in times])
-    asked_at = _nanoseconds(rows[ROW_TIME])
-    position = _newest_known(view.join_keys, state, stamps.max(axis=0), rows, asked_at)
+    row_times = _nanoseconds(rows[ROW_TIME])
+    position = _newest_known(view.join_keys, state, stamps.max(axis=0), rows, row_times)
     known = position >= 0
     if view.ttl is not None and view.ttl.total_seconds() > 0:
-        oldest = asked_at - round(view.ttl.total_seconds() * 1e9)
+        oldest = row_times - round(view.ttl.total_seconds() * 1e9)
         known &= np.where(known, stamps[0][position], 0) >= oldest
     columns = {}
     for name in names:
@@ -96,7 +100,7 @@ def state_columns(
 
 
 def time_columns(view: FeatureView) -> list[str]:
-    """The timestamp field and, where the source has one, the created timestamp column."""
+    """Return the timestamp field and, if the source has it, the created timestamp column."""
     source = view.batch_source
     return [name for name in (source.timestamp_field, source.created_timestamp_column) if name]
 
@@ -104,21 +108,21 @@ def time_columns(view: FeatureView) -> list[str]:
 def on_demand_columns(
     view: OnDemandFeatureView, sources: Mapping[str, np.ndarray], rows: pd.DataFrame
 ) -> dict[str, np.ndarray]:
-    """Features that an on-demand view computes, by the very function that Feast calls online.
+    """Compute the features of an on-demand view with the function that Feast calls online.
 
     Args:
-        sources: the stored features that the view takes in, float64 [rows].
-        rows: holds the request values that it takes in.
+        sources: the stored features that the view reads, float64 [rows].
+        rows: holds the request values that it reads.
 
     Raises:
-        SpecError: the view is not of python mode over whole columns.
+        SpecError: the view does not use mode python over whole columns.
         MalformedInput: a request value is missing in `rows`.
     """
     if view.mode != "python" or view.singleton:
         raise SpecError(
             f"the on-demand view {view.name} is of mode {view.mode!r}", hint="use mode python over lists"
         )
-    request = [field.name for one in view.source_request_sources.values() for field in one.schema]
+    request = [field.name for source in view.source_request_sources.values() for field in source.schema]
     _need(f"the rows to join with {view.name}", rows, request)
     inputs: dict[str, list[Any]] = {
         name: [None if value != value else value for value in column.tolist()]
@@ -130,7 +134,7 @@ def on_demand_columns(
 
 
 def _sources(view: OnDemandFeatureView) -> dict[str, list[str]]:
-    """Stored view -> the features of it that an on-demand view takes in."""
+    """Return stored view -> its features that an on-demand view reads."""
     projections = view.source_feature_view_projections.values()
     return {source.name: [feature.name for feature in source.features] for source in projections}
 
@@ -152,22 +156,22 @@ def _defined(view: str, feature: str, defined: Mapping[str, Any]) -> None:
 
 
 def _newest_known(
-    keys: Sequence[str], state: pd.DataFrame, known_at: np.ndarray, rows: pd.DataFrame, asked_at: np.ndarray
+    keys: Sequence[str], state: pd.DataFrame, known_at: np.ndarray, rows: pd.DataFrame, row_times: np.ndarray
 ) -> np.ndarray:
-    """Position in `state` (oldest first) of what is newest among the known, int64 [rows]; -1 for none.
+    """Return the position in `state` (oldest first) of the newest known state, int64 [rows]; -1 for none.
 
-    A state that comes in late must not hide a newer one that was known before: after each arrival the
-    newest so far counts, whichever came last.
+    A late state must not hide a newer state that was known before it, so the query takes the maximum position
+    over all states known so far.
     """
     columns = {f"key_{number}": key for number, key in enumerate(keys)}
     states = pd.DataFrame({column: state[key] for column, key in columns.items()})
     states["known_at"], states["position"] = known_at, np.arange(len(state))
-    asked = pd.DataFrame({column: rows[key].to_numpy() for column, key in columns.items()})
-    asked["asked_at"], asked["row"] = asked_at, np.arange(len(rows))
-    if asked.empty or states.empty:
+    requests = pd.DataFrame({column: rows[key].to_numpy() for column, key in columns.items()})
+    requests["row_times"], requests["row"] = row_times, np.arange(len(rows))
+    if requests.empty or states.empty:
         return np.full(len(rows), -1, dtype="int64")
     names = ", ".join(columns)
-    match = " AND ".join(f"asked.{column} = newest.{column}" for column in columns)
+    match = " AND ".join(f"requests.{column} = newest.{column}" for column in columns)
     query = f"""
         WITH newest AS (
             SELECT {names}, known_at,
@@ -175,17 +179,17 @@ def _newest_known(
             FROM states
         )
         SELECT coalesce(newest.position, -1) AS position
-        FROM asked ASOF LEFT JOIN newest ON {match} AND asked.asked_at >= newest.known_at
-        ORDER BY asked.row
-    """  # noqa: S608 made of column numbers alone
+        FROM requests ASOF LEFT JOIN newest ON {match} AND requests.row_times >= newest.known_at
+        ORDER BY requests.row
+    """  # noqa: S608 contains column numbers only
     with duckdb.connect() as connection:
         connection.register("states", states)
-        connection.register("asked", asked)
+        connection.register("requests", requests)
         return connection.execute(query).fetchnumpy()["position"].astype("int64")
 
 
 def _nanoseconds(times: pd.Series) -> np.ndarray:
-    """Unix nanoseconds of a column of aware times."""
+    """Return aware times as Unix nanoseconds."""
     return pd.to_datetime(times, utc=True).to_numpy("datetime64[ns]").astype("int64")
 
 

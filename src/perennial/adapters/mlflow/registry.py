@@ -31,7 +31,7 @@ MISSING = {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}
 
 
 class MlflowRegistry:
-    """Registry and Labels over one MLflow server or file."""
+    """Registry and Labels over an MLflow server or file."""
 
     def __init__(self, url: str) -> None:
         self._url = url

@@ -28,7 +28,7 @@ SERVED = "served"
 
 
 class MlflowTracker:
-    """Runs in one experiment per model; artifacts go straight to the folder, not through the server."""
+    """Tracker with an experiment per model; artifacts go straight to the folder, not through the server."""
 
     def __init__(self, url: str, folder: Path) -> None:
         self._url = url

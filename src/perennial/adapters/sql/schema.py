@@ -32,7 +32,7 @@ def microseconds(at: datetime) -> int:
 class entry_field(FunctionElement):  # noqa: N801 an SQL function
     """A text field of a ledger entry's JSON.
 
-    Indexes use it, so that rows are found by the text that the hash covers. A separate column could be changed
+    Indexes use it, so that lookups use the text that the hash covers. A separate column could be changed
     without breaking the chain.
     """
 

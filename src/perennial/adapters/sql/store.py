@@ -1,4 +1,4 @@
-"""Releases, intents, ledger, feedback and deliveries in one SQL database, with SQLAlchemy Core."""
+"""Releases, intents, ledger, feedback and deliveries in an SQL database, with SQLAlchemy Core."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ CHUNK = 500
 
 
 class SqlStore:
-    """Five ports over one database; they share its transactions.
+    """Five ports over a database; they share its transactions.
 
     Args:
         url: an SQLAlchemy address: `sqlite:///<file>` or `postgresql+psycopg://...`.
@@ -41,7 +41,7 @@ class SqlStore:
 
 
 class SqlReleases:
-    """ReleaseStore: one UPDATE compares and sets; ledger entries are in the same transaction."""
+    """ReleaseStore: a single UPDATE compares and sets; ledger entries are in the same transaction."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -85,7 +85,7 @@ class SqlReleases:
 
 
 class SqlIntents:
-    """Intents: two intents with the same id are one."""
+    """Intents: two intents with the same id count once."""
 
     def __init__(self, database: Database) -> None:
         self._database = database

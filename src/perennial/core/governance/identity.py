@@ -10,11 +10,11 @@ from pydantic import Field
 from perennial.core.frozen import Frozen
 
 NAME = re.compile(r"[a-z][a-z0-9_-]{0,62}")
-"""Of an account: it becomes a part of tag names, where dots and slashes mean something."""
+"""Pattern of account names. They become parts of tag names, so dots and slashes are excluded."""
 
 
 class Role(StrEnum):
-    """One per account. The first four are of people, the last two of the system's own processes."""
+    """Role of an account. TRAINING and RELEASE belong to the system's own processes, the others to people."""
 
     ADMIN = "admin"
     APPROVER = "approver"
@@ -24,14 +24,17 @@ class Role(StrEnum):
     RELEASE = "release"
 
     def is_person(self) -> bool:
+        """Return whether people have this role."""
         return self not in (Role.TRAINING, Role.RELEASE)
 
 
 PEOPLE = (Role.APPROVER, Role.OPERATOR, Role.VIEWER)
-"""What a person may be given by name; the admin makes accounts and approves nothing."""
+"""Roles that PERENNIAL_PEOPLE may give. The admin makes accounts and approves nothing."""
 
 
 class Account(Frozen):
+    """A name with its role."""
+
     name: str = Field(pattern=f"^{NAME.pattern}$")
     role: Role
 
@@ -41,33 +44,34 @@ MACHINES = (
     Account(name="training", role=Role.TRAINING),
     Account(name="release", role=Role.RELEASE),
 )
-"""There in every installation."""
+"""Accounts of every installation."""
 
 STEERING: dict[str, frozenset[Role]] = {
     **dict.fromkeys(("approve", "reject", "promote", "abort", "rollback"), frozenset({Role.APPROVER})),
     **dict.fromkeys(("pause", "resume"), frozenset({Role.APPROVER, Role.OPERATOR})),
 }
-"""Who may say what to a release on the command line."""
+"""Command on a release -> roles that may give it."""
 
 
 def read_people(text: str) -> tuple[Account, ...]:
-    """Read `name:role,name:role`.
+    """Parse `name:role,name:role`.
 
     Raises:
-        ValueError: a name that cannot be one, a role that people do not have, or a name twice.
+        ValueError: a malformed name, a role that people do not have, or a repeated name.
     """
-    found: list[Account] = []
-    for part in filter(None, (one.strip() for one in text.split(","))):
+    accounts: list[Account] = []
+    for part in filter(None, map(str.strip, text.split(","))):
         name, _, role = part.partition(":")
         if not NAME.fullmatch(name):
             raise ValueError(f"{name!r} is no account name: small letters, digits, - and _")
         if role not in PEOPLE:
             raise ValueError(f"{part!r}: the role is one of {', '.join(PEOPLE)}")
-        if name in {one.name for one in (*found, *MACHINES)}:
+        if name in {account.name for account in (*accounts, *MACHINES)}:
             raise ValueError(f"the account {name} is there already")
-        found.append(Account(name=name, role=Role(role)))
-    return tuple(found)
+        accounts.append(Account(name=name, role=Role(role)))
+    return tuple(accounts)
 
 
 def may_steer(role: Role, action: str) -> bool:
+    """Return whether the role may give this command to a release."""
     return role in STEERING[action]

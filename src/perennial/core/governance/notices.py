@@ -1,8 +1,8 @@
-"""What people are told, made of entries of the ledger. Pure.
+"""Notices about ledger entries, and the delivery state of each channel. Pure.
 
-The ledger is the outbox: an entry is written in the transaction of the fact that it tells, so a notice is
-neither lost with a killed process nor sent of what never happened. Per channel is kept up to which entry it
-has been told (`Delivery`).
+The ledger is the outbox: an entry is written in the transaction of the change that it records. So a killed process
+loses no notice, and no notice is sent about a change that did not happen. `Delivery` has the last entry that a
+channel got.
 """
 
 from __future__ import annotations
@@ -32,59 +32,60 @@ NOTABLE = frozenset(
         *ENDS,
     )
 )
-"""Kinds of entries that may be worth a notice."""
+"""Kinds of entries that may need a notice."""
 ALARM = "retrain"
-"""The monitor's level that is an alarm."""
+"""Level of the monitor that is an alarm."""
 EVIDENCE = 12
-"""Rules that one notice tells at most, the worst first."""
+"""Most rules in a notice, the worst first."""
 FIRST_RETRY = timedelta(seconds=10)
 LONGEST_WAIT = timedelta(minutes=10)
 GIVE_UP = timedelta(hours=24)
-"""What could not be told so long is told no more: the ledger says so."""
+"""A notice older than this is dropped, with an entry in the ledger."""
 FRESH = timedelta(minutes=15)
-"""A channel that is seen for the first time is told what is not older than this."""
+"""A new channel gets notices about entries that are not older than this."""
 
 
 class Notice(Frozen):
-    """One message, as plain text."""
+    """A message in plain text."""
 
     title: str
     body: str
 
 
 class Links(Frozen):
-    """Where a person looks: addresses without a slash at the end."""
+    """Addresses of the web pages, without a slash at the end."""
 
     mlflow: str
     airflow: str
 
 
 class Delivery(Frozen):
-    """How far one channel has been told, and how it fares."""
+    """Delivery state of a channel."""
 
-    channel: str = Field(description="its name, which holds no secret: number and service")
-    seq: int = Field(ge=0, description="of the last entry of the ledger that it was told, or that it skipped")
-    attempts: int = Field(0, ge=0, description="to tell the next one that failed")
+    channel: str = Field(description="number and service; holds no secret")
+    seq: int = Field(ge=0, description="last ledger entry that was sent or skipped")
+    attempts: int = Field(0, ge=0, description="failed attempts to send the next notice")
     retry_at: AwareDatetime | None = None
-    told_at: AwareDatetime | None = Field(None, description="when a message was last delivered")
-    error: str = Field("", description="why the last attempt failed; empty: it did not")
+    sent_at: AwareDatetime | None = Field(None, description="when a message was last delivered")
+    error: str = Field("", description="error of the last attempt; empty after a success")
 
-    def told(self, seq: int, at: datetime) -> Delivery:
-        return Delivery(channel=self.channel, seq=seq, told_at=at)
+    def delivered(self, seq: int, at: datetime) -> Delivery:
+        """Return the state after a notice was sent."""
+        return Delivery(channel=self.channel, seq=seq, sent_at=at)
 
     def skipped(self, seq: int) -> Delivery:
-        """Nothing to tell in the entries up to here, or no more."""
+        """Return the state after entries without a notice, or with a dropped notice."""
         return self.model_copy(update={"seq": seq, "attempts": 0, "retry_at": None})
 
     def failed(self, why: str, now: datetime) -> Delivery:
-        """To be tried again, later each time."""
+        """Return the state after a failure: the wait doubles with each attempt."""
         wait = min(LONGEST_WAIT, FIRST_RETRY * 2 ** min(self.attempts, 10))
         update = {"attempts": self.attempts + 1, "retry_at": now + wait, "error": why}
         return self.model_copy(update=update)
 
 
 def is_notable(entry: Entry) -> bool:
-    """A pause that a person asked for, and a level that is no alarm, are not."""
+    """Return whether the entry needs a notice. Pauses by a person and levels below the alarm do not."""
     if entry.kind == Event.RELEASE_PAUSED:
         return entry.actor == SystemActor.MACHINE
     if entry.kind == Event.MONITOR_LEVEL:
@@ -93,10 +94,10 @@ def is_notable(entry: Entry) -> bool:
 
 
 def compose(row: LedgerRow, status: ReleaseStatus | None, links: Links) -> Notice:
-    """The message about one notable entry.
+    """Return the message about a notable entry.
 
     Args:
-        status: the release that the entry is about, as it is now; None where it is not known.
+        status: current status of the entry's release; None if unknown.
     """
     entry = row.entry
     version = _version(entry, status)
@@ -145,7 +146,7 @@ def _why(entry: Entry) -> Iterable[str]:
 
 
 def _evidence(entry: Entry, status: ReleaseStatus | None) -> Iterable[str]:
-    """The entry's own; of a question the gate's, of a pause the release's."""
+    """Yield the entry's evidence; for an approval prompt the gate's, for a pause the release's."""
     rules = list(VersionFact.read(entry).evidence)
     if (
         not rules
@@ -156,26 +157,27 @@ def _evidence(entry: Entry, status: ReleaseStatus | None) -> Iterable[str]:
         rules = list(status.gate.rules)
     if not rules and status is not None and entry.kind == Event.RELEASE_PAUSED:
         rules = list(status.evidence)
-    rules.sort(key=lambda one: -one.verdict.badness)
+    rules.sort(key=lambda rule: -rule.verdict.badness)
     if rules:
         yield "Evidence:"
-    for one in rules[:EVIDENCE]:
-        yield f"  {one.verdict.value} {one.rule}: {one.observed} (needed: {one.needed})"
+    for rule in rules[:EVIDENCE]:
+        yield f"  {rule.verdict.value} {rule.rule}: {rule.observed} (needed: {rule.needed})"
     if len(rules) > EVIDENCE:
         yield f"  and {len(rules) - EVIDENCE} more"
     yield from _drift(LevelChange.read(entry).psi)
 
 
 def _drift(psi: Mapping[str, tuple[float, float]]) -> Iterable[str]:
-    for column, (value, allowance) in sorted(psi.items(), key=lambda one: -one[1][0])[:EVIDENCE]:
+    for column, (value, allowance) in sorted(psi.items(), key=lambda item: -item[1][0])[:EVIDENCE]:
         yield f"  PSI {column}: {value:g} (allowance {allowance:g})"
 
 
 def _page(entry: Entry, status: ReleaseStatus | None, links: Links) -> str:
-    """Of the version; of the model where the version is not known."""
+    """Return the page of the version, or of the model if the version is unknown."""
     page = f"{links.mlflow}/#/models/{entry.model}"
-    known = status is not None and status.candidate.digest == entry.digest
-    return f"{page}/versions/{status.candidate.key}" if known else page
+    if status is None or status.candidate.digest != entry.digest:
+        return page
+    return f"{page}/versions/{status.candidate.key}"
 
 
 def _command(entry: Entry) -> str:

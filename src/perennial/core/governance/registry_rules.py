@@ -1,17 +1,17 @@
-"""Who may mark a model version how. Pure; MLflow's server asks before it writes, whatever route was taken.
+"""Rules for tags and aliases of model versions. Pure; MLflow's server applies them before each write.
 
 | what | who |
 | --- | --- |
 | tag `approval` | approvers; the release machine only `waiting` |
 | tags `approval.*` | nobody: the server itself writes them |
 | tags `gate.*`, `release` | the release machine |
-| tags of `FIXED`: what a version is, learnt from and scored | training, with the version; then nobody |
+| tags of `FIXED`: identity, training data and scores | training, when it creates the version; then nobody |
 | aliases `champion`, `previous` | the release machine |
 | alias `candidate` | training and the release machine |
 | deleting a version or a model, renaming a model | the admin |
 
-The admin, who may give roles, has none of these rights without one: approving by the admin's account would
-name nobody.
+The admin may give roles, but has none of these rights without a role: an approval by the admin's account would
+name no person.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from perennial.core.governance.identity import Role
 from perennial.core.release.approval import TAG, WAITING
 
 BY = TAG + ".by."
-"""Prefix of the tags that say which account set TAG, to what, of which digest, and when."""
+"""Prefix of the tags with an account's answer: verb, digest and time."""
 EVIDENCE = ("gate.", "release")
 FIXED = frozenset(
     {
@@ -33,7 +33,7 @@ FIXED = frozenset(
         *("model.bytes", "model.input", "model.output", "model.parameters", "reason", "reason.text", "spec"),
     }
 )
-"""All that a registration says of a version: the gate reads risk and verdicts from it, people their answer."""
+"""Tags that a registration sets. The gate reads risk and verdicts from them, people base their approval on them."""
 ALIASES = {
     "champion": (Role.RELEASE,),
     "previous": (Role.RELEASE,),
@@ -44,11 +44,11 @@ Roles = Collection[Role]
 
 
 def tag_refusal(roles: Roles, key: str, value: str | None, tags: Mapping[str, str]) -> str:
-    """Why this account may not set the tag of a version; empty when it may.
+    """Return why these roles may not set a tag of a version; empty when they may.
 
     Args:
         value: None deletes the tag.
-        tags: of the version, as they are now.
+        tags: the current tags of the version.
     """
     name = _plain(key)
     if name.startswith(TAG + "."):
@@ -57,7 +57,7 @@ def tag_refusal(roles: Roles, key: str, value: str | None, tags: Mapping[str, st
         return _approval_refusal(roles, key, value)
     if _is_evidence(name) and Role.RELEASE not in roles:
         return f"the tag {key} is the release machine's"
-    # One that was not given is not added either: who comes later does not know what was trained.
+    # A missing tag is not added later: only the training knows its value.
     if name in FIXED and (value is None or tags.get(key) != value):
         return f"the tag {key} is given with the version and never changed"
     return ""
@@ -71,8 +71,8 @@ def _approval_refusal(roles: Roles, key: str, value: str | None) -> str:
     return f"only accounts with the role {Role.APPROVER} set the tag {TAG}"
 
 
-def birth_refusal(roles: Roles, key: str) -> str:
-    """Why this account cannot create a version (or a model) with this tag; empty when it can."""
+def creation_refusal(roles: Roles, key: str) -> str:
+    """Return why these roles may not create a version or model with this tag; empty when they may."""
     name = _plain(key)
     if name == TAG or name.startswith(TAG + ".") or _is_evidence(name):
         return f"the tag {key} is not given at creation"
@@ -82,6 +82,7 @@ def birth_refusal(roles: Roles, key: str) -> str:
 
 
 def alias_refusal(roles: Roles, alias: str) -> str:
+    """Return why these roles may not move an alias; empty when they may."""
     allowed = ALIASES.get(_plain(alias))
     if allowed is None or set(allowed) & set(roles):
         return ""
@@ -89,16 +90,16 @@ def alias_refusal(roles: Roles, alias: str) -> str:
 
 
 def _is_evidence(name: str) -> bool:
-    return any(name.startswith(one) if one.endswith(".") else name == one for one in EVIDENCE)
+    return any(name.startswith(tag) if tag.endswith(".") else name == tag for tag in EVIDENCE)
 
 
 def _plain(name: str) -> str:
-    """As a database compares that ignores case and spaces at the ends."""
+    """Normalise as a database that ignores case and outer spaces."""
     return name.strip().casefold()
 
 
 def record(account: str, verb: str, digest: str, at: datetime) -> tuple[str, str]:
-    """Name and value of the tag that says what an account said.
+    """Return name and value of the tag that records an account's answer.
 
     Args:
         verb: `approved` or `rejected`.

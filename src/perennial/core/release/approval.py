@@ -1,4 +1,4 @@
-"""Approvals: which people allowed which digest to get traffic, and how many it takes. Pure."""
+"""Approvals of a digest by people: how many are needed, which are valid, who may give them. Pure."""
 
 from __future__ import annotations
 
@@ -18,38 +18,41 @@ BY = "approval.by."
 """Prefix of the tags in which the registry's server says who set TAG, which nobody else can write:
 `approval.by.<account>` = `approved|rejected <digest> <ISO 8601 time>`."""
 WAITING = "waiting"
-"""What TAG says while somebody is asked: whatever it said before counts for nothing more."""
+"""Value of TAG while people are asked; it replaces any earlier answer."""
 REGISTRY = SystemActor.MLFLOW.value
-"""Channel of what was said by a tag."""
+"""Channel of answers given by a tag."""
 PREFIX = 8
-"""Fewest digits of a digest that name it."""
+"""Least number of digits by which a digest may be named."""
 AND = ","
-"""Between accounts that asked for the same; no name of an account has it."""
+"""Separator of accounts that asked for the same; no account name contains it."""
 _TIME = TypeAdapter(AwareDatetime)
 
 
 class Risk(StrEnum):
+    """Risk of releasing a candidate; decides how many people must approve."""
+
     LOW = "low"
     MEDIUM = "medium"
     HIGH = "high"
 
 
 class Approval(Frozen):
-    """One account allows exactly one digest."""
+    """Permission of one account for exactly one digest."""
 
     digest: str
     actor: str
     at: AwareDatetime
     channel: str = Field(description="policy, mlflow, airflow or cli")
     note: str = ""
-    seal: str = Field("", description="of the gate report that it relies on; stored ones may lack it")
+    seal: str = Field("", description="seal of the gate report that it relies on, set when it is counted")
 
     def valid(self, digest: str, spec: ApprovalSpec, now: datetime) -> bool:
+        """Return whether it is for this digest and has not lapsed."""
         return self.digest == digest and now - self.at <= spec.lapses_after
 
 
 class TagAnswer(StrEnum):
-    """What somebody wrote into the approval tag."""
+    """Meaning of the approval tag."""
 
     NONE = "none"
     APPROVED = "approved"
@@ -59,7 +62,7 @@ class TagAnswer(StrEnum):
 
 
 class RegistryAnswer(Frozen):
-    """What one account said in the registry, as its server attributes it."""
+    """Answer of one account in the registry, attributed by its server."""
 
     account: str
     answer: TagAnswer = Field(description="APPROVED or REJECTED")
@@ -68,12 +71,12 @@ class RegistryAnswer(Frozen):
 
 
 def names_digest(text: str, digest: str) -> bool:
-    """Whether `text` is the digest or a prefix of it that is long enough to mean it."""
+    """Return whether `text` is the digest or a long enough prefix of it."""
     return len(text) >= PREFIX and digest.startswith(text.lower())
 
 
 def read_tag(value: str | None, digest: str) -> TagAnswer:
-    """Read the tag of the version whose gated file has this digest."""
+    """Return the meaning of the tag for a version with this digest."""
     words = (value or "").split()
     if not words or words == [WAITING]:
         return TagAnswer.NONE
@@ -88,35 +91,35 @@ def read_tag(value: str | None, digest: str) -> TagAnswer:
 
 
 def registry_answers(tags: Mapping[str, str], since: datetime) -> tuple[RegistryAnswer, ...]:
-    """What accounts said at `since` or later, in order; a tag of another form says nothing.
+    """Return the answers that accounts gave at `since` or later, in order; tags of another form are skipped.
 
-    The server's times may be whole seconds: so is `since` taken.
+    The server's times may be whole seconds, so `since` is cut to seconds, too.
     """
-    found = [_said(name.removeprefix(BY), value) for name, value in tags.items() if name.startswith(BY)]
+    answers = [_answer(name.removeprefix(BY), value) for name, value in tags.items() if name.startswith(BY)]
     start = since.replace(microsecond=0)
-    fresh = [one for one in found if one is not None and one.at >= start]
-    return tuple(sorted(fresh, key=lambda one: (one.at, one.account)))
+    recent = [answer for answer in answers if answer is not None and answer.at >= start]
+    return tuple(sorted(recent, key=lambda answer: (answer.at, answer.account)))
 
 
 def withdrawn_approvals(approvals: Iterable[Approval], tags: Mapping[str, str]) -> tuple[Approval, ...]:
-    """Approvals that accounts gave in the registry, and that stand there under their names no more.
+    """Return approvals given in the registry whose tags are no longer there under the accounts' names.
 
     Args:
-        tags: all of them; a registry that did not answer says nothing of anybody.
+        tags: all approval tags of the version; not to be called when the registry did not answer.
     """
     return tuple(
-        one
-        for one in approvals
-        if one.channel == REGISTRY and is_person(one.actor) and not _stands(one, tags)
+        approval
+        for approval in approvals
+        if approval.channel == REGISTRY and is_person(approval.actor) and not _stands(approval, tags)
     )
 
 
 def _stands(given: Approval, tags: Mapping[str, str]) -> bool:
-    now = _said(given.actor, tags.get(f"{BY}{given.actor}", ""))
+    now = _answer(given.actor, tags.get(f"{BY}{given.actor}", ""))
     return now is not None and (now.answer, now.digest) == (TagAnswer.APPROVED, given.digest)
 
 
-def _said(account: str, value: str) -> RegistryAnswer | None:
+def _answer(account: str, value: str) -> RegistryAnswer | None:
     words = value.split()
     if len(words) != 3 or words[0] not in (TagAnswer.APPROVED, TagAnswer.REJECTED):
         return None
@@ -128,12 +131,12 @@ def _said(account: str, value: str) -> RegistryAnswer | None:
 
 
 def required(spec: ApprovalSpec, risk: Risk) -> int:
-    """How many people must approve; 0: the policy itself does."""
+    """Return how many people must approve; 0: the policy itself does."""
     return {Risk.LOW: spec.low_risk, Risk.MEDIUM: spec.medium_risk, Risk.HIGH: spec.high_risk}[risk]
 
 
 def automatic(spec: ApprovalSpec, risk: Risk, digest: str, now: datetime) -> Approval | None:
-    """The approval that the spec itself gives; None when it wants people."""
+    """Return the approval that the spec itself gives; None when it wants people."""
     if required(spec, risk) > 0:
         return None
     return Approval(
@@ -144,47 +147,46 @@ def automatic(spec: ApprovalSpec, risk: Risk, digest: str, now: datetime) -> App
 def valid_approvals(
     approvals: Iterable[Approval], digest: str, spec: ApprovalSpec, now: datetime
 ) -> tuple[Approval, ...]:
-    """Those that are of this digest and have not lapsed."""
-    return tuple(one for one in approvals if one.valid(digest, spec, now))
+    """Return the approvals that are for this digest and have not lapsed."""
+    return tuple(approval for approval in approvals if approval.valid(digest, spec, now))
 
 
 def refusal(actor: str, approvals: Iterable[Approval], asked_by: Collection[str]) -> str:
-    """Why the approval of this account does not count; empty when it does.
+    """Return why the approval of this account does not count; empty when it does.
 
     Accounts are compared without regard to case: no tool of ours tells `Ann` and `ann` apart as people.
 
     Args:
-        approvals: that stand already.
-        asked_by: who started the release and who registered the version.
+        approvals: valid approvals so far.
+        asked_by: accounts that started the release or registered the version.
     """
     me = account_key(actor)
     if not is_person(actor):
         return f"{actor or 'nobody'} is no account of a person"
     if is_among(actor, asked_by):
         return f"{actor} asked for this release: somebody else must approve it"
-    if any(me == account_key(one.actor) for one in approvals):
+    if any(me == account_key(approval.actor) for approval in approvals):
         return f"{actor} has approved it already: another person is needed"
     return ""
 
 
 def is_among(actor: str, accounts: Iterable[str]) -> bool:
-    """Whether it is one of these accounts."""
+    """Return whether the actor is one of these accounts."""
     return account_key(actor) in map(account_key, accounts)
 
 
 def people(accounts: Iterable[str]) -> tuple[str, ...]:
-    """Each account of a person once, in order; one text may name several, with AND between them."""
-    named = [one for text in accounts for one in text.split(AND)]
-    found = {account_key(one): one.strip() for one in named if is_person(one)}
-    return tuple(found.values())
+    """Return each account of a person once, in order; a text may name several, separated by AND."""
+    names = [name for text in accounts for name in text.split(AND)]
+    return tuple({account_key(name): name.strip() for name in names if is_person(name)}.values())
 
 
 def progress(approvals: Collection[Approval], needed: int, asked_by: Collection[str]) -> str:
-    """`1 of 2: alice; still needs 1 more, not bob (who asked)`."""
-    given = ", ".join(one.actor for one in approvals)
-    told = f"{len(approvals)} of {needed}" + f": {given}" * bool(given)
+    """Return the progress in words: `1 of 2: alice; still needs 1 more, not bob (who asked)`."""
+    given = ", ".join(approval.actor for approval in approvals)
+    counted = f"{len(approvals)} of {needed}" + f": {given}" * bool(given)
     left = needed - len(approvals)
     if left <= 0:
-        return told
+        return counted
     not_by = f", not {' or '.join(people(asked_by))} (who asked)" if people(asked_by) else ""
-    return f"{told}; still needs {left}{' more' * bool(approvals)}{not_by}"
+    return f"{counted}; still needs {left}{' more' * bool(approvals)}{not_by}"

@@ -1,4 +1,4 @@
-"""What people read before they allow a release: who, why it is asked, and the evidence. Markdown. Pure."""
+"""The prompt that people read before they approve a release: candidate, risk and evidence as Markdown. Pure."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from perennial.core.verdict import Judgement
 
 
 def subject(status: ReleaseStatus) -> str:
+    """Return the title of the prompt."""
     return f"Release {status.candidate.model} {status.candidate.version}?"
 
 
 def body(status: ReleaseStatus, mlflow: str) -> str:
-    """The gate's report as a table, worst rule first, with the people that are still needed.
+    """Return the people that are still needed and the gate's report as a table, worst rule first.
 
     Args:
         mlflow: address of MLflow's pages, without a slash at the end.
@@ -31,13 +32,13 @@ def _parts(status: ReleaseStatus, mlflow: str) -> Iterator[str]:
         yield f"Risk: **{gate.risk.value}**{reasons}."
         if gate.warnings:
             yield f"Warnings: {'; '.join(gate.warnings)}."
-        rules = sorted(gate.rules, key=lambda one: -one.verdict.badness)
+        rules = sorted(gate.rules, key=lambda rule: -rule.verdict.badness)
         yield "\n".join(
             ["| rule | verdict | observed | needed |", "| --- | --- | --- | --- |", *map(_row, rules)]
         )
     yield f"[The version in MLflow]({mlflow}/#/models/{ref.model}/versions/{ref.key}), with its model card."
 
 
-def _row(one: Judgement) -> str:
-    cells = (one.rule, one.verdict.value, one.observed, one.needed)
+def _row(rule: Judgement) -> str:
+    cells = (rule.rule, rule.verdict.value, rule.observed, rule.needed)
     return f"| {' | '.join(cell.replace('|', '/') for cell in cells)} |"

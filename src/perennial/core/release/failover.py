@@ -1,4 +1,4 @@
-"""When the backup answers in place of the champion: the alarm, told once at its begin and once at its end. Pure."""
+"""Detect that the backup answers in place of the champion: one ledger entry at the begin, one at the end. Pure."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from perennial.core.payloads import FailoverFact
 from perennial.core.release.traffic import Counters, Route
 
 QUIET = timedelta(seconds=60)
-"""Without an answer of the backup for so long it is over: the champion may be slow to come back for good."""
+"""A failover ends after so much time without an answer of the backup: the champion may come and go at first."""
 
 
 class FailoverState(Frozen):
-    """What is known of one model's backup."""
+    """Known state of one model's backup."""
 
-    counted: Counters = Field(description="as last seen")
-    began_at: AwareDatetime | None = Field(None, description="since when it stands in; None: it does not")
-    answered: int = Field(0, description="in place of the champion, since then")
-    last_at: AwareDatetime | None = Field(None, description="when more answers were last seen")
+    counted: Counters = Field(description="counters at the last look")
+    began_at: AwareDatetime | None = Field(None, description="begin of the failover; None: there is none")
+    answered: int = Field(0, description="answers in place of the champion since then")
+    last_at: AwareDatetime | None = Field(None, description="time at which more answers were last seen")
 
 
 def resume_state(last: Entry | None) -> FailoverState:
-    """Where a watch that starts anew goes on: from the last failover entry in the ledger."""
+    """Return the state in which a restarted watch goes on, from the last failover entry in the ledger."""
     if last is None:
         return FailoverState(counted=Counters())
     fact = FailoverFact.read(last)
@@ -39,18 +39,18 @@ def resume_state(last: Entry | None) -> FailoverState:
 def watch_failover(
     route: Route, before: FailoverState, counted: Counters, healthy: Mapping[str, int], now: datetime
 ) -> tuple[FailoverState, Entry | None]:
-    """The standing now, and what the ledger must hear.
+    """Return the state now, and an entry for the ledger where a failover begins or ends.
 
     Args:
-        counted: what the backup answered since the router's start.
-        healthy: servers by pool.
+        counted: answers of the backup since the router's start.
+        healthy: pool -> number of healthy servers.
     """
     counted = Counters(requests=counted.requests)  # the ledger keeps no more of it
     more = counted.since(before.counted).requests
     began, seen = before.began_at, before.answered + more
     if more and began is None:
-        standing = FailoverState(counted=counted, began_at=now, answered=more, last_at=now)
-        return standing, _entry(Event.FAILOVER_BEGAN, route, standing, healthy, now)
+        state = FailoverState(counted=counted, began_at=now, answered=more, last_at=now)
+        return state, _entry(Event.FAILOVER_BEGAN, route, state, healthy, now)
     if began is None:
         return FailoverState(counted=counted), None
     last = now if more else before.last_at or began
@@ -61,10 +61,9 @@ def watch_failover(
 
 
 def _entry(
-    kind: Event, route: Route, standing: FailoverState, healthy: Mapping[str, int], now: datetime
+    kind: Event, route: Route, state: FailoverState, healthy: Mapping[str, int], now: datetime
 ) -> Entry:
-    """Without a backup of its own a champion is held by the other pool as well."""
-    backup = route.backup or route.stable
+    backup = route.backup or route.stable  # a champion without a backup of its own is in the other pool, too
     return Entry(
         at=now,
         actor=SystemActor.FAILOVER_WATCH,
@@ -75,9 +74,9 @@ def _entry(
         payload={
             "backup": backup.version,
             "champion": route.stable.version,
-            "answered": standing.answered,
-            "counted": standing.counted.requests,
+            "answered": state.answered,
+            "counted": state.counted.requests,
             "healthy": dict(healthy),
-            "since": standing.began_at.isoformat() if standing.began_at else None,
+            "since": state.began_at.isoformat() if state.began_at else None,
         },
     )

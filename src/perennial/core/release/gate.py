@@ -1,6 +1,6 @@
-"""The gate: what a candidate must show before anybody may approve it.
+"""The gate: rules that a candidate must pass before people may approve it.
 
-It reads the version as the registry shows it. Metrics of the run, written by the evaluation:
+It reads the version as the registry has it. Metrics of the run, written by the evaluation:
 `holdout.<metric>` (`.low`, `.high`), `champion.<metric>`, `delta.<metric>` (`.low`, `.high`; positive is
 better for every metric), `parity.max_abs`, `slice.worst_delta`. Tags of the version: `architecture`,
 `features_hash`, `data_checks` (`passed`), `champion.digest`, `figures_hash` (over those metrics, as they were
@@ -29,13 +29,13 @@ def judge(
     latencies_ms: Sequence[float],
     checks: Sequence[Judgement] = (),
 ) -> GateReport:
-    """Apply every rule.
+    """Apply every rule of the gate.
 
     Args:
-        champion: who has the traffic now; None for the first release of a model. That one is of high
-            risk: no champion vouches for it, and it gets all traffic at once.
-        latencies_ms: of requests sent straight to one server that holds the candidate, without load.
-        checks: of the files and their behaviour (`perennial.core.evaluation.checks`).
+        champion: version with the traffic now; None for the first release of a model, which is of high risk:
+            it is compared with no champion and gets all traffic at once.
+        latencies_ms: latencies of requests sent straight to a server that holds the candidate, without load.
+        checks: judgements of the files and their behaviour (`perennial.core.evaluation.checks`).
     """
     rules = [_metric(candidate, name, bound) for name, bound in spec.metrics.items()]
     rules += [
@@ -50,7 +50,7 @@ def judge(
     else:
         rules += [_improvement(spec, candidate, champion), _worst_slice(spec, candidate, champion)]
         reasons = list(_risks(spec, candidate, champion))
-    unsure = [f"{one.rule} is unsure" for one in rules if one.verdict is Verdict.UNSURE]
+    unsure = [f"{judgement.rule} is unsure" for judgement in rules if judgement.verdict is Verdict.UNSURE]
     return GateReport(
         digest=candidate.ref.digest,
         rules=tuple(rules),
@@ -60,7 +60,7 @@ def judge(
 
 
 def _figures(record: VersionRecord) -> Judgement:
-    """What was logged to the run after the registration is nobody's evaluation."""
+    """Judge whether the run's figures are still those of the registration."""
     needed = "the run shows the figures that were registered"
     registered = record.tags.get(TAG)
     if registered is None:
@@ -75,7 +75,7 @@ def _figures(record: VersionRecord) -> Judgement:
 
 
 def _metric(record: VersionRecord, name: str, bound: Bound) -> Judgement:
-    """A missed bound that lies within the interval is not proven missed: UNSURE, a person decides."""
+    """Judge a metric; a missed bound inside the interval is not proven to be missed: UNSURE, a person decides."""
     sides = [
         f">= {bound.min:g}" if bound.min is not None else "",
         f"<= {bound.max:g}" if bound.max is not None else "",
@@ -99,14 +99,14 @@ def _metric(record: VersionRecord, name: str, bound: Bound) -> Judgement:
 
 
 def _within(bound: Bound, least: float, most: float) -> bool:
-    """Whether any value from `least` to `most` keeps both sides."""
+    """Return whether any value from `least` to `most` is inside the bound."""
     return (bound.min is None or most >= bound.min) and (bound.max is None or least <= bound.max)
 
 
 def _compared_with_another(record: VersionRecord, champion: VersionRecord) -> str:
-    """Why the figures against the champion say nothing of this one; empty when they are against it.
+    """Return why the comparison is not with this champion; empty when it is.
 
-    They are of the champion at the evaluation: a release or a rollback since then has made it another.
+    The figures compare with the champion at the evaluation; a release or a rollback may have changed it since.
     """
     if CHAMPION_DIGEST not in record.tags:
         return f"the version has no tag {CHAMPION_DIGEST}: train again"
@@ -117,7 +117,7 @@ def _compared_with_another(record: VersionRecord, champion: VersionRecord) -> st
 
 
 def _improvement(spec: GateSpec, record: VersionRecord, champion: VersionRecord) -> Judgement:
-    """A drop that the interval does not prove is UNSURE: the person who approves sees it."""
+    """Judge the improvement; a drop that the interval does not prove is UNSURE, for a person to decide."""
     name = f"delta.{spec.improvement.metric}"
     needed = f"{spec.improvement.metric} minus the champion's >= {spec.improvement.min_delta:g}"
     if stale := _compared_with_another(record, champion):
@@ -134,14 +134,14 @@ def _improvement(spec: GateSpec, record: VersionRecord, champion: VersionRecord)
 
 
 def _worst_slice(spec: GateSpec, record: VersionRecord, champion: VersionRecord) -> Judgement:
-    """A slice has few rows, so that a drop there is never proof: UNSURE, and the risk is high."""
+    """Judge the worst slice; it has few rows, so a drop is no proof: UNSURE, and the risk is high."""
     needed = f"{spec.improvement.metric} minus the champion's >= {-spec.slice_drop:g} on every slice"
     if stale := _compared_with_another(record, champion):
         return Judgement(rule="worst_slice", verdict=Verdict.ERROR, observed=stale, needed=needed)
     delta = record.metrics.get(WORST_SLICE)
     if delta is None:
-        told = "no slice has enough rows of both verdicts"
-        return Judgement(rule="worst_slice", verdict=Verdict.PASS, observed=told, needed=needed)
+        observed = "no slice has enough rows of both verdicts"
+        return Judgement(rule="worst_slice", verdict=Verdict.PASS, observed=observed, needed=needed)
     verdict = Verdict.UNSURE if delta < -spec.slice_drop else Verdict.PASS
     return Judgement(rule="worst_slice", verdict=verdict, observed=f"{delta:+.4f}", needed=needed)
 

@@ -1,4 +1,4 @@
-"""What a pass over a release sees, and what it may do about it: plain values between flow and policy."""
+"""Input and output of the release machine: the observation of a pass, and the actions that follow from it."""
 
 from __future__ import annotations
 
@@ -14,61 +14,71 @@ from perennial.core.version import VersionRef
 
 
 class Observation(Frozen):
-    """Measured in one pass. What the phase has no use for is left out; what failed is in `errors`."""
+    """Measurements of a pass. Those that the phase does not need are left out; failures are in `errors`."""
 
     route: Route | None = None
     in_canary: Readiness | None = Field(None, description="the candidate in the canary pool")
-    in_stable: Readiness | None = Field(None, description="the same in the stable pool")
-    healthy: dict[str, int] = Field(default_factory=dict, description="servers by pool; absent: unknown")
-    counters: dict[str, Counters] = Field(default_factory=dict, description="by pool; empty: unknown")
-    accuracy: dict[str, LabelCounts] = Field(
-        default_factory=dict, description="by digest, in this step; as last measured"
+    in_stable: Readiness | None = Field(None, description="the candidate in the stable pool")
+    healthy: dict[str, int] = Field(
+        default_factory=dict, description="pool -> healthy servers; absent: unknown"
     )
-    accuracy_at: AwareDatetime | None = Field(None, description="when accuracy was measured")
+    counters: dict[str, Counters] = Field(default_factory=dict, description="pool -> answers; empty: unknown")
+    accuracy: dict[str, LabelCounts] = Field(
+        default_factory=dict, description="digest -> labels in this step, as last measured"
+    )
+    accuracy_at: AwareDatetime | None = Field(None, description="time of the last measurement of accuracy")
     units: UserCounts | None = Field(
-        None, description="users by arm in this step, measured with the accuracy"
+        None, description="users by variant in this step, measured with the accuracy"
     )
     tags: dict[str, str] = Field(
-        default_factory=dict, description="about the approval, of the candidate's version in the registry"
+        default_factory=dict, description="approval tags of the candidate's version in the registry"
     )
-    registry_answered: bool = Field(False, description="so that a tag that is not there is gone")
-    seal: str | None = Field(None, description="of the candidate as it is now; None: not looked at")
-    intents: tuple[Intent, ...] = Field((), description="all that were ever put, in order")
-    newer: str | None = Field(None, description="id of a release that started later and passed its gate")
-    older_active: bool = Field(False, description="an earlier release has not let go of the traffic yet")
+    registry_answered: bool = Field(False, description="then a missing tag was removed")
+    seal: str | None = Field(None, description="current seal of the candidate; None: not computed")
+    intents: tuple[Intent, ...] = Field((), description="all intents of this release, in order")
+    newer: str | None = Field(None, description="id of a later release that passed its gate")
+    older_active: bool = Field(False, description="an earlier release still holds traffic")
     shared: bool = Field(False, description="another active release has the same digest")
-    outdated: tuple[str, ...] = Field((), description="digests of champions before the last one")
+    outdated: tuple[str, ...] = Field((), description="digests of champions before the previous champion")
     spec_digest: str | None = Field(
-        None, description="of gate, approval and release as the spec has them now; None: cannot be read"
+        None, description="`status.policy_digest` of the current spec; None: it cannot be read"
     )
-    errors: tuple[str, ...] = Field((), description="what could not be measured, and why")
+    errors: tuple[str, ...] = Field((), description="failed measurements, each with its reason")
 
 
 class EnsureLoaded(Frozen):
+    """Load a version into a pool."""
+
     kind: Literal["ensure"] = "ensure"
     pool: str
     ref: VersionRef
 
 
 class Drop(Frozen):
+    """Remove a version from a pool."""
+
     kind: Literal["drop"] = "drop"
     pool: str
     digest: str
 
 
 class SetRoute(Frozen):
+    """Replace the live route."""
+
     kind: Literal["route"] = "route"
     route: Route
 
 
 class SetAlias(Frozen):
+    """Point an alias of the registry at a version."""
+
     kind: Literal["alias"] = "alias"
     alias: str
     key: str
 
 
 class ClearAlias(Frozen):
-    """Take the alias away from this version; where it points at another one it stays."""
+    """Remove an alias from a version; an alias that points at another version stays."""
 
     kind: Literal["clear"] = "clear"
     alias: str
@@ -76,17 +86,19 @@ class ClearAlias(Frozen):
 
 
 class SetTags(Frozen):
+    """Tag a version of the registry."""
+
     kind: Literal["tags"] = "tags"
     key: str
     tags: dict[str, str]
 
 
 Action = EnsureLoaded | Drop | SetRoute | SetAlias | ClearAlias | SetTags
-"""Each may be repeated without harm."""
+"""Action of a pass; repeating it does no harm."""
 
 
 class TransitionResult(Frozen):
-    """Apply the actions in order, then save status and entries in one transaction."""
+    """Result of a pass: apply the actions in order, then save status and entries in one transaction."""
 
     status: ReleaseStatus
     actions: tuple[Action, ...] = ()

@@ -1,4 +1,4 @@
-"""Where a release stands, in one word."""
+"""Phases of a release."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from perennial.core.events import RELEASE_AREA, Event
 
 
 class Phase(StrEnum):
-    """Where a release stands. A pause is no phase: it is a set of reasons beside it."""
+    """Phase of a release. A pause is no phase: it is a set of reasons beside it."""
 
     PENDING = "PENDING"
     """Known, not yet gated."""
@@ -41,11 +41,11 @@ class Phase(StrEnum):
         return self in FINAL
 
     def is_before_traffic(self) -> bool:
-        """No request, and no copy of one, has reached the candidate yet."""
+        """Return whether no request and no copy of a request has reached the candidate yet."""
         return self in (Phase.PENDING, Phase.GATED, Phase.AWAITING_APPROVAL, Phase.LOADING)
 
     def is_measured(self) -> bool:
-        """The candidate is judged by the traffic that it gets."""
+        """Return whether the candidate is judged by the traffic that it gets."""
         return self in (Phase.SHADOW, Phase.CANARY)
 
 

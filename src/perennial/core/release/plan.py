@@ -1,8 +1,8 @@
-"""Which steps a strategy takes. The release machine walks them and knows no strategy by name.
+"""Steps of each release strategy. The release machine walks them and knows no strategy by name.
 
 canary        [shadow]  share 1, share 2, ...            then promoted
 blue_green    [shadow]  everything at once, held         then promoted
-ab            [shadow]  one share, until the sample      then promoted
+ab            [shadow]  a fixed share, until the sample  then promoted
 rolling       [shadow]  1/n, 2/n, ... of the requests    then promoted (n: servers of the stable pool)
 immediate                                                promoted
 shadow_only    shadow                                    then taken away again
@@ -23,26 +23,28 @@ ALL = 100.0
 
 
 class Step(Frozen):
-    """A stretch of a release in which the candidate's traffic stays as it is and is judged."""
+    """Part of a release in which the candidate's share of the traffic stays the same and is judged."""
 
     phase: Phase = Field(description="SHADOW or CANARY")
     number: int = Field(0, ge=0, description="counts the steps of CANARY from 0; 0 in SHADOW")
-    weight: Percent = Field(0.0, description="of the requests; a mirror answers none")
+    weight: Percent = Field(0.0, description="percent of the requests; a mirror answers none")
     duration: timedelta
-    sample: PositiveInt | None = Field(None, description="answers of each side that end it early")
-    mismatch: float | None = Field(None, description="of an A/B test, as in the spec; else nothing is tested")
+    sample: PositiveInt | None = Field(None, description="answers of each version that end it early")
+    mismatch: float | None = Field(
+        None, description="false-alarm chance of the sample ratio test of an A/B test; None: no test"
+    )
 
     @property
     def takes_all(self) -> bool:
-        """The champion gets nothing, so it is known only by what it did before."""
+        """Whether the champion gets nothing, so that it is known only by its earlier answers."""
         return self.weight == ALL
 
 
 def plan(policy: ReleaseSpec, servers: int) -> tuple[Step, ...]:
-    """The steps between loading and the end, in order; none: the end follows at once.
+    """Return the steps between loading and the end, in order; without steps the end follows at once.
 
     Args:
-        servers: of the stable pool; `rolling` takes as many shares.
+        servers: size of the stable pool; `rolling` takes as many shares.
     """
     mirrored = () if policy.shadow is None else (Step(phase=Phase.SHADOW, duration=policy.shadow),)
     match policy.strategy:
@@ -54,12 +56,12 @@ def plan(policy: ReleaseSpec, servers: int) -> tuple[Step, ...]:
 
 
 def promotes(policy: ReleaseSpec) -> bool:
-    """Whether a candidate that passed every step becomes champion."""
+    """Return whether a candidate that passed every step becomes champion."""
     return policy.strategy is not Strategy.SHADOW_ONLY
 
 
 def by_server(policy: ReleaseSpec) -> bool:
-    """Whether the plan depends on how many servers the stable pool has."""
+    """Return whether the plan depends on the size of the stable pool."""
     return policy.strategy is Strategy.ROLLING
 
 
@@ -77,7 +79,7 @@ def _ab(policy: ReleaseSpec, servers: int) -> tuple[Step, ...]:
 
 
 def _rolling(policy: ReleaseSpec, servers: int) -> tuple[Step, ...]:
-    """The last server is the promotion itself, as 100 % is the promotion of a canary."""
+    """Return a step per server but the last: that is the promotion, as 100 % is the promotion of a canary."""
     return tuple(_share(taken - 1, ALL * taken / servers, policy.hold) for taken in range(1, servers))
 
 

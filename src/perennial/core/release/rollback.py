@@ -1,4 +1,4 @@
-"""The way back to an earlier champion: what it was served with, what is checked, what is written down. Pure."""
+"""An emergency rollback to an earlier champion: its seal, its checks and its record, as values. Pure."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from perennial.core.version import VersionRef
 
 
 class Seal(Frozen):
-    """What a version was gated with, beside its model file: a rollback brings back all of it or nothing.
+    """Manifest and features that a version was gated with: a rollback brings back all of it or nothing.
 
-    The capsule hash says what a version was made of; this says, in parts that can be compared without the
-    registry, what it needs around it to answer as it did.
+    The capsule hash identifies what a version was made of; the seal identifies, in parts that can be compared
+    without the registry, what it needs around it to give the same answers.
     """
 
     ref: VersionRef
@@ -27,7 +27,7 @@ class Seal(Frozen):
 
 
 class Check(Frozen):
-    """One thing that must hold before traffic goes back."""
+    """Condition that must hold before traffic goes back."""
 
     name: str
     ok: bool
@@ -36,33 +36,34 @@ class Check(Frozen):
 
 
 class Rollback(Frozen):
-    """A rollback on its way into the record; kept beside the traffic until it stands there."""
+    """Rollback that is not on record yet; the journal keeps it until it is."""
 
     id: str
     model: str
     at: AwareDatetime
     actor: str
     note: str = ""
-    left: Target = Field(description="who loses the traffic")
+    left: Target = Field(description="target that loses the traffic")
     to: Target
-    canary_only: bool = Field(description="the champion stays, a canary's share is taken back")
+    canary_only: bool = Field(description="the champion stays, only a canary's share is taken back")
     applied: bool = Field(False, description="the router confirmed it")
     checks: tuple[Check, ...] = ()
 
     def is_live(self, route: Route | None) -> bool:
-        """Whether this route is what the rollback was to bring."""
+        """Return whether this route is the goal of the rollback."""
         return route is not None and route.stable.digest == self.to.digest and route.canary is None
 
 
 def check_seal(seal: Seal | None, manifest: str) -> Check:
-    """Schema, feature list and threshold are the ones that were gated.
+    """Check that schema, feature list and threshold are those that were gated.
 
     Args:
+        seal: None where no gate on this machine sealed the files.
         manifest: SHA-256 of the manifest that the servers read.
     """
     name = "schema and threshold"
     if seal is None:
-        return Check(name=name, ok=True, observed="gated before seals were made: not compared")
+        return Check(name=name, ok=True, observed="no seal on this machine: not compared")
     if manifest == seal.manifest:
         return Check(name=name, ok=True, observed="the manifest it was gated with")
     return Check(
@@ -74,29 +75,32 @@ def check_seal(seal: Seal | None, manifest: str) -> Check:
 
 
 def check_features(seal: Seal | None, published: Mapping[str, str]) -> Check:
-    """Every feature of the version is still published as it was defined at its gate.
+    """Check that every feature of the version is still published as it was defined at its gate.
 
     Features that were added since, or that the version never read, do not matter.
 
     Args:
-        published: feature -> digest of its definition, of the seal's service as it is now.
+        seal: None where no gate on this machine sealed the files.
+        published: feature -> digest of its current definition in the seal's service.
     """
     name = "features"
     if seal is None:
-        return Check(name=name, ok=True, observed="gated before seals were made: not compared")
+        return Check(name=name, ok=True, observed="no seal on this machine: not compared")
     if not seal.features:
         return Check(name=name, ok=True, observed="nothing was published when it was gated: not compared")
-    gone = sorted(one for one in seal.features if one not in published)
+    gone = sorted(feature for feature in seal.features if feature not in published)
     changed = sorted(
-        one for one, digest in seal.features.items() if one in published and published[one] != digest
+        feature
+        for feature, digest in seal.features.items()
+        if feature in published and published[feature] != digest
     )
     if not gone and not changed:
         return Check(name=name, ok=True, observed=f"{len(seal.features)} published as at its gate")
-    said = [f"{word}: {', '.join(found)}" for word, found in (("gone", gone), ("changed", changed)) if found]
+    problems = (("gone", gone), ("changed", changed))
     return Check(
         name=name,
         ok=False,
-        observed="; ".join(said),
+        observed="; ".join(f"{problem}: {', '.join(names)}" for problem, names in problems if names),
         hint=f"publish the definitions that {seal.ref.version} was gated with "
         f"(`perennial features publish {seal.ref.model}` in a checkout of its commit)",
     )

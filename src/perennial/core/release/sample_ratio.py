@@ -1,4 +1,4 @@
-"""Whether the users of a split got the shares that were asked for (sample ratio mismatch)."""
+"""Test of the sample ratio: did the variants of a split get the shares of users that were planned?"""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ RULE = "sample_ratio"
 
 
 class SampleRatio(Frozen):
-    """Whether the arms got the shares that were asked for."""
+    """Result of the test for a sample ratio mismatch."""
 
     observed: tuple[int, ...]
     expected: tuple[float, ...] = Field(description="shares that sum to 1")
@@ -28,7 +28,7 @@ class SampleRatio(Frozen):
 
 
 def sample_ratio(observed: Sequence[int], expected: Sequence[float], alpha: float) -> SampleRatio:
-    """Is the split of the arms the one that was asked for? It is not: no comparison of them can be trusted.
+    """Test whether the variants got their planned shares. After a mismatch no comparison of them can be trusted.
 
     The alarm goes by the sequential p-value, so that one may look at any time: the inverse of the
     Dirichlet-multinomial Bayes factor against the expected shares, a martingale under them, exceeds 1/alpha
@@ -60,23 +60,23 @@ def sample_ratio(observed: Sequence[int], expected: Sequence[float], alpha: floa
 
 
 def judge_split(units: UserCounts, control: str, treatment: str, weight: float, alpha: float) -> Judgement:
-    """Whether the users got their sides, at every look together with a false alarm's chance of `alpha`.
+    """Judge whether users were assigned as planned, with a false alarm's chance of `alpha` over all looks.
 
-    A proven mismatch is UNSURE, and the machine asks a person at once. It is no FAIL: nothing is proven
-    against the candidate, the measurement is what is broken. It is no ERROR either: those are waited out and
-    then end a release, while a mismatch once proven does not heal, and its cause (a proxy that caches, a
-    server that loses its log) is found while the split stands. The other rules go on and may still abort.
+    A proven mismatch is UNSURE, and a person is asked at once. It is no FAIL: nothing is proven against the
+    candidate, the measurement is broken. It is no ERROR either: errors are waited out and then end a release,
+    while a mismatch once proven does not heal, and its cause (a proxy that caches, a server that loses its
+    log) is best searched while the split stands. The other rules go on and may still abort.
     """
     counted = tuple(units.by_arm.get(version, 0) for version in (control, treatment))
-    found = sample_ratio(counted, (100.0 - weight, weight), alpha)
+    ratio = sample_ratio(counted, (100.0 - weight, weight), alpha)
     crossed = f", {units.crossed} on both sides" if units.crossed else ""
     return Judgement(
         rule=RULE,
-        verdict=Verdict.UNSURE if found.alarm else Verdict.PASS,
-        observed=f"{counted[1]} of {sum(counted)} users to the candidate{crossed}; p {found.sequential_p:.2g}",
+        verdict=Verdict.UNSURE if ratio.alarm else Verdict.PASS,
+        observed=f"{counted[1]} of {sum(counted)} users to the candidate{crossed}; p {ratio.sequential_p:.2g}",
         needed=f"{weight:g} % of them, not refuted at p {alpha:g} at any look",
     )
 
 
 CONCENTRATION = 100.0
-"""Of the Dirichlet mixture over assignment shares. The larger, the smaller the deviations it is tuned for."""
+"""Concentration of the Dirichlet mixture over assignment shares; larger values detect smaller deviations."""

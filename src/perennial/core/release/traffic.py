@@ -1,4 +1,4 @@
-"""Who gets which share of a model's requests, and what was counted there."""
+"""Routes, the counters of their traffic, and the readiness of pools."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from perennial.errors import RouteMoved
 
 
 class PoolName(StrEnum):
-    """`stable` serves champions and warm previous ones, `canary` serves candidates only."""
+    """Pool of model servers: `stable` holds the champion, `canary` the candidate or the backup."""
 
     STABLE = "stable"
     CANARY = "canary"
 
 
 BACKUP = "backup"
-"""Name, beside those of the pools, of what the backup answered in place of the champion."""
+"""Name, beside those of the pools, of the counters of answers in place of the champion."""
 
 
 class Target(Frozen):
-    """One version that a route may name; the model server serves exactly this or nothing."""
+    """Version that a route names; the model server serves exactly this version or nothing."""
 
     version: str
     digest: str
@@ -32,7 +32,7 @@ class Target(Frozen):
 
 
 class Assignment(Frozen):
-    """What tells the side of a request in a split: a hash of its user, salted with the experiment.
+    """Assignment of users to the variants of a split, by a hash of the user salted with the experiment.
 
     The user is the value of `header`, else of `cookie`, else the request's own id, which becomes the cookie.
     """
@@ -44,16 +44,16 @@ class Assignment(Frozen):
 
 
 class Route(Frozen):
-    """The live traffic of one model, as Envoy is told. Shares are percent of requests."""
+    """Live traffic of one model, as Envoy gets it. Shares are percent of requests."""
 
     model: str
     stable: Target
     canary: Target | None = None
     canary_weight: Percent = 0.0
-    assignment: Assignment | None = Field(None, description="None: by chance, each request anew")
+    assignment: Assignment | None = Field(None, description="None: each request is drawn by chance")
     mirror: bool = Field(False, description="copy every request to the canary pool, drop its answers")
     backup: Target | None = Field(
-        None, description="the champion before, which answers when no stable server can; a rollback's goal"
+        None, description="previous champion: answers when no stable server can; goal of a rollback"
     )
 
     @model_validator(mode="after")
@@ -63,25 +63,25 @@ class Route(Frozen):
         return self
 
     def without_canary(self) -> Route:
-        """Champion and backup alone."""
+        """Return the route with champion and backup alone."""
         return Route(model=self.model, stable=self.stable, backup=self.backup)
 
 
 class AnyRoute(Enum):
-    """In place of the route that is expected to be live: it does not matter."""
+    """Marker for a change that does not depend on the live route."""
 
     ANY = "any"
 
 
 Expected = Route | None | AnyRoute
-"""The live route that a change was decided on; None: there was none."""
+"""Live route that a change was decided on; None: there was no route."""
 
 
 def refuse_if_moved(live: Route | None, wanted: Route, expected: Expected) -> None:
-    """Compare, of compare and swap; a change that is live already is no conflict.
+    """Check the live route before a change (compare and swap); a change that is live already is no conflict.
 
     Raises:
-        RouteMoved: another route is live than the one that the change was decided on.
+        RouteMoved: the live route is not the route that the change was decided on.
     """
     if isinstance(expected, AnyRoute) or live in (expected, wanted):
         return
@@ -92,7 +92,7 @@ def refuse_if_moved(live: Route | None, wanted: Route, expected: Expected) -> No
 
 
 class Counters(Frozen):
-    """What Envoy counted for one model in one pool, since its start or between two looks."""
+    """Envoy's counters of one model in one pool, since its start or between two looks."""
 
     # The last bucket may have no upper bound; JSON's null, pydantic's default, would not come back.
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
@@ -104,17 +104,17 @@ class Counters(Frozen):
     )
 
     def restarted(self, earlier: Counters) -> bool:
-        """Whether the router began anew between the two looks.
+        """Return whether the router was restarted between the two looks.
 
-        Successes and buckets never go down while it runs. Errors may: an attempt that found nobody
-        listening counts as one for a moment. So a restart shows in no pool that had answered errors only.
+        Successes and buckets never go down while it runs. Errors may: an attempt that found no server
+        listening counts as an error for a moment. So a pool that answered only errors reveals no restart.
         """
         counts = dict(self.buckets)
         fell = any(counts.get(bound, 0) < count for bound, count in earlier.buckets)
         return fell or self.requests - self.errors < earlier.requests - earlier.errors
 
     def since(self, earlier: Counters) -> Counters:
-        """What came on top of an earlier look at the same counters; after a restart all of it is new."""
+        """Return what was counted since an earlier look; after a restart all of it is new."""
         if self.restarted(earlier):
             return self
         before = dict(earlier.buckets)
@@ -125,8 +125,8 @@ class Counters(Frozen):
         )
 
     def plus(self, other: Counters) -> Counters:
-        """Both together."""
-        bounds = sorted({bound for one in (self, other) for bound, _ in one.buckets})
+        """Return the sum of both."""
+        bounds = sorted({bound for counters in (self, other) for bound, _ in counters.buckets})
         return Counters(
             requests=self.requests + other.requests,
             errors=self.errors + other.errors,
@@ -137,7 +137,7 @@ class Counters(Frozen):
         return max((count for known, count in self.buckets if known <= bound), default=0)
 
     def latency_ms(self, quantile: float) -> float | None:
-        """The quantile in ms, linear inside its bucket (as Prometheus' histogram_quantile); None if empty."""
+        """Return a quantile in ms, linear inside its bucket (as Prometheus' histogram_quantile); None if empty."""
         if not self.buckets or self.buckets[-1][1] == 0:
             return None
         rank = quantile * self.buckets[-1][1]
@@ -152,20 +152,21 @@ class Counters(Frozen):
 
 
 class UserCounts(Frozen):
-    """The users of a split; a request without a user is one of its own."""
+    """Users of a split; a request without a user counts as a user of its own."""
 
     by_arm: dict[str, int] = Field(description="version -> users whose first request was for it")
-    crossed: int = Field(0, ge=0, description="of these, the users that were on both sides")
+    crossed: int = Field(0, ge=0, description="of these, users that got both variants")
 
 
 class Readiness(Frozen):
-    """How far a pool is with one version: every server that answers has loaded it, or says why not."""
+    """Progress of a pool in loading one version, with the errors of its servers."""
 
     ready: int = Field(ge=0)
-    total: int = Field(ge=0, description="servers the pool should have")
+    total: int = Field(ge=0, description="servers that the pool should have")
     reachable: int = Field(ge=0)
     errors: tuple[str, ...] = ()
 
     @property
     def complete(self) -> bool:
+        """Whether every server of the pool holds the version."""
         return self.total > 0 and self.ready == self.total

@@ -1,6 +1,7 @@
-"""What an emergency rollback means for releases on their way: they get no traffic again. Pure.
+"""Withdraw releases after an emergency rollback: they get no traffic again. Pure.
 
-Apart from `perennial.core.release.rollback`, which a rollback imports before the traffic has moved.
+Apart from `perennial.core.release.rollback`, which is imported before the traffic has moved and must be quick
+to import.
 """
 
 from __future__ import annotations
@@ -9,21 +10,21 @@ from perennial.core.release.rollback import Rollback
 from perennial.core.release.status import Intent, IntentKind, ReleaseStatus
 
 
-def is_withdrawn(one: Rollback, status: ReleaseStatus) -> bool:
-    """Whether the release was on its way when the person rolled back, to something else than its candidate."""
-    ended_before = status.phase.is_final() and status.entered_at <= one.at
-    elsewhere = status.candidate.digest != one.to.digest
-    return status.model == one.model and status.started_at <= one.at and not ended_before and elsewhere
+def is_withdrawn(rollback: Rollback, status: ReleaseStatus) -> bool:
+    """Return whether the release was active when the person rolled back, to another version than its candidate."""
+    ended_before = status.phase.is_final() and status.entered_at <= rollback.at
+    started_before = status.model == rollback.model and status.started_at <= rollback.at
+    return started_before and not ended_before and status.candidate.digest != rollback.to.digest
 
 
-def withdrawal_intent(one: Rollback, status: ReleaseStatus) -> Intent:
-    """The same intent whoever makes it: who writes the rollback down, or a pass that comes before."""
+def withdrawal_intent(rollback: Rollback, status: ReleaseStatus) -> Intent:
+    """Return the intent to abort the release; a pass and the writer of the record make the same intent."""
     return Intent(
-        id=f"rollback-{one.id}-{status.release_id}",
+        id=f"rollback-{rollback.id}-{status.release_id}",
         release_id=status.release_id,
         kind=IntentKind.ABORT,
-        actor=one.actor,
-        at=one.at,
+        actor=rollback.actor,
+        at=rollback.at,
         digest=status.candidate.digest,
         note="emergency rollback",
         channel="rollback",

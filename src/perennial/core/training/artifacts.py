@@ -1,4 +1,4 @@
-"""What a training leaves behind: the manifest beside the model file, and the record for the next steps."""
+"""Results of a training: the manifest beside the model file, and the record for the next steps."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from perennial.core.training.tuning import ParameterValue
 
 
 class ModelManifest(Frozen):
-    """All that a server needs to know to serve `model.onnx`, without the spec and without torch."""
+    """Everything that a server needs to serve `model.onnx` without the spec and without torch."""
 
-    format: int = Field(1, description="of this file")
+    format: int = Field(1, description="format of this file")
     model: str
     digest: str = Field(description="SHA-256 of model.onnx (hex)")
     capsule: str
-    input: str = Field("features", description="float32 [batch, features], NaN for what is not known")
+    input: str = Field("features", description="float32 [batch, features], NaN for an unknown value")
     output: str = Field("score", description="float32 [batch] in [0, 1]")
     feature_service: str
     entities: tuple[str, ...]
@@ -28,33 +28,33 @@ class ModelManifest(Frozen):
     threshold: float
     architecture: str
     framework: str
-    parameters: int = Field(description="trainable numbers")
+    parameters: int = Field(description="trainable parameters")
     bytes: int = Field(description="size of model.onnx")
-    reference: str = Field("reference.parquet", description="later rows with their scores and verdicts")
-    explanation: ServedExplanation | None = Field(None, description="null: trained before there was one")
+    reference: str = Field("reference.parquet", description="file of holdout rows with scores and labels")
+    explanation: ServedExplanation | None = Field(None, description="null: no explanations")
 
 
 class Trained(Frozen):
-    """The record of one training run."""
+    """Record of a training run."""
 
     model: str
     run_id: str
     model_uri: str
     digest: str
     capsule: str
-    revision: str = Field(description="of the data")
-    source: str = Field(description="where the data came from, in words")
+    revision: str = Field(description="revision of the data")
+    source: str = Field(description="name of the data's source")
     code: str
     features_hash: str
-    spec: str = Field(description="digest")
+    spec: str = Field(description="digest of the spec")
     architecture: str
-    holdout_from: int = Field(description="first group that nothing was learnt from")
+    holdout_from: int = Field(description="first group of the holdout")
     groups: int = Field(description="distinct groups in training and holdout")
     parameters: dict[str, ParameterValue]
-    epochs: int = Field(description="that the final fit took")
+    epochs: int = Field(description="epochs of the final fit")
     trials: int
     pruned: int
-    parity: float = Field(description="largest difference of exported and trained model")
+    parity: float = Field(description="largest score difference of exported and trained model")
     reason: Reason
     reason_text: str
     seconds: float

@@ -1,7 +1,7 @@
-"""Which feature moved a score by how much: Shapley values of the score against a background of usual rows.
+"""Attributions: Shapley values of a score against a background of usual rows.
 
-The attributions of a row and the base (mean score of the background) add up to the score of the row; that is
-checked for each answer (`complete`). Source: S. Lundberg, S.-I. Lee, "A Unified Approach to Interpreting Model
+The attributions of a row and the base (mean score of the background) add up to the score of the row; each
+answer is checked for this (`check_complete`). Source: S. Lundberg, S.-I. Lee, "A Unified Approach to Interpreting Model
 Predictions", NeurIPS 2017.
 """
 
@@ -19,7 +19,7 @@ from perennial.errors import IncompleteExplanation
 
 @dataclass(frozen=True)
 class Attributions:
-    """Of some rows, in units of the score."""
+    """Attributions of some rows, in units of the score."""
 
     base: float
     """Mean score of the background."""
@@ -27,17 +27,17 @@ class Attributions:
     """float64 [rows, features]"""
 
     def gap(self, scores: np.ndarray) -> float:
-        """The largest distance of base + attributions from the scores [rows]; NaN if anything is NaN."""
+        """Return the largest distance of base + attributions from the scores [rows]; NaN if any value is NaN."""
         return float(np.abs(self.base + self.values.sum(axis=1) - scores).max())
 
 
-def complete(found: Attributions, scores: np.ndarray, tolerance: float) -> float:
-    """The gap of attributions that add up to the scores within the tolerance.
+def check_complete(attributions: Attributions, scores: np.ndarray, tolerance: float) -> float:
+    """Check that attributions add up to the scores within the tolerance; return the gap.
 
     Raises:
-        IncompleteExplanation: they do not, or something is not a number.
+        IncompleteExplanation: they do not add up, or a value is NaN.
     """
-    gap = found.gap(scores)
+    gap = attributions.gap(scores)
     if not gap <= tolerance:  # written so that NaN fails too
         raise IncompleteExplanation(
             f"base and attributions miss the score by {gap:.2g}, more than {tolerance:.2g}",
@@ -47,9 +47,9 @@ def complete(found: Attributions, scores: np.ndarray, tolerance: float) -> float
 
 
 class GlobalAttributions(Frozen):
-    """How much each feature moves the score of this version, over many rows."""
+    """Mean absolute attribution of each feature of a version over many rows."""
 
-    digest: str = Field(description="of the explained model file")
+    digest: str = Field(description="SHA-256 of the explained model file")
     rows: int
     background_rows: int
     coalitions: int
@@ -64,19 +64,19 @@ class GlobalAttributions(Frozen):
         cls,
         digest: str,
         names: Sequence[str],
-        found: Attributions,
+        attributions: Attributions,
         background_rows: int,
         coalitions: int,
         gap: float,
     ) -> GlobalAttributions:
-        means = np.abs(found.values).mean(axis=0)
+        means = np.abs(attributions.values).mean(axis=0)
         order = np.argsort(-means, kind="stable")
         return cls(
             digest=digest,
-            rows=len(found.values),
+            rows=len(attributions.values),
             background_rows=background_rows,
             coalitions=coalitions,
-            base=found.base,
+            base=attributions.base,
             mean_absolute=tuple((names[place], float(means[place])) for place in order),
             gap=gap,
         )

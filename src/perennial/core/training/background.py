@@ -1,5 +1,7 @@
-"""The rows that explanations measure a score against. Imports numpy when it is asked for them: a manifest
-holds them, and an emergency rollback reads manifests."""
+"""The background rows of explanations.
+
+NumPy is imported inside the methods: an emergency rollback imports this module and must start fast.
+"""
 
 from __future__ import annotations
 
@@ -16,25 +18,25 @@ if TYPE_CHECKING:
 
 
 class Background(Frozen):
-    """Rows that stand for what is usual: a feature that is not known yet takes its values from them."""
+    """Usual rows: a feature outside a coalition takes its values from them."""
 
     features: tuple[str, ...]
     rows: tuple[tuple[float | None, ...], ...] = Field(min_length=1, description="null for a missing value")
 
     @classmethod
     def drawn(cls, names: Sequence[str], features: np.ndarray, size: int, seed: int) -> Background:
-        """At most `size` rows of float32 [n, features], drawn at random without repetition."""
+        """Draw at most `size` rows of float32 [n, features] at random, without repetition."""
         import numpy as np
 
         chosen = np.random.default_rng(seed).permutation(len(features))[:size]
         rows = features[np.sort(chosen)].astype(float).tolist()
         return cls(
             features=tuple(names),
-            rows=tuple(tuple(None if math.isnan(one) else one for one in row) for row in rows),
+            rows=tuple(tuple(None if math.isnan(value) else value for value in row) for row in rows),
         )
 
     def values(self) -> np.ndarray:
-        """float32 [rows, features], NaN for a missing value."""
+        """Return the rows as float32 [rows, features], NaN for a missing value."""
         import numpy as np
 
         return np.array(self.rows, dtype=np.float32)

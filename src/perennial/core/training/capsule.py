@@ -1,4 +1,4 @@
-"""The capsule: one hash over everything that a version was made of."""
+"""The capsule, which is the lineage fingerprint of a version, and the seal that an approval covers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from perennial.core.frozen import Frozen
 
 
 def seal(capsule: str, model: str, manifest: str) -> str:
-    """One hash over what an approval is of: when any of it changes, so does the seal.
+    """Return a hash over everything that an approval covers; any change gives another seal.
 
     Args:
         capsule: hash of the version's capsule: code, data, feature views, spec, parameters, constraints.
@@ -23,7 +23,7 @@ def seal(capsule: str, model: str, manifest: str) -> str:
 
 
 class Provenance(Frozen):
-    """What a training starts from, apart from data and parameters."""
+    """Code, feature definitions and packages that a training starts from."""
 
     code: str = Field(description="git commit of the project, '+dirty' appended if it had changes")
     features: str = Field(description="hash over the Feast feature-view definitions")
@@ -32,11 +32,11 @@ class Provenance(Frozen):
 
 
 class Capsule(Frozen):
-    """Same capsule, same model: whatever changes the outcome of a training stands here."""
+    """Lineage fingerprint: everything that changes the result of a training. Same capsule, same model."""
 
     code: str = Field(description="git commit of the project, '+dirty' appended if it had changes")
     data: dict[str, str] = Field(description="file -> DVC md5")
-    source: str = Field(description="where the data came from, in words; a simulated history says so")
+    source: str = Field(description="name of the data's source; a simulated history says so")
     features: str = Field(description="hash over the Feast feature-view definitions")
     spec: str = Field(description="digest of the model spec")
     parameters: dict[str, str | int | float | bool]
@@ -45,5 +45,6 @@ class Capsule(Frozen):
 
     @property
     def hash(self) -> str:
+        """Return the SHA-256 (hex) of the content."""
         text = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""What is known of a data revision and of a data check."""
+"""Records of data revisions and data checks."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from perennial.core.frozen import Frozen
 
 
 class DataRevision(Frozen):
-    """Names bytes of data: a commit of the data repository and the DVC hash per file."""
+    """A version of the data: a commit of the data repository and the DVC hash of each file."""
 
     revision: str
     files: dict[str, str] = Field(description="name -> DVC md5")
@@ -18,16 +18,16 @@ class DataRevision(Frozen):
 
 
 class FailedRule(Frozen):
-    """One rule that did not hold, with enough to act on."""
+    """A data check that failed, with sample rows."""
 
     rule: str
     column: str | None
     observed: str
-    rows: tuple[dict[str, Any], ...] = Field((), description="sample rows that break it")
+    rows: tuple[dict[str, Any], ...] = Field((), description="sample rows that break the rule")
 
 
 class CheckReport(Frozen):
-    """The outcome of one suite over one table."""
+    """Result of a suite of checks over a table."""
 
     suite: str
     table: str
@@ -42,7 +42,7 @@ class CheckReport(Frozen):
 
 
 class Validation(Frozen):
-    """The data checks that one revision has passed."""
+    """Data checks that a revision has passed."""
 
     revision: str
     reports: tuple[CheckReport, ...]

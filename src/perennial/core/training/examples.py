@@ -1,4 +1,4 @@
-"""Rows to learn from and to be judged on."""
+"""Examples: the rows of training and evaluation as arrays."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ class Examples:
     target: np.ndarray
     """float32 [n]."""
     group: np.ndarray
-    """int64 [n], ascending: rows of one group are ranked together (a CI cycle)."""
+    """int64 [n], ascending: rows of a group are ranked together (a CI cycle)."""
 
     def __len__(self) -> int:
         return len(self.target)
 
-    def where(self, chosen: np.ndarray) -> Examples:
-        """The rows of a mask [n]."""
-        return Examples(self.features[chosen], self.target[chosen], self.group[chosen])
+    def where(self, mask: np.ndarray) -> Examples:
+        """Return the rows that a mask [n] selects."""
+        return Examples(self.features[mask], self.target[mask], self.group[mask])

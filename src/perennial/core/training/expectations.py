@@ -1,4 +1,4 @@
-"""A suite of data checks, as `configs/expectations/<suite>.yaml` writes it."""
+"""Suites of data checks, as written in `configs/expectations/<suite>.yaml`."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ NOW = "now"
 
 
 class Expectation(Frozen):
-    """One rule in the configuration form of Great Expectations."""
+    """A rule in the configuration form of Great Expectations."""
 
     type: Annotated[str, Field(pattern=r"^expect_[a-z0-9_]+$")]
     kwargs: dict[str, Any] = Field(default_factory=dict)
-    description: str | None = Field(None, description="why the rule is there, for people")
+    description: str | None = Field(None, description="reason of the rule, for people")
 
     @property
     def about(self) -> str | None:
-        """The column, or the columns with commas between; None for a rule about the whole table."""
+        """Return the column names, comma-separated; None for a rule about the whole table."""
         if self.type.startswith("expect_table_"):
             return None
         named = [self.kwargs[key] for key in ("column", "column_A", "column_B") if key in self.kwargs]
@@ -29,30 +29,29 @@ class Expectation(Frozen):
 
     @property
     def wanted(self) -> str:
-        """What must hold, as its arguments say it."""
+        """Return the arguments of the rule as text."""
         hidden = {"column_list"} if self.about else set()
         hidden |= {"column", "column_A", "column_B"}
         return ", ".join(f"{key} {value}" for key, value in self.kwargs.items() if key not in hidden)
 
 
 class Freshness(Frozen):
-    """How far the newest value of a time column may lie from a reference time."""
+    """Limits for the newest value of a time column, relative to a reference time."""
 
     column: str
     of: Annotated[str, Field(pattern=r"^(now|\w+\.\w+)$")] = Field(
-        description="`now`: the time of the check, which nothing may lie behind; or `table.column`: the "
-        "newest value there"
+        description="`now`: the time of the check, no value may be later; or `table.column`: its newest value"
     )
     max_age: timedelta | None = Field(description="null: any age, for a history that is replayed")
 
     @model_validator(mode="after")
-    def says_something(self) -> Self:
+    def names_a_limit(self) -> Self:
         if self.of != NOW and self.max_age is None:
             raise ValueError("max_age is needed where `of` names a table")
         return self
 
     def rule(self, reference: datetime) -> Expectation:
-        """The expectation that this is at a reference time."""
+        """Return the expectation for a reference time."""
         bounds: dict[str, Any] = {}
         if self.max_age is not None:
             bounds["min_value"] = reference - self.max_age
@@ -66,17 +65,17 @@ class Freshness(Frozen):
 
 
 class Suite(Frozen):
-    """The rules that one table must hold; `name` is the stem of its file."""
+    """Rules for a table; `name` is the stem of the file."""
 
     name: str
     expectations: tuple[Expectation, ...] = Field(min_length=1)
     freshness: Freshness | None = None
 
     def at(self, reference: datetime | None) -> Suite:
-        """The same suite with freshness turned into a plain rule.
+        """Return the suite with its freshness as a plain rule.
 
         Args:
-            reference: the time that `freshness.of` names; may be None only where there is no freshness.
+            reference: the time that `freshness.of` names; None only for a suite without freshness.
         """
         if self.freshness is None:
             return self

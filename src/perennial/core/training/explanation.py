@@ -1,4 +1,4 @@
-"""How scores are explained: what the spec says, and what of it goes with a version."""
+"""Explanation settings that a version carries to the servers."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from perennial.core.frozen import Frozen
 
 
 class ServedExplanation(Frozen):
-    """What a server needs to explain a version; stands in its manifest."""
+    """Settings in the manifest with which a server explains a version."""
 
     background: str = Field("background.json", description="file beside the model")
     background_digest: str = Field(description="SHA-256 of that file (hex)")
-    coalitions: PositiveInt = Field(description="sets of known features that are scored per row, at most")
-    max_rows: PositiveInt = Field(description="rows that one request may have explained")
-    tolerance: float = Field(gt=0, description="base + attributions may miss the score by so much")
-    seed: int = Field(description="of the sets that are drawn: the same row gets the same explanation")
+    coalitions: PositiveInt = Field(description="most sets of known features to score per row")
+    max_rows: PositiveInt = Field(description="most rows to explain per request")
+    tolerance: float = Field(gt=0, description="largest distance of base + attributions from the score")
+    seed: int = Field(description="seed of the drawn sets: the same row gets the same explanation")

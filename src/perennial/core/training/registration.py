@@ -1,4 +1,4 @@
-"""What a registration needs, and what the registry knows of a version."""
+"""Input of a registration, and the registry's record of a version."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from perennial.core.frozen import Frozen
 from perennial.core.version import Change, VersionRef
 
 REQUESTED_BY = "requested_by"
-"""Tag of a version: the account that had it registered."""
+"""Version tag: the account that registered it."""
 CHAMPION_DIGEST, NO_CHAMPION = "champion.digest", "none"
-"""Tag of a version: the digest of the champion that its evaluation compared it with, or that there was none."""
+"""Version tag: digest of the champion in its evaluation, or `none` without a champion."""
 
 
 class NewVersion(Frozen):
-    """A trained, exported and evaluated model that asks for a version."""
+    """A trained, exported and evaluated model to register."""
 
     model: str
     run_id: str
-    model_uri: str = Field(description="the registry's address of the logged model")
+    model_uri: str = Field(description="address of the logged model in the registry")
     digest: str
     capsule: str
     change: Change
@@ -29,7 +29,7 @@ class NewVersion(Frozen):
 
 
 class VersionRecord(Frozen):
-    """One version as the registry shows it."""
+    """A version as the registry stores it."""
 
     ref: VersionRef
     run_id: str

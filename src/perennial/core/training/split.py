@@ -1,4 +1,4 @@
-"""Splitting rows by whole groups in time: what is learnt from is always earlier than what is judged."""
+"""Split rows in time by whole groups: training rows are always earlier than evaluation rows."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from perennial.errors import DataError
 
 
 def first_later_group(group: np.ndarray, fraction: float) -> int:
-    """The first group that no longer belongs to the first `fraction` of the groups.
+    """Return the first group after the first `fraction` of the groups.
 
     Args:
         group: [n] integers that rise with time.
@@ -24,6 +24,6 @@ def first_later_group(group: np.ndarray, fraction: float) -> int:
     if early < 1 or early >= len(groups):
         raise DataError(
             f"{len(groups)} groups cannot be split at {fraction:.0%}",
-            hint="bring more history: both sides need at least one group",
+            hint="bring more history: both sides need a group",
         )
     return int(groups[early])

@@ -1,4 +1,4 @@
-"""Documents about one version: their ports, the evidence they need, and keeping them with the run."""
+"""Documents about a version: their ports, the evidence they need, and keeping them with the run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Issue tokens, and tell from one who acts."""
+"""Issue and revoke tokens, and find the account that a token signs in."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from perennial.errors import NotAllowed, NotSignedIn, UsageError
 from perennial.ports import Ledger, TokenStore
 
 NO_MODEL = ""
-"""What the ledger names where an entry is about no model."""
+"""Model of a ledger entry that is about no model."""
 HINT = "perennial token issue ACCOUNT --role approver, then set PERENNIAL_TOKEN to what it prints"
 
 
@@ -29,27 +29,27 @@ def issue(
     now: datetime,
     random: Callable[[int], str],
 ) -> tuple[Token, str]:
-    """A new token and its text, which is kept nowhere and is not shown before the ledger knows of it.
+    """Issue a token; return it and its text. The text is stored nowhere, and shown only after the ledger has the entry.
 
     Args:
-        known: the accounts of this installation; such a name has the role that it has there.
-        random: bytes -> as many random bytes as hexadecimal text.
+        known: the accounts of this installation; the token of such an account must have its role.
+        random: number of bytes -> random bytes as hexadecimal text.
 
     Raises:
-        UsageError: no such role for people, a name that is none, or an account of another role.
+        UsageError: a role that people do not have, a malformed name, or another role than the account's.
     """
     if role not in PEOPLE:
         raise UsageError(f"nobody gets a token as {role}", hint=f"roles: {', '.join(PEOPLE)}")
     if not NAME.fullmatch(account):
         raise UsageError(f"{account!r} is no account name", hint="small letters, digits, - and _")
-    for one in known:
-        if one.name == account and one.role is not role:
-            raise UsageError(f"the account {account} is {one.role}, not {role}", hint="PERENNIAL_PEOPLE")
+    for holder in known:
+        if holder.name == account and holder.role is not role:
+            raise UsageError(f"the account {account} is {holder.role}, not {role}", hint="PERENNIAL_PEOPLE")
     if valid <= timedelta(0):
         raise UsageError("a token must be valid for some time", hint="--valid P30D")
     token_id = random(6)
     text = tokens.written(token_id, random(32))
-    made = Token(
+    token = Token(
         id=token_id,
         account=account,
         role=role,
@@ -58,54 +58,55 @@ def issue(
         issued_by=issuer,
         expires_at=now + valid,
     )
-    store.put(made)
-    ledger.append(_entry(Event.TOKEN_ISSUED, made, issuer, now, expires=made.expires_at.isoformat()))
-    return made, text
+    store.put(token)
+    ledger.append(_entry(Event.TOKEN_ISSUED, token, issuer, now, expires=token.expires_at.isoformat()))
+    return token, text
 
 
 def revoke(token_id: str, actor: str, store: TokenStore, ledger: Ledger, now: datetime) -> Token:
-    """End a token at once; again changes nothing, and writes what a kill has left out of the ledger.
+    """Revoke a token at once. Repeating changes nothing, but writes a ledger entry that a kill prevented.
 
     Raises:
         UsageError: no token has this id.
     """
-    found = store.revoke(token_id, now)
-    if found is None:
+    token = store.revoke(token_id, now)
+    if token is None:
         raise UsageError(f"there is no token {token_id!r}", hint="perennial token list")
     known = ledger.rows(NO_MODEL, kinds=(Event.TOKEN_REVOKED,))
     if not any(TokenFact.read(row.entry).id == token_id for row in known):
-        ledger.append(_entry(Event.TOKEN_REVOKED, found, actor, now))
-    return found
+        ledger.append(_entry(Event.TOKEN_REVOKED, token, actor, now))
+    return token
 
 
 def _entry(kind: Event, token: Token, actor: str, now: datetime, **more: str) -> Entry:
-    told = {"id": token.id, "account": token.account, "role": token.role.value, **more}
-    return Entry(at=now, actor=actor, kind=kind, model=NO_MODEL, payload=told)
+    payload = {"id": token.id, "account": token.account, "role": token.role.value, **more}
+    return Entry(at=now, actor=actor, kind=kind, model=NO_MODEL, payload=payload)
 
 
 def revoke_left(
     before: Mapping[str, Role], known: tuple[Account, ...], store: TokenStore, ledger: Ledger, now: datetime
 ) -> list[Token]:
-    """End the tokens of accounts that are no longer known, or have another role; returns those that it ended.
+    """Revoke the tokens of accounts that were removed or got another role; return these tokens.
 
     Args:
-        before: name -> role, of the accounts of this installation until now. What was issued to a name that is
-            in neither stays.
+        before: name -> role of the accounts of this installation until now. Tokens of names that are in
+            neither stay valid.
     """
-    roles = {one.name: one.role for one in known}
-    ended = []
-    for one in store.all():
-        left = one.account in before and one.account not in roles
-        if one.state(now) == "active" and (left or roles.get(one.account, one.role) is not one.role):
-            ended.append(revoke(one.id, SystemActor.ACCOUNTS, store, ledger, now))
-    return ended
+    roles = {account.name: account.role for account in known}
+    revoked = []
+    for token in store.all():
+        removed = token.account in before and token.account not in roles
+        changed = roles.get(token.account, token.role) is not token.role
+        if token.state(now) == "active" and (removed or changed):
+            revoked.append(revoke(token.id, SystemActor.ACCOUNTS, store, ledger, now))
+    return revoked
 
 
 def signed_in(text: str, store: TokenStore, now: datetime) -> Account:
-    """The account that the token signs in. Setting up ends the tokens of who left or has another role.
+    """Return the account that a token signs in.
 
     Raises:
-        NotSignedIn: it is none that was issued, or it counts no longer.
+        NotSignedIn: the token was not issued here, or is expired or revoked.
     """
     token_id = tokens.id_of(text)
     stored = store.find(token_id) if token_id is not None else None
@@ -117,11 +118,11 @@ def signed_in(text: str, store: TokenStore, now: datetime) -> Account:
 
 
 def who_steers(text: str | None, action: str, store: TokenStore, now: datetime) -> str:
-    """The account that says `action` to a release.
+    """Return the account that may steer a release by `action`.
 
     Raises:
-        NotSignedIn: without a token that counts nobody steers.
-        NotAllowed: the role of the account does not allow it.
+        NotSignedIn: there is no valid token.
+        NotAllowed: the account's role does not allow the action.
     """
     if not text:
         raise NotSignedIn(f"nobody is signed in: {action} needs a token", hint=HINT)

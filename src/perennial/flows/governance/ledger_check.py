@@ -1,4 +1,4 @@
-"""Take the head of the ledger, and hold the ledger against one that was kept elsewhere."""
+"""Take the head of the ledger, and compare the ledger with a head that was kept elsewhere."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ class KeptHead(Frozen):
 
 
 class Checked(Frozen):
-    """A chain that holds."""
+    """Result of a successful check of the chain."""
 
     entries: int
     newest: str = Field(description="hash of the last entry")
-    against: Head | None = Field(None, description="the head that it was held against")
-    signed_by: str | None = Field(None, description="public key whose signature of that head holds")
+    against: Head | None = Field(None, description="the head that it was compared with")
+    signed_by: str | None = Field(None, description="public key of that head's valid signature")
 
 
 def take_head(ledger: Ledger, signer: Signer | None, now: datetime) -> KeptHead:
-    """The head of a ledger whose chain holds: a head of a broken one would vouch for it.
+    """Return the head of a ledger after checking its chain: a head of a broken chain would vouch for it.
 
     Raises:
         LedgerBroken: the chain breaks.
@@ -50,11 +50,11 @@ def take_head(ledger: Ledger, signer: Signer | None, now: datetime) -> KeptHead:
 
 
 def check(ledger: Ledger, kept: KeptHead | None, trusted: str | None, holds: Holds) -> Checked:
-    """Verify the ledger of the store, and that its own note of the end agrees.
+    """Verify the ledger of the store and its stored head.
 
     Raises:
-        LedgerBroken: an entry was edited, removed or moved, the end was cut off, the note of it was set back or
-            is lost, or `kept` says otherwise.
+        LedgerBroken: an entry was edited, removed or moved, the end was truncated, the stored head was set back or
+            is lost, or `kept` differs.
     """
     end, rows = ledger.snapshot()
     return check_rows(rows, kept, trusted, holds, end)
@@ -67,12 +67,12 @@ def check_rows(
     holds: Holds,
     end: tuple[int, str] | None = None,
 ) -> Checked:
-    """Verify rows from anywhere, an export for one.
+    """Verify rows from any source, for example an export.
 
     Args:
-        kept: a head kept elsewhere.
-        trusted: the public key whose signature `kept` must bear; None takes it as it is.
-        end: sequence number and hash of the last row by the store's own note, read with the rows.
+        kept: a head that was kept elsewhere.
+        trusted: the public key that must have signed `kept`; None accepts it unsigned.
+        end: sequence number and hash of the stored head, read together with the rows.
 
     Raises:
         LedgerBroken: see `check`.
@@ -94,7 +94,7 @@ def check_rows(
 
 
 def _noted(end: tuple[int, str], entries: int, newest: str) -> str | None:
-    """What is wrong with a chain that holds, by the store's note of its end; None: nothing."""
+    """Compare a valid chain with the stored head; return the difference in words, or None."""
     noted, last = end
     if entries < noted:
         return f"the last {noted - entries} of {noted} entries are cut off"
@@ -106,13 +106,11 @@ def _noted(end: tuple[int, str], entries: int, newest: str) -> str | None:
 
 
 def _signed_by(kept: KeptHead, trusted: str | None, holds: Holds) -> str | None:
-    """A head that bears the wrong signature, or none where one is asked for, vouches for nothing."""
+    """Check the signature of a head; return the signer's public key, or None if no signature is required."""
     if trusted is None:
         return None
     if kept.key is None or kept.signature is None:
-        raise LedgerBroken(
-            "the head is not signed", hint="take the one that was signed, or leave out the key"
-        )
+        raise LedgerBroken("the head is not signed", hint="use the signed head, or omit the key")
     if kept.key != trusted:
         raise LedgerBroken(
             f"the head is signed by {kept.key}, not by {trusted}", hint="is it the right file?"

@@ -1,4 +1,4 @@
-"""Take versions out of use, and delete the files of archived ones; the ledger keeps what they were."""
+"""Retire and archive versions, and delete the files of archived versions. The ledger keeps their record."""
 
 from __future__ import annotations
 
@@ -28,6 +28,8 @@ from perennial.ports import Labels, Ledger, ModelFiles, Registry, ReleaseStore, 
 
 @dataclass(frozen=True)
 class LifecyclePorts:
+    """Ports of the lifecycle commands."""
+
     registry: Registry
     labels: Labels
     releases: ReleaseStore
@@ -35,20 +37,21 @@ class LifecyclePorts:
     router: Router
     files: ModelFiles
     copies: tuple[Path, ...]
-    """Folders on this machine that hold model files by digest."""
+    """Folders on this machine with model files by digest."""
 
 
 def take_out(
     model: str, which: str, to: Lifecycle, reason: str, ports: LifecyclePorts, actor: str, now: datetime
 ) -> VersionRecord:
-    """Mark a version RETIRED or ARCHIVED: nobody's backup any more, then ledger, then its tags. Again it does
-    what is left, and the first reason stands.
+    """Mark a version RETIRED or ARCHIVED: first it stops being a backup, then the ledger, then its tags.
 
-    The tag alone does not say that a person did: the release machine archives what it rejects or replaces.
+    Repeating does the rest; the first reason stays. The ledger entry shows that a person did it: the release
+    machine sets the same tag on versions that it rejects or replaces.
 
     Raises:
-        UsageError: no reason in words. UnknownVersion: the registry has none of that name.
-        ReleaseError: it is the champion or in a running release.
+        UsageError: the reason is empty.
+        UnknownVersion: the registry has no such version.
+        ReleaseError: the version is the champion or in a running release.
         RouterUnavailable, RouterRejected, RouteMoved: it is the champion's backup, and the route did not change.
     """
     if not reason.strip():
@@ -61,20 +64,20 @@ def take_out(
         )
     _no_backup(record.ref, ports.router)
     kind = Event(f"lifecycle.{to.value}")
-    said = _last_said(record.ref, ports.ledger)
-    if said is None or said.kind != kind:
+    entry = _last_entry(record.ref, ports.ledger)
+    if entry is None or entry.kind != kind:
         was = record.tags.get("lifecycle")
-        said = _entry(record, kind, actor, now, reason=reason.strip(), was=was)
-        ports.ledger.append(said)
-    tags = {"lifecycle": to.value, "lifecycle.reason": VersionFact.read(said).reason}
+        entry = _entry(record, kind, actor, now, reason=reason.strip(), was=was)
+        ports.ledger.append(entry)
+    tags = {"lifecycle": to.value, "lifecycle.reason": VersionFact.read(entry).reason}
     ports.labels.tag(model, record.ref.key, tags)
     return record
 
 
-def _last_said(ref: VersionRef, ledger: Ledger) -> Entry | None:
-    """When a person last took this version out of use; None: nobody did."""
-    found = [row.entry for row in ledger.rows(ref.model, kinds=BY_PEOPLE) if row.entry.digest == ref.digest]
-    return found[-1] if found else None
+def _last_entry(ref: VersionRef, ledger: Ledger) -> Entry | None:
+    """Return the last entry by which a person took this version out of use, or None."""
+    entries = [row.entry for row in ledger.rows(ref.model, kinds=BY_PEOPLE) if row.entry.digest == ref.digest]
+    return entries[-1] if entries else None
 
 
 def _no_backup(ref: VersionRef, router: Router) -> None:
@@ -84,32 +87,38 @@ def _no_backup(ref: VersionRef, router: Router) -> None:
 
 
 def refuse_out_of_use(ref: VersionRef, ledger: Ledger, hint: str) -> None:
-    """Asks the ledger alone, so that a rollback can ask while the registry is down.
+    """Refuse a version that a person took out of use. Reads only the ledger: the registry may be down.
 
     Raises:
         OutOfUse: a person retired or archived this version.
     """
-    told = out_of_use(ledger.rows(ref.model, kinds=OUT_OF_USE), ref.digest)
-    if told is not None:
-        raise OutOfUse(f"{ref.model} {told}", hint=hint)
+    reason = out_of_use(ledger.rows(ref.model, kinds=OUT_OF_USE), ref.digest)
+    if reason is not None:
+        raise OutOfUse(f"{ref.model} {reason}", hint=hint)
 
 
 def due(model: str, keep: timedelta, ports: LifecyclePorts, now: datetime) -> list[VersionRecord]:
-    """Archived versions whose files may be deleted: unused, and without any fact for `keep`."""
+    """Return the archived versions whose files may be deleted: unused, and without a ledger entry for `keep`."""
     serving, releases = _serving(model, ports.ledger), ports.releases.latest(model)
-    found = [
-        one for one in ports.registry.versions(model) if in_use(one, serving, releases, KEPT_ALIASES) is None
+    unused = [
+        record
+        for record in ports.registry.versions(model)
+        if in_use(record, serving, releases, KEPT_ALIASES) is None
     ]
     newest = _last_facts(model, ports.ledger)
-    return [one for one in found if is_due(one, newest.get(one.ref.digest, one.created), now, keep)]
+    return [
+        record
+        for record in unused
+        if is_due(record, newest.get(record.ref.digest, record.created), now, keep)
+    ]
 
 
 def purge(
     records: Iterable[VersionRecord], ports: LifecyclePorts, actor: str, now: datetime
 ) -> list[VersionRecord]:
-    """Delete the files of versions that are `due`; killed and repeated, it does what is left.
+    """Delete the files of versions that are `due`. After a kill, repeating does the rest.
 
-    The ledger says so after the deletion: an entry never claims what has not happened.
+    The ledger entry follows the deletion, so that it never claims a deletion that did not happen.
     """
     done = []
     for record in records:
@@ -129,7 +138,7 @@ def _serving(model: str, ledger: Ledger) -> str | None:
 
 
 def _last_facts(model: str, ledger: Ledger) -> dict[str, datetime]:
-    """Digest -> time of its newest entry."""
+    """Return the time of the newest entry by digest."""
     return {row.entry.digest: row.entry.at for row in ledger.rows(model) if row.entry.digest}
 
 

@@ -1,6 +1,6 @@
-"""Tell people what the ledger says since they were last told. Killed and repeated, each is told at least once.
+"""Send notices about new ledger entries. After a kill and a repeat, each notice is sent at least once.
 
-Nothing of a release waits for this: it runs beside, and a channel that is down keeps only itself waiting.
+Releases do not wait for this, and a channel that is down delays only itself.
 """
 
 from __future__ import annotations
@@ -12,19 +12,22 @@ from datetime import datetime, timedelta
 from perennial.core.events import Entry, Event, LedgerRow, SystemActor
 from perennial.core.governance import notices as notice
 from perennial.core.governance.notices import Delivery, Links
+from perennial.core.release.status import ReleaseStatus
 from perennial.errors import NotDelivered
 from perennial.ports import Deliveries, Ledger, Notifier, ReleaseStore
 
 LEASE = timedelta(minutes=1)
-"""Longer than one message takes; renewed after each. So long waits a channel whose sender was killed."""
+"""Lease of a channel: longer than a message takes, renewed after each. A killed sender blocks it this long."""
 AT_ONCE = 20
-"""Notices that one pass tells one channel at most, so that the others have their turn."""
+"""Most notices that a pass sends to a channel, so that the others have their turn."""
 LOOK_BACK = 1000
-"""Entries before the end that may be fresh when a channel is new."""
+"""Number of entries before the end that are checked for freshness when a channel is new."""
 
 
 @dataclass(frozen=True)
 class NotifyPorts:
+    """Ports of the notifier."""
+
     notifier: Notifier
     deliveries: Deliveries
     ledger: Ledger
@@ -34,18 +37,18 @@ class NotifyPorts:
 
 @dataclass(frozen=True)
 class DeliveryResult:
-    """One pass over one channel."""
+    """Result of a pass over a channel."""
 
     channel: str
-    told: int = 0
+    sent: int = 0
     error: str = ""
 
 
 def deliver(ports: NotifyPorts, clock: Callable[[], datetime]) -> list[DeliveryResult]:
-    """One pass over all channels; those that somebody else tells just now are left to them."""
-    known = {one.channel: one for one in ports.deliveries.all()}
-    found = (_pass(name, known.get(name), ports, clock) for name in ports.notifier.channels)
-    return [one for one in found if one is not None]
+    """Make a pass over all channels, without those that another process has leased."""
+    known = {delivery.channel: delivery for delivery in ports.deliveries.all()}
+    results = (_pass(name, known.get(name), ports, clock) for name in ports.notifier.channels)
+    return [result for result in results if result is not None]
 
 
 def _pass(
@@ -53,12 +56,12 @@ def _pass(
 ) -> DeliveryResult | None:
     now, end = clock(), ports.ledger.end()[0]
     if known is not None and not _is_due(known, end, now):
-        return None  # without a write: a pass is made every few seconds
+        return None  # without a write: passes are frequent
     at = ports.deliveries.take(channel, _start(ports.ledger, now), now, now + LEASE)
     if at is None:
         return None
     try:
-        return _tell(at, end, ports, clock) if _is_due(at, end, now) else None
+        return _send(at, end, ports, clock) if _is_due(at, end, now) else None
     finally:
         ports.deliveries.give_back(channel)
 
@@ -67,12 +70,12 @@ def _is_due(at: Delivery, end: int, now: datetime) -> bool:
     return at.seq < end and (at.retry_at is None or now >= at.retry_at)
 
 
-def _tell(at: Delivery, end: int, ports: NotifyPorts, clock: Callable[[], datetime]) -> DeliveryResult:
-    told = 0
+def _send(at: Delivery, end: int, ports: NotifyPorts, clock: Callable[[], datetime]) -> DeliveryResult:
+    sent = 0
     for row in ports.ledger.rows(kinds=notice.NOTABLE, after=at.seq):
         now = clock()
-        if row.seq > end or told == AT_ONCE:
-            return DeliveryResult(at.channel, told)
+        if row.seq > end or sent == AT_ONCE:
+            return DeliveryResult(at.channel, sent)
         if not notice.is_notable(row.entry):
             continue
         if now - row.entry.at > notice.GIVE_UP:
@@ -83,22 +86,22 @@ def _tell(at: Delivery, end: int, ports: NotifyPorts, clock: Callable[[], dateti
                 ports.notifier.send(at.channel, notice.compose(row, _release(row, ports), ports.links))
             except NotDelivered as error:
                 ports.deliveries.put(at.failed(error.message, clock()), clock() + LEASE)
-                return DeliveryResult(at.channel, told, error.message)
-            at, told = at.told(row.seq, now), told + 1
+                return DeliveryResult(at.channel, sent, error.message)
+            at, sent = at.delivered(row.seq, now), sent + 1
         ports.deliveries.put(at, clock() + LEASE)
     if at.seq < end:
         ports.deliveries.put(at.skipped(end), clock() + LEASE)
-    return DeliveryResult(at.channel, told)
+    return DeliveryResult(at.channel, sent)
 
 
 def _start(ledger: Ledger, now: datetime) -> int:
-    """Before the first fresh entry: who sets up a channel is not told the past."""
+    """Return the entry before the first fresh entry: a new channel gets no old notices."""
     end = ledger.end()[0]
     recent = ledger.rows(after=max(0, end - LOOK_BACK))
     return next((row.seq - 1 for row in recent if now - row.entry.at <= notice.FRESH), end)
 
 
-def _release(row: LedgerRow, ports: NotifyPorts):
+def _release(row: LedgerRow, ports: NotifyPorts) -> ReleaseStatus | None:
     return ports.releases.load(row.entry.release_id) if row.entry.release_id else None
 
 

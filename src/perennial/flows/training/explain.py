@@ -1,4 +1,4 @@
-"""How much each feature moves the scores of a model, over a sample of rows that it never learnt from."""
+"""Explain a model: mean attributions of its features over a sample of holdout rows."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 
 from perennial.core.spec import ModelSpec
 from perennial.core.training.artifacts import ModelManifest
-from perennial.core.training.attribution import GlobalAttributions, complete
+from perennial.core.training.attribution import GlobalAttributions, check_complete
 from perennial.core.training.background import Background
 from perennial.errors import ModelFileError
 from perennial.flows.training.workdir import read_record
@@ -25,19 +25,19 @@ def explain_model(
         features: float32 [n, features] of holdout rows.
 
     Raises:
-        ModelFileError: the model was trained before there were explanations.
+        ModelFileError: the manifest has no explanation settings.
         IncompleteExplanation: base and attributions do not add up to a score.
     """
     manifest = read_record(folder / "manifest.json", ModelManifest, "train")
-    how = manifest.explanation
-    if how is None:
+    settings = manifest.explanation
+    if settings is None:
         raise ModelFileError(f"{folder} has no background to explain against", hint="train again")
-    background = read_record(folder / how.background, Background, "train").values()
-    order = np.random.default_rng(how.seed).permutation(len(features))
+    background = read_record(folder / settings.background, Background, "train").values()
+    order = np.random.default_rng(settings.seed).permutation(len(features))
     rows = features[np.sort(order[: spec.explanation.sample])]
     score = scorer.opened(folder)
-    found = explain(score, background, rows, how.coalitions, how.seed)
-    gap = complete(found, score(rows).astype(float), how.tolerance)
+    attributions = explain(score, background, rows, settings.coalitions, settings.seed)
+    gap = check_complete(attributions, score(rows).astype(float), settings.tolerance)
     return GlobalAttributions.of(
-        manifest.digest, manifest.features, found, len(background), how.coalitions, gap
+        manifest.digest, manifest.features, attributions, len(background), settings.coalitions, gap
     )

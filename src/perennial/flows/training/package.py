@@ -81,7 +81,7 @@ def check_parity(spec: ModelSpec, data: TrainingData, fitted: Fitted, scorer: Sc
     parity = float(np.abs(fitted.model.predict(features) - scorer.score(folder, features)).max())
     if not parity <= spec.gate.parity:  # written so that NaN fails too
         raise ParityError(
-            f"{spec.name}: the exported model differs by {parity:.2e} from the trained one, "
+            f"{spec.name}: the exported model differs by {parity:.2e} from the trained model, "
             f"more than gate.parity {spec.gate.parity:.0e}",
             hint="look for an operator that exports differently; nothing was kept",
         )

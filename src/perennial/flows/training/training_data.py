@@ -1,4 +1,4 @@
-"""The data of one training: the joined rows of a validated revision, split in time."""
+"""The data of a training: the joined rows of a validated revision, split in time."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class TrainingData:
     source: str
     """Name of the data's source for people."""
     rows: pd.DataFrame
-    """Examples in time order with one float32 column per feature."""
+    """Examples in time order with a float32 column per feature."""
     split: TimeSplit
 
 

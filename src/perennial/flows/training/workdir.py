@@ -1,4 +1,4 @@
-"""The files that the steps of one training hand to each other."""
+"""The work folder: files that a training step leaves for the next."""
 
 from __future__ import annotations
 
@@ -20,9 +20,12 @@ Record = TypeVar("Record", bound=BaseModel)
 
 @dataclass(frozen=True)
 class Workdir:
-    """prepare -> history, views, examples, source, revision; validate -> validation.json, data_docs;
-    train -> features, model, train.json;
-    evaluate -> evaluation.json, metrics.json, plots; register -> registered.json."""
+    """Paths in the work folder.
+
+    prepare writes history, views, examples, source and revision; validate writes validation and data_docs;
+    train writes features, model and train.json; evaluate writes evaluation, metrics and plots; register
+    writes registered.json.
+    """
 
     folder: Path
 
@@ -72,7 +75,7 @@ class Workdir:
 
     @property
     def metrics(self) -> Path:
-        """The figures of the evaluation alone, for `dvc metrics`."""
+        """Figures of the evaluation for `dvc metrics`."""
         return self.folder / "metrics.json"
 
     @property
@@ -84,24 +87,25 @@ class Workdir:
         return self.folder / "registered.json"
 
     def forget_evaluation(self) -> None:
-        """Remove what `evaluate` and `register` wrote."""
+        """Remove the files of `evaluate` and `register`."""
         for path in (self.evaluation, self.metrics, self.registered):
             path.unlink(missing_ok=True)
         shutil.rmtree(self.plots, ignore_errors=True)
 
     def read_views(self) -> dict[str, pd.DataFrame]:
-        """Every feature table by its name."""
-        found = {path.stem: read_table(path, "prepare") for path in sorted(self.views.glob("*.parquet"))}
-        if not found:
+        """Read every feature table, by name."""
+        tables = {path.stem: read_table(path, "prepare") for path in sorted(self.views.glob("*.parquet"))}
+        if not tables:
             raise DatasetMissing(f"{self.views} holds no feature table", hint="run `perennial prepare` first")
-        return found
+        return tables
 
 
 def read_table(path: Path, step: str) -> pd.DataFrame:
-    """A table that an earlier step wrote.
+    """Read a table of an earlier step.
 
     Raises:
-        DatasetMissing: the step has not run. MalformedInput: the file is broken.
+        DatasetMissing: the step has not run.
+        MalformedInput: the file is damaged.
     """
     import pandas as pd
 
@@ -113,12 +117,13 @@ def read_table(path: Path, step: str) -> pd.DataFrame:
 
 
 def write_table(path: Path, frame: pd.DataFrame) -> None:
+    """Write a Parquet file atomically."""
     with files.replacing(path) as temporary:
         frame.to_parquet(temporary, index=False)
 
 
 def read_record(path: Path, kind: type[Record], step: str) -> Record:
-    """A JSON record that an earlier step wrote; errors as `read_table`."""
+    """Read a JSON record of an earlier step; raises as `read_table`."""
     _there(path, step)
     try:
         return kind.model_validate_json(path.read_text(encoding="utf-8"))
@@ -127,6 +132,7 @@ def read_record(path: Path, kind: type[Record], step: str) -> Record:
 
 
 def write_json(path: Path, content: BaseModel | dict[str, Any] | list[Any]) -> None:
+    """Write a record or plain JSON atomically."""
     files.write_json(path, content.model_dump(mode="json") if isinstance(content, BaseModel) else content)
 
 

@@ -1,0 +1,35 @@
+"""Limits of the front door: what Envoy and the model servers accept from a client.
+
+Every number is here; docs/guide/serving.md lists them. The share of a client is a setting (`PERENNIAL_CLIENT_RATE`),
+because it depends on the installation.
+"""
+
+from __future__ import annotations
+
+BODY_BYTES = 4 * 1024 * 1024
+"""Largest body. Envoy answers 413 before a model server sees a byte; a model server answers 413 before it reads on."""
+ROWS = 4096
+"""Most rows (tensor rows or entities) of a request; more are a 400."""
+JSON_DEPTH = 16
+"""Most nested lists and objects of a body; deeper ones are a 400."""
+HEADER_KIB = 32
+"""Largest headers of a request; larger ones are a 431."""
+HEADERS = 100
+"""Most headers of a request."""
+
+HEADERS_SECONDS = 5
+"""Time for the headers of a request, then the connection is closed."""
+REQUEST_SECONDS = 10
+"""Time for the whole request, then 408: Envoy keeps a half-sent body from the model servers until then."""
+IDLE_SECONDS = 60
+"""Time that an unused connection stays open."""
+STREAM_IDLE_SECONDS = 30
+"""Time without a byte in either direction, for a request or an answer that is not read."""
+CONNECTION_BYTES = 64 * 1024
+"""Buffer of a connection, before Envoy stops reading; bodies wait in the buffer of their request."""
+CONNECTIONS = 8192
+"""Most client connections of Envoy; a new connection beyond is closed at once."""
+HEAP_BYTES = 1536 * 1024 * 1024
+"""Memory of Envoy: from 80 % on the largest requests are reset, at 95 % no new request is taken."""
+CLIENT_ADDRESSES = 4096
+"""Client addresses whose rate is counted at the same time; the least recently seen is forgotten."""
