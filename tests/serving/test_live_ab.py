@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 
 import httpx
 import pytest
-from serving_stack import target
+from serving_stack import inside, target
 from some_source import KEY, source
 from tiny_models import tensor_body, tiny_version
 
@@ -126,7 +126,9 @@ def test_analysis_by_command(serving_stack, release, asked, monkeypatch, capsys,
 
 def test_metrics_of_the_arms(serving_stack, release, asked):
     pages = [
-        httpx.get(f"http://127.0.0.1:{port}/metrics", trust_env=False).text
+        httpx.get(
+            f"http://127.0.0.1:{port}/metrics", headers=inside(serving_stack.settings), trust_env=False
+        ).text
         for pool in ("stable", "canary")
         for port in serving_stack.settings.ports(pool)
     ]

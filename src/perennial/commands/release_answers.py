@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from perennial import settings as environment
-from perennial.commands.tables import print_table
+from perennial.commands.output import print_table
 from perennial.commands.which_release import release_option, select_release
 
 if TYPE_CHECKING:

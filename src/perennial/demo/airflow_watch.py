@@ -11,6 +11,9 @@ import httpx
 from perennial.errors import SchedulerUnavailable, TrainingFailed
 from perennial.settings import Settings
 
+PATIENCE = 120.0
+"""Seconds for which Airflow may leave a question unanswered."""
+
 
 class AirflowWatch:
     """A read-only client of Airflow's DAG runs and tasks."""
@@ -20,16 +23,35 @@ class AirflowWatch:
         self._account = {"username": settings.airflow_user, "password": password}
 
     def _get(self, path: str, **query: str | int) -> dict[str, Any]:
-        answer = self._client.get(path, params=query)
-        if answer.status_code == 401:
-            token = self._client.post("/auth/token", json=self._account).json()["access_token"]
-            self._client.headers["Authorization"] = f"Bearer {token}"
-            answer = self._client.get(path, params=query)
+        """Read one resource; a busy machine may let a request of Airflow's page time out, so it is asked again.
+
+        Raises:
+            SchedulerUnavailable: Airflow refuses, or answers nothing for `PATIENCE` seconds.
+        """
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            try:
+                answer = self._signed_in(path, query)
+                break
+            except httpx.TransportError as error:
+                if time.monotonic() > deadline:
+                    raise SchedulerUnavailable(
+                        f"Airflow does not answer {path}: {error}", hint="perennial local status"
+                    ) from error
+                time.sleep(1.0)
         if answer.status_code >= 400:
             raise SchedulerUnavailable(
                 f"Airflow answers {answer.status_code} to {path}", hint=answer.text[:300]
             )
         return answer.json()
+
+    def _signed_in(self, path: str, query: dict[str, str | int]) -> httpx.Response:
+        answer = self._client.get(path, params=query)
+        if answer.status_code == 401:
+            token = self._client.post("/auth/token", json=self._account).json()["access_token"]
+            self._client.headers["Authorization"] = f"Bearer {token}"
+            answer = self._client.get(path, params=query)
+        return answer
 
     def wait_parsed(self, dags: list[str], timeout: float) -> None:
         """Wait until the DAG processor has parsed every DAG."""

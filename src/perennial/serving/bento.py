@@ -9,10 +9,9 @@ import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from starlette.applications import Starlette
-
 from perennial.errors import FeaturesUnavailable, PerennialError, SettingsError
 from perennial.serving.app import ModelServer
+from perennial.serving.door import Door
 from perennial.serving.evidence.sources import FeedbackSources
 from perennial.serving.feedback_inbox import FeedbackWriter
 from perennial.serving.host import ModelHost
@@ -92,7 +91,7 @@ class ServerParts:
             FeedbackWriter(folder / "feedback", writer),
             FeedbackSources(settings.feedback_sources),
         )
-        self.application: Starlette = server.application()
+        self.application = Door(server.application(), settings.internal_secret)
 
     def start(self) -> None:
         self.host.start()

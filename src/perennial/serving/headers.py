@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+PREFIX = "x-perennial-"
+"""Envoy removes every header with this prefix from a client's request."""
+SECRET = "x-perennial-secret"  # noqa: S105 the name of a header
+"""Shared secret of the installation: a model server refuses a request without it, except its health check."""
+PUBLIC = "x-perennial-public"
+"""`true` on every request that Envoy took from a client; absent on the requests of the installation itself."""
 DIGEST = "x-perennial-digest"
 """Digest of the requested version: a server answers with exactly this version, or 503."""
 FALLBACK = "x-perennial-fallback"

@@ -21,10 +21,11 @@ if TYPE_CHECKING:
 
 def registry(settings: Settings | None = None, role: Role = Role.TRAINING) -> ports.Registry:
     from perennial.adapters.mlflow.registry import MlflowRegistry
+    from perennial.adapters.sql.version_numbers import SqlVersionNumbers
 
     settings = settings or load()
     sign_in(settings, role)
-    return MlflowRegistry(settings.tracking)
+    return MlflowRegistry(settings.tracking, SqlVersionNumbers(settings.database).take)
 
 
 def labels(settings: Settings | None = None, role: Role = Role.TRAINING) -> ports.Labels:

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import errno
+import hmac
+import threading
 from collections.abc import Iterator
 from datetime import datetime
+from socketserver import ThreadingMixIn
+from typing import Any
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
-from prometheus_client import CollectorRegistry, Counter, start_http_server
+from prometheus_client import CollectorRegistry, Counter, make_wsgi_app
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
@@ -16,6 +21,22 @@ from perennial.errors import PortTaken
 
 MODEL = ("model_name",)
 FEATURE = ("model_name", "feature")
+
+
+class ThreadingServer(ThreadingMixIn, WSGIServer):
+    """A server whose slow readers do not hold up others."""
+
+    daemon_threads = True
+    allow_reuse_address = True
+
+
+class QuietHandler(WSGIRequestHandler):
+    """A handler without a log line per request; a reader that sends nothing is dropped."""
+
+    timeout = 10
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Log nothing."""
 
 
 class MonitorMetrics(Collector):
@@ -39,14 +60,17 @@ class MonitorMetrics(Collector):
         )
         self.registry.register(self)
 
-    def serve(self, host: str, port: int) -> None:
+    def serve(self, host: str, port: int, secret: str = "") -> None:
         """Serve http://host:port/metrics from its own thread.
+
+        Args:
+            secret: bearer token that a reader must send; empty: anybody reads.
 
         Raises:
             PortTaken: another program listens on the port.
         """
         try:
-            start_http_server(port, addr=host, registry=self.registry)
+            server = make_server(host, port, self._guarded(secret), ThreadingServer, QuietHandler)
         except OSError as error:
             if error.errno != errno.EADDRINUSE:
                 raise
@@ -54,6 +78,21 @@ class MonitorMetrics(Collector):
                 f"port {port} of {host} is taken",
                 hint="stop what listens there, or set PERENNIAL_PORT_MONITOR",
             ) from error
+
+        threading.Thread(target=server.serve_forever, name="metrics", daemon=True).start()
+
+    def _guarded(self, secret: str) -> Any:
+        """Return the WSGI application of the metrics, which answers 403 without the bearer token."""
+        page = make_wsgi_app(self.registry)
+
+        def application(environ: dict[str, Any], start: Any) -> Any:
+            said = environ.get("HTTP_AUTHORIZATION", "").removeprefix("Bearer ")
+            if secret and not hmac.compare_digest(said.encode(), secret.encode()):
+                start("403 Forbidden", [("content-type", "text/plain")])
+                return [b"send the internal secret as a bearer token\n"]
+            return page(environ, start)
+
+        return application
 
     def show(self, model: str, verdict: MonitorVerdict, at: datetime) -> None:
         """Replace the figures of a model."""

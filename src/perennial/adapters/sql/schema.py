@@ -15,6 +15,7 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    UniqueConstraint,
 )
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
@@ -116,6 +117,16 @@ deliveries = Table(
     Column("channel", String(64), primary_key=True),
     Column("body", Text, nullable=False),
     Column("leased_us", BigInteger, nullable=False),
+)
+
+# A number belongs to one run, and a run has one number, whichever process asks first.
+version_numbers = Table(
+    "perennial_version_number",
+    metadata,
+    Column("model", String(128), primary_key=True),
+    Column("number", String(64), primary_key=True),
+    Column("run_id", String(64), nullable=False),
+    UniqueConstraint("model", "run_id", name="perennial_version_number_run"),
 )
 
 tokens = Table(

@@ -1,4 +1,4 @@
-"""Look after the traffic between releases: tell when a backup stands in, write down what rollbacks left."""
+"""Watch the traffic between releases: record failovers, and write down what rollbacks left."""
 
 from __future__ import annotations
 
@@ -16,46 +16,46 @@ from perennial.ports import Ledger, Router
 
 @dataclass(frozen=True)
 class FailoverWatchPorts:
-    """What the guard touches."""
+    """Tools that the failover watch uses."""
 
     router: Router
     ledger: Ledger
-    settle: Callable[[datetime], list[str]]
+    record_rollbacks: Callable[[datetime], list[str]]
     """Writes journalled rollbacks into the record; returns what is left (`flows.release.rollback_record`)."""
 
 
 class FailoverWatch:
-    """One pass after the other; a tool that is down costs a pass. Killed, it goes on from the ledger."""
+    """Watch over several models. A tool that is down costs a pass; after a kill it goes on from the ledger."""
 
     def __init__(self, models: Sequence[str], ports: FailoverWatchPorts) -> None:
         self.ports = ports
         self._models = models
-        self._standings: dict[str, FailoverState] = {}
+        self._states: dict[str, FailoverState] = {}
 
     def look(self, now: datetime) -> list[str]:
-        """What happened, in words for the log."""
-        said: list[str] = []
+        """Make a pass over all models; return the events as lines for the log."""
+        lines: list[str] = []
         for model in self._models:
             try:
-                said += self._look_at(model, now)
+                lines += self._look_at(model, now)
             except PerennialError as error:
-                said.append(f"{model}: {type(error).__name__}: {error.message}")
+                lines.append(f"{model}: {type(error).__name__}: {error.message}")
         try:
-            said += self.ports.settle(now)
+            lines += self.ports.record_rollbacks(now)
         except PerennialError as error:
-            said.append(f"rollbacks: {type(error).__name__}: {error.message}")
-        return said
+            lines.append(f"rollbacks: {type(error).__name__}: {error.message}")
+        return lines
 
     def _look_at(self, model: str, now: datetime) -> list[str]:
         route = self.ports.router.route(model)
         if route is None:
             return []
-        before = self._standings.get(model) or self._resumed(model)
+        before = self._states.get(model) or self._resumed(model)
         counted = self.ports.router.counters(model)[BACKUP]
-        standing, entry = watch_failover(route, before, counted, self.ports.router.healthy(model), now)
+        state, entry = watch_failover(route, before, counted, self.ports.router.healthy(model), now)
         if entry is not None:
             self.ports.ledger.append(entry)
-        self._standings[model] = standing  # after the ledger: what it did not take is told again
+        self._states[model] = state  # after the ledger: an entry that it refused is repeated by the next pass
         if entry is None:
             return []
         fact = FailoverFact.read(entry)
