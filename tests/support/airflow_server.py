@@ -47,10 +47,10 @@ class AirflowServer:
     """Airflow with the accounts of `perennial local setup`, and one release that waits for a person."""
 
     def __init__(self, folder: Path) -> None:
-        self.ports = free_ports(4)
+        self.ports = free_ports(3)
         self.settings = Settings(
             home=folder, people="ann:approver,olga:operator,vic:viewer", port_airflow=self.ports[0],
-            port_mlflow=self.ports[1], port_envoy=self.ports[2], port_envoy_admin=self.ports[3],
+            port_mlflow=self.ports[1], port_envoy=self.ports[2],
         )  # fmt: skip
         supervisor.set_up(self.settings, lambda line: None)
         (folder / "dags").mkdir()

@@ -57,7 +57,7 @@ def watch() -> None:
     settings = environment.load()
     specs = catalog.specs(settings)
     gauges, experiments = monitoring.gauges()
-    gauges.serve(settings.host, settings.port_monitor)
+    gauges.serve(environment.LOOPBACK, settings.port_monitor, settings.internal_secret)
     # Connected at the first pass: a tool that is still unavailable fails that pass, not the process.
     ports = functools.cache(lambda: monitoring.pass_ports(settings))
 
@@ -68,7 +68,9 @@ def watch() -> None:
         time.sleep(seconds)
         return False
 
-    click.echo(f"{len(specs)} models; metrics at http://{settings.host}:{settings.port_monitor}/metrics")
+    click.echo(
+        f"{len(specs)} models; metrics at http://{environment.LOOPBACK}:{settings.port_monitor}/metrics"
+    )
     flow(specs, run_pass, gauges, click.echo, time.monotonic, wait)
 
 

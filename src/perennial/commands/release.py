@@ -99,7 +99,7 @@ def serving_health(model: str, settings: Settings) -> ServingHealth:
     )
     began = rows[-1].entry.at.isoformat() if rows and rows[-1].entry.kind == Event.FAILOVER_BEGAN else None
     said = [
-        f"{settings.host}:{port}: {words}"
+        f"model server {port}: {words}"
         for port, found in traffic.pool(settings).problems().items()
         for words in found
     ]

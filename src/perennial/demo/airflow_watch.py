@@ -6,12 +6,32 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import httpx
+
 from perennial.adapters.airflow_trigger import AirflowTrigger
 from perennial.errors import SchedulerUnavailable, TrainingFailed
+
+PATIENCE = 120.0
+"""Seconds for which Airflow may leave a request unanswered."""
 
 
 class AirflowWatch(AirflowTrigger):
     """A client of Airflow that also reads DAG runs and tasks."""
+
+    def get(self, path: str, **query: str | int) -> Any:
+        """Read a resource; ask again for `PATIENCE` seconds, since requests to Airflow time out on a busy machine.
+
+        Raises:
+            SchedulerUnavailable: Airflow refuses, or does not answer in this time.
+        """
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            try:
+                return super().get(path, **query)
+            except SchedulerUnavailable as error:
+                if not isinstance(error.__cause__, httpx.TransportError) or time.monotonic() > deadline:
+                    raise
+                time.sleep(1.0)
 
     def wait_parsed(self, dags: list[str], timeout: float) -> None:
         """Wait until the DAG processor has parsed every DAG."""

@@ -6,7 +6,15 @@ Frames are pandas DataFrames with the columns in the docstring. `tests/support/d
 
 from perennial.ports.monitoring import DriftReporter, Notifier, Scheduler
 from perennial.ports.records import Deliveries, Intents, Ledger, ReleaseStore, Signer, TokenStore
-from perennial.ports.traffic import FeedbackStore, Pool, PredictionLog, Probe, RollbackJournal, Router
+from perennial.ports.traffic import (
+    BySource,
+    FeedbackStore,
+    Pool,
+    PredictionLog,
+    Probe,
+    RollbackJournal,
+    Router,
+)
 from perennial.ports.training import (
     DataStore,
     Explain,

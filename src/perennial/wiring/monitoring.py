@@ -49,6 +49,7 @@ def experiment_ports(settings: Settings) -> ExperimentPorts:
         predictions=releasing.prediction_log(settings),
         feedback=store.feedback,
         inbox=releasing.feedback_inbox(settings),
+        answered=releasing.answered(settings),
     )
 
 

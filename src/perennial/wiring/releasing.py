@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from perennial.flows.release.failover_watch import FailoverWatchPorts
     from perennial.flows.release.ports import ReleasePorts
     from perennial.flows.release.rollback_record import RollbackRecordPorts
+    from perennial.serving.evidence.answered import AnsweredPredictions
     from perennial.serving.feedback_inbox import FeedbackInbox
 
 LISTEN_SECONDS = 2.0
@@ -55,6 +56,14 @@ def feedback_inbox(settings: Settings) -> FeedbackInbox:
     from perennial.serving.feedback_inbox import FeedbackInbox
 
     return FeedbackInbox(settings.serving_dir / "feedback")
+
+
+def answered(settings: Settings | None = None) -> AnsweredPredictions:
+    """Return the look-up of prediction ids that were really answered."""
+    from perennial.serving.evidence.answered import AnsweredPredictions
+
+    settings = settings or load()
+    return AnsweredPredictions(settings.serving_dir / "log")
 
 
 def checks(spec: ModelSpec, files: Path) -> tuple[Judgement, ...]:

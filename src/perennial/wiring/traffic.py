@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from perennial.core.release.traffic import PoolName
-from perennial.settings import Settings, load
+from perennial.settings import LOOPBACK, Settings, load
 from perennial.wiring.database import champions, quick_reads
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ def pool(settings: Settings) -> BentoPool:
     """Return the pools of model servers."""
     from perennial.adapters.bentoml.pool import BentoPool
 
-    return BentoPool(settings.serving_dir, settings.host, _servers(settings))
+    return BentoPool(settings.serving_dir, LOOPBACK, _servers(settings), settings.internal_secret)
 
 
 def router(settings: Settings) -> EnvoyRouter:
@@ -29,8 +29,10 @@ def router(settings: Settings) -> EnvoyRouter:
 
     layout = Layout(
         listen=(settings.host, settings.port_envoy),
-        admin=(settings.host, settings.port_envoy_admin),
-        pools={name: [(settings.host, port) for port in settings.ports(name)] for name in PoolName},
+        admin=settings.envoy_admin,
+        pools={name: [(LOOPBACK, port) for port in settings.ports(name)] for name in PoolName},
+        secret=settings.internal_secret,
+        client_rate=settings.client_rate,
     )
     return EnvoyRouter(settings.envoy_dir, layout)
 
@@ -56,7 +58,7 @@ def rollback_ports(settings: Settings | None = None) -> RollbackPorts:
     return RollbackPorts(
         router=router(settings),
         pool=pool(settings),
-        probe=BentoProbe(settings.host, _servers(settings)),
+        probe=BentoProbe(LOOPBACK, _servers(settings), settings.internal_secret),
         journal=journal(settings),
         files=settings.state / "releases" / "files",
         store=settings.serving_dir / "store",
