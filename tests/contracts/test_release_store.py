@@ -179,28 +179,28 @@ def test_channel_is_leased_to_one_and_keeps_how_far_it_was_told(store):
 
 def test_labels_replace_and_count_what_changed(store):
     later = NOW + timedelta(microseconds=1)
-    assert store.feedback.put({"p1": 1.0, "p2": 0.0}, NOW) == 2
-    assert store.feedback.put({"p1": 1.0}, later) == 0
-    assert store.feedback.put({"p2": 1.0, "p3": 0.0}, later) == 2
-    assert store.feedback.labels() == {"p1": 1.0, "p2": 1.0, "p3": 0.0}
-    assert store.feedback.labels(since=later) == {"p2": 1.0, "p3": 0.0}
+    assert store.feedback.put({"p1": 1.0, "p2": 0.0}, NOW, "ci") == 2
+    assert store.feedback.put({"p1": 1.0}, later, "ci") == 0
+    assert store.feedback.put({"p2": 1.0, "p3": 0.0}, later, "ci") == 2
+    assert store.feedback.labels() == {"ci": {"p1": 1.0, "p2": 1.0, "p3": 0.0}}
+    assert store.feedback.labels(since=later) == {"ci": {"p2": 1.0, "p3": 0.0}}
     assert store.feedback.labels(since=NOW) == store.feedback.labels()
-    assert store.feedback.put({}, NOW) == 0
+    assert store.feedback.put({}, NOW, "ci") == 0
 
 
 def test_rewards_are_kept_beside_labels(make_store):
     feedback, later = make_store().feedback, NOW + timedelta(seconds=1)
-    feedback.put({"p1": 1.0}, NOW)
-    assert feedback.put_rewards({"p1": -2.5, "p2": 1e6}, NOW) == 2
-    assert feedback.put_rewards({"p1": -2.5, "p2": 7.0}, later) == 1
-    assert (feedback.labels(), feedback.rewards()) == ({"p1": 1.0}, {"p1": -2.5, "p2": 7.0})
-    assert feedback.rewards(since=later) == {"p2": 7.0}
+    feedback.put({"p1": 1.0}, NOW, "ci")
+    assert feedback.put_rewards({"p1": -2.5, "p2": 1e6}, NOW, "ci") == 2
+    assert feedback.put_rewards({"p1": -2.5, "p2": 7.0}, later, "ci") == 1
+    assert (feedback.labels(), feedback.rewards()) == ({"ci": {"p1": 1.0}}, {"ci": {"p1": -2.5, "p2": 7.0}})
+    assert feedback.rewards(since=later) == {"ci": {"p2": 7.0}}
 
 
 def test_many_labels(store):
     labels = {f"p{number}": float(number % 2) for number in range(1203)}
-    assert store.feedback.put(labels, NOW) == 1203
-    assert store.feedback.labels() == labels
+    assert store.feedback.put(labels, NOW, "ci") == 1203
+    assert store.feedback.labels() == {"ci": labels}
 
 
 def in_parallel(count: int, work) -> list:

@@ -38,7 +38,9 @@ def rehearse(
     if rate is None:
         now = datetime.now(UTC)
         feedback, log = database.store(settings).feedback, releasing.prediction_log(settings)
-        traffic = observed_traffic(model, log, feedback, now - timedelta(days=days), now, error_rate)
+        traffic = observed_traffic(
+            model, log, feedback, now - timedelta(days=days), now, error_rate, policy.feedback
+        )
     else:
         floor = max(1.0, policy.criteria.latency_p95_floor_ms)
         traffic = TrafficProfile(

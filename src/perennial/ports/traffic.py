@@ -79,21 +79,25 @@ class Router(Protocol):
         """Number of healthy servers by pool name."""
 
 
+BySource = Mapping[str, Mapping[str, float]]
+"""source -> prediction id -> value."""
+
+
 class FeedbackStore(Protocol):
-    """Labels and rewards that came back, keyed by prediction id (our SQL database)."""
+    """Labels and rewards of authenticated sources, keyed by prediction id and source (our SQL database)."""
 
-    def put(self, labels: Mapping[str, float], received: datetime) -> int:
-        """Store; the same label again counts 0; another label for a known id replaces it and counts 1.
-        Returns how many changed."""
+    def put(self, labels: Mapping[str, float], received: datetime, source: str) -> int:
+        """Store the labels of a source; the same label again counts 0; another label of the source for a known
+        id replaces it and counts 1. Returns how many changed."""
 
-    def labels(self, since: datetime | None = None) -> Mapping[str, float]:
-        """prediction id -> label, of those received at or after `since`."""
+    def labels(self, since: datetime | None = None) -> BySource:
+        """source -> prediction id -> label, of those received at or after `since`."""
 
-    def put_rewards(self, rewards: Mapping[str, float], received: datetime) -> int:
+    def put_rewards(self, rewards: Mapping[str, float], received: datetime, source: str) -> int:
         """As `put`."""
 
-    def rewards(self, since: datetime | None = None) -> Mapping[str, float]:
-        """prediction id -> reward, of those received at or after `since`."""
+    def rewards(self, since: datetime | None = None) -> BySource:
+        """source -> prediction id -> reward, of those received at or after `since`."""
 
 
 class PredictionLog(Protocol):
