@@ -209,11 +209,11 @@ class IdentityError(PerennialError, exit_code=80):
     """The account may not do this."""
 
 
-class NotSignedIn(IdentityError, exit_code=81):
+class NotSignedIn(IdentityError, exit_code=81, http_status=401):
     """There is no token, or it is wrong, expired or revoked."""
 
 
-class NotAllowed(IdentityError, exit_code=82):
+class NotAllowed(IdentityError, exit_code=82, http_status=403):
     """The account's role does not allow the action."""
 
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from perennial.commands.tables import print_table
+from perennial.commands.output import JSON, now, print_json, print_table
 from perennial.settings import Settings, load
 from perennial.wiring import training
 
@@ -26,7 +24,7 @@ def data() -> None:
 
 
 @data.command("list")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@JSON
 def list_(as_json: bool) -> None:
     """List the data sets of the catalogue and the histories on this machine."""
     settings = load()
@@ -34,7 +32,7 @@ def list_(as_json: bool) -> None:
     histories = training.history_store(settings).names()
     if as_json:
         sets = [entry.model_dump(mode="json") for entry in entries]
-        click.echo(json.dumps({"datasets": sets, "histories": histories}, indent=2))
+        print_json({"datasets": sets, "histories": histories})
         return
     rows = [(entry.name, entry.format, entry.licence, entry.title) for entry in entries]
     print_table(("data set", "format", "licence", "title"), rows)
@@ -46,8 +44,7 @@ def list_(as_json: bool) -> None:
 def fetch(name: str) -> None:
     """Fetch a data set from the mirror folder or its public address, verified by SHA-256."""
     settings = load()
-    path = _fetch(settings, _entry(settings, name))
-    click.echo(str(path))
+    click.echo(str(_fetch(settings, _entry(settings, name))))
 
 
 @data.command()
@@ -65,7 +62,7 @@ def ingest(name: str, history: str, from_cycle: int | None, until_cycle: int | N
         history,
         _entry(settings, name),
         lambda entry: _fetch(settings, entry),
-        datetime.now(UTC),
+        now(),
         from_cycle=from_cycle,
         until_cycle=until_cycle,
     )
@@ -94,8 +91,8 @@ def import_junit(paths: tuple[Path, ...], history: str, suite: str, by: str, und
     """Import JUnit XML reports (pytest, Maven, Jest) of your own CI, oldest builds first."""
     from perennial.flows.training import ingest as flow
 
-    store = training.history_store()
-    done, read = flow.junit(store, history, list(paths), suite, by, undated, datetime.now(UTC))
+    store = training.history_store(load())
+    done, read = flow.junit(store, history, list(paths), suite, by, undated, now())
     click.echo(
         f"{read.reports} new reports, {read.known} known already; {read.cycles} cycles, "
         f"{read.skipped} skipped tests left out"
@@ -114,7 +111,7 @@ def simulate(history: str, seed: int, cycles: int | None, scenario: Path | None)
 
     given = {"seed": seed} | ({"cycles": cycles} if cycles else {})
     chosen = _scenario(scenario, given)
-    done = flow.simulation(training.history_store(), history, chosen, datetime.now(UTC))
+    done = flow.simulation(training.history_store(load()), history, chosen, now())
     _say(done)
     for drift in chosen.planted:
         click.echo(f"planted: {drift.kind} from cycle {drift.at_cycle}, share {drift.share:.0%} of the tests")
@@ -139,7 +136,7 @@ def bootstrap(source: str, history: str, until_cycle: int | None) -> None:
         _entry(settings, "iofrol"),
         lambda entry: _fetch(settings, entry),
         SimulationScenario(),
-        datetime.now(UTC),
+        now(),
         until_cycle=until_cycle,
     )
     _say(done)
@@ -147,15 +144,15 @@ def bootstrap(source: str, history: str, until_cycle: int | None) -> None:
 
 @data.command()
 @click.argument("history")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@JSON
 def show(history: str, as_json: bool) -> None:
     """Show the content and the source of a history."""
     from perennial.history.store import summary
 
-    store = training.history_store()
+    store = training.history_store(load())
     figures = summary(store.load(history)) | {"source": store.source(history).model_dump(mode="json")}
     if as_json:
-        click.echo(json.dumps(figures, indent=2))
+        print_json(figures)
         return
     click.echo(f"history {history}: {figures['source']['source']} ({figures['source']['why']})")
     shown = {name: value for name, value in figures.items() if name != "source"}

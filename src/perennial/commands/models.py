@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -14,7 +12,7 @@ import click
 from perennial import catalog
 from perennial.commands.identity import actor
 from perennial.commands.model_documents import bom, card
-from perennial.commands.tables import print_table
+from perennial.commands.output import JSON, now, print_json, print_records
 from perennial.errors import UsageError
 from perennial.settings import load
 from perennial.wiring import training
@@ -22,6 +20,9 @@ from perennial.wiring import versions as versions_wiring
 
 if TYPE_CHECKING:
     from perennial.core.training.registration import VersionRecord
+
+
+REASON = click.option("--reason", required=True, help="Reason in words, for the ledger.")
 
 
 class Duration(click.ParamType):
@@ -38,9 +39,6 @@ class Duration(click.ParamType):
             return TypeAdapter(timedelta).validate_strings(value)
         except ValidationError:
             self.fail(f"{value!r} is no duration: write P90D", param, ctx)
-
-
-JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
 @click.group()
@@ -60,7 +58,7 @@ def list_(as_json: bool) -> None:
         records = {alias: registry.find(spec.name, alias) for alias in ("champion", "candidate")}
         versions = {alias: record.ref.version if record else None for alias, record in records.items()}
         rows.append({"model": spec.name, **versions, "owner": spec.owner, "description": spec.description})
-    _show(rows, as_json)
+    print_records(rows, as_json, "no model has a spec")
 
 
 @models.command()
@@ -72,10 +70,7 @@ def show(model: str, as_json: bool) -> None:
     spec = catalog.spec(model, settings)
     versions = versions_wiring.registry(settings).versions(spec.name)
     rows = [_row(version) for version in reversed(versions)]
-    if not rows and not as_json:
-        click.echo(f"{spec.name} has no version yet: perennial train {spec.name}")
-        return
-    _show(rows, as_json)
+    print_records(rows, as_json, f"{spec.name} has no version yet: perennial train {spec.name}")
 
 
 @models.command()
@@ -86,11 +81,9 @@ def search(query: str, as_json: bool) -> None:
 
     For example: lifecycle = 'production' and metrics.`holdout.roc_auc` > 0.7
     """
-    records = versions_wiring.version_search(load()).search(query)
-    if not records and not as_json:
-        click.echo("no version meets this")
-        return
-    _show([{"model": version.ref.model, **_row(version)} for version in records], as_json)
+    matches = versions_wiring.version_search(load()).search(query)
+    rows = [{"model": version.ref.model, **_row(version)} for version in matches]
+    print_records(rows, as_json, "no version meets this")
 
 
 @models.command()
@@ -137,7 +130,7 @@ def compare(
 @models.command()
 @click.argument("model")
 @click.argument("version")
-@click.option("--reason", required=True, help="Reason in words, for the ledger.")
+@REASON
 def retire(model: str, version: str, reason: str) -> None:
     """Take a version out of use; its files stay. The champion is refused."""
     _take_out(model, version, "retired", reason)
@@ -146,7 +139,7 @@ def retire(model: str, version: str, reason: str) -> None:
 @models.command()
 @click.argument("model")
 @click.argument("version")
-@click.option("--reason", required=True, help="Reason in words, for the ledger.")
+@REASON
 def archive(model: str, version: str, reason: str) -> None:
     """Archive a version: `purge` may delete its files later. The champion is refused."""
     _take_out(model, version, "archived", reason)
@@ -166,15 +159,14 @@ def purge(model: str, older_than: timedelta | None, yes: bool, as_json: bool) ->
     settings = load()
     keep = catalog.spec(model, settings).retention.archived_files
     if older_than is not None and older_than < keep:
-        raise UsageError(
-            f"the spec of {model} keeps files for {keep}", hint="give a longer time, or edit the spec"
-        )
-    ports, now = versions_wiring.lifecycle_ports(settings), datetime.now(UTC)
-    due = lifecycle.due(model, older_than or keep, ports, now)
+        hint = "give a longer time, or edit the spec"
+        raise UsageError(f"the spec of {model} keeps files for {keep}", hint=hint)
+    ports, at = versions_wiring.lifecycle_ports(settings), now()
+    due = lifecycle.due(model, older_than or keep, ports, at)
     if yes:
-        due = lifecycle.purge(due, ports, actor(settings), now)
+        due = lifecycle.purge(due, ports, actor(settings), at)
     if as_json:
-        click.echo(json.dumps([{**_row(version), "purged": yes} for version in due], indent=2))
+        print_json([{**_row(version), "purged": yes} for version in due])
         return
     for version in due:
         click.echo(f"{'deleted the files of' if yes else 'would delete the files of'} {version.ref}")
@@ -192,9 +184,7 @@ def _take_out(model: str, version: str, to: str, reason: str) -> None:
     settings = load()
     catalog.spec(model, settings)
     ports = versions_wiring.lifecycle_ports(settings)
-    record = lifecycle.take_out(
-        model, version, Lifecycle(to), reason, ports, actor(settings), datetime.now(UTC)
-    )
+    record = lifecycle.take_out(model, version, Lifecycle(to), reason, ports, actor(settings), now())
     click.echo(f"{record.ref} is {to}")
 
 
@@ -210,21 +200,3 @@ def _row(version: VersionRecord) -> dict[str, Any]:
         "architecture": version.tags.get("architecture"),
         "digest": version.ref.digest,
     }
-
-
-def _show(rows: list[dict[str, Any]], as_json: bool) -> None:
-    if as_json:
-        click.echo(json.dumps(rows, indent=2))
-        return
-    columns = list(rows[0]) if rows else ["model"]
-    print_table(columns, [[_cell(name, row[name]) for name in columns] for row in rows])
-
-
-def _cell(name: str, value: Any) -> str:
-    if value is None:
-        return "-"
-    if isinstance(value, float):
-        return f"{value:.4f}"
-    if isinstance(value, Iterable) and not isinstance(value, str):
-        return ", ".join(value)
-    return str(value)[:12] if name == "digest" else str(value)

@@ -69,7 +69,7 @@ def status(model: str, release_id: str | None, as_json: bool) -> None:
     settings = environment.load()
     current, router = load_release(model, release_id, settings), traffic.router(settings)
     route, spec_digest = router.route(model), releasing.spec_digest(model, settings)
-    problems = {f"{settings.host}:{port}": lines for port, lines in traffic.pool(settings).problems().items()}
+    problems = {f"model server {port}": lines for port, lines in traffic.pool(settings).problems().items()}
     health = serving_health(model, router, database.store(settings).ledger, problems)
     if as_json:
         click.echo(json.dumps(view.summary(current, route, _now(), spec_digest, health), indent=2))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from perennial import settings as environment
-from perennial.commands.tables import print_table
+from perennial.commands.output import print_table
 from perennial.commands.which_release import load_release, release_option
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 import click
 
 from perennial import settings as environment
-from perennial.commands.tables import print_table
+from perennial.commands.output import print_table
 
 
 @click.command()

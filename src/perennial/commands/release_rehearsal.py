@@ -73,7 +73,7 @@ def rehearse(
 
 
 def _show(rehearsal: Rehearsal) -> None:
-    from perennial.commands.tables import print_table
+    from perennial.commands.output import print_table
     from perennial.core.release.rehearsal import HARMS, HEALTHY
 
     traffic = rehearsal.traffic

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import click
 
 from perennial import settings as environment
-from perennial.commands.tables import print_table
+from perennial.commands.output import JSON, now, print_json, print_table
 
 if TYPE_CHECKING:
     from perennial.core.governance.timeline import VersionTimeline
     from perennial.core.governance.why import ServingExplanation
     from perennial.ports import Ledger
-
-JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
 class Moment(click.ParamType):
@@ -49,7 +46,7 @@ def why(model: str, at: datetime | None, refused: int, as_json: bool) -> None:
     """Explain what serves MODEL, since when, who approved it, on what evidence, and what was refused."""
     from perennial.flows.governance.why import why as flow
 
-    answer = flow(model, _ledger(model), at or datetime.now(UTC), refused)
+    answer = flow(model, _ledger(model), at or now(), refused)
     if as_json:
         click.echo(answer.model_dump_json(indent=2))
     else:
@@ -75,7 +72,7 @@ def timeline(model: str, version: str | None, last: int | None, as_json: bool) -
         raise UnknownVersion(f"the ledger knows no {version} of {model}", hint=f"perennial timeline {model}")
     timelines = timelines[-last:] if last else timelines
     if as_json:
-        click.echo(json.dumps([timeline.model_dump(mode="json") for timeline in timelines], indent=2))
+        print_json([timeline.model_dump(mode="json") for timeline in timelines])
         return
     for timeline in timelines:
         _show_timeline(timeline)

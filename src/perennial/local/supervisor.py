@@ -46,7 +46,7 @@ def check_ports(settings: Settings) -> None:
         with contextlib.closing(socket.socket()) as listener:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
-                listener.bind((settings.host, port))
+                listener.bind((settings.listening_host(name), port))
             except OSError as error:
                 raise PortTaken(
                     f"port {port} for {name} is taken: {error.strerror}",

@@ -87,20 +87,28 @@ class Router(Protocol):
         """Return pool name -> number of healthy servers."""
 
 
+BySource = Mapping[str, Mapping[str, float]]
+"""source -> prediction id -> value."""
+
+
 class FeedbackStore(Protocol):
-    """Labels and rewards by prediction id (our SQL database)."""
+    """Labels and rewards of authenticated sources, keyed by prediction id and source (our SQL database)."""
 
-    def put(self, labels: Mapping[str, float], received: datetime) -> int:
-        """Store labels; another label of a known id replaces it. Return the number of changes."""
+    def put(self, labels: Mapping[str, float], received: datetime, source: str) -> int:
+        """Store the labels of a source; another label of the source for a known id replaces it.
 
-    def labels(self, since: datetime | None = None) -> Mapping[str, float]:
-        """Return prediction id -> label, received at or after `since`."""
+        Returns:
+            The number of changes; the same label again counts 0.
+        """
 
-    def put_rewards(self, rewards: Mapping[str, float], received: datetime) -> int:
+    def labels(self, since: datetime | None = None) -> BySource:
+        """Return source -> prediction id -> label, received at or after `since`."""
+
+    def put_rewards(self, rewards: Mapping[str, float], received: datetime, source: str) -> int:
         """Store rewards as `put` stores labels."""
 
-    def rewards(self, since: datetime | None = None) -> Mapping[str, float]:
-        """Return prediction id -> reward, received at or after `since`."""
+    def rewards(self, since: datetime | None = None) -> BySource:
+        """Return source -> prediction id -> reward, received at or after `since`."""
 
 
 class PredictionLog(Protocol):

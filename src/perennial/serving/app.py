@@ -18,6 +18,7 @@ from perennial import __version__
 from perennial.errors import PerennialError
 from perennial.serving import entities, feedback_inbox, headers, tensors
 from perennial.serving.answers import Json, no_route, read_json, refusal
+from perennial.serving.evidence.sources import FeedbackSources
 from perennial.serving.explanation import Explanations
 from perennial.serving.feedback_inbox import FeedbackWriter
 from perennial.serving.host import ModelHost
@@ -44,12 +45,14 @@ class ModelServer:
         features: Callable[[], entities.OnlineValues],
         predictions: PredictionLogWriter,
         feedback: FeedbackWriter,
+        sources: FeedbackSources,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
         entropy: Callable[[int], bytes] = os.urandom,
     ) -> None:
         self._host = host
         self._features = features
         self._feedback = feedback
+        self._sources = sources
         self._clock = clock
         self._explanations = Explanations()
         self._metrics = ServerMetrics(host.pool)
@@ -190,9 +193,13 @@ class ModelServer:
         return Json(answer, headers=_stands_in(selected))
 
     async def feedback(self, request: Request) -> Response:
-        """Write labels to the disk, then confirm them; `flows.monitoring.feedback` stores them later."""
+        """Write the labels of a known source to the disk; `flows.feedback` checks and stores them later.
+
+        The key is checked before the body is read.
+        """
+        source = self._sources.source(request.headers.get(headers.FEEDBACK_KEY, ""))
         given = feedback_inbox.parse(await read_json(request))
-        self._feedback.append(given.labels, self._clock(), given.rewards)
+        self._feedback.append(given, source, self._clock())
         return Json({"accepted": given.predictions})
 
     def _select(self, request: Request) -> SelectedVersion:

@@ -9,10 +9,10 @@ import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from starlette.applications import Starlette
-
 from perennial.errors import FeaturesUnavailable, PerennialError, SettingsError
 from perennial.serving.app import ModelServer
+from perennial.serving.door import Door
+from perennial.serving.evidence.sources import FeedbackSources
 from perennial.serving.feedback_inbox import FeedbackWriter
 from perennial.serving.host import ModelHost
 from perennial.serving.prediction_log import PredictionLogWriter
@@ -85,9 +85,13 @@ class ServerParts:
         self._predictions = PredictionLogWriter(folder / "log", pool, writer)
         self.host = ModelHost(folder, pool, self._source.warm, self._predictions.disk_error)
         server = ModelServer(
-            self.host, self._source, self._predictions, FeedbackWriter(folder / "feedback", writer)
+            self.host,
+            self._source,
+            self._predictions,
+            FeedbackWriter(folder / "feedback", writer),
+            FeedbackSources(settings.feedback_sources),
         )
-        self.application: Starlette = server.application()
+        self.application = Door(server.application(), settings.internal_secret)
 
     def start(self) -> None:
         self.host.start()

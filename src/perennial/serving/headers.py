@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+PREFIX = "x-perennial-"
+"""Envoy removes every header with this prefix from a client's request."""
+SECRET = "x-perennial-secret"  # noqa: S105 the name of a header
+"""Shared secret of the installation: a model server refuses a request without it, except its health check."""
+PUBLIC = "x-perennial-public"
+"""`true` on every request that Envoy took from a client; absent on the requests of the installation itself."""
 DIGEST = "x-perennial-digest"
 """Digest of the requested version: a server answers with exactly this version, or 503."""
 FALLBACK = "x-perennial-fallback"
@@ -23,6 +29,8 @@ ARM = "x-perennial-arm"
 UNIT = "x-perennial-unit"
 """Unit of the assignment (user or request); absent when the cookie named in `UNIT_COOKIE` identifies it."""
 UNIT_COOKIE = "x-perennial-unit-cookie"
+FEEDBACK_KEY = "x-perennial-feedback-key"
+"""Key of a source of feedback (`perennial feedback source add`)."""
 SYNTHETIC = "x-perennial-synthetic"
 """`true` on a latency measurement: not logged as a prediction. The router removes it from clients' requests."""
 STANDS_IN = "x-perennial-stands-in"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from perennial.core.release.traffic import PoolName
-from perennial.settings import Settings, load
+from perennial.settings import LOOPBACK, Settings, load
 from perennial.wiring.database import champions, quick_reads
 
 if TYPE_CHECKING:
@@ -15,24 +15,24 @@ if TYPE_CHECKING:
     from perennial.flows.release.rollback import RollbackPorts
 
 
-def pool(settings: Settings | None = None) -> BentoPool:
+def pool(settings: Settings) -> BentoPool:
     """Return the pools of model servers."""
     from perennial.adapters.bentoml.pool import BentoPool
 
-    settings = settings or load()
-    return BentoPool(settings.serving_dir, settings.host, _servers(settings))
+    return BentoPool(settings.serving_dir, LOOPBACK, _servers(settings), settings.internal_secret)
 
 
-def router(settings: Settings | None = None) -> EnvoyRouter:
+def router(settings: Settings) -> EnvoyRouter:
     """Return the router."""
     from perennial.adapters.envoy.config import Layout
     from perennial.adapters.envoy.router import EnvoyRouter
 
-    settings = settings or load()
     layout = Layout(
         listen=(settings.host, settings.port_envoy),
-        admin=(settings.host, settings.port_envoy_admin),
-        pools={name: [(settings.host, port) for port in settings.ports(name)] for name in PoolName},
+        admin=settings.envoy_admin,
+        pools={name: [(LOOPBACK, port) for port in settings.ports(name)] for name in PoolName},
+        secret=settings.internal_secret,
+        client_rate=settings.client_rate,
     )
     return EnvoyRouter(settings.envoy_dir, layout)
 
@@ -58,7 +58,7 @@ def rollback_ports(settings: Settings | None = None) -> RollbackPorts:
     return RollbackPorts(
         router=router(settings),
         pool=pool(settings),
-        probe=BentoProbe(settings.host, _servers(settings)),
+        probe=BentoProbe(LOOPBACK, _servers(settings), settings.internal_secret),
         journal=journal(settings),
         files=settings.state / "releases" / "files",
         store=settings.serving_dir / "store",

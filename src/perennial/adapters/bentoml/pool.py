@@ -30,13 +30,19 @@ class BentoPool:
         serving_dir: folder with pools/<pool>.json and store/<digest>/, shared with the servers.
         host: address of the servers.
         servers: pool name -> port of each of its servers.
+        secret: shared secret that the servers require.
     """
 
-    def __init__(self, serving_dir: Path, host: str, servers: Mapping[str, Sequence[int]]) -> None:
+    def __init__(
+        self, serving_dir: Path, host: str, servers: Mapping[str, Sequence[int]], secret: str = ""
+    ) -> None:
+        self._sent = {headers.SECRET: secret}
         self._folder = serving_dir
         self._host = host
         self._servers = servers
-        self._clients = {port: LoopbackHttp(host, port, 3.0) for ports in servers.values() for port in ports}
+        self._clients = {
+            port: LoopbackHttp((host, port), 3.0, self._sent) for ports in servers.values() for port in ports
+        }
 
     def ensure(self, pool: str, ref: VersionRef, files: Path) -> None:
         """Store the files, then add the version to the desired state, so that servers never miss a file.
@@ -101,7 +107,7 @@ class BentoPool:
         """
         self._check_pool(pool)
         sent = {headers.DIGEST: digest, headers.SYNTHETIC: "true"}
-        client = LoopbackHttp(self._host, self._ready_port(pool, model, digest), 10.0)
+        client = LoopbackHttp((self._host, self._ready_port(pool, model, digest)), 10.0, self._sent)
 
         def once() -> float:
             started = time.perf_counter()

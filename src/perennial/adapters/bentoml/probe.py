@@ -17,9 +17,11 @@ class BentoProbe:
     Args:
         host: address of the servers.
         servers: pool name -> port of each of its servers.
+        secret: shared secret that the servers require.
     """
 
-    def __init__(self, host: str, servers: Mapping[str, Sequence[int]]) -> None:
+    def __init__(self, host: str, servers: Mapping[str, Sequence[int]], secret: str = "") -> None:
+        self._secret = {headers.SECRET: secret}
         self._host = host
         self._servers = servers
 
@@ -33,7 +35,7 @@ class BentoProbe:
         return problem
 
     def _ask(self, port: int, model: str, digest: str, body: Mapping[str, Any]) -> str:
-        client = LoopbackHttp(self._host, port, TIMEOUT_S)
+        client = LoopbackHttp((self._host, port), TIMEOUT_S, self._secret)
         sent = {headers.DIGEST: digest, headers.SYNTHETIC: "true"}
         try:
             answer = client.post(f"/v1/models/{model}/predict", body, sent)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
@@ -36,9 +37,9 @@ Buckets = tuple[tuple[float, int], ...]
 class EnvoyAdmin:
     """Read-only client; every method raises RouterUnavailable when Envoy does not answer."""
 
-    def __init__(self, host: str, port: int, timeout_s: float = 3.0) -> None:
-        self._url = f"http://{host}:{port}"
-        self._http = LoopbackHttp(host, port, timeout_s)
+    def __init__(self, socket: Path, timeout_s: float = 3.0) -> None:
+        self._socket = socket
+        self._http = LoopbackHttp(socket, timeout_s)
 
     def live(self) -> None:
         """Check that Envoy is up and has its first configuration."""
@@ -82,12 +83,12 @@ class EnvoyAdmin:
             answer = self._http.get(f"{path}?{urlencode(query)}")
         except OSError as error:
             raise RouterUnavailable(
-                f"Envoy's admin interface {self._url} does not answer: {error!r}",
+                f"Envoy's admin interface {self._socket} does not answer: {error!r}",
                 hint="start it with `perennial router run`; see `perennial local status`",
             ) from error
         if answer.status != 200:
             raise RouterUnavailable(
-                f"{self._url}{path} answers {answer.status}: {answer.text[:200]}",
+                f"{self._socket}: {path} answers {answer.status}: {answer.text[:200]}",
                 hint="Envoy is starting or draining; see its log",
             )
         return answer

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -23,6 +24,7 @@ from perennial.adapters.envoy import state as envoy_state
 from perennial.adapters.envoy.admin import EnvoyAdmin
 from perennial.adapters.envoy.clusters import clusters
 from perennial.adapters.envoy.config import Layout
+from perennial.adapters.envoy.listener import listeners
 from perennial.adapters.envoy.measurements import EnvoyMeasurements
 from perennial.adapters.envoy.routes import route_configuration
 from perennial.adapters.envoy.state import ConfirmedRoutes
@@ -34,7 +36,7 @@ from perennial.core.release.traffic import (
     refuse_if_moved,
 )
 from perennial.errors import RouterRejected, RouterUnavailable
-from perennial.files import write_bytes
+from perennial.files import PRIVATE, write_bytes
 
 CONFIRM_SECONDS = 10.0
 
@@ -54,7 +56,7 @@ class EnvoyRouter:
         self._folder = folder.resolve()
         self._layout = layout
         self._confirm_seconds = confirm_seconds
-        self._admin = EnvoyAdmin(*layout.admin)
+        self._admin = EnvoyAdmin(layout.admin)
         self._measurements = EnvoyMeasurements(self._admin, layout)
 
     def init(self) -> Path:
@@ -64,14 +66,15 @@ class EnvoyRouter:
             RouterRejected: routes.json cannot be read.
         """
         with self._locked():
+            _clear_socket(self._layout.admin)
             state = self._confirmed()
-            listeners = envoy_config.listeners(self._layout, self._folder)
-            self._write("lds", _version(state, listeners), listeners)
+            public = listeners(self._layout, self._folder)
+            self._write("lds", _version(state, public), public)
             self._write_clusters(state)
             self._write_routes(state)
             bootstrap = self._folder / "bootstrap.json"
             content = envoy_config.bootstrap(self._layout, self._folder)
-            write_bytes(bootstrap, json.dumps(content, indent=1).encode())
+            write_bytes(bootstrap, json.dumps(content, indent=1).encode(), PRIVATE)
         return bootstrap
 
     def apply(self, route: Route, expected: Expected = AnyRoute.ANY) -> None:
@@ -173,7 +176,7 @@ class EnvoyRouter:
     def _write(self, kind: str, version: str, resources: Sequence[envoy_config.Json]) -> None:
         name = {"lds": "listeners", "cds": "clusters", "rds": "routes"}[kind]
         content = envoy_config.discovery(version, resources)
-        write_bytes(self._folder / kind / f"{name}.json", content)
+        write_bytes(self._folder / kind / f"{name}.json", content, PRIVATE)
 
     @property
     def _state_file(self) -> Path:
@@ -192,6 +195,21 @@ class EnvoyRouter:
             raise RouterUnavailable(
                 "another process holds the lock of the routes", hint="try again"
             ) from error
+
+
+def _clear_socket(path: Path) -> None:
+    """Make the private folder of the admin socket, and remove the socket that a killed Envoy left.
+
+    Raises:
+        RouterRejected: the folder belongs to another user.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    if path.parent.stat().st_uid != os.getuid() or path.parent.is_symlink():
+        raise RouterRejected(
+            f"{path.parent} belongs to another user", hint="remove it, or set PERENNIAL_HOME"
+        )
+    path.parent.chmod(0o700)
+    path.unlink(missing_ok=True)
 
 
 def _route_resources(state: ConfirmedRoutes) -> list[envoy_config.Json]:

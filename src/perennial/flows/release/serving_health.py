@@ -18,7 +18,7 @@ class ServingHealth:
     Attributes:
         backup_answered: requests in place of the champion since the router's start; None: not known.
         failover_since: ISO time of the begin of a failover; None: there is none.
-        problems: problems of model servers, each with the server's address.
+        problems: problems of model servers, each with its server.
     """
 
     backup_answered: int | None
@@ -32,7 +32,7 @@ def serving_health(
     """Return the health of a model's serving; a router that is down counts nothing.
 
     Args:
-        problems: address of a model server -> its problems.
+        problems: name of a model server -> its problems.
     """
     try:
         answered = router.counters(model)[BACKUP].requests
@@ -41,5 +41,5 @@ def serving_health(
     rows = ledger.rows(model, kinds=(Event.FAILOVER_BEGAN, Event.FAILOVER_ENDED), newest=1)
     last = rows[-1].entry if rows else None
     since = last.at.isoformat() if last is not None and last.kind == Event.FAILOVER_BEGAN else None
-    lines = (f"{address}: {problem}" for address, known in problems.items() for problem in known)
+    lines = (f"{server}: {problem}" for server, known in problems.items() for problem in known)
     return ServingHealth(answered, since, tuple(lines))
