@@ -94,7 +94,7 @@ def add_source(name: str, models: tuple[str, ...]) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def list_sources(as_json: bool) -> None:
     """List the sources, without their keys."""
-    from perennial.commands.tables import print_table
+    from perennial.commands.output import print_table
     from perennial.serving.evidence.sources import FeedbackSources
 
     rows = [
