@@ -91,9 +91,10 @@ def serving_health(model: str, settings: Settings) -> ServingHealth:
     from perennial.wiring import database, traffic
 
     try:
-        answered = traffic.router(settings).counters(model)[BACKUP].requests
+        router = traffic.router(settings)
+        answered, foreign = router.counters(model)[BACKUP].requests, router.differences()
     except RouterUnavailable:
-        answered = None
+        answered, foreign = None, ()
     rows = database.store(settings).ledger.rows(
         model, kinds=(Event.FAILOVER_BEGAN, Event.FAILOVER_ENDED), newest=1
     )
@@ -103,6 +104,7 @@ def serving_health(model: str, settings: Settings) -> ServingHealth:
         for port, found in traffic.pool(settings).problems().items()
         for words in found
     ]
+    said += [f"Envoy differs from the confirmed routes: {text}" for text in foreign]
     return ServingHealth(answered, began, tuple(said))
 
 

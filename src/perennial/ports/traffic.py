@@ -78,6 +78,15 @@ class Router(Protocol):
     def healthy(self, model: str) -> Mapping[str, int]:
         """Number of healthy servers by pool name."""
 
+    def differences(self) -> Sequence[str]:
+        """Return a text per difference between what Envoy does and the routes last applied.
+
+        A listener that clients cannot reach is a difference too. Raises RouterUnavailable.
+        """
+
+    def repair(self) -> None:
+        """Bring Envoy back to the routes last applied; raises RouterUnavailable."""
+
 
 class FeedbackStore(Protocol):
     """Labels and rewards that came back, keyed by prediction id (our SQL database)."""
