@@ -25,7 +25,7 @@ from perennial.demo.replay import RequestReplay
 from perennial.demo.report import DemoResult
 from perennial.demo.scenario import Arrivals, DemoScenario, choose_scenario
 from perennial.errors import PerennialError, ReleaseError, ToolError
-from perennial.flows.monitoring.feedback_sources import add_source
+from perennial.flows.feedback.sources import add_source
 from perennial.history import datasets
 from perennial.history.simulator import SimulationScenario
 from perennial.history.store import HistoryStore
@@ -50,7 +50,7 @@ class DemoRun:
         self.spec: ModelSpec = catalog.spec(MODEL, settings)
         self.store = database.store(settings)
         self.password = monitoring.airflow_password(settings)
-        self.airflow = AirflowWatch(settings, self.password)
+        self.airflow = AirflowWatch(settings.airflow_url, settings.airflow_user, self.password)
         self.events = EventLog(say)
         self.observer = ReleaseObserver(MODEL, self.store.releases, traffic.router(settings), self.events)
         history = HistoryStore(settings.history_dir)
@@ -83,9 +83,7 @@ class DemoRun:
     def _bootstrap(self) -> None:
         train, release = f"train_{MODEL}", f"release_{MODEL}"
         self.airflow.wait_parsed([train, release], timeout=90)
-        run = monitoring.scheduler(self.settings).trigger(
-            train, {"reason": Reason.BOOTSTRAP.value, "text": "the first champion"}
-        )
+        run = self.airflow.trigger(train, {"reason": Reason.BOOTSTRAP.value, "text": "the first champion"})
         self.events.note("training of the first champion triggered through Airflow's REST API", "bootstrap")
         self.airflow.follow(train, run, self.events.note, timeout=900)
         self._wait_champion(previous=None)

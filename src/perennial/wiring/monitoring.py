@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from perennial.settings import Settings, load
+from perennial.settings import Settings
 
 if TYPE_CHECKING:
     from perennial import ports
@@ -62,10 +62,9 @@ def gauges() -> tuple[MonitorMetrics, ExperimentMetrics]:
     return monitor, ExperimentMetrics(monitor.registry)
 
 
-def scheduler(settings: Settings | None = None) -> ports.Scheduler:
+def scheduler(settings: Settings) -> ports.Scheduler:
     from perennial.adapters.airflow_trigger import AirflowTrigger
 
-    settings = settings or load()
     return AirflowTrigger(settings.airflow_url, settings.airflow_user, airflow_password(settings))
 
 

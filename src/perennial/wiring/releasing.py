@@ -44,19 +44,17 @@ class _OnFirstUse:
         return getattr(self._made, name)
 
 
-def prediction_log(settings: Settings | None = None) -> ports.PredictionLog:
+def prediction_log(settings: Settings) -> ports.PredictionLog:
     """Return the reader of the prediction log."""
     from perennial.serving.prediction_log_reader import PredictionLogReader
 
-    settings = settings or load()
     return PredictionLogReader(settings.serving_dir / "log")
 
 
-def feedback_inbox(settings: Settings | None = None) -> FeedbackInbox:
+def feedback_inbox(settings: Settings) -> FeedbackInbox:
     """Return the labels of the model servers that are not in the database yet."""
     from perennial.serving.feedback_inbox import FeedbackInbox
 
-    settings = settings or load()
     return FeedbackInbox(settings.serving_dir / "feedback")
 
 
@@ -78,14 +76,14 @@ def checks(spec: ModelSpec, files: Path) -> tuple[Judgement, ...]:
     return check(spec, files, CheckPorts(scorer(), scan, cases, group_figures))
 
 
-def terms(spec: ModelSpec, record: VersionRecord, settings: Settings | None = None) -> tuple[Judgement, ...]:
+def terms(spec: ModelSpec, record: VersionRecord, settings: Settings) -> tuple[Judgement, ...]:
     """Judge the licences and consent of a version by the current terms."""
     from perennial.adapters.scanning.installed_packages import licences
     from perennial.adapters.scanning.spdx import licence_status
     from perennial.flows.governance.licensing import TermsPorts, check_terms
     from perennial.history import datasets
 
-    stated = datasets.terms((settings or load()).configs)
+    stated = datasets.terms(settings.configs)
     return check_terms(spec, record, TermsPorts(stated, licences, licence_status))
 
 
@@ -157,11 +155,10 @@ def release_ports(settings: Settings | None = None) -> ReleasePorts:
     return _release_ports(settings or load())
 
 
-def rollback_record_ports(settings: Settings | None = None) -> RollbackRecordPorts:
+def rollback_record_ports(settings: Settings) -> RollbackRecordPorts:
     """Return the ports that write rollbacks to the ledger."""
     from perennial.flows.release.rollback_record import RollbackRecordPorts
 
-    settings = settings or load()
     database = store(settings)
     versions: Any = _OnFirstUse(lambda: _registry(settings))
     return RollbackRecordPorts(
@@ -175,11 +172,10 @@ def rollback_record_ports(settings: Settings | None = None) -> RollbackRecordPor
     )
 
 
-def failover_watch_ports(settings: Settings | None = None) -> FailoverWatchPorts:
+def failover_watch_ports(settings: Settings) -> FailoverWatchPorts:
     """Return the ports of the failover watch."""
     from perennial.flows.release.failover_watch import FailoverWatchPorts
     from perennial.flows.release.rollback_record import record_rollbacks
 
-    settings = settings or load()
     record = rollback_record_ports(settings)
     return FailoverWatchPorts(record.router, record.ledger, lambda now: record_rollbacks(record, now))
