@@ -86,11 +86,13 @@ def serve(folder: Path, port: int) -> None:
     desired.write(desired.state_file(folder / "serving", "stable"), desired.DesiredState(models=(wanted,)))
     host = ModelHost(folder / "serving", "stable", lambda _: None)
     host.converge()
+    from perennial.serving.evidence.sources import FeedbackSources
+
     log, inbox = (
         PredictionLogWriter(folder / "log", "stable", "one"),
         FeedbackWriter(folder / "feedback", "one"),
     )
-    server = ModelServer(host, Values, log, inbox)
+    server = ModelServer(host, Values, log, inbox, FeedbackSources(folder / "sources.json"))
     uvicorn.run(server.application(), host="127.0.0.1", port=port, log_level="error", access_log=False)
 
 

@@ -142,6 +142,11 @@ class Settings(BaseModel):
         return self.state / "accounts.json"
 
     @property
+    def feedback_sources(self) -> Path:
+        """Return the file of feedback sources with the hashes of their keys, readable only by its owner."""
+        return self.state / "feedback-sources.json"
+
+    @property
     def accounts(self) -> tuple[Account, ...]:
         """Return all accounts of MLflow.
 

@@ -119,10 +119,14 @@ def analyse(
             monitoring.experiment_ports(settings), now(),
         )  # fmt: skip
         analysis = live.analysis
-        tables = [ab_view.about(live.experiment, live.units, outcome), *ab_view.tables(analysis)]
+        tables = [
+            ab_view.about(live.experiment, live.units, outcome, live.sources),
+            *ab_view.tables(analysis),
+        ]
         more = {
             "experiment": live.experiment.model_dump(mode="json"),
             "units": live.units.model_dump(),
+            "sources": dict(live.sources),
             "outcome": outcome,
         }
     if picture or page:

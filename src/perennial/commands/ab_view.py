@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -17,12 +18,22 @@ def tables(analysis: ExperimentAnalysis) -> list[Table]:
     return [_decisions(analysis), _variants(analysis), _comparisons(analysis), [["split"], [split(analysis)]]]
 
 
-def about(experiment: Experiment, units: UserCounts, outcome: str) -> Table:
+def about(experiment: Experiment, units: UserCounts, outcome: str, sources: Mapping[str, int]) -> Table:
     """Return the table that identifies the live test."""
     until = "now" if experiment.running else f"{experiment.until:%Y-%m-%d %H:%M:%S}"
     control, treatment = (units.by_arm.get(name, 0) for name in (experiment.control, experiment.treatment))
     return [
-        ["release", "experiment", "since (UTC)", "until", "users", "candidate", "both variants", "outcome"],
+        [
+            "release",
+            "experiment",
+            "since (UTC)",
+            "until",
+            "users",
+            "candidate",
+            "both variants",
+            "outcome",
+            "by source",
+        ],
         [
             experiment.release_id,
             experiment.name,
@@ -32,6 +43,7 @@ def about(experiment: Experiment, units: UserCounts, outcome: str) -> Table:
             f"{treatment}, intended {experiment.weight:g} %",
             str(units.crossed),
             outcome,
+            ", ".join(f"{source} {count}" for source, count in sorted(sources.items())) or "-",
         ],
     ]
 

@@ -91,7 +91,7 @@ def import_junit(paths: tuple[Path, ...], history: str, suite: str, by: str, und
     """Import JUnit XML reports (pytest, Maven, Jest) of your own CI, oldest builds first."""
     from perennial.flows.training import ingest as flow
 
-    store = training.history_store()
+    store = training.history_store(load())
     done, read = flow.junit(store, history, list(paths), suite, by, undated, now())
     click.echo(
         f"{read.reports} new reports, {read.known} known already; {read.cycles} cycles, "
@@ -111,7 +111,7 @@ def simulate(history: str, seed: int, cycles: int | None, scenario: Path | None)
 
     given = {"seed": seed} | ({"cycles": cycles} if cycles else {})
     chosen = _scenario(scenario, given)
-    done = flow.simulation(training.history_store(), history, chosen, now())
+    done = flow.simulation(training.history_store(load()), history, chosen, now())
     _say(done)
     for drift in chosen.planted:
         click.echo(f"planted: {drift.kind} from cycle {drift.at_cycle}, share {drift.share:.0%} of the tests")
@@ -149,7 +149,7 @@ def show(history: str, as_json: bool) -> None:
     """Show the content and the source of a history."""
     from perennial.history.store import summary
 
-    store = training.history_store()
+    store = training.history_store(load())
     figures = summary(store.load(history)) | {"source": store.source(history).model_dump(mode="json")}
     if as_json:
         print_json(figures)

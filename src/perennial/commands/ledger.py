@@ -71,7 +71,7 @@ def verify(kept: str | None, public_key: Path | None, exported: Path | None) -> 
     from perennial.wiring import database, keys
 
     settings = environment.load()
-    holds = keys.signature_holds
+    holds = keys.ed25519().holds
     head = None if kept is None else _read_head(kept)
     trusted = _trusted(settings, public_key) if head is not None and not isinstance(head, str) else None
     against = None if isinstance(head, str) else head
@@ -115,7 +115,7 @@ def keygen(target: Path) -> None:
     """Create a signing key: TARGET, readable by you only, and the public TARGET.pub for verification."""
     from perennial.wiring import keys
 
-    public = keys.new_key(target)
+    public = keys.ed25519().generate(target)
     click.echo(f"private key {target} (set PERENNIAL_LEDGER_KEY to it), public key {target}.pub: {public}")
 
 
@@ -170,5 +170,5 @@ def _trusted(settings: Settings, public_key: Path | None) -> str | None:
     from perennial.wiring import keys
 
     if public_key is not None:
-        return keys.public_key(public_key)
+        return keys.ed25519().read_public(public_key)
     return keys.signer(settings).public if settings.ledger_key is not None else None

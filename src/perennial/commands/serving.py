@@ -1,16 +1,14 @@
-"""Commands `perennial serve`, `perennial router` and `perennial feedback`."""
+"""Commands `perennial serve` and `perennial router`."""
 
 from __future__ import annotations
 
-import json
 import os
 import sys
-from pathlib import Path
 
 import click
 
 from perennial import settings as environment
-from perennial.commands.output import JSON, now, print_json, print_table
+from perennial.commands.output import JSON, print_json, print_table
 
 DIFFERENT = 1
 """Exit code of `router show` when Envoy does something else than the confirmed routes say."""
@@ -94,41 +92,3 @@ def show(as_json: bool) -> None:
     print_table(columns, [list((cells | {"digest": cells["digest"][:12]}).values()) for cells in texts])
     if foreign:
         sys.exit(DIFFERENT)
-
-
-@click.group()
-def feedback() -> None:
-    """Store labels of earlier predictions."""
-
-
-@feedback.command()
-@click.argument("source", type=click.Path(path_type=Path, exists=True, dir_okay=False))
-def add(source: Path) -> None:
-    """Store the labels of a JSON file: {"labels": [{"prediction_id": ..., "label": 0 or 1}]}.
-
-    An entry may have a `reward` (any number) in addition to its label or instead of it."""
-    from perennial.errors import MalformedInput
-    from perennial.serving import feedback_inbox
-    from perennial.wiring import database
-
-    try:
-        body = json.loads(source.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        hint = "see `perennial feedback add --help`"
-        raise MalformedInput(f"{source} is not JSON: {error}", hint=hint) from error
-    given = feedback_inbox.parse(body)
-    store, at = database.store(environment.load()).feedback, now()
-    changed = store.put(given.labels, at) + store.put_rewards(given.rewards, at)
-    rewards = f" and {len(given.rewards)} rewards" if given.rewards else ""
-    click.echo(f"{len(given.labels)} labels{rewards} read, {changed} new or changed")
-
-
-@feedback.command()
-def ingest() -> None:
-    """Store the labels that the servers received since the last call."""
-    from perennial.flows.monitoring.feedback import ingest as flow
-    from perennial.wiring import database, releasing
-
-    settings = environment.load()
-    done = flow(releasing.feedback_inbox(settings), database.store(settings).feedback)
-    click.echo(f"{done.received} labels received, {done.changed} new or changed")

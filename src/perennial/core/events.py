@@ -52,6 +52,10 @@ class Event(StrEnum):
     VERSION_PURGED = "lifecycle.purged"
     TOKEN_ISSUED = "token.issued"  # noqa: S105 a kind of entry, not a secret
     TOKEN_REVOKED = "token.revoked"  # noqa: S105
+    FEEDBACK_SOURCE_ADDED = "feedback.source_added"
+    FEEDBACK_UNUSABLE = "feedback.unusable"
+    """Labels of predictions that were never answered or of other models, or broken lines: skipped and kept aside."""
+    FEEDBACK_SOURCE_REVOKED = "feedback.source_revoked"
     NOTICE_UNDELIVERED = "notify.undelivered"
 
 

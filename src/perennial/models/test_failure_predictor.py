@@ -63,7 +63,7 @@ class TestFailurePredictor(Model):
 
     def fit(self, train: Examples, validation: Examples | None, epochs: int, progress: Progress) -> int:
         if len(np.unique(train.target)) < 2:
-            raise DataError("the training rows have a single verdict", hint="train on more history")
+            raise DataError("the training rows hold one verdict only", hint="train on more history")
         # On a busy machine threads wait for each other over small batches and are slower than a single thread.
         torch.set_num_threads(1)
         torch.manual_seed(self.seed)

@@ -1,4 +1,4 @@
-"""Ports of the stored releases, intents and ledger entries."""
+"""Ports of what is stored: releases, intents, ledger entries, tokens and deliveries of notices."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from perennial.core.events import Entry, LedgerRow
     from perennial.core.governance.ledger import StoredRow
+    from perennial.core.governance.notices import Delivery
+    from perennial.core.governance.tokens import Token
     from perennial.core.release.status import Intent, ReleaseStatus
 
 
@@ -88,3 +90,31 @@ class Signer(Protocol):
     """The public key in base64."""
 
     def sign(self, message: bytes) -> bytes: ...
+
+
+class TokenStore(Protocol):
+    """Issued tokens, stored by hash."""
+
+    def put(self, token: Token) -> None: ...
+
+    def find(self, token_id: str) -> Token | None: ...
+
+    def all(self) -> Sequence[Token]:
+        """Return all tokens, oldest first, including expired and revoked tokens."""
+
+    def revoke(self, token_id: str, at: datetime) -> Token | None:
+        """Revoke a token and return it; None if it does not exist. Repeating changes nothing."""
+
+
+class Deliveries(Protocol):
+    """Delivery state and lease of each channel (the SQL database)."""
+
+    def take(self, channel: str, start: int, now: datetime, until: datetime) -> Delivery | None:
+        """Lease the channel; None while another process has it. A new channel begins after entry `start`."""
+
+    def put(self, delivery: Delivery, until: datetime) -> None:
+        """Store the state and extend the lease."""
+
+    def give_back(self, channel: str) -> None: ...
+
+    def all(self) -> list[Delivery]: ...

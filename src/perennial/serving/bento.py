@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 from perennial.errors import FeaturesUnavailable, PerennialError, SettingsError
 from perennial.serving.app import ModelServer
 from perennial.serving.door import Door
+from perennial.serving.entities import example_row
+from perennial.serving.evidence.sources import FeedbackSources
 from perennial.serving.feedback_inbox import FeedbackWriter
 from perennial.serving.host import ModelHost
 from perennial.serving.prediction_log import PredictionLogWriter
@@ -20,7 +22,6 @@ from perennial.serving.without_torch import without_torch
 
 if TYPE_CHECKING:
     from perennial.serving.entities import OnlineValues
-    from perennial.serving.manifest import ServedManifest
     from perennial.settings import Settings
 
 POOL_VARIABLE = "PERENNIAL_POOL"
@@ -65,15 +66,6 @@ class FeatureSource:
             ) from error
 
 
-EXAMPLES: dict[str, object] = {"int": 0, "float": 0.0, "string": "", "timestamp": 0.0}
-
-
-def example_row(manifest: ServedManifest) -> dict[str, object]:
-    """Return a row of the right shape with entities that do not exist."""
-    keys = dict.fromkeys(manifest.entities, "")
-    return {**keys, **{name: EXAMPLES[kind] for name, kind in manifest.request.items()}}
-
-
 class ServerParts:
     """Host, logs and routes of this server process."""
 
@@ -84,7 +76,11 @@ class ServerParts:
         self._predictions = PredictionLogWriter(folder / "log", pool, writer)
         self.host = ModelHost(folder, pool, self._source.warm, self._predictions.disk_error)
         server = ModelServer(
-            self.host, self._source, self._predictions, FeedbackWriter(folder / "feedback", writer)
+            self.host,
+            self._source,
+            self._predictions,
+            FeedbackWriter(folder / "feedback", writer),
+            FeedbackSources(settings.feedback_sources),
         )
         self.application = Door(server.application(), settings.internal_secret)
 

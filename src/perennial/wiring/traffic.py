@@ -15,20 +15,18 @@ if TYPE_CHECKING:
     from perennial.flows.release.rollback import RollbackPorts
 
 
-def pool(settings: Settings | None = None) -> BentoPool:
+def pool(settings: Settings) -> BentoPool:
     """Return the pools of model servers."""
     from perennial.adapters.bentoml.pool import BentoPool
 
-    settings = settings or load()
     return BentoPool(settings.serving_dir, LOOPBACK, _servers(settings), settings.internal_secret)
 
 
-def router(settings: Settings | None = None) -> EnvoyRouter:
+def router(settings: Settings) -> EnvoyRouter:
     """Return the router."""
     from perennial.adapters.envoy.config import Layout
     from perennial.adapters.envoy.router import EnvoyRouter
 
-    settings = settings or load()
     layout = Layout(
         listen=(settings.host, settings.port_envoy),
         admin=settings.envoy_admin,

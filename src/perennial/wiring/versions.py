@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from perennial.core.governance.identity import Role
-from perennial.settings import Settings, load
+from perennial.settings import Settings
 from perennial.wiring.accounts import sign_in
 from perennial.wiring.database import store
 from perennial.wiring.traffic import router
@@ -19,34 +19,31 @@ if TYPE_CHECKING:
     from perennial.flows.governance.lifecycle import LifecyclePorts
 
 
-def registry(settings: Settings | None = None, role: Role = Role.TRAINING) -> ports.Registry:
+def registry(settings: Settings, role: Role = Role.TRAINING) -> ports.Registry:
     from perennial.adapters.mlflow.registry import MlflowRegistry
     from perennial.adapters.sql.version_numbers import SqlVersionNumbers
 
-    settings = settings or load()
     sign_in(settings, role)
     return MlflowRegistry(settings.tracking, SqlVersionNumbers(settings.database).take)
 
 
-def labels(settings: Settings | None = None, role: Role = Role.TRAINING) -> ports.Labels:
+def labels(settings: Settings, role: Role = Role.TRAINING) -> ports.Labels:
     """Return the adapter of `registry` as its other port."""
     return registry(settings, role)  # type: ignore[return-value]
 
 
-def version_search(settings: Settings | None = None) -> ports.VersionSearch:
+def version_search(settings: Settings) -> ports.VersionSearch:
     from perennial.adapters.mlflow.search import MlflowSearch
 
-    settings = settings or load()
     sign_in(settings, Role.TRAINING)
     return MlflowSearch(settings.tracking)
 
 
-def lifecycle_ports(settings: Settings | None = None) -> LifecyclePorts:
+def lifecycle_ports(settings: Settings) -> LifecyclePorts:
     """Return the ports of retiring, archiving and purging versions."""
     from perennial.adapters.mlflow.files import MlflowFiles
     from perennial.flows.governance.lifecycle import LifecyclePorts
 
-    settings = settings or load()
     database, versions = store(settings), registry(settings, Role.RELEASE)
     return LifecyclePorts(
         registry=versions,
@@ -59,12 +56,11 @@ def lifecycle_ports(settings: Settings | None = None) -> LifecyclePorts:
     )
 
 
-def document_ports(settings: Settings | None = None) -> DocumentPorts:
+def document_ports(settings: Settings) -> DocumentPorts:
     """Return the ports of model card and ML-BOM."""
     from perennial.adapters.documents.markdown_page import page
     from perennial.flows.governance.documents import DocumentPorts
 
-    settings = settings or load()
     return DocumentPorts(registry(settings), store(settings).ledger, tracker(settings), page)
 
 

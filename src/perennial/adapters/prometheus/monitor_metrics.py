@@ -11,10 +11,11 @@ from socketserver import ThreadingMixIn
 from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
-from prometheus_client import CollectorRegistry, make_wsgi_app
+from prometheus_client import CollectorRegistry, Counter, make_wsgi_app
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
+from perennial.core.monitoring.feedback_counts import FeedbackCounts
 from perennial.core.monitoring.levels import MonitorVerdict
 from perennial.errors import PortTaken
 
@@ -48,6 +49,15 @@ class MonitorMetrics(Collector):
         self._verdicts: dict[str, tuple[MonitorVerdict, datetime]] = {}
         self._failing: dict[str, bool] = {}
         self.registry = CollectorRegistry()
+        self._unusable = Counter(
+            "perennial_feedback_unusable",
+            "Feedback that was not used.",
+            ("source", "reason"),
+            registry=self.registry,
+        )
+        self._broken = Counter(
+            "perennial_broken_lines", "Broken lines of logs, skipped.", ("log",), registry=self.registry
+        )
         self.registry.register(self)
 
     def serve(self, host: str, port: int, secret: str = "") -> None:
@@ -92,6 +102,13 @@ class MonitorMetrics(Collector):
     def failed(self, model: str) -> None:
         """Mark the last pass for a model as failed; its figures stay those of the pass before."""
         self._failing[model] = True
+
+    def received(self, counts: FeedbackCounts) -> None:
+        """Add up the feedback that was not used, by source."""
+        for reason, by_source in (("unknown", counts.unknown), ("foreign", counts.foreign)):
+            for source, count in by_source.items():
+                self._unusable.labels(source, reason).inc(count)
+        self._broken.labels("feedback").inc(counts.broken)
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         """Return the gauges; the registry calls this at each scrape, from the server thread."""

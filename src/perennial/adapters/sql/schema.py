@@ -101,13 +101,14 @@ ledger_head = Table(
 )
 
 feedback = Table(
-    "perennial_feedback",
+    "perennial_source_feedback",
     metadata,
     Column("kind", String(16), primary_key=True),  # label or reward
     Column("prediction_id", String(128), primary_key=True),
+    Column("source", String(32), primary_key=True),
     Column("value", Float, nullable=False),
     Column("received_us", BigInteger, nullable=False),
-    Index("perennial_feedback_received", "kind", "received_us"),
+    Index("perennial_source_feedback_received", "kind", "received_us"),
 )
 
 deliveries = Table(

@@ -128,7 +128,7 @@ def _takes_over(release: ReleaseStatus) -> bool:
 
 def _accuracy(status: ReleaseStatus, ports: ReleasePorts) -> dict[str, LabelCounts]:
     since = status.entered_at
-    return accuracy(status.model, since, ports.feedback, ports.predictions)
+    return accuracy(status.model, since, ports.feedback, ports.predictions, status.policy.feedback)
 
 
 def _units(status: ReleaseStatus, ports: ReleasePorts) -> UserCounts:

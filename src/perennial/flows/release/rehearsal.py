@@ -8,7 +8,7 @@ import numpy as np
 
 from perennial.core.release.rehearsal import rehearse
 from perennial.core.release.simulated_step import TrafficProfile
-from perennial.core.spec import ReleaseSpec
+from perennial.core.spec import FeedbackSpec, ReleaseSpec
 from perennial.errors import DataError
 from perennial.flows.monitoring.accuracy import accuracy
 from perennial.ports import FeedbackStore, PredictionLog
@@ -24,7 +24,7 @@ SEED = 7
 
 def observed_traffic(
     model: str, predictions: PredictionLog, feedback: FeedbackStore, since: datetime, now: datetime,
-    error_rate: float = ASSUMED_ERROR_RATE,
+    error_rate: float = ASSUMED_ERROR_RATE, policy: FeedbackSpec | None = None,
 ) -> TrafficProfile:  # fmt: skip
     """Return rate, latency, accuracy and labels of the answered requests since then, without mirrored requests.
 
@@ -37,7 +37,7 @@ def observed_traffic(
         raise DataError(f"{model}: no request since {since:%Y-%m-%d %H:%M}", hint="give the rate with --rate")
     hours = max((now - log["at"].min()) / timedelta(hours=1), LEAST_HOURS)
     latency = np.maximum(log["latency_ms"].to_numpy(dtype=float), 1e-3)
-    counts = accuracy(model, since, feedback, predictions).values()
+    counts = accuracy(model, since, feedback, predictions, policy or FeedbackSpec()).values()
     requests, labels = sum(count.requests for count in counts), sum(count.labels for count in counts)
     labelled = min(requests, len(log))
     right = sum(count.right for count in counts) / max(1, requests)
@@ -57,7 +57,9 @@ def gate_warnings(
 ) -> tuple[str, ...]:
     """Return the harms that the release would miss more often than catch, by the traffic of the last day."""
     try:
-        traffic = observed_traffic(model, predictions, feedback, now - GATE_LOOKS_BACK, now)
+        traffic = observed_traffic(
+            model, predictions, feedback, now - GATE_LOOKS_BACK, now, policy=policy.feedback
+        )
     except DataError as error:
         return (f"not rehearsed: {error.message}",)
     return rehearse(policy, traffic, SEED, GATE_RELEASES, GATE_LOOKS, advise=False).warnings

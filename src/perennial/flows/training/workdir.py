@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -18,7 +17,6 @@ if TYPE_CHECKING:
 Record = TypeVar("Record", bound=BaseModel)
 
 
-@dataclass(frozen=True)
 class Workdir:
     """Paths in the work folder.
 
@@ -27,64 +25,22 @@ class Workdir:
     writes registered.json.
     """
 
-    folder: Path
-
-    @property
-    def history(self) -> Path:
-        return self.folder / "history.parquet"
-
-    @property
-    def views(self) -> Path:
-        return self.folder / "views"
-
-    @property
-    def examples(self) -> Path:
-        return self.folder / "examples.parquet"
-
-    @property
-    def revision(self) -> Path:
-        return self.folder / "revision.json"
-
-    @property
-    def source(self) -> Path:
-        return self.folder / "source.json"
-
-    @property
-    def validation(self) -> Path:
-        return self.folder / "validation.json"
-
-    @property
-    def data_docs(self) -> Path:
-        return self.folder / "data_docs"
-
-    @property
-    def features(self) -> Path:
-        return self.folder / "features.parquet"
-
-    @property
-    def model(self) -> Path:
-        return self.folder / "model"
-
-    @property
-    def trained(self) -> Path:
-        return self.folder / "train.json"
-
-    @property
-    def evaluation(self) -> Path:
-        return self.folder / "evaluation.json"
-
-    @property
-    def metrics(self) -> Path:
-        """Figures of the evaluation for `dvc metrics`."""
-        return self.folder / "metrics.json"
-
-    @property
-    def plots(self) -> Path:
-        return self.folder / "plots"
-
-    @property
-    def registered(self) -> Path:
-        return self.folder / "registered.json"
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.history = folder / "history.parquet"
+        self.views = folder / "views"
+        self.examples = folder / "examples.parquet"
+        self.revision = folder / "revision.json"
+        self.source = folder / "source.json"
+        self.validation = folder / "validation.json"
+        self.data_docs = folder / "data_docs"
+        self.features = folder / "features.parquet"
+        self.model = folder / "model"
+        self.trained = folder / "train.json"
+        self.evaluation = folder / "evaluation.json"
+        self.metrics = folder / "metrics.json"
+        self.plots = folder / "plots"
+        self.registered = folder / "registered.json"
 
     def forget_evaluation(self) -> None:
         """Remove the files of `evaluate` and `register`."""
