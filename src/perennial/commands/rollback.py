@@ -38,7 +38,9 @@ def rollback(model: str, to: str | None, note: str, as_json: bool) -> None:
     settings = environment.load()
     ports = traffic.rollback_ports(settings)
     if ports.router.route(model) is None:
-        _known(model, settings)
+        from perennial import catalog  # reads YAML, which a rollback of a live model need not import
+
+        catalog.spec(model, settings)
     actor = who_steers(settings.token, "rollback", database.quick_reads(settings), _now())
     try:
         target, moved = flow(model, to, ports, actor, note, _now, time.sleep, lambda: uuid4().hex)
@@ -94,13 +96,6 @@ def _record(settings: Settings) -> list[str]:
         return record_rollbacks(releasing.rollback_record_ports(settings), _now())
     except ToolError as error:
         return [f"the ledger and the registry follow by `perennial release guard`: {error.message}"]
-
-
-def _known(model: str, settings: Settings) -> None:
-    """Raises UnknownModel: a name that is no model is told as such."""
-    from perennial import catalog
-
-    catalog.spec(model, settings)
 
 
 @click.command()
