@@ -63,7 +63,7 @@ class RealScene:
         return EnvoyRouter(self._stack.settings.envoy_dir, Layout(layout.listen, nobody, layout.pools))
 
 
-@pytest.fixture(params=["memory", pytest.param("envoy", marks=pytest.mark.server)])
+@pytest.fixture(params=["memory", pytest.param("envoy", marks=pytest.mark.traffic)])
 def scene(request, tmp_path):
     if request.param == "memory":
         return FakeScene()

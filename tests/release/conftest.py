@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
@@ -307,12 +306,3 @@ def world(tmp_path: Path) -> World:
 def make_world(tmp_path_factory: pytest.TempPathFactory):
     """Worlds on demand, for property tests."""
     return lambda: World(tmp_path_factory.mktemp("world") / "files")
-
-
-@pytest.fixture(scope="session")
-def live_releases(tmp_path_factory: pytest.TempPathFactory) -> Iterator:
-    """Three versions that can be released on a running stack (`live_releases`), for tests marked server."""
-    from live_releases import furnished
-
-    with furnished(tmp_path_factory.mktemp("releases")) as made:
-        yield made

@@ -13,7 +13,7 @@ from tiny_models import tiny_version
 from perennial.adapters.sql.store import SqlStore
 from perennial.cli import main
 from perennial.errors import NotSignedIn, SettingsError
-from perennial.flows.monitoring.feedback import ingest
+from perennial.flows.feedback.ingest import ingest
 from perennial.serving import headers
 from perennial.serving.evidence.answered import AnsweredPredictions
 from perennial.serving.evidence.sources import FeedbackSources

@@ -9,7 +9,7 @@ from some_source import AllAnswered, source
 
 from perennial.core.monitoring.feedback_counts import FeedbackCounts
 from perennial.errors import MalformedInput
-from perennial.flows.monitoring import feedback as flow
+from perennial.flows.feedback import ingest as flow
 from perennial.serving.feedback_inbox import Feedback, FeedbackInbox, FeedbackWriter, parse
 
 AT = datetime(2026, 3, 1, tzinfo=UTC)

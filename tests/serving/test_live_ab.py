@@ -25,7 +25,7 @@ from perennial.serving.evidence.sources import FeedbackSources
 from perennial.settings import Settings
 from perennial.wiring import database, releasing
 
-pytestmark = pytest.mark.server
+pytestmark = pytest.mark.traffic
 MODEL = "test_failure_predictor"
 USERS = 400
 WORSE, BETTER = -3.0, 1.0

@@ -28,7 +28,7 @@ from perennial.local.processes import base_environment, table
 from perennial.settings import Settings
 from perennial.wiring import releasing, traffic
 
-pytestmark = pytest.mark.server
+pytestmark = pytest.mark.traffic
 NOW = datetime(2026, 1, 5, 8, 0, tzinfo=UTC)
 PASSED = Judgement(rule="all", verdict=Verdict.PASS, observed="well", needed="well")
 

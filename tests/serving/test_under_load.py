@@ -17,7 +17,7 @@ from perennial.core.release.traffic import Route
 from perennial.errors import RouterRejected
 from perennial.wiring import releasing
 
-pytestmark = pytest.mark.server
+pytestmark = pytest.mark.traffic
 
 BIAS = {"1.0.0": 0.0, "1.1.0": 1.0, "1.2.0": math.nan}
 

@@ -25,7 +25,7 @@ from perennial.demo.replay import RequestReplay
 from perennial.demo.report import DemoResult
 from perennial.demo.scenario import Arrivals, DemoScenario, choose_scenario
 from perennial.errors import PerennialError, ReleaseError, ToolError
-from perennial.flows.monitoring.feedback_sources import add_source
+from perennial.flows.feedback.sources import add_source
 from perennial.history import datasets
 from perennial.history.simulator import SimulationScenario
 from perennial.history.store import HistoryStore

@@ -193,7 +193,7 @@ class ModelServer:
         return Json(answer, headers=_stands_in(selected))
 
     async def feedback(self, request: Request) -> Response:
-        """Write the labels of a known source to the disk; `flows.monitoring.feedback` checks and stores them later.
+        """Write the labels of a known source to the disk; `flows.feedback` checks and stores them later.
 
         The key is checked before the body is read.
         """

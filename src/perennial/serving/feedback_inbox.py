@@ -1,7 +1,7 @@
 """Labels received over HTTP: written to the disk before they are confirmed, stored in SQL afterwards.
 
 A model server appends to a file of its own and flushes it to the disk; it never waits for the database.
-`flows.monitoring.feedback.ingest` stores the labels in SQL. A repeated label is harmless: the store is keyed by
+`flows.feedback.ingest.ingest` stores the labels in SQL. A repeated label is harmless: the store is keyed by
 prediction id.
 """
 

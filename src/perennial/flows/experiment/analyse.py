@@ -16,7 +16,7 @@ from perennial.core.spec import ModelSpec
 from perennial.errors import DataError, UsageError
 from perennial.flows.experiment.gather import OUTCOME_KINDS, find_experiment, gather
 from perennial.flows.experiment.observations import read_variants
-from perennial.flows.monitoring.feedback import Answered, Inbox, ingest
+from perennial.flows.feedback.ingest import Answered, Inbox, ingest
 from perennial.ports import FeedbackStore, Ledger, PredictionLog, ReleaseStore
 
 

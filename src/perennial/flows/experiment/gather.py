@@ -13,7 +13,7 @@ from perennial.core.experiment.posterior import Variant
 from perennial.core.release.traffic import UserCounts
 from perennial.core.spec import FeedbackSpec
 from perennial.errors import DataError, UnknownRelease
-from perennial.flows.monitoring.votes import counted, votes
+from perennial.flows.feedback.votes import counted, votes
 from perennial.ports import FeedbackStore, Ledger, PredictionLog, ReleaseStore
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from perennial.core.release.status import LabelCounts
 from perennial.core.spec import FeedbackSpec
-from perennial.flows.monitoring.votes import counted, votes
+from perennial.flows.feedback.votes import counted, votes
 from perennial.ports import FeedbackStore, PredictionLog
 
 if TYPE_CHECKING:

@@ -26,9 +26,9 @@ from perennial.core.spec import FeedbackSpec, ModelSpec
 from perennial.core.version import VersionRef
 from perennial.errors import MalformedInput, ToolError, UnknownVersion
 from perennial.files import replacing
+from perennial.flows.feedback.votes import counted, votes
 from perennial.flows.monitoring.accuracy import POSITIVE
 from perennial.flows.monitoring.retrain import raise_and_record
-from perennial.flows.monitoring.votes import counted, votes
 from perennial.ports import (
     DriftReporter,
     FeedbackStore,

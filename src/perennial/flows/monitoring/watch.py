@@ -16,8 +16,8 @@ from perennial.core.spec import ModelSpec
 from perennial.errors import PerennialError
 from perennial.flows.experiment.analyse import ExperimentPorts
 from perennial.flows.experiment.gather import running_figures
+from perennial.flows.feedback.ingest import ingest
 from perennial.flows.governance.identity import NO_MODEL
-from perennial.flows.monitoring.feedback import ingest
 from perennial.flows.monitoring.monitor import MonitorFolders, MonitorPorts, MonitorResult, monitor_model
 from perennial.ports import Ledger
 
