@@ -99,7 +99,7 @@ class MemoryJournal:
     """A RollbackJournal.
 
     Attributes:
-        taken: another process is settling.
+        taken: another process is writing the record.
     """
 
     def __init__(self) -> None:
@@ -116,7 +116,7 @@ class MemoryJournal:
         self._kept.pop(rollback.id, None)
 
     @contextmanager
-    def settling(self) -> Iterator[bool]:
+    def recording(self) -> Iterator[bool]:
         if self.taken:
             yield False
             return

@@ -46,8 +46,8 @@ def record_rollbacks(ports: RollbackRecordPorts, now: datetime) -> list[str]:
     if not ports.journal.pending():
         return []
     left: list[str] = []
-    with ports.journal.settling() as mine:
-        if not mine:
+    with ports.journal.recording() as is_writer:
+        if not is_writer:
             return ["another process is writing the rollbacks down"]
         for rollback in ports.journal.pending():
             left += _record(rollback, ports, now)
