@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from perennial.errors import FeaturesUnavailable, PerennialError, SettingsError
 from perennial.serving.app import ModelServer
 from perennial.serving.door import Door
+from perennial.serving.entities import example_row
 from perennial.serving.evidence.sources import FeedbackSources
 from perennial.serving.feedback_inbox import FeedbackWriter
 from perennial.serving.host import ModelHost
@@ -21,7 +22,6 @@ from perennial.serving.without_torch import without_torch
 
 if TYPE_CHECKING:
     from perennial.serving.entities import OnlineValues
-    from perennial.serving.manifest import ServedManifest
     from perennial.settings import Settings
 
 POOL_VARIABLE = "PERENNIAL_POOL"
@@ -64,15 +64,6 @@ class FeatureSource:
             raise FeaturesUnavailable(
                 f"cannot open the online store: {error}", hint="run `perennial features publish`"
             ) from error
-
-
-EXAMPLES: dict[str, object] = {"int": 0, "float": 0.0, "string": "", "timestamp": 0.0}
-
-
-def example_row(manifest: ServedManifest) -> dict[str, object]:
-    """Return a row of the right shape with entities that do not exist."""
-    keys = dict.fromkeys(manifest.entities, "")
-    return {**keys, **{name: EXAMPLES[kind] for name, kind in manifest.request.items()}}
 
 
 class ServerParts:

@@ -7,8 +7,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from perennial.core.training.background import Background
-from perennial.core.training.explanation import ServedExplanation
+from perennial.core.training.explanation import Background, ServedExplanation
 from perennial.errors import ModelFileError
 from perennial.files import sha256
 
