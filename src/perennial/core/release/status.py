@@ -54,7 +54,7 @@ class Pause(StrEnum):
     PERSON = "a person paused it"
     UNSURE = "not enough evidence in the time given"
     NOT_LOADED = "the servers do not load it in the time given"
-    SAMPLE_RATIO = "the users did not get the sides that they were to get"
+    SAMPLE_RATIO = "the users were not assigned to the variants as planned"
     CHAMPION_UNHEALTHY = "it must go, but the champion has no healthy server"
 
 
@@ -131,7 +131,7 @@ class ReleaseStatus(Frozen):
 
     @property
     def approved(self) -> bool:
-        """Whether it passed its gate and enough people approved exactly this digest."""
+        """Return whether it passed its gate and enough people approved exactly this digest."""
         return (
             self.gate is not None
             and self.gate.passed
@@ -162,7 +162,7 @@ class ReleaseStatus(Frozen):
 
     @property
     def assignment(self) -> Assignment:
-        """How a split of this release assigns users to variants."""
+        """Assignment of users to the variants of a split of this release."""
         sticky = self.policy.sticky
         return Assignment(
             experiment=sticky.experiment or self.release_id,

@@ -154,7 +154,7 @@ class Counters(Frozen):
 class UserCounts(Frozen):
     """Users of a split; a request without a user counts as a user of its own."""
 
-    by_arm: dict[str, int] = Field(description="version -> users whose first request was for it")
+    by_variant: dict[str, int] = Field(description="version -> users whose first request was for it")
     crossed: int = Field(0, ge=0, description="of these, users that got both variants")
 
 
@@ -168,5 +168,5 @@ class Readiness(Frozen):
 
     @property
     def complete(self) -> bool:
-        """Whether every server of the pool holds the version."""
+        """Return whether every server of the pool holds the version."""
         return self.total > 0 and self.ready == self.total
