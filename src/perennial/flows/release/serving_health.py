@@ -35,7 +35,8 @@ def serving_health(
         problems: name of a model server -> its problems.
     """
     try:
-        answered = router.counters(model)[BACKUP].requests
+        counted = router.counters(model)[BACKUP]
+        answered = counted.requests - counted.errors
     except RouterUnavailable:
         answered = None
     rows = ledger.rows(model, kinds=(Event.FAILOVER_BEGAN, Event.FAILOVER_ENDED), newest=1)
