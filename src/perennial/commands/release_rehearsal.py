@@ -10,7 +10,7 @@ import click
 from perennial import settings as environment
 
 if TYPE_CHECKING:
-    from perennial.core.release.rehearsal import Rehearsal
+    from perennial.core.release.analysis.rehearsal import Rehearsal
 
 
 @click.command()
@@ -37,8 +37,8 @@ def rehearse(
 ) -> None:  # fmt: skip
     """Estimate the chance to catch a bad candidate per step, and the chance to abort a good one overall."""
     from perennial import catalog
-    from perennial.core.release import rehearsal
-    from perennial.core.release.simulated_step import TrafficProfile
+    from perennial.core.release.analysis import rehearsal
+    from perennial.core.release.analysis.simulated_step import TrafficProfile
     from perennial.core.release.traffic import PoolName
     from perennial.flows.release.rehearsal import observed_traffic
     from perennial.wiring import database, releasing
@@ -74,7 +74,7 @@ def rehearse(
 
 def _show(rehearsal: Rehearsal) -> None:
     from perennial.commands.output import print_table
-    from perennial.core.release.rehearsal import HARMS, HEALTHY
+    from perennial.core.release.analysis.rehearsal import HARMS, HEALTHY
 
     traffic = rehearsal.traffic
     click.echo(

@@ -11,7 +11,7 @@ from uuid import uuid4
 import click
 
 from perennial import settings as environment
-from perennial.errors import PerennialError, ToolError
+from perennial.errors import PerennialError, ToolError, UsageError
 
 if TYPE_CHECKING:
     from perennial.core.release.rollback import Rollback
@@ -24,8 +24,10 @@ if TYPE_CHECKING:
 @click.argument("model")
 @click.option("--to", default=None, help="Version of an earlier champion; the previous one by default.")
 @click.option("--note", default="", help="Reason, for the ledger.")
+@click.option("--force", is_flag=True, help="Overrule failed checks of features and online store.")
+@click.option("--reason", default="", help="Why the checks are overruled, for the ledger.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def rollback(model: str, to: str | None, note: str, as_json: bool) -> None:
+def rollback(model: str, to: str | None, note: str, force: bool, reason: str, as_json: bool) -> None:
     """Emergency: give all traffic to an earlier champion at once. Needs neither Airflow nor MLflow.
 
     Model, features, schema and threshold come back together: before the move they are compared with those
@@ -35,13 +37,19 @@ def rollback(model: str, to: str | None, note: str, as_json: bool) -> None:
     from perennial.flows.release.rollback import rollback as flow
     from perennial.wiring import database, traffic
 
+    if force != bool(reason.strip()):
+        raise UsageError(
+            "--force and --reason go together", hint='--force --reason "what the checks get wrong"'
+        )
     settings = environment.load()
     ports = traffic.rollback_ports(settings)
     if ports.router.route(model) is None:
         _check_model(model, settings)
     actor = who_steers(settings.token, "rollback", database.quick_reads(settings), _now())
     try:
-        target, moved = flow(model, to, ports, actor, note, _now, time.sleep, lambda: uuid4().hex)
+        target, moved = flow(
+            model, to, ports, actor, note, _now, time.sleep, lambda: uuid4().hex, reason.strip()
+        )
     except PerennialError:
         for line in _finish_earlier(ports.journal, settings):
             click.echo(line, err=True)
@@ -57,7 +65,7 @@ def rollback(model: str, to: str | None, note: str, as_json: bool) -> None:
 
 def _show(model: str, target: Target, moved: Rollback | None) -> None:
     for check in moved.checks if moved is not None else ():
-        click.echo(f"ok     {check.name}: {check.observed}")
+        click.echo(f"{'ok    ' if check.ok else 'FORCED'} {check.name}: {check.observed}")
     went = "went back" if moved is not None else "goes already"
     cpu = time.process_time()
     click.echo(

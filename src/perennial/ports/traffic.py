@@ -45,6 +45,9 @@ class Probe(Protocol):
             An empty text when exactly this version answers, else the problem.
         """
 
+    def infer(self, pool: str, model: str, digest: str, body: Mapping[str, Any]) -> str:
+        """As `predict`, by tensor."""
+
 
 class RollbackJournal(Protocol):
     """Journal of rollbacks whose traffic has moved, or is about to, and which are not on record yet (files)."""
@@ -85,6 +88,15 @@ class Router(Protocol):
 
     def healthy(self, model: str) -> Mapping[str, int]:
         """Return pool name -> number of healthy servers."""
+
+    def differences(self) -> Sequence[str]:
+        """Return a text per difference between what Envoy does and the routes last applied.
+
+        A listener that clients cannot reach is a difference too. Raises RouterUnavailable.
+        """
+
+    def repair(self) -> None:
+        """Bring Envoy back to the routes last applied; raises RouterUnavailable."""
 
 
 BySource = Mapping[str, Mapping[str, float]]
