@@ -11,7 +11,7 @@ from perennial import settings as environment
 from perennial.commands.output import JSON, now, print_table
 
 if TYPE_CHECKING:
-    from perennial.core.release.rehearsal import Rehearsal
+    from perennial.core.release.analysis.rehearsal import Rehearsal
 
 
 @click.command()
@@ -38,8 +38,8 @@ def rehearse(
 ) -> None:  # fmt: skip
     """Estimate the chance to catch a bad candidate per step, and the chance to abort a good one overall."""
     from perennial import catalog
-    from perennial.core.release import rehearsal
-    from perennial.core.release.simulated_step import TrafficProfile
+    from perennial.core.release.analysis import rehearsal
+    from perennial.core.release.analysis.simulated_step import TrafficProfile
     from perennial.core.release.traffic import PoolName
     from perennial.flows.release.rehearsal import observed_traffic
     from perennial.wiring import database, releasing
@@ -69,7 +69,7 @@ def rehearse(
 
 
 def _show(rehearsal: Rehearsal) -> None:
-    from perennial.core.release.rehearsal import HARMS, HEALTHY
+    from perennial.core.release.analysis.rehearsal import HARMS, HEALTHY
 
     traffic = rehearsal.traffic
     click.echo(

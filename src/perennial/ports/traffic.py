@@ -86,6 +86,15 @@ class Router(Protocol):
     def healthy(self, model: str) -> Mapping[str, int]:
         """Return pool name -> number of healthy servers."""
 
+    def differences(self) -> Sequence[str]:
+        """Return a text per difference between what Envoy does and the routes last applied.
+
+        A listener that clients cannot reach is a difference too. Raises RouterUnavailable.
+        """
+
+    def repair(self) -> None:
+        """Bring Envoy back to the routes last applied; raises RouterUnavailable."""
+
 
 BySource = Mapping[str, Mapping[str, float]]
 """source -> prediction id -> value."""

@@ -139,6 +139,9 @@ class MemoryRouter:
 
     def __init__(self) -> None:
         self.down = False
+        self.foreign: list[str] = []
+        self.repairable = True
+        self.repairs = 0
         self.rejecting = False
         self.applied: list[Route] = []
         self.servers: dict[str, int] = {PoolName.STABLE.value: 2, PoolName.CANARY.value: 1}
@@ -165,6 +168,16 @@ class MemoryRouter:
     def healthy(self, model: str) -> Mapping[str, int]:
         self._answer()
         return {pool.value: self.servers[pool] if model in self._routes else 0 for pool in PoolName}
+
+    def differences(self) -> tuple[str, ...]:
+        self._answer()
+        return tuple(self.foreign)
+
+    def repair(self) -> None:
+        self._answer()
+        self.repairs += 1
+        if self.repairable:
+            self.foreign.clear()
 
     def answered(
         self, model: str, pool: str, requests: int, errors: int = 0, latency_ms: float = 5.0

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from perennial.core.release.criteria import judge_traffic, unmeasured
+from perennial.core.release.analysis.criteria import judge_traffic, unmeasured
+from perennial.core.release.analysis.sample_ratio import judge_split
 from perennial.core.release.plan import promotes
-from perennial.core.release.sample_ratio import judge_split
 from perennial.core.release.status import LabelCounts
 from perennial.core.release.traffic import Counters, PoolName
 from perennial.core.release.transition import Transition
