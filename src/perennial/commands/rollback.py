@@ -10,7 +10,7 @@ import click
 
 from perennial import settings as environment
 from perennial.commands.output import JSON, now, print_json
-from perennial.errors import PerennialError, ToolError
+from perennial.errors import PerennialError, ToolError, UsageError
 
 if TYPE_CHECKING:
     from perennial.core.release.rollback import Rollback
@@ -23,8 +23,10 @@ if TYPE_CHECKING:
 @click.argument("model")
 @click.option("--to", default=None, help="Version of an earlier champion; the previous one by default.")
 @click.option("--note", default="", help="Reason, for the ledger.")
+@click.option("--force", is_flag=True, help="Overrule failed checks of features and online store.")
+@click.option("--reason", default="", help="Why the checks are overruled, for the ledger.")
 @JSON
-def rollback(model: str, to: str | None, note: str, as_json: bool) -> None:
+def rollback(model: str, to: str | None, note: str, force: bool, reason: str, as_json: bool) -> None:
     """Emergency: give all traffic to an earlier champion at once. Needs neither Airflow nor MLflow.
 
     Model, features, schema and threshold come back together: before the move they are compared with those
@@ -34,6 +36,10 @@ def rollback(model: str, to: str | None, note: str, as_json: bool) -> None:
     from perennial.flows.release.rollback import rollback as flow
     from perennial.wiring import database, traffic
 
+    if force != bool(reason.strip()):
+        raise UsageError(
+            "--force and --reason go together", hint='--force --reason "what the checks get wrong"'
+        )
     settings = environment.load()
     ports = traffic.rollback_ports(settings)
     if ports.router.route(model) is None:
@@ -42,7 +48,9 @@ def rollback(model: str, to: str | None, note: str, as_json: bool) -> None:
         catalog.spec(model, settings)
     actor = who_steers(settings.token, "rollback", database.quick_reads(settings), now())
     try:
-        target, moved = flow(model, to, ports, actor, note, now, time.sleep, lambda: uuid4().hex)
+        target, moved = flow(
+            model, to, ports, actor, note, now, time.sleep, lambda: uuid4().hex, reason.strip()
+        )
     except PerennialError:
         for line in _finish_earlier(ports.journal, settings):
             click.echo(line, err=True)
@@ -58,7 +66,7 @@ def rollback(model: str, to: str | None, note: str, as_json: bool) -> None:
 
 def _show(model: str, target: Target, moved: Rollback | None) -> None:
     for check in moved.checks if moved is not None else ():
-        click.echo(f"ok     {check.name}: {check.observed}")
+        click.echo(f"{'ok    ' if check.ok else 'FORCED'} {check.name}: {check.observed}")
     went = "went back" if moved is not None else "goes already"
     cpu = time.process_time()
     click.echo(
