@@ -45,6 +45,9 @@ class Probe(Protocol):
             An empty text when exactly this version answers, else the problem.
         """
 
+    def infer(self, pool: str, model: str, digest: str, body: Mapping[str, Any]) -> str:
+        """As `predict`, by tensor."""
+
 
 class RollbackJournal(Protocol):
     """Journal of rollbacks whose traffic has moved, or is about to, and which are not on record yet (files)."""

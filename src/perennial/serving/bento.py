@@ -13,10 +13,10 @@ from perennial.errors import FeaturesUnavailable, PerennialError, SettingsError
 from perennial.serving.access.client_keys import ClientKeys
 from perennial.serving.access.door import Door
 from perennial.serving.app import ModelServer
-from perennial.serving.entities import example_row
 from perennial.serving.evidence.sources import FeedbackSources
 from perennial.serving.feedback_inbox import FeedbackWriter
 from perennial.serving.host import ModelHost
+from perennial.serving.manifest import example_row
 from perennial.serving.prediction_log import PredictionLogWriter
 from perennial.serving.session import LoadedVersion
 from perennial.serving.without_torch import without_torch
