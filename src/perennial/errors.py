@@ -121,6 +121,10 @@ class ExplanationNotReady(ModelError, exit_code=42, http_status=429):
     """The explanation was not ready in time; the router must not try another server."""
 
 
+class VersionFailed(ModelError, exit_code=43):
+    """A version cannot score rows that are in range; its fault, not the request's."""
+
+
 class ToolError(PerennialError, exit_code=50):
     """A tool that Perennial uses failed."""
 

@@ -112,17 +112,28 @@ def _answer(answers) -> dict[str, str]:
 
 
 def _listener(pool: str, port: int) -> dict:
-    """Answers everything with 200, its pool in `arm`, and what the router says about the user."""
+    """Answers with 200, its pool in `arm`, and what the router says about the user.
+
+    A request with `x-status-<pool>: 500` gets that status from the pool, with `x-status: 400` from both.
+    """
     shown = {"arm": pool, "unit": "%REQ(x-perennial-unit)%", "meant": "%REQ(x-perennial-arm)%"}
     route = {
         "match": {"prefix": "/"},
         "direct_response": {"status": 200},
         "response_headers_to_add": [{"header": {"key": k, "value": v}} for k, v in shown.items()],
     }
+    failures = [
+        {
+            "match": {"prefix": "/", "headers": [{"name": name, "string_match": {"exact": str(status)}}]},
+            "direct_response": {"status": status},
+        }
+        for name in ("x-status", f"x-status-{pool}")
+        for status in (400, 500, 503)
+    ]
     manager = {
         "@type": f"{TYPE}.network.http_connection_manager.v3.HttpConnectionManager",
         "stat_prefix": pool,
-        "route_config": {"virtual_hosts": [{"name": "all", "domains": ["*"], "routes": [route]}]},
+        "route_config": {"virtual_hosts": [{"name": "all", "domains": ["*"], "routes": [*failures, route]}]},
         "http_filters": [
             {"name": "router", "typed_config": {"@type": f"{TYPE}.http.router.v3.Router"}},
         ],

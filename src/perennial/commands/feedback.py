@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 
 from perennial import settings as environment
+from perennial.commands.output import JSON, print_records
 
 KEY_VARIABLE = "PERENNIAL_FEEDBACK_KEY"
 
@@ -51,7 +52,7 @@ def ingest() -> None:
 
 
 def _ingest() -> None:
-    from perennial.flows.feedback.ingest import ingest as flow
+    from perennial.flows.monitoring.feedback import ingest as flow
     from perennial.wiring import database, releasing
 
     settings = environment.load()
@@ -76,7 +77,7 @@ def add_source(name: str, models: tuple[str, ...]) -> None:
 
     from perennial import catalog
     from perennial.commands.identity import actor
-    from perennial.flows.feedback.sources import add_source as flow
+    from perennial.flows.monitoring.feedback_sources import add_source as flow
     from perennial.serving.evidence.sources import FeedbackSources
     from perennial.wiring import database
 
@@ -91,10 +92,9 @@ def add_source(name: str, models: tuple[str, ...]) -> None:
 
 
 @source.command("list")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@JSON
 def list_sources(as_json: bool) -> None:
     """List the sources, without their keys."""
-    from perennial.commands.output import print_table
     from perennial.serving.evidence.sources import FeedbackSources
 
     rows = [
@@ -106,12 +106,7 @@ def list_sources(as_json: bool) -> None:
         }
         for name, stored in sorted(FeedbackSources(environment.load().feedback_sources).all().items())
     ]
-    if as_json:
-        click.echo(json.dumps(rows, indent=2))
-    elif not rows:
-        click.echo("there is no source yet: perennial feedback source add NAME")
-    else:
-        print_table(list(rows[0]), [list(row.values()) for row in rows])
+    print_records(rows, as_json, "there is no source yet: perennial feedback source add NAME")
 
 
 @source.command("revoke")
@@ -119,7 +114,7 @@ def list_sources(as_json: bool) -> None:
 def revoke(name: str) -> None:
     """End the key of a source at once; what it has labelled stays."""
     from perennial.commands.identity import actor
-    from perennial.flows.feedback.sources import revoke_source
+    from perennial.flows.monitoring.feedback_sources import revoke_source
     from perennial.serving.evidence.sources import FeedbackSources
     from perennial.wiring import database
 

@@ -10,6 +10,9 @@ import click
 from perennial import settings as environment
 from perennial.commands.output import JSON, print_json, print_table
 
+DIFFERENT = 1
+"""Exit code of `router show` when Envoy does something else than the confirmed routes say."""
+
 
 @click.command()
 @click.option("--pool", type=click.Choice(["stable", "canary"]), required=True, help="Pool of the server.")
@@ -74,13 +77,18 @@ def show(as_json: bool) -> None:
     """Show the live split of every model: configured shares and counted requests."""
     from perennial.wiring import traffic
 
-    rows = traffic.router(environment.load()).overview()
+    router = traffic.router(environment.load())
+    rows, foreign = router.overview(), router.differences()
+    for text in foreign:
+        click.secho(f"ALARM: Envoy differs from the confirmed routes: {text}", fg="red", err=True)
     if as_json:
         print_json(rows)
-        return
+        sys.exit(DIFFERENT if foreign else 0)
     columns = (
         "model", "pool", "version", "digest", "release", "share %", "mirror", "healthy", "requests", "errors",
         "p95 ms",
     )  # fmt: skip
     texts = [{name: "-" if row[name] is None else str(row[name]) for name in columns} for row in rows]
     print_table(columns, [list((cells | {"digest": cells["digest"][:12]}).values()) for cells in texts])
+    if foreign:
+        sys.exit(DIFFERENT)

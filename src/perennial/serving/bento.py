@@ -15,13 +15,13 @@ from perennial.serving.door import Door
 from perennial.serving.evidence.sources import FeedbackSources
 from perennial.serving.feedback_inbox import FeedbackWriter
 from perennial.serving.host import ModelHost
+from perennial.serving.manifest import example_row
 from perennial.serving.prediction_log import PredictionLogWriter
 from perennial.serving.session import LoadedVersion
 from perennial.serving.without_torch import without_torch
 
 if TYPE_CHECKING:
     from perennial.serving.entities import OnlineValues
-    from perennial.serving.manifest import ServedManifest
     from perennial.settings import Settings
 
 POOL_VARIABLE = "PERENNIAL_POOL"
@@ -64,15 +64,6 @@ class FeatureSource:
             raise FeaturesUnavailable(
                 f"cannot open the online store: {error}", hint="run `perennial features publish`"
             ) from error
-
-
-EXAMPLES: dict[str, object] = {"int": 0, "float": 0.0, "string": "", "timestamp": 0.0}
-
-
-def example_row(manifest: ServedManifest) -> dict[str, object]:
-    """Return a row of the right shape with entities that do not exist."""
-    keys = dict.fromkeys(manifest.entities, "")
-    return {**keys, **{name: EXAMPLES[kind] for name, kind in manifest.request.items()}}
 
 
 class ServerParts:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import socket
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from perennial import ports
     from perennial.core.training.registration import VersionRecord
     from perennial.core.verdict import Judgement
+    from perennial.flows.evaluation.replay import ReplayPorts
     from perennial.flows.release.failover_watch import FailoverWatchPorts
     from perennial.flows.release.ports import ReleasePorts
     from perennial.flows.release.rollback_record import RollbackRecordPorts
@@ -179,3 +181,23 @@ def failover_watch_ports(settings: Settings) -> FailoverWatchPorts:
 
     record = rollback_record_ports(settings)
     return FailoverWatchPorts(record.router, record.ledger, lambda now: record_rollbacks(record, now))
+
+
+def replay_ports(spec: ModelSpec, settings: Settings | None = None) -> ReplayPorts:
+    """Return the ports of a replay of logged requests."""
+    from perennial.flows.evaluation.offline_features import OfflineSource
+    from perennial.flows.evaluation.replay import ReplayPorts
+    from perennial.wiring import training, versions
+
+    settings = settings or load()
+    return ReplayPorts(
+        predictions=prediction_log(settings),
+        registry=versions.registry(settings),
+        scorer=scorer(),
+        offline=OfflineSource(
+            features=training.features(settings),
+            history=lambda: training.history_store(settings).load(spec.data.history),
+            make=entrypoint(spec.data.prepare, spec),
+        ),
+        stopwatch=time.perf_counter,
+    )

@@ -101,8 +101,8 @@ def _bucket(requests: int) -> Json:
 def _trusted(secret: str) -> Json:
     """Remove every header by which a client could steer the router or a model server; then set ours."""
     removed = [
-        {"remove_on_match": {"key_matcher": {"prefix": prefix, "ignore_case": True}}}
-        for prefix in (headers.PREFIX, "x-envoy-")
+        *({"remove": name} for name in headers.of_router()),
+        {"remove_on_match": {"key_matcher": {"prefix": "x-envoy-", "ignore_case": True}}},
     ]
     header = {"key": headers.SECRET, "value": secret}
     set_ours = (

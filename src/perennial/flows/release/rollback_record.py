@@ -46,8 +46,8 @@ def record_rollbacks(ports: RollbackRecordPorts, now: datetime) -> list[str]:
     if not ports.journal.pending():
         return []
     left: list[str] = []
-    with ports.journal.settling() as mine:
-        if not mine:
+    with ports.journal.recording() as is_writer:
+        if not is_writer:
             return ["another process is writing the rollbacks down"]
         for rollback in ports.journal.pending():
             left += _record(rollback, ports, now)
@@ -130,6 +130,7 @@ def _entry(rollback: Rollback) -> Entry:
             "to": rollback.to.version,
             "note": rollback.note,
             "checks": [check.model_dump(mode="json", exclude={"hint"}) for check in rollback.checks],
+            **({"forced": rollback.forced} if rollback.forced else {}),
         },
     )
 

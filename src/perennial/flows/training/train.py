@@ -15,10 +15,9 @@ from perennial.core.evaluation.figures_hash import PARITY
 from perennial.core.spec import ModelSpec, Reason
 from perennial.core.training.artifacts import Trained
 from perennial.core.training.capsule import Provenance
-from perennial.flows.training.fit import Build, Suggest, fit
+from perennial.flows.training.fit import Build, Suggest, fit, search, study_name
 from perennial.flows.training.package import CAPSULE, check_parity, package
 from perennial.flows.training.training_data import load_training_data
-from perennial.flows.training.tune import search, study_name
 from perennial.flows.training.workdir import Workdir, write_json, write_table
 from perennial.ports import Features, Figures, Registry, Scorer, Tracker, Tuner
 

@@ -10,8 +10,7 @@ import numpy as np
 
 from perennial.core.spec import ModelSpec
 from perennial.core.training.data import DataRevision, Validation
-from perennial.core.training.examples import Examples
-from perennial.core.training.split import first_later_group
+from perennial.core.training.examples import Examples, first_later_group
 from perennial.errors import ValidationFailed
 from perennial.flows.training.point_in_time import as_examples, join
 from perennial.flows.training.prepare import DataSource

@@ -82,7 +82,10 @@ def check_tables(
         SpecError: a suite or a table that the spec names is missing, or a rule is wrong.
         ValidationFailed: a check failed; names table, rule, column, observed value and bad rows.
     """
-    suites = {table: _suite(spec, table, file, tables, expectations_dir, now) for table, file in _named(spec)}
+    suites = {
+        table: _suite(spec, table, file, tables, expectations_dir, now)
+        for table, file in spec.data.expectations.items()
+    }
     reports = [
         validator.check(suite, tables[table], docs_dir).model_copy(update={"table": table})
         for table, suite in suites.items()
@@ -122,10 +125,6 @@ def _keep(table: pd.DataFrame, path: Path) -> None:
     except ArrowException:
         parquet.unlink(missing_ok=True)
         table.to_csv(path.with_suffix(".csv"), index=False)
-
-
-def _named(spec: ModelSpec) -> list[tuple[str, str]]:
-    return list(spec.data.expectations.items())
 
 
 def _suite(
