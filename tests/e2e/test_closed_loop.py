@@ -1,4 +1,4 @@
-"""The closed loop with every process real: the demo is the stack, its figures and its release under fire the subject."""
+"""The closed loop with every process real: the figures of the demo and its release under fire."""
 
 from __future__ import annotations
 

@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from perennial import catalog
+from perennial.core.assets import Reason
 from perennial.core.events import Event, LedgerRow, SystemActor
 from perennial.core.payloads import RetrainRequest
 from perennial.core.release.phase import Phase
 from perennial.core.release.status import ReleaseStatus
-from perennial.core.spec import ModelSpec, Reason
+from perennial.core.spec import ModelSpec
 from perennial.demo import picture, report
 from perennial.demo.airflow_watch import AirflowWatch
 from perennial.demo.approver import approve
