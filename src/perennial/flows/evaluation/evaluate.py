@@ -13,7 +13,7 @@ import numpy as np
 from perennial.core.evaluation.evaluation import CHAMPION, MODEL, Evaluation, column_score, evaluate_scores
 from perennial.core.evaluation.metrics import Scored
 from perennial.core.spec import ModelSpec
-from perennial.core.training.artifacts import ModelManifest, Trained
+from perennial.core.training.artifacts import ModelManifest
 from perennial.core.training.attribution import GlobalAttributions, check_complete
 from perennial.core.training.examples import Examples
 from perennial.core.training.explanation import Background
@@ -21,6 +21,7 @@ from perennial.core.training.registration import VersionRecord
 from perennial.errors import ModelFileError
 from perennial.flows.training.package import version_features
 from perennial.flows.training.point_in_time import as_examples, join
+from perennial.flows.training.revision import read_trained
 from perennial.flows.training.workdir import Workdir, read_record, read_table, write_json
 from perennial.ports import Explain, Features, Figures, Reference, Registry, Scorer, Tracker
 
@@ -52,10 +53,11 @@ def evaluate(spec: ModelSpec, work: Workdir, ports: EvaluatePorts, say: Callable
 
     Raises:
         DatasetMissing: `train` has not run.
+        ValidationFailed: the tables are not those of the revision that the training used.
         DataError: all holdout rows have the same verdict.
         TrackerUnavailable: the tracker is unavailable; `work` is unchanged.
     """
-    trained = read_record(work.trained, Trained, "train")
+    trained = read_trained(spec, work)
     rows = read_table(work.features, "train")
     later = (rows[spec.evaluation.group] >= trained.holdout_from).to_numpy()
     examples = as_examples(spec, rows)
