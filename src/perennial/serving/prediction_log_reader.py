@@ -25,11 +25,13 @@ ASSIGNED = ("experiment", "arm", "unit")
 """Columns of a request that is assigned to a variant of an experiment."""
 COLUMNS = (
     "prediction_id", "request_id", "at", "model", "version", "digest", "release_id", "capsule", "pool",
-    "shadow", "entity", "context", "score", "decision", "latency_ms", *ASSIGNED, "names",
+    "shadow", "entity", "context", "score", "decision", "latency_ms", *ASSIGNED, "client", "names",
 )  # fmt: skip
 TYPES: dict[str, Any] = {
     "at": "datetime64[ns, UTC]", "shadow": bool, "score": float, "decision": "int64", "latency_ms": float,
 }  # fmt: skip
+
+NUMBERS = {int, float}
 
 
 @dataclass
@@ -110,7 +112,9 @@ def _request(line: bytes) -> dict[str, Any] | None:
             isinstance(request["at"], float | int)
             and all(name in request for name in (*PER_REQUEST, "context"))
             and all(len(request[name]) == rows for name in ("entities", "scores", "decisions", "features"))
+            and {*map(type, request["scores"]), *map(type, request["decisions"])} <= NUMBERS
             and all(len(row) == len(request["names"]) for row in request["features"])
+            and all(NUMBERS | {type(None)} >= set(map(type, row)) for row in request["features"])
         )
         return request if complete else None
     except (orjson.JSONDecodeError, KeyError, TypeError):
@@ -141,7 +145,7 @@ def _frame(model: str, requests: list[dict[str, Any]]) -> pd.DataFrame:
         return [value for request in requests for value in request[name]]
 
     columns: dict[str, Any] = {name: per_row([request[name] for request in requests]) for name in PER_REQUEST}
-    for name in ASSIGNED:
+    for name in (*ASSIGNED, "client"):
         columns[name] = per_row([request.get(name) for request in requests])
     for name in ("context", "names"):
         columns[name] = per_row([orjson.dumps(request[name]).decode() for request in requests])
