@@ -19,6 +19,7 @@ from starlette.routing import Route
 from perennial import __version__
 from perennial.errors import PerennialError
 from perennial.serving import entities, feedback_inbox, headers, tensors
+from perennial.serving.access.door import refuse_explanation
 from perennial.serving.answers import Json, no_route, read_json, refusal
 from perennial.serving.assignment import pseudonym
 from perennial.serving.evidence import faults
@@ -178,6 +179,8 @@ class ModelServer:
         selected = self._select(request)
         manifest, wanted = selected.version.manifest, selected.version.wanted
         parsed = entities.parse(await read_json(request), manifest)
+        if parsed.explain:
+            refuse_explanation(request.scope, wanted.model)
         features = entities.features(parsed, manifest, self._features())
         scores = self._scores(selected, features)
         explained = None

@@ -44,6 +44,7 @@ class Trained(Frozen):
     digest: str
     capsule: str
     revision: str = Field(description="revision of the data")
+    rows: str = Field(description="SHA-256 of features.parquet, the joined rows")
     source: str = Field(description="name of the data's source")
     code: str
     features_hash: str

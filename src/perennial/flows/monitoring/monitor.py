@@ -9,6 +9,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from perennial.core.evaluation.metrics import POSITIVE
 from perennial.core.events import Entry, Event, LedgerRow, SystemActor
 from perennial.core.monitoring.drift import SCORE, ColumnDrift
 from perennial.core.monitoring.feedback_counts import FeedbackCounts
@@ -27,7 +28,6 @@ from perennial.core.version import VersionRef
 from perennial.errors import MalformedInput, RouterUnavailable, ToolError, UnknownVersion
 from perennial.files import replacing
 from perennial.flows.feedback.votes import counted, votes
-from perennial.flows.monitoring.accuracy import POSITIVE
 from perennial.flows.monitoring.retrain import raise_and_record
 from perennial.flows.monitoring.window import RefusedTraffic, Window, read_window
 from perennial.ports import (
