@@ -39,7 +39,9 @@ def rollback(model: str, to: str | None, note: str, as_json: bool) -> None:
     ports = traffic.rollback_ports(settings)
     if ports.router.route(model) is None:
         _check_model(model, settings)
-    actor = who_steers(settings.token, "rollback", database.quick_reads(settings), _now())
+    actor = who_steers(
+        settings.token, "rollback", settings.accounts, database.quick_reads(settings), _now()
+    ).name
     try:
         target, moved = flow(model, to, ports, actor, note, _now, time.sleep, lambda: uuid4().hex)
     except PerennialError:
