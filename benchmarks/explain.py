@@ -26,8 +26,7 @@ import numpy as np
 from perennial import catalog
 from perennial.core.spec import ModelSpec
 from perennial.core.training.artifacts import ModelManifest
-from perennial.core.training.background import Background
-from perennial.core.training.explanation import ServedExplanation
+from perennial.core.training.explanation import Background, ServedExplanation
 from perennial.settings import Settings
 
 MODEL = "test_failure_predictor"

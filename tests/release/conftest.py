@@ -183,7 +183,7 @@ class World:
         spec = self.spec
         return None if self.spec_gone else policy_digest(spec.gate, spec.approval, spec.release)
 
-    def back(self, to: str | None = None) -> tuple:
+    def back(self, to: str | None = None, forced: str = "") -> tuple:
         """A rollback by a person, without what follows it; see `settle`."""
         ports = RollbackPorts(
             router=self.router,
@@ -202,7 +202,9 @@ class World:
             ],
         )
         ids = (f"id{number}" for number in itertools.count(len(self.store.ledger.rows())))
-        return rollback(MODEL, to, ports, "ann", "it burns", self.clock, self.sleep, lambda: next(ids))
+        return rollback(
+            MODEL, to, ports, "ann", "it burns", self.clock, self.sleep, lambda: next(ids), forced
+        )
 
     def settle(self) -> list[str]:
         """Write down what a rollback left."""

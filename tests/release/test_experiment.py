@@ -7,7 +7,7 @@ from datetime import timedelta
 import numpy as np
 import pytest
 
-from perennial.core.release.sample_ratio import judge_split
+from perennial.core.release.analysis.sample_ratio import judge_split
 from perennial.core.release.traffic import UserCounts
 from perennial.core.verdict import Verdict
 from perennial.flows.experiment import gather as flow

@@ -11,8 +11,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
-from perennial.core.training.background import Background
-from perennial.core.training.explanation import ServedExplanation
+from perennial.core.training.explanation import Background, ServedExplanation
 from perennial.core.version import VersionRef
 
 WIDTH = 4

@@ -12,7 +12,7 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
 from perennial.core.spec import TuningSpec
-from perennial.core.training.tuning import Trial
+from perennial.core.training.artifacts import Trial
 from perennial.errors import ModelError
 
 Report = Callable[[int, float], None]

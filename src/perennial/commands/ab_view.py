@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from perennial.core.experiment.analysis import ExperimentAnalysis, VariantComparison
+    from perennial.core.experiment.analysis import ExperimentAnalysis
     from perennial.core.experiment.live_experiment import Experiment
     from perennial.core.release.traffic import UserCounts
 
@@ -15,7 +15,13 @@ Table = list[list[str]]
 
 
 def tables(analysis: ExperimentAnalysis) -> list[Table]:
-    return [_decisions(analysis), _variants(analysis), _comparisons(analysis), [["split"], [split(analysis)]]]
+    decisions = [[row.treatment, row.decision.value, row.why] for row in analysis.comparisons]
+    return [
+        [["treatment", "decision", "why"], *decisions],
+        _variants(analysis),
+        _comparisons(analysis),
+        [["split"], [split(analysis)]],
+    ]
 
 
 def about(experiment: Experiment, units: UserCounts, outcome: str, sources: Mapping[str, int]) -> Table:
@@ -69,25 +75,18 @@ def _comparisons(analysis: ExperimentAnalysis) -> Table:
     ]
     for comparison in analysis.comparisons:
         now, wide = comparison.difference_interval, comparison.sequential_interval
+        lift, around = comparison.lift, comparison.lift_interval
         rows.append(
             [
                 comparison.treatment,
                 f"{comparison.superiority:.4f}",
                 f"{comparison.difference:+.4g} [{now.low:+.4g}, {now.high:+.4g}]",
                 f"{wide.low:+.4g} to {wide.high:+.4g}",
-                _lift(comparison),
+                f"{lift:+.1%} [{around.low:+.1%}, {around.high:+.1%}]"
+                if lift is not None and around
+                else "-",
                 f"{comparison.expected_loss:.3g}",
                 "-" if comparison.needed is None else f"{comparison.needed} per variant",
             ]
         )
     return rows
-
-
-def _lift(comparison: VariantComparison) -> str:
-    lift, wide = comparison.lift, comparison.lift_interval
-    return "-" if lift is None or wide is None else f"{lift:+.1%} [{wide.low:+.1%}, {wide.high:+.1%}]"
-
-
-def _decisions(analysis: ExperimentAnalysis) -> Table:
-    rows = [[row.treatment, row.decision.value, row.why] for row in analysis.comparisons]
-    return [["treatment", "decision", "why"], *rows]

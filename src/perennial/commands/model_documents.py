@@ -24,8 +24,7 @@ from perennial.wiring import versions
 )
 def card(model: str, version: str, out: Path) -> None:
     """Write the model card of a version as Markdown and HTML, and upload it to the run of the version."""
-    from perennial.flows.governance.card import write_card
-    from perennial.flows.governance.documents import keep
+    from perennial.flows.governance.documents import keep, write_card
     from perennial.flows.versions import find_version
 
     settings = load()
@@ -49,7 +48,7 @@ def card(model: str, version: str, out: Path) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print the document.")
 def bom(model: str, version: str, output: Path | None, as_json: bool) -> None:
     """Show the ML-BOM (CycloneDX 1.6) of a version: its data, code, packages and licences."""
-    from perennial.flows.governance.bom import kept_bom, write_bom
+    from perennial.flows.governance.documents import kept_bom, write_bom
     from perennial.flows.versions import find_version
 
     settings = load()

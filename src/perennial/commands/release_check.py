@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import click
 
 from perennial import settings as environment
-from perennial.commands.output import print_table
+from perennial.commands.output import JSON, print_json, print_table
 
 
 @click.command()
 @click.argument("model")
 @click.option("--version", "which", default="candidate", show_default=True, help="Version or alias.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@JSON
 def check(model: str, which: str, as_json: bool) -> None:
     """Check terms, files and behaviour of a version like the gate, without any record."""
     from perennial import catalog
@@ -33,7 +32,7 @@ def check(model: str, which: str, as_json: bool) -> None:
         judgements = (*releasing.terms(spec, record, settings), *releasing.checks(spec, files))
     if as_json:
         rules = [rule.model_dump(mode="json") for rule in judgements]
-        click.echo(json.dumps({"version": record.ref.version, "digest": record.ref.digest, "rules": rules}))
+        print_json({"version": record.ref.version, "digest": record.ref.digest, "rules": rules})
     else:
         click.echo(str(record.ref))
         rows = [(rule.verdict.value, rule.rule, rule.observed, rule.needed) for rule in judgements]

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import click
 
 from perennial import settings as environment
+from perennial.commands.output import JSON, now, print_table
 
 if TYPE_CHECKING:
-    from perennial.core.release.rehearsal import Rehearsal
+    from perennial.core.release.analysis.rehearsal import Rehearsal
 
 
 @click.command()
@@ -30,15 +31,15 @@ if TYPE_CHECKING:
 )
 @click.option("--releases", default=2500, show_default=True, help="Simulated per harm.")
 @click.option("--seed", default=7, show_default=True, help="Seed of the simulation.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@JSON
 def rehearse(
     model: str, rate: float | None, days: float, error_rate: float, p95_ms: float | None, log_sd: float | None,
     accuracy: float | None, labelled: float | None, releases: int, seed: int, as_json: bool,
 ) -> None:  # fmt: skip
     """Estimate the chance to catch a bad candidate per step, and the chance to abort a good one overall."""
     from perennial import catalog
-    from perennial.core.release import rehearsal
-    from perennial.core.release.simulated_step import TrafficProfile
+    from perennial.core.release.analysis import rehearsal
+    from perennial.core.release.analysis.simulated_step import TrafficProfile
     from perennial.core.release.traffic import PoolName
     from perennial.flows.release.rehearsal import observed_traffic
     from perennial.wiring import database, releasing
@@ -46,21 +47,16 @@ def rehearse(
     settings = environment.load()
     policy = catalog.spec(model, settings).release
     if rate is None:
-        now = datetime.now(UTC)
+        until = now()
         feedback, log = database.store(settings).feedback, releasing.prediction_log(settings)
-        traffic = observed_traffic(model, log, feedback, now - timedelta(days=days), now, error_rate)
+        traffic = observed_traffic(model, log, feedback, until - timedelta(days=days), until, error_rate)
     else:
         floor = max(1.0, policy.criteria.latency_p95_floor_ms)
         traffic = TrafficProfile(
             requests_per_hour=rate, error_rate=error_rate, latency_p95_ms=floor, latency_log_sd=0.5,
             accuracy=0.9, labelled=0.0,
         )  # fmt: skip
-    options = {
-        "latency_p95_ms": p95_ms,
-        "latency_log_sd": log_sd,
-        "accuracy": accuracy,
-        "labelled": labelled,
-    }
+    options = {"latency_p95_ms": p95_ms, "latency_log_sd": log_sd, "accuracy": accuracy, "labelled": labelled}
     given = {name: value for name, value in options.items() if value is not None}
     servers = len(settings.ports(PoolName.STABLE))
     odds = rehearsal.rehearse(
@@ -73,8 +69,7 @@ def rehearse(
 
 
 def _show(rehearsal: Rehearsal) -> None:
-    from perennial.commands.output import print_table
-    from perennial.core.release.rehearsal import HARMS, HEALTHY
+    from perennial.core.release.analysis.rehearsal import HARMS, HEALTHY
 
     traffic = rehearsal.traffic
     click.echo(

@@ -162,7 +162,7 @@ def register(model: str, workdir: Path | None) -> None:
 
     A repetition makes no new version; it renews the documents.
     """
-    from perennial.flows.governance.version_documents import document_version
+    from perennial.flows.governance.documents import document_version
     from perennial.flows.training.register import register as flow
 
     settings, spec, work = _start(model, workdir)

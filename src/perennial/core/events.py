@@ -42,6 +42,8 @@ class Event(StrEnum):
     """A person took the candidate's share back; the champion stayed."""
     FAILOVER_BEGAN = "failover.began"
     FAILOVER_ENDED = "failover.ended"
+    ROUTE_CHANGED_OUTSIDE = "route.changed_outside"
+    """The router did something else than the confirmed routes say; the failover watch repairs it."""
     MONITOR_LEVEL = "monitor.level"
     RETRAIN_REQUESTED = "retrain.requested"
     VERSION_REPRODUCED = "version.reproduced"
@@ -54,6 +56,8 @@ class Event(StrEnum):
     FEEDBACK_UNUSABLE = "feedback.unusable"
     """Labels of predictions that were never answered or of other models, or broken lines: skipped and kept aside."""
     FEEDBACK_SOURCE_REVOKED = "feedback.source_revoked"
+    CLIENT_KEY_ADDED = "key.added"
+    CLIENT_KEY_REVOKED = "key.revoked"
     NOTICE_UNDELIVERED = "notify.undelivered"
 
 

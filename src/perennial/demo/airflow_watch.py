@@ -36,15 +36,12 @@ class AirflowWatch(AirflowTrigger):
     def wait_parsed(self, dags: list[str], timeout: float) -> None:
         """Wait until the DAG processor has parsed every DAG."""
         deadline = time.monotonic() + timeout
-        while missing := set(dags) - self._dags():
+        while missing := set(dags) - {dag["dag_id"] for dag in self.get("/api/v2/dags", limit=100)["dags"]}:
             if time.monotonic() > deadline:
                 errors = self.get("/api/v2/importErrors")["import_errors"]
                 text = errors[0]["stack_trace"][-600:] if errors else "no import error is reported"
                 raise SchedulerUnavailable(f"Airflow does not list {', '.join(sorted(missing))}", hint=text)
             time.sleep(1.0)
-
-    def _dags(self) -> set[str]:
-        return {dag["dag_id"] for dag in self.get("/api/v2/dags", limit=100)["dags"]}
 
     def runs(self, dag: str) -> list[dict[str, Any]]:
         """Return the runs of a DAG, newest first."""

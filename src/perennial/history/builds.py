@@ -48,7 +48,10 @@ def read_builds(
         MalformedInput: a report is no JUnit XML, holds no executed test of a build, or a build is older
             than the newest cycle of the history, whose features would then contain the future.
     """
-    reports = [junit.read(path, _file_time(path, undated)) for path in junit.find(paths)]
+    reports = []
+    for path in junit.find(paths):
+        changed = datetime.fromtimestamp(path.stat().st_mtime, UTC)
+        reports.append(junit.read(path, changed if undated == "file-time" else None))
     reports = list({report.key: report for report in reports}.values())
     cycle_of = _known_cycles(known)
     fresh = [report for report in reports if report.key not in cycle_of]
@@ -73,10 +76,6 @@ def read_builds(
         skipped=sum(report.skipped for report in fresh),
         known=len(reports) - len(fresh),
     )
-
-
-def _file_time(path: Path, undated: Undated) -> datetime | None:
-    return datetime.fromtimestamp(path.stat().st_mtime, UTC) if undated == "file-time" else None
 
 
 def _known_cycles(known: pd.DataFrame) -> dict[str, int]:

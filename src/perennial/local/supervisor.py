@@ -14,20 +14,26 @@ import httpx
 
 from perennial import account_file
 from perennial.core.release.traffic import PoolName
-from perennial.errors import PortTaken, ToolError
+from perennial.errors import PortTaken, RouterUnavailable, ToolError
 from perennial.local import airflow, supervisord
 from perennial.local.processes import Process, base_environment, server_name, table
+from perennial.serving.access.client_keys import refuse_open_door
 from perennial.settings import Settings
 
 Say = Callable[[str], None]
 
 
 def server_problems(settings: Settings) -> dict[str, list[str]]:
-    """Return by process name why each model server is not ready, as it reports; empty lists when ready."""
+    """Return by process name why Envoy and each model server are not as they should be; empty lists when they are."""
     from perennial.wiring import traffic
 
     by_port = traffic.pool(settings).problems()
-    return {server_name(pool, port): by_port[port] for pool in PoolName for port in settings.ports(pool)}
+    try:
+        envoy = list(traffic.router(settings).differences())
+    except RouterUnavailable as error:
+        envoy = [error.message]
+    servers = {server_name(pool, port): by_port[port] for pool in PoolName for port in settings.ports(pool)}
+    return {"envoy": envoy, **servers}
 
 
 def check_ports(settings: Settings) -> None:
@@ -64,6 +70,7 @@ def _variable(name: str) -> str:
 def up(settings: Settings, say: Say, timeout: float = 240.0) -> None:
     """Start all processes that are not up, and wait until each answers."""
     if not supervisord.running(settings):
+        refuse_open_door(settings)
         check_ports(settings)
         set_up(settings, say)
         _start(settings, say)

@@ -14,11 +14,11 @@ if TYPE_CHECKING:
     from perennial.core.evaluation.metrics import Scored
     from perennial.core.gate_spec import GroupMeasure
     from perennial.core.spec import FeatureSpec, TuningSpec
+    from perennial.core.training.artifacts import Trial
     from perennial.core.training.attribution import Attributions, GlobalAttributions
     from perennial.core.training.data import CheckReport, DataRevision
     from perennial.core.training.examples import Examples
     from perennial.core.training.expectations import Suite
-    from perennial.core.training.tuning import Trial
 
 
 class DataStore(Protocol):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 PREFIX = "x-perennial-"
-"""Envoy removes every header with this prefix from a client's request."""
+"""Prefix of our headers."""
 SECRET = "x-perennial-secret"  # noqa: S105 the name of a header
 """Shared secret of the installation: a model server refuses a request without it, except its health check."""
 PUBLIC = "x-perennial-public"
@@ -36,3 +36,13 @@ SYNTHETIC = "x-perennial-synthetic"
 STANDS_IN = "x-perennial-stands-in"
 """Header of an answer: `fallback` or `backup` when another version than the requested version answered."""
 REQUEST_ID = "x-request-id"
+FORWARDED_FOR = "x-forwarded-for"
+
+OF_CLIENTS = frozenset({FEEDBACK_KEY})
+"""Our headers that a client may send."""
+
+
+def of_router() -> list[str]:
+    """Return the headers that only Envoy and the installation itself may set."""
+    ours = {value for value in globals().values() if isinstance(value, str) and value.startswith(PREFIX)}
+    return sorted(ours - OF_CLIENTS - {PREFIX})

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from perennial import catalog
-from perennial.core.release.rehearsal import HARMS, HEALTHY, rehearse
-from perennial.core.release.simulated_step import TrafficProfile, simulated_steps
+from perennial.core.release.analysis.rehearsal import HARMS, HEALTHY, rehearse
+from perennial.core.release.analysis.simulated_step import TrafficProfile, simulated_steps
 from perennial.settings import Settings
 
 ROOT = Path(__file__).parents[3]

@@ -75,6 +75,15 @@ class EnvoyAdmin:
             for cluster in body.get("cluster_statuses", ())
         }
 
+    def dumped(self, resource: str) -> list[dict[str, Any]]:
+        """Return the entries of a kind of resource (`dynamic_route_configs`, ...) that Envoy uses now."""
+        configs: list[dict[str, Any]] = self._get("/config_dump", {"resource": resource}).get("configs", [])
+        return configs
+
+    def end(self) -> None:
+        """End Envoy; its supervisor starts it again."""
+        self._http.post("/quitquitquit", {}, {})
+
     def _get(self, path: str, query: Mapping[str, str]) -> Any:
         return json.loads(self._ask(path, query).body)
 

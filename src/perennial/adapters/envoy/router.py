@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import re
+import socket
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -25,6 +26,7 @@ from perennial.adapters.envoy.admin import EnvoyAdmin
 from perennial.adapters.envoy.clusters import clusters
 from perennial.adapters.envoy.config import Layout
 from perennial.adapters.envoy.listener import listeners
+from perennial.adapters.envoy.live import by_name, differences
 from perennial.adapters.envoy.measurements import EnvoyMeasurements
 from perennial.adapters.envoy.routes import route_configuration
 from perennial.adapters.envoy.state import ConfirmedRoutes
@@ -65,8 +67,12 @@ class EnvoyRouter:
         Raises:
             RouterRejected: routes.json cannot be read.
         """
+        _clear_socket(self._layout.admin)
+        return self.init_files()
+
+    def init_files(self) -> Path:
+        """Write all of Envoy's files from the confirmed routes; returns the path of the bootstrap file."""
         with self._locked():
-            _clear_socket(self._layout.admin)
             state = self._confirmed()
             public = listeners(self._layout, self._folder)
             self._write("lds", _version(state, public), public)
@@ -115,6 +121,53 @@ class EnvoyRouter:
         """Return a row per model and pool with a target: the configured share and the counters."""
         routes = sorted(self._confirmed().routes.items())
         return [row for _, route in routes for row in self._measurements.overview(route)]
+
+    def differences(self) -> tuple[str, ...]:
+        """Return what Envoy holds other than the confirmed routes say; see `ports.Router.differences`."""
+        with self._locked():
+            state = self._confirmed()
+            held = {
+                "routes": [entry["route_config"] for entry in self._admin.dumped("dynamic_route_configs")],
+                "clusters": [entry["cluster"] for entry in self._admin.dumped("dynamic_active_clusters")],
+                "listeners": [
+                    entry["active_state"]["listener"]
+                    for entry in self._admin.dumped("dynamic_listeners")
+                    if "active_state" in entry
+                ],
+            }
+            wanted = {
+                "routes": _route_resources(state),
+                "clusters": clusters(list(state.routes), self._layout),
+                "listeners": listeners(self._layout, self._folder),
+            }
+            found = [
+                text
+                for kind in wanted
+                for text in differences(by_name(wanted[kind]), by_name(held[kind]), kind)
+            ]
+            closed = self._closed()
+            return (*([closed] if closed else []), *found)
+
+    def repair(self) -> None:
+        """Write the confirmed configuration again; see `ports.Router.repair`.
+
+        An Envoy whose listeners were drained opens none again: it is ended, and its supervisor starts a new one.
+        """
+        self.init_files()
+        if self._closed():
+            self._admin.end()
+
+    def _closed(self) -> str:
+        """Return why clients cannot connect to the public listener, or an empty text."""
+        host, port = self._layout.listen
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 compared, not bound
+        try:
+            socket.create_connection((host, port), timeout=2).close()
+        except ConnectionRefusedError:
+            return f"the public listener {host}:{port} is closed"
+        except OSError as error:
+            return f"the public listener {host}:{port}: {error}"
+        return ""
 
     def _add_clusters(self, wanted: ConfirmedRoutes) -> None:
         """Add the clusters of new models: Envoy refuses a route to a cluster that does not exist."""

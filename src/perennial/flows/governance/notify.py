@@ -12,7 +12,6 @@ from datetime import datetime, timedelta
 from perennial.core.events import Entry, Event, LedgerRow, SystemActor
 from perennial.core.governance import notices as notice
 from perennial.core.governance.notices import Delivery, Links
-from perennial.core.release.status import ReleaseStatus
 from perennial.errors import NotDelivered
 from perennial.ports import Deliveries, Ledger, Notifier, ReleaseStore
 
@@ -83,7 +82,9 @@ def _send(at: Delivery, end: int, ports: NotifyPorts, clock: Callable[[], dateti
             at = at.skipped(row.seq)
         else:
             try:
-                ports.notifier.send(at.channel, notice.compose(row, _release(row, ports), ports.links))
+                release_id = row.entry.release_id
+                release = ports.releases.load(release_id) if release_id else None
+                ports.notifier.send(at.channel, notice.compose(row, release, ports.links))
             except NotDelivered as error:
                 ports.deliveries.put(at.failed(error.message, clock()), clock() + LEASE)
                 return DeliveryResult(at.channel, sent, error.message)
@@ -99,10 +100,6 @@ def _start(ledger: Ledger, now: datetime) -> int:
     end = ledger.end()[0]
     recent = ledger.rows(after=max(0, end - LOOK_BACK))
     return next((row.seq - 1 for row in recent if now - row.entry.at <= notice.FRESH), end)
-
-
-def _release(row: LedgerRow, ports: NotifyPorts) -> ReleaseStatus | None:
-    return ports.releases.load(row.entry.release_id) if row.entry.release_id else None
 
 
 def _given_up(row: LedgerRow, at: Delivery, now: datetime) -> Entry:

@@ -6,8 +6,8 @@ from datetime import datetime, timedelta
 
 import numpy as np
 
-from perennial.core.release.rehearsal import rehearse
-from perennial.core.release.simulated_step import TrafficProfile
+from perennial.core.release.analysis.rehearsal import rehearse
+from perennial.core.release.analysis.simulated_step import TrafficProfile
 from perennial.core.spec import FeedbackSpec, ReleaseSpec
 from perennial.errors import DataError
 from perennial.flows.monitoring.accuracy import accuracy

@@ -130,6 +130,7 @@ def _entry(rollback: Rollback) -> Entry:
             "to": rollback.to.version,
             "note": rollback.note,
             "checks": [check.model_dump(mode="json", exclude={"hint"}) for check in rollback.checks],
+            **({"forced": rollback.forced} if rollback.forced else {}),
         },
     )
 

@@ -18,7 +18,7 @@ class ServingHealth:
     Attributes:
         backup_answered: requests in place of the champion since the router's start; None: not known.
         failover_since: ISO time of the begin of a failover; None: there is none.
-        problems: problems of model servers, each with its server.
+        problems: problems of Envoy and the model servers, each with its server.
     """
 
     backup_answered: int | None
@@ -35,11 +35,13 @@ def serving_health(
         problems: name of a model server -> its problems.
     """
     try:
-        answered = router.counters(model)[BACKUP].requests
+        counted, foreign = router.counters(model)[BACKUP], router.differences()
+        answered: int | None = counted.requests - counted.errors
     except RouterUnavailable:
-        answered = None
+        answered, foreign = None, ()
     rows = ledger.rows(model, kinds=(Event.FAILOVER_BEGAN, Event.FAILOVER_ENDED), newest=1)
     last = rows[-1].entry if rows else None
     since = last.at.isoformat() if last is not None and last.kind == Event.FAILOVER_BEGAN else None
-    lines = (f"{server}: {problem}" for server, known in problems.items() for problem in known)
+    lines = [f"{server}: {problem}" for server, known in problems.items() for problem in known]
+    lines += [f"Envoy differs from the confirmed routes: {text}" for text in foreign]
     return ServingHealth(answered, since, tuple(lines))

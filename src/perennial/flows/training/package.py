@@ -9,9 +9,8 @@ import numpy as np
 
 from perennial.core.spec import FeatureSpec, ModelSpec
 from perennial.core.training.artifacts import ModelManifest
-from perennial.core.training.background import Background
 from perennial.core.training.capsule import Capsule, Provenance
-from perennial.core.training.explanation import ServedExplanation
+from perennial.core.training.explanation import Background, ServedExplanation
 from perennial.core.training.registration import VersionRecord
 from perennial.errors import ParityError
 from perennial.files import sha256

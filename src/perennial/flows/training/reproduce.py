@@ -83,7 +83,8 @@ def reproduce(
         )
     files = ports.registry.fetch(record.ref, aside / "version")
     rows = _rows(spec, record, capsule, files, ports, aside / "data")
-    learnt, holdout = _split(rows, int(record.tags["holdout_from"]))
+    later = rows.group >= int(record.tags["holdout_from"])
+    learnt, holdout = rows.where(~later), rows.where(later)
     say(f"{record.ref}: {len(learnt)} rows train, {len(holdout)} rows compare")
     again = _train(build, version_features(spec, files).names, capsule, learnt, aside / "again")
     result = _compare(spec, record, holdout, files, again, ports.scorer, others)
@@ -128,11 +129,6 @@ def _rows(
     examples = read_table(folder / "examples.parquet", "prepare")
     joined = join(spec, examples, ports.features, views, columns)
     return as_examples(spec, joined, columns.names)
-
-
-def _split(rows: Examples, holdout_from: int) -> tuple[Examples, Examples]:
-    later = rows.group >= holdout_from
-    return rows.where(~later), rows.where(later)
 
 
 def _train(build: Build, names: tuple[str, ...], capsule: Capsule, learnt: Examples, folder: Path) -> Path:

@@ -15,10 +15,10 @@ from perennial.core.evaluation.figures_hash import PARITY
 from perennial.core.spec import ModelSpec, Reason
 from perennial.core.training.artifacts import Trained
 from perennial.core.training.capsule import Provenance
-from perennial.flows.training.fit import Build, Suggest, fit
+from perennial.files import sha256
+from perennial.flows.training.fit import Build, Suggest, fit, search, study_name
 from perennial.flows.training.package import CAPSULE, check_parity, package
 from perennial.flows.training.training_data import load_training_data
-from perennial.flows.training.tune import search, study_name
 from perennial.flows.training.workdir import Workdir, write_json, write_table
 from perennial.ports import Features, Figures, Registry, Scorer, Tracker, Tuner
 
@@ -54,7 +54,7 @@ def train(
 
     Raises:
         DatasetMissing: `prepare` or `validate` has not run.
-        ValidationFailed: `validate` has checked another revision.
+        ValidationFailed: `validate` has checked another revision, or the tables are not those of the revision.
         DataError: the history is too short, or has a single verdict.
         ParityError: the exported model scores differently from the trained model; nothing is kept.
         TrackerUnavailable: the tracker is down; nothing has been trained.
@@ -114,6 +114,7 @@ def train(
         work.forget_evaluation()
         shutil.rmtree(work.model, ignore_errors=True)
         shutil.move(folder, work.model)
+        write_table(work.features, data.rows)
         trained = Trained(
             model=spec.name,
             run_id=run.run_id,
@@ -121,6 +122,7 @@ def train(
             digest=capsule.model,
             capsule=capsule.hash,
             revision=data.revision.revision,
+            rows=sha256(work.features),
             source=data.source,
             code=provenance.code,
             features_hash=provenance.features,
@@ -137,6 +139,5 @@ def train(
             reason_text=reason_text,
             seconds=round(time.monotonic() - started, 1),
         )
-        write_table(work.features, data.rows)
         write_json(work.trained, trained)
     return trained

@@ -2,7 +2,7 @@
 
 FAIL: more than half of the harm that the spec names is proven. PASS on the step that promotes: the whole of
 it is excluded. Between them UNSURE waits, then a person is asked. The tests themselves are in
-`perennial.core.release.harm_tests`.
+`perennial.core.release.analysis.harm_tests`.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from datetime import timedelta
 
-from perennial.core.release.harm_tests import (
+from perennial.core.release.analysis.harm_tests import (
     SLOW,
     champion_latency_level,
     error_increase,
