@@ -11,8 +11,7 @@ from perennial.commands.identity import actor, steering_actor
 from perennial.commands.ledger import ledger
 from perennial.commands.output import JSON, now, print_json
 from perennial.commands.release_answers import replay, shadow
-from perennial.commands.release_check import check
-from perennial.commands.release_rehearsal import rehearse
+from perennial.commands.release_preview import check, rehearse
 from perennial.commands.rollback import guard, rollback
 from perennial.commands.which_release import load_release, release_option
 
