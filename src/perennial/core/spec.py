@@ -310,14 +310,3 @@ class ModelSpec(Frozen):
         """SHA-256 (hex) over the canonical JSON of the whole spec."""
         text = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()
-
-
-class Reason(StrEnum):
-    """Reason for a training."""
-
-    BOOTSTRAP = "bootstrap"
-    DRIFT = "drift"
-    ACCURACY = "accuracy"
-    SCHEDULE = "schedule"
-    PERSON = "person"
-    EXPERIMENT = "experiment"

@@ -22,9 +22,10 @@ import numpy as np
 from pydantic import Field
 from scipy import stats
 
+from perennial.core.assets import Reason
 from perennial.core.frozen import Frozen
 from perennial.core.monitoring.drift import ColumnDrift
-from perennial.core.spec import Levels, MonitoringSpec, Reason, ShareLevels
+from perennial.core.spec import Levels, MonitoringSpec, ShareLevels
 
 BATCHES = 20
 CONFIDENCE = 0.95
