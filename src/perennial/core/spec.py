@@ -10,6 +10,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, PositiveInt, model_validator
 
+from perennial.core.explanation_spec import ExplanationSpec
 from perennial.core.frozen import Frozen, Share
 from perennial.core.gate_spec import GateSpec
 from perennial.core.monitoring_spec import MonitoringSpec, RetrainingSpec
@@ -217,18 +218,6 @@ class RetentionSpec(Frozen):
     archived_files: timedelta = Field(
         ge=timedelta(0), description="least time that the model files of an archived version are kept"
     )
-
-
-class ExplanationSpec(Frozen):
-    """Explanation of scores by the contribution of each feature."""
-
-    background: PositiveInt = Field(description="rows of the reference sample")
-    coalitions: PositiveInt = Field(
-        description="sets of features scored per row; at least twice the number of features"
-    )
-    max_rows: PositiveInt = Field(description="most rows that a request may have explained")
-    tolerance: float = Field(gt=0, description="largest difference of base + attributions from the score")
-    sample: PositiveInt = Field(description="holdout rows behind the global attributions")
 
 
 class ModelSpec(Frozen):
