@@ -59,7 +59,7 @@ DOMAINS = frozenset({"", "ai.onnx", "ai.onnx.ml"})
 
 @dataclass(frozen=True)
 class Probe:
-    """What a child learnt of a model file.
+    """Result of a trial of a model file in a child process.
 
     Attributes:
         problem: empty when the file may be loaded.

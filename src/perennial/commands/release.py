@@ -11,8 +11,7 @@ from perennial.commands.identity import actor, steering_actor
 from perennial.commands.ledger import ledger
 from perennial.commands.output import JSON, now, print_json
 from perennial.commands.release_answers import replay, shadow
-from perennial.commands.release_check import check
-from perennial.commands.release_rehearsal import rehearse
+from perennial.commands.release_preview import check, rehearse
 from perennial.commands.rollback import guard, rollback
 from perennial.commands.which_release import load_release, release_option
 
@@ -136,7 +135,7 @@ def _steering_command(kind: str, text: str) -> click.Command:
         settings = environment.load()
         account = steering_actor(settings, kind)
         current = load_release(model, release_id, settings)
-        intent = intent_for(current, kind, account, note, digest, now())
+        intent = intent_for(current, kind, account.name, note, digest, now(), account.issued_by)
         database.store(settings).intents.put(intent)
         click.echo(
             f"{kind} of release {intent.release_id} of {current.candidate.version} ({intent.digest[:12]}) "

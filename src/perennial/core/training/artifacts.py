@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pydantic import Field
 
+from perennial.core.assets import Reason
 from perennial.core.frozen import Frozen
-from perennial.core.spec import Reason
 from perennial.core.training.explanation import ServedExplanation
 
 ParameterValue = str | int | float | bool

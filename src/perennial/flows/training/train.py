@@ -11,8 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
+from perennial.core.assets import Reason
 from perennial.core.evaluation.figures_hash import PARITY
-from perennial.core.spec import ModelSpec, Reason
+from perennial.core.spec import ModelSpec
 from perennial.core.training.artifacts import Trained
 from perennial.core.training.capsule import Provenance
 from perennial.files import sha256
