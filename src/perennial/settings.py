@@ -53,6 +53,7 @@ class Settings(BaseModel):
     notify: SecretStr | None = Field(None, description="secret apprise URLs, separated by blanks")
     ledger_key: Path | None = Field(None, description="private key file that signs the ledger's head")
     actor: str | None = Field(None, description="acting person; the login name by default")
+    admin_password: str | None = Field(None, repr=False, description="the admin's, to issue tokens")
     token: str | None = Field(None, repr=False, description="identifies an account on the command line")
     people: str = Field(
         "approver:approver,operator:operator,viewer:viewer",
