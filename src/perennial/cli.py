@@ -30,13 +30,14 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "feedback": ("perennial.commands.feedback:feedback", "Store labels of earlier predictions."),
     "serve": ("perennial.commands.serving:serve", "Run a model server of a pool."),
     "router": ("perennial.commands.serving:router", "Manage Envoy and show the live split."),
+    "key": ("perennial.commands.serving:key", "Manage the API keys of clients."),
     "monitor": ("perennial.commands.monitor:monitor", "Compare recent predictions with the reference."),
     "notify": ("perennial.commands.notify:notify", "Notify people by mail, chat or webhook."),
     "retrain": ("perennial.commands.monitor:retrain", "Request a retraining with a reason."),
     "models": ("perennial.commands.models:models", "Show models, specs and versions."),
     "token": ("perennial.commands.token:token", "Manage tokens of accounts for the command line."),
     "local": ("perennial.commands.local:local", "Manage local processes: up, down, status."),
-    "demo": ("perennial.commands.demo:demo", "Run the complete closed loop on this machine."),
+    "demo": ("perennial.commands.local:demo", "Run the complete closed loop on this machine."),
 }
 
 

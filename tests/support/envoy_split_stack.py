@@ -31,14 +31,14 @@ def split(weight: float, assignment: Assignment | None) -> Route:
 class SplitStack:
     """Attributes: port: where requests go; router: what moves their routes."""
 
-    def __init__(self, folder: Path, client_rate: int = 1_000_000) -> None:
+    def __init__(self, folder: Path, client_rate: int = 1_000_000, **more) -> None:
         self.port, stable, canary = free_ports(3)
         self._upstreams = {"stable": stable, "canary": canary}
         local = "127.0.0.1"
         pools = {name: [(local, port)] for name, port in self._upstreams.items()}
         self._admin = folder / "admin" / "a.sock"
         self.router = EnvoyRouter(
-            folder / "envoy", Layout((local, self.port), self._admin, pools, client_rate=client_rate)
+            folder / "envoy", Layout((local, self.port), self._admin, pools, client_rate=client_rate, **more)
         )
         self._folder = folder
         self._processes: list[subprocess.Popen] = []
@@ -112,17 +112,28 @@ def _answer(answers) -> dict[str, str]:
 
 
 def _listener(pool: str, port: int) -> dict:
-    """Answers everything with 200, its pool in `arm`, and what the router says about the user."""
+    """Answers with 200, its pool in `arm`, and what the router says about the user.
+
+    A request with `x-status-<pool>: 500` gets that status from the pool, with `x-status: 400` from both.
+    """
     shown = {"arm": pool, "unit": "%REQ(x-perennial-unit)%", "meant": "%REQ(x-perennial-arm)%"}
     route = {
         "match": {"prefix": "/"},
         "direct_response": {"status": 200},
         "response_headers_to_add": [{"header": {"key": k, "value": v}} for k, v in shown.items()],
     }
+    failures = [
+        {
+            "match": {"prefix": "/", "headers": [{"name": name, "string_match": {"exact": str(status)}}]},
+            "direct_response": {"status": status},
+        }
+        for name in ("x-status", f"x-status-{pool}")
+        for status in (400, 500, 503)
+    ]
     manager = {
         "@type": f"{TYPE}.network.http_connection_manager.v3.HttpConnectionManager",
         "stat_prefix": pool,
-        "route_config": {"virtual_hosts": [{"name": "all", "domains": ["*"], "routes": [route]}]},
+        "route_config": {"virtual_hosts": [{"name": "all", "domains": ["*"], "routes": [*failures, route]}]},
         "http_filters": [
             {"name": "router", "typed_config": {"@type": f"{TYPE}.http.router.v3.Router"}},
         ],

@@ -50,12 +50,16 @@ class Event(StrEnum):
     VERSION_RETIRED = "lifecycle.retired"
     VERSION_ARCHIVED = "lifecycle.archived"
     VERSION_PURGED = "lifecycle.purged"
+    VERSION_LOST = "lifecycle.lost"
+    """The registry no longer has a version that a release or a rollback names; the rest went on."""
     TOKEN_ISSUED = "token.issued"  # noqa: S105 a kind of entry, not a secret
     TOKEN_REVOKED = "token.revoked"  # noqa: S105
     FEEDBACK_SOURCE_ADDED = "feedback.source_added"
     FEEDBACK_UNUSABLE = "feedback.unusable"
     """Labels of predictions that were never answered or of other models, or broken lines: skipped and kept aside."""
     FEEDBACK_SOURCE_REVOKED = "feedback.source_revoked"
+    CLIENT_KEY_ADDED = "key.added"
+    CLIENT_KEY_REVOKED = "key.revoked"
     NOTICE_UNDELIVERED = "notify.undelivered"
 
 

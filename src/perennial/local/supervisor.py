@@ -17,6 +17,7 @@ from perennial.core.release.traffic import PoolName
 from perennial.errors import PortTaken, RouterUnavailable, ToolError
 from perennial.local import airflow, supervisord
 from perennial.local.processes import Process, base_environment, server_name, table
+from perennial.serving.access.client_keys import refuse_open_door
 from perennial.settings import Settings
 
 Say = Callable[[str], None]
@@ -69,6 +70,7 @@ def _variable(name: str) -> str:
 def up(settings: Settings, say: Say, timeout: float = 240.0) -> None:
     """Start all processes that are not up, and wait until each answers."""
     if not supervisord.running(settings):
+        refuse_open_door(settings)
         check_ports(settings)
         set_up(settings, say)
         _start(settings, say)
@@ -97,14 +99,14 @@ def set_up(settings: Settings, say: Say) -> None:
 def _end_tokens(settings: Settings, say: Say) -> None:
     if not settings.accounts_file.is_file():
         return
-    before = {name: account.role for name, account in account_file.read(settings.accounts_file).items()}
-    if not set(before.items()) - {(account.name, account.role) for account in settings.accounts}:
+    before = {(name, account.role) for name, account in account_file.read(settings.accounts_file).items()}
+    if not before - {(account.name, account.role) for account in settings.accounts}:
         return
     from perennial.flows.governance.identity import revoke_left
     from perennial.wiring import database
 
     store, tokens = database.store(settings), database.tokens(settings)
-    for token in revoke_left(before, settings.accounts, tokens, store.ledger, datetime.now(UTC)):
+    for token in revoke_left(settings.accounts, tokens, store.ledger, datetime.now(UTC)):
         say(f"token {token.id} of {token.account}, {token.role}, is revoked")
 
 

@@ -13,10 +13,9 @@ import numpy as np
 from perennial import limits
 from perennial.errors import FeaturesUnavailable, MalformedInput, PerennialError, UnknownEntity
 from perennial.serving.answers import brief
-from perennial.serving.manifest import ServedManifest
+from perennial.serving.manifest import ServedManifest, example_row
 
 KEYS = frozenset({"entities", "context", "allow_unknown", "explain"})
-EXAMPLES: dict[str, object] = {"int": 0, "float": 0.0, "string": "", "timestamp": 0.0}
 LARGEST = 1e15
 """Largest number of a request: larger ones are not exact, or leave float32 in a model."""
 FIRST_MOMENT, LAST_MOMENT = 0.0, 4_102_444_800.0
@@ -176,12 +175,6 @@ def _unavailable(error: Exception) -> PerennialError:
     if isinstance(error, PerennialError):
         return error
     return FeaturesUnavailable(f"Feast failed: {error}", hint="run `perennial features publish`")
-
-
-def example_row(manifest: ServedManifest) -> dict[str, object]:
-    """Return a row of the right shape with entities that do not exist."""
-    keys = dict.fromkeys(manifest.entities, "")
-    return {**keys, **{name: EXAMPLES[kind] for name, kind in manifest.request.items()}}
 
 
 def _row(values: dict[str, Any] | None, names: Sequence[str]) -> list[float]:

@@ -40,6 +40,15 @@ class ServedManifest(BaseModel):
         return (MODEL_FILE, MANIFEST_FILE, *more)
 
 
+EXAMPLES: dict[str, object] = {"int": 0, "float": 0.0, "string": "", "timestamp": 0.0}
+
+
+def example_row(manifest: ServedManifest) -> dict[str, object]:
+    """Return a row of the right shape with entities that do not exist."""
+    keys = dict.fromkeys(manifest.entities, "perennial-probe")
+    return {**keys, **{name: EXAMPLES[kind] for name, kind in manifest.request.items()}}
+
+
 def load_verified(folder: Path, model: str, digest: str) -> ServedManifest:
     """Read the manifest of a version and verify the SHA-256 of its files.
 

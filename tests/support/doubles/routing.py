@@ -83,9 +83,13 @@ class MemoryProbe:
 
     Attributes:
         refusing: why no entity is answered; empty: each is.
+        not_scoring: why no row is scored.
+        rows: rows that were asked for by tensor.
     """
 
     def __init__(self, pool: MemoryPool) -> None:
+        self.not_scoring = ""
+        self.rows: list = []
         self.refusing = ""
         self._pool = pool
 
@@ -93,6 +97,12 @@ class MemoryProbe:
         if self._pool.readiness(pool, model, digest).ready == 0:
             return f"503 {model}: version not loaded: {digest[:12]}"
         return self.refusing
+
+    def infer(self, pool: str, model: str, digest: str, body: Mapping[str, Any]) -> str:
+        self.rows += body["inputs"][0]["data"]
+        if self._pool.readiness(pool, model, digest).ready == 0:
+            return f"503 {model}: version not loaded: {digest[:12]}"
+        return self.not_scoring
 
 
 class MemoryJournal:

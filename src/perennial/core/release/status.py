@@ -46,6 +46,7 @@ class Intent(Frozen):
     digest: str = Field(description="digest that the person saw; an intent with another digest is refused")
     note: str = ""
     channel: str = Field(description="how the request came: cli, airflow, mlflow, ...")
+    issued_by: str = Field("", description="account that issued the actor's token; empty without a token")
 
 
 class Pause(StrEnum):
@@ -131,7 +132,7 @@ class ReleaseStatus(Frozen):
 
     @property
     def approved(self) -> bool:
-        """Return whether it passed its gate and enough people approved exactly this digest."""
+        """True when it passed its gate and enough people approved exactly this digest."""
         return (
             self.gate is not None
             and self.gate.passed

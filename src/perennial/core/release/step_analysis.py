@@ -27,14 +27,15 @@ def analyse(transition: Transition) -> tuple[Judgement, ...]:
 
 
 def step_counters(transition: Transition) -> tuple[Counters, Counters]:
-    """Return what candidate and champion answered in this step.
+    """Return what candidate and champion answered in this step, without requests that were at fault themselves.
 
     In a step that leaves the champion no requests, its answers before the step are the comparison.
     """
     _add_new_answers(transition)
     status, nothing = transition.status, Counters()
     candidate, champion = (status.counted.get(pool, nothing) for pool in (PoolName.CANARY, PoolName.STABLE))
-    return candidate, status.before if status.before is not None else champion
+    before = status.before if status.before is not None else champion
+    return candidate.evidence(), before.evidence()
 
 
 def _judgements(transition: Transition) -> tuple[Judgement, ...]:

@@ -26,16 +26,21 @@ from perennial.errors import (
     UnknownRelease,
 )
 from perennial.flows.release.seal import Published, manifest_digest, read_seal
-from perennial.serving.manifest import load_verified
+from perennial.serving.manifest import example_row, load_verified, read_background
 
 if TYPE_CHECKING:
     from perennial.core.events import LedgerRow
     from perennial.core.release.rollback import Seal
     from perennial.core.version import VersionRef
     from perennial.ports.traffic import Pool, Probe, RollbackJournal, Router
+    from perennial.serving.manifest import ServedManifest
 
 LOAD_SECONDS = 30
 KNOWN_ENTITIES = 5
+OWN_ROWS = 8
+FORCEABLE = ("features", "online store")
+"""Checks that a person may overrule: what they find may be better than the version that is left. Files that are
+changed, or that no server holds, cannot answer at all."""
 
 
 @dataclass(frozen=True)
@@ -68,11 +73,15 @@ def rollback(
     clock: Callable[[], datetime],
     sleep: Callable[[float], None],
     new_id: Callable[[], str],
+    forced: str = "",
 ) -> tuple[Target, Rollback | None]:
     """Route all traffic to an earlier champion: version `to`, or the champion before the live one.
 
     While a canary has a share and `to` is not given, only this share is taken back: the champion stays, so
     nothing is checked. A repeated call does what is left.
+
+    Args:
+        forced: why the checks of `FORCEABLE` may fail, for the ledger; empty: they may not.
 
     Returns:
         The target with the traffic now, and the journal entry; None when nothing had to move.
@@ -94,16 +103,18 @@ def rollback(
     if not stays:
         _refuse_out_of_use(model, goal, ports)
     checks = () if stays else check(model, goal, ports, sleep)
-    failed = [done for done in checks if not done.ok]
+    failed = [done for done in checks if not done.ok and not (forced and done.name in FORCEABLE)]
     if failed:
         raise RollbackRefused(
             f"{model} stays on {live.stable.version}, nothing has changed. {goal.version} cannot come back: "
             + "; ".join(f"{bad.name}: {bad.observed}" for bad in failed),
             hint="; ".join(dict.fromkeys(bad.hint for bad in failed if bad.hint))
-            + "; or another version: --to VERSION",
+            + "; or another version: --to VERSION"
+            + "; or --force --reason TEXT" * all(bad.name in FORCEABLE for bad in failed),
         )
     entry = Rollback(
         id=new_id(), model=model, at=clock(), actor=actor, note=note, to=goal, canary_only=stays, checks=checks,
+        forced=forced if any(not done.ok for done in checks) else "",
         left=live.canary if stays and live.canary is not None else live.stable,
     )  # fmt: skip
     ports.journal.put(entry)
@@ -184,7 +195,8 @@ def check(
         return (held,)
     try:
         folder = ports.store / goal.digest
-        load_verified(folder, model, goal.digest)
+        manifest = load_verified(folder, model, goal.digest)
+        rows = own_rows(manifest, folder)
         files = (
             Check(name="files", ok=True, observed=f"verified against {goal.digest[:12]}"),
             check_seal(seal, manifest_digest(folder)),
@@ -197,7 +209,7 @@ def check(
     except FeaturesUnavailable as error:
         lost = Check(name="features", ok=False, observed=error.message, hint=error.hint)
         return (held, *files, lost)
-    return (held, *files, check_features(seal, published), _answers(model, goal, ports))
+    return (held, *files, check_features(seal, published), _answers(goal, manifest, rows, ports))
 
 
 def _held(
@@ -227,13 +239,52 @@ def _readiness(model: str, goal: Target, ports: RollbackPorts) -> Readiness:
     return ports.pool.readiness(PoolName.STABLE, model, goal.digest)
 
 
-def _answers(model: str, goal: Target, ports: RollbackPorts) -> Check:
-    """Check that the goal answers a recent request, with features from the online store."""
-    name = "online store"
-    bodies = ports.recent(model, KNOWN_ENTITIES)
+def own_rows(manifest: ServedManifest, folder: Path) -> list[list[float | None]]:
+    """Return rows that no client chose: from the background of the version, or zeros where it has none.
+
+    Raises:
+        ModelFileError: the background cannot be read.
+    """
+    if manifest.explanation is None:
+        return [[0.0] * len(manifest.features)]
+    return [list(row) for row in read_background(folder, manifest.explanation).rows[:OWN_ROWS]]
+
+
+def _answers(
+    goal: Target, manifest: ServedManifest, rows: list[list[float | None]], ports: RollbackPorts
+) -> Check:
+    """Check that the goal scores rows of our own choosing, and that the online store has features for it.
+
+    Clients must not decide here: an entity that they asked for counts only if its features were known then, and
+    the values of its request are replaced by ours.
+    """
+    name, model = "online store", manifest.model
+    shape = [len(rows), len(manifest.features)]
+    tensor = {"name": manifest.input, "datatype": "FP32", "shape": shape, "data": rows}
+    problem = ports.probe.infer(PoolName.STABLE, model, goal.digest, {"inputs": [tensor]})
+    if problem:
+        observed = f"{goal.version} does not score {len(rows)} rows of its own: {problem}"
+        return Check(name=name, ok=False, observed=observed, hint="another version: --to VERSION")
+    if manifest.feature_service is None:
+        return Check(
+            name=name, ok=True, observed=f"{len(rows)} rows of its own are scored; no feature service"
+        )
+    example = example_row(manifest)
+    own = {key: example[key] for key in manifest.entities}
+    context = {key: example[key] for key in manifest.request}
+    problem = ports.probe.predict(
+        PoolName.STABLE, model, goal.digest, {"entities": [own], "context": context}
+    )
+    hint = f"perennial features publish {model}"
+    # 404: the store does not know this entity, which exists nowhere; 400: the key is no text.
+    if problem and not problem.startswith(("404", "400")):
+        observed = f"{goal.version} answers no request by entity: {problem}"
+        return Check(name=name, ok=False, observed=observed, hint=hint)
+    bodies = [{**body, "context": context} for body in ports.recent(model, KNOWN_ENTITIES)]
     if not bodies:
-        return Check(name=name, ok=True, observed="nobody asked by entity yet: not asked")
-    problem = ""
+        return Check(
+            name=name, ok=True, observed=f"{len(rows)} rows of its own are scored; no known entity yet"
+        )
     for number, body in enumerate(bodies, start=1):
         problem = ports.probe.predict(PoolName.STABLE, model, goal.digest, body)
         if not problem:
@@ -244,5 +295,5 @@ def _answers(model: str, goal: Target, ports: RollbackPorts) -> Check:
         name=name,
         ok=False,
         observed=f"{goal.version} answers none of the {len(bodies)} requests asked last: {problem}",
-        hint=f"perennial features publish {model}",
+        hint=hint,
     )

@@ -35,7 +35,8 @@ def serving_health(
         problems: name of a model server -> its problems.
     """
     try:
-        answered, foreign = router.counters(model)[BACKUP].requests, router.differences()
+        counted, foreign = router.counters(model)[BACKUP], router.differences()
+        answered: int | None = counted.requests - counted.errors
     except RouterUnavailable:
         answered, foreign = None, ()
     rows = ledger.rows(model, kinds=(Event.FAILOVER_BEGAN, Event.FAILOVER_ENDED), newest=1)
