@@ -121,6 +121,10 @@ class ExplanationNotReady(ModelError, exit_code=42, http_status=429):
     """The explanation was not ready in time; the router must not try another server."""
 
 
+class NotSigned(ModelFileError, exit_code=43):
+    """The files of a version are not those that a trusted key signed."""
+
+
 class ToolError(PerennialError, exit_code=50):
     """A tool that Perennial uses failed."""
 

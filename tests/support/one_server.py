@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+from signing import TRUSTED
 from starlette.testclient import TestClient
 
 from perennial.errors import FeaturesUnavailable
@@ -40,7 +41,7 @@ class Server:
     def __init__(self, folder) -> None:
         self.folder = folder
         self.values = Values()
-        self.host = ModelHost(folder, "stable", lambda version: None)
+        self.host = ModelHost(folder, "stable", lambda version: None, TRUSTED, lambda model: "")
         self.writer = PredictionLogWriter(folder / "log", "stable", "one")
         feedback = FeedbackWriter(folder / "feedback", "one")
         server = ModelServer(self.host, lambda: self.values, self.writer, feedback, clock=lambda: NOW)

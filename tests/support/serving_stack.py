@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import httpx
+import signing
 
 from perennial.core.release.traffic import Target
 from perennial.core.version import VersionRef
@@ -91,7 +92,7 @@ def stack_settings(folder: Path, **more: Path | None) -> Settings:
     envoy, admin, first, second, canary = free_ports(5)
     return Settings(
         home=folder, port_envoy=envoy, port_envoy_admin=admin, ports_stable=f"{first},{second}",
-        ports_canary=str(canary), **more,
+        ports_canary=str(canary), trusted_keys=signing.FOLDER, **more,
     )  # fmt: skip
 
 

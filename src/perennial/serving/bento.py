@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING
 from starlette.applications import Starlette
 
 from perennial.errors import FeaturesUnavailable, PerennialError, SettingsError
+from perennial.model_probe import model_problem
 from perennial.serving.app import ModelServer
 from perennial.serving.feedback_inbox import FeedbackWriter
 from perennial.serving.host import ModelHost
 from perennial.serving.prediction_log import PredictionLogWriter
 from perennial.serving.session import LoadedVersion
+from perennial.serving.signed_files import TrustedKeys
 from perennial.serving.without_torch import without_torch
 
 if TYPE_CHECKING:
@@ -83,7 +85,10 @@ class ServerParts:
         writer = f"{pool}-{os.getpid()}-{datetime.now(UTC):%Y%m%d%H%M%S%f}"
         self._source = FeatureSource(settings)
         self._predictions = PredictionLogWriter(folder / "log", pool, writer)
-        self.host = ModelHost(folder, pool, self._source.warm, self._predictions.disk_error)
+        trusted = TrustedKeys(settings.trusted_keys_folder)
+        self.host = ModelHost(
+            folder, pool, self._source.warm, trusted, model_problem, self._predictions.disk_error
+        )
         server = ModelServer(
             self.host, self._source, self._predictions, FeedbackWriter(folder / "feedback", writer)
         )

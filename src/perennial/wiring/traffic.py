@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from perennial.adapters.envoy.router import EnvoyRouter
     from perennial.adapters.rollback_journal import FileJournal
     from perennial.flows.release.rollback import RollbackPorts
+    from perennial.serving.signed_files import TrustedKeys
 
 
 def pool(settings: Settings | None = None) -> BentoPool:
@@ -20,7 +21,14 @@ def pool(settings: Settings | None = None) -> BentoPool:
     from perennial.adapters.bentoml.pool import BentoPool
 
     settings = settings or load()
-    return BentoPool(settings.serving_dir, settings.host, _servers(settings))
+    return BentoPool(settings.serving_dir, settings.host, _servers(settings), trusted(settings))
+
+
+def trusted(settings: Settings | None = None) -> TrustedKeys:
+    """Return the public keys of those who may sign the files of a version."""
+    from perennial.serving.signed_files import TrustedKeys
+
+    return TrustedKeys((settings or load()).trusted_keys_folder)
 
 
 def router(settings: Settings | None = None) -> EnvoyRouter:
@@ -62,6 +70,7 @@ def rollback_ports(settings: Settings | None = None) -> RollbackPorts:
         journal=journal(settings),
         files=settings.state / "releases" / "files",
         store=settings.serving_dir / "store",
+        trusted=trusted(settings),
         published=lambda service: published(settings.feast_dir, service),
         recent=lambda model, count: recent(settings.serving_dir / "log", model, count),
         facts=quick_reads(settings).rows,

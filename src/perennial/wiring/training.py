@@ -88,8 +88,9 @@ def references() -> dict[str, ports.Reference]:
 
 def scorer() -> ports.Scorer:
     from perennial.adapters.onnx_scorer import OnnxScorer
+    from perennial.model_probe import model_problem
 
-    return OnnxScorer()
+    return OnnxScorer(model_problem)
 
 
 def explain() -> ports.Explain:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from perennial.settings import Settings
 from perennial.wiring.database import store
+from perennial.wiring.keys import file_signer
 from perennial.wiring.training import (
     data_store,
     explain,
@@ -35,6 +36,7 @@ def train_ports(settings: Settings) -> TrainPorts:
         registry=registry(settings),
         scorer=scorer(),
         figures=figures(),
+        signer=file_signer(settings),
     )
 
 

@@ -9,7 +9,7 @@ from perennial.core.governance.identity import Role
 from perennial.settings import Settings, load
 from perennial.wiring.accounts import sign_in
 from perennial.wiring.database import store
-from perennial.wiring.traffic import router
+from perennial.wiring.traffic import router, trusted
 from perennial.wiring.training import tracker
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ def registry(settings: Settings | None = None, role: Role = Role.TRAINING) -> po
 
     settings = settings or load()
     sign_in(settings, role)
-    return MlflowRegistry(settings.tracking)
+    return MlflowRegistry(settings.tracking, trusted(settings))
 
 
 def labels(settings: Settings | None = None, role: Role = Role.TRAINING) -> ports.Labels:

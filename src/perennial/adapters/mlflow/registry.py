@@ -6,7 +6,6 @@ killed process leaves no version without it.
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,7 +21,7 @@ from mlflow.tracking.artifact_utils import _download_artifact_from_uri  # isort:
 from perennial.core.training.registration import NewVersion, VersionRecord
 from perennial.core.version import Lifecycle, VersionRef, next_version
 from perennial.errors import ModelFileError, UnknownVersion
-from perennial.files import sha256
+from perennial.serving.signed_files import NOBODY, TrustedKeys, read_signed, write_contents
 
 SEMANTIC, DIGEST, CAPSULE, LIFECYCLE = "semantic_version", "digest", "capsule", "lifecycle"
 SERVED = "served"
@@ -31,10 +30,15 @@ MISSING = {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}
 
 
 class MlflowRegistry:
-    """Registry and Labels over one MLflow server or file."""
+    """Registry and Labels over one MLflow server or file.
 
-    def __init__(self, url: str) -> None:
+    Args:
+        trusted: keys of those who may sign the files of a version; without them no version can be fetched.
+    """
+
+    def __init__(self, url: str, trusted: TrustedKeys = NOBODY) -> None:
         self._url = url
+        self._trusted = trusted
         self._connected: MlflowClient | None = None
 
     def register(self, new: NewVersion) -> VersionRef:
@@ -82,7 +86,6 @@ class MlflowRegistry:
                     f"{ref} is not in the registry", hint=f"perennial models show {ref.model}"
                 )
             uri = client.get_run(version.run_id).info.artifact_uri
-            into.mkdir(parents=True, exist_ok=True)
             try:
                 source = Path(_download_artifact_from_uri(f"{uri}/{SERVED}", tracking_uri=self._url))
             except (MlflowException, OSError) as error:
@@ -90,8 +93,8 @@ class MlflowRegistry:
                     f"the files of {ref} cannot be read from {uri}/{SERVED}: {error}",
                     hint="restore the artifact store, or train again",
                 ) from error
-        _verify(source, ref)
-        shutil.copytree(source, into, dirs_exist_ok=True)
+        # What is written is what was checked, whatever happens to the source meanwhile.
+        write_contents(into, read_signed(source, ref.model, ref.digest, self._trusted))
         return into
 
     def alias(self, model: str, alias: str, key: str | None) -> None:
@@ -205,15 +208,3 @@ def _ref(version: ModelVersion) -> VersionRef:
         digest=version.tags[DIGEST],
         capsule=version.tags[CAPSULE],
     )
-
-
-def _verify(folder: Path, ref: VersionRef) -> None:
-    try:
-        digest = sha256(folder / "model.onnx")
-    except OSError as error:
-        raise ModelFileError(f"{ref} has no model.onnx: {error}", hint="train again") from error
-    if digest != ref.digest:
-        raise ModelFileError(
-            f"model.onnx of {ref} has the digest {digest[:12]}: not the registered file",
-            hint="restore the artifact store from its backup, or train again",
-        )

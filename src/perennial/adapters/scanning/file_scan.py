@@ -4,18 +4,11 @@ from __future__ import annotations
 
 import json
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from perennial.adapters.scanning.pickle_scan import pickled
+from perennial.model_probe import model_problem
 
-if TYPE_CHECKING:
-    from google.protobuf.message import Message
-    from onnx import TensorProto
-
-STANDARD_DOMAINS = {"", "ai.onnx", "ai.onnx.ml"}
-"""Operators of other domains come from a library that the server would have to load."""
 ARCHIVES = (b"PK\x03\x04", b"7z\xbc\xaf\x27\x1c")
 """Magic bytes of ZIP, in which NumPy and PyTorch keep pickles, and of 7z."""
 PICKLE = b"\x80"
@@ -26,7 +19,7 @@ ARCHIVE = "a pickle or an archive, whatever its name"
 def scan(folder: Path) -> tuple[list[str], int]:
     """Return the problems of the files below a folder, in words, and the number of files.
 
-    Nothing is executed or unpickled.
+    Nothing is unpickled; a model is tried in a child process with limits (`model_probe`).
     """
     files = sorted(path for path in folder.rglob("*") if path.is_symlink() or not path.is_dir())
     problems = [f"{path.relative_to(folder)}: {why}" for path in files if (why := _problem(path))]
@@ -50,56 +43,12 @@ def _problem(path: Path) -> str:
 def _unsound(path: Path) -> str:
     match path.suffix:
         case ".onnx":
-            return _onnx(path)
+            return model_problem(path.read_bytes())
         case ".json":
             return _json(path)
         case ".parquet":
             return _parquet(path)
     return f"files of the format {path.suffix or '(none)'} are not allowed"
-
-
-def _onnx(path: Path) -> str:
-    import onnx
-    from google.protobuf.message import DecodeError
-
-    try:
-        model = onnx.load(str(path), load_external_data=False)
-        # Before the checker, which looks for such a file in the current folder.
-        if any(onnx.external_data_helper.uses_external_data(tensor) for tensor in _tensors(model)):
-            return "keeps weights in another file, which no digest covers"
-        onnx.checker.check_model(model)
-    except (DecodeError, onnx.checker.ValidationError, ValueError) as error:
-        return f"no sound ONNX model: {str(error).splitlines()[0]}"
-    # The checker does not look at who provides an operator.
-    foreign = sorted(
-        {opset.domain for opset in model.opset_import} - STANDARD_DOMAINS - _own_functions(model)
-    )
-    if foreign:
-        return f"needs operators of {', '.join(foreign)}"
-    return ""
-
-
-def _tensors(message: Message) -> Iterator[TensorProto]:
-    """Yield every tensor below a protobuf message: attributes, subgraphs, functions, sparse values.
-
-    ONNX's own, private iterator misses some.
-    """
-    from google.protobuf.message import Message
-    from onnx import TensorProto
-
-    for field, value in message.ListFields():
-        if field.message_type is None:
-            continue
-        for child in [value] if isinstance(value, Message) else value:
-            if isinstance(child, TensorProto):
-                yield child
-            else:
-                yield from _tensors(child)
-
-
-def _own_functions(model) -> set[str]:
-    """Return the domains whose operators the file itself defines."""
-    return {function.domain for function in model.functions}
 
 
 def _json(path: Path) -> str:

@@ -85,7 +85,9 @@ def evaluate(spec: ModelSpec, work: Workdir, ports: EvaluatePorts, say: Callable
     title = f"{spec.name}, {spec.evaluation.group} {evaluation.first_group} to {evaluation.last_group}"
     ports.figures.evaluation(work.plots, title, scores)
     _curves(work.plots, scores[MODEL])
-    attributions = explain_model(spec, work.model, holdout.features, ports.scorer, ports.explain)
+    attributions = explain_model(
+        spec, work.model, trained.digest, holdout.features, ports.scorer, ports.explain
+    )
     ports.figures.attributions(work.plots, f"{spec.name}, model {evaluation.digest[:12]}", attributions)
     write_json(work.plots / ATTRIBUTIONS, attributions)
     write_json(work.plots / EVALUATION, evaluation)

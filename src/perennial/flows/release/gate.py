@@ -23,7 +23,7 @@ from perennial.flows.release.rehearsal import gate_warnings
 from perennial.flows.release.seal import write_seal
 from perennial.flows.release.served_files import current_seal, served_files
 from perennial.flows.versions import find_version
-from perennial.serving.manifest import ServedManifest, load_verified
+from perennial.serving.manifest import SEAL_FILE, ServedManifest, load_verified
 
 LOAD_WITHIN = timedelta(seconds=90)
 REQUESTS = 60
@@ -51,7 +51,7 @@ def start(
     Raises:
         UnknownVersion: the registry has no such version.
         OutOfUse: a person retired or archived it.
-        ModelFileError: the files of the version are not what its digest names.
+        NotSigned: the files of the version are not those that were signed under its digest.
         PoolUnavailable: the canary pool did not load it in time.
     """
     record = find_version(spec.name, which, ports.registry)
@@ -118,7 +118,7 @@ def _measure(spec, record, champion, ports: ReleasePorts, clock, sleep) -> GateR
     files = served_files(ref, ports)
     # Before anything is measured: what changes meanwhile is not what this gate speaks of.
     before = current_seal(ref, ports)
-    manifest = load_verified(files, ref.model, ref.digest)
+    manifest = load_verified(files, ref.model, ref.digest, ports.trusted, (SEAL_FILE,)).manifest
     write_seal(ref, manifest, files, ports.published)
     again = ports.ledger.rows(spec.name, kinds=(Event.VERSION_REPRODUCED,))
     reproduced = reproduction.judge(spec.gate.reproduction, ref.digest, again)

@@ -22,6 +22,7 @@ from perennial.ports import (
     RollbackJournal,
     Router,
 )
+from perennial.serving.signed_files import TrustedKeys
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,8 @@ class ReleasePorts:
     labels: Labels
     files: Path
     """Folder for the served files of versions by digest, so that a pool is filled without the registry."""
+    trusted: TrustedKeys
+    """Keys of those who may sign the files of a version."""
     checks: Callable[[ModelSpec, Path], tuple[Judgement, ...]]
     """Of the files of a candidate, for the gate (`flows.evaluation.checks`)."""
     terms: Callable[[ModelSpec, VersionRecord], tuple[Judgement, ...]] = lambda spec, record: ()

@@ -26,13 +26,14 @@ from perennial.errors import (
     UnknownRelease,
 )
 from perennial.flows.release.seal import Published, manifest_digest, read_seal
-from perennial.serving.manifest import load_verified
+from perennial.serving.manifest import SEAL_FILE, load_verified
 
 if TYPE_CHECKING:
     from perennial.core.events import LedgerRow
     from perennial.core.release.rollback import Seal
     from perennial.core.version import VersionRef
     from perennial.ports.traffic import Pool, Probe, RollbackJournal, Router
+    from perennial.serving.signed_files import TrustedKeys
 
 LOAD_SECONDS = 30
 KNOWN_ENTITIES = 5
@@ -50,6 +51,8 @@ class RollbackPorts:
     """Served files of versions by digest, with their seals."""
     store: Path
     """The files by digest that the model servers load."""
+    trusted: TrustedKeys
+    """Keys of those who may sign the files of a version."""
     published: Published
     recent: Callable[[str, int], Sequence[Mapping[str, Any]]]
     """Model, how many -> the newest logged requests by entity, as bodies of `predict`."""
@@ -184,7 +187,7 @@ def check(
         return (held,)
     try:
         folder = ports.store / goal.digest
-        load_verified(folder, model, goal.digest)
+        load_verified(folder, model, goal.digest, ports.trusted, (SEAL_FILE,))
         found = (
             Check(name="files", ok=True, observed=f"verified against {goal.digest[:12]}"),
             check_seal(seal, manifest_digest(folder)),

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from perennial.core.training.capsule import seal
 from perennial.core.version import VersionRef
 from perennial.files import new_folder, sha256
-from perennial.serving.manifest import MANIFEST_FILE, MODEL_FILE
+from perennial.serving.manifest import MANIFEST_FILE, MODEL_FILE, SEAL_FILE
+from perennial.serving.signed_files import SIGNED_FILES
 
 if TYPE_CHECKING:
     from perennial.flows.release.ports import ReleasePorts
@@ -32,12 +33,13 @@ def current_seal(ref: VersionRef, ports: ReleasePorts) -> str:
         ToolError: they are not here, and the registry does not answer.
     """
     files = served_files(ref, ports)
-    return seal(ref.capsule, _digest(files / MODEL_FILE), _digest(files / MANIFEST_FILE))
+    names = {MODEL_FILE, MANIFEST_FILE, SIGNED_FILES, *(path.name for path in files.iterdir())} - {SEAL_FILE}
+    return seal(ref.capsule, {name: _digest(files / name) for name in names})
 
 
 def _digest(path: Path) -> str:
-    """SHA-256 (hex) of a file; one that is gone has no digest that a gate ever saw."""
+    """SHA-256 (hex) of a file; what is gone or no file has no digest that a gate ever saw."""
     try:
         return sha256(path)
-    except FileNotFoundError:
+    except OSError:
         return MISSING

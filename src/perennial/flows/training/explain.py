@@ -16,12 +16,13 @@ from perennial.ports import Explain, Scorer
 
 
 def explain_model(
-    spec: ModelSpec, folder: Path, features: np.ndarray, scorer: Scorer, explain: Explain
+    spec: ModelSpec, folder: Path, digest: str, features: np.ndarray, scorer: Scorer, explain: Explain
 ) -> GlobalAttributions:
     """Explain at most `explanation.sample` rows, drawn with the seed of the manifest.
 
     Args:
         folder: the exported model with its manifest and background.
+        digest: of the version that they make up.
         features: float32 [n, features] of holdout rows.
 
     Raises:
@@ -39,5 +40,5 @@ def explain_model(
     attributions = explain(score, background, rows, settings.coalitions, settings.seed)
     gap = check_complete(attributions, score(rows).astype(float), settings.tolerance)
     return GlobalAttributions.of(
-        manifest.digest, manifest.features, attributions, len(background), settings.coalitions, gap
+        digest, manifest.features, attributions, len(background), settings.coalitions, gap
     )
