@@ -130,6 +130,7 @@ def test_it_is_listed(project):
 
 @pytest.mark.timeout(600)
 def test_it_goes_through_every_step_to_a_registered_version(project):
+    perennial(project, "local", "setup")
     perennial(project, "data", "simulate", "--cycles", "60")
     for step in ("prepare", "validate", "train", "evaluate", "register"):
         perennial(project, step, NAME, "--workdir", "work")

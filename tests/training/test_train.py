@@ -84,12 +84,14 @@ def test_reference_rows_are_later_than_what_was_learnt(training_world):
 def test_nothing_later_than_the_split_is_learnt_from(training_world):
     training_world.prepare()
     first = training_world.train()
+    model = (training_world.work.model / "model.onnx").read_bytes()
     changed = HISTORY.assign(
         verdict=HISTORY["verdict"].where(HISTORY["cycle"] < first.holdout_from, 1).astype("int8")
     )
     other = TrainingWorld(training_world.folder / "other")
     other.prepare(changed)
-    assert other.train().digest == first.digest
+    other.train()
+    assert (other.work.model / "model.onnx").read_bytes() == model
 
 
 def test_registering_again_changes_nothing(training_world):

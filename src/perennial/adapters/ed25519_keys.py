@@ -85,8 +85,8 @@ def read_public(path: Path) -> str:
 
 def _private(path: Path) -> Ed25519PrivateKey:
     hint = (
-        "PERENNIAL_LEDGER_KEY (`perennial ledger keygen` makes one) and PERENNIAL_SIGNING_KEY (`perennial local setup`) "
-        "are paths of such keys"
+        "`perennial ledger keygen` makes one for PERENNIAL_LEDGER_KEY, `perennial local setup` one for "
+        "PERENNIAL_SIGNING_KEY"
     )
     try:
         if path.stat().st_mode & OTHERS:
