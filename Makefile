@@ -14,12 +14,14 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 DEMO := PERENNIAL_HOME=.perennial/demo PERENNIAL_SPEC_OVERLAY=configs/demo
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-fast up down status lint bench repro rollback clean
+.PHONY: help setup demo up down status rollback clean test test-fast test-deep lint hooks bench repro
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^##@ /{printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' Makefile
 
-setup: $(READY) ## make .venv with the tested pins (uv inside, CPU torch), and accounts
+##@ Try it
+
+setup: $(READY) ## make .venv with the tested versions (uv inside, CPU torch), and accounts
 	@# Also where the environment forbids writing it: an emergency rollback must not wait for a compiler.
 	@python -m compileall -q src
 	@perennial local setup
@@ -36,33 +38,46 @@ $(READY): pyproject.toml constraints.txt
 demo: setup ## the closed loop, end to end, in under 10 minutes
 	@$(DEMO) perennial demo run
 
-test: setup ## every test, with real servers (they start and stop themselves)
-	@python -m pytest
+clean: down ## remove the demo's state
+	@rm -rf .perennial/demo
 
-test-fast: setup ## only the tests that start no server
-	@python -m pytest -m "not server and not e2e"
+##@ Run it
 
 up: setup ## start all processes and wait until each is ready
 	@perennial local up
+
+status: setup ## list the processes
+	@perennial local status
 
 down: setup ## stop all processes, those of the demo too
 	@$(DEMO) perennial local down
 	@perennial local down
 
-status: setup ## what runs
-	@perennial local status
-
-lint: setup ## ruff, formatting, import contracts
-	@ruff check . && ruff format --check . && lint-imports
-
-bench: setup ## ratios side by side; takes minutes
-	@for file in benchmarks/*.py; do echo "== $$file"; python $$file || exit 1; done
-
-repro: setup ## local experiment: prepare, validate, train, evaluate through DVC
-	@dvc repro
-
-rollback: setup ## put the previous champion of MODEL back, needs only Envoy
+rollback: setup ## put the previous champion of MODEL back; needs only Envoy
 	@perennial release rollback $(MODEL)
 
-clean: down ## remove the demo's state
-	@rm -rf .perennial/demo
+##@ Experiment
+
+repro: setup ## train locally: prepare, validate, train, evaluate through DVC
+	@dvc repro
+
+bench: setup ## measure ratios side by side; takes minutes
+	@for file in benchmarks/*.py; do echo "== $$file"; python $$file || exit 1; done
+
+##@ Change it (docs/guide/develop.md, tests/README.md)
+
+test-fast: setup ## the tests that start no server, in about a minute
+	@python tests/run.py --fast
+
+test: setup ## every test; real servers start and stop themselves
+	@python tests/run.py
+
+test-deep: setup ## every test, property tests with all their examples
+	@python tests/run.py --deep
+
+lint: setup ## ruff, formatting, types, import contracts, spelling
+	@ruff check . && ruff format --check . && mypy && lint-imports && codespell
+
+hooks: setup ## run the same checks before each commit
+	@command -v pre-commit >/dev/null || VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/uv pip install --quiet pre-commit
+	@pre-commit install

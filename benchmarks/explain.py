@@ -30,8 +30,7 @@ from signing import TRUSTED, signed
 from perennial import catalog
 from perennial.core.spec import ModelSpec
 from perennial.core.training.artifacts import ModelManifest
-from perennial.core.training.background import Background
-from perennial.core.training.explanation import ServedExplanation
+from perennial.core.training.explanation import Background, ServedExplanation
 from perennial.serving.signed_files import read_listed
 from perennial.settings import Settings
 
@@ -92,11 +91,13 @@ def serve(folder: Path, port: int) -> None:
     desired.write(desired.state_file(folder / "serving", "stable"), desired.DesiredState(models=(wanted,)))
     host = ModelHost(folder / "serving", "stable", lambda _: None, TRUSTED, lambda model: "")
     host.converge()
+    from perennial.serving.evidence.sources import FeedbackSources
+
     log, inbox = (
         PredictionLogWriter(folder / "log", "stable", "one"),
         FeedbackWriter(folder / "feedback", "one"),
     )
-    server = ModelServer(host, Values, log, inbox)
+    server = ModelServer(host, Values, log, inbox, FeedbackSources(folder / "sources.json"))
     uvicorn.run(server.application(), host="127.0.0.1", port=port, log_level="error", access_log=False)
 
 

@@ -19,9 +19,9 @@ import numpy as np
 from scipy.stats import norm
 
 from perennial import catalog
-from perennial.core.release.criteria import judge_traffic
-from perennial.core.release.rehearsal import HARMS, HEALTHY, rehearse
-from perennial.core.release.simulated_step import (
+from perennial.core.release.analysis.criteria import judge_traffic
+from perennial.core.release.analysis.rehearsal import HARMS, HEALTHY, rehearse
+from perennial.core.release.analysis.simulated_step import (
     EDGES_MS,
     CandidateHarm,
     SimulatedStep,

@@ -14,13 +14,13 @@ import numpy as np
 from scipy.special import gammaln
 from scipy.stats import chi2
 
-from perennial.core.release.sample_ratio import CONCENTRATION, sample_ratio
+from perennial.core.release.analysis.sample_ratio import CONCENTRATION, sample_ratio
 
 LOOKS = np.array([*range(10, 1000, 10), *range(1000, 20_001, 100)])
 
 
 def p_values(treated: np.ndarray, total: np.ndarray, share: float) -> tuple[np.ndarray, np.ndarray]:
-    """Return the sequential and the chi-square p-values of all experiments, as `core.release.sample_ratio` does.
+    """Return sequential and chi-square p-values of all experiments, as `core.release.analysis.sample_ratio` does.
 
     Args:
         treated: [experiments, looks], users of the candidate.

@@ -1,4 +1,4 @@
-"""Housekeeping: publish the newest features, take in feedback, clear old work folders."""
+"""Housekeeping DAG of each model spec: publish the newest features and remove old work folders."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from perennial import catalog
 from perennial.settings import load
 
 SETTINGS = load()
-NEVER = timedelta(0)  # a fresh installation does not make up for the last turn
+NEVER = timedelta(0)  # a fresh installation does not make up for the last scheduled time
 KEEP_DAYS = 14
 
 for spec in catalog.specs(SETTINGS):

@@ -1,7 +1,7 @@
-"""One monitoring DAG per model spec: one window of predictions against the champion's reference.
+"""Monitoring DAG of each model spec: a window of predictions against the champion's reference.
 
-The monitor process does this all the time; the DAG leaves a record per run in Airflow and lets a person
-start one by hand. A verdict "retrain" raises the retraining asset, which starts the training DAG.
+The monitor process does this continuously; the DAG keeps a record per run in Airflow and lets a person
+start a run by hand. A verdict "retrain" raises the retraining asset, which starts the training DAG.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from perennial import catalog
 from perennial.settings import load
 
 SETTINGS = load()
-NEVER = timedelta(0)  # a fresh installation does not make up for the last turn
+NEVER = timedelta(0)  # a fresh installation does not make up for the last scheduled time
 
 for spec in catalog.specs(SETTINGS):
     with DAG(

@@ -1,7 +1,7 @@
-"""One release DAG per model spec: gate -> approval -> the strategy's steps -> promoted.
+"""Release DAG of each model spec: gate -> approval -> the steps of the strategy -> promotion.
 
-Starts when a training offers a candidate. The tasks are the phases that a person wants to see; each waits
-deferred while its trigger moves the release. `perennial release ...` does the same without Airflow.
+It starts when a training offers a candidate. The tasks are phases of the release; each waits, deferred, while
+its trigger moves the release forward. `perennial release ...` does the same without Airflow.
 """
 
 from __future__ import annotations
@@ -16,17 +16,18 @@ from perennial import catalog
 from perennial.core.assets import asset_uri, candidate_asset
 from perennial.core.governance.identity import Role
 from perennial.core.spec import ModelSpec
-from perennial.orchestration.release_phases import phases
+from perennial.orchestration.release_phases import phase_tasks
 from perennial.orchestration.release_steps import NOTE, ApprovalStep, ReleaseStep
 from perennial.orchestration.trigger_provenance import offered_candidate
 from perennial.settings import load
 
 SETTINGS = load()
-APPROVERS = [one.name for one in SETTINGS.accounts if one.role is Role.APPROVER]
+APPROVERS = [account.name for account in SETTINGS.accounts if account.role is Role.APPROVER]
 RELEASE = "{{ ti.xcom_pull(task_ids='gate') }}"
 
 
 def build(spec: ModelSpec) -> DAG:
+    """Return the release DAG of a model."""
     name = candidate_asset(spec.name)
     offered = Asset(name=name, uri=asset_uri(name))
     with DAG(
@@ -37,7 +38,7 @@ def build(spec: ModelSpec) -> DAG:
         catchup=False,
         # A newer candidate supersedes a running release: its DAG run must be able to start.
         max_active_runs=2,
-        # All state is in our database, so a task that Airflow lost is simply asked again.
+        # All state is in our database, so a task that Airflow lost simply runs again.
         default_args={"retries": 3, "retry_delay": timedelta(seconds=5)},
         params={"version": Param("candidate", type="string", title="Version or alias")},
         user_defined_macros={"candidate": partial(offered_candidate, train_dag=f"train_{spec.name}")},
@@ -48,7 +49,7 @@ def build(spec: ModelSpec) -> DAG:
             bash_command=f'perennial release start {spec.name} --version "$VERSION"',
             env={
                 "VERSION": "{{ candidate(dag_run, params, triggering_asset_events)[0] }}",
-                # Whoever asked for the training, or started this run, may not approve its result.
+                # The requester of the training, or of this run, may not approve its result.
                 "PERENNIAL_ACTOR": "{{ candidate(dag_run, params, triggering_asset_events)[1] }}",
             },
             append_env=True,
@@ -57,12 +58,12 @@ def build(spec: ModelSpec) -> DAG:
         )
         previous = ApprovalStep(task_id="approval", release_id=RELEASE, approvers=APPROVERS, params=NOTE)
         gate >> previous
-        for task_id, phase, step in phases(spec.release, servers=len(SETTINGS.ports("stable"))):
+        for task_id, phase, step in phase_tasks(spec.release, servers=len(SETTINGS.ports("stable"))):
             current = ReleaseStep(task_id=task_id, release_id=RELEASE, phase=phase, step=step)
             previous >> current
             previous = current
     return dag
 
 
-for one in catalog.specs(SETTINGS):
-    globals()[f"release_{one.name}"] = build(one)
+for model_spec in catalog.specs(SETTINGS):
+    globals()[f"release_{model_spec.name}"] = build(model_spec)

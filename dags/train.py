@@ -1,7 +1,8 @@
-"""One training DAG per model spec: prepare, validate, train, evaluate, register, offer for release.
+"""Training DAG of each model spec: prepare, validate, train, evaluate, register, offer for release.
 
-Runs weekly, when drift raises the retraining asset, and when a person triggers it (the form asks why).
-Every step is a `perennial` command, the same that `dvc repro` runs; each can be killed and run again.
+It runs on the spec's schedule, when drift raises the retraining asset, and when a person triggers it (the form
+asks for the reason). Each step is the `perennial` command that `dvc repro` runs, too; it can be killed and run
+again.
 """
 
 from __future__ import annotations
@@ -26,35 +27,34 @@ from perennial.settings import load
 
 SETTINGS = load()
 WORK = str(SETTINGS.state / "work")
-# A fresh installation waits for its next turn instead of making up for the last one: no start date, and no
-# time after a turn in which it counts as still to be taken (by default a tenth of the interval).
+# A fresh installation waits for the next scheduled time instead of making up for the last: no start date, and
+# no time after it in which the run still counts as due (by default a tenth of the interval).
 NEVER = timedelta(0)
 STEPS = ("prepare", "validate", "train", "evaluate", "register")
 
 
 @task
 def why(model: str, params=None, dag_run=None, triggering_asset_events=None) -> dict[str, str]:
-    """Who asked and why, for people to read; the steps ask anew, for what a task returns can be changed."""
+    """Show requester and reason to people; the steps look again, since the value of a task can be changed."""
     return asking(model)(dag_run, params, triggering_asset_events)._asdict()
 
 
 def asking(model: str) -> Callable[..., TriggerProvenance]:
-    """Run, params and triggering events -> who asked for it and why."""
+    """Return the function from run, params and triggering events to the provenance of the run."""
     return partial(training_provenance, recorded=partial(recorded_request, model))
 
 
 def command(step: str, model: str) -> BashOperator:
-    """One `perennial` command; whatever anybody may have written is in the environment, never in the shell
-    line."""
-    told = "asked(dag_run, params, triggering_asset_events)"
+    """Return the task of a `perennial` command; texts of people are in its environment, never in its shell line."""
+    provenance = "asked(dag_run, params, triggering_asset_events)"
     return BashOperator(
         task_id=step,
         bash_command=f'perennial {step} {model} --workdir "$WORK"',
         env={
             "WORK": "{{ folder(run_id) }}",
-            "PERENNIAL_REASON": f"{{{{ {told}.reason }}}}",
-            "PERENNIAL_REASON_TEXT": f"{{{{ {told}.text }}}}",
-            "PERENNIAL_ACTOR": f"{{{{ {told}.who }}}}",
+            "PERENNIAL_REASON": f"{{{{ {provenance}.reason }}}}",
+            "PERENNIAL_REASON_TEXT": f"{{{{ {provenance}.text }}}}",
+            "PERENNIAL_ACTOR": f"{{{{ {provenance}.who }}}}",
         },
         append_env=True,
         cwd=str(SETTINGS.project),
@@ -64,7 +64,7 @@ def command(step: str, model: str) -> BashOperator:
 
 
 def offer(model: str) -> task:
-    """Raise the candidate event, which starts the release DAG."""
+    """Return the task that raises the candidate event, which starts the release DAG."""
     name = candidate_asset(model)
     candidate = Asset(name=name, uri=asset_uri(name))
 
@@ -75,16 +75,17 @@ def offer(model: str) -> task:
         import json
         from pathlib import Path
 
-        told = asking(model)(dag_run, params, triggering_asset_events)
+        provenance = asking(model)(dag_run, params, triggering_asset_events)
         version = json.loads((Path(folder(WORK, model, dag_run.run_id)) / "registered.json").read_text())
         extra = {"version": version["version"], "digest": version["digest"]}
-        outlet_events[candidate].extra = extra | {"reason": told.reason, "who": told.who}
+        outlet_events[candidate].extra = extra | {"reason": provenance.reason, "who": provenance.who}
         return extra
 
     return raise_candidate
 
 
 def build(spec: ModelSpec) -> DAG:
+    """Return the training DAG of a model."""
     name = retrain_asset(spec.name)
     retrain = Asset(name=name, uri=asset_uri(name))
     with DAG(
@@ -102,7 +103,7 @@ def build(spec: ModelSpec) -> DAG:
             "reason": Param(
                 Reason.PERSON.value, type="string", enum=[reason.value for reason in Reason], title="Reason"
             ),
-            "text": Param("", type="string", title="In your words"),
+            "text": Param("", type="string", title="Reason in your words"),
         },
         user_defined_macros={"asked": asking(spec.name), "folder": partial(folder, WORK, spec.name)},
         tags=["perennial", "train", spec.owner],
@@ -116,5 +117,5 @@ def build(spec: ModelSpec) -> DAG:
     return dag
 
 
-for one in catalog.specs(SETTINGS):
-    globals()[f"train_{one.name}"] = build(one)
+for model_spec in catalog.specs(SETTINGS):
+    globals()[f"train_{model_spec.name}"] = build(model_spec)

@@ -1,7 +1,7 @@
-"""What Feast holds: entities, feature views over Parquet files, request features, one service per model.
+"""Feast definitions: entities, feature views over Parquet files, request features, a service per model.
 
-`definitions` builds everything from a folder and the model specs; the names at the end of this file let the
-`feast` command line find the same objects.
+`definitions` builds them from a folder and the model specs; the global names at the end of this file are for the
+`feast` command line.
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ SUITE_FEATURES = ("suite_failure_rate_last", "suite_failure_rate_7d", "suite_cyc
 
 
 def definitions(folder: Path, specs: Iterable[ModelSpec]) -> list[Any]:
-    """Every Feast object.
+    """Return every Feast object.
 
     Args:
-        folder: holds one `<view>.parquet` per feature view, with the columns entity key, event_timestamp,
+        folder: has a `<view>.parquet` per feature view, with the columns entity key, event_timestamp,
             created_timestamp and the features (float64); it need not exist yet.
-        specs: each becomes one FeatureService, named by the spec, with the columns in the spec's order
-            inside each view.
+        specs: each gives a FeatureService with the name of the spec and its columns in order inside
+            each view.
 
     Raises:
         SpecError: a spec names a view or a feature that is not defined here.
@@ -52,9 +52,11 @@ def definitions(folder: Path, specs: Iterable[ModelSpec]) -> list[Any]:
     suite = Entity(name="suite", join_keys=["suite"], value_type=ValueType.STRING)
     views = [
         _view(
-            "test_execution_features", test, TEST_FEATURES, folder, "a test, as known after its last cycle"
+            "test_execution_features", test, TEST_FEATURES, folder, "values of a test after its last cycle"
         ),
-        _view("agent_context_features", suite, SUITE_FEATURES, folder, "the last cycles of a whole suite"),
+        _view(
+            "agent_context_features", suite, SUITE_FEATURES, folder, "values of a suite after its last cycles"
+        ),
     ]
     on_demand = _request_features(views[0])
     by_name = {view.name: view for view in [*views, on_demand]}
@@ -71,12 +73,12 @@ def _view(
         timestamp_field="event_timestamp",
         created_timestamp_column="created_timestamp",
     )
-    # No ttl: the last known state of a test that rests for months is still the last known state, and a
-    # value that expired would come back as one that was never known.
+    # No ttl: the last known state of a test stays valid when it has not run for months, and an expired
+    # value would look like an unknown value.
     return FeatureView(
         name=name,
         entities=[entity],
-        # The key too: without it a view knows its join key only after Feast has looked into the file.
+        # With the key: without it Feast must read the file to learn the join key.
         schema=[
             Field(name=entity.join_key, dtype=String),
             *(Field(name=feature, dtype=Float64) for feature in features),
@@ -149,5 +151,5 @@ if "PERENNIAL_FEAST_DIR" in os.environ:
 
     _folder = Path(os.environ["PERENNIAL_FEAST_DIR"]) / "offline"
     globals().update(
-        {f"{type(found).__name__}_{found.name}": found for found in definitions(_folder, catalog.specs())}
+        {f"{type(item).__name__}_{item.name}": item for item in definitions(_folder, catalog.specs())}
     )

@@ -5,11 +5,17 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import pytest
 from examples import DEEP, EVERY_RUN
 from hypothesis import settings
 from serving_stack import ServingStack
+
+if TYPE_CHECKING:  # imported by the fixture that a test asks for: their libraries are large
+    from airflow_server import AirflowServer
+    from live_releases import LiveReleases
+    from mlflow_server import MlflowServer
 
 # `--hypothesis-profile=deep` (make test-deep) replaces the first one. No deadline: tests run side by side.
 settings.register_profile("ci", max_examples=EVERY_RUN, deadline=None)
@@ -35,3 +41,49 @@ def chromium() -> str:
         pytest.skip("no Chromium on this machine")
     assert found, "CI needs Chromium"
     return found
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[str]:
+    """The address of a PostgreSQL database that tests share; each test drops its tables."""
+    from postgres_server import BINARIES, running_postgres
+
+    if not BINARIES and not os.environ.get("CI"):
+        pytest.skip("no PostgreSQL is installed under /usr/lib/postgresql")
+    with running_postgres() as address:
+        yield address
+
+
+@pytest.fixture(scope="session")
+def mlflow_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowServer]:
+    """The MLflow server of this session, with the accounts of `mlflow_server.PEOPLE`."""
+    from mlflow_server import MlflowServer
+
+    server = MlflowServer(tmp_path_factory.mktemp("mlflow"))
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()
+
+
+@pytest.fixture(scope="session")
+def airflow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AirflowServer]:
+    """The Airflow of this session, with three small DAGs and one release that waits for a person."""
+    from airflow_server import AirflowServer
+
+    server = AirflowServer(tmp_path_factory.mktemp("airflow"))
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()
+
+
+@pytest.fixture(scope="session")
+def live_releases(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveReleases]:
+    """Three registered versions that can be released on a stack under supervisord."""
+    from live_releases import furnished
+
+    with furnished(tmp_path_factory.mktemp("releases")) as releases:
+        yield releases

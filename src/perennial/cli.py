@@ -27,7 +27,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "ledger": ("perennial.commands.release:ledger", "Read and verify the ledger."),
     "why": ("perennial.commands.why:why", "Show what serves, its approvals and evidence."),
     "timeline": ("perennial.commands.why:timeline", "Show the timeline of every version of a model."),
-    "feedback": ("perennial.commands.serving:feedback", "Store labels of earlier predictions."),
+    "feedback": ("perennial.commands.feedback:feedback", "Store labels of earlier predictions."),
     "serve": ("perennial.commands.serving:serve", "Run a model server of a pool."),
     "router": ("perennial.commands.serving:router", "Manage Envoy and show the live split."),
     "monitor": ("perennial.commands.monitor:monitor", "Compare recent predictions with the reference."),

@@ -121,7 +121,11 @@ class ExplanationNotReady(ModelError, exit_code=42, http_status=429):
     """The explanation was not ready in time; the router must not try another server."""
 
 
-class NotSigned(ModelFileError, exit_code=43):
+class VersionFailed(ModelError, exit_code=43):
+    """A version cannot score rows that are in range; its fault, not the request's."""
+
+
+class NotSigned(ModelFileError, exit_code=44):
     """The files of a version are not those that a trusted key signed."""
 
 
@@ -213,11 +217,11 @@ class IdentityError(PerennialError, exit_code=80):
     """The account may not do this."""
 
 
-class NotSignedIn(IdentityError, exit_code=81):
+class NotSignedIn(IdentityError, exit_code=81, http_status=401):
     """There is no token, or it is wrong, expired or revoked."""
 
 
-class NotAllowed(IdentityError, exit_code=82):
+class NotAllowed(IdentityError, exit_code=82, http_status=403):
     """The account's role does not allow the action."""
 
 

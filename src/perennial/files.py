@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
+import secrets
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -73,6 +75,21 @@ def write_text(path: Path, text: str, mode: int = 0o666) -> None:
 def write_json(path: Path, content: Any) -> None:
     """Write JSON atomically, indented and with sorted keys."""
     write_text(path, json.dumps(content, indent=2, sort_keys=True) + "\n")
+
+
+def shared_secret(path: Path) -> str:
+    """Return the random text in a file that only its owner may read; makes the file when there is none."""
+    try:
+        return path.read_text()
+    except FileNotFoundError:
+        pass
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    write_text(temporary, secrets.token_urlsafe(32), PRIVATE)
+    with contextlib.suppress(FileExistsError):  # another process was faster: its secret counts
+        os.link(temporary, path)
+    temporary.unlink()
+    return path.read_text()
 
 
 def sha256(path: Path) -> str:

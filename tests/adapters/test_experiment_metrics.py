@@ -7,6 +7,7 @@ import subprocess
 
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.parser import text_string_to_metric_families
 
 from perennial.adapters.prometheus.experiment_metrics import ExperimentMetrics
 from perennial.core.experiment.live_experiment import VariantFigures
@@ -32,10 +33,11 @@ def test_what_is_known_is_shown_and_an_ended_test_is_not(registry):
     assert "ab12" not in generate_latest(registry).decode()
 
 
-@pytest.mark.skipif(shutil.which("promtool") is None, reason="no promtool on this machine")
 def test_page_is_as_prometheus_wants_it(registry):
     ExperimentMetrics(registry).show("m", [CONTROL, TREATMENT])
-    done = subprocess.run(
-        ["promtool", "check", "metrics"], input=generate_latest(registry), capture_output=True, check=False
-    )
-    assert (done.returncode, done.stdout + done.stderr) == (0, b"")
+    page = generate_latest(registry)
+    read = {family.name for family in text_string_to_metric_families(page.decode())}
+    assert {"ab_test_users", "ab_test_accuracy", "ab_test_avg_reward"} <= read
+    if shutil.which("promtool"):
+        done = subprocess.run(["promtool", "check", "metrics"], input=page, capture_output=True, check=False)
+        assert (done.returncode, done.stdout + done.stderr) == (0, b"")

@@ -11,7 +11,7 @@ from tiny_models import tensor_body, tiny_version
 from perennial.errors import ModelFileError, PoolUnavailable
 
 
-@pytest.fixture(params=["memory", pytest.param("bento", marks=pytest.mark.server)])
+@pytest.fixture(params=["memory", pytest.param("bento", marks=pytest.mark.traffic)])
 def pool(request):
     return MemoryPool() if request.param == "memory" else request.getfixturevalue("serving_stack").pool
 
@@ -80,7 +80,7 @@ def test_an_unknown_pool_is_named(pool, version):
             call()
 
 
-@pytest.mark.server
+@pytest.mark.traffic
 def test_files_that_are_not_the_ones_meant_never_reach_a_server(serving_stack, tmp_path):
     ref, files = tiny_version(tmp_path, "pool_wrong_files", "1.0.0", bias=0.5)
     (files / "model.onnx").write_bytes((files / "model.onnx").read_bytes() + b"\0")
@@ -89,7 +89,7 @@ def test_files_that_are_not_the_ones_meant_never_reach_a_server(serving_stack, t
     assert serving_stack.pool.readiness("stable", ref.model, ref.digest).ready == 0
 
 
-@pytest.mark.server
+@pytest.mark.traffic
 def test_a_version_that_does_not_run_is_reported_and_the_others_go_on(serving_stack, tmp_path):
     good, good_files = tiny_version(tmp_path, "pool_good", "1.0.0", bias=0.6)
     bad, bad_files = tiny_version(tmp_path, "pool_bad", "1.0.0", bias=0.7)

@@ -11,7 +11,7 @@ from perennial.adapters.bentoml.probe import BentoProbe
 BODY = {"entities": [{"test_id": "t1", "suite": "s"}], "context": {}}
 
 
-@pytest.fixture(params=["memory", pytest.param("bento", marks=pytest.mark.server)])
+@pytest.fixture(params=["memory", pytest.param("bento", marks=pytest.mark.traffic)])
 def scene(request):
     """A probe and its pool."""
     if request.param == "memory":
@@ -19,7 +19,7 @@ def scene(request):
         return MemoryProbe(pool), pool
     stack = request.getfixturevalue("serving_stack")
     servers = {name: stack.settings.ports(name) for name in ("stable", "canary")}
-    return BentoProbe(stack.settings.host, servers), stack.pool
+    return BentoProbe(stack.settings.host, servers, stack.settings.internal_secret), stack.pool
 
 
 def test_what_is_not_loaded_does_not_answer(scene, tmp_path):
@@ -30,17 +30,18 @@ def test_what_is_not_loaded_does_not_answer(scene, tmp_path):
     assert "503" in said or "404" in said
 
 
-@pytest.mark.server
+@pytest.mark.traffic
 def test_a_refusal_is_told_in_the_servers_words(serving_stack, tmp_path):
     ref, files = tiny_version(tmp_path, "by_tensor", "1.0.0", bias=0.95)
     serving_stack.load("stable", ref, files)
     servers = {name: serving_stack.settings.ports(name) for name in ("stable", "canary")}
-    said = BentoProbe("127.0.0.1", servers).predict("stable", ref.model, ref.digest, BODY)
+    said = BentoProbe("127.0.0.1", servers, serving_stack.settings.internal_secret).predict(
+        "stable", ref.model, ref.digest, BODY
+    )
     assert said.startswith("400")
     assert "no feature service" in said
 
 
-@pytest.mark.server
 def test_servers_that_are_gone_are_told():
     said = BentoProbe("127.0.0.1", {"stable": (9,)}).predict("stable", "m", "d", BODY)
     assert "127.0.0.1:9" in said

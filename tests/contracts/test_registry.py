@@ -13,6 +13,7 @@ from doubles.registry import MemoryRegistry
 from doubles.tracking import MemoryTracker
 from signing import TRUSTED, signed
 
+from perennial.adapters.sql.version_numbers import SqlVersionNumbers
 from perennial.core.training.capsule import Capsule
 from perennial.core.training.data import DataRevision
 from perennial.core.training.registration import NewVersion
@@ -97,7 +98,8 @@ def tools(request, tmp_path, mlflow_folder):
         (path,) = mlflow_folder.glob(f"artifacts/{model}/{run_id}/artifacts/served/model.onnx")
         path.write_bytes(b"something else")
 
-    tracker, registry = MlflowTracker(url, mlflow_folder), MlflowRegistry(url, TRUSTED)
+    tracker = MlflowTracker(url, mlflow_folder)
+    registry = MlflowRegistry(url, SqlVersionNumbers(f"sqlite:///{tmp_path / 'numbers.db'}").take, TRUSTED)
     return Tools(tracker, registry, tmp_path, model, damage)
 
 
@@ -268,7 +270,7 @@ def test_killed_between_version_and_alias_it_is_finished_by_the_next_call(tmp_pa
     from perennial.adapters.mlflow.tracker import MlflowTracker
 
     url = f"sqlite:///{mlflow_folder / 'mlflow.db'}"
-    registry = MlflowRegistry(url)
+    registry = MlflowRegistry(url, SqlVersionNumbers(f"sqlite:///{tmp_path / 'numbers.db'}").take)
     tools = Tools(MlflowTracker(url, mlflow_folder), registry, tmp_path, "killed", None)
     new = tools.train()
     ref = registry.register(new)

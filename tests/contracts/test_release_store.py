@@ -2,15 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import socket
-import subprocess
 import threading
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
-from uuid import uuid4
 
 import pytest
 from doubles.releases import MemoryStore
@@ -30,38 +23,14 @@ from perennial.flows.governance.ledger_check import check
 
 MODEL = "test_failure_predictor"
 NOW = datetime(2026, 1, 5, 8, 0, 0, 123456, tzinfo=UTC)
-BINARIES = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
 
 
-@pytest.fixture(scope="module")
-def postgres(tmp_path_factory) -> Iterator[str]:
-    """A PostgreSQL of our own on a free port: the address of its database."""
-    if not BINARIES and not os.environ.get("CI"):
-        pytest.skip("no PostgreSQL is installed under /usr/lib/postgresql")
-    folder = Path("/tmp") / f"perennial-postgres-{uuid4().hex[:8]}"  # its socket path must be short
-    folder.mkdir(mode=0o700)
-    as_user = []
-    if os.geteuid() == 0:  # it refuses to run as root
-        shutil.chown(folder, "postgres")
-        as_user = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"]
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    run = {"check": True, "cwd": folder, "stdout": subprocess.DEVNULL}
-    bin_ = BINARIES[-1]
-    data = folder / "data"
-    subprocess.run([*as_user, bin_ / "initdb", "-D", data, "-U", "perennial", "-A", "trust", "-N"], **run)
-    options = f"-c listen_addresses=127.0.0.1 -p {port} -k {folder} -c fsync=off"
-    log = folder / "log"
-    subprocess.run([*as_user, bin_ / "pg_ctl", "-D", data, "-w", "-l", log, "-o", options, "start"], **run)
-    try:
-        yield f"postgresql+psycopg://perennial@127.0.0.1:{port}/postgres"
-    finally:
-        subprocess.run([*as_user, bin_ / "pg_ctl", "-D", data, "-m", "immediate", "stop"], **run)
-        shutil.rmtree(folder)
+POSTGRES = pytest.param("postgres", marks=pytest.mark.server)
+of_several_processes = pytest.mark.parametrize("make_store", ["sqlite", POSTGRES], indirect=True)
+"""For what the fake cannot show: it is in one process, and nobody changes it from outside."""
 
 
-@pytest.fixture(params=["memory", "sqlite", pytest.param("postgres", marks=pytest.mark.server)])
+@pytest.fixture(params=["memory", "sqlite", POSTGRES])
 def make_store(request, tmp_path):
     """A maker of stores over the same content, empty at first; memory has one store only."""
     if request.param == "memory":
@@ -210,28 +179,28 @@ def test_channel_is_leased_to_one_and_keeps_how_far_it_was_told(store):
 
 def test_labels_replace_and_count_what_changed(store):
     later = NOW + timedelta(microseconds=1)
-    assert store.feedback.put({"p1": 1.0, "p2": 0.0}, NOW) == 2
-    assert store.feedback.put({"p1": 1.0}, later) == 0
-    assert store.feedback.put({"p2": 1.0, "p3": 0.0}, later) == 2
-    assert store.feedback.labels() == {"p1": 1.0, "p2": 1.0, "p3": 0.0}
-    assert store.feedback.labels(since=later) == {"p2": 1.0, "p3": 0.0}
+    assert store.feedback.put({"p1": 1.0, "p2": 0.0}, NOW, "ci") == 2
+    assert store.feedback.put({"p1": 1.0}, later, "ci") == 0
+    assert store.feedback.put({"p2": 1.0, "p3": 0.0}, later, "ci") == 2
+    assert store.feedback.labels() == {"ci": {"p1": 1.0, "p2": 1.0, "p3": 0.0}}
+    assert store.feedback.labels(since=later) == {"ci": {"p2": 1.0, "p3": 0.0}}
     assert store.feedback.labels(since=NOW) == store.feedback.labels()
-    assert store.feedback.put({}, NOW) == 0
+    assert store.feedback.put({}, NOW, "ci") == 0
 
 
 def test_rewards_are_kept_beside_labels(make_store):
     feedback, later = make_store().feedback, NOW + timedelta(seconds=1)
-    feedback.put({"p1": 1.0}, NOW)
-    assert feedback.put_rewards({"p1": -2.5, "p2": 1e6}, NOW) == 2
-    assert feedback.put_rewards({"p1": -2.5, "p2": 7.0}, later) == 1
-    assert (feedback.labels(), feedback.rewards()) == ({"p1": 1.0}, {"p1": -2.5, "p2": 7.0})
-    assert feedback.rewards(since=later) == {"p2": 7.0}
+    feedback.put({"p1": 1.0}, NOW, "ci")
+    assert feedback.put_rewards({"p1": -2.5, "p2": 1e6}, NOW, "ci") == 2
+    assert feedback.put_rewards({"p1": -2.5, "p2": 7.0}, later, "ci") == 1
+    assert (feedback.labels(), feedback.rewards()) == ({"ci": {"p1": 1.0}}, {"ci": {"p1": -2.5, "p2": 7.0}})
+    assert feedback.rewards(since=later) == {"ci": {"p2": 7.0}}
 
 
 def test_many_labels(store):
     labels = {f"p{number}": float(number % 2) for number in range(1203)}
-    assert store.feedback.put(labels, NOW) == 1203
-    assert store.feedback.labels() == labels
+    assert store.feedback.put(labels, NOW, "ci") == 1203
+    assert store.feedback.labels() == {"ci": labels}
 
 
 def in_parallel(count: int, work) -> list:
@@ -251,17 +220,15 @@ def in_parallel(count: int, work) -> list:
     return results
 
 
-def test_first_use_by_several_at_once_and_one_chain(make_store, request):
-    if "memory" in request.node.name:
-        pytest.skip("one process only")
+@of_several_processes
+def test_first_use_by_several_at_once_and_one_chain(make_store):
     in_parallel(6, lambda number: [make_store().ledger.append(an_entry(f"{number}.{i}")) for i in range(5)])
     rows = make_store().ledger.rows()
     assert (len(rows), verify(rows)) == (30, None)
 
 
-def test_a_snapshot_is_of_one_moment_while_others_append(make_store, request):
-    if "memory" in request.node.name:
-        pytest.skip("one process, one thread")
+@of_several_processes
+def test_a_snapshot_is_of_one_moment_while_others_append(make_store):
     make_store().ledger.append(an_entry("first"))
 
     def work(number: int) -> list[tuple[int, str]]:
@@ -277,17 +244,15 @@ def test_a_snapshot_is_of_one_moment_while_others_append(make_store, request):
     assert in_parallel(4, work) == [[]] * 4
 
 
-def test_of_several_that_take_a_channel_at_once_one_gets_it(make_store, request):
-    if "memory" in request.node.name:
-        pytest.skip("one process only")
+@of_several_processes
+def test_of_several_that_take_a_channel_at_once_one_gets_it(make_store):
     until = NOW + timedelta(minutes=1)
     found = in_parallel(6, lambda number: make_store().deliveries.take("1-json", 0, NOW, until))
     assert sum(one is not None for one in found) == 1
 
 
-def test_of_several_that_save_at_once_one_wins(make_store, request):
-    if "memory" in request.node.name:
-        pytest.skip("one process only")
+@of_several_processes
+def test_of_several_that_save_at_once_one_wins(make_store):
     first = make_store().releases.save(a_status(), None, [])
     results = in_parallel(
         6, lambda number: make_store().releases.save(first, first.revision, [an_entry(str(number))])
@@ -312,9 +277,8 @@ def test_changed_table_is_found(tmp_path):
         store.ledger.rows()
 
 
-def test_a_note_of_the_end_that_was_set_back_or_lost_is_no_conflict(make_store, request):
-    if "memory" in request.node.name:
-        pytest.skip("nobody can change it from outside")
+@of_several_processes
+def test_a_note_of_the_end_that_was_set_back_or_lost_is_no_conflict(make_store):
     running = make_store()
     saved = running.releases.save(a_status(), None, [an_entry("a"), an_entry("b")])
     for change in (

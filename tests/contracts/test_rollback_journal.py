@@ -54,11 +54,11 @@ def test_removed_once_or_twice(journal):
 
 
 def test_one_at_a_time_settles(journal):
-    with journal.settling() as mine:
+    with journal.recording() as mine:
         assert mine
-        with journal.settling() as second:
+        with journal.recording() as second:
             assert not second
-    with journal.settling() as again:
+    with journal.recording() as again:
         assert again
 
 

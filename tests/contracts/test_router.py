@@ -7,7 +7,7 @@ import itertools
 import pytest
 from doubles.routing import MemoryRouter
 from load_generator import Load
-from serving_stack import free_ports, target, until
+from serving_stack import target, until
 from tiny_models import tensor_body, tiny_version
 
 from perennial.adapters.envoy.config import Layout
@@ -59,11 +59,11 @@ class RealScene:
 
     def unreachable(self) -> EnvoyRouter:
         layout = self._stack.router._layout
-        nobody = ("127.0.0.1", free_ports(1)[0])
+        nobody = self._folder / "nobody.sock"
         return EnvoyRouter(self._stack.settings.envoy_dir, Layout(layout.listen, nobody, layout.pools))
 
 
-@pytest.fixture(params=["memory", pytest.param("envoy", marks=pytest.mark.server)])
+@pytest.fixture(params=["memory", pytest.param("envoy", marks=pytest.mark.traffic)])
 def scene(request, tmp_path):
     if request.param == "memory":
         return FakeScene()

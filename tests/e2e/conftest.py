@@ -73,7 +73,7 @@ def make_stack(folder: Path, overlay: dict) -> Stack:
     specs = folder / "overlay"
     specs.mkdir()
     (specs / f"{MODEL}.yaml").write_text(yaml.safe_dump(values))
-    names = ("mlflow", "airflow", "envoy", "envoy_admin", "monitor")
+    names = ("mlflow", "airflow", "envoy", "monitor")
     ports = free_ports(len(names) + 3)
     given = {f"port_{name}": port for name, port in zip(names, ports, strict=False)}
     given |= {

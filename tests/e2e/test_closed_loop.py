@@ -48,15 +48,19 @@ def test_the_reason_stands_on_run_version_and_ledger(stack):
     assert "the chain holds" in stack.run("ledger", "verify")
 
 
+def airflow_of(settings: Settings) -> AirflowWatch:
+    return AirflowWatch(settings.airflow_url, settings.airflow_user, monitoring.airflow_password(settings))
+
+
 def test_airflow_lists_every_dag_without_import_errors(stack):
-    airflow = AirflowWatch(stack.settings, monitoring.airflow_password(stack.settings))
+    airflow = airflow_of(stack.settings)
     airflow.wait_parsed([f"{kind}_{MODEL}" for kind in ("train", "release", "monitor", "maintain")], 5)
-    assert airflow._get("/api/v2/importErrors")["import_errors"] == []
+    assert airflow.get("/api/v2/importErrors")["import_errors"] == []
 
 
 def test_nothing_was_trained_that_nobody_asked_for(stack):
     """A fresh installation must not make up for a schedule that it has missed."""
-    airflow = AirflowWatch(stack.settings, monitoring.airflow_password(stack.settings))
+    airflow = airflow_of(stack.settings)
     assert [run["run_type"] for run in airflow.runs(f"train_{MODEL}")] == ["asset_triggered", "manual"]
 
 

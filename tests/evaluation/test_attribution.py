@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from perennial.core.training.attribution import Attributions, GlobalAttributions, check_complete
-from perennial.core.training.background import Background
+from perennial.core.training.explanation import Background
 from perennial.errors import IncompleteExplanation
 
 FOUND = Attributions(base=0.5, values=np.array([[0.25, -0.125], [0.0, 0.5]]))

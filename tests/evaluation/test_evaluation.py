@@ -8,7 +8,7 @@ import pytest
 from perennial.core.evaluation.baselines import column_score
 from perennial.core.evaluation.evaluation import CHAMPION, MODEL, evaluate_scores
 from perennial.core.evaluation.metrics import Scored
-from perennial.core.training.split import first_later_group
+from perennial.core.training.examples import first_later_group
 from perennial.errors import DataError
 
 GROUP = np.arange(40).repeat(10)

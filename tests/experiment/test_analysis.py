@@ -14,7 +14,7 @@ from perennial.core.experiment.design import (
     sample_size_count,
 )
 from perennial.core.experiment.posterior import Variant, expected_loss, posterior, superiority
-from perennial.core.release.sample_ratio import sample_ratio
+from perennial.core.release.analysis.sample_ratio import sample_ratio
 
 CLOSE = {"abs": 1e-6, "rel": 1e-6}
 A = {

@@ -16,8 +16,7 @@ from perennial.adapters.scanning.installed_packages import direct_dependencies
 from perennial.core.governance.bom import Package
 from perennial.errors import DatasetMissing, MalformedInput
 from perennial.files import sha256
-from perennial.flows.governance.bom import kept_bom, write_bom
-from perennial.flows.governance.documents import DocumentPorts, keep
+from perennial.flows.governance.documents import DocumentPorts, keep, kept_bom, write_bom
 from perennial.flows.versions import find_version
 
 NOW = datetime(2026, 1, 5, tzinfo=UTC)

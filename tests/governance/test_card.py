@@ -16,8 +16,7 @@ from perennial.adapters.documents.markdown_page import page
 from perennial.core.events import Entry
 from perennial.core.governance.document import escape
 from perennial.errors import TrackerUnavailable, UnknownVersion
-from perennial.flows.governance.card import write_card
-from perennial.flows.governance.documents import DocumentPorts, keep
+from perennial.flows.governance.documents import DocumentPorts, keep, write_card
 from perennial.flows.versions import find_version
 
 NOW = datetime(2026, 1, 5, tzinfo=UTC)

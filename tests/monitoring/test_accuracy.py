@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pandas as pd
 
 from perennial.core.release.status import LabelCounts
+from perennial.core.spec import FeedbackSpec
 from perennial.flows.monitoring.accuracy import accuracy
 
 BEGIN = datetime(2026, 3, 2, 8, tzinfo=UTC)
@@ -39,12 +40,15 @@ class Labels:
     def __init__(self, labels: dict[str, float]) -> None:
         self._labels = labels
 
-    def labels(self, since: datetime | None = None) -> dict[str, float]:
-        return self._labels
+    def labels(self, since: datetime | None = None) -> dict[str, dict[str, float]]:
+        return {"ci": self._labels}
 
 
 def told(log: Log, labels: dict[str, float]) -> dict[str, LabelCounts]:
-    return accuracy("m", BEGIN - timedelta(minutes=1), Labels(labels), log)
+    """The counts of the one trusted source."""
+    found = accuracy("m", BEGIN - timedelta(minutes=1), Labels(labels), log, FeedbackSpec(sole_source="ci"))
+    assert all(counts.sources == {"ci": counts.labels} for counts in found.values())
+    return {digest: counts.model_copy(update={"sources": {}}) for digest, counts in found.items()}
 
 
 def test_rows_of_a_tensor_request_are_judged_by_their_own_labels():

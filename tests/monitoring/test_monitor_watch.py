@@ -146,7 +146,9 @@ def test_the_process_serves_figures_says_what_fails_and_stops_on_sigterm(tmp_pat
         # Nothing is set up in this folder: the first look fails, and the watch goes on.
         assert SPEC.name in process.stdout.readline()
         assert process.poll() is None
-        answer = httpx.get(f"http://127.0.0.1:{port}/metrics")
+        secret = (tmp_path / "secrets" / "internal").read_text()
+        assert httpx.get(f"http://127.0.0.1:{port}/metrics").status_code == 403
+        answer = httpx.get(f"http://127.0.0.1:{port}/metrics", headers={"authorization": f"Bearer {secret}"})
         assert "model_monitor_failing" in answer.text
         process.send_signal(signal.SIGTERM)
         assert process.wait(timeout=20) == 0, "long before its next look in fifteen minutes"

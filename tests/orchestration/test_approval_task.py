@@ -16,16 +16,6 @@ RUNS = "/api/v2/dags/asks/dagRuns"
 PATIENCE = 240_000  # milliseconds
 
 
-@pytest.fixture(scope="module")
-def airflow(tmp_path_factory) -> Iterator[AirflowServer]:
-    made = AirflowServer(tmp_path_factory.mktemp("airflow"))
-    try:
-        made.start()
-        yield made
-    finally:
-        made.stop()
-
-
 def asked(airflow: AirflowServer) -> str:
     """A run of the DAG that waits for a person; its id."""
     started = airflow.call("olga", "POST", RUNS, {"logical_date": None, "conf": {}})

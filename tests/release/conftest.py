@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
@@ -173,7 +172,7 @@ class World:
         spec = self.spec
         return None if self.spec_gone else policy_digest(spec.gate, spec.approval, spec.release)
 
-    def back(self, to: str | None = None) -> tuple:
+    def back(self, to: str | None = None, forced: str = "") -> tuple:
         """A rollback by a person, without what follows it; see `settle`."""
         ports = RollbackPorts(
             router=self.router,
@@ -193,7 +192,9 @@ class World:
             ],
         )
         ids = (f"id{number}" for number in itertools.count(len(self.store.ledger.rows())))
-        return rollback(MODEL, to, ports, "ann", "it burns", self.clock, self.sleep, lambda: next(ids))
+        return rollback(
+            MODEL, to, ports, "ann", "it burns", self.clock, self.sleep, lambda: next(ids), forced
+        )
 
     def settle(self) -> list[str]:
         """Write down what a rollback left."""
@@ -312,12 +313,3 @@ def world(tmp_path: Path) -> World:
 def make_world(tmp_path_factory: pytest.TempPathFactory):
     """Worlds on demand, for property tests."""
     return lambda: World(tmp_path_factory.mktemp("world") / "files")
-
-
-@pytest.fixture(scope="session")
-def live_releases(tmp_path_factory: pytest.TempPathFactory) -> Iterator:
-    """Three versions that can be released on a running stack (`live_releases`), for tests marked server."""
-    from live_releases import furnished
-
-    with furnished(tmp_path_factory.mktemp("releases")) as made:
-        yield made

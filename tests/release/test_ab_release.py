@@ -7,6 +7,7 @@ import pytest
 from perennial.core.release.phase import Phase
 from perennial.core.release.status import IntentKind, Pause
 from perennial.core.release.traffic import Assignment
+from perennial.core.spec import FeedbackSpec
 from perennial.core.verdict import Verdict
 from perennial.errors import DataError, UnknownRelease
 from perennial.flows.experiment import gather as flow
@@ -97,6 +98,9 @@ def test_after_resume_users_are_counted_anew(world, release):
     assert (status.pauses, status.units.by_arm) == (frozenset(), {})
 
 
+POLICY = FeedbackSpec(sole_source="ci")
+
+
 def find(world, release_id: str | None = None):
     return flow.find_experiment(MODEL, release_id, world.store.releases, world.store.ledger, world.now)
 
@@ -108,19 +112,19 @@ def test_outcomes_are_gathered_user_by_user(world, release):
     predict(world, release, "1.1.0", range(0, 2))  # on both sides: left out
     world.sleep(1)
     feedback = world.store.feedback
-    feedback.put({f"1.0.0-{user}": float(user % 4 == 0) for user in range(40)}, world.now)
-    feedback.put({f"1.1.0-{user}": 1.0 for user in range(40, 60)}, world.now)
-    feedback.put_rewards({f"1.1.0-{user}": user / 10 for user in range(40, 50)}, world.now)
+    feedback.put({f"1.0.0-{user}": float(user % 4 == 0) for user in range(40)}, world.now, "ci")
+    feedback.put({f"1.1.0-{user}": 1.0 for user in range(40, 60)}, world.now, "ci")
+    feedback.put_rewards({f"1.1.0-{user}": user / 10 for user in range(40, 50)}, world.now, "ci")
     experiment = find(world)
-    seen = flow.gather(experiment, "right", world.predictions, feedback)
+    seen = flow.gather(experiment, "right", world.predictions, feedback, POLICY)
     assert [(arm.name, arm.n, arm.total) for arm in seen.variants] == [("1.0.0", 38, 9), ("1.1.0", 20, 20)]
     assert (seen.units.by_arm, seen.units.crossed) == ({"1.0.0": 40, "1.1.0": 40}, 2)
-    control, treatment = flow.gather(experiment, "reward", world.predictions, feedback).variants
+    control, treatment = flow.gather(experiment, "reward", world.predictions, feedback, POLICY).variants
     assert (control.n, treatment.n, treatment.mean) == (0, 10, pytest.approx(4.45))
-    events = flow.gather(experiment, "events", world.predictions, feedback).variants
+    events = flow.gather(experiment, "events", world.predictions, feedback, POLICY).variants
     assert [arm.total for arm in events] == [9, 20]
     shown = flow.running_figures(
-        MODEL, world.store.releases, world.store.ledger, world.predictions, feedback, world.now
+        MODEL, world.store.releases, world.store.ledger, world.predictions, feedback, world.now, POLICY
     )
     assert [(one.version, one.users, one.accuracy, one.reward) for one in shown] == [
         ("1.0.0", 40, pytest.approx(9 / 38), None),

@@ -7,7 +7,7 @@ from datetime import timedelta
 import numpy as np
 import pytest
 
-from perennial.core.release.sample_ratio import judge_split
+from perennial.core.release.analysis.sample_ratio import judge_split
 from perennial.core.release.traffic import UserCounts
 from perennial.core.verdict import Verdict
 from perennial.flows.experiment import gather as flow
@@ -38,6 +38,7 @@ def test_users_on_both_sides_are_told():
     assert "3 on both sides" in judged(50, 50, crossed=3).observed
 
 
+@pytest.mark.slow
 def test_honest_split_is_refuted_as_rarely_as_said():
     """400 experiments, each looked at after every user up to 2,000."""
     drawn = np.random.default_rng(5).random((400, 2000)) < 0.2

@@ -98,7 +98,7 @@ def answer(world, digest: str, request: str, right: bool, shadow: bool = False) 
         }
     )
     if not shadow:
-        world.store.feedback.put({name: 1.0}, world.now)
+        world.store.feedback.put({name: 1.0}, world.now, "ci")
 
 
 def test_wrong_candidate_is_taken_back(world):

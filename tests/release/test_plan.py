@@ -11,7 +11,7 @@ from perennial import catalog
 from perennial.core.release.phase import Phase
 from perennial.core.release.plan import plan, promotes
 from perennial.core.spec import ReleaseSpec, Strategy
-from perennial.orchestration.release_phases import phases
+from perennial.orchestration.release_phases import phase_tasks
 from perennial.settings import Settings
 
 MODEL = "test_failure_predictor"
@@ -63,7 +63,7 @@ def test_policy_that_cannot_be_walked_is_refused(changes):
 @pytest.mark.parametrize("strategy", list(Strategy))
 def test_dag_has_a_task_for_each_step_and_one_for_the_end(strategy):
     chosen = policy(strategy=strategy)
-    first, *steps, last = phases(chosen, 3)
+    first, *steps, last = phase_tasks(chosen, 3)
     assert first == ("load", "LOADING", 0)
     assert [(phase, step) for _, phase, step in steps] == [(one.phase, one.number) for one in plan(chosen, 3)]
     assert last == ("finish" if strategy is Strategy.SHADOW_ONLY else "promote", "PROMOTING", 0)

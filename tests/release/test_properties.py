@@ -69,6 +69,7 @@ def play(world, kill_at: int | None) -> int:
     return effects.count
 
 
+@pytest.mark.slow
 def test_killed_after_any_effect_the_end_is_the_same(make_world):
     undisturbed = make_world()
     effects = play(undisturbed, None)

@@ -33,12 +33,13 @@ class Log:
 
 
 class Labels:
-    def labels(self, since: datetime | None = None) -> dict[str, float]:
-        return {f"p{i}": 1.0 for i in range(120)}
+    def labels(self, since: datetime | None = None) -> dict[str, dict[str, float]]:
+        return {"ci": {f"p{i}": 1.0 for i in range(120)}}
 
 
 def test_traffic_is_read_from_answered_requests():
-    found = observed_traffic(MODEL, Log(), Labels(), NOW - timedelta(days=1), NOW)
+    policy = catalog.spec(MODEL, Settings()).release.feedback
+    found = observed_traffic(MODEL, Log(), Labels(), NOW - timedelta(days=1), NOW, policy=policy)
     assert found.requests_per_hour == pytest.approx(120)
     assert found.latency_p95_ms == pytest.approx(14.0)
     assert found.accuracy == pytest.approx(0.5, abs=0.01)

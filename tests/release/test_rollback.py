@@ -23,8 +23,8 @@ def two(world):
     return world
 
 
-def back(world, to=None):
-    return world.back(to)[0]
+def back(world, to=None, **more):
+    return world.back(to, **more)[0]
 
 
 def refused(world, what: str, to=None) -> str:
@@ -276,6 +276,43 @@ def test_features_that_came_since_do_not_matter(two):
 def test_online_store_that_does_not_answer_moves_nothing(two):
     two.probe.refusing = "404 no features are known"
     assert "publish" in refused(two, "online store: 1.0.0 answers none of the 1 requests")
+
+
+def test_rows_of_its_own_are_asked_and_unknown_entities_of_clients_do_not_block(two):
+    """The newest requests name entities that never were: they are no examples (`recent_requests`)."""
+    two.asked = []
+    two.probe.refusing = "404 no features are known"
+    assert back(two).version == "1.0.0"
+    assert two.probe.rows
+    two.settle()
+    checks = two.store.ledger.rows()[-1].entry.payload["checks"]
+    assert "rows of its own are scored" in checks[-1]["observed"]
+
+
+def test_a_goal_that_scores_nothing_moves_nothing(two):
+    two.asked, two.probe.not_scoring = [], "500 a score is not finite"
+    refused(two, "does not score 1 rows of its own: 500")
+
+
+def test_a_store_that_fails_moves_nothing_though_nobody_asked(two):
+    two.asked, two.probe.refusing = [], "503 Feast does not answer"
+    refused(two, "answers no request by entity: 503")
+
+
+def test_forced_with_a_reason_that_stands_in_the_ledger(two):
+    two.probe.refusing = "503 Feast does not answer"
+    assert "--force" in refused(two, "503")
+    assert back(two, forced="the store comes back later").version == "1.0.0"
+    two.settle()
+    payload = two.store.ledger.rows()[-1].entry.payload
+    assert payload["forced"] == "the store comes back later"
+    assert not payload["checks"][-1]["ok"]
+
+
+def test_changed_files_cannot_be_forced(two):
+    (first_files(two) / "seal.json").write_text("{")
+    with pytest.raises(RollbackRefused):
+        back(two, forced="whatever")
 
 
 def test_unreadable_seal_moves_nothing(two):

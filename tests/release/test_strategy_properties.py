@@ -206,6 +206,7 @@ def play(world, strategy: Strategy, kill_at: int | None) -> int:
     return effects.count
 
 
+@pytest.mark.slow
 @every_strategy
 def test_killed_after_any_effect_the_end_is_the_same(make_world, strategy):
     undisturbed = world_with_champion(make_world, strategy)

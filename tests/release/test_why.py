@@ -176,6 +176,7 @@ def many(world, tmp_path, monkeypatch):
     return world.now + timedelta(hours=5000), len(rows)
 
 
+@pytest.mark.slow
 def test_why_takes_under_two_seconds_with_ten_thousand_versions(many, capsys):
     """The whole command in a process of its own, in seconds of the processor: other work does not count."""
     middle, entries = many

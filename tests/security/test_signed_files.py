@@ -89,7 +89,7 @@ def test_changed_files_are_refused_by_gate_fetch_load_and_rollback(tmp_path, att
     attack(files)
     with pytest.raises(NotSigned) as refused:
         load_verified(files, "tiny", ref.digest, TRUSTED)
-    assert refused.value.exit_code == 43
+    assert refused.value.exit_code == 44
     assert "tiny" in refused.value.message
 
 
@@ -174,6 +174,7 @@ def test_edited_artifacts_of_mlflow_are_not_fetched(tmp_path, name):
 
     from perennial.adapters.mlflow.registry import MlflowRegistry
     from perennial.adapters.mlflow.tracker import MlflowTracker
+    from perennial.adapters.sql.version_numbers import SqlVersionNumbers
     from perennial.core.training.registration import NewVersion
     from perennial.core.version import Change
 
@@ -181,7 +182,7 @@ def test_edited_artifacts_of_mlflow_are_not_fetched(tmp_path, name):
     ref, files = version(tmp_path)
     with MlflowTracker(url, tmp_path).run("tiny", "training", {}) as run:
         uri = run.model(files, None, np.zeros((2, 4), dtype=np.float32), np.zeros(2, dtype=np.float32))
-    registry = MlflowRegistry(url, TRUSTED)
+    registry = MlflowRegistry(url, SqlVersionNumbers(f"sqlite:///{tmp_path / 'numbers.db'}").take, TRUSTED)
     ref = registry.register(
         NewVersion(
             model="tiny", run_id=run.run_id, model_uri=uri, digest=ref.digest, capsule=ref.capsule,

@@ -18,7 +18,7 @@ from perennial.core.release.traffic import Route
 from perennial.flows.release.failover_watch import FailoverWatch, FailoverWatchPorts
 from perennial.wiring import releasing
 
-pytestmark = pytest.mark.server
+pytestmark = pytest.mark.traffic
 
 MODEL = "failing"
 PATH = f"/v2/models/{MODEL}/infer"

@@ -5,12 +5,24 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from some_source import AllAnswered, source
 
+from perennial.core.monitoring.feedback_counts import FeedbackCounts
 from perennial.errors import MalformedInput
-from perennial.flows.monitoring.feedback import FeedbackCounts, ingest
+from perennial.flows.feedback import ingest as flow
 from perennial.serving.feedback_inbox import Feedback, FeedbackInbox, FeedbackWriter, parse
 
 AT = datetime(2026, 3, 1, tzinfo=UTC)
+
+SOURCE = source()
+
+
+def labels(values: dict[str, float]) -> Feedback:
+    return Feedback(values, {})
+
+
+def ingest(inbox: FeedbackInbox, store: Store) -> FeedbackCounts:
+    return flow.ingest(inbox, store, AllAnswered())
 
 
 class Store:
@@ -18,35 +30,37 @@ class Store:
 
     def __init__(self) -> None:
         self.kept: dict[str, float] = {}
+        self.sources: set[str] = set()
         self.rewards: dict[str, float] = {}
         self.down = False
 
-    def put(self, labels, received) -> int:
+    def put(self, labels, received, source) -> int:
+        self.sources.add(source)
         if self.down:
             raise ConnectionError("away")
         changed = sum(self.kept.get(name) != label for name, label in labels.items())
         self.kept.update(labels)
         return changed
 
-    def put_rewards(self, rewards, received) -> int:
+    def put_rewards(self, rewards, received, source) -> int:
         self.rewards.update(rewards)
         return len(rewards)
 
 
 def test_labels_are_stored_once_and_later_ones_win(tmp_path):
     store, inbox = Store(), FeedbackInbox(tmp_path)
-    FeedbackWriter(tmp_path, "b").append({"x": 1.0}, AT + timedelta(seconds=2))
-    FeedbackWriter(tmp_path, "a").append({"x": 0.0, "y": 1.0}, AT)
+    FeedbackWriter(tmp_path, "b").append(labels({"x": 1.0}), SOURCE, AT + timedelta(seconds=2))
+    FeedbackWriter(tmp_path, "a").append(labels({"x": 0.0, "y": 1.0}), SOURCE, AT)
     assert ingest(inbox, store) == FeedbackCounts(received=3, changed=3)
     assert store.kept == {"x": 1.0, "y": 1.0}
     assert ingest(inbox, store) == FeedbackCounts(received=0, changed=0)
-    FeedbackWriter(tmp_path, "a").append({"y": 1.0}, AT)
+    FeedbackWriter(tmp_path, "a").append(labels({"y": 1.0}), SOURCE, AT)
     assert ingest(inbox, store) == FeedbackCounts(received=1, changed=0)
 
 
 def test_a_store_that_fails_loses_nothing(tmp_path):
     store, inbox = Store(), FeedbackInbox(tmp_path)
-    FeedbackWriter(tmp_path, "a").append({"x": 1.0}, AT)
+    FeedbackWriter(tmp_path, "a").append(labels({"x": 1.0}), SOURCE, AT)
     store.down = True
     with pytest.raises(ConnectionError):
         ingest(inbox, store)
@@ -56,7 +70,7 @@ def test_a_store_that_fails_loses_nothing(tmp_path):
 
 def test_a_line_being_written_waits_for_its_end(tmp_path):
     writer = FeedbackWriter(tmp_path, "a")
-    writer.append({"x": 1.0}, AT)
+    writer.append(labels({"x": 1.0}), SOURCE, AT)
     (path,) = tmp_path.glob("*.jsonl")
     whole = path.read_bytes()
     path.write_bytes(whole + whole[:10])
@@ -66,10 +80,48 @@ def test_a_line_being_written_waits_for_its_end(tmp_path):
     assert ingest(inbox, store).received == 1
 
 
-def test_a_line_that_is_no_feedback_is_told(tmp_path):
-    (tmp_path / "a.jsonl").write_text("nonsense\n")
-    with pytest.raises(MalformedInput, match="nonsense"):
-        ingest(FeedbackInbox(tmp_path), Store())
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"nonsense",
+        b"{}",
+        b"[]",
+        b'{"received": 1e300, "source": "ci", "models": [], "labels": {}, "rewards": {}}',
+        b'{"received": 1, "models": [], "labels": {"x": 1}, "rewards": {}}',
+        b'{"received": 1, "source": "ci", "models": [], "labels": {"x": "yes"}, "rewards": {}}',
+        b'{"received": 1, "source": "ci", "models": [], "labels": [1], "rewards": {}}',
+    ],
+)
+def test_a_line_that_is_no_feedback_is_skipped_kept_aside_and_counted(tmp_path, line):
+    writer = FeedbackWriter(tmp_path, "a")
+    writer.append(labels({"x": 1.0}), SOURCE, AT)
+    with (tmp_path / "a.jsonl").open("ab") as file:
+        file.write(line + b"\n")
+    writer.append(labels({"y": 1.0}), SOURCE, AT)
+    store, inbox = Store(), FeedbackInbox(tmp_path)
+    counts = ingest(inbox, store)
+    assert (counts.received, counts.broken, store.kept) == (2, 1, {"x": 1.0, "y": 1.0})
+    assert counts.alarms == ("1 broken lines of feedback skipped",)
+    (aside,) = (tmp_path / "aside").iterdir()
+    assert aside.read_bytes() == line + b"\n"
+    assert ingest(inbox, store).broken == 0, "counted once"
+
+
+def test_only_predictions_that_were_answered_by_a_model_of_the_source_are_stored(tmp_path):
+    mine, theirs = FeedbackWriter(tmp_path, "a"), FeedbackWriter(tmp_path, "b")
+    mine.append(labels({"x": 1.0, "never": 0.0}), source("ci", "m"), AT)
+    theirs.append(Feedback({"x": 0.0}, {"x": 5.0}), source("other", "another-model"), AT)
+    store = Store()
+
+    class Answered:
+        def models(self, ids):
+            return {name: "m" for name in ids if name == "x"}
+
+    counts = flow.ingest(FeedbackInbox(tmp_path), store, Answered())
+    assert (store.kept, store.rewards, store.sources) == ({"x": 1.0}, {}, {"ci"})
+    assert (counts.unknown, counts.foreign) == ({"ci": 1}, {"other": 1})
+    aside = (tmp_path / "aside" / "not-answered.log").read_text()
+    assert aside == "ci unknown 'never'\nother foreign 'x'\n"
 
 
 def test_rewards_travel_with_the_labels(tmp_path):
@@ -79,7 +131,7 @@ def test_rewards_travel_with_the_labels(tmp_path):
     given = parse(body)
     assert given == Feedback(labels={"x": 1.0}, rewards={"x": -2.5, "y": 40.0})
     assert given.predictions == 2
-    FeedbackWriter(tmp_path, "a").append(given.labels, AT, given.rewards)
+    FeedbackWriter(tmp_path, "a").append(given, SOURCE, AT)
     store = Store()
     assert ingest(FeedbackInbox(tmp_path), store) == FeedbackCounts(received=3, changed=3)
     assert (store.kept, store.rewards) == ({"x": 1.0}, {"x": -2.5, "y": 40.0})

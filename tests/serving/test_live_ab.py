@@ -9,7 +9,8 @@ from datetime import UTC, datetime, timedelta
 
 import httpx
 import pytest
-from serving_stack import target
+from serving_stack import inside, target
+from some_source import KEY, source
 from tiny_models import tensor_body, tiny_version
 
 from perennial import catalog
@@ -19,10 +20,12 @@ from perennial.core.release.phase import Phase
 from perennial.core.release.status import ReleaseStatus
 from perennial.core.release.traffic import Route
 from perennial.core.spec import ReleaseSpec
+from perennial.serving import headers
+from perennial.serving.evidence.sources import FeedbackSources
 from perennial.settings import Settings
 from perennial.wiring import database, releasing
 
-pytestmark = pytest.mark.server
+pytestmark = pytest.mark.traffic
 MODEL = "test_failure_predictor"
 USERS = 400
 WORSE, BETTER = -3.0, 1.0
@@ -69,6 +72,8 @@ def asked(serving_stack, release) -> dict[str, set[str]]:
     """Every user asks twice and rewards the answers; user -> versions that answered."""
     answered: dict[str, set[str]] = {}
     url = f"http://127.0.0.1:{serving_stack.settings.port_envoy}"
+    FeedbackSources(serving_stack.settings.feedback_sources).put(source())
+    key = {headers.FEEDBACK_KEY: KEY}
     with httpx.Client(trust_env=False) as client:
         for _ in range(2):
             labels = []
@@ -83,7 +88,7 @@ def asked(serving_stack, release) -> dict[str, set[str]]:
                 name = answer["parameters"]["prediction_ids"]
                 reward = number % 7 + (2.0 if version == "1.1.0" else 0.0)
                 labels.append({"prediction_id": name, "label": 1, "reward": reward})
-            accepted = client.post(f"{url}/v1/feedback", json={"labels": labels})
+            accepted = client.post(f"{url}/v1/feedback", json={"labels": labels}, headers=key)
             assert accepted.json() == {"accepted": USERS}
     return answered
 
@@ -121,7 +126,9 @@ def test_analysis_by_command(serving_stack, release, asked, monkeypatch, capsys,
 
 def test_metrics_of_the_arms(serving_stack, release, asked):
     pages = [
-        httpx.get(f"http://127.0.0.1:{port}/metrics", trust_env=False).text
+        httpx.get(
+            f"http://127.0.0.1:{port}/metrics", headers=inside(serving_stack.settings), trust_env=False
+        ).text
         for pool in ("stable", "canary")
         for port in serving_stack.settings.ports(pool)
     ]

@@ -8,7 +8,8 @@ from perennial.serving.recent_requests import TAIL_BYTES, recent
 
 
 def line(at: float, entity, **more) -> str:
-    return json.dumps({"at": at, "entities": [entity], "context": {"cycle_size": 1}, **more}) + "\n"
+    request = {"at": at, "entities": [entity], "context": {"cycle_size": 1}, "features": [[1.0, None]]}
+    return json.dumps({**request, **more}) + "\n"
 
 
 def write(folder, name: str, *lines: str) -> None:
@@ -33,3 +34,10 @@ def test_torn_lines_and_long_files_do_not_matter(tmp_path):
 
 def test_nobody_asked_yet(tmp_path):
     assert recent(tmp_path, "m", 5) == []
+
+
+def test_entities_without_known_features_and_broken_requests_are_no_examples(tmp_path):
+    strangers = [line(at, {"t": f"unknown{at}"}, features=[[None, None]]) for at in range(10, 20)]
+    broken = ["[]\n", "{}\n", '{"at": 30, "entities": [], "features": []}\n']
+    write(tmp_path, "20260105T08-a.jsonl", line(1, {"t": "known"}), *strangers, *broken)
+    assert [body["entities"] for body in recent(tmp_path, "m", 5)] == [[{"t": "known"}]]

@@ -11,7 +11,7 @@ import pytest
 from doubles.releases import MemoryStore
 from doubles.routing import MemoryJournal
 from load_generator import Load
-from serving_stack import free_ports, status, target, until
+from serving_stack import free_ports, inside, status, target, until
 from signing import FOLDER, TRUSTED
 from tiny_models import tensor_body, tiny_version
 
@@ -29,7 +29,7 @@ from perennial.local.processes import base_environment, table
 from perennial.settings import Settings
 from perennial.wiring import releasing, traffic
 
-pytestmark = pytest.mark.server
+pytestmark = pytest.mark.traffic
 NOW = datetime(2026, 1, 5, 8, 0, tzinfo=UTC)
 PASSED = Judgement(rule="all", verdict=Verdict.PASS, observed="well", needed="well")
 
@@ -38,7 +38,7 @@ PASSED = Judgement(rule="all", verdict=Verdict.PASS, observed="well", needed="we
 def supervised(tmp_path):
     """supervisord with the stable model servers of a machine alone."""
     ports = free_ports(8)
-    names = ("mlflow", "airflow", "envoy", "envoy_admin", "monitor")
+    names = ("mlflow", "airflow", "envoy", "monitor")
     settings = Settings(
         home=tmp_path, **{f"port_{name}": port for name, port in zip(names, ports, strict=False)},
         ports_stable=f"{ports[5]},{ports[6]}", ports_canary=str(ports[7]), trusted_keys=FOLDER,
@@ -66,16 +66,16 @@ def test_a_crashed_server_comes_back_with_what_it_should_hold(supervised, tmp_pa
     name, port = f"server-stable-{supervised.ports('stable')[0]}", supervised.ports("stable")[0]
     file = supervised.serving_dir / "store" / bad.digest / "model.onnx"
     file.write_bytes(file.read_bytes()[:-10])
-    worker = answering(port)
+    worker = answering(port, supervised)
     pid = supervisord.states(supervised)[name]["pid"]
     os.kill(pid, signal.SIGKILL)
     until(lambda: supervisord.states(supervised)[name]["pid"] not in (0, pid), 60, "restarted")
-    until(lambda: answering(port) not in (0, worker), 180, "a new worker answers")
+    until(lambda: answering(port, supervised) not in (0, worker), 180, "a new worker answers")
     until(lambda: status(f"http://127.0.0.1:{port}/livez") == 200, 180, "answers again")
     until(
         lambda: pool.readiness("stable", good.model, good.digest).complete, 60, "the good one is held again"
     )
-    assert status(f"http://127.0.0.1:{port}/readyz") == 503
+    assert status(f"http://127.0.0.1:{port}/readyz", inside(supervised)) == 503
     assert pool.readiness("stable", bad.model, bad.digest).ready == 1, "the other server has it in memory"
     problems = supervisor.server_problems(supervised)[name]
     assert len(problems) == 1
@@ -83,10 +83,12 @@ def test_a_crashed_server_comes_back_with_what_it_should_hold(supervised, tmp_pa
     assert "digest" in problems[0]
 
 
-def answering(port: int) -> int:
+def answering(port: int, settings: Settings) -> int:
     """Process id of the worker behind the port; 0 when nobody answers. A worker outlives its parent a moment."""
     try:
-        return httpx.get(f"http://127.0.0.1:{port}/v1/pool", timeout=2.0, trust_env=False).json()["pid"]
+        return httpx.get(
+            f"http://127.0.0.1:{port}/v1/pool", headers=inside(settings), timeout=2.0, trust_env=False
+        ).json()["pid"]
     except httpx.HTTPError:
         return 0
 

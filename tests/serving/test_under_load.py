@@ -9,7 +9,7 @@ import time
 import httpx
 import pytest
 from load_generator import Load
-from serving_stack import ServingStack, target, until
+from serving_stack import ServingStack, envoy_admin, target, until
 from tiny_models import tensor_body, tiny_version
 
 from perennial.adapters.envoy.clusters import COPIES_PER_SERVER
@@ -17,7 +17,7 @@ from perennial.core.release.traffic import Route
 from perennial.errors import RouterRejected
 from perennial.wiring import releasing
 
-pytestmark = pytest.mark.server
+pytestmark = pytest.mark.traffic
 
 BIAS = {"1.0.0": 0.0, "1.1.0": 1.0, "1.2.0": math.nan}
 
@@ -129,7 +129,8 @@ def test_copies_beyond_what_a_server_can_take_are_dropped(serving_stack, version
 def numbers(stack: ServingStack, statistic: str) -> list[int]:
     """Of the cluster that copies go to."""
     query = {"format": "json", "filter": rf"^cluster\.loaded-shadow\.{statistic}$"}
-    body = httpx.get(f"{stack.settings.envoy_admin_url}/stats", params=query, trust_env=False).json()
+    with envoy_admin(stack.settings.envoy_admin) as client:
+        body = client.get("/stats", params=query).json()
     return [stat["value"] for stat in body["stats"] if "value" in stat]
 
 

@@ -1,4 +1,4 @@
-"""A real Airflow with accounts, on free loopback ports, whose one DAG asks people about one release."""
+"""A real Airflow with accounts on free loopback ports: one DAG asks people about a release, two wait for an asset."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from perennial.local import airflow as local_airflow
 from perennial.local import supervisor
 from perennial.local.processes import base_environment
 from perennial.settings import Settings
-from perennial.wiring import database
+from perennial.wiring import database, monitoring
 
 MODEL, RELEASE = "test_failure_predictor", "r1"
 PARTS = (
@@ -32,12 +32,22 @@ PARTS = (
     ("scheduler", "--skip-serve-logs"),
     ("triggerer", "--skip-serve-logs"),
 )
-DAG_FILE = """
+ASKS_FILE = """
 from airflow.sdk import DAG
 from perennial.orchestration.release_steps import NOTE, ApprovalStep
 
 with DAG("asks", schedule=None) as dag:
     ApprovalStep(task_id="approval", release_id="r1", approvers=["ann"], params=NOTE)
+"""
+ASSETS_FILE = """
+from airflow.sdk import DAG, Asset
+from airflow.providers.standard.operators.empty import EmptyOperator
+
+for name in ("m_1", "mx1"):  # the second differs where SQL's LIKE sees no difference
+    asset = Asset(name=f"perennial/{name}/retrain", uri=f"perennial://{name}/retrain")
+    with DAG(f"train_{name}", schedule=[asset]) as dag:
+        EmptyOperator(task_id="nothing")
+    globals()[dag.dag_id] = dag
 """
 QUESTION = "/dags/asks/runs/{run}/tasks/approval/required_actions"
 ANSWER = "/api/v2/dags/asks/dagRuns/{run}/taskInstances/approval/-1/hitlDetails"
@@ -47,14 +57,15 @@ class AirflowServer:
     """Airflow with the accounts of `perennial local setup`, and one release that waits for a person."""
 
     def __init__(self, folder: Path) -> None:
-        self.ports = free_ports(4)
+        self.ports = free_ports(3)
         self.settings = Settings(
             home=folder, people="ann:approver,olga:operator,vic:viewer", port_airflow=self.ports[0],
-            port_mlflow=self.ports[1], port_envoy=self.ports[2], port_envoy_admin=self.ports[3],
+            port_mlflow=self.ports[1], port_envoy=self.ports[2],
         )  # fmt: skip
         supervisor.set_up(self.settings, lambda line: None)
         (folder / "dags").mkdir()
-        (folder / "dags" / "asks.py").write_text(DAG_FILE)
+        (folder / "dags" / "asks.py").write_text(ASKS_FILE)
+        (folder / "dags" / "assets.py").write_text(ASSETS_FILE)
         self.env = {
             **base_environment(self.settings),
             "AIRFLOW__CORE__DAGS_FOLDER": str(folder / "dags"),
@@ -73,7 +84,9 @@ class AirflowServer:
                 self.processes.append(
                     subprocess.Popen(line, env=self.env, stdout=log, stderr=log, start_new_session=True)
                 )
-        self.until(lambda: self.call("admin", "GET", "/api/v2/dags/asks").status_code == 200, "the DAG")
+        for dag in ("asks", "train_m_1", "train_mx1"):
+            path = f"/api/v2/dags/{dag}"
+            self.until(lambda path=path: self.call("admin", "GET", path).status_code == 200, path)
 
     def stop(self) -> None:
         for process in self.processes:
@@ -94,19 +107,21 @@ class AirflowServer:
         return httpx.request(method, url + path, json=body, headers=headers, timeout=60)
 
     def password(self, name: str) -> str:
+        if name == self.settings.airflow_user:
+            return monitoring.airflow_password(self.settings)
         return account_file.read(self.settings.accounts_file)[name].password
 
     def until(self, condition, what: str, timeout: float = 400):
         deadline = time.monotonic() + timeout
         while True:
             assert time.monotonic() < deadline, f"waited {timeout} s for {what}: {self._tails()}"
-            assert all(one.poll() is None for one in self.processes), self._tails()
+            assert all(process.poll() is None for process in self.processes), self._tails()
             try:
                 if found := condition():
                     return found
             except (httpx.HTTPError, KeyError, ValueError):  # not up yet
                 pass
-            time.sleep(1)
+            time.sleep(0.3)
 
     def _tails(self) -> str:
         return "\n".join(f"{path.name}: {path.read_text()[-800:]}" for path in self.logs.glob("*.log"))

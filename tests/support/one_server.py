@@ -5,10 +5,11 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from signing import TRUSTED
+from some_source import KEY, sources_file
 from starlette.testclient import TestClient
 
 from perennial.errors import FeaturesUnavailable
-from perennial.serving import desired_state
+from perennial.serving import desired_state, headers
 from perennial.serving.app import ModelServer
 from perennial.serving.feedback_inbox import FeedbackWriter
 from perennial.serving.host import ModelHost
@@ -44,8 +45,11 @@ class Server:
         self.host = ModelHost(folder, "stable", lambda version: None, TRUSTED, lambda model: "")
         self.writer = PredictionLogWriter(folder / "log", "stable", "one")
         feedback = FeedbackWriter(folder / "feedback", "one")
-        server = ModelServer(self.host, lambda: self.values, self.writer, feedback, clock=lambda: NOW)
-        self.client = TestClient(server.application())
+        sources = sources_file(folder / "sources.json")
+        server = ModelServer(
+            self.host, lambda: self.values, self.writer, feedback, sources, clock=lambda: NOW
+        )
+        self.client = TestClient(server.application(), headers={headers.FEEDBACK_KEY: KEY})
 
     def hold(self, *versions) -> None:
         state = desired_state.read(desired_state.state_file(self.folder, "stable"))

@@ -17,6 +17,7 @@ import signing
 
 from perennial.core.release.traffic import Target
 from perennial.core.version import VersionRef
+from perennial.serving import headers
 from perennial.settings import Settings
 from perennial.wiring import traffic
 
@@ -42,7 +43,7 @@ class ServingStack:
 
     def start_envoy(self) -> None:
         self._run("envoy", "router", "run")
-        until(lambda: status(f"{self.settings.envoy_admin_url}/ready") == 200, 30, "Envoy")
+        until(lambda: envoy_is_up(self.settings.envoy_admin), 30, "Envoy")
 
     def start_server(self, pool: str, port: int) -> None:
         self._run(str(port), "serve", "--pool", pool, "--port", str(port))
@@ -89,9 +90,9 @@ class ServingStack:
 
 def stack_settings(folder: Path, **more: Path | None) -> Settings:
     """Return the settings of a stack on free ports: two stable servers, a canary server, Envoy."""
-    envoy, admin, first, second, canary = free_ports(5)
+    envoy, first, second, canary = free_ports(4)
     return Settings(
-        home=folder, port_envoy=envoy, port_envoy_admin=admin, ports_stable=f"{first},{second}",
+        home=folder, port_envoy=envoy, ports_stable=f"{first},{second}",
         ports_canary=str(canary), trusted_keys=signing.FOLDER, **more,
     )  # fmt: skip
 
@@ -124,10 +125,28 @@ def free_ports(count: int) -> list[int]:
     return ports
 
 
-def status(url: str) -> int:
+def envoy_admin(socket: Path) -> httpx.Client:
+    """Client of the admin interface on its Unix socket."""
+    return httpx.Client(transport=httpx.HTTPTransport(uds=str(socket)), base_url="http://admin", timeout=2.0)
+
+
+def envoy_is_up(socket: Path) -> bool:
+    try:
+        with envoy_admin(socket) as client:
+            return client.get("/ready").status_code == 200
+    except httpx.HTTPError:
+        return False
+
+
+def inside(settings: Settings) -> dict[str, str]:
+    """Headers of a request that goes past Envoy to a model server."""
+    return {headers.SECRET: settings.internal_secret}
+
+
+def status(url: str, sent: dict[str, str] | None = None) -> int:
     """HTTP status; 0 when nobody answers."""
     try:
-        return httpx.get(url, timeout=2.0, trust_env=False).status_code
+        return httpx.get(url, headers=sent, timeout=2.0, trust_env=False).status_code
     except httpx.HTTPError:
         return 0
 

@@ -6,7 +6,7 @@ import os
 import signal
 from pathlib import Path
 
-from serving_stack import stack_settings, status, until, variables, worker_of
+from serving_stack import envoy_is_up, stack_settings, status, until, variables, worker_of
 
 from perennial.local import processes, supervisor, supervisord
 from perennial.wiring import traffic
@@ -56,7 +56,7 @@ class SupervisedStack:
 
     def wait_answering(self, seconds: float = 60) -> None:
         """Wait until Envoy and every server answer."""
-        until(lambda: status(f"{self.settings.envoy_admin_url}/ready") == 200, seconds, "Envoy")
+        until(lambda: envoy_is_up(self.settings.envoy_admin), seconds, "Envoy")
         for port in (*self.settings.ports("stable"), *self.settings.ports("canary")):
             until(
                 lambda port=port: status(f"http://127.0.0.1:{port}/livez") == 200, seconds, f"server {port}"

@@ -12,8 +12,7 @@ import onnx
 from onnx import TensorProto, helper
 from signing import signed
 
-from perennial.core.training.background import Background
-from perennial.core.training.explanation import ServedExplanation
+from perennial.core.training.explanation import Background, ServedExplanation
 from perennial.core.version import VersionRef
 
 WIDTH = 4

@@ -40,6 +40,10 @@ class AirflowTrigger:
         """Return the state of the run as named by Airflow: queued, running, success or failed."""
         return self._call("GET", f"/api/v2/dags/{dag}/dagRuns/{run}", f"run {run} of {dag}")["state"]
 
+    def get(self, path: str, **query: str | int) -> Any:
+        """Return the JSON of any resource of the API."""
+        return self._call("GET", path, path, params=query)
+
     def _asset(self, name: str) -> int:
         # The pattern is SQL's LIKE, where "_" matches any character, so the names are compared again here.
         reply = self._call("GET", "/api/v2/assets", "assets", params={"name_pattern": name, "limit": 100})
@@ -85,9 +89,6 @@ def _content(answer: httpx.Response, what: str) -> Any:
                 f"Airflow's answer to {what} is not JSON: {answer.text[:200]!r}",
                 hint="does another program listen on Airflow's port?",
             ) from error
-    hint = (
-        "check the user and password of the settings"
-        if answer.status_code in (401, 403)
-        else answer.text[:300]
-    )
+    refused = answer.status_code in REFUSED
+    hint = "check the user and password of the settings" if refused else answer.text[:300]
     raise SchedulerUnavailable(f"Airflow answers {answer.status_code} to {what}", hint=hint)

@@ -1,4 +1,4 @@
-"""What a checkout is made of: commit and file hashes, for the capsule."""
+"""Commit and file hashes of a git checkout, for the capsule."""
 
 from __future__ import annotations
 
@@ -14,34 +14,33 @@ from perennial.errors import SettingsError, SpecError
 
 
 def provenance_of(project: Path, spec: ModelSpec) -> Provenance:
-    """Commit of the project and hashes of the files that change what a training does.
+    """Return the commit of the project and the hashes of files that change a training.
 
     Raises:
-        SettingsError: the project is no git checkout, or one of the files is missing.
+        SettingsError: the project is no git checkout, or a file is missing.
     """
     definitions = project / "feature_repo" / "definitions.py"
-    features = hashlib.sha256(_read(definitions))
-    features.update(json.dumps(list(spec.features.columns)).encode())
+    columns = json.dumps(list(spec.features.columns)).encode()
     return Provenance(
         code=commit(project),
-        features=features.hexdigest(),
+        features=hashlib.sha256(_read(definitions) + columns).hexdigest(),
         constraints=hashlib.sha256(_read(project / "constraints.txt")).hexdigest(),
         model_code=hashlib.sha256(_read(_module_file(spec))).hexdigest(),
     )
 
 
 def commit(project: Path) -> str:
-    """The commit, with `+dirty` if tracked files were changed."""
+    """Return the commit, with `+dirty` if tracked files have changed."""
     head = _git(project, "rev-parse", "HEAD")
     changed = _git(project, "status", "--porcelain", "--untracked-files=no")
     return f"{head}+dirty" if changed else head
 
 
 def changed_since(project: Path, since: str, model: str) -> list[str] | None:
-    """Files that a training of a model depends on and that differ from those of a commit.
+    """List files that a training of a model depends on and that differ from a commit.
 
     Returns:
-        Paths below the project, sorted; None when the checkout does not have the commit.
+        Paths relative to the project, sorted; None when the checkout lacks the commit.
     """
     base = since.removesuffix("+dirty")
     known = subprocess.run(
@@ -61,7 +60,7 @@ def _git(project: Path, *arguments: str) -> str:
     except (OSError, subprocess.SubprocessError) as error:
         raise SettingsError(
             f"git {' '.join(arguments)} failed in {project}: {getattr(error, 'stderr', '') or error}",
-            hint="train from a git checkout with at least one commit: every model names its code",
+            hint="train from a git checkout with a commit: every model names its code",
         ) from error
     return done.stdout.strip()
 
@@ -75,7 +74,7 @@ def _read(path: Path) -> bytes:
 
 def _module_file(spec: ModelSpec) -> Path:
     module = spec.entrypoint.partition(":")[0]
-    found = importlib.util.find_spec(module)
-    if found is None or found.origin is None:
+    module_spec = importlib.util.find_spec(module)
+    if module_spec is None or module_spec.origin is None:
         raise SpecError(f"{spec.name}: no module {module}", hint="entrypoint is module:Class")
-    return Path(found.origin)
+    return Path(module_spec.origin)

@@ -1,4 +1,4 @@
-"""Files of the dataset catalogue: from the mirror folder, else from their public address (httpx)."""
+"""Files of the dataset catalogue, from the mirror folder or their public address."""
 
 from __future__ import annotations
 
@@ -13,26 +13,29 @@ from perennial.errors import ChecksumMismatch, DatasetMissing
 from perennial.history.datasets import Dataset
 
 Progress = Callable[[int, int | None], None]
-"""Told the bytes so far and, where the server says so, in all."""
+"""Callback with the bytes so far and in all (None if unknown)."""
 
 TIMEOUT = httpx.Timeout(30, connect=10)
 
 
 class DatasetFiles:
-    """Keeps verified files in one folder; a file is there only with the digest of its entry."""
+    """Verified files in a download folder.
+
+    Args:
+        downloads: keeps only files with the digest of their entry.
+        mirror: folder with copies of the files, or None.
+    """
 
     def __init__(self, downloads: Path, mirror: Path | None) -> None:
         self._downloads = downloads
         self._mirror = mirror
 
     def fetch(self, dataset: Dataset, progress: Progress) -> Path:
-        """The verified file of an entry.
-
-        Looks at what was fetched before, then at the mirror, then at the public address.
+        """Return the verified file of an entry, from the downloads, the mirror or the public address.
 
         Raises:
-            ChecksumMismatch: the bytes found are others; nothing is kept.
-            DatasetMissing: nobody has it.
+            ChecksumMismatch: the bytes have another digest; nothing is kept.
+            DatasetMissing: neither the mirror nor the address has the file.
         """
         kept = self._downloads / dataset.filename
         if kept.is_file() and files.sha256(kept) == dataset.sha256:
@@ -72,7 +75,7 @@ class DatasetFiles:
         if digest != dataset.sha256:
             raise ChecksumMismatch(
                 f"{dataset.name}: {source} has SHA-256 {digest}, the catalogue names {dataset.sha256}",
-                hint="the file is damaged or another one; nothing was changed",
+                hint="the file is damaged or has changed; nothing was stored",
             )
         path = self._downloads / dataset.filename
         files.write_bytes(path, content)

@@ -1,4 +1,4 @@
-"""Data checks by Great Expectations: one throw-away context per check, data docs as a small site of its own."""
+"""The Validator port over Great Expectations: a temporary context and a data-docs site per check."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-# Read once at import: without it the library reports its use over the network.
+# Read at import: without it the library reports its use over the network.
 os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
 
 import great_expectations as gx
@@ -23,30 +23,30 @@ from perennial.core.training.expectations import Expectation, Suite
 from perennial.errors import SpecError
 
 SITE = "docs"
-PLACE = "place"
+NUMBER = "rule_number"
 SAMPLE_ROWS = 3
-# COMPLETE alone tells which rows break a rule; they are needed to show whole rows.
+# Only COMPLETE lists the rows that break a rule.
 RESULT_FORMAT = "COMPLETE"
 
 
 class GxValidator:
-    """The Validator over Great Expectations."""
+    """The Validator port."""
 
     def check(self, suite: Suite, table: pd.DataFrame, docs: Path) -> CheckReport:
-        """Run a suite over a table; the docs are `docs`/<suite>/index.html, those of the last check only."""
+        """Run a suite over a table; `docs`/<suite>/index.html shows the last check."""
         rules = [_configured(rule, suite) for rule in suite.expectations]
         table = table.reset_index(drop=True)
         site = docs / suite.name
         results = _run(suite.name, rules, table, site)
-        # The results come in an order of their own.
-        results.sort(key=_place)
+        # The library returns the results in another order.
+        results.sort(key=_rule_number)
         return CheckReport(
             suite=suite.name,
             table=suite.name,
             rows=len(table),
             rules=len(rules),
             failed=tuple(
-                _failed(suite.expectations[_place(result)], result, table)
+                _failed(suite.expectations[_rule_number(result)], result, table)
                 for result in results
                 if not result.success
             ),
@@ -55,16 +55,16 @@ class GxValidator:
 
 
 def _configured(rule: Expectation, suite: Suite) -> dict[str, Any]:
-    """The rule in the library's own form, tried out alone so that an error can name it."""
-    place = suite.expectations.index(rule)
-    configured = {"type": rule.type, "kwargs": dict(rule.kwargs), "meta": {PLACE: place}}
+    """Return the rule in the form of the library; build it alone, so that an error can name it."""
+    number = suite.expectations.index(rule)
+    configured = {"type": rule.type, "kwargs": dict(rule.kwargs), "meta": {NUMBER: number}}
     if rule.description:
         configured["description"] = rule.description
     try:
         ExpectationConfiguration(**configured).to_domain_obj()
     except (GreatExpectationsError, ValueError) as error:
         raise SpecError(
-            f"suite {suite.name}: rule {place + 1}, {rule.type}: {' '.join(str(error).split())}",
+            f"suite {suite.name}: rule {number + 1}, {rule.type}: {' '.join(str(error).split())}",
             hint="the rules are those of Great Expectations, with their arguments under kwargs",
         ) from error
     return configured
@@ -113,9 +113,9 @@ def _site(folder: Path) -> dict[str, Any]:
     }
 
 
-def _place(result: ExpectationValidationResult) -> int:
-    """Which rule of the suite a result belongs to: rules carry their number in `meta`."""
-    return result.expectation_config.meta[PLACE]
+def _rule_number(result: ExpectationValidationResult) -> int:
+    """Return the number of the rule that a result belongs to, which is kept in `meta`."""
+    return result.expectation_config.meta[NUMBER]
 
 
 def _failed(rule: Expectation, result: ExpectationValidationResult, table: pd.DataFrame) -> FailedRule:
@@ -137,7 +137,7 @@ def _failed(rule: Expectation, result: ExpectationValidationResult, table: pd.Da
 
 
 def _raised(result: ExpectationValidationResult) -> str:
-    """What the library ran into: `exception_info` is one record, or one per metric."""
+    """Return the exceptions of a check: `exception_info` is a record, or a record per metric."""
     info = result.exception_info or {}
     records = [info] if "exception_message" in info else list(info.values())
     messages = {str(record["exception_message"]) for record in records}

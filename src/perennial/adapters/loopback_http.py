@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import http.client
 import json
+import socket
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 
@@ -30,17 +32,35 @@ class Answer:
         return json.loads(self.body)
 
 
+class UnixConnection(http.client.HTTPConnection):
+    """A connection to a Unix socket."""
+
+    def __init__(self, path: Path, timeout: float) -> None:
+        super().__init__("localhost", timeout=timeout)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(str(self._path))
+
+
 class LoopbackHttp:
     """Client of a single server with a connection per thread.
 
     Args:
+        address: host and port, or the path of a Unix socket.
         timeout_s: timeout of each step of a request in seconds.
+        headers: headers of every request.
 
     Every method raises OSError when the server does not answer.
     """
 
-    def __init__(self, host: str, port: int, timeout_s: float) -> None:
-        self._address = (host, port)
+    def __init__(
+        self, address: tuple[str, int] | Path, timeout_s: float, headers: Mapping[str, str] | None = None
+    ) -> None:
+        self._address = address
+        self._headers = dict(headers or {})
         self._timeout = timeout_s
         self._local = threading.local()
 
@@ -66,7 +86,7 @@ class LoopbackHttp:
                 return self._once(held, method, path, content, headers)
             except (OSError, http.client.HTTPException):
                 self.close()
-        fresh = http.client.HTTPConnection(*self._address, timeout=self._timeout)
+        fresh = self._connection()
         try:
             answer = self._once(fresh, method, path, content, headers)
         except http.client.HTTPException as error:
@@ -78,14 +98,19 @@ class LoopbackHttp:
         self._local.connection = fresh
         return answer
 
-    @staticmethod
+    def _connection(self) -> http.client.HTTPConnection:
+        if isinstance(self._address, Path):
+            return UnixConnection(self._address, self._timeout)
+        return http.client.HTTPConnection(*self._address, timeout=self._timeout)
+
     def _once(
+        self,
         connection: http.client.HTTPConnection,
         method: str,
         path: str,
         content: bytes | None,
         headers: Mapping[str, str],
     ) -> Answer:
-        connection.request(method, path, body=content, headers=dict(headers))
+        connection.request(method, path, body=content, headers={**self._headers, **headers})
         response = connection.getresponse()
         return Answer(response.status, response.read())

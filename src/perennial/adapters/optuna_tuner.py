@@ -1,4 +1,4 @@
-"""The Tuner port over Optuna: seeded, pruned, and able to go on after a kill."""
+"""The Tuner port over Optuna: seeded, pruned, and resumable after a kill."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
 from perennial.core.spec import TuningSpec
-from perennial.core.training.tuning import Trial
+from perennial.core.training.artifacts import Trial
 from perennial.errors import ModelError
 
 Report = Callable[[int, float], None]
@@ -22,9 +22,9 @@ STARTUP_TRIALS = 4
 
 
 class OptunaTuner:
-    """Studies in a journal file of the folder, or in the SQL database that the address names.
+    """Studies in a journal file of the folder, or in the SQL database at `url`.
 
-    The database must not be MLflow's: both keep their schema version in one table of the same name.
+    It must not be the database of MLflow: both keep their schema version in a table of the same name.
     """
 
     def __init__(self, url: str | None, folder: Path) -> None:
@@ -65,7 +65,7 @@ class OptunaTuner:
         opened = optuna.load_study(study_name=study, storage=self._storage())
         complete = sum(trial.state is TrialState.COMPLETE for trial in opened.trials)
         pictures = {"tuning_history.html": plot_optimization_history}
-        if complete >= 2:  # one trial has no variance to explain
+        if complete >= 2:  # a single trial has no variance to explain
             pictures["tuning_importances.html"] = plot_param_importances
         folder.mkdir(parents=True, exist_ok=True)
         for name, draw in pictures.items():
@@ -80,9 +80,9 @@ class OptunaTuner:
             load_if_exists=True,
         )
         for trial in study.get_trials(states=(TrialState.RUNNING,)):
-            # Whoever ran it is gone: one training tunes at a time.
+            # Its process is dead, because only a single training of a model tunes at a time.
             study.tell(trial.number, state=TrialState.FAIL)
-        # A resumed search must not draw again what it drew before: the seed moves with what is done.
+        # The seed depends on the finished trials, so that a resumed search draws other parameters.
         study.sampler = optuna.samplers.TPESampler(
             seed=tuning.seed + len(study.trials), n_startup_trials=STARTUP_TRIALS, multivariate=False
         )
@@ -99,10 +99,12 @@ class OptunaTuner:
 
 
 def finished(study: optuna.Study) -> list[FrozenTrial]:
+    """Return the completed and pruned trials."""
     return study.get_trials(states=(TrialState.COMPLETE, TrialState.PRUNED))
 
 
 def as_trial(trial: FrozenTrial) -> Trial:
+    """Return Optuna's trial as ours."""
     return Trial(
         number=trial.number,
         parameters=trial.user_attrs.get("parameters", trial.params),
@@ -115,7 +117,7 @@ def as_trial(trial: FrozenTrial) -> Trial:
 
 def _evaluate(trial: optuna.Trial, suggest: Callable[[Any], dict[str, Any]], objective: Objective) -> float:
     parameters = suggest(trial)
-    # What was not drawn (constants of the search space) belongs to the trial all the same.
+    # The constants of the search space, which are not drawn, belong to the trial too.
     trial.set_user_attr("parameters", parameters)
 
     def report(epoch: int, value: float) -> None:

@@ -1,4 +1,4 @@
-"""Classifiers of scikit-learn that a model is measured against; they are never served."""
+"""Reference models of scikit-learn to compare a model with; they are never served."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ SEED = 0
 
 
 def logistic_regression(train: Examples, features: np.ndarray) -> np.ndarray:
-    """Standardised inputs, medians and indicators for missing ones; default strength of the L2 penalty.
+    """Fit a logistic regression on standardised inputs, with medians and indicators for missing values.
 
     Returns:
-        The chance of target 1 for each row of `features`, [n].
+        The probability of target 1 for each row of `features`, [n].
     """
     model = make_pipeline(
         SimpleImputer(strategy="median", add_indicator=True),
@@ -30,16 +30,16 @@ def logistic_regression(train: Examples, features: np.ndarray) -> np.ndarray:
         LogisticRegression(max_iter=1000, random_state=SEED),
     )
     with warnings.catch_warnings():
-        # A reference that did not quite converge is still the same yardstick.
+        # A reference model that has not quite converged still serves for comparison.
         warnings.simplefilter("ignore", ConvergenceWarning)
         model.fit(train.features, train.target)
     return model.predict_proba(features)[:, 1]
 
 
 def gradient_boosting(train: Examples, features: np.ndarray) -> np.ndarray:
-    """Histogram gradient boosting as it comes, with its own handling of missing values; returns as above."""
+    """Fit histogram gradient boosting with its defaults; returns as `logistic_regression`."""
     model = HistGradientBoostingClassifier(random_state=SEED)
-    # On a busy machine its threads wait for each other and are ten times slower than one alone.
+    # On a busy machine its threads wait for each other and are ten times slower than a single thread.
     with threadpool_limits(limits=1, user_api="openmp"):
         model.fit(train.features, train.target)
         return model.predict_proba(features)[:, 1]

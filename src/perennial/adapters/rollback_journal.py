@@ -1,4 +1,4 @@
-"""RollbackJournal as one small file per rollback."""
+"""RollbackJournal in files."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from perennial.files import write_bytes
 
 
 class FileJournal:
-    """RollbackJournal port: `<folder>/<id>.json`, flushed, replaced as a whole."""
+    """RollbackJournal port: a file `<folder>/<id>.json` per rollback, flushed and replaced as a whole."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -29,24 +29,28 @@ class FileJournal:
             ) from error
 
     def pending(self) -> list[Rollback]:
-        """Raises StoreUnavailable for a file that is no rollback."""
-        found = []
+        """Return the rollbacks in the order of their times.
+
+        Raises:
+            StoreUnavailable: a file is not a rollback.
+        """
+        rollbacks = []
         for path in self._folder.glob("*.json"):
             try:
-                found.append(Rollback.model_validate_json(path.read_bytes()))
+                rollbacks.append(Rollback.model_validate_json(path.read_bytes()))
             except FileNotFoundError:
                 continue  # written down by another process meanwhile
             except (ValidationError, OSError) as error:
                 raise StoreUnavailable(
                     f"{path} cannot be read: {error}", hint="move it away; its rollback is not on record"
                 ) from error
-        return sorted(found, key=lambda one: one.at)
+        return sorted(rollbacks, key=lambda rollback: rollback.at)
 
     def remove(self, rollback: Rollback) -> None:
         self._path(rollback).unlink(missing_ok=True)
 
     @contextmanager
-    def settling(self) -> Iterator[bool]:
+    def recording(self) -> Iterator[bool]:
         self._folder.mkdir(parents=True, exist_ok=True)
         lock = FileLock(self._folder / ".lock", timeout=0)
         try:

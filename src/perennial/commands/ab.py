@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import math
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from perennial import settings as environment
+from perennial.commands.output import JSON, now, print_json, print_table
 from perennial.errors import UsageError
 
 if TYPE_CHECKING:
@@ -86,7 +85,7 @@ def ab() -> None:
 )
 @click.option("--picture", type=click.Path(path_type=Path), help="Write a PNG to this path.")
 @click.option("--html", "page", type=click.Path(path_type=Path), help="Write an HTML page to this path.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@JSON
 def analyse(
     source: str, release_id: str | None, outcome: str | None, kind: Kind | None, control: str | None,
     shares: dict[str, float] | None, alpha: float | None, worth: float, picture: Path | None, page: Path | None,
@@ -99,7 +98,6 @@ def analyse(
     columns arm and outcome (and exposure, for counts), a row per observation.
     """
     from perennial.commands import ab_view
-    from perennial.commands.tables import print_table
 
     more: dict[str, Any] = {}
     if Path(source).is_file():
@@ -118,13 +116,17 @@ def analyse(
         settings, outcome = environment.load(), outcome or "right"
         live = analyse_live(
             catalog.spec(source, settings), release_id, outcome, alpha, worth,
-            monitoring.experiment_ports(settings), datetime.now(UTC),
+            monitoring.experiment_ports(settings), now(),
         )  # fmt: skip
         analysis = live.analysis
-        tables = [ab_view.about(live.experiment, live.units, outcome), *ab_view.tables(analysis)]
+        tables = [
+            ab_view.about(live.experiment, live.units, outcome, live.sources),
+            *ab_view.tables(analysis),
+        ]
         more = {
             "experiment": live.experiment.model_dump(mode="json"),
             "units": live.units.model_dump(),
+            "sources": dict(live.sources),
             "outcome": outcome,
         }
     if picture or page:
@@ -136,7 +138,7 @@ def analyse(
         if page:
             reporter.write_page(analysis, f"A/B test of {source}", tables, page)
     if as_json:
-        click.echo(json.dumps({**analysis.model_dump(mode="json", by_alias=True), **more}, indent=2))
+        print_json({**analysis.model_dump(mode="json", by_alias=True), **more})
         return
     for header, *rows in tables:
         print_table(header, rows)

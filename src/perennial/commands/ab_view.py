@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from perennial.core.experiment.analysis import ExperimentAnalysis, VariantComparison
+    from perennial.core.experiment.analysis import ExperimentAnalysis
     from perennial.core.experiment.live_experiment import Experiment
     from perennial.core.release.traffic import UserCounts
 
@@ -14,15 +15,31 @@ Table = list[list[str]]
 
 
 def tables(analysis: ExperimentAnalysis) -> list[Table]:
-    return [_decisions(analysis), _variants(analysis), _comparisons(analysis), [["split"], [split(analysis)]]]
+    decisions = [[row.treatment, row.decision.value, row.why] for row in analysis.comparisons]
+    return [
+        [["treatment", "decision", "why"], *decisions],
+        _variants(analysis),
+        _comparisons(analysis),
+        [["split"], [split(analysis)]],
+    ]
 
 
-def about(experiment: Experiment, units: UserCounts, outcome: str) -> Table:
+def about(experiment: Experiment, units: UserCounts, outcome: str, sources: Mapping[str, int]) -> Table:
     """Return the table that identifies the live test."""
     until = "now" if experiment.running else f"{experiment.until:%Y-%m-%d %H:%M:%S}"
     control, treatment = (units.by_arm.get(name, 0) for name in (experiment.control, experiment.treatment))
     return [
-        ["release", "experiment", "since (UTC)", "until", "users", "candidate", "both variants", "outcome"],
+        [
+            "release",
+            "experiment",
+            "since (UTC)",
+            "until",
+            "users",
+            "candidate",
+            "both variants",
+            "outcome",
+            "by source",
+        ],
         [
             experiment.release_id,
             experiment.name,
@@ -32,6 +49,7 @@ def about(experiment: Experiment, units: UserCounts, outcome: str) -> Table:
             f"{treatment}, intended {experiment.weight:g} %",
             str(units.crossed),
             outcome,
+            ", ".join(f"{source} {count}" for source, count in sorted(sources.items())) or "-",
         ],
     ]
 
@@ -57,25 +75,18 @@ def _comparisons(analysis: ExperimentAnalysis) -> Table:
     ]
     for comparison in analysis.comparisons:
         now, wide = comparison.difference_interval, comparison.sequential_interval
+        lift, around = comparison.lift, comparison.lift_interval
         rows.append(
             [
                 comparison.treatment,
                 f"{comparison.superiority:.4f}",
                 f"{comparison.difference:+.4g} [{now.low:+.4g}, {now.high:+.4g}]",
                 f"{wide.low:+.4g} to {wide.high:+.4g}",
-                _lift(comparison),
+                f"{lift:+.1%} [{around.low:+.1%}, {around.high:+.1%}]"
+                if lift is not None and around
+                else "-",
                 f"{comparison.expected_loss:.3g}",
                 "-" if comparison.needed is None else f"{comparison.needed} per variant",
             ]
         )
     return rows
-
-
-def _lift(comparison: VariantComparison) -> str:
-    lift, wide = comparison.lift, comparison.lift_interval
-    return "-" if lift is None or wide is None else f"{lift:+.1%} [{wide.low:+.1%}, {wide.high:+.1%}]"
-
-
-def _decisions(analysis: ExperimentAnalysis) -> Table:
-    rows = [[row.treatment, row.decision.value, row.why] for row in analysis.comparisons]
-    return [["treatment", "decision", "why"], *rows]

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from perennial.commands.tables import print_table
+from perennial.commands.output import print_table
 
 if TYPE_CHECKING:
     from perennial.core.evaluation.comparison import VersionComparison

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from perennial.commands.output import JSON, now, print_json, print_table
 from perennial.settings import Settings, load
 from perennial.wiring import training
 
@@ -25,28 +24,27 @@ def data() -> None:
 
 
 @data.command("list")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@JSON
 def list_(as_json: bool) -> None:
-    """The data sets of the catalogue and the histories on this machine."""
+    """List the data sets of the catalogue and the histories on this machine."""
     settings = load()
     entries = _catalogue(settings).values()
     histories = training.history_store(settings).names()
     if as_json:
         sets = [entry.model_dump(mode="json") for entry in entries]
-        click.echo(json.dumps({"datasets": sets, "histories": histories}, indent=2))
+        print_json({"datasets": sets, "histories": histories})
         return
     rows = [(entry.name, entry.format, entry.licence, entry.title) for entry in entries]
-    _table(("data set", "format", "licence", "title"), rows)
+    print_table(("data set", "format", "licence", "title"), rows)
     click.echo(f"histories: {', '.join(histories) or 'none'}")
 
 
 @data.command()
 @click.argument("name")
 def fetch(name: str) -> None:
-    """Fetch a data set: from the mirror folder, else from its public address; verified by SHA-256."""
+    """Fetch a data set from the mirror folder or its public address, verified by SHA-256."""
     settings = load()
-    path = _fetch(settings, _entry(settings, name))
-    click.echo(str(path))
+    click.echo(str(_fetch(settings, _entry(settings, name))))
 
 
 @data.command()
@@ -55,7 +53,7 @@ def fetch(name: str) -> None:
 @click.option("--from-cycle", type=int, help="First cycle to take (inclusive).")
 @click.option("--until-cycle", type=int, help="Last cycle to take (inclusive).")
 def ingest(name: str, history: str, from_cycle: int | None, until_cycle: int | None) -> None:
-    """Put a data set, or some of its cycles, into a history. Again changes nothing."""
+    """Add a data set, or some of its cycles, to a history. A repetition changes nothing."""
     from perennial.flows.training import ingest as flow
 
     settings = load()
@@ -64,7 +62,7 @@ def ingest(name: str, history: str, from_cycle: int | None, until_cycle: int | N
         history,
         _entry(settings, name),
         lambda entry: _fetch(settings, entry),
-        datetime.now(UTC),
+        now(),
         from_cycle=from_cycle,
         until_cycle=until_cycle,
     )
@@ -74,27 +72,27 @@ def ingest(name: str, history: str, from_cycle: int | None, until_cycle: int | N
 @data.command("import-junit")
 @click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
 @history_option
-@click.option("--suite", default="ci", show_default=True, help="Name of the CI job the reports are of.")
+@click.option("--suite", default="ci", show_default=True, help="Name of the CI job of the reports.")
 @click.option(
     "--by",
     type=click.Choice(["folder", "file"]),
     default="folder",
     show_default=True,
-    help="What one build (CI cycle) is: the files of one parent folder, or each file.",
+    help="Files of a build (CI cycle): those of a parent folder, or each file alone.",
 )
 @click.option(
     "--undated",
     type=click.Choice(["error", "file-time"]),
     default="error",
     show_default=True,
-    help="A report without any timestamp (older Maven) is an error, or started at its file's time.",
+    help="Treatment of a report without a timestamp (older Maven): an error, or the time of its file.",
 )
 def import_junit(paths: tuple[Path, ...], history: str, suite: str, by: str, undated: str) -> None:
-    """Import JUnit XML reports (pytest, Maven, Jest) of your own CI; oldest builds first."""
+    """Import JUnit XML reports (pytest, Maven, Jest) of your own CI, oldest builds first."""
     from perennial.flows.training import ingest as flow
 
-    store = training.history_store()
-    done, read = flow.junit(store, history, list(paths), suite, by, undated, datetime.now(UTC))
+    store = training.history_store(load())
+    done, read = flow.junit(store, history, list(paths), suite, by, undated, now())
     click.echo(
         f"{read.reports} new reports, {read.known} known already; {read.cycles} cycles, "
         f"{read.skipped} skipped tests left out"
@@ -106,14 +104,14 @@ def import_junit(paths: tuple[Path, ...], history: str, suite: str, by: str, und
 @history_option
 @click.option("--seed", type=int, default=7, show_default=True)
 @click.option("--cycles", type=click.IntRange(min=1), help="CI cycles  [default: 200]")
-@click.option("--scenario", type=click.Path(path_type=Path), help="YAML with a scenario, drifts included.")
+@click.option("--scenario", type=click.Path(path_type=Path), help="YAML file of a scenario with drifts.")
 def simulate(history: str, seed: int, cycles: int | None, scenario: Path | None) -> None:
     """Simulate a CI history with drifts at known cycles. The same seed gives the same history."""
     from perennial.flows.training import ingest as flow
 
     given = {"seed": seed} | ({"cycles": cycles} if cycles else {})
     chosen = _scenario(scenario, given)
-    done = flow.simulation(training.history_store(), history, chosen, datetime.now(UTC))
+    done = flow.simulation(training.history_store(load()), history, chosen, now())
     _say(done)
     for drift in chosen.planted:
         click.echo(f"planted: {drift.kind} from cycle {drift.at_cycle}, share {drift.share:.0%} of the tests")
@@ -126,7 +124,7 @@ def simulate(history: str, seed: int, cycles: int | None, scenario: Path | None)
 @history_option
 @click.option("--until-cycle", type=int, help="Last cycle of real data to take (inclusive).")
 def bootstrap(source: str, history: str, until_cycle: int | None) -> None:
-    """Make sure a history is not empty: real data where it can be had, else simulated; says which."""
+    """Fill an empty history with real data if available, else with simulated data; print which."""
     from perennial.flows.training import ingest as flow
     from perennial.history.simulator import SimulationScenario
 
@@ -138,7 +136,7 @@ def bootstrap(source: str, history: str, until_cycle: int | None) -> None:
         _entry(settings, "iofrol"),
         lambda entry: _fetch(settings, entry),
         SimulationScenario(),
-        datetime.now(UTC),
+        now(),
         until_cycle=until_cycle,
     )
     _say(done)
@@ -146,20 +144,20 @@ def bootstrap(source: str, history: str, until_cycle: int | None) -> None:
 
 @data.command()
 @click.argument("history")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@JSON
 def show(history: str, as_json: bool) -> None:
-    """What a history holds and where it came from."""
+    """Show the content and the source of a history."""
     from perennial.history.store import summary
 
-    store = training.history_store()
+    store = training.history_store(load())
     figures = summary(store.load(history)) | {"source": store.source(history).model_dump(mode="json")}
     if as_json:
-        click.echo(json.dumps(figures, indent=2))
+        print_json(figures)
         return
     click.echo(f"history {history}: {figures['source']['source']} ({figures['source']['why']})")
     shown = {name: value for name, value in figures.items() if name != "source"}
     shown["failure_rate"] = f"{figures['failure_rate']:.1%}"
-    _table(("", ""), [(name.replace("_", " "), str(value)) for name, value in shown.items()])
+    print_table(("", ""), [(name.replace("_", " "), str(value)) for name, value in shown.items()])
 
 
 def _catalogue(settings: Settings) -> dict[str, Dataset]:
@@ -175,7 +173,7 @@ def _entry(settings: Settings, name: str) -> Dataset:
 
 
 def _fetch(settings: Settings, entry: Dataset) -> Path:
-    """Fetch with a progress bar on stderr, shown only once bytes come over the network."""
+    """Fetch with a progress bar on stderr, shown only for a download."""
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -213,13 +211,3 @@ def _say(done: IngestResult) -> None:
         f"history {done.history}: {done.added} executions added, up to cycle {done.last_cycle}; "
         f"source: {done.source} ({done.why})"
     )
-
-
-def _table(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(*header, box=None, show_header=any(header))
-    for row in rows:
-        table.add_row(*row)
-    Console().print(table)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from perennial import catalog
+from perennial.commands.output import JSON, now, print_json
 from perennial.core.spec import ModelSpec
 from perennial.errors import UnknownEntity, UsageError
 from perennial.settings import load
@@ -28,53 +28,51 @@ def features() -> None:
 @features.command()
 @click.argument("model")
 def publish(model: str) -> None:
-    """Features of the whole history: tables for training, newest values online. Again does no harm."""
+    """Publish the features of the whole history: tables for training, newest values online."""
     from perennial.flows.training import materialise
 
     settings = load()
     spec = catalog.spec(model, settings)
-    history = training.history_store(settings)
-    _say(
-        "published",
-        materialise.publish(
-            spec, lambda: history.load(spec.data.history), _prepare(spec), training.features(settings)
-        ),
+    store = training.history_store(settings)
+    published = materialise.publish(
+        spec, lambda: store.load(spec.data.history), _prepare(spec), training.features(settings)
     )
+    _say("published", published)
 
 
 @features.command()
 @click.argument("model")
-@click.option("--since-cycle", type=int, help="First cycle to push; without it the last one alone.")
+@click.option("--since-cycle", type=int, help="First cycle to push  [default: the last cycle]")
 def push(model: str, since_cycle: int | None) -> None:
-    """Write online what the newest cycles have changed, without a whole publication."""
+    """Write the newest values of the last cycles online, without a whole publication."""
     from perennial.flows.training import materialise
 
     settings = load()
     spec = catalog.spec(model, settings)
     history = training.history_store(settings).load(spec.data.history)
-    _say(
-        "pushed",
-        materialise.push(spec, history, _prepare(spec), training.features(settings), since=since_cycle),
-    )
+    features = training.features(settings)
+    _say("pushed", materialise.push(spec, history, _prepare(spec), features, since=since_cycle))
 
 
 @features.command()
 @click.argument("model")
-@click.option("--entity", "entities", multiple=True, metavar="KEY=VALUE", help="Once per key of the model.")
+@click.option(
+    "--entity", "entities", multiple=True, metavar="KEY=VALUE", help="Repeat for each key of the model."
+)
 @click.option(
     "--request",
     "requests",
     multiple=True,
     metavar="NAME=VALUE",
-    help="What a caller sends along, once per value; a timestamp is now where it is left out.",
+    help="Request value; repeat for each. A missing timestamp is now.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@JSON
 def show(model: str, entities: tuple[str, ...], requests: tuple[str, ...], as_json: bool) -> None:
-    """The online values that the model would be given now."""
+    """Show the online values that the model gets now."""
     settings = load()
     spec = catalog.spec(model, settings)
     keys = _pairs(entities, "--entity", spec.features.entities)
-    row = {**keys, **_request(spec, requests, datetime.now(UTC))}
+    row = {**keys, **_request(spec, requests, now())}
     (values,) = training.features(settings).online(spec.features, [row])
     if values is None:
         raise UnknownEntity(
@@ -82,7 +80,7 @@ def show(model: str, entities: tuple[str, ...], requests: tuple[str, ...], as_js
             hint=f"check the keys, or `perennial features publish {model}`",
         )
     if as_json:
-        click.echo(json.dumps({name: _or_none(values[name]) for name in spec.features.names}, indent=2))
+        print_json({name: _or_none(values[name]) for name in spec.features.names})
         return
     width = max(map(len, spec.features.names))
     for name in spec.features.names:
@@ -95,7 +93,7 @@ def _prepare(spec: ModelSpec):
 
 
 def _pairs(given: tuple[str, ...], option: str, wanted: tuple[str, ...]) -> dict[str, str]:
-    """`name=value` texts as a mapping with exactly the wanted names."""
+    """Parse `name=value` texts into a mapping with exactly the wanted names."""
     pairs = dict(text.partition("=")[::2] for text in given)
     if set(pairs) != set(wanted) or not all(pairs.values()):
         raise UsageError(
@@ -105,11 +103,11 @@ def _pairs(given: tuple[str, ...], option: str, wanted: tuple[str, ...]) -> dict
     return {name: pairs[name] for name in wanted}
 
 
-def _request(spec: ModelSpec, given: tuple[str, ...], now: datetime) -> dict[str, Any]:
+def _request(spec: ModelSpec, given: tuple[str, ...], at: datetime) -> dict[str, Any]:
     kinds = spec.features.request
-    told = {text.partition("=")[0] for text in given}
+    named = {text.partition("=")[0] for text in given}
     moments = {
-        name: now.timestamp() for name, kind in kinds.items() if kind == "timestamp" and name not in told
+        name: at.timestamp() for name, kind in kinds.items() if kind == "timestamp" and name not in named
     }
     pairs = _pairs(given, "--request", tuple(name for name in kinds if name not in moments))
     return moments | {name: _typed(name, kinds[name], text) for name, text in pairs.items()}

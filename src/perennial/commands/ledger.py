@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import re
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 import click
 
 from perennial import settings as environment
+from perennial.commands.output import JSON, now, print_json
 from perennial.errors import LedgerBroken, MalformedInput
 from perennial.settings import Settings
 
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
     from perennial.flows.governance.ledger_check import KeptHead
 
 T = TypeVar("T")
+FILE = click.Path(path_type=Path, dir_okay=False)
 
 
 @click.group()
@@ -29,21 +29,21 @@ def ledger() -> None:
 @ledger.command()
 @click.argument("model", required=False)
 @click.option("--last", type=click.IntRange(min=1), help="Show only the newest N entries.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@JSON
 def show(model: str | None, last: int | None, as_json: bool) -> None:
-    """List the entries of one model or of all models, oldest first."""
+    """List the entries of MODEL or of all models, oldest first."""
     from perennial.wiring import database
 
     rows = database.store(environment.load()).ledger.rows(model, newest=last)
     if as_json:
-        click.echo(json.dumps([row.model_dump(mode="json") for row in rows], indent=2))
+        print_json([row.model_dump(mode="json") for row in rows])
         return
     for row in rows:
         click.echo(line(row))
 
 
 def line(row: LedgerRow) -> str:
-    """Return an entry as one line. Lists, such as the evidence, are only in the JSON output."""
+    """Return an entry as a line. Lists, such as the evidence, are only in the JSON output."""
     entry = row.entry
     values = " ".join(
         f"{key}={value}"
@@ -60,15 +60,10 @@ def line(row: LedgerRow) -> str:
 )
 @click.option(
     "--public-key",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=FILE,
     help="Public key that must have signed the head. Default: the key of PERENNIAL_LEDGER_KEY.",
 )
-@click.option(
-    "--export",
-    "exported",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="Check this export instead of the database.",
-)
+@click.option("--export", "exported", type=FILE, help="Check this export instead of the database.")
 def verify(kept: str | None, public_key: Path | None, exported: Path | None) -> None:
     """Check the hash chain of the ledger; detects every edited, removed or moved entry."""
     from perennial.core.governance.ledger import stored
@@ -76,34 +71,29 @@ def verify(kept: str | None, public_key: Path | None, exported: Path | None) -> 
     from perennial.wiring import database, keys
 
     settings = environment.load()
-    holds = keys.signature_holds
+    holds = keys.ed25519().holds
     head = None if kept is None else _read_head(kept)
     trusted = _trusted(settings, public_key) if head is not None and not isinstance(head, str) else None
     against = None if isinstance(head, str) else head
     if exported is None:
         store = database.store(settings).ledger
-        checked = ledger_check.check(store, against, trusted, holds)
-        rows = store.stored()
+        checked, rows = ledger_check.check(store, against, trusted, holds), store.stored()
     else:
-        read = _read_export(exported)
-        checked = ledger_check.check_rows(map(stored, read), against, trusted, holds)
-        rows = map(stored, read)
+        rows = [stored(row) for row in _read_export(exported)]
+        checked = ledger_check.check_rows(rows, against, trusted, holds)
     if isinstance(head, str) and head not in {row.hash for row in rows}:
         raise LedgerBroken(f"no entry has the hash {head}", hint=ledger_check.COMPARE)
     if against is not None:
-        sign = (
-            f"signed by {checked.signed_by}" if checked.signed_by else "signature not checked: no key given"
-        )
-        click.echo(
-            f"holds the head of {against.head.at:%Y-%m-%d %H:%M:%S}, entry {against.head.seq} ({sign})"
-        )
+        by, end = checked.signed_by, against.head
+        signature = f"signed by {by}" if by else "signature not checked: no key given"
+        click.echo(f"holds the head of {end.at:%Y-%m-%d %H:%M:%S}, entry {end.seq} ({signature})")
     newest = f", newest hash {checked.newest}" if checked.entries else ""
     click.echo(f"{checked.entries} entries, the chain holds{newest}")
 
 
 @ledger.command()
 @click.option("--sign", is_flag=True, help="Sign with the key of PERENNIAL_LEDGER_KEY.")
-@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="Write the head to this file.")
+@click.option("--out", type=FILE, help="Write the head to this file.")
 def head(sign: bool, out: Path | None) -> None:
     """Print the end of the chain (number, hash, time). Keep it where nobody with access to the ledger can write."""
     from perennial.flows.governance.ledger_check import take_head
@@ -111,7 +101,7 @@ def head(sign: bool, out: Path | None) -> None:
 
     settings = environment.load()
     signer = keys.signer(settings) if sign else None
-    text = take_head(database.store(settings).ledger, signer, datetime.now(UTC)).model_dump_json(indent=2)
+    text = take_head(database.store(settings).ledger, signer, now()).model_dump_json(indent=2)
     if out is None:
         click.echo(text)
         return
@@ -120,17 +110,17 @@ def head(sign: bool, out: Path | None) -> None:
 
 
 @ledger.command()
-@click.argument("target", type=click.Path(path_type=Path, dir_okay=False))
+@click.argument("target", type=FILE)
 def keygen(target: Path) -> None:
     """Create a signing key: TARGET, readable by you only, and the public TARGET.pub for verification."""
     from perennial.wiring import keys
 
-    public = keys.new_key(target)
+    public = keys.ed25519().generate(target)
     click.echo(f"private key {target} (set PERENNIAL_LEDGER_KEY to it), public key {target}.pub: {public}")
 
 
 @ledger.command()
-@click.argument("target", type=click.Path(path_type=Path, dir_okay=False))
+@click.argument("target", type=FILE)
 def export(target: Path) -> None:
     """Write all entries with their hashes as JSON lines."""
     from perennial.wiring import database
@@ -155,7 +145,7 @@ def _read_export(path: Path) -> list[LedgerRow]:
     # Not `splitlines`: it also splits at U+2028 and similar characters, which JSON texts may contain.
     text = _text_of(path).removesuffix("\n")
     lines = text.split("\n") if text else []
-    hint = "`perennial ledger export FILE` writes one"
+    hint = "`perennial ledger export FILE` writes an export"
     return [_parsed(LedgerRow, line, f"{path}, line {n}", hint) for n, line in enumerate(lines, start=1)]
 
 
@@ -180,5 +170,5 @@ def _trusted(settings: Settings, public_key: Path | None) -> str | None:
     from perennial.wiring import keys
 
     if public_key is not None:
-        return keys.public_key(public_key)
+        return keys.ed25519().read_public(public_key)
     return keys.signer(settings).public if settings.ledger_key is not None else None

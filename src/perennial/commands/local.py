@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
-
 import click
 
 from perennial import settings as environment
-from perennial.commands.tables import print_table
+from perennial.commands.output import JSON, print_json, print_records, print_table
 
 
 @click.group()
@@ -40,7 +38,7 @@ def down() -> None:
 
 
 @local.command()
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@JSON
 def status(as_json: bool) -> None:
     """Show the state of every process and the problems of the model servers."""
     from perennial.local import supervisor, supervisord
@@ -60,7 +58,7 @@ def status(as_json: bool) -> None:
         for process in table(settings)
     ]
     if as_json:
-        click.echo(json.dumps(rows, indent=2))
+        print_json(rows)
         return
     columns = ["process", "state", "pid", "what"]
     print_table(columns, [[str(row[name] or "-") for name in columns] for row in rows])
@@ -79,13 +77,11 @@ def password() -> None:
 
 
 @local.command()
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@JSON
 def accounts(as_json: bool) -> None:
     """List the accounts and their roles; the accounts file contains the passwords."""
     settings = environment.load()
     rows = [{"account": account.name, "role": account.role.value} for account in settings.accounts]
-    if as_json:
-        click.echo(json.dumps(rows, indent=2))
-        return
-    print_table(["account", "role"], [list(row.values()) for row in rows])
-    click.echo(f"passwords: {settings.accounts_file}")
+    print_records(rows, as_json)
+    if not as_json:
+        click.echo(f"passwords: {settings.accounts_file}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -11,7 +10,7 @@ from typing import Any
 import click
 
 from perennial import catalog
-from perennial.commands.tables import print_table
+from perennial.commands.output import now, print_records
 from perennial.errors import TrackerUnavailable
 from perennial.settings import load
 from perennial.wiring import versions
@@ -25,14 +24,13 @@ from perennial.wiring import versions
 )
 def card(model: str, version: str, out: Path) -> None:
     """Write the model card of a version as Markdown and HTML, and upload it to the run of the version."""
-    from perennial.flows.governance.card import write_card
-    from perennial.flows.governance.documents import keep
+    from perennial.flows.governance.documents import keep, write_card
     from perennial.flows.versions import find_version
 
     settings = load()
     spec, ports = catalog.spec(model, settings), versions.document_ports(settings)
     record = find_version(spec.name, version, ports.registry)
-    files = write_card(spec, record, ports, out, datetime.now(UTC))
+    files = write_card(spec, record, ports, out, now())
     for file in files:
         click.echo(str(file))
     try:
@@ -50,7 +48,7 @@ def card(model: str, version: str, out: Path) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print the document.")
 def bom(model: str, version: str, output: Path | None, as_json: bool) -> None:
     """Show the ML-BOM (CycloneDX 1.6) of a version: its data, code, packages and licences."""
-    from perennial.flows.governance.bom import kept_bom, write_bom
+    from perennial.flows.governance.documents import kept_bom, write_bom
     from perennial.flows.versions import find_version
 
     settings = load()
@@ -61,7 +59,7 @@ def bom(model: str, version: str, output: Path | None, as_json: bool) -> None:
         file = kept_bom(record, ports, Path(folder))
         if file is None:
             click.echo("none was kept at its registration: made now, with the packages of today", err=True)
-            file = write_bom(spec, record, ports, packages(), to_json, Path(folder), datetime.now(UTC))
+            file = write_bom(spec, record, ports, packages(), to_json, Path(folder), now())
         text = file.read_text(encoding="utf-8")
     check(text)
     if output is not None:
@@ -78,16 +76,16 @@ def _show(text: str) -> None:
     document = json.loads(text)
     components = [document["metadata"]["component"], *document["components"]]
     rows = [
-        [
-            component["type"],
-            component["name"],
-            component.get("version", "-")[:12],
-            ", ".join(_licences(component)) or "-",
-            component["hashes"][0]["content"][:12] if component.get("hashes") else "-",
-        ]
+        {
+            "type": component["type"],
+            "name": component["name"],
+            "version": component.get("version", "-")[:12],
+            "licence": ", ".join(_licences(component)) or "-",
+            "hash": component["hashes"][0]["content"][:12] if component.get("hashes") else "-",
+        }
         for component in components
     ]
-    print_table(["type", "name", "version", "licence", "hash"], rows)
+    print_records(rows, as_json=False)
 
 
 def _licences(component: dict[str, Any]) -> list[str]:

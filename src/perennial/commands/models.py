@@ -1,10 +1,8 @@
-"""`perennial models`: which models there are, their versions, and how these compare."""
+"""`perennial models`: list, search, compare and retire model versions."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -14,7 +12,7 @@ import click
 from perennial import catalog
 from perennial.commands.identity import actor
 from perennial.commands.model_documents import bom, card
-from perennial.commands.tables import print_table
+from perennial.commands.output import JSON, now, print_json, print_records
 from perennial.errors import UsageError
 from perennial.settings import load
 from perennial.wiring import training
@@ -24,8 +22,11 @@ if TYPE_CHECKING:
     from perennial.core.training.registration import VersionRecord
 
 
+REASON = click.option("--reason", required=True, help="Reason in words, for the ledger.")
+
+
 class Duration(click.ParamType):
-    """An ISO 8601 duration, as in the specs."""
+    """Click type of an ISO 8601 duration."""
 
     name = "DURATION"
 
@@ -40,71 +41,67 @@ class Duration(click.ParamType):
             self.fail(f"{value!r} is no duration: write P90D", param, ctx)
 
 
-JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-
-
 @click.group()
 def models() -> None:
-    """The models, their specs and their versions."""
+    """List, compare and retire models and their versions."""
 
 
 @models.command("list")
 @JSON
 def list_(as_json: bool) -> None:
-    """Every model with a spec: its champion and its candidate."""
+    """List every model that has a spec, with its champion and candidate."""
     settings = load()
     specs = catalog.specs(settings)
     registry = versions_wiring.registry(settings)
     rows = []
     for spec in specs:
-        found = {alias: registry.find(spec.name, alias) for alias in ("champion", "candidate")}
-        versions = {alias: one.ref.version if one else None for alias, one in found.items()}
+        records = {alias: registry.find(spec.name, alias) for alias in ("champion", "candidate")}
+        versions = {alias: record.ref.version if record else None for alias, record in records.items()}
         rows.append({"model": spec.name, **versions, "owner": spec.owner, "description": spec.description})
-    _show(rows, as_json)
+    print_records(rows, as_json, "no model has a spec")
 
 
 @models.command()
 @click.argument("model")
 @JSON
 def show(model: str, as_json: bool) -> None:
-    """The versions of one model, newest first."""
+    """List the versions of a model, newest first."""
     settings = load()
     spec = catalog.spec(model, settings)
     versions = versions_wiring.registry(settings).versions(spec.name)
     rows = [_row(version) for version in reversed(versions)]
-    if not rows and not as_json:
-        click.echo(f"{spec.name} has no version yet: perennial train {spec.name}")
-        return
-    _show(rows, as_json)
+    print_records(rows, as_json, f"{spec.name} has no version yet: perennial train {spec.name}")
 
 
 @models.command()
 @click.argument("query")
 @JSON
 def search(query: str, as_json: bool) -> None:
-    """Versions of all models by tag, metric or lifecycle, in MLflow's own filter syntax.
+    """Search versions of all models by tag, metric or lifecycle, in the filter syntax of MLflow.
 
     For example: lifecycle = 'production' and metrics.`holdout.roc_auc` > 0.7
     """
-    found = versions_wiring.version_search(load()).search(query)
-    if not found and not as_json:
-        click.echo("no version meets this")
-        return
-    _show([{"model": version.ref.model, **_row(version)} for version in found], as_json)
+    matches = versions_wiring.version_search(load()).search(query)
+    rows = [{"model": version.ref.model, **_row(version)} for version in matches]
+    print_records(rows, as_json, "no version meets this")
 
 
 @models.command()
 @click.argument("model")
 @click.argument("old")
 @click.argument("new")
-@click.option("--data", type=click.Path(path_type=Path), required=True, help="File to score both on.")
-@click.option("--from-cycle", type=int, help="First cycle scored; earlier ones only build features.")
-@click.option("--examples", type=click.IntRange(min=0), default=10, show_default=True, help="Disagreements.")
+@click.option(
+    "--data", type=click.Path(path_type=Path), required=True, help="File to score both versions on."
+)
+@click.option("--from-cycle", type=int, help="First cycle to score; earlier cycles only build features.")
+@click.option(
+    "--examples", type=click.IntRange(min=0), default=10, show_default=True, help="Disagreements to print."
+)
 @JSON
 def compare(
     model: str, old: str, new: str, data: Path, from_cycle: int | None, examples: int, as_json: bool
 ) -> None:
-    """Two versions (OLD, NEW: version or alias) on one file: metrics, paired differences, disagreements."""
+    """Compare two versions (OLD, NEW: version or alias) on a file: metrics, differences, disagreements."""
     from perennial.commands.comparison_view import show as show_comparison
     from perennial.flows.evaluation.compare import compare_versions
     from perennial.history import files
@@ -112,7 +109,7 @@ def compare(
     settings = load()
     spec = catalog.spec(model, settings)
     with TemporaryDirectory() as folder:
-        found = compare_versions(
+        comparison = compare_versions(
             spec,
             (old, new),
             files.read(data),
@@ -125,54 +122,55 @@ def compare(
             examples,
         )
     if as_json:
-        click.echo(found.model_dump_json(indent=2))
+        click.echo(comparison.model_dump_json(indent=2))
     else:
-        show_comparison(found, spec.evaluation.group)
+        show_comparison(comparison, spec.evaluation.group)
 
 
 @models.command()
 @click.argument("model")
 @click.argument("version")
-@click.option("--reason", required=True, help="Why, in words; goes into the ledger.")
+@REASON
 def retire(model: str, version: str, reason: str) -> None:
-    """Take a version out of use; its files stay. Never the champion."""
+    """Take a version out of use; its files stay. The champion is refused."""
     _take_out(model, version, "retired", reason)
 
 
 @models.command()
 @click.argument("model")
 @click.argument("version")
-@click.option("--reason", required=True, help="Why, in words; goes into the ledger.")
+@REASON
 def archive(model: str, version: str, reason: str) -> None:
-    """Keep a version for the record only: `purge` may delete its files later. Never the champion."""
+    """Archive a version: `purge` may delete its files later. The champion is refused."""
     _take_out(model, version, "archived", reason)
 
 
 @models.command()
 @click.argument("model")
-@click.option("--older-than", type=Duration(), help="ISO 8601: P90D; the spec's retention by default.")
-@click.option("--yes", is_flag=True, help="Delete; without it only list.")
+@click.option(
+    "--older-than", type=Duration(), help="ISO 8601 duration, as P90D  [default: retention of the spec]"
+)
+@click.option("--yes", is_flag=True, help="Delete; without this option only list.")
 @JSON
 def purge(model: str, older_than: timedelta | None, yes: bool, as_json: bool) -> None:
-    """Delete the files of archived versions that nothing happened to for so long. The ledger stays."""
+    """Delete the files of archived versions that have been unchanged for so long. The ledger stays."""
     from perennial.flows.governance import lifecycle
 
     settings = load()
     keep = catalog.spec(model, settings).retention.archived_files
     if older_than is not None and older_than < keep:
-        raise UsageError(
-            f"the spec of {model} keeps files for {keep}", hint="give a longer time, or edit the spec"
-        )
-    ports, now = versions_wiring.lifecycle_ports(settings), datetime.now(UTC)
-    found = lifecycle.due(model, older_than or keep, ports, now)
+        hint = "give a longer time, or edit the spec"
+        raise UsageError(f"the spec of {model} keeps files for {keep}", hint=hint)
+    ports, at = versions_wiring.lifecycle_ports(settings), now()
+    due = lifecycle.due(model, older_than or keep, ports, at)
     if yes:
-        found = lifecycle.purge(found, ports, actor(settings), now)
+        due = lifecycle.purge(due, ports, actor(settings), at)
     if as_json:
-        click.echo(json.dumps([{**_row(version), "purged": yes} for version in found], indent=2))
+        print_json([{**_row(version), "purged": yes} for version in due])
         return
-    for version in found:
+    for version in due:
         click.echo(f"{'deleted the files of' if yes else 'would delete the files of'} {version.ref}")
-    click.echo(f"{len(found)} versions" + ("" if yes or not found else "; --yes deletes"))
+    click.echo(f"{len(due)} versions" + ("" if yes or not due else "; --yes deletes"))
 
 
 models.add_command(card)
@@ -186,9 +184,7 @@ def _take_out(model: str, version: str, to: str, reason: str) -> None:
     settings = load()
     catalog.spec(model, settings)
     ports = versions_wiring.lifecycle_ports(settings)
-    record = lifecycle.take_out(
-        model, version, Lifecycle(to), reason, ports, actor(settings), datetime.now(UTC)
-    )
+    record = lifecycle.take_out(model, version, Lifecycle(to), reason, ports, actor(settings), now())
     click.echo(f"{record.ref} is {to}")
 
 
@@ -204,21 +200,3 @@ def _row(version: VersionRecord) -> dict[str, Any]:
         "architecture": version.tags.get("architecture"),
         "digest": version.ref.digest,
     }
-
-
-def _show(rows: list[dict[str, Any]], as_json: bool) -> None:
-    if as_json:
-        click.echo(json.dumps(rows, indent=2))
-        return
-    columns = list(rows[0]) if rows else ["model"]
-    print_table(columns, [[_cell(name, row[name]) for name in columns] for row in rows])
-
-
-def _cell(name: str, value: Any) -> str:
-    if value is None:
-        return "-"
-    if isinstance(value, float):
-        return f"{value:.4f}"
-    if isinstance(value, Iterable) and not isinstance(value, str):
-        return ", ".join(value)
-    return str(value)[:12] if name == "digest" else str(value)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import sys
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from perennial import settings as environment
+from perennial.commands.output import JSON, now, print_json
 
 if TYPE_CHECKING:
     from perennial.core.spec import ModelSpec
@@ -23,7 +22,7 @@ def monitor() -> None:
 
 @monitor.command()
 @click.argument("model")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@JSON
 def run(model: str, as_json: bool) -> None:
     """Judge the newest window once, and request a retraining if the policy demands it."""
     from perennial import catalog
@@ -31,11 +30,9 @@ def run(model: str, as_json: bool) -> None:
     from perennial.wiring import monitoring
 
     settings = environment.load()
-    result = monitoring_pass(
-        catalog.spec(model, settings), monitoring.pass_ports(settings), datetime.now(UTC)
-    )
+    result = monitoring_pass(catalog.spec(model, settings), monitoring.pass_ports(settings), now())
     if as_json:
-        click.echo(json.dumps(_as_json(result), indent=2))
+        print_json(_as_json(result))
         return
     click.echo(summary_line(result))
     for reason in result.verdict.reasons:
@@ -60,18 +57,20 @@ def watch() -> None:
     settings = environment.load()
     specs = catalog.specs(settings)
     gauges, experiments = monitoring.gauges()
-    gauges.serve(settings.host, settings.port_monitor)
+    gauges.serve(environment.LOOPBACK, settings.port_monitor, settings.internal_secret)
     # Connected at the first pass: a tool that is still unavailable fails that pass, not the process.
     ports = functools.cache(lambda: monitoring.pass_ports(settings))
 
     def run_pass(spec: ModelSpec) -> MonitorResult:
-        return monitoring_pass(spec, ports(), datetime.now(UTC), experiments)
+        return monitoring_pass(spec, ports(), now(), experiments)
 
     def wait(seconds: float) -> bool:
         time.sleep(seconds)
         return False
 
-    click.echo(f"{len(specs)} models; metrics at http://{settings.host}:{settings.port_monitor}/metrics")
+    click.echo(
+        f"{len(specs)} models; metrics at http://{environment.LOOPBACK}:{settings.port_monitor}/metrics"
+    )
     flow(specs, run_pass, gauges, click.echo, time.monotonic, wait)
 
 
@@ -90,15 +89,9 @@ def retrain(model: str, text: str) -> None:
 
     settings = environment.load()
     spec = catalog.spec(model, settings)
-    entry = request_retraining(
-        spec.name,
-        Reason.PERSON,
-        text,
-        actor(settings),
-        database.store(settings).ledger,
-        monitoring.scheduler(settings),
-        datetime.now(UTC),
-    )
+    who = actor(settings)
+    ledger, scheduler = database.store(settings).ledger, monitoring.scheduler(settings)
+    entry = request_retraining(spec.name, Reason.PERSON, text, who, ledger, scheduler, now())
     click.echo(f"requested a retraining of {spec.name}: {entry.payload['text']}; Airflow: train_{spec.name}")
 
 

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import time
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import click
 
 from perennial import settings as environment
-from perennial.commands.tables import print_table
+from perennial.commands.output import JSON, now, print_json, print_table
 
 if TYPE_CHECKING:
     from perennial.flows.governance.notify import DeliveryResult
@@ -25,12 +23,12 @@ def notify() -> None:
 
 @notify.command()
 def send() -> None:
-    """Make one pass: send every channel the notices that it has not got."""
+    """Make a pass: send every channel the notices that it has not got."""
     from perennial.errors import NotDelivered
     from perennial.flows.governance.notify import deliver
     from perennial.wiring import notifying
 
-    results = deliver(notifying.notify_ports(environment.load()), _now)
+    results = deliver(notifying.notify_ports(environment.load()), now)
     for result in results:
         _show(result)
     failed = [result.error for result in results if result.error]
@@ -50,7 +48,7 @@ def watch(every: float) -> None:
     click.echo(f"channels: {', '.join(ports.notifier.channels)}")
     while True:
         try:
-            for result in deliver(ports, _now):
+            for result in deliver(ports, now):
                 if result.sent or result.error:
                     _show(result)
         except ToolError as error:  # the database may come back
@@ -59,7 +57,7 @@ def watch(every: float) -> None:
 
 
 @notify.command()
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@JSON
 def status(as_json: bool) -> None:
     """Show the delivery state of each channel."""
     from perennial.wiring import database
@@ -67,9 +65,7 @@ def status(as_json: bool) -> None:
     store = database.store(environment.load())
     end, deliveries = store.ledger.end()[0], store.deliveries.all()
     if as_json:
-        click.echo(
-            json.dumps([delivery.model_dump(mode="json") | {"end": end} for delivery in deliveries], indent=2)
-        )
+        print_json([delivery.model_dump(mode="json") | {"end": end} for delivery in deliveries])
         return
     rows = [
         (
@@ -104,7 +100,3 @@ def test() -> None:
 
 def _show(result: DeliveryResult) -> None:
     click.echo(f"{result.channel}: {result.sent} sent" + f"; {result.error}" * bool(result.error))
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)

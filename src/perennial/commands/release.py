@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import time
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
 
 import click
 
@@ -16,11 +15,7 @@ from perennial.commands.release_answers import replay, shadow
 from perennial.commands.release_check import check
 from perennial.commands.release_rehearsal import rehearse
 from perennial.commands.rollback import guard, rollback
-from perennial.commands.which_release import release_option, select_release
-from perennial.settings import Settings
-
-if TYPE_CHECKING:
-    from perennial.commands.release_view import ServingHealth
+from perennial.commands.which_release import load_release, release_option
 
 __all__ = ["ledger", "release"]
 
@@ -28,9 +23,6 @@ __all__ = ["ledger", "release"]
 @click.group()
 def release() -> None:
     """Gate, approve, watch and steer the releases of a model."""
-
-
-release.add_command(rehearse)
 
 
 @release.command()
@@ -50,8 +42,8 @@ def start(model: str, which: str, again: bool) -> None:
     ports = releasing.release_ports(settings)
     status = gate.start(spec, which, ports, actor(settings), _now, time.sleep, again=again)
     if status.gate is not None:
-        for one in status.gate.rules:
-            click.echo(f"{one.verdict.value:6} {one.rule}: {one.observed} (needed: {one.needed})")
+        for rule in status.gate.rules:
+            click.echo(f"{rule.verdict.value:6} {rule.rule}: {rule.observed} (needed: {rule.needed})")
         click.echo("; ".join((f"risk {status.gate.risk.value}", *status.gate.risk_reasons)))
         for warning in status.gate.warnings:
             click.echo(f"warning: {warning}")
@@ -67,43 +59,22 @@ def start(model: str, which: str, again: bool) -> None:
 @release.command()
 @click.argument("model")
 @release_option
-@click.option("--json", "as_json", is_flag=True, help="For machines.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def status(model: str, release_id: str | None, as_json: bool) -> None:
-    """Show where a release stands, its evidence, and why."""
+    """Show the phase of a release, its evidence, and the reason."""
     from perennial.commands import release_view as view
-    from perennial.wiring import releasing, traffic
+    from perennial.flows.release.serving_health import serving_health
+    from perennial.wiring import database, releasing, traffic
 
     settings = environment.load()
-    found, route = select_release(model, release_id, settings), traffic.router(settings).route(model)
-    spec_digest, health = releasing.spec_digest(model, settings), serving_health(model, settings)
+    current, router = load_release(model, release_id, settings), traffic.router(settings)
+    route, spec_digest = router.route(model), releasing.spec_digest(model, settings)
+    problems = {f"model server {port}": lines for port, lines in traffic.pool(settings).problems().items()}
+    health = serving_health(model, router, database.store(settings).ledger, problems)
     if as_json:
-        click.echo(json.dumps(view.summary(found, route, _now(), spec_digest, health), indent=2))
+        click.echo(json.dumps(view.summary(current, route, _now(), spec_digest, health), indent=2))
     else:
-        view.show(found, route, _now(), spec_digest, health)
-
-
-def serving_health(model: str, settings: Settings) -> ServingHealth:
-    """What router, ledger and model servers say of the model's traffic; a router that is down says nothing."""
-    from perennial.commands.release_view import ServingHealth
-    from perennial.core.events import Event
-    from perennial.core.release.traffic import BACKUP
-    from perennial.errors import RouterUnavailable
-    from perennial.wiring import database, traffic
-
-    try:
-        answered = traffic.router(settings).counters(model)[BACKUP].requests
-    except RouterUnavailable:
-        answered = None
-    rows = database.store(settings).ledger.rows(
-        model, kinds=(Event.FAILOVER_BEGAN, Event.FAILOVER_ENDED), newest=1
-    )
-    began = rows[-1].entry.at.isoformat() if rows and rows[-1].entry.kind == Event.FAILOVER_BEGAN else None
-    said = [
-        f"{settings.host}:{port}: {words}"
-        for port, found in traffic.pool(settings).problems().items()
-        for words in found
-    ]
-    return ServingHealth(answered, began, tuple(said))
+        view.show(current, route, _now(), spec_digest, health)
 
 
 @release.command()
@@ -116,8 +87,8 @@ def history(model: str) -> None:
 
     settings = environment.load()
     catalog.spec(model, settings)
-    for one in database.store(settings).releases.latest(model):
-        click.echo(view.history_line(one))
+    for listed in database.store(settings).releases.latest(model):
+        click.echo(view.history_line(listed))
 
 
 @release.command()
@@ -132,63 +103,61 @@ def reconcile(model: str, release_id: str | None, until_final: bool, every: floa
     from perennial.wiring import releasing
 
     settings = environment.load()
-    found, said = select_release(model, release_id, settings), ""
+    current, last_line = load_release(model, release_id, settings), ""
     while True:
         try:
-            found = flow.reconcile(found.release_id, releasing.release_ports(settings), _now())
-            told = f"{found.phase.value}: {found.note}"
+            current = flow.reconcile(current.release_id, releasing.release_ports(settings), _now())
+            line = f"{current.phase.value}: {current.note}"
         except ToolError as error:
             if not until_final:
                 raise
-            told = f"{type(error).__name__}: {error.message}"
-        if told != said:
-            click.echo(f"{_now():%H:%M:%S} {told}")
-            said = told
-        if found.phase.is_final() or not until_final:
+            line = f"{type(error).__name__}: {error.message}"
+        if line != last_line:
+            click.echo(f"{_now():%H:%M:%S} {line}")
+            last_line = line
+        if current.phase.is_final() or not until_final:
             return
         time.sleep(every)
 
 
-def _steer(kind: str, text: str) -> click.Command:
-    """A command that records one intent; whoever drives the release obeys it at the next pass."""
+def _steering_command(kind: str, text: str) -> click.Command:
+    """Return the command that records an intent; the next pass over the release applies it."""
 
     @click.command(name=kind, help=text)
     @click.argument("model")
     @release_option
-    @click.option("--note", default="", help="Why; goes into the ledger.")
-    @click.option("--digest", default="", help="Refuse unless the release is of this digest (8 digits do).")
+    @click.option("--note", default="", help="Reason, for the ledger.")
+    @click.option(
+        "--digest", default="", help="Refuse unless the release has this digest (8 digits suffice)."
+    )
     def command(model: str, release_id: str | None, note: str, digest: str) -> None:
-        from perennial.commands.steering import intent_for
+        from perennial.flows.release.steering import intent_for
         from perennial.wiring import database
 
         settings = environment.load()
-        who = steering_actor(settings, kind)
-        found = select_release(model, release_id, settings)
-        intent = intent_for(found, kind, who, note, digest, _now())
+        account = steering_actor(settings, kind)
+        current = load_release(model, release_id, settings)
+        intent = intent_for(current, kind, account, note, digest, _now())
         database.store(settings).intents.put(intent)
-        told = f"release {intent.release_id} of {found.candidate.version} ({intent.digest[:12]})"
-        click.echo(f"{kind} of {told} recorded for the next pass")
+        click.echo(
+            f"{kind} of release {intent.release_id} of {current.candidate.version} ({intent.digest[:12]}) "
+            "recorded for the next pass"
+        )
 
     return command
 
 
-release.add_command(check)
-release.add_command(shadow)
-release.add_command(replay)
-
 for _kind, _text in (
-    ("approve", "Allow the gated digest to get traffic."),
-    ("reject", "Refuse the candidate."),
-    ("pause", "Hold the release where it is; a bad candidate is still aborted."),
+    ("approve", "Approve the gated digest for traffic."),
+    ("reject", "Reject the candidate."),
+    ("pause", "Hold the release in its step; a bad candidate is still aborted."),
     ("resume", "Go on after a pause; the step's time begins anew."),
     ("promote", "Skip the remaining steps."),
-    ("abort", "Take the candidate back."),
+    ("abort", "Take back the candidate's traffic and end the release."),
 ):
-    release.add_command(_steer(_kind, _text))
-
-
-release.add_command(rollback)
-release.add_command(guard)
+    release.add_command(_steering_command(_kind, _text))
+for _command in (check, guard, rehearse, replay, rollback, shadow):
+    release.add_command(_command)
 
 
 def _now() -> datetime:

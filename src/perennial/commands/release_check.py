@@ -1,4 +1,4 @@
-"""`perennial release check`: the checks of the gate alone."""
+"""`perennial release check`: the checks of the gate, without a release."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from tempfile import TemporaryDirectory
 import click
 
 from perennial import settings as environment
-from perennial.commands.tables import print_table
+from perennial.commands.output import print_table
 
 
 @click.command()
 @click.argument("model")
 @click.option("--version", "which", default="candidate", show_default=True, help="Version or alias.")
-@click.option("--json", "as_json", is_flag=True, help="For machines.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def check(model: str, which: str, as_json: bool) -> None:
-    """Check the terms, the files and the behaviour of a version, as the gate does; nothing is recorded."""
+    """Check terms, files and behaviour of a version like the gate, without any record."""
     from perennial import catalog
     from perennial.core.verdict import Verdict, worst
     from perennial.errors import GateFailed
@@ -30,14 +30,14 @@ def check(model: str, which: str, as_json: bool) -> None:
     record = find_version(model, which, registry)
     with TemporaryDirectory() as folder:
         files = registry.fetch(record.ref, Path(folder) / "version")
-        found = (*releasing.terms(spec, record, settings), *releasing.checks(spec, files))
+        judgements = (*releasing.terms(spec, record, settings), *releasing.checks(spec, files))
     if as_json:
-        rules = [one.model_dump(mode="json") for one in found]
+        rules = [rule.model_dump(mode="json") for rule in judgements]
         click.echo(json.dumps({"version": record.ref.version, "digest": record.ref.digest, "rules": rules}))
     else:
         click.echo(str(record.ref))
-        rows = [(one.verdict.value, one.rule, one.observed, one.needed) for one in found]
+        rows = [(rule.verdict.value, rule.rule, rule.observed, rule.needed) for rule in judgements]
         print_table(("verdict", "rule", "observed", "needed"), rows)
-    if worst(found) in (Verdict.FAIL, Verdict.ERROR):
-        bad = ", ".join(one.rule for one in found if one.verdict in (Verdict.FAIL, Verdict.ERROR))
+    if worst(judgements) in (Verdict.FAIL, Verdict.ERROR):
+        bad = ", ".join(rule.rule for rule in judgements if rule.verdict in (Verdict.FAIL, Verdict.ERROR))
         raise GateFailed(f"{record.ref}: {bad}", hint="docs/guide/checks.md says what each rule wants")

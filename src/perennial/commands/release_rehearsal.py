@@ -1,34 +1,44 @@
-"""`perennial release rehearse`: what would a release catch, before it starts?"""
+"""`perennial release rehearse`: estimate what a release would catch, before it starts."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
 
 import click
 
 from perennial import settings as environment
 
+if TYPE_CHECKING:
+    from perennial.core.release.analysis.rehearsal import Rehearsal
+
 
 @click.command()
 @click.argument("model")
-@click.option("--rate", type=float, help="Requests an hour; without it, from the prediction log.")
-@click.option("--days", default=7.0, show_default=True, help="How far back the log is read.")
-@click.option("--error-rate", type=float, default=0.01, show_default=True, help="Of the champion (assumed).")
-@click.option("--p95-ms", type=float, help="The champion's p95; else from the log, or the policy's floor.")
-@click.option("--log-sd", type=float, help="Standard deviation of log latency; else from the log, or 0.5.")
-@click.option("--accuracy", type=float, help="The champion's; else from the log, or 0.9.")
-@click.option("--labelled", type=float, help="Share of requests whose labels come; else from the log, or 0.")
+@click.option("--rate", type=float, help="Requests an hour; default: from the prediction log.")
+@click.option("--days", default=7.0, show_default=True, help="Days of the log to read.")
+@click.option("--error-rate", type=float, default=0.01, show_default=True, help="The champion's (assumed).")
+@click.option(
+    "--p95-ms", type=float, help="The champion's p95; default: from the log, or the policy's floor."
+)
+@click.option(
+    "--log-sd", type=float, help="Standard deviation of log latency; default: from the log, or 0.5."
+)
+@click.option("--accuracy", type=float, help="The champion's; default: from the log, or 0.9.")
+@click.option(
+    "--labelled", type=float, help="Share of requests whose labels come; default: from the log, or 0."
+)
 @click.option("--releases", default=2500, show_default=True, help="Simulated per harm.")
-@click.option("--seed", default=7, show_default=True)
-@click.option("--json", "as_json", is_flag=True)
+@click.option("--seed", default=7, show_default=True, help="Seed of the simulation.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def rehearse(
     model: str, rate: float | None, days: float, error_rate: float, p95_ms: float | None, log_sd: float | None,
     accuracy: float | None, labelled: float | None, releases: int, seed: int, as_json: bool,
 ) -> None:  # fmt: skip
-    """Per step, the chance to catch a bad candidate, and of the whole way the chance to abort a good one."""
+    """Estimate the chance to catch a bad candidate per step, and the chance to abort a good one overall."""
     from perennial import catalog
-    from perennial.core.release import rehearsal
-    from perennial.core.release.simulated_step import TrafficProfile
+    from perennial.core.release.analysis import rehearsal
+    from perennial.core.release.analysis.simulated_step import TrafficProfile
     from perennial.core.release.traffic import PoolName
     from perennial.flows.release.rehearsal import observed_traffic
     from perennial.wiring import database, releasing
@@ -45,49 +55,50 @@ def rehearse(
             requests_per_hour=rate, error_rate=error_rate, latency_p95_ms=floor, latency_log_sd=0.5,
             accuracy=0.9, labelled=0.0,
         )  # fmt: skip
-    told = {
+    options = {
         "latency_p95_ms": p95_ms,
         "latency_log_sd": log_sd,
         "accuracy": accuracy,
         "labelled": labelled,
     }
-    given = {name: value for name, value in told.items() if value is not None}
+    given = {name: value for name, value in options.items() if value is not None}
     servers = len(settings.ports(PoolName.STABLE))
-    found = rehearsal.rehearse(
+    odds = rehearsal.rehearse(
         policy, TrafficProfile(**traffic.model_dump() | given), seed, releases, servers=servers
     )
     if as_json:
-        click.echo(found.model_dump_json(indent=2))
+        click.echo(odds.model_dump_json(indent=2))
     else:
-        _show(found)
+        _show(odds)
 
 
-def _show(found) -> None:
-    from perennial.commands.tables import print_table
-    from perennial.core.release.rehearsal import HARMS, HEALTHY
+def _show(rehearsal: Rehearsal) -> None:
+    from perennial.commands.output import print_table
+    from perennial.core.release.analysis.rehearsal import HARMS, HEALTHY
 
-    now = found.traffic
+    traffic = rehearsal.traffic
     click.echo(
-        f"{now.requests_per_hour:g} requests an hour, {now.error_rate:.2%} fail, p95 {now.latency_p95_ms:.0f} ms, "
-        f"{now.accuracy:.1%} right where labels come ({now.labelled:.0%} of requests)"
+        f"{traffic.requests_per_hour:g} requests an hour, {traffic.error_rate:.2%} fail, "
+        f"p95 {traffic.latency_p95_ms:.0f} ms, "
+        f"{traffic.accuracy:.1%} right where labels come ({traffic.labelled:.0%} of requests)"
     )
     names = [harm.name for harm in (*HARMS, HEALTHY)]
     rows = [
-        (one.step, f"{one.hours:.4g} h", *(f"{one.caught[name]:.1%}" for name in names))
-        for one in found.steps
+        (step.step, f"{step.hours:.4g} h", *(f"{step.caught[name]:.1%}" for name in names))
+        for step in rehearsal.steps
     ]
     for title, odds in (
-        ("aborted", found.caught),
-        ("asks a person", found.asks),
-        ("promoted", found.promoted),
+        ("aborted", rehearsal.caught),
+        ("asks a person", rehearsal.asks),
+        ("promoted", rehearsal.promoted),
     ):
         rows.append((title, "", *(f"{odds[name]:.1%}" for name in names)))
     print_table(("step", "lasts", *names), rows)
-    for one in found.steps:
-        for harm, advice in one.advice.items():
+    for step in rehearsal.steps:
+        for harm, advice in step.advice.items():
             does = (
                 f"{advice} would catch it more often than not" if advice else "no step of two weeks would do"
             )
-            click.echo(f"{one.step}: {harm}: {does}")
-    for warning in found.warnings:
+            click.echo(f"{step.step}: {harm}: {does}")
+    for warning in rehearsal.warnings:
         click.echo(f"warning: {warning}")

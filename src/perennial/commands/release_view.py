@@ -1,29 +1,18 @@
-"""How a release looks to a person."""
+"""Show a release to people and to machines."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from pydantic import BaseModel
+
     from perennial.core.release.status import ReleaseStatus
     from perennial.core.release.traffic import Route
-
-
-@dataclass(frozen=True)
-class ServingHealth:
-    """Of what serves a model.
-
-    Attributes:
-        backup_answered: requests in place of the champion since the router's start; None: it does not say.
-        failover_since: ISO time since when the backup stands in; None: it does not.
-        problems: what model servers say is wrong, each with its address.
-    """
-
-    backup_answered: int | None
-    failover_since: str | None
-    problems: tuple[str, ...]
+    from perennial.core.verdict import Judgement
+    from perennial.flows.release.serving_health import ServingHealth
 
 
 SPEC_CHANGED = (
@@ -38,14 +27,14 @@ def summary(
     spec_digest: str | None = None,
     health: ServingHealth | None = None,
 ) -> dict[str, Any]:
-    """Plain values for `--json`; what is not known is null.
+    """Return plain values for `--json`; unknown values are null.
 
     Args:
-        spec_digest: `policy_digest` of the model's spec as it is now.
-        health: of what serves; absent: not looked at.
+        spec_digest: `policy_digest` of the model's current spec.
+        health: health of the serving; None: not looked at.
     """
-    live = route is not None and route.canary is not None
-    mine = live and route.canary.digest == status.candidate.digest
+    canary = route.canary if route is not None else None
+    has_share = canary is not None and canary.digest == status.candidate.digest
     left = status.time_left(now)
     return {
         "release": status.release_id,
@@ -55,7 +44,7 @@ def summary(
         "strategy": status.policy.strategy.value,
         "steps": [step.weight for step in status.plan if step.phase.value == "CANARY"],
         "spec_changed": status.spec_changed(spec_digest),
-        "weight": route.canary_weight if mine else None,
+        "weight": route.canary_weight if route is not None and has_share else None,
         "candidate": status.candidate.model_dump(),
         "champion": status.champion.model_dump() if status.champion else None,
         "live_champion": route.stable.version if route is not None else None,
@@ -66,11 +55,11 @@ def summary(
         "seconds_left": None if left is None else round(left.total_seconds(), 1),
         "paused": sorted(reason.value for reason in status.pauses),
         "risk": status.gate.risk.value if status.gate else None,
-        "gate": [one.model_dump(mode="json") for one in status.gate.rules] if status.gate else [],
-        "approvals": [one.model_dump(mode="json") for one in status.approvals],
+        "gate": _plain(status.gate.rules) if status.gate else [],
+        "approvals": _plain(status.approvals),
         "approvers_needed": status.approvers_needed,
         "asked_by": list(status.asked_by),
-        "evidence": [one.model_dump(mode="json") for one in status.evidence],
+        "evidence": _plain(status.evidence),
         "errors_in_a_row": status.errors_in_a_row,
         "why": status.note,
         "started_at": status.started_at.isoformat(),
@@ -86,67 +75,72 @@ def show(
     spec_digest: str | None = None,
     health: ServingHealth | None = None,
 ) -> None:
-    """Two tables: where it stands, and the evidence."""
+    """Print the state of a release and its evidence as two tables."""
     from rich.console import Console
     from rich.table import Table
 
-    told = summary(status, route, now, spec_digest, health)
+    values = summary(status, route, now, spec_digest, health)
     facts = Table(
         title=f"release {status.release_id} of {status.model}", show_header=False, title_justify="left"
     )
-    facts.add_row("phase", _phase(told))
-    facts.add_row("strategy", told["strategy"])
-    if told["spec_changed"]:
+    facts.add_row("phase", _phase(values))
+    facts.add_row("strategy", values["strategy"])
+    if values["spec_changed"]:
         facts.add_row("spec", SPEC_CHANGED)
     facts.add_row("candidate", str(status.candidate))
     facts.add_row("champion", str(status.champion) if status.champion else "none yet")
     facts.add_row("traffic now", _traffic(route))
-    facts.add_row("backup", _backup(told))
-    for words in told["problems"]:
-        facts.add_row("not ready", words)
-    facts.add_row("weight", "-" if told["weight"] is None else f"{told['weight']:g} %")
-    facts.add_row("time left", "-" if told["seconds_left"] is None else _span(told["seconds_left"]))
-    facts.add_row("paused", "; ".join(told["paused"]) or "no")
+    facts.add_row("backup", _backup(values))
+    for problem in values["problems"]:
+        facts.add_row("not ready", problem)
+    facts.add_row("weight", "-" if values["weight"] is None else f"{values['weight']:g} %")
+    facts.add_row("time left", "-" if values["seconds_left"] is None else _span(values["seconds_left"]))
+    facts.add_row("paused", "; ".join(values["paused"]) or "no")
     facts.add_row(
-        "risk", "; ".join((told["risk"], *status.gate.risk_reasons)) if status.gate else "not gated"
+        "risk", "; ".join((values["risk"], *status.gate.risk_reasons)) if status.gate else "not gated"
     )
     facts.add_row("asked by", ", ".join(status.asked_by) or "no person")
     if status.gate:
         facts.add_row("approvals", status.approval_progress)
-    for one in status.approvals:
-        facts.add_row("approved", f"{one.actor} ({one.channel}) {one.note}")
+    for approval in status.approvals:
+        facts.add_row("approved", f"{approval.actor} ({approval.channel}) {approval.note}")
     facts.add_row("why", status.note)
     console = Console()
     console.print(facts)
-    rules = status.evidence or (status.gate.rules if status.gate else ())
+    rules: tuple[Judgement, ...] = status.evidence or (status.gate.rules if status.gate else ())
     if rules:
         evidence = Table(title="evidence" if status.evidence else "gate", title_justify="left")
         for name in ("rule", "verdict", "observed", "needed"):
             evidence.add_column(name, overflow="fold")
-        for one in rules:
-            evidence.add_row(one.rule, one.verdict.value, one.observed, one.needed)
+        for rule in rules:
+            evidence.add_row(rule.rule, rule.verdict.value, rule.observed, rule.needed)
         console.print(evidence)
 
 
+def _plain(values: Iterable[BaseModel]) -> list[dict[str, Any]]:
+    return [value.model_dump(mode="json") for value in values]
+
+
 def _traffic(route: Route | None) -> str:
-    """Who answers, by the live route: after a rollback that is not who won the newest release."""
+    """Return the champion of the live route; after a rollback that is not the newest released version."""
     if route is None:
         return "nobody"
     return f"{route.stable.version} ({route.stable.digest[:12]}), {100 - route.canary_weight:g} %"
 
 
-def _backup(told: dict[str, Any]) -> str:
-    """Who answers when the champion cannot, and whether it does."""
-    if told["failover_since"]:
-        return f"{told['backup'] or 'the other pool'} ANSWERS IN PLACE of the champion since {told['failover_since']}"
-    count = told["backup_answered"]
-    return f"{told['backup'] or 'none'}, answered {'?' if count is None else count} requests so far"
+def _backup(values: dict[str, Any]) -> str:
+    """Return the version that answers when the champion cannot, and whether it does."""
+    if values["failover_since"]:
+        backup = values["backup"] or "the other pool"
+        return f"{backup} ANSWERS IN PLACE of the champion since {values['failover_since']}"
+    count = values["backup_answered"]
+    return f"{values['backup'] or 'none'}, answered {'?' if count is None else count} requests so far"
 
 
-def _phase(told: dict[str, Any]) -> str:
-    if told["step"] is None:
-        return told["phase"]
-    return f"{told['phase']}, step {told['step'] + 1} of {len(told['steps'])}"
+def _phase(values: dict[str, Any]) -> str:
+    if values["step"] is None:
+        return str(values["phase"])
+    return f"{values['phase']}, step {values['step'] + 1} of {len(values['steps'])}"
 
 
 def _span(seconds: float) -> str:
@@ -154,10 +148,10 @@ def _span(seconds: float) -> str:
     return f"{hours} h {rest // 60} min" if hours else f"{rest // 60} min {rest % 60} s"
 
 
-def history_line(one: ReleaseStatus) -> str:
-    """One release as one line."""
-    before = f"after {one.champion.version}" if one.champion else "the first"
+def history_line(status: ReleaseStatus) -> str:
+    """Return a release as a line of the list."""
+    before = f"after {status.champion.version}" if status.champion else "the first"
     return (
-        f"{one.started_at:%Y-%m-%d %H:%M:%S} {one.release_id} {one.candidate.version} "
-        f"({one.candidate.digest[:12]}, {before}) {one.phase.value}: {one.note}"
+        f"{status.started_at:%Y-%m-%d %H:%M:%S} {status.release_id} {status.candidate.version} "
+        f"({status.candidate.digest[:12]}, {before}) {status.phase.value}: {status.note}"
     )

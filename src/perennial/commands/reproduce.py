@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+import functools
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
@@ -11,7 +11,7 @@ import click
 
 from perennial import catalog
 from perennial.commands.identity import actor
-from perennial.commands.tables import print_table
+from perennial.commands.output import JSON, now, print_table
 from perennial.settings import load
 from perennial.wiring import training, training_steps
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 @click.argument("model")
 @click.argument("version")
 @click.option("--any-code", is_flag=True, help="Go on although code, spec or packages have changed since.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@JSON
 def reproduce(model: str, version: str, any_code: bool, as_json: bool) -> None:
     """Train VERSION (or an alias) again from its capsule and compare the models; nothing is registered."""
     from perennial.errors import NotReproduced
@@ -41,8 +41,8 @@ def reproduce(model: str, version: str, any_code: bool, as_json: bool) -> None:
             any_code,
             Path(aside),
             actor(settings),
-            lambda: datetime.now(UTC),
-            lambda line: click.echo(line, err=True),
+            now,
+            functools.partial(click.echo, err=True),
         )
     if as_json:
         click.echo(result.model_dump_json(indent=2))

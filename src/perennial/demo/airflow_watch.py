@@ -8,49 +8,48 @@ from typing import Any
 
 import httpx
 
+from perennial.adapters.airflow_trigger import AirflowTrigger
 from perennial.errors import SchedulerUnavailable, TrainingFailed
-from perennial.settings import Settings
+
+PATIENCE = 120.0
+"""Seconds for which Airflow may leave a request unanswered."""
 
 
-class AirflowWatch:
-    """A read-only client of Airflow's DAG runs and tasks."""
+class AirflowWatch(AirflowTrigger):
+    """A client of Airflow that also reads DAG runs and tasks."""
 
-    def __init__(self, settings: Settings, password: str) -> None:
-        self._client = httpx.Client(base_url=settings.airflow_url, timeout=20.0)
-        self._account = {"username": settings.airflow_user, "password": password}
+    def get(self, path: str, **query: str | int) -> Any:
+        """Read a resource; ask again for `PATIENCE` seconds, since requests to Airflow time out on a busy machine.
 
-    def _get(self, path: str, **query: str | int) -> dict[str, Any]:
-        answer = self._client.get(path, params=query)
-        if answer.status_code == 401:
-            token = self._client.post("/auth/token", json=self._account).json()["access_token"]
-            self._client.headers["Authorization"] = f"Bearer {token}"
-            answer = self._client.get(path, params=query)
-        if answer.status_code >= 400:
-            raise SchedulerUnavailable(
-                f"Airflow answers {answer.status_code} to {path}", hint=answer.text[:300]
-            )
-        return answer.json()
+        Raises:
+            SchedulerUnavailable: Airflow refuses, or does not answer in this time.
+        """
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            try:
+                return super().get(path, **query)
+            except SchedulerUnavailable as error:
+                if not isinstance(error.__cause__, httpx.TransportError) or time.monotonic() > deadline:
+                    raise
+                time.sleep(1.0)
 
     def wait_parsed(self, dags: list[str], timeout: float) -> None:
         """Wait until the DAG processor has parsed every DAG."""
         deadline = time.monotonic() + timeout
-        while missing := set(dags) - self._dags():
+        while missing := set(dags) - {dag["dag_id"] for dag in self.get("/api/v2/dags", limit=100)["dags"]}:
             if time.monotonic() > deadline:
-                errors = self._get("/api/v2/importErrors")["import_errors"]
+                errors = self.get("/api/v2/importErrors")["import_errors"]
                 text = errors[0]["stack_trace"][-600:] if errors else "no import error is reported"
                 raise SchedulerUnavailable(f"Airflow does not list {', '.join(sorted(missing))}", hint=text)
             time.sleep(1.0)
 
-    def _dags(self) -> set[str]:
-        return {dag["dag_id"] for dag in self._get("/api/v2/dags", limit=100)["dags"]}
-
     def runs(self, dag: str) -> list[dict[str, Any]]:
         """Return the runs of a DAG, newest first."""
-        return self._get(f"/api/v2/dags/{dag}/dagRuns", order_by="-run_after", limit=20)["dag_runs"]
+        return self.get(f"/api/v2/dags/{dag}/dagRuns", order_by="-run_after", limit=20)["dag_runs"]
 
     def tasks(self, dag: str, run: str) -> dict[str, str]:
         """Return the state of each task by task id."""
-        tasks = self._get(f"/api/v2/dags/{dag}/dagRuns/{run}/taskInstances")["task_instances"]
+        tasks = self.get(f"/api/v2/dags/{dag}/dagRuns/{run}/taskInstances")["task_instances"]
         return {task["task_id"]: task["state"] or "waiting" for task in tasks}
 
     def follow(self, dag: str, run: str, say: Callable[[str], None], timeout: float) -> None:

@@ -24,7 +24,7 @@ def approve(settings: Settings, ref: VersionRef) -> str:
     if name is None:
         raise SettingsError("no account has the role approver", hint="set PERENNIAL_PEOPLE=ann:approver")
     answer = httpx.post(
-        f"http://{settings.host}:{settings.port_mlflow}/api/2.0/mlflow/model-versions/set-tag",
+        f"{settings.pages_mlflow}/api/2.0/mlflow/model-versions/set-tag",
         json={"name": ref.model, "version": ref.key, "key": TAG, "value": f"approved {ref.digest}"},
         auth=(name, accounts[name].password),
         timeout=60,

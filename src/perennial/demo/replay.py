@@ -14,6 +14,8 @@ from typing import Any
 import httpx
 import pandas as pd
 
+from perennial.serving import headers
+
 REPEATED = 60
 """Last cycles that are replayed again after all cycles: many, because single cycles are unusual."""
 
@@ -60,16 +62,24 @@ class RequestReplay(threading.Thread):
         examples: columns test_id, suite, cycle, requested_at, cycle_size, failed; cycles in order.
         rate: requests a second.
         finished: called with the cycle number after its labels are sent; updates history and features.
+        key: key of the source of the labels.
     """
 
     def __init__(
-        self, url: str, model: str, examples: pd.DataFrame, rate: float, finished: Callable[[int], None]
+        self,
+        url: str,
+        model: str,
+        examples: pd.DataFrame,
+        rate: float,
+        finished: Callable[[int], None],
+        key: str,
     ) -> None:
         super().__init__(name="replay", daemon=True)
         self.predict = f"{url}/v1/models/{model}/predict"
         self.feedback = f"{url}/v1/feedback"
         self.examples = examples
         self.rate = rate
+        self._key = {headers.FEEDBACK_KEY: key}
         self.finished = finished
         self.counts = ReplayCounts()
         self.error: BaseException | None = None
@@ -123,7 +133,7 @@ class RequestReplay(threading.Thread):
         """Send the test results of the finished cycle as labels of its predictions."""
         pairs = [answers.get(timeout=60) for _ in range(expected)]
         labels = [{"prediction_id": name, "label": label} for name, label in pairs if name is not None]
-        answer = client.post(self.feedback, json={"labels": labels})
+        answer = client.post(self.feedback, json={"labels": labels}, headers=self._key)
         self.counts.answered(None if answer.status_code == 200 else f"feedback: {answer.status_code}")
         self.counts.labels += len(labels)
 

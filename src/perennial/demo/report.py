@@ -92,7 +92,7 @@ def show(result: DemoResult, events: EventLog, picture: Path, settings: Settings
     console.print(
         f"\npicture    {picture}\n"
         f"Airflow    {settings.airflow_url}  (user {settings.airflow_user}, password {password})\n"
-        f"MLflow     http://{settings.host}:{settings.port_mlflow}\n"
+        f"MLflow     {settings.pages_mlflow}\n"
         f"accounts   {settings.accounts_file}  (approver, operator, viewer: in MLflow and Airflow)\n"
         f"logs       {settings.state / 'logs'}\n"
         f"stop all   make down",

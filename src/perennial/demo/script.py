@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import shutil
 import time
 from collections.abc import Callable
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from perennial import catalog
-from perennial.core.events import Event, LedgerRow
+from perennial.core.events import Event, LedgerRow, SystemActor
 from perennial.core.payloads import RetrainRequest
 from perennial.core.release.phase import Phase
 from perennial.core.release.status import ReleaseStatus
@@ -24,14 +25,18 @@ from perennial.demo.replay import RequestReplay
 from perennial.demo.report import DemoResult
 from perennial.demo.scenario import Arrivals, DemoScenario, choose_scenario
 from perennial.errors import PerennialError, ReleaseError, ToolError
+from perennial.flows.feedback.sources import add_source
 from perennial.history import datasets
 from perennial.history.simulator import SimulationScenario
 from perennial.history.store import HistoryStore
 from perennial.local import supervisor, supervisord
+from perennial.serving.evidence.sources import FeedbackSources
 from perennial.settings import Settings
 from perennial.wiring import database, monitoring, releasing, traffic, training
 
 MODEL = "test_failure_predictor"
+SOURCE = "ci"
+"""Source of labels that the model's spec trusts."""
 
 
 class DemoRun:
@@ -45,12 +50,14 @@ class DemoRun:
         self.spec: ModelSpec = catalog.spec(MODEL, settings)
         self.store = database.store(settings)
         self.password = monitoring.airflow_password(settings)
-        self.airflow = AirflowWatch(settings, self.password)
+        self.airflow = AirflowWatch(settings.airflow_url, settings.airflow_user, self.password)
         self.events = EventLog(say)
         self.observer = ReleaseObserver(MODEL, self.store.releases, traffic.router(settings), self.events)
         history = HistoryStore(settings.history_dir)
         self.arrivals = Arrivals(scenario, self.spec, history, training.features(settings))
-        self.replay = RequestReplay(settings.envoy_url, MODEL, scenario.examples, rate, self.arrivals.cycle)
+        self.replay = RequestReplay(
+            settings.envoy_url, MODEL, scenario.examples, rate, self.arrivals.cycle, self._feedback_key()
+        )
         self.approved: set[str] = set()
 
     def run(self) -> DemoResult:
@@ -66,12 +73,17 @@ class DemoRun:
         finally:
             self.arrivals.close()
 
+    def _feedback_key(self) -> str:
+        """Make the demo a source of labels: the CI system whose results it replays."""
+        return add_source(
+            SOURCE, [MODEL], SystemActor.RELEASE, FeedbackSources(self.settings.feedback_sources),
+            self.store.ledger, datetime.now(UTC), secrets.token_hex,
+        )  # fmt: skip
+
     def _bootstrap(self) -> None:
         train, release = f"train_{MODEL}", f"release_{MODEL}"
         self.airflow.wait_parsed([train, release], timeout=90)
-        run = monitoring.scheduler(self.settings).trigger(
-            train, {"reason": Reason.BOOTSTRAP.value, "text": "the first champion"}
-        )
+        run = self.airflow.trigger(train, {"reason": Reason.BOOTSTRAP.value, "text": "the first champion"})
         self.events.note("training of the first champion triggered through Airflow's REST API", "bootstrap")
         self.airflow.follow(train, run, self.events.note, timeout=900)
         self._wait_champion(previous=None)
@@ -192,7 +204,7 @@ def finish(demo: DemoRun, result: DemoResult) -> None:
 
     folder = demo.settings.reports / "demo"
     log = releasing.prediction_log(demo.settings).read(MODEL)
-    labels = pd.Series(dict(demo.store.feedback.labels()), dtype=float)
+    labels = pd.Series(dict(demo.store.feedback.labels().get(SOURCE, {})), dtype=float)
     first = log["at"].min().floor("us").to_pydatetime()
     title = f"{MODEL}: {result.source}, {result.counts.sent} requests, {result.counts.failed} failed"
     picture.draw(

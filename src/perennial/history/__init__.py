@@ -1,1 +1,1 @@
-"""Executions of CI tests: one data source, from reports to feature tables."""
+"""CI history: executions of CI tests, from reports to feature tables."""

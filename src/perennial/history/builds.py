@@ -1,4 +1,4 @@
-"""JUnit reports -> CI cycles: reports of one build become one cycle, in the order of time."""
+"""Group JUnit reports into CI cycles: the reports of a build become a cycle, in order of time."""
 
 from __future__ import annotations
 
@@ -20,35 +20,38 @@ Undated = Literal["error", "file-time"]
 
 @dataclass(frozen=True)
 class JUnitImport:
-    """Rows to append, and what happened to the rest."""
+    """Rows to append, and counts of the reports."""
 
     frame: pd.DataFrame
     reports: int
     cycles: int
     skipped: int
     known: int
-    """Reports that the history holds already."""
+    """Reports that the history has already."""
 
 
 def read_builds(
     paths: list[Path], known: pd.DataFrame, suite: str, by: Grouping = "folder", undated: Undated = "error"
 ) -> JUnitImport:
-    """Read reports and number their builds as cycles behind those of a history.
+    """Read reports and number their builds as cycles after those of a history.
 
     Args:
         paths: report files and folders; folders are searched to any depth.
-        known: the history so far (maybe empty). A report that is in it is left out; a new report beside
-            a known one belongs to the cycle of that one.
+        known: the history so far (maybe empty). Its reports are skipped; a new report of a known build joins
+            the cycle of that build.
         suite: name of the CI job.
-        by: "folder": files with the same parent folder are one build; "file": each file is one.
-        undated: what to take for the start of a report without any timestamp.
+        by: "folder": files with the same parent folder are a build; "file": each file is a build.
+        undated: start of a report without a timestamp.
 
     Raises:
-        DatasetMissing: nothing is at a path.
+        DatasetMissing: a path does not exist.
         MalformedInput: a report is no JUnit XML, holds no executed test of a build, or a build is older
-            than the newest cycle of the history: features of later cycles would know its future.
+            than the newest cycle of the history, whose features would then contain the future.
     """
-    reports = [junit.read(path, _file_time(path, undated)) for path in junit.find(paths)]
+    reports = []
+    for path in junit.find(paths):
+        changed = datetime.fromtimestamp(path.stat().st_mtime, UTC)
+        reports.append(junit.read(path, changed if undated == "file-time" else None))
     reports = list({report.key: report for report in reports}.values())
     cycle_of = _known_cycles(known)
     fresh = [report for report in reports if report.key not in cycle_of]
@@ -75,12 +78,8 @@ def read_builds(
     )
 
 
-def _file_time(path: Path, undated: Undated) -> datetime | None:
-    return datetime.fromtimestamp(path.stat().st_mtime, UTC) if undated == "file-time" else None
-
-
 def _known_cycles(known: pd.DataFrame) -> dict[str, int]:
-    """Report key -> cycle, of the JUnit rows of a history."""
+    """Return report key -> cycle for the JUnit rows of a history."""
     rows = known[known["execution_id"].str.startswith("junit:")] if len(known) else known
     return {
         identity.split(":")[1]: int(cycle)

@@ -1,4 +1,4 @@
-"""The dataset catalogue (`configs/datasets.yaml`): what each data set is, where it is, its digest."""
+"""The dataset catalogue (`configs/datasets.yaml`): description, address and digest of each data set."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ Entry = TypeVar("Entry")
 
 
 class Cut(Frozen):
-    """Which part of the public file the entry means: its first CI cycles."""
+    """Part of the public file that an entry uses: its first CI cycles."""
 
     cycles: PositiveInt
 
     def apply(self, content: bytes, source: str) -> bytes:
-        """Header and the lines whose last `;` field is at most `cycles`, each kept byte for byte.
+        """Return the header and the lines whose last `;` field is at most `cycles`, unchanged.
 
-        For IOF/ROL this must give the bytes that the entry's digest names. It was checked on a file made
-        longer by hand, not on the public file: should that differ in its line ends, the digest says so.
+        The digest of the entry is that of the result. This was tested on a file made longer by hand, not on
+        the public file; if its line ends differ, the check of the digest fails.
         """
         lines = content.splitlines(keepends=True)
         kept = lines[:1]
@@ -43,12 +43,12 @@ class Cut(Frozen):
 
 
 class Dataset(Frozen):
-    """One entry of the catalogue."""
+    """An entry of the catalogue."""
 
     name: str
     title: str
     homepage: str
-    address: str | None = Field(description="public file; None when only the mirror has these bytes")
+    address: str | None = Field(description="public file; None if only the mirror has it")
     licence: str
     consent: Consent
     format: Literal["iofrol", "arff", "parquet"]
@@ -65,19 +65,19 @@ def catalogue(path: Path) -> dict[str, Dataset]:
     """Read the catalogue file.
 
     Raises:
-        SpecError: it is not YAML, or an entry lacks or breaks a key; names each.
+        SpecError: the file is not YAML, or keys are missing or wrong; names each.
     """
     return _read(path, lambda name, entry: Dataset(name=name, **entry))
 
 
 def terms(configs: Path) -> dict[str, Terms]:
-    """The terms of every source of data: those of the catalogue, and of `sources.yaml`.
+    """Return the terms of every source of data, from the catalogue and `sources.yaml`.
 
     Raises:
         SpecError: as `catalogue`.
     """
     entries = catalogue(configs / "datasets.yaml").values()
-    stated = {one.name: Terms(licence=one.licence, consent=one.consent) for one in entries}
+    stated = {entry.name: Terms(licence=entry.licence, consent=entry.consent) for entry in entries}
     return stated | _read(configs / "sources.yaml", lambda _, entry: Terms(**entry))
 
 
@@ -90,17 +90,17 @@ def _read(path: Path, make: Callable[[str, dict[str, Any]], Entry]) -> dict[str,
     except (yaml.YAMLError, AttributeError, TypeError) as error:
         raise SpecError(f"{path} is no catalogue: {error}", hint="name: {title: ..., sha256: ...}") from error
     except ValidationError as error:
-        lines = [f"  {'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors()]
+        lines = [f"  {'.'.join(map(str, detail['loc']))}: {detail['msg']}" for detail in error.errors()]
         raise SpecError(
             f"{path} has a wrong entry:\n" + "\n".join(lines), hint="see its first lines"
         ) from error
 
 
 def find(entries: dict[str, Dataset], name: str) -> Dataset:
-    """The entry of that name.
+    """Return the entry of a name.
 
     Raises:
-        DatasetMissing: there is none; the hint names the nearest.
+        DatasetMissing: no such entry; the hint names the most similar.
     """
     if name not in entries:
         near = difflib.get_close_matches(name, entries, n=1)

@@ -1,21 +1,21 @@
-"""What was known of a test and of its suite, and when: the only maker of model features from a CI history.
+"""Features of tests and suites from a CI history, with the time at which each value is known.
 
-Two kinds of rows come out of a history, and they meet only through a point-in-time join:
+A history gives two kinds of rows, which only a point-in-time join combines:
 
-- **state rows** (`test_features`, `suite_features`): what is known after a cycle, stamped with the moment
-  at which the *whole* cycle was known, never earlier;
-- **examples**: one question per scheduled test, stamped with the moment at which its cycle *started*.
+- **state rows** (`test_features`, `suite_features`): values known after a cycle, with the time at which the
+  *whole* cycle is known;
+- **examples**: a row per scheduled test, with the time at which its cycle *starts*.
 
-The join takes, for each example, the newest state row that is not younger than it. A cycle is known at least
-one millisecond after its start, so no cycle ever sees itself, not even one of a single execution. A cycle
-that starts while the one before it still runs does not see that one either: its results were not in yet.
+For each example the join takes the newest state row that is not later. A cycle is known at least a millisecond
+after its start, so an example never sees its own cycle. A cycle that starts before its predecessor has ended
+does not see the predecessor, because its results are not known yet.
 
-Cycles happen in the order of their numbers. Where clocks disagree (a cycle starts before the one with the
-number below it), its start is lifted to the latest start so far, and its end above the end before it. Both
-stamps then rise with the number, so nothing in a cycle can reach an example of the same or an earlier one,
-and no two cycles are known at the same moment, which would leave the join a choice.
+The number of a cycle defines its order. If clocks disagree (a cycle starts before its predecessor), its start
+is raised to the latest start so far, and its end above the end of the predecessor. Both times then increase
+with the number, so no value of a cycle reaches an example of the same or an earlier cycle, and the join is
+unambiguous.
 
-Stamps are whole milliseconds (starts rounded down, ends up): every store that they pass through keeps those.
+Times are whole milliseconds (starts rounded down, ends up), which every store preserves.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ import numpy as np
 import pandas as pd
 
 RECENT_CYCLES = 5
-"""Latest cycles of a test that `execution_time_ms` and `recent_failures` look at."""
+"""Number of latest cycles of a test in `execution_time_ms` and `recent_failures`."""
 SHORT_HISTORY = 10
 """Earlier cycles below which the history of a test is called short."""
 
@@ -32,10 +32,10 @@ TICK = pd.Timedelta(milliseconds=1)
 
 
 def test_features(history: pd.DataFrame) -> pd.DataFrame:
-    """One state row per (cycle, test that ran): what is known of the test once that cycle is known.
+    """Return a state row per cycle and executed test, with the values known after the cycle.
 
-    A test that belongs to several suites has one state, from its executions in all of them. Rates count
-    executions where they say so, else cycles; a cycle is failed when any of its runs failed (`collapse`).
+    A test in several suites has a single state, from its executions in all of them. Rates count executions
+    where stated, else cycles; a cycle has failed if any of its runs failed (`collapse`).
 
     Args:
         history: executions, in the columns of `perennial.history.schema`.
@@ -45,11 +45,11 @@ def test_features(history: pd.DataFrame) -> pd.DataFrame:
         (datetime64[ns, UTC], both the end of the cycle); and as float64, never NaN:
         execution_time_ms (mean of the last 5 cycles), pass_rate_7d and pass_rate_30d (passed share of the
         executions in the days that end with this cycle), failure_rate (over all cycles, by Laplace's rule of
-        succession: (failed + 1) / (run + 2), so that one red cycle is no certainty), failure_count and
-        run_count (cycles), recent_failures (failed ones of the last 5 cycles), last_execution_status
-        (1 failed, 0 passed), runs_since_failure (cycles since the last failed one; all of them where none
+        succession: (failed + 1) / (run + 2), so that a single failed cycle is no certainty), failure_count and
+        run_count (cycles), recent_failures (failed cycles of the last 5), last_execution_status
+        (1 failed, 0 passed), runs_since_failure (cycles since the last failed cycle; all cycles if none
         failed), avg_retry_count (runs beyond the first, per cycle), flakiness_score (changes of verdict per
-        pair of successive executions; 0 after a single one), last_run_at (unix seconds of the cycle's end).
+        pair of successive executions; 0 after a single execution), last_run_at (unix seconds of the cycle's end).
     """
     rows = _states(history)
     code = rows["test_id"].factorize()[0]
@@ -86,18 +86,18 @@ def test_features(history: pd.DataFrame) -> pd.DataFrame:
     return features.sort_values(["event_timestamp", "test_id"], ignore_index=True)
 
 
-# It is no test of ours, whatever its name looks like to pytest.
+# pytest must not collect it as a test, in spite of its name.
 test_features.__test__ = False  # type: ignore[attr-defined]
 
 
 def suite_features(history: pd.DataFrame) -> pd.DataFrame:
-    """One state row per (cycle, suite that ran): what is known of the suite once that cycle is known.
+    """Return a state row per cycle and executed suite, with the values known after the cycle.
 
     Returns:
         Rows by event_timestamp, then suite. suite (str); event_timestamp and created_timestamp as in
         `test_features`; and as float64, never NaN: suite_failure_rate_last (failed share of the tests of this
         cycle), suite_failure_rate_7d (failed share of all tests of the cycles in the 7 days that end with
-        this one), suite_cycle_size (tests in this cycle).
+        this cycle), suite_cycle_size (tests in this cycle).
     """
     rows = (
         collapse(history)
@@ -122,7 +122,7 @@ def suite_features(history: pd.DataFrame) -> pd.DataFrame:
 
 
 def examples(history: pd.DataFrame) -> pd.DataFrame:
-    """One question per (cycle, suite, test): will this test fail in the cycle that starts now?
+    """Return an example per cycle, suite and test: does this test fail in the cycle that starts now?
 
     Returns:
         Rows by cycle, then suite, then test_id. test_id, suite (str); cycle (int64); event_timestamp and
@@ -148,10 +148,9 @@ def examples(history: pd.DataFrame) -> pd.DataFrame:
 
 
 def collapse(history: pd.DataFrame) -> pd.DataFrame:
-    """One row per (cycle, test, suite): several executions of a test in one cycle are retries.
+    """Merge the executions of a test in a cycle and suite, which are retries, into a row.
 
-    A cycle counts as failed when **any** run failed: a red run has already interrupted somebody, also when a
-    repetition turns it green.
+    The row has failed if **any** run failed: a failed run has interrupted somebody, even if a retry passes.
 
     Returns:
         cycle, test_id, suite; runs and failed_runs (int64); failed (bool); flips (changes of verdict from
@@ -178,7 +177,7 @@ def collapse(history: pd.DataFrame) -> pd.DataFrame:
 
 
 def cycle_times(history: pd.DataFrame) -> pd.DataFrame:
-    """Start and end of each cycle (index: cycle, rising); see the top of this module for the rules.
+    """Return start and end of each cycle (index: cycle, rising) by the rules of the module docstring.
 
     Returns:
         started_at (earliest start, rising) and known_at (latest start plus duration, strictly rising and
@@ -195,7 +194,7 @@ def cycle_times(history: pd.DataFrame) -> pd.DataFrame:
 
 
 def _states(history: pd.DataFrame) -> pd.DataFrame:
-    """`collapse` with the suites of a test merged, by test, then cycle."""
+    """Merge the suites of a test in the rows of `collapse`; sort by test, then cycle."""
     rows = collapse(history)
     sums = {name: (name, "sum") for name in ("runs", "failed_runs", "flips")}
     merged = rows.groupby(["test_id", "cycle"], sort=True).agg(
@@ -209,28 +208,28 @@ def _states(history: pd.DataFrame) -> pd.DataFrame:
 
 
 def _first_of_group(code: np.ndarray) -> np.ndarray:
-    """For each row the position of the first row of its group; groups lie together."""
+    """Return for each row the position of the first row of its group; groups are contiguous."""
     starts = np.ones(len(code), dtype=bool)
     starts[1:] = code[1:] != code[:-1]
     return np.maximum.accumulate(np.where(starts, np.arange(len(code)), 0))
 
 
 def _sums(values: np.ndarray, start: np.ndarray) -> np.ndarray:
-    """Sum of `values` from `start[i]` to `i`, both included, for each i.
+    """Return for each i the sum of `values` from `start[i]` to `i`, both included.
 
-    Values are whole numbers, so the running total is exact: else rows of one test would move the last bits of
-    another's features, and the future would shine through.
+    Values must be whole numbers, so that the running total is exact: rounding would let rows of a test, also
+    future rows, change the last bits of the features of another test.
     """
     total = np.concatenate([[0.0], np.cumsum(values)])
     return total[1:] - total[start]
 
 
 def _window_start(known_at: pd.Series, first: np.ndarray, code: np.ndarray, days: int) -> np.ndarray:
-    """For each row the first one of its group that is less than `days` older (times rise in a group)."""
+    """Return for each row the first row of its group that is less than `days` older (times rise in a group)."""
     width = days * 86_400_000
     millis = known_at.to_numpy("datetime64[ms]").astype("int64")
     millis = millis - millis.min() if len(millis) else millis
-    # One axis for all groups, each shifted by more than a window past the end of the one before.
+    # A single axis for all groups: each is shifted by more than a window past the end of the group before.
     key = millis + code.astype("int64") * (int(millis.max(initial=0)) + width + 1)
     return np.maximum(np.searchsorted(key, key - width, side="right"), first)
 

@@ -1,4 +1,4 @@
-"""Histories as files: Parquet or CSV of the schema, or the IOF/ROL CSV, told apart by their content."""
+"""Read histories from files: Parquet or CSV of the schema, or the IOF/ROL CSV, recognised by content."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from perennial.history import iofrol, schema
 
 
 def read(path: Path) -> pd.DataFrame:
-    """Read one file of any of these formats into the schema.
+    """Read a file of any of these formats into the schema.
 
     Raises:
-        DatasetMissing: there is no such file.
-        MalformedInput: it is none of the formats, or its content does not fit the schema.
+        DatasetMissing: the file does not exist.
+        MalformedInput: the format is unknown, or the content does not fit the schema.
     """
     if not path.is_file():
         raise DatasetMissing(

@@ -21,13 +21,12 @@ SUITE = "ci"
 def read(path: Path) -> pd.DataFrame:
     """Read the file into the schema.
 
-    `LastRun` is the start of this very run; it carries no zone and is taken as UTC. `Duration` is a
-    runtime per test, in milliseconds. `LastResults` is left out on purpose: it holds earlier runs of the
-    same cycle, which are not known when a cycle is ranked before it starts.
+    `LastRun` is the start of this run, without a zone, and is taken as UTC. `Duration` is in milliseconds.
+    `LastResults` is left out on purpose: it has earlier runs of the same cycle, which are not known before
+    the cycle starts.
 
     Raises:
-        MalformedInput: the header is another one, or a line has too few or too many fields or a value
-            of the wrong kind.
+        MalformedInput: the header differs, or a line has a wrong number of fields or a wrong value.
     """
     try:
         raw = pd.read_csv(path, sep=";", dtype=str, keep_default_na=False, encoding="utf-8")

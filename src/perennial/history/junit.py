@@ -1,12 +1,12 @@
 """JUnit XML reports of pytest, Maven (Surefire, Failsafe) and Jest (jest-junit), read into executions.
 
-There is no one JUnit schema. What is read here, and how the dialects differ:
+There is no common JUnit schema. The dialects differ as follows:
 
 - pytest: `testsuites/testsuite name="pytest" timestamp`; classname is the dotted module (and class).
 - Maven: the root is `testsuite`; older Surefire writes no timestamp; times may have thousands commas.
-  Reruns (`rerunFailingTestsCount`): a test that passed in the end holds `flakyFailure` / `flakyError`
-  per failed run; one that never passed holds `failure` and a `rerunFailure` / `rerunError` per rerun.
-- Jest: one `testsuite` per file with a zone-less UTC timestamp; classname often repeats the name.
+  Reruns (`rerunFailingTestsCount`): a test that passed in the end has a `flakyFailure` / `flakyError`
+  per failed run; a test that never passed has `failure` and a `rerunFailure` / `rerunError` per rerun.
+- Jest: a `testsuite` per file with a zone-less UTC timestamp; classname often repeats the name.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ DOTTED = re.compile(r"[\w$]+(\.[\w$]+)+")
 
 @dataclass(frozen=True)
 class Execution:
-    """One run of one test as a report tells it."""
+    """A run of a test in a report."""
 
     test_id: str
     area: str
@@ -44,7 +44,7 @@ class Execution:
 
 @dataclass(frozen=True)
 class JUnitReport:
-    """One file. `key` is a hash of its content, so that the same file again is recognised."""
+    """A report file. `key` is a hash of its content, by which a repeated import recognises it."""
 
     path: Path
     key: str
@@ -53,36 +53,36 @@ class JUnitReport:
 
 
 def find(paths: list[Path]) -> list[Path]:
-    """The files named, and every `*.xml` below the folders named, sorted.
+    """Return the given files and every `*.xml` below the given folders, sorted.
 
     Raises:
-        DatasetMissing: a path is not there, or a folder holds no `*.xml`.
+        DatasetMissing: a path does not exist, or a folder has no `*.xml`.
     """
-    found: set[Path] = set()
+    reports: set[Path] = set()
     for path in paths:
         files = [path] if path.is_file() else sorted(path.rglob("*.xml"))
         if not files:
             raise DatasetMissing(f"no JUnit XML at {path}", hint="give report files or folders of them")
-        found.update(file.resolve() for file in files)
-    return sorted(found)
+        reports.update(file.resolve() for file in files)
+    return sorted(reports)
 
 
 def read(path: Path, undated: datetime | None = None) -> JUnitReport:
-    """Read one report.
+    """Read a report.
 
     Args:
         path: the XML file.
-        undated: start of a report that carries no timestamp (older Surefire); None makes that an error.
+        undated: start of a report without a timestamp (older Surefire); None raises an error.
 
     Raises:
-        MalformedInput: not well-formed XML, entities or a DTD in it, not JUnit, or a test without name,
-            time or start; names file and line.
+        MalformedInput: the file is no well-formed XML or no JUnit, has entities or a DTD, or a test has no
+            name, time or start; names file and line.
     """
     return _Reader(path, undated).report()
 
 
 class _Lines(TreeBuilder):
-    """Builds the tree and remembers the line of each element, for error messages."""
+    """Tree builder that keeps the line of each element, for error messages."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -108,7 +108,7 @@ class _Reader:
         if root.tag not in ("testsuites", "testsuite"):
             raise self._wrong(root, f"the root is <{root.tag}>, not <testsuites> or <testsuite>")
         executions = tuple(self._suite(root, None, ""))
-        # The time of an undated report is not in its bytes, but tells two builds apart.
+        # The time of an undated report distinguishes builds, but is not in its bytes.
         dated = b"" if self.undated is None else self.undated.isoformat().encode()
         return JUnitReport(
             self.path, hashlib.sha256(content + dated).hexdigest()[:16], executions, self.skipped
@@ -134,7 +134,7 @@ class _Reader:
         return root
 
     def _suite(self, suite: Element, clock: datetime | None, suite_name: str) -> Iterator[Execution]:
-        """Executions of a suite and the suites in it, one after the other from the suite's timestamp."""
+        """Yield the executions of a suite and its inner suites, in sequence from the timestamp of the suite."""
         clock = self._timestamp(suite) or clock
         suite_name = suite.get("name") or suite_name
         for child in suite:
@@ -153,7 +153,7 @@ class _Reader:
         if start is None:
             raise self._wrong(
                 case,
-                "neither the suite nor one around it has a timestamp",
+                "neither the suite nor an outer suite has a timestamp",
                 hint="--undated file-time takes the time of the file",
             )
         test_id, area, took = self._test_id(case), _area(case, suite_name), self._duration(case)
@@ -193,7 +193,7 @@ class _Reader:
 
 
 def _verdicts(kinds: list[str]) -> list[bool]:
-    """Failed or not, per run of one testcase in order, reruns included."""
+    """Return for each run of a testcase, reruns included, if it failed."""
     again = sum(kind in FAILED_AGAIN for kind in kinds)
     if any(kind in FAILED for kind in kinds):
         return [True] * (1 + again)
@@ -202,7 +202,7 @@ def _verdicts(kinds: list[str]) -> list[bool]:
 
 
 def _area(case: Element, suite_name: str) -> str:
-    """Code area: the file if named, else the package of a dotted classname, else the suite around it."""
+    """Return the code area: the file, else the package of a dotted classname, else the suite."""
     classname = case.get("classname", "").strip()
     if case.get("file"):
         return case.get("file", "")

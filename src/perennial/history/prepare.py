@@ -1,4 +1,4 @@
-"""History -> feature tables and examples: the `prepare` entrypoint of models over a CI history."""
+"""The `prepare` entrypoint of models over a CI history: makes feature tables and examples."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ SUITE_VIEW = "agent_context_features"
 
 @dataclass(frozen=True)
 class Prepared:
-    """What training starts from; features reach the examples by a point-in-time join alone."""
+    """Input of a training; only a point-in-time join combines features and examples."""
 
     views: dict[str, pd.DataFrame]
-    """Feature view -> its state rows: entity key, event_timestamp, created_timestamp, features."""
+    """Feature view -> state rows: entity key, event_timestamp, created_timestamp, features."""
     examples: pd.DataFrame
     """Entity keys, cycle, event_timestamp, request values, target and slices; in time order."""
 
@@ -27,7 +27,7 @@ def prepare(history: pd.DataFrame) -> Prepared:
     """Compute every feature view and the examples of a history (columns: `perennial.history.schema`).
 
     Raises:
-        DataError: the history holds no execution.
+        DataError: the history is empty.
     """
     if history.empty:
         raise DataError("the CI history is empty", hint="perennial data bootstrap, or perennial data --help")

@@ -1,7 +1,7 @@
-"""The one schema of a CI history. A row is one execution of one test.
+"""The schema of a CI history. A row is an execution of a test.
 
-Several runs of a test inside one cycle are retries. Whatever the source (JUnit, a public data set,
-the simulator), its frame goes through `conform` before anything else sees it.
+Several runs of a test in a cycle are retries. The frames of all sources (JUnit, public data sets, simulator)
+pass through `conform` first.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ COLUMNS: dict[str, str] = {
     "started_at": "datetime64[ns, UTC]; a time without a zone is taken as UTC",
     "duration_ms": "int64, not negative",
     "verdict": "int8, 1 failed, 0 passed",
-    "area": "str, code area of the test, '' when the source knows none",
+    "area": "str, code area of the test, '' if the source has none",
 }
 """Column -> type and meaning, in order."""
 
 ORDER = ["cycle", "started_at", "execution_id"]
-"""The order of rows."""
+"""Sort order of rows."""
 
 
 def empty() -> pd.DataFrame:
-    """A history of no executions, with the right types."""
+    """Return a history without executions, with the right types."""
     return conform(pd.DataFrame({name: [] for name in COLUMNS}), "empty")
 
 
@@ -36,14 +36,14 @@ def conform(frame: pd.DataFrame, source: str) -> pd.DataFrame:
     """Check and cast every column, then sort by cycle, start and execution id.
 
     Args:
-        frame: the eight columns of `COLUMNS` in any order, no other.
-        source: named in errors, a file for one.
+        frame: exactly the columns of `COLUMNS`, in any order.
+        source: name for error messages, such as a file.
 
     Returns:
         A new frame with a fresh index from 0.
 
     Raises:
-        MalformedInput: names the column, and the first row (from 1, as it came) that does not fit.
+        MalformedInput: a value does not fit; names the column and the first such row (from 1, as given).
     """
     _check_columns(frame, source)
     frame = frame.reset_index(drop=True)
@@ -96,7 +96,7 @@ def _whole(frame: pd.DataFrame, name: str, source: str) -> pd.Series:
 def _time(frame: pd.DataFrame, name: str, source: str) -> pd.Series:
     values = frame[name]
     if pd.api.types.is_numeric_dtype(values) and len(values):
-        # Numbers would be read as nanoseconds since 1970 without a word.
+        # pandas would silently read numbers as nanoseconds since 1970.
         _refuse(pd.Series(True, index=frame.index), frame, name, "is a number, not a time", source)
     times = pd.to_datetime(values, utc=True, errors="coerce", format="ISO8601" if _is_text(values) else None)
     _refuse(times.isna(), frame, name, "is not an ISO 8601 time", source)

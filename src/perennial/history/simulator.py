@@ -1,9 +1,9 @@
-"""A seeded simulator of a CI history: learnable, and with drifts planted at known cycles.
+"""A seeded simulator of a CI history, with learnable failures and drifts at known cycles.
 
-Each test belongs to a code area, has a chance of its own to break when its area is touched, stays broken
-until somebody fixes it, and may be flaky: it then fails now and then though nothing is broken, and a
-failing run is repeated at once. A commit batch touches a few areas; the tests of those run, and of the
-others a sample. Chances to break rise slowly over the whole history (a trend).
+Each test belongs to a code area, breaks with its own probability when its area is touched, stays broken until it
+is fixed, and may be flaky: it then fails sometimes without being broken, and a failed run is retried at once. A
+commit batch touches a few areas; their tests run, and a sample of the other tests. The probabilities to break
+rise slowly over the whole history (a trend).
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ DriftKind = Literal["failure_rate", "flakiness", "duration", "new_tests", "area_
 
 
 class Drift(Frozen):
-    """One lasting change that begins at a known cycle.
+    """A lasting change that begins at a known cycle.
 
-    What `strength` means, by kind:
+    Meaning of `strength` by kind:
         failure_rate: tests hit (`share` of all) fail with this added chance in each run, as on a bad rig.
         flakiness: tests hit become flaky with this chance in each run.
         duration: runs of the tests hit take this many times as long.
@@ -40,7 +40,7 @@ class Drift(Frozen):
 
 
 class SimulationScenario(Frozen):
-    """Everything that a simulated history depends on: the same scenario gives the same history."""
+    """All parameters of a simulated history; the same scenario gives the same history."""
 
     seed: int = 7
     cycles: PositiveInt = 200
@@ -54,16 +54,16 @@ class SimulationScenario(Frozen):
     breaks: Share = Field(0.1, description="mean chance to break when the area is touched")
     fixed: Share = Field(0.6, description="chance per cycle that a broken test is mended")
     flaky: Share = Field(0.2, description="share of tests that are flaky")
-    flake: Share = Field(0.4, description="highest chance of a flaky failure in one run")
+    flake: Share = Field(0.4, description="highest chance of a flaky failure in a run")
     retries: int = Field(1, ge=0, description="repetitions of a failing run of a flaky test")
     trend: float = Field(0.3, ge=0, description="relative rise of the chance to break, first to last cycle")
     drifts: tuple[Drift, ...] | None = Field(
-        None, description="None plants one failure_rate drift at 60 % of the cycles"
+        None, description="None plants a failure_rate drift at 60 % of the cycles"
     )
 
     @property
     def planted(self) -> tuple[Drift, ...]:
-        """The drifts that `simulate` plants."""
+        """Return the drifts that `simulate` plants."""
         if self.drifts is not None:
             return self.drifts
         return (
@@ -72,12 +72,12 @@ class SimulationScenario(Frozen):
 
 
 class _World:
-    """The hidden state of the simulated project. Arrays have one value per test."""
+    """Hidden state of the simulated project. Arrays have a value per test."""
 
     def __init__(self, scenario: SimulationScenario, rng: np.random.Generator) -> None:
         count = scenario.tests
         self.area = rng.integers(scenario.areas, size=count)
-        # Beta with a small first parameter: most tests hardly ever break, a few often do.
+        # A beta distribution with a small first parameter: most tests rarely break, a few often.
         self.breaks = rng.beta(0.5, 0.5 / scenario.breaks - 0.5, size=count)
         self.flake = np.where(rng.random(count) < scenario.flaky, rng.uniform(0.05, 1, count), 0.0)
         self.flake *= scenario.flake
@@ -93,7 +93,7 @@ class _World:
                 self.born[hit] = drift.at_cycle
 
     def begin(self, drift: Drift) -> None:
-        """Plant one drift from now on."""
+        """Start a drift."""
         hit = self.hits[drift]
         if drift.kind == "failure_rate":
             self.added[hit] = np.minimum(1.0, self.added[hit] + drift.strength)
@@ -109,7 +109,7 @@ class _World:
             self.interest /= self.interest.sum()
 
     def commit(self, scenario: SimulationScenario, cycle: int, rng: np.random.Generator) -> np.ndarray:
-        """A commit batch breaks and mends tests; returns which tests run."""
+        """Break and fix tests by a commit batch; return a mask of the tests that run."""
         areas = min(len(self.interest), 1 + rng.poisson(scenario.touched - 1))
         touched = np.isin(self.area, rng.choice(len(self.interest), areas, replace=False, p=self.interest))
         grown = 1 + scenario.trend * (cycle - 1) / max(1, scenario.cycles - 1)
@@ -117,12 +117,12 @@ class _World:
         mended = self.broken & (rng.random(len(touched)) < scenario.fixed)
         fresh = touched & exists & (rng.random(len(touched)) < np.minimum(1.0, self.breaks * grown))
         self.broken = (self.broken & ~mended) | fresh
-        # A known broken test is watched: it runs whatever was touched.
+        # A test known to be broken always runs.
         return exists & (touched | self.broken | (rng.random(len(touched)) < scenario.sampled))
 
 
 def simulate(scenario: SimulationScenario) -> pd.DataFrame:
-    """Simulate one history; execution ids name seed, cycle, test and attempt."""
+    """Simulate a history; execution ids name seed, cycle, test and attempt."""
     rng = np.random.default_rng(scenario.seed)
     world = _World(scenario, rng)
     cycles = []
@@ -145,7 +145,7 @@ def _run(
     begin: datetime,
     rng: np.random.Generator,
 ) -> pd.DataFrame:
-    """Executions of one cycle, one after the other, retries right behind their first run."""
+    """Return the executions of a cycle in sequence, retries directly after their first run."""
     rows = []
     for test in tests:
         for attempt in range(1 + scenario.retries):

@@ -1,8 +1,7 @@
-"""The history store: a folder of Parquet parts per history, appended to and never changed.
+"""The history store: a folder of Parquet parts per history, append-only.
 
-Layout below the folder given: `<history>/<content hash>.parquet`, one file per append, and
-`<history>/SOURCE.json`. The name is a hash of the rows, so that the same append again changes nothing;
-a part appears by rename, so that a killed append leaves nothing that is read.
+Layout: `<history>/<content hash>.parquet`, a file per append, and `<history>/SOURCE.json`. The file name is a
+hash of the rows, so a repeated append changes nothing; parts are written atomically.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ from perennial.history import schema
 
 
 class HistorySource(Frozen):
-    """Where a history came from, in words for people and for the capsule."""
+    """Source of a history, for people and for the capsule."""
 
     source: str
     why: str
@@ -32,28 +31,31 @@ class HistorySource(Frozen):
 
 
 class HistoryStore:
-    """All histories below one folder (`settings.history_dir`)."""
+    """All histories below a folder (`settings.history_dir`)."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
     def names(self) -> list[str]:
-        """Histories that hold at least one execution."""
+        """Return the names of non-empty histories."""
         return sorted({path.parent.name for path in self._folder.glob("*/*.parquet")})
 
     def exists(self, history: str) -> bool:
+        """Return whether the history has executions."""
         return bool(self._parts(history))
 
     def append(self, history: str, frame: pd.DataFrame, source: HistorySource | None = None) -> int:
-        """Add the executions that are not yet there; returns how many were added.
+        """Append the new executions and return their number.
 
-        The source is recorded with them; a history fed by several sources names them all. None: more of
-        the source that is recorded already.
+        The source is recorded with them; a history from several sources names them all.
+
+        Args:
+            source: None if the rows come from the recorded source.
 
         Raises:
-            UsageError: no source is given and none is recorded.
-            MalformedInput: the frame does not fit the schema, or an execution id that is already there
-                comes with other values. Nothing is changed then.
+            UsageError: no source is given or recorded.
+            MalformedInput: the frame does not fit the schema, or a stored execution id has other values;
+                nothing is changed.
         """
         new = schema.conform(frame, f"append to history {history!r}")
         folder = self._of(history)
@@ -63,17 +65,17 @@ class HistoryStore:
                 new = _unknown_rows(self.load(history), new, history)
             if new.empty:
                 return 0
-            # The source first: killed here, the history lacks the rows, but never the source of its rows.
+            # The source first: after a kill here no row is without its source.
             self._record(history, source)
             with replacing(folder / f"{content_hash(new)}.parquet") as temporary:
                 new.to_parquet(temporary, index=False)
         return len(new)
 
     def record_source(self, history: str, source: str, why: str, at: datetime) -> None:
-        """Say where a history comes from before its rows arrive one cycle at a time.
+        """Record the source of a history before its rows arrive cycle by cycle.
 
         Raises:
-            UsageError: the history holds rows of another source.
+            UsageError: the history has rows of another source.
         """
         folder = self._of(history)
         folder.mkdir(parents=True, exist_ok=True)
@@ -87,7 +89,7 @@ class HistoryStore:
             )
 
     def load(self, history: str) -> pd.DataFrame:
-        """All executions in the order of the schema.
+        """Return all executions in the order of the schema.
 
         Raises:
             DatasetMissing: the history is empty.
@@ -103,17 +105,17 @@ class HistoryStore:
         return schema.conform(pd.concat([_read(part) for part in parts]), f"history {history!r}")
 
     def last_cycle(self, history: str) -> int | None:
-        """The highest cycle number; None for an empty history."""
+        """Return the highest cycle number; None for an empty history."""
         if not self.exists(history):
             return None
         return int(self.load(history)["cycle"].max())
 
     def source(self, history: str) -> HistorySource:
-        """Where the executions of a history came from.
+        """Return the source of a history.
 
         Raises:
             DatasetMissing: the history is empty.
-            MalformedInput: SOURCE.json is damaged or gone.
+            MalformedInput: SOURCE.json is damaged or missing.
         """
         if not self.exists(history):
             raise DatasetMissing(f"the history {history!r} is empty", hint="perennial data bootstrap")
@@ -156,7 +158,7 @@ class HistoryStore:
 
 
 def content_hash(frame: pd.DataFrame) -> str:
-    """20 hex digits over the values of all rows in order."""
+    """Return 20 hex digits of a hash over the values of all rows in order."""
     rows = pd.util.hash_pandas_object(frame, index=False).to_numpy()
     return hashlib.sha256(rows.tobytes()).hexdigest()[:20]
 
@@ -187,7 +189,7 @@ def _read(part: Path) -> pd.DataFrame:
 
 
 def summary(frame: pd.DataFrame) -> dict[str, Any]:
-    """Figures of a history for people: counts, share of failed executions, first and last start."""
+    """Return figures of a history: counts, share of failed executions, first and last start."""
     return {
         "cycles": int(frame["cycle"].nunique()),
         "first_cycle": int(frame["cycle"].min()),

@@ -13,7 +13,7 @@ from pydantic import SecretStr
 
 from perennial.core.release.traffic import PoolName
 from perennial.local import airflow
-from perennial.settings import Settings
+from perennial.settings import LOOPBACK, Settings
 
 ReadinessCheck = Callable[[httpx.Client], str]
 """Returns an empty text when the process is ready, else the reason why not."""
@@ -31,10 +31,20 @@ class Process:
     after_migration: bool = False
 
 
-def status_200(url: str) -> ReadinessCheck:
+def status_200(url: str, headers: dict[str, str] | None = None) -> ReadinessCheck:
     def check(client: httpx.Client) -> str:
-        answer = client.get(url)
+        answer = client.get(url, headers=headers)
         return "" if answer.status_code == 200 else f"{url} answers {answer.status_code}"
+
+    return check
+
+
+def listens(url: str) -> ReadinessCheck:
+    """Ask a public address as a client would; any answer will do while the servers behind it are starting."""
+
+    def check(client: httpx.Client) -> str:
+        client.get(url)
+        return ""
 
     return check
 
@@ -79,7 +89,7 @@ def base_environment(settings: Settings) -> dict[str, str]:
         **{name: value for name, value in os.environ.items() if name not in kept_back},
         **ours,
         "PATH": path if path.startswith(bin_folder + os.pathsep) else f"{bin_folder}{os.pathsep}{path}",
-        "PERENNIAL_TRACKING_URL": settings.tracking_url or f"http://{settings.host}:{settings.port_mlflow}",
+        "PERENNIAL_TRACKING_URL": settings.tracking_url or settings.pages_mlflow,
         "DO_NOT_TRACK": "1",
         "BENTOML_DO_NOT_TRACK": "True",
         "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -97,14 +107,15 @@ def base_environment(settings: Settings) -> dict[str, str]:
 def table(settings: Settings) -> list[Process]:
     """Return every process of `perennial local up` in the order of display."""
     python = sys.executable
-    host = settings.host
-    mlflow_url = f"http://{host}:{settings.port_mlflow}"
+    mlflow_url = settings.pages_mlflow
+    monitor_url = f"http://{LOOPBACK}:{settings.port_monitor}/metrics"
+    bearer = {"authorization": f"Bearer {settings.internal_secret}"}
     processes = [
         Process(
             "mlflow",
             (
                 python, "-m", "mlflow", "server", "--app-name", "perennial", "--workers", "1",
-                "--host", host, "--port", str(settings.port_mlflow),
+                "--host", settings.host_pages, "--port", str(settings.port_mlflow),
                 "--backend-store-uri", f"sqlite:///{settings.mlflow_dir / 'mlflow.db'}",
                 "--default-artifact-root", str(settings.mlflow_dir / "artifacts"), "--no-serve-artifacts",
             ),
@@ -115,7 +126,7 @@ def table(settings: Settings) -> list[Process]:
         Process(
             "envoy",
             (python, "-m", "perennial", "router", "run"),
-            status_200(f"{settings.envoy_admin_url}/ready"),
+            listens(f"{settings.envoy_url}/v2/health/live"),
             f"Envoy: predictions enter here: {settings.envoy_url}",
         ),
     ]  # fmt: skip
@@ -137,8 +148,8 @@ def table(settings: Settings) -> list[Process]:
         Process(
             "monitor",
             (python, "-m", "perennial", "monitor", "watch"),
-            status_200(f"http://{host}:{settings.port_monitor}/metrics"),
-            f"monitor: drift and accuracy for Prometheus: http://{host}:{settings.port_monitor}/metrics",
+            status_200(monitor_url, bearer),
+            f"monitor: drift and accuracy for Prometheus: {monitor_url}",
         ),
     ]
     if settings.notify_addresses:
@@ -155,8 +166,8 @@ def _model_server(settings: Settings, pool: str, port: int) -> Process:
     return Process(
         server_name(pool, port),
         (sys.executable, "-m", "perennial", "serve", "--pool", pool, "--port", str(port)),
-        status_200(f"http://{settings.host}:{port}/livez"),
-        f"model server of pool {pool}: http://{settings.host}:{port}",
+        status_200(f"http://{LOOPBACK}:{port}/livez"),
+        f"model server of pool {pool}: http://{LOOPBACK}:{port}",
     )
 
 

@@ -14,7 +14,7 @@ import httpx
 
 from perennial import account_file
 from perennial.core.release.traffic import PoolName
-from perennial.errors import PortTaken, ToolError
+from perennial.errors import PortTaken, RouterUnavailable, ToolError
 from perennial.local import airflow, supervisord
 from perennial.local.processes import Process, base_environment, server_name, table
 from perennial.settings import Settings
@@ -24,11 +24,16 @@ Say = Callable[[str], None]
 
 
 def server_problems(settings: Settings) -> dict[str, list[str]]:
-    """Return by process name why each model server is not ready, as it reports; empty lists when ready."""
+    """Return by process name why Envoy and each model server are not as they should be; empty lists when they are."""
     from perennial.wiring import traffic
 
     by_port = traffic.pool(settings).problems()
-    return {server_name(pool, port): by_port[port] for pool in PoolName for port in settings.ports(pool)}
+    try:
+        envoy = list(traffic.router(settings).differences())
+    except RouterUnavailable as error:
+        envoy = [error.message]
+    servers = {server_name(pool, port): by_port[port] for pool in PoolName for port in settings.ports(pool)}
+    return {"envoy": envoy, **servers}
 
 
 def check_ports(settings: Settings) -> None:
@@ -47,7 +52,7 @@ def check_ports(settings: Settings) -> None:
         with contextlib.closing(socket.socket()) as listener:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
-                listener.bind((settings.host, port))
+                listener.bind((settings.listening_host(name), port))
             except OSError as error:
                 raise PortTaken(
                     f"port {port} for {name} is taken: {error.strerror}",

@@ -83,7 +83,7 @@ def write_config(settings: Settings, processes: Sequence[Process]) -> Path:
 def _program(process: Process, logs: Path) -> Iterator[str]:
     yield f"[program:{process.name}]"
     options = {
-        "command": " ".join(_quoted(part) for part in process.command),
+        "command": " ".join(f'"{part}"' if " " in part else part for part in process.command).replace("%", "%%"),
         "autostart": "false" if process.after_migration else "true",
         "autorestart": "true", "startsecs": 1, "startretries": 5,
         "stopasgroup": "true", "killasgroup": "true", "stopwaitsecs": 6,
@@ -91,14 +91,6 @@ def _program(process: Process, logs: Path) -> Iterator[str]:
         "stdout_logfile_maxbytes": "10MB", "stdout_logfile_backups": 2,
     }  # fmt: skip
     if process.environment:
-        pairs = (f'{name}="{_percent(value)}"' for name, value in process.environment.items())
+        pairs = (f'{name}="{value}"'.replace("%", "%%") for name, value in process.environment.items())
         options["environment"] = ",".join(pairs)
     yield from (f"{name}={value}" for name, value in options.items())
-
-
-def _percent(text: str) -> str:
-    return text.replace("%", "%%")
-
-
-def _quoted(part: str) -> str:
-    return f'"{_percent(part)}"' if " " in part else _percent(part)

@@ -1,1 +1,1 @@
-"""The models that ship with Perennial, and the protocol that each fulfils. They know nothing of serving or release."""
+"""Models that ship with Perennial, and their base class. They do not import serving or release."""

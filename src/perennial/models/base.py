@@ -1,4 +1,4 @@
-"""The contract of a model: suggest, fit, predict, export. A new model is one module that fulfils it."""
+"""The base class of models: suggest, fit, predict, export. A new model is a module that implements it."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ Progress = Callable[[int, Mapping[str, float]], None]
 
 
 class Model(ABC):
-    """One trainable model. Randomness comes from `seed` alone: the same input gives the same model."""
+    """A trainable model. All randomness comes from `seed`: the same input gives the same model."""
 
     architecture: ClassVar[str]
-    """Names structure and input schema; another word makes the next version a MAJOR one."""
+    """Name of structure and input schema; another name makes the next version a MAJOR version."""
     framework: ClassVar[str] = "pytorch"
 
     def __init__(self, feature_names: tuple[str, ...], parameters: Mapping[str, Any], seed: int) -> None:
@@ -33,28 +33,29 @@ class Model(ABC):
     @staticmethod
     @abstractmethod
     def suggest(trial: Any) -> dict[str, Any]:
-        """Ask an Optuna trial for parameters: the search space of the model."""
+        """Draw parameters from an Optuna trial: the search space of the model."""
 
     @abstractmethod
     def fit(self, train: Examples, validation: Examples | None, epochs: int, progress: Progress) -> int:
-        """Train at most `epochs` epochs and return how many the kept state has seen.
+        """Train at most `epochs` epochs and return the number of epochs of the kept state.
 
-        With `validation` (later in time than `train`) the epoch that is best on it is kept. Without,
-        exactly `epochs` epochs are trained: the last fit, on every row, once the right number is known.
+        With `validation` (later in time than `train`) the best epoch on it is kept. Without it exactly
+        `epochs` epochs are trained: the final fit on all rows, when the best number is known.
         """
 
     @abstractmethod
     def predict(self, features: np.ndarray) -> np.ndarray:
-        """float32 [n, features], NaN allowed -> float32 [n] in [0, 1]."""
+        """Return the scores float32 [n] in [0, 1] of float32 [n, features]; NaN is allowed."""
 
     @abstractmethod
     def export(self, path: Path) -> None:
-        """Write one ONNX file: input `features` float32 [batch, features] with NaN allowed and all
+        """Write an ONNX file: input `features` float32 [batch, features] with NaN allowed and all
         preprocessing inside; output `score` float32 [batch]."""
 
     @abstractmethod
-    def parameter_count(self) -> int: ...
+    def parameter_count(self) -> int:
+        """Return the number of trainable parameters."""
 
     def native(self) -> Any | None:
-        """The framework's own object for the tracker to keep beside the exported file; None for none."""
+        """Return the object of the framework for the tracker, or None."""
         return None

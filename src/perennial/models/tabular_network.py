@@ -1,10 +1,10 @@
-"""Parts of a network for tables: an encoder of numbers and codes, and a batched ensemble behind it.
+"""Parts of a network for tables: an encoder of numbers and codes, and a batched ensemble.
 
 Numbers enter twice: standardised, and by piecewise-linear encoding over quantile bins (Y. Gorishniy,
 I. Rubachev, A. Babenko, "On Embeddings for Numerical Features in Tabular Deep Learning", NeurIPS 2022).
-Codes enter by embeddings, and each number says whether it was missing. The members of the ensemble share one
-batched multiplication (as in Y. Gorishniy et al., "TabM", ICLR 2025) and differ by their random start; the
-answer is their mean probability.
+Codes enter by embeddings, and each number has an indicator of missing values. The members of the ensemble share
+a batched multiplication (as in Y. Gorishniy et al., "TabM", ICLR 2025) and differ by their random start; the
+score is their mean probability.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ import torch
 from torch import Tensor, nn
 
 EMBEDDING, EMBEDDING_SPREAD = 2, 0.1
-"""Size and initial spread: from a usual random start, codes of which each has seen few cycles are learnt by
-heart (a weekday costs 0.01 to 0.02 of ROC-AUC on later cycles)."""
+"""Size and initial spread. With the usual spread a model overfits to codes that have few cycles each (the weekday
+costs 0.01 to 0.02 of ROC-AUC on later cycles)."""
 STANDARD_LIMIT = 4.0
-"""Standard deviations beyond which a value counts as this far: no rare size drowns the rest."""
+"""Standard deviations at which values are clipped, so that no rare size dominates."""
 
 
 def quantile_edges(numbers: np.ndarray, bins: int) -> np.ndarray:
-    """Bin edges per column, [columns, bins + 1] float32, from the quantiles of what is known.
+    """Return bin edges per column, float32 [columns, bins + 1], from the quantiles of the known values.
 
     A column with fewer distinct values repeats edges; such a bin has no width and encodes as a step.
     """
@@ -34,11 +34,11 @@ def quantile_edges(numbers: np.ndarray, bins: int) -> np.ndarray:
 
 
 def rank_loss(logits: Tensor, target: Tensor, group: Tensor) -> Tensor:
-    """Mean of log(1 + exp(passing - failing)) over the pairs of a group, then over groups and members.
+    """Return the mean of log(1 + exp(passing - failing)) over the pairs of a group, then over groups and members.
 
     Args:
-        logits: [members, batch]; target, group: [batch]. A group without both verdicts says nothing;
-            without any pair at all the loss is 0.
+        logits: [members, batch]; target, group: [batch]. A group without both verdicts is left out;
+            without any pair the loss is 0.
     """
     failing, passing = ((group[:, None] == group[None, :]) & (target[:, None] > target[None, :])).nonzero(
         as_tuple=True
@@ -52,13 +52,13 @@ def rank_loss(logits: Tensor, target: Tensor, group: Tensor) -> Tensor:
 
 
 class Encoder(nn.Module):
-    """float32 [batch, features] with NaN -> [batch, size] without.
+    """Layer from float32 [batch, features] with NaN to [batch, size] without NaN.
 
     Args:
         numbers, codes: positions of the inputs of either kind.
         edges: [numbers, bins + 1].
-        known: [rows, numbers], what the standardisation is learnt from; NaN where not known.
-        cards: how many values each code has.
+        known: [rows, numbers] for the standardisation; NaN for an unknown value.
+        cards: number of values of each code.
     """
 
     def __init__(
@@ -90,7 +90,7 @@ class Encoder(nn.Module):
         absent = torch.isnan(codes)
         codes = torch.where(absent, torch.full_like(codes, -1.0), codes).round()
         for position, (card, embedding) in enumerate(zip(self.cards, self.embeddings, strict=True)):
-            # Code 0 is "missing"; what the training never numbered counts as missing too.
+            # Code 0 is "missing", also for codes that the training has not seen.
             code = codes[:, position]
             code = torch.where(code < card, code, torch.full_like(code, -1.0)).clamp(min=-1.0) + 1
             parts.append(embedding(code.to(torch.int64)))
@@ -124,7 +124,7 @@ class Network(nn.Module):
         self.body = nn.Sequential(*blocks, BatchedLinear(members, inputs, 1))
 
     def logits(self, features: Tensor) -> Tensor:
-        """[members, batch]."""
+        """Return the logits [members, batch]."""
         return self.body(self.encoder(features).unsqueeze(0)).squeeze(-1)
 
     def forward(self, features: Tensor) -> Tensor:
@@ -132,12 +132,12 @@ class Network(nn.Module):
 
 
 def _squeeze(numbers: Tensor) -> Tensor:
-    """Sizes and counts span decades: log(1 + |x|) with the sign kept. Shares in [0, 1] hardly change."""
+    """Return log(1 + |x|) with the sign of x, because sizes and counts span decades."""
     return torch.sign(numbers) * torch.log1p(torch.abs(numbers))
 
 
 def _moments(known: np.ndarray) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation per column of what is known, after squeezing; 0 and 1 where nothing is."""
+    """Return mean and standard deviation per column of the known values, squeezed; 0 and 1 without any."""
     values = _squeeze(torch.from_numpy(np.ascontiguousarray(known, dtype=np.float32))).double()
     there = ~torch.isnan(values)
     count = there.sum(dim=0).clamp(min=1)

@@ -1,4 +1,4 @@
-"""What every model of `test_failure_predictor` must do, whatever it has learnt: its behavioural tests."""
+"""Behavioural tests that every version of `test_failure_predictor` must pass."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ BROKEN = FAILING | {
     "failure_count": 50.0,
     "flakiness_score": 0.0,
 }
-"""It never passed."""
+"""A test that never passed."""
 
 CASES = (
     Case("failed the last five runs, above passed the last fifty", "minimum", STEADY, FAILING),

@@ -1,10 +1,10 @@
-"""The chance that a test fails in the next CI cycle: an ensemble of small networks in one graph.
+"""Model of the probability that a test fails in the next CI cycle: an ensemble of small networks.
 
-Trained on two losses at once: cross-entropy, which makes the score a probability, and RankNet's pairwise
-logistic loss (C. Burges et al., "Learning to Rank using Gradient Descent", ICML 2005) over pairs of one
-failing and one passing test of the same cycle, since ranking within a cycle is what the score is for. The
-weights are an exponential average over the steps at a constant rate: so an epoch means the same whether
-or not more of them follow, and the number found on validation rows holds for the last fit too.
+It minimises two losses: cross-entropy, which makes the score a probability, and RankNet's pairwise logistic
+loss (C. Burges et al., "Learning to Rank using Gradient Descent", ICML 2005) over pairs of a failing and a
+passing test of the same cycle, because the score is for ranking within a cycle. The weights are an exponential
+average over the steps at a constant rate, so an epoch has the same effect whether or not more epochs follow, and
+the number of epochs chosen on validation rows is right for the final fit too.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from perennial.models.base import Examples, Model, Progress
 from perennial.models.tabular_network import Encoder, Network, quantile_edges, rank_loss
 
 CATEGORIES = {"last_execution_status": 2, "weekday": 7}
-"""Inputs that are codes 0..n-1; all others are numbers."""
+"""Inputs that are codes 0..n-1, with n; all other inputs are numbers."""
 OPSET = 18
 DECAY = 0.98
-"""Of the average: it looks back about 50 steps, two epochs of a year of CI."""
+"""Decay of the average: it covers about 50 steps, two epochs of a year of CI."""
 PATIENCE = 3
-"""Epochs without a better one on the validation rows before training stops."""
+"""Epochs without improvement on the validation rows before training stops."""
 GROUP_ROWS = 200
-"""Rows of whole cycles, and at most of one cycle, in a batch of the pairwise loss."""
+"""Rows of whole cycles in a batch of the pairwise loss, and most rows of a cycle."""
 
 
 class TestFailurePredictor(Model):
@@ -64,7 +64,7 @@ class TestFailurePredictor(Model):
     def fit(self, train: Examples, validation: Examples | None, epochs: int, progress: Progress) -> int:
         if len(np.unique(train.target)) < 2:
             raise DataError("the training rows hold one verdict only", hint="train on more history")
-        # Threads that wait for each other over small batches cost far more than they bring on a busy machine.
+        # On a busy machine threads wait for each other over small batches and are slower than a single thread.
         torch.set_num_threads(1)
         torch.manual_seed(self.seed)
         random = np.random.default_rng(self.seed)
@@ -153,7 +153,7 @@ class TestFailurePredictor(Model):
         train: Examples,
         random: np.random.Generator,
     ) -> float:
-        """One pass over the rows, with a batch of whole cycles beside each batch of rows; the mean loss."""
+        """Pass over the rows, with a batch of whole cycles beside each batch of rows; return the mean loss."""
         network.train()
         features, target = torch.from_numpy(train.features), torch.from_numpy(train.target)
         group = torch.from_numpy(train.group)
@@ -180,7 +180,7 @@ class TestFailurePredictor(Model):
 
 
 def _group_batches(group: np.ndarray, random: np.random.Generator) -> Iterator[Tensor]:
-    """Rows of whole groups in random order, without end; of a large group a random part.
+    """Yield rows of whole groups in random order, endlessly; of a large group a random part.
 
     Args:
         group: [n], ascending.

@@ -1,1 +1,1 @@
-"""What Airflow runs of ours besides DAG files: operators and triggers, which must be importable by name."""
+"""Operators and triggers of our DAGs, which Airflow must be able to import by name. No DAG files."""

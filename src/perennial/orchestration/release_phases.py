@@ -1,4 +1,4 @@
-"""Which tasks the release DAG shows for a policy. Pure."""
+"""Tasks of the release DAG for a policy. Pure."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from perennial.core.release.plan import Step, plan, promotes
 from perennial.core.spec import ReleaseSpec
 
 
-def phases(policy: ReleaseSpec, servers: int) -> list[tuple[str, str, int]]:
-    """Task id, phase and step of each task that waits for one, in order.
+def phase_tasks(policy: ReleaseSpec, servers: int) -> list[tuple[str, str, int]]:
+    """Return task id, phase and step of each task that waits for a phase, in order.
 
-    The last one waits for the end of the release, whatever it is. So a release that began under an older
-    policy than the one shown is still driven to its end: each task waits until the release is beyond its
-    phase and step, and some then pass at once.
+    The last task waits for the end of the release, whatever it is. So a release that began under an older
+    policy than the DAG's is still driven to its end: each task waits until the release is beyond its phase
+    and step, and some tasks pass at once.
 
     Args:
-        servers: of the stable pool.
+        servers: size of the stable pool.
     """
     steps = [(_task_id(policy, step), step.phase.value, step.number) for step in plan(policy, servers)]
     end = "promote" if promotes(policy) else "finish"

@@ -1,4 +1,4 @@
-"""Operators of the release DAG: each waits, deferred, until the release has passed one phase."""
+"""Operators of the release DAG: each waits, deferred, until the release has passed a phase."""
 
 from __future__ import annotations
 
@@ -16,12 +16,13 @@ if TYPE_CHECKING:
 
 APPROVE, REJECT = "Approve", "Reject"
 NOTE = {"note": Param("", type=["null", "string"], title="Note for the ledger")}
-"""May stay empty. Not None: Airflow's form shows that as `[object Object]`."""
-EVERY = 2.0  # seconds between two passes over a release
+"""Optional; the default is not None, which Airflow's form shows as `[object Object]`."""
+EVERY = 2.0
+"""Seconds between two passes over a release."""
 
 
 class ReleaseStep(BaseOperator):
-    """Succeeds when the release has passed the phase, fails when it was rolled back or rejected."""
+    """Task that succeeds when the release has passed the phase, and fails when it was rolled back or rejected."""
 
     template_fields = ("release_id",)
 
@@ -48,21 +49,21 @@ class ReleaseStep(BaseOperator):
 
 
 class ApprovalStep(HITLOperator):
-    """Asks people in Airflow's UI; approvals in MLflow or on the command line count, and end it, too.
+    """Task that asks people in Airflow's UI; approvals in MLflow or on the command line count, and end it, too.
 
-    A task holds one answer: where it was not the last that is needed, or was refused, the question is
-    asked anew. Airflow takes the answer of `approvers` only: from anybody else, its admin too, it is a 403.
-    The form shows the gate's evidence and the fields of the task's `params`; `note` goes into the ledger.
+    A task holds a single answer: where it was refused, or more are needed, the task asks again. Airflow takes
+    answers of `approvers` only and refuses everybody else, its admin too, with a 403. The form shows the gate's
+    evidence and the fields of the task's `params`; `note` goes into the ledger.
     """
 
     template_fields = ("release_id",)
 
     def __init__(self, *, release_id: str, approvers: Collection[str], **kwargs: Any) -> None:
-        if not approvers:  # to Airflow nobody in particular is everybody
+        if not approvers:  # Airflow would take an empty list as "everybody"
             raise ValueError("no account has the role approver: see PERENNIAL_PEOPLE")
         super().__init__(
             assigned_users=[{"id": name, "name": name} for name in approvers],
-            subject="Release this candidate?",  # who and on what evidence is known when it is asked
+            subject="Release this candidate?",  # replaced when it is asked
             options=[APPROVE, REJECT],
             **kwargs,
         )
@@ -86,15 +87,17 @@ class ApprovalStep(HITLOperator):
         return status
 
     def _counted(self) -> ReleaseStatus:
-        """After the answer has counted, so that the next person reads who is still needed. Where it cannot be
-        counted now, the trigger passes over it until it is."""
+        """Return the status after the answer was counted, so that the prompt names who is still needed.
+
+        Where a tool is down, the trigger counts it later.
+        """
         from perennial.orchestration.release_trigger import try_to_reconcile
 
         return try_to_reconcile(self.release_id, self.log) or self._status()
 
     def _ask(self, status: ReleaseStatus, context: Any) -> str:
-        """Put the question, without the answer that it may hold, and wait; where it is settled, say how."""
-        from perennial.core.release import approval_prompt as question
+        """Ask with an empty form and wait; return the phase where the approval is decided already."""
+        from perennial.core.release import approval_prompt
         from perennial.core.release.phase import Phase
         from perennial.orchestration.release_trigger import ReleaseTrigger, passed
         from perennial.settings import load
@@ -105,8 +108,8 @@ class ApprovalStep(HITLOperator):
         upsert_hitl_detail(
             ti_id=context["task_instance"].id,
             options=self.options,
-            subject=question.subject(status),
-            body=question.body(status, load().mlflow_url),
+            subject=approval_prompt.subject(status),
+            body=approval_prompt.body(status, load().mlflow_url),
             params=self.serialized_params,
             assigned_users=self.assigned_users,
         )
@@ -117,7 +120,7 @@ class ApprovalStep(HITLOperator):
         return ""  # never reached: defer raises
 
     def _record(self, event: dict[str, Any], ti_id: str) -> None:
-        """Write the person's answer as intent; the next pass over the release obeys it."""
+        """Store the person's answer as an intent; the next pass over the release applies it."""
         from perennial.core.events import SystemActor
         from perennial.core.release.status import Intent, IntentKind
         from perennial.wiring import database
@@ -138,10 +141,15 @@ class ApprovalStep(HITLOperator):
 
 
 def judge(event: dict[str, Any]) -> str:
-    """The phase, or the exception that shows in Airflow how the release ended: no retry changes that."""
+    """Return the phase reached, or raise the exception that shows in Airflow how the release ended.
+
+    Raises:
+        AirflowSkipException: a newer candidate took over.
+        AirflowFailException: the release was rolled back or rejected; no retry changes that.
+    """
     phase, why = event["phase"], event["why"]
     if phase == "SUPERSEDED":
         raise AirflowSkipException(f"a newer candidate took over: {why}")
     if phase in ("ROLLED_BACK", "REJECTED"):
         raise AirflowFailException(f"the release ended {phase}: {why}")
-    return phase
+    return str(phase)

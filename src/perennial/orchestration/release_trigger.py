@@ -30,7 +30,7 @@ ORDER = (
 
 
 def passed(status: ReleaseStatus, phase: str, step: int) -> bool:
-    """Whether the release is beyond `phase` (for CANARY: beyond its step), or has ended."""
+    """Return whether the release is beyond `phase` (in CANARY: beyond its step), or has ended."""
     if status.phase.is_final():
         return True
     if status.phase is Phase.ABORTING:
@@ -42,15 +42,15 @@ def passed(status: ReleaseStatus, phase: str, step: int) -> bool:
 
 
 def reconcile(release_id: str) -> ReleaseStatus:
-    """Observe, decide, act and save once, over the real adapters."""
-    from perennial.flows.release import reconcile as release
+    """Make a pass over the release with the real adapters."""
+    from perennial.flows.release import reconcile as flow
     from perennial.wiring import releasing
 
-    return release.reconcile(release_id, releasing.release_ports(), datetime.now(UTC))
+    return flow.reconcile(release_id, releasing.release_ports(), datetime.now(UTC))
 
 
 def try_to_reconcile(release_id: str, log: Any) -> ReleaseStatus | None:
-    """One pass; a tool that is down is told in the log and tried again, for it may come back."""
+    """Make a pass; where a tool is down, log it and return None: the next pass tries again."""
     try:
         return reconcile(release_id)
     except PerennialError as error:
@@ -59,9 +59,9 @@ def try_to_reconcile(release_id: str, log: Any) -> ReleaseStatus | None:
 
 
 class ReleaseTrigger(BaseTrigger):
-    """Reconciles every `every` seconds until the release has passed `phase`.
+    """Trigger that reconciles every `every` seconds until the release has passed `phase`.
 
-    With `ti_id` it also watches for a person's answer to that task's question in Airflow's UI.
+    With `ti_id` it also waits for a person's answer to that task's prompt in Airflow's UI.
     """
 
     def __init__(
@@ -99,20 +99,20 @@ class ReleaseTrigger(BaseTrigger):
             await asyncio.sleep(self.every)
 
     async def _answer(self) -> dict[str, Any] | None:
-        """Who chose what in Airflow's UI; None while nobody has."""
+        """Return the answer given in Airflow's UI and its author; None while there is none."""
         if self.ti_id is None:
             return None
         from uuid import UUID
 
         from airflow.sdk.execution_time.hitl import get_hitl_detail_content_detail
 
-        found = await asyncio.to_thread(get_hitl_detail_content_detail, ti_id=UUID(self.ti_id))
-        if not (found.response_received and found.chosen_options):
+        detail = await asyncio.to_thread(get_hitl_detail_content_detail, ti_id=UUID(self.ti_id))
+        if not (detail.response_received and detail.chosen_options):
             return None
-        person = found.responded_by_user
+        person = detail.responded_by_user
         return {
-            "chosen": list(found.chosen_options),
-            "note": str((found.params_input or {}).get("note") or ""),
+            "chosen": list(detail.chosen_options),
+            "note": str((detail.params_input or {}).get("note") or ""),
             "by": person.name if person is not None else None,
-            "at": found.responded_at.isoformat() if found.responded_at is not None else "",
+            "at": detail.responded_at.isoformat() if detail.responded_at is not None else "",
         }

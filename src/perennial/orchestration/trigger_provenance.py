@@ -1,7 +1,7 @@
-"""Who asked for a run, and why: from the run itself and our ledger, never from an XCom.
+"""Provenance of a DAG run: its requester and reason, from the run itself and our ledger, never from an XCom.
 
-Whoever may start a DAG may also rewrite XComs and raise asset events, in any words. What an event says of
-itself therefore counts only where the ledger, or the DAG that raised it, says so too.
+An account that may start a DAG may also rewrite XComs and raise asset events with any content. So an event
+counts only where the ledger, or the DAG that raised it, confirms it.
 """
 
 from __future__ import annotations
@@ -18,14 +18,16 @@ from perennial.core.spec import Reason
 from perennial.errors import NotAllowed
 
 Recorded = Callable[[str, datetime], Entry | None]
-"""Key and time of a request for a retraining -> what the ledger says of it; None where it knows of none."""
+"""Key and time of a request for a retraining -> its entry in the ledger; None where there is none."""
 SOON = timedelta(minutes=5)
-"""Event and entry are written one after the other: a key that was read in the ledger later opens nothing."""
+"""Longest time between event and entry, which are written together: a key read in the ledger later is no proof."""
 
 
 class TriggerProvenance(NamedTuple):
+    """Requester and reason of a training run."""
+
     who: str
-    """Accounts, with AND between them: none of them may approve what comes of it."""
+    """Accounts, separated by AND: none of them may approve the result."""
     reason: str
     text: str
 
@@ -33,7 +35,7 @@ class TriggerProvenance(NamedTuple):
 def training_provenance(
     run: Any, params: Mapping[str, Any], triggering: Mapping[Any, Any], recorded: Recorded
 ) -> TriggerProvenance:
-    """Of several requests that one run answers, the newest says why; all of them asked.
+    """Return requester and reason of a training run; of several requests the newest gives the reason.
 
     Args:
         run: Airflow's `dag_run`. triggering: its `triggering_asset_events`.
@@ -48,24 +50,24 @@ def training_provenance(
         return TriggerProvenance(
             run.triggering_user_name or SystemActor.AIRFLOW.value, params["reason"], params["text"] or ""
         )
-    entries = [recorded(str(one.extra.get("key")), one.timestamp) for one in events]
-    known = [one for one in entries if one is not None]
+    entries = [recorded(str(event.extra.get("key")), event.timestamp) for event in events]
+    known = [entry for entry in entries if entry is not None]
     if not known:
         raise NotAllowed(
             "nobody is known to have asked for this retraining: the ledger has no such request",
             hint='perennial retrain MODEL --reason "...", or trigger the DAG',
         )
     newest = RetrainRequest.read(known[-1])
-    who = AND.join(dict.fromkeys(one.actor for one in known))
+    who = AND.join(dict.fromkeys(entry.actor for entry in known))
     return TriggerProvenance(who, newest.reason.value, newest.text)
 
 
 def offered_candidate(
     run: Any, params: Mapping[str, Any], triggering: Mapping[Any, Any], train_dag: str
 ) -> tuple[str, str]:
-    """Version or alias that a run of the release DAG is about, and who asked for it.
+    """Return version or alias of the candidate of a release run, and its requester.
 
-    Of several candidates that wait, the newest: it would supersede the others.
+    Of several waiting candidates the newest is taken: it would supersede the others.
 
     Raises:
         NotAllowed: no event that started it was raised by the training DAG.
@@ -73,7 +75,7 @@ def offered_candidate(
     events = _events(triggering)
     if not events:
         return params["version"], run.triggering_user_name or SystemActor.AIRFLOW.value
-    offered = [one.extra for one in events if _is_of(one, train_dag)]
+    offered = [event.extra for event in events if _is_of(event, train_dag)]
     if not offered:
         raise NotAllowed(
             f"this candidate was not offered by {train_dag}",
@@ -83,23 +85,23 @@ def offered_candidate(
 
 
 def folder(work: str, model: str, run_id: str) -> str:
-    """Work folder of one run: whatever the run is called, a name that is safe in a path."""
+    """Return the work folder of a run; its name is safe in a path whatever the run is called."""
     return f"{work}/{model}/{hashlib.sha256(run_id.encode()).hexdigest()[:16]}"
 
 
 def recorded_request(model: str, key: str, at: datetime) -> Entry | None:
-    """The request of this key in our ledger, if it was made about then."""
+    """Return the ledger's entry of the request with this key, if it was made at about this time."""
     from perennial.wiring import database
 
     rows = database.store().ledger.rows(model, kinds=(Event.RETRAIN_REQUESTED,))
-    found = (row.entry for row in rows if RetrainRequest.read(row.entry).key == key)
-    return next((one for one in found if abs(one.at - at) <= SOON), None)
+    entries = (row.entry for row in rows if RetrainRequest.read(row.entry).key == key)
+    return next((entry for entry in entries if abs(entry.at - at) <= SOON), None)
 
 
 def _events(triggering: Mapping[Any, Collection[Any]] | None) -> list[Any]:
-    """Oldest first."""
-    found = [event for group in (triggering or {}).values() for event in group]
-    return sorted(found, key=lambda one: one.timestamp)
+    """Return the events of all assets, oldest first."""
+    events = [event for group in (triggering or {}).values() for event in group]
+    return sorted(events, key=lambda event: event.timestamp)
 
 
 def _is_of(event: Any, dag: str) -> bool:

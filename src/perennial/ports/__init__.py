@@ -1,14 +1,20 @@
-"""What the flows need from the outside, as small protocols. Adapters implement them, one library each.
+"""Ports: protocols of the effects that flows need. Each adapter implements a port with a single library.
 
-Frames are pandas DataFrames; the columns are named in each docstring. `doubles`
-holds one fake per port, and `tests/contracts` runs the same suite over fake and real.
+Frames are pandas DataFrames with the columns in the docstring. `tests/support/doubles` has a fake of each port;
+`tests/contracts` runs the same tests with fakes and adapters.
 """
 
-from perennial.ports.identity import TokenStore
-from perennial.ports.monitoring import DriftReporter, Scheduler
-from perennial.ports.notifying import Deliveries, Notifier
-from perennial.ports.records import Intents, Ledger, ReleaseStore, Signer
-from perennial.ports.traffic import FeedbackStore, Pool, PredictionLog, Probe, RollbackJournal, Router
+from perennial.ports.monitoring import DriftReporter, Notifier, Scheduler
+from perennial.ports.records import Deliveries, Intents, Ledger, ReleaseStore, Signer, TokenStore
+from perennial.ports.traffic import (
+    BySource,
+    FeedbackStore,
+    Pool,
+    PredictionLog,
+    Probe,
+    RollbackJournal,
+    Router,
+)
 from perennial.ports.training import (
     DataStore,
     Explain,
@@ -23,36 +29,3 @@ from perennial.ports.training import (
     Validator,
 )
 from perennial.ports.versions import Labels, ModelFiles, Registry, VersionSearch
-
-__all__ = [
-    "DataStore",
-    "Deliveries",
-    "DriftReporter",
-    "Explain",
-    "Features",
-    "FeedbackStore",
-    "Figures",
-    "GroupFigures",
-    "Intents",
-    "Labels",
-    "Ledger",
-    "ModelFiles",
-    "Notifier",
-    "Pool",
-    "PredictionLog",
-    "Probe",
-    "Reference",
-    "Registry",
-    "ReleaseStore",
-    "RollbackJournal",
-    "Router",
-    "Run",
-    "Scheduler",
-    "Scorer",
-    "Signer",
-    "TokenStore",
-    "Tracker",
-    "Tuner",
-    "Validator",
-    "VersionSearch",
-]

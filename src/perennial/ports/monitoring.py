@@ -1,4 +1,4 @@
-"""Ports of the monitor: drift reports and scheduled runs."""
+"""Ports of the monitor: drift reports, scheduled runs and notices."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     import pandas as pd
 
+    from perennial.core.governance.notices import Notice
     from perennial.core.monitoring.drift import ColumnDrift
     from perennial.core.spec import ModelSpec
 
@@ -32,3 +33,17 @@ class Scheduler(Protocol):
         """Start a run and return its id."""
 
     def state(self, dag: str, run: str) -> str: ...
+
+
+class Notifier(Protocol):
+    """Notification channels: mail, chat, webhooks (apprise)."""
+
+    channels: tuple[str, ...]
+    """Names of the channels; they hold no secret."""
+
+    def send(self, channel: str, notice: Notice) -> None:
+        """Send a notice.
+
+        Raises:
+            NotDelivered: the channel did not accept it; the message holds no secret.
+        """

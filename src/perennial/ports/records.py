@@ -1,4 +1,4 @@
-"""What is kept of releases, in transactions."""
+"""Ports of what is stored: releases, intents, ledger entries, tokens and deliveries of notices."""
 
 from __future__ import annotations
 
@@ -9,37 +9,46 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from perennial.core.events import Entry, LedgerRow
     from perennial.core.governance.ledger import StoredRow
+    from perennial.core.governance.notices import Delivery
+    from perennial.core.governance.tokens import Token
     from perennial.core.release.status import Intent, ReleaseStatus
 
 
 class ReleaseStore(Protocol):
-    """Releases, with compare-and-set on their revision (our SQL database)."""
+    """Stored releases, with compare-and-set on their revision (SQL)."""
 
     def load(self, release_id: str) -> ReleaseStatus | None: ...
 
     def latest(self, model: str) -> list[ReleaseStatus]:
-        """All releases of a model, newest first."""
+        """Return all releases of a model, newest first."""
 
     def save(self, status: ReleaseStatus, expected: int | None, entries: Sequence[Entry]) -> ReleaseStatus:
-        """Store with revision expected + 1 (0 when None: new) and append the ledger entries, both or
-        neither. Raises ReleaseConflict when the stored revision is not `expected`."""
+        """Store with revision expected + 1 (0 for a new release, `expected` None) and append the ledger
+        entries in the same transaction.
+
+        Raises:
+            ReleaseConflict: the stored revision is not `expected`.
+        """
 
 
 class Intents(Protocol):
-    """What people asked of a release (our SQL database)."""
+    """Requests of people about a release (SQL)."""
 
     def put(self, intent: Intent) -> None: ...
 
     def pending(self, release_id: str) -> list[Intent]:
-        """Intents of the release in the order they came; consumed ones are those whose id the status names."""
+        """Return all intents of the release in order of arrival; the status names the consumed ids."""
 
 
 class Ledger(Protocol):
-    """The append-only, hash-chained record (our SQL database)."""
+    """The append-only, hash-chained ledger (SQL)."""
 
     def append(self, entry: Entry) -> LedgerRow:
-        """Raises LedgerBroken where the note of the end is lost or behind the rows: a row put there would
-        stand in the place of another."""
+        """Append an entry.
+
+        Raises:
+            LedgerBroken: the stored end is lost or behind the rows, so the row would replace another.
+        """
 
     def rows(
         self,
@@ -51,29 +60,61 @@ class Ledger(Protocol):
         after: int | None = None,
         newest: int | None = None,
     ) -> list[LedgerRow]:
-        """In order of sequence: those that meet every condition given, at most the `newest` so many.
+        """Return the rows that meet every condition, in order of sequence.
+
+        The cost depends on the result, not on the size of the ledger; `until` searches from the end.
 
         Args:
-            after: a sequence number, itself left out.
-
-        Costs what it returns, not what the ledger holds, but for `until`, which looks back from the end.
+            after: sequence number, exclusive.
+            newest: return at most so many rows, the newest.
         """
 
     def stored(self) -> Iterator[StoredRow]:
-        """Every row as it lies there, in order of sequence, for the verification of the chain."""
+        """Yield every row as stored, in order of sequence, for the verification of the chain."""
 
     def end(self) -> tuple[int, str]:
-        """Sequence number and hash of the last row as the store notes them apart; (0, GENESIS) at first.
-        Raises LedgerBroken where the note is lost."""
+        """Return the separately stored sequence number and hash of the last row; (0, GENESIS) at first.
+
+        Raises:
+            LedgerBroken: the stored end is lost.
+        """
 
     def snapshot(self) -> tuple[tuple[int, str], list[StoredRow]]:
-        """`end` and `stored` at one moment, however many append meanwhile."""
+        """Return `end` and `stored` of the same moment, also during appends."""
 
 
 class Signer(Protocol):
-    """Signatures by one private key (Ed25519)."""
+    """Signatures with a private key (Ed25519)."""
 
     public: str
     """The public key in base64."""
 
     def sign(self, message: bytes) -> bytes: ...
+
+
+class TokenStore(Protocol):
+    """Issued tokens, stored by hash."""
+
+    def put(self, token: Token) -> None: ...
+
+    def find(self, token_id: str) -> Token | None: ...
+
+    def all(self) -> Sequence[Token]:
+        """Return all tokens, oldest first, including expired and revoked tokens."""
+
+    def revoke(self, token_id: str, at: datetime) -> Token | None:
+        """Revoke a token and return it; None if it does not exist. Repeating changes nothing."""
+
+
+class Deliveries(Protocol):
+    """Delivery state and lease of each channel (the SQL database)."""
+
+    def take(self, channel: str, start: int, now: datetime, until: datetime) -> Delivery | None:
+        """Lease the channel; None while another process has it. A new channel begins after entry `start`."""
+
+    def put(self, delivery: Delivery, until: datetime) -> None:
+        """Store the state and extend the lease."""
+
+    def give_back(self, channel: str) -> None: ...
+
+    def all(self) -> list[Delivery]: ...

@@ -1,4 +1,4 @@
-"""What answers requests, what sends them there, and what is known of the answers."""
+"""Ports of the traffic: model servers, router, rollback journal, feedback and the prediction log."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Pool(Protocol):
-    """The model servers of the pools (BentoML), driven by desired-state files."""
+    """Model servers of the pools (BentoML), driven by desired-state files."""
 
     def ensure(self, pool: str, ref: VersionRef, files: Path) -> None:
         """Ask every server of the pool to hold this version; idempotent."""
@@ -26,83 +26,112 @@ class Pool(Protocol):
     def drop(self, pool: str, model: str, digest: str) -> None:
         """Ask every server of the pool to let go of this version; idempotent."""
 
-    def readiness(self, pool: str, model: str, digest: str) -> Readiness: ...
+    def readiness(self, pool: str, model: str, digest: str) -> Readiness:
+        """Return how far the pool is with loading this version."""
 
     def measure(
         self, pool: str, model: str, digest: str, payload: Mapping[str, Any], requests: int
     ) -> list[float]:
-        """Send `requests` synthetic requests straight to one server; latencies in ms."""
+        """Send this number of synthetic requests straight to a server; return latencies in ms."""
 
 
 class Probe(Protocol):
-    """One unlogged question straight to a model server (BentoML)."""
+    """Unlogged request straight to a model server (BentoML)."""
 
     def predict(self, pool: str, model: str, digest: str, body: Mapping[str, Any]) -> str:
-        """Ask a server of the pool that has loaded the version by entity; empty when it answers with
-        exactly that version, else why not."""
+        """Send a request by entity to a server of the pool that has loaded the version.
+
+        Returns:
+            An empty text when exactly this version answers, else the problem.
+        """
+
+    def infer(self, pool: str, model: str, digest: str, body: Mapping[str, Any]) -> str:
+        """As `predict`, by tensor."""
 
 
 class RollbackJournal(Protocol):
-    """Rollbacks whose traffic has moved, or is about to, and which are not on record yet (files)."""
+    """Journal of rollbacks whose traffic has moved, or is about to, and which are not on record yet (files)."""
 
     def put(self, rollback: Rollback) -> None:
-        """Keep it over a crash of the machine; the same id again replaces it."""
+        """Store a rollback so that it survives a crash of the machine; the same id again replaces it."""
 
     def pending(self) -> Sequence[Rollback]:
-        """In the order in which they happened."""
+        """Return the rollbacks in the order of their times."""
 
-    def remove(self, rollback: Rollback) -> None: ...
+    def remove(self, rollback: Rollback) -> None:
+        """Remove a rollback that is on record."""
 
-    def settling(self) -> AbstractContextManager[bool]:
-        """Whether this process may write them into the record: one at a time may."""
+    def recording(self) -> AbstractContextManager[bool]:
+        """Enter the writing of the record; False where another process is writing it."""
 
 
 class Router(Protocol):
     """Live traffic (Envoy)."""
 
     def apply(self, route: Route, expected: Expected = AnyRoute.ANY) -> None:
-        """Make this the live route of its model and wait until Envoy confirms it; only over the route that is
-        expected to be live, where one is named.
+        """Make this the live route of its model and wait until Envoy confirms it.
 
-        Raises RouteMoved when another one is live: whoever decided on what is gone must look again.
-        RouterRejected when Envoy refuses it (the last good one stays), RouterUnavailable when
-        it does not answer.
+        Args:
+            expected: route that must be live for the change.
+
+        Raises:
+            RouteMoved: another route is live; decide again.
+            RouterRejected: Envoy refuses the route; the last good route stays.
+            RouterUnavailable: Envoy does not answer.
         """
 
     def route(self, model: str) -> Route | None:
-        """The route last applied; None when the model has none."""
+        """Return the route last applied; None when the model has none."""
 
     def counters(self, model: str) -> Mapping[str, Counters]:
-        """Counted so far, by pool name; under `backup` what the backup answered in place of the champion."""
+        """Return pool name -> counters; under `backup` the answers in place of the champion."""
 
     def healthy(self, model: str) -> Mapping[str, int]:
-        """Number of healthy servers by pool name."""
+        """Return pool name -> number of healthy servers."""
+
+    def differences(self) -> Sequence[str]:
+        """Return a text per difference between what Envoy does and the routes last applied.
+
+        A listener that clients cannot reach is a difference too. Raises RouterUnavailable.
+        """
+
+    def repair(self) -> None:
+        """Bring Envoy back to the routes last applied; raises RouterUnavailable."""
+
+
+BySource = Mapping[str, Mapping[str, float]]
+"""source -> prediction id -> value."""
 
 
 class FeedbackStore(Protocol):
-    """Labels and rewards that came back, keyed by prediction id (our SQL database)."""
+    """Labels and rewards of authenticated sources, keyed by prediction id and source (our SQL database)."""
 
-    def put(self, labels: Mapping[str, float], received: datetime) -> int:
-        """Store; the same label again counts 0; another label for a known id replaces it and counts 1.
-        Returns how many changed."""
+    def put(self, labels: Mapping[str, float], received: datetime, source: str) -> int:
+        """Store the labels of a source; another label of the source for a known id replaces it.
 
-    def labels(self, since: datetime | None = None) -> Mapping[str, float]:
-        """prediction id -> label, of those received at or after `since`."""
+        Returns:
+            The number of changes; the same label again counts 0.
+        """
 
-    def put_rewards(self, rewards: Mapping[str, float], received: datetime) -> int:
-        """As `put`."""
+    def labels(self, since: datetime | None = None) -> BySource:
+        """Return source -> prediction id -> label, received at or after `since`."""
 
-    def rewards(self, since: datetime | None = None) -> Mapping[str, float]:
-        """prediction id -> reward, of those received at or after `since`."""
+    def put_rewards(self, rewards: Mapping[str, float], received: datetime, source: str) -> int:
+        """Store rewards as `put` stores labels."""
+
+    def rewards(self, since: datetime | None = None) -> BySource:
+        """Return source -> prediction id -> reward, received at or after `since`."""
 
 
 class PredictionLog(Protocol):
-    """What the model servers answered (files)."""
+    """Log of the model servers' answers (files)."""
 
     def read(self, model: str, since: datetime | None = None) -> pd.DataFrame:
-        """Columns: prediction_id, request_id, at (UTC), model, version, digest, release_id, capsule, pool,
+        """Return logged predictions in order of `at`.
+
+        Columns: prediction_id, request_id, at (UTC), model, version, digest, release_id, capsule, pool,
         shadow (bool), entity (JSON text), context (request values, JSON text; `{}` where none were logged),
-        score, decision, latency_ms; experiment, arm (version) and unit (pseudonym of the user) of a request
-        that was drawn to a side of a split, else None; names (of the features that the answering version takes,
-        JSON list: tells a value not known from a feature it has not); and one `feature:<name>` column per feature
-        of any of them; in order of `at`."""
+        score, decision, latency_ms; experiment, arm (version of the variant) and unit (pseudonym of the user) of
+        a request that was assigned in a split, else None; names (JSON list of the features of the answering
+        version: a feature that is not among them has no value); and a column `feature:<name>` for each of them.
+        """

@@ -1,4 +1,4 @@
-"""What a training needs: data, features, a place for runs."""
+"""Ports of a training: data, features, runs, scoring."""
 
 from __future__ import annotations
 
@@ -14,74 +14,83 @@ if TYPE_CHECKING:
     from perennial.core.evaluation.metrics import Scored
     from perennial.core.gate_spec import GroupMeasure
     from perennial.core.spec import FeatureSpec, TuningSpec
+    from perennial.core.training.artifacts import Trial
     from perennial.core.training.attribution import Attributions, GlobalAttributions
     from perennial.core.training.data import CheckReport, DataRevision
     from perennial.core.training.examples import Examples
     from perennial.core.training.expectations import Suite
-    from perennial.core.training.tuning import Trial
 
 
 class DataStore(Protocol):
-    """Bytes of data under version control (DVC)."""
+    """Data files under version control (DVC)."""
 
     def commit(self, files: Mapping[str, Path], message: str) -> DataRevision:
-        """Put files (name in the repository -> source) under a new revision and push them.
+        """Commit files (name in the repository -> source) as a revision and push them.
 
-        The same bytes again give the same revision.
+        The same bytes give the same revision.
         """
 
     def checkout(self, revision: str, into: Path) -> None:
-        """Write the files of a revision; raises DatasetMissing when it is not known."""
+        """Write the files of a revision; raises DatasetMissing for an unknown revision."""
 
-    def latest(self) -> DataRevision | None: ...
+    def latest(self) -> DataRevision | None:
+        """Return the revision committed last; None before the first."""
 
 
 class Validator(Protocol):
     """Data checks (Great Expectations)."""
 
     def check(self, suite: Suite, table: pd.DataFrame, docs: Path) -> CheckReport:
-        """Run the expectations of one suite; data docs (HTML) go below `docs`/<suite>.
+        """Run the expectations of a suite; write data docs (HTML) below `docs`/<suite>.
 
-        A failed check is a report, not an exception. Freshness must have been resolved (`Suite.at`).
-        Raises SpecError for a rule that the tool does not know or whose arguments do not fit."""
+        A failed check is a report, not an exception. Freshness must be resolved before (`Suite.at`).
+
+        Raises:
+            SpecError: the tool does not know a rule, or its arguments are wrong.
+        """
 
 
 class Features(Protocol):
     """Feature values (Feast)."""
 
     def publish(self, views: Mapping[str, pd.DataFrame]) -> None:
-        """Make the tables the offline source and materialise the newest row per entity online."""
+        """Store the tables as offline source and write the newest row per entity online."""
 
     def push(self, views: Mapping[str, pd.DataFrame]) -> None:
-        """Write the newest rows online at once; the offline source follows with the next publish."""
+        """Write the newest rows online; the offline source follows with the next publish."""
 
     def join(
         self, features: FeatureSpec, rows: pd.DataFrame, views: Mapping[str, pd.DataFrame]
     ) -> pd.DataFrame:
-        """Point-in-time join: `rows` (entity keys, request values, event_timestamp) plus one column per
-        feature name as known at that row's event_timestamp; the order of rows stays. A value not yet
-        known is NaN. `views` are the feature tables to join against."""
+        """Point-in-time join: return `rows` (entity keys, request values, event_timestamp) with a column per
+        feature as known at event_timestamp, NaN for a value not yet known. The order of rows stays.
+
+        Args:
+            views: the feature tables to join with.
+        """
 
     def online(self, features: FeatureSpec, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any] | None]:
-        """The newest values by name per row, in order; None for an entity that nobody has seen."""
+        """Return the newest values by name for each row; None for an unknown entity."""
 
 
 class Tracker(Protocol):
     """Training runs (MLflow)."""
 
-    def run(self, model: str, name: str, tags: Mapping[str, str], parent: str | None = None) -> Run: ...
+    def run(self, model: str, name: str, tags: Mapping[str, str], parent: str | None = None) -> Run:
+        """Start a run; with `parent` as a nested run."""
 
     def reopen(self, run_id: str) -> Run:
-        """A run that ended, to log more to it."""
+        """Return an ended run, to log more to it."""
 
     def files(self, run_id: str, folder: str, into: Path) -> list[Path]:
-        """Copy what a run keeps directly in one folder; nothing where it has none. Sorted by name."""
+        """Copy the files of an artifact folder of a run, without subfolders; return the paths by name."""
 
 
 class Run(Protocol):
-    """One open run; a context manager that marks the run failed when an exception leaves it.
+    """An open run; a context manager that marks the run as failed when an exception leaves it.
 
-    The tracker may be away for a while: each call raises TrackerUnavailable then."""
+    Every call raises TrackerUnavailable while the tracker is down.
+    """
 
     run_id: str
 
@@ -96,16 +105,17 @@ class Run(Protocol):
         tags: Mapping[str, str] | None = None,
         curve: Sequence[Mapping[str, float]] = (),
     ) -> None:
-        """`curve` holds the metrics of the steps 0, 1, ...: one round trip, not one per epoch."""
+        """Log values; `curve` has the metrics of the steps 0, 1, ... for a single round trip."""
 
-    def artifact(self, path: Path, folder: str = "") -> None: ...
+    def artifact(self, path: Path, folder: str = "") -> None:
+        """Upload a file, or the content of a folder, into an artifact folder."""
 
     def dataset(self, revision: DataRevision, rows: pd.DataFrame, context: str) -> None:
-        """Name the data that the run used, by its revision."""
+        """Log the data of the run by its revision."""
 
     def model(self, folder: Path, native: Any, example: np.ndarray, output: np.ndarray) -> str:
         """Log the exported model (`folder`/model.onnx) with the signature of example -> output, and the
-        trained object itself; returns the address of the exported one for the registry. All files of
+        trained object; return the address of the exported model for the registry. All files of
         `folder` are kept with the run for Registry.fetch."""
 
 
@@ -121,48 +131,51 @@ class Tuner(Protocol):
         objective: Callable[[dict[str, Any], Callable[[int, float], None]], float],
         done: Callable[[Trial], None],
     ) -> Trial:
-        """Run what is left of `tuning.trials` of the study and return the best trial.
+        """Run the remaining trials of `tuning.trials` and return the best trial.
 
-        `objective(parameters, report)` trains once; `report(epoch, value)` may raise to prune. `done` is
-        called once per finished trial, for those of an earlier, interrupted call too. A study of the
-        same name goes on where it stopped."""
+        A study of the same name continues where it stopped.
+
+        Args:
+            objective: trains once with `parameters`; its `report(epoch, value)` may raise to prune.
+            done: called for each finished trial, also for the trials of an interrupted call before.
+        """
 
     def plots(self, study: str, folder: Path) -> list[Path]:
-        """History and parameter importances of the study as files."""
+        """Draw history and parameter importances of the study into files."""
 
 
 class Figures(Protocol):
     """Pictures and event files (Matplotlib, TensorBoard)."""
 
     def evaluation(self, folder: Path, title: str, scores: Mapping[str, Scored]) -> list[Path]:
-        """ROC, precision-recall and calibration of several scores as files."""
+        """Draw ROC, precision-recall and calibration of several scores into files."""
 
-    def attributions(self, folder: Path, title: str, found: GlobalAttributions) -> Path:
-        """How much each feature moves the score, as a file."""
+    def attributions(self, folder: Path, title: str, attributions: GlobalAttributions) -> Path:
+        """Draw the mean attribution of each feature into a file."""
 
     def events(self, folder: Path, points: Sequence[Mapping[str, float]]) -> None:
-        """The metrics of the epochs as TensorBoard event files."""
+        """Write the metrics of the epochs as TensorBoard event files."""
 
 
 class Reference(Protocol):
-    """A model that is only measured against (scikit-learn)."""
+    """A reference model to compare with (scikit-learn)."""
 
     def __call__(self, train: Examples, features: np.ndarray) -> np.ndarray:
-        """Learn from `train` and score float32[n, features] -> [n] in [0, 1]."""
+        """Fit to `train` and score float32 [n, features] -> [n] in [0, 1]."""
 
 
 class Scorer(Protocol):
-    """Scores rows with an exported model file (ONNX Runtime)."""
+    """Scores of an exported model file (ONNX Runtime)."""
 
     def score(self, folder: Path, features: np.ndarray) -> np.ndarray:
-        """float32[n, features] -> float32[n]; raises ModelFileError or ShapeError."""
+        """Score float32 [n, features] -> float32 [n]; raises ModelFileError or ShapeError."""
 
     def opened(self, folder: Path) -> Callable[[np.ndarray], np.ndarray]:
-        """The same for many calls: the file is read once, errors come with the call that meets them."""
+        """Open the file once and return a function that scores as `score`."""
 
 
 class Explain(Protocol):
-    """Takes scores apart into what each feature added (shap)."""
+    """Attributions of scores to features (shap)."""
 
     def __call__(
         self,
@@ -172,12 +185,12 @@ class Explain(Protocol):
         coalitions: int,
         seed: int,
     ) -> Attributions:
-        """Shapley values of `rows` (float32 [n, features], NaN for a missing value) against `background`
+        """Return Shapley values of `rows` (float32 [n, features], NaN for a missing value) against `background`
         (the same features); base and values of a row add up to its score."""
 
 
 class GroupFigures(Protocol):
-    """Figures of the groups of one column (Fairlearn)."""
+    """Figures of the groups of a column (Fairlearn)."""
 
     def __call__(self, answers: Answers, measure: GroupMeasure) -> dict[str, float]:
-        """Value of the column -> the measure over its rows; each value must have rows that it counts."""
+        """Return value of the column -> measure over its rows; each value must have countable rows."""

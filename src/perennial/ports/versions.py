@@ -1,4 +1,4 @@
-"""Model versions: their names, marks and files."""
+"""Ports of model versions: registry, labels and files."""
 
 from __future__ import annotations
 
@@ -16,38 +16,39 @@ class Registry(Protocol):
     """Model versions, aliases and tags (MLflow)."""
 
     def register(self, new: NewVersion) -> VersionRef:
-        """Register the run's model once; the same run again gives the same version and changes nothing."""
+        """Register the model of a run; a repetition for the same run returns the same version."""
 
     def find(self, model: str, which: str) -> VersionRecord | None:
-        """`which` is a semantic version, an alias, or `key:N`."""
+        """Return the version with a semantic version, an alias or `key:N`; None if there is none."""
 
     def versions(self, model: str) -> list[VersionRecord]: ...
 
     def fetch(self, ref: VersionRef, into: Path) -> Path:
-        """Write the files of a version into a folder.
+        """Write the files of a version into a folder; return it.
 
         Raises NotSigned unless they are exactly those that a trusted key signed under the version's digest.
         """
 
 
 class VersionSearch(Protocol):
-    """Versions of any model by what is known of them (MLflow)."""
+    """Search over the versions of all models (MLflow)."""
 
     def search(self, query: str) -> list[VersionRecord]:
-        """Those that meet a query in the registry's own syntax; raises UsageError for one it does not know."""
+        """Return the matches of a query in the syntax of the registry; raises UsageError for a wrong query."""
 
 
 class Labels(Protocol):
-    """Names and marks on versions (MLflow aliases and tags)."""
+    """Aliases and tags of versions (MLflow)."""
 
     def alias(self, model: str, alias: str, key: str | None) -> None:
         """Point the alias at a version; None removes it. Repeating changes nothing."""
 
-    def tag(self, model: str, key: str, tags: Mapping[str, str]) -> None: ...
+    def tag(self, model: str, key: str, tags: Mapping[str, str]) -> None:
+        """Set tags of a version. Repeating changes nothing."""
 
 
 class ModelFiles(Protocol):
-    """The stored files of versions (MLflow's artifact store)."""
+    """Stored files of versions (artifact store of MLflow)."""
 
     def delete(self, ref: VersionRef) -> None:
-        """Delete them; the version's tags and figures stay. Repeating changes nothing."""
+        """Delete the files of a version; its tags and figures stay. Repeating changes nothing."""

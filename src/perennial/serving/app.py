@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Any
 
+import numpy as np
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -18,6 +20,8 @@ from perennial import __version__
 from perennial.errors import PerennialError
 from perennial.serving import entities, feedback_inbox, headers, tensors
 from perennial.serving.answers import Json, no_route, read_json, refusal
+from perennial.serving.evidence import faults
+from perennial.serving.evidence.sources import FeedbackSources
 from perennial.serving.explanation import Explanations
 from perennial.serving.feedback_inbox import FeedbackWriter
 from perennial.serving.host import ModelHost
@@ -27,6 +31,8 @@ from perennial.serving.recorder import Recorder
 from perennial.serving.version_selection import SelectedVersion, select_version
 
 Handler = Callable[[Request], Awaitable[Response]]
+
+LOG = logging.getLogger(__name__)
 
 
 class ModelServer:
@@ -44,12 +50,14 @@ class ModelServer:
         features: Callable[[], entities.OnlineValues],
         predictions: PredictionLogWriter,
         feedback: FeedbackWriter,
+        sources: FeedbackSources,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
         entropy: Callable[[int], bytes] = os.urandom,
     ) -> None:
         self._host = host
         self._features = features
         self._feedback = feedback
+        self._sources = sources
         self._clock = clock
         self._explanations = Explanations()
         self._metrics = ServerMetrics(host.pool)
@@ -88,6 +96,10 @@ class ModelServer:
                 answer = refusal(error)
                 self._metrics.refused(answer.status_code)
                 return answer
+            except Exception:
+                LOG.exception("%s %s", request.method, request.url.path)
+                self._metrics.refused(500)
+                return Json({"error": "the server failed", "hint": "see its log"}, status_code=500)
 
         return endpoint
 
@@ -145,7 +157,7 @@ class ModelServer:
         selected = self._select(request)
         body = await read_json(request)
         features = tensors.read_features(body, selected.version)
-        scores = selected.version.score(features)
+        scores = self._scores(selected, features)
         nobody = [None] * len(scores)
         ids, _ = self._recorder.record(selected, _request_id(request), nobody, features, scores, started)
         parameters = {"prediction_ids": ",".join(ids)}
@@ -164,7 +176,7 @@ class ModelServer:
         manifest, wanted = selected.version.manifest, selected.version.wanted
         parsed = entities.parse(await read_json(request), manifest)
         features = entities.features(parsed, manifest, self._features())
-        scores = selected.version.score(features)
+        scores = self._scores(selected, features)
         explained = None
         if parsed.explain and not selected.shadow:  # nobody reads the answer to a mirrored request
             before = time.perf_counter()
@@ -190,10 +202,22 @@ class ModelServer:
         return Json(answer, headers=_stands_in(selected))
 
     async def feedback(self, request: Request) -> Response:
-        """Write labels to the disk, then confirm them; `flows.monitoring.feedback` stores them later."""
+        """Write the labels of a known source to the disk; `flows.feedback` checks and stores them later.
+
+        The key is checked before the body is read.
+        """
+        source = self._sources.source(request.headers.get(headers.FEEDBACK_KEY, ""))
         given = feedback_inbox.parse(await read_json(request))
-        self._feedback.append(given.labels, self._clock(), given.rewards)
+        self._feedback.append(given, source, self._clock())
         return Json({"accepted": given.predictions})
+
+    def _scores(self, selected: SelectedVersion, features: np.ndarray) -> np.ndarray:
+        """Return the scores of the selected version; the other versions tell a bad request from a bad version."""
+        model = selected.version.wanted.model
+        loaded = self._host.versions.loaded.items()
+        return faults.score(
+            selected.version, features, (other for (name, _), other in loaded if name == model)
+        )
 
     def _select(self, request: Request) -> SelectedVersion:
         path = request.path_params

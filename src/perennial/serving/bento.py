@@ -9,13 +9,14 @@ import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from starlette.applications import Starlette
-
 from perennial.errors import FeaturesUnavailable, PerennialError, SettingsError
 from perennial.model_probe import model_problem
 from perennial.serving.app import ModelServer
+from perennial.serving.door import Door
+from perennial.serving.evidence.sources import FeedbackSources
 from perennial.serving.feedback_inbox import FeedbackWriter
 from perennial.serving.host import ModelHost
+from perennial.serving.manifest import example_row
 from perennial.serving.prediction_log import PredictionLogWriter
 from perennial.serving.session import LoadedVersion
 from perennial.serving.signed_files import TrustedKeys
@@ -23,7 +24,6 @@ from perennial.serving.without_torch import without_torch
 
 if TYPE_CHECKING:
     from perennial.serving.entities import OnlineValues
-    from perennial.serving.manifest import ServedManifest
     from perennial.settings import Settings
 
 POOL_VARIABLE = "PERENNIAL_POOL"
@@ -68,15 +68,6 @@ class FeatureSource:
             ) from error
 
 
-EXAMPLES: dict[str, object] = {"int": 0, "float": 0.0, "string": "", "timestamp": 0.0}
-
-
-def example_row(manifest: ServedManifest) -> dict[str, object]:
-    """Return a row of the right shape with entities that do not exist."""
-    keys = dict.fromkeys(manifest.entities, "")
-    return {**keys, **{name: EXAMPLES[kind] for name, kind in manifest.request.items()}}
-
-
 class ServerParts:
     """Host, logs and routes of this server process."""
 
@@ -90,9 +81,13 @@ class ServerParts:
             folder, pool, self._source.warm, trusted, model_problem, self._predictions.disk_error
         )
         server = ModelServer(
-            self.host, self._source, self._predictions, FeedbackWriter(folder / "feedback", writer)
+            self.host,
+            self._source,
+            self._predictions,
+            FeedbackWriter(folder / "feedback", writer),
+            FeedbackSources(settings.feedback_sources),
         )
-        self.application: Starlette = server.application()
+        self.application = Door(server.application(), settings.internal_secret)
 
     def start(self) -> None:
         self.host.start()

@@ -11,11 +11,15 @@ from typing import Any, Protocol
 import numpy as np
 
 from perennial import limits
-from perennial.errors import FeaturesUnavailable, MalformedInput, UnknownEntity
+from perennial.errors import FeaturesUnavailable, MalformedInput, PerennialError, UnknownEntity
 from perennial.serving.answers import brief
-from perennial.serving.manifest import ServedManifest
+from perennial.serving.manifest import ServedManifest, example_row
 
 KEYS = frozenset({"entities", "context", "allow_unknown", "explain"})
+LARGEST = 1e15
+"""Largest number of a request: larger ones are not exact, or leave float32 in a model."""
+FIRST_MOMENT, LAST_MOMENT = 0.0, 4_102_444_800.0
+"""1970 and 2100: the feature store and pandas cannot compute with times far beyond."""
 
 
 class OnlineValues(Protocol):
@@ -93,22 +97,32 @@ def _context(given: Any, manifest: ServedManifest) -> dict[str, Any]:
 
 def _request_value(name: str, kind: str, value: Any) -> Any:
     """Return the value in its type; a timestamp (ISO 8601 with zone, or unix seconds) as unix seconds."""
-    number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    number = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= LARGEST
     if kind == "string" and isinstance(value, str):
         return value
     if kind == "int" and number and float(value).is_integer():
         return int(value)
-    if kind in ("float", "timestamp") and number:
+    if kind == "float" and number:
         return float(value)
-    if kind == "timestamp" and isinstance(value, str):
-        try:
-            moment = datetime.fromisoformat(value)
-        except ValueError:
-            moment = None
-        if moment is not None and moment.tzinfo is not None:
-            return moment.timestamp()
-    hint = {"timestamp": "ISO 8601 with a zone, such as 2015-12-01T10:00:00Z, or unix seconds"}
-    raise MalformedInput(f"context.{name} is {brief(value)}", hint=hint.get(kind, f"it must be {kind}"))
+    if kind == "timestamp":
+        moment = float(value) if number else _moment(value)
+        if moment is not None and FIRST_MOMENT <= moment <= LAST_MOMENT:
+            return moment
+    hint = {
+        "timestamp": "ISO 8601 with a zone, such as 2015-12-01T10:00:00Z, or unix seconds; from 1970 to 2099"
+    }
+    raise MalformedInput(
+        f"context.{name} is {brief(value)}", hint=hint.get(kind, f"it must be {kind}, at most {LARGEST:g}")
+    )
+
+
+def _moment(value: Any) -> float | None:
+    """Return an ISO 8601 text with a zone as unix seconds; None if it is none."""
+    try:
+        moment = datetime.fromisoformat(value)
+        return None if moment.tzinfo is None else moment.timestamp()
+    except (TypeError, ValueError, OverflowError):
+        return None
 
 
 def features(request: EntityRequest, manifest: ServedManifest, source: OnlineValues) -> np.ndarray:
@@ -119,7 +133,7 @@ def features(request: EntityRequest, manifest: ServedManifest, source: OnlineVal
             names up to five entities.
         FeaturesUnavailable: the store does not answer, or lacks a feature that the model needs.
     """
-    values = source.values(manifest.feature_service or "", request.rows)
+    values = _values(request, manifest, source)
     unknown = [entity for entity, row in zip(request.entities, values, strict=True) if row is None]
     if unknown and not request.allow_unknown:
         more = f" and {len(unknown) - 5} more" if len(unknown) > 5 else ""
@@ -128,6 +142,39 @@ def features(request: EntityRequest, manifest: ServedManifest, source: OnlineVal
             hint="check the keys, publish features, or send allow_unknown: true",
         )
     return np.array([_row(row, manifest.features) for row in values], dtype=np.float32)
+
+
+def _values(
+    request: EntityRequest, manifest: ServedManifest, source: OnlineValues
+) -> list[dict[str, Any] | None]:
+    """Read the values; a failure that another row does not share is the request's.
+
+    Raises:
+        MalformedInput: the store answers a row of its own, but not the request.
+    """
+    service = manifest.feature_service or ""
+    try:
+        return source.values(service, request.rows)
+    except MalformedInput:
+        raise
+    except Exception as error:  # noqa: BLE001 Feast and its transformations have exceptions without a common base class
+        try:
+            source.values(service, [example_row(manifest)])
+        except Exception:  # noqa: BLE001 as above
+            raise _unavailable(error) from error
+        try:
+            return source.values(service, request.rows)  # the first failure may have passed
+        except Exception as again:
+            raise MalformedInput(
+                f"the feature service cannot use context {brief(request.context)}: {type(again).__name__}",
+                hint="check the entities and the values of the context",
+            ) from again
+
+
+def _unavailable(error: Exception) -> PerennialError:
+    if isinstance(error, PerennialError):
+        return error
+    return FeaturesUnavailable(f"Feast failed: {error}", hint="run `perennial features publish`")
 
 
 def _row(values: dict[str, Any] | None, names: Sequence[str]) -> list[float]:

@@ -1,7 +1,7 @@
 """Labels received over HTTP: written to the disk before they are confirmed, stored in SQL afterwards.
 
 A model server appends to a file of its own and flushes it to the disk; it never waits for the database.
-`flows.monitoring.feedback.ingest` stores the labels in SQL. A repeated label is harmless: the store is keyed by
+`flows.feedback.ingest.ingest` stores the labels in SQL. A repeated label is harmless: the store is keyed by
 prediction id.
 """
 
@@ -9,23 +9,27 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import orjson
 
+from perennial.core.governance.feedback_sources import FeedbackSource
 from perennial.errors import MalformedInput
-from perennial.files import write_json
+from perennial.files import PRIVATE, write_json
+from perennial.serving.evidence.aside import FOLDER, keep_aside
 from perennial.serving.prediction_log import append_whole
 
 KEYS = tuple({"prediction_id", *values} for values in (("label",), ("reward",), ("label", "reward")))
 LARGEST = 1e12
 """Largest reward: the sum of squares of larger rewards loses all precision."""
-NONE: Mapping[str, float] = MappingProxyType({})
+
+
+MOST_ASIDE = 4 * 1024 * 1024
+MOST_NAMED = 1000
 
 
 @dataclass(frozen=True)
@@ -91,18 +95,22 @@ class FeedbackWriter:
     def __init__(self, folder: Path, writer: str) -> None:
         self._path = folder / f"{writer}.jsonl"
 
-    def append(
-        self, labels: Mapping[str, float], received: datetime, rewards: Mapping[str, float] = NONE
-    ) -> None:
-        """Write the labels and flush them to the disk.
+    def append(self, feedback: Feedback, source: FeedbackSource, received: datetime) -> None:
+        """Write the labels and rewards of a source and flush them to the disk.
 
         Raises:
             OSError: they cannot be written.
         """
-        content = {"received": received.timestamp(), "labels": dict(labels), "rewards": dict(rewards)}
+        content = {
+            "received": received.timestamp(),
+            "source": source.name,
+            "models": list(source.models),
+            "labels": feedback.labels,
+            "rewards": feedback.rewards,
+        }
         line = orjson.dumps(content, option=orjson.OPT_APPEND_NEWLINE)
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, PRIVATE)
         try:
             append_whole(descriptor, line)
             os.fsync(descriptor)
@@ -112,17 +120,29 @@ class FeedbackWriter:
 
 @dataclass(frozen=True)
 class ReceivedFeedback:
-    """Labels and rewards of a request."""
+    """Labels and rewards of a request by a source.
+
+    Attributes:
+        source: name of the authenticated source.
+        models: models that it may label; empty for every model.
+    """
 
     at: datetime
+    source: str
+    models: tuple[str, ...]
     labels: dict[str, float]
     rewards: dict[str, float]
 
 
 class FeedbackInbox:
-    """Feedback in the files of the servers that is not stored in SQL yet."""
+    """Feedback in the files of the servers that is not stored in SQL yet.
+
+    Attributes:
+        broken: lines of the last call of `pending` that are no feedback; they are skipped and kept aside.
+    """
 
     def __init__(self, folder: Path) -> None:
+        self.broken = 0
         self._folder = folder
         self._marks = folder / "stored.json"
 
@@ -130,13 +150,22 @@ class FeedbackInbox:
         """Return the unstored feedback in order of time, and the file offsets to pass to `stored` afterwards."""
         marks = self._read_marks()
         pending: list[ReceivedFeedback] = []
+        self.broken = 0
         for path in sorted(self._folder.glob("*.jsonl")):
             offset = marks.get(path.name, 0)
             with path.open("rb") as file:
                 file.seek(offset)
                 new = file.read()
             complete = new.rfind(b"\n") + 1
-            pending.extend(_received(line, path) for line in new[:complete].splitlines() if line)
+            start = offset
+            for line in new[:complete].splitlines(keepends=True):
+                received = _received(line)
+                if received is not None:
+                    pending.append(received)
+                elif line.strip():
+                    self.broken += 1
+                    keep_aside(self._folder, path, start, line)
+                start += len(line)
             marks[path.name] = offset + complete
         pending.sort(key=lambda feedback: feedback.at)
         return pending, marks
@@ -147,6 +176,18 @@ class FeedbackInbox:
             return
         write_json(self._marks, dict(marks))
 
+    def set_aside(self, source: str, reason: str, ids: Sequence[str]) -> None:
+        """Write down predictions whose feedback is not used; the file keeps at most `MOST_ASIDE` bytes."""
+        path = self._folder / FOLDER / "not-answered.log"
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if path.exists() and path.stat().st_size > MOST_ASIDE:
+                return
+            with path.open("a", encoding="utf-8") as file:
+                file.writelines(f"{source} {reason} {name!r}\n" for name in ids[:MOST_NAMED])
+        except OSError:
+            return  # best effort: the numbers are in the metrics
+
     def _read_marks(self) -> dict[str, int]:
         try:
             return json.loads(self._marks.read_text())
@@ -154,13 +195,19 @@ class FeedbackInbox:
             return {}
 
 
-def _received(line: bytes, path: Path) -> ReceivedFeedback:
+def _received(line: bytes) -> ReceivedFeedback | None:
+    """Return the feedback of a line; None if it is damaged, or names no source."""
     try:
         content = orjson.loads(line)
+        labels, rewards = content["labels"], content["rewards"]
         at = datetime.fromtimestamp(content["received"], UTC)
-        return ReceivedFeedback(at, content["labels"], content["rewards"])
-    except (orjson.JSONDecodeError, KeyError, TypeError) as error:
-        raise MalformedInput(
-            f"{path}: a line is not feedback: {line[:80]!r}",
-            hint="remove the line; the others are stored then",
-        ) from error
+        source, models = content["source"], tuple(content["models"])
+        if not (isinstance(source, str) and source and all(isinstance(name, str) for name in models)):
+            return None
+        return ReceivedFeedback(at, source, models, _checked(labels), _checked(rewards))
+    except (orjson.JSONDecodeError, KeyError, TypeError, ValueError, OverflowError, OSError, AttributeError):
+        return None
+
+
+def _checked(values: dict[str, Any]) -> dict[str, float]:
+    return {str(name): float(value) for name, value in values.items()}

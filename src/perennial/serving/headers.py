@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+PREFIX = "x-perennial-"
+"""Prefix of our headers."""
+SECRET = "x-perennial-secret"  # noqa: S105 the name of a header
+"""Shared secret of the installation: a model server refuses a request without it, except its health check."""
+PUBLIC = "x-perennial-public"
+"""`true` on every request that Envoy took from a client; absent on the requests of the installation itself."""
 DIGEST = "x-perennial-digest"
 """Digest of the requested version: a server answers with exactly this version, or 503."""
 FALLBACK = "x-perennial-fallback"
@@ -23,8 +29,19 @@ ARM = "x-perennial-arm"
 UNIT = "x-perennial-unit"
 """Unit of the assignment (user or request); absent when the cookie named in `UNIT_COOKIE` identifies it."""
 UNIT_COOKIE = "x-perennial-unit-cookie"
+FEEDBACK_KEY = "x-perennial-feedback-key"
+"""Key of a source of feedback (`perennial feedback source add`)."""
 SYNTHETIC = "x-perennial-synthetic"
 """`true` on a latency measurement: not logged as a prediction. The router removes it from clients' requests."""
 STANDS_IN = "x-perennial-stands-in"
 """Header of an answer: `fallback` or `backup` when another version than the requested version answered."""
 REQUEST_ID = "x-request-id"
+
+OF_CLIENTS = frozenset({FEEDBACK_KEY})
+"""Our headers that a client may send."""
+
+
+def of_router() -> list[str]:
+    """Return the headers that only Envoy and the installation itself may set."""
+    ours = {value for value in globals().values() if isinstance(value, str) and value.startswith(PREFIX)}
+    return sorted(ours - OF_CLIENTS - {PREFIX})

@@ -9,8 +9,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from perennial.core.training.background import Background
-from perennial.core.training.explanation import ServedExplanation
+from perennial.core.training.explanation import Background, ServedExplanation
 from perennial.errors import ModelFileError
 from perennial.serving.signed_files import TrustedKeys, read_signed
 
@@ -42,6 +41,15 @@ class ServedManifest(BaseModel):
         """Return the names of the files that a server needs."""
         more = () if self.explanation is None else (self.explanation.background,)
         return (MODEL_FILE, MANIFEST_FILE, *more)
+
+
+EXAMPLES: dict[str, object] = {"int": 0, "float": 0.0, "string": "", "timestamp": 0.0}
+
+
+def example_row(manifest: ServedManifest) -> dict[str, object]:
+    """Return a row of the right shape with entities that do not exist."""
+    keys = dict.fromkeys(manifest.entities, "perennial-probe")
+    return {**keys, **{name: EXAMPLES[kind] for name, kind in manifest.request.items()}}
 
 
 @dataclass(frozen=True)

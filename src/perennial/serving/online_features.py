@@ -28,6 +28,7 @@ REGISTRY = "registry.db"
 FOLDER_VARIABLE = "PERENNIAL_FEAST_DIR"
 
 NOT_FOUND = FieldStatus.NOT_FOUND
+UNUSABLE = (ValueError, TypeError, OverflowError)
 
 
 class OnlineFeatures:
@@ -85,7 +86,13 @@ class OnlineFeatures:
             definition = self._service(service)
             try:
                 answer = self._store.get_online_features(features=definition, entity_rows=self._keys(rows))
-            except (RequestDataNotFoundInEntityRowsException, KeyError, ValueError, TypeError) as error:
+            except (
+                RequestDataNotFoundInEntityRowsException,
+                LookupError,
+                ValueError,
+                TypeError,
+                OverflowError,
+            ) as error:
                 raise MalformedInput(
                     f"the rows do not fit the feature service {service!r}: {error}",
                     hint="each row needs every entity key and request value of the model's spec",

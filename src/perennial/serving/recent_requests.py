@@ -13,6 +13,7 @@ NEWEST_FILES = 4
 
 def recent(folder: Path, model: str, count: int) -> list[dict[str, Any]]:
     """Return the newest answered requests by entity as bodies of `predict`, newest first, one per entity.
+    Entities without any known feature are left out.
 
     Torn or invalid lines are skipped: these are examples; `prediction_log_reader` reads all data.
 
@@ -27,7 +28,7 @@ def recent(folder: Path, model: str, count: int) -> list[dict[str, Any]]:
                 request = orjson.loads(line)
             except orjson.JSONDecodeError:
                 continue
-            entity = request["entities"][0]
+            entity = _known_entity(request)
             if not entity:
                 continue
             key = orjson.dumps(entity, option=orjson.OPT_SORT_KEYS)
@@ -35,6 +36,15 @@ def recent(folder: Path, model: str, count: int) -> list[dict[str, Any]]:
                 newest[key] = request["at"], {"entities": [entity], "context": request["context"]}
     ordered = sorted(newest.values(), key=lambda timed: timed[0], reverse=True)
     return [body for _, body in ordered[:count]]
+
+
+def _known_entity(request: Any) -> dict[str, Any] | None:
+    """Return the first entity, if the store knew features of it: anybody can ask for entities that do not exist."""
+    try:
+        known = any(value is not None for value in request["features"][0])
+        return request["entities"][0] if known else None
+    except (KeyError, IndexError, TypeError):
+        return None
 
 
 def _tail(path: Path) -> list[bytes]:

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from perennial.errors import PerennialError
 from perennial.serving.metrics import ServerMetrics
 from perennial.serving.prediction_log import AnsweredRequest, PredictionLogWriter, new_ids
 from perennial.serving.version_selection import SelectedVersion
@@ -49,20 +48,14 @@ class Recorder:
 
         Args:
             features: float32 [n, features], as given to the model.
-            scores: float32 [n].
+            scores: float32 [n], finite.
             started: `time.perf_counter()` at the arrival of the request.
             context: request values, for a prediction by entity.
 
         Raises:
-            PerennialError: a score is not finite.
             OSError: the log cannot be written.
         """
         wanted = selected.version.wanted
-        if not np.isfinite(scores).all():
-            raise PerennialError(
-                f"{wanted.model} {wanted.version}: a score is not finite",
-                hint="check the inputs of the request",
-            )
         now = self._clock()
         ids = new_ids(len(scores), now, self._entropy(10 * len(scores)))
         decisions = (scores >= selected.version.manifest.threshold).astype(int).tolist()

@@ -23,10 +23,10 @@ def store(settings: Settings | None = None) -> SqlStore:
     return SqlStore((settings or load()).database)
 
 
-def tokens(settings: Settings | None = None) -> ports.TokenStore:
+def tokens(settings: Settings) -> ports.TokenStore:
     from perennial.adapters.sql.tokens import SqlTokens
 
-    return SqlTokens((settings or load()).database)
+    return SqlTokens(settings.database)
 
 
 def quick_reads(settings: Settings):

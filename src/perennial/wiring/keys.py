@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING
 
-from perennial.settings import Settings, load
+from perennial.settings import Settings
 
 if TYPE_CHECKING:
     from perennial import ports
 
 
-def signer(settings: Settings | None = None) -> ports.Signer:
+def signer(settings: Settings) -> ports.Signer:
     """Return the signer of PERENNIAL_LEDGER_KEY.
 
     Raises:
@@ -20,7 +21,7 @@ def signer(settings: Settings | None = None) -> ports.Signer:
     from perennial.adapters.ed25519_keys import Ed25519Signer
     from perennial.errors import SettingsError
 
-    key = (settings or load()).ledger_key
+    key = settings.ledger_key
     if key is None:
         raise SettingsError(
             "PERENNIAL_LEDGER_KEY is not set", hint="perennial ledger keygen FILE, then set it to FILE"
@@ -28,23 +29,11 @@ def signer(settings: Settings | None = None) -> ports.Signer:
     return Ed25519Signer(key)
 
 
-def signature_holds(public: str, message: bytes, signature: bytes) -> bool:
-    from perennial.adapters.ed25519_keys import holds
+def ed25519() -> ModuleType:
+    """Return the module that makes and reads keys and checks signatures."""
+    from perennial.adapters import ed25519_keys
 
-    return holds(public, message, signature)
-
-
-def public_key(path: Path) -> str:
-    from perennial.adapters.ed25519_keys import read_public
-
-    return read_public(path)
-
-
-def new_key(path: Path) -> str:
-    """Write a new private key; return the public key."""
-    from perennial.adapters.ed25519_keys import generate
-
-    return generate(path)
+    return ed25519_keys
 
 
 def file_signer(settings: Settings) -> ports.Signer:
@@ -79,7 +68,7 @@ def make_signing_key(settings: Settings) -> bool:
     if settings.signing_key is not None:
         return False
     fresh = not key.exists()
-    public = new_key(key) if fresh else public_key(Path(f"{key}.pub"))
+    public = ed25519().generate(key) if fresh else ed25519().read_public(Path(f"{key}.pub"))
     if settings.trusted_keys is None and not list(trusted.glob("*.pub")):
         write_text(trusted / "signing.pub", public + "\n")
     return fresh

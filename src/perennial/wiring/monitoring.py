@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from perennial.settings import Settings, load
+from perennial.settings import Settings
 
 if TYPE_CHECKING:
     from perennial import ports
@@ -49,6 +49,7 @@ def experiment_ports(settings: Settings) -> ExperimentPorts:
         predictions=releasing.prediction_log(settings),
         feedback=store.feedback,
         inbox=releasing.feedback_inbox(settings),
+        answered=releasing.answered(settings),
     )
 
 
@@ -61,10 +62,9 @@ def gauges() -> tuple[MonitorMetrics, ExperimentMetrics]:
     return monitor, ExperimentMetrics(monitor.registry)
 
 
-def scheduler(settings: Settings | None = None) -> ports.Scheduler:
+def scheduler(settings: Settings) -> ports.Scheduler:
     from perennial.adapters.airflow_trigger import AirflowTrigger
 
-    settings = settings or load()
     return AirflowTrigger(settings.airflow_url, settings.airflow_user, airflow_password(settings))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from perennial.settings import Settings, load
+from perennial.settings import Settings
 from perennial.wiring.database import store
 
 if TYPE_CHECKING:
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from perennial.flows.governance.notify import NotifyPorts
 
 
-def notifier(settings: Settings | None = None) -> ports.Notifier:
+def notifier(settings: Settings) -> ports.Notifier:
     """Return the notifier over the channels of PERENNIAL_NOTIFY.
 
     Raises:
@@ -21,7 +21,7 @@ def notifier(settings: Settings | None = None) -> ports.Notifier:
     from perennial.adapters.apprise_notifier import AppriseNotifier
     from perennial.errors import SettingsError
 
-    addresses = (settings or load()).notify_addresses
+    addresses = settings.notify_addresses
     if not addresses:
         raise SettingsError(
             "PERENNIAL_NOTIFY is not set: there is no channel", hint="see docs/guide/governance.md"
@@ -29,11 +29,10 @@ def notifier(settings: Settings | None = None) -> ports.Notifier:
     return AppriseNotifier(addresses)
 
 
-def notify_ports(settings: Settings | None = None) -> NotifyPorts:
+def notify_ports(settings: Settings) -> NotifyPorts:
     from perennial.core.governance.notices import Links
     from perennial.flows.governance.notify import NotifyPorts
 
-    settings = settings or load()
     database = store(settings)
     return NotifyPorts(
         notifier=notifier(settings),

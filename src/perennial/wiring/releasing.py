@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import socket
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,9 +23,11 @@ if TYPE_CHECKING:
     from perennial import ports
     from perennial.core.training.registration import VersionRecord
     from perennial.core.verdict import Judgement
+    from perennial.flows.evaluation.replay import ReplayPorts
     from perennial.flows.release.failover_watch import FailoverWatchPorts
     from perennial.flows.release.ports import ReleasePorts
     from perennial.flows.release.rollback_record import RollbackRecordPorts
+    from perennial.serving.evidence.answered import AnsweredPredictions
     from perennial.serving.feedback_inbox import FeedbackInbox
 
 LISTEN_SECONDS = 2.0
@@ -43,20 +46,26 @@ class _OnFirstUse:
         return getattr(self._made, name)
 
 
-def prediction_log(settings: Settings | None = None) -> ports.PredictionLog:
+def prediction_log(settings: Settings) -> ports.PredictionLog:
     """Return the reader of the prediction log."""
     from perennial.serving.prediction_log_reader import PredictionLogReader
 
-    settings = settings or load()
     return PredictionLogReader(settings.serving_dir / "log")
 
 
-def feedback_inbox(settings: Settings | None = None) -> FeedbackInbox:
+def feedback_inbox(settings: Settings) -> FeedbackInbox:
     """Return the labels of the model servers that are not in the database yet."""
     from perennial.serving.feedback_inbox import FeedbackInbox
 
-    settings = settings or load()
     return FeedbackInbox(settings.serving_dir / "feedback")
+
+
+def answered(settings: Settings | None = None) -> AnsweredPredictions:
+    """Return the look-up of prediction ids that were really answered."""
+    from perennial.serving.evidence.answered import AnsweredPredictions
+
+    settings = settings or load()
+    return AnsweredPredictions(settings.serving_dir / "log")
 
 
 def checks(spec: ModelSpec, files: Path) -> tuple[Judgement, ...]:
@@ -69,14 +78,14 @@ def checks(spec: ModelSpec, files: Path) -> tuple[Judgement, ...]:
     return check(spec, files, CheckPorts(scorer(), scan, cases, group_figures))
 
 
-def terms(spec: ModelSpec, record: VersionRecord, settings: Settings | None = None) -> tuple[Judgement, ...]:
+def terms(spec: ModelSpec, record: VersionRecord, settings: Settings) -> tuple[Judgement, ...]:
     """Judge the licences and consent of a version by the current terms."""
     from perennial.adapters.scanning.installed_packages import licences
     from perennial.adapters.scanning.spdx import licence_status
     from perennial.flows.governance.licensing import TermsPorts, check_terms
     from perennial.history import datasets
 
-    stated = datasets.terms((settings or load()).configs)
+    stated = datasets.terms(settings.configs)
     return check_terms(spec, record, TermsPorts(stated, licences, licence_status))
 
 
@@ -149,11 +158,10 @@ def release_ports(settings: Settings | None = None) -> ReleasePorts:
     return _release_ports(settings or load())
 
 
-def rollback_record_ports(settings: Settings | None = None) -> RollbackRecordPorts:
+def rollback_record_ports(settings: Settings) -> RollbackRecordPorts:
     """Return the ports that write rollbacks to the ledger."""
     from perennial.flows.release.rollback_record import RollbackRecordPorts
 
-    settings = settings or load()
     database = store(settings)
     versions: Any = _OnFirstUse(lambda: _registry(settings))
     return RollbackRecordPorts(
@@ -167,11 +175,30 @@ def rollback_record_ports(settings: Settings | None = None) -> RollbackRecordPor
     )
 
 
-def failover_watch_ports(settings: Settings | None = None) -> FailoverWatchPorts:
+def failover_watch_ports(settings: Settings) -> FailoverWatchPorts:
     """Return the ports of the failover watch."""
     from perennial.flows.release.failover_watch import FailoverWatchPorts
     from perennial.flows.release.rollback_record import record_rollbacks
 
-    settings = settings or load()
     record = rollback_record_ports(settings)
     return FailoverWatchPorts(record.router, record.ledger, lambda now: record_rollbacks(record, now))
+
+
+def replay_ports(spec: ModelSpec, settings: Settings | None = None) -> ReplayPorts:
+    """Return the ports of a replay of logged requests."""
+    from perennial.flows.evaluation.offline_features import OfflineSource
+    from perennial.flows.evaluation.replay import ReplayPorts
+    from perennial.wiring import training, versions
+
+    settings = settings or load()
+    return ReplayPorts(
+        predictions=prediction_log(settings),
+        registry=versions.registry(settings),
+        scorer=scorer(),
+        offline=OfflineSource(
+            features=training.features(settings),
+            history=lambda: training.history_store(settings).load(spec.data.history),
+            make=entrypoint(spec.data.prepare, spec),
+        ),
+        stopwatch=time.perf_counter,
+    )

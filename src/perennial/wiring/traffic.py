@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from perennial.core.release.traffic import PoolName
-from perennial.settings import Settings, load
+from perennial.settings import LOOPBACK, Settings, load
 from perennial.wiring.database import champions, quick_reads
 
 if TYPE_CHECKING:
@@ -16,31 +16,33 @@ if TYPE_CHECKING:
     from perennial.serving.signed_files import TrustedKeys
 
 
-def pool(settings: Settings | None = None) -> BentoPool:
+def pool(settings: Settings) -> BentoPool:
     """Return the pools of model servers."""
     from perennial.adapters.bentoml.pool import BentoPool
 
-    settings = settings or load()
-    return BentoPool(settings.serving_dir, settings.host, _servers(settings), trusted(settings))
+    return BentoPool(
+        settings.serving_dir, LOOPBACK, _servers(settings), trusted(settings), settings.internal_secret
+    )
 
 
-def trusted(settings: Settings | None = None) -> TrustedKeys:
+def trusted(settings: Settings) -> TrustedKeys:
     """Return the public keys of those who may sign the files of a version."""
     from perennial.serving.signed_files import TrustedKeys
 
-    return TrustedKeys((settings or load()).trusted_keys_folder)
+    return TrustedKeys(settings.trusted_keys_folder)
 
 
-def router(settings: Settings | None = None) -> EnvoyRouter:
+def router(settings: Settings) -> EnvoyRouter:
     """Return the router."""
     from perennial.adapters.envoy.config import Layout
     from perennial.adapters.envoy.router import EnvoyRouter
 
-    settings = settings or load()
     layout = Layout(
         listen=(settings.host, settings.port_envoy),
-        admin=(settings.host, settings.port_envoy_admin),
-        pools={name: [(settings.host, port) for port in settings.ports(name)] for name in PoolName},
+        admin=settings.envoy_admin,
+        pools={name: [(LOOPBACK, port) for port in settings.ports(name)] for name in PoolName},
+        secret=settings.internal_secret,
+        client_rate=settings.client_rate,
     )
     return EnvoyRouter(settings.envoy_dir, layout)
 
@@ -66,7 +68,7 @@ def rollback_ports(settings: Settings | None = None) -> RollbackPorts:
     return RollbackPorts(
         router=router(settings),
         pool=pool(settings),
-        probe=BentoProbe(settings.host, _servers(settings)),
+        probe=BentoProbe(LOOPBACK, _servers(settings), settings.internal_secret),
         journal=journal(settings),
         files=settings.state / "releases" / "files",
         store=settings.serving_dir / "store",

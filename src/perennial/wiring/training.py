@@ -1,4 +1,4 @@
-"""Adapters that a training uses."""
+"""Adapters of a training."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from perennial import catalog
 from perennial.core.governance.identity import Role
 from perennial.core.spec import ModelSpec
 from perennial.errors import SpecError
-from perennial.settings import Settings, load
+from perennial.settings import Settings
 from perennial.wiring.accounts import sign_in
 
 if TYPE_CHECKING:
@@ -20,23 +20,21 @@ if TYPE_CHECKING:
     from perennial.models.base import Model
 
 
-def history_store(settings: Settings | None = None) -> HistoryStore:
+def history_store(settings: Settings) -> HistoryStore:
     from perennial.history.store import HistoryStore
 
-    return HistoryStore((settings or load()).history_dir)
+    return HistoryStore(settings.history_dir)
 
 
-def dataset_files(settings: Settings | None = None) -> DatasetFiles:
+def dataset_files(settings: Settings) -> DatasetFiles:
     from perennial.adapters.dataset_files import DatasetFiles
 
-    settings = settings or load()
     return DatasetFiles(settings.downloads, settings.data_mirror)
 
 
-def data_store(settings: Settings | None = None) -> ports.DataStore:
+def data_store(settings: Settings) -> ports.DataStore:
     from perennial.adapters.dvc_data import DvcData
 
-    settings = settings or load()
     return DvcData(settings.data_repo, settings.dvc_remote or str(settings.state / "dvc-remote"))
 
 
@@ -46,30 +44,27 @@ def validator() -> ports.Validator:
     return GxValidator()
 
 
-def features(settings: Settings | None = None) -> ports.Features:
+def features(settings: Settings) -> ports.Features:
     from perennial.serving.without_torch import without_torch
 
     with without_torch():
         from perennial.adapters.feast.features import FeastFeatures
 
-    settings = settings or load()
     return FeastFeatures(
         settings.project / "feature_repo", settings.feast_dir, lambda: catalog.specs(settings)
     )
 
 
-def tracker(settings: Settings | None = None) -> ports.Tracker:
+def tracker(settings: Settings) -> ports.Tracker:
     from perennial.adapters.mlflow.tracker import MlflowTracker
 
-    settings = settings or load()
     sign_in(settings, Role.TRAINING)
     return MlflowTracker(settings.tracking, settings.mlflow_dir)
 
 
-def tuner(settings: Settings | None = None) -> ports.Tuner:
+def tuner(settings: Settings) -> ports.Tuner:
     from perennial.adapters.optuna_tuner import OptunaTuner
 
-    settings = settings or load()
     return OptunaTuner(settings.tuning_url, settings.state / "optuna")
 
 
@@ -80,7 +75,7 @@ def figures() -> ports.Figures:
 
 
 def references() -> dict[str, ports.Reference]:
-    """Models that a new one is measured against, by name."""
+    """Return the reference models by name."""
     from perennial.adapters.reference_models import gradient_boosting, logistic_regression
 
     return {"logistic_regression": logistic_regression, "gradient_boosting": gradient_boosting}
@@ -94,7 +89,7 @@ def scorer() -> ports.Scorer:
 
 
 def explain() -> ports.Explain:
-    """The very function that explains at serving."""
+    """Return the function that explains at serving too."""
     from perennial.serving.attribution import shapley
 
     return shapley
@@ -104,18 +99,18 @@ def model_class(spec: ModelSpec) -> type[Model]:
     """Import the spec's entrypoint.
 
     Raises:
-        SpecError: the module or the class is not there, or is no Model.
+        SpecError: the module or the class is missing, or is no Model.
     """
     from perennial.models.base import Model
 
-    found = entrypoint(spec.entrypoint, spec)
-    if not (isinstance(found, type) and issubclass(found, Model)):
+    model = entrypoint(spec.entrypoint, spec)
+    if not (isinstance(model, type) and issubclass(model, Model)):
         raise SpecError(f"{spec.name}: {spec.entrypoint} is no Model", hint="see perennial.models.base")
-    return found
+    return model
 
 
 def entrypoint(address: str, spec: ModelSpec):
-    """Import `module:name` named by a spec."""
+    """Import the `module:name` of a spec."""
     module, _, name = address.partition(":")
     try:
         return getattr(importlib.import_module(module), name)
@@ -125,8 +120,8 @@ def entrypoint(address: str, spec: ModelSpec):
         ) from error
 
 
-def provenance(spec: ModelSpec, settings: Settings | None = None) -> Provenance:
-    """Commit and hashes of the checkout that a training starts from."""
+def provenance(spec: ModelSpec, settings: Settings) -> Provenance:
+    """Return commit and hashes of the checkout that a training starts from."""
     from perennial.adapters.checkout import provenance_of
 
-    return provenance_of((settings or load()).project, spec)
+    return provenance_of(settings.project, spec)

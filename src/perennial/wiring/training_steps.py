@@ -5,18 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from perennial.settings import Settings
+from perennial.wiring import training
 from perennial.wiring.database import store
 from perennial.wiring.keys import file_signer
-from perennial.wiring.training import (
-    data_store,
-    explain,
-    features,
-    figures,
-    references,
-    scorer,
-    tracker,
-    tuner,
-)
 from perennial.wiring.versions import registry
 
 if TYPE_CHECKING:
@@ -30,12 +21,12 @@ def train_ports(settings: Settings) -> TrainPorts:
     from perennial.flows.training.train import TrainPorts
 
     return TrainPorts(
-        features=features(settings),
-        tracker=tracker(settings),
-        tuner=tuner(settings),
+        features=training.features(settings),
+        tracker=training.tracker(settings),
+        tuner=training.tuner(settings),
         registry=registry(settings),
-        scorer=scorer(),
-        figures=figures(),
+        scorer=training.scorer(),
+        figures=training.figures(),
         signer=file_signer(settings),
     )
 
@@ -44,13 +35,13 @@ def evaluate_ports(settings: Settings) -> EvaluatePorts:
     from perennial.flows.evaluation.evaluate import EvaluatePorts
 
     return EvaluatePorts(
-        features=lambda: features(settings),
-        tracker=tracker(settings),
+        features=lambda: training.features(settings),
+        tracker=training.tracker(settings),
         registry=registry(settings),
-        scorer=scorer(),
-        figures=figures(),
-        references=references(),
-        explain=explain(),
+        scorer=training.scorer(),
+        figures=training.figures(),
+        references=training.references(),
+        explain=training.explain(),
     )
 
 
@@ -63,9 +54,9 @@ def reproduce_ports(spec: ModelSpec, settings: Settings) -> ReproducePorts:
         registry=versions,
         labels=versions,  # type: ignore[arg-type]
         ledger=store(settings).ledger,
-        tracker=tracker(settings),
-        data=data_store(settings),
-        features=features(settings),
-        scorer=scorer(),
+        tracker=training.tracker(settings),
+        data=training.data_store(settings),
+        features=training.features(settings),
+        scorer=training.scorer(),
         changed=lambda since: changed_since(settings.project, since, spec.name),
     )

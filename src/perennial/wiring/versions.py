@@ -1,4 +1,4 @@
-"""Adapters around model versions and their pages."""
+"""Adapters of model versions and their documents."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from perennial.core.governance.identity import Role
-from perennial.settings import Settings, load
+from perennial.settings import Settings
 from perennial.wiring.accounts import sign_in
 from perennial.wiring.database import store
 from perennial.wiring.traffic import router, trusted
@@ -19,33 +19,31 @@ if TYPE_CHECKING:
     from perennial.flows.governance.lifecycle import LifecyclePorts
 
 
-def registry(settings: Settings | None = None, role: Role = Role.TRAINING) -> ports.Registry:
+def registry(settings: Settings, role: Role = Role.TRAINING) -> ports.Registry:
     from perennial.adapters.mlflow.registry import MlflowRegistry
+    from perennial.adapters.sql.version_numbers import SqlVersionNumbers
 
-    settings = settings or load()
     sign_in(settings, role)
-    return MlflowRegistry(settings.tracking, trusted(settings))
+    return MlflowRegistry(settings.tracking, SqlVersionNumbers(settings.database).take, trusted(settings))
 
 
-def labels(settings: Settings | None = None, role: Role = Role.TRAINING) -> ports.Labels:
-    """The same adapter as `registry`, by its other port."""
+def labels(settings: Settings, role: Role = Role.TRAINING) -> ports.Labels:
+    """Return the adapter of `registry` as its other port."""
     return registry(settings, role)  # type: ignore[return-value]
 
 
-def version_search(settings: Settings | None = None) -> ports.VersionSearch:
+def version_search(settings: Settings) -> ports.VersionSearch:
     from perennial.adapters.mlflow.search import MlflowSearch
 
-    settings = settings or load()
     sign_in(settings, Role.TRAINING)
     return MlflowSearch(settings.tracking)
 
 
-def lifecycle_ports(settings: Settings | None = None) -> LifecyclePorts:
-    """Everything that taking a version out of use touches."""
+def lifecycle_ports(settings: Settings) -> LifecyclePorts:
+    """Return the ports of retiring, archiving and purging versions."""
     from perennial.adapters.mlflow.files import MlflowFiles
     from perennial.flows.governance.lifecycle import LifecyclePorts
 
-    settings = settings or load()
     database, versions = store(settings), registry(settings, Role.RELEASE)
     return LifecyclePorts(
         registry=versions,
@@ -58,17 +56,16 @@ def lifecycle_ports(settings: Settings | None = None) -> LifecyclePorts:
     )
 
 
-def document_ports(settings: Settings | None = None) -> DocumentPorts:
-    """Everything that a model card and an ML-BOM are made of."""
+def document_ports(settings: Settings) -> DocumentPorts:
+    """Return the ports of model card and ML-BOM."""
     from perennial.adapters.documents.markdown_page import page
     from perennial.flows.governance.documents import DocumentPorts
 
-    settings = settings or load()
     return DocumentPorts(registry(settings), store(settings).ledger, tracker(settings), page)
 
 
 def bom_tools() -> tuple[Callable[[Bom], str], Callable[[str], None], Callable[[], list[Package]]]:
-    """Writes an ML-BOM, checks one, and says what is installed."""
+    """Return functions that write an ML-BOM, check an ML-BOM, and list the installed packages."""
     from perennial.adapters.documents.cyclonedx_bom import check, to_json
     from perennial.adapters.scanning.installed_packages import direct_dependencies
 
@@ -76,7 +73,7 @@ def bom_tools() -> tuple[Callable[[Bom], str], Callable[[str], None], Callable[[
 
 
 def ab_report():
-    """Writes the picture and the page of an A/B analysis."""
+    """Return the module that writes the picture and the page of an A/B analysis."""
     from perennial.adapters.documents import ab_report as report
 
     return report

@@ -13,7 +13,7 @@ from release_scenarios import SHADOW
 from perennial.core.release.phase import Phase
 from perennial.core.spec import Strategy
 
-pytestmark = pytest.mark.server
+pytestmark = pytest.mark.traffic
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from release_scenarios import LOADING, PROMOTING, SHADOW, Ending, Scenario, expe
 
 from perennial.core.spec import Strategy
 
-pytestmark = pytest.mark.server
+pytestmark = pytest.mark.traffic
 
 WALKED = [
     Scenario(Strategy.CANARY, Ending.FORWARD),

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from perennial import catalog
-from perennial.core.release.criteria import judge_traffic
+from perennial.core.release.analysis.criteria import judge_traffic
 from perennial.core.release.status import LabelCounts
 from perennial.core.release.traffic import Counters
 from perennial.core.verdict import Verdict, worst

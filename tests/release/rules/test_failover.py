@@ -111,3 +111,18 @@ def test_a_router_that_is_down_costs_a_look(scene):
     assert "RouterUnavailable" in scene.look()[0]
     scene.router.down = False
     assert scene.look() == []
+
+
+def test_what_the_router_does_on_its_own_is_recorded_once_and_repaired(scene):
+    scene.router.foreign, scene.router.repairable = ["routes: another weight"], False
+    first, again = scene.look(), scene.look()
+    assert "ALARM route.changed_outside: routes: another weight" in first[0] == again[0]
+    assert scene.router.repairs == 2
+    (row,) = scene.store.ledger.rows()
+    assert row.entry.payload == {"version": "1.1.0", "differences": ["routes: another weight"]}
+    scene.router.repairable = True
+    scene.look()
+    assert scene.look() == []
+    scene.router.foreign = ["routes: another weight"]
+    scene.look()
+    assert len(scene.store.ledger.rows()) == 2

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from perennial import catalog
-from perennial.core.release.rehearsal import HARMS, HEALTHY, rehearse
-from perennial.core.release.simulated_step import TrafficProfile, simulated_steps
+from perennial.core.release.analysis.rehearsal import HARMS, HEALTHY, rehearse
+from perennial.core.release.analysis.simulated_step import TrafficProfile, simulated_steps
 from perennial.settings import Settings
 
 ROOT = Path(__file__).parents[3]
@@ -99,6 +99,7 @@ def test_less_accuracy_is_not_caught_where_the_champion_answers_nothing(policy):
     assert f"{HARMS[2].name}: caught in 0% of releases" in found.warnings
 
 
+@pytest.mark.slow
 def test_same_seed_same_answer_and_bars_hold(policy):
     once = rehearse(policy, traffic(6000), seed=1, releases=300, looks=20, advise=False)
     assert once == rehearse(policy, traffic(6000), seed=1, releases=300, looks=20, advise=False)
@@ -110,6 +111,7 @@ def test_same_seed_same_answer_and_bars_hold(policy):
         assert once.caught[name] + once.asks[name] + once.promoted[name] == pytest.approx(1.0)
 
 
+@pytest.mark.slow
 def test_poor_power_is_warned_of_with_what_would_do(policy):
     found = rehearse(policy, traffic(600), seed=1, releases=200, looks=20)
     last = found.steps[-1]
@@ -134,6 +136,7 @@ def test_latency_below_the_floor_is_never_caught(policy):
     assert found.caught["1.5 x latency"] < 0.05
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("harm", "step", "rate"), [(HARMS[0], 3, 2200), (HARMS[1], 2, 700), (HARMS[2], 3, 1900)]
 )
@@ -151,6 +154,7 @@ def test_rehearsed_chance_is_that_of_the_real_rules(benchmark, policy, harm, ste
     assert abs(seen.count("FAIL") / 80 - said) < 3.5 * (said * (1 - said) / 80) ** 0.5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("strategy", "harm", "rate", "said_in"),
     [("ab", HARMS[0], 1900, (0.3, 0.9)), ("blue_green", HARMS[2], 3000, (0.0, 0.02))],

@@ -119,23 +119,26 @@ class MemoryIntents:
 
 
 class MemoryFeedback:
-    """The newest label and reward per prediction id, and when each came."""
+    """The newest label and reward per source and prediction id, and when each came."""
 
     def __init__(self) -> None:
-        self._labels: dict[str, tuple[float, datetime]] = {}
-        self._rewards: dict[str, tuple[float, datetime]] = {}
+        self._labels: Kept = {}
+        self._rewards: Kept = {}
 
-    def put(self, labels: Mapping[str, float], received: datetime) -> int:
-        return _put(self._labels, labels, received)
+    def put(self, labels: Mapping[str, float], received: datetime, source: str) -> int:
+        return _put(self._labels.setdefault(source, {}), labels, received)
 
-    def labels(self, since: datetime | None = None) -> Mapping[str, float]:
+    def labels(self, since: datetime | None = None) -> Mapping[str, Mapping[str, float]]:
         return _since(self._labels, since)
 
-    def put_rewards(self, rewards: Mapping[str, float], received: datetime) -> int:
-        return _put(self._rewards, rewards, received)
+    def put_rewards(self, rewards: Mapping[str, float], received: datetime, source: str) -> int:
+        return _put(self._rewards.setdefault(source, {}), rewards, received)
 
-    def rewards(self, since: datetime | None = None) -> Mapping[str, float]:
+    def rewards(self, since: datetime | None = None) -> Mapping[str, Mapping[str, float]]:
         return _since(self._rewards, since)
+
+
+Kept = dict[str, dict[str, tuple[float, datetime]]]
 
 
 def _put(kept: dict[str, tuple[float, datetime]], values: Mapping[str, float], received: datetime) -> int:
@@ -148,5 +151,9 @@ def _put(kept: dict[str, tuple[float, datetime]], values: Mapping[str, float], r
     return len(news)
 
 
-def _since(kept: Mapping[str, tuple[float, datetime]], since: datetime | None) -> Mapping[str, float]:
-    return {name: value for name, (value, at) in kept.items() if since is None or at >= since}
+def _since(kept: Kept, since: datetime | None) -> Mapping[str, Mapping[str, float]]:
+    every = {
+        source: {name: value for name, (value, at) in named.items() if since is None or at >= since}
+        for source, named in kept.items()
+    }
+    return {source: named for source, named in every.items() if named}

@@ -83,9 +83,13 @@ class MemoryProbe:
 
     Attributes:
         refusing: why no entity is answered; empty: each is.
+        not_scoring: why no row is scored.
+        rows: rows that were asked for by tensor.
     """
 
     def __init__(self, pool: MemoryPool) -> None:
+        self.not_scoring = ""
+        self.rows: list = []
         self.refusing = ""
         self._pool = pool
 
@@ -94,12 +98,18 @@ class MemoryProbe:
             return f"503 {model}: version not loaded: {digest[:12]}"
         return self.refusing
 
+    def infer(self, pool: str, model: str, digest: str, body: Mapping[str, Any]) -> str:
+        self.rows += body["inputs"][0]["data"]
+        if self._pool.readiness(pool, model, digest).ready == 0:
+            return f"503 {model}: version not loaded: {digest[:12]}"
+        return self.not_scoring
+
 
 class MemoryJournal:
     """A RollbackJournal.
 
     Attributes:
-        taken: another process is settling.
+        taken: another process is writing the record.
     """
 
     def __init__(self) -> None:
@@ -116,7 +126,7 @@ class MemoryJournal:
         self._kept.pop(rollback.id, None)
 
     @contextmanager
-    def settling(self) -> Iterator[bool]:
+    def recording(self) -> Iterator[bool]:
         if self.taken:
             yield False
             return
@@ -139,6 +149,9 @@ class MemoryRouter:
 
     def __init__(self) -> None:
         self.down = False
+        self.foreign: list[str] = []
+        self.repairable = True
+        self.repairs = 0
         self.rejecting = False
         self.applied: list[Route] = []
         self.servers: dict[str, int] = {PoolName.STABLE.value: 2, PoolName.CANARY.value: 1}
@@ -165,6 +178,16 @@ class MemoryRouter:
     def healthy(self, model: str) -> Mapping[str, int]:
         self._answer()
         return {pool.value: self.servers[pool] if model in self._routes else 0 for pool in PoolName}
+
+    def differences(self) -> tuple[str, ...]:
+        self._answer()
+        return tuple(self.foreign)
+
+    def repair(self) -> None:
+        self._answer()
+        self.repairs += 1
+        if self.repairable:
+            self.foreign.clear()
 
     def answered(
         self, model: str, pool: str, requests: int, errors: int = 0, latency_ms: float = 5.0

@@ -32,16 +32,25 @@ class BentoPool:
         host: address of the servers.
         servers: pool name -> port of each of its servers.
         trusted: keys of those who may sign a version.
+        secret: shared secret that the servers require.
     """
 
     def __init__(
-        self, serving_dir: Path, host: str, servers: Mapping[str, Sequence[int]], trusted: TrustedKeys
+        self,
+        serving_dir: Path,
+        host: str,
+        servers: Mapping[str, Sequence[int]],
+        trusted: TrustedKeys,
+        secret: str = "",
     ) -> None:
+        self._sent = {headers.SECRET: secret}
         self._folder = serving_dir
         self._host = host
         self._servers = servers
         self._trusted = trusted
-        self._clients = {port: LoopbackHttp(host, port, 3.0) for ports in servers.values() for port in ports}
+        self._clients = {
+            port: LoopbackHttp((host, port), 3.0, self._sent) for ports in servers.values() for port in ports
+        }
 
     def ensure(self, pool: str, ref: VersionRef, files: Path) -> None:
         """Store the files, then add the version to the desired state, so that servers never miss a file.
@@ -106,7 +115,7 @@ class BentoPool:
         """
         self._check_pool(pool)
         sent = {headers.DIGEST: digest, headers.SYNTHETIC: "true"}
-        client = LoopbackHttp(self._host, self._ready_port(pool, model, digest), 10.0)
+        client = LoopbackHttp((self._host, self._ready_port(pool, model, digest)), 10.0, self._sent)
 
         def once() -> float:
             started = time.perf_counter()

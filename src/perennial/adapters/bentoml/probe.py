@@ -17,26 +17,35 @@ class BentoProbe:
     Args:
         host: address of the servers.
         servers: pool name -> port of each of its servers.
+        secret: shared secret that the servers require.
     """
 
-    def __init__(self, host: str, servers: Mapping[str, Sequence[int]]) -> None:
+    def __init__(self, host: str, servers: Mapping[str, Sequence[int]], secret: str = "") -> None:
+        self._secret = {headers.SECRET: secret}
         self._host = host
         self._servers = servers
 
     def predict(self, pool: str, model: str, digest: str, body: Mapping[str, Any]) -> str:
         """Ask the servers in turn until a server answers with the version; see `ports.Probe.predict`."""
+        return self._ask_each(pool, f"/v1/models/{model}/predict", digest, body)
+
+    def infer(self, pool: str, model: str, digest: str, body: Mapping[str, Any]) -> str:
+        """As `predict`, by tensor."""
+        return self._ask_each(pool, f"/v2/models/{model}/infer", digest, body)
+
+    def _ask_each(self, pool: str, path: str, digest: str, body: Mapping[str, Any]) -> str:
         problem = f"pool {pool} has no servers"
         for port in self._servers[pool]:
-            problem = self._ask(port, model, digest, body)
+            problem = self._ask(port, path, digest, body)
             if not problem:
                 break
         return problem
 
-    def _ask(self, port: int, model: str, digest: str, body: Mapping[str, Any]) -> str:
-        client = LoopbackHttp(self._host, port, TIMEOUT_S)
+    def _ask(self, port: int, path: str, digest: str, body: Mapping[str, Any]) -> str:
+        client = LoopbackHttp((self._host, port), TIMEOUT_S, self._secret)
         sent = {headers.DIGEST: digest, headers.SYNTHETIC: "true"}
         try:
-            answer = client.post(f"/v1/models/{model}/predict", body, sent)
+            answer = client.post(path, body, sent)
             content = answer.json()
         except (OSError, ValueError) as error:
             return f"{self._host}:{port}: {error}"
@@ -44,4 +53,6 @@ class BentoProbe:
             client.close()
         if answer.status != 200:
             return f"{answer.status} {content.get('error', '')[:200]}"
-        return "" if content.get("digest") == digest else f"another version answers: {content.get('version')}"
+        answering = content.get("digest") or content.get("parameters", {}).get("digest")
+        version = content.get("version") or content.get("model_version")
+        return "" if answering == digest else f"another version answers: {version}"

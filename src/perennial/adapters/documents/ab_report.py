@@ -1,4 +1,4 @@
-"""The picture and the page of an A/B analysis (Matplotlib; the page holds its picture and needs no network)."""
+"""Write picture and HTML page of an A/B analysis (Matplotlib). The page embeds its picture."""
 
 from __future__ import annotations
 
@@ -54,19 +54,24 @@ def picture(analysis: ExperimentAnalysis) -> bytes:
         ],
         ylim=(-1, len(analysis.comparisons)),
     )
-    right.legend(*_once(right), fontsize=8)
+    right.legend(*_unique(right), fontsize=8)
     out = io.BytesIO()
     figure.savefig(out, format="png", metadata={"Software": None})
     return out.getvalue()
 
 
 def write_picture(analysis: ExperimentAnalysis, path: Path) -> None:
+    """Write the picture as a PNG file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(picture(analysis))
 
 
 def write_page(analysis: ExperimentAnalysis, title: str, tables: list[list[list[str]]], path: Path) -> None:
-    """Args: tables: each rows of cells, the first row its header."""
+    """Write the HTML page.
+
+    Args:
+        tables: rows of cells; the first row of each table is its header.
+    """
     image = base64.b64encode(picture(analysis)).decode()
     body = "".join(_table(rows) for rows in tables)
     name = html.escape(title)
@@ -85,8 +90,8 @@ def _table(rows: list[list[str]]) -> str:
     return "<table><tr>" + "".join(f"<th>{cell}</th>" for cell in header) + f"</tr>{lines}</table>"
 
 
-def _once(axes) -> tuple[list, list]:
-    """Handles and labels, each label once."""
+def _unique(axes) -> tuple[list, list]:
+    """Return handles and labels without repeated labels."""
     handles, labels = axes.get_legend_handles_labels()
-    found = dict(zip(labels, handles, strict=True))
-    return list(found.values()), list(found)
+    by_label = dict(zip(labels, handles, strict=True))
+    return list(by_label.values()), list(by_label)

@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     from perennial.core.training.attribution import GlobalAttributions
 
 BINS = 10
-"""Of the calibration picture, with equally many rows each."""
+"""Bins of the calibration picture, with equal numbers of rows."""
 
 
 class TrainingFigures:
-    """Draws without a display and without pyplot's global state."""
+    """Figures drawn without a display and without pyplot's global state."""
 
     def evaluation(self, folder: Path, title: str, scores: Mapping[str, Scored]) -> list[Path]:
         from matplotlib.figure import Figure
@@ -42,19 +42,19 @@ class TrainingFigures:
             figure.savefig(folder / name, metadata={"Software": None})
         return [folder / name for name in pictures]
 
-    def attributions(self, folder: Path, title: str, found: GlobalAttributions) -> Path:
+    def attributions(self, folder: Path, title: str, attributions: GlobalAttributions) -> Path:
         from matplotlib.figure import Figure
 
         folder.mkdir(parents=True, exist_ok=True)
-        names, means = zip(*found.mean_absolute, strict=True)
+        names, means = zip(*attributions.mean_absolute, strict=True)
         figure = Figure(figsize=(6, 1.6 + 0.28 * len(names)), dpi=120, layout="constrained")
         axes = figure.subplots()
         bars = axes.barh(names, means, color="tab:blue")
         axes.bar_label(bars, fmt="%.4f", padding=3, fontsize=8)
         axes.invert_yaxis()
         axes.margins(x=0.15)
-        axes.set_title(f"Mean absolute Shapley value over {found.rows} rows\n{title}", fontsize=10)
-        axes.set_xlabel(f"by how much the score moves (its mean is {found.base:.3f})")
+        axes.set_title(f"Mean absolute Shapley value over {attributions.rows} rows\n{title}", fontsize=10)
+        axes.set_xlabel(f"mean absolute change of the score (its mean is {attributions.base:.3f})")
         axes.grid(axis="x", alpha=0.3)
         figure.savefig(folder / "attributions.png", metadata={"Software": None})
         return folder / "attributions.png"
@@ -69,7 +69,7 @@ class TrainingFigures:
 
 
 def calibration_points(scored: Scored, bins: int = BINS) -> tuple[np.ndarray, np.ndarray]:
-    """Mean score and share of positives of `bins` equally large parts of the rows, by score."""
+    """Return mean score and share of positives in `bins` bins of equal size, ordered by score."""
     parts = np.array_split(np.argsort(scored.score, kind="stable"), bins)
     filled = [part for part in parts if len(part)]
     means = [(scored.score[part].mean(), scored.target[part].mean()) for part in filled]
@@ -96,7 +96,7 @@ def _precision_recall(axes: Axes, scores: Mapping[str, Scored]) -> None:
     axes.axhline(base, color="grey", linestyle=":", label=f"chance ({base:.3f})")
     axes.set(
         title="Precision and recall (average precision in brackets)",
-        xlabel="recall (share of failing tests found)",
+        xlabel="recall (share of failing tests that were predicted)",
         ylabel="precision (share of alarms that fail)",
     )
 

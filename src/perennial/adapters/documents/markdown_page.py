@@ -1,4 +1,4 @@
-"""Markdown -> one HTML page (markdown-it-py). Raw HTML in the text stays text; pictures go into the page."""
+"""Render Markdown as an HTML page (markdown-it-py). Raw HTML is escaped; pictures are embedded."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ img {{ width: 26rem; max-width: 100%; height: auto; margin: 0 0.5rem 1rem 0; ver
 
 
 def page(title: str, markdown: str, pictures: Mapping[str, Path] | None = None) -> str:
-    """The page as one file that can be mailed.
+    """Return the page as a single file.
 
     Args:
-        pictures: address in the Markdown -> the file that is shown there; other addresses stay.
+        pictures: address in the Markdown -> file that is embedded; other addresses stay.
     """
     parser = MarkdownIt("commonmark", {"html": False}).enable("table")
     tokens = parser.parse(markdown)
-    for token in (child for one in tokens for child in one.children or ()):
+    for token in (child for block in tokens for child in block.children or ()):
         file = (pictures or {}).get(str(token.attrs.get("src", "")))
         if token.type == "image" and file is not None:
             token.attrs["src"] = _data_uri(file)

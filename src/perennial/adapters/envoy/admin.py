@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
@@ -36,9 +37,9 @@ Buckets = tuple[tuple[float, int], ...]
 class EnvoyAdmin:
     """Read-only client; every method raises RouterUnavailable when Envoy does not answer."""
 
-    def __init__(self, host: str, port: int, timeout_s: float = 3.0) -> None:
-        self._url = f"http://{host}:{port}"
-        self._http = LoopbackHttp(host, port, timeout_s)
+    def __init__(self, socket: Path, timeout_s: float = 3.0) -> None:
+        self._socket = socket
+        self._http = LoopbackHttp(socket, timeout_s)
 
     def live(self) -> None:
         """Check that Envoy is up and has its first configuration."""
@@ -74,6 +75,15 @@ class EnvoyAdmin:
             for cluster in body.get("cluster_statuses", ())
         }
 
+    def dumped(self, resource: str) -> list[dict[str, Any]]:
+        """Return the entries of a kind of resource (`dynamic_route_configs`, ...) that Envoy uses now."""
+        configs: list[dict[str, Any]] = self._get("/config_dump", {"resource": resource}).get("configs", [])
+        return configs
+
+    def end(self) -> None:
+        """End Envoy; its supervisor starts it again."""
+        self._http.post("/quitquitquit", {}, {})
+
     def _get(self, path: str, query: Mapping[str, str]) -> Any:
         return json.loads(self._ask(path, query).body)
 
@@ -82,12 +92,12 @@ class EnvoyAdmin:
             answer = self._http.get(f"{path}?{urlencode(query)}")
         except OSError as error:
             raise RouterUnavailable(
-                f"Envoy's admin interface {self._url} does not answer: {error!r}",
+                f"Envoy's admin interface {self._socket} does not answer: {error!r}",
                 hint="start it with `perennial router run`; see `perennial local status`",
             ) from error
         if answer.status != 200:
             raise RouterUnavailable(
-                f"{self._url}{path} answers {answer.status}: {answer.text[:200]}",
+                f"{self._socket}: {path} answers {answer.status}: {answer.text[:200]}",
                 hint="Envoy is starting or draining; see its log",
             )
         return answer

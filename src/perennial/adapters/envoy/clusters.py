@@ -25,6 +25,11 @@ LIMITS = {"max_connections": 1024, "max_pending_requests": 4096, "max_requests":
 COPIES_PER_SERVER = 16
 """Mirrored requests in flight per canary server."""
 
+TRIES = 6
+"""Attempts of a request that fails everywhere."""
+CANDIDATE_TRIES, CHAMPION_TRIES = 1, 2
+"""Attempts in the pool of a share before the other pool is tried."""
+
 _HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 
 
@@ -131,7 +136,7 @@ def retry() -> Json:
     """Return the retry policy. A request may be repeated: a prediction is logged only where it is answered."""
     return {
         "retry_on": "gateway-error,connect-failure,refused-stream,reset",
-        "num_retries": 5,
+        "num_retries": TRIES - 1,
         "retry_back_off": {"base_interval": "0.025s", "max_interval": "0.25s"},
         "retry_host_predicate": [
             _extension(
@@ -145,12 +150,12 @@ def retry() -> Json:
 
 def _candidate_retry() -> Json:
     """Retry an error of the candidate on the champion at once; the error still counts for the candidate."""
-    return _retry_elsewhere(tries=1)
+    return _retry_elsewhere(tries=CANDIDATE_TRIES)
 
 
 def _champion_retry() -> Json:
     """Retry on another server of the champion first: an error may be the server's."""
-    return _retry_elsewhere(tries=2)
+    return _retry_elsewhere(tries=CHAMPION_TRIES)
 
 
 def _retry_elsewhere(tries: int) -> Json:

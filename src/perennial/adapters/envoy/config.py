@@ -1,15 +1,18 @@
-"""Envoy's static configuration, bootstrap and listener, as dictionaries in Envoy's JSON form.
+"""Envoy's bootstrap configuration as a dictionary in Envoy's JSON form.
 
-Clusters and routes, which change, are in `clusters` and `routes`. Nothing here does IO.
+The public listener is in `listener`; clusters and routes, which change, are in `clusters` and `routes`. Nothing here
+does IO.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from perennial import limits
 
 Json = dict[str, Any]
 Address = tuple[str, int]
@@ -31,28 +34,75 @@ TYPE = "type.googleapis.com/envoy."
 
 @dataclass(frozen=True)
 class Layout:
-    """Addresses of Envoy and of the servers of each pool."""
+    """Addresses of Envoy and of the servers of each pool.
+
+    Attributes:
+        listen: the only address that clients can reach.
+        admin: Unix socket of the admin interface, for its owner only.
+        secret: text that Envoy sends to the model servers in a header.
+        client_rate: requests per second of a client's address.
+    """
 
     listen: Address
-    admin: Address
+    admin: Path
     pools: Mapping[str, Sequence[Address]]
+    secret: str = field(default="", repr=False)
+    client_rate: int = 5000
 
 
 def bootstrap(layout: Layout, folder: Path) -> Json:
     """Return the bootstrap configuration; Envoy reads everything else from the folders that it watches."""
     return {
         "node": {"id": "perennial", "cluster": "perennial"},
-        "admin": {"address": address(layout.admin)},
+        "admin": {"address": {"pipe": {"path": str(layout.admin), "mode": 0o600}}},
         "dynamic_resources": {
             "lds_config": watched(folder / "lds" / "listeners.json"),
             "cds_config": watched(folder / "cds" / "clusters.json"),
         },
+        "overload_manager": _overload(),
         "stats_flush_interval": "1s",
         "stats_config": {
             "histogram_bucket_settings": [
                 {"match": {"suffix": "upstream_rq_time"}, "buckets": list(BUCKETS_MS)},
             ]
         },
+    }
+
+
+def _overload() -> Json:
+    """Return limits of connections and memory: the largest requests end first, then new requests are refused."""
+    monitors = "extensions.resource_monitors"
+    connections = {
+        "@type": f"{TYPE}{monitors}.downstream_connections.v3.DownstreamConnectionsConfig",
+        "max_active_downstream_connections": limits.CONNECTIONS,
+    }
+    heap = {
+        "@type": f"{TYPE}{monitors}.fixed_heap.v3.FixedHeapConfig",
+        "max_heap_size_bytes": limits.HEAP_BYTES,
+    }
+    name = "envoy.resource_monitors.fixed_heap"
+    largest = {"scaled": {"scaling_threshold": 0.8, "saturation_threshold": 0.95}}
+    return {
+        "refresh_interval": "0.25s",
+        "resource_monitors": [
+            {
+                "name": "envoy.resource_monitors.global_downstream_max_connections",
+                "typed_config": connections,
+            },
+            {"name": name, "typed_config": heap},
+        ],
+        "actions": [
+            {
+                "name": "envoy.overload_actions.reset_high_memory_stream",
+                "triggers": [{"name": name, **largest}],
+            },
+            {
+                "name": "envoy.overload_actions.stop_accepting_requests",
+                "triggers": [{"name": name, "threshold": {"value": 0.95}}],
+            },
+        ],
+        # Requests of 64 KiB and more are accounted for, so that the largest can be found.
+        "buffer_factory_config": {"minimum_account_to_track_power_of_two": 16},
     }
 
 
@@ -68,40 +118,6 @@ def discovery(version: str, resources: Sequence[Json]) -> bytes:
     """Return the content of a watched file."""
     body = {"version_info": version, "resources": list(resources)}
     return json.dumps(body, indent=1, sort_keys=True).encode() + b"\n"
-
-
-def listeners(layout: Layout, folder: Path) -> list[Json]:
-    connection_manager = {
-        "@type": f"{TYPE}extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
-        "stat_prefix": "ingress",
-        "codec_type": "AUTO",
-        "use_remote_address": True,
-        "generate_request_id": True,
-        "preserve_external_request_id": True,
-        "always_set_request_id_in_response": True,
-        "normalize_path": True,
-        "merge_slashes": True,
-        "server_header_transformation": "PASS_THROUGH",
-        "rds": {"route_config_name": ROUTES, "config_source": watched(folder / "rds" / "routes.json")},
-        "http_filters": [
-            {
-                "name": "envoy.filters.http.router",
-                "typed_config": {"@type": f"{TYPE}extensions.filters.http.router.v3.Router"},
-            }
-        ],
-    }
-    manager = {
-        "name": "envoy.filters.network.http_connection_manager",
-        "typed_config": connection_manager,
-    }
-    return [
-        {
-            "@type": f"{TYPE}config.listener.v3.Listener",
-            "name": LISTENER,
-            "address": address(layout.listen),
-            "filter_chains": [{"filters": [manager]}],
-        }
-    ]
 
 
 def address(address: Address) -> Json:

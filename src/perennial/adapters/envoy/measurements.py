@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from perennial.adapters.envoy.admin import Buckets, Endpoint, EnvoyAdmin
-from perennial.adapters.envoy.clusters import pool_cluster, shadow_cluster, stat_name
+from perennial.adapters.envoy.clusters import (
+    CANDIDATE_TRIES,
+    CHAMPION_TRIES,
+    TRIES,
+    pool_cluster,
+    shadow_cluster,
+    stat_name,
+)
 from perennial.adapters.envoy.config import Layout
 from perennial.core.release.traffic import BACKUP, Counters, PoolName, Route
 
@@ -25,8 +33,12 @@ class EnvoyMeasurements:
         Requests and errors are attempts: an error of the candidate that a retry on the champion healed is an error
         of the canary pool and an answer of the stable pool. Mirrored requests count for the canary pool. Answers
         of canary servers to the stable share count for the backup, never for the champion or a candidate.
+        Envoy counts 4xx by share, not by server: they are those of the pool that is tried first, as 4xx are not
+        tried again. Attempts of a request that failed on both sides are excused on both: its content, or something
+        that both sides share, is at fault.
         Latencies are those of whole requests with retries, by the share (not the server) of the request.
         """
+        codes = self._admin.numbers(rf"^cluster\.({_pattern(model)})\.upstream_rq_[45]xx$")
         clusters = self._clusters(model)
         names = [stat_name(name) for name in _cluster_names(model)]
         latencies = self._admin.latencies(
@@ -37,10 +49,31 @@ class EnvoyMeasurements:
         by_champion = self._of_pool(PoolName.STABLE, [of_stable, of_canary])
         by_candidate = self._of_pool(PoolName.CANARY, [of_canary, of_shadow])
         by_backup = self._of_pool(PoolName.CANARY, [of_stable])
+        refused = [int(codes.get(f"cluster.{name}.upstream_rq_4xx", 0)) for name in names]
+        failed = [int(codes.get(f"cluster.{name}.upstream_rq_5xx", 0)) for name in names]
+        stable_first = _answers(self._of_pool(PoolName.STABLE, [of_stable]))
+        canary_first = _answers(self._of_pool(PoolName.CANARY, [of_canary]))
+        of_first, of_second = min(refused[0], stable_first), min(refused[1], canary_first)
+        excused = (
+            _excused(
+                failed[0], self._of_pool(PoolName.STABLE, [of_stable]), by_backup, CHAMPION_TRIES, TRIES
+            ),
+            _excused(
+                failed[1],
+                self._of_pool(PoolName.CANARY, [of_canary]),
+                self._of_pool(PoolName.STABLE, [of_canary]),
+                CANDIDATE_TRIES,
+                TRIES,
+            ),
+        )
         return {
-            PoolName.STABLE.value: _counters(by_champion, (stable,)),
-            PoolName.CANARY.value: _counters(by_candidate, (canary, shadow)),
-            BACKUP: _counters(by_backup, ()),
+            PoolName.STABLE.value: _counters(
+                by_champion, (stable,), of_first + refused[1] - of_second, excused[0][0] + excused[1][1]
+            ),
+            PoolName.CANARY.value: _counters(
+                by_candidate, (canary, shadow), of_second + refused[2], excused[1][0]
+            ),
+            BACKUP: _counters(by_backup, (), refused[0] - of_first, excused[0][1]),
         }
 
     def healthy(self, model: str) -> Mapping[str, int]:
@@ -76,6 +109,7 @@ class EnvoyMeasurements:
                     "healthy": healthy[pool],
                     "requests": counted.requests,
                     "errors": counted.errors,
+                    "refused": counted.refused,
                     "p95 ms": None if p95 is None else round(p95, 2),
                 }
             )
@@ -97,7 +131,35 @@ def _cluster_names(model: str) -> tuple[str, str, str]:
     return pool_cluster(model, PoolName.STABLE), pool_cluster(model, PoolName.CANARY), shadow_cluster(model)
 
 
-def _counters(servers: Sequence[Endpoint], histograms: Sequence[Buckets]) -> Counters:
+def _pattern(model: str) -> str:
+    return "|".join(re.escape(stat_name(name)) for name in _cluster_names(model))
+
+
+def _answers(servers: Sequence[Endpoint]) -> int:
+    return sum(server.answered - server.errors for server in servers)
+
+
+def _excused(
+    failed: int, first: Sequence[Endpoint], second: Sequence[Endpoint], in_a_row: int, tries: int
+) -> tuple[int, int]:
+    """Return the failed attempts of the first and of the second pool for requests that failed everywhere.
+
+    Args:
+        failed: requests that ended in a 5xx, after every retry.
+        in_a_row: attempts per pool before the other pool is tried.
+        tries: attempts of such a request.
+    """
+    by_first = sum(1 for attempt in range(tries) if attempt // in_a_row % 2 == 0)
+    by_second = tries - by_first
+    errors = [sum(server.errors for server in servers) for servers in (first, second)]
+    # A refused connection is no counted attempt: only as many as both pools have failed attempts for.
+    both = min(failed, math.ceil(errors[0] / by_first), math.ceil(errors[1] / by_second))
+    return min(errors[0], both * by_first), min(errors[1], both * by_second)
+
+
+def _counters(
+    servers: Sequence[Endpoint], histograms: Sequence[Buckets], refused: int, excused: int
+) -> Counters:
     """Add up the servers and histograms; all histograms of an Envoy have the same bounds."""
     counts: dict[float, int] = {}
     for histogram in histograms:
@@ -106,5 +168,7 @@ def _counters(servers: Sequence[Endpoint], histograms: Sequence[Buckets]) -> Cou
     return Counters(
         requests=sum(server.answered for server in servers),
         errors=sum(server.errors for server in servers),
+        refused=refused,
+        excused=excused,
         buckets=tuple(sorted(counts.items())),
     )

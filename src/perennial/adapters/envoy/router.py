@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
+import socket
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -23,6 +25,8 @@ from perennial.adapters.envoy import state as envoy_state
 from perennial.adapters.envoy.admin import EnvoyAdmin
 from perennial.adapters.envoy.clusters import clusters
 from perennial.adapters.envoy.config import Layout
+from perennial.adapters.envoy.listener import listeners
+from perennial.adapters.envoy.live import by_name, differences
 from perennial.adapters.envoy.measurements import EnvoyMeasurements
 from perennial.adapters.envoy.routes import route_configuration
 from perennial.adapters.envoy.state import ConfirmedRoutes
@@ -34,7 +38,7 @@ from perennial.core.release.traffic import (
     refuse_if_moved,
 )
 from perennial.errors import RouterRejected, RouterUnavailable
-from perennial.files import write_bytes
+from perennial.files import PRIVATE, write_bytes
 
 CONFIRM_SECONDS = 10.0
 
@@ -54,7 +58,7 @@ class EnvoyRouter:
         self._folder = folder.resolve()
         self._layout = layout
         self._confirm_seconds = confirm_seconds
-        self._admin = EnvoyAdmin(*layout.admin)
+        self._admin = EnvoyAdmin(layout.admin)
         self._measurements = EnvoyMeasurements(self._admin, layout)
 
     def init(self) -> Path:
@@ -63,15 +67,20 @@ class EnvoyRouter:
         Raises:
             RouterRejected: routes.json cannot be read.
         """
+        _clear_socket(self._layout.admin)
+        return self.init_files()
+
+    def init_files(self) -> Path:
+        """Write all of Envoy's files from the confirmed routes; returns the path of the bootstrap file."""
         with self._locked():
             state = self._confirmed()
-            listeners = envoy_config.listeners(self._layout, self._folder)
-            self._write("lds", _version(state, listeners), listeners)
+            public = listeners(self._layout, self._folder)
+            self._write("lds", _version(state, public), public)
             self._write_clusters(state)
             self._write_routes(state)
             bootstrap = self._folder / "bootstrap.json"
             content = envoy_config.bootstrap(self._layout, self._folder)
-            write_bytes(bootstrap, json.dumps(content, indent=1).encode())
+            write_bytes(bootstrap, json.dumps(content, indent=1).encode(), PRIVATE)
         return bootstrap
 
     def apply(self, route: Route, expected: Expected = AnyRoute.ANY) -> None:
@@ -112,6 +121,53 @@ class EnvoyRouter:
         """Return a row per model and pool with a target: the configured share and the counters."""
         routes = sorted(self._confirmed().routes.items())
         return [row for _, route in routes for row in self._measurements.overview(route)]
+
+    def differences(self) -> tuple[str, ...]:
+        """Return what Envoy holds other than the confirmed routes say; see `ports.Router.differences`."""
+        with self._locked():
+            state = self._confirmed()
+            held = {
+                "routes": [entry["route_config"] for entry in self._admin.dumped("dynamic_route_configs")],
+                "clusters": [entry["cluster"] for entry in self._admin.dumped("dynamic_active_clusters")],
+                "listeners": [
+                    entry["active_state"]["listener"]
+                    for entry in self._admin.dumped("dynamic_listeners")
+                    if "active_state" in entry
+                ],
+            }
+            wanted = {
+                "routes": _route_resources(state),
+                "clusters": clusters(list(state.routes), self._layout),
+                "listeners": listeners(self._layout, self._folder),
+            }
+            found = [
+                text
+                for kind in wanted
+                for text in differences(by_name(wanted[kind]), by_name(held[kind]), kind)
+            ]
+            closed = self._closed()
+            return (*([closed] if closed else []), *found)
+
+    def repair(self) -> None:
+        """Write the confirmed configuration again; see `ports.Router.repair`.
+
+        An Envoy whose listeners were drained opens none again: it is ended, and its supervisor starts a new one.
+        """
+        self.init_files()
+        if self._closed():
+            self._admin.end()
+
+    def _closed(self) -> str:
+        """Return why clients cannot connect to the public listener, or an empty text."""
+        host, port = self._layout.listen
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 compared, not bound
+        try:
+            socket.create_connection((host, port), timeout=2).close()
+        except ConnectionRefusedError:
+            return f"the public listener {host}:{port} is closed"
+        except OSError as error:
+            return f"the public listener {host}:{port}: {error}"
+        return ""
 
     def _add_clusters(self, wanted: ConfirmedRoutes) -> None:
         """Add the clusters of new models: Envoy refuses a route to a cluster that does not exist."""
@@ -173,7 +229,7 @@ class EnvoyRouter:
     def _write(self, kind: str, version: str, resources: Sequence[envoy_config.Json]) -> None:
         name = {"lds": "listeners", "cds": "clusters", "rds": "routes"}[kind]
         content = envoy_config.discovery(version, resources)
-        write_bytes(self._folder / kind / f"{name}.json", content)
+        write_bytes(self._folder / kind / f"{name}.json", content, PRIVATE)
 
     @property
     def _state_file(self) -> Path:
@@ -192,6 +248,21 @@ class EnvoyRouter:
             raise RouterUnavailable(
                 "another process holds the lock of the routes", hint="try again"
             ) from error
+
+
+def _clear_socket(path: Path) -> None:
+    """Make the private folder of the admin socket, and remove the socket that a killed Envoy left.
+
+    Raises:
+        RouterRejected: the folder belongs to another user.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    if path.parent.stat().st_uid != os.getuid() or path.parent.is_symlink():
+        raise RouterRejected(
+            f"{path.parent} belongs to another user", hint="remove it, or set PERENNIAL_HOME"
+        )
+    path.parent.chmod(0o700)
+    path.unlink(missing_ok=True)
 
 
 def _route_resources(state: ConfirmedRoutes) -> list[envoy_config.Json]:

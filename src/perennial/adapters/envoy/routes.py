@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
+from perennial import limits
 from perennial.adapters.envoy.clusters import SERVERS, pool_cluster, retry, shadow_cluster
 from perennial.adapters.envoy.config import ROUTES, TYPE, Json
 from perennial.adapters.envoy.split import unit_sources
@@ -23,14 +24,29 @@ _OURS = (
 )  # fmt: skip
 
 
+PREDICT, INFER, METADATA, READY = (
+    "/v1/models/{}/predict",
+    "/v2/models/{}/infer",
+    "/v2/models/{}",
+    "/v2/models/{}/ready",
+)
+OF_MODEL = ((PREDICT, "POST"), (INFER, "POST"), (METADATA, "GET"), (READY, "GET"))
+OF_SERVER = (
+    ("/v1/feedback", "POST"),
+    ("/v2", "GET"),
+    ("/v2/health/live", "GET"),
+    ("/v2/health/ready", "GET"),
+)
+"""The public API. A path matches as a whole and with its method; everything else is a 404."""
+
+
 def route_configuration(routes: Sequence[Route]) -> Json:
     """Return a virtual host with the routes of every model; paths without a model go to any stable server."""
     entries = [
         entry for route in sorted(routes, key=lambda route: route.model) for entry in _model_routes(route)
     ]
     entries += [
-        {"match": {"path": path}, "route": _action({"cluster": SERVERS})}
-        for path in ("/v1/feedback", "/v2", "/v2/health/live", "/v2/health/ready")
+        {"match": _match(path, method), "route": _action({"cluster": SERVERS})} for path, method in OF_SERVER
     ]
     entries.append(
         {
@@ -47,23 +63,37 @@ def route_configuration(routes: Sequence[Route]) -> Json:
         "name": ROUTES,
         # Otherwise Envoy accepts a route to a missing cluster and answers 503.
         "validate_clusters": True,
-        "virtual_hosts": [{"name": "all", "domains": ["*"], "routes": entries}],
+        "virtual_hosts": [
+            {
+                "name": "all",
+                "domains": ["*"],
+                # A larger body would be neither tried on another server nor mirrored.
+                "request_body_buffer_limit": limits.BODY_BYTES,
+                "routes": entries,
+            }
+        ],
     }
+
+
+def _match(path: str, method: str) -> Json:
+    return {"path": path, "headers": [{"name": ":method", "string_match": {"exact": method}}]}
 
 
 def _model_routes(route: Route) -> list[Json]:
     mirror = {"request_mirror_policies": [_mirror(route)]} if route.mirror else {}
     by_name = {"weighted_clusters": {"clusters": [_share(SERVERS, TOTAL_WEIGHT, {})]}}
+    # Only the champion answers to its name: a candidate gets requests by its share, also while it is loaded into
+    # the stable pool.
+    named = f"/v2/models/{route.model}/versions/{route.stable.version}"
     return [
-        # A version named by the caller comes only from stable servers, never from the canary pool: candidates get
-        # requests by their share only.
-        {"match": {"prefix": f"/v2/models/{route.model}/versions/"}, "route": _action(by_name)},
+        *(
+            {"match": _match(named + rest, method), "route": _action(by_name)}
+            for rest, method in (("/infer", "POST"), ("", "GET"), ("/ready", "GET"))
+        ),
         *(
             entry
-            for api in ("v1", "v2")
-            for entry in _split_routes(
-                {"path_separated_prefix": f"/{api}/models/{route.model}"}, route, mirror
-            )
+            for path, method in OF_MODEL
+            for entry in _split_routes(_match(path.format(route.model), method), route, mirror)
         ),
     ]
 
@@ -78,8 +108,12 @@ def _split_routes(match: Json, route: Route, mirror: Json) -> list[Json]:
     for source in unit_sources(route.assignment):
         split = {"weighted_clusters": {"clusters": _shares(route, source.sent), "use_hash_policy": True}}
         action = _action({**split, **mirror, "hash_policy": [source.hashed]})
-        entries.append({"match": {**match, **source.match}, "route": action, **source.answer})
+        entries.append({"match": _both(match, source.match), "route": action, **source.answer})
     return entries
+
+
+def _both(match: Json, more: Json) -> Json:
+    return {**match, **more, "headers": [*match["headers"], *more.get("headers", ())]}
 
 
 def _action(target: Json) -> Json:

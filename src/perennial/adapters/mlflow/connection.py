@@ -1,4 +1,4 @@
-"""Connection of the MLflow adapters to their server: short timeouts, and one error when it does not answer."""
+"""Connection of the MLflow adapters to their server: short timeouts, and a common error when it does not answer."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def all_pages(search: Callable[[str | None], Any]) -> list[Any]:
     """Return the items of all pages of a search.
 
     Args:
-        search: page token (None: the first page) -> one page of MLflow's client.
+        search: page token (None: the first page) -> a page of MLflow's client.
     """
     page = search(None)
     items = list(page)

@@ -6,7 +6,7 @@ killed process leaves no version without it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -19,25 +19,31 @@ from mlflow.exceptions import MlflowException  # isort: skip
 from mlflow.tracking.artifact_utils import _download_artifact_from_uri  # isort: skip
 
 from perennial.core.training.registration import NewVersion, VersionRecord
-from perennial.core.version import Lifecycle, VersionRef, next_version
-from perennial.errors import ModelFileError, UnknownVersion
+from perennial.core.version import Change, Lifecycle, VersionRef
+from perennial.errors import ModelFileError, UnknownVersion, UsageError
 from perennial.serving.signed_files import NOBODY, TrustedKeys, read_signed, write_contents
 
 SEMANTIC, DIGEST, CAPSULE, LIFECYCLE = "semantic_version", "digest", "capsule", "lifecycle"
 SERVED = "served"
+TakeNumber = Callable[[str, str, Change, Iterable[str]], str]
 PAGE = 1000
 MISSING = {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}
 
 
 class MlflowRegistry:
-    """Registry and Labels over one MLflow server or file.
+    """Registry and Labels over an MLflow server or file.
 
     Args:
+        take_number: model, run, change, numbers of registered versions -> the number of this run, taken by nobody
+            else; without it this registry only reads.
         trusted: keys of those who may sign the files of a version; without them no version can be fetched.
     """
 
-    def __init__(self, url: str, trusted: TrustedKeys = NOBODY) -> None:
+    def __init__(
+        self, url: str, take_number: TakeNumber | None = None, trusted: TrustedKeys = NOBODY
+    ) -> None:
         self._url = url
+        self._take_number = take_number
         self._trusted = trusted
         self._connected: MlflowClient | None = None
 
@@ -128,9 +134,13 @@ class MlflowRegistry:
                 raise
 
     def _create(self, client: MlflowClient, new: NewVersion, existing: list[str]) -> ModelVersion:
+        if self._take_number is None:
+            raise UsageError(
+                f"{new.model}: this registry was opened for reading", hint="wiring.versions.registry"
+            )
         tags = {
             **new.tags,
-            SEMANTIC: str(next_version(existing, new.change)),
+            SEMANTIC: self._take_number(new.model, new.run_id, new.change, existing),
             DIGEST: new.digest,
             CAPSULE: new.capsule,
             LIFECYCLE: Lifecycle.DEVELOPMENT,

@@ -6,6 +6,7 @@ import json
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +29,7 @@ SERVED = "served"
 
 
 class MlflowTracker:
-    """Runs in one experiment per model; artifacts go straight to the folder, not through the server."""
+    """Tracker with an experiment per model; artifacts go straight to the folder, not through the server."""
 
     def __init__(self, url: str, folder: Path) -> None:
         self._url = url
@@ -125,7 +126,9 @@ class MlflowRun:
         from mlflow.models import infer_signature
 
         self.artifact(folder, SERVED)
-        pins = [f"{name}=={_version(name)}" for name in ("onnx", "onnxruntime", "numpy", "torch")]
+        pins = [
+            f"{name}=={version(name).partition('+')[0]}" for name in ("onnx", "onnxruntime", "numpy", "torch")
+        ]
         signature = infer_signature(example, output)
         with self._active():
             if native is not None:
@@ -190,9 +193,3 @@ class DvcSource(DatasetSource):
 
     def to_json(self) -> str:
         return json.dumps(self.to_dict())
-
-
-def _version(package: str) -> str:
-    from importlib.metadata import version
-
-    return version(package).partition("+")[0]

@@ -3,18 +3,40 @@
 from __future__ import annotations
 
 import errno
+import hmac
+import threading
 from collections.abc import Iterator
 from datetime import datetime
+from socketserver import ThreadingMixIn
+from typing import Any
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
-from prometheus_client import CollectorRegistry, start_http_server
+from prometheus_client import CollectorRegistry, Counter, make_wsgi_app
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
+from perennial.core.monitoring.feedback_counts import FeedbackCounts
 from perennial.core.monitoring.levels import MonitorVerdict
 from perennial.errors import PortTaken
 
 MODEL = ("model_name",)
 FEATURE = ("model_name", "feature")
+
+
+class ThreadingServer(ThreadingMixIn, WSGIServer):
+    """A server whose slow readers do not hold up others."""
+
+    daemon_threads = True
+    allow_reuse_address = True
+
+
+class QuietHandler(WSGIRequestHandler):
+    """A handler without a log line per request; a reader that sends nothing is dropped."""
+
+    timeout = 10
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Log nothing."""
 
 
 class MonitorMetrics(Collector):
@@ -27,16 +49,28 @@ class MonitorMetrics(Collector):
         self._verdicts: dict[str, tuple[MonitorVerdict, datetime]] = {}
         self._failing: dict[str, bool] = {}
         self.registry = CollectorRegistry()
+        self._unusable = Counter(
+            "perennial_feedback_unusable",
+            "Feedback that was not used.",
+            ("source", "reason"),
+            registry=self.registry,
+        )
+        self._broken = Counter(
+            "perennial_broken_lines", "Broken lines of logs, skipped.", ("log",), registry=self.registry
+        )
         self.registry.register(self)
 
-    def serve(self, host: str, port: int) -> None:
+    def serve(self, host: str, port: int, secret: str = "") -> None:
         """Serve http://host:port/metrics from its own thread.
+
+        Args:
+            secret: bearer token that a reader must send; empty: anybody reads.
 
         Raises:
             PortTaken: another program listens on the port.
         """
         try:
-            start_http_server(port, addr=host, registry=self.registry)
+            server = make_server(host, port, self._guarded(secret), ThreadingServer, QuietHandler)
         except OSError as error:
             if error.errno != errno.EADDRINUSE:
                 raise
@@ -44,6 +78,21 @@ class MonitorMetrics(Collector):
                 f"port {port} of {host} is taken",
                 hint="stop what listens there, or set PERENNIAL_PORT_MONITOR",
             ) from error
+
+        threading.Thread(target=server.serve_forever, name="metrics", daemon=True).start()
+
+    def _guarded(self, secret: str) -> Any:
+        """Return the WSGI application of the metrics, which answers 403 without the bearer token."""
+        page = make_wsgi_app(self.registry)
+
+        def application(environ: dict[str, Any], start: Any) -> Any:
+            said = environ.get("HTTP_AUTHORIZATION", "").removeprefix("Bearer ")
+            if secret and not hmac.compare_digest(said.encode(), secret.encode()):
+                start("403 Forbidden", [("content-type", "text/plain")])
+                return [b"send the internal secret as a bearer token\n"]
+            return page(environ, start)
+
+        return application
 
     def show(self, model: str, verdict: MonitorVerdict, at: datetime) -> None:
         """Replace the figures of a model."""
@@ -53,6 +102,13 @@ class MonitorMetrics(Collector):
     def failed(self, model: str) -> None:
         """Mark the last pass for a model as failed; its figures stay those of the pass before."""
         self._failing[model] = True
+
+    def received(self, counts: FeedbackCounts) -> None:
+        """Add up the feedback that was not used, by source."""
+        for reason, by_source in (("unknown", counts.unknown), ("foreign", counts.foreign)):
+            for source, count in by_source.items():
+                self._unusable.labels(source, reason).inc(count)
+        self._broken.labels("feedback").inc(counts.broken)
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         """Return the gauges; the registry calls this at each scrape, from the server thread."""

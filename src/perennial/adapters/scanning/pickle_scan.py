@@ -23,12 +23,11 @@ def pickled(path: Path) -> str:
             result = scan_bytes(io.BytesIO(path.read_bytes()), str(path), path.suffix, strict=True)
         except (ValueError, EOFError, NotImplementedError, zipfile.BadZipFile) as error:
             return f"a pickle or an archive that cannot be looked through: {error}"
-    names = sorted(f"{name.module}.{name.name} ({_word(name.safety)})" for name in result.globals)
+    words = {SafetyLevel.Innocuous: "harmless"}
+    names = sorted(
+        f"{name.module}.{name.name} ({words.get(name.safety, 'dangerous')})" for name in result.globals
+    )
     return f"a pickle that imports {', '.join(names)}" if names else ""
-
-
-def _word(safety: SafetyLevel) -> str:
-    return "harmless" if safety is SafetyLevel.Innocuous else "dangerous"
 
 
 @contextmanager

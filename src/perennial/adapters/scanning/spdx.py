@@ -49,13 +49,11 @@ def _parsed(text: str) -> LicenseExpression | None:
         tree = _licensing().parse(text)
     except (ExpressionError, ParseError):
         return None
-    if tree is None or any(not _known(key) for key in _licensing().license_keys(tree)):
+    if tree is None:
         return None
-    return tree
-
-
-def _known(key: str) -> bool:
-    return key in _licensing().known_symbols or key.startswith(OWN)
+    known = _licensing().known_symbols
+    keys = _licensing().license_keys(tree)
+    return tree if all(key in known or key.startswith(OWN) for key in keys) else None
 
 
 def _holds(tree: LicenseExpression, allowed: Collection[str]) -> bool:

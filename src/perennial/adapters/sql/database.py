@@ -33,7 +33,7 @@ Value = TypeVar("Value", bound=BaseModel)
 
 
 class Database:
-    """Connections to one database. The tables are created at first use.
+    """Connections to a database. The tables are created at first use.
 
     Args:
         url: an SQLAlchemy address: `sqlite:///<file>` or `postgresql+psycopg://...`.
@@ -58,7 +58,7 @@ class Database:
 
     @contextmanager
     def reading(self, *, damaged: bool = False) -> Iterator[Connection]:
-        """Yield a connection that reads one snapshot; writers do not wait for it.
+        """Yield a connection that reads a snapshot; writers do not wait for it.
 
         Args:
             damaged: decode text that is not UTF-8 to lone surrogates instead of failing. Only SQLite stores such

@@ -14,7 +14,7 @@ from perennial.core.governance.notices import Delivery
 
 
 class SqlDeliveries:
-    """Deliveries with one row per channel; one UPDATE takes the lease."""
+    """Deliveries with a row per channel; an UPDATE takes the lease."""
 
     def __init__(self, database: Database) -> None:
         self._database = database

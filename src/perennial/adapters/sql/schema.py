@@ -15,6 +15,7 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    UniqueConstraint,
 )
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
@@ -32,7 +33,7 @@ def microseconds(at: datetime) -> int:
 class entry_field(FunctionElement):  # noqa: N801 an SQL function
     """A text field of a ledger entry's JSON.
 
-    Indexes use it, so that rows are found by the text that the hash covers. A separate column could be changed
+    Indexes use it, so that lookups use the text that the hash covers. A separate column could be changed
     without breaking the chain.
     """
 
@@ -100,13 +101,14 @@ ledger_head = Table(
 )
 
 feedback = Table(
-    "perennial_feedback",
+    "perennial_source_feedback",
     metadata,
     Column("kind", String(16), primary_key=True),  # label or reward
     Column("prediction_id", String(128), primary_key=True),
+    Column("source", String(32), primary_key=True),
     Column("value", Float, nullable=False),
     Column("received_us", BigInteger, nullable=False),
-    Index("perennial_feedback_received", "kind", "received_us"),
+    Index("perennial_source_feedback_received", "kind", "received_us"),
 )
 
 deliveries = Table(
@@ -115,6 +117,16 @@ deliveries = Table(
     Column("channel", String(64), primary_key=True),
     Column("body", Text, nullable=False),
     Column("leased_us", BigInteger, nullable=False),
+)
+
+# A number belongs to one run, and a run has one number, whichever process asks first.
+version_numbers = Table(
+    "perennial_version_number",
+    metadata,
+    Column("model", String(128), primary_key=True),
+    Column("number", String(64), primary_key=True),
+    Column("run_id", String(64), nullable=False),
+    UniqueConstraint("model", "run_id", name="perennial_version_number_run"),
 )
 
 tokens = Table(

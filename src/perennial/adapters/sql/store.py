@@ -1,4 +1,4 @@
-"""Releases, intents, ledger, feedback and deliveries in one SQL database, with SQLAlchemy Core."""
+"""Releases, intents, ledger, feedback and deliveries in an SQL database, with SQLAlchemy Core."""
 
 from __future__ import annotations
 
@@ -18,13 +18,14 @@ from perennial.adapters.sql.schema import microseconds
 from perennial.core.events import Entry
 from perennial.core.release.status import Intent, ReleaseStatus
 from perennial.errors import ReleaseConflict
+from perennial.ports.traffic import BySource
 
 LABEL, REWARD = "label", "reward"
 CHUNK = 500
 
 
 class SqlStore:
-    """Five ports over one database; they share its transactions.
+    """Five ports over a database; they share its transactions.
 
     Args:
         url: an SQLAlchemy address: `sqlite:///<file>` or `postgresql+psycopg://...`.
@@ -40,7 +41,7 @@ class SqlStore:
 
 
 class SqlReleases:
-    """ReleaseStore: one UPDATE compares and sets; ledger entries are in the same transaction."""
+    """ReleaseStore: a single UPDATE compares and sets; ledger entries are in the same transaction."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -84,7 +85,7 @@ class SqlReleases:
 
 
 class SqlIntents:
-    """Intents: two intents with the same id are one."""
+    """Intents: two intents with the same id count once."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -102,55 +103,60 @@ class SqlIntents:
 
 
 class SqlFeedback:
-    """FeedbackStore: the newest label and the newest reward of each prediction id."""
+    """FeedbackStore: the newest label and the newest reward of each prediction id by each source."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def put(self, labels: Mapping[str, float], received: datetime) -> int:
-        return self._put(LABEL, labels, received)
+    def put(self, labels: Mapping[str, float], received: datetime, source: str) -> int:
+        return self._put(LABEL, labels, received, source)
 
-    def labels(self, since: datetime | None = None) -> Mapping[str, float]:
+    def labels(self, since: datetime | None = None) -> BySource:
         return self._values(LABEL, since)
 
-    def put_rewards(self, rewards: Mapping[str, float], received: datetime) -> int:
-        return self._put(REWARD, rewards, received)
+    def put_rewards(self, rewards: Mapping[str, float], received: datetime, source: str) -> int:
+        return self._put(REWARD, rewards, received, source)
 
-    def rewards(self, since: datetime | None = None) -> Mapping[str, float]:
+    def rewards(self, since: datetime | None = None) -> BySource:
         return self._values(REWARD, since)
 
-    def _put(self, kind: str, values: Mapping[str, float], received: datetime) -> int:
+    def _put(self, kind: str, values: Mapping[str, float], received: datetime, source: str) -> int:
+        key = {"kind": kind, "source": source}
         with self._database.writing() as connection:
             return sum(
-                _put_chunk(connection, kind, chunk, microseconds(received)) for chunk in _chunks(values)
+                _put_chunk(connection, key, chunk, microseconds(received)) for chunk in _chunks(values)
             )
 
-    def _values(self, kind: str, since: datetime | None) -> Mapping[str, float]:
+    def _values(self, kind: str, since: datetime | None) -> BySource:
         table = tables.feedback
-        query = select(table.c.prediction_id, table.c.value).where(table.c.kind == kind)
+        query = select(table.c.source, table.c.prediction_id, table.c.value).where(table.c.kind == kind)
         if since is not None:
             query = query.where(table.c.received_us >= microseconds(since))
+        values: dict[str, dict[str, float]] = {}
         with self._database.reading() as connection:
-            return dict(connection.execute(query).all())
+            for source, name, value in connection.execute(query):
+                values.setdefault(source, {})[name] = value
+        return values
 
 
-def _put_chunk(connection: Connection, kind: str, values: Mapping[str, float], received_us: int) -> int:
+def _put_chunk(
+    connection: Connection, key: Mapping[str, str], values: Mapping[str, float], received_us: int
+) -> int:
     table = tables.feedback
     query = select(table.c.prediction_id, table.c.value).where(
-        table.c.kind == kind, table.c.prediction_id.in_(values)
+        table.c.kind == key["kind"], table.c.source == key["source"], table.c.prediction_id.in_(values)
     )
     known = dict(connection.execute(query).all())
     changed = [
-        {"kind": kind, "prediction_id": name, "value": float(value), "received_us": received_us}
+        {**key, "prediction_id": name, "value": float(value), "received_us": received_us}
         for name, value in values.items()
         if name not in known or known[name] != value
     ]
     if changed:
         statement = _insert(connection, table)
         replaced = {name: statement.excluded[name] for name in ("value", "received_us")}
-        connection.execute(
-            statement.on_conflict_do_update(index_elements=["kind", "prediction_id"], set_=replaced), changed
-        )
+        primary = ["kind", "prediction_id", "source"]
+        connection.execute(statement.on_conflict_do_update(index_elements=primary, set_=replaced), changed)
     return len(changed)
 
 

@@ -13,7 +13,7 @@ from perennial.core.governance.tokens import Token
 
 
 class SqlTokens:
-    """Tokens with one row each; no row holds a secret.
+    """Tokens with a row each; no row holds a secret.
 
     Args:
         url: the SQLAlchemy address of the releases' database.

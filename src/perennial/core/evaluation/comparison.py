@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -40,7 +41,7 @@ class VersionComparison(Frozen):
 def compare(
     names: tuple[str, str],
     scores: tuple[Scored, Scored],
-    rows: list[dict[str, Any]],
+    rows: Sequence[Mapping[Any, Any]],
     threshold: float,
     examples: int,
     resamples: int,
@@ -73,7 +74,7 @@ def compare(
         decisions_changed=int(((new.score >= threshold) != (old.score >= threshold)).sum()),
         disagreements=tuple(
             RowDisagreement(
-                row=rows[place],
+                row=dict(rows[place]),
                 target=float(old.target[place]),
                 old=float(old.score[place]),
                 new=float(new.score[place]),

@@ -23,7 +23,7 @@ from perennial.core.experiment.posterior import (
     superiority,
 )
 from perennial.core.frozen import Frozen
-from perennial.core.release.sample_ratio import SampleRatio, sample_ratio
+from perennial.core.release.analysis.sample_ratio import SampleRatio, sample_ratio
 
 LEAST = 3
 """Observations that a mean needs to have a posterior with a variance."""

@@ -1,4 +1,4 @@
-"""The model card of one version, generated from its record.
+"""The model card of a version, generated from its record.
 
 The sections are those of M. Mitchell et al., "Model Cards for Model Reporting", FAT* 2019. Where the record has no
 value, the card says "not stated".
@@ -27,7 +27,7 @@ def make_card(
     rows: Sequence[LedgerRow],
     now: datetime,
 ) -> Document:
-    """Return the card of one version.
+    """Return the card of a version.
 
     Args:
         spec: the model's spec of today; the card says so when the version was trained under another.

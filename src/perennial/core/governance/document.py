@@ -11,7 +11,7 @@ MARKUP = re.compile(r"([\\`*_\[\]<>|#])")
 
 
 class Table(Frozen):
-    """A table with one header row."""
+    """A table with a header row."""
 
     header: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
@@ -72,5 +72,5 @@ class Document(Frozen):
 
 
 def escape(text: str) -> str:
-    """Return the text escaped for Markdown, on one line."""
+    """Return the text escaped for Markdown, as a single line."""
     return MARKUP.sub(r"\\\1", " ".join(text.split()))

@@ -37,7 +37,7 @@ class StoredRow(NamedTuple):
 
 
 class Head(Frozen):
-    """End of the chain at one time: its hash covers the whole ledger up to there."""
+    """End of the chain at a time: its hash covers the whole ledger up to there."""
 
     seq: int = Field(ge=0, description="number of rows; 0 for an empty ledger")
     hash: str = Field(pattern=r"^[0-9a-f]{64}$")
@@ -84,7 +84,7 @@ def verify(rows: Iterable[LedgerRow]) -> int | None:
 def verify_stored(rows: Iterable[StoredRow]) -> int | None:
     """Return the sequence number at which the chain first breaks; None when it holds.
 
-    The stored text itself is hashed, so a change of a single byte is found. The model column is compared with the
+    The stored text itself is hashed, so a change of a single byte is detected. The model column is compared with the
     text. Text that is not UTF-8 was never appended.
 
     Args:
@@ -131,5 +131,5 @@ def compare(hashes: Sequence[str], head: Head) -> str | None:
         return f"the last {head.seq - len(hashes)} of {head.seq} entries are cut off"
     actual = hashes[head.seq - 1] if head.seq else GENESIS
     if actual != head.hash:
-        return f"the chain was written anew: entry {head.seq} is not the one that the head names"
+        return f"the chain was written anew: entry {head.seq} differs from the head"
     return None

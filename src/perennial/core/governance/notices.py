@@ -36,7 +36,7 @@ NOTABLE = frozenset(
 ALARM = "retrain"
 """Level of the monitor that is an alarm."""
 EVIDENCE = 12
-"""Most rules in one notice, the worst first."""
+"""Most rules in a notice, the worst first."""
 FIRST_RETRY = timedelta(seconds=10)
 LONGEST_WAIT = timedelta(minutes=10)
 GIVE_UP = timedelta(hours=24)
@@ -60,7 +60,7 @@ class Links(Frozen):
 
 
 class Delivery(Frozen):
-    """Delivery state of one channel."""
+    """Delivery state of a channel."""
 
     channel: str = Field(description="number and service; holds no secret")
     seq: int = Field(ge=0, description="last ledger entry that was sent or skipped")

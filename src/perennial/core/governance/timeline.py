@@ -22,7 +22,7 @@ class TimelineEntry(Frozen):
 
 
 class VersionTimeline(Frozen):
-    """All events of one version, in order."""
+    """All events of a version, in order."""
 
     version: str
     digest: str | None = Field(description="None: the ledger has only the name of the version")
@@ -32,10 +32,10 @@ class VersionTimeline(Frozen):
 def version_timelines(rows: Iterable[LedgerRow]) -> list[VersionTimeline]:
     """Return a timeline per version, in the order in which the versions first appear.
 
-    A rollback is an event of two versions: one loses the traffic, the other gets it back.
+    A rollback is an event of two versions: the first loses the traffic, the other gets it back.
 
     Args:
-        rows: ledger rows of one model, in order.
+        rows: ledger rows of a model, in order.
     """
     digests: dict[str, str | None] = {}
     events: dict[str, list[TimelineEntry]] = {}

@@ -44,7 +44,7 @@ class ServedVersion(Frozen):
 
 
 class RecordedApproval(Frozen):
-    """An approval of one digest, as the ledger has it."""
+    """An approval of a digest, as the ledger has it."""
 
     actor: str
     at: AwareDatetime
@@ -86,7 +86,7 @@ class OpenRelease(Frozen):
 
 
 class ServingExplanation(Frozen):
-    """The answer for one model at one time."""
+    """The answer for a model at a time."""
 
     model: str
     at: AwareDatetime
@@ -217,7 +217,7 @@ def _required_checks(story: Sequence[LedgerRow], gate: GateFact | None) -> Itera
             observed=f"by {', '.join(dict.fromkeys(row.entry.actor for row in given))}" if given else "none",
             verdict="PASS" if any(row.entry.kind == Event.RELEASE_LOADING for row in story) else "UNSURE",
         )
-    # An entry of a step carries the evidence of the one that it ended.
+    # An entry of a step has the evidence of the step that it ended.
     where = "release"
     for row in story:
         if row.entry.kind in STEPS:

@@ -54,7 +54,7 @@ class AccuracyEstimate(Frozen):
 
     @classmethod
     def of(cls, right: np.ndarray) -> AccuracyEstimate | None:
-        """Estimate from right or wrong answers (bool [n], in time order); None below two rows per batch."""
+        """Estimate from right or wrong answers (from 0 to 1, [n], in time order); None below two rows per batch."""
         if len(right) < 2 * BATCHES:
             return None
         means = [batch.mean() for batch in np.array_split(right.astype(float), BATCHES)]

@@ -1,10 +1,11 @@
-"""End a release without a promotion."""
+"""End a release without a promotion: the candidate loses its traffic, then its place in the pools."""
 
 from __future__ import annotations
 
-from perennial.core.events import SystemActor
+from perennial.core.events import Event, SystemActor
 from perennial.core.release.phase import Phase
-from perennial.core.release.phases import aborting
+from perennial.core.release.status import Pause
+from perennial.core.release.traffic import PoolName
 from perennial.core.release.transition import Transition
 
 
@@ -20,4 +21,29 @@ def end_release(transition: Transition, outcome: Phase, why: str, actor: str = S
         return
     transition.enter(Phase.ABORTING, why, actor, outcome=outcome.value)
     transition.update(outcome=outcome)
-    aborting.run(transition)
+    withdraw_candidate(transition)
+
+
+def withdraw_candidate(transition: Transition) -> None:
+    """Give the candidate's share back to the champion; drop the candidate in the pass after that.
+
+    While the champion is known to have no healthy server and the canary pool has one, the share stays
+    with the candidate, and a person is asked.
+    """
+    status, live = transition.status, transition.seen.route
+    if live is None or live.canary is None or live.canary.digest != status.candidate.digest:
+        transition.leave_pools()
+        transition.finish(status.outcome or Phase.ROLLED_BACK, status.note)
+        return
+    if live.canary_weight > 0 and _only_candidate_answers(transition):
+        if Pause.CHAMPION_UNHEALTHY not in status.pauses:
+            transition.update(pauses=status.pauses | {Pause.CHAMPION_UNHEALTHY})
+            transition.record(Event.RELEASE_PAUSED, why=Pause.CHAMPION_UNHEALTHY.value)
+        return
+    transition.update(pauses=status.pauses - {Pause.CHAMPION_UNHEALTHY})
+    transition.route(live.without_canary())
+
+
+def _only_candidate_answers(transition: Transition) -> bool:
+    healthy = transition.seen.healthy
+    return healthy.get(PoolName.STABLE) == 0 and healthy.get(PoolName.CANARY, 0) > 0

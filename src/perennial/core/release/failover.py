@@ -45,7 +45,8 @@ def watch_failover(
         counted: answers of the backup since the router's start.
         healthy: pool -> number of healthy servers.
     """
-    counted = Counters(requests=counted.requests)  # the ledger keeps no more of it
+    # Failed attempts are no answers. The ledger keeps no more than the number.
+    counted = Counters(requests=max(0, counted.requests - counted.errors))
     more = counted.since(before.counted).requests
     began, seen = before.began_at, before.answered + more
     if more and began is None:

@@ -48,6 +48,7 @@ class Rollback(Frozen):
     canary_only: bool = Field(description="the champion stays, only a canary's share is taken back")
     applied: bool = Field(False, description="the router confirmed it")
     checks: tuple[Check, ...] = ()
+    forced: str = Field("", description="why failed checks were overruled; empty: none failed")
 
     def is_live(self, route: Route | None) -> bool:
         """Return whether this route is the goal of the rollback."""

@@ -64,6 +64,10 @@ class LabelCounts(Frozen):
     right: float = Field(0.0, ge=0, description="sum over requests of the share of right answers")
     requests: int = Field(0, ge=0)
     labels: int = Field(0, ge=0)
+    sources: dict[str, int] = Field(default_factory=dict, description="source -> its labels that count")
+    without: dict[str, LabelCounts] = Field(
+        default_factory=dict, description="source that may not decide alone -> the counts without it"
+    )
 
 
 class ReleaseStatus(Frozen):

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from perennial.core.release.criteria import judge_traffic, unmeasured
+from perennial.core.release.analysis.criteria import judge_traffic, unmeasured
+from perennial.core.release.analysis.sample_ratio import judge_split
 from perennial.core.release.plan import promotes
-from perennial.core.release.sample_ratio import judge_split
 from perennial.core.release.status import LabelCounts
 from perennial.core.release.traffic import Counters, PoolName
 from perennial.core.release.transition import Transition
@@ -27,14 +27,15 @@ def analyse(transition: Transition) -> tuple[Judgement, ...]:
 
 
 def step_counters(transition: Transition) -> tuple[Counters, Counters]:
-    """Return what candidate and champion answered in this step.
+    """Return what candidate and champion answered in this step, without requests that were at fault themselves.
 
     In a step that leaves the champion no requests, its answers before the step are the comparison.
     """
     _add_new_answers(transition)
     status, nothing = transition.status, Counters()
     candidate, champion = (status.counted.get(pool, nothing) for pool in (PoolName.CANARY, PoolName.STABLE))
-    return candidate, status.before if status.before is not None else champion
+    before = status.before if status.before is not None else champion
+    return candidate.evidence(), before.evidence()
 
 
 def _judgements(transition: Transition) -> tuple[Judgement, ...]:

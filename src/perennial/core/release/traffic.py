@@ -99,6 +99,8 @@ class Counters(Frozen):
 
     requests: int = Field(0, ge=0, description="answered requests")
     errors: int = Field(0, ge=0, description="of these, 5xx or a broken connection")
+    refused: int = Field(0, ge=0, description="of the requests, 4xx: an error of the request")
+    excused: int = Field(0, ge=0, description="of the errors, attempts of requests that both sides failed")
     buckets: tuple[tuple[float, int], ...] = Field(
         (), description="latency: (upper bound in ms, cumulative count), ascending; last bound may be inf"
     )
@@ -121,6 +123,8 @@ class Counters(Frozen):
         return Counters(
             requests=max(0, self.requests - earlier.requests),
             errors=max(0, self.errors - earlier.errors),
+            refused=max(0, self.refused - earlier.refused),
+            excused=max(0, self.excused - earlier.excused),
             buckets=tuple((bound, max(0, count - before.get(bound, 0))) for bound, count in self.buckets),
         )
 
@@ -130,7 +134,18 @@ class Counters(Frozen):
         return Counters(
             requests=self.requests + other.requests,
             errors=self.errors + other.errors,
+            refused=self.refused + other.refused,
+            excused=self.excused + other.excused,
             buckets=tuple((bound, self._up_to(bound) + other._up_to(bound)) for bound in bounds),
+        )
+
+    def evidence(self) -> Counters:
+        """Return what counts for or against a version: 2xx and 5xx without the requests' own faults."""
+        excused = min(self.excused, self.errors)
+        return Counters(
+            requests=max(0, self.requests - self.refused - excused),
+            errors=self.errors - excused,
+            buckets=self.buckets,
         )
 
     def _up_to(self, bound: float) -> int:

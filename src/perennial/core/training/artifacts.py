@@ -1,4 +1,4 @@
-"""Results of a training: the manifest beside the model file, and the record for the next steps."""
+"""Results of a training: its trials, the manifest beside the model file, and the record for the next steps."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from pydantic import Field
 from perennial.core.frozen import Frozen
 from perennial.core.spec import Reason
 from perennial.core.training.explanation import ServedExplanation
-from perennial.core.training.tuning import ParameterValue
+
+ParameterValue = str | int | float | bool
 
 
 class ModelManifest(Frozen):
@@ -57,3 +58,14 @@ class Trained(Frozen):
     reason: Reason
     reason_text: str
     seconds: float
+
+
+class Trial(Frozen):
+    """A training with a set of parameters."""
+
+    number: int = Field(ge=0)
+    parameters: dict[str, ParameterValue]
+    value: float | None = Field(description="objective at the kept epoch; None if pruned or failed")
+    curve: tuple[float, ...] = Field((), description="objective after each epoch")
+    pruned: bool = False
+    failed: bool = Field(False, description="ended by an error or a kill")

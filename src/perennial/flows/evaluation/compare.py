@@ -61,14 +61,9 @@ def compare_versions(
     return compare(
         (str(old.ref), str(new.ref)),
         (before, after),
-        [{str(key): _plain(value) for key, value in row.items()} for row in rows],
+        rows,
         spec.target.threshold,
         examples,
         spec.evaluation.bootstrap,
         spec.tuning.seed,
     )
-
-
-def _plain(value: object) -> object:
-    """Return the Python number of a NumPy number, for JSON."""
-    return value.item() if hasattr(value, "item") else value

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING
 from perennial.core.evaluation.evaluation import MODEL, Evaluation, evaluate_scores
 from perennial.core.evaluation.metrics import Scored
 from perennial.core.spec import FeatureSpec, ModelSpec
-from perennial.core.training.examples import Examples
+from perennial.core.training.examples import Examples, first_later_group
 from perennial.core.training.registration import VersionRecord
-from perennial.core.training.split import first_later_group
 from perennial.errors import DataError, UnknownVersion
 from perennial.flows.evaluation.evaluate import as_scored, baseline_scores
 from perennial.flows.training.package import version_features

@@ -16,7 +16,7 @@ from perennial.core.spec import ModelSpec
 from perennial.errors import DataError, UsageError
 from perennial.flows.experiment.gather import OUTCOME_KINDS, find_experiment, gather
 from perennial.flows.experiment.observations import read_variants
-from perennial.flows.monitoring.feedback import Inbox, ingest
+from perennial.flows.feedback.ingest import Answered, Inbox, ingest
 from perennial.ports import FeedbackStore, Ledger, PredictionLog, ReleaseStore
 
 
@@ -27,6 +27,7 @@ class ExperimentPorts:
     predictions: PredictionLog
     feedback: FeedbackStore
     inbox: Inbox
+    answered: Answered
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,8 @@ class LiveAnalysis:
     analysis: ExperimentAnalysis
     experiment: Experiment
     units: UserCounts
+    sources: Mapping[str, int]
+    """Source -> its outcomes that count."""
 
 
 def analyse_live(
@@ -60,9 +63,9 @@ def analyse_live(
         DataError: no release has split its users, or a variant has too few outcomes.
     """
     policy = spec.release
-    ingest(ports.inbox, ports.feedback)
+    ingest(ports.inbox, ports.feedback, ports.answered)
     experiment = find_experiment(spec.name, release_id, ports.releases, ports.ledger, now)
-    data = gather(experiment, outcome, ports.predictions, ports.feedback)
+    data = gather(experiment, outcome, ports.predictions, ports.feedback, policy.feedback)
     assigned = tuple(data.units.by_arm.get(variant.name, 0) for variant in data.variants)
     try:
         analysis = analyse(
@@ -75,7 +78,7 @@ def analyse_live(
             f"{spec.name}, release {experiment.release_id}: {error}",
             hint="labels and rewards come by POST /v1/feedback; see --outcome",
         ) from error
-    return LiveAnalysis(analysis, experiment, data.units)
+    return LiveAnalysis(analysis, experiment, data.units, data.sources)
 
 
 def analyse_file(

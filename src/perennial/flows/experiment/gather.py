@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -10,7 +11,9 @@ from perennial.core.experiment.design import Kind
 from perennial.core.experiment.live_experiment import Experiment, VariantFigures, latest_experiment
 from perennial.core.experiment.posterior import Variant
 from perennial.core.release.traffic import UserCounts
+from perennial.core.spec import FeedbackSpec
 from perennial.errors import DataError, UnknownRelease
+from perennial.flows.feedback.votes import counted, votes
 from perennial.ports import FeedbackStore, Ledger, PredictionLog, ReleaseStore
 
 if TYPE_CHECKING:
@@ -33,10 +36,12 @@ class ExperimentData:
     Attributes:
         variants: the control first; a user is an observation.
         units: all users, with or without an outcome.
+        sources: source -> its outcomes that count.
     """
 
     variants: tuple[Variant, Variant]
     units: UserCounts
+    sources: Mapping[str, int] = field(default_factory=dict)
 
 
 def find_experiment(
@@ -82,25 +87,31 @@ def count_users(log: pd.DataFrame) -> UserCounts:
 
 
 def gather(
-    experiment: Experiment, outcome: str, predictions: PredictionLog, feedback: FeedbackStore
+    experiment: Experiment,
+    outcome: str,
+    predictions: PredictionLog,
+    feedback: FeedbackStore,
+    policy: FeedbackSpec,
 ) -> ExperimentData:
     """Return the outcomes by user. Users with predictions of both variants are left out.
 
     Args:
         outcome: a key of `OUTCOME_KINDS`.
+        policy: whose labels and rewards count.
     """
     log = assigned_predictions(predictions.read(experiment.model, since=experiment.since), experiment.name)
     log = log[log["at"] < experiment.until]
     users = count_users(log)
     log = log[log.groupby("unit")["arm"].transform("nunique") == 1] if len(log) else log
     read = feedback.rewards if outcome == "reward" else feedback.labels
-    values = log["prediction_id"].map(dict(read(since=experiment.since)))
-    log = log.assign(value=values).dropna(subset=["value"])
+    log = counted(log.merge(votes(read(since=experiment.since)), on="prediction_id"), policy, "arm")
+    sources = {str(source): int(count) for source, count in log["source"].value_counts().items()}
     if outcome == "right":
-        log["value"] = (log["decision"] == (log["value"] >= POSITIVE)).astype(float)
+        log = log.assign(value=(log["decision"] == (log["value"] >= POSITIVE)).astype(float))
+    log = log.groupby(["arm", "unit", "prediction_id"])["value"].mean().reset_index()
     by_user = log.groupby(["arm", "unit"])["value"].agg("sum" if outcome == "events" else "mean")
     variants = _variant(by_user, experiment.control), _variant(by_user, experiment.treatment)
-    return ExperimentData(variants, users)
+    return ExperimentData(variants, users, sources)
 
 
 def running_figures(
@@ -110,6 +121,7 @@ def running_figures(
     predictions: PredictionLog,
     feedback: FeedbackStore,
     now: datetime,
+    policy: FeedbackSpec,
 ) -> tuple[VariantFigures, ...]:
     """Return the figures of each variant of the running A/B test; empty if no test runs."""
     active = (release for release in releases.latest(model) if not release.phase.is_final())
@@ -121,15 +133,15 @@ def running_figures(
         figure
         for experiment in experiments
         if experiment is not None and experiment.running
-        for figure in _figures(experiment, predictions, feedback)
+        for figure in _figures(experiment, predictions, feedback, policy)
     )
 
 
 def _figures(
-    experiment: Experiment, predictions: PredictionLog, feedback: FeedbackStore
+    experiment: Experiment, predictions: PredictionLog, feedback: FeedbackStore, policy: FeedbackSpec
 ) -> list[VariantFigures]:
-    right = gather(experiment, "right", predictions, feedback)
-    reward = gather(experiment, "reward", predictions, feedback)
+    right = gather(experiment, "right", predictions, feedback, policy)
+    reward = gather(experiment, "reward", predictions, feedback, policy)
     return [
         VariantFigures(
             experiment=experiment.name,

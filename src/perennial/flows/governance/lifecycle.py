@@ -105,7 +105,7 @@ def due(model: str, keep: timedelta, ports: LifecyclePorts, now: datetime) -> li
         for record in ports.registry.versions(model)
         if in_use(record, serving, releases, KEPT_ALIASES) is None
     ]
-    newest = _last_facts(model, ports.ledger)
+    newest = {row.entry.digest: row.entry.at for row in ports.ledger.rows(model) if row.entry.digest}
     return [
         record
         for record in unused
@@ -135,11 +135,6 @@ def purge(
 def _serving(model: str, ledger: Ledger) -> str | None:
     rows = ledger.rows(model, kinds=SERVING, newest=1)
     return rows[0].entry.digest if rows else None
-
-
-def _last_facts(model: str, ledger: Ledger) -> dict[str, datetime]:
-    """Return the time of the newest entry by digest."""
-    return {row.entry.digest: row.entry.at for row in ledger.rows(model) if row.entry.digest}
 
 
 def _entry(record: VersionRecord, kind: Event, actor: str, now: datetime, **payload: str | None) -> Entry:

@@ -12,14 +12,13 @@ from datetime import datetime, timedelta
 from perennial.core.events import Entry, Event, LedgerRow, SystemActor
 from perennial.core.governance import notices as notice
 from perennial.core.governance.notices import Delivery, Links
-from perennial.core.release.status import ReleaseStatus
 from perennial.errors import NotDelivered
 from perennial.ports import Deliveries, Ledger, Notifier, ReleaseStore
 
 LEASE = timedelta(minutes=1)
-"""Lease of a channel: longer than one message takes, renewed after each. A killed sender blocks it this long."""
+"""Lease of a channel: longer than a message takes, renewed after each. A killed sender blocks it this long."""
 AT_ONCE = 20
-"""Most notices that one pass sends to one channel, so that the others have their turn."""
+"""Most notices that a pass sends to a channel, so that the others have their turn."""
 LOOK_BACK = 1000
 """Number of entries before the end that are checked for freshness when a channel is new."""
 
@@ -37,7 +36,7 @@ class NotifyPorts:
 
 @dataclass(frozen=True)
 class DeliveryResult:
-    """Result of one pass over one channel."""
+    """Result of a pass over a channel."""
 
     channel: str
     sent: int = 0
@@ -45,7 +44,7 @@ class DeliveryResult:
 
 
 def deliver(ports: NotifyPorts, clock: Callable[[], datetime]) -> list[DeliveryResult]:
-    """Make one pass over all channels, without those that another process has leased."""
+    """Make a pass over all channels, without those that another process has leased."""
     known = {delivery.channel: delivery for delivery in ports.deliveries.all()}
     results = (_pass(name, known.get(name), ports, clock) for name in ports.notifier.channels)
     return [result for result in results if result is not None]
@@ -83,7 +82,9 @@ def _send(at: Delivery, end: int, ports: NotifyPorts, clock: Callable[[], dateti
             at = at.skipped(row.seq)
         else:
             try:
-                ports.notifier.send(at.channel, notice.compose(row, _release(row, ports), ports.links))
+                release_id = row.entry.release_id
+                release = ports.releases.load(release_id) if release_id else None
+                ports.notifier.send(at.channel, notice.compose(row, release, ports.links))
             except NotDelivered as error:
                 ports.deliveries.put(at.failed(error.message, clock()), clock() + LEASE)
                 return DeliveryResult(at.channel, sent, error.message)
@@ -99,10 +100,6 @@ def _start(ledger: Ledger, now: datetime) -> int:
     end = ledger.end()[0]
     recent = ledger.rows(after=max(0, end - LOOK_BACK))
     return next((row.seq - 1 for row in recent if now - row.entry.at <= notice.FRESH), end)
-
-
-def _release(row: LedgerRow, ports: NotifyPorts) -> ReleaseStatus | None:
-    return ports.releases.load(row.entry.release_id) if row.entry.release_id else None
 
 
 def _given_up(row: LedgerRow, at: Delivery, now: datetime) -> Entry:

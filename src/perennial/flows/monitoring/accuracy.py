@@ -6,6 +6,8 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from perennial.core.release.status import LabelCounts
+from perennial.core.spec import FeedbackSpec
+from perennial.flows.feedback.votes import counted, votes
 from perennial.ports import FeedbackStore, PredictionLog
 
 if TYPE_CHECKING:
@@ -18,7 +20,7 @@ KEY = ["request_id", "entity", "place", "of"]
 
 
 def accuracy(
-    model: str, since: datetime, feedback: FeedbackStore, predictions: PredictionLog
+    model: str, since: datetime, feedback: FeedbackStore, predictions: PredictionLog, policy: FeedbackSpec
 ) -> dict[str, LabelCounts]:
     """Return the label counts by digest, for predictions and labels since then.
 
@@ -28,6 +30,9 @@ def accuracy(
     The place separates the rows of a tensor request, which names no entity, and requests of a client that
     uses an id again. If the mirrored and the answered rows of an id differ in number, the missing rows are not
     known, and the mirrored rows are left out.
+
+    Args:
+        policy: whose labels count.
     """
     labels = feedback.labels(since=since)
     if not labels:
@@ -38,21 +43,31 @@ def accuracy(
     import pandas as pd
 
     log = log[NEEDED].astype({"shadow": bool})
-    answered = _placed(log[~log["shadow"]]).assign(truth=log["prediction_id"].map(labels))
-    answered = answered.dropna(subset=["truth"])  # after `_placed`: a row without a label has a place too
-    mirrored = _placed(log[log["shadow"]], "digest").merge(answered[[*KEY, "truth"]], on=KEY)
+    # Joined after `_placed`: a row without a label has a place too.
+    answered = _placed(log[~log["shadow"]]).merge(votes(labels), on="prediction_id")
+    mirrored = _placed(log[log["shadow"]], "digest").merge(answered[[*KEY, "source", "value"]], on=KEY)
     known = pd.concat([answered, mirrored], ignore_index=True)
-    known["right"] = (known["decision"] == (known["truth"] >= POSITIVE)).astype(float)
-    shares = known.groupby(["digest", "request_id"])["right"].agg(["mean", "count"])
-    totals = shares.groupby(level="digest").agg(
-        right=("mean", "sum"), requests=("mean", "size"), labels=("count", "sum")
+    known["right"] = (known["decision"] == (known["value"] >= POSITIVE)).astype(float)
+    known = counted(known, policy, "digest")
+    return {str(digest): _counts(rows, policy) for digest, rows in known.groupby("digest")}
+
+
+def _counts(rows: pd.DataFrame, policy: FeedbackSpec) -> LabelCounts:
+    """Count the votes about a version, all together and without each source that may not decide alone."""
+    sources = {str(source): int(count) for source, count in rows["source"].value_counts().items()}
+    alone = [source for source in sources if source != policy.sole_source]
+    without = {source: _sums(rows[rows["source"] != source]) for source in alone}
+    return _sums(rows).model_copy(update={"sources": sources, "without": without})
+
+
+def _sums(rows: pd.DataFrame) -> LabelCounts:
+    """Count each request once, whatever its rows and its sources."""
+    by_prediction = rows.groupby(["request_id", "prediction_id"])["right"].mean()
+    by_request = by_prediction.groupby(level="request_id").mean()
+    requests = len(by_request)
+    return LabelCounts(
+        right=min(float(by_request.sum()), requests), requests=requests, labels=len(by_prediction)
     )
-    return {
-        str(digest): LabelCounts(
-            right=min(row["right"], row["requests"]), requests=row["requests"], labels=row["labels"]
-        )
-        for digest, row in totals.to_dict("index").items()
-    }
 
 
 def _placed(rows: pd.DataFrame, *within: str) -> pd.DataFrame:

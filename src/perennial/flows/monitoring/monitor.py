@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from perennial.core.events import Entry, Event, LedgerRow, SystemActor
 from perennial.core.monitoring.drift import SCORE, ColumnDrift
+from perennial.core.monitoring.feedback_counts import FeedbackCounts
 from perennial.core.monitoring.levels import AccuracyEstimate, Level, MonitorVerdict, verdict
 from perennial.core.monitoring.retraining import (
     Hold,
@@ -24,10 +22,12 @@ from perennial.core.monitoring.retraining import (
 )
 from perennial.core.payloads import LevelChange
 from perennial.core.release.traffic import Target
-from perennial.core.spec import ModelSpec
+from perennial.core.spec import FeedbackSpec, ModelSpec
 from perennial.core.version import VersionRef
 from perennial.errors import MalformedInput, ToolError, UnknownVersion
 from perennial.files import replacing
+from perennial.flows.feedback.votes import counted, votes
+from perennial.flows.monitoring.accuracy import POSITIVE
 from perennial.flows.monitoring.retrain import raise_and_record
 from perennial.ports import (
     DriftReporter,
@@ -42,6 +42,8 @@ from perennial.ports import (
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from perennial.ports import BySource
 
 REFERENCE = "reference.parquet"
 KEPT_REPORTS = 20
@@ -79,6 +81,8 @@ class MonitorResult:
     verdict: MonitorVerdict
     decision: Retrain | Hold
     report: Path | None = None
+    feedback: FeedbackCounts | None = None
+    """Feedback that was stored before the verdict."""
     problems: tuple[str, ...] = ()
     """Errors that do not change the verdict."""
 
@@ -121,7 +125,7 @@ def monitor_model(
     problems: tuple[str, ...] = ()
     if changed or isinstance(decision, Retrain):
         problems = _to_tracker(spec, ports, target, report)
-    return MonitorResult(spec.name, now, target, judged, decision, report, problems)
+    return MonitorResult(spec.name, now, target, judged, decision, report, problems=problems)
 
 
 def read_window(spec: ModelSpec, log: PredictionLog, target: Target, now: datetime) -> pd.DataFrame:
@@ -175,7 +179,8 @@ def _judge(
 ) -> MonitorVerdict:
     known = accuracy_known(spec, reference)
     labels = feedback.labels(window["at"].iloc[0].floor("us").to_pydatetime())
-    return verdict(spec.monitoring, drifts, known, accuracy_seen(window, labels), len(window))
+    seen = accuracy_seen(window, labels, spec.release.feedback)
+    return verdict(spec.monitoring, drifts, known, seen, len(window))
 
 
 def accuracy_known(spec: ModelSpec, reference: pd.DataFrame) -> AccuracyEstimate | None:
@@ -184,11 +189,12 @@ def accuracy_known(spec: ModelSpec, reference: pd.DataFrame) -> AccuracyEstimate
     return AccuracyEstimate.of(answered == (reference[spec.target.column].to_numpy() > 0))
 
 
-def accuracy_seen(window: pd.DataFrame, labels: Mapping[str, float]) -> AccuracyEstimate | None:
-    """Estimate the accuracy of the logged decisions on the labelled rows of the window."""
-    verdicts = window["prediction_id"].map(labels).to_numpy(dtype=float)
-    labelled = ~np.isnan(verdicts)
-    return AccuracyEstimate.of(window["decision"].to_numpy()[labelled] == (verdicts[labelled] >= 0.5))
+def accuracy_seen(window: pd.DataFrame, labels: BySource, policy: FeedbackSpec) -> AccuracyEstimate | None:
+    """Estimate the accuracy of the logged decisions on the rows of the window with labels that count."""
+    known = window[["prediction_id", "decision"]].merge(votes(labels), on="prediction_id")
+    known = counted(known, policy)
+    right = (known["decision"] == (known["value"] >= POSITIVE)).groupby(known["prediction_id"], sort=False)
+    return AccuracyEstimate.of(right.mean().to_numpy(dtype=float))
 
 
 def _record_level(

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Protocol
 
+from perennial.core.events import Entry, Event, SystemActor
 from perennial.core.experiment.live_experiment import VariantFigures
+from perennial.core.monitoring.feedback_counts import FeedbackCounts
 from perennial.core.monitoring.levels import MonitorVerdict
 from perennial.core.monitoring.retraining import Retrain
 from perennial.core.spec import ModelSpec
 from perennial.errors import PerennialError
 from perennial.flows.experiment.analyse import ExperimentPorts
 from perennial.flows.experiment.gather import running_figures
-from perennial.flows.monitoring.feedback import ingest
+from perennial.flows.feedback.ingest import ingest
+from perennial.flows.governance.identity import NO_MODEL
 from perennial.flows.monitoring.monitor import MonitorFolders, MonitorPorts, MonitorResult, monitor_model
+from perennial.ports import Ledger
 
 
 class MonitorGauges(Protocol):
@@ -24,6 +28,9 @@ class MonitorGauges(Protocol):
     def show(self, model: str, verdict: MonitorVerdict, at: datetime) -> None: ...
 
     def failed(self, model: str) -> None: ...
+
+    def received(self, counts: FeedbackCounts) -> None:
+        """Add up the feedback that was not used."""
 
 
 class ExperimentGauges(Protocol):
@@ -46,14 +53,34 @@ def monitoring_pass(
 ) -> MonitorResult:
     """Store the pending labels, judge the newest window, then publish the figures of the running A/B test."""
     source = ports.experiment
-    ingest(source.inbox, source.feedback)
+    counts = ingest(source.inbox, source.feedback, source.answered)
+    _record_unusable(counts, source.ledger, now)
     result = monitor_model(spec, ports.monitor, ports.folders, now)
+    result = replace(result, feedback=counts, problems=(*counts.alarms, *result.problems))
     if experiments is not None:
         running = running_figures(
-            spec.name, source.releases, source.ledger, source.predictions, source.feedback, now
+            spec.name,
+            source.releases,
+            source.ledger,
+            source.predictions,
+            source.feedback,
+            now,
+            spec.release.feedback,
         )
         experiments.show(spec.name, running)
     return result
+
+
+def _record_unusable(counts: FeedbackCounts, ledger: Ledger, now: datetime) -> None:
+    """Name the sources of unusable feedback in the ledger."""
+    if not counts.alarms:
+        return
+    payload = {"unknown": dict(counts.unknown), "foreign": dict(counts.foreign), "broken": counts.broken}
+    ledger.append(
+        Entry(
+            at=now, actor=SystemActor.MONITOR, kind=Event.FEEDBACK_UNUSABLE, model=NO_MODEL, payload=payload
+        )
+    )
 
 
 def watch(
@@ -86,6 +113,8 @@ def watch(
             )
         else:
             gauges.show(spec.name, result.verdict, result.at)
+            if result.feedback is not None:
+                gauges.received(result.feedback)
             say(summary_line(result))
         # Counted from now, not from the due time: a slow pass must not be followed by a burst of passes.
         due[number] = clock() + spec.monitoring.every.total_seconds()

@@ -1,9 +1,9 @@
-"""Start a release: measure the candidate at the endpoint without traffic, apply the gate, write it down."""
+"""Start a release: measure the candidate at a model server without traffic, apply the gate, record the report."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import datetime, timedelta
+from typing import Any
 
 from perennial.core.events import Entry, Event, SystemActor
 from perennial.core.release import approval, gate
@@ -17,8 +17,9 @@ from perennial.core.training.registration import VersionRecord
 from perennial.core.version import VersionRef
 from perennial.errors import ModelFileError, PoolUnavailable, ReleaseError, UnknownVersion
 from perennial.flows.governance.lifecycle import refuse_out_of_use
-from perennial.flows.release.ports import ReleasePorts
-from perennial.flows.release.reconcile import open_release, reconcile
+from perennial.flows.release.open_release import open_release
+from perennial.flows.release.ports import Clock, ReleasePorts, Sleep
+from perennial.flows.release.reconcile import reconcile
 from perennial.flows.release.rehearsal import gate_warnings
 from perennial.flows.release.seal import write_seal
 from perennial.flows.release.served_files import current_seal, served_files
@@ -36,13 +37,13 @@ def start(
     which: str,
     ports: ReleasePorts,
     actor: str,
-    clock: Callable[[], datetime],
-    sleep: Callable[[float], None],
+    clock: Clock,
+    sleep: Sleep,
     again: bool = False,
 ) -> ReleaseStatus:
-    """Open the release of a version, gate it, and let the machine take the first step.
+    """Open the release of a version, gate it, and take the first step of the release machine.
 
-    Repeated after a kill it goes on; a release that is past its gate is returned as it stands.
+    After a kill the same call goes on; a release that is past its gate is returned as it is.
 
     Args:
         which: semantic version or alias.
@@ -68,7 +69,7 @@ def start(
         if champion is not None:
             warnings = gate_warnings(spec.name, spec.release, ports.predictions, ports.feedback, clock())
             report = report.model_copy(update={"warnings": warnings})
-        # The answer of an earlier gate must not approve this one: the tag starts anew.
+        # An answer to an earlier gate must not approve this one: the tag starts anew.
         tags = {**report.tags(), approval.TAG: approval.WAITING, "release": status.release_id}
         ports.labels.tag(spec.name, record.ref.key, tags)
         status = _gated(status, report, ports, clock())
@@ -78,7 +79,7 @@ def start(
 
 
 def live_champion(model: str, ports: ReleasePorts) -> VersionRecord | None:
-    """The version that has the traffic, by the live route; None when the model has no route.
+    """Return the version with the traffic, by the live route; None when the model has no route.
 
     Raises:
         UnknownVersion: the route names a version that the registry does not have.
@@ -96,13 +97,15 @@ def live_champion(model: str, ports: ReleasePorts) -> VersionRecord | None:
     return record
 
 
-def finish_promotions(
-    model: str, ports: ReleasePorts, clock: Callable[[], datetime], sleep: Callable[[float], None]
-) -> None:
-    """A release that is about to become champion does so first, so that this one is compared with it."""
+def finish_promotions(model: str, ports: ReleasePorts, clock: Clock, sleep: Sleep) -> None:
+    """Bring releases in PROMOTING to their end, so that the new release is compared with their champion.
+
+    Raises:
+        ReleaseError: a promotion does not end in time.
+    """
     deadline = clock() + LOAD_WITHIN
-    for one in ports.releases.latest(model):
-        status = one
+    for promoting in ports.releases.latest(model):
+        status = promoting
         while status.phase is Phase.PROMOTING:
             if clock() > deadline:
                 raise ReleaseError(
@@ -113,10 +116,17 @@ def finish_promotions(
             sleep(0.5)
 
 
-def _measure(spec, record, champion, ports: ReleasePorts, clock, sleep) -> GateReport:
-    ref: VersionRef = record.ref
+def _measure(
+    spec: ModelSpec,
+    record: VersionRecord,
+    champion: VersionRecord | None,
+    ports: ReleasePorts,
+    clock: Clock,
+    sleep: Sleep,
+) -> GateReport:
+    ref = record.ref
     files = served_files(ref, ports)
-    # Before anything is measured: what changes meanwhile is not what this gate speaks of.
+    # Sealed before anything is measured: the report must not cover files that change meanwhile.
     before = current_seal(ref, ports)
     manifest = load_verified(files, ref.model, ref.digest, ports.trusted, (SEAL_FILE,)).manifest
     write_seal(ref, manifest, files, ports.published)
@@ -132,8 +142,8 @@ def _measure(spec, record, champion, ports: ReleasePorts, clock, sleep) -> GateR
     return report.model_copy(update={"seal": before})
 
 
-def payload(manifest: ServedManifest) -> dict:
-    """A request of the Open Inference Protocol with `ROWS` rows of zeros: latency needs no more."""
+def payload(manifest: ServedManifest) -> dict[str, Any]:
+    """Return a request of the Open Inference Protocol with `ROWS` rows of zeros, to measure latency."""
     width = len(manifest.features)
     tensor = {
         "name": manifest.input,
@@ -144,18 +154,18 @@ def payload(manifest: ServedManifest) -> dict:
     return {"inputs": [tensor]}
 
 
-def _wait_loaded(ref: VersionRef, ports: ReleasePorts, clock, sleep) -> None:
+def _wait_loaded(ref: VersionRef, ports: ReleasePorts, clock: Clock, sleep: Sleep) -> None:
     deadline = clock() + LOAD_WITHIN
-    while not (found := ports.pool.readiness(PoolName.CANARY, ref.model, ref.digest)).complete:
-        if found.errors:
+    while not (readiness := ports.pool.readiness(PoolName.CANARY, ref.model, ref.digest)).complete:
+        if readiness.errors:
             raise ModelFileError(
-                f"the canary pool cannot load {ref}: {'; '.join(found.errors)}",
+                f"the canary pool cannot load {ref}: {'; '.join(readiness.errors)}",
                 hint="train and register it again",
             )
         if clock() > deadline:
             raise PoolUnavailable(
-                f"{found.ready} of {found.total} canary servers loaded {ref} in {LOAD_WITHIN.seconds} s "
-                f"({found.reachable} answer)",
+                f"{readiness.ready} of {readiness.total} canary servers loaded {ref} in {LOAD_WITHIN.seconds} s "
+                f"({readiness.reachable} answer)",
                 hint="perennial local status",
             )
         sleep(0.2)
@@ -176,7 +186,7 @@ def _gated(status: ReleaseStatus, report: GateReport, ports: ReleasePorts, now: 
             "risk_reasons": list(report.risk_reasons),
             "seal": report.seal,
             "warnings": list(report.warnings),
-            "rules": [one.model_dump(mode="json") for one in report.rules],
+            "rules": [rule.model_dump(mode="json") for rule in report.rules],
         },
     )
     note = "passed the gate" if report.passed else "; ".join(report.failures)

@@ -1,4 +1,4 @@
-"""Gather what a pass over a release needs to know, and nothing that its phase has no use for."""
+"""Measure what a pass over a release needs in its phase."""
 
 from __future__ import annotations
 
@@ -21,31 +21,33 @@ from perennial.flows.release.served_files import current_seal
 if TYPE_CHECKING:
     from perennial.flows.release.ports import ReleasePorts
 
-T = TypeVar("T")
+Measured = TypeVar("Measured")
+Default = TypeVar("Default")
 ACCURACY_EVERY = timedelta(seconds=2)
 ACCURACY_SHARE = 100
 COUNTED = (Phase.LOADING, Phase.SHADOW, Phase.CANARY)
 
 
 class _Attempts:
-    """Measurements that may fail: what failed is told, the rest is kept."""
+    """Measurements that may fail; the failures are collected."""
 
     def __init__(self) -> None:
         self.errors: list[str] = []
 
-    def __call__(self, what: str, measure: Callable[[], T], otherwise: T) -> T:
+    def __call__(self, source: str, measure: Callable[[], Measured], default: Default) -> Measured | Default:
+        """Return the measurement, or the default where it fails."""
         try:
             return measure()
         except (ToolError, DataError) as error:
-            self.errors.append(f"{what}: {error.message}")
-            return otherwise
+            self.errors.append(f"{source}: {error.message}")
+            return default
 
 
 def observe(status: ReleaseStatus, ports: ReleasePorts, now: datetime) -> Observation:
-    """Measure for the phase that the release is in.
+    """Return the observation for the phase of the release; other failures than these are errors inside it.
 
-    The store and the live route must answer (StoreUnavailable, RouterUnavailable leave this function):
-    without them nothing can be decided. Everything else that fails is an error inside the observation.
+    Raises:
+        StoreUnavailable, RouterUnavailable: without the store and the live route nothing can be decided.
     """
     model, digest, phase = status.model, status.candidate.digest, status.phase
     live = ports.router.route(model)
@@ -76,21 +78,21 @@ def observe(status: ReleaseStatus, ports: ReleasePorts, now: datetime) -> Observ
     if phase.is_measured():
         seen |= {"accuracy": status.accuracy, "accuracy_at": status.accuracy_at, "units": status.units}
         if _is_due(status, now):
-            measured = attempt("prediction log", lambda: _accuracy(status, ports), status.accuracy)
-            seen |= {"accuracy": measured, "accuracy_at": now}
+            labels = attempt("prediction log", lambda: _accuracy(status, ports), status.accuracy)
+            seen |= {"accuracy": labels, "accuracy_at": now}
             if status.current is not None and status.current.mismatch is not None:
                 seen["units"] = attempt("prediction log", lambda: _units(status, ports), status.units)
     return Observation(errors=tuple(attempt.errors), **seen)
 
 
 def _rollbacks(status: ReleaseStatus, live: Route | None, ports: ReleasePorts) -> list[Intent]:
-    """What people rolled back, and nobody has written down yet."""
-    found = [one for one in ports.journal.pending() if one.applied or one.is_live(live)]
-    return [withdrawal_intent(one, status) for one in found if is_withdrawn(one, status)]
+    """Return intents for rollbacks that moved the traffic and are not on record yet."""
+    rollbacks = [entry for entry in ports.journal.pending() if entry.applied or entry.is_live(live)]
+    return [withdrawal_intent(rollback, status) for rollback in rollbacks if is_withdrawn(rollback, status)]
 
 
 def _in_registry(status: ReleaseStatus, ports: ReleasePorts) -> dict[str, Any]:
-    """What was said of the approval there, and the seal of the version as the registry has it."""
+    """Return the approval tags in the registry, and the seal of the version that it has."""
     record = ports.registry.find(status.model, f"key:{status.candidate.key}")
     if record is None:
         return {}
@@ -99,34 +101,34 @@ def _in_registry(status: ReleaseStatus, ports: ReleasePorts) -> dict[str, Any]:
 
 
 def _neighbours(status: ReleaseStatus, ports: ReleasePorts) -> dict[str, Any]:
-    """What other releases of the model mean for this one."""
-    everything = ports.releases.latest(status.model)
-    others = [one for one in everything if one.release_id != status.release_id]
-    active = [one for one in others if not one.phase.is_final()]
+    """Return how the other releases of the model affect this one."""
+    releases = ports.releases.latest(status.model)
+    others = [release for release in releases if release.release_id != status.release_id]
+    active = [release for release in others if not release.phase.is_final()]
     later = [
-        one
-        for one in others
-        if one.is_after(status) and (one.phase is Phase.SUCCEEDED or (one in active and _takes_over(one)))
+        release
+        for release in others
+        if release.is_after(status)
+        and (release.phase is Phase.SUCCEEDED or (release in active and _takes_over(release)))
     ]
     kept = {status.candidate.digest, status.champion.digest if status.champion else ""}
-    champions = {one.candidate.digest for one in others if one.phase is Phase.SUCCEEDED}
+    champions = {release.candidate.digest for release in others if release.phase is Phase.SUCCEEDED}
     return {
         "newer": later[0].release_id if later else None,
-        "older_active": any(status.is_after(one) for one in active),
-        "shared": any(one.candidate.digest == status.candidate.digest for one in active),
+        "older_active": any(status.is_after(release) for release in active),
+        "shared": any(release.candidate.digest == status.candidate.digest for release in active),
         "outdated": tuple(sorted(champions - kept)),
     }
 
 
-def _takes_over(one: ReleaseStatus) -> bool:
-    """Whether an active release ends those before it: one that fails its gate, or is on its way to be
-    rejected, has no claim on their traffic."""
-    return one.gate is not None and one.gate.passed and one.outcome is not Phase.REJECTED
+def _takes_over(release: ReleaseStatus) -> bool:
+    """Return whether an active release supersedes those before it: it passed its gate and is not being rejected."""
+    return release.gate is not None and release.gate.passed and release.outcome is not Phase.REJECTED
 
 
 def _accuracy(status: ReleaseStatus, ports: ReleasePorts) -> dict[str, LabelCounts]:
     since = status.entered_at
-    return accuracy(status.model, since, ports.feedback, ports.predictions)
+    return accuracy(status.model, since, ports.feedback, ports.predictions, status.policy.feedback)
 
 
 def _units(status: ReleaseStatus, ports: ReleasePorts) -> UserCounts:
@@ -137,8 +139,10 @@ def _units(status: ReleaseStatus, ports: ReleasePorts) -> UserCounts:
 
 
 def _is_due(status: ReleaseStatus, now: datetime) -> bool:
-    """The older the step, the more there is to read and the less one more label says: so accuracy is
-    measured anew when another hundredth of the step's time has gone by."""
+    """Return whether to measure accuracy again: after another hundredth of the step's time.
+
+    The older the step, the longer the log and the less a further label tells.
+    """
     if status.accuracy_at is None:
         return True
     wait = max(ACCURACY_EVERY, (now - status.entered_at) / ACCURACY_SHARE)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 from perennial.core.spec import ModelSpec
@@ -24,10 +25,13 @@ from perennial.ports import (
 )
 from perennial.serving.signed_files import TrustedKeys
 
+Clock = Callable[[], datetime]
+Sleep = Callable[[float], None]
+
 
 @dataclass(frozen=True)
 class ReleasePorts:
-    """Everything a release touches."""
+    """Tools that a release uses."""
 
     releases: ReleaseStore
     intents: Intents
@@ -40,13 +44,13 @@ class ReleasePorts:
     registry: Registry
     labels: Labels
     files: Path
-    """Folder for the served files of versions by digest, so that a pool is filled without the registry."""
+    """Folder of the served files of versions, by digest; a pool is filled from it without the registry."""
     trusted: TrustedKeys
     """Keys of those who may sign the files of a version."""
     checks: Callable[[ModelSpec, Path], tuple[Judgement, ...]]
-    """Of the files of a candidate, for the gate (`flows.evaluation.checks`)."""
+    """Checks of a candidate's files, for the gate (`flows.evaluation.checks`)."""
     terms: Callable[[ModelSpec, VersionRecord], tuple[Judgement, ...]] = lambda spec, record: ()
-    """On what terms data and packages are used, for the gate (`flows.governance.licensing`)."""
+    """Checks of the terms of data and packages, for the gate (`flows.governance.licensing`)."""
     spec_digest: Callable[[str], str | None] = lambda model: None
-    """Model -> `core.release.status.policy_digest` of its spec as it is now; None where it cannot be read."""
+    """Model -> `core.release.status.policy_digest` of its current spec; None where it cannot be read."""
     published: Published = lambda service: {}

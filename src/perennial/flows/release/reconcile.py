@@ -5,98 +5,34 @@ from __future__ import annotations
 import contextlib
 from datetime import datetime
 
-from perennial.core.events import Entry, Event
-from perennial.core.release import observation as act
-from perennial.core.release import status as machine
-from perennial.core.release.approval import people
 from perennial.core.release.decide import decide
+from perennial.core.release.observation import (
+    Action,
+    ClearAlias,
+    Drop,
+    EnsureLoaded,
+    SetAlias,
+    SetRoute,
+    SetTags,
+)
 from perennial.core.release.phase import Phase
 from perennial.core.release.status import ReleaseStatus
 from perennial.core.release.traffic import AnyRoute, Expected, Route
-from perennial.core.spec import ModelSpec
-from perennial.core.training.registration import REQUESTED_BY, VersionRecord
-from perennial.core.version import VersionRef
-from perennial.errors import ReleaseConflict, ReleaseError, RouteMoved, UnknownRelease
+from perennial.errors import ReleaseConflict, RouteMoved, UnknownRelease
 from perennial.flows.release.observe import observe
 from perennial.flows.release.ports import ReleasePorts
 from perennial.flows.release.served_files import served_files
 from perennial.flows.release.shadow import with_evidence
 
 
-def open_release(
-    spec: ModelSpec,
-    record: VersionRecord,
-    champion: VersionRef | None,
-    ports: ReleasePorts,
-    now: datetime,
-    actor: str,
-    again: bool = False,
-) -> ReleaseStatus:
-    """The release of this candidate under the spec's policy; the same one when it exists already.
-
-    Args:
-        champion: who has the traffic now.
-        again: start over a release that has ended.
-
-    Raises:
-        ReleaseError: the candidate has all traffic already.
-    """
-    attempt = 0
-    digest = machine.policy_digest(spec.gate, spec.approval, spec.release)
-    while True:
-        name = machine.release_id(record.ref.digest, spec.gate, spec.approval, spec.release, attempt)
-        known = ports.releases.load(name)
-        if known is None:
-            break
-        if not (again and known.phase.is_final()):
-            return known
-        attempt += 1
-    live = ports.router.route(spec.name)
-    if champion is not None and champion.digest == record.ref.digest:
-        raise ReleaseError(
-            f"{record.ref} is the champion already", hint="perennial release status " + spec.name
-        )
-    asked_by = people((actor, record.tags.get(REQUESTED_BY, "")))
-    status = ReleaseStatus(
-        release_id=name,
-        candidate=record.ref,
-        champion=champion,
-        champion_release_id=live.stable.release_id if live is not None else None,
-        policy=spec.release,
-        approval_policy=spec.approval,
-        policy_digest=digest,
-        spec_digest=digest,
-        asked_by=asked_by,
-        started_at=now,
-        phase=Phase.PENDING,
-        entered_at=now,
-        note="the gate measures it",
-    )
-    entry = Entry(
-        at=now,
-        actor=actor,
-        kind=Event.RELEASE_OPENED,
-        model=spec.name,
-        release_id=name,
-        digest=record.ref.digest,
-        payload={
-            "version": record.ref.version,
-            "capsule": record.ref.capsule,
-            "champion": champion.version if champion else None,
-            "spec": spec.digest,
-            "asked_by": list(asked_by),
-        },
-    )
-    return ports.releases.save(status, None, [entry])
-
-
 def reconcile(release_id: str, ports: ReleasePorts, now: datetime) -> ReleaseStatus:
-    """One pass over a release; may be killed anywhere and repeated. Earlier releases of the model that
-    still hold traffic are brought to their end first.
+    """Bring a release forward by a pass, which may be killed anywhere and repeated.
+
+    Earlier releases of the model that still hold traffic are brought to their end first.
 
     Raises:
-        UnknownRelease: there is none of that id.
-        ToolError: a tool that an action needs did not do its part; nothing was saved, repeat it.
+        UnknownRelease: no release has that id.
+        ToolError: a tool that an action needs failed; nothing was saved, repeat the pass.
     """
     status = _load(release_id, ports)
     if status.phase.is_final():
@@ -115,7 +51,7 @@ def reconcile(release_id: str, ports: ReleasePorts, now: datetime) -> ReleaseSta
         return _load(release_id, ports)  # decided on traffic that is gone: the next pass looks anew
     if decision.status == status and not decision.entries:
         return status
-    # Traffic has moved already: reading the log of a long SHADOW holds up no withdrawal.
+    # After the traffic has moved: reading the log of a long SHADOW must not delay a withdrawal.
     entries = with_evidence(status, decision.status, decision.entries, ports.predictions, now)
     try:
         return ports.releases.save(decision.status, status.revision, entries)
@@ -124,6 +60,7 @@ def reconcile(release_id: str, ports: ReleasePorts, now: datetime) -> ReleaseSta
 
 
 def _load(release_id: str, ports: ReleasePorts) -> ReleaseStatus:
+    """Return the stored status; raise UnknownRelease where there is none."""
     status = ports.releases.load(release_id)
     if status is None:
         raise UnknownRelease(f"there is no release {release_id}", hint="perennial release history MODEL")
@@ -131,61 +68,61 @@ def _load(release_id: str, ports: ReleasePorts) -> ReleaseStatus:
 
 
 def _overtaken(
-    status: ReleaseStatus, live: Route | None, actions: tuple[act.Action, ...], ports: ReleasePorts
+    status: ReleaseStatus, live: Route | None, actions: tuple[Action, ...], ports: ReleasePorts
 ) -> bool:
-    """Observing takes a while: before anything changes, make sure that nobody went on meanwhile.
+    """Return whether another process went on with the release while this pass observed it.
 
     Args:
-        live: the route that was seen; aliases and places in the pools follow it.
+        live: the observed route; aliases and pools follow it.
     """
     if actions and ports.router.route(status.model) != live:
         return True
-    moves = any(isinstance(one, act.SetRoute) for one in actions)
+    moves = any(isinstance(action, SetRoute) for action in actions)
     return moves and _load(status.release_id, ports).revision != status.revision
 
 
-def _yield(actions: tuple[act.Action, ...], release_id: str, ports: ReleasePorts) -> ReleaseStatus:
-    """Somebody else saved first. If that ended the release, take back a share that this pass gave."""
+def _yield(actions: tuple[Action, ...], release_id: str, ports: ReleasePorts) -> ReleaseStatus:
+    """Return the status that another process saved first; where it ended the release, take back this pass's share."""
     status = _load(release_id, ports)
-    routes = [one.route for one in actions if isinstance(one, act.SetRoute)]
+    routes = [action.route for action in actions if isinstance(action, SetRoute)]
     live = ports.router.route(status.model)
     lost = status.phase.is_final() and status.phase is not Phase.SUCCEEDED
     if lost and live in routes and live is not None and live.canary is not None:
-        with contextlib.suppress(RouteMoved):  # then it is no longer the share that this pass gave
+        with contextlib.suppress(RouteMoved):  # then the share is no longer that of this pass
             ports.router.apply(live.without_canary(), live)
     return status
 
 
-def _apply_all(actions: tuple[act.Action, ...], model: str, live: Route | None, ports: ReleasePorts) -> None:
-    """In order; traffic moves only while it is where it was seen, so that a rollback is never undone.
+def _apply_all(actions: tuple[Action, ...], model: str, live: Route | None, ports: ReleasePorts) -> None:
+    """Apply the actions in order; traffic moves only from the observed route, so that no rollback is undone.
 
     Args:
         live: the route that the actions were decided on.
     """
     for action in actions:
         apply(action, model, ports, live)
-        if isinstance(action, act.SetRoute):
+        if isinstance(action, SetRoute):
             live = action.route
 
 
-def apply(action: act.Action, model: str, ports: ReleasePorts, expected: Expected = AnyRoute.ANY) -> None:
-    """Carry out one action; repeating it changes nothing.
+def apply(action: Action, model: str, ports: ReleasePorts, expected: Expected = AnyRoute.ANY) -> None:
+    """Carry out an action; repeating it changes nothing.
 
     Raises:
-        RouteMoved: the action moves traffic, and it is no longer where it is expected.
+        RouteMoved: the action moves traffic, and the live route is not the expected one.
     """
     match action:
-        case act.EnsureLoaded(pool=pool, ref=ref):
+        case EnsureLoaded(pool=pool, ref=ref):
             ports.pool.ensure(pool, ref, served_files(ref, ports))
-        case act.Drop(pool=pool, digest=digest):
+        case Drop(pool=pool, digest=digest):
             ports.pool.drop(pool, model, digest)
-        case act.SetRoute(route=route):
+        case SetRoute(route=route):
             ports.router.apply(route, expected)
-        case act.SetAlias(alias=alias, key=key):
+        case SetAlias(alias=alias, key=key):
             ports.labels.alias(model, alias, key)
-        case act.ClearAlias(alias=alias, key=key):
-            found = ports.registry.find(model, alias)
-            if found is not None and found.ref.key == key:
+        case ClearAlias(alias=alias, key=key):
+            record = ports.registry.find(model, alias)
+            if record is not None and record.ref.key == key:
                 ports.labels.alias(model, alias, None)
-        case act.SetTags(key=key, tags=tags):
+        case SetTags(key=key, tags=tags):
             ports.labels.tag(model, key, tags)

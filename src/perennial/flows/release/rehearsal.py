@@ -1,4 +1,4 @@
-"""What the traffic of the last days looks like, as a rehearsal asks for it."""
+"""Rehearse a release under the traffic observed in the last days."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ from datetime import datetime, timedelta
 
 import numpy as np
 
-from perennial.core.release.rehearsal import rehearse
-from perennial.core.release.simulated_step import TrafficProfile
-from perennial.core.spec import ReleaseSpec
+from perennial.core.release.analysis.rehearsal import rehearse
+from perennial.core.release.analysis.simulated_step import TrafficProfile
+from perennial.core.spec import FeedbackSpec, ReleaseSpec
 from perennial.errors import DataError
 from perennial.flows.monitoring.accuracy import accuracy
 from perennial.ports import FeedbackStore, PredictionLog
 
 ASSUMED_ERROR_RATE = 0.01
-"""The prediction log holds no request that failed, so the share of failures is assumed until told."""
+"""The prediction log holds no failed request, so the share of failures is assumed."""
 LEAST_HOURS = 0.01
 LEAST_LOG_SD = 0.05
 GATE_LOOKS_BACK = timedelta(days=1)
@@ -24,12 +24,12 @@ SEED = 7
 
 def observed_traffic(
     model: str, predictions: PredictionLog, feedback: FeedbackStore, since: datetime, now: datetime,
-    error_rate: float = ASSUMED_ERROR_RATE,
+    error_rate: float = ASSUMED_ERROR_RATE, policy: FeedbackSpec | None = None,
 ) -> TrafficProfile:  # fmt: skip
-    """Rate, latency, accuracy and labels of the answered requests since then; mirrored ones do not count.
+    """Return rate, latency, accuracy and labels of the answered requests since then, without mirrored requests.
 
     Raises:
-        DataError: nobody asked since then.
+        DataError: no request since then.
     """
     log = predictions.read(model, since=since)
     log = log[~log["shadow"].astype(bool)].drop_duplicates("request_id")
@@ -37,9 +37,10 @@ def observed_traffic(
         raise DataError(f"{model}: no request since {since:%Y-%m-%d %H:%M}", hint="give the rate with --rate")
     hours = max((now - log["at"].min()) / timedelta(hours=1), LEAST_HOURS)
     latency = np.maximum(log["latency_ms"].to_numpy(dtype=float), 1e-3)
-    known = accuracy(model, since, feedback, predictions).values()
-    labelled = min(sum(one.requests for one in known), len(log))
-    right = sum(one.right for one in known) / max(1, sum(one.requests for one in known))
+    counts = accuracy(model, since, feedback, predictions, policy or FeedbackSpec()).values()
+    requests, labels = sum(count.requests for count in counts), sum(count.labels for count in counts)
+    labelled = min(requests, len(log))
+    right = sum(count.right for count in counts) / max(1, requests)
     return TrafficProfile(
         requests_per_hour=len(log) / hours,
         error_rate=error_rate,
@@ -47,16 +48,18 @@ def observed_traffic(
         latency_log_sd=max(LEAST_LOG_SD, float(np.log(latency).std())),
         accuracy=min(1.0, right),
         labelled=labelled / len(log),
-        labels_per_request=max(1.0, sum(one.labels for one in known) / max(1, labelled)),
+        labels_per_request=max(1.0, labels / max(1, labelled)),
     )
 
 
 def gate_warnings(
     model: str, policy: ReleaseSpec, predictions: PredictionLog, feedback: FeedbackStore, now: datetime
 ) -> tuple[str, ...]:
-    """What the release that is about to start would rather miss than catch, by the traffic of the last day."""
+    """Return the harms that the release would miss more often than catch, by the traffic of the last day."""
     try:
-        traffic = observed_traffic(model, predictions, feedback, now - GATE_LOOKS_BACK, now)
+        traffic = observed_traffic(
+            model, predictions, feedback, now - GATE_LOOKS_BACK, now, policy=policy.feedback
+        )
     except DataError as error:
         return (f"not rehearsed: {error.message}",)
     return rehearse(policy, traffic, SEED, GATE_RELEASES, GATE_LOOKS, advise=False).warnings

@@ -1,4 +1,4 @@
-"""What a rollback leaves to write down: intents, ledger, aliases and tags. Queued, and safe to repeat."""
+"""Write journalled rollbacks into the record: intents, ledger, aliases and tags. Safe to repeat."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from perennial.errors import RouteMoved, TrackerUnavailable
 from perennial.ports import Intents, Labels, Ledger, Registry, ReleaseStore, RollbackJournal, Router
 
 FORGOTTEN = timedelta(minutes=1)
-"""A rollback that the router had not confirmed by then was killed before its traffic moved."""
+"""A rollback that the router has not confirmed after this time was killed before its traffic moved."""
 RECENT = 200
-"""Rollbacks of one model that are looked through for one already written."""
+"""Newest rollback entries of a model that are searched for a rollback already written."""
 
 
 @dataclass(frozen=True)
 class RollbackRecordPorts:
-    """What the record of a rollback touches."""
+    """Tools that the record of a rollback uses."""
 
     journal: RollbackJournal
     router: Router
@@ -35,10 +35,10 @@ class RollbackRecordPorts:
 
 
 def record_rollbacks(ports: RollbackRecordPorts, now: datetime) -> list[str]:
-    """Write every journalled rollback into the record; what cannot be done yet stays in the journal.
+    """Write every journalled rollback into the record; unfinished ones stay in the journal.
 
     Returns:
-        What is left, in words for a person.
+        The unfinished work, in words for a person.
 
     Raises:
         StoreUnavailable: the database does not answer.
@@ -46,106 +46,107 @@ def record_rollbacks(ports: RollbackRecordPorts, now: datetime) -> list[str]:
     if not ports.journal.pending():
         return []
     left: list[str] = []
-    with ports.journal.settling() as mine:
-        if not mine:
+    with ports.journal.recording() as is_writer:
+        if not is_writer:
             return ["another process is writing the rollbacks down"]
-        for one in ports.journal.pending():
-            left += _settle(one, ports, now)
+        for rollback in ports.journal.pending():
+            left += _record(rollback, ports, now)
     return list(dict.fromkeys(left))
 
 
-def _settle(one: Rollback, ports: RollbackRecordPorts, now: datetime) -> list[str]:
-    if not one.applied:
-        if not one.is_live(ports.router.route(one.model)):
-            if now - one.at > FORGOTTEN:
-                ports.journal.remove(one)
+def _record(rollback: Rollback, ports: RollbackRecordPorts, now: datetime) -> list[str]:
+    if not rollback.applied:
+        if not rollback.is_live(ports.router.route(rollback.model)):
+            if now - rollback.at > FORGOTTEN:
+                ports.journal.remove(rollback)
             return []
-        one = one.model_copy(update={"applied": True})
-        ports.journal.put(one)
+        rollback = rollback.model_copy(update={"applied": True})
+        ports.journal.put(rollback)
     try:
-        _keep_traffic(one, ports, now)
+        _keep_traffic(rollback, ports, now)
     except RouteMoved as error:
-        return [error.message]  # looked at again when it is written down next
-    _withdraw_others(one, ports)
-    one = _as_it_was(one, ports)
-    if not _written(one, ports):
-        ports.ledger.append(_entry(one))
+        return [error.message]  # the next call looks again
+    _withdraw_others(rollback, ports)
+    rollback = _with_outcome(rollback, ports)
+    if not _written(rollback, ports):
+        ports.ledger.append(_entry(rollback))
     try:
-        _relabel(one, ports)
+        _relabel(rollback, ports)
     except TrackerUnavailable as error:
-        return [f"aliases and tags of {one.model} follow when MLflow answers ({error.message})"]
-    ports.journal.remove(one)
+        return [f"aliases and tags of {rollback.model} follow when MLflow answers ({error.message})"]
+    ports.journal.remove(rollback)
     return []
 
 
-def _as_it_was(one: Rollback, ports: RollbackRecordPorts) -> Rollback:
-    """A candidate that was promoted while a person took its share back lost all traffic, and the labels too."""
-    status = ports.releases.load(one.left.release_id) if one.canary_only else None
+def _with_outcome(rollback: Rollback, ports: RollbackRecordPorts) -> Rollback:
+    """Return the rollback as it ended: a candidate that was promoted meanwhile lost all traffic, not a share."""
+    status = ports.releases.load(rollback.left.release_id) if rollback.canary_only else None
     promoted = status is not None and status.phase is Phase.SUCCEEDED
-    return one.model_copy(update={"canary_only": False}) if promoted else one
+    return rollback.model_copy(update={"canary_only": False}) if promoted else rollback
 
 
-def _withdraw_others(one: Rollback, ports: RollbackRecordPorts) -> None:
-    """Releases that were on their way must not give their candidate a share again."""
-    for status in ports.releases.latest(one.model):
-        if is_withdrawn(one, status) and not status.phase.is_final():
-            ports.intents.put(withdrawal_intent(one, status))
+def _withdraw_others(rollback: Rollback, ports: RollbackRecordPorts) -> None:
+    """Put an abort for each active release, so that none gives its candidate a share again."""
+    for status in ports.releases.latest(rollback.model):
+        if is_withdrawn(rollback, status) and not status.phase.is_final():
+            ports.intents.put(withdrawal_intent(rollback, status))
 
 
-def _keep_traffic(one: Rollback, ports: RollbackRecordPorts, now: datetime) -> None:
-    """Whoever walks a release without having met the rollback may have given its candidate traffic since."""
-    route = ports.router.route(one.model)
-    if route is None or now - one.at >= FORGOTTEN:
+def _keep_traffic(rollback: Rollback, ports: RollbackRecordPorts, now: datetime) -> None:
+    """Take back traffic that a pass, unaware of the rollback, has given to a candidate since."""
+    route = ports.router.route(rollback.model)
+    if route is None or now - rollback.at >= FORGOTTEN:
         return
-    if route.stable.digest == one.to.digest:
+    if route.stable.digest == rollback.to.digest:
         given, back = route.canary, route.without_canary()
     else:
-        given, back = route.stable, Route(model=one.model, stable=one.to)
+        given, back = route.stable, Route(model=rollback.model, stable=rollback.to)
     status = ports.releases.load(given.release_id) if given is not None else None
-    if status is not None and is_withdrawn(one, status):
+    if status is not None and is_withdrawn(rollback, status):
         ports.router.apply(back, route)
 
 
-def _written(one: Rollback, ports: RollbackRecordPorts) -> bool:
+def _written(rollback: Rollback, ports: RollbackRecordPorts) -> bool:
     rows = ports.ledger.rows(
-        one.model, kinds=[Event.EMERGENCY_ROLLBACK, Event.SHARE_WITHDRAWN], newest=RECENT
+        rollback.model, kinds=[Event.EMERGENCY_ROLLBACK, Event.SHARE_WITHDRAWN], newest=RECENT
     )
-    return any(TrafficMove.read(row.entry).id == one.id for row in rows)
+    return any(TrafficMove.read(row.entry).id == rollback.id for row in rows)
 
 
-def _entry(one: Rollback) -> Entry:
-    """About the champion that is back; where the champion had stayed, about the candidate that lost its share."""
-    of = one.left if one.canary_only else one.to
+def _entry(rollback: Rollback) -> Entry:
+    """Return the entry about the champion that is back or, where it had stayed, the candidate that lost its share."""
+    subject = rollback.left if rollback.canary_only else rollback.to
     return Entry(
-        at=one.at,
-        actor=one.actor,
-        kind=Event.SHARE_WITHDRAWN if one.canary_only else Event.EMERGENCY_ROLLBACK,
-        model=one.model,
-        release_id=of.release_id,
-        digest=of.digest,
+        at=rollback.at,
+        actor=rollback.actor,
+        kind=Event.SHARE_WITHDRAWN if rollback.canary_only else Event.EMERGENCY_ROLLBACK,
+        model=rollback.model,
+        release_id=subject.release_id,
+        digest=subject.digest,
         payload={
-            "id": one.id,
-            "version": of.version,
-            "from": one.left.version,
-            "to": one.to.version,
-            "note": one.note,
-            "checks": [check.model_dump(mode="json", exclude={"hint"}) for check in one.checks],
+            "id": rollback.id,
+            "version": subject.version,
+            "from": rollback.left.version,
+            "to": rollback.to.version,
+            "note": rollback.note,
+            "checks": [check.model_dump(mode="json", exclude={"hint"}) for check in rollback.checks],
+            **({"forced": rollback.forced} if rollback.forced else {}),
         },
     )
 
 
-def _relabel(one: Rollback, ports: RollbackRecordPorts) -> None:
-    """Only while nobody has moved the traffic on: then the labels are theirs."""
-    route = ports.router.route(one.model)
-    if one.canary_only or route is None or route.stable.digest != one.to.digest:
+def _relabel(rollback: Rollback, ports: RollbackRecordPorts) -> None:
+    """Set aliases and lifecycles, unless the traffic has moved on: then the next mover sets them."""
+    route = ports.router.route(rollback.model)
+    if rollback.canary_only or route is None or route.stable.digest != rollback.to.digest:
         return
-    status = ports.releases.load(one.to.release_id)
+    status = ports.releases.load(rollback.to.release_id)
     if status is None:
         return
     key = status.candidate.key
-    ports.labels.alias(one.model, "champion", key)
-    ports.labels.alias(one.model, "previous", None)
-    ports.labels.tag(one.model, key, {"lifecycle": Lifecycle.PRODUCTION.value})
-    left = ports.registry.find(one.model, one.left.version)
-    if left is not None and left.ref.digest != one.to.digest:
-        ports.labels.tag(one.model, left.ref.key, {"lifecycle": Lifecycle.ARCHIVED.value})
+    ports.labels.alias(rollback.model, "champion", key)
+    ports.labels.alias(rollback.model, "previous", None)
+    ports.labels.tag(rollback.model, key, {"lifecycle": Lifecycle.PRODUCTION.value})
+    left = ports.registry.find(rollback.model, rollback.left.version)
+    if left is not None and left.ref.digest != rollback.to.digest:
+        ports.labels.tag(rollback.model, left.ref.key, {"lifecycle": Lifecycle.ARCHIVED.value})

@@ -18,7 +18,7 @@ Published = Callable[[str], Mapping[str, str]]
 
 
 def write_seal(ref: VersionRef, manifest: ServedManifest, files: Path, published: Published) -> Seal:
-    """Seal a version whose files in the folder were verified; the newest gate's seal counts."""
+    """Write the seal of a version beside its verified files; it replaces the seal of an earlier gate."""
     service = manifest.feature_service
     known = published(service) if service is not None else {}
     seal = Seal(
@@ -32,10 +32,10 @@ def write_seal(ref: VersionRef, manifest: ServedManifest, files: Path, published
 
 
 def read_seal(files: Path) -> Seal | None:
-    """None for a version that was gated before there were seals.
+    """Return the seal in a folder; None where no gate on this machine sealed the files.
 
     Raises:
-        ModelFileError: the file is there and is no seal.
+        ModelFileError: the file is not a seal.
     """
     try:
         return Seal.model_validate_json((files / SEAL_FILE).read_bytes())
@@ -48,7 +48,7 @@ def read_seal(files: Path) -> Seal | None:
 
 
 def manifest_digest(files: Path) -> str:
-    """SHA-256 (hex) of the manifest in a folder.
+    """Return the SHA-256 (hex) of the manifest in a folder.
 
     Raises:
         ModelFileError: it cannot be read.

@@ -1,4 +1,4 @@
-"""The files of a version on this machine: fetched once, and what a gate and its approvals cover of them."""
+"""Served files of versions on this machine, and the seal that gate and approvals rely on."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MISSING = "missing"
 
 
 def served_files(ref: VersionRef, ports: ReleasePorts) -> Path:
-    """The folder with the version's files; fetched from the registry the first time."""
+    """Return the folder with the version's files; they are fetched from the registry the first time."""
     folder = ports.files / ref.digest
     if not folder.is_dir():
         with new_folder(folder) as temporary:
@@ -27,10 +27,10 @@ def served_files(ref: VersionRef, ports: ReleasePorts) -> Path:
 
 
 def current_seal(ref: VersionRef, ports: ReleasePorts) -> str:
-    """The seal over the version's capsule and its files as they lie here now (`core.training.capsule.seal`).
+    """Return the seal over the version's capsule and its current files (`core.training.capsule.seal`).
 
     Raises:
-        ToolError: they are not here, and the registry does not answer.
+        ToolError: the files are not on this machine, and the registry does not answer.
     """
     files = served_files(ref, ports)
     names = {MODEL_FILE, MANIFEST_FILE, SIGNED_FILES, *(path.name for path in files.iterdir())} - {SEAL_FILE}
@@ -38,7 +38,7 @@ def current_seal(ref: VersionRef, ports: ReleasePorts) -> str:
 
 
 def _digest(path: Path) -> str:
-    """SHA-256 (hex) of a file; what is gone or no file has no digest that a gate ever saw."""
+    """Return the SHA-256 (hex) of a file; MISSING, which no gate ever sealed, where there is none."""
     try:
         return sha256(path)
     except OSError:

@@ -1,4 +1,4 @@
-"""What a candidate in SHADOW would have said: its answers to mirrored requests beside the champion's."""
+"""Compare a candidate's answers to mirrored requests in SHADOW with the champion's answers."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ if TYPE_CHECKING:
     import pandas as pd
 
 EXAMPLES = 10
-"""Of the largest differences; they stand in the ledger, so not many."""
+"""Number of the largest differences that are kept; few, since the ledger stores them."""
 ON_THE_WAY = timedelta(seconds=5)
-"""A copy of a request younger than this may still be answered."""
+"""Age up to which the copy of a request may still be answered."""
 PAYLOAD = "shadow"
-"""The key of the evidence in the ledger entry that leaves SHADOW."""
+"""Key of the evidence in the ledger entry that ends SHADOW."""
 KEY = ["request_id", "entity", "place"]
 
 
@@ -47,15 +47,15 @@ def observe_shadow(status: ReleaseStatus, predictions: PredictionLog, now: datet
 def compare_log(
     log: pd.DataFrame, champion: str, candidate: str, confidence: float, now: datetime
 ) -> AnswerDisagreement:
-    """Pair mirrored rows with the answered ones of the same request and entity.
+    """Pair mirrored rows with the answered rows of the same request and entity, and measure the differences.
 
-    An entity that stands several times in a request, or a request by tensor (which names none), is paired by
-    its place in the request: both versions log the rows in the order in which they came.
+    An entity that occurs several times in a request, or a request by tensor (which names no entity), is paired
+    by its place in the request: both versions log the rows in the order of the request.
 
     Args:
-        log: as `ports.PredictionLog.read` gives it.
+        log: as returned by `ports.PredictionLog.read`.
         champion, candidate: digests; rows of other versions are left out.
-        now: copies of requests of the last seconds may still be answered and are not missed yet.
+        now: copies of requests of the last seconds may still be answered and do not count as missing.
     """
     shadow = log["shadow"].astype(bool)
     answered = _placed(log[~shadow & (log["digest"] == champion)])
@@ -88,23 +88,25 @@ def with_evidence(
     predictions: PredictionLog,
     now: datetime,
 ) -> tuple[Entry, ...]:
-    """The entries of a pass; the one that leaves SHADOW also tells what the candidate would have said.
+    """Return the entries of a pass, with the comparison of answers added to the entry that ends SHADOW.
 
-    A log that cannot be read is told there too: it must not hold up what has been decided.
+    A log that cannot be read becomes an error in that entry: it must not hold up what has been decided.
     """
     if before.phase is not Phase.SHADOW or after.phase is Phase.SHADOW:
         return tuple(entries)
     try:
-        told: dict[str, Any] = observe_shadow(before, predictions, now).model_dump(mode="json")
+        evidence: dict[str, Any] = observe_shadow(before, predictions, now).model_dump(mode="json")
     except (DataError, OSError) as error:
-        told = {"error": f"the answers could not be compared: {error}"}
-    return tuple(_tell(one, told) if one.kind == after.phase.event else one for one in entries)
+        evidence = {"error": f"the answers could not be compared: {error}"}
+    return tuple(
+        _with_payload(entry, evidence) if entry.kind == after.phase.event else entry for entry in entries
+    )
 
 
 def shadow_of(
     status: ReleaseStatus, predictions: PredictionLog, ledger: Ledger, now: datetime
 ) -> AnswerDisagreement:
-    """Of a release in SHADOW as it stands now; of a later one what the ledger kept.
+    """Return the comparison of a release in SHADOW as of now, or of a later release as the ledger keeps it.
 
     Raises:
         ReleaseError: it was never in SHADOW, or its answers could not be compared when it left.
@@ -133,5 +135,5 @@ def _placed(rows: pd.DataFrame) -> pd.DataFrame:
     return rows[wanted].assign(place=rows.groupby(["request_id", "entity"]).cumcount())
 
 
-def _tell(entry: Entry, told: dict[str, Any]) -> Entry:
-    return entry.model_copy(update={"payload": {**entry.payload, PAYLOAD: told}})
+def _with_payload(entry: Entry, evidence: dict[str, Any]) -> Entry:
+    return entry.model_copy(update={"payload": {**entry.payload, PAYLOAD: evidence}})

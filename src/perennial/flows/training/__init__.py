@@ -1,1 +1,1 @@
-"""From a history of data to a registered candidate. Evaluation is in `flows.evaluation`."""
+"""Training steps, from a history of data to a registered candidate. Evaluation is in `flows.evaluation`."""

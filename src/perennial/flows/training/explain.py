@@ -9,7 +9,7 @@ import numpy as np
 from perennial.core.spec import ModelSpec
 from perennial.core.training.artifacts import ModelManifest
 from perennial.core.training.attribution import GlobalAttributions, check_complete
-from perennial.core.training.background import Background
+from perennial.core.training.explanation import Background
 from perennial.errors import ModelFileError
 from perennial.flows.training.workdir import read_record
 from perennial.ports import Explain, Scorer

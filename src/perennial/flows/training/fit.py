@@ -1,19 +1,83 @@
-"""Fit the final model with the parameters of the best trial."""
+"""Search the parameters of a model on the rows before its holdout, then fit the final model with the best."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import hashlib
+import json
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from perennial.core.evaluation.metrics import LOWER_IS_BETTER
 from perennial.core.spec import ModelSpec
-from perennial.core.training.tuning import Trial
+from perennial.core.training.artifacts import Trial
+from perennial.core.training.capsule import Provenance
+from perennial.core.training.data import DataRevision
 from perennial.flows.training.training_data import TimeSplit
+from perennial.ports import Run, Tracker, Tuner
 
 Build = Callable[[tuple[str, ...], dict[str, Any], int], Any]
 """A model class: feature names, parameters, seed -> perennial.models.base.Model."""
 Suggest = Callable[[Any], dict[str, Any]]
 """The search space of a model class: a trial of the tuner -> parameters."""
+
+
+def study_name(spec: ModelSpec, revision: DataRevision, provenance: Provenance, split: TimeSplit) -> str:
+    """Return the name of the search: the same data, spec, code and split continue the same search."""
+    parts = [revision.files, spec.digest, provenance.model_code, provenance.features, split.holdout_from]
+    text = json.dumps(parts, sort_keys=True)
+    return f"{spec.name}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+
+
+def search(
+    spec: ModelSpec,
+    split: TimeSplit,
+    tuner: Tuner,
+    tracker: Tracker,
+    run: Run,
+    build: Build,
+    suggest: Suggest,
+    study: str,
+    say: Callable[[str], None],
+) -> tuple[Trial, list[Trial]]:
+    """Return the best trial and all trials; log each as a nested run and report it by `say`."""
+    metric = spec.gate.improvement.metric
+    maximise = metric not in LOWER_IS_BETTER
+    pick = max if maximise else min
+    learn, validation = split.learn, split.validation
+    trials: list[Trial] = []
+
+    def objective(parameters: dict[str, Any], report: Callable[[int, float], None]) -> float:
+        values: list[float] = []
+
+        def progress(epoch: int, metrics: Mapping[str, float]) -> None:
+            values.append(metrics[f"validation_{metric}"])
+            report(epoch, values[-1])
+
+        model = build(spec.features.names, parameters, spec.tuning.seed)
+        kept: int = model.fit(learn, validation, spec.tuning.epochs, progress)
+        return values[kept - 1]
+
+    def report_trial(trial: Trial) -> None:
+        trials.append(trial)
+        _log_trial(spec, tracker, run, trial, metric)
+        values = [done.value for done in trials if done.value is not None]
+        value = f"{trial.value:.4f}" if trial.value is not None else "pruned"
+        best = f" best {pick(values):.4f}" if values else ""
+        pruned = sum(done.pruned for done in trials)
+        say(f"trial {len(trials)}/{spec.tuning.trials} {metric} {value}{best} (pruned: {pruned})")
+
+    return tuner.tune(study, spec.tuning, maximise, suggest, objective, report_trial), trials
+
+
+def _log_trial(spec: ModelSpec, tracker: Tracker, run: Run, trial: Trial, metric: str) -> None:
+    tags = {"trial": str(trial.number), "pruned": str(trial.pruned).lower()}
+    with tracker.run(spec.name, f"trial {trial.number}", tags, parent=run.run_id) as nested:
+        nested.log(
+            params=trial.parameters,
+            metrics={} if trial.value is None else {metric: trial.value},
+            curve=[{f"validation_{metric}": value} for value in trial.curve],
+        )
 
 
 @dataclass(frozen=True)

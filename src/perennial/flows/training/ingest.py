@@ -1,4 +1,4 @@
-"""Sources -> history store. Each way in appends once and records where the data came from."""
+"""Ingest data into the history store and record its source."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Fetch = Callable[[Dataset], Path]
 
 
 class IngestResult(Frozen):
-    """What one ingest did."""
+    """Result of an ingest."""
 
     history: str
     source: str
@@ -43,10 +43,10 @@ def dataset(
     """Ingest a catalogue entry; the cycle bounds are inclusive.
 
     Raises:
-        UsageError: the entry is no CI history, or the bounds leave nothing.
+        UsageError: the entry is no CI history, or no cycle is within the bounds.
     """
     if entry.format != "iofrol":
-        raise UsageError(f"{entry.name} is no CI history ({entry.format})", hint="iofrol is one")
+        raise UsageError(f"{entry.name} is no CI history ({entry.format})", hint="iofrol is a CI history")
     frame = iofrol.read(fetch(entry))
     low = frame["cycle"].min() if from_cycle is None else from_cycle
     high = frame["cycle"].max() if until_cycle is None else until_cycle
@@ -66,6 +66,7 @@ def simulation(
     now: datetime,
     why: str = "asked for by name",
 ) -> IngestResult:
+    """Simulate a history and append it."""
     source = f"simulator (seed {scenario.seed})"
     return _append(store, history, simulate(scenario), source, why, now)
 
@@ -79,7 +80,7 @@ def junit(
     undated: builds.Undated,
     now: datetime,
 ) -> tuple[IngestResult, builds.JUnitImport]:
-    """Import JUnit reports; reports that the history holds already change nothing.
+    """Import JUnit reports; reports that the history has already are skipped.
 
     Raises:
         DatasetMissing: no report holds a test that ran, and the history is empty.
@@ -105,10 +106,10 @@ def bootstrap(
     now: datetime,
     until_cycle: int | None = None,
 ) -> IngestResult:
-    """Make sure that the history is not empty; one that holds data is left alone.
+    """Fill an empty history; a history with data stays unchanged.
 
-    `auto` takes real data where it can be had. Otherwise it simulates and the reason, word for word, is
-    part of the result and of SOURCE.json. `until_cycle` bounds real data, inclusive.
+    `auto` takes real data if available, else simulated data; the reason is part of the result and of
+    SOURCE.json. `until_cycle` bounds real data, inclusive.
     """
     if store.exists(history):
         return _state(store, history, added=0)

@@ -1,4 +1,4 @@
-"""CI history -> feature tables -> the feature store."""
+"""Publish the features of a history to the feature store."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Publication:
-    """What reached the feature store."""
+    """Result of a publication."""
 
     rows: Mapping[str, int]
     """Feature view -> state rows."""
     last: int
-    """The last group (cycle) that they know of."""
+    """The last group (cycle) in the features."""
 
 
 def publish(
@@ -31,10 +31,10 @@ def publish(
     make: Callable[[pd.DataFrame], Prepared],
     features: Features,
 ) -> Publication:
-    """Make the whole history the offline source and its newest rows the online values.
+    """Publish the whole history as offline source, and its newest rows as online values.
 
-    Cycles that came in meanwhile may have been pushed before the older rows of this publication were
-    written over them; they are pushed again at the end.
+    The publication overwrites the values of cycles that have been pushed meanwhile; they are pushed again at
+    the end.
 
     Args:
         load: reads the history of the spec.
@@ -57,10 +57,10 @@ def push(
     features: Features,
     since: int | None = None,
 ) -> Publication:
-    """Write online what the newest cycles have changed.
+    """Write the changes of the newest cycles online.
 
     Args:
-        since: the first group (cycle) to push; None for the last one alone.
+        since: first group (cycle) to push; None for the last group only.
 
     Raises:
         DatasetMissing: the history has no such cycle.
@@ -74,8 +74,8 @@ def push(
             f"the history {spec.data.history!r} has no {group} from {first} on",
             hint=f"its last {group} is {_last(spec, history)}",
         )
-    # Nothing of a cycle is known before it starts, so this misses no row; states of an earlier cycle that
-    # ended later may come along, and are right too.
+    # No result of a cycle is known before its start, so this includes all its rows. Rows of an earlier cycle
+    # that ended later may be included too; they are correct.
     start = new["event_timestamp"].min()
     views = {name: view[view["event_timestamp"] >= start] for name, view in prepared.views.items()}
     features.push(views)

@@ -9,9 +9,8 @@ import numpy as np
 
 from perennial.core.spec import FeatureSpec, ModelSpec
 from perennial.core.training.artifacts import ModelManifest
-from perennial.core.training.background import Background
 from perennial.core.training.capsule import Capsule, Provenance
-from perennial.core.training.explanation import ServedExplanation
+from perennial.core.training.explanation import Background, ServedExplanation
 from perennial.core.training.registration import VersionRecord
 from perennial.errors import ParityError
 from perennial.files import sha256
@@ -86,7 +85,7 @@ def check_parity(spec: ModelSpec, data: TrainingData, fitted: Fitted, scorer: Sc
     parity = float(np.abs(fitted.model.predict(features) - scorer.score(folder, features)).max())
     if not parity <= spec.gate.parity:  # written so that NaN fails too
         raise ParityError(
-            f"{spec.name}: the exported model differs by {parity:.2e} from the trained one, "
+            f"{spec.name}: the exported model differs by {parity:.2e} from the trained model, "
             f"more than gate.parity {spec.gate.parity:.0e}",
             hint="look for an operator that exports differently; nothing was kept",
         )

@@ -1,4 +1,4 @@
-"""Examples and the features known at their time."""
+"""Join examples with the features known at their time."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ def join(
     views: Mapping[str, pd.DataFrame],
     columns: FeatureSpec | None = None,
 ) -> pd.DataFrame:
-    """The examples in time order with one float32 column per feature, as known at event_timestamp.
+    """Return the examples in time order with a float32 column per feature, as known at event_timestamp.
 
     Args:
-        columns: features other than the spec's, for a version that was trained with others.
+        columns: the features of a version that was trained with others than the spec names.
     """
     wanted = columns or spec.features
     ordered = examples.sort_values(spec.evaluation.group, kind="stable").reset_index(drop=True)
@@ -43,7 +43,7 @@ def join(
 
 
 def as_examples(spec: ModelSpec, rows: pd.DataFrame, names: tuple[str, ...] | None = None) -> Examples:
-    """Joined rows as arrays."""
+    """Convert joined rows to arrays."""
     columns = list(names or spec.features.names)
     return Examples(
         features=np.ascontiguousarray(rows[columns].to_numpy(dtype=np.float32)),

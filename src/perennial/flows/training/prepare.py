@@ -1,4 +1,4 @@
-"""History -> feature tables and examples, under a data revision."""
+"""Make feature tables and examples from a history, as a data revision."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 
 
 class DataSource(Frozen):
-    """Names the source of a history for people: a simulated one is never taken for a real one."""
+    """Name of the data's source for people; it tells simulated from real data."""
 
     source: str
 
 
 class Prepared(Protocol):
-    """What the function named by `data.prepare` of a spec returns."""
+    """Result of the function that `data.prepare` of a spec names."""
 
     @property
     def views(self) -> Mapping[str, pd.DataFrame]: ...
@@ -42,14 +42,14 @@ def prepare(
     work: Workdir,
     until: int | None = None,
 ) -> DataRevision:
-    """Write the tables of one model and commit them; the same history gives the same revision.
+    """Write the tables of a model and commit them; the same history gives the same revision.
 
     Args:
-        source: where the history came from, in words.
-        until: the last group (cycle) to use; None for all.
+        source: name of the history's source.
+        until: last group (cycle) to use; None for all.
 
     Raises:
-        DatasetMissing: no history up to there.
+        DatasetMissing: the history has no rows up to `until`.
     """
     group = spec.evaluation.group
     if until is not None:
@@ -57,7 +57,7 @@ def prepare(
     if history.empty:
         raise DatasetMissing(
             f"the history {spec.data.history!r} has no rows" + (f" up to {group} {until}" if until else ""),
-            hint="bring one in with `perennial data bootstrap`",
+            hint="fill it with `perennial data bootstrap`",
         )
     prepared = make(history)
     work.validation.unlink(missing_ok=True)

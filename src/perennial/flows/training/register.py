@@ -1,4 +1,4 @@
-"""Give an evaluated training a version: the candidate."""
+"""Register an evaluated training as the candidate version."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from perennial.serving.signed_files import read_listed
 
 
 def register(spec: ModelSpec, work: Workdir, registry: Registry, actor: str) -> VersionRef:
-    """Register the model of `work`; the same training again changes nothing and gives the same version.
+    """Register the model of `work`; a repetition returns the same version.
 
     Args:
-        actor: who asked for it; that account may not approve the version's release.
+        actor: the requesting account, which may not approve the release of the version.
 
     Raises:
         DatasetMissing: `train` or `evaluate` has not run.
         NotSigned: a file of the model was changed since the training.
-        ModelFileError: the evaluation is of another model than the one trained last.
+        ModelFileError: the evaluation belongs to another model than the last training.
     """
     trained = read_record(work.trained, Trained, "train")
     manifest = read_record(work.model / "manifest.json", ModelManifest, "train")
@@ -35,7 +35,7 @@ def register(spec: ModelSpec, work: Workdir, registry: Registry, actor: str) -> 
             f"evaluated {evaluation.digest[:12]}",
             hint=f"run `perennial evaluate {spec.name}` after `perennial train {spec.name}`",
         )
-    others = [one for one in registry.versions(spec.name) if one.run_id != trained.run_id]
+    others = [version for version in registry.versions(spec.name) if version.run_id != trained.run_id]
     ref = registry.register(
         NewVersion(
             model=spec.name,
@@ -53,16 +53,16 @@ def register(spec: ModelSpec, work: Workdir, registry: Registry, actor: str) -> 
 
 
 def change_since(architecture: str, earlier: list[VersionRecord]) -> Change:
-    """Against the version registered last; without one there is nothing that could have changed."""
+    """Return the kind of change since the version registered last; RETRAINED for the first version."""
     if not earlier:
         return Change.RETRAINED
-    last = max(earlier, key=lambda one: int(one.ref.key))
+    last = max(earlier, key=lambda version: int(version.ref.key))
     same = last.tags.get("architecture") == architecture
     return Change.RETRAINED if same else Change.ARCHITECTURE
 
 
 def describe(spec: ModelSpec, trained: Trained, evaluation: Evaluation) -> str:
-    """What a person reads in the registry."""
+    """Return the description for the registry."""
     figures = ", ".join(f"{name} {figure}" for name, figure in evaluation.scores[MODEL].items())
     why = f"{trained.reason.value}: {trained.reason_text}" if trained.reason_text else trained.reason.value
     return (
@@ -74,7 +74,7 @@ def describe(spec: ModelSpec, trained: Trained, evaluation: Evaluation) -> str:
 
 
 def tags_of(trained: Trained, manifest: ModelManifest, evaluation: Evaluation) -> dict[str, str]:
-    """The model analysis, the origin and what holds the figures, as tags; `registry_rules.FIXED` names each."""
+    """Return analysis, origin and figures hash as tags; `registry_rules.FIXED` names each."""
     return {
         "architecture": trained.architecture,
         CHAMPION_DIGEST: evaluation.champion,

@@ -1,4 +1,4 @@
-"""Train a version again from its capsule, in a folder aside: registry, aliases and runs stay as they are."""
+"""Train a version again from its capsule, in a temporary folder: registry, aliases and runs stay unchanged."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from perennial.flows.versions import find_version
 from perennial.ports import DataStore, Features, Labels, Ledger, Registry, Scorer, Tracker
 
 CHOSEN_BY_TRAINING = ("epochs", "seed")
-"""Of the capsule's parameters: these two are no parameters of the model class."""
+"""Parameters of the capsule that are not parameters of the model class."""
 
 
 @dataclass(frozen=True)
@@ -40,8 +40,8 @@ class ReproducePorts:
     features: Features
     scorer: Scorer
     changed: Callable[[str], list[str] | None]
-    """Commit -> files of the checkout that a training depends on and that are others now; None: no such
-    commit here."""
+    """Commit -> files of the checkout that a training depends on and that have changed since; None if the
+    checkout lacks the commit."""
 
 
 def reproduce(
@@ -56,19 +56,21 @@ def reproduce(
     clock: Callable[[], datetime],
     say: Callable[[str], None],
 ) -> Reproduction:
-    """Fit once with the version's own parameters, epochs, seed and data, and compare. Nothing is tuned.
+    """Fit once with parameters, epochs, seed and data of the version, without tuning, and compare the models.
 
-    What came of it goes into the ledger and onto the version as the tag `reproduction`, good or bad.
+    The result is recorded in the ledger and as the version tag `reproduction`, also if it failed.
 
     Args:
-        which: semantic version or alias. any_code: go on where code, spec or packages are others now.
-        aside: an empty folder for data and models. clock: gives the time, with a zone.
+        which: semantic version or alias.
+        any_code: go on although code, spec or packages have changed since.
+        aside: an empty folder for data and models.
+        clock: returns the aware time.
 
     Raises:
-        UnknownVersion: the registry has none of that name.
-        OtherCode: a training here would start from something else, and `any_code` is not set.
-        ModelFileError: the capsule is not the one that the version names, or its files are gone.
-        DatasetMissing, ChecksumMismatch: the data is not to be had as it was.
+        UnknownVersion: the registry has no such version.
+        OtherCode: code, spec or packages have changed since, and `any_code` is not set.
+        ModelFileError: the capsule differs from the version, or files are missing.
+        DatasetMissing, ChecksumMismatch: the data is missing or has changed.
     """
     started = clock()
     record = find_version(spec.name, which, ports.registry)
@@ -77,11 +79,12 @@ def reproduce(
     if others and not any_code:
         raise OtherCode(
             f"{record.ref} cannot be trained again as it was; others now: {'; '.join(others)}",
-            hint=f"check {capsule.code[:12]} out beside and run it there, or --any-code",
+            hint=f"check {capsule.code[:12]} out in another folder and run it there, or use --any-code",
         )
     files = ports.registry.fetch(record.ref, aside / "version")
     rows = _rows(spec, record, capsule, files, ports, aside / "data")
-    learnt, holdout = _split(rows, int(record.tags["holdout_from"]))
+    later = rows.group >= int(record.tags["holdout_from"])
+    learnt, holdout = rows.where(~later), rows.where(later)
     say(f"{record.ref}: {len(learnt)} rows train, {len(holdout)} rows compare")
     again = _train(build, version_features(spec, files).names, capsule, learnt, aside / "again")
     if sha256(files / "model.onnx") != capsule.model:
@@ -89,11 +92,11 @@ def reproduce(
             f"model.onnx of {record.ref} is not the file that its capsule names, {capsule.model[:12]}",
             hint="restore the artifact store from its backup, or train again",
         )
-    found = _compared(spec, record, capsule.model, holdout, files, again, ports.scorer, others)
+    result = _compare(spec, record, capsule.model, holdout, files, again, ports.scorer, others)
     now = clock()
-    found = found.model_copy(update={"seconds": round((now - started).total_seconds(), 1)})
-    _record(record, found, ports, actor, now)
-    return found
+    result = result.model_copy(update={"seconds": round((now - started).total_seconds(), 1)})
+    _record(record, result, ports, actor, now)
+    return result
 
 
 def _capsule(record: VersionRecord, ports: ReproducePorts) -> Capsule:
@@ -116,7 +119,7 @@ def _capsule(record: VersionRecord, ports: ReproducePorts) -> Capsule:
 def _rows(
     spec: ModelSpec, record: VersionRecord, capsule: Capsule, files: Path, ports: ReproducePorts, data: Path
 ) -> Examples:
-    """The version's own data, joined as its training joined it."""
+    """Check out the data of the version and join it as its training did."""
     ports.data.checkout(record.tags["data.revision"], data)
     for name, expected in capsule.data.items():
         actual = md5(data / name) if (data / name).is_file() else "-"
@@ -124,18 +127,13 @@ def _rows(
             raise ChecksumMismatch(
                 f"{name} of the revision {record.tags['data.revision'][:12]} has md5 {actual}, "
                 f"the capsule names {expected}",
-                hint="the data repository is not the one that the version was trained from",
+                hint="the version was trained from another data repository",
             )
     folder, columns = data / spec.name, version_features(spec, files)
     views = {path.stem: read_table(path, "prepare") for path in sorted((folder / "views").glob("*.parquet"))}
     examples = read_table(folder / "examples.parquet", "prepare")
     joined = join(spec, examples, ports.features, views, columns)
     return as_examples(spec, joined, columns.names)
-
-
-def _split(rows: Examples, holdout_from: int) -> tuple[Examples, Examples]:
-    later = rows.group >= holdout_from
-    return rows.where(~later), rows.where(later)
 
 
 def _train(build: Build, names: tuple[str, ...], capsule: Capsule, learnt: Examples, folder: Path) -> Path:
@@ -147,7 +145,7 @@ def _train(build: Build, names: tuple[str, ...], capsule: Capsule, learnt: Examp
     return folder
 
 
-def _compared(
+def _compare(
     spec: ModelSpec,
     record: VersionRecord,
     model: str,
@@ -158,7 +156,7 @@ def _compared(
     others: tuple[str, ...],
 ) -> Reproduction:
     scores = [scorer.score(folder, holdout.features) for folder in (files, again)]
-    then, now = (Scored(holdout.target, one, holdout.group).measure() for one in scores)
+    then, now = (Scored(holdout.target, score, holdout.group).measure() for score in scores)
     metrics = reproduction.compare(then, now, spec.gate.reproduction.tolerance)
     digest = sha256(again / "model.onnx")
     return Reproduction(
@@ -176,14 +174,14 @@ def _compared(
 
 
 def _record(
-    record: VersionRecord, found: Reproduction, ports: ReproducePorts, actor: str, now: datetime
+    record: VersionRecord, result: Reproduction, ports: ReproducePorts, actor: str, now: datetime
 ) -> None:
-    """Ledger first: the gate reads it there, where a training job cannot write."""
+    """Record the result, in the ledger first: the gate reads it there, and a training job cannot write there."""
     payload = {
         "version": record.ref.version,
-        "verdict": found.outcome.value,
-        "why": found.summary(),
-        "reproduction": found.model_dump(mode="json"),
+        "verdict": result.outcome.value,
+        "why": result.summary(),
+        "reproduction": result.model_dump(mode="json"),
     }
     ports.ledger.append(
         Entry(
@@ -195,5 +193,5 @@ def _record(
             payload=payload,
         )
     )
-    told = f"{found.summary()}, {now.isoformat(timespec='seconds')} by {actor}"
-    ports.labels.tag(record.ref.model, record.ref.key, {RULE: told})
+    text = f"{result.summary()}, {now.isoformat(timespec='seconds')} by {actor}"
+    ports.labels.tag(record.ref.model, record.ref.key, {RULE: text})

@@ -1,4 +1,4 @@
-"""Train one model: join, tune, fit, package and log, from prepared data to an exported model with its run."""
+"""Train a model: join, tune, fit, package and log, from prepared data to an exported model with its run."""
 
 from __future__ import annotations
 
@@ -15,10 +15,9 @@ from perennial.core.evaluation.figures_hash import PARITY
 from perennial.core.spec import ModelSpec, Reason
 from perennial.core.training.artifacts import Trained
 from perennial.core.training.capsule import Provenance
-from perennial.flows.training.fit import Build, Suggest, fit
+from perennial.flows.training.fit import Build, Suggest, fit, search, study_name
 from perennial.flows.training.package import CAPSULE, check_parity, package
 from perennial.flows.training.training_data import load_training_data
-from perennial.flows.training.tune import search, study_name
 from perennial.flows.training.workdir import Workdir, write_json, write_table
 from perennial.ports import Features, Figures, Registry, Scorer, Signer, Tracker, Tuner
 
@@ -45,7 +44,7 @@ def train(
     reason_text: str,
     say: Callable[[str], None],
 ) -> Trained:
-    """Train one model on the prepared data of `work`.
+    """Train a model on the prepared data of `work`.
 
     After a kill, the same call continues the search where it stopped; the interrupted run stays in the
     tracker as an interrupted run.
@@ -56,8 +55,8 @@ def train(
     Raises:
         DatasetMissing: `prepare` or `validate` has not run.
         ValidationFailed: `validate` has checked another revision.
-        DataError: the history is too short, or has only one verdict.
-        ParityError: the exported model scores differently from the trained one; nothing is kept.
+        DataError: the history is too short, or has a single verdict.
+        ParityError: the exported model scores differently from the trained model; nothing is kept.
         TrackerUnavailable: the tracker is down; nothing has been trained.
     """
     started = time.monotonic()
@@ -111,7 +110,7 @@ def train(
             run.artifact(plot, "tuning")
         run.artifact(work.data_docs, "data_docs")
 
-        # The evaluation and registration in `work` are of the model before: nothing may mix them with this one.
+        # `work` has the evaluation and registration of the previous model, which must not pass for this model's.
         work.forget_evaluation()
         shutil.rmtree(work.model, ignore_errors=True)
         shutil.move(folder, work.model)

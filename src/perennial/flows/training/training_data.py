@@ -1,4 +1,4 @@
-"""The data of one training: the joined rows of a validated revision, split in time."""
+"""The data of a training: the joined rows of a validated revision, split in time."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ import numpy as np
 
 from perennial.core.spec import ModelSpec
 from perennial.core.training.data import DataRevision, Validation
-from perennial.core.training.examples import Examples
-from perennial.core.training.split import first_later_group
+from perennial.core.training.examples import Examples, first_later_group
 from perennial.errors import ValidationFailed
 from perennial.flows.training.point_in_time import as_examples, join
 from perennial.flows.training.prepare import DataSource
@@ -61,7 +60,7 @@ class TrainingData:
     source: str
     """Name of the data's source for people."""
     rows: pd.DataFrame
-    """Examples in time order with one float32 column per feature."""
+    """Examples in time order with a float32 column per feature."""
     split: TimeSplit
 
 

@@ -1,4 +1,4 @@
-"""Checks before a training: every suite over its table; a batch that fails is kept aside and stops here."""
+"""Check the prepared data before a training; a failed batch goes to quarantine."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 SHOWN_RULES = 5
-"""Failed rules in an error message; the quarantined report holds all of them."""
+"""Most failed rules in an error message; the report in quarantine has all of them."""
 
 
 def validate(
@@ -82,7 +82,10 @@ def check_tables(
         SpecError: a suite or a table that the spec names is missing, or a rule is wrong.
         ValidationFailed: a check failed; names table, rule, column, observed value and bad rows.
     """
-    suites = {table: _suite(spec, table, file, tables, expectations_dir, now) for table, file in _named(spec)}
+    suites = {
+        table: _suite(spec, table, file, tables, expectations_dir, now)
+        for table, file in spec.data.expectations.items()
+    }
     reports = [
         validator.check(suite, tables[table], docs_dir).model_copy(update={"table": table})
         for table, suite in suites.items()
@@ -99,7 +102,7 @@ def check_tables(
 def quarantine(
     bad: Mapping[str, pd.DataFrame], reports: Sequence[CheckReport], folder: Path, now: datetime
 ) -> Path:
-    """Keep a copy of the bad tables with the reports; appears whole or not at all."""
+    """Copy the bad tables and the reports to a new folder; return it, or the folder of the same batch before."""
     batch = _hash(bad)
     before = sorted(folder.glob(f"*-{batch}"))
     if before:
@@ -113,7 +116,7 @@ def quarantine(
 
 
 def _keep(table: pd.DataFrame, path: Path) -> None:
-    """As Parquet, or as CSV where a column of mixed types, which may be what is wrong, cannot be Parquet."""
+    """Write a table as Parquet, or as CSV if a column of mixed types (perhaps the error) cannot be Parquet."""
     from pyarrow import ArrowException
 
     parquet = path.with_suffix(".parquet")
@@ -122,10 +125,6 @@ def _keep(table: pd.DataFrame, path: Path) -> None:
     except ArrowException:
         parquet.unlink(missing_ok=True)
         table.to_csv(path.with_suffix(".csv"), index=False)
-
-
-def _named(spec: ModelSpec) -> list[tuple[str, str]]:
-    return list(spec.data.expectations.items())
 
 
 def _suite(
@@ -141,7 +140,7 @@ def _suite(
 
 
 def _reference(suite: Suite, tables: Mapping[str, pd.DataFrame], now: datetime) -> datetime | None:
-    """The time that the freshness of a suite is measured from."""
+    """Return the time from which to measure the freshness of a suite."""
     if suite.freshness is None:
         return None
     if suite.freshness.of == NOW:
@@ -171,7 +170,7 @@ def _line(report: CheckReport, rule: FailedRule) -> str:
 
 
 def _hash(tables: Mapping[str, pd.DataFrame]) -> str:
-    """12 hex digits over names, columns and values."""
+    """Return 12 hex digits of a hash over names, columns and values."""
     import pandas as pd
 
     digest = hashlib.sha256()

@@ -1,9 +1,8 @@
-"""The files that the steps of one training hand to each other."""
+"""The work folder: files that a training step leaves for the next."""
 
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -18,90 +17,51 @@ if TYPE_CHECKING:
 Record = TypeVar("Record", bound=BaseModel)
 
 
-@dataclass(frozen=True)
 class Workdir:
-    """prepare -> history, views, examples, source, revision; validate -> validation.json, data_docs;
-    train -> features, model, train.json;
-    evaluate -> evaluation.json, metrics.json, plots; register -> registered.json."""
+    """Paths in the work folder.
 
-    folder: Path
+    prepare writes history, views, examples, source and revision; validate writes validation and data_docs;
+    train writes features, model and train.json; evaluate writes evaluation, metrics and plots; register
+    writes registered.json.
+    """
 
-    @property
-    def history(self) -> Path:
-        return self.folder / "history.parquet"
-
-    @property
-    def views(self) -> Path:
-        return self.folder / "views"
-
-    @property
-    def examples(self) -> Path:
-        return self.folder / "examples.parquet"
-
-    @property
-    def revision(self) -> Path:
-        return self.folder / "revision.json"
-
-    @property
-    def source(self) -> Path:
-        return self.folder / "source.json"
-
-    @property
-    def validation(self) -> Path:
-        return self.folder / "validation.json"
-
-    @property
-    def data_docs(self) -> Path:
-        return self.folder / "data_docs"
-
-    @property
-    def features(self) -> Path:
-        return self.folder / "features.parquet"
-
-    @property
-    def model(self) -> Path:
-        return self.folder / "model"
-
-    @property
-    def trained(self) -> Path:
-        return self.folder / "train.json"
-
-    @property
-    def evaluation(self) -> Path:
-        return self.folder / "evaluation.json"
-
-    @property
-    def metrics(self) -> Path:
-        """The figures of the evaluation alone, for `dvc metrics`."""
-        return self.folder / "metrics.json"
-
-    @property
-    def plots(self) -> Path:
-        return self.folder / "plots"
-
-    @property
-    def registered(self) -> Path:
-        return self.folder / "registered.json"
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.history = folder / "history.parquet"
+        self.views = folder / "views"
+        self.examples = folder / "examples.parquet"
+        self.revision = folder / "revision.json"
+        self.source = folder / "source.json"
+        self.validation = folder / "validation.json"
+        self.data_docs = folder / "data_docs"
+        self.features = folder / "features.parquet"
+        self.model = folder / "model"
+        self.trained = folder / "train.json"
+        self.evaluation = folder / "evaluation.json"
+        self.metrics = folder / "metrics.json"
+        self.plots = folder / "plots"
+        self.registered = folder / "registered.json"
 
     def forget_evaluation(self) -> None:
-        """Remove what `evaluate` and `register` wrote."""
+        """Remove the files of `evaluate` and `register`."""
         for path in (self.evaluation, self.metrics, self.registered):
             path.unlink(missing_ok=True)
         shutil.rmtree(self.plots, ignore_errors=True)
 
     def read_views(self) -> dict[str, pd.DataFrame]:
-        """Every feature table by its name."""
-        found = {path.stem: read_table(path, "prepare") for path in sorted(self.views.glob("*.parquet"))}
-        if not found:
+        """Read every feature table, by name."""
+        tables = {path.stem: read_table(path, "prepare") for path in sorted(self.views.glob("*.parquet"))}
+        if not tables:
             raise DatasetMissing(f"{self.views} holds no feature table", hint="run `perennial prepare` first")
-        return found
+        return tables
 
 
 def read_table(path: Path, step: str) -> pd.DataFrame:
-    """A table that an earlier step wrote.
+    """Read a table of an earlier step.
 
     Raises:
-        DatasetMissing: the step has not run. MalformedInput: the file is broken.
+        DatasetMissing: the step has not run.
+        MalformedInput: the file is damaged.
     """
     import pandas as pd
 
@@ -113,12 +73,13 @@ def read_table(path: Path, step: str) -> pd.DataFrame:
 
 
 def write_table(path: Path, frame: pd.DataFrame) -> None:
+    """Write a Parquet file atomically."""
     with files.replacing(path) as temporary:
         frame.to_parquet(temporary, index=False)
 
 
 def read_record(path: Path, kind: type[Record], step: str) -> Record:
-    """A JSON record that an earlier step wrote; errors as `read_table`."""
+    """Read a JSON record of an earlier step; raises as `read_table`."""
     _there(path, step)
     try:
         return kind.model_validate_json(path.read_text(encoding="utf-8"))
@@ -127,6 +88,7 @@ def read_record(path: Path, kind: type[Record], step: str) -> Record:
 
 
 def write_json(path: Path, content: BaseModel | dict[str, Any] | list[Any]) -> None:
+    """Write a record or plain JSON atomically."""
     files.write_json(path, content.model_dump(mode="json") if isinstance(content, BaseModel) else content)
 
 

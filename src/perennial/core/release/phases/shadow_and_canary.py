@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from perennial.core.release.abort import end_release
+from perennial.core.release.analysis.sample_ratio import RULE
 from perennial.core.release.error_budget import count_error
 from perennial.core.release.phase import Phase
-from perennial.core.release.sample_ratio import RULE
 from perennial.core.release.status import Pause
 from perennial.core.release.step_analysis import analyse
 from perennial.core.release.steps import begin_next, current_step, is_over, share_traffic

@@ -1,7 +1,7 @@
 """The statistical tests behind the criteria, on plain counts.
 
-They serve single releases (`perennial.core.release.criteria`) and arrays of simulated releases
-(`perennial.core.release.simulated_step`): every count may be a number or an array, and arrays broadcast.
+They serve single releases (`perennial.core.release.analysis.criteria`) and arrays of simulated releases
+(`perennial.core.release.analysis.simulated_step`): every count may be a number or an array, and arrays broadcast.
 
 The spec names the smallest harm that must not reach everybody. A test that aborts only when exactly that
 much is proven never aborts a candidate that is exactly that bad, whatever the traffic. So there are two

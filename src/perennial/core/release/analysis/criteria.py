@@ -2,7 +2,7 @@
 
 FAIL: more than half of the harm that the spec names is proven. PASS on the step that promotes: the whole of
 it is excluded. Between them UNSURE waits, then a person is asked. The tests themselves are in
-`perennial.core.release.harm_tests`.
+`perennial.core.release.analysis.harm_tests`.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from datetime import timedelta
 
-from perennial.core.release.harm_tests import (
+from perennial.core.release.analysis.harm_tests import (
     SLOW,
     champion_latency_level,
     error_increase,
@@ -136,7 +136,24 @@ def _accuracy(criteria: CriteriaSpec, candidate: LabelCounts, champion: LabelCou
     needed = f"not proven more than {tolerated_drop(criteria):.2%} below the champion's"
     if min(candidate.labels, champion.labels) < criteria.min_labels:
         labels = f"{candidate.labels} and {champion.labels} labels: not judged below {criteria.min_labels}"
+        known = sorted({*candidate.sources, *champion.sources})
+        labels += f" (by {', '.join(known)})" if known else ""
         return Judgement(rule="accuracy", verdict=Verdict.PASS, observed=labels, needed=needed)
+    observed = f"{_share(candidate)}, champion {_share(champion)}"
+    proven = _is_worse(criteria, candidate, champion)
+    alone = [
+        source
+        for source in sorted({*candidate.without, *champion.without})
+        if proven and not _is_worse(criteria, _without(candidate, source), _without(champion, source))
+    ]
+    if alone:
+        # A person looks at it: a source that may not decide alone must not end a release.
+        observed += f"; not without the labels of {', '.join(alone)}"
+        return Judgement(rule="accuracy", verdict=Verdict.UNSURE, observed=observed, needed=needed)
+    return _judgement("accuracy", proven, observed, needed)
+
+
+def _is_worse(criteria: CriteriaSpec, candidate: LabelCounts, champion: LabelCounts) -> bool:
     proven = is_accuracy_drop_proven(
         criteria,
         candidate.requests - candidate.right,
@@ -144,13 +161,17 @@ def _accuracy(criteria: CriteriaSpec, candidate: LabelCounts, champion: LabelCou
         champion.requests - champion.right,
         champion.requests,
     )
-    observed = f"{_share(candidate)}, champion {_share(champion)}"
-    return _judgement("accuracy", bool(proven), observed, needed)
+    return bool(proven)
+
+
+def _without(labels: LabelCounts, source: str) -> LabelCounts:
+    return labels.without.get(source, labels)
 
 
 def _share(labels: LabelCounts) -> str:
+    by = ", ".join(f"{count} by {source}" for source, count in sorted(labels.sources.items()))
     right = labels.right / labels.requests
-    return f"{right:.3f} right ({labels.labels} labels in {labels.requests} requests)"
+    return f"{right:.3f} right ({labels.labels} labels in {labels.requests} requests{by and ': ' + by})"
 
 
 def _judgement(rule: str, harm_proven: bool, observed: str, needed: str) -> Judgement:

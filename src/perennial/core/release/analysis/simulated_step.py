@@ -1,4 +1,4 @@
-"""Simulate many releases going through one step at once, judged by `perennial.core.release.harm_tests`.
+"""Simulate many releases going through one step at once, judged by `perennial.core.release.analysis.harm_tests`.
 
 Arrays are [releases, looks]. Requests arrive evenly; errors, latencies and right answers are independent
 draws.
@@ -16,7 +16,7 @@ from pydantic import Field
 from scipy.special import ndtr, ndtri
 
 from perennial.core.frozen import Frozen, Share
-from perennial.core.release.harm_tests import (
+from perennial.core.release.analysis.harm_tests import (
     SLOW,
     champion_latency_level,
     error_increase,

@@ -1,4 +1,4 @@
-"""A person's word to a release, made into an intent."""
+"""Make the request of a person to a release into an intent."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from perennial.errors import ApprovalRefused, ReleaseError, SelfApproval
 
 
 def intent_for(status: ReleaseStatus, kind: str, actor: str, note: str, digest: str, now: datetime) -> Intent:
-    """Bound to the digest that the release has now.
+    """Return the intent of a person, bound to the digest of the release.
 
     Args:
-        digest: what the person believes it is, at least its first 8 digits; empty: what it is.
+        digest: digest that the person expects, at least its first 8 digits; empty: any.
 
     Raises:
-        ApprovalRefused: the release is of another digest, the gate has not passed it, or this account has
+        ApprovalRefused: the release has another digest, its gate has not passed it, or this account has
             approved it already.
-        SelfApproval: who asked for the release approves it.
+        SelfApproval: an account that asked for the release approves it.
         ReleaseError: the release has ended.
     """
     if status.phase.is_final():
@@ -33,7 +33,7 @@ def intent_for(status: ReleaseStatus, kind: str, actor: str, note: str, digest: 
             hint=f"give at least {PREFIX} digits; perennial release status {status.model}",
         )
     if kind == IntentKind.APPROVE:
-        _may_approve(status, actor)
+        _check_approver(status, actor)
     return Intent(
         id=f"cli-{uuid4()}",
         release_id=status.release_id,
@@ -46,8 +46,8 @@ def intent_for(status: ReleaseStatus, kind: str, actor: str, note: str, digest: 
     )
 
 
-def _may_approve(status: ReleaseStatus, actor: str) -> None:
-    """Told at once instead of by the next pass, which asks the same again."""
+def _check_approver(status: ReleaseStatus, actor: str) -> None:
+    """Refuse at once; the next pass makes the same check again."""
     if status.gate is None or not status.gate.passed:
         raise ApprovalRefused(
             f"{status.candidate} has not passed its gate", hint=f"perennial release status {status.model}"

@@ -1,6 +1,6 @@
 """Estimate before a release starts how likely its steps are to catch a bad candidate and to spare a good one.
 
-Seeded Monte Carlo over `perennial.core.release.simulated_step`: the same arguments give the same result.
+Seeded Monte Carlo over `perennial.core.release.analysis.simulated_step`: the same arguments give the same result.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import numpy as np
 from pydantic import Field
 
 from perennial.core.frozen import Frozen
-from perennial.core.release.simulated_step import (
+from perennial.core.release.analysis.simulated_step import (
     CandidateHarm,
     SimulatedStep,
     TrafficProfile,

@@ -1,0 +1,113 @@
+"""Envoy's public listener and its HTTP filters: what a client may send, how much, and how often.
+
+In order: the rate of a client's address, the headers that only the router may set, the body (read whole before a
+model server sees the request), and the router.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from perennial import limits
+from perennial.adapters.envoy.config import LISTENER, ROUTES, TYPE, Json, Layout, address, watched
+from perennial.serving import headers
+
+EVERY = 1_000_000
+"""Requests per second of all clients together; the rate of each address is the setting."""
+
+
+def listeners(layout: Layout, folder: Path) -> list[Json]:
+    connection_manager = {
+        "@type": f"{TYPE}extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
+        "stat_prefix": "ingress",
+        "codec_type": "AUTO",
+        "use_remote_address": True,
+        "generate_request_id": True,
+        "preserve_external_request_id": True,
+        "always_set_request_id_in_response": True,
+        "normalize_path": True,
+        "merge_slashes": True,
+        "path_with_escaped_slashes_action": "REJECT_REQUEST",
+        # No client is trusted as internal: such a client could set timeouts and retries by header.
+        "internal_address_config": {"unix_sockets": False},
+        "request_timeout": f"{limits.REQUEST_SECONDS}s",
+        "request_headers_timeout": f"{limits.HEADERS_SECONDS}s",
+        "stream_idle_timeout": f"{limits.STREAM_IDLE_SECONDS}s",
+        "max_request_headers_kb": limits.HEADER_KIB,
+        "common_http_protocol_options": {
+            "idle_timeout": f"{limits.IDLE_SECONDS}s",
+            "max_headers_count": limits.HEADERS,
+            "headers_with_underscores_action": "REJECT_REQUEST",
+        },
+        "server_header_transformation": "PASS_THROUGH",
+        "rds": {"route_config_name": ROUTES, "config_source": watched(folder / "rds" / "routes.json")},
+        "http_filters": http_filters(layout.client_rate, layout.secret),
+    }
+    manager = {
+        "name": "envoy.filters.network.http_connection_manager",
+        "typed_config": connection_manager,
+    }
+    return [
+        {
+            "@type": f"{TYPE}config.listener.v3.Listener",
+            "name": LISTENER,
+            "address": address(layout.listen),
+            "per_connection_buffer_limit_bytes": limits.CONNECTION_BYTES,
+            "filter_chains": [{"filters": [manager]}],
+        }
+    ]
+
+
+def http_filters(client_rate: int, secret: str) -> list[Json]:
+    """Return the filters in their order.
+
+    Args:
+        client_rate: requests per second of a client's address; twice as many at once.
+        secret: text that the model servers require in a header; empty: none is sent.
+    """
+    return [
+        _filter("local_ratelimit", "local_ratelimit.v3.LocalRateLimit", _rate(client_rate)),
+        _filter("header_mutation", "header_mutation.v3.HeaderMutation", {"mutations": _trusted(secret)}),
+        _filter("buffer", "buffer.v3.Buffer", {"max_request_bytes": limits.BODY_BYTES}),
+        _filter("router", "router.v3.Router", {"suppress_envoy_headers": True}),
+    ]
+
+
+def _filter(name: str, kind: str, options: Json) -> Json:
+    config = {"@type": f"{TYPE}extensions.filters.http.{kind}", **options}
+    return {"name": f"envoy.filters.http.{name}", "typed_config": config}
+
+
+def _rate(requests: int) -> Json:
+    always = {"default_value": {"numerator": 100, "denominator": "HUNDRED"}}
+    return {
+        "stat_prefix": "client_rate",
+        "filter_enabled": always,
+        "filter_enforced": always,
+        "token_bucket": _bucket(EVERY),
+        "always_consume_default_token_bucket": False,
+        "descriptors": [{"entries": [{"key": "remote_address"}], "token_bucket": _bucket(requests)}],
+        "max_dynamic_descriptors": limits.CLIENT_ADDRESSES,
+        "rate_limits": [{"actions": [{"remote_address": {}}]}],
+    }
+
+
+def _bucket(requests: int) -> Json:
+    # Ten fills a second: a client that waits gets on at once.
+    fill = max(1, requests // 10)
+    return {"max_tokens": 2 * requests, "tokens_per_fill": fill, "fill_interval": "0.1s"}
+
+
+def _trusted(secret: str) -> Json:
+    """Remove every header by which a client could steer the router or a model server; then set ours."""
+    removed = [
+        *({"remove": name} for name in headers.of_router()),
+        {"remove_on_match": {"key_matcher": {"prefix": "x-envoy-", "ignore_case": True}}},
+    ]
+    header = {"key": headers.SECRET, "value": secret}
+    set_ours = (
+        [{"append": {"header": header, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}}] if secret else []
+    )
+    public = {"key": headers.PUBLIC, "value": "true"}
+    set_ours.append({"append": {"header": public, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}})
+    return {"request_mutations": [*removed, *set_ours]}

@@ -1,0 +1,124 @@
+"""Command `perennial feedback`: labels and rewards, and the sources that may send them."""
+
+from __future__ import annotations
+
+import json
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+
+import click
+
+from perennial import settings as environment
+from perennial.commands.output import JSON, print_records
+
+KEY_VARIABLE = "PERENNIAL_FEEDBACK_KEY"
+
+
+@click.group()
+def feedback() -> None:
+    """Store labels of earlier predictions."""
+
+
+@feedback.command()
+@click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+def add(file: Path) -> None:
+    """Hand in the labels of a JSON file: {"labels": [{"prediction_id": ..., "label": 0 or 1}]}.
+
+    An entry may have a `reward` (any number) in addition to its label or instead of it. PERENNIAL_FEEDBACK_KEY
+    holds the key of the source; its labels are checked and stored as those that a model server received."""
+    from perennial.errors import MalformedInput
+    from perennial.serving import feedback_inbox
+    from perennial.serving.evidence.sources import FeedbackSources
+
+    settings, now = environment.load(), datetime.now(UTC)
+    source = FeedbackSources(settings.feedback_sources).source(os.environ.get(KEY_VARIABLE, ""))
+    try:
+        body = json.loads(file.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise MalformedInput(
+            f"{file} is not JSON: {error}", hint="see `perennial feedback add --help`"
+        ) from error
+    given = feedback_inbox.parse(body)
+    writer = f"command-{os.getpid()}-{now:%Y%m%d%H%M%S%f}"
+    feedback_inbox.FeedbackWriter(settings.serving_dir / "feedback", writer).append(given, source, now)
+    _ingest()
+
+
+@feedback.command()
+def ingest() -> None:
+    """Store the labels that the servers received since the last call."""
+    _ingest()
+
+
+def _ingest() -> None:
+    from perennial.flows.monitoring.feedback import ingest as flow
+    from perennial.wiring import database, releasing
+
+    settings = environment.load()
+    store = database.store(settings).feedback
+    done = flow(releasing.feedback_inbox(settings), store, releasing.answered(settings))
+    click.echo(f"{done.received} labels received, {done.changed} new or changed")
+    for text in done.alarms:
+        click.echo(f"ALARM {text}", err=True)
+
+
+@feedback.group()
+def source() -> None:
+    """Manage the systems that may send labels and rewards."""
+
+
+@source.command("add")
+@click.argument("name")
+@click.option("--model", "models", multiple=True, help="Model that it may label; repeatable. Default: all.")
+def add_source(name: str, models: tuple[str, ...]) -> None:
+    """Add a source and print its key, which is shown this once. Again: a new key, the earlier key ends."""
+    import secrets
+
+    from perennial import catalog
+    from perennial.commands.identity import actor
+    from perennial.flows.monitoring.feedback_sources import add_source as flow
+    from perennial.serving.evidence.sources import FeedbackSources
+    from perennial.wiring import database
+
+    settings = environment.load()
+    for model in models:
+        catalog.spec(model, settings)
+    key = flow(
+        name, models, actor(settings), FeedbackSources(settings.feedback_sources),
+        database.store(settings).ledger, datetime.now(UTC), secrets.token_hex,
+    )  # fmt: skip
+    click.echo(key)
+
+
+@source.command("list")
+@JSON
+def list_sources(as_json: bool) -> None:
+    """List the sources, without their keys."""
+    from perennial.serving.evidence.sources import FeedbackSources
+
+    rows = [
+        {
+            "source": name,
+            "models": ", ".join(stored.models) or "all",
+            "added": stored.added_at.isoformat(timespec="seconds"),
+            "by": stored.added_by,
+        }
+        for name, stored in sorted(FeedbackSources(environment.load().feedback_sources).all().items())
+    ]
+    print_records(rows, as_json, "there is no source yet: perennial feedback source add NAME")
+
+
+@source.command("revoke")
+@click.argument("name")
+def revoke(name: str) -> None:
+    """End the key of a source at once; what it has labelled stays."""
+    from perennial.commands.identity import actor
+    from perennial.flows.monitoring.feedback_sources import revoke_source
+    from perennial.serving.evidence.sources import FeedbackSources
+    from perennial.wiring import database
+
+    settings = environment.load()
+    sources = FeedbackSources(settings.feedback_sources)
+    revoke_source(name, actor(settings), sources, database.store(settings).ledger, datetime.now(UTC))
+    click.echo(f"the key of {name} ends now")

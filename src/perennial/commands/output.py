@@ -1,0 +1,56 @@
+"""What the commands print: tables for people, JSON for machines."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import click
+
+WIDE = 160
+"""Columns of output that is no terminal, so that no figure is truncated."""
+JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
+def print_json(value: Any) -> None:
+    click.echo(json.dumps(value, indent=2))
+
+
+def print_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Print rows as a table; a header of empty texts is left out."""
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=WIDE)
+    table = Table(*header, box=None, show_header=any(header))
+    for row in rows:
+        table.add_row(*row)
+    console.print(table)
+
+
+def print_records(records: Sequence[Mapping[str, Any]], as_json: bool, empty: str = "") -> None:
+    """Print records with equal keys as JSON, else as a table with a column per key, else the text `empty`."""
+    if as_json:
+        print_json(records)
+    elif records:
+        print_table(list(records[0]), [[_cell(*item) for item in record.items()] for record in records])
+    else:
+        click.echo(empty)
+
+
+def _cell(name: str, value: Any) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, float):
+        return f"{value:.4f}"
+    if isinstance(value, list):
+        return ", ".join(value)
+    return str(value)[:12] if name == "digest" else str(value)

@@ -1,0 +1,39 @@
+"""Counts of received feedback, and what of it is not used."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class FeedbackCounts:
+    """Number of labels and rewards that were read, what became of them, and the broken lines between them.
+
+    Attributes:
+        changed: new or changed values.
+        unknown: predictions that were never answered, by source; their feedback is not stored.
+        foreign: predictions of models that the source may not label, by source; not stored either.
+        broken: lines of the servers' files that are no feedback.
+    """
+
+    received: int
+    changed: int
+    unknown: Mapping[str, int] = field(default_factory=dict)
+    foreign: Mapping[str, int] = field(default_factory=dict)
+    broken: int = 0
+
+    @property
+    def alarms(self) -> tuple[str, ...]:
+        """Return a sentence per problem."""
+        texts = [
+            f"feedback of {source} for {count} predictions {what}: not used"
+            for counts, what in (
+                (self.unknown, "that were never answered"),
+                (self.foreign, "of other models"),
+            )
+            for source, count in sorted(counts.items())
+        ]
+        if self.broken:
+            texts.append(f"{self.broken} broken lines of feedback skipped")
+        return tuple(texts)

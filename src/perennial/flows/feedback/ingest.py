@@ -1,0 +1,81 @@
+"""Store the labels and rewards that the model servers received."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
+from typing import Protocol
+
+from perennial.core.monitoring.feedback_counts import FeedbackCounts
+from perennial.ports import FeedbackStore
+
+
+class FeedbackBatch(Protocol):
+    """Labels and rewards of a feedback request by an authenticated source."""
+
+    @property
+    def at(self) -> datetime: ...
+    @property
+    def source(self) -> str: ...
+    @property
+    def models(self) -> tuple[str, ...]:
+        """Models that the source may label; empty for every model."""
+        ...
+
+    @property
+    def labels(self) -> dict[str, float]: ...
+    @property
+    def rewards(self) -> dict[str, float]: ...
+
+
+class Inbox(Protocol):
+    """Feedback that is received but not stored yet (see `serving.feedback_inbox`)."""
+
+    @property
+    def broken(self) -> int:
+        """Lines of the last call of `pending` that are no feedback."""
+        ...
+
+    def pending(self) -> tuple[Sequence[FeedbackBatch], Mapping[str, int]]: ...
+
+    def stored(self, marks: Mapping[str, int]) -> None: ...
+
+    def set_aside(self, source: str, reason: str, ids: Sequence[str]) -> None: ...
+
+
+class Answered(Protocol):
+    """Predictions that were really answered (see `serving.evidence.answered`)."""
+
+    def models(self, ids: Collection[str]) -> Mapping[str, str]:
+        """Return the model of each answered prediction; others are missing."""
+        ...
+
+
+def ingest(inbox: Inbox, store: FeedbackStore, answered: Answered) -> FeedbackCounts:
+    """Store the pending feedback about predictions that were answered, then mark it as stored.
+
+    If the process is killed between the two steps, the same labels are stored again, which changes nothing.
+    """
+    batches, marks = inbox.pending()
+    changed = received = 0
+    unknown: Counter[str] = Counter()
+    foreign: Counter[str] = Counter()
+    for batch in batches:
+        received += len(batch.labels) + len(batch.rewards)
+        ids = batch.labels.keys() | batch.rewards.keys()
+        known = answered.models(ids)
+        allowed = {name for name, model in known.items() if not batch.models or model in batch.models}
+        labels = {name: value for name, value in batch.labels.items() if name in allowed}
+        rewards = {name: value for name, value in batch.rewards.items() if name in allowed}
+        changed += store.put(labels, batch.at, batch.source) if labels else 0
+        changed += store.put_rewards(rewards, batch.at, batch.source) if rewards else 0
+        for counts, reason, refused in (
+            (unknown, "unknown", ids - known.keys()),
+            (foreign, "foreign", known.keys() - allowed),
+        ):
+            if refused:
+                counts[batch.source] += len(refused)
+                inbox.set_aside(batch.source, reason, sorted(refused))
+    inbox.stored(marks)
+    return FeedbackCounts(received, changed, dict(unknown), dict(foreign), inbox.broken)

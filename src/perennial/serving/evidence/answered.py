@@ -1,0 +1,70 @@
+"""Look-up of prediction ids in the prediction log: which predictions were really answered, and by which model."""
+
+from __future__ import annotations
+
+import re
+from collections import OrderedDict
+from collections.abc import Collection
+from datetime import UTC, datetime
+from pathlib import Path
+
+import orjson
+
+from perennial.serving.prediction_log import HOUR
+
+ID = re.compile(r"[0-9a-f]{32}")
+MOST_FILES = 64
+"""Segments whose ids are kept in memory."""
+
+
+class AnsweredPredictions:
+    """Finds predictions by the time in their id: only the segments of that hour are read.
+
+    A mirrored prediction was not answered to anybody: no source knows its id.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._segments: OrderedDict[Path, tuple[int, dict[str, str]]] = OrderedDict()
+
+    def models(self, ids: Collection[str]) -> dict[str, str]:
+        """Return the model of each id that is in the log; an id that was never answered is missing."""
+        hours: dict[str, set[str]] = {}
+        for name in ids:
+            hour = _hour(name)
+            if hour:
+                hours.setdefault(hour, set()).add(name)
+        models: dict[str, str] = {}
+        for hour, wanted in hours.items():
+            for path in self._folder.glob(f"*/{hour}-*.jsonl"):
+                known = self._ids(path)
+                models.update((name, known[name]) for name in wanted & known.keys())
+        return models
+
+    def _ids(self, path: Path) -> dict[str, str]:
+        offset, known = self._segments.pop(path, (0, {}))
+        with path.open("rb") as file:
+            file.seek(offset)
+            new = file.read()
+        complete = new.rfind(b"\n") + 1
+        for line in new[:complete].splitlines():
+            try:
+                request = orjson.loads(line)
+                if not request["shadow"]:
+                    known.update(dict.fromkeys(request["ids"], path.parent.name))
+            except (orjson.JSONDecodeError, KeyError, TypeError):
+                continue  # counted and kept aside by the reader of the log
+        self._segments[path] = (offset + complete, known)
+        while len(self._segments) > MOST_FILES:
+            self._segments.popitem(last=False)
+        return known
+
+
+def _hour(name: str) -> str:
+    """Return the hour in an id as the segments name it; empty if the text is no id."""
+    if not ID.fullmatch(name):
+        return ""
+    try:
+        return datetime.fromtimestamp(int(name[:12], 16) / 1000, UTC).strftime(HOUR)
+    except (ValueError, OverflowError, OSError):
+        return ""

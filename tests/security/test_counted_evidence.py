@@ -1,0 +1,84 @@
+"""What Envoy counts as evidence of a version: its own answers and failures, not the faults of requests."""
+
+from __future__ import annotations
+
+import http.client
+import time
+from datetime import UTC, datetime
+
+import pytest
+from envoy_split_stack import MODEL, STABLE, SplitStack, split
+
+from perennial.core.release.failover import FailoverState, watch_failover
+from perennial.core.release.traffic import BACKUP, Counters, Route
+
+pytestmark = pytest.mark.server
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory):
+    with SplitStack(tmp_path_factory.mktemp("counted")) as stack:
+        yield stack
+
+
+class Counted:
+    """What is counted from now on."""
+
+    def __init__(self, stack: SplitStack) -> None:
+        self._stack = stack
+        self._before = stack.router.counters(MODEL)
+
+    def send(self, count: int, **failing: str) -> set[int]:
+        """Send requests one by one; returns their statuses."""
+        sent = {f"x-{name.replace('_', '-')}": status for name, status in failing.items()}
+        statuses = set()
+        for _ in range(count):
+            connection = http.client.HTTPConnection("127.0.0.1", self._stack.port)
+            connection.request("GET", f"/v2/models/{MODEL}", headers=sent)
+            statuses.add(connection.getresponse().status)
+            connection.close()
+        return statuses
+
+    def evidence(self) -> dict[str, tuple[int, int]]:
+        """Requests and errors by pool."""
+        time.sleep(0.3)
+        counters = self._stack.router.counters(MODEL)
+        fresh = {pool: now.since(self._before[pool]).evidence() for pool, now in counters.items()}
+        return {pool: (counted.requests, counted.errors) for pool, counted in fresh.items()}
+
+
+def test_garbage_is_no_evidence_of_a_candidate(stack):
+    stack.router.apply(split(100.0, None))
+    counted = Counted(stack)
+    assert counted.send(3) == {200}
+    assert counted.send(40, status="400") == {400}
+    assert counted.evidence() == {"stable": (0, 0), "canary": (3, 0), BACKUP: (0, 0)}
+
+
+def test_a_fault_of_the_candidate_counts_once_and_of_both_sides_for_nobody(stack):
+    stack.router.apply(split(100.0, None))
+    counted = Counted(stack)
+    assert counted.send(4, status_canary="500") == {200}
+    assert counted.send(5, status="503") == {503}
+    assert counted.evidence() == {"stable": (4, 0), "canary": (4, 4), BACKUP: (0, 0)}
+
+
+def test_failed_attempts_are_no_answers_of_the_backup(stack):
+    route = Route(model=MODEL, stable=STABLE)
+    stack.router.apply(route)
+    before = stack.router.counters(MODEL)[BACKUP]
+    counted = Counted(stack)
+    assert counted.send(5, status="503") == {503}
+    assert counted.send(7, status="400") == {400}
+    assert counted.evidence() == {"stable": (0, 0), "canary": (0, 0), BACKUP: (0, 0)}
+    now, healthy = datetime.now(UTC), {"stable": 1, "canary": 1}
+    known = FailoverState(counted=Counters(requests=before.requests - before.errors))
+    counted_now = stack.router.counters(MODEL)[BACKUP]
+    assert counted_now.errors > before.errors
+    state, entry = watch_failover(route, known, counted_now, healthy, now)
+    assert entry is None, "no false failover in the ledger"
+    assert counted.send(2, status_stable="500") == {200}
+    time.sleep(0.3)
+    _, entry = watch_failover(route, state, stack.router.counters(MODEL)[BACKUP], healthy, now)
+    assert entry is not None
+    assert entry.payload["answered"] == 2
