@@ -14,7 +14,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 DEMO := PERENNIAL_HOME=.perennial/demo PERENNIAL_SPEC_OVERLAY=configs/demo
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up down status rollback clean test test-fast test-deep lint hooks bench repro
+.PHONY: help setup dev-certificates demo up down status rollback clean test test-fast test-deep lint hooks bench repro
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^##@ /{printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -60,6 +60,13 @@ rollback: setup ## put the previous champion of MODEL back; needs only Envoy
 
 repro: setup ## train locally: prepare, validate, train, evaluate through DVC
 	@dvc repro
+
+dev-certificates: ## a self-signed certificate for localhost in .perennial/tls, for PERENNIAL_TLS_CERT, _KEY and _CA
+	@mkdir -p .perennial/tls && chmod 700 .perennial/tls
+	@umask 077; openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 30 \
+		-subj /CN=localhost -addext "subjectAltName=DNS:localhost,IP:127.0.0.1" \
+		-keyout .perennial/tls/key.pem -out .perennial/tls/cert.pem 2>/dev/null
+	@echo "export PERENNIAL_TLS_CERT=.perennial/tls/cert.pem PERENNIAL_TLS_KEY=.perennial/tls/key.pem PERENNIAL_TLS_CA=.perennial/tls/cert.pem"
 
 bench: setup ## measure ratios side by side; takes minutes
 	@for file in benchmarks/*.py; do echo "== $$file"; python $$file || exit 1; done

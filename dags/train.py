@@ -15,8 +15,8 @@ from airflow.providers.standard.operators.bash import BashOperator
 from airflow.sdk import DAG, Asset, AssetOrTimeSchedule, CronTriggerTimetable, Param, task
 
 from perennial import catalog
-from perennial.core.assets import asset_uri, candidate_asset, retrain_asset
-from perennial.core.spec import ModelSpec, Reason
+from perennial.core.assets import Reason, asset_uri, candidate_asset, retrain_asset
+from perennial.core.spec import ModelSpec
 from perennial.orchestration.trigger_provenance import (
     TriggerProvenance,
     folder,

@@ -194,7 +194,7 @@ class RollbackRefused(ReleaseError, exit_code=65):
 
 
 class SelfApproval(ReleaseError, exit_code=66):
-    """Who asked for a release may not approve it."""
+    """An approval by the person who asked for the release."""
 
 
 class OutOfUse(ReleaseError, exit_code=67):

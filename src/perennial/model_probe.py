@@ -61,7 +61,7 @@ DOMAINS = frozenset({"", "ai.onnx", "ai.onnx.ml"})
 
 @dataclass(frozen=True)
 class Probe:
-    """What a child learnt of a model file.
+    """Result of a trial of a model file in a child process.
 
     Attributes:
         problem: empty when the file may be loaded.
@@ -155,17 +155,15 @@ def external_data(message: Any) -> bool:
 
 def _nodes(model: Any) -> list[Any]:
     """Nodes of the graph, of its subgraphs and of the functions that the file defines."""
-    found, waiting = (
-        [],
-        [*model.graph.node, *(node for function in model.functions for node in function.node)],
-    )
+    nodes: list[Any] = []
+    waiting = [*model.graph.node, *(node for function in model.functions for node in function.node)]
     while waiting:
         node = waiting.pop()
-        found.append(node)
+        nodes.append(node)
         for attribute in node.attribute:
             for graph in (attribute.g, *attribute.graphs):
                 waiting += graph.node
-    return found
+    return nodes
 
 
 def _limit(memory_bytes: int, cpu_seconds: int) -> None:

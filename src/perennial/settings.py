@@ -17,6 +17,8 @@ HERE = Path(__file__).resolve().parents[2]
 PREFIX = "PERENNIAL_"
 LOOPBACK = "127.0.0.1"
 """Address of everything that only this machine may reach: model servers, monitor."""
+LOOPBACKS = (LOOPBACK, "localhost", "::1")
+"""Addresses that only this machine reaches."""
 
 
 class StateFolder:
@@ -62,6 +64,12 @@ class Settings(BaseModel):
 
     host: str = Field("127.0.0.1", description="address of Envoy's public listener")
     host_pages: str = Field("127.0.0.1", description="address of the pages of MLflow and Airflow")
+    require_keys: bool = Field(
+        False, description="clients need an API key; always so when `host` is not loopback"
+    )
+    tls_cert: Path | None = Field(None, description="PEM certificate chain of Envoy's public listener")
+    tls_key: Path | None = Field(None, description="PEM private key of Envoy's public listener")
+    tls_ca: Path | None = Field(None, description="PEM certificates that our own clients trust")
     client_rate: int = Field(5000, gt=0, description="requests per second of a client's address")
     port_mlflow: int = 5050
     port_airflow: int = 8080
@@ -144,6 +152,31 @@ class Settings(BaseModel):
         return self.state / "accounts.json"
 
     @property
+    def tls(self) -> tuple[Path, Path] | None:
+        """Return the files of certificate chain and private key of the public listener; None: no TLS.
+
+        Raises:
+            SettingsError: one of the two is not set, or there is no such file.
+        """
+        if self.tls_cert is None and self.tls_key is None:
+            return None
+        for name, path in (("TLS_CERT", self.tls_cert), ("TLS_KEY", self.tls_key)):
+            if path is None or not path.is_file():
+                raise SettingsError(f"PERENNIAL_{name} is {path}: no file", hint="make dev-certificates")
+        assert self.tls_cert is not None and self.tls_key is not None  # noqa: S101, PT018 checked above
+        return self.tls_cert.resolve(), self.tls_key.resolve()
+
+    @property
+    def client_keys(self) -> Path:
+        """Return the file of API keys with their hashes, readable only by its owner."""
+        return self.state / "client-keys.json"
+
+    @property
+    def keys_required(self) -> bool:
+        """Return whether clients need an API key: always where others than this machine reach Envoy."""
+        return self.require_keys or self.host not in LOOPBACKS
+
+    @property
     def feedback_sources(self) -> Path:
         """Return the file of feedback sources with the hashes of their keys, readable only by its owner."""
         return self.state / "feedback-sources.json"
@@ -215,7 +248,8 @@ class Settings(BaseModel):
 
     @property
     def envoy_url(self) -> str:
-        return f"http://{_reached(self.host)}:{self.port_envoy}"
+        scheme = "http" if self.tls_cert is None else "https"
+        return f"{scheme}://{_reached(self.host)}:{self.port_envoy}"
 
     @property
     def envoy_admin(self) -> Path:

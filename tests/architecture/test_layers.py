@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCES = sorted((ROOT / "src" / "perennial").rglob("*.py"))
@@ -62,3 +66,46 @@ def test_every_public_module_says_what_it_is_for():
         if path.read_text().strip() and not ast.get_docstring(ast.parse(path.read_text()))
     ]
     assert not silent
+
+
+LONGEST, FULLEST = 300, 25
+
+
+def test_no_source_file_is_too_long():
+    lines = {str(path.relative_to(ROOT)): len(path.read_text().splitlines()) for path in SOURCES}
+    assert not {name: count for name, count in lines.items() if count > LONGEST}
+
+
+@pytest.mark.parametrize("top", ["src", "tests"])
+def test_no_folder_has_too_many_files(top):
+    """Beside each other, without `__init__.py`."""
+    modules = [path for path in (ROOT / top).rglob("*.py") if path.name != "__init__.py"]
+    folders = Counter(str(path.parent.relative_to(ROOT)) for path in modules)
+    assert not {name: count for name, count in folders.items() if count > FULLEST}
+
+
+def test_every_folder_of_the_package_says_what_lives_there():
+    folders = {path.parent for path in SOURCES}
+    silent = [
+        str(folder.relative_to(ROOT))
+        for folder in folders
+        if not (init := folder / "__init__.py").is_file()
+        or not ast.get_docstring(ast.parse(init.read_text()))
+    ]
+    assert not silent
+
+
+RIDDLE = re.compile(r"(Of|By what|Whoever|Whether|What|Who|From|With|On|In)\b")
+
+
+def test_docstrings_begin_with_what_the_thing_does_or_is():
+    """No fragment such as "Of the last window": verb and object, or a noun phrase."""
+    riddles = [
+        f"{path.relative_to(ROOT)}:{node.lineno} {text.splitlines()[0]}"
+        for path in SOURCES
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
+        and (text := ast.get_docstring(node))
+        and RIDDLE.match(text)
+    ]
+    assert not riddles, "\n".join(riddles)

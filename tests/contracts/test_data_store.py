@@ -10,7 +10,7 @@ import sys
 import pytest
 from doubles.data import MemoryData
 
-from perennial.errors import DatasetMissing
+from perennial.errors import DatasetMissing, ToolError
 
 
 @pytest.fixture(params=["memory", "dvc"])
@@ -83,6 +83,25 @@ def test_dvc_fetches_from_the_remote_when_the_cache_is_gone(write, tmp_path):
     with pytest.raises(DatasetMissing, match="neither in DVC's cache nor in its remote"):
         store.checkout(revision.revision, tmp_path / "again")
     assert not (tmp_path / "again/data").exists()
+
+
+def test_dvc_in_a_folder_with_any_name(write, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for folder, remote in (("stäte", None), ("größe 数据", "relative")):
+        (tmp_path / folder).mkdir()
+        store = dvc(tmp_path / folder, remote)
+        revision = store.commit({"data": write("one", b"1")}, "größe")
+        shutil.rmtree(tmp_path / folder / "repo/.dvc/cache")
+        store.checkout(revision.revision, tmp_path / folder / "out")
+        assert (tmp_path / folder / "out/data").read_bytes() == b"1"
+    assert (tmp_path / "relative").is_dir()
+
+
+def test_dvc_remote_that_cannot_be_reached_is_an_error_with_its_name(write, tmp_path):
+    store = dvc(tmp_path, "/proc/nope")
+    with pytest.raises(ToolError, match="/proc/nope"):
+        store.commit({"data": write("one", b"1")}, "first")
+    assert store.latest() is None
 
 
 def test_dvc_goes_on_after_a_kill(write, tmp_path):

@@ -1,4 +1,4 @@
-"""The whole stack as real processes, started once by the demo itself, on free ports and a folder of its own."""
+"""The whole stack as real processes, started by the only run of the demo, on free ports and in its own folder."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +17,8 @@ import yaml
 from serving_stack import free_ports
 
 from perennial.settings import Settings
+
+from .under_fire import ReleaseUnderFire, release_under_fire
 
 ROOT = Path(__file__).resolve().parents[2]
 MODEL = "test_failure_predictor"
@@ -67,9 +69,10 @@ class Stack:
 RISKS = ("low_risk", "medium_risk", "high_risk")
 
 
-def make_stack(folder: Path, overlay: dict) -> Stack:
-    """Settings for a stack in `folder`, with the demo's spec values and `overlay` on top."""
-    values = yaml.safe_load((ROOT / "configs" / "demo" / f"{MODEL}.yaml").read_text()) | overlay
+def make_stack(folder: Path) -> Stack:
+    """Return the settings of a stack in `folder`: those of the demo, but each candidate needs an approval."""
+    values = yaml.safe_load((ROOT / "configs" / "demo" / f"{MODEL}.yaml").read_text())
+    values |= {"approval": dict.fromkeys(RISKS, 1)}
     specs = folder / "overlay"
     specs.mkdir()
     (specs / f"{MODEL}.yaml").write_text(yaml.safe_dump(values))
@@ -98,22 +101,53 @@ def until(condition: Callable, timeout: float, what: str):
     return found
 
 
+@dataclass
+class Demo:
+    """The running command `perennial demo run`."""
+
+    stack: Stack
+    process: subprocess.Popen
+    log: Path
+
+    def until(self, condition: Callable, timeout: float, what: str):
+        """Poll as `until` does; fail at once when the demo has ended with an error."""
+
+        def running():
+            assert self.process.poll() in (None, 0), f"waiting for {what}:\n{self.log.read_text()[-6000:]}"
+            return condition()
+
+        return until(running, timeout, what)
+
+
 @pytest.fixture(scope="session")
-def stack(tmp_path_factory):
-    """The stack after the demo's whole story; every candidate asks a person, so that tests can answer."""
+def demo(tmp_path_factory) -> Iterator[Demo]:
+    """The demo, still running; the release after its retraining waits for a person (see `second_release`)."""
     folder = tmp_path_factory.mktemp("demo")
-    stack = make_stack(folder, {"approval": dict.fromkeys(RISKS, 1)})
-    log = folder / "demo.log"
-    process = stack.start("demo", "run", "--rate", "40", log=log)
+    stack, log = make_stack(folder), folder / "demo.log"
+    process = stack.start("demo", "run", "--rate", "40", "--by-person", log=log)
     try:
-        code = process.wait(timeout=2000)
-        assert code == 0, f"the demo ended with {code}:\n{log.read_text()[-6000:]}"
-        yield stack
+        yield Demo(stack, process, log)
     finally:
         if process.poll() is None:
             process.send_signal(signal.SIGINT)
             process.wait(timeout=90)
         stack.run("local", "down")
+
+
+@pytest.fixture(scope="session")
+def second_release(demo, chromium) -> ReleaseUnderFire:
+    """The demo's second release: a person approves it in MLflow's page, then processes are killed."""
+    return release_under_fire(demo, chromium)
+
+
+@pytest.fixture(scope="session")
+def stack(demo, second_release) -> Stack:
+    """The stack after the demo has ended."""
+    code = demo.process.wait(timeout=300)
+    text = demo.log.read_text()
+    print(text)  # pytest shows it where a test fails
+    assert code == 0, f"the demo ended with {code}:\n{text[-6000:]}"
+    return demo.stack
 
 
 @pytest.fixture(scope="session")

@@ -1,28 +1,20 @@
-"""The closed loop with every process real, then a release under fire, answered in a real page."""
+"""The closed loop with every process real: the figures of the demo and its release under fire."""
 
 from __future__ import annotations
 
-import os
 import signal
-import threading
-import time
 
-import httpx
 import pytest
-from playwright.sync_api import sync_playwright
 
-from perennial import account_file
-from perennial.core.release.phase import Phase
 from perennial.demo.airflow_watch import AirflowWatch
 from perennial.local import supervisord
 from perennial.settings import Settings
-from perennial.wiring import database, monitoring, releasing, versions
+from perennial.wiring import database, monitoring, versions
 
-from .conftest import MODEL, make_stack, until
+from .conftest import MODEL, until
+from .under_fire import APPROVER
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(2400)]
-APPROVER = "approver"
-"""The account with that role in an installation that names no people."""
 
 
 def test_the_second_version_is_champion_and_no_request_failed(stack, report):
@@ -64,104 +56,35 @@ def test_nothing_was_trained_that_nobody_asked_for(stack):
     assert [run["run_type"] for run in airflow.runs(f"train_{MODEL}")] == ["asset_triggered", "manual"]
 
 
-class Load:
-    """Clients that ask all the time and count what they got."""
-
-    def __init__(self, stack, entity: dict) -> None:
-        self.url = f"{stack.settings.envoy_url}/v1/models/{MODEL}/predict"
-        self.body = {
-            "entities": [entity],
-            "context": {"cycle_size": 40, "requested_at": time.time()},
-            "allow_unknown": True,
-        }
-        self.sent, self.failures = 0, []
-        self.closed = threading.Event()
-        self.threads = [threading.Thread(target=self._ask, daemon=True) for _ in range(3)]
-
-    def __enter__(self) -> Load:
-        for thread in self.threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self.closed.set()
-        for thread in self.threads:
-            thread.join(timeout=30)
-
-    def _ask(self) -> None:
-        with httpx.Client(timeout=20) as client:
-            while not self.closed.wait(0.05):
-                try:
-                    answer = client.post(self.url, json=self.body)
-                    problem = (
-                        None if answer.status_code == 200 else f"{answer.status_code} {answer.text[:200]}"
-                    )
-                except httpx.HTTPError as error:
-                    problem = repr(error)
-                self.sent += 1
-                if problem:
-                    self.failures.append(problem)
-
-
-def approve_in_mlflow(chromium: str, settings: Settings, key: str) -> None:
-    """What a person does on the version's page: the tag `approval` says waiting; the pencil, a word, Save."""
-    account = {"username": APPROVER, "password": account_file.read(settings.accounts_file)[APPROVER].password}
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        page = browser.new_page(viewport={"width": 1600, "height": 1000}, http_credentials=account)
-        page.goto(f"{settings.tracking}/#/models/{MODEL}/versions/{key}")
-        row = page.get_by_role("row").filter(has=page.get_by_role("cell", name="approval", exact=True))
-        row.get_by_test_id("editable-table-button-edit").click(timeout=60_000)
-        row.get_by_role("textbox").fill("approved")
-        row.get_by_role("button", name="Save").click()
-        page.get_by_role("cell", name="approved", exact=True).wait_for(timeout=30_000)
-        browser.close()
-
-
-def test_approved_in_a_real_page_and_finished_under_fire(stack, chromium):
+def test_approved_in_a_real_page_and_finished_under_fire(stack, second_release):
     """A person approves in MLflow's page; who drives the release, who serves it and who records it are killed."""
-    settings = stack.settings
-    releases = database.store(settings).releases
-    before = releases.latest(MODEL)[0].release_id
-    entity = releasing.prediction_log(settings).read(MODEL)["entity"].iloc[-1]
-    stack.run("retrain", MODEL, "--reason", "a person wants to see a release under fire")
-
-    def newest(*phases: Phase):
-        status = releases.latest(MODEL)[0]
-        if status.release_id == before:
-            return None
-        assert status.phase in phases or not status.phase.is_final(), status.note
-        return status if status.phase in phases else None
-
-    waiting = until(lambda: newest(Phase.AWAITING_APPROVAL), 900, "the new candidate's gate")
-    with Load(stack, httpx.Response(200, content=entity).json()) as load:
-        time.sleep(3)
-        assert releases.latest(MODEL)[0].phase is Phase.AWAITING_APPROVAL, "nobody has approved yet"
-        approve_in_mlflow(chromium, settings, waiting.candidate.key)
-        until(lambda: newest(Phase.SHADOW), 300, "the shadow")
-        kill(settings, "airflow-triggerer")
-        until(lambda: newest(Phase.CANARY), 300, "the canary")
-        kill(settings, f"server-stable-{settings.ports('stable')[0]}")
-        kill(settings, "airflow-scheduler")
-        kill(settings, "mlflow")
-        done = until(lambda: newest(Phase.SUCCEEDED), 600, "the release to finish")
-        time.sleep(2)
+    settings, done, load = stack.settings, second_release.status, second_release.load
     assert load.failures == []
     assert load.sent > 300
     record = versions.registry(settings).find(MODEL, "champion")
     assert record.ref.digest == done.candidate.digest
-    assert [one.actor for one in done.approvals] == [APPROVER]
+    assert [approval.actor for approval in done.approvals] == [APPROVER]
     assert record.tags[f"approval.by.{APPROVER}"].startswith(f"approved {done.candidate.digest} ")
     until(
-        lambda: all(one["statename"] == "RUNNING" for one in supervisord.states(settings).values()),
+        lambda: all(state["statename"] == "RUNNING" for state in supervisord.states(settings).values()),
         60,
         "all up",
     )
 
 
-def kill(settings, name: str) -> None:
-    """SIGKILL a process with all its children."""
-    os.killpg(supervisord.states(settings)[name]["pid"], signal.SIGKILL)
+def test_a_person_asks_for_a_retraining_and_airflow_starts_it(stack):
+    """What comes after it, a training and a release, is the way that the demo's own retraining went."""
+    train, text = f"train_{MODEL}", "a person has seen worse rankings"
+    airflow = airflow_of(stack.settings)
+    before = len(airflow.runs(train))
+    stack.run("retrain", MODEL, "--reason", text)
+    until(lambda: len(airflow.runs(train)) > before, 60, "Airflow to start the training")
+    run = airflow.runs(train)[0]
+    assert run["run_type"] == "asset_triggered"
+    path = f"/api/v2/dags/{train}/dagRuns/{run['dag_run_id']}/taskInstances/why/xcomEntries/return_value"
+    until(lambda: airflow.tasks(train, run["dag_run_id"])["why"] == "success", 60, "the first task")
+    value = airflow.get(path)["value"]
+    assert (value["reason"], value["text"]) == ("person", text)
 
 
 def test_down_leaves_no_process(stack):
@@ -169,8 +92,7 @@ def test_down_leaves_no_process(stack):
     assert until(lambda: not stack.processes(), 10, f"no process, not {stack.processes()}")
 
 
-def test_ctrl_c_stops_everything(tmp_path):
-    stack = make_stack(tmp_path, {})
+def test_ctrl_c_stops_everything(stack, tmp_path):
     log = tmp_path / "demo.log"
     process = stack.start("demo", "run", log=log)
     try:
@@ -179,6 +101,5 @@ def test_ctrl_c_stops_everything(tmp_path):
         assert process.wait(timeout=90) == 130, log.read_text()[-3000:]
     finally:
         process.kill()
-        stack.run("local", "down")
     assert not stack.processes()
     assert "all processes stopped" in log.read_text()

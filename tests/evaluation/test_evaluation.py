@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from perennial.core.evaluation.baselines import column_score
-from perennial.core.evaluation.evaluation import CHAMPION, MODEL, evaluate_scores
+from perennial.core.evaluation.evaluation import CHAMPION, MODEL, column_score, evaluate_scores
 from perennial.core.evaluation.metrics import Scored
 from perennial.core.training.examples import first_later_group
 from perennial.errors import DataError

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from perennial import catalog
+from perennial.core.assets import Reason
 from perennial.core.monitoring.drift import SCORE, ColumnDrift
 from perennial.core.monitoring.levels import AccuracyEstimate, Level, verdict
-from perennial.core.spec import Reason
 from perennial.settings import Settings
 
 SPEC = catalog.spec("test_failure_predictor", Settings(spec_overlay=None)).monitoring

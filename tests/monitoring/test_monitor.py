@@ -13,13 +13,12 @@ from doubles.routing import MemoryRouter
 from doubles.scheduler import MemoryScheduler
 
 from perennial import catalog
-from perennial.core.assets import retrain_asset
+from perennial.core.assets import Reason, retrain_asset
 from perennial.core.events import Event
 from perennial.core.governance.ledger import GENESIS, chain
 from perennial.core.monitoring.levels import Level
 from perennial.core.monitoring.retraining import Hold, Retrain
 from perennial.core.release.traffic import Route, Target
-from perennial.core.spec import Reason
 from perennial.core.training.registration import VersionRecord
 from perennial.core.version import VersionRef
 from perennial.errors import (

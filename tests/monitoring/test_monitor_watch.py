@@ -14,11 +14,11 @@ import pytest
 
 from perennial import catalog
 from perennial.adapters.prometheus.monitor_metrics import MonitorMetrics
+from perennial.core.assets import Reason
 from perennial.core.monitoring.drift import SCORE, ColumnDrift
 from perennial.core.monitoring.levels import AccuracyEstimate, Level, MonitorVerdict
 from perennial.core.monitoring.retraining import Hold, Retrain
 from perennial.core.release.traffic import Target
-from perennial.core.spec import Reason
 from perennial.errors import PortTaken, TrackerUnavailable
 from perennial.flows.monitoring.monitor import MonitorResult
 from perennial.flows.monitoring.watch import summary_line, watch

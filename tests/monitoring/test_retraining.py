@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from perennial.core.assets import candidate_asset, retrain_asset
+from perennial.core.assets import Reason, candidate_asset, retrain_asset
 from perennial.core.events import Entry, Event
 from perennial.core.governance.ledger import chain
 from perennial.core.monitoring.levels import Level, MonitorVerdict
@@ -18,7 +18,7 @@ from perennial.core.monitoring.retraining import (
     retraining_event,
     retraining_requests,
 )
-from perennial.core.spec import Reason, RetrainingSpec
+from perennial.core.spec import RetrainingSpec
 
 NOW = datetime(2025, 6, 1, 12, tzinfo=UTC)
 SPEC = RetrainingSpec(schedule="0 3 * * 1", cooldown=timedelta(hours=24), max_alarms_per_week=3)

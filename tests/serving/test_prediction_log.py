@@ -13,7 +13,6 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from perennial.errors import MalformedInput
 from perennial.serving.prediction_log import AnsweredRequest, PredictionLogWriter, new_ids
 from perennial.serving.prediction_log_reader import COLUMNS, PredictionLogReader
 
@@ -69,16 +68,25 @@ def test_a_reader_sees_what_came_since_it_last_looked(tmp_path, writer):
         assert len(reader.read("m")) == number
 
 
-def test_a_torn_last_line_is_left_out_and_a_torn_middle_is_an_error(tmp_path, writer):
+def test_a_torn_last_line_is_left_out_and_broken_lines_are_kept_aside_and_counted(tmp_path, writer):
     writer.append(answered(START))
     (path,) = (tmp_path / "m").glob("*.jsonl")
     with path.open("ab") as file:
         file.write(b'{"at": 17')
-    assert len(PredictionLogReader(tmp_path).read("m")) == 1
+    reader = PredictionLogReader(tmp_path)
+    assert (len(reader.read("m")), reader.take_broken("m")) == (1, 0)
+    broken = [b'{"at": 17', b"\xff\x00", b"{}", b"[]", b"7", path.read_bytes().splitlines()[0][:-3] + b"}"]
     with path.open("ab") as file:
-        file.write(b"\n")
-    with pytest.raises(MalformedInput, match="not JSON"):
-        PredictionLogReader(tmp_path).read("m")
+        file.write(b"\n" + b"\n".join(broken[1:]) + b"\n")
+    writer.append(answered(START))
+    assert len(reader.read("m")) == 2, "the lines around them are read"
+    assert (reader.take_broken("m"), reader.take_broken("m")) == (len(broken), 0)
+    assert sorted(file.read_bytes().rstrip(b"\n") for file in (tmp_path / "aside").iterdir()) == sorted(
+        broken
+    )
+    (tmp_path / "m" / "notes.jsonl").write_text("not a segment")
+    assert (len(reader.read("m")), reader.take_broken("m")) == (2, 1)
+    assert (len(reader.read("m")), reader.take_broken("m")) == (2, 0)
 
 
 def test_missing_values_and_other_features_are_nan(tmp_path, writer):

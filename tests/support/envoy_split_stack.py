@@ -31,14 +31,14 @@ def split(weight: float, assignment: Assignment | None) -> Route:
 class SplitStack:
     """Attributes: port: where requests go; router: what moves their routes."""
 
-    def __init__(self, folder: Path, client_rate: int = 1_000_000) -> None:
+    def __init__(self, folder: Path, client_rate: int = 1_000_000, **more) -> None:
         self.port, stable, canary = free_ports(3)
         self._upstreams = {"stable": stable, "canary": canary}
         local = "127.0.0.1"
         pools = {name: [(local, port)] for name, port in self._upstreams.items()}
         self._admin = folder / "admin" / "a.sock"
         self.router = EnvoyRouter(
-            folder / "envoy", Layout((local, self.port), self._admin, pools, client_rate=client_rate)
+            folder / "envoy", Layout((local, self.port), self._admin, pools, client_rate=client_rate, **more)
         )
         self._folder = folder
         self._processes: list[subprocess.Popen] = []

@@ -16,7 +16,7 @@ from perennial import catalog
 from perennial.adapters.documents.figures import TrainingFigures
 from perennial.adapters.onnx_scorer import OnnxScorer
 from perennial.adapters.optuna_tuner import OptunaTuner
-from perennial.core.spec import Reason
+from perennial.core.assets import Reason
 from perennial.core.training.capsule import Provenance
 from perennial.flows.evaluation.evaluate import EvaluatePorts, evaluate
 from perennial.flows.training.prepare import prepare

@@ -87,6 +87,18 @@ def test_features_older_than_their_history_stop(check, tables):
         check(tables | {"test_execution_features": old})
 
 
+@pytest.mark.parametrize("table", ["history", "test_execution_features"])
+def test_a_table_without_rows_stops(check, tables, table):
+    with pytest.raises(ValidationFailed, match=f"no rows in the table {table}"):
+        check(tables | {table: tables[table].iloc[:0]})
+
+
+def test_a_table_without_times_stops(check, tables):
+    history = tables["history"].assign(started_at="soon")
+    with pytest.raises(ValidationFailed, match="holds no time"):
+        check(tables | {"history": history})
+
+
 def test_a_history_from_the_future_stops(check, tables):
     with pytest.raises(ValidationFailed, match=r"history.started_at: expect_column_max"):
         check(tables, now=datetime(2025, 1, 7, tzinfo=UTC))

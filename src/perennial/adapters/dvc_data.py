@@ -19,7 +19,7 @@ import yaml
 from filelock import FileLock
 
 from perennial.core.training.data import DataRevision
-from perennial.errors import ChecksumMismatch, DatasetMissing, ToolError, UsageError
+from perennial.errors import ChecksumMismatch, DatasetMissing, PerennialError, ToolError, UsageError
 from perennial.files import md5, replacing
 
 LATEST = "refs/perennial/latest"
@@ -87,7 +87,7 @@ class DvcData:
 
     def _ensure(self) -> None:
         """Create the repository if needed, and configure its remote."""
-        from dvc.config import Config
+        from configobj import ConfigObj
         from dvc.repo import Repo
 
         self._repo.mkdir(parents=True, exist_ok=True)
@@ -97,21 +97,22 @@ class DvcData:
             # Its message advises to commit to git, which happens here.
             logging.getLogger("dvc.repo.init").setLevel(logging.WARNING)
             Repo.init(str(self._repo), force=True).close()
-        config = Config(str(self._repo / ".dvc"))
-        wanted = {
-            "core": {
-                "analytics": False,
-                "check_update": False,
-                # Without it each commit advises to run `git add`, which happens here.
-                "autostage": True,
-                "remote": "storage",
-                "site_cache_dir": str(self._repo / ".dvc" / "tmp" / "site"),
-            },
-            "remote": {"storage": {"url": self._remote}},
+        # In config.local, which git does not track: a change of the remote changes no revision. DVC itself writes
+        # ASCII only, and the state folder may have any name.
+        config = ConfigObj(str(self._repo / ".dvc" / "config.local"), encoding="utf-8")
+        core = {
+            "analytics": False,
+            "check_update": False,
+            # Without it each commit advises to run `git add`, which happens here.
+            "autostage": True,
+            "remote": "storage",
+            "site_cache_dir": str(self._repo / ".dvc" / "tmp" / "site"),
         }
-        # In config.local, which git does not track: a change of the remote changes no revision.
-        with config.edit("local") as local:
-            local.update(wanted)
+        is_address = "://" in self._remote or self._remote.startswith("~")
+        url = self._remote if is_address else os.path.abspath(self._remote)
+        config.merge({"core": core, 'remote "storage"': {"url": url}})
+        with replacing(Path(config.filename)) as temporary, temporary.open("wb") as file:
+            config.write(file)
 
     def _lay_out(self, files: Mapping[str, Path]) -> None:
         """Put exactly these files into the work tree; earlier files are in the DVC cache."""
@@ -210,7 +211,11 @@ def _tool_errors(remote: str) -> Iterator[None]:
 
     try:
         yield
-    except DvcException as error:
+    except PerennialError:
+        raise
+    # A remote fails with errors of its own library (file system, S3, SSH), not only with those of DVC.
+    except Exception as error:
+        name = "" if isinstance(error, DvcException) else f"{type(error).__name__}: "
         raise ToolError(
-            f"DVC failed: {error} (remote {remote})", hint="check the remote and its key"
+            f"DVC failed: {name}{error} (remote {remote})", hint="check the remote and its key"
         ) from error

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -94,11 +93,6 @@ def _run(
     metrics = [ValueDrift(column=column, method=METHOD, threshold=limits[column]) for column in labelled]
     snapshot = Report(metrics).run(current_data=window, reference_data=reference)
     if html is not None:
-        _save(snapshot, html)
+        with replacing(html) as temporary:  # a person may have the page open
+            snapshot.save_html(str(temporary))
     return {metric["config"]["column"]: float(metric["value"]) for metric in snapshot.dict()["metrics"]}
-
-
-def _save(snapshot: Any, html: Path) -> None:
-    """Save the report atomically: a person may have the page open."""
-    with replacing(html) as temporary:
-        snapshot.save_html(str(temporary))

@@ -43,3 +43,6 @@ def gradient_boosting(train: Examples, features: np.ndarray) -> np.ndarray:
     with threadpool_limits(limits=1, user_api="openmp"):
         model.fit(train.features, train.target)
         return model.predict_proba(features)[:, 1]
+
+
+REFERENCES = {"logistic_regression": logistic_regression, "gradient_boosting": gradient_boosting}

@@ -14,12 +14,13 @@ def demo() -> None:
 
 @demo.command()
 @click.option("--rate", default=30.0, show_default=True, help="Requests per second of the replay.")
-def run(rate: float) -> None:
+@click.option("--by-person", is_flag=True, help="Wait for a person to approve the second release.")
+def run(rate: float, by_person: bool) -> None:
     """Start all processes, train, release, replay requests, detect drift, retrain and release again."""
     from perennial.demo import script
     from perennial.errors import ReleaseError
 
-    result = script.run(environment.load(), rate, click.echo)
+    result = script.run(environment.load(), rate, click.echo, by_person)
     if result.counts.failed:
         raise ReleaseError(
             f"{result.counts.failed} of {result.counts.sent} requests failed",

@@ -52,7 +52,7 @@ def ingest() -> None:
 
 
 def _ingest() -> None:
-    from perennial.flows.monitoring.feedback import ingest as flow
+    from perennial.flows.feedback.ingest import ingest as flow
     from perennial.wiring import database, releasing
 
     settings = environment.load()
@@ -77,7 +77,7 @@ def add_source(name: str, models: tuple[str, ...]) -> None:
 
     from perennial import catalog
     from perennial.commands.identity import actor
-    from perennial.flows.monitoring.feedback_sources import add_source as flow
+    from perennial.flows.feedback.sources import add_source as flow
     from perennial.serving.evidence.sources import FeedbackSources
     from perennial.wiring import database
 
@@ -114,7 +114,7 @@ def list_sources(as_json: bool) -> None:
 def revoke(name: str) -> None:
     """End the key of a source at once; what it has labelled stays."""
     from perennial.commands.identity import actor
-    from perennial.flows.monitoring.feedback_sources import revoke_source
+    from perennial.flows.feedback.sources import revoke_source
     from perennial.serving.evidence.sources import FeedbackSources
     from perennial.wiring import database
 

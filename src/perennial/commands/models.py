@@ -12,13 +12,14 @@ import click
 from perennial import catalog
 from perennial.commands.identity import actor
 from perennial.commands.model_documents import bom, card
-from perennial.commands.output import JSON, now, print_json, print_records
+from perennial.commands.output import JSON, now, print_json, print_records, print_table
 from perennial.errors import UsageError
 from perennial.settings import load
 from perennial.wiring import training
 from perennial.wiring import versions as versions_wiring
 
 if TYPE_CHECKING:
+    from perennial.core.evaluation.comparison import VersionComparison
     from perennial.core.training.registration import VersionRecord
 
 
@@ -102,7 +103,6 @@ def compare(
     model: str, old: str, new: str, data: Path, from_cycle: int | None, examples: int, as_json: bool
 ) -> None:
     """Compare two versions (OLD, NEW: version or alias) on a file: metrics, differences, disagreements."""
-    from perennial.commands.comparison_view import show as show_comparison
     from perennial.flows.evaluation.compare import compare_versions
     from perennial.history import files
 
@@ -124,7 +124,7 @@ def compare(
     if as_json:
         click.echo(comparison.model_dump_json(indent=2))
     else:
-        show_comparison(comparison, spec.evaluation.group)
+        _show_comparison(comparison, spec.evaluation.group)
 
 
 @models.command()
@@ -200,3 +200,23 @@ def _row(version: VersionRecord) -> dict[str, Any]:
         "architecture": version.tags.get("architecture"),
         "digest": version.ref.digest,
     }
+
+
+def _show_comparison(comparison: VersionComparison, group: str) -> None:
+    """Print the metrics of both versions, the paired gains, and the rows with the largest disagreement."""
+    click.echo(
+        f"{comparison.rows} rows of {comparison.groups} {group}s, {comparison.first_group} to "
+        f"{comparison.last_group}; 95 % intervals over whole {group}s; a gain is positive where "
+        f"{comparison.new} is better"
+    )
+    old, new = comparison.scores["old"], comparison.scores["new"]
+    rows = [(name, str(old[name]), str(new[name]), str(gain)) for name, gain in comparison.gains.items()]
+    print_table(("metric", comparison.old, comparison.new, "gain (paired)"), rows)
+    click.echo(f"{comparison.decisions_changed} of {comparison.rows} answers differ at the threshold")
+    if comparison.disagreements:
+        names = tuple(comparison.disagreements[0].row)
+        cells = [
+            (*(str(row.row[name]) for name in names), f"{row.target:g}", f"{row.old:.4f}", f"{row.new:.4f}")
+            for row in comparison.disagreements
+        ]
+        print_table((*names, "target", "old score", "new score"), cells)

@@ -83,7 +83,7 @@ def retrain(model: str, text: str) -> None:
     """Request a retraining now, which starts the training DAG. No cooldown applies to people."""
     from perennial import catalog
     from perennial.commands.identity import actor
-    from perennial.core.spec import Reason
+    from perennial.core.assets import Reason
     from perennial.flows.monitoring.retrain import request_retraining
     from perennial.wiring import database, monitoring
 

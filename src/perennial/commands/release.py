@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import time
-from datetime import UTC, datetime
 
 import click
 
 from perennial import settings as environment
 from perennial.commands.identity import actor, steering_actor
 from perennial.commands.ledger import ledger
+from perennial.commands.output import JSON, now, print_json
 from perennial.commands.release_answers import replay, shadow
-from perennial.commands.release_check import check
-from perennial.commands.release_rehearsal import rehearse
+from perennial.commands.release_preview import check, rehearse
 from perennial.commands.rollback import guard, rollback
 from perennial.commands.which_release import load_release, release_option
 
@@ -40,7 +38,7 @@ def start(model: str, which: str, again: bool) -> None:
     settings = environment.load()
     spec = catalog.spec(model, settings)
     ports = releasing.release_ports(settings)
-    status = gate.start(spec, which, ports, actor(settings), _now, time.sleep, again=again)
+    status = gate.start(spec, which, ports, actor(settings), now, time.sleep, again=again)
     if status.gate is not None:
         for rule in status.gate.rules:
             click.echo(f"{rule.verdict.value:6} {rule.rule}: {rule.observed} (needed: {rule.needed})")
@@ -59,7 +57,7 @@ def start(model: str, which: str, again: bool) -> None:
 @release.command()
 @click.argument("model")
 @release_option
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@JSON
 def status(model: str, release_id: str | None, as_json: bool) -> None:
     """Show the phase of a release, its evidence, and the reason."""
     from perennial.commands import release_view as view
@@ -72,9 +70,9 @@ def status(model: str, release_id: str | None, as_json: bool) -> None:
     problems = {f"model server {port}": lines for port, lines in traffic.pool(settings).problems().items()}
     health = serving_health(model, router, database.store(settings).ledger, problems)
     if as_json:
-        click.echo(json.dumps(view.summary(current, route, _now(), spec_digest, health), indent=2))
+        print_json(view.summary(current, route, now(), spec_digest, health))
     else:
-        view.show(current, route, _now(), spec_digest, health)
+        view.show(current, route, now(), spec_digest, health)
 
 
 @release.command()
@@ -106,14 +104,14 @@ def reconcile(model: str, release_id: str | None, until_final: bool, every: floa
     current, last_line = load_release(model, release_id, settings), ""
     while True:
         try:
-            current = flow.reconcile(current.release_id, releasing.release_ports(settings), _now())
+            current = flow.reconcile(current.release_id, releasing.release_ports(settings), now())
             line = f"{current.phase.value}: {current.note}"
         except ToolError as error:
             if not until_final:
                 raise
             line = f"{type(error).__name__}: {error.message}"
         if line != last_line:
-            click.echo(f"{_now():%H:%M:%S} {line}")
+            click.echo(f"{now():%H:%M:%S} {line}")
             last_line = line
         if current.phase.is_final() or not until_final:
             return
@@ -137,7 +135,7 @@ def _steering_command(kind: str, text: str) -> click.Command:
         settings = environment.load()
         account = steering_actor(settings, kind)
         current = load_release(model, release_id, settings)
-        intent = intent_for(current, kind, account, note, digest, _now())
+        intent = intent_for(current, kind, account, note, digest, now())
         database.store(settings).intents.put(intent)
         click.echo(
             f"{kind} of release {intent.release_id} of {current.candidate.version} ({intent.digest[:12]}) "
@@ -158,7 +156,3 @@ for _kind, _text in (
     release.add_command(_steering_command(_kind, _text))
 for _command in (check, guard, rehearse, replay, rollback, shadow):
     release.add_command(_command)
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 import click
 
 from perennial import settings as environment
-from perennial.commands.output import print_table
+from perennial.commands.output import JSON, now, print_table
 from perennial.commands.which_release import load_release, release_option
 
 if TYPE_CHECKING:
-    from perennial.core.evaluation.disagreement import AnswerDisagreement, Latency
+    from perennial.core.evaluation.disagreement import AnswerDisagreement
     from perennial.core.evaluation.replay_report import ReplayReport
     from perennial.core.monitoring.skew import FeatureSkew
 
@@ -24,7 +24,7 @@ DEFAULT_HOURS = 24.0
 @click.command()
 @click.argument("model")
 @release_option
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@JSON
 def shadow(model: str, release_id: str | None, as_json: bool) -> None:
     """Compare the mirrored answers of a release with the champion's."""
     from perennial.flows.release.shadow import shadow_of
@@ -33,7 +33,7 @@ def shadow(model: str, release_id: str | None, as_json: bool) -> None:
     settings = environment.load()
     ledger = database.store(settings).ledger
     status = load_release(model, release_id, settings)
-    answers = shadow_of(status, releasing.prediction_log(settings), ledger, datetime.now(UTC))
+    answers = shadow_of(status, releasing.prediction_log(settings), ledger, now())
     if as_json:
         click.echo(answers.model_dump_json(indent=2))
         return
@@ -51,7 +51,7 @@ def shadow(model: str, release_id: str | None, as_json: bool) -> None:
 @click.option(
     "--last", type=click.IntRange(min=1), help="Replay this number of the newest predictions instead."
 )
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@JSON
 def replay(model: str, version: str, hours: float | None, last: int | None, as_json: bool) -> None:
     """Run logged requests through a version that may have no traffic yet (semantic version or alias)."""
     from perennial import catalog
@@ -63,7 +63,7 @@ def replay(model: str, version: str, hours: float | None, last: int | None, as_j
         raise UsageError("--hours and --last exclude each other", hint="give one of them")
     settings = environment.load()
     spec = catalog.spec(model, settings)
-    since = None if last is not None else datetime.now(UTC) - timedelta(hours=hours or DEFAULT_HOURS)
+    since = None if last is not None else now() - timedelta(hours=hours or DEFAULT_HOURS)
     with TemporaryDirectory() as folder:
         ports = releasing.replay_ports(spec, settings)
         report = replay_requests(spec, version, since, last, ports, Path(folder) / "version")
@@ -138,20 +138,15 @@ def _figures(answers: AnswerDisagreement) -> list[tuple[str, str]]:
             ("score shift, quantiles", quantiles),
             ("largest difference", f"{answers.shift.largest:.4f}"),
         ]
-    rows += [
-        (f"latency of the {name}", _latency(measured))
-        for name, measured in (
-            ("champion", answers.champion_latency),
-            ("candidate", answers.candidate_latency),
-        )
-        if measured is not None
-    ]
+    latencies = {"champion": answers.champion_latency, "candidate": answers.candidate_latency}
+    for name, measured in latencies.items():
+        if measured is not None:
+            text = (
+                f"p50 {measured.p50_ms:.1f} ms, p95 {measured.p95_ms:.1f} ms ({measured.requests} requests)"
+            )
+            rows.append((f"latency of the {name}", text))
     return [
         *rows,
         ("requests not answered", str(answers.unanswered)),
         ("scores that are no number in [0, 1]", str(answers.unusable)),
     ]
-
-
-def _latency(measured: Latency) -> str:
-    return f"p50 {measured.p50_ms:.1f} ms, p95 {measured.p95_ms:.1f} ms ({measured.requests} requests)"

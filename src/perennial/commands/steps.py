@@ -14,7 +14,8 @@ import click
 from perennial import catalog
 from perennial.commands.identity import actor
 from perennial.commands.output import JSON, now, print_json, print_table
-from perennial.core.spec import ModelSpec, Reason
+from perennial.core.assets import Reason
+from perennial.core.spec import ModelSpec
 from perennial.errors import UsageError
 from perennial.settings import Settings, load
 from perennial.wiring import training, training_steps, versions

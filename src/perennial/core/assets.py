@@ -1,6 +1,8 @@
-"""Names of the Airflow assets between the DAGs of a model, for the DAG that raises an event and its listener."""
+"""Names of the Airflow assets between the DAGs of a model, and the reasons for a training that their events carry."""
 
 from __future__ import annotations
+
+from enum import StrEnum
 
 
 def retrain_asset(model: str) -> str:
@@ -16,3 +18,14 @@ def candidate_asset(model: str) -> str:
 def asset_uri(name: str) -> str:
     """Return the URI that Airflow wants beside the name of an asset."""
     return name.replace("/", "://", 1)
+
+
+class Reason(StrEnum):
+    """Reason for a training."""
+
+    BOOTSTRAP = "bootstrap"
+    DRIFT = "drift"
+    ACCURACY = "accuracy"
+    SCHEDULE = "schedule"
+    PERSON = "person"
+    EXPERIMENT = "experiment"

@@ -56,6 +56,8 @@ class Event(StrEnum):
     FEEDBACK_UNUSABLE = "feedback.unusable"
     """Labels of predictions that were never answered or of other models, or broken lines: skipped and kept aside."""
     FEEDBACK_SOURCE_REVOKED = "feedback.source_revoked"
+    CLIENT_KEY_ADDED = "key.added"
+    CLIENT_KEY_REVOKED = "key.revoked"
     NOTICE_UNDELIVERED = "notify.undelivered"
 
 

@@ -6,8 +6,8 @@ from typing import Any
 
 from pydantic import Field
 
+from perennial.core.assets import Reason
 from perennial.core.events import Payload
-from perennial.core.spec import Reason
 from perennial.core.verdict import Judgement
 
 

@@ -224,11 +224,29 @@ class Levels(Frozen):
         return self
 
 
+class ShareLevels(Frozen):
+    """Shares of the traffic at which a watch or a warning begins; never a retraining."""
+
+    watch: Share
+    warn: Share
+
+
 class MonitoringSpec(Frozen):
     """Windows, watched features and levels of the monitor."""
 
     window: PositiveInt = Field(description="predictions in one window")
     min_window: PositiveInt = Field(description="fewer predictions: no verdict")
+    min_requests: PositiveInt = Field(20, description="fewer requests in the window: no verdict")
+    request_rows: PositiveInt = Field(50, description="most predictions of a request in the window")
+    client_share: Annotated[float, Field(gt=0, le=1)] = Field(
+        0.5, description="most predictions of a client, as a share of the window"
+    )
+    unknown_share: ShareLevels = Field(
+        ShareLevels(watch=0.2, warn=0.5), description="predictions without any known feature"
+    )
+    refused_share: ShareLevels = Field(
+        ShareLevels(watch=0.2, warn=0.5), description="requests that were refused (4xx)"
+    )
     every: timedelta
     bins: Annotated[int, Field(ge=3, le=50)]
     columns: tuple[str, ...] = Field(min_length=1, description="features watched for drift")
@@ -292,14 +310,3 @@ class ModelSpec(Frozen):
         """SHA-256 (hex) over the canonical JSON of the whole spec."""
         text = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()
-
-
-class Reason(StrEnum):
-    """Reason for a training."""
-
-    BOOTSTRAP = "bootstrap"
-    DRIFT = "drift"
-    ACCURACY = "accuracy"
-    SCHEDULE = "schedule"
-    PERSON = "person"
-    EXPERIMENT = "experiment"

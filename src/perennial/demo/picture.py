@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from perennial.core.evaluation.metrics import POSITIVE
 from perennial.demo.events import TimedEvent
 
 WINDOW = 500
@@ -23,7 +24,7 @@ def shares(log: pd.DataFrame, seconds: float) -> pd.DataFrame:
 def accuracy(log: pd.DataFrame, labels: pd.Series, threshold: float, window: int) -> pd.DataFrame:
     """Return the rolling accuracy in percent over the last `window` labelled predictions by version."""
     live = log[~log["shadow"]].merge(labels.rename("label"), left_on="prediction_id", right_index=True)
-    live["right"] = ((live["score"] >= threshold) == (live["label"] >= 0.5)) * 100.0
+    live["right"] = ((live["score"] >= threshold) == (live["label"] >= POSITIVE)) * 100.0
     parts = [
         rows.assign(rolling=rows["right"].rolling(window, min_periods=window // 3).mean())
         for _, rows in live.sort_values("second").groupby("version")

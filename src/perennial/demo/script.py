@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from perennial import catalog
+from perennial.core.assets import Reason
 from perennial.core.events import Event, LedgerRow, SystemActor
 from perennial.core.payloads import RetrainRequest
 from perennial.core.release.phase import Phase
 from perennial.core.release.status import ReleaseStatus
-from perennial.core.spec import ModelSpec, Reason
+from perennial.core.spec import ModelSpec
 from perennial.demo import picture, report
 from perennial.demo.airflow_watch import AirflowWatch
 from perennial.demo.approver import approve
@@ -43,9 +44,15 @@ class DemoRun:
     """A run of the demo over a fresh state folder."""
 
     def __init__(
-        self, settings: Settings, scenario: DemoScenario, rate: float, say: Callable[[str], None]
+        self,
+        settings: Settings,
+        scenario: DemoScenario,
+        rate: float,
+        say: Callable[[str], None],
+        by_person: bool = False,
     ) -> None:
         self.settings = settings
+        self.by_person = by_person
         self.scenario = scenario
         self.spec: ModelSpec = catalog.spec(MODEL, settings)
         self.store = database.store(settings)
@@ -136,14 +143,14 @@ class DemoRun:
         return datetime.now(UTC)
 
     def _wait_champion(self, previous: ReleaseStatus | None) -> ReleaseStatus:
-        """Wait until the next release has succeeded; approves it when it needs a person."""
+        """Wait until the next release has succeeded; approves it, unless a person is to approve all but the first."""
 
         def done() -> ReleaseStatus | None:
             status = self.observer.status()
             if status is None or (previous is not None and status.release_id == previous.release_id):
                 return None
             if status.phase is Phase.AWAITING_APPROVAL:
-                self._approve(status)
+                self._approve(status, by_person=self.by_person and previous is not None)
             if status.phase.is_final() and status.phase is not Phase.SUCCEEDED:
                 raise ReleaseError(
                     f"release of {status.candidate.version} ended {status.phase.value}: {status.note}",
@@ -153,12 +160,15 @@ class DemoRun:
 
         return self._wait(done, 600, "the release")
 
-    def _approve(self, status: ReleaseStatus) -> None:
+    def _approve(self, status: ReleaseStatus, by_person: bool) -> None:
         if status.release_id in self.approved:
             return
         self.approved.add(status.release_id)
-        name = approve(self.settings, status.candidate)
         candidate = f"{status.candidate.version} ({status.candidate.digest[:12]})"
+        if by_person:
+            self.events.note(f"{candidate} waits for a person: perennial release approve {MODEL} --help")
+            return
+        name = approve(self.settings, status.candidate)
         self.events.note(f"the demo approves {candidate} in MLflow with the account {name}")
 
     def _wait(self, condition: Callable[[], Any], timeout: float, what: str) -> Any:
@@ -176,8 +186,14 @@ class DemoRun:
         return value
 
 
-def run(settings: Settings, rate: float, say: Callable[[str], None]) -> DemoResult:
-    """Run the whole demo from fresh state to the report; stops the processes on an error."""
+def run(settings: Settings, rate: float, say: Callable[[str], None], by_person: bool = False) -> DemoResult:
+    """Run the whole demo from fresh state to the report; stops the processes on an error.
+
+    Args:
+        rate: requests per second of the replay.
+        say: called with each line of text.
+        by_person: whether the release after the retraining waits for a person's approval.
+    """
     if supervisord.running(settings):
         say("stopping an earlier demo")
         supervisor.down(settings, say)
@@ -188,7 +204,7 @@ def run(settings: Settings, rate: float, say: Callable[[str], None]) -> DemoResu
         shutil.rmtree(settings.state)
     try:
         supervisor.up(settings, say)
-        demo = DemoRun(settings, scenario, rate, say)
+        demo = DemoRun(settings, scenario, rate, say, by_person)
         result = demo.run()
         finish(demo, result)
     except (PerennialError, KeyboardInterrupt):

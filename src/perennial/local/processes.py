@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import ssl
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -39,11 +40,16 @@ def status_200(url: str, headers: dict[str, str] | None = None) -> ReadinessChec
     return check
 
 
-def listens(url: str) -> ReadinessCheck:
-    """Ask a public address as a client would; any answer will do while the servers behind it are starting."""
+def listens(url: str, trusted: Path | None = None) -> ReadinessCheck:
+    """Ask a public address as a client would; any answer will do while the servers behind it are starting.
+
+    Args:
+        trusted: certificates to trust instead of the system's.
+    """
+    verify = ssl.create_default_context(cafile=trusted) if trusted is not None else True
 
     def check(client: httpx.Client) -> str:
-        client.get(url)
+        httpx.get(url, verify=verify, timeout=5.0, trust_env=False)
         return ""
 
     return check
@@ -126,7 +132,7 @@ def table(settings: Settings) -> list[Process]:
         Process(
             "envoy",
             (python, "-m", "perennial", "router", "run"),
-            listens(f"{settings.envoy_url}/v2/health/live"),
+            listens(f"{settings.envoy_url}/v2/health/live", settings.tls_ca),
             f"Envoy: predictions enter here: {settings.envoy_url}",
         ),
     ]  # fmt: skip

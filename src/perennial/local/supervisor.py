@@ -17,6 +17,7 @@ from perennial.core.release.traffic import PoolName
 from perennial.errors import PortTaken, RouterUnavailable, ToolError
 from perennial.local import airflow, supervisord
 from perennial.local.processes import Process, base_environment, server_name, table
+from perennial.serving.access.client_keys import refuse_open_door
 from perennial.settings import Settings
 from perennial.wiring import keys
 
@@ -70,6 +71,7 @@ def _variable(name: str) -> str:
 def up(settings: Settings, say: Say, timeout: float = 240.0) -> None:
     """Start all processes that are not up, and wait until each answers."""
     if not supervisord.running(settings):
+        refuse_open_door(settings)
         check_ports(settings)
         set_up(settings, say)
         _start(settings, say)

@@ -11,10 +11,10 @@ from collections.abc import Callable, Collection, Mapping
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
+from perennial.core.assets import Reason
 from perennial.core.events import Entry, Event, SystemActor
 from perennial.core.payloads import RetrainRequest
 from perennial.core.release.approval import AND
-from perennial.core.spec import Reason
 from perennial.errors import NotAllowed
 
 Recorded = Callable[[str, datetime], Entry | None]

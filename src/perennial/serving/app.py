@@ -19,7 +19,9 @@ from starlette.routing import Route
 from perennial import __version__
 from perennial.errors import PerennialError
 from perennial.serving import entities, feedback_inbox, headers, tensors
+from perennial.serving.access.door import refuse_explanation
 from perennial.serving.answers import Json, no_route, read_json, refusal
+from perennial.serving.assignment import pseudonym
 from perennial.serving.evidence import faults
 from perennial.serving.evidence.sources import FeedbackSources
 from perennial.serving.explanation import Explanations
@@ -159,7 +161,9 @@ class ModelServer:
         features = tensors.read_features(body, selected.version)
         scores = self._scores(selected, features)
         nobody = [None] * len(scores)
-        ids, _ = self._recorder.record(selected, _request_id(request), nobody, features, scores, started)
+        ids, _ = self._recorder.record(
+            selected, _request_id(request), nobody, features, scores, started, client=_client(request)
+        )
         parameters = {"prediction_ids": ",".join(ids)}
         if selected.release_id:
             parameters["release_id"] = selected.release_id
@@ -175,6 +179,8 @@ class ModelServer:
         selected = self._select(request)
         manifest, wanted = selected.version.manifest, selected.version.wanted
         parsed = entities.parse(await read_json(request), manifest)
+        if parsed.explain:
+            refuse_explanation(request.scope, wanted.model)
         features = entities.features(parsed, manifest, self._features())
         scores = self._scores(selected, features)
         explained = None
@@ -184,7 +190,14 @@ class ModelServer:
             # Latency is evidence of a release: the time of the explanation must not count.
             started += time.perf_counter() - before
         ids, decisions = self._recorder.record(
-            selected, _request_id(request), parsed.entities, features, scores, started, parsed.context
+            selected,
+            _request_id(request),
+            parsed.entities,
+            features,
+            scores,
+            started,
+            parsed.context,
+            _client(request),
         )
         rows = zip(ids, parsed.entities, scores, decisions, strict=True)
         answer: dict[str, Any] = {
@@ -230,3 +243,9 @@ def _stands_in(selected: SelectedVersion) -> dict[str, str]:
 
 def _request_id(request: Request) -> str:
     return request.headers.get(headers.REQUEST_ID, "")
+
+
+def _client(request: Request) -> str | None:
+    """Return a pseudonym of the address that Envoy saw, which is the last of the header."""
+    address = request.headers.get(headers.FORWARDED_FOR, "").rpartition(",")[2].strip()
+    return pseudonym("client", address) if address else None

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 
 from perennial.errors import FeaturesUnavailable, PerennialError, SettingsError
 from perennial.model_probe import model_problem
+from perennial.serving.access.client_keys import ClientKeys
+from perennial.serving.access.door import Door
 from perennial.serving.app import ModelServer
-from perennial.serving.door import Door
 from perennial.serving.evidence.sources import FeedbackSources
 from perennial.serving.feedback_inbox import FeedbackWriter
 from perennial.serving.host import ModelHost
@@ -87,7 +88,8 @@ class ServerParts:
             FeedbackWriter(folder / "feedback", writer),
             FeedbackSources(settings.feedback_sources),
         )
-        self.application = Door(server.application(), settings.internal_secret)
+        keys = ClientKeys(settings.client_keys) if settings.keys_required else None
+        self.application = Door(server.application(), settings.internal_secret, keys)
 
     def start(self) -> None:
         self.host.start()

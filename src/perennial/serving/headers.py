@@ -36,6 +36,7 @@ SYNTHETIC = "x-perennial-synthetic"
 STANDS_IN = "x-perennial-stands-in"
 """Header of an answer: `fallback` or `backup` when another version than the requested version answered."""
 REQUEST_ID = "x-request-id"
+FORWARDED_FOR = "x-forwarded-for"
 
 OF_CLIENTS = frozenset({FEEDBACK_KEY})
 """Our headers that a client may send."""

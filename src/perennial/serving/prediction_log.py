@@ -57,6 +57,8 @@ class AnsweredRequest:
     context: dict[str, Any] = field(default_factory=dict)
     """Request values of a prediction by entity; with them the features can be computed again."""
     assigned: Assigned | None = None
+    client: str | None = None
+    """Pseudonym of the client's address."""
 
 
 class PredictionLogWriter:
@@ -96,6 +98,7 @@ class PredictionLogWriter:
                 "ids": answered.ids,
                 "entities": answered.entities,
                 "context": answered.context,
+                "client": answered.client,
                 "scores": answered.scores,
                 "decisions": answered.decisions,
                 "features": answered.features,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import orjson
 
-from perennial.errors import MalformedInput
+from perennial.serving.evidence.aside import keep_aside
 from perennial.serving.prediction_log import HOUR
 
 if TYPE_CHECKING:
@@ -24,11 +25,13 @@ ASSIGNED = ("experiment", "arm", "unit")
 """Columns of a request that is assigned to a variant of an experiment."""
 COLUMNS = (
     "prediction_id", "request_id", "at", "model", "version", "digest", "release_id", "capsule", "pool",
-    "shadow", "entity", "context", "score", "decision", "latency_ms", *ASSIGNED, "names",
+    "shadow", "entity", "context", "score", "decision", "latency_ms", *ASSIGNED, "client", "names",
 )  # fmt: skip
 TYPES: dict[str, Any] = {
     "at": "datetime64[ns, UTC]", "shadow": bool, "score": float, "decision": "int64", "latency_ms": float,
 }  # fmt: skip
+
+NUMBERS = {int, float}
 
 
 @dataclass
@@ -46,18 +49,24 @@ class PredictionLogReader:
         self._folder = folder
         self._segments: dict[Path, _Segment] = {}
         self._lock = threading.Lock()
+        self._aside: set[tuple[Path, int]] = set()
+        self._broken: Counter[str] = Counter()
 
     def read(self, model: str, since: datetime | None = None) -> pd.DataFrame:
         """Return all predictions of a model at or after `since`; columns: see `ports.PredictionLog.read`.
 
-        Raises:
-            MalformedInput: a line other than the last line of its file is not JSON.
+        A broken line is skipped, kept aside below the folder and counted, see `take_broken`; so is a file that is no
+        segment of the log.
         """
         requests: list[dict[str, Any]] = []
         start = since.timestamp() if since is not None else float("-inf")
         with self._lock:
             for path in sorted((self._folder / model).glob("*.jsonl")):
-                if since is not None and _hour_end(path) <= since:
+                end = _hour_end(path)
+                if end is None:
+                    self._set_aside(path, 0, path.name.encode())
+                    continue
+                if since is not None and end <= since:
                     self._segments.pop(path, None)  # free the memory: later calls rarely go further back
                     continue
                 segment = self._segment(path)
@@ -71,27 +80,53 @@ class PredictionLogReader:
             file.seek(segment.offset)
             new = file.read()
         complete = new.rfind(b"\n") + 1  # the rest is a line that is being written, or torn
-        for line in new[:complete].splitlines():
-            if not line:
-                continue
-            try:
-                segment.requests.append(orjson.loads(line))
-            except orjson.JSONDecodeError as error:
-                raise MalformedInput(
-                    f"{path}: a line after byte {segment.offset} is not JSON: {error}",
-                    hint="the file was changed by hand or the disk was full; move it out of the folder",
-                ) from error
+        start = segment.offset
+        for line in new[:complete].splitlines(keepends=True):
+            request = _request(line)
+            if request is not None:
+                segment.requests.append(request)
+            elif line.strip():
+                self._set_aside(path, start, line)
+            start += len(line)
         segment.offset += complete
         return segment
 
+    def _set_aside(self, path: Path, offset: int, line: bytes) -> None:
+        if (path, offset) not in self._aside:
+            self._aside.add((path, offset))
+            self._broken[path.parent.name] += 1
+            keep_aside(self._folder, path, offset, line)
 
-def _hour_end(path: Path) -> datetime:
+    def take_broken(self, model: str) -> int:
+        """Return how many broken lines were skipped since the last call."""
+        with self._lock:
+            return self._broken.pop(model, 0)
+
+
+def _request(line: bytes) -> dict[str, Any] | None:
+    """Return the request of a line; None if the line is damaged or a part of it is missing."""
+    try:
+        request = orjson.loads(line)
+        rows = len(request["ids"])
+        complete = (
+            isinstance(request["at"], float | int)
+            and all(name in request for name in (*PER_REQUEST, "context"))
+            and all(len(request[name]) == rows for name in ("entities", "scores", "decisions", "features"))
+            and {*map(type, request["scores"]), *map(type, request["decisions"])} <= NUMBERS
+            and all(len(row) == len(request["names"]) for row in request["features"])
+            and all(NUMBERS | {type(None)} >= set(map(type, row)) for row in request["features"])
+        )
+        return request if complete else None
+    except (orjson.JSONDecodeError, KeyError, TypeError):
+        return None
+
+
+def _hour_end(path: Path) -> datetime | None:
+    """Return the end of a segment's hour; None for a file with another name."""
     try:
         hour = datetime.strptime(path.name.split("-", 1)[0], HOUR).replace(tzinfo=UTC)
-    except ValueError as error:
-        raise MalformedInput(
-            f"{path} is no segment of the prediction log", hint="move it out of the folder"
-        ) from error
+    except ValueError:
+        return None
     return hour + timedelta(hours=1)
 
 
@@ -110,7 +145,7 @@ def _frame(model: str, requests: list[dict[str, Any]]) -> pd.DataFrame:
         return [value for request in requests for value in request[name]]
 
     columns: dict[str, Any] = {name: per_row([request[name] for request in requests]) for name in PER_REQUEST}
-    for name in ASSIGNED:
+    for name in (*ASSIGNED, "client"):
         columns[name] = per_row([request.get(name) for request in requests])
     for name in ("context", "names"):
         columns[name] = per_row([orjson.dumps(request[name]).decode() for request in requests])

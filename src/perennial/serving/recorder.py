@@ -43,6 +43,7 @@ class Recorder:
         scores: np.ndarray,
         started: float,
         context: dict[str, Any] | None = None,
+        client: str | None = None,
     ) -> tuple[list[str], list[int]]:
         """Log the rows; returns their ids and decisions (1 at or above the threshold) in order.
 
@@ -51,6 +52,7 @@ class Recorder:
             scores: float32 [n], finite.
             started: `time.perf_counter()` at the arrival of the request.
             context: request values, for a prediction by entity.
+            client: pseudonym of the client.
 
         Raises:
             OSError: the log cannot be written.
@@ -76,6 +78,7 @@ class Recorder:
                     decisions=decisions,
                     context=context or {},
                     assigned=selected.assigned,
+                    client=client,
                 )
             )
             if selected.assigned is not None and not selected.shadow and not selected.stands_in:

@@ -43,6 +43,7 @@ def router(settings: Settings) -> EnvoyRouter:
         pools={name: [(LOOPBACK, port) for port in settings.ports(name)] for name in PoolName},
         secret=settings.internal_secret,
         client_rate=settings.client_rate,
+        tls=settings.tls,
     )
     return EnvoyRouter(settings.envoy_dir, layout)
 

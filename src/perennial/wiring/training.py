@@ -62,37 +62,11 @@ def tracker(settings: Settings) -> ports.Tracker:
     return MlflowTracker(settings.tracking, settings.mlflow_dir)
 
 
-def tuner(settings: Settings) -> ports.Tuner:
-    from perennial.adapters.optuna_tuner import OptunaTuner
-
-    return OptunaTuner(settings.tuning_url, settings.state / "optuna")
-
-
-def figures() -> ports.Figures:
-    from perennial.adapters.documents.figures import TrainingFigures
-
-    return TrainingFigures()
-
-
-def references() -> dict[str, ports.Reference]:
-    """Return the reference models by name."""
-    from perennial.adapters.reference_models import gradient_boosting, logistic_regression
-
-    return {"logistic_regression": logistic_regression, "gradient_boosting": gradient_boosting}
-
-
 def scorer() -> ports.Scorer:
     from perennial.adapters.onnx_scorer import OnnxScorer
     from perennial.model_probe import model_problem
 
     return OnnxScorer(model_problem)
-
-
-def explain() -> ports.Explain:
-    """Return the function that explains at serving too."""
-    from perennial.serving.attribution import shapley
-
-    return shapley
 
 
 def model_class(spec: ModelSpec) -> type[Model]:

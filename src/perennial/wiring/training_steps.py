@@ -18,30 +18,35 @@ if TYPE_CHECKING:
 
 
 def train_ports(settings: Settings) -> TrainPorts:
+    from perennial.adapters.documents.figures import TrainingFigures
+    from perennial.adapters.optuna_tuner import OptunaTuner
     from perennial.flows.training.train import TrainPorts
 
     return TrainPorts(
         features=training.features(settings),
         tracker=training.tracker(settings),
-        tuner=training.tuner(settings),
+        tuner=OptunaTuner(settings.tuning_url, settings.state / "optuna"),
         registry=registry(settings),
         scorer=training.scorer(),
-        figures=training.figures(),
+        figures=TrainingFigures(),
         signer=file_signer(settings),
     )
 
 
 def evaluate_ports(settings: Settings) -> EvaluatePorts:
+    from perennial.adapters.documents.figures import TrainingFigures
+    from perennial.adapters.reference_models import REFERENCES
     from perennial.flows.evaluation.evaluate import EvaluatePorts
+    from perennial.serving.attribution import shapley  # explains at serving too
 
     return EvaluatePorts(
         features=lambda: training.features(settings),
         tracker=training.tracker(settings),
         registry=registry(settings),
         scorer=training.scorer(),
-        figures=training.figures(),
-        references=training.references(),
-        explain=training.explain(),
+        figures=TrainingFigures(),
+        references=REFERENCES,
+        explain=shapley,
     )
 
 

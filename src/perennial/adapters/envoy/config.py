@@ -41,6 +41,7 @@ class Layout:
         admin: Unix socket of the admin interface, for its owner only.
         secret: text that Envoy sends to the model servers in a header.
         client_rate: requests per second of a client's address.
+        tls: files of the certificate chain and the private key; None: no TLS.
     """
 
     listen: Address
@@ -48,6 +49,7 @@ class Layout:
     pools: Mapping[str, Sequence[Address]]
     secret: str = field(default="", repr=False)
     client_rate: int = 5000
+    tls: tuple[Path, Path] | None = None
 
 
 def bootstrap(layout: Layout, folder: Path) -> Json:

@@ -25,6 +25,11 @@ def listeners(layout: Layout, folder: Path) -> list[Json]:
         "generate_request_id": True,
         "preserve_external_request_id": True,
         "always_set_request_id_in_response": True,
+        "http2_protocol_options": {
+            "max_concurrent_streams": 64,
+            "initial_stream_window_size": limits.CONNECTION_BYTES,
+            "initial_connection_window_size": 16 * limits.CONNECTION_BYTES,
+        },
         "normalize_path": True,
         "merge_slashes": True,
         "path_with_escaped_slashes_action": "REJECT_REQUEST",
@@ -53,9 +58,26 @@ def listeners(layout: Layout, folder: Path) -> list[Json]:
             "name": LISTENER,
             "address": address(layout.listen),
             "per_connection_buffer_limit_bytes": limits.CONNECTION_BYTES,
-            "filter_chains": [{"filters": [manager]}],
+            "filter_chains": [{"filters": [manager], **_tls(layout.tls)}],
         }
     ]
+
+
+def _tls(files: tuple[Path, Path] | None) -> Json:
+    if files is None:
+        return {}
+    chain, key = files
+    context = {
+        "@type": f"{TYPE}extensions.transport_sockets.tls.v3.DownstreamTlsContext",
+        "common_tls_context": {
+            "alpn_protocols": ["h2", "http/1.1"],
+            "tls_params": {"tls_minimum_protocol_version": "TLSv1_2"},
+            "tls_certificates": [
+                {"certificate_chain": {"filename": str(chain)}, "private_key": {"filename": str(key)}}
+            ],
+        },
+    }
+    return {"transport_socket": {"name": "envoy.transport_sockets.tls", "typed_config": context}}
 
 
 def http_filters(client_rate: int, secret: str) -> list[Json]:

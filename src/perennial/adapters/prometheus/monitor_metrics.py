@@ -104,7 +104,8 @@ class MonitorMetrics(Collector):
         self._failing[model] = True
 
     def received(self, counts: FeedbackCounts) -> None:
-        """Add up the feedback that was not used, by source."""
+        """Add up the feedback that was not used, by source, and broken lines of both logs."""
+        self._broken.labels("predictions").inc(counts.broken_predictions)
         for reason, by_source in (("unknown", counts.unknown), ("foreign", counts.foreign)):
             for source, count in by_source.items():
                 self._unusable.labels(source, reason).inc(count)
@@ -130,6 +131,10 @@ class MonitorMetrics(Collector):
         last = GaugeMetricFamily(
             "model_monitor_last_window_timestamp_seconds", "Time of the newest judged window", labels=MODEL
         )
+        unknown = GaugeMetricFamily(
+            "model_unknown_share", "Share of predictions without any known feature", labels=MODEL
+        )
+        refused = GaugeMetricFamily("model_refused_share", "Share of refused requests (4xx)", labels=MODEL)
         for model, (verdict, at) in sorted(self._verdicts.items()):
             for drift in verdict.drifts:
                 psi.add_metric((model, drift.column), drift.psi)
@@ -138,10 +143,13 @@ class MonitorMetrics(Collector):
                 drop.add_metric((model,), verdict.drop_percent)
             level.add_metric((model,), verdict.level.rank)
             rows.add_metric((model,), verdict.rows)
+            for family, share in ((unknown, verdict.unknown_share), (refused, verdict.refused_share)):
+                if share is not None:
+                    family.add_metric((model,), share)
             last.add_metric((model,), at.timestamp())
         failing = GaugeMetricFamily(
             "model_monitor_failing", "1 if the last pass failed, else 0", labels=MODEL
         )
         for model, failed in sorted(self._failing.items()):
             failing.add_metric((model,), float(failed))
-        yield from (psi, allowance, drop, level, rows, last, failing)
+        yield from (psi, allowance, drop, level, rows, unknown, refused, last, failing)

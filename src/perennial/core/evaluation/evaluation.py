@@ -14,6 +14,7 @@ from pydantic import Field
 from perennial.core.evaluation.metrics import METRICS, Estimate, Scored, estimates, gain
 from perennial.core.frozen import Frozen
 from perennial.core.training.registration import NO_CHAMPION
+from perennial.errors import DataError
 
 MODEL, CHAMPION = "model", "champion"
 
@@ -123,3 +124,26 @@ def table(evaluation: Evaluation) -> list[Sequence[str]]:
     """Return rows of text: a header, then a row per score with every metric."""
     header = ("", *METRICS)
     return [header, *((name, *(str(row[m]) for m in METRICS)) for name, row in evaluation.scores.items())]
+
+
+def column_score(column: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """Return a feature as a score in [0, 1].
+
+    Missing values become the mean of `known` (the training rows), so that they rank neither first nor last.
+
+    Args:
+        column: [n], a rate or a flag in [0, 1]; NaN where missing.
+        known: the same feature in the training rows.
+
+    Raises:
+        DataError: the feature leaves [0, 1], or it is missing in all training rows.
+    """
+    if np.isnan(known).all():
+        raise DataError("a baseline's feature is missing in all training rows", hint="train on more history")
+    score = np.where(np.isnan(column), np.nanmean(known), column)
+    if score.min() < 0 or score.max() > 1:
+        raise DataError(
+            f"a baseline's feature reaches from {score.min():g} to {score.max():g}: it is no rate",
+            hint="name features within 0..1 under evaluation.baselines of the spec",
+        )
+    return score

@@ -18,6 +18,8 @@ from perennial.errors import DataError
 METRICS = ("roc_auc", "pr_auc", "brier", "napfd")
 LOWER_IS_BETTER = frozenset({"brier"})
 INTERVAL = (0.025, 0.975)
+POSITIVE = 0.5
+"""Targets and labels from this value on are positive (failures)."""
 
 
 def gain(metric: str, new: float, old: float) -> float:

@@ -16,7 +16,7 @@ NAME = re.compile(r"[a-z][a-z0-9-]{0,31}")
 
 
 class FeedbackSource(Frozen):
-    """What is stored of a source; the key itself is not."""
+    """A stored source; its key is not stored, only the hash."""
 
     name: str = Field(pattern=rf"^{NAME.pattern}$")
     sha256: str = Field(min_length=64, max_length=64, repr=False)

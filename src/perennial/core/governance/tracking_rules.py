@@ -24,7 +24,7 @@ from perennial.core.governance.identity import Role
 
 
 class Access(StrEnum):
-    """What a route needs of its caller."""
+    """Requirement of a route on its caller."""
 
     OPEN = "open"
     READ = "read"

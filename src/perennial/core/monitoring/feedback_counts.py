@@ -15,6 +15,7 @@ class FeedbackCounts:
         unknown: predictions that were never answered, by source; their feedback is not stored.
         foreign: predictions of models that the source may not label, by source; not stored either.
         broken: lines of the servers' files that are no feedback.
+        broken_predictions: lines of the prediction log that are no request.
     """
 
     received: int
@@ -22,6 +23,7 @@ class FeedbackCounts:
     unknown: Mapping[str, int] = field(default_factory=dict)
     foreign: Mapping[str, int] = field(default_factory=dict)
     broken: int = 0
+    broken_predictions: int = 0
 
     @property
     def alarms(self) -> tuple[str, ...]:
@@ -36,4 +38,6 @@ class FeedbackCounts:
         ]
         if self.broken:
             texts.append(f"{self.broken} broken lines of feedback skipped")
+        if self.broken_predictions:
+            texts.append(f"{self.broken_predictions} broken lines of the prediction log skipped")
         return tuple(texts)

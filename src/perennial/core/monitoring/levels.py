@@ -22,9 +22,10 @@ import numpy as np
 from pydantic import Field
 from scipy import stats
 
+from perennial.core.assets import Reason
 from perennial.core.frozen import Frozen
 from perennial.core.monitoring.drift import ColumnDrift
-from perennial.core.spec import Levels, MonitoringSpec, Reason
+from perennial.core.spec import Levels, MonitoringSpec, ShareLevels
 
 BATCHES = 20
 CONFIDENCE = 0.95
@@ -72,6 +73,8 @@ class MonitorVerdict(Frozen):
     drifts: tuple[ColumnDrift, ...] = ()
     reference: AccuracyEstimate | None = None
     window: AccuracyEstimate | None = None
+    unknown_share: float | None = Field(None, description="of the predictions: without any known feature")
+    refused_share: float | None = Field(None, description="of the requests: 4xx")
 
     @property
     def drop_percent(self) -> float | None:
@@ -87,6 +90,9 @@ def verdict(
     reference: AccuracyEstimate | None,
     window: AccuracyEstimate | None,
     rows: int,
+    requests: int | None = None,
+    unknown: float | None = None,
+    refused: float | None = None,
 ) -> MonitorVerdict:
     """Judge a window of predictions.
 
@@ -96,15 +102,27 @@ def verdict(
         reference: accuracy on the evaluation data.
         window: accuracy on the labelled rows of the window; None with too few labels.
         rows: number of predictions in the window.
+        requests: number of requests in the window; None: as many as predictions.
+        unknown: share of predictions without any known feature, which are not in the window.
+        refused: share of refused requests.
     """
-    if rows < spec.min_window:
+    apart = {"unknown_share": unknown, "refused_share": refused}
+    shares = [
+        (*_traffic_share(spec.unknown_share, unknown, "predictions without any known feature"), None),
+        (*_traffic_share(spec.refused_share, refused, "requests refused"), None),
+    ]
+    if rows < spec.min_window or (requests is not None and requests < spec.min_requests):
         text = f"{rows} predictions since the release, {spec.min_window} needed"
-        return MonitorVerdict(level=Level.UNSURE, reasons=(text,), rows=rows)
+        if rows >= spec.min_window:
+            text = f"{rows} predictions of {requests} requests, {spec.min_requests} requests needed"
+        reasons = (text, *(told for level, told, _ in shares if level is not Level.OK))
+        return MonitorVerdict(level=Level.UNSURE, reasons=reasons, rows=rows, **apart)
     judged = window if window is not None and window.labels >= spec.min_labels else None
     findings = [
         (*_features(spec, drifts), Reason.DRIFT),
         (*_score(spec, drifts), None),
         (*_accuracy(spec.accuracy_drop_percent, reference, judged), Reason.ACCURACY),
+        *(share for share in shares if share[0] is not Level.OK),
     ]
     findings.sort(key=lambda finding: -finding[0].rank)
     level, _, cause = findings[0]
@@ -116,7 +134,14 @@ def verdict(
         drifts=tuple(drifts),
         reference=reference,
         window=judged,
+        **apart,
     )
+
+
+def _traffic_share(levels: ShareLevels, share: float | None, what: str) -> tuple[Level, str]:
+    if share is None or share < levels.watch:
+        return Level.OK, ""
+    return Level.WARN if share >= levels.warn else Level.WATCH, f"{share:.0%} of the {what}"
 
 
 def reached(levels: Levels, value: float) -> Level:

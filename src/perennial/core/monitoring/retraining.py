@@ -14,11 +14,12 @@ from typing import Any
 
 from pydantic import AwareDatetime, Field
 
+from perennial.core.assets import Reason
 from perennial.core.events import Event, LedgerRow
 from perennial.core.frozen import Frozen
 from perennial.core.monitoring.levels import Level, MonitorVerdict
 from perennial.core.payloads import RetrainRequest
-from perennial.core.spec import Reason, RetrainingSpec
+from perennial.core.spec import RetrainingSpec
 
 ALARMS = frozenset({Reason.DRIFT, Reason.ACCURACY})
 WEEK = timedelta(days=7)

@@ -28,7 +28,7 @@ class GateReport(Frozen):
 
     @property
     def passed(self) -> bool:
-        """Whether the candidate may be approved.
+        """True when the candidate may be approved.
 
         UNSURE passes: it raises the risk, so that a person looks at it. ERROR does not pass: a candidate that
         was not measured cannot be approved.

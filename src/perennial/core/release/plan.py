@@ -36,7 +36,7 @@ class Step(Frozen):
 
     @property
     def takes_all(self) -> bool:
-        """Whether the champion gets nothing, so that it is known only by its earlier answers."""
+        """True when the champion gets nothing, so that it is known only by its earlier answers."""
         return self.weight == ALL
 
 

@@ -131,7 +131,7 @@ class ReleaseStatus(Frozen):
 
     @property
     def approved(self) -> bool:
-        """Whether it passed its gate and enough people approved exactly this digest."""
+        """True when it passed its gate and enough people approved exactly this digest."""
         return (
             self.gate is not None
             and self.gate.passed

@@ -183,5 +183,5 @@ class Readiness(Frozen):
 
     @property
     def complete(self) -> bool:
-        """Whether every server of the pool holds the version."""
+        """True when every server of the pool holds the version."""
         return self.total > 0 and self.ready == self.total

@@ -48,13 +48,13 @@ class Transition:
 
     @property
     def has_share(self) -> bool:
-        """Whether the live route gives requests, or copies of them, to the candidate of this release."""
+        """True when the live route gives requests, or copies of them, to the candidate of this release."""
         live = self.seen.route
         return live is not None and self.status.target in (live.stable, live.canary)
 
     @property
     def champion_moved(self) -> bool:
-        """Whether somebody else changed the champion since the start: this release must not undo that."""
+        """True when somebody else changed the champion since the start: this release must not undo that."""
         live, known = self.seen.route, self.status.champion
         return (live.stable.digest if live else None) != (known.digest if known else None)
 

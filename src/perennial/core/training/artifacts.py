@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pydantic import Field
 
+from perennial.core.assets import Reason
 from perennial.core.frozen import Frozen
-from perennial.core.spec import Reason
 from perennial.core.training.explanation import ServedExplanation
 
 ParameterValue = str | int | float | bool
@@ -43,6 +43,7 @@ class Trained(Frozen):
     digest: str = Field(description="SHA-256 of the signed list of files (hex)")
     capsule: str
     revision: str = Field(description="revision of the data")
+    rows: str = Field(description="SHA-256 of features.parquet, the joined rows")
     source: str = Field(description="name of the data's source")
     code: str
     features_hash: str

@@ -12,6 +12,7 @@ import numpy as np
 from perennial.core.evaluation import checks, fairness
 from perennial.core.evaluation.checks import Case
 from perennial.core.evaluation.fairness import Answers
+from perennial.core.evaluation.metrics import POSITIVE
 from perennial.core.gate_spec import GroupMeasure
 from perennial.core.spec import ModelSpec
 from perennial.core.training.artifacts import ModelManifest
@@ -22,9 +23,6 @@ from perennial.ports import GroupFigures, Scorer
 
 if TYPE_CHECKING:
     import pandas as pd
-
-POSITIVE = 0.5
-"""Targets from this value on are failures."""
 
 
 @dataclass(frozen=True)

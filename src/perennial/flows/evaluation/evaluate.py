@@ -10,16 +10,18 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from perennial.core.evaluation.baselines import column_score
-from perennial.core.evaluation.evaluation import CHAMPION, MODEL, Evaluation, evaluate_scores
+from perennial.core.evaluation.evaluation import CHAMPION, MODEL, Evaluation, column_score, evaluate_scores
 from perennial.core.evaluation.metrics import Scored
 from perennial.core.spec import ModelSpec
-from perennial.core.training.artifacts import Trained
+from perennial.core.training.artifacts import ModelManifest
+from perennial.core.training.attribution import GlobalAttributions, check_complete
 from perennial.core.training.examples import Examples
+from perennial.core.training.explanation import Background
 from perennial.core.training.registration import VersionRecord
-from perennial.flows.training.explain import explain_model
+from perennial.errors import ModelFileError
 from perennial.flows.training.package import version_features
 from perennial.flows.training.point_in_time import as_examples, join
+from perennial.flows.training.revision import read_trained
 from perennial.flows.training.workdir import Workdir, read_record, read_table, write_json
 from perennial.ports import Explain, Features, Figures, Reference, Registry, Scorer, Tracker
 
@@ -51,10 +53,11 @@ def evaluate(spec: ModelSpec, work: Workdir, ports: EvaluatePorts, say: Callable
 
     Raises:
         DatasetMissing: `train` has not run.
+        ValidationFailed: the tables are not those of the revision that the training used.
         DataError: all holdout rows have the same verdict.
         TrackerUnavailable: the tracker is unavailable; `work` is unchanged.
     """
-    trained = read_record(work.trained, Trained, "train")
+    trained = read_trained(spec, work)
     rows = read_table(work.features, "train")
     later = (rows[spec.evaluation.group] >= trained.holdout_from).to_numpy()
     examples = as_examples(spec, rows)
@@ -151,3 +154,32 @@ def _log(tracker: Tracker, run_id: str, evaluation: Evaluation, work: Workdir) -
     with tracker.reopen(run_id) as run:
         run.log(metrics=evaluation.flat())
         run.artifact(work.plots, KEPT)
+
+
+def explain_model(
+    spec: ModelSpec, folder: Path, digest: str, features: np.ndarray, scorer: Scorer, explain: Explain
+) -> GlobalAttributions:
+    """Explain at most `explanation.sample` rows, drawn with the seed of the manifest.
+
+    Args:
+        folder: the exported model with its manifest and background.
+        digest: of the version that they make up.
+        features: float32 [n, features] of holdout rows.
+
+    Raises:
+        ModelFileError: the manifest has no explanation settings.
+        IncompleteExplanation: base and attributions do not add up to a score.
+    """
+    manifest = read_record(folder / "manifest.json", ModelManifest, "train")
+    settings = manifest.explanation
+    if settings is None:
+        raise ModelFileError(f"{folder} has no background to explain against", hint="train again")
+    background = read_record(folder / settings.background, Background, "train").values()
+    order = np.random.default_rng(settings.seed).permutation(len(features))
+    rows = features[np.sort(order[: spec.explanation.sample])]
+    score = scorer.opened(folder)
+    attributions = explain(score, background, rows, settings.coalitions, settings.seed)
+    gap = check_complete(attributions, score(rows).astype(float), settings.tolerance)
+    return GlobalAttributions.of(
+        digest, manifest.features, attributions, len(background), settings.coalitions, gap
+    )

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from perennial.core.evaluation.metrics import POSITIVE
 from perennial.core.experiment.design import Kind
 from perennial.core.experiment.live_experiment import Experiment, VariantFigures, latest_experiment
 from perennial.core.experiment.posterior import Variant
@@ -19,7 +20,6 @@ from perennial.ports import FeedbackStore, Ledger, PredictionLog, ReleaseStore
 if TYPE_CHECKING:
     import pandas as pd
 
-POSITIVE = 0.5
 OUTCOME_KINDS: dict[str, Kind] = {
     "right": "binary",
     "label": "binary",

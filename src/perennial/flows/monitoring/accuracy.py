@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from perennial.core.evaluation.metrics import POSITIVE
 from perennial.core.release.status import LabelCounts
 from perennial.core.spec import FeedbackSpec
 from perennial.flows.feedback.votes import counted, votes
@@ -14,7 +15,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 NEEDED = ["prediction_id", "request_id", "entity", "digest", "decision", "shadow"]
-POSITIVE = 0.5
 KEY = ["request_id", "entity", "place", "of"]
 """`of` counts the rows with the same request id and entity; `place` is the position of a row among them."""
 

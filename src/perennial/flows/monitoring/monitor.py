@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from perennial.core.evaluation.metrics import POSITIVE
 from perennial.core.events import Entry, Event, LedgerRow, SystemActor
 from perennial.core.monitoring.drift import SCORE, ColumnDrift
 from perennial.core.monitoring.feedback_counts import FeedbackCounts
@@ -24,11 +25,11 @@ from perennial.core.payloads import LevelChange
 from perennial.core.release.traffic import Target
 from perennial.core.spec import FeedbackSpec, ModelSpec
 from perennial.core.version import VersionRef
-from perennial.errors import MalformedInput, ToolError, UnknownVersion
+from perennial.errors import MalformedInput, RouterUnavailable, ToolError, UnknownVersion
 from perennial.files import replacing
 from perennial.flows.feedback.votes import counted, votes
-from perennial.flows.monitoring.accuracy import POSITIVE
 from perennial.flows.monitoring.retrain import raise_and_record
+from perennial.flows.monitoring.window import RefusedTraffic, Window, read_window
 from perennial.ports import (
     DriftReporter,
     FeedbackStore,
@@ -47,8 +48,6 @@ if TYPE_CHECKING:
 
 REFERENCE = "reference.parquet"
 KEPT_REPORTS = 20
-LOOK_BACK = (timedelta(hours=1), timedelta(days=1), timedelta(days=7), timedelta(days=30))
-"""Search ranges, tried in this order until the window is full; older predictions do not describe today."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +60,7 @@ class MonitorPorts:
     ledger: Ledger
     drift: DriftReporter
     scheduler: Scheduler
+    refused: RefusedTraffic = field(default_factory=RefusedTraffic)
 
 
 @dataclass(frozen=True)
@@ -104,13 +104,15 @@ def monitor_model(
     target = route.stable
     # Fetched early, so that the first verdict on a champion does not depend on the registry.
     reference = _reference(spec, ports.registry, target, folders.references)
-    window = read_window(spec, ports.predictions, target, now)
-    if len(window) < spec.monitoring.min_window:
-        judged = verdict(spec.monitoring, (), None, None, len(window))
+    seen = read_window(spec, ports.predictions, target, now)
+    window, policy = seen.rows, spec.monitoring
+    refused = _refused_share(spec.name, ports)
+    if len(window) < policy.min_window or seen.requests < policy.min_requests:
+        judged = verdict(policy, (), None, None, len(window), seen.requests, seen.unknown, refused)
         return MonitorResult(spec.name, now, target, judged, Hold(why=judged.reasons[0]))
     report = folders.reports / spec.name / f"{now:%Y%m%dT%H%M%S}.html"
     drifts = ports.drift.compare(spec, reference, window, report)
-    judged = _judge(spec, reference, window, drifts, ports.feedback)
+    judged = _judge(spec, reference, seen, drifts, ports.feedback, refused)
     key = f"{target.digest[:12]}-{window['prediction_id'].iloc[-1]}"
     rows = ports.ledger.rows(spec.name)
     decision = decide_retrain(spec.retraining, judged, key, retraining_requests(rows), now)
@@ -126,20 +128,6 @@ def monitor_model(
     if changed or isinstance(decision, Retrain):
         problems = _to_tracker(spec, ports, target, report)
     return MonitorResult(spec.name, now, target, judged, decision, report, problems=problems)
-
-
-def read_window(spec: ModelSpec, log: PredictionLog, target: Target, now: datetime) -> pd.DataFrame:
-    """Return the newest `monitoring.window` answered predictions of this digest, in time order.
-
-    The columns are those of the log, features under their own names.
-    """
-    for back in LOOK_BACK:
-        rows = log.read(spec.name, now - back)
-        rows = rows[(rows["digest"] == target.digest) & ~rows["shadow"].astype(bool)]
-        if len(rows) >= spec.monitoring.window:
-            break
-    newest = rows.tail(spec.monitoring.window).reset_index(drop=True)
-    return newest.rename(columns=lambda name: name.removeprefix("feature:"))
 
 
 def _reference(spec: ModelSpec, registry: Registry, target: Target, cache: Path) -> pd.DataFrame:
@@ -173,14 +161,24 @@ def _keep_reference(registry: Registry, ref: VersionRef, path: Path) -> None:
 def _judge(
     spec: ModelSpec,
     reference: pd.DataFrame,
-    window: pd.DataFrame,
+    window: Window,
     drifts: list[ColumnDrift],
     feedback: FeedbackStore,
+    refused: float | None,
 ) -> MonitorVerdict:
+    rows = window.rows
     known = accuracy_known(spec, reference)
-    labels = feedback.labels(window["at"].iloc[0].floor("us").to_pydatetime())
-    seen = accuracy_seen(window, labels, spec.release.feedback)
-    return verdict(spec.monitoring, drifts, known, seen, len(window))
+    labels = feedback.labels(rows["at"].iloc[0].floor("us").to_pydatetime())
+    seen = accuracy_seen(rows, labels, spec.release.feedback)
+    return verdict(spec.monitoring, drifts, known, seen, len(rows), window.requests, window.unknown, refused)
+
+
+def _refused_share(model: str, ports: MonitorPorts) -> float | None:
+    """Return the share of refused requests; None if the router does not answer."""
+    try:
+        return ports.refused.share(model, ports.router)
+    except RouterUnavailable:
+        return None
 
 
 def accuracy_known(spec: ModelSpec, reference: pd.DataFrame) -> AccuracyEstimate | None:
@@ -219,6 +217,8 @@ def _record_level(
         "to": judged.level.value,
         "reasons": list(judged.reasons),
         "rows": judged.rows,
+        "unknown_share": judged.unknown_share,
+        "refused_share": judged.refused_share,
         "psi": {drift.column: [round(drift.psi, 4), round(drift.allowance, 4)] for drift in judged.drifts},
         "accuracy_drop_percent": None if judged.drop_percent is None else round(judged.drop_percent, 2),
     }

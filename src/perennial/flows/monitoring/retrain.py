@@ -6,10 +6,9 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from perennial.core.assets import retrain_asset
+from perennial.core.assets import Reason, retrain_asset
 from perennial.core.events import Entry, Event
 from perennial.core.monitoring.retraining import retraining_event
-from perennial.core.spec import Reason
 from perennial.errors import UsageError
 from perennial.ports import Ledger, Scheduler
 

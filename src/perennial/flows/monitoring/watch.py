@@ -54,8 +54,9 @@ def monitoring_pass(
     """Store the pending labels, judge the newest window, then publish the figures of the running A/B test."""
     source = ports.experiment
     counts = ingest(source.inbox, source.feedback, source.answered)
-    _record_unusable(counts, source.ledger, now)
     result = monitor_model(spec, ports.monitor, ports.folders, now)
+    counts = replace(counts, broken_predictions=source.predictions.take_broken(spec.name))
+    _record_unusable(counts, source.ledger, now)
     result = replace(result, feedback=counts, problems=(*counts.alarms, *result.problems))
     if experiments is not None:
         running = running_figures(
@@ -75,7 +76,12 @@ def _record_unusable(counts: FeedbackCounts, ledger: Ledger, now: datetime) -> N
     """Name the sources of unusable feedback in the ledger."""
     if not counts.alarms:
         return
-    payload = {"unknown": dict(counts.unknown), "foreign": dict(counts.foreign), "broken": counts.broken}
+    payload = {
+        "unknown": dict(counts.unknown),
+        "foreign": dict(counts.foreign),
+        "broken": counts.broken,
+        "broken_predictions": counts.broken_predictions,
+    }
     ledger.append(
         Entry(
             at=now, actor=SystemActor.MONITOR, kind=Event.FEEDBACK_UNUSABLE, model=NO_MODEL, payload=payload

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from perennial.core.frozen import Frozen
 from perennial.core.spec import ModelSpec
 from perennial.core.training.data import DataRevision
 from perennial.errors import DatasetMissing
+from perennial.flows.training.revision import tracked_files
 from perennial.flows.training.workdir import Workdir, write_json, write_table
 from perennial.ports import DataStore
 
@@ -50,6 +50,7 @@ def prepare(
 
     Raises:
         DatasetMissing: the history has no rows up to `until`.
+        ToolError: the data store failed; no step goes on until a repetition succeeds.
     """
     group = spec.evaluation.group
     if until is not None:
@@ -60,6 +61,8 @@ def prepare(
             hint="fill it with `perennial data bootstrap`",
         )
     prepared = make(history)
+    # Without its record no later step goes on, whatever stops this one, for example a push that fails.
+    work.revision.unlink(missing_ok=True)
     work.validation.unlink(missing_ok=True)
     write_json(work.source, DataSource(source=source))
     write_table(work.history, history)
@@ -70,16 +73,6 @@ def prepare(
         write_table(work.views / f"{name}.parquet", view)
     last = int(history[group].max())
     message = f"{spec.name}: {len(history)} rows of {source} to {group} {last}"
-    revision = store.commit(_files(spec, work), message)
+    revision = store.commit(tracked_files(spec, work), message)
     write_json(work.revision, revision)
     return revision
-
-
-def _files(spec: ModelSpec, work: Workdir) -> dict[str, Path]:
-    views = {f"{spec.name}/views/{path.name}": path for path in sorted(work.views.glob("*.parquet"))}
-    return {
-        f"{spec.name}/source.json": work.source,
-        f"{spec.name}/history.parquet": work.history,
-        f"{spec.name}/examples.parquet": work.examples,
-        **views,
-    }

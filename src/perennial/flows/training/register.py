@@ -9,6 +9,7 @@ from perennial.core.training.artifacts import ModelManifest, Trained
 from perennial.core.training.registration import CHAMPION_DIGEST, REQUESTED_BY, NewVersion, VersionRecord
 from perennial.core.version import Change, VersionRef
 from perennial.errors import ModelFileError
+from perennial.flows.training.revision import read_trained
 from perennial.flows.training.workdir import Workdir, read_record, write_json
 from perennial.ports import Registry
 from perennial.serving.signed_files import read_listed
@@ -23,9 +24,10 @@ def register(spec: ModelSpec, work: Workdir, registry: Registry, actor: str) -> 
     Raises:
         DatasetMissing: `train` or `evaluate` has not run.
         NotSigned: a file of the model was changed since the training.
+        ValidationFailed: the tables are not those of the revision that the training used.
         ModelFileError: the evaluation belongs to another model than the last training.
     """
-    trained = read_record(work.trained, Trained, "train")
+    trained = read_trained(spec, work)
     manifest = read_record(work.model / "manifest.json", ModelManifest, "train")
     evaluation = read_record(work.evaluation, Evaluation, "evaluate")
     on_disk, _ = read_listed(work.model, spec.name)

@@ -11,10 +11,12 @@ from pathlib import Path
 
 import numpy as np
 
+from perennial.core.assets import Reason
 from perennial.core.evaluation.figures_hash import PARITY
-from perennial.core.spec import ModelSpec, Reason
+from perennial.core.spec import ModelSpec
 from perennial.core.training.artifacts import Trained
 from perennial.core.training.capsule import Provenance
+from perennial.files import sha256
 from perennial.flows.training.fit import Build, Suggest, fit, search, study_name
 from perennial.flows.training.package import CAPSULE, check_parity, package
 from perennial.flows.training.training_data import load_training_data
@@ -54,7 +56,7 @@ def train(
 
     Raises:
         DatasetMissing: `prepare` or `validate` has not run.
-        ValidationFailed: `validate` has checked another revision.
+        ValidationFailed: `validate` has checked another revision, or the tables are not those of the revision.
         DataError: the history is too short, or has a single verdict.
         ParityError: the exported model scores differently from the trained model; nothing is kept.
         TrackerUnavailable: the tracker is down; nothing has been trained.
@@ -114,6 +116,7 @@ def train(
         work.forget_evaluation()
         shutil.rmtree(work.model, ignore_errors=True)
         shutil.move(folder, work.model)
+        write_table(work.features, data.rows)
         trained = Trained(
             model=spec.name,
             run_id=run.run_id,
@@ -121,6 +124,7 @@ def train(
             digest=digest,
             capsule=capsule.hash,
             revision=data.revision.revision,
+            rows=sha256(work.features),
             source=data.source,
             code=provenance.code,
             features_hash=provenance.features,
@@ -137,6 +141,5 @@ def train(
             reason_text=reason_text,
             seconds=round(time.monotonic() - started, 1),
         )
-        write_table(work.features, data.rows)
         write_json(work.trained, trained)
     return trained

@@ -14,6 +14,7 @@ from perennial.core.training.examples import Examples, first_later_group
 from perennial.errors import ValidationFailed
 from perennial.flows.training.point_in_time import as_examples, join
 from perennial.flows.training.prepare import DataSource
+from perennial.flows.training.revision import read_revision
 from perennial.flows.training.workdir import Workdir, read_record, read_table
 from perennial.ports import Features
 
@@ -72,10 +73,10 @@ def load_training_data(spec: ModelSpec, work: Workdir, features: Features, retra
 
     Raises:
         DatasetMissing: `prepare` or `validate` has not run.
-        ValidationFailed: `validate` has checked another revision.
+        ValidationFailed: `validate` has checked another revision, or the tables are not those of the revision.
         DataError: the history is too short to split.
     """
-    revision = read_record(work.revision, DataRevision, "prepare")
+    revision = read_revision(spec, work)
     checked = read_record(work.validation, Validation, "validate")
     if checked.revision != revision.revision:
         raise ValidationFailed(

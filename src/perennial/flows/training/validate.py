@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING
 
 from perennial import catalog
 from perennial.core.spec import ModelSpec
-from perennial.core.training.data import CheckReport, DataRevision, FailedRule, Validation
+from perennial.core.training.data import CheckReport, FailedRule, Validation
 from perennial.core.training.expectations import NOW, Suite
 from perennial.errors import SpecError, ValidationFailed
 from perennial.files import new_folder
-from perennial.flows.training.workdir import Workdir, read_record, read_table, write_json
+from perennial.flows.training.revision import read_revision
+from perennial.flows.training.workdir import Workdir, read_table, write_json
 from perennial.ports import Validator
 
 if TYPE_CHECKING:
@@ -41,9 +42,10 @@ def validate(
         publish: makes the feature tables available to serving; None to check only.
 
     Raises:
-        DatasetMissing: `prepare` has not run. Others: see `check_tables`.
+        DatasetMissing: `prepare` has not run.
+        ValidationFailed: the tables are not those of the revision. Others: see `check_tables`.
     """
-    revision = read_record(work.revision, DataRevision, "prepare").revision
+    revision = read_revision(spec, work).revision
     views = work.read_views()
     tables = {"history": read_table(work.history, "prepare"), **views}
     reports = check_tables(spec, tables, validator, expectations_dir, work.data_docs, quarantine_dir, now)
@@ -82,6 +84,12 @@ def check_tables(
         SpecError: a suite or a table that the spec names is missing, or a rule is wrong.
         ValidationFailed: a check failed; names table, rule, column, observed value and bad rows.
     """
+    empty = [table for table in spec.data.expectations if table in tables and tables[table].empty]
+    if empty:
+        raise ValidationFailed(
+            f"{spec.name}: no rows in the table {', '.join(empty)}",
+            hint="look at the history: perennial data show NAME",
+        )
     suites = {
         table: _suite(spec, table, file, tables, expectations_dir, now)
         for table, file in spec.data.expectations.items()
@@ -151,8 +159,15 @@ def _reference(suite: Suite, tables: Mapping[str, pd.DataFrame], now: datetime) 
             f"suite {suite.name}: freshness.of names {suite.freshness.of}, which is not there",
             hint="`now`, or table.column",
         )
-    newest: datetime = tables[table][column].max().to_pydatetime(warn=False)
-    return newest
+    import pandas as pd
+
+    newest = tables[table][column].max()
+    if not isinstance(newest, pd.Timestamp) or newest.tzinfo is None:
+        raise ValidationFailed(
+            f"{table}.{column} holds no time with a zone, from which suite {suite.name} measures freshness",
+            hint="prepare the data again",
+        )
+    return newest.to_pydatetime(warn=False)
 
 
 def _message(spec: ModelSpec, failed: Sequence[CheckReport]) -> str:

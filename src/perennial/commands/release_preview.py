@@ -1,13 +1,16 @@
-"""`perennial release rehearse`: estimate what a release would catch, before it starts."""
+"""`perennial release check` and `rehearse`: what a release would meet, before there is one."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import click
 
 from perennial import settings as environment
+from perennial.commands.output import JSON, now, print_json, print_table
 
 if TYPE_CHECKING:
     from perennial.core.release.analysis.rehearsal import Rehearsal
@@ -30,7 +33,7 @@ if TYPE_CHECKING:
 )
 @click.option("--releases", default=2500, show_default=True, help="Simulated per harm.")
 @click.option("--seed", default=7, show_default=True, help="Seed of the simulation.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@JSON
 def rehearse(
     model: str, rate: float | None, days: float, error_rate: float, p95_ms: float | None, log_sd: float | None,
     accuracy: float | None, labelled: float | None, releases: int, seed: int, as_json: bool,
@@ -46,21 +49,16 @@ def rehearse(
     settings = environment.load()
     policy = catalog.spec(model, settings).release
     if rate is None:
-        now = datetime.now(UTC)
+        until = now()
         feedback, log = database.store(settings).feedback, releasing.prediction_log(settings)
-        traffic = observed_traffic(model, log, feedback, now - timedelta(days=days), now, error_rate)
+        traffic = observed_traffic(model, log, feedback, until - timedelta(days=days), until, error_rate)
     else:
         floor = max(1.0, policy.criteria.latency_p95_floor_ms)
         traffic = TrafficProfile(
             requests_per_hour=rate, error_rate=error_rate, latency_p95_ms=floor, latency_log_sd=0.5,
             accuracy=0.9, labelled=0.0,
         )  # fmt: skip
-    options = {
-        "latency_p95_ms": p95_ms,
-        "latency_log_sd": log_sd,
-        "accuracy": accuracy,
-        "labelled": labelled,
-    }
+    options = {"latency_p95_ms": p95_ms, "latency_log_sd": log_sd, "accuracy": accuracy, "labelled": labelled}
     given = {name: value for name, value in options.items() if value is not None}
     servers = len(settings.ports(PoolName.STABLE))
     odds = rehearsal.rehearse(
@@ -73,7 +71,6 @@ def rehearse(
 
 
 def _show(rehearsal: Rehearsal) -> None:
-    from perennial.commands.output import print_table
     from perennial.core.release.analysis.rehearsal import HARMS, HEALTHY
 
     traffic = rehearsal.traffic
@@ -102,3 +99,34 @@ def _show(rehearsal: Rehearsal) -> None:
             click.echo(f"{step.step}: {harm}: {does}")
     for warning in rehearsal.warnings:
         click.echo(f"warning: {warning}")
+
+
+@click.command()
+@click.argument("model")
+@click.option("--version", "which", default="candidate", show_default=True, help="Version or alias.")
+@JSON
+def check(model: str, which: str, as_json: bool) -> None:
+    """Check terms, files and behaviour of a version like the gate, without any record."""
+    from perennial import catalog
+    from perennial.core.verdict import Verdict, worst
+    from perennial.errors import GateFailed
+    from perennial.flows.versions import find_version
+    from perennial.wiring import releasing, versions
+
+    settings = environment.load()
+    spec = catalog.spec(model, settings)
+    registry = versions.registry(settings)
+    record = find_version(model, which, registry)
+    with TemporaryDirectory() as folder:
+        files = registry.fetch(record.ref, Path(folder) / "version")
+        judgements = (*releasing.terms(spec, record, settings), *releasing.checks(spec, files))
+    if as_json:
+        rules = [rule.model_dump(mode="json") for rule in judgements]
+        print_json({"version": record.ref.version, "digest": record.ref.digest, "rules": rules})
+    else:
+        click.echo(str(record.ref))
+        rows = [(rule.verdict.value, rule.rule, rule.observed, rule.needed) for rule in judgements]
+        print_table(("verdict", "rule", "observed", "needed"), rows)
+    if worst(judgements) in (Verdict.FAIL, Verdict.ERROR):
+        bad = ", ".join(rule.rule for rule in judgements if rule.verdict in (Verdict.FAIL, Verdict.ERROR))
+        raise GateFailed(f"{record.ref}: {bad}", hint="docs/guide/checks.md says what each rule wants")
