@@ -172,7 +172,7 @@ def released(ref: VersionRef, before: list, store) -> str:
 def token(stack: ServingStack) -> str:
     """Return a token of an approver, who may roll back."""
     _, text = issue(
-        "bench", Role.APPROVER, timedelta(hours=1), "bench", stack.settings.accounts,
+        "approver", Role.APPROVER, timedelta(hours=1), "bench", stack.settings.accounts,
         database.tokens(stack.settings), database.store(stack.settings).ledger, datetime.now(UTC),
         secrets.token_hex,
     )  # fmt: skip

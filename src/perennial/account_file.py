@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 import json
 import secrets
 from collections.abc import Iterable, Mapping
@@ -74,6 +75,19 @@ def read(path: Path) -> dict[str, Credentials]:
         raise SettingsError(
             f"{path}: {error.errors()[0]['msg']}", hint="remove it, then perennial local setup"
         ) from error
+
+
+def admin_of(path: Path, password: str) -> str | None:
+    """Return the name of the admin who has this password; None when no admin has it.
+
+    Raises:
+        SettingsError: as for `read`.
+    """
+    for name, account in read(path).items():
+        same = hmac.compare_digest(account.password.encode(), password.encode(errors="surrogateescape"))
+        if account.role is Role.ADMIN and same:
+            return name
+    return None
 
 
 def server_key(path: Path) -> str:

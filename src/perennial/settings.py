@@ -55,6 +55,7 @@ class Settings(BaseModel):
     signing_key: Path | None = Field(None, description="private key file that signs the files of a version")
     trusted_keys: Path | None = Field(None, description="folder of public keys whose versions may serve")
     actor: str | None = Field(None, description="acting person; the login name by default")
+    admin_password: str | None = Field(None, repr=False, description="the admin's, to issue tokens")
     token: str | None = Field(None, repr=False, description="identifies an account on the command line")
     people: str = Field(
         "approver:approver,operator:operator,viewer:viewer",

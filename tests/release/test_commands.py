@@ -100,6 +100,29 @@ def test_who_asked_and_who_approved_already_is_refused_at_once(stored, capsys, m
     assert stored.passes(status.release_id).phase is Phase.LOADING
 
 
+def test_two_accounts_with_tokens_of_one_issuer_are_one_approver(stored, capsys, monkeypatch):
+    """A shell user who issues tokens to two accounts of a release that needs two people."""
+    stored.approvers(2)
+    status = stored.start()
+    for account in ("carol", "dave"):
+        sign_in(monkeypatch, account, issuer="admin")
+        result = main(["release", "approve", MODEL])
+        stored.passes(status.release_id)
+        assert result == (0 if account == "carol" else 62)
+    assert "count as one person's" in capsys.readouterr().err
+    status = stored.passes(status.release_id)
+    assert (status.phase, len(status.approvals)) == (Phase.AWAITING_APPROVAL, 1)
+    (entry,) = [row.entry for row in stored.store.ledger.rows(kinds=("release.approved",))]
+    assert (entry.actor, entry.payload["issued_by"]) == ("carol", "admin")
+
+
+def test_who_asked_for_the_release_approves_with_no_token_that_they_issued(stored, monkeypatch):
+    status = stored.start()
+    sign_in(monkeypatch, "carol", issuer="ann")
+    assert main(["release", "approve", MODEL]) == 66
+    assert stored.store.intents.pending(status.release_id) == []
+
+
 def test_ended_release_takes_no_word(stored):
     status = stored.start()
     assert main(["release", "reject", MODEL, "--note", "no"]) == 0

@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import getpass
+import sys
 from datetime import UTC, datetime
 
+import click
+
+from perennial import account_file
+from perennial.core.governance.identity import SignedIn
+from perennial.errors import NotSignedIn
 from perennial.settings import Settings
 
 
@@ -19,10 +25,10 @@ def actor(settings: Settings) -> str:
     from perennial.flows.governance.identity import signed_in
     from perennial.wiring import database
 
-    return signed_in(settings.token, database.tokens(settings), datetime.now(UTC)).name
+    return signed_in(settings.token, settings.accounts, database.tokens(settings), datetime.now(UTC)).name
 
 
-def steering_actor(settings: Settings, action: str) -> str:
+def steering_actor(settings: Settings, action: str) -> SignedIn:
     """Return the account of PERENNIAL_TOKEN if it may steer a release by `action`. PERENNIAL_ACTOR does not count.
 
     Raises:
@@ -32,4 +38,24 @@ def steering_actor(settings: Settings, action: str) -> str:
     from perennial.flows.governance.identity import who_steers
     from perennial.wiring import database
 
-    return who_steers(settings.token, action, database.tokens(settings), datetime.now(UTC))
+    return who_steers(settings.token, action, settings.accounts, database.tokens(settings), datetime.now(UTC))
+
+
+def admin(settings: Settings) -> str:
+    """Return the admin's account, after a check of PERENNIAL_ADMIN_PASSWORD, or of the password typed at a prompt.
+
+    Raises:
+        NotSignedIn: no password was given, or it is not the admin's.
+        SettingsError: there is no accounts file.
+    """
+    password = settings.admin_password
+    if password is None and sys.stdin.isatty():
+        password = click.prompt("password of the account admin", hide_input=True, err=True)
+    if password is None:
+        raise NotSignedIn(
+            "tokens are issued by the admin only: no password is given", hint="PERENNIAL_ADMIN_PASSWORD"
+        )
+    name = account_file.admin_of(settings.accounts_file, password)
+    if name is None:
+        raise NotSignedIn("that is not the admin's password", hint="PERENNIAL_ADMIN_PASSWORD")
+    return name

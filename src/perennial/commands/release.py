@@ -135,7 +135,7 @@ def _steering_command(kind: str, text: str) -> click.Command:
         settings = environment.load()
         account = steering_actor(settings, kind)
         current = load_release(model, release_id, settings)
-        intent = intent_for(current, kind, account, note, digest, now())
+        intent = intent_for(current, kind, account.name, note, digest, now(), account.issued_by)
         database.store(settings).intents.put(intent)
         click.echo(
             f"{kind} of release {intent.release_id} of {current.candidate.version} ({intent.digest[:12]}) "

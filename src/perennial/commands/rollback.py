@@ -46,7 +46,9 @@ def rollback(model: str, to: str | None, note: str, force: bool, reason: str, as
         from perennial import catalog  # slow to import, and no model with traffic needs it
 
         catalog.spec(model, settings)
-    actor = who_steers(settings.token, "rollback", database.quick_reads(settings), now())
+    actor = who_steers(
+        settings.token, "rollback", settings.accounts, database.quick_reads(settings), now()
+    ).name
     try:
         target, moved = flow(
             model, to, ports, actor, note, now, time.sleep, lambda: uuid4().hex, reason.strip()

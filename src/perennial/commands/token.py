@@ -9,6 +9,7 @@ import click
 from perennial import settings as environment
 from perennial.commands.output import JSON, now, print_json, print_records
 from perennial.core.governance.identity import PEOPLE, Role
+from perennial.core.governance.tokens import MAX_AGE
 
 
 @click.group()
@@ -19,19 +20,24 @@ def token() -> None:
 @token.command()
 @click.argument("account")
 @click.option("--role", type=click.Choice([role.value for role in PEOPLE]), required=True)
-@click.option("--days", type=click.FloatRange(min=0, min_open=True), default=30.0, show_default=True)
+@click.option(
+    "--days", type=click.FloatRange(min=0, min_open=True, max=MAX_AGE.days), default=30.0, show_default=True
+)
 @JSON
 def issue(account: str, role: str, days: float, as_json: bool) -> None:
-    """Issue a token; it is shown only once. Everybody who can write to the database can issue tokens."""
+    """Issue a token to an account that exists; it is shown only once.
+
+    The admin's password comes from PERENNIAL_ADMIN_PASSWORD or a prompt.
+    """
     import secrets
 
-    from perennial.commands.identity import actor
+    from perennial.commands.identity import admin
     from perennial.flows.governance.identity import issue as flow
     from perennial.wiring import database
 
     settings = environment.load()
     issued, text = flow(
-        account, Role(role), timedelta(days=days), actor(settings), settings.accounts,
+        account, Role(role), timedelta(days=days), admin(settings), settings.accounts,
         database.tokens(settings), database.store(settings).ledger, now(), secrets.token_hex,
     )  # fmt: skip
     if as_json:

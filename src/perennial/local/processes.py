@@ -69,7 +69,7 @@ def airflow_part(settings: Settings, part: str) -> ReadinessCheck:
     return check
 
 
-SECRET = ("passwords", "airflow_password", "token")
+SECRET = ("passwords", "airflow_password", "admin_password", "token")
 """Settings that no process gets: each process reads the account that it needs from the accounts file."""
 SIGNED_IN = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN")
 """Variables of the person who starts the processes; a training must not act as that person."""

@@ -102,14 +102,14 @@ def set_up(settings: Settings, say: Say) -> None:
 def _end_tokens(settings: Settings, say: Say) -> None:
     if not settings.accounts_file.is_file():
         return
-    before = {name: account.role for name, account in account_file.read(settings.accounts_file).items()}
-    if not set(before.items()) - {(account.name, account.role) for account in settings.accounts}:
+    before = {(name, account.role) for name, account in account_file.read(settings.accounts_file).items()}
+    if not before - {(account.name, account.role) for account in settings.accounts}:
         return
     from perennial.flows.governance.identity import revoke_left
     from perennial.wiring import database
 
     store, tokens = database.store(settings), database.tokens(settings)
-    for token in revoke_left(before, settings.accounts, tokens, store.ledger, datetime.now(UTC)):
+    for token in revoke_left(settings.accounts, tokens, store.ledger, datetime.now(UTC)):
         say(f"token {token.id} of {token.account}, {token.role}, is revoked")
 
 

@@ -39,6 +39,12 @@ class Account(Frozen):
     role: Role
 
 
+class SignedIn(Account):
+    """The account that a token signs in, with the account that issued the token."""
+
+    issued_by: str
+
+
 MACHINES = (
     Account(name="admin", role=Role.ADMIN),
     Account(name="training", role=Role.TRAINING),

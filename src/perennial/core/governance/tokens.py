@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from pydantic import AwareDatetime, Field
 
 from perennial.core.frozen import Frozen
-from perennial.core.governance.identity import Account, Role
+from perennial.core.governance.identity import Role, SignedIn
 
+MAX_AGE = timedelta(days=90)
+"""Longest life of a token, whatever its stored end says."""
 MARK = "pn"
 """First part of every token, so that secret scanners recognise it."""
 
@@ -35,12 +37,12 @@ class Token(Frozen):
         """Return active, expired or revoked."""
         if self.revoked_at is not None and self.revoked_at <= now:
             return "revoked"
-        return "active" if now < self.expires_at else "expired"
+        return "active" if now < min(self.expires_at, self.issued_at + MAX_AGE) else "expired"
 
     @property
-    def holder(self) -> Account:
+    def holder(self) -> SignedIn:
         """The account that the token signs in."""
-        return Account(name=self.account, role=self.role)
+        return SignedIn(name=self.account, role=self.role, issued_by=self.issued_by)
 
 
 def written(token_id: str, secret: str) -> str:

@@ -44,7 +44,13 @@ class Approval(Frozen):
     at: AwareDatetime
     channel: str = Field(description="policy, mlflow, airflow or cli")
     note: str = ""
+    issued_by: str = Field("", description="account that issued the actor's token; empty without a token")
     seal: str = Field("", description="seal of the gate report that it relies on, set when it is counted")
+
+    @property
+    def persons(self) -> tuple[str, ...]:
+        """Names behind it. Whoever issued a token may hold it too, so holder and issuer count as one person."""
+        return (self.actor, self.issued_by) if self.issued_by else (self.actor,)
 
     def valid(self, digest: str, spec: ApprovalSpec, now: datetime) -> bool:
         """Return whether it is for this digest and has not lapsed."""
@@ -151,7 +157,7 @@ def valid_approvals(
     return tuple(approval for approval in approvals if approval.valid(digest, spec, now))
 
 
-def refusal(actor: str, approvals: Iterable[Approval], asked_by: Collection[str]) -> str:
+def refusal(actor: str, approvals: Iterable[Approval], asked_by: Collection[str], issued_by: str = "") -> str:
     """Return why the approval of this account does not count; empty when it does.
 
     Accounts are compared without regard to case: no tool of ours tells `Ann` and `ann` apart as people.
@@ -159,14 +165,23 @@ def refusal(actor: str, approvals: Iterable[Approval], asked_by: Collection[str]
     Args:
         approvals: valid approvals so far.
         asked_by: accounts that started the release or registered the version.
+        issued_by: account that issued the token by which the actor is signed in; empty without a token.
     """
-    me = account_key(actor)
     if not is_person(actor):
         return f"{actor or 'nobody'} is no account of a person"
     if is_among(actor, asked_by):
         return f"{actor} asked for this release: somebody else must approve it"
-    if any(me == account_key(approval.actor) for approval in approvals):
+    if issued_by and is_among(issued_by, asked_by):
+        return f"{issued_by}, who issued the token of {actor}, asked for this release: somebody else must approve it"
+    counted = tuple(approvals)
+    if is_among(actor, (approval.actor for approval in counted)):
         return f"{actor} has approved it already: another person is needed"
+    for approval in counted:
+        if is_among(actor, approval.persons) or (issued_by and is_among(issued_by, approval.persons)):
+            return (
+                f"the tokens of {actor} and {approval.actor} count as one person's, since one account issued or "
+                "holds both: another person approves in MLflow or Airflow"
+            )
     return ""
 
 

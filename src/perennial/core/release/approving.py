@@ -31,6 +31,7 @@ def grant(transition: Transition, given: Approval) -> None:
         channel=given.channel,
         note=given.note,
         seal=sealed.seal,
+        **({"issued_by": given.issued_by} if given.issued_by else {}),
         progress=status.approval_progress,
     )
     if status.approved:

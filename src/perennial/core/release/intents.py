@@ -73,11 +73,16 @@ def _approve(transition: Transition, intent: Intent) -> str:
     if status.gate is None or not status.gate.passed or status.gate.digest != status.candidate.digest:
         return "the gate has not passed this digest"
     given = Approval(
-        digest=intent.digest, actor=intent.actor, at=intent.at, channel=intent.channel, note=intent.note
+        digest=intent.digest,
+        actor=intent.actor,
+        at=intent.at,
+        channel=intent.channel,
+        note=intent.note,
+        issued_by=intent.issued_by,
     )
     if not given.valid(status.candidate.digest, status.approval_policy, transition.now):
         return "the approval lapsed"
-    refused = approval.refusal(given.actor, status.approvals, status.asked_by)
+    refused = approval.refusal(given.actor, status.approvals, status.asked_by, given.issued_by)
     if not refused:
         grant(transition, given)
     return refused

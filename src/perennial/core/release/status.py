@@ -46,6 +46,7 @@ class Intent(Frozen):
     digest: str = Field(description="digest that the person saw; an intent with another digest is refused")
     note: str = ""
     channel: str = Field(description="how the request came: cli, airflow, mlflow, ...")
+    issued_by: str = Field("", description="account that issued the actor's token; empty without a token")
 
 
 class Pause(StrEnum):

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import datetime, timedelta
 
 from perennial.core.events import Entry, Event, SystemActor
 from perennial.core.governance import tokens
-from perennial.core.governance.identity import NAME, PEOPLE, STEERING, Account, Role, may_steer
+from perennial.core.governance.identity import PEOPLE, STEERING, Account, Role, SignedIn, may_steer
 from perennial.core.governance.tokens import Token
 from perennial.core.payloads import TokenFact
 from perennial.errors import NotAllowed, NotSignedIn, UsageError
@@ -32,21 +32,25 @@ def issue(
     """Issue a token; return it and its text. The text is stored nowhere, and shown only after the ledger has the entry.
 
     Args:
-        known: the accounts of this installation; the token of such an account must have its role.
+        issuer: the admin whose credential was given. Approvals by tokens of the same issuer count as one person's.
+        known: the accounts of this installation; only they get tokens, with their role.
         random: number of bytes -> random bytes as hexadecimal text.
 
     Raises:
-        UsageError: a role that people do not have, a malformed name, or another role than the account's.
+        UsageError: a role that people do not have, no such account, another role than the account's, or a
+            time that is not positive or longer than MAX_AGE.
     """
     if role not in PEOPLE:
         raise UsageError(f"nobody gets a token as {role}", hint=f"roles: {', '.join(PEOPLE)}")
-    if not NAME.fullmatch(account):
-        raise UsageError(f"{account!r} is no account name", hint="small letters, digits, - and _")
-    for holder in known:
-        if holder.name == account and holder.role is not role:
-            raise UsageError(f"the account {account} is {holder.role}, not {role}", hint="PERENNIAL_PEOPLE")
-    if valid <= timedelta(0):
-        raise UsageError("a token must be valid for some time", hint="--valid P30D")
+    holder = next((holder for holder in known if holder.name == account), None)
+    if holder is None:
+        raise UsageError(
+            f"there is no account {account!r}", hint="perennial local accounts; PERENNIAL_PEOPLE"
+        )
+    if holder.role is not role:
+        raise UsageError(f"the account {account} is {holder.role}, not {role}", hint="PERENNIAL_PEOPLE")
+    if not timedelta(0) < valid <= tokens.MAX_AGE:
+        raise UsageError(f"a token is valid for at most {tokens.MAX_AGE.days} days", hint="--days 30")
     token_id = random(6)
     text = tokens.written(token_id, random(32))
     token = Token(
@@ -83,30 +87,24 @@ def _entry(kind: Event, token: Token, actor: str, now: datetime, **more: str) ->
     return Entry(at=now, actor=actor, kind=kind, model=NO_MODEL, payload=payload)
 
 
-def revoke_left(
-    before: Mapping[str, Role], known: tuple[Account, ...], store: TokenStore, ledger: Ledger, now: datetime
-) -> list[Token]:
-    """Revoke the tokens of accounts that were removed or got another role; return these tokens.
-
-    Args:
-        before: name -> role of the accounts of this installation until now. Tokens of names that are in
-            neither stay valid.
-    """
+def revoke_left(known: tuple[Account, ...], store: TokenStore, ledger: Ledger, now: datetime) -> list[Token]:
+    """Revoke the tokens of names that are no account, or whose account has another role; return these tokens."""
     roles = {account.name: account.role for account in known}
     revoked = []
     for token in store.all():
-        removed = token.account in before and token.account not in roles
-        changed = roles.get(token.account, token.role) is not token.role
-        if token.state(now) == "active" and (removed or changed):
+        if token.state(now) == "active" and roles.get(token.account) is not token.role:
             revoked.append(revoke(token.id, SystemActor.ACCOUNTS, store, ledger, now))
     return revoked
 
 
-def signed_in(text: str, store: TokenStore, now: datetime) -> Account:
+def signed_in(text: str, known: tuple[Account, ...], store: TokenStore, now: datetime) -> SignedIn:
     """Return the account that a token signs in.
 
+    Args:
+        known: the accounts of this installation.
+
     Raises:
-        NotSignedIn: the token was not issued here, or is expired or revoked.
+        NotSignedIn: the token was not issued here, is expired or revoked, or its account is gone or has another role.
     """
     token_id = tokens.id_of(text)
     stored = store.find(token_id) if token_id is not None else None
@@ -114,10 +112,14 @@ def signed_in(text: str, store: TokenStore, now: datetime) -> Account:
         raise NotSignedIn("PERENNIAL_TOKEN is no token that was issued here", hint=HINT)
     if stored.state(now) != "active":
         raise NotSignedIn(f"the token {stored.id} of {stored.account} is {stored.state(now)}", hint=HINT)
+    if not any((account.name, account.role) == (stored.account, stored.role) for account in known):
+        raise NotSignedIn(f"there is no account {stored.account} with the role {stored.role}", hint=HINT)
     return stored.holder
 
 
-def who_steers(text: str | None, action: str, store: TokenStore, now: datetime) -> str:
+def who_steers(
+    text: str | None, action: str, known: tuple[Account, ...], store: TokenStore, now: datetime
+) -> SignedIn:
     """Return the account that may steer a release by `action`.
 
     Raises:
@@ -126,10 +128,10 @@ def who_steers(text: str | None, action: str, store: TokenStore, now: datetime) 
     """
     if not text:
         raise NotSignedIn(f"nobody is signed in: {action} needs a token", hint=HINT)
-    account = signed_in(text, store, now)
+    account = signed_in(text, known, store, now)
     if not may_steer(account.role, action):
         raise NotAllowed(
             f"{account.name} has the role {account.role}: {action} needs {' or '.join(sorted(STEERING[action]))}",
             hint="ask somebody who has it",
         )
-    return account.name
+    return account

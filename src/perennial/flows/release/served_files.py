@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from perennial.core.training.capsule import seal
 from perennial.core.version import VersionRef
+from perennial.errors import UnknownVersion
 from perennial.files import new_folder, sha256
 from perennial.serving.manifest import MANIFEST_FILE, MODEL_FILE, SEAL_FILE
 from perennial.serving.signed_files import SIGNED_FILES
@@ -32,7 +33,10 @@ def current_seal(ref: VersionRef, ports: ReleasePorts) -> str:
     Raises:
         ToolError: the files are not on this machine, and the registry does not answer.
     """
-    files = served_files(ref, ports)
+    try:
+        files = served_files(ref, ports)
+    except UnknownVersion:
+        return seal(ref.capsule, {})  # lost in the registry and here: no approval covers that
     names = {MODEL_FILE, MANIFEST_FILE, SIGNED_FILES, *(path.name for path in files.iterdir())} - {SEAL_FILE}
     return seal(ref.capsule, {name: _digest(files / name) for name in names})
 
