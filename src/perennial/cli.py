@@ -37,7 +37,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "models": ("perennial.commands.models:models", "Show models, specs and versions."),
     "token": ("perennial.commands.token:token", "Manage tokens of accounts for the command line."),
     "local": ("perennial.commands.local:local", "Manage local processes: up, down, status."),
-    "demo": ("perennial.commands.demo:demo", "Run the complete closed loop on this machine."),
+    "demo": ("perennial.commands.local:demo", "Run the complete closed loop on this machine."),
 }
 
 

@@ -8,7 +8,6 @@ import pytest
 from perennial.demo import airflow_watch
 from perennial.demo.airflow_watch import AirflowWatch
 from perennial.errors import SchedulerUnavailable
-from perennial.settings import Settings
 
 
 def watch(answers, tmp_path) -> AirflowWatch:
@@ -18,7 +17,7 @@ def watch(answers, tmp_path) -> AirflowWatch:
             raise answer
         return httpx.Response(200, json=answer)
 
-    made = AirflowWatch(Settings(home=tmp_path), "password")
+    made = AirflowWatch("http://airflow", "perennial", "password")
     made._client = httpx.Client(base_url="http://airflow", transport=httpx.MockTransport(handle))
     return made
 

@@ -18,7 +18,7 @@ from perennial.core.monitoring.retraining import (
     retraining_event,
     retraining_requests,
 )
-from perennial.core.spec import RetrainingSpec
+from perennial.core.monitoring_spec import RetrainingSpec
 
 NOW = datetime(2025, 6, 1, 12, tzinfo=UTC)
 SPEC = RetrainingSpec(schedule="0 3 * * 1", cooldown=timedelta(hours=24), max_alarms_per_week=3)

@@ -21,7 +21,7 @@ from perennial.core.release.status import Intent, IntentKind, ReleaseStatus, pol
 from perennial.core.spec import ApprovalSpec, ModelSpec, ReleaseSpec
 from perennial.core.training.registration import CHAMPION_DIGEST, NO_CHAMPION, VersionRecord
 from perennial.core.version import VersionRef
-from perennial.errors import TrackerUnavailable
+from perennial.errors import TrackerUnavailable, UnknownVersion
 from perennial.flows.release import gate
 from perennial.flows.release.ports import ReleasePorts
 from perennial.flows.release.reconcile import reconcile
@@ -72,6 +72,16 @@ class Versions:
         self._answer()
         return self._look(which)
 
+    def lose(self, key: str) -> None:
+        """Somebody deletes the version in the registry; MLflow then removes its aliases."""
+        del self.records[key]
+        self.aliases = {alias: named for alias, named in self.aliases.items() if named != key}
+
+    def _require(self, key: str) -> VersionRecord:
+        if key not in self.records:
+            raise UnknownVersion(f"{MODEL} has no version with key {key}")
+        return self.records[key]
+
     def _look(self, which: str) -> VersionRecord | None:
         if which.startswith("key:"):
             return self.records.get(which.removeprefix("key:"))
@@ -87,6 +97,7 @@ class Versions:
 
     def fetch(self, ref: VersionRef, into: Path) -> Path:
         self._answer()
+        self._require(ref.key)
         into.mkdir(parents=True, exist_ok=True)
         (into / "model.onnx").write_bytes(_model_bytes(ref.version))
         manifest = {
@@ -110,11 +121,12 @@ class Versions:
         if key is None:
             self.aliases.pop(alias, None)
         else:
+            self._require(key)
             self.aliases[alias] = key
 
     def tag(self, model: str, key: str, tags) -> None:
         self._answer()
-        record = self.records[key]
+        record = self._require(key)
         self.records[key] = record.model_copy(update={"tags": {**record.tags, **tags}})
 
     def _answer(self) -> None:

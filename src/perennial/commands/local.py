@@ -1,4 +1,4 @@
-"""Command group `perennial local`: the processes of this machine."""
+"""Command groups `perennial local` and `perennial demo`: the processes of this machine, and the loop over them."""
 
 from __future__ import annotations
 
@@ -85,3 +85,24 @@ def accounts(as_json: bool) -> None:
     print_records(rows, as_json)
     if not as_json:
         click.echo(f"passwords: {settings.accounts_file}")
+
+
+@click.group()
+def demo() -> None:
+    """The complete closed loop on this machine."""
+
+
+@demo.command()
+@click.option("--rate", default=30.0, show_default=True, help="Requests per second of the replay.")
+@click.option("--by-person", is_flag=True, help="Wait for a person to approve the second release.")
+def run(rate: float, by_person: bool) -> None:
+    """Start all processes, train, release, replay requests, detect drift, retrain and release again."""
+    from perennial.demo import script
+    from perennial.errors import ReleaseError
+
+    result = script.run(environment.load(), rate, click.echo, by_person)
+    if result.counts.failed:
+        raise ReleaseError(
+            f"{result.counts.failed} of {result.counts.sent} requests failed",
+            hint="; ".join(result.counts.first_failures),
+        )

@@ -88,9 +88,10 @@ class MlflowRegistry:
                 raise UnknownVersion(
                     f"{ref} is not in the registry", hint=f"perennial models show {ref.model}"
                 )
-            uri = client.get_run(version.run_id).info.artifact_uri
             into.mkdir(parents=True, exist_ok=True)
+            uri = f"run {version.run_id}"
             try:
+                uri = client.get_run(version.run_id).info.artifact_uri
                 source = Path(_download_artifact_from_uri(f"{uri}/{SERVED}", tracking_uri=self._url))
             except (MlflowException, OSError) as error:
                 raise ModelFileError(
@@ -204,7 +205,7 @@ class MlflowRegistry:
             created=datetime.fromtimestamp(version.creation_timestamp / 1000, UTC),
             aliases=tuple(sorted(aliases)),
             tags=dict(version.tags),
-            metrics=dict(client.get_run(version.run_id).data.metrics),
+            metrics=_metrics(client, version.run_id),
         )
 
 
@@ -216,6 +217,16 @@ def _ref(version: ModelVersion) -> VersionRef:
         digest=version.tags[DIGEST],
         capsule=version.tags[CAPSULE],
     )
+
+
+def _metrics(client: MlflowClient, run_id: str) -> dict[str, float]:
+    """Return the metrics of a run; none where the run was deleted for good."""
+    try:
+        return dict(client.get_run(run_id).data.metrics)
+    except MlflowException as error:
+        if error.error_code not in MISSING:
+            raise
+        return {}
 
 
 def _verify(folder: Path, ref: VersionRef) -> None:

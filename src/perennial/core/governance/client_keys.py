@@ -18,7 +18,7 @@ NAME = re.compile(r"[a-z][a-z0-9-]{0,31}")
 
 
 class Right(StrEnum):
-    """What a key allows. Feedback has keys of its own (`core.governance.feedback_sources`)."""
+    """Permissions of a key. Feedback has keys of its own (`core.governance.feedback_sources`)."""
 
     PREDICT = "predict"
     EXPLAIN = "explain"

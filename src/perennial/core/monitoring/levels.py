@@ -25,7 +25,7 @@ from scipy import stats
 from perennial.core.assets import Reason
 from perennial.core.frozen import Frozen
 from perennial.core.monitoring.drift import ColumnDrift
-from perennial.core.spec import Levels, MonitoringSpec, ShareLevels
+from perennial.core.monitoring_spec import Levels, MonitoringSpec, ShareLevels
 
 BATCHES = 20
 CONFIDENCE = 0.95

@@ -18,8 +18,8 @@ from perennial.core.assets import Reason
 from perennial.core.events import Event, LedgerRow
 from perennial.core.frozen import Frozen
 from perennial.core.monitoring.levels import Level, MonitorVerdict
+from perennial.core.monitoring_spec import RetrainingSpec
 from perennial.core.payloads import RetrainRequest
-from perennial.core.spec import RetrainingSpec
 
 ALARMS = frozenset({Reason.DRIFT, Reason.ACCURACY})
 WEEK = timedelta(days=7)

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
+from perennial.core.monitoring_spec import MonitoringSpec
 from perennial.core.release.traffic import Counters, PoolName, Target
-from perennial.core.spec import ModelSpec, MonitoringSpec
+from perennial.core.spec import ModelSpec
 from perennial.ports import PredictionLog, Router
 
 if TYPE_CHECKING:

@@ -82,13 +82,17 @@ def live_champion(model: str, ports: ReleasePorts) -> VersionRecord | None:
     """Return the version with the traffic, by the live route; None when the model has no route.
 
     Raises:
-        UnknownVersion: the route names a version that the registry does not have.
+        UnknownVersion: the route names a version that neither the registry nor a release has.
     """
     route = ports.router.route(model)
     if route is None:
         return None
     record = ports.registry.find(model, route.stable.version)
     if record is None or record.ref.digest != route.stable.digest:
+        status = ports.releases.load(route.stable.release_id)
+        if status is not None and status.candidate.digest == route.stable.digest:
+            # Deleted in the registry: its own release still tells what it is, and without tags the risk is high.
+            return VersionRecord(ref=status.candidate, run_id="", created=status.started_at)
         raise UnknownVersion(
             f"the live route of {model} names {route.stable.version} ({route.stable.digest[:12]}), "
             "which the registry does not have",

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from perennial.core.training.capsule import seal
 from perennial.core.version import VersionRef
+from perennial.errors import UnknownVersion
 from perennial.files import new_folder, sha256
 from perennial.serving.manifest import MANIFEST_FILE, MODEL_FILE
 
@@ -31,7 +32,10 @@ def current_seal(ref: VersionRef, ports: ReleasePorts) -> str:
     Raises:
         ToolError: the files are not on this machine, and the registry does not answer.
     """
-    files = served_files(ref, ports)
+    try:
+        files = served_files(ref, ports)
+    except UnknownVersion:
+        return seal(ref.capsule, MISSING, MISSING)  # lost in the registry and here: no approval covers that
     return seal(ref.capsule, _digest(files / MODEL_FILE), _digest(files / MANIFEST_FILE))
 
 
