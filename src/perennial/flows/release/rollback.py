@@ -292,12 +292,7 @@ def _answers(
     for number, body in enumerate(bodies, start=1):
         problem = ports.probe.predict(PoolName.STABLE, model, goal.digest, body)
         if not problem:
-            return Check(
-                name=name, ok=True, observed=f"entity {number} of {len(bodies)} asked last is answered"
-            )
-    return Check(
-        name=name,
-        ok=False,
-        observed=f"{goal.version} answers none of the {len(bodies)} requests asked last: {problem}",
-        hint=hint,
-    )
+            observed = f"entity {number} of {len(bodies)} asked last is answered"
+            return Check(name=name, ok=True, observed=observed)
+    observed = f"{goal.version} answers none of the {len(bodies)} requests asked last: {problem}"
+    return Check(name=name, ok=False, observed=observed, hint=hint)
