@@ -8,8 +8,14 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper
+from signing import TRUSTED, signed
+from tiny_models import tiny_version
 
-from perennial.model_probe import operator_problem, probe
+from perennial.adapters.onnx_scorer import OnnxScorer
+from perennial.errors import ModelFileError
+from perennial.model_probe import model_problem, operator_problem, probe
+from perennial.serving import session
+from perennial.serving.desired_state import DesiredVersion
 
 FEATURES = helper.make_tensor_value_info("features", TensorProto.FLOAT, ["batch", 3])
 SCORE = helper.make_tensor_value_info("score", TensorProto.FLOAT, ["batch"])
@@ -146,3 +152,14 @@ def test_no_model_at_all(tmp_path):
     path = tmp_path / "model.onnx"
     path.write_bytes(b"no model")
     assert probe(path).problem
+
+
+def test_neither_a_scorer_nor_a_server_opens_an_endless_model(tmp_path):
+    ref, files = tiny_version(tmp_path, "tiny", "1.0.0", 0.0)
+    endless(files / "model.onnx")
+    digest = signed(files, "tiny")
+    with pytest.raises(ModelFileError, match="not allowed: Loop"):
+        OnnxScorer(model_problem).score(files, np.zeros((1, 3), np.float32))
+    wanted = DesiredVersion.of(ref.model_copy(update={"digest": digest}))
+    with pytest.raises(ModelFileError, match="not allowed: Loop"):
+        session.load(wanted, files, TRUSTED, model_problem)
