@@ -10,7 +10,7 @@ from serving_stack import free_ports
 from perennial import account_file
 from perennial.cli import main
 from perennial.errors import PortTaken, SettingsError
-from perennial.local import airflow, supervisor
+from perennial.local import airflow, supervisor, supervisord
 from perennial.settings import Settings
 
 
@@ -71,3 +71,11 @@ def test_down_with_nothing_up_says_so(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("PERENNIAL_HOME", str(tmp_path / "state"))
     assert main(["local", "down"]) == 0
     assert "nothing of ours runs" in capsys.readouterr().out
+
+
+def test_state_and_logs_are_for_their_owner_only(tmp_path):
+    settings = Settings(home=tmp_path / "state")
+    supervisor.set_up(settings, lambda text: None)
+    folders = (settings.state, settings.state / "logs", settings.mlflow_dir, settings.airflow_dir)
+    assert [folder.stat().st_mode & 0o777 for folder in folders] == [0o700] * 4
+    assert "umask=077" in supervisord.write_config(settings, []).read_text().splitlines()

@@ -70,6 +70,7 @@ def write_config(settings: Settings, processes: Sequence[Process]) -> Path:
         f"pidfile={settings.state / 'supervisord.pid'}",
         f"directory={settings.project}",
         "loglevel=info",
+        "umask=077",  # what the processes write, logs included, is for their owner only
         f"[unix_http_server]\nfile={socket_path(settings)}\nchmod=0700",
         "[rpcinterface:supervisor]",
         "supervisor.rpcinterface_factory=supervisor.rpcinterface:make_main_rpcinterface",
