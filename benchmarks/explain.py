@@ -23,10 +23,15 @@ from pathlib import Path
 
 import numpy as np
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "support"))
+
+from signing import TRUSTED, signed
+
 from perennial import catalog
 from perennial.core.spec import ModelSpec
 from perennial.core.training.artifacts import ModelManifest
 from perennial.core.training.explanation import Background, ServedExplanation
+from perennial.serving.signed_files import read_listed
 from perennial.settings import Settings
 
 MODEL = "test_failure_predictor"
@@ -50,7 +55,7 @@ def make_version(spec: ModelSpec, folder: Path) -> None:
     background = Background.drawn(names, rows, how.background, 0).model_dump_json()
     (folder / "background.json").write_text(background)
     manifest = ModelManifest(
-        model=MODEL, digest=_sha256(folder / "model.onnx"), capsule="benchmark", feature_service="benchmark",
+        model=MODEL, capsule="benchmark", feature_service="benchmark",
         entities=spec.features.entities, request={}, features=names, columns=spec.features.columns,
         target="failed", threshold=0.5, architecture=model.architecture, framework="pytorch",
         parameters=model.parameter_count(), bytes=1,
@@ -60,6 +65,7 @@ def make_version(spec: ModelSpec, folder: Path) -> None:
         ),
     )  # fmt: skip
     (folder / "manifest.json").write_text(manifest.model_dump_json())
+    signed(folder, MODEL, "benchmark")
 
 
 def serve(folder: Path, port: int) -> None:
@@ -77,13 +83,13 @@ def serve(folder: Path, port: int) -> None:
             names = host.by_digest(MODEL, digest, None).manifest.features
             return [{name: float(number % 7) for number, name in enumerate(names)} for _ in rows]
 
-    digest = json.loads((folder / "manifest.json").read_text())["digest"]
+    digest = read_listed(folder / "version", MODEL)[0]
     store = desired.version_folder(folder / "serving", digest)
     store.parent.mkdir(parents=True)
-    store.symlink_to(folder)
+    store.symlink_to(folder / "version")
     wanted = desired.DesiredVersion(model=MODEL, version="1.0.0", key="1", digest=digest, capsule="benchmark")
     desired.write(desired.state_file(folder / "serving", "stable"), desired.DesiredState(models=(wanted,)))
-    host = ModelHost(folder / "serving", "stable", lambda _: None)
+    host = ModelHost(folder / "serving", "stable", lambda _: None, TRUSTED, lambda model: "")
     host.converge()
     from perennial.serving.evidence.sources import FeedbackSources
 
@@ -101,9 +107,9 @@ def cpu(spec: ModelSpec, folder: Path) -> None:
     from perennial.serving.desired_state import DesiredVersion
     from perennial.serving.session import load
 
-    digest = json.loads((folder / "manifest.json").read_text())["digest"]
+    digest = read_listed(folder / "version", MODEL)[0]
     wanted = DesiredVersion(model=MODEL, version="1.0.0", key="1", digest=digest, capsule="benchmark")
-    version, how = load(wanted, folder), spec.explanation
+    version, how = load(wanted, folder / "version", TRUSTED, lambda model: ""), spec.explanation
     assert version.background is not None
     rows = np.random.default_rng(1).integers(0, 7, size=(how.max_rows, len(spec.features.names)))
     for count in (1, how.max_rows):
@@ -179,7 +185,8 @@ def main() -> None:
         return
     spec = catalog.spec(MODEL, Settings(spec_overlay=None))
     with tempfile.TemporaryDirectory() as name:
-        make_version(spec, Path(name))
+        (Path(name) / "version").mkdir()
+        make_version(spec, Path(name) / "version")
         cpu(spec, Path(name))
         port = _free_port()
         server = subprocess.Popen([sys.executable, __file__, "--serve", name, str(port)])

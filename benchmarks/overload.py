@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import http.client
+import itertools
 import json
 import socket
 import sys
@@ -31,7 +32,9 @@ from perennial.core.release.traffic import Route
 
 MODEL = "overload"
 PATH = f"/v2/models/{MODEL}/infer"
-HONEST, ATTACKER = "127.0.0.1", "127.0.0.66"
+HONEST = "127.0.0.1"
+ATTACKERS = ["127.0.0.66"]
+MANY = [f"127.0.2.{number}" for number in range(1, 101)]
 HONEST_RATE = 40
 """Requests per second of the honest clients together."""
 PATIENCE = 2.0
@@ -50,8 +53,11 @@ BAD = (
 class Flood:
     """Threads of an attacker until the end of a block."""
 
-    def __init__(self, port: int, attacks: list[Callable[[Flood], None]], threads: int) -> None:
+    def __init__(
+        self, port: int, attacks: list[Callable[[Flood], None]], threads: int, addresses: list[str]
+    ) -> None:
         self.port, self.sent, self.stop = port, 0, threading.Event()
+        self.addresses = itertools.cycle(addresses)
         self._threads = [
             threading.Thread(target=self._repeat, args=(attack,), daemon=True)
             for attack in attacks
@@ -76,7 +82,7 @@ class Flood:
     @contextmanager
     def connection(self) -> Iterator[http.client.HTTPConnection]:
         connection = http.client.HTTPConnection(
-            "127.0.0.1", self.port, timeout=5, source_address=(ATTACKER, 0)
+            "127.0.0.1", self.port, timeout=5, source_address=(next(self.addresses), 0)
         )
         try:
             yield connection
@@ -85,7 +91,7 @@ class Flood:
 
     def post(self, bodies: tuple[bytes, ...]) -> None:
         with self.connection() as connection:
-            for number in range(1000):
+            for number in range(100):
                 if self.stop.is_set():
                     return
                 connection.request("POST", PATH, bodies[number % len(bodies)])
@@ -113,7 +119,11 @@ def half_open(flood: Flood) -> None:
     held: list[socket.socket] = []
     try:
         while not flood.stop.is_set() and len(held) < 300:
-            held.append(socket.create_connection(("127.0.0.1", flood.port), 5, source_address=(ATTACKER, 0)))
+            held.append(
+                socket.create_connection(
+                    ("127.0.0.1", flood.port), 5, source_address=(next(flood.addresses), 0)
+                )
+            )
             held[-1].sendall(half + b"{" * 60_000 if len(held) % 2 else half[:30])
             flood.sent += 1
         flood.stop.wait(limits.REQUEST_SECONDS)
@@ -122,13 +132,14 @@ def half_open(flood: Flood) -> None:
             connection.close()
 
 
-ATTACKS: dict[str, tuple[list[Callable[[Flood], None]], int]] = {
-    "nobody": ([], 0),
-    "overload": ([overload], 16),
-    "bad requests": ([bad_requests], 16),
-    "large bodies": ([large_bodies], 4),
-    "half-open": ([half_open], 4),
-    "all together": ([overload, bad_requests, large_bodies, half_open], 4),
+ATTACKS: dict[str, tuple[list[Callable[[Flood], None]], int, list[str]]] = {
+    "nobody": ([], 0, ATTACKERS),
+    "overload": ([overload], 16, ATTACKERS),
+    "bad requests": ([bad_requests], 16, ATTACKERS),
+    "large bodies": ([large_bodies], 4, ATTACKERS),
+    "half-open": ([half_open], 4, ATTACKERS),
+    "100 addresses": ([overload, bad_requests], 16, MANY),
+    "all together": ([overload, bad_requests, large_bodies, half_open], 4, ATTACKERS),
 }
 
 
@@ -213,9 +224,9 @@ def measure(stack: ServingStack, folder: Path, seconds: float) -> list[str]:
     until(lambda: dict(stack.router.healthy(MODEL)) == {"stable": 2, "canary": 1}, 30, "healthy")
     failures, port = [], stack.settings.port_envoy
     print(f"{'attack':14} {'goodput':>8} {'attack/s':>9} {'MiB':>6} {'candidate errors':>17}")
-    for attack, (kinds, threads) in ATTACKS.items():
+    for attack, (kinds, threads, addresses) in ATTACKS.items():
         before = stack.router.counters(MODEL)["canary"]
-        with Flood(port, kinds, threads) as flood:
+        with Flood(port, kinds, threads, addresses) as flood:
             began = time.monotonic()
             share = goodput(port, seconds)
             rate, memory = flood.sent / (time.monotonic() - began), memory_mib(stack)

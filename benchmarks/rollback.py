@@ -14,7 +14,6 @@ to the last answer of the replaced version, and to the end of the command; then 
 from __future__ import annotations
 
 import argparse
-import hashlib
 import http.client
 import json
 import os
@@ -32,6 +31,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "support"))
 
 from serving_stack import ServingStack, target, until
+from signing import TRUSTED, signed
 
 from perennial import catalog
 from perennial.core.governance.identity import Role
@@ -111,19 +111,18 @@ def onnx_version(folder: Path, version: str, bias: float) -> VersionRef:
         [helper.make_tensor_value_info("score", TensorProto.FLOAT, ["n"])], constants,
     )  # fmt: skip
     made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
-    content = made.SerializeToString()
-    digest = hashlib.sha256(content).hexdigest()
-    ref = VersionRef(model=MODEL, version=version, key=version[2], digest=digest, capsule=f"of-{version}")
-    files = folder / digest
+    files, capsule = folder / version, f"of-{version}"
     files.mkdir(parents=True)
-    (files / "model.onnx").write_bytes(content)
+    (files / "model.onnx").write_bytes(made.SerializeToString())
     manifest = {
-        "format": 1, "model": MODEL, "digest": digest, "capsule": ref.capsule, "input": "features",
+        "format": 1, "model": MODEL, "capsule": capsule, "input": "features",
         "output": "score", "feature_service": SPEC.features.service, "entities": SPEC.features.entities,
         "request": dict(SPEC.features.request), "features": SPEC.features.names, "threshold": 0.5,
     }  # fmt: skip
     (files / "manifest.json").write_text(json.dumps(manifest))
-    return ref
+    digest = signed(files, MODEL, capsule)
+    files.rename(folder / digest)
+    return VersionRef(model=MODEL, version=version, key=version[2], digest=digest, capsule=capsule)
 
 
 def champions_in_traffic(stack: ServingStack) -> tuple[Route, bytes]:
@@ -136,9 +135,8 @@ def champions_in_traffic(stack: ServingStack) -> tuple[Route, bytes]:
     for number, version in enumerate(("1.0.0", "1.1.0")):
         ref = onnx_version(settings.state / "releases" / "files", version, float(number))
         files = settings.state / "releases" / "files" / ref.digest
-        write_seal(
-            ref, load_verified(files, MODEL, ref.digest), files, releasing.release_ports(settings).published
-        )
+        verified = load_verified(files, MODEL, ref.digest, TRUSTED)
+        write_seal(ref, verified.manifest, files, releasing.release_ports(settings).published)
         stack.pool.ensure("stable", ref, files)
         stack.pool.ensure("canary", ref, files)
         refs.append((ref, released(ref, refs, store)))

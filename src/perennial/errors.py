@@ -125,6 +125,10 @@ class VersionFailed(ModelError, exit_code=43):
     """A version cannot score rows that are in range; its fault, not the request's."""
 
 
+class NotSigned(ModelFileError, exit_code=44):
+    """The files of a version are not those that a trusted key signed."""
+
+
 class ToolError(PerennialError, exit_code=50):
     """A tool that Perennial uses failed."""
 

@@ -9,11 +9,13 @@ The module runs as that child: `python -m perennial.model_probe FILE` prints a `
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import resource
 import subprocess
 import sys
+import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -94,6 +96,27 @@ def probe(
     return Probe(**json.loads(done.stdout.splitlines()[-1]))
 
 
+def model_problem(model: bytes) -> str:
+    """Return what is wrong with the bytes of a model file; asked once per process, then remembered by digest.
+
+    Only a sound answer is remembered for good: a file that did not finish may have met a busy machine.
+    """
+    digest = hashlib.sha256(model).hexdigest()
+    if digest in _SOUND:
+        return ""
+    with tempfile.NamedTemporaryFile(suffix=".onnx") as file:
+        file.write(model)
+        file.flush()
+        problem = probe(Path(file.name)).problem
+    if not problem:
+        _SOUND.add(digest)
+    return problem
+
+
+_SOUND: set[str] = set()
+"""SHA-256 of the model files that were found sound in this process."""
+
+
 def operator_problem(model: Any) -> str:
     """Return which operators of an ONNX model are not allowed; empty when all are.
 
@@ -155,10 +178,16 @@ def _try(path: Path) -> str:
     import numpy as np
     import onnx
     import onnxruntime
+    from google.protobuf.message import DecodeError
 
-    model = onnx.load(str(path), load_external_data=False)
-    if external_data(model):
-        return "keeps weights in another file, which no digest covers"
+    try:
+        model = onnx.load(str(path), load_external_data=False)
+        # Before the checker, which looks for such a file in the current folder.
+        if external_data(model):
+            return "keeps weights in another file, which no digest covers"
+        onnx.checker.check_model(model)
+    except (DecodeError, onnx.checker.ValidationError, ValueError) as error:
+        return f"no sound ONNX model: {str(error).splitlines()[0]}"
     if problem := operator_problem(model):
         return problem
     options = onnxruntime.SessionOptions()

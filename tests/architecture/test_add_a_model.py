@@ -140,6 +140,7 @@ def reproduced(project) -> str:
     params = yaml.safe_load((project / "params.yaml").read_text())
     small = {"model": NAME, "source": "simulator", "tuning": {"trials": 2, "epochs": 8, "seed": 7}}
     (project / "params.yaml").write_text(yaml.safe_dump(params | small))
+    run(project, "perennial", "local", "setup")
     return run(project, "dvc", "repro")
 
 

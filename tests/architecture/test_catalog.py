@@ -10,6 +10,7 @@ import yaml
 
 from perennial import catalog
 from perennial.cli import main
+from perennial.core.monitoring_spec import check_cron
 from perennial.errors import SettingsError, SpecError, UnknownModel
 from perennial.settings import Settings, load
 
@@ -98,3 +99,28 @@ def test_wrong_spec_has_its_own_exit_code(project, monkeypatch, capsys):
     monkeypatch.setenv("PERENNIAL_PROJECT", str(project.project))
     assert main(["models", "show", NAME]) == SpecError.exit_code
     assert "nonsense" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("text", ["0 3 * * 1", "*/15 0-6,22 1-15/2 jan-mar MON"])
+def test_cron_expression_is_kept(text):
+    assert check_cron(text) == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "every monday",
+        "",
+        "@daily x",
+        "60 * * * *",
+        "* * 0 * *",
+        "5-1 * * * *",
+        "*/0 * * * *",
+        "1-2-3 * * * *",
+    ],
+)
+def test_wrong_cron_expression_is_a_spec_error(project, tmp_path, text):
+    (tmp_path / "overlay").mkdir()
+    (tmp_path / f"overlay/{NAME}.yaml").write_text(f'retraining: {{schedule: "{text}"}}\n')
+    with pytest.raises(SpecError, match="schedule"):
+        catalog.spec(NAME, Settings(project=tmp_path, spec_overlay=tmp_path / "overlay"))

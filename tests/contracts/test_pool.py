@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from doubles.routing import MemoryPool
 from serving_stack import until
+from signing import signed
 from tiny_models import tensor_body, tiny_version
 
 from perennial.errors import ModelFileError, PoolUnavailable
@@ -94,6 +95,7 @@ def test_a_version_that_does_not_run_is_reported_and_the_others_go_on(serving_st
     bad, bad_files = tiny_version(tmp_path, "pool_bad", "1.0.0", bias=0.7)
     manifest = bad_files / "manifest.json"
     manifest.write_text(manifest.read_text().replace('"output": "score"', '"output": "nothing"'))
+    bad = bad.model_copy(update={"digest": signed(bad_files, "pool_bad")})
     serving_stack.pool.ensure("canary", bad, bad_files)
     serving_stack.load("canary", good, good_files)
     until(

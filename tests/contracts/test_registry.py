@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import socket
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 import pytest
 from doubles.registry import MemoryRegistry
 from doubles.tracking import MemoryTracker
+from signing import TRUSTED, signed
 
 from perennial.adapters.sql.version_numbers import SqlVersionNumbers
 from perennial.core.training.capsule import Capsule
@@ -20,6 +20,7 @@ from perennial.core.training.registration import NewVersion
 from perennial.core.version import Change
 from perennial.errors import DatasetMissing, ModelFileError, TrackerUnavailable, UnknownVersion
 from perennial.flows.training.package import kept_capsule
+from perennial.serving.signed_files import read_listed
 
 
 @dataclass
@@ -35,6 +36,7 @@ class Tools:
         folder.mkdir(exist_ok=True)
         write_onnx(folder / "model.onnx", content)
         (folder / "manifest.json").write_text("{}")
+        digest = signed(folder, self.model, "c" * 64)
         example = np.zeros((2, 3), dtype=np.float32)
         with self.tracker.run(self.model, "training", {"reason": "person"}) as run:
             uri = run.model(folder, None, example, np.zeros(2, dtype=np.float32))
@@ -43,7 +45,7 @@ class Tools:
             model=self.model,
             run_id=run.run_id,
             model_uri=uri,
-            digest=hashlib.sha256((folder / "model.onnx").read_bytes()).hexdigest(),
+            digest=digest,
             capsule="c" * 64,
             change=Change.RETRAINED,
             description="made for a test",
@@ -97,7 +99,7 @@ def tools(request, tmp_path, mlflow_folder):
         path.write_bytes(b"something else")
 
     tracker = MlflowTracker(url, mlflow_folder)
-    registry = MlflowRegistry(url, SqlVersionNumbers(f"sqlite:///{tmp_path / 'numbers.db'}").take)
+    registry = MlflowRegistry(url, SqlVersionNumbers(f"sqlite:///{tmp_path / 'numbers.db'}").take, TRUSTED)
     return Tools(tracker, registry, tmp_path, model, damage)
 
 
@@ -170,7 +172,7 @@ def test_fetched_files_are_the_registered_ones(tools, tmp_path):
     new = tools.train()
     ref = tools.registry.register(new)
     folder = tools.registry.fetch(ref, tmp_path / "fetched")
-    assert hashlib.sha256((folder / "model.onnx").read_bytes()).hexdigest() == ref.digest
+    assert read_listed(folder, tools.model)[0] == ref.digest
     assert (folder / "manifest.json").read_text() == "{}"
 
 

@@ -15,6 +15,7 @@ from perennial.adapters.documents.markdown_page import page
 from perennial.adapters.scanning.installed_packages import direct_dependencies
 from perennial.core.governance.bom import Package
 from perennial.errors import DatasetMissing, MalformedInput
+from perennial.files import sha256
 from perennial.flows.governance.documents import DocumentPorts, keep, kept_bom, write_bom
 from perennial.flows.versions import find_version
 
@@ -57,9 +58,10 @@ def test_it_is_valid_and_names_what_the_version_was_made_of(trained_world, writt
     assert (document["bomFormat"], document["specVersion"]) == ("CycloneDX", "1.6")
     model = document["metadata"]["component"]
     assert (model["type"], model["name"], model["version"]) == ("machine-learning-model", SPEC.name, "1.0.0")
-    assert model["hashes"] == [{"alg": "SHA-256", "content": record.ref.digest}]
+    assert model["hashes"] == [{"alg": "SHA-256", "content": sha256(trained_world.work.model / "model.onnx")}]
     files = of_type(document, "file")
-    assert set(files) == {"model.onnx", "manifest.json", "background.json", "reference.parquet"}
+    signed = {"model.onnx", "manifest.json", "background.json", "reference.parquet"}
+    assert set(files) == {*signed, "signed_files.json"}
     for name, one in files.items():
         digest = hashlib.sha256((trained_world.work.model / name).read_bytes()).hexdigest()
         assert one["hashes"][0]["content"] == digest

@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 import unicodedata
+from datetime import UTC, datetime
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from perennial.commands.ledger import line
+from perennial.commands.output import print_table, print_text
+from perennial.core.events import Entry
 from perennial.core.governance.display import HIDDEN, shown
+from perennial.core.governance.document import escape
+from perennial.core.governance.identity import Role
+from perennial.core.governance.ledger import GENESIS, chain
+from perennial.core.governance.notices import Links, compose
+from perennial.core.governance.registry_rules import creation_refusal, name_refusal, tag_refusal
+
+NOW = datetime(2026, 1, 5, tzinfo=UTC)
 
 
 @pytest.mark.parametrize(
@@ -42,3 +53,36 @@ def test_nothing_hidden_is_left_and_nothing_is_lost(text):
     assert not any(unicodedata.category(letter) in HIDDEN for letter in result)
     assert len(result) >= len(text)
     assert result.isascii() or result.encode()
+
+
+HOSTILE = "\x1b[2J[bold]fine\nrelease approved \u202eby \u0430nn"
+MISLEADING = set("\x1b\u202e\u0430")
+
+
+def test_tables_and_lines_of_the_command_line_escape_what_others_wrote(capsys):
+    print_table(("note",), [(HOSTILE,)])
+    print_text(HOSTILE)
+    output = capsys.readouterr().out
+    assert len(output.splitlines()) == 3, "a line of the header, one of the table and one of text"
+    assert output.count("\\x1b[2J[bold]fine\\x0arelease approved \\u202eby \\u0430nn") == 2
+
+
+def test_a_document_escapes_what_others_wrote():
+    assert not (MISLEADING | {"\n"}) & set(escape(HOSTILE))
+
+
+def test_a_notice_and_a_line_of_the_ledger_escape_what_others_wrote(capsys):
+    entry = Entry(at=NOW, actor="a\x1b[0m", kind="release.rejected", model="m", payload={"reason": HOSTILE})
+    row = chain(entry, 1, GENESIS)
+    notice = compose(row, None, Links(mlflow="http://mlflow", airflow="http://airflow"))
+    assert not MISLEADING & set(notice.title + notice.body)
+    print_text(line(row))
+    assert not MISLEADING & set(capsys.readouterr().out)
+
+
+@pytest.mark.parametrize("key", ["\u0430pproval", "note\x1b[2J", "a\u202eb", "\uff41pproval", "line\nend"])
+def test_a_tag_has_a_name_that_cannot_mislead(key):
+    for role in Role:
+        assert "printable ASCII" in tag_refusal([role], key, "x", {})
+        assert "printable ASCII" in creation_refusal([role], key)
+    assert not name_refusal("team.note of-the_week")

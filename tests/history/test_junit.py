@@ -113,6 +113,57 @@ def test_what_is_no_report_is_named_with_its_line(write, text, line, named):
     assert caught.value.message.startswith(f"{path}:{line}:" if line else str(path))
 
 
+NOW = datetime(2025, 6, 1, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "named"),
+    [
+        (
+            f'<testsuites>\n<testsuite timestamp="2099-01-01">{CASE}</testsuite></testsuites>',
+            2,
+            "in the future",
+        ),
+        (f'<testsuite timestamp="2025-06-01T00:16:00Z">{CASE}</testsuite>', 1, "in the future"),
+        (f'<testsuite timestamp="1999-12-31">{CASE}</testsuite>', 1, "before 2000-01-01"),
+        (f'<testsuite timestamp="0001-01-01T00:00:00+14:00">{CASE}</testsuite>', 1, "not ISO 8601"),
+        (f'<testsuite timestamp="9999-12-31T23:59:59-14:00">{CASE}</testsuite>', 1, "not ISO 8601"),
+        (
+            f'<testsuite timestamp="2025-05-31"><testcase name="a" time="9999999"/>\n{CASE}</testsuite>',
+            2,
+            "add up to a start in the future",
+        ),
+        (f"{'<testsuite>' * 3000}{CASE}{'</testsuite>' * 3000}", 1, "suites inside each other"),
+        (
+            f'<testsuite timestamp="2025-01-01"><testcase name="a" time="0"><failure/>{"<rerunFailure/>" * 100_000}'
+            "</testcase></testsuite>",
+            1,
+            "more than 100000 executions",
+        ),
+    ],
+    ids=["future", "skew", "past", "lowest", "highest", "sum", "nested", "many"],
+)
+def test_implausible_times_and_sizes_are_named_with_their_line(write, text, line, named):
+    path = write("bad.xml", text)
+    with pytest.raises(MalformedInput) as caught:
+        junit.read(path, now=NOW)
+    assert named in caught.value.message
+    assert caught.value.message.startswith(f"{path}:{line}:")
+
+
+def test_a_clock_may_be_a_little_ahead(write):
+    path = write("r.xml", f'<testsuite timestamp="2025-06-01T00:14:00Z">{CASE}</testsuite>')
+    assert len(junit.read(path, now=NOW).executions) == 1
+
+
+def test_one_name_in_two_spellings_is_one_test(write):
+    cases = "".join(
+        f'<testcase classname="t" name="gr{oe}\u00dfe" time="1"/>' for oe in ("\u00f6", "o\u0308")
+    )
+    report = junit.read(write("r.xml", f'<testsuite timestamp="2025-03-01">{cases}</testsuite>'))
+    assert len({execution.test_id for execution in report.executions}) == 1
+
+
 def build(day, verdicts, name="suite"):
     cases = "".join(
         f'<testcase classname="{name}" name="t{number}" time="1">{"<failure/>" * bad}</testcase>'

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import json
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pandas as pd
 import pytest
 from doubles.releases import MemoryStore
 from doubles.routing import MemoryJournal, MemoryPool, MemoryProbe, MemoryRouter
+from signing import TRUSTED, signed
 
 from perennial import catalog
 from perennial.core.evaluation.figures_hash import figures_hash
@@ -21,7 +22,7 @@ from perennial.core.release.status import Intent, IntentKind, ReleaseStatus, pol
 from perennial.core.spec import ApprovalSpec, ModelSpec, ReleaseSpec
 from perennial.core.training.registration import CHAMPION_DIGEST, NO_CHAMPION, VersionRecord
 from perennial.core.version import VersionRef
-from perennial.errors import TrackerUnavailable
+from perennial.errors import TrackerUnavailable, UnknownVersion
 from perennial.flows.release import gate
 from perennial.flows.release.ports import ReleasePorts
 from perennial.flows.release.reconcile import reconcile
@@ -53,8 +54,9 @@ class Versions:
         self.down = False
 
     def add(self, version: str, **tags: str) -> VersionRecord:
-        digest = hashlib.sha256(_model_bytes(version)).hexdigest()
         key = str(len(self.records) + 1)
+        with TemporaryDirectory() as folder:
+            digest = _write_version(Path(folder), version)
         ref = VersionRef(model=MODEL, version=version, key=key, digest=digest, capsule=f"capsule-{version}")
         evidence = {"architecture": "mlp", "features_hash": "f1", "data_checks": "passed"}
         record = VersionRecord(
@@ -72,6 +74,16 @@ class Versions:
         self._answer()
         return self._look(which)
 
+    def lose(self, key: str) -> None:
+        """Somebody deletes the version in the registry; MLflow then removes its aliases."""
+        del self.records[key]
+        self.aliases = {alias: named for alias, named in self.aliases.items() if named != key}
+
+    def _require(self, key: str) -> VersionRecord:
+        if key not in self.records:
+            raise UnknownVersion(f"{MODEL} has no version with key {key}")
+        return self.records[key]
+
     def _look(self, which: str) -> VersionRecord | None:
         if which.startswith("key:"):
             return self.records.get(which.removeprefix("key:"))
@@ -87,22 +99,9 @@ class Versions:
 
     def fetch(self, ref: VersionRef, into: Path) -> Path:
         self._answer()
+        self._require(ref.key)
         into.mkdir(parents=True, exist_ok=True)
-        (into / "model.onnx").write_bytes(_model_bytes(ref.version))
-        manifest = {
-            "format": 1,
-            "model": MODEL,
-            "digest": ref.digest,
-            "capsule": ref.capsule,
-            "input": "features",
-            "output": "score",
-            "feature_service": "service",
-            "entities": ["test_id"],
-            "request": {},
-            "features": ["a", "b"],
-            "threshold": 0.5,
-        }
-        (into / "manifest.json").write_text(json.dumps(manifest))
+        _write_version(into, ref.version)
         return into
 
     def alias(self, model: str, alias: str, key: str | None) -> None:
@@ -110,11 +109,12 @@ class Versions:
         if key is None:
             self.aliases.pop(alias, None)
         else:
+            self._require(key)
             self.aliases[alias] = key
 
     def tag(self, model: str, key: str, tags) -> None:
         self._answer()
-        record = self.records[key]
+        record = self._require(key)
         self.records[key] = record.model_copy(update={"tags": {**record.tags, **tags}})
 
     def _answer(self) -> None:
@@ -158,6 +158,7 @@ class World:
             registry=self.versions,
             labels=self.versions,
             files=folder,
+            trusted=TRUSTED,
             checks=lambda spec, files: (),
             spec_digest=lambda model: self.spec_digest(),
             published=lambda service: self.published,
@@ -192,6 +193,7 @@ class World:
             journal=self.journal,
             files=self.ports.files,
             store=self.ports.files,
+            trusted=TRUSTED,
             published=lambda service: self.published,
             recent=lambda model, count: self.asked[:count],
             facts=self.store.ledger.rows,
@@ -295,8 +297,23 @@ class World:
         return self.passes(status.release_id, 1)
 
 
-def _model_bytes(version: str) -> bytes:
-    return f"model {version}".encode()
+def _write_version(folder: Path, version: str) -> str:
+    """Write and sign the files of a version; returns its digest."""
+    manifest = {
+        "format": 1,
+        "model": MODEL,
+        "capsule": f"capsule-{version}",
+        "input": "features",
+        "output": "score",
+        "feature_service": "service",
+        "entities": ["test_id"],
+        "request": {},
+        "features": ["a", "b"],
+        "threshold": 0.5,
+    }
+    (folder / "model.onnx").write_bytes(f"model {version}".encode())
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    return signed(folder, MODEL, f"capsule-{version}")
 
 
 @pytest.fixture

@@ -68,7 +68,7 @@ def test_users_who_got_their_sides_pass(world, release):
     world.serve(500, 500)
     status = world.passes(release.release_id)
     assert (rule(status).verdict, status.pauses) == (Verdict.PASS, frozenset())
-    assert status.units.by_arm == {"1.0.0": 500, "1.1.0": 500}
+    assert status.units.by_variant == {"1.0.0": 500, "1.1.0": 500}
 
 
 def test_proven_mismatch_pauses_for_a_person_and_the_split_stands(world, release):
@@ -95,7 +95,7 @@ def test_after_resume_users_are_counted_anew(world, release):
     assert status.pauses == {Pause.SAMPLE_RATIO}
     world.say(status, IntentKind.RESUME)
     status = world.passes(release.release_id, 2)
-    assert (status.pauses, status.units.by_arm) == (frozenset(), {})
+    assert (status.pauses, status.units.by_variant) == (frozenset(), {})
 
 
 POLICY = FeedbackSpec(sole_source="ci")
@@ -118,7 +118,7 @@ def test_outcomes_are_gathered_user_by_user(world, release):
     experiment = find(world)
     seen = flow.gather(experiment, "right", world.predictions, feedback, POLICY)
     assert [(arm.name, arm.n, arm.total) for arm in seen.variants] == [("1.0.0", 38, 9), ("1.1.0", 20, 20)]
-    assert (seen.units.by_arm, seen.units.crossed) == ({"1.0.0": 40, "1.1.0": 40}, 2)
+    assert (seen.units.by_variant, seen.units.crossed) == ({"1.0.0": 40, "1.1.0": 40}, 2)
     control, treatment = flow.gather(experiment, "reward", world.predictions, feedback, POLICY).variants
     assert (control.n, treatment.n, treatment.mean) == (0, 10, pytest.approx(4.45))
     events = flow.gather(experiment, "events", world.predictions, feedback, POLICY).variants

@@ -16,7 +16,7 @@ HOURS = timedelta(hours=1)
 
 
 def judged(control: int, treatment: int, weight: float = 50.0, crossed: int = 0):
-    units = UserCounts(by_arm={"1.0.0": control, "1.1.0": treatment}, crossed=crossed)
+    units = UserCounts(by_variant={"1.0.0": control, "1.1.0": treatment}, crossed=crossed)
     return judge_split(units, "1.0.0", "1.1.0", weight, alpha=0.001)
 
 
@@ -44,7 +44,7 @@ def test_honest_split_is_refuted_as_rarely_as_said():
     drawn = np.random.default_rng(5).random((400, 2000)) < 0.2
     looks = range(10, 2001, 10)
     counts = drawn.cumsum(axis=1)
-    units = lambda n, k: UserCounts(by_arm={"a": int(n - k), "b": int(k)})  # noqa: E731
+    units = lambda n, k: UserCounts(by_variant={"a": int(n - k), "b": int(k)})  # noqa: E731
     alarms = sum(
         any(judge_split(units(n, row[n - 1]), "a", "b", 20.0, 0.05).verdict is Verdict.UNSURE for n in looks)
         for row in counts

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import shap  # noqa: F401 loaded here, so that no test waits for it
 from one_server import NOW, Server
+from signing import TRUSTED
 from tiny_models import tiny_version
 
 from perennial.adapters.bentoml.pool import BentoPool
@@ -167,7 +168,7 @@ def test_a_changed_background_is_never_loaded(server, tmp_path):
 
 def test_a_pool_brings_the_background_to_its_servers(tmp_path):
     ref, files = tiny_version(tmp_path, "tiny", "1.0.0", 0.0, background=BACKGROUND)
-    BentoPool(tmp_path / "serving", "127.0.0.1", {"stable": [1]}).ensure("stable", ref, files)
+    BentoPool(tmp_path / "serving", "127.0.0.1", {"stable": [1]}, TRUSTED).ensure("stable", ref, files)
     stored = desired.version_folder(tmp_path / "serving", ref.digest)
     assert (stored / "background.json").read_bytes() == (files / "background.json").read_bytes()
 

@@ -108,7 +108,7 @@ def test_analysis_by_command(serving_stack, release, asked, monkeypatch, capsys,
     assert main(["ab", "analyse", MODEL, "--json"]) == 0
     right = json.loads(capsys.readouterr().out)
     assert right["experiment"]["release_id"] == "ab12"
-    assert right["units"] == {"by_arm": {"1.0.0": USERS - treated, "1.1.0": treated}, "crossed": 0}
+    assert right["units"] == {"by_variant": {"1.0.0": USERS - treated, "1.1.0": treated}, "crossed": 0}
     assert [arm["total"] for arm in right["arms"]] == [0, treated]
     assert right["comparisons"][0]["decision"] == "PROMOTE"
     assert not right["ratio"]["alarm"]

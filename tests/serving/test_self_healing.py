@@ -12,6 +12,7 @@ from doubles.releases import MemoryStore
 from doubles.routing import MemoryJournal
 from load_generator import Load
 from serving_stack import free_ports, inside, status, target, until
+from signing import FOLDER, TRUSTED
 from tiny_models import tensor_body, tiny_version
 
 from perennial import catalog
@@ -40,7 +41,7 @@ def supervised(tmp_path):
     names = ("mlflow", "airflow", "envoy", "monitor")
     settings = Settings(
         home=tmp_path, **{f"port_{name}": port for name, port in zip(names, ports, strict=False)},
-        ports_stable=f"{ports[5]},{ports[6]}", ports_canary=str(ports[7]),
+        ports_stable=f"{ports[5]},{ports[6]}", ports_canary=str(ports[7]), trusted_keys=FOLDER,
     )  # fmt: skip
     servers = [process for process in table(settings) if process.name.startswith("server-stable")]
     (settings.state / "logs").mkdir(parents=True)
@@ -102,7 +103,8 @@ def test_a_release_whose_canary_pool_dies_aborts_and_no_client_notices(serving_s
     ports = ReleasePorts(
         releases=store.releases, intents=store.intents, ledger=store.ledger, feedback=store.feedback,
         predictions=releasing.prediction_log(stack.settings), pool=stack.pool, router=stack.router,
-        journal=MemoryJournal(), registry=None, labels=_Labels(), files=tmp_path, checks=lambda spec, files: (),
+        journal=MemoryJournal(), registry=None, labels=_Labels(), files=tmp_path, trusted=TRUSTED,
+        checks=lambda spec, files: (),
     )  # fmt: skip
     release = store.releases.save(canary(champion, candidate), None, [])
     stack.router.apply(

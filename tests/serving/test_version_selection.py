@@ -9,6 +9,7 @@ import pytest
 from perennial.errors import NotLoaded
 from perennial.serving import headers
 from perennial.serving.host import LoadedVersions, ModelHost
+from perennial.serving.signed_files import NOBODY
 from perennial.serving.version_selection import select_version
 
 CHAMPION, CANDIDATE, BEFORE = "c" * 64, "d" * 64, "b" * 64
@@ -28,7 +29,7 @@ SHARE_OF_CHAMPION = {
 
 def answered(folder, pool: str, held: list[str], sent: dict[str, str]) -> tuple[str, str, str]:
     """Digest, release and whom it stands in for."""
-    host = ModelHost(folder, pool, lambda version: None)
+    host = ModelHost(folder, pool, lambda version: None, NOBODY, lambda model: "")
     loaded = {
         ("m", digest): SimpleNamespace(wanted=SimpleNamespace(digest=digest, release_id=""))
         for digest in held

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+from signing import TRUSTED
 from some_source import KEY, sources_file
 from starlette.testclient import TestClient
 
@@ -41,7 +42,7 @@ class Server:
     def __init__(self, folder) -> None:
         self.folder = folder
         self.values = Values()
-        self.host = ModelHost(folder, "stable", lambda version: None)
+        self.host = ModelHost(folder, "stable", lambda version: None, TRUSTED, lambda model: "")
         self.writer = PredictionLogWriter(folder / "log", "stable", "one")
         feedback = FeedbackWriter(folder / "feedback", "one")
         sources = sources_file(folder / "sources.json")

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import httpx
+import signing
 
 from perennial.core.release.traffic import Target
 from perennial.core.version import VersionRef
@@ -92,7 +93,7 @@ def stack_settings(folder: Path, **more: Path | None) -> Settings:
     envoy, first, second, canary = free_ports(4)
     return Settings(
         home=folder, port_envoy=envoy, ports_stable=f"{first},{second}",
-        ports_canary=str(canary), **more,
+        ports_canary=str(canary), trusted_keys=signing.FOLDER, **more,
     )  # fmt: skip
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 from onnx import TensorProto, helper
+from signing import signed
 
 from perennial.core.training.explanation import Background, ServedExplanation
 from perennial.core.version import VersionRef
@@ -21,7 +22,7 @@ Rows = Sequence[Sequence[float]]
 def tiny_version(
     folder: Path, model: str, version: str, bias: float, service: str | None = None, background: Rows = ()
 ) -> tuple[VersionRef, Path]:
-    """Write model.onnx and manifest.json; the same arguments give the same digest.
+    """Write model.onnx and manifest.json and sign them; the same arguments give the same digest.
 
     Args:
         bias: NaN makes a model that loads and never gives a usable score.
@@ -31,10 +32,9 @@ def tiny_version(
     files = folder / f"{model}-{version}"
     files.mkdir(parents=True, exist_ok=True)
     content = _graph(bias).SerializeToString()
-    digest = hashlib.sha256(content).hexdigest()
     (files / "model.onnx").write_bytes(content)
     manifest = {
-        "format": 1, "model": model, "digest": digest, "capsule": "capsule-of-test", "input": "features",
+        "format": 1, "model": model, "capsule": "capsule-of-test", "input": "features",
         "output": "score", "feature_service": service, "entities": ["test_id", "suite"],
         "request": {"cycle_size": "int", "requested_at": "timestamp"},
         "features": [f"f{number}" for number in range(WIDTH)], "threshold": 0.5,
@@ -42,6 +42,7 @@ def tiny_version(
     if background:
         manifest["explanation"] = _explanation(files, manifest["features"], background)
     (files / "manifest.json").write_text(json.dumps(manifest))
+    digest = signed(files, model)
     key = version.replace(".", "")
     return VersionRef(model=model, version=version, key=key, digest=digest, capsule="capsule-of-test"), files
 

@@ -10,6 +10,7 @@ from doubles.features import MemoryFeatures
 from doubles.registry import MemoryRegistry
 from doubles.tracking import MemoryTracker
 from rate_model import RateModel
+from signing import KEY
 
 from perennial import catalog
 from perennial.adapters.documents.figures import TrainingFigures
@@ -76,6 +77,7 @@ class TrainingWorld:
             self.registry,
             scorer or self.scorer,
             NoEvents(),
+            KEY,
         )
         return train(
             SPEC,

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from pathlib import Path
 
 import numpy as np
 import pytest
+from signing import signed
 
 from perennial.core.governance.identity import Role
 from perennial.core.training.registration import NewVersion
@@ -52,6 +52,7 @@ def trained(settings: Settings, folder: Path) -> NewVersion:
     made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
     made.ir_version = 9
     onnx.save(made, str(folder / "model.onnx"))
+    digest = signed(folder, "by_training", "c" * 64)
     example = np.zeros((2, 3), dtype=np.float32)
     with training_wiring.tracker(settings).run("by_training", "training", {}) as run:
         uri = run.model(folder, None, example, np.zeros(2, dtype=np.float32))
@@ -60,7 +61,7 @@ def trained(settings: Settings, folder: Path) -> NewVersion:
         model="by_training",
         run_id=run.run_id,
         model_uri=uri,
-        digest=hashlib.sha256((folder / "model.onnx").read_bytes()).hexdigest(),
+        digest=digest,
         capsule="c" * 64,
         change=Change.RETRAINED,
         description="made for a test",

@@ -72,7 +72,7 @@ def test_same_capsule_same_digest_and_nothing_else_is_touched(trained_world, por
     runs = set(trained_world.tracker.runs)
     RateModel.fits = 0
     found = again(ports, tmp_path)
-    assert (found.outcome, found.again) == (ReproductionOutcome.SAME, found.digest)
+    assert (found.outcome, found.again) == (ReproductionOutcome.SAME, found.model)
     assert found.score_difference == 0
     assert RateModel.fits == 1
     assert [(one.ref, one.aliases) for one in trained_world.registry.versions(SPEC.name)] == before

@@ -84,7 +84,10 @@ def read_public(path: Path) -> str:
 
 
 def _private(path: Path) -> Ed25519PrivateKey:
-    hint = "`perennial ledger keygen` creates a key; PERENNIAL_LEDGER_KEY is its path"
+    hint = (
+        "`perennial ledger keygen` makes one for PERENNIAL_LEDGER_KEY, `perennial local setup` one for "
+        "PERENNIAL_SIGNING_KEY"
+    )
     try:
         if path.stat().st_mode & OTHERS:
             raise SettingsError(f"others may read the private key {path}", hint=f"chmod 600 {path}")

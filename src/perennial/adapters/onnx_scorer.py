@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,32 +12,49 @@ import onnxruntime
 from perennial.errors import ModelFileError, ShapeError
 from perennial.serving.onnx import open_session
 
+SECONDS = 120.0
+"""Time that one call may take."""
+
 
 class OnnxScorer:
-    """Scores with `model.onnx` of a folder, on the CPU."""
+    """Scores with `model.onnx` of a folder, on the CPU.
+
+    Args:
+        problem: says in a child process what is wrong with the bytes of a model file (`model_probe`); by default no
+            file is tried, for files that this process exported itself.
+        seconds: time after which a call is ended.
+    """
+
+    def __init__(self, problem: Callable[[bytes], str] = lambda model: "", seconds: float = SECONDS) -> None:
+        self._problem = problem
+        self._seconds = seconds
 
     def score(self, folder: Path, features: np.ndarray) -> np.ndarray:
         return self.opened(folder)(features)
 
     def opened(self, folder: Path) -> Callable[[np.ndarray], np.ndarray]:
-        session = _open(folder / "model.onnx")
-        return lambda features: _score(session, folder, features)
+        session = self._open(folder / "model.onnx")
+        return lambda features: _score(session, folder, features, self._seconds)
+
+    def _open(self, path: Path) -> onnxruntime.InferenceSession:
+        if not path.is_file():
+            raise ModelFileError(f"{path} is not there", hint="fetch the version again")
+        model = path.read_bytes()
+        if problem := self._problem(model):
+            raise ModelFileError(f"{path} {problem}", hint="export it with other operators, or smaller")
+        session = open_session(model, path)
+        inputs = [node.name for node in session.get_inputs()]
+        outputs = [node.name for node in session.get_outputs()]
+        if (inputs, outputs) != (["features"], ["score"]):
+            raise ModelFileError(
+                f"{path} has inputs {inputs} and outputs {outputs}", hint="export `features` -> `score`"
+            )
+        return session
 
 
-def _open(path: Path) -> onnxruntime.InferenceSession:
-    if not path.is_file():
-        raise ModelFileError(f"{path} is not there", hint="fetch the version again")
-    session = open_session(path)
-    inputs = [node.name for node in session.get_inputs()]
-    outputs = [node.name for node in session.get_outputs()]
-    if (inputs, outputs) != (["features"], ["score"]):
-        raise ModelFileError(
-            f"{path} has inputs {inputs} and outputs {outputs}", hint="export `features` -> `score`"
-        )
-    return session
-
-
-def _score(session: onnxruntime.InferenceSession, folder: Path, features: np.ndarray) -> np.ndarray:
+def _score(
+    session: onnxruntime.InferenceSession, folder: Path, features: np.ndarray, seconds: float
+) -> np.ndarray:
     expected = session.get_inputs()[0].shape[1]
     if features.ndim != 2 or features.shape[1] != expected:
         raise ShapeError(
@@ -44,9 +62,17 @@ def _score(session: onnxruntime.InferenceSession, folder: Path, features: np.nda
             hint="give the features that its manifest names, in that order",
         )
     rows = np.ascontiguousarray(features, dtype=np.float32)
+    options = onnxruntime.RunOptions()
+    # ONNX Runtime looks at this mark between two operators.
+    timer = threading.Timer(seconds, lambda: setattr(options, "terminate", True))
+    timer.daemon = True
+    timer.start()
     try:
-        return session.run(["score"], {"features": rows})[0]
+        return session.run(["score"], {"features": rows}, options)[0]
     except Exception as error:  # onnxruntime's exceptions share no base class
+        reason = f"does not end within {seconds:g} s" if options.terminate else "fails"
         raise ModelFileError(
-            f"{folder}/model.onnx fails on these rows: {error}", hint="export it again"
+            f"{folder}/model.onnx {reason} on these rows: {error}", hint="export it again"
         ) from error
+    finally:
+        timer.cancel()

@@ -27,7 +27,9 @@ def tables(analysis: ExperimentAnalysis) -> list[Table]:
 def about(experiment: Experiment, units: UserCounts, outcome: str, sources: Mapping[str, int]) -> Table:
     """Return the table that identifies the live test."""
     until = "now" if experiment.running else f"{experiment.until:%Y-%m-%d %H:%M:%S}"
-    control, treatment = (units.by_arm.get(name, 0) for name in (experiment.control, experiment.treatment))
+    control, treatment = (
+        units.by_variant.get(name, 0) for name in (experiment.control, experiment.treatment)
+    )
     return [
         [
             "release",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 import click
 
 from perennial import settings as environment
-from perennial.commands.output import JSON, now, print_json
+from perennial.commands.output import JSON, now, print_json, print_text
 from perennial.errors import LedgerBroken, MalformedInput
 from perennial.settings import Settings
 
@@ -39,7 +39,7 @@ def show(model: str | None, last: int | None, as_json: bool) -> None:
         print_json([row.model_dump(mode="json") for row in rows])
         return
     for row in rows:
-        click.echo(line(row))
+        print_text(line(row))
 
 
 def line(row: LedgerRow) -> str:

@@ -9,6 +9,8 @@ from typing import Any
 
 import click
 
+from perennial.core.governance.display import shown
+
 WIDE = 160
 """Columns of output that is no terminal, so that no figure is truncated."""
 JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -22,17 +24,24 @@ def print_json(value: Any) -> None:
     click.echo(json.dumps(value, indent=2))
 
 
+def print_text(text: str) -> None:
+    """Print text that may hold words of others: what could mislead is escaped, line ends included."""
+    click.echo(shown(text))
+
+
 def print_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """Print rows as a table; a header of empty texts is left out."""
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     console = Console()
     if not console.is_terminal:
         console = Console(width=WIDE)
     table = Table(*header, box=None, show_header=any(header))
     for row in rows:
-        table.add_row(*row)
+        # As Text, a cell's brackets are no markup: a note cannot colour, hide or link anything.
+        table.add_row(*(Text(shown(cell)) for cell in row))
     console.print(table)
 
 

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("model")
 @click.option("--rate", type=float, help="Requests an hour; default: from the prediction log.")
-@click.option("--days", default=7.0, show_default=True, help="Days of the log to read.")
+@click.option(
+    "--days", type=click.FloatRange(0, 36500), default=7.0, show_default=True, help="Days of the log to read."
+)
 @click.option("--error-rate", type=float, default=0.01, show_default=True, help="The champion's (assumed).")
 @click.option(
     "--p95-ms", type=float, help="The champion's p95; default: from the log, or the policy's floor."

@@ -6,8 +6,11 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from perennial.core.governance.display import shown
+
 if TYPE_CHECKING:
     from pydantic import BaseModel
+    from rich.table import Table
 
     from perennial.core.release.status import ReleaseStatus
     from perennial.core.release.traffic import Route
@@ -83,28 +86,28 @@ def show(
     facts = Table(
         title=f"release {status.release_id} of {status.model}", show_header=False, title_justify="left"
     )
-    facts.add_row("phase", _phase(values))
-    facts.add_row("strategy", values["strategy"])
+    _add_row(facts, "phase", _phase(values))
+    _add_row(facts, "strategy", values["strategy"])
     if values["spec_changed"]:
-        facts.add_row("spec", SPEC_CHANGED)
-    facts.add_row("candidate", str(status.candidate))
-    facts.add_row("champion", str(status.champion) if status.champion else "none yet")
-    facts.add_row("traffic now", _traffic(route))
-    facts.add_row("backup", _backup(values))
+        _add_row(facts, "spec", SPEC_CHANGED)
+    _add_row(facts, "candidate", str(status.candidate))
+    _add_row(facts, "champion", str(status.champion) if status.champion else "none yet")
+    _add_row(facts, "traffic now", _traffic(route))
+    _add_row(facts, "backup", _backup(values))
     for problem in values["problems"]:
-        facts.add_row("not ready", problem)
-    facts.add_row("weight", "-" if values["weight"] is None else f"{values['weight']:g} %")
-    facts.add_row("time left", "-" if values["seconds_left"] is None else _span(values["seconds_left"]))
-    facts.add_row("paused", "; ".join(values["paused"]) or "no")
-    facts.add_row(
-        "risk", "; ".join((values["risk"], *status.gate.risk_reasons)) if status.gate else "not gated"
+        _add_row(facts, "not ready", problem)
+    _add_row(facts, "weight", "-" if values["weight"] is None else f"{values['weight']:g} %")
+    _add_row(facts, "time left", "-" if values["seconds_left"] is None else _span(values["seconds_left"]))
+    _add_row(facts, "paused", "; ".join(values["paused"]) or "no")
+    _add_row(
+        facts, "risk", "; ".join((values["risk"], *status.gate.risk_reasons)) if status.gate else "not gated"
     )
-    facts.add_row("asked by", ", ".join(status.asked_by) or "no person")
+    _add_row(facts, "asked by", ", ".join(status.asked_by) or "no person")
     if status.gate:
-        facts.add_row("approvals", status.approval_progress)
+        _add_row(facts, "approvals", status.approval_progress)
     for approval in status.approvals:
-        facts.add_row("approved", f"{approval.actor} ({approval.channel}) {approval.note}")
-    facts.add_row("why", status.note)
+        _add_row(facts, "approved", f"{approval.actor} ({approval.channel}) {approval.note}")
+    _add_row(facts, "why", status.note)
     console = Console()
     console.print(facts)
     rules: tuple[Judgement, ...] = status.evidence or (status.gate.rules if status.gate else ())
@@ -113,7 +116,7 @@ def show(
         for name in ("rule", "verdict", "observed", "needed"):
             evidence.add_column(name, overflow="fold")
         for rule in rules:
-            evidence.add_row(rule.rule, rule.verdict.value, rule.observed, rule.needed)
+            _add_row(evidence, rule.rule, rule.verdict.value, rule.observed, rule.needed)
         console.print(evidence)
 
 
@@ -143,6 +146,13 @@ def _phase(values: dict[str, Any]) -> str:
     return f"{values['phase']}, step {values['step'] + 1} of {len(values['steps'])}"
 
 
+def _add_row(table: Table, *cells: str) -> None:
+    """Add a row whose cells are shown as they are: no control characters, no markup of the terminal."""
+    from rich.text import Text
+
+    table.add_row(*(Text(shown(cell)) for cell in cells))
+
+
 def _span(seconds: float) -> str:
     hours, rest = divmod(round(seconds), 3600)
     return f"{hours} h {rest // 60} min" if hours else f"{rest // 60} min {rest % 60} s"
@@ -151,7 +161,7 @@ def _span(seconds: float) -> str:
 def history_line(status: ReleaseStatus) -> str:
     """Return a release as a line of the list."""
     before = f"after {status.champion.version}" if status.champion else "the first"
-    return (
+    return shown(
         f"{status.started_at:%Y-%m-%d %H:%M:%S} {status.release_id} {status.candidate.version} "
         f"({status.candidate.digest[:12]}, {before}) {status.phase.value}: {status.note}"
     )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from perennial import settings as environment
-from perennial.commands.output import JSON, now, print_json, print_table
+from perennial.commands.output import JSON, now, print_json, print_table, print_text
 
 if TYPE_CHECKING:
     from perennial.core.governance.timeline import VersionTimeline
@@ -97,20 +97,20 @@ def _ledger(model: str) -> Ledger:
 def _show(answer: ServingExplanation) -> None:
     served = answer.served
     if served is None:
-        click.echo(f"{answer.model}: nothing served at {_when(answer.at)}")
+        print_text(f"{answer.model}: nothing served at {_when(answer.at)}")
     else:
-        click.echo(f"{answer.model} {served.version} ({served.digest[:12]}) served at {_when(answer.at)}")
-        click.echo(f"  since     {_when(served.since)}, by {served.by} (entry {served.entry})")
-        click.echo(f"  before    {answer.before or 'nobody'}; capsule {(answer.capsule or '-')[:12]}")
+        print_text(f"{answer.model} {served.version} ({served.digest[:12]}) served at {_when(answer.at)}")
+        print_text(f"  since     {_when(served.since)}, by {served.by} (entry {served.entry})")
+        print_text(f"  before    {answer.before or 'nobody'}; capsule {(answer.capsule or '-')[:12]}")
         risk = "; ".join((answer.risk or "unknown", *answer.risk_reasons))
-        click.echo(f"  gate      {answer.gate_verdict or 'not in the ledger'}, risk {risk}")
+        print_text(f"  gate      {answer.gate_verdict or 'not in the ledger'}, risk {risk}")
     for approval in answer.approvals:
         note = f", {approval.note!r}" if approval.note else ""
         when = f"{_when(approval.at)} (entry {approval.entry})"
         by = f"{approval.actor} through {approval.channel}"
-        click.echo(f"  approved  {approval.digest[:12]} by {by} {when}{note}")
+        print_text(f"  approved  {approval.digest[:12]} by {by} {when}{note}")
     for release in answer.open_releases:
-        click.echo(f"  in release: {release.version}, since {_when(release.since)}, last {release.last}")
+        print_text(f"  in release: {release.version}, since {_when(release.since)}, last {release.last}")
     if answer.checks:
         click.echo("\nevidence; the failure of any of these would have blocked it:")
         rows = [
@@ -127,10 +127,10 @@ def _show(answer: ServingExplanation) -> None:
 
 
 def _show_timeline(timeline: VersionTimeline) -> None:
-    click.echo(f"{timeline.version} ({(timeline.digest or '-')[:12]})")
+    print_text(f"{timeline.version} ({(timeline.digest or '-')[:12]})")
     for event in timeline.events:
         why = f": {event.why}" if event.why else ""
-        click.echo(f"  {_when(event.at)} {event.what} by {event.actor}{why}")
+        print_text(f"  {_when(event.at)} {event.what} by {event.actor}{why}")
 
 
 def _when(at: datetime) -> str:

@@ -50,6 +50,8 @@ class Event(StrEnum):
     VERSION_RETIRED = "lifecycle.retired"
     VERSION_ARCHIVED = "lifecycle.archived"
     VERSION_PURGED = "lifecycle.purged"
+    VERSION_LOST = "lifecycle.lost"
+    """The registry no longer has a version that a release or a rollback names; the rest went on."""
     TOKEN_ISSUED = "token.issued"  # noqa: S105 a kind of entry, not a secret
     TOKEN_REVOKED = "token.revoked"  # noqa: S105
     FEEDBACK_SOURCE_ADDED = "feedback.source_added"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Annotated, Self
 
-from pydantic import Field, PositiveInt, model_validator
+from pydantic import AfterValidator, Field, PositiveInt, model_validator
 
 from perennial.core.frozen import Frozen, Share
 
@@ -56,9 +56,42 @@ class MonitoringSpec(Frozen):
     min_labels: PositiveInt
 
 
+CRON = ((0, 59), (0, 23), (1, 31), (1, 12), (0, 7))
+"""Lowest and highest number of minute, hour, day of month, month and day of week."""
+CRON_NAMES: tuple[dict[str, int], ...] = (
+    {},
+    {},
+    {},
+    {
+        name: number
+        for number, name in enumerate(
+            ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"], 1
+        )
+    },
+    {name: number for number, name in enumerate(["sun", "mon", "tue", "wed", "thu", "fri", "sat"])},
+)
+
+
+def check_cron(text: str) -> str:
+    """Return the cron expression unchanged; raises ValueError for a field that is wrong or missing."""
+    fields = text.lower().split()
+    if len(fields) != len(CRON):
+        raise ValueError(f"{text!r} has {len(fields)} fields, a cron expression has five")
+    for field, (low, high), names in zip(fields, CRON, CRON_NAMES, strict=True):
+        for part in field.split(","):
+            span, _, step = part.partition("/")
+            bounds = [] if span == "*" else [str(names.get(bound, bound)) for bound in span.split("-")]
+            numbers = [int(bound) for bound in bounds if bound.isdecimal()]
+            fits = len(numbers) == len(bounds) <= 2 and all(low <= number <= high for number in numbers)
+            step_fits = "/" not in part or (step.isdecimal() and int(step) > 0)
+            if not (fits and step_fits and numbers == sorted(numbers)):
+                raise ValueError(f"{part!r} of {text!r} is no cron field from {low} to {high}")
+    return text
+
+
 class RetrainingSpec(Frozen):
     """Schedule and limits of retraining."""
 
-    schedule: str = Field(description="cron expression")
+    schedule: Annotated[str, AfterValidator(check_cron)] = Field(description="cron expression of five fields")
     cooldown: timedelta
     max_alarms_per_week: PositiveInt

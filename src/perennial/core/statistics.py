@@ -25,7 +25,7 @@ rates and accuracies live. Any positive value keeps the coverage; it only moves 
 
 MOST_GROWTH = 2.0**20
 MANY = 10_000
-"""From so many counts on, equal ones are bounded once."""
+"""Number of counts from which equal counts are bounded only once."""
 
 
 def proportion_bounds(hits: Counts, trials: Counts, confidence: float) -> tuple[Floats, Floats]:

@@ -63,6 +63,7 @@ class RequestReplay(threading.Thread):
         rate: requests a second.
         finished: called with the cycle number after its labels are sent; updates history and features.
         key: key of the source of the labels.
+        client_key: API key, where clients need one.
     """
 
     def __init__(
@@ -73,6 +74,7 @@ class RequestReplay(threading.Thread):
         rate: float,
         finished: Callable[[int], None],
         key: str,
+        client_key: str = "",
     ) -> None:
         super().__init__(name="replay", daemon=True)
         self.predict = f"{url}/v1/models/{model}/predict"
@@ -80,6 +82,7 @@ class RequestReplay(threading.Thread):
         self.examples = examples
         self.rate = rate
         self._key = {headers.FEEDBACK_KEY: key}
+        self._client = {"authorization": f"Bearer {client_key}"} if client_key else {}
         self.finished = finished
         self.counts = ReplayCounts()
         self.error: BaseException | None = None
@@ -145,7 +148,7 @@ class RequestReplay(threading.Thread):
     def _send(self, client: httpx.Client, request: ReplayedRequest) -> str | None:
         """Return the prediction's id, or None when the request failed."""
         try:
-            answer = client.post(self.predict, json=request.body)
+            answer = client.post(self.predict, json=request.body, headers=self._client)
         except httpx.HTTPError as error:
             self.counts.answered(repr(error))
             return None

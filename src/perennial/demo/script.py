@@ -13,6 +13,7 @@ from typing import Any
 from perennial import catalog
 from perennial.core.assets import Reason
 from perennial.core.events import Event, LedgerRow, SystemActor
+from perennial.core.governance.client_keys import Right
 from perennial.core.payloads import RetrainRequest
 from perennial.core.release.phase import Phase
 from perennial.core.release.status import ReleaseStatus
@@ -27,10 +28,12 @@ from perennial.demo.report import DemoResult
 from perennial.demo.scenario import Arrivals, DemoScenario, choose_scenario
 from perennial.errors import PerennialError, ReleaseError, ToolError
 from perennial.flows.feedback.sources import add_source
+from perennial.flows.governance.client_keys import add_key
 from perennial.history import datasets
 from perennial.history.simulator import SimulationScenario
 from perennial.history.store import HistoryStore
 from perennial.local import supervisor, supervisord
+from perennial.serving.access.client_keys import ClientKeys
 from perennial.serving.evidence.sources import FeedbackSources
 from perennial.settings import Settings
 from perennial.wiring import database, monitoring, releasing, traffic, training
@@ -63,7 +66,13 @@ class DemoRun:
         history = HistoryStore(settings.history_dir)
         self.arrivals = Arrivals(scenario, self.spec, history, training.features(settings))
         self.replay = RequestReplay(
-            settings.envoy_url, MODEL, scenario.examples, rate, self.arrivals.cycle, self._feedback_key()
+            settings.envoy_url,
+            MODEL,
+            scenario.examples,
+            rate,
+            self.arrivals.cycle,
+            self._feedback_key(),
+            self._client_key(),
         )
         self.approved: set[str] = set()
 
@@ -84,6 +93,15 @@ class DemoRun:
         """Make the demo a source of labels: the CI system whose results it replays."""
         return add_source(
             SOURCE, [MODEL], SystemActor.RELEASE, FeedbackSources(self.settings.feedback_sources),
+            self.store.ledger, datetime.now(UTC), secrets.token_hex,
+        )  # fmt: skip
+
+    def _client_key(self) -> str:
+        """Make the demo a client, where clients need a key."""
+        if not self.settings.keys_required:
+            return ""
+        return add_key(
+            SOURCE, [Right.PREDICT], [MODEL], None, SystemActor.RELEASE, ClientKeys(self.settings.client_keys),
             self.store.ledger, datetime.now(UTC), secrets.token_hex,
         )  # fmt: skip
 

@@ -31,7 +31,12 @@ class JUnitImport:
 
 
 def read_builds(
-    paths: list[Path], known: pd.DataFrame, suite: str, by: Grouping = "folder", undated: Undated = "error"
+    paths: list[Path],
+    known: pd.DataFrame,
+    suite: str,
+    by: Grouping = "folder",
+    undated: Undated = "error",
+    now: datetime | None = None,
 ) -> JUnitImport:
     """Read reports and number their builds as cycles after those of a history.
 
@@ -42,6 +47,7 @@ def read_builds(
         suite: name of the CI job.
         by: "folder": files with the same parent folder are a build; "file": each file is a build.
         undated: start of a report without a timestamp.
+        now: no test starts after it; the clock of this machine by default.
 
     Raises:
         DatasetMissing: a path does not exist.
@@ -51,7 +57,7 @@ def read_builds(
     reports = []
     for path in junit.find(paths):
         changed = datetime.fromtimestamp(path.stat().st_mtime, UTC)
-        reports.append(junit.read(path, changed if undated == "file-time" else None))
+        reports.append(junit.read(path, changed if undated == "file-time" else None, now))
     reports = list({report.key: report for report in reports}.values())
     cycle_of = _known_cycles(known)
     fresh = [report for report in reports if report.key not in cycle_of]

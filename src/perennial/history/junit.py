@@ -13,9 +13,11 @@ from __future__ import annotations
 
 import hashlib
 import re
+import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 from pathlib import Path
 from typing import Any
 from xml.etree.ElementTree import Element, ParseError, TreeBuilder
@@ -28,6 +30,17 @@ from perennial.errors import DatasetMissing, MalformedInput
 FAILED = {"failure", "error"}
 FAILED_BEFORE_PASS = {"flakyFailure", "flakyError"}
 FAILED_AGAIN = {"rerunFailure", "rerunError"}
+EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
+"""First plausible start of a test."""
+SKEW = timedelta(minutes=15)
+"""How far the clock of a CI machine may be ahead."""
+LONGEST = timedelta(days=7)
+"""Executions are laid out in sequence, so those of a parallel build may seem to start after now by this much."""
+DEPTH = 100
+"""Most suites inside each other."""
+EXECUTIONS = 100_000
+"""Most executions of a report."""
+REPORT_BYTES = 64 * 1024 * 1024
 DOTTED = re.compile(r"[\w$]+(\.[\w$]+)+")
 
 
@@ -67,18 +80,19 @@ def find(paths: list[Path]) -> list[Path]:
     return sorted(reports)
 
 
-def read(path: Path, undated: datetime | None = None) -> JUnitReport:
+def read(path: Path, undated: datetime | None = None, now: datetime | None = None) -> JUnitReport:
     """Read a report.
 
     Args:
         path: the XML file.
         undated: start of a report without a timestamp (older Surefire); None raises an error.
+        now: no test starts after it; the clock of this machine by default.
 
     Raises:
-        MalformedInput: the file is no well-formed XML or no JUnit, has entities or a DTD, or a test has no
-            name, time or start; names file and line.
+        MalformedInput: the file is no well-formed XML or no JUnit, has entities or a DTD, is over a limit
+            of this module, or a test has no name, time or plausible start; names file and line.
     """
-    return _Reader(path, undated).report()
+    return _Reader(path, undated, now or datetime.now(UTC)).report()
 
 
 class _Lines(TreeBuilder):
@@ -96,18 +110,29 @@ class _Lines(TreeBuilder):
 
 
 class _Reader:
-    def __init__(self, path: Path, undated: datetime | None) -> None:
+    def __init__(self, path: Path, undated: datetime | None, now: datetime) -> None:
+        self.now = now
+        self.depth = 0
         self.path = path
         self.undated = undated
         self.skipped = 0
         self.lines: dict[int, int] = {}
 
     def report(self) -> JUnitReport:
+        if self.path.stat().st_size > REPORT_BYTES:
+            raise MalformedInput(
+                f"{self.path}: larger than {REPORT_BYTES} bytes",
+                hint="leave the captured output out of the report",
+            )
         content = self.path.read_bytes()
         root = self._parse(content)
         if root.tag not in ("testsuites", "testsuite"):
             raise self._wrong(root, f"the root is <{root.tag}>, not <testsuites> or <testsuite>")
-        executions = tuple(self._suite(root, None, ""))
+        if self.undated is not None:
+            self._refuse_implausible(root, self.undated, "the time of the file")
+        executions = tuple(islice(self._suite(root, None, ""), EXECUTIONS + 1))
+        if len(executions) > EXECUTIONS:
+            raise self._wrong(root, f"more than {EXECUTIONS} executions", hint="split the report")
         # The time of an undated report distinguishes builds, but is not in its bytes.
         dated = b"" if self.undated is None else self.undated.isoformat().encode()
         return JUnitReport(
@@ -135,6 +160,9 @@ class _Reader:
 
     def _suite(self, suite: Element, clock: datetime | None, suite_name: str) -> Iterator[Execution]:
         """Yield the executions of a suite and its inner suites, in sequence from the timestamp of the suite."""
+        self.depth += 1
+        if self.depth > DEPTH:
+            raise self._wrong(suite, f"more than {DEPTH} suites inside each other")
         clock = self._timestamp(suite) or clock
         suite_name = suite.get("name") or suite_name
         for child in suite:
@@ -143,6 +171,7 @@ class _Reader:
                 for execution in runs(child, clock, suite_name):
                     yield execution
                     clock = execution.started_at + timedelta(milliseconds=execution.duration_ms)
+        self.depth -= 1
 
     def _case(self, case: Element, clock: datetime | None, suite_name: str) -> Iterator[Execution]:
         kinds = [child.tag for child in case]
@@ -158,11 +187,13 @@ class _Reader:
             )
         test_id, area, took = self._test_id(case), _area(case, suite_name), self._duration(case)
         for failed in _verdicts(kinds):
+            if start > self.now + LONGEST:
+                raise self._wrong(case, "the times of the tests before it add up to a start in the future")
             yield Execution(test_id, area, start, took, failed)
             start += timedelta(milliseconds=took)
 
     def _test_id(self, case: Element) -> str:
-        name, classname = case.get("name", "").strip(), case.get("classname", "").strip()
+        name, classname = _text(case, "name"), _text(case, "classname")
         if not name:
             raise self._wrong(case, "a testcase has no name")
         return name if classname in ("", name) else f"{classname}::{name}"
@@ -183,9 +214,20 @@ class _Reader:
             return None
         try:
             stamp = datetime.fromisoformat(text)
-        except ValueError as error:
+            stamp = stamp.replace(tzinfo=UTC) if stamp.tzinfo is None else stamp.astimezone(UTC)
+        except (ValueError, OverflowError) as error:
             raise self._wrong(suite, f"timestamp is {text!r}, not ISO 8601") from error
-        return stamp.replace(tzinfo=UTC) if stamp.tzinfo is None else stamp.astimezone(UTC)
+        self._refuse_implausible(suite, stamp, "timestamp")
+        return stamp
+
+    def _refuse_implausible(self, element: Element, stamp: datetime, name: str) -> None:
+        if not EARLIEST <= stamp <= self.now + SKEW:
+            when = "in the future" if stamp > self.now else f"before {EARLIEST:%Y-%m-%d}"
+            raise self._wrong(
+                element,
+                f"{name} is {stamp.isoformat()}, {when}",
+                hint="is the clock of that machine right? A time without a zone is taken as UTC",
+            )
 
     def _wrong(self, element: Element, what: str, hint: str = "") -> MalformedInput:
         line = self.lines[id(element)]
@@ -203,9 +245,14 @@ def _verdicts(kinds: list[str]) -> list[bool]:
 
 def _area(case: Element, suite_name: str) -> str:
     """Return the code area: the file, else the package of a dotted classname, else the suite."""
-    classname = case.get("classname", "").strip()
+    classname = _text(case, "classname")
     if case.get("file"):
-        return case.get("file", "")
+        return _text(case, "file")
     if DOTTED.fullmatch(classname):
         return classname.rpartition(".")[0]
-    return suite_name
+    return unicodedata.normalize("NFC", suite_name)
+
+
+def _text(case: Element, name: str) -> str:
+    """Return an attribute in NFC: macOS and Linux spell one name with other code points."""
+    return unicodedata.normalize("NFC", case.get(name, "").strip())

@@ -19,6 +19,7 @@ from perennial.local import airflow, supervisord
 from perennial.local.processes import Process, base_environment, server_name, table
 from perennial.serving.access.client_keys import refuse_open_door
 from perennial.settings import Settings
+from perennial.wiring import keys
 
 Say = Callable[[str], None]
 
@@ -89,6 +90,8 @@ def set_up(settings: Settings, say: Say) -> None:
     _end_tokens(settings, say)
     fresh = account_file.make(settings.accounts_file, settings.accounts, settings.given_passwords)
     airflow.make_passwords(settings)
+    if keys.make_signing_key(settings):
+        say(f"key {settings.signing_key_file} signs the files of trained models; only their like is served")
     for name, account in fresh.items():
         if account.role.is_person():
             say(f"account {name}, role {account.role}, password {account.password}")

@@ -24,7 +24,10 @@ class Registry(Protocol):
     def versions(self, model: str) -> list[VersionRecord]: ...
 
     def fetch(self, ref: VersionRef, into: Path) -> Path:
-        """Copy the served files (model.onnx, manifest.json) into a folder and verify the digest; return it."""
+        """Write the files of a version into a folder; return it.
+
+        Raises NotSigned unless they are exactly those that a trusted key signed under the version's digest.
+        """
 
 
 class VersionSearch(Protocol):

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from perennial.errors import FeaturesUnavailable, PerennialError, SettingsError
+from perennial.model_probe import model_problem
 from perennial.serving.access.client_keys import ClientKeys
 from perennial.serving.access.door import Door
 from perennial.serving.app import ModelServer
@@ -19,6 +20,7 @@ from perennial.serving.host import ModelHost
 from perennial.serving.manifest import example_row
 from perennial.serving.prediction_log import PredictionLogWriter
 from perennial.serving.session import LoadedVersion
+from perennial.serving.signed_files import TrustedKeys
 from perennial.serving.without_torch import without_torch
 
 if TYPE_CHECKING:
@@ -75,7 +77,10 @@ class ServerParts:
         writer = f"{pool}-{os.getpid()}-{datetime.now(UTC):%Y%m%d%H%M%S%f}"
         self._source = FeatureSource(settings)
         self._predictions = PredictionLogWriter(folder / "log", pool, writer)
-        self.host = ModelHost(folder, pool, self._source.warm, self._predictions.disk_error)
+        trusted = TrustedKeys(settings.trusted_keys_folder)
+        self.host = ModelHost(
+            folder, pool, self._source.warm, trusted, model_problem, self._predictions.disk_error
+        )
         server = ModelServer(
             self.host,
             self._source,

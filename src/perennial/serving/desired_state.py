@@ -18,7 +18,7 @@ class DesiredVersion(Frozen):
     model: str
     version: str
     key: str
-    digest: str = Field(pattern=r"^[0-9a-f]{64}$", description="SHA-256 of model.onnx (hex)")
+    digest: str = Field(pattern=r"^[0-9a-f]{64}$", description="SHA-256 of the signed list of files (hex)")
     capsule: str
     release_id: str | None = None
 
@@ -58,7 +58,7 @@ def state_file(serving_dir: Path, pool: str) -> Path:
 
 
 def version_folder(serving_dir: Path, digest: str) -> Path:
-    """Return the folder with the files of a version: model.onnx, manifest.json and further files."""
+    """Return the folder with the files of a version: the signed list and the files on it."""
     return serving_dir / "store" / digest
 
 

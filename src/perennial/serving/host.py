@@ -13,6 +13,7 @@ from perennial.errors import MalformedInput, NotLoaded, PerennialError, UnknownM
 from perennial.serving import desired_state, headers, session
 from perennial.serving.desired_state import DesiredState, DesiredVersion
 from perennial.serving.session import LoadedVersion
+from perennial.serving.signed_files import TrustedKeys
 
 Key = tuple[str, str]
 """(model, digest)"""
@@ -41,6 +42,8 @@ class ModelHost:
     Args:
         serving_dir: folder with pools/<pool>.json and store/<digest>/.
         prepare: called with each version before it counts as loaded, to warm up its dependencies.
+        trusted: keys whose signature makes a version one that may be loaded.
+        problem: says what is wrong with the bytes of a model file, or an empty text (`serving.session.load`).
         disk: returns why answers cannot be logged, or an empty text.
     """
 
@@ -49,12 +52,16 @@ class ModelHost:
         serving_dir: Path,
         pool: str,
         prepare: Callable[[LoadedVersion], None],
+        trusted: TrustedKeys,
+        problem: Callable[[bytes], str],
         disk: Callable[[], str] = lambda: "",
     ) -> None:
         self.pool = pool
         self.versions = LoadedVersions(state_error="the desired state is not read yet")
         self._serving_dir = serving_dir
         self._prepare = prepare
+        self._trusted = trusted
+        self._problem = problem
         self._stop = threading.Event()
         self._started = threading.Event()
         self._thread: threading.Thread | None = None
@@ -134,7 +141,8 @@ class ModelHost:
         now = self.versions
         wanted = next(version for version in now.state.models if version.identity == key)
         try:
-            version = session.load(wanted, desired_state.version_folder(self._serving_dir, wanted.digest))
+            folder = desired_state.version_folder(self._serving_dir, wanted.digest)
+            version = session.load(wanted, folder, self._trusted, self._problem)
             self._prepare(version)
         except PerennialError as error:
             self.versions = replace(now, errors={**now.errors, key: f"{error.message} ({error.hint})"})

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -9,10 +11,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from perennial.core.training.explanation import Background, ServedExplanation
 from perennial.errors import ModelFileError
-from perennial.files import sha256
+from perennial.serving.signed_files import TrustedKeys, read_signed
 
 MODEL_FILE = "model.onnx"
 MANIFEST_FILE = "manifest.json"
+SEAL_FILE = "seal.json"
+"""Written by the gate beside the files of a version, not one of them."""
 
 
 class ServedManifest(BaseModel):
@@ -22,7 +26,6 @@ class ServedManifest(BaseModel):
 
     format: Literal[1]
     model: str
-    digest: str
     capsule: str
     input: str
     output: str
@@ -49,56 +52,58 @@ def example_row(manifest: ServedManifest) -> dict[str, object]:
     return {**keys, **{name: EXAMPLES[kind] for name, kind in manifest.request.items()}}
 
 
-def load_verified(folder: Path, model: str, digest: str) -> ServedManifest:
-    """Read the manifest of a version and verify the SHA-256 of its files.
+@dataclass(frozen=True)
+class VerifiedFiles:
+    """The files of a version as they were checked; nothing is read from the disk again."""
+
+    manifest: ServedManifest
+    contents: Mapping[str, bytes]
+
+    @property
+    def background(self) -> Background | None:
+        """Return the background rows of the explanations; None when the version has none.
+
+        Raises:
+            ModelFileError: the file has another form.
+        """
+        if self.manifest.explanation is None:
+            return None
+        name = self.manifest.explanation.background
+        try:
+            return Background.model_validate_json(self.contents[name])
+        except (KeyError, ValidationError) as error:
+            raise ModelFileError(f"{name} is not a valid background: {error}", hint="train again") from error
+
+
+def load_verified(
+    folder: Path, model: str, digest: str, trusted: TrustedKeys, ignored: Collection[str] = ()
+) -> VerifiedFiles:
+    """Read the files of a version, checked against their signed list.
+
+    Args:
+        digest: of the version.
+        ignored: names of files that may lie beside the signed ones.
 
     Raises:
-        ModelFileError: a file is missing, unreadable or has another digest.
+        NotSigned: the files are not exactly those that a trusted key signed under this digest.
+        ModelFileError: the manifest has another form.
     """
+    contents = read_signed(folder, model, digest, trusted, ignored)
     path = folder / MANIFEST_FILE
     try:
-        manifest = ServedManifest.model_validate_json(path.read_bytes())
-        actual = sha256(folder / MODEL_FILE)
-        if manifest.explanation is not None:
-            _verify_background(folder, manifest.explanation)
-    except OSError as error:
-        raise ModelFileError(
-            f"{model}: cannot read {error.filename}: {error.strerror}", hint="load the version again"
-        ) from error
+        manifest = ServedManifest.model_validate_json(contents[MANIFEST_FILE])
+    except KeyError as error:
+        raise ModelFileError(f"{model}: {path} is not on the signed list", hint="train again") from error
     except ValidationError as error:
         first = error.errors()[0]
         raise ModelFileError(
             f"{model}: {path}: {'.'.join(map(str, first['loc']))}: {first['msg']}",
             hint="train and register the version again",
         ) from error
-    if actual != digest or manifest.digest != digest or manifest.model != model:
+    if manifest.model != model or not set(manifest.files) <= set(contents):
         raise ModelFileError(
-            f"{model}: {folder / MODEL_FILE} has digest {actual}, its manifest names {manifest.model} "
-            f"{manifest.digest}, expected is {digest}",
-            hint="the file was changed or truncated; load the version again",
+            f"{model}: {path} is of {manifest.model} and needs {', '.join(manifest.files)}; "
+            f"signed are {', '.join(contents)}",
+            hint="train and register the version again",
         )
-    return manifest
-
-
-def read_background(folder: Path, explanation: ServedExplanation) -> Background:
-    """Read the background rows of a verified folder.
-
-    Raises:
-        ModelFileError: the file is unreadable or has another form.
-    """
-    path = folder / explanation.background
-    try:
-        return Background.model_validate_json(path.read_bytes())
-    except (OSError, ValidationError) as error:
-        raise ModelFileError(
-            f"{path} is not a valid background: {error}", hint="load the version again"
-        ) from error
-
-
-def _verify_background(folder: Path, explanation: ServedExplanation) -> None:
-    path = folder / explanation.background
-    if path.parent != folder or sha256(path) != explanation.background_digest:
-        raise ModelFileError(
-            f"{path} is not the file that the manifest names",
-            hint="the file was changed or truncated; load the version again",
-        )
+    return VerifiedFiles(manifest, contents)

@@ -11,10 +11,13 @@ from perennial.errors import ModelFileError
 PROVIDER = "CPUExecutionProvider"
 
 
-def open_session(path: Path) -> ort.InferenceSession:
-    """Open a model file on the CPU with one thread.
+def open_session(model: bytes, path: Path) -> ort.InferenceSession:
+    """Open the bytes of a model file on the CPU with one thread.
 
     A second thread halves the throughput of a small model; serving scales by processes.
+
+    Args:
+        path: file that they were read from, for messages.
 
     Raises:
         ModelFileError: ONNX Runtime cannot load the file, or not on the CPU.
@@ -24,7 +27,7 @@ def open_session(path: Path) -> ort.InferenceSession:
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
     try:
-        session = ort.InferenceSession(str(path), options, providers=[PROVIDER])
+        session = ort.InferenceSession(model, options, providers=[PROVIDER])
     except Exception as error:  # onnxruntime's exceptions share no base class
         raise ModelFileError(
             f"{path} does not run, it is no model that can be loaded: {error}", hint="export it again"

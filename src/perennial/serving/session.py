@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,8 +11,9 @@ import onnxruntime as ort
 
 from perennial.errors import ModelFileError, ShapeError
 from perennial.serving.desired_state import DesiredVersion
-from perennial.serving.manifest import MODEL_FILE, ServedManifest, load_verified, read_background
+from perennial.serving.manifest import MODEL_FILE, ServedManifest, VerifiedFiles, load_verified
 from perennial.serving.onnx import open_session
+from perennial.serving.signed_files import TrustedKeys
 
 
 @dataclass(frozen=True)
@@ -40,16 +42,28 @@ class LoadedVersion:
         return np.asarray(scores, dtype=np.float32).reshape(-1)
 
 
-def load(wanted: DesiredVersion, folder: Path) -> LoadedVersion:
+def load(
+    wanted: DesiredVersion, folder: Path, trusted: TrustedKeys, problem: Callable[[bytes], str]
+) -> LoadedVersion:
     """Verify and load a version, and run it once so that the first request is not slower than the next.
 
+    Args:
+        problem: says in a child process what is wrong with the bytes of a model file; empty for a sound one.
+
     Raises:
-        ModelFileError: the files are unreadable, have another digest or cannot be run.
+        NotSigned: the files are not those that a trusted key signed.
+        ModelFileError: the files are unreadable or cannot be run.
     """
-    manifest = load_verified(folder, wanted.model, wanted.digest)
+    files = load_verified(folder, wanted.model, wanted.digest, trusted)
+    manifest, model = files.manifest, files.contents[MODEL_FILE]
+    if said := problem(model):
+        raise ModelFileError(
+            f"{wanted.model} {wanted.version}: {folder / MODEL_FILE} {said}",
+            hint="export the model with other operators, or smaller",
+        )
     try:
-        session = open_session(folder / MODEL_FILE)
-        loaded = LoadedVersion(wanted, manifest, session, _background(manifest, folder))
+        session = open_session(model, folder / MODEL_FILE)
+        loaded = LoadedVersion(wanted, manifest, session, _background(files))
         scores = loaded.score(np.zeros((2, len(manifest.features)), dtype=np.float32))
     except ModelFileError:
         raise
@@ -66,12 +80,12 @@ def load(wanted: DesiredVersion, folder: Path) -> LoadedVersion:
     return loaded
 
 
-def _background(manifest: ServedManifest, folder: Path) -> np.ndarray | None:
-    if manifest.explanation is None:
+def _background(files: VerifiedFiles) -> np.ndarray | None:
+    background = files.background
+    if background is None:
         return None
-    background = read_background(folder, manifest.explanation)
-    if background.features != manifest.features:
+    if background.features != files.manifest.features:
         raise ModelFileError(
-            f"{manifest.model}: the background has other features than the model", hint="train again"
+            f"{files.manifest.model}: the background has other features than the model", hint="train again"
         )
     return background.values()

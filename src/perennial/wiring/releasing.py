@@ -16,7 +16,7 @@ from perennial.core.spec import ModelSpec
 from perennial.errors import SpecError, TrackerUnavailable
 from perennial.settings import Settings, load
 from perennial.wiring.database import store
-from perennial.wiring.traffic import journal, pool, router
+from perennial.wiring.traffic import journal, pool, router, trusted
 from perennial.wiring.training import entrypoint, scorer
 
 if TYPE_CHECKING:
@@ -145,6 +145,7 @@ def _release_ports(settings: Settings) -> ReleasePorts:
         registry=versions,
         labels=versions,
         files=settings.state / "releases" / "files",
+        trusted=trusted(settings),
         checks=checks,
         terms=lambda spec, record: terms(spec, record, settings),
         spec_digest=lambda model: spec_digest(model, settings),

@@ -13,13 +13,23 @@ if TYPE_CHECKING:
     from perennial.adapters.envoy.router import EnvoyRouter
     from perennial.adapters.rollback_journal import FileJournal
     from perennial.flows.release.rollback import RollbackPorts
+    from perennial.serving.signed_files import TrustedKeys
 
 
 def pool(settings: Settings) -> BentoPool:
     """Return the pools of model servers."""
     from perennial.adapters.bentoml.pool import BentoPool
 
-    return BentoPool(settings.serving_dir, LOOPBACK, _servers(settings), settings.internal_secret)
+    return BentoPool(
+        settings.serving_dir, LOOPBACK, _servers(settings), trusted(settings), settings.internal_secret
+    )
+
+
+def trusted(settings: Settings) -> TrustedKeys:
+    """Return the public keys of those who may sign the files of a version."""
+    from perennial.serving.signed_files import TrustedKeys
+
+    return TrustedKeys(settings.trusted_keys_folder)
 
 
 def router(settings: Settings) -> EnvoyRouter:
@@ -63,6 +73,7 @@ def rollback_ports(settings: Settings | None = None) -> RollbackPorts:
         journal=journal(settings),
         files=settings.state / "releases" / "files",
         store=settings.serving_dir / "store",
+        trusted=trusted(settings),
         published=lambda service: published(settings.feast_dir, service),
         recent=lambda model, count: recent(settings.serving_dir / "log", model, count),
         facts=quick_reads(settings).rows,

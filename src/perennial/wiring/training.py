@@ -64,8 +64,9 @@ def tracker(settings: Settings) -> ports.Tracker:
 
 def scorer() -> ports.Scorer:
     from perennial.adapters.onnx_scorer import OnnxScorer
+    from perennial.model_probe import model_problem
 
-    return OnnxScorer()
+    return OnnxScorer(model_problem)
 
 
 def model_class(spec: ModelSpec) -> type[Model]:

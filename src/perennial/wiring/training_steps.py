@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from perennial.settings import Settings
 from perennial.wiring import training
 from perennial.wiring.database import store
+from perennial.wiring.keys import file_signer
 from perennial.wiring.versions import registry
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ def train_ports(settings: Settings) -> TrainPorts:
         registry=registry(settings),
         scorer=training.scorer(),
         figures=TrainingFigures(),
+        signer=file_signer(settings),
     )
 
 

@@ -9,7 +9,7 @@ from perennial.core.governance.identity import Role
 from perennial.settings import Settings
 from perennial.wiring.accounts import sign_in
 from perennial.wiring.database import store
-from perennial.wiring.traffic import router
+from perennial.wiring.traffic import router, trusted
 from perennial.wiring.training import tracker
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ def registry(settings: Settings, role: Role = Role.TRAINING) -> ports.Registry:
     from perennial.adapters.sql.version_numbers import SqlVersionNumbers
 
     sign_in(settings, role)
-    return MlflowRegistry(settings.tracking, SqlVersionNumbers(settings.database).take)
+    return MlflowRegistry(settings.tracking, SqlVersionNumbers(settings.database).take, trusted(settings))
 
 
 def labels(settings: Settings, role: Role = Role.TRAINING) -> ports.Labels:

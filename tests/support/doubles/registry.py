@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from signing import TRUSTED
 
 from doubles.tracking import MemoryTracker
 from perennial.core.training.registration import NewVersion, VersionRecord
 from perennial.core.version import Lifecycle, VersionRef, next_version
 from perennial.errors import ModelFileError, UnknownVersion
+from perennial.serving.signed_files import read_signed, write_contents
 
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 """Of the first version; each later one is a second younger."""
@@ -66,14 +69,9 @@ class MemoryRegistry:
 
     def fetch(self, ref: VersionRef, into: Path) -> Path:
         record = self._require(ref.model, ref.key)
-        files = self._tracker.runs[record.run_id].served
-        if hashlib.sha256(files.get("model.onnx", b"")).hexdigest() != ref.digest:
-            raise ModelFileError(
-                f"model.onnx of {ref} is not the file that was registered", hint="train again"
-            )
-        into.mkdir(parents=True, exist_ok=True)
-        for name, content in files.items():
-            (into / name).write_bytes(content)
+        with TemporaryDirectory() as folder:
+            write_contents(Path(folder), self._tracker.runs[record.run_id].served)
+            write_contents(into, read_signed(Path(folder), ref.model, ref.digest, TRUSTED))
         return into
 
     def alias(self, model: str, alias: str, key: str | None) -> None:

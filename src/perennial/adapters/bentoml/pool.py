@@ -17,7 +17,8 @@ from perennial.errors import ModelFileError, PoolUnavailable
 from perennial.files import new_folder
 from perennial.serving import desired_state, headers
 from perennial.serving.desired_state import DesiredState, DesiredVersion
-from perennial.serving.manifest import load_verified
+from perennial.serving.manifest import SEAL_FILE, load_verified
+from perennial.serving.signed_files import TrustedKeys, write_contents
 
 WARM_UP = 10
 """Requests before a measurement: the first requests allocate memory that later requests reuse."""
@@ -30,16 +31,23 @@ class BentoPool:
         serving_dir: folder with pools/<pool>.json and store/<digest>/, shared with the servers.
         host: address of the servers.
         servers: pool name -> port of each of its servers.
+        trusted: keys of those who may sign a version.
         secret: shared secret that the servers require.
     """
 
     def __init__(
-        self, serving_dir: Path, host: str, servers: Mapping[str, Sequence[int]], secret: str = ""
+        self,
+        serving_dir: Path,
+        host: str,
+        servers: Mapping[str, Sequence[int]],
+        trusted: TrustedKeys,
+        secret: str = "",
     ) -> None:
         self._sent = {headers.SECRET: secret}
         self._folder = serving_dir
         self._host = host
         self._servers = servers
+        self._trusted = trusted
         self._clients = {
             port: LoopbackHttp((host, port), 3.0, self._sent) for ports in servers.values() for port in ports
         }
@@ -48,7 +56,7 @@ class BentoPool:
         """Store the files, then add the version to the desired state, so that servers never miss a file.
 
         Raises:
-            ModelFileError: `files` have another digest.
+            NotSigned: `files` are not those that a trusted key signed under this digest.
             PoolUnavailable: there is no such pool, or its state stays locked.
         """
         self._check_pool(pool)
@@ -155,18 +163,25 @@ class BentoPool:
     def _store(self, ref: VersionRef, files: Path) -> None:
         """Copy beside the target and rename, so that a store folder is complete or absent."""
         target = desired_state.version_folder(self._folder, ref.digest)
-        if _holds(target, ref):
+        if self._holds(target, ref):
             return
-        manifest = load_verified(files, ref.model, ref.digest)
+        version = load_verified(files, ref.model, ref.digest, self._trusted, (SEAL_FILE,))
         target.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(target.parent / ".lock", timeout=30):
-            if _holds(target, ref):
+            if self._holds(target, ref):
                 return
             with new_folder(target) as temporary:
-                for name in manifest.files:
-                    shutil.copyfile(files / name, temporary / name)
-                load_verified(temporary, ref.model, ref.digest)
+                write_contents(temporary, version.contents)
+                load_verified(temporary, ref.model, ref.digest, self._trusted)
                 shutil.rmtree(target, ignore_errors=True)  # wrong or truncated; loaded sessions are in memory
+
+    def _holds(self, folder: Path, ref: VersionRef) -> bool:
+        """Return whether the stored files are those of the version."""
+        try:
+            load_verified(folder, ref.model, ref.digest, self._trusted)
+        except ModelFileError:
+            return False
+        return True
 
     def _check_pool(self, pool: str) -> None:
         if pool not in self._servers:
@@ -185,12 +200,3 @@ class BentoPool:
             raise PoolUnavailable(
                 f"another process holds {path.with_suffix('.lock')}", hint="try again"
             ) from error
-
-
-def _holds(folder: Path, ref: VersionRef) -> bool:
-    """Return whether the stored files have the digest of the version."""
-    try:
-        load_verified(folder, ref.model, ref.digest)
-    except ModelFileError:
-        return False
-    return True

@@ -84,7 +84,7 @@ def _model(bom: Bom) -> Component:
         bom_ref=MODEL_REF,
         description=bom.spec.description,
         manufacturer=OrganizationalEntity(name=bom.spec.owner),
-        hashes=[_sha256(bom.digest)],
+        hashes=[_sha256(bom.capsule.model)],
         properties=[Property(name=f"perennial:{name}", value=value) for name, value in facts.items()],
     )
 

@@ -6,7 +6,6 @@ killed process leaves no version without it.
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,7 +21,7 @@ from mlflow.tracking.artifact_utils import _download_artifact_from_uri  # isort:
 from perennial.core.training.registration import NewVersion, VersionRecord
 from perennial.core.version import Change, Lifecycle, VersionRef
 from perennial.errors import ModelFileError, UnknownVersion, UsageError
-from perennial.files import sha256
+from perennial.serving.signed_files import NOBODY, TrustedKeys, read_signed, write_contents
 
 SEMANTIC, DIGEST, CAPSULE, LIFECYCLE = "semantic_version", "digest", "capsule", "lifecycle"
 SERVED = "served"
@@ -37,11 +36,15 @@ class MlflowRegistry:
     Args:
         take_number: model, run, change, numbers of registered versions -> the number of this run, taken by nobody
             else; without it this registry only reads.
+        trusted: keys of those who may sign the files of a version; without them no version can be fetched.
     """
 
-    def __init__(self, url: str, take_number: TakeNumber | None = None) -> None:
+    def __init__(
+        self, url: str, take_number: TakeNumber | None = None, trusted: TrustedKeys = NOBODY
+    ) -> None:
         self._url = url
         self._take_number = take_number
+        self._trusted = trusted
         self._connected: MlflowClient | None = None
 
     def register(self, new: NewVersion) -> VersionRef:
@@ -88,17 +91,17 @@ class MlflowRegistry:
                 raise UnknownVersion(
                     f"{ref} is not in the registry", hint=f"perennial models show {ref.model}"
                 )
-            uri = client.get_run(version.run_id).info.artifact_uri
-            into.mkdir(parents=True, exist_ok=True)
+            uri = f"run {version.run_id}"
             try:
+                uri = client.get_run(version.run_id).info.artifact_uri
                 source = Path(_download_artifact_from_uri(f"{uri}/{SERVED}", tracking_uri=self._url))
             except (MlflowException, OSError) as error:
                 raise ModelFileError(
                     f"the files of {ref} cannot be read from {uri}/{SERVED}: {error}",
                     hint="restore the artifact store, or train again",
                 ) from error
-        _verify(source, ref)
-        shutil.copytree(source, into, dirs_exist_ok=True)
+        # What is written is what was checked, whatever happens to the source meanwhile.
+        write_contents(into, read_signed(source, ref.model, ref.digest, self._trusted))
         return into
 
     def alias(self, model: str, alias: str, key: str | None) -> None:
@@ -204,7 +207,7 @@ class MlflowRegistry:
             created=datetime.fromtimestamp(version.creation_timestamp / 1000, UTC),
             aliases=tuple(sorted(aliases)),
             tags=dict(version.tags),
-            metrics=dict(client.get_run(version.run_id).data.metrics),
+            metrics=_metrics(client, version.run_id),
         )
 
 
@@ -218,13 +221,11 @@ def _ref(version: ModelVersion) -> VersionRef:
     )
 
 
-def _verify(folder: Path, ref: VersionRef) -> None:
+def _metrics(client: MlflowClient, run_id: str) -> dict[str, float]:
+    """Return the metrics of a run; none where the run was deleted for good."""
     try:
-        digest = sha256(folder / "model.onnx")
-    except OSError as error:
-        raise ModelFileError(f"{ref} has no model.onnx: {error}", hint="train again") from error
-    if digest != ref.digest:
-        raise ModelFileError(
-            f"model.onnx of {ref} has the digest {digest[:12]}: not the registered file",
-            hint="restore the artifact store from its backup, or train again",
-        )
+        return dict(client.get_run(run_id).data.metrics)
+    except MlflowException as error:
+        if error.error_code not in MISSING:
+            raise
+        return {}

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from picklescan.scanner import SafetyLevel, scan_bytes
 
-from perennial.model_probe import DOMAINS, external_data
+from perennial.model_probe import model_problem
 
 ARCHIVES = (b"PK\x03\x04", b"7z\xbc\xaf\x27\x1c")
 """Magic bytes of ZIP, in which NumPy and PyTorch keep pickles, and of 7z."""
@@ -24,7 +24,7 @@ ARCHIVE = "a pickle or an archive, whatever its name"
 def scan(folder: Path) -> tuple[list[str], int]:
     """Return the problems of the files below a folder, in words, and the number of files.
 
-    Nothing is executed or unpickled.
+    Nothing is unpickled; a model is tried in a child process with limits (`model_probe`).
     """
     files = sorted(path for path in folder.rglob("*") if path.is_symlink() or not path.is_dir())
     problems = [f"{path.relative_to(folder)}: {why}" for path in files if (why := _problem(path))]
@@ -48,30 +48,12 @@ def _problem(path: Path) -> str:
 def _unsound(path: Path) -> str:
     match path.suffix:
         case ".onnx":
-            return _onnx(path)
+            return model_problem(path.read_bytes())
         case ".json":
             return _json(path)
         case ".parquet":
             return _parquet(path)
     return f"files of the format {path.suffix or '(none)'} are not allowed"
-
-
-def _onnx(path: Path) -> str:
-    import onnx
-    from google.protobuf.message import DecodeError
-
-    try:
-        model = onnx.load(str(path), load_external_data=False)
-        # Before the checker, which looks for such a file in the current folder.
-        if external_data(model):
-            return "keeps weights in another file, which no digest covers"
-        onnx.checker.check_model(model)
-    except (DecodeError, onnx.checker.ValidationError, ValueError) as error:
-        return f"no sound ONNX model: {str(error).splitlines()[0]}"
-    # The checker does not look at who provides an operator.
-    own = {function.domain for function in model.functions}
-    foreign = sorted({opset.domain for opset in model.opset_import} - DOMAINS - own)
-    return f"needs operators of {', '.join(foreign)}" if foreign else ""
 
 
 def _json(path: Path) -> str:

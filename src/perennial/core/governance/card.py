@@ -60,7 +60,7 @@ def _details(spec: ModelSpec, record: VersionRecord, now: datetime) -> Section:
     tags = record.tags
     facts = {
         "version": record.ref.version,
-        "digest (SHA-256 of the served file)": record.ref.digest,
+        "digest (SHA-256 of the signed list of its files)": record.ref.digest,
         "capsule": record.ref.capsule,
         "registered": f"{record.created:%Y-%m-%d %H:%M UTC}",
         "lifecycle": tags.get("lifecycle"),

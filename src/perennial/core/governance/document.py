@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from perennial.core.frozen import Frozen
+from perennial.core.governance.display import shown
 
 UNSTATED = "Not stated on record."
 MARKUP = re.compile(r"([\\`*_\[\]<>|#])")
@@ -72,5 +73,5 @@ class Document(Frozen):
 
 
 def escape(text: str) -> str:
-    """Return the text escaped for Markdown, as a single line."""
-    return MARKUP.sub(r"\\\1", " ".join(text.split()))
+    """Return the text escaped for Markdown and for the eye, as a single line."""
+    return MARKUP.sub(r"\\\1", shown(" ".join(text.split())))

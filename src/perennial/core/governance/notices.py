@@ -14,6 +14,7 @@ from pydantic import AwareDatetime, Field
 
 from perennial.core.events import Entry, Event, LedgerRow, SystemActor
 from perennial.core.frozen import Frozen
+from perennial.core.governance.display import shown
 from perennial.core.payloads import LevelChange, TrafficMove, VersionFact
 from perennial.core.release.status import ReleaseStatus
 
@@ -113,7 +114,7 @@ def compose(row: LedgerRow, status: ReleaseStatus | None, links: Links) -> Notic
         f"Entry {row.seq} of the ledger, {entry.at:%Y-%m-%d %H:%M:%S} UTC, by {entry.actor}"
         + (f", digest {entry.digest[:12]}." if entry.digest else "."),
     ]
-    return Notice(title=f"{who} {_what(entry)}", body="\n".join(lines))
+    return Notice(title=shown(f"{who} {_what(entry)}"), body="\n".join(map(shown, lines)))
 
 
 def _what(entry: Entry) -> str:

@@ -51,6 +51,8 @@ def tag_refusal(roles: Roles, key: str, value: str | None, tags: Mapping[str, st
         tags: the current tags of the version.
     """
     name = _plain(key)
+    if value is not None and (refused := name_refusal(key)):
+        return refused
     if name.startswith(TAG + "."):
         return f"the tags {TAG}.* are written by the server alone"
     if name == TAG:
@@ -74,6 +76,8 @@ def _approval_refusal(roles: Roles, key: str, value: str | None) -> str:
 def creation_refusal(roles: Roles, key: str) -> str:
     """Return why these roles may not create a version or model with this tag; empty when they may."""
     name = _plain(key)
+    if refused := name_refusal(key):
+        return refused
     if name == TAG or name.startswith(TAG + ".") or _is_evidence(name):
         return f"the tag {key} is not given at creation"
     if name in FIXED and Role.TRAINING not in roles:
@@ -87,6 +91,13 @@ def alias_refusal(roles: Roles, alias: str) -> str:
     if allowed is None or set(allowed) & set(roles):
         return ""
     return f"the alias {alias} is moved by: {', '.join(allowed)}"
+
+
+def name_refusal(key: str) -> str:
+    """Return why nobody may name a tag so: a look-alike of `approval` or a control character misleads readers."""
+    if key.isascii() and key.isprintable():
+        return ""
+    return f"the tag name {key!a} has characters other than printable ASCII"
 
 
 def _is_evidence(name: str) -> bool:

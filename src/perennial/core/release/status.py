@@ -55,7 +55,7 @@ class Pause(StrEnum):
     PERSON = "a person paused it"
     UNSURE = "not enough evidence in the time given"
     NOT_LOADED = "the servers do not load it in the time given"
-    SAMPLE_RATIO = "the users did not get the sides that they were to get"
+    SAMPLE_RATIO = "the users were not assigned to the variants as planned"
     CHAMPION_UNHEALTHY = "it must go, but the champion has no healthy server"
 
 
@@ -163,7 +163,7 @@ class ReleaseStatus(Frozen):
 
     @property
     def assignment(self) -> Assignment:
-        """How a split of this release assigns users to variants."""
+        """Assignment of users to the variants of a split of this release."""
         sticky = self.policy.sticky
         return Assignment(
             experiment=sticky.experiment or self.release_id,

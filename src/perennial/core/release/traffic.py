@@ -169,7 +169,7 @@ class Counters(Frozen):
 class UserCounts(Frozen):
     """Users of a split; a request without a user counts as a user of its own."""
 
-    by_arm: dict[str, int] = Field(description="version -> users whose first request was for it")
+    by_variant: dict[str, int] = Field(description="version -> users whose first request was for it")
     crossed: int = Field(0, ge=0, description="of these, users that got both variants")
 
 

@@ -16,7 +16,6 @@ class ModelManifest(Frozen):
 
     format: int = Field(1, description="format of this file")
     model: str
-    digest: str = Field(description="SHA-256 of model.onnx (hex)")
     capsule: str
     input: str = Field("features", description="float32 [batch, features], NaN for an unknown value")
     output: str = Field("score", description="float32 [batch] in [0, 1]")
@@ -41,7 +40,7 @@ class Trained(Frozen):
     model: str
     run_id: str
     model_uri: str
-    digest: str
+    digest: str = Field(description="SHA-256 of the signed list of files (hex)")
     capsule: str
     revision: str = Field(description="revision of the data")
     rows: str = Field(description="SHA-256 of features.parquet, the joined rows")

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 
 from pydantic import Field
 
 from perennial.core.frozen import Frozen
 
 
-def seal(capsule: str, model: str, manifest: str) -> str:
+def seal(capsule: str, files: Mapping[str, str]) -> str:
     """Return a hash over everything that an approval covers; any change gives another seal.
 
     Args:
         capsule: hash of the version's capsule: code, data, feature views, spec, parameters, constraints.
-        model: SHA-256 of the served model file.
-        manifest: SHA-256 of the file beside it: features in order, request schema, decision threshold.
+        files: file of the version -> SHA-256.
     """
-    text = json.dumps([capsule, model, manifest], separators=(",", ":"))
+    text = json.dumps([capsule, dict(sorted(files.items()))], separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
 
 

@@ -46,7 +46,8 @@ class Reproduction(Frozen):
 
     version: str
     digest: str = Field(description="digest of the version")
-    again: str = Field(description="digest of the model trained again")
+    model: str = Field("", description="SHA-256 of its model file; empty in entries from before it was kept")
+    again: str = Field(description="SHA-256 of the model file trained again")
     outcome: ReproductionOutcome
     metrics: tuple[RepeatedMetric, ...]
     score_difference: float = Field(description="largest absolute difference on the holdout rows")
@@ -106,9 +107,9 @@ def compare(
     )
 
 
-def outcome(digest: str, again: str, metrics: Iterable[RepeatedMetric]) -> ReproductionOutcome:
+def outcome(model: str, again: str, metrics: Iterable[RepeatedMetric]) -> ReproductionOutcome:
     """Return the outcome from the two digests and the compared metrics."""
-    if digest == again:
+    if model == again:
         return ReproductionOutcome.SAME
     return (
         ReproductionOutcome.WITHIN

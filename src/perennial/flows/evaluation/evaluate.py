@@ -88,7 +88,9 @@ def evaluate(spec: ModelSpec, work: Workdir, ports: EvaluatePorts, say: Callable
     title = f"{spec.name}, {spec.evaluation.group} {evaluation.first_group} to {evaluation.last_group}"
     ports.figures.evaluation(work.plots, title, scores)
     _curves(work.plots, scores[MODEL])
-    attributions = explain_model(spec, work.model, holdout.features, ports.scorer, ports.explain)
+    attributions = explain_model(
+        spec, work.model, trained.digest, holdout.features, ports.scorer, ports.explain
+    )
     ports.figures.attributions(work.plots, f"{spec.name}, model {evaluation.digest[:12]}", attributions)
     write_json(work.plots / ATTRIBUTIONS, attributions)
     write_json(work.plots / EVALUATION, evaluation)
@@ -155,12 +157,13 @@ def _log(tracker: Tracker, run_id: str, evaluation: Evaluation, work: Workdir) -
 
 
 def explain_model(
-    spec: ModelSpec, folder: Path, features: np.ndarray, scorer: Scorer, explain: Explain
+    spec: ModelSpec, folder: Path, digest: str, features: np.ndarray, scorer: Scorer, explain: Explain
 ) -> GlobalAttributions:
     """Explain at most `explanation.sample` rows, drawn with the seed of the manifest.
 
     Args:
         folder: the exported model with its manifest and background.
+        digest: of the version that they make up.
         features: float32 [n, features] of holdout rows.
 
     Raises:
@@ -178,5 +181,5 @@ def explain_model(
     attributions = explain(score, background, rows, settings.coalitions, settings.seed)
     gap = check_complete(attributions, score(rows).astype(float), settings.tolerance)
     return GlobalAttributions.of(
-        manifest.digest, manifest.features, attributions, len(background), settings.coalitions, gap
+        digest, manifest.features, attributions, len(background), settings.coalitions, gap
     )

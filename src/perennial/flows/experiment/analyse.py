@@ -70,7 +70,7 @@ def analyse_live(
     ingest(ports.inbox, ports.feedback, ports.answered)
     experiment = find_experiment(spec.name, release_id, ports.releases, ports.ledger, now)
     data = gather(experiment, outcome, ports.predictions, ports.feedback, policy.feedback)
-    assigned = tuple(data.units.by_arm.get(variant.name, 0) for variant in data.variants)
+    assigned = tuple(data.units.by_variant.get(variant.name, 0) for variant in data.variants)
     try:
         analysis = analyse(
             OUTCOME_KINDS[outcome], data.variants, experiment.shares,

@@ -83,7 +83,7 @@ def count_users(log: pd.DataFrame) -> UserCounts:
     """
     first = log.drop_duplicates("unit")
     both = log.groupby("unit")["arm"].nunique() > 1
-    return UserCounts(by_arm=first["arm"].value_counts().to_dict(), crossed=int(both.sum()))
+    return UserCounts(by_variant=first["arm"].value_counts().to_dict(), crossed=int(both.sum()))
 
 
 def gather(
@@ -146,7 +146,7 @@ def _figures(
         VariantFigures(
             experiment=experiment.name,
             version=answers.name,
-            users=right.units.by_arm.get(answers.name, 0),
+            users=right.units.by_variant.get(answers.name, 0),
             accuracy=answers.mean if answers.n else None,
             reward=rewards.mean if rewards.n else None,
         )

@@ -24,7 +24,7 @@ from perennial.flows.release.rehearsal import gate_warnings
 from perennial.flows.release.seal import write_seal
 from perennial.flows.release.served_files import current_seal, served_files
 from perennial.flows.versions import find_version
-from perennial.serving.manifest import ServedManifest, load_verified
+from perennial.serving.manifest import SEAL_FILE, ServedManifest, load_verified
 
 LOAD_WITHIN = timedelta(seconds=90)
 REQUESTS = 60
@@ -52,7 +52,7 @@ def start(
     Raises:
         UnknownVersion: the registry has no such version.
         OutOfUse: a person retired or archived it.
-        ModelFileError: the files of the version do not match its digest.
+        NotSigned: the files of the version are not those that were signed under its digest.
         PoolUnavailable: the canary pool did not load it in time.
     """
     record = find_version(spec.name, which, ports.registry)
@@ -82,13 +82,17 @@ def live_champion(model: str, ports: ReleasePorts) -> VersionRecord | None:
     """Return the version with the traffic, by the live route; None when the model has no route.
 
     Raises:
-        UnknownVersion: the route names a version that the registry does not have.
+        UnknownVersion: the route names a version that neither the registry nor a release has.
     """
     route = ports.router.route(model)
     if route is None:
         return None
     record = ports.registry.find(model, route.stable.version)
     if record is None or record.ref.digest != route.stable.digest:
+        status = ports.releases.load(route.stable.release_id)
+        if status is not None and status.candidate.digest == route.stable.digest:
+            # Deleted in the registry: its own release still tells what it is, and without tags the risk is high.
+            return VersionRecord(ref=status.candidate, run_id="", created=status.started_at)
         raise UnknownVersion(
             f"the live route of {model} names {route.stable.version} ({route.stable.digest[:12]}), "
             "which the registry does not have",
@@ -128,7 +132,7 @@ def _measure(
     files = served_files(ref, ports)
     # Sealed before anything is measured: the report must not cover files that change meanwhile.
     before = current_seal(ref, ports)
-    manifest = load_verified(files, ref.model, ref.digest)
+    manifest = load_verified(files, ref.model, ref.digest, ports.trusted, (SEAL_FILE,)).manifest
     write_seal(ref, manifest, files, ports.published)
     again = ports.ledger.rows(spec.name, kinds=(Event.VERSION_REPRODUCED,))
     reproduced = reproduction.judge(spec.gate.reproduction, ref.digest, again)

@@ -23,6 +23,7 @@ from perennial.ports import (
     RollbackJournal,
     Router,
 )
+from perennial.serving.signed_files import TrustedKeys
 
 Clock = Callable[[], datetime]
 Sleep = Callable[[float], None]
@@ -44,6 +45,8 @@ class ReleasePorts:
     labels: Labels
     files: Path
     """Folder of the served files of versions, by digest; a pool is filled from it without the registry."""
+    trusted: TrustedKeys
+    """Keys of those who may sign the files of a version."""
     checks: Callable[[ModelSpec, Path], tuple[Judgement, ...]]
     """Checks of a candidate's files, for the gate (`flows.evaluation.checks`)."""
     terms: Callable[[ModelSpec, VersionRecord], tuple[Judgement, ...]] = lambda spec, record: ()

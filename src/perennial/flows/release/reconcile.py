@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from datetime import datetime
 
+from perennial.core.events import SystemActor
 from perennial.core.release.decide import decide
 from perennial.core.release.observation import (
     Action,
@@ -16,11 +17,12 @@ from perennial.core.release.observation import (
     SetTags,
 )
 from perennial.core.release.phase import Phase
-from perennial.core.release.status import ReleaseStatus
+from perennial.core.release.status import Intent, IntentKind, ReleaseStatus
 from perennial.core.release.traffic import AnyRoute, Expected, Route
-from perennial.errors import ReleaseConflict, RouteMoved, UnknownRelease
+from perennial.errors import ReleaseConflict, RouteMoved, UnknownRelease, UnknownVersion
 from perennial.flows.release.observe import observe
 from perennial.flows.release.ports import ReleasePorts
+from perennial.flows.release.rollback_record import lost_entry
 from perennial.flows.release.served_files import served_files
 from perennial.flows.release.shadow import with_evidence
 
@@ -46,13 +48,18 @@ def reconcile(release_id: str, ports: ReleasePorts, now: datetime) -> ReleaseSta
     if _overtaken(status, seen.route, decision.actions, ports):
         return _load(release_id, ports)
     try:
-        _apply_all(decision.actions, status.model, seen.route, ports)
+        lost = _apply_all(decision.actions, status, seen.route, ports)
     except RouteMoved:
         return _load(release_id, ports)  # decided on traffic that is gone: the next pass looks anew
-    if decision.status == status and not decision.entries:
+    except UnknownVersion as error:
+        ports.intents.put(_abort_of_lost(status, error, now))
+        return status  # the next pass ends the release
+    if decision.status == status and not decision.entries and not lost:
         return status
     # After the traffic has moved: reading the log of a long SHADOW must not delay a withdrawal.
     entries = with_evidence(status, decision.status, decision.entries, ports.predictions, now)
+    if lost:
+        entries = (*entries, lost_entry(status.target, status.model, lost, now))
     try:
         return ports.releases.save(decision.status, status.revision, entries)
     except ReleaseConflict:
@@ -93,16 +100,47 @@ def _yield(actions: tuple[Action, ...], release_id: str, ports: ReleasePorts) ->
     return status
 
 
-def _apply_all(actions: tuple[Action, ...], model: str, live: Route | None, ports: ReleasePorts) -> None:
+def _apply_all(
+    actions: tuple[Action, ...], status: ReleaseStatus, live: Route | None, ports: ReleasePorts
+) -> list[str]:
     """Apply the actions in order; traffic moves only from the observed route, so that no rollback is undone.
 
     Args:
         live: the route that the actions were decided on.
+
+    Returns:
+        A message for each version that the registry has lost and that the release can end without.
+
+    Raises:
+        UnknownVersion: the files of the candidate are neither in the registry nor on this machine, and it has
+            not all traffic yet.
     """
+    lost = []
     for action in actions:
-        apply(action, model, ports, live)
+        try:
+            apply(action, status.model, ports, live)
+        except UnknownVersion as error:
+            is_champion = live is not None and live.stable.digest == status.candidate.digest
+            if isinstance(action, EnsureLoaded) and action.ref == status.candidate and not is_champion:
+                raise
+            lost.append(error.message)
         if isinstance(action, SetRoute):
             live = action.route
+    return lost
+
+
+def _abort_of_lost(status: ReleaseStatus, error: UnknownVersion, now: datetime) -> Intent:
+    """Return the abort of a release whose candidate is lost; repeating it changes nothing."""
+    return Intent(
+        id=f"{status.release_id}-lost",
+        release_id=status.release_id,
+        kind=IntentKind.ABORT,
+        actor=SystemActor.MACHINE,
+        at=now,
+        digest=status.candidate.digest,
+        note=f"the registry lost the candidate: {error.message}",
+        channel="machine",
+    )
 
 
 def apply(action: Action, model: str, ports: ReleasePorts, expected: Expected = AnyRoute.ANY) -> None:

@@ -26,14 +26,15 @@ from perennial.errors import (
     UnknownRelease,
 )
 from perennial.flows.release.seal import Published, manifest_digest, read_seal
-from perennial.serving.manifest import example_row, load_verified, read_background
+from perennial.serving.manifest import SEAL_FILE, example_row, load_verified
 
 if TYPE_CHECKING:
     from perennial.core.events import LedgerRow
     from perennial.core.release.rollback import Seal
     from perennial.core.version import VersionRef
     from perennial.ports.traffic import Pool, Probe, RollbackJournal, Router
-    from perennial.serving.manifest import ServedManifest
+    from perennial.serving.manifest import ServedManifest, VerifiedFiles
+    from perennial.serving.signed_files import TrustedKeys
 
 LOAD_SECONDS = 30
 KNOWN_ENTITIES = 5
@@ -55,6 +56,8 @@ class RollbackPorts:
     """Served files of versions by digest, with their seals."""
     store: Path
     """Files that the model servers load, by digest."""
+    trusted: TrustedKeys
+    """Keys of those who may sign the files of a version."""
     published: Published
     recent: Callable[[str, int], Sequence[Mapping[str, Any]]]
     """Model, count -> newest logged requests by entity, as bodies of `predict`."""
@@ -195,8 +198,8 @@ def check(
         return (held,)
     try:
         folder = ports.store / goal.digest
-        manifest = load_verified(folder, model, goal.digest)
-        rows = own_rows(manifest, folder)
+        version = load_verified(folder, model, goal.digest, ports.trusted, (SEAL_FILE,))
+        manifest, rows = version.manifest, own_rows(version)
         files = (
             Check(name="files", ok=True, observed=f"verified against {goal.digest[:12]}"),
             check_seal(seal, manifest_digest(folder)),
@@ -239,15 +242,16 @@ def _readiness(model: str, goal: Target, ports: RollbackPorts) -> Readiness:
     return ports.pool.readiness(PoolName.STABLE, model, goal.digest)
 
 
-def own_rows(manifest: ServedManifest, folder: Path) -> list[list[float | None]]:
+def own_rows(version: VerifiedFiles) -> list[list[float | None]]:
     """Return rows that no client chose: from the background of the version, or zeros where it has none.
 
     Raises:
         ModelFileError: the background cannot be read.
     """
-    if manifest.explanation is None:
-        return [[0.0] * len(manifest.features)]
-    return [list(row) for row in read_background(folder, manifest.explanation).rows[:OWN_ROWS]]
+    background = version.background
+    if background is None:
+        return [[0.0] * len(version.manifest.features)]
+    return [list(row) for row in background.rows[:OWN_ROWS]]
 
 
 def _answers(

@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from perennial.core.events import Entry, Event
+from perennial.core.events import Entry, Event, SystemActor
 from perennial.core.payloads import TrafficMove
 from perennial.core.release.phase import Phase
 from perennial.core.release.rollback import Rollback
-from perennial.core.release.traffic import Route
+from perennial.core.release.traffic import Route, Target
 from perennial.core.release.withdrawal import is_withdrawn, withdrawal_intent
 from perennial.core.version import Lifecycle
-from perennial.errors import RouteMoved, TrackerUnavailable
+from perennial.errors import RouteMoved, TrackerUnavailable, UnknownVersion
 from perennial.ports import Intents, Labels, Ledger, Registry, ReleaseStore, RollbackJournal, Router
 
 FORGOTTEN = timedelta(minutes=1)
@@ -71,11 +71,31 @@ def _record(rollback: Rollback, ports: RollbackRecordPorts, now: datetime) -> li
     if not _written(rollback, ports):
         ports.ledger.append(_entry(rollback))
     try:
-        _relabel(rollback, ports)
+        lost = _relabel(rollback, ports)
     except TrackerUnavailable as error:
         return [f"aliases and tags of {rollback.model} follow when MLflow answers ({error.message})"]
+    if lost:
+        ports.ledger.append(lost_entry(rollback.to, rollback.model, lost, now))
     ports.journal.remove(rollback)
-    return []
+    return [f"{rollback.model}: {message}; the rest is on record" for message in lost]
+
+
+def lost_entry(target: Target, model: str, lost: list[str], now: datetime) -> Entry:
+    """Return the entry that the registry lost versions.
+
+    Args:
+        target: version whose release or rollback met it.
+        lost: messages of the registry.
+    """
+    return Entry(
+        at=now,
+        actor=SystemActor.MACHINE,
+        kind=Event.VERSION_LOST,
+        model=model,
+        release_id=target.release_id,
+        digest=target.digest,
+        payload={"version": target.version, "why": "; ".join(dict.fromkeys(lost))},
+    )
 
 
 def _with_outcome(rollback: Rollback, ports: RollbackRecordPorts) -> Rollback:
@@ -135,18 +155,31 @@ def _entry(rollback: Rollback) -> Entry:
     )
 
 
-def _relabel(rollback: Rollback, ports: RollbackRecordPorts) -> None:
-    """Set aliases and lifecycles, unless the traffic has moved on: then the next mover sets them."""
+def _relabel(rollback: Rollback, ports: RollbackRecordPorts) -> list[str]:
+    """Set aliases and lifecycles, unless the traffic has moved on: then the next mover sets them.
+
+    Returns:
+        A message for each version that the registry has lost.
+    """
     route = ports.router.route(rollback.model)
     if rollback.canary_only or route is None or route.stable.digest != rollback.to.digest:
-        return
+        return []
     status = ports.releases.load(rollback.to.release_id)
     if status is None:
-        return
-    key = status.candidate.key
-    ports.labels.alias(rollback.model, "champion", key)
+        return []
+    key, lost = status.candidate.key, []
+    try:
+        ports.labels.alias(rollback.model, "champion", key)
+        ports.labels.tag(rollback.model, key, {"lifecycle": Lifecycle.PRODUCTION.value})
+    except UnknownVersion as error:
+        lost.append(error.message)
+        # The alias must not go on naming the version that was left.
+        ports.labels.alias(rollback.model, "champion", None)
     ports.labels.alias(rollback.model, "previous", None)
-    ports.labels.tag(rollback.model, key, {"lifecycle": Lifecycle.PRODUCTION.value})
     left = ports.registry.find(rollback.model, rollback.left.version)
     if left is not None and left.ref.digest != rollback.to.digest:
-        ports.labels.tag(rollback.model, left.ref.key, {"lifecycle": Lifecycle.ARCHIVED.value})
+        try:
+            ports.labels.tag(rollback.model, left.ref.key, {"lifecycle": Lifecycle.ARCHIVED.value})
+        except UnknownVersion as error:
+            lost.append(error.message)
+    return lost

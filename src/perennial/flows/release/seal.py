@@ -11,9 +11,7 @@ from perennial.core.release.rollback import Seal
 from perennial.core.version import VersionRef
 from perennial.errors import ModelFileError
 from perennial.files import sha256, write_text
-from perennial.serving.manifest import MANIFEST_FILE, ServedManifest
-
-SEAL_FILE = "seal.json"
+from perennial.serving.manifest import MANIFEST_FILE, SEAL_FILE, ServedManifest
 
 Published = Callable[[str], Mapping[str, str]]
 """Feature service -> feature -> digest of its published definition; empty when nothing is published."""

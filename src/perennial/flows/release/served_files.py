@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 
 from perennial.core.training.capsule import seal
 from perennial.core.version import VersionRef
+from perennial.errors import UnknownVersion
 from perennial.files import new_folder, sha256
-from perennial.serving.manifest import MANIFEST_FILE, MODEL_FILE
+from perennial.serving.manifest import MANIFEST_FILE, MODEL_FILE, SEAL_FILE
+from perennial.serving.signed_files import SIGNED_FILES
 
 if TYPE_CHECKING:
     from perennial.flows.release.ports import ReleasePorts
@@ -31,13 +33,17 @@ def current_seal(ref: VersionRef, ports: ReleasePorts) -> str:
     Raises:
         ToolError: the files are not on this machine, and the registry does not answer.
     """
-    files = served_files(ref, ports)
-    return seal(ref.capsule, _digest(files / MODEL_FILE), _digest(files / MANIFEST_FILE))
+    try:
+        files = served_files(ref, ports)
+    except UnknownVersion:
+        return seal(ref.capsule, {})  # lost in the registry and here: no approval covers that
+    names = {MODEL_FILE, MANIFEST_FILE, SIGNED_FILES, *(path.name for path in files.iterdir())} - {SEAL_FILE}
+    return seal(ref.capsule, {name: _digest(files / name) for name in names})
 
 
 def _digest(path: Path) -> str:
     """Return the SHA-256 (hex) of a file; MISSING, which no gate ever sealed, where there is none."""
     try:
         return sha256(path)
-    except FileNotFoundError:
+    except OSError:
         return MISSING

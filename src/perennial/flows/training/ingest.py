@@ -87,7 +87,7 @@ def junit(
         MalformedInput: see `builds.read_builds`.
     """
     known = store.load(history) if store.exists(history) else schema.empty()
-    read = builds.read_builds(paths, known, suite, by, undated)
+    read = builds.read_builds(paths, known, suite, by, undated, now)
     if read.frame.empty and known.empty:
         raise DatasetMissing(
             f"the {read.reports} reports hold no test that ran ({read.skipped} skipped)",

@@ -17,8 +17,9 @@ from perennial.files import sha256
 from perennial.flows.training.fit import Fitted
 from perennial.flows.training.training_data import TrainingData
 from perennial.flows.training.workdir import read_record, write_json, write_table
-from perennial.ports import Scorer, Tracker
+from perennial.ports import Scorer, Signer, Tracker
 from perennial.serving.manifest import MANIFEST_FILE, MODEL_FILE
+from perennial.serving.signed_files import sign_files
 
 CAPSULE = "capsule.json"
 """File of the training run."""
@@ -32,9 +33,14 @@ def package(
     provenance: Provenance,
     fitted: Fitted,
     scorer: Scorer,
+    signer: Signer,
     folder: Path,
-) -> Capsule:
-    """Export the model into `folder`, write manifest, background and reference beside it; return its capsule."""
+) -> tuple[Capsule, str]:
+    """Export the model into `folder`, write manifest, background and reference beside it, and sign them all.
+
+    Returns:
+        The capsule, and the digest of the version.
+    """
     folder.mkdir()
     fitted.model.export(folder / MODEL_FILE)
     capsule = Capsule(
@@ -50,7 +56,6 @@ def package(
     explanation = _write_background(spec, data, folder)
     manifest = ModelManifest(
         model=spec.name,
-        digest=capsule.model,
         capsule=capsule.hash,
         feature_service=spec.features.service,
         entities=spec.features.entities,
@@ -67,7 +72,7 @@ def package(
     )
     write_json(folder / MANIFEST_FILE, manifest)
     _write_reference(spec, data, scorer, folder)
-    return capsule
+    return capsule, sign_files(folder, spec.name, capsule.hash, signer)
 
 
 def check_parity(spec: ModelSpec, data: TrainingData, fitted: Fitted, scorer: Scorer, folder: Path) -> float:

@@ -12,6 +12,7 @@ from perennial.errors import ModelFileError
 from perennial.flows.training.revision import read_trained
 from perennial.flows.training.workdir import Workdir, read_record, write_json
 from perennial.ports import Registry
+from perennial.serving.signed_files import read_listed
 
 
 def register(spec: ModelSpec, work: Workdir, registry: Registry, actor: str) -> VersionRef:
@@ -22,15 +23,17 @@ def register(spec: ModelSpec, work: Workdir, registry: Registry, actor: str) -> 
 
     Raises:
         DatasetMissing: `train` or `evaluate` has not run.
+        NotSigned: a file of the model was changed since the training.
         ValidationFailed: the tables are not those of the revision that the training used.
         ModelFileError: the evaluation belongs to another model than the last training.
     """
     trained = read_trained(spec, work)
     manifest = read_record(work.model / "manifest.json", ModelManifest, "train")
     evaluation = read_record(work.evaluation, Evaluation, "evaluate")
-    if not trained.digest == manifest.digest == evaluation.digest:
+    on_disk, _ = read_listed(work.model, spec.name)
+    if not trained.digest == on_disk == evaluation.digest:
         raise ModelFileError(
-            f"{work.folder}: trained {trained.digest[:12]}, file {manifest.digest[:12]}, "
+            f"{work.folder}: trained {trained.digest[:12]}, files {on_disk[:12]}, "
             f"evaluated {evaluation.digest[:12]}",
             hint=f"run `perennial evaluate {spec.name}` after `perennial train {spec.name}`",
         )

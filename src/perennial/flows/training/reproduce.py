@@ -87,7 +87,12 @@ def reproduce(
     learnt, holdout = rows.where(~later), rows.where(later)
     say(f"{record.ref}: {len(learnt)} rows train, {len(holdout)} rows compare")
     again = _train(build, version_features(spec, files).names, capsule, learnt, aside / "again")
-    result = _compare(spec, record, holdout, files, again, ports.scorer, others)
+    if sha256(files / "model.onnx") != capsule.model:
+        raise ModelFileError(
+            f"model.onnx of {record.ref} is not the file that its capsule names, {capsule.model[:12]}",
+            hint="restore the artifact store from its backup, or train again",
+        )
+    result = _compare(spec, record, capsule.model, holdout, files, again, ports.scorer, others)
     now = clock()
     result = result.model_copy(update={"seconds": round((now - started).total_seconds(), 1)})
     _record(record, result, ports, actor, now)
@@ -102,7 +107,7 @@ def _capsule(record: VersionRecord, ports: ReproducePorts) -> Capsule:
             f"the capsule of {record.ref} cannot be read from its run {record.run_id}: {error}",
             hint="restore the artifact store, or train again",
         ) from error
-    if capsule.hash != record.ref.capsule or capsule.model != record.ref.digest:
+    if capsule.hash != record.ref.capsule:
         raise ModelFileError(
             f"the capsule kept with the run of {record.ref} has the hash {capsule.hash[:12]}, "
             f"the version names {record.ref.capsule[:12]}",
@@ -143,6 +148,7 @@ def _train(build: Build, names: tuple[str, ...], capsule: Capsule, learnt: Examp
 def _compare(
     spec: ModelSpec,
     record: VersionRecord,
+    model: str,
     holdout: Examples,
     files: Path,
     again: Path,
@@ -157,7 +163,8 @@ def _compare(
         version=record.ref.version,
         digest=record.ref.digest,
         again=digest,
-        outcome=reproduction.outcome(record.ref.digest, digest, metrics),
+        model=model,
+        outcome=reproduction.outcome(model, digest, metrics),
         metrics=metrics,
         score_difference=float(np.abs(scores[1].astype(float) - scores[0]).max()),
         rows=len(holdout),

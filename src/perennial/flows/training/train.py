@@ -21,7 +21,7 @@ from perennial.flows.training.fit import Build, Suggest, fit, search, study_name
 from perennial.flows.training.package import CAPSULE, check_parity, package
 from perennial.flows.training.training_data import load_training_data
 from perennial.flows.training.workdir import Workdir, write_json, write_table
-from perennial.ports import Features, Figures, Registry, Scorer, Tracker, Tuner
+from perennial.ports import Features, Figures, Registry, Scorer, Signer, Tracker, Tuner
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,7 @@ class TrainPorts:
     registry: Registry
     scorer: Scorer
     figures: Figures
+    signer: Signer
 
 
 def train(
@@ -86,7 +87,7 @@ def train(
         study = study_name(spec, data.revision, provenance, split)
         best, trials = search(spec, split, ports.tuner, ports.tracker, run, build, suggest, study, say)
         fitted = fit(spec, split, build, best)
-        capsule = package(spec, data, provenance, fitted, ports.scorer, folder)
+        capsule, digest = package(spec, data, provenance, fitted, ports.scorer, ports.signer, folder)
         parity = check_parity(spec, data, fitted, ports.scorer, folder)
 
         example = split.everything.features[-5:]
@@ -96,7 +97,7 @@ def train(
             metrics={PARITY: parity},
             tags={
                 "capsule": capsule.hash,
-                "digest": capsule.model,
+                "digest": digest,
                 "architecture": fitted.model.architecture,
                 "features_hash": capsule.features,
                 "code": capsule.code,
@@ -120,7 +121,7 @@ def train(
             model=spec.name,
             run_id=run.run_id,
             model_uri=uri,
-            digest=capsule.model,
+            digest=digest,
             capsule=capsule.hash,
             revision=data.revision.revision,
             rows=sha256(work.features),

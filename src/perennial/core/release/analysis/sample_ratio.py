@@ -67,7 +67,7 @@ def judge_split(units: UserCounts, control: str, treatment: str, weight: float, 
     while a mismatch once proven does not heal, and its cause (a proxy that caches, a server that loses its
     log) is best searched while the split stands. The other rules go on and may still abort.
     """
-    counted = tuple(units.by_arm.get(version, 0) for version in (control, treatment))
+    counted = tuple(units.by_variant.get(version, 0) for version in (control, treatment))
     ratio = sample_ratio(counted, (100.0 - weight, weight), alpha)
     crossed = f", {units.crossed} on both sides" if units.crossed else ""
     return Judgement(
