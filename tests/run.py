@@ -1,14 +1,15 @@
-"""Run the tests in four lanes; tests/README.md says which test belongs where.
+"""Run the tests in four lanes, each a pytest of its own; tests/README.md says which test belongs where.
 
-Lanes of one stage run beside each other, the stages one after the other. Each lane is a pytest of its own.
 Further options are passed on to pytest.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import re
+import signal
 import subprocess
 import sys
 import tempfile
@@ -23,6 +24,14 @@ WORKERS = str(min(os.cpu_count() or 1, 4))
 SLOWEST = 25
 
 
+def yield_to_others() -> None:
+    """Take only the CPU time that others leave, also where the kernel schedules by session (autogroup)."""
+    os.nice(19)
+    os.setsid()
+    with contextlib.suppress(OSError):
+        Path("/proc/self/autogroup").write_text("19")
+
+
 @dataclass
 class Lane:
     """Tests that run in one pytest: those with the marker, or those with none of the `OWN_LANE` markers."""
@@ -31,7 +40,26 @@ class Lane:
     marker: str = ""
     options: tuple[str, ...] = ()
     process: subprocess.Popen | None = None
+    started: float = 0.0
     seconds: float = 0.0
+
+    def start(self, reports: Path, options: list[str], fast: bool, shown: bool, polite: bool) -> None:
+        """Start pytest; unless `shown`, its output goes to a file. `polite`: only on cores that are idle."""
+        out = None if shown else self.log(reports).open("w")
+        self.started = time.monotonic()
+        self.process = subprocess.Popen(
+            [*self.command(reports, fast), *options],
+            stdout=out, stderr=out, env=self.environment(), preexec_fn=yield_to_others if polite else None,
+        )  # fmt: skip
+
+    def stop(self) -> None:
+        """Let pytest stop what it has started."""
+        if self.process is not None and self.process.poll() is None:
+            self.process.send_signal(signal.SIGINT)
+            self.process.wait()
+
+    def log(self, reports: Path) -> Path:
+        return reports / f"{self.name}.log"
 
     def command(self, reports: Path, fast: bool) -> list[str]:
         """Return the pytest command; its JUnit file is the lane's report."""
@@ -54,26 +82,32 @@ class Lane:
 
 OWN_LANE = ("server", "traffic", "e2e")
 PLAIN = Lane("plain", options=("-n", WORKERS, "--dist", "loadfile", "--no-loadscope-reorder"))
-STAGES = ((PLAIN, Lane("servers", "server")), (Lane("e2e", "e2e"),), (Lane("traffic", "traffic"),))
+SERVERS, E2E, TRAFFIC = Lane("servers", "server"), Lane("e2e", "e2e"), Lane("traffic", "traffic")
+STAGES: tuple[tuple[tuple[Lane, ...], ...], ...] = (((PLAIN, SERVERS), (E2E,)), ((TRAFFIC,),))
+"""Stages one after the other; their chains beside each other; the lanes of a chain one after the other.
+
+The stack of the e2e lane waits much and trains on one core: the other lanes use what it leaves.
+"""
+LANES = [lane for stage in STAGES for chain in stage for lane in chain]
 
 
-def run_stage(lanes: tuple[Lane, ...], options: list[str], reports: Path, fast: bool) -> None:
-    """Run lanes beside each other; the first writes to the terminal, the output of the others follows it."""
-    started = time.monotonic()
-    logs = [reports / f"{lane.name}.log" for lane in lanes[1:]]
-    for lane, log in zip(lanes, [None, *logs], strict=True):
-        print(f"== tests: {lane.name}", flush=True)
-        out = log.open("w") if log else None
-        command = [*lane.command(reports, fast), *options]
-        lane.process = subprocess.Popen(command, stdout=out, stderr=out, env=lane.environment())
-    waiting = list(lanes)
-    while waiting:
+def run_stage(chains: list[list[Lane]], options: list[str], reports: Path, fast: bool) -> None:
+    """Run the chains; the first one writes to the terminal, the output of the others follows at its end."""
+    waiting = [list(chain) for chain in chains]
+    while any(waiting):
+        for number, chain in enumerate(waiting):
+            if not chain:
+                continue
+            lane = chain[0]
+            if lane.process is None:
+                print(f"== tests: {lane.name} begins", flush=True)
+                lane.start(reports, options, fast, shown=number == 0, polite=number == 0 and len(chains) > 1)
+            elif lane.process.poll() is not None:
+                lane.seconds = time.monotonic() - lane.started
+                chain.pop(0)
         time.sleep(0.2)
-        for lane in [lane for lane in waiting if lane.process and lane.process.poll() is not None]:
-            lane.seconds = time.monotonic() - started
-            waiting.remove(lane)
-    for lane, log in zip(lanes[1:], logs, strict=True):
-        print(f"== tests: {lane.name}\n{log.read_text()}", flush=True)
+    for lane in [lane for chain in chains[1:] for lane in chain]:
+        print(f"== tests: {lane.name}\n{lane.log(reports).read_text()}", flush=True)
 
 
 def summarise(lanes: list[Lane], reports: Path) -> bool:
@@ -104,22 +138,26 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument(
-        "--lane", choices=[lane.name for stage in STAGES for lane in stage], help="only this one"
-    )
+    parser.add_argument("--lane", choices=[lane.name for lane in LANES], help="only this one")
     parser.add_argument("--fast", action="store_true", help="only the plain tests that are not marked slow")
     parser.add_argument("--deep", action="store_true", help="all examples of the property tests")
     asked, options = parser.parse_known_args()
     if asked.deep:
         options.append("--hypothesis-profile=deep")
     only = PLAIN.name if asked.fast else asked.lane
-    stages = [tuple(lane for lane in stage if only in (None, lane.name)) for stage in STAGES]
     started = time.monotonic()
+    lanes = [lane for lane in LANES if only in (None, lane.name)]
     with tempfile.TemporaryDirectory() as folder:
         reports = Path(folder)
-        for stage in filter(None, stages):
-            run_stage(stage, options, reports, asked.fast)
-        well = summarise([lane for stage in stages for lane in stage], reports)
+        try:
+            for stage in STAGES:
+                chains = [[lane for lane in chain if lane in lanes] for chain in stage]
+                run_stage([chain for chain in chains if chain], options, reports, asked.fast)
+        except KeyboardInterrupt:
+            for lane in lanes:
+                lane.stop()
+            return 130
+        well = summarise(lanes, reports)
     print(f"== all tests {'passed' if well else 'did NOT pass'} in {time.monotonic() - started:.0f} s")
     return 0 if well else 1
 

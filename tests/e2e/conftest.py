@@ -21,7 +21,7 @@ from perennial.settings import Settings
 from .under_fire import ReleaseUnderFire, release_under_fire
 
 ROOT = Path(__file__).resolve().parents[2]
-MODEL = "test_failure_predictor"
+MODEL, MIRROR = "test_failure_predictor", "PERENNIAL_DATA_MIRROR"
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ def make_stack(folder: Path) -> Stack:
         "tracking_url": f"http://127.0.0.1:{given['port_mlflow']}",
     }
     foreign = ("PERENNIAL_", "AIRFLOW", "MLFLOW_")
-    clean = {key: value for key, value in os.environ.items() if not key.startswith(foreign)}
+    clean = {key: value for key, value in os.environ.items() if key == MIRROR or not key.startswith(foreign)}
     ours = {f"PERENNIAL_{name.upper()}": str(value) for name, value in given.items()}
     return Stack(clean | ours, Settings(**given))
 
