@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from perennial.core.governance.display import shown
+from perennial.core.display import shown
 
 WIDE = 160
 """Columns of output that is no terminal, so that no figure is truncated."""

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from perennial.core.governance.display import shown
+from perennial.core.display import shown
 
 if TYPE_CHECKING:
     from pydantic import BaseModel

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
+from perennial.core.display import shown
 from perennial.core.frozen import Frozen
-from perennial.core.governance.display import shown
 
 UNSTATED = "Not stated on record."
 MARKUP = re.compile(r"([\\`*_\[\]<>|#])")

@@ -12,9 +12,9 @@ from datetime import datetime, timedelta
 
 from pydantic import AwareDatetime, Field
 
+from perennial.core.display import shown
 from perennial.core.events import Entry, Event, LedgerRow, SystemActor
 from perennial.core.frozen import Frozen
-from perennial.core.governance.display import shown
 from perennial.core.payloads import LevelChange, TrafficMove, VersionFact
 from perennial.core.release.status import ReleaseStatus
 

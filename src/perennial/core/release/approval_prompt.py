@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from perennial.core.governance.display import shown
+from perennial.core.display import shown
 from perennial.core.release.status import ReleaseStatus
 from perennial.core.verdict import Judgement
 

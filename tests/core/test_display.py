@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from perennial.commands.ledger import line
 from perennial.commands.output import print_table, print_text
+from perennial.core.display import HIDDEN, shown
 from perennial.core.events import Entry
-from perennial.core.governance.display import HIDDEN, shown
 from perennial.core.governance.document import escape
 from perennial.core.governance.identity import Role
 from perennial.core.governance.ledger import GENESIS, chain
