@@ -58,6 +58,10 @@ class Lane:
             self.process.send_signal(signal.SIGINT)
             self.process.wait()
 
+    @property
+    def code(self) -> int | None:
+        return self.process.returncode if self.process else None
+
     def log(self, reports: Path) -> Path:
         return reports / f"{self.name}.log"
 
@@ -115,16 +119,20 @@ def summarise(lanes: list[Lane], reports: Path) -> bool:
     durations, well = [], True
     counts = []
     for lane in lanes:
-        suite = parse(reports / f"{lane.name}.xml").getroot().find("testsuite")
+        report = reports / f"{lane.name}.xml"
+        if not report.is_file():
+            well = False
+            counts.append(f"{lane.name:8} ended without a report, exit code {lane.code}")
+            continue
+        suite = parse(report).getroot().find("testsuite")
         for case in suite.iter("testcase"):
             durations.append((float(case.get("time")), f"{case.get('classname')}::{case.get('name')}"))
         total, skipped = int(suite.get("tests")), int(suite.get("skipped"))
         bad = int(suite.get("failures")) + int(suite.get("errors"))
-        code = lane.process.returncode if lane.process else 1
-        well = well and code == 0
+        well = well and lane.code == 0
         counts.append(
             f"{lane.name:8} {total - bad - skipped:5} passed {bad:3} failed {skipped:3} skipped"
-            f" {lane.seconds:6.0f} s{'' if code == 0 else f'  exit code {code}'}"
+            f" {lane.seconds:6.0f} s  exit code {lane.code}"
         )
     print(f"== the {SLOWEST} slowest tests, set-up included")
     for seconds, name in sorted(durations, reverse=True)[:SLOWEST]:
