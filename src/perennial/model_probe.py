@@ -232,7 +232,9 @@ def main(path: str, memory_bytes: str, cpu_seconds: str) -> None:
         problem = _try(Path(path))
     except Exception as error:  # noqa: BLE001 whatever a foreign file brings about is its problem
         problem = f"does not run: {str(error).splitlines()[0][:300] if str(error) else type(error).__name__}"
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    # Not getrusage: its maximum counts the parent's memory, which the child had for a moment after the fork.
+    status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    peak = int(status["VmHWM"].split()[0]) * 1024
     print(json.dumps(asdict(Probe(problem, peak, round(time.monotonic() - started, 2)))))
 
 
