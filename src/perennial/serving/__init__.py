@@ -1,1 +1,1 @@
-"""What runs inside a model server: it stays small, and imports no training library."""
+"""The code that runs inside a model server: it stays small, and imports no training library."""

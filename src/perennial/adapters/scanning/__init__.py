@@ -1,1 +1,1 @@
-"""What files and packages are: formats, pickles, licences. Whether that is allowed is decided in `core`."""
+"""Formats, pickles and licences of files and packages. Whether that is allowed is decided in `core`."""

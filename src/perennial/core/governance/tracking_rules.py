@@ -40,7 +40,7 @@ WHO: dict[Access, frozenset[Role]] = {
 }
 
 PREFIX = re.compile(r"^/(?:api|ajax-api)/\d\.\d/(?:preview/)?(?=mlflow)")
-"""What MLflow puts before its REST and page routes."""
+"""Prefixes of MLflow's REST and page routes."""
 
 _READ = r"""
     mlflow/(experiments/(get|get-by-name|search)|runs/(get|search)|metrics/get-history(-bulk|-bulk-interval)?)
@@ -54,7 +54,7 @@ _READ = r"""
     mlflow/(gateway/(supported-providers|secrets/config|budgets/list|budgets/windows)|workspaces)
     /get-artifact /model-versions/get-artifact /graphql /
 """
-"""What the page reads; POST where MLflow takes the filter of a search in the body."""
+"""Routes that read; MLflow takes the filter of a search as the body of a POST."""
 _SEARCH = r"""
     mlflow/(experiments/search|experiments/search-datasets|runs/search|logged-models/search)
     mlflow/(registered-models/get-latest-versions|traces/search|datasets/search|issues/search) /graphql
