@@ -14,7 +14,8 @@ from perennial import account_file
 from perennial import settings as environment
 from perennial.cli import main
 from perennial.core.governance.identity import MACHINES, Account, Role
-from perennial.core.governance.tokens import id_of
+from perennial.core.governance.secret_text import name_in
+from perennial.core.governance.tokens import MARK
 from perennial.errors import NotAllowed, NotSignedIn, UsageError
 from perennial.flows.governance.identity import issue, signed_in, who_steers
 from perennial.wiring import database
@@ -73,8 +74,8 @@ def test_it_expires_and_is_revoked(store):
     assert signed_in(text, KNOWN, store, NOW + timedelta(hours=23))
     with pytest.raises(NotSignedIn, match="expired"):
         signed_in(text, KNOWN, store, NOW + timedelta(days=1))
-    first = store.revoke(id_of(text), NOW)
-    assert store.revoke(id_of(text), NOW + timedelta(hours=1)) == first
+    first = store.revoke(name_in(MARK, text), NOW)
+    assert store.revoke(name_in(MARK, text), NOW + timedelta(hours=1)) == first
     with pytest.raises(NotSignedIn, match="revoked"):
         signed_in(text, KNOWN, store, NOW)
     assert store.revoke("nobody", NOW) is None
@@ -121,7 +122,7 @@ def test_who_leaves_the_people_loses_the_tokens(store, monkeypatch):
 def test_the_database_holds_no_secret(store, tmp_path):
     text = made(store)
     content = b"".join(path.read_bytes() for path in tmp_path.glob("perennial.db*"))
-    assert id_of(text).encode() in content
+    assert name_in(MARK, text).encode() in content
     assert text.rpartition("_")[2].encode() not in content
     with sqlite3.connect(tmp_path / "perennial.db") as connection:
         assert connection.execute("SELECT count(*) FROM perennial_token").fetchone() == (1,)
@@ -208,7 +209,7 @@ def test_a_token_has_a_longest_age(admin, store):
     with pytest.raises(UsageError, match="at most 90 days"):
         made(store, days=90.1)
     text = made(store, days=90)
-    forever = store.find(id_of(text)).model_copy(update={"expires_at": NOW + timedelta(days=4000)})
+    forever = store.find(name_in(MARK, text)).model_copy(update={"expires_at": NOW + timedelta(days=4000)})
     assert forever.state(NOW + timedelta(days=89)) == "active"
     assert forever.state(NOW + timedelta(days=90)) == "expired", "also one that was stored otherwise"
 

@@ -107,14 +107,14 @@ def test_keys_are_kept_as_hashes_in_a_private_file_and_revoked_at_once(tmp_path,
     assert key not in path.read_text()
     assert path.stat().st_mode & 0o777 == 0o600
     server_side = FeedbackSources(path)
-    assert server_side.source(key).models == ("test_failure_predictor",)
+    assert server_side.holder(key).models == ("test_failure_predictor",)
     assert main(["feedback", "source", "list"]) == 0
     assert "nightly" in capsys.readouterr().out
     assert main(["ledger", "show", "--json"]) == 0
     assert "feedback.source_added" in capsys.readouterr().out
     assert main(["feedback", "source", "revoke", "nightly"]) == 0
     with pytest.raises(NotSignedIn):
-        server_side.source(key)
+        server_side.holder(key)
     assert main(["feedback", "source", "revoke", "nightly"]) == 2
     assert main(["feedback", "source", "add", "No_Name"]) == 2
 
@@ -124,4 +124,4 @@ def test_a_file_of_keys_that_others_may_change_counts_for_nothing(tmp_path):
     sources.put(source())
     os.chmod(tmp_path / "sources.json", 0o666)  # noqa: S103 the attack
     with pytest.raises(SettingsError, match="accessible to others"):
-        FeedbackSources(tmp_path / "sources.json").source(KEY)
+        FeedbackSources(tmp_path / "sources.json").holder(KEY)

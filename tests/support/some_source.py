@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Collection
 from datetime import UTC, datetime
 
-from perennial.core.governance.feedback_sources import FeedbackSource, written
-from perennial.core.governance.tokens import hashed
+from perennial.core.governance.feedback_sources import MARK, FeedbackSource
+from perennial.core.governance.secret_text import hashed, written
 from perennial.serving.evidence.sources import FeedbackSources
 
 NAME = "ci"
 """The source that the model's spec trusts."""
-KEY = written(NAME, "0" * 64)
+KEY = written(MARK, NAME, "0" * 64)
 
 
 def source(name: str = NAME, *models: str, key: str = KEY) -> FeedbackSource:

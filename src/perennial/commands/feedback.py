@@ -32,7 +32,7 @@ def add(file: Path) -> None:
     from perennial.serving.evidence.sources import FeedbackSources
 
     settings, now = environment.load(), datetime.now(UTC)
-    source = FeedbackSources(settings.feedback_sources).source(os.environ.get(KEY_VARIABLE, ""))
+    source = FeedbackSources(settings.feedback_sources).holder(os.environ.get(KEY_VARIABLE, ""))
     try:
         body = json.loads(file.read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:

@@ -219,7 +219,7 @@ class ModelServer:
 
         The key is checked before the body is read.
         """
-        source = self._sources.source(request.headers.get(headers.FEEDBACK_KEY, ""))
+        source = self._sources.holder(request.headers.get(headers.FEEDBACK_KEY, ""))
         given = feedback_inbox.parse(await read_json(request))
         self._feedback.append(given, source, self._clock())
         return Json({"accepted": given.predictions})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hmac
 import re
 from datetime import datetime
 from enum import StrEnum
@@ -10,7 +9,6 @@ from enum import StrEnum
 from pydantic import AwareDatetime, Field
 
 from perennial.core.frozen import Frozen
-from perennial.core.governance.tokens import hashed
 
 MARK = "pc"
 """First part of every key, so that scanners for secrets recognise one."""
@@ -42,19 +40,3 @@ class ClientKey(Frozen):
 
     def expired(self, now: datetime) -> bool:
         return self.expires_at is not None and now >= self.expires_at
-
-
-def written(name: str, secret: str) -> str:
-    """Return the key of a client as a text."""
-    return f"{MARK}_{name}_{secret}"
-
-
-def name_in(key: str) -> str:
-    """Return the name of the client that a key claims to be of; empty if the text is no key."""
-    parts = key.strip().split("_", 2)
-    return parts[1] if len(parts) == 3 and parts[0] == MARK and all(parts) else ""
-
-
-def opens(key: str, stored: ClientKey) -> bool:
-    """Return whether this is the stored key, in the same time for every wrong key."""
-    return hmac.compare_digest(hashed(key), stored.sha256)

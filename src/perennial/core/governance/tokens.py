@@ -1,13 +1,7 @@
-"""Tokens that sign a person in on the command line. Only a hash is stored: a stolen database signs nobody in.
-
-A token has 256 random bits, so its SHA-256 cannot be inverted by guessing. Slow hashes are for passwords that
-people choose (OWASP Password Storage Cheat Sheet).
-"""
+"""Tokens that sign a person in on the command line. Only a hash is stored: a stolen database signs nobody in."""
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 from datetime import datetime, timedelta
 
 from pydantic import AwareDatetime, Field
@@ -43,24 +37,3 @@ class Token(Frozen):
     def holder(self) -> SignedIn:
         """The account that the token signs in."""
         return SignedIn(name=self.account, role=self.role, issued_by=self.issued_by)
-
-
-def written(token_id: str, secret: str) -> str:
-    """Return the text of a token."""
-    return f"{MARK}_{token_id}_{secret}"
-
-
-def id_of(text: str) -> str | None:
-    """Return the id in a token's text; None if the text is no token."""
-    parts = text.strip().split("_", 2)
-    return parts[1] if len(parts) == 3 and parts[0] == MARK and all(parts) else None
-
-
-def hashed(text: str) -> str:
-    """Return the stored hash of a token's text."""
-    return hashlib.sha256(text.strip().encode()).hexdigest()
-
-
-def opens(text: str, stored: Token) -> bool:
-    """Return whether the text is the stored token, in constant time."""
-    return hmac.compare_digest(hashed(text), stored.sha256)

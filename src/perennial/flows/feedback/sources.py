@@ -7,8 +7,8 @@ from datetime import datetime
 from typing import Protocol
 
 from perennial.core.events import Entry, Event
-from perennial.core.governance.feedback_sources import NAME, FeedbackSource, written
-from perennial.core.governance.tokens import hashed
+from perennial.core.governance.feedback_sources import MARK, NAME, FeedbackSource
+from perennial.core.governance.secret_text import hashed, written
 from perennial.errors import UsageError
 from perennial.flows.governance.identity import NO_MODEL
 from perennial.ports import Ledger
@@ -42,7 +42,7 @@ def add_source(
     """
     if not NAME.fullmatch(name):
         raise UsageError(f"{name!r} is no name of a source", hint="small letters, digits and -")
-    key = written(name, random(32))
+    key = written(MARK, name, random(32))
     source = FeedbackSource(
         name=name, sha256=hashed(key), models=tuple(sorted(set(models))), added_at=now, added_by=actor
     )

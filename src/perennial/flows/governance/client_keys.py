@@ -7,8 +7,8 @@ from datetime import datetime, timedelta
 from typing import Protocol
 
 from perennial.core.events import Entry, Event
-from perennial.core.governance.client_keys import NAME, ClientKey, Right, written
-from perennial.core.governance.tokens import hashed
+from perennial.core.governance.client_keys import MARK, NAME, ClientKey, Right
+from perennial.core.governance.secret_text import hashed, written
 from perennial.errors import UsageError
 from perennial.flows.governance.identity import NO_MODEL
 from perennial.ports import Ledger
@@ -45,7 +45,7 @@ def add_key(
     """
     if not NAME.fullmatch(name):
         raise UsageError(f"{name!r} is no name of a client", hint="small letters, digits and -")
-    text = written(name, random(32))
+    text = written(MARK, name, random(32))
     key = ClientKey(
         name=name,
         sha256=hashed(text),

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 
 from perennial.core.events import Entry, Event, SystemActor
-from perennial.core.governance import tokens
 from perennial.core.governance.identity import PEOPLE, STEERING, Account, Role, SignedIn, may_steer
-from perennial.core.governance.tokens import Token
+from perennial.core.governance.secret_text import hashed, name_in, opens, written
+from perennial.core.governance.tokens import MARK, MAX_AGE, Token
 from perennial.core.payloads import TokenFact
 from perennial.errors import NotAllowed, NotSignedIn, UsageError
 from perennial.ports import Ledger, TokenStore
@@ -49,15 +49,15 @@ def issue(
         )
     if holder.role is not role:
         raise UsageError(f"the account {account} is {holder.role}, not {role}", hint="PERENNIAL_PEOPLE")
-    if not timedelta(0) < valid <= tokens.MAX_AGE:
-        raise UsageError(f"a token is valid for at most {tokens.MAX_AGE.days} days", hint="--days 30")
+    if not timedelta(0) < valid <= MAX_AGE:
+        raise UsageError(f"a token is valid for at most {MAX_AGE.days} days", hint="--days 30")
     token_id = random(6)
-    text = tokens.written(token_id, random(32))
+    text = written(MARK, token_id, random(32))
     token = Token(
         id=token_id,
         account=account,
         role=role,
-        sha256=tokens.hashed(text),
+        sha256=hashed(text),
         issued_at=now,
         issued_by=issuer,
         expires_at=now + valid,
@@ -106,9 +106,9 @@ def signed_in(text: str, known: tuple[Account, ...], store: TokenStore, now: dat
     Raises:
         NotSignedIn: the token was not issued here, is expired or revoked, or its account is gone or has another role.
     """
-    token_id = tokens.id_of(text)
-    stored = store.find(token_id) if token_id is not None else None
-    if stored is None or not tokens.opens(text, stored):
+    token_id = name_in(MARK, text)
+    stored = store.find(token_id) if token_id else None
+    if stored is None or not opens(text, stored):
         raise NotSignedIn("PERENNIAL_TOKEN is no token that was issued here", hint=HINT)
     if stored.state(now) != "active":
         raise NotSignedIn(f"the token {stored.id} of {stored.account} is {stored.state(now)}", hint=HINT)
