@@ -22,6 +22,16 @@ settings.register_profile("ci", max_examples=EVERY_RUN, deadline=None)
 settings.register_profile("deep", max_examples=DEEP, deadline=None)
 settings.load_profile("ci")
 
+LANES = {"traffic": {"serving_stack", "live_releases"}, "server": {"mlflow_server", "airflow", "postgres"}}
+"""Marker -> fixtures that need it: else their servers would start in a second lane, too."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        for marker, fixtures in LANES.items():
+            if fixtures & set(getattr(item, "fixturenames", ())) and not item.get_closest_marker(marker):
+                raise pytest.UsageError(f"{item.nodeid} needs pytest.mark.{marker}: see tests/README.md")
+
 
 @pytest.fixture(scope="session")
 def serving_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServingStack]:

@@ -17,7 +17,7 @@ from perennial.core.release.traffic import Route
 from perennial.serving import headers
 from perennial.wiring import releasing
 
-pytestmark = pytest.mark.server
+pytestmark = pytest.mark.traffic
 MODEL = "guarded"
 INFER = f"/v2/models/{MODEL}/infer"
 

@@ -197,7 +197,7 @@ def test_edited_artifacts_of_mlflow_are_not_fetched(tmp_path, name):
     assert not (tmp_path / "fetched").exists()
 
 
-@pytest.mark.server
+@pytest.mark.traffic
 def test_two_servers_never_answer_differently_under_one_digest(serving_stack, tmp_path):
     """One edits a file in the serving store and has one server start anew: it answers as before, or not at all."""
     ref, files = tiny_version(tmp_path, "one_digest", "1.0.0", 0.0)

@@ -130,7 +130,7 @@ def test_a_release_whose_canary_pool_dies_aborts_and_no_client_notices(serving_s
         seen.wait_for(200)
     stack.start_server("canary", port)
     stack.wait_for_server(port)
-    assert seen.failed == 0, seen.failures
+    assert seen.lost_to_a_kill == 0, seen.failures
     assert release.phase is Phase.ROLLED_BACK
     limit = release.policy.criteria.max_errors_in_a_row
     assert limit <= passes <= limit + 1, "ten errors, ten seconds apart, and one pass to let go"
