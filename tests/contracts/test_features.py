@@ -158,6 +158,14 @@ def test_publishing_again_and_then_more_follows_the_history(features):
     assert features.online(SPEC.features, [row])[0]["run_count"] == 3
 
 
+def test_a_publication_after_a_retraction_brings_the_older_values_back(features):
+    row = {"test_id": "a", "suite": "ci", **ASKED}
+    features.publish(prepare(THREE).views)
+    features.push(prepare(THREE).views)
+    features.publish(prepare(THREE[THREE["cycle"] < 3]).views)
+    assert features.online(SPEC.features, [row])[0]["run_count"] == 2
+
+
 def test_a_push_is_online_at_once(features):
     features.publish(prepare(THREE[THREE["cycle"] < 3]).views)
     after = prepare(THREE).views
