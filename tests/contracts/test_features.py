@@ -64,6 +64,7 @@ def history(*runs):
 THREE = history((1, "a", 0, 1), (1, "b", 0, 0), (2, "a", 60, 0), (3, "a", 120, 1), (3, "c", 121, 0))
 
 
+@pytest.mark.slow
 def test_a_row_gets_what_was_known_when_its_cycle_started(features):
     made = prepare(THREE)
     joined = features.join(SPEC.features, made.examples, made.views)
