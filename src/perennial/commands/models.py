@@ -13,7 +13,7 @@ from perennial import catalog
 from perennial.commands.identity import actor
 from perennial.commands.model_documents import bom, card
 from perennial.commands.output import JSON, now, print_json, print_records, print_table
-from perennial.errors import UsageError
+from perennial.errors import SpecError, UsageError
 from perennial.settings import load
 from perennial.wiring import training
 from perennial.wiring import versions as versions_wiring
@@ -52,14 +52,19 @@ def models() -> None:
 def list_(as_json: bool) -> None:
     """List every model that has a spec, with its champion and candidate."""
     settings = load()
-    specs = catalog.specs(settings)
+    specs, wrong = catalog.read_all(settings)
     registry = versions_wiring.registry(settings)
-    rows = []
+    rows: list[dict[str, Any]] = []
     for spec in specs:
         records = {alias: registry.find(spec.name, alias) for alias in ("champion", "candidate")}
         versions = {alias: record.ref.version if record else None for alias, record in records.items()}
         rows.append({"model": spec.name, **versions, "owner": spec.owner, "description": spec.description})
     print_records(rows, as_json, "no model has a spec")
+    if wrong:
+        raise SpecError(
+            "\n".join(error.message for error in wrong.values()),
+            hint="each stops its own model only; see docs/guide/add-a-model.md",
+        )
 
 
 @models.command()
@@ -114,7 +119,7 @@ def compare(
             (old, new),
             files.read(data),
             from_cycle,
-            training.entrypoint(spec.data.prepare, spec),
+            training.preparation(spec),
             training.features(settings),
             versions_wiring.registry(settings),
             training.scorer(),

@@ -38,12 +38,12 @@ def prepare(model: str, workdir: Path | None, until_cycle: int | None) -> None:
     from perennial.flows.training.prepare import prepare as flow
 
     settings, spec, work = _start(model, workdir)
-    histories = training.history_store(settings)
+    source = training.source(spec, settings)
     revision = flow(
         spec,
-        histories.load(spec.data.history),
-        histories.source(spec.data.history).source,
-        training.entrypoint(spec.data.prepare, spec),
+        source.read(),
+        source.terms(),
+        training.preparation(spec),
         training.data_store(settings),
         work,
         until_cycle,
@@ -204,7 +204,7 @@ def _evaluate_file(
             version,
             history,
             from_cycle,
-            training.entrypoint(spec.data.prepare, spec),
+            training.preparation(spec),
             training.features(settings),
             versions.registry(settings),
             training.scorer(),

@@ -181,7 +181,7 @@ class ModelServer:
         parsed = entities.parse(await read_json(request), manifest)
         if parsed.explain:
             refuse_explanation(request.scope, wanted.model)
-        features = entities.features(parsed, manifest, self._features())
+        features = entities.features(parsed, manifest, self._features)
         scores = self._scores(selected, features)
         explained = None
         if parsed.explain and not selected.shadow:  # nobody reads the answer to a mirrored request

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from perennial.core.spec import FeatureSpec, ModelSpec
+from perennial.core.feature_spec import FeatureSpec
+from perennial.core.spec import ModelSpec
 from perennial.core.training.artifacts import ModelManifest
 from perennial.core.training.capsule import Capsule, Provenance
 from perennial.core.training.explanation import Background, ServedExplanation
@@ -62,6 +63,7 @@ def package(
         request=dict(spec.features.request),
         features=spec.features.names,
         columns=spec.features.columns,
+        inputs=dict(spec.features.inputs),
         target=spec.target.column,
         threshold=spec.target.threshold,
         architecture=fitted.model.architecture,
@@ -126,6 +128,8 @@ def version_features(spec: ModelSpec, folder: Path) -> FeatureSpec:
             "entities": manifest.entities,
             "columns": manifest.columns,
             "request": manifest.request,
+            "inputs": manifest.inputs,
+            "source": "request" if manifest.feature_service is None else "store",
         }
     )
 
