@@ -69,6 +69,14 @@ class ValidationFailed(DataError, exit_code=24):
     """A data check failed; the batch is quarantined."""
 
 
+class WrongTarget(DataError, exit_code=26):
+    """A target or label is not one of the values that the kind of task allows."""
+
+
+class WrongAnswer(DataError, exit_code=27):
+    """A model's answers have another shape or range than the kind of task allows."""
+
+
 class ModelError(PerennialError, exit_code=30):
     """A model or version cannot be used."""
 

@@ -107,7 +107,7 @@ def test_column_that_somebody_protects(files):
         SPEC.model_copy(update={"data": SPEC.data.model_copy(update={"sensitive": ("team",)})}),
     )
     rows = pd.read_parquet(path)
-    wrong = (rows["score"] >= SPEC.target.threshold) != (rows["failed"] >= 0.5)
+    wrong = (rows["score"] >= SPEC.task.threshold) != (rows["failed"] >= 0.5)
     rows.assign(team=np.where(wrong, "unlucky", "lucky")).to_parquet(path)
     assert rows["cycle"].nunique() >= SPEC.gate.fairness.min_groups
     assert wrong.sum() >= SPEC.evaluation.slice_min_rows

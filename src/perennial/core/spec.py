@@ -6,7 +6,7 @@ import hashlib
 import json
 from datetime import timedelta
 from enum import StrEnum
-from typing import Annotated, Literal, Self
+from typing import Annotated, Self
 
 from pydantic import Field, PositiveInt, model_validator
 
@@ -16,15 +16,15 @@ from perennial.core.feature_spec import FeatureSpec
 from perennial.core.frozen import Frozen, Share
 from perennial.core.gate_spec import GateSpec
 from perennial.core.monitoring_spec import MonitoringSpec, RetrainingSpec
+from perennial.core.tasks import AnyTask
 
 Approvers = Annotated[int, Field(ge=0, le=10)]
 
 
 class TargetSpec(Frozen):
-    """Label to predict, and the threshold of a positive answer."""
+    """Label to predict."""
 
     column: str
-    threshold: Share = Field(description="score from which the answer is positive")
 
 
 class EvaluationSpec(Frozen):
@@ -200,7 +200,7 @@ class ModelSpec(Frozen):
     name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{1,62}$")]
     description: str
     owner: str
-    task: Literal["binary_ranking"]
+    task: AnyTask
     entrypoint: Annotated[str, Field(pattern=r"^[\w.]+:\w+$")]
     data: DataSpec
     features: FeatureSpec
@@ -213,7 +213,30 @@ class ModelSpec(Frozen):
     monitoring: MonitoringSpec
     retraining: RetrainingSpec
     retention: RetentionSpec
-    explanation: ExplanationSpec
+    explanation: ExplanationSpec | None = Field(description="null: answers are not explained")
+
+    @model_validator(mode="after")
+    def fits_the_task(self) -> Self:
+        """Refuse what the kind of task does not have."""
+        kind, known, gate = self.task.kind, self.task.metrics, self.gate
+        named = {
+            "gate.metrics": tuple(gate.metrics),
+            "gate.improvement.metric": (gate.improvement.metric,),
+            "gate.reproduction.tolerance": tuple(gate.reproduction.tolerance),
+        }
+        for place, names in named.items():
+            if unknown := [name for name in names if name not in known]:
+                raise ValueError(
+                    f"{place}: {kind} has no metric {', '.join(unknown)}; it has {', '.join(known)}"
+                )
+        if unfit := sorted({*gate.fairness.gaps} - self.task.fairness):
+            measures = ", ".join(sorted(self.task.fairness))
+            raise ValueError(f"gate.fairness.gaps: {kind} has no {', '.join(unfit)}; it has {measures}")
+        if not self.task.one_number:
+            for place, value in (("explanation", self.explanation), ("gate.behaviour", gate.behaviour)):
+                if value is not None:
+                    raise ValueError(f"{place}: {kind} answers no single number per row: it must be null")
+        return self
 
     @property
     def digest(self) -> str:

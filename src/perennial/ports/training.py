@@ -11,10 +11,10 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from perennial.core.evaluation.fairness import Answers
-    from perennial.core.evaluation.metrics import Scored
     from perennial.core.feature_spec import FeatureSpec
     from perennial.core.gate_spec import GroupMeasure
     from perennial.core.spec import TuningSpec
+    from perennial.core.tasks import Scored
     from perennial.core.training.artifacts import Trial
     from perennial.core.training.attribution import Attributions, GlobalAttributions
     from perennial.core.training.data import CheckReport, DataRevision
@@ -163,7 +163,7 @@ class Figures(Protocol):
     """Pictures and event files (Matplotlib, TensorBoard)."""
 
     def evaluation(self, folder: Path, title: str, scores: Mapping[str, Scored]) -> list[Path]:
-        """Draw ROC, precision-recall and calibration of several scores into files."""
+        """Draw the pictures of the kind of task for several scores into files."""
 
     def attributions(self, folder: Path, title: str, attributions: GlobalAttributions) -> Path:
         """Draw the mean attribution of each feature into a file."""

@@ -49,10 +49,14 @@ def join(
 
 
 def as_examples(spec: ModelSpec, rows: pd.DataFrame, names: tuple[str, ...] | None = None) -> Examples:
-    """Convert joined rows to arrays."""
+    """Convert joined rows to arrays.
+
+    Raises:
+        WrongTarget: a target is not valid for the kind of task.
+    """
     columns = list(names or spec.features.names)
     return Examples(
         features=np.ascontiguousarray(rows[columns].to_numpy(dtype=np.float32)),
-        target=rows[spec.target.column].to_numpy(dtype=np.float32),
+        target=spec.task.targets(rows[spec.target.column].to_numpy(), spec.target.column),
         group=rows[spec.evaluation.group].to_numpy(dtype=np.int64),
     )
