@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class TableExamples:
-    """What `prepare` keeps of a table; a table has no feature tables."""
+    """The examples of a table, which has no feature tables."""
 
     examples: pd.DataFrame
     views: Mapping[str, pd.DataFrame] = field(default_factory=dict)
