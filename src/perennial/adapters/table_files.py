@@ -58,7 +58,7 @@ class TableFile:
                 file = scan(self._path, self._missing, text=True)
                 return database.sql(f"SELECT {wanted} FROM {file}").df()  # noqa: S608 quoted
             except duckdb.Error as error:
-                raise _malformed(self._path, error) from error
+                raise malformed(self._path, error) from error
 
     def terms(self) -> str:
         return self._name
@@ -78,7 +78,7 @@ def described(database: duckdb.DuckDBPyConnection, path: Path, missing: tuple[st
     try:
         rows = database.execute(f"DESCRIBE SELECT * FROM {scan(path, missing)}").fetchall()  # noqa: S608
     except duckdb.Error as error:
-        raise _malformed(path, error) from error
+        raise malformed(path, error) from error
     return {str(row[0]): str(row[1]) for row in rows}
 
 
@@ -116,7 +116,8 @@ def _there(path: Path) -> None:
         raise DatasetMissing(f"there is no table {path}", hint="data.source.path of the spec names the file")
 
 
-def _malformed(path: Path, error: Exception) -> MalformedInput:
+def malformed(path: Path, error: Exception) -> MalformedInput:
+    """Return the error of DuckDB as an error about a file."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return MalformedInput(
         f"{path}: {' '.join(lines[:4])[:600]}", hint="correct the file, or the types in the spec"
