@@ -65,11 +65,21 @@ def _session_key(secret: str, settings: Settings) -> str:
     return hmac.new(secret.encode(), users(settings).encode(), hashlib.sha512).hexdigest()
 
 
+def tls_options(settings: Settings) -> tuple[str, ...]:
+    """Return the options of the API server for TLS."""
+    if settings.pages_tls is None:
+        return ()
+    certificate, key = settings.pages_tls
+    return ("--ssl-cert", str(certificate), "--ssl-key", str(key))
+
+
 def environment(settings: Settings) -> dict[str, str]:
     """Return the environment variables of every Airflow process."""
     keys = make_secrets(settings)
-    home = settings.airflow_dir
+    home, trusted = settings.airflow_dir, settings.trusted_certificates
     return {
+        # Tasks trust this beside the well-known authorities when they call the API server.
+        **({"AIRFLOW__API__SSL_CERT": str(trusted)} if settings.tls_pages and trusted else {}),
         "AIRFLOW_HOME": str(home),
         "AIRFLOW__CORE__DAGS_FOLDER": str(settings.project / "dags"),
         "AIRFLOW__CORE__LOAD_EXAMPLES": "false",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-import ssl
+import shlex
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -15,6 +15,7 @@ from pydantic import SecretStr
 from perennial.core.release.traffic import PoolName
 from perennial.local import airflow
 from perennial.settings import LOOPBACK, Settings
+from perennial.wiring.accounts import CERTIFICATES
 
 ReadinessCheck = Callable[[httpx.Client], str]
 """Returns an empty text when the process is ready, else the reason why not."""
@@ -40,13 +41,9 @@ def status_200(url: str, headers: dict[str, str] | None = None) -> ReadinessChec
     return check
 
 
-def listens(url: str, trusted: Path | None = None) -> ReadinessCheck:
-    """Ask a public address as a client would; any answer will do while the servers behind it are starting.
-
-    Args:
-        trusted: certificates to trust instead of the system's.
-    """
-    verify = ssl.create_default_context(cafile=trusted) if trusted is not None else True
+def listens(settings: Settings) -> ReadinessCheck:
+    """Ask the public address as a client would; any answer will do while the servers behind it are starting."""
+    url, verify = f"{settings.envoy_url}/v2/health/live", settings.verify
 
     def check(client: httpx.Client) -> str:
         httpx.get(url, verify=verify, timeout=5.0, trust_env=False)
@@ -81,7 +78,7 @@ def base_environment(settings: Settings) -> dict[str, str]:
     Other secrets stay in the environment and are not written to any file.
     """
     bin_folder = str(Path(sys.executable).parent)
-    path = os.environ.get("PATH", "")
+    path, trusted = os.environ.get("PATH", ""), settings.trusted_certificates
     fields = type(settings).model_fields
     ours = {
         f"PERENNIAL_{name.upper()}": str(getattr(settings, name))
@@ -96,6 +93,7 @@ def base_environment(settings: Settings) -> dict[str, str]:
         **ours,
         "PATH": path if path.startswith(bin_folder + os.pathsep) else f"{bin_folder}{os.pathsep}{path}",
         "PERENNIAL_TRACKING_URL": settings.tracking_url or settings.pages_mlflow,
+        **({CERTIFICATES: str(trusted)} if trusted is not None else {}),
         "DO_NOT_TRACK": "1",
         "BENTOML_DO_NOT_TRACK": "True",
         "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -124,6 +122,7 @@ def table(settings: Settings) -> list[Process]:
                 "--host", settings.host_pages, "--port", str(settings.port_mlflow),
                 "--backend-store-uri", f"sqlite:///{settings.mlflow_dir / 'mlflow.db'}",
                 "--default-artifact-root", str(settings.mlflow_dir / "artifacts"), "--no-serve-artifacts",
+                *_tls_of_mlflow(settings),
             ),
             status_200(f"{mlflow_url}/health"),
             f"MLflow: runs, versions, approval: {mlflow_url}",
@@ -132,7 +131,7 @@ def table(settings: Settings) -> list[Process]:
         Process(
             "envoy",
             (python, "-m", "perennial", "router", "run"),
-            listens(f"{settings.envoy_url}/v2/health/live", settings.tls_ca),
+            listens(settings),
             f"Envoy: predictions enter here: {settings.envoy_url}",
         ),
     ]  # fmt: skip
@@ -146,7 +145,10 @@ def table(settings: Settings) -> list[Process]:
             "guard: records in the ledger when a backup answers, and rollbacks made while tools were down",
         ),
         _airflow(
-            settings, "api-server", ("--workers", "1"), status_200(f"{settings.airflow_url}/api/v2/version")
+            settings,
+            "api-server",
+            ("--workers", "1", *airflow.tls_options(settings)),
+            status_200(f"{settings.airflow_url}/api/v2/version"),
         ),
         _airflow(settings, "scheduler", ("--skip-serve-logs",), airflow_part(settings, "scheduler")),
         _airflow(settings, "dag-processor", (), airflow_part(settings, "dag_processor")),
@@ -162,6 +164,16 @@ def table(settings: Settings) -> list[Process]:
         command = (python, "-m", "perennial", "notify", "watch")
         processes.append(Process("notifier", command, always_ready, "notifier: mail, chat, webhooks"))
     return processes
+
+
+def _tls_of_mlflow(settings: Settings) -> tuple[str, ...]:
+    if settings.pages_tls is None:
+        return ()
+    certificate, key = settings.pages_tls
+    return (
+        "--uvicorn-opts",
+        shlex.join(("--ssl-certfile", str(certificate), "--ssl-keyfile", str(key))),
+    )
 
 
 def server_name(pool: str, port: int) -> str:
