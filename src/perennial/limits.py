@@ -1,10 +1,31 @@
-"""Limits of the front door: what Envoy and the model servers accept from a client.
+"""Limits of what Perennial accepts: at the front door from a client, and the times in imported data.
 
-Every number is here; docs/guide/serving.md lists them. The share of a client is a setting (`PERENNIAL_CLIENT_RATE`),
-because it depends on the installation.
+Every number is here; docs/guide/serving.md lists those of the front door, docs/guide/data.md those of times. The share
+of a client is a setting (`PERENNIAL_CLIENT_RATE`), because it depends on the installation.
 """
 
 from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
+"""First plausible time of a test, a label or a feature."""
+CLOCK_SKEW = timedelta(minutes=15)
+"""How far the clock of another machine may be ahead."""
+LONGEST_BUILD = timedelta(days=7)
+"""Reports lay executions out in sequence, so those of a parallel build may seem to start after now by this much."""
+
+
+def implausible(at: datetime, now: datetime, ahead: timedelta = CLOCK_SKEW) -> str:
+    """Return why data cannot have this time, in words; empty when it can.
+
+    Args:
+        ahead: how far after `now` it may be.
+    """
+    if at < EARLIEST:
+        return f"before {EARLIEST:%Y-%m-%d}"
+    return "in the future" if at > now + ahead else ""
+
 
 BODY_BYTES = 4 * 1024 * 1024
 """Largest body. Envoy answers 413 before a model server sees a byte; a model server answers 413 before it reads on."""

@@ -12,6 +12,8 @@ from perennial.cli import main
 from perennial.errors import ReleaseError, UsageError
 from perennial.wiring import database, versions
 
+pytestmark = pytest.mark.slow
+
 MODEL = "test_failure_predictor"
 
 

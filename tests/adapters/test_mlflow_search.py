@@ -11,6 +11,8 @@ from perennial.adapters.mlflow.search import MlflowSearch
 from perennial.cli import main
 from perennial.errors import UsageError
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def url(tmp_path_factory):

@@ -11,6 +11,8 @@ import pytest
 from perennial.adapters.sql.version_numbers import SqlVersionNumbers
 from perennial.core.version import Change
 
+pytestmark = pytest.mark.slow
+
 
 def register(url: str, runs: list[str], barrier, numbers) -> None:
     """Run as one of several processes."""

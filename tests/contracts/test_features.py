@@ -64,6 +64,7 @@ def history(*runs):
 THREE = history((1, "a", 0, 1), (1, "b", 0, 0), (2, "a", 60, 0), (3, "a", 120, 1), (3, "c", 121, 0))
 
 
+@pytest.mark.slow
 def test_a_row_gets_what_was_known_when_its_cycle_started(features):
     made = prepare(THREE)
     joined = features.join(SPEC.features, made.examples, made.views)
@@ -156,6 +157,14 @@ def test_publishing_again_and_then_more_follows_the_history(features):
         assert features.online(SPEC.features, [row])[0]["run_count"] == 2
     features.publish(prepare(THREE).views)
     assert features.online(SPEC.features, [row])[0]["run_count"] == 3
+
+
+def test_a_publication_after_a_retraction_brings_the_older_values_back(features):
+    row = {"test_id": "a", "suite": "ci", **ASKED}
+    features.publish(prepare(THREE).views)
+    features.push(prepare(THREE).views)
+    features.publish(prepare(THREE[THREE["cycle"] < 3]).views)
+    assert features.online(SPEC.features, [row])[0]["run_count"] == 2
 
 
 def test_a_push_is_online_at_once(features):

@@ -14,6 +14,8 @@ from perennial.history.prepare import SUITE_VIEW, TEST_VIEW, prepare
 from perennial.history.simulator import SimulationScenario, simulate
 from perennial.settings import HERE
 
+pytestmark = pytest.mark.slow
+
 SPEC = catalog.spec("test_failure_predictor")
 NAMES = list(SPEC.features.names)
 

@@ -54,6 +54,7 @@ class Bad:
         return self.answer(features)
 
 
+@pytest.mark.slow
 def test_real_version_is_checked_by_every_rule(files):
     found = verdicts(files)
     assert set(found) == {

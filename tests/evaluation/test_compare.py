@@ -18,6 +18,8 @@ from perennial.errors import DataError, UnknownVersion, UsageError
 from perennial.flows.evaluation.compare import compare_versions
 from perennial.history.prepare import prepare as make
 
+pytestmark = pytest.mark.slow
+
 
 def add_version(trained_world: TrainingWorld, slope: float):
     """A version like the first with another slope."""

@@ -18,6 +18,8 @@ from perennial.flows.evaluation.offline_features import OfflineSource, request_r
 from perennial.flows.evaluation.replay import ReplayPorts, replay_requests
 from perennial.history.prepare import prepare as make
 
+pytestmark = pytest.mark.slow
+
 ROWS = 400
 
 

@@ -16,6 +16,8 @@ from perennial.errors import (
 from perennial.flows.evaluation.score import score_history
 from perennial.history.prepare import prepare as make
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def training_world(tmp_path):

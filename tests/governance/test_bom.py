@@ -50,6 +50,7 @@ def of_type(document, kind):
     return {one["name"]: one for one in document["components"] if one["type"] == kind}
 
 
+@pytest.mark.slow
 def test_it_is_valid_and_names_what_the_version_was_made_of(trained_world, written):
     record, file = written
     text = file.read_text()

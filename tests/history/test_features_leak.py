@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 
 import pandas as pd
+import pytest
 from examples import examples
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
@@ -14,6 +15,8 @@ from perennial.history import schema
 from perennial.history.prepare import prepare
 from perennial.history.simulator import SimulationScenario, simulate
 from perennial.settings import HERE
+
+pytestmark = pytest.mark.slow
 
 SPEC = catalog.spec("test_failure_predictor")
 NAMES = list(SPEC.features.names)

@@ -13,6 +13,8 @@ from perennial.core.training.examples import Examples
 from perennial.errors import DataError
 from perennial.models.test_failure_predictor import TestFailurePredictor
 
+pytestmark = pytest.mark.slow
+
 NAMES = ("failure_rate", "run_count", "last_execution_status", "weekday")
 PARAMETERS = {
     "width": 16,

@@ -78,6 +78,7 @@ def test_an_event_that_anybody_raised_trains_nothing(ledger):
     assert training_provenance(run(), FORM, mixed, ledger) == ("ann", "person", "ann says")
 
 
+@pytest.mark.slow
 def test_a_key_that_was_read_in_the_ledger_opens_nothing_later(ledger):
     late = events(*([{}] * 600), request("monitor", "k2"))
     with pytest.raises(NotAllowed):

@@ -10,6 +10,8 @@ from perennial.core.release.status import IntentKind
 from perennial.core.spec import Strategy
 from perennial.flows.release import reconcile as flow
 
+pytestmark = pytest.mark.slow
+
 SERVERS = 3
 LONGEST = 8
 """Passes of a day from loading to the end; no strategy takes more."""

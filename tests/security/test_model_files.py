@@ -107,6 +107,7 @@ def test_neither_endless_nor_huge_models_get_through(tmp_path, make):
     assert found.peak_bytes < 3 << 30
 
 
+@pytest.mark.slow
 def test_a_model_that_only_takes_long_is_ended(tmp_path):
     """Without the list of operators: the clock ends it."""
     size = constant("w", np.ones((2000, 2000), np.float32))

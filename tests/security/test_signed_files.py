@@ -167,6 +167,7 @@ def test_keys_are_made_once_private_and_trusted(tmp_path):
         load_verified(files, "tiny", digest, TrustedKeys(settings.trusted_keys_folder))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["model.onnx", "manifest.json", SIGNED_FILES, "more.json"])
 def test_edited_artifacts_of_mlflow_are_not_fetched(tmp_path, name):
     """The operator's way: the file of a registered version in MLflow's artifact folder."""

@@ -203,6 +203,7 @@ def test_status_and_header_of_a_late_one(server, monkeypatch):
     assert (answer.status_code, answer.headers["retry-after"]) == (429, "5")
 
 
+@pytest.mark.slow
 def test_neither_loading_nor_explaining_imports_torch_and_a_plain_server_has_no_shap():
     script = (
         "import sys, numpy as np\n"

@@ -8,6 +8,8 @@ from perennial.account_file import Credentials
 from perennial.core.governance.identity import Role
 from perennial.tracking_server.app import CONFIGURATION
 
+pytestmark = pytest.mark.slow
+
 PASSWORD = "a password that is long"
 
 

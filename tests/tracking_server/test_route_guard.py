@@ -52,6 +52,7 @@ def routes(tmp_path_factory) -> list[tuple[str, str]]:
     return [tuple(pair) for pair in json.loads(done.stdout.splitlines()[-1])]
 
 
+@pytest.mark.slow
 def test_every_route_of_mlflow_is_named_by_a_rule(routes):
     assert len(routes) > 400, "MLflow's table was walked, FastAPI's part too"
     unnamed = [pair for pair in routes if access_of(*pair) is None]

@@ -23,6 +23,8 @@ from perennial.flows.training.register import register
 from perennial.flows.training.workdir import write_json
 from perennial.serving.signed_files import read_listed
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def training_world(tmp_path):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from perennial.commands.output import JSON, now, print_json, print_table
+from perennial.commands.output import JSON, now, print_json, print_records, print_table, print_text
 from perennial.settings import Settings, load
 from perennial.wiring import training
 
@@ -97,6 +97,8 @@ def import_junit(paths: tuple[Path, ...], history: str, suite: str, by: str, und
         f"{read.reports} new reports, {read.known} known already; {read.cycles} cycles, "
         f"{read.skipped} skipped tests left out"
     )
+    for path in read.retracted:
+        print_text(f"left out, because it was retracted before: {path} (perennial data log {history})")
     _say(done)
 
 
@@ -160,6 +162,54 @@ def show(history: str, as_json: bool) -> None:
     print_table(("", ""), [(name.replace("_", " "), str(value)) for name, value in shown.items()])
 
 
+@data.command()
+@click.argument("history")
+@JSON
+def log(history: str, as_json: bool) -> None:
+    """List the imports of a history with their ids, and what was retracted of them."""
+    store = training.history_store(load())
+    imports = [record.model_dump(mode="json") for record in store.imports(history)]
+    retractions = [made.model_dump(mode="json") for made in store.retractions(history)]
+    if as_json:
+        print_json({"imports": imports, "retractions": retractions})
+        return
+    print_records([{name: str(value) for name, value in record.items()} for record in imports], False)
+    for made in store.retractions(history):
+        print_text(
+            f"retracted {made.at:%Y-%m-%d %H:%M:%S} by {made.actor}: {made.of}, {made.executions} executions: "
+            f"{made.reason}"
+        )
+
+
+@data.command()
+@click.argument("history")
+@click.option("--cycle", type=int, help="Number of the cycle to take out.")
+@click.option("--import", "import_id", help="Id of the import to take out, from `perennial data log`.")
+@click.option("--reason", required=True, help="Reason in words, for the ledger.")
+def retract(history: str, cycle: int | None, import_id: str | None, reason: str) -> None:
+    """Take a cycle or a whole import out of a history. A repetition changes nothing."""
+    from perennial.commands.identity import actor
+    from perennial.errors import UsageError
+    from perennial.flows.governance.retract import retract as flow
+    from perennial.wiring import database
+
+    if cycle is not None and import_id is None:
+        which: int | str = cycle
+    elif import_id is not None and cycle is None:
+        which = import_id
+    else:
+        raise UsageError("give either --cycle or --import", hint=f"perennial data log {history}")
+    settings = load()
+    made, new = flow(
+        training.history_store(settings), history, which, reason, actor(settings),
+        training.data_store(settings), database.store(settings).ledger, now(),
+    )  # fmt: skip
+    done = "taken out" if new else f"out already since {made.at:%Y-%m-%d %H:%M:%S}"
+    print_text(f"history {history}: {made.of}: {made.executions} executions {done} ({made.reason})")
+    if new:
+        click.echo("next: `perennial prepare MODEL` and `perennial features publish MODEL`")
+
+
 def _catalogue(settings: Settings) -> dict[str, Dataset]:
     from perennial.history import datasets
 
@@ -207,7 +257,11 @@ def _scenario(path: Path | None, given: dict[str, int]):
 
 
 def _say(done: IngestResult) -> None:
-    click.echo(
+    print_text(
         f"history {done.history}: {done.added} executions added, up to cycle {done.last_cycle}; "
         f"source: {done.source} ({done.why})"
     )
+    if done.retracted:
+        click.echo(
+            f"{done.retracted} executions left out: retracted before (perennial data log {done.history})"
+        )

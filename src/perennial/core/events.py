@@ -46,6 +46,8 @@ class Event(StrEnum):
     """The router did something else than the confirmed routes say; the failover watch repairs it."""
     MONITOR_LEVEL = "monitor.level"
     RETRAIN_REQUESTED = "retrain.requested"
+    DATA_RETRACTED = "data.retracted"
+    """A cycle or an import was taken out of a history again."""
     VERSION_REPRODUCED = "version.reproduced"
     VERSION_RETIRED = "lifecycle.retired"
     VERSION_ARCHIVED = "lifecycle.archived"

@@ -28,6 +28,8 @@ class JUnitImport:
     skipped: int
     known: int
     """Reports that the history has already."""
+    retracted: tuple[Path, ...] = ()
+    """Reports that were taken out of the history; they stay out."""
 
 
 def read_builds(
@@ -37,6 +39,7 @@ def read_builds(
     by: Grouping = "folder",
     undated: Undated = "error",
     now: datetime | None = None,
+    retracted: pd.DataFrame | None = None,
 ) -> JUnitImport:
     """Read reports and number their builds as cycles after those of a history.
 
@@ -48,6 +51,8 @@ def read_builds(
         by: "folder": files with the same parent folder are a build; "file": each file is a build.
         undated: start of a report without a timestamp.
         now: no test starts after it; the clock of this machine by default.
+        retracted: rows that were taken out of the history. Their reports are left out, and their cycle
+            numbers are not used again.
 
     Raises:
         DatasetMissing: a path does not exist.
@@ -58,11 +63,13 @@ def read_builds(
     for path in junit.find(paths):
         changed = datetime.fromtimestamp(path.stat().st_mtime, UTC)
         reports.append(junit.read(path, changed if undated == "file-time" else None, now))
-    reports = list({report.key: report for report in reports}.values())
-    cycle_of = _known_cycles(known)
+    retracted = schema.empty() if retracted is None else retracted
+    cycle_of, out = _known_cycles(known), _known_cycles(retracted).keys() - _known_cycles(known).keys()
+    left_out = tuple(report.path for report in reports if report.key in out)
+    reports = list({report.key: report for report in reports if report.key not in out}.values())
     fresh = [report for report in reports if report.key not in cycle_of]
     fresh_keys = {report.key for report in fresh}
-    last = int(known["cycle"].max()) if len(known) else 0
+    last = max((int(rows["cycle"].max()) for rows in (known, retracted) if len(rows)), default=0)
     frames = []
     for build in _in_order(reports, by):
         added = [report for report in build if report.key in fresh_keys]
@@ -81,6 +88,7 @@ def read_builds(
         cycles=frame["cycle"].nunique(),
         skipped=sum(report.skipped for report in fresh),
         known=len(reports) - len(fresh),
+        retracted=left_out,
     )
 
 

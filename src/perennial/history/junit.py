@@ -26,16 +26,11 @@ from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import DefusedXMLParser
 
 from perennial.errors import DatasetMissing, MalformedInput
+from perennial.limits import LONGEST_BUILD, implausible
 
 FAILED = {"failure", "error"}
 FAILED_BEFORE_PASS = {"flakyFailure", "flakyError"}
 FAILED_AGAIN = {"rerunFailure", "rerunError"}
-EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
-"""First plausible start of a test."""
-SKEW = timedelta(minutes=15)
-"""How far the clock of a CI machine may be ahead."""
-LONGEST = timedelta(days=7)
-"""Executions are laid out in sequence, so those of a parallel build may seem to start after now by this much."""
 DEPTH = 100
 """Most suites inside each other."""
 EXECUTIONS = 100_000
@@ -187,7 +182,7 @@ class _Reader:
             )
         test_id, area, took = self._test_id(case), _area(case, suite_name), self._duration(case)
         for failed in _verdicts(kinds):
-            if start > self.now + LONGEST:
+            if implausible(start, self.now, LONGEST_BUILD):
                 raise self._wrong(case, "the times of the tests before it add up to a start in the future")
             yield Execution(test_id, area, start, took, failed)
             start += timedelta(milliseconds=took)
@@ -221,11 +216,10 @@ class _Reader:
         return stamp
 
     def _refuse_implausible(self, element: Element, stamp: datetime, name: str) -> None:
-        if not EARLIEST <= stamp <= self.now + SKEW:
-            when = "in the future" if stamp > self.now else f"before {EARLIEST:%Y-%m-%d}"
+        if problem := implausible(stamp, self.now):
             raise self._wrong(
                 element,
-                f"{name} is {stamp.isoformat()}, {when}",
+                f"{name} is {stamp.isoformat()}, {problem}",
                 hint="is the clock of that machine right? A time without a zone is taken as UTC",
             )
 

@@ -1,13 +1,15 @@
 """The history store: a folder of Parquet parts per history, append-only.
 
 Layout: `<history>/<content hash>.parquet`, a file per append, and `<history>/SOURCE.json`. The file name is a
-hash of the rows, so a repeated append changes nothing; parts are written atomically.
+hash of the rows, so a repeated append changes nothing; parts are written atomically. What `retract` takes out stays
+in its part; a record in `<history>/retracted` says that it is out.
 """
 
 from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,15 @@ from perennial.core.frozen import Frozen
 from perennial.errors import DatasetMissing, MalformedInput, UsageError
 from perennial.files import replacing, write_text
 from perennial.history import schema
+from perennial.history.retraction import (
+    ImportRecord,
+    Retraction,
+    cycles_out,
+    named,
+    planned,
+    read_retractions,
+    write_retraction,
+)
 
 
 class HistorySource(Frozen):
@@ -38,16 +49,20 @@ class HistoryStore:
 
     def names(self) -> list[str]:
         """Return the names of non-empty histories."""
-        return sorted({path.parent.name for path in self._folder.glob("*/*.parquet")})
+        found = {path.parent.name for path in self._folder.glob("*/*.parquet")}
+        return sorted(name for name in found if self.exists(name))
 
     def exists(self, history: str) -> bool:
         """Return whether the history has executions."""
-        return bool(self._parts(history))
+        if not self.retractions(history):
+            return bool(self._parts(history))
+        return any(not out.all() for _, _, out in self._frames(history))
 
     def append(self, history: str, frame: pd.DataFrame, source: HistorySource | None = None) -> int:
         """Append the new executions and return their number.
 
-        The source is recorded with them; a history from several sources names them all.
+        The source is recorded with them; a history from several sources names them all. Executions that were
+        taken out again stay out.
 
         Args:
             source: None if the rows come from the recorded source.
@@ -62,7 +77,8 @@ class HistoryStore:
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(folder / ".lock"):
             if self._parts(history):
-                new = _unknown_rows(self.load(history), new, history)
+                stored = pd.concat([frame for _, frame, _ in self._frames(history)])
+                new = _unknown_rows(schema.conform(stored, f"history {history!r}"), new, history)
             if new.empty:
                 return 0
             # The source first: after a kill here no row is without its source.
@@ -89,20 +105,75 @@ class HistoryStore:
             )
 
     def load(self, history: str) -> pd.DataFrame:
-        """Return all executions in the order of the schema.
+        """Return all executions that were not taken out, in the order of the schema.
 
         Raises:
             DatasetMissing: the history is empty.
             MalformedInput: a part cannot be read.
         """
-        parts = self._parts(history)
-        if not parts:
+        if not self.exists(history):
             known = ", ".join(self.names()) or "none"
             raise DatasetMissing(
                 f"the history {history!r} is empty (histories with data: {known})",
                 hint="perennial data bootstrap, or perennial data import-junit PATH...",
             )
-        return schema.conform(pd.concat([_read(part) for part in parts]), f"history {history!r}")
+        kept = [frame[~out] for _, frame, out in self._frames(history)]
+        return schema.conform(pd.concat(kept), f"history {history!r}")
+
+    def taken_out(self, history: str) -> pd.DataFrame:
+        """Return the executions that were taken out; they stay out when they are imported again."""
+        out = [frame[out] for _, frame, out in self._frames(history) if out.any()]
+        return schema.conform(pd.concat(out), f"history {history!r}") if out else schema.empty()
+
+    def retractions(self, history: str) -> list[Retraction]:
+        """Return what was taken out of the history, in order of time."""
+        return read_retractions(self._of(history))
+
+    def imports(self, history: str) -> list[ImportRecord]:
+        """Return the imports of a history in the order of their cycles.
+
+        Raises:
+            DatasetMissing: nothing was ever imported.
+        """
+        if not self._parts(history):
+            raise DatasetMissing(f"the history {history!r} is empty", hint="perennial data bootstrap")
+        records = [ImportRecord.of(*found) for found in self._frames(history)]
+        return sorted(records, key=lambda record: (record.first_cycle, record.first_start, record.id))
+
+    def retract(
+        self,
+        history: str,
+        which: int | str,
+        actor: str,
+        reason: str,
+        now: datetime,
+        record: Callable[[Retraction, pd.DataFrame, pd.DataFrame], None],
+    ) -> tuple[Retraction, bool]:
+        """Take a cycle or an import out; killed anywhere, it can be repeated.
+
+        Args:
+            which: number of a cycle, or id of an import.
+            record: called before anything changes, with the rows before and after.
+
+        Returns:
+            The retraction, and whether this call made it: what is out already changes nothing.
+
+        Raises:
+            DatasetMissing: there is no such cycle or import; nothing is changed.
+        """
+        self.imports(history)  # raises where there is none
+        with FileLock(self._of(history) / ".lock"):
+            parts = {name: frame for name, frame, _ in self._frames(history)}
+            retraction, is_new = planned(parts, self.retractions(history), which, actor, reason, now)
+            if retraction is None:
+                raise DatasetMissing(
+                    f"the history {history!r} has no {named(which)}", hint=f"perennial data log {history}"
+                )
+            if is_new:
+                before, gone = self.load(history), retraction.rows(parts)["execution_id"]
+                record(retraction, before, before[~before["execution_id"].isin(gone)].reset_index(drop=True))
+                write_retraction(self._of(history), retraction)
+        return retraction, is_new
 
     def last_cycle(self, history: str) -> int | None:
         """Return the highest cycle number; None for an empty history."""
@@ -152,6 +223,13 @@ class HistoryStore:
                 f"{history!r} is no name for a history", hint="lower case letters, digits, _ . -"
             )
         return self._folder / history
+
+    def _frames(self, history: str) -> Iterator[tuple[str, pd.DataFrame, pd.Series]]:
+        """Yield each part: its id, its rows, and which of them were taken out."""
+        made = self.retractions(history)
+        for path in self._parts(history):
+            frame = _read(path)
+            yield path.stem, frame, frame["cycle"].isin(cycles_out(made, path.stem))
 
     def _parts(self, history: str) -> list[Path]:
         return sorted(self._of(history).glob("*.parquet"))

@@ -10,6 +10,8 @@ from perennial import settings as environment
 from perennial.core.release.phase import Phase
 from perennial.wiring import database
 
+pytestmark = pytest.mark.slow
+
 TI = "0197f3c2-0000-7000-8000-000000000001"
 CONTEXT = {"task_instance": types.SimpleNamespace(id=TI)}
 

@@ -26,6 +26,8 @@ class IngestResult(Frozen):
     source: str
     why: str
     added: int
+    retracted: int
+    """Executions that stay out: they were taken out of the history before."""
     last_cycle: int | None
 
 
@@ -87,8 +89,9 @@ def junit(
         MalformedInput: see `builds.read_builds`.
     """
     known = store.load(history) if store.exists(history) else schema.empty()
-    read = builds.read_builds(paths, known, suite, by, undated, now)
-    if read.frame.empty and known.empty:
+    out = store.taken_out(history)
+    read = builds.read_builds(paths, known, suite, by, undated, now, out)
+    if read.frame.empty and known.empty and not read.retracted:
         raise DatasetMissing(
             f"the {read.reports} reports hold no test that ran ({read.skipped} skipped)",
             hint="give the reports of a build that ran its tests",
@@ -128,16 +131,23 @@ def bootstrap(
 def _append(
     store: HistoryStore, history: str, frame: pd.DataFrame, source: str, why: str, now: datetime
 ) -> IngestResult:
+    retracted = int(frame["execution_id"].isin(store.taken_out(history)["execution_id"]).sum())
     added = store.append(history, frame, HistorySource(source=source, why=why, at=now))
-    return _state(store, history, added)
+    if not store.exists(history):
+        raise DatasetMissing(
+            f"everything given was taken out of the history {history!r} before, and stays out",
+            hint=f"perennial data log {history} says why; another history takes it: --history NAME",
+        )
+    return _state(store, history, added, retracted)
 
 
-def _state(store: HistoryStore, history: str, added: int) -> IngestResult:
+def _state(store: HistoryStore, history: str, added: int, retracted: int = 0) -> IngestResult:
     known = store.source(history)
     return IngestResult(
         history=history,
         source=known.source,
         why=known.why,
         added=added,
+        retracted=retracted,
         last_cycle=store.last_cycle(history),
     )
