@@ -14,7 +14,7 @@ import httpx
 
 from perennial import account_file
 from perennial.core.release.traffic import PoolName
-from perennial.errors import PortTaken, RouterUnavailable, ToolError
+from perennial.errors import PortTaken, RouterUnavailable, StoreUnavailable, ToolError
 from perennial.local import airflow, handed_secrets, supervisord
 from perennial.local.handed_secrets import base_environment
 from perennial.local.processes import Process, server_name, table
@@ -27,12 +27,15 @@ Say = Callable[[str], None]
 
 def server_problems(settings: Settings) -> dict[str, list[str]]:
     """Return by process name why Envoy and each model server are not as they should be; empty lists when they are."""
-    from perennial.wiring import traffic
+    from perennial import catalog
+    from perennial.flows.release.recorded_route import off_record
+    from perennial.wiring import releasing, traffic
 
     by_port = traffic.pool(settings).problems()
     try:
         envoy = list(traffic.router(settings).differences())
-    except RouterUnavailable as error:
+        envoy += off_record(catalog.names(settings), releasing.recorded_route_ports(settings))
+    except (RouterUnavailable, StoreUnavailable) as error:
         envoy = [error.message]
     servers = {server_name(pool, port): by_port[port] for pool in PoolName for port in settings.ports(pool)}
     return {"envoy": envoy, **servers}
