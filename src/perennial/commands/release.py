@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 
 import click
 
@@ -61,13 +62,17 @@ def start(model: str, which: str, again: bool) -> None:
 def status(model: str, release_id: str | None, as_json: bool) -> None:
     """Show the phase of a release, its evidence, and the reason."""
     from perennial.commands import release_view as view
+    from perennial.flows.release.recorded_route import off_record
     from perennial.flows.release.serving_health import serving_health
     from perennial.wiring import database, releasing, traffic
 
     settings = environment.load()
     current, router = load_release(model, release_id, settings), traffic.router(settings)
     route, spec_digest = router.route(model), releasing.spec_digest(model, settings)
-    problems = {f"model server {port}": lines for port, lines in traffic.pool(settings).problems().items()}
+    problems: dict[str, Sequence[str]] = {
+        f"model server {port}": lines for port, lines in traffic.pool(settings).problems().items()
+    }
+    problems["Envoy"] = off_record([model], releasing.recorded_route_ports(settings))
     health = serving_health(model, router, database.store(settings).ledger, problems)
     if as_json:
         print_json(view.summary(current, route, now(), spec_digest, health))

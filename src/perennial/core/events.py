@@ -43,7 +43,7 @@ class Event(StrEnum):
     FAILOVER_BEGAN = "failover.began"
     FAILOVER_ENDED = "failover.ended"
     ROUTE_CHANGED_OUTSIDE = "route.changed_outside"
-    """The router did something else than the confirmed routes say; the failover watch repairs it."""
+    """The router did something else than the record calls for; the failover watch repairs it."""
     MONITOR_LEVEL = "monitor.level"
     RETRAIN_REQUESTED = "retrain.requested"
     DATA_RETRACTED = "data.retracted"
