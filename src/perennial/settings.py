@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, TypeAdapter, Valid
 from perennial.core.governance.identity import MACHINES, Account, read_people
 from perennial.errors import SettingsError
 from perennial.files import shared_secret
+from perennial.secret_settings import from_files
 
 if TYPE_CHECKING:
     import ssl
@@ -86,12 +87,12 @@ class Settings(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _from_environment(cls, given: Any) -> Any:
-        """Fill in the variables; an argument has precedence over its variable."""
+        """Fill in the variables; an argument has precedence over its variable, and that over its file."""
         if not isinstance(given, dict):
             return given
         names = {name: PREFIX + name.upper() for name in cls.model_fields}
         values = {name: os.environ[variable] for name, variable in names.items() if variable in os.environ}
-        return {**values, **given}
+        return {**from_files(PREFIX), **values, **given}
 
     @property
     def state(self) -> Path:

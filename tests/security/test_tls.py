@@ -11,7 +11,8 @@ from mlflow_server import MODEL, MlflowServer
 
 from perennial.errors import SettingsError, TrackerUnavailable
 from perennial.local import airflow
-from perennial.local.processes import base_environment, table
+from perennial.local.handed_secrets import base_environment
+from perennial.local.processes import table
 from perennial.settings import HERE, Settings
 from perennial.wiring import versions
 from perennial.wiring.accounts import CERTIFICATES
@@ -56,12 +57,12 @@ def test_mlflow_with_tls_is_read_by_whoever_trusts_its_certificate(tmp_path, cer
 
 def test_both_pages_and_their_clients_follow_the_settings(tmp_path, certificate):
     settings = Settings(home=tmp_path, **certificate)
-    (tmp_path / "airflow").mkdir()
-    commands = {process.name: process.command for process in table(settings)}
+    processes = {process.name: process for process in table(settings)}
+    commands = {name: process.command for name, process in processes.items()}
     pair = (str(certificate["tls_cert"]), str(certificate["tls_key"]))
     assert commands["airflow-api-server"][-4:] == ("--ssl-cert", pair[0], "--ssl-key", pair[1])
     assert "--ssl-certfile" in commands["mlflow"][-1]
-    given = base_environment(settings)
+    given = {**base_environment(settings), **processes["airflow-scheduler"].environment}
     assert given["PERENNIAL_TRACKING_URL"].startswith("https://")
     assert given["AIRFLOW__CORE__EXECUTION_API_SERVER_URL"].startswith("https://")
     assert given[CERTIFICATES] == given["AIRFLOW__API__SSL_CERT"] == pair[0]

@@ -13,7 +13,8 @@ import httpx
 
 from perennial import account_file
 from perennial.local import supervisor
-from perennial.local.processes import base_environment, table
+from perennial.local.handed_secrets import base_environment
+from perennial.local.processes import table
 from perennial.settings import Settings
 
 PEOPLE = "ann:approver,ben:approver,olga:operator,vic:viewer"

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import httpx
-from pydantic import SecretStr
 
 from perennial.core.release.traffic import PoolName
-from perennial.local import airflow
+from perennial.local import airflow, handed_secrets
 from perennial.settings import LOOPBACK, Settings
-from perennial.wiring.accounts import CERTIFICATES
 
 ReadinessCheck = Callable[[httpx.Client], str]
 """Returns an empty text when the process is ready, else the reason why not."""
@@ -64,48 +61,6 @@ def airflow_part(settings: Settings, part: str) -> ReadinessCheck:
         return "" if state == "healthy" else f"{part} is {state or 'not there yet'}"
 
     return check
-
-
-SECRET = ("passwords", "airflow_password", "admin_password", "token")
-"""Settings that no process gets: each process reads the account that it needs from the accounts file."""
-SIGNED_IN = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN")
-"""Variables of the person who starts the processes; a training must not act as that person."""
-
-
-def base_environment(settings: Settings) -> dict[str, str]:
-    """Return the environment of every process: the caller's environment without accounts, our settings, quiet tools.
-
-    Other secrets stay in the environment and are not written to any file.
-    """
-    bin_folder = str(Path(sys.executable).parent)
-    path, trusted = os.environ.get("PATH", ""), settings.trusted_certificates
-    fields = type(settings).model_fields
-    ours = {
-        f"PERENNIAL_{name.upper()}": str(getattr(settings, name))
-        for name in fields
-        if getattr(settings, name) is not None
-        and name not in SECRET
-        and not isinstance(getattr(settings, name), SecretStr)
-    }
-    kept_back = {*SIGNED_IN, *(f"PERENNIAL_{name.upper()}" for name in SECRET)}
-    return {
-        **{name: value for name, value in os.environ.items() if name not in kept_back},
-        **ours,
-        "PATH": path if path.startswith(bin_folder + os.pathsep) else f"{bin_folder}{os.pathsep}{path}",
-        "PERENNIAL_TRACKING_URL": settings.tracking_url or settings.pages_mlflow,
-        **({CERTIFICATES: str(trusted)} if trusted is not None else {}),
-        "DO_NOT_TRACK": "1",
-        "BENTOML_DO_NOT_TRACK": "True",
-        "MLFLOW_DISABLE_TELEMETRY": "true",
-        "GX_ANALYTICS_ENABLED": "false",
-        "DVC_NO_ANALYTICS": "1",
-        "FEAST_USAGE": "False",
-        "GIT_PYTHON_REFRESH": "quiet",
-        "OTEL_SDK_DISABLED": "true",
-        "PYTHONUNBUFFERED": "1",
-        "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "2"),
-        **airflow.environment(settings),
-    }
 
 
 def table(settings: Settings) -> list[Process]:
@@ -163,7 +118,10 @@ def table(settings: Settings) -> list[Process]:
     if settings.notify_addresses:
         command = (python, "-m", "perennial", "notify", "watch")
         processes.append(Process("notifier", command, always_ready, "notifier: mail, chat, webhooks"))
-    return processes
+    return [
+        replace(process, environment=process.environment | handed_secrets.pointers(settings, process.name))
+        for process in processes
+    ]
 
 
 def _tls_of_mlflow(settings: Settings) -> tuple[str, ...]:
@@ -192,4 +150,5 @@ def _model_server(settings: Settings, pool: str, port: int) -> Process:
 def _airflow(settings: Settings, part: str, options: tuple[str, ...], check: ReadinessCheck) -> Process:
     shows = f"Airflow {part}" + (f": {settings.airflow_url}" if part == "api-server" else "")
     command = (sys.executable, "-m", "airflow", part, *options)
-    return Process(f"airflow-{part}", command, check, shows, after_migration=True)
+    environment = airflow.environment(settings, part)
+    return Process(f"airflow-{part}", command, check, shows, environment, after_migration=True)

@@ -15,8 +15,9 @@ import httpx
 from perennial import account_file
 from perennial.core.release.traffic import PoolName
 from perennial.errors import PortTaken, RouterUnavailable, StoreUnavailable, ToolError
-from perennial.local import airflow, supervisord
-from perennial.local.processes import Process, base_environment, server_name, table
+from perennial.local import airflow, handed_secrets, supervisord
+from perennial.local.handed_secrets import base_environment
+from perennial.local.processes import Process, server_name, table
 from perennial.serving.access.client_keys import refuse_open_door
 from perennial.settings import Settings
 from perennial.wiring import keys
@@ -95,6 +96,7 @@ def set_up(settings: Settings, say: Say) -> None:
     _end_tokens(settings, say)
     fresh = account_file.make(settings.accounts_file, settings.accounts, settings.given_passwords)
     airflow.make_passwords(settings)
+    airflow.make_configuration(settings)
     if keys.make_signing_key(settings):
         say(f"key {settings.signing_key_file} signs the files of trained models; only their like is served")
     for name, account in fresh.items():
@@ -120,6 +122,9 @@ def _end_tokens(settings: Settings, say: Say) -> None:
 
 def _start(settings: Settings, say: Say) -> None:
     environment = base_environment(settings)
+    handed_secrets.write(settings)
+    for name in handed_secrets.kept_back(os.environ):
+        say(f"{name} is handed to no process; give its tool a file (docs/guide/operations.md)")
     processes = table(settings)
     say("starting supervisord; Airflow's database is migrated meanwhile")
     supervisord.launch(settings, processes, environment)
