@@ -112,7 +112,7 @@ def compare(
         comparison = compare_versions(
             spec,
             (old, new),
-            files.read(data),
+            files.read(data, now()),
             from_cycle,
             training.entrypoint(spec.data.prepare, spec),
             training.features(settings),

@@ -197,7 +197,7 @@ def _evaluate_file(
 
     settings = load()
     spec = catalog.spec(model, settings)
-    history = files.read(data)
+    history = files.read(data, now())
     with TemporaryDirectory() as folder:
         evaluation, name = score_history(
             spec,
