@@ -121,6 +121,7 @@ def environment(settings: Settings, part: str) -> dict[str, str]:
         "AIRFLOW__CORE__PARALLELISM": "4",
         "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "false",
         "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{settings.airflow_url}/execution/",
+        "AIRFLOW__CORE__AUTH_MANAGER": "perennial.orchestration.auth_manager.GuardedAuthManager",
         "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": users(settings),
         "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(home / PASSWORDS),
         "AIRFLOW__API__HOST": settings.host_pages,
