@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, TypeAdapter, ValidationError, model_validator
 
@@ -13,6 +13,9 @@ from perennial.core.governance.identity import MACHINES, Account, read_people
 from perennial.errors import SettingsError
 from perennial.files import shared_secret
 from perennial.secret_settings import from_files
+
+if TYPE_CHECKING:
+    import ssl
 
 HERE = Path(__file__).resolve().parents[2]
 PREFIX = "PERENNIAL_"
@@ -72,6 +75,7 @@ class Settings(BaseModel):
     tls_cert: Path | None = Field(None, description="PEM certificate chain of Envoy's public listener")
     tls_key: Path | None = Field(None, description="PEM private key of Envoy's public listener")
     tls_ca: Path | None = Field(None, description="PEM certificates that our own clients trust")
+    tls_pages: bool = Field(False, description="MLflow and Airflow use the certificate, too")
     client_rate: int = Field(5000, gt=0, description="requests per second of a client's address")
     port_mlflow: int = 5050
     port_airflow: int = 8080
@@ -169,6 +173,40 @@ class Settings(BaseModel):
         return self.tls_cert.resolve(), self.tls_key.resolve()
 
     @property
+    def pages_tls(self) -> tuple[Path, Path] | None:
+        """Return the files of certificate chain and private key of MLflow and Airflow; None: no TLS.
+
+        Raises:
+            SettingsError: TLS is wanted, and there is no certificate; or as for `tls`.
+        """
+        tls = self.tls
+        if self.tls_pages and tls is None:
+            raise SettingsError(
+                "PERENNIAL_TLS_PAGES needs PERENNIAL_TLS_CERT and PERENNIAL_TLS_KEY",
+                hint="make dev-certificates",
+            )
+        return tls if self.tls_pages else None
+
+    @property
+    def trusted_certificates(self) -> Path | None:
+        """Return the file of certificates that our own clients trust instead of the system's.
+
+        Raises:
+            SettingsError: there is no such file.
+        """
+        if self.tls_ca is not None and not self.tls_ca.is_file():
+            raise SettingsError(f"PERENNIAL_TLS_CA is {self.tls_ca}: no file", hint="make dev-certificates")
+        return None if self.tls_ca is None else self.tls_ca.resolve()
+
+    @property
+    def verify(self) -> ssl.SSLContext | bool:
+        """Return what httpx verifies the servers of this installation with."""
+        import ssl  # a rollback does without it
+
+        trusted = self.trusted_certificates
+        return True if trusted is None else ssl.create_default_context(cafile=trusted)
+
+    @property
     def client_keys(self) -> Path:
         """Return the file of API keys with their hashes, readable only by its owner."""
         return self.state / "client-keys.json"
@@ -242,11 +280,14 @@ class Settings(BaseModel):
     @property
     def pages_mlflow(self) -> str:
         """Return the address of the MLflow server that `perennial local up` starts."""
-        return f"http://{_reached(self.host_pages)}:{self.port_mlflow}"
+        return self._page(self.port_mlflow)
 
     @property
     def airflow_url(self) -> str:
-        return f"http://{_reached(self.host_pages)}:{self.port_airflow}"
+        return self._page(self.port_airflow)
+
+    def _page(self, port: int) -> str:
+        return f"{'https' if self.tls_pages else 'http'}://{_reached(self.host_pages)}:{port}"
 
     @property
     def envoy_url(self) -> str:
