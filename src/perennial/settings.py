@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -75,6 +76,9 @@ class Settings(BaseModel):
     tls_cert: Path | None = Field(None, description="PEM certificate chain of Envoy's public listener")
     tls_key: Path | None = Field(None, description="PEM private key of Envoy's public listener")
     tls_ca: Path | None = Field(None, description="PEM certificates that our own clients trust")
+    jwt_issuer: str | None = Field(None, description="issuer of the JWTs of clients; none: no JWTs")
+    jwt_audience: str | None = Field(None, description="audience of the JWTs of clients")
+    jwt_keys: Path | None = Field(None, description="JWKS file with the public keys of the issuer")
     tls_pages: bool = Field(False, description="MLflow and Airflow use the certificate, too")
     client_rate: int = Field(5000, gt=0, description="requests per second of a client's address")
     port_mlflow: int = 5050
@@ -186,6 +190,30 @@ class Settings(BaseModel):
                 hint="make dev-certificates",
             )
         return tls if self.tls_pages else None
+
+    @property
+    def jwt(self) -> tuple[str, str, Path] | None:
+        """Return issuer, audience and JWKS file of the JWTs of clients; None: there are none.
+
+        Raises:
+            SettingsError: one of the three is not set, or there is no such file of keys.
+        """
+        if self.jwt_issuer is None and self.jwt_audience is None and self.jwt_keys is None:
+            return None
+        if not self.jwt_issuer or not self.jwt_audience or self.jwt_keys is None:
+            raise SettingsError(
+                "PERENNIAL_JWT_ISSUER, _AUDIENCE and _KEYS go together", hint="set or unset all three"
+            )
+        try:
+            keys = json.loads(self.jwt_keys.read_bytes())["keys"]
+        except (OSError, ValueError, KeyError, TypeError):
+            keys = None
+        if not isinstance(keys, list) or not keys:
+            raise SettingsError(
+                f"PERENNIAL_JWT_KEYS is {self.jwt_keys}: no JWKS file with keys",
+                hint='{"keys": [...]}, as the issuer publishes it',
+            )
+        return self.jwt_issuer, self.jwt_audience, self.jwt_keys.resolve()
 
     @property
     def trusted_certificates(self) -> Path | None:
