@@ -7,9 +7,10 @@ import os
 from pathlib import Path
 from typing import Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, TypeAdapter, ValidationError, model_validator
+from pydantic import ConfigDict, Field, SecretStr, TypeAdapter, ValidationError, model_validator
 
 from perennial.core.governance.identity import MACHINES, Account, read_people
+from perennial.encryption_settings import EncryptionSettings
 from perennial.errors import SettingsError
 from perennial.files import shared_secret
 from perennial.secret_settings import from_files
@@ -32,7 +33,7 @@ class StateFolder:
         return settings.state / self._name
 
 
-class Settings(BaseModel):
+class Settings(EncryptionSettings):
     """A field per `PERENNIAL_*` variable; the defaults run everything on loopback of this machine.
 
     pydantic-settings is not used: its import costs every command a third of a second, and an emergency rollback
@@ -71,9 +72,6 @@ class Settings(BaseModel):
     require_keys: bool = Field(
         False, description="clients need an API key; always so when `host` is not loopback"
     )
-    tls_cert: Path | None = Field(None, description="PEM certificate chain of Envoy's public listener")
-    tls_key: Path | None = Field(None, description="PEM private key of Envoy's public listener")
-    tls_ca: Path | None = Field(None, description="PEM certificates that our own clients trust")
     client_rate: int = Field(5000, gt=0, description="requests per second of a client's address")
     port_mlflow: int = 5050
     port_airflow: int = 8080
@@ -156,21 +154,6 @@ class Settings(BaseModel):
         return self.accounts_path or self.state / "accounts.json"
 
     @property
-    def tls(self) -> tuple[Path, Path] | None:
-        """Return the files of certificate chain and private key of the public listener; None: no TLS.
-
-        Raises:
-            SettingsError: one of the two is not set, or there is no such file.
-        """
-        if self.tls_cert is None and self.tls_key is None:
-            return None
-        for name, path in (("TLS_CERT", self.tls_cert), ("TLS_KEY", self.tls_key)):
-            if path is None or not path.is_file():
-                raise SettingsError(f"PERENNIAL_{name} is {path}: no file", hint="make dev-certificates")
-        assert self.tls_cert is not None and self.tls_key is not None  # noqa: S101, PT018 checked above
-        return self.tls_cert.resolve(), self.tls_key.resolve()
-
-    @property
     def client_keys(self) -> Path:
         """Return the file of API keys with their hashes, readable only by its owner."""
         return self.state / "client-keys.json"
@@ -244,11 +227,14 @@ class Settings(BaseModel):
     @property
     def pages_mlflow(self) -> str:
         """Return the address of the MLflow server that `perennial local up` starts."""
-        return f"http://{_reached(self.host_pages)}:{self.port_mlflow}"
+        return self._page(self.port_mlflow)
 
     @property
     def airflow_url(self) -> str:
-        return f"http://{_reached(self.host_pages)}:{self.port_airflow}"
+        return self._page(self.port_airflow)
+
+    def _page(self, port: int) -> str:
+        return f"{'https' if self.tls_pages else 'http'}://{_reached(self.host_pages)}:{port}"
 
     @property
     def envoy_url(self) -> str:

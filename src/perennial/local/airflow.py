@@ -73,6 +73,14 @@ def _session_key(secret: str, settings: Settings) -> str:
     return hmac.new(secret.encode(), f"{users(settings)}\n{passwords}".encode(), hashlib.sha512).hexdigest()
 
 
+def tls_options(settings: Settings) -> tuple[str, ...]:
+    """Return the options of the API server for TLS."""
+    if settings.pages_tls is None:
+        return ()
+    certificate, key = settings.pages_tls
+    return ("--ssl-cert", str(certificate), "--ssl-key", str(key))
+
+
 def make_configuration(settings: Settings) -> None:
     """Write the two configuration files, readable only by their owner, with what no environment may contain.
 
@@ -101,8 +109,10 @@ def make_configuration(settings: Settings) -> None:
 
 def environment(settings: Settings, part: str) -> dict[str, str]:
     """Return the environment variables of a part of Airflow; its secrets are in the files of `make_configuration`."""
-    home = settings.airflow_dir
+    home, trusted = settings.airflow_dir, settings.trusted_certificates
     return {
+        # Tasks trust this beside the well-known authorities when they call the API server.
+        **({"AIRFLOW__API__SSL_CERT": str(trusted)} if settings.tls_pages and trusted else {}),
         "AIRFLOW_HOME": str(home),
         "AIRFLOW_CONFIG": str(home / (SESSIONS if part in SIGNING_PARTS else "airflow.cfg")),
         "AIRFLOW__CORE__DAGS_FOLDER": str(settings.project / "dags"),

@@ -17,6 +17,7 @@ from perennial.core.governance.identity import Role
 from perennial.errors import SettingsError
 from perennial.secret_settings import SECRETS
 from perennial.settings import PREFIX, Settings
+from perennial.wiring.accounts import CERTIFICATES
 from perennial.wiring.monitoring import airflow_password
 
 NEEDS: dict[str, tuple[str, ...]] = {
@@ -59,7 +60,7 @@ def base_environment(settings: Settings) -> dict[str, str]:
             hint="an address without a password; the accounts are in the accounts file",
         )
     bin_folder = str(Path(sys.executable).parent)
-    path = os.environ.get("PATH", "")
+    path, trusted = os.environ.get("PATH", ""), settings.trusted_certificates
     ours = {
         f"{PREFIX}{name.upper()}": str(getattr(settings, name))
         for name in type(settings).model_fields
@@ -70,6 +71,7 @@ def base_environment(settings: Settings) -> dict[str, str]:
         **ours,
         "PATH": path if path.startswith(bin_folder + os.pathsep) else f"{bin_folder}{os.pathsep}{path}",
         "PERENNIAL_TRACKING_URL": settings.tracking_url or settings.pages_mlflow,
+        **({CERTIFICATES: str(trusted)} if trusted is not None else {}),
         "DO_NOT_TRACK": "1",
         "BENTOML_DO_NOT_TRACK": "True",
         "MLFLOW_DISABLE_TELEMETRY": "true",

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import ssl
+import shlex
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 import httpx
 
@@ -40,13 +39,9 @@ def status_200(url: str, headers: dict[str, str] | None = None) -> ReadinessChec
     return check
 
 
-def listens(url: str, trusted: Path | None = None) -> ReadinessCheck:
-    """Ask a public address as a client would; any answer will do while the servers behind it are starting.
-
-    Args:
-        trusted: certificates to trust instead of the system's.
-    """
-    verify = ssl.create_default_context(cafile=trusted) if trusted is not None else True
+def listens(settings: Settings) -> ReadinessCheck:
+    """Ask the public address as a client would; any answer will do while the servers behind it are starting."""
+    url, verify = f"{settings.envoy_url}/v2/health/live", settings.verify
 
     def check(client: httpx.Client) -> str:
         httpx.get(url, verify=verify, timeout=5.0, trust_env=False)
@@ -83,6 +78,7 @@ def table(settings: Settings) -> list[Process]:
                 "--host", settings.host_pages, "--port", str(settings.port_mlflow),
                 "--backend-store-uri", f"sqlite:///{settings.mlflow_dir / 'mlflow.db'}",
                 "--default-artifact-root", str(settings.mlflow_dir / "artifacts"), "--no-serve-artifacts",
+                *_tls_of_mlflow(settings),
             ),
             status_200(f"{mlflow_url}/health"),
             f"MLflow: runs, versions, approval: {mlflow_url}",
@@ -91,7 +87,7 @@ def table(settings: Settings) -> list[Process]:
         Process(
             "envoy",
             (python, "-m", "perennial", "router", "run"),
-            listens(f"{settings.envoy_url}/v2/health/live", settings.tls_ca),
+            listens(settings),
             f"Envoy: predictions enter here: {settings.envoy_url}",
         ),
     ]  # fmt: skip
@@ -105,7 +101,10 @@ def table(settings: Settings) -> list[Process]:
             "guard: records in the ledger when a backup answers, and rollbacks made while tools were down",
         ),
         _airflow(
-            settings, "api-server", ("--workers", "1"), status_200(f"{settings.airflow_url}/api/v2/version")
+            settings,
+            "api-server",
+            ("--workers", "1", *airflow.tls_options(settings)),
+            status_200(f"{settings.airflow_url}/api/v2/version"),
         ),
         _airflow(settings, "scheduler", ("--skip-serve-logs",), airflow_part(settings, "scheduler")),
         _airflow(settings, "dag-processor", (), airflow_part(settings, "dag_processor")),
@@ -129,6 +128,16 @@ def table(settings: Settings) -> list[Process]:
         )
         for process in processes
     ]
+
+
+def _tls_of_mlflow(settings: Settings) -> tuple[str, ...]:
+    if settings.pages_tls is None:
+        return ()
+    certificate, key = settings.pages_tls
+    return (
+        "--uvicorn-opts",
+        shlex.join(("--ssl-certfile", str(certificate), "--ssl-keyfile", str(key))),
+    )
 
 
 def server_name(pool: str, port: int) -> str:

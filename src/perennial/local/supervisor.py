@@ -151,7 +151,7 @@ def wait_ready(settings: Settings, say: Say, timeout: float) -> None:
     started = time.monotonic()
     waiting = {process.name: process for process in table(settings)}
     reasons: dict[str, str] = {}
-    with httpx.Client(timeout=5.0) as client:
+    with httpx.Client(timeout=5.0, verify=settings.verify) as client:
         while waiting:
             for name, process in list(waiting.items()):
                 try:
