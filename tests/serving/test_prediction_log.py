@@ -75,7 +75,9 @@ def test_a_torn_last_line_is_left_out_and_broken_lines_are_kept_aside_and_counte
         file.write(b'{"at": 17')
     reader = PredictionLogReader(tmp_path)
     assert (len(reader.read("m")), reader.take_broken("m")) == (1, 0)
-    broken = [b'{"at": 17', b"\xff\x00", b"{}", b"[]", b"7", path.read_bytes().splitlines()[0][:-3] + b"}"]
+    first = path.read_bytes().splitlines()[0]
+    broken = [b'{"at": 17', b"\xff\x00", b"{}", b"[]", b"7", first[:-3] + b"}"]
+    broken += [first.replace(b'"at":', b'"at":9', 1)]
     with path.open("ab") as file:
         file.write(b"\n" + b"\n".join(broken[1:]) + b"\n")
     writer.append(answered(START))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from perennial import catalog
-from perennial.commands.output import JSON, now, print_json
+from perennial.commands.output import JSON, now, print_json, print_text
 from perennial.core.spec import ModelSpec
 from perennial.errors import UnknownEntity, UsageError
 from perennial.settings import Settings, load
@@ -88,7 +88,7 @@ def show(model: str, entities: tuple[str, ...], requests: tuple[str, ...], as_js
     width = max(map(len, spec.features.names))
     for name in spec.features.names:
         value = _or_none(values[name])
-        click.echo(f"{name:<{width}}  {'not known' if value is None else f'{value:g}'}")
+        print_text(f"{name:<{width}}  {'not known' if value is None else f'{value:g}'}")
 
 
 def _stored(model: str, settings: Settings) -> ModelSpec:
@@ -142,5 +142,5 @@ def _or_none(value: float | None) -> float | None:
 
 def _say(done: str, what: Publication) -> None:
     for name, rows in what.rows.items():
-        click.echo(f"{done} {name}: {rows} rows")
-    click.echo(f"known up to cycle {what.last}")
+        print_text(f"{done} {name}: {rows} rows")
+    print_text(f"known up to cycle {what.last}")

@@ -21,8 +21,6 @@ ROW_KEYS = frozenset({"rows", "explain"})
 """Keys of a request to a model whose caller sends the inputs."""
 LARGEST = 1e15
 """Largest number of a request: larger ones are not exact, or leave float32 in a model."""
-FIRST_MOMENT, LAST_MOMENT = 0.0, 4_102_444_800.0
-"""1970 and 2100: the feature store and pandas cannot compute with times far beyond."""
 
 
 class OnlineValues(Protocol):
@@ -138,7 +136,7 @@ def _request_value(name: str, kind: str, value: Any) -> Any:
         return float(value)
     if kind == "timestamp":
         moment = float(value) if number else _moment(value)
-        if moment is not None and FIRST_MOMENT <= moment <= LAST_MOMENT:
+        if moment is not None and limits.FIRST_MOMENT <= moment <= limits.LAST_MOMENT:
             return moment
     hint = {
         "timestamp": "ISO 8601 with a zone, such as 2015-12-01T10:00:00Z, or unix seconds; from 1970 to 2099"
