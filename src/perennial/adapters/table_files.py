@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import duckdb
@@ -92,17 +92,21 @@ def _typed(name: str, kind: InputKind) -> str:
     return f"CAST({column} AS {TYPES[kind]}) AS {column}"
 
 
-def scan(path: Path, missing: tuple[str, ...], text: bool = False) -> str:
+def scan(path: Path, missing: tuple[str, ...], text: bool = False, texts: Sequence[str] = ()) -> str:
     """Return the SQL of a table function over a file.
 
     Args:
         text: every column of a CSV file as text, not with the type that DuckDB finds.
+        texts: the columns of a CSV file to read as text.
     """
     literal = _literal(os.fspath(path))
     if path.suffix.lower() in (".parquet", ".pq"):
         return f"read_parquet({literal})"
     nulls = ", ".join(map(_literal, missing)) or "''"
     as_text = ", all_varchar = true" if text else ""
+    if texts:
+        listed = ", ".join(f"{_literal(name)}: 'VARCHAR'" for name in texts)
+        as_text = f", types = {{{listed}}}"
     # The whole file decides on the types: a sample would take a late text for an error.
     return f"read_csv({literal}, header = true, sample_size = -1, nullstr = [{nulls}]{as_text})"
 

@@ -38,7 +38,14 @@ def summarise(path: Path, missing: tuple[str, ...]) -> list[ColumnSummary]:
     with connect() as database:
         types = described(database, path, missing)
         try:
-            database.execute(f"CREATE TEMP TABLE given AS SELECT * FROM {scan(path, missing)}")  # noqa: S608
+            texts = [
+                name
+                for name, kind in types.items()
+                if kind == "BOOLEAN" and _worded(database, path, missing, name)
+            ]
+            types |= dict.fromkeys(texts, "VARCHAR")
+            file = scan(path, missing, texts=texts)
+            database.execute(f"CREATE TEMP TABLE given AS SELECT * FROM {file}")  # noqa: S608
             return [_summary(database, name, _type(kind)) for name, kind in types.items()]
         except duckdb.Error as error:
             raise malformed(path, error) from error
@@ -54,6 +61,13 @@ def repeated_rows(path: Path, missing: tuple[str, ...], columns: list[str]) -> i
             return _one(database, total)[0] - _one(database, query)[0]
         except duckdb.Error as error:
             raise malformed(path, error) from error
+
+
+def _worded(database: duckdb.DuckDBPyConnection, path: Path, missing: tuple[str, ...], name: str) -> bool:
+    """Return whether a CSV file has words for true and false: `yes` is the label that clients know."""
+    file, column = scan(path, missing, text=True), quoted(name)
+    query = f"SELECT count(*) FROM {file} WHERE lower(CAST({column} AS VARCHAR)) NOT IN ('true', 'false')"  # noqa: S608
+    return bool(_one(database, query)[0])
 
 
 def _type(kind: str) -> ColumnType:

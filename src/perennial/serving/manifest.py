@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from perennial.core.input_spec import InputSpec
 from perennial.core.training.explanation import Background, ServedExplanation
@@ -35,10 +35,16 @@ class ServedManifest(BaseModel):
     request: dict[str, Literal["int", "float", "string", "timestamp"]]
     features: tuple[str, ...] = Field(min_length=1)
     inputs: dict[str, InputSpec] = Field(
-        default_factory=dict, description="type of each input that the caller sends; empty with a service"
+        default_factory=dict, description="type of each feature that the caller sends; empty with a service"
     )
     threshold: float = Field(ge=0, le=1)
     explanation: ServedExplanation | None = Field(None, description="null: scores are not explained")
+
+    @model_validator(mode="after")
+    def inputs_are_the_features(self) -> Self:
+        if self.inputs and set(self.inputs) != set(self.features):
+            raise ValueError("`inputs` and `features` name different columns")
+        return self
 
     @property
     def files(self) -> tuple[str, ...]:

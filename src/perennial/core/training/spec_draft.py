@@ -23,7 +23,7 @@ GROUP_NAMES = {Split.TIME: "period", Split.GROUP: "bucket", Split.RANDOM: "bucke
 
 @dataclass(frozen=True)
 class Draft:
-    """What a person has said about a new model beside the roles of its columns."""
+    """Statements of a person about a new model, beside the roles of its columns."""
 
     name: str
     owner: str

@@ -22,7 +22,7 @@ class ColumnType(StrEnum):
 
 @dataclass(frozen=True)
 class ColumnSummary:
-    """What a column holds."""
+    """Summary of a column."""
 
     name: str
     type: ColumnType

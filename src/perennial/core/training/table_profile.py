@@ -47,7 +47,7 @@ class Role(StrEnum):
 
 @dataclass(frozen=True)
 class Conclusion:
-    """What a column is taken for, and why."""
+    """Role of a column, and why."""
 
     column: ColumnSummary
     role: Role
@@ -95,7 +95,7 @@ class TableProfile:
 
 @dataclass(frozen=True)
 class Given:
-    """What a person has said; None where it is to be concluded."""
+    """Statements of a person; None where it is to be concluded."""
 
     target: str
     task: TaskKind | None = None

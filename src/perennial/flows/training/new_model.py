@@ -14,7 +14,8 @@ import yaml
 
 from perennial import catalog
 from perennial.core.governance.licensing import Terms
-from perennial.core.input_spec import InputKind, InputSpec, encode
+from perennial.core.input_encoding import encode
+from perennial.core.input_spec import InputKind, InputSpec
 from perennial.core.training.leakage import future_times, telling_columns
 from perennial.core.training.spec_draft import Draft, input_specs, quote, spec_text
 from perennial.core.training.suite_draft import suite_text

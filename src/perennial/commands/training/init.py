@@ -73,8 +73,8 @@ def init(
     if not yes:
         click.confirm("Write the model?", abort=True)
     for written in new_model.write(new, project, stated, model):
-        click.echo(f"wrote {written.relative_to(project)}")
-    click.echo(f"next: perennial run {model}")
+        print_text(f"wrote {written.relative_to(project)}")
+    print_text(f"next: perennial run {model}")
 
 
 @click.command()
@@ -84,7 +84,7 @@ def init(
 def run(context: click.Context, model: str, workdir: Path | None) -> None:
     """Prepare, validate, train, evaluate and register a model: the steps of its DAG, one after another."""
     for step in (steps.prepare, steps.validate, steps.train, steps.evaluate, steps.register):
-        click.secho(f"== {step.name} {model}", bold=True)
+        print_text(f"== {step.name} {model}")
         context.invoke(step, model=model, workdir=workdir)
 
 
