@@ -87,6 +87,13 @@ class HistoryStore:
                 new.to_parquet(temporary, index=False)
         return len(new)
 
+    def importing(self, history: str) -> FileLock:
+        """Return a lock for an import that numbers its cycles after those of the history."""
+        folder = self._of(history)
+        folder.mkdir(parents=True, exist_ok=True)
+        # Not the lock of `append`, which is taken inside.
+        return FileLock(folder / ".import.lock")
+
     def record_source(self, history: str, source: str, why: str, at: datetime) -> None:
         """Record the source of a history before its rows arrive cycle by cycle.
 
