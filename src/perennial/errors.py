@@ -69,6 +69,14 @@ class ValidationFailed(DataError, exit_code=24):
     """A data check failed; the batch is quarantined."""
 
 
+class WrongTarget(DataError, exit_code=26):
+    """A target or label is not one of the values that the kind of task allows."""
+
+
+class WrongAnswer(DataError, exit_code=27):
+    """A model's answers have another shape or range than the kind of task allows."""
+
+
 class ModelError(PerennialError, exit_code=30):
     """A model or version cannot be used."""
 
@@ -109,7 +117,7 @@ class OtherCode(ModelError, exit_code=39):
     """The version cannot be trained again here as it was trained."""
 
 
-class IncompleteExplanation(ModelError, exit_code=40):
+class IncompleteExplanation(ModelError, exit_code=40, http_status=422):
     """Attributions do not add up to the score."""
 
 

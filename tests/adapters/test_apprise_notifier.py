@@ -80,10 +80,12 @@ def test_parts_of_an_address_are_masked():
 def test_settings_show_no_secret(monkeypatch, tmp_path):
     from perennial.local import handed_secrets
     from perennial.local.processes import table
+    from perennial.local.supervisor import set_up
 
     monkeypatch.setenv("PERENNIAL_HOME", str(tmp_path))
     monkeypatch.setenv("PERENNIAL_NOTIFY", f"{hook_address(1)}  {mail_address(2)}")
     settings = environment.load()
+    set_up(settings, lambda line: None)
     assert SECRET not in repr(settings) + str(settings)
     assert settings.notify_addresses == (hook_address(1), mail_address(2))
     assert SECRET not in repr(handed_secrets.base_environment(settings))

@@ -5,14 +5,16 @@ from __future__ import annotations
 import numpy as np
 
 from perennial.adapters.documents.figures import TrainingFigures, calibration_points
-from perennial.core.evaluation.metrics import Scored
+from perennial.core.tasks import Ranking, Scored
 from perennial.core.training.attribution import GlobalAttributions
 
 
 def scored(size: int = 500) -> Scored:
     random = np.random.default_rng(0)
     score = random.random(size)
-    return Scored((random.random(size) < score).astype(int), score, np.arange(size) // 10)
+    return Ranking(threshold=0.5).scored(
+        (random.random(size) < score).astype(int), score, np.arange(size) // 10
+    )
 
 
 def test_pictures_are_pngs(tmp_path):

@@ -43,14 +43,7 @@ class LinearFailurePredictor(Model):
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
-            metrics = {"train_loss": loss.item()}
-            if validation is not None:
-                from perennial.core.evaluation.metrics import Scored
-
-                score = self.predict(validation.features).astype(float)
-                measured = Scored(validation.target, score, validation.group).measure()
-                metrics |= {f"validation_{name}": value for name, value in measured.items()}
-            progress(epoch, metrics)
+            progress(epoch, {"train_loss": loss.item()})
         return epochs
 
     def predict(self, features):

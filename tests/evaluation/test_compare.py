@@ -11,7 +11,6 @@ from signing import signed
 from training_world import HISTORY, SPEC, TrainingWorld
 
 from perennial.core.evaluation.comparison import compare
-from perennial.core.evaluation.metrics import Scored
 from perennial.core.training.registration import NewVersion
 from perennial.core.version import Change
 from perennial.errors import DataError, UnknownVersion, UsageError
@@ -29,7 +28,7 @@ def add_version(trained_world: TrainingWorld, slope: float):
         trained_world.registry.versions(SPEC.name)[0].run_id
     ].served.items():
         (folder / name).write_bytes(content)
-    model = RateModel(SPEC.features.names, {"slope": slope}, 1)
+    model = RateModel(SPEC.features.names, {"slope": slope}, 1, SPEC.task)
     model.export(folder / "model.onnx")
     digest = signed(folder, SPEC.name, "c" * 64)
     run = trained_world.tracker.run(SPEC.name, "training", {})
@@ -93,10 +92,10 @@ def test_paired_interval_is_narrower_than_that_of_either():
     noise = draw.normal(0, 1, 1000) * np.repeat(draw.uniform(0.2, 3, 40), 25)
     score = 1 / (1 + np.exp(-(target - 0.5 + noise)))
     other = np.clip(score + draw.normal(0, 0.01, 1000), 0, 1)
-    pair = (Scored(target, score, group), Scored(target, other, group))
-    found = compare(("a", "b"), pair, [{"n": n} for n in range(1000)], 0.5, 3, 200, 1)
+    pair = (SPEC.task.scored(target, score, group), SPEC.task.scored(target, other, group))
+    found = compare(("a", "b"), pair, [{"n": n} for n in range(1000)], 3, 200, 1)
     gain, alone = found.gains["roc_auc"], found.scores["old"]["roc_auc"]
     assert gain.high - gain.low < 0.2 * (alone.high - alone.low)
     assert found.decisions_changed == int(((score >= 0.5) != (other >= 0.5)).sum())
-    same = compare(("a", "a"), (pair[0], pair[0]), [{}] * 1000, 0.5, 3, 20, 1)
+    same = compare(("a", "a"), (pair[0], pair[0]), [{}] * 1000, 3, 20, 1)
     assert (same.disagreements, same.decisions_changed) == ((), 0)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from perennial.core.evaluation.evaluation import CHAMPION, MODEL, column_score, evaluate_scores
-from perennial.core.evaluation.metrics import Scored
+from perennial.core.evaluation.evaluation import CHAMPION, MODEL, evaluate_scores
+from perennial.core.tasks import Ranking, Scored
 from perennial.core.training.examples import first_later_group
 from perennial.errors import DataError
 
+TASK = Ranking(threshold=0.5)
 GROUP = np.arange(40).repeat(10)
 
 
@@ -17,7 +18,7 @@ def scored(strength: float, seed: int = 0) -> Scored:
     random = np.random.default_rng(seed)
     target = (random.random(400) < 0.3).astype(int)
     noise = np.random.default_rng(seed + 1).random(400)
-    return Scored(target, np.clip(strength * target + (1 - strength) * noise, 0, 1), GROUP)
+    return TASK.scored(target, np.clip(strength * target + (1 - strength) * noise, 0, 1), GROUP)
 
 
 def evaluation(**others):
@@ -52,8 +53,8 @@ def test_split_keeps_groups_whole_and_both_sides_filled():
 
 
 def test_baseline_puts_the_unknown_in_the_middle():
-    assert column_score(np.array([np.nan, 1.0]), np.array([0.0, 0.5])).tolist() == [0.25, 1.0]
+    assert TASK.from_feature(np.array([np.nan, 1.0]), np.array([0.0, 0.5])).tolist() == [0.25, 1.0]
     with pytest.raises(DataError, match="no rate"):
-        column_score(np.array([7.0]), np.array([0.5]))
+        TASK.from_feature(np.array([7.0]), np.array([0.5]))
     with pytest.raises(DataError, match="missing in all"):
-        column_score(np.array([0.5]), np.array([np.nan]))
+        TASK.from_feature(np.array([0.5]), np.array([np.nan]))

@@ -9,8 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, brier_score_loss, roc_auc_score
 
-from perennial.core.evaluation.metrics import METRICS, Scored, estimates, napfd
+from perennial.core.evaluation.metrics import estimates
+from perennial.core.tasks import Ranking
+from perennial.core.tasks.curve import napfd
 from perennial.errors import DataError
+
+TASK = Ranking(threshold=0.5)
+METRICS = TASK.metrics
+Scored = TASK.scored
 
 
 @st.composite

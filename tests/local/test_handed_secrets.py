@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
+from perennial import account_file
 from perennial.errors import SettingsError
 from perennial.local import handed_secrets
 from perennial.local.processes import table
@@ -15,8 +18,9 @@ from perennial.settings import Settings, load
 PUBLIC = {
     "project", "home", "data_mirror", "spec_overlay", "tracking_url", "airflow_user", "ledger_key", "signing_key",
     "trusted_keys", "actor", "people", "host", "host_pages", "require_keys", "tls_cert", "tls_key", "tls_ca",
-    "tls_pages", "client_rate", "port_mlflow", "port_airflow", "port_envoy", "port_monitor",
-    "ports_stable", "ports_canary",
+    "accounts_path", "unix_accounts",
+    "tls_pages", "jwt_issuer", "jwt_audience", "jwt_keys", "client_rate", "port_mlflow", "port_airflow", "port_envoy",
+    "port_monitor", "ports_stable", "ports_canary",
 }  # fmt: skip
 """Settings without a secret: addresses, names, and paths of files whose modes protect them."""
 GETS = {
@@ -30,9 +34,15 @@ GETS = {
     "airflow-scheduler": {"database_url", "tuning_url", "dvc_remote"},
     "airflow-dag-processor": set(),
     "airflow-triggerer": {"database_url"},
-    "monitor": {"database_url"},
+    "monitor": {"database_url", "airflow_password"},
     "notifier": {"database_url", "notify"},
 }
+MACHINES = {"training", "release"}
+EVERYBODY = {"admin", "training", "release", "approver", "operator", "viewer"}
+HAS: dict[str, set[str]] = {name: set() for name in GETS} | {
+    "mlflow": EVERYBODY, "guard": MACHINES, "monitor": MACHINES, "airflow-scheduler": MACHINES,
+}  # fmt: skip
+"""Process -> accounts whose passwords are in its accounts file."""
 VALUES = {name: f"secret-of-{name}" for name in sorted(SECRETS - {"passwords"})}
 
 
@@ -65,7 +75,11 @@ def test_each_process_gets_the_secrets_that_it_needs(settings):
     assert {process.name for process in processes} == set(GETS)
     for process in processes:
         assert "secret-of" not in repr(process.environment), process.name
-        named = {name for name in process.environment if name.startswith("PERENNIAL_")}
+        named = {
+            name for name in process.environment if name.startswith("PERENNIAL_") and name.endswith("_FILE")
+        }
+        path = process.environment.get("PERENNIAL_ACCOUNTS_PATH")
+        assert (set(account_file.read(Path(path))) if path else set()) == HAS[process.name], process.name
         assert named == {f"PERENNIAL_{name.upper()}_FILE" for name in GETS[process.name]}, process.name
     assert "secret-of" not in write_config(settings, processes).read_text()
 

@@ -8,11 +8,12 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from perennial.core.evaluation.metrics import Scored
+from perennial.core.tasks import Ranking
 from perennial.core.training.examples import Examples
 from perennial.errors import DataError
 from perennial.models.test_failure_predictor import TestFailurePredictor
 
+TASK = Ranking(threshold=0.5)
 pytestmark = pytest.mark.slow
 
 NAMES = ("failure_rate", "run_count", "last_execution_status", "weekday")
@@ -42,7 +43,7 @@ def examples(seed: int, groups: range = range(40), rows: int = 40) -> Examples:
 
 
 def fitted(seed: int = 3, epochs: int = 6) -> TestFailurePredictor:
-    model = TestFailurePredictor(NAMES, PARAMETERS, seed)
+    model = TestFailurePredictor(NAMES, PARAMETERS, seed, TASK)
     model.fit(examples(1), None, epochs, lambda *_: None)
     return model
 
@@ -66,7 +67,7 @@ def session(exported):
 
 def test_learns_what_can_be_learnt(model):
     later = examples(2, range(40, 60))
-    measured = Scored(later.target, model.predict(later.features), later.group).measure()
+    measured = TASK.scored(later.target, model.predict(later.features), later.group).measure()
     assert measured["roc_auc"] > 0.75
     assert measured["brier"] < 0.23
 
@@ -105,21 +106,28 @@ def test_export_repeats_itself(exported, tmp_path):
 
 def test_validation_keeps_the_best_epoch_and_stops():
     told: list[dict[str, float]] = []
-    model = TestFailurePredictor(NAMES, {**PARAMETERS, "learning_rate": 2e-2}, 3)
+    measured: list[dict[str, float]] = []
+    model = TestFailurePredictor(NAMES, {**PARAMETERS, "learning_rate": 2e-2}, 3, TASK)
     later = examples(2, range(40, 60))
-    kept = model.fit(examples(1), later, 30, lambda _, metrics: told.append(dict(metrics)))
+
+    def measure() -> dict[str, float]:
+        return TASK.scored(later.target, model.predict(later.features), later.group).measure()
+
+    def progress(_, metrics):
+        told.append(dict(metrics))
+        measured.append(measure())
+
+    kept = model.fit(examples(1), later, 30, progress)
     losses = [one["validation_loss"] for one in told]
     assert kept == int(np.argmin(losses)) + 1
     assert len(told) < 30
-    score = model.predict(later.features)
-    measured = Scored(later.target, score, later.group).measure()
-    assert measured["roc_auc"] == pytest.approx(told[kept - 1]["validation_roc_auc"])
+    assert measure()["roc_auc"] == pytest.approx(measured[kept - 1]["roc_auc"])
 
 
 def test_a_column_without_any_value_is_no_harm():
     rows = examples(1)
     rows.features[:, 1] = np.nan
-    model = TestFailurePredictor(NAMES, PARAMETERS, 3)
+    model = TestFailurePredictor(NAMES, PARAMETERS, 3, TASK)
     model.fit(rows, None, 1, lambda *_: None)
     assert np.isfinite(model.predict(examples(2).features)).all()
 
@@ -128,7 +136,7 @@ def test_one_verdict_only_is_refused():
     rows = examples(1)
     only = rows.where(rows.target == 0)
     with pytest.raises(DataError, match="one verdict"):
-        TestFailurePredictor(NAMES, PARAMETERS, 3).fit(only, None, 1, lambda *_: None)
+        TestFailurePredictor(NAMES, PARAMETERS, 3, TASK).fit(only, None, 1, lambda *_: None)
 
 
 def test_every_suggestion_can_be_trained():
@@ -138,6 +146,6 @@ def test_every_suggestion_can_be_trained():
     rows = examples(1, range(10))
     for _ in range(3):
         parameters = TestFailurePredictor.suggest(study.ask())
-        model = TestFailurePredictor(NAMES, parameters, 1)
+        model = TestFailurePredictor(NAMES, parameters, 1, TASK)
         model.fit(rows, None, 1, lambda *_: None)
         assert model.parameter_count() > 0

@@ -20,7 +20,7 @@ from perennial.core.release.phase import Phase
 from perennial.core.release.status import ReleaseStatus
 from perennial.core.verdict import Judgement, Verdict
 from perennial.local import airflow as local_airflow
-from perennial.local import supervisor
+from perennial.local import handed_secrets, supervisor
 from perennial.local.handed_secrets import base_environment
 from perennial.local.processes import table
 from perennial.settings import Settings
@@ -64,6 +64,7 @@ class AirflowServer:
             port_mlflow=self.ports[1], port_envoy=self.ports[2],
         )  # fmt: skip
         supervisor.set_up(self.settings, lambda line: None)
+        handed_secrets.write(self.settings)
         (folder / "dags").mkdir()
         (folder / "dags" / "asks.py").write_text(ASKS_FILE)
         (folder / "dags" / "assets.py").write_text(ASSETS_FILE)

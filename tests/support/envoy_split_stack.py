@@ -127,7 +127,12 @@ def _listener(pool: str, port: int) -> dict:
 
     A request with `x-status-<pool>: 500` gets that status from the pool, with `x-status: 400` from both.
     """
-    shown = {"arm": pool, "unit": "%REQ(x-perennial-unit)%", "meant": "%REQ(x-perennial-arm)%"}
+    shown = {
+        "arm": pool,
+        "unit": "%REQ(x-perennial-unit)%",
+        "meant": "%REQ(x-perennial-arm)%",
+        "claims": "%REQ(x-perennial-claims)%",
+    }
     route = {
         "match": {"prefix": "/"},
         "direct_response": {"status": 200},

@@ -12,7 +12,7 @@ from pathlib import Path
 import httpx
 
 from perennial import account_file
-from perennial.local import supervisor
+from perennial.local import handed_secrets, supervisor
 from perennial.local.handed_secrets import base_environment
 from perennial.local.processes import table
 from perennial.settings import Settings
@@ -33,6 +33,7 @@ class MlflowServer:
         self.settings = Settings(home=folder, port_mlflow=port, people=PEOPLE, tracking_url=self.url, **more)
         self.said: list[str] = []
         supervisor.set_up(self.settings, self.said.append)
+        handed_secrets.write(self.settings)
         self.accounts = account_file.read(self.settings.accounts_file)
         self._log = folder / "mlflow.log"
         self._process: subprocess.Popen | None = None

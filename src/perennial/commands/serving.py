@@ -9,7 +9,7 @@ from datetime import timedelta
 import click
 
 from perennial import settings as environment
-from perennial.commands.output import JSON, now, print_json, print_records, print_table
+from perennial.commands.output import JSON, now, print_json, print_records, print_table, print_text
 from perennial.core.display import shown
 from perennial.core.governance.client_keys import Right
 
@@ -56,7 +56,8 @@ def init() -> None:
     from perennial.wiring import traffic
 
     bootstrap = traffic.router(environment.load()).init()
-    click.echo(f"wrote {bootstrap}\nstart it with: perennial router run")
+    print_text(f"wrote {bootstrap}")
+    print_text("start it with: perennial router run")
 
 
 @router.command()
@@ -71,7 +72,7 @@ def run(log_level: str) -> None:
     settings = environment.load()
     refuse_open_door(settings)
     if settings.keys_required and settings.tls is None:
-        click.echo(
+        print_text(
             "API keys travel without encryption; set PERENNIAL_TLS_CERT and PERENNIAL_TLS_KEY", err=True
         )
     bootstrap = traffic.router(settings).init()
@@ -103,7 +104,7 @@ def show(as_json: bool) -> None:
     except StoreUnavailable as error:
         lost = error
     for text in foreign:
-        click.secho(f"ALARM: {shown(text)}", fg="red", err=True)
+        print_text(f"ALARM: {shown(text)}", fg="red", err=True)
     if as_json:
         print_json(rows)
     else:
@@ -148,7 +149,7 @@ def add_key(name: str, rights: tuple[str, ...], models: tuple[str, ...], days: f
         actor(settings), ClientKeys(settings.client_keys), database.store(settings).ledger, now(),
         secrets.token_hex,
     )  # fmt: skip
-    click.echo(text)
+    print_text(text)
 
 
 @key.command("list")
@@ -182,4 +183,4 @@ def revoke_key(name: str) -> None:
 
     settings = environment.load()
     flow(name, actor(settings), ClientKeys(settings.client_keys), database.store(settings).ledger, now())
-    click.echo(f"the key of {name} ends now")
+    print_text(f"the key of {name} ends now")

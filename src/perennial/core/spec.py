@@ -6,51 +6,25 @@ import hashlib
 import json
 from datetime import timedelta
 from enum import StrEnum
-from typing import Annotated, Literal, Self
+from typing import Annotated, Self
 
 from pydantic import Field, PositiveInt, model_validator
 
+from perennial.core.data_spec import DataSpec
 from perennial.core.explanation_spec import ExplanationSpec
+from perennial.core.feature_spec import FeatureSpec
 from perennial.core.frozen import Frozen, Share
 from perennial.core.gate_spec import GateSpec
 from perennial.core.monitoring_spec import MonitoringSpec, RetrainingSpec
+from perennial.core.tasks import AnyTask
 
 Approvers = Annotated[int, Field(ge=0, le=10)]
 
 
-class DataSpec(Frozen):
-    """Source of the training examples."""
-
-    history: str = Field(description="name of the CI history that feeds this model")
-    prepare: str = Field(description="module:function that makes feature tables and examples")
-    expectations: dict[str, str] = Field(
-        description="table (history, features, ...) -> suite file under configs/expectations"
-    )
-    sensitive: tuple[str, ...] = ()
-
-
-class FeatureSpec(Frozen):
-    """Inputs of the model, in order."""
-
-    service: str = Field(description="name of the Feast FeatureService")
-    entities: tuple[str, ...] = Field(
-        min_length=1, description="join keys; the first identifies the scored item"
-    )
-    columns: tuple[str, ...] = Field(min_length=1, description="view:feature, in input order")
-    request: dict[str, Literal["int", "float", "string", "timestamp"]] = Field(
-        default_factory=dict, description="values that the caller sends with a prediction"
-    )
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        return tuple(column.split(":", 1)[1] for column in self.columns)
-
-
 class TargetSpec(Frozen):
-    """Label to predict, and the threshold of a positive answer."""
+    """Label to predict."""
 
     column: str
-    threshold: Share = Field(description="score from which the answer is positive")
 
 
 class EvaluationSpec(Frozen):
@@ -226,7 +200,7 @@ class ModelSpec(Frozen):
     name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{1,62}$")]
     description: str
     owner: str
-    task: Literal["binary_ranking"]
+    task: AnyTask
     entrypoint: Annotated[str, Field(pattern=r"^[\w.]+:\w+$")]
     data: DataSpec
     features: FeatureSpec
@@ -239,7 +213,30 @@ class ModelSpec(Frozen):
     monitoring: MonitoringSpec
     retraining: RetrainingSpec
     retention: RetentionSpec
-    explanation: ExplanationSpec
+    explanation: ExplanationSpec | None = Field(description="null: answers are not explained")
+
+    @model_validator(mode="after")
+    def fits_the_task(self) -> Self:
+        """Refuse what the kind of task does not have."""
+        kind, known, gate = self.task.kind, self.task.metrics, self.gate
+        named = {
+            "gate.metrics": tuple(gate.metrics),
+            "gate.improvement.metric": (gate.improvement.metric,),
+            "gate.reproduction.tolerance": tuple(gate.reproduction.tolerance),
+        }
+        for place, names in named.items():
+            if unknown := [name for name in names if name not in known]:
+                raise ValueError(
+                    f"{place}: {kind} has no metric {', '.join(unknown)}; it has {', '.join(known)}"
+                )
+        if unfit := sorted({*gate.fairness.gaps} - self.task.fairness):
+            measures = ", ".join(sorted(self.task.fairness))
+            raise ValueError(f"gate.fairness.gaps: {kind} has no {', '.join(unfit)}; it has {measures}")
+        if not self.task.one_number:
+            for place, value in (("explanation", self.explanation), ("gate.behaviour", gate.behaviour)):
+                if value is not None:
+                    raise ValueError(f"{place}: {kind} answers no single number per row: it must be null")
+        return self
 
     @property
     def digest(self) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from perennial.core.evaluation.metrics import POSITIVE
+from perennial.core.tasks.score import POSITIVE
 from perennial.demo.events import TimedEvent
 
 WINDOW = 500

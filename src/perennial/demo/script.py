@@ -244,9 +244,7 @@ def finish(demo: DemoRun, result: DemoResult) -> None:
     labels = pd.Series(dict(demo.store.feedback.labels().get(SOURCE, {})), dtype=float)
     first = log["at"].min().floor("us").to_pydatetime()
     title = f"{MODEL}: {result.source}, {result.counts.sent} requests, {result.counts.failed} failed"
-    picture.draw(
-        folder / "loop.png", log, labels, demo.events.events, first, demo.spec.target.threshold, title
-    )
+    picture.draw(folder / "loop.png", log, labels, demo.events.events, first, demo.spec.task.threshold, title)
     report.write(folder / "report.json", result)
     report.show(result, demo.events, folder / "loop.png", demo.settings, demo.password)
 

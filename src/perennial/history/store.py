@@ -184,9 +184,8 @@ class HistoryStore:
 
     def last_cycle(self, history: str) -> int | None:
         """Return the highest cycle number; None for an empty history."""
-        if not self.exists(history):
-            return None
-        return int(self.load(history)["cycle"].max())
+        kept = [frame.loc[~out, "cycle"].max() for _, frame, out in self._frames(history) if not out.all()]
+        return int(max(kept)) if kept else None
 
     def source(self, history: str) -> HistorySource:
         """Return the source of a history.

@@ -12,22 +12,31 @@ from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
-from perennial import files
+from perennial import account_file, files
+from perennial.core.governance.identity import Role
 from perennial.errors import SettingsError
 from perennial.secret_settings import SECRETS
 from perennial.settings import PREFIX, Settings
 from perennial.wiring.accounts import CERTIFICATES
+from perennial.wiring.monitoring import airflow_password
 
 NEEDS: dict[str, tuple[str, ...]] = {
     "mlflow": ("database_url",),  # records changes of accounts
     "guard": ("database_url",),
-    "monitor": ("database_url",),
+    "monitor": ("database_url", "airflow_password"),
     "notifier": ("database_url", "notify"),
     "airflow-api-server": ("database_url",),  # records refused sign-ins
     "airflow-triggerer": ("database_url",),
     "airflow-scheduler": ("database_url", "tuning_url", "dvc_remote"),  # its tasks train and release
 }
-"""Process -> secret settings that it gets, each in a file of its own. Passwords of accounts are in their own files."""
+"""Process -> secret settings that it gets, each in a file of its own."""
+ACCOUNTS: dict[str, tuple[Role, ...]] = {
+    "mlflow": tuple(Role),
+    "guard": (Role.TRAINING, Role.RELEASE),
+    "monitor": (Role.TRAINING, Role.RELEASE),
+    "airflow-scheduler": (Role.TRAINING, Role.RELEASE),
+}
+"""Process -> roles whose accounts it gets, with their passwords, in an accounts file of its own."""
 SIGNED_IN = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN")
 """Variables of the person who starts the processes; a training must not act as that person."""
 FOREIGN = re.compile(
@@ -55,7 +64,7 @@ def base_environment(settings: Settings) -> dict[str, str]:
     ours = {
         f"{PREFIX}{name.upper()}": str(getattr(settings, name))
         for name in type(settings).model_fields
-        if getattr(settings, name) is not None and name not in SECRETS
+        if getattr(settings, name) is not None and name not in {*SECRETS, "unix_accounts"}
     }
     return {
         **{name: value for name, value in os.environ.items() if not holds_secret(name, value)},
@@ -97,23 +106,32 @@ def kept_back(environment: Mapping[str, str]) -> list[str]:
 
 
 def pointers(settings: Settings, process: str) -> dict[str, str]:
-    """Return the variables that name the files with a process's secrets."""
-    return {
-        f"{PREFIX}{name.upper()}_FILE": str(_folder(settings) / process / name)
+    """Return the variables that name the files with a process's secrets and accounts."""
+    folder = _folder(settings) / process
+    files_ = {
+        f"{PREFIX}{name.upper()}_FILE": str(folder / name)
         for name in NEEDS.get(process, ())
-        if getattr(settings, name) is not None
+        if name == "airflow_password" or getattr(settings, name) is not None
     }
+    return files_ | ({f"{PREFIX}ACCOUNTS_PATH": str(folder / "accounts.json")} if process in ACCOUNTS else {})
 
 
 def write(settings: Settings) -> None:
-    """Write the files with the processes' secrets, readable only by their owner, in place of earlier ones."""
+    """Write the files with the processes' secrets and accounts, for their owner only, in place of earlier ones."""
+    accounts = account_file.read(settings.accounts_file)
     shutil.rmtree(_folder(settings), ignore_errors=True)
     for process, names in NEEDS.items():
+        folder = _folder(settings) / process
         for name in names:
-            value = getattr(settings, name)
+            value = airflow_password(settings) if name == "airflow_password" else getattr(settings, name)
             if value is not None:
                 text = value.get_secret_value() if isinstance(value, SecretStr) else value
-                files.write_text(_folder(settings) / process / name, text, files.PRIVATE)
+                files.write_text(folder / name, text, files.PRIVATE)
+        if process in ACCOUNTS:
+            own = {name: account for name, account in accounts.items() if account.role in ACCOUNTS[process]}
+            files.write_bytes(
+                folder / "accounts.json", account_file.CONTENT.dump_json(own, indent=2), files.PRIVATE
+            )
 
 
 def _folder(settings: Settings) -> Path:

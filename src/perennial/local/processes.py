@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 import httpx
 
 from perennial.core.release.traffic import PoolName
-from perennial.local import airflow, handed_secrets
+from perennial.local import airflow, handed_secrets, unix_accounts
 from perennial.settings import LOOPBACK, Settings
 
 ReadinessCheck = Callable[[httpx.Client], str]
@@ -27,6 +27,8 @@ class Process:
     shows: str
     environment: dict[str, str] = field(default_factory=dict)
     after_migration: bool = False
+    owner: unix_accounts.Owner | None = None
+    """Account that runs it; None: whoever starts the processes."""
 
 
 def status_200(url: str, headers: dict[str, str] | None = None) -> ReadinessCheck:
@@ -117,8 +119,13 @@ def table(settings: Settings) -> list[Process]:
     if settings.notify_addresses:
         command = (python, "-m", "perennial", "notify", "watch")
         processes.append(Process("notifier", command, always_ready, "notifier: mail, chat, webhooks"))
+    accounts = unix_accounts.read(settings)
     return [
-        replace(process, environment=process.environment | handed_secrets.pointers(settings, process.name))
+        replace(
+            process,
+            environment=process.environment | handed_secrets.pointers(settings, process.name),
+            owner=accounts.of(process.name) if accounts is not None else None,
+        )
         for process in processes
     ]
 

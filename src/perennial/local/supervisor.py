@@ -15,7 +15,7 @@ import httpx
 from perennial import account_file
 from perennial.core.release.traffic import PoolName
 from perennial.errors import PortTaken, RouterUnavailable, StoreUnavailable, ToolError
-from perennial.local import airflow, handed_secrets, supervisord
+from perennial.local import airflow, handed_secrets, supervisord, unix_accounts
 from perennial.local.handed_secrets import base_environment
 from perennial.local.processes import Process, server_name, table
 from perennial.serving.access.client_keys import refuse_open_door
@@ -77,6 +77,7 @@ def up(settings: Settings, say: Say, timeout: float = 240.0) -> None:
     if not supervisord.running(settings):
         refuse_open_door(settings)
         check_ports(settings)
+        unix_accounts.check(settings)
         set_up(settings, say)
         _start(settings, say)
     wait_ready(settings, say, timeout)
@@ -127,9 +128,11 @@ def _start(settings: Settings, say: Say) -> None:
         say(f"{name} is handed to no process; give its tool a file (docs/guide/operations.md)")
     processes = table(settings)
     say("starting supervisord; Airflow's database is migrated meanwhile")
+    unix_accounts.own(settings)
     supervisord.launch(settings, processes, environment)
     try:
         airflow.migrate(settings, environment)
+        unix_accounts.own(settings)
     except ToolError:
         down(settings, say)
         raise

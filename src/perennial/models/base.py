@@ -9,13 +9,15 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from perennial.core.tasks import Task
 from perennial.core.training.examples import Examples
 
-__all__ = ["Examples", "Model", "Progress"]
+__all__ = ["Examples", "Model", "Progress", "Task"]
 
 Progress = Callable[[int, Mapping[str, float]], None]
-"""Called after each epoch with its number (from 0) and its metrics: `train_loss`, and with validation rows
-`validation_<metric>` for each of perennial.core.evaluation.metrics.METRICS. It may raise to prune the trial."""
+"""Called after each epoch with its number (from 0) and what the model knows itself, such as `train_loss`. The platform
+then measures `predict` on the validation rows. It may raise to prune the trial. A model that is not trained in epochs
+need not call it."""
 
 
 class Model(ABC):
@@ -25,8 +27,11 @@ class Model(ABC):
     """Name of structure and input schema; another name makes the next version a MAJOR version."""
     framework: ClassVar[str] = "pytorch"
 
-    def __init__(self, feature_names: tuple[str, ...], parameters: Mapping[str, Any], seed: int) -> None:
+    def __init__(
+        self, feature_names: tuple[str, ...], parameters: Mapping[str, Any], seed: int, task: Task
+    ) -> None:
         self.feature_names = feature_names
+        self.task = task
         self.parameters = dict(parameters)
         self.seed = seed
 
@@ -39,18 +44,19 @@ class Model(ABC):
     def fit(self, train: Examples, validation: Examples | None, epochs: int, progress: Progress) -> int:
         """Train at most `epochs` epochs and return the number of epochs of the kept state.
 
-        With `validation` (later in time than `train`) the best epoch on it is kept. Without it exactly
+        `train.target` holds the targets as numbers, as `task.targets` returns them. With `validation` (later in time
+        than `train`) the best epoch on it is kept. Without it exactly
         `epochs` epochs are trained: the final fit on all rows, when the best number is known.
         """
 
     @abstractmethod
     def predict(self, features: np.ndarray) -> np.ndarray:
-        """Return the scores float32 [n] in [0, 1] of float32 [n, features]; NaN is allowed."""
+        """Return the answers, float32 [n] or [n, k] as `task.valid` says, of float32 [n, features]; NaN is allowed."""
 
     @abstractmethod
     def export(self, path: Path) -> None:
         """Write an ONNX file: input `features` float32 [batch, features] with NaN allowed and all
-        preprocessing inside; output `score` float32 [batch]."""
+        preprocessing inside; output named `task.output`, float32 [batch] or [batch, k]."""
 
     @abstractmethod
     def parameter_count(self) -> int:

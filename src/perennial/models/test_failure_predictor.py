@@ -20,9 +20,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from perennial.core.evaluation.metrics import Scored
 from perennial.errors import DataError
-from perennial.models.base import Examples, Model, Progress
+from perennial.models.base import Examples, Model, Progress, Task
 from perennial.models.tabular_network import Encoder, Network, quantile_edges, rank_loss
 
 CATEGORIES = {"last_execution_status": 2, "weekday": 7}
@@ -43,8 +42,10 @@ class TestFailurePredictor(Model):
     architecture = "ple-mlp-ensemble/1"
     framework = "pytorch"
 
-    def __init__(self, feature_names: tuple[str, ...], parameters: Mapping[str, Any], seed: int) -> None:
-        super().__init__(feature_names, parameters, seed)
+    def __init__(
+        self, feature_names: tuple[str, ...], parameters: Mapping[str, Any], seed: int, task: Task
+    ) -> None:
+        super().__init__(feature_names, parameters, seed, task)
         self.network: Network | None = None
 
     @staticmethod
@@ -80,7 +81,7 @@ class TestFailurePredictor(Model):
             metrics = {"train_loss": self._epoch(network, average, optimiser, train, random)}
             self.network = average.module.eval()
             if validation is not None:
-                metrics |= self._judge(validation)
+                metrics["validation_loss"] = self._loss(validation)
                 # The loss, not the ranking: a ranking is good before the score is a probability.
                 if metrics["validation_loss"] < best:
                     best, kept = metrics["validation_loss"], epoch + 1
@@ -171,12 +172,11 @@ class TestFailurePredictor(Model):
             total += loss.item() * len(batch)
         return total / len(train)
 
-    def _judge(self, validation: Examples) -> dict[str, float]:
+    def _loss(self, validation: Examples) -> float:
         score = self.predict(validation.features).astype(float)
-        measured = Scored(validation.target, score, validation.group).measure()
         bounded = np.clip(score, 1e-7, 1 - 1e-7)
         loss = -np.mean(np.where(validation.target == 1, np.log(bounded), np.log1p(-bounded)))
-        return {"validation_loss": float(loss)} | {f"validation_{k}": v for k, v in measured.items()}
+        return float(loss)
 
 
 def _group_batches(group: np.ndarray, random: np.random.Generator) -> Iterator[Tensor]:

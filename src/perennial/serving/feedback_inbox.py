@@ -17,7 +17,7 @@ from typing import Any
 
 import orjson
 
-from perennial.core.governance.feedback_sources import FeedbackSource
+from perennial.core.governance.feedback_sources import Source
 from perennial.errors import MalformedInput
 from perennial.files import PRIVATE, write_json
 from perennial.limits import implausible
@@ -96,7 +96,7 @@ class FeedbackWriter:
     def __init__(self, folder: Path, writer: str) -> None:
         self._path = folder / f"{writer}.jsonl"
 
-    def append(self, feedback: Feedback, source: FeedbackSource, received: datetime) -> None:
+    def append(self, feedback: Feedback, source: Source, received: datetime) -> None:
         """Write the labels and rewards of a source and flush them to the disk.
 
         Raises:

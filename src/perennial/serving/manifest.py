@@ -9,6 +9,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from perennial.core.input_spec import InputSpec
 from perennial.core.training.explanation import Background, ServedExplanation
 from perennial.errors import ModelFileError
 from perennial.serving.signed_files import TrustedKeys, read_signed
@@ -33,6 +34,9 @@ class ServedManifest(BaseModel):
     entities: tuple[str, ...]
     request: dict[str, Literal["int", "float", "string", "timestamp"]]
     features: tuple[str, ...] = Field(min_length=1)
+    inputs: dict[str, InputSpec] = Field(
+        default_factory=dict, description="type of each input that the caller sends; empty with a service"
+    )
     threshold: float = Field(ge=0, le=1)
     explanation: ServedExplanation | None = Field(None, description="null: scores are not explained")
 

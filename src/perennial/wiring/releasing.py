@@ -213,8 +213,8 @@ def replay_ports(spec: ModelSpec, settings: Settings | None = None) -> ReplayPor
         scorer=scorer(),
         offline=OfflineSource(
             features=training.features(settings),
-            history=lambda: training.history_store(settings).load(spec.data.history),
-            make=entrypoint(spec.data.prepare, spec),
+            history=training.source(spec, settings).read,
+            make=training.preparation(spec),
         ),
         stopwatch=time.perf_counter,
     )

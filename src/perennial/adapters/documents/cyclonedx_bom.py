@@ -134,7 +134,7 @@ def _model_card(bom: Bom) -> dict[str, Any]:
     card: dict[str, Any] = {
         "modelParameters": {
             "approach": {"type": "supervised"},
-            "task": spec.task,
+            "task": spec.task.kind,
             "architectureFamily": bom.tags.get("framework", "unknown"),
             "modelArchitecture": bom.tags.get("architecture", "unknown"),
             "datasets": [{"ref": f"data:{name}"} for name in sorted(bom.capsule.data)],

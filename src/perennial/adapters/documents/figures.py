@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from perennial.core.evaluation.metrics import Scored, pr_auc, roc_auc
+from perennial.core.tasks import Scored
+from perennial.core.tasks.curve import pr_auc, roc_auc
+from perennial.core.tasks.ranked_scores import CurvedScores
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -26,16 +29,18 @@ class TrainingFigures:
         from matplotlib.figure import Figure
 
         folder.mkdir(parents=True, exist_ok=True)
-        pictures: dict[str, Callable[[Axes, Mapping[str, Scored]], None]] = {
-            "roc.png": _roc,
-            "precision_recall.png": _precision_recall,
-            "calibration.png": _calibration,
-        }
+        pictures: dict[str, Callable[[Axes], None]] = {}
+        curved = {name: scored for name, scored in scores.items() if isinstance(scored, CurvedScores)}
+        if curved:
+            pictures |= {
+                "roc.png": partial(_roc, scores=curved),
+                "precision_recall.png": partial(_precision_recall, scores=curved),
+                "calibration.png": partial(_calibration, scores=curved),
+            }
         for name, draw in pictures.items():
             figure = Figure(figsize=(6, 5), dpi=120, layout="constrained")
             axes = figure.subplots()
-            draw(axes, scores)
-            axes.set(xlim=(0, 1), ylim=(0, 1.01))
+            draw(axes)
             axes.set_title(f"{axes.get_title()}\n{title}", fontsize=10)
             axes.grid(alpha=0.3)
             axes.legend(fontsize=8)
@@ -68,7 +73,7 @@ class TrainingFigures:
                     writer.add_scalar(name, value, epoch)
 
 
-def calibration_points(scored: Scored, bins: int = BINS) -> tuple[np.ndarray, np.ndarray]:
+def calibration_points(scored: CurvedScores, bins: int = BINS) -> tuple[np.ndarray, np.ndarray]:
     """Return mean score and share of positives in `bins` bins of equal size, ordered by score."""
     parts = np.array_split(np.argsort(scored.score, kind="stable"), bins)
     filled = [part for part in parts if len(part)]
@@ -76,7 +81,8 @@ def calibration_points(scored: Scored, bins: int = BINS) -> tuple[np.ndarray, np
     return tuple(np.array(means).T)
 
 
-def _roc(axes: Axes, scores: Mapping[str, Scored]) -> None:
+def _roc(axes: Axes, scores: Mapping[str, CurvedScores]) -> None:
+    axes.set(xlim=(0, 1), ylim=(0, 1.01))
     for name, scored in scores.items():
         curve = scored.curve()
         axes.plot(*curve.roc, label=f"{name} ({roc_auc(curve):.3f})")
@@ -88,7 +94,8 @@ def _roc(axes: Axes, scores: Mapping[str, Scored]) -> None:
     )
 
 
-def _precision_recall(axes: Axes, scores: Mapping[str, Scored]) -> None:
+def _precision_recall(axes: Axes, scores: Mapping[str, CurvedScores]) -> None:
+    axes.set(xlim=(0, 1), ylim=(0, 1.01))
     for name, scored in scores.items():
         curve = scored.curve()
         axes.step(*curve.precision_recall, where="post", label=f"{name} ({pr_auc(curve):.3f})")
@@ -101,7 +108,8 @@ def _precision_recall(axes: Axes, scores: Mapping[str, Scored]) -> None:
     )
 
 
-def _calibration(axes: Axes, scores: Mapping[str, Scored]) -> None:
+def _calibration(axes: Axes, scores: Mapping[str, CurvedScores]) -> None:
+    axes.set(xlim=(0, 1), ylim=(0, 1.01))
     for name, scored in scores.items():
         axes.plot(*calibration_points(scored), marker="o", markersize=4, label=name)
     axes.plot([0, 1], [0, 1], color="grey", linestyle=":", label="perfect")

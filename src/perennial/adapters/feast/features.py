@@ -23,7 +23,8 @@ from filelock import FileLock
 from perennial import files
 from perennial.adapters.feast import definitions as feature_definitions
 from perennial.adapters.feast import point_in_time
-from perennial.core.spec import FeatureSpec, ModelSpec
+from perennial.core.feature_spec import FeatureSpec
+from perennial.core.spec import ModelSpec
 from perennial.errors import FeaturesUnavailable, MalformedInput, SpecError
 from perennial.limits import LONGEST_BUILD, implausible
 from perennial.serving.online_features import CONFIG, REGISTRY, OnlineFeatures, read_config

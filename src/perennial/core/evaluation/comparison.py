@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 from pydantic import Field
 
-from perennial.core.evaluation.metrics import Estimate, Scored, estimates
+from perennial.core.evaluation.metrics import Estimate, estimates
 from perennial.core.frozen import Frozen
+from perennial.core.tasks import Scored
 
 
 class RowDisagreement(Frozen):
@@ -34,7 +35,7 @@ class VersionComparison(Frozen):
     gains: dict[str, Estimate] = Field(
         description="metric -> gain of new over old with the interval of the paired difference; positive is better"
     )
-    decisions_changed: int = Field(description="rows with different answers at the threshold")
+    decisions_changed: int = Field(description="rows whose answers differ for the caller (`Task.differs`)")
     disagreements: tuple[RowDisagreement, ...] = Field(description="largest difference of scores first")
 
 
@@ -42,7 +43,6 @@ def compare(
     names: tuple[str, str],
     scores: tuple[Scored, Scored],
     rows: Sequence[Mapping[Any, Any]],
-    threshold: float,
     examples: int,
     resamples: int,
     seed: int,
@@ -56,7 +56,7 @@ def compare(
         examples: number of disagreements to keep.
 
     Raises:
-        DataError: a metric is undefined on these rows (all have the same verdict).
+        DataError: a metric is undefined on these rows (all have the same target).
     """
     old, new = scores
     measured, gains = estimates({"old": old, "new": new}, "old", resamples, seed)
@@ -71,7 +71,7 @@ def compare(
         last_group=int(old.groups[-1]),
         scores=measured,
         gains=gains["new"],
-        decisions_changed=int(((new.score >= threshold) != (old.score >= threshold)).sum()),
+        decisions_changed=int(_changed(old, new).sum()),
         disagreements=tuple(
             RowDisagreement(
                 row=dict(rows[place]),
@@ -82,3 +82,8 @@ def compare(
             for place in chosen
         ),
     )
+
+
+def _changed(old: Scored, new: Scored) -> np.ndarray:
+    decisions = (scored.task.decisions(scored.answer) for scored in (old, new))
+    return new.task.differs(old.score, next(decisions), new.score, next(decisions))

@@ -11,10 +11,10 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 from pydantic import Field
 
-from perennial.core.evaluation.metrics import METRICS, Estimate, Scored, estimates, gain
+from perennial.core.evaluation.metrics import Estimate, estimates
 from perennial.core.frozen import Frozen
+from perennial.core.tasks import Scored
 from perennial.core.training.registration import NO_CHAMPION
-from perennial.errors import DataError
 
 MODEL, CHAMPION = "model", "champion"
 
@@ -78,12 +78,12 @@ def evaluate_scores(
         min_rows: smaller slices are left out.
 
     Raises:
-        DataError: a metric is undefined on these rows (all have the same verdict).
+        DataError: a metric is undefined on these rows (all have the same target).
     """
     measured, over_model = estimates(scores, MODEL, resamples, seed)
     parts = tuple(_slices(scores, slices, min_rows))
     drops = [
-        gain(metric, part.scores[MODEL][metric], part.scores[CHAMPION][metric])
+        scores[MODEL].task.gain(metric, part.scores[MODEL][metric], part.scores[CHAMPION][metric])
         for part in parts
         if CHAMPION in part.scores
     ]
@@ -111,8 +111,12 @@ def _slices(
             rows = values.astype(str) == value
             if rows.sum() < min_rows or len(np.unique(model.target[rows])) < 2:
                 continue
-            part = {name: scores[name].where(rows).measure() for name in names}
+            part = {name: _defined(scores[name].where(rows).measure()) for name in names}
             yield SliceMetrics(column=column, value=str(value), rows=int(rows.sum()), scores=part)
+
+
+def _defined(measured: Mapping[str, float]) -> dict[str, float]:
+    return {metric: value for metric, value in measured.items() if not np.isnan(value)}
 
 
 def _reversed(estimate: Estimate) -> Estimate:
@@ -122,28 +126,8 @@ def _reversed(estimate: Estimate) -> Estimate:
 
 def table(evaluation: Evaluation) -> list[Sequence[str]]:
     """Return rows of text: a header, then a row per score with every metric."""
-    header = ("", *METRICS)
-    return [header, *((name, *(str(row[m]) for m in METRICS)) for name, row in evaluation.scores.items())]
-
-
-def column_score(column: np.ndarray, known: np.ndarray) -> np.ndarray:
-    """Return a feature as a score in [0, 1].
-
-    Missing values become the mean of `known` (the training rows), so that they rank neither first nor last.
-
-    Args:
-        column: [n], a rate or a flag in [0, 1]; NaN where missing.
-        known: the same feature in the training rows.
-
-    Raises:
-        DataError: the feature leaves [0, 1], or it is missing in all training rows.
-    """
-    if np.isnan(known).all():
-        raise DataError("a baseline's feature is missing in all training rows", hint="train on more history")
-    score = np.where(np.isnan(column), np.nanmean(known), column)
-    if score.min() < 0 or score.max() > 1:
-        raise DataError(
-            f"a baseline's feature reaches from {score.min():g} to {score.max():g}: it is no rate",
-            hint="name features within 0..1 under evaluation.baselines of the spec",
-        )
-    return score
+    metrics = tuple(evaluation.scores[MODEL])
+    return [
+        ("", *metrics),
+        *((name, *(str(row[m]) for m in metrics)) for name, row in evaluation.scores.items()),
+    ]

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 
-from perennial.core.evaluation.metrics import METRICS
 from perennial.core.events import Event, LedgerRow
 from perennial.core.governance.card_figures import CardEvidence, attributions, quantitative
 from perennial.core.governance.document import Document, Section, Table
@@ -41,13 +40,13 @@ def make_card(
         sections=(
             _details(spec, record, now),
             Section(
-                title="Intended use", text=(spec.description, f"Task: {spec.task}. Owner: {spec.owner}.")
+                title="Intended use", text=(spec.description, f"Task: {spec.task.kind}. Owner: {spec.owner}.")
             ),
             _factors(spec, record),
             _metrics(spec),
             _evaluation_data(spec, record),
             _training_data(record),
-            quantitative(record, evidence),
+            quantitative(record, evidence, tuple(spec.task.metrics)),
             attributions(evidence),
             _ethics(spec, rows),
             _caveats(spec, record, rows),
@@ -93,11 +92,11 @@ def _metrics(spec: ModelSpec) -> Section:
     bounds = {name: " and ".join(_sides(bound.min, bound.max)) for name, bound in spec.gate.metrics.items()}
     improvement = spec.gate.improvement
     text = (
-        f"Measured: {', '.join(METRICS)}, with 95 % intervals over whole {spec.evaluation.group}s "
+        f"Measured: {', '.join(spec.task.metrics)}, with 95 % intervals over whole {spec.evaluation.group}s "
         f"({spec.evaluation.bootstrap} resamples).",
         f"Needed at the gate: {'; '.join(f'{name} {bound}' for name, bound in bounds.items())}; "
         f"{improvement.metric} at least {improvement.min_delta:+g} of the champion's.",
-        f"A score from {spec.target.threshold:g} on is answered as positive ({spec.target.column}).",
+        spec.task.rule(spec.target.column),
     )
     return Section(title="Metrics", text=text)
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from pydantic import Field
 
 from perennial.core.evaluation.evaluation import MODEL, Evaluation
-from perennial.core.evaluation.metrics import METRICS
 from perennial.core.frozen import Frozen
 from perennial.core.governance.document import Picture, Section, Table
 from perennial.core.training.attribution import GlobalAttributions
@@ -30,9 +29,14 @@ class CardEvidence(Frozen):
     pictures: frozenset[str] = Field(frozenset(), description="names of the existing picture files")
 
 
-def quantitative(record: VersionRecord, kept: CardEvidence) -> Section:
-    """Return the section of metrics: the version, the champion, the baselines and the slices."""
+def quantitative(record: VersionRecord, kept: CardEvidence, known: Sequence[str]) -> Section:
+    """Return the section of metrics: the version, the champion, the baselines and the slices.
+
+    Args:
+        known: metrics of the kind of task; those that were measured are shown.
+    """
     metrics = record.metrics
+    names = tuple(name for name in known if f"holdout.{name}" in metrics) or tuple(known)
     who = [
         "holdout",
         "champion",
@@ -41,17 +45,17 @@ def quantitative(record: VersionRecord, kept: CardEvidence) -> Section:
     rows = [
         (
             _shown(source),
-            *(_estimate(metrics, f"{source}.{metric}") for metric in METRICS),
+            *(_estimate(metrics, f"{source}.{metric}") for metric in names),
         )
         for source in who
-        if any(f"{source}.{metric}" in metrics for metric in METRICS)
+        if any(f"{source}.{metric}" in metrics for metric in names)
     ]
-    if any(f"delta.{metric}" in metrics for metric in METRICS):
-        gains = tuple(_estimate(metrics, f"delta.{metric}") for metric in METRICS)
+    if any(f"delta.{metric}" in metrics for metric in names):
+        gains = tuple(_estimate(metrics, f"delta.{metric}") for metric in names)
         rows.append(("gain over the champion", *gains))
     return Section(
         title="Quantitative analyses",
-        tables=(Table(header=("", *METRICS), rows=tuple(rows)), *_slices(kept.evaluation)),
+        tables=(Table(header=("", *names), rows=tuple(rows)), *_slices(kept.evaluation, names)),
         pictures=tuple(
             Picture(file=name, shows=shows) for name, shows in PICTURES.items() if name in kept.pictures
         ),
@@ -63,18 +67,18 @@ def _shown(name: str) -> str:
     return SHOWN.get(name, name) if baseline == name else f"{baseline} (reference)"
 
 
-def _slices(evaluation: Evaluation | None) -> tuple[Table, ...]:
+def _slices(evaluation: Evaluation | None, names: Sequence[str]) -> tuple[Table, ...]:
     """Return one table per column: metrics of each value, beside the champion's if there was one."""
     slices = () if evaluation is None else evaluation.slices
     return tuple(
         Table(
-            header=(column, "rows", "", *METRICS),
+            header=(column, "rows", "", *names),
             rows=tuple(
                 (
                     part.value,
                     str(part.rows),
                     SHOWN.get(who, who),
-                    *(f"{figures[name]:.4f}" for name in METRICS),
+                    *(f"{figures[name]:.4f}" if name in figures else "-" for name in names),
                 )
                 for part in slices
                 if part.column == column

@@ -90,7 +90,7 @@ class SignIns:
             return
         self._good[account] = proof
         self._accounts.pop(account, None)
-        if address in self._addresses:
+        if address is not None and address in self._addresses:
             self._addresses[address].count = max(0, self._addresses[address].count - 1)
 
     def refused(self, account: str, proof: bytes) -> None:

@@ -6,6 +6,7 @@ from pydantic import Field
 
 from perennial.core.assets import Reason
 from perennial.core.frozen import Frozen
+from perennial.core.input_spec import InputSpec
 from perennial.core.training.explanation import ServedExplanation
 
 ParameterValue = str | int | float | bool
@@ -19,11 +20,14 @@ class ModelManifest(Frozen):
     capsule: str
     input: str = Field("features", description="float32 [batch, features], NaN for an unknown value")
     output: str = Field("score", description="float32 [batch] in [0, 1]")
-    feature_service: str
+    feature_service: str | None = Field(description="null: the caller sends the inputs")
     entities: tuple[str, ...]
     request: dict[str, str]
     features: tuple[str, ...] = Field(description="names in input order")
-    columns: tuple[str, ...] = Field(description="view:feature in input order")
+    columns: tuple[str, ...] = Field(description="view:feature in input order; empty without a service")
+    inputs: dict[str, InputSpec] = Field(
+        default_factory=dict, description="type of each input that the caller sends, in input order"
+    )
     target: str
     threshold: float
     architecture: str

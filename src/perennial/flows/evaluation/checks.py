@@ -12,9 +12,9 @@ import numpy as np
 from perennial.core.evaluation import checks, fairness
 from perennial.core.evaluation.checks import Case
 from perennial.core.evaluation.fairness import Answers
-from perennial.core.evaluation.metrics import POSITIVE
 from perennial.core.gate_spec import GroupMeasure
 from perennial.core.spec import ModelSpec
+from perennial.core.tasks.score import POSITIVE
 from perennial.core.training.artifacts import ModelManifest
 from perennial.core.verdict import Judgement, Verdict
 from perennial.errors import DatasetMissing, MalformedInput, ModelFileError, ShapeError

@@ -62,7 +62,6 @@ def compare_versions(
         (str(old.ref), str(new.ref)),
         (before, after),
         rows,
-        spec.target.threshold,
         examples,
         spec.evaluation.bootstrap,
         spec.tuning.seed,

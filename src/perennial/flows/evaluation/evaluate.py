@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from perennial.core.evaluation.evaluation import CHAMPION, MODEL, Evaluation, column_score, evaluate_scores
-from perennial.core.evaluation.metrics import Scored
+from perennial.core.evaluation.evaluation import CHAMPION, MODEL, Evaluation, evaluate_scores
+from perennial.core.explanation_spec import ExplanationSpec
 from perennial.core.spec import ModelSpec
+from perennial.core.tasks import Scored
+from perennial.core.tasks.ranked_scores import CurvedScores
 from perennial.core.training.artifacts import ModelManifest
 from perennial.core.training.attribution import GlobalAttributions, check_complete
 from perennial.core.training.examples import Examples
@@ -54,7 +56,8 @@ def evaluate(spec: ModelSpec, work: Workdir, ports: EvaluatePorts, say: Callable
     Raises:
         DatasetMissing: `train` has not run.
         ValidationFailed: the tables are not those of the revision that the training used.
-        DataError: all holdout rows have the same verdict.
+        DataError: all holdout rows have the same target.
+        WrongAnswer: an answer of the model is not one of its kind of task.
         TrackerUnavailable: the tracker is unavailable; `work` is unchanged.
     """
     trained = read_trained(spec, work)
@@ -72,7 +75,7 @@ def evaluate(spec: ModelSpec, work: Workdir, ports: EvaluatePorts, say: Callable
         score_of[CHAMPION] = _champion_scores(spec, champion, rows[later], holdout, work, ports)
     score_of |= baseline_scores(spec, train, holdout)
     score_of |= {name: learn(train, holdout.features) for name, learn in ports.references.items()}
-    scores = as_scored(holdout, score_of)
+    scores = as_scored(spec, holdout, score_of)
     slices = {column: rows[later][column].to_numpy() for column in spec.evaluation.slices}
     evaluation = evaluate_scores(
         trained.digest,
@@ -87,15 +90,17 @@ def evaluate(spec: ModelSpec, work: Workdir, ports: EvaluatePorts, say: Callable
         evaluation = evaluation.model_copy(update={"champion": champion.ref.digest})
     title = f"{spec.name}, {spec.evaluation.group} {evaluation.first_group} to {evaluation.last_group}"
     ports.figures.evaluation(work.plots, title, scores)
-    _curves(work.plots, scores[MODEL])
-    attributions = explain_model(
-        spec, work.model, trained.digest, holdout.features, ports.scorer, ports.explain
-    )
-    ports.figures.attributions(work.plots, f"{spec.name}, model {evaluation.digest[:12]}", attributions)
-    write_json(work.plots / ATTRIBUTIONS, attributions)
+    if isinstance(model := scores[MODEL], CurvedScores):
+        _curves(work.plots, model)
+    if spec.explanation is not None:
+        attributions = explain_model(
+            spec.explanation, work.model, trained.digest, holdout.features, ports.scorer, ports.explain
+        )
+        ports.figures.attributions(work.plots, f"{spec.name}, model {evaluation.digest[:12]}", attributions)
+        write_json(work.plots / ATTRIBUTIONS, attributions)
+        top = ", ".join(name for name, _ in attributions.mean_absolute[:3])
+        say(f"{attributions.rows} rows explained: {top} move the {spec.task.output} most")
     write_json(work.plots / EVALUATION, evaluation)
-    top = ", ".join(name for name, _ in attributions.mean_absolute[:3])
-    say(f"{attributions.rows} rows explained: {top} move the score most")
     _log(ports.tracker, trained.run_id, evaluation, work)
     write_json(work.metrics, evaluation.flat())
     write_json(work.evaluation, evaluation)
@@ -103,10 +108,10 @@ def evaluate(spec: ModelSpec, work: Workdir, ports: EvaluatePorts, say: Callable
 
 
 def baseline_scores(spec: ModelSpec, train: Examples, judged: Examples) -> dict[str, np.ndarray]:
-    """Return the scores of the baselines that the spec names."""
+    """Return the answers of the baselines of the kind of task, and of those that the spec names."""
     names = spec.features.names
-    return {
-        name: column_score(
+    return spec.task.baselines(train.target, len(judged)) | {
+        name: spec.task.from_feature(
             judged.features[:, names.index(column)].astype(float),
             train.features[:, names.index(column)].astype(float),
         )
@@ -114,8 +119,8 @@ def baseline_scores(spec: ModelSpec, train: Examples, judged: Examples) -> dict[
     }
 
 
-def as_scored(judged: Examples, scores: Mapping[str, np.ndarray]) -> dict[str, Scored]:
-    return {name: Scored(judged.target, score, judged.group) for name, score in scores.items()}
+def as_scored(spec: ModelSpec, judged: Examples, scores: Mapping[str, np.ndarray]) -> dict[str, Scored]:
+    return {name: spec.task.scored(judged.target, score, judged.group) for name, score in scores.items()}
 
 
 def _champion_scores(
@@ -129,13 +134,13 @@ def _champion_scores(
     with tempfile.TemporaryDirectory() as aside:
         folder = ports.registry.fetch(champion.ref, Path(aside))
         own = version_features(spec, folder)
-        if own.columns == spec.features.columns:
+        if own.same_values(spec.features):
             return ports.scorer.score(folder, holdout.features)
         joined = join(spec, later, ports.features(), work.read_views(), own)
         return ports.scorer.score(folder, as_examples(spec, joined, own.names).features)
 
 
-def _curves(folder: Path, model: Scored) -> None:
+def _curves(folder: Path, model: CurvedScores) -> None:
     """Write the curves of the model as tables, for `dvc plots`."""
     import pandas as pd
 
@@ -157,7 +162,7 @@ def _log(tracker: Tracker, run_id: str, evaluation: Evaluation, work: Workdir) -
 
 
 def explain_model(
-    spec: ModelSpec, folder: Path, digest: str, features: np.ndarray, scorer: Scorer, explain: Explain
+    policy: ExplanationSpec, folder: Path, digest: str, features: np.ndarray, scorer: Scorer, explain: Explain
 ) -> GlobalAttributions:
     """Explain at most `explanation.sample` rows, drawn with the seed of the manifest.
 
@@ -176,7 +181,7 @@ def explain_model(
         raise ModelFileError(f"{folder} has no background to explain against", hint="train again")
     background = read_record(folder / settings.background, Background, "train").values()
     order = np.random.default_rng(settings.seed).permutation(len(features))
-    rows = features[np.sort(order[: spec.explanation.sample])]
+    rows = features[np.sort(order[: policy.sample])]
     score = scorer.opened(folder)
     attributions = explain(score, background, rows, settings.coalitions, settings.seed)
     gap = check_complete(attributions, score(rows).astype(float), settings.tolerance)

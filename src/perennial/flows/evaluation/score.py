@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from perennial.core.evaluation.evaluation import MODEL, Evaluation, evaluate_scores
-from perennial.core.evaluation.metrics import Scored
-from perennial.core.spec import FeatureSpec, ModelSpec
+from perennial.core.feature_spec import FeatureSpec
+from perennial.core.spec import ModelSpec
+from perennial.core.tasks import Scored
 from perennial.core.training.examples import Examples, first_later_group
 from perennial.core.training.registration import VersionRecord
 from perennial.errors import DataError, UnknownVersion
@@ -56,13 +57,13 @@ def score_history(
     prepared = make(history)
     first = first_scored_group(spec, prepared, since)
     scored, joined, own = score_later_groups(spec, files, prepared, first, features, scorer)
-    if own.columns != spec.features.columns:  # the baselines use the features that the spec names now
+    if not own.same_values(spec.features):  # the baselines use the features that the spec names now
         joined = join(spec, prepared.examples, features, prepared.views)
     examples: Examples = as_examples(spec, joined)
     early, later = examples.where(examples.group < first), examples.where(examples.group >= first)
     evaluation = evaluate_scores(
         record.ref.digest,
-        {MODEL: scored, **as_scored(later, baseline_scores(spec, early, later))},
+        {MODEL: scored, **as_scored(spec, later, baseline_scores(spec, early, later))},
         {},
         spec.gate.improvement.metric,
         spec.evaluation.slice_min_rows,
@@ -99,7 +100,7 @@ def score_later_groups(
     own = version_features(spec, files)
     joined = join(spec, prepared.examples, features, prepared.views, own)
     later = as_examples(spec, joined[joined[spec.evaluation.group] >= first], own.names)
-    return Scored(later.target, scorer.score(files, later.features), later.group), joined, own
+    return spec.task.scored(later.target, scorer.score(files, later.features), later.group), joined, own
 
 
 def _default(model: str, registry: Registry) -> VersionRecord:

@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from perennial.core.evaluation.metrics import POSITIVE
 from perennial.core.experiment.design import Kind
 from perennial.core.experiment.live_experiment import Experiment, VariantFigures, latest_experiment
 from perennial.core.experiment.posterior import Variant
 from perennial.core.release.traffic import UserCounts
 from perennial.core.spec import FeedbackSpec
+from perennial.core.tasks.score import POSITIVE
 from perennial.errors import DataError, UnknownRelease
 from perennial.flows.feedback.votes import counted, votes
 from perennial.ports import FeedbackStore, Ledger, PredictionLog, ReleaseStore

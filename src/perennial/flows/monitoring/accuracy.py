@@ -5,9 +5,9 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from perennial.core.evaluation.metrics import POSITIVE
 from perennial.core.release.status import LabelCounts
 from perennial.core.spec import FeedbackSpec
+from perennial.core.tasks.score import POSITIVE
 from perennial.flows.feedback.votes import counted, votes
 from perennial.ports import FeedbackStore, PredictionLog
 

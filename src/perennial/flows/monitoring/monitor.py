@@ -9,7 +9,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from perennial.core.evaluation.metrics import POSITIVE
 from perennial.core.events import Entry, Event, LedgerRow, SystemActor
 from perennial.core.monitoring.drift import SCORE, ColumnDrift
 from perennial.core.monitoring.feedback_counts import FeedbackCounts
@@ -24,6 +23,7 @@ from perennial.core.monitoring.retraining import (
 from perennial.core.payloads import LevelChange
 from perennial.core.release.traffic import Target
 from perennial.core.spec import FeedbackSpec, ModelSpec
+from perennial.core.tasks.score import POSITIVE
 from perennial.core.version import VersionRef
 from perennial.errors import MalformedInput, RouterUnavailable, ToolError, UnknownVersion
 from perennial.files import replacing
@@ -182,9 +182,10 @@ def _refused_share(model: str, ports: MonitorPorts) -> float | None:
 
 
 def accuracy_known(spec: ModelSpec, reference: pd.DataFrame) -> AccuracyEstimate | None:
-    """Estimate the accuracy of the reference scores at the threshold of the spec."""
-    answered = reference[SCORE].to_numpy() >= spec.target.threshold
-    return AccuracyEstimate.of(answered == (reference[spec.target.column].to_numpy() > 0))
+    """Estimate the share of right answers on the reference rows, under the task of the spec."""
+    score = reference[SCORE].to_numpy()
+    label = spec.task.targets(reference[spec.target.column].to_numpy(), spec.target.column)
+    return AccuracyEstimate.of(spec.task.right(score, spec.task.decisions(score), label))
 
 
 def accuracy_seen(window: pd.DataFrame, labels: BySource, policy: FeedbackSpec) -> AccuracyEstimate | None:

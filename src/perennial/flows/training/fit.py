@@ -8,16 +8,20 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from perennial.core.evaluation.metrics import LOWER_IS_BETTER
+import numpy as np
+
 from perennial.core.spec import ModelSpec
+from perennial.core.tasks import Task
 from perennial.core.training.artifacts import Trial
 from perennial.core.training.capsule import Provenance
 from perennial.core.training.data import DataRevision
+from perennial.core.training.examples import Examples
+from perennial.errors import DataError
 from perennial.flows.training.training_data import TimeSplit
 from perennial.ports import Run, Tracker, Tuner
 
-Build = Callable[[tuple[str, ...], dict[str, Any], int], Any]
-"""A model class: feature names, parameters, seed -> perennial.models.base.Model."""
+Build = Callable[[tuple[str, ...], dict[str, Any], int, Task], Any]
+"""A model class: feature names, parameters, seed, task -> perennial.models.base.Model."""
 Suggest = Callable[[Any], dict[str, Any]]
 """The search space of a model class: a trial of the tuner -> parameters."""
 
@@ -42,7 +46,7 @@ def search(
 ) -> tuple[Trial, list[Trial]]:
     """Return the best trial and all trials; log each as a nested run and report it by `say`."""
     metric = spec.gate.improvement.metric
-    maximise = metric not in LOWER_IS_BETTER
+    maximise = not spec.task.metrics[metric].lower_is_better
     pick = max if maximise else min
     learn, validation = split.learn, split.validation
     trials: list[Trial] = []
@@ -51,12 +55,14 @@ def search(
         values: list[float] = []
 
         def progress(epoch: int, metrics: Mapping[str, float]) -> None:
-            values.append(metrics[f"validation_{metric}"])
+            values.append(_validated(spec, model, validation)[f"validation_{metric}"])
             report(epoch, values[-1])
 
-        model = build(spec.features.names, parameters, spec.tuning.seed)
+        model = build(spec.features.names, parameters, spec.tuning.seed, spec.task)
         kept: int = model.fit(learn, validation, spec.tuning.epochs, progress)
-        return values[kept - 1]
+        if not values:  # a model that is not trained in epochs
+            progress(0, {})
+        return values[min(kept, len(values)) - 1]
 
     def report_trial(trial: Trial) -> None:
         trials.append(trial)
@@ -95,9 +101,33 @@ def fit(spec: ModelSpec, split: TimeSplit, build: Build, best: Trial) -> Fitted:
     """Choose the number of epochs on the validation rows, then fit all training rows for so many epochs."""
     names, seed = spec.features.names, spec.tuning.seed
     curve: list[dict[str, float]] = []
-    epochs = build(names, best.parameters, seed).fit(
-        split.learn, split.validation, spec.tuning.epochs, lambda _, metrics: curve.append(dict(metrics))
-    )
-    final = build(names, best.parameters, seed)
+    validation, chosen = split.validation, build(names, best.parameters, seed, spec.task)
+
+    def progress(epoch: int, metrics: Mapping[str, float]) -> None:
+        curve.append({**metrics, **_validated(spec, chosen, validation)})
+
+    epochs = chosen.fit(split.learn, validation, spec.tuning.epochs, progress)
+    if not curve:
+        progress(0, {})
+    final = build(names, best.parameters, seed, spec.task)
     final.fit(split.training, None, epochs, lambda *_: None)
     return Fitted(final, best, epochs, curve)
+
+
+def _validated(spec: ModelSpec, model: Any, validation: Examples) -> dict[str, float]:
+    """Measure a model as it is now on the validation rows.
+
+    Raises:
+        WrongAnswer: an answer is not one of the kind of task.
+        DataError: the rows do not define the metric that the search improves.
+    """
+    answer = model.predict(validation.features)
+    measured = spec.task.scored(validation.target, answer, validation.group).measure()
+    figures = {f"validation_{name}": value for name, value in measured.items() if not np.isnan(value)}
+    if f"validation_{spec.gate.improvement.metric}" not in figures:
+        raise DataError(
+            f"{spec.name}: {spec.gate.improvement.metric} cannot be measured on the {len(validation)} validation "
+            "rows: all have the same target",
+            hint="bring more data, or raise tuning.validation_fraction",
+        )
+    return figures

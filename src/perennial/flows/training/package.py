@@ -5,9 +5,8 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-import numpy as np
-
-from perennial.core.spec import FeatureSpec, ModelSpec
+from perennial.core.feature_spec import FeatureSpec
+from perennial.core.spec import ModelSpec
 from perennial.core.training.artifacts import ModelManifest
 from perennial.core.training.capsule import Capsule, Provenance
 from perennial.core.training.explanation import Background, ServedExplanation
@@ -62,8 +61,9 @@ def package(
         request=dict(spec.features.request),
         features=spec.features.names,
         columns=spec.features.columns,
+        inputs=dict(spec.features.inputs),
         target=spec.target.column,
-        threshold=spec.target.threshold,
+        threshold=spec.task.threshold,
         architecture=fitted.model.architecture,
         framework=fitted.model.framework,
         parameters=fitted.model.parameter_count(),
@@ -76,13 +76,19 @@ def package(
 
 
 def check_parity(spec: ModelSpec, data: TrainingData, fitted: Fitted, scorer: Scorer, folder: Path) -> float:
-    """Return the largest difference of the scores of the trained and the exported model.
+    """Return the largest change between the answers of the trained and the exported model (`Task.change`).
 
     Raises:
         ParityError: it is more than `gate.parity` of the spec.
     """
-    features = data.split.everything.features
-    parity = float(np.abs(fitted.model.predict(features) - scorer.score(folder, features)).max())
+    rows, task = data.split.everything, spec.task
+    trained, exported = fitted.model.predict(rows.features), scorer.score(folder, rows.features)
+    if trained.shape != exported.shape:
+        raise ParityError(
+            f"{spec.name}: the trained model answers {list(trained.shape)}, the exported {list(exported.shape)}",
+            hint=f"the output `{task.output}` must be {task.valid}",
+        )
+    parity = float(task.change(trained, exported, task.scale(rows.target)).max())
     if not parity <= spec.gate.parity:  # written so that NaN fails too
         raise ParityError(
             f"{spec.name}: the exported model differs by {parity:.2e} from the trained model, "
@@ -92,9 +98,11 @@ def check_parity(spec: ModelSpec, data: TrainingData, fitted: Fitted, scorer: Sc
     return parity
 
 
-def _write_background(spec: ModelSpec, data: TrainingData, folder: Path) -> ServedExplanation:
+def _write_background(spec: ModelSpec, data: TrainingData, folder: Path) -> ServedExplanation | None:
     """Draw the background of the explanations from the reference rows, the ones that the monitor uses too."""
     settings, seed = spec.explanation, spec.tuning.seed
+    if settings is None:
+        return None
     rows = data.split.everything.features[data.split.reference]
     write_json(folder / BACKGROUND, Background.drawn(spec.features.names, rows, settings.background, seed))
     return ServedExplanation(
@@ -126,6 +134,8 @@ def version_features(spec: ModelSpec, folder: Path) -> FeatureSpec:
             "entities": manifest.entities,
             "columns": manifest.columns,
             "request": manifest.request,
+            "inputs": manifest.inputs,
+            "source": "request" if manifest.feature_service is None else "store",
         }
     )
 

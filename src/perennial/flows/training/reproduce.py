@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 
-from perennial.core.evaluation.metrics import Scored
 from perennial.core.events import Entry, Event
 from perennial.core.spec import ModelSpec
 from perennial.core.training import reproduction
@@ -86,7 +85,7 @@ def reproduce(
     later = rows.group >= int(record.tags["holdout_from"])
     learnt, holdout = rows.where(~later), rows.where(later)
     say(f"{record.ref}: {len(learnt)} rows train, {len(holdout)} rows compare")
-    again = _train(build, version_features(spec, files).names, capsule, learnt, aside / "again")
+    again = _train(spec, build, version_features(spec, files).names, capsule, learnt, aside / "again")
     if sha256(files / "model.onnx") != capsule.model:
         raise ModelFileError(
             f"model.onnx of {record.ref} is not the file that its capsule names, {capsule.model[:12]}",
@@ -136,9 +135,11 @@ def _rows(
     return as_examples(spec, joined, columns.names)
 
 
-def _train(build: Build, names: tuple[str, ...], capsule: Capsule, learnt: Examples, folder: Path) -> Path:
+def _train(
+    spec: ModelSpec, build: Build, names: tuple[str, ...], capsule: Capsule, learnt: Examples, folder: Path
+) -> Path:
     parameters = {name: value for name, value in capsule.parameters.items() if name not in CHOSEN_BY_TRAINING}
-    model = build(names, parameters, int(capsule.parameters["seed"]))
+    model = build(names, parameters, int(capsule.parameters["seed"]), spec.task)
     model.fit(learnt, None, int(capsule.parameters["epochs"]), lambda *_: None)
     folder.mkdir(parents=True)
     model.export(folder / "model.onnx")
@@ -156,7 +157,7 @@ def _compare(
     others: tuple[str, ...],
 ) -> Reproduction:
     scores = [scorer.score(folder, holdout.features) for folder in (files, again)]
-    then, now = (Scored(holdout.target, score, holdout.group).measure() for score in scores)
+    then, now = (spec.task.scored(holdout.target, score, holdout.group).measure() for score in scores)
     metrics = reproduction.compare(then, now, spec.gate.reproduction.tolerance)
     digest = sha256(again / "model.onnx")
     return Reproduction(

@@ -19,8 +19,10 @@ import re
 import unicodedata
 from collections.abc import Iterable
 from datetime import datetime
+from functools import lru_cache
 from pathlib import PurePosixPath
 
+from perennial.history.reports import times
 from perennial.history.reports.recorder import Clock, Recorder, Run
 from perennial.history.reports.xml_stream import Event, Node
 
@@ -64,10 +66,13 @@ class _Suite:
         self.path = " > ".join([*path, _name(node.get("name"))]).strip(" >")
         self.file = _name(node.get("file", "filepath")) or (outer.file if outer else "")
         self.host = node.get("hostname")
+        self.is_file = bool(PurePosixPath(self.name).suffix)
         self.package = _name(node.get("package"))
-        self.is_pytest = node.get("name") in ("pytest", "pytest tests") or (outer is not None and outer.is_pytest)
-        self.is_playwright = (
-            ("id" in node.attributes and not outer) or (outer is not None and outer.is_playwright)
+        self.is_pytest = node.get("name") in ("pytest", "pytest tests") or (
+            outer is not None and outer.is_pytest
+        )
+        self.is_playwright = ("id" in node.attributes and not outer) or (
+            outer is not None and outer.is_playwright
         )
         self.runs_of: dict[str, int] = {}
         """pytest: test -> number of its last run."""
@@ -101,13 +106,12 @@ class _Reader:
         suite.file = suite.file or self.root_file
         self.suites.append(suite)
 
-    def _wall(self, node: Node) -> int | None:
-        if not node.get("time"):
-            return None
-        before = len(self.recorder.problems)
-        wall = self.recorder.milliseconds(node.line, node.get("time"))
-        del self.recorder.problems[before:]  # only a help
-        return wall or None
+    @staticmethod
+    def _wall(node: Node) -> int | None:
+        try:
+            return round(times.seconds(node.get("time")) * 1000) or None
+        except (ValueError, OverflowError):
+            return None  # only a help: the tests have their own
 
     def end(self, node: Node) -> None:
         if node.tag in SUITES and self.suites:
@@ -120,7 +124,10 @@ class _Reader:
         if not failed and not _ran(case, kinds):
             recorder.skipped += 1
             return
-        test_id = _test_id(case, suite)
+        classname, file = _name(case.get("classname", "class")), _file(case, suite)
+        # Playwright's suites are files, and so its classes: then the host is no machine, but a project.
+        project = suite.host if suite.host and suite.is_file and classname == suite.name else ""
+        test_id = _test_id(case, suite, classname, file, project)
         if not test_id:
             recorder.problem(case.line, "a testcase has no name")
             return
@@ -132,19 +139,13 @@ class _Reader:
         )
         if suite.is_pytest and self._repeated(case, kinds, suite, test_id, failed):
             return
-        context = (
-            _file(case, suite),
-            suite.name,
-            suite.path,
-            suite.host if _names_project(case, suite) else "",
-            suite.package,
-        )
+        context = (file, suite.name, suite.path, project, suite.package)
         if context == suite.context:
             context = suite.context  # one object for the tests of a suite
         suite.context = context
-        recorder.add(
-            case.line, test_id, context, _area(case, suite), suite.clock, self._runs(case, took, at, failed)
-        )
+        area = file or _package(classname) or suite.name
+        runs = self._runs(case, took, at, failed) if kinds else [_only(case, took, at)]
+        recorder.add(case.line, test_id, context, area, suite.clock, runs)
 
     def _repeated(self, case: Node, kinds: list[str], suite: _Suite, test_id: str, failed: bool) -> bool:
         """Return whether a testcase of pytest belongs to the run before it; correct that run if it was repeated."""
@@ -168,17 +169,21 @@ class _Reader:
         others = [self._rerun(child, took) for child in [*before, *again]]
         if len(others) > RUNS:
             raise self.recorder.refuse(case.line, f"more than {RUNS} executions of a test")
-        status_failed = case.get("status", "result").lower() in FAILED_STATUS
         if failed:
             return [*others[: len(before)], Run(True, took, at), *others[len(before) :]]
         if again and not before:
             return others
-        return [*others, Run(status_failed, took, at)]
+        return [*others, _only(case, took, at)]
 
     def _rerun(self, node: Node, took: int) -> Run:
         own = self.recorder.milliseconds(node.line, node.get("time")) if node.get("time") else took
         at = self.recorder.moment(node.line, node.get("timestamp"), "timestamp of a rerun")
         return Run(True, took if own is None else own, at)
+
+
+def _only(case: Node, took: int, at: datetime | None) -> Run:
+    """Return the run of a testcase that no element says to have failed."""
+    return Run(case.get("status", "result").lower() in FAILED_STATUS, took, at)
 
 
 def _ran(case: Node, kinds: list[str]) -> bool:
@@ -190,31 +195,17 @@ def _ran(case: Node, kinds: list[str]) -> bool:
     )
 
 
-def _test_id(case: Node, suite: _Suite) -> str:
+def _test_id(case: Node, suite: _Suite, classname: str, file: str, project: str) -> str:
     """Return the id: class and name; without a class the file or suite and the name."""
-    name, classname = _name(case.get("name")), _classname(case)
+    name = _name(case.get("name"))
     if not name:
         return classname
     if classname in NO_CLASS or classname == name:
-        place = _file(case, suite) or suite.name
+        place = file or suite.name
         # jest-junit puts the outermost `describe` both into the suite and the name.
         named = not place or place == name or (classname == name and name.startswith(place))
         return name if named else f"{place}::{name}"
-    test_id = f"{classname}::{name}"
-    return (
-        f"{test_id} [{suite.host}]"
-        if suite.host and suite.is_playwright and _names_project(case, suite)
-        else test_id
-    )
-
-
-def _names_project(case: Node, suite: _Suite) -> bool:
-    """Return whether the host is no machine but a project: Playwright's suites are files, and so its classes."""
-    return _classname(case) == suite.name and bool(PurePosixPath(suite.name).suffix)
-
-
-def _classname(case: Node) -> str:
-    return _name(case.get("classname", "class"))
+    return f"{classname}::{name} [{project}]" if project and suite.is_playwright else f"{classname}::{name}"
 
 
 def _file(case: Node, suite: _Suite) -> str:
@@ -223,14 +214,10 @@ def _file(case: Node, suite: _Suite) -> str:
     return "" if PATH.match(path) else path
 
 
-def _area(case: Node, suite: _Suite) -> str:
-    """Return the code area: the file, else the package of a dotted classname, else the suite."""
-    if file := _file(case, suite):
-        return file
-    classname = _classname(case)
-    if DOTTED.fullmatch(classname):
-        return classname.replace("\\", ".").rpartition(".")[0]
-    return suite.name
+@lru_cache(maxsize=4096)
+def _package(classname: str) -> str:
+    """Return the package of a dotted classname, else nothing."""
+    return classname.replace("\\", ".").rpartition(".")[0] if DOTTED.fullmatch(classname) else ""
 
 
 def _name(text: str) -> str:

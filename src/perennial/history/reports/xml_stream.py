@@ -58,7 +58,10 @@ class Node(NamedTuple):
 
     def get(self, *names: str) -> str:
         """Return the first of these attributes that has a value, stripped."""
-        return next((value for name in names if (value := self.attributes.get(name, "").strip())), "")
+        for name in names:
+            if value := self.attributes.get(name, "").strip():
+                return value
+        return ""
 
     def all(self, tag: str) -> list[Node]:
         """Return the children of a tag."""

@@ -1,0 +1,21 @@
+"""Kinds of task: what a model predicts, and everything that follows from it.
+
+A kind says which targets and answers are valid, how they are measured, what a decision and a label are. The rest
+of the system asks the kind (`spec.task`, `manifest.task`) and never its name.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field, TypeAdapter
+
+from perennial.core.tasks.binary import Binary
+from perennial.core.tasks.ranking import Ranking
+from perennial.core.tasks.task import Metric, Scored, Task
+
+AnyTask = Annotated[Ranking | Binary, Field(discriminator="kind")]
+TASK: TypeAdapter[Ranking | Binary] = TypeAdapter(AnyTask)
+"""Reads a task from JSON, for example from a line of the prediction log."""
+
+__all__ = ["TASK", "AnyTask", "Binary", "Metric", "Ranking", "Scored", "Task"]

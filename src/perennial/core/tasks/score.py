@@ -1,0 +1,62 @@
+"""What the kinds share whose answer is a score: a number in [0, 1], positive from a threshold on."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import numpy as np
+from pydantic import Field
+
+from perennial.core.frozen import Share
+from perennial.core.tasks.task import Task
+from perennial.errors import DataError
+
+POSITIVE = 0.5
+"""Targets and labels from this value on are positive (failures)."""
+
+
+class ScoreTask(Task):
+    """A kind whose answer is a score in [0, 1]."""
+
+    output: ClassVar[str] = "score"
+    valid: ClassVar[str] = "a number in [0, 1]"
+    one_number: ClassVar[bool] = True
+    fairness: ClassVar[frozenset[str]] = frozenset(
+        {"error_rate", "selection_rate", "false_positive_rate", "false_negative_rate"}
+    )
+
+    threshold: Share = Field(description="score from which the answer is positive")
+
+    def invalid(self, answer: np.ndarray) -> np.ndarray:
+        return np.asarray(~((answer >= 0) & (answer <= 1)))
+
+    def decisions(self, answer: np.ndarray) -> np.ndarray:
+        """Return 1 at or above the threshold."""
+        return (np.asarray(answer) >= self.threshold).astype(np.int64)
+
+    def right(self, summary: np.ndarray, decision: np.ndarray, label: np.ndarray) -> np.ndarray:
+        return np.asarray(decision == (label >= POSITIVE), dtype=float)
+
+    def baselines(self, target: np.ndarray, rows: int) -> dict[str, np.ndarray]:
+        return {}
+
+    def from_feature(self, column: np.ndarray, known: np.ndarray) -> np.ndarray:
+        """Return a rate or a flag in [0, 1] as a score; missing values rank neither first nor last."""
+        if np.isnan(known).all():
+            raise DataError(
+                "a baseline's feature is missing in all training rows", hint="train on more history"
+            )
+        score = np.where(np.isnan(column), np.nanmean(known), column)
+        if score.min() < 0 or score.max() > 1:
+            raise DataError(
+                f"a baseline's feature reaches from {score.min():g} to {score.max():g}: it is no rate",
+                hint="name features within 0..1 under evaluation.baselines of the spec",
+            )
+        return score
+
+    def rule(self, column: str) -> str:
+        return f"A score from {self.threshold:g} on is answered as positive ({column})."
+
+    def fields(self, answer: np.ndarray) -> list[dict[str, Any]]:
+        pairs = zip(answer, self.decisions(answer).tolist(), strict=True)
+        return [{"score": score, "decision": decision} for score, decision in pairs]

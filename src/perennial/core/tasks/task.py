@@ -1,0 +1,235 @@
+"""The protocol of a kind of task, and its measured answers."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from perennial.core.frozen import Frozen
+from perennial.errors import DataError, WrongAnswer, WrongTarget
+
+Label = bool | int | float | str
+"""Value of a target as the data has it. Numbers are compared by value: 1, 1.0 and true are the same label."""
+SHOWN = 5
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A figure of merit."""
+
+    lower_is_better: bool = False
+    required: bool = True
+    """False: where the rows do not define it (no row of a class), it is left out."""
+
+
+class Task(Frozen, ABC):
+    """A kind of task with its keys in the spec.
+
+    `answer` is what a model gives for n rows, float [n] or [n, k]; `target` is a target as `targets` returns it,
+    float [n]. The log and the reference rows keep two numbers per answer: its `summary` (the number that drifts) and
+    its decision.
+    """
+
+    kind: str
+    output: ClassVar[str]
+    """Name of the output in the ONNX file."""
+    valid: ClassVar[str]
+    """Valid answer in words."""
+    one_number: ClassVar[bool]
+    """The answer is one number per row: it can be explained by attributions and compared by behavioural cases."""
+    fairness: ClassVar[frozenset[str]]
+    """Measures that can be compared between groups (`core.gate_spec.GroupMeasure`)."""
+
+    @property
+    @abstractmethod
+    def metrics(self) -> Mapping[str, Metric]:
+        """Return the metrics by name, in the order to show."""
+
+    @abstractmethod
+    def valid_label(self) -> str:
+        """Return in words which values a target and a label may have."""
+
+    @abstractmethod
+    def label(self, value: Any) -> float | None:
+        """Return a value of the target column, or of a client's label, as a number; None if it is not valid."""
+
+    @abstractmethod
+    def invalid(self, answer: np.ndarray) -> np.ndarray:
+        """Return the rows whose answer is not valid, bool [n], of an answer of the right shape."""
+
+    @abstractmethod
+    def scored(self, target: np.ndarray, answer: np.ndarray, group: np.ndarray) -> Scored:
+        """Prepare answers to be measured.
+
+        Raises:
+            DataError: there are no rows, or the lengths differ. WrongAnswer: an answer is not valid.
+        """
+
+    @abstractmethod
+    def decisions(self, answer: np.ndarray) -> np.ndarray:
+        """Return what a caller does with an answer, int [n]; `NO_DECISION` where it is the number itself."""
+
+    @abstractmethod
+    def right(self, summary: np.ndarray, decision: np.ndarray, label: np.ndarray) -> np.ndarray:
+        """Return the share of right in each answer, float [n] in [0, 1], as live quality counts it."""
+
+    @abstractmethod
+    def baselines(self, target: np.ndarray, rows: int) -> dict[str, np.ndarray]:
+        """Return answers without learning for `rows` rows, from the training targets alone."""
+
+    @abstractmethod
+    def from_feature(self, column: np.ndarray, known: np.ndarray) -> np.ndarray:
+        """Return a feature as an answer; a missing value becomes the mean of `known` (the training rows).
+
+        Raises:
+            DataError: the feature is no valid answer, or is missing in all training rows.
+        """
+
+    @abstractmethod
+    def fields(self, answer: np.ndarray) -> list[dict[str, Any]]:
+        """Return each answer as the fields of a prediction in JSON."""
+
+    @abstractmethod
+    def rule(self, column: str) -> str:
+        """Return in a sentence how an answer becomes a decision about a target column."""
+
+    def width(self) -> int | None:
+        """Return the number of columns of an answer; None for one number per row."""
+        return None
+
+    def summary(self, answer: np.ndarray) -> np.ndarray:
+        """Return one number per answer, [n]: the one that drifts, and that disagreements compare."""
+        return answer
+
+    def valid_summary(self, summary: np.ndarray) -> np.ndarray:
+        """Return whether each logged number can be of a valid answer, bool [n]."""
+        return ~self.invalid(summary)
+
+    def differs(
+        self, summary: np.ndarray, decision: np.ndarray, other: np.ndarray, other_decision: np.ndarray
+    ) -> np.ndarray:
+        """Return whether two answers to the same row differ for the caller, bool [n]."""
+        changed: np.ndarray = decision != other_decision
+        return changed
+
+    def change(self, before: np.ndarray, after: np.ndarray, scale: float) -> np.ndarray:
+        """Return how far each answer has moved, [n].
+
+        Args:
+            scale: unit of a change, from `scale`.
+        """
+        moved: np.ndarray = np.abs(after - before)
+        return moved
+
+    def scale(self, target: np.ndarray) -> float:
+        """Return the unit in which changes of an answer are counted: 1 for probabilities."""
+        return 1.0
+
+    def gain(self, metric: str, new: float, old: float) -> float:
+        """Return the gain of `new` over `old`; positive is better for every metric."""
+        return old - new if self.metrics[metric].lower_is_better else new - old
+
+    def targets(self, values: np.ndarray, column: str) -> np.ndarray:
+        """Return the values of the target column as float32 [n].
+
+        Raises:
+            WrongTarget: a value is not valid; names row (from 0), column and value.
+        """
+        numbers = [self.label(value) for value in values.tolist()]
+        wrong = [place for place, number in enumerate(numbers) if number is None]
+        if wrong:
+            shown = ", ".join(f"row {place}: {values[place]!r}" for place in wrong[:SHOWN])
+            raise WrongTarget(
+                f"{len(wrong)} of {len(numbers)} targets in column {column!r} are not valid: {shown}",
+                hint=f"a {self.kind} target is {self.valid_label()}: correct the data, or `task` in the spec",
+            )
+        return np.array(numbers, dtype=np.float32)
+
+    def checked(self, answer: np.ndarray, rows: int) -> np.ndarray:
+        """Return the answers as float64.
+
+        Raises:
+            WrongAnswer: shape or values are not those of this kind; names the first row.
+        """
+        given = np.asarray(answer)
+        width = self.width()
+        shape = (rows,) if width is None else (rows, width)
+        if given.shape != shape:
+            raise WrongAnswer(
+                f"the answers have the shape {list(given.shape)}, not {list(shape)}", hint=f"{self.valid}"
+            )
+        values = given.astype(float)
+        bad = np.flatnonzero(self.invalid(values))
+        if len(bad):
+            raise WrongAnswer(
+                f"{len(bad)} of {rows} answers are not valid; row {bad[0]}: {values[bad[0]].tolist()}",
+                hint=f"a model must give {self.valid} for missing features too",
+            )
+        return values
+
+
+NO_DECISION = -1
+
+
+def plain(value: Any) -> Label | None:
+    """Return a label in the form in which labels are compared; None for a missing value or another type."""
+    if isinstance(value, bool | int | float):
+        return None if value != value else float(value)
+    return value if isinstance(value, str) else None
+
+
+class Scored(ABC):
+    """Answers and targets, summed by group once so that a resample costs a single pass.
+
+    Args:
+        task: the kind that checks and measures.
+        target: [n], as `Task.targets` returns it.
+        answer: [n] or [n, k].
+        group: [n] integers.
+
+    Raises:
+        DataError: the lengths differ, or there are no rows. WrongAnswer: an answer is not valid.
+    """
+
+    def __init__(self, task: Task, target: np.ndarray, answer: np.ndarray, group: np.ndarray) -> None:
+        if not len(target) == len(answer) == len(group):
+            raise DataError(f"{len(target)} targets, {len(answer)} scores, {len(group)} groups")
+        if len(target) == 0:
+            raise DataError("nothing to measure: no rows", hint="choose an earlier first cycle")
+        self.task = task
+        self.target = np.asarray(target, dtype=float)
+        self.answer = task.checked(answer, len(target))
+        self.group = np.asarray(group)
+        self.groups, self._group = np.unique(group, return_inverse=True)
+        self._rows = np.bincount(self._group)
+
+    def __len__(self) -> int:
+        return len(self.target)
+
+    @property
+    def score(self) -> np.ndarray:
+        """Return one number per answer, [n]."""
+        return self.task.summary(self.answer)
+
+    def where(self, chosen: np.ndarray) -> Scored:
+        """Return the rows of a mask [n]; it must select at least a row."""
+        return self.task.scored(self.target[chosen], self.answer[chosen], self.group[chosen])
+
+    @abstractmethod
+    def measure(self, weights: np.ndarray | None = None) -> dict[str, float]:
+        """Return every metric of the task; NaN where these rows do not define it.
+
+        Args:
+            weights: [groups], how often each group counts.
+        """
+
+    def _weights(self, weights: np.ndarray | None) -> np.ndarray:
+        return np.ones(len(self.groups)) if weights is None else weights
+
+    def _by_group(self, values: np.ndarray) -> np.ndarray:
+        """Return the sum of a value per row in each group, [groups]."""
+        return np.bincount(self._group, values)
