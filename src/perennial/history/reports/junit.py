@@ -34,6 +34,8 @@ FAILED_BEFORE_PASS = {"flakyFailure", "flakyError"}
 FAILED_AGAIN = {"rerunFailure", "rerunError"}
 NOT_RUN = {"skipped", "ignored", "disabled", "pending", "notrun", "not run", "suppressed", "untested"}
 FAILED_STATUS = {"failed", "failure", "error", "fail", "timeout", "crashed"}
+PLAIN = {"name", "classname", "time"}
+"""Attributes of a testcase that say nothing about its result: most have no others."""
 RUNS = 100_000
 """Most runs of a testcase."""
 DOTTED = re.compile(r"[\w$]+([.\\][\w$]+)+")
@@ -183,10 +185,13 @@ class _Reader:
 
 def _only(case: Node, took: int, at: datetime | None) -> Run:
     """Return the run of a testcase that no element says to have failed."""
-    return Run(case.get("status", "result").lower() in FAILED_STATUS, took, at)
+    plain = case.attributes.keys() <= PLAIN
+    return Run(not plain and case.get("status", "result").lower() in FAILED_STATUS, took, at)
 
 
 def _ran(case: Node, kinds: list[str]) -> bool:
+    if not kinds and case.attributes.keys() <= PLAIN:
+        return True
     said = (case.get("status").lower(), case.get("result").lower())
     return not (
         any(kind in NOT_RUN for kind in kinds)

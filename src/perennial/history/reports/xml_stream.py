@@ -89,7 +89,10 @@ def stream(path: Path, tests: Callable[[str], frozenset[str]]) -> Iterator[Event
     target = _Target(path, tests)
     parser = DefusedXMLParser(target=target, encoding="utf-8", forbid_dtd=True)
     target.expat = parser.parser
-    parser.parser.DefaultHandlerExpand = None  # else each piece of text is a call
+    # Past the handlers of ElementTree: attributes as a dictionary, and no call for each piece of text.
+    parser.parser.ordered_attributes = False
+    parser.parser.StartElementHandler, parser.parser.EndElementHandler = target.start, target.end
+    parser.parser.DefaultHandlerExpand = None
     try:
         for piece in _utf8(path):
             parser.feed(piece)
