@@ -255,13 +255,23 @@ class ModelSpec(Frozen):
                 raise ValueError(
                     f"{place}: {kind} has no metric {', '.join(unknown)}; it has {', '.join(known)}"
                 )
-        if unfit := sorted({*gate.fairness.gaps} - self.task.fairness):
+        if not known[gate.improvement.metric].required:
+            raise ValueError(
+                f"gate.improvement.metric: {gate.improvement.metric} may be undefined on few rows: name another"
+            )
+        if unfit := sorted({measure.value for measure in gate.fairness.gaps} - self.task.fairness):
             measures = ", ".join(sorted(self.task.fairness))
             raise ValueError(f"gate.fairness.gaps: {kind} has no {', '.join(unfit)}; it has {measures}")
         if not self.task.one_number:
-            for place, value in (("explanation", self.explanation), ("gate.behaviour", gate.behaviour)):
-                if value is not None:
-                    raise ValueError(f"{place}: {kind} answers no single number per row: it must be null")
+            numbers = {
+                "explanation": self.explanation,
+                "gate.behaviour": gate.behaviour,
+                "evaluation.baselines": self.evaluation.baselines,
+            }
+            if unfit := [place for place, value in numbers.items() if value]:
+                raise ValueError(
+                    f"{', '.join(unfit)}: {kind} answers no single number per row: leave it empty (null)"
+                )
         return self
 
     @property
