@@ -21,7 +21,8 @@ from perennial.core.governance.ledger import verify_stored
 from perennial.core.release.phase import Phase
 from perennial.core.release.status import Intent, IntentKind, ReleaseStatus
 from perennial.core.release.traffic import PoolName
-from perennial.core.spec import ModelSpec, Strategy
+from perennial.core.release_spec import Strategy
+from perennial.core.spec import ModelSpec
 from perennial.core.training.registration import CHAMPION_DIGEST, NO_CHAMPION, NewVersion
 from perennial.core.version import Change, VersionRef
 from perennial.flows.release import gate

@@ -212,7 +212,7 @@ def _show_comparison(comparison: VersionComparison, group: str) -> None:
     old, new = comparison.scores["old"], comparison.scores["new"]
     rows = [(name, str(old[name]), str(new[name]), str(gain)) for name, gain in comparison.gains.items()]
     print_table(("metric", comparison.old, comparison.new, "gain (paired)"), rows)
-    click.echo(f"{comparison.decisions_changed} of {comparison.rows} answers differ at the threshold")
+    click.echo(f"{comparison.decisions_changed} of {comparison.rows} answers differ for the caller")
     if comparison.disagreements:
         names = tuple(comparison.disagreements[0].row)
         cells = [

@@ -8,6 +8,7 @@ from typing import Literal
 
 import numpy as np
 
+from perennial.core.tasks import Task
 from perennial.core.verdict import Judgement, Verdict
 
 EXTREMES = (0.0, -1.0, 1e6, -1e6, 1e30, -1e30, np.inf, -np.inf, np.nan)
@@ -67,9 +68,6 @@ def judge_behaviour(cases: Sequence[Case], scores: np.ndarray) -> Judgement:
     return _judgement("behaviour", not broken, "; ".join([seen, *broken[:SHOWN]]), "every case holds")
 
 
-SAFE = "a number in [0, 1] for every input"
-
-
 def hostile_rows(typical: np.ndarray) -> np.ndarray:
     """Return extreme inputs, float32 [n, features]: each extreme in all features, and in each feature alone.
 
@@ -86,12 +84,20 @@ def hostile_rows(typical: np.ndarray) -> np.ndarray:
     return np.array(rows, dtype=np.float32)
 
 
-def judge_safety(names: Sequence[str], rows: np.ndarray, scores: np.ndarray) -> Judgement:
-    """Judge the extreme inputs: every score must be a number in [0, 1]."""
-    bad = np.flatnonzero(~((scores >= 0) & (scores <= 1)))
+def safe(task: Task) -> str:
+    return f"{task.valid} for every input"
+
+
+def judge_safety(task: Task, names: Sequence[str], rows: np.ndarray, scores: np.ndarray) -> Judgement:
+    """Judge the extreme inputs: every answer must be valid for the kind of task.
+
+    Raises:
+        WrongAnswer: the answers have another shape.
+    """
+    bad = task.wrong_rows(scores, len(rows))
     shown = [f"{_describe(names, rows[place])} -> {scores[place]}" for place in bad[:SHOWN]]
     return _judgement(
-        "safety", not len(bad), "; ".join([f"{len(bad)} of {len(rows)} inputs break it", *shown]), SAFE
+        "safety", not len(bad), "; ".join([f"{len(bad)} of {len(rows)} inputs break it", *shown]), safe(task)
     )
 
 
@@ -128,14 +134,17 @@ def with_holes(features: np.ndarray, share: float, random: np.random.Generator) 
     return np.where(random.random(features.shape) < share, np.float32(np.nan), features)
 
 
-def judge_change(rule: str, before: np.ndarray, after: np.ndarray, limit: float) -> Judgement:
-    """Judge the stability: the mean absolute change of the score must not exceed `limit`."""
-    change = np.abs(after - before)
+def judge_change(rule: str, change: np.ndarray, limit: float, output: str = "score") -> Judgement:
+    """Judge the stability: the mean change of the answers must not exceed `limit`.
+
+    Args:
+        change: [n], as `Task.change` counts it.
+    """
     mean = float(change.mean())
     return _judgement(
         rule,
         mean <= limit,
-        f"score moves by {mean:.4f} on average, {change.max():.4f} at most, over {len(change)} rows",
+        f"{output} moves by {mean:.4f} on average, {change.max():.4f} at most, over {len(change)} rows",
         f"<= {limit:g} on average",
     )
 

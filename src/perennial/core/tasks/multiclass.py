@@ -25,6 +25,7 @@ class Multiclass(Task):
     kind: Literal["multiclass"] = "multiclass"
     output: ClassVar[str] = "probabilities"
     valid: ClassVar[str] = "a probability for each class of `task.classes`, in that order, with the sum 1"
+    has_positive: ClassVar[bool] = False
     one_number: ClassVar[bool] = False
     fairness: ClassVar[frozenset[str]] = frozenset({"error_rate"})
 
@@ -124,6 +125,7 @@ class ClassProbabilities(Scored):
 
     def __init__(self, task: Multiclass, target: np.ndarray, answer: np.ndarray, group: np.ndarray) -> None:
         super().__init__(task, target, answer, group)
+        self.task: Multiclass = task
         self._names, size = task.recall_names, len(task.classes)
         actual, decided = self.target.astype(int), task.decisions(self.answer)
         likelihood = np.clip(self.answer[np.arange(len(self)), actual], SMALLEST, 1 - SMALLEST)

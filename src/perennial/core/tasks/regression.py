@@ -22,6 +22,7 @@ class Regression(Task):
     kind: Literal["regression"] = "regression"
     output: ClassVar[str] = "value"
     valid: ClassVar[str] = "a finite number"
+    has_positive: ClassVar[bool] = False
     one_number: ClassVar[bool] = True
     fairness: ClassVar[frozenset[str]] = frozenset({"error_rate"})
 
@@ -100,6 +101,7 @@ class MeasuredValues(Scored):
 
     def __init__(self, task: Regression, target: np.ndarray, answer: np.ndarray, group: np.ndarray) -> None:
         super().__init__(task, target, answer, group)
+        self.task: Regression = task
         errors, centred = self.answer - self.target, self.target - self.target.mean()
         self._absolute, self._squares = self._by_group(np.abs(errors)), self._by_group(errors**2)
         self._within = self._by_group(np.abs(errors) <= task.tolerance)

@@ -91,7 +91,7 @@ def tags_of(trained: Trained, manifest: ModelManifest, evaluation: Evaluation) -
         "holdout_from": str(trained.holdout_from),
         "model.bytes": str(manifest.bytes),
         "model.input": f"{manifest.input}: float32 [batch, {len(manifest.features)}]",
-        "model.output": f"{manifest.output}: float32 [batch]",
+        "model.output": f"{manifest.output}: float32 {manifest.task.shape}, {manifest.task.kind}",
         "model.parameters": str(manifest.parameters),
         "reason": trained.reason.value,
         "reason.text": trained.reason_text,
