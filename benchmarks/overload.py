@@ -1,7 +1,8 @@
-"""Goodput of honest clients while others flood: a real Envoy, real model servers, a route with a candidate.
+"""Goodput of honest clients while others flood and a release is judged: a real Envoy, real model servers.
 
 Honest clients and attackers have addresses of their own on loopback (Linux). Each attack runs by itself, then all
-together. Goodput is the share of honest requests that are answered with 200 within two seconds.
+together. Goodput is the share of honest requests that are answered with 200 within two seconds. During each attack
+the release of a healthy candidate goes through its canary steps: bad requests must not end it.
 
     python benchmarks/overload.py [--seconds 5] [--rate 200]
 """
@@ -24,14 +25,16 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "support"))
 
-from serving_stack import ServingStack, stack_settings, target, until, worker_of
-from tiny_models import tensor_body, tiny_version
+from live_releases import BODY, MODEL, PATH, LiveReleases, now
+from serving_stack import worker_of
+from supervised_stack import SupervisedStack
+from tiny_models import tensor_body
 
 from perennial import limits
-from perennial.core.release.traffic import Route
+from perennial.core.release.phase import Phase
+from perennial.core.release.status import IntentKind, ReleaseStatus
+from perennial.flows.release.reconcile import reconcile
 
-MODEL = "overload"
-PATH = f"/v2/models/{MODEL}/infer"
 HONEST = "127.0.0.1"
 ATTACKERS = ["127.0.0.66"]
 MANY = [f"127.0.2.{number}" for number in range(1, 101)]
@@ -42,7 +45,7 @@ GOODPUT = 0.8
 """Least goodput under attack."""
 MEMORY_MIB = 2048
 """Most memory of Envoy and the model servers together."""
-GOOD = json.dumps(tensor_body()).encode()
+GOOD = json.dumps(BODY).encode()
 BAD = (
     b"{", b"[" * 900 + b"]" * 900, b'{"inputs": 1}', json.dumps(tensor_body(value=1e300)).encode(),
     json.dumps(tensor_body()).replace("0.25", '"nan"').encode(),
@@ -143,14 +146,16 @@ ATTACKS: dict[str, tuple[list[Callable[[Flood], None]], int, list[str]]] = {
 }
 
 
-def goodput(port: int, seconds: float) -> float:
-    """Return the share of honest requests, sent at a constant rate, that are answered in time."""
+def goodput(port: int, goes_on: Callable[[], bool], seconds: float) -> float:
+    """Return the share of honest requests that are answered in time; they come at a constant rate to the end."""
     answered: list[bool] = []
-    clients = 8
+    clients, end = 8, time.monotonic() + seconds
 
     def client(number: int) -> None:
         begin = time.monotonic() + number / HONEST_RATE
-        for turn in range(int(seconds * HONEST_RATE / clients)):
+        for turn in itertools.count():
+            if not goes_on() or time.monotonic() > end:
+                return
             time.sleep(max(0.0, begin + turn * clients / HONEST_RATE - time.monotonic()))
             connection = http.client.HTTPConnection(HONEST, port, timeout=PATIENCE)
             try:
@@ -169,78 +174,89 @@ def goodput(port: int, seconds: float) -> float:
     return sum(answered) / len(answered)
 
 
-def memory_mib(stack: ServingStack) -> float:
+class Walk(threading.Thread):
+    """Approves the release of a candidate and walks it to its end, or until `stop`."""
+
+    def __init__(self, live_releases: LiveReleases) -> None:
+        super().__init__(daemon=True)
+        self._live, self._given_up = live_releases, threading.Event()
+        self.release: ReleaseStatus = live_releases.start(live_releases.challengers()[0])
+        live_releases.say(self.release, IntentKind.APPROVE)
+
+    def run(self) -> None:
+        while not self._given_up.is_set() and not self.release.phase.is_final():
+            time.sleep(0.2)
+            self.release = reconcile(self.release.release_id, self._live.ports, now())
+
+    def stop(self) -> Phase:
+        """Return the phase of the release: its end, or where it stands."""
+        self._given_up.set()
+        self.join()
+        return self.release.phase
+
+    def take_back(self) -> None:
+        """End a release that is still on its way, so that the next one can begin."""
+        if not self.release.phase.is_final():
+            self._live.say(self.release, IntentKind.ABORT)
+            self._live.to_end(self.release)
+
+
+def memory_mib(stack: SupervisedStack) -> float:
     """Return the resident memory of Envoy and of every model server's worker."""
-    processes = [
-        process.pid if name == "envoy" else worker_of(process.pid)
-        for name, process in stack._processes.items()
-    ]
+    servers = [name for pool in ("stable", "canary") for name in stack.servers(pool)]
+    processes = [stack.pid("envoy"), *(worker_of(stack.pid(name)) for name in servers)]
     pages = sum(int(Path(f"/proc/{pid}/statm").read_text().split()[1]) for pid in processes)
     return pages * 4096 / 2**20
 
 
-def main() -> None:
+def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--seconds", type=float, default=5.0, help="per attack")
+    parser.add_argument("--seconds", type=float, default=60.0, help="most time per attack")
     parser.add_argument("--rate", type=int, default=200, help="PERENNIAL_CLIENT_RATE")
     asked = parser.parse_args()
-    with tempfile.TemporaryDirectory() as name:
+    with tempfile.TemporaryDirectory(prefix="perennial-overload-") as name:
         folder = Path(name)
-        stack = ServingStack(folder)
-        stack.settings = stack_settings(folder, client_rate=asked.rate)
-        stack = _with(stack)
+        stack = SupervisedStack(folder / "state", overlay=folder, client_rate=asked.rate)
         try:
             stack.start()
-            failures = measure(stack, folder, asked.seconds)
+            live_releases = LiveReleases(stack, overlay=folder)
+            live_releases.furnish()
+            missed = measure(live_releases, asked.seconds)
         finally:
             stack.stop()
-    for failure in failures:
-        print(f"FAILED: {failure}")
-    sys.exit(bool(failures))
+    print(*(f"MISSED {words}" for words in missed), sep="\n")
+    return 1 if missed else 0
 
 
-def _with(stack: ServingStack) -> ServingStack:
-    """Bind pool and router to the changed settings."""
-    from perennial.wiring import traffic
-
-    stack.pool, stack.router = traffic.pool(stack.settings), traffic.router(stack.settings)
-    return stack
-
-
-def measure(stack: ServingStack, folder: Path, seconds: float) -> list[str]:
-    """Print a line per attack; return what does not hold."""
-    champion = tiny_version(folder, MODEL, "1.0.0", bias=0.0)
-    candidate = tiny_version(folder, MODEL, "1.1.0", bias=1.0)
-    stack.load("stable", *champion)
-    stack.load("canary", *candidate)
-    stack.router.apply(
-        Route(
-            model=MODEL,
-            stable=target(champion[0], "r1"),
-            canary=target(candidate[0], "r2"),
-            canary_weight=20.0,
-        )
+def measure(live_releases: LiveReleases, seconds: float) -> list[str]:
+    """Print a line per attack; return the missed bars."""
+    stack, missed = live_releases.stack, []
+    print(
+        f"{'attack':14} {'goodput':>8} {'attack/s':>9} {'MiB':>6} {'errors':>7}  release of a healthy candidate"
     )
-    until(lambda: dict(stack.router.healthy(MODEL)) == {"stable": 2, "canary": 1}, 30, "healthy")
-    failures, port = [], stack.settings.port_envoy
-    print(f"{'attack':14} {'goodput':>8} {'attack/s':>9} {'MiB':>6} {'candidate errors':>17}")
     for attack, (kinds, threads, addresses) in ATTACKS.items():
-        before = stack.router.counters(MODEL)["canary"]
-        with Flood(port, kinds, threads, addresses) as flood:
+        walk, before = Walk(live_releases), stack.router.counters(MODEL)["canary"]
+        with Flood(stack.settings.port_envoy, kinds, threads, addresses) as flood:
             began = time.monotonic()
-            share = goodput(port, seconds)
+            walk.start()
+            share = goodput(stack.settings.port_envoy, walk.is_alive, seconds)
             rate, memory = flood.sent / (time.monotonic() - began), memory_mib(stack)
         errors = stack.router.counters(MODEL)["canary"].since(before).errors
-        print(f"{attack:14} {share:8.1%} {rate:9.0f} {memory:6.0f} {errors:17}")
-        for bad, text in (
+        phase = walk.stop()
+        print(f"{attack:14} {share:8.1%} {rate:9.0f} {memory:6.0f} {errors:7}  {phase.value}", flush=True)
+        bars = (
             (share < GOODPUT, f"goodput {share:.1%} under {attack}"),
             (memory > MEMORY_MIB, f"{memory:.0f} MiB under {attack}"),
-            (errors, f"{errors} errors of the candidate under {attack}"),
-        ):
-            if bad:
-                failures.append(text)
-    return failures
+            (errors > 0, f"{errors} errors of the candidate under {attack}"),
+            (
+                phase is not Phase.SUCCEEDED,
+                f"the candidate is {phase.value} under {attack}: {walk.release.note}",
+            ),
+        )
+        missed += [words for bad, words in bars if bad]
+        walk.take_back()
+    return missed
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -117,5 +117,26 @@ def build(spec: ModelSpec) -> DAG:
     return dag
 
 
-for model_spec in catalog.specs(SETTINGS):
+def broken(model: str, problem: str) -> DAG:
+    """Return the DAG that stands where the training of a model would: it says why there is none."""
+    with DAG(
+        f"train_{model}",
+        description=f"the spec of {model} is wrong: nothing trains",
+        doc_md=f"```\n{problem}\n```",
+        schedule=None,
+        tags=["perennial", "wrong spec"],
+    ) as dag:
+        BashOperator(
+            task_id="wrong_spec",
+            bash_command=f"perennial prepare {model}",
+            append_env=True,
+            cwd=str(SETTINGS.project),
+        )
+    return dag
+
+
+SOUND, WRONG = catalog.read_all(SETTINGS)
+for model_spec in SOUND:
     globals()[f"train_{model_spec.name}"] = build(model_spec)
+for name, error in WRONG.items():
+    globals()[f"train_{name}"] = broken(name, error.message)

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -18,6 +19,8 @@ from feast.value_type import ValueType
 
 from perennial.core.spec import ModelSpec
 from perennial.errors import SpecError
+
+LOG = logging.getLogger(__name__)
 
 TEST_FEATURES = (
     "execution_time_ms",
@@ -44,9 +47,7 @@ def definitions(folder: Path, specs: Iterable[ModelSpec]) -> list[Any]:
             created_timestamp and the features (float64); it need not exist yet.
         specs: each gives a FeatureService with the name of the spec and its columns in order inside
             each view.
-
-    Raises:
-        SpecError: a spec names a view or a feature that is not defined here.
+    A spec that names a view or a feature that is not defined here gets no service; the log names it.
     """
     test = Entity(name="test_id", join_keys=["test_id"], value_type=ValueType.STRING)
     suite = Entity(name="suite", join_keys=["suite"], value_type=ValueType.STRING)
@@ -60,7 +61,14 @@ def definitions(folder: Path, specs: Iterable[ModelSpec]) -> list[Any]:
     ]
     on_demand = _request_features(views[0])
     by_name = {view.name: view for view in [*views, on_demand]}
-    services = [_service(spec, by_name) for spec in specs]
+    services = []
+    for spec in specs:
+        if spec.features.source != "store":
+            continue
+        try:
+            services.append(_service(spec, by_name))
+        except SpecError as error:  # it stops its own model: that has no service, and its training fails
+            LOG.error("%s (%s)", error.message, error.hint)
     return [test, suite, *views, on_demand, *services]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ from perennial.core.spec import ModelSpec
 from perennial.core.training.expectations import Suite
 from perennial.errors import SpecError, UnknownModel
 from perennial.settings import Settings, load
+
+LOG = logging.getLogger(__name__)
 
 
 def names(settings: Settings | None = None) -> list[str]:
@@ -44,9 +47,23 @@ def spec(name: str, settings: Settings | None = None) -> ModelSpec:
 
 
 def specs(settings: Settings | None = None) -> list[ModelSpec]:
-    """Read all specs."""
+    """Read all specs; a wrong spec stops its own model only, and is reported as an error of the log."""
+    sound, wrong = read_all(settings)
+    for error in wrong.values():
+        LOG.error("%s: %s", type(error).__name__, error.message)
+    return sound
+
+
+def read_all(settings: Settings | None = None) -> tuple[list[ModelSpec], dict[str, SpecError]]:
+    """Return the sound specs, and the error of each wrong spec by the name of its model."""
     settings = settings or load()
-    return [spec(name, settings) for name in names(settings)]
+    sound, wrong = [], {}
+    for name in names(settings):
+        try:
+            sound.append(spec(name, settings))
+        except SpecError as error:
+            wrong[name] = error
+    return sound, wrong
 
 
 def parse(content: dict[str, Any], path: Path) -> ModelSpec:

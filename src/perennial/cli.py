@@ -69,19 +69,28 @@ def main(args: list[str] | None = None) -> int:
     try:
         app.main(args=args, prog_name="perennial", standalone_mode=False)
     except PerennialError as error:
-        click.echo(f"{type(error).__name__}: {error.message}", err=True)
+        click.echo(_shown(f"{type(error).__name__}: {error.message}"), err=True)
         if error.hint:
-            click.echo(f"  -> {error.hint}", err=True)
+            click.echo(_shown(f"  -> {error.hint}"), err=True)
         return error.exit_code
     except click.exceptions.Exit as stop:
         return stop.exit_code
     except click.ClickException as error:
+        error.message = _shown(error.message)
         error.show()
         return error.exit_code
     except click.Abort:
         click.echo("stopped", err=True)
         return 130
     return 0
+
+
+def _shown(text: str) -> str:
+    """Return a message with the words of others escaped; further lines are indented, so that none looks like ours."""
+    from perennial.core.display import shown
+
+    first, *more = shown(text, lines=True).split("\n")
+    return "\n".join((first, *(line if line.startswith("  ") else f"  {line}" for line in more)))
 
 
 def script() -> None:

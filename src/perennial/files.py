@@ -60,10 +60,16 @@ def new_folder(path: Path) -> Iterator[Path]:
 
 
 def write_bytes(path: Path, content: bytes, mode: int = 0o666) -> None:
-    """Write a file atomically; `mode` is that of the new file, limited by the umask."""
+    """Write a file atomically; `mode` is that of the new file, limited by the umask.
+
+    What root writes belongs to the owner of the replaced file, else of the folder, and goes through no link.
+    """
     with replacing(path) as temporary:
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode)
         with os.fdopen(descriptor, "wb") as file:
+            if os.geteuid() == 0:
+                owner = (path if path.exists() else path.parent).lstat()
+                os.fchown(descriptor, owner.st_uid, owner.st_gid)
             file.write(content)
 
 

@@ -14,6 +14,9 @@ CLOCK_SKEW = timedelta(minutes=15)
 """How far the clock of another machine may be ahead."""
 LONGEST_BUILD = timedelta(days=7)
 """Reports lay executions out in sequence, so those of a parallel build may seem to start after now by this much."""
+FIRST_MOMENT, LAST_MOMENT = 0.0, 4_102_444_800.0
+"""Bounds of a time in a request, in unix seconds: 1970 to 2099, since old requests may be sent again and the feature
+store and pandas cannot compute with times far beyond."""
 
 
 def implausible(at: datetime, now: datetime, ahead: timedelta = CLOCK_SKEW) -> str:

@@ -77,15 +77,24 @@ def test_parts_of_an_address_are_masked():
     assert masked("no TOKENA/TOKENB there", "slack://TOKENA/TOKENB") == "no ***/*** there"
 
 
-def test_settings_show_no_secret(monkeypatch):
-    from perennial.local.processes import base_environment, table
+def test_settings_show_no_secret(monkeypatch, tmp_path):
+    from perennial.local import handed_secrets
+    from perennial.local.processes import table
+    from perennial.local.supervisor import set_up
 
+    monkeypatch.setenv("PERENNIAL_HOME", str(tmp_path))
     monkeypatch.setenv("PERENNIAL_NOTIFY", f"{hook_address(1)}  {mail_address(2)}")
     settings = environment.load()
+    set_up(settings, lambda line: None)
     assert SECRET not in repr(settings) + str(settings)
     assert settings.notify_addresses == (hook_address(1), mail_address(2))
-    assert base_environment(settings)["PERENNIAL_NOTIFY"] == f"{hook_address(1)}  {mail_address(2)}"
-    assert "notifier" in [process.name for process in table(settings)]
+    assert SECRET not in repr(handed_secrets.base_environment(settings))
+    notifier = next(process for process in table(settings) if process.name == "notifier")
+    handed_secrets.write(settings)
+    with monkeypatch.context() as started:
+        started.delenv("PERENNIAL_NOTIFY")
+        started.setenv("PERENNIAL_NOTIFY_FILE", notifier.environment["PERENNIAL_NOTIFY_FILE"])
+        assert environment.load().notify_addresses == settings.notify_addresses
     assert SECRET not in repr(table(settings))
     monkeypatch.delenv("PERENNIAL_NOTIFY")
     assert "notifier" not in [process.name for process in table(environment.load())]

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 
 import pytest
+from click.testing import CliRunner
+from mlflow.cli import gc
 
 from perennial import settings as environment
 from perennial.adapters.mlflow.connection import connect
 from perennial.cli import main
-from perennial.errors import ReleaseError, UsageError
+from perennial.errors import ModelFileError, ReleaseError, UsageError
 from perennial.wiring import database, versions
 
 pytestmark = pytest.mark.slow
@@ -68,6 +70,23 @@ def test_archive_and_purge(client, tmp_path, capsys):
     kinds = [row.entry.kind for row in database.store(environment.load()).ledger.rows(MODEL)]
     assert kinds == ["lifecycle.retired", "lifecycle.archived", "lifecycle.purged"]
     assert main(["ledger", "verify"]) == 0
+
+
+def test_a_run_that_was_deleted_for_good(client, tmp_path):
+    """Its version is shown without figures, and its files cannot be fetched."""
+    registry = versions.registry(environment.load())
+    run = client.get_model_version(MODEL, "2").run_id
+    client.delete_run(run)
+    url = f"sqlite:///{tmp_path}/mlflow.db"
+    done = CliRunner().invoke(gc, ["--backend-store-uri", url, "--tracking-uri", url, "--run-ids", run])
+    assert done.exit_code == 0, done.output
+    found = registry.find(MODEL, "1.1.0")
+    assert found is not None
+    assert found.metrics == {}
+    assert [version.ref.version for version in registry.versions(MODEL)] == ["1.0.0", "1.1.0"]
+    with pytest.raises(ModelFileError, match="cannot be read from run"):
+        registry.fetch(found.ref, tmp_path / "into")
+    assert not (tmp_path / "into").exists()
 
 
 def test_files_are_kept_as_long_as_the_spec_says(client, monkeypatch):

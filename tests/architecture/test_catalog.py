@@ -124,3 +124,44 @@ def test_wrong_cron_expression_is_a_spec_error(project, tmp_path, text):
     (tmp_path / f"overlay/{NAME}.yaml").write_text(f'retraining: {{schedule: "{text}"}}\n')
     with pytest.raises(SpecError, match="schedule"):
         catalog.spec(NAME, Settings(project=tmp_path, spec_overlay=tmp_path / "overlay"))
+
+
+def test_a_wrong_spec_stops_only_its_own_model(project, caplog, monkeypatch, capsys):
+    (project.configs / "models" / "other.yaml").write_text("name: other\n")
+    assert [spec.name for spec in catalog.specs(project)] == [NAME]
+    assert "other.yaml is not a model spec" in caplog.text
+    with pytest.raises(SpecError, match="other"):
+        catalog.spec("other", project)
+    monkeypatch.setenv("PERENNIAL_PROJECT", str(project.project))
+    assert main(["models", "list", "--json"]) == SpecError.exit_code
+    shown = capsys.readouterr()
+    assert NAME in shown.out
+    assert "other.yaml is not a model spec" in shown.err
+
+
+def test_data_without_a_check_is_refused(project):
+    change(project, lambda c: c["data"].update(expectations={}))
+    with pytest.raises(SpecError, match=r"data\.expectations: Dictionary should have at least 1 item"):
+        catalog.spec(NAME, project)
+
+
+TABLE = {
+    "kind": "table", "name": "t", "path": "t.csv", "missing": [""], "key": None, "time": None,
+    "period": None, "group": None, "split": "random", "seed": 7, "leakage_accepted": [],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("source", "named"),
+    [
+        ({"time": "sold_at"}, "split: random mixes past and future, and time names 'sold_at'"),
+        ({"split": "time"}, "split: time needs a column in `time`"),
+        ({"split": "group"}, "split: group needs a column in `group`"),
+        ({"kind": "sql"}, "data.source: Input tag 'sql'"),
+    ],
+)
+def test_a_split_that_does_not_fit_is_refused(project, source, named):
+    change(project, lambda c: c["data"].update(source=TABLE | source))
+    with pytest.raises(SpecError) as caught:
+        catalog.spec(NAME, project)
+    assert named in caught.value.message

@@ -79,10 +79,19 @@ def test_dvc_fetches_from_the_remote_when_the_cache_is_gone(write, tmp_path):
     shutil.rmtree(tmp_path / "repo/.dvc/cache")
     store.checkout(revision.revision, tmp_path / "out")
     assert (tmp_path / "out/data").read_bytes() == b"1"
+
+
+def test_dvc_without_cache_and_remote_is_told_and_made_again(write, tmp_path):
+    store, files = dvc(tmp_path), {"data": write("one", b"1")}
+    revision = store.commit(files, "first")
+    shutil.rmtree(tmp_path / "repo/.dvc/cache")
     shutil.rmtree(tmp_path / "remote")
     with pytest.raises(DatasetMissing, match="neither in DVC's cache nor in its remote"):
         store.checkout(revision.revision, tmp_path / "again")
     assert not (tmp_path / "again/data").exists()
+    assert store.commit(files, "again") == revision
+    store.checkout(revision.revision, tmp_path / "again")
+    assert (tmp_path / "again/data").read_bytes() == b"1"
 
 
 def test_dvc_in_a_folder_with_any_name(write, tmp_path, monkeypatch):

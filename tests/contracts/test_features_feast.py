@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from perennial import catalog
+from perennial.errors import MalformedInput
 from perennial.history.prepare import SUITE_VIEW, TEST_VIEW, prepare
 from perennial.history.simulator import SimulationScenario, simulate
 from perennial.settings import HERE
@@ -58,6 +59,16 @@ def by_feast(features, made, rows, late=False):
     found = found.loc[:, ~found.columns.duplicated(keep="last")].sort_values("row", ignore_index=True)
     assert len(found) == len(rows)
     return found[NAMES].astype("float64")
+
+
+def test_a_time_in_the_future_is_not_published(features, made):
+    features.publish(made.views)
+    late = made.views[TEST_VIEW].copy()
+    late.loc[late.index[-1], ["event_timestamp", "created_timestamp"]] = pd.Timestamp("2099-01-01", tz="UTC")
+    for write in (features.publish, features.push):
+        with pytest.raises(MalformedInput, match=r"test_id.*2099-01-01.*in the future") as caught:
+            write({**made.views, TEST_VIEW: late})
+        assert "perennial data retract" in caught.value.hint
 
 
 def test_the_join_is_pandas_merge_asof(features, made):

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import ast
 import unicodedata
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from perennial.cli import main
 from perennial.commands.ledger import line
-from perennial.commands.output import print_table, print_text
+from perennial.commands.output import print_json, print_record, print_table, print_text
 from perennial.core.display import HIDDEN, shown
 from perennial.core.events import Entry
 from perennial.core.governance.document import escape
@@ -19,6 +22,7 @@ from perennial.core.governance.ledger import GENESIS, chain
 from perennial.core.governance.notices import Links, compose
 from perennial.core.governance.registry_rules import creation_refusal, name_refusal, tag_refusal
 
+ROOT = Path(__file__).resolve().parents[2]
 NOW = datetime(2026, 1, 5, tzinfo=UTC)
 
 
@@ -86,3 +90,56 @@ def test_a_tag_has_a_name_that_cannot_mislead(key):
         assert "printable ASCII" in tag_refusal([role], key, "x", {})
         assert "printable ASCII" in creation_refusal([role], key)
     assert not name_refusal("team.note of-the_week")
+
+
+def test_every_command_prints_through_the_module_that_escapes():
+    """`click.echo` and `print` would show the words of others as they are."""
+    found = []
+    for path in sorted((ROOT / "src/perennial/commands").glob("*.py")):
+        if path.name == "output.py":
+            continue
+        for node in ast.walk(ast.parse(path.read_text())):
+            echo = isinstance(node, ast.Attribute) and node.attr in ("echo", "secho")
+            own = isinstance(node, ast.Call) and getattr(node.func, "id", "") == "print"
+            if echo or own:
+                found.append(f"{path.name}:{node.lineno}")
+    assert found == []
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("data", "show", HOSTILE),
+        ("data", "retract", "ci", "--cycle", HOSTILE, "--reason", "x"),
+        ("data", "import-junit", HOSTILE),
+        ("models", "show", HOSTILE),
+        ("release", "status", HOSTILE),
+        ("why", HOSTILE),
+        ("prepare", HOSTILE),
+        (HOSTILE,),
+        ("--" + HOSTILE,),
+    ],
+)
+def test_an_error_shows_what_was_given_escaped(arguments, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("PERENNIAL_HOME", str(tmp_path))
+    assert main(list(arguments)) != 0
+    said = capsys.readouterr()
+    assert not MISLEADING & set(said.out + said.err)
+    assert not any(line.startswith("release approved") for line in said.err.splitlines())
+    assert "\\x1b" in said.err
+
+
+def test_a_report_with_escape_codes_in_its_path_and_names_is_refused_in_plain_letters(
+    tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setenv("PERENNIAL_HOME", str(tmp_path / "home"))
+    path = tmp_path / "\x1b[2Jr\u202e.xml"
+    path.write_text('<testsuite timestamp="\u202e2099"><testcase name="t" time="1"/></testsuite>')
+    assert main(["data", "import-junit", str(path)]) == 23
+    assert not MISLEADING & set(capsys.readouterr().err)
+
+
+def test_json_for_machines_has_no_raw_control_characters(capsys):
+    print_json({"note": HOSTILE + "\x9b"})
+    print_record(Entry(at=NOW, actor="a", kind="k", model="m", payload={"note": HOSTILE + "\x9b"}))
+    assert capsys.readouterr().out.isascii()

@@ -7,19 +7,24 @@ import json
 import os
 import pickle
 import shutil
+import time
 import zipfile
 
 import numpy as np
 import onnx
 import pandas as pd
 import pytest
+from hostile_models import endless
 from training_world import SPEC, TrainingWorld
 
 from perennial import catalog
+from perennial.adapters.fairlearn_groups import group_figures
+from perennial.adapters.onnx_scorer import OnnxScorer
 from perennial.adapters.scanning.file_scan import scan
 from perennial.cli import main
 from perennial.core.verdict import Verdict
 from perennial.errors import ModelFileError
+from perennial.flows.evaluation.checks import CheckPorts, check
 from perennial.wiring import releasing
 
 
@@ -90,6 +95,21 @@ def test_model_that_learnt_the_wrong_way_round_fails_its_behaviour(files, monkey
         lambda: Bad(lambda rows: 1 - np.nan_to_num(rows[:, place], nan=0.5)),
     )
     assert verdicts(files)["behaviour"] is Verdict.FAIL
+
+
+def test_a_model_that_loops_for_ever_fails_within_the_limit_of_time(files):
+    """A file that got past the scan: each rule that scores it fails after half a second, and the checks end."""
+    endless(files / "model.onnx", len(SPEC.features.names))
+    cases = releasing.entrypoint(SPEC.gate.behaviour, SPEC)
+    begun = time.monotonic()
+    found = check(
+        SPEC, files, CheckPorts(OnnxScorer(seconds=0.5), lambda folder: ([], 1), cases, group_figures)
+    )
+    assert time.monotonic() - begun < 4
+    assert {one.rule: one.verdict for one in found} == {
+        "file_scan": Verdict.PASS, "behaviour": Verdict.FAIL, "safety": Verdict.FAIL
+    }  # fmt: skip
+    assert all("does not end within 0.5 s on these rows" in one.observed for one in found[1:])
 
 
 def test_reference_that_is_missing_or_too_old_is_an_error(files):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import configparser
 import json
 
 import pytest
@@ -10,7 +11,8 @@ from perennial import account_file
 from perennial.cli import main
 from perennial.errors import SettingsError
 from perennial.local import airflow
-from perennial.local.processes import base_environment, table
+from perennial.local.handed_secrets import base_environment
+from perennial.local.processes import table
 from perennial.local.supervisor import set_up
 from perennial.local.supervisord import write_config
 from perennial.settings import Settings, load
@@ -99,16 +101,25 @@ def test_no_process_is_handed_a_password_or_another_persons_token(tmp_path, monk
     assert not any(one in write_config(settings, table(settings)).read_text() for one in secrets)
 
 
+def session_key(settings: Settings) -> str:
+    parser = configparser.ConfigParser(interpolation=None)
+    parser.read(settings.airflow_dir / airflow.SESSIONS)
+    return parser["api_auth"]["jwt_secret"]
+
+
 def test_airflow_knows_the_same_people(tmp_path):
     settings = Settings(home=tmp_path, people="ann:approver,vic:viewer")
     assert airflow.users(settings) == "perennial:admin,admin:admin,ann:op,vic:viewer"
     settings = Settings(home=tmp_path, people="ann:approver,vic:viewer")
     set_up(settings, lambda line: None)
+    before = session_key(settings)
     later = settings.model_copy(update={"people": "vic:viewer"})
     set_up(later, lambda line: None)
     assert "ann" not in json.loads((settings.airflow_dir / airflow.PASSWORDS).read_text())
-    key = "AIRFLOW__API_AUTH__JWT_SECRET"
-    before, after = airflow.environment(settings)[key], airflow.environment(later)[key]
+    after = session_key(later)
     assert before != after, "a session says its role and is asked nothing for a day"
-    assert airflow.environment(later)[key] == after
+    set_up(later, lambda line: None)
+    assert session_key(later) == after
+    set_up(later.model_copy(update={"passwords": '{"vic": "a password that is new"}'}), lambda line: None)
+    assert session_key(later) != after, "a changed password ends the sessions too"
     assert airflow.users(Settings(home=tmp_path, people="")) == "perennial:admin,admin:admin"

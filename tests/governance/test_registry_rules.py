@@ -16,6 +16,7 @@ from perennial.core.governance.registry_rules import (
     record,
     tag_refusal,
 )
+from perennial.core.version import Lifecycle
 
 NOBODY_ELSE = [role for role in Role if role is not Role.APPROVER]
 
@@ -44,7 +45,10 @@ def test_no_second_spelling_of_the_approval(key):
     assert creation_refusal(set(Role), key)
 
 
-@pytest.mark.parametrize("key", ["gate.roc_auc", "gate.risk", "release"])
+@pytest.mark.parametrize(
+    "key",
+    ["gate.roc_auc", "gate.risk", "release", "release.phase", "release.why", "lifecycle.reason", "files"],
+)
 def test_evidence_is_the_release_machines(key):
     assert tag_refusal({Role.RELEASE}, key, "PASS", {}) == ""
     assert all(tag_refusal({role}, key, "PASS", {}) for role in Role if role is not Role.RELEASE)
@@ -70,6 +74,33 @@ def test_an_operator_cannot_lower_the_risk():
         for key in told:
             assert tag_refusal({role}, key, "as the champion", told)
             assert tag_refusal({role}, key, None, told)
+
+
+@pytest.mark.parametrize("role", list(Role))
+def test_lifecycle_words_are_a_closed_set_and_follow_releases(role):
+    """`purge` deletes the files of versions that are archived: an operator must not archive one by its tag."""
+    words = {
+        word
+        for word in (*Lifecycle, "Archived", "live", "", None)
+        if not tag_refusal({role}, "lifecycle", word, {})
+    }
+    allowed = {Role.RELEASE: set(Lifecycle), Role.TRAINING: {Lifecycle.STAGING}}
+    assert words == allowed.get(role, set())
+    for spelling in ("Lifecycle", "lifecycle ", "LIFECYCLE"):
+        assert tag_refusal({role}, spelling, "archived", {})
+    assert (creation_refusal({role}, "lifecycle") == "") is (role is Role.TRAINING)
+
+
+def test_machines_write_no_other_names():
+    for role in (Role.TRAINING, Role.RELEASE):
+        assert "none that Perennial knows" in tag_refusal({role}, "gate_roc_auc", "x", {})
+        assert "none that Perennial knows" in creation_refusal({role}, "team.note")
+    assert tag_refusal({Role.OPERATOR}, "team.note", "x", {}) == ""
+
+
+@pytest.mark.parametrize("role", list(Role))
+def test_a_reproduction_is_told_by_training_alone(role):
+    assert (tag_refusal({role}, "reproduction", "same", {}) == "") is (role is Role.TRAINING)
 
 
 def test_other_tags_are_free():

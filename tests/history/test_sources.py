@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pandas as pd
@@ -62,6 +63,20 @@ def test_the_three_file_formats_are_told_apart_by_content(write, tmp_path):
     frame.to_csv(tmp_path / "history.csv", index=False)
     pd.testing.assert_frame_equal(files.read(tmp_path / "history.csv"), frame)
     assert len(files.read(write(f"{HEADER}\n{LINES}", "ci.csv"))) == 3
+
+
+@pytest.mark.parametrize(
+    ("stamp", "problem"), [("2099-01-01", "in the future"), ("1999-12-31", "before 2000")]
+)
+def test_implausible_times_are_refused_with_their_row(write, stamp, problem):
+    now = datetime(2026, 1, 5, tzinfo=UTC)
+    path = write(f"{HEADER}\n{LINES}4;1;5;0;{stamp};[];0;3\n")
+    with pytest.raises(MalformedInput, match=f"{path}: row 4: started_at is {problem}"):
+        files.read(path, now)
+    frame = simulate(SimulationScenario(cycles=1, tests=3))
+    frame.assign(started_at=pd.Timestamp(stamp, tz="UTC")).to_csv(path, index=False)
+    with pytest.raises(MalformedInput, match=f"{path}: row 1: started_at is {problem}"):
+        files.read(path, now)
 
 
 def test_files_that_are_no_history_are_refused(write, tmp_path):

@@ -61,7 +61,7 @@ def test_secrets_are_made_once_and_private(tmp_path):
 
 
 def test_everything_listens_on_loopback(tmp_path):
-    env = airflow.environment(Settings(home=tmp_path))
+    env = airflow.environment(Settings(home=tmp_path), "api-server")
     assert env["AIRFLOW__API__HOST"] == "127.0.0.1"
     settings = Settings(home=tmp_path)
     assert settings.host == "127.0.0.1"

@@ -31,6 +31,21 @@ def test_candidate_that_fails_a_check_gets_no_traffic(world):
     assert world.versions.records["1"].tags["gate.safety"].startswith("FAIL")
 
 
+def test_candidate_that_fails_a_check_is_loaded_by_no_server_and_the_next_one_is_released(world):
+    """A server could refuse or hang on it; then the gate would raise, and the release would stay PENDING."""
+    bad = Judgement(rule="file_scan", verdict=Verdict.FAIL, observed="loops for ever", needed="sound files")
+    sound = world.ports
+    world.ports = dataclasses.replace(world.ports, checks=lambda spec, files: (bad,))
+    record = world.versions.add("1.0.0")
+    world.pool.broken[record.ref.digest] = "loops for ever"
+    status = world.start()
+    assert status.phase is Phase.REJECTED
+    assert any("loops for ever" in failure for failure in status.gate.failures)
+    assert world.pool.holds("canary") == []
+    world.ports = sound
+    assert world.release_first("1.1.0").phase is Phase.SUCCEEDED
+
+
 def test_candidate_without_consent_gets_no_traffic(world):
     refused = Judgement(rule="data_consent", verdict=Verdict.FAIL, observed="refused", needed="given")
     world.ports = dataclasses.replace(world.ports, terms=lambda spec, record: (refused,))

@@ -35,7 +35,9 @@ class Doors:
         self.server.hold(tiny_version(folder, MODEL, "1.0.0", bias=0.0, service="tiny_service"))
         self.settings = Settings(home=folder, host="0.0.0.0")  # noqa: S104
         self.now = datetime.now(UTC)
-        door = Door(self.server.client.app, SECRET, ClientKeys(self.settings.client_keys), lambda: self.now)
+        door = Door(
+            self.server.client.app, SECRET, ClientKeys(self.settings.client_keys), clock=lambda: self.now
+        )
         self._client = TestClient(door)
 
     def ask(self, path=INFER, body=None, key=None, method="POST", **sent):

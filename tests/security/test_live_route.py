@@ -9,12 +9,15 @@ from datetime import UTC, datetime, timedelta
 import httpx
 import pytest
 from doubles.releases import MemoryStore
+from doubles.routing import MemoryJournal, MemoryPool
 from envoy_split_stack import CANARY, MODEL, STABLE, SplitStack, split
 from serving_stack import envoy_admin, until
 
-from perennial.core.events import Event
+from perennial.core.events import Entry, Event
 from perennial.core.release.traffic import Assignment, Route
+from perennial.core.version import VersionRef
 from perennial.flows.release.failover_watch import FailoverWatch, FailoverWatchPorts
+from perennial.flows.release.recorded_route import RecordedRoutePorts
 
 pytestmark = pytest.mark.server
 NOW = datetime(2026, 1, 5, 8, 0, tzinfo=UTC)
@@ -30,7 +33,9 @@ def stack(tmp_path_factory):
 @pytest.fixture
 def watch(stack):
     stack.router.apply(ROUTE)
-    return FailoverWatch([MODEL], FailoverWatchPorts(stack.router, MemoryStore().ledger, lambda now: []))
+    return FailoverWatch(
+        [MODEL], FailoverWatchPorts(stack.router, MemoryStore().ledger, lambda now: [], None)
+    )
 
 
 def edited(stack, kind: str, change) -> None:
@@ -97,10 +102,39 @@ def test_an_edited_file_is_alarmed_and_repaired(stack, watch, kind, change):
     assert watch.look(NOW) == []
 
 
+def test_an_edited_file_of_routes_and_a_restart_are_mended_in_one_pass(stack):
+    """Envoy did what the edited file says, so a comparison with that file saw nothing."""
+    stack.router.apply(Route(model=MODEL, stable=STABLE))
+    store, pool = MemoryStore(), MemoryPool()
+    ref = VersionRef(model=MODEL, version=STABLE.version, key="1", digest=STABLE.digest, capsule="c")
+    pool.ensure("stable", ref, stack._folder)
+    champion = {"model": MODEL, "release_id": STABLE.release_id, "digest": STABLE.digest}
+    payload = {"version": STABLE.version}
+    store.ledger.append(
+        Entry(at=NOW, actor="ann", kind=Event.EMERGENCY_ROLLBACK, payload=payload, **champion)
+    )
+    ports = RecordedRoutePorts(stack.router, store.releases, store.ledger, MemoryJournal(), pool)
+    watch = FailoverWatch([MODEL], FailoverWatchPorts(stack.router, store.ledger, lambda now: [], ports))
+    assert watch.look(NOW) == []
+    file = stack._folder / "envoy" / "routes.json"
+    content = json.loads(file.read_text())
+    content["routes"][MODEL] |= {"canary": CANARY.model_dump(), "canary_weight": 100.0}
+    file.write_text(json.dumps(content))
+    stack.restart()
+    assert stack.to_canary([{}] * 3) == [True] * 3
+    assert stack.router.differences() == ()
+    assert any("ALARM route.changed_outside" in line for line in watch.look(NOW))
+    assert stack.to_canary([{}] * 3) == [False] * 3
+    assert store.ledger.rows()[-1].entry.kind == Event.ROUTE_CHANGED_OUTSIDE
+    assert watch.look(NOW) == []
+
+
 def test_a_closed_door_is_seen_and_envoy_is_ended_for_its_supervisor(tmp_path):
     """`drain_listeners` closed the door while Envoy's own /ready said that all is well."""
     with SplitStack(tmp_path) as stack:
-        watch = FailoverWatch([MODEL], FailoverWatchPorts(stack.router, MemoryStore().ledger, lambda now: []))
+        watch = FailoverWatch(
+            [MODEL], FailoverWatchPorts(stack.router, MemoryStore().ledger, lambda now: [], None)
+        )
         with envoy_admin(stack._admin) as admin:
             admin.post("/drain_listeners")
             until(lambda: stack.router.differences() != (), 10, "drained")

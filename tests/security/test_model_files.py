@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from hostile_models import FEATURES, SCORE, constant, endless, saved
 from onnx import TensorProto, helper
 from signing import TRUSTED, signed
 from tiny_models import tiny_version
@@ -17,47 +18,9 @@ from perennial.model_probe import model_problem, operator_problem, probe
 from perennial.serving import session
 from perennial.serving.desired_state import DesiredVersion
 
-FEATURES = helper.make_tensor_value_info("features", TensorProto.FLOAT, ["batch", 3])
-SCORE = helper.make_tensor_value_info("score", TensorProto.FLOAT, ["batch"])
-
-
-def saved(path: Path, nodes, initializers=(), opsets=(("", 17),), functions=()) -> Path:
-    graph = helper.make_graph(list(nodes), "g", [FEATURES], [SCORE], list(initializers))
-    model = helper.make_model(
-        graph, opset_imports=[helper.make_opsetid(*one) for one in opsets], functions=list(functions)
-    )
-    model.ir_version = 9
-    onnx.save(model, str(path))
-    return path
-
-
-def constant(name: str, value) -> onnx.TensorProto:
-    return onnx.numpy_helper.from_array(np.asarray(value), name)
-
 
 def mean(path: Path) -> Path:
     return saved(path, [helper.make_node("ReduceMean", ["features"], ["score"], axes=[1], keepdims=0)])
-
-
-def endless(path: Path) -> Path:
-    body = helper.make_graph(
-        [helper.make_node("Identity", ["c"], ["c_out"]), helper.make_node("Identity", ["s"], ["s_out"])],
-        "body",
-        [
-            helper.make_tensor_value_info("i", TensorProto.INT64, []),
-            helper.make_tensor_value_info("c", TensorProto.BOOL, []),
-            helper.make_tensor_value_info("s", TensorProto.FLOAT, None),
-        ],
-        [
-            helper.make_tensor_value_info("c_out", TensorProto.BOOL, []),
-            helper.make_tensor_value_info("s_out", TensorProto.FLOAT, None),
-        ],
-    )
-    nodes = [
-        helper.make_node("ReduceMean", ["features"], ["m"], axes=[1], keepdims=0),
-        helper.make_node("Loop", ["", "go", "m"], ["score"], body=body),
-    ]
-    return saved(path, nodes, [constant("go", np.array(True))])
 
 
 def huge(path: Path, size: int = 1_600_000_000) -> Path:

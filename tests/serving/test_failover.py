@@ -58,7 +58,7 @@ def route(versions, champion: str = "1.1.0", backup: str | None = "1.0.0") -> Ro
 
 def guard(stack) -> FailoverWatch:
     store = MemoryStore()
-    return FailoverWatch([MODEL], FailoverWatchPorts(stack.router, store.ledger, lambda now: []))
+    return FailoverWatch([MODEL], FailoverWatchPorts(stack.router, store.ledger, lambda now: [], None))
 
 
 def kinds(guard: FailoverWatch) -> list[str]:

@@ -50,7 +50,7 @@ class Store:
 
 
 def test_labels_are_stored_once_and_later_ones_win(tmp_path):
-    store, inbox = Store(), FeedbackInbox(tmp_path)
+    store, inbox = Store(), FeedbackInbox(tmp_path, lambda: AT)
     FeedbackWriter(tmp_path, "b").append(labels({"x": 1.0}), SOURCE, AT + timedelta(seconds=2))
     FeedbackWriter(tmp_path, "a").append(labels({"x": 0.0, "y": 1.0}), SOURCE, AT)
     assert ingest(inbox, store) == FeedbackCounts(received=3, changed=3)
@@ -61,7 +61,7 @@ def test_labels_are_stored_once_and_later_ones_win(tmp_path):
 
 
 def test_a_store_that_fails_loses_nothing(tmp_path):
-    store, inbox = Store(), FeedbackInbox(tmp_path)
+    store, inbox = Store(), FeedbackInbox(tmp_path, lambda: AT)
     FeedbackWriter(tmp_path, "a").append(labels({"x": 1.0}), SOURCE, AT)
     store.down = True
     with pytest.raises(ConnectionError):
@@ -76,7 +76,7 @@ def test_a_line_being_written_waits_for_its_end(tmp_path):
     (path,) = tmp_path.glob("*.jsonl")
     whole = path.read_bytes()
     path.write_bytes(whole + whole[:10])
-    store, inbox = Store(), FeedbackInbox(tmp_path)
+    store, inbox = Store(), FeedbackInbox(tmp_path, lambda: AT)
     assert ingest(inbox, store).received == 1
     path.write_bytes(whole + whole)
     assert ingest(inbox, store).received == 1
@@ -88,10 +88,12 @@ def test_a_line_being_written_waits_for_its_end(tmp_path):
         b"nonsense",
         b"{}",
         b"[]",
+        b'{"received": 4070908800, "source": "ci", "models": [], "labels": {"x": 0}, "rewards": {}}',
+        b'{"received": -1, "source": "ci", "models": [], "labels": {"x": 0}, "rewards": {}}',
         b'{"received": 1e300, "source": "ci", "models": [], "labels": {}, "rewards": {}}',
-        b'{"received": 1, "models": [], "labels": {"x": 1}, "rewards": {}}',
-        b'{"received": 1, "source": "ci", "models": [], "labels": {"x": ["yes"]}, "rewards": {}}',
-        b'{"received": 1, "source": "ci", "models": [], "labels": [1], "rewards": {}}',
+        b'{"received": 1772323200, "models": [], "labels": {"x": 1}, "rewards": {}}',
+        b'{"received": 1772323200, "source": "ci", "models": [], "labels": {"x": ["yes"]}, "rewards": {}}',
+        b'{"received": 1772323200, "source": "ci", "models": [], "labels": [1], "rewards": {}}',
     ],
 )
 def test_a_line_that_is_no_feedback_is_skipped_kept_aside_and_counted(tmp_path, line):
@@ -100,7 +102,7 @@ def test_a_line_that_is_no_feedback_is_skipped_kept_aside_and_counted(tmp_path, 
     with (tmp_path / "a.jsonl").open("ab") as file:
         file.write(line + b"\n")
     writer.append(labels({"y": 1.0}), SOURCE, AT)
-    store, inbox = Store(), FeedbackInbox(tmp_path)
+    store, inbox = Store(), FeedbackInbox(tmp_path, lambda: AT)
     counts = ingest(inbox, store)
     assert (counts.received, counts.broken, store.kept) == (2, 1, {"x": 1.0, "y": 1.0})
     assert counts.alarms == ("1 broken lines of feedback skipped",)
@@ -122,7 +124,7 @@ def test_only_predictions_that_were_answered_by_a_model_of_the_source_are_stored
         def tasks(self, ids):
             return dict.fromkeys(self.models(ids), "")
 
-    counts = flow.ingest(FeedbackInbox(tmp_path), store, Answered())
+    counts = flow.ingest(FeedbackInbox(tmp_path, lambda: AT), store, Answered())
     assert (store.kept, store.rewards, store.sources) == ({"x": 1.0}, {}, {"ci"})
     assert (counts.unknown, counts.foreign) == ({"ci": 1}, {"other": 1})
     aside = (tmp_path / "aside" / "not-answered.log").read_text()
@@ -138,7 +140,7 @@ def test_rewards_travel_with_the_labels(tmp_path):
     assert given.predictions == 2
     FeedbackWriter(tmp_path, "a").append(given, SOURCE, AT)
     store = Store()
-    assert ingest(FeedbackInbox(tmp_path), store) == FeedbackCounts(received=3, changed=3)
+    assert ingest(FeedbackInbox(tmp_path, lambda: AT), store) == FeedbackCounts(received=3, changed=3)
     assert (store.kept, store.rewards) == ({"x": 1.0}, {"x": -2.5, "y": 40.0})
 
 
@@ -181,6 +183,6 @@ def test_a_label_is_checked_by_the_task_that_the_prediction_was_answered_under(
             return dict.fromkeys(ids, task.model_dump_json())
 
     store = Store()
-    counts = flow.ingest(FeedbackInbox(tmp_path), store, Answered())
+    counts = flow.ingest(FeedbackInbox(tmp_path, lambda: AT), store, Answered())
     assert (store.kept, counts.invalid) == (stored, {"ci": refused})
     assert "not valid for the kind of task" in counts.alarms[0]

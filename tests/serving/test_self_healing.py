@@ -25,7 +25,8 @@ from perennial.core.verdict import Judgement, Verdict
 from perennial.flows.release.ports import ReleasePorts
 from perennial.flows.release.reconcile import reconcile
 from perennial.local import supervisor, supervisord
-from perennial.local.processes import base_environment, table
+from perennial.local.handed_secrets import base_environment
+from perennial.local.processes import table
 from perennial.settings import Settings
 from perennial.wiring import releasing, traffic
 

@@ -20,8 +20,9 @@ from perennial.core.release.phase import Phase
 from perennial.core.release.status import ReleaseStatus
 from perennial.core.verdict import Judgement, Verdict
 from perennial.local import airflow as local_airflow
-from perennial.local import supervisor
-from perennial.local.processes import base_environment
+from perennial.local import handed_secrets, supervisor
+from perennial.local.handed_secrets import base_environment
+from perennial.local.processes import table
 from perennial.settings import Settings
 from perennial.wiring import database, monitoring
 
@@ -63,11 +64,13 @@ class AirflowServer:
             port_mlflow=self.ports[1], port_envoy=self.ports[2],
         )  # fmt: skip
         supervisor.set_up(self.settings, lambda line: None)
+        handed_secrets.write(self.settings)
         (folder / "dags").mkdir()
         (folder / "dags" / "asks.py").write_text(ASKS_FILE)
         (folder / "dags" / "assets.py").write_text(ASSETS_FILE)
-        self.env = {
-            **base_environment(self.settings),
+        self.env = base_environment(self.settings)
+        self._own = {process.name: process.environment for process in table(self.settings)}
+        self._test = {
             "AIRFLOW__CORE__DAGS_FOLDER": str(folder / "dags"),
             "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
         }
@@ -77,12 +80,13 @@ class AirflowServer:
         self.logs = folder / "logs"
 
     def start(self) -> None:
-        local_airflow.migrate(self.settings, self.env)
+        local_airflow.migrate(self.settings, {**self.env, **self._test})
         for part in PARTS:
             with (self.logs / f"{part[0]}.log").open("w") as log:
                 line = [sys.executable, "-m", "airflow", *part]
+                env = {**self.env, **self._own[f"airflow-{part[0]}"], **self._test}
                 self.processes.append(
-                    subprocess.Popen(line, env=self.env, stdout=log, stderr=log, start_new_session=True)
+                    subprocess.Popen(line, env=env, stdout=log, stderr=log, start_new_session=True)
                 )
         for dag in ("asks", "train_m_1", "train_mx1"):
             path = f"/api/v2/dags/{dag}"

@@ -62,6 +62,17 @@ class SplitStack:
             process.kill()
             process.wait(timeout=20)
 
+    def restart(self) -> None:
+        """Kill the Envoy that splits, and start it as `perennial router run` does."""
+        self._processes[1].kill()
+        self._processes[1].wait(timeout=20)
+        config = self.router.init()
+        upstream, _ = self._processes
+        self._processes = [upstream]
+        self._run(config)
+        until(lambda: envoy_is_up(self._admin), 30, "Envoy")
+        until(lambda: self.router.healthy(MODEL) == {"stable": 1, "canary": 1}, 30, "both pools")
+
     @property
     def process(self) -> int:
         """Of the Envoy that splits."""
@@ -116,7 +127,12 @@ def _listener(pool: str, port: int) -> dict:
 
     A request with `x-status-<pool>: 500` gets that status from the pool, with `x-status: 400` from both.
     """
-    shown = {"arm": pool, "unit": "%REQ(x-perennial-unit)%", "meant": "%REQ(x-perennial-arm)%"}
+    shown = {
+        "arm": pool,
+        "unit": "%REQ(x-perennial-unit)%",
+        "meant": "%REQ(x-perennial-arm)%",
+        "claims": "%REQ(x-perennial-claims)%",
+    }
     route = {
         "match": {"prefix": "/"},
         "direct_response": {"status": 200},

@@ -12,8 +12,9 @@ from pathlib import Path
 import httpx
 
 from perennial import account_file
-from perennial.local import supervisor
-from perennial.local.processes import base_environment, table
+from perennial.local import handed_secrets, supervisor
+from perennial.local.handed_secrets import base_environment
+from perennial.local.processes import table
 from perennial.settings import Settings
 
 PEOPLE = "ann:approver,ben:approver,olga:operator,vic:viewer"
@@ -24,14 +25,15 @@ DIGEST = "d" * 64
 class MlflowServer:
     """Accounts, server, and clients that are signed in."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, **more) -> None:
         with socket.socket() as listener:
             listener.bind(("127.0.0.1", 0))
             port = listener.getsockname()[1]
-        self.url = f"http://127.0.0.1:{port}"
-        self.settings = Settings(home=folder, port_mlflow=port, people=PEOPLE, tracking_url=self.url)
+        self.url = Settings(port_mlflow=port, **more).pages_mlflow
+        self.settings = Settings(home=folder, port_mlflow=port, people=PEOPLE, tracking_url=self.url, **more)
         self.said: list[str] = []
         supervisor.set_up(self.settings, self.said.append)
+        handed_secrets.write(self.settings)
         self.accounts = account_file.read(self.settings.accounts_file)
         self._log = folder / "mlflow.log"
         self._process: subprocess.Popen | None = None
@@ -52,7 +54,8 @@ class MlflowServer:
 
     def _answers(self) -> bool:
         try:
-            return httpx.get(f"{self.url}/health", timeout=5).status_code == 200
+            health = httpx.get(f"{self.url}/health", timeout=5, verify=self.settings.verify)
+            return health.status_code == 200
         except httpx.HTTPError:
             return False
 

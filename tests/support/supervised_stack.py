@@ -20,8 +20,8 @@ class SupervisedStack:
     MLflow runs on SQLite without its server; each process opens it by itself.
     """
 
-    def __init__(self, folder: Path, overlay: Path | None = None) -> None:
-        self.settings = stack_settings(folder, spec_overlay=overlay)
+    def __init__(self, folder: Path, overlay: Path | None = None, **settings: object) -> None:
+        self.settings = stack_settings(folder, spec_overlay=overlay, **settings)
         self.pool = traffic.pool(self.settings)
         self.router = traffic.router(self.settings)
 

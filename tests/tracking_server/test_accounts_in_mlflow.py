@@ -60,3 +60,35 @@ def test_accounts_that_an_admin_made_stay(store):
     assert store.authenticate_user("by-hand", PASSWORD)
     assert store.authenticate_user("newcomer", PASSWORD)
     assert roles_of(store, "newcomer") == {Role.APPROVER}
+
+
+def test_every_method_of_the_store_that_changes_something_is_recorded(store):
+    from doubles.releases import MemoryLedger
+
+    from perennial.tracking_server.account_changes import changing_methods, record_changes
+
+    changing = changing_methods(type(store))
+    assert {"create_user", "update_user", "delete_user", "assign_role_to_user", "add_role_permission"} <= set(
+        changing
+    )
+    assert not [name for name in changing if name.startswith(("get", "list", "find", "search"))]
+    ledger = MemoryLedger()
+    record_changes(store, ledger, lambda: "ann")
+    store.create_user("newcomer", PASSWORD)
+    role = store.create_role("readers", "default", "they read")
+    store.assign_role_to_user(store.get_user("newcomer").id, role.id)
+    store.grant_user_resource_permission("newcomer", "experiment", "7", "EDIT")
+    store.update_user("newcomer", password="a password that is new")
+    rows = [row.entry for row in ledger.rows()]
+    assert [row.payload["change"] for row in rows] == [
+        "create_user", "create_role", "assign_role_to_user", "grant_user_resource_permission", "update_user",
+    ]  # fmt: skip
+    assert {row.payload.get("username") for row in rows} == {"newcomer", None}
+    assert rows[-1].payload["password"] == "set"
+    assert PASSWORD not in repr(rows)
+    assert "password that is new" not in repr(rows)
+    from mlflow.exceptions import MlflowException
+
+    with pytest.raises(MlflowException):
+        store.create_user("newcomer", PASSWORD)
+    assert len(ledger.rows()) == 5, "what was refused is no change"

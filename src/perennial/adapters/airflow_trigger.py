@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,12 +16,16 @@ REFUSED = (401, 403)
 
 
 class AirflowTrigger:
-    """Scheduler port; fetches a token at the first call and again when Airflow refuses it."""
+    """Scheduler port; fetches a token at the first call and again when Airflow refuses it.
 
-    def __init__(self, url: str, user: str, password: str) -> None:
+    Args:
+        verify: what the server's certificate is verified with.
+    """
+
+    def __init__(self, url: str, user: str, password: str, verify: ssl.SSLContext | bool = True) -> None:
         self._url = url
         self._account = {"username": user, "password": password}
-        self._client = httpx.Client(base_url=url, timeout=TIMEOUT)
+        self._client = httpx.Client(base_url=url, timeout=TIMEOUT, verify=verify)
 
     def raise_event(self, asset: str, extra: Mapping[str, Any]) -> None:
         """Raise an event of the asset with this name.

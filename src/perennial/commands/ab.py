@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from perennial import settings as environment
-from perennial.commands.output import JSON, now, print_json, print_table
+from perennial.commands.output import JSON, now, print_json, print_table, print_text
 from perennial.errors import UsageError
 
 if TYPE_CHECKING:
@@ -168,7 +168,7 @@ def size(kind: str, base: float, other: float, deviation: float | None, alpha: f
         whole = math.ceil(n)
     except (ValueError, ArithmeticError) as error:
         raise UsageError(f"{base:g} and {other:g}: {error}", hint="two different means in range") from error
-    click.echo(f"{whole} per arm ({n:.6f}), {2 * whole} together")
+    print_text(f"{whole} per arm ({n:.6f}), {2 * whole} together")
 
 
 def _reject(source: str, **options: object) -> None:

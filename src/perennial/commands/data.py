@@ -36,7 +36,7 @@ def list_(as_json: bool) -> None:
         return
     rows = [(entry.name, entry.format, entry.licence, entry.title) for entry in entries]
     print_table(("data set", "format", "licence", "title"), rows)
-    click.echo(f"histories: {', '.join(histories) or 'none'}")
+    print_text(f"histories: {', '.join(histories) or 'none'}")
 
 
 @data.command()
@@ -44,7 +44,7 @@ def list_(as_json: bool) -> None:
 def fetch(name: str) -> None:
     """Fetch a data set from the mirror folder or its public address, verified by SHA-256."""
     settings = load()
-    click.echo(str(_fetch(settings, _entry(settings, name))))
+    print_text(str(_fetch(settings, _entry(settings, name))))
 
 
 @data.command()
@@ -93,7 +93,7 @@ def import_junit(paths: tuple[Path, ...], history: str, suite: str, by: str, und
 
     store = training.history_store(load())
     done, read = flow.junit(store, history, list(paths), suite, by, undated, now())
-    click.echo(
+    print_text(
         f"{read.reports} new reports, {read.known} known already; {read.cycles} cycles, "
         f"{read.skipped} skipped tests left out"
     )
@@ -116,7 +116,7 @@ def simulate(history: str, seed: int, cycles: int | None, scenario: Path | None)
     done = flow.simulation(training.history_store(load()), history, chosen, now())
     _say(done)
     for drift in chosen.planted:
-        click.echo(f"planted: {drift.kind} from cycle {drift.at_cycle}, share {drift.share:.0%} of the tests")
+        print_text(f"planted: {drift.kind} from cycle {drift.at_cycle}, share {drift.share:.0%} of the tests")
 
 
 @data.command()
@@ -156,7 +156,7 @@ def show(history: str, as_json: bool) -> None:
     if as_json:
         print_json(figures)
         return
-    click.echo(f"history {history}: {figures['source']['source']} ({figures['source']['why']})")
+    print_text(f"history {history}: {figures['source']['source']} ({figures['source']['why']})")
     shown = {name: value for name, value in figures.items() if name != "source"}
     shown["failure_rate"] = f"{figures['failure_rate']:.1%}"
     print_table(("", ""), [(name.replace("_", " "), str(value)) for name, value in shown.items()])
@@ -207,7 +207,7 @@ def retract(history: str, cycle: int | None, import_id: str | None, reason: str)
     done = "taken out" if new else f"out already since {made.at:%Y-%m-%d %H:%M:%S}"
     print_text(f"history {history}: {made.of}: {made.executions} executions {done} ({made.reason})")
     if new:
-        click.echo("next: `perennial prepare MODEL` and `perennial features publish MODEL`")
+        print_text("next: `perennial prepare MODEL` and `perennial features publish MODEL`")
 
 
 def _catalogue(settings: Settings) -> dict[str, Dataset]:
@@ -262,6 +262,6 @@ def _say(done: IngestResult) -> None:
         f"source: {done.source} ({done.why})"
     )
     if done.retracted:
-        click.echo(
+        print_text(
             f"{done.retracted} executions left out: retracted before (perennial data log {done.history})"
         )

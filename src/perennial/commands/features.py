@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from perennial import catalog
-from perennial.commands.output import JSON, now, print_json
+from perennial.commands.output import JSON, now, print_json, print_text
 from perennial.core.spec import ModelSpec
 from perennial.errors import UnknownEntity, UsageError
-from perennial.settings import load
+from perennial.settings import Settings, load
 from perennial.wiring import training
 
 if TYPE_CHECKING:
@@ -33,9 +33,11 @@ def publish(model: str) -> None:
 
     settings = load()
     spec = catalog.spec(model, settings)
-    store = training.history_store(settings)
+    if spec.features.source == "request":
+        click.echo(f"{model}: the caller sends every input, there is nothing to publish")
+        return
     published = materialise.publish(
-        spec, lambda: store.load(spec.data.history), _prepare(spec), training.features(settings)
+        spec, training.source(spec, settings).read, training.preparation(spec), training.features(settings)
     )
     _say("published", published)
 
@@ -48,10 +50,11 @@ def push(model: str, since_cycle: int | None) -> None:
     from perennial.flows.training import materialise
 
     settings = load()
-    spec = catalog.spec(model, settings)
-    history = training.history_store(settings).load(spec.data.history)
+    spec = _stored(model, settings)
+    history = training.source(spec, settings).read()
     features = training.features(settings)
-    _say("pushed", materialise.push(spec, history, _prepare(spec), features, since=since_cycle))
+    pushed = materialise.push(spec, history, training.preparation(spec), features, since=since_cycle)
+    _say("pushed", pushed)
 
 
 @features.command()
@@ -70,7 +73,7 @@ def push(model: str, since_cycle: int | None) -> None:
 def show(model: str, entities: tuple[str, ...], requests: tuple[str, ...], as_json: bool) -> None:
     """Show the online values that the model gets now."""
     settings = load()
-    spec = catalog.spec(model, settings)
+    spec = _stored(model, settings)
     keys = _pairs(entities, "--entity", spec.features.entities)
     row = {**keys, **_request(spec, requests, now())}
     (values,) = training.features(settings).online(spec.features, [row])
@@ -85,11 +88,14 @@ def show(model: str, entities: tuple[str, ...], requests: tuple[str, ...], as_js
     width = max(map(len, spec.features.names))
     for name in spec.features.names:
         value = _or_none(values[name])
-        click.echo(f"{name:<{width}}  {'not known' if value is None else f'{value:g}'}")
+        print_text(f"{name:<{width}}  {'not known' if value is None else f'{value:g}'}")
 
 
-def _prepare(spec: ModelSpec):
-    return training.entrypoint(spec.data.prepare, spec)
+def _stored(model: str, settings: Settings) -> ModelSpec:
+    spec = catalog.spec(model, settings)
+    if spec.features.source == "request":
+        raise UsageError(f"{model} has no stored features", hint="its caller sends every input")
+    return spec
 
 
 def _pairs(given: tuple[str, ...], option: str, wanted: tuple[str, ...]) -> dict[str, str]:
@@ -136,5 +142,5 @@ def _or_none(value: float | None) -> float | None:
 
 def _say(done: str, what: Publication) -> None:
     for name, rows in what.rows.items():
-        click.echo(f"{done} {name}: {rows} rows")
-    click.echo(f"known up to cycle {what.last}")
+        print_text(f"{done} {name}: {rows} rows")
+    print_text(f"known up to cycle {what.last}")

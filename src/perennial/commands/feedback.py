@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from perennial import settings as environment
-from perennial.commands.output import JSON, print_records
+from perennial.commands.output import JSON, print_records, print_text
 
 KEY_VARIABLE = "PERENNIAL_FEEDBACK_KEY"
 
@@ -62,9 +62,9 @@ def _ingest() -> None:
     settings = environment.load()
     store = database.store(settings).feedback
     done = flow(releasing.feedback_inbox(settings), store, releasing.answered(settings))
-    click.echo(f"{done.received} labels received, {done.changed} new or changed")
+    print_text(f"{done.received} labels received, {done.changed} new or changed")
     for text in done.alarms:
-        click.echo(f"ALARM {text}", err=True)
+        print_text(f"ALARM {text}", err=True)
 
 
 @feedback.group()
@@ -92,7 +92,7 @@ def add_source(name: str, models: tuple[str, ...]) -> None:
         name, models, actor(settings), FeedbackSources(settings.feedback_sources),
         database.store(settings).ledger, datetime.now(UTC), secrets.token_hex,
     )  # fmt: skip
-    click.echo(key)
+    print_text(key)
 
 
 @source.command("list")
@@ -125,4 +125,4 @@ def revoke(name: str) -> None:
     settings = environment.load()
     sources = FeedbackSources(settings.feedback_sources)
     revoke_source(name, actor(settings), sources, database.store(settings).ledger, datetime.now(UTC))
-    click.echo(f"the key of {name} ends now")
+    print_text(f"the key of {name} ends now")

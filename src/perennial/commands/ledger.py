@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 import click
 
 from perennial import settings as environment
-from perennial.commands.output import JSON, now, print_json, print_text
+from perennial.commands.output import JSON, now, print_json, print_record, print_text
 from perennial.errors import LedgerBroken, MalformedInput
 from perennial.settings import Settings
 
@@ -86,9 +86,9 @@ def verify(kept: str | None, public_key: Path | None, exported: Path | None) -> 
     if against is not None:
         by, end = checked.signed_by, against.head
         signature = f"signed by {by}" if by else "signature not checked: no key given"
-        click.echo(f"holds the head of {end.at:%Y-%m-%d %H:%M:%S}, entry {end.seq} ({signature})")
+        print_text(f"holds the head of {end.at:%Y-%m-%d %H:%M:%S}, entry {end.seq} ({signature})")
     newest = f", newest hash {checked.newest}" if checked.entries else ""
-    click.echo(f"{checked.entries} entries, the chain holds{newest}")
+    print_text(f"{checked.entries} entries, the chain holds{newest}")
 
 
 @ledger.command()
@@ -101,12 +101,12 @@ def head(sign: bool, out: Path | None) -> None:
 
     settings = environment.load()
     signer = keys.signer(settings) if sign else None
-    text = take_head(database.store(settings).ledger, signer, now()).model_dump_json(indent=2)
+    taken = take_head(database.store(settings).ledger, signer, now())
     if out is None:
-        click.echo(text)
+        print_record(taken)
         return
-    out.write_text(text + "\n", encoding="utf-8")
-    click.echo(f"head written to {out}")
+    out.write_text(taken.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    print_text(f"head written to {out}")
 
 
 @ledger.command()
@@ -116,7 +116,7 @@ def keygen(target: Path) -> None:
     from perennial.wiring import keys
 
     public = keys.ed25519().generate(target)
-    click.echo(f"private key {target} (set PERENNIAL_LEDGER_KEY to it), public key {target}.pub: {public}")
+    print_text(f"private key {target} (set PERENNIAL_LEDGER_KEY to it), public key {target}.pub: {public}")
 
 
 @ledger.command()
@@ -127,7 +127,7 @@ def export(target: Path) -> None:
 
     rows = database.store(environment.load()).ledger.rows()
     target.write_text("".join(row.model_dump_json() + "\n" for row in rows), encoding="utf-8")
-    click.echo(f"{len(rows)} entries written to {target}")
+    print_text(f"{len(rows)} entries written to {target}")
 
 
 def _read_head(kept: str) -> KeptHead | str:

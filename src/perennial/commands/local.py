@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from perennial import settings as environment
-from perennial.commands.output import JSON, print_json, print_records, print_table
+from perennial.commands.output import JSON, print_json, print_records, print_table, print_text
 
 
 @click.group()
@@ -18,7 +18,7 @@ def setup() -> None:
     """Make the state folder and the accounts; generated passwords are shown only once."""
     from perennial.local import supervisor
 
-    supervisor.set_up(environment.load(), click.echo)
+    supervisor.set_up(environment.load(), print_text)
 
 
 @local.command()
@@ -26,7 +26,7 @@ def up() -> None:
     """Start all processes and wait until each is ready."""
     from perennial.local import supervisor
 
-    supervisor.up(environment.load(), click.echo)
+    supervisor.up(environment.load(), print_text)
 
 
 @local.command()
@@ -34,7 +34,7 @@ def down() -> None:
     """Stop all processes."""
     from perennial.local import supervisor
 
-    supervisor.down(environment.load(), click.echo)
+    supervisor.down(environment.load(), print_text)
 
 
 @local.command()
@@ -64,7 +64,7 @@ def status(as_json: bool) -> None:
     print_table(columns, [[str(row[name] or "-") for name in columns] for row in rows])
     for row in rows:
         for problem in row["problems"]:
-            click.echo(f"{row['process']} is not ready: {problem}")
+            print_text(f"{row['process']} is not ready: {problem}")
 
 
 @local.command()
@@ -73,7 +73,7 @@ def password() -> None:
     from perennial.wiring import monitoring
 
     settings = environment.load()
-    click.echo(f"{settings.airflow_user} {monitoring.airflow_password(settings)}")
+    print_text(f"{settings.airflow_user} {monitoring.airflow_password(settings)}")
 
 
 @local.command()
@@ -84,7 +84,7 @@ def accounts(as_json: bool) -> None:
     rows = [{"account": account.name, "role": account.role.value} for account in settings.accounts]
     print_records(rows, as_json)
     if not as_json:
-        click.echo(f"passwords: {settings.accounts_file}")
+        print_text(f"passwords: {settings.accounts_file}")
 
 
 @click.group()
@@ -100,7 +100,7 @@ def run(rate: float, by_person: bool) -> None:
     from perennial.demo import script
     from perennial.errors import ReleaseError
 
-    result = script.run(environment.load(), rate, click.echo, by_person)
+    result = script.run(environment.load(), rate, print_text, by_person)
     if result.counts.failed:
         raise ReleaseError(
             f"{result.counts.failed} of {result.counts.sent} requests failed",

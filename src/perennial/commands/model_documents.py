@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from perennial import catalog
-from perennial.commands.output import now, print_records
+from perennial.commands.output import now, print_json, print_records, print_text
 from perennial.errors import TrackerUnavailable
 from perennial.settings import load
 from perennial.wiring import versions
@@ -32,11 +32,11 @@ def card(model: str, version: str, out: Path) -> None:
     record = find_version(spec.name, version, ports.registry)
     files = write_card(spec, record, ports, out, now())
     for file in files:
-        click.echo(str(file))
+        print_text(str(file))
     try:
         keep(record, files, ports.tracker)
     except TrackerUnavailable as error:
-        click.echo(f"not kept with the run: {error.message}", err=True)
+        print_text(f"not kept with the run: {error.message}", err=True)
 
 
 @click.command()
@@ -58,16 +58,16 @@ def bom(model: str, version: str, output: Path | None, as_json: bool) -> None:
     with TemporaryDirectory() as folder:
         file = kept_bom(record, ports, Path(folder))
         if file is None:
-            click.echo("none was kept at its registration: made now, with the packages of today", err=True)
+            print_text("none was kept at its registration: made now, with the packages of today", err=True)
             file = write_bom(spec, record, ports, packages(), to_json, Path(folder), now())
         text = file.read_text(encoding="utf-8")
     check(text)
     if output is not None:
         output.parent.mkdir(parents=True, exist_ok=True)
         output.write_text(text, encoding="utf-8")
-        click.echo(str(output), err=as_json)
+        print_text(str(output), err=as_json)
     if as_json:
-        click.echo(text, nl=False)
+        print_json(json.loads(text))
     elif output is None:
         _show(text)
 

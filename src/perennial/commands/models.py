@@ -12,8 +12,16 @@ import click
 from perennial import catalog
 from perennial.commands.identity import actor
 from perennial.commands.model_documents import bom, card
-from perennial.commands.output import JSON, now, print_json, print_records, print_table
-from perennial.errors import UsageError
+from perennial.commands.output import (
+    JSON,
+    now,
+    print_json,
+    print_record,
+    print_records,
+    print_table,
+    print_text,
+)
+from perennial.errors import SpecError, UsageError
 from perennial.settings import load
 from perennial.wiring import training
 from perennial.wiring import versions as versions_wiring
@@ -52,14 +60,19 @@ def models() -> None:
 def list_(as_json: bool) -> None:
     """List every model that has a spec, with its champion and candidate."""
     settings = load()
-    specs = catalog.specs(settings)
+    specs, wrong = catalog.read_all(settings)
     registry = versions_wiring.registry(settings)
-    rows = []
+    rows: list[dict[str, Any]] = []
     for spec in specs:
         records = {alias: registry.find(spec.name, alias) for alias in ("champion", "candidate")}
         versions = {alias: record.ref.version if record else None for alias, record in records.items()}
         rows.append({"model": spec.name, **versions, "owner": spec.owner, "description": spec.description})
     print_records(rows, as_json, "no model has a spec")
+    if wrong:
+        raise SpecError(
+            "\n".join(error.message for error in wrong.values()),
+            hint="each stops its own model only; see docs/guide/add-a-model.md",
+        )
 
 
 @models.command()
@@ -112,9 +125,9 @@ def compare(
         comparison = compare_versions(
             spec,
             (old, new),
-            files.read(data),
+            files.read(data, now()),
             from_cycle,
-            training.entrypoint(spec.data.prepare, spec),
+            training.preparation(spec),
             training.features(settings),
             versions_wiring.registry(settings),
             training.scorer(),
@@ -122,7 +135,7 @@ def compare(
             examples,
         )
     if as_json:
-        click.echo(comparison.model_dump_json(indent=2))
+        print_record(comparison)
     else:
         _show_comparison(comparison, spec.evaluation.group)
 
@@ -169,8 +182,8 @@ def purge(model: str, older_than: timedelta | None, yes: bool, as_json: bool) ->
         print_json([{**_row(version), "purged": yes} for version in due])
         return
     for version in due:
-        click.echo(f"{'deleted the files of' if yes else 'would delete the files of'} {version.ref}")
-    click.echo(f"{len(due)} versions" + ("" if yes or not due else "; --yes deletes"))
+        print_text(f"{'deleted the files of' if yes else 'would delete the files of'} {version.ref}")
+    print_text(f"{len(due)} versions" + ("" if yes or not due else "; --yes deletes"))
 
 
 models.add_command(card)
@@ -185,7 +198,7 @@ def _take_out(model: str, version: str, to: str, reason: str) -> None:
     catalog.spec(model, settings)
     ports = versions_wiring.lifecycle_ports(settings)
     record = lifecycle.take_out(model, version, Lifecycle(to), reason, ports, actor(settings), now())
-    click.echo(f"{record.ref} is {to}")
+    print_text(f"{record.ref} is {to}")
 
 
 def _row(version: VersionRecord) -> dict[str, Any]:
@@ -204,7 +217,7 @@ def _row(version: VersionRecord) -> dict[str, Any]:
 
 def _show_comparison(comparison: VersionComparison, group: str) -> None:
     """Print the metrics of both versions, the paired gains, and the rows with the largest disagreement."""
-    click.echo(
+    print_text(
         f"{comparison.rows} rows of {comparison.groups} {group}s, {comparison.first_group} to "
         f"{comparison.last_group}; 95 % intervals over whole {group}s; a gain is positive where "
         f"{comparison.new} is better"
@@ -212,7 +225,7 @@ def _show_comparison(comparison: VersionComparison, group: str) -> None:
     old, new = comparison.scores["old"], comparison.scores["new"]
     rows = [(name, str(old[name]), str(new[name]), str(gain)) for name, gain in comparison.gains.items()]
     print_table(("metric", comparison.old, comparison.new, "gain (paired)"), rows)
-    click.echo(f"{comparison.decisions_changed} of {comparison.rows} answers differ for the caller")
+    print_text(f"{comparison.decisions_changed} of {comparison.rows} answers differ for the caller")
     if comparison.disagreements:
         names = tuple(comparison.disagreements[0].row)
         cells = [

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from perennial import settings as environment
-from perennial.commands.output import JSON, now, print_json
+from perennial.commands.output import JSON, now, print_json, print_text
 
 if TYPE_CHECKING:
     from perennial.core.spec import ModelSpec
@@ -34,11 +34,11 @@ def run(model: str, as_json: bool) -> None:
     if as_json:
         print_json(_as_json(result))
         return
-    click.echo(summary_line(result))
+    print_text(summary_line(result))
     for reason in result.verdict.reasons:
-        click.echo(f"  {reason}")
+        print_text(f"  {reason}")
     if result.report is not None:
-        click.echo(f"  report: {result.report}")
+        print_text(f"  report: {result.report}")
 
 
 @monitor.command()
@@ -68,10 +68,10 @@ def watch() -> None:
         time.sleep(seconds)
         return False
 
-    click.echo(
+    print_text(
         f"{len(specs)} models; metrics at http://{environment.LOOPBACK}:{settings.port_monitor}/metrics"
     )
-    flow(specs, run_pass, gauges, click.echo, time.monotonic, wait)
+    flow(specs, run_pass, gauges, print_text, time.monotonic, wait)
 
 
 @click.command()
@@ -92,7 +92,7 @@ def retrain(model: str, text: str) -> None:
     who = actor(settings)
     ledger, scheduler = database.store(settings).ledger, monitoring.scheduler(settings)
     entry = request_retraining(spec.name, Reason.PERSON, text, who, ledger, scheduler, now())
-    click.echo(f"requested a retraining of {spec.name}: {entry.payload['text']}; Airflow: train_{spec.name}")
+    print_text(f"requested a retraining of {spec.name}: {entry.payload['text']}; Airflow: train_{spec.name}")
 
 
 def _as_json(result: MonitorResult) -> dict[str, Any]:

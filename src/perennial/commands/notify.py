@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from perennial import settings as environment
-from perennial.commands.output import JSON, now, print_json, print_table
+from perennial.commands.output import JSON, now, print_json, print_table, print_text
 
 if TYPE_CHECKING:
     from perennial.flows.governance.notify import DeliveryResult
@@ -45,14 +45,14 @@ def watch(every: float) -> None:
     from perennial.wiring import notifying
 
     ports = notifying.notify_ports(environment.load())
-    click.echo(f"channels: {', '.join(ports.notifier.channels)}")
+    print_text(f"channels: {', '.join(ports.notifier.channels)}")
     while True:
         try:
             for result in deliver(ports, now):
                 if result.sent or result.error:
                     _show(result)
         except ToolError as error:  # the database may come back
-            click.echo(f"{type(error).__name__}: {error.message}", err=True)
+            print_text(f"{type(error).__name__}: {error.message}", err=True)
         time.sleep(every)
 
 
@@ -91,7 +91,7 @@ def test() -> None:
     for channel in notifier.channels:
         try:
             notifier.send(channel, Notice(title=TEST, body="If you read this, the channel works."))
-            click.echo(f"{channel}: sent")
+            print_text(f"{channel}: sent")
         except NotDelivered as error:
             failed.append(error.message)
     if failed:
@@ -99,4 +99,4 @@ def test() -> None:
 
 
 def _show(result: DeliveryResult) -> None:
-    click.echo(f"{result.channel}: {result.sent} sent" + f"; {result.error}" * bool(result.error))
+    print_text(f"{result.channel}: {result.sent} sent" + f"; {result.error}" * bool(result.error))

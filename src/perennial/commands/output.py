@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from perennial.core.display import shown
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
 
 WIDE = 160
 """Columns of output that is no terminal, so that no figure is truncated."""
@@ -24,9 +27,21 @@ def print_json(value: Any) -> None:
     click.echo(json.dumps(value, indent=2))
 
 
-def print_text(text: str) -> None:
-    """Print text that may hold words of others: what could mislead is escaped, line ends included."""
-    click.echo(shown(text))
+def print_text(text: str, err: bool = False, fg: str | None = None) -> None:
+    """Print a line that may hold words of others: what could mislead is escaped, line ends included.
+
+    Every line of the commands is printed here; `click.echo` would show the words of others as they are.
+
+    Args:
+        err: print to stderr.
+        fg: colour on a terminal.
+    """
+    click.echo(click.style(shown(text), fg=fg) if fg else shown(text), err=err)
+
+
+def print_record(record: BaseModel) -> None:
+    """Print a record as JSON, where a missing number is null."""
+    print_json(json.loads(record.model_dump_json()))
 
 
 def print_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
@@ -52,7 +67,7 @@ def print_records(records: Sequence[Mapping[str, Any]], as_json: bool, empty: st
     elif records:
         print_table(list(records[0]), [[_cell(*item) for item in record.items()] for record in records])
     else:
-        click.echo(empty)
+        print_text(empty)
 
 
 def _cell(name: str, value: Any) -> str:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 
 import click
 
 from perennial import settings as environment
 from perennial.commands.identity import actor, steering_actor
 from perennial.commands.ledger import ledger
-from perennial.commands.output import JSON, now, print_json
+from perennial.commands.output import JSON, now, print_json, print_text
 from perennial.commands.release_answers import replay, shadow
 from perennial.commands.release_preview import check, rehearse
 from perennial.commands.rollback import guard, rollback
@@ -41,17 +42,17 @@ def start(model: str, which: str, again: bool) -> None:
     status = gate.start(spec, which, ports, actor(settings), now, time.sleep, again=again)
     if status.gate is not None:
         for rule in status.gate.rules:
-            click.echo(f"{rule.verdict.value:6} {rule.rule}: {rule.observed} (needed: {rule.needed})")
-        click.echo("; ".join((f"risk {status.gate.risk.value}", *status.gate.risk_reasons)))
+            print_text(f"{rule.verdict.value:6} {rule.rule}: {rule.observed} (needed: {rule.needed})")
+        print_text("; ".join((f"risk {status.gate.risk.value}", *status.gate.risk_reasons)))
         for warning in status.gate.warnings:
-            click.echo(f"warning: {warning}")
-    click.echo(f"{status.candidate}: {status.phase.value}: {status.note}")
+            print_text(f"warning: {warning}")
+    print_text(f"{status.candidate}: {status.phase.value}: {status.note}")
     if status.phase is Phase.REJECTED and status.gate is not None and not status.gate.passed:
         raise GateFailed(
             f"{status.candidate} did not pass its gate: {'; '.join(status.gate.failures)}",
             hint=f"train a better one; after a change outside: perennial release start {model} --again",
         )
-    click.echo(status.release_id)
+    print_text(status.release_id)
 
 
 @release.command()
@@ -61,13 +62,17 @@ def start(model: str, which: str, again: bool) -> None:
 def status(model: str, release_id: str | None, as_json: bool) -> None:
     """Show the phase of a release, its evidence, and the reason."""
     from perennial.commands import release_view as view
+    from perennial.flows.release.recorded_route import off_record
     from perennial.flows.release.serving_health import serving_health
     from perennial.wiring import database, releasing, traffic
 
     settings = environment.load()
     current, router = load_release(model, release_id, settings), traffic.router(settings)
     route, spec_digest = router.route(model), releasing.spec_digest(model, settings)
-    problems = {f"model server {port}": lines for port, lines in traffic.pool(settings).problems().items()}
+    problems: dict[str, Sequence[str]] = {
+        f"model server {port}": lines for port, lines in traffic.pool(settings).problems().items()
+    }
+    problems["Envoy"] = off_record([model], releasing.recorded_route_ports(settings))
     health = serving_health(model, router, database.store(settings).ledger, problems)
     if as_json:
         print_json(view.summary(current, route, now(), spec_digest, health))
@@ -86,7 +91,7 @@ def history(model: str) -> None:
     settings = environment.load()
     catalog.spec(model, settings)
     for listed in database.store(settings).releases.latest(model):
-        click.echo(view.history_line(listed))
+        print_text(view.history_line(listed))
 
 
 @release.command()
@@ -111,7 +116,7 @@ def reconcile(model: str, release_id: str | None, until_final: bool, every: floa
                 raise
             line = f"{type(error).__name__}: {error.message}"
         if line != last_line:
-            click.echo(f"{now():%H:%M:%S} {line}")
+            print_text(f"{now():%H:%M:%S} {line}")
             last_line = line
         if current.phase.is_final() or not until_final:
             return
@@ -137,7 +142,7 @@ def _steering_command(kind: str, text: str) -> click.Command:
         current = load_release(model, release_id, settings)
         intent = intent_for(current, kind, account.name, note, digest, now(), account.issued_by)
         database.store(settings).intents.put(intent)
-        click.echo(
+        print_text(
             f"{kind} of release {intent.release_id} of {current.candidate.version} ({intent.digest[:12]}) "
             "recorded for the next pass"
         )

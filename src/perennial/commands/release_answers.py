@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from perennial import settings as environment
-from perennial.commands.output import JSON, now, print_table
+from perennial.commands.output import JSON, now, print_record, print_table, print_text
 from perennial.commands.which_release import load_release, release_option
 
 if TYPE_CHECKING:
@@ -35,10 +35,10 @@ def shadow(model: str, release_id: str | None, as_json: bool) -> None:
     status = load_release(model, release_id, settings)
     answers = shadow_of(status, releasing.prediction_log(settings), ledger, now())
     if as_json:
-        click.echo(answers.model_dump_json(indent=2))
+        print_record(answers)
         return
     champion = status.champion.version if status.champion is not None else "nobody"
-    click.echo(f"{model} {status.candidate.version} beside {champion} ({status.phase.value})")
+    print_text(f"{model} {status.candidate.version} beside {champion} ({status.phase.value})")
     show(answers)
 
 
@@ -68,28 +68,28 @@ def replay(model: str, version: str, hours: float | None, last: int | None, as_j
         ports = releasing.replay_ports(spec, settings)
         report = replay_requests(spec, version, since, last, ports, Path(folder) / "version")
     if as_json:
-        click.echo(report.model_dump_json(indent=2))
+        print_record(report)
     else:
         _show_replay(model, report)
 
 
 def _show_replay(model: str, report: ReplayReport) -> None:
     answered = ", ".join(f"{name} ({rows} rows)" for name, rows in report.answered_by.items())
-    click.echo(f"{model} {report.candidate} on what {answered} answered")
-    click.echo(f"from {report.first:%Y-%m-%d %H:%M:%S} to {report.last:%Y-%m-%d %H:%M:%S} UTC")
+    print_text(f"{model} {report.candidate} on what {answered} answered")
+    print_text(f"from {report.first:%Y-%m-%d %H:%M:%S} to {report.last:%Y-%m-%d %H:%M:%S} UTC")
     for broken in report.breaks:
         how = "recomputed from the history" if broken.recomputed else "so nothing was scored"
-        click.echo(f"schema break: {broken.feature} is not in the log, {how}")
+        print_text(f"schema break: {broken.feature} is not in the log, {how}")
     if report.answers is not None:
         show(report.answers)
     if report.scoring is not None:
-        click.echo(
+        print_text(
             f"scoring: {report.scoring.per_1000_rows_ms:.1f} ms per 1000 rows, {report.scoring.load_ms:.1f} ms to load"
         )
     if report.segments:
         rows = [(segment.column, segment.value, str(segment.changed)) for segment in report.segments]
         print_table(("segment", "value", "decided otherwise"), rows)
-    click.echo(
+    print_text(
         f"training-serving skew over {report.skew_rows} rows"
         + (f" ({report.skew_note})" * bool(report.skew_note))
     )
@@ -115,7 +115,7 @@ def show(answers: AnswerDisagreement) -> None:
     """Print the figures, then the largest differences."""
     print_table(("figure", "value"), _figures(answers))
     if answers.examples:
-        click.echo("the largest differences:")
+        print_text("the largest differences:")
         rows = [
             (
                 example.request_id,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from perennial import settings as environment
-from perennial.commands.output import JSON, now, print_json, print_table
+from perennial.commands.output import JSON, now, print_json, print_record, print_table, print_text
 
 if TYPE_CHECKING:
     from perennial.core.release.analysis.rehearsal import Rehearsal
@@ -67,7 +67,7 @@ def rehearse(
         policy, TrafficProfile(**traffic.model_dump() | given), seed, releases, servers=servers
     )
     if as_json:
-        click.echo(odds.model_dump_json(indent=2))
+        print_record(odds)
     else:
         _show(odds)
 
@@ -76,7 +76,7 @@ def _show(rehearsal: Rehearsal) -> None:
     from perennial.core.release.analysis.rehearsal import HARMS, HEALTHY
 
     traffic = rehearsal.traffic
-    click.echo(
+    print_text(
         f"{traffic.requests_per_hour:g} requests an hour, {traffic.error_rate:.2%} fail, "
         f"p95 {traffic.latency_p95_ms:.0f} ms, "
         f"{traffic.accuracy:.1%} right where labels come ({traffic.labelled:.0%} of requests)"
@@ -98,9 +98,9 @@ def _show(rehearsal: Rehearsal) -> None:
             does = (
                 f"{advice} would catch it more often than not" if advice else "no step of two weeks would do"
             )
-            click.echo(f"{step.step}: {harm}: {does}")
+            print_text(f"{step.step}: {harm}: {does}")
     for warning in rehearsal.warnings:
-        click.echo(f"warning: {warning}")
+        print_text(f"warning: {warning}")
 
 
 @click.command()
@@ -126,7 +126,7 @@ def check(model: str, which: str, as_json: bool) -> None:
         rules = [rule.model_dump(mode="json") for rule in judgements]
         print_json({"version": record.ref.version, "digest": record.ref.digest, "rules": rules})
     else:
-        click.echo(str(record.ref))
+        print_text(str(record.ref))
         rows = [(rule.verdict.value, rule.rule, rule.observed, rule.needed) for rule in judgements]
         print_table(("verdict", "rule", "observed", "needed"), rows)
     if worst(judgements) in (Verdict.FAIL, Verdict.ERROR):

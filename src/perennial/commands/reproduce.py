@@ -11,7 +11,7 @@ import click
 
 from perennial import catalog
 from perennial.commands.identity import actor
-from perennial.commands.output import JSON, now, print_table
+from perennial.commands.output import JSON, now, print_record, print_table, print_text
 from perennial.settings import load
 from perennial.wiring import training, training_steps
 
@@ -42,10 +42,10 @@ def reproduce(model: str, version: str, any_code: bool, as_json: bool) -> None:
             Path(aside),
             actor(settings),
             now,
-            functools.partial(click.echo, err=True),
+            functools.partial(print_text, err=True),
         )
     if as_json:
-        click.echo(result.model_dump_json(indent=2))
+        print_record(result)
     else:
         _show(result)
     if not result.reproduced:
@@ -56,7 +56,7 @@ def reproduce(model: str, version: str, any_code: bool, as_json: bool) -> None:
 
 
 def _show(result: Reproduction) -> None:
-    click.echo(f"{result.version} {result.digest[:12]}, again {result.again[:12]}: {result.summary()}")
+    print_text(f"{result.version} {result.digest[:12]}, again {result.again[:12]}: {result.summary()}")
     rows = [
         (
             metric.metric,
@@ -68,4 +68,4 @@ def _show(result: Reproduction) -> None:
         for metric in result.metrics
     ]
     print_table(("metric", "version", "again", "difference", "tolerance"), rows)
-    click.echo(f"{result.seconds:.0f} s")
+    print_text(f"{result.seconds:.0f} s")

@@ -9,7 +9,7 @@ from uuid import uuid4
 import click
 
 from perennial import settings as environment
-from perennial.commands.output import JSON, now, print_json
+from perennial.commands.output import JSON, now, print_json, print_text
 from perennial.errors import PerennialError, ToolError, UsageError
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def rollback(model: str, to: str | None, note: str, force: bool, reason: str, as
         )
     except PerennialError:
         for line in _finish_earlier(ports.journal, settings):
-            click.echo(line, err=True)
+            print_text(line, err=True)
         raise
     if not as_json:
         _show(model, target, moved)  # before the record is written: people wait for the traffic
@@ -63,15 +63,15 @@ def rollback(model: str, to: str | None, note: str, force: bool, reason: str, as
     if as_json:
         print_json(_plain(model, target, moved, left))
     for line in left:
-        click.echo(line, err=True)
+        print_text(line, err=True)
 
 
 def _show(model: str, target: Target, moved: Rollback | None) -> None:
     for check in moved.checks if moved is not None else ():
-        click.echo(f"{'ok    ' if check.ok else 'FORCED'} {check.name}: {check.observed}")
+        print_text(f"{'ok    ' if check.ok else 'FORCED'} {check.name}: {check.observed}")
     went = "went back" if moved is not None else "goes already"
     cpu = time.process_time()
-    click.echo(
+    print_text(
         f"{model}: all traffic {went} to {target.version} ({target.digest[:12]}), {cpu:.2f} s of CPU so far"
     )
 
@@ -122,7 +122,7 @@ def guard(once: bool, every: float) -> None:
         lines = watch.look(now())
         for line in lines:
             if line not in last_lines:  # a lasting problem is printed once
-                click.echo(f"{now():%Y-%m-%d %H:%M:%S} {line}")
+                print_text(f"{now():%Y-%m-%d %H:%M:%S} {line}")
         if once:
             return
         last_lines = lines

@@ -9,11 +9,12 @@ from datetime import timedelta
 import click
 
 from perennial import settings as environment
-from perennial.commands.output import JSON, now, print_json, print_records, print_table
+from perennial.commands.output import JSON, now, print_json, print_records, print_table, print_text
+from perennial.core.display import shown
 from perennial.core.governance.client_keys import Right
 
 DIFFERENT = 1
-"""Exit code of `router show` when Envoy does something else than the confirmed routes say."""
+"""Exit code of `router show` when the live routes are not those that the ledger and the releases call for."""
 
 
 @click.command()
@@ -55,7 +56,8 @@ def init() -> None:
     from perennial.wiring import traffic
 
     bootstrap = traffic.router(environment.load()).init()
-    click.echo(f"wrote {bootstrap}\nstart it with: perennial router run")
+    print_text(f"wrote {bootstrap}")
+    print_text("start it with: perennial router run")
 
 
 @router.command()
@@ -70,7 +72,7 @@ def run(log_level: str) -> None:
     settings = environment.load()
     refuse_open_door(settings)
     if settings.keys_required and settings.tls is None:
-        click.echo(
+        print_text(
             "API keys travel without encryption; set PERENNIAL_TLS_CERT and PERENNIAL_TLS_KEY", err=True
         )
     bootstrap = traffic.router(settings).init()
@@ -83,24 +85,39 @@ def run(log_level: str) -> None:
 @router.command()
 @JSON
 def show(as_json: bool) -> None:
-    """Show the live split of every model: configured shares and counted requests."""
-    from perennial.wiring import traffic
+    """Show the live split of every model: configured shares and counted requests.
 
-    router = traffic.router(environment.load())
-    rows, foreign = router.overview(), router.differences()
+    Exits with 1 where Envoy, the confirmed routes and the ledger differ.
+    """
+    from perennial import catalog
+    from perennial.errors import StoreUnavailable
+    from perennial.flows.release.recorded_route import off_record
+    from perennial.wiring import releasing, traffic
+
+    settings = environment.load()
+    router = traffic.router(settings)
+    rows = router.overview()
+    foreign = [f"Envoy differs from the confirmed routes: {text}" for text in router.differences()]
+    lost: StoreUnavailable | None = None
+    try:
+        foreign += off_record(catalog.names(settings), releasing.recorded_route_ports(settings))
+    except StoreUnavailable as error:
+        lost = error
     for text in foreign:
-        click.secho(f"ALARM: Envoy differs from the confirmed routes: {text}", fg="red", err=True)
+        print_text(f"ALARM: {shown(text)}", fg="red", err=True)
     if as_json:
         print_json(rows)
-        sys.exit(DIFFERENT if foreign else 0)
-    columns = (
-        "model", "pool", "version", "digest", "release", "share %", "mirror", "healthy", "requests", "errors",
-        "p95 ms",
-    )  # fmt: skip
-    texts = [{name: "-" if row[name] is None else str(row[name]) for name in columns} for row in rows]
-    print_table(columns, [list((cells | {"digest": cells["digest"][:12]}).values()) for cells in texts])
+    else:
+        columns = (
+            "model", "pool", "version", "digest", "release", "share %", "mirror", "healthy", "requests",
+            "errors", "p95 ms",
+        )  # fmt: skip
+        texts = [{name: "-" if row[name] is None else str(row[name]) for name in columns} for row in rows]
+        print_table(columns, [list((cells | {"digest": cells["digest"][:12]}).values()) for cells in texts])
     if foreign:
         sys.exit(DIFFERENT)
+    if lost is not None:
+        raise lost
 
 
 @click.group()
@@ -132,7 +149,7 @@ def add_key(name: str, rights: tuple[str, ...], models: tuple[str, ...], days: f
         actor(settings), ClientKeys(settings.client_keys), database.store(settings).ledger, now(),
         secrets.token_hex,
     )  # fmt: skip
-    click.echo(text)
+    print_text(text)
 
 
 @key.command("list")
@@ -166,4 +183,4 @@ def revoke_key(name: str) -> None:
 
     settings = environment.load()
     flow(name, actor(settings), ClientKeys(settings.client_keys), database.store(settings).ledger, now())
-    click.echo(f"the key of {name} ends now")
+    print_text(f"the key of {name} ends now")

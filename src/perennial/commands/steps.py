@@ -13,7 +13,7 @@ import click
 
 from perennial import catalog
 from perennial.commands.identity import actor
-from perennial.commands.output import JSON, now, print_json, print_table
+from perennial.commands.output import JSON, now, print_json, print_table, print_text
 from perennial.core.assets import Reason
 from perennial.core.spec import ModelSpec
 from perennial.errors import UsageError
@@ -38,17 +38,17 @@ def prepare(model: str, workdir: Path | None, until_cycle: int | None) -> None:
     from perennial.flows.training.prepare import prepare as flow
 
     settings, spec, work = _start(model, workdir)
-    histories = training.history_store(settings)
+    source = training.source(spec, settings)
     revision = flow(
         spec,
-        histories.load(spec.data.history),
-        histories.source(spec.data.history).source,
-        training.entrypoint(spec.data.prepare, spec),
+        source.read(),
+        source.terms(),
+        training.preparation(spec),
         training.data_store(settings),
         work,
         until_cycle,
     )
-    click.echo(f"data revision {revision.revision[:12]}: {revision.message}")
+    print_text(f"data revision {revision.revision[:12]}: {revision.message}")
 
 
 @click.command()
@@ -68,7 +68,7 @@ def validate(model: str, workdir: Path | None, no_publish: bool) -> None:
         settings.quarantine,
         now(),
         None if no_publish else lambda views: training.features(settings).publish(views),
-        click.echo,
+        print_text,
     )
 
 
@@ -111,9 +111,9 @@ def train(
         training.provenance(spec, settings),
         Reason(reason),
         reason_text,
-        click.echo,
+        print_text,
     )
-    click.echo(
+    print_text(
         f"trained {trained.digest[:12]} in {trained.seconds:.0f} s: {trained.trials} trials "
         f"({trained.pruned} pruned), {trained.epochs} epochs, parity {trained.parity:.1e}"
     )
@@ -150,7 +150,7 @@ def evaluate(
     settings, spec, work = _start(model, workdir)
     # JSON alone belongs on the standard output.
     evaluation = flow(
-        spec, work, training_steps.evaluate_ports(settings), functools.partial(click.echo, err=as_json)
+        spec, work, training_steps.evaluate_ports(settings), functools.partial(print_text, err=as_json)
     )
     _show(evaluation, spec, as_json)
 
@@ -171,7 +171,7 @@ def register(model: str, workdir: Path | None) -> None:
     to_json, _, packages = versions.bom_tools()
     documents = versions.document_ports(settings)
     document_version(spec, ref.version, documents, packages(), to_json, now())
-    click.echo(f"candidate {ref} (key {ref.key}), with model card and ML-BOM")
+    print_text(f"candidate {ref} (key {ref.key}), with model card and ML-BOM")
 
 
 def _start(model: str, workdir: Path | None) -> tuple[Settings, ModelSpec, Workdir]:
@@ -197,21 +197,21 @@ def _evaluate_file(
 
     settings = load()
     spec = catalog.spec(model, settings)
-    history = files.read(data)
+    history = files.read(data, now())
     with TemporaryDirectory() as folder:
         evaluation, name = score_history(
             spec,
             version,
             history,
             from_cycle,
-            training.entrypoint(spec.data.prepare, spec),
+            training.preparation(spec),
             training.features(settings),
             versions.registry(settings),
             training.scorer(),
             Path(folder),
         )
     if not as_json:
-        click.echo(f"{name} on {data}")
+        print_text(f"{name} on {data}")
     _show(evaluation, spec, as_json)
 
 
@@ -221,7 +221,7 @@ def _show(evaluation: Evaluation, spec: ModelSpec, as_json: bool) -> None:
         return
     from perennial.core.evaluation.evaluation import table
 
-    click.echo(
+    print_text(
         f"{evaluation.rows} rows of {evaluation.groups} {spec.evaluation.group}s, {evaluation.first_group} to "
         f"{evaluation.last_group}; 95 % intervals over whole {spec.evaluation.group}s"
     )
@@ -229,4 +229,4 @@ def _show(evaluation: Evaluation, spec: ModelSpec, as_json: bool) -> None:
     print_table(header, rows)
     for slice_ in evaluation.slices:
         auc = ", ".join(f"{name} {figures['roc_auc']:.3f}" for name, figures in slice_.scores.items())
-        click.echo(f"{slice_.column} {slice_.value}: {slice_.rows} rows, ROC-AUC {auc}")
+        print_text(f"{slice_.column} {slice_.value}: {slice_.rows} rows, ROC-AUC {auc}")

@@ -7,7 +7,7 @@ from datetime import timedelta
 import click
 
 from perennial import settings as environment
-from perennial.commands.output import JSON, now, print_json, print_records
+from perennial.commands.output import JSON, now, print_json, print_records, print_text
 from perennial.core.governance.identity import PEOPLE, Role
 from perennial.core.governance.tokens import MAX_AGE
 
@@ -44,8 +44,8 @@ def issue(account: str, role: str, days: float, as_json: bool) -> None:
         print_json({"id": issued.id, "token": text, "expires": issued.expires_at.isoformat()})
         return
     until = f"{issued.expires_at:%Y-%m-%d %H:%M} UTC"
-    click.echo(f"{issued.account}, {issued.role}, until {until}; shown only once:")
-    click.echo(text)
+    print_text(f"{issued.account}, {issued.role}, until {until}; shown only once:")
+    print_text(text)
 
 
 @token.command("list")
@@ -81,4 +81,4 @@ def revoke(token_id: str) -> None:
     settings = environment.load()
     ledger = database.store(settings).ledger
     revoked = flow(token_id, actor(settings), database.tokens(settings), ledger, now())
-    click.echo(f"the token {revoked.id} of {revoked.account} is revoked")
+    print_text(f"the token {revoked.id} of {revoked.account} is revoked")

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from perennial.commands.output import print_text
+
 if TYPE_CHECKING:
     from perennial.core.release.status import ReleaseStatus
     from perennial.settings import Settings
@@ -35,7 +37,7 @@ def load_release(model: str, release_id: str | None, settings: Settings) -> Rele
         also = ", ".join(
             f"{other.candidate.version} ({other.phase.value}, {other.release_id})" for other in others
         )
-        click.echo(  # on stderr, so that the output for machines stays the same
+        print_text(  # on stderr, so that the output for machines stays the same
             f"this is about {chosen.candidate.version} ({chosen.phase.value}, {chosen.release_id}); on its way too: "
             f"{also}; --release ID means another",
             err=True,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from perennial import settings as environment
-from perennial.commands.output import JSON, now, print_json, print_table, print_text
+from perennial.commands.output import JSON, now, print_json, print_record, print_table, print_text
 
 if TYPE_CHECKING:
     from perennial.core.governance.timeline import VersionTimeline
@@ -48,7 +48,7 @@ def why(model: str, at: datetime | None, refused: int, as_json: bool) -> None:
 
     answer = flow(model, _ledger(model), at or now(), refused)
     if as_json:
-        click.echo(answer.model_dump_json(indent=2))
+        print_record(answer)
     else:
         _show(answer)
 
@@ -112,13 +112,15 @@ def _show(answer: ServingExplanation) -> None:
     for release in answer.open_releases:
         print_text(f"  in release: {release.version}, since {_when(release.since)}, last {release.last}")
     if answer.checks:
-        click.echo("\nevidence; the failure of any of these would have blocked it:")
+        print_text("")
+        print_text("evidence; the failure of any of these would have blocked it:")
         rows = [
             (check.where, check.rule, check.verdict, check.observed, check.needed) for check in answer.checks
         ]
         print_table(("where", "rule", "verdict", "observed", "needed"), rows)
     if answer.refused:
-        click.echo("\nrefused, newest first:")
+        print_text("")
+        print_text("refused, newest first:")
         refusals = [
             (_when(refusal.at), refusal.version, refusal.how, refusal.actor, refusal.why)
             for refusal in answer.refused

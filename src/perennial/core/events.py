@@ -43,7 +43,7 @@ class Event(StrEnum):
     FAILOVER_BEGAN = "failover.began"
     FAILOVER_ENDED = "failover.ended"
     ROUTE_CHANGED_OUTSIDE = "route.changed_outside"
-    """The router did something else than the confirmed routes say; the failover watch repairs it."""
+    """The router did something else than the record calls for; the failover watch repairs it."""
     MONITOR_LEVEL = "monitor.level"
     RETRAIN_REQUESTED = "retrain.requested"
     DATA_RETRACTED = "data.retracted"
@@ -62,6 +62,10 @@ class Event(StrEnum):
     FEEDBACK_SOURCE_REVOKED = "feedback.source_revoked"
     CLIENT_KEY_ADDED = "key.added"
     CLIENT_KEY_REVOKED = "key.revoked"
+    ACCOUNT_CHANGED = "account.changed"
+    """An account, a role or a permission of MLflow's user store was changed."""
+    SIGN_IN_REFUSED = "account.sign_in_refused"
+    """Wrong passwords, or attempts during the delay after them; at most an entry a minute per account and server."""
     NOTICE_UNDELIVERED = "notify.undelivered"
 
 
@@ -69,7 +73,7 @@ class SystemActor(StrEnum):
     """Part of the system that acts under its own name in the ledger. No person may use such a name."""
 
     ACCOUNTS = "accounts"
-    """Revokes the tokens of accounts that were removed or changed."""
+    """Brings MLflow's accounts in line with the accounts file, and revokes tokens of accounts that were changed."""
     AIRFLOW = "airflow"
     FAILOVER_WATCH = "guard"
     GATE = "gate"

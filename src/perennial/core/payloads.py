@@ -61,6 +61,12 @@ class TrafficMove(Payload):
     note: str | None = None
 
 
+class RouteDifferences(Payload):
+    """Payload of ROUTE_CHANGED_OUTSIDE."""
+
+    differences: tuple[str, ...] = ()
+
+
 class LevelChange(Payload):
     """Payload of MONITOR_LEVEL."""
 

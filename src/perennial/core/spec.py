@@ -5,44 +5,18 @@ from __future__ import annotations
 import hashlib
 import json
 from datetime import timedelta
-from typing import Annotated, Literal, Self
+from typing import Annotated, Self
 
 from pydantic import Field, PositiveInt, model_validator
 
+from perennial.core.data_spec import DataSpec
 from perennial.core.explanation_spec import ExplanationSpec
+from perennial.core.feature_spec import FeatureSpec
 from perennial.core.frozen import Frozen
 from perennial.core.gate_spec import GateSpec
 from perennial.core.monitoring_spec import MonitoringSpec, RetrainingSpec
 from perennial.core.release_spec import ApprovalSpec, ReleaseSpec
 from perennial.core.tasks import AnyTask
-
-
-class DataSpec(Frozen):
-    """Source of the training examples."""
-
-    history: str = Field(description="name of the CI history that feeds this model")
-    prepare: str = Field(description="module:function that makes feature tables and examples")
-    expectations: dict[str, str] = Field(
-        description="table (history, features, ...) -> suite file under configs/expectations"
-    )
-    sensitive: tuple[str, ...] = ()
-
-
-class FeatureSpec(Frozen):
-    """Inputs of the model, in order."""
-
-    service: str = Field(description="name of the Feast FeatureService")
-    entities: tuple[str, ...] = Field(
-        min_length=1, description="join keys; the first identifies the scored item"
-    )
-    columns: tuple[str, ...] = Field(min_length=1, description="view:feature, in input order")
-    request: dict[str, Literal["int", "float", "string", "timestamp"]] = Field(
-        default_factory=dict, description="values that the caller sends with a prediction"
-    )
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        return tuple(column.split(":", 1)[1] for column in self.columns)
 
 
 class TargetSpec(Frozen):

@@ -28,6 +28,7 @@ def approve(settings: Settings, ref: VersionRef) -> str:
         json={"name": ref.model, "version": ref.key, "key": TAG, "value": f"approved {ref.digest}"},
         auth=(name, accounts[name].password),
         timeout=60,
+        verify=settings.verify,
     )
     if answer.status_code != 200:
         raise TrackerRefused(f"MLflow answers {answer.status_code} to {name}", hint=answer.text[:300])

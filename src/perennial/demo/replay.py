@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import queue
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -64,6 +65,7 @@ class RequestReplay(threading.Thread):
         finished: called with the cycle number after its labels are sent; updates history and features.
         key: key of the source of the labels.
         client_key: API key, where clients need one.
+        verify: what Envoy's certificate is verified with.
     """
 
     def __init__(
@@ -75,6 +77,7 @@ class RequestReplay(threading.Thread):
         finished: Callable[[int], None],
         key: str,
         client_key: str = "",
+        verify: ssl.SSLContext | bool = True,
     ) -> None:
         super().__init__(name="replay", daemon=True)
         self.predict = f"{url}/v1/models/{model}/predict"
@@ -83,6 +86,7 @@ class RequestReplay(threading.Thread):
         self.rate = rate
         self._key = {headers.FEEDBACK_KEY: key}
         self._client = {"authorization": f"Bearer {client_key}"} if client_key else {}
+        self._verify = verify
         self.finished = finished
         self.counts = ReplayCounts()
         self.error: BaseException | None = None
@@ -117,7 +121,7 @@ class RequestReplay(threading.Thread):
 
     def _replay(self, cycles: Iterable[tuple[int, pd.DataFrame, bool]]) -> None:
         due = time.monotonic()
-        with httpx.Client(timeout=15.0) as client:
+        with httpx.Client(timeout=15.0, verify=self._verify) as client:
             for number, rows, fresh in cycles:
                 self.counts.cycle = number
                 self.cycle_started.setdefault(number, datetime.now(UTC))
@@ -141,7 +145,7 @@ class RequestReplay(threading.Thread):
         self.counts.labels += len(labels)
 
     def _work(self) -> None:
-        with httpx.Client(timeout=15.0) as client:
+        with httpx.Client(timeout=15.0, verify=self._verify) as client:
             while (request := self._queue.get()) is not None:
                 request.answers.put((self._send(client, request), request.failed))
 

@@ -8,6 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from perennial.core.display import shown
 from perennial.demo.events import EventLog
 from perennial.demo.release_observer import StepTraffic
 from perennial.demo.replay import ReplayCounts
@@ -71,22 +72,28 @@ def show(result: DemoResult, events: EventLog, picture: Path, settings: Settings
     """Print the events, the shares, the summary and the addresses."""
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     console = Console()
     table = Table(title="Events", title_justify="left")
     table.add_column("second", justify="right")
     table.add_column("event", overflow="fold")
     for event in sorted(events.events, key=lambda event: event.at):
-        table.add_row(f"{(event.at - events.start).total_seconds():.1f}", event.text)
+        table.add_row(f"{(event.at - events.start).total_seconds():.1f}", Text(shown(event.text)))
     console.print(table)
     console.print(_shares(result))
     summary = result.summary()
     console.print(
-        f"history: {result.source}: {result.why}\n"
-        f"drift detected after {summary['drift_seen_after_s']} s ({result.drift_text}); "
-        f"retrained in {summary['retrained_in_s']} s\n"
-        f"champion: {result.champion}; requests: {result.counts.sent}, failed: {result.counts.failed}; "
-        f"labels received: {result.counts.labels}",
+        Text(
+            shown(
+                f"history: {result.source}: {result.why}\n"
+                f"drift detected after {summary['drift_seen_after_s']} s ({result.drift_text}); "
+                f"retrained in {summary['retrained_in_s']} s\n"
+                f"champion: {result.champion}; requests: {result.counts.sent}, failed: {result.counts.failed}; "
+                f"labels received: {result.counts.labels}",
+                lines=True,
+            )
+        ),
         soft_wrap=True,
     )
     console.print(

@@ -60,7 +60,9 @@ class DemoRun:
         self.spec: ModelSpec = catalog.spec(MODEL, settings)
         self.store = database.store(settings)
         self.password = monitoring.airflow_password(settings)
-        self.airflow = AirflowWatch(settings.airflow_url, settings.airflow_user, self.password)
+        self.airflow = AirflowWatch(
+            settings.airflow_url, settings.airflow_user, self.password, settings.verify
+        )
         self.events = EventLog(say)
         self.observer = ReleaseObserver(MODEL, self.store.releases, traffic.router(settings), self.events)
         history = HistoryStore(settings.history_dir)
@@ -73,6 +75,7 @@ class DemoRun:
             self.arrivals.cycle,
             self._feedback_key(),
             self._client_key(),
+            settings.verify,
         )
         self.approved: set[str] = set()
 

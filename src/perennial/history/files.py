@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from pathlib import Path
 
 import pandas as pd
@@ -10,8 +11,11 @@ from perennial.errors import DatasetMissing, MalformedInput
 from perennial.history import iofrol, schema
 
 
-def read(path: Path) -> pd.DataFrame:
+def read(path: Path, now: datetime | None = None) -> pd.DataFrame:
     """Read a file of any of these formats into the schema.
+
+    Args:
+        now: no test starts after it; None: not checked.
 
     Raises:
         DatasetMissing: the file does not exist.
@@ -24,10 +28,10 @@ def read(path: Path) -> pd.DataFrame:
     with path.open("rb") as file:
         start = file.read(200)
     if start.startswith(b"PAR1"):
-        return schema.conform(_parquet(path), str(path))
+        return schema.conform(_parquet(path), str(path), now)
     if start.startswith(";".join(iofrol.HEADER).encode()):
-        return iofrol.read(path)
-    return schema.conform(_csv(path), str(path))
+        return iofrol.read(path, now)
+    return schema.conform(_csv(path), str(path), now)
 
 
 def _parquet(path: Path) -> pd.DataFrame:

@@ -7,6 +7,7 @@ A `;` CSV with the columns Id, Name, Duration, CalcPrio, LastRun, LastResults, V
 
 from __future__ import annotations
 
+from datetime import datetime
 from pathlib import Path
 
 import pandas as pd
@@ -18,12 +19,15 @@ HEADER = ("Id", "Name", "Duration", "CalcPrio", "LastRun", "LastResults", "Verdi
 SUITE = "ci"
 
 
-def read(path: Path) -> pd.DataFrame:
+def read(path: Path, now: datetime | None = None) -> pd.DataFrame:
     """Read the file into the schema.
 
     `LastRun` is the start of this run, without a zone, and is taken as UTC. `Duration` is in milliseconds.
     `LastResults` is left out on purpose: it has earlier runs of the same cycle, which are not known before
     the cycle starts.
+
+    Args:
+        now: no test starts after it; None: not checked.
 
     Raises:
         MalformedInput: the header differs, or a line has a wrong number of fields or a wrong value.
@@ -50,4 +54,5 @@ def read(path: Path) -> pd.DataFrame:
             }
         ),
         str(path),
+        now,
     )

@@ -182,8 +182,10 @@ class _Reader:
             )
         test_id, area, took = self._test_id(case), _area(case, suite_name), self._duration(case)
         for failed in _verdicts(kinds):
-            if implausible(start, self.now, LONGEST_BUILD):
-                raise self._wrong(case, "the times of the tests before it add up to a start in the future")
+            if implausible(start + timedelta(milliseconds=took), self.now, LONGEST_BUILD):
+                raise self._wrong(
+                    case, "its time and those of the tests before it add up to an end in the future"
+                )
             yield Execution(test_id, area, start, took, failed)
             start += timedelta(milliseconds=took)
 

@@ -6,9 +6,12 @@ pass through `conform` first.
 
 from __future__ import annotations
 
+from datetime import datetime
+
 import numpy as np
 import pandas as pd
 
+from perennial import limits
 from perennial.errors import MalformedInput
 
 COLUMNS: dict[str, str] = {
@@ -32,12 +35,13 @@ def empty() -> pd.DataFrame:
     return conform(pd.DataFrame({name: [] for name in COLUMNS}), "empty")
 
 
-def conform(frame: pd.DataFrame, source: str) -> pd.DataFrame:
+def conform(frame: pd.DataFrame, source: str, now: datetime | None = None) -> pd.DataFrame:
     """Check and cast every column, then sort by cycle, start and execution id.
 
     Args:
         frame: exactly the columns of `COLUMNS`, in any order.
         source: name for error messages, such as a file.
+        now: for rows that come in: none starts after it, or before the first plausible date.
 
     Returns:
         A new frame with a fresh index from 0.
@@ -61,6 +65,10 @@ def conform(frame: pd.DataFrame, source: str) -> pd.DataFrame:
     )
     _refuse(~cast["verdict"].isin([0, 1]), frame, "verdict", "is neither 1 (failed) nor 0 (passed)", source)
     _refuse(cast["execution_id"].duplicated(), frame, "execution_id", "is there twice", source)
+    if now is not None:
+        problem = cast["started_at"].map(lambda at: limits.implausible(at, now))
+        for what in (name for name in problem.unique() if name):
+            _refuse(problem == what, frame, "started_at", f"is {what}", source)
     cast["verdict"] = cast["verdict"].astype("int8")
     return cast.sort_values(ORDER, kind="stable", ignore_index=True)
 

@@ -1,14 +1,17 @@
-"""Airflow's configuration: environment variables, secrets and passwords, database migration."""
+"""Airflow's configuration: environment variables, files with secrets and passwords, database migration."""
 
 from __future__ import annotations
 
 import base64
+import configparser
 import hashlib
 import hmac
+import io
 import json
 import secrets
 import subprocess
 import sys
+from collections.abc import Mapping
 
 from perennial import account_file, files
 from perennial.core.governance.identity import Role
@@ -17,6 +20,10 @@ from perennial.settings import Settings
 
 SECRETS = "secrets.json"
 PASSWORDS = "passwords.json"
+SESSIONS = "sessions.cfg"
+"""Airflow's configuration with the key that signs sessions of people and of tasks."""
+SIGNING_PARTS = ("api-server", "scheduler")
+"""Parts of Airflow that sign or check sessions."""
 ROLES = {Role.ADMIN: "admin", Role.APPROVER: "op", Role.OPERATOR: "op", Role.VIEWER: "viewer"}
 """Airflow's role per role; the approval task itself accepts only answers of approvers."""
 
@@ -58,35 +65,69 @@ def users(settings: Settings) -> str:
 
 
 def _session_key(secret: str, settings: Settings) -> str:
-    """Return the key of session tokens, which changes with the people and roles.
+    """Return the key of session tokens, which changes with the people, roles and passwords.
 
     A session of Airflow contains its role and lasts a day, without a check that the account still exists.
     """
-    return hmac.new(secret.encode(), users(settings).encode(), hashlib.sha512).hexdigest()
+    passwords = (settings.airflow_dir / PASSWORDS).read_text()
+    return hmac.new(secret.encode(), f"{users(settings)}\n{passwords}".encode(), hashlib.sha512).hexdigest()
 
 
-def environment(settings: Settings) -> dict[str, str]:
-    """Return the environment variables of every Airflow process."""
+def tls_options(settings: Settings) -> tuple[str, ...]:
+    """Return the options of the API server for TLS."""
+    if settings.pages_tls is None:
+        return ()
+    certificate, key = settings.pages_tls
+    return ("--ssl-cert", str(certificate), "--ssl-key", str(key))
+
+
+def make_configuration(settings: Settings) -> None:
+    """Write the two configuration files, readable only by their owner, with what no environment may contain.
+
+    The parts that neither sign nor check sessions get random keys, which open nothing: Airflow refuses to start
+    without any. Passwords are written before, because the key of sessions depends on them.
+    """
     keys = make_secrets(settings)
-    home = settings.airflow_dir
+    common = {
+        ("core", "fernet_key"): keys["airflow_fernet"],
+        ("database", "sql_alchemy_conn"): f"sqlite:///{settings.airflow_dir / 'airflow.db'}",
+    }
+    jwt, api = ("api_auth", "jwt_secret"), ("api", "secret_key")
+    session_key = _session_key(keys["airflow_jwt"], settings)
+    for name, own in (
+        ("airflow.cfg", {jwt: secrets.token_urlsafe(48), api: secrets.token_urlsafe(32)}),
+        (SESSIONS, {jwt: session_key, api: keys["airflow_api"]}),
+    ):
+        parser, text = configparser.ConfigParser(interpolation=None), io.StringIO()
+        for (section, key), value in (common | own).items():
+            if not parser.has_section(section):
+                parser.add_section(section)
+            parser.set(section, key, value.replace("%", "%%"))
+        parser.write(text)
+        files.write_text(settings.airflow_dir / name, text.getvalue(), files.PRIVATE)
+
+
+def environment(settings: Settings, part: str) -> dict[str, str]:
+    """Return the environment variables of a part of Airflow; its secrets are in the files of `make_configuration`."""
+    home, trusted = settings.airflow_dir, settings.trusted_certificates
     return {
+        # Tasks trust this beside the well-known authorities when they call the API server.
+        **({"AIRFLOW__API__SSL_CERT": str(trusted)} if settings.tls_pages and trusted else {}),
         "AIRFLOW_HOME": str(home),
+        "AIRFLOW_CONFIG": str(home / (SESSIONS if part in SIGNING_PARTS else "airflow.cfg")),
         "AIRFLOW__CORE__DAGS_FOLDER": str(settings.project / "dags"),
         "AIRFLOW__CORE__LOAD_EXAMPLES": "false",
         "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
         "AIRFLOW__CORE__PARALLELISM": "4",
         "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "false",
-        "AIRFLOW__CORE__FERNET_KEY": keys["airflow_fernet"],
         "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{settings.airflow_url}/execution/",
+        "AIRFLOW__CORE__AUTH_MANAGER": "perennial.orchestration.auth_manager.GuardedAuthManager",
         "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": users(settings),
         "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(home / PASSWORDS),
-        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home / 'airflow.db'}",
         "AIRFLOW__API__HOST": settings.host_pages,
         "AIRFLOW__API__PORT": str(settings.port_airflow),
         "AIRFLOW__API__BASE_URL": settings.airflow_url,
         "AIRFLOW__API__WORKERS": "1",
-        "AIRFLOW__API__SECRET_KEY": keys["airflow_api"],
-        "AIRFLOW__API_AUTH__JWT_SECRET": _session_key(keys["airflow_jwt"], settings),
         "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "30",
         "AIRFLOW__DAG_PROCESSOR__PARSING_PROCESSES": "1",
         "AIRFLOW__DAG_PROCESSOR__PRINT_STATS_INTERVAL": "600",
@@ -100,7 +141,7 @@ def environment(settings: Settings) -> dict[str, str]:
     }
 
 
-def migrate(settings: Settings, env: dict[str, str]) -> None:
+def migrate(settings: Settings, env: Mapping[str, str]) -> None:
     """Create or upgrade Airflow's metadata database.
 
     Raises:
@@ -108,7 +149,7 @@ def migrate(settings: Settings, env: dict[str, str]) -> None:
     """
     done = subprocess.run(
         [sys.executable, "-m", "airflow", "db", "migrate"],
-        env=env,
+        env={**env, **environment(settings, "db")},
         capture_output=True,
         text=True,
         check=False,

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import os
-import ssl
+import shlex
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass, field, replace
 
 import httpx
-from pydantic import SecretStr
 
 from perennial.core.release.traffic import PoolName
-from perennial.local import airflow
+from perennial.local import airflow, handed_secrets, unix_accounts
 from perennial.settings import LOOPBACK, Settings
 
 ReadinessCheck = Callable[[httpx.Client], str]
@@ -30,6 +27,8 @@ class Process:
     shows: str
     environment: dict[str, str] = field(default_factory=dict)
     after_migration: bool = False
+    owner: unix_accounts.Owner | None = None
+    """Account that runs it; None: whoever starts the processes."""
 
 
 def status_200(url: str, headers: dict[str, str] | None = None) -> ReadinessCheck:
@@ -40,13 +39,9 @@ def status_200(url: str, headers: dict[str, str] | None = None) -> ReadinessChec
     return check
 
 
-def listens(url: str, trusted: Path | None = None) -> ReadinessCheck:
-    """Ask a public address as a client would; any answer will do while the servers behind it are starting.
-
-    Args:
-        trusted: certificates to trust instead of the system's.
-    """
-    verify = ssl.create_default_context(cafile=trusted) if trusted is not None else True
+def listens(settings: Settings) -> ReadinessCheck:
+    """Ask the public address as a client would; any answer will do while the servers behind it are starting."""
+    url, verify = f"{settings.envoy_url}/v2/health/live", settings.verify
 
     def check(client: httpx.Client) -> str:
         httpx.get(url, verify=verify, timeout=5.0, trust_env=False)
@@ -69,47 +64,6 @@ def airflow_part(settings: Settings, part: str) -> ReadinessCheck:
     return check
 
 
-SECRET = ("passwords", "airflow_password", "admin_password", "token")
-"""Settings that no process gets: each process reads the account that it needs from the accounts file."""
-SIGNED_IN = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN")
-"""Variables of the person who starts the processes; a training must not act as that person."""
-
-
-def base_environment(settings: Settings) -> dict[str, str]:
-    """Return the environment of every process: the caller's environment without accounts, our settings, quiet tools.
-
-    Other secrets stay in the environment and are not written to any file.
-    """
-    bin_folder = str(Path(sys.executable).parent)
-    path = os.environ.get("PATH", "")
-    fields = type(settings).model_fields
-    ours = {
-        f"PERENNIAL_{name.upper()}": str(getattr(settings, name))
-        for name in fields
-        if getattr(settings, name) is not None
-        and name not in SECRET
-        and not isinstance(getattr(settings, name), SecretStr)
-    }
-    kept_back = {*SIGNED_IN, *(f"PERENNIAL_{name.upper()}" for name in SECRET)}
-    return {
-        **{name: value for name, value in os.environ.items() if name not in kept_back},
-        **ours,
-        "PATH": path if path.startswith(bin_folder + os.pathsep) else f"{bin_folder}{os.pathsep}{path}",
-        "PERENNIAL_TRACKING_URL": settings.tracking_url or settings.pages_mlflow,
-        "DO_NOT_TRACK": "1",
-        "BENTOML_DO_NOT_TRACK": "True",
-        "MLFLOW_DISABLE_TELEMETRY": "true",
-        "GX_ANALYTICS_ENABLED": "false",
-        "DVC_NO_ANALYTICS": "1",
-        "FEAST_USAGE": "False",
-        "GIT_PYTHON_REFRESH": "quiet",
-        "OTEL_SDK_DISABLED": "true",
-        "PYTHONUNBUFFERED": "1",
-        "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "2"),
-        **airflow.environment(settings),
-    }
-
-
 def table(settings: Settings) -> list[Process]:
     """Return every process of `perennial local up` in the order of display."""
     python = sys.executable
@@ -124,6 +78,7 @@ def table(settings: Settings) -> list[Process]:
                 "--host", settings.host_pages, "--port", str(settings.port_mlflow),
                 "--backend-store-uri", f"sqlite:///{settings.mlflow_dir / 'mlflow.db'}",
                 "--default-artifact-root", str(settings.mlflow_dir / "artifacts"), "--no-serve-artifacts",
+                *_tls_of_mlflow(settings),
             ),
             status_200(f"{mlflow_url}/health"),
             f"MLflow: runs, versions, approval: {mlflow_url}",
@@ -132,7 +87,7 @@ def table(settings: Settings) -> list[Process]:
         Process(
             "envoy",
             (python, "-m", "perennial", "router", "run"),
-            listens(f"{settings.envoy_url}/v2/health/live", settings.tls_ca),
+            listens(settings),
             f"Envoy: predictions enter here: {settings.envoy_url}",
         ),
     ]  # fmt: skip
@@ -146,7 +101,10 @@ def table(settings: Settings) -> list[Process]:
             "guard: records in the ledger when a backup answers, and rollbacks made while tools were down",
         ),
         _airflow(
-            settings, "api-server", ("--workers", "1"), status_200(f"{settings.airflow_url}/api/v2/version")
+            settings,
+            "api-server",
+            ("--workers", "1", *airflow.tls_options(settings)),
+            status_200(f"{settings.airflow_url}/api/v2/version"),
         ),
         _airflow(settings, "scheduler", ("--skip-serve-logs",), airflow_part(settings, "scheduler")),
         _airflow(settings, "dag-processor", (), airflow_part(settings, "dag_processor")),
@@ -161,7 +119,25 @@ def table(settings: Settings) -> list[Process]:
     if settings.notify_addresses:
         command = (python, "-m", "perennial", "notify", "watch")
         processes.append(Process("notifier", command, always_ready, "notifier: mail, chat, webhooks"))
-    return processes
+    accounts = unix_accounts.read(settings)
+    return [
+        replace(
+            process,
+            environment=process.environment | handed_secrets.pointers(settings, process.name),
+            owner=accounts.of(process.name) if accounts is not None else None,
+        )
+        for process in processes
+    ]
+
+
+def _tls_of_mlflow(settings: Settings) -> tuple[str, ...]:
+    if settings.pages_tls is None:
+        return ()
+    certificate, key = settings.pages_tls
+    return (
+        "--uvicorn-opts",
+        shlex.join(("--ssl-certfile", str(certificate), "--ssl-keyfile", str(key))),
+    )
 
 
 def server_name(pool: str, port: int) -> str:
@@ -180,4 +156,5 @@ def _model_server(settings: Settings, pool: str, port: int) -> Process:
 def _airflow(settings: Settings, part: str, options: tuple[str, ...], check: ReadinessCheck) -> Process:
     shows = f"Airflow {part}" + (f": {settings.airflow_url}" if part == "api-server" else "")
     command = (sys.executable, "-m", "airflow", part, *options)
-    return Process(f"airflow-{part}", command, check, shows, after_migration=True)
+    environment = airflow.environment(settings, part)
+    return Process(f"airflow-{part}", command, check, shows, environment, after_migration=True)

@@ -14,9 +14,10 @@ import httpx
 
 from perennial import account_file
 from perennial.core.release.traffic import PoolName
-from perennial.errors import PortTaken, RouterUnavailable, ToolError
-from perennial.local import airflow, supervisord
-from perennial.local.processes import Process, base_environment, server_name, table
+from perennial.errors import PortTaken, RouterUnavailable, StoreUnavailable, ToolError
+from perennial.local import airflow, handed_secrets, supervisord, unix_accounts
+from perennial.local.handed_secrets import base_environment
+from perennial.local.processes import Process, server_name, table
 from perennial.serving.access.client_keys import refuse_open_door
 from perennial.settings import Settings
 from perennial.wiring import keys
@@ -26,12 +27,15 @@ Say = Callable[[str], None]
 
 def server_problems(settings: Settings) -> dict[str, list[str]]:
     """Return by process name why Envoy and each model server are not as they should be; empty lists when they are."""
-    from perennial.wiring import traffic
+    from perennial import catalog
+    from perennial.flows.release.recorded_route import off_record
+    from perennial.wiring import releasing, traffic
 
     by_port = traffic.pool(settings).problems()
     try:
         envoy = list(traffic.router(settings).differences())
-    except RouterUnavailable as error:
+        envoy += off_record(catalog.names(settings), releasing.recorded_route_ports(settings))
+    except (RouterUnavailable, StoreUnavailable) as error:
         envoy = [error.message]
     servers = {server_name(pool, port): by_port[port] for pool in PoolName for port in settings.ports(pool)}
     return {"envoy": envoy, **servers}
@@ -73,6 +77,7 @@ def up(settings: Settings, say: Say, timeout: float = 240.0) -> None:
     if not supervisord.running(settings):
         refuse_open_door(settings)
         check_ports(settings)
+        unix_accounts.check(settings)
         set_up(settings, say)
         _start(settings, say)
     wait_ready(settings, say, timeout)
@@ -92,6 +97,7 @@ def set_up(settings: Settings, say: Say) -> None:
     _end_tokens(settings, say)
     fresh = account_file.make(settings.accounts_file, settings.accounts, settings.given_passwords)
     airflow.make_passwords(settings)
+    airflow.make_configuration(settings)
     if keys.make_signing_key(settings):
         say(f"key {settings.signing_key_file} signs the files of trained models; only their like is served")
     for name, account in fresh.items():
@@ -117,11 +123,16 @@ def _end_tokens(settings: Settings, say: Say) -> None:
 
 def _start(settings: Settings, say: Say) -> None:
     environment = base_environment(settings)
+    handed_secrets.write(settings)
+    for name in handed_secrets.kept_back(os.environ):
+        say(f"{name} is handed to no process; give its tool a file (docs/guide/operations.md)")
     processes = table(settings)
     say("starting supervisord; Airflow's database is migrated meanwhile")
+    unix_accounts.own(settings)
     supervisord.launch(settings, processes, environment)
     try:
         airflow.migrate(settings, environment)
+        unix_accounts.own(settings)
     except ToolError:
         down(settings, say)
         raise
@@ -140,7 +151,7 @@ def wait_ready(settings: Settings, say: Say, timeout: float) -> None:
     started = time.monotonic()
     waiting = {process.name: process for process in table(settings)}
     reasons: dict[str, str] = {}
-    with httpx.Client(timeout=5.0) as client:
+    with httpx.Client(timeout=5.0, verify=settings.verify) as client:
         while waiting:
             for name, process in list(waiting.items()):
                 try:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 from xmlrpc.client import ServerProxy
 
+from perennial import files
 from perennial.errors import ToolError
 from perennial.local.processes import Process
 from perennial.settings import Settings
@@ -70,6 +71,7 @@ def write_config(settings: Settings, processes: Sequence[Process]) -> Path:
         f"pidfile={settings.state / 'supervisord.pid'}",
         f"directory={settings.project}",
         "loglevel=info",
+        *(["user=root"] if any(process.owner is not None for process in processes) else []),
         "umask=077",  # what the processes write, logs included, is for their owner only
         f"[unix_http_server]\nfile={socket_path(settings)}\nchmod=0700",
         "[rpcinterface:supervisor]",
@@ -77,7 +79,7 @@ def write_config(settings: Settings, processes: Sequence[Process]) -> Path:
         *(line for process in processes for line in _program(process, logs)),
     ]
     path = settings.state / "supervisord.conf"
-    path.write_text("\n".join(lines) + "\n")
+    files.write_text(path, "\n".join(lines) + "\n", files.PRIVATE)
     return path
 
 
@@ -91,7 +93,12 @@ def _program(process: Process, logs: Path) -> Iterator[str]:
         "redirect_stderr": "true", "stdout_logfile": f"{logs / process.name}.log",
         "stdout_logfile_maxbytes": "10MB", "stdout_logfile_backups": 2,
     }  # fmt: skip
-    if process.environment:
-        pairs = (f'{name}="{value}"'.replace("%", "%%") for name, value in process.environment.items())
+    environment = process.environment
+    if process.owner is not None:
+        options |= {"user": process.owner.name, "umask": process.owner.umask}
+        names = dict.fromkeys(("USER", "LOGNAME"), process.owner.name)
+        environment = {**environment, **names, "HOME": process.owner.home}
+    if environment:
+        pairs = (f'{name}="{value}"'.replace("%", "%%") for name, value in environment.items())
         options["environment"] = ",".join(pairs)
     yield from (f"{name}={value}" for name, value in options.items())

@@ -24,6 +24,7 @@ from perennial.ports.training import (
     Reference,
     Run,
     Scorer,
+    Source,
     Tracker,
     Tuner,
     Validator,

@@ -11,14 +11,29 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from perennial.core.evaluation.fairness import Answers
+    from perennial.core.feature_spec import FeatureSpec
     from perennial.core.gate_spec import GroupMeasure
-    from perennial.core.spec import FeatureSpec, TuningSpec
+    from perennial.core.spec import TuningSpec
     from perennial.core.tasks import Scored, Task
     from perennial.core.training.artifacts import Trial
     from perennial.core.training.attribution import Attributions, GlobalAttributions
     from perennial.core.training.data import CheckReport, DataRevision
     from perennial.core.training.examples import Examples
     from perennial.core.training.expectations import Suite
+
+
+class Source(Protocol):
+    """The data that a model learns from: a CI history, a table."""
+
+    def read(self) -> pd.DataFrame:
+        """Return all rows, typed as the source declares them.
+
+        Raises:
+            DatasetMissing: there are none. MalformedInput: a column or a value is not as declared.
+        """
+
+    def terms(self) -> str:
+        """Return the names, joined by ` + `, by which the terms of the data are stated."""
 
 
 class DataStore(Protocol):

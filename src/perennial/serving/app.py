@@ -19,7 +19,7 @@ from starlette.routing import Route
 from perennial import __version__
 from perennial.errors import PerennialError
 from perennial.serving import entities, feedback_inbox, headers, tensors
-from perennial.serving.access.door import refuse_explanation
+from perennial.serving.access.door import feedback_source, refuse_explanation
 from perennial.serving.answers import Json, no_route, read_json, refusal
 from perennial.serving.assignment import pseudonym
 from perennial.serving.evidence import faults
@@ -181,7 +181,7 @@ class ModelServer:
         parsed = entities.parse(await read_json(request), manifest)
         if parsed.explain:
             refuse_explanation(request.scope, wanted.model)
-        features = entities.features(parsed, manifest, self._features())
+        features = entities.features(parsed, manifest, self._features)
         scores = self._scores(selected, features)
         explained = None
         if parsed.explain and not selected.shadow:  # nobody reads the answer to a mirrored request
@@ -216,9 +216,11 @@ class ModelServer:
     async def feedback(self, request: Request) -> Response:
         """Write the labels of a known source to the disk; `flows.feedback` checks and stores them later.
 
-        The key is checked before the body is read.
+        The key of the source, or the right of the client, is checked before the body is read.
         """
-        source = self._sources.holder(request.headers.get(headers.FEEDBACK_KEY, ""))
+        source = feedback_source(request.scope) or self._sources.holder(
+            request.headers.get(headers.FEEDBACK_KEY, "")
+        )
         tasks = [
             version.manifest.task
             for (model, _), version in self._host.versions.loaded.items()

@@ -88,8 +88,12 @@ class ServerParts:
             FeedbackWriter(folder / "feedback", writer),
             FeedbackSources(settings.feedback_sources),
         )
-        keys = ClientKeys(settings.client_keys) if settings.keys_required else None
-        self.application = Door(server.application(), settings.internal_secret, keys)
+        self.application = Door(
+            server.application(),
+            settings.internal_secret,
+            ClientKeys(settings.client_keys),
+            settings.keys_required,
+        )
 
     def start(self) -> None:
         self.host.start()

@@ -1,9 +1,9 @@
-"""Prediction requests by entity: validation of the body and lookup of the features."""
+"""Prediction requests by entity or with named inputs: validation of the body, and the features."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
@@ -11,15 +11,16 @@ from typing import Any, Protocol
 import numpy as np
 
 from perennial import limits
+from perennial.core.input_spec import encode
 from perennial.errors import FeaturesUnavailable, MalformedInput, PerennialError, UnknownEntity
 from perennial.serving.answers import brief
 from perennial.serving.manifest import ServedManifest, example_row
 
 KEYS = frozenset({"entities", "context", "allow_unknown", "explain"})
+ROW_KEYS = frozenset({"rows", "explain"})
+"""Keys of a request to a model whose caller sends the inputs."""
 LARGEST = 1e15
 """Largest number of a request: larger ones are not exact, or leave float32 in a model."""
-FIRST_MOMENT, LAST_MOMENT = 0.0, 4_102_444_800.0
-"""1970 and 2100: the feature store and pandas cannot compute with times far beyond."""
 
 
 class OnlineValues(Protocol):
@@ -33,6 +34,7 @@ class EntityRequest:
     """A validated body of `predict`."""
 
     entities: list[dict[str, Any]]
+    """Entity keys; the inputs where the caller sends them."""
     rows: list[dict[str, Any]]
     """Entity keys and request values, a row per entity."""
     context: dict[str, Any]
@@ -48,6 +50,8 @@ def parse(body: Any, manifest: ServedManifest) -> EntityRequest:
     Raises:
         MalformedInput: a key or value is wrong or missing; the hint says what is expected.
     """
+    if manifest.inputs:
+        return _rows(body, manifest)
     if manifest.feature_service is None:
         raise MalformedInput(
             f"{manifest.model} has no feature service",
@@ -61,11 +65,7 @@ def parse(body: Any, manifest: ServedManifest) -> EntityRequest:
         )
     if len(entities) > limits.ROWS:
         raise MalformedInput(f"{len(entities)} entities", hint=f"send at most {limits.ROWS} per request")
-    unknown = set(body) - KEYS
-    if unknown:
-        raise MalformedInput(
-            f"unknown keys {brief(sorted(unknown))}", hint=f"known: {', '.join(sorted(KEYS))}"
-        )
+    _only(body, KEYS)
     for number, entity in enumerate(entities):
         if not isinstance(entity, dict) or set(entity) != keys:
             raise MalformedInput(
@@ -78,6 +78,36 @@ def parse(body: Any, manifest: ServedManifest) -> EntityRequest:
     context = _context(body.get("context", {}), manifest)
     rows = [{**entity, **context} for entity in entities]
     return EntityRequest(entities, rows, context, _flag(body, "allow_unknown"), _flag(body, "explain"))
+
+
+def _rows(body: Any, manifest: ServedManifest) -> EntityRequest:
+    """Validate a body with named inputs; `features` checks their values."""
+    rows = body.get("rows") if isinstance(body, dict) else None
+    names = set(manifest.inputs)
+    if not isinstance(rows, list) or not rows:
+        hint = f"send an object per row with {', '.join(manifest.inputs)}"
+        raise MalformedInput("the body has no list `rows`", hint=hint[:500])
+    if len(rows) > limits.ROWS:
+        raise MalformedInput(f"{len(rows)} rows", hint=f"send at most {limits.ROWS} per request")
+    _only(body, ROW_KEYS)
+    for number, row in enumerate(rows):
+        if not isinstance(row, dict):
+            raise MalformedInput(f"row {number} is {brief(row)}", hint="a row is an object of inputs")
+        if set(row) != names:
+            lacking, strange = sorted(names - set(row)), sorted(set(row) - names)
+            raise MalformedInput(
+                f"row {number} lacks {brief(lacking)} and has the unknown {brief(strange)}",
+                hint="name every input; null is a missing value",
+            )
+    return EntityRequest(rows, rows, {}, allow_unknown=False, explain=_flag(body, "explain"))
+
+
+def _only(body: dict[str, Any], known: frozenset[str]) -> None:
+    unknown = set(body) - known
+    if unknown:
+        raise MalformedInput(
+            f"unknown keys {brief(sorted(unknown))}", hint=f"known: {', '.join(sorted(known))}"
+        )
 
 
 def _flag(body: dict[str, Any], name: str) -> bool:
@@ -106,7 +136,7 @@ def _request_value(name: str, kind: str, value: Any) -> Any:
         return float(value)
     if kind == "timestamp":
         moment = float(value) if number else _moment(value)
-        if moment is not None and FIRST_MOMENT <= moment <= LAST_MOMENT:
+        if moment is not None and limits.FIRST_MOMENT <= moment <= limits.LAST_MOMENT:
             return moment
     hint = {
         "timestamp": "ISO 8601 with a zone, such as 2015-12-01T10:00:00Z, or unix seconds; from 1970 to 2099"
@@ -125,15 +155,24 @@ def _moment(value: Any) -> float | None:
         return None
 
 
-def features(request: EntityRequest, manifest: ServedManifest, source: OnlineValues) -> np.ndarray:
-    """Read the feature values of all entities, float32 [n, features]; an unknown value is NaN.
+def features(
+    request: EntityRequest, manifest: ServedManifest, source: Callable[[], OnlineValues]
+) -> np.ndarray:
+    """Return the feature values of all rows, float32 [n, features]; an unknown value is NaN.
+
+    Args:
+        source: returns the online store; not called for a model whose caller sends the inputs.
 
     Raises:
+        MalformedInput: an input has a wrong value; names row and input.
         UnknownEntity: the store has no features of an entity and the request does not allow that (else all NaN);
             names up to five entities.
         FeaturesUnavailable: the store does not answer, or lacks a feature that the model needs.
     """
-    values = _values(request, manifest, source)
+    if manifest.inputs:
+        columns = {name: [row[name] for row in request.rows] for name in manifest.inputs}
+        return encode(manifest.inputs, columns, len(request.rows))
+    values = _values(request, manifest, source())
     unknown = [entity for entity, row in zip(request.entities, values, strict=True) if row is None]
     if unknown and not request.allow_unknown:
         more = f" and {len(unknown) - 5} more" if len(unknown) > 5 else ""

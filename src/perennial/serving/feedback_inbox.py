@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,10 +17,11 @@ from typing import Any
 
 import orjson
 
-from perennial.core.governance.feedback_sources import FeedbackSource
+from perennial.core.governance.feedback_sources import Source
 from perennial.core.tasks.task import Task, plain
 from perennial.errors import MalformedInput
 from perennial.files import PRIVATE, write_json
+from perennial.limits import implausible
 from perennial.serving.answers import brief
 from perennial.serving.evidence.aside import FOLDER, keep_aside
 from perennial.serving.prediction_log import append_whole
@@ -112,7 +113,7 @@ class FeedbackWriter:
     def __init__(self, folder: Path, writer: str) -> None:
         self._path = folder / f"{writer}.jsonl"
 
-    def append(self, feedback: Feedback, source: FeedbackSource, received: datetime) -> None:
+    def append(self, feedback: Feedback, source: Source, received: datetime) -> None:
         """Write the labels and rewards of a source and flush them to the disk.
 
         Raises:
@@ -158,8 +159,9 @@ class FeedbackInbox:
         broken: lines of the last call of `pending` that are no feedback; they are skipped and kept aside.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
         self.broken = 0
+        self._clock = clock
         self._folder = folder
         self._marks = folder / "stored.json"
 
@@ -176,7 +178,7 @@ class FeedbackInbox:
             complete = new.rfind(b"\n") + 1
             start = offset
             for line in new[:complete].splitlines(keepends=True):
-                received = _received(line)
+                received = _received(line, self._clock())
                 if received is not None:
                     pending.append(received)
                 elif line.strip():
@@ -212,13 +214,15 @@ class FeedbackInbox:
             return {}
 
 
-def _received(line: bytes) -> ReceivedFeedback | None:
-    """Return the feedback of a line; None if it is damaged, or names no source."""
+def _received(line: bytes, now: datetime) -> ReceivedFeedback | None:
+    """Return the feedback of a line; None if it is damaged, names no source or has an implausible time."""
     try:
         content = orjson.loads(line)
         labels, rewards = content["labels"], content["rewards"]
         at = datetime.fromtimestamp(content["received"], UTC)
         source, models = content["source"], tuple(content["models"])
+        if implausible(at, now):
+            return None
         if not (isinstance(source, str) and source and all(isinstance(name, str) for name in models)):
             return None
         return ReceivedFeedback(at, source, models, _labels(labels), _checked(rewards))

@@ -35,6 +35,8 @@ SYNTHETIC = "x-perennial-synthetic"
 """`true` on a latency measurement: not logged as a prediction. The router removes it from clients' requests."""
 STANDS_IN = "x-perennial-stands-in"
 """Header of an answer: `fallback` or `backup` when another version than the requested version answered."""
+CLAIMS = "x-perennial-claims"
+"""Claims of a client's JWT in base64url, after Envoy verified it."""
 REQUEST_ID = "x-request-id"
 FORWARDED_FOR = "x-forwarded-for"
 

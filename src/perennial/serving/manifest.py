@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from perennial.core.input_spec import InputSpec
 from perennial.core.training.explanation import Background, ServedExplanation
 from perennial.core.training.manifest_format import with_task
 from perennial.errors import ModelFileError
@@ -38,6 +39,9 @@ class ServedManifest(BaseModel):
     entities: tuple[str, ...]
     request: dict[str, Literal["int", "float", "string", "timestamp"]]
     features: tuple[str, ...] = Field(min_length=1)
+    inputs: dict[str, InputSpec] = Field(
+        default_factory=dict, description="type of each input that the caller sends; empty with a service"
+    )
     task_keys: dict[str, Any] = Field(alias="task", description="kind of task with its keys")
     explanation: ServedExplanation | None = Field(None, description="null: scores are not explained")
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import orjson
 
+from perennial.limits import FIRST_MOMENT, LAST_MOMENT
 from perennial.serving.evidence.aside import keep_aside
 from perennial.serving.prediction_log import HOUR
 
@@ -110,6 +111,7 @@ def _request(line: bytes) -> dict[str, Any] | None:
         rows = len(request["ids"])
         complete = (
             isinstance(request["at"], float | int)
+            and FIRST_MOMENT <= request["at"] <= LAST_MOMENT
             and all(name in request for name in (*PER_REQUEST, "context"))
             and all(len(request[name]) == rows for name in ("entities", "scores", "decisions", "features"))
             and {*map(type, request["scores"]), *map(type, request["decisions"])} <= NUMBERS

@@ -28,19 +28,24 @@ OURS = "accounts-file"
 """A role without permissions. It marks accounts of the file, so that accounts removed from the file are known."""
 
 
-def ensure(store: SqlAlchemyStore, accounts: Mapping[str, Credentials]) -> None:
+def ensure(store: SqlAlchemyStore, accounts: Mapping[str, Credentials]) -> list[tuple[str, str]]:
     """Create missing accounts, update passwords and roles, and delete accounts that were removed from the file.
 
     Accounts that were never in the file stay unchanged: an admin may add people and give them these roles in MLflow.
+
+    Returns:
+        Account and change in words, for each change.
     """
     roles = {role: _role(store, role) for role in Role}
     ours = _named(store, OURS, "accounts of Perennial's file; an account removed from the file is deleted")
-    _delete_removed(store, ours, accounts)
+    changes = [(name, "deleted") for name in _delete_removed(store, ours, accounts)]
     for name, account in accounts.items():
         if not store.has_user(name):
             store.create_user(name, account.password, is_admin=account.role is Role.ADMIN)
+            changes.append((name, "created"))
         elif not store.authenticate_user(name, account.password):
             store.update_user(name, password=account.password)
+            changes.append((name, "password set"))
         user = store.get_user(name)
         held = {assigned.id for assigned in store.list_user_roles(user.id)}
         if ours not in held:
@@ -48,8 +53,11 @@ def ensure(store: SqlAlchemyStore, accounts: Mapping[str, Credentials]) -> None:
         for role, number in roles.items():
             if role is account.role and number not in held:
                 store.assign_role_to_user(user.id, number)
+                changes.append((name, f"role {role} given"))
             if role is not account.role and number in held:
                 store.unassign_role_from_user(user.id, number)
+                changes.append((name, f"role {role} taken"))
+    return changes
 
 
 def roles_of(store: SqlAlchemyStore, name: str) -> frozenset[Role]:
@@ -59,12 +67,15 @@ def roles_of(store: SqlAlchemyStore, name: str) -> frozenset[Role]:
     return frozenset(Role(role.name) for role in held if role.name in known and role.workspace == WORKSPACE)
 
 
-def _delete_removed(store: SqlAlchemyStore, ours: int, accounts: Mapping[str, Credentials]) -> None:
-    """Delete the accounts that were removed from the file, and with them their roles."""
+def _delete_removed(store: SqlAlchemyStore, ours: int, accounts: Mapping[str, Credentials]) -> list[str]:
+    """Delete the accounts that were removed from the file, and with them their roles; return their names."""
+    deleted = []
     members = {assignment.user_id for assignment in store.list_role_users(ours)}
     for user in store.list_users():
         if user.id in members and user.username not in accounts:
             store.delete_user(user.username)
+            deleted.append(user.username)
+    return deleted
 
 
 def _role(store: SqlAlchemyStore, role: Role) -> int:

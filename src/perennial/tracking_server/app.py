@@ -10,6 +10,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from perennial.core.events import SystemActor
 from perennial.core.governance.identity import Role
 from perennial.errors import SettingsError
 from perennial.settings import Settings, load
@@ -22,7 +23,7 @@ CONFIGURATION = """\
 [mlflow]
 default_permission = READ
 database_uri = {database}
-authorization_function = mlflow.server.auth:authenticate_request_basic_auth
+authorization_function = perennial.tracking_server.sign_in:authenticate
 # Checking a password takes a tenth of a second by design, and each click of the page makes a dozen requests.
 auth_cache_ttl_seconds = 60
 """
@@ -47,11 +48,16 @@ def create_app() -> Any:
         )
     from mlflow.server import app as flask_app
 
+    from perennial.tracking_server.account_changes import account_entry, record_changes
     from perennial.tracking_server.accounts import ensure
     from perennial.tracking_server.route_guard import ClosedRoutes, guard_roles
+    from perennial.wiring import database
 
     app = auth.create_app()
-    ensure(auth.store, accounts)
+    ledger = database.store(settings).ledger
+    for name, change in ensure(auth.store, accounts):
+        ledger.append(account_entry(SystemActor.ACCOUNTS, {"change": change, "username": name}))
+    record_changes(auth.store, ledger, lambda: caller().name)
     _govern()
     guard_roles(flask_app, caller)
     return ClosedRoutes(app)

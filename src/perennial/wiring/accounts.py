@@ -7,9 +7,14 @@ import os
 from perennial.core.governance.identity import Role
 from perennial.settings import Settings
 
+CERTIFICATES = "MLFLOW_TRACKING_SERVER_CERT_PATH"
+"""Variable with the file of certificates that MLflow's client trusts."""
+
 
 def sign_in(settings: Settings, role: Role) -> None:
     """Sign this process in as the account of a role, through the environment of MLflow's client.
+
+    The certificates that it trusts are named there, too.
 
     An account that the environment already has stays: a training on another machine gets its account there. A
     registry in a file has no accounts.
@@ -20,7 +25,11 @@ def sign_in(settings: Settings, role: Role) -> None:
     from perennial import account_file
     from perennial.errors import SettingsError
 
-    if not settings.tracking.startswith("http") or os.environ.get("MLFLOW_TRACKING_TOKEN"):
+    if not settings.tracking.startswith("http"):
+        return
+    if (trusted := settings.trusted_certificates) is not None:
+        os.environ.setdefault(CERTIFICATES, str(trusted))
+    if os.environ.get("MLFLOW_TRACKING_TOKEN"):
         return
     name = next(account.name for account in settings.accounts if account.role is role)
     signed_in, ours = os.environ.get("MLFLOW_TRACKING_USERNAME"), _OURS.get(os.getpid())

@@ -65,7 +65,9 @@ def gauges() -> tuple[MonitorMetrics, ExperimentMetrics]:
 def scheduler(settings: Settings) -> ports.Scheduler:
     from perennial.adapters.airflow_trigger import AirflowTrigger
 
-    return AirflowTrigger(settings.airflow_url, settings.airflow_user, airflow_password(settings))
+    return AirflowTrigger(
+        settings.airflow_url, settings.airflow_user, airflow_password(settings), settings.verify
+    )
 
 
 def airflow_password(settings: Settings) -> str:

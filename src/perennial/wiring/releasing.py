@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from perennial.flows.evaluation.replay import ReplayPorts
     from perennial.flows.release.failover_watch import FailoverWatchPorts
     from perennial.flows.release.ports import ReleasePorts
+    from perennial.flows.release.recorded_route import RecordedRoutePorts
     from perennial.flows.release.rollback_record import RollbackRecordPorts
     from perennial.serving.evidence.answered import AnsweredPredictions
     from perennial.serving.feedback_inbox import FeedbackInbox
@@ -175,13 +176,28 @@ def rollback_record_ports(settings: Settings) -> RollbackRecordPorts:
     )
 
 
+def recorded_route_ports(settings: Settings) -> RecordedRoutePorts:
+    """Return the ports that compare live routes with the record."""
+    from perennial.flows.release.recorded_route import RecordedRoutePorts
+
+    database = store(settings)
+    return RecordedRoutePorts(
+        router(settings), database.releases, database.ledger, journal(settings), pool(settings)
+    )
+
+
 def failover_watch_ports(settings: Settings) -> FailoverWatchPorts:
     """Return the ports of the failover watch."""
     from perennial.flows.release.failover_watch import FailoverWatchPorts
     from perennial.flows.release.rollback_record import record_rollbacks
 
     record = rollback_record_ports(settings)
-    return FailoverWatchPorts(record.router, record.ledger, lambda now: record_rollbacks(record, now))
+    return FailoverWatchPorts(
+        record.router,
+        record.ledger,
+        lambda now: record_rollbacks(record, now),
+        recorded_route_ports(settings),
+    )
 
 
 def replay_ports(spec: ModelSpec, settings: Settings | None = None) -> ReplayPorts:
@@ -197,8 +213,8 @@ def replay_ports(spec: ModelSpec, settings: Settings | None = None) -> ReplayPor
         scorer=scorer(),
         offline=OfflineSource(
             features=training.features(settings),
-            history=lambda: training.history_store(settings).load(spec.data.history),
-            make=entrypoint(spec.data.prepare, spec),
+            history=training.source(spec, settings).read,
+            make=training.preparation(spec),
         ),
         stopwatch=time.perf_counter,
     )

@@ -44,6 +44,7 @@ def router(settings: Settings) -> EnvoyRouter:
         secret=settings.internal_secret,
         client_rate=settings.client_rate,
         tls=settings.tls,
+        jwt=settings.jwt,
     )
     return EnvoyRouter(settings.envoy_dir, layout)
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from perennial import catalog
+from perennial.core.data_spec import HistorySpec
 from perennial.core.governance.identity import Role
 from perennial.core.spec import ModelSpec
 from perennial.errors import SpecError
@@ -13,9 +16,12 @@ from perennial.settings import Settings
 from perennial.wiring.accounts import sign_in
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from perennial import ports
     from perennial.adapters.dataset_files import DatasetFiles
     from perennial.core.training.capsule import Provenance
+    from perennial.flows.training.prepare import Prepared
     from perennial.history.store import HistoryStore
     from perennial.models.base import Model
 
@@ -24,6 +30,34 @@ def history_store(settings: Settings) -> HistoryStore:
     from perennial.history.store import HistoryStore
 
     return HistoryStore(settings.history_dir)
+
+
+def source(spec: ModelSpec, settings: Settings) -> ports.Source:
+    """Return the data that a model learns from."""
+    given = spec.data.source
+    if isinstance(given, HistorySpec):
+        from perennial.history.source import StoredHistory
+
+        return StoredHistory(history_store(settings), given.name)
+    from perennial.adapters.table_files import TableFile
+    from perennial.flows.training.tables import column_types
+
+    return TableFile(settings.project / given.path, column_types(spec, given), given.missing, given.name)
+
+
+def preparation(spec: ModelSpec) -> Callable[[pd.DataFrame], Prepared]:
+    """Return the function from the rows of a source to feature tables and examples.
+
+    Raises:
+        SpecError: the spec names a function that cannot be imported.
+    """
+    given = spec.data.source
+    if isinstance(given, HistorySpec):
+        make: Callable[[pd.DataFrame], Prepared] = entrypoint(given.prepare, spec)
+        return make
+    from perennial.flows.training.tables import table_examples
+
+    return functools.partial(table_examples, spec, given)
 
 
 def dataset_files(settings: Settings) -> DatasetFiles:

@@ -32,7 +32,7 @@ class Scene:
 
     def start(self) -> None:
         self.guard = FailoverWatch(
-            ["m", "unrouted"], FailoverWatchPorts(self.router, self.store.ledger, lambda now: [])
+            ["m", "unrouted"], FailoverWatchPorts(self.router, self.store.ledger, lambda now: [], None)
         )
 
     def look(self, answers: int = 0, seconds: float = 2) -> list[str]:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from perennial.core.spec import FeatureSpec
+from perennial.core.feature_spec import FeatureSpec
 from perennial.errors import FeaturesUnavailable, MalformedInput, SpecError
 
 TIME = "event_timestamp"

@@ -42,6 +42,7 @@ class Layout:
         secret: text that Envoy sends to the model servers in a header.
         client_rate: requests per second of a client's address.
         tls: files of the certificate chain and the private key; None: no TLS.
+        jwt: issuer, audience and JWKS file of the JWTs of clients; None: no JWTs.
     """
 
     listen: Address
@@ -50,6 +51,7 @@ class Layout:
     secret: str = field(default="", repr=False)
     client_rate: int = 5000
     tls: tuple[Path, Path] | None = None
+    jwt: tuple[str, str, Path] | None = None
 
 
 def bootstrap(layout: Layout, folder: Path) -> Json:

@@ -1,7 +1,7 @@
 """Envoy's public listener and its HTTP filters: what a client may send, how much, and how often.
 
-In order: the rate of a client's address, the headers that only the router may set, the body (read whole before a
-model server sees the request), and the router.
+In order: the rate of a client's address, the headers that only the router may set, the JWT, the body (read whole
+before a model server sees the request), and the router.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def listeners(layout: Layout, folder: Path) -> list[Json]:
         },
         "server_header_transformation": "PASS_THROUGH",
         "rds": {"route_config_name": ROUTES, "config_source": watched(folder / "rds" / "routes.json")},
-        "http_filters": http_filters(layout.client_rate, layout.secret),
+        "http_filters": http_filters(layout.client_rate, layout.secret, layout.jwt),
     }
     manager = {
         "name": "envoy.filters.network.http_connection_manager",
@@ -80,16 +80,18 @@ def _tls(files: tuple[Path, Path] | None) -> Json:
     return {"transport_socket": {"name": "envoy.transport_sockets.tls", "typed_config": context}}
 
 
-def http_filters(client_rate: int, secret: str) -> list[Json]:
+def http_filters(client_rate: int, secret: str, jwt: tuple[str, str, Path] | None = None) -> list[Json]:
     """Return the filters in their order.
 
     Args:
         client_rate: requests per second of a client's address; twice as many at once.
         secret: text that the model servers require in a header; empty: none is sent.
+        jwt: issuer, audience and JWKS file of the JWTs of clients; None: no JWTs.
     """
     return [
         _filter("local_ratelimit", "local_ratelimit.v3.LocalRateLimit", _rate(client_rate)),
         _filter("header_mutation", "header_mutation.v3.HeaderMutation", {"mutations": _trusted(secret)}),
+        *([_filter("jwt_authn", "jwt_authn.v3.JwtAuthentication", _jwt(*jwt))] if jwt is not None else []),
         _filter("buffer", "buffer.v3.Buffer", {"max_request_bytes": limits.BODY_BYTES}),
         _filter("router", "router.v3.Router", {"suppress_envoy_headers": True}),
     ]
@@ -118,6 +120,26 @@ def _bucket(requests: int) -> Json:
     # Ten fills a second: a client that waits gets on at once.
     fill = max(1, requests // 10)
     return {"max_tokens": 2 * requests, "tokens_per_fill": fill, "fill_interval": "0.1s"}
+
+
+def _jwt(issuer: str, audience: str, keys: Path) -> Json:
+    """Verify the signature, issuer, audience and times of a JWT, and hand its claims to the model servers.
+
+    A request whose token is missing or not valid goes on without claims: it may have an API key, and the model
+    server refuses it where it has none.
+    """
+    provider = {
+        "issuer": issuer,
+        "audiences": [audience],
+        "require_expiration": True,
+        "local_jwks": {"filename": str(keys)},
+        "forward_payload_header": headers.CLAIMS,
+    }
+    needs = {"requirements": [{"provider_name": "clients"}, {"allow_missing_or_failed": {}}]}
+    return {
+        "providers": {"clients": provider},
+        "rules": [{"match": {"prefix": "/"}, "requires": {"requires_any": needs}}],
+    }
 
 
 def _trusted(secret: str) -> Json:

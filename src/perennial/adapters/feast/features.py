@@ -23,8 +23,10 @@ from filelock import FileLock
 from perennial import files
 from perennial.adapters.feast import definitions as feature_definitions
 from perennial.adapters.feast import point_in_time
-from perennial.core.spec import FeatureSpec, ModelSpec
+from perennial.core.feature_spec import FeatureSpec
+from perennial.core.spec import ModelSpec
 from perennial.errors import FeaturesUnavailable, MalformedInput, SpecError
+from perennial.limits import LONGEST_BUILD, implausible
 from perennial.serving.online_features import CONFIG, REGISTRY, OnlineFeatures, read_config
 
 
@@ -35,9 +37,17 @@ class FeastFeatures:
         repo: folder with `feature_store.yaml` and `definitions.py`.
         folder: state of the feature store; a lock admits a single writer.
         specs: returns the model specs; each gets a feature service.
+        clock: no row that is published may be later.
     """
 
-    def __init__(self, repo: Path, folder: Path, specs: Callable[[], Iterable[ModelSpec]]) -> None:
+    def __init__(
+        self,
+        repo: Path,
+        folder: Path,
+        specs: Callable[[], Iterable[ModelSpec]],
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._clock = clock
         self._repo = repo
         self._folder = folder
         self._specs = specs
@@ -50,10 +60,10 @@ class FeastFeatures:
         registry until everything is written.
 
         Raises:
-            MalformedInput: a table fits no defined view.
+            MalformedInput: a table fits no defined view, or has a time that is not plausible.
             FeaturesUnavailable: Feast or a store cannot be written.
         """
-        tables = {name: _table(self._view(name), frame) for name, frame in views.items()}
+        tables = {name: _table(self._view(name), frame, self._clock()) for name, frame in views.items()}
         with self._writing():
             for name, table in tables.items():
                 _write_parquet(table, self._offline / f"{name}.parquet")
@@ -74,7 +84,7 @@ class FeastFeatures:
             MalformedInput: a table fits no defined view.
             FeaturesUnavailable: nothing is published yet, or the store cannot be written.
         """
-        tables = {name: _table(self._view(name), frame) for name, frame in views.items()}
+        tables = {name: _table(self._view(name), frame, self._clock()) for name, frame in views.items()}
         if not (self._folder / REGISTRY).is_file():
             raise FeaturesUnavailable(
                 f"no features are published in {self._folder}", hint="run `perennial features publish` first"
@@ -151,14 +161,22 @@ class FeastFeatures:
                 ) from error
 
 
-def _table(view: FeatureView, frame: pd.DataFrame) -> pd.DataFrame:
-    """Return the columns of a table that Feast stores."""
+def _table(view: FeatureView, frame: pd.DataFrame, now: datetime) -> pd.DataFrame:
+    """Return the columns of a table that Feast stores, after a check of its times."""
     columns = [*view.join_keys, *point_in_time.time_columns(view), *(field.name for field in view.features)]
     missing = [name for name in dict.fromkeys(columns) if name not in frame]
     if missing:
         raise MalformedInput(
             f"the table of {view.name} lacks {', '.join(missing)}", hint="prepare and definitions must agree"
         )
+    for column in point_in_time.time_columns(view):
+        for at in (frame[column].min(), frame[column].max()):
+            if len(frame) and (problem := implausible(at, now, LONGEST_BUILD)):
+                key = frame.loc[frame[column] == at, view.join_keys].iloc[0].to_dict()
+                raise MalformedInput(
+                    f"the table of {view.name}: {column} of {key} is {at.isoformat()}, {problem}",
+                    hint="`perennial data retract` takes a bad cycle or import out of the history",
+                )
     return frame[list(dict.fromkeys(columns))]
 
 

@@ -16,7 +16,7 @@ import pandas as pd
 from feast import FeatureView
 from feast.on_demand_feature_view import OnDemandFeatureView
 
-from perennial.core.spec import FeatureSpec
+from perennial.core.feature_spec import FeatureSpec
 from perennial.errors import MalformedInput, SpecError
 
 ROW_TIME = "event_timestamp"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import ssl
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -52,8 +53,10 @@ def probe(url: str) -> None:
     if not url.startswith("http"):
         return
     try:
-        httpx.get(f"{url.rstrip('/')}/health", timeout=PROBE_SECONDS).raise_for_status()
-    except httpx.HTTPError as error:
+        trusted = os.environ.get("MLFLOW_TRACKING_SERVER_CERT_PATH")
+        verify = ssl.create_default_context(cafile=trusted) if trusted else True
+        httpx.get(f"{url.rstrip('/')}/health", timeout=PROBE_SECONDS, verify=verify).raise_for_status()
+    except (httpx.HTTPError, OSError) as error:
         raise _unavailable(url, error) from error
 
 

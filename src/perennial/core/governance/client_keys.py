@@ -1,10 +1,13 @@
-"""API keys of clients: who may ask which model for what. Keys are kept as a hash. Pure."""
+"""Clients and their rights by model, from an API key, which is kept as a hash, or from the claims of a JWT. Pure."""
 
 from __future__ import annotations
 
+import hashlib
 import re
+from collections.abc import Mapping
 from datetime import datetime
 from enum import StrEnum
+from typing import Any
 
 from pydantic import AwareDatetime, Field
 
@@ -15,12 +18,55 @@ MARK = "pc"
 NAME = re.compile(r"[a-z][a-z0-9-]{0,31}")
 
 
+CLAIM, EVERY_MODEL = "perennial", "*"
+"""Claim of a JWT with the rights, `{"predict": ["MODEL"], "explain": ["*"]}`, and the text for every model."""
+
+
 class Right(StrEnum):
-    """Permissions of a key. Feedback has keys of its own (`core.governance.feedback_sources`)."""
+    """Permissions of a client."""
 
     PREDICT = "predict"
     EXPLAIN = "explain"
     """Predictions with `explain: true`; of use with `predict` only."""
+    FEEDBACK = "feedback"
+    """Labels and rewards, as a source that has the client's name."""
+
+
+class Client(Frozen):
+    """A client that has signed in.
+
+    Attributes:
+        grants: right -> models; none: every model.
+    """
+
+    name: str = Field(pattern=rf"^{NAME.pattern}$")
+    grants: Mapping[Right, tuple[str, ...]]
+
+    def may(self, right: Right, model: str) -> bool:
+        """Return whether the client has a right for a model."""
+        models = self.grants.get(right)
+        return models is not None and (not models or model in models)
+
+
+def client_of(claims: Mapping[str, Any]) -> Client | None:
+    """Return the client of the verified claims of a JWT; None where they name none, or no rights in the right form.
+
+    The name begins with `jwt-`, so that no token passes for a key; a subject that is no name becomes its hash.
+    """
+    subject, given = claims.get("sub"), claims.get(CLAIM, {})
+    if not isinstance(subject, str) or not subject or not isinstance(given, dict):
+        return None
+    grants = {}
+    for right in Right:
+        models = given.get(right.value, [])
+        if not isinstance(models, list) or not all(isinstance(model, str) for model in models):
+            return None
+        if models:
+            grants[right] = () if EVERY_MODEL in models else tuple(models)
+    name = f"jwt-{subject}"
+    if not NAME.fullmatch(name):
+        name = f"jwt-{hashlib.sha256(subject.encode(errors='surrogatepass')).hexdigest()[:20]}"
+    return Client(name=name, grants=grants)
 
 
 class ClientKey(Frozen):
@@ -34,9 +80,9 @@ class ClientKey(Frozen):
     added_by: str
     expires_at: AwareDatetime | None = None
 
-    def may(self, right: Right, model: str) -> bool:
-        """Return whether the key has a right for a model."""
-        return right in self.rights and (not self.models or model in self.models)
+    @property
+    def client(self) -> Client:
+        return Client(name=self.name, grants=dict.fromkeys(self.rights, self.models))
 
     def expired(self, now: datetime) -> bool:
         return self.expires_at is not None and now >= self.expires_at

@@ -13,11 +13,16 @@ MARK = "pf"
 NAME = re.compile(r"[a-z][a-z0-9-]{0,31}")
 
 
-class FeedbackSource(Frozen):
-    """A stored source; its key is not stored, only the hash."""
+class Source(Frozen):
+    """An authenticated source."""
 
     name: str = Field(pattern=rf"^{NAME.pattern}$")
-    sha256: str = Field(min_length=64, max_length=64, repr=False)
     models: tuple[str, ...] = Field((), description="models that it may label; empty: every model")
+
+
+class FeedbackSource(Source):
+    """A stored source; its key is not stored, only the hash."""
+
+    sha256: str = Field(min_length=64, max_length=64, repr=False)
     added_at: AwareDatetime
     added_by: str

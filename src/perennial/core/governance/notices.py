@@ -15,7 +15,7 @@ from pydantic import AwareDatetime, Field
 from perennial.core.display import shown
 from perennial.core.events import Entry, Event, LedgerRow, SystemActor
 from perennial.core.frozen import Frozen
-from perennial.core.payloads import LevelChange, TrafficMove, VersionFact
+from perennial.core.payloads import LevelChange, RouteDifferences, TrafficMove, VersionFact
 from perennial.core.release.status import ReleaseStatus
 
 ENDS = {
@@ -29,6 +29,7 @@ NOTABLE = frozenset(
         Event.RELEASE_PAUSED,
         Event.EMERGENCY_ROLLBACK,
         Event.SHARE_WITHDRAWN,
+        Event.ROUTE_CHANGED_OUTSIDE,
         Event.MONITOR_LEVEL,
         *ENDS,
     )
@@ -126,6 +127,8 @@ def _what(entry: Entry) -> str:
         return f"took over again from {TrafficMove.read(entry).left} in an emergency rollback"
     if entry.kind == Event.SHARE_WITHDRAWN:
         return f"lost its share in an emergency rollback, {TrafficMove.read(entry).to} stays champion"
+    if entry.kind == Event.ROUTE_CHANGED_OUTSIDE:
+        return "has traffic that was changed from outside"
     if entry.kind == Event.MONITOR_LEVEL:
         return "raises a drift alarm"
     return ENDS[entry.kind]
@@ -144,6 +147,7 @@ def _why(entry: Entry) -> Iterable[str]:
     reason = VersionFact.read(entry).reason or "; ".join(LevelChange.read(entry).reasons)
     if reason:
         yield f"Why: {reason}"
+    yield from (f"  {text}" for text in RouteDifferences.read(entry).differences)
 
 
 def _evidence(entry: Entry, status: ReleaseStatus | None) -> Iterable[str]:

@@ -4,7 +4,10 @@
 | --- | --- |
 | tag `approval` | approvers; the release machine only `waiting` |
 | tags `approval.*` | nobody: the server itself writes them |
-| tags `gate.*`, `release` | the release machine |
+| tags `gate.*`, `release`, `release.*`, `lifecycle.reason`, `files` | the release machine |
+| tag `lifecycle`: a word of `core.version.Lifecycle` | the release machine; training only `staging` |
+| tag `reproduction` | training |
+| other tags | people, under any name; training and the release machine never |
 | tags of `FIXED`: identity, training data and scores | training, when it creates the version; then nobody |
 | aliases `champion`, `previous` | the release machine |
 | alias `candidate` | training and the release machine |
@@ -20,11 +23,15 @@ from collections.abc import Collection, Mapping
 from datetime import datetime
 
 from perennial.core.governance.identity import Role
+from perennial.core.governance.lifecycle import PURGED
 from perennial.core.release.approval import TAG, WAITING
+from perennial.core.training.reproduction import RULE as REPRODUCTION
+from perennial.core.version import Lifecycle
 
 BY = TAG + ".by."
 """Prefix of the tags with an account's answer: verb, digest and time."""
-EVIDENCE = ("gate.", "release")
+LIFECYCLE = "lifecycle"
+EVIDENCE = ("gate.", "release", "release.", f"{LIFECYCLE}.reason", PURGED)
 FIXED = frozenset(
     {
         *("digest", "capsule", "semantic_version", "requested_by", "architecture", "champion.digest"),
@@ -57,8 +64,14 @@ def tag_refusal(roles: Roles, key: str, value: str | None, tags: Mapping[str, st
         return f"the tags {TAG}.* are written by the server alone"
     if name == TAG:
         return _approval_refusal(roles, key, value)
+    if name == LIFECYCLE:
+        return _lifecycle_refusal(roles, key, value)
     if _is_evidence(name) and Role.RELEASE not in roles:
         return f"the tag {key} is the release machine's"
+    if name == REPRODUCTION and Role.TRAINING not in roles:
+        return f"the tag {key} is given by training alone"
+    if _is_unknown(roles, name):
+        return f"the tag {key} is none that Perennial knows"
     # A missing tag is not added later: only the training knows its value.
     if name in FIXED and (value is None or tags.get(key) != value):
         return f"the tag {key} is given with the version and never changed"
@@ -73,6 +86,14 @@ def _approval_refusal(roles: Roles, key: str, value: str | None) -> str:
     return f"only accounts with the role {Role.APPROVER} set the tag {TAG}"
 
 
+def _lifecycle_refusal(roles: Roles, key: str, value: str | None) -> str:
+    if key != LIFECYCLE or value not in set(Lifecycle):
+        return f"the tag is written {LIFECYCLE}, and its words are: {', '.join(Lifecycle)}"
+    if Role.RELEASE in roles or (Role.TRAINING in roles and value == Lifecycle.STAGING):
+        return ""
+    return f"the tag {LIFECYCLE} follows releases; people set it with `perennial models retire` and `archive`"
+
+
 def creation_refusal(roles: Roles, key: str) -> str:
     """Return why these roles may not create a version or model with this tag; empty when they may."""
     name = _plain(key)
@@ -80,9 +101,9 @@ def creation_refusal(roles: Roles, key: str) -> str:
         return refused
     if name == TAG or name.startswith(TAG + ".") or _is_evidence(name):
         return f"the tag {key} is not given at creation"
-    if name in FIXED and Role.TRAINING not in roles:
+    if name in (*FIXED, LIFECYCLE) and Role.TRAINING not in roles:
         return f"the tag {key} is given by training alone"
-    return ""
+    return f"the tag {key} is none that Perennial knows" if _is_unknown(roles, name) else ""
 
 
 def alias_refusal(roles: Roles, alias: str) -> str:
@@ -102,6 +123,12 @@ def name_refusal(key: str) -> str:
 
 def _is_evidence(name: str) -> bool:
     return any(name.startswith(tag) if tag.endswith(".") else name == tag for tag in EVIDENCE)
+
+
+def _is_unknown(roles: Roles, name: str) -> bool:
+    """Return whether a machine names a tag that is not Perennial's; people may have tags of their own."""
+    machine = bool(roles) and not any(role.is_person() for role in roles)
+    return machine and name not in (*FIXED, LIFECYCLE, REPRODUCTION) and not _is_evidence(name)
 
 
 def _plain(name: str) -> str:

@@ -17,7 +17,7 @@ from perennial.core.gate_spec import GateSpec
 from perennial.core.release.approval import Approval, progress, required
 from perennial.core.release.gate_report import GateReport
 from perennial.core.release.phase import Phase
-from perennial.core.release.plan import Step, plan
+from perennial.core.release.plan import ALL, Step, plan
 from perennial.core.release.traffic import Assignment, Counters, Route, Target, UserCounts
 from perennial.core.release_spec import ApprovalSpec, ReleaseSpec
 from perennial.core.verdict import Judgement
@@ -184,6 +184,18 @@ class ReleaseStatus(Frozen):
         if kept is not None and self.champion_release_id is not None:
             backup = Target(version=kept.version, digest=kept.digest, release_id=self.champion_release_id)
         return Route(model=self.model, stable=self.target, backup=backup)
+
+    def shared(self, route: Route, step: Step) -> Route:
+        """Return the route of a step of the plan: the candidate beside champion and backup of a route."""
+        return Route(
+            model=self.model,
+            stable=route.stable,
+            canary=self.target,
+            canary_weight=step.weight,
+            assignment=self.assignment if 0 < step.weight < ALL else None,
+            mirror=step.phase is Phase.SHADOW,
+            backup=route.backup,
+        )
 
     def spec_changed(self, now: str | None) -> bool | None:
         """Return whether the spec differs from the one at the start; None where that is not known.

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from perennial.core.release.abort import end_release
 from perennial.core.release.phase import Phase
-from perennial.core.release.plan import ALL, Step, promotes
+from perennial.core.release.plan import Step, promotes
 from perennial.core.release.status import Pause
 from perennial.core.release.step_analysis import step_counters
-from perennial.core.release.traffic import PoolName, Route
+from perennial.core.release.traffic import PoolName
 from perennial.core.release.transition import Transition
 from perennial.core.verdict import Verdict
 
@@ -57,17 +57,7 @@ def share_traffic(transition: Transition, step: Step) -> None:
     status, live = transition.status, transition.seen.route
     if live is None or not status.approved:
         raise AssertionError(f"release {status.release_id}: a share without champion or approval")
-    transition.route(
-        Route(
-            model=status.model,
-            stable=live.stable,
-            canary=status.target,
-            canary_weight=step.weight,
-            assignment=status.assignment if 0 < step.weight < ALL else None,
-            mirror=step.phase is Phase.SHADOW,
-            backup=live.backup,
-        )
-    )
+    transition.route(status.shared(live, step))
 
 
 def _end_of_plan(transition: Transition) -> None:

@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from perennial.core.assets import Reason
 from perennial.core.frozen import Frozen
+from perennial.core.input_spec import InputSpec
 from perennial.core.tasks import AnyTask
 from perennial.core.training.explanation import ServedExplanation
 from perennial.core.training.manifest_format import with_task
@@ -25,11 +26,14 @@ class ModelManifest(Frozen):
     capsule: str
     input: str = Field("features", description="float32 [batch, features], NaN for an unknown value")
     output: str = Field(description="name of the output: float32 [batch] or [batch, k], as the task says")
-    feature_service: str
+    feature_service: str | None = Field(description="null: the caller sends the inputs")
     entities: tuple[str, ...]
     request: dict[str, str]
     features: tuple[str, ...] = Field(description="names in input order")
-    columns: tuple[str, ...] = Field(description="view:feature in input order")
+    columns: tuple[str, ...] = Field(description="view:feature in input order; empty without a service")
+    inputs: dict[str, InputSpec] = Field(
+        default_factory=dict, description="type of each input that the caller sends, in input order"
+    )
     target: str
     task: AnyTask
     architecture: str

@@ -137,7 +137,7 @@ def _champion_scores(
     with tempfile.TemporaryDirectory() as aside:
         folder = ports.registry.fetch(champion.ref, Path(aside))
         own = version_features(spec, folder)
-        if own.columns == spec.features.columns:
+        if own.same_values(spec.features):
             return ports.scorer.score(folder, holdout.features)
         joined = join(spec, later, ports.features(), work.read_views(), own)
         return ports.scorer.score(folder, as_examples(spec, joined, own.names).features)

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from perennial.core.spec import FeatureSpec
+from perennial.core.feature_spec import FeatureSpec
+from perennial.errors import DatasetMissing
 from perennial.flows.training.prepare import Prepared
 from perennial.ports import Features
 
@@ -44,8 +45,10 @@ def recompute(
         float64 [n, features], NaN where not known, and bool [n], True for joined rows.
 
     Raises:
-        DatasetMissing: there is no history.
+        DatasetMissing: there is no history, or the caller sends every input.
     """
+    if features.source == "request":
+        raise DatasetMissing("the caller sends every input", hint="there is nothing to compute it from")
     rows = request_rows(features, log)
     joinable = rows.notna().all(axis=1).to_numpy()
     values = np.full((len(log), len(features.columns)), np.nan)

@@ -18,8 +18,9 @@ from perennial.core.evaluation.replay_report import (
     ScoringTime,
     SegmentDisagreement,
 )
+from perennial.core.feature_spec import FeatureSpec
 from perennial.core.monitoring.skew import FeatureSkew, feature_skew, worst_first
-from perennial.core.spec import FeatureSpec, ModelSpec
+from perennial.core.spec import ModelSpec
 from perennial.core.tasks import Task
 from perennial.core.training.artifacts import ModelManifest
 from perennial.errors import DataError, DatasetMissing

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from perennial.core.evaluation.evaluation import MODEL, Evaluation, evaluate_scores
-from perennial.core.spec import FeatureSpec, ModelSpec
+from perennial.core.feature_spec import FeatureSpec
+from perennial.core.spec import ModelSpec
 from perennial.core.tasks import Scored
 from perennial.core.training.examples import Examples, first_later_group
 from perennial.core.training.registration import VersionRecord
@@ -56,7 +57,7 @@ def score_history(
     prepared = make(history)
     first = first_scored_group(spec, prepared, since)
     scored, joined, own = score_later_groups(spec, files, prepared, first, features, scorer)
-    if own.columns != spec.features.columns:  # the baselines use the features that the spec names now
+    if not own.same_values(spec.features):  # the baselines use the features that the spec names now
         joined = join(spec, prepared.examples, features, prepared.views)
     examples: Examples = as_examples(spec, joined)
     early, later = examples.where(examples.group < first), examples.where(examples.group >= first)

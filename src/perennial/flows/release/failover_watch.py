@@ -1,16 +1,18 @@
-"""Watch the traffic between releases: record failovers, and write down what rollbacks left."""
+"""Watch the traffic between releases: record failovers and changed routes, repair them, write down rollbacks."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 
 from perennial.core.events import Entry, Event, SystemActor
 from perennial.core.payloads import FailoverFact
 from perennial.core.release.failover import FailoverState, resume_state, watch_failover
 from perennial.core.release.traffic import BACKUP, Route
 from perennial.errors import PerennialError
+from perennial.flows.release.recorded_route import RecordedRoutePorts, compare_with_record, restore
 from perennial.ports import Ledger, Router
 
 MOST_DIFFERENCES = 5
@@ -25,6 +27,8 @@ class FailoverWatchPorts:
     ledger: Ledger
     record_rollbacks: Callable[[datetime], list[str]]
     """Writes journalled rollbacks into the record; returns what is left (`flows.release.rollback_record`)."""
+    recorded: RecordedRoutePorts | None
+    """Tools of the comparison with the record; None: routes are not compared with it."""
 
 
 class FailoverWatch:
@@ -34,44 +38,67 @@ class FailoverWatch:
         self.ports = ports
         self._models = models
         self._states: dict[str, FailoverState] = {}
-        self._differences: tuple[str, ...] = ()
+        self._told: dict[str, tuple[str, ...]] = {}
+        self._unrecorded: list[Entry] = []
 
     def look(self, now: datetime) -> list[str]:
         """Make a pass over all models; return the events as lines for the log."""
-        lines: list[str] = []
-        try:
-            lines += self._check_router(now)
-        except PerennialError as error:
-            lines.append(f"router: {type(error).__name__}: {error.message}")
+        # Rollbacks first: then the ledger names the version that the traffic went back to.
+        lines = self._attempt("rollbacks", lambda: self.ports.record_rollbacks(now))
         for model in self._models:
-            try:
-                lines += self._look_at(model, now)
-            except PerennialError as error:
-                lines.append(f"{model}: {type(error).__name__}: {error.message}")
-        try:
-            lines += self.ports.record_rollbacks(now)
-        except PerennialError as error:
-            lines.append(f"rollbacks: {type(error).__name__}: {error.message}")
+            lines += self._attempt(model, partial(self._check_record, model, now))
+        lines += self._attempt("router", lambda: self._check_router(now))
+        for model in self._models:
+            lines += self._attempt(model, partial(self._look_at, model, now))
+        lines += self._attempt("ledger", self._record)
         return lines
 
-    def _check_router(self, now: datetime) -> list[str]:
-        """Record what the router does other than the confirmed routes say, then repair it.
+    def _attempt(self, what: str, part: Callable[[], list[str]]) -> list[str]:
+        try:
+            return part()
+        except PerennialError as error:
+            return [f"{what}: {type(error).__name__}: {error.message}"]
 
-        A difference that lasts is repaired at each pass and recorded once.
-        """
+    def _check_record(self, model: str, now: datetime) -> list[str]:
+        """Restore a confirmed route that is not the one that the ledger and the releases call for."""
+        ports = self.ports.recorded
+        if ports is None:
+            return []
+        found = compare_with_record(model, ports)
+        if found is None:
+            self._told.pop(model, None)
+            return []
+        differences = found.differences
+        route = found.live or found.recorded
+        self._tell(model, [route] if route is not None else [], differences, now)
+        lines = [f"ALARM {Event.ROUTE_CHANGED_OUTSIDE}: {model}: {text}" for text in differences]
+        left = restore(found, ports)
+        return [*lines, f"{model}: not restored: {left}"] if left else lines
+
+    def _check_router(self, now: datetime) -> list[str]:
+        """Repair what the router does other than the confirmed routes say."""
         router = self.ports.router
         differences = tuple(router.differences())[:MOST_DIFFERENCES]
-        if not differences:
-            self._differences = ()
-            return []
-        if differences != self._differences:
-            for model in self._models:
-                route = router.route(model)
-                if route is not None:
-                    self.ports.ledger.append(_changed_outside(route, differences, now))
-            self._differences = differences
-        router.repair()
+        routes = [route for route in map(router.route, self._models) if route is not None]
+        self._tell("", routes, differences, now)
+        if differences:
+            router.repair()
         return [f"ALARM {Event.ROUTE_CHANGED_OUTSIDE}: {text}" for text in differences]
+
+    def _tell(
+        self, subject: str, routes: Sequence[Route], differences: tuple[str, ...], now: datetime
+    ) -> None:
+        """Have differences recorded; lasting differences are repaired at each pass and recorded once."""
+        if differences and differences != self._told.get(subject):
+            self._unrecorded += (_changed_outside(route, differences, now) for route in routes)
+        self._told[subject] = differences
+
+    def _record(self) -> list[str]:
+        """Append what was repaired; an entry that the ledger refuses is repeated by the next pass."""
+        while self._unrecorded:
+            self.ports.ledger.append(self._unrecorded[0])
+            self._unrecorded.pop(0)
+        return []
 
     def _look_at(self, model: str, now: datetime) -> list[str]:
         route = self.ports.router.route(model)

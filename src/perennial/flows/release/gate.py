@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 from perennial.core.events import Entry, Event, SystemActor
@@ -14,6 +15,7 @@ from perennial.core.release.traffic import PoolName
 from perennial.core.spec import ModelSpec
 from perennial.core.training import reproduction
 from perennial.core.training.registration import VersionRecord
+from perennial.core.verdict import Verdict
 from perennial.core.version import VersionRef
 from perennial.errors import ModelFileError, PoolUnavailable, ReleaseError, UnknownVersion
 from perennial.flows.governance.lifecycle import refuse_out_of_use
@@ -136,14 +138,24 @@ def _measure(
     write_seal(ref, manifest, files, ports.published)
     again = ports.ledger.rows(spec.name, kinds=(Event.VERSION_REPRODUCED,))
     reproduced = reproduction.judge(spec.gate.reproduction, ref.digest, again)
-    checks = (reproduced, *ports.terms(spec, record), *ports.checks(spec, files))
+    found = ports.checks(spec, files)
+    # What failed a check is rejected anyway: no server that answers clients loads it.
+    sound = all(judgement.verdict is not Verdict.FAIL for judgement in found)
+    latencies = _latencies(ref, manifest, files, ports, clock, sleep) if sound else []
+    checks = (reproduced, *ports.terms(spec, record), *found)
+    report = gate.judge(spec.gate, record, champion, latencies, checks)
+    return report.model_copy(update={"seal": before})
+
+
+def _latencies(
+    ref: VersionRef, manifest: ServedManifest, files: Path, ports: ReleasePorts, clock: Clock, sleep: Sleep
+) -> list[float]:
+    """Load the version into the canary pool and return the latencies of single requests, in milliseconds."""
     ports.pool.ensure(PoolName.CANARY, ref, files)
     _wait_loaded(ref, ports, clock, sleep)
     body = payload(manifest)
     ports.pool.measure(PoolName.CANARY, ref.model, ref.digest, body, WARM_UP)
-    latencies = ports.pool.measure(PoolName.CANARY, ref.model, ref.digest, body, REQUESTS)
-    report = gate.judge(spec.gate, record, champion, latencies, checks)
-    return report.model_copy(update={"seal": before})
+    return ports.pool.measure(PoolName.CANARY, ref.model, ref.digest, body, REQUESTS)
 
 
 def payload(manifest: ServedManifest) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from perennial.core.release.observation import (
 from perennial.core.release.phase import Phase
 from perennial.core.release.status import Intent, IntentKind, ReleaseStatus
 from perennial.core.release.traffic import AnyRoute, Expected, Route
-from perennial.errors import ReleaseConflict, RouteMoved, UnknownRelease, UnknownVersion
+from perennial.errors import ReleaseConflict, RouteMoved, ToolError, UnknownRelease, UnknownVersion
 from perennial.flows.release.observe import observe
 from perennial.flows.release.ports import ReleasePorts
 from perennial.flows.release.rollback_record import lost_entry
@@ -47,12 +47,15 @@ def reconcile(release_id: str, ports: ReleasePorts, now: datetime) -> ReleaseSta
     decision = decide(status, seen, now)
     if _overtaken(status, seen.route, decision.actions, ports):
         return _load(release_id, ports)
+    if (gone := _lost_before_more_traffic(status, decision.actions, ports)) is not None:
+        ports.intents.put(_abort_of_lost(status, gone, now))
+        return status  # the next pass ends the release
     try:
         lost = _apply_all(decision.actions, status, seen.route, ports)
     except RouteMoved:
         return _load(release_id, ports)  # decided on traffic that is gone: the next pass looks anew
     except UnknownVersion as error:
-        ports.intents.put(_abort_of_lost(status, error, now))
+        ports.intents.put(_abort_of_lost(status, error.message, now))
         return status  # the next pass ends the release
     if decision.status == status and not decision.entries and not lost:
         return status
@@ -129,7 +132,25 @@ def _apply_all(
     return lost
 
 
-def _abort_of_lost(status: ReleaseStatus, error: UnknownVersion, now: datetime) -> Intent:
+def _lost_before_more_traffic(
+    status: ReleaseStatus, actions: tuple[Action, ...], ports: ReleasePorts
+) -> str | None:
+    """Return that the registry lost the candidate, where these actions would give it traffic; None otherwise.
+
+    Only then is the registry asked: a share is taken back without it, and where it does not answer, the release
+    goes on.
+    """
+    routes = [action.route for action in actions if isinstance(action, SetRoute)]
+    if not any(status.target in (route.stable, route.canary) for route in routes):
+        return None
+    try:
+        found = ports.registry.find(status.model, f"key:{status.candidate.key}")
+    except ToolError:
+        return None
+    return f"{status.candidate} (key {status.candidate.key}) was deleted there" if found is None else None
+
+
+def _abort_of_lost(status: ReleaseStatus, message: str, now: datetime) -> Intent:
     """Return the abort of a release whose candidate is lost; repeating it changes nothing."""
     return Intent(
         id=f"{status.release_id}-lost",
@@ -138,7 +159,7 @@ def _abort_of_lost(status: ReleaseStatus, error: UnknownVersion, now: datetime) 
         actor=SystemActor.MACHINE,
         at=now,
         digest=status.candidate.digest,
-        note=f"the registry lost the candidate: {error.message}",
+        note=f"the registry lost the candidate: {message}",
         channel="machine",
     )
 

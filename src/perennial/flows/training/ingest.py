@@ -46,10 +46,11 @@ def dataset(
 
     Raises:
         UsageError: the entry is no CI history, or no cycle is within the bounds.
+        MalformedInput: a value does not fit, such as a time in the future; names the row.
     """
     if entry.format != "iofrol":
         raise UsageError(f"{entry.name} is no CI history ({entry.format})", hint="iofrol is a CI history")
-    frame = iofrol.read(fetch(entry))
+    frame = iofrol.read(fetch(entry), now)
     low = frame["cycle"].min() if from_cycle is None else from_cycle
     high = frame["cycle"].max() if until_cycle is None else until_cycle
     chosen = frame[frame["cycle"].between(low, high)]
@@ -68,9 +69,14 @@ def simulation(
     now: datetime,
     why: str = "asked for by name",
 ) -> IngestResult:
-    """Simulate a history and append it."""
+    """Simulate a history and append it.
+
+    Raises:
+        MalformedInput: the scenario reaches into the future.
+    """
     source = f"simulator (seed {scenario.seed})"
-    return _append(store, history, simulate(scenario), source, why, now)
+    frame = schema.conform(simulate(scenario), source, now)
+    return _append(store, history, frame, source, why, now)
 
 
 def junit(

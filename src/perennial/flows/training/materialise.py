@@ -71,7 +71,7 @@ def push(
     new = prepared.examples[prepared.examples[group] >= first]
     if new.empty:
         raise DatasetMissing(
-            f"the history {spec.data.history!r} has no {group} from {first} on",
+            f"{spec.data.source.name!r} has no {group} from {first} on",
             hint=f"its last {group} is {_last(spec, history)}",
         )
     # No result of a cycle is known before its start, so this includes all its rows. Rows of an earlier cycle
@@ -85,7 +85,7 @@ def push(
 def _last(spec: ModelSpec, history: pd.DataFrame) -> int:
     if spec.evaluation.group not in history:
         raise MalformedInput(
-            f"the history {spec.data.history!r} has no column {spec.evaluation.group!r}",
+            f"{spec.data.source.name!r} has no column {spec.evaluation.group!r}",
             hint="evaluation.group of the spec names a column of the history",
         )
     return int(history[spec.evaluation.group].max())

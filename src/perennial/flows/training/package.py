@@ -5,7 +5,8 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-from perennial.core.spec import FeatureSpec, ModelSpec
+from perennial.core.feature_spec import FeatureSpec
+from perennial.core.spec import ModelSpec
 from perennial.core.training.artifacts import ModelManifest
 from perennial.core.training.capsule import Capsule, Provenance
 from perennial.core.training.explanation import Background, ServedExplanation
@@ -60,6 +61,7 @@ def package(
         request=dict(spec.features.request),
         features=spec.features.names,
         columns=spec.features.columns,
+        inputs=dict(spec.features.inputs),
         target=spec.target.column,
         task=spec.task,
         output=spec.task.output,
@@ -135,6 +137,8 @@ def version_features(spec: ModelSpec, folder: Path) -> FeatureSpec:
             "entities": manifest.entities,
             "columns": manifest.columns,
             "request": manifest.request,
+            "inputs": manifest.inputs,
+            "source": "request" if manifest.feature_service is None else "store",
         }
     )
 

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from perennial.core.spec import FeatureSpec, ModelSpec
+from perennial.core.feature_spec import FeatureSpec
+from perennial.core.spec import ModelSpec
 from perennial.core.training.examples import Examples
 from perennial.errors import MalformedInput
+from perennial.flows.training.tables import encoded
 from perennial.ports import Features
 
 if TYPE_CHECKING:
@@ -25,17 +27,21 @@ def join(
 ) -> pd.DataFrame:
     """Return the examples in time order with a float32 column per feature, as known at event_timestamp.
 
+    Inputs that the caller sends are columns of the examples: they are encoded as a server encodes them.
+
     Args:
         columns: the features of a version that was trained with others than the spec names.
     """
     wanted = columns or spec.features
     ordered = examples.sort_values(spec.evaluation.group, kind="stable").reset_index(drop=True)
+    if wanted.source == "request":
+        return ordered.drop(columns=list(wanted.names)).join(encoded(wanted, ordered))
     keys = [*dict.fromkeys([*wanted.entities, *wanted.request]), "event_timestamp"]
     missing = [name for name in [*keys, spec.target.column] if name not in ordered]
     if missing:
         raise MalformedInput(
             f"the examples of {spec.name} lack {', '.join(missing)}",
-            hint=f"{spec.data.prepare} must give entities, request values, target and event_timestamp",
+            hint="data.source.prepare of the spec must give entities, request values, target and event_timestamp",
         )
     joined = features.join(wanted, ordered[keys], views)
     values = joined[list(wanted.names)].astype("float32").reset_index(drop=True)

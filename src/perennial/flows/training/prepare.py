@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 from perennial.core.frozen import Frozen
 from perennial.core.spec import ModelSpec
 from perennial.core.training.data import DataRevision
-from perennial.errors import DatasetMissing
+from perennial.errors import DatasetMissing, UsageError
 from perennial.flows.training.revision import tracked_files
 from perennial.flows.training.workdir import Workdir, write_json, write_table
 from perennial.ports import DataStore
@@ -45,6 +45,7 @@ def prepare(
     """Write the tables of a model and commit them; the same history gives the same revision.
 
     Args:
+        history: all rows of the source.
         source: name of the history's source.
         until: last group (cycle) to use; None for all.
 
@@ -54,11 +55,16 @@ def prepare(
     """
     group = spec.evaluation.group
     if until is not None:
+        if group not in history:
+            raise UsageError(
+                f"{spec.name} has no {group} before it is prepared", hint="leave --until-cycle out"
+            )
         history = history[history[group] <= until]
     if history.empty:
         raise DatasetMissing(
-            f"the history {spec.data.history!r} has no rows" + (f" up to {group} {until}" if until else ""),
-            hint="fill it with `perennial data bootstrap`",
+            f"{spec.data.source.kind} {spec.data.source.name!r} has no rows"
+            + (f" up to {group} {until}" if until else ""),
+            hint="fill a history with `perennial data bootstrap`; a table needs at least its rows",
         )
     prepared = make(history)
     # Without its record no later step goes on, whatever stops this one, for example a push that fails.
@@ -71,7 +77,7 @@ def prepare(
         stale.unlink()
     for name, view in prepared.views.items():
         write_table(work.views / f"{name}.parquet", view)
-    last = int(history[group].max())
+    last = int((history if group in history else prepared.examples)[group].max())
     message = f"{spec.name}: {len(history)} rows of {source} to {group} {last}"
     revision = store.commit(tracked_files(spec, work), message)
     write_json(work.revision, revision)

@@ -47,11 +47,11 @@ def validate(
     """
     revision = read_revision(spec, work).revision
     views = work.read_views()
-    tables = {"history": read_table(work.history, "prepare"), **views}
+    tables = {spec.data.source.kind: read_table(work.history, "prepare"), **views}
     reports = check_tables(spec, tables, validator, expectations_dir, work.data_docs, quarantine_dir, now)
     for report in reports:
         say(f"{report.table}: {report.rules} rules hold for {report.rows} rows")
-    if publish is not None:
+    if publish is not None and views:
         publish(views)
         say(f"published: {', '.join(views)}")
     validation = Validation(revision=revision, reports=tuple(reports))
@@ -140,8 +140,8 @@ def _suite(
 ) -> Suite:
     if table not in tables:
         raise SpecError(
-            f"{spec.name}: data.expectations names the table {table!r}, which {spec.data.prepare} does not make",
-            hint=f"it makes {', '.join(tables)}",
+            f"{spec.name}: data.expectations names the table {table!r}, which is not there",
+            hint=f"there are {', '.join(tables)}",
         )
     suite = catalog.suite(folder / file)
     return suite.at(_reference(suite, tables, now))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from pathlib import Path
 
-from perennial.core.governance.client_keys import MARK, ClientKey
+from perennial.core.governance.client_keys import MARK, Client, ClientKey
 from perennial.errors import NotSignedIn, SettingsError
 from perennial.serving.access.key_file import KeyFile
 from perennial.settings import LOOPBACKS, Settings
@@ -17,11 +17,12 @@ def refuse_open_door(settings: Settings) -> None:
     """Check before Envoy starts that clients that are not on this machine can have a key.
 
     Raises:
-        SettingsError: the public listener is not on loopback, and there is no key.
+        SettingsError: the public listener is not on loopback, and there is neither a key nor an issuer of JWTs.
     """
-    if settings.host not in LOOPBACKS and not ClientKeys(settings.client_keys).all():
+    given = settings.jwt is not None or ClientKeys(settings.client_keys).all()
+    if settings.host not in LOOPBACKS and not given:
         raise SettingsError(
-            f"PERENNIAL_HOST is {settings.host}: clients need API keys, and there is none",
+            f"PERENNIAL_HOST is {settings.host}: clients need API keys or JWTs, and there is neither",
             hint="perennial key add NAME",
         )
 
@@ -32,8 +33,8 @@ class ClientKeys(KeyFile[ClientKey]):
     def __init__(self, path: Path) -> None:
         super().__init__(path, ClientKey, MARK, "client keys", "a request without a known API key", HINT)
 
-    def client(self, key: str, now: datetime) -> ClientKey:
-        """Return what is stored of a key.
+    def client(self, key: str, now: datetime) -> Client:
+        """Return the client that a key belongs to.
 
         Raises:
             NotSignedIn: there is no key, or it is unknown or expired.
@@ -41,4 +42,4 @@ class ClientKeys(KeyFile[ClientKey]):
         stored = self.holder(key)
         if stored.expired(now):
             raise NotSignedIn(f"the key of {stored.name} is expired", hint=HINT)
-        return stored
+        return stored.client

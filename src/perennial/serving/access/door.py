@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import base64
 import hmac
+import json
 import re
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from datetime import UTC, datetime
 from typing import Any
 
-from perennial.core.governance.client_keys import Right
-from perennial.errors import NotAllowed, PerennialError
+from perennial.core.governance.client_keys import CLAIM, Client, Right, client_of
+from perennial.core.governance.feedback_sources import Source
+from perennial.errors import NotAllowed, NotSignedIn, PerennialError
 from perennial.serving import headers
 from perennial.serving.access.client_keys import HINT, ClientKeys
 from perennial.serving.answers import Json, refusal
@@ -23,9 +26,11 @@ Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 HEALTH = "/livez"
 """Path of the health check, which tells nothing but whether the server has started."""
 CLIENT = "perennial.client"
-"""Key of the scope with the client's key; absent where no key is required."""
+"""Key of the scope with the client; absent where none is required."""
+FEEDBACK = "/v1/feedback"
 _OF_MODEL = re.compile(r"/v[12]/models/([^/]+)(/.*)?")
 _SECRET, _PUBLIC, _BEARER = headers.SECRET.encode(), headers.PUBLIC.encode(), b"Bearer "
+_CLAIMS, _OF_SOURCE = headers.CLAIMS.encode(), headers.FEEDBACK_KEY.encode()
 
 
 class Door:
@@ -33,10 +38,12 @@ class Door:
 
     A request without the shared secret of the installation is a 403: Envoy adds the secret to the requests of
     clients and removes theirs. Prometheus, which cannot send every header, may send it as a bearer token for
-    `/metrics`. A client's request for a model without a known key is a 401, without the right a 403.
+    `/metrics`. A client's request for a model without a known key or a JWT that Envoy verified is a 401, without the
+    right a 403.
 
     Args:
-        keys: keys of clients; None where no key is required.
+        keys: keys of clients.
+        required: False where predictions need no key; feedback always needs one, or that of a source.
         clock: returns the aware UTC time, for the end of a key.
     """
 
@@ -44,12 +51,14 @@ class Door:
         self,
         application: Application,
         secret: str,
-        keys: ClientKeys | None = None,
+        keys: ClientKeys,
+        required: bool = True,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._application = application
         self._secret = secret.encode()
         self._keys = keys
+        self._required = required
         self._clock = clock
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -59,9 +68,9 @@ class Door:
                 refused = {"error": "this address is for the router only", "hint": "send requests to Envoy"}
                 await Json(refused, status_code=403)(scope, receive, send)
                 return
-            if self._keys is not None and _PUBLIC in given:
+            if _PUBLIC in given:
                 try:
-                    self._sign_in(self._keys, given, scope)
+                    self._sign_in(given, scope)
                 except PerennialError as error:
                     await refusal(error)(scope, receive, send)
                     return
@@ -73,20 +82,53 @@ class Door:
             said = _bearer(given)
         return hmac.compare_digest(said, self._secret)
 
-    def _sign_in(self, keys: ClientKeys, given: Mapping[bytes, bytes], scope: Scope) -> None:
-        """Put the client's key into the scope; paths without a model need none, and feedback has its own.
+    def _sign_in(self, given: Mapping[bytes, bytes], scope: Scope) -> None:
+        """Put the client into the scope; other paths need none, and the server checks the key of a source.
 
         Raises:
-            NotSignedIn: there is no valid key.
-            NotAllowed: the key does not allow predictions of the model.
+            NotSignedIn: there is no valid key and no verified JWT.
+            NotAllowed: the client may not have predictions of the model.
         """
-        match = _OF_MODEL.fullmatch(scope["path"])
-        if match is None:
+        if scope["path"] == FEEDBACK and _OF_SOURCE not in given:
+            scope[CLIENT] = self._client(given)
             return
-        client = keys.client(_bearer(given).decode("latin-1"), self._clock())
+        match = _OF_MODEL.fullmatch(scope["path"])
+        if match is None or not self._required:
+            return
+        client = self._client(given)
         if not client.may(Right.PREDICT, match[1]):
-            raise NotAllowed(f"the key of {client.name} is not for {match[1]}", hint=HINT)
+            raise NotAllowed(f"{client.name} may not ask {match[1]}", hint=HINT)
         scope[CLIENT] = client
+
+    def _client(self, given: Mapping[bytes, bytes]) -> Client:
+        if _CLAIMS not in given:
+            return self._keys.client(_bearer(given).decode("latin-1"), self._clock())
+        try:
+            # Envoy leaves the padding out; more than is needed does no harm.
+            claims = json.loads(base64.urlsafe_b64decode(given[_CLAIMS] + b"=="))
+        except ValueError:
+            claims = None
+        client = client_of(claims) if isinstance(claims, dict) else None
+        if client is None:
+            raise NotSignedIn(
+                f"the JWT has no text `sub`, or its claim `{CLAIM}` is no rights by model",
+                hint='"perennial": {"predict": ["MODEL"]}',
+            )
+        return client
+
+
+def feedback_source(scope: Mapping[str, Any]) -> Source | None:
+    """Return the client as a source of feedback; None where there is none.
+
+    Raises:
+        NotAllowed: the client lacks the right.
+    """
+    client: Client | None = scope.get(CLIENT)
+    if client is None:
+        return None
+    if Right.FEEDBACK not in client.grants:
+        raise NotAllowed(f"{client.name} may not send feedback", hint=HINT)
+    return Source(name=client.name, models=client.grants[Right.FEEDBACK])
 
 
 def refuse_explanation(scope: Mapping[str, Any], model: str) -> None:
@@ -97,7 +139,7 @@ def refuse_explanation(scope: Mapping[str, Any], model: str) -> None:
     """
     client = scope.get(CLIENT)
     if client is not None and not client.may(Right.EXPLAIN, model):
-        raise NotAllowed(f"the key of {client.name} is not for explanations of {model}", hint=HINT)
+        raise NotAllowed(f"{client.name} may not ask for explanations of {model}", hint=HINT)
 
 
 def _bearer(given: Mapping[bytes, bytes]) -> bytes:

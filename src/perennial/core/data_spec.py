@@ -1,0 +1,95 @@
+"""The part of the model spec that names the source of the examples (`data` in the YAML)."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from enum import StrEnum
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from perennial.core.frozen import Frozen
+from perennial.errors import SpecError
+
+SourceName = Annotated[str, Field(pattern=r"^[\w.-]{1,64}$")]
+
+
+class HistorySpec(Frozen):
+    """A CI history (`perennial data`), from which features are computed."""
+
+    kind: Literal["history"]
+    name: SourceName = Field(description="name of the CI history")
+    prepare: str = Field(description="module:function that makes feature tables and examples")
+
+
+class Split(StrEnum):
+    """Way of a table's rows into the groups that are split and resampled as a whole."""
+
+    TIME = "time"
+    """Groups are periods of the time column: the holdout is the latest."""
+    GROUP = "group"
+    """Groups are drawn by a hash of the group column."""
+    RANDOM = "random"
+    """Groups are drawn by a hash of the key, else of all inputs, so that equal rows stay together."""
+
+
+class TableSpec(Frozen):
+    """A file of rows, a row per example."""
+
+    kind: Literal["table"]
+    name: SourceName = Field(description="name of the data, by which configs/sources.yaml states its terms")
+    path: str = Field(description="CSV or Parquet file; relative to the project")
+    missing: tuple[str, ...] = Field(description="texts of a CSV file that stand for a missing value")
+    key: str | None = Field(description="column that names a row; null: rows have no name")
+    time: str | None = Field(description="column of the time of a row; null: rows have no order in time")
+    period: timedelta | None = Field(
+        None, description="length of a group of `split: time`; null where the time is a whole number"
+    )
+    group: str | None = Field(description="column whose equal values must not be split; null: none")
+    split: Split
+    seed: int = Field(description="salt of the hash that draws the groups")
+    leakage_accepted: tuple[str, ...] = Field(
+        description="inputs that predict the target alone, and that a person has found to be right"
+    )
+
+    @model_validator(mode="after")
+    def names_what_it_splits_by(self) -> Self:
+        if self.split is Split.RANDOM and self.time is not None:
+            raise ValueError(
+                f"split: random mixes past and future, and time names {self.time!r}: use split: time"
+            )
+        if self.split is Split.TIME and self.time is None:
+            raise ValueError("split: time needs a column in `time`")
+        if self.split is Split.GROUP and self.group is None:
+            raise ValueError("split: group needs a column in `group`")
+        return self
+
+
+class DataSpec(Frozen):
+    """Source of the training examples."""
+
+    source: Annotated[HistorySpec | TableSpec, Field(discriminator="kind")]
+    expectations: dict[str, str] = Field(
+        min_length=1,
+        description="table (history, table, or a feature view) -> suite file under configs/expectations",
+    )
+    sensitive: tuple[str, ...] = ()
+
+    @property
+    def history(self) -> str:
+        """Return the name of the CI history; raises SpecError where the data is something else."""
+        return self._history.name
+
+    @property
+    def prepare(self) -> str:
+        """Return the address of the function that makes features and examples; raises as `history`."""
+        return self._history.prepare
+
+    @property
+    def _history(self) -> HistorySpec:
+        if not isinstance(self.source, HistorySpec):
+            raise SpecError(
+                f"data.source is a {self.source.kind}, no CI history",
+                hint="this command is for models over a CI history",
+            )
+        return self.source

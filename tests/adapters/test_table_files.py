@@ -1,0 +1,59 @@
+"""A table is read with the types of the spec; what does not fit is named."""
+
+from __future__ import annotations
+
+import pandas as pd
+import pytest
+
+from perennial.adapters.table_files import TableFile
+from perennial.core.input_spec import InputKind
+from perennial.errors import DatasetMissing, MalformedInput
+
+TYPES = {
+    "a size": InputKind.FLOAT,
+    "count": InputKind.INT,
+    "open": InputKind.BOOL,
+    "kind": InputKind.CATEGORY,
+    "at": InputKind.TIMESTAMP,
+}
+CSV = """a size,count,open,kind,at,other
+1.5,7,true,01,2024-01-01 10:00:00,x
+NA,,false,"b,c",2024-01-01T10:00:00+02:00,y
+"""
+
+
+@pytest.fixture
+def path(tmp_path):
+    file = tmp_path / "it's.csv"
+    file.write_text(CSV)
+    return file
+
+
+def test_types_are_those_of_the_spec(path):
+    table = TableFile(path, TYPES, ("", "NA"), "t").read()
+    assert list(table) == list(TYPES)
+    assert table["a size"].isna().tolist() == [False, True]
+    assert table["count"].isna().tolist() == [False, True]
+    assert table["count"].iloc[0] == 7
+    assert table["open"].tolist() == [True, False]
+    assert table["kind"].tolist() == ["01", "b,c"]
+    assert table["at"].tolist() == [pd.Timestamp("2024-01-01T10:00Z"), pd.Timestamp("2024-01-01T08:00Z")]
+
+
+def test_csv_and_parquet_give_the_same_table(path, tmp_path):
+    table = TableFile(path, TYPES, ("", "NA"), "t").read()
+    table.to_parquet(tmp_path / "t.parquet")
+    again = TableFile(tmp_path / "t.parquet", TYPES, (), "t").read()
+    pd.testing.assert_frame_equal(table, again, check_dtype=False)
+
+
+def test_a_value_of_another_type_names_its_line(path):
+    with pytest.raises(MalformedInput, match=r"Line: 3.*b,c.*INT"):
+        TableFile(path, {"kind": InputKind.INT}, ("", "NA"), "t").read()
+
+
+def test_a_missing_column_or_file_is_named(path, tmp_path):
+    with pytest.raises(MalformedInput, match="has no column colour"):
+        TableFile(path, {"colour": InputKind.FLOAT}, (), "t").read()
+    with pytest.raises(DatasetMissing, match="there is no table"):
+        TableFile(tmp_path / "none.csv", TYPES, (), "t").read()

@@ -1,0 +1,82 @@
+"""TLS at the pages of MLflow and Airflow, with the certificate that `make dev-certificates` makes."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import httpx
+import pytest
+from mlflow_server import MODEL, MlflowServer
+
+from perennial.errors import SettingsError, TrackerUnavailable
+from perennial.local import airflow
+from perennial.local.handed_secrets import base_environment
+from perennial.local.processes import table
+from perennial.settings import HERE, Settings
+from perennial.wiring import versions
+from perennial.wiring.accounts import CERTIFICATES
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory) -> dict:
+    """The settings after `make dev-certificates`."""
+    folder = tmp_path_factory.mktemp("certificates")
+    made = ["make", "--silent", "-C", str(folder), "-f", str(HERE / "Makefile"), "dev-certificates"]
+    printed = subprocess.run(made, capture_output=True, text=True, check=True).stdout
+    tls = folder / ".perennial" / "tls"
+    assert {path.stat().st_mode & 0o077 for path in (tls, *tls.iterdir())} == {0}
+    assert "PERENNIAL_TLS_CA=.perennial/tls/cert.pem" in printed
+    certificate = tls / "cert.pem"
+    return {
+        "tls_cert": certificate,
+        "tls_key": tls / "key.pem",
+        "tls_ca": certificate,
+        "tls_pages": True,
+    }
+
+
+@pytest.mark.server
+def test_mlflow_with_tls_is_read_by_whoever_trusts_its_certificate(tmp_path, certificate, monkeypatch):
+    server = MlflowServer(tmp_path, **certificate)
+    try:
+        server.start()
+        monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "training")
+        monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", server.accounts["training"].password)
+        monkeypatch.setenv(CERTIFICATES, "")
+        monkeypatch.delenv(CERTIFICATES)
+        stranger = server.settings.model_copy(update={"tls_ca": None})
+        with pytest.raises(TrackerUnavailable, match="CERTIFICATE_VERIFY_FAILED"):
+            versions.registry(stranger).find(MODEL, "champion")
+        assert versions.registry(server.settings).find(MODEL, "champion") is None
+        with pytest.raises(httpx.HTTPError):
+            httpx.get(server.url.replace("https", "http") + "/health", timeout=5)
+    finally:
+        server.stop()
+
+
+def test_both_pages_and_their_clients_follow_the_settings(tmp_path, certificate):
+    settings = Settings(home=tmp_path, **certificate)
+    processes = {process.name: process for process in table(settings)}
+    commands = {name: process.command for name, process in processes.items()}
+    pair = (str(certificate["tls_cert"]), str(certificate["tls_key"]))
+    assert commands["airflow-api-server"][-4:] == ("--ssl-cert", pair[0], "--ssl-key", pair[1])
+    assert "--ssl-certfile" in commands["mlflow"][-1]
+    given = {**base_environment(settings), **processes["airflow-scheduler"].environment}
+    assert given["PERENNIAL_TRACKING_URL"].startswith("https://")
+    assert given["AIRFLOW__CORE__EXECUTION_API_SERVER_URL"].startswith("https://")
+    assert given[CERTIFICATES] == given["AIRFLOW__API__SSL_CERT"] == pair[0]
+    assert airflow.tls_options(Settings(home=tmp_path)) == ()
+
+
+@pytest.mark.parametrize(
+    ("given", "named"),
+    [
+        ({"tls_pages": True}, "PERENNIAL_TLS_PAGES needs"),
+        ({"tls_ca": Path("nowhere.pem")}, "PERENNIAL_TLS_CA is nowhere.pem"),
+        ({"tls_cert": Path("nowhere.pem")}, "PERENNIAL_TLS_CERT is nowhere.pem"),
+    ],
+)
+def test_a_missing_file_is_told_before_anything_starts(tmp_path, given, named):
+    with pytest.raises(SettingsError, match=named):
+        table(Settings(home=tmp_path, **given))
