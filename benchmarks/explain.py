@@ -58,8 +58,8 @@ def make_version(spec: ModelSpec, folder: Path) -> None:
     manifest = ModelManifest(
         model=MODEL, capsule="benchmark", feature_service="benchmark",
         entities=spec.features.entities, request={}, features=names, columns=spec.features.columns,
-        target="failed", threshold=0.5, architecture=model.architecture, framework="pytorch",
-        parameters=model.parameter_count(), bytes=1,
+        target="failed", task=model.task, output=model.task.output,
+        architecture=model.architecture, framework="pytorch", parameters=model.parameter_count(), bytes=1,
         explanation=ServedExplanation(
             background_digest=_sha256(folder / "background.json"), coalitions=how.coalitions,
             max_rows=how.max_rows, tolerance=how.tolerance, seed=0,
