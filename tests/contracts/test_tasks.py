@@ -313,6 +313,13 @@ def test_a_spec_names_only_what_its_kind_has(task):
             spec_with(task, behaviour="a.b:C")
 
 
+def test_an_explanation_of_too_few_coalitions_is_an_error_of_the_spec():
+    content = SPEC.model_dump()
+    content["explanation"]["coalitions"] = 33
+    with pytest.raises(ValidationError, match="33 sets cannot explain 17 features: at least 34"):
+        ModelSpec.model_validate(content)
+
+
 @pytest.mark.parametrize(
     ("given", "why"),
     [

@@ -45,6 +45,12 @@ def test_every_extreme_reaches_every_feature():
         assert {np.inf, -np.inf, -1.0} <= set(alone)
 
 
+def test_thousands_of_features_take_extremes_in_blocks():
+    rows = checks.hostile_rows(np.full(3000, 5.0, dtype=np.float32))
+    assert len(rows) == len(checks.EXTREMES) * (1 + checks.ALONE)
+    assert np.isinf(rows).any(axis=0).all()
+
+
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -0.001, 1.001])
 def test_safety(bad):
     rows = checks.hostile_rows(np.zeros(3, dtype=np.float32))

@@ -119,6 +119,16 @@ class ModelSpec(Frozen):
                 )
         return self
 
+    @model_validator(mode="after")
+    def enough_coalitions(self) -> Self:
+        least, explanation = 2 * len(self.features.names), self.explanation
+        if explanation is not None and explanation.coalitions < least:
+            raise ValueError(
+                f"explanation.coalitions: {explanation.coalitions} sets cannot explain {len(self.features.names)} "
+                f"features: at least {least}, or explanation: null"
+            )
+        return self
+
     @property
     def digest(self) -> str:
         """SHA-256 (hex) over the canonical JSON of the whole spec."""

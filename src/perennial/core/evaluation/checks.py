@@ -13,6 +13,8 @@ from perennial.core.verdict import Judgement, Verdict
 
 EXTREMES = (0.0, -1.0, 1e6, -1e6, 1e30, -1e30, np.inf, -np.inf, np.nan)
 """Out-of-vocabulary codes (-1, 1e6), huge numbers, infinities and NaN."""
+ALONE = 200
+"""Most features that take an extreme value alone."""
 SHOWN = 5
 
 
@@ -71,12 +73,15 @@ def judge_behaviour(cases: Sequence[Case], scores: np.ndarray) -> Judgement:
 def hostile_rows(typical: np.ndarray) -> np.ndarray:
     """Return extreme inputs, float32 [n, features]: each extreme in all features, and in each feature alone.
 
+    With more than `ALONE` features, so many blocks of neighbours take the extreme together: the rows of each feature
+    alone would need memory with the square of their number.
+
     Args:
         typical: float32 [features], values of the other features; NaN where unknown.
     """
     width = len(typical)
     rows = [np.full(width, value) for value in EXTREMES]
-    for place in range(width):
+    for place in np.array_split(np.arange(width), min(width, ALONE)):
         for value in EXTREMES:
             row = typical.astype(float)
             row[place] = value

@@ -70,7 +70,7 @@ def describe(spec: ModelSpec, trained: Trained, evaluation: Evaluation) -> str:
     return (
         f"{spec.description}\n\nTrained because: {why}. Data: {trained.source}, revision "
         f"{trained.revision[:12]}. Judged on {evaluation.rows} rows of the {spec.evaluation.group}s "
-        f"{evaluation.first_group} to {evaluation.last_group}, which it never saw: {figures} "
+        f"{evaluation.first_group} to {evaluation.last_group}, held out from its training: {figures} "
         "(95 % intervals over whole groups)."
     )
 
