@@ -109,7 +109,7 @@ class OtherCode(ModelError, exit_code=39):
     """The version cannot be trained again here as it was trained."""
 
 
-class IncompleteExplanation(ModelError, exit_code=40):
+class IncompleteExplanation(ModelError, exit_code=40, http_status=422):
     """Attributions do not add up to the score."""
 
 

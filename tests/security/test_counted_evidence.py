@@ -7,7 +7,8 @@ import time
 from datetime import UTC, datetime
 
 import pytest
-from envoy_split_stack import MODEL, STABLE, SplitStack, split
+from envoy_split_stack import CANARY, MODEL, STABLE, SplitStack, split
+from serving_stack import until
 
 from perennial.core.release.failover import FailoverState, watch_failover
 from perennial.core.release.traffic import BACKUP, Counters, Route
@@ -53,6 +54,39 @@ def test_garbage_is_no_evidence_of_a_candidate(stack):
     assert counted.send(3) == {200}
     assert counted.send(40, status="400") == {400}
     assert counted.evidence() == {"stable": (0, 0), "canary": (3, 0), BACKUP: (0, 0)}
+
+
+def test_garbage_does_not_make_a_candidate_look_fast(stack):
+    """The router's latencies are of every status: refusals are left out of them."""
+
+    def now() -> Counters:
+        return stack.router.counters(MODEL)["canary"]
+
+    def latencies(counters: Counters) -> int:
+        return counters.buckets[-1][1] if counters.buckets else 0
+
+    stack.router.apply(split(100.0, None))
+    until(lambda: latencies(now()) == now().requests, 10, "the latencies of earlier requests")
+    before, counted = now(), Counted(stack)
+    assert counted.send(3) == {200}
+    assert counted.send(40, status="400") == {400}
+    until(lambda: latencies(now().since(before)) == 43, 10, "the latencies of all requests")
+    assert latencies(now().since(before).evidence()) == 3
+
+
+def test_a_copy_that_fails_as_its_original_does_is_excused(stack):
+    stack.router.apply(Route(model=MODEL, stable=STABLE, canary=CANARY, mirror=True))
+    before = stack.router.counters(MODEL)
+    counted = Counted(stack)
+    assert counted.send(5, status="503") == {503}
+    assert counted.send(4, status_canary="500") == {200}
+
+    def fresh(pool: str) -> Counters:
+        return stack.router.counters(MODEL)[pool].since(before[pool])
+
+    until(lambda: fresh("canary").errors == 9, 10, "the failures of the copies")
+    assert fresh("stable").lost == 5
+    assert fresh("canary").excusing(fresh("stable").lost).evidence().errors == 4
 
 
 def test_a_fault_of_the_candidate_counts_once_and_of_both_sides_for_nobody(stack):

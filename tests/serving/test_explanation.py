@@ -17,6 +17,7 @@ from signing import TRUSTED
 from tiny_models import tiny_version
 
 from perennial.adapters.bentoml.pool import BentoPool
+from perennial.core.training.attribution import Attributions
 from perennial.errors import ExplanationNotReady
 from perennial.serving import desired_state as desired
 from perennial.serving import explanation, headers
@@ -152,7 +153,7 @@ def test_attributions_that_do_not_add_up_are_never_given(server, monkeypatch):
 
     monkeypatch.setattr(explanation, "shapley", off)
     answer = server.predict(explain=True)
-    assert answer.status_code == 500
+    assert answer.status_code == 422
     assert "miss the score" in answer.json()["error"]
     assert len(server.log()) == 0
 
@@ -215,3 +216,19 @@ def test_neither_loading_nor_explaining_imports_torch_and_a_plain_server_has_no_
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("broken", ["raises", "nan"])
+def test_rows_that_cannot_be_explained_are_no_failure_of_the_version(server, monkeypatch, broken):
+    """A client chose rows whose attributions do not add up, and each was a 500 of the candidate."""
+
+    def shapley_of_hostile_rows(score, background, rows, coalitions, seed):
+        if broken == "raises":
+            raise np.linalg.LinAlgError("singular")
+        return Attributions(base=0.0, values=np.full(rows.shape, np.nan))
+
+    monkeypatch.setattr(explanation, "shapley", shapley_of_hostile_rows)
+    answer = server.predict(explain=True)
+    assert answer.status_code == 422
+    assert answer.json()["hint"]
+    assert server.predict().status_code == 200

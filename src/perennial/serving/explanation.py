@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import sys
 import threading
@@ -15,10 +16,11 @@ import numpy as np
 
 from perennial.core.training.attribution import Attributions, check_complete
 from perennial.core.training.explanation import ServedExplanation
-from perennial.errors import ExplanationNotReady, MalformedInput
+from perennial.errors import ExplanationNotReady, IncompleteExplanation, MalformedInput
 from perennial.serving.attribution import METHOD, shapley
 from perennial.serving.session import LoadedVersion
 
+LOG = logging.getLogger(__name__)
 PATIENCE_SECONDS = 3.0
 """Shorter than the per-try timeout of the router (4 s), after which it would try the next server."""
 
@@ -79,7 +81,9 @@ class Explanations:
             MalformedInput: this version has no background, or the request has too many rows.
             ExplanationNotReady: the time limit passed. A waiting task is dropped, the result of a running task is
                 discarded.
-            IncompleteExplanation: the attributions do not add up to the scores.
+            IncompleteExplanation: the attributions do not add up to the scores, or the rows cannot be explained. The
+                version has scored these rows, and it was explained before its registration: a client that chooses
+                the rows must not have that counted against it.
         """
         wanted, _ = _configuration(version)
         if len(features) > wanted.max_rows:
@@ -118,7 +122,13 @@ def _work(
 ) -> ExplainedScores:
     wanted, background = _configuration(version)
     began = time.perf_counter()
-    attributions = shapley(version.score, background, features, wanted.coalitions, wanted.seed)
+    try:
+        attributions = shapley(version.score, background, features, wanted.coalitions, wanted.seed)
+    except Exception as error:  # the library and onnxruntime have exceptions without a common base class
+        LOG.exception("explanation of %s", version.wanted.version)
+        raise IncompleteExplanation(
+            f"these rows cannot be explained: {type(error).__name__}", hint="send the request without explain"
+        ) from error
     gap = check_complete(attributions, scores.astype(float), wanted.tolerance)
     return ExplainedScores(
         version, attributions, gap, seconds=time.perf_counter() - began, waited=began - submitted

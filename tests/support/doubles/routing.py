@@ -190,7 +190,14 @@ class MemoryRouter:
             self.foreign.clear()
 
     def answered(
-        self, model: str, pool: str, requests: int, errors: int = 0, latency_ms: float = 5.0
+        self,
+        model: str,
+        pool: str,
+        requests: int,
+        errors: int = 0,
+        latency_ms: float = 5.0,
+        refused: int = 0,
+        lost: int = 0,
     ) -> None:
         """For tests: the pool answered this many more requests, all equally fast."""
         pools = self._counters.setdefault(model, {})
@@ -198,7 +205,11 @@ class MemoryRouter:
         counts = dict(before.buckets) or dict.fromkeys((1.0, 5.0, 10.0, 50.0, 100.0, 1000.0, float("inf")), 0)
         counts = {bound: n + (requests if latency_ms <= bound else 0) for bound, n in counts.items()}
         pools[pool] = Counters(
-            requests=before.requests + requests, errors=before.errors + errors, buckets=tuple(counts.items())
+            requests=before.requests + requests,
+            errors=before.errors + errors,
+            refused=before.refused + refused,
+            lost=before.lost + lost,
+            buckets=tuple(counts.items()),
         )
 
     def restart(self) -> None:

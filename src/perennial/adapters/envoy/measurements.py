@@ -68,10 +68,14 @@ class EnvoyMeasurements:
         )
         return {
             PoolName.STABLE.value: _counters(
-                by_champion, (stable,), of_first + refused[1] - of_second, excused[0][0] + excused[1][1]
+                by_champion,
+                (stable,),
+                of_first + refused[1] - of_second,
+                excused[0][0] + excused[1][1],
+                failed[0],
             ),
             PoolName.CANARY.value: _counters(
-                by_candidate, (canary, shadow), of_second + refused[2], excused[1][0]
+                by_candidate, (canary, shadow), of_second + refused[2], excused[1][0], failed[1]
             ),
             BACKUP: _counters(by_backup, (), refused[0] - of_first, excused[0][1]),
         }
@@ -96,7 +100,7 @@ class EnvoyMeasurements:
             if target is None:
                 continue
             counted = counters[pool]
-            p95 = counted.latency_ms(0.95)
+            p95 = counted.evidence().latency_ms(0.95)
             rows.append(
                 {
                     "model": route.model,
@@ -158,7 +162,7 @@ def _excused(
 
 
 def _counters(
-    servers: Sequence[Endpoint], histograms: Sequence[Buckets], refused: int, excused: int
+    servers: Sequence[Endpoint], histograms: Sequence[Buckets], refused: int, excused: int, lost: int = 0
 ) -> Counters:
     """Add up the servers and histograms; all histograms of an Envoy have the same bounds."""
     counts: dict[float, int] = {}
@@ -170,5 +174,6 @@ def _counters(
         errors=sum(server.errors for server in servers),
         refused=refused,
         excused=excused,
+        lost=lost,
         buckets=tuple(sorted(counts.items())),
     )

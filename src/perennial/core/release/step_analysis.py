@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from perennial.core.release.analysis.criteria import judge_traffic, unmeasured
 from perennial.core.release.analysis.sample_ratio import judge_split
+from perennial.core.release.phase import Phase
 from perennial.core.release.plan import promotes
 from perennial.core.release.status import LabelCounts
 from perennial.core.release.traffic import Counters, PoolName
@@ -34,6 +35,8 @@ def step_counters(transition: Transition) -> tuple[Counters, Counters]:
     _add_new_answers(transition)
     status, nothing = transition.status, Counters()
     candidate, champion = (status.counted.get(pool, nothing) for pool in (PoolName.CANARY, PoolName.STABLE))
+    if status.phase is Phase.SHADOW:  # a copy that failed as its original did is a bad request
+        candidate = candidate.excusing(champion.lost)
     before = status.before if status.before is not None else champion
     return candidate.evidence(), before.evidence()
 

@@ -101,6 +101,7 @@ class Counters(Frozen):
     errors: int = Field(0, ge=0, description="of these, 5xx or a broken connection")
     refused: int = Field(0, ge=0, description="of the requests, 4xx: an error of the request")
     excused: int = Field(0, ge=0, description="of the errors, attempts of requests that both sides failed")
+    lost: int = Field(0, ge=0, description="requests of its share that nobody could answer, after every try")
     buckets: tuple[tuple[float, int], ...] = Field(
         (), description="latency: (upper bound in ms, cumulative count), ascending; last bound may be inf"
     )
@@ -125,6 +126,7 @@ class Counters(Frozen):
             errors=max(0, self.errors - earlier.errors),
             refused=max(0, self.refused - earlier.refused),
             excused=max(0, self.excused - earlier.excused),
+            lost=max(0, self.lost - earlier.lost),
             buckets=tuple((bound, max(0, count - before.get(bound, 0))) for bound, count in self.buckets),
         )
 
@@ -136,16 +138,28 @@ class Counters(Frozen):
             errors=self.errors + other.errors,
             refused=self.refused + other.refused,
             excused=self.excused + other.excused,
+            lost=self.lost + other.lost,
             buckets=tuple((bound, self._up_to(bound) + other._up_to(bound)) for bound in bounds),
         )
 
+    def excusing(self, shared: int) -> Counters:
+        """Return the counters with as many more errors excused, because the other side failed the same requests."""
+        return self.model_copy(update={"excused": min(self.errors, self.excused + shared)})
+
     def evidence(self) -> Counters:
-        """Return what counts for or against a version: 2xx and 5xx without the requests' own faults."""
+        """Return what counts for or against a version: 2xx and 5xx without the requests' own faults.
+
+        The router has no latency by status. A refusal is the fastest answer and a lost request the slowest: so
+        many requests are left out at each end.
+        """
+        answered = max(0, self.buckets[-1][1] - self.refused - self.lost) if self.buckets else 0
         excused = min(self.excused, self.errors)
         return Counters(
             requests=max(0, self.requests - self.refused - excused),
             errors=self.errors - excused,
-            buckets=self.buckets,
+            buckets=tuple(
+                (bound, min(max(0, count - self.refused), answered)) for bound, count in self.buckets
+            ),
         )
 
     def _up_to(self, bound: float) -> int:
