@@ -87,6 +87,13 @@ class HistoryStore:
                 new.to_parquet(temporary, index=False)
         return len(new)
 
+    def importing(self, history: str) -> FileLock:
+        """Return a lock for an import that numbers its cycles after those of the history."""
+        folder = self._of(history)
+        folder.mkdir(parents=True, exist_ok=True)
+        # Not the lock of `append`, which is taken inside.
+        return FileLock(folder / ".import.lock")
+
     def record_source(self, history: str, source: str, why: str, at: datetime) -> None:
         """Record the source of a history before its rows arrive cycle by cycle.
 
@@ -177,9 +184,8 @@ class HistoryStore:
 
     def last_cycle(self, history: str) -> int | None:
         """Return the highest cycle number; None for an empty history."""
-        if not self.exists(history):
-            return None
-        return int(self.load(history)["cycle"].max())
+        kept = [frame.loc[~out, "cycle"].max() for _, frame, out in self._frames(history) if not out.all()]
+        return int(max(kept)) if kept else None
 
     def source(self, history: str) -> HistorySource:
         """Return the source of a history.
