@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from perennial.core.input_spec import InputSpec, encode
+from perennial.core.input_encoding import encode
+from perennial.core.input_spec import InputSpec
 from perennial.errors import MalformedInput
 
 NUMBER = InputSpec(type="float", missing="allow")

@@ -1,22 +1,13 @@
-"""Typed inputs that the caller sends, and their one encoding for training and serving."""
+"""Typed inputs that the caller sends. A rollback reads them in a manifest: nothing slow is imported here."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
-from datetime import UTC, date, datetime
 from enum import StrEnum
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
-import numpy as np
 from pydantic import Field, model_validator
 
 from perennial.core.frozen import Frozen
-from perennial.errors import MalformedInput
-
-LARGEST = float(np.finfo(np.float32).max)
-DAY_SECONDS = 86_400.0
-SHOWN = 60
 
 
 class InputKind(StrEnum):
@@ -49,89 +40,3 @@ class InputSpec(Frozen):
         if len(set(self.categories)) != len(self.categories):
             raise ValueError("a category is listed twice")
         return self
-
-
-def encode(
-    inputs: Mapping[str, InputSpec], columns: Mapping[str, Sequence[Any] | np.ndarray], rows: int
-) -> np.ndarray:
-    """Encode typed columns as the input of a model, float32 [rows, inputs] in the order of `inputs`.
-
-    A number stays (the nearest float32), false and true are 0 and 1, a category is its place in the list, a
-    timestamp is its days since 1970 (UTC), and a missing value is NaN.
-
-    Args:
-        columns: name -> [rows]; None or NaN is a missing value.
-
-    Raises:
-        MalformedInput: a column or a value is missing, unknown or of another type; names row and column.
-    """
-    encoded = np.full((rows, len(inputs)), np.nan, dtype=np.float32)
-    for place, (name, spec) in enumerate(inputs.items()):
-        if name not in columns:
-            raise MalformedInput(f"the input {name!r} is missing", hint=f"inputs: {', '.join(inputs)}")
-        encoded[:, place] = _column(name, spec, columns[name])
-    return encoded
-
-
-def _column(name: str, spec: InputSpec, values: Sequence[Any] | np.ndarray) -> np.ndarray:
-    codes = {category: float(code) for code, category in enumerate(spec.categories)}
-    numeric = isinstance(values, np.ndarray) and values.dtype.kind in "fiu"
-    if numeric and spec.type in (InputKind.FLOAT, InputKind.INT):
-        array = np.asarray(values, dtype=np.float64)
-        whole = spec.type is InputKind.FLOAT or not np.any(array[~np.isnan(array)] % 1)
-        sound = whole and not np.any(np.abs(array) > LARGEST)
-        if sound and (spec.missing == "allow" or not np.isnan(array).any()):
-            return array
-    return np.array(
-        [_value(name, spec, codes, row, value) for row, value in enumerate(values)], dtype=np.float64
-    )
-
-
-def _value(name: str, spec: InputSpec, codes: Mapping[str, float], row: int, value: Any) -> float:
-    if value is None or (isinstance(value, float | np.floating) and math.isnan(value)) or _is_nat(value):
-        if spec.missing == "refuse":
-            raise _wrong(name, row, value, "a value is needed: the training data had no missing one")
-        return math.nan
-    number = isinstance(value, int | float | np.number) and not isinstance(value, bool | np.bool_)
-    kind = spec.type
-    if kind is InputKind.CATEGORY and isinstance(value, str):
-        if value not in codes and spec.unknown == "refuse":
-            raise _wrong(name, row, value, f"known: {', '.join(spec.categories)[:200]}")
-        return codes.get(value, math.nan)
-    if kind is InputKind.BOOL and isinstance(value, bool | np.bool_):
-        return float(value)
-    if kind is InputKind.FLOAT and number and abs(value) <= LARGEST:
-        return float(value)
-    if kind is InputKind.INT and number and abs(value) <= LARGEST and float(value).is_integer():
-        return float(value)
-    if kind is InputKind.TIMESTAMP and (days := _days(value)) is not None:
-        return days
-    wanted = {
-        InputKind.TIMESTAMP: "a time as ISO 8601 with a zone, such as 2026-01-31T10:00:00Z",
-        InputKind.INT: "a whole number",
-        InputKind.FLOAT: "a number",
-        InputKind.BOOL: "true or false",
-        InputKind.CATEGORY: "a text",
-    }
-    raise _wrong(name, row, value, f"it must be {wanted[kind]}")
-
-
-def _is_nat(value: Any) -> bool:
-    return type(value).__name__ == "NaTType"
-
-
-def _days(value: Any) -> float | None:
-    """Return a time with a zone as days since 1970; None for anything else."""
-    try:
-        moment = datetime.fromisoformat(value) if isinstance(value, str) else value
-        if isinstance(moment, date) and not isinstance(moment, datetime):
-            moment = datetime(moment.year, moment.month, moment.day, tzinfo=UTC)
-        return None if moment.tzinfo is None else moment.timestamp() / DAY_SECONDS
-    except (AttributeError, TypeError, ValueError, OverflowError):
-        return None
-
-
-def _wrong(name: str, row: int, value: Any, hint: str) -> MalformedInput:
-    text = repr(value.item() if isinstance(value, np.generic) else value)
-    shown = text if len(text) <= SHOWN else f"{text[:SHOWN]}..."
-    return MalformedInput(f"row {row}, {name} is {shown}", hint=hint)

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from perennial import limits
-from perennial.core.input_spec import encode
+from perennial.core.input_encoding import encode
 from perennial.errors import FeaturesUnavailable, MalformedInput, PerennialError, UnknownEntity
 from perennial.serving.answers import brief
 from perennial.serving.manifest import ServedManifest, example_row

@@ -10,7 +10,8 @@ import numpy as np
 
 from perennial.core.data_spec import Split, TableSpec
 from perennial.core.feature_spec import FeatureSpec
-from perennial.core.input_spec import InputKind, encode
+from perennial.core.input_encoding import encode
+from perennial.core.input_spec import InputKind
 from perennial.core.spec import ModelSpec
 from perennial.core.training.table_split import buckets, periods
 from perennial.errors import MalformedInput, SpecError
