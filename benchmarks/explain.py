@@ -42,6 +42,7 @@ EVERY_SECONDS = 0.01
 
 def make_version(spec: ModelSpec, folder: Path) -> None:
     """Write a network trained for an epoch on random rows: meaningless answers at the real cost."""
+    from perennial.core.tasks import Ranking
     from perennial.core.training.examples import Examples
     from perennial.models.test_failure_predictor import TestFailurePredictor
 
@@ -49,7 +50,7 @@ def make_version(spec: ModelSpec, folder: Path) -> None:
     rows = random.integers(0, 7, size=(4000, len(names))).astype(np.float32)
     rows[random.random(rows.shape) < 0.02] = np.nan
     target = (random.random(len(rows)) < 0.3).astype(np.float32)
-    model = TestFailurePredictor(names, SHAPE, 0)
+    model = TestFailurePredictor(names, SHAPE, 0, Ranking(threshold=0.5))
     model.fit(Examples(rows, target, np.arange(len(rows)) // 50), None, 1, lambda *_: None)
     model.export(folder / "model.onnx")
     background = Background.drawn(names, rows, how.background, 0).model_dump_json()
@@ -57,8 +58,8 @@ def make_version(spec: ModelSpec, folder: Path) -> None:
     manifest = ModelManifest(
         model=MODEL, capsule="benchmark", feature_service="benchmark",
         entities=spec.features.entities, request={}, features=names, columns=spec.features.columns,
-        target="failed", threshold=0.5, architecture=model.architecture, framework="pytorch",
-        parameters=model.parameter_count(), bytes=1,
+        target="failed", task=model.task, output=model.task.output,
+        architecture=model.architecture, framework="pytorch", parameters=model.parameter_count(), bytes=1,
         explanation=ServedExplanation(
             background_digest=_sha256(folder / "background.json"), coalitions=how.coalitions,
             max_rows=how.max_rows, tolerance=how.tolerance, seed=0,

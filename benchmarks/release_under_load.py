@@ -27,7 +27,7 @@ from live_releases import LiveReleases, furnished
 from release_scenarios import Outcome, Share, expected, run, scenarios
 from wrk_load import clients
 
-from perennial.core.spec import Strategy
+from perennial.core.release_spec import Strategy
 
 EACH, TOGETHER = 4.0, 3.0
 LINE = "{:11} {:24} {:>9} {:>7} {:12} {:>6} {}"

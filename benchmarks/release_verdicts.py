@@ -31,7 +31,7 @@ from perennial.core.release.analysis.simulated_step import (
 )
 from perennial.core.release.status import LabelCounts
 from perennial.core.release.traffic import Counters
-from perennial.core.spec import ReleaseSpec
+from perennial.core.release_spec import ReleaseSpec
 from perennial.core.verdict import Verdict, worst
 from perennial.settings import Settings
 

@@ -7,6 +7,7 @@ import pytest
 from rate_model import RateModel
 
 from perennial.adapters.onnx_scorer import OnnxScorer
+from perennial.core.tasks import Ranking
 from perennial.errors import ModelFileError, ShapeError
 
 ROWS = np.array([[0.5, 1.0], [np.nan, 2.0]], dtype=np.float32)
@@ -14,7 +15,9 @@ ROWS = np.array([[0.5, 1.0], [np.nan, 2.0]], dtype=np.float32)
 
 @pytest.fixture
 def folder(tmp_path):
-    RateModel(("failure_rate", "run_count"), {"slope": 0.5}, 1).export(tmp_path / "model.onnx")
+    RateModel(("failure_rate", "run_count"), {"slope": 0.5}, 1, Ranking(threshold=0.5)).export(
+        tmp_path / "model.onnx"
+    )
     return tmp_path
 
 

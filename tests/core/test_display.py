@@ -64,11 +64,11 @@ MISLEADING = set("\x1b\u202e\u0430")
 
 
 def test_tables_and_lines_of_the_command_line_escape_what_others_wrote(capsys):
-    print_table(("note",), [(HOSTILE,)])
+    print_table((HOSTILE,), [(HOSTILE,)])
     print_text(HOSTILE)
     output = capsys.readouterr().out
     assert len(output.splitlines()) == 3, "a line of the header, one of the table and one of text"
-    assert output.count("\\x1b[2J[bold]fine\\x0arelease approved \\u202eby \\u0430nn") == 2
+    assert output.count("\\x1b[2J[bold]fine\\x0arelease approved \\u202eby \\u0430nn") == 3
 
 
 def test_a_document_escapes_what_others_wrote():

@@ -7,7 +7,10 @@ import pytest
 
 from perennial.core.evaluation import checks
 from perennial.core.evaluation.checks import Case
+from perennial.core.tasks import Ranking
 from perennial.core.verdict import Verdict
+
+TASK = Ranking(threshold=0.5)
 
 
 def seeded(seed=0):
@@ -42,13 +45,19 @@ def test_every_extreme_reaches_every_feature():
         assert {np.inf, -np.inf, -1.0} <= set(alone)
 
 
+def test_thousands_of_features_take_extremes_in_blocks():
+    rows = checks.hostile_rows(np.full(3000, 5.0, dtype=np.float32))
+    assert len(rows) == len(checks.EXTREMES) * (1 + checks.ALONE)
+    assert np.isinf(rows).any(axis=0).all()
+
+
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -0.001, 1.001])
 def test_safety(bad):
     rows = checks.hostile_rows(np.zeros(3, dtype=np.float32))
     scores = np.full(len(rows), 0.5)
-    assert checks.judge_safety(("a", "b", "c"), rows, scores).verdict is Verdict.PASS
+    assert checks.judge_safety(TASK, ("a", "b", "c"), rows, scores).verdict is Verdict.PASS
     scores[7] = bad
-    judged = checks.judge_safety(("a", "b", "c"), rows, scores)
+    judged = checks.judge_safety(TASK, ("a", "b", "c"), rows, scores)
     assert judged.verdict is Verdict.FAIL
     assert judged.observed.startswith("1 of")
 
@@ -70,5 +79,5 @@ def test_holes_are_as_many_as_asked_for():
 
 def test_change_is_judged_by_its_mean():
     before = np.full(100, 0.5)
-    assert checks.judge_change("noise", before, before + 0.04, 0.05).verdict is Verdict.PASS
-    assert checks.judge_change("noise", before, before - 0.06, 0.05).verdict is Verdict.FAIL
+    assert checks.judge_change("noise", TASK.change(before, before + 0.04, 1.0), 0.05).verdict is Verdict.PASS
+    assert checks.judge_change("noise", TASK.change(before, before - 0.06, 1.0), 0.05).verdict is Verdict.FAIL

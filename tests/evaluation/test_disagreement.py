@@ -7,6 +7,7 @@ import pytest
 
 from perennial.core.evaluation.disagreement import PairedAnswers, latency, measure_disagreement, rate
 from perennial.core.frozen import canonical
+from perennial.core.tasks import Ranking
 
 
 def pairs(champion, candidate, requests=None, threshold=0.5) -> PairedAnswers:
@@ -18,6 +19,7 @@ def pairs(champion, candidate, requests=None, threshold=0.5) -> PairedAnswers:
         candidate=candidate,
         champion_decision=(champion >= threshold).astype(int),
         candidate_decision=(candidate >= threshold).astype(int),
+        task=Ranking(threshold=threshold),
     )
 
 

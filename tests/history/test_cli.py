@@ -84,6 +84,39 @@ def test_import_junit_twice_is_once(run, tmp_path):
     assert "0 new reports, 1 known already" in out
 
 
+def test_import_takes_the_rest_and_names_what_it_could_not_read(run, tmp_path):
+    reports = tmp_path / "reports"
+    reports.mkdir()
+    (reports / "good.xml").write_text(REPORT)
+    (reports / "pom.xml").write_text("<project/>")
+    code, _, err = run("import-junit", reports, "--strict")
+    assert (code, "pom.xml:1: the root is <project>" in err) == (errors.MalformedInput.exit_code, True)
+    assert run("show", "ci")[0] == errors.DatasetMissing.exit_code, "--strict imports nothing"
+    code, out, _ = run("import-junit", reports)
+    assert (code, "1 executions added" in out) == (0, True)
+    assert f"not read: {reports / 'pom.xml'}:1: the root is <project>" in out
+    code, out, _ = run("import-junit", reports)
+    assert (code, "0 new reports, 1 known already" in out) == (0, True)
+
+
+def test_import_with_the_zone_of_the_ci(run, tmp_path):
+    report = tmp_path / "r.xml"
+    report.write_text(REPORT)
+    code, _, err = run("import-junit", report, "--timezone", "Europe/Berln")
+    assert (code, "Europe/Berln" in err) == (errors.UsageError.exit_code, True)
+    assert run("import-junit", report, "--timezone", "Asia/Tokyo")[0] == 0
+    assert json.loads(run("show", "ci", "--json")[1])["first_start"] == "2024-12-31T23:00:00+00:00"
+
+
+def test_a_report_of_a_suite_that_does_not_compile_is_no_test(run, tmp_path):
+    report = tmp_path / "r.xml"
+    report.write_text(
+        '<testsuite timestamp="2025-01-01T08:00:00"><error message="cannot compile"/></testsuite>'
+    )
+    code, _, err = run("import-junit", report)
+    assert (code, "1 suites failed without a test" in err) == (errors.DatasetMissing.exit_code, True)
+
+
 def test_each_error_has_its_exit_code_and_a_hint(run, tmp_path, monkeypatch):
     broken = tmp_path / "broken.xml"
     broken.write_text("<testsuite")

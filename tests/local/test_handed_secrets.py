@@ -41,6 +41,7 @@ MACHINES = {"training", "release"}
 EVERYBODY = {"admin", "training", "release", "approver", "operator", "viewer"}
 HAS: dict[str, set[str]] = {name: set() for name in GETS} | {
     "mlflow": EVERYBODY, "guard": MACHINES, "monitor": MACHINES, "airflow-scheduler": MACHINES,
+    "airflow-triggerer": MACHINES,
 }  # fmt: skip
 """Process -> accounts whose passwords are in its accounts file."""
 VALUES = {name: f"secret-of-{name}" for name in sorted(SECRETS - {"passwords"})}

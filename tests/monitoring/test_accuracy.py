@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pandas as pd
 
 from perennial.core.release.status import LabelCounts
-from perennial.core.spec import FeedbackSpec
+from perennial.core.release_spec import FeedbackSpec
 from perennial.flows.monitoring.accuracy import accuracy
 
 BEGIN = datetime(2026, 3, 2, 8, tzinfo=UTC)
@@ -27,7 +27,9 @@ class Log:
                     "request_id": request,
                     "entity": entity,
                     "digest": digest,
+                    "score": float(decision),
                     "decision": decision,
+                    "task": "",
                     "shadow": shadow,
                 }
             )

@@ -65,7 +65,7 @@ class Log:
         known = {"prediction_id": ids, "at": at, "digest": digest, "shadow": shadow, "score": score}
         return cls(
             pd.DataFrame(known)
-            .assign(decision=(score >= 0.5).astype(int))
+            .assign(decision=(score >= 0.5).astype(int), task="")
             .join(features.reset_index(drop=True))
         )
 

@@ -19,7 +19,8 @@ from perennial import catalog
 from perennial.core.evaluation.figures_hash import figures_hash
 from perennial.core.release.phase import Phase
 from perennial.core.release.status import Intent, IntentKind, ReleaseStatus, policy_digest
-from perennial.core.spec import ApprovalSpec, ModelSpec, ReleaseSpec
+from perennial.core.release_spec import ApprovalSpec, ReleaseSpec
+from perennial.core.spec import ModelSpec
 from perennial.core.training.registration import CHAMPION_DIGEST, NO_CHAMPION, VersionRecord
 from perennial.core.version import VersionRef
 from perennial.errors import TrackerUnavailable, UnknownVersion

@@ -7,7 +7,7 @@ import pytest
 from perennial.core.release.phase import Phase
 from perennial.core.release.status import IntentKind, Pause
 from perennial.core.release.traffic import Assignment
-from perennial.core.spec import FeedbackSpec
+from perennial.core.release_spec import FeedbackSpec
 from perennial.core.verdict import Verdict
 from perennial.errors import DataError, UnknownRelease
 from perennial.flows.experiment import gather as flow
@@ -28,6 +28,7 @@ def predict(world, release, arm: str, users: range, decision: int = 1, experimen
         {
             "prediction_id": f"{arm}-{user}", "request_id": f"r-{arm}-{user}", "at": world.now, "model": MODEL,
             "version": arm, "digest": arm, "shadow": False, "entity": "{}", "decision": decision,
+            "score": float(decision), "task": "",
             "experiment": experiment or release.release_id, "arm": arm, "unit": f"u{user}",
         }
         for user in users

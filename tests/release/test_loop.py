@@ -93,7 +93,9 @@ def answer(world, digest: str, request: str, right: bool, shadow: bool = False) 
             "entity": '{"test_id": "a"}',
             "at": world.now,
             "digest": digest,
+            "score": 1.0 if right else 0.0,
             "decision": 1 if right else 0,
+            "task": "",
             "shadow": shadow,
         }
     )

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from perennial import catalog
 from perennial.core.release.phase import Phase
 from perennial.core.release.plan import plan, promotes
-from perennial.core.spec import ReleaseSpec, Strategy
+from perennial.core.release_spec import ReleaseSpec, Strategy
 from perennial.orchestration.release_phases import phase_tasks
 from perennial.settings import Settings
 

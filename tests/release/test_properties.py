@@ -11,7 +11,7 @@ from release_chaos import STEPS, Crowd, Effects, ends
 from perennial.core.release.observation import Observation
 from perennial.core.release.phase import Phase
 from perennial.core.release.status import IntentKind
-from perennial.core.spec import Strategy
+from perennial.core.release_spec import Strategy
 from perennial.flows.release import reconcile as flow
 
 MODEL = "test_failure_predictor"

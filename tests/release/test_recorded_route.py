@@ -10,7 +10,7 @@ from perennial.core.events import Event
 from perennial.core.release.phase import Phase
 from perennial.core.release.status import IntentKind
 from perennial.core.release.traffic import Route, Target
-from perennial.core.spec import Strategy
+from perennial.core.release_spec import Strategy
 from perennial.errors import StoreUnavailable
 from perennial.flows.release.failover_watch import FailoverWatch, FailoverWatchPorts
 from perennial.flows.release.recorded_route import RecordedRoutePorts, compare_with_record

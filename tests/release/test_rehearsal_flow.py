@@ -26,6 +26,7 @@ class Log:
         self.frame["prediction_id"] = [f"p{i}" for i in range(len(every))]
         self.frame["entity"], self.frame["digest"] = "{}", "d"
         self.frame["decision"] = [i % 2 for i in range(len(every))]
+        self.frame["score"], self.frame["task"] = 0.5, ""
         self.frame["latency_ms"] = [10.0 + i % 5 for i in range(len(every))]
 
     def read(self, model: str, since: datetime | None = None) -> pd.DataFrame:

@@ -30,6 +30,7 @@ def answer(world, digest: str, request: str, scores, shadow: bool = False, entit
                 "digest": digest,
                 "score": score,
                 "decision": int(score >= 0.5),
+                "task": "",
                 "latency_ms": 9.0 if shadow else 3.0,
                 "shadow": shadow,
             }

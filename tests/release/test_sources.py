@@ -28,7 +28,7 @@ def answer(world, status, labels: dict[str, tuple[int, bool]]) -> None:
             world.predictions.rows += [
                 {
                     "prediction_id": one, "request_id": one, "entity": "{}", "at": world.now, "digest": digest,
-                    "decision": 1, "shadow": False,
+                    "score": 1.0, "decision": 1, "task": "", "shadow": False,
                 }
                 for one in ids
             ]  # fmt: skip

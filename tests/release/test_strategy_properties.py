@@ -7,7 +7,7 @@ from release_chaos import MODEL, Effects, Killed, ends
 
 from perennial.core.release.phase import Phase
 from perennial.core.release.status import IntentKind
-from perennial.core.spec import Strategy
+from perennial.core.release_spec import Strategy
 from perennial.flows.release import reconcile as flow
 
 pytestmark = pytest.mark.slow

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import time
+from contextlib import ExitStack
 
 import httpx
 import pytest
@@ -202,3 +203,23 @@ def test_a_flooding_address_is_429_and_the_others_are_answered(tmp_path):
         assert answers["127.0.0.1"].count(429) > 100
         assert answers["127.0.0.1"].count(200) >= 40
         assert set(answers["127.0.0.2"]) == {200}
+
+
+def test_unused_connections_of_one_client_do_not_keep_others_out(tmp_path, monkeypatch):
+    """Whoever opened every connection, and sent a request now and then, had the door for itself."""
+    monkeypatch.setattr(limits, "CONNECTIONS", 40)
+    with SplitStack(tmp_path) as stack, ExitStack() as held:
+        for _ in range(40):
+            with contextlib.suppress(OSError):
+                connection = held.enter_context(socket.create_connection(("127.0.0.1", stack.port)))
+                connection.sendall(b"GET /v2 HTTP/1.1\r\nhost: x\r\n\r\n")
+                connection.recv(1000)
+
+        def served() -> int:
+            with contextlib.suppress(httpx.HTTPError):
+                fresh = [httpx.get(f"http://127.0.0.1:{stack.port}/v2", trust_env=False) for _ in range(3)]
+                return all(answer.status_code == 200 for answer in fresh)
+            return False
+
+        until(served, 30, "other clients are served")
+        assert stack.router.differences() == ()

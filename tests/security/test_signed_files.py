@@ -79,7 +79,7 @@ every_attack = pytest.mark.parametrize("attack", ATTACKS.values(), ids=ATTACKS)
 
 def test_untouched_files_load(tmp_path):
     ref, files = version(tmp_path)
-    assert load_verified(files, "tiny", ref.digest, TRUSTED).manifest.threshold == 0.5
+    assert load_verified(files, "tiny", ref.digest, TRUSTED).manifest.task.threshold == 0.5
 
 
 @every_attack
@@ -110,7 +110,7 @@ def test_the_pool_repairs_a_store_that_somebody_edited(tmp_path):
     stored = tmp_path / "serving" / "store" / ref.digest
     lower_threshold(stored)
     pool.ensure("stable", ref, files)
-    assert load_verified(stored, "tiny", ref.digest, TRUSTED).manifest.threshold == 0.5
+    assert load_verified(stored, "tiny", ref.digest, TRUSTED).manifest.task.threshold == 0.5
 
 
 @every_attack

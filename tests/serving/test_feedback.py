@@ -8,6 +8,7 @@ import pytest
 from some_source import AllAnswered, source
 
 from perennial.core.monitoring.feedback_counts import FeedbackCounts
+from perennial.core.tasks import Binary, Multiclass, Ranking, Regression
 from perennial.errors import MalformedInput
 from perennial.flows.feedback import ingest as flow
 from perennial.serving.feedback_inbox import Feedback, FeedbackInbox, FeedbackWriter, parse
@@ -15,6 +16,7 @@ from perennial.serving.feedback_inbox import Feedback, FeedbackInbox, FeedbackWr
 AT = datetime(2026, 3, 1, tzinfo=UTC)
 
 SOURCE = source()
+RANKING = Ranking(threshold=0.5)
 
 
 def labels(values: dict[str, float]) -> Feedback:
@@ -90,7 +92,7 @@ def test_a_line_being_written_waits_for_its_end(tmp_path):
         b'{"received": -1, "source": "ci", "models": [], "labels": {"x": 0}, "rewards": {}}',
         b'{"received": 1e300, "source": "ci", "models": [], "labels": {}, "rewards": {}}',
         b'{"received": 1772323200, "models": [], "labels": {"x": 1}, "rewards": {}}',
-        b'{"received": 1772323200, "source": "ci", "models": [], "labels": {"x": "yes"}, "rewards": {}}',
+        b'{"received": 1772323200, "source": "ci", "models": [], "labels": {"x": ["yes"]}, "rewards": {}}',
         b'{"received": 1772323200, "source": "ci", "models": [], "labels": [1], "rewards": {}}',
     ],
 )
@@ -119,6 +121,9 @@ def test_only_predictions_that_were_answered_by_a_model_of_the_source_are_stored
         def models(self, ids):
             return {name: "m" for name in ids if name == "x"}
 
+        def tasks(self, ids):
+            return dict.fromkeys(self.models(ids), "")
+
     counts = flow.ingest(FeedbackInbox(tmp_path, lambda: AT), store, Answered())
     assert (store.kept, store.rewards, store.sources) == ({"x": 1.0}, {}, {"ci"})
     assert (counts.unknown, counts.foreign) == ({"ci": 1}, {"other": 1})
@@ -130,7 +135,7 @@ def test_rewards_travel_with_the_labels(tmp_path):
     body = {
         "labels": [{"prediction_id": "x", "label": 1, "reward": -2.5}, {"prediction_id": "y", "reward": 40}]
     }
-    given = parse(body)
+    given = parse(body, [RANKING])
     assert given == Feedback(labels={"x": 1.0}, rewards={"x": -2.5, "y": 40.0})
     assert given.predictions == 2
     FeedbackWriter(tmp_path, "a").append(given, SOURCE, AT)
@@ -152,4 +157,32 @@ def test_rewards_travel_with_the_labels(tmp_path):
 )
 def test_feedback_that_says_nothing_usable_is_refused(entry):
     with pytest.raises(MalformedInput, match="label 0"):
-        parse({"labels": [{"prediction_id": "x", **entry}]})
+        parse({"labels": [{"prediction_id": "x", **entry}]}, [RANKING])
+
+
+@pytest.mark.parametrize(
+    ("task", "sent", "stored", "refused"),
+    [
+        (RANKING, {"a": 1, "b": 0.25, "c": "yes"}, {"a": 1.0, "b": 0.25}, 1),
+        (Binary(threshold=0.5, positive="bad", negative="good"), {"a": "bad", "b": 1}, {"a": 1.0}, 1),
+        (Multiclass(classes=("x", "y", 3)), {"a": "y", "b": 3, "c": 2}, {"a": 1.0, "b": 2.0}, 1),
+        (Regression(unit="kg", tolerance=1), {"a": -17.5, "b": "heavy"}, {"a": -17.5}, 1),
+    ],
+    ids=lambda value: getattr(value, "kind", None),
+)
+def test_a_label_is_checked_by_the_task_that_the_prediction_was_answered_under(
+    tmp_path, task, sent, stored, refused
+):
+    body = {"labels": [{"prediction_id": name, "label": label} for name, label in sent.items()]}
+    with pytest.raises(MalformedInput, match=r"label \d: label is"):
+        parse(body, [task])
+    FeedbackWriter(tmp_path, "a").append(parse(body, []), SOURCE, AT)
+
+    class Answered(AllAnswered):
+        def tasks(self, ids):
+            return dict.fromkeys(ids, task.model_dump_json())
+
+    store = Store()
+    counts = flow.ingest(FeedbackInbox(tmp_path, lambda: AT), store, Answered())
+    assert (store.kept, counts.invalid) == (stored, {"ci": refused})
+    assert "not valid for the kind of task" in counts.alarms[0]

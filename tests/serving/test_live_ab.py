@@ -19,7 +19,7 @@ from perennial.core.events import Entry
 from perennial.core.release.phase import Phase
 from perennial.core.release.status import ReleaseStatus
 from perennial.core.release.traffic import Route
-from perennial.core.spec import ReleaseSpec
+from perennial.core.release_spec import ReleaseSpec
 from perennial.serving import headers
 from perennial.serving.evidence.sources import FeedbackSources
 from perennial.settings import Settings

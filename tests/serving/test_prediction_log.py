@@ -11,17 +11,23 @@ from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 
 import numpy as np
+import orjson
 import pytest
 
+from perennial.core.tasks import Multiclass, Ranking
+from perennial.core.tasks.stored import logged_task
 from perennial.serving.prediction_log import AnsweredRequest, PredictionLogWriter, new_ids
 from perennial.serving.prediction_log_reader import COLUMNS, PredictionLogReader
 
+RANKING = Ranking(threshold=0.5)
 START = datetime(2026, 3, 1, 10, 30, tzinfo=UTC)
 
 
-def answered(at: datetime, rows: int = 1, names: tuple[str, ...] = ("a", "b"), **changes) -> AnsweredRequest:
+def answered(
+    at: datetime, rows: int = 1, names: tuple[str, ...] = ("a", "b"), task=RANKING, **changes
+) -> AnsweredRequest:
     wanted = SimpleNamespace(model="m", version="1.0.0", digest="d" * 64, capsule="c")
-    version = SimpleNamespace(wanted=wanted, manifest=SimpleNamespace(features=names))
+    version = SimpleNamespace(wanted=wanted, manifest=SimpleNamespace(features=names, task=task))
     values = {
         "at": at, "request_id": "q", "version": version, "release_id": "r", "shadow": False, "latency_ms": 1.5,
         "ids": new_ids(rows, at, os.urandom(10 * rows)), "entities": [{"test_id": "t"}] * rows,
@@ -135,3 +141,17 @@ def test_200_000_rows_are_read_in_seconds(tmp_path, writer):
     again = time.perf_counter() - started
     assert first < 20
     assert again < first
+
+
+def test_each_prediction_says_its_task_and_one_from_before_is_read_too(tmp_path, writer):
+    flowers = Multiclass(classes=("a", "b"))
+    shares = np.array([[0.3, 0.7]], dtype=np.float32)
+    writer.append(answered(START, task=flowers, probabilities=shares, decisions=[1]))
+    (path,) = (tmp_path / "m").glob("*.jsonl")
+    line = orjson.loads(path.read_bytes())
+    assert line["probabilities"] == [pytest.approx([0.3, 0.7])]
+    before = {name: value for name, value in line.items() if name not in ("task", "probabilities")}
+    with path.open("ab") as file:
+        file.write(orjson.dumps(before) + b"\n")
+    rows = PredictionLogReader(tmp_path).read("m")
+    assert [logged_task(text).kind for text in rows["task"]] == ["multiclass", "ranking"]

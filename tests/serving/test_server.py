@@ -196,7 +196,8 @@ def test_feedback_is_on_disk_when_it_is_confirmed(server, champion):
     "labels",
     [[], [{"prediction_id": "a"}], [{"prediction_id": "a", "label": 2}], [{"prediction_id": "", "label": 1}]],
 )
-def test_wrong_feedback_is_400(server, labels):
+def test_wrong_feedback_is_400(server, champion, labels):
+    server.hold(champion)
     assert server.client.post("/v1/feedback", json={"labels": labels}).status_code == 400
 
 

@@ -21,12 +21,14 @@ from perennial.core.governance.ledger import verify_stored
 from perennial.core.release.phase import Phase
 from perennial.core.release.status import Intent, IntentKind, ReleaseStatus
 from perennial.core.release.traffic import PoolName
-from perennial.core.spec import ModelSpec, Strategy
+from perennial.core.release_spec import Strategy
+from perennial.core.spec import ModelSpec
 from perennial.core.training.registration import CHAMPION_DIGEST, NO_CHAMPION, NewVersion
 from perennial.core.version import Change, VersionRef
 from perennial.flows.release import gate
 from perennial.flows.release.ports import ReleasePorts
 from perennial.flows.release.reconcile import reconcile
+from perennial.flows.release.recorded_route import off_record
 from perennial.serving import desired_state as desired
 from perennial.wiring import releasing, training
 
@@ -127,7 +129,9 @@ class LiveReleases:
     def walk(self, status: ReleaseStatus) -> ReleaseStatus:
         """One pass, a moment after the one before."""
         time.sleep(PASS_EVERY)
-        return reconcile(status.release_id, self.ports, now())
+        status = reconcile(status.release_id, self.ports, now())
+        assert off_record([MODEL], releasing.recorded_route_ports(self.stack.settings)) == []
+        return status
 
     def to_end(self, status: ReleaseStatus, seconds: float = 60) -> ReleaseStatus:
         end = time.monotonic() + seconds

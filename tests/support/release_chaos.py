@@ -11,7 +11,7 @@ from perennial.core.release.approval import Risk
 from perennial.core.release.phase import Phase
 from perennial.core.release.status import IntentKind
 from perennial.core.release.traffic import Route
-from perennial.core.spec import Strategy
+from perennial.core.release_spec import Strategy
 from perennial.errors import PerennialError
 from perennial.flows.release.served_files import current_seal
 from perennial.serving.manifest import MANIFEST_FILE

@@ -16,7 +16,7 @@ from perennial.core.release.phase import Phase
 from perennial.core.release.plan import plan, promotes
 from perennial.core.release.status import IntentKind, ReleaseStatus
 from perennial.core.release.traffic import PoolName
-from perennial.core.spec import ReleaseSpec, Strategy
+from perennial.core.release_spec import ReleaseSpec, Strategy
 
 SERVERS = 2
 """Of the stable pool: `rolling` takes as many shares."""

@@ -34,3 +34,6 @@ class AllAnswered:
 
     def models(self, ids: Collection[str]) -> dict[str, str]:
         return dict.fromkeys(ids, self.model)
+
+    def tasks(self, ids: Collection[str]) -> dict[str, str]:
+        return dict.fromkeys(ids, "")

@@ -12,6 +12,7 @@ import onnx
 from onnx import TensorProto, helper
 from signing import signed
 
+from perennial.core.tasks import Task
 from perennial.core.training.explanation import Background, ServedExplanation
 from perennial.core.version import VersionRef
 
@@ -20,7 +21,13 @@ Rows = Sequence[Sequence[float]]
 
 
 def tiny_version(
-    folder: Path, model: str, version: str, bias: float, service: str | None = None, background: Rows = ()
+    folder: Path,
+    model: str,
+    version: str,
+    bias: float,
+    service: str | None = None,
+    background: Rows = (),
+    task: Task | None = None,
 ) -> tuple[VersionRef, Path]:
     """Write model.onnx and manifest.json and sign them; the same arguments give the same digest.
 
@@ -28,10 +35,12 @@ def tiny_version(
         bias: NaN makes a model that loads and never gives a usable score.
         service: feature service; None is a model served by tensor only.
         background: rows that explanations compare with; none, no explanations.
+        task: None for a ranking in a manifest of format 1; a regression answers the sum of the features and the
+            bias, several classes the softmax of that sum and zeros.
     """
     files = folder / f"{model}-{version}"
     files.mkdir(parents=True, exist_ok=True)
-    content = _graph(bias).SerializeToString()
+    content = _graph(bias, task).SerializeToString()
     (files / "model.onnx").write_bytes(content)
     manifest = {
         "format": 1, "model": model, "capsule": "capsule-of-test", "input": "features",
@@ -39,6 +48,9 @@ def tiny_version(
         "request": {"cycle_size": "int", "requested_at": "timestamp"},
         "features": [f"f{number}" for number in range(WIDTH)], "threshold": 0.5,
     }  # fmt: skip
+    if task is not None:
+        del manifest["threshold"]
+        manifest |= {"format": 2, "output": task.output, "task": task.model_dump()}
     if background:
         manifest["explanation"] = _explanation(files, manifest["features"], background)
     (files / "manifest.json").write_text(json.dumps(manifest))
@@ -68,19 +80,30 @@ def _explanation(files: Path, names: list[str], background: Rows) -> dict:
     ).model_dump()
 
 
-def _graph(bias: float) -> onnx.ModelProto:
+def _graph(bias: float, task: Task | None) -> onnx.ModelProto:
+    output, width = ("score", None) if task is None else (task.output, task.width())
+    if width is None:
+        last = [helper.make_node("Identity" if output == "value" else "Sigmoid", ["raw"], [output])]
+    else:
+        last = [
+            helper.make_node("Unsqueeze", ["raw", "axes"], ["column"]),
+            helper.make_node("Mul", ["column", "first"], ["logits"]),
+            helper.make_node("Softmax", ["logits"], [output]),
+        ]
+    first = [1.0] + [0.0] * ((width or 1) - 1)
     graph = helper.make_graph(
         [
             helper.make_node("ReduceSum", ["features", "axes"], ["sum"], keepdims=0),
             helper.make_node("Add", ["sum", "bias"], ["raw"]),
-            helper.make_node("Sigmoid", ["raw"], ["score"]),
+            *last,
         ],
         "sum",
         [helper.make_tensor_value_info("features", TensorProto.FLOAT, ["n", WIDTH])],
-        [helper.make_tensor_value_info("score", TensorProto.FLOAT, ["n"])],
+        [helper.make_tensor_value_info(output, TensorProto.FLOAT, ["n"] if width is None else ["n", width])],
         [
             helper.make_tensor("axes", TensorProto.INT64, [1], [1]),
             helper.make_tensor("bias", TensorProto.FLOAT, [1], [bias]),
+            *([helper.make_tensor("first", TensorProto.FLOAT, [1, width], first)] if width else []),
         ],
     )
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)

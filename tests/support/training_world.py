@@ -98,7 +98,7 @@ class TrainingWorld:
             self.registry,
             self.scorer,
             TrainingFigures(),
-            {},
+            lambda task: {},
             one_path,
         )
         return evaluate(SPEC, self.work, ports, self.lines.append)

@@ -72,7 +72,7 @@ def test_manifest_says_what_a_server_needs(training_world):
     assert manifest["format"] == 1
     assert read_listed(training_world.work.model, SPEC.name)[0] == trained.digest
     assert manifest["features"] == ["failure_rate", "run_count", "last_execution_status"]
-    assert manifest["threshold"] == SPEC.task.threshold
+    assert manifest["task"]["threshold"] == SPEC.task.threshold
 
 
 def test_reference_rows_are_later_than_what_was_learnt(training_world):

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from perennial.core.monitoring.drift import SCORE, Bins, ColumnDrift, allowance
+from perennial.core.monitoring.drift import DECISION, SCORE, Bins, ColumnDrift, allowance
 from perennial.core.spec import ModelSpec
 from perennial.errors import DataError
 from perennial.files import replacing
@@ -32,7 +32,7 @@ class EvidentlyDrift:
     def compare(
         self, spec: ModelSpec, reference: pd.DataFrame, window: pd.DataFrame, html: Path | None
     ) -> list[ColumnDrift]:
-        """Return the drift of each watched column and of the score, in this order.
+        """Return the drift of each watched column, the score, and the decision where it says more, in this order.
 
         Args:
             reference: watched columns, `score` and the group column; rows in time order.
@@ -42,7 +42,8 @@ class EvidentlyDrift:
         Raises:
             DataError: a column or all rows are missing, or the reference has a single group.
         """
-        columns = [*spec.monitoring.columns, SCORE]
+        answers = [SCORE] if spec.task.one_number else [SCORE, DECISION]
+        columns = [*spec.monitoring.columns, *answers]
         check(reference, [*columns, spec.evaluation.group], "the reference")
         check(window, columns, "the window")
         group = reference[spec.evaluation.group].to_numpy()

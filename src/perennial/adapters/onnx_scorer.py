@@ -9,9 +9,11 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 
+from perennial.core.tasks import Multiclass, Ranking, Regression
 from perennial.errors import ModelFileError, ShapeError
 from perennial.serving.onnx import open_session
 
+OUTPUTS = frozenset({Ranking.output, Multiclass.output, Regression.output})
 SECONDS = 120.0
 """Time that one call may take."""
 
@@ -45,9 +47,10 @@ class OnnxScorer:
         session = open_session(model, path)
         inputs = [node.name for node in session.get_inputs()]
         outputs = [node.name for node in session.get_outputs()]
-        if (inputs, outputs) != (["features"], ["score"]):
+        if inputs != ["features"] or len(OUTPUTS & set(outputs)) != 1:
             raise ModelFileError(
-                f"{path} has inputs {inputs} and outputs {outputs}", hint="export `features` -> `score`"
+                f"{path} has inputs {inputs} and outputs {outputs}",
+                hint=f"export `features` -> one of {', '.join(sorted(OUTPUTS))}, as the kind of task says",
             )
         return session
 
@@ -68,7 +71,8 @@ def _score(
     timer.daemon = True
     timer.start()
     try:
-        return session.run(["score"], {"features": rows}, options)[0]
+        output = next(node.name for node in session.get_outputs() if node.name in OUTPUTS)
+        return session.run([output], {"features": rows}, options)[0]
     except Exception as error:  # onnxruntime's exceptions share no base class
         reason = f"does not end within {seconds:g} s" if options.terminate else "fails"
         raise ModelFileError(

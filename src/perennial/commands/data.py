@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 history_option = click.option("--history", default="ci", show_default=True, help="Name of the CI history.")
 
+SHOWN = 20
+"""Most lines about what could not be read."""
+
 
 @click.group()
 def data() -> None:
@@ -75,10 +78,11 @@ def ingest(name: str, history: str, from_cycle: int | None, until_cycle: int | N
 @click.option("--suite", default="ci", show_default=True, help="Name of the CI job of the reports.")
 @click.option(
     "--by",
-    type=click.Choice(["folder", "file"]),
+    type=click.Choice(["folder", "path", "file"]),
     default="folder",
     show_default=True,
-    help="Files of a build (CI cycle): those of a parent folder, or each file alone.",
+    help="Files of a build (CI cycle): those of a parent folder, all below a given PATH (modules of a build), "
+    "or each file alone.",
 )
 @click.option(
     "--undated",
@@ -87,16 +91,41 @@ def ingest(name: str, history: str, from_cycle: int | None, until_cycle: int | N
     show_default=True,
     help="Treatment of a report without a timestamp (older Maven): an error, or the time of its file.",
 )
-def import_junit(paths: tuple[Path, ...], history: str, suite: str, by: str, undated: str) -> None:
-    """Import JUnit XML reports (pytest, Maven, Jest) of your own CI, oldest builds first."""
+@click.option(
+    "--timezone", default="UTC", show_default=True,
+    help="Zone of times without a zone, such as Europe/Berlin or +09:00.",
+)  # fmt: skip
+@click.option("--strict", is_flag=True, help="Import nothing if a report, a test or a build cannot be taken.")
+def import_junit(
+    paths: tuple[Path, ...], history: str, suite: str, by: str, undated: str, timezone: str, strict: bool
+) -> None:
+    """Import test reports of your own CI: JUnit XML, xUnit.net, NUnit, TestNG, TRX, CTRF; oldest builds first."""
+    from perennial.errors import UsageError
     from perennial.flows.training import ingest as flow
+    from perennial.history.reports.times import zone_of
 
+    try:
+        zone = zone_of(timezone)
+    except ValueError as error:
+        raise UsageError(
+            f"--timezone: {error}", hint="an IANA name such as Europe/Berlin, or an offset such as +09:00"
+        ) from error
     store = training.history_store(load())
-    done, read = flow.junit(store, history, list(paths), suite, by, undated, now())
+    done, read = flow.junit(store, history, list(paths), suite, by, undated, now(), zone, strict)
     print_text(
         f"{read.reports} new reports, {read.known} known already; {read.cycles} cycles, "
         f"{read.skipped} skipped tests left out"
     )
+    if read.untimed:
+        print_text(f"{read.untimed} tests without a duration, taken as 0 ms")
+    if read.suite_errors:
+        print_text(
+            f"{read.suite_errors} suites failed without a test (they do not compile, or their set-up failed)"
+        )
+    for line in read.left_out[:SHOWN]:
+        print_text(f"not read: {line}")
+    if len(read.left_out) > SHOWN:
+        print_text(f"not read: {len(read.left_out) - SHOWN} more; --strict stops at the first")
     for path in read.retracted:
         print_text(f"left out, because it was retracted before: {path} (perennial data log {history})")
     _say(done)

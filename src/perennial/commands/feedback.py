@@ -23,10 +23,13 @@ def feedback() -> None:
 @feedback.command()
 @click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
 def add(file: Path) -> None:
-    """Hand in the labels of a JSON file: {"labels": [{"prediction_id": ..., "label": 0 or 1}]}.
+    """Hand in the labels of a JSON file: {"labels": [{"prediction_id": ..., "label": ...}]}.
+
+    A label is what the model's kind of task predicts: 0 or 1, a class, a value.
 
     An entry may have a `reward` (any number) in addition to its label or instead of it. PERENNIAL_FEEDBACK_KEY
     holds the key of the source; its labels are checked and stored as those that a model server received."""
+    from perennial import catalog
     from perennial.errors import MalformedInput
     from perennial.serving import feedback_inbox
     from perennial.serving.evidence.sources import FeedbackSources
@@ -39,7 +42,8 @@ def add(file: Path) -> None:
         raise MalformedInput(
             f"{file} is not JSON: {error}", hint="see `perennial feedback add --help`"
         ) from error
-    given = feedback_inbox.parse(body)
+    tasks = [spec.task for spec in catalog.specs(settings) if not source.models or spec.name in source.models]
+    given = feedback_inbox.parse(body, tasks)
     writer = f"command-{os.getpid()}-{now:%Y%m%d%H%M%S%f}"
     feedback_inbox.FeedbackWriter(settings.serving_dir / "feedback", writer).append(given, source, now)
     _ingest()

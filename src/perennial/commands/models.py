@@ -83,7 +83,8 @@ def show(model: str, as_json: bool) -> None:
     settings = load()
     spec = catalog.spec(model, settings)
     versions = versions_wiring.registry(settings).versions(spec.name)
-    rows = [_row(version) for version in reversed(versions)]
+    metric = spec.gate.improvement.metric
+    rows = [_row(version, metric) for version in reversed(versions)]
     print_records(rows, as_json, f"{spec.name} has no version yet: perennial train {spec.name}")
 
 
@@ -201,13 +202,13 @@ def _take_out(model: str, version: str, to: str, reason: str) -> None:
     print_text(f"{record.ref} is {to}")
 
 
-def _row(version: VersionRecord) -> dict[str, Any]:
+def _row(version: VersionRecord, metric: str = "roc_auc") -> dict[str, Any]:
     return {
         "version": version.ref.version,
         "key": version.ref.key,
         "lifecycle": version.tags.get("lifecycle"),
         "aliases": list(version.aliases),
-        "roc_auc": version.metrics.get("holdout.roc_auc"),
+        metric: version.metrics.get(f"holdout.{metric}"),
         "created": version.created.isoformat(timespec="seconds"),
         "reason": version.tags.get("reason"),
         "architecture": version.tags.get("architecture"),
@@ -225,7 +226,7 @@ def _show_comparison(comparison: VersionComparison, group: str) -> None:
     old, new = comparison.scores["old"], comparison.scores["new"]
     rows = [(name, str(old[name]), str(new[name]), str(gain)) for name, gain in comparison.gains.items()]
     print_table(("metric", comparison.old, comparison.new, "gain (paired)"), rows)
-    print_text(f"{comparison.decisions_changed} of {comparison.rows} answers differ at the threshold")
+    print_text(f"{comparison.decisions_changed} of {comparison.rows} answers differ for the caller")
     if comparison.disagreements:
         names = tuple(comparison.disagreements[0].row)
         cells = [

@@ -47,15 +47,16 @@ def print_record(record: BaseModel) -> None:
 def print_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """Print rows as a table; a header of empty texts is left out."""
     from rich.console import Console
-    from rich.table import Table
+    from rich.table import Column, Table
     from rich.text import Text
 
     console = Console()
     if not console.is_terminal:
         console = Console(width=WIDE)
-    table = Table(*header, box=None, show_header=any(header))
+    # As Text, a cell's brackets are no markup: a note cannot colour, hide or link anything.
+    columns = (Column(Text(shown(name))) for name in header)
+    table = Table(*columns, box=None, show_header=any(header))
     for row in rows:
-        # As Text, a cell's brackets are no markup: a note cannot colour, hide or link anything.
         table.add_row(*(Text(shown(cell)) for cell in row))
     console.print(table)
 

@@ -227,5 +227,6 @@ def _show(evaluation: Evaluation, spec: ModelSpec, as_json: bool) -> None:
     header, *rows = table(evaluation)
     print_table(header, rows)
     for slice_ in evaluation.slices:
-        auc = ", ".join(f"{name} {figures['roc_auc']:.3f}" for name, figures in slice_.scores.items())
-        print_text(f"{slice_.column} {slice_.value}: {slice_.rows} rows, ROC-AUC {auc}")
+        metric = spec.gate.improvement.metric
+        shown = ", ".join(f"{name} {figures[metric]:.3f}" for name, figures in slice_.scores.items())
+        print_text(f"{slice_.column} {slice_.value}: {slice_.rows} rows, {metric} {shown}")

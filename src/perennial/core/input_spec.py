@@ -1,4 +1,4 @@
-"""Typed inputs that the caller sends."""
+"""Typed inputs that the caller sends. A rollback reads them in a manifest: nothing slow is imported here."""
 
 from __future__ import annotations
 

@@ -1,21 +1,27 @@
-"""Group JUnit reports into CI cycles: the reports of a build become a cycle, in order of time."""
+"""Group test reports into CI cycles: the reports of a build become a cycle, in order of time."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from itertools import groupby
+from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import pandas as pd
 
 from perennial.errors import MalformedInput
-from perennial.history import junit, schema
+from perennial.history import schema
+from perennial.history.reports import reader
+from perennial.history.reports.report import ReadOptions, Report, Undated
 
-Grouping = Literal["folder", "file"]
-Undated = Literal["error", "file-time"]
+Grouping = Literal["folder", "path", "file"]
+NEXT_BUILD = timedelta(days=1)
+"""A report that begins so long after those beside it is of another build: the folder was not emptied in between."""
+LATE = timedelta(hours=12)
+"""The same for a new report beside reports that were imported before. Shorter, and the reports of a build would fall
+apart whose tools disagree about the zone; longer, and those of nightly builds would be one."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +36,27 @@ class JUnitImport:
     """Reports that the history has already."""
     retracted: tuple[Path, ...] = ()
     """Reports that were taken out of the history; they stay out."""
+    left_out: tuple[str, ...] = ()
+    """What could not be read, each with file, line and reason."""
+    suite_errors: int = 0
+    untimed: int = 0
+    """Tests without a duration, taken as 0 ms."""
+
+
+@dataclass(frozen=True)
+class _Known:
+    """Builds of a history and of its retracted rows."""
+
+    cycle_of: dict[str, int]
+    """Report -> cycle."""
+    begins: dict[int, datetime]
+    """Cycle -> start."""
+    ends: dict[int, datetime]
+    """Cycle -> start of its last execution."""
+    retracted: frozenset[str]
+    last: int
+    newest: datetime | None
+    """Start of the newest build of the job."""
 
 
 def read_builds(
@@ -40,6 +67,8 @@ def read_builds(
     undated: Undated = "error",
     now: datetime | None = None,
     retracted: pd.DataFrame | None = None,
+    zone: tzinfo = UTC,
+    strict: bool = False,
 ) -> JUnitImport:
     """Read reports and number their builds as cycles after those of a history.
 
@@ -48,96 +77,168 @@ def read_builds(
         known: the history so far (maybe empty). Its reports are skipped; a new report of a known build joins
             the cycle of that build.
         suite: name of the CI job.
-        by: "folder": files with the same parent folder are a build; "file": each file is a build.
+        by: "folder": files with the same parent folder are a build; "path": all files below a path of `paths`
+            are; "file": each file is. Reports that begin much later than those beside them are of another build.
         undated: start of a report without a timestamp.
         now: no test starts after it; the clock of this machine by default.
         retracted: rows that were taken out of the history. Their reports are left out, and their cycle
             numbers are not used again.
+        zone: zone of times without a zone.
+        strict: refuse everything if a report, a test or a build cannot be taken.
 
     Raises:
         DatasetMissing: a path does not exist.
-        MalformedInput: a report is no JUnit XML, holds no executed test of a build, or a build is older
-            than the newest cycle of the history, whose features would then contain the future.
+        MalformedInput: with `strict`, or if nothing can be taken: a report is none, a test has no name, time or
+            plausible start, or a build began before the newest build of its job began, whose features would then
+            contain the future.
     """
-    reports = []
-    for path in junit.find(paths):
-        changed = datetime.fromtimestamp(path.stat().st_mtime, UTC)
-        reports.append(junit.read(path, changed if undated == "file-time" else None, now))
-    retracted = schema.empty() if retracted is None else retracted
-    cycle_of, out = _known_cycles(known), _known_cycles(retracted).keys() - _known_cycles(known).keys()
-    left_out = tuple(report.path for report in reports if report.key in out)
-    reports = list({report.key: report for report in reports if report.key not in out}.values())
-    fresh = [report for report in reports if report.key not in cycle_of]
-    fresh_keys = {report.key for report in fresh}
-    last = max((int(rows["cycle"].max()) for rows in (known, retracted) if len(rows)), default=0)
+    state = _known(known, schema.empty() if retracted is None else retracted, suite)
+    options = ReadOptions(now or datetime.now(UTC), zone=zone, not_before=state.newest, strict=strict)
+    places, problems, reports = _places(paths, by), [], {}
+    for path in places:
+        try:
+            report = reader.read(path, options, undated, state.cycle_of.keys() | state.retracted)
+        except MalformedInput as error:
+            if strict:
+                raise
+            problems.append(error)
+        else:
+            reports.setdefault(report.key, report)
+    left_out = tuple(report.path for report in reports.values() if report.key in state.retracted)
+    fresh = [report for key, report in reports.items() if key not in state.cycle_of.keys() | state.retracted]
+    here = [report for key, report in reports.items() if key in state.cycle_of]
     frames = []
-    for build in _in_order(reports, by):
-        added = [report for report in build if report.key in fresh_keys]
-        cycles = [cycle_of[report.key] for report in build if report.key in cycle_of]
-        if not added or not any(report.executions for report in added):
-            continue
-        if not cycles:
-            _refuse_older(added, known)
-            last += 1
-        cycle = cycles[0] if cycles else last
-        frames += [_frame(report, cycle, suite) for report in added if report.executions]
-    frame = schema.conform(pd.concat(frames), "JUnit reports") if frames else schema.empty()
+    for build, cycle in _numbered([*fresh, *here], places, state):
+        if isinstance(cycle, MalformedInput):
+            if strict:
+                raise cycle
+            problems.append(cycle)
+        else:
+            frames += [_frame(report, cycle, suite) for report in build]
+    if problems and not frames and not here and not left_out:
+        raise problems[0]
+    frame = schema.conform(pd.concat(frames), "test reports") if frames else schema.empty()
     return JUnitImport(
         frame=frame,
         reports=len(fresh),
         cycles=frame["cycle"].nunique(),
         skipped=sum(report.skipped for report in fresh),
-        known=len(reports) - len(fresh),
+        known=len(here),
         retracted=left_out,
+        left_out=tuple(f"{problem.message} ({problem.hint})" for problem in problems)
+        + tuple(line for report in fresh for line in report.left_out),
+        suite_errors=sum(report.suite_errors for report in fresh),
+        untimed=sum(report.untimed for report in fresh),
     )
 
 
-def _known_cycles(known: pd.DataFrame) -> dict[str, int]:
-    """Return report key -> cycle for the JUnit rows of a history."""
-    rows = known[known["execution_id"].str.startswith("junit:")] if len(known) else known
-    return {
-        identity.split(":")[1]: int(cycle)
-        for identity, cycle in zip(rows["execution_id"], rows["cycle"], strict=True)
-    }
+def _places(paths: list[Path], by: Grouping) -> dict[Path, str]:
+    """Return for each report file where its build is."""
+    if by == "path":
+        return {file: str(path.resolve()) for path in paths for file in reader.find([path])}
+    return {file: str(file.parent if by == "folder" else file) for file in reader.find(paths)}
 
 
-def _in_order(reports: Iterable[junit.JUnitReport], by: Grouping) -> list[list[junit.JUnitReport]]:
-    def place(report: junit.JUnitReport) -> str:
-        return str(report.path.parent if by == "folder" else report.path)
-
-    builds = [list(group) for _, group in groupby(sorted(reports, key=place), key=place)]
-    return sorted((build for build in builds if _starts(build)), key=lambda build: min(_starts(build)))
-
-
-def _starts(reports: list[junit.JUnitReport]) -> list[datetime]:
-    return [execution.started_at for report in reports for execution in report.executions]
-
-
-def _refuse_older(build: list[junit.JUnitReport], known: pd.DataFrame) -> None:
-    if known.empty:
-        return
-    begins, newest = min(_starts(build)), known["started_at"].max().to_pydatetime()
-    if begins < newest:
-        raise MalformedInput(
-            f"{build[0].path}: the build of {begins:%Y-%m-%d %H:%M:%S} is older than the newest cycle of the "
-            f"history ({newest:%Y-%m-%d %H:%M:%S})",
-            hint="import builds oldest first, or into a new history: --history NAME",
-        )
+def _known(known: pd.DataFrame, retracted: pd.DataFrame, suite: str) -> _Known:
+    cycle_of, out = _cycles(known), _cycles(retracted)
+    begins, ends = ({}, {}) if known.empty else (_starts(known, "min"), _starts(known, "max"))
+    own = known.loc[known["suite"] == suite, ["cycle", "started_at"]]
+    return _Known(
+        cycle_of=cycle_of,
+        begins=begins,
+        ends=ends,
+        retracted=frozenset(out.keys() - cycle_of.keys()),
+        last=max((int(rows["cycle"].max()) for rows in (known, retracted) if len(rows)), default=0),
+        newest=own.groupby("cycle")["started_at"].min().max().to_pydatetime() if len(own) else None,
+    )
 
 
-def _frame(report: junit.JUnitReport, cycle: int, suite: str) -> pd.DataFrame:
+def _starts(rows: pd.DataFrame, which: Literal["min", "max"]) -> dict[int, datetime]:
+    """Return cycle -> start of its first or last execution."""
+    found = rows.groupby("cycle")["started_at"].agg(which)
+    return {int(cycle): at.to_pydatetime() for cycle, at in found.items()}
+
+
+def _cycles(rows: pd.DataFrame) -> dict[str, int]:
+    """Return report key -> cycle for the rows of reports."""
+    if rows.empty:
+        return {}
+    rows = rows[rows["execution_id"].str.startswith("junit:")]
+    keys = rows["execution_id"].str.split(":", n=2).str[1]
+    return {str(key): int(cycle) for key, cycle in rows["cycle"].groupby(keys).first().items()}
+
+
+def _numbered(
+    reports: list[Report], places: dict[Path, str], state: _Known
+) -> Iterator[tuple[list[Report], int | MalformedInput]]:
+    """Yield the new reports of each build with its cycle, or with the reason why it has none."""
+    last = state.last
+    for build in _in_order(reports, places, state):
+        added = [report for report in build if report.runs]
+        cycles = [state.cycle_of[report.key] for report in build if report.key in state.cycle_of]
+        if not added:
+            continue
+        if cycles:
+            yield added, cycles[-1]
+        elif state.newest is not None and _begins(added[0], state) < state.newest:
+            yield added, _older(added[0], state)
+        else:
+            last += 1
+            yield added, last
+
+
+def _in_order(reports: Iterable[Report], places: dict[Path, str], state: _Known) -> list[list[Report]]:
+    """Return the builds by start, the reports of each by start."""
+    groups: dict[str, list[list[Report]]] = {}
+    ends: dict[str, datetime] = {}
+    dated = [report for report in reports if report.runs or report.key in state.cycle_of]
+    for report in sorted(dated, key=lambda report: (_begins(report, state), report.path)):
+        place, begins = places[report.path], _begins(report, state)
+        group = groups.setdefault(place, [[]])
+        is_late = report.key not in state.cycle_of and any(one.key in state.cycle_of for one in group[-1])
+        if place in ends and begins > ends[place] + (LATE if is_late else NEXT_BUILD):
+            group.append([])
+        group[-1].append(report)
+        ends[place] = max(_ends(report, state), ends.get(place, begins))
+    builds = [build for group in groups.values() for build in group]
+    return sorted(builds, key=lambda build: _begins(build[0], state))
+
+
+def _begins(report: Report, state: _Known) -> datetime:
+    if report.key in state.cycle_of:
+        return state.begins[state.cycle_of[report.key]]
+    return report.runs.first_start()
+
+
+def _ends(report: Report, state: _Known) -> datetime:
+    """Return the start of the last test."""
+    if report.key in state.cycle_of:
+        return state.ends[state.cycle_of[report.key]]
+    return report.runs.last_start()
+
+
+def _older(report: Report, state: _Known) -> MalformedInput:
+    hint = "import builds of a job oldest first, or into a new history: --history NAME"
+    if report.zoneless:
+        hint += "; if its times are not in UTC: --timezone"
+    return MalformedInput(
+        f"{report.path}: the build of {_begins(report, state):%Y-%m-%d %H:%M:%S} is older than the newest cycle of "
+        f"the job ({state.newest:%Y-%m-%d %H:%M:%S})",
+        hint=hint,
+    )
+
+
+def _frame(report: Report, cycle: int, suite: str) -> pd.DataFrame:
+    runs = report.runs
     return pd.DataFrame(
-        [
-            {
-                "execution_id": f"junit:{report.key}:{number}",
-                "suite": suite,
-                "test_id": execution.test_id,
-                "cycle": cycle,
-                "started_at": execution.started_at,
-                "duration_ms": execution.duration_ms,
-                "verdict": int(execution.failed),
-                "area": execution.area,
-            }
-            for number, execution in enumerate(report.executions)
-        ]
+        {
+            "execution_id": [f"junit:{report.key}:{number}" for number in range(len(runs))],
+            "suite": suite,
+            "test_id": runs.test_ids,
+            "cycle": cycle,
+            "started_at": pd.to_datetime(np.asarray(runs.starts_us), unit="us", utc=True),
+            "duration_ms": np.asarray(runs.durations_ms),
+            "verdict": np.frombuffer(runs.failed, dtype="int8"),
+            "area": runs.areas,
+        }
     )

@@ -112,6 +112,8 @@ def _time(frame: pd.DataFrame, name: str, source: str) -> pd.Series:
 
 
 def _is_text(values: pd.Series) -> bool:
+    if values.dtype != object and not isinstance(values.dtype, pd.StringDtype):
+        return values.empty
     return values.map(lambda value: isinstance(value, str)).all()
 
 

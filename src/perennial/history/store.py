@@ -56,7 +56,7 @@ class HistoryStore:
         """Return whether the history has executions."""
         if not self.retractions(history):
             return bool(self._parts(history))
-        return any(not out.all() for _, _, out in self._frames(history))
+        return any(not out.all() for _, _, out in self._frames(history, ["cycle"]))
 
     def append(self, history: str, frame: pd.DataFrame, source: HistorySource | None = None) -> int:
         """Append the new executions and return their number.
@@ -86,6 +86,13 @@ class HistoryStore:
             with replacing(folder / f"{content_hash(new)}.parquet") as temporary:
                 new.to_parquet(temporary, index=False)
         return len(new)
+
+    def importing(self, history: str) -> FileLock:
+        """Return a lock for an import that numbers its cycles after those of the history."""
+        folder = self._of(history)
+        folder.mkdir(parents=True, exist_ok=True)
+        # Not the lock of `append`, which is taken inside.
+        return FileLock(folder / ".import.lock")
 
     def record_source(self, history: str, source: str, why: str, at: datetime) -> None:
         """Record the source of a history before its rows arrive cycle by cycle.
@@ -122,6 +129,8 @@ class HistoryStore:
 
     def taken_out(self, history: str) -> pd.DataFrame:
         """Return the executions that were taken out; they stay out when they are imported again."""
+        if not self.retractions(history):
+            return schema.empty()
         out = [frame[out] for _, frame, out in self._frames(history) if out.any()]
         return schema.conform(pd.concat(out), f"history {history!r}") if out else schema.empty()
 
@@ -177,9 +186,12 @@ class HistoryStore:
 
     def last_cycle(self, history: str) -> int | None:
         """Return the highest cycle number; None for an empty history."""
-        if not self.exists(history):
-            return None
-        return int(self.load(history)["cycle"].max())
+        kept = [
+            frame.loc[~out, "cycle"].max()
+            for _, frame, out in self._frames(history, ["cycle"])
+            if not out.all()
+        ]
+        return int(max(kept)) if kept else None
 
     def source(self, history: str) -> HistorySource:
         """Return the source of a history.
@@ -224,11 +236,13 @@ class HistoryStore:
             )
         return self._folder / history
 
-    def _frames(self, history: str) -> Iterator[tuple[str, pd.DataFrame, pd.Series]]:
-        """Yield each part: its id, its rows, and which of them were taken out."""
+    def _frames(
+        self, history: str, columns: list[str] | None = None
+    ) -> Iterator[tuple[str, pd.DataFrame, pd.Series]]:
+        """Yield each part: its id, its rows (all columns, or these with cycle), and which of them were taken out."""
         made = self.retractions(history)
         for path in self._parts(history):
-            frame = _read(path)
+            frame = _read(path, columns)
             yield path.stem, frame, frame["cycle"].isin(cycles_out(made, path.stem))
 
     def _parts(self, history: str) -> list[Path]:
@@ -257,11 +271,11 @@ def _unknown_rows(known: pd.DataFrame, new: pd.DataFrame, history: str) -> pd.Da
     return new.loc[~again].reset_index(drop=True)
 
 
-def _read(part: Path) -> pd.DataFrame:
+def _read(part: Path, columns: list[str] | None = None) -> pd.DataFrame:
     import pyarrow
 
     try:
-        return pd.read_parquet(part)
+        return pd.read_parquet(part, columns=columns)
     except (pyarrow.ArrowException, OSError) as error:
         raise MalformedInput(f"{part} cannot be read: {error}", hint="remove it and ingest again") from error
 

@@ -35,6 +35,7 @@ ACCOUNTS: dict[str, tuple[Role, ...]] = {
     "guard": (Role.TRAINING, Role.RELEASE),
     "monitor": (Role.TRAINING, Role.RELEASE),
     "airflow-scheduler": (Role.TRAINING, Role.RELEASE),
+    "airflow-triggerer": (Role.TRAINING, Role.RELEASE),  # moves releases
 }
 """Process -> roles whose accounts it gets, with their passwords, in an accounts file of its own."""
 SIGNED_IN = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN")

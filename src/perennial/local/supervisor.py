@@ -90,8 +90,9 @@ def set_up(settings: Settings, say: Say) -> None:
     """
     for folder in (settings.state / "logs", settings.mlflow_dir / "artifacts", settings.airflow_dir):
         folder.mkdir(parents=True, exist_ok=True)
-    for folder in (settings.state, settings.state / "logs", settings.mlflow_dir, settings.airflow_dir):
-        folder.chmod(0o700)
+    if settings.unix_accounts is None:  # else the start gives each folder its owner and mode
+        for folder in (settings.state, settings.state / "logs", settings.mlflow_dir, settings.airflow_dir):
+            folder.chmod(0o700)
     airflow.make_secrets(settings)
     # Before the accounts file is replaced: killed between, the next set-up still knows whose tokens to revoke.
     _end_tokens(settings, say)

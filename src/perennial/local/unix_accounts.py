@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import pwd
 import stat
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from perennial import files
@@ -114,7 +114,9 @@ def own(settings: Settings) -> None:
     state, secrets = settings.state, settings.state / "secrets"
     for name in FOLDERS:
         (state / name).mkdir(exist_ok=True)
+    _set(state / "logs", 0, 0, 0o700)
     _give(secrets / "processes" / MLFLOW, mlflow)
+    _give(settings.mlflow_dir / "artifacts", replace(rest, gid=mlflow.gid))
     for entry in state.iterdir():
         if entry.name not in ROOTS:
             _give(entry, mlflow if entry == settings.mlflow_dir else rest)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from perennial.core.release.phase import Phase
 from perennial.core.release.plan import Step, plan, promotes
-from perennial.core.spec import ReleaseSpec
+from perennial.core.release_spec import ReleaseSpec
 
 
 def phase_tasks(policy: ReleaseSpec, servers: int) -> list[tuple[str, str, int]]:

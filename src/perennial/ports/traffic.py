@@ -131,7 +131,8 @@ class PredictionLog(Protocol):
 
         Columns: prediction_id, request_id, at (UTC), model, version, digest, release_id, capsule, pool,
         shadow (bool), entity (JSON text), context (request values, JSON text; `{}` where none were logged),
-        score, decision, latency_ms; experiment, arm (version of the variant) and unit (pseudonym of the user) of
+        score, decision (`core.tasks.Task.summary` and `decisions`), task (JSON text; empty before kinds of task),
+        latency_ms; experiment, arm (version of the variant) and unit (pseudonym of the user) of
         a request that was assigned in a split, else None; client (pseudonym of its address, or None); names
         (JSON list of the features of the answering version: a feature that is not among them has no value); and
         a column `feature:<name>` for each of them.

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from perennial.core.feature_spec import FeatureSpec
     from perennial.core.gate_spec import GroupMeasure
     from perennial.core.spec import TuningSpec
-    from perennial.core.tasks import Scored
+    from perennial.core.tasks import Scored, Task
     from perennial.core.training.artifacts import Trial
     from perennial.core.training.attribution import Attributions, GlobalAttributions
     from perennial.core.training.data import CheckReport, DataRevision
@@ -175,15 +175,15 @@ class Figures(Protocol):
 class Reference(Protocol):
     """A reference model to compare with (scikit-learn)."""
 
-    def __call__(self, train: Examples, features: np.ndarray) -> np.ndarray:
-        """Fit to `train` and score float32 [n, features] -> [n] in [0, 1]."""
+    def __call__(self, task: Task, train: Examples, features: np.ndarray) -> np.ndarray:
+        """Fit to `train` and answer float32 [n, features] as the task wants."""
 
 
 class Scorer(Protocol):
     """Scores of an exported model file (ONNX Runtime)."""
 
     def score(self, folder: Path, features: np.ndarray) -> np.ndarray:
-        """Score float32 [n, features] -> float32 [n]; raises ModelFileError or ShapeError."""
+        """Score float32 [n, features] -> float32 [n] or [n, k]; raises ModelFileError or ShapeError."""
 
     def opened(self, folder: Path) -> Callable[[np.ndarray], np.ndarray]:
         """Open the file once and return a function that scores as `score`."""

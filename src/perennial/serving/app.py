@@ -161,7 +161,7 @@ class ModelServer:
         features = tensors.read_features(body, selected.version)
         scores = self._scores(selected, features)
         nobody = [None] * len(scores)
-        ids, _ = self._recorder.record(
+        ids = self._recorder.record(
             selected, _request_id(request), nobody, features, scores, started, client=_client(request)
         )
         parameters = {"prediction_ids": ",".join(ids)}
@@ -189,7 +189,7 @@ class ModelServer:
             explained = await self._explanations.explain(selected.version, features, scores)
             # Latency is evidence of a release: the time of the explanation must not count.
             started += time.perf_counter() - before
-        ids, decisions = self._recorder.record(
+        ids = self._recorder.record(
             selected,
             _request_id(request),
             parsed.entities,
@@ -199,15 +199,14 @@ class ModelServer:
             parsed.context,
             _client(request),
         )
-        rows = zip(ids, parsed.entities, scores, decisions, strict=True)
+        rows = zip(ids, parsed.entities, manifest.task.fields(scores), strict=True)
         answer: dict[str, Any] = {
             "model": wanted.model,
             "version": wanted.version,
             "release_id": selected.release_id,
             "digest": wanted.digest,
             "predictions": [
-                {"prediction_id": name, "entity": entity, "score": score, "decision": decision}
-                for name, entity, score, decision in rows
+                {"prediction_id": name, "entity": entity, **fields} for name, entity, fields in rows
             ],
         }
         if explained is not None:
@@ -222,7 +221,12 @@ class ModelServer:
         source = feedback_source(request.scope) or self._sources.holder(
             request.headers.get(headers.FEEDBACK_KEY, "")
         )
-        given = feedback_inbox.parse(await read_json(request))
+        tasks = [
+            version.manifest.task
+            for (model, _), version in self._host.versions.loaded.items()
+            if not source.models or model in source.models
+        ]
+        given = feedback_inbox.parse(await read_json(request), tasks)
         self._feedback.append(given, source, self._clock())
         return Json({"accepted": given.predictions})
 

@@ -42,7 +42,7 @@ class ExplainedScores:
         """Add the attributions to the `predictions` of the answer, in the same order; times in milliseconds."""
         wanted, background = _configuration(self.version)
         answer["explanation"] = {
-            "of": "score",
+            "of": self.version.manifest.task.output,
             "method": METHOD,
             "base": self.attributions.base,
             "background_rows": len(background),

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,13 +18,17 @@ from typing import Any
 import orjson
 
 from perennial.core.governance.feedback_sources import Source
+from perennial.core.tasks.task import Task, plain
 from perennial.errors import MalformedInput
 from perennial.files import PRIVATE, write_json
 from perennial.limits import implausible
+from perennial.serving.answers import brief
 from perennial.serving.evidence.aside import FOLDER, keep_aside
 from perennial.serving.prediction_log import append_whole
 
 KEYS = tuple({"prediction_id", *values} for values in (("label",), ("reward",), ("label", "reward")))
+LONGEST = 200
+"""Characters of the name of a class."""
 LARGEST = 1e12
 """Largest reward: the sum of squares of larger rewards loses all precision."""
 
@@ -38,11 +42,11 @@ class Feedback:
     """Labels and rewards of a request body by prediction id; the last value of an id wins.
 
     Attributes:
-        labels: true outcomes, from 0 to 1.
+        labels: true outcomes: a number, or the name of a class.
         rewards: benefits of the answers in a unit that the model's owner defines; higher is better.
     """
 
-    labels: dict[str, float]
+    labels: dict[str, float | str]
     rewards: dict[str, float]
 
     @property
@@ -50,8 +54,12 @@ class Feedback:
         return len(self.labels.keys() | self.rewards.keys())
 
 
-def parse(body: Any) -> Feedback:
+def parse(body: Any, tasks: Collection[Task]) -> Feedback:
     """Parse `{"labels": [{"prediction_id", "label", "reward"}]}`; an entry has a label, a reward or both.
+
+    Args:
+        tasks: those of the models that the source may label; a label must be valid for one of them. With none known,
+            `flows.feedback` alone checks it against the task of its prediction.
 
     Raises:
         MalformedInput: an entry is wrong; the message names it.
@@ -72,16 +80,25 @@ def parse(body: Any) -> Feedback:
                 f"label {number}: prediction_id is {name!r}", hint="send the prediction_id of the answer"
             )
         if "label" in entry:
-            feedback.labels[name] = _number(entry, "label", number, 0.0, 1.0)
+            feedback.labels[name] = _label(entry["label"], number, tasks)
         if "reward" in entry:
             feedback.rewards[name] = _number(entry, "reward", number, -LARGEST, LARGEST)
     return feedback
 
 
+def _label(value: Any, place: int, tasks: Collection[Task]) -> float | str:
+    known = plain(value)
+    usable = isinstance(known, float) or (isinstance(known, str) and len(known) <= LONGEST)
+    if known is None or not usable or (tasks and all(task.vote(value) is None for task in tasks)):
+        valid = " or ".join(dict.fromkeys(task.valid_vote() for task in tasks)) or "a number or a class"
+        raise MalformedInput(f"label {place}: label is {brief(value)}", hint=f"it must be {valid}")
+    return known
+
+
 def _number(entry: dict[str, Any], key: str, place: int, low: float, high: float) -> float:
     value = entry[key]
     # A bool is an int in Python; as a reward it would be a mistake of the caller.
-    if not isinstance(value, int | float) or (key == "reward" and isinstance(value, bool)):
+    if not isinstance(value, int | float) or isinstance(value, bool):
         raise MalformedInput(f"label {place}: {key} is {value!r}", hint="it must be a number")
     if not low <= value <= high:
         raise MalformedInput(
@@ -131,7 +148,7 @@ class ReceivedFeedback:
     at: datetime
     source: str
     models: tuple[str, ...]
-    labels: dict[str, float]
+    labels: dict[str, float | str]
     rewards: dict[str, float]
 
 
@@ -208,9 +225,16 @@ def _received(line: bytes, now: datetime) -> ReceivedFeedback | None:
             return None
         if not (isinstance(source, str) and source and all(isinstance(name, str) for name in models)):
             return None
-        return ReceivedFeedback(at, source, models, _checked(labels), _checked(rewards))
+        return ReceivedFeedback(at, source, models, _labels(labels), _checked(rewards))
     except (orjson.JSONDecodeError, KeyError, TypeError, ValueError, OverflowError, OSError, AttributeError):
         return None
+
+
+def _labels(values: dict[str, Any]) -> dict[str, float | str]:
+    known = {str(name): plain(value) for name, value in values.items()}
+    if None in known.values():
+        raise ValueError("a label is neither a number nor a text")
+    return {name: value for name, value in known.items() if value is not None}
 
 
 def _checked(values: dict[str, Any]) -> dict[str, float]:

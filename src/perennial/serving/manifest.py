@@ -4,15 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from perennial.core.input_spec import InputSpec
 from perennial.core.training.explanation import Background, ServedExplanation
+from perennial.core.training.manifest_format import with_task
 from perennial.errors import ModelFileError
 from perennial.serving.signed_files import TrustedKeys, read_signed
+
+if TYPE_CHECKING:
+    from perennial.core.tasks import Task
 
 MODEL_FILE = "model.onnx"
 MANIFEST_FILE = "manifest.json"
@@ -25,7 +30,7 @@ class ServedManifest(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
-    format: Literal[1]
+    format: Literal[1, 2]
     model: str
     capsule: str
     input: str
@@ -37,7 +42,7 @@ class ServedManifest(BaseModel):
     inputs: dict[str, InputSpec] = Field(
         default_factory=dict, description="type of each feature that the caller sends; empty with a service"
     )
-    threshold: float = Field(ge=0, le=1)
+    task_keys: dict[str, Any] = Field(alias="task", description="kind of task with its keys")
     explanation: ServedExplanation | None = Field(None, description="null: scores are not explained")
 
     @model_validator(mode="after")
@@ -45,6 +50,28 @@ class ServedManifest(BaseModel):
         if self.inputs and set(self.inputs) != set(self.features):
             raise ValueError("`inputs` and `features` name different columns")
         return self
+
+    @model_validator(mode="before")
+    @classmethod
+    def of_any_format(cls, content: Any) -> Any:
+        return with_task(content)
+
+    @cached_property
+    def task(self) -> Task:
+        """Return the kind of task. Its module needs NumPy, which a rollback does not wait for.
+
+        Raises:
+            ModelFileError: the kind is not known here, or its keys are wrong.
+        """
+        from perennial.core.tasks import TASK
+
+        try:
+            return TASK.validate_python(self.task_keys)
+        except ValidationError as error:
+            raise ModelFileError(
+                f"{self.model}: the task of its manifest cannot be read: {error}",
+                hint="the version needs a newer perennial, or train it again",
+            ) from error
 
     @property
     def files(self) -> tuple[str, ...]:

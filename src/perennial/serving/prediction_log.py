@@ -52,8 +52,11 @@ class AnsweredRequest:
     features: np.ndarray
     """float32 [n, features], as given to the model."""
     scores: np.ndarray
-    """float32 [n]."""
+    """float32 [n]: the score, the value, or the highest probability (`Task.summary`)."""
     decisions: Sequence[int]
+    """As `Task.decisions` gives them."""
+    probabilities: np.ndarray | None = None
+    """float32 [n, k]; None where the score is the whole answer."""
     context: dict[str, Any] = field(default_factory=dict)
     """Request values of a prediction by entity; with them the features can be computed again."""
     assigned: Assigned | None = None
@@ -102,6 +105,8 @@ class PredictionLogWriter:
                 "scores": answered.scores,
                 "decisions": answered.decisions,
                 "features": answered.features,
+                "task": answered.version.manifest.task.model_dump(),
+                **({} if answered.probabilities is None else {"probabilities": answered.probabilities}),
                 **(vars(answered.assigned) if answered.assigned is not None else {}),
             },
             option=orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_APPEND_NEWLINE,

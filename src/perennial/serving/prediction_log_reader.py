@@ -26,7 +26,7 @@ ASSIGNED = ("experiment", "arm", "unit")
 """Columns of a request that is assigned to a variant of an experiment."""
 COLUMNS = (
     "prediction_id", "request_id", "at", "model", "version", "digest", "release_id", "capsule", "pool",
-    "shadow", "entity", "context", "score", "decision", "latency_ms", *ASSIGNED, "client", "names",
+    "shadow", "entity", "context", "score", "decision", "latency_ms", *ASSIGNED, "client", "names", "task",
 )  # fmt: skip
 TYPES: dict[str, Any] = {
     "at": "datetime64[ns, UTC]", "shadow": bool, "score": float, "decision": "int64", "latency_ms": float,
@@ -151,6 +151,10 @@ def _frame(model: str, requests: list[dict[str, Any]]) -> pd.DataFrame:
         columns[name] = per_row([request.get(name) for request in requests])
     for name in ("context", "names"):
         columns[name] = per_row([orjson.dumps(request[name]).decode() for request in requests])
+    # Empty for a prediction from before kinds of task.
+    columns["task"] = per_row(
+        [orjson.dumps(request["task"]).decode() if "task" in request else "" for request in requests]
+    )
     columns["prediction_id"] = flat("ids")
     columns["model"] = model
     columns["at"] = pd.to_datetime(

@@ -44,12 +44,12 @@ class Recorder:
         started: float,
         context: dict[str, Any] | None = None,
         client: str | None = None,
-    ) -> tuple[list[str], list[int]]:
-        """Log the rows; returns their ids and decisions (1 at or above the threshold) in order.
+    ) -> list[str]:
+        """Log the rows; returns their ids in order.
 
         Args:
             features: float32 [n, features], as given to the model.
-            scores: float32 [n], finite.
+            scores: float32 [n] or [n, k], finite.
             started: `time.perf_counter()` at the arrival of the request.
             context: request values, for a prediction by entity.
             client: pseudonym of the client.
@@ -60,7 +60,8 @@ class Recorder:
         wanted = selected.version.wanted
         now = self._clock()
         ids = new_ids(len(scores), now, self._entropy(10 * len(scores)))
-        decisions = (scores >= selected.version.manifest.threshold).astype(int).tolist()
+        task = selected.version.manifest.task
+        decisions = task.decisions(scores).tolist()
         seconds = time.perf_counter() - started
         if not selected.synthetic:
             self._log.append(
@@ -74,7 +75,8 @@ class Recorder:
                     ids=ids,
                     entities=entities,
                     features=features,
-                    scores=scores,
+                    scores=task.summary(scores),
+                    probabilities=None if task.width() is None else scores,
                     decisions=decisions,
                     context=context or {},
                     assigned=selected.assigned,
@@ -84,4 +86,4 @@ class Recorder:
             if selected.assigned is not None and not selected.shadow and not selected.stands_in:
                 self._metrics.assigned(wanted.model, selected.assigned, len(scores), seconds)
         self._metrics.answered(wanted.model, wanted.version, len(scores), seconds, selected.stands_in)
-        return ids, decisions
+        return ids

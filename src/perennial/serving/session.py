@@ -27,7 +27,7 @@ class LoadedVersion:
     """float32 [rows, features], background of its explanations; None when the manifest has none."""
 
     def score(self, features: np.ndarray) -> np.ndarray:
-        """Return the scores, float32 [n], of float32 [n, features]; NaN is allowed.
+        """Return the answers, float32 [n] or [n, k] as the task says, of float32 [n, features]; NaN is allowed.
 
         Raises:
             ShapeError: the second dimension is not the model's number of features.
@@ -39,7 +39,8 @@ class LoadedVersion:
                 hint=f"features in order: {', '.join(self.manifest.features)}",
             )
         (scores,) = self.session.run([self.manifest.output], {self.manifest.input: features})
-        return np.asarray(scores, dtype=np.float32).reshape(-1)
+        answers = np.asarray(scores, dtype=np.float32)
+        return answers.reshape(-1) if self.manifest.task.width() is None else answers
 
 
 def load(
@@ -72,10 +73,11 @@ def load(
             f"{wanted.model} {wanted.version}: {folder / MODEL_FILE} does not run: {error}",
             hint="export the model again; input and output must be those of its manifest",
         ) from error
-    if scores.shape != (2,):
+    width = manifest.task.width()
+    if scores.shape != ((2,) if width is None else (2, width)):
         raise ModelFileError(
             f"{wanted.model} {wanted.version}: two rows give {scores.size} scores",
-            hint="the output must be float32 [batch]",
+            hint=f"the output must be float32 {manifest.task.shape}",
         )
     return loaded
 

@@ -1,4 +1,4 @@
-"""The Open Inference Protocol (V2) in JSON: a float matrix as input, a score vector as output."""
+"""The Open Inference Protocol (V2) in JSON: a float matrix as input, the answers as output."""
 
 from __future__ import annotations
 
@@ -100,7 +100,12 @@ def answer(
         "model_version": wanted.version,
         "parameters": {"digest": wanted.digest, **parameters},
         "outputs": [
-            {"name": version.manifest.output, "datatype": "FP32", "shape": [len(scores)], "data": scores}
+            {
+                "name": version.manifest.output,
+                "datatype": "FP32",
+                "shape": list(scores.shape),
+                "data": scores.reshape(-1),
+            }
         ],
     }
     if request_id is not None:
@@ -111,11 +116,17 @@ def answer(
 def metadata(version: LoadedVersion, versions: list[str]) -> dict[str, Any]:
     """Return the response body of the model metadata."""
     manifest = version.manifest
+    width = manifest.task.width()
+    shape = [-1] if width is None else [-1, width]
     return {
         "name": version.wanted.model,
         "versions": versions,
         "platform": "onnxruntime_onnx",
         "inputs": [{"name": manifest.input, "datatype": "FP32", "shape": [-1, len(manifest.features)]}],
-        "outputs": [{"name": manifest.output, "datatype": "FP32", "shape": [-1]}],
-        "parameters": {"features": ",".join(manifest.features), "digest": version.wanted.digest},
+        "outputs": [{"name": manifest.output, "datatype": "FP32", "shape": shape}],
+        "parameters": {
+            "features": ",".join(manifest.features),
+            "digest": version.wanted.digest,
+            "task": manifest.task.model_dump_json(),
+        },
     }

@@ -35,7 +35,7 @@ def train_ports(settings: Settings) -> TrainPorts:
 
 def evaluate_ports(settings: Settings) -> EvaluatePorts:
     from perennial.adapters.documents.figures import TrainingFigures
-    from perennial.adapters.reference_models import REFERENCES
+    from perennial.adapters.reference_models import references
     from perennial.flows.evaluation.evaluate import EvaluatePorts
     from perennial.serving.attribution import shapley  # explains at serving too
 
@@ -45,7 +45,7 @@ def evaluate_ports(settings: Settings) -> EvaluatePorts:
         registry=registry(settings),
         scorer=training.scorer(),
         figures=TrainingFigures(),
-        references=REFERENCES,
+        references=references,
         explain=shapley,
     )
 

@@ -11,7 +11,7 @@ from release_kills import Walkers, end_of, released
 from release_scenarios import SHADOW
 
 from perennial.core.release.phase import Phase
-from perennial.core.spec import Strategy
+from perennial.core.release_spec import Strategy
 
 pytestmark = pytest.mark.traffic
 

@@ -7,7 +7,7 @@ from live_releases import BODY, PATH, LiveReleases
 from load_generator import Load
 from release_scenarios import LOADING, PROMOTING, SHADOW, Ending, Scenario, expected, run, scenarios
 
-from perennial.core.spec import Strategy
+from perennial.core.release_spec import Strategy
 
 pytestmark = pytest.mark.traffic
 

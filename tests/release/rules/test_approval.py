@@ -25,7 +25,7 @@ from perennial.core.release.approval import (
     required,
     valid_approvals,
 )
-from perennial.core.spec import ApprovalSpec
+from perennial.core.release_spec import ApprovalSpec
 from perennial.core.training.capsule import seal
 
 NOW = datetime(2026, 1, 5, tzinfo=UTC)

@@ -11,13 +11,17 @@ import numpy as np
 
 from perennial.core.tasks import Scored
 from perennial.core.tasks.curve import pr_auc, roc_auc
+from perennial.core.tasks.multiclass import ClassProbabilities
 from perennial.core.tasks.ranked_scores import CurvedScores
+from perennial.core.tasks.regression import MeasuredValues
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from perennial.core.training.attribution import GlobalAttributions
 
+WRITTEN_CLASSES = 15
+"""Most classes for which the confusion matrix shows its counts."""
 BINS = 10
 """Bins of the calibration picture, with equal numbers of rows."""
 
@@ -37,13 +41,20 @@ class TrainingFigures:
                 "precision_recall.png": partial(_precision_recall, scores=curved),
                 "calibration.png": partial(_calibration, scores=curved),
             }
+        model = next(iter(scores.values()))
+        if isinstance(model, ClassProbabilities):
+            pictures["confusion.png"] = partial(_confusion, model=model)
+        if isinstance(model, MeasuredValues):
+            pictures["predicted.png"] = partial(_predicted, model=model)
+            pictures["residuals.png"] = partial(_residuals, model=model)
         for name, draw in pictures.items():
             figure = Figure(figsize=(6, 5), dpi=120, layout="constrained")
             axes = figure.subplots()
             draw(axes)
             axes.set_title(f"{axes.get_title()}\n{title}", fontsize=10)
-            axes.grid(alpha=0.3)
-            axes.legend(fontsize=8)
+            if axes.get_legend_handles_labels()[0]:
+                axes.grid(alpha=0.3)
+                axes.legend(fontsize=8)
             figure.savefig(folder / name, metadata={"Software": None})
         return [folder / name for name in pictures]
 
@@ -118,3 +129,35 @@ def _calibration(axes: Axes, scores: Mapping[str, CurvedScores]) -> None:
         xlabel="mean score (predicted chance of failure)",
         ylabel="share that failed",
     )
+
+
+def _confusion(axes: Axes, model: ClassProbabilities) -> None:
+    """Draw the counts of the model by class and decision, coloured by the share of the class."""
+    matrix, names = model.confusion(), [str(label) for label in model.task.classes]
+    shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    places = range(len(names))
+    axes.set_xticks(places, names, rotation=45, ha="right", fontsize=8)
+    axes.set_yticks(places, names, fontsize=8)
+    if len(names) <= WRITTEN_CLASSES:
+        for row, column in np.ndindex(matrix.shape):
+            colour = "white" if shares[row, column] > 0.5 else "black"
+            axes.text(column, row, f"{matrix[row, column]:.0f}", ha="center", va="center", color=colour)
+    axes.set(title="Confusion matrix of the model", xlabel="answer", ylabel="class")
+
+
+def _predicted(axes: Axes, model: MeasuredValues) -> None:
+    both = np.concatenate([model.target, model.answer])
+    ends = [both.min(), both.max()]
+    axes.scatter(model.target, model.answer, s=6, alpha=0.4, label="rows")
+    axes.plot(ends, ends, color="grey", linestyle=":", label="perfect")
+    unit = model.task.unit
+    axes.set(title="Predicted and actual values", xlabel=f"actual [{unit}]", ylabel=f"predicted [{unit}]")
+
+
+def _residuals(axes: Axes, model: MeasuredValues) -> None:
+    unit, within = model.task.unit, model.task.tolerance
+    axes.scatter(model.answer, model.target - model.answer, s=6, alpha=0.4, label="rows")
+    axes.axhspan(-within, within, color="tab:green", alpha=0.15, label="tolerance")
+    axes.axhline(0, color="grey", linestyle=":")
+    axes.set(title="Residuals", xlabel=f"predicted [{unit}]", ylabel=f"actual minus predicted [{unit}]")

@@ -74,7 +74,11 @@ def bootstrap(layout: Layout, folder: Path) -> Json:
 
 
 def _overload() -> Json:
-    """Return limits of connections and memory: the largest requests end first, then new requests are refused."""
+    """Return limits of connections and memory: the largest requests end first, then new requests are refused.
+
+    Envoy has no limit of connections per address. When connections run short, unused ones end within seconds and
+    the others after their request, so that nobody holds them.
+    """
     monitors = "extensions.resource_monitors"
     connections = {
         "@type": f"{TYPE}{monitors}.downstream_connections.v3.DownstreamConnectionsConfig",
@@ -85,17 +89,29 @@ def _overload() -> Json:
         "max_heap_size_bytes": limits.HEAP_BYTES,
     }
     name = "envoy.resource_monitors.fixed_heap"
+    opened = "envoy.resource_monitors.global_downstream_max_connections"
+    timers = {
+        "@type": f"{TYPE}config.overload.v3.ScaleTimersOverloadActionConfig",
+        "timer_scale_factors": [{"timer": "HTTP_DOWNSTREAM_CONNECTION_IDLE", "min_timeout": "1s"}],
+    }
+    scarce = {"scaled": {"scaling_threshold": 0.5, "saturation_threshold": 0.9}}
     largest = {"scaled": {"scaling_threshold": 0.8, "saturation_threshold": 0.95}}
     return {
         "refresh_interval": "0.25s",
         "resource_monitors": [
-            {
-                "name": "envoy.resource_monitors.global_downstream_max_connections",
-                "typed_config": connections,
-            },
+            {"name": opened, "typed_config": connections},
             {"name": name, "typed_config": heap},
         ],
         "actions": [
+            {
+                "name": "envoy.overload_actions.reduce_timeouts",
+                "triggers": [{"name": opened, **scarce}],
+                "typed_config": timers,
+            },
+            {
+                "name": "envoy.overload_actions.disable_http_keepalive",
+                "triggers": [{"name": opened, "threshold": {"value": 0.9}}],
+            },
             {
                 "name": "envoy.overload_actions.reset_high_memory_stream",
                 "triggers": [{"name": name, **largest}],

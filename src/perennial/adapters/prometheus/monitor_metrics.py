@@ -106,7 +106,11 @@ class MonitorMetrics(Collector):
     def received(self, counts: FeedbackCounts) -> None:
         """Add up the feedback that was not used, by source, and broken lines of both logs."""
         self._broken.labels("predictions").inc(counts.broken_predictions)
-        for reason, by_source in (("unknown", counts.unknown), ("foreign", counts.foreign)):
+        for reason, by_source in (
+            ("unknown", counts.unknown),
+            ("foreign", counts.foreign),
+            ("invalid", counts.invalid),
+        ):
             for source, count in by_source.items():
                 self._unusable.labels(source, reason).inc(count)
         self._broken.labels("feedback").inc(counts.broken)

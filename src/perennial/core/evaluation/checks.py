@@ -8,10 +8,13 @@ from typing import Literal
 
 import numpy as np
 
+from perennial.core.tasks import Task
 from perennial.core.verdict import Judgement, Verdict
 
 EXTREMES = (0.0, -1.0, 1e6, -1e6, 1e30, -1e30, np.inf, -np.inf, np.nan)
 """Out-of-vocabulary codes (-1, 1e6), huge numbers, infinities and NaN."""
+ALONE = 200
+"""Most features that take an extreme value alone."""
 SHOWN = 5
 
 
@@ -67,18 +70,18 @@ def judge_behaviour(cases: Sequence[Case], scores: np.ndarray) -> Judgement:
     return _judgement("behaviour", not broken, "; ".join([seen, *broken[:SHOWN]]), "every case holds")
 
 
-SAFE = "a number in [0, 1] for every input"
-
-
 def hostile_rows(typical: np.ndarray) -> np.ndarray:
     """Return extreme inputs, float32 [n, features]: each extreme in all features, and in each feature alone.
+
+    With more than `ALONE` features, so many blocks of neighbours take the extreme together: the rows of each feature
+    alone would need memory with the square of their number.
 
     Args:
         typical: float32 [features], values of the other features; NaN where unknown.
     """
     width = len(typical)
     rows = [np.full(width, value) for value in EXTREMES]
-    for place in range(width):
+    for place in np.array_split(np.arange(width), min(width, ALONE)):
         for value in EXTREMES:
             row = typical.astype(float)
             row[place] = value
@@ -86,12 +89,20 @@ def hostile_rows(typical: np.ndarray) -> np.ndarray:
     return np.array(rows, dtype=np.float32)
 
 
-def judge_safety(names: Sequence[str], rows: np.ndarray, scores: np.ndarray) -> Judgement:
-    """Judge the extreme inputs: every score must be a number in [0, 1]."""
-    bad = np.flatnonzero(~((scores >= 0) & (scores <= 1)))
+def safe(task: Task) -> str:
+    return f"{task.valid} for every input"
+
+
+def judge_safety(task: Task, names: Sequence[str], rows: np.ndarray, scores: np.ndarray) -> Judgement:
+    """Judge the extreme inputs: every answer must be valid for the kind of task.
+
+    Raises:
+        WrongAnswer: the answers have another shape.
+    """
+    bad = task.wrong_rows(scores, len(rows))
     shown = [f"{_describe(names, rows[place])} -> {scores[place]}" for place in bad[:SHOWN]]
     return _judgement(
-        "safety", not len(bad), "; ".join([f"{len(bad)} of {len(rows)} inputs break it", *shown]), SAFE
+        "safety", not len(bad), "; ".join([f"{len(bad)} of {len(rows)} inputs break it", *shown]), safe(task)
     )
 
 
@@ -128,14 +139,17 @@ def with_holes(features: np.ndarray, share: float, random: np.random.Generator) 
     return np.where(random.random(features.shape) < share, np.float32(np.nan), features)
 
 
-def judge_change(rule: str, before: np.ndarray, after: np.ndarray, limit: float) -> Judgement:
-    """Judge the stability: the mean absolute change of the score must not exceed `limit`."""
-    change = np.abs(after - before)
+def judge_change(rule: str, change: np.ndarray, limit: float, output: str = "score") -> Judgement:
+    """Judge the stability: the mean change of the answers must not exceed `limit`.
+
+    Args:
+        change: [n], as `Task.change` counts it.
+    """
     mean = float(change.mean())
     return _judgement(
         rule,
         mean <= limit,
-        f"score moves by {mean:.4f} on average, {change.max():.4f} at most, over {len(change)} rows",
+        f"{output} moves by {mean:.4f} on average, {change.max():.4f} at most, over {len(change)} rows",
         f"<= {limit:g} on average",
     )
 

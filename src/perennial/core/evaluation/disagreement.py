@@ -15,6 +15,7 @@ from pydantic import Field
 
 from perennial.core.frozen import Frozen, Share
 from perennial.core.statistics import proportion_bounds
+from perennial.core.tasks import Task
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 
@@ -63,12 +64,12 @@ class DisagreementExample(Frozen):
 class AnswerDisagreement(Frozen):
     """Disagreement between the answers of candidate and champion."""
 
-    changed: DisagreementRate = Field(description="rows with different decisions")
+    changed: DisagreementRate = Field(description="rows whose answers differ for the caller")
     shift: ScoreShift | None = Field(description="None without pairs")
     champion_latency: Latency | None = None
     candidate_latency: Latency | None = None
     unanswered: int = Field(ge=0, description="requests answered by the champion only")
-    unusable: int = Field(0, ge=0, description="pairs whose candidate score is not in [0, 1]")
+    unusable: int = Field(0, ge=0, description="pairs whose candidate score is not valid for the task")
     examples: tuple[DisagreementExample, ...] = Field((), description="the largest differences first")
 
 
@@ -81,11 +82,19 @@ class PairedAnswers:
     champion: np.ndarray
     """float [n]: scores."""
     candidate: np.ndarray
-    """float [n]: scores; a score outside [0, 1] is counted as unusable and not compared."""
+    """float [n]: scores; one that the task does not allow is counted as unusable and not compared."""
     champion_decision: np.ndarray
-    """int [n]: 1 if the score reaches the threshold of the version."""
+    """int [n]: decision of the version (`Task.decisions`)."""
     candidate_decision: np.ndarray
     """int [n]."""
+    task: Task
+
+    @property
+    def changed(self) -> np.ndarray:
+        """Return whether the answers to each row differ for the caller, bool [n]."""
+        return self.task.differs(
+            self.champion, self.champion_decision, self.candidate, self.candidate_decision
+        )
 
 
 def measure_disagreement(
@@ -103,9 +112,10 @@ def measure_disagreement(
         examples: number of largest differences to keep.
         unanswered: requests without rows here, because the candidate did not answer.
     """
-    usable = np.isfinite(pairs.champion) & (pairs.candidate >= 0) & (pairs.candidate <= 1)
+    usable = np.isfinite(pairs.champion) & pairs.task.valid_summary(pairs.candidate)
+    differs = pairs.changed
     names = np.asarray(pairs.request_id, dtype=object)[usable]
-    changed = (pairs.champion_decision != pairs.candidate_decision)[usable]
+    changed = differs[usable]
     difference = (pairs.candidate - pairs.champion)[usable]
     kept = np.flatnonzero(usable)[np.argsort(-np.abs(difference), kind="stable")[:examples]]
     return AnswerDisagreement(
@@ -115,7 +125,7 @@ def measure_disagreement(
         candidate_latency=candidate_latency,
         unanswered=unanswered,
         unusable=int((~usable).sum()),
-        examples=tuple(_example(pairs, place) for place in kept),
+        examples=tuple(_example(pairs, place, bool(differs[place])) for place in kept),
     )
 
 
@@ -153,11 +163,11 @@ def _shift(difference: np.ndarray) -> ScoreShift:
     )
 
 
-def _example(pairs: PairedAnswers, place: int) -> DisagreementExample:
+def _example(pairs: PairedAnswers, place: int, changed: bool) -> DisagreementExample:
     return DisagreementExample(
         request_id=str(pairs.request_id[place]),
         entity=str(pairs.entity[place]),
         champion=float(pairs.champion[place]),
         candidate=float(pairs.candidate[place]),
-        decided_otherwise=bool(pairs.champion_decision[place] != pairs.candidate_decision[place]),
+        decided_otherwise=changed,
     )

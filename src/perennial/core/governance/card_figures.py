@@ -16,6 +16,9 @@ PICTURES = {
     "roc.png": "ROC curve on the evaluation data",
     "precision_recall.png": "Precision and recall on the evaluation data",
     "calibration.png": "Calibration on the evaluation data",
+    "confusion.png": "Confusion matrix on the evaluation data",
+    "predicted.png": "Predicted and actual values on the evaluation data",
+    "residuals.png": "Residuals on the evaluation data",
 }
 ATTRIBUTIONS_PICTURE = "attributions.png"
 SHOWN = {"holdout": "this version", MODEL: "this version"}

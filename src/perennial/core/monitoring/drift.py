@@ -23,6 +23,8 @@ from perennial.errors import DataError
 
 SCORE = "score"
 """Name of the column with the model's scores, in the reference and in the window."""
+DECISION = "decision"
+"""Name of the column with the decisions, watched for kinds whose score alone does not say the answer."""
 MISSING = "missing"
 NULL_QUANTILE = 0.95
 NULL_DRAWS = 200
@@ -43,7 +45,7 @@ class ColumnDrift(Frozen):
 
     @property
     def of_prediction(self) -> bool:
-        return self.column == SCORE
+        return self.column in (SCORE, DECISION)
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ class FeedbackCounts:
         changed: new or changed values.
         unknown: predictions that were never answered, by source; their feedback is not stored.
         foreign: predictions of models that the source may not label, by source; not stored either.
+        invalid: predictions whose label is not valid for their kind of task, by source; not stored either.
         broken: lines of the servers' files that are no feedback.
         broken_predictions: lines of the prediction log that are no request.
     """
@@ -24,6 +25,7 @@ class FeedbackCounts:
     foreign: Mapping[str, int] = field(default_factory=dict)
     broken: int = 0
     broken_predictions: int = 0
+    invalid: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def alarms(self) -> tuple[str, ...]:
@@ -33,6 +35,7 @@ class FeedbackCounts:
             for counts, what in (
                 (self.unknown, "that were never answered"),
                 (self.foreign, "of other models"),
+                (self.invalid, "with a label that is not valid for the kind of task"),
             )
             for source, count in sorted(counts.items())
         ]

@@ -166,8 +166,9 @@ def _score(spec: MonitoringSpec, drifts: Sequence[ColumnDrift]) -> tuple[Level, 
     scores = [drift for drift in drifts if drift.of_prediction]
     if not scores:
         return Level.OK, "the score was not compared"
-    level = min(reached(spec.psi, scores[0].excess), Level.WARN, key=lambda level: level.rank)
-    return level, f"score PSI {scores[0].psi:.2f} (+{scores[0].excess:.2f})"
+    worst = max(scores, key=lambda drift: drift.excess)
+    level = min(reached(spec.psi, worst.excess), Level.WARN, key=lambda level: level.rank)
+    return level, f"{worst.column} PSI {worst.psi:.2f} (+{worst.excess:.2f})"
 
 
 def _accuracy(

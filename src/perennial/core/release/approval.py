@@ -10,7 +10,7 @@ from pydantic import AwareDatetime, Field, TypeAdapter, ValidationError
 
 from perennial.core.events import SystemActor, account_key, is_person
 from perennial.core.frozen import Frozen
-from perennial.core.spec import ApprovalSpec
+from perennial.core.release_spec import ApprovalSpec
 
 TAG = "approval"
 """Tag on a registry version: `approved`, `approved <digest prefix>` or `rejected`, set by a person."""

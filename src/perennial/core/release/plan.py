@@ -17,7 +17,7 @@ from pydantic import Field, PositiveInt
 
 from perennial.core.frozen import Frozen, Percent
 from perennial.core.release.phase import Phase
-from perennial.core.spec import ReleaseSpec, Strategy
+from perennial.core.release_spec import ReleaseSpec, Strategy
 
 ALL = 100.0
 

@@ -19,7 +19,7 @@ class Seal(Frozen):
     """
 
     ref: VersionRef
-    manifest: str = Field(description="SHA-256 of manifest.json: input schema, feature list, threshold")
+    manifest: str = Field(description="SHA-256 of manifest.json: input schema, feature list, task")
     service: str | None = Field(description="feature service; None: served by tensor only")
     features: dict[str, str] = Field(
         description="feature -> digest of its published definition; empty: nothing was published"

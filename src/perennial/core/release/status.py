@@ -19,7 +19,7 @@ from perennial.core.release.gate_report import GateReport
 from perennial.core.release.phase import Phase
 from perennial.core.release.plan import ALL, Step, plan
 from perennial.core.release.traffic import Assignment, Counters, Route, Target, UserCounts
-from perennial.core.spec import ApprovalSpec, ReleaseSpec
+from perennial.core.release_spec import ApprovalSpec, ReleaseSpec
 from perennial.core.verdict import Judgement
 from perennial.core.version import VersionRef
 

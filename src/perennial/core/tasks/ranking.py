@@ -33,5 +33,13 @@ class Ranking(ScoreTask):
         number = plain(value)
         return number if number in (0.0, 1.0) and isinstance(number, float) else None
 
+    def valid_vote(self) -> str:
+        return "a number from 0 to 1"
+
+    def vote(self, value: Any) -> float | None:
+        """Return the label; a source that is not sure may send a number between 0 and 1."""
+        number = plain(value)
+        return number if isinstance(number, float) and 0 <= number <= 1 else None
+
     def scored(self, target: np.ndarray, answer: np.ndarray, group: np.ndarray) -> RankedScores:
         return RankedScores(self, target, answer, group)

@@ -20,6 +20,7 @@ class ScoreTask(Task):
 
     output: ClassVar[str] = "score"
     valid: ClassVar[str] = "a number in [0, 1]"
+    has_positive: ClassVar[bool] = True
     one_number: ClassVar[bool] = True
     fairness: ClassVar[frozenset[str]] = frozenset(
         {"error_rate", "selection_rate", "false_positive_rate", "false_negative_rate"}
@@ -36,6 +37,11 @@ class ScoreTask(Task):
 
     def right(self, summary: np.ndarray, decision: np.ndarray, label: np.ndarray) -> np.ndarray:
         return np.asarray(decision == (label >= POSITIVE), dtype=float)
+
+    def sides(
+        self, summary: np.ndarray, decision: np.ndarray, label: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        return np.asarray(label >= POSITIVE), np.asarray(decision == 1)
 
     def baselines(self, target: np.ndarray, rows: int) -> dict[str, np.ndarray]:
         return {}

@@ -39,6 +39,8 @@ class Task(Frozen, ABC):
     """Name of the output in the ONNX file."""
     valid: ClassVar[str]
     """Valid answer in words."""
+    has_positive: ClassVar[bool]
+    """Labels are positive or not: their share and number can be compared between variants."""
     one_number: ClassVar[bool]
     """The answer is one number per row: it can be explained by attributions and compared by behavioural cases."""
     fairness: ClassVar[frozenset[str]]
@@ -56,6 +58,14 @@ class Task(Frozen, ABC):
     @abstractmethod
     def label(self, value: Any) -> float | None:
         """Return a value of the target column, or of a client's label, as a number; None if it is not valid."""
+
+    def valid_vote(self) -> str:
+        """Return in words which labels a client may send."""
+        return self.valid_label()
+
+    def vote(self, value: Any) -> float | None:
+        """Return the label that a client sent as a number; None if it is not valid."""
+        return self.label(value)
 
     @abstractmethod
     def invalid(self, answer: np.ndarray) -> np.ndarray:
@@ -100,6 +110,20 @@ class Task(Frozen, ABC):
     def width(self) -> int | None:
         """Return the number of columns of an answer; None for one number per row."""
         return None
+
+    @property
+    def shape(self) -> str:
+        """Return the shape of the output in words."""
+        return "[batch]" if self.width() is None else f"[batch, {self.width()}]"
+
+    def sides(
+        self, summary: np.ndarray, decision: np.ndarray, label: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return target and answer as positive or not, bool [n], to compare error rates of groups.
+
+        A kind without a positive side counts every target as positive, and the right answers.
+        """
+        return np.ones(len(label), dtype=bool), self.right(summary, decision, label) > 0
 
     def summary(self, answer: np.ndarray) -> np.ndarray:
         """Return one number per answer, [n]: the one that drifts, and that disagreements compare."""
@@ -149,21 +173,29 @@ class Task(Frozen, ABC):
             )
         return np.array(numbers, dtype=np.float32)
 
+    def wrong_rows(self, answer: np.ndarray, rows: int) -> np.ndarray:
+        """Return the numbers of the rows whose answer is not valid.
+
+        Raises:
+            WrongAnswer: the shape is not that of this kind.
+        """
+        width = self.width()
+        shape = (rows,) if width is None else (rows, width)
+        if np.shape(answer) != shape:
+            raise WrongAnswer(
+                f"the answers have the shape {list(np.shape(answer))}, not {list(shape)}",
+                hint=f"a model must give {self.valid}",
+            )
+        with np.errstate(invalid="ignore"):  # infinities of opposite sign
+            return np.flatnonzero(self.invalid(np.asarray(answer, dtype=float)))
+
     def checked(self, answer: np.ndarray, rows: int) -> np.ndarray:
         """Return the answers as float64.
 
         Raises:
             WrongAnswer: shape or values are not those of this kind; names the first row.
         """
-        given = np.asarray(answer)
-        width = self.width()
-        shape = (rows,) if width is None else (rows, width)
-        if given.shape != shape:
-            raise WrongAnswer(
-                f"the answers have the shape {list(given.shape)}, not {list(shape)}", hint=f"{self.valid}"
-            )
-        values = given.astype(float)
-        bad = np.flatnonzero(self.invalid(values))
+        values, bad = np.asarray(answer, dtype=float), self.wrong_rows(answer, rows)
         if len(bad):
             raise WrongAnswer(
                 f"{len(bad)} of {rows} answers are not valid; row {bad[0]}: {values[bad[0]].tolist()}",
@@ -175,7 +207,7 @@ class Task(Frozen, ABC):
 NO_DECISION = -1
 
 
-def plain(value: Any) -> Label | None:
+def plain(value: Any) -> float | str | None:
     """Return a label in the form in which labels are compared; None for a missing value or another type."""
     if isinstance(value, bool | int | float):
         return None if value != value else float(value)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from typing import Any
+
+from pydantic import Field, model_validator
 
 from perennial.core.assets import Reason
 from perennial.core.frozen import Frozen
 from perennial.core.input_spec import InputSpec
+from perennial.core.tasks import AnyTask
 from perennial.core.training.explanation import ServedExplanation
+from perennial.core.training.manifest_format import with_task
 
 ParameterValue = str | int | float | bool
 
@@ -15,11 +19,13 @@ ParameterValue = str | int | float | bool
 class ModelManifest(Frozen):
     """Everything that a server needs to serve `model.onnx` without the spec and without torch."""
 
-    format: int = Field(1, description="format of this file")
+    format: int = Field(
+        2, description="format of this file; 1 has a threshold in place of the task: a ranking"
+    )
     model: str
     capsule: str
     input: str = Field("features", description="float32 [batch, features], NaN for an unknown value")
-    output: str = Field("score", description="float32 [batch] in [0, 1]")
+    output: str = Field(description="name of the output: float32 [batch] or [batch, k], as the task says")
     feature_service: str | None = Field(description="null: the caller sends the inputs")
     entities: tuple[str, ...]
     request: dict[str, str]
@@ -30,13 +36,18 @@ class ModelManifest(Frozen):
         description="type of each feature that the caller sends; `features` has the order",
     )
     target: str
-    threshold: float
+    task: AnyTask
     architecture: str
     framework: str
     parameters: int = Field(description="trainable parameters")
     bytes: int = Field(description="size of model.onnx")
     reference: str = Field("reference.parquet", description="file of holdout rows with scores and labels")
     explanation: ServedExplanation | None = Field(None, description="null: no explanations")
+
+    @model_validator(mode="before")
+    @classmethod
+    def of_any_format(cls, content: Any) -> Any:
+        return with_task(content)
 
 
 class Trained(Frozen):

@@ -14,10 +14,10 @@ from perennial.core.evaluation.checks import Case
 from perennial.core.evaluation.fairness import Answers
 from perennial.core.gate_spec import GroupMeasure
 from perennial.core.spec import ModelSpec
-from perennial.core.tasks.score import POSITIVE
+from perennial.core.tasks import Task
 from perennial.core.training.artifacts import ModelManifest
 from perennial.core.verdict import Judgement, Verdict
-from perennial.errors import DatasetMissing, MalformedInput, ModelFileError, ShapeError
+from perennial.errors import DatasetMissing, MalformedInput, ModelFileError, ShapeError, WrongAnswer
 from perennial.flows.training.workdir import read_record, read_table
 from perennial.ports import GroupFigures, Scorer
 
@@ -72,10 +72,13 @@ def _on_rows(
     features = rows[list(manifest.features)].to_numpy(dtype=np.float32)
     hostile = checks.hostile_rows(_typical(features))
     try:
-        yield checks.judge_safety(manifest.features, hostile, ports.scorer.score(files, hostile))
-        yield from _robustness(spec, files, features, ports.scorer)
-    except (ModelFileError, ShapeError) as error:
-        yield checks.failed("safety", error.message, checks.SAFE)
+        yield checks.judge_safety(
+            manifest.task, manifest.features, hostile, ports.scorer.score(files, hostile)
+        )
+        scale = manifest.task.scale(_labels(manifest, rows))
+        yield from _robustness(spec, manifest.task, files, features, scale, ports.scorer)
+    except (ModelFileError, ShapeError, WrongAnswer) as error:
+        yield checks.failed("safety", error.message, checks.safe(manifest.task))
         return
     yield from _fairness(spec, manifest, rows, ports)
 
@@ -86,27 +89,38 @@ def _typical(features: np.ndarray) -> np.ndarray:
     return np.array([np.median(values) if len(values) else np.nan for values in known], dtype=np.float32)
 
 
-def _robustness(spec: ModelSpec, files: Path, features: np.ndarray, scorer: Scorer) -> Iterator[Judgement]:
+def _labels(manifest: ModelManifest, rows: pd.DataFrame) -> np.ndarray:
+    return manifest.task.targets(rows[manifest.target].to_numpy(), manifest.target)
+
+
+def _robustness(
+    spec: ModelSpec, task: Task, files: Path, features: np.ndarray, scale: float, scorer: Scorer
+) -> Iterator[Judgement]:
     policy, random = spec.gate.checks, np.random.default_rng(spec.tuning.seed)
     before = scorer.score(files, features)
     for rule, disturbed, limit in (
         ("noise", checks.noisy(features, policy.noise, random), policy.noise_change),
         ("missing_values", checks.with_holes(features, policy.missing, random), policy.missing_change),
     ):
-        yield checks.judge_change(rule, before, scorer.score(files, disturbed), limit)
+        change = task.change(before, scorer.score(files, disturbed), scale)
+        yield checks.judge_change(rule, change, limit, task.output)
 
 
 def _fairness(
     spec: ModelSpec, manifest: ModelManifest, rows: pd.DataFrame, ports: CheckPorts
 ) -> Iterator[Judgement]:
+    scores, task = rows["score"].to_numpy(), manifest.task
+    # Reference rows of format 1, a ranking, have no column of decisions.
+    decisions = rows["decision"].to_numpy() if "decision" in rows else task.decisions(scores)
+    target, answer = task.sides(scores, decisions, _labels(manifest, rows))
     for column in dict.fromkeys([*spec.data.sensitive, *spec.evaluation.slices]):
         if column not in rows:
             needed = f"column {column} of the reference rows"
             yield checks.unmeasured(f"fairness_{column}", "the column is missing: train again", needed)
             continue
         answers = Answers(
-            target=(rows[manifest.target] >= POSITIVE).to_numpy(),
-            answer=(rows["score"] >= manifest.threshold).to_numpy(),
+            target=target,
+            answer=answer,
             group=rows[spec.evaluation.group].to_numpy(),
             values=rows[column].astype(str).to_numpy(),
         )

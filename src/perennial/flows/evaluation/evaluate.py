@@ -13,7 +13,7 @@ import numpy as np
 from perennial.core.evaluation.evaluation import CHAMPION, MODEL, Evaluation, evaluate_scores
 from perennial.core.explanation_spec import ExplanationSpec
 from perennial.core.spec import ModelSpec
-from perennial.core.tasks import Scored
+from perennial.core.tasks import Scored, Task
 from perennial.core.tasks.ranked_scores import CurvedScores
 from perennial.core.training.artifacts import ModelManifest
 from perennial.core.training.attribution import GlobalAttributions, check_complete
@@ -44,7 +44,8 @@ class EvaluatePorts:
     registry: Registry
     scorer: Scorer
     figures: Figures
-    references: Mapping[str, Reference]
+    references: Callable[[Task], Mapping[str, Reference]]
+    """Returns the reference models of a kind of task by name."""
     explain: Explain
 
 
@@ -74,7 +75,9 @@ def evaluate(spec: ModelSpec, work: Workdir, ports: EvaluatePorts, say: Callable
             )
         score_of[CHAMPION] = _champion_scores(spec, champion, rows[later], holdout, work, ports)
     score_of |= baseline_scores(spec, train, holdout)
-    score_of |= {name: learn(train, holdout.features) for name, learn in ports.references.items()}
+    score_of |= {
+        name: learn(spec.task, train, holdout.features) for name, learn in ports.references(spec.task).items()
+    }
     scores = as_scored(spec, holdout, score_of)
     slices = {column: rows[later][column].to_numpy() for column in spec.evaluation.slices}
     evaluation = evaluate_scores(

@@ -21,6 +21,7 @@ from perennial.core.evaluation.replay_report import (
 from perennial.core.feature_spec import FeatureSpec
 from perennial.core.monitoring.skew import FeatureSkew, feature_skew, worst_first
 from perennial.core.spec import ModelSpec
+from perennial.core.tasks import Task
 from perennial.core.training.artifacts import ModelManifest
 from perennial.errors import DataError, DatasetMissing
 from perennial.flows.evaluation.offline_features import OfflineSource, logged_requests, recompute
@@ -64,7 +65,7 @@ def replay_requests(
     Raises:
         UnknownVersion: the registry has no such version.
         DataError: there are no requests in this time.
-        ModelFileError, ShapeError: the version cannot be scored.
+        ModelFileError, ShapeError, WrongAnswer: the version cannot be scored.
     """
     record = find_version(spec.name, which, ports.registry)
     files = ports.registry.fetch(record.ref, folder)
@@ -78,9 +79,9 @@ def replay_requests(
     answers, scoring = None, None
     segments: tuple[SegmentDisagreement, ...] = ()
     if all(schema_break.recomputed for schema_break in breaks):
-        threshold = read_record(files / "manifest.json", ModelManifest, "train").threshold
+        task = read_record(files / "manifest.json", ModelManifest, "train").task
         scores, scoring = _score(files, values[usable], ports)
-        pairs = _pairs(log[usable], scores, threshold)
+        pairs = _pairs(log[usable], scores, task)
         confidence = spec.release.criteria.confidence
         answers = measure_disagreement(pairs, confidence, EXAMPLES)
         segments = _segments(spec, log[usable], pairs, confidence)
@@ -165,14 +166,16 @@ def _score(files: Path, features: np.ndarray, ports: ReplayPorts) -> tuple[np.nd
     return np.asarray(scores, dtype=float), scoring
 
 
-def _pairs(log: pd.DataFrame, scores: np.ndarray, threshold: float) -> PairedAnswers:
+def _pairs(log: pd.DataFrame, answers: np.ndarray, task: Task) -> PairedAnswers:
+    task.wrong_rows(answers, len(log))  # refuses another shape; wrong values are counted as unusable
     return PairedAnswers(
         request_id=log["request_id"].tolist(),
         entity=log["entity"].tolist(),
         champion=log["score"].to_numpy(dtype=float),
-        candidate=scores,
+        candidate=task.summary(answers),
         champion_decision=log["decision"].to_numpy(dtype=np.int64),
-        candidate_decision=(scores >= threshold).astype(np.int64),
+        candidate_decision=task.decisions(answers),
+        task=task,
     )
 
 
@@ -184,7 +187,7 @@ def _segments(
     named = set().union(*logged)
     columns = [name for name in spec.evaluation.slices if name in named]
     columns = columns or [name for name in spec.features.entities[1:] if name in named]
-    changed = pairs.champion_decision != pairs.candidate_decision
+    changed = pairs.changed
     requests = log["request_id"].to_numpy()
     segments = []
     for column in columns:

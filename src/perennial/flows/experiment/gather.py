@@ -11,10 +11,10 @@ from perennial.core.experiment.design import Kind
 from perennial.core.experiment.live_experiment import Experiment, VariantFigures, latest_experiment
 from perennial.core.experiment.posterior import Variant
 from perennial.core.release.traffic import UserCounts
-from perennial.core.spec import FeedbackSpec
-from perennial.core.tasks.score import POSITIVE
+from perennial.core.release_spec import FeedbackSpec
+from perennial.core.tasks.stored import logged_task
 from perennial.errors import DataError, UnknownRelease
-from perennial.flows.feedback.votes import counted, votes
+from perennial.flows.feedback.votes import counted, right, votes
 from perennial.ports import FeedbackStore, Ledger, PredictionLog, ReleaseStore
 
 if TYPE_CHECKING:
@@ -107,7 +107,12 @@ def gather(
     log = counted(log.merge(votes(read(since=experiment.since)), on="prediction_id"), policy, "arm")
     sources = {str(source): int(count) for source, count in log["source"].value_counts().items()}
     if outcome == "right":
-        log = log.assign(value=(log["decision"] == (log["value"] >= POSITIVE)).astype(float))
+        log = log.assign(value=right(log))
+    elif outcome != "reward" and not all(logged_task(text).has_positive for text in log["task"].unique()):
+        raise DataError(
+            f"the answers of {experiment.model} have no positive label for the outcome {outcome!r}",
+            hint="compare `right` or `reward`",
+        )
     log = log.groupby(["arm", "unit", "prediction_id"])["value"].mean().reset_index()
     by_user = log.groupby(["arm", "unit"])["value"].agg("sum" if outcome == "events" else "mean")
     variants = _variant(by_user, experiment.control), _variant(by_user, experiment.treatment)

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Protocol
 
 from perennial.core.monitoring.feedback_counts import FeedbackCounts
+from perennial.core.tasks.stored import logged_task
 from perennial.ports import FeedbackStore
 
 
@@ -24,7 +25,10 @@ class FeedbackBatch(Protocol):
         ...
 
     @property
-    def labels(self) -> dict[str, float]: ...
+    def labels(self) -> dict[str, float | str]:
+        """Numbers, or names of classes."""
+        ...
+
     @property
     def rewards(self) -> dict[str, float]: ...
 
@@ -51,9 +55,15 @@ class Answered(Protocol):
         """Return the model of each answered prediction; others are missing."""
         ...
 
+    def tasks(self, ids: Collection[str]) -> Mapping[str, str]:
+        """Return the task of each answered prediction as JSON (`core.tasks.stored.logged_task`)."""
+        ...
+
 
 def ingest(inbox: Inbox, store: FeedbackStore, answered: Answered) -> FeedbackCounts:
     """Store the pending feedback about predictions that were answered, then mark it as stored.
+
+    A class becomes its place among the classes of the task that the prediction was answered under.
 
     If the process is killed between the two steps, the same labels are stored again, which changes nothing.
     """
@@ -61,21 +71,32 @@ def ingest(inbox: Inbox, store: FeedbackStore, answered: Answered) -> FeedbackCo
     changed = received = 0
     unknown: Counter[str] = Counter()
     foreign: Counter[str] = Counter()
+    invalid: Counter[str] = Counter()
     for batch in batches:
         received += len(batch.labels) + len(batch.rewards)
         ids = batch.labels.keys() | batch.rewards.keys()
         known = answered.models(ids)
         allowed = {name for name, model in known.items() if not batch.models or model in batch.models}
-        labels = {name: value for name, value in batch.labels.items() if name in allowed}
+        labels = _numbers({name: batch.labels[name] for name in batch.labels.keys() & allowed}, answered)
         rewards = {name: value for name, value in batch.rewards.items() if name in allowed}
         changed += store.put(labels, batch.at, batch.source) if labels else 0
         changed += store.put_rewards(rewards, batch.at, batch.source) if rewards else 0
         for counts, reason, refused in (
             (unknown, "unknown", ids - known.keys()),
             (foreign, "foreign", known.keys() - allowed),
+            (invalid, "invalid", (batch.labels.keys() & allowed) - labels.keys()),
         ):
             if refused:
                 counts[batch.source] += len(refused)
                 inbox.set_aside(batch.source, reason, sorted(refused))
     inbox.stored(marks)
-    return FeedbackCounts(received, changed, dict(unknown), dict(foreign), inbox.broken)
+    return FeedbackCounts(
+        received, changed, dict(unknown), dict(foreign), inbox.broken, invalid=dict(invalid)
+    )
+
+
+def _numbers(labels: Mapping[str, float | str], answered: Answered) -> dict[str, float]:
+    """Return the labels that are valid for the task under which each prediction was answered, as numbers."""
+    tasks = answered.tasks(labels)
+    numbers = {name: logged_task(tasks[name]).vote(label) for name, label in labels.items()}
+    return {name: number for name, number in numbers.items() if number is not None}

@@ -5,8 +5,11 @@ from __future__ import annotations
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from perennial.core.monitoring.source_quota import quotas
-from perennial.core.spec import FeedbackSpec
+from perennial.core.release_spec import FeedbackSpec
+from perennial.core.tasks.stored import logged_task
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -20,6 +23,20 @@ def votes(values: BySource) -> pd.DataFrame:
 
     rows = [(name, source, value) for source, named in values.items() for name, value in named.items()]
     return pd.DataFrame(rows, columns=["prediction_id", "source", "value"])
+
+
+def right(rows: pd.DataFrame) -> np.ndarray:
+    """Return how right each answer is under its own kind of task, float [n] in [0, 1].
+
+    Args:
+        rows: columns task, score and decision of the log, and value, the label as the store has it.
+    """
+    shares = np.zeros(len(rows))
+    for text, places in rows.groupby("task", sort=False).indices.items():
+        part = rows.iloc[places]
+        score, decision, label = (part[name].to_numpy() for name in ("score", "decision", "value"))
+        shares[places] = logged_task(str(text)).right(score, decision, label)
+    return shares
 
 
 def counted(rows: pd.DataFrame, policy: FeedbackSpec, *within: str) -> pd.DataFrame:

@@ -6,15 +6,14 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from perennial.core.release.status import LabelCounts
-from perennial.core.spec import FeedbackSpec
-from perennial.core.tasks.score import POSITIVE
-from perennial.flows.feedback.votes import counted, votes
+from perennial.core.release_spec import FeedbackSpec
+from perennial.flows.feedback.votes import counted, right, votes
 from perennial.ports import FeedbackStore, PredictionLog
 
 if TYPE_CHECKING:
     import pandas as pd
 
-NEEDED = ["prediction_id", "request_id", "entity", "digest", "decision", "shadow"]
+NEEDED = ["prediction_id", "request_id", "entity", "digest", "score", "decision", "shadow", "task"]
 KEY = ["request_id", "entity", "place", "of"]
 """`of` counts the rows with the same request id and entity; `place` is the position of a row among them."""
 
@@ -47,7 +46,7 @@ def accuracy(
     answered = _placed(log[~log["shadow"]]).merge(votes(labels), on="prediction_id")
     mirrored = _placed(log[log["shadow"]], "digest").merge(answered[[*KEY, "source", "value"]], on=KEY)
     known = pd.concat([answered, mirrored], ignore_index=True)
-    known["right"] = (known["decision"] == (known["value"] >= POSITIVE)).astype(float)
+    known["right"] = right(known)
     known = counted(known, policy, "digest")
     return {str(digest): _counts(rows, policy) for digest, rows in known.groupby("digest")}
 

@@ -9,8 +9,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from perennial.core.events import Entry, Event, LedgerRow, SystemActor
-from perennial.core.monitoring.drift import SCORE, ColumnDrift
+from perennial.core.monitoring.drift import DECISION, SCORE, ColumnDrift
 from perennial.core.monitoring.feedback_counts import FeedbackCounts
 from perennial.core.monitoring.levels import AccuracyEstimate, Level, MonitorVerdict, verdict
 from perennial.core.monitoring.retraining import (
@@ -22,12 +24,12 @@ from perennial.core.monitoring.retraining import (
 )
 from perennial.core.payloads import LevelChange
 from perennial.core.release.traffic import Target
-from perennial.core.spec import FeedbackSpec, ModelSpec
-from perennial.core.tasks.score import POSITIVE
+from perennial.core.release_spec import FeedbackSpec
+from perennial.core.spec import ModelSpec
 from perennial.core.version import VersionRef
 from perennial.errors import MalformedInput, RouterUnavailable, ToolError, UnknownVersion
 from perennial.files import replacing
-from perennial.flows.feedback.votes import counted, votes
+from perennial.flows.feedback.votes import counted, right, votes
 from perennial.flows.monitoring.retrain import raise_and_record
 from perennial.flows.monitoring.window import RefusedTraffic, Window, read_window
 from perennial.ports import (
@@ -185,15 +187,17 @@ def accuracy_known(spec: ModelSpec, reference: pd.DataFrame) -> AccuracyEstimate
     """Estimate the share of right answers on the reference rows, under the task of the spec."""
     score = reference[SCORE].to_numpy()
     label = spec.task.targets(reference[spec.target.column].to_numpy(), spec.target.column)
-    return AccuracyEstimate.of(spec.task.right(score, spec.task.decisions(score), label))
+    # The reference of a version from before kinds of task, a ranking, has no decisions.
+    decision = reference[DECISION] if DECISION in reference else spec.task.decisions(score)
+    return AccuracyEstimate.of(spec.task.right(score, np.asarray(decision), label))
 
 
 def accuracy_seen(window: pd.DataFrame, labels: BySource, policy: FeedbackSpec) -> AccuracyEstimate | None:
     """Estimate the accuracy of the logged decisions on the rows of the window with labels that count."""
-    known = window[["prediction_id", "decision"]].merge(votes(labels), on="prediction_id")
+    known = window[["prediction_id", "score", "decision", "task"]].merge(votes(labels), on="prediction_id")
     known = counted(known, policy)
-    right = (known["decision"] == (known["value"] >= POSITIVE)).groupby(known["prediction_id"], sort=False)
-    return AccuracyEstimate.of(right.mean().to_numpy(dtype=float))
+    by_prediction = known.assign(right=right(known)).groupby("prediction_id", sort=False)["right"]
+    return AccuracyEstimate.of(by_prediction.mean().to_numpy(dtype=float))
 
 
 def _record_level(

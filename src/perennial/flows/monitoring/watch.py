@@ -79,6 +79,7 @@ def _record_unusable(counts: FeedbackCounts, ledger: Ledger, now: datetime) -> N
     payload = {
         "unknown": dict(counts.unknown),
         "foreign": dict(counts.foreign),
+        "invalid": dict(counts.invalid),
         "broken": counts.broken,
         "broken_predictions": counts.broken_predictions,
     }

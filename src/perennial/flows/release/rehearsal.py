@@ -8,7 +8,7 @@ import numpy as np
 
 from perennial.core.release.analysis.rehearsal import rehearse
 from perennial.core.release.analysis.simulated_step import TrafficProfile
-from perennial.core.spec import FeedbackSpec, ReleaseSpec
+from perennial.core.release_spec import FeedbackSpec, ReleaseSpec
 from perennial.errors import DataError
 from perennial.flows.monitoring.accuracy import accuracy
 from perennial.ports import FeedbackStore, PredictionLog

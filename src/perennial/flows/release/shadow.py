@@ -18,6 +18,7 @@ from perennial.core.events import Entry
 from perennial.core.payloads import ShadowResult
 from perennial.core.release.phase import Phase
 from perennial.core.release.status import ReleaseStatus
+from perennial.core.tasks.stored import logged_task
 from perennial.errors import DataError, ReleaseError
 from perennial.ports import Ledger, PredictionLog
 
@@ -69,6 +70,7 @@ def compare_log(
         candidate=both["score_candidate"].to_numpy(dtype=float),
         champion_decision=both["decision"].to_numpy(dtype=np.int64),
         candidate_decision=both["decision_candidate"].to_numpy(dtype=np.int64),
+        task=logged_task(both["task_candidate"].iloc[-1] if len(both) else ""),
     )
     shared = both.drop_duplicates("request_id")
     return measure_disagreement(
@@ -131,7 +133,7 @@ def shadow_of(
 
 
 def _placed(rows: pd.DataFrame) -> pd.DataFrame:
-    wanted = ["at", "request_id", "entity", "score", "decision", "latency_ms"]
+    wanted = ["at", "request_id", "entity", "score", "decision", "task", "latency_ms"]
     return rows[wanted].assign(place=rows.groupby(["request_id", "entity"]).cumcount())
 
 

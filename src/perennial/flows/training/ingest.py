@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime
+from datetime import UTC, datetime, tzinfo
 from pathlib import Path
 from typing import Literal
 
@@ -13,6 +13,7 @@ from perennial.core.frozen import Frozen
 from perennial.errors import ChecksumMismatch, DatasetMissing, UsageError
 from perennial.history import builds, iofrol, schema
 from perennial.history.datasets import Dataset
+from perennial.history.reports.report import Undated
 from perennial.history.simulator import SimulationScenario, simulate
 from perennial.history.store import HistorySource, HistoryStore
 
@@ -85,24 +86,29 @@ def junit(
     paths: list[Path],
     suite: str,
     by: builds.Grouping,
-    undated: builds.Undated,
+    undated: Undated,
     now: datetime,
+    zone: tzinfo = UTC,
+    strict: bool = False,
 ) -> tuple[IngestResult, builds.JUnitImport]:
-    """Import JUnit reports; reports that the history has already are skipped.
+    """Import test reports; reports that the history has already are skipped.
 
     Raises:
         DatasetMissing: no report holds a test that ran, and the history is empty.
         MalformedInput: see `builds.read_builds`.
     """
-    known = store.load(history) if store.exists(history) else schema.empty()
-    out = store.taken_out(history)
-    read = builds.read_builds(paths, known, suite, by, undated, now, out)
-    if read.frame.empty and known.empty and not read.retracted:
-        raise DatasetMissing(
-            f"the {read.reports} reports hold no test that ran ({read.skipped} skipped)",
-            hint="give the reports of a build that ran its tests",
-        )
-    return _append(store, history, read.frame, "junit", "imported reports", now), read
+    # Two imports at once would give two builds the same number.
+    with store.importing(history):
+        known = store.load(history) if store.exists(history) else schema.empty()
+        out = store.taken_out(history)
+        read = builds.read_builds(paths, known, suite, by, undated, now, out, zone, strict)
+        if read.frame.empty and known.empty and not read.retracted:
+            errors = f", {read.suite_errors} suites failed without a test" if read.suite_errors else ""
+            raise DatasetMissing(
+                f"the {read.reports} reports hold no test that ran ({read.skipped} skipped{errors})",
+                hint="give the reports of a build that ran its tests",
+            )
+        return _append(store, history, read.frame, "junit", "imported reports", now), read
 
 
 def bootstrap(

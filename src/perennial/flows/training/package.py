@@ -63,7 +63,8 @@ def package(
         columns=spec.features.columns,
         inputs=dict(spec.features.inputs),
         target=spec.target.column,
-        threshold=spec.task.threshold,
+        task=spec.task,
+        output=spec.task.output,
         architecture=fitted.model.architecture,
         framework=fitted.model.framework,
         parameters=fitted.model.parameter_count(),
@@ -121,8 +122,10 @@ def _write_reference(spec: ModelSpec, data: TrainingData, scorer: Scorer, folder
     context = [spec.target.column, spec.evaluation.group, *spec.evaluation.slices, *spec.data.sensitive]
     columns = list(dict.fromkeys([*spec.features.names, *context]))
     rows = data.rows.iloc[reference][columns].reset_index(drop=True)
-    score = scorer.score(folder, data.split.everything.features[reference])
-    write_table(folder / REFERENCE, rows.assign(score=score))
+    answer = scorer.score(folder, data.split.everything.features[reference])
+    checked = spec.task.checked(answer, len(rows))
+    kept = {"score": spec.task.summary(answer), "decision": spec.task.decisions(checked)}
+    write_table(folder / REFERENCE, rows.assign(**kept))
 
 
 def version_features(spec: ModelSpec, folder: Path) -> FeatureSpec:

@@ -70,7 +70,7 @@ def describe(spec: ModelSpec, trained: Trained, evaluation: Evaluation) -> str:
     return (
         f"{spec.description}\n\nTrained because: {why}. Data: {trained.source}, revision "
         f"{trained.revision[:12]}. Judged on {evaluation.rows} rows of the {spec.evaluation.group}s "
-        f"{evaluation.first_group} to {evaluation.last_group}, which it never saw: {figures} "
+        f"{evaluation.first_group} to {evaluation.last_group}, held out from its training: {figures} "
         "(95 % intervals over whole groups)."
     )
 
@@ -91,7 +91,7 @@ def tags_of(trained: Trained, manifest: ModelManifest, evaluation: Evaluation) -
         "holdout_from": str(trained.holdout_from),
         "model.bytes": str(manifest.bytes),
         "model.input": f"{manifest.input}: float32 [batch, {len(manifest.features)}]",
-        "model.output": f"{manifest.output}: float32 [batch]",
+        "model.output": f"{manifest.output}: float32 {manifest.task.shape}, {manifest.task.kind}",
         "model.parameters": str(manifest.parameters),
         "reason": trained.reason.value,
         "reason.text": trained.reason_text,

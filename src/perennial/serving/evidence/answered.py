@@ -25,23 +25,30 @@ class AnsweredPredictions:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._segments: OrderedDict[Path, tuple[int, dict[str, str]]] = OrderedDict()
+        self._segments: OrderedDict[Path, tuple[int, dict[str, tuple[str, str]]]] = OrderedDict()
 
     def models(self, ids: Collection[str]) -> dict[str, str]:
         """Return the model of each id that is in the log; an id that was never answered is missing."""
+        return {name: model for name, (model, _) in self._known(ids).items()}
+
+    def tasks(self, ids: Collection[str]) -> dict[str, str]:
+        """Return the task of each id that is in the log as JSON; empty for an answer before kinds of task."""
+        return {name: task for name, (_, task) in self._known(ids).items()}
+
+    def _known(self, ids: Collection[str]) -> dict[str, tuple[str, str]]:
         hours: dict[str, set[str]] = {}
         for name in ids:
             hour = _hour(name)
             if hour:
                 hours.setdefault(hour, set()).add(name)
-        models: dict[str, str] = {}
+        models: dict[str, tuple[str, str]] = {}
         for hour, wanted in hours.items():
             for path in self._folder.glob(f"*/{hour}-*.jsonl"):
                 known = self._ids(path)
                 models.update((name, known[name]) for name in wanted & known.keys())
         return models
 
-    def _ids(self, path: Path) -> dict[str, str]:
+    def _ids(self, path: Path) -> dict[str, tuple[str, str]]:
         offset, known = self._segments.pop(path, (0, {}))
         with path.open("rb") as file:
             file.seek(offset)
@@ -51,7 +58,8 @@ class AnsweredPredictions:
             try:
                 request = orjson.loads(line)
                 if not request["shadow"]:
-                    known.update(dict.fromkeys(request["ids"], path.parent.name))
+                    task = orjson.dumps(request["task"]).decode() if "task" in request else ""
+                    known.update(dict.fromkeys(request["ids"], (path.parent.name, task)))
             except (orjson.JSONDecodeError, KeyError, TypeError):
                 continue  # counted and kept aside by the reader of the log
         self._segments[path] = (offset + complete, known)

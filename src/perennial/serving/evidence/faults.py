@@ -14,7 +14,7 @@ PLAUSIBLE = 1e15
 
 
 def score(version: LoadedVersion, features: np.ndarray, others: Iterable[LoadedVersion]) -> np.ndarray:
-    """Return the finite scores of a version, float32 [n].
+    """Return the finite answers of a version, float32 [n] or [n, k].
 
     Args:
         features: float32 [n, features].

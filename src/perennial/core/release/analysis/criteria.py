@@ -24,7 +24,7 @@ from perennial.core.release.analysis.harm_tests import (
 )
 from perennial.core.release.status import LabelCounts
 from perennial.core.release.traffic import Counters
-from perennial.core.spec import CriteriaSpec
+from perennial.core.release_spec import CriteriaSpec
 from perennial.core.statistics import growth_to_decide
 from perennial.core.verdict import Judgement, MissingEvidence, Verdict
 

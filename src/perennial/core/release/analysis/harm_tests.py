@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from perennial.core.spec import CriteriaSpec
+from perennial.core.release_spec import CriteriaSpec
 from perennial.core.statistics import (
     Booleans,
     Counts,

@@ -16,7 +16,7 @@ from perennial.core.release.analysis.simulated_step import (
     simulate,
     simulated_steps,
 )
-from perennial.core.spec import CriteriaSpec, ReleaseSpec
+from perennial.core.release_spec import CriteriaSpec, ReleaseSpec
 
 HEALTHY = CandidateHarm(name="healthy")
 HARMS = (

@@ -27,7 +27,7 @@ from perennial.core.release.analysis.harm_tests import (
 )
 from perennial.core.release.phase import Phase
 from perennial.core.release.plan import Step, plan, promotes
-from perennial.core.spec import CriteriaSpec, ReleaseSpec
+from perennial.core.release_spec import CriteriaSpec, ReleaseSpec
 from perennial.core.statistics import Booleans, Floats
 
 Integers = NDArray[np.int64]
