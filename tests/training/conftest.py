@@ -106,7 +106,13 @@ class TableWorld:
 
     def evaluate(self):
         ports = EvaluatePorts(
-            lambda: None, self.tracker, self.registry, OnnxScorer(), TrainingFigures(), {}, one_path
+            lambda: None,
+            self.tracker,
+            self.registry,
+            OnnxScorer(),
+            TrainingFigures(),
+            lambda task: {},
+            one_path,
         )
         return evaluate(self.spec, self.work, ports, self.lines.append)
 

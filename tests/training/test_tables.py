@@ -54,6 +54,36 @@ def test_a_binary_table_with_odd_column_names(table_world):
 
 
 @pytest.mark.slow
+def test_three_classes_by_name(table_world):
+    frame = datasets.load_wine(as_frame=True).frame
+    frame["target"] = frame["target"].map({0: "barolo", 1: "grignolino", 2: "barbera"})
+    world = table_world("wine", frame)
+    assert world.init("target") == 0
+    evaluation, ref = world.whole_way()
+    model, baseline = evaluation.scores["model"], evaluation.scores["class_frequency"]
+    assert model["accuracy"].value > 0.9
+    assert model["log_loss"].high < baseline["log_loss"].low
+    row = frame.drop(columns="target").iloc[0].to_dict()
+    answer = world.ask(world.server(ref), row).json()["predictions"][0]
+    assert answer["class"] == "barolo"
+    assert sum(answer["probabilities"].values()) == pytest.approx(1, abs=1e-5)
+
+
+@pytest.mark.slow
+def test_a_value_in_its_unit(table_world):
+    frame = datasets.load_diabetes(as_frame=True).frame
+    world = table_world("progression", frame)
+    assert world.init("target", "--unit", "points") == 0
+    evaluation, ref = world.whole_way()
+    model, baseline = evaluation.scores["model"], evaluation.scores["mean"]
+    assert model["rmse"].value < 0.85 * baseline["rmse"].value
+    assert model["r2"].value > 0.25
+    row = frame.drop(columns="target").iloc[0].to_dict()
+    answer = world.ask(world.server(ref), row).json()["predictions"][0]
+    assert 25 < answer["value"] < 346
+
+
+@pytest.mark.slow
 def test_every_type_of_column_from_the_file_to_an_answer(table_world):
     frame = mixed()
     world = table_world("returns", frame)
