@@ -27,6 +27,7 @@ from perennial.core.version import Change, VersionRef
 from perennial.flows.release import gate
 from perennial.flows.release.ports import ReleasePorts
 from perennial.flows.release.reconcile import reconcile
+from perennial.flows.release.recorded_route import off_record
 from perennial.serving import desired_state as desired
 from perennial.wiring import releasing, training
 
@@ -127,7 +128,9 @@ class LiveReleases:
     def walk(self, status: ReleaseStatus) -> ReleaseStatus:
         """One pass, a moment after the one before."""
         time.sleep(PASS_EVERY)
-        return reconcile(status.release_id, self.ports, now())
+        status = reconcile(status.release_id, self.ports, now())
+        assert off_record([MODEL], releasing.recorded_route_ports(self.stack.settings)) == []
+        return status
 
     def to_end(self, status: ReleaseStatus, seconds: float = 60) -> ReleaseStatus:
         end = time.monotonic() + seconds
