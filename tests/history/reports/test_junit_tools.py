@@ -82,6 +82,15 @@ def test_suites_that_only_their_name_tells_apart(tmp_path):
     ], "the same suite again is a retry"  # fmt: skip
 
 
+def test_suites_that_only_a_property_tells_apart(tmp_path):
+    def browser(name):
+        properties = f'<properties><property name="browser" value="{name}"/></properties>'
+        return f'<testsuite name="s" {STAMP}>{properties}<testcase classname="cart" name="adds" time="1"/></testsuite>'
+
+    report = read(tmp_path, f"<testsuites>{browser('chrome')}{browser('edge')}</testsuites>")
+    assert told(report) == [("chrome::cart::adds", False), ("edge::cart::adds", False)]
+
+
 def test_node_tests_are_named_by_their_suite(tmp_path):
     cases = "".join(
         f'<testsuite name="{name}"><testcase name="works" classname="test" file="/w/a.test.js" time="0"/></testsuite>'
@@ -242,6 +251,8 @@ def test_a_title_that_jest_writes_twice_is_two_tests(tmp_path):
     case = '<testcase classname="a" name="a" time="0"/>'
     report = read(tmp_path, f'<testsuites name="jest tests">{suite(case * 2).removeprefix("<testsuites>")}')
     assert told(report) == [("s::a", False), ("s::a (2)", False)]
+    suites = suite(case).removeprefix("<testsuites>").removesuffix("</testsuites>") * 2
+    assert told(read(tmp_path, f'<testsuites name="vitest tests">{suites}</testsuites>')) == told(report)
 
 
 @pytest.mark.parametrize("unset", ["0001-01-01T00:00:00", "1970-01-01T00:00:00", "1970-01-01T00:00:00.000Z"])
