@@ -85,8 +85,13 @@ def suite(path: Path) -> Suite:
     """
     if not path.is_file():
         raise SpecError(f"there is no suite {path}", hint="`data.expectations` of the spec names the files")
+    return parse_suite(read_yaml(path), path)
+
+
+def parse_suite(content: dict[str, Any], path: Path) -> Suite:
+    """Validate the content of a suite; the error names each wrong key."""
     try:
-        return Suite.model_validate({"name": path.stem} | read_yaml(path))
+        return Suite.model_validate({"name": path.stem} | content)
     except ValidationError as error:
         raise _invalid(f"{path} is not a suite", error, guide="data") from error
 

@@ -12,6 +12,11 @@ from perennial.errors import PerennialError
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "data": ("perennial.commands.data:data", "Download, import, simulate and show CI histories."),
+    "init": ("perennial.commands.training.init:init", "Make a model from a CSV or Parquet file."),
+    "run": (
+        "perennial.commands.training.init:run",
+        "Prepare, validate, train, evaluate and register a model.",
+    ),
     "prepare": ("perennial.commands.steps:prepare", "Make feature tables and examples as a DVC revision."),
     "validate": (
         "perennial.commands.steps:validate",

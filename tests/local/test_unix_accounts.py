@@ -90,6 +90,7 @@ def test_each_process_reaches_its_own_files_only(settings):
         settings.mlflow_dir / "auth.db", settings.airflow_dir / "sessions.cfg", settings.airflow_dir / "passwords.json",
         secrets / "mlflow" / "accounts.json", secrets / "airflow-scheduler" / "accounts.json",
         state / "secrets" / "internal", state / "keys" / "signing.pem", settings.serving_dir / "log.jsonl",
+        state / "data.lock",
     ]  # fmt: skip
     folders = [state, secrets, settings.mlflow_dir, settings.mlflow_dir / "artifacts", settings.serving_dir]
     script = settings.project / "probe.sh"
@@ -112,7 +113,7 @@ def test_each_process_reaches_its_own_files_only(settings):
     own = (
         settings.airflow_dir / "sessions.cfg", settings.airflow_dir / "passwords.json",
         secrets / "airflow-scheduler" / "accounts.json", state / "secrets" / "internal", state / "keys" / "signing.pem",
-        settings.serving_dir / "log.jsonl",
+        settings.serving_dir / "log.jsonl", state / "data.lock",
     )  # fmt: skip
     assert found["airflow-scheduler"] == {
         "nobody", "0027", *(line for path in own for line in both(path)),

@@ -11,7 +11,7 @@ import pytest
 from doubles.releases import MemoryStore
 from doubles.routing import MemoryJournal, MemoryPool
 from envoy_split_stack import CANARY, MODEL, STABLE, SplitStack, split
-from serving_stack import envoy_admin, until
+from serving_stack import envoy_admin, envoy_is_up, until
 
 from perennial.core.events import Entry, Event
 from perennial.core.release.traffic import Assignment, Route
@@ -102,8 +102,9 @@ def test_an_edited_file_is_alarmed_and_repaired(stack, watch, kind, change):
     assert watch.look(NOW) == []
 
 
-def test_an_edited_file_of_routes_and_a_restart_are_mended_in_one_pass(stack):
-    """Envoy did what the edited file says, so a comparison with that file saw nothing."""
+@pytest.fixture
+def recorded(stack):
+    """The watch of a stack whose champion is in the ledger."""
     stack.router.apply(Route(model=MODEL, stable=STABLE))
     store, pool = MemoryStore(), MemoryPool()
     ref = VersionRef(model=MODEL, version=STABLE.version, key="1", digest=STABLE.digest, capsule="c")
@@ -114,8 +115,12 @@ def test_an_edited_file_of_routes_and_a_restart_are_mended_in_one_pass(stack):
         Entry(at=NOW, actor="ann", kind=Event.EMERGENCY_ROLLBACK, payload=payload, **champion)
     )
     ports = RecordedRoutePorts(stack.router, store.releases, store.ledger, MemoryJournal(), pool)
-    watch = FailoverWatch([MODEL], FailoverWatchPorts(stack.router, store.ledger, lambda now: [], ports))
-    assert watch.look(NOW) == []
+    return FailoverWatch([MODEL], FailoverWatchPorts(stack.router, store.ledger, lambda now: [], ports))
+
+
+def test_an_edited_file_of_routes_and_a_restart_are_mended_in_one_pass(stack, recorded):
+    """Envoy did what the edited file says, so a comparison with that file saw nothing."""
+    assert recorded.look(NOW) == []
     file = stack._folder / "envoy" / "routes.json"
     content = json.loads(file.read_text())
     content["routes"][MODEL] |= {"canary": CANARY.model_dump(), "canary_weight": 100.0}
@@ -123,10 +128,27 @@ def test_an_edited_file_of_routes_and_a_restart_are_mended_in_one_pass(stack):
     stack.restart()
     assert stack.to_canary([{}] * 3) == [True] * 3
     assert stack.router.differences() == ()
-    assert any("ALARM route.changed_outside" in line for line in watch.look(NOW))
+    assert any("ALARM route.changed_outside" in line for line in recorded.look(NOW))
     assert stack.to_canary([{}] * 3) == [False] * 3
-    assert store.ledger.rows()[-1].entry.kind == Event.ROUTE_CHANGED_OUTSIDE
-    assert watch.look(NOW) == []
+    assert recorded.ports.ledger.rows()[-1].entry.kind == Event.ROUTE_CHANGED_OUTSIDE
+    assert recorded.look(NOW) == []
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+def test_a_damaged_file_of_routes_is_set_aside_and_mended(stack, recorded, restarted):
+    """With one broken byte no route could be changed, no rollback made, and Envoy not be started."""
+    (stack._folder / "envoy" / "routes.json").write_text("{")
+    if restarted:
+        stack._processes[1].kill()
+        stack._processes[1].wait(timeout=20)
+        stack._run(stack.router.init())
+        stack._processes.pop(1)
+        until(lambda: envoy_is_up(stack._admin), 30, "Envoy")
+    assert any("ALARM route.changed_outside" in line for line in recorded.look(NOW))
+    until(lambda: stack.router.healthy(MODEL)["stable"] == 1, 30, "the stable pool")
+    assert stack.to_canary([{}] * 3) == [False] * 3
+    assert (stack.router.differences(), recorded.look(NOW)) == ((), [])
+    assert (stack._folder / "envoy" / "routes.damaged").read_text() == "{"
 
 
 def test_a_closed_door_is_seen_and_envoy_is_ended_for_its_supervisor(tmp_path):

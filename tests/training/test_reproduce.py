@@ -142,7 +142,7 @@ def test_command(build, code, ports, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("PERENNIAL_HOME", str(tmp_path))
     monkeypatch.setattr(catalog, "spec", lambda name, settings: SPEC)
     monkeypatch.setattr("perennial.wiring.training_steps.reproduce_ports", lambda spec, settings: ports)
-    monkeypatch.setattr("perennial.wiring.training.model_class", lambda spec: build)
+    monkeypatch.setattr("perennial.wiring.training.build", lambda spec: build)
     monkeypatch.setattr("perennial.wiring.training.provenance", lambda spec, settings: PROVENANCE)
     assert main(["reproduce", SPEC.name, "1.0.0", "--json"]) == code
     told = json.loads(capsys.readouterr().out)

@@ -20,7 +20,8 @@ def provenance_of(project: Path, spec: ModelSpec) -> Provenance:
         SettingsError: the project is no git checkout, or a file is missing.
     """
     definitions = project / "feature_repo" / "definitions.py"
-    columns = json.dumps(list(spec.features.columns)).encode()
+    inputs = {name: given.model_dump(mode="json") for name, given in spec.features.inputs.items()}
+    columns = json.dumps([*spec.features.columns, *inputs.items()]).encode()
     return Provenance(
         code=commit(project),
         features=hashlib.sha256(_read(definitions) + columns).hexdigest(),
@@ -48,7 +49,7 @@ def changed_since(project: Path, since: str, model: str) -> list[str] | None:
     )
     if known.returncode != 0:
         return None
-    depends = ["src", "feature_repo", "constraints.txt", f"configs/models/{model}.yaml"]
+    depends = ["src", "feature_repo", "constraints.txt", f"configs/models/{model}.yaml", f"models/{model}.py"]
     return sorted(_git(project, "diff", "--name-only", base, "--", *depends).splitlines())
 
 

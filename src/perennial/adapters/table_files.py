@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import duckdb
@@ -58,7 +58,7 @@ class TableFile:
                 file = scan(self._path, self._missing, text=True)
                 return database.sql(f"SELECT {wanted} FROM {file}").df()  # noqa: S608 quoted
             except duckdb.Error as error:
-                raise _malformed(self._path, error) from error
+                raise malformed(self._path, error) from error
 
     def terms(self) -> str:
         return self._name
@@ -78,7 +78,7 @@ def described(database: duckdb.DuckDBPyConnection, path: Path, missing: tuple[st
     try:
         rows = database.execute(f"DESCRIBE SELECT * FROM {scan(path, missing)}").fetchall()  # noqa: S608
     except duckdb.Error as error:
-        raise _malformed(path, error) from error
+        raise malformed(path, error) from error
     return {str(row[0]): str(row[1]) for row in rows}
 
 
@@ -92,17 +92,21 @@ def _typed(name: str, kind: InputKind) -> str:
     return f"CAST({column} AS {TYPES[kind]}) AS {column}"
 
 
-def scan(path: Path, missing: tuple[str, ...], text: bool = False) -> str:
+def scan(path: Path, missing: tuple[str, ...], text: bool = False, texts: Sequence[str] = ()) -> str:
     """Return the SQL of a table function over a file.
 
     Args:
         text: every column of a CSV file as text, not with the type that DuckDB finds.
+        texts: the columns of a CSV file to read as text.
     """
     literal = _literal(os.fspath(path))
     if path.suffix.lower() in (".parquet", ".pq"):
         return f"read_parquet({literal})"
     nulls = ", ".join(map(_literal, missing)) or "''"
     as_text = ", all_varchar = true" if text else ""
+    if texts:
+        listed = ", ".join(f"{_literal(name)}: 'VARCHAR'" for name in texts)
+        as_text = f", types = {{{listed}}}"
     # The whole file decides on the types: a sample would take a late text for an error.
     return f"read_csv({literal}, header = true, sample_size = -1, nullstr = [{nulls}]{as_text})"
 
@@ -116,7 +120,8 @@ def _there(path: Path) -> None:
         raise DatasetMissing(f"there is no table {path}", hint="data.source.path of the spec names the file")
 
 
-def _malformed(path: Path, error: Exception) -> MalformedInput:
+def malformed(path: Path, error: Exception) -> MalformedInput:
+    """Return the error of DuckDB as an error about a file."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return MalformedInput(
         f"{path}: {' '.join(lines[:4])[:600]}", hint="correct the file, or the types in the spec"

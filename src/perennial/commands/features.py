@@ -34,7 +34,7 @@ def publish(model: str) -> None:
     settings = load()
     spec = catalog.spec(model, settings)
     if spec.features.source == "request":
-        click.echo(f"{model}: the caller sends every input, there is nothing to publish")
+        print_text(f"{model}: the caller sends every input, there is nothing to publish")
         return
     published = materialise.publish(
         spec, training.source(spec, settings).read, training.preparation(spec), training.features(settings)

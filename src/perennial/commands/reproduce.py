@@ -36,7 +36,7 @@ def reproduce(model: str, version: str, any_code: bool, as_json: bool) -> None:
             spec,
             version,
             training_steps.reproduce_ports(spec, settings),
-            training.model_class(spec),
+            training.build(spec),
             training.provenance(spec, settings),
             any_code,
             Path(aside),

@@ -101,13 +101,12 @@ def train(
 
     settings, spec, work = _start(model, workdir)
     spec = _tuned(spec, {"trials": trials, "epochs": epochs, "seed": seed})
-    model_class = training.model_class(spec)
     trained = flow(
         spec,
         work,
         training_steps.train_ports(settings),
-        model_class,
-        model_class.suggest,
+        training.build(spec),
+        training.model_class(spec).suggest,
         training.provenance(spec, settings),
         Reason(reason),
         reason_text,

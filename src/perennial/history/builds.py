@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import pandas as pd
 
 from perennial.errors import MalformedInput
@@ -173,7 +174,7 @@ def _numbered(
     """Yield the new reports of each build with its cycle, or with the reason why it has none."""
     last = state.last
     for build in _in_order(reports, places, state):
-        added = [report for report in build if report.executions]
+        added = [report for report in build if report.runs]
         cycles = [state.cycle_of[report.key] for report in build if report.key in state.cycle_of]
         if not added:
             continue
@@ -190,7 +191,7 @@ def _in_order(reports: Iterable[Report], places: dict[Path, str], state: _Known)
     """Return the builds by start, the reports of each by start."""
     groups: dict[str, list[list[Report]]] = {}
     ends: dict[str, datetime] = {}
-    dated = [report for report in reports if report.executions or report.key in state.cycle_of]
+    dated = [report for report in reports if report.runs or report.key in state.cycle_of]
     for report in sorted(dated, key=lambda report: (_begins(report, state), report.path)):
         place, begins = places[report.path], _begins(report, state)
         group = groups.setdefault(place, [[]])
@@ -206,14 +207,14 @@ def _in_order(reports: Iterable[Report], places: dict[Path, str], state: _Known)
 def _begins(report: Report, state: _Known) -> datetime:
     if report.key in state.cycle_of:
         return state.begins[state.cycle_of[report.key]]
-    return min(run.started_at for run in report.executions)
+    return report.runs.first_start()
 
 
 def _ends(report: Report, state: _Known) -> datetime:
     """Return the start of the last test."""
     if report.key in state.cycle_of:
         return state.ends[state.cycle_of[report.key]]
-    return max(run.started_at for run in report.executions)
+    return report.runs.last_start()
 
 
 def _older(report: Report, state: _Known) -> MalformedInput:
@@ -228,16 +229,16 @@ def _older(report: Report, state: _Known) -> MalformedInput:
 
 
 def _frame(report: Report, cycle: int, suite: str) -> pd.DataFrame:
-    test_ids, areas, starts, durations, failed = zip(*report.executions, strict=True)
+    runs = report.runs
     return pd.DataFrame(
         {
-            "execution_id": [f"junit:{report.key}:{number}" for number in range(len(test_ids))],
+            "execution_id": [f"junit:{report.key}:{number}" for number in range(len(runs))],
             "suite": suite,
-            "test_id": test_ids,
+            "test_id": runs.test_ids,
             "cycle": cycle,
-            "started_at": pd.to_datetime(list(starts), utc=True),
-            "duration_ms": durations,
-            "verdict": pd.Series(failed).astype("int8"),
-            "area": areas,
+            "started_at": pd.to_datetime(np.asarray(runs.starts_us), unit="us", utc=True),
+            "duration_ms": np.asarray(runs.durations_ms),
+            "verdict": np.frombuffer(runs.failed, dtype="int8"),
+            "area": runs.areas,
         }
     )

@@ -56,7 +56,7 @@ class HistoryStore:
         """Return whether the history has executions."""
         if not self.retractions(history):
             return bool(self._parts(history))
-        return any(not out.all() for _, _, out in self._frames(history))
+        return any(not out.all() for _, _, out in self._frames(history, ["cycle"]))
 
     def append(self, history: str, frame: pd.DataFrame, source: HistorySource | None = None) -> int:
         """Append the new executions and return their number.
@@ -129,6 +129,8 @@ class HistoryStore:
 
     def taken_out(self, history: str) -> pd.DataFrame:
         """Return the executions that were taken out; they stay out when they are imported again."""
+        if not self.retractions(history):
+            return schema.empty()
         out = [frame[out] for _, frame, out in self._frames(history) if out.any()]
         return schema.conform(pd.concat(out), f"history {history!r}") if out else schema.empty()
 
@@ -184,7 +186,11 @@ class HistoryStore:
 
     def last_cycle(self, history: str) -> int | None:
         """Return the highest cycle number; None for an empty history."""
-        kept = [frame.loc[~out, "cycle"].max() for _, frame, out in self._frames(history) if not out.all()]
+        kept = [
+            frame.loc[~out, "cycle"].max()
+            for _, frame, out in self._frames(history, ["cycle"])
+            if not out.all()
+        ]
         return int(max(kept)) if kept else None
 
     def source(self, history: str) -> HistorySource:
@@ -230,11 +236,13 @@ class HistoryStore:
             )
         return self._folder / history
 
-    def _frames(self, history: str) -> Iterator[tuple[str, pd.DataFrame, pd.Series]]:
-        """Yield each part: its id, its rows, and which of them were taken out."""
+    def _frames(
+        self, history: str, columns: list[str] | None = None
+    ) -> Iterator[tuple[str, pd.DataFrame, pd.Series]]:
+        """Yield each part: its id, its rows (all columns, or these with cycle), and which of them were taken out."""
         made = self.retractions(history)
         for path in self._parts(history):
-            frame = _read(path)
+            frame = _read(path, columns)
             yield path.stem, frame, frame["cycle"].isin(cycles_out(made, path.stem))
 
     def _parts(self, history: str) -> list[Path]:
@@ -263,11 +271,11 @@ def _unknown_rows(known: pd.DataFrame, new: pd.DataFrame, history: str) -> pd.Da
     return new.loc[~again].reset_index(drop=True)
 
 
-def _read(part: Path) -> pd.DataFrame:
+def _read(part: Path, columns: list[str] | None = None) -> pd.DataFrame:
     import pyarrow
 
     try:
-        return pd.read_parquet(part)
+        return pd.read_parquet(part, columns=columns)
     except (pyarrow.ArrowException, OSError) as error:
         raise MalformedInput(f"{part} cannot be read: {error}", hint="remove it and ingest again") from error
 

@@ -27,6 +27,8 @@ FOLDERS = (
     "quarantine", "releases", "reports", "serving", "work",
 )  # fmt: skip
 """Folders that the processes make in the state folder; root makes them, so that no process writes into it."""
+DATA_LOCK = "data.lock"
+"""The lock of the data repository, beside it."""
 
 
 @dataclass(frozen=True)
@@ -114,6 +116,8 @@ def own(settings: Settings) -> None:
     state, secrets = settings.state, settings.state / "secrets"
     for name in FOLDERS:
         (state / name).mkdir(exist_ok=True)
+    (state / DATA_LOCK).touch()
+    _set(state / DATA_LOCK, rest.uid, rest.gid, files.PRIVATE)
     _set(state / "logs", 0, 0, 0o700)
     _give(secrets / "processes" / MLFLOW, mlflow)
     _give(settings.mlflow_dir / "artifacts", replace(rest, gid=mlflow.gid))

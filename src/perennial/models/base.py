@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from perennial.core.input_spec import InputSpec
 from perennial.core.tasks import Task
 from perennial.core.training.examples import Examples
 
@@ -21,17 +22,28 @@ need not call it."""
 
 
 class Model(ABC):
-    """A trainable model. All randomness comes from `seed`: the same input gives the same model."""
+    """A trainable model. All randomness comes from `seed`: the same input gives the same model.
+
+    Args:
+        inputs: type of each feature where the caller sends them (a category is its code); None with a feature
+            service, whose values are numbers.
+    """
 
     architecture: ClassVar[str]
     """Name of structure and input schema; another name makes the next version a MAJOR version."""
     framework: ClassVar[str] = "pytorch"
 
     def __init__(
-        self, feature_names: tuple[str, ...], parameters: Mapping[str, Any], seed: int, task: Task
+        self,
+        feature_names: tuple[str, ...],
+        parameters: Mapping[str, Any],
+        seed: int,
+        task: Task,
+        inputs: Mapping[str, InputSpec] | None = None,
     ) -> None:
         self.feature_names = feature_names
         self.task = task
+        self.inputs = dict(inputs or {})
         self.parameters = dict(parameters)
         self.seed = seed
 

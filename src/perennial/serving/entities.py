@@ -170,8 +170,9 @@ def features(
         FeaturesUnavailable: the store does not answer, or lacks a feature that the model needs.
     """
     if manifest.inputs:
-        columns = {name: [row[name] for row in request.rows] for name in manifest.inputs}
-        return encode(manifest.inputs, columns, len(request.rows))
+        columns = {name: [row[name] for row in request.rows] for name in manifest.features}
+        inputs = {name: manifest.inputs[name] for name in manifest.features}
+        return encode(inputs, columns, len(request.rows))
     values = _values(request, manifest, source())
     unknown = [entity for entity, row in zip(request.entities, values, strict=True) if row is None]
     if unknown and not request.allow_unknown:

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -40,10 +40,16 @@ class ServedManifest(BaseModel):
     request: dict[str, Literal["int", "float", "string", "timestamp"]]
     features: tuple[str, ...] = Field(min_length=1)
     inputs: dict[str, InputSpec] = Field(
-        default_factory=dict, description="type of each input that the caller sends; empty with a service"
+        default_factory=dict, description="type of each feature that the caller sends; empty with a service"
     )
     task_keys: dict[str, Any] = Field(alias="task", description="kind of task with its keys")
     explanation: ServedExplanation | None = Field(None, description="null: scores are not explained")
+
+    @model_validator(mode="after")
+    def inputs_are_the_features(self) -> Self:
+        if self.inputs and set(self.inputs) != set(self.features):
+            raise ValueError("`inputs` and `features` name different columns")
+        return self
 
     @model_validator(mode="before")
     @classmethod

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import functools
 import importlib
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from perennial import catalog
@@ -12,7 +14,7 @@ from perennial.core.data_spec import HistorySpec
 from perennial.core.governance.identity import Role
 from perennial.core.spec import ModelSpec
 from perennial.errors import SpecError
-from perennial.settings import Settings
+from perennial.settings import Settings, load
 from perennial.wiring.accounts import sign_in
 
 if TYPE_CHECKING:
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from perennial import ports
     from perennial.adapters.dataset_files import DatasetFiles
     from perennial.core.training.capsule import Provenance
+    from perennial.flows.training.fit import Build
     from perennial.flows.training.prepare import Prepared
     from perennial.history.store import HistoryStore
     from perennial.models.base import Model
@@ -117,9 +120,20 @@ def model_class(spec: ModelSpec) -> type[Model]:
     return model
 
 
+def build(spec: ModelSpec) -> Build:
+    """Return the model class of a spec, with the types of the inputs that its caller sends.
+
+    Raises:
+        SpecError: as `model_class`.
+    """
+    model = model_class(spec)
+    return functools.partial(model, inputs=spec.features.inputs) if spec.features.inputs else model
+
+
 def entrypoint(address: str, spec: ModelSpec):
-    """Import the `module:name` of a spec."""
+    """Import the `module:name` of a spec, from the package or the project folder (`models/`)."""
     module, _, name = address.partition(":")
+    _find_modules_of(load().project)
     try:
         return getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError) as error:
@@ -132,4 +146,11 @@ def provenance(spec: ModelSpec, settings: Settings) -> Provenance:
     """Return commit and hashes of the checkout that a training starts from."""
     from perennial.adapters.checkout import provenance_of
 
+    _find_modules_of(settings.project)
     return provenance_of(settings.project, spec)
+
+
+def _find_modules_of(project: Path) -> None:
+    """Make the modules of a project importable, behind everything that is installed."""
+    if str(project) not in sys.path:
+        sys.path.append(str(project))

@@ -64,10 +64,10 @@ class EnvoyRouter:
     def init(self) -> Path:
         """Write all of Envoy's files from the confirmed routes; returns the path of the bootstrap file.
 
-        Raises:
-            RouterRejected: routes.json cannot be read.
+        A damaged routes.json is set aside: Envoy starts without routes, and the watch restores the recorded ones.
         """
         _clear_socket(self._layout.admin)
+        self._set_aside_damaged()
         return self.init_files()
 
     def init_files(self) -> Path:
@@ -152,10 +152,22 @@ class EnvoyRouter:
         """Write the confirmed configuration again; see `ports.Router.repair`.
 
         An Envoy whose listeners were drained opens none again: it is ended, and its supervisor starts a new one.
+        A damaged routes.json is set aside, and Envoy goes on as it is until the next route is applied.
         """
+        if self._set_aside_damaged():
+            return
         self.init_files()
         if self._closed():
             self._admin.end()
+
+    def _set_aside_damaged(self) -> bool:
+        with self._locked():
+            try:
+                self._confirmed()
+            except RouterRejected:
+                self._state_file.replace(self._state_file.with_suffix(".damaged"))
+                return True
+        return False
 
     def _closed(self) -> str:
         """Return why clients cannot connect to the public listener, or an empty text."""

@@ -32,7 +32,8 @@ class ModelManifest(Frozen):
     features: tuple[str, ...] = Field(description="names in input order")
     columns: tuple[str, ...] = Field(description="view:feature in input order; empty without a service")
     inputs: dict[str, InputSpec] = Field(
-        default_factory=dict, description="type of each input that the caller sends, in input order"
+        default_factory=dict,
+        description="type of each feature that the caller sends; `features` has the order",
     )
     target: str
     task: AnyTask

@@ -11,7 +11,7 @@ from perennial.core.events import Entry, Event, SystemActor
 from perennial.core.payloads import FailoverFact
 from perennial.core.release.failover import FailoverState, resume_state, watch_failover
 from perennial.core.release.traffic import BACKUP, Route
-from perennial.errors import PerennialError
+from perennial.errors import PerennialError, RouterRejected
 from perennial.flows.release.recorded_route import RecordedRoutePorts, compare_with_record, restore
 from perennial.ports import Ledger, Router
 
@@ -78,7 +78,12 @@ class FailoverWatch:
     def _check_router(self, now: datetime) -> list[str]:
         """Repair what the router does other than the confirmed routes say."""
         router = self.ports.router
-        differences = tuple(router.differences())[:MOST_DIFFERENCES]
+        try:
+            differences = tuple(router.differences())[:MOST_DIFFERENCES]
+        except RouterRejected as error:
+            router.repair()
+            lines = [f"ALARM {Event.ROUTE_CHANGED_OUTSIDE}: {error.message}"]
+            return [*lines, *(line for model in self._models for line in self._check_record(model, now))]
         routes = [route for route in map(router.route, self._models) if route is not None]
         self._tell("", routes, differences, now)
         if differences:

@@ -137,7 +137,7 @@ def version_features(spec: ModelSpec, folder: Path) -> FeatureSpec:
             "entities": manifest.entities,
             "columns": manifest.columns,
             "request": manifest.request,
-            "inputs": manifest.inputs,
+            "inputs": {name: manifest.inputs[name] for name in manifest.features if name in manifest.inputs},
             "source": "request" if manifest.feature_service is None else "store",
         }
     )

@@ -13,6 +13,7 @@ from perennial.core.feature_spec import FeatureSpec
 from perennial.core.input_encoding import encode
 from perennial.core.input_spec import InputKind
 from perennial.core.spec import ModelSpec
+from perennial.core.tasks.task import Label, Task
 from perennial.core.training.table_split import buckets, periods
 from perennial.errors import MalformedInput, SpecError
 
@@ -62,7 +63,13 @@ def column_types(spec: ModelSpec, source: TableSpec) -> dict[str, InputKind]:
 
 def label_type(spec: ModelSpec) -> InputKind:
     """Return the type of the target column, which its labels in the spec have."""
-    return InputKind.FLOAT
+    labels = [value for value in _labels(spec.task) if not isinstance(value, str)]
+    if len(labels) < len(_labels(spec.task)):
+        return InputKind.CATEGORY
+    if labels and all(isinstance(label, bool) for label in labels):
+        return InputKind.BOOL
+    is_whole = bool(labels) and all(isinstance(label, int) for label in labels)
+    return InputKind.INT if is_whole else InputKind.FLOAT
 
 
 def encoded(features: FeatureSpec, rows: pd.DataFrame) -> pd.DataFrame:
@@ -73,7 +80,7 @@ def encoded(features: FeatureSpec, rows: pd.DataFrame) -> pd.DataFrame:
     """
     import pandas as pd
 
-    columns = {name: _plain(rows[name]) for name in features.inputs if name in rows}
+    columns = {name: plain_values(rows[name]) for name in features.inputs if name in rows}
     return pd.DataFrame(
         encode(features.inputs, columns, len(rows)), columns=list(features.names), index=rows.index
     )
@@ -116,7 +123,7 @@ def _named(table: pd.DataFrame, name: str | None) -> list[Any]:
     return column.tolist()
 
 
-def _plain(column: pd.Series[Any]) -> np.ndarray:
+def plain_values(column: pd.Series[Any]) -> np.ndarray:
     """Return a column without the missing-value markers of pandas: NaN in numbers, None elsewhere."""
     import pandas as pd
 
@@ -125,3 +132,10 @@ def _plain(column: pd.Series[Any]) -> np.ndarray:
     values = column.to_numpy(dtype=object, copy=True)
     values[column.isna().to_numpy()] = None
     return values
+
+
+def _labels(task: Task) -> tuple[Label, ...]:
+    """Return the labels that the spec names; none where the target is a number."""
+    named = task.model_dump()
+    pair = (named["positive"], named["negative"]) if "positive" in named else ()
+    return tuple(named.get("classes", pair))

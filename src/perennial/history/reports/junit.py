@@ -34,11 +34,15 @@ FAILED_BEFORE_PASS = {"flakyFailure", "flakyError"}
 FAILED_AGAIN = {"rerunFailure", "rerunError"}
 NOT_RUN = {"skipped", "ignored", "disabled", "pending", "notrun", "not run", "suppressed", "untested"}
 FAILED_STATUS = {"failed", "failure", "error", "fail", "timeout", "crashed"}
+PLAIN = {"name", "classname", "time"}
+"""Attributes of a testcase that say nothing about its result: most have no others."""
 RUNS = 100_000
 """Most runs of a testcase."""
 DOTTED = re.compile(r"[\w$]+([.\\][\w$]+)+")
 NO_CLASS = {"", "test", "suite", "undefined", "null"}
 """Values of classname that say nothing."""
+SCRIPTED = {"jest tests", "Mocha Tests", "vitest tests"}
+"""Tools that write only the last run of a test: a title that is there twice is another test."""
 PATH = re.compile(r"(/|[A-Za-z]:[\\/]|file:)")
 """Start of a path that is another on another machine."""
 TEARDOWN = ("failed on teardown", "test teardown failure")
@@ -66,6 +70,7 @@ class _Suite:
         self.path = " > ".join([*path, _name(node.get("name"))]).strip(" >")
         self.file = _name(node.get("file", "filepath")) or (outer.file if outer else "")
         self.host = node.get("hostname")
+        self.is_script = node.get("name") in SCRIPTED or (outer is not None and outer.is_script)
         self.is_file = bool(PurePosixPath(self.name).suffix)
         self.package = _name(node.get("package"))
         self.is_pytest = node.get("name") in ("pytest", "pytest tests") or (
@@ -75,7 +80,7 @@ class _Suite:
             outer is not None and outer.is_playwright
         )
         self.runs_of: dict[str, int] = {}
-        """pytest: test -> number of its last run."""
+        """pytest: test -> number of its last run. Jest and such: test -> how often it was seen."""
         self.context: tuple[str, ...] = ()
 
 
@@ -132,8 +137,6 @@ class _Reader:
             recorder.problem(case.line, "a testcase has no name")
             return
         took = recorder.milliseconds(case.line, case.get("time", "duration"))
-        if took is None:
-            return
         at = recorder.moment(
             case.line, case.get("timestamp", "started-at", "start-time"), "timestamp of the testcase"
         )
@@ -144,6 +147,9 @@ class _Reader:
             context = suite.context  # one object for the tests of a suite
         suite.context = context
         area = file or _package(classname) or suite.name
+        if suite.is_script:
+            seen = suite.runs_of[test_id] = suite.runs_of.get(test_id, 0) + 1
+            test_id = f"{test_id} ({seen})" if seen > 1 else test_id
         runs = self._runs(case, took, at, failed) if kinds else [_only(case, took, at)]
         recorder.add(case.line, test_id, context, area, suite.clock, runs)
 
@@ -178,15 +184,18 @@ class _Reader:
     def _rerun(self, node: Node, took: int) -> Run:
         own = self.recorder.milliseconds(node.line, node.get("time")) if node.get("time") else took
         at = self.recorder.moment(node.line, node.get("timestamp"), "timestamp of a rerun")
-        return Run(True, took if own is None else own, at)
+        return Run(True, own, at)
 
 
 def _only(case: Node, took: int, at: datetime | None) -> Run:
     """Return the run of a testcase that no element says to have failed."""
-    return Run(case.get("status", "result").lower() in FAILED_STATUS, took, at)
+    plain = case.attributes.keys() <= PLAIN
+    return Run(not plain and case.get("status", "result").lower() in FAILED_STATUS, took, at)
 
 
 def _ran(case: Node, kinds: list[str]) -> bool:
+    if not kinds and case.attributes.keys() <= PLAIN:
+        return True
     said = (case.get("status").lower(), case.get("result").lower())
     return not (
         any(kind in NOT_RUN for kind in kinds)

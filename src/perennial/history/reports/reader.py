@@ -12,7 +12,7 @@ from pathlib import Path
 from perennial.errors import DatasetMissing
 from perennial.history.reports import ctrf, junit, nunit, testng, trx, xunit_net
 from perennial.history.reports.recorder import Recorder
-from perennial.history.reports.report import ReadOptions, Report, Undated, wrong
+from perennial.history.reports.report import ReadOptions, Report, Runs, Undated, wrong
 from perennial.history.reports.xml_stream import Event, stream
 from perennial.limits import implausible
 
@@ -65,7 +65,7 @@ def read(path: Path, options: ReadOptions, undated: Undated = "error", known: Co
         keys[changed] = digest.hexdigest()[:16]
     for key in keys.values():
         if key in known:
-            return Report(path, key, ())
+            return Report(path, key, Runs())
     if undated == "file-time":
         options = replace(options, undated=changed)
     recorder = Recorder(path, options)

@@ -10,20 +10,26 @@ different tests, and the first of these properties that tells them apart becomes
 
 from __future__ import annotations
 
+import math
+from array import array
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
 from perennial.errors import MalformedInput
 from perennial.history.reports import times
-from perennial.history.reports.report import Execution, ReadOptions, Report, wrong
+from perennial.history.reports.report import ReadOptions, Report, Runs, microsecond, wrong
 from perennial.limits import LONGEST_BUILD, implausible
 
 EXECUTIONS = 2_000_000
 """Most executions of a report."""
 MILLISECOND = timedelta(milliseconds=1)
+LONGEST_SECONDS = 1e7
+UNSET = {(1, 1, 1), (1601, 1, 1), (1900, 1, 1), (1970, 1, 1)}
+"""Dates that .NET, Windows and Jest write for a time that they do not know."""
 
 
 class Clock:
@@ -38,6 +44,8 @@ class Clock:
         self.start = start
         self.wall_ms = wall_ms
         self.now_ms = 0
+        self.span: tuple[int | None, int] | None = None
+        """Start in microseconds, and milliseconds from there until now; set when all tests are known."""
 
 
 class Run(NamedTuple):
@@ -46,17 +54,6 @@ class Run(NamedTuple):
     failed: bool
     duration_ms: int
     at: datetime | None = None
-
-
-class _Row(NamedTuple):
-    test_id: str
-    context: tuple[str, ...]
-    area: str
-    clock: Clock
-    offset_ms: int
-    at: datetime | None
-    duration_ms: int
-    line: int
 
 
 class Recorder:
@@ -68,9 +65,15 @@ class Recorder:
         self.skipped = self.suite_errors = self.untimed = 0
         self.zoneless = False
         self.problems: list[MalformedInput] = []
-        self.failed: list[bool] = []
-        """Per row, if it failed; a format may correct an earlier row."""
-        self._rows: list[_Row] = []
+        self.failed = bytearray()
+        """Per run, if it failed; a format may correct an earlier run."""
+        # A column each, for memory.
+        self._test_ids: list[str] = []
+        self._contexts: list[tuple[str, ...]] = []
+        self._areas: list[str] = []
+        self._clocks: list[Clock] = []
+        self._at: dict[int, datetime] = {}
+        self._offsets_ms, self._durations_ms, self._lines = array("q"), array("q"), array("q")
 
     def problem(self, line: int, what: str, hint: str = "") -> None:
         """Leave something out; raise if the options say so."""
@@ -85,12 +88,14 @@ class Recorder:
 
     def moment(self, line: int, text: str, name: str) -> datetime | None:
         """Return a plausible time in UTC, None for an empty or unreadable text, which is a problem."""
-        if not text.strip():
+        if text.strip() in ("", "0"):
             return None
         try:
             at, zoned = times.moment(text, self.options.zone, self.options.not_before)
         except ValueError:
             self.problem(line, f"{name} is {text!r}, not ISO 8601 or another known form of a time")
+            return None
+        if (at.year, at.month, at.day) in UNSET:
             return None
         self.zoneless |= not zoned
         if problem := implausible(at, self.options.now):
@@ -101,10 +106,11 @@ class Recorder:
             return None
         return at
 
-    def milliseconds(self, line: int, text: str, unit_ms: int = 1000) -> int | None:
-        """Return a duration of this unit in ms; None if it is unreadable, which is a problem.
+    def milliseconds(self, line: int, text: str, unit_ms: int = 1000) -> int:
+        """Return a duration of this unit in ms.
 
-        A missing duration is counted and taken as 0, and so is a negative one (the clock was set back).
+        A missing duration is counted and taken as 0. So is an unreadable one, which is a problem, too. A negative one
+        (the clock was set back) is 0.
         """
         if not text.strip():
             self.untimed += 1
@@ -112,13 +118,11 @@ class Recorder:
         try:
             found = times.seconds(text) * unit_ms / 1000
         except ValueError:
-            self.problem(line, f"time is {text!r}, not seconds")
-            return None
-        if not -1e7 < found < 1e7:
-            self.problem(line, f"time is {text!r}, not a duration in seconds")
-            return None
-        if found < 0 and self.options.strict:
-            self.problem(line, f"time is {text!r}, not a duration in seconds")
+            found = math.nan
+        if not -LONGEST_SECONDS < found < LONGEST_SECONDS or (found < 0 and self.options.strict):
+            self.untimed += 1
+            self.problem(line, f"time is {text!r}, not a duration in seconds", "the test is taken with 0 ms")
+            return 0
         return max(0, round(found * 1000))
 
     def add(
@@ -134,19 +138,22 @@ class Recorder:
             clock: time of its suite.
             runs: its runs.
         """
-        for run in runs:
-            self._rows.append(
-                _Row(test_id, context, area, clock, clock.now_ms, run.at, run.duration_ms, line)
-            )
-            self.failed.append(run.failed)
-            if run.at is not None and clock.start is not None:
-                clock.now_ms = max(0, (run.at - clock.start) // MILLISECOND)
-            clock.now_ms += run.duration_ms
-        if len(self._rows) > EXECUTIONS:
+        for failed, took, at in runs:
+            if at is not None:
+                self._at[len(self.failed)] = at
+                if clock.start is not None:
+                    clock.now_ms = max(0, (at - clock.start) // MILLISECOND)
+            self.failed.append(failed)
+            self._test_ids.append(test_id)
+            self._contexts.append(context)
+            self._areas.append(area)
+            self._clocks.append(clock)
+            self._offsets_ms.append(clock.now_ms)
+            self._durations_ms.append(took)
+            self._lines.append(line)
+            clock.now_ms += took
+        if len(self.failed) > EXECUTIONS:
             raise self.refuse(line, f"more than {EXECUTIONS} executions", "split the report")
-
-    def __len__(self) -> int:
-        return len(self._rows)
 
     def report(self, key: str) -> Report:
         """Return the report.
@@ -154,44 +161,54 @@ class Recorder:
         Raises:
             MalformedInput: the first problem, if nothing else was found.
         """
-        names = self._names()
-        executions = []
-        for row, failed in zip(self._rows, self.failed, strict=True):
-            started = self._started(row)
-            if started is not None:
-                name = names.get((row.test_id, row.context), row.test_id) if names else row.test_id
-                executions.append(Execution(name, row.area, started, row.duration_ms, failed))
-        if self.problems and not executions and not self.skipped:
+        names, runs = self._names(), Runs()
+        for number, (test_id, failed) in enumerate(zip(self._test_ids, self.failed, strict=True)):
+            start = self._start_us(number)
+            if start is None:
+                continue
+            runs.test_ids.append(names.get((test_id, self._contexts[number]), test_id) if names else test_id)
+            runs.areas.append(self._areas[number])
+            runs.starts_us.append(start)
+            runs.durations_ms.append(self._durations_ms[number])
+            runs.failed.append(failed)
+        if self.problems and not runs and not self.skipped:
             raise self.problems[0]
         return Report(
-            self.path, key, tuple(executions), self.skipped,
+            self.path, key, runs, self.skipped,
             tuple(f"{problem.message} ({problem.hint})" for problem in self.problems),
             self.suite_errors, self.untimed, self.zoneless,
         )  # fmt: skip
 
-    def _started(self, row: _Row) -> datetime | None:
-        if row.at is not None:
-            return row.at
-        clock = row.clock
-        start = clock.start or self._first_time or self.options.undated
+    def _start_us(self, number: int) -> int | None:
+        if number in self._at:
+            return microsecond(self._at[number])
+        clock, took = self._clocks[number], self._durations_ms[number]
+        if clock.span is None:
+            clock.span = self._span(clock)
+        start, room = clock.span
         if start is None:
             self.problem(
-                row.line, "neither the suite nor an outer suite has a timestamp",
+                self._lines[number], "neither the suite nor an outer suite has a timestamp",
                 "--undated file-time takes the time of the file",
             )  # fmt: skip
             return None
-        now = self.options.now
+        offset = self._offsets_ms[number]
         # Only tests that ran in parallel add up to far too much, and then their suite says how long it took.
-        latest = row.duration_ms + (0 if clock.wall_ms else row.offset_ms)
-        if implausible(start + latest * MILLISECOND, now, LONGEST_BUILD):
-            self.problem(row.line, "its time and those of the tests before it add up to an end in the future")
+        if (took if clock.wall_ms else offset + took) > room + LONGEST_BUILD // MILLISECOND:
+            self.problem(
+                self._lines[number],
+                "its time and those of the tests before it add up to an end in the future",
+            )
             return None
-        room = max(0, (now - start) // MILLISECOND)
-        wall = min(clock.wall_ms or room, room)
-        offset = row.offset_ms
+        wall = min(clock.wall_ms or room, max(0, room))
         if clock.now_ms > wall:
-            offset = min(offset * wall // clock.now_ms, max(0, wall - row.duration_ms))
-        return start + offset * MILLISECOND
+            offset = min(offset * wall // clock.now_ms, max(0, wall - took))
+        return start + offset * 1000
+
+    def _span(self, clock: Clock) -> tuple[int | None, int]:
+        """Return the start of a suite in microseconds, and the milliseconds from there until now."""
+        start = clock.start or self._first_time or self.options.undated
+        return (None, 0) if start is None else (microsecond(start), (self.options.now - start) // MILLISECOND)
 
     def takes_file_time(self) -> bool:
         """Return whether the report has no time at all."""
@@ -199,18 +216,18 @@ class Recorder:
 
     @cached_property
     def _first_time(self) -> datetime | None:
-        stamps = (stamp for row in self._rows for stamp in (row.at, row.clock.start) if stamp is not None)
-        return min(stamps, default=None)
+        starts = (clock.start for clock in self._clocks if clock.start is not None)
+        return min(chain(self._at.values(), starts), default=None)
 
     def _names(self) -> dict[tuple[str, tuple[str, ...]], str]:
         """Return the ids of tests that share an id with another test, by id and context."""
         contexts: dict[str, tuple[str, ...] | set[tuple[str, ...]]] = {}
-        for row in self._rows:
-            found = contexts.setdefault(row.test_id, row.context)
+        for test_id, context in zip(self._test_ids, self._contexts, strict=True):
+            found = contexts.setdefault(test_id, context)
             if isinstance(found, set):
-                found.add(row.context)
-            elif found is not row.context and found != row.context:
-                contexts[row.test_id] = {found, row.context}
+                found.add(context)
+            elif found is not context and found != context:
+                contexts[test_id] = {found, context}
         names = {}
         for test_id, shared in contexts.items():
             if isinstance(shared, set):

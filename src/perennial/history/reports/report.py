@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import unicodedata
+from array import array
+from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, tzinfo
+from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 from perennial.errors import MalformedInput
 
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 Undated = Literal["error", "file-time"]
 
 
@@ -23,13 +26,42 @@ class Execution(NamedTuple):
     failed: bool
 
 
+class Runs:
+    """The executions of a report in columns: a large report has hundreds of thousands."""
+
+    def __init__(self) -> None:
+        self.test_ids: list[str] = []
+        self.areas: list[str] = []
+        self.starts_us = array("q")
+        """Microseconds since 1970."""
+        self.durations_ms = array("q")
+        self.failed = bytearray()
+
+    def __len__(self) -> int:
+        return len(self.test_ids)
+
+    def __iter__(self) -> Iterator[Execution]:
+        for test_id, area, start, took, failed in zip(
+            self.test_ids, self.areas, self.starts_us, self.durations_ms, self.failed, strict=True
+        ):
+            yield Execution(test_id, area, at_microsecond(start), took, bool(failed))
+
+    def first_start(self) -> datetime:
+        """Return the earliest start."""
+        return at_microsecond(min(self.starts_us))
+
+    def last_start(self) -> datetime:
+        """Return the latest start."""
+        return at_microsecond(max(self.starts_us))
+
+
 @dataclass(frozen=True)
 class Report:
     """A report file. `key` is a hash of its content, by which a repeated import recognises it."""
 
     path: Path
     key: str
-    executions: tuple[Execution, ...]
+    runs: Runs
     skipped: int = 0
     left_out: tuple[str, ...] = ()
     """Cases that could not be read, each with file, line and reason."""
@@ -39,6 +71,11 @@ class Report:
     """Cases without a duration, taken as 0 ms."""
     zoneless: bool = False
     """Whether a time without a zone was read."""
+
+    @property
+    def executions(self) -> tuple[Execution, ...]:
+        """Return the executions as rows."""
+        return tuple(self.runs)
 
 
 @dataclass(frozen=True)
@@ -58,6 +95,16 @@ class ReadOptions:
     zone: tzinfo = UTC
     not_before: datetime | None = None
     strict: bool = False
+
+
+def microsecond(at: datetime) -> int:
+    """Return the microseconds since 1970."""
+    return (at - EPOCH) // timedelta(microseconds=1)
+
+
+def at_microsecond(number: int) -> datetime:
+    """Return the time of so many microseconds since 1970."""
+    return EPOCH + timedelta(microseconds=number)
 
 
 def wrong(path: Path, line: int, what: str, hint: str = "") -> MalformedInput:

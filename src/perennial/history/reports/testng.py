@@ -50,7 +50,7 @@ def _method(node: Node, recorder: Recorder, clock: Clock, test: str, classname: 
     took = recorder.milliseconds(node.line, node.get("duration-ms"), unit_ms=1)
     if not name:
         recorder.problem(node.line, "a test-method has no name")
-    elif took is not None:
+    else:
         at = recorder.moment(node.line, node.get("started-at"), "started-at of the test-method")
         area = classname.rpartition(".")[0]
         run = Run(failed, took, at)

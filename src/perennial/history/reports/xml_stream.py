@@ -28,6 +28,7 @@ TEXT = frozenset({"value"})
 """Tags whose text is kept: the arguments of a TestNG test."""
 
 DECLARED = re.compile(rb"""<\?xml[^>]*?encoding\s*=\s*["']([A-Za-z0-9._:-]+)["']""")
+DECLARATION = re.compile(rb"\A<\?xml\s[^>]*\?>")
 NOT_OF_TEXT = {
     "idna",
     "punycode",
@@ -89,7 +90,10 @@ def stream(path: Path, tests: Callable[[str], frozenset[str]]) -> Iterator[Event
     target = _Target(path, tests)
     parser = DefusedXMLParser(target=target, encoding="utf-8", forbid_dtd=True)
     target.expat = parser.parser
-    parser.parser.DefaultHandlerExpand = None  # else each piece of text is a call
+    # Past the handlers of ElementTree: attributes as a dictionary, and no call for each piece of text.
+    parser.parser.ordered_attributes = False
+    parser.parser.StartElementHandler, parser.parser.EndElementHandler = target.start, target.end
+    parser.parser.DefaultHandlerExpand = None
     try:
         for piece in _utf8(path):
             parser.feed(piece)
@@ -175,8 +179,8 @@ def _utf8(path: Path) -> Iterator[bytes]:
     rest, first = b"", True
     for piece in _decoded(path):
         if first:
-            # Some tools write an empty line before the XML declaration.
-            piece, first = piece.removeprefix(codecs.BOM_UTF8).lstrip(), False
+            # Some tools write an empty line before the XML declaration, or an encoding that is no name.
+            piece, first = DECLARATION.sub(b"", piece.removeprefix(codecs.BOM_UTF8).lstrip(), count=1), False
         piece = rest + piece
         cut = piece.rfind(b"&", max(0, len(piece) - 12))
         piece, rest = (piece, b"") if cut < 0 or b";" in piece[cut:] else (piece[:cut], piece[cut:])

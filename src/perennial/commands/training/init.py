@@ -1,0 +1,106 @@
+"""`perennial init`: make a model from a file of rows. `perennial run`: all its steps."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from perennial.commands import steps
+from perennial.commands.identity import actor
+from perennial.commands.output import print_table, print_text
+from perennial.settings import load
+
+if TYPE_CHECKING:
+    from perennial.flows.training.new_model import Inspection
+
+MISSING = ("", "NA", "N/A", "NaN", "nan", "NULL", "null")
+"""Texts of a CSV file that stand for a missing value, beside those that a person names."""
+
+
+@click.command()
+@click.argument("model")
+@click.option("--from", "path", type=click.Path(path_type=Path), required=True, help="CSV or Parquet file.")
+@click.option("--target", required=True, help="Column to predict.")
+@click.option("--task", type=click.Choice(["binary", "multiclass", "regression"]), help="Kind of task.")
+@click.option("--positive", help="Value of the target that is positive, of a binary task.")
+@click.option("--key", help="Column that names a row.")
+@click.option("--time", help="Column of the time of a row; the latest rows are held back.")
+@click.option("--group", help="Column whose equal values stay on one side of the split.")
+@click.option("--missing", multiple=True, help="Further text of a missing value; repeatable.")
+@click.option("--keep", multiple=True, metavar="COLUMN", help="Input that tells the target, and rightly so.")
+@click.option("--unit", default="units", show_default=True, help="Unit of the target of a regression.")
+@click.option("--licence", default="LicenseRef-own", show_default=True, help="Licence of the data (SPDX).")
+@click.option("--consent", default="no person named", show_default=True, help="Why no consent is needed.")
+@click.option("--seed", default=7, show_default=True, help="Seed of the split and of the training.")
+@click.option("--yes", is_flag=True, help="Write without asking.")
+def init(
+    model: str, path: Path, target: str, task: str | None, positive: str | None, key: str | None, time: str | None,
+    group: str | None, missing: tuple[str, ...], keep: tuple[str, ...], unit: str, licence: str, consent: str,
+    seed: int, yes: bool,
+) -> None:  # fmt: skip
+    """Make a model from a file: show what the columns are taken for, and write spec, checks, terms and module.
+
+    The statement about licence and consent is yours.
+    """
+    from perennial.core.governance.licensing import Consent, ConsentState, Terms
+    from perennial.core.training.spec_draft import Draft
+    from perennial.core.training.table_profile import Given
+    from perennial.flows.training import new_model
+    from perennial.history import datasets
+    from perennial.wiring.new_model import table_ports
+
+    settings = load()
+    who, path = actor(settings), path.resolve()
+    project = settings.project.resolve()
+    inside = path.is_relative_to(project)
+    draft = Draft(
+        name=model,
+        owner=who,
+        path=str(path.relative_to(project) if inside else path),
+        missing=tuple(dict.fromkeys([*MISSING, *missing])),
+        entrypoint=f"models.{model}:{''.join(part.title() for part in model.split('_'))}",
+        unit=unit,
+        seed=seed,
+    )
+    given = Given(target=target, task=task, key=key, time=time, group=group, positive=positive)  # type: ignore[arg-type]
+    found = new_model.inspect(given, keep, table_ports(path, draft.missing), seed)
+    terms = Terms(licence=licence, consent=Consent(state=ConsentState.NOT_NEEDED, by=who, why=consent))
+    stated = datasets.terms(settings.configs)
+    new = new_model.draft_files(draft, found, keep, project, terms)
+    _show(found, draft.path, licence, consent, who, stated=model in stated)
+    if not yes:
+        click.confirm("Write the model?", abort=True)
+    for written in new_model.write(new, project, stated, model):
+        print_text(f"wrote {written.relative_to(project)}")
+    print_text(f"next: perennial run {model}")
+
+
+@click.command()
+@click.argument("model")
+@steps.workdir_option
+@click.pass_context
+def run(context: click.Context, model: str, workdir: Path | None) -> None:
+    """Prepare, validate, train, evaluate and register a model: the steps of its DAG, one after another."""
+    for step in (steps.prepare, steps.validate, steps.train, steps.evaluate, steps.register):
+        print_text(f"== {step.name} {model}")
+        context.invoke(step, model=model, workdir=workdir)
+
+
+def _show(found: Inspection, path: str, licence: str, consent: str, who: str, stated: bool) -> None:
+    profile = found.profile
+    print_text(f"{path}: {profile.rows} rows, {len(profile.columns)} columns")
+    rows = [
+        (one.column.name, one.role.value, one.kind.value if one.kind else "", one.reason)
+        for one in profile.columns
+    ]
+    print_table(("column", "is", "type", "because"), rows)
+    print_text(f"task: {profile.task} ({profile.task_reason})")
+    print_text(f"split: {profile.split.value} ({profile.split_reason})")
+    if found.repeated:
+        print_text(f"{found.repeated} rows have the same inputs as an earlier row")
+    if stated:
+        print_text("terms: as configs/sources.yaml states them")
+    else:
+        print_text(f"terms: licence {licence}; no consent needed: {consent}, says {who}")

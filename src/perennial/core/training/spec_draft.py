@@ -1,0 +1,222 @@
+"""The spec of a new model over a table, as commented YAML: the whole policy, with values that fit the data."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from pydantic import TypeAdapter
+
+from perennial.core.data_spec import Split
+from perennial.core.input_spec import InputKind, InputSpec
+from perennial.core.training.licence_list import LICENCES
+from perennial.core.training.spec_policy import POLICY
+from perennial.core.training.table_columns import ColumnSummary
+from perennial.core.training.table_profile import Conclusion, Role, TableProfile
+
+WATCHED = 10
+"""Most inputs whose drift is watched from the start."""
+GROUP_NAMES = {Split.TIME: "period", Split.GROUP: "bucket", Split.RANDOM: "bucket"}
+
+
+@dataclass(frozen=True)
+class Draft:
+    """Statements of a person about a new model, beside the roles of its columns."""
+
+    name: str
+    owner: str
+    path: str
+    missing: tuple[str, ...]
+    entrypoint: str
+    unit: str
+    seed: int
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """Values of the gate that follow from the target: what an answer without learning reaches."""
+
+    task: str
+    metrics: str
+    improvement: str
+    tolerance: str
+    explanation: str
+    epochs: int
+
+
+def input_specs(profile: TableProfile) -> dict[str, InputSpec]:
+    """Return the types of the inputs, in the order of the table."""
+    return {name: _input_spec(one) for name, one in profile.inputs.items()}
+
+
+def spec_text(draft: Draft, profile: TableProfile, accepted: tuple[str, ...]) -> str:
+    """Return the YAML of the spec.
+
+    Args:
+        accepted: inputs that a person wants although they tell the target.
+    """
+    values = _thresholds(draft, profile)
+    target, in_time = profile.target.name, profile.split is Split.TIME
+    period = (
+        "null"
+        if profile.period is None
+        else TypeAdapter(type(profile.period)).dump_json(profile.period).decode()
+    )
+    watched = list(profile.inputs)[:WATCHED]
+    head = f"""\
+# The whole policy of a model: every threshold is here and nowhere else. Written by `perennial init` from
+# {profile.rows} rows; change what you know better.
+# Durations are ISO 8601: PT6H is six hours, P7D seven days.
+name: {draft.name}
+description: {quote(f"Learns {target} from {len(profile.inputs)} columns of {draft.path}.")}
+owner: {quote(draft.owner)}
+{values.task}
+entrypoint: {draft.entrypoint}
+
+data:
+  source:
+    kind: table
+    name: {draft.name}  # its licence and consent are stated in configs/sources.yaml under this name
+    path: {quote(draft.path)}
+    missing: {quote(list(draft.missing))}  # texts of a CSV file that stand for a missing value
+    key: {quote(profile.named(Role.KEY))}
+    time: {quote(profile.named(Role.TIME))}
+    period: {period}  # length of a group, where rows are split in time
+    group: {quote(profile.named(Role.GROUP))}
+    split: {profile.split.value}  # {profile.split_reason}
+    seed: {draft.seed}
+    leakage_accepted: {quote(list(accepted))}  # inputs that tell the target alone, and rightly so
+  expectations:
+    table: {draft.name}.yaml
+
+# The caller sends these inputs with each request. missing: allow or refuse. unknown (a category that is not listed):
+# missing or refuse.
+features:
+  source: request
+  inputs:
+{chr(10).join(_input(one) for one in profile.inputs.values())}
+
+target:
+  column: {quote(target)}
+
+evaluation:
+  group: {GROUP_NAMES[profile.split]}  # made by `prepare`: rows of a group are split and resampled together
+  train_fraction: 0.7
+  retrain_train_fraction: {0.9 if in_time else 0.7}
+  bootstrap: 300
+  slices: []
+  slice_min_rows: 100
+  baselines: {{}}
+
+tuning:
+  trials: 20
+  epochs: {values.epochs}
+  seed: {draft.seed}
+  validation_fraction: 0.2
+  timeout: PT30M
+
+gate:
+  metrics:  # better than an answer without learning
+{values.metrics}
+  improvement: {values.improvement}
+"""
+    listed = [f"      - {licence}\n" for licence in LICENCES]
+    return head + POLICY.substitute(
+        tolerance=values.tolerance,
+        licences="".join(listed),
+        watched="".join(f"    - {quote(name)}\n" for name in watched),
+        needed=min(2, len(watched)),
+        explanation=values.explanation,
+    )
+
+
+def quote(value: Any) -> str:
+    """Return a value as YAML on one line: JSON is YAML."""
+    return json.dumps(value, ensure_ascii=False)
+
+
+def rounded(value: float) -> float:
+    """Return three significant digits."""
+    return float(f"{value:.3g}")
+
+
+def _input_spec(one: Conclusion) -> InputSpec:
+    kind = one.kind or InputKind.FLOAT
+    missing: Literal["allow", "refuse"] = "allow" if one.column.missing else "refuse"
+    if kind is not InputKind.CATEGORY:
+        return InputSpec(type=kind, missing=missing)
+    values = tuple(str(value) for value in one.column.values if value != "")
+    return InputSpec(type=kind, missing=missing, categories=values, unknown="missing")
+
+
+def _input(one: Conclusion) -> str:
+    given = _input_spec(one)
+    parts = [f"type: {given.type.value}", f"missing: {given.missing}"]
+    if given.categories:
+        parts += [f"categories: {quote(list(given.categories))}", f"unknown: {given.unknown}"]
+    return f"    {quote(one.column.name)}: {{{', '.join(parts)}}}"
+
+
+def _thresholds(draft: Draft, profile: TableProfile) -> Thresholds:
+    """Return the part of the spec that depends on the kind of task."""
+    target = profile.target
+    epochs = 60 if profile.rows < 50_000 else 20
+    coalitions = max(200, 2 * len(profile.inputs) + 2)
+    explained = "{{background: 50, coalitions: {}, max_rows: 20, tolerance: {}, sample: 100}}"
+    if profile.task == "regression":
+        deviation = target.deviation or 1.0
+        highest = max(abs(float(_number(target.minimum))), abs(float(_number(target.maximum))))
+        return Thresholds(
+            task=(
+                "task:\n  kind: regression\n"
+                f"  unit: {quote(draft.unit)}\n"
+                f"  tolerance: {rounded(deviation / 2)}  # an answer this near to the label counts as right"
+            ),
+            metrics=(
+                f"    rmse: {{max: {rounded(deviation)}}}  # the target's standard deviation\n"
+                "    r2: {min: 0.05}"
+            ),
+            improvement=f"{{metric: rmse, min_delta: {-rounded(0.02 * deviation)}}}",
+            tolerance=f"{{rmse: {rounded(0.01 * deviation)}}}",
+            explanation=explained.format(coalitions, rounded(max(1e-4, 1e-5 * highest))),
+            epochs=epochs,
+        )
+    shares = np.array(_counts(target, profile), dtype=float) / target.rows
+    if profile.task == "binary":
+        negative, positive = profile.labels
+        return Thresholds(
+            task=(
+                f"task: {{kind: binary, positive: {quote(positive)}, negative: {quote(negative)}, threshold: 0.5}}"
+            ),
+            metrics=(
+                f"    roc_auc: {{min: 0.6}}\n    brier: {{max: {rounded(float(shares[0] * shares[1]))}}}"
+                "  # that of the share of positive rows"
+            ),
+            improvement="{metric: roc_auc, min_delta: -0.02}",
+            tolerance="{roc_auc: 0.005, brier: 0.005}",
+            explanation=explained.format(coalitions, 1e-4),
+            epochs=epochs,
+        )
+    entropy = float(-(shares * np.log(shares)).sum())
+    return Thresholds(
+        task=f"task: {{kind: multiclass, classes: {quote(list(profile.labels))}}}",
+        metrics=(
+            f"    log_loss: {{max: {rounded(entropy)}}}  # that of the class frequencies\n"
+            f"    accuracy: {{min: {rounded(float(shares.max()))}}}  # that of the most frequent class"
+        ),
+        improvement="{metric: log_loss, min_delta: -0.05}",
+        tolerance="{log_loss: 0.02, accuracy: 0.01}",
+        explanation="null  # answers of several numbers are not explained",
+        epochs=epochs,
+    )
+
+
+def _counts(target: ColumnSummary, profile: TableProfile) -> list[int]:
+    by_label = dict(zip(target.labels(), target.counts, strict=True))
+    return [by_label[label] for label in profile.labels]
+
+
+def _number(value: Any) -> float:
+    return float(value) if isinstance(value, int | float) else 0.0

@@ -1,0 +1,169 @@
+"""Conclude from a file of rows what a model could learn, and write the files of that model."""
+
+from __future__ import annotations
+
+import keyword
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import yaml
+
+from perennial import catalog
+from perennial.core.governance.licensing import Terms
+from perennial.core.input_encoding import encode
+from perennial.core.input_spec import InputKind, InputSpec
+from perennial.core.training.leakage import future_times, telling_columns
+from perennial.core.training.spec_draft import Draft, input_specs, quote, spec_text
+from perennial.core.training.suite_draft import suite_text
+from perennial.core.training.table_columns import ColumnSummary
+from perennial.core.training.table_profile import Given, Role, TableProfile, conclude
+from perennial.errors import DataError, UsageError
+from perennial.files import write_text
+from perennial.flows.training.tables import plain_values
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+NAME = re.compile(r"[a-z][a-z0-9_]{1,62}")
+
+
+@dataclass(frozen=True)
+class TablePorts:
+    """Readers of a file, each with the file already in it."""
+
+    summarise: Callable[[], Sequence[ColumnSummary]]
+    read: Callable[[Mapping[str, InputKind]], pd.DataFrame]
+    """Column -> type; returns these columns."""
+    repeated: Callable[[list[str]], int]
+    """Columns -> rows that an earlier row equals in them."""
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """Everything that was found out about a file."""
+
+    profile: TableProfile
+    repeated: int
+    """Rows whose inputs an earlier row has, too."""
+
+
+@dataclass(frozen=True)
+class NewFiles:
+    """Files of a new model: path -> content, and the text to append to the terms of the data."""
+
+    files: Mapping[Path, str]
+    terms: str
+
+
+def inspect(given: Given, keep: Sequence[str], ports: TablePorts, seed: int) -> Inspection:
+    """Conclude roles and types of the columns, and leave out those that tell the target before it is known.
+
+    Args:
+        keep: columns that a person wants as inputs although they tell the target.
+
+    Raises:
+        DataError: see `conclude`; or every input tells the target.
+    """
+    profile = conclude(ports.summarise(), given)
+    inputs = input_specs(profile)
+    types = {name: spec.type for name, spec in inputs.items()}
+    target, time = profile.target.name, profile.named(Role.TIME)
+    wanted = dict(types)
+    wanted[target] = InputKind.FLOAT if not profile.labels else InputKind.CATEGORY
+    if time is not None:
+        wanted.setdefault(time, InputKind.TIMESTAMP if profile.period is not None else InputKind.INT)
+    table = ports.read(wanted)
+    columns = {name: plain_values(table[name]) for name in inputs}
+    features = encode(inputs, columns, len(table))
+    numbers = _target_numbers(table, target, bool(profile.labels))
+    told = telling_columns(features, tuple(inputs), numbers, not profile.labels, seed)
+    if time is not None and profile.period is not None:
+        times = [name for name, kind in types.items() if kind is InputKind.TIMESTAMP]
+        row_times = _days(table, time)
+        told |= future_times({name: _days(table, name) for name in times}, row_times)
+    dropped = {name: f"{why}: it may not be known before" for name, why in told.items() if name not in keep}
+    profile = profile.without(dropped)
+    if not profile.inputs:
+        raise DataError(
+            f"every input tells the target: {'; '.join(f'{name} is {why}' for name, why in dropped.items())}",
+            hint="--keep COLUMN takes one that is known before the target",
+        )
+    return Inspection(profile, ports.repeated(list(profile.inputs)))
+
+
+def draft_files(
+    draft: Draft, found: Inspection, keep: Sequence[str], project: Path, terms: Terms
+) -> NewFiles:
+    """Return the files of a new model, all checked, none written.
+
+    Raises:
+        UsageError: the name cannot be a module, or one of the files is there already.
+    """
+    name = draft.name
+    if not NAME.fullmatch(name) or keyword.iskeyword(name):
+        raise UsageError(
+            f"{name!r} cannot be the name of a model", hint="small letters, digits and _; a letter first"
+        )
+    spec_path = project / "configs" / "models" / f"{name}.yaml"
+    suite_path = project / "configs" / "expectations" / f"{name}.yaml"
+    module_path = project / "models" / f"{name}.py"
+    there = [str(path) for path in (spec_path, suite_path, module_path) if path.exists()]
+    if there:
+        raise UsageError(f"{', '.join(there)} is there already", hint="remove it, or choose another name")
+    spec, suite = spec_text(draft, found.profile, tuple(keep)), suite_text(name, found.profile)
+    catalog.parse(yaml.safe_load(spec), spec_path)
+    catalog.parse_suite(yaml.safe_load(suite), suite_path)
+    return NewFiles(
+        {module_path: _module(draft, found.profile), suite_path: suite, spec_path: spec}, _terms(name, terms)
+    )
+
+
+def write(new: NewFiles, project: Path, stated: Mapping[str, Terms], name: str) -> list[Path]:
+    """Write the files, the spec last, since it makes the model known; return their paths.
+
+    Args:
+        stated: terms that are stated already; those of `name` stay as they are.
+    """
+    sources = project / "configs" / "sources.yaml"
+    if name not in stated:
+        before = sources.read_text(encoding="utf-8") if sources.is_file() else ""
+        write_text(sources, before + ("" if before.endswith("\n") or not before else "\n") + new.terms)
+    for path, content in new.files.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_text(path, content)
+    return [*new.files, sources]
+
+
+def _target_numbers(table: pd.DataFrame, target: str, is_class: bool) -> np.ndarray:
+    values = plain_values(table[target])
+    if is_class:
+        return np.unique([str(value) for value in values], return_inverse=True)[1].astype(float)
+    return values.astype(float)
+
+
+def _days(table: pd.DataFrame, name: str) -> np.ndarray:
+    spec = InputSpec(type=InputKind.TIMESTAMP, missing="allow")
+    return encode({name: spec}, {name: plain_values(table[name])}, len(table))[:, 0]
+
+
+def _module(draft: Draft, profile: TableProfile) -> str:
+    name = draft.entrypoint.partition(":")[2]
+    return (
+        f'"""{draft.name}: a model over a table. Its inputs and its task are those of its spec."""\n\n'
+        "from perennial.models.templates.table_network import TableNetwork\n\n\n"
+        f"class {name}(TableNetwork):\n"
+        '    architecture = "table-network/1"\n'
+    )
+
+
+def _terms(name: str, terms: Terms) -> str:
+    consent = terms.consent
+    return (
+        f"{name}:  # stated with `perennial init`\n"
+        f"  licence: {quote(terms.licence)}\n"
+        f"  consent: {{state: {consent.state.value}, by: {quote(consent.by)}, why: {quote(consent.why)}}}\n"
+    )

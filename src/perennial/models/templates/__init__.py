@@ -1,0 +1,1 @@
+"""Models for any table: a model of a project is a subclass of one of them."""
