@@ -23,9 +23,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "support"))
 
+from benchmarking.wrk_load import clients
 from live_releases import LiveReleases, furnished
 from release_scenarios import Outcome, Share, expected, run, scenarios
-from wrk_load import clients
 
 from perennial.core.release_spec import Strategy
 

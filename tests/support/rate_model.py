@@ -6,7 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
+from scipy.special import expit, softmax
+from sklearn.linear_model import LogisticRegression
 
 from perennial.models.base import Model
 
@@ -68,3 +70,86 @@ class RateModel(Model):
 
     def parameter_count(self) -> int:
         return 1
+
+
+class RateOf(Model):
+    """A linear function of the clipped failure rate, for every kind of task."""
+
+    architecture = "rate-of/1"
+    framework = "numpy"
+
+    @staticmethod
+    def suggest(trial):
+        return {"strength": trial.suggest_float("strength", 0.5, 20.0)}
+
+    def fit(self, train, validation, epochs, progress):
+        """Fit in one go; no epoch is reported."""
+        rate = self._rate(train.features)
+        if self.task.output == "value":
+            slope, start = np.polyfit(rate, train.target, 1)
+            self.slopes, self.starts = np.array([[slope]]), np.array([start])
+        else:
+            linear = LogisticRegression(C=self.parameters["strength"]).fit(rate[:, None], train.target)
+            self.slopes, self.starts = linear.coef_.T, linear.intercept_
+        return 1
+
+    def predict(self, features):
+        raw = self._rate(features)[:, None] * self.slopes + self.starts
+        if self.task.width() is not None:
+            return softmax(raw, axis=1).astype(np.float32)
+        return (raw if self.task.output == "value" else expit(raw))[:, 0].astype(np.float32)
+
+    def export(self, path):
+        last = {"value": "Identity", "score": "Sigmoid", "probabilities": "Softmax"}[self.task.output]
+        width, output = self.task.width(), self.task.output
+        wide = [helper.make_node(last, ["raw"], [output if width else "column"])]
+        if width is None:
+            wide.append(helper.make_node("Squeeze", ["column", "one"], [output]))
+        floats = {"low": 0.0, "high": 1.0, "unknown": UNKNOWN}
+        place = self.feature_names.index("failure_rate")
+        graph = helper.make_graph(
+            [
+                helper.make_node("Gather", ["features", "place"], ["rate"], axis=1),
+                helper.make_node("IsNaN", ["rate"], ["missing"]),
+                helper.make_node("Where", ["missing", "unknown", "rate"], ["known"]),
+                helper.make_node("Clip", ["known", "low", "high"], ["clipped"]),
+                helper.make_node("Mul", ["clipped", "slopes"], ["sloped"]),
+                helper.make_node("Add", ["sloped", "starts"], ["raw"]),
+                *wide,
+            ],
+            "rate",
+            [
+                helper.make_tensor_value_info(
+                    "features", TensorProto.FLOAT, ["batch", len(self.feature_names)]
+                )
+            ],
+            [
+                helper.make_tensor_value_info(
+                    output, TensorProto.FLOAT, ["batch", width] if width else ["batch"]
+                )
+            ],
+            [
+                helper.make_tensor("place", TensorProto.INT64, [1], [place]),
+                helper.make_tensor("one", TensorProto.INT64, [1], [1]),
+                *(helper.make_tensor(name, TensorProto.FLOAT, [], [value]) for name, value in floats.items()),
+                numpy_helper.from_array(self.slopes.astype(np.float32), "slopes"),
+                numpy_helper.from_array(self.starts.astype(np.float32), "starts"),
+            ],
+        )
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
+        model.ir_version = 9
+        onnx.save(model, str(path))
+
+    def parameter_count(self):
+        return self.slopes.size + self.starts.size
+
+    def _rate(self, features):
+        rate = features[:, self.feature_names.index("failure_rate")].astype(float)
+        return np.clip(np.where(np.isnan(rate), UNKNOWN, rate), 0, 1)
+
+
+class ClassNumbers(RateOf):
+    """A classifier that answers the numbers of its classes: no valid answer of any kind."""
+
+    def predict(self, features):
+        return super().predict(features).argmax(axis=1).astype(np.float32)

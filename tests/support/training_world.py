@@ -17,6 +17,7 @@ from perennial.adapters.documents.figures import TrainingFigures
 from perennial.adapters.onnx_scorer import OnnxScorer
 from perennial.adapters.optuna_tuner import OptunaTuner
 from perennial.core.assets import Reason
+from perennial.core.spec import ModelSpec
 from perennial.core.training.capsule import Provenance
 from perennial.flows.evaluation.evaluate import EvaluatePorts, evaluate
 from perennial.flows.training.prepare import prepare
@@ -45,7 +46,8 @@ HISTORY = simulate(SimulationScenario(cycles=60, tests=40))
 class TrainingWorld:
     """Every port of a training, with the tools that need no server as the real ones."""
 
-    def __init__(self, folder) -> None:
+    def __init__(self, folder, spec: ModelSpec = SPEC) -> None:
+        self.spec = spec
         self.work = Workdir(folder / "work")
         self.folder = folder
         self.features = MemoryFeatures({TEST_VIEW: ["test_id"], SUITE_VIEW: ["suite"]})
@@ -55,10 +57,10 @@ class TrainingWorld:
         self.scorer = OnnxScorer()
         self.lines: list[str] = []
 
-    def prepare(self, history=HISTORY, until=None):
-        prepare(SPEC, history, "simulator", make, self.data, self.work, until)
+    def prepare(self, history=HISTORY, until=None, make=make):
+        prepare(self.spec, history, "simulator", make, self.data, self.work, until)
         validate(
-            SPEC,
+            self.spec,
             self.work,
             MemoryValidator(),
             load().configs / "expectations",
@@ -80,36 +82,36 @@ class TrainingWorld:
             KEY,
         )
         return train(
-            SPEC,
+            self.spec,
             self.work,
             ports,
             build,
-            RateModel.suggest,
+            getattr(build, "suggest", RateModel.suggest),
             PROVENANCE,
             Reason.PERSON,
             "a test",
             self.lines.append,
         )
 
-    def evaluate(self):
+    def evaluate(self, references=lambda task: {}):
         ports = EvaluatePorts(
             lambda: self.features,
             self.tracker,
             self.registry,
             self.scorer,
             TrainingFigures(),
-            lambda task: {},
+            references,
             one_path,
         )
-        return evaluate(SPEC, self.work, ports, self.lines.append)
+        return evaluate(self.spec, self.work, ports, self.lines.append)
 
     def release(self):
         """The whole way, and the version becomes champion."""
         self.prepare()
         self.train()
         self.evaluate()
-        ref = register(SPEC, self.work, self.registry, "ann")
-        self.registry.alias(SPEC.name, "champion", ref.key)
+        ref = register(self.spec, self.work, self.registry, "ann")
+        self.registry.alias(self.spec.name, "champion", ref.key)
         return ref
 
 

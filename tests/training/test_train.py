@@ -69,7 +69,7 @@ def test_manifest_says_what_a_server_needs(training_world):
     training_world.prepare()
     trained = training_world.train()
     manifest = json.loads((training_world.work.model / "manifest.json").read_text())
-    assert manifest["format"] == 1
+    assert manifest["format"] == 2
     assert read_listed(training_world.work.model, SPEC.name)[0] == trained.digest
     assert manifest["features"] == ["failure_rate", "run_count", "last_execution_status"]
     assert manifest["task"]["threshold"] == SPEC.task.threshold

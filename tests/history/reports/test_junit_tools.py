@@ -82,6 +82,15 @@ def test_suites_that_only_their_name_tells_apart(tmp_path):
     ], "the same suite again is a retry"  # fmt: skip
 
 
+def test_suites_that_only_a_property_tells_apart(tmp_path):
+    def browser(name):
+        properties = f'<properties><property name="browser" value="{name}"/></properties>'
+        return f'<testsuite name="s" {STAMP}>{properties}<testcase classname="cart" name="adds" time="1"/></testsuite>'
+
+    report = read(tmp_path, f"<testsuites>{browser('chrome')}{browser('edge')}</testsuites>")
+    assert told(report) == [("chrome::cart::adds", False), ("edge::cart::adds", False)]
+
+
 def test_node_tests_are_named_by_their_suite(tmp_path):
     cases = "".join(
         f'<testsuite name="{name}"><testcase name="works" classname="test" file="/w/a.test.js" time="0"/></testsuite>'
@@ -224,8 +233,8 @@ def test_a_failed_set_up_of_a_class_is_a_failed_test(tmp_path):
 def test_a_case_that_cannot_be_read_is_left_out_and_named(tmp_path):
     cases = '\n<testcase name="" classname=""/>\n<testcase name="t" time="1s"/>\n<testcase name="ok" time="-0.004"/>'
     report = read(tmp_path, suite(cases))
-    assert told(report) == [("s::ok", False)]
-    assert report.executions[0].duration_ms == 0
+    assert told(report) == [("s::t", False), ("s::ok", False)]
+    assert [run.duration_ms for run in report.executions] == [0, 0]
     first, second = report.left_out
     assert first.startswith(f"{tmp_path / 'r.xml'}:2: a testcase has no name")
     assert second.startswith(f"{tmp_path / 'r.xml'}:3: time is '1s'")
@@ -236,6 +245,26 @@ def test_a_case_that_cannot_be_read_is_left_out_and_named(tmp_path):
 def test_a_missing_duration_is_counted(tmp_path):
     report = read(tmp_path, suite('<testcase classname="c" name="a"/>'))
     assert (report.executions[0].duration_ms, report.untimed) == (0, 1)
+
+
+def test_a_title_that_jest_writes_twice_is_two_tests(tmp_path):
+    case = '<testcase classname="a" name="a" time="0"/>'
+    report = read(tmp_path, f'<testsuites name="jest tests">{suite(case * 2).removeprefix("<testsuites>")}')
+    assert told(report) == [("s::a", False), ("s::a (2)", False)]
+    suites = suite(case).removeprefix("<testsuites>").removesuffix("</testsuites>") * 2
+    assert told(read(tmp_path, f'<testsuites name="vitest tests">{suites}</testsuites>')) == told(report)
+
+
+@pytest.mark.parametrize("unset", ["0001-01-01T00:00:00", "1970-01-01T00:00:00", "1970-01-01T00:00:00.000Z"])
+def test_a_time_that_the_tool_does_not_know_is_none(tmp_path, unset):
+    case = f'<testcase classname="c" name="a" time="0" timestamp="{unset}"/>'
+    report = read(
+        tmp_path,
+        suite(case, f'timestamp="{unset}"')
+        .replace(STAMP, "", 1)
+        .replace("<testsuites", f"<testsuites {STAMP}"),
+    )
+    assert (starts(report), report.left_out) == ([0], ())
 
 
 def test_a_suite_that_does_not_compile_is_counted(tmp_path):

@@ -156,6 +156,33 @@ def test_rows(tmp_path, content, wanted, skipped):
     assert report.left_out == ()
 
 
+def test_nunit_fixtures_with_the_same_tests_are_different_tests(tmp_path):
+    case = '<test-case name="Reads" executed="True" result="Success" time="1"/>'
+    fixtures = "".join(
+        f'<test-suite type="Fixture" name="{name}">{case}</test-suite>' for name in ("Quick", "Full")
+    )
+    report = read(tmp_path, f'<test-results date="2025-03-01" time="26.1">{fixtures}</test-results>')
+    assert told(report) == [("Quick::Reads", False), ("Full::Reads", False)]
+
+
+def test_testng_instances_and_suites_are_different_tests(tmp_path):
+    method = '<test-method name="a" status="PASS" duration-ms="1" started-at="2025-03-01T10:00:00Z"{}/>'
+    suites = "".join(
+        f'<suite name="{name}"><test name="t"><class name="T">{method.format(instance)}</class></test></suite>'
+        for name, instance in (("chrome", ""), ("edge", ""), ("edge", ' test-instance-name="NFS"'))
+    )
+    report = read(tmp_path, f"<testng-results>{suites}</testng-results>")
+    assert told(report) == [("chrome::T::a", False), ("edge::T::a", False), ("T::a [NFS]", False)]
+
+
+def test_older_nunit_writes_date_and_time_apart(tmp_path):
+    apart = NUNIT_3.replace(
+        'start-time="2025-03-01 10:00:00Z" dur', 'run-date="2025-03-01" start-time="10:00:00" dur'
+    )
+    report = read(tmp_path, apart.replace('start-time="2025-03-01 10:00:0', 'unknown="'))
+    assert (starts(report), report.left_out) == ([0, 0.25], ())
+
+
 @pytest.mark.parametrize(
     "test",
     [

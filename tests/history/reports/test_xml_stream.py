@@ -34,6 +34,11 @@ def test_a_declared_utf_16_that_is_utf_8(tmp_path):
     assert told(read(tmp_path, text("größe", declared).encode())) == [("S::größe", False)]
 
 
+def test_a_declared_encoding_that_is_no_name_beside_a_byte_order_mark(tmp_path):
+    declared = '<?xml version="1.0" encoding="UTF-16 LE" standalone="yes" ?>'
+    assert told(read(tmp_path, text("größe", declared).encode("utf-16"))) == [("S::größe", False)]
+
+
 @pytest.mark.parametrize("declared", ["utf8mb4", "rot13", "zlib", "unicode_escape", "idna"])
 def test_an_unknown_encoding_is_named(tmp_path, declared):
     with pytest.raises(MalformedInput, match=rf"r\.xml:1: declares the encoding '{declared}'") as caught:

@@ -10,6 +10,7 @@ different tests, and the first of these properties that tells them apart becomes
 
 from __future__ import annotations
 
+import math
 from array import array
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -26,6 +27,9 @@ from perennial.limits import LONGEST_BUILD, implausible
 EXECUTIONS = 2_000_000
 """Most executions of a report."""
 MILLISECOND = timedelta(milliseconds=1)
+LONGEST_SECONDS = 1e7
+UNSET = {(1, 1, 1), (1601, 1, 1), (1900, 1, 1), (1970, 1, 1)}
+"""Dates that .NET, Windows and Jest write for a time that they do not know."""
 
 
 class Clock:
@@ -84,12 +88,14 @@ class Recorder:
 
     def moment(self, line: int, text: str, name: str) -> datetime | None:
         """Return a plausible time in UTC, None for an empty or unreadable text, which is a problem."""
-        if not text.strip():
+        if text.strip() in ("", "0"):
             return None
         try:
             at, zoned = times.moment(text, self.options.zone, self.options.not_before)
         except ValueError:
             self.problem(line, f"{name} is {text!r}, not ISO 8601 or another known form of a time")
+            return None
+        if (at.year, at.month, at.day) in UNSET:
             return None
         self.zoneless |= not zoned
         if problem := implausible(at, self.options.now):
@@ -100,10 +106,11 @@ class Recorder:
             return None
         return at
 
-    def milliseconds(self, line: int, text: str, unit_ms: int = 1000) -> int | None:
-        """Return a duration of this unit in ms; None if it is unreadable, which is a problem.
+    def milliseconds(self, line: int, text: str, unit_ms: int = 1000) -> int:
+        """Return a duration of this unit in ms.
 
-        A missing duration is counted and taken as 0, and so is a negative one (the clock was set back).
+        A missing duration is counted and taken as 0. So is an unreadable one, which is a problem, too. A negative one
+        (the clock was set back) is 0.
         """
         if not text.strip():
             self.untimed += 1
@@ -111,13 +118,11 @@ class Recorder:
         try:
             found = times.seconds(text) * unit_ms / 1000
         except ValueError:
-            self.problem(line, f"time is {text!r}, not seconds")
-            return None
-        if not -1e7 < found < 1e7:
-            self.problem(line, f"time is {text!r}, not a duration in seconds")
-            return None
-        if found < 0 and self.options.strict:
-            self.problem(line, f"time is {text!r}, not a duration in seconds")
+            found = math.nan
+        if not -LONGEST_SECONDS < found < LONGEST_SECONDS or (found < 0 and self.options.strict):
+            self.untimed += 1
+            self.problem(line, f"time is {text!r}, not a duration in seconds", "the test is taken with 0 ms")
+            return 0
         return max(0, round(found * 1000))
 
     def add(

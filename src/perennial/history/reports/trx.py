@@ -65,7 +65,7 @@ class Result:
         took = recorder.milliseconds(self.line, self.duration)
         if not name:
             recorder.problem(self.line, "a result has no testName")
-        elif took is not None:
+        else:
             at = recorder.moment(self.line, self.start, "startTime")
             run = Run(self.outcome in FAILED, took, at)
             recorder.add(self.line, name, (), classname.rpartition(".")[0], clock, [run])

@@ -28,6 +28,7 @@ TEXT = frozenset({"value"})
 """Tags whose text is kept: the arguments of a TestNG test."""
 
 DECLARED = re.compile(rb"""<\?xml[^>]*?encoding\s*=\s*["']([A-Za-z0-9._:-]+)["']""")
+DECLARATION = re.compile(rb"\A<\?xml\s[^>]*\?>")
 NOT_OF_TEXT = {
     "idna",
     "punycode",
@@ -102,7 +103,7 @@ def stream(path: Path, tests: Callable[[str], frozenset[str]]) -> Iterator[Event
     except ParseError as error:
         raise wrong(
             path, error.position[0], f"not well-formed XML: {error}",
-            "a test run that was killed writes half a report: delete the file",
+            "a test run that was killed writes half a report: delete the file; or its bytes are in another encoding",
         ) from error  # fmt: skip
     except DefusedXmlException as error:
         raise MalformedInput(
@@ -178,8 +179,8 @@ def _utf8(path: Path) -> Iterator[bytes]:
     rest, first = b"", True
     for piece in _decoded(path):
         if first:
-            # Some tools write an empty line before the XML declaration.
-            piece, first = piece.removeprefix(codecs.BOM_UTF8).lstrip(), False
+            # Some tools write an empty line before the XML declaration, or an encoding that is no name.
+            piece, first = DECLARATION.sub(b"", piece.removeprefix(codecs.BOM_UTF8).lstrip(), count=1), False
         piece = rest + piece
         cut = piece.rfind(b"&", max(0, len(piece) - 12))
         piece, rest = (piece, b"") if cut < 0 or b";" in piece[cut:] else (piece[:cut], piece[cut:])

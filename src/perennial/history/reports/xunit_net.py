@@ -40,7 +40,7 @@ def _test(node: Node, recorder: Recorder, clock: Clock, assembly: str) -> None:
     took = recorder.milliseconds(node.line, node.get("time"))
     if not name:
         recorder.problem(node.line, "a test has no name")
-    elif took is not None:
+    else:
         at = recorder.moment(node.line, node.get("start-rtf"), "start of the test")
         run = Run(result == "fail", took, at)
         recorder.add(node.line, name, (assembly,), classname.rpartition(".")[0], clock, [run])

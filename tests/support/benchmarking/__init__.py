@@ -1,0 +1,1 @@
+"""Support that only benchmarks use."""
