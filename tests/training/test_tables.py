@@ -142,6 +142,33 @@ def test_equal_rows_stay_on_one_side_and_keep_their_bucket(table_world):
     assert after.drop((9.0, 9.0)).sort_index().equals(kept.sort_index())
 
 
+def test_an_input_that_tells_the_target_is_left_out_and_stops_a_training(table_world):
+    frame = mixed()
+    frame["refunded"] = frame["returned"].map({"yes": "full", "no": "none"})
+    frame["paid back at"] = frame["sold at"] + pd.Timedelta(days=3)
+    world = table_world("returns", frame)
+    assert world.init("returned") == 0
+    assert set(world.spec.features.inputs) == {"size", "colour", "express", "pieces"}
+    told = {"type": "category", "missing": "allow", "categories": ["full", "none"], "unknown": "missing"}
+    world.change(lambda content: content["features"]["inputs"].update(refunded=told))
+    world.prepare()
+    with pytest.raises(ValidationFailed, match="refunded: a copy of the target"):
+        world.validate()
+    world.change(lambda content: content["data"]["source"].update(leakage_accepted=["refunded"]))
+    world.prepare()
+    assert world.validate().reports[0].ok
+
+
+def test_init_overwrites_nothing(table_world, capsys):
+    world = table_world("returns", mixed())
+    assert world.init("returned") == 0
+    before = world.spec_path.read_text()
+    capsys.readouterr()
+    assert world.init("returned") == 2
+    assert "is there already" in capsys.readouterr().err
+    assert world.spec_path.read_text() == before
+
+
 def test_data_that_left_its_range_does_not_train(table_world):
     frame = mixed()
     world = table_world("returns", frame)

@@ -82,6 +82,15 @@ def test_suites_that_only_their_name_tells_apart(tmp_path):
     ], "the same suite again is a retry"  # fmt: skip
 
 
+def test_suites_that_only_a_property_tells_apart(tmp_path):
+    def browser(name):
+        properties = f'<properties><property name="browser" value="{name}"/></properties>'
+        return f'<testsuite name="s" {STAMP}>{properties}<testcase classname="cart" name="adds" time="1"/></testsuite>'
+
+    report = read(tmp_path, f"<testsuites>{browser('chrome')}{browser('edge')}</testsuites>")
+    assert told(report) == [("chrome::cart::adds", False), ("edge::cart::adds", False)]
+
+
 def test_node_tests_are_named_by_their_suite(tmp_path):
     cases = "".join(
         f'<testsuite name="{name}"><testcase name="works" classname="test" file="/w/a.test.js" time="0"/></testsuite>'
@@ -113,6 +122,7 @@ def test_mocha_names_the_file_in_the_root_suite_alone(tmp_path):
         ("<flakyFailure/><flakyError/>", [1, 1, 0]),
         ("<failure/><failure/>", [1]),
         ("<skipped/><failure/>", [1]),
+        ("<flakyFailure/><skipped/>", [1]),
         ("<system-out/>", [0]),
     ],
 )
@@ -186,6 +196,8 @@ def test_no_start_lies_in_the_future(tmp_path):
     now = TEN.replace(hour=12)
     report = read(tmp_path, suite(cases), now=now)
     assert max(run.started_at for run in report.executions) <= now
+    ahead = suite('<testcase classname="c" name="a" time="1"/>').replace("T10:00:00Z", "T12:10:00Z")
+    assert [run.started_at for run in read(tmp_path, ahead, now=now).executions] == [now]
     months = suite(cases.replace("3600", "90000"), 'time="7000"')
     assert max(run.started_at for run in read(tmp_path, months, now=now).executions) <= now
 
@@ -242,6 +254,8 @@ def test_a_title_that_jest_writes_twice_is_two_tests(tmp_path):
     case = '<testcase classname="a" name="a" time="0"/>'
     report = read(tmp_path, f'<testsuites name="jest tests">{suite(case * 2).removeprefix("<testsuites>")}')
     assert told(report) == [("s::a", False), ("s::a (2)", False)]
+    suites = suite(case).removeprefix("<testsuites>").removesuffix("</testsuites>") * 2
+    assert told(read(tmp_path, f'<testsuites name="vitest tests">{suites}</testsuites>')) == told(report)
 
 
 @pytest.mark.parametrize("unset", ["0001-01-01T00:00:00", "1970-01-01T00:00:00", "1970-01-01T00:00:00.000Z"])

@@ -165,6 +165,16 @@ def test_nunit_fixtures_with_the_same_tests_are_different_tests(tmp_path):
     assert told(report) == [("Quick::Reads", False), ("Full::Reads", False)]
 
 
+def test_testng_instances_and_suites_are_different_tests(tmp_path):
+    method = '<test-method name="a" status="PASS" duration-ms="1" started-at="2025-03-01T10:00:00Z"{}/>'
+    suites = "".join(
+        f'<suite name="{name}"><test name="t"><class name="T">{method.format(instance)}</class></test></suite>'
+        for name, instance in (("chrome", ""), ("edge", ""), ("edge", ' test-instance-name="NFS"'))
+    )
+    report = read(tmp_path, f"<testng-results>{suites}</testng-results>")
+    assert told(report) == [("chrome::T::a", False), ("edge::T::a", False), ("T::a [NFS]", False)]
+
+
 def test_older_nunit_writes_date_and_time_apart(tmp_path):
     apart = NUNIT_3.replace(
         'start-time="2025-03-01 10:00:00Z" dur', 'run-date="2025-03-01" start-time="10:00:00" dur'

@@ -13,9 +13,11 @@ from perennial.core.feature_spec import FeatureSpec
 from perennial.core.input_encoding import encode
 from perennial.core.input_spec import InputKind
 from perennial.core.spec import ModelSpec
+from perennial.core.tasks.score import ScoreTask
 from perennial.core.tasks.task import Label, Task
+from perennial.core.training.leakage import telling_columns
 from perennial.core.training.table_split import buckets, periods
-from perennial.errors import MalformedInput, SpecError
+from perennial.errors import MalformedInput, SpecError, ValidationFailed
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -121,6 +123,27 @@ def _named(table: pd.DataFrame, name: str | None) -> list[Any]:
             f"row {row} has no {name}", hint="the split needs it in every row: mend the data"
         )
     return column.tolist()
+
+
+def check_leakage(spec: ModelSpec, source: TableSpec, examples: pd.DataFrame) -> None:
+    """Refuse inputs that predict the target alone, except those that a person has accepted.
+
+    Raises:
+        ValidationFailed: names each such input and how well it predicts.
+        WrongTarget: a target is not valid for the kind of task.
+    """
+    target = spec.task.targets(examples[spec.target.column].to_numpy(), spec.target.column)
+    features = encoded(spec.features, examples).to_numpy(dtype=np.float32)
+    is_number = not _labels(spec.task) and not isinstance(spec.task, ScoreTask)
+    told = telling_columns(features, spec.features.names, target, is_number, source.seed)
+    refused = {name: why for name, why in told.items() if name not in source.leakage_accepted}
+    if refused:
+        listed = "; ".join(f"{name}: {why}" for name, why in refused.items())
+        raise ValidationFailed(
+            f"{spec.name}: inputs tell the target {spec.target.column}: {listed}",
+            hint="remove it from features.inputs if it is only known afterwards; else name it in "
+            "data.source.leakage_accepted",
+        )
 
 
 def plain_values(column: pd.Series[Any]) -> np.ndarray:

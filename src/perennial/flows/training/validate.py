@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from perennial import catalog
+from perennial.core.data_spec import TableSpec
 from perennial.core.spec import ModelSpec
 from perennial.core.training.data import CheckReport, FailedRule, Validation
 from perennial.core.training.expectations import NOW, Suite
 from perennial.errors import SpecError, ValidationFailed
 from perennial.files import new_folder
 from perennial.flows.training.revision import read_revision
+from perennial.flows.training.tables import check_leakage
 from perennial.flows.training.workdir import Workdir, read_table, write_json
 from perennial.ports import Validator
 
@@ -43,7 +45,8 @@ def validate(
 
     Raises:
         DatasetMissing: `prepare` has not run.
-        ValidationFailed: the tables are not those of the revision. Others: see `check_tables`.
+        ValidationFailed: the tables are not those of the revision, or an input tells the target. Others: see
+            `check_tables`.
     """
     revision = read_revision(spec, work).revision
     views = work.read_views()
@@ -51,6 +54,9 @@ def validate(
     reports = check_tables(spec, tables, validator, expectations_dir, work.data_docs, quarantine_dir, now)
     for report in reports:
         say(f"{report.table}: {report.rules} rules hold for {report.rows} rows")
+    if isinstance(spec.data.source, TableSpec):
+        check_leakage(spec, spec.data.source, read_table(work.examples, "prepare"))
+        say(f"leakage: {len(spec.features.names)} inputs checked, none but the accepted tells the target")
     if publish is not None and views:
         publish(views)
         say(f"published: {', '.join(views)}")

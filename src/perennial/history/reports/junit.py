@@ -17,8 +17,8 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Iterable
-from datetime import datetime
 from functools import lru_cache
 from pathlib import PurePosixPath
 
@@ -33,7 +33,7 @@ FAILED = {"failure", "error"}
 FAILED_BEFORE_PASS = {"flakyFailure", "flakyError"}
 FAILED_AGAIN = {"rerunFailure", "rerunError"}
 NOT_RUN = {"skipped", "ignored", "disabled", "pending", "notrun", "not run", "suppressed", "untested"}
-FAILED_STATUS = {"failed", "failure", "error", "fail", "timeout", "crashed"}
+FAILED_STATUS = {"failed", "failure", "error", "fail", "broken", "timeout", "timedout", "aborted", "crashed"}
 PLAIN = {"name", "classname", "time"}
 """Attributes of a testcase that say nothing about its result: most have no others."""
 RUNS = 100_000
@@ -43,6 +43,8 @@ NO_CLASS = {"", "test", "suite", "undefined", "null"}
 """Values of classname that say nothing."""
 SCRIPTED = {"jest tests", "Mocha Tests", "vitest tests"}
 """Tools that write only the last run of a test: a title that is there twice is another test."""
+BROWSER = ("browser", "browserName", "project", "device", "platform")
+"""Attributes and properties of a suite that tell apart what its tests ran on."""
 PATH = re.compile(r"(/|[A-Za-z]:[\\/]|file:)")
 """Start of a path that is another on another machine."""
 TEARDOWN = ("failed on teardown", "test teardown failure")
@@ -68,19 +70,19 @@ class _Suite:
         self.name = _name(node.get("name")) or (outer.name if outer else "")
         path = [outer.path] if outer and outer.path else []
         self.path = " > ".join([*path, _name(node.get("name"))]).strip(" >")
-        self.file = _name(node.get("file", "filepath")) or (outer.file if outer else "")
-        self.host = node.get("hostname")
-        self.is_script = node.get("name") in SCRIPTED or (outer is not None and outer.is_script)
-        self.is_file = bool(PurePosixPath(self.name).suffix)
+        self.file = _relative(node.get("file", "filepath")) or (outer.file if outer else "")
         self.package = _name(node.get("package"))
+        self.host = node.get("hostname")
+        self.browser = node.get(*BROWSER) or (outer.browser if outer else "")
+        # Playwright's suites are files, and so its classes: then the host is no machine, but a project.
+        self.is_file = bool(PurePosixPath(self.name).suffix)
         self.is_pytest = node.get("name") in ("pytest", "pytest tests") or (
             outer is not None and outer.is_pytest
         )
-        self.is_playwright = ("id" in node.attributes and not outer) or (
-            outer is not None and outer.is_playwright
-        )
+        self.is_scripted = node.get("name") in SCRIPTED or (outer is not None and outer.is_scripted)
+        self.is_playwright = outer.is_playwright if outer else "id" in node.attributes
         self.runs_of: dict[str, int] = {}
-        """pytest: test -> number of its last run. Jest and such: test -> how often it was seen."""
+        """pytest: test -> number of its last run."""
         self.context: tuple[str, ...] = ()
 
 
@@ -90,11 +92,14 @@ class _Reader:
         self.suites: list[_Suite] = []
         self.latest = Clock()
         self.root_file = ""
+        self.seen: Counter[tuple[str, tuple[str, ...]]] = Counter()
 
     def start(self, node: Node) -> None:
         recorder = self.recorder
         if node.tag in FAILED and self.suites:
             recorder.suite_errors += 1
+        if node.tag == "property" and self.suites and node.get("name") in BROWSER:
+            self.suites[-1].browser = _name(node.get("value"))
         if node.tag not in SUITES:
             return
         outer = self.suites[-1] if self.suites else None
@@ -124,34 +129,35 @@ class _Reader:
 
     def case(self, case: Node) -> None:
         recorder, suite = self.recorder, self.suites[-1]
+        plain = not case.children and case.attributes.keys() <= PLAIN
         kinds = [child.tag for child in case.children]
-        failed = any(kind in FAILED for kind in kinds)
-        if not failed and not _ran(case, kinds):
+        failed = not plain and any(kind in FAILED for kind in kinds)
+        repeated = FAILED_BEFORE_PASS.union(FAILED_AGAIN).intersection(kinds)
+        if not plain and not failed and not repeated and not _ran(case, kinds):
             recorder.skipped += 1
             return
-        classname, file = _name(case.get("classname", "class")), _file(case, suite)
-        # Playwright's suites are files, and so its classes: then the host is no machine, but a project.
+        classname = _name(case.get("classname", "class"))
+        file = suite.file if plain else _relative(case.get("file", "filepath")) or suite.file
         project = suite.host if suite.host and suite.is_file and classname == suite.name else ""
-        test_id = _test_id(case, suite, classname, file, project)
+        test_id = _test_id(_name(case.get("name")), suite, classname, file, project)
         if not test_id:
             recorder.problem(case.line, "a testcase has no name")
             return
-        took = recorder.milliseconds(case.line, case.get("time", "duration"))
-        at = recorder.moment(
-            case.line, case.get("timestamp", "started-at", "start-time"), "timestamp of the testcase"
-        )
         if suite.is_pytest and self._repeated(case, kinds, suite, test_id, failed):
             return
-        context = (file, suite.name, suite.path, project, suite.package)
+        context = (file, suite.name, suite.path, project, suite.package, suite.browser)
         if context == suite.context:
             context = suite.context  # one object for the tests of a suite
         suite.context = context
-        area = file or _package(classname) or suite.name
-        if suite.is_script:
-            seen = suite.runs_of[test_id] = suite.runs_of.get(test_id, 0) + 1
-            test_id = f"{test_id} ({seen})" if seen > 1 else test_id
-        runs = self._runs(case, took, at, failed) if kinds else [_only(case, took, at)]
-        recorder.add(case.line, test_id, context, area, suite.clock, runs)
+        if suite.is_scripted:
+            self.seen[test_id, context] += 1
+            count = self.seen[test_id, context]
+            test_id = f"{test_id} ({count})" if count > 1 else test_id
+        took = recorder.milliseconds(case.line, case.get("time", "duration"))
+        runs = [Run(False, took)] if plain else self._runs(case, took, failed)
+        recorder.add(
+            case.line, test_id, context, file or _package(classname) or suite.name, suite.clock, runs
+        )
 
     def _repeated(self, case: Node, kinds: list[str], suite: _Suite, test_id: str, failed: bool) -> bool:
         """Return whether a testcase of pytest belongs to the run before it; correct that run if it was repeated."""
@@ -166,8 +172,14 @@ class _Reader:
         verdicts[before] = True
         return False
 
-    def _runs(self, case: Node, took: int, at: datetime | None, failed: bool) -> list[Run]:
+    def _runs(self, case: Node, took: int, failed: bool) -> list[Run]:
         """Return each run of a testcase, reruns included, in order of time."""
+        stamp = case.get("timestamp", "started-at", "start-time")
+        own = Run(
+            failed or case.get("status", "result").lower() in FAILED_STATUS,
+            took,
+            self.recorder.moment(case.line, stamp, "timestamp of the testcase"),
+        )
         again, before = (
             [child for child in case.children if child.tag in tags]
             for tags in (FAILED_AGAIN, FAILED_BEFORE_PASS)
@@ -176,10 +188,10 @@ class _Reader:
         if len(others) > RUNS:
             raise self.recorder.refuse(case.line, f"more than {RUNS} executions of a test")
         if failed:
-            return [*others[: len(before)], Run(True, took, at), *others[len(before) :]]
-        if again and not before:
+            return [*others[: len(before)], own, *others[len(before) :]]
+        if (again and not before) or (others and not _ran(case, [child.tag for child in case.children])):
             return others
-        return [*others, _only(case, took, at)]
+        return [*others, own]
 
     def _rerun(self, node: Node, took: int) -> Run:
         own = self.recorder.milliseconds(node.line, node.get("time")) if node.get("time") else took
@@ -187,15 +199,7 @@ class _Reader:
         return Run(True, own, at)
 
 
-def _only(case: Node, took: int, at: datetime | None) -> Run:
-    """Return the run of a testcase that no element says to have failed."""
-    plain = case.attributes.keys() <= PLAIN
-    return Run(not plain and case.get("status", "result").lower() in FAILED_STATUS, took, at)
-
-
 def _ran(case: Node, kinds: list[str]) -> bool:
-    if not kinds and case.attributes.keys() <= PLAIN:
-        return True
     said = (case.get("status").lower(), case.get("result").lower())
     return not (
         any(kind in NOT_RUN for kind in kinds)
@@ -204,9 +208,8 @@ def _ran(case: Node, kinds: list[str]) -> bool:
     )
 
 
-def _test_id(case: Node, suite: _Suite, classname: str, file: str, project: str) -> str:
+def _test_id(name: str, suite: _Suite, classname: str, file: str, project: str) -> str:
     """Return the id: class and name; without a class the file or suite and the name."""
-    name = _name(case.get("name"))
     if not name:
         return classname
     if classname in NO_CLASS or classname == name:
@@ -217,10 +220,9 @@ def _test_id(case: Node, suite: _Suite, classname: str, file: str, project: str)
     return f"{classname}::{name} [{project}]" if project and suite.is_playwright else f"{classname}::{name}"
 
 
-def _file(case: Node, suite: _Suite) -> str:
-    """Return the file if it is the same on every machine."""
-    path = _name(case.get("file", "filepath")) or suite.file
-    return "" if PATH.match(path) else path
+def _relative(path: str) -> str:
+    """Return a path in NFC if it is the same on every machine, else nothing."""
+    return "" if PATH.match(path) else _name(path)
 
 
 @lru_cache(maxsize=4096)

@@ -16,7 +16,7 @@ from perennial.history.reports.report import ReadOptions, Report, Runs, Undated,
 from perennial.history.reports.xml_stream import Event, stream
 from perennial.limits import implausible
 
-FORMATS = {root: module for module in (junit, xunit_net, nunit, testng, trx) for root in module.ROOTS}
+FORMATS = {root: module for module in (junit, xunit_net, nunit, testng, trx) for root in sorted(module.ROOTS)}
 """Root element -> module with `ROOTS`, `TESTS` and `read`."""
 
 

@@ -1,7 +1,7 @@
 """XML of TestNG: `testng-results/suite/test/class/test-method`.
 
-The arguments of a data provider are part of the id: each set of them is a test. `retried` is a run that failed and
-was repeated, although its status is SKIP.
+The arguments of a data provider and the name of an instance are part of the id: each of them is a test. `retried` is a
+run that failed and was repeated, although its status is SKIP.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ TESTS = frozenset({"test-method"})
 
 def read(events: Iterable[Event], recorder: Recorder) -> None:
     """Read the executions of a report."""
-    clock, test, classname = Clock(), "", ""
+    clock, place, classname = Clock(), ("", ""), ""
     for kind, node in events:
         if kind == "start" and node.tag in ("suite", "test"):
-            test = node.get("name") if node.tag == "test" else ""
+            place = (node.get("name"), place[1]) if node.tag == "test" else ("", node.get("name"))
             if stamp := recorder.moment(node.line, node.get("started-at"), "started-at"):
                 clock = Clock(stamp)
         elif kind == "start" and node.tag == "class":
             classname = node.get("name")
         elif kind == "test":
-            _method(node, recorder, clock, test, classname)
+            _method(node, recorder, clock, place, classname)
 
 
-def _method(node: Node, recorder: Recorder, clock: Clock, test: str, classname: str) -> None:
+def _method(node: Node, recorder: Recorder, clock: Clock, place: tuple[str, ...], classname: str) -> None:
     status, is_config = node.get("status").upper(), node.get("is-config").lower() == "true"
     retried = node.get("retried").lower() == "true"
     failed = status == "FAIL" or retried
@@ -47,6 +47,8 @@ def _method(node: Node, recorder: Recorder, clock: Clock, test: str, classname: 
         for value in param.all("value")
     ]
     arguments = f"({', '.join(values)})" if values else ""
+    if instance := node.get("test-instance-name", "instance-name"):
+        arguments += f" [{instance}]"
     took = recorder.milliseconds(node.line, node.get("duration-ms"), unit_ms=1)
     if not name:
         recorder.problem(node.line, "a test-method has no name")
@@ -54,4 +56,4 @@ def _method(node: Node, recorder: Recorder, clock: Clock, test: str, classname: 
         at = recorder.moment(node.line, node.get("started-at"), "started-at of the test-method")
         area = classname.rpartition(".")[0]
         run = Run(failed, took, at)
-        recorder.add(node.line, class_and_name(classname, name) + arguments, (test,), area, clock, [run])
+        recorder.add(node.line, class_and_name(classname, name) + arguments, place, area, clock, [run])

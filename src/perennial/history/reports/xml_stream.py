@@ -103,7 +103,7 @@ def stream(path: Path, tests: Callable[[str], frozenset[str]]) -> Iterator[Event
     except ParseError as error:
         raise wrong(
             path, error.position[0], f"not well-formed XML: {error}",
-            "a test run that was killed writes half a report: delete the file",
+            "a test run that was killed writes half a report: delete the file; or its bytes are in another encoding",
         ) from error  # fmt: skip
     except DefusedXmlException as error:
         raise MalformedInput(
