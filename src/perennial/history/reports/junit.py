@@ -119,7 +119,7 @@ class _Reader:
     @staticmethod
     def _wall(node: Node) -> int | None:
         try:
-            return round(times.seconds(node.get("time")) * 1000) or None
+            return max(0, round(times.seconds(node.get("time")) * 1000)) or None
         except (ValueError, OverflowError):
             return None  # only a help: the tests have their own
 
