@@ -13,7 +13,7 @@ EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
 CLOCK_SKEW = timedelta(minutes=15)
 """How far the clock of another machine may be ahead."""
 LONGEST_BUILD = timedelta(days=7)
-"""Reports lay executions out in sequence, so those of a parallel build may seem to start after now by this much."""
+"""Tests of a report follow each other from its start. In parallel, their sum may end after now by so much."""
 FIRST_MOMENT, LAST_MOMENT = 0.0, 4_102_444_800.0
 """Bounds of a time in a request, in unix seconds: 1970 to 2099, since old requests may be sent again and the feature
 store and pandas cannot compute with times far beyond."""

@@ -8,6 +8,7 @@ from perennial.core.release.phase import Phase
 from perennial.core.release.status import IntentKind, Pause
 from perennial.core.release.traffic import Assignment
 from perennial.core.release_spec import FeedbackSpec
+from perennial.core.tasks import Regression
 from perennial.core.verdict import Verdict
 from perennial.errors import DataError, UnknownRelease
 from perennial.flows.experiment import gather as flow
@@ -104,6 +105,22 @@ POLICY = FeedbackSpec(sole_source="ci")
 
 def find(world, release_id: str | None = None):
     return flow.find_experiment(MODEL, release_id, world.store.releases, world.store.ledger, world.now)
+
+
+def test_values_have_no_positive_label(world, release):
+    world.sleep(1)
+    predict(world, release, "1.0.0", range(20))
+    predict(world, release, "1.1.0", range(20, 40))
+    task = Regression(unit="mg", tolerance=1.0).model_dump_json()
+    world.predictions.rows = [{**row, "task": task} for row in world.predictions.rows]
+    world.sleep(1)
+    feedback = world.store.feedback
+    feedback.put({f"1.0.0-{user}": 1.5 for user in range(20)}, world.now, "ci")
+    feedback.put({f"1.1.0-{user}": 3.0 for user in range(20, 40)}, world.now, "ci")
+    control, treatment = flow.gather(find(world), "right", world.predictions, feedback, POLICY).variants
+    assert (control.mean, treatment.mean) == (1.0, 0.0)
+    with pytest.raises(DataError, match="no positive label"):
+        flow.gather(find(world), "label", world.predictions, feedback, POLICY)
 
 
 def test_outcomes_are_gathered_user_by_user(world, release):

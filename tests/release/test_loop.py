@@ -8,6 +8,7 @@ from perennial.core.governance.ledger import verify
 from perennial.core.release.approval import TAG
 from perennial.core.release.phase import Phase
 from perennial.core.release.status import IntentKind, Pause
+from perennial.core.tasks import Binary, Multiclass, Regression
 
 MODEL = "test_failure_predictor"
 HOUR = 3600
@@ -109,6 +110,32 @@ def test_wrong_candidate_is_taken_back(world):
     for number in range(1500):
         answer(world, status.candidate.digest, f"a{number}", right=number % 3 != 0)
         answer(world, status.champion.digest, f"b{number}", right=True)
+    assert "accuracy" in world.passes(status.release_id, 2).note
+
+
+@pytest.mark.parametrize(
+    ("task", "right", "wrong", "label"),
+    [
+        (Binary(threshold=0.5, positive="a", negative="b"), (0.1, 0), (0.9, 1), 0.0),
+        (Multiclass(classes=("a", "b", "c")), (0.6, 2), (0.9, 1), 2.0),
+        (Regression(unit="mg", tolerance=2.0), (101.5, -1), (103.0, -1), 100.0),
+    ],
+    ids=lambda value: getattr(value, "kind", None),
+)
+def test_wrong_candidate_of_any_kind_is_taken_back(world, task, right, wrong, label):
+    world.release_first()
+    status = hold(world, world.open_second(), HOUR)
+    for number in range(1500):
+        for side, (score, decision) in (
+            (status.candidate.digest, wrong if number % 3 == 0 else right),
+            (status.champion.digest, right),
+        ):
+            name = f"{side[:6]}{number}"
+            answer(world, side, name, right=True)
+            world.predictions.rows[-1] |= {
+                "score": score, "decision": decision, "task": task.model_dump_json(),
+            }  # fmt: skip
+            world.store.feedback.put({world.predictions.rows[-1]["prediction_id"]: label}, world.now, "ci")
     assert "accuracy" in world.passes(status.release_id, 2).note
 
 

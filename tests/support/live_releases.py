@@ -167,7 +167,9 @@ class LiveReleases:
         return [one.digest for one in state.models if one.model == MODEL]
 
     def _register(self, folder: Path, number: int) -> VersionRef:
-        ref, files = tiny_version(folder, MODEL, f"made-{number}", float(number))
+        # The first one is as versions were before kinds of task: manifests of both formats are released side by side.
+        task = self.spec.task if number else None
+        ref, files = tiny_version(folder, MODEL, f"made-{number}", float(number), task=task)
         example = np.zeros((2, WIDTH), dtype=np.float32)
         with training.tracker(self.stack.settings).run(MODEL, "training", {"reason": "person"}) as run:
             uri = run.model(files, None, example, np.zeros(2, dtype=np.float32))

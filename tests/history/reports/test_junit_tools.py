@@ -122,6 +122,7 @@ def test_mocha_names_the_file_in_the_root_suite_alone(tmp_path):
         ("<flakyFailure/><flakyError/>", [1, 1, 0]),
         ("<failure/><failure/>", [1]),
         ("<skipped/><failure/>", [1]),
+        ("<flakyFailure/><skipped/>", [1]),
         ("<system-out/>", [0]),
     ],
 )
@@ -195,6 +196,8 @@ def test_no_start_lies_in_the_future(tmp_path):
     now = TEN.replace(hour=12)
     report = read(tmp_path, suite(cases), now=now)
     assert max(run.started_at for run in report.executions) <= now
+    ahead = suite('<testcase classname="c" name="a" time="1"/>').replace("T10:00:00Z", "T12:10:00Z")
+    assert [run.started_at for run in read(tmp_path, ahead, now=now).executions] == [now]
     months = suite(cases.replace("3600", "90000"), 'time="7000"')
     assert max(run.started_at for run in read(tmp_path, months, now=now).executions) <= now
 

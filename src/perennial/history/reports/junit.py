@@ -33,7 +33,7 @@ FAILED = {"failure", "error"}
 FAILED_BEFORE_PASS = {"flakyFailure", "flakyError"}
 FAILED_AGAIN = {"rerunFailure", "rerunError"}
 NOT_RUN = {"skipped", "ignored", "disabled", "pending", "notrun", "not run", "suppressed", "untested"}
-FAILED_STATUS = {"failed", "failure", "error", "fail", "timeout", "crashed"}
+FAILED_STATUS = {"failed", "failure", "error", "fail", "broken", "timeout", "timedout", "aborted", "crashed"}
 PLAIN = {"name", "classname", "time"}
 """Attributes of a testcase that say nothing about its result: most have no others."""
 RUNS = 100_000
@@ -119,7 +119,7 @@ class _Reader:
     @staticmethod
     def _wall(node: Node) -> int | None:
         try:
-            return round(times.seconds(node.get("time")) * 1000) or None
+            return max(0, round(times.seconds(node.get("time")) * 1000)) or None
         except (ValueError, OverflowError):
             return None  # only a help: the tests have their own
 
@@ -132,7 +132,8 @@ class _Reader:
         plain = not case.children and case.attributes.keys() <= PLAIN
         kinds = [child.tag for child in case.children]
         failed = not plain and any(kind in FAILED for kind in kinds)
-        if not plain and not failed and not _ran(case, kinds):
+        repeated = FAILED_BEFORE_PASS.union(FAILED_AGAIN).intersection(kinds)
+        if not plain and not failed and not repeated and not _ran(case, kinds):
             recorder.skipped += 1
             return
         classname = _name(case.get("classname", "class"))
@@ -188,7 +189,7 @@ class _Reader:
             raise self.recorder.refuse(case.line, f"more than {RUNS} executions of a test")
         if failed:
             return [*others[: len(before)], own, *others[len(before) :]]
-        if again and not before:
+        if (again and not before) or (others and not _ran(case, [child.tag for child in case.children])):
             return others
         return [*others, own]
 

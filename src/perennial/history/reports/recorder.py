@@ -181,7 +181,7 @@ class Recorder:
 
     def _start_us(self, number: int) -> int | None:
         if number in self._at:
-            return microsecond(self._at[number])
+            return self._not_after_now(self._at[number])
         clock, took = self._clocks[number], self._durations_ms[number]
         if clock.span is None:
             clock.span = self._span(clock)
@@ -208,7 +208,13 @@ class Recorder:
     def _span(self, clock: Clock) -> tuple[int | None, int]:
         """Return the start of a suite in microseconds, and the milliseconds from there until now."""
         start = clock.start or self._first_time or self.options.undated
-        return (None, 0) if start is None else (microsecond(start), (self.options.now - start) // MILLISECOND)
+        if start is None:
+            return None, 0
+        return self._not_after_now(start), (self.options.now - start) // MILLISECOND
+
+    def _not_after_now(self, at: datetime) -> int:
+        """Return a time in microseconds; the clock of the machine may have been a little ahead."""
+        return microsecond(min(at, self.options.now))
 
     def takes_file_time(self) -> bool:
         """Return whether the report has no time at all."""

@@ -98,7 +98,7 @@ def _parsed(text: str) -> tuple[datetime, tzinfo | None]:
             return datetime.fromisoformat(text), None
         except ValueError:
             pass
-    if re.fullmatch(r"\d{9,20}(\.\d+)?", text):
+    if re.fullmatch(r"\d{9,19}(\.\d{1,9})?", text):
         number = float(text)
         return datetime.fromtimestamp(number / next(by for top, by in EPOCH_UNITS if number < top), UTC), None
     for form in FORMS:
@@ -128,7 +128,13 @@ def seconds(text: str) -> float:
     Raises:
         ValueError: it is no duration; a negative number is returned as it is.
     """
-    text = text.strip()
+    try:
+        return _seconds(text.strip())
+    except OverflowError as error:
+        raise ValueError(str(error)) from error
+
+
+def _seconds(text: str) -> float:
     if found := CLOCK_DURATION.fullmatch(text):
         days, hours, minutes, rest = found.groups()
         return (int(days or 0) * 24 + int(hours)) * 3600 + int(minutes) * 60 + float(rest.replace(",", "."))
