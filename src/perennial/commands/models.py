@@ -118,7 +118,6 @@ def compare(
 ) -> None:
     """Compare two versions (OLD, NEW: version or alias) on a file: metrics, differences, disagreements."""
     from perennial.flows.evaluation.compare import compare_versions
-    from perennial.history import files
 
     settings = load()
     spec = catalog.spec(model, settings)
@@ -126,7 +125,7 @@ def compare(
         comparison = compare_versions(
             spec,
             (old, new),
-            files.read(data, now()),
+            training.rows_of(spec, data, now()),
             from_cycle,
             training.preparation(spec),
             training.features(settings),

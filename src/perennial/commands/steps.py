@@ -135,7 +135,7 @@ def evaluate(
 ) -> None:
     """Score the last training on its holdout, or with --data a registered version on a file.
 
-    The file is Parquet or CSV of the history schema, or the IOF/ROL CSV.
+    The file is Parquet or CSV of the history schema, the IOF/ROL CSV, or a table like that of the model.
     """
     if data is not None:
         if workdir is not None:
@@ -192,11 +192,10 @@ def _evaluate_file(
     from tempfile import TemporaryDirectory
 
     from perennial.flows.evaluation.score import score_history
-    from perennial.history import files
 
     settings = load()
     spec = catalog.spec(model, settings)
-    history = files.read(data, now())
+    history = training.rows_of(spec, data, now())
     with TemporaryDirectory() as folder:
         evaluation, name = score_history(
             spec,

@@ -6,6 +6,7 @@ import functools
 import importlib
 import sys
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -46,6 +47,26 @@ def source(spec: ModelSpec, settings: Settings) -> ports.Source:
     from perennial.flows.training.tables import column_types
 
     return TableFile(settings.project / given.path, column_types(spec, given), given.missing, given.name)
+
+
+def rows_of(spec: ModelSpec, path: Path, now: datetime) -> pd.DataFrame:
+    """Read a file as the source of a model: a CI history, or a table with the columns and types of the spec.
+
+    Args:
+        now: aware; a history refuses later times.
+
+    Raises:
+        DatasetMissing: there is no such file. MalformedInput: it is something else.
+    """
+    given = spec.data.source
+    if isinstance(given, HistorySpec):
+        from perennial.history import files
+
+        return files.read(path, now)
+    from perennial.adapters.table_files import TableFile
+    from perennial.flows.training.tables import column_types
+
+    return TableFile(path, column_types(spec, given), given.missing, given.name).read()
 
 
 def preparation(spec: ModelSpec) -> Callable[[pd.DataFrame], Prepared]:

@@ -73,6 +73,7 @@ def prepare(
     write_json(work.source, DataSource(source=source))
     write_table(work.history, history)
     write_table(work.examples, prepared.examples)
+    work.views.mkdir(parents=True, exist_ok=True)  # an output of `dvc repro`, also without feature tables
     for stale in work.views.glob("*.parquet"):
         stale.unlink()
     for name, view in prepared.views.items():
