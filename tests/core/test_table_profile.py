@@ -90,7 +90,7 @@ def test_a_target_that_cannot_be_learnt_is_refused(target, given, said):
         (column("story", "text", 800, mean_length=80.0), "prose"),
         (column("street", "text", 400), "more than the 200"),
         (column("blob", "other", 10), "no model here takes"),
-        (column("age", "text", 60, number_share=0.97, odd_text="?"), "texts such as '?'"),
+        (column("age", "text", 60, number_share=0.97, odd_text="?"), "'?' is none"),
     ],
 )
 def test_what_is_no_input_is_left_out_and_says_why(given, reason):

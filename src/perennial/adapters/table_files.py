@@ -12,6 +12,7 @@ import pandas as pd
 from perennial.core.input_spec import InputKind
 from perennial.errors import DatasetMissing, MalformedInput
 
+ENDINGS = (".csv", ".csv.gz", ".tsv", ".txt", ".parquet", ".pq")
 TYPES = {
     InputKind.FLOAT: "DOUBLE",
     InputKind.INT: "BIGINT",
@@ -53,9 +54,11 @@ class TableFile:
                     f"{self._path} has no column {', '.join(absent)}",
                     hint=f"it has {', '.join(columns)[:500]}",
                 )
-            wanted = ", ".join(_typed(name, kind) for name, kind in self._types.items())
+            wanted = ", ".join(_typed(name, kind, columns[name]) for name, kind in self._types.items())
             try:
-                file = scan(self._path, self._missing, text=True)
+                # Times keep the form that DuckDB finds in the file, such as 31/01/2024.
+                texts = [name for name, kind in self._types.items() if kind is not InputKind.TIMESTAMP]
+                file = scan(self._path, self._missing, texts=texts)
                 return database.sql(f"SELECT {wanted} FROM {file}").df()  # noqa: S608 quoted
             except duckdb.Error as error:
                 raise malformed(self._path, error) from error
@@ -79,7 +82,13 @@ def described(database: duckdb.DuckDBPyConnection, path: Path, missing: tuple[st
         rows = database.execute(f"DESCRIBE SELECT * FROM {scan(path, missing)}").fetchall()  # noqa: S608
     except duckdb.Error as error:
         raise malformed(path, error) from error
-    return {str(row[0]): str(row[1]) for row in rows}
+    found = {str(row[0]): str(row[1]) for row in rows}
+    if len(found) == 1 and any(sign in next(iter(found)) for sign in ",;\t|"):
+        raise MalformedInput(
+            f"{path}: its lines have different numbers of fields, so that {next(iter(found))!r} is one column",
+            hint="complete or remove the lines that lack fields",
+        )
+    return found
 
 
 def quoted(name: str) -> str:
@@ -87,8 +96,11 @@ def quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
-def _typed(name: str, kind: InputKind) -> str:
+def _typed(name: str, kind: InputKind, found: str) -> str:
     column = quoted(name)
+    if kind is InputKind.TIMESTAMP and found in ("DATE", "TIMESTAMP"):
+        # A bare cast reaches the CSV reader, which then forgets the form that it has found.
+        return f"CAST({column} + INTERVAL 0 SECOND AS TIMESTAMPTZ) AS {column}"
     return f"CAST({column} AS {TYPES[kind]}) AS {column}"
 
 
@@ -116,6 +128,10 @@ def _literal(text: str) -> str:
 
 
 def _there(path: Path) -> None:
+    if not path.name.lower().endswith(ENDINGS):
+        raise MalformedInput(
+            f"{path} is neither a CSV nor a Parquet file by its name", hint=f"known: {', '.join(ENDINGS)}"
+        )
     if not path.is_file():
         raise DatasetMissing(f"there is no table {path}", hint="data.source.path of the spec names the file")
 
@@ -123,6 +139,6 @@ def _there(path: Path) -> None:
 def malformed(path: Path, error: Exception) -> MalformedInput:
     """Return the error of DuckDB as an error about a file."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return MalformedInput(
-        f"{path}: {' '.join(lines[:4])[:600]}", hint="correct the file, or the types in the spec"
-    )
+    text = " ".join(lines[:4])[:600]
+    hint = "correct the file, or the types in the spec"
+    return MalformedInput(f"{path}: {text}", hint="save it as UTF-8" if "utf-8" in text else hint)

@@ -13,6 +13,8 @@ from perennial.core.training.table_columns import ColumnSummary, ColumnType
 
 LISTED = 200
 """Most distinct values that are listed."""
+LIKE_NUMBER = r"^\s*[-+]?[$€£]?\s*[0-9][0-9., ]*([eE][-+]?[0-9]+)?\s*[%€$£]?\s*$"
+"""Texts that a person takes for a number."""
 WHOLE = (
     "TINYINT",
     "SMALLINT",
@@ -108,9 +110,10 @@ def _summary(database: duckdb.DuckDBPyConnection, name: str, kind: ColumnType) -
     elif kind is ColumnType.TEXT and known:
         column = f"CAST({column} AS VARCHAR)"
         is_number = f"TRY_CAST({column} AS DOUBLE) IS NOT NULL"
+        looks = f"regexp_matches({column}, '{LIKE_NUMBER}')"
         length, share, odd = _one(
             database,
-            f"SELECT avg(length({column})), avg(CAST({is_number} AS INT)), "  # noqa: S608
+            f"SELECT avg(length({column})), avg(CAST({looks} AS INT)), "  # noqa: S608
             f"min(CASE WHEN {is_number} THEN NULL ELSE {column} END) FROM given WHERE {column} IS NOT NULL",
         )
         more = {"mean_length": float(length), "number_share": float(share), "odd_text": odd}

@@ -76,6 +76,11 @@ class DataSpec(Frozen):
     sensitive: tuple[str, ...] = ()
 
     @property
+    def in_time(self) -> bool:
+        """Return whether the groups are in the order of time, so that the holdout is later than the training."""
+        return isinstance(self.source, HistorySpec) or self.source.split is Split.TIME
+
+    @property
     def history(self) -> str:
         """Return the name of the CI history; raises SpecError where the data is something else."""
         return self._history.name

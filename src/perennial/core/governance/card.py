@@ -105,9 +105,10 @@ def _evaluation_data(spec: ModelSpec, record: VersionRecord) -> Section:
     metrics = record.metrics
     if "holdout.rows" not in metrics:
         return Section(title="Evaluation data")
+    never_learnt = "later than anything that was learnt from" if spec.data.in_time else "none was learnt from"
     text = (
         f"{metrics['holdout.rows']:.0f} rows of {metrics.get('holdout.groups', 0):.0f} {spec.evaluation.group}s, from "
-        f"{record.tags.get('holdout_from', 'unknown')} on: later than anything that was learnt from.",
+        f"{record.tags.get('holdout_from', 'unknown')} on: {never_learnt}.",
     )
     return Section(title="Evaluation data", text=text)
 

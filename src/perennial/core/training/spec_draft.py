@@ -58,6 +58,13 @@ def spec_text(draft: Draft, profile: TableProfile, accepted: tuple[str, ...]) ->
         accepted: inputs that a person wants although they tell the target.
     """
     values = _thresholds(draft, profile)
+    taken = {one.column.name for one in profile.columns}
+    group = GROUP_NAMES[profile.split]
+    group = (
+        group
+        if group not in taken
+        else next(f"{group}_{n}" for n in range(2, 99) if f"{group}_{n}" not in taken)
+    )
     target, in_time = profile.target.name, profile.split is Split.TIME
     period = (
         "null"
@@ -102,7 +109,7 @@ target:
   column: {quote(target)}
 
 evaluation:
-  group: {GROUP_NAMES[profile.split]}  # made by `prepare`: rows of a group are split and resampled together
+  group: {group}  # made by `prepare`: rows of a group are split and resampled together
   train_fraction: 0.7
   retrain_train_fraction: {0.9 if in_time else 0.7}
   bootstrap: 300

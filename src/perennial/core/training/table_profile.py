@@ -17,6 +17,8 @@ from perennial.errors import DataError
 
 TaskKind = Literal["binary", "multiclass", "regression"]
 FEWEST_ROWS = 40
+TAKEN = frozenset({"score", "decision"})
+"""Columns of the reference rows of a version."""
 MOST_CLASSES, MOST_WHOLE_CLASSES = 100, 20
 """Most values of a target that are classes: texts, and whole numbers."""
 MOST_CATEGORIES = 200
@@ -116,6 +118,11 @@ def conclude(columns: Sequence[ColumnSummary], given: Given) -> TableProfile:
         if name is not None and name not in by_name:
             raise DataError(f"the table has no column {name!r}", hint=f"it has {', '.join(by_name)[:500]}")
     target = by_name[given.target]
+    if target.name in TAKEN:
+        raise DataError(
+            f"the platform keeps its answers under the name {target.name!r}",
+            hint="rename the column in the file",
+        )
     if target.rows < FEWEST_ROWS:
         raise DataError(f"the table has {target.rows} rows", hint=f"bring at least {FEWEST_ROWS}")
     task, task_reason, labels = _task(target, given.task, given.positive)
@@ -243,19 +250,21 @@ def _input(column: ColumnSummary) -> Conclusion:
 
 def _unfit(column: ColumnSummary) -> str:
     """Return why a column cannot be an input; empty if it can."""
+    if column.name in TAKEN:
+        return "the platform keeps its answers under this name: rename the column to use it"
     if column.missing == column.rows:
         return "empty"
     if column.distinct < 2 and not column.missing:
         return "the same value in every row"
     if column.type is ColumnType.OTHER:
         return "a type that no model here takes"
-    if column.type is ColumnType.TEXT and column.number_share >= MOSTLY_NUMBERS:
-        odd = (
-            ""
-            if column.odd_text is None
-            else f", and texts such as {column.odd_text!r}: --missing names them"
+    mostly = column.number_share >= MOSTLY_NUMBERS and column.distinct > MOST_WHOLE_CLASSES
+    if column.type is ColumnType.TEXT and mostly:
+        example = column.odd_text or "a text"
+        return (
+            f"{column.number_share:.1%} look like numbers, but {example!r} is none: write numbers as 1234.5; "
+            "--missing names a text for a missing value"
         )
-        return f"{column.number_share:.1%} numbers{odd}"
     unique = column.distinct == column.rows - column.missing
     if unique and column.type is ColumnType.TEXT:
         return "another text in every row: it names the row"

@@ -89,7 +89,7 @@ def inspect(given: Given, keep: Sequence[str], ports: TablePorts, seed: int) -> 
     profile = profile.without(dropped)
     if not profile.inputs:
         raise DataError(
-            f"every input tells the target: {'; '.join(f'{name} is {why}' for name, why in dropped.items())}",
+            f"every input tells the target: {'; '.join(f'{name}: {why}' for name, why in told.items())}",
             hint="--keep COLUMN takes one that is known before the target",
         )
     return Inspection(profile, ports.repeated(list(profile.inputs)))
