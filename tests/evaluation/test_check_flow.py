@@ -22,9 +22,11 @@ from perennial.adapters.fairlearn_groups import group_figures
 from perennial.adapters.onnx_scorer import OnnxScorer
 from perennial.adapters.scanning.file_scan import scan
 from perennial.cli import main
+from perennial.core.training.artifacts import ModelManifest
 from perennial.core.verdict import Verdict
 from perennial.errors import ModelFileError
 from perennial.flows.evaluation.checks import CheckPorts, check
+from perennial.flows.training.workdir import read_record
 from perennial.wiring import releasing
 
 
@@ -79,6 +81,12 @@ def test_limits_of_the_spec_count(files):
 def test_no_number_and_crash_are_unsafe(files, monkeypatch):
     monkeypatch.setattr("perennial.wiring.releasing.scorer", lambda: Bad(lambda rows: rows.sum(axis=1)))
     assert verdicts(files)["safety"] is Verdict.FAIL
+
+    monkeypatch.setattr(
+        "perennial.wiring.releasing.scorer", lambda: Bad(lambda rows: np.ones((len(rows), 3)))
+    )
+    found = verdicts(files)
+    assert (found["safety"], found["behaviour"]) == (Verdict.FAIL, Verdict.FAIL), "another shape"
 
     def crash(rows):
         raise ModelFileError("it fails", hint="")
@@ -259,3 +267,16 @@ def test_command(trained_world, tmp_path, monkeypatch, capsys):
     assert main(["release", "check", SPEC.name, "--version", "1.0.0"]) == 64
     assert "noise" in capsys.readouterr().err
     assert main(["release", "check", SPEC.name, "--version", "9.9.9"]) == 32
+
+
+def test_a_version_from_before_kinds_of_task_is_judged_as_a_ranking(files):
+    """Manifest of format 1, and reference rows without decisions."""
+    before = releasing.checks(SPEC, files)
+    path = files / "manifest.json"
+    manifest = json.loads(path.read_text())
+    threshold = manifest.pop("task")["threshold"]
+    path.write_text(json.dumps({**manifest, "format": 1, "threshold": threshold}))
+    reference = files / "reference.parquet"
+    pd.read_parquet(reference).drop(columns="decision").to_parquet(reference, index=False)
+    assert releasing.checks(SPEC, files) == before
+    assert read_record(path, ModelManifest, "train").task == SPEC.task

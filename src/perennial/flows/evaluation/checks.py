@@ -61,7 +61,8 @@ def _behaviour(manifest: ModelManifest, files: Path, ports: CheckPorts) -> tuple
     rows = np.concatenate([case.rows(manifest.features) for case in ports.cases])
     try:
         scores = ports.scorer.score(files, rows)
-    except (ModelFileError, ShapeError) as error:
+        manifest.task.wrong_rows(scores, len(rows))  # refuses another shape
+    except (ModelFileError, ShapeError, WrongAnswer) as error:
         return (checks.failed("behaviour", error.message, "every case can be scored"),)
     return (checks.judge_behaviour(ports.cases, scores.reshape(-1, 2)),)
 
