@@ -15,7 +15,9 @@ from perennial.core.assets import Reason
 from perennial.core.events import Entry, Event, SystemActor
 from perennial.core.payloads import RetrainRequest
 from perennial.core.release.approval import AND
+from perennial.core.release.status import ReleaseStatus
 from perennial.errors import NotAllowed
+from perennial.ports import Ledger
 
 Recorded = Callable[[str, datetime], Entry | None]
 """Key and time of a request for a retraining -> its entry in the ledger; None where there is none."""
@@ -82,6 +84,36 @@ def offered_candidate(
             hint="perennial release start MODEL --version VERSION, or trigger the DAG",
         )
     return str(offered[-1]["version"]), str(offered[-1]["who"])
+
+
+def record_release(status: ReleaseStatus, run_id: str, ledger: Ledger, now: datetime) -> None:
+    """Record which release a run of the release DAG is about."""
+    ledger.append(
+        Entry(
+            at=now,
+            actor=SystemActor.AIRFLOW,
+            kind=Event.DAG_RUN_RELEASE,
+            model=status.model,
+            release_id=status.release_id,
+            digest=status.candidate.digest,
+            payload={"run": run_id},
+        )
+    )
+
+
+def release_of(run_id: str, model: str) -> str:
+    """Return the id of the release that a run of the release DAG is about; its newest gate says so.
+
+    Raises:
+        NotAllowed: its gate has opened none.
+    """
+    from perennial.wiring import database
+
+    rows = database.store().ledger.rows(model, kinds=(Event.DAG_RUN_RELEASE,))
+    found = [row.entry.release_id for row in rows if row.entry.payload.get("run") == run_id]
+    if not found or found[-1] is None:
+        raise NotAllowed(f"the gate of the run {run_id} has opened no release", hint="clear the task `gate`")
+    return found[-1]
 
 
 def folder(work: str, model: str, run_id: str) -> str:
