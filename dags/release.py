@@ -18,7 +18,7 @@ from perennial.core.governance.identity import Role
 from perennial.core.spec import ModelSpec
 from perennial.orchestration.release_phases import phase_tasks
 from perennial.orchestration.release_steps import NOTE, ApprovalStep, ReleaseStep
-from perennial.orchestration.trigger_provenance import offered_candidate, release_of
+from perennial.orchestration.trigger_provenance import offered_candidate, recorded_changes, release_of
 from perennial.settings import load
 
 SETTINGS = load()
@@ -43,7 +43,7 @@ def build(spec: ModelSpec) -> DAG:
         default_args={"retries": 3, "retry_delay": timedelta(seconds=5)},
         params={"version": Param("candidate", type="string", title="Version or alias")},
         user_defined_macros={
-            "candidate": partial(offered_candidate, train_dag=f"train_{spec.name}"),
+            "candidate": partial(offered_candidate, train_dag=f"train_{spec.name}", changed=recorded_changes),
             "release": partial(release_of, model=spec.name),
         },
         tags=["perennial", "release", spec.owner],

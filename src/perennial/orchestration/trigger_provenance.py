@@ -25,6 +25,14 @@ SOON = timedelta(minutes=5)
 """Longest time between event and entry, which are written together: a key read in the ledger later is no proof."""
 
 
+NOTE_EVERY = timedelta(minutes=1)
+"""An account's changes of a DAG's runs are recorded once in this time."""
+EVERY_DAG = "~"
+"""Airflow's word for all DAGs."""
+Changed = Callable[[str, datetime], Collection[str]]
+"""DAG and time -> accounts that changed its runs or tasks since."""
+
+
 class TriggerProvenance(NamedTuple):
     """Requester and reason of a training run."""
 
@@ -35,12 +43,17 @@ class TriggerProvenance(NamedTuple):
 
 
 def training_provenance(
-    run: Any, params: Mapping[str, Any], triggering: Mapping[Any, Any], recorded: Recorded
+    run: Any,
+    params: Mapping[str, Any],
+    triggering: Mapping[Any, Any],
+    recorded: Recorded,
+    changed: Changed,
 ) -> TriggerProvenance:
     """Return requester and reason of a training run; of several requests the newest gives the reason.
 
     Args:
         run: Airflow's `dag_run`. triggering: its `triggering_asset_events`.
+        changed: whoever clears or edits a run starts it anew, so they count as its requesters, too.
 
     Raises:
         NotAllowed: no event that started it is a request that the ledger knows.
@@ -48,10 +61,10 @@ def training_provenance(
     events = _events(triggering)
     if not events:
         if str(run.run_type).endswith("scheduled"):
-            return TriggerProvenance(SystemActor.SCHEDULE.value, Reason.SCHEDULE.value, "the weekly training")
-        return TriggerProvenance(
-            run.triggering_user_name or SystemActor.AIRFLOW.value, params["reason"], params["text"] or ""
-        )
+            who = _with_changes(SystemActor.SCHEDULE.value, run, changed)
+            return TriggerProvenance(who, Reason.SCHEDULE.value, "the weekly training")
+        who = _with_changes(run.triggering_user_name or SystemActor.AIRFLOW.value, run, changed)
+        return TriggerProvenance(who, params["reason"], params["text"] or "")
     entries = [recorded(str(event.extra.get("key")), event.timestamp) for event in events]
     known = [entry for entry in entries if entry is not None]
     if not known:
@@ -60,12 +73,12 @@ def training_provenance(
             hint='perennial retrain MODEL --reason "...", or trigger the DAG',
         )
     newest = RetrainRequest.read(known[-1])
-    who = AND.join(dict.fromkeys(entry.actor for entry in known))
+    who = _with_changes(AND.join(dict.fromkeys(entry.actor for entry in known)), run, changed)
     return TriggerProvenance(who, newest.reason.value, newest.text)
 
 
 def offered_candidate(
-    run: Any, params: Mapping[str, Any], triggering: Mapping[Any, Any], train_dag: str
+    run: Any, params: Mapping[str, Any], triggering: Mapping[Any, Any], train_dag: str, changed: Changed
 ) -> tuple[str, str]:
     """Return version or alias of the candidate of a release run, and its requester.
 
@@ -76,14 +89,36 @@ def offered_candidate(
     """
     events = _events(triggering)
     if not events:
-        return params["version"], run.triggering_user_name or SystemActor.AIRFLOW.value
+        who = run.triggering_user_name or SystemActor.AIRFLOW.value
+        return params["version"], _with_changes(who, run, changed)
     offered = [event.extra for event in events if _is_of(event, train_dag)]
     if not offered:
         raise NotAllowed(
             f"this candidate was not offered by {train_dag}",
             hint="perennial release start MODEL --version VERSION, or trigger the DAG",
         )
-    return str(offered[-1]["version"]), str(offered[-1]["who"])
+    return str(offered[-1]["version"]), _with_changes(str(offered[-1]["who"]), run, changed)
+
+
+def _with_changes(who: str, run: Any, changed: Changed) -> str:
+    """Return the requesters and whoever changed runs of the DAG since this one was due."""
+    return AND.join(dict.fromkeys((*who.split(AND), *changed(run.dag_id, run.run_after - NOTE_EVERY))))
+
+
+def changed_entry(name: str, dag: str, at: datetime) -> Entry:
+    """Return the entry of an account that changes runs or tasks of a DAG."""
+    return Entry(at=at, actor=name, kind=Event.DAG_RUN_CHANGED, model="", payload={"dag": dag})
+
+
+def recorded_changes(dag: str, since: datetime) -> tuple[str, ...]:
+    """Return the accounts that changed runs or tasks of a DAG since then, by the ledger."""
+    from perennial.wiring import database
+
+    rows = database.store().ledger.rows("", kinds=(Event.DAG_RUN_CHANGED,))
+    entries = (row.entry for row in rows if row.entry.at >= since)
+    return tuple(
+        dict.fromkeys(entry.actor for entry in entries if entry.payload.get("dag") in (dag, EVERY_DAG))
+    )
 
 
 def record_release(status: ReleaseStatus, run_id: str, ledger: Ledger, now: datetime) -> None:
