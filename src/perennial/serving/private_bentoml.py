@@ -6,6 +6,7 @@ model server. BentoML has no setting for them, so the function that builds the s
 
 from __future__ import annotations
 
+import atexit
 import shutil
 import tempfile
 from typing import Any
@@ -26,7 +27,7 @@ def private_arbiter(watchers: list[Any], **options: Any) -> supervisor.Arbiter:
     arbiter = supervisor.Arbiter(
         watchers, endpoint=f"ipc://{folder}/control", pubsub_endpoint=f"ipc://{folder}/events", **options
     )
-    arbiter.exit_stack.callback(shutil.rmtree, folder, ignore_errors=True)
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return arbiter
 
 
