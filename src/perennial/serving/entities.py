@@ -73,9 +73,18 @@ def parse(body: Any, manifest: ServedManifest) -> EntityRequest:
             raise MalformedInput(
                 f"entity {number} is {brief(entity)}", hint="values must be non-empty text or integers"
             )
+        for name, value in entity.items():
+            _require_short(f"{name} of entity {number}", value)
     context = _context(body.get("context", {}), manifest)
     rows = [{**entity, **context} for entity in entities]
     return EntityRequest(entities, rows, context, _flag(body, "allow_unknown"), _flag(body, "explain"))
+
+
+def _require_short(name: str, value: Any) -> None:
+    if isinstance(value, str) and len(value) > limits.TEXT:
+        raise MalformedInput(
+            f"{name} has {len(value)} characters", hint=f"send at most {limits.TEXT} characters per value"
+        )
 
 
 def _flag(body: dict[str, Any], name: str) -> bool:
@@ -97,6 +106,7 @@ def _request_value(name: str, kind: str, value: Any) -> Any:
     """Return the value in its type; a timestamp (ISO 8601 with zone, or unix seconds) as unix seconds."""
     number = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= LARGEST
     if kind == "string" and isinstance(value, str):
+        _require_short(f"context.{name}", value)
         return value
     if kind == "int" and number and float(value).is_integer():
         return int(value)
