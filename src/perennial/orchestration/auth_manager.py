@@ -76,6 +76,7 @@ def _guard_sign_ins(manager: SimpleAuthManager) -> None:
         secrets.token_bytes(32),
         time.monotonic,
         lambda: datetime.now(UTC),
+        manager.get_passwords(),
     )
 
     def create_token(body: Any, **more: Any) -> str:
