@@ -18,12 +18,13 @@ from perennial.core.governance.identity import Role
 from perennial.core.spec import ModelSpec
 from perennial.orchestration.release_phases import phase_tasks
 from perennial.orchestration.release_steps import NOTE, ApprovalStep, ReleaseStep
-from perennial.orchestration.trigger_provenance import offered_candidate
+from perennial.orchestration.trigger_provenance import offered_candidate, recorded_changes, release_of
 from perennial.settings import load
 
 SETTINGS = load()
 APPROVERS = [account.name for account in SETTINGS.accounts if account.role is Role.APPROVER]
-RELEASE = "{{ ti.xcom_pull(task_ids='gate') }}"
+RELEASE = "{{ release(run_id) }}"
+"""From our ledger: whoever may start a DAG may rewrite the XComs of its tasks."""
 
 
 def build(spec: ModelSpec) -> DAG:
@@ -41,20 +42,25 @@ def build(spec: ModelSpec) -> DAG:
         # All state is in our database, so a task that Airflow lost simply runs again.
         default_args={"retries": 3, "retry_delay": timedelta(seconds=5)},
         params={"version": Param("candidate", type="string", title="Version or alias")},
-        user_defined_macros={"candidate": partial(offered_candidate, train_dag=f"train_{spec.name}")},
+        user_defined_macros={
+            "candidate": partial(offered_candidate, train_dag=f"train_{spec.name}", changed=recorded_changes),
+            "release": partial(release_of, model=spec.name),
+        },
         tags=["perennial", "release", spec.owner],
     ) as dag:
         gate = BashOperator(
             task_id="gate",
-            bash_command=f'perennial release start {spec.name} --version "$VERSION"',
+            bash_command=f'perennial release start {spec.name} --version "$VERSION" --dag-run "$RUN"',
             env={
+                "RUN": "{{ run_id }}",
                 "VERSION": "{{ candidate(dag_run, params, triggering_asset_events)[0] }}",
                 # The requester of the training, or of this run, may not approve its result.
                 "PERENNIAL_ACTOR": "{{ candidate(dag_run, params, triggering_asset_events)[1] }}",
             },
             append_env=True,
             cwd=str(SETTINGS.project),
-            doc_md="Measure the candidate and apply the spec's gate. The last line printed is the release id.",
+            do_xcom_push=False,
+            doc_md="Measure the candidate, apply the spec's gate, and record the release of this run.",
         )
         previous = ApprovalStep(task_id="approval", release_id=RELEASE, approvers=APPROVERS, params=NOTE)
         gate >> previous

@@ -20,6 +20,7 @@ from perennial.core.spec import ModelSpec
 from perennial.orchestration.trigger_provenance import (
     TriggerProvenance,
     folder,
+    recorded_changes,
     recorded_request,
     training_provenance,
 )
@@ -41,7 +42,7 @@ def why(model: str, params=None, dag_run=None, triggering_asset_events=None) -> 
 
 def asking(model: str) -> Callable[..., TriggerProvenance]:
     """Return the function from run, params and triggering events to the provenance of the run."""
-    return partial(training_provenance, recorded=partial(recorded_request, model))
+    return partial(training_provenance, recorded=partial(recorded_request, model), changed=recorded_changes)
 
 
 def command(step: str, model: str) -> BashOperator:

@@ -34,6 +34,10 @@ BODY_BYTES = 4 * 1024 * 1024
 """Largest body. Envoy answers 413 before a model server sees a byte; a model server answers 413 before it reads on."""
 ROWS = 4096
 """Most rows (tensor rows or entities) of a request; more are a 400."""
+TEXT = 512
+"""Most characters of an entity key or a text value of a request, which the log keeps; longer ones are a 400."""
+HEADER_TEXT = 128
+"""Most characters of an id in a header that are logged; the rest is cut off."""
 JSON_DEPTH = 16
 """Most nested lists and objects of a body; deeper ones are a 400."""
 HEADER_KIB = 32

@@ -38,6 +38,9 @@ NOW = datetime(2026, 1, 5, tzinfo=UTC)
         ("zero\u200bwidth", "zero\\u200bwidth"),
         ("аpprover", "\\u0430pprover"),  # the first letter is Cyrillic
         ("ａｎｎ", "\\uff41\\uff4e\\uff4e"),
+        ("𝐚nn ⅽhampion ɑpproved", "\\U0001d41ann \\u217dhampion \\u0251pproved"),
+        ("m² 10⁻³ café", "m² 10⁻³ café"),
+        ("no\u2800thing\u3164 a\u0336 x\ufe0f", "no\\u2800thing\\u3164 a\\u0336 x\\ufe0f"),
         ("lone \ud800", "lone \\ud800"),
         ("naïve café №5 日本語", "naïve café №5 日本語"),
         ("\u2028next", "\\u2028next"),

@@ -81,6 +81,15 @@ def test_strangers_are_counted_apart_and_move_no_window():
     assert not np.isnan(seen.rows["a"]).any()
 
 
+def test_few_large_requests_of_a_stranger_are_a_small_share():
+    log = Log()
+    log.add(1500)
+    for number in range(3):
+        log.add(4096, request=f"large{number}", client="stranger", value=None)
+    share = read_window(SPEC, log, TARGET, NOW).unknown
+    assert share == 3 * POLICY.request_rows / POLICY.window
+
+
 @pytest.mark.parametrize(
     ("share", "level"),
     [(None, Level.OK), (0.1, Level.OK), (0.3, Level.WATCH), (0.9, Level.WARN), (1.0, Level.WARN)],

@@ -13,8 +13,10 @@ from perennial.core.events import Entry, Event
 from perennial.core.release.approval import people
 from perennial.errors import NotAllowed
 from perennial.orchestration.trigger_provenance import (
+    changed_entry,
     folder,
     offered_candidate,
+    recorded_changes,
     recorded_request,
     training_provenance,
 )
@@ -38,11 +40,16 @@ def ledger(tmp_path, monkeypatch):
     return partial(recorded_request, "m")
 
 
+def nobody(dag: str, since: datetime) -> tuple[str, ...]:
+    """Accounts that changed runs of a DAG: none."""
+    return ()
+
+
 FORM = {"reason": "person", "text": "try", "version": "candidate"}
 
 
 def run(kind: str = "manual", user: str | None = "olga") -> SimpleNamespace:
-    return SimpleNamespace(run_type=kind, triggering_user_name=user)
+    return SimpleNamespace(dag_id="train_m", run_after=NOW, run_type=kind, triggering_user_name=user)
 
 
 def events(*extras: dict, dag: str | None = None) -> dict:
@@ -54,43 +61,43 @@ def events(*extras: dict, dag: str | None = None) -> dict:
 
 
 def test_a_person_in_the_form_and_the_schedule(ledger):
-    assert training_provenance(run(), FORM, {}, ledger) == ("olga", "person", "try")
-    assert training_provenance(run("scheduled"), FORM, None, ledger)[:2] == ("schedule", "schedule")
-    assert training_provenance(run(user=None), FORM, {}, ledger).who == "airflow"
+    assert training_provenance(run(), FORM, {}, ledger, nobody) == ("olga", "person", "try")
+    assert training_provenance(run("scheduled"), FORM, None, ledger, nobody)[:2] == ("schedule", "schedule")
+    assert training_provenance(run(user=None), FORM, {}, ledger, nobody).who == "airflow"
 
 
 def test_a_request_is_what_the_ledger_says_not_what_the_event_says(ledger):
     told = events(request("nobody", "k1", "schedule"))
-    assert training_provenance(run(), FORM, told, ledger) == ("ann", "person", "ann says")
+    assert training_provenance(run(), FORM, told, ledger, nobody) == ("ann", "person", "ann says")
 
 
 def test_everybody_who_asked_for_the_same_run_asked(ledger):
     """A drift alarm after a person's request takes her name from nothing."""
-    asked = training_provenance(run(), FORM, events({"key": "k1"}, {"key": "k2"}), ledger)
+    asked = training_provenance(run(), FORM, events({"key": "k1"}, {"key": "k2"}), ledger, nobody)
     assert asked == ("ann,monitor", "drift", "monitor says")
     assert people([asked.who]) == ("ann",)
 
 
 def test_an_event_that_anybody_raised_trains_nothing(ledger):
     with pytest.raises(NotAllowed, match="ledger has no such request"):
-        training_provenance(run(), FORM, events(request("ann", "made up")), ledger)
+        training_provenance(run(), FORM, events(request("ann", "made up")), ledger, nobody)
     mixed = events({"key": "k1"}, request("olga", "made up", "person"))
-    assert training_provenance(run(), FORM, mixed, ledger) == ("ann", "person", "ann says")
+    assert training_provenance(run(), FORM, mixed, ledger, nobody) == ("ann", "person", "ann says")
 
 
 @pytest.mark.slow
 def test_a_key_that_was_read_in_the_ledger_opens_nothing_later(ledger):
     late = events(*([{}] * 600), request("monitor", "k2"))
     with pytest.raises(NotAllowed):
-        training_provenance(run(), FORM, late, ledger)
+        training_provenance(run(), FORM, late, ledger, nobody)
 
 
 def test_the_newest_candidate_that_the_training_offered():
     offered = events(
         {"version": "1.1.0", "who": "ann"}, {"version": "1.2.0", "who": "bob,monitor"}, dag="train_m"
     )
-    assert offered_candidate(run(), FORM, offered, "train_m") == ("1.2.0", "bob,monitor")
-    assert offered_candidate(run(), FORM, {}, "train_m") == ("candidate", "olga")
+    assert offered_candidate(run(), FORM, offered, "train_m", nobody) == ("1.2.0", "bob,monitor")
+    assert offered_candidate(run(), FORM, {}, "train_m", nobody) == ("candidate", "olga")
 
 
 @pytest.mark.parametrize(
@@ -100,9 +107,57 @@ def test_the_newest_candidate_that_the_training_offered():
 def test_a_candidate_that_anybody_offered_is_not_released(extra, dag):
     with pytest.raises(NotAllowed, match="not offered by train_m"):
         offered_candidate(
-            run(), FORM, events({"version": "1.1.0", "who": "monitor", **extra}, dag=dag), "train_m"
+            run(), FORM, events({"version": "1.1.0", "who": "monitor", **extra}, dag=dag), "train_m", nobody
         )
 
 
 def test_a_run_may_be_called_anything():
     assert folder("/s", "m", "../../$(id)").removeprefix("/s/m/").isalnum()
+
+
+def test_who_clears_or_edits_a_run_asked_for_it_too(ledger):
+    book = database.store(environment.load()).ledger
+    for name, dag, minutes in (
+        ("early", "train_m", -9),
+        ("ann", "train_m", 9),
+        ("bea", "~", 9),
+        ("carl", "train_x", 9),
+    ):
+        book.append(changed_entry(name, dag, NOW + timedelta(minutes=minutes)))
+    assert training_provenance(run("scheduled"), FORM, {}, ledger, recorded_changes).who == "schedule,ann,bea"
+    assert training_provenance(run(), FORM, {}, ledger, recorded_changes).who == "olga,ann,bea"
+    told = events(request("monitor", "k2"))
+    assert training_provenance(run(), FORM, told, ledger, recorded_changes).who == "monitor,ann,bea"
+    offered = events({"version": "1.1.0", "who": "monitor"}, dag="train_m")
+    assert offered_candidate(run(), FORM, offered, "train_m", recorded_changes)[1] == "monitor,ann,bea"
+
+
+def test_the_api_records_who_changes_runs_but_not_who_answers(ledger, monkeypatch):
+    from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessEntity, DagDetails
+    from airflow.api_fastapi.auth.managers.simple.user import SimpleAuthManagerUser
+
+    from perennial.orchestration.auth_manager import GuardedAuthManager
+
+    monkeypatch.setattr(GuardedAuthManager, "_noted", {})
+    manager = object.__new__(GuardedAuthManager)
+    monkeypatch.setattr(
+        GuardedAuthManager,
+        "_is_authorized",
+        lambda self, *, method, user, **more: user.role == "op" or method == "GET",
+    )
+
+    def asks(name: str, role: str, method: str, entity: DagAccessEntity | None) -> bool:
+        account = SimpleAuthManagerUser(username=name, role=role)
+        return manager.is_authorized_dag(
+            method=method, user=account, access_entity=entity, details=DagDetails(id="train_m")
+        )
+
+    assert asks("ann", "op", "PUT", DagAccessEntity.HITL_DETAIL)
+    assert asks("ben", "op", "GET", DagAccessEntity.RUN)
+    assert not asks("vic", "viewer", "PUT", DagAccessEntity.RUN)
+    assert recorded_changes("train_m", NOW) == ()
+    for _ in range(50):
+        assert asks("carl", "op", "PUT", DagAccessEntity.TASK_INSTANCE)
+    assert asks("dora", "op", "DELETE", DagAccessEntity.RUN)
+    assert recorded_changes("train_m", NOW) == ("carl", "dora")
+    assert len(database.store(environment.load()).ledger.rows(kinds=(Event.DAG_RUN_CHANGED,))) == 2

@@ -75,6 +75,23 @@ def test_more_rows_than_the_limit_are_400_and_name_it(server):
         assert (answer.status_code, str(most) in answer.text) == (400, True)
 
 
+def test_a_long_entity_key_is_400_and_never_logged(server):
+    entity = {"test_id": "x" * (limits.TEXT + 1), "suite": "s"}
+    answer = server.client.post("/v1/models/tiny/predict", json={"entities": [entity]})
+    assert (answer.status_code, str(limits.TEXT) in answer.text, "test_id" in answer.text) == (
+        400,
+        True,
+        True,
+    )
+    assert len(server.log()) == 0
+
+
+def test_a_long_request_id_is_cut_in_the_log(server):
+    sent = {"x-request-id": "r" * 10_000}
+    assert server.client.post(PATH, json=tensor_body(), headers=sent).status_code == 200
+    assert server.log().iloc[-1]["request_id"] == "r" * limits.HEADER_TEXT
+
+
 @pytest.mark.parametrize("path", [PATH, "/v1/models/tiny/predict", "/v1/feedback"])
 def test_a_body_beyond_the_limit_is_413_before_it_is_read(server, path):
     sent = 0

@@ -77,7 +77,7 @@ def test_training_forges_nothing_by_another_way(mlflow_server):
     version, training = mlflow_server.version(), mlflow_server.client("training")
     mlflow_server.client("ann").tag(version, "approval", "approved")
     forged = [{"key": "approval.by.ben", "value": f"approved {DIGEST} {datetime.now(UTC).isoformat()}"}]
-    born = {**NAME, "source": "s3://nowhere/other", "tags": forged}
+    born = {**NAME, **mlflow_server.files(), "tags": forged}
     for prefix in PREFIXES:
         assert training.post("model-versions/create", born, prefix).status_code == 403
         asked = {**born, "tags": [{"key": "approval", "value": "approved"}]}
@@ -131,7 +131,7 @@ def test_what_the_gate_reads_is_given_once(mlflow_server, name):
 
 
 def test_an_operator_registers_nothing_as_evaluated(mlflow_server):
-    body = {**NAME, "source": "s3://nowhere/model", "tags": [{"key": "architecture", "value": "mlp"}]}
+    body = {**NAME, **mlflow_server.files(), "tags": [{"key": "architecture", "value": "mlp"}]}
     mlflow_server.version()
     for prefix in PREFIXES:
         assert mlflow_server.client("olga").post("model-versions/create", body, prefix).status_code == 403
@@ -143,10 +143,11 @@ def test_a_copy_of_a_version_brings_no_approval(mlflow_server):
     mlflow_server.client("ann").tag(version, "approval", "approved")
     tags = [{"key": key, "value": value} for key, value in training.tags(version).items()]
     assert training.post("registered-models/create", {"name": "copied"}).status_code == 200
-    source = f"models:/{MODEL}/{version}"
-    copied = {"name": "copied", "source": source, "tags": tags}
+    copied = {"name": "copied", **mlflow_server.files(), "tags": tags}
     assert training.post("model-versions/create", copied).status_code == 403
     bare = {**copied, "tags": [one for one in tags if not one["key"].startswith("approval")]}
+    elsewhere = {**bare, "source": f"models:/{MODEL}/{version}"}
+    assert training.post("model-versions/create", elsewhere).status_code == 403, "files of another version"
     assert training.post("model-versions/create", bare).status_code == 200
 
 
@@ -197,7 +198,7 @@ def test_a_word_that_means_nothing_is_refused(mlflow_server, value):
 def test_a_version_without_digest_is_nothing_to_approve(mlflow_server):
     training = mlflow_server.client("training")
     training.post("registered-models/create", NAME)
-    made = training.post("model-versions/create", {**NAME, "source": "s3://nowhere/model"}).json()
+    made = training.post("model-versions/create", {**NAME, **mlflow_server.files()}).json()
     assert (
         mlflow_server.client("ann").tag(made["model_version"]["version"], "approval", "approved").status_code
         == 400

@@ -28,7 +28,8 @@ def release() -> None:
 @click.argument("model")
 @click.option("--version", "which", default="candidate", show_default=True, help="Version or alias.")
 @click.option("--again", is_flag=True, help="Start over a release of this version that has ended.")
-def start(model: str, which: str, again: bool) -> None:
+@click.option("--dag-run", help="Run of the release DAG whose tasks are about this release.")
+def start(model: str, which: str, again: bool, dag_run: str | None) -> None:
     """Gate a version and start its release. The last line printed is the release id."""
     from perennial import catalog
     from perennial.core.release.phase import Phase
@@ -40,6 +41,10 @@ def start(model: str, which: str, again: bool) -> None:
     spec = catalog.spec(model, settings)
     ports = releasing.release_ports(settings)
     status = gate.start(spec, which, ports, actor(settings), now, time.sleep, again=again)
+    if dag_run is not None:
+        from perennial.orchestration.trigger_provenance import record_release
+
+        record_release(status, dag_run, ports.ledger, now())
     if status.gate is not None:
         for rule in status.gate.rules:
             print_text(f"{rule.verdict.value:6} {rule.rule}: {rule.observed} (needed: {rule.needed})")

@@ -13,8 +13,16 @@ import unicodedata
 WORD = re.compile(r"\w+")
 KEPT = frozenset("\n")
 """The one control character that a longer text may hold."""
-HIDDEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
+HIDDEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp", "Me"})
 """Unicode categories that show nothing, or change how the rest is shown."""
+BLANK = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0")
+"""Letters, marks and symbols that show nothing."""
+OVERLAYS = range(0x334, 0x339)
+"""Combining marks that strike a letter through."""
+PHONETIC = range(0x250, 0x2B0)
+"""Letters of the phonetic alphabet, some of which look like Latin ones."""
+SELECTORS = range(0xFE00, 0xFE10)
+"""Variation selectors, which show nothing by themselves."""
 
 
 def shown(text: str, lines: bool = False) -> str:
@@ -30,20 +38,35 @@ def shown(text: str, lines: bool = False) -> str:
 def _visible(letter: str, lines: bool) -> str:
     if lines and letter in KEPT:
         return letter
-    hidden = unicodedata.category(letter) in HIDDEN or (letter.isspace() and letter != " ")
+    hidden = (
+        unicodedata.category(letter) in HIDDEN
+        or letter in BLANK
+        or ord(letter) in OVERLAYS
+        or ord(letter) in SELECTORS
+        or (letter.isspace() and letter != " ")
+        or _disguised(letter)
+    )
     return escaped(letter) if hidden else letter
+
+
+def _disguised(letter: str) -> bool:
+    """Return whether a character looks like an ASCII one: mathematical, full-width, circled, phonetic, a numeral."""
+    if letter.isascii() or unicodedata.decomposition(letter).startswith(("<super>", "<sub>")):
+        return False
+    plain = unicodedata.normalize("NFKC", letter)
+    return (len(plain) == 1 and plain.isascii() and plain.isalnum()) or ord(letter) in PHONETIC
 
 
 def _plain_word(word: str) -> str:
     """A word of one script stays; in a word that mixes Latin letters with others, the others are escaped."""
     scripts = {script for letter in word if (script := _script(letter))}
     if "LATIN" not in scripts or len(scripts) == 1:
-        return word if scripts != {"FULLWIDTH"} else "".join(map(escaped, word))
+        return word
     return "".join(letter if _script(letter) in ("", "LATIN") else escaped(letter) for letter in word)
 
 
 def _script(letter: str) -> str:
-    """Return the first word of the letter's Unicode name: LATIN, CYRILLIC, GREEK, FULLWIDTH; empty for no letter."""
+    """Return the first word of the letter's Unicode name: LATIN, CYRILLIC, GREEK; empty for no letter."""
     if not letter.isalpha() or letter.isascii():
         return "LATIN" if letter.isalpha() else ""
     return unicodedata.name(letter, "UNKNOWN").split()[0]

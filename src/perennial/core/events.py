@@ -66,6 +66,10 @@ class Event(StrEnum):
     """An account, a role or a permission of MLflow's user store was changed."""
     SIGN_IN_REFUSED = "account.sign_in_refused"
     """Wrong passwords, or attempts during the delay after them; at most an entry a minute per account and server."""
+    DAG_RUN_RELEASE = "dag_run.release"
+    """The release that a run of the release DAG is about; its tasks ask here, never in an XCom."""
+    DAG_RUN_CHANGED = "dag_run.changed"
+    """An account started, cleared or edited runs or tasks of a DAG; at most an entry a minute, account and DAG."""
     NOTICE_UNDELIVERED = "notify.undelivered"
 
 

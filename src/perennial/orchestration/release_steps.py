@@ -54,6 +54,9 @@ class ApprovalStep(HITLOperator):
     A task holds a single answer: where it was refused, or more are needed, the task asks again. Airflow takes
     answers of `approvers` only and refuses everybody else, its admin too, with a 403. The form shows the gate's
     evidence and the fields of the task's `params`; `note` goes into the ledger.
+
+    An answer is for the release and digest of the question. The deferral keeps both: no route of Airflow writes it,
+    while what a template renders may be another text when the task resumes.
     """
 
     template_fields = ("release_id",)
@@ -72,10 +75,11 @@ class ApprovalStep(HITLOperator):
     def execute(self, context: Any) -> str:
         return self._ask(self._status(), context)
 
-    def execute_complete(self, context: Any, event: dict[str, Any]) -> str:
+    def execute_complete(self, context: Any, event: dict[str, Any], asked: str = "", digest: str = "") -> str:
+        self._check_question(asked, digest)
         if "chosen" not in event:
             return judge(event)
-        self._record(event, str(context["task_instance"].id))
+        self._record(event, str(context["task_instance"].id), digest)
         return self._ask(self._counted(), context)
 
     def _status(self) -> ReleaseStatus:
@@ -116,10 +120,38 @@ class ApprovalStep(HITLOperator):
         self.defer(
             trigger=ReleaseTrigger(self.release_id, Phase.AWAITING_APPROVAL.value, 0, EVERY, ti_id),
             method_name="execute_complete",
+            kwargs={"asked": status.release_id, "digest": status.candidate.digest},
         )
         return ""  # never reached: defer raises
 
-    def _record(self, event: dict[str, Any], ti_id: str) -> None:
+    def _check_question(self, asked: str, digest: str) -> None:
+        """Fail the task where it is no longer about the release and the digest that the question showed.
+
+        Raises:
+            AirflowFailException: they differ; the ledger has it, and the answer counts for nothing.
+        """
+        from perennial.core.events import Entry, Event, SystemActor
+        from perennial.wiring import database
+
+        store = database.store()
+        status = store.releases.load(asked)
+        if status is not None and (asked, digest) == (self.release_id, status.candidate.digest):
+            return
+        why = f"the question was about release {asked or '?'}, the task is now about {self.release_id}"
+        store.ledger.append(
+            Entry(
+                at=datetime.now(UTC),
+                actor=SystemActor.AIRFLOW,
+                kind=Event.RELEASE_INTENT_REFUSED,
+                model=status.model if status is not None else "",
+                release_id=asked or None,
+                digest=digest or None,
+                payload={"intent": "answer", "channel": SystemActor.AIRFLOW.value, "note": "", "why": why},
+            )
+        )
+        raise AirflowFailException(f"{why}: the answer is not stored")
+
+    def _record(self, event: dict[str, Any], ti_id: str, digest: str) -> None:
         """Store the person's answer as an intent; the next pass over the release applies it."""
         from perennial.core.events import SystemActor
         from perennial.core.release.status import Intent, IntentKind
@@ -133,7 +165,7 @@ class ApprovalStep(HITLOperator):
                 kind=kind,
                 actor=event["by"] or SystemActor.AIRFLOW.value,  # under that name no approval counts
                 at=datetime.now(UTC),
-                digest=self._status().candidate.digest,
+                digest=digest,
                 note=event["note"],
                 channel=SystemActor.AIRFLOW.value,
             )

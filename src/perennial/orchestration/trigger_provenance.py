@@ -15,12 +15,22 @@ from perennial.core.assets import Reason
 from perennial.core.events import Entry, Event, SystemActor
 from perennial.core.payloads import RetrainRequest
 from perennial.core.release.approval import AND
+from perennial.core.release.status import ReleaseStatus
 from perennial.errors import NotAllowed
+from perennial.ports import Ledger
 
 Recorded = Callable[[str, datetime], Entry | None]
 """Key and time of a request for a retraining -> its entry in the ledger; None where there is none."""
 SOON = timedelta(minutes=5)
 """Longest time between event and entry, which are written together: a key read in the ledger later is no proof."""
+
+
+NOTE_EVERY = timedelta(minutes=1)
+"""An account's changes of a DAG's runs are recorded once in this time."""
+EVERY_DAG = "~"
+"""Airflow's word for all DAGs."""
+Changed = Callable[[str, datetime], Collection[str]]
+"""DAG and time -> accounts that changed its runs or tasks since."""
 
 
 class TriggerProvenance(NamedTuple):
@@ -33,12 +43,17 @@ class TriggerProvenance(NamedTuple):
 
 
 def training_provenance(
-    run: Any, params: Mapping[str, Any], triggering: Mapping[Any, Any], recorded: Recorded
+    run: Any,
+    params: Mapping[str, Any],
+    triggering: Mapping[Any, Any],
+    recorded: Recorded,
+    changed: Changed,
 ) -> TriggerProvenance:
     """Return requester and reason of a training run; of several requests the newest gives the reason.
 
     Args:
         run: Airflow's `dag_run`. triggering: its `triggering_asset_events`.
+        changed: whoever clears or edits a run starts it anew, so they count as its requesters, too.
 
     Raises:
         NotAllowed: no event that started it is a request that the ledger knows.
@@ -46,10 +61,10 @@ def training_provenance(
     events = _events(triggering)
     if not events:
         if str(run.run_type).endswith("scheduled"):
-            return TriggerProvenance(SystemActor.SCHEDULE.value, Reason.SCHEDULE.value, "the weekly training")
-        return TriggerProvenance(
-            run.triggering_user_name or SystemActor.AIRFLOW.value, params["reason"], params["text"] or ""
-        )
+            who = _with_changes(SystemActor.SCHEDULE.value, run, changed)
+            return TriggerProvenance(who, Reason.SCHEDULE.value, "the weekly training")
+        who = _with_changes(run.triggering_user_name or SystemActor.AIRFLOW.value, run, changed)
+        return TriggerProvenance(who, params["reason"], params["text"] or "")
     entries = [recorded(str(event.extra.get("key")), event.timestamp) for event in events]
     known = [entry for entry in entries if entry is not None]
     if not known:
@@ -58,12 +73,12 @@ def training_provenance(
             hint='perennial retrain MODEL --reason "...", or trigger the DAG',
         )
     newest = RetrainRequest.read(known[-1])
-    who = AND.join(dict.fromkeys(entry.actor for entry in known))
+    who = _with_changes(AND.join(dict.fromkeys(entry.actor for entry in known)), run, changed)
     return TriggerProvenance(who, newest.reason.value, newest.text)
 
 
 def offered_candidate(
-    run: Any, params: Mapping[str, Any], triggering: Mapping[Any, Any], train_dag: str
+    run: Any, params: Mapping[str, Any], triggering: Mapping[Any, Any], train_dag: str, changed: Changed
 ) -> tuple[str, str]:
     """Return version or alias of the candidate of a release run, and its requester.
 
@@ -74,14 +89,66 @@ def offered_candidate(
     """
     events = _events(triggering)
     if not events:
-        return params["version"], run.triggering_user_name or SystemActor.AIRFLOW.value
+        who = run.triggering_user_name or SystemActor.AIRFLOW.value
+        return params["version"], _with_changes(who, run, changed)
     offered = [event.extra for event in events if _is_of(event, train_dag)]
     if not offered:
         raise NotAllowed(
             f"this candidate was not offered by {train_dag}",
             hint="perennial release start MODEL --version VERSION, or trigger the DAG",
         )
-    return str(offered[-1]["version"]), str(offered[-1]["who"])
+    return str(offered[-1]["version"]), _with_changes(str(offered[-1]["who"]), run, changed)
+
+
+def _with_changes(who: str, run: Any, changed: Changed) -> str:
+    """Return the requesters and whoever changed runs of the DAG since this one was due."""
+    return AND.join(dict.fromkeys((*who.split(AND), *changed(run.dag_id, run.run_after - NOTE_EVERY))))
+
+
+def changed_entry(name: str, dag: str, at: datetime) -> Entry:
+    """Return the entry of an account that changes runs or tasks of a DAG."""
+    return Entry(at=at, actor=name, kind=Event.DAG_RUN_CHANGED, model="", payload={"dag": dag})
+
+
+def recorded_changes(dag: str, since: datetime) -> tuple[str, ...]:
+    """Return the accounts that changed runs or tasks of a DAG since then, by the ledger."""
+    from perennial.wiring import database
+
+    rows = database.store().ledger.rows("", kinds=(Event.DAG_RUN_CHANGED,))
+    entries = (row.entry for row in rows if row.entry.at >= since)
+    return tuple(
+        dict.fromkeys(entry.actor for entry in entries if entry.payload.get("dag") in (dag, EVERY_DAG))
+    )
+
+
+def record_release(status: ReleaseStatus, run_id: str, ledger: Ledger, now: datetime) -> None:
+    """Record which release a run of the release DAG is about."""
+    ledger.append(
+        Entry(
+            at=now,
+            actor=SystemActor.AIRFLOW,
+            kind=Event.DAG_RUN_RELEASE,
+            model=status.model,
+            release_id=status.release_id,
+            digest=status.candidate.digest,
+            payload={"run": run_id},
+        )
+    )
+
+
+def release_of(run_id: str, model: str) -> str:
+    """Return the id of the release that a run of the release DAG is about; its newest gate says so.
+
+    Raises:
+        NotAllowed: its gate has opened none.
+    """
+    from perennial.wiring import database
+
+    rows = database.store().ledger.rows(model, kinds=(Event.DAG_RUN_RELEASE,))
+    found = [row.entry.release_id for row in rows if row.entry.payload.get("run") == run_id]
+    if not found or found[-1] is None:
+        raise NotAllowed(f"the gate of the run {run_id} has opened no release", hint="clear the task `gate`")
+    return found[-1]
 
 
 def folder(work: str, model: str, run_id: str) -> str:

@@ -16,7 +16,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from perennial import __version__
+from perennial import __version__, limits
 from perennial.errors import PerennialError
 from perennial.serving import entities, feedback_inbox, headers, tensors
 from perennial.serving.access.door import feedback_source, refuse_explanation
@@ -248,7 +248,7 @@ def _stands_in(selected: SelectedVersion) -> dict[str, str]:
 
 
 def _request_id(request: Request) -> str:
-    return request.headers.get(headers.REQUEST_ID, "")
+    return request.headers.get(headers.REQUEST_ID, "")[: limits.HEADER_TEXT]
 
 
 def _client(request: Request) -> str | None:

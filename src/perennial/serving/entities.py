@@ -75,6 +75,8 @@ def parse(body: Any, manifest: ServedManifest) -> EntityRequest:
             raise MalformedInput(
                 f"entity {number} is {brief(entity)}", hint="values must be non-empty text or integers"
             )
+        for name, value in entity.items():
+            _require_short(f"{name} of entity {number}", value)
     context = _context(body.get("context", {}), manifest)
     rows = [{**entity, **context} for entity in entities]
     return EntityRequest(entities, rows, context, _flag(body, "allow_unknown"), _flag(body, "explain"))
@@ -99,6 +101,8 @@ def _rows(body: Any, manifest: ServedManifest) -> EntityRequest:
                 f"row {number} lacks {brief(lacking)} and has the unknown {brief(strange)}",
                 hint="name every input; null is a missing value",
             )
+        for name, value in row.items():
+            _require_short(f"{name} of row {number}", value)
     return EntityRequest(rows, rows, {}, allow_unknown=False, explain=_flag(body, "explain"))
 
 
@@ -107,6 +111,13 @@ def _only(body: dict[str, Any], known: frozenset[str]) -> None:
     if unknown:
         raise MalformedInput(
             f"unknown keys {brief(sorted(unknown))}", hint=f"known: {', '.join(sorted(known))}"
+        )
+
+
+def _require_short(name: str, value: Any) -> None:
+    if isinstance(value, str) and len(value) > limits.TEXT:
+        raise MalformedInput(
+            f"{name} has {len(value)} characters", hint=f"send at most {limits.TEXT} characters per value"
         )
 
 
@@ -129,6 +140,7 @@ def _request_value(name: str, kind: str, value: Any) -> Any:
     """Return the value in its type; a timestamp (ISO 8601 with zone, or unix seconds) as unix seconds."""
     number = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= LARGEST
     if kind == "string" and isinstance(value, str):
+        _require_short(f"context.{name}", value)
         return value
     if kind == "int" and number and float(value).is_integer():
         return int(value)

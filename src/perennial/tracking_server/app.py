@@ -53,6 +53,7 @@ def create_app() -> Any:
     from perennial.tracking_server.route_guard import ClosedRoutes, guard_roles
     from perennial.wiring import database
 
+    _require_accounts()
     app = auth.create_app()
     ledger = database.store(settings).ledger
     for name, change in ensure(auth.store, accounts):
@@ -79,6 +80,25 @@ def _configure(settings: Settings) -> dict[str, Credentials]:
     # Refuse a route for which MLflow has no authorisation rule.
     os.environ.setdefault("MLFLOW_BASIC_AUTH_FAIL_CLOSED", "true")
     return accounts
+
+
+def _require_accounts() -> None:
+    """Have MLflow ask for an account on every route that is not OPEN; on its own it answers `server-info` to all."""
+    from mlflow.server import auth
+
+    from perennial.core.governance.tracking_rules import Access, access_of
+
+    unprotected, find = auth.is_unprotected_route, auth._find_fastapi_validator
+
+    def is_open(path: str) -> bool:
+        return unprotected(path) and access_of("GET", path) is Access.OPEN
+
+    def validator(path: str, method: str) -> Any:
+        if path.endswith("/mlflow/server-info"):
+            return auth._get_require_authentication_validator()
+        return find(path, method)
+
+    auth.is_unprotected_route, auth._find_fastapi_validator = is_open, validator
 
 
 def _govern() -> None:

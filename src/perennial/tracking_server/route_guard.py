@@ -9,7 +9,13 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import TYPE_CHECKING, Any
 
-from perennial.core.governance.tracking_rules import Access, access_of, experiment_refusal, route_refusal
+from perennial.core.governance.tracking_rules import (
+    Access,
+    access_of,
+    experiment_refusal,
+    route_refusal,
+    version_refusal,
+)
 
 if TYPE_CHECKING:
     from flask import Flask, Response
@@ -17,7 +23,11 @@ if TYPE_CHECKING:
     from perennial.tracking_server.store import Caller
 
 Scope = MutableMapping[str, Any]
-CREATE_EXPERIMENT = "/mlflow/experiments/create"
+BODIES = {
+    "/mlflow/experiments/create": experiment_refusal,
+    "/mlflow/model-versions/create": version_refusal,
+}
+"""Routes whose bodies have a rule."""
 
 
 class ClosedRoutes:
@@ -58,8 +68,15 @@ def guard_roles(app: Flask, caller: Callable[[], Caller]) -> None:
             return None
         who = caller()
         why = route_refusal(request.method, request.path, who.roles, who.admin)
-        if not why and request.path.endswith(CREATE_EXPERIMENT):
-            why = experiment_refusal(request.get_json(force=True, silent=True))
         return make_response(why, 403) if why else None
 
+    def check_body() -> Response | None:
+        for route, refusal in BODIES.items():
+            if request.path.endswith(route):
+                why = refusal(request.get_json(force=True, silent=True))
+                return make_response(why, 403) if why else None
+        return None
+
     app.before_request(check)
+    # Before MLflow's own rules, which fail with a 500 over a malformed source.
+    app.before_request_funcs[None].insert(0, check_body)

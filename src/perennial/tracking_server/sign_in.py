@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from flask import Response, request
 from mlflow.server import auth
 
+from perennial import account_file
 from perennial.core.events import SystemActor
 from perennial.flows.governance.sign_ins import SignInGuard
 from perennial.settings import load
@@ -22,13 +23,16 @@ if TYPE_CHECKING:
 
 @cache
 def _guard() -> SignInGuard:
+    settings = load()
+    accounts = account_file.read(settings.accounts_file)
     return SignInGuard(
         SystemActor.MLFLOW,
         auth.store.has_user,
-        database.store(load()).ledger,
+        database.store(settings).ledger,
         secrets.token_bytes(32),
         time.monotonic,
         lambda: datetime.now(UTC),
+        {name: account.password for name, account in accounts.items()},
     )
 
 

@@ -52,7 +52,7 @@ class GovernedStore(SqlAlchemyStore):
     def set_model_version_tag(self, name: str, version: str, tag: ModelVersionTag) -> None:
         tags = self.get_model_version(name, version).tags
         caller = self._caller()
-        _allow(rules.tag_refusal(caller.roles, tag.key, tag.value, tags))
+        _allow(rules.tag_refusal(caller.roles, tag.key, tag.value, tags, caller.admin))
         if tag.key == TAG:
             self._record_answer(name, version, tag.value, tags, caller)
         super().set_model_version_tag(name, version, tag)
@@ -60,7 +60,7 @@ class GovernedStore(SqlAlchemyStore):
     def delete_model_version_tag(self, name: str, version: str, key: str) -> None:
         tags = self.get_model_version(name, version).tags
         caller = self._caller()
-        _allow(rules.tag_refusal(caller.roles, key, None, tags))
+        _allow(rules.tag_refusal(caller.roles, key, None, tags, caller.admin))
         if key == TAG:
             self._remove_answer(name, version, tags, caller.name)
         super().delete_model_version_tag(name, version, key)

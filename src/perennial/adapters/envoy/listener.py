@@ -23,7 +23,9 @@ def listeners(layout: Layout, folder: Path) -> list[Json]:
         "codec_type": "AUTO",
         "use_remote_address": True,
         "generate_request_id": True,
-        "preserve_external_request_id": True,
+        # Envoy picks the version by the request id: a client that chose the id would choose the version.
+        # It is removed here, because Envoy itself keeps the id of a client that it counts as internal.
+        "early_header_mutation_extensions": [_without_request_id()],
         "always_set_request_id_in_response": True,
         "http2_protocol_options": {
             "max_concurrent_streams": 64,
@@ -61,6 +63,17 @@ def listeners(layout: Layout, folder: Path) -> list[Json]:
             "filter_chains": [{"filters": [manager], **_tls(layout.tls)}],
         }
     ]
+
+
+def _without_request_id() -> Json:
+    kind = "http.early_header_mutation.header_mutation"
+    return {
+        "name": f"envoy.{kind}",
+        "typed_config": {
+            "@type": f"{TYPE}extensions.{kind}.v3.HeaderMutation",
+            "mutations": [{"remove": headers.REQUEST_ID}],
+        },
+    }
 
 
 def _tls(files: tuple[Path, Path] | None) -> Json:

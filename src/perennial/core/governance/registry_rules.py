@@ -50,10 +50,13 @@ ALIASES = {
 Roles = Collection[Role]
 
 
-def tag_refusal(roles: Roles, key: str, value: str | None, tags: Mapping[str, str]) -> str:
+def tag_refusal(
+    roles: Roles, key: str, value: str | None, tags: Mapping[str, str], admin: bool = False
+) -> str:
     """Return why these roles may not set a tag of a version; empty when they may.
 
     Args:
+        admin: an account with admin rights gives itself any role, so its answer is never an approval.
         value: None deletes the tag.
         tags: the current tags of the version.
     """
@@ -63,6 +66,8 @@ def tag_refusal(roles: Roles, key: str, value: str | None, tags: Mapping[str, st
     if name.startswith(TAG + "."):
         return f"the tags {TAG}.* are written by the server alone"
     if name == TAG:
+        if admin:
+            return f"an admin never approves: the tag {TAG} is set by accounts without admin rights"
         return _approval_refusal(roles, key, value)
     if name == LIFECYCLE:
         return _lifecycle_refusal(roles, key, value)
@@ -108,17 +113,19 @@ def creation_refusal(roles: Roles, key: str) -> str:
 
 def alias_refusal(roles: Roles, alias: str) -> str:
     """Return why these roles may not move an alias; empty when they may."""
+    if refused := name_refusal(alias, "alias"):
+        return refused
     allowed = ALIASES.get(_plain(alias))
     if allowed is None or set(allowed) & set(roles):
         return ""
     return f"the alias {alias} is moved by: {', '.join(allowed)}"
 
 
-def name_refusal(key: str) -> str:
-    """Return why nobody may name a tag so: a look-alike of `approval` or a control character misleads readers."""
+def name_refusal(key: str, what: str = "tag") -> str:
+    """Return why nobody may name a tag or alias so: look-alikes and control characters mislead readers."""
     if key.isascii() and key.isprintable():
         return ""
-    return f"the tag name {key!a} has characters other than printable ASCII"
+    return f"the {what} name {key!a} has characters other than printable ASCII"
 
 
 def _is_evidence(name: str) -> bool:

@@ -1,9 +1,14 @@
 """Growing delays after failed sign-ins, per account and per address. Pure; time and proofs are passed in.
 
 An account has ALLOWED failures, then each further attempt waits twice as long as the one before, up to LONGEST. An
-attempt counts as failed when it begins, so that attempts at the same time count, too. Who signed in last with the same
-password is not delayed: guesses of others do not lock out the people and processes that are at work. Names that are no
-account share one count, and addresses beyond KEPT are forgotten, so the memory is bounded.
+attempt counts as failed when it begins, so that attempts at the same time count, too. LONGEST is short: passwords have
+at least 12 characters, so 20 guesses a minute are harmless, while a long delay locks out honest people.
+
+The passwords that the server knows when it starts, and the last with which somebody signed in, are not delayed, or
+one who guesses would keep the others out. Only the first COMPARED attempts of an account and second are compared with
+them: that many guesses a second would take longer than the age of the universe for a password that was made by us.
+
+Names that are no account share one count, and addresses beyond KEPT are forgotten, so the memory is bounded.
 """
 
 from __future__ import annotations
@@ -15,8 +20,10 @@ ALLOWED = 10
 """Failed attempts of an account without a delay."""
 ALLOWED_ADDRESS = 100
 """Failed attempts of an address, over all accounts, without a delay; loopback has no such limit."""
-LONGEST = 60.0
+LONGEST = 3.0
 """Longest delay in seconds."""
+COMPARED = 100
+"""Attempts of an account in a second that are compared with its known password."""
 FORGOTTEN = 900.0
 """Seconds without an attempt after which failures are forgotten."""
 KEPT = 1024
@@ -62,6 +69,7 @@ class SignIns:
         self._accounts: dict[str, Failures] = {}
         self._addresses: OrderedDict[str, Failures] = OrderedDict()
         self._good: dict[str, bytes] = {}
+        self._compared: dict[str, tuple[int, int]] = {}
         self._unreported: dict[str, Unreported] = {}
 
     def begin(self, account: str, address: str | None, proof: bytes, now: float) -> float:
@@ -72,7 +80,10 @@ class SignIns:
             address: None for an address that many share.
             proof: hash of the password by a key of the server.
         """
-        if self._good.get(account) == proof:
+        second, count = self._compared.get(account, (0, 0))
+        count = count + 1 if second == int(now) else 1
+        self._compared[account] = int(now), count
+        if count <= COMPARED and self._good.get(account) == proof:
             return 0.0
         of_account = self._accounts.setdefault(account, Failures())
         of_address = self._of(address) if address is not None else Failures()
@@ -83,6 +94,10 @@ class SignIns:
         of_account.add(now)
         of_address.add(now)
         return 0.0
+
+    def know(self, account: str, proof: bytes) -> None:
+        """Take a password as known, as if somebody had signed in with it."""
+        self._good[account] = proof
 
     def accepted(self, account: str, address: str | None, proof: bytes) -> None:
         """End an attempt with the right password."""

@@ -65,8 +65,8 @@ _TRAIN = r"""
     mlflow/(logged-models|logged-models/[^/]+/(params|tags)|registered-models/create|model-versions/create)
 """
 _LABEL = r"""
-    mlflow/model-versions/(set-tag|update|delete-tag)
-    mlflow/registered-models/(set-tag|update|delete-tag|alias)
+    mlflow/model-versions/(set-tag|delete-tag)
+    mlflow/registered-models/(set-tag|delete-tag|alias)
 """
 _ADMIN = r"""
     mlflow/(users|roles)/.+ mlflow/(experiments|runs)/(delete|restore)
@@ -80,9 +80,11 @@ _CLOSED = r"""
     mlflow/(label-schemas|review-queues|mcp-servers|ui-telemetry|runs/create-promptlab-run|upload-artifact)(/.*)?
     mlflow/artifacts/presigned-(download|upload)-url mlflow/logged-models/[^/]+/(artifacts/files|tags/[^/]+)
     mlflow-artifacts/.+ /gateway/.* /ajax-api/3\.0/jobs(/.*)? /v1/.+ /api/2\.0mlflow/.+ /ajax-api/2\.0mlflow/.+
-    /mcp-servers(/.*)? /mlflow/.+
+    /mcp-servers(/.*)? /mlflow/.+ mlflow/(model-versions|registered-models)/update
 """
-"""Traces, prompts, the gateway, jobs, webhooks, uploads through the server: none is used, so none can be abused."""
+"""Descriptions are given at the registration: approvers read them, so nobody rewrites one.
+
+Traces, prompts, the gateway, jobs, webhooks, uploads through the server: none is used, so none can be abused."""
 
 
 def _any_of(patterns: str) -> re.Pattern[str]:
@@ -132,6 +134,20 @@ def route_refusal(method: str, path: str, roles: Collection[Role], admin: bool) 
     if admin and access is Access.LABEL:  # which tags and aliases: `registry_rules` says that
         return ""
     return "" if allowed & set(roles) else f"{method} {path} needs the role {' or '.join(sorted(allowed))}"
+
+
+SOURCE = re.compile(r"(?:file://)?/[^\\%?#]*|models:/m-[0-9a-f]{32}|runs:/[0-9a-f]{32}(?:/[^\\%?#]*)?")
+"""Place of a version's files: of this server, a logged model or a run. That it belongs to the run, MLflow checks."""
+
+
+def version_refusal(body: object) -> str:
+    """Return why a version may not be created as this request body says; empty when it may."""
+    if not isinstance(body, dict):
+        return "the body is no JSON object"
+    source = body.get("source")
+    if not isinstance(source, str) or not SOURCE.fullmatch(source) or ".." in source.split("/"):
+        return "source is no place in the artifact folder of a run of this server"
+    return ""
 
 
 def experiment_refusal(body: object) -> str:

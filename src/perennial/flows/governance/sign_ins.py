@@ -7,9 +7,10 @@ import hmac
 import ipaddress
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from threading import Lock
+from types import MappingProxyType
 
 from perennial.core.events import Entry, Event, SystemActor
 from perennial.core.governance.sign_in import NO_ACCOUNT, SignIns
@@ -29,6 +30,7 @@ class SignInGuard:
         ledger: where refused attempts are recorded: at once, then once a minute and account with their number.
         key: random bytes; the hashes of passwords in memory are useless without it.
         seconds: a clock that never goes back.
+        known: passwords of accounts, for people who have not signed in since the start; only hashes are kept.
     """
 
     def __init__(
@@ -39,10 +41,13 @@ class SignInGuard:
         key: bytes,
         seconds: Callable[[], float],
         now: Callable[[], datetime],
+        known: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         self._server, self._is_account, self._ledger, self._key = server, is_account, ledger, key
         self._seconds, self._now = seconds, now
         self._sign_ins, self._lock = SignIns(), Lock()
+        for name, password in known.items():
+            self._sign_ins.know(name, self._proof(name, password))
 
     def check(
         self, name: str, password: str, address: str | None, is_right: Callable[[], bool]
@@ -56,7 +61,7 @@ class SignInGuard:
             0 when it is right, None when it is wrong, else the seconds to wait: the password was not looked at.
         """
         account = name if self._is_account(name) else NO_ACCOUNT
-        proof = hmac.digest(self._key, f"{name}:{password}".encode(errors="surrogatepass"), hashlib.sha256)
+        proof = self._proof(name, password)
         address = None if _is_loopback(address) else address
         with self._lock:
             wait = self._sign_ins.begin(account, address, proof, self._seconds())
@@ -69,6 +74,9 @@ class SignInGuard:
             due = self._sign_ins.due(self._seconds())
         self._record(due)
         return 0 if right else math.ceil(wait) or None
+
+    def _proof(self, name: str, password: str) -> bytes:
+        return hmac.digest(self._key, f"{name}:{password}".encode(errors="surrogatepass"), hashlib.sha256)
 
     def _record(self, due: dict[str, int]) -> None:
         """Record refused attempts; without a database they are recorded later, and nobody is locked out."""

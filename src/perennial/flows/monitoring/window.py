@@ -43,16 +43,22 @@ def read_window(spec: ModelSpec, log: PredictionLog, target: Target, now: dateti
     for back in LOOK_BACK:
         rows = log.read(spec.name, now - back)
         rows = rows[(rows["digest"] == target.digest) & ~rows["shadow"].astype(bool)]
-        features = rows.filter(like="feature:")
-        unknown = features.isna().all(axis=1) & bool(features.shape[1])
-        capped = _capped(rows[~unknown], policy)
+        capped = _capped(rows[~_unknown(rows)], policy)
         if len(capped) >= policy.window:
             break
-    share = float(unknown.tail(policy.window).mean()) if len(rows) else None
+    # Capped by itself: unknown rows must not take the places of the others in the window, nor one client all of these.
+    asked = _capped(rows, policy).tail(policy.window)
+    share = float(_unknown(asked).mean()) if len(asked) else None
     newest = capped.tail(policy.window).reset_index(drop=True)
     requests = newest["request_id"].nunique() if "request_id" in newest else len(newest)
     named = newest.rename(columns=lambda name: name.removeprefix("feature:"))
     return Window(named, int(requests), share)
+
+
+def _unknown(rows: pd.DataFrame) -> pd.Series[bool]:
+    """Return which rows have no known feature."""
+    features = rows.filter(like="feature:")
+    return features.isna().all(axis=1) & bool(features.shape[1])
 
 
 def _capped(rows: pd.DataFrame, policy: MonitoringSpec) -> pd.DataFrame:
