@@ -21,16 +21,16 @@ def from_files(prefix: str) -> dict[str, str]:
     Raises:
         SettingsError: a file cannot be read.
     """
-    found = {}
+    values = {}
     for name in SECRETS:
         variable = f"{prefix}{name.upper()}_FILE"
         path = os.environ.get(variable)
         if path is None or variable.removesuffix("_FILE") in os.environ:
             continue
         try:
-            found[name] = Path(path).read_text().strip()
+            values[name] = Path(path).read_text().strip()
         except OSError as error:
             raise SettingsError(
                 f"{variable}: {path}: {error.strerror}", hint="name a readable file with the value"
             ) from error
-    return found
+    return values

@@ -36,7 +36,7 @@ def serve(pool: str, port: int) -> None:
         "OMP_NUM_THREADS": "1",
     }
     command = [
-        sys.executable, "-m", "perennial.serving.private_bentoml", "serve", "service:ModelServer",
+        sys.executable, "-m", "perennial.serving.access.private_bentoml", "serve", "service:ModelServer",
         "--working-dir", str(settings.project / "bentos" / "model_server"),
         "--host", environment.LOOPBACK, "--port", str(port),
         # Longer than the router's idle timeout: the router must close idle connections first.

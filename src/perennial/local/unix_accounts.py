@@ -72,14 +72,14 @@ def read(settings: Settings) -> UnixAccounts | None:
 
 def _owner(name: str, umask: str) -> Owner:
     try:
-        found = pwd.getpwnam(name)
+        account = pwd.getpwnam(name)
     except KeyError as error:
         raise SettingsError(
             f"{VARIABLE}: there is no Unix account {name!r}", hint=f"useradd --system {name or 'NAME'}"
         ) from error
-    if found.pw_uid == 0:
+    if account.pw_uid == 0:
         raise SettingsError(f"{VARIABLE}: {name} is root", hint="an account without rights of its own")
-    return Owner(name, found.pw_uid, found.pw_gid, found.pw_dir, umask)
+    return Owner(name, account.pw_uid, account.pw_gid, account.pw_dir, umask)
 
 
 def check(settings: Settings) -> None:

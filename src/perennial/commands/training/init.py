@@ -65,11 +65,11 @@ def init(
         seed=seed,
     )
     given = Given(target=target, task=task, key=key, time=time, group=group, positive=positive)  # type: ignore[arg-type]
-    found = new_model.inspect(given, keep, table_ports(path, draft.missing), seed)
+    inspection = new_model.inspect(given, keep, table_ports(path, draft.missing), seed)
     terms = Terms(licence=licence, consent=Consent(state=ConsentState.NOT_NEEDED, by=who, why=consent))
     stated = datasets.terms(settings.configs)
-    new = new_model.draft_files(draft, found, keep, project, terms)
-    _show(found, draft.path, licence, consent, who, stated=model in stated)
+    new = new_model.draft_files(draft, inspection, keep, project, terms)
+    _show(inspection, draft.path, licence, consent, who, stated=model in stated)
     if not yes:
         click.confirm("Write the model?", abort=True)
     for written in new_model.write(new, project, stated, model):
@@ -88,18 +88,23 @@ def run(context: click.Context, model: str, workdir: Path | None) -> None:
         context.invoke(step, model=model, workdir=workdir)
 
 
-def _show(found: Inspection, path: str, licence: str, consent: str, who: str, stated: bool) -> None:
-    profile = found.profile
+def _show(inspection: Inspection, path: str, licence: str, consent: str, who: str, stated: bool) -> None:
+    profile = inspection.profile
     print_text(f"{path}: {profile.rows} rows, {len(profile.columns)} columns")
     rows = [
-        (one.column.name, one.role.value, one.kind.value if one.kind else "", one.reason)
-        for one in profile.columns
+        (
+            conclusion.column.name,
+            conclusion.role.value,
+            conclusion.kind.value if conclusion.kind else "",
+            conclusion.reason,
+        )
+        for conclusion in profile.columns
     ]
     print_table(("column", "is", "type", "because"), rows)
     print_text(f"task: {profile.task} ({profile.task_reason})")
     print_text(f"split: {profile.split.value} ({profile.split_reason})")
-    if found.repeated:
-        print_text(f"{found.repeated} rows have the same inputs as an earlier row")
+    if inspection.repeated:
+        print_text(f"{inspection.repeated} rows have the same inputs as an earlier row")
     if stated:
         print_text("terms: as configs/sources.yaml states them")
     else:

@@ -116,12 +116,12 @@ class SignIns:
 
     def due(self, now: float) -> dict[str, int]:
         """Return the refused attempts by account that are to be reported now, and take them as reported."""
-        found = {}
+        failures = {}
         for account, open_ in self._unreported.items():
             if open_.count and (open_.reported is None or now - open_.reported >= RECORD_EVERY):
-                found[account] = open_.count
+                failures[account] = open_.count
                 open_.count, open_.reported = 0, now
-        return found
+        return failures
 
     def not_reported(self, counts: dict[str, int]) -> None:
         """Take back what `due` returned: it could not be recorded."""
@@ -132,8 +132,8 @@ class SignIns:
         self._unreported.setdefault(account, Unreported()).count += 1
 
     def _of(self, address: str) -> Failures:
-        found = self._addresses.setdefault(address, Failures())
+        failures = self._addresses.setdefault(address, Failures())
         self._addresses.move_to_end(address)
         while len(self._addresses) > KEPT:
             self._addresses.popitem(last=False)
-        return found
+        return failures

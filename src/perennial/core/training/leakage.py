@@ -31,17 +31,17 @@ def telling_columns(
     """
     order = np.random.default_rng(seed).permutation(len(target))[:MOST_ROWS]
     features, target = features[order], target[order].astype(float)
-    found = {}
+    reasons = {}
     for place, name in enumerate(names):
         column = features[:, [place]]
         if _copies(column[:, 0], target):
-            found[name] = "a copy of the target"
+            reasons[name] = "a copy of the target"
             continue
         share = _explained(column, target, is_number, seed)
         if share >= SUSPICIOUS:
             measure = "of the variance of the target" if is_number else "of the errors of guessing"
-            found[name] = f"alone it removes {share:.1%} {measure}"
-    return found
+            reasons[name] = f"alone it removes {share:.1%} {measure}"
+    return reasons
 
 
 def future_times(times: Mapping[str, np.ndarray], row_times: np.ndarray) -> dict[str, str]:
@@ -51,15 +51,15 @@ def future_times(times: Mapping[str, np.ndarray], row_times: np.ndarray) -> dict
         times: name -> days or seconds [n], NaN for a missing value.
         row_times: the same unit, [n].
     """
-    found = {}
+    reasons = {}
     for name, values in times.items():
         known = ~np.isnan(values) & ~np.isnan(row_times)
         if not known.any():
             continue
         share = float(np.mean(values[known] > row_times[known]))
         if share >= FUTURE:
-            found[name] = f"in {share:.0%} of the rows it is later than the time of the row"
-    return found
+            reasons[name] = f"in {share:.0%} of the rows it is later than the time of the row"
+    return reasons
 
 
 def _copies(column: np.ndarray, target: np.ndarray) -> bool:

@@ -48,7 +48,7 @@ class Thresholds:
 
 def input_specs(profile: TableProfile) -> dict[str, InputSpec]:
     """Return the types of the inputs, in the order of the table."""
-    return {name: _input_spec(one) for name, one in profile.inputs.items()}
+    return {name: _input_spec(conclusion) for name, conclusion in profile.inputs.items()}
 
 
 def spec_text(draft: Draft, profile: TableProfile, accepted: tuple[str, ...]) -> str:
@@ -58,7 +58,7 @@ def spec_text(draft: Draft, profile: TableProfile, accepted: tuple[str, ...]) ->
         accepted: inputs that a person wants although they tell the target.
     """
     values = _thresholds(draft, profile)
-    taken = {one.column.name for one in profile.columns}
+    taken = {conclusion.column.name for conclusion in profile.columns}
     group = GROUP_NAMES[profile.split]
     group = (
         group
@@ -103,7 +103,7 @@ data:
 features:
   source: request
   inputs:
-{chr(10).join(_input(one) for one in profile.inputs.values())}
+{chr(10).join(_input(conclusion) for conclusion in profile.inputs.values())}
 
 target:
   column: {quote(target)}
@@ -149,21 +149,21 @@ def rounded(value: float) -> float:
     return float(f"{value:.3g}")
 
 
-def _input_spec(one: Conclusion) -> InputSpec:
-    kind = one.kind or InputKind.FLOAT
-    missing: Literal["allow", "refuse"] = "allow" if one.column.missing else "refuse"
+def _input_spec(conclusion: Conclusion) -> InputSpec:
+    kind = conclusion.kind or InputKind.FLOAT
+    missing: Literal["allow", "refuse"] = "allow" if conclusion.column.missing else "refuse"
     if kind is not InputKind.CATEGORY:
         return InputSpec(type=kind, missing=missing)
-    values = tuple(str(value) for value in one.column.values if value != "")
+    values = tuple(str(value) for value in conclusion.column.values if value != "")
     return InputSpec(type=kind, missing=missing, categories=values, unknown="missing")
 
 
-def _input(one: Conclusion) -> str:
-    given = _input_spec(one)
+def _input(conclusion: Conclusion) -> str:
+    given = _input_spec(conclusion)
     parts = [f"type: {given.type.value}", f"missing: {given.missing}"]
     if given.categories:
         parts += [f"categories: {quote(list(given.categories))}", f"unknown: {given.unknown}"]
-    return f"    {quote(one.column.name)}: {{{', '.join(parts)}}}"
+    return f"    {quote(conclusion.column.name)}: {{{', '.join(parts)}}}"
 
 
 def _thresholds(draft: Draft, profile: TableProfile) -> Thresholds:

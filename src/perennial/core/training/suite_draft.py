@@ -26,8 +26,8 @@ def suite_text(name: str, profile: TableProfile) -> str:
             "half of the rows that taught these rules",
         )
     ]
-    for one in profile.columns:
-        rules += _rules(one, profile)
+    for conclusion in profile.columns:
+        rules += _rules(conclusion, profile)
     lines = "\n".join(rules)
     time = profile.named(Role.TIME)
     freshness = ""
@@ -43,9 +43,9 @@ def suite_text(name: str, profile: TableProfile) -> str:
     )
 
 
-def _rules(one: Conclusion, profile: TableProfile) -> list[str]:
-    column, name = one.column, one.column.name
-    if one.role is Role.LEFT_OUT:
+def _rules(conclusion: Conclusion, profile: TableProfile) -> list[str]:
+    column, name = conclusion.column, conclusion.column.name
+    if conclusion.role is Role.LEFT_OUT:
         return []
     rules = []
     share = column.missing / column.rows
@@ -53,18 +53,18 @@ def _rules(one: Conclusion, profile: TableProfile) -> list[str]:
         rules.append(_rule("expect_column_values_to_not_be_null", {"column": name}))
     elif (least := _least(share)) > 0:
         rules.append(_rule("expect_column_values_to_not_be_null", {"column": name, "mostly": least}))
-    if one.role is Role.KEY and column.distinct == column.rows:
+    if conclusion.role is Role.KEY and column.distinct == column.rows:
         rules.append(_rule("expect_column_values_to_be_unique", {"column": name}))
-    if one.role is Role.TARGET and profile.labels:
+    if conclusion.role is Role.TARGET and profile.labels:
         values = {"column": name, "value_set": list(profile.labels)}
         rules.append(_rule("expect_column_values_to_be_in_set", values))
         rules.append(_rule("expect_column_distinct_values_to_contain_set", values, "each class must occur"))
-    elif one.kind is InputKind.CATEGORY:
+    elif conclusion.kind is InputKind.CATEGORY:
         known = [str(value) for value in column.values]
         rules.append(
             _rule("expect_column_values_to_be_in_set", {"column": name, "value_set": known, "mostly": MOSTLY})
         )
-    elif one.kind in (InputKind.INT, InputKind.FLOAT) or one.role is Role.TARGET:
+    elif conclusion.kind in (InputKind.INT, InputKind.FLOAT) or conclusion.role is Role.TARGET:
         rules.append(_rule("expect_column_values_to_be_between", {"column": name} | _range(column)))
     return rules
 

@@ -80,23 +80,25 @@ def inspect(given: Given, keep: Sequence[str], ports: TablePorts, seed: int) -> 
     columns = {name: plain_values(table[name]) for name in inputs}
     features = encode(inputs, columns, len(table))
     numbers = _target_numbers(table, target, bool(profile.labels))
-    told = telling_columns(features, tuple(inputs), numbers, not profile.labels, seed)
+    reasons = telling_columns(features, tuple(inputs), numbers, not profile.labels, seed)
     if time is not None and profile.period is not None:
         times = [name for name, kind in types.items() if kind is InputKind.TIMESTAMP]
         row_times = _days(table, time)
-        told |= future_times({name: _days(table, name) for name in times}, row_times)
-    dropped = {name: f"{why}: it may not be known before" for name, why in told.items() if name not in keep}
+        reasons |= future_times({name: _days(table, name) for name in times}, row_times)
+    dropped = {
+        name: f"{why}: it may not be known before" for name, why in reasons.items() if name not in keep
+    }
     profile = profile.without(dropped)
     if not profile.inputs:
         raise DataError(
-            f"every input tells the target: {'; '.join(f'{name}: {why}' for name, why in told.items())}",
+            f"every input tells the target: {'; '.join(f'{name}: {why}' for name, why in reasons.items())}",
             hint="--keep COLUMN takes one that is known before the target",
         )
     return Inspection(profile, ports.repeated(list(profile.inputs)))
 
 
 def draft_files(
-    draft: Draft, found: Inspection, keep: Sequence[str], project: Path, terms: Terms
+    draft: Draft, inspection: Inspection, keep: Sequence[str], project: Path, terms: Terms
 ) -> NewFiles:
     """Return the files of a new model, all checked, none written.
 
@@ -114,11 +116,12 @@ def draft_files(
     there = [str(path) for path in (spec_path, suite_path, module_path) if path.exists()]
     if there:
         raise UsageError(f"{', '.join(there)} is there already", hint="remove it, or choose another name")
-    spec, suite = spec_text(draft, found.profile, tuple(keep)), suite_text(name, found.profile)
+    spec, suite = spec_text(draft, inspection.profile, tuple(keep)), suite_text(name, inspection.profile)
     catalog.parse(yaml.safe_load(spec), spec_path)
     catalog.parse_suite(yaml.safe_load(suite), suite_path)
     return NewFiles(
-        {module_path: _module(draft, found.profile), suite_path: suite, spec_path: spec}, _terms(name, terms)
+        {module_path: _module(draft, inspection.profile), suite_path: suite, spec_path: spec},
+        _terms(name, terms),
     )
 
 

@@ -54,8 +54,8 @@ def zone_of(name: str) -> tzinfo:
     """
     if name.upper() in ABBREVIATIONS:
         return timezone(timedelta(hours=ABBREVIATIONS[name.upper()]))
-    if found := OFFSET.fullmatch(name):
-        sign, hours, minutes, seconds = found.groups()
+    if match := OFFSET.fullmatch(name):
+        sign, hours, minutes, seconds = match.groups()
         offset = timedelta(hours=int(hours), minutes=int(minutes or 0), seconds=int(seconds or 0))
         return timezone(-offset if sign == "-" else offset)
     name = name.strip("[]() ")
@@ -80,13 +80,13 @@ def moment(text: str, zone: tzinfo, not_before: datetime | None = None) -> tuple
     """
     text = text.strip()
     try:
-        found, own = _parsed(text)
-        if own is None and found.tzinfo is None:
-            first = found.replace(tzinfo=zone).astimezone(UTC)
+        match, own = _parsed(text)
+        if own is None and match.tzinfo is None:
+            first = match.replace(tzinfo=zone).astimezone(UTC)
             if not_before is not None and first < not_before:
-                first = found.replace(tzinfo=zone, fold=1).astimezone(UTC)
+                first = match.replace(tzinfo=zone, fold=1).astimezone(UTC)
             return first, False
-        return (found if own is None else found.replace(tzinfo=own)).astimezone(UTC), True
+        return (match if own is None else match.replace(tzinfo=own)).astimezone(UTC), True
     except OverflowError as error:
         raise ValueError(str(error)) from error
 
@@ -102,8 +102,8 @@ def _parsed(text: str) -> tuple[datetime, tzinfo | None]:
         number = float(text)
         return datetime.fromtimestamp(number / next(by for top, by in EPOCH_UNITS if number < top), UTC), None
     for form in FORMS:
-        if found := form.fullmatch(text):
-            return _built(found.groupdict())
+        if match := form.fullmatch(text):
+            return _built(match.groupdict())
     raise ValueError(f"{text!r} is no known form of a time")
 
 
@@ -135,11 +135,11 @@ def seconds(text: str) -> float:
 
 
 def _seconds(text: str) -> float:
-    if found := CLOCK_DURATION.fullmatch(text):
-        days, hours, minutes, rest = found.groups()
+    if match := CLOCK_DURATION.fullmatch(text):
+        days, hours, minutes, rest = match.groups()
         return (int(days or 0) * 24 + int(hours)) * 3600 + int(minutes) * 60 + float(rest.replace(",", "."))
-    if len(text) > 2 and (found := ISO_DURATION.fullmatch(text)):
-        hours, minutes, rest = found.groups()
+    if len(text) > 2 and (match := ISO_DURATION.fullmatch(text)):
+        hours, minutes, rest = match.groups()
         return int(hours or 0) * 3600 + int(minutes or 0) * 60 + float(rest or 0)
     if "," not in text:
         return float(text)
