@@ -104,7 +104,7 @@ def test_a_release_whose_canary_pool_dies_aborts_and_no_client_notices(serving_s
     ports = ReleasePorts(
         releases=store.releases, intents=store.intents, ledger=store.ledger, feedback=store.feedback,
         predictions=releasing.prediction_log(stack.settings), pool=stack.pool, router=stack.router,
-        journal=MemoryJournal(), registry=None, labels=_Labels(), files=tmp_path, trusted=TRUSTED,
+        journal=MemoryJournal(), registry=_Registry(candidate), labels=_Labels(), files=tmp_path, trusted=TRUSTED,
         checks=lambda spec, files: (),
     )  # fmt: skip
     release = store.releases.save(canary(champion, candidate), None, [])
@@ -137,6 +137,16 @@ def test_a_release_whose_canary_pool_dies_aborts_and_no_client_notices(serving_s
     assert limit <= passes <= limit + 1, "ten errors, ten seconds apart, and one pass to let go"
     assert f"could not be measured {limit} times in a row" in release.note
     assert stack.router.route(model).canary is None
+
+
+class _Registry:
+    """Knows the candidate alone, under its key."""
+
+    def __init__(self, candidate) -> None:
+        self._candidate = candidate
+
+    def find(self, model, which):
+        return self._candidate if which == f"key:{self._candidate.key}" else None
 
 
 class _Labels:

@@ -144,10 +144,10 @@ def _lost_before_more_traffic(
     if not any(status.target in (route.stable, route.canary) for route in routes):
         return None
     try:
-        found = ports.registry.find(status.model, f"key:{status.candidate.key}")
+        record = ports.registry.find(status.model, f"key:{status.candidate.key}")
     except ToolError:
         return None
-    return f"{status.candidate} (key {status.candidate.key}) was deleted there" if found is None else None
+    return f"{status.candidate} (key {status.candidate.key}) was deleted there" if record is None else None
 
 
 def _abort_of_lost(status: ReleaseStatus, message: str, now: datetime) -> Intent:
