@@ -5,8 +5,8 @@ attempt counts as failed when it begins, so that attempts at the same time count
 at least 12 characters, so 20 guesses a minute are harmless, while a long delay locks out honest people.
 
 The passwords that the server knows when it starts, and the last with which somebody signed in, are not delayed, or
-one who guesses would keep the others out. Only the first COMPARED attempts of an account and second are compared with
-them: that many guesses a second would take longer than the age of the universe for a password that was made by us.
+one who guesses would keep the others out. After COMPARED guesses at an account in a second no more attempts are
+compared with them: that many guesses a second would take longer than the age of the universe for a password that was made by us.
 
 Names that are no account share one count, and addresses beyond KEPT are forgotten, so the memory is bounded.
 """
@@ -23,7 +23,7 @@ ALLOWED_ADDRESS = 100
 LONGEST = 3.0
 """Longest delay in seconds."""
 COMPARED = 100
-"""Attempts of an account in a second that are compared with its known password."""
+"""Guesses at an account in a second after which its known password is delayed like them."""
 FORGOTTEN = 900.0
 """Seconds without an attempt after which failures are forgotten."""
 KEPT = 1024
@@ -69,7 +69,7 @@ class SignIns:
         self._accounts: dict[str, Failures] = {}
         self._addresses: OrderedDict[str, Failures] = OrderedDict()
         self._good: dict[str, bytes] = {}
-        self._compared: dict[str, tuple[int, int]] = {}
+        self._guesses: dict[str, tuple[int, int]] = {}
         self._unreported: dict[str, Unreported] = {}
 
     def begin(self, account: str, address: str | None, proof: bytes, now: float) -> float:
@@ -80,10 +80,12 @@ class SignIns:
             address: None for an address that many share.
             proof: hash of the password by a key of the server.
         """
-        second, count = self._compared.get(account, (0, 0))
-        count = count + 1 if second == int(now) else 1
-        self._compared[account] = int(now), count
-        if count <= COMPARED and self._good.get(account) == proof:
+        second, guesses = self._guesses.get(account, (0, 0))
+        guesses = guesses if second == int(now) else 0
+        if self._good.get(account) != proof:
+            # Only guesses are counted: whoever knows the password may ask as often as work needs.
+            self._guesses[account] = int(now), guesses + 1
+        elif guesses < COMPARED:
             return 0.0
         of_account = self._accounts.setdefault(account, Failures())
         of_address = self._of(address) if address is not None else Failures()
