@@ -6,7 +6,8 @@ at least 12 characters, so 20 guesses a minute are harmless, while a long delay 
 
 The passwords that the server knows when it starts, and the last with which somebody signed in, are not delayed, or
 one who guesses would keep the others out. After COMPARED guesses at an account in a second no more attempts are
-compared with them: that many guesses a second would take longer than the age of the universe for a password that was made by us.
+compared with them: that many guesses a second would take longer than the age of the universe for a password that was
+made by us.
 
 Names that are no account share one count, and addresses beyond KEPT are forgotten, so the memory is bounded.
 """
