@@ -110,18 +110,24 @@ class BatchedLinear(nn.Module):
         return torch.matmul(rows, self.weight) + self.bias
 
 
+def ensemble(
+    members: int, inputs: int, width: int, layers: int, dropout: float, outputs: int
+) -> nn.Sequential:
+    """Return `members` multilayer perceptrons side by side: [1, batch, inputs] -> [members, batch, outputs]."""
+    blocks: list[nn.Module] = []
+    for _ in range(layers):
+        blocks += [BatchedLinear(members, inputs, width), nn.ReLU(), nn.Dropout(dropout)]
+        inputs = width
+    return nn.Sequential(*blocks, BatchedLinear(members, inputs, outputs))
+
+
 class Network(nn.Module):
     """Encoder and ensemble; the mean of the members' probabilities is the score."""
 
     def __init__(self, encoder: Encoder, width: int, layers: int, members: int, dropout: float) -> None:
         super().__init__()
         self.encoder = encoder
-        blocks: list[nn.Module] = []
-        inputs = encoder.size
-        for _ in range(layers):
-            blocks += [BatchedLinear(members, inputs, width), nn.ReLU(), nn.Dropout(dropout)]
-            inputs = width
-        self.body = nn.Sequential(*blocks, BatchedLinear(members, inputs, 1))
+        self.body = ensemble(members, encoder.size, width, layers, dropout, outputs=1)
 
     def logits(self, features: Tensor) -> Tensor:
         """Return the logits [members, batch]."""

@@ -9,10 +9,7 @@ the number of epochs chosen on validation rows is right for the final fit too.
 
 from __future__ import annotations
 
-import logging
-import warnings
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -21,32 +18,24 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from perennial.errors import DataError
-from perennial.models.base import Examples, Model, Progress, Task
+from perennial.models.base import Examples
 from perennial.models.tabular_network import Encoder, Network, quantile_edges, rank_loss
+from perennial.models.torch_model import TorchModel
 
 CATEGORIES = {"last_execution_status": 2, "weekday": 7}
 """Inputs that are codes 0..n-1, with n; all other inputs are numbers."""
-OPSET = 18
 DECAY = 0.98
 """Decay of the average: it covers about 50 steps, two epochs of a year of CI."""
-PATIENCE = 3
-"""Epochs without improvement on the validation rows before training stops."""
 GROUP_ROWS = 200
 """Rows of whole cycles in a batch of the pairwise loss, and most rows of a cycle."""
 
 
-class TestFailurePredictor(Model):
+class TestFailurePredictor(TorchModel):
     """Binary ranking by a batched ensemble of multilayer perceptrons."""
 
     __test__ = False  # the name is the domain's: this is no test class
     architecture = "ple-mlp-ensemble/1"
-    framework = "pytorch"
-
-    def __init__(
-        self, feature_names: tuple[str, ...], parameters: Mapping[str, Any], seed: int, task: Task
-    ) -> None:
-        super().__init__(feature_names, parameters, seed, task)
-        self.network: Network | None = None
+    patience = 3
 
     @staticmethod
     def suggest(trial: Any) -> dict[str, Any]:
@@ -62,71 +51,10 @@ class TestFailurePredictor(Model):
             "batch": 512,
         }
 
-    def fit(self, train: Examples, validation: Examples | None, epochs: int, progress: Progress) -> int:
+    def build(self, train: Examples) -> Network:
         if len(np.unique(train.target)) < 2:
             raise DataError("the training rows hold one verdict only", hint="train on more history")
-        # On a busy machine threads wait for each other over small batches and are slower than a single thread.
-        torch.set_num_threads(1)
-        torch.manual_seed(self.seed)
-        random = np.random.default_rng(self.seed)
-        network = self._build(train.features)
-        average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(DECAY))
-        optimiser = torch.optim.AdamW(
-            network.parameters(),
-            lr=self.parameters["learning_rate"],
-            weight_decay=self.parameters["weight_decay"],
-        )
-        best, kept, state = np.inf, epochs, None
-        for epoch in range(epochs):
-            metrics = {"train_loss": self._epoch(network, average, optimiser, train, random)}
-            self.network = average.module.eval()
-            if validation is not None:
-                metrics["validation_loss"] = self._loss(validation)
-                # The loss, not the ranking: a ranking is good before the score is a probability.
-                if metrics["validation_loss"] < best:
-                    best, kept = metrics["validation_loss"], epoch + 1
-                    state = {name: value.clone() for name, value in self.network.state_dict().items()}
-            progress(epoch, metrics)
-            if validation is not None and epoch + 1 - kept >= PATIENCE:
-                break
-        if state is not None:
-            self._fitted().load_state_dict(state)
-        return kept
-
-    def predict(self, features: np.ndarray) -> np.ndarray:
-        with torch.inference_mode():
-            return self._fitted()(torch.from_numpy(np.ascontiguousarray(features, dtype=np.float32))).numpy()
-
-    def export(self, path: Path) -> None:
-        example = torch.zeros((2, len(self.feature_names)), dtype=torch.float32)
-        # Said on every export: operators of torchvision are not there, and a rename inside torch.
-        logging.getLogger("torch.onnx._internal.exporter._registration").setLevel(logging.ERROR)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)
-            program = torch.onnx.export(
-                self._fitted(),
-                (example,),
-                input_names=["features"],
-                output_names=["score"],
-                dynamic_shapes=({0: torch.export.Dim("batch", min=1)},),
-                opset_version=OPSET,
-                dynamo=True,
-                verbose=False,
-            )
-        program.save(str(path))
-
-    def parameter_count(self) -> int:
-        return sum(parameter.numel() for parameter in self._fitted().parameters())
-
-    def native(self) -> nn.Module:
-        return self._fitted()
-
-    def _fitted(self) -> Network:
-        if self.network is None:
-            raise RuntimeError("the model is not fitted yet")
-        return self.network
-
-    def _build(self, features: np.ndarray) -> Network:
+        features = train.features
         if features.shape[1] != len(self.feature_names):
             raise DataError(f"{features.shape[1]} columns for {len(self.feature_names)} feature names")
         codes = [i for i, name in enumerate(self.feature_names) if name in CATEGORIES]
@@ -146,7 +74,10 @@ class TestFailurePredictor(Model):
             dropout=self.parameters["dropout"],
         )
 
-    def _epoch(
+    def average(self, network: nn.Module) -> AveragedModel:
+        return AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(DECAY))
+
+    def epoch(
         self,
         network: Network,
         average: AveragedModel,
@@ -172,10 +103,10 @@ class TestFailurePredictor(Model):
             total += loss.item() * len(batch)
         return total / len(train)
 
-    def _loss(self, validation: Examples) -> float:
-        score = self.predict(validation.features).astype(float)
+    def loss_of(self, rows: Examples) -> float:
+        score = self.predict(rows.features).astype(float)
         bounded = np.clip(score, 1e-7, 1 - 1e-7)
-        loss = -np.mean(np.where(validation.target == 1, np.log(bounded), np.log1p(-bounded)))
+        loss = -np.mean(np.where(rows.target == 1, np.log(bounded), np.log1p(-bounded)))
         return float(loss)
 
 

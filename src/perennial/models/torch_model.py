@@ -1,0 +1,119 @@
+"""What PyTorch models share: training with an average of the weights and early stopping, scoring, export to ONNX."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from abc import abstractmethod
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import nn
+from torch.optim.swa_utils import AveragedModel
+
+from perennial.models.base import Examples, Model, Progress
+
+OPSET = 18
+
+
+class TorchModel(Model):
+    """A network that is trained by AdamW; the parameters name its `learning_rate` and `weight_decay`."""
+
+    framework = "pytorch"
+    patience: ClassVar[int]
+    """Epochs without a lower validation loss before training stops."""
+    network: nn.Module | None = None
+
+    @abstractmethod
+    def build(self, train: Examples) -> nn.Module:
+        """Return the network before its first step.
+
+        Raises:
+            DataError: nothing can be learnt from these rows.
+        """
+
+    @abstractmethod
+    def average(self, network: nn.Module) -> AveragedModel:
+        """Return the average of the weights over the steps, which is what is served."""
+
+    @abstractmethod
+    def epoch(
+        self,
+        network: nn.Module,
+        average: AveragedModel,
+        optimiser: torch.optim.Optimizer,
+        train: Examples,
+        random: np.random.Generator,
+    ) -> float:
+        """Pass over the rows once; return the mean loss."""
+
+    @abstractmethod
+    def loss_of(self, rows: Examples) -> float:
+        """Return the loss of the fitted network.
+
+        The loss chooses the epoch, not a metric: a ranking is good before the score is a probability.
+        """
+
+    def fit(self, train: Examples, validation: Examples | None, epochs: int, progress: Progress) -> int:
+        # On a busy machine threads wait for each other over small batches and are slower than a single thread.
+        torch.set_num_threads(1)
+        torch.manual_seed(self.seed)
+        random = np.random.default_rng(self.seed)
+        network = self.build(train)
+        average = self.average(network)
+        optimiser = torch.optim.AdamW(
+            network.parameters(),
+            lr=self.parameters["learning_rate"],
+            weight_decay=self.parameters["weight_decay"],
+        )
+        best, kept, state = np.inf, epochs, None
+        for epoch in range(epochs):
+            metrics = {"train_loss": self.epoch(network, average, optimiser, train, random)}
+            self.network = average.module.eval()
+            if validation is not None:
+                metrics["validation_loss"] = self.loss_of(validation)
+                if metrics["validation_loss"] < best:
+                    best, kept = metrics["validation_loss"], epoch + 1
+                    state = {name: value.clone() for name, value in self.network.state_dict().items()}
+            progress(epoch, metrics)
+            if validation is not None and epoch + 1 - kept >= self.patience:
+                break
+        if state is not None:
+            self.fitted().load_state_dict(state)
+        return kept
+
+    def predict(self, features: np.ndarray) -> np.ndarray:
+        with torch.inference_mode():
+            return self.fitted()(torch.from_numpy(np.ascontiguousarray(features, dtype=np.float32))).numpy()
+
+    def export(self, path: Path) -> None:
+        example = torch.zeros((2, len(self.feature_names)), dtype=torch.float32)
+        # Said on every export: operators of torchvision are not there, and a rename inside torch.
+        logging.getLogger("torch.onnx._internal.exporter._registration").setLevel(logging.ERROR)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)
+            program = torch.onnx.export(
+                self.fitted(),
+                (example,),
+                input_names=["features"],
+                output_names=[self.task.output],
+                dynamic_shapes=({0: torch.export.Dim("batch", min=1)},),
+                opset_version=OPSET,
+                dynamo=True,
+                verbose=False,
+            )
+        program.save(str(path))
+
+    def parameter_count(self) -> int:
+        return sum(parameter.numel() for parameter in self.fitted().parameters())
+
+    def native(self) -> nn.Module:
+        return self.fitted()
+
+    def fitted(self) -> Any:
+        """Return the network of the last epoch, or of the best one."""
+        if self.network is None:
+            raise RuntimeError("the model is not fitted yet")
+        return self.network
