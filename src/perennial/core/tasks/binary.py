@@ -37,6 +37,10 @@ class Binary(ScoreTask):
             "accuracy": Metric(),
         }
 
+    @property
+    def labels(self) -> tuple[Label, ...]:
+        return self.positive, self.negative
+
     def valid_label(self) -> str:
         return f"{self.positive!r} (positive) or {self.negative!r}"
 

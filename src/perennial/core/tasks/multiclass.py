@@ -59,6 +59,10 @@ class Multiclass(Task):
             name if names.count(name) == 1 else f"{name}_{place}" for place, name in enumerate(names)
         )
 
+    @property
+    def labels(self) -> tuple[Label, ...]:
+        return self.classes
+
     def valid_label(self) -> str:
         return f"one of {', '.join(map(repr, self.classes))}"
 

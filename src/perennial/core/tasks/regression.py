@@ -8,8 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
-from perennial.core.tasks.task import NO_DECISION, Metric, Scored, Task
-from perennial.errors import DataError
+from perennial.core.tasks.task import NO_DECISION, Metric, Scored, Task, without_gaps
 
 LARGEST = float(np.finfo(np.float32).max)
 FLAT = 1e-12
@@ -24,6 +23,7 @@ class Regression(Task):
     valid: ClassVar[str] = "a finite number"
     has_positive: ClassVar[bool] = False
     one_number: ClassVar[bool] = True
+    is_number: ClassVar[bool] = True
     fairness: ClassVar[frozenset[str]] = frozenset({"error_rate"})
 
     unit: Annotated[str, Field(min_length=1)] = Field(description="unit of the target, for people")
@@ -77,11 +77,7 @@ class Regression(Task):
 
     def from_feature(self, column: np.ndarray, known: np.ndarray) -> np.ndarray:
         """Return a feature as the value itself, for example the last known value of the target."""
-        if np.isnan(known).all():
-            raise DataError(
-                "a baseline's feature is missing in all training rows", hint="train on more history"
-            )
-        return np.where(np.isnan(column), np.nanmean(known), column)
+        return without_gaps(column, known)
 
     def rule(self, column: str) -> str:
         return (

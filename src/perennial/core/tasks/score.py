@@ -1,4 +1,4 @@
-"""What the kinds share whose answer is a score: a number in [0, 1], positive from a threshold on."""
+"""The base of the kinds whose answer is a score: a number in [0, 1], positive from a threshold on."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 from pydantic import Field
 
 from perennial.core.frozen import Share
-from perennial.core.tasks.task import Task
+from perennial.core.tasks.task import Task, without_gaps
 from perennial.errors import DataError
 
 POSITIVE = 0.5
@@ -48,11 +48,7 @@ class ScoreTask(Task):
 
     def from_feature(self, column: np.ndarray, known: np.ndarray) -> np.ndarray:
         """Return a rate or a flag in [0, 1] as a score; missing values rank neither first nor last."""
-        if np.isnan(known).all():
-            raise DataError(
-                "a baseline's feature is missing in all training rows", hint="train on more history"
-            )
-        score = np.where(np.isnan(column), np.nanmean(known), column)
+        score = without_gaps(column, known)
         if score.min() < 0 or score.max() > 1:
             raise DataError(
                 f"a baseline's feature reaches from {score.min():g} to {score.max():g}: it is no rate",

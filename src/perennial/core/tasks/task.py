@@ -43,6 +43,8 @@ class Task(Frozen, ABC):
     """Labels are positive or not: their share and number can be compared between variants."""
     one_number: ClassVar[bool]
     """The answer is one number per row: it can be explained by attributions and compared by behavioural cases."""
+    is_number: ClassVar[bool] = False
+    """The target is a number with a unit, not a label."""
     fairness: ClassVar[frozenset[str]]
     """Measures that can be compared between groups (`core.gate_spec.GroupMeasure`)."""
 
@@ -50,6 +52,11 @@ class Task(Frozen, ABC):
     @abstractmethod
     def metrics(self) -> Mapping[str, Metric]:
         """Return the metrics by name, in the order to show."""
+
+    @property
+    def labels(self) -> tuple[Label, ...]:
+        """Return the labels that the spec names; none where the data gives them."""
+        return ()
 
     @abstractmethod
     def valid_label(self) -> str:
@@ -205,6 +212,17 @@ class Task(Frozen, ABC):
 
 
 NO_DECISION = -1
+
+
+def without_gaps(column: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """Return a feature with the mean of `known` (the training rows) in place of missing values.
+
+    Raises:
+        DataError: it is missing in all training rows.
+    """
+    if np.isnan(known).all():
+        raise DataError("a baseline's feature is missing in all training rows", hint="train on more history")
+    return np.where(np.isnan(column), np.nanmean(known), column)
 
 
 def plain(value: Any) -> float | str | None:

@@ -13,8 +13,6 @@ from perennial.core.feature_spec import FeatureSpec
 from perennial.core.input_encoding import encode
 from perennial.core.input_spec import InputKind
 from perennial.core.spec import ModelSpec
-from perennial.core.tasks.score import ScoreTask
-from perennial.core.tasks.task import Label, Task
 from perennial.core.training.leakage import telling_columns
 from perennial.core.training.table_split import buckets, periods
 from perennial.errors import MalformedInput, SpecError, ValidationFailed
@@ -65,8 +63,8 @@ def column_types(spec: ModelSpec, source: TableSpec) -> dict[str, InputKind]:
 
 def label_type(spec: ModelSpec) -> InputKind:
     """Return the type of the target column, which its labels in the spec have."""
-    labels = [value for value in _labels(spec.task) if not isinstance(value, str)]
-    if len(labels) < len(_labels(spec.task)):
+    labels = spec.task.labels
+    if any(isinstance(label, str) for label in labels):
         return InputKind.CATEGORY
     if labels and all(isinstance(label, bool) for label in labels):
         return InputKind.BOOL
@@ -134,9 +132,8 @@ def check_leakage(spec: ModelSpec, source: TableSpec, examples: pd.DataFrame) ->
     """
     target = spec.task.targets(examples[spec.target.column].to_numpy(), spec.target.column)
     features = encoded(spec.features, examples).to_numpy(dtype=np.float32)
-    is_number = not _labels(spec.task) and not isinstance(spec.task, ScoreTask)
-    told = telling_columns(features, spec.features.names, target, is_number, source.seed)
-    refused = {name: why for name, why in told.items() if name not in source.leakage_accepted}
+    reasons = telling_columns(features, spec.features.names, target, spec.task.is_number, source.seed)
+    refused = {name: why for name, why in reasons.items() if name not in source.leakage_accepted}
     if refused:
         listed = "; ".join(f"{name}: {why}" for name, why in refused.items())
         raise ValidationFailed(
@@ -155,10 +152,3 @@ def plain_values(column: pd.Series[Any]) -> np.ndarray:
     values = column.to_numpy(dtype=object, copy=True)
     values[column.isna().to_numpy()] = None
     return values
-
-
-def _labels(task: Task) -> tuple[Label, ...]:
-    """Return the labels that the spec names; none where the target is a number."""
-    named = task.model_dump()
-    pair = (named["positive"], named["negative"]) if "positive" in named else ()
-    return tuple(named.get("classes", pair))

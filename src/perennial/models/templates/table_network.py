@@ -15,7 +15,6 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from perennial.core.input_spec import InputKind
-from perennial.core.tasks.score import ScoreTask
 from perennial.errors import DataError
 from perennial.models.base import Examples, Task
 from perennial.models.tabular_network import Encoder, ensemble, quantile_edges
@@ -103,7 +102,7 @@ class TaskNetwork(nn.Module):
         super().__init__()
         self.encoder = encoder
         self.classes = task.width()
-        self.is_score = isinstance(task, ScoreTask)
+        self.is_score = self.classes is None and not task.is_number
         deviation = float(np.std(target, dtype=float)) or 1.0
         self.register_buffer("mean", torch.tensor(float(np.mean(target, dtype=float))))
         self.register_buffer("deviation", torch.tensor(deviation))
