@@ -326,3 +326,13 @@ def world(tmp_path: Path) -> World:
 def make_world(tmp_path_factory: pytest.TempPathFactory):
     """Worlds on demand, for property tests."""
     return lambda: World(tmp_path_factory.mktemp("world") / "files")
+
+
+@pytest.fixture
+def two(world):
+    """1.0.0 was champion, 1.1.0 is."""
+    world.release_first()
+    status = world.open_second()
+    world.say(status, IntentKind.PROMOTE)
+    assert world.passes(status.release_id, 3).phase is Phase.SUCCEEDED
+    return world

@@ -58,16 +58,6 @@ def test_every_row_of_the_table_has_its_test():
         assert f"def {name}(" in (ROOT / "tests" / file).read_text(), name
 
 
-@pytest.fixture
-def two(world):
-    """1.0.0 was champion, 1.1.0 is."""
-    world.release_first()
-    status = world.open_second()
-    world.say(status, IntentKind.PROMOTE)
-    assert world.passes(status.release_id, 3).phase is Phase.SUCCEEDED
-    return world
-
-
 def lost(world) -> list[str]:
     rows = [row.entry for row in world.store.ledger.rows()]
     return [entry.payload["why"] for entry in rows if entry.kind == "lifecycle.lost"]

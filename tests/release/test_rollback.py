@@ -13,16 +13,6 @@ from perennial.errors import RollbackRefused, RouterUnavailable, UnknownRelease
 MODEL = "test_failure_predictor"
 
 
-@pytest.fixture
-def two(world):
-    """1.0.0 was champion, 1.1.0 is."""
-    world.release_first()
-    status = world.open_second()
-    world.say(status, IntentKind.PROMOTE)
-    assert world.passes(status.release_id, 3).phase is Phase.SUCCEEDED
-    return world
-
-
 def back(world, to=None, **more):
     return world.back(to, **more)[0]
 

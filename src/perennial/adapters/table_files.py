@@ -82,13 +82,13 @@ def described(database: duckdb.DuckDBPyConnection, path: Path, missing: tuple[st
         rows = database.execute(f"DESCRIBE SELECT * FROM {scan(path, missing)}").fetchall()  # noqa: S608
     except duckdb.Error as error:
         raise malformed(path, error) from error
-    found = {str(row[0]): str(row[1]) for row in rows}
-    if len(found) == 1 and any(sign in next(iter(found)) for sign in ",;\t|"):
+    types = {str(row[0]): str(row[1]) for row in rows}
+    if len(types) == 1 and any(sign in next(iter(types)) for sign in ",;\t|"):
         raise MalformedInput(
-            f"{path}: its lines have different numbers of fields, so that {next(iter(found))!r} is one column",
+            f"{path}: its lines have different numbers of fields, so that {next(iter(types))!r} is one column",
             hint="complete or remove the lines that lack fields",
         )
-    return found
+    return types
 
 
 def quoted(name: str) -> str:
@@ -96,10 +96,10 @@ def quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
-def _typed(name: str, kind: InputKind, found: str) -> str:
+def _typed(name: str, kind: InputKind, read_as: str) -> str:
     column = quoted(name)
-    if kind is InputKind.TIMESTAMP and found in ("DATE", "TIMESTAMP"):
-        # A bare cast reaches the CSV reader, which then forgets the form that it has found.
+    if kind is InputKind.TIMESTAMP and read_as in ("DATE", "TIMESTAMP"):
+        # A bare cast reaches the CSV reader, which then forgets the form that it has read.
         return f"CAST({column} + INTERVAL 0 SECOND AS TIMESTAMPTZ) AS {column}"
     return f"CAST({column} AS {TYPES[kind]}) AS {column}"
 

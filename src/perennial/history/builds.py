@@ -37,7 +37,7 @@ class JUnitImport:
     retracted: tuple[Path, ...] = ()
     """Reports that were taken out of the history; they stay out."""
     left_out: tuple[str, ...] = ()
-    """What could not be read, each with file, line and reason."""
+    """Parts that could not be read, each with file, line and reason."""
     suite_errors: int = 0
     untimed: int = 0
     """Tests without a duration, taken as 0 ms."""
@@ -155,8 +155,8 @@ def _known(known: pd.DataFrame, retracted: pd.DataFrame, suite: str) -> _Known:
 
 def _starts(rows: pd.DataFrame, which: Literal["min", "max"]) -> dict[int, datetime]:
     """Return cycle -> start of its first or last execution."""
-    found = rows.groupby("cycle")["started_at"].agg(which)
-    return {int(cycle): at.to_pydatetime() for cycle, at in found.items()}
+    starts = rows.groupby("cycle")["started_at"].agg(which)
+    return {int(cycle): at.to_pydatetime() for cycle, at in starts.items()}
 
 
 def _cycles(rows: pd.DataFrame) -> dict[str, int]:
@@ -195,7 +195,9 @@ def _in_order(reports: Iterable[Report], places: dict[Path, str], state: _Known)
     for report in sorted(dated, key=lambda report: (_begins(report, state), report.path)):
         place, begins = places[report.path], _begins(report, state)
         group = groups.setdefault(place, [[]])
-        is_late = report.key not in state.cycle_of and any(one.key in state.cycle_of for one in group[-1])
+        is_late = report.key not in state.cycle_of and any(
+            earlier.key in state.cycle_of for earlier in group[-1]
+        )
         if place in ends and begins > ends[place] + (LATE if is_late else NEXT_BUILD):
             group.append([])
         group[-1].append(report)

@@ -1,4 +1,4 @@
-"""What was taken out of a history again: records beside the parts, whose bytes stay."""
+"""Records of what was taken out of a history again; they lie beside the parts, whose bytes stay."""
 
 from __future__ import annotations
 
@@ -60,8 +60,8 @@ class Retraction(Frozen):
 
     def rows(self, parts: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
         """Return the rows that are out."""
-        found = [parts[part][parts[part]["cycle"].isin(cycles)] for part, cycles in self.parts.items()]
-        return pd.concat(found)
+        rows = [parts[part][parts[part]["cycle"].isin(cycles)] for part, cycles in self.parts.items()]
+        return pd.concat(rows)
 
 
 def named(which: int | str) -> str:
@@ -103,15 +103,15 @@ def read_retractions(history: Path) -> list[Retraction]:
     Raises:
         MalformedInput: a record is damaged.
     """
-    found = []
+    retractions = []
     for path in (history / FOLDER).glob("*.json"):
         try:
-            found.append(Retraction.model_validate_json(path.read_text(encoding="utf-8")))
+            retractions.append(Retraction.model_validate_json(path.read_text(encoding="utf-8")))
         except (OSError, UnicodeDecodeError, ValidationError) as error:
             raise MalformedInput(
                 f"{path} cannot be read: {error}", hint="restore it; `perennial ledger show` has its content"
             ) from error
-    return sorted(found, key=lambda retraction: (retraction.at, retraction.id))
+    return sorted(retractions, key=lambda retraction: (retraction.at, retraction.id))
 
 
 def write_retraction(history: Path, retraction: Retraction) -> None:

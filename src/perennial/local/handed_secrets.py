@@ -1,4 +1,4 @@
-"""What the started processes get of our settings: secrets only by files, for the processes named here."""
+"""Settings that the started processes get: secrets only by files, for the processes named here."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What PyTorch models share: training with an average of the weights and early stopping, scoring, export to ONNX."""
+"""The base of PyTorch models: training with an average of the weights and early stopping, scoring, export to ONNX."""
 
 from __future__ import annotations
 

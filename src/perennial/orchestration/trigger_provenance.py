@@ -145,10 +145,10 @@ def release_of(run_id: str, model: str) -> str:
     from perennial.wiring import database
 
     rows = database.store().ledger.rows(model, kinds=(Event.DAG_RUN_RELEASE,))
-    found = [row.entry.release_id for row in rows if row.entry.payload.get("run") == run_id]
-    if not found or found[-1] is None:
+    releases = [row.entry.release_id for row in rows if row.entry.payload.get("run") == run_id]
+    if not releases or releases[-1] is None:
         raise NotAllowed(f"the gate of the run {run_id} has opened no release", hint="clear the task `gate`")
-    return found[-1]
+    return releases[-1]
 
 
 def folder(work: str, model: str, run_id: str) -> str:

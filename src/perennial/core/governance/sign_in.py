@@ -5,7 +5,7 @@ attempt counts as failed when it begins, so that attempts at the same time count
 at least 12 characters, so 20 guesses a minute are harmless, while a long delay locks out honest people.
 
 The passwords that the server knows when it starts, and the last with which somebody signed in, are not delayed, or
-one who guesses would keep the others out. After COMPARED guesses at an account in a second no more attempts are
+whoever guesses would keep the others out. After COMPARED guesses at an account in a second no more attempts are
 compared with them: that many guesses a second would take longer than the age of the universe for a password that was
 made by us.
 

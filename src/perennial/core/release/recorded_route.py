@@ -96,12 +96,12 @@ def route_differences(live: Route | None, wanted: Route | None) -> tuple[str, ..
         ("backup", lambda route: _named(route.backup)),
         ("assignment", lambda route: str(route.assignment or "by chance")),
     )
-    found = []
+    differences = []
     for name, text in parts if live is not None and wanted is not None else parts[:1]:
         now, recorded = (text(route) if route is not None else "none" for route in (live, wanted))
         if now != recorded:
-            found.append(f"{name} is {now}, the ledger says {recorded}")
-    return tuple(found)
+            differences.append(f"{name} is {now}, the ledger says {recorded}")
+    return tuple(differences)
 
 
 def _named(target: Target | None) -> str:

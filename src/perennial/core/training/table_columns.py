@@ -30,15 +30,15 @@ class ColumnSummary:
     missing: int
     distinct: int
     minimum: float | datetime | None = None
-    """Of numbers and times."""
+    """Bounds of numbers and times."""
     maximum: float | datetime | None = None
     mean: float | None = None
-    """Of numbers."""
+    """Mean and deviation of numbers."""
     deviation: float | None = None
     whole: bool = False
     """Every number is whole."""
     mean_length: float = 0.0
-    """Of texts."""
+    """Mean length of texts in characters."""
     number_share: float = 0.0
     """Share of the texts that are numbers."""
     odd_text: str | None = None

@@ -74,23 +74,25 @@ class TableProfile:
 
     def named(self, role: Role) -> str | None:
         """Return the name of the column in a role that only one column can have."""
-        return next((one.column.name for one in self.columns if one.role is role), None)
+        return next((conclusion.column.name for conclusion in self.columns if conclusion.role is role), None)
 
     @property
     def target(self) -> ColumnSummary:
-        return next(one.column for one in self.columns if one.role is Role.TARGET)
+        return next(conclusion.column for conclusion in self.columns if conclusion.role is Role.TARGET)
 
     @property
     def inputs(self) -> dict[str, Conclusion]:
-        return {one.column.name: one for one in self.columns if one.role is Role.INPUT}
+        return {
+            conclusion.column.name: conclusion for conclusion in self.columns if conclusion.role is Role.INPUT
+        }
 
     def without(self, reasons: dict[str, str]) -> TableProfile:
         """Return the profile with columns left out: name -> reason."""
         columns = tuple(
-            Conclusion(one.column, Role.LEFT_OUT, reasons[one.column.name])
-            if one.column.name in reasons
-            else one
-            for one in self.columns
+            Conclusion(conclusion.column, Role.LEFT_OUT, reasons[conclusion.column.name])
+            if conclusion.column.name in reasons
+            else conclusion
+            for conclusion in self.columns
         )
         return replace(self, columns=columns)
 
@@ -134,9 +136,12 @@ def conclude(columns: Sequence[ColumnSummary], given: Given) -> TableProfile:
         (Role.GROUP, given.group, _group),
     ):
         free = [column for column in others if column.name not in roles]
-        found = (by_name[named], "you named it") if named is not None else find(free, Role.TIME in _in(roles))
-        if found is not None:
-            roles[found[0].name] = Conclusion(found[0], role, found[1])
+        chosen = (
+            (by_name[named], "you named it") if named is not None else find(free, Role.TIME in _in(roles))
+        )
+        if chosen is not None:
+            column, reason = chosen
+            roles[column.name] = Conclusion(column, role, reason)
     for column in others:
         if column.name not in roles:
             roles[column.name] = _input(column)
@@ -150,7 +155,7 @@ def conclude(columns: Sequence[ColumnSummary], given: Given) -> TableProfile:
 
 
 def _in(roles: dict[str, Conclusion]) -> set[Role]:
-    return {one.role for one in roles.values()}
+    return {conclusion.role for conclusion in roles.values()}
 
 
 def _task(
@@ -278,7 +283,7 @@ def _unfit(column: ColumnSummary) -> str:
 
 
 def _split(roles: dict[str, Conclusion]) -> tuple[Split, str, timedelta | None]:
-    by_role = {one.role: one.column for one in roles.values()}
+    by_role = {conclusion.role: conclusion.column for conclusion in roles.values()}
     if Role.TIME in by_role:
         column = by_role[Role.TIME]
         if column.type is ColumnType.INT:
@@ -286,7 +291,9 @@ def _split(roles: dict[str, Conclusion]) -> tuple[Split, str, timedelta | None]:
         if column.type is not ColumnType.TIMESTAMP:
             raise DataError(f"{column.name} holds no times", hint="--time names times or whole numbers")
         seconds = column.span_seconds()
-        period = next((one for one in PERIODS if seconds / one.total_seconds() <= MOST_PERIODS), PERIODS[-1])
+        period = next(
+            (period for period in PERIODS if seconds / period.total_seconds() <= MOST_PERIODS), PERIODS[-1]
+        )
         return Split.TIME, f"{column.name} orders the rows: the latest are held back", period
     if Role.GROUP in by_role:
         return Split.GROUP, f"rows of one {by_role[Role.GROUP].name} stay on one side", None

@@ -64,15 +64,15 @@ class FailoverWatch:
         ports = self.ports.recorded
         if ports is None:
             return []
-        found = compare_with_record(model, ports)
-        if found is None:
+        off = compare_with_record(model, ports)
+        if off is None:
             self._told.pop(model, None)
             return []
-        differences = found.differences
-        route = found.live or found.recorded
+        differences = off.differences
+        route = off.live or off.recorded
         self._tell(model, [route] if route is not None else [], differences, now)
         lines = [f"ALARM {Event.ROUTE_CHANGED_OUTSIDE}: {model}: {text}" for text in differences]
-        left = restore(found, ports)
+        left = restore(off, ports)
         return [*lines, f"{model}: not restored: {left}"] if left else lines
 
     def _check_router(self, now: datetime) -> list[str]:

@@ -138,11 +138,11 @@ def _measure(
     write_seal(ref, manifest, files, ports.published)
     again = ports.ledger.rows(spec.name, kinds=(Event.VERSION_REPRODUCED,))
     reproduced = reproduction.judge(spec.gate.reproduction, ref.digest, again)
-    found = ports.checks(spec, files)
+    judgements = ports.checks(spec, files)
     # What failed a check is rejected anyway: no server that answers clients loads it.
-    sound = all(judgement.verdict is not Verdict.FAIL for judgement in found)
+    sound = all(judgement.verdict is not Verdict.FAIL for judgement in judgements)
     latencies = _latencies(ref, manifest, files, ports, clock, sleep) if sound else []
-    checks = (reproduced, *ports.terms(spec, record), *found)
+    checks = (reproduced, *ports.terms(spec, record), *judgements)
     report = gate.judge(spec.gate, record, champion, latencies, checks)
     return report.model_copy(update={"seal": before})
 

@@ -50,8 +50,8 @@ def off_record(models: Iterable[str], ports: RecordedRoutePorts) -> list[str]:
     return [
         f"{model} differs from the ledger: {text}"
         for model in models
-        if (found := compare_with_record(model, ports)) is not None
-        for text in found.differences
+        if (off := compare_with_record(model, ports)) is not None
+        for text in off.differences
     ]
 
 
@@ -74,7 +74,7 @@ def compare_with_record(model: str, ports: RecordedRoutePorts) -> OffRecord | No
     return OffRecord(live, allowed[0] if allowed and champion is not None else None)
 
 
-def restore(found: OffRecord, ports: RecordedRoutePorts) -> str:
+def restore(off: OffRecord, ports: RecordedRoutePorts) -> str:
     """Make the recorded route live; return why that was not done, or an empty text.
 
     Traffic never goes to a version that no server holds: the live route goes on answering then.
@@ -82,14 +82,14 @@ def restore(found: OffRecord, ports: RecordedRoutePorts) -> str:
     Raises:
         RouterUnavailable, RouterRejected, PoolUnavailable: the route stays.
     """
-    wanted = found.recorded
+    wanted = off.recorded
     if wanted is None:
         return "the ledger names no champion"
     ready = ports.pool.readiness(PoolName.STABLE, wanted.model, wanted.stable.digest).ready
-    if found.live is not None and not ready:
+    if off.live is not None and not ready:
         return f"no stable server holds {wanted.stable.version}"
     try:
-        ports.router.apply(wanted, found.live)
+        ports.router.apply(wanted, off.live)
     except RouteMoved as error:
         return error.message
     return ""

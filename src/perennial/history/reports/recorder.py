@@ -116,14 +116,14 @@ class Recorder:
             self.untimed += 1
             return 0
         try:
-            found = times.seconds(text) * unit_ms / 1000
+            duration_s = times.seconds(text) * unit_ms / 1000
         except ValueError:
-            found = math.nan
-        if not -LONGEST_SECONDS < found < LONGEST_SECONDS or (found < 0 and self.options.strict):
+            duration_s = math.nan
+        if not -LONGEST_SECONDS < duration_s < LONGEST_SECONDS or (duration_s < 0 and self.options.strict):
             self.untimed += 1
             self.problem(line, f"time is {text!r}, not a duration in seconds", "the test is taken with 0 ms")
             return 0
-        return max(0, round(found * 1000))
+        return max(0, round(duration_s * 1000))
 
     def add(
         self, line: int, test_id: str, context: tuple[str, ...], area: str, clock: Clock, runs: Sequence[Run]
@@ -229,11 +229,11 @@ class Recorder:
         """Return the ids of tests that share an id with another test, by id and context."""
         contexts: dict[str, tuple[str, ...] | set[tuple[str, ...]]] = {}
         for test_id, context in zip(self._test_ids, self._contexts, strict=True):
-            found = contexts.setdefault(test_id, context)
-            if isinstance(found, set):
-                found.add(context)
-            elif found is not context and found != context:
-                contexts[test_id] = {found, context}
+            known = contexts.setdefault(test_id, context)
+            if isinstance(known, set):
+                known.add(context)
+            elif known is not context and known != context:
+                contexts[test_id] = {known, context}
         names = {}
         for test_id, shared in contexts.items():
             if isinstance(shared, set):

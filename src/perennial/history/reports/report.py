@@ -70,7 +70,7 @@ class Report:
     untimed: int = 0
     """Cases without a duration, taken as 0 ms."""
     zoneless: bool = False
-    """Whether a time without a zone was read."""
+    """A time without a zone was read."""
 
     @property
     def executions(self) -> tuple[Execution, ...]:

@@ -80,13 +80,13 @@ def moment(text: str, zone: tzinfo, not_before: datetime | None = None) -> tuple
     """
     text = text.strip()
     try:
-        match, own = _parsed(text)
-        if own is None and match.tzinfo is None:
-            first = match.replace(tzinfo=zone).astimezone(UTC)
+        at, own = _parsed(text)
+        if own is None and at.tzinfo is None:
+            first = at.replace(tzinfo=zone).astimezone(UTC)
             if not_before is not None and first < not_before:
-                first = match.replace(tzinfo=zone, fold=1).astimezone(UTC)
+                first = at.replace(tzinfo=zone, fold=1).astimezone(UTC)
             return first, False
-        return (match if own is None else match.replace(tzinfo=own)).astimezone(UTC), True
+        return (at if own is None else at.replace(tzinfo=own)).astimezone(UTC), True
     except OverflowError as error:
         raise ValueError(str(error)) from error
 

@@ -31,17 +31,17 @@ def read(events: Iterable[Event], recorder: Recorder) -> None:
                 # Some adapters name the assembly, too: "Acme.PayTest, Acme, Version=1.0".
                 classes[node.get("id")] = method.get("className").partition(",")[0].strip()
         elif kind == "test":
-            results += [Result(one) for one in _innermost(node)]
+            results += [Result(result) for result in _innermost(node)]
     for result in results:
         result.record(recorder, clock, classes)
 
 
 def _innermost(node: Node) -> Iterator[Node]:
-    inner = [one for part in node.all("InnerResults") for one in part.children if one.tag in RESULTS]
+    inner = [result for part in node.all("InnerResults") for result in part.children if result.tag in RESULTS]
     if not inner:
         yield node
-    for one in inner:
-        yield from _innermost(one)
+    for result in inner:
+        yield from _innermost(result)
 
 
 class Result:

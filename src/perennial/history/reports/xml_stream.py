@@ -221,8 +221,8 @@ def _encoding(path: Path, head: bytes) -> str:
                        (b"<\0", "utf-16-le"), (b"\0<", "utf-16-be")):  # fmt: skip
         if head.startswith(mark):
             return name
-    found = DECLARED.search(head[:500])
-    declared = found.group(1).decode("ascii").lower() if found else "utf-8"
+    match = DECLARED.search(head[:500])
+    declared = match.group(1).decode("ascii").lower() if match else "utf-8"
     if declared.startswith(("utf-16", "utf16", "ucs-2", "utf-32", "utf-8", "utf8-")):
         # .NET declares the encoding of its strings, and writes UTF-8.
         return "utf-8"
