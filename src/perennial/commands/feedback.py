@@ -92,7 +92,7 @@ def add_source(name: str, models: tuple[str, ...]) -> None:
     key = flow(
         name, models, actor(settings), FeedbackSources(settings.feedback_sources),
         database.store(settings).ledger, datetime.now(UTC), secrets.token_hex,
-        ClientKeys(settings.client_keys).all(),
+        taken=ClientKeys(settings.client_keys).all(),
     )  # fmt: skip
     print_text(key)
 

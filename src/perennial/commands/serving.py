@@ -148,7 +148,7 @@ def add_key(name: str, rights: tuple[str, ...], models: tuple[str, ...], days: f
     text = flow(
         name, [Right(right) for right in rights], models, None if days is None else timedelta(days=days),
         actor(settings), ClientKeys(settings.client_keys), database.store(settings).ledger, now(),
-        secrets.token_hex, FeedbackSources(settings.feedback_sources).all(),
+        secrets.token_hex, taken=FeedbackSources(settings.feedback_sources).all(),
     )  # fmt: skip
     print_text(text)
 

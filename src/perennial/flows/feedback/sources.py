@@ -30,7 +30,7 @@ def add_source(
     ledger: Ledger,
     now: datetime,
     random: Callable[[int], str],
-    taken: Collection[str] = (),
+    taken: Collection[str],
 ) -> str:
     """Add a source, or give it a new key; returns the key, which is stored nowhere.
 

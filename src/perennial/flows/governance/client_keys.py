@@ -32,7 +32,7 @@ def add_key(
     ledger: Ledger,
     now: datetime,
     random: Callable[[int], str],
-    taken: Collection[str] = (),
+    taken: Collection[str],
 ) -> str:
     """Add the key of a client, or give it a new one; returns the key, which is stored nowhere.
 
