@@ -133,6 +133,8 @@ class Settings(EncryptionSettings):
     downloads: ClassVar = StateFolder("downloads")
     history_dir: ClassVar = StateFolder("history")
     """CI histories as ingested: <history>/<part>.parquet."""
+    tables_dir: ClassVar = StateFolder("tables")
+    """Tables that were imported or read from databases: <table>/<part>.parquet."""
     data_repo: ClassVar = StateFolder("data")
     """Separate git and DVC repository; a commit is a data revision."""
     quarantine: ClassVar = StateFolder("quarantine")

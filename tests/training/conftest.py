@@ -80,7 +80,8 @@ class TableWorld:
     def prepare(self):
         spec = self.spec
         source = training.source(spec, self.settings)
-        prepare(spec, source.read(), source.terms(), training.preparation(spec), MemoryData(), self.work)
+        rows, make = source.read(), training.preparation(spec)
+        prepare(spec, rows, source.terms(), make, MemoryData(), self.work, of_source=source.revision())
 
     def validate(self):
         return validate(

@@ -1,18 +1,30 @@
-"""Tables in CSV and Parquet files, read by DuckDB with the types that the spec names."""
+"""Tables in CSV and Parquet files and in folders of Parquet, here or in S3, read by DuckDB with the types of the spec.
+
+DuckDB reaches S3 by fsspec (s3fs), since its own extension would be fetched from the internet. Keys and endpoint are
+those of the AWS environment.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pandas as pd
 
 from perennial.core.input_spec import InputKind
-from perennial.errors import DatasetMissing, MalformedInput
+from perennial.errors import DatasetMissing, MalformedInput, SettingsError
+from perennial.files import sha256
 
-ENDINGS = (".csv", ".csv.gz", ".tsv", ".txt", ".parquet", ".pq")
+Location = Path | str
+"""A file, a folder of Parquet files, or the address of either: s3://bucket/key."""
+S3 = "s3://"
+PARQUET = (".parquet", ".pq")
+ENDINGS = (".csv", ".csv.gz", ".tsv", ".txt", *PARQUET)
+FRACTIONS = ("FLOAT", "DOUBLE")
 TYPES = {
     InputKind.FLOAT: "DOUBLE",
     InputKind.INT: "BIGINT",
@@ -23,7 +35,7 @@ TYPES = {
 
 
 class TableFile:
-    """A file as a source of training data.
+    """A file or folder as a source of training data.
 
     Args:
         types: column -> its type.
@@ -32,7 +44,7 @@ class TableFile:
     """
 
     def __init__(
-        self, path: Path, types: Mapping[str, InputKind], missing: tuple[str, ...], name: str
+        self, path: Location, types: Mapping[str, InputKind], missing: tuple[str, ...], name: str
     ) -> None:
         self._path = path
         self._types = types
@@ -43,10 +55,10 @@ class TableFile:
         """Return the columns of `types`, in this order.
 
         Raises:
-            DatasetMissing: there is no such file.
+            DatasetMissing: there is no such file, or no Parquet file in the folder.
             MalformedInput: it is no table, a column is missing, or a value is of another type; names the line.
         """
-        with connect() as database:
+        with connect(self._path) as database:
             columns = described(database, self._path, self._missing)
             absent = [name for name in self._types if name not in columns]
             if absent:
@@ -59,23 +71,63 @@ class TableFile:
                 # Times keep the form that DuckDB finds in the file, such as 31/01/2024.
                 texts = [name for name, kind in self._types.items() if kind is not InputKind.TIMESTAMP]
                 file = scan(self._path, self._missing, texts=texts)
+                for name, kind in self._types.items():
+                    _keeps_its_type(database, file, self._path, name, kind, columns[name])
                 return database.sql(f"SELECT {wanted} FROM {file}").df()  # noqa: S608 quoted
             except duckdb.Error as error:
                 raise malformed(self._path, error) from error
+
+    def revision(self) -> str:
+        """Return a hash over the names and contents of the files; those in S3 count by their ETags."""
+        _there(self._path)
+        if is_s3(self._path):
+            found = s3().find(os.fspath(self._path), detail=True)
+            parts = [(name, str(entry["ETag"]).strip('"')) for name, entry in sorted(found.items())]
+        else:
+            path = Path(self._path)
+            files = sorted(path.rglob("*.parquet")) if path.is_dir() else [path]
+            parts = [(str(file.relative_to(path.parent)), sha256(file)) for file in files]
+        return hashlib.sha256(repr(parts).encode()).hexdigest()
 
     def terms(self) -> str:
         return self._name
 
 
-def connect() -> duckdb.DuckDBPyConnection:
-    """Return a connection in memory that reads times without a zone as UTC."""
+def connect(where: Location = "") -> duckdb.DuckDBPyConnection:
+    """Return a connection in memory that reads times without a zone as UTC, and S3 if `where` is there."""
     database = duckdb.connect()
+    if is_s3(where):
+        database.register_filesystem(s3())
     database.execute("SET TimeZone = 'UTC'")
     database.execute("SET threads = 2")
     return database
 
 
-def described(database: duckdb.DuckDBPyConnection, path: Path, missing: tuple[str, ...]) -> dict[str, str]:
+def location(project: Path, path: str) -> Location:
+    """Return the place that a spec names: in S3, or relative to the project."""
+    return path if is_s3(path) else project / path
+
+
+def is_s3(where: Location) -> bool:
+    return isinstance(where, str) and where.startswith(S3)
+
+
+def s3() -> Any:
+    """Return the file system of S3.
+
+    Raises:
+        SettingsError: its package is not installed.
+    """
+    try:
+        import s3fs
+    except ImportError as error:
+        raise SettingsError("s3:// needs the package s3fs", hint="pip install 'perennial[s3]'") from error
+    return s3fs.S3FileSystem(use_listings_cache=False)
+
+
+def described(
+    database: duckdb.DuckDBPyConnection, path: Location, missing: tuple[str, ...]
+) -> dict[str, str]:
     """Return the type of each column that DuckDB finds in a file; raises as `TableFile.read`."""
     _there(path)
     try:
@@ -101,19 +153,59 @@ def _typed(name: str, kind: InputKind, read_as: str) -> str:
     if kind is InputKind.TIMESTAMP and read_as in ("DATE", "TIMESTAMP"):
         # A bare cast reaches the CSV reader, which then forgets the form that it has read.
         return f"CAST({column} + INTERVAL 0 SECOND AS TIMESTAMPTZ) AS {column}"
+    if kind is InputKind.INT and read_as in FRACTIONS:
+        return f"CAST(CASE WHEN isnan({column}) THEN NULL ELSE {column} END AS BIGINT) AS {column}"
     return f"CAST({column} AS {TYPES[kind]}) AS {column}"
 
 
-def scan(path: Path, missing: tuple[str, ...], text: bool = False, texts: Sequence[str] = ()) -> str:
+def _keeps_its_type(
+    database: duckdb.DuckDBPyConnection, file: str, path: Location, name: str, kind: InputKind, read_as: str
+) -> None:
+    """Refuse values that DuckDB would cast silently: 1.5 to a whole number, 2 to true, true to 1.
+
+    Raises:
+        MalformedInput: names the first such row and its value.
+    """
+    column = quoted(name)
+    is_text, is_bool = read_as == "VARCHAR", read_as == "BOOLEAN"
+    is_csv = file.startswith("read_csv")
+    if (
+        kind is InputKind.INT
+        and not is_bool
+        and (is_csv or is_text or read_as in FRACTIONS or "DECIMAL" in read_as)
+    ):
+        number = f"TRY_CAST({column} AS DOUBLE)"
+        wrong = f"NOT isnan({number}) AND {number} % 1 <> 0"
+    elif kind is InputKind.BOOL and not (is_csv or is_text or is_bool):
+        wrong = f"{column} NOT IN (0, 1)"
+    elif kind in (InputKind.INT, InputKind.FLOAT) and is_bool and not is_csv:
+        wrong = f"{column} IS NOT NULL"
+    else:
+        return
+    numbered = f"SELECT row_number() OVER () AS row, {column} FROM {file}"  # noqa: S608 quoted
+    query = f"SELECT row, {column} FROM ({numbered}) WHERE {wrong} LIMIT 1"  # noqa: S608
+    if found := database.execute(query).fetchall():
+        row, value = found[0]
+        raise MalformedInput(
+            f"{path}: row {row}, {name} is {value!r}, which is no {kind.value}",
+            hint="correct the data, or the type in the spec",
+        )
+
+
+def scan(path: Location, missing: tuple[str, ...], text: bool = False, texts: Sequence[str] = ()) -> str:
     """Return the SQL of a table function over a file.
 
     Args:
         text: every column of a CSV file as text, not with the type that DuckDB finds.
         texts: the columns of a CSV file to read as text.
     """
-    literal = _literal(os.fspath(path))
-    if path.suffix.lower() in (".parquet", ".pq"):
+    address = os.fspath(path)
+    literal = _literal(address)
+    if address.lower().endswith(PARQUET):
         return f"read_parquet({literal})"
+    if _is_folder(path):
+        # Parts may lack a column that a later one has: it is missing in their rows.
+        return f"read_parquet({_literal(address.rstrip('/') + '/**/*.parquet')}, union_by_name = true)"
     nulls = ", ".join(map(_literal, missing)) or "''"
     as_text = ", all_varchar = true" if text else ""
     if texts:
@@ -127,16 +219,28 @@ def _literal(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
-def _there(path: Path) -> None:
-    if not path.name.lower().endswith(ENDINGS):
+def _is_folder(path: Location) -> bool:
+    if is_s3(path):
+        return not os.fspath(path).lower().endswith(ENDINGS)
+    return Path(path).is_dir()
+
+
+def _there(path: Location) -> None:
+    hint = "data.source.path of the spec names it"
+    if _is_folder(path):
+        found = s3().glob(f"{path}/**/*.parquet") if is_s3(path) else any(Path(path).rglob("*.parquet"))
+        if not found:
+            raise DatasetMissing(f"{path} holds no Parquet file", hint=hint)
+        return
+    if not (s3().exists(path) if is_s3(path) else Path(path).is_file()):
+        raise DatasetMissing(f"there is no table {path}", hint=hint)
+    if not os.fspath(path).lower().endswith(ENDINGS):
         raise MalformedInput(
             f"{path} is neither a CSV nor a Parquet file by its name", hint=f"known: {', '.join(ENDINGS)}"
         )
-    if not path.is_file():
-        raise DatasetMissing(f"there is no table {path}", hint="data.source.path of the spec names the file")
 
 
-def malformed(path: Path, error: Exception) -> MalformedInput:
+def malformed(path: Location, error: Exception) -> MalformedInput:
     """Return the error of DuckDB as an error about a file."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     text = " ".join(lines[:4])[:600]

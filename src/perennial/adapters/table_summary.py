@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import duckdb
 
-from perennial.adapters.table_files import connect, described, malformed, quoted, scan
+from perennial.adapters.table_files import Location, connect, described, malformed, quoted, scan
 from perennial.core.training.table_columns import ColumnSummary, ColumnType
 
 LISTED = 200
@@ -28,8 +27,8 @@ WHOLE = (
 )
 
 
-def summarise(path: Path, missing: tuple[str, ...]) -> list[ColumnSummary]:
-    """Return a summary of each column of a CSV or Parquet file, in the order of the file.
+def summarise(path: Location, missing: tuple[str, ...]) -> list[ColumnSummary]:
+    """Return a summary of each column of a table, in the order of the file.
 
     Args:
         missing: texts of a CSV file that stand for a missing value.
@@ -37,7 +36,7 @@ def summarise(path: Path, missing: tuple[str, ...]) -> list[ColumnSummary]:
     Raises:
         DatasetMissing: there is no such file. MalformedInput: it is no table.
     """
-    with connect() as database:
+    with connect(path) as database:
         types = described(database, path, missing)
         try:
             texts = [
@@ -46,6 +45,12 @@ def summarise(path: Path, missing: tuple[str, ...]) -> list[ColumnSummary]:
                 if kind == "BOOLEAN" and _worded(database, path, missing, name)
             ]
             types |= dict.fromkeys(texts, "VARCHAR")
+            times = [
+                name
+                for name, kind in types.items()
+                if kind == "VARCHAR" and _times(database, path, missing, name)
+            ]
+            types |= dict.fromkeys(times, "TIMESTAMPTZ")
             file = scan(path, missing, texts=texts)
             database.execute(f"CREATE TEMP TABLE given AS SELECT * FROM {file}")  # noqa: S608
             return [_summary(database, name, _type(kind)) for name, kind in types.items()]
@@ -53,22 +58,33 @@ def summarise(path: Path, missing: tuple[str, ...]) -> list[ColumnSummary]:
             raise malformed(path, error) from error
 
 
-def repeated_rows(path: Path, missing: tuple[str, ...], columns: list[str]) -> int:
+def repeated_rows(path: Location, missing: tuple[str, ...], columns: list[str]) -> int:
     """Return how many rows have the same values in `columns` as an earlier row."""
     names = ", ".join(map(quoted, columns))
     query = f"SELECT count(*) FROM (SELECT DISTINCT {names} FROM {scan(path, missing)})"  # noqa: S608
     total = f"SELECT count(*) FROM {scan(path, missing)}"  # noqa: S608
-    with connect() as database:
+    with connect(path) as database:
         try:
             return _one(database, total)[0] - _one(database, query)[0]
         except duckdb.Error as error:
             raise malformed(path, error) from error
 
 
-def _worded(database: duckdb.DuckDBPyConnection, path: Path, missing: tuple[str, ...], name: str) -> bool:
+def _worded(database: duckdb.DuckDBPyConnection, path: Location, missing: tuple[str, ...], name: str) -> bool:
     """Return whether a CSV file has words for true and false: `yes` is the label that clients know."""
     file, column = scan(path, missing, text=True), quoted(name)
     query = f"SELECT count(*) FROM {file} WHERE lower(CAST({column} AS VARCHAR)) NOT IN ('true', 'false')"  # noqa: S608
+    return bool(_one(database, query)[0])
+
+
+def _times(database: duckdb.DuckDBPyConnection, path: Location, missing: tuple[str, ...], name: str) -> bool:
+    """Return whether every text is a date or a time: some databases have no type for them."""
+    column = f"CAST({quoted(name)} AS VARCHAR)"
+    query = (
+        f"SELECT coalesce(bool_and(regexp_matches({column}, '^[0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}}')"  # noqa: S608 quoted
+        f" AND TRY_CAST({column} AS TIMESTAMPTZ) IS NOT NULL), false) FROM {scan(path, missing)}"
+        f" WHERE {column} IS NOT NULL"
+    )
     return bool(_one(database, query)[0])
 
 

@@ -1,4 +1,4 @@
-"""`perennial data`: fetch, import, simulate and look at CI histories."""
+"""`perennial data`: tables, and CI histories to fetch, import, simulate and look at."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from perennial.commands.output import JSON, now, print_json, print_records, print_table, print_text
+from perennial.commands.training.kept_tables import append, import_csv, import_sql
 from perennial.settings import Settings, load
 from perennial.wiring import training
 
@@ -21,9 +22,9 @@ SHOWN = 20
 """Most lines about what could not be read."""
 
 
-@click.group()
+@click.group(commands=[import_csv, import_sql, append])
 def data() -> None:
-    """Fetch, import, simulate and look at CI histories."""
+    """Import tables; fetch, import, simulate and look at CI histories."""
 
 
 @data.command("list")

@@ -39,14 +39,16 @@ def prepare(model: str, workdir: Path | None, until_cycle: int | None) -> None:
 
     settings, spec, work = _start(model, workdir)
     source = training.source(spec, settings)
+    rows = source.read()
     revision = flow(
         spec,
-        source.read(),
+        rows,
         source.terms(),
         training.preparation(spec),
         training.data_store(settings),
         work,
         until_cycle,
+        source.revision(),
     )
     print_text(f"data revision {revision.revision[:12]}: {revision.message}")
 

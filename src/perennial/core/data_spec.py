@@ -33,13 +33,10 @@ class Split(StrEnum):
     """Groups are drawn by a hash of the key, else of all inputs, so that equal rows stay together."""
 
 
-class TableSpec(Frozen):
-    """A file of rows, a row per example."""
+class RowsSpec(Frozen):
+    """Common part of the sources of rows, a row per example: how rows are named, ordered, grouped and split."""
 
-    kind: Literal["table"]
     name: SourceName = Field(description="name of the data, by which configs/sources.yaml states its terms")
-    path: str = Field(description="CSV or Parquet file; relative to the project")
-    missing: tuple[str, ...] = Field(description="texts of a CSV file that stand for a missing value")
     key: str | None = Field(description="column that names a row; null: rows have no name")
     time: str | None = Field(description="column of the time of a row; null: rows have no order in time")
     period: timedelta | None = Field(
@@ -65,15 +62,51 @@ class TableSpec(Frozen):
         return self
 
 
+class TableSpec(RowsSpec):
+    """A file of rows, or a folder of Parquet files, here or in S3."""
+
+    kind: Literal["table"]
+    path: str = Field(
+        description="CSV or Parquet file, or a folder of Parquet files; relative to the project, or s3://..."
+    )
+    missing: tuple[str, ...] = Field(description="texts of a CSV file that stand for a missing value")
+
+
+class SqlSpec(RowsSpec):
+    """Rows of a database."""
+
+    kind: Literal["sql"]
+    connection: Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]*$")] = Field(
+        description="environment variable with the address of the database, as SQLAlchemy has it"
+    )
+    query: str | None = Field(description="SELECT statement; null: all columns of `table`")
+    table: str | None = Field(description="[schema.]table; null: `query`")
+    high_water: str | None = Field(
+        description="column that only rises, in NULL never: a later run reads only the rows above the highest "
+        "value so far and appends them; null: each run reads all rows"
+    )
+
+    @model_validator(mode="after")
+    def names_one_origin(self) -> Self:
+        if (self.query is None) == (self.table is None):
+            raise ValueError("name either `query` or `table`, and null for the other")
+        return self
+
+
 class DataSpec(Frozen):
     """Source of the training examples."""
 
-    source: Annotated[HistorySpec | TableSpec, Field(discriminator="kind")]
+    source: Annotated[HistorySpec | TableSpec | SqlSpec, Field(discriminator="kind")]
     expectations: dict[str, str] = Field(
         min_length=1,
         description="table (history, table, or a feature view) -> suite file under configs/expectations",
     )
     sensitive: tuple[str, ...] = ()
+
+    @property
+    def rows_name(self) -> str:
+        """Return the name of the rows among the tables of `expectations`."""
+        return "history" if isinstance(self.source, HistorySpec) else "table"
 
     @property
     def in_time(self) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from perennial.history.store import HistoryStore
+from perennial.history.store import HistoryStore, content_hash
 
 
 class StoredHistory:
@@ -20,6 +20,9 @@ class StoredHistory:
 
     def read(self) -> pd.DataFrame:
         return self._store.load(self._name)
+
+    def revision(self) -> str:
+        return content_hash(self.read())
 
     def terms(self) -> str:
         return self._store.source(self._name).source

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class Source(Protocol):
-    """The data that a model learns from: a CI history, a table."""
+    """The data that a model learns from: a CI history, files, a database."""
 
     def read(self) -> pd.DataFrame:
         """Return all rows, typed as the source declares them.
@@ -31,6 +31,9 @@ class Source(Protocol):
         Raises:
             DatasetMissing: there are none. MalformedInput: a column or a value is not as declared.
         """
+
+    def revision(self) -> str:
+        """Return a hash that is another one when `read` returns other rows; call it after `read`."""
 
     def terms(self) -> str:
         """Return the names, joined by ` + `, by which the terms of the data are stated."""

@@ -12,16 +12,33 @@ from perennial.core.input_spec import InputKind
 if TYPE_CHECKING:
     import pandas as pd
 
+    from perennial.core.training.spec_draft import SqlRowsOf
     from perennial.flows.training.new_model import TablePorts
+    from perennial.settings import Settings
 
 
-def table_ports(path: Path, missing: tuple[str, ...]) -> TablePorts:
-    """Return the readers of a CSV or Parquet file."""
+def query_rows(origin: SqlRowsOf, name: str, settings: Settings) -> Path:
+    """Read a query into the copy from which a model of that name learns; return its folder.
+
+    Raises:
+        As `adapters.tables.sql_rows.SqlRows.read`.
+    """
+    from perennial.adapters.tables.sql_rows import Origin, SqlRows
+
+    rows = SqlRows(
+        Origin(origin.connection, origin.query, None, origin.high_water), {}, settings.tables_dir, name
+    )
+    rows.refresh()
+    return rows.folder
+
+
+def table_ports(path: Path | str, missing: tuple[str, ...]) -> TablePorts:
+    """Return the readers of a table: a file or a folder of Parquet files, here or in S3."""
     from perennial.adapters.table_files import TableFile
     from perennial.adapters.table_summary import repeated_rows, summarise
     from perennial.flows.training.new_model import TablePorts
 
     def read(types: Mapping[str, InputKind]) -> pd.DataFrame:
-        return TableFile(path, types, missing, path.stem).read()
+        return TableFile(path, types, missing, "new").read()
 
     return TablePorts(partial(summarise, path, missing), read, partial(repeated_rows, path, missing))

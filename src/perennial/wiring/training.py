@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from perennial import catalog
-from perennial.core.data_spec import HistorySpec
+from perennial.core.data_spec import HistorySpec, SqlSpec, TableSpec
 from perennial.core.governance.identity import Role
 from perennial.core.spec import ModelSpec
 from perennial.errors import SpecError
@@ -43,10 +43,17 @@ def source(spec: ModelSpec, settings: Settings) -> ports.Source:
         from perennial.history.source import StoredHistory
 
         return StoredHistory(history_store(settings), given.name)
-    from perennial.adapters.table_files import TableFile
     from perennial.flows.training.tables import column_types
 
-    return TableFile(settings.project / given.path, column_types(spec, given), given.missing, given.name)
+    types = column_types(spec, given)
+    if isinstance(given, SqlSpec):
+        from perennial.adapters.tables.sql_rows import Origin, SqlRows
+
+        origin = Origin(given.connection, given.query, given.table, given.high_water)
+        return SqlRows(origin, types, settings.tables_dir, given.name)
+    from perennial.adapters.table_files import TableFile, location
+
+    return TableFile(location(settings.project, given.path), types, given.missing, given.name)
 
 
 def rows_of(spec: ModelSpec, path: Path, now: datetime) -> pd.DataFrame:
@@ -66,7 +73,8 @@ def rows_of(spec: ModelSpec, path: Path, now: datetime) -> pd.DataFrame:
     from perennial.adapters.table_files import TableFile
     from perennial.flows.training.tables import column_types
 
-    return TableFile(path, column_types(spec, given), given.missing, given.name).read()
+    missing = given.missing if isinstance(given, TableSpec) else ("",)
+    return TableFile(path, column_types(spec, given), missing, given.name).read()
 
 
 def preparation(spec: ModelSpec) -> Callable[[pd.DataFrame], Prepared]:

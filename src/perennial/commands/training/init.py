@@ -1,4 +1,4 @@
-"""`perennial init`: make a model from a file of rows. `perennial run`: all its steps."""
+"""`perennial init`: make a model from rows. `perennial run`: all its steps."""
 
 from __future__ import annotations
 
@@ -10,18 +10,20 @@ import click
 from perennial.commands import steps
 from perennial.commands.identity import actor
 from perennial.commands.output import print_table, print_text
+from perennial.errors import UsageError
 from perennial.settings import load
 
 if TYPE_CHECKING:
+    from perennial.core.training.spec_draft import SqlRowsOf
     from perennial.flows.training.new_model import Inspection
-
-MISSING = ("", "NA", "N/A", "NaN", "nan", "NULL", "null")
-"""Texts of a CSV file that stand for a missing value, beside those that a person names."""
 
 
 @click.command()
 @click.argument("model")
-@click.option("--from", "path", type=click.Path(path_type=Path), required=True, help="CSV or Parquet file.")
+@click.option("--from", "path", help="CSV or Parquet file, or a folder of Parquet files; also s3://...")
+@click.option("--from-sql", "query", help="SELECT statement of a database.")
+@click.option("--connection", metavar="ENVVAR", help="Environment variable with the address of the database.")
+@click.option("--high-water", metavar="COLUMN", help="Column that only rises: later runs read what is above.")
 @click.option("--target", required=True, help="Column to predict.")
 @click.option("--task", type=click.Choice(["binary", "multiclass", "regression"]), help="Kind of task.")
 @click.option("--positive", help="Value of the target that is positive, of a binary task.")
@@ -36,11 +38,12 @@ MISSING = ("", "NA", "N/A", "NaN", "nan", "NULL", "null")
 @click.option("--seed", default=7, show_default=True, help="Seed of the split and of the training.")
 @click.option("--yes", is_flag=True, help="Write without asking.")
 def init(
-    model: str, path: Path, target: str, task: str | None, positive: str | None, key: str | None, time: str | None,
+    model: str, path: str | None, query: str | None, connection: str | None, high_water: str | None,
+    target: str, task: str | None, positive: str | None, key: str | None, time: str | None,
     group: str | None, missing: tuple[str, ...], keep: tuple[str, ...], unit: str, licence: str, consent: str,
     seed: int, yes: bool,
 ) -> None:  # fmt: skip
-    """Make a model from a file: show what the columns are taken for, and write spec, checks, terms and module.
+    """Make a model from a file, a folder or a query: show what the columns are taken for; write spec, checks, module.
 
     The statement about licence and consent is yours.
     """
@@ -49,27 +52,30 @@ def init(
     from perennial.core.training.table_profile import Given
     from perennial.flows.training import new_model
     from perennial.history import datasets
-    from perennial.wiring.new_model import table_ports
+    from perennial.wiring.new_model import query_rows, table_ports
+    from perennial.wiring.tables import MISSING
 
     settings = load()
-    who, path = actor(settings), path.resolve()
-    project = settings.project.resolve()
-    inside = path.is_relative_to(project)
+    who, project = actor(settings), settings.project.resolve()
+    sql = _query(query, connection, high_water, path)
+    texts = () if sql else tuple(dict.fromkeys([*MISSING, *missing]))
+    where, named = (query_rows(sql, model, settings), "") if sql else _origin(path or "", project)
     draft = Draft(
         name=model,
         owner=who,
-        path=str(path.relative_to(project) if inside else path),
-        missing=tuple(dict.fromkeys([*MISSING, *missing])),
+        path=named,
+        missing=texts,
         entrypoint=f"models.{model}:{''.join(part.title() for part in model.split('_'))}",
         unit=unit,
         seed=seed,
+        sql=sql,
     )
     given = Given(target=target, task=task, key=key, time=time, group=group, positive=positive)  # type: ignore[arg-type]
-    inspection = new_model.inspect(given, keep, table_ports(path, draft.missing), seed)
+    inspection = new_model.inspect(given, keep, table_ports(where, draft.missing), seed)
     terms = Terms(licence=licence, consent=Consent(state=ConsentState.NOT_NEEDED, by=who, why=consent))
     stated = datasets.terms(settings.configs)
     new = new_model.draft_files(draft, inspection, keep, project, terms)
-    _show(inspection, draft.path, licence, consent, who, stated=model in stated)
+    _show(inspection, named or f"the query of {connection}", licence, consent, who, stated=model in stated)
     if not yes:
         click.confirm("Write the model?", abort=True)
     for written in new_model.write(new, project, stated, model):
@@ -86,6 +92,33 @@ def run(context: click.Context, model: str, workdir: Path | None) -> None:
     for step in (steps.prepare, steps.validate, steps.train, steps.evaluate, steps.register):
         print_text(f"== {step.name} {model}")
         context.invoke(step, model=model, workdir=workdir)
+
+
+def _query(
+    query: str | None, connection: str | None, high_water: str | None, path: str | None
+) -> SqlRowsOf | None:
+    from perennial.core.training.spec_draft import SqlRowsOf
+
+    if (query is None) == (path is None):
+        raise UsageError("one of --from and --from-sql is needed", hint="--from FILE, or --from-sql QUERY")
+    if query is None:
+        if connection or high_water:
+            raise UsageError("--connection and --high-water belong to --from-sql", hint="leave them out")
+        return None
+    if connection is None:
+        raise UsageError(
+            "--from-sql needs --connection",
+            hint="--connection SHOP_DATABASE names the environment variable with the address",
+        )
+    return SqlRowsOf(connection, query, high_water)
+
+
+def _origin(path: str, project: Path) -> tuple[Path | str, str]:
+    """Return the place of a file or folder, and its name in a spec: relative to the project where it is inside."""
+    if path.startswith("s3://"):
+        return path, path
+    place = Path(path).resolve()
+    return place, str(place.relative_to(project) if place.is_relative_to(project) else place)
 
 
 def _show(inspection: Inspection, path: str, licence: str, consent: str, who: str, stated: bool) -> None:

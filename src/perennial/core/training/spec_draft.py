@@ -22,16 +22,28 @@ GROUP_NAMES = {Split.TIME: "period", Split.GROUP: "bucket", Split.RANDOM: "bucke
 
 
 @dataclass(frozen=True)
+class SqlRowsOf:
+    """A query as the source of a new model."""
+
+    connection: str
+    """Environment variable with the address of the database."""
+    query: str
+    high_water: str | None
+
+
+@dataclass(frozen=True)
 class Draft:
     """Statements of a person about a new model, beside the roles of its columns."""
 
     name: str
     owner: str
     path: str
+    """File or folder; empty where the rows come from `sql`."""
     missing: tuple[str, ...]
     entrypoint: str
     unit: str
     seed: int
+    sql: SqlRowsOf | None = None
 
 
 @dataclass(frozen=True)
@@ -72,22 +84,22 @@ def spec_text(draft: Draft, profile: TableProfile, accepted: tuple[str, ...]) ->
         else TypeAdapter(type(profile.period)).dump_json(profile.period).decode()
     )
     watched = list(profile.inputs)[:WATCHED]
+    origin = draft.path or "a query"
     head = f"""\
 # The whole policy of a model: every threshold is here and nowhere else. Written by `perennial init` from
 # {profile.rows} rows; change what you know better.
 # Durations are ISO 8601: PT6H is six hours, P7D seven days.
 name: {draft.name}
-description: {quote(f"Learns {target} from {len(profile.inputs)} columns of {draft.path}.")}
+description: {quote(f"Learns {target} from {len(profile.inputs)} columns of {origin}.")}
 owner: {quote(draft.owner)}
 {values.task}
 entrypoint: {draft.entrypoint}
 
 data:
   source:
-    kind: table
+    kind: {"sql" if draft.sql else "table"}
     name: {draft.name}  # its licence and consent are stated in configs/sources.yaml under this name
-    path: {quote(draft.path)}
-    missing: {quote(list(draft.missing))}  # texts of a CSV file that stand for a missing value
+{_origin(draft)}
     key: {quote(profile.named(Role.KEY))}
     time: {quote(profile.named(Role.TIME))}
     period: {period}  # length of a group, where rows are split in time
@@ -147,6 +159,20 @@ def quote(value: Any) -> str:
 def rounded(value: float) -> float:
     """Return three significant digits."""
     return float(f"{value:.3g}")
+
+
+def _origin(draft: Draft) -> str:
+    if draft.sql is None:
+        return (
+            f"    path: {quote(draft.path)}\n"
+            f"    missing: {quote(list(draft.missing))}  # texts of a CSV file that stand for a missing value"
+        )
+    return (
+        f"    connection: {draft.sql.connection}  # environment variable with the address of the database\n"
+        f"    query: {quote(draft.sql.query)}\n"
+        "    table: null\n"
+        f"    high_water: {quote(draft.sql.high_water)}  # column that only rises: a later run reads what is above it"
+    )
 
 
 def _input_spec(conclusion: Conclusion) -> InputSpec:

@@ -21,6 +21,8 @@ class DataSource(Frozen):
     """Name of the data's source for people; it tells simulated from real data."""
 
     source: str
+    revision: str | None = None
+    """Hash of what was read, as the source names it; None where nothing names it."""
 
 
 class Prepared(Protocol):
@@ -41,6 +43,7 @@ def prepare(
     store: DataStore,
     work: Workdir,
     until: int | None = None,
+    of_source: str | None = None,
 ) -> DataRevision:
     """Write the tables of a model and commit them; the same history gives the same revision.
 
@@ -48,6 +51,7 @@ def prepare(
         history: all rows of the source.
         source: name of the history's source.
         until: last group (cycle) to use; None for all.
+        of_source: revision of the source.
 
     Raises:
         DatasetMissing: the history has no rows up to `until`.
@@ -62,7 +66,7 @@ def prepare(
         history = history[history[group] <= until]
     if history.empty:
         raise DatasetMissing(
-            f"{spec.data.source.kind} {spec.data.source.name!r} has no rows"
+            f"{spec.data.rows_name} {spec.data.source.name!r} has no rows"
             + (f" up to {group} {until}" if until else ""),
             hint="fill a history with `perennial data bootstrap`; a table needs at least its rows",
         )
@@ -70,7 +74,7 @@ def prepare(
     # Without its record no later step goes on, whatever stops this one, for example a push that fails.
     work.revision.unlink(missing_ok=True)
     work.validation.unlink(missing_ok=True)
-    write_json(work.source, DataSource(source=source))
+    write_json(work.source, DataSource(source=source, revision=of_source))
     write_table(work.history, history)
     write_table(work.examples, prepared.examples)
     work.views.mkdir(parents=True, exist_ok=True)  # an output of `dvc repro`, also without feature tables

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from perennial.core.data_spec import Split, TableSpec
+from perennial.core.data_spec import RowsSpec, Split
 from perennial.core.feature_spec import FeatureSpec
 from perennial.core.input_encoding import encode
 from perennial.core.input_spec import InputKind
@@ -29,7 +29,7 @@ class TableExamples:
     views: Mapping[str, pd.DataFrame] = field(default_factory=dict)
 
 
-def table_examples(spec: ModelSpec, source: TableSpec, table: pd.DataFrame) -> TableExamples:
+def table_examples(spec: ModelSpec, source: RowsSpec, table: pd.DataFrame) -> TableExamples:
     """Return the rows of a table with the column `evaluation.group`, in the order of the groups.
 
     Raises:
@@ -47,7 +47,7 @@ def table_examples(spec: ModelSpec, source: TableSpec, table: pd.DataFrame) -> T
     return TableExamples(examples)
 
 
-def column_types(spec: ModelSpec, source: TableSpec) -> dict[str, InputKind]:
+def column_types(spec: ModelSpec, source: RowsSpec) -> dict[str, InputKind]:
     """Return the columns that a training reads, with their types: inputs, target, key, time and group."""
     types = {name: given.type for name, given in spec.features.inputs.items()}
     types.setdefault(spec.target.column, label_type(spec))
@@ -86,7 +86,7 @@ def encoded(features: FeatureSpec, rows: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def _groups(spec: ModelSpec, source: TableSpec, table: pd.DataFrame) -> np.ndarray:
+def _groups(spec: ModelSpec, source: RowsSpec, table: pd.DataFrame) -> np.ndarray:
     if source.split is Split.TIME:
         return _in_time(source, table)
     if source.split is Split.GROUP:
@@ -97,7 +97,7 @@ def _groups(spec: ModelSpec, source: TableSpec, table: pd.DataFrame) -> np.ndarr
     return buckets([row.tobytes() for row in values], source.seed)
 
 
-def _in_time(source: TableSpec, table: pd.DataFrame) -> np.ndarray:
+def _in_time(source: RowsSpec, table: pd.DataFrame) -> np.ndarray:
     name = source.time or ""
     column = table[name]
     if column.isna().any():
@@ -123,7 +123,7 @@ def _named(table: pd.DataFrame, name: str | None) -> list[Any]:
     return column.tolist()
 
 
-def check_leakage(spec: ModelSpec, source: TableSpec, examples: pd.DataFrame) -> None:
+def check_leakage(spec: ModelSpec, source: RowsSpec, examples: pd.DataFrame) -> None:
     """Refuse inputs that predict the target alone, except those that a person has accepted.
 
     Raises:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from perennial import catalog
-from perennial.core.data_spec import TableSpec
+from perennial.core.data_spec import RowsSpec
 from perennial.core.spec import ModelSpec
 from perennial.core.training.data import CheckReport, FailedRule, Validation
 from perennial.core.training.expectations import NOW, Suite
@@ -50,11 +50,11 @@ def validate(
     """
     revision = read_revision(spec, work).revision
     views = work.read_views()
-    tables = {spec.data.source.kind: read_table(work.history, "prepare"), **views}
+    tables = {spec.data.rows_name: read_table(work.history, "prepare"), **views}
     reports = check_tables(spec, tables, validator, expectations_dir, work.data_docs, quarantine_dir, now)
     for report in reports:
         say(f"{report.table}: {report.rules} rules hold for {report.rows} rows")
-    if isinstance(spec.data.source, TableSpec):
+    if isinstance(spec.data.source, RowsSpec):
         check_leakage(spec, spec.data.source, read_table(work.examples, "prepare"))
         say(f"leakage: {len(spec.features.names)} inputs checked, none but the accepted tells the target")
     if publish is not None and views:
