@@ -43,7 +43,13 @@ class ScoreTask(Task):
     ) -> tuple[np.ndarray, np.ndarray]:
         return np.asarray(label >= POSITIVE), np.asarray(decision == 1)
 
-    def baselines(self, target: np.ndarray, rows: int) -> dict[str, np.ndarray]:
+    def baselines(
+        self,
+        target: np.ndarray,
+        rows: int,
+        known: np.ndarray | None = None,
+        judged: np.ndarray | None = None,
+    ) -> dict[str, np.ndarray]:
         return {}
 
     def from_feature(self, column: np.ndarray, known: np.ndarray) -> np.ndarray:

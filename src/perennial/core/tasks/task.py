@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
@@ -79,8 +79,13 @@ class Task(Frozen, ABC):
         """Return the rows whose answer is not valid, bool [n], of an answer of the right shape."""
 
     @abstractmethod
-    def scored(self, target: np.ndarray, answer: np.ndarray, group: np.ndarray) -> Scored:
+    def scored(
+        self, target: np.ndarray, answer: np.ndarray, group: np.ndarray, features: np.ndarray | None = None
+    ) -> Scored:
         """Prepare answers to be measured.
+
+        Args:
+            features: [n, features]; a kind whose metrics depend on the inputs of a row needs them.
 
         Raises:
             DataError: there are no rows, or the lengths differ. WrongAnswer: an answer is not valid.
@@ -95,8 +100,19 @@ class Task(Frozen, ABC):
         """Return the share of right in each answer, float [n] in [0, 1], as live quality counts it."""
 
     @abstractmethod
-    def baselines(self, target: np.ndarray, rows: int) -> dict[str, np.ndarray]:
-        """Return answers without learning for `rows` rows, from the training targets alone."""
+    def baselines(
+        self,
+        target: np.ndarray,
+        rows: int,
+        known: np.ndarray | None = None,
+        judged: np.ndarray | None = None,
+    ) -> dict[str, np.ndarray]:
+        """Return answers without learning for `rows` rows, from the training targets.
+
+        Args:
+            known: features of the training rows; judged: those of the answered rows. A kind whose baselines repeat
+                an input needs both.
+        """
 
     @abstractmethod
     def from_feature(self, column: np.ndarray, known: np.ndarray) -> np.ndarray:
@@ -113,6 +129,23 @@ class Task(Frozen, ABC):
     @abstractmethod
     def rule(self, column: str) -> str:
         """Return in a sentence how an answer becomes a decision about a target column."""
+
+    @property
+    def needs_calibration(self) -> bool:
+        """Return whether a training holds rows back to calibrate its answers (`calibrated`)."""
+        return False
+
+    def calibrated(self, target: np.ndarray, answer: np.ndarray) -> Self:
+        """Return the task with what a training measures on rows that the model has not learnt from.
+
+        Raises:
+            DataError: there are too few rows.
+        """
+        return self
+
+    def as_specified(self) -> Self:
+        """Return the task without what a training measures."""
+        return self
 
     def width(self) -> int | None:
         """Return the number of columns of an answer; None for one number per row."""
@@ -240,12 +273,20 @@ class Scored(ABC):
         target: [n], as `Task.targets` returns it.
         answer: [n] or [n, k].
         group: [n] integers.
+        features: [n, features] of a kind that needs them.
 
     Raises:
         DataError: the lengths differ, or there are no rows. WrongAnswer: an answer is not valid.
     """
 
-    def __init__(self, task: Task, target: np.ndarray, answer: np.ndarray, group: np.ndarray) -> None:
+    def __init__(
+        self,
+        task: Task,
+        target: np.ndarray,
+        answer: np.ndarray,
+        group: np.ndarray,
+        features: np.ndarray | None = None,
+    ) -> None:
         if not len(target) == len(answer) == len(group):
             raise DataError(f"{len(target)} targets, {len(answer)} scores, {len(group)} groups")
         if len(target) == 0:
@@ -254,6 +295,7 @@ class Scored(ABC):
         self.target = np.asarray(target, dtype=float)
         self.answer = task.checked(answer, len(target))
         self.group = np.asarray(group)
+        self.features = features
         self.groups, self._group = np.unique(group, return_inverse=True)
         self._rows = np.bincount(self._group)
 
@@ -267,7 +309,8 @@ class Scored(ABC):
 
     def where(self, chosen: np.ndarray) -> Scored:
         """Return the rows of a mask [n]; it must select at least a row."""
-        return self.task.scored(self.target[chosen], self.answer[chosen], self.group[chosen])
+        features = None if self.features is None else self.features[chosen]
+        return self.task.scored(self.target[chosen], self.answer[chosen], self.group[chosen], features)
 
     @abstractmethod
     def measure(self, weights: np.ndarray | None = None) -> dict[str, float]:

@@ -17,7 +17,7 @@ from perennial.errors import DataError
 
 TaskKind = Literal["binary", "multiclass", "regression"]
 FEWEST_ROWS = 40
-TAKEN = frozenset({"score", "decision"})
+TAKEN = frozenset({"score", "decision", "right"})
 """Columns of the reference rows of a version."""
 MOST_CLASSES, MOST_WHOLE_CLASSES = 100, 20
 """Most values of a target that are classes: texts, and whole numbers."""

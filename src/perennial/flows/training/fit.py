@@ -122,7 +122,7 @@ def _validated(spec: ModelSpec, model: Any, validation: Examples) -> dict[str, f
         DataError: the rows do not define the metric that the search improves.
     """
     answer = model.predict(validation.features)
-    measured = spec.task.scored(validation.target, answer, validation.group).measure()
+    measured = spec.task.scored(validation.target, answer, validation.group, validation.features).measure()
     figures = {f"validation_{name}": value for name, value in measured.items() if not np.isnan(value)}
     if f"validation_{spec.gate.improvement.metric}" not in figures:
         raise DataError(

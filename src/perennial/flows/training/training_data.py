@@ -27,10 +27,15 @@ REFERENCE_ROWS = 5000
 
 @dataclass(frozen=True)
 class TimeSplit:
-    """Rows to learn from, the later ones of them for validation, and the holdout that comes last."""
+    """Rows to learn from, the later ones of them for validation, and the holdout that comes last.
+
+    Where answers are calibrated, the rows before the holdout are kept for that; nothing learns from them.
+    """
 
     everything: Examples
     holdout_from: int
+    calibration_from: int
+    """`holdout_from` where nothing is calibrated."""
     validation_from: int
 
     @property
@@ -40,11 +45,16 @@ class TimeSplit:
     @property
     def validation(self) -> Examples:
         group = self.everything.group
-        return self.everything.where((group >= self.validation_from) & (group < self.holdout_from))
+        return self.everything.where((group >= self.validation_from) & (group < self.calibration_from))
 
     @property
     def training(self) -> Examples:
-        return self.everything.where(self.everything.group < self.holdout_from)
+        return self.everything.where(self.everything.group < self.calibration_from)
+
+    @property
+    def calibration(self) -> Examples:
+        group = self.everything.group
+        return self.everything.where((group >= self.calibration_from) & (group < self.holdout_from))
 
     @cached_property
     def reference(self) -> np.ndarray:
@@ -95,5 +105,18 @@ def split_rows(spec: ModelSpec, everything: Examples, retrain: bool) -> TimeSpli
     fraction = evaluation.retrain_train_fraction if retrain else evaluation.train_fraction
     holdout = first_later_group(everything.group, fraction)
     training = everything.group[everything.group < holdout]
-    validation = first_later_group(training, 1 - spec.tuning.validation_fraction)
-    return TimeSplit(everything, holdout, validation)
+    calibration = calibration_from(spec, training, holdout)
+    learnt = training[training < calibration]
+    validation = first_later_group(learnt, 1 - spec.tuning.validation_fraction)
+    return TimeSplit(everything, holdout, calibration, validation)
+
+
+def calibration_from(spec: ModelSpec, group: np.ndarray, holdout_from: int) -> int:
+    """Return the first group that is kept for calibration; `holdout_from` where nothing is calibrated.
+
+    Args:
+        group: groups of the rows before the holdout.
+    """
+    if not spec.task.needs_calibration:
+        return holdout_from
+    return first_later_group(group, 1 - spec.tuning.validation_fraction)
