@@ -18,7 +18,7 @@ from perennial.core.training.table_profile import Conclusion, Role, TableProfile
 
 WATCHED = 10
 """Most inputs whose drift is watched from the start."""
-GROUP_NAMES = {Split.TIME: "period", Split.GROUP: "bucket", Split.RANDOM: "bucket"}
+GROUP_NAMES = {Split.TIME: "period", Split.ROLLING: "period", Split.GROUP: "bucket", Split.RANDOM: "bucket"}
 
 
 @dataclass(frozen=True)
@@ -107,6 +107,7 @@ data:
     split: {profile.split.value}  # {profile.split_reason}
     seed: {draft.seed}
     leakage_accepted: {quote(list(accepted))}  # inputs that tell the target alone, and rightly so
+    copies: 0.01  # largest share of the held-back rows that are copies of a row that trains
   expectations:
     table: {draft.name}.yaml
 
