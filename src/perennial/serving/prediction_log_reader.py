@@ -59,6 +59,14 @@ class PredictionLogReader:
         A broken line is skipped, kept aside below the folder and counted, see `take_broken`; so is a file that is no
         segment of the log.
         """
+        return _frame(model, self._requests(model, since))
+
+    def timings(self, model: str, since: datetime) -> pd.DataFrame:
+        """Return a row per request at or after `since`; columns: see `ports.PredictionLog.timings`."""
+        return _timings(self._requests(model, since))
+
+    def _requests(self, model: str, since: datetime | None) -> list[dict[str, Any]]:
+        """Return the requests of a model in order of their time."""
         requests: list[dict[str, Any]] = []
         start = since.timestamp() if since is not None else float("-inf")
         with self._lock:
@@ -73,7 +81,7 @@ class PredictionLogReader:
                 segment = self._segment(path)
                 requests.extend(request for request in segment.requests if request["at"] >= start)
         requests.sort(key=lambda request: request["at"])
-        return _frame(model, requests)
+        return requests
 
     def _segment(self, path: Path) -> _Segment:
         segment = self._segments.setdefault(path, _Segment())
@@ -121,6 +129,21 @@ def _request(line: bytes) -> dict[str, Any] | None:
         return request if complete else None
     except (orjson.JSONDecodeError, KeyError, TypeError):
         return None
+
+
+def _timings(requests: list[dict[str, Any]]) -> pd.DataFrame:
+    import pandas as pd
+
+    frame = pd.DataFrame(
+        {name: [request[name] for request in requests] for name in ("request_id", "digest", "latency_ms")}
+    )
+    frame["shadow"] = np.array([request["shadow"] for request in requests], dtype=bool)
+    frame["at"] = pd.to_datetime([request["at"] for request in requests], unit="s", utc=True)
+    frame["rows"] = np.array([len(request["ids"]) for request in requests], dtype="int64")
+    entities = [request["entities"] for request in requests]
+    frame["by_entity"] = np.array([any(entity is not None for entity in of) for of in entities], dtype=bool)
+    frame["client"] = [request.get("client") or "" for request in requests]
+    return frame
 
 
 def _hour_end(path: Path) -> datetime | None:
