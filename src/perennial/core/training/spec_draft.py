@@ -20,7 +20,7 @@ WATCHED = 10
 """Most inputs whose drift is watched from the start."""
 LEVEL, ROWS_OF_INTERVAL = 0.9, 200
 """Interval of the answers of a regression, and fewest rows from which it can be measured."""
-GROUP_NAMES = {Split.TIME: "period", Split.GROUP: "bucket", Split.RANDOM: "bucket"}
+GROUP_NAMES = {Split.TIME: "period", Split.ROLLING: "period", Split.GROUP: "bucket", Split.RANDOM: "bucket"}
 
 
 @dataclass(frozen=True)
@@ -109,6 +109,7 @@ data:
     split: {profile.split.value}  # {profile.split_reason}
     seed: {draft.seed}
     leakage_accepted: {quote(list(accepted))}  # inputs that tell the target alone, and rightly so
+    copies: 0.01  # largest share of the held-back rows that are copies of a row that trains
   expectations:
     table: {draft.name}.yaml
 
