@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 
 from perennial.core.tasks.ranked_scores import ScoredProbabilities
 from perennial.core.tasks.score import ScoreTask
-from perennial.core.tasks.task import Label, Metric, plain
+from perennial.core.tasks.values import Label, Metric, plain
 
 
 class Binary(ScoreTask):

@@ -10,8 +10,8 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from perennial.core.tasks.ranked_scores import SMALLEST
-from perennial.core.tasks.scored import Scored
-from perennial.core.tasks.task import Label, Metric, Task, plain
+from perennial.core.tasks.task import Scored, Task
+from perennial.core.tasks.values import Label, Metric, plain
 from perennial.errors import DataError
 
 ROUNDING = 1e-3

@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from perennial.core.tasks.curve import Curve, napfd_by_group, pr_auc, roc_auc
-from perennial.core.tasks.scored import Scored
-from perennial.core.tasks.task import Task
+from perennial.core.tasks.task import Scored, Task
 
 SMALLEST = float(np.finfo(float).eps)
 """Probabilities are cut here in a logarithm, as in scikit-learn."""

@@ -9,7 +9,7 @@ import numpy as np
 
 from perennial.core.tasks.ranked_scores import RankedScores
 from perennial.core.tasks.score import ScoreTask
-from perennial.core.tasks.task import Metric, plain
+from perennial.core.tasks.values import Metric, plain
 
 
 class Ranking(ScoreTask):

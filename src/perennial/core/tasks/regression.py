@@ -14,8 +14,8 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from perennial.core.tasks.conformal import absolute_quantile
-from perennial.core.tasks.scored import Scored
-from perennial.core.tasks.task import NO_DECISION, Metric, Task, without_gaps
+from perennial.core.tasks.task import Scored, Task
+from perennial.core.tasks.values import NO_DECISION, Metric, without_gaps
 
 LARGEST = float(np.finfo(np.float32).max)
 FLAT = 1e-12

@@ -8,7 +8,8 @@ import numpy as np
 from pydantic import Field
 
 from perennial.core.frozen import Share
-from perennial.core.tasks.task import Task, without_gaps
+from perennial.core.tasks.task import Task
+from perennial.core.tasks.values import without_gaps
 from perennial.errors import DataError
 
 POSITIVE = 0.5

@@ -4,27 +4,15 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
 import numpy as np
 
 from perennial.core.frozen import Frozen
-from perennial.core.tasks.scored import Scored
+from perennial.core.tasks.values import Label, Metric
 from perennial.errors import DataError, WrongAnswer, WrongTarget
 
-Label = bool | int | float | str
-"""Value of a target as the data has it. Numbers are compared by value: 1, 1.0 and true are the same label."""
 SHOWN = 5
-
-
-@dataclass(frozen=True)
-class Metric:
-    """A figure of merit."""
-
-    lower_is_better: bool = False
-    required: bool = True
-    """False: where the rows do not define it (no row of a class), it is left out."""
 
 
 class Task(Frozen, ABC):
@@ -245,22 +233,64 @@ class Task(Frozen, ABC):
         return values
 
 
-NO_DECISION = -1
+class Scored(ABC):
+    """Answers and targets, summed by group once so that a resample costs a single pass.
 
-
-def without_gaps(column: np.ndarray, known: np.ndarray) -> np.ndarray:
-    """Return a feature with the mean of `known` (the training rows) in place of missing values.
+    Args:
+        task: the kind that checks and measures.
+        target: [n], as `Task.targets` returns it.
+        answer: [n] or [n, k].
+        group: [n] integers.
+        features: [n, features] of a kind that needs them.
 
     Raises:
-        DataError: it is missing in all training rows.
+        DataError: the lengths differ, or there are no rows. WrongAnswer: an answer is not valid.
     """
-    if np.isnan(known).all():
-        raise DataError("a baseline's feature is missing in all training rows", hint="train on more history")
-    return np.where(np.isnan(column), np.nanmean(known), column)
 
+    def __init__(
+        self,
+        task: Task,
+        target: np.ndarray,
+        answer: np.ndarray,
+        group: np.ndarray,
+        features: np.ndarray | None = None,
+    ) -> None:
+        if not len(target) == len(answer) == len(group):
+            raise DataError(f"{len(target)} targets, {len(answer)} scores, {len(group)} groups")
+        if len(target) == 0:
+            raise DataError("nothing to measure: no rows", hint="choose an earlier first cycle")
+        self.task = task
+        self.target = np.asarray(target, dtype=float)
+        self.answer = task.checked(answer, len(target))
+        self.group = np.asarray(group)
+        self.features = features
+        self.groups, self._group = np.unique(group, return_inverse=True)
+        self._rows = np.bincount(self._group)
 
-def plain(value: Any) -> float | str | None:
-    """Return a label in the form in which labels are compared; None for a missing value or another type."""
-    if isinstance(value, bool | int | float):
-        return None if value != value else float(value)
-    return value if isinstance(value, str) else None
+    def __len__(self) -> int:
+        return len(self.target)
+
+    @property
+    def score(self) -> np.ndarray:
+        """Return one number per answer, [n]."""
+        return self.task.summary(self.answer)
+
+    def where(self, chosen: np.ndarray) -> Scored:
+        """Return the rows of a mask [n]; it must select at least a row."""
+        features = None if self.features is None else self.features[chosen]
+        return self.task.scored(self.target[chosen], self.answer[chosen], self.group[chosen], features)
+
+    @abstractmethod
+    def measure(self, weights: np.ndarray | None = None) -> dict[str, float]:
+        """Return every metric of the task; NaN where these rows do not define it.
+
+        Args:
+            weights: [groups], how often each group counts.
+        """
+
+    def _weights(self, weights: np.ndarray | None) -> np.ndarray:
+        return np.ones(len(self.groups)) if weights is None else weights
+
+    def _by_group(self, values: np.ndarray) -> np.ndarray:
+        """Return the sum of a value per row in each group, [groups]."""
+        return np.bincount(self._group, values)
