@@ -83,7 +83,7 @@ def _code_hash(spec: ModelSpec) -> str:
 
     Imports are read, not run: those of a model load its libraries.
     """
-    first = spec.entrypoint.partition(":")[0]
+    first = spec.trainable().partition(":")[0]
     waiting, hashes = [first], {}
     while waiting:
         name = waiting.pop()
