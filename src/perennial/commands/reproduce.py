@@ -13,7 +13,7 @@ from perennial import catalog
 from perennial.commands.identity import actor
 from perennial.commands.output import JSON, now, print_record, print_table, print_text
 from perennial.settings import load
-from perennial.wiring import training, training_steps
+from perennial.wiring import training, training_steps, versions
 
 if TYPE_CHECKING:
     from perennial.core.training.reproduction import Reproduction
@@ -27,10 +27,14 @@ if TYPE_CHECKING:
 def reproduce(model: str, version: str, any_code: bool, as_json: bool) -> None:
     """Train VERSION (or an alias) again from its capsule and compare the models; nothing is registered."""
     from perennial.errors import NotReproduced
+    from perennial.flows.training.reproduce import refuse_imported
     from perennial.flows.training.reproduce import reproduce as flow
+    from perennial.flows.versions import find_version
 
     settings = load()
     spec = catalog.spec(model, settings)
+    # Before its training is looked for, which an imported model has not.
+    refuse_imported(find_version(spec.name, version, versions.registry(settings)))
     with TemporaryDirectory() as aside:
         result = flow(
             spec,

@@ -60,7 +60,7 @@ def model_file(address: str, url: str, into: Path) -> tuple[Path, tuple[str, ...
     if not description.is_file():
         return _only(address, files), None
     said = _read(address, description)
-    return _flavour(address, place, said), _columns(said)
+    return flavour(address, place, said), _columns(said)
 
 
 def _in_run(address: str, url: str) -> str:
@@ -88,7 +88,7 @@ def _read(address: str, path: Path) -> dict[str, Any]:
     return said
 
 
-def _flavour(address: str, folder: Path, said: dict[str, Any]) -> Path:
+def flavour(address: str, folder: Path, said: dict[str, Any]) -> Path:
     """Return the file of a flavour that needs no pickle."""
     flavours = said["flavors"]
     for flavour, key in (("onnx", "data"), ("sklearn", "pickled_model")):

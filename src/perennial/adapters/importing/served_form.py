@@ -13,10 +13,10 @@ from perennial.adapters.importing.onnx_model import inputs_of
 from perennial.core.input_spec import InputSpec
 from perennial.core.tasks import Task
 from perennial.core.tasks.values import Label
-from perennial.core.training.imported import ServedModel, answer_order
+from perennial.core.training.imported import Guard, ServedModel, answer_order
 from perennial.errors import ModelFileError
 
-INPUT = "features"
+INPUT, GUARDED = "features", "guarded_features"
 PREFIX = "given_"
 ML = "ai.onnx.ml"
 FLOATS = ("f",)
@@ -32,6 +32,7 @@ def served_form(
     task: Task,
     output: str | None,
     classes: Sequence[Label] | None,
+    guard: Guard | None = None,
 ) -> ServedModel:
     """Return the file to serve, and the answers of the given model as the task has them.
 
@@ -42,6 +43,7 @@ def served_form(
         outputs: of the given model on some rows, by name.
         output: name of the output to serve; None to choose.
         classes: labels of the probabilities, in order; None where nobody has said.
+        guard: bounds of `features`, where the model alone does not give a valid answer to every input.
 
     Raises:
         ModelFileError: no output, or more than one, could be the answer; or the classes are not those of the task.
@@ -54,11 +56,13 @@ def served_form(
     given = inputs_of(model, "the model")
     (first, element, _, rank) = given[0]
     in_order = list(inputs) == list(features)
-    is_served = in_order and (first, element, rank, len(given)) == (INPUT, TensorProto.FLOAT, 2, 1)
+    is_served = (
+        guard is None and in_order and (first, element, rank, len(given)) == (INPUT, TensorProto.FLOAT, 2, 1)
+    )
     shape = 2 if task.width() else 1
     if is_served and name == task.output and values.ndim == shape and order == sorted(order):
         return ServedModel(content, answers, words, _numbers(model))
-    made = _wrapped(model, inputs, features, given, name, values, taken, order, task)
+    made = _wrapped(model, inputs, features, given, name, values, taken, order, task, guard)
     return ServedModel(made.SerializeToString(deterministic=True), answers, words, _numbers(model))
 
 
@@ -128,15 +132,20 @@ def _wrapped(
     taken: int,
     order: list[int],
     task: Task,
+    guard: Guard | None,
 ) -> Any:
     """Return the graph with `features` before its inputs and the output of the task behind its output."""
     made = onnx.compose.add_prefix(model, PREFIX)
     graph, before = made.graph, []
     names, matrix = list(features), INPUT
+    if guard is not None:
+        before += _guarding(guard)
+        matrix = GUARDED
+    numbers = matrix
     by_name = len(given) > 1 or given[0][1] == TensorProto.STRING
     if not by_name and list(inputs) != names:
         before += _constant("order_of_columns", np.array([names.index(name) for name in inputs]))
-        before.append(helper.make_node("Gather", [INPUT, "order_of_columns"], ["columns_in_order"], axis=1))
+        before.append(helper.make_node("Gather", [matrix, "order_of_columns"], ["columns_in_order"], axis=1))
         matrix = "columns_in_order"
     for name, element, _, rank in given:
         target, source = PREFIX + name, matrix
@@ -144,7 +153,9 @@ def _wrapped(
             place = np.array(names.index(name)) if rank == 1 else np.array([names.index(name)])
             before += _constant(f"place_of_{name}", place)
             source = f"column_{name}"
-            before.append(helper.make_node("Gather", [INPUT, f"place_of_{name}"], [source], axis=1))
+            # A category keeps its code: one that is not known is a missing value, not the nearest category.
+            of = INPUT if element == TensorProto.STRING else numbers
+            before.append(helper.make_node("Gather", [of, f"place_of_{name}"], [source], axis=1))
         if element == TensorProto.STRING:
             before.append(_texts(made, inputs[name], source, target))
         elif element == TensorProto.FLOAT:
@@ -175,6 +186,20 @@ def _wrapped(
     )
     graph.output.extend([helper.make_tensor_value_info(task.output, TensorProto.FLOAT, shape)])
     return made
+
+
+def _guarding(guard: Guard) -> list[Any]:
+    nodes = [
+        helper.make_node("Constant", [], [name], value=onnx.numpy_helper.from_array(value, name))
+        for name, value in (("lowest", guard.lowest), ("highest", guard.highest), ("usual", guard.usual))
+    ]
+    return [
+        *nodes,
+        helper.make_node("IsNaN", [INPUT], ["is_missing"]),
+        helper.make_node("Where", ["is_missing", "usual", INPUT], ["filled"]),
+        helper.make_node("Max", ["filled", "lowest"], ["not_below"]),
+        helper.make_node("Min", ["not_below", "highest"], [GUARDED]),
+    ]
 
 
 def _constant(name: str, value: np.ndarray) -> list[Any]:

@@ -76,16 +76,16 @@ class SkopsModel:
                 timeout=WALL_SECONDS, check=False,
             )  # fmt: skip
         except subprocess.TimeoutExpired:
-            raise _refused(self._path, f"is not read within {WALL_SECONDS:g} s") from None
+            raise _refused(f"is not read within {WALL_SECONDS:g} s") from None
         lines = done.stdout.decode(errors="replace").splitlines()
         if done.returncode or not lines:
             why = done.stderr.decode(errors="replace").strip().splitlines()[-1:] or ["a crash"]
-            raise _refused(self._path, f"ended the process that read it: {why[0][:200]}")
+            raise _refused(f"ended the process that read it: {why[0][:200]}")
         said: dict[str, Any] = json.loads(lines[-1])
         if problem := said.get("problem"):
-            raise _refused(self._path, problem, said.get("hint", ""))
+            raise _refused(problem, said.get("hint", ""))
         return said
 
 
-def _refused(path: Path, why: str, hint: str = "") -> ModelFileError:
-    return ModelFileError(f"{path} {why}", hint=hint or "export the model as ONNX instead")
+def _refused(why: str, hint: str = "") -> ModelFileError:
+    return ModelFileError(f"the skops file {why}", hint=hint or "export the model as ONNX instead")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -18,6 +18,8 @@ FILE_TAG, TRAINED_TAG = "imported.file", "imported.trained"
 """Version tags: SHA-256 of the file as it was given, and where and by whom it was trained, as its importer says."""
 ENTRYPOINT = "null  # nothing trains here: versions are imported"
 """Entrypoint in the spec of a model without a training, as YAML."""
+RANGES = 10.0
+"""Ranges of an input by which its values may leave that of the holdout, where a model needs bounds."""
 LARGEST_BYTES = 256 << 20
 """Largest file of a model."""
 
@@ -58,6 +60,30 @@ class Description:
     def by_name(self) -> bool:
         """Return whether each column is an input of its own."""
         return len(self.inputs) > 1 or self.inputs[0].kind is InputKind.CATEGORY
+
+
+@dataclass(frozen=True)
+class Guard:
+    """Bounds of the numbers that reach a model, float32 [inputs] each, and what stands for a missing one."""
+
+    lowest: np.ndarray
+    highest: np.ndarray
+    usual: np.ndarray
+    """NaN where the model itself gets the missing value."""
+
+    @classmethod
+    def around(cls, inputs: Mapping[str, InputSpec], features: np.ndarray) -> Self:
+        """Return ten times the range of each input; a missing value that the spec refuses counts as the median."""
+        known = [column[np.isfinite(column)] for column in features.T]
+        known = [values if len(values) else np.zeros(1) for values in known]
+        low, high = (np.array([pick(values) for values in known]) for pick in (np.min, np.max))
+        margin = RANGES * np.maximum(high - low, 1e-6)
+        usual = [np.median(values) if spec.missing == "refuse" else np.nan
+                 for values, spec in zip(known, inputs.values(), strict=True)]  # fmt: skip
+        single = np.float32
+        return cls(
+            (low - margin).astype(single), (high + margin).astype(single), np.array(usual, dtype=single)
+        )
 
 
 @dataclass(frozen=True)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from perennial.core.evaluation import checks
 from perennial.core.evaluation.evaluation import CHAMPION, MODEL, Evaluation, evaluate_scores
 from perennial.core.evaluation.figures_hash import PARITY, PARITY_SHARE, figures_hash
 from perennial.core.input_spec import InputSpec
@@ -23,6 +25,7 @@ from perennial.core.training.imported import (
     FILE_TAG,
     NOT_KNOWN,
     Description,
+    Guard,
     ServedModel,
     as_labels,
     check_types,
@@ -33,6 +36,7 @@ from perennial.core.training.registration import NewVersion, VersionRecord
 from perennial.core.version import VersionRef
 from perennial.errors import ModelFileError, SpecError
 from perennial.files import sha256
+from perennial.flows.evaluation.checks import typical
 from perennial.flows.evaluation.evaluate import ATTRIBUTIONS, EVALUATION, KEPT, as_scored, explain_model
 from perennial.flows.training.package import CAPSULE, check_parity, version_features, write_version
 from perennial.flows.training.point_in_time import as_examples, join
@@ -44,6 +48,12 @@ from perennial.serving.manifest import MANIFEST_FILE, MODEL_FILE
 
 if TYPE_CHECKING:
     import pandas as pd
+
+
+GUARDED = (
+    "extreme or missing inputs give no valid answer: numbers are cut at ten ranges of the holdout around it, and a "
+    "missing one that the spec refuses counts as the median"
+)
 
 
 class GivenModel(Protocol):
@@ -70,6 +80,7 @@ class ServedForm(Protocol):
         task: Task,
         output: str | None,
         classes: Sequence[Label] | None,
+        guard: Guard | None = None,
     ) -> ServedModel: ...
 
 
@@ -139,9 +150,10 @@ def import_version(
     classes: Sequence[Label] | None = given.describe().classes
     if request.classes:
         classes = as_labels(request.classes, spec.task.labels)
-    served = ports.served_form(
-        content, inputs, spec.features.names, outputs, spec.task, request.output, classes
+    form = partial(
+        ports.served_form, content, inputs, spec.features.names, outputs, spec.task, request.output, classes
     )
+    served = form()
     say(served.words)
     answers = spec.task.checked(served.answers, len(holdout)).astype(np.float32)
     data = TrainingData(DataRevision(revision=NOT_KNOWN, files={}), NOT_KNOWN, rows, _split(spec, holdout))
@@ -149,6 +161,10 @@ def import_version(
         folder = Path(name) / "model"
         folder.mkdir()
         (folder / MODEL_FILE).write_bytes(served.onnx)
+        if not _safe(spec, holdout, folder, ports.scorer):
+            served = form(Guard.around(spec.features.inputs, holdout.features))
+            (folder / MODEL_FILE).write_bytes(served.onnx)
+            say(GUARDED)
         described = given.describe()
         taken = _Given(answers, described.architecture, described.framework, served.parameters)
         capsule = capsule_of(spec, request, sha256(folder / MODEL_FILE))
@@ -188,6 +204,12 @@ def import_version(
                 tags=tags_of(spec, request, manifest, evaluation, figures_hash(figures)),
             )
         )
+
+
+def _safe(spec: ModelSpec, holdout: Examples, folder: Path, scorer: Scorer) -> bool:
+    """Return whether the model gives a valid answer to every input that the gate tries."""
+    rows = checks.hostile_rows(typical(holdout.features))
+    return not len(spec.task.wrong_rows(scorer.score(folder, rows), len(rows)))
 
 
 def _inputs(spec: ModelSpec, described: Description, request: ImportRequest) -> dict[str, InputSpec]:

@@ -83,11 +83,7 @@ def reproduce(
     """
     started = clock()
     record = find_version(spec.name, which, ports.registry)
-    if is_imported(record.tags):
-        raise NotReproducible(
-            f"{record.ref} is imported: its training, its data and its code were never here",
-            hint=f"trained: {record.tags.get(TRAINED_TAG, NOT_KNOWN)}; ask there",
-        )
+    refuse_imported(record)
     capsule = _capsule(record, ports)
     others = reproduction.differences(capsule, provenance, spec.digest, ports.changed(capsule.code))
     if others and not any_code:
@@ -113,6 +109,19 @@ def reproduce(
     result = result.model_copy(update={"seconds": round((now - started).total_seconds(), 1)})
     _record(record, result, ports, actor, now)
     return result
+
+
+def refuse_imported(record: VersionRecord) -> None:
+    """Refuse a version that was trained elsewhere.
+
+    Raises:
+        NotReproducible: it is imported.
+    """
+    if is_imported(record.tags):
+        raise NotReproducible(
+            f"{record.ref} is imported: its training, its data and its code were never here",
+            hint=f"trained: {record.tags.get(TRAINED_TAG, NOT_KNOWN)}; ask there",
+        )
 
 
 def _capsule(record: VersionRecord, ports: ReproducePorts) -> Capsule:
