@@ -13,7 +13,7 @@ from perennial.ports import FeedbackStore, PredictionLog
 if TYPE_CHECKING:
     import pandas as pd
 
-NEEDED = ["prediction_id", "request_id", "entity", "digest", "score", "decision", "shadow", "task"]
+NEEDED = ["prediction_id", "request_id", "entity", "digest", "score", "decision", "shadow", "task", "answer"]
 KEY = ["request_id", "entity", "place", "of"]
 """`of` counts the rows with the same request id and entity; `place` is the position of a row among them."""
 
