@@ -12,7 +12,7 @@ from perennial.errors import WrongAnswer
 
 
 class AnswerForm(Frozen, ABC):
-    """What an answer of a kind looks like, and the refusal of others."""
+    """Form of the answers of a kind, and the refusal of others."""
 
     output: ClassVar[str]
     """Name of the output in the ONNX file."""

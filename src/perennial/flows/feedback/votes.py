@@ -36,7 +36,7 @@ def right(rows: pd.DataFrame) -> np.ndarray:
         part = rows.iloc[places]
         score, decision, label = (part[name].to_numpy() for name in ("score", "decision", "value"))
         task = logged_task(str(text))
-        wide = task.width() is not None and "answer" in part
+        wide = task.width() is not None and part["answer"].notna().all()
         answer = np.array(part["answer"].tolist(), dtype=float) if wide else None
         shares[places] = task.right(score, decision, label, answer)
     return shares

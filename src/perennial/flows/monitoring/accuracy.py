@@ -41,7 +41,7 @@ def accuracy(
         return {}
     import pandas as pd
 
-    log = log[NEEDED].astype({"shadow": bool})
+    log = log.reindex(columns=NEEDED).astype({"shadow": bool})
     # Joined after `_placed`: a row without a label has a place too.
     answered = _placed(log[~log["shadow"]]).merge(votes(labels), on="prediction_id")
     mirrored = _placed(log[log["shadow"]], "digest").merge(answered[[*KEY, "source", "value"]], on=KEY)

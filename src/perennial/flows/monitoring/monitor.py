@@ -200,7 +200,7 @@ def accuracy_known(spec: ModelSpec, reference: pd.DataFrame) -> AccuracyEstimate
 
 def accuracy_seen(window: pd.DataFrame, labels: BySource, policy: FeedbackSpec) -> AccuracyEstimate | None:
     """Estimate the accuracy of the logged decisions on the rows of the window with labels that count."""
-    known = window[["prediction_id", "score", "decision", "task", "answer"]].merge(
+    known = window.reindex(columns=["prediction_id", "score", "decision", "task", "answer"]).merge(
         votes(labels), on="prediction_id"
     )
     known = counted(known, policy)

@@ -23,6 +23,7 @@ from perennial.core.training.spec_draft import Draft, input_specs, quote, spec_t
 from perennial.core.training.suite_draft import suite_text
 from perennial.core.training.table_columns import ColumnSummary
 from perennial.core.training.table_profile import Given, Role, TableProfile, conclude
+from perennial.core.training.templates import template_of
 from perennial.errors import DataError, UsageError
 from perennial.files import write_text
 from perennial.flows.training.series import utc_times
@@ -142,7 +143,7 @@ def draft_files(
     catalog.parse(yaml.safe_load(spec), spec_path)
     catalog.parse_suite(yaml.safe_load(suite), suite_path)
     return NewFiles(
-        {module_path: _module(draft, inspection.series is not None), suite_path: suite, spec_path: spec},
+        {module_path: _module(draft), suite_path: suite, spec_path: spec},
         _terms(name, terms),
     )
 
@@ -175,14 +176,17 @@ def _days(table: pd.DataFrame, name: str) -> np.ndarray:
     return encode({name: spec}, {name: plain_values(table[name])}, len(table))[:, 0]
 
 
-def _module(draft: Draft, is_forecast: bool) -> str:
+def _module(draft: Draft) -> str:
     name = draft.entrypoint.partition(":")[2]
-    module, template = ("lag_network", "LagNetwork") if is_forecast else ("table_network", "TableNetwork")
+    template = template_of(draft.template)
+    module, _, base = template.address.partition(":")
+    # Two classes of one name in one module would be the same class.
+    alias, used = (f" as {base}Template", f"{base}Template") if base == name else ("", base)
     return (
         f'"""{draft.name}: a model over a table. Its inputs and its task are those of its spec."""\n\n'
-        f"from perennial.models.templates.{module} import {template}\n\n\n"
-        f"class {name}({template}):\n"
-        f'    architecture = "{module.replace("_", "-")}/1"\n'
+        f"from {module} import {base}{alias}\n\n\n"
+        f"class {name}({used}):\n"
+        f'    architecture = "{template.architecture}"\n'
     )
 
 
