@@ -26,7 +26,7 @@ SLACK = 1.1
 
 @dataclass(frozen=True)
 class SeriesFound:
-    """What was found out about the series of a table."""
+    """Findings about the series of a table."""
 
     task: Forecast
     names: tuple[str, ...]
