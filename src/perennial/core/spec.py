@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from datetime import timedelta
-from typing import Annotated, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, PositiveInt, model_validator
 
@@ -18,6 +18,7 @@ from perennial.core.monitoring_spec import MonitoringSpec, RetrainingSpec
 from perennial.core.release_spec import ApprovalSpec, ReleaseSpec
 from perennial.core.tasks import AnyTask
 from perennial.core.tasks.windows import Windows
+from perennial.core.training.templates import TEMPLATES
 
 
 class TargetSpec(Frozen):
@@ -48,6 +49,17 @@ class EvaluationSpec(Frozen):
     )
 
 
+AUTO = {
+    "trials": 100,
+    "epochs": 60,
+    "seed": 7,
+    "validation_fraction": 0.2,
+    "timeout": "PT10M",
+    "templates": "auto",
+}
+"""What `tuning: auto` stands for."""
+
+
 class TuningSpec(Frozen):
     """Budget of the hyperparameter search."""
 
@@ -56,6 +68,20 @@ class TuningSpec(Frozen):
     seed: int
     validation_fraction: Annotated[float, Field(gt=0, lt=0.5)]
     timeout: timedelta
+    templates: Literal["auto"] | tuple[str, ...] = Field(
+        (), description="kinds of model that compete with the entrypoint; auto: each that is installed"
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def of_auto(cls, content: Any) -> Any:
+        return AUTO if content == "auto" else content
+
+    @model_validator(mode="after")
+    def templates_are_known(self) -> Self:
+        if unknown := [name for name in self.templates if self.templates != "auto" and name not in TEMPLATES]:
+            raise ValueError(f"no template is named {', '.join(unknown)}; templates: {', '.join(TEMPLATES)}")
+        return self
 
 
 class RetentionSpec(Frozen):
@@ -126,6 +152,10 @@ class ModelSpec(Frozen):
 
     def _fits_the_windows(self, windows: Windows) -> None:
         source = self.data.source
+        if self.tuning.templates:
+            raise ValueError(
+                f"tuning.templates: those answer a row of a table, no {self.task.kind}: leave it out"
+            )
         if not isinstance(source, RowsSpec) or not source.in_time or source.period is not None:
             raise ValueError(
                 f"data.source: a {self.task.kind} needs rows with `time`, split: time or rolling, and period: null"
