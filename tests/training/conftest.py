@@ -56,6 +56,7 @@ class TableWorld:
         self.tracker = MemoryTracker()
         self.registry = MemoryRegistry(self.tracker)
         self.lines: list[str] = []
+        self.budget = SMALL
 
     def init(self, target: str, *options: str) -> int:
         return main(["init", self.name, "--from", str(self.path), "--target", target, "--yes", *options])
@@ -69,7 +70,7 @@ class TableWorld:
         spec = catalog.spec(self.name, self.settings)
         evaluation = spec.evaluation.model_copy(update={"bootstrap": 20})
         return spec.model_copy(
-            update={"tuning": spec.tuning.model_copy(update=SMALL), "evaluation": evaluation}
+            update={"tuning": spec.tuning.model_copy(update=self.budget), "evaluation": evaluation}
         )
 
     def change(self, edit) -> None:

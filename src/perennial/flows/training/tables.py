@@ -124,7 +124,7 @@ def _named(table: pd.DataFrame, name: str | None) -> list[Any]:
 
 
 def check_leakage(spec: ModelSpec, source: RowsSpec, examples: pd.DataFrame) -> None:
-    """Refuse inputs that predict the target alone, except those that a person has accepted.
+    """Refuse inputs that predict the target alone or are known to hold it, except those that a person has accepted.
 
     Raises:
         ValidationFailed: names each such input and how well it predicts.
@@ -132,7 +132,9 @@ def check_leakage(spec: ModelSpec, source: RowsSpec, examples: pd.DataFrame) -> 
     """
     target = spec.task.targets(examples[spec.target.column].to_numpy(), spec.target.column)
     features = encoded(spec.features, examples).to_numpy(dtype=np.float32)
-    reasons = telling_columns(features, spec.features.names, target, spec.task.is_number, source.seed)
+    reasons = {name: why for name, why in source.leaking.items() if name in spec.features.inputs}
+    found = telling_columns(features, spec.features.names, target, spec.task.is_number, source.seed)
+    reasons |= {name: why for name, why in found.items() if name not in reasons}
     refused = {name: why for name, why in reasons.items() if name not in source.leakage_accepted}
     if refused:
         listed = "; ".join(f"{name}: {why}" for name, why in refused.items())
