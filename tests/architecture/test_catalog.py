@@ -157,7 +157,9 @@ TABLE = {
         ({"time": "sold_at"}, "split: random mixes past and future, and time names 'sold_at'"),
         ({"split": "time"}, "split: time needs a column in `time`"),
         ({"split": "group"}, "split: group needs a column in `group`"),
-        ({"kind": "sql"}, "data.source: Input tag 'sql'"),
+        ({"kind": "mail"}, "data.source: Input tag 'mail'"),
+        ({"kind": "sql"}, "data.source.sql.connection: Field required"),
+        ({"split": "rolling", "time": "sold_at"}, "split: rolling needs `rolling: {origins, window}`"),
     ],
 )
 def test_a_split_that_does_not_fit_is_refused(project, source, named):

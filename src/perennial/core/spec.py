@@ -90,6 +90,8 @@ class ModelSpec(Frozen):
     def fits_the_task(self) -> Self:
         """Refuse what the kind of task does not have."""
         kind, known, gate = self.task.kind, self.task.metrics, self.gate
+        if self.task != self.task.as_specified():
+            raise ValueError(f"task: {kind} has keys that only a training may write: leave them out")
         named = {
             "gate.metrics": tuple(gate.metrics),
             "gate.improvement.metric": (gate.improvement.metric,),

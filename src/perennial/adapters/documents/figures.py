@@ -152,12 +152,21 @@ def _predicted(axes: Axes, model: MeasuredValues) -> None:
     axes.scatter(model.target, model.answer, s=6, alpha=0.4, label="rows")
     axes.plot(ends, ends, color="grey", linestyle=":", label="perfect")
     unit = model.task.unit
+    if (half := model.task.half_width) is not None:
+        share = model.measure()["coverage"]
+        band = f"{model.task.interval:.0%} interval: holds {share:.1%} of the rows"
+        low, high = ends[0] - half, ends[1] + half
+        axes.fill_between([low, high], [low - half, high - half], [low + half, high + half], color="tab:blue",
+                          alpha=0.12, label=band)  # fmt: skip
     axes.set(title="Predicted and actual values", xlabel=f"actual [{unit}]", ylabel=f"predicted [{unit}]")
 
 
 def _residuals(axes: Axes, model: MeasuredValues) -> None:
-    unit, within = model.task.unit, model.task.tolerance
+    unit, within, half = model.task.unit, model.task.tolerance, model.task.half_width
     axes.scatter(model.answer, model.target - model.answer, s=6, alpha=0.4, label="rows")
-    axes.axhspan(-within, within, color="tab:green", alpha=0.15, label="tolerance")
+    if within is not None:
+        axes.axhspan(-within, within, color="tab:green", alpha=0.15, label="tolerance")
+    if half is not None:
+        axes.axhspan(-half, half, color="tab:blue", alpha=0.12, label=f"{model.task.interval:.0%} interval")
     axes.axhline(0, color="grey", linestyle=":")
     axes.set(title="Residuals", xlabel=f"predicted [{unit}]", ylabel=f"actual minus predicted [{unit}]")

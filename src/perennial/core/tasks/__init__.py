@@ -14,7 +14,8 @@ from perennial.core.tasks.binary import Binary
 from perennial.core.tasks.multiclass import Multiclass
 from perennial.core.tasks.ranking import Ranking
 from perennial.core.tasks.regression import Regression
-from perennial.core.tasks.task import Metric, Scored, Task
+from perennial.core.tasks.task import Scored, Task
+from perennial.core.tasks.values import Metric
 
 AnyTask = Annotated[Binary | Ranking | Multiclass | Regression, Field(discriminator="kind")]
 TASK: TypeAdapter[Binary | Ranking | Multiclass | Regression] = TypeAdapter(AnyTask)

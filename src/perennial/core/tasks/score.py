@@ -8,7 +8,8 @@ import numpy as np
 from pydantic import Field
 
 from perennial.core.frozen import Share
-from perennial.core.tasks.task import Task, without_gaps
+from perennial.core.tasks.task import Task
+from perennial.core.tasks.values import without_gaps
 from perennial.errors import DataError
 
 POSITIVE = 0.5
@@ -43,7 +44,13 @@ class ScoreTask(Task):
     ) -> tuple[np.ndarray, np.ndarray]:
         return np.asarray(label >= POSITIVE), np.asarray(decision == 1)
 
-    def baselines(self, target: np.ndarray, rows: int) -> dict[str, np.ndarray]:
+    def baselines(
+        self,
+        target: np.ndarray,
+        rows: int,
+        known: np.ndarray | None = None,
+        judged: np.ndarray | None = None,
+    ) -> dict[str, np.ndarray]:
         return {}
 
     def from_feature(self, column: np.ndarray, known: np.ndarray) -> np.ndarray:

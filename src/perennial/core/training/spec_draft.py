@@ -18,7 +18,9 @@ from perennial.core.training.table_profile import Conclusion, Role, TableProfile
 
 WATCHED = 10
 """Most inputs whose drift is watched from the start."""
-GROUP_NAMES = {Split.TIME: "period", Split.GROUP: "bucket", Split.RANDOM: "bucket"}
+LEVEL, ROWS_OF_INTERVAL = 0.9, 200
+"""Interval of the answers of a regression, and fewest rows from which it can be measured."""
+GROUP_NAMES = {Split.TIME: "period", Split.ROLLING: "period", Split.GROUP: "bucket", Split.RANDOM: "bucket"}
 
 
 @dataclass(frozen=True)
@@ -107,6 +109,7 @@ data:
     split: {profile.split.value}  # {profile.split_reason}
     seed: {draft.seed}
     leakage_accepted: {quote(list(accepted))}  # inputs that tell the target alone, and rightly so
+    copies: 0.01  # largest share of the held-back rows that are copies of a row that trains
   expectations:
     table: {draft.name}.yaml
 
@@ -200,16 +203,21 @@ def _thresholds(draft: Draft, profile: TableProfile) -> Thresholds:
     explained = "{{background: 50, coalitions: {}, max_rows: 20, tolerance: {}, sample: 100}}"
     if profile.task == "regression":
         deviation = target.deviation or 1.0
+        interval = covered = ""
+        if profile.rows >= ROWS_OF_INTERVAL:
+            interval = f"\n  interval: {LEVEL}  # chance that the interval of an answer holds the value"
+            covered = f"\n    coverage: {{min: {rounded(LEVEL - 0.15)}}}  # share of values in the intervals"
         highest = max(abs(float(_number(target.minimum))), abs(float(_number(target.maximum))))
         return Thresholds(
             task=(
                 "task:\n  kind: regression\n"
                 f"  unit: {quote(draft.unit)}\n"
                 f"  tolerance: {rounded(deviation / 2)}  # an answer this near to the label counts as right"
+                f"{interval}"
             ),
             metrics=(
                 f"    rmse: {{max: {rounded(deviation)}}}  # the target's standard deviation\n"
-                "    r2: {min: 0.05}"
+                f"    r2: {{min: 0.05}}{covered}"
             ),
             improvement=f"{{metric: rmse, min_delta: {-rounded(0.02 * deviation)}}}",
             tolerance=f"{{rmse: {rounded(0.01 * deviation)}}}",

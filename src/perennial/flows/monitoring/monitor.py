@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 
     from perennial.ports import BySource
 
-REFERENCE = "reference.parquet"
+REFERENCE, RIGHT = "reference.parquet", "right"
 KEPT_REPORTS = 20
 
 
@@ -184,7 +184,12 @@ def _refused_share(model: str, ports: MonitorPorts) -> float | None:
 
 
 def accuracy_known(spec: ModelSpec, reference: pd.DataFrame) -> AccuracyEstimate | None:
-    """Estimate the share of right answers on the reference rows, under the task of the spec."""
+    """Estimate the share of right answers on the reference rows, under the task of the spec.
+
+    What is right depends on the version where its answers are calibrated: then the rows say it.
+    """
+    if spec.task.needs_calibration and RIGHT in reference:
+        return AccuracyEstimate.of(reference[RIGHT].to_numpy(dtype=float))
     score = reference[SCORE].to_numpy()
     label = spec.task.targets(reference[spec.target.column].to_numpy(), spec.target.column)
     # The reference of a version from before kinds of task, a ranking, has no decisions.

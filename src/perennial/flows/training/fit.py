@@ -48,15 +48,28 @@ def search(
     metric = spec.gate.improvement.metric
     maximise = not spec.task.metrics[metric].lower_is_better
     pick = max if maximise else min
-    learn, validation = split.learn, split.validation
+    folds = split.folds
     trials: list[Trial] = []
 
     def objective(parameters: dict[str, Any], report: Callable[[int, float], None]) -> float:
+        judged = [
+            judge(parameters, learn, validation, report, fold * spec.tuning.epochs)
+            for fold, (learn, validation) in enumerate(folds)
+        ]
+        return sum(judged) / len(judged)
+
+    def judge(
+        parameters: dict[str, Any],
+        learn: Examples,
+        validation: Examples,
+        report: Callable[[int, float], None],
+        first: int,
+    ) -> float:
         values: list[float] = []
 
         def progress(epoch: int, metrics: Mapping[str, float]) -> None:
             values.append(_validated(spec, model, validation)[f"validation_{metric}"])
-            report(epoch, values[-1])
+            report(first + epoch, values[-1])
 
         model = build(spec.features.names, parameters, spec.tuning.seed, spec.task)
         kept: int = model.fit(learn, validation, spec.tuning.epochs, progress)
@@ -122,7 +135,7 @@ def _validated(spec: ModelSpec, model: Any, validation: Examples) -> dict[str, f
         DataError: the rows do not define the metric that the search improves.
     """
     answer = model.predict(validation.features)
-    measured = spec.task.scored(validation.target, answer, validation.group).measure()
+    measured = spec.task.scored(validation.target, answer, validation.group, validation.features).measure()
     figures = {f"validation_{name}": value for name, value in measured.items() if not np.isnan(value)}
     if f"validation_{spec.gate.improvement.metric}" not in figures:
         raise DataError(

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from perennial.core.feature_spec import FeatureSpec
 from perennial.core.spec import ModelSpec
+from perennial.core.tasks import Task
 from perennial.core.training.artifacts import ModelManifest
 from perennial.core.training.capsule import Capsule, Provenance
 from perennial.core.training.explanation import Background, ServedExplanation
@@ -53,6 +54,7 @@ def package(
         model=sha256(folder / MODEL_FILE),
     )
     explanation = _write_background(spec, data, folder)
+    task = _calibrated(spec, data, scorer, folder)
     manifest = ModelManifest(
         model=spec.name,
         capsule=capsule.hash,
@@ -63,7 +65,7 @@ def package(
         columns=spec.features.columns,
         inputs=dict(spec.features.inputs),
         target=spec.target.column,
-        task=spec.task,
+        task=task,
         output=spec.task.output,
         architecture=fitted.model.architecture,
         framework=fitted.model.framework,
@@ -72,7 +74,7 @@ def package(
         explanation=explanation,
     )
     write_json(folder / MANIFEST_FILE, manifest)
-    _write_reference(spec, data, scorer, folder)
+    _write_reference(spec, task, data, scorer, folder)
     return capsule, sign_files(folder, spec.name, capsule.hash, signer)
 
 
@@ -116,7 +118,15 @@ def _write_background(spec: ModelSpec, data: TrainingData, folder: Path) -> Serv
     )
 
 
-def _write_reference(spec: ModelSpec, data: TrainingData, scorer: Scorer, folder: Path) -> None:
+def _calibrated(spec: ModelSpec, data: TrainingData, scorer: Scorer, folder: Path) -> Task:
+    """Return the task of the manifest: with the interval that the exported model has on the calibration rows."""
+    if not spec.task.needs_calibration:
+        return spec.task
+    rows = data.split.calibration
+    return spec.task.calibrated(rows.target, scorer.score(folder, rows.features))
+
+
+def _write_reference(spec: ModelSpec, task: Task, data: TrainingData, scorer: Scorer, folder: Path) -> None:
     """Write holdout rows with their scores: on rows that it has learnt from, a model looks too good."""
     reference = data.split.reference
     context = [spec.target.column, spec.evaluation.group, *spec.evaluation.slices, *spec.data.sensitive]
@@ -125,6 +135,9 @@ def _write_reference(spec: ModelSpec, data: TrainingData, scorer: Scorer, folder
     answer = scorer.score(folder, data.split.everything.features[reference])
     checked = spec.task.checked(answer, len(rows))
     kept = {"score": spec.task.summary(answer), "decision": spec.task.decisions(checked)}
+    if task.needs_calibration:  # what is right depends on this version
+        label = data.split.everything.target[reference]
+        kept["right"] = task.right(kept["score"], kept["decision"], label)
     write_table(folder / REFERENCE, rows.assign(**kept))
 
 
@@ -141,6 +154,11 @@ def version_features(spec: ModelSpec, folder: Path) -> FeatureSpec:
             "source": "request" if manifest.feature_service is None else "store",
         }
     )
+
+
+def version_task(folder: Path) -> Task:
+    """Return the task of a version, with what its training has measured."""
+    return read_record(folder / MANIFEST_FILE, ModelManifest, "train").task
 
 
 def kept_capsule(record: VersionRecord, tracker: Tracker) -> Capsule:

@@ -13,9 +13,8 @@ from perennial.core.feature_spec import FeatureSpec
 from perennial.core.input_encoding import encode
 from perennial.core.input_spec import InputKind
 from perennial.core.spec import ModelSpec
-from perennial.core.training.leakage import telling_columns
 from perennial.core.training.table_split import buckets, periods
-from perennial.errors import MalformedInput, SpecError, ValidationFailed
+from perennial.errors import MalformedInput, SpecError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -87,7 +86,7 @@ def encoded(features: FeatureSpec, rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def _groups(spec: ModelSpec, source: RowsSpec, table: pd.DataFrame) -> np.ndarray:
-    if source.split is Split.TIME:
+    if source.in_time:
         return _in_time(source, table)
     if source.split is Split.GROUP:
         return buckets(_named(table, source.group), source.seed)
@@ -121,28 +120,6 @@ def _named(table: pd.DataFrame, name: str | None) -> list[Any]:
             f"row {row} has no {name}", hint="the split needs it in every row: mend the data"
         )
     return column.tolist()
-
-
-def check_leakage(spec: ModelSpec, source: RowsSpec, examples: pd.DataFrame) -> None:
-    """Refuse inputs that predict the target alone or are known to hold it, except those that a person has accepted.
-
-    Raises:
-        ValidationFailed: names each such input and how well it predicts.
-        WrongTarget: a target is not valid for the kind of task.
-    """
-    target = spec.task.targets(examples[spec.target.column].to_numpy(), spec.target.column)
-    features = encoded(spec.features, examples).to_numpy(dtype=np.float32)
-    reasons = {name: why for name, why in source.leaking.items() if name in spec.features.inputs}
-    found = telling_columns(features, spec.features.names, target, spec.task.is_number, source.seed)
-    reasons |= {name: why for name, why in found.items() if name not in reasons}
-    refused = {name: why for name, why in reasons.items() if name not in source.leakage_accepted}
-    if refused:
-        listed = "; ".join(f"{name}: {why}" for name, why in refused.items())
-        raise ValidationFailed(
-            f"{spec.name}: inputs tell the target {spec.target.column}: {listed}",
-            hint="remove it from features.inputs if it is only known afterwards; else name it in "
-            "data.source.leakage_accepted",
-        )
 
 
 def plain_values(column: pd.Series[Any]) -> np.ndarray:
