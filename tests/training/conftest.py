@@ -103,7 +103,7 @@ class TableWorld:
         suggest = training.model_class(spec).suggest
         return train(
             spec, self.work, ports, training.build(spec), suggest, PROVENANCE, Reason.PERSON, "a test",
-            self.lines.append,
+            self.lines.append, training.first_trials(spec),
         )  # fmt: skip
 
     def evaluate(self):
