@@ -16,6 +16,8 @@ import pandas as pd
 from feast import FeatureView
 from feast.on_demand_feature_view import OnDemandFeatureView
 
+from perennial.adapters.feast.objects import windows_of
+from perennial.adapters.feast.windows import window_columns
 from perennial.core.feature_spec import FeatureSpec
 from perennial.errors import MalformedInput, SpecError
 
@@ -144,6 +146,9 @@ def _stored_columns(
 ) -> dict[str, np.ndarray]:
     if view.name not in views:
         raise MalformedInput(f"no table of the feature view {view.name!r}", hint="prepare the data again")
+    spec = windows_of(view)
+    if spec is not None:
+        return window_columns(spec, list(names), views[view.name], rows, ROW_TIME)
     return state_columns(view, names, views[view.name], rows)
 
 
@@ -151,7 +156,7 @@ def _defined(view: str, feature: str, defined: Mapping[str, Any]) -> None:
     if view not in defined or feature not in {field.name for field in defined[view].features}:
         raise SpecError(
             f"no feature {view}:{feature} is defined (views: {', '.join(defined)})",
-            hint="define it in feature_repo/definitions.py or correct the spec",
+            hint="define it in configs/features or correct the spec",
         )
 
 
@@ -198,5 +203,5 @@ def _need(what: str, frame: pd.DataFrame, names: Sequence[str]) -> None:
     if missing:
         raise MalformedInput(
             f"{what}: no column {', '.join(missing)}",
-            hint="the columns are named in feature_repo/definitions.py",
+            hint="the columns are named in configs/features",
         )
