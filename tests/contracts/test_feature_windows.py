@@ -195,7 +195,7 @@ def test_feast_answers_online_what_training_joins(tmp_path):
     )
     views = {"payments": table(made), "accounts": accounts}
     store.publish(views)
-    keys = [{"client_id": client} for client in ("a", "b")]
+    keys = [{"client_id": client} for client in ("a", "b", "c")]
     joined = store.join(features, pd.DataFrame(keys).assign(event_timestamp=pd.Timestamp(now)), views)
     online = store.online(features, keys)
     for place, values in enumerate(online):

@@ -110,7 +110,7 @@ class FeastFeatures:
 
     def online(self, features: FeatureSpec, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any] | None]:
         if self._online is None:
-            self._online = OnlineFeatures(self._folder)
+            self._online = OnlineFeatures(self._folder, self._clock)
         return self._online.values(features.service, rows)
 
     @property
