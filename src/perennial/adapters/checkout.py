@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import importlib.util
 import json
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 from perennial import catalog
 from perennial.core.spec import ModelSpec
 from perennial.core.training.capsule import Provenance
 from perennial.errors import SettingsError, SpecError
+
+MODEL_CODE = ("perennial.models.", "models.")
+"""Modules with the code of models: those of the package, and those of a project."""
 
 
 def provenance_of(project: Path, spec: ModelSpec) -> Provenance:
@@ -31,7 +36,7 @@ def provenance_of(project: Path, spec: ModelSpec) -> Provenance:
         code=commit(project),
         features=hashlib.sha256(b"\n".join([*views, columns])).hexdigest(),
         constraints=hashlib.sha256(_read(project / "constraints.txt")).hexdigest(),
-        model_code=hashlib.sha256(_read(_module_file(spec))).hexdigest(),
+        model_code=_code_hash(spec),
     )
 
 
@@ -79,9 +84,40 @@ def _read(path: Path) -> bytes:
         raise SettingsError(f"{path} cannot be read: {error}", hint="restore it from git") from error
 
 
-def _module_file(spec: ModelSpec) -> Path:
-    module = spec.entrypoint.partition(":")[0]
-    module_spec = importlib.util.find_spec(module)
-    if module_spec is None or module_spec.origin is None:
-        raise SpecError(f"{spec.name}: no module {module}", hint="entrypoint is module:Class")
-    return Path(module_spec.origin)
+def _code_hash(spec: ModelSpec) -> str:
+    """Return the SHA-256 of the model's module and of the model modules that it imports, however far.
+
+    Imports are read, not run: those of a model load its libraries.
+    """
+    first = spec.entrypoint.partition(":")[0]
+    waiting, hashes = [first], {}
+    while waiting:
+        name = waiting.pop()
+        if name in hashes:
+            continue
+        if (file := _module_file(name)) is None:
+            if name == first:
+                raise SpecError(f"{spec.name}: no module {first}", hint="entrypoint is module:Class")
+            continue  # a name imported from a module, or a folder
+        content = _read(file)
+        hashes[name] = hashlib.sha256(content).hexdigest()
+        waiting += [found for found in _imported(content) if found.startswith(MODEL_CODE)]
+    return hashlib.sha256(json.dumps(sorted(hashes.items())).encode()).hexdigest()
+
+
+def _imported(source: bytes) -> Iterator[str]:
+    """Yield the modules that a source names in absolute imports, and what it imports from them."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def _module_file(module: str) -> Path | None:
+    try:
+        found = importlib.util.find_spec(module)
+    except ModuleNotFoundError:
+        return None
+    return None if found is None or found.origin is None else Path(found.origin)

@@ -86,6 +86,25 @@ def list_(as_json: bool) -> None:
 
 
 @models.command()
+@JSON
+def templates(as_json: bool) -> None:
+    """List the kinds of model that `perennial init --template` makes, with the extra that each needs."""
+    from perennial.core.training.templates import TEMPLATES, missing_packages
+    from perennial.wiring.new_model import installed
+
+    rows = [
+        {
+            "template": template.name,
+            "is": template.about,
+            "extra": f"perennial[{template.extra}]",
+            "missing": ", ".join(missing_packages(template, installed)) or None,
+        }
+        for template in TEMPLATES.values()
+    ]
+    print_records(rows, as_json)
+
+
+@models.command()
 @click.argument("model")
 @JSON
 def show(model: str, as_json: bool) -> None:

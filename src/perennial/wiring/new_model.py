@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from perennial.core.training.spec_draft import SqlRowsOf
+    from perennial.core.training.templates import Template
     from perennial.flows.training.new_model import TablePorts
     from perennial.settings import Settings
 
@@ -30,6 +32,31 @@ def query_rows(origin: SqlRowsOf, name: str, settings: Settings) -> Path:
     )
     rows.refresh()
     return rows.folder
+
+
+def installed(module: str) -> bool:
+    """Return whether a module can be imported, without importing it."""
+    return importlib.util.find_spec(module) is not None
+
+
+def template(name: str | None) -> tuple[Template, str]:
+    """Return a template by name, or the usual one, and why.
+
+    Raises:
+        UsageError: there is none of that name. PackageMissing: its packages are not installed.
+    """
+    from perennial.core.training.templates import missing_packages, template_of, usual_template
+    from perennial.errors import PackageMissing
+
+    if name is None:
+        return usual_template(installed)
+    chosen = template_of(name)
+    if missing := missing_packages(chosen, installed):
+        raise PackageMissing(
+            f"the template {name} needs {', '.join(missing)}, not installed here",
+            hint=f"pip install 'perennial[{chosen.extra}]'",
+        )
+    return chosen, "named"
 
 
 def table_ports(path: Path | str, missing: tuple[str, ...]) -> TablePorts:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -76,12 +77,15 @@ class TrainingFigures:
         return folder / "attributions.png"
 
     def events(self, folder: Path, points: Sequence[Mapping[str, float]]) -> None:
-        from torch.utils.tensorboard import SummaryWriter
+        from tensorboard.compat.proto.event_pb2 import Event
+        from tensorboard.compat.proto.summary_pb2 import Summary
+        from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
-        with SummaryWriter(str(folder)) as writer:
-            for epoch, metrics in enumerate(points):
-                for name, value in metrics.items():
-                    writer.add_scalar(name, value, epoch)
+        writer = EventFileWriter(str(folder))
+        for epoch, metrics in enumerate(points):
+            values = [Summary.Value(tag=name, simple_value=value) for name, value in metrics.items()]
+            writer.add_event(Event(wall_time=time.time(), step=epoch, summary=Summary(value=values)))
+        writer.close()
 
 
 def calibration_points(scored: CurvedScores, bins: int = BINS) -> tuple[np.ndarray, np.ndarray]:

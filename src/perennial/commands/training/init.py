@@ -35,13 +35,16 @@ if TYPE_CHECKING:
 @click.option("--unit", default="units", show_default=True, help="Unit of the target of a regression.")
 @click.option("--licence", default="LicenseRef-own", show_default=True, help="Licence of the data (SPDX).")
 @click.option("--consent", default="no person named", show_default=True, help="Why no consent is needed.")
+@click.option(
+    "--template", help="Kind of model, see `perennial models templates`. Default: network, if torch is there."
+)
 @click.option("--seed", default=7, show_default=True, help="Seed of the split and of the training.")
 @click.option("--yes", is_flag=True, help="Write without asking.")
 def init(
     model: str, path: str | None, query: str | None, connection: str | None, high_water: str | None,
     target: str, task: str | None, positive: str | None, key: str | None, time: str | None,
     group: str | None, missing: tuple[str, ...], keep: tuple[str, ...], unit: str, licence: str, consent: str,
-    seed: int, yes: bool,
+    template: str | None, seed: int, yes: bool,
 ) -> None:  # fmt: skip
     """Make a model from a file, a folder or a query: show what the columns are taken for; write spec, checks, module.
 
@@ -52,12 +55,14 @@ def init(
     from perennial.core.training.table_profile import Given
     from perennial.flows.training import new_model
     from perennial.history import datasets
+    from perennial.wiring import new_model as new_model_wiring
     from perennial.wiring.new_model import query_rows, table_ports
     from perennial.wiring.tables import MISSING
 
     settings = load()
     who, project = actor(settings), settings.project.resolve()
     sql = _query(query, connection, high_water, path)
+    chosen, why = new_model_wiring.template(template)
     texts = () if sql else tuple(dict.fromkeys([*MISSING, *missing]))
     where, named = (query_rows(sql, model, settings), "") if sql else _origin(path or "", project)
     draft = Draft(
@@ -69,6 +74,7 @@ def init(
         unit=unit,
         seed=seed,
         sql=sql,
+        template=chosen.name,
     )
     given = Given(target=target, task=task, key=key, time=time, group=group, positive=positive)  # type: ignore[arg-type]
     inspection = new_model.inspect(given, keep, table_ports(where, draft.missing), seed)
@@ -76,6 +82,7 @@ def init(
     stated = datasets.terms(settings.configs)
     new = new_model.draft_files(draft, inspection, keep, project, terms)
     _show(inspection, named or f"the query of {connection}", licence, consent, who, stated=model in stated)
+    print_text(f"template: {chosen.name}, {chosen.about} ({why})")
     if not yes:
         click.confirm("Write the model?", abort=True)
     for written in new_model.write(new, project, stated, model):

@@ -15,6 +15,7 @@ from perennial.core.training.licence_list import LICENCES
 from perennial.core.training.spec_policy import POLICY
 from perennial.core.training.table_columns import ColumnSummary
 from perennial.core.training.table_profile import Conclusion, Role, TableProfile
+from perennial.core.training.templates import TEMPLATES
 
 WATCHED = 10
 """Most inputs whose drift is watched from the start."""
@@ -45,6 +46,8 @@ class Draft:
     entrypoint: str
     unit: str
     seed: int
+    template: str
+    """Name in `TEMPLATES`."""
     sql: SqlRowsOf | None = None
 
 
@@ -145,7 +148,9 @@ gate:
   improvement: {values.improvement}
 """
     listed = [f"      - {licence}\n" for licence in LICENCES]
+    parity = "{absolute: 1.0e-4, relative: 1.0e-4, share: 0.01}  # thresholds of trees become float32"
     return head + POLICY.substitute(
+        parity=parity if TEMPLATES[draft.template].trees else "1.0e-4",
         tolerance=values.tolerance,
         licences="".join(listed),
         watched="".join(f"    - {quote(name)}\n" for name in watched),

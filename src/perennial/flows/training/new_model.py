@@ -21,6 +21,7 @@ from perennial.core.training.spec_draft import Draft, input_specs, quote, spec_t
 from perennial.core.training.suite_draft import suite_text
 from perennial.core.training.table_columns import ColumnSummary
 from perennial.core.training.table_profile import Given, Role, TableProfile, conclude
+from perennial.core.training.templates import TEMPLATES
 from perennial.errors import DataError, UsageError
 from perennial.files import write_text
 from perennial.flows.training.tables import plain_values
@@ -155,11 +156,15 @@ def _days(table: pd.DataFrame, name: str) -> np.ndarray:
 
 def _module(draft: Draft, profile: TableProfile) -> str:
     name = draft.entrypoint.partition(":")[2]
+    template = TEMPLATES[draft.template]
+    module, _, base = template.address.partition(":")
+    # Two classes of one name in one module would be the same class.
+    alias, used = (f" as {base}Template", f"{base}Template") if base == name else ("", base)
     return (
         f'"""{draft.name}: a model over a table. Its inputs and its task are those of its spec."""\n\n'
-        "from perennial.models.templates.table_network import TableNetwork\n\n\n"
-        f"class {name}(TableNetwork):\n"
-        '    architecture = "table-network/1"\n'
+        f"from {module} import {base}{alias}\n\n\n"
+        f"class {name}({used}):\n"
+        f'    architecture = "{template.architecture}"\n'
     )
 
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
+
+import numpy as np
 
 from perennial.core.feature_spec import FeatureSpec
 from perennial.core.spec import ModelSpec
@@ -78,11 +81,21 @@ def package(
     return capsule, sign_files(folder, spec.name, capsule.hash, signer)
 
 
-def check_parity(spec: ModelSpec, data: TrainingData, fitted: Fitted, scorer: Scorer, folder: Path) -> float:
-    """Return the largest change between the answers of the trained and the exported model (`Task.change`).
+@dataclass(frozen=True)
+class Parity:
+    """Difference between the answers of the trained and the exported model."""
+
+    largest: float
+    """Largest change of an answer (`Task.change`)."""
+    share: float
+    """Share of the rows whose answers differ by more than `gate.parity` allows a row."""
+
+
+def check_parity(spec: ModelSpec, data: TrainingData, fitted: Fitted, scorer: Scorer, folder: Path) -> Parity:
+    """Compare the trained and the exported model on all rows.
 
     Raises:
-        ParityError: it is more than `gate.parity` of the spec.
+        ParityError: they differ by more than `gate.parity` of the spec.
     """
     rows, task = data.split.everything, spec.task
     trained, exported = fitted.model.predict(rows.features), scorer.score(folder, rows.features)
@@ -91,11 +104,15 @@ def check_parity(spec: ModelSpec, data: TrainingData, fitted: Fitted, scorer: Sc
             f"{spec.name}: the trained model answers {list(trained.shape)}, the exported {list(exported.shape)}",
             hint=f"the output `{task.output}` must be {task.valid}",
         )
-    parity = float(task.change(trained, exported, task.scale(rows.target)).max())
-    if not parity <= spec.gate.parity:  # written so that NaN fails too
+    allowed, scale = spec.gate.parity, task.scale(rows.target)
+    change = task.change(trained, exported, scale)
+    size = np.abs(task.summary(trained).astype(float)) / scale
+    agrees = change <= allowed.absolute + allowed.relative * size  # false for NaN too
+    parity = Parity(float(change.max()), float(1 - agrees.mean()))
+    if parity.share > allowed.share:
         raise ParityError(
-            f"{spec.name}: the exported model differs by {parity:.2e} from the trained model, "
-            f"more than gate.parity {spec.gate.parity:.0e}",
+            f"{spec.name}: the exported model differs by {parity.largest:.2e} from the trained model, "
+            f"and on {parity.share:.2%} of the rows by more than gate.parity allows ({allowed})",
             hint="look for an operator that exports differently; nothing was kept",
         )
     return parity

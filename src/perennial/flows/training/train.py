@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from perennial.core.assets import Reason
-from perennial.core.evaluation.figures_hash import PARITY
+from perennial.core.evaluation.figures_hash import PARITY, PARITY_SHARE
 from perennial.core.spec import ModelSpec
 from perennial.core.training.artifacts import Trained
 from perennial.core.training.capsule import Provenance
@@ -94,7 +94,7 @@ def train(
         uri = run.model(folder, fitted.model.native(), example, ports.scorer.score(folder, example))
         run.log(
             params={**best.parameters, "epochs": fitted.epochs},
-            metrics={PARITY: parity},
+            metrics={PARITY: parity.largest, PARITY_SHARE: parity.share},
             tags={
                 "capsule": capsule.hash,
                 "digest": digest,
@@ -136,7 +136,8 @@ def train(
             epochs=fitted.epochs,
             trials=len(trials),
             pruned=sum(trial.pruned for trial in trials),
-            parity=parity,
+            parity=parity.largest,
+            parity_share=parity.share,
             reason=reason,
             reason_text=reason_text,
             seconds=round(time.monotonic() - started, 1),
