@@ -9,7 +9,7 @@ from typing import Annotated, Self
 
 from pydantic import Field, PositiveInt, model_validator
 
-from perennial.core.data_spec import DataSpec
+from perennial.core.data_spec import DataSpec, RowsSpec
 from perennial.core.explanation_spec import ExplanationSpec
 from perennial.core.feature_spec import FeatureSpec
 from perennial.core.frozen import Frozen
@@ -119,6 +119,16 @@ class ModelSpec(Frozen):
                 raise ValueError(
                     f"{', '.join(unfit)}: {kind} answers no single number per row: leave it empty (null)"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def rows_have_the_time_of_their_features(self) -> Self:
+        source = self.data.source
+        if self.features.source == "store" and isinstance(source, RowsSpec) and source.period is None:
+            raise ValueError(
+                "features.source: store joins values as of the time of a row: data.source needs `time` (with times) "
+                "and `period`"
+            )
         return self
 
     @model_validator(mode="after")

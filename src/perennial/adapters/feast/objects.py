@@ -115,6 +115,12 @@ def _service(spec: ModelSpec, views: Mapping[str, Any]) -> FeatureService:
                 f"{spec.name}: no feature {column!r} is defined",
                 hint=f"views: {', '.join(views)}; define it in configs/features or correct the spec",
             )
+        kind = next(field.dtype for field in views[view].features if field.name == feature)
+        if kind in (String, UnixTimestamp) and feature not in spec.features.inputs:
+            raise SpecError(
+                f"{spec.name}: {column} is no number",
+                hint=f"features.inputs of the spec says how the model reads it: {feature}: {{type: ...}}",
+            )
         wanted.setdefault(view, []).append(feature)
     return FeatureService(
         name=spec.features.service,

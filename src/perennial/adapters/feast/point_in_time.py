@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 from feast import FeatureView
 from feast.on_demand_feature_view import OnDemandFeatureView
+from feast.types import String, UnixTimestamp
 
 from perennial.adapters.feast.objects import windows_of
 from perennial.adapters.feast.windows import window_columns
@@ -30,7 +31,7 @@ def join(
     views: Mapping[str, pd.DataFrame],
     defined: Mapping[str, FeatureView | OnDemandFeatureView],
 ) -> pd.DataFrame:
-    """Return `rows` with a float64 column per feature; it replaces a request value of the same name.
+    """Return `rows` with a column per feature; it replaces a request value of the same name.
 
     Args:
         rows: entity keys, request values and event_timestamp.
@@ -77,7 +78,7 @@ def state_columns(
         rows: join keys and event_timestamp.
 
     Returns:
-        Feature name -> float64 [rows]; NaN without such a state.
+        Feature name -> float64 [rows], NaN without such a state; texts and times as they are, None without one.
 
     Raises:
         MalformedInput: a column is missing in `state` or `rows`.
@@ -94,9 +95,14 @@ def state_columns(
         oldest = row_times - round(view.ttl.total_seconds() * 1e9)
         known &= np.where(known, stamps[0][position], 0) >= oldest
     columns = {}
+    types = {field.name: field.dtype for field in view.features}
     for name in names:
-        values = state[name].to_numpy("float64", na_value=np.nan)
-        columns[name] = np.full(len(rows), np.nan)
+        if types[name] in (String, UnixTimestamp):
+            values = state[name].astype(object).where(state[name].notna(), None).to_numpy(object)
+            columns[name] = np.full(len(rows), None, dtype=object)
+        else:
+            values = state[name].to_numpy("float64", na_value=np.nan)
+            columns[name] = np.full(len(rows), np.nan)
         columns[name][known] = values[position[known]]
     return columns
 
