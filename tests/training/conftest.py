@@ -57,6 +57,7 @@ class TableWorld:
         self.registry = MemoryRegistry(self.tracker)
         self.lines: list[str] = []
         self.features = None
+        self.budget = SMALL
 
     def init(self, target: str, *options: str) -> int:
         return main(["init", self.name, "--from", str(self.path), "--target", target, "--yes", *options])
@@ -70,7 +71,7 @@ class TableWorld:
         spec = catalog.spec(self.name, self.settings)
         evaluation = spec.evaluation.model_copy(update={"bootstrap": 20})
         return spec.model_copy(
-            update={"tuning": spec.tuning.model_copy(update=SMALL), "evaluation": evaluation}
+            update={"tuning": spec.tuning.model_copy(update=self.budget), "evaluation": evaluation}
         )
 
     def change(self, edit) -> None:
@@ -103,7 +104,7 @@ class TableWorld:
         suggest = training.model_class(spec).suggest
         return train(
             spec, self.work, ports, training.build(spec), suggest, PROVENANCE, Reason.PERSON, "a test",
-            self.lines.append,
+            self.lines.append, training.first_trials(spec),
         )  # fmt: skip
 
     def evaluate(self):

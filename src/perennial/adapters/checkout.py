@@ -13,6 +13,7 @@ from pathlib import Path
 from perennial import catalog
 from perennial.core.spec import ModelSpec
 from perennial.core.training.capsule import Provenance
+from perennial.core.training.templates import TEMPLATES
 from perennial.errors import SettingsError, SpecError
 
 MODEL_CODE = ("perennial.models.", "models.")
@@ -90,7 +91,9 @@ def _code_hash(spec: ModelSpec) -> str:
     Imports are read, not run: those of a model load its libraries.
     """
     first = spec.entrypoint.partition(":")[0]
-    waiting, hashes = [first], {}
+    named = TEMPLATES if spec.tuning.templates == "auto" else spec.tuning.templates
+    waiting = [first, *(TEMPLATES[name].address.partition(":")[0] for name in named)]
+    hashes: dict[str, str] = {}
     while waiting:
         name = waiting.pop()
         if name in hashes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from datetime import timedelta
-from typing import Annotated, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, PositiveInt, model_validator
 
@@ -17,6 +17,7 @@ from perennial.core.gate_spec import GateSpec
 from perennial.core.monitoring_spec import MonitoringSpec, RetrainingSpec
 from perennial.core.release_spec import ApprovalSpec, ReleaseSpec
 from perennial.core.tasks import AnyTask
+from perennial.core.training.templates import TEMPLATES
 
 
 class TargetSpec(Frozen):
@@ -47,6 +48,17 @@ class EvaluationSpec(Frozen):
     )
 
 
+AUTO = {
+    "trials": 100,
+    "epochs": 60,
+    "seed": 7,
+    "validation_fraction": 0.2,
+    "timeout": "PT10M",
+    "templates": "auto",
+}
+"""What `tuning: auto` stands for."""
+
+
 class TuningSpec(Frozen):
     """Budget of the hyperparameter search."""
 
@@ -55,6 +67,20 @@ class TuningSpec(Frozen):
     seed: int
     validation_fraction: Annotated[float, Field(gt=0, lt=0.5)]
     timeout: timedelta
+    templates: Literal["auto"] | tuple[str, ...] = Field(
+        (), description="kinds of model that compete with the entrypoint; auto: each that is installed"
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def of_auto(cls, content: Any) -> Any:
+        return AUTO if content == "auto" else content
+
+    @model_validator(mode="after")
+    def templates_are_known(self) -> Self:
+        if unknown := [name for name in self.templates if self.templates != "auto" and name not in TEMPLATES]:
+            raise ValueError(f"no template is named {', '.join(unknown)}; templates: {', '.join(TEMPLATES)}")
+        return self
 
 
 class RetentionSpec(Frozen):

@@ -40,7 +40,7 @@ def installed(module: str) -> bool:
 
 
 def template(name: str | None) -> tuple[Template, str]:
-    """Return a template by name, or the usual one, and why.
+    """Return a template by name, or the usual one (also for `auto`), and why.
 
     Raises:
         UsageError: there is none of that name. PackageMissing: its packages are not installed.
@@ -48,6 +48,8 @@ def template(name: str | None) -> tuple[Template, str]:
     from perennial.core.training.templates import missing_packages, template_of, usual_template
     from perennial.errors import PackageMissing
 
+    if name == "auto":
+        return usual_template(installed)[0], "the others compete with it"
     if name is None:
         return usual_template(installed)
     chosen = template_of(name)

@@ -36,7 +36,8 @@ if TYPE_CHECKING:
 @click.option("--licence", default="LicenseRef-own", show_default=True, help="Licence of the data (SPDX).")
 @click.option("--consent", default="no person named", show_default=True, help="Why no consent is needed.")
 @click.option(
-    "--template", help="Kind of model, see `perennial models templates`. Default: network, if torch is there."
+    "--template",
+    help="Kind of model (`perennial models templates`), or auto: the best one. Default: network, if torch is there.",
 )
 @click.option("--seed", default=7, show_default=True, help="Seed of the split and of the training.")
 @click.option("--yes", is_flag=True, help="Write without asking.")
@@ -75,6 +76,7 @@ def init(
         seed=seed,
         sql=sql,
         template=chosen.name,
+        is_auto=template == "auto",
     )
     given = Given(target=target, task=task, key=key, time=time, group=group, positive=positive)  # type: ignore[arg-type]
     inspection = new_model.inspect(given, keep, table_ports(where, draft.missing), seed)

@@ -48,6 +48,8 @@ class Draft:
     seed: int
     template: str
     """Name in `TEMPLATES`."""
+    is_auto: bool = False
+    """Other templates compete with it."""
     sql: SqlRowsOf | None = None
 
 
@@ -135,12 +137,7 @@ evaluation:
   slice_min_rows: 100
   baselines: {{}}
 
-tuning:
-  trials: 20
-  epochs: {values.epochs}
-  seed: {draft.seed}
-  validation_fraction: 0.2
-  timeout: PT30M
+{_tuning(draft, values)}
 
 gate:
   metrics:  # better than an answer without learning
@@ -150,13 +147,23 @@ gate:
     listed = [f"      - {licence}\n" for licence in LICENCES]
     parity = "{absolute: 1.0e-4, relative: 1.0e-4, share: 0.01}  # thresholds of trees become float32"
     return head + POLICY.substitute(
-        parity=parity if TEMPLATES[draft.template].trees else "1.0e-4",
+        parity=parity if draft.is_auto or TEMPLATES[draft.template].trees else "1.0e-4",
         tolerance=values.tolerance,
         licences="".join(listed),
         watched="".join(f"    - {quote(name)}\n" for name in watched),
         needed=min(2, len(watched)),
         explanation=values.explanation,
     )
+
+
+def _tuning(draft: Draft, values: Thresholds) -> str:
+    search = f"  epochs: {values.epochs}\n  seed: {draft.seed}\n  validation_fraction: 0.2\n"
+    if draft.is_auto:
+        return (
+            "tuning:\n  templates: auto  # every kind of model that is installed competes with the entrypoint\n"
+            f"  trials: 100\n{search}  timeout: PT10M"
+        )
+    return f"tuning:\n  trials: 20\n{search}  timeout: PT30M"
 
 
 def quote(value: Any) -> str:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def check_leakage(spec: ModelSpec, source: RowsSpec, examples: pd.DataFrame, now: datetime) -> None:
-    """Refuse inputs that predict the target alone, times from the future, and copies across the split.
+    """Refuse inputs that predict the target alone or are known to hold it, times from the future, and copies.
 
     Args:
         now: aware; no row is later.
@@ -38,6 +38,7 @@ def check_leakage(spec: ModelSpec, source: RowsSpec, examples: pd.DataFrame, now
     features = encoded(own, examples).to_numpy(dtype=np.float32)
     names = spec.features.sent
     reasons = telling_columns(features, names, target, spec.task.is_number, source.seed)
+    reasons |= {name: why for name, why in source.leaking.items() if name in spec.features.inputs}
     if source.in_time and source.period is not None:
         reasons |= _times(spec, source.time or "", examples, now)
     refused = {name: why for name, why in reasons.items() if name not in source.leakage_accepted}
