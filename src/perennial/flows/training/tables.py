@@ -15,6 +15,7 @@ from perennial.core.input_spec import InputKind
 from perennial.core.spec import ModelSpec
 from perennial.core.training.table_split import buckets, periods
 from perennial.errors import MalformedInput, SpecError
+from perennial.flows.training.series import window_examples
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -51,6 +52,8 @@ def table_examples(
             f"{spec.name}: evaluation.group {name!r} is a column of the table",
             hint="name the groups by a word that is no column",
         )
+    if spec.task.windows is not None:
+        return TableExamples(window_examples(spec, source, table, spec.task.windows))
     groups = _groups(spec, source, table)
     more = {} if spec.features.source == "request" else {"event_timestamp": table[source.time or ""]}
     rows = table.assign(**{name: groups}, **more)
@@ -59,6 +62,9 @@ def table_examples(
 
 def column_types(spec: ModelSpec, source: RowsSpec) -> dict[str, InputKind]:
     """Return the columns that a training reads, with their types: inputs, target, key, time and group."""
+    if spec.task.windows is not None:
+        series = {} if source.group is None else {source.group: InputKind.CATEGORY}
+        return {source.time or "": InputKind.TIMESTAMP, spec.target.column: InputKind.FLOAT, **series}
     types = {name: spec.features.inputs[name].type for name in spec.features.sent}
     types |= dict.fromkeys(spec.features.entities, InputKind.CATEGORY)
     types.setdefault(spec.target.column, label_type(spec))
