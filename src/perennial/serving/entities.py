@@ -12,6 +12,7 @@ import numpy as np
 
 from perennial import limits
 from perennial.core.input_encoding import encode
+from perennial.core.tasks.windows import Windows
 from perennial.errors import FeaturesUnavailable, MalformedInput, PerennialError, UnknownEntity
 from perennial.serving.answers import brief
 from perennial.serving.manifest import ServedManifest, example_row
@@ -95,6 +96,9 @@ def _rows(body: Any, manifest: ServedManifest) -> EntityRequest:
     for number, row in enumerate(rows):
         if not isinstance(row, dict):
             raise MalformedInput(f"row {number} is {brief(row)}", hint="a row is an object of inputs")
+    if (windows := manifest.task.windows) is not None:
+        return _forecasts(body, rows, windows, several=windows.names(True)[-1] in names)
+    for number, row in enumerate(rows):
         if set(row) != names:
             lacking, strange = sorted(names - set(row)), sorted(set(row) - names)
             raise MalformedInput(
@@ -104,6 +108,22 @@ def _rows(body: Any, manifest: ServedManifest) -> EntityRequest:
         for name, value in row.items():
             _require_short(f"{name} of row {number}", value)
     return EntityRequest(rows, rows, {}, allow_unknown=False, explain=_flag(body, "explain"))
+
+
+def _forecasts(
+    body: dict[str, Any], rows: list[dict[str, Any]], windows: Windows, several: bool
+) -> EntityRequest:
+    """Return a row for each step ahead of each request row."""
+    if len(rows) * windows.horizon > limits.ROWS:
+        raise MalformedInput(
+            f"{len(rows)} rows of {windows.horizon} steps each",
+            hint=f"send at most {limits.ROWS // windows.horizon} rows per request",
+        )
+    for number, row in enumerate(rows):
+        for name, value in row.items():
+            _require_short(f"{name} of row {number}", value)
+    named, inputs = windows.expand(rows, several)
+    return EntityRequest(named, inputs, {}, allow_unknown=False, explain=_flag(body, "explain"))
 
 
 def _only(body: dict[str, Any], known: frozenset[str]) -> None:

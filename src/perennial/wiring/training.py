@@ -5,13 +5,13 @@ from __future__ import annotations
 import functools
 import importlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from perennial import catalog
-from perennial.core.data_spec import HistorySpec, SqlSpec, TableSpec
+from perennial.core.data_spec import DatasetSpec, HistorySpec, SqlSpec, TableSpec
 from perennial.core.governance.identity import Role
 from perennial.core.spec import ModelSpec
 from perennial.core.training.leaderboard import TEMPLATE
@@ -56,9 +56,28 @@ def source(spec: ModelSpec, settings: Settings) -> ports.Source:
 
         origin = Origin(given.connection, given.query, given.table, given.high_water)
         return SqlRows(origin, types, settings.tables_dir, given.name)
+    if isinstance(given, DatasetSpec):
+        from perennial.adapters.tables.dataset_rows import DatasetRows
+
+        make: Callable[[Mapping[str, Path]], pd.DataFrame] = entrypoint(given.read, spec)
+        return DatasetRows(
+            lambda: _verified(given.files, settings),
+            make,
+            types,
+            settings.tables_dir,
+            given.files or (given.name,),
+        )
     from perennial.adapters.table_files import TableFile, location
 
     return TableFile(location(settings.project, given.path), types, given.missing, given.name)
+
+
+def _verified(names: tuple[str, ...], settings: Settings) -> dict[str, Path]:
+    """Return entry -> verified file, from the mirror folder or the public address."""
+    from perennial.history.datasets import catalogue, find
+
+    entries, files = catalogue(settings.configs / "datasets.yaml"), dataset_files(settings)
+    return {name: files.fetch(find(entries, name), lambda done, size: None) for name in names}
 
 
 def rows_of(spec: ModelSpec, path: Path, now: datetime) -> pd.DataFrame:

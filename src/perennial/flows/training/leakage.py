@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def check_leakage(spec: ModelSpec, source: RowsSpec, examples: pd.DataFrame, now: datetime) -> None:
-    """Refuse inputs that predict the target alone, times from the future, and copies across the split.
+    """Refuse inputs that predict the target alone or are known to hold it, times from the future, and copies.
 
     Args:
         now: aware; no row is later.
@@ -34,7 +34,12 @@ def check_leakage(spec: ModelSpec, source: RowsSpec, examples: pd.DataFrame, now
     """
     target = spec.task.targets(examples[spec.target.column].to_numpy(), spec.target.column)
     features = encoded(spec.features, examples).to_numpy(dtype=np.float32)
+    if (
+        spec.task.windows is not None
+    ):  # its inputs are past values: a series that moves slowly tells its next value
+        return
     reasons = telling_columns(features, spec.features.names, target, spec.task.is_number, source.seed)
+    reasons |= {name: why for name, why in source.leaking.items() if name in spec.features.inputs}
     if source.in_time and source.period is not None:
         reasons |= _times(spec, source.time or "", examples, now)
     refused = {name: why for name, why in reasons.items() if name not in source.leakage_accepted}

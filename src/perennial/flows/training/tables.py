@@ -15,6 +15,7 @@ from perennial.core.input_spec import InputKind
 from perennial.core.spec import ModelSpec
 from perennial.core.training.table_split import buckets, periods
 from perennial.errors import MalformedInput, SpecError
+from perennial.flows.training.series import window_examples
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -41,6 +42,8 @@ def table_examples(spec: ModelSpec, source: RowsSpec, table: pd.DataFrame) -> Ta
             f"{spec.name}: evaluation.group {name!r} is a column of the table",
             hint="name the groups by a word that is no column",
         )
+    if spec.task.windows is not None:
+        return TableExamples(window_examples(spec, source, table, spec.task.windows))
     groups = _groups(spec, source, table)
     examples = table.assign(**{name: groups}).sort_values(name, kind="stable").reset_index(drop=True)
     return TableExamples(examples)
@@ -48,6 +51,9 @@ def table_examples(spec: ModelSpec, source: RowsSpec, table: pd.DataFrame) -> Ta
 
 def column_types(spec: ModelSpec, source: RowsSpec) -> dict[str, InputKind]:
     """Return the columns that a training reads, with their types: inputs, target, key, time and group."""
+    if spec.task.windows is not None:
+        series = {} if source.group is None else {source.group: InputKind.CATEGORY}
+        return {source.time or "": InputKind.TIMESTAMP, spec.target.column: InputKind.FLOAT, **series}
     types = {name: given.type for name, given in spec.features.inputs.items()}
     types.setdefault(spec.target.column, label_type(spec))
     if source.time is not None:
