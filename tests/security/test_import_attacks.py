@@ -200,7 +200,7 @@ def test_a_skops_file_with_foreign_types_is_read_by_nobody(tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("content", [b"", b"{}", struct.pack("<Q", 1 << 60), struct.pack("<Q", 2) + b"{}"])
 def test_a_damaged_safetensors_file(tmp_path, content):
-    from perennial.adapters.importing.safetensors_model import SafetensorsModel
+    from perennial.models.safetensors_model import SafetensorsModel
 
     (tmp_path / "m.safetensors").write_bytes(content)
     with pytest.raises(ModelFileError):

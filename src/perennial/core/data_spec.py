@@ -62,6 +62,11 @@ class RowsSpec(Frozen):
     leakage_accepted: tuple[str, ...] = Field(
         description="inputs that predict the target alone, and that a person has found to be right"
     )
+    leaking: dict[str, str] = Field(
+        default_factory=dict,
+        description="columns that are known to hold the target -> why; as inputs they are refused. No test on one "
+        "column finds a share of the target that is computed over other rows",
+    )
     copies: Share = Field(
         0.01,
         description="largest share of the held-back rows that are copies of a row that trains",
@@ -118,10 +123,22 @@ class SqlSpec(RowsSpec):
         return self
 
 
+class DatasetSpec(RowsSpec):
+    """Rows that a function makes of verified files of the catalogue, or of data that needs no file."""
+
+    kind: Literal["dataset"]
+    files: tuple[str, ...] = Field(
+        description="entries of configs/datasets.yaml; their terms hold. Empty: a package ships the data, or it is made"
+    )
+    read: Annotated[str, Field(pattern=r"^[\w.]+:\w+$")] = Field(
+        description="module:function from {entry: path of its file} to the rows"
+    )
+
+
 class DataSpec(Frozen):
     """Source of the training examples."""
 
-    source: Annotated[HistorySpec | TableSpec | SqlSpec, Field(discriminator="kind")]
+    source: Annotated[HistorySpec | TableSpec | SqlSpec | DatasetSpec, Field(discriminator="kind")]
     expectations: dict[str, str] = Field(
         min_length=1,
         description="table (history, table, or a feature view) -> suite file under configs/expectations",

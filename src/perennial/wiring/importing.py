@@ -14,7 +14,8 @@ from perennial.wiring.keys import file_signer
 from perennial.wiring.versions import registry
 
 if TYPE_CHECKING:
-    from perennial.flows.training.import_model import GivenModel, ImportPorts
+    from perennial.flows.evaluation.import_model import ImportPorts
+    from perennial.ports.importing import GivenModel
 
 
 def copied(address: str, settings: Settings, into: Path) -> tuple[Path, tuple[str, ...] | None]:
@@ -59,7 +60,7 @@ def given_model(path: Path, names: tuple[str, ...] | None, trust: tuple[str, ...
         from perennial.adapters.importing.skops_model import SkopsModel
 
         return SkopsModel(path, trust)
-    from perennial.adapters.importing.safetensors_model import SafetensorsModel
+    from perennial.models.safetensors_model import SafetensorsModel
 
     return SafetensorsModel(path)
 
@@ -67,7 +68,7 @@ def given_model(path: Path, names: tuple[str, ...] | None, trust: tuple[str, ...
 def import_ports(settings: Settings) -> ImportPorts:
     from perennial.adapters.documents.figures import TrainingFigures
     from perennial.adapters.importing.served_form import served_form
-    from perennial.flows.training.import_model import ImportPorts
+    from perennial.flows.evaluation.import_model import ImportPorts
     from perennial.serving.attribution import shapley
 
     return ImportPorts(

@@ -53,9 +53,9 @@ def import_(
 
     It becomes a candidate of high risk, whose card claims nothing about its training. A pickle is refused.
     """
-    from perennial.core.training.imported_record import ImportRequest
+    from perennial.core.evaluation.imported_record import ImportRequest
+    from perennial.flows.evaluation.import_model import import_version
     from perennial.flows.governance.documents import document_version
-    from perennial.flows.training.import_model import import_version
     from perennial.wiring import importing, training, versions
 
     if not trained.strip():

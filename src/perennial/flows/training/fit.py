@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,7 @@ from perennial.core.training.artifacts import Trial
 from perennial.core.training.capsule import Provenance
 from perennial.core.training.data import DataRevision
 from perennial.core.training.examples import Examples
+from perennial.core.training.leaderboard import TEMPLATE
 from perennial.errors import DataError
 from perennial.flows.training.training_data import TimeSplit
 from perennial.ports import Run, Tracker, Tuner
@@ -43,6 +44,7 @@ def search(
     suggest: Suggest,
     study: str,
     say: Callable[[str], None],
+    first: Sequence[Mapping[str, Any]] = (),
 ) -> tuple[Trial, list[Trial]]:
     """Return the best trial and all trials; log each as a nested run and report it by `say`."""
     metric = spec.gate.improvement.metric
@@ -84,9 +86,10 @@ def search(
         value = f"{trial.value:.4f}" if trial.value is not None else "pruned"
         best = f" best {pick(values):.4f}" if values else ""
         pruned = sum(done.pruned for done in trials)
-        say(f"trial {len(trials)}/{spec.tuning.trials} {metric} {value}{best} (pruned: {pruned})")
+        named = f" {trial.parameters[TEMPLATE]}" if TEMPLATE in trial.parameters else ""
+        say(f"trial {len(trials)}/{spec.tuning.trials}{named} {metric} {value}{best} (pruned: {pruned})")
 
-    return tuner.tune(study, spec.tuning, maximise, suggest, objective, report_trial), trials
+    return tuner.tune(study, spec.tuning, maximise, suggest, objective, report_trial, first), trials
 
 
 def _log_trial(spec: ModelSpec, tracker: Tracker, run: Run, trial: Trial, metric: str) -> None:

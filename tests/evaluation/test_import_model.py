@@ -34,9 +34,9 @@ from perennial.core.release.approval import Risk
 from perennial.core.training import reproduction
 from perennial.core.training.imported import FILE_TAG, NOT_KNOWN, TRAINED_TAG
 from perennial.core.verdict import Verdict
+from perennial.flows.evaluation.import_model import ImportPorts
 from perennial.flows.governance import documents
 from perennial.flows.governance.licensing import TermsPorts, check_terms
-from perennial.flows.training.import_model import ImportPorts
 from perennial.flows.training.package import kept_capsule
 from perennial.settings import Settings
 from perennial.wiring import importing

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from perennial.core.evaluation import checks
 from perennial.core.evaluation.evaluation import CHAMPION, MODEL, Evaluation, evaluate_scores
 from perennial.core.evaluation.figures_hash import PARITY, PARITY_SHARE, figures_hash
+from perennial.core.evaluation.imported_record import ImportRequest, again, capsule_of, describe, tags_of
 from perennial.core.input_spec import InputSpec
 from perennial.core.spec import ModelSpec
-from perennial.core.tasks import Task
 from perennial.core.tasks.values import Label
 from perennial.core.training.artifacts import ModelManifest
 from perennial.core.training.data import DataRevision
@@ -26,12 +26,10 @@ from perennial.core.training.imported import (
     NOT_KNOWN,
     Description,
     Guard,
-    ServedModel,
     as_labels,
     check_types,
     column_order,
 )
-from perennial.core.training.imported_record import ImportRequest, again, capsule_of, describe, tags_of
 from perennial.core.training.registration import NewVersion, VersionRecord
 from perennial.core.version import VersionRef
 from perennial.errors import ModelFileError, SpecError
@@ -44,6 +42,7 @@ from perennial.flows.training.register import change_since
 from perennial.flows.training.training_data import TimeSplit, TrainingData
 from perennial.flows.training.workdir import read_record, write_json
 from perennial.ports import Explain, Figures, Registry, Scorer, Signer, Tracker
+from perennial.ports.importing import GivenModel, ServedForm
 from perennial.serving.manifest import MANIFEST_FILE, MODEL_FILE
 
 if TYPE_CHECKING:
@@ -54,34 +53,6 @@ GUARDED = (
     "extreme or missing inputs give no valid answer: numbers are cut at ten ranges of the holdout around it, and a "
     "missing one that the spec refuses counts as the median"
 )
-
-
-class GivenModel(Protocol):
-    """A reader of a finished model (`adapters.importing`)."""
-
-    def describe(self) -> Description:
-        """Return what the file says about its inputs and classes."""
-
-    def convert(
-        self, inputs: Mapping[str, InputSpec], features: np.ndarray, task: Task
-    ) -> tuple[bytes, dict[str, np.ndarray]]:
-        """Return the model as ONNX, and the outputs of the given model for `features` by name."""
-
-
-class ServedForm(Protocol):
-    """Puts an ONNX graph into the form that is served (`adapters.importing.served_form`)."""
-
-    def __call__(
-        self,
-        content: bytes,
-        inputs: Mapping[str, InputSpec],
-        features: Sequence[str],
-        outputs: Mapping[str, np.ndarray],
-        task: Task,
-        output: str | None,
-        classes: Sequence[Label] | None,
-        guard: Guard | None = None,
-    ) -> ServedModel: ...
 
 
 @dataclass(frozen=True)
