@@ -14,7 +14,7 @@ import pytest
 from doubles.attribution import one_path
 from doubles.registry import MemoryRegistry
 from doubles.tracking import MemoryTracker
-from given_models import progression, sales, wine
+from foreign.pipelines import progression, sales, wine
 from one_server import Server
 from signing import KEY
 from sklearn.metrics import log_loss, mean_absolute_error, roc_auc_score

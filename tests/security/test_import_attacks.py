@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from given_models import wine
+from foreign.pipelines import wine
 from hostile_models import constant, endless, saved
 from onnx import TensorProto, helper
 

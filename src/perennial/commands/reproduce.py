@@ -13,7 +13,7 @@ from perennial import catalog
 from perennial.commands.identity import actor
 from perennial.commands.output import JSON, now, print_record, print_table, print_text
 from perennial.settings import load
-from perennial.wiring import training, training_steps, versions
+from perennial.wiring import training, training_steps
 
 if TYPE_CHECKING:
     from perennial.core.training.reproduction import Reproduction
@@ -34,12 +34,13 @@ def reproduce(model: str, version: str, any_code: bool, as_json: bool) -> None:
     settings = load()
     spec = catalog.spec(model, settings)
     # Before its training is looked for, which an imported model has not.
-    refuse_imported(find_version(spec.name, version, versions.registry(settings)))
+    ports = training_steps.reproduce_ports(spec, settings)
+    refuse_imported(find_version(spec.name, version, ports.registry))
     with TemporaryDirectory() as aside:
         result = flow(
             spec,
             version,
-            training_steps.reproduce_ports(spec, settings),
+            ports,
             training.build(spec),
             training.provenance(spec, settings),
             any_code,
