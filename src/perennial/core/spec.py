@@ -167,6 +167,16 @@ class ModelSpec(Frozen):
             )
 
     @model_validator(mode="after")
+    def rows_have_the_time_of_their_features(self) -> Self:
+        source = self.data.source
+        if self.features.source == "store" and isinstance(source, RowsSpec) and source.period is None:
+            raise ValueError(
+                "features.source: store joins values as of the time of a row: data.source needs `time` (with times) "
+                "and `period`"
+            )
+        return self
+
+    @model_validator(mode="after")
     def enough_coalitions(self) -> Self:
         least, explanation = 2 * len(self.features.names), self.explanation
         if explanation is not None and explanation.coalitions < least:

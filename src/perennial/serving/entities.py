@@ -51,15 +51,15 @@ def parse(body: Any, manifest: ServedManifest) -> EntityRequest:
     Raises:
         MalformedInput: a key or value is wrong or missing; the hint says what is expected.
     """
-    if manifest.inputs:
-        return _rows(body, manifest)
     if manifest.feature_service is None:
+        if manifest.inputs:
+            return _rows(body, manifest)
         raise MalformedInput(
             f"{manifest.model} has no feature service",
             hint=f"send tensors to /v2/models/{manifest.model}/infer",
         )
     entities = body.get("entities") if isinstance(body, dict) else None
-    keys = set(manifest.entities)
+    keys = {*manifest.entities, *manifest.sent}
     if not isinstance(entities, list) or not entities:
         raise MalformedInput(
             "the body has no list `entities`", hint=f"send an object per entity with {sorted(keys)}"
@@ -72,14 +72,14 @@ def parse(body: Any, manifest: ServedManifest) -> EntityRequest:
             raise MalformedInput(
                 f"entity {number} is {brief(entity)}", hint=f"its keys must be {sorted(keys)}"
             )
-        if not all(isinstance(value, str | int) and value != "" for value in entity.values()):
+        if not all(isinstance(entity[key], str | int) and entity[key] != "" for key in manifest.entities):
             raise MalformedInput(
                 f"entity {number} is {brief(entity)}", hint="values must be non-empty text or integers"
             )
         for name, value in entity.items():
             _require_short(f"{name} of entity {number}", value)
     context = _context(body.get("context", {}), manifest)
-    rows = [{**entity, **context} for entity in entities]
+    rows = [{**{key: entity[key] for key in manifest.entities}, **context} for entity in entities]
     return EntityRequest(entities, rows, context, _flag(body, "allow_unknown"), _flag(body, "explain"))
 
 
@@ -201,7 +201,7 @@ def features(
             names up to five entities.
         FeaturesUnavailable: the store does not answer, or lacks a feature that the model needs.
     """
-    if manifest.inputs:
+    if manifest.feature_service is None and manifest.inputs:
         columns = {name: [row[name] for row in request.rows] for name in manifest.features}
         inputs = {name: manifest.inputs[name] for name in manifest.features}
         return encode(inputs, columns, len(request.rows))
@@ -213,7 +213,24 @@ def features(
             f"no features are known for {brief(unknown[:5])}{more}",
             hint="check the keys, publish features, or send allow_unknown: true",
         )
-    return np.array([_row(row, manifest.features) for row in values], dtype=np.float32)
+    plain = [name for name in manifest.features if name not in manifest.inputs]
+    if not manifest.inputs:
+        return np.array([_row(row, plain) for row in values], dtype=np.float32)
+    features = np.full((len(values), len(manifest.features)), np.nan, dtype=np.float32)
+    places = [manifest.features.index(name) for name in plain]
+    features[:, places] = np.array([_row(row, plain) for row in values], dtype=np.float32).reshape(
+        len(values), -1
+    )
+    sent = set(manifest.sent)
+    columns = {
+        name: [entity[name] for entity in request.entities]
+        if name in sent
+        else [None if row is None else row.get(name) for row in values]
+        for name in manifest.inputs
+    }
+    places = [manifest.features.index(name) for name in manifest.inputs]
+    features[:, places] = encode(manifest.inputs, columns, len(values))
+    return features
 
 
 def _values(

@@ -33,12 +33,15 @@ def check_leakage(spec: ModelSpec, source: RowsSpec, examples: pd.DataFrame, now
         DataError: the rows cannot be split.
     """
     target = spec.task.targets(examples[spec.target.column].to_numpy(), spec.target.column)
-    features = encoded(spec.features, examples).to_numpy(dtype=np.float32)
     if (
         spec.task.windows is not None
     ):  # its inputs are past values: a series that moves slowly tells its next value
         return
-    reasons = telling_columns(features, spec.features.names, target, spec.task.is_number, source.seed)
+    sent = {name: spec.features.inputs[name] for name in spec.features.sent}
+    own = spec.features.model_copy(update={"inputs": sent})
+    features = encoded(own, examples).to_numpy(dtype=np.float32)
+    names = spec.features.sent
+    reasons = telling_columns(features, names, target, spec.task.is_number, source.seed)
     reasons |= {name: why for name, why in source.leaking.items() if name in spec.features.inputs}
     if source.in_time and source.period is not None:
         reasons |= _times(spec, source.time or "", examples, now)
@@ -60,7 +63,7 @@ def _times(spec: ModelSpec, time: str, examples: pd.DataFrame, now: datetime) ->
             f"{spec.name}: row {latest} has {time} {last.isoformat()}, which is in the future",
             hint="mend the data, or the zone of its times: a time without a zone is UTC",
         )
-    named = [name for name, given in spec.features.inputs.items() if given.type is InputKind.TIMESTAMP]
+    named = [name for name in spec.features.sent if spec.features.inputs[name].type is InputKind.TIMESTAMP]
     return future_times(
         {name: _days(examples, name) for name in named if name != time}, _days(examples, time)
     )
