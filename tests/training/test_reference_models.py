@@ -80,3 +80,16 @@ def test_columns_that_hold_the_label_are_named(reference):
         world.validate()
     assert all(f"{name}: a share of acted-on warnings" in caught.value.message for name in leaking)
     assert "F146" not in caught.value.message  # the strongest honest input
+
+
+@pytest.mark.slow
+def test_digits_in_images(reference):
+    world = reference("digits")
+    world.budget = {"trials": 1, "epochs": 6}
+    evaluation, ref = world.whole_way()
+    model = evaluation.scores["model"]
+    assert model["accuracy"].low > 0.9
+    assert model["log_loss"].high < evaluation.scores["class_frequency"]["log_loss"].low
+    row = read_table(world.work.history, "prepare").iloc[0]
+    answer = world.ask(world.server(ref), row[list(world.spec.features.names)].astype(float).to_dict())
+    assert answer.json()["predictions"][0]["class"] == row["digit"] == 0
