@@ -7,7 +7,7 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from perennial.core.frozen import Frozen
-from perennial.core.input_spec import InputSpec
+from perennial.core.input_spec import InputSpec, columns_of
 
 
 class FeatureSpec(Frozen):
@@ -42,9 +42,17 @@ class FeatureSpec(Frozen):
         return self
 
     @property
+    def bucket_columns(self) -> frozenset[str]:
+        """Return the columns that are counts of n-grams of a text."""
+        return frozenset(
+            column for name, given in self.inputs.items() for column in given.bucket_columns(name)
+        )
+
+    @property
     def names(self) -> tuple[str, ...]:
+        """Return the columns that the model gets, in order; a text has several."""
         if self.source == "request":
-            return tuple(self.inputs)
+            return columns_of(self.inputs)
         return tuple(column.split(":", 1)[1] for column in self.columns)
 
     def same_values(self, other: FeatureSpec) -> bool:

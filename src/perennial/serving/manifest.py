@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from perennial.core.input_spec import InputSpec
+from perennial.core.input_spec import InputSpec, columns_of
 from perennial.core.training.explanation import Background, ServedExplanation
 from perennial.core.training.manifest_format import with_task
 from perennial.errors import ModelFileError
@@ -47,7 +47,7 @@ class ServedManifest(BaseModel):
 
     @model_validator(mode="after")
     def inputs_are_the_features(self) -> Self:
-        if self.inputs and set(self.inputs) != set(self.features):
+        if self.inputs and set(columns_of(self.inputs)) != set(self.features):
             raise ValueError("`inputs` and `features` name different columns")
         return self
 

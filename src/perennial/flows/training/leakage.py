@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -34,7 +35,10 @@ def check_leakage(spec: ModelSpec, source: RowsSpec, examples: pd.DataFrame, now
     """
     target = spec.task.targets(examples[spec.target.column].to_numpy(), spec.target.column)
     features = encoded(spec.features, examples).to_numpy(dtype=np.float32)
-    reasons = telling_columns(features, spec.features.names, target, spec.task.is_number, source.seed)
+    # A bucket counts n-grams of several words: only its text as a whole means something.
+    single = [name not in spec.features.bucket_columns for name in spec.features.names]
+    names = tuple(itertools.compress(spec.features.names, single))
+    reasons = telling_columns(features[:, single], names, target, spec.task.is_number, source.seed)
     reasons |= {name: why for name, why in source.leaking.items() if name in spec.features.inputs}
     if source.in_time and source.period is not None:
         reasons |= _times(spec, source.time or "", examples, now)
