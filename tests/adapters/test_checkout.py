@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 
-from perennial.adapters.checkout import changed_since, commit
+from perennial import catalog
+from perennial.adapters.checkout import changed_since, commit, provenance_of
+from perennial.settings import HERE
 
 
 def git(folder, *arguments):
@@ -29,3 +32,29 @@ def test_only_what_a_training_depends_on_counts(tmp_path):
     (tmp_path / "configs/models/m.yaml").write_text("2")
     assert changed_since(tmp_path, first, "m") == ["configs/models/m.yaml", "src/a.py"]
     assert changed_since(tmp_path, "f" * 40, "m") is None
+
+
+def test_the_feature_hash_covers_the_views_that_a_spec_uses(tmp_path):
+    for folder in ("configs/features", "feature_repo"):
+        shutil.copytree(HERE / folder, tmp_path / folder)
+    shutil.copy(HERE / "constraints.txt", tmp_path)
+    git(tmp_path, "init", "--quiet")
+    git(tmp_path, "add", "--all")
+    git(tmp_path, "commit", "-m", "first")
+    spec = catalog.spec("test_failure_predictor")
+    views = tmp_path / "configs" / "features"
+
+    def features() -> str:
+        return provenance_of(tmp_path, spec).features
+
+    first, suite = features(), views / "agent_context_features.yaml"
+    shutil.copy(suite, views / "of_another_model.yaml")
+    (tmp_path / "feature_repo" / "of_another_model.py").write_text("nonsense")
+    suite.write_text(suite.read_text().replace("description: ", "description: all "))
+    assert features() == first
+    suite.write_text(suite.read_text().replace("suite_cycle_size: float", "suite_cycle_size: int"))
+    second = features()
+    assert second != first
+    on_demand = tmp_path / "feature_repo" / "request_features.py"
+    on_demand.write_text(on_demand.read_text() + "\n")
+    assert features() not in (first, second)

@@ -325,7 +325,7 @@ def test_an_explanation_of_too_few_coalitions_is_an_error_of_the_spec():
 @pytest.mark.parametrize(
     ("given", "why"),
     [
-        ({"kind": "forecast"}, "kind"),
+        ({"kind": "policy"}, "kind"),
         ({"kind": "ranking"}, "threshold"),
         ({"kind": "ranking", "threshold": 1.5}, "threshold"),
         ({"kind": "binary", "threshold": 0.5, "positive": 1, "negative": True}, "both"),

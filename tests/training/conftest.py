@@ -56,6 +56,7 @@ class TableWorld:
         self.tracker = MemoryTracker()
         self.registry = MemoryRegistry(self.tracker)
         self.lines: list[str] = []
+        self.features = None
         self.budget = SMALL
 
     def init(self, target: str, *options: str) -> int:
@@ -99,7 +100,7 @@ class TableWorld:
     def train(self):
         spec = self.spec
         scorer, tuner = OnnxScorer(), OptunaTuner(None, self.folder / "optuna")
-        ports = TrainPorts(None, self.tracker, tuner, self.registry, scorer, NoEvents(), KEY)
+        ports = TrainPorts(self.features, self.tracker, tuner, self.registry, scorer, NoEvents(), KEY)
         suggest = training.model_class(spec).suggest
         return train(
             spec, self.work, ports, training.build(spec), suggest, PROVENANCE, Reason.PERSON, "a test",
@@ -108,7 +109,7 @@ class TableWorld:
 
     def evaluate(self):
         ports = EvaluatePorts(
-            lambda: None,
+            lambda: self.features,
             self.tracker,
             self.registry,
             OnnxScorer(),

@@ -10,6 +10,7 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+from perennial import catalog
 from perennial.core.spec import ModelSpec
 from perennial.core.training.capsule import Provenance
 from perennial.core.training.templates import TEMPLATES
@@ -25,12 +26,16 @@ def provenance_of(project: Path, spec: ModelSpec) -> Provenance:
     Raises:
         SettingsError: the project is no git checkout, or a file is missing.
     """
-    definitions = project / "feature_repo" / "definitions.py"
+    used = catalog.used_views(spec, project)
+    views = [
+        catalog.feature_view(path).meaning.encode() if path.suffix == ".yaml" else _read(path)
+        for path in used
+    ]
     inputs = {name: given.model_dump(mode="json") for name, given in spec.features.inputs.items()}
     columns = json.dumps([*spec.features.columns, *inputs.items()]).encode()
     return Provenance(
         code=commit(project),
-        features=hashlib.sha256(_read(definitions) + columns).hexdigest(),
+        features=hashlib.sha256(b"\n".join([*views, columns])).hexdigest(),
         constraints=hashlib.sha256(_read(project / "constraints.txt")).hexdigest(),
         model_code=_code_hash(spec),
     )
@@ -55,7 +60,8 @@ def changed_since(project: Path, since: str, model: str) -> list[str] | None:
     )
     if known.returncode != 0:
         return None
-    depends = ["src", "feature_repo", "constraints.txt", f"configs/models/{model}.yaml", f"models/{model}.py"]
+    of_model = [f"configs/models/{model}.yaml", f"models/{model}.py"]
+    depends = ["src", "feature_repo", "configs/features", "constraints.txt", *of_model]
     return sorted(_git(project, "diff", "--name-only", base, "--", *depends).splitlines())
 
 

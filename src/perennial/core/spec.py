@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, PositiveInt, model_validator
 
-from perennial.core.data_spec import DataSpec
+from perennial.core.data_spec import DataSpec, RowsSpec
 from perennial.core.explanation_spec import ExplanationSpec
 from perennial.core.feature_spec import FeatureSpec
 from perennial.core.frozen import Frozen
@@ -17,6 +17,7 @@ from perennial.core.gate_spec import GateSpec
 from perennial.core.monitoring_spec import MonitoringSpec, RetrainingSpec
 from perennial.core.release_spec import ApprovalSpec, ReleaseSpec
 from perennial.core.tasks import AnyTask
+from perennial.core.tasks.windows import Windows
 from perennial.core.training.templates import TEMPLATES
 
 
@@ -135,6 +136,8 @@ class ModelSpec(Frozen):
         if unfit := sorted({measure.value for measure in gate.fairness.gaps} - self.task.fairness):
             measures = ", ".join(sorted(self.task.fairness))
             raise ValueError(f"gate.fairness.gaps: {kind} has no {', '.join(unfit)}; it has {measures}")
+        if self.task.windows is not None:
+            self._fits_the_windows(self.task.windows)
         if not self.task.one_number:
             numbers = {
                 "explanation": self.explanation,
@@ -145,6 +148,32 @@ class ModelSpec(Frozen):
                 raise ValueError(
                     f"{', '.join(unfit)}: {kind} answers no single number per row: leave it empty (null)"
                 )
+        return self
+
+    def _fits_the_windows(self, windows: Windows) -> None:
+        source = self.data.source
+        if self.tuning.templates:
+            raise ValueError(
+                f"tuning.templates: those answer a row of a table, no {self.task.kind}: leave it out"
+            )
+        if not isinstance(source, RowsSpec) or not source.in_time or source.period is not None:
+            raise ValueError(
+                f"data.source: a {self.task.kind} needs rows with `time`, split: time or rolling, and period: null"
+            )
+        names = windows.names(several=source.group is not None)
+        if self.features.source != "request" or self.features.names != names:
+            raise ValueError(
+                f"features.inputs: a {self.task.kind} of these keys has source: request and {', '.join(names)}"
+            )
+
+    @model_validator(mode="after")
+    def rows_have_the_time_of_their_features(self) -> Self:
+        source = self.data.source
+        if self.features.source == "store" and isinstance(source, RowsSpec) and source.period is None:
+            raise ValueError(
+                "features.source: store joins values as of the time of a row: data.source needs `time` (with times) "
+                "and `period`"
+            )
         return self
 
     @model_validator(mode="after")

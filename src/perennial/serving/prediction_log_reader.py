@@ -26,7 +26,7 @@ ASSIGNED = ("experiment", "arm", "unit")
 """Columns of a request that is assigned to a variant of an experiment."""
 COLUMNS = (
     "prediction_id", "request_id", "at", "model", "version", "digest", "release_id", "capsule", "pool",
-    "shadow", "entity", "context", "score", "decision", "latency_ms", *ASSIGNED, "client", "names", "task",
+    "shadow", "entity", "context", "score", "decision", "latency_ms", *ASSIGNED, "client", "names", "task", "answer",
 )  # fmt: skip
 TYPES: dict[str, Any] = {
     "at": "datetime64[ns, UTC]", "shadow": bool, "score": float, "decision": "int64", "latency_ms": float,
@@ -122,6 +122,7 @@ def _request(line: bytes) -> dict[str, Any] | None:
             and FIRST_MOMENT <= request["at"] <= LAST_MOMENT
             and all(name in request for name in (*PER_REQUEST, "context"))
             and all(len(request[name]) == rows for name in ("entities", "scores", "decisions", "features"))
+            and len(request.get("probabilities") or request["ids"]) == rows
             and {*map(type, request["scores"]), *map(type, request["decisions"])} <= NUMBERS
             and all(len(row) == len(request["names"]) for row in request["features"])
             and all(NUMBERS | {type(None)} >= set(map(type, row)) for row in request["features"])
@@ -178,6 +179,12 @@ def _frame(model: str, requests: list[dict[str, Any]]) -> pd.DataFrame:
     columns["task"] = per_row(
         [orjson.dumps(request["task"]).decode() if "task" in request else "" for request in requests]
     )
+    # None where the score is the whole answer.
+    columns["answer"] = [
+        answer
+        for request in requests
+        for answer in request.get("probabilities") or [None] * len(request["ids"])
+    ]
     columns["prediction_id"] = flat("ids")
     columns["model"] = model
     columns["at"] = pd.to_datetime(

@@ -39,26 +39,31 @@ def installed(module: str) -> bool:
     return importlib.util.find_spec(module) is not None
 
 
-def template(name: str | None) -> tuple[Template, str]:
+def template(name: str | None, is_forecast: bool = False) -> tuple[Template, str]:
     """Return a template by name, or the usual one (also for `auto`), and why.
 
     Raises:
-        UsageError: there is none of that name. PackageMissing: its packages are not installed.
+        UsageError: there is none of that name for the task. PackageMissing: its packages are not installed.
     """
-    from perennial.core.training.templates import missing_packages, template_of, usual_template
-    from perennial.errors import PackageMissing
+    from perennial.core.training.templates import FORECAST, missing_packages, template_of, usual_template
+    from perennial.errors import PackageMissing, UsageError
 
-    if name == "auto":
+    if name == "auto" and not is_forecast:
         return usual_template(installed)[0], "the others compete with it"
-    if name is None:
+    if name is None and not is_forecast:
         return usual_template(installed)
-    chosen = template_of(name)
+    chosen = template_of(name or FORECAST.name)
+    if (chosen is FORECAST) != is_forecast:
+        raise UsageError(
+            f"the template {chosen.name} is not for this task",
+            hint=f"{FORECAST.name} is for --task forecast, and the only one",
+        )
     if missing := missing_packages(chosen, installed):
         raise PackageMissing(
-            f"the template {name} needs {', '.join(missing)}, not installed here",
+            f"the template {chosen.name} needs {', '.join(missing)}, not installed here",
             hint=f"pip install 'perennial[{chosen.extra}]'",
         )
-    return chosen, "named"
+    return chosen, "named" if name is not None else "it is for forecasts"
 
 
 def table_ports(path: Path | str, missing: tuple[str, ...]) -> TablePorts:

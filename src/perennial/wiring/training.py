@@ -113,7 +113,37 @@ def preparation(spec: ModelSpec) -> Callable[[pd.DataFrame], Prepared]:
         return make
     from perennial.flows.training.tables import table_examples
 
-    return functools.partial(table_examples, spec, given)
+    return functools.partial(table_examples, spec, given, views=lambda: view_tables(spec, load()))
+
+
+def view_tables(spec: ModelSpec, settings: Settings) -> dict[str, pd.DataFrame]:
+    """Read the tables of the feature views that a model over rows uses.
+
+    Raises:
+        SpecError: a view is wrong, or names no source.
+        Others: as `ports.Source.read`.
+    """
+    from perennial.core.feature_view import SqlOrigin
+
+    tables = {}
+    for path in catalog.used_views(spec, settings.project):
+        if path.suffix != ".yaml":
+            continue
+        view = catalog.feature_view(path)
+        given = view.source
+        if given is None:
+            raise SpecError(f"{path}: source is null", hint="a model over rows needs the source of its views")
+        if isinstance(given, SqlOrigin):
+            from perennial.adapters.tables.sql_rows import Origin, SqlRows
+
+            origin = Origin(given.connection, given.query, given.table, given.high_water)
+            tables[view.name] = SqlRows(origin, view.read_types, settings.tables_dir, view.name).read()
+            continue
+        from perennial.adapters.table_files import TableFile, location
+
+        place = location(settings.project, given.path)
+        tables[view.name] = TableFile(place, view.read_types, given.missing, view.name).read()
+    return tables
 
 
 def dataset_files(settings: Settings) -> DatasetFiles:

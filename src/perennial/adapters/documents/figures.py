@@ -12,6 +12,7 @@ import numpy as np
 
 from perennial.core.tasks import Scored
 from perennial.core.tasks.curve import pr_auc, roc_auc
+from perennial.core.tasks.forecast import MeasuredForecasts
 from perennial.core.tasks.multiclass import ClassProbabilities
 from perennial.core.tasks.ranked_scores import CurvedScores
 from perennial.core.tasks.regression import MeasuredValues
@@ -48,6 +49,9 @@ class TrainingFigures:
         if isinstance(model, MeasuredValues):
             pictures["predicted.png"] = partial(_predicted, model=model)
             pictures["residuals.png"] = partial(_residuals, model=model)
+        if forecasts := {name: one for name, one in scores.items() if isinstance(one, MeasuredForecasts)}:
+            pictures["error_by_step.png"] = partial(_error_by_step, scores=forecasts)
+            pictures["coverage_by_step.png"] = partial(_coverage_by_step, scores=forecasts)
         for name, draw in pictures.items():
             figure = Figure(figsize=(6, 5), dpi=120, layout="constrained")
             axes = figure.subplots()
@@ -174,3 +178,29 @@ def _residuals(axes: Axes, model: MeasuredValues) -> None:
         axes.axhspan(-half, half, color="tab:blue", alpha=0.12, label=f"{model.task.interval:.0%} interval")
     axes.axhline(0, color="grey", linestyle=":")
     axes.set(title="Residuals", xlabel=f"predicted [{unit}]", ylabel=f"actual minus predicted [{unit}]")
+
+
+def _error_by_step(axes: Axes, scores: Mapping[str, MeasuredForecasts]) -> None:
+    _by_step(axes, scores, "mase")
+    axes.set(title="Error by step ahead", ylabel="mean absolute scaled error")
+    axes.set_ylim(bottom=0)
+
+
+def _coverage_by_step(axes: Axes, scores: Mapping[str, MeasuredForecasts]) -> None:
+    _by_step(axes, scores, "coverage")
+    task = next(iter(scores.values())).task
+    axes.axhline(task.interval, color="grey", linestyle=":", label=f"claimed ({task.interval:.0%})")
+    axes.set(
+        title="Coverage of the outermost quantiles by step ahead",
+        ylabel="share of values inside",
+        ylim=(0, 1),
+    )
+
+
+def _by_step(axes: Axes, scores: Mapping[str, MeasuredForecasts], metric: str) -> None:
+    for name, scored in scores.items():
+        measured, steps = scored.measure(), range(1, scored.task.horizon + 1)
+        axes.plot(
+            steps, [measured[f"{metric}_{step}"] for step in steps], marker="o", markersize=4, label=name
+        )
+    axes.set_xlabel(f"step ahead [{next(iter(scores.values())).task.frequency.value}s]")

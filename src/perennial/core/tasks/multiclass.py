@@ -94,7 +94,13 @@ class Multiclass(Task):
         """Return the place of the most probable class."""
         return np.asarray(answer.argmax(axis=1), dtype=np.int64)
 
-    def right(self, summary: np.ndarray, decision: np.ndarray, label: np.ndarray) -> np.ndarray:
+    def right(
+        self,
+        summary: np.ndarray,
+        decision: np.ndarray,
+        label: np.ndarray,
+        answer: np.ndarray | None = None,
+    ) -> np.ndarray:
         return np.asarray(decision == label, dtype=float)
 
     def change(self, before: np.ndarray, after: np.ndarray, scale: float) -> np.ndarray:

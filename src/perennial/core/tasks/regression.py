@@ -15,9 +15,8 @@ from pydantic import Field, model_validator
 
 from perennial.core.tasks.conformal import absolute_quantile
 from perennial.core.tasks.task import Scored, Task
-from perennial.core.tasks.values import NO_DECISION, Metric, without_gaps
+from perennial.core.tasks.values import NO_DECISION, Metric, finite_number, without_gaps
 
-LARGEST = float(np.finfo(np.float32).max)
 FLAT = 1e-12
 """Share of the squares below which targets count as all the same: the rest is rounding."""
 
@@ -92,9 +91,7 @@ class Regression(Task):
         return "a finite number"
 
     def label(self, value: Any) -> float | None:
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            return None
-        return float(value) if abs(value) <= LARGEST else None  # false for NaN too
+        return finite_number(value)
 
     def invalid(self, answer: np.ndarray) -> np.ndarray:
         return np.asarray(~np.isfinite(answer))
@@ -103,7 +100,17 @@ class Regression(Task):
         """Return `NO_DECISION`: what a caller does with a value is not known here."""
         return np.full(len(answer), NO_DECISION, dtype=np.int64)
 
-    def right(self, summary: np.ndarray, decision: np.ndarray, label: np.ndarray) -> np.ndarray:
+    @property
+    def answer_tells_right(self) -> bool:
+        return self.interval is not None
+
+    def right(
+        self,
+        summary: np.ndarray,
+        decision: np.ndarray,
+        label: np.ndarray,
+        answer: np.ndarray | None = None,
+    ) -> np.ndarray:
         return np.asarray(np.abs(summary - label) <= self.reach, dtype=float)
 
     def differs(

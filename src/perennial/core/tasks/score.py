@@ -36,7 +36,13 @@ class ScoreTask(Task):
         """Return 1 at or above the threshold."""
         return (np.asarray(answer) >= self.threshold).astype(np.int64)
 
-    def right(self, summary: np.ndarray, decision: np.ndarray, label: np.ndarray) -> np.ndarray:
+    def right(
+        self,
+        summary: np.ndarray,
+        decision: np.ndarray,
+        label: np.ndarray,
+        answer: np.ndarray | None = None,
+    ) -> np.ndarray:
         return np.asarray(decision == (label >= POSITIVE), dtype=float)
 
     def sides(

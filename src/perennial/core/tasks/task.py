@@ -8,14 +8,15 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from perennial.core.frozen import Frozen
+from perennial.core.tasks.answer_form import AnswerForm
 from perennial.core.tasks.values import Label, Metric
-from perennial.errors import DataError, WrongAnswer, WrongTarget
+from perennial.core.tasks.windows import Windows
+from perennial.errors import DataError, WrongTarget
 
 SHOWN = 5
 
 
-class Task(Frozen, ABC):
+class Task(AnswerForm):
     """A kind of task with its keys in the spec.
 
     `answer` is what a model gives for n rows, float [n] or [n, k]; `target` is a target as `targets` returns it,
@@ -24,10 +25,6 @@ class Task(Frozen, ABC):
     """
 
     kind: str
-    output: ClassVar[str]
-    """Name of the output in the ONNX file."""
-    valid: ClassVar[str]
-    """Valid answer in words."""
     has_positive: ClassVar[bool]
     """Labels are positive or not: their share and number can be compared between variants."""
     one_number: ClassVar[bool]
@@ -64,10 +61,6 @@ class Task(Frozen, ABC):
         return self.label(value)
 
     @abstractmethod
-    def invalid(self, answer: np.ndarray) -> np.ndarray:
-        """Return the rows whose answer is not valid, bool [n], of an answer of the right shape."""
-
-    @abstractmethod
     def scored(
         self, target: np.ndarray, answer: np.ndarray, group: np.ndarray, features: np.ndarray | None = None
     ) -> Scored:
@@ -85,8 +78,18 @@ class Task(Frozen, ABC):
         """Return what a caller does with an answer, int [n]; `NO_DECISION` where it is the number itself."""
 
     @abstractmethod
-    def right(self, summary: np.ndarray, decision: np.ndarray, label: np.ndarray) -> np.ndarray:
-        """Return the share of right in each answer, float [n] in [0, 1], as live quality counts it."""
+    def right(
+        self,
+        summary: np.ndarray,
+        decision: np.ndarray,
+        label: np.ndarray,
+        answer: np.ndarray | None = None,
+    ) -> np.ndarray:
+        """Return the share of right in each answer, float [n] in [0, 1], as live quality counts it.
+
+        Args:
+            answer: [n, k] of a kind with several numbers per row.
+        """
 
     @abstractmethod
     def baselines(
@@ -120,6 +123,16 @@ class Task(Frozen, ABC):
         """Return in a sentence how an answer becomes a decision about a target column."""
 
     @property
+    def windows(self) -> Windows | None:
+        """Return how the rows are made from a series; None where a row of the data is an example."""
+        return None
+
+    @property
+    def answer_tells_right(self) -> bool:
+        """Return whether an interval in the answer decides what is right, so that reference rows must keep it."""
+        return False
+
+    @property
     def needs_calibration(self) -> bool:
         """Return whether a training holds rows back to calibrate its answers (`calibrated`)."""
         return False
@@ -135,15 +148,6 @@ class Task(Frozen, ABC):
     def as_specified(self) -> Self:
         """Return the task without what a training measures."""
         return self
-
-    def width(self) -> int | None:
-        """Return the number of columns of an answer; None for one number per row."""
-        return None
-
-    @property
-    def shape(self) -> str:
-        """Return the shape of the output in words."""
-        return "[batch]" if self.width() is None else f"[batch, {self.width()}]"
 
     def sides(
         self, summary: np.ndarray, decision: np.ndarray, label: np.ndarray
@@ -201,36 +205,6 @@ class Task(Frozen, ABC):
                 hint=f"a {self.kind} target is {self.valid_label()}: correct the data, or `task` in the spec",
             )
         return np.array(numbers, dtype=np.float32)
-
-    def wrong_rows(self, answer: np.ndarray, rows: int) -> np.ndarray:
-        """Return the numbers of the rows whose answer is not valid.
-
-        Raises:
-            WrongAnswer: the shape is not that of this kind.
-        """
-        width = self.width()
-        shape = (rows,) if width is None else (rows, width)
-        if np.shape(answer) != shape:
-            raise WrongAnswer(
-                f"the answers have the shape {list(np.shape(answer))}, not {list(shape)}",
-                hint=f"a model must give {self.valid}",
-            )
-        with np.errstate(invalid="ignore"):  # infinities of opposite sign
-            return np.flatnonzero(self.invalid(np.asarray(answer, dtype=float)))
-
-    def checked(self, answer: np.ndarray, rows: int) -> np.ndarray:
-        """Return the answers as float64.
-
-        Raises:
-            WrongAnswer: shape or values are not those of this kind; names the first row.
-        """
-        values, bad = np.asarray(answer, dtype=float), self.wrong_rows(answer, rows)
-        if len(bad):
-            raise WrongAnswer(
-                f"{len(bad)} of {rows} answers are not valid; row {bad[0]}: {values[bad[0]].tolist()}",
-                hint=f"a model must give {self.valid} for missing features too",
-            )
-        return values
 
 
 class Scored(ABC):

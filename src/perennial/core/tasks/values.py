@@ -11,6 +11,7 @@ from perennial.errors import DataError
 
 Label = bool | int | float | str
 """Value of a target as the data has it. Numbers are compared by value: 1, 1.0 and true are the same label."""
+LARGEST_NUMBER = float(np.finfo(np.float32).max)
 NO_DECISION = -1
 """Decision of an answer that is the number itself."""
 
@@ -40,3 +41,10 @@ def plain(value: Any) -> float | str | None:
     if isinstance(value, bool | int | float):
         return None if value != value else float(value)
     return value if isinstance(value, str) else None
+
+
+def finite_number(value: Any) -> float | None:
+    """Return a value that float32 can hold; None for anything else."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return float(value) if abs(value) <= LARGEST_NUMBER else None  # false for NaN too

@@ -10,6 +10,8 @@ from perennial.core.training.artifacts import ParameterValue, Trial
 
 TEMPLATE = "template"
 """Parameter of a trial that names its template."""
+BLEND, MEMBERS = "blend", "members"
+"""Value of `template` for a weighted mean of several models, and the parameter that lists them as JSON."""
 
 
 @dataclass(frozen=True)

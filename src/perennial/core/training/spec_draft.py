@@ -15,7 +15,7 @@ from perennial.core.training.licence_list import LICENCES
 from perennial.core.training.spec_policy import POLICY
 from perennial.core.training.table_columns import ColumnSummary
 from perennial.core.training.table_profile import Conclusion, Role, TableProfile
-from perennial.core.training.templates import TEMPLATES
+from perennial.core.training.templates import template_of
 
 WATCHED = 10
 """Most inputs whose drift is watched from the start."""
@@ -47,7 +47,7 @@ class Draft:
     unit: str
     seed: int
     template: str
-    """Name in `TEMPLATES`."""
+    """Name of a template."""
     is_auto: bool = False
     """Other templates compete with it."""
     sql: SqlRowsOf | None = None
@@ -65,18 +65,33 @@ class Thresholds:
     epochs: int
 
 
+@dataclass(frozen=True)
+class SeriesText:
+    """Parts of the spec of a forecast: its inputs are made from past values, not columns of the table."""
+
+    values: Thresholds
+    inputs: list[str]
+    watched: list[str]
+
+
 def input_specs(profile: TableProfile) -> dict[str, InputSpec]:
     """Return the types of the inputs, in the order of the table."""
     return {name: _input_spec(conclusion) for name, conclusion in profile.inputs.items()}
 
 
-def spec_text(draft: Draft, profile: TableProfile, accepted: tuple[str, ...]) -> str:
+def spec_text(
+    draft: Draft, profile: TableProfile, accepted: tuple[str, ...], series: SeriesText | None = None
+) -> str:
     """Return the YAML of the spec.
 
     Args:
         accepted: inputs that a person wants although they tell the target.
+        series: of a forecast.
     """
-    values = _thresholds(draft, profile)
+    values = _thresholds(draft, profile) if series is None else series.values
+    inputs = (
+        [_input(conclusion) for conclusion in profile.inputs.values()] if series is None else series.inputs
+    )
     taken = {conclusion.column.name for conclusion in profile.columns}
     group = GROUP_NAMES[profile.split]
     group = (
@@ -90,14 +105,14 @@ def spec_text(draft: Draft, profile: TableProfile, accepted: tuple[str, ...]) ->
         if profile.period is None
         else TypeAdapter(type(profile.period)).dump_json(profile.period).decode()
     )
-    watched = list(profile.inputs)[:WATCHED]
+    watched = list(profile.inputs)[:WATCHED] if series is None else series.watched
     origin = draft.path or "a query"
     head = f"""\
 # The whole policy of a model: every threshold is here and nowhere else. Written by `perennial init` from
 # {profile.rows} rows; change what you know better.
 # Durations are ISO 8601: PT6H is six hours, P7D seven days.
 name: {draft.name}
-description: {quote(f"Learns {target} from {len(profile.inputs)} columns of {origin}.")}
+description: {quote(f"Learns {target} from {len(inputs)} inputs of {origin}.")}
 owner: {quote(draft.owner)}
 {values.task}
 entrypoint: {draft.entrypoint}
@@ -123,7 +138,7 @@ data:
 features:
   source: request
   inputs:
-{chr(10).join(_input(conclusion) for conclusion in profile.inputs.values())}
+{chr(10).join(inputs)}
 
 target:
   column: {quote(target)}
@@ -147,7 +162,7 @@ gate:
     listed = [f"      - {licence}\n" for licence in LICENCES]
     parity = "{absolute: 1.0e-4, relative: 1.0e-4, share: 0.01}  # thresholds of trees become float32"
     return head + POLICY.substitute(
-        parity=parity if draft.is_auto or TEMPLATES[draft.template].trees else "1.0e-4",
+        parity=parity if draft.is_auto or template_of(draft.template).trees else "1.0e-4",
         tolerance=values.tolerance,
         licences="".join(listed),
         watched="".join(f"    - {quote(name)}\n" for name in watched),

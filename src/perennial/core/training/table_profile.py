@@ -15,7 +15,7 @@ from perennial.core.tasks.values import Label
 from perennial.core.training.table_columns import ColumnSummary, ColumnType
 from perennial.errors import DataError
 
-TaskKind = Literal["binary", "multiclass", "regression"]
+TaskKind = Literal["binary", "multiclass", "regression", "forecast"]
 FEWEST_ROWS = 40
 TAKEN = frozenset({"score", "decision", "right"})
 """Columns of the reference rows of a version."""

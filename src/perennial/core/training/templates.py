@@ -74,6 +74,15 @@ TEMPLATES = {
         ),
     )
 }
+FORECAST = Template(
+    "lags",
+    f"{_HERE}.lag_network:LagNetwork",
+    "lag-network/1",
+    "torch",
+    ("torch", "onnxscript"),
+    "naive forecast that a small network corrects",
+)
+"""The template of forecasts; those of `TEMPLATES` answer a row of a table."""
 
 
 def template_of(name: str) -> Template:
@@ -82,9 +91,10 @@ def template_of(name: str) -> Template:
     Raises:
         UsageError: there is none of that name.
     """
-    if name not in TEMPLATES:
-        raise UsageError(f"no template is named {name!r}", hint=f"templates: {', '.join(TEMPLATES)}")
-    return TEMPLATES[name]
+    known = {**TEMPLATES, FORECAST.name: FORECAST}
+    if name not in known:
+        raise UsageError(f"no template is named {name!r}", hint=f"templates: {', '.join(known)}")
+    return known[name]
 
 
 def extra_of(name: str) -> tuple[tuple[str, ...], str]:

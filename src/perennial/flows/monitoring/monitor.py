@@ -32,6 +32,7 @@ from perennial.files import replacing
 from perennial.flows.feedback.votes import counted, right, votes
 from perennial.flows.monitoring.retrain import raise_and_record
 from perennial.flows.monitoring.window import RefusedTraffic, Window, read_window
+from perennial.flows.training.package import RIGHT
 from perennial.ports import (
     DriftReporter,
     FeedbackStore,
@@ -48,7 +49,7 @@ if TYPE_CHECKING:
 
     from perennial.ports import BySource
 
-REFERENCE, RIGHT = "reference.parquet", "right"
+REFERENCE = "reference.parquet"
 KEPT_REPORTS = 20
 
 
@@ -186,9 +187,9 @@ def _refused_share(model: str, ports: MonitorPorts) -> float | None:
 def accuracy_known(spec: ModelSpec, reference: pd.DataFrame) -> AccuracyEstimate | None:
     """Estimate the share of right answers on the reference rows, under the task of the spec.
 
-    What is right depends on the version where its answers are calibrated: then the rows say it.
+    Where an interval in the answer tells what is right, the rows say it.
     """
-    if spec.task.needs_calibration and RIGHT in reference:
+    if spec.task.answer_tells_right and RIGHT in reference:
         return AccuracyEstimate.of(reference[RIGHT].to_numpy(dtype=float))
     score = reference[SCORE].to_numpy()
     label = spec.task.targets(reference[spec.target.column].to_numpy(), spec.target.column)
@@ -199,7 +200,9 @@ def accuracy_known(spec: ModelSpec, reference: pd.DataFrame) -> AccuracyEstimate
 
 def accuracy_seen(window: pd.DataFrame, labels: BySource, policy: FeedbackSpec) -> AccuracyEstimate | None:
     """Estimate the accuracy of the logged decisions on the rows of the window with labels that count."""
-    known = window[["prediction_id", "score", "decision", "task"]].merge(votes(labels), on="prediction_id")
+    known = window.reindex(columns=["prediction_id", "score", "decision", "task", "answer"]).merge(
+        votes(labels), on="prediction_id"
+    )
     known = counted(known, policy)
     by_prediction = known.assign(right=right(known)).groupby("prediction_id", sort=False)["right"]
     return AccuracyEstimate.of(by_prediction.mean().to_numpy(dtype=float))

@@ -10,7 +10,7 @@ import numpy as np
 
 from perennial.core.data_spec import RowsSpec
 from perennial.core.input_encoding import encode
-from perennial.core.input_spec import InputKind, InputSpec
+from perennial.core.input_spec import InputKind, InputSpec, columns_of
 from perennial.core.spec import ModelSpec
 from perennial.core.training.examples import first_later_group
 from perennial.core.training.leakage import copies_across, future_times, telling_columns
@@ -34,10 +34,16 @@ def check_leakage(spec: ModelSpec, source: RowsSpec, examples: pd.DataFrame, now
         DataError: the rows cannot be split.
     """
     target = spec.task.targets(examples[spec.target.column].to_numpy(), spec.target.column)
-    features = encoded(spec.features, examples).to_numpy(dtype=np.float32)
+    if (
+        spec.task.windows is not None
+    ):  # its inputs are past values: a series that moves slowly tells its next value
+        return
+    sent = {name: spec.features.inputs[name] for name in spec.features.sent}
+    own = spec.features.model_copy(update={"inputs": sent})
+    features = encoded(own, examples).to_numpy(dtype=np.float32)
     # A bucket counts n-grams of several words: only its text as a whole means something.
-    single = [name not in spec.features.bucket_columns for name in spec.features.names]
-    names = tuple(itertools.compress(spec.features.names, single))
+    single = [name not in own.bucket_columns for name in columns_of(sent)]
+    names = tuple(itertools.compress(columns_of(sent), single))
     reasons = telling_columns(features[:, single], names, target, spec.task.is_number, source.seed)
     reasons |= {name: why for name, why in source.leaking.items() if name in spec.features.inputs}
     if source.in_time and source.period is not None:
@@ -60,7 +66,7 @@ def _times(spec: ModelSpec, time: str, examples: pd.DataFrame, now: datetime) ->
             f"{spec.name}: row {latest} has {time} {last.isoformat()}, which is in the future",
             hint="mend the data, or the zone of its times: a time without a zone is UTC",
         )
-    named = [name for name, given in spec.features.inputs.items() if given.type is InputKind.TIMESTAMP]
+    named = [name for name in spec.features.sent if spec.features.inputs[name].type is InputKind.TIMESTAMP]
     return future_times(
         {name: _days(examples, name) for name in named if name != time}, _days(examples, time)
     )

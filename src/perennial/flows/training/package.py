@@ -29,6 +29,8 @@ CAPSULE = "capsule.json"
 """File of the training run."""
 BACKGROUND, REFERENCE = "background.json", "reference.parquet"
 """Files beside the model."""
+RIGHT = "right"
+"""Column of reference rows whose answers say with an interval what is right."""
 
 
 def package(
@@ -153,9 +155,9 @@ def _write_reference(spec: ModelSpec, task: Task, data: TrainingData, scorer: Sc
     answer = scorer.score(folder, data.split.everything.features[reference])
     checked = spec.task.checked(answer, len(rows))
     kept = {"score": spec.task.summary(answer), "decision": spec.task.decisions(checked)}
-    if task.needs_calibration:  # what is right depends on this version
+    if task.answer_tells_right:
         label = data.split.everything.target[reference]
-        kept["right"] = task.right(kept["score"], kept["decision"], label)
+        kept[RIGHT] = task.right(kept["score"], kept["decision"], label, checked)
     write_table(folder / REFERENCE, rows.assign(**kept))
 
 

@@ -20,6 +20,7 @@ from perennial.core.training.artifacts import Trained
 from perennial.core.training.capsule import Provenance
 from perennial.core.training.leaderboard import Place, leaderboard, table_of
 from perennial.files import sha256, write_text
+from perennial.flows.training.blend import blend
 from perennial.flows.training.fit import Build, Suggest, fit, search, study_name
 from perennial.flows.training.package import CAPSULE, check_parity, package
 from perennial.flows.training.training_data import load_training_data
@@ -94,8 +95,11 @@ def train(
         improved = spec.gate.improvement.metric
         study = study_name(spec, data.revision, provenance, split)
         best, trials = search(spec, split, ports.tuner, ports.tracker, run, build, suggest, study, say, first)
-        board = leaderboard(trials, improved, maximise=not spec.task.metrics[improved].lower_is_better)
-        if board:
+        maximise = not spec.task.metrics[improved].lower_is_better
+        if leaderboard(trials, improved, maximise):
+            best = blend(spec, split, build, trials, best, say)
+            tried = trials if best in trials else [*trials, best]
+            board = leaderboard(tried, improved, maximise)
             _log_leaderboard(board, run, temporary, say)
         fitted = fit(spec, split, build, best)
         capsule, digest = package(spec, data, provenance, fitted, ports.scorer, ports.signer, folder)

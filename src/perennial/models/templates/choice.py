@@ -8,12 +8,13 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from perennial.core.training.leaderboard import TEMPLATE
+from perennial.core.training.leaderboard import BLEND, TEMPLATE
 from perennial.models.base import Examples, Model, Progress
+from perennial.models.templates.blend import Blend
 
 
 class TemplateChoice(Model):
-    """One of several models, by the parameter `template`; the other parameters are its own."""
+    """One of several models, by the parameter `template`, or a blend of them; the other parameters are its own."""
 
     architecture = "choice"
     candidates: ClassVar[Mapping[str, type[Model]]]
@@ -23,7 +24,11 @@ class TemplateChoice(Model):
     ) -> None:
         super().__init__(feature_names, parameters, *given, **named)
         own = {name: value for name, value in parameters.items() if name != TEMPLATE}
-        self.chosen = self.candidates[parameters[TEMPLATE]](feature_names, own, *given, **named)
+        self.chosen: Model = (
+            Blend(self.candidates, feature_names, own, *given, **named)
+            if parameters[TEMPLATE] == BLEND
+            else self.candidates[parameters[TEMPLATE]](feature_names, own, *given, **named)
+        )
         self.architecture = self.chosen.architecture  # type: ignore[misc]  # of the model that is served
         self.framework = self.chosen.framework  # type: ignore[misc]
 
