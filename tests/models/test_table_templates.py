@@ -103,7 +103,7 @@ def test_the_export_answers_as_the_library_does(learnt):
         moved = model.task.change(own, answer, 1.0)
     assert answer.dtype == np.float32
     assert answer.shape == own.shape
-    assert np.mean(moved > 1e-4) <= 0.01
+    assert moved.max() < 1e-4
     assert np.array_equal(model.task.change(model.predict(features), answer, 1.0) < 1e-3, moved < 1e-3)
 
 
@@ -127,6 +127,24 @@ def test_the_file_needs_only_known_operators_and_is_the_same_again(learnt, tmp_p
     again.export(tmp_path / "model.onnx")
     assert sha256(tmp_path / "model.onnx") == sha256(folder / "model.onnx")
     assert model.parameter_count() > 10
+
+
+@pytest.mark.parametrize("name", ["lightgbm", "xgboost", "forest"])
+@pytest.mark.parametrize("seed", range(3))
+def test_a_row_at_a_threshold_takes_the_same_branch(name, seed, tmp_path):
+    """Thresholds lie between neighbours of float32 where trees are deep: rounded up, rows took the other branch."""
+    data = datasets.load_diabetes()
+    features, target = data.data.astype(np.float32), data.target.astype(np.float32)
+    chosen = np.random.default_rng(seed).random(len(target)) < 0.7
+    parameters = PARAMETERS["boosting"] | {"max_depth": 6, "min_child": 1}
+    model = model_class(name)(
+        tuple(data.feature_names), PARAMETERS.get(name, parameters), seed, KINDS["regression"][0]
+    )
+    rows = Examples(features[chosen], target[chosen], np.arange(chosen.sum()))
+    model.fit(rows, None, 40, lambda *_: None)
+    model.export(tmp_path / "model.onnx")
+    answer = OnnxScorer().score(tmp_path, features)
+    assert np.abs(answer - model.predict(features)).max() < 1e-4 * target.std()
 
 
 @pytest.mark.parametrize("name", ["lightgbm", "xgboost"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -102,7 +103,7 @@ def _converted(pipeline: Pipeline, features: int) -> Any:
     estimator = pipeline.steps[-1][1]
     _register(estimator)
     options = {id(estimator): {"zipmap": False}} if hasattr(estimator, "predict_proba") else None
-    return convert_sklearn(
+    converted = convert_sklearn(
         pipeline,
         name="pipeline",
         initial_types=[("encoder_input", FloatTensorType([None, features]))],
@@ -110,6 +111,40 @@ def _converted(pipeline: Pipeline, features: int) -> Any:
         options=options,
         target_opset=OPSETS,
     )
+    if hasattr(estimator, "booster_"):  # LightGBM; the thresholds of the others are float32, or exported so
+        _round_down(converted.graph, _thresholds(estimator.booster_.dump_model()["tree_info"]))
+    return converted
+
+
+def _round_down(graph: Any, exact: Mapping[tuple[int, float], float]) -> None:
+    """Turn thresholds that were rounded up to float32 into the next float32 below.
+
+    A float32 is at most a double threshold exactly when it is at most the largest float32 below that.
+
+    Args:
+        exact: (feature, its threshold as the nearest float32) -> the highest double that it stands for.
+    """
+    for node in graph.node:
+        given = {attribute.name: attribute for attribute in node.attribute}
+        if "nodes_values" not in given:
+            continue
+        values, features = given["nodes_values"].floats, given["nodes_featureids"].ints
+        for place, (feature, value) in enumerate(zip(features, list(values), strict=True)):
+            threshold = exact.get((feature, value))
+            if threshold is not None and threshold < value:
+                values[place] = float(np.nextafter(np.float32(value), np.float32(-np.inf)))
+
+
+def _thresholds(trees: Sequence[Mapping[str, Any]]) -> dict[tuple[int, float], float]:
+    found: dict[tuple[int, float], float] = {}
+    waiting = [tree["tree_structure"] for tree in trees]
+    while waiting:
+        node = waiting.pop()
+        if "split_feature" in node:
+            key = (int(node["split_feature"]), float(np.float32(node["threshold"])))
+            found[key] = max(float(node["threshold"]), found.get(key, -np.inf))
+            waiting += [node["left_child"], node["right_child"]]
+    return found
 
 
 def _register(estimator: Any) -> None:
