@@ -113,6 +113,10 @@ class Regression(Task):
     ) -> np.ndarray:
         return np.asarray(np.abs(summary - label) <= self.reach, dtype=float)
 
+    def losses(self, summary: np.ndarray, label: np.ndarray) -> np.ndarray:
+        """Return the absolute errors."""
+        return np.asarray(np.abs(summary - label), dtype=float)
+
     def differs(
         self, summary: np.ndarray, decision: np.ndarray, other: np.ndarray, other_decision: np.ndarray
     ) -> np.ndarray:

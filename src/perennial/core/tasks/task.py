@@ -122,6 +122,13 @@ class Task(AnswerForm):
     def rule(self, column: str) -> str:
         """Return in a sentence how an answer becomes a decision about a target column."""
 
+    def losses(self, summary: np.ndarray, label: np.ndarray) -> np.ndarray | None:
+        """Return the loss of each answer, float [n] from 0 without an upper end, by which live traffic is judged too.
+
+        None for a kind whose share of right answers says all.
+        """
+        return None
+
     @property
     def windows(self) -> Windows | None:
         """Return how the rows are made from a series; None where a row of the data is an example."""

@@ -42,6 +42,21 @@ def right(rows: pd.DataFrame) -> np.ndarray:
     return shares
 
 
+def losses(rows: pd.DataFrame) -> np.ndarray:
+    """Return the loss of each answer under its own kind of task, float [n]; NaN where the kind has none.
+
+    Args:
+        rows: columns task, score and value, as for `right`.
+    """
+    found = np.full(len(rows), np.nan)
+    for text, places in rows.groupby("task", sort=False).indices.items():
+        part = rows.iloc[places]
+        loss = logged_task(str(text)).losses(part["score"].to_numpy(), part["value"].to_numpy())
+        if loss is not None:
+            found[places] = loss
+    return found
+
+
 def counted(rows: pd.DataFrame, policy: FeedbackSpec, *within: str) -> pd.DataFrame:
     """Return the votes that count by the policy.
 
