@@ -33,6 +33,7 @@ TYPES = {
     InputKind.BOOL: "BOOLEAN",
     InputKind.CATEGORY: "VARCHAR",
     InputKind.TIMESTAMP: "TIMESTAMPTZ",
+    InputKind.TEXT: "VARCHAR",
 }
 
 
