@@ -130,6 +130,15 @@ class Task(AnswerForm):
         return None
 
     @property
+    def claimed(self) -> float | None:
+        """Return the chance with which the interval of an answer claims to hold its label; None without intervals."""
+        return None
+
+    def covered(self, summary: np.ndarray, label: np.ndarray, answer: np.ndarray | None = None) -> np.ndarray:
+        """Return whether the interval of each answer holds its label, float [n]; NaN without intervals."""
+        return np.full(len(label), np.nan)
+
+    @property
     def windows(self) -> Windows | None:
         """Return how the rows are made from a series; None where a row of the data is an example."""
         return None
