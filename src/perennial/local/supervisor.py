@@ -76,8 +76,8 @@ def up(settings: Settings, say: Say, timeout: float = 240.0) -> None:
     """Start all processes that are not up, and wait until each answers."""
     if not supervisord.running(settings):
         refuse_open_door(settings)
-        check_ports(settings)
         unix_accounts.check(settings)
+        check_ports(settings)
         set_up(settings, say)
         _start(settings, say)
     wait_ready(settings, say, timeout)

@@ -128,10 +128,10 @@ class MlflowRun:
 
         self.artifact(folder, SERVED)
         given = {"input_example": example, "signature": infer_signature(example, output)}
-        framework = json.loads((folder / MANIFEST_FILE).read_text(encoding="utf-8"))["framework"]
         with self._active():
             if native is not None:
-                log_native(framework, native, given)
+                manifest = json.loads((folder / MANIFEST_FILE).read_text(encoding="utf-8"))
+                log_native(manifest["framework"], native, given)
             logged = mlflow.onnx.log_model(
                 onnx.load(str(folder / "model.onnx")),
                 name="onnx",
