@@ -17,6 +17,7 @@ from perennial.core.governance.licensing import Terms
 from perennial.core.input_encoding import encode
 from perennial.core.input_spec import InputKind, InputSpec
 from perennial.core.training.leakage import future_times, telling_columns
+from perennial.core.training.pipeline_draft import pipeline_text
 from perennial.core.training.spec_draft import Draft, input_specs, quote, spec_text
 from perennial.core.training.suite_draft import suite_text
 from perennial.core.training.table_columns import ColumnSummary
@@ -113,16 +114,20 @@ def draft_files(
     spec_path = project / "configs" / "models" / f"{name}.yaml"
     suite_path = project / "configs" / "expectations" / f"{name}.yaml"
     module_path = project / "models" / f"{name}.py"
-    there = [str(path) for path in (spec_path, suite_path, module_path) if path.exists()]
+    pipeline_path = project / "pipelines" / name / "dvc.yaml"
+    there = [str(path) for path in (spec_path, suite_path, module_path, pipeline_path) if path.exists()]
     if there:
         raise UsageError(f"{', '.join(there)} is there already", hint="remove it, or choose another name")
     spec, suite = spec_text(draft, inspection.profile, tuple(keep)), suite_text(name, inspection.profile)
     catalog.parse(yaml.safe_load(spec), spec_path)
     catalog.parse_suite(yaml.safe_load(suite), suite_path)
-    return NewFiles(
-        {module_path: _module(draft, inspection.profile), suite_path: suite, spec_path: spec},
-        _terms(name, terms),
-    )
+    files = {
+        module_path: _module(draft, inspection.profile),
+        suite_path: suite,
+        pipeline_path: pipeline_text(name, None if draft.path.startswith("s3://") else draft.path or None),
+        spec_path: spec,
+    }
+    return NewFiles(files, _terms(name, terms))
 
 
 def write(new: NewFiles, project: Path, stated: Mapping[str, Terms], name: str) -> list[Path]:
