@@ -30,7 +30,7 @@ from perennial.core.release.analysis.simulated_step import (
     simulated_steps,
 )
 from perennial.core.release.status import LabelCounts
-from perennial.core.release.traffic import Counters
+from perennial.core.release.traffic import Counters, LikeRequests
 from perennial.core.release_spec import ReleaseSpec
 from perennial.core.verdict import Verdict, worst
 from perennial.settings import Settings
@@ -38,6 +38,10 @@ from perennial.settings import Settings
 SHIPPED = catalog.spec("test_failure_predictor", Settings(spec_overlay=None)).release
 DOUBLED = HARMS[0]
 LOOKS = 100
+
+
+ALIKE = LikeRequests(slow_in_log=True, slow_alike=True, slower=0, compared=0, requests=0, limit_ms=None)
+"""All simulated requests are alike, so that the comparison of like requests confirms the router's."""
 
 
 def traffic(rate: float, error_rate: float = 0.01) -> TrafficProfile:
@@ -91,7 +95,7 @@ def real_outcome(
         judged = judge_traffic(
             policy.criteria, mine.counters(), theirs.counters(), mine.labelled(),
             theirs.labelled() if stage.before is None else LabelCounts(),
-            promotes=stage.promotes, elapsed=timedelta(hours=step * number),
+            like=ALIKE, promotes=stage.promotes, elapsed=timedelta(hours=step * number),
         )  # fmt: skip
         verdict = worst(judged)
         if verdict is Verdict.FAIL or (number >= looks and verdict is Verdict.PASS):

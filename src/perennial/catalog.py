@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
+from perennial.core.feature_view import ViewSpec
 from perennial.core.spec import ModelSpec
 from perennial.core.training.expectations import Suite
 from perennial.errors import SpecError, UnknownModel
@@ -94,6 +95,61 @@ def parse_suite(content: dict[str, Any], path: Path) -> Suite:
         return Suite.model_validate({"name": path.stem} | content)
     except ValidationError as error:
         raise _invalid(f"{path} is not a suite", error, guide="data") from error
+
+
+def feature_views(project: Path) -> dict[str, ViewSpec]:
+    """Read the feature views of a project; a wrong one is left out and is an error of the log."""
+    sound = {}
+    for path in sorted((project / "configs" / "features").glob("*.yaml")):
+        try:
+            sound[path.stem] = feature_view(path)
+        except SpecError as error:
+            LOG.error("%s", error.message)
+    return sound
+
+
+def feature_view(path: Path) -> ViewSpec:
+    """Read a feature view.
+
+    Raises:
+        SpecError: the file is missing or not YAML, or a key is unknown, missing or wrong.
+    """
+    if not path.is_file():
+        raise SpecError(f"there is no feature view {path}", hint="features.columns of the spec names it")
+    try:
+        return ViewSpec.model_validate({"name": path.stem} | read_yaml(path))
+    except ValidationError as error:
+        raise _invalid(f"{path} is not a feature view", error, guide="features") from error
+
+
+def on_demand_files(project: Path) -> list[Path]:
+    """Return the files that make on-demand views, each named as its view."""
+    return sorted(path for path in (project / "feature_repo").glob("*.py") if path.name != "definitions.py")
+
+
+def used_views(spec: ModelSpec, project: Path) -> list[Path]:
+    """Return the files of the views from which a model gets its features.
+
+    An on-demand view uses the stored views whose names it holds.
+
+    Raises:
+        SpecError: the spec names a view that has no file.
+    """
+    on_demand = {path.stem: path for path in on_demand_files(project)}
+    stored = {path.stem: path for path in sorted((project / "configs" / "features").glob("*.yaml"))}
+    used: dict[str, Path] = {}
+    for name in dict.fromkeys(column.split(":", 1)[0] for column in spec.features.columns):
+        if name in on_demand:
+            text = on_demand[name].read_text(encoding="utf-8")
+            used |= {name: on_demand[name]} | {view: path for view, path in stored.items() if view in text}
+        elif name in stored:
+            used[name] = stored[name]
+        else:
+            raise SpecError(
+                f"{spec.name}: there is no feature view {name!r}",
+                hint=f"views: {', '.join([*stored, *on_demand])}",
+            )
+    return [used[name] for name in sorted(used)]
 
 
 def _invalid(problem: str, error: ValidationError, guide: str) -> SpecError:

@@ -45,6 +45,10 @@ class SettingsError(PerennialError, exit_code=11):
     """An environment variable is wrong."""
 
 
+class PackageMissing(PerennialError, exit_code=12):
+    """A package of an extra is not installed."""
+
+
 class DataError(PerennialError, exit_code=20):
     """Data cannot be used."""
 

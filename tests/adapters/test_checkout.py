@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 
-from perennial import __version__
-from perennial.adapters.checkout import changed_since, code_of, commit
+from perennial import __version__, catalog
+from perennial.adapters.checkout import changed_since, code_of, commit, provenance_of
+from perennial.installation import HERE
 
 
 def git(folder, *arguments):
@@ -47,3 +49,29 @@ def test_a_project_beside_the_package_names_both(tmp_path):
     ]
     (project / "models" / "m.py").write_text("1")  # in no commit
     assert code_of(project, package, "m") == f"{first}+dirty on perennial {__version__}"
+
+
+def test_the_feature_hash_covers_the_views_that_a_spec_uses(tmp_path):
+    for folder in ("configs/features", "feature_repo"):
+        shutil.copytree(HERE / folder, tmp_path / folder)
+    shutil.copy(HERE / "constraints.txt", tmp_path)
+    git(tmp_path, "init", "--quiet")
+    git(tmp_path, "add", "--all")
+    git(tmp_path, "commit", "-m", "first")
+    spec = catalog.spec("test_failure_predictor")
+    views = tmp_path / "configs" / "features"
+
+    def features() -> str:
+        return provenance_of(tmp_path, tmp_path, spec).features
+
+    first, suite = features(), views / "agent_context_features.yaml"
+    shutil.copy(suite, views / "of_another_model.yaml")
+    (tmp_path / "feature_repo" / "of_another_model.py").write_text("nonsense")
+    suite.write_text(suite.read_text().replace("description: ", "description: all "))
+    assert features() == first
+    suite.write_text(suite.read_text().replace("suite_cycle_size: float", "suite_cycle_size: int"))
+    second = features()
+    assert second != first
+    on_demand = tmp_path / "feature_repo" / "request_features.py"
+    on_demand.write_text(on_demand.read_text() + "\n")
+    assert features() not in (first, second)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import pytest
 
 from perennial.adapters.mlflow.connection import connect
+from perennial.adapters.mlflow.registry import MlflowRegistry
 from perennial.adapters.mlflow.search import MlflowSearch
 from perennial.cli import main
-from perennial.errors import UsageError
+from perennial.errors import UnknownVersion, UsageError
+from perennial.settings import load
 
 pytestmark = pytest.mark.slow
 
@@ -57,3 +60,56 @@ def test_command(url, monkeypatch, capsys):
     assert [row["version"] for row in json.loads(capsys.readouterr().out)] == ["1.1.0"]
     assert main(["models", "search", "lifecycle = 'nowhere'"]) == 0
     assert "no version" in capsys.readouterr().out
+
+
+NAME = "test_failure_predictor"
+"""A model with a spec."""
+
+
+@pytest.fixture(scope="module")
+def by_hand(url) -> str:
+    """A version of NAME that a person has added in MLflow, and that has the alias candidate, beside one of ours."""
+    client = connect(url)
+    client.create_registered_model(NAME)
+    run = client.create_run(client.get_experiment_by_name("m").experiment_id).info.run_id
+    client.log_metric(run, "holdout.brier", 0.081)
+    client.log_metric(run, "holdout.roc_auc", 0.6)
+    ours = {"semantic_version": "1.0.0", "digest": "d", "capsule": "c", "lifecycle": "production"}
+    made = client.create_model_version(NAME, source="/tmp", run_id=run, tags=ours)
+    client.set_registered_model_alias(NAME, "champion", made.version)
+    added = client.create_model_version(NAME, source="/tmp", run_id=run)
+    client.set_registered_model_alias(NAME, "candidate", added.version)
+    return str(added.version)
+
+
+@pytest.mark.parametrize("which", ["candidate", "key"])
+def test_a_version_added_by_hand_is_named_and_says_what_to_do(url, by_hand, which):
+    which = f"key:{by_hand}" if which == "key" else which
+    with pytest.raises(UnknownVersion, match="by hand") as caught:
+        MlflowRegistry(url).find(NAME, which)
+    assert f"perennial models import {NAME} models:/{NAME}/{by_hand}" in caught.value.hint
+
+
+def test_versions_added_by_hand_are_shown_apart(url, by_hand, monkeypatch, capsys):
+    monkeypatch.setenv("PERENNIAL_TRACKING_URL", url)
+    assert main(["models", "show", NAME, "--json"]) == 0
+    shown = capsys.readouterr()
+    assert [row["version"] for row in json.loads(shown.out)] == ["1.0.0"]
+    assert f"by hand, so not evaluated and not released: {by_hand}." in shown.err
+    assert main(["models", "search", f"name = '{NAME}'", "--json"]) == 0
+    assert len(json.loads(capsys.readouterr().out)) == 1
+
+
+def test_list_and_search_show_the_metric_of_the_spec(url, by_hand, monkeypatch, capsys, tmp_path):
+    shutil.copytree(load().configs, tmp_path / "configs")
+    path = tmp_path / "configs" / "models" / f"{NAME}.yaml"
+    path.write_text(path.read_text().replace("improvement: {metric: roc_auc", "improvement: {metric: brier"))
+    monkeypatch.setenv("PERENNIAL_PROJECT", str(tmp_path))
+    monkeypatch.setenv("PERENNIAL_TRACKING_URL", url)
+    assert main(["models", "list", "--json"]) == 0
+    (listed,) = [row for row in json.loads(capsys.readouterr().out) if row["model"] == NAME]
+    assert (listed["champion"], listed["candidate"]) == ("1.0.0", "by hand")
+    assert (listed["task"], listed["metric"], listed["value"]) == ("ranking", "brier", 0.081)
+    assert main(["models", "search", f"name = '{NAME}'", "--json"]) == 0
+    (found,) = json.loads(capsys.readouterr().out)
+    assert (found["metric"], found["value"]) == ("brier", 0.081)

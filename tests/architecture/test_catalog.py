@@ -128,7 +128,7 @@ def test_wrong_cron_expression_is_a_spec_error(project, tmp_path, text):
 
 def test_a_wrong_spec_stops_only_its_own_model(project, caplog, monkeypatch, capsys):
     (project.configs / "models" / "other.yaml").write_text("name: other\n")
-    assert [spec.name for spec in catalog.specs(project)] == [NAME]
+    assert [spec.name for spec in catalog.specs(project)] == catalog.names(Settings(project=ROOT))
     assert "other.yaml is not a model spec" in caplog.text
     with pytest.raises(SpecError, match="other"):
         catalog.spec("other", project)
@@ -157,7 +157,9 @@ TABLE = {
         ({"time": "sold_at"}, "split: random mixes past and future, and time names 'sold_at'"),
         ({"split": "time"}, "split: time needs a column in `time`"),
         ({"split": "group"}, "split: group needs a column in `group`"),
-        ({"kind": "sql"}, "data.source: Input tag 'sql'"),
+        ({"kind": "mail"}, "data.source: Input tag 'mail'"),
+        ({"kind": "sql"}, "data.source.sql.connection: Field required"),
+        ({"split": "rolling", "time": "sold_at"}, "split: rolling needs `rolling: {origins, window}`"),
     ],
 )
 def test_a_split_that_does_not_fit_is_refused(project, source, named):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import math
 
 import pandas as pd
@@ -33,11 +32,9 @@ def feast(folder):
 
 def memory():
     """The fake computes by the very function that Feast is given."""
-    path = REPO / "definitions.py"
-    module_spec = importlib.util.spec_from_file_location("definitions_of_test", path)
-    module = importlib.util.module_from_spec(module_spec)
-    module_spec.loader.exec_module(module)
-    views = {one.name: one for one in module.definitions(path.parent, ())}
+    from perennial.adapters.feast.objects import definitions
+
+    views = {one.name: one for one in definitions(REPO, REPO, ())}
     compute = views["request_features"].feature_transformation.udf
     on_demand = OnDemand({TEST_VIEW: ["last_run_at"]}, ["requested_at", "cycle_size"], compute)
     return MemoryFeatures({TEST_VIEW: ["test_id"], SUITE_VIEW: ["suite"]}, {"request_features": on_demand})

@@ -102,7 +102,7 @@ def test_a_state_past_its_ttl_is_not_known(made):
 
     from perennial.adapters.feast import point_in_time
 
-    view = next(iter(adapter(HERE)._objects.values()))
+    view = adapter(HERE)._objects[TEST_VIEW]
     found = {}
     for ttl in (None, timedelta(days=1)):
         view.ttl = ttl
@@ -189,12 +189,13 @@ def test_what_features_mean_is_kept_beside_the_publication(features, made, tmp_p
     features.publish(made.views)
     assert feature_definitions.published(features._folder, service) == first
 
-    repo = tmp_path / "repo"
+    repo = tmp_path / "feature_repo"
     shutil.copytree(HERE / "feature_repo", repo)
-    text = (repo / "definitions.py").read_text()
-    wider = text.replace('"flakiness_score",', '"flakiness_score", "mood",')
-    wider = wider.replace("import os", "import os\nfrom datetime import timedelta")
-    (repo / "definitions.py").write_text(wider.replace("ttl=None", "ttl=timedelta(days=9)"))
+    shutil.copytree(HERE / "configs" / "features", tmp_path / "configs" / "features")
+    files = [tmp_path / "configs" / "features" / f"{view}.yaml" for view in (TEST_VIEW, SUITE_VIEW)]
+    wider = [path.read_text().replace("columns:", "columns:\n  mood: float") for path in files]
+    for path, text in zip(files, wider, strict=True):
+        path.write_text(text.replace("ttl: null", "ttl: P9D"))
     views = {name: view.assign(mood=0.0) for name, view in made.views.items()}
     from perennial.adapters.feast.features import FeastFeatures
 
@@ -203,6 +204,7 @@ def test_what_features_mean_is_kept_beside_the_publication(features, made, tmp_p
         digest != first[name]
         for name, digest in feature_definitions.published(features._folder, service).items()
     )
-    (repo / "definitions.py").write_text(wider)
+    for path, text in zip(files, wider, strict=True):
+        path.write_text(text)
     FeastFeatures(repo, features._folder, lambda: [SPEC]).publish(views)
     assert feature_definitions.published(features._folder, service) == first

@@ -30,7 +30,8 @@ RANKING = Ranking(threshold=0.5)
 BINARY = Binary(threshold=0.4, positive="malignant", negative="benign")
 MULTICLASS = Multiclass(classes=("setosa", "versicolor", "virginica"))
 REGRESSION = Regression(unit="mg/dl", tolerance=0.5)
-KINDS = [RANKING, BINARY, MULTICLASS, REGRESSION]
+INTERVAL = Regression(unit="mg/dl", interval=0.9, half_width=1.5)
+KINDS = [RANKING, BINARY, MULTICLASS, REGRESSION, INTERVAL]
 every_kind = pytest.mark.parametrize("task", KINDS, ids=lambda task: task.kind)
 SPEC = catalog.spec("test_failure_predictor")
 BOUNDED = ("r2",)
@@ -64,11 +65,12 @@ def by_scikit_learn(task: Task, target, answer, weight) -> dict[str, float]:
     """The same figures; `weight` counts rows."""
     known = {"sample_weight": weight}
     if isinstance(task, Regression):
-        return {
+        inside = np.average(np.abs(target - answer) <= task.reach, weights=weight)
+        shares = {"within_tolerance": inside} if task.interval is None else {"coverage": inside}
+        return shares | {
             "mae": sk.mean_absolute_error(target, answer, **known),
             "rmse": sk.root_mean_squared_error(target, answer, **known),
             "r2": sk.r2_score(target, answer, **known),
-            "within_tolerance": np.average(np.abs(target - answer) <= task.tolerance, weights=weight),
         }
     if isinstance(task, Multiclass):
         decided, places = answer.argmax(axis=1), np.arange(len(task.classes))
@@ -100,7 +102,7 @@ def test_figures_are_those_of_scikit_learn(task, seed):
     target, answer, group = rows(task, seed)
     scored = task.scored(target, answer, group)
     expected = by_scikit_learn(task, target, answer, np.ones(len(target)))
-    assert set(expected) | {"napfd"} >= set(task.metrics)
+    assert set(expected) | {"napfd", "interval_width"} >= set(task.metrics)
     measured = scored.measure()
     assert {name: measured[name] for name in expected} == pytest.approx(expected)
     weights = np.random.default_rng(seed).integers(1, 4, len(scored.groups)).astype(float)
@@ -119,7 +121,7 @@ def test_no_figure_leaves_its_range(task, seed, size, skill):
     if not weights.any():
         return
     for name, value in scored.measure(weights).items():
-        if name in ("log_loss", "mae", "rmse"):
+        if name in ("log_loss", "mae", "rmse", "interval_width"):
             assert np.isnan(value) or value >= 0
         else:
             assert np.isnan(value) or ((name in BOUNDED or value >= 0) and value <= 1 + 1e-12)
@@ -289,7 +291,7 @@ def spec_with(task: Task, **gate) -> ModelSpec:
         "behaviour": None,
     }
     content["gate"] |= gate
-    content |= {"task": task.model_dump(), "explanation": None}
+    content |= {"task": task.as_specified().model_dump(), "explanation": None}
     content["evaluation"]["baselines"] = {}
     return ModelSpec.model_validate(content)
 
@@ -323,7 +325,7 @@ def test_an_explanation_of_too_few_coalitions_is_an_error_of_the_spec():
 @pytest.mark.parametrize(
     ("given", "why"),
     [
-        ({"kind": "forecast"}, "kind"),
+        ({"kind": "policy"}, "kind"),
         ({"kind": "ranking"}, "threshold"),
         ({"kind": "ranking", "threshold": 1.5}, "threshold"),
         ({"kind": "binary", "threshold": 0.5, "positive": 1, "negative": True}, "both"),
@@ -331,6 +333,8 @@ def test_an_explanation_of_too_few_coalitions_is_an_error_of_the_spec():
         ({"kind": "multiclass", "classes": ["a", "b", "a"]}, "twice"),
         ({"kind": "regression", "unit": "kg"}, "tolerance"),
         ({"kind": "regression", "unit": "kg", "tolerance": 0}, "tolerance"),
+        ({"kind": "regression", "unit": "kg", "interval": 1.0}, "interval"),
+        ({"kind": "regression", "unit": "kg", "tolerance": 1, "half_width": 1}, "belongs to an interval"),
     ],
 )
 def test_a_wrong_task_is_refused(given, why):

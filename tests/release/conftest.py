@@ -128,6 +128,12 @@ class Predictions:
 
     def __init__(self) -> None:
         self.rows: list[dict] = []
+        self.timed: list[dict] = []
+
+    def timings(self, model: str, since: datetime) -> pd.DataFrame:
+        kept = [row for row in self.timed if row["at"] >= since]
+        columns = ["at", "request_id", "digest", "shadow", "latency_ms", "rows", "by_entity", "client"]
+        return pd.DataFrame(kept, columns=columns)
 
     def read(self, model: str, since: datetime | None = None) -> pd.DataFrame:
         kept = [row for row in self.rows if since is None or row["at"] >= since]
@@ -266,6 +272,20 @@ class World:
         """Requests answered by each pool; errors and latency are the candidate's."""
         self.router.answered(MODEL, "canary", candidate, errors, latency_ms)
         self.router.answered(MODEL, "stable", champion)
+
+    def log_timings(
+        self,
+        digest: str,
+        count: int,
+        latency_ms: float,
+        rows: int = 1,
+        client: str = "",
+        shadow: bool = False,
+    ) -> None:
+        """Requests in the servers' log, all of one client, size and latency."""
+        request = {"at": self.now, "request_id": "", "digest": digest, "shadow": shadow, "by_entity": False}
+        request |= {"latency_ms": latency_ms, "rows": rows, "client": client}
+        self.predictions.timed += [request] * count
 
     def candidates(self) -> list[str]:
         """Versions in the canary pool beside those that stand by there for the champion."""

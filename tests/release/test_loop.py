@@ -81,7 +81,37 @@ def test_slow_candidate_is_taken_back(world):
     world.release_first()
     status = hold(world, world.open_second(), HOUR)
     world.serve(300, 4000, latency_ms=500.0)
-    assert "latency" in world.passes(status.release_id, 2).note
+    world.log_timings(status.candidate.digest, 300, 500.0)
+    world.log_timings(status.champion.digest, 4000, 5.0)
+    assert "latency" in world.passes(status.release_id, 3).note
+
+
+def test_costly_requests_to_the_candidate_take_nothing_back(world):
+    """One client sends its largest requests to the candidate; a like request is as fast on both sides."""
+    world.release_first()
+    status = hold(world, world.open_second(), HOUR)
+    for _ in range(3):
+        world.serve(300, 4000)
+        world.serve(40, latency_ms=500.0)
+        world.log_timings(status.candidate.digest, 300, 5.0)
+        world.log_timings(status.candidate.digest, 40, 500.0, rows=4096, client="attacker")
+        world.log_timings(status.champion.digest, 4000, 5.0)
+        status = world.passes(status.release_id)
+        assert status.phase is Phase.CANARY, status.note
+    assert "it got more of the costly ones" in next(
+        rule.observed for rule in status.evidence if rule.rule == "latency"
+    )
+
+
+def test_slowness_that_the_servers_do_not_log_pauses_the_release(world):
+    world.release_first()
+    status = hold(world, world.open_second(), HOUR)
+    world.serve(300, 4000, latency_ms=500.0)
+    world.log_timings(status.candidate.digest, 300, 5.0)
+    world.log_timings(status.champion.digest, 4000, 5.0)
+    status = world.passes(status.release_id, 3, 24 * HOUR)
+    assert (status.phase, status.pauses) == (Phase.CANARY, {Pause.UNSURE})
+    assert world.router.route(MODEL).canary_weight > 0
 
 
 def answer(world, digest: str, request: str, right: bool, shadow: bool = False) -> None:

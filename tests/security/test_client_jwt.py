@@ -131,8 +131,9 @@ def test_labels_of_a_client_are_those_of_a_source_of_its_name(doors):
     def given(rights, models) -> str:
         ledger = database.store(Settings(home=doors.server.folder)).ledger
         return add_key(
-            "shop", rights, models, None, "ann", doors.keys, ledger, datetime.now(UTC), lambda n: "0" * 2 * n
-        )
+            "shop", rights, models, None, "ann", doors.keys, ledger, datetime.now(UTC),
+            lambda n: "0" * 2 * n, taken=(),
+        )  # fmt: skip
 
     key = given([Right.PREDICT], ["tiny"])
     assert doors.ask("/v1/feedback", LABELS, authorization=f"Bearer {key}") == 403

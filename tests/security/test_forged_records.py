@@ -93,3 +93,20 @@ def test_an_admin_that_takes_the_role_approves_nothing(mlflow_server):
     finally:
         assert admin.http.request("DELETE", "/api/3.0/mlflow/roles/unassign", json=role).status_code == 200
     assert "approval.by.admin" not in admin.tags(version)
+
+
+def test_a_client_and_a_source_never_share_a_name(tmp_path, monkeypatch, capsys):
+    from perennial.cli import main
+
+    monkeypatch.setenv("PERENNIAL_HOME", str(tmp_path))
+    assert main(["feedback", "source", "add", "ci"]) == 0
+    assert main(["key", "add", "web"]) == 0
+    for line in (
+        "key add ci --right feedback",
+        "feedback source add web",
+        "key add jwt-x",
+        "feedback source add jwt-x",
+    ):
+        assert main(line.split()) != 0, line
+        assert "another sender of feedback" in capsys.readouterr().err
+    assert main(["feedback", "source", "add", "ci"]) == 0, "a new key of the same source"

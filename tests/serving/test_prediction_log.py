@@ -54,6 +54,18 @@ def test_request_values_are_kept_and_requests_by_tensor_have_none(tmp_path, writ
     assert list(PredictionLogReader(tmp_path).read("m")["context"]) == ['{"cycle_size":7}'] * 2 + ["{}"] * 2
 
 
+def test_a_request_is_timed_once_with_its_size_and_client(tmp_path, writer):
+    writer.append(answered(START, rows=3, client="c1", latency_ms=2.5))
+    writer.append(answered(START + timedelta(seconds=1), rows=1, entities=[None], shadow=True))
+    reader = PredictionLogReader(tmp_path)
+    first, second = reader.timings("m", START).to_dict("records")
+    assert (first["rows"], first["client"], first["latency_ms"]) == (3, "c1", 2.5)
+    assert (first["by_entity"], first["shadow"], first["digest"]) == (True, False, "d" * 64)
+    assert (second["by_entity"], second["shadow"], second["client"]) == (False, True, "")
+    assert len(reader.timings("m", START + timedelta(milliseconds=1))) == 1
+    assert len(reader.timings("m", START + timedelta(days=1))) == 0
+
+
 def test_rows_come_in_order_of_time_over_servers_and_hours(tmp_path, writer):
     other = PredictionLogWriter(tmp_path, "canary", "w2")
     for number in range(4):

@@ -101,7 +101,7 @@ def test_a_task_that_this_release_does_not_know_is_named(tmp_path):
     server = Server(tmp_path / "serving")
     ref, files = tiny_version(tmp_path, "tiny", "1.0.0", 0.0, task=DOSE)
     manifest = files / "manifest.json"
-    manifest.write_text(manifest.read_text().replace('"regression"', '"forecast"'))
+    manifest.write_text(manifest.read_text().replace('"regression"', '"policy"'))
     from signing import signed
 
     server.hold((ref.model_copy(update={"digest": signed(files, "tiny")}), files))

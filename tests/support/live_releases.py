@@ -80,12 +80,16 @@ class LiveReleases:
         assert self.to_end(first).phase is Phase.SUCCEEDED
         self.stack.wait_healthy(MODEL)
 
-    def use(self, strategy: Strategy) -> ModelSpec:
-        """Edit the spec, as a person would."""
+    def use(self, strategy: Strategy, **release: Any) -> ModelSpec:
+        """Edit the spec, as a person would.
+
+        Args:
+            release: keys of `release` that differ from `SHORT`.
+        """
         overlay = {
             "gate": {"latency_p95_ms": 2000},
             "approval": {"high_risk": 1},
-            "release": {**SHORT, "strategy": strategy.value},
+            "release": {**SHORT, "strategy": strategy.value, **release},
         }
         self._overlay.write_text(json.dumps(overlay))
         return self.spec

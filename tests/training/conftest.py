@@ -56,6 +56,8 @@ class TableWorld:
         self.tracker = MemoryTracker()
         self.registry = MemoryRegistry(self.tracker)
         self.lines: list[str] = []
+        self.features = None
+        self.budget = SMALL
 
     def init(self, target: str, *options: str) -> int:
         return main(["init", self.name, "--from", str(self.path), "--target", target, "--yes", *options])
@@ -69,7 +71,7 @@ class TableWorld:
         spec = catalog.spec(self.name, self.settings)
         evaluation = spec.evaluation.model_copy(update={"bootstrap": 20})
         return spec.model_copy(
-            update={"tuning": spec.tuning.model_copy(update=SMALL), "evaluation": evaluation}
+            update={"tuning": spec.tuning.model_copy(update=self.budget), "evaluation": evaluation}
         )
 
     def change(self, edit) -> None:
@@ -98,16 +100,16 @@ class TableWorld:
     def train(self):
         spec = self.spec
         scorer, tuner = OnnxScorer(), OptunaTuner(None, self.folder / "optuna")
-        ports = TrainPorts(None, self.tracker, tuner, self.registry, scorer, NoEvents(), KEY)
+        ports = TrainPorts(self.features, self.tracker, tuner, self.registry, scorer, NoEvents(), KEY)
         suggest = training.model_class(spec).suggest
         return train(
             spec, self.work, ports, training.build(spec), suggest, PROVENANCE, Reason.PERSON, "a test",
-            self.lines.append,
+            self.lines.append, training.first_trials(spec),
         )  # fmt: skip
 
     def evaluate(self):
         ports = EvaluatePorts(
-            lambda: None,
+            lambda: self.features,
             self.tracker,
             self.registry,
             OnnxScorer(),

@@ -77,6 +77,7 @@ def test_a_value_in_its_unit(table_world):
     evaluation, ref = world.whole_way()
     model, baseline = evaluation.scores["model"], evaluation.scores["mean"]
     assert model["rmse"].value < 0.85 * baseline["rmse"].value
+    assert model["coverage"].value > 0.8
     assert model["r2"].value > 0.25
     row = frame.drop(columns="target").iloc[0].to_dict()
     answer = world.ask(world.server(ref), row).json()["predictions"][0]

@@ -64,12 +64,12 @@ def labelled(kind: str):
     return prepare
 
 
-def spec_of(task: Task, metric: str, bound: dict[str, float]) -> ModelSpec:
+def spec_of(task: Task, metric: str, bound: dict[str, float], improvement: str | None = None) -> ModelSpec:
     content = SPEC.model_dump()
     content["task"], content["target"] = task.model_dump(), {"column": "outcome"}
     content["gate"] |= {
         "metrics": {metric: bound},
-        "improvement": {"metric": metric, "min_delta": -1.0},
+        "improvement": {"metric": improvement or metric, "min_delta": -1.0},
         "reproduction": {"evidence": "optional", "tolerance": {metric: 0.01}},
         "behaviour": None,
     }
@@ -245,6 +245,36 @@ def test_drift_is_of_the_answer(world):
     watched = {SCORE} if spec.task.one_number else {SCORE, DECISION}
     assert set(drifts) == {"failure_rate", *watched}
     assert all(drifts[name].excess > spec.monitoring.psi.warn for name in watched)
+
+
+def test_an_interval_is_calibrated_on_rows_that_nothing_learnt_from(tmp_path):
+    task = Regression(unit="%", interval=0.8)
+    world = TrainingWorld(tmp_path, spec_of(task, "coverage", {"min": 0.6}, improvement="mae"))
+    world.prepare(make=labelled("regression"))
+    world.train(RateOf)
+    evaluation = world.evaluate(references)
+    record = register(world.spec, world.work, world.registry, "ann")
+    manifest = json.loads((world.work.model / "manifest.json").read_text())
+    half_width = manifest["task"]["half_width"]
+    figures = evaluation.scores["model"]
+    assert figures["interval_width"].value == pytest.approx(2 * half_width)
+    assert figures["coverage"].value > 0.6  # the history drifts after the calibration
+    assert "coverage" not in evaluation.scores["mean"]
+    reference = read_table(world.work.model / "reference.parquet", "train")
+    known = accuracy_known(world.spec, reference).value
+    assert known == pytest.approx(figures["coverage"].value, abs=1e-6)
+    found = world.registry.find(world.spec.name, record.version)
+    card = make_card(world.spec, found, CardEvidence(evaluation=evaluation), None, (), NOW).model_dump_json()
+    assert "split-conformal 80% interval" in card
+    assert "interval_width" in card
+    ports = ReproducePorts(
+        world.registry, world.registry, MemoryStore().ledger, world.tracker, world.data, world.features,
+        world.scorer, lambda commit: [],
+    )  # fmt: skip
+    again = reproduce(
+        world.spec, record.version, ports, RateOf, PROVENANCE, False, tmp_path / "again", "ann", lambda: NOW, print
+    )  # fmt: skip
+    assert again.outcome is ReproductionOutcome.SAME
 
 
 def test_a_model_that_answers_class_numbers_is_never_packaged(tmp_path):

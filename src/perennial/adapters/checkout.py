@@ -2,41 +2,48 @@
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import importlib.util
 import json
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
-from perennial import __version__
+from perennial import __version__, catalog
 from perennial.core.spec import ModelSpec
 from perennial.core.training.capsule import Provenance
+from perennial.core.training.templates import TEMPLATES
 from perennial.errors import SettingsError, SpecError
 
 ON = " on "
 """Between the commit of a project and the package that it is trained with."""
+MODEL_CODE = ("perennial.models.", "models.")
+"""Modules with the code of models: those of the package, and those of a project."""
 
 
 def provenance_of(project: Path, package: Path, spec: ModelSpec) -> Provenance:
     """Return the commit of the project and the hashes of files that change a training.
 
     Args:
-        package: folder of feature definitions and pins that a project without its own uses.
+        package: folder of the pins that a project without its own uses.
 
     Raises:
         SettingsError: the project is no git checkout, or a file is missing.
     """
-
-    def own_or_shipped(name: str) -> bytes:
-        return _read(project / name if (project / name).exists() else package / name)
-
+    used = catalog.used_views(spec, project)
+    views = [
+        catalog.feature_view(path).meaning.encode() if path.suffix == ".yaml" else _read(path)
+        for path in used
+    ]
     inputs = {name: given.model_dump(mode="json") for name, given in spec.features.inputs.items()}
     columns = json.dumps([*spec.features.columns, *inputs.items()]).encode()
+    pins = project / "constraints.txt"
     return Provenance(
         code=code_of(project, package, spec.name),
-        features=hashlib.sha256(own_or_shipped("feature_repo/definitions.py") + columns).hexdigest(),
-        constraints=hashlib.sha256(own_or_shipped("constraints.txt")).hexdigest(),
-        model_code=hashlib.sha256(_read(_module_file(spec))).hexdigest(),
+        features=hashlib.sha256(b"\n".join([*views, columns])).hexdigest(),
+        constraints=hashlib.sha256(_read(pins if pins.exists() else package / pins.name)).hexdigest(),
+        model_code=_code_hash(spec),
     )
 
 
@@ -84,7 +91,8 @@ def changed_since(project: Path, package: Path, since: str, model: str) -> list[
 
 
 def _depends(model: str) -> list[str]:
-    return ["src", "feature_repo", "constraints.txt", f"configs/models/{model}.yaml", f"models/{model}.py"]
+    of_model = [f"configs/models/{model}.yaml", f"models/{model}.py"]
+    return ["src", "feature_repo", "configs/features", "constraints.txt", *of_model]
 
 
 def _git(project: Path, *arguments: str) -> str:
@@ -107,9 +115,42 @@ def _read(path: Path) -> bytes:
         raise SettingsError(f"{path} cannot be read: {error}", hint="restore it from git") from error
 
 
-def _module_file(spec: ModelSpec) -> Path:
-    module = spec.entrypoint.partition(":")[0]
-    module_spec = importlib.util.find_spec(module)
-    if module_spec is None or module_spec.origin is None:
-        raise SpecError(f"{spec.name}: no module {module}", hint="entrypoint is module:Class")
-    return Path(module_spec.origin)
+def _code_hash(spec: ModelSpec) -> str:
+    """Return the SHA-256 of the model's module and of the model modules that it imports, however far.
+
+    Imports are read, not run: those of a model load its libraries.
+    """
+    first = spec.entrypoint.partition(":")[0]
+    named = TEMPLATES if spec.tuning.templates == "auto" else spec.tuning.templates
+    waiting = [first, *(TEMPLATES[name].address.partition(":")[0] for name in named)]
+    hashes: dict[str, str] = {}
+    while waiting:
+        name = waiting.pop()
+        if name in hashes:
+            continue
+        if (file := _module_file(name)) is None:
+            if name == first:
+                raise SpecError(f"{spec.name}: no module {first}", hint="entrypoint is module:Class")
+            continue  # a name imported from a module, or a folder
+        content = _read(file)
+        hashes[name] = hashlib.sha256(content).hexdigest()
+        waiting += [found for found in _imported(content) if found.startswith(MODEL_CODE)]
+    return hashlib.sha256(json.dumps(sorted(hashes.items())).encode()).hexdigest()
+
+
+def _imported(source: bytes) -> Iterator[str]:
+    """Yield the modules that a source names in absolute imports, and what it imports from them."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def _module_file(module: str) -> Path | None:
+    try:
+        found = importlib.util.find_spec(module)
+    except ModuleNotFoundError:
+        return None
+    return None if found is None or found.origin is None else Path(found.origin)

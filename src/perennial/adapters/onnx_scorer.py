@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 
-from perennial.core.tasks import Multiclass, Ranking, Regression
+from perennial.core.tasks import Forecast, Multiclass, Ranking, Regression
 from perennial.errors import ModelFileError, ShapeError
 from perennial.serving.onnx import open_session
 
-OUTPUTS = frozenset({Ranking.output, Multiclass.output, Regression.output})
+OUTPUTS = frozenset({Ranking.output, Multiclass.output, Regression.output, Forecast.output})
 SECONDS = 120.0
 """Time that one call may take."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,11 +39,15 @@ class OptunaTuner:
         suggest: Callable[[Any], dict[str, Any]],
         objective: Objective,
         done: Callable[[Trial], None],
+        first: Sequence[Mapping[str, Any]] = (),
     ) -> Trial:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         opened = self._open(study, tuning, maximise)
         for trial in finished(opened):
             done(as_trial(trial))
+        if not opened.trials:
+            for parameters in first:
+                opened.enqueue_trial(dict(parameters))
         left = tuning.trials - len(finished(opened))
         if left > 0:
             opened.optimize(

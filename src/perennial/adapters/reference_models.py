@@ -53,6 +53,8 @@ def gradient_boosting(task: Task, train: Examples, features: np.ndarray) -> np.n
 
 def references(task: Task) -> dict[str, Reference]:
     """Return the reference models of a kind of task by name."""
+    if task.windows is not None:  # its baselines are the naive forecasts
+        return {}
     if isinstance(task, Regression):
         return {"linear_regression": linear_regression, "gradient_boosting": gradient_boosting}
     return {"logistic_regression": logistic_regression, "gradient_boosting": gradient_boosting}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -36,6 +35,9 @@ def publish(model: str) -> None:
     if spec.features.source == "request":
         print_text(f"{model}: the caller sends every input, there is nothing to publish")
         return
+    if spec.data.rows_name == "table":
+        _publish_table(spec, settings)
+        return
     published = materialise.publish(
         spec, training.source(spec, settings).read, training.preparation(spec), training.features(settings)
     )
@@ -51,6 +53,9 @@ def push(model: str, since_cycle: int | None) -> None:
 
     settings = load()
     spec = _stored(model, settings)
+    if spec.data.rows_name == "table":
+        _publish_table(spec, settings)
+        return
     history = training.source(spec, settings).read()
     features = training.features(settings)
     pushed = materialise.push(spec, history, training.preparation(spec), features, since=since_cycle)
@@ -83,12 +88,22 @@ def show(model: str, entities: tuple[str, ...], requests: tuple[str, ...], as_js
             hint=f"check the keys, or `perennial features publish {model}`",
         )
     if as_json:
-        print_json({name: _or_none(values[name]) for name in spec.features.names})
+        print_json({name: _shown(values[name]) for name in spec.features.stored})
         return
-    width = max(map(len, spec.features.names))
-    for name in spec.features.names:
-        value = _or_none(values[name])
-        print_text(f"{name:<{width}}  {'not known' if value is None else f'{value:g}'}")
+    width = max(map(len, spec.features.stored))
+    for name in spec.features.stored:
+        value = _shown(values[name])
+        text = f"{value:g}" if isinstance(value, int | float) else value
+        print_text(f"{name:<{width}}  {'not known' if value is None else text}")
+
+
+def _publish_table(spec: ModelSpec, settings: Settings) -> None:
+    from perennial.flows.training import materialise
+
+    rows = training.source(spec, settings).read()
+    done = materialise.publish_table(rows, training.preparation(spec), training.features(settings))
+    for name, count in done.items():
+        print_text(f"published {name}: {count} rows")
 
 
 def _stored(model: str, settings: Settings) -> ModelSpec:
@@ -136,8 +151,11 @@ def _moment(text: str) -> float:
     return moment.timestamp()
 
 
-def _or_none(value: float | None) -> float | None:
-    return None if value is None or math.isnan(value) else value
+def _shown(value: Any) -> int | float | str | None:
+    """Return a value as JSON has it; None for one that is not known."""
+    if isinstance(value, datetime):
+        return value.isoformat()
+    return None if value is None or value != value else value
 
 
 def _say(done: str, what: Publication) -> None:

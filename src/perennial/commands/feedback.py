@@ -82,6 +82,7 @@ def add_source(name: str, models: tuple[str, ...]) -> None:
     from perennial import catalog
     from perennial.commands.identity import actor
     from perennial.flows.feedback.sources import add_source as flow
+    from perennial.serving.access.client_keys import ClientKeys
     from perennial.serving.evidence.sources import FeedbackSources
     from perennial.wiring import database
 
@@ -91,6 +92,7 @@ def add_source(name: str, models: tuple[str, ...]) -> None:
     key = flow(
         name, models, actor(settings), FeedbackSources(settings.feedback_sources),
         database.store(settings).ledger, datetime.now(UTC), secrets.token_hex,
+        taken=ClientKeys(settings.client_keys).all(),
     )  # fmt: skip
     print_text(key)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -21,7 +22,7 @@ from perennial.commands.output import (
     print_table,
     print_text,
 )
-from perennial.errors import SpecError, UsageError
+from perennial.errors import SpecError, UnknownVersion, UsageError
 from perennial.settings import load
 from perennial.wiring import training
 from perennial.wiring import versions as versions_wiring
@@ -29,6 +30,7 @@ from perennial.wiring import versions as versions_wiring
 if TYPE_CHECKING:
     from perennial.core.evaluation.comparison import VersionComparison
     from perennial.core.training.registration import VersionRecord
+    from perennial.ports import Registry
 
 
 REASON = click.option("--reason", required=True, help="Reason in words, for the ledger.")
@@ -58,21 +60,48 @@ def models() -> None:
 @models.command("list")
 @JSON
 def list_(as_json: bool) -> None:
-    """List every model that has a spec, with its champion and candidate."""
+    """List every model that has a spec, with champion and candidate, and the champion's figure of its kind of task."""
     settings = load()
     specs, wrong = catalog.read_all(settings)
     registry = versions_wiring.registry(settings)
     rows: list[dict[str, Any]] = []
     for spec in specs:
-        records = {alias: registry.find(spec.name, alias) for alias in ("champion", "candidate")}
-        versions = {alias: record.ref.version if record else None for alias, record in records.items()}
-        rows.append({"model": spec.name, **versions, "owner": spec.owner, "description": spec.description})
+        records = {alias: _under(spec.name, alias, registry) for alias in ("champion", "candidate")}
+        rows.append(
+            {
+                "model": spec.name,
+                **{alias: name for alias, (name, _) in records.items()},
+                "task": spec.task.kind,
+                **_figure(records["champion"][1] or records["candidate"][1], spec.gate.improvement.metric),
+                "owner": spec.owner,
+                "description": spec.description,
+            }
+        )
     print_records(rows, as_json, "no model has a spec")
     if wrong:
         raise SpecError(
             "\n".join(error.message for error in wrong.values()),
             hint="each stops its own model only; see docs/guide/add-a-model.md",
         )
+
+
+@models.command()
+@JSON
+def templates(as_json: bool) -> None:
+    """List the kinds of model that `perennial init --template` makes, with the extra that each needs."""
+    from perennial.core.training.templates import TEMPLATES, missing_packages
+    from perennial.wiring.new_model import installed
+
+    rows = [
+        {
+            "template": template.name,
+            "is": template.about,
+            "extra": f"perennial[{template.extra}]",
+            "missing": ", ".join(missing_packages(template, installed)) or None,
+        }
+        for template in TEMPLATES.values()
+    ]
+    print_records(rows, as_json)
 
 
 @models.command()
@@ -84,8 +113,14 @@ def show(model: str, as_json: bool) -> None:
     spec = catalog.spec(model, settings)
     versions = versions_wiring.registry(settings).versions(spec.name)
     metric = spec.gate.improvement.metric
-    rows = [_row(version, metric) for version in reversed(versions)]
+    rows = [_row(version, {metric: _measured(version, metric)}) for version in reversed(versions)]
     print_records(rows, as_json, f"{spec.name} has no version yet: perennial train {spec.name}")
+    if keys := versions_wiring.version_search(settings).by_hand(spec.name):
+        print_text(
+            f"registered in MLflow by hand, so not evaluated and not released: {', '.join(keys)}. `perennial models "
+            f"import {spec.name} models:/{spec.name}/{keys[-1]}` takes one",
+            err=True,
+        )
 
 
 @models.command()
@@ -96,8 +131,13 @@ def search(query: str, as_json: bool) -> None:
 
     For example: lifecycle = 'production' and metrics.`holdout.roc_auc` > 0.7
     """
-    matches = versions_wiring.version_search(load()).search(query)
-    rows = [{"model": version.ref.model, **_row(version)} for version in matches]
+    settings = load()
+    matches = versions_wiring.version_search(settings).search(query)
+    metrics = {spec.name: spec.gate.improvement.metric for spec in catalog.specs(settings)}
+    rows = [
+        {"model": version.ref.model, **_row(version, _figure(version, metrics.get(version.ref.model)))}
+        for version in matches
+    ]
     print_records(rows, as_json, "no version meets this")
 
 
@@ -201,13 +241,32 @@ def _take_out(model: str, version: str, to: str, reason: str) -> None:
     print_text(f"{record.ref} is {to}")
 
 
-def _row(version: VersionRecord, metric: str = "roc_auc") -> dict[str, Any]:
+def _under(model: str, alias: str, registry: Registry) -> tuple[str | None, VersionRecord | None]:
+    """Return the version with an alias, for people, and its record; without one where it was made by hand."""
+    try:
+        record = registry.find(model, alias)
+    except UnknownVersion:
+        return "by hand", None
+    return (record.ref.version, record) if record else (None, None)
+
+
+def _figure(version: VersionRecord | None, metric: str | None) -> dict[str, Any]:
+    """Return the metric that the gate improves, and its value on the holdout of a version."""
+    known = version is not None and metric is not None
+    return {"metric": metric, "value": _measured(version, metric) if known else None}  # type: ignore[arg-type]
+
+
+def _measured(version: VersionRecord, metric: str) -> float | None:
+    return version.metrics.get(f"holdout.{metric}")
+
+
+def _row(version: VersionRecord, figures: Mapping[str, Any] | None = None) -> dict[str, Any]:
     return {
         "version": version.ref.version,
         "key": version.ref.key,
         "lifecycle": version.tags.get("lifecycle"),
         "aliases": list(version.aliases),
-        metric: version.metrics.get(f"holdout.{metric}"),
+        **(figures or {}),
         "created": version.created.isoformat(timespec="seconds"),
         "reason": version.tags.get("reason"),
         "architecture": version.tags.get("architecture"),

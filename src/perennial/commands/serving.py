@@ -139,6 +139,7 @@ def add_key(name: str, rights: tuple[str, ...], models: tuple[str, ...], days: f
     from perennial.commands.identity import actor
     from perennial.flows.governance.client_keys import add_key as flow
     from perennial.serving.access.client_keys import ClientKeys
+    from perennial.serving.evidence.sources import FeedbackSources
     from perennial.wiring import database
 
     settings = environment.load()
@@ -147,7 +148,7 @@ def add_key(name: str, rights: tuple[str, ...], models: tuple[str, ...], days: f
     text = flow(
         name, [Right(right) for right in rights], models, None if days is None else timedelta(days=days),
         actor(settings), ClientKeys(settings.client_keys), database.store(settings).ledger, now(),
-        secrets.token_hex,
+        secrets.token_hex, taken=FeedbackSources(settings.feedback_sources).all(),
     )  # fmt: skip
     print_text(text)
 

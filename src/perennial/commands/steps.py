@@ -113,6 +113,7 @@ def train(
         Reason(reason),
         reason_text,
         print_text,
+        training.first_trials(spec),
     )
     print_text(
         f"trained {trained.digest[:12]} in {trained.seconds:.0f} s: {trained.trials} trials "

@@ -6,9 +6,9 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, PositiveInt, model_validator
 
-from perennial.core.frozen import Frozen
+from perennial.core.frozen import Frozen, Share
 from perennial.errors import SpecError
 
 SourceName = Annotated[str, Field(pattern=r"^[\w.-]{1,64}$")]
@@ -29,8 +29,21 @@ class Split(StrEnum):
     """Groups are periods of the time column: the holdout is the latest."""
     GROUP = "group"
     """Groups are drawn by a hash of the group column."""
+    ROLLING = "rolling"
+    """The same; the search judges parameters at several origins, and old rows may be forgotten."""
     RANDOM = "random"
     """Groups are drawn by a hash of the key, else of all inputs, so that equal rows stay together."""
+
+
+class RollingSpec(Frozen):
+    """Origins of a rolling split: places in time of which each splits what is learnt from what is judged."""
+
+    origins: Annotated[int, Field(ge=2)] = Field(
+        description="the validation rows are cut into so many blocks; each is judged by a model of what came before"
+    )
+    window: PositiveInt | None = Field(
+        description="groups before an origin that train; null: all, as far back as the data go"
+    )
 
 
 class RowsSpec(Frozen):
@@ -40,14 +53,29 @@ class RowsSpec(Frozen):
     key: str | None = Field(description="column that names a row; null: rows have no name")
     time: str | None = Field(description="column of the time of a row; null: rows have no order in time")
     period: timedelta | None = Field(
-        None, description="length of a group of `split: time`; null where the time is a whole number"
+        None, description="length of a group in time; null where the time is a whole number"
     )
     group: str | None = Field(description="column whose equal values must not be split; null: none")
     split: Split
+    rolling: RollingSpec | None = Field(None, description="of `split: rolling`")
     seed: int = Field(description="salt of the hash that draws the groups")
     leakage_accepted: tuple[str, ...] = Field(
         description="inputs that predict the target alone, and that a person has found to be right"
     )
+    leaking: dict[str, str] = Field(
+        default_factory=dict,
+        description="columns that are known to hold the target -> why; as inputs they are refused. No test on one "
+        "column finds a share of the target that is computed over other rows",
+    )
+    copies: Share = Field(
+        0.01,
+        description="largest share of the held-back rows that are copies of a row that trains",
+    )
+
+    @property
+    def in_time(self) -> bool:
+        """Return whether groups are periods, so that the holdout is the latest."""
+        return self.split in (Split.TIME, Split.ROLLING)
 
     @model_validator(mode="after")
     def names_what_it_splits_by(self) -> Self:
@@ -55,8 +83,10 @@ class RowsSpec(Frozen):
             raise ValueError(
                 f"split: random mixes past and future, and time names {self.time!r}: use split: time"
             )
-        if self.split is Split.TIME and self.time is None:
-            raise ValueError("split: time needs a column in `time`")
+        if self.in_time and self.time is None:
+            raise ValueError(f"split: {self.split} needs a column in `time`")
+        if (self.split is Split.ROLLING) != (self.rolling is not None):
+            raise ValueError("split: rolling needs `rolling: {origins, window}`, and no other split has it")
         if self.split is Split.GROUP and self.group is None:
             raise ValueError("split: group needs a column in `group`")
         return self
@@ -93,10 +123,22 @@ class SqlSpec(RowsSpec):
         return self
 
 
+class DatasetSpec(RowsSpec):
+    """Rows that a function makes of verified files of the catalogue, or of data that needs no file."""
+
+    kind: Literal["dataset"]
+    files: tuple[str, ...] = Field(
+        description="entries of configs/datasets.yaml; their terms hold. Empty: a package ships the data, or it is made"
+    )
+    read: Annotated[str, Field(pattern=r"^[\w.]+:\w+$")] = Field(
+        description="module:function from {entry: path of its file} to the rows"
+    )
+
+
 class DataSpec(Frozen):
     """Source of the training examples."""
 
-    source: Annotated[HistorySpec | TableSpec | SqlSpec, Field(discriminator="kind")]
+    source: Annotated[HistorySpec | TableSpec | SqlSpec | DatasetSpec, Field(discriminator="kind")]
     expectations: dict[str, str] = Field(
         min_length=1,
         description="table (history, table, or a feature view) -> suite file under configs/expectations",
@@ -111,7 +153,7 @@ class DataSpec(Frozen):
     @property
     def in_time(self) -> bool:
         """Return whether the groups are in the order of time, so that the holdout is later than the training."""
-        return isinstance(self.source, HistorySpec) or self.source.split is Split.TIME
+        return isinstance(self.source, HistorySpec) or self.source.in_time
 
     @property
     def history(self) -> str:

@@ -25,7 +25,9 @@ class FeatureSpec(Frozen):
         default_factory=dict, description="store: values that the caller sends with a prediction"
     )
     inputs: dict[str, InputSpec] = Field(
-        default_factory=dict, description="request: the inputs by name, in input order"
+        default_factory=dict,
+        description="request: the inputs by name, in input order; store: types of columns that are no plain numbers, "
+        "and of what the caller sends besides the entities, which comes after the columns",
     )
 
     @model_validator(mode="after")
@@ -37,15 +39,27 @@ class FeatureSpec(Frozen):
                 raise ValueError(
                     f"source: request needs `inputs`, and none of service, entities, columns, request ({given})"
                 )
-        elif self.inputs or not all(of_store.values()):
-            raise ValueError("source: store needs service, entities and columns, and no `inputs`")
+        elif not all(of_store.values()):
+            raise ValueError("source: store needs service, entities and columns")
+        if taken := sorted(set(self.sent) & {*self.entities, *self.request}):
+            raise ValueError(f"{', '.join(taken)} in `inputs` is in entities or request, too")
         return self
 
     @property
-    def names(self) -> tuple[str, ...]:
-        if self.source == "request":
-            return tuple(self.inputs)
+    def stored(self) -> tuple[str, ...]:
+        """Return the inputs of the feature store, in order."""
         return tuple(column.split(":", 1)[1] for column in self.columns)
+
+    @property
+    def sent(self) -> tuple[str, ...]:
+        """Return the typed inputs that the caller sends."""
+        stored = set(self.stored)
+        return tuple(name for name in self.inputs if name not in stored)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Return the inputs of the model, in order."""
+        return (*self.stored, *self.sent)
 
     def same_values(self, other: FeatureSpec) -> bool:
         """Return whether both give a model the same numbers for the same row."""

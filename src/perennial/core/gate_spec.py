@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, PositiveInt, model_validator
 
@@ -79,13 +79,41 @@ class ReproductionSpec(Frozen):
     )
 
 
+class ParitySpec(Frozen):
+    """Largest difference between the answers of the trained and the exported model.
+
+    A row agrees when its change (`Task.change`) is at most `absolute` + `relative` x the size of the trained answer, in
+    the unit of a change. In YAML a plain number is `absolute` alone.
+    """
+
+    absolute: Annotated[float, Field(gt=0)]
+    relative: Annotated[float, Field(ge=0)] = 0.0
+    share: Annotated[float, Field(ge=0, lt=1)] = Field(
+        0.0, description="share of the rows that may differ: thresholds of trees become float32"
+    )
+
+    @property
+    def is_absolute(self) -> bool:
+        return not self.relative and not self.share
+
+    @model_validator(mode="before")
+    @classmethod
+    def of_a_number(cls, content: Any) -> Any:
+        is_number = isinstance(content, int | float) and not isinstance(content, bool)
+        return {"absolute": content} if is_number else content
+
+    def __str__(self) -> str:
+        bound = f"{self.absolute:g}" + (f" + {self.relative:g} x answer" if self.relative else "")
+        return bound + (f" on all but {self.share:.2%} of the rows" if self.share else "")
+
+
 class GateSpec(Frozen):
     """Rules of the gate."""
 
     metrics: dict[str, Bound] = Field(min_length=1)
     improvement: ImprovementSpec
     latency_p95_ms: float = Field(gt=0, description="p95 at a model server, without other load")
-    parity: float = Field(gt=0, description="largest difference between exported and trained model")
+    parity: ParitySpec = Field(description="largest difference between exported and trained model")
     slice_drop: float = Field(
         ge=0, description="drop of the improvement metric on a slice: UNSURE, high risk"
     )

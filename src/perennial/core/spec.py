@@ -5,11 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 from datetime import timedelta
-from typing import Annotated, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, PositiveInt, model_validator
 
-from perennial.core.data_spec import DataSpec
+from perennial.core.data_spec import DataSpec, RowsSpec
 from perennial.core.explanation_spec import ExplanationSpec
 from perennial.core.feature_spec import FeatureSpec
 from perennial.core.frozen import Frozen
@@ -17,6 +17,8 @@ from perennial.core.gate_spec import GateSpec
 from perennial.core.monitoring_spec import MonitoringSpec, RetrainingSpec
 from perennial.core.release_spec import ApprovalSpec, ReleaseSpec
 from perennial.core.tasks import AnyTask
+from perennial.core.tasks.windows import Windows
+from perennial.core.training.templates import TEMPLATES
 
 
 class TargetSpec(Frozen):
@@ -47,6 +49,17 @@ class EvaluationSpec(Frozen):
     )
 
 
+AUTO = {
+    "trials": 100,
+    "epochs": 60,
+    "seed": 7,
+    "validation_fraction": 0.2,
+    "timeout": "PT10M",
+    "templates": "auto",
+}
+"""What `tuning: auto` stands for."""
+
+
 class TuningSpec(Frozen):
     """Budget of the hyperparameter search."""
 
@@ -55,6 +68,20 @@ class TuningSpec(Frozen):
     seed: int
     validation_fraction: Annotated[float, Field(gt=0, lt=0.5)]
     timeout: timedelta
+    templates: Literal["auto"] | tuple[str, ...] = Field(
+        (), description="kinds of model that compete with the entrypoint; auto: each that is installed"
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def of_auto(cls, content: Any) -> Any:
+        return AUTO if content == "auto" else content
+
+    @model_validator(mode="after")
+    def templates_are_known(self) -> Self:
+        if unknown := [name for name in self.templates if self.templates != "auto" and name not in TEMPLATES]:
+            raise ValueError(f"no template is named {', '.join(unknown)}; templates: {', '.join(TEMPLATES)}")
+        return self
 
 
 class RetentionSpec(Frozen):
@@ -90,6 +117,8 @@ class ModelSpec(Frozen):
     def fits_the_task(self) -> Self:
         """Refuse what the kind of task does not have."""
         kind, known, gate = self.task.kind, self.task.metrics, self.gate
+        if self.task != self.task.as_specified():
+            raise ValueError(f"task: {kind} has keys that only a training may write: leave them out")
         named = {
             "gate.metrics": tuple(gate.metrics),
             "gate.improvement.metric": (gate.improvement.metric,),
@@ -107,6 +136,8 @@ class ModelSpec(Frozen):
         if unfit := sorted({measure.value for measure in gate.fairness.gaps} - self.task.fairness):
             measures = ", ".join(sorted(self.task.fairness))
             raise ValueError(f"gate.fairness.gaps: {kind} has no {', '.join(unfit)}; it has {measures}")
+        if self.task.windows is not None:
+            self._fits_the_windows(self.task.windows)
         if not self.task.one_number:
             numbers = {
                 "explanation": self.explanation,
@@ -117,6 +148,32 @@ class ModelSpec(Frozen):
                 raise ValueError(
                     f"{', '.join(unfit)}: {kind} answers no single number per row: leave it empty (null)"
                 )
+        return self
+
+    def _fits_the_windows(self, windows: Windows) -> None:
+        source = self.data.source
+        if self.tuning.templates:
+            raise ValueError(
+                f"tuning.templates: those answer a row of a table, no {self.task.kind}: leave it out"
+            )
+        if not isinstance(source, RowsSpec) or not source.in_time or source.period is not None:
+            raise ValueError(
+                f"data.source: a {self.task.kind} needs rows with `time`, split: time or rolling, and period: null"
+            )
+        names = windows.names(several=source.group is not None)
+        if self.features.source != "request" or self.features.names != names:
+            raise ValueError(
+                f"features.inputs: a {self.task.kind} of these keys has source: request and {', '.join(names)}"
+            )
+
+    @model_validator(mode="after")
+    def rows_have_the_time_of_their_features(self) -> Self:
+        source = self.data.source
+        if self.features.source == "store" and isinstance(source, RowsSpec) and source.period is None:
+            raise ValueError(
+                "features.source: store joins values as of the time of a row: data.source needs `time` (with times) "
+                "and `period`"
+            )
         return self
 
     @model_validator(mode="after")

@@ -41,6 +41,8 @@ from perennial.wiring import database, monitoring, releasing, traffic, training
 MODEL = "test_failure_predictor"
 SOURCE = "ci"
 """Source of labels that the model's spec trusts."""
+CLIENT = "pipeline"
+"""Name of the demo as a client."""
 
 
 class DemoRun:
@@ -97,6 +99,7 @@ class DemoRun:
         return add_source(
             SOURCE, [MODEL], SystemActor.RELEASE, FeedbackSources(self.settings.feedback_sources),
             self.store.ledger, datetime.now(UTC), secrets.token_hex,
+            taken=ClientKeys(self.settings.client_keys).all(),
         )  # fmt: skip
 
     def _client_key(self) -> str:
@@ -104,8 +107,9 @@ class DemoRun:
         if not self.settings.keys_required:
             return ""
         return add_key(
-            SOURCE, [Right.PREDICT], [MODEL], None, SystemActor.RELEASE, ClientKeys(self.settings.client_keys),
+            CLIENT, [Right.PREDICT], [MODEL], None, SystemActor.RELEASE, ClientKeys(self.settings.client_keys),
             self.store.ledger, datetime.now(UTC), secrets.token_hex,
+            taken=FeedbackSources(self.settings.feedback_sources).all(),
         )  # fmt: skip
 
     def _bootstrap(self) -> None:

@@ -138,5 +138,12 @@ class PredictionLog(Protocol):
         a column `feature:<name>` for each of them.
         """
 
+    def timings(self, model: str, since: datetime) -> pd.DataFrame:
+        """Return a row per logged request at or after `since`, in order of `at`, without its values.
+
+        Columns: at (UTC), request_id, digest, shadow (bool), latency_ms, rows (number of predictions), by_entity
+        (bool: its features came from the feature store), client (empty where none is known).
+        """
+
     def take_broken(self, model: str) -> int:
         """Return how many broken lines `read` has skipped since the last call; they are kept aside."""

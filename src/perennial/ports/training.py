@@ -148,6 +148,7 @@ class Tuner(Protocol):
         suggest: Callable[[Any], dict[str, Any]],
         objective: Callable[[dict[str, Any], Callable[[int, float], None]], float],
         done: Callable[[Trial], None],
+        first: Sequence[Mapping[str, Any]] = (),
     ) -> Trial:
         """Run the remaining trials of `tuning.trials` and return the best trial.
 
@@ -156,6 +157,7 @@ class Tuner(Protocol):
         Args:
             objective: trains once with `parameters`; its `report(epoch, value)` may raise to prune.
             done: called for each finished trial, also for the trials of an interrupted call before.
+            first: parts of parameters that the first trials of a new study must have.
         """
 
     def plots(self, study: str, folder: Path) -> list[Path]:

@@ -19,7 +19,11 @@ class Registry(Protocol):
         """Register the model of a run; a repetition for the same run returns the same version."""
 
     def find(self, model: str, which: str) -> VersionRecord | None:
-        """Return the version with a semantic version, an alias or `key:N`; None if there is none."""
+        """Return the version with a semantic version, an alias or `key:N`; None if there is none.
+
+        Raises:
+            UnknownVersion: an alias or a key names a version that no registration has made (by hand, in MLflow).
+        """
 
     def versions(self, model: str) -> list[VersionRecord]: ...
 
@@ -35,6 +39,9 @@ class VersionSearch(Protocol):
 
     def search(self, query: str) -> list[VersionRecord]:
         """Return the matches of a query in the syntax of the registry; raises UsageError for a wrong query."""
+
+    def by_hand(self, model: str) -> list[str]:
+        """Return the keys of the versions of a model that no registration has made, in order."""
 
 
 class Labels(Protocol):

@@ -12,6 +12,7 @@ import numpy as np
 
 from perennial import limits
 from perennial.core.input_encoding import encode
+from perennial.core.tasks.windows import Windows
 from perennial.errors import FeaturesUnavailable, MalformedInput, PerennialError, UnknownEntity
 from perennial.serving.answers import brief
 from perennial.serving.manifest import ServedManifest, example_row
@@ -50,15 +51,15 @@ def parse(body: Any, manifest: ServedManifest) -> EntityRequest:
     Raises:
         MalformedInput: a key or value is wrong or missing; the hint says what is expected.
     """
-    if manifest.inputs:
-        return _rows(body, manifest)
     if manifest.feature_service is None:
+        if manifest.inputs:
+            return _rows(body, manifest)
         raise MalformedInput(
             f"{manifest.model} has no feature service",
             hint=f"send tensors to /v2/models/{manifest.model}/infer",
         )
     entities = body.get("entities") if isinstance(body, dict) else None
-    keys = set(manifest.entities)
+    keys = {*manifest.entities, *manifest.sent}
     if not isinstance(entities, list) or not entities:
         raise MalformedInput(
             "the body has no list `entities`", hint=f"send an object per entity with {sorted(keys)}"
@@ -71,14 +72,14 @@ def parse(body: Any, manifest: ServedManifest) -> EntityRequest:
             raise MalformedInput(
                 f"entity {number} is {brief(entity)}", hint=f"its keys must be {sorted(keys)}"
             )
-        if not all(isinstance(value, str | int) and value != "" for value in entity.values()):
+        if not all(isinstance(entity[key], str | int) and entity[key] != "" for key in manifest.entities):
             raise MalformedInput(
                 f"entity {number} is {brief(entity)}", hint="values must be non-empty text or integers"
             )
         for name, value in entity.items():
             _require_short(f"{name} of entity {number}", value)
     context = _context(body.get("context", {}), manifest)
-    rows = [{**entity, **context} for entity in entities]
+    rows = [{**{key: entity[key] for key in manifest.entities}, **context} for entity in entities]
     return EntityRequest(entities, rows, context, _flag(body, "allow_unknown"), _flag(body, "explain"))
 
 
@@ -95,6 +96,9 @@ def _rows(body: Any, manifest: ServedManifest) -> EntityRequest:
     for number, row in enumerate(rows):
         if not isinstance(row, dict):
             raise MalformedInput(f"row {number} is {brief(row)}", hint="a row is an object of inputs")
+    if (windows := manifest.task.windows) is not None:
+        return _forecasts(body, rows, windows, several=windows.names(True)[-1] in names)
+    for number, row in enumerate(rows):
         if set(row) != names:
             lacking, strange = sorted(names - set(row)), sorted(set(row) - names)
             raise MalformedInput(
@@ -104,6 +108,22 @@ def _rows(body: Any, manifest: ServedManifest) -> EntityRequest:
         for name, value in row.items():
             _require_short(f"{name} of row {number}", value)
     return EntityRequest(rows, rows, {}, allow_unknown=False, explain=_flag(body, "explain"))
+
+
+def _forecasts(
+    body: dict[str, Any], rows: list[dict[str, Any]], windows: Windows, several: bool
+) -> EntityRequest:
+    """Return a row for each step ahead of each request row."""
+    if len(rows) * windows.horizon > limits.ROWS:
+        raise MalformedInput(
+            f"{len(rows)} rows of {windows.horizon} steps each",
+            hint=f"send at most {limits.ROWS // windows.horizon} rows per request",
+        )
+    for number, row in enumerate(rows):
+        for name, value in row.items():
+            _require_short(f"{name} of row {number}", value)
+    named, inputs = windows.expand(rows, several)
+    return EntityRequest(named, inputs, {}, allow_unknown=False, explain=_flag(body, "explain"))
 
 
 def _only(body: dict[str, Any], known: frozenset[str]) -> None:
@@ -181,7 +201,7 @@ def features(
             names up to five entities.
         FeaturesUnavailable: the store does not answer, or lacks a feature that the model needs.
     """
-    if manifest.inputs:
+    if manifest.feature_service is None and manifest.inputs:
         columns = {name: [row[name] for row in request.rows] for name in manifest.features}
         inputs = {name: manifest.inputs[name] for name in manifest.features}
         return encode(inputs, columns, len(request.rows))
@@ -193,7 +213,24 @@ def features(
             f"no features are known for {brief(unknown[:5])}{more}",
             hint="check the keys, publish features, or send allow_unknown: true",
         )
-    return np.array([_row(row, manifest.features) for row in values], dtype=np.float32)
+    plain = [name for name in manifest.features if name not in manifest.inputs]
+    if not manifest.inputs:
+        return np.array([_row(row, plain) for row in values], dtype=np.float32)
+    features = np.full((len(values), len(manifest.features)), np.nan, dtype=np.float32)
+    places = [manifest.features.index(name) for name in plain]
+    features[:, places] = np.array([_row(row, plain) for row in values], dtype=np.float32).reshape(
+        len(values), -1
+    )
+    sent = set(manifest.sent)
+    columns = {
+        name: [entity[name] for entity in request.entities]
+        if name in sent
+        else [None if row is None else row.get(name) for row in values]
+        for name in manifest.inputs
+    }
+    places = [manifest.features.index(name) for name in manifest.inputs]
+    features[:, places] = encode(manifest.inputs, columns, len(values))
+    return features
 
 
 def _values(

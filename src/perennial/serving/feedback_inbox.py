@@ -18,7 +18,8 @@ from typing import Any
 import orjson
 
 from perennial.core.governance.feedback_sources import Source
-from perennial.core.tasks.task import Task, plain
+from perennial.core.tasks.task import Task
+from perennial.core.tasks.values import plain
 from perennial.errors import MalformedInput
 from perennial.files import PRIVATE, write_json
 from perennial.limits import implausible

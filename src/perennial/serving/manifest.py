@@ -39,17 +39,28 @@ class ServedManifest(BaseModel):
     entities: tuple[str, ...]
     request: dict[str, Literal["int", "float", "string", "timestamp"]]
     features: tuple[str, ...] = Field(min_length=1)
+    columns: tuple[str, ...] = Field(
+        (), description="view:feature of each feature that a feature service answers"
+    )
     inputs: dict[str, InputSpec] = Field(
-        default_factory=dict, description="type of each feature that the caller sends; empty with a service"
+        default_factory=dict,
+        description="type of each feature that the caller sends or that is no plain number",
     )
     task_keys: dict[str, Any] = Field(alias="task", description="kind of task with its keys")
     explanation: ServedExplanation | None = Field(None, description="null: scores are not explained")
 
     @model_validator(mode="after")
     def inputs_are_the_features(self) -> Self:
-        if self.inputs and set(self.inputs) != set(self.features):
+        names, features = set(self.inputs), set(self.features)
+        if not names <= features or (names and self.feature_service is None and names != features):
             raise ValueError("`inputs` and `features` name different columns")
         return self
+
+    @property
+    def sent(self) -> tuple[str, ...]:
+        """Return the typed inputs that the caller sends besides the entities, of a model with a feature service."""
+        stored = {column.partition(":")[2] for column in self.columns}
+        return tuple(name for name in self.inputs if name not in stored)
 
     @model_validator(mode="before")
     @classmethod

@@ -11,7 +11,8 @@ import os
 import sqlite3
 import string
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -38,13 +39,15 @@ class OnlineFeatures:
 
     Args:
         folder: folder of the published features (`settings.feast_dir`).
+        clock: a value older than the ttl of its view is not known; Feast itself answers it.
 
     Raises:
         FeaturesUnavailable: nothing is published there yet.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
         self._folder = folder
+        self._clock = clock
         self._lock = threading.Lock()
         self.reload()
 
@@ -57,10 +60,12 @@ class OnlineFeatures:
                 entity.join_key for entity in store.list_entities() if entity.value_type is ValueType.STRING
             }
             services = {service.name: service for service in store.list_feature_services()}
+            ttls = {view.name: view.ttl.total_seconds() for view in store.list_feature_views() if view.ttl}
         except (FeastError, OSError) as error:
             raise _unavailable(self._folder, error) from error
         with self._lock:
             self._store, self._services, self._text_keys, self._seen = store, services, text_keys, seen
+            self._ttls = ttls
 
     def values(self, service: str, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any] | None]:
         """Return the newest values for each row, in order.
@@ -99,7 +104,7 @@ class OnlineFeatures:
                 ) from error
             except (FeastError, sqlite3.Error, OSError) as error:
                 raise _unavailable(self._folder, error) from error
-        return _by_row(answer, definition, len(rows))
+        return _by_row(answer, definition, len(rows), self._ttls, self._clock().timestamp())
 
     def _keys(self, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         return [
@@ -152,9 +157,26 @@ def read_config(path: Path, folder: Path) -> RepoConfig:
         ) from error
 
 
-def _by_row(answer: Any, service: FeatureService, count: int) -> list[dict[str, Any] | None]:
-    """Convert the columns of Feast to rows; a row is None when Feast does not know an entity of it."""
+def _by_row(
+    answer: Any, service: FeatureService, count: int, ttls: Mapping[str, float], now: float
+) -> list[dict[str, Any] | None]:
+    """Convert the columns of Feast to rows; a row is None when Feast does not know an entity of it.
+
+    Args:
+        ttls: seconds for which a value of a view is known.
+    """
     values = answer.to_dict()
+    limits = {
+        feature.name: ttls[view.name]
+        for view in service.feature_view_projections
+        for feature in view.features
+        if view.name in ttls
+    }
+    for name, column in zip(answer.proto.metadata.feature_names.val, answer.proto.results, strict=True):
+        if name in limits:
+            for place, at in enumerate(column.event_timestamps):
+                if now - at.seconds > limits[name]:
+                    values[name][place] = None
     missing: set[int] = set()
     for column in answer.proto.results:
         if NOT_FOUND in column.statuses:

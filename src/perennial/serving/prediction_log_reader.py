@@ -26,7 +26,7 @@ ASSIGNED = ("experiment", "arm", "unit")
 """Columns of a request that is assigned to a variant of an experiment."""
 COLUMNS = (
     "prediction_id", "request_id", "at", "model", "version", "digest", "release_id", "capsule", "pool",
-    "shadow", "entity", "context", "score", "decision", "latency_ms", *ASSIGNED, "client", "names", "task",
+    "shadow", "entity", "context", "score", "decision", "latency_ms", *ASSIGNED, "client", "names", "task", "answer",
 )  # fmt: skip
 TYPES: dict[str, Any] = {
     "at": "datetime64[ns, UTC]", "shadow": bool, "score": float, "decision": "int64", "latency_ms": float,
@@ -59,6 +59,14 @@ class PredictionLogReader:
         A broken line is skipped, kept aside below the folder and counted, see `take_broken`; so is a file that is no
         segment of the log.
         """
+        return _frame(model, self._requests(model, since))
+
+    def timings(self, model: str, since: datetime) -> pd.DataFrame:
+        """Return a row per request at or after `since`; columns: see `ports.PredictionLog.timings`."""
+        return _timings(self._requests(model, since))
+
+    def _requests(self, model: str, since: datetime | None) -> list[dict[str, Any]]:
+        """Return the requests of a model in order of their time."""
         requests: list[dict[str, Any]] = []
         start = since.timestamp() if since is not None else float("-inf")
         with self._lock:
@@ -73,7 +81,7 @@ class PredictionLogReader:
                 segment = self._segment(path)
                 requests.extend(request for request in segment.requests if request["at"] >= start)
         requests.sort(key=lambda request: request["at"])
-        return _frame(model, requests)
+        return requests
 
     def _segment(self, path: Path) -> _Segment:
         segment = self._segments.setdefault(path, _Segment())
@@ -114,6 +122,7 @@ def _request(line: bytes) -> dict[str, Any] | None:
             and FIRST_MOMENT <= request["at"] <= LAST_MOMENT
             and all(name in request for name in (*PER_REQUEST, "context"))
             and all(len(request[name]) == rows for name in ("entities", "scores", "decisions", "features"))
+            and len(request.get("probabilities") or request["ids"]) == rows
             and {*map(type, request["scores"]), *map(type, request["decisions"])} <= NUMBERS
             and all(len(row) == len(request["names"]) for row in request["features"])
             and all(NUMBERS | {type(None)} >= set(map(type, row)) for row in request["features"])
@@ -121,6 +130,21 @@ def _request(line: bytes) -> dict[str, Any] | None:
         return request if complete else None
     except (orjson.JSONDecodeError, KeyError, TypeError):
         return None
+
+
+def _timings(requests: list[dict[str, Any]]) -> pd.DataFrame:
+    import pandas as pd
+
+    frame = pd.DataFrame(
+        {name: [request[name] for request in requests] for name in ("request_id", "digest", "latency_ms")}
+    )
+    frame["shadow"] = np.array([request["shadow"] for request in requests], dtype=bool)
+    frame["at"] = pd.to_datetime([request["at"] for request in requests], unit="s", utc=True)
+    frame["rows"] = np.array([len(request["ids"]) for request in requests], dtype="int64")
+    entities = [request["entities"] for request in requests]
+    frame["by_entity"] = np.array([any(entity is not None for entity in of) for of in entities], dtype=bool)
+    frame["client"] = [request.get("client") or "" for request in requests]
+    return frame
 
 
 def _hour_end(path: Path) -> datetime | None:
@@ -155,6 +179,12 @@ def _frame(model: str, requests: list[dict[str, Any]]) -> pd.DataFrame:
     columns["task"] = per_row(
         [orjson.dumps(request["task"]).decode() if "task" in request else "" for request in requests]
     )
+    # None where the score is the whole answer.
+    columns["answer"] = [
+        answer
+        for request in requests
+        for answer in request.get("probabilities") or [None] * len(request["ids"])
+    ]
     columns["prediction_id"] = flat("ids")
     columns["model"] = model
     columns["at"] = pd.to_datetime(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from perennial.core.training.spec_draft import SqlRowsOf
+    from perennial.core.training.templates import Template
     from perennial.flows.training.new_model import TablePorts
     from perennial.settings import Settings
 
@@ -30,6 +32,38 @@ def query_rows(origin: SqlRowsOf, name: str, settings: Settings) -> Path:
     )
     rows.refresh()
     return rows.folder
+
+
+def installed(module: str) -> bool:
+    """Return whether a module can be imported, without importing it."""
+    return importlib.util.find_spec(module) is not None
+
+
+def template(name: str | None, is_forecast: bool = False) -> tuple[Template, str]:
+    """Return a template by name, or the usual one (also for `auto`), and why.
+
+    Raises:
+        UsageError: there is none of that name for the task. PackageMissing: its packages are not installed.
+    """
+    from perennial.core.training.templates import FORECAST, missing_packages, template_of, usual_template
+    from perennial.errors import PackageMissing, UsageError
+
+    if name == "auto" and not is_forecast:
+        return usual_template(installed)[0], "the others compete with it"
+    if name is None and not is_forecast:
+        return usual_template(installed)
+    chosen = template_of(name or FORECAST.name)
+    if (chosen is FORECAST) != is_forecast:
+        raise UsageError(
+            f"the template {chosen.name} is not for this task",
+            hint=f"{FORECAST.name} is for --task forecast, and the only one",
+        )
+    if missing := missing_packages(chosen, installed):
+        raise PackageMissing(
+            f"the template {chosen.name} needs {', '.join(missing)}, not installed here",
+            hint=f"pip install 'perennial[{chosen.extra}]'",
+        )
+    return chosen, "named" if name is not None else "it is for forecasts"
 
 
 def table_ports(path: Path | str, missing: tuple[str, ...]) -> TablePorts:

@@ -5,15 +5,17 @@ from __future__ import annotations
 import functools
 import importlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from perennial import catalog
-from perennial.core.data_spec import HistorySpec, SqlSpec, TableSpec
+from perennial.core.data_spec import DatasetSpec, HistorySpec, SqlSpec, TableSpec
 from perennial.core.governance.identity import Role
 from perennial.core.spec import ModelSpec
+from perennial.core.training.leaderboard import TEMPLATE
+from perennial.core.training.templates import TEMPLATES, missing_packages
 from perennial.errors import SpecError
 from perennial.installation import SHIPPED
 from perennial.settings import Settings, load
@@ -29,6 +31,9 @@ if TYPE_CHECKING:
     from perennial.flows.training.prepare import Prepared
     from perennial.history.store import HistoryStore
     from perennial.models.base import Model
+
+OWN = "own"
+"""Name of the model's own class among the templates that compete with it."""
 
 
 def history_store(settings: Settings) -> HistoryStore:
@@ -52,9 +57,28 @@ def source(spec: ModelSpec, settings: Settings) -> ports.Source:
 
         origin = Origin(given.connection, given.query, given.table, given.high_water)
         return SqlRows(origin, types, settings.tables_dir, given.name)
+    if isinstance(given, DatasetSpec):
+        from perennial.adapters.tables.dataset_rows import DatasetRows
+
+        make: Callable[[Mapping[str, Path]], pd.DataFrame] = entrypoint(given.read, spec)
+        return DatasetRows(
+            lambda: _verified(given.files, settings),
+            make,
+            types,
+            settings.tables_dir,
+            given.files or (given.name,),
+        )
     from perennial.adapters.table_files import TableFile, location
 
     return TableFile(location(settings.project, given.path), types, given.missing, given.name)
+
+
+def _verified(names: tuple[str, ...], settings: Settings) -> dict[str, Path]:
+    """Return entry -> verified file, from the mirror folder or the public address."""
+    from perennial.history.datasets import catalogue, find
+
+    entries, files = catalogue(settings.configs / "datasets.yaml"), dataset_files(settings)
+    return {name: files.fetch(find(entries, name), lambda done, size: None) for name in names}
 
 
 def rows_of(spec: ModelSpec, path: Path, now: datetime) -> pd.DataFrame:
@@ -90,7 +114,37 @@ def preparation(spec: ModelSpec) -> Callable[[pd.DataFrame], Prepared]:
         return make
     from perennial.flows.training.tables import table_examples
 
-    return functools.partial(table_examples, spec, given)
+    return functools.partial(table_examples, spec, given, views=lambda: view_tables(spec, load()))
+
+
+def view_tables(spec: ModelSpec, settings: Settings) -> dict[str, pd.DataFrame]:
+    """Read the tables of the feature views that a model over rows uses.
+
+    Raises:
+        SpecError: a view is wrong, or names no source.
+        Others: as `ports.Source.read`.
+    """
+    from perennial.core.feature_view import SqlOrigin
+
+    tables = {}
+    for path in catalog.used_views(spec, settings.project):
+        if path.suffix != ".yaml":
+            continue
+        view = catalog.feature_view(path)
+        given = view.source
+        if given is None:
+            raise SpecError(f"{path}: source is null", hint="a model over rows needs the source of its views")
+        if isinstance(given, SqlOrigin):
+            from perennial.adapters.tables.sql_rows import Origin, SqlRows
+
+            origin = Origin(given.connection, given.query, given.table, given.high_water)
+            tables[view.name] = SqlRows(origin, view.read_types, settings.tables_dir, view.name).read()
+            continue
+        from perennial.adapters.table_files import TableFile, location
+
+        place = location(settings.project, given.path)
+        tables[view.name] = TableFile(place, view.read_types, given.missing, view.name).read()
+    return tables
 
 
 def dataset_files(settings: Settings) -> DatasetFiles:
@@ -137,7 +191,7 @@ def scorer() -> ports.Scorer:
 
 
 def model_class(spec: ModelSpec) -> type[Model]:
-    """Import the spec's entrypoint.
+    """Import the spec's entrypoint; with `tuning.templates` return the choice among it and the templates.
 
     Raises:
         SpecError: the module or the class is missing, or is no Model.
@@ -147,7 +201,35 @@ def model_class(spec: ModelSpec) -> type[Model]:
     model = entrypoint(spec.entrypoint, spec)
     if not (isinstance(model, type) and issubclass(model, Model)):
         raise SpecError(f"{spec.name}: {spec.entrypoint} is no Model", hint="see perennial.models.base")
-    return model
+    if not spec.tuning.templates:
+        return model
+    from perennial.models.templates.choice import choice_of
+
+    others = {name: entrypoint(TEMPLATES[name].address, spec) for name in competitors(spec)}
+    # The module of a model over an untouched template is that template.
+    others = {name: other for name, other in others.items() if other.architecture != model.architecture}
+    return choice_of({OWN: model, **others})
+
+
+def competitors(spec: ModelSpec) -> list[str]:
+    """Return the templates that `tuning.templates` names; with `auto` those that are installed.
+
+    Raises:
+        PackageMissing: a named one is not installed.
+    """
+    from perennial.wiring.new_model import installed, template
+
+    if spec.tuning.templates == "auto":
+        return [name for name, each in TEMPLATES.items() if not missing_packages(each, installed)]
+    return [template(name)[0].name for name in spec.tuning.templates]
+
+
+def first_trials(spec: ModelSpec) -> list[dict[str, str]]:
+    """Return parts of parameters that the first trials must have: each kind of model is tried."""
+    if not spec.tuning.templates:
+        return []
+    candidates = model_class(spec).candidates  # type: ignore[attr-defined]  # a choice
+    return [{TEMPLATE: name} for name in candidates]
 
 
 def build(spec: ModelSpec) -> Build:

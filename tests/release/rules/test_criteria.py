@@ -10,7 +10,7 @@ import pytest
 from perennial import catalog
 from perennial.core.release.analysis.criteria import judge_traffic
 from perennial.core.release.status import LabelCounts
-from perennial.core.release.traffic import Counters
+from perennial.core.release.traffic import Counters, LikeRequests
 from perennial.core.verdict import Verdict, worst
 from perennial.settings import Settings
 
@@ -33,6 +33,8 @@ def labelled(right: float, requests: int) -> LabelCounts:
 
 
 NONE = LabelCounts()
+ALIKE = LikeRequests(slow_in_log=True, slow_alike=True, slower=9, compared=9, requests=9, limit_ms=1.0)
+"""Like requests confirm what the counters show."""
 
 
 @pytest.mark.parametrize(
@@ -54,7 +56,7 @@ NONE = LabelCounts()
     ],
 )
 def test_judged(criteria, mine, theirs, my_labels, their_labels, verdict, rule):
-    judged = judge_traffic(criteria, mine, theirs, my_labels, their_labels)
+    judged = judge_traffic(criteria, mine, theirs, my_labels, their_labels, like=ALIKE)
     assert worst(judged) is verdict
     named = [one.rule for one in judged if one.verdict is verdict]
     assert not rule or rule in named

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 
 from perennial.core.tasks import Scored
 from perennial.core.tasks.curve import pr_auc, roc_auc
+from perennial.core.tasks.forecast import MeasuredForecasts
 from perennial.core.tasks.multiclass import ClassProbabilities
 from perennial.core.tasks.ranked_scores import CurvedScores
 from perennial.core.tasks.regression import MeasuredValues
@@ -47,6 +49,9 @@ class TrainingFigures:
         if isinstance(model, MeasuredValues):
             pictures["predicted.png"] = partial(_predicted, model=model)
             pictures["residuals.png"] = partial(_residuals, model=model)
+        if forecasts := {name: one for name, one in scores.items() if isinstance(one, MeasuredForecasts)}:
+            pictures["error_by_step.png"] = partial(_error_by_step, scores=forecasts)
+            pictures["coverage_by_step.png"] = partial(_coverage_by_step, scores=forecasts)
         for name, draw in pictures.items():
             figure = Figure(figsize=(6, 5), dpi=120, layout="constrained")
             axes = figure.subplots()
@@ -76,12 +81,15 @@ class TrainingFigures:
         return folder / "attributions.png"
 
     def events(self, folder: Path, points: Sequence[Mapping[str, float]]) -> None:
-        from torch.utils.tensorboard import SummaryWriter
+        from tensorboard.compat.proto.event_pb2 import Event
+        from tensorboard.compat.proto.summary_pb2 import Summary
+        from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
-        with SummaryWriter(str(folder)) as writer:
-            for epoch, metrics in enumerate(points):
-                for name, value in metrics.items():
-                    writer.add_scalar(name, value, epoch)
+        writer = EventFileWriter(str(folder))
+        for epoch, metrics in enumerate(points):
+            values = [Summary.Value(tag=name, simple_value=value) for name, value in metrics.items()]
+            writer.add_event(Event(wall_time=time.time(), step=epoch, summary=Summary(value=values)))
+        writer.close()
 
 
 def calibration_points(scored: CurvedScores, bins: int = BINS) -> tuple[np.ndarray, np.ndarray]:
@@ -152,12 +160,47 @@ def _predicted(axes: Axes, model: MeasuredValues) -> None:
     axes.scatter(model.target, model.answer, s=6, alpha=0.4, label="rows")
     axes.plot(ends, ends, color="grey", linestyle=":", label="perfect")
     unit = model.task.unit
+    if (half := model.task.half_width) is not None:
+        share = model.measure()["coverage"]
+        band = f"{model.task.interval:.0%} interval: holds {share:.1%} of the rows"
+        low, high = ends[0] - half, ends[1] + half
+        axes.fill_between([low, high], [low - half, high - half], [low + half, high + half], color="tab:blue",
+                          alpha=0.12, label=band)  # fmt: skip
     axes.set(title="Predicted and actual values", xlabel=f"actual [{unit}]", ylabel=f"predicted [{unit}]")
 
 
 def _residuals(axes: Axes, model: MeasuredValues) -> None:
-    unit, within = model.task.unit, model.task.tolerance
+    unit, within, half = model.task.unit, model.task.tolerance, model.task.half_width
     axes.scatter(model.answer, model.target - model.answer, s=6, alpha=0.4, label="rows")
-    axes.axhspan(-within, within, color="tab:green", alpha=0.15, label="tolerance")
+    if within is not None:
+        axes.axhspan(-within, within, color="tab:green", alpha=0.15, label="tolerance")
+    if half is not None:
+        axes.axhspan(-half, half, color="tab:blue", alpha=0.12, label=f"{model.task.interval:.0%} interval")
     axes.axhline(0, color="grey", linestyle=":")
     axes.set(title="Residuals", xlabel=f"predicted [{unit}]", ylabel=f"actual minus predicted [{unit}]")
+
+
+def _error_by_step(axes: Axes, scores: Mapping[str, MeasuredForecasts]) -> None:
+    _by_step(axes, scores, "mase")
+    axes.set(title="Error by step ahead", ylabel="mean absolute scaled error")
+    axes.set_ylim(bottom=0)
+
+
+def _coverage_by_step(axes: Axes, scores: Mapping[str, MeasuredForecasts]) -> None:
+    _by_step(axes, scores, "coverage")
+    task = next(iter(scores.values())).task
+    axes.axhline(task.interval, color="grey", linestyle=":", label=f"claimed ({task.interval:.0%})")
+    axes.set(
+        title="Coverage of the outermost quantiles by step ahead",
+        ylabel="share of values inside",
+        ylim=(0, 1),
+    )
+
+
+def _by_step(axes: Axes, scores: Mapping[str, MeasuredForecasts], metric: str) -> None:
+    for name, scored in scores.items():
+        measured, steps = scored.measure(), range(1, scored.task.horizon + 1)
+        axes.plot(
+            steps, [measured[f"{metric}_{step}"] for step in steps], marker="o", markersize=4, label=name
+        )
+    axes.set_xlabel(f"step ahead [{next(iter(scores.values())).task.frequency.value}s]")

@@ -62,6 +62,7 @@ def _meaning(view: Any, views: Mapping[str, Any]) -> dict[str, Any]:
             "keys": list(view.join_keys),
             "ttl": str(view.ttl),
             "times": [source.timestamp_field, source.created_timestamp_column],
+            **({"windows": view.tags["windows"]} if "windows" in view.tags else {}),
         }
     stored = sorted(view.source_feature_view_projections.values(), key=lambda source: source.name)
     requests = sorted(view.source_request_sources.values(), key=lambda source: source.name)

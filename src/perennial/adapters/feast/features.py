@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import io
 import sqlite3
 import warnings
@@ -23,9 +22,12 @@ from filelock import FileLock
 from perennial import files
 from perennial.adapters.feast import definitions as feature_definitions
 from perennial.adapters.feast import point_in_time
+from perennial.adapters.feast.objects import definitions, windows_of
+from perennial.adapters.feast.windows import window_columns
 from perennial.core.feature_spec import FeatureSpec
+from perennial.core.feature_view import ViewSpec
 from perennial.core.spec import ModelSpec
-from perennial.errors import FeaturesUnavailable, MalformedInput, SpecError
+from perennial.errors import FeaturesUnavailable, MalformedInput
 from perennial.limits import LONGEST_BUILD, implausible
 from perennial.serving.online_features import CONFIG, REGISTRY, OnlineFeatures, read_config
 
@@ -34,7 +36,7 @@ class FeastFeatures:
     """The Features port.
 
     Args:
-        repo: folder with `feature_store.yaml` and `definitions.py`.
+        repo: folder `feature_repo` of a project, with `feature_store.yaml`.
         folder: state of the feature store; a lock admits a single writer.
         specs: returns the model specs; each gets a feature service.
         clock: no row that is published may be later.
@@ -63,12 +65,12 @@ class FeastFeatures:
             MalformedInput: a table fits no defined view, or has a time that is not plausible.
             FeaturesUnavailable: Feast or a store cannot be written.
         """
-        tables = {name: _table(self._view(name), frame, self._clock()) for name, frame in views.items()}
+        tables = {name: self._stored(name, frame) for name, frame in views.items()}
         with self._writing():
             for name, table in tables.items():
                 _write_parquet(table, self._offline / f"{name}.parquet")
             files.write_bytes(self._folder / CONFIG, (self._repo / CONFIG).read_bytes())
-            objects = _published(self._module.definitions(self._offline, self._specs()))
+            objects = _published(definitions(self._repo, self._offline, self._specs()))
             with files.replacing(self._folder / REGISTRY) as registry, _quiet_feast():
                 store = self._store(registry)
                 store.apply(objects)
@@ -84,7 +86,7 @@ class FeastFeatures:
             MalformedInput: a table fits no defined view.
             FeaturesUnavailable: nothing is published yet, or the store cannot be written.
         """
-        tables = {name: _table(self._view(name), frame, self._clock()) for name, frame in views.items()}
+        tables = {name: self._stored(name, frame) for name, frame in views.items()}
         if not (self._folder / REGISTRY).is_file():
             raise FeaturesUnavailable(
                 f"no features are published in {self._folder}", hint="run `perennial features publish` first"
@@ -108,7 +110,7 @@ class FeastFeatures:
 
     def online(self, features: FeatureSpec, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any] | None]:
         if self._online is None:
-            self._online = OnlineFeatures(self._folder)
+            self._online = OnlineFeatures(self._folder, self._clock)
         return self._online.values(features.service, rows)
 
     @property
@@ -116,21 +118,11 @@ class FeastFeatures:
         return self._folder / "offline"
 
     @cached_property
-    def _module(self) -> Any:
-        path = self._repo / "definitions.py"
-        spec = importlib.util.spec_from_file_location("perennial_feature_definitions", path)
-        if spec is None or spec.loader is None or not path.is_file():
-            raise SpecError(f"{path} is not there", hint="it defines the feature views")
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-        return module
-
-    @cached_property
     def _objects(self) -> dict[str, Any]:
         """Return stored and on-demand feature views by name."""
         return {
             view.name: view
-            for view in self._module.definitions(self._offline, ())
+            for view in definitions(self._repo, self._offline, ())
             if isinstance(view, FeatureView | OnDemandFeatureView)
         }
 
@@ -139,9 +131,17 @@ class FeastFeatures:
         if not isinstance(view, FeatureView):
             raise MalformedInput(
                 f"there is a table for {name!r}, but no feature view of that name",
-                hint="define it in feature_repo/definitions.py",
+                hint=f"define it in configs/features/{name}.yaml",
             )
         return view
+
+    def _stored(self, name: str, frame: pd.DataFrame) -> pd.DataFrame:
+        """Return the rows of a view that Feast stores; for windows, the features of each entity as of now."""
+        view = self._view(name)
+        spec = windows_of(view)
+        if spec is None:
+            return _table(view, frame, self._clock())
+        return _snapshot(view, spec, frame, self._clock())
 
     def _store(self, registry: Path) -> FeatureStore:
         config = read_config(self._repo / CONFIG, self._folder)
@@ -163,13 +163,32 @@ class FeastFeatures:
 
 def _table(view: FeatureView, frame: pd.DataFrame, now: datetime) -> pd.DataFrame:
     """Return the columns of a table that Feast stores, after a check of its times."""
-    columns = [*view.join_keys, *point_in_time.time_columns(view), *(field.name for field in view.features)]
+    times = point_in_time.time_columns(view)
+    columns = [*view.join_keys, *times, *(field.name for field in view.features)]
+    _check(view, frame, columns, times, now)
+    return frame[list(dict.fromkeys(columns))]
+
+
+def _snapshot(view: FeatureView, spec: ViewSpec, events: pd.DataFrame, now: datetime) -> pd.DataFrame:
+    """Return the window features of each entity as of now, after a check of the times of the events."""
+    times = [name for name in (spec.times.event, spec.times.created) if name is not None]
+    _check(view, events, [spec.entity, *times, *spec.columns], times, now)
+    rows = pd.DataFrame({spec.entity: events[spec.entity].dropna().unique()})
+    rows[point_in_time.ROW_TIME] = pd.Timestamp(now).floor("ms").as_unit("us")
+    names = [feature.name for feature in spec.window_features]
+    return rows.assign(**window_columns(spec, names, events, rows, point_in_time.ROW_TIME))
+
+
+def _check(
+    view: FeatureView, frame: pd.DataFrame, columns: list[str], times: list[str], now: datetime
+) -> None:
+    """Refuse a table without these columns, or with a time that is not plausible."""
     missing = [name for name in dict.fromkeys(columns) if name not in frame]
     if missing:
         raise MalformedInput(
             f"the table of {view.name} lacks {', '.join(missing)}", hint="prepare and definitions must agree"
         )
-    for column in point_in_time.time_columns(view):
+    for column in times:
         for at in (frame[column].min(), frame[column].max()):
             if len(frame) and (problem := implausible(at, now, LONGEST_BUILD)):
                 key = frame.loc[frame[column] == at, view.join_keys].iloc[0].to_dict()
@@ -177,7 +196,6 @@ def _table(view: FeatureView, frame: pd.DataFrame, now: datetime) -> pd.DataFram
                     f"the table of {view.name}: {column} of {key} is {at.isoformat()}, {problem}",
                     hint="`perennial data retract` takes a bad cycle or import out of the history",
                 )
-    return frame[list(dict.fromkeys(columns))]
 
 
 def _newest(view: FeatureView, table: pd.DataFrame) -> pd.DataFrame:

@@ -15,7 +15,10 @@ import numpy as np
 import pandas as pd
 from feast import FeatureView
 from feast.on_demand_feature_view import OnDemandFeatureView
+from feast.types import String, UnixTimestamp
 
+from perennial.adapters.feast.objects import windows_of
+from perennial.adapters.feast.windows import window_columns
 from perennial.core.feature_spec import FeatureSpec
 from perennial.errors import MalformedInput, SpecError
 
@@ -28,7 +31,7 @@ def join(
     views: Mapping[str, pd.DataFrame],
     defined: Mapping[str, FeatureView | OnDemandFeatureView],
 ) -> pd.DataFrame:
-    """Return `rows` with a float64 column per feature; it replaces a request value of the same name.
+    """Return `rows` with a column per feature; it replaces a request value of the same name.
 
     Args:
         rows: entity keys, request values and event_timestamp.
@@ -75,7 +78,7 @@ def state_columns(
         rows: join keys and event_timestamp.
 
     Returns:
-        Feature name -> float64 [rows]; NaN without such a state.
+        Feature name -> float64 [rows], NaN without such a state; texts and times as they are, None without one.
 
     Raises:
         MalformedInput: a column is missing in `state` or `rows`.
@@ -92,9 +95,14 @@ def state_columns(
         oldest = row_times - round(view.ttl.total_seconds() * 1e9)
         known &= np.where(known, stamps[0][position], 0) >= oldest
     columns = {}
+    types = {field.name: field.dtype for field in view.features}
     for name in names:
-        values = state[name].to_numpy("float64", na_value=np.nan)
-        columns[name] = np.full(len(rows), np.nan)
+        if types[name] in (String, UnixTimestamp):
+            values = state[name].astype(object).where(state[name].notna(), None).to_numpy(object)
+            columns[name] = np.full(len(rows), None, dtype=object)
+        else:
+            values = state[name].to_numpy("float64", na_value=np.nan)
+            columns[name] = np.full(len(rows), np.nan)
         columns[name][known] = values[position[known]]
     return columns
 
@@ -144,6 +152,9 @@ def _stored_columns(
 ) -> dict[str, np.ndarray]:
     if view.name not in views:
         raise MalformedInput(f"no table of the feature view {view.name!r}", hint="prepare the data again")
+    spec = windows_of(view)
+    if spec is not None:
+        return window_columns(spec, list(names), views[view.name], rows, ROW_TIME)
     return state_columns(view, names, views[view.name], rows)
 
 
@@ -151,7 +162,7 @@ def _defined(view: str, feature: str, defined: Mapping[str, Any]) -> None:
     if view not in defined or feature not in {field.name for field in defined[view].features}:
         raise SpecError(
             f"no feature {view}:{feature} is defined (views: {', '.join(defined)})",
-            hint="define it in feature_repo/definitions.py or correct the spec",
+            hint="define it in configs/features or correct the spec",
         )
 
 
@@ -198,5 +209,5 @@ def _need(what: str, frame: pd.DataFrame, names: Sequence[str]) -> None:
     if missing:
         raise MalformedInput(
             f"{what}: no column {', '.join(missing)}",
-            hint="the columns are named in feature_repo/definitions.py",
+            hint="the columns are named in configs/features",
         )

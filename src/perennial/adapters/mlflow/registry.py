@@ -72,12 +72,19 @@ class MlflowRegistry:
         client = self._client()
         with reaching(self._url):
             version = self._lookup(client, model, which)
+            if version is not None and not is_ours(version):
+                raise UnknownVersion(
+                    f"{model} {which} is version {version.version} in MLflow, which was registered there by hand: "
+                    "it has no signed files, and cannot be evaluated or released",
+                    hint=f"perennial models import {model} models:/{model}/{version.version} --data FILE "
+                    "--trained TEXT",
+                )
             return None if version is None else self._record(client, version, version.aliases)
 
     def versions(self, model: str) -> list[VersionRecord]:
         client = self._client()
         with reaching(self._url):
-            versions = [version for version in self._all(client, model) if SEMANTIC in version.tags]
+            versions = [version for version in self._all(client, model) if is_ours(version)]
             aliases = self._aliases(client, model) if versions else {}
             return [
                 self._record(client, version, aliases.get(str(version.version), ())) for version in versions
@@ -209,6 +216,11 @@ class MlflowRegistry:
             tags=dict(version.tags),
             metrics=_metrics(client, version.run_id),
         )
+
+
+def is_ours(version: ModelVersion) -> bool:
+    """Return whether a registration has made it; anyone may add versions in MLflow."""
+    return {SEMANTIC, DIGEST, CAPSULE} <= version.tags.keys()
 
 
 def _ref(version: ModelVersion) -> VersionRef:

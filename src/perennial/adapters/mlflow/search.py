@@ -11,7 +11,7 @@ from mlflow import MlflowClient  # isort: skip
 from mlflow.entities.model_registry import ModelVersion  # isort: skip
 from mlflow.exceptions import MlflowException  # isort: skip
 
-from perennial.adapters.mlflow.registry import PAGE, SEMANTIC, MlflowRegistry
+from perennial.adapters.mlflow.registry import PAGE, MlflowRegistry, is_ours
 from perennial.core.training.registration import VersionRecord
 from perennial.errors import UsageError
 
@@ -53,11 +53,16 @@ class MlflowSearch:
                 hint="lifecycle = 'production' and metrics.`holdout.roc_auc` > 0.7",
             ) from error
         registry = MlflowRegistry(self._url)
-        keys = sorted(
-            (version.name, int(version.version)) for version in versions if SEMANTIC in version.tags
-        )
+        keys = sorted((version.name, int(version.version)) for version in versions if is_ours(version))
         records = (registry.find(model, f"key:{key}") for model, key in keys)
         return [record for record in records if record is not None]
+
+    def by_hand(self, model: str) -> list[str]:
+        """Return the keys of the versions of a model that were registered in MLflow by hand, in order."""
+        client = connect(self._url)
+        with reaching(self._url):
+            versions = _versions(client, f"name = '{model}'")
+        return sorted((str(version.version) for version in versions if not is_ours(version)), key=int)
 
 
 def _versions(client: MlflowClient, query: str) -> list[ModelVersion]:

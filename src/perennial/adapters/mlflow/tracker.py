@@ -6,7 +6,6 @@ import json
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +17,9 @@ from mlflow import MlflowClient  # isort: skip
 from mlflow.data.dataset_source import DatasetSource  # isort: skip
 from mlflow.entities import Metric, Param, RunTag  # isort: skip
 
+from perennial.adapters.mlflow.flavours import log_native, pinned
 from perennial.core.training.data import DataRevision
+from perennial.serving.manifest import MANIFEST_FILE
 
 if TYPE_CHECKING:
     import numpy as np
@@ -126,25 +127,16 @@ class MlflowRun:
         from mlflow.models import infer_signature
 
         self.artifact(folder, SERVED)
-        pins = [
-            f"{name}=={version(name).partition('+')[0]}" for name in ("onnx", "onnxruntime", "numpy", "torch")
-        ]
-        signature = infer_signature(example, output)
+        given = {"input_example": example, "signature": infer_signature(example, output)}
+        framework = json.loads((folder / MANIFEST_FILE).read_text(encoding="utf-8"))["framework"]
         with self._active():
             if native is not None:
-                mlflow.pytorch.log_model(
-                    native,
-                    name="pytorch",
-                    input_example=example,
-                    signature=signature,
-                    pip_requirements=pins[2:],
-                )
+                log_native(framework, native, given)
             logged = mlflow.onnx.log_model(
                 onnx.load(str(folder / "model.onnx")),
                 name="onnx",
-                input_example=example,
-                signature=signature,
-                pip_requirements=pins[:3],
+                pip_requirements=pinned("onnx", "onnxruntime", "numpy"),
+                **given,
             )
         return logged.model_uri
 

@@ -26,16 +26,25 @@ if TYPE_CHECKING:
 @click.option("--connection", metavar="ENVVAR", help="Environment variable with the address of the database.")
 @click.option("--high-water", metavar="COLUMN", help="Column that only rises: later runs read what is above.")
 @click.option("--target", required=True, help="Column to predict.")
-@click.option("--task", type=click.Choice(["binary", "multiclass", "regression"]), help="Kind of task.")
+@click.option(
+    "--task", type=click.Choice(["binary", "multiclass", "regression", "forecast"]), help="Kind of task."
+)
 @click.option("--positive", help="Value of the target that is positive, of a binary task.")
 @click.option("--key", help="Column that names a row.")
 @click.option("--time", help="Column of the time of a row; the latest rows are held back.")
-@click.option("--group", help="Column whose equal values stay on one side of the split.")
+@click.option(
+    "--group", help="Column whose equal values stay on one side; of a forecast, the name of the series."
+)
+@click.option("--horizon", type=click.IntRange(1, 100), help="Periods ahead, of a forecast.")
 @click.option("--missing", multiple=True, help="Further text of a missing value; repeatable.")
 @click.option("--keep", multiple=True, metavar="COLUMN", help="Input that tells the target, and rightly so.")
 @click.option("--unit", default="units", show_default=True, help="Unit of the target of a regression.")
 @click.option("--licence", default="LicenseRef-own", show_default=True, help="Licence of the data (SPDX).")
 @click.option("--consent", default="no person named", show_default=True, help="Why no consent is needed.")
+@click.option(
+    "--template",
+    help="Kind of model (`perennial models templates`), or auto: the best one. Default: network, if torch is there.",
+)
 @click.option("--seed", default=7, show_default=True, help="Seed of the split and of the training.")
 @click.option(
     "--project", "folder", type=click.Path(path_type=Path, file_okay=False), help="Folder of your own models."
@@ -44,8 +53,8 @@ if TYPE_CHECKING:
 def init(
     model: str, path: str | None, query: str | None, connection: str | None, high_water: str | None,
     target: str, task: str | None, positive: str | None, key: str | None, time: str | None,
-    group: str | None, missing: tuple[str, ...], keep: tuple[str, ...], unit: str, licence: str, consent: str,
-    seed: int, folder: Path | None, yes: bool,
+    group: str | None, horizon: int | None, missing: tuple[str, ...], keep: tuple[str, ...], unit: str,
+    licence: str, consent: str, template: str | None, seed: int, folder: Path | None, yes: bool,
 ) -> None:  # fmt: skip
     """Make a model from a file, a folder or a query: show what the columns are taken for; write spec, checks, module.
 
@@ -57,12 +66,15 @@ def init(
     from perennial.core.training.table_profile import Given
     from perennial.flows.training import new_model
     from perennial.history import datasets
+    from perennial.wiring import new_model as new_model_wiring
     from perennial.wiring.new_model import query_rows, table_ports
     from perennial.wiring.tables import MISSING
 
     settings = _in_project(load(), folder)
     who, project = actor(settings), settings.project.resolve()
     sql = _query(query, connection, high_water, path)
+    is_forecast = task == "forecast"
+    chosen, why = new_model_wiring.template(template, is_forecast)
     texts = () if sql else tuple(dict.fromkeys([*MISSING, *missing]))
     where, named = (query_rows(sql, model, settings), "") if sql else _origin(path or "", project)
     draft = Draft(
@@ -74,13 +86,20 @@ def init(
         unit=unit,
         seed=seed,
         sql=sql,
+        template=chosen.name,
+        is_auto=template == "auto",
     )
     given = Given(target=target, task=task, key=key, time=time, group=group, positive=positive)  # type: ignore[arg-type]
-    inspection = new_model.inspect(given, keep, table_ports(where, draft.missing), seed)
+    ports = table_ports(where, draft.missing)
+    if is_forecast:
+        inspection = new_model.inspect_series(given, ports, unit, horizon)
+    else:
+        inspection = new_model.inspect(given, keep, ports, seed)
     terms = Terms(licence=licence, consent=Consent(state=ConsentState.NOT_NEEDED, by=who, why=consent))
     stated = datasets.terms(settings.shipped("configs/datasets.yaml"), settings.configs / "sources.yaml")
     new = new_model.draft_files(draft, inspection, keep, project, terms)
     _show(inspection, named or f"the query of {connection}", licence, consent, who, stated=model in stated)
+    print_text(f"template: {chosen.name}, {chosen.about} ({why})")
     if not yes:
         click.confirm("Write the model?", abort=True)
     for written in new_model.write(new, project, stated, model):
@@ -154,6 +173,12 @@ def _show(inspection: Inspection, path: str, licence: str, consent: str, who: st
     ]
     print_table(("column", "is", "type", "because"), rows)
     print_text(f"task: {profile.task} ({profile.task_reason})")
+    if (series := inspection.series) is not None:
+        of = series.task
+        print_text(
+            f"series: {len(series.names) or 1}, a value per {of.frequency.value}, season {of.season}; "
+            f"{of.horizon} ahead from the last {of.past}; the {series.naive} has a MASE of {series.naive_mase:.3f}"
+        )
     print_text(f"split: {profile.split.value} ({profile.split_reason})")
     if inspection.repeated:
         print_text(f"{inspection.repeated} rows have the same inputs as an earlier row")

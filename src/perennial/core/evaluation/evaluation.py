@@ -129,5 +129,5 @@ def table(evaluation: Evaluation) -> list[Sequence[str]]:
     metrics = tuple(evaluation.scores[MODEL])
     return [
         ("", *metrics),
-        *((name, *(str(row[m]) for m in metrics)) for name, row in evaluation.scores.items()),
+        *((name, *(str(row.get(m, "-")) for m in metrics)) for name, row in evaluation.scores.items()),
     ]

@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Mapping
 
 TAG = "figures_hash"
-PARITY = "parity.max_abs"
+PARITY, PARITY_SHARE = "parity.max_abs", "parity.share"
 JUDGED = ("holdout.", "champion.", "delta.", "slice.", "parity.")
 """Prefixes of the metrics that the gate reads or shows to the approver."""
 

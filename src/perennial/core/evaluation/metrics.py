@@ -36,7 +36,7 @@ def estimates(
 
     All scores share the resamples, so that a gain is a paired difference: a difficult cycle is difficult for
     both. A positive gain is better for every metric. A metric that need not be defined (`Metric.required`) is left out
-    where these rows do not define it.
+    of the scores that do not define it.
 
     Returns:
         name -> metric -> estimate, and name -> metric -> gain of that name over `against`.
@@ -46,17 +46,19 @@ def estimates(
     """
     task = next(iter(scores.values())).task
     values = {name: scored.measure() for name, scored in scores.items()}
-    undefined = {m for m in task.metrics for measured in values.values() if np.isnan(measured[m])}
+    defined = {
+        name: [m for m in task.metrics if not np.isnan(measured[m])] for name, measured in values.items()
+    }
+    undefined = {m for m in task.metrics for known in defined.values() if m not in known}
     missing = [metric for metric in task.metrics if metric in undefined and task.metrics[metric].required]
     if missing:
         raise DataError(
             f"{', '.join(missing)} cannot be measured: all rows have the same target",
             hint="choose more groups: different targets must occur",
         )
-    shown = [metric for metric in task.metrics if metric not in undefined]
-    draws = _draws(scores, shown, resamples, seed)
+    draws = _draws(scores, defined, resamples, seed)
     measured_scores = {
-        name: {m: _estimate(values[name][m], draws[name][m]) for m in shown} for name in scores
+        name: {m: _estimate(values[name][m], draws[name][m]) for m in defined[name]} for name in scores
     }
     if against is None:
         return measured_scores, {}
@@ -66,7 +68,8 @@ def estimates(
                 task.gain(m, values[name][m], values[against][m]),
                 (draws[name][m] - draws[against][m]) * (-1 if task.metrics[m].lower_is_better else 1),
             )
-            for m in shown
+            for m in defined[name]
+            if m in defined[against]
         }
         for name in scores
         if name != against
@@ -81,14 +84,14 @@ def resample_groups(groups: int, resamples: int, random: np.random.Generator) ->
 
 
 def _draws(
-    scores: Mapping[str, Scored], metrics: list[str], resamples: int, seed: int
+    scores: Mapping[str, Scored], metrics: Mapping[str, list[str]], resamples: int, seed: int
 ) -> dict[str, dict[str, np.ndarray]]:
     groups = len(next(iter(scores.values())).groups)
-    draws = {name: {m: np.empty(resamples) for m in metrics} for name in scores}
+    draws = {name: {m: np.empty(resamples) for m in metrics[name]} for name in scores}
     for number, weights in enumerate(resample_groups(groups, resamples, np.random.default_rng(seed))):
         for name, scored in scores.items():
             measured = scored.measure(weights)
-            for metric in metrics:
+            for metric in metrics[name]:
                 draws[name][metric][number] = measured[metric]
     return draws
 

@@ -19,6 +19,8 @@ PICTURES = {
     "confusion.png": "Confusion matrix on the evaluation data",
     "predicted.png": "Predicted and actual values on the evaluation data",
     "residuals.png": "Residuals on the evaluation data",
+    "error_by_step.png": "Error by step ahead on the evaluation data, beside the naive forecasts",
+    "coverage_by_step.png": "Coverage by step ahead on the evaluation data",
 }
 ATTRIBUTIONS_PICTURE = "attributions.png"
 SHOWN = {"holdout": "this version", MODEL: "this version"}

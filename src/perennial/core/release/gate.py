@@ -2,7 +2,7 @@
 
 It reads the version as the registry has it. Metrics of the run, written by the evaluation:
 `holdout.<metric>` (`.low`, `.high`), `champion.<metric>`, `delta.<metric>` (`.low`, `.high`; positive is
-better for every metric), `parity.max_abs`, `slice.worst_delta`. Tags of the version: `architecture`,
+better for every metric), `parity.max_abs`, `parity.share`, `slice.worst_delta`. Tags of the version: `architecture`,
 `features_hash`, `data_checks` (`passed`), `champion.digest`, `figures_hash` (over those metrics, as they were
 registered).
 """
@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from perennial.core.evaluation.figures_hash import PARITY, TAG, figures_hash
+from perennial.core.evaluation.figures_hash import PARITY, PARITY_SHARE, TAG, figures_hash
 from perennial.core.gate_spec import Bound, GateSpec
 from perennial.core.release.approval import Risk
 from perennial.core.release.gate_report import GateReport
@@ -147,12 +147,18 @@ def _worst_slice(spec: GateSpec, record: VersionRecord, champion: VersionRecord)
 
 
 def _parity(spec: GateSpec, record: VersionRecord) -> Judgement:
-    needed = f"exported and trained model differ by <= {spec.parity:g}"
-    value = record.metrics.get(PARITY)
+    needed = f"exported and trained model differ by <= {spec.parity}"
+    name = PARITY if spec.parity.is_absolute else PARITY_SHARE
+    value = record.metrics.get(name)
     if value is None:
-        return _missing("parity", f"metric {PARITY}", needed)
-    verdict = Verdict.PASS if value <= spec.parity else Verdict.FAIL
-    return Judgement(rule="parity", verdict=verdict, observed=f"{value:.2e}", needed=needed)
+        return _missing("parity", f"metric {name}", needed)
+    if spec.parity.is_absolute:
+        met, observed = value <= spec.parity.absolute, f"{value:.2e}"
+    else:
+        met, observed = value <= spec.parity.share, f"{value:.2%} of the rows differ by more"
+    return Judgement(
+        rule="parity", verdict=Verdict.PASS if met else Verdict.FAIL, observed=observed, needed=needed
+    )
 
 
 def _latency(spec: GateSpec, latencies_ms: Sequence[float]) -> Judgement:

@@ -9,7 +9,7 @@ from pydantic import AwareDatetime, Field
 from perennial.core.events import Entry
 from perennial.core.frozen import Frozen
 from perennial.core.release.status import Intent, LabelCounts, ReleaseStatus
-from perennial.core.release.traffic import Counters, Readiness, Route, UserCounts
+from perennial.core.release.traffic import Counters, LikeRequests, Readiness, Route, UserCounts
 from perennial.core.version import VersionRef
 
 
@@ -29,6 +29,9 @@ class Observation(Frozen):
     accuracy_at: AwareDatetime | None = Field(None, description="time of the last measurement of accuracy")
     units: UserCounts | None = Field(
         None, description="users by variant in this step, measured with the accuracy"
+    )
+    like_requests: LikeRequests | None = Field(
+        None, description="latency on like requests, where the candidate is suspected to be slow"
     )
     tags: dict[str, str] = Field(
         default_factory=dict, description="approval tags of the candidate's version in the registry"

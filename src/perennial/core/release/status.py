@@ -18,7 +18,7 @@ from perennial.core.release.approval import Approval, progress, required
 from perennial.core.release.gate_report import GateReport
 from perennial.core.release.phase import Phase
 from perennial.core.release.plan import ALL, Step, plan
-from perennial.core.release.traffic import Assignment, Counters, Route, Target, UserCounts
+from perennial.core.release.traffic import Assignment, Counters, LikeRequests, Route, Target, UserCounts
 from perennial.core.release_spec import ApprovalSpec, ReleaseSpec
 from perennial.core.verdict import Judgement
 from perennial.core.version import VersionRef
@@ -116,6 +116,12 @@ class ReleaseStatus(Frozen):
     accuracy_at: AwareDatetime | None = Field(None, description="time of the last (costly) measurement")
     units: UserCounts | None = Field(
         None, description="users by variant in this step; measured with the accuracy"
+    )
+    suspected_slow: bool = Field(
+        False, description="the router's latencies failed in this step: like requests are compared"
+    )
+    like_requests: LikeRequests | None = Field(
+        None, description="latency on like requests in this step; measured with the accuracy"
     )
     evidence: tuple[Judgement, ...] = Field((), description="judgements of the last pass")
     outcome: Phase | None = Field(None, description="phase in which ABORTING ends")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from perennial.core.release.analysis.criteria import judge_traffic, unmeasured
+from perennial.core.release.analysis.criteria import is_slow_at_router, judge_traffic, unmeasured
 from perennial.core.release.analysis.sample_ratio import judge_split
 from perennial.core.release.phase import Phase
 from perennial.core.release.plan import promotes
@@ -17,12 +17,18 @@ def analyse(transition: Transition) -> tuple[Judgement, ...]:
     if (
         transition.status.entered_at == transition.now
     ):  # resumed in this pass: older measurements do not count
-        unmeasured_step: dict[str, object] = {"accuracy": {}, "accuracy_at": None, "units": None}
+        unmeasured_step: dict[str, object] = {
+            "accuracy": {}, "accuracy_at": None, "units": None, "like_requests": None,
+        }  # fmt: skip
         transition.seen = transition.seen.model_copy(update=unmeasured_step)
     judgements = _judgements(transition)
     seen = transition.seen
     transition.update(
-        evidence=judgements, accuracy=seen.accuracy, accuracy_at=seen.accuracy_at, units=seen.units
+        evidence=judgements,
+        accuracy=seen.accuracy,
+        accuracy_at=seen.accuracy_at,
+        units=seen.units,
+        like_requests=seen.like_requests,
     )
     return judgements
 
@@ -51,13 +57,16 @@ def _judgements(transition: Transition) -> tuple[Judgement, ...]:
     if not status.baseline:  # nothing was counted when the step began: it begins now
         transition.update(baseline=dict(seen.counters))
     candidate_counters, champion_counters = step_counters(transition)
-    champion = status.champion
+    champion, criteria = status.champion, status.policy.criteria
+    if is_slow_at_router(criteria, candidate_counters, champion_counters):
+        transition.update(suspected_slow=True)
     judgements = judge_traffic(
-        status.policy.criteria,
+        criteria,
         candidate_counters,
         champion_counters,
         seen.accuracy.get(status.candidate.digest, LabelCounts()),
         seen.accuracy.get(champion.digest, LabelCounts()) if champion else LabelCounts(),
+        like=seen.like_requests,
         promotes=status.following is None and promotes(status.policy),
         elapsed=transition.now - status.entered_at,
     )

@@ -187,6 +187,18 @@ class UserCounts(Frozen):
     crossed: int = Field(0, ge=0, description="of these, users that got both variants")
 
 
+class LikeRequests(Frozen):
+    """Latency of a candidate on requests like the champion's (`analysis.like_requests`)."""
+
+    slow_in_log: bool = Field(description="harm is proven on all requests, whatever their size")
+    slow_alike: bool = Field(description="harm is proven on like requests")
+    slower: int = Field(ge=0, description="like requests of the candidate above the limit")
+    compared: int = Field(ge=0, description="like requests of the candidate")
+    requests: int = Field(ge=0, description="all its requests in the log")
+    limit_ms: float | None = Field(description="limit on like requests; None: too few of the champion's")
+    decided_by: tuple[str, ...] = Field((), description="clients without whose requests no harm is proven")
+
+
 class Readiness(Frozen):
     """Progress of a pool in loading one version, with the errors of its servers."""
 

@@ -114,6 +114,8 @@ class Transition:
             "accuracy": {},
             "accuracy_at": None,
             "units": None,
+            "suspected_slow": False,
+            "like_requests": None,
             "errors_in_a_row": 0,
             "last_error_at": None,
         }

@@ -11,13 +11,26 @@ from typing import Annotated
 from pydantic import Field, TypeAdapter
 
 from perennial.core.tasks.binary import Binary
+from perennial.core.tasks.forecast import Forecast
 from perennial.core.tasks.multiclass import Multiclass
 from perennial.core.tasks.ranking import Ranking
 from perennial.core.tasks.regression import Regression
-from perennial.core.tasks.task import Metric, Scored, Task
+from perennial.core.tasks.task import Scored, Task
+from perennial.core.tasks.values import Metric
 
-AnyTask = Annotated[Binary | Ranking | Multiclass | Regression, Field(discriminator="kind")]
-TASK: TypeAdapter[Binary | Ranking | Multiclass | Regression] = TypeAdapter(AnyTask)
+AnyTask = Annotated[Binary | Ranking | Multiclass | Regression | Forecast, Field(discriminator="kind")]
+TASK: TypeAdapter[Binary | Ranking | Multiclass | Regression | Forecast] = TypeAdapter(AnyTask)
 """Reads a task from JSON, for example from a line of the prediction log."""
 
-__all__ = ["TASK", "AnyTask", "Binary", "Metric", "Multiclass", "Ranking", "Regression", "Scored", "Task"]
+__all__ = [
+    "TASK",
+    "AnyTask",
+    "Binary",
+    "Forecast",
+    "Metric",
+    "Multiclass",
+    "Ranking",
+    "Regression",
+    "Scored",
+    "Task",
+]

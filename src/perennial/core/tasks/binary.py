@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 
 from perennial.core.tasks.ranked_scores import ScoredProbabilities
 from perennial.core.tasks.score import ScoreTask
-from perennial.core.tasks.task import Label, Metric, plain
+from perennial.core.tasks.values import Label, Metric, plain
 
 
 class Binary(ScoreTask):
@@ -47,9 +47,17 @@ class Binary(ScoreTask):
     def label(self, value: Any) -> float | None:
         return {plain(self.positive): 1.0, plain(self.negative): 0.0}.get(plain(value))
 
-    def baselines(self, target: np.ndarray, rows: int) -> dict[str, np.ndarray]:
+    def baselines(
+        self,
+        target: np.ndarray,
+        rows: int,
+        known: np.ndarray | None = None,
+        judged: np.ndarray | None = None,
+    ) -> dict[str, np.ndarray]:
         """Return the share of positive training rows as the score of every row."""
         return {"class_frequency": np.full(rows, float(np.mean(target)))}
 
-    def scored(self, target: np.ndarray, answer: np.ndarray, group: np.ndarray) -> ScoredProbabilities:
+    def scored(
+        self, target: np.ndarray, answer: np.ndarray, group: np.ndarray, features: np.ndarray | None = None
+    ) -> ScoredProbabilities:
         return ScoredProbabilities(self, target, answer, group, self.threshold)

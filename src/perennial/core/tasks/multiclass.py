@@ -10,7 +10,8 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from perennial.core.tasks.ranked_scores import SMALLEST
-from perennial.core.tasks.task import Label, Metric, Scored, Task, plain
+from perennial.core.tasks.task import Scored, Task
+from perennial.core.tasks.values import Label, Metric, plain
 from perennial.errors import DataError
 
 ROUNDING = 1e-3
@@ -93,14 +94,26 @@ class Multiclass(Task):
         """Return the place of the most probable class."""
         return np.asarray(answer.argmax(axis=1), dtype=np.int64)
 
-    def right(self, summary: np.ndarray, decision: np.ndarray, label: np.ndarray) -> np.ndarray:
+    def right(
+        self,
+        summary: np.ndarray,
+        decision: np.ndarray,
+        label: np.ndarray,
+        answer: np.ndarray | None = None,
+    ) -> np.ndarray:
         return np.asarray(decision == label, dtype=float)
 
     def change(self, before: np.ndarray, after: np.ndarray, scale: float) -> np.ndarray:
         """Return the total variation distance of the probabilities, in [0, 1]."""
         return np.asarray(np.abs(after - before).sum(axis=1) / 2)
 
-    def baselines(self, target: np.ndarray, rows: int) -> dict[str, np.ndarray]:
+    def baselines(
+        self,
+        target: np.ndarray,
+        rows: int,
+        known: np.ndarray | None = None,
+        judged: np.ndarray | None = None,
+    ) -> dict[str, np.ndarray]:
         """Return the class frequencies of the training rows; their decision is the majority class."""
         frequencies = np.bincount(target.astype(int), minlength=len(self.classes)) / len(target)
         return {"class_frequency": np.tile(frequencies, (rows, 1))}
@@ -120,7 +133,9 @@ class Multiclass(Task):
             for place, row in zip(self.decisions(answer).tolist(), answer, strict=True)
         ]
 
-    def scored(self, target: np.ndarray, answer: np.ndarray, group: np.ndarray) -> ClassProbabilities:
+    def scored(
+        self, target: np.ndarray, answer: np.ndarray, group: np.ndarray, features: np.ndarray | None = None
+    ) -> ClassProbabilities:
         return ClassProbabilities(self, target, answer, group)
 
 

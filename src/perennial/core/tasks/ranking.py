@@ -9,7 +9,7 @@ import numpy as np
 
 from perennial.core.tasks.ranked_scores import RankedScores
 from perennial.core.tasks.score import ScoreTask
-from perennial.core.tasks.task import Metric, plain
+from perennial.core.tasks.values import Metric, plain
 
 
 class Ranking(ScoreTask):
@@ -41,5 +41,7 @@ class Ranking(ScoreTask):
         number = plain(value)
         return number if isinstance(number, float) and 0 <= number <= 1 else None
 
-    def scored(self, target: np.ndarray, answer: np.ndarray, group: np.ndarray) -> RankedScores:
+    def scored(
+        self, target: np.ndarray, answer: np.ndarray, group: np.ndarray, features: np.ndarray | None = None
+    ) -> RankedScores:
         return RankedScores(self, target, answer, group)

@@ -8,7 +8,8 @@ import numpy as np
 from pydantic import Field
 
 from perennial.core.frozen import Share
-from perennial.core.tasks.task import Task, without_gaps
+from perennial.core.tasks.task import Task
+from perennial.core.tasks.values import without_gaps
 from perennial.errors import DataError
 
 POSITIVE = 0.5
@@ -35,7 +36,13 @@ class ScoreTask(Task):
         """Return 1 at or above the threshold."""
         return (np.asarray(answer) >= self.threshold).astype(np.int64)
 
-    def right(self, summary: np.ndarray, decision: np.ndarray, label: np.ndarray) -> np.ndarray:
+    def right(
+        self,
+        summary: np.ndarray,
+        decision: np.ndarray,
+        label: np.ndarray,
+        answer: np.ndarray | None = None,
+    ) -> np.ndarray:
         return np.asarray(decision == (label >= POSITIVE), dtype=float)
 
     def sides(
@@ -43,7 +50,13 @@ class ScoreTask(Task):
     ) -> tuple[np.ndarray, np.ndarray]:
         return np.asarray(label >= POSITIVE), np.asarray(decision == 1)
 
-    def baselines(self, target: np.ndarray, rows: int) -> dict[str, np.ndarray]:
+    def baselines(
+        self,
+        target: np.ndarray,
+        rows: int,
+        known: np.ndarray | None = None,
+        judged: np.ndarray | None = None,
+    ) -> dict[str, np.ndarray]:
         return {}
 
     def from_feature(self, column: np.ndarray, known: np.ndarray) -> np.ndarray:

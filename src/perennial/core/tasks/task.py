@@ -4,29 +4,19 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from perennial.core.frozen import Frozen
-from perennial.errors import DataError, WrongAnswer, WrongTarget
+from perennial.core.tasks.answer_form import AnswerForm
+from perennial.core.tasks.values import Label, Metric
+from perennial.core.tasks.windows import Windows
+from perennial.errors import DataError, WrongTarget
 
-Label = bool | int | float | str
-"""Value of a target as the data has it. Numbers are compared by value: 1, 1.0 and true are the same label."""
 SHOWN = 5
 
 
-@dataclass(frozen=True)
-class Metric:
-    """A figure of merit."""
-
-    lower_is_better: bool = False
-    required: bool = True
-    """False: where the rows do not define it (no row of a class), it is left out."""
-
-
-class Task(Frozen, ABC):
+class Task(AnswerForm):
     """A kind of task with its keys in the spec.
 
     `answer` is what a model gives for n rows, float [n] or [n, k]; `target` is a target as `targets` returns it,
@@ -35,10 +25,6 @@ class Task(Frozen, ABC):
     """
 
     kind: str
-    output: ClassVar[str]
-    """Name of the output in the ONNX file."""
-    valid: ClassVar[str]
-    """Valid answer in words."""
     has_positive: ClassVar[bool]
     """Labels are positive or not: their share and number can be compared between variants."""
     one_number: ClassVar[bool]
@@ -75,12 +61,13 @@ class Task(Frozen, ABC):
         return self.label(value)
 
     @abstractmethod
-    def invalid(self, answer: np.ndarray) -> np.ndarray:
-        """Return the rows whose answer is not valid, bool [n], of an answer of the right shape."""
-
-    @abstractmethod
-    def scored(self, target: np.ndarray, answer: np.ndarray, group: np.ndarray) -> Scored:
+    def scored(
+        self, target: np.ndarray, answer: np.ndarray, group: np.ndarray, features: np.ndarray | None = None
+    ) -> Scored:
         """Prepare answers to be measured.
+
+        Args:
+            features: [n, features]; a kind whose metrics depend on the inputs of a row needs them.
 
         Raises:
             DataError: there are no rows, or the lengths differ. WrongAnswer: an answer is not valid.
@@ -91,12 +78,33 @@ class Task(Frozen, ABC):
         """Return what a caller does with an answer, int [n]; `NO_DECISION` where it is the number itself."""
 
     @abstractmethod
-    def right(self, summary: np.ndarray, decision: np.ndarray, label: np.ndarray) -> np.ndarray:
-        """Return the share of right in each answer, float [n] in [0, 1], as live quality counts it."""
+    def right(
+        self,
+        summary: np.ndarray,
+        decision: np.ndarray,
+        label: np.ndarray,
+        answer: np.ndarray | None = None,
+    ) -> np.ndarray:
+        """Return the share of right in each answer, float [n] in [0, 1], as live quality counts it.
+
+        Args:
+            answer: [n, k] of a kind with several numbers per row.
+        """
 
     @abstractmethod
-    def baselines(self, target: np.ndarray, rows: int) -> dict[str, np.ndarray]:
-        """Return answers without learning for `rows` rows, from the training targets alone."""
+    def baselines(
+        self,
+        target: np.ndarray,
+        rows: int,
+        known: np.ndarray | None = None,
+        judged: np.ndarray | None = None,
+    ) -> dict[str, np.ndarray]:
+        """Return answers without learning for `rows` rows, from the training targets.
+
+        Args:
+            known: features of the training rows; judged: those of the answered rows. A kind whose baselines repeat
+                an input needs both.
+        """
 
     @abstractmethod
     def from_feature(self, column: np.ndarray, known: np.ndarray) -> np.ndarray:
@@ -114,14 +122,32 @@ class Task(Frozen, ABC):
     def rule(self, column: str) -> str:
         """Return in a sentence how an answer becomes a decision about a target column."""
 
-    def width(self) -> int | None:
-        """Return the number of columns of an answer; None for one number per row."""
+    @property
+    def windows(self) -> Windows | None:
+        """Return how the rows are made from a series; None where a row of the data is an example."""
         return None
 
     @property
-    def shape(self) -> str:
-        """Return the shape of the output in words."""
-        return "[batch]" if self.width() is None else f"[batch, {self.width()}]"
+    def answer_tells_right(self) -> bool:
+        """Return whether an interval in the answer decides what is right, so that reference rows must keep it."""
+        return False
+
+    @property
+    def needs_calibration(self) -> bool:
+        """Return whether a training holds rows back to calibrate its answers (`calibrated`)."""
+        return False
+
+    def calibrated(self, target: np.ndarray, answer: np.ndarray) -> Self:
+        """Return the task with what a training measures on rows that the model has not learnt from.
+
+        Raises:
+            DataError: there are too few rows.
+        """
+        return self
+
+    def as_specified(self) -> Self:
+        """Return the task without what a training measures."""
+        return self
 
     def sides(
         self, summary: np.ndarray, decision: np.ndarray, label: np.ndarray
@@ -180,57 +206,6 @@ class Task(Frozen, ABC):
             )
         return np.array(numbers, dtype=np.float32)
 
-    def wrong_rows(self, answer: np.ndarray, rows: int) -> np.ndarray:
-        """Return the numbers of the rows whose answer is not valid.
-
-        Raises:
-            WrongAnswer: the shape is not that of this kind.
-        """
-        width = self.width()
-        shape = (rows,) if width is None else (rows, width)
-        if np.shape(answer) != shape:
-            raise WrongAnswer(
-                f"the answers have the shape {list(np.shape(answer))}, not {list(shape)}",
-                hint=f"a model must give {self.valid}",
-            )
-        with np.errstate(invalid="ignore"):  # infinities of opposite sign
-            return np.flatnonzero(self.invalid(np.asarray(answer, dtype=float)))
-
-    def checked(self, answer: np.ndarray, rows: int) -> np.ndarray:
-        """Return the answers as float64.
-
-        Raises:
-            WrongAnswer: shape or values are not those of this kind; names the first row.
-        """
-        values, bad = np.asarray(answer, dtype=float), self.wrong_rows(answer, rows)
-        if len(bad):
-            raise WrongAnswer(
-                f"{len(bad)} of {rows} answers are not valid; row {bad[0]}: {values[bad[0]].tolist()}",
-                hint=f"a model must give {self.valid} for missing features too",
-            )
-        return values
-
-
-NO_DECISION = -1
-
-
-def without_gaps(column: np.ndarray, known: np.ndarray) -> np.ndarray:
-    """Return a feature with the mean of `known` (the training rows) in place of missing values.
-
-    Raises:
-        DataError: it is missing in all training rows.
-    """
-    if np.isnan(known).all():
-        raise DataError("a baseline's feature is missing in all training rows", hint="train on more history")
-    return np.where(np.isnan(column), np.nanmean(known), column)
-
-
-def plain(value: Any) -> float | str | None:
-    """Return a label in the form in which labels are compared; None for a missing value or another type."""
-    if isinstance(value, bool | int | float):
-        return None if value != value else float(value)
-    return value if isinstance(value, str) else None
-
 
 class Scored(ABC):
     """Answers and targets, summed by group once so that a resample costs a single pass.
@@ -240,12 +215,20 @@ class Scored(ABC):
         target: [n], as `Task.targets` returns it.
         answer: [n] or [n, k].
         group: [n] integers.
+        features: [n, features] of a kind that needs them.
 
     Raises:
         DataError: the lengths differ, or there are no rows. WrongAnswer: an answer is not valid.
     """
 
-    def __init__(self, task: Task, target: np.ndarray, answer: np.ndarray, group: np.ndarray) -> None:
+    def __init__(
+        self,
+        task: Task,
+        target: np.ndarray,
+        answer: np.ndarray,
+        group: np.ndarray,
+        features: np.ndarray | None = None,
+    ) -> None:
         if not len(target) == len(answer) == len(group):
             raise DataError(f"{len(target)} targets, {len(answer)} scores, {len(group)} groups")
         if len(target) == 0:
@@ -254,6 +237,7 @@ class Scored(ABC):
         self.target = np.asarray(target, dtype=float)
         self.answer = task.checked(answer, len(target))
         self.group = np.asarray(group)
+        self.features = features
         self.groups, self._group = np.unique(group, return_inverse=True)
         self._rows = np.bincount(self._group)
 
@@ -267,7 +251,8 @@ class Scored(ABC):
 
     def where(self, chosen: np.ndarray) -> Scored:
         """Return the rows of a mask [n]; it must select at least a row."""
-        return self.task.scored(self.target[chosen], self.answer[chosen], self.group[chosen])
+        features = None if self.features is None else self.features[chosen]
+        return self.task.scored(self.target[chosen], self.answer[chosen], self.group[chosen], features)
 
     @abstractmethod
     def measure(self, weights: np.ndarray | None = None) -> dict[str, float]:

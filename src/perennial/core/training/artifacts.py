@@ -72,6 +72,9 @@ class Trained(Frozen):
     trials: int
     pruned: int
     parity: float = Field(description="largest score difference of exported and trained model")
+    parity_share: float = Field(
+        description="share of the rows that differ by more than the gate allows a row"
+    )
     reason: Reason
     reason_text: str
     seconds: float

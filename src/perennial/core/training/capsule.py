@@ -28,7 +28,7 @@ class Provenance(Frozen):
     code: str = Field(description="git commit of the project, '+dirty' if it had changes; ' on ' the package")
     features: str = Field(description="hash over the Feast feature-view definitions")
     constraints: str = Field(description="SHA-256 of constraints.txt")
-    model_code: str = Field(description="SHA-256 of the module of the model")
+    model_code: str = Field(description="SHA-256 of the module of the model and of its template")
 
 
 class Capsule(Frozen):

@@ -12,6 +12,8 @@ SUSPICIOUS = 0.98
 """Share of the target that a column alone must explain on rows that its tree has not seen."""
 MOST_ROWS = 5_000
 LEAVES, FOLDS = 64, 4
+DISTINCT = 0.5
+"""Share of distinct values from which equal values tell a copy."""
 FUTURE = 0.5
 """Share of the rows whose time in a column is later than the time of the row."""
 
@@ -60,6 +62,29 @@ def future_times(times: Mapping[str, np.ndarray], row_times: np.ndarray) -> dict
         if share >= FUTURE:
             reasons[name] = f"in {share:.0%} of the rows it is later than the time of the row"
     return reasons
+
+
+def copies_across(features: np.ndarray, target: np.ndarray, later: np.ndarray) -> list[tuple[int, int]]:
+    """Return the later rows that are copies of an earlier row: (its place, place of that row).
+
+    A copy equals in all inputs and the target, and has a known value in a column whose values are mostly distinct:
+    other rows may well be equal without being copies.
+
+    Args:
+        features: float32 [n, names], NaN equals NaN.
+        target: [n].
+        later: [n], true for the rows of the later side.
+    """
+    rows = np.ascontiguousarray(np.column_stack([features, target.astype(np.float32)]), dtype=np.float32)
+    rows[np.isnan(rows)] = np.nan
+    telling = np.zeros(len(rows), dtype=bool)
+    for column in features.T:
+        known = ~np.isnan(column)
+        if known.any() and len(np.unique(column[known])) > DISTINCT * known.sum():
+            telling |= known
+    earlier = {rows[place].tobytes(): int(place) for place in np.flatnonzero(~later & telling)}
+    found = ((int(place), earlier.get(rows[place].tobytes())) for place in np.flatnonzero(later & telling))
+    return [(place, copy) for place, copy in found if copy is not None]
 
 
 def _copies(column: np.ndarray, target: np.ndarray) -> bool:

@@ -15,10 +15,13 @@ from perennial.core.training.licence_list import LICENCES
 from perennial.core.training.spec_policy import POLICY
 from perennial.core.training.table_columns import ColumnSummary
 from perennial.core.training.table_profile import Conclusion, Role, TableProfile
+from perennial.core.training.templates import template_of
 
 WATCHED = 10
 """Most inputs whose drift is watched from the start."""
-GROUP_NAMES = {Split.TIME: "period", Split.GROUP: "bucket", Split.RANDOM: "bucket"}
+LEVEL, ROWS_OF_INTERVAL = 0.9, 200
+"""Interval of the answers of a regression, and fewest rows from which it can be measured."""
+GROUP_NAMES = {Split.TIME: "period", Split.ROLLING: "period", Split.GROUP: "bucket", Split.RANDOM: "bucket"}
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,10 @@ class Draft:
     entrypoint: str
     unit: str
     seed: int
+    template: str
+    """Name of a template."""
+    is_auto: bool = False
+    """Other templates compete with it."""
     sql: SqlRowsOf | None = None
 
 
@@ -58,18 +65,33 @@ class Thresholds:
     epochs: int
 
 
+@dataclass(frozen=True)
+class SeriesText:
+    """Parts of the spec of a forecast: its inputs are made from past values, not columns of the table."""
+
+    values: Thresholds
+    inputs: list[str]
+    watched: list[str]
+
+
 def input_specs(profile: TableProfile) -> dict[str, InputSpec]:
     """Return the types of the inputs, in the order of the table."""
     return {name: _input_spec(conclusion) for name, conclusion in profile.inputs.items()}
 
 
-def spec_text(draft: Draft, profile: TableProfile, accepted: tuple[str, ...]) -> str:
+def spec_text(
+    draft: Draft, profile: TableProfile, accepted: tuple[str, ...], series: SeriesText | None = None
+) -> str:
     """Return the YAML of the spec.
 
     Args:
         accepted: inputs that a person wants although they tell the target.
+        series: of a forecast.
     """
-    values = _thresholds(draft, profile)
+    values = _thresholds(draft, profile) if series is None else series.values
+    inputs = (
+        [_input(conclusion) for conclusion in profile.inputs.values()] if series is None else series.inputs
+    )
     taken = {conclusion.column.name for conclusion in profile.columns}
     group = GROUP_NAMES[profile.split]
     group = (
@@ -83,14 +105,14 @@ def spec_text(draft: Draft, profile: TableProfile, accepted: tuple[str, ...]) ->
         if profile.period is None
         else TypeAdapter(type(profile.period)).dump_json(profile.period).decode()
     )
-    watched = list(profile.inputs)[:WATCHED]
+    watched = list(profile.inputs)[:WATCHED] if series is None else series.watched
     origin = draft.path or "a query"
     head = f"""\
 # The whole policy of a model: every threshold is here and nowhere else. Written by `perennial init` from
 # {profile.rows} rows; change what you know better.
 # Durations are ISO 8601: PT6H is six hours, P7D seven days.
 name: {draft.name}
-description: {quote(f"Learns {target} from {len(profile.inputs)} columns of {origin}.")}
+description: {quote(f"Learns {target} from {len(inputs)} inputs of {origin}.")}
 owner: {quote(draft.owner)}
 {values.task}
 entrypoint: {draft.entrypoint}
@@ -107,6 +129,7 @@ data:
     split: {profile.split.value}  # {profile.split_reason}
     seed: {draft.seed}
     leakage_accepted: {quote(list(accepted))}  # inputs that tell the target alone, and rightly so
+    copies: 0.01  # largest share of the held-back rows that are copies of a row that trains
   expectations:
     table: {draft.name}.yaml
 
@@ -115,7 +138,7 @@ data:
 features:
   source: request
   inputs:
-{chr(10).join(_input(conclusion) for conclusion in profile.inputs.values())}
+{chr(10).join(inputs)}
 
 target:
   column: {quote(target)}
@@ -129,12 +152,7 @@ evaluation:
   slice_min_rows: 100
   baselines: {{}}
 
-tuning:
-  trials: 20
-  epochs: {values.epochs}
-  seed: {draft.seed}
-  validation_fraction: 0.2
-  timeout: PT30M
+{_tuning(draft, values)}
 
 gate:
   metrics:  # better than an answer without learning
@@ -142,13 +160,25 @@ gate:
   improvement: {values.improvement}
 """
     listed = [f"      - {licence}\n" for licence in LICENCES]
+    parity = "{absolute: 1.0e-4, relative: 1.0e-4, share: 0.01}  # thresholds of trees become float32"
     return head + POLICY.substitute(
+        parity=parity if draft.is_auto or template_of(draft.template).trees else "1.0e-4",
         tolerance=values.tolerance,
         licences="".join(listed),
         watched="".join(f"    - {quote(name)}\n" for name in watched),
         needed=min(2, len(watched)),
         explanation=values.explanation,
     )
+
+
+def _tuning(draft: Draft, values: Thresholds) -> str:
+    search = f"  epochs: {values.epochs}\n  seed: {draft.seed}\n  validation_fraction: 0.2\n"
+    if draft.is_auto:
+        return (
+            "tuning:\n  templates: auto  # every kind of model that is installed competes with the entrypoint\n"
+            f"  trials: 100\n{search}  timeout: PT10M"
+        )
+    return f"tuning:\n  trials: 20\n{search}  timeout: PT30M"
 
 
 def quote(value: Any) -> str:
@@ -200,16 +230,21 @@ def _thresholds(draft: Draft, profile: TableProfile) -> Thresholds:
     explained = "{{background: 50, coalitions: {}, max_rows: 20, tolerance: {}, sample: 100}}"
     if profile.task == "regression":
         deviation = target.deviation or 1.0
+        interval = covered = ""
+        if profile.rows >= ROWS_OF_INTERVAL:
+            interval = f"\n  interval: {LEVEL}  # chance that the interval of an answer holds the value"
+            covered = f"\n    coverage: {{min: {rounded(LEVEL - 0.15)}}}  # share of values in the intervals"
         highest = max(abs(float(_number(target.minimum))), abs(float(_number(target.maximum))))
         return Thresholds(
             task=(
                 "task:\n  kind: regression\n"
                 f"  unit: {quote(draft.unit)}\n"
                 f"  tolerance: {rounded(deviation / 2)}  # an answer this near to the label counts as right"
+                f"{interval}"
             ),
             metrics=(
                 f"    rmse: {{max: {rounded(deviation)}}}  # the target's standard deviation\n"
-                "    r2: {min: 0.05}"
+                f"    r2: {{min: 0.05}}{covered}"
             ),
             improvement=f"{{metric: rmse, min_delta: {-rounded(0.02 * deviation)}}}",
             tolerance=f"{{rmse: {rounded(0.01 * deviation)}}}",

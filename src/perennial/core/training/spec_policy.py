@@ -7,7 +7,7 @@ from string import Template
 POLICY = Template(
     """\
   latency_p95_ms: 100
-  parity: 1.0e-4
+  parity: $parity
   slice_drop: 0.1
   # Largest mean change of the answer (of a value in standard deviations of the target) on the reference rows, when
   # inputs are noisy (in their standard deviations) or missing (with this probability).

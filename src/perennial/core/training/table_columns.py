@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from perennial.core.tasks.task import Label
+from perennial.core.tasks.values import Label
 
 
 class ColumnType(StrEnum):

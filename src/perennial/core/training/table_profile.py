@@ -11,13 +11,13 @@ from typing import Literal
 
 from perennial.core.data_spec import Split
 from perennial.core.input_spec import InputKind
-from perennial.core.tasks.task import Label
+from perennial.core.tasks.values import Label
 from perennial.core.training.table_columns import ColumnSummary, ColumnType
 from perennial.errors import DataError
 
-TaskKind = Literal["binary", "multiclass", "regression"]
+TaskKind = Literal["binary", "multiclass", "regression", "forecast"]
 FEWEST_ROWS = 40
-TAKEN = frozenset({"score", "decision"})
+TAKEN = frozenset({"score", "decision", "right"})
 """Columns of the reference rows of a version."""
 MOST_CLASSES, MOST_WHOLE_CLASSES = 100, 20
 """Most values of a target that are classes: texts, and whole numbers."""

@@ -18,6 +18,7 @@ from perennial.core.tasks import Task
 from perennial.core.training.artifacts import ModelManifest
 from perennial.core.verdict import Judgement, Verdict
 from perennial.errors import DatasetMissing, MalformedInput, ModelFileError, ShapeError, WrongAnswer
+from perennial.flows.training.package import RIGHT
 from perennial.flows.training.workdir import read_record, read_table
 from perennial.ports import GroupFigures, Scorer
 
@@ -113,7 +114,10 @@ def _fairness(
     scores, task = rows["score"].to_numpy(), manifest.task
     # Reference rows of format 1, a ranking, have no column of decisions.
     decisions = rows["decision"].to_numpy() if "decision" in rows else task.decisions(scores)
-    target, answer = task.sides(scores, decisions, _labels(manifest, rows))
+    if task.answer_tells_right and RIGHT in rows:
+        target, answer = np.ones(len(rows), dtype=bool), rows[RIGHT].to_numpy() > 0
+    else:
+        target, answer = task.sides(scores, decisions, _labels(manifest, rows))
     for column in dict.fromkeys([*spec.data.sensitive, *spec.evaluation.slices]):
         if column not in rows:
             needed = f"column {column} of the reference rows"

@@ -21,7 +21,7 @@ from perennial.core.training.examples import Examples
 from perennial.core.training.explanation import Background
 from perennial.core.training.registration import VersionRecord
 from perennial.errors import ModelFileError
-from perennial.flows.training.package import version_features
+from perennial.flows.training.package import version_features, version_task
 from perennial.flows.training.point_in_time import as_examples, join
 from perennial.flows.training.revision import read_trained
 from perennial.flows.training.workdir import Workdir, read_record, read_table, write_json
@@ -67,18 +67,24 @@ def evaluate(spec: ModelSpec, work: Workdir, ports: EvaluatePorts, say: Callable
     examples = as_examples(spec, rows)
     train, holdout = examples.where(~later), examples.where(later)
     score_of = {MODEL: ports.scorer.score(work.model, holdout.features)}
+    champion_task: Task | None = None
     champion = ports.registry.find(spec.name, CHAMPION)
     if champion is not None and champion.run_id != trained.run_id:
         if int(champion.tags.get("holdout_from", trained.holdout_from)) > trained.holdout_from:
             say(
                 f"the champion {champion.ref.version} was trained on some of these rows: its figures are too good"
             )
-        score_of[CHAMPION] = _champion_scores(spec, champion, rows[later], holdout, work, ports)
+        score_of[CHAMPION], champion_task = _champion_scores(
+            spec, champion, rows[later], holdout, work, ports
+        )
     score_of |= baseline_scores(spec, train, holdout)
     score_of |= {
         name: learn(spec.task, train, holdout.features) for name, learn in ports.references(spec.task).items()
     }
     scores = as_scored(spec, holdout, score_of)
+    for name, task in {MODEL: version_task(work.model), CHAMPION: champion_task}.items():
+        if name in score_of and task is not None:
+            scores[name] = _scored(task, holdout, score_of[name])
     slices = {column: rows[later][column].to_numpy() for column in spec.evaluation.slices}
     evaluation = evaluate_scores(
         trained.digest,
@@ -113,7 +119,7 @@ def evaluate(spec: ModelSpec, work: Workdir, ports: EvaluatePorts, say: Callable
 def baseline_scores(spec: ModelSpec, train: Examples, judged: Examples) -> dict[str, np.ndarray]:
     """Return the answers of the baselines of the kind of task, and of those that the spec names."""
     names = spec.features.names
-    return spec.task.baselines(train.target, len(judged)) | {
+    return spec.task.baselines(train.target, len(judged), train.features, judged.features) | {
         name: spec.task.from_feature(
             judged.features[:, names.index(column)].astype(float),
             train.features[:, names.index(column)].astype(float),
@@ -123,7 +129,11 @@ def baseline_scores(spec: ModelSpec, train: Examples, judged: Examples) -> dict[
 
 
 def as_scored(spec: ModelSpec, judged: Examples, scores: Mapping[str, np.ndarray]) -> dict[str, Scored]:
-    return {name: spec.task.scored(judged.target, score, judged.group) for name, score in scores.items()}
+    return {name: _scored(spec.task, judged, score) for name, score in scores.items()}
+
+
+def _scored(task: Task, judged: Examples, score: np.ndarray) -> Scored:
+    return task.scored(judged.target, score, judged.group, judged.features)
 
 
 def _champion_scores(
@@ -133,14 +143,16 @@ def _champion_scores(
     holdout: Examples,
     work: Workdir,
     ports: EvaluatePorts,
-) -> np.ndarray:
+) -> tuple[np.ndarray, Task | None]:
+    """Return the answers of the champion, and its task if that has the metrics of the spec's."""
     with tempfile.TemporaryDirectory() as aside:
         folder = ports.registry.fetch(champion.ref, Path(aside))
-        own = version_features(spec, folder)
+        own, task = version_features(spec, folder), version_task(folder)
+        comparable = task if task.as_specified() == spec.task else None
         if own.same_values(spec.features):
-            return ports.scorer.score(folder, holdout.features)
+            return ports.scorer.score(folder, holdout.features), comparable
         joined = join(spec, later, ports.features(), work.read_views(), own)
-        return ports.scorer.score(folder, as_examples(spec, joined, own.names).features)
+        return ports.scorer.score(folder, as_examples(spec, joined, own.names).features), comparable
 
 
 def _curves(folder: Path, model: CurvedScores) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 
 from perennial.core.feature_spec import FeatureSpec
 from perennial.errors import DatasetMissing
+from perennial.flows.training.point_in_time import as_of
 from perennial.flows.training.prepare import Prepared
 from perennial.ports import Features
 
@@ -50,12 +51,12 @@ def recompute(
     if features.source == "request":
         raise DatasetMissing("the caller sends every input", hint="there is nothing to compute it from")
     rows = request_rows(features, log)
-    joinable = rows.notna().all(axis=1).to_numpy()
-    values = np.full((len(log), len(features.columns)), np.nan)
+    joinable = rows.drop(columns=list(features.sent)).notna().all(axis=1).to_numpy()
+    values = np.full((len(log), len(features.names)), np.nan)
     views = source.make(source.history()).views
     if joinable.any():
-        joined = source.features.join(features, rows[joinable].reset_index(drop=True), views)
-        values[joinable] = joined[list(features.names)].to_numpy(dtype=float)
+        joined = as_of(features, rows[joinable].reset_index(drop=True), source.features, views)
+        values[joinable] = joined.to_numpy(dtype=float)
     return values, joinable
 
 
@@ -64,7 +65,7 @@ def request_rows(features: FeatureSpec, log: pd.DataFrame) -> pd.DataFrame:
     import pandas as pd
 
     requests = logged_requests(log)
-    keys = list(dict.fromkeys([*features.entities, *features.request]))
+    keys = list(dict.fromkeys([*features.entities, *features.request, *features.sent]))
     rows = pd.DataFrame({key: [request.get(key) for request in requests] for key in keys}, index=log.index)
     for key in features.entities:
         rows[key] = rows[key].map(str, na_action="ignore")

@@ -14,7 +14,7 @@ from perennial.core.training.examples import Examples, first_later_group
 from perennial.core.training.registration import VersionRecord
 from perennial.errors import DataError, UnknownVersion
 from perennial.flows.evaluation.evaluate import as_scored, baseline_scores
-from perennial.flows.training.package import version_features
+from perennial.flows.training.package import version_features, version_task
 from perennial.flows.training.point_in_time import as_examples, join
 from perennial.flows.training.prepare import Prepared
 from perennial.flows.versions import find_version
@@ -100,7 +100,9 @@ def score_later_groups(
     own = version_features(spec, files)
     joined = join(spec, prepared.examples, features, prepared.views, own)
     later = as_examples(spec, joined[joined[spec.evaluation.group] >= first], own.names)
-    return spec.task.scored(later.target, scorer.score(files, later.features), later.group), joined, own
+    task = version_task(files) if spec.task.needs_calibration else spec.task
+    answers = scorer.score(files, later.features)
+    return task.scored(later.target, answers, later.group, later.features), joined, own
 
 
 def _default(model: str, registry: Registry) -> VersionRecord:

@@ -30,11 +30,13 @@ def add_source(
     ledger: Ledger,
     now: datetime,
     random: Callable[[int], str],
+    taken: Collection[str],
 ) -> str:
     """Add a source, or give it a new key; returns the key, which is stored nowhere.
 
     Args:
         models: models that it may label; empty for every model.
+        taken: names of clients.
         random: number of bytes -> random bytes as hexadecimal text.
 
     Raises:
@@ -42,6 +44,8 @@ def add_source(
     """
     if not NAME.fullmatch(name):
         raise UsageError(f"{name!r} is no name of a source", hint="small letters, digits and -")
+    if name in taken or name.startswith("jwt-"):  # a label is counted by the name of its sender
+        raise UsageError(f"{name!r} is the name of another sender of feedback", hint="choose another name")
     key = written(MARK, name, random(32))
     source = FeedbackSource(
         name=name, sha256=hashed(key), models=tuple(sorted(set(models))), added_at=now, added_by=actor

@@ -29,13 +29,16 @@ def right(rows: pd.DataFrame) -> np.ndarray:
     """Return how right each answer is under its own kind of task, float [n] in [0, 1].
 
     Args:
-        rows: columns task, score and decision of the log, and value, the label as the store has it.
+        rows: columns task, score, decision and answer of the log, and value, the label as the store has it.
     """
     shares = np.zeros(len(rows))
     for text, places in rows.groupby("task", sort=False).indices.items():
         part = rows.iloc[places]
         score, decision, label = (part[name].to_numpy() for name in ("score", "decision", "value"))
-        shares[places] = logged_task(str(text)).right(score, decision, label)
+        task = logged_task(str(text))
+        wide = task.width() is not None and part["answer"].notna().all()
+        answer = np.array(part["answer"].tolist(), dtype=float) if wide else None
+        shares[places] = task.right(score, decision, label, answer)
     return shares
 
 

@@ -32,6 +32,7 @@ def add_key(
     ledger: Ledger,
     now: datetime,
     random: Callable[[int], str],
+    taken: Collection[str],
 ) -> str:
     """Add the key of a client, or give it a new one; returns the key, which is stored nowhere.
 
@@ -39,12 +40,15 @@ def add_key(
         models: models that it may ask; empty for every model.
         valid: time until it expires; None: never.
         random: number of bytes -> random bytes as hexadecimal text.
+        taken: names of feedback sources.
 
     Raises:
         UsageError: the name cannot be used.
     """
     if not NAME.fullmatch(name):
         raise UsageError(f"{name!r} is no name of a client", hint="small letters, digits and -")
+    if name in taken or name.startswith("jwt-"):  # a label is counted by the name of its sender
+        raise UsageError(f"{name!r} is the name of another sender of feedback", hint="choose another name")
     text = written(MARK, name, random(32))
     key = ClientKey(
         name=name,

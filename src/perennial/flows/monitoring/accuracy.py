@@ -13,7 +13,7 @@ from perennial.ports import FeedbackStore, PredictionLog
 if TYPE_CHECKING:
     import pandas as pd
 
-NEEDED = ["prediction_id", "request_id", "entity", "digest", "score", "decision", "shadow", "task"]
+NEEDED = ["prediction_id", "request_id", "entity", "digest", "score", "decision", "shadow", "task", "answer"]
 KEY = ["request_id", "entity", "place", "of"]
 """`of` counts the rows with the same request id and entity; `place` is the position of a row among them."""
 
@@ -41,7 +41,7 @@ def accuracy(
         return {}
     import pandas as pd
 
-    log = log[NEEDED].astype({"shadow": bool})
+    log = log.reindex(columns=NEEDED).astype({"shadow": bool})
     # Joined after `_placed`: a row without a label has a place too.
     answered = _placed(log[~log["shadow"]]).merge(votes(labels), on="prediction_id")
     mirrored = _placed(log[log["shadow"]], "digest").merge(answered[[*KEY, "source", "value"]], on=KEY)

@@ -32,6 +32,7 @@ from perennial.files import replacing
 from perennial.flows.feedback.votes import counted, right, votes
 from perennial.flows.monitoring.retrain import raise_and_record
 from perennial.flows.monitoring.window import RefusedTraffic, Window, read_window
+from perennial.flows.training.package import RIGHT
 from perennial.ports import (
     DriftReporter,
     FeedbackStore,
@@ -184,7 +185,12 @@ def _refused_share(model: str, ports: MonitorPorts) -> float | None:
 
 
 def accuracy_known(spec: ModelSpec, reference: pd.DataFrame) -> AccuracyEstimate | None:
-    """Estimate the share of right answers on the reference rows, under the task of the spec."""
+    """Estimate the share of right answers on the reference rows, under the task of the spec.
+
+    Where an interval in the answer tells what is right, the rows say it.
+    """
+    if spec.task.answer_tells_right and RIGHT in reference:
+        return AccuracyEstimate.of(reference[RIGHT].to_numpy(dtype=float))
     score = reference[SCORE].to_numpy()
     label = spec.task.targets(reference[spec.target.column].to_numpy(), spec.target.column)
     # The reference of a version from before kinds of task, a ranking, has no decisions.
@@ -194,7 +200,9 @@ def accuracy_known(spec: ModelSpec, reference: pd.DataFrame) -> AccuracyEstimate
 
 def accuracy_seen(window: pd.DataFrame, labels: BySource, policy: FeedbackSpec) -> AccuracyEstimate | None:
     """Estimate the accuracy of the logged decisions on the rows of the window with labels that count."""
-    known = window[["prediction_id", "score", "decision", "task"]].merge(votes(labels), on="prediction_id")
+    known = window.reindex(columns=["prediction_id", "score", "decision", "task", "answer"]).merge(
+        votes(labels), on="prediction_id"
+    )
     known = counted(known, policy)
     by_prediction = known.assign(right=right(known)).groupby("prediction_id", sort=False)["right"]
     return AccuracyEstimate.of(by_prediction.mean().to_numpy(dtype=float))

@@ -16,6 +16,7 @@ from perennial.core.release.withdrawal import is_withdrawn, withdrawal_intent
 from perennial.errors import DataError, ToolError
 from perennial.flows.experiment.gather import assigned_predictions, count_users
 from perennial.flows.monitoring.accuracy import accuracy
+from perennial.flows.release.like_requests import like_requests
 from perennial.flows.release.served_files import current_seal
 
 if TYPE_CHECKING:
@@ -76,8 +77,18 @@ def observe(status: ReleaseStatus, ports: ReleasePorts, now: datetime) -> Observ
     if phase.is_measured() or phase is Phase.ABORTING:
         seen["healthy"] = attempt("router", lambda: dict(ports.router.healthy(model)), {})
     if phase.is_measured():
-        seen |= {"accuracy": status.accuracy, "accuracy_at": status.accuracy_at, "units": status.units}
-        if _is_due(status, now):
+        seen |= {
+            "accuracy": status.accuracy,
+            "accuracy_at": status.accuracy_at,
+            "units": status.units,
+            "like_requests": status.like_requests,
+        }
+        due = _is_due(status, now)
+        if status.suspected_slow and (due or status.like_requests is None):
+            seen["like_requests"] = attempt(
+                "prediction log", lambda: like_requests(status, ports.predictions), status.like_requests
+            )
+        if due:
             labels = attempt("prediction log", lambda: _accuracy(status, ports), status.accuracy)
             seen |= {"accuracy": labels, "accuracy_at": now}
             if status.current is not None and status.current.mismatch is not None:

@@ -180,8 +180,16 @@ def apply(action: Action, model: str, ports: ReleasePorts, expected: Expected = 
         case SetAlias(alias=alias, key=key):
             ports.labels.alias(model, alias, key)
         case ClearAlias(alias=alias, key=key):
-            record = ports.registry.find(model, alias)
-            if record is not None and record.ref.key == key:
+            if _stands_at(alias, model, ports) == key:
                 ports.labels.alias(model, alias, None)
         case SetTags(key=key, tags=tags):
             ports.labels.tag(model, key, tags)
+
+
+def _stands_at(alias: str, model: str, ports: ReleasePorts) -> str | None:
+    """Return the key of the version with an alias; None without one, or where it is none of a registration."""
+    try:
+        record = ports.registry.find(model, alias)
+    except UnknownVersion:
+        return None
+    return None if record is None else record.ref.key

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,7 @@ from perennial.core.training.artifacts import Trial
 from perennial.core.training.capsule import Provenance
 from perennial.core.training.data import DataRevision
 from perennial.core.training.examples import Examples
+from perennial.core.training.leaderboard import TEMPLATE
 from perennial.errors import DataError
 from perennial.flows.training.training_data import TimeSplit
 from perennial.ports import Run, Tracker, Tuner
@@ -43,20 +44,34 @@ def search(
     suggest: Suggest,
     study: str,
     say: Callable[[str], None],
+    first: Sequence[Mapping[str, Any]] = (),
 ) -> tuple[Trial, list[Trial]]:
     """Return the best trial and all trials; log each as a nested run and report it by `say`."""
     metric = spec.gate.improvement.metric
     maximise = not spec.task.metrics[metric].lower_is_better
     pick = max if maximise else min
-    learn, validation = split.learn, split.validation
+    folds = split.folds
     trials: list[Trial] = []
 
     def objective(parameters: dict[str, Any], report: Callable[[int, float], None]) -> float:
+        judged = [
+            judge(parameters, learn, validation, report, fold * spec.tuning.epochs)
+            for fold, (learn, validation) in enumerate(folds)
+        ]
+        return sum(judged) / len(judged)
+
+    def judge(
+        parameters: dict[str, Any],
+        learn: Examples,
+        validation: Examples,
+        report: Callable[[int, float], None],
+        first: int,
+    ) -> float:
         values: list[float] = []
 
         def progress(epoch: int, metrics: Mapping[str, float]) -> None:
             values.append(_validated(spec, model, validation)[f"validation_{metric}"])
-            report(epoch, values[-1])
+            report(first + epoch, values[-1])
 
         model = build(spec.features.names, parameters, spec.tuning.seed, spec.task)
         kept: int = model.fit(learn, validation, spec.tuning.epochs, progress)
@@ -71,9 +86,10 @@ def search(
         value = f"{trial.value:.4f}" if trial.value is not None else "pruned"
         best = f" best {pick(values):.4f}" if values else ""
         pruned = sum(done.pruned for done in trials)
-        say(f"trial {len(trials)}/{spec.tuning.trials} {metric} {value}{best} (pruned: {pruned})")
+        named = f" {trial.parameters[TEMPLATE]}" if TEMPLATE in trial.parameters else ""
+        say(f"trial {len(trials)}/{spec.tuning.trials}{named} {metric} {value}{best} (pruned: {pruned})")
 
-    return tuner.tune(study, spec.tuning, maximise, suggest, objective, report_trial), trials
+    return tuner.tune(study, spec.tuning, maximise, suggest, objective, report_trial, first), trials
 
 
 def _log_trial(spec: ModelSpec, tracker: Tracker, run: Run, trial: Trial, metric: str) -> None:
@@ -122,7 +138,7 @@ def _validated(spec: ModelSpec, model: Any, validation: Examples) -> dict[str, f
         DataError: the rows do not define the metric that the search improves.
     """
     answer = model.predict(validation.features)
-    measured = spec.task.scored(validation.target, answer, validation.group).measure()
+    measured = spec.task.scored(validation.target, answer, validation.group, validation.features).measure()
     figures = {f"validation_{name}": value for name, value in measured.items() if not np.isnan(value)}
     if f"validation_{spec.gate.improvement.metric}" not in figures:
         raise DataError(

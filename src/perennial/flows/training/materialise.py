@@ -50,6 +50,15 @@ def publish(
     return Publication({name: len(view) for name, view in prepared.views.items()}, last)
 
 
+def publish_table(
+    rows: pd.DataFrame, make: Callable[[pd.DataFrame], Prepared], features: Features
+) -> dict[str, int]:
+    """Publish the feature views of a model over rows, with window features as of now; return their rows."""
+    views = make(rows).views
+    features.publish(views)
+    return {name: len(view) for name, view in views.items()}
+
+
 def push(
     spec: ModelSpec,
     history: pd.DataFrame,

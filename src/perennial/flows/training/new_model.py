@@ -18,12 +18,16 @@ from perennial.core.input_encoding import encode
 from perennial.core.input_spec import InputKind, InputSpec
 from perennial.core.training.leakage import future_times, telling_columns
 from perennial.core.training.pipeline_draft import pipeline_text
+from perennial.core.training.series_draft import SeriesFound, conclude_series, find_series
+from perennial.core.training.series_text import series_text
 from perennial.core.training.spec_draft import Draft, input_specs, quote, spec_text
 from perennial.core.training.suite_draft import suite_text
 from perennial.core.training.table_columns import ColumnSummary
 from perennial.core.training.table_profile import Given, Role, TableProfile, conclude
+from perennial.core.training.templates import template_of
 from perennial.errors import DataError, UsageError
 from perennial.files import write_text
+from perennial.flows.training.series import utc_times
 from perennial.flows.training.tables import plain_values
 
 if TYPE_CHECKING:
@@ -50,6 +54,8 @@ class Inspection:
     profile: TableProfile
     repeated: int
     """Rows whose inputs an earlier row has, too."""
+    series: SeriesFound | None = None
+    """Of a forecast."""
 
 
 @dataclass(frozen=True)
@@ -98,6 +104,21 @@ def inspect(given: Given, keep: Sequence[str], ports: TablePorts, seed: int) -> 
     return Inspection(profile, ports.repeated(list(profile.inputs)))
 
 
+def inspect_series(given: Given, ports: TablePorts, unit: str, horizon: int | None) -> Inspection:
+    """Conclude the roles of a table of series, its frequency and season; measure the naive forecasts.
+
+    Raises:
+        DataError: the table is no table of series. MalformedInput: a series has two values in a period.
+    """
+    profile = conclude_series(ports.summarise(), given)
+    target, time, group = profile.target.name, profile.named(Role.TIME) or "", profile.named(Role.GROUP)
+    wanted = {time: InputKind.TIMESTAMP, target: InputKind.FLOAT}
+    table = ports.read(wanted if group is None else {**wanted, group: InputKind.CATEGORY})
+    series = None if group is None else table[group].to_numpy(dtype=str)
+    found = find_series(series, utc_times(table[time]), table[target].to_numpy(dtype=float), unit, horizon)
+    return Inspection(profile, 0, found)
+
+
 def draft_files(
     draft: Draft, inspection: Inspection, keep: Sequence[str], project: Path, terms: Terms
 ) -> NewFiles:
@@ -118,11 +139,13 @@ def draft_files(
     there = [str(path) for path in (spec_path, suite_path, module_path, pipeline_path) if path.exists()]
     if there:
         raise UsageError(f"{', '.join(there)} is there already", hint="remove it, or choose another name")
-    spec, suite = spec_text(draft, inspection.profile, tuple(keep)), suite_text(name, inspection.profile)
+    series = None if inspection.series is None else series_text(inspection.series)
+    spec = spec_text(draft, inspection.profile, tuple(keep), series)
+    suite = suite_text(name, inspection.profile)
     catalog.parse(yaml.safe_load(spec), spec_path)
     catalog.parse_suite(yaml.safe_load(suite), suite_path)
     files = {
-        module_path: _module(draft, inspection.profile),
+        module_path: _module(draft),
         suite_path: suite,
         pipeline_path: pipeline_text(name, None if draft.path.startswith("s3://") else draft.path or None),
         spec_path: spec,
@@ -158,13 +181,17 @@ def _days(table: pd.DataFrame, name: str) -> np.ndarray:
     return encode({name: spec}, {name: plain_values(table[name])}, len(table))[:, 0]
 
 
-def _module(draft: Draft, profile: TableProfile) -> str:
+def _module(draft: Draft) -> str:
     name = draft.entrypoint.partition(":")[2]
+    template = template_of(draft.template)
+    module, _, base = template.address.partition(":")
+    # Two classes of one name in one module would be the same class.
+    alias, used = (f" as {base}Template", f"{base}Template") if base == name else ("", base)
     return (
         f'"""{draft.name}: a model over a table. Its inputs and its task are those of its spec."""\n\n'
-        "from perennial.models.templates.table_network import TableNetwork\n\n\n"
-        f"class {name}(TableNetwork):\n"
-        '    architecture = "table-network/1"\n'
+        f"from {module} import {base}{alias}\n\n\n"
+        f"class {name}({used}):\n"
+        f'    architecture = "{template.architecture}"\n'
     )
 
 

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
+
+import numpy as np
 
 from perennial.core.feature_spec import FeatureSpec
 from perennial.core.spec import ModelSpec
+from perennial.core.tasks import Task
 from perennial.core.training.artifacts import ModelManifest
 from perennial.core.training.capsule import Capsule, Provenance
 from perennial.core.training.explanation import Background, ServedExplanation
@@ -24,6 +28,8 @@ CAPSULE = "capsule.json"
 """File of the training run."""
 BACKGROUND, REFERENCE = "background.json", "reference.parquet"
 """Files beside the model."""
+RIGHT = "right"
+"""Column of reference rows whose answers say with an interval what is right."""
 
 
 def package(
@@ -53,6 +59,7 @@ def package(
         model=sha256(folder / MODEL_FILE),
     )
     explanation = _write_background(spec, data, folder)
+    task = _calibrated(spec, data, scorer, folder)
     manifest = ModelManifest(
         model=spec.name,
         capsule=capsule.hash,
@@ -63,7 +70,7 @@ def package(
         columns=spec.features.columns,
         inputs=dict(spec.features.inputs),
         target=spec.target.column,
-        task=spec.task,
+        task=task,
         output=spec.task.output,
         architecture=fitted.model.architecture,
         framework=fitted.model.framework,
@@ -72,15 +79,25 @@ def package(
         explanation=explanation,
     )
     write_json(folder / MANIFEST_FILE, manifest)
-    _write_reference(spec, data, scorer, folder)
+    _write_reference(spec, task, data, scorer, folder)
     return capsule, sign_files(folder, spec.name, capsule.hash, signer)
 
 
-def check_parity(spec: ModelSpec, data: TrainingData, fitted: Fitted, scorer: Scorer, folder: Path) -> float:
-    """Return the largest change between the answers of the trained and the exported model (`Task.change`).
+@dataclass(frozen=True)
+class Parity:
+    """Difference between the answers of the trained and the exported model."""
+
+    largest: float
+    """Largest change of an answer (`Task.change`)."""
+    share: float
+    """Share of the rows whose answers differ by more than `gate.parity` allows a row."""
+
+
+def check_parity(spec: ModelSpec, data: TrainingData, fitted: Fitted, scorer: Scorer, folder: Path) -> Parity:
+    """Compare the trained and the exported model on all rows.
 
     Raises:
-        ParityError: it is more than `gate.parity` of the spec.
+        ParityError: they differ by more than `gate.parity` of the spec.
     """
     rows, task = data.split.everything, spec.task
     trained, exported = fitted.model.predict(rows.features), scorer.score(folder, rows.features)
@@ -89,11 +106,15 @@ def check_parity(spec: ModelSpec, data: TrainingData, fitted: Fitted, scorer: Sc
             f"{spec.name}: the trained model answers {list(trained.shape)}, the exported {list(exported.shape)}",
             hint=f"the output `{task.output}` must be {task.valid}",
         )
-    parity = float(task.change(trained, exported, task.scale(rows.target)).max())
-    if not parity <= spec.gate.parity:  # written so that NaN fails too
+    allowed, scale = spec.gate.parity, task.scale(rows.target)
+    change = task.change(trained, exported, scale)
+    size = np.abs(task.summary(trained).astype(float)) / scale
+    agrees = change <= allowed.absolute + allowed.relative * size  # false for NaN too
+    parity = Parity(float(change.max()), float(1 - agrees.mean()))
+    if parity.share > allowed.share:
         raise ParityError(
-            f"{spec.name}: the exported model differs by {parity:.2e} from the trained model, "
-            f"more than gate.parity {spec.gate.parity:.0e}",
+            f"{spec.name}: the exported model differs by {parity.largest:.2e} from the trained model, "
+            f"and on {parity.share:.2%} of the rows by more than gate.parity allows ({allowed})",
             hint="look for an operator that exports differently; nothing was kept",
         )
     return parity
@@ -116,7 +137,15 @@ def _write_background(spec: ModelSpec, data: TrainingData, folder: Path) -> Serv
     )
 
 
-def _write_reference(spec: ModelSpec, data: TrainingData, scorer: Scorer, folder: Path) -> None:
+def _calibrated(spec: ModelSpec, data: TrainingData, scorer: Scorer, folder: Path) -> Task:
+    """Return the task of the manifest: with the interval that the exported model has on the calibration rows."""
+    if not spec.task.needs_calibration:
+        return spec.task
+    rows = data.split.calibration
+    return spec.task.calibrated(rows.target, scorer.score(folder, rows.features))
+
+
+def _write_reference(spec: ModelSpec, task: Task, data: TrainingData, scorer: Scorer, folder: Path) -> None:
     """Write holdout rows with their scores: on rows that it has learnt from, a model looks too good."""
     reference = data.split.reference
     context = [spec.target.column, spec.evaluation.group, *spec.evaluation.slices, *spec.data.sensitive]
@@ -125,6 +154,9 @@ def _write_reference(spec: ModelSpec, data: TrainingData, scorer: Scorer, folder
     answer = scorer.score(folder, data.split.everything.features[reference])
     checked = spec.task.checked(answer, len(rows))
     kept = {"score": spec.task.summary(answer), "decision": spec.task.decisions(checked)}
+    if task.answer_tells_right:
+        label = data.split.everything.target[reference]
+        kept[RIGHT] = task.right(kept["score"], kept["decision"], label, checked)
     write_table(folder / REFERENCE, rows.assign(**kept))
 
 
@@ -141,6 +173,11 @@ def version_features(spec: ModelSpec, folder: Path) -> FeatureSpec:
             "source": "request" if manifest.feature_service is None else "store",
         }
     )
+
+
+def version_task(folder: Path) -> Task:
+    """Return the task of a version, with what its training has measured."""
+    return read_record(folder / MANIFEST_FILE, ModelManifest, "train").task
 
 
 def kept_capsule(record: VersionRecord, tracker: Tracker) -> Capsule:

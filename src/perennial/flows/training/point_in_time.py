@@ -43,9 +43,25 @@ def join(
             f"the examples of {spec.name} lack {', '.join(missing)}",
             hint="data.source.prepare of the spec must give entities, request values, target and event_timestamp",
         )
-    joined = features.join(wanted, ordered[keys], views)
-    values = joined[list(wanted.names)].astype("float32").reset_index(drop=True)
+    values = as_of(wanted, ordered, features, views).astype("float32")
     return ordered.drop(columns=[name for name in wanted.names if name in ordered]).join(values)
+
+
+def as_of(
+    wanted: FeatureSpec, rows: pd.DataFrame, features: Features, views: Mapping[str, pd.DataFrame]
+) -> pd.DataFrame:
+    """Return a number column per feature: those of the store as known at event_timestamp, those that were sent.
+
+    Args:
+        rows: entity keys, request values, event_timestamp and what the caller sends; index 0 .. n-1.
+    """
+    keys = [*dict.fromkeys([*wanted.entities, *wanted.request]), "event_timestamp"]
+    joined = features.join(wanted, rows[keys], views).reset_index(drop=True)
+    if not wanted.inputs:
+        return joined[list(wanted.names)]
+    typed = encoded(wanted, joined.assign(**{name: rows[name] for name in wanted.sent}))
+    plain = joined[[name for name in wanted.stored if name not in wanted.inputs]]
+    return plain.join(typed)[list(wanted.names)]
 
 
 def as_examples(spec: ModelSpec, rows: pd.DataFrame, names: tuple[str, ...] | None = None) -> Examples:

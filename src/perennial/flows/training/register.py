@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from perennial.core.evaluation.evaluation import MODEL, Evaluation
-from perennial.core.evaluation.figures_hash import PARITY, TAG, figures_hash
+from perennial.core.evaluation.figures_hash import PARITY, PARITY_SHARE, TAG, figures_hash
 from perennial.core.spec import ModelSpec
 from perennial.core.training.artifacts import ModelManifest, Trained
 from perennial.core.training.registration import CHAMPION_DIGEST, REQUESTED_BY, NewVersion, VersionRecord
@@ -86,7 +86,7 @@ def tags_of(trained: Trained, manifest: ModelManifest, evaluation: Evaluation) -
         # A training starts only from data that passed its checks.
         "data_checks": "passed",
         "features_hash": trained.features_hash,
-        TAG: figures_hash({**evaluation.flat(), PARITY: trained.parity}),
+        TAG: figures_hash({**evaluation.flat(), PARITY: trained.parity, PARITY_SHARE: trained.parity_share}),
         "framework": manifest.framework,
         "holdout_from": str(trained.holdout_from),
         "model.bytes": str(manifest.bytes),

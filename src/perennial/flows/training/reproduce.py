@@ -19,8 +19,9 @@ from perennial.core.training.reproduction import RULE, Reproduction
 from perennial.errors import ChecksumMismatch, DatasetMissing, MalformedInput, ModelFileError, OtherCode
 from perennial.files import md5, sha256
 from perennial.flows.training.fit import Build
-from perennial.flows.training.package import kept_capsule, version_features
+from perennial.flows.training.package import kept_capsule, version_features, version_task
 from perennial.flows.training.point_in_time import as_examples, join
+from perennial.flows.training.training_data import calibration_from
 from perennial.flows.training.workdir import read_table
 from perennial.flows.versions import find_version
 from perennial.ports import DataStore, Features, Labels, Ledger, Registry, Scorer, Tracker
@@ -82,8 +83,10 @@ def reproduce(
         )
     files = ports.registry.fetch(record.ref, aside / "version")
     rows = _rows(spec, record, capsule, files, ports, aside / "data")
-    later = rows.group >= int(record.tags["holdout_from"])
-    learnt, holdout = rows.where(~later), rows.where(later)
+    holdout_from = int(record.tags["holdout_from"])
+    later = rows.group >= holdout_from
+    learnt = rows.where(rows.group < calibration_from(spec, rows.group[~later], holdout_from))
+    holdout = rows.where(later)
     say(f"{record.ref}: {len(learnt)} rows train, {len(holdout)} rows compare")
     again = _train(spec, build, version_features(spec, files).names, capsule, learnt, aside / "again")
     if sha256(files / "model.onnx") != capsule.model:
@@ -157,7 +160,10 @@ def _compare(
     others: tuple[str, ...],
 ) -> Reproduction:
     scores = [scorer.score(folder, holdout.features) for folder in (files, again)]
-    then, now = (spec.task.scored(holdout.target, score, holdout.group).measure() for score in scores)
+    task = version_task(files) if spec.task.needs_calibration else spec.task
+    then, now = (
+        task.scored(holdout.target, score, holdout.group, holdout.features).measure() for score in scores
+    )
     metrics = reproduction.compare(then, now, spec.gate.reproduction.tolerance)
     digest = sha256(again / "model.onnx")
     return Reproduction(

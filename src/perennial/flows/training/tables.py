@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -13,9 +13,9 @@ from perennial.core.feature_spec import FeatureSpec
 from perennial.core.input_encoding import encode
 from perennial.core.input_spec import InputKind
 from perennial.core.spec import ModelSpec
-from perennial.core.training.leakage import telling_columns
 from perennial.core.training.table_split import buckets, periods
-from perennial.errors import MalformedInput, SpecError, ValidationFailed
+from perennial.errors import MalformedInput, SpecError
+from perennial.flows.training.series import window_examples
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,8 +29,18 @@ class TableExamples:
     views: Mapping[str, pd.DataFrame] = field(default_factory=dict)
 
 
-def table_examples(spec: ModelSpec, source: RowsSpec, table: pd.DataFrame) -> TableExamples:
+def table_examples(
+    spec: ModelSpec,
+    source: RowsSpec,
+    table: pd.DataFrame,
+    views: Callable[[], Mapping[str, pd.DataFrame]] = dict,
+) -> TableExamples:
     """Return the rows of a table with the column `evaluation.group`, in the order of the groups.
+
+    With stored features, the rows also have their time as `event_timestamp`.
+
+    Args:
+        views: reads the tables of the feature views.
 
     Raises:
         MalformedInput: a row has no time, or a group column is missing; names row and column.
@@ -42,14 +52,21 @@ def table_examples(spec: ModelSpec, source: RowsSpec, table: pd.DataFrame) -> Ta
             f"{spec.name}: evaluation.group {name!r} is a column of the table",
             hint="name the groups by a word that is no column",
         )
+    if spec.task.windows is not None:
+        return TableExamples(window_examples(spec, source, table, spec.task.windows))
     groups = _groups(spec, source, table)
-    examples = table.assign(**{name: groups}).sort_values(name, kind="stable").reset_index(drop=True)
-    return TableExamples(examples)
+    more = {} if spec.features.source == "request" else {"event_timestamp": table[source.time or ""]}
+    rows = table.assign(**{name: groups}, **more)
+    return TableExamples(rows.sort_values(name, kind="stable").reset_index(drop=True), views())
 
 
 def column_types(spec: ModelSpec, source: RowsSpec) -> dict[str, InputKind]:
     """Return the columns that a training reads, with their types: inputs, target, key, time and group."""
-    types = {name: given.type for name, given in spec.features.inputs.items()}
+    if spec.task.windows is not None:
+        series = {} if source.group is None else {source.group: InputKind.CATEGORY}
+        return {source.time or "": InputKind.TIMESTAMP, spec.target.column: InputKind.FLOAT, **series}
+    types = {name: spec.features.inputs[name].type for name in spec.features.sent}
+    types |= dict.fromkeys(spec.features.entities, InputKind.CATEGORY)
     types.setdefault(spec.target.column, label_type(spec))
     if source.time is not None:
         types.setdefault(source.time, InputKind.INT if source.period is None else InputKind.TIMESTAMP)
@@ -73,7 +90,7 @@ def label_type(spec: ModelSpec) -> InputKind:
 
 
 def encoded(features: FeatureSpec, rows: pd.DataFrame) -> pd.DataFrame:
-    """Return the inputs of `rows` as the numbers that a model gets: a float32 column per input.
+    """Return the typed inputs of `rows` as the numbers that a model gets: a float32 column per input.
 
     Raises:
         MalformedInput: an input or a value is missing, unknown or of another type; names row and column.
@@ -82,12 +99,12 @@ def encoded(features: FeatureSpec, rows: pd.DataFrame) -> pd.DataFrame:
 
     columns = {name: plain_values(rows[name]) for name in features.inputs if name in rows}
     return pd.DataFrame(
-        encode(features.inputs, columns, len(rows)), columns=list(features.names), index=rows.index
+        encode(features.inputs, columns, len(rows)), columns=list(features.inputs), index=rows.index
     )
 
 
 def _groups(spec: ModelSpec, source: RowsSpec, table: pd.DataFrame) -> np.ndarray:
-    if source.split is Split.TIME:
+    if source.in_time:
         return _in_time(source, table)
     if source.split is Split.GROUP:
         return buckets(_named(table, source.group), source.seed)
@@ -121,26 +138,6 @@ def _named(table: pd.DataFrame, name: str | None) -> list[Any]:
             f"row {row} has no {name}", hint="the split needs it in every row: mend the data"
         )
     return column.tolist()
-
-
-def check_leakage(spec: ModelSpec, source: RowsSpec, examples: pd.DataFrame) -> None:
-    """Refuse inputs that predict the target alone, except those that a person has accepted.
-
-    Raises:
-        ValidationFailed: names each such input and how well it predicts.
-        WrongTarget: a target is not valid for the kind of task.
-    """
-    target = spec.task.targets(examples[spec.target.column].to_numpy(), spec.target.column)
-    features = encoded(spec.features, examples).to_numpy(dtype=np.float32)
-    reasons = telling_columns(features, spec.features.names, target, spec.task.is_number, source.seed)
-    refused = {name: why for name, why in reasons.items() if name not in source.leakage_accepted}
-    if refused:
-        listed = "; ".join(f"{name}: {why}" for name, why in refused.items())
-        raise ValidationFailed(
-            f"{spec.name}: inputs tell the target {spec.target.column}: {listed}",
-            hint="remove it from features.inputs if it is only known afterwards; else name it in "
-            "data.source.leakage_accepted",
-        )
 
 
 def plain_values(column: pd.Series[Any]) -> np.ndarray:

@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from perennial.core.assets import Reason
-from perennial.core.evaluation.figures_hash import PARITY
+from perennial.core.evaluation.figures_hash import PARITY, PARITY_SHARE
 from perennial.core.spec import ModelSpec
 from perennial.core.training.artifacts import Trained
 from perennial.core.training.capsule import Provenance
-from perennial.files import sha256
+from perennial.core.training.leaderboard import Place, leaderboard, table_of
+from perennial.files import sha256, write_text
+from perennial.flows.training.blend import blend
 from perennial.flows.training.fit import Build, Suggest, fit, search, study_name
 from perennial.flows.training.package import CAPSULE, check_parity, package
 from perennial.flows.training.training_data import load_training_data
 from perennial.flows.training.workdir import Workdir, write_json, write_table
-from perennial.ports import Features, Figures, Registry, Scorer, Signer, Tracker, Tuner
+from perennial.ports import Features, Figures, Registry, Run, Scorer, Signer, Tracker, Tuner
+
+LEADERBOARD = "leaderboard.json"
 
 
 @dataclass(frozen=True)
@@ -45,6 +51,7 @@ def train(
     reason: Reason,
     reason_text: str,
     say: Callable[[str], None],
+    first: Sequence[Mapping[str, Any]] = (),
 ) -> Trained:
     """Train a model on the prepared data of `work`.
 
@@ -53,6 +60,7 @@ def train(
 
     Args:
         build: the model class; `suggest` is its search space.
+        first: parts of parameters that the first trials must have.
 
     Raises:
         DatasetMissing: `prepare` or `validate` has not run.
@@ -84,8 +92,15 @@ def train(
         run.log(params=settings | bounds)
         run.dataset(data.revision, data.rows, context="training")
 
+        improved = spec.gate.improvement.metric
         study = study_name(spec, data.revision, provenance, split)
-        best, trials = search(spec, split, ports.tuner, ports.tracker, run, build, suggest, study, say)
+        best, trials = search(spec, split, ports.tuner, ports.tracker, run, build, suggest, study, say, first)
+        maximise = not spec.task.metrics[improved].lower_is_better
+        if leaderboard(trials, improved, maximise):
+            best = blend(spec, split, build, trials, best, say)
+            tried = trials if best in trials else [*trials, best]
+            board = leaderboard(tried, improved, maximise)
+            _log_leaderboard(board, run, temporary, say)
         fitted = fit(spec, split, build, best)
         capsule, digest = package(spec, data, provenance, fitted, ports.scorer, ports.signer, folder)
         parity = check_parity(spec, data, fitted, ports.scorer, folder)
@@ -94,7 +109,7 @@ def train(
         uri = run.model(folder, fitted.model.native(), example, ports.scorer.score(folder, example))
         run.log(
             params={**best.parameters, "epochs": fitted.epochs},
-            metrics={PARITY: parity},
+            metrics={PARITY: parity.largest, PARITY_SHARE: parity.share},
             tags={
                 "capsule": capsule.hash,
                 "digest": digest,
@@ -136,10 +151,22 @@ def train(
             epochs=fitted.epochs,
             trials=len(trials),
             pruned=sum(trial.pruned for trial in trials),
-            parity=parity,
+            parity=parity.largest,
+            parity_share=parity.share,
             reason=reason,
             reason_text=reason_text,
             seconds=round(time.monotonic() - started, 1),
         )
         write_json(work.trained, trained)
     return trained
+
+
+def _log_leaderboard(board: Sequence[Place], run: Run, temporary: Path, say: Callable[[str], None]) -> None:
+    """Log the leaderboard as a table of MLflow, and say it."""
+    content = table_of(board)
+    write_text(temporary / LEADERBOARD, json.dumps(content))
+    run.artifact(temporary / LEADERBOARD)
+    # By this tag MLflow shows the file as a table.
+    run.log(tags={"mlflow.loggedArtifacts": json.dumps([{"path": LEADERBOARD, "type": "table"}])})
+    for number, place in enumerate(board, 1):
+        say(f"{number}. {place}")

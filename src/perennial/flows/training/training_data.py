@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from perennial.core.data_spec import RowsSpec
 from perennial.core.spec import ModelSpec
 from perennial.core.training.data import DataRevision, Validation
 from perennial.core.training.examples import Examples, first_later_group
-from perennial.errors import ValidationFailed
+from perennial.errors import DataError, ValidationFailed
 from perennial.flows.training.point_in_time import as_examples, join
 from perennial.flows.training.prepare import DataSource
 from perennial.flows.training.revision import read_revision
@@ -27,24 +29,52 @@ REFERENCE_ROWS = 5000
 
 @dataclass(frozen=True)
 class TimeSplit:
-    """Rows to learn from, the later ones of them for validation, and the holdout that comes last."""
+    """Rows to learn from, the later ones of them for validation, and the holdout that comes last.
+
+    Where answers are calibrated, the rows before the holdout are kept for that; nothing learns from them.
+    """
 
     everything: Examples
     holdout_from: int
+    calibration_from: int
+    """`holdout_from` where nothing is calibrated."""
     validation_from: int
+    origins: tuple[int, ...] = ()
+    """First group of each later block of validation rows, of a rolling split."""
+    window: int | None = None
+    """Groups before an origin that train; None: all."""
+
+    @property
+    def folds(self) -> list[tuple[Examples, Examples]]:
+        """Rows to learn from and rows to judge by, of each origin; one pair but for a rolling split."""
+        bounds = (self.validation_from, *self.origins, self.calibration_from)
+        return [(self._before(start), self._between(start, end)) for start, end in itertools.pairwise(bounds)]
 
     @property
     def learn(self) -> Examples:
-        return self.everything.where(self.everything.group < self.validation_from)
+        return self._before(self.validation_from)
 
     @property
     def validation(self) -> Examples:
-        group = self.everything.group
-        return self.everything.where((group >= self.validation_from) & (group < self.holdout_from))
+        return self._between(self.validation_from, self.calibration_from)
 
     @property
     def training(self) -> Examples:
-        return self.everything.where(self.everything.group < self.holdout_from)
+        return self._before(self.calibration_from)
+
+    @property
+    def calibration(self) -> Examples:
+        return self._between(self.calibration_from, self.holdout_from)
+
+    def _before(self, origin: int) -> Examples:
+        """Return the rows before an origin that train."""
+        group = self.everything.group
+        first = group.min() if self.window is None else origin - self.window
+        return self.everything.where((group >= first) & (group < origin))
+
+    def _between(self, start: int, end: int) -> Examples:
+        group = self.everything.group
+        return self.everything.where((group >= start) & (group < end))
 
     @cached_property
     def reference(self) -> np.ndarray:
@@ -95,5 +125,35 @@ def split_rows(spec: ModelSpec, everything: Examples, retrain: bool) -> TimeSpli
     fraction = evaluation.retrain_train_fraction if retrain else evaluation.train_fraction
     holdout = first_later_group(everything.group, fraction)
     training = everything.group[everything.group < holdout]
-    validation = first_later_group(training, 1 - spec.tuning.validation_fraction)
-    return TimeSplit(everything, holdout, validation)
+    calibration = calibration_from(spec, training, holdout)
+    learnt = training[training < calibration]
+    validation = first_later_group(learnt, 1 - spec.tuning.validation_fraction)
+    source = spec.data.source
+    rolling = source.rolling if isinstance(source, RowsSpec) else None
+    if rolling is None:
+        return TimeSplit(everything, holdout, calibration, validation)
+    judged = np.unique(learnt[learnt >= validation])
+    if len(judged) < rolling.origins:
+        raise DataError(
+            f"{len(judged)} groups of validation rows cannot be cut into {rolling.origins} blocks",
+            hint="lower data.source.rolling.origins, raise tuning.validation_fraction, or bring more data",
+        )
+    starts = [int(block[0]) for block in np.array_split(judged, rolling.origins)]
+    split = TimeSplit(everything, holdout, calibration, starts[0], tuple(starts[1:]), rolling.window)
+    if not all(len(learn) for learn, _ in split.folds) or not len(split.training):
+        raise DataError(
+            f"no row lies within the {rolling.window} groups before an origin",
+            hint="raise data.source.rolling.window",
+        )
+    return split
+
+
+def calibration_from(spec: ModelSpec, group: np.ndarray, holdout_from: int) -> int:
+    """Return the first group that is kept for calibration; `holdout_from` where nothing is calibrated.
+
+    Args:
+        group: groups of the rows before the holdout.
+    """
+    if not spec.task.needs_calibration:
+        return holdout_from
+    return first_later_group(group, 1 - spec.tuning.validation_fraction)

@@ -16,8 +16,8 @@ from perennial.core.training.data import CheckReport, FailedRule, Validation
 from perennial.core.training.expectations import NOW, Suite
 from perennial.errors import SpecError, ValidationFailed
 from perennial.files import new_folder
+from perennial.flows.training.leakage import check_leakage
 from perennial.flows.training.revision import read_revision
-from perennial.flows.training.tables import check_leakage
 from perennial.flows.training.workdir import Workdir, read_table, write_json
 from perennial.ports import Validator
 
@@ -55,7 +55,7 @@ def validate(
     for report in reports:
         say(f"{report.table}: {report.rules} rules hold for {report.rows} rows")
     if isinstance(spec.data.source, RowsSpec):
-        check_leakage(spec, spec.data.source, read_table(work.examples, "prepare"))
+        check_leakage(spec, spec.data.source, read_table(work.examples, "prepare"), now)
         say(f"leakage: {len(spec.features.names)} inputs checked, none but the accepted tells the target")
     if publish is not None and views:
         publish(views)

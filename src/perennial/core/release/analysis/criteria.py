@@ -23,10 +23,13 @@ from perennial.core.release.analysis.harm_tests import (
     tolerated_ratio,
 )
 from perennial.core.release.status import LabelCounts
-from perennial.core.release.traffic import Counters
+from perennial.core.release.traffic import Counters, LikeRequests
 from perennial.core.release_spec import CriteriaSpec
 from perennial.core.statistics import growth_to_decide
 from perennial.core.verdict import Judgement, MissingEvidence, Verdict
+
+ALIKE = 0.5
+"""Part of the candidate's requests that must have like ones of the champion for the mix to excuse it."""
 
 
 def judge_traffic(
@@ -36,12 +39,14 @@ def judge_traffic(
     candidate_labels: LabelCounts,
     champion_labels: LabelCounts,
     *,
+    like: LikeRequests | None = None,
     promotes: bool = False,
     elapsed: timedelta = timedelta(0),
 ) -> tuple[Judgement, ...]:
     """Apply every criterion to what both versions answered since the step began.
 
     Args:
+        like: comparison of like requests; None: not measured yet. Only a latency that fails needs it.
         promotes: after this step the candidate gets everything, so the named increase of errors must be
             excluded. Before, the step's weight bounds the harm, and a candidate not proven bad may go on.
         elapsed: time since the step began; tells how long more requests would take.
@@ -50,7 +55,7 @@ def judge_traffic(
         _requests(criteria, candidate, elapsed),
         _error_rate(criteria, candidate),
         _error_increase(criteria, candidate, champion, promotes, elapsed),
-        _latency(criteria, candidate, champion),
+        _latency(criteria, candidate, champion, like),
         _accuracy(criteria, candidate_labels, champion_labels),
     )
 
@@ -102,7 +107,9 @@ def _error_increase(
     )
 
 
-def _latency(criteria: CriteriaSpec, candidate: Counters, champion: Counters) -> Judgement:
+def _latency(
+    criteria: CriteriaSpec, candidate: Counters, champion: Counters, like: LikeRequests | None
+) -> Judgement:
     floor, ratio = criteria.latency_p95_floor_ms, tolerated_ratio(criteria)
     needed = f"p95 not proven above {ratio:g} x the champion's (or {floor:g} ms)"
     champion_p95, p95 = champion.latency_ms(SLOW), candidate.latency_ms(SLOW)
@@ -110,16 +117,49 @@ def _latency(criteria: CriteriaSpec, candidate: Counters, champion: Counters) ->
         return Judgement(
             rule="latency", verdict=Verdict.UNSURE, observed="no requests on one side", needed=needed
         )
+    slower, total, limit = _slow_requests(criteria, candidate, champion)
+    verdict, observed = Verdict.PASS, f"p95 {p95:.1f} ms, champion {champion_p95:.1f} ms, "
+    observed += f"{slower} of {total} slower than {limit:.0f} ms"
+    if is_latency_proven(criteria, slower, total):
+        verdict, words = _confirmed(like)
+        observed += f"; {words}"
+    return Judgement(rule="latency", verdict=verdict, observed=observed, needed=needed)
+
+
+def is_slow_at_router(criteria: CriteriaSpec, candidate: Counters, champion: Counters) -> bool:
+    """Return whether the router's counters, whatever the requests were, prove a harmful latency."""
+    if champion.latency_ms(SLOW) is None or candidate.latency_ms(SLOW) is None:
+        return False
+    slower, total, _ = _slow_requests(criteria, candidate, champion)
+    return bool(is_latency_proven(criteria, slower, total))
+
+
+def _slow_requests(criteria: CriteriaSpec, candidate: Counters, champion: Counters) -> tuple[int, int, float]:
+    """Return the candidate's requests that were certainly above the limit, all of them, and the limit in ms."""
     level = champion_latency_level(criteria, champion.buckets[-1][1])
     bound = None if level is None else champion.latency_ms(level)
     limit = math.inf if bound is None else float(latency_limit_ms(criteria, bound))
-    slower, total = _slower(candidate, limit)
-    return _judgement(
-        "latency",
-        bool(is_latency_proven(criteria, slower, total)),
-        f"p95 {p95:.1f} ms, champion {champion_p95:.1f} ms, {slower} of {total} slower than {limit:.0f} ms",
-        needed,
-    )
+    return (*_slower(candidate, limit), limit)
+
+
+def _confirmed(like: LikeRequests | None) -> tuple[Verdict, str]:
+    """Return the verdict on a candidate that is slow at the router, and its reason.
+
+    The mix of requests excuses it only where the servers' log shows the slowness and explains it.
+    """
+    if like is None:
+        return Verdict.UNSURE, "like requests are compared in the next pass"
+    limit = "any limit: too few of the champion's" if like.limit_ms is None else f"{like.limit_ms:.0f} ms"
+    compared = f"on like requests {like.slower} of {like.compared} slower than {limit}"
+    if like.slow_alike and not like.decided_by:
+        return Verdict.FAIL, compared
+    if like.slow_alike:
+        return Verdict.UNSURE, f"{compared}, but not without client {', '.join(like.decided_by)}"
+    if not like.slow_in_log:
+        return Verdict.UNSURE, f"the servers' own times of {like.requests} requests do not show it"
+    if like.compared < ALIKE * like.requests:
+        return Verdict.UNSURE, f"only {like.compared} of {like.requests} requests are like the champion's"
+    return Verdict.PASS, f"{compared}: it got more of the costly ones"
 
 
 def _slower(counters: Counters, limit_ms: float) -> tuple[int, int]:

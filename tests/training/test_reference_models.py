@@ -1,0 +1,82 @@
+"""Each reference model of the project goes up to registration with a small budget, from its own spec and data."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from perennial.errors import ValidationFailed
+from perennial.flows.training.training_data import load_training_data
+from perennial.flows.training.workdir import read_table
+
+MIRROR = "PERENNIAL_DATA_MIRROR"
+needs_mirror = pytest.mark.skipif(MIRROR not in os.environ, reason="the real files are in the mirror only")
+
+
+@pytest.fixture
+def reference(table_world):
+    """Return the world of a reference model by name."""
+
+    def world(name: str):
+        made = table_world(name, pd.DataFrame({"not": ["read"]}))
+        mirror = Path(os.environ[MIRROR]) if MIRROR in os.environ else None
+        made.budget = {"trials": 1, "epochs": 6}
+        made.settings = made.settings.model_copy(update={"data_mirror": mirror})
+        return made
+
+    return world
+
+
+@needs_mirror
+@pytest.mark.slow
+def test_defects_of_modules(reference):
+    world = reference("defect_predictor")
+    evaluation, ref = world.whole_way()
+    model, baseline = evaluation.scores["model"], evaluation.scores["class_frequency"]
+    assert model["roc_auc"].low > 0.65
+    assert model["log_loss"].high < baseline["log_loss"].low
+    rows = read_table(world.work.examples, "prepare")
+    assert rows["project"].value_counts().to_dict() == {
+        "JM1": 7720,
+        "KC1": 1162,
+        "PC3": 1053,
+        "PC2": 722,
+        "PC1": 679,
+    }
+    metrics = list(world.spec.features.names)
+    # Rows that differ only in metrics that not all projects have are repeated here; none is on both sides.
+    assert rows.duplicated(metrics).sum() == 338
+    assert (rows.groupby(metrics)["bucket"].nunique() == 1).all()
+    answer = world.ask(world.server(ref), dict.fromkeys(metrics, 1.0)).json()["predictions"][0]
+    assert answer["decision"] == 0
+
+
+@needs_mirror
+@pytest.mark.slow
+def test_warnings_of_the_later_revision(reference):
+    world = reference("warning_acceptance")
+    evaluation, ref = world.whole_way()
+    model = evaluation.scores["model"]
+    assert model["roc_auc"].low > 0.6
+    data = load_training_data(world.spec, world.work, None, retrain=False)
+    assert data.split.holdout_from == 100  # no file of the later revision trains
+    assert not [name for name in data.rows if name.startswith("F71") or "@" in name]
+    assert ref.version == "1.0.0"
+
+
+@needs_mirror
+def test_columns_that_hold_the_label_are_named(reference):
+    world = reference("warning_acceptance")
+    leaking = ["F110", "F115", "F116", "F117", "F120"]
+    assert set(world.spec.data.source.leaking) == set(leaking)
+    assert not set(leaking) & set(world.spec.features.names)
+    number = {"type": "float", "missing": "refuse"}
+    world.change(lambda content: content["features"]["inputs"].update(dict.fromkeys(leaking, number)))
+    world.prepare()
+    with pytest.raises(ValidationFailed) as caught:
+        world.validate()
+    assert all(f"{name}: a share of acted-on warnings" in caught.value.message for name in leaking)
+    assert "F146" not in caught.value.message  # the strongest honest input
