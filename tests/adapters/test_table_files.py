@@ -57,3 +57,11 @@ def test_a_missing_column_or_file_is_named(path, tmp_path):
         TableFile(path, {"colour": InputKind.FLOAT}, (), "t").read()
     with pytest.raises(DatasetMissing, match="there is no table"):
         TableFile(tmp_path / "none.csv", TYPES, (), "t").read()
+
+
+def test_a_whole_number_with_missing_ones_beside_it_keeps_its_digits(tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_text("n\n9007199254740993\n\n3\n")
+    table = TableFile(path, {"n": InputKind.INT}, ("",), "t").read()
+    assert table["n"].tolist()[0] == 9007199254740993
+    assert table["n"].isna().tolist() == [False, True, False]

@@ -8,7 +8,7 @@ import pytest
 from perennial import catalog
 from perennial.core.assets import Reason
 from perennial.core.monitoring.drift import SCORE, ColumnDrift
-from perennial.core.monitoring.levels import AccuracyEstimate, Level, verdict
+from perennial.core.monitoring.levels import AccuracyEstimate, Coverage, Level, verdict
 from perennial.settings import Settings
 
 SPEC = catalog.spec("test_failure_predictor", Settings(spec_overlay=None)).monitoring
@@ -92,3 +92,15 @@ def test_accuracy_of_rows_that_come_in_clumps_has_a_larger_error():
     mixed = rng.permutation(clumped)
     assert AccuracyEstimate.of(clumped).error > 3 * AccuracyEstimate.of(mixed).error
     assert AccuracyEstimate.of(np.ones(10, dtype=bool)) is None
+
+
+@pytest.mark.parametrize(
+    ("value", "level"), [(0.91, Level.OK), (0.89, Level.OK), (0.8, Level.WARN), (0.2, Level.WARN)]
+)
+def test_intervals_that_hold_fewer_labels_than_they_claim_warn_at_most(value, level):
+    seen = AccuracyEstimate(value=value, error=0.02, labels=1000)
+    told = verdict(SPEC, drifts(0, 0), GOOD, GOOD, 1500, coverage=Coverage(seen=seen, claimed=0.9))
+    assert (told.level, told.cause) == (level, None)
+    assert any(f"the 90% intervals hold {value:.1%} of 1000 labels" in reason for reason in told.reasons)
+    few = Coverage(seen=seen.model_copy(update={"labels": SPEC.min_labels - 1}), claimed=0.9)
+    assert verdict(SPEC, drifts(0, 0), GOOD, GOOD, 1500, coverage=few).level is Level.OK

@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
+from perennial.adapters.evidently_drift import EvidentlyDrift
 from perennial.errors import ValidationFailed
 from perennial.flows.training.training_data import load_training_data
 from perennial.flows.training.workdir import read_table
@@ -80,3 +82,55 @@ def test_columns_that_hold_the_label_are_named(reference):
         world.validate()
     assert all(f"{name}: a share of acted-on warnings" in caught.value.message for name in leaking)
     assert "F146" not in caught.value.message  # the strongest honest input
+
+
+@pytest.mark.slow
+def test_digits_in_images(reference):
+    world = reference("digits")
+    world.budget = {"trials": 1, "epochs": 6}
+    evaluation, ref = world.whole_way()
+    model = evaluation.scores["model"]
+    assert model["accuracy"].low > 0.9
+    assert model["log_loss"].high < evaluation.scores["class_frequency"]["log_loss"].low
+    row = read_table(world.work.history, "prepare").iloc[0]
+    answer = world.ask(world.server(ref), row[list(world.spec.features.names)].astype(float).to_dict())
+    assert answer.json()["predictions"][0]["class"] == row["digit"] == 0
+
+
+@pytest.mark.slow
+def test_kinds_of_requirements_from_their_text(reference):
+    world = reference("requirement_triage")
+    evaluation, ref = world.whole_way()
+    model = evaluation.scores["model"]
+    assert model["accuracy"].low > 0.75
+    assert model["log_loss"].high < evaluation.scores["class_frequency"]["log_loss"].low
+    trained = read_table(world.work.features, "train")
+    examples = read_table(world.work.examples, "prepare")
+    names = list(world.spec.features.names)
+    server = world.server(ref)
+    texts = examples["text"].tolist()[:20]
+    answers = world.ask(server, *[{"text": text} for text in texts]).json()["predictions"]
+    # The same text gives the same numbers in training and at a server: by text and by tensor the answers agree.
+    rows = trained[names].to_numpy()[:20]
+    tensor = {
+        "name": "features",
+        "shape": list(rows.shape),
+        "datatype": "FP32",
+        "data": rows.ravel().tolist(),
+    }
+    raw = server.client.post("/v2/models/requirement_triage/infer", json={"inputs": [tensor]}).json()[
+        "outputs"
+    ][0]
+    served = [list(answer["probabilities"].values()) for answer in answers]
+    assert np.array(served).ravel() == pytest.approx(raw["data"], abs=1e-6)
+    typed = world.ask(server, {"text": "The app must SHOW invoices within 3 seconds"}).json()["predictions"][
+        0
+    ]
+    assert typed["class"] == "quality"
+    watched = read_table(world.work.model / "reference.parquet", "train")
+    longer = watched.assign(**{"text#length": watched["text#length"] * 1.5})
+    drifts = {drift.column: drift for drift in EvidentlyDrift().compare(world.spec, watched, longer, None)}
+    assert drifts["text#length"].excess > world.spec.monitoring.psi.retrain
+    refused = world.ask(server, {"text": "x" * 600})
+    assert refused.status_code == 400
+    assert "text of row 0" in refused.text

@@ -24,6 +24,8 @@ Location = Path | str
 S3 = "s3://"
 PARQUET = (".parquet", ".pq")
 ENDINGS = (".csv", ".csv.gz", ".tsv", ".txt", *PARQUET)
+EXACT = 2**53
+"""From here on a float no longer holds every whole number."""
 FRACTIONS = ("FLOAT", "DOUBLE")
 TYPES = {
     InputKind.FLOAT: "DOUBLE",
@@ -31,6 +33,7 @@ TYPES = {
     InputKind.BOOL: "BOOLEAN",
     InputKind.CATEGORY: "VARCHAR",
     InputKind.TIMESTAMP: "TIMESTAMPTZ",
+    InputKind.TEXT: "VARCHAR",
 }
 
 
@@ -73,7 +76,8 @@ class TableFile:
                 file = scan(self._path, self._missing, texts=texts)
                 for name, kind in self._types.items():
                     _keeps_its_type(database, file, self._path, name, kind, columns[name])
-                return database.sql(f"SELECT {wanted} FROM {file}").df()  # noqa: S608 quoted
+                query = f"SELECT {wanted} FROM {file}"  # noqa: S608 quoted
+                return _exact(database.sql(query).df(), database, query, self._types)
             except duckdb.Error as error:
                 raise malformed(self._path, error) from error
 
@@ -190,6 +194,18 @@ def _keeps_its_type(
             f"{path}: row {row}, {name} is {value!r}, which is no {kind.value}",
             hint="correct the data, or the type in the spec",
         )
+
+
+def _exact(
+    frame: pd.DataFrame, database: duckdb.DuckDBPyConnection, query: str, types: Mapping[str, InputKind]
+) -> pd.DataFrame:
+    """Return a table whose whole numbers are those of the file: with missing ones, pandas has made floats of them."""
+    for name, kind in types.items():
+        column = frame[name]
+        if kind is InputKind.INT and column.dtype.kind == "f" and column.abs().max() >= EXACT:
+            values = database.sql(f"SELECT {quoted(name)} FROM ({query})").fetchall()  # noqa: S608 quoted
+            frame[name] = pd.array([value for (value,) in values], dtype="Int64")
+    return frame
 
 
 def scan(path: Location, missing: tuple[str, ...], text: bool = False, texts: Sequence[str] = ()) -> str:

@@ -7,7 +7,7 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from perennial.core.frozen import Frozen
-from perennial.core.input_spec import InputSpec
+from perennial.core.input_spec import InputSpec, columns_of
 
 
 class FeatureSpec(Frozen):
@@ -41,9 +41,18 @@ class FeatureSpec(Frozen):
                 )
         elif not all(of_store.values()):
             raise ValueError("source: store needs service, entities and columns")
+        elif texts := [name for name, given in self.inputs.items() if given.buckets is not None]:
+            raise ValueError(f"{', '.join(texts)}: type text needs source: request")
         if taken := sorted(set(self.sent) & {*self.entities, *self.request}):
             raise ValueError(f"{', '.join(taken)} in `inputs` is in entities or request, too")
         return self
+
+    @property
+    def bucket_columns(self) -> frozenset[str]:
+        """Return the columns that are counts of n-grams of a text."""
+        return frozenset(
+            column for name, given in self.inputs.items() for column in given.bucket_columns(name)
+        )
 
     @property
     def stored(self) -> tuple[str, ...]:
@@ -58,8 +67,8 @@ class FeatureSpec(Frozen):
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Return the inputs of the model, in order."""
-        return (*self.stored, *self.sent)
+        """Return the columns that the model gets, in order; a text has several."""
+        return (*self.stored, *columns_of({name: self.inputs[name] for name in self.sent}))
 
     def same_values(self, other: FeatureSpec) -> bool:
         """Return whether both give a model the same numbers for the same row."""

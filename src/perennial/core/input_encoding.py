@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from perennial.core.input_spec import InputKind, InputSpec
+from perennial.core.input_spec import InputKind, InputSpec, columns_of
+from perennial.core.text_hashing import hashed
 from perennial.errors import MalformedInput
 
 LARGEST = float(np.finfo(np.float32).max)
@@ -20,10 +21,10 @@ SHOWN = 60
 def encode(
     inputs: Mapping[str, InputSpec], columns: Mapping[str, Sequence[Any] | np.ndarray], rows: int
 ) -> np.ndarray:
-    """Encode typed columns as the input of a model, float32 [rows, inputs] in the order of `inputs`.
+    """Encode typed columns as the input of a model, float32 [rows, columns] in the order of `columns_of(inputs)`.
 
     A number stays (the nearest float32), false and true are 0 and 1, a category is its place in the list, a
-    timestamp is its days since 1970 (UTC), and a missing value is NaN.
+    timestamp is its days since 1970 (UTC), a text is its length and hashed counts, and a missing value is NaN.
 
     Args:
         columns: name -> [rows]; None or NaN is a missing value.
@@ -31,12 +32,30 @@ def encode(
     Raises:
         MalformedInput: a column or a value is missing, unknown or of another type; names row and column.
     """
-    encoded = np.full((rows, len(inputs)), np.nan, dtype=np.float32)
-    for place, (name, spec) in enumerate(inputs.items()):
+    encoded = np.full((rows, len(columns_of(inputs))), np.nan, dtype=np.float32)
+    place = 0
+    for name, spec in inputs.items():
         if name not in columns:
             raise MalformedInput(f"the input {name!r} is missing", hint=f"inputs: {', '.join(inputs)}")
-        encoded[:, place] = _column(name, spec, columns[name])
+        width = len(spec.columns(name))
+        if spec.buckets is None:
+            encoded[:, place] = _column(name, spec, columns[name])
+        else:
+            encoded[:, place : place + width] = _texts(name, spec, spec.buckets, columns[name])
+        place += width
     return encoded
+
+
+def _texts(name: str, spec: InputSpec, buckets: int, values: Sequence[Any] | np.ndarray) -> np.ndarray:
+    present = [
+        row
+        for row, value in enumerate(values)
+        if isinstance(value, str) or not math.isnan(_value(name, spec, {}, row, value))
+    ]
+    counts = np.full((len(values), 1 + buckets), np.nan, dtype=np.float32)
+    if present:
+        counts[present] = hashed([values[row] for row in present], buckets)
+    return counts
 
 
 def _column(name: str, spec: InputSpec, values: Sequence[Any] | np.ndarray) -> np.ndarray:
@@ -78,6 +97,7 @@ def _value(name: str, spec: InputSpec, codes: Mapping[str, float], row: int, val
         InputKind.FLOAT: "a number",
         InputKind.BOOL: "true or false",
         InputKind.CATEGORY: "a text",
+        InputKind.TEXT: "a text",
     }
     raise _wrong(name, row, value, f"it must be {wanted[kind]}")
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
 from perennial.core.frozen import Frozen
+
+LENGTH = "#length"
+"""End of the name of the column with the length of a text, in characters: the one to watch for drift."""
 
 
 class InputKind(StrEnum):
@@ -18,6 +22,7 @@ class InputKind(StrEnum):
     BOOL = "bool"
     CATEGORY = "category"
     TIMESTAMP = "timestamp"
+    TEXT = "text"
 
 
 class InputSpec(Frozen):
@@ -31,6 +36,20 @@ class InputSpec(Frozen):
     unknown: Literal["missing", "refuse"] | None = Field(
         None, description="of a category: a value that is not in `categories`"
     )
+    buckets: Annotated[int, Field(ge=16, le=4096)] | None = Field(
+        None,
+        description="of a text: buckets that its character n-grams are hashed into; the model gets their counts",
+    )
+
+    def columns(self, name: str) -> tuple[str, ...]:
+        """Return the names of the columns that a model gets for the input `name`: its own, or those of a text."""
+        if self.buckets is None:
+            return (name,)
+        return (f"{name}{LENGTH}", *self.bucket_columns(name))
+
+    def bucket_columns(self, name: str) -> tuple[str, ...]:
+        """Return the columns with counts of n-grams; none without a text."""
+        return tuple(f"{name}#{bucket}" for bucket in range(self.buckets or 0))
 
     @model_validator(mode="after")
     def category_has_values(self) -> Self:
@@ -39,4 +58,17 @@ class InputSpec(Frozen):
             raise ValueError("`categories` and `unknown` belong to type category, and to no other")
         if len(set(self.categories)) != len(self.categories):
             raise ValueError("a category is listed twice")
+        if (self.type is InputKind.TEXT) != (self.buckets is not None):
+            raise ValueError("`buckets` belongs to type text, and to no other")
         return self
+
+
+def columns_of(inputs: Mapping[str, InputSpec]) -> tuple[str, ...]:
+    """Return the names of the columns that a model gets, in the order of the inputs."""
+    return tuple(column for name, spec in inputs.items() for column in spec.columns(name))
+
+
+def in_order(inputs: Mapping[str, InputSpec], columns: Sequence[str]) -> dict[str, InputSpec]:
+    """Return the inputs in the order of their columns: JSON keeps no order of keys that one may rely on."""
+    firsts = {spec.columns(name)[0]: name for name, spec in inputs.items()}
+    return {firsts[column]: inputs[firsts[column]] for column in columns if column in firsts}

@@ -53,6 +53,11 @@ class CriteriaSpec(Frozen):
     latency_p95_ratio: float = Field(gt=1, description="candidate / champion in the same step")
     latency_p95_floor_ms: float = Field(ge=0, description="below this latency no ratio fails")
     accuracy_drop: Share = Field(description="champion minus candidate, on labelled requests")
+    loss_increase: float = Field(
+        0.2,
+        gt=0,
+        description="of the mean absolute error, as a part of the champion's; for answers that are numbers",
+    )
     min_labels: PositiveInt = Field(description="with fewer labels of either version accuracy is not judged")
     confidence: Annotated[float, Field(gt=0.5, lt=1)]
     max_errors_in_a_row: PositiveInt = Field(description="error budget: failed measurements in a row")

@@ -12,6 +12,7 @@ import numpy as np
 
 from perennial import limits
 from perennial.core.input_encoding import encode
+from perennial.core.input_spec import in_order
 from perennial.core.tasks.windows import Windows
 from perennial.errors import FeaturesUnavailable, MalformedInput, PerennialError, UnknownEntity
 from perennial.serving.answers import brief
@@ -202,8 +203,8 @@ def features(
         FeaturesUnavailable: the store does not answer, or lacks a feature that the model needs.
     """
     if manifest.feature_service is None and manifest.inputs:
-        columns = {name: [row[name] for row in request.rows] for name in manifest.features}
-        inputs = {name: manifest.inputs[name] for name in manifest.features}
+        inputs = in_order(manifest.inputs, manifest.features)
+        columns = {name: [row[name] for row in request.rows] for name in inputs}
         return encode(inputs, columns, len(request.rows))
     values = _values(request, manifest, source())
     unknown = [entity for entity, row in zip(request.entities, values, strict=True) if row is None]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from perennial.core.input_spec import InputSpec
+from perennial.core.input_spec import InputSpec, columns_of
 from perennial.core.training.explanation import Background, ServedExplanation
 from perennial.core.training.manifest_format import with_task
 from perennial.errors import ModelFileError
@@ -51,7 +51,7 @@ class ServedManifest(BaseModel):
 
     @model_validator(mode="after")
     def inputs_are_the_features(self) -> Self:
-        names, features = set(self.inputs), set(self.features)
+        names, features = set(columns_of(self.inputs)), set(self.features)
         if not names <= features or (names and self.feature_service is None and names != features):
             raise ValueError("`inputs` and `features` name different columns")
         return self

@@ -17,6 +17,7 @@ import pandas as pd
 from feast import FeatureStore, FeatureView
 from feast.errors import FeastError
 from feast.on_demand_feature_view import OnDemandFeatureView
+from feast.types import Int64
 from filelock import FileLock
 
 from perennial import files
@@ -27,7 +28,7 @@ from perennial.adapters.feast.windows import window_columns
 from perennial.core.feature_spec import FeatureSpec
 from perennial.core.feature_view import ViewSpec
 from perennial.core.spec import ModelSpec
-from perennial.errors import FeaturesUnavailable, MalformedInput
+from perennial.errors import FeaturesUnavailable, MalformedInput, SettingsError
 from perennial.limits import LONGEST_BUILD, implausible
 from perennial.serving.online_features import CONFIG, REGISTRY, OnlineFeatures, read_config
 
@@ -64,7 +65,13 @@ class FeastFeatures:
         Raises:
             MalformedInput: a table fits no defined view, or has a time that is not plausible.
             FeaturesUnavailable: Feast or a store cannot be written.
+            SettingsError: the project has no configuration of Feast.
         """
+        if not (self._repo / CONFIG).is_file():
+            raise SettingsError(
+                f"there is no {self._repo / CONFIG}",
+                hint="copy it from the Perennial checkout: it says which stores Feast uses",
+            )
         tables = {name: self._stored(name, frame) for name, frame in views.items()}
         with self._writing():
             for name, table in tables.items():
@@ -166,7 +173,9 @@ def _table(view: FeatureView, frame: pd.DataFrame, now: datetime) -> pd.DataFram
     times = point_in_time.time_columns(view)
     columns = [*view.join_keys, *times, *(field.name for field in view.features)]
     _check(view, frame, columns, times, now)
-    return frame[list(dict.fromkeys(columns))]
+    # Whole numbers with missing ones are floats in pandas, and must not become floats of Feast.
+    whole = {field.name: "Int64" for field in view.features if field.dtype is Int64}
+    return frame[list(dict.fromkeys(columns))].astype(whole)
 
 
 def _snapshot(view: FeatureView, spec: ViewSpec, events: pd.DataFrame, now: datetime) -> pd.DataFrame:

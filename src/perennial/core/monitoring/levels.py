@@ -63,6 +63,22 @@ class AccuracyEstimate(Frozen):
         return cls(value=float(right.mean()), error=error, labels=len(right))
 
 
+class Coverage(Frozen):
+    """Share of the labels inside the intervals of their answers, beside the share that was claimed."""
+
+    seen: AccuracyEstimate
+    claimed: float = Field(gt=0, lt=1)
+
+    @property
+    def is_short(self) -> bool:
+        """Return True if a one-sided t test shows that fewer labels than claimed are inside."""
+        t = float(stats.t.ppf(CONFIDENCE, BATCHES - 1))
+        return self.claimed - self.seen.value > t * self.seen.error
+
+    def __str__(self) -> str:
+        return f"the {self.claimed:.0%} intervals hold {self.seen.value:.1%} of {self.seen.labels} labels"
+
+
 class MonitorVerdict(Frozen):
     """Judgement of a window, with its evidence."""
 
@@ -73,6 +89,7 @@ class MonitorVerdict(Frozen):
     drifts: tuple[ColumnDrift, ...] = ()
     reference: AccuracyEstimate | None = None
     window: AccuracyEstimate | None = None
+    coverage: Coverage | None = Field(None, description="of answers with intervals, where labels came")
     unknown_share: float | None = Field(None, description="of the predictions: without any known feature")
     refused_share: float | None = Field(None, description="of the requests: 4xx")
 
@@ -93,6 +110,7 @@ def verdict(
     requests: int | None = None,
     unknown: float | None = None,
     refused: float | None = None,
+    coverage: Coverage | None = None,
 ) -> MonitorVerdict:
     """Judge a window of predictions.
 
@@ -105,6 +123,7 @@ def verdict(
         requests: number of requests in the window; None: as many as predictions.
         unknown: share of predictions without any known feature, which are not in the window.
         refused: share of refused requests.
+        coverage: of the labelled rows of the window; too narrow intervals are at most a warning.
     """
     apart = {"unknown_share": unknown, "refused_share": refused}
     shares = [
@@ -124,6 +143,8 @@ def verdict(
         (*_accuracy(spec.accuracy_drop_percent, reference, judged), Reason.ACCURACY),
         *(share for share in shares if share[0] is not Level.OK),
     ]
+    if coverage is not None and coverage.seen.labels >= spec.min_labels:
+        findings.append((Level.WARN if coverage.is_short else Level.OK, str(coverage), None))
     findings.sort(key=lambda finding: -finding[0].rank)
     level, _, cause = findings[0]
     return MonitorVerdict(
@@ -134,6 +155,7 @@ def verdict(
         drifts=tuple(drifts),
         reference=reference,
         window=judged,
+        coverage=coverage,
         **apart,
     )
 

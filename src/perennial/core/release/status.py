@@ -65,6 +65,9 @@ class LabelCounts(Frozen):
     right: float = Field(0.0, ge=0, description="sum over requests of the share of right answers")
     requests: int = Field(0, ge=0)
     labels: int = Field(0, ge=0)
+    loss: float = Field(0.0, ge=0, description="sum over requests of the mean loss of its answers")
+    squares: float = Field(0.0, ge=0, description="sum of the squares of the same")
+    has_loss: bool = Field(False, description="the kind of task has a loss (`Task.losses`)")
     sources: dict[str, int] = Field(default_factory=dict, description="source -> its labels that count")
     without: dict[str, LabelCounts] = Field(
         default_factory=dict, description="source that may not decide alone -> the counts without it"

@@ -109,6 +109,13 @@ class Forecast(Task):
             raise ValueError("whether a forecast is right depends on its quantiles")
         return np.asarray((answer[:, 0] <= label) & (label <= answer[:, -1]), dtype=float)
 
+    @property
+    def claimed(self) -> float:
+        return self.interval
+
+    def covered(self, summary: np.ndarray, label: np.ndarray, answer: np.ndarray | None = None) -> np.ndarray:
+        return self.right(summary, summary, label, answer)
+
     def losses(self, summary: np.ndarray, label: np.ndarray) -> np.ndarray:
         return np.asarray(np.abs(summary - label), dtype=float)
 

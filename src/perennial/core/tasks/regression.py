@@ -113,6 +113,19 @@ class Regression(Task):
     ) -> np.ndarray:
         return np.asarray(np.abs(summary - label) <= self.reach, dtype=float)
 
+    @property
+    def claimed(self) -> float | None:
+        return None if self.half_width is None else self.interval
+
+    def covered(self, summary: np.ndarray, label: np.ndarray, answer: np.ndarray | None = None) -> np.ndarray:
+        if self.half_width is None:
+            return super().covered(summary, label)
+        return np.asarray(np.abs(summary - label) <= self.half_width, dtype=float)
+
+    def losses(self, summary: np.ndarray, label: np.ndarray) -> np.ndarray:
+        """Return the absolute errors."""
+        return np.asarray(np.abs(summary - label), dtype=float)
+
     def differs(
         self, summary: np.ndarray, decision: np.ndarray, other: np.ndarray, other_decision: np.ndarray
     ) -> np.ndarray:

@@ -122,6 +122,22 @@ class Task(AnswerForm):
     def rule(self, column: str) -> str:
         """Return in a sentence how an answer becomes a decision about a target column."""
 
+    def losses(self, summary: np.ndarray, label: np.ndarray) -> np.ndarray | None:
+        """Return the loss of each answer, float [n] from 0 without an upper end, by which live traffic is judged too.
+
+        None for a kind whose share of right answers says all.
+        """
+        return None
+
+    @property
+    def claimed(self) -> float | None:
+        """Return the chance with which the interval of an answer claims to hold its label; None without intervals."""
+        return None
+
+    def covered(self, summary: np.ndarray, label: np.ndarray, answer: np.ndarray | None = None) -> np.ndarray:
+        """Return whether the interval of each answer holds its label, float [n]; NaN without intervals."""
+        return np.full(len(label), np.nan)
+
     @property
     def windows(self) -> Windows | None:
         """Return how the rows are made from a series; None where a row of the data is an example."""

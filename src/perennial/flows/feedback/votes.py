@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,7 @@ import numpy as np
 
 from perennial.core.monitoring.source_quota import quotas
 from perennial.core.release_spec import FeedbackSpec
+from perennial.core.tasks import Task
 from perennial.core.tasks.stored import logged_task
 
 if TYPE_CHECKING:
@@ -32,14 +34,48 @@ def right(rows: pd.DataFrame) -> np.ndarray:
         rows: columns task, score, decision and answer of the log, and value, the label as the store has it.
     """
     shares = np.zeros(len(rows))
-    for text, places in rows.groupby("task", sort=False).indices.items():
-        part = rows.iloc[places]
+    for task, places, part in _by_task(rows):
         score, decision, label = (part[name].to_numpy() for name in ("score", "decision", "value"))
-        task = logged_task(str(text))
-        wide = task.width() is not None and part["answer"].notna().all()
-        answer = np.array(part["answer"].tolist(), dtype=float) if wide else None
-        shares[places] = task.right(score, decision, label, answer)
+        shares[places] = task.right(score, decision, label, _answers(task, part))
     return shares
+
+
+def covered(rows: pd.DataFrame) -> np.ndarray:
+    """Return whether the interval of each answer holds its label, float [n]; NaN without an interval.
+
+    Args:
+        rows: columns as for `right`.
+    """
+    shares = np.full(len(rows), np.nan)
+    for task, places, part in _by_task(rows):
+        score, label = part["score"].to_numpy(), part["value"].to_numpy()
+        shares[places] = task.covered(score, label, _answers(task, part))
+    return shares
+
+
+def losses(rows: pd.DataFrame) -> np.ndarray:
+    """Return the loss of each answer under its own kind of task, float [n]; NaN where the kind has none.
+
+    Args:
+        rows: columns task, score and value, as for `right`.
+    """
+    found = np.full(len(rows), np.nan)
+    for task, places, part in _by_task(rows):
+        loss = task.losses(part["score"].to_numpy(), part["value"].to_numpy())
+        if loss is not None:
+            found[places] = loss
+    return found
+
+
+def _by_task(rows: pd.DataFrame) -> Iterator[tuple[Task, np.ndarray, pd.DataFrame]]:
+    """Yield each task of the rows, the places of its rows, and these rows."""
+    for text, places in rows.groupby("task", sort=False).indices.items():
+        yield logged_task(str(text)), np.asarray(places), rows.iloc[places]
+
+
+def _answers(task: Task, rows: pd.DataFrame) -> np.ndarray | None:
+    wide = task.width() is not None and rows["answer"].notna().all()
+    return np.array(rows["answer"].tolist(), dtype=float) if wide else None
 
 
 def counted(rows: pd.DataFrame, policy: FeedbackSpec, *within: str) -> pd.DataFrame:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from perennial.core.release.status import LabelCounts
 from perennial.core.release_spec import FeedbackSpec
-from perennial.flows.feedback.votes import counted, right, votes
+from perennial.flows.feedback.votes import counted, losses, right, votes
 from perennial.ports import FeedbackStore, PredictionLog
 
 if TYPE_CHECKING:
@@ -46,7 +48,7 @@ def accuracy(
     answered = _placed(log[~log["shadow"]]).merge(votes(labels), on="prediction_id")
     mirrored = _placed(log[log["shadow"]], "digest").merge(answered[[*KEY, "source", "value"]], on=KEY)
     known = pd.concat([answered, mirrored], ignore_index=True)
-    known["right"] = right(known)
+    known["right"], known["loss"] = right(known), losses(known)
     known = counted(known, policy, "digest")
     return {str(digest): _counts(rows, policy) for digest, rows in known.groupby("digest")}
 
@@ -61,11 +63,17 @@ def _counts(rows: pd.DataFrame, policy: FeedbackSpec) -> LabelCounts:
 
 def _sums(rows: pd.DataFrame) -> LabelCounts:
     """Count each request once, whatever its rows and its sources."""
-    by_prediction = rows.groupby(["request_id", "prediction_id"])["right"].mean()
+    by_prediction = rows.groupby(["request_id", "prediction_id"])[["right", "loss"]].mean()
     by_request = by_prediction.groupby(level="request_id").mean()
-    requests = len(by_request)
+    requests, loss = len(by_request), by_request["loss"].to_numpy(dtype=float)
+    has_loss = requests > 0 and bool(np.isfinite(loss).all())
     return LabelCounts(
-        right=min(float(by_request.sum()), requests), requests=requests, labels=len(by_prediction)
+        right=min(float(by_request["right"].sum()), requests),
+        requests=requests,
+        labels=len(by_prediction),
+        has_loss=has_loss,
+        loss=float(loss.sum()) if has_loss else 0.0,
+        squares=float((loss**2).sum()) if has_loss else 0.0,
     )
 
 

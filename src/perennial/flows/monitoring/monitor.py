@@ -14,7 +14,7 @@ import numpy as np
 from perennial.core.events import Entry, Event, LedgerRow, SystemActor
 from perennial.core.monitoring.drift import DECISION, SCORE, ColumnDrift
 from perennial.core.monitoring.feedback_counts import FeedbackCounts
-from perennial.core.monitoring.levels import AccuracyEstimate, Level, MonitorVerdict, verdict
+from perennial.core.monitoring.levels import AccuracyEstimate, Coverage, Level, MonitorVerdict, verdict
 from perennial.core.monitoring.retraining import (
     Hold,
     Retrain,
@@ -26,10 +26,11 @@ from perennial.core.payloads import LevelChange
 from perennial.core.release.traffic import Target
 from perennial.core.release_spec import FeedbackSpec
 from perennial.core.spec import ModelSpec
+from perennial.core.tasks.stored import logged_task
 from perennial.core.version import VersionRef
 from perennial.errors import MalformedInput, RouterUnavailable, ToolError, UnknownVersion
 from perennial.files import replacing
-from perennial.flows.feedback.votes import counted, right, votes
+from perennial.flows.feedback.votes import counted, covered, right, votes
 from perennial.flows.monitoring.retrain import raise_and_record
 from perennial.flows.monitoring.window import RefusedTraffic, Window, read_window
 from perennial.flows.training.package import RIGHT
@@ -173,7 +174,10 @@ def _judge(
     known = accuracy_known(spec, reference)
     labels = feedback.labels(rows["at"].iloc[0].floor("us").to_pydatetime())
     seen = accuracy_seen(rows, labels, spec.release.feedback)
-    return verdict(spec.monitoring, drifts, known, seen, len(rows), window.requests, window.unknown, refused)
+    covered = coverage_seen(rows, labels, spec.release.feedback)
+    return verdict(
+        spec.monitoring, drifts, known, seen, len(rows), window.requests, window.unknown, refused, covered
+    )
 
 
 def _refused_share(model: str, ports: MonitorPorts) -> float | None:
@@ -200,12 +204,29 @@ def accuracy_known(spec: ModelSpec, reference: pd.DataFrame) -> AccuracyEstimate
 
 def accuracy_seen(window: pd.DataFrame, labels: BySource, policy: FeedbackSpec) -> AccuracyEstimate | None:
     """Estimate the accuracy of the logged decisions on the rows of the window with labels that count."""
-    known = window.reindex(columns=["prediction_id", "score", "decision", "task", "answer"]).merge(
-        votes(labels), on="prediction_id"
-    )
-    known = counted(known, policy)
+    known = _labelled(window, labels, policy)
     by_prediction = known.assign(right=right(known)).groupby("prediction_id", sort=False)["right"]
     return AccuracyEstimate.of(by_prediction.mean().to_numpy(dtype=float))
+
+
+def coverage_seen(window: pd.DataFrame, labels: BySource, policy: FeedbackSpec) -> Coverage | None:
+    """Estimate how often the intervals of the logged answers hold the labels that count.
+
+    None without intervals, with few labels, or with answers of different claims.
+    """
+    known = _labelled(window, labels, policy)
+    claims = {logged_task(str(text)).claimed for text in known["task"].unique()}
+    if len(claims) != 1 or (claimed := claims.pop()) is None:
+        return None
+    inside = known.assign(inside=covered(known)).groupby("prediction_id", sort=False)["inside"].mean()
+    seen = AccuracyEstimate.of(inside.to_numpy(dtype=float))
+    return None if seen is None else Coverage(seen=seen, claimed=claimed)
+
+
+def _labelled(window: pd.DataFrame, labels: BySource, policy: FeedbackSpec) -> pd.DataFrame:
+    """Return the logged answers of a window with the labels that count, a row per label."""
+    known = window.reindex(columns=["prediction_id", "score", "decision", "task", "answer"])
+    return counted(known.merge(votes(labels), on="prediction_id"), policy)
 
 
 def _record_level(

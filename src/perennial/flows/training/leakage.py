@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -9,7 +10,7 @@ import numpy as np
 
 from perennial.core.data_spec import RowsSpec
 from perennial.core.input_encoding import encode
-from perennial.core.input_spec import InputKind, InputSpec
+from perennial.core.input_spec import InputKind, InputSpec, columns_of
 from perennial.core.spec import ModelSpec
 from perennial.core.training.examples import first_later_group
 from perennial.core.training.leakage import copies_across, future_times, telling_columns
@@ -40,8 +41,10 @@ def check_leakage(spec: ModelSpec, source: RowsSpec, examples: pd.DataFrame, now
     sent = {name: spec.features.inputs[name] for name in spec.features.sent}
     own = spec.features.model_copy(update={"inputs": sent})
     features = encoded(own, examples).to_numpy(dtype=np.float32)
-    names = spec.features.sent
-    reasons = telling_columns(features, names, target, spec.task.is_number, source.seed)
+    # A bucket counts n-grams of several words: only its text as a whole means something.
+    single = [name not in own.bucket_columns for name in columns_of(sent)]
+    names = tuple(itertools.compress(columns_of(sent), single))
+    reasons = telling_columns(features[:, single], names, target, spec.task.is_number, source.seed)
     reasons |= {name: why for name, why in source.leaking.items() if name in spec.features.inputs}
     if source.in_time and source.period is not None:
         reasons |= _times(spec, source.time or "", examples, now)

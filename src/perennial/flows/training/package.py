@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from perennial.core.feature_spec import FeatureSpec
+from perennial.core.input_spec import in_order
 from perennial.core.spec import ModelSpec
 from perennial.core.tasks import Task
 from perennial.core.training.artifacts import ModelManifest
@@ -169,7 +170,7 @@ def version_features(spec: ModelSpec, folder: Path) -> FeatureSpec:
             "entities": manifest.entities,
             "columns": manifest.columns,
             "request": manifest.request,
-            "inputs": {name: manifest.inputs[name] for name in manifest.features if name in manifest.inputs},
+            "inputs": in_order(manifest.inputs, manifest.features),
             "source": "request" if manifest.feature_service is None else "store",
         }
     )

@@ -35,7 +35,7 @@ def join(
     wanted = columns or spec.features
     ordered = examples.sort_values(spec.evaluation.group, kind="stable").reset_index(drop=True)
     if wanted.source == "request":
-        return ordered.drop(columns=list(wanted.names)).join(encoded(wanted, ordered))
+        return ordered.drop(columns=list(wanted.inputs)).join(encoded(wanted, ordered))
     keys = [*dict.fromkeys([*wanted.entities, *wanted.request]), "event_timestamp"]
     missing = [name for name in [*keys, spec.target.column] if name not in ordered]
     if missing:

@@ -11,7 +11,7 @@ import numpy as np
 from perennial.core.data_spec import RowsSpec, Split
 from perennial.core.feature_spec import FeatureSpec
 from perennial.core.input_encoding import encode
-from perennial.core.input_spec import InputKind
+from perennial.core.input_spec import InputKind, columns_of
 from perennial.core.spec import ModelSpec
 from perennial.core.training.table_split import buckets, periods
 from perennial.errors import MalformedInput, SpecError
@@ -99,7 +99,9 @@ def encoded(features: FeatureSpec, rows: pd.DataFrame) -> pd.DataFrame:
 
     columns = {name: plain_values(rows[name]) for name in features.inputs if name in rows}
     return pd.DataFrame(
-        encode(features.inputs, columns, len(rows)), columns=list(features.inputs), index=rows.index
+        encode(features.inputs, columns, len(rows)),
+        columns=list(columns_of(features.inputs)),
+        index=rows.index,
     )
 
 

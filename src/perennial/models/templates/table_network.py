@@ -94,10 +94,14 @@ class TableNetwork(TorchModel):
 
 
 class TaskNetwork(nn.Module):
-    """Encoder, ensemble and the last step of the kind of task: sigmoid, softmax, or a value in its unit."""
+    """Encoder, ensemble and the last step of the kind of task: sigmoid, softmax, or a value in its unit.
+
+    Args:
+        encoder: layer from float32 [batch, features] with NaN to [batch, `encoder.size`].
+    """
 
     def __init__(
-        self, encoder: Encoder, task: Task, target: np.ndarray, width: int, layers: int, dropout: float
+        self, encoder: nn.Module, task: Task, target: np.ndarray, width: int, layers: int, dropout: float
     ) -> None:
         super().__init__()
         self.encoder = encoder

@@ -14,14 +14,13 @@ from perennial.core.release.analysis.harm_tests import (
     SLOW,
     champion_latency_level,
     error_increase,
-    is_accuracy_drop_proven,
     is_error_rate_proven,
     is_latency_proven,
     latency_limit_ms,
-    tolerated_drop,
     tolerated_increase,
     tolerated_ratio,
 )
+from perennial.core.release.analysis.labels import judge_labels
 from perennial.core.release.status import LabelCounts
 from perennial.core.release.traffic import Counters, LikeRequests
 from perennial.core.release_spec import CriteriaSpec
@@ -56,7 +55,7 @@ def judge_traffic(
         _error_rate(criteria, candidate),
         _error_increase(criteria, candidate, champion, promotes, elapsed),
         _latency(criteria, candidate, champion, like),
-        _accuracy(criteria, candidate_labels, champion_labels),
+        *judge_labels(criteria, candidate_labels, champion_labels),
     )
 
 
@@ -170,48 +169,6 @@ def _slower(counters: Counters, limit_ms: float) -> tuple[int, int]:
     total = counters.buckets[-1][1]
     within = next(count for bound, count in counters.buckets if bound >= limit_ms or count == total)
     return total - within, total
-
-
-def _accuracy(criteria: CriteriaSpec, candidate: LabelCounts, champion: LabelCounts) -> Judgement:
-    needed = f"not proven more than {tolerated_drop(criteria):.2%} below the champion's"
-    if min(candidate.labels, champion.labels) < criteria.min_labels:
-        labels = f"{candidate.labels} and {champion.labels} labels: not judged below {criteria.min_labels}"
-        known = sorted({*candidate.sources, *champion.sources})
-        labels += f" (by {', '.join(known)})" if known else ""
-        return Judgement(rule="accuracy", verdict=Verdict.PASS, observed=labels, needed=needed)
-    observed = f"{_share(candidate)}, champion {_share(champion)}"
-    proven = _is_worse(criteria, candidate, champion)
-    alone = [
-        source
-        for source in sorted({*candidate.without, *champion.without})
-        if proven and not _is_worse(criteria, _without(candidate, source), _without(champion, source))
-    ]
-    if alone:
-        # A person looks at it: a source that may not decide alone must not end a release.
-        observed += f"; not without the labels of {', '.join(alone)}"
-        return Judgement(rule="accuracy", verdict=Verdict.UNSURE, observed=observed, needed=needed)
-    return _judgement("accuracy", proven, observed, needed)
-
-
-def _is_worse(criteria: CriteriaSpec, candidate: LabelCounts, champion: LabelCounts) -> bool:
-    proven = is_accuracy_drop_proven(
-        criteria,
-        candidate.requests - candidate.right,
-        candidate.requests,
-        champion.requests - champion.right,
-        champion.requests,
-    )
-    return bool(proven)
-
-
-def _without(labels: LabelCounts, source: str) -> LabelCounts:
-    return labels.without.get(source, labels)
-
-
-def _share(labels: LabelCounts) -> str:
-    by = ", ".join(f"{count} by {source}" for source, count in sorted(labels.sources.items()))
-    right = labels.right / labels.requests
-    return f"{right:.3f} right ({labels.labels} labels in {labels.requests} requests{by and ': ' + by})"
 
 
 def _judgement(rule: str, harm_proven: bool, observed: str, needed: str) -> Judgement:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from perennial.core.mean_bounds import mean_exceeds
 from perennial.core.release_spec import CriteriaSpec
 from perennial.core.statistics import (
     Booleans,
@@ -70,6 +71,19 @@ def is_accuracy_drop_proven(
     )
 
 
+def is_loss_increase_proven(
+    criteria: CriteriaSpec,
+    loss: tuple[Counts, Counts, Counts],
+    champion_loss: tuple[Counts, Counts, Counts],
+) -> Booleans:
+    """Return whether a harmful increase of the mean loss is proven (`perennial.core.mean_bounds`).
+
+    Args:
+        loss: sum over requests of the mean loss of its answers, sum of its squares, number of requests.
+    """
+    return mean_exceeds(*loss, *champion_loss, tolerated_factor(criteria), criteria.confidence)
+
+
 def champion_latency_level(criteria: CriteriaSpec, champion_requests: int) -> float | None:
     """Return the level of the champion's latency quantile that bounds its p95 from above.
 
@@ -108,6 +122,11 @@ def tolerated_increase(criteria: CriteriaSpec) -> float:
 def tolerated_drop(criteria: CriteriaSpec) -> float:
     """Return the drop of the accuracy above which the candidate is aborted."""
     return ABORT_AT * criteria.accuracy_drop
+
+
+def tolerated_factor(criteria: CriteriaSpec) -> float:
+    """Return the factor of the champion's mean loss above which the candidate is aborted."""
+    return 1.0 + ABORT_AT * criteria.loss_increase
 
 
 def tolerated_ratio(criteria: CriteriaSpec) -> float:
