@@ -9,11 +9,12 @@ import pandas as pd
 import pytest
 from load_generator import Load
 from sklearn import datasets
-from table_releases import TableReleases, table_releases
 from vega_datasets import data as vega
 
 from perennial.core.release.phase import Phase
 from perennial.wiring import traffic
+
+from .table_releases import TableReleases, table_releases
 
 pytestmark = [pytest.mark.traffic, pytest.mark.timeout(900)]
 
