@@ -121,6 +121,10 @@ class OtherCode(ModelError, exit_code=39):
     """The version cannot be trained again here as it was trained."""
 
 
+class NotReproducible(ModelError, exit_code=45):
+    """The version was imported: nothing here can train it again."""
+
+
 class IncompleteExplanation(ModelError, exit_code=40, http_status=422):
     """Attributions do not add up to the score."""
 

@@ -81,12 +81,9 @@ def probe(
 ) -> Probe:
     """Return what is wrong with a model file, without loading it in this process."""
     command = (sys.executable, "-m", "perennial.model_probe", str(path), str(memory_bytes), str(cpu_seconds))
-    environment = {key: os.environ[key] for key in ("PATH", "LD_LIBRARY_PATH", "LANG") if key in os.environ}
-    environment |= {"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "PYTHONDONTWRITEBYTECODE": "1"}
-    environment |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     try:
         done = subprocess.run(
-            command, env=environment, capture_output=True, text=True, timeout=wall_seconds, check=False
+            command, env=bare_environment(), capture_output=True, text=True, timeout=wall_seconds, check=False
         )
     except subprocess.TimeoutExpired:
         return Probe(f"does not finish within {wall_seconds:g} s", seconds=wall_seconds)
@@ -94,6 +91,13 @@ def probe(
         said = done.stderr.strip().splitlines()[-1:] or [f"signal {-done.returncode}"]
         return Probe(f"ended the process that tried it ({said[0][:200]}): too much memory, time, or a crash")
     return Probe(**json.loads(done.stdout.splitlines()[-1]))
+
+
+def bare_environment() -> dict[str, str]:
+    """Return the environment of a child that reads a foreign file: no secret, one thread."""
+    environment = {key: os.environ[key] for key in ("PATH", "LD_LIBRARY_PATH", "LANG") if key in os.environ}
+    environment |= {"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "PYTHONDONTWRITEBYTECODE": "1"}
+    return environment | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 
 
 def model_problem(model: bytes) -> str:
@@ -166,7 +170,8 @@ def _nodes(model: Any) -> list[Any]:
     return nodes
 
 
-def _limit(memory_bytes: int, cpu_seconds: int) -> None:
+def limit(memory_bytes: int, cpu_seconds: int) -> None:
+    """Bound what this process may take: address space, CPU time, no core dump, no written file."""
     resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
     resource.setrlimit(resource.RLIMIT_CPU, (cpu_seconds, cpu_seconds))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
@@ -227,7 +232,7 @@ def main(path: str, memory_bytes: str, cpu_seconds: str) -> None:
     import time
 
     started = time.monotonic()
-    _limit(int(memory_bytes), int(cpu_seconds))
+    limit(int(memory_bytes), int(cpu_seconds))
     try:
         problem = _try(Path(path))
     except Exception as error:  # noqa: BLE001 whatever a foreign file brings about is its problem

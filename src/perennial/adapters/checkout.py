@@ -90,7 +90,7 @@ def _code_hash(spec: ModelSpec) -> str:
 
     Imports are read, not run: those of a model load its libraries.
     """
-    first = spec.entrypoint.partition(":")[0]
+    first = spec.trainable().partition(":")[0]
     named = TEMPLATES if spec.tuning.templates == "auto" else spec.tuning.templates
     waiting = [first, *(TEMPLATES[name].address.partition(":")[0] for name in named)]
     hashes: dict[str, str] = {}

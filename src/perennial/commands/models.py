@@ -22,6 +22,7 @@ from perennial.commands.output import (
     print_table,
     print_text,
 )
+from perennial.commands.training.import_model import import_
 from perennial.errors import SpecError, UnknownVersion, UsageError
 from perennial.settings import load
 from perennial.wiring import training
@@ -227,6 +228,7 @@ def purge(model: str, older_than: timedelta | None, yes: bool, as_json: bool) ->
 
 
 models.add_command(card)
+models.add_command(import_)
 models.add_command(bom)
 
 

@@ -89,6 +89,7 @@ def retrain(model: str, text: str) -> None:
 
     settings = environment.load()
     spec = catalog.spec(model, settings)
+    spec.trainable()
     who = actor(settings)
     ledger, scheduler = database.store(settings).ledger, monitoring.scheduler(settings)
     entry = request_retraining(spec.name, Reason.PERSON, text, who, ledger, scheduler, now())

@@ -27,15 +27,20 @@ if TYPE_CHECKING:
 def reproduce(model: str, version: str, any_code: bool, as_json: bool) -> None:
     """Train VERSION (or an alias) again from its capsule and compare the models; nothing is registered."""
     from perennial.errors import NotReproduced
+    from perennial.flows.training.reproduce import refuse_imported
     from perennial.flows.training.reproduce import reproduce as flow
+    from perennial.flows.versions import find_version
 
     settings = load()
     spec = catalog.spec(model, settings)
+    # Before its training is looked for, which an imported model has not.
+    ports = training_steps.reproduce_ports(spec, settings)
+    refuse_imported(find_version(spec.name, version, ports.registry))
     with TemporaryDirectory() as aside:
         result = flow(
             spec,
             version,
-            training_steps.reproduce_ports(spec, settings),
+            ports,
             training.build(spec),
             training.provenance(spec, settings),
             any_code,

@@ -19,6 +19,7 @@ from perennial.core.release_spec import ApprovalSpec, ReleaseSpec
 from perennial.core.tasks import AnyTask
 from perennial.core.tasks.windows import Windows
 from perennial.core.training.templates import TEMPLATES
+from perennial.errors import SpecError
 
 
 class TargetSpec(Frozen):
@@ -99,7 +100,9 @@ class ModelSpec(Frozen):
     description: str
     owner: str
     task: AnyTask
-    entrypoint: Annotated[str, Field(pattern=r"^[\w.]+:\w+$")]
+    entrypoint: Annotated[str, Field(pattern=r"^[\w.]+:\w+$")] | None = Field(
+        description="module:class of the model; null: nothing trains here, versions are imported"
+    )
     data: DataSpec
     features: FeatureSpec
     target: TargetSpec
@@ -185,6 +188,19 @@ class ModelSpec(Frozen):
                 f"features: at least {least}, or explanation: null"
             )
         return self
+
+    def trainable(self) -> str:
+        """Return the entrypoint.
+
+        Raises:
+            SpecError: there is none, since the versions of this model are imported.
+        """
+        if self.entrypoint is None:
+            raise SpecError(
+                f"nothing trains {self.name} here: its versions are imported (entrypoint: null)",
+                hint=f"perennial models import {self.name} FILE --data HOLDOUT --trained TEXT",
+            )
+        return self.entrypoint
 
     @property
     def digest(self) -> str:

@@ -197,7 +197,7 @@ def model_class(spec: ModelSpec) -> type[Model]:
     """
     from perennial.models.base import Model
 
-    model = entrypoint(spec.entrypoint, spec)
+    model = entrypoint(spec.trainable(), spec)
     if not (isinstance(model, type) and issubclass(model, Model)):
         raise SpecError(f"{spec.name}: {spec.entrypoint} is no Model", hint="see perennial.models.base")
     if not spec.tuning.templates:

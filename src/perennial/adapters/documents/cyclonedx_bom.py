@@ -23,6 +23,7 @@ from cyclonedx.validation.json import JsonStrictValidator
 from packageurl import PackageURL
 
 from perennial.core.governance.bom import Bom, Measure, Package
+from perennial.core.training.imported import NOT_KNOWN, TRAINED_TAG, is_imported
 from perennial.errors import MalformedInput
 
 MD5 = re.compile(r"[0-9a-f]{32}")
@@ -77,6 +78,8 @@ def _model(bom: Bom) -> Component:
         "feature definitions (hash)": bom.capsule.features,
         "spec (digest)": bom.capsule.spec,
     }
+    if is_imported(bom.tags):
+        facts["imported; trained"] = bom.tags.get(TRAINED_TAG, NOT_KNOWN)
     return Component(
         name=bom.model,
         version=bom.version,
@@ -147,6 +150,8 @@ def _model_card(bom: Bom) -> dict[str, Any]:
             for name, value in sorted(bom.capsule.parameters.items())
         ],
     }
+    if is_imported(bom.tags):
+        del card["modelParameters"]["approach"]  # not known
     if bom.measures:
         card["quantitativeAnalysis"] = {"performanceMetrics": list(map(_measure, bom.measures))}
     if spec.data.sensitive:

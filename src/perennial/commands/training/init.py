@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from perennial import catalog
 from perennial.commands import steps
 from perennial.commands.identity import actor
 from perennial.commands.output import print_table, print_text
@@ -108,6 +109,7 @@ def init(
 @click.pass_context
 def run(context: click.Context, model: str, workdir: Path | None) -> None:
     """Prepare, validate, train, evaluate and register a model: the steps of its DAG, one after another."""
+    catalog.spec(model).trainable()
     for step in (steps.prepare, steps.validate, steps.train, steps.evaluate, steps.register):
         print_text(f"== {step.name} {model}")
         context.invoke(step, model=model, workdir=workdir)

@@ -11,6 +11,7 @@ from perennial.core.evaluation.evaluation import MODEL, Evaluation
 from perennial.core.frozen import Frozen
 from perennial.core.spec import ModelSpec
 from perennial.core.training.capsule import Capsule
+from perennial.core.training.imported import is_imported
 from perennial.core.training.registration import VersionRecord
 
 
@@ -70,7 +71,10 @@ def make_bom(
         spec=spec,
         tags=record.tags,
         files=dict(sorted(files.items())),
-        packages=tuple(sorted(packages, key=lambda package: package.name.lower())),
+        # What was installed where an imported version was trained is not known.
+        packages=()
+        if is_imported(record.tags)
+        else tuple(sorted(packages, key=lambda package: package.name.lower())),
         measures=tuple(_measures(evaluation)) if evaluation is not None else (),
         made=now,
     )

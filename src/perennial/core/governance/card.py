@@ -15,7 +15,8 @@ from perennial.core.governance.document import Document, Section, Table
 from perennial.core.governance.timeline import VersionTimeline
 from perennial.core.payloads import GateFact, VersionFact
 from perennial.core.spec import ModelSpec
-from perennial.core.training.registration import VersionRecord
+from perennial.core.training.imported import FILE_TAG, NOT_KNOWN, TRAINED_TAG, is_imported
+from perennial.core.training.registration import REQUESTED_BY, VersionRecord
 
 
 def make_card(
@@ -71,11 +72,20 @@ def _details(spec: ModelSpec, record: VersionRecord, now: datetime) -> Section:
         "output": tags.get("model.output"),
         "code": tags.get("code"),
         "run": record.run_id,
-        "trained because": " ".join(filter(None, (tags.get("reason"), tags.get("reason.text")))),
+        **_origin(tags),
         "card made": f"{now:%Y-%m-%d %H:%M UTC}",
     }
-    text = () if tags.get("spec") in (None, spec.digest) else ("The spec has changed since this training.",)
+    since = "this import" if is_imported(tags) else "this training"
+    text = () if tags.get("spec") in (None, spec.digest) else (f"The spec has changed since {since}.",)
     return Section(title="Model details", text=text, tables=(_facts(facts),))
+
+
+def _origin(tags: Mapping[str, str]) -> dict[str, str]:
+    """Return why a version was trained, or where it comes from."""
+    if is_imported(tags):
+        return {"imported; trained": tags.get(TRAINED_TAG, NOT_KNOWN), "imported by": tags.get(REQUESTED_BY, NOT_KNOWN),
+                "imported file (SHA-256)": tags[FILE_TAG]}  # fmt: skip
+    return {"trained because": " ".join(filter(None, (tags.get("reason"), tags.get("reason.text"))))}
 
 
 def _factors(spec: ModelSpec, record: VersionRecord) -> Section:
@@ -105,6 +115,12 @@ def _evaluation_data(spec: ModelSpec, record: VersionRecord) -> Section:
     metrics = record.metrics
     if "holdout.rows" not in metrics:
         return Section(title="Evaluation data")
+    if is_imported(record.tags):
+        rows, groups = metrics["holdout.rows"], metrics.get("holdout.groups", 0)
+        given = (
+            f"{rows:.0f} rows of {groups:.0f} {spec.evaluation.group}s that its importer gave as a holdout."
+        )
+        return Section(title="Evaluation data", text=(f"{given} Whether it learnt from them is not known.",))
     never_learnt = "later than anything that was learnt from" if spec.data.in_time else "none was learnt from"
     text = (
         f"{metrics['holdout.rows']:.0f} rows of {metrics.get('holdout.groups', 0):.0f} {spec.evaluation.group}s, from "
@@ -114,6 +130,10 @@ def _evaluation_data(spec: ModelSpec, record: VersionRecord) -> Section:
 
 
 def _training_data(record: VersionRecord) -> Section:
+    if is_imported(record.tags):
+        trained = record.tags.get(TRAINED_TAG, NOT_KNOWN)
+        said = f"Imported; trained: {trained}, as its importer says. Its data, code and checks are not known here."
+        return Section(title="Training data", text=(said,))
     names = ("data.source", "data.revision", "data_checks", "features_hash")
     return Section(title="Training data", tables=(_facts({name: record.tags.get(name) for name in names}),))
 
@@ -137,8 +157,9 @@ def _caveats(spec: ModelSpec, record: VersionRecord, rows: Sequence[LedgerRow]) 
         if verdict != "PASS"
     ]
     watch = spec.monitoring
+    retrained = "a person is told" if spec.entrypoint is None else "retrained"
     text.append(
-        f"Watched for drift: {', '.join(watch.columns)}; retrained from a PSI of {watch.psi.retrain:g} "
+        f"Watched for drift: {', '.join(watch.columns)}; {retrained} from a PSI of {watch.psi.retrain:g} "
         f"above its allowance or an accuracy drop of {watch.accuracy_drop_percent.retrain:g} %."
     )
     if "simulat" in record.tags.get("data.source", "").lower():

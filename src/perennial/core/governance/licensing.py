@@ -90,6 +90,24 @@ def judge_consent(sources: Sequence[str], terms: Mapping[str, Terms]) -> Judgeme
     )
 
 
+def unknown_training_data(trained: str) -> tuple[Judgement, Judgement]:
+    """Judge consent and licence of the data of an imported version: a person has to know them.
+
+    Args:
+        trained: where and by whom it was trained, as its importer says.
+    """
+    observed = f"imported: the data that it learnt from is not known here; trained: {trained}"
+    needs = {
+        "data_consent": "consent of every source given or not needed",
+        "licence_data": "on the list gate.licences.allowed",
+    }
+    consent, licence = (
+        Judgement(rule=rule, verdict=Verdict.UNSURE, observed=observed, needed=needed)
+        for rule, needed in needs.items()
+    )
+    return consent, licence
+
+
 def judge_data_licence(sources: Sequence[Licensed]) -> Judgement:
     """Judge the licences of the data sources."""
     observed = "; ".join(map(_described, sources)) or "the version does not say where its data came from"

@@ -16,6 +16,7 @@ from perennial.core.gate_spec import Bound, GateSpec
 from perennial.core.release.approval import Risk
 from perennial.core.release.gate_report import GateReport
 from perennial.core.statistics import quantile
+from perennial.core.training.imported import is_imported
 from perennial.core.training.registration import CHAMPION_DIGEST, VersionRecord
 from perennial.core.verdict import Judgement, Verdict
 
@@ -50,6 +51,8 @@ def judge(
     else:
         rules += [_improvement(spec, candidate, champion), _worst_slice(spec, candidate, champion)]
         reasons = list(_risks(spec, candidate, champion))
+    if is_imported(candidate.tags):
+        reasons = ["imported: nothing here has seen its training", *reasons]
     unsure = [f"{judgement.rule} is unsure" for judgement in rules if judgement.verdict is Verdict.UNSURE]
     return GateReport(
         digest=candidate.ref.digest,
@@ -175,6 +178,9 @@ def _latency(spec: GateSpec, latencies_ms: Sequence[float]) -> Judgement:
 
 
 def _data_checks(record: VersionRecord) -> Judgement:
+    if is_imported(record.tags):
+        observed = "imported: the data that it learnt from was never here to be checked"
+        return Judgement(rule="data_checks", verdict=Verdict.UNSURE, observed=observed, needed="passed")
     value = record.tags.get("data_checks")
     if value is None:
         return _missing("data_checks", "tag data_checks", "passed")

@@ -118,6 +118,17 @@ def outcome(model: str, again: str, metrics: Iterable[RepeatedMetric]) -> Reprod
     )
 
 
+def unmeasurable(spec: ReproductionSpec) -> Judgement:
+    """Judge an imported version, which cannot be trained again here: ERROR if the spec requires it, else UNSURE."""
+    required = spec.evidence == "required"
+    return Judgement(
+        rule=RULE,
+        verdict=Verdict.ERROR if required else Verdict.UNSURE,
+        observed="imported: neither its data nor its code is here to train it again",
+        needed=f"{'' if required else 'if measured: '}same digest, or metrics within the tolerance",
+    )
+
+
 def judge(spec: ReproductionSpec, digest: str, rows: Iterable[LedgerRow]) -> Judgement:
     """Judge the last reproduction of this digest on the ledger.
 

@@ -72,7 +72,7 @@ def _on_rows(
     spec: ModelSpec, manifest: ModelManifest, files: Path, rows: pd.DataFrame, ports: CheckPorts
 ) -> Iterator[Judgement]:
     features = rows[list(manifest.features)].to_numpy(dtype=np.float32)
-    hostile = checks.hostile_rows(_typical(features))
+    hostile = checks.hostile_rows(typical(features))
     try:
         yield checks.judge_safety(
             manifest.task, manifest.features, hostile, ports.scorer.score(files, hostile)
@@ -85,7 +85,7 @@ def _on_rows(
     yield from _fairness(spec, manifest, rows, ports)
 
 
-def _typical(features: np.ndarray) -> np.ndarray:
+def typical(features: np.ndarray) -> np.ndarray:
     """Return the median of the known values of each feature, [features]; NaN without known values."""
     known = [column[np.isfinite(column)] for column in features.T]
     return np.array([np.median(values) if len(values) else np.nan for values in known], dtype=np.float32)

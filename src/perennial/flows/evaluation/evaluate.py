@@ -19,6 +19,7 @@ from perennial.core.training.artifacts import ModelManifest
 from perennial.core.training.attribution import GlobalAttributions, check_complete
 from perennial.core.training.examples import Examples
 from perennial.core.training.explanation import Background
+from perennial.core.training.imported import is_imported
 from perennial.core.training.registration import VersionRecord
 from perennial.errors import ModelFileError
 from perennial.flows.training.package import version_features, version_task
@@ -74,6 +75,8 @@ def evaluate(spec: ModelSpec, work: Workdir, ports: EvaluatePorts, say: Callable
             say(
                 f"the champion {champion.ref.version} was trained on some of these rows: its figures are too good"
             )
+        if is_imported(champion.tags):
+            say(f"the champion {champion.ref.version} is imported: it may have learnt from these rows")
         score_of[CHAMPION], champion_task = _champion_scores(
             spec, champion, rows[later], holdout, work, ports
         )

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import PackageNotFoundError
 
 from perennial.core.governance import licensing as terms
 from perennial.core.governance.licensing import LicenceStatus, Licensed, Terms
 from perennial.core.spec import ModelSpec
+from perennial.core.training.imported import TRAINED_TAG, is_imported
 from perennial.core.training.registration import VersionRecord
 from perennial.core.verdict import Judgement, Verdict
 
@@ -30,19 +32,21 @@ def check_terms(spec: ModelSpec, record: VersionRecord, ports: TermsPorts) -> tu
 
     The tag `data.source` of the version names its data sources.
     """
+    if is_imported(record.tags):
+        unknown = terms.unknown_training_data(record.tags.get(TRAINED_TAG, ""))
+        return (*unknown, _dependencies(spec, ports, partial(_licensed, spec, ports)))
     sources = terms.sources_of(record.tags.get("data.source", ""))
-
-    def licensed(name: str, licence: str) -> Licensed:
-        status = ports.status(licence, spec.gate.licences.allowed)
-        return Licensed(name=name, licence=licence, status=status)
-
-    stated = ports.stated
+    licensed, stated = partial(_licensed, spec, ports), ports.stated
     data = [licensed(source, stated[source].licence if source in stated else "") for source in sources]
     return (
         terms.judge_consent(sources, ports.stated),
         terms.judge_data_licence(data),
         _dependencies(spec, ports, licensed),
     )
+
+
+def _licensed(spec: ModelSpec, ports: TermsPorts, name: str, licence: str) -> Licensed:
+    return Licensed(name=name, licence=licence, status=ports.status(licence, spec.gate.licences.allowed))
 
 
 def _dependencies(spec: ModelSpec, ports: TermsPorts, licensed: Callable[[str, str], Licensed]) -> Judgement:

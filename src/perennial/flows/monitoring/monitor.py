@@ -119,7 +119,11 @@ def monitor_model(
     judged = _judge(spec, reference, seen, drifts, ports.feedback, refused)
     key = f"{target.digest[:12]}-{window['prediction_id'].iloc[-1]}"
     rows = ports.ledger.rows(spec.name)
-    decision = decide_retrain(spec.retraining, judged, key, retraining_requests(rows), now)
+    decision = (
+        Hold(why="nothing trains this model here: its versions are imported")
+        if spec.entrypoint is None
+        else decide_retrain(spec.retraining, judged, key, retraining_requests(rows), now)
+    )
     if isinstance(decision, Retrain):
         extra = retraining_event(
             decision.reason, decision.text, who=SystemActor.MONITOR, key=key, digest=target.digest, window=key,

@@ -14,6 +14,7 @@ from perennial.core.release.status import ReleaseStatus
 from perennial.core.release.traffic import PoolName
 from perennial.core.spec import ModelSpec
 from perennial.core.training import reproduction
+from perennial.core.training.imported import is_imported
 from perennial.core.training.registration import VersionRecord
 from perennial.core.verdict import Verdict
 from perennial.core.version import VersionRef
@@ -137,7 +138,11 @@ def _measure(
     manifest = load_verified(files, ref.model, ref.digest, ports.trusted, (SEAL_FILE,)).manifest
     write_seal(ref, manifest, files, ports.published)
     again = ports.ledger.rows(spec.name, kinds=(Event.VERSION_REPRODUCED,))
-    reproduced = reproduction.judge(spec.gate.reproduction, ref.digest, again)
+    reproduced = (
+        reproduction.unmeasurable(spec.gate.reproduction)
+        if is_imported(record.tags)
+        else reproduction.judge(spec.gate.reproduction, ref.digest, again)
+    )
     judgements = ports.checks(spec, files)
     # What failed a check is rejected anyway: no server that answers clients loads it.
     sound = all(judgement.verdict is not Verdict.FAIL for judgement in judgements)

@@ -16,6 +16,7 @@ from perennial import catalog
 from perennial.core.governance.licensing import Terms
 from perennial.core.input_encoding import encode
 from perennial.core.input_spec import InputKind, InputSpec
+from perennial.core.training.imported import ENTRYPOINT as IMPORTED
 from perennial.core.training.leakage import future_times, telling_columns
 from perennial.core.training.series_draft import SeriesFound, conclude_series, find_series
 from perennial.core.training.series_text import series_text
@@ -142,6 +143,9 @@ def draft_files(
     suite = suite_text(name, inspection.profile)
     catalog.parse(yaml.safe_load(spec), spec_path)
     catalog.parse_suite(yaml.safe_load(suite), suite_path)
+    if draft.entrypoint == IMPORTED:
+        spec = spec.replace("`perennial init`", "`perennial models import`", 1).replace("Learns", "Tells", 1)
+        return NewFiles({suite_path: suite, spec_path: spec}, _terms(name, terms))
     return NewFiles(
         {module_path: _module(draft), suite_path: suite, spec_path: spec},
         _terms(name, terms),

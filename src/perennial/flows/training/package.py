@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
@@ -59,11 +60,43 @@ def package(
         constraints=provenance.constraints,
         model=sha256(folder / MODEL_FILE),
     )
+    return capsule, write_version(spec, data, capsule.hash, fitted.model, scorer, signer, folder)
+
+
+class Packaged(Protocol):
+    """Statements of the manifest about a model beside its spec."""
+
+    @property
+    def architecture(self) -> str: ...
+
+    @property
+    def framework(self) -> str: ...
+
+    def parameter_count(self) -> int: ...
+
+
+def write_version(
+    spec: ModelSpec,
+    data: TrainingData,
+    capsule: str,
+    model: Packaged,
+    scorer: Scorer,
+    signer: Signer,
+    folder: Path,
+) -> str:
+    """Write manifest, background and reference beside the exported model in `folder`, and sign them all.
+
+    Args:
+        capsule: hash of the capsule.
+
+    Returns:
+        The digest of the version.
+    """
     explanation = _write_background(spec, data, folder)
     task = _calibrated(spec, data, scorer, folder)
     manifest = ModelManifest(
         model=spec.name,
-        capsule=capsule.hash,
+        capsule=capsule,
         feature_service=spec.features.service,
         entities=spec.features.entities,
         request=dict(spec.features.request),
@@ -73,15 +106,15 @@ def package(
         target=spec.target.column,
         task=task,
         output=spec.task.output,
-        architecture=fitted.model.architecture,
-        framework=fitted.model.framework,
-        parameters=fitted.model.parameter_count(),
+        architecture=model.architecture,
+        framework=model.framework,
+        parameters=model.parameter_count(),
         bytes=(folder / MODEL_FILE).stat().st_size,
         explanation=explanation,
     )
     write_json(folder / MANIFEST_FILE, manifest)
     _write_reference(spec, task, data, scorer, folder)
-    return capsule, sign_files(folder, spec.name, capsule.hash, signer)
+    return sign_files(folder, spec.name, capsule, signer)
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,17 @@ from perennial.core.spec import ModelSpec
 from perennial.core.training import reproduction
 from perennial.core.training.capsule import Capsule, Provenance
 from perennial.core.training.examples import Examples
+from perennial.core.training.imported import NOT_KNOWN, TRAINED_TAG, is_imported
 from perennial.core.training.registration import VersionRecord
 from perennial.core.training.reproduction import RULE, Reproduction
-from perennial.errors import ChecksumMismatch, DatasetMissing, MalformedInput, ModelFileError, OtherCode
+from perennial.errors import (
+    ChecksumMismatch,
+    DatasetMissing,
+    MalformedInput,
+    ModelFileError,
+    NotReproducible,
+    OtherCode,
+)
 from perennial.files import md5, sha256
 from perennial.flows.training.fit import Build
 from perennial.flows.training.package import kept_capsule, version_features, version_task
@@ -68,12 +76,14 @@ def reproduce(
 
     Raises:
         UnknownVersion: the registry has no such version.
+        NotReproducible: it is imported.
         OtherCode: code, spec or packages have changed since, and `any_code` is not set.
         ModelFileError: the capsule differs from the version, or files are missing.
         DatasetMissing, ChecksumMismatch: the data is missing or has changed.
     """
     started = clock()
     record = find_version(spec.name, which, ports.registry)
+    refuse_imported(record)
     capsule = _capsule(record, ports)
     others = reproduction.differences(capsule, provenance, spec.digest, ports.changed(capsule.code))
     if others and not any_code:
@@ -99,6 +109,19 @@ def reproduce(
     result = result.model_copy(update={"seconds": round((now - started).total_seconds(), 1)})
     _record(record, result, ports, actor, now)
     return result
+
+
+def refuse_imported(record: VersionRecord) -> None:
+    """Refuse a version that was trained elsewhere.
+
+    Raises:
+        NotReproducible: it is imported.
+    """
+    if is_imported(record.tags):
+        raise NotReproducible(
+            f"{record.ref} is imported: its training, its data and its code were never here",
+            hint=f"trained: {record.tags.get(TRAINED_TAG, NOT_KNOWN)}; ask there",
+        )
 
 
 def _capsule(record: VersionRecord, ports: ReproducePorts) -> Capsule:
