@@ -85,6 +85,34 @@ def test_columns_that_hold_the_label_are_named(reference):
 
 
 @pytest.mark.slow
+def test_cultivars_of_wines(reference):
+    world = reference("wine_cultivar")
+    world.budget = {"trials": 3, "epochs": 10}
+    evaluation, ref = world.whole_way()
+    model, baseline = evaluation.scores["model"], evaluation.scores["class_frequency"]
+    assert model["accuracy"].low > 0.8
+    assert model["log_loss"].high < baseline["log_loss"].low
+    assert evaluation.rows == 51
+    assert "leaderboard.json" in world.tracker.runs["run-1"].artifacts
+    row = dict.fromkeys(world.spec.features.names, 1.0)
+    answer = world.ask(world.server(ref), row).json()["predictions"][0]
+    assert answer["class"] in world.spec.task.classes
+
+
+@pytest.mark.slow
+def test_progression_of_diabetes(reference):
+    world = reference("diabetes_progression")
+    world.budget = {"trials": 3, "epochs": 10}
+    evaluation, ref = world.whole_way()
+    model, baseline = evaluation.scores["model"], evaluation.scores["mean"]
+    assert model["rmse"].high < baseline["rmse"].low
+    assert 0.4 < model["r2"].value < 0.6
+    assert evaluation.rows == 133
+    row = dict.fromkeys(world.spec.features.names, 20.0)
+    assert world.ask(world.server(ref), row).status_code == 200
+
+
+@pytest.mark.slow
 def test_digits_in_images(reference):
     world = reference("digits")
     world.budget = {"trials": 1, "epochs": 6}

@@ -42,7 +42,7 @@ class TakenInput:
 
 @dataclass(frozen=True)
 class Description:
-    """What a model file says about itself."""
+    """Statements of a model file about itself."""
 
     format: str
     """onnx, skops or safetensors."""

@@ -64,7 +64,7 @@ def package(
 
 
 class Packaged(Protocol):
-    """What the manifest says about a model beside its spec."""
+    """Statements of the manifest about a model beside its spec."""
 
     @property
     def architecture(self) -> str: ...
