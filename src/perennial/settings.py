@@ -7,15 +7,23 @@ import os
 from pathlib import Path
 from typing import Any, ClassVar
 
-from pydantic import ConfigDict, Field, SecretStr, TypeAdapter, ValidationError, model_validator
+from pydantic import (
+    ConfigDict,
+    Field,
+    SecretStr,
+    TypeAdapter,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from perennial.core.governance.identity import MACHINES, Account, read_people
 from perennial.encryption_settings import EncryptionSettings
 from perennial.errors import SettingsError
 from perennial.files import shared_secret
+from perennial.installation import SHIPPED, default_project
 from perennial.secret_settings import from_files
 
-HERE = Path(__file__).resolve().parents[2]
 PREFIX = "PERENNIAL_"
 LOOPBACK = "127.0.0.1"
 """Address of everything that only this machine may reach: model servers, monitor."""
@@ -42,7 +50,7 @@ class Settings(EncryptionSettings):
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
-    project: Path = Field(HERE, description="checkout with configs, dags, feature_repo, bentos")
+    project: Path = Field(default_factory=default_project, description="folder of configs, models, data")
     home: Path = Field(Path(".perennial"), description="state folder; relative to the project")
     data_mirror: Path | None = Field(None, description="folder with local copies of the catalogue's files")
     dvc_remote: str | None = Field(None, description="DVC remote address; a local folder by default")
@@ -89,6 +97,12 @@ class Settings(EncryptionSettings):
         names = {name: PREFIX + name.upper() for name in cls.model_fields}
         values = {name: os.environ[variable] for name, variable in names.items() if variable in os.environ}
         return {**from_files(PREFIX), **values, **given}
+
+    @field_validator("project")
+    @classmethod
+    def _absolute(cls, project: Path) -> Path:
+        """Name the same folder in processes that run elsewhere."""
+        return project.absolute()
 
     @property
     def state(self) -> Path:
@@ -149,6 +163,11 @@ class Settings(EncryptionSettings):
     @property
     def configs(self) -> Path:
         return self.project / "configs"
+
+    def shipped(self, name: str) -> Path:
+        """Return the project's own file or folder of this name, else the one that comes with the package."""
+        own = self.project / name
+        return own if own.exists() else SHIPPED / name
 
     @property
     def accounts_file(self) -> Path:

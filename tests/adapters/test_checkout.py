@@ -5,9 +5,9 @@ from __future__ import annotations
 import shutil
 import subprocess
 
-from perennial import catalog
-from perennial.adapters.checkout import changed_since, commit, provenance_of
-from perennial.settings import HERE
+from perennial import __version__, catalog
+from perennial.adapters.checkout import changed_since, code_of, commit, provenance_of
+from perennial.installation import HERE
 
 
 def git(folder, *arguments):
@@ -23,15 +23,32 @@ def test_only_what_a_training_depends_on_counts(tmp_path):
     git(tmp_path, "add", "--all")
     git(tmp_path, "commit", "-m", "first")
     first = commit(tmp_path)
-    assert changed_since(tmp_path, first, "m") == []
+    assert changed_since(tmp_path, tmp_path, first, "m") == []
     for name in ("docs/b.md", "configs/models/other.yaml"):
         (tmp_path / name).write_text("2")
-    assert changed_since(tmp_path, first, "m") == []
+    assert changed_since(tmp_path, tmp_path, first, "m") == []
     (tmp_path / "src/a.py").write_text("2")
     git(tmp_path, "commit", "-am", "second")
     (tmp_path / "configs/models/m.yaml").write_text("2")
-    assert changed_since(tmp_path, first, "m") == ["configs/models/m.yaml", "src/a.py"]
-    assert changed_since(tmp_path, "f" * 40, "m") is None
+    assert changed_since(tmp_path, tmp_path, first, "m") == ["configs/models/m.yaml", "src/a.py"]
+    assert changed_since(tmp_path, tmp_path, "f" * 40, "m") is None
+
+
+def test_a_project_beside_the_package_names_both(tmp_path):
+    project, package = tmp_path / "mine", tmp_path / "package"
+    (project / "models").mkdir(parents=True)
+    package.mkdir()
+    git(project, "init", "--quiet")
+    git(project, "commit", "--allow-empty", "-m", "first")
+    first = commit(project)
+    code = code_of(project, package, "m")
+    assert code == f"{first} on perennial {__version__}"
+    assert changed_since(project, package, code, "m") == []
+    assert changed_since(project, package, f"{first} on perennial 0.0.1", "m") == [
+        f"the package itself (perennial 0.0.1, now perennial {__version__})"
+    ]
+    (project / "models" / "m.py").write_text("1")  # in no commit
+    assert code_of(project, package, "m") == f"{first}+dirty on perennial {__version__}"
 
 
 def test_the_feature_hash_covers_the_views_that_a_spec_uses(tmp_path):
@@ -45,7 +62,7 @@ def test_the_feature_hash_covers_the_views_that_a_spec_uses(tmp_path):
     views = tmp_path / "configs" / "features"
 
     def features() -> str:
-        return provenance_of(tmp_path, spec).features
+        return provenance_of(tmp_path, tmp_path, spec).features
 
     first, suite = features(), views / "agent_context_features.yaml"
     shutil.copy(suite, views / "of_another_model.yaml")

@@ -1,4 +1,4 @@
-"""A table of other people becomes a registered version by two commands; a wrong spec beside it stops only itself."""
+"""A table of other people becomes a registered version by a few commands; a wrong spec beside it stops only itself."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def run(project: Path, *line: str) -> str:
 
 @pytest.fixture(scope="module")
 def registered(project) -> str:
-    """The output of `perennial run` for the model that `init` has made."""
+    """The output of `dvc repro`, and then of `register`, for the model that `init` has made."""
     shown = run(project, "init", NAME, "--from", "wine.csv", "--target", "target", "--yes")
     assert "task: multiclass (3 whole numbers, each a class" in shown
     path = project / "configs" / "models" / f"{NAME}.yaml"
@@ -56,7 +56,19 @@ def registered(project) -> str:
     spec["evaluation"]["bootstrap"] = 20
     path.write_text(yaml.safe_dump(spec, sort_keys=False))
     run(project, "local", "setup")
-    return run(project, "run", NAME)
+    return dvc(project) + run(project, "register", NAME)
+
+
+def dvc(project: Path) -> str:
+    done = call(project, "-m", "dvc", "repro", f"pipelines/{NAME}/dvc.yaml")
+    assert done.returncode == 0, f"{done.stdout[-1500:]}\n{done.stderr[-3000:]}"
+    return done.stdout
+
+
+def test_repro_ran_every_step_and_a_second_run_does_nothing(project, registered):
+    for stage in ("prepare", "validate", "train", "evaluate"):
+        assert f"Running stage 'pipelines/{NAME}/dvc.yaml:{stage}'" in registered
+    assert "up to date" in dvc(project)
 
 
 def test_init_changed_nothing_that_was_there_but_the_terms(project, registered):
@@ -66,6 +78,8 @@ def test_init_changed_nothing_that_was_there_but_the_terms(project, registered):
         f"?? configs/expectations/{NAME}.yaml",
         f"?? configs/models/{NAME}.yaml",
         f"?? models/{NAME}.py",
+        f"?? pipelines/{NAME}/dvc.lock",  # of `dvc repro`
+        f"?? pipelines/{NAME}/dvc.yaml",
         "?? wine.csv",
     ]
     assert len((project / "models" / f"{NAME}.py").read_text().splitlines()) < 10

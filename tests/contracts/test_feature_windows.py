@@ -146,7 +146,7 @@ def test_feast_answers_online_what_training_joins(tmp_path):
     import yaml
 
     from perennial.adapters.feast.features import FeastFeatures
-    from perennial.settings import HERE
+    from perennial.installation import HERE
 
     project = tmp_path / "project"
     (project / "configs" / "features").mkdir(parents=True)

@@ -12,7 +12,7 @@ from perennial import catalog
 from perennial.errors import FeaturesUnavailable, MalformedInput, SpecError
 from perennial.history.prepare import SUITE_VIEW, TEST_VIEW, prepare
 from perennial.history.schema import conform
-from perennial.settings import HERE
+from perennial.installation import HERE
 
 REPO = HERE / "feature_repo"
 SPEC = catalog.spec("test_failure_predictor")

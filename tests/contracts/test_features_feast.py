@@ -13,7 +13,7 @@ from perennial import catalog
 from perennial.errors import MalformedInput
 from perennial.history.prepare import SUITE_VIEW, TEST_VIEW, prepare
 from perennial.history.simulator import SimulationScenario, simulate
-from perennial.settings import HERE
+from perennial.installation import HERE
 
 pytestmark = pytest.mark.slow
 

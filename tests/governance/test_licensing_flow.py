@@ -34,7 +34,9 @@ def record(source):
 
 def judged(source, packages=None):
     ports = TermsPorts(
-        datasets.terms(Settings().configs), lambda stated: {"tool": "MIT"} | (packages or {}), licence_status
+        datasets.terms(Settings().configs / "datasets.yaml", Settings().configs / "sources.yaml"),
+        lambda stated: {"tool": "MIT"} | (packages or {}),
+        licence_status,
     )
     return {one.rule: one.verdict for one in check_terms(SPEC, record(source), ports)}
 

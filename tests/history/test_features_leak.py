@@ -14,7 +14,7 @@ from perennial import catalog
 from perennial.history import schema
 from perennial.history.prepare import prepare
 from perennial.history.simulator import SimulationScenario, simulate
-from perennial.settings import HERE
+from perennial.installation import HERE
 
 pytestmark = pytest.mark.slow
 

@@ -10,10 +10,11 @@ import pytest
 from mlflow_server import MODEL, MlflowServer
 
 from perennial.errors import SettingsError, TrackerUnavailable
+from perennial.installation import HERE
 from perennial.local import airflow
 from perennial.local.handed_secrets import base_environment
 from perennial.local.processes import table
-from perennial.settings import HERE, Settings
+from perennial.settings import Settings
 from perennial.wiring import versions
 from perennial.wiring.accounts import CERTIFICATES
 

@@ -10,7 +10,7 @@ from perennial import catalog
 from perennial.errors import FeaturesUnavailable, SettingsError
 from perennial.history.prepare import TEST_VIEW, prepare
 from perennial.history.simulator import SimulationScenario, simulate
-from perennial.settings import HERE
+from perennial.installation import HERE
 
 SPEC = catalog.spec("test_failure_predictor")
 SERVICE = SPEC.features.service

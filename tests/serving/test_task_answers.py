@@ -52,8 +52,17 @@ class Labels:
             0,
         ),
         (DOSE, {"value": 1.0}, [1], [1.0], 1.5, 1.6, "much"),
+        (
+            Regression(unit="mg", interval=0.9, half_width=0.5),
+            {"value": 1.0, "interval": {"low": 0.5, "high": 1.5, "level": 0.9}},
+            [1],
+            [1.0],
+            1.5,
+            1.6,
+            "much",
+        ),
     ],
-    ids=["binary", "multiclass", "regression"],
+    ids=["binary", "multiclass", "regression", "interval"],
 )
 def test_a_kind_answers_logs_and_is_judged(tmp_path, task, fields, shape, data, right, wrong, refused):
     server = Server(tmp_path / "serving")

@@ -93,7 +93,7 @@ def stack_settings(folder: Path, **more: Path | None) -> Settings:
     envoy, first, second, canary = free_ports(4)
     return Settings(
         home=folder, port_envoy=envoy, ports_stable=f"{first},{second}",
-        ports_canary=str(canary), trusted_keys=signing.FOLDER, **more,
+        ports_canary=str(canary), **{"trusted_keys": signing.FOLDER, **more},
     )  # fmt: skip
 
 

@@ -31,7 +31,7 @@ class SupervisedStack:
         return variables(self.settings)
 
     def start(self) -> None:
-        (self.settings.state / "logs").mkdir(parents=True)
+        (self.settings.state / "logs").mkdir(parents=True, exist_ok=True)
         served = [process for process in processes.table(self.settings) if process.name.startswith(SERVED)]
         environment = {**os.environ, **self.environment, "PYTHONUNBUFFERED": "1"}
         supervisord.launch(self.settings, served, environment)

@@ -14,8 +14,8 @@ from perennial.flows.evaluation.offline_features import OfflineSource, recompute
 from perennial.flows.training.point_in_time import as_of
 from perennial.flows.training.tables import TableExamples
 from perennial.flows.training.workdir import read_table
+from perennial.installation import HERE
 from perennial.serving.prediction_log_reader import PredictionLogReader
-from perennial.settings import HERE
 from perennial.wiring import training
 
 NOW = datetime(2024, 4, 1, tzinfo=UTC)

@@ -77,14 +77,14 @@ def test_a_change_of_a_template_starts_another_search(table_world, monkeypatch):
     training.model_class(world.spec)  # makes the modules of the project importable
     monkeypatch.setattr(checkout, "commit", lambda project: "c" * 40)
     project = Path(__file__).resolve().parents[2]
-    before = checkout.provenance_of(project, world.spec).model_code
+    before = checkout.provenance_of(project, project, world.spec).model_code
     read = checkout._read
 
     def changed(path):
         return read(path) + (b"\n# changed" if path.name == "table_pipeline.py" else b"")
 
     monkeypatch.setattr(checkout, "_read", changed)
-    assert checkout.provenance_of(project, world.spec).model_code != before
+    assert checkout.provenance_of(project, project, world.spec).model_code != before
 
 
 def test_a_template_that_is_not_there_writes_nothing(table_world, capsys):

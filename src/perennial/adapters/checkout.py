@@ -1,4 +1,4 @@
-"""Commit and file hashes of a git checkout, for the capsule."""
+"""Commit and file hashes of a project folder and of the package beside it, for the capsule."""
 
 from __future__ import annotations
 
@@ -10,18 +10,23 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
-from perennial import catalog
+from perennial import __version__, catalog
 from perennial.core.spec import ModelSpec
 from perennial.core.training.capsule import Provenance
 from perennial.core.training.templates import TEMPLATES
 from perennial.errors import SettingsError, SpecError
 
+ON = " on "
+"""Between the commit of a project and the package that it is trained with."""
 MODEL_CODE = ("perennial.models.", "models.")
 """Modules with the code of models: those of the package, and those of a project."""
 
 
-def provenance_of(project: Path, spec: ModelSpec) -> Provenance:
+def provenance_of(project: Path, package: Path, spec: ModelSpec) -> Provenance:
     """Return the commit of the project and the hashes of files that change a training.
+
+    Args:
+        package: folder of the pins that a project without its own uses.
 
     Raises:
         SettingsError: the project is no git checkout, or a file is missing.
@@ -33,10 +38,11 @@ def provenance_of(project: Path, spec: ModelSpec) -> Provenance:
     ]
     inputs = {name: given.model_dump(mode="json") for name, given in spec.features.inputs.items()}
     columns = json.dumps([*spec.features.columns, *inputs.items()]).encode()
+    pins = project / "constraints.txt"
     return Provenance(
-        code=commit(project),
+        code=code_of(project, package, spec.name),
         features=hashlib.sha256(b"\n".join([*views, columns])).hexdigest(),
-        constraints=hashlib.sha256(_read(project / "constraints.txt")).hexdigest(),
+        constraints=hashlib.sha256(_read(pins if pins.exists() else package / pins.name)).hexdigest(),
         model_code=_code_hash(spec),
     )
 
@@ -48,21 +54,45 @@ def commit(project: Path) -> str:
     return f"{head}+dirty" if changed else head
 
 
-def changed_since(project: Path, since: str, model: str) -> list[str] | None:
+def code_of(project: Path, package: Path, model: str) -> str:
+    """Return the commit of the project, and where the package is not part of it, the package's version too."""
+    head = commit(project)
+    new = _git(project, "ls-files", "--others", "--exclude-standard", "--", *_depends(model))
+    head = f"{head}+dirty" if new and not head.endswith("+dirty") else head
+    return head if project == package else f"{head}{ON}{_installed(package)}"
+
+
+def _installed(package: Path) -> str:
+    text = f"perennial {__version__}"
+    return f"{text} {commit(package)}" if (package / ".git").exists() else text
+
+
+def changed_since(project: Path, package: Path, since: str, model: str) -> list[str] | None:
     """List files that a training of a model depends on and that differ from a commit.
 
+    Args:
+        since: as `code_of` returned it.
+
     Returns:
-        Paths relative to the project, sorted; None when the checkout lacks the commit.
+        Paths relative to the project, sorted, and the package if that was another; None when the project lacks
+        the commit.
     """
-    base = since.removesuffix("+dirty")
+    head, _, installed = since.partition(ON)
+    base = head.removesuffix("+dirty")
     known = subprocess.run(
         ["git", "-C", str(project), "cat-file", "-e", f"{base}^{{commit}}"], capture_output=True, timeout=60
     )
     if known.returncode != 0:
         return None
+    changed = sorted(_git(project, "diff", "--name-only", base, "--", *_depends(model)).splitlines())
+    if installed and installed != _installed(package):
+        changed.append(f"the package itself ({installed}, now {_installed(package)})")
+    return changed
+
+
+def _depends(model: str) -> list[str]:
     of_model = [f"configs/models/{model}.yaml", f"models/{model}.py"]
-    depends = ["src", "feature_repo", "configs/features", "constraints.txt", *of_model]
-    return sorted(_git(project, "diff", "--name-only", base, "--", *depends).splitlines())
+    return ["src", "feature_repo", "configs/features", "constraints.txt", *of_model]
 
 
 def _git(project: Path, *arguments: str) -> str:

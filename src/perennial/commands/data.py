@@ -243,7 +243,7 @@ def retract(history: str, cycle: int | None, import_id: str | None, reason: str)
 def _catalogue(settings: Settings) -> dict[str, Dataset]:
     from perennial.history import datasets
 
-    return datasets.catalogue(settings.configs / "datasets.yaml")
+    return datasets.catalogue(settings.shipped("configs/datasets.yaml"))
 
 
 def _entry(settings: Settings, name: str) -> Dataset:

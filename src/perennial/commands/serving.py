@@ -37,7 +37,7 @@ def serve(pool: str, port: int) -> None:
     }
     command = [
         sys.executable, "-m", "perennial.serving.access.private_bentoml", "serve", "service:ModelServer",
-        "--working-dir", str(settings.project / "bentos" / "model_server"),
+        "--working-dir", str(settings.shipped("bentos/model_server")),
         "--host", environment.LOOPBACK, "--port", str(port),
         # Longer than the router's idle timeout: the router must close idle connections first.
         "--timeout-keep-alive", "75",

@@ -256,5 +256,5 @@ def finish(demo: DemoRun, result: DemoResult) -> None:
 def _fetch(settings: Settings) -> Path:
     """Download the real data set to a folder outside the demo's state, so that it is downloaded only once."""
     outside = settings.model_copy(update={"home": settings.home.parent})
-    entry = datasets.find(datasets.catalogue(settings.configs / "datasets.yaml"), "iofrol")
+    entry = datasets.find(datasets.catalogue(settings.shipped("configs/datasets.yaml")), "iofrol")
     return training.dataset_files(outside).fetch(entry, lambda done, total: None)

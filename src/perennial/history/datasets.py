@@ -70,20 +70,20 @@ def catalogue(path: Path) -> dict[str, Dataset]:
     return _read(path, lambda name, entry: Dataset(name=name, **entry))
 
 
-def terms(configs: Path) -> dict[str, Terms]:
-    """Return the terms of every source of data, from the catalogue and `sources.yaml`.
+def terms(catalogue_file: Path, sources: Path) -> dict[str, Terms]:
+    """Return the terms of every source of data, from the catalogue and from the statements of the project.
 
     Raises:
         SpecError: as `catalogue`.
     """
-    entries = catalogue(configs / "datasets.yaml").values()
+    entries = catalogue(catalogue_file).values()
     stated = {entry.name: Terms(licence=entry.licence, consent=entry.consent) for entry in entries}
-    return stated | _read(configs / "sources.yaml", lambda _, entry: Terms(**entry))
+    return stated | _read(sources, lambda _, entry: Terms(**entry))
 
 
 def _read(path: Path, make: Callable[[str, dict[str, Any]], Entry]) -> dict[str, Entry]:
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}  # a new project states nothing yet
         return {name: make(name, entry) for name, entry in content.items()}
     except OSError as error:
         raise SpecError(f"{path} cannot be read: {error}", hint="restore it from git") from error

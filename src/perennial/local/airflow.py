@@ -12,6 +12,7 @@ import secrets
 import subprocess
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 
 from perennial import account_file, files
 from perennial.core.governance.identity import Role
@@ -24,8 +25,21 @@ SESSIONS = "sessions.cfg"
 """Airflow's configuration with the key that signs sessions of people and of tasks."""
 SIGNING_PARTS = ("api-server", "scheduler")
 """Parts of Airflow that sign or check sessions."""
+BUNDLE = "airflow.dag_processing.bundles.local.LocalDagBundle"
+"""Class of a folder of DAGs."""
 ROLES = {Role.ADMIN: "admin", Role.APPROVER: "op", Role.OPERATOR: "op", Role.VIEWER: "viewer"}
 """Airflow's role per role; the approval task itself accepts only answers of approvers."""
+
+
+def dags_folder(settings: Settings) -> Path:
+    """Return the folder of the DAGs that every model gets; a project may bring its own edition of all of them."""
+    return settings.shipped("dags/train.py").parent
+
+
+def own_dags(settings: Settings) -> bool:
+    """Return whether the project has DAGs beside those."""
+    folder = settings.project / "dags"
+    return folder.is_dir() and folder != dags_folder(settings)
 
 
 def make_secrets(settings: Settings) -> dict[str, str]:
@@ -88,7 +102,13 @@ def make_configuration(settings: Settings) -> None:
     without any. Passwords are written before, because the key of sessions depends on them.
     """
     keys = make_secrets(settings)
+    bundles = [{"name": "dags-folder", "classpath": BUNDLE, "kwargs": {}}]
+    if own_dags(settings):
+        bundles.append(
+            {"name": "project", "classpath": BUNDLE, "kwargs": {"path": str(settings.project / "dags")}}
+        )
     common = {
+        ("dag_processor", "dag_bundle_config_list"): json.dumps(bundles),
         ("core", "fernet_key"): keys["airflow_fernet"],
         ("database", "sql_alchemy_conn"): f"sqlite:///{settings.airflow_dir / 'airflow.db'}",
     }
@@ -115,7 +135,7 @@ def environment(settings: Settings, part: str) -> dict[str, str]:
         **({"AIRFLOW__API__SSL_CERT": str(trusted)} if settings.tls_pages and trusted else {}),
         "AIRFLOW_HOME": str(home),
         "AIRFLOW_CONFIG": str(home / (SESSIONS if part in SIGNING_PARTS else "airflow.cfg")),
-        "AIRFLOW__CORE__DAGS_FOLDER": str(settings.project / "dags"),
+        "AIRFLOW__CORE__DAGS_FOLDER": str(dags_folder(settings)),
         "AIRFLOW__CORE__LOAD_EXAMPLES": "false",
         "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
         "AIRFLOW__CORE__PARALLELISM": "4",

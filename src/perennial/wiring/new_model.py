@@ -76,3 +76,10 @@ def table_ports(path: Path | str, missing: tuple[str, ...]) -> TablePorts:
         return TableFile(path, types, missing, "new").read()
 
     return TablePorts(partial(summarise, path, missing), read, partial(repeated_rows, path, missing))
+
+
+def make_project(folder: Path) -> list[Path]:
+    """Make a folder for a person's own models; returns the new files, none for a complete project."""
+    from perennial.adapters import project_folder
+
+    return project_folder.make_project(folder)

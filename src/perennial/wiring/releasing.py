@@ -86,7 +86,7 @@ def terms(spec: ModelSpec, record: VersionRecord, settings: Settings) -> tuple[J
     from perennial.flows.governance.licensing import TermsPorts, check_terms
     from perennial.history import datasets
 
-    stated = datasets.terms(settings.configs)
+    stated = datasets.terms(settings.shipped("configs/datasets.yaml"), settings.configs / "sources.yaml")
     return check_terms(spec, record, TermsPorts(stated, licences, licence_status))
 
 

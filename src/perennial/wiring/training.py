@@ -17,6 +17,7 @@ from perennial.core.spec import ModelSpec
 from perennial.core.training.leaderboard import TEMPLATE
 from perennial.core.training.templates import TEMPLATES, missing_packages
 from perennial.errors import SpecError
+from perennial.installation import SHIPPED
 from perennial.settings import Settings, load
 from perennial.wiring.accounts import sign_in
 
@@ -171,7 +172,7 @@ def features(settings: Settings) -> ports.Features:
         from perennial.adapters.feast.features import FeastFeatures
 
     return FeastFeatures(
-        settings.project / "feature_repo", settings.feast_dir, lambda: catalog.specs(settings)
+        settings.shipped("feature_repo"), settings.feast_dir, lambda: catalog.specs(settings)
     )
 
 
@@ -246,11 +247,19 @@ def entrypoint(address: str, spec: ModelSpec):
     module, _, name = address.partition(":")
     _find_modules_of(load().project)
     try:
-        return getattr(importlib.import_module(module), name)
+        found = importlib.import_module(module)
+        named = getattr(found, name)
     except (ImportError, AttributeError) as error:
         raise SpecError(
             f"{spec.name}: cannot import {address}: {error}", hint="the spec names module:function"
         ) from error
+    own = load().project / f"{module.replace('.', '/')}.py"
+    if own.is_file() and not own.samefile(found.__file__ or "."):
+        raise SpecError(
+            f"{spec.name}: {module} is {found.__file__}, not {own}",
+            hint="two folders have a module of this name: run the command in the project folder",
+        )
+    return named
 
 
 def provenance(spec: ModelSpec, settings: Settings) -> Provenance:
@@ -258,7 +267,7 @@ def provenance(spec: ModelSpec, settings: Settings) -> Provenance:
     from perennial.adapters.checkout import provenance_of
 
     _find_modules_of(settings.project)
-    return provenance_of(settings.project, spec)
+    return provenance_of(settings.project, SHIPPED, spec)
 
 
 def _find_modules_of(project: Path) -> None:

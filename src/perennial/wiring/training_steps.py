@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from perennial.installation import SHIPPED
 from perennial.settings import Settings
 from perennial.wiring import training
 from perennial.wiring.database import store
@@ -63,5 +64,5 @@ def reproduce_ports(spec: ModelSpec, settings: Settings) -> ReproducePorts:
         data=training.data_store(settings),
         features=training.features(settings),
         scorer=training.scorer(),
-        changed=lambda since: changed_since(settings.project, since, spec.name),
+        changed=lambda since: changed_since(settings.project, SHIPPED, since, spec.name),
     )

@@ -165,7 +165,8 @@ def _writer(new: NewFiles | None, settings: Settings, model: str) -> Callable[[]
         from perennial.history import datasets
 
         project = settings.project.resolve()
-        for written in new_model.write(new, project, datasets.terms(settings.configs), model):
+        stated = datasets.terms(settings.shipped("configs/datasets.yaml"), settings.configs / "sources.yaml")
+        for written in new_model.write(new, project, stated, model):
             print_text(f"wrote {written.relative_to(project)}")
 
     return write

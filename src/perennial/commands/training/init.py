@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,7 @@ from perennial.commands import steps
 from perennial.commands.identity import actor
 from perennial.commands.output import print_table, print_text
 from perennial.errors import UsageError
-from perennial.settings import load
+from perennial.settings import Settings, load
 
 if TYPE_CHECKING:
     from perennial.core.training.spec_draft import SqlRowsOf
@@ -46,16 +47,20 @@ if TYPE_CHECKING:
     help="Kind of model (`perennial models templates`), or auto: the best one. Default: network, if torch is there.",
 )
 @click.option("--seed", default=7, show_default=True, help="Seed of the split and of the training.")
+@click.option(
+    "--project", "folder", type=click.Path(path_type=Path, file_okay=False), help="Folder of your own models."
+)
 @click.option("--yes", is_flag=True, help="Write without asking.")
 def init(
     model: str, path: str | None, query: str | None, connection: str | None, high_water: str | None,
     target: str, task: str | None, positive: str | None, key: str | None, time: str | None,
     group: str | None, horizon: int | None, missing: tuple[str, ...], keep: tuple[str, ...], unit: str,
-    licence: str, consent: str, template: str | None, seed: int, yes: bool,
+    licence: str, consent: str, template: str | None, seed: int, folder: Path | None, yes: bool,
 ) -> None:  # fmt: skip
     """Make a model from a file, a folder or a query: show what the columns are taken for; write spec, checks, module.
 
-    The statement about licence and consent is yours.
+    The statement about licence and consent is yours. --project makes a folder for your models where there is none;
+    PERENNIAL_PROJECT names it to all later commands.
     """
     from perennial.core.governance.licensing import Consent, ConsentState, Terms
     from perennial.core.training.spec_draft import Draft
@@ -66,7 +71,7 @@ def init(
     from perennial.wiring.new_model import query_rows, table_ports
     from perennial.wiring.tables import MISSING
 
-    settings = load()
+    settings = _in_project(load(), folder)
     who, project = actor(settings), settings.project.resolve()
     sql = _query(query, connection, high_water, path)
     is_forecast = task == "forecast"
@@ -92,7 +97,7 @@ def init(
     else:
         inspection = new_model.inspect(given, keep, ports, seed)
     terms = Terms(licence=licence, consent=Consent(state=ConsentState.NOT_NEEDED, by=who, why=consent))
-    stated = datasets.terms(settings.configs)
+    stated = datasets.terms(settings.shipped("configs/datasets.yaml"), settings.configs / "sources.yaml")
     new = new_model.draft_files(draft, inspection, keep, project, terms)
     _show(inspection, named or f"the query of {connection}", licence, consent, who, stated=model in stated)
     print_text(f"template: {chosen.name}, {chosen.about} ({why})")
@@ -100,6 +105,8 @@ def init(
         click.confirm("Write the model?", abort=True)
     for written in new_model.write(new, project, stated, model):
         print_text(f"wrote {written.relative_to(project)}")
+    if folder is not None and load().project != project:
+        print_text(f"next: export PERENNIAL_PROJECT={shlex.quote(str(project))}")
     print_text(f"next: perennial run {model}")
 
 
@@ -113,6 +120,18 @@ def run(context: click.Context, model: str, workdir: Path | None) -> None:
     for step in (steps.prepare, steps.validate, steps.train, steps.evaluate, steps.register):
         print_text(f"== {step.name} {model}")
         context.invoke(step, model=model, workdir=workdir)
+
+
+def _in_project(settings: Settings, folder: Path | None) -> Settings:
+    """Return the settings of the project in `folder`, which is made where it is missing."""
+    if folder is None:
+        return settings
+    from perennial.wiring.new_model import make_project
+
+    folder = folder.resolve()
+    if made := make_project(folder):
+        print_text(f"new project {folder}: {', '.join(str(path.relative_to(folder)) for path in made)}")
+    return settings.model_copy(update={"project": folder})
 
 
 def _query(

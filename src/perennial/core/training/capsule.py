@@ -25,7 +25,7 @@ def seal(capsule: str, files: Mapping[str, str]) -> str:
 class Provenance(Frozen):
     """Code, feature definitions and packages that a training starts from."""
 
-    code: str = Field(description="git commit of the project, '+dirty' appended if it had changes")
+    code: str = Field(description="git commit of the project, '+dirty' if it had changes; ' on ' the package")
     features: str = Field(description="hash over the Feast feature-view definitions")
     constraints: str = Field(description="SHA-256 of constraints.txt")
     model_code: str = Field(description="SHA-256 of the module of the model and of its template")
@@ -34,7 +34,7 @@ class Provenance(Frozen):
 class Capsule(Frozen):
     """Lineage fingerprint: everything that changes the result of a training. Same capsule, same model."""
 
-    code: str = Field(description="git commit of the project, '+dirty' appended if it had changes")
+    code: str = Field(description="git commit of the project, '+dirty' if it had changes; ' on ' the package")
     data: dict[str, str] = Field(description="file -> DVC md5")
     source: str = Field(description="name of the data's source; a simulated history says so")
     features: str = Field(description="hash over the Feast feature-view definitions")

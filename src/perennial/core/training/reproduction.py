@@ -80,7 +80,7 @@ def differences(
         changed: files that differ from the capsule's commit; None when the checkout lacks that commit.
     """
     differences = []
-    if capsule.code.endswith("+dirty"):
+    if "+dirty" in capsule.code:
         differences.append("code: the version was trained with changes that no commit holds")
     elif changed is None:
         differences.append(f"code: this checkout does not have the commit {capsule.code[:12]}")

@@ -18,6 +18,7 @@ from perennial.core.input_encoding import encode
 from perennial.core.input_spec import InputKind, InputSpec
 from perennial.core.training.imported import ENTRYPOINT as IMPORTED
 from perennial.core.training.leakage import future_times, telling_columns
+from perennial.core.training.pipeline_draft import pipeline_text
 from perennial.core.training.series_draft import SeriesFound, conclude_series, find_series
 from perennial.core.training.series_text import series_text
 from perennial.core.training.spec_draft import Draft, input_specs, quote, spec_text
@@ -135,7 +136,8 @@ def draft_files(
     spec_path = project / "configs" / "models" / f"{name}.yaml"
     suite_path = project / "configs" / "expectations" / f"{name}.yaml"
     module_path = project / "models" / f"{name}.py"
-    there = [str(path) for path in (spec_path, suite_path, module_path) if path.exists()]
+    pipeline_path = project / "pipelines" / name / "dvc.yaml"
+    there = [str(path) for path in (spec_path, suite_path, module_path, pipeline_path) if path.exists()]
     if there:
         raise UsageError(f"{', '.join(there)} is there already", hint="remove it, or choose another name")
     series = None if inspection.series is None else series_text(inspection.series)
@@ -146,10 +148,13 @@ def draft_files(
     if draft.entrypoint == IMPORTED:
         spec = spec.replace("`perennial init`", "`perennial models import`", 1).replace("Learns", "Tells", 1)
         return NewFiles({suite_path: suite, spec_path: spec}, _terms(name, terms))
-    return NewFiles(
-        {module_path: _module(draft), suite_path: suite, spec_path: spec},
-        _terms(name, terms),
-    )
+    files = {
+        module_path: _module(draft),
+        suite_path: suite,
+        pipeline_path: pipeline_text(name, None if draft.path.startswith("s3://") else draft.path or None),
+        spec_path: spec,
+    }
+    return NewFiles(files, _terms(name, terms))
 
 
 def write(new: NewFiles, project: Path, stated: Mapping[str, Terms], name: str) -> list[Path]:

@@ -1,0 +1,16 @@
+"""Where the package lies, and what comes with it beside its modules."""
+
+from __future__ import annotations
+
+import sysconfig
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parents[2]
+IS_CHECKOUT = (HERE / "feature_repo").is_dir()
+SHIPPED = HERE if IS_CHECKOUT else Path(sysconfig.get_path("data")) / "share" / "perennial"
+"""Folder of dags, feature_repo, bentos, tested pins and the catalogue of data sets."""
+
+
+def default_project() -> Path:
+    """Return the checkout, or the current folder where the package was installed by itself."""
+    return HERE if IS_CHECKOUT else Path.cwd()

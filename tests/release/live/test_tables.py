@@ -1,0 +1,98 @@
+"""From a CSV file to a champion behind Envoy, for tables of other people; a spoilt second version stops at its gate."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pandas as pd
+import pytest
+from load_generator import Load
+from sklearn import datasets
+from vega_datasets import data as vega
+
+from perennial.core.release.phase import Phase
+from perennial.wiring import traffic
+
+from .table_releases import TableReleases, table_releases
+
+pytestmark = [pytest.mark.traffic, pytest.mark.timeout(900)]
+
+
+@pytest.fixture(scope="module")
+def releases(tmp_path_factory) -> Iterator[TableReleases]:
+    with table_releases(tmp_path_factory.mktemp("tables")) as made:
+        yield made
+
+
+def stocks() -> pd.DataFrame:
+    """Prices by month and company, with the price of the month before."""
+    table = vega.stocks()
+    return table.assign(last_price=table.groupby("symbol")["price"].shift()).dropna()
+
+
+CASES = {
+    "breast_cancer": (lambda: datasets.load_breast_cancer(as_frame=True).frame, "target", ()),
+    "wine": (lambda: datasets.load_wine(as_frame=True).frame, "target", ()),
+    "diabetes": (lambda: datasets.load_diabetes(as_frame=True).frame, "target", ()),
+    "stocks": (stocks, "price", ("--time", "date", "--keep", "last_price")),
+}
+
+
+def row_of(table: pd.DataFrame, target: str) -> dict:
+    """The last row as a request: what a client knows before the target."""
+    values = table.drop(columns=target).iloc[-1].to_dict()
+    plain = {key: value.item() if hasattr(value, "item") else value for key, value in values.items()}
+    return {key: str(value.date()) if hasattr(value, "date") else value for key, value in plain.items()}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_csv_file_becomes_a_champion_that_answers(releases, name):
+    make, target, options = CASES[name]
+    table = make()
+    releases.make(name, table, "--target", target, *options)
+    status, _ = releases.release(name)
+    assert status.phase is Phase.SUCCEEDED, status.note
+    releases.stack.wait_healthy(name)
+    request = row_of(table, target)
+    if name == "stocks":
+        request.pop("date")  # the time of a row orders the rows, and is no input
+    answer = releases.ask(name, request)
+    if name == "breast_cancer":
+        assert 0 <= answer["score"] <= 1
+        assert answer["decision"] in (0, 1)
+    elif name == "wine":
+        assert answer["class"] in (0, 1, 2)
+        assert sum(answer["probabilities"].values()) == pytest.approx(1, abs=1e-5)
+    else:
+        assert table[target].min() / 2 <= answer["value"] <= table[target].max() * 2
+
+
+def test_a_second_version_goes_through_canary_without_a_failed_request(releases):
+    name, table = "breast_cancer", datasets.load_breast_cancer(as_frame=True).frame
+    first = traffic.router(releases.settings).route(name).stable.digest
+    releases.write(name, table.iloc[:-20])
+    releases.train(name)
+    body = {"rows": [row_of(table, "target")]}
+    port = releases.settings.port_envoy
+    with Load(port, releases.address(name), body, threads=2, pause_s=0.01) as load:
+        status, phases = releases.release(name)
+    assert status.phase is Phase.SUCCEEDED, status.note
+    assert Phase.SHADOW in phases
+    assert Phase.CANARY in phases
+    assert load.failed == 0, load.failures
+    assert len(load.versions) == 2
+    assert traffic.router(releases.settings).route(name).stable.digest == status.candidate.digest != first
+
+
+@pytest.mark.parametrize("name", ["wine", "diabetes"])
+def test_a_version_of_shuffled_targets_does_not_pass_its_gate(releases, name):
+    table = CASES[name][0]()
+    champion = traffic.router(releases.settings).route(name).stable.digest
+    shuffled = np.random.default_rng(1).permutation(table["target"])
+    releases.write(name, table.assign(target=shuffled))
+    releases.train(name)
+    status, phases = releases.release(name)
+    assert status.phase is Phase.REJECTED, status.note
+    assert Phase.CANARY not in phases
+    assert traffic.router(releases.settings).route(name).stable.digest == champion
