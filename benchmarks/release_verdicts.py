@@ -40,7 +40,9 @@ DOUBLED = HARMS[0]
 LOOKS = 100
 
 
-ALIKE = LikeRequests(slow_in_log=True, slow_alike=True, slower=0, compared=0, requests=0, limit_ms=None)
+ALIKE = LikeRequests(
+    slow_in_log=True, slow_alike=True, fine_alike=False, slower=0, compared=0, requests=0, limit=None
+)
 """All simulated requests are alike, so that the comparison of like requests confirms the router's."""
 
 

@@ -33,7 +33,9 @@ def labelled(right: float, requests: int) -> LabelCounts:
 
 
 NONE = LabelCounts()
-ALIKE = LikeRequests(slow_in_log=True, slow_alike=True, slower=9, compared=9, requests=9, limit_ms=1.0)
+ALIKE = LikeRequests(
+    slow_in_log=True, slow_alike=True, fine_alike=False, slower=9, compared=9, requests=9, limit=1.0
+)
 """Like requests confirm what the counters show."""
 
 

@@ -192,11 +192,14 @@ class LikeRequests(Frozen):
 
     slow_in_log: bool = Field(description="harm is proven on all requests, whatever their size")
     slow_alike: bool = Field(description="harm is proven on like requests")
+    fine_alike: bool = Field(description="on like requests it is not above what is tolerated")
     slower: int = Field(ge=0, description="like requests of the candidate above the limit")
     compared: int = Field(ge=0, description="like requests of the candidate")
     requests: int = Field(ge=0, description="all its requests in the log")
-    limit_ms: float | None = Field(description="limit on like requests; None: too few of the champion's")
-    decided_by: tuple[str, ...] = Field((), description="clients without whose requests no harm is proven")
+    limit: float | None = Field(
+        description="limit as a multiple of the champion's median for the same work; None: too few requests"
+    )
+    decided_by: tuple[str, ...] = Field((), description="clients without whose requests it is not so")
 
 
 class Readiness(Frozen):

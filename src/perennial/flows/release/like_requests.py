@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from perennial.core.release.analysis.like_requests import TimedRequest, compare_like_requests
+from perennial.core.release.analysis.like_requests import TimedRequests, compare_like_requests
 from perennial.core.release.phase import Phase
 from perennial.core.release.status import ReleaseStatus
 from perennial.core.release.traffic import LikeRequests
@@ -12,6 +12,9 @@ from perennial.ports import PredictionLog
 
 if TYPE_CHECKING:
     import pandas as pd
+
+LATEST = 50_000
+"""Requests of a side that are compared, the latest first: more prove nothing sooner, and a pass must stay quick."""
 
 
 def like_requests(status: ReleaseStatus, predictions: PredictionLog) -> LikeRequests:
@@ -32,12 +35,10 @@ def like_requests(status: ReleaseStatus, predictions: PredictionLog) -> LikeRequ
     ]
     reference = log[(log["digest"] == champion) & ~log["shadow"].astype(bool)]
     criteria = status.policy.criteria
-    return compare_like_requests(criteria, _timed(candidate), _timed(reference))
+    return compare_like_requests(criteria, _timed(candidate.tail(LATEST)), _timed(reference.tail(LATEST)))
 
 
-def _timed(log: pd.DataFrame) -> list[TimedRequest]:
-    columns = (log[name].tolist() for name in ("by_entity", "rows", "client", "latency_ms"))
-    return [
-        TimedRequest("entity" if by_entity else "tensor", rows, client, latency)
-        for by_entity, rows, client, latency in zip(*columns, strict=True)
-    ]
+def _timed(log: pd.DataFrame) -> TimedRequests:
+    names = ("by_entity", "rows", "client", "latency_ms")
+    operation, rows, client, latency = (log[name].to_numpy() for name in names)
+    return TimedRequests(operation.astype(bool), rows, client.astype(str), latency.astype(float))

@@ -148,16 +148,19 @@ def _confirmed(like: LikeRequests | None) -> tuple[Verdict, str]:
     """
     if like is None:
         return Verdict.UNSURE, "like requests are compared in the next pass"
-    limit = "any limit: too few of the champion's" if like.limit_ms is None else f"{like.limit_ms:.0f} ms"
-    compared = f"on like requests {like.slower} of {like.compared} slower than {limit}"
-    if like.slow_alike and not like.decided_by:
-        return Verdict.FAIL, compared
+    compared = f"{like.slower} of {like.compared} like requests are slow"
+    if like.limit is not None:
+        compared += f" (above {like.limit:.3g} x the champion's median for the same work)"
+    if like.decided_by:
+        return Verdict.UNSURE, f"{compared}; that depends on client {', '.join(like.decided_by)}"
     if like.slow_alike:
-        return Verdict.UNSURE, f"{compared}, but not without client {', '.join(like.decided_by)}"
+        return Verdict.FAIL, compared
     if not like.slow_in_log:
         return Verdict.UNSURE, f"the servers' own times of {like.requests} requests do not show it"
     if like.compared < ALIKE * like.requests:
         return Verdict.UNSURE, f"only {like.compared} of {like.requests} requests are like the champion's"
+    if not like.fine_alike:
+        return Verdict.UNSURE, f"{compared}: too few to tell"
     return Verdict.PASS, f"{compared}: it got more of the costly ones"
 
 
