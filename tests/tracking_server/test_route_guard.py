@@ -139,3 +139,11 @@ def test_the_page_still_reads(mlflow_server):
     found = http.post("/ajax-api/2.0/mlflow/experiments/search", json={"max_results": 5})
     assert found.status_code == 200, found.text
     assert http.get("/ajax-api/2.0/mlflow/registered-models/search").status_code == 200
+
+
+def test_graphql_only_reads():
+    """A viewer may call it: a new field that changes something must not come with an upgrade unnoticed."""
+    from mlflow.server.graphql.graphql_schema_extensions import schema
+
+    types = schema.graphql_schema.type_map
+    assert set(types["Mutation"].fields) <= {"mlflowSearchDatasets", "mlflowSearchRuns", "testMutation"}
