@@ -17,7 +17,7 @@ from perennial import files
 from perennial.errors import SettingsError
 from perennial.local import handed_secrets, supervisor, supervisord, unix_accounts
 from perennial.local.processes import table
-from perennial.settings import Settings
+from perennial.settings import Settings, StateFolder
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root starts processes as others")
 ACCOUNTS = "mlflow=daemon,perennial=nobody"
@@ -69,6 +69,14 @@ def test_what_two_accounts_cannot_share_is_refused(settings, monkeypatch):
     unix_accounts.check(settings)
     with pytest.raises(SettingsError, match="database server"):
         unix_accounts.check(settings.model_copy(update={"database_url": None}))
+
+
+def test_every_folder_of_the_settings_is_made_for_the_processes(settings):
+    """The state folder is root's: a folder that root does not make, no process can make."""
+    declared = [name for name, value in vars(Settings).items() if isinstance(value, StateFolder)]
+    folders = {getattr(settings, name).name for name in declared}
+    assert "tables" in folders
+    assert folders - {settings.mlflow_dir.name} <= set(unix_accounts.FOLDERS)
 
 
 @as_root

@@ -24,7 +24,7 @@ ROOTS = ("accounts.json", "secrets.json", "supervisord.conf", "supervisord.pid",
 """Names in the state folder that stay root's, as whoever starts and stops the processes."""
 FOLDERS = (
     "airflow", "bentoml", "data", "downloads", "dvc-remote", "envoy", "feast", "history", "keys", "monitor", "optuna",
-    "quarantine", "releases", "reports", "serving", "work",
+    "quarantine", "releases", "reports", "serving", "tables", "work",
 )  # fmt: skip
 """Folders that the processes make in the state folder; root makes them, so that no process writes into it."""
 DATA_LOCK = "data.lock"
