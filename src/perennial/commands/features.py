@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -11,7 +12,7 @@ import click
 from perennial import catalog
 from perennial.commands.output import JSON, now, print_json, print_text
 from perennial.core.spec import ModelSpec
-from perennial.errors import UnknownEntity, UsageError
+from perennial.errors import UnknownEntity, UsageError, ValidationFailed
 from perennial.settings import Settings, load
 from perennial.wiring import training
 
@@ -26,12 +27,18 @@ def features() -> None:
 
 @features.command()
 @click.argument("model")
-def publish(model: str) -> None:
+@click.option(
+    "--workdir", type=click.Path(path_type=Path), help="Publish the tables that `validate` checked here."
+)
+def publish(model: str, workdir: Path | None) -> None:
     """Publish the features of the whole history: tables for training, newest values online."""
     from perennial.flows.training import materialise
 
     settings = load()
     spec = catalog.spec(model, settings)
+    if workdir is not None:
+        _publish_checked(spec, settings, workdir)
+        return
     if spec.features.source == "request":
         print_text(f"{model}: the caller sends every input, there is nothing to publish")
         return
@@ -95,6 +102,23 @@ def show(model: str, entities: tuple[str, ...], requests: tuple[str, ...], as_js
         value = _shown(values[name])
         text = f"{value:g}" if isinstance(value, int | float) else value
         print_text(f"{name:<{width}}  {'not known' if value is None else text}")
+
+
+def _publish_checked(spec: ModelSpec, settings: Settings, workdir: Path) -> None:
+    from perennial.core.training.data import Validation
+    from perennial.flows.training.revision import read_revision
+    from perennial.flows.training.workdir import Workdir, read_record
+
+    work = Workdir(workdir.resolve())
+    revision = read_revision(spec, work).revision
+    if read_record(work.validation, Validation, "validate").revision != revision:
+        raise ValidationFailed(
+            f"{spec.name}: these tables were not checked", hint=f"perennial validate {spec.name}"
+        )
+    views = work.read_views()
+    if views:
+        training.features(settings).publish(views)
+    print_text(f"published: {', '.join(views) or 'nothing, the caller sends every input'}")
 
 
 def _publish_table(spec: ModelSpec, settings: Settings) -> None:
