@@ -160,11 +160,10 @@ def _model_server(settings: Settings, pool: str, port: int) -> Process:
 
 
 def _training(settings: Settings, caller: str) -> Process:
-    path = training_runner.socket_path(settings)
     return Process(
         unix_accounts.TRAINING,
         (sys.executable, "-m", "perennial", "training", "serve", "--caller", caller),
-        lambda client: "" if path.is_socket() else f"{path} is not there yet",
+        lambda client: "" if training_runner.listens(settings) else "takes no requests yet",
         "training: runs the training steps as an account of their own",
     )
 

@@ -104,6 +104,17 @@ def serve(settings: Settings, caller: int) -> None:
         server.serve_forever()
 
 
+def listens(settings: Settings) -> bool:
+    """Return whether the runner takes connections."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as probe:
+        try:
+            with _short(socket_path(settings)) as address:
+                probe.connect(address)
+        except OSError:
+            return False
+    return True
+
+
 def ask(settings: Settings, request: TrainingRequest, say: Callable[[str], None]) -> int:
     """Have a step run; return its exit code.
 
@@ -176,6 +187,8 @@ class _Handler(BaseRequestHandler):
 
     def handle(self) -> None:
         message, descriptors, _, _ = socket.recv_fds(self.request, LARGEST, 1)
+        if not message:  # `listens`
+            return
         _, uid, _ = struct.unpack("3i", self.request.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
         try:
             if uid != self.server.caller or not descriptors:
@@ -186,7 +199,8 @@ class _Handler(BaseRequestHandler):
             reply = TrainingReply(refused=str(error))
         else:
             reply = TrainingReply(code=self._run(arguments, os.environ | why, descriptors[0]))
-        self.request.send(reply.model_dump_json().encode())
+        with suppress(BrokenPipeError):  # whoever asked is gone, and so is the step
+            self.request.send(reply.model_dump_json().encode())
 
     def _run(self, arguments: list[str], environment: dict[str, str], output: int) -> int:
         process = subprocess.Popen(

@@ -139,8 +139,10 @@ def own(settings: Settings) -> None:
     lock = accounts.of_folder(DATA_LOCK)
     _set(state / DATA_LOCK, lock.uid, lock.gid, files.PRIVATE)
     _set(state / "logs", 0, 0, 0o700)
-    for process in (MLFLOW, TRAINING):
-        _give(secrets / "processes" / process, accounts.of(process))
+    for folder in (secrets / "processes").iterdir():
+        owner = accounts.of(folder.name)
+        _give(folder, owner)
+        _set(folder, owner.uid, owner.gid, 0o700)
     writer = accounts.of(TRAINING)
     _give(artifacts, replace(writer, gid=mlflow.gid))
     for entry in state.iterdir():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pwd
+import sys
 
 import click
 from pydantic import ValidationError
@@ -45,9 +46,7 @@ def serve(caller: str) -> None:
     show_envvar=True,
 )
 @click.option("--reason-text", default="", envvar="PERENNIAL_REASON_TEXT", show_envvar=True)
-@click.pass_context
 def ask(
-    context: click.Context,
     step: training_runner.Step,
     model: str,
     workdir: str,
@@ -61,4 +60,4 @@ def ask(
         )
     except ValidationError as error:
         raise UsageError(f"this cannot be asked: {error}", hint="a shorter reason, without NUL") from error
-    context.exit(training_runner.ask(load(), request, print_text))
+    sys.exit(training_runner.ask(load(), request, print_text))

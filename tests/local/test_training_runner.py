@@ -1,0 +1,301 @@
+"""Training steps as a third Unix account: the runner, whom it serves, what it runs, and what its steps reach."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+from serving_stack import until
+
+from perennial import files
+from perennial.core.assets import Reason
+from perennial.errors import NotAllowed
+from perennial.installation import SHIPPED
+from perennial.local import handed_secrets, supervisor, training_runner, unix_accounts
+from perennial.local.processes import table
+from perennial.settings import Settings
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(os.geteuid() != 0, reason="only root starts processes as others"),
+]
+ACCOUNTS = "mlflow=daemon,perennial=nobody,training=games"
+SERVER = "postgresql+psycopg://perennial@127.0.0.1:1/none"
+RUN = "0123456789abcdef"
+MODEL = "diabetes_progression"
+# An interpreter in a home that only its owner may enter is shown to the accounts in a mount namespace of the process.
+AS_ACCOUNT = """
+base=$1; private=$2; account=$3; mask=$4; shift 4
+if test -n "$private"; then
+    mount --bind "$base" /mnt && mount -t tmpfs -o mode=755 none "$private" && mkdir -p "$base" &&
+    mount --move /mnt "$base" || exit 99
+fi
+umask "$mask"
+exec setpriv --reuid "$account" --regid "$(id -g "$account")" --clear-groups "$@"
+"""
+PRIVATE = [str(one) for one in Path(sys.base_prefix).parents if not one.stat().st_mode & 0o001]
+MODULE = """
+import os, subprocess, time
+from pathlib import Path
+from perennial.datasets.bundled import diabetes
+
+
+def slow(files):
+    child = subprocess.Popen(["sleep", "600"])
+    (Path(os.environ["PERENNIAL_HOME"]) / "work" / "pids").write_text(f"{os.getpid()} {child.pid}")
+    time.sleep(600)
+
+
+def probing(files):
+    print(f"uid {os.getuid()} groups {os.getgroups()}", flush=True)
+    for path in (Path(os.environ["PERENNIAL_PROJECT"]) / "paths").read_text().split():
+        for mode in ("r", "a"):
+            try:
+                target = Path(path)
+                open(target / "new" if target.is_dir() and mode == "a" else target, mode) if not (
+                    target.is_dir() and mode == "r") else os.listdir(target)
+            except OSError:
+                continue
+            print({"r": "reads", "a": "writes"}[mode], path, flush=True)
+    print("\\x1b[2Jdone", flush=True)
+    return diabetes(files)
+"""
+
+
+def as_account(name: str, umask: str, *command: str) -> list[str]:
+    return [
+        "unshare",
+        "--mount",
+        "sh",
+        "-c",
+        AS_ACCOUNT,
+        "sh",
+        sys.base_prefix,
+        *(PRIVATE[-1:] or [""]),
+        name,
+        umask,
+        *command,
+    ]
+
+
+class Runner:
+    """A runner as the account that trains, and whoever asks it."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        supervisor.set_up(settings, lambda line: None)
+        handed_secrets.write(settings)
+        unix_accounts.own(settings)
+        self.processes = {process.name: process for process in table(settings)}
+        self.environment = handed_secrets.base_environment(settings) | {
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "HOME": "/tmp",
+        }
+        process = self.processes["training"]
+        assert process.owner is not None
+        self.process = subprocess.Popen(
+            as_account(process.owner.name, process.owner.umask, *process.command),
+            env=self.environment | process.environment, cwd=settings.project,
+        )  # fmt: skip
+        until(lambda: training_runner.listens(settings), 30, "the runner")
+
+    def asking(self, step: str, model: str, workdir: Path, account: str = "nobody") -> subprocess.Popen[str]:
+        line = (sys.executable, "-m", "perennial", "training", "ask", step, model, "--workdir", str(workdir))
+        # The scheduler's tasks ask; here without its secrets, which are another account's in these tests, too.
+        environment = {
+            k: v for k, v in self.processes["airflow-scheduler"].environment.items() if "_FILE" not in k
+        }
+        return subprocess.Popen(
+            as_account(account, "027", *line), env=self.environment | environment, cwd=self.settings.project,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        )  # fmt: skip
+
+    def ask(
+        self, step: str, model: str, workdir: Path | None = None, account: str = "nobody"
+    ) -> tuple[int, str]:
+        process = self.asking(step, model, workdir or self.work(model), account)
+        output, _ = process.communicate(timeout=60)
+        return process.returncode, output
+
+    def work(self, model: str) -> Path:
+        return self.settings.state / "work" / model / RUN
+
+
+@pytest.fixture(scope="module")
+def runner() -> Iterator[Runner]:
+    """A project folder and a state folder that other accounts can reach, unlike pytest's."""
+    folder = Path(tempfile.mkdtemp(prefix="perennial-training-"))
+    folder.chmod(0o755)
+    shutil.copytree(SHIPPED / "configs", folder / "configs", ignore=shutil.ignore_patterns("models"))
+    spec = (SHIPPED / "configs" / "models" / f"{MODEL}.yaml").read_text()
+    (folder / "configs" / "models").mkdir()
+    for name, read in {
+        MODEL: "perennial.datasets.bundled:diabetes", "slow": "models.foreign:slow", "probe": "models.foreign:probing",
+        "wrong": "models.foreign:missing",
+    }.items():  # fmt: skip
+        named = spec.replace(f"name: {MODEL}", f"name: {name}")
+        named = named.replace("read: perennial.datasets.bundled:diabetes", f"read: {read}")
+        (folder / "configs" / "models" / f"{name}.yaml").write_text(named)
+    (folder / "models").mkdir()
+    (folder / "models" / "foreign.py").write_text(MODULE)
+    started = Runner(
+        Settings(project=folder, home=folder / "state", unix_accounts=ACCOUNTS, database_url=SERVER)
+    )
+    yield started
+    started.process.terminate()
+    started.process.wait(timeout=10)
+    shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="module")
+def probed(runner: Runner) -> str:
+    """The output of a step whose code tries every path; the step itself goes on."""
+    settings = runner.settings
+    files.write_text(settings.mlflow_dir / "auth.db", "passwords", files.PRIVATE)
+    os.chown(settings.mlflow_dir / "auth.db", 1, 1)
+    paths = [*foreign(settings), *shown(settings), *own(settings), settings.state / "keys"]
+    assert [path for path in paths if not path.exists()] == []
+    (settings.project / "paths").write_text("\n".join(map(str, paths)))
+    code, output = runner.ask("prepare", "probe")
+    assert code == 0, output
+    return output
+
+
+def foreign(settings: Settings) -> list[Path]:
+    """What is the other accounts' and root's."""
+    state, secrets = settings.state, settings.state / "secrets"
+    of_training = (*unix_accounts.OF_TRAINING, *unix_accounts.SHARED, "history", "keys")
+    return [
+        *sorted(path for path in secrets.rglob("*") if "training" not in path.parts), secrets,
+        state, state / "logs", state / "accounts.json", state / "secrets.json",
+        settings.mlflow_dir, settings.mlflow_dir / "auth.db",
+        settings.airflow_dir / "sessions.cfg", settings.airflow_dir / "passwords.json",
+        *(state / name for name in unix_accounts.FOLDERS if name not in of_training),
+    ]  # fmt: skip
+
+
+def shown(settings: Settings) -> list[Path]:
+    """What trainings only read."""
+    return [settings.history_dir, settings.trusted_keys_folder, settings.trusted_keys_folder / "signing.pub"]
+
+
+def own(settings: Settings) -> list[Path]:
+    """What trainings write, or only they read."""
+    state = settings.state
+    names = ("data", "optuna", "quarantine", "work", "tables", "downloads", "keys/signing.pem", "data.lock")
+    return [
+        state / "secrets" / "processes" / "training" / "accounts.json", settings.mlflow_dir / "artifacts",
+        *(state / name for name in names),
+    ]  # fmt: skip
+
+
+def test_a_step_runs_as_the_account_that_trains_and_the_asker_reads_what_it_leaves(runner, probed):
+    assert probed.splitlines()[0] == "uid 5 groups []"
+    assert "data revision" in probed
+    work = runner.work("probe")
+    assert {path.owner() for path in work.rglob("*")} == {"games"}
+    script = f"cat {work}/*.parquet >/dev/null && touch {work}/registered.json"
+    subprocess.run(as_account("nobody", "027", "sh", "-c", script), check=True)
+
+
+def test_code_of_a_training_reaches_nothing_of_the_other_accounts(runner, probed):
+    settings = runner.settings
+    assert len(foreign(settings)) > 25
+    reached = {line for line in probed.splitlines() if line.startswith(("reads", "writes"))}
+    expected = {f"{how} {path}" for path in own(settings) for how in ("reads", "writes")}
+    assert reached == expected | {f"reads {path}" for path in shown(settings)}
+    roles = (settings.state / "secrets" / "processes" / "training" / "accounts.json").read_text()
+    assert ("training" in roles, "release" in roles, "admin" in roles) == (True, False, False)
+
+
+def test_the_asker_escapes_what_a_training_prints(probed):
+    assert "\\x1b[2Jdone" in probed
+    assert "\x1b" not in probed
+
+
+def test_a_step_that_fails_ends_as_it_ends(runner):
+    code, output = runner.ask("prepare", "wrong")
+    assert (code, "cannot import" in output) == (10, True), output
+
+
+@pytest.mark.parametrize(
+    ("step", "model", "workdir", "words"),
+    [
+        ("prepare", "unknown", "work/unknown/" + RUN, "no model is named"),
+        ("prepare", MODEL, "work/slow/" + RUN, "is no work folder"),
+        ("prepare", MODEL, f"work/{MODEL}/../../history/{RUN}", "is no work folder"),
+        ("prepare", MODEL, f"work/{MODEL}/short", "is no work folder"),
+        ("prepare", MODEL, f"work/{MODEL}/{RUN}\n", "is no work folder"),
+        ("clear_work", MODEL, "history", "is not the work folder"),
+    ],
+)
+def test_foreign_models_and_folders_are_refused(runner, step, model, workdir, words):
+    request = training_runner.TrainingRequest(
+        step=step, model=model, workdir=f"{runner.settings.state}/{workdir}"
+    )
+    with pytest.raises(NotAllowed, match=words):
+        training_runner.command(request, runner.settings)
+    said: list[str] = []
+    with pytest.raises(NotAllowed):  # root is not the caller either
+        training_runner.ask(runner.settings, request, said.append)
+    assert said == []
+
+
+def test_a_foreign_folder_is_refused_by_the_runner(runner):
+    code, output = runner.ask("prepare", MODEL, runner.work("slow"))
+    assert (code, "is no work folder of a run" in output) == (82, True), output
+
+
+def test_a_foreign_step_is_refused(runner):
+    work = runner.work(MODEL)
+    code, output = runner.ask("register", MODEL)
+    assert (code, "is not one of" in output) == (2, True), output
+    request = training_runner.TrainingRequest.model_construct(step="register", model=MODEL, workdir=str(work))
+    with pytest.raises(ValidationError):
+        training_runner.TrainingRequest.model_validate_json(request.model_dump_json())
+
+
+def test_a_validation_through_the_runner_publishes_nothing(runner):
+    request = training_runner.TrainingRequest(
+        step="validate",
+        model=MODEL,
+        workdir=str(runner.work(MODEL)),
+        reason=Reason.DRIFT,
+        text="drift; $(id)",
+    )
+    arguments, environment = training_runner.command(request, runner.settings)
+    assert arguments[-1] == "--no-publish"
+    assert environment == {"PERENNIAL_REASON": "drift", "PERENNIAL_REASON_TEXT": "drift; $(id)"}
+
+
+def test_nobody_else_asks(runner):
+    code, output = runner.ask("prepare", MODEL, account="daemon")
+    assert (code, "Permission denied" in output) == (50, True), output
+    # The account that trains may enter the folder: the runner looks at who asks.
+    code, output = runner.ask("prepare", MODEL, account="games")
+    assert (code, "may not ask" in output) == (82, True), output
+
+
+def test_a_killed_asker_ends_the_step_with_its_children(runner):
+    asker = runner.asking("prepare", "slow", runner.work("slow"))
+    pids = runner.settings.state / "work" / "pids"
+    until(lambda: pids.is_file() and pids.read_text() != "", 60, "the step")
+    assert all(Path("/proc", pid).exists() for pid in pids.read_text().split())
+    asker.kill()
+    asker.wait()
+    until(lambda: not any(alive(pid) for pid in pids.read_text().split()), 10, "the end of the step")
+
+
+def alive(pid: str) -> bool:
+    status = Path("/proc", pid, "stat")
+    try:
+        return status.read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
