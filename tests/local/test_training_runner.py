@@ -205,6 +205,31 @@ def test_a_step_runs_as_the_account_that_trains_and_the_asker_reads_what_it_leav
     subprocess.run(as_account("nobody", "027", "sh", "-c", script), check=True)
 
 
+@pytest.mark.parametrize("order", [("nobody", "games"), ("games", "nobody")])
+def test_two_accounts_write_one_table_whoever_began_it(runner, order):
+    table_dir = runner.settings.tables_dir / f"by-{order[0]}"
+    script = (
+        "import sys; from pathlib import Path; from perennial.adapters.tables.stored_table import StoredTable\n"
+        "import pyarrow as pa\n"
+        "table = StoredTable(Path(sys.argv[1]))\n"
+        "with table.writing(): table.add(pa.table({'x': [1]}), {'by': sys.argv[2]})\n"
+        "print([note['by'] for note in table.notes()])"
+    )
+    for account, umask in zip(order, ("027", "077"), strict=True):
+        line = as_account(account, umask, sys.executable, "-c", script, str(table_dir), account)
+        done = subprocess.run(line, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == str(list(order))
+
+
+def test_only_trainings_sign_and_only_others_publish(runner):
+    state = runner.settings.state
+    key, features = state / "keys" / "signing.pem", state / "feast"
+    for account, path in (("nobody", key), ("daemon", key), ("games", features)):
+        done = subprocess.run(as_account(account, "077", "cat", str(path)), capture_output=True, check=False)
+        assert b"Permission denied" in done.stderr, (account, path)
+
+
 def test_code_of_a_training_reaches_nothing_of_the_other_accounts(runner, probed):
     settings = runner.settings
     assert len(foreign(settings)) > 25

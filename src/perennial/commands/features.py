@@ -12,7 +12,7 @@ import click
 from perennial import catalog
 from perennial.commands.output import JSON, now, print_json, print_text
 from perennial.core.spec import ModelSpec
-from perennial.errors import UnknownEntity, UsageError, ValidationFailed
+from perennial.errors import UnknownEntity, UsageError
 from perennial.settings import Settings, load
 from perennial.wiring import training
 
@@ -37,7 +37,11 @@ def publish(model: str, workdir: Path | None) -> None:
     settings = load()
     spec = catalog.spec(model, settings)
     if workdir is not None:
-        _publish_checked(spec, settings, workdir)
+        from perennial.flows.training.workdir import Workdir
+
+        work = Workdir(workdir.resolve())
+        names = materialise.publish_checked(spec, work, training.features(settings))
+        print_text(f"published: {', '.join(names) or 'nothing, the caller sends every input'}")
         return
     if spec.features.source == "request":
         print_text(f"{model}: the caller sends every input, there is nothing to publish")
@@ -102,23 +106,6 @@ def show(model: str, entities: tuple[str, ...], requests: tuple[str, ...], as_js
         value = _shown(values[name])
         text = f"{value:g}" if isinstance(value, int | float) else value
         print_text(f"{name:<{width}}  {'not known' if value is None else text}")
-
-
-def _publish_checked(spec: ModelSpec, settings: Settings, workdir: Path) -> None:
-    from perennial.core.training.data import Validation
-    from perennial.flows.training.revision import read_revision
-    from perennial.flows.training.workdir import Workdir, read_record
-
-    work = Workdir(workdir.resolve())
-    revision = read_revision(spec, work).revision
-    if read_record(work.validation, Validation, "validate").revision != revision:
-        raise ValidationFailed(
-            f"{spec.name}: these tables were not checked", hint=f"perennial validate {spec.name}"
-        )
-    views = work.read_views()
-    if views:
-        training.features(settings).publish(views)
-    print_text(f"published: {', '.join(views) or 'nothing, the caller sends every input'}")
 
 
 def _publish_table(spec: ModelSpec, settings: Settings) -> None:

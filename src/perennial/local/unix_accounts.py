@@ -161,7 +161,7 @@ def own(settings: Settings) -> None:
     if training is not None:
         # One list for all: copies from the work folder to the artifacts take the list of their source along.
         for folder in (*(state / name for name in SHARED), artifacts):
-            _share(folder, {rest.uid: WRITE, mlflow.uid: READ})
+            _share(folder, {training.uid: WRITE, rest.uid: WRITE, mlflow.uid: READ})
         _share(settings.history_dir, {training.uid: READ})
         _give_keys(state / "keys", rest, training)
 
