@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -11,121 +12,20 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from foreign.training_accounts import ACCOUNTS, MODEL, RUN, SERVER, Runner, as_account, project
 from pydantic import ValidationError
 from serving_stack import until
 
 from perennial import files
 from perennial.core.assets import Reason
 from perennial.errors import NotAllowed
-from perennial.installation import SHIPPED
-from perennial.local import handed_secrets, supervisor, training_runner, unix_accounts
-from perennial.local.processes import table
+from perennial.local import training_runner, unix_accounts
 from perennial.settings import Settings
 
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(os.geteuid() != 0, reason="only root starts processes as others"),
 ]
-ACCOUNTS = "mlflow=daemon,perennial=nobody,training=games"
-SERVER = "postgresql+psycopg://perennial@127.0.0.1:1/none"
-RUN = "0123456789abcdef"
-MODEL = "diabetes_progression"
-# An interpreter in a home that only its owner may enter is shown to the accounts in a mount namespace of the process.
-AS_ACCOUNT = """
-base=$1; private=$2; account=$3; mask=$4; shift 4
-if test -n "$private"; then
-    mount --bind "$base" /mnt && mount -t tmpfs -o mode=755 none "$private" && mkdir -p "$base" &&
-    mount --move /mnt "$base" || exit 99
-fi
-umask "$mask"
-exec setpriv --reuid "$account" --regid "$(id -g "$account")" --clear-groups "$@"
-"""
-PRIVATE = [str(one) for one in Path(sys.base_prefix).parents if not one.stat().st_mode & 0o001]
-MODULE = """
-import os, subprocess, time
-from pathlib import Path
-from perennial.datasets.bundled import diabetes
-
-
-def slow(files):
-    child = subprocess.Popen(["sleep", "600"])
-    (Path(os.environ["PERENNIAL_HOME"]) / "work" / "pids").write_text(f"{os.getpid()} {child.pid}")
-    time.sleep(600)
-
-
-def probing(files):
-    print(f"uid {os.getuid()} groups {os.getgroups()}", flush=True)
-    for path in (Path(os.environ["PERENNIAL_PROJECT"]) / "paths").read_text().split():
-        for mode in ("r", "a"):
-            try:
-                target = Path(path)
-                open(target / "new" if target.is_dir() and mode == "a" else target, mode) if not (
-                    target.is_dir() and mode == "r") else os.listdir(target)
-            except OSError:
-                continue
-            print({"r": "reads", "a": "writes"}[mode], path, flush=True)
-    print("\\x1b[2Jdone", flush=True)
-    return diabetes(files)
-"""
-
-
-def as_account(name: str, umask: str, *command: str) -> list[str]:
-    return [
-        "unshare",
-        "--mount",
-        "sh",
-        "-c",
-        AS_ACCOUNT,
-        "sh",
-        sys.base_prefix,
-        *(PRIVATE[-1:] or [""]),
-        name,
-        umask,
-        *command,
-    ]
-
-
-class Runner:
-    """A runner as the account that trains, and whoever asks it."""
-
-    def __init__(self, settings: Settings) -> None:
-        self.settings = settings
-        supervisor.set_up(settings, lambda line: None)
-        handed_secrets.write(settings)
-        unix_accounts.own(settings)
-        self.processes = {process.name: process for process in table(settings)}
-        self.environment = handed_secrets.base_environment(settings) | {
-            "PYTHONDONTWRITEBYTECODE": "1",
-            "HOME": "/tmp",
-        }
-        process = self.processes["training"]
-        assert process.owner is not None
-        self.process = subprocess.Popen(
-            as_account(process.owner.name, process.owner.umask, *process.command),
-            env=self.environment | process.environment, cwd=settings.project,
-        )  # fmt: skip
-        until(lambda: training_runner.listens(settings), 30, "the runner")
-
-    def asking(self, step: str, model: str, workdir: Path, account: str = "nobody") -> subprocess.Popen[str]:
-        line = (sys.executable, "-m", "perennial", "training", "ask", step, model, "--workdir", str(workdir))
-        # The scheduler's tasks ask; here without its secrets, which are another account's in these tests, too.
-        environment = {
-            k: v for k, v in self.processes["airflow-scheduler"].environment.items() if "_FILE" not in k
-        }
-        return subprocess.Popen(
-            as_account(account, "027", *line), env=self.environment | environment, cwd=self.settings.project,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        )  # fmt: skip
-
-    def ask(
-        self, step: str, model: str, workdir: Path | None = None, account: str = "nobody"
-    ) -> tuple[int, str]:
-        process = self.asking(step, model, workdir or self.work(model), account)
-        output, _ = process.communicate(timeout=60)
-        return process.returncode, output
-
-    def work(self, model: str) -> Path:
-        return self.settings.state / "work" / model / RUN
 
 
 @pytest.fixture(scope="module")
@@ -133,18 +33,7 @@ def runner() -> Iterator[Runner]:
     """A project folder and a state folder that other accounts can reach, unlike pytest's."""
     folder = Path(tempfile.mkdtemp(prefix="perennial-training-"))
     folder.chmod(0o755)
-    shutil.copytree(SHIPPED / "configs", folder / "configs", ignore=shutil.ignore_patterns("models"))
-    spec = (SHIPPED / "configs" / "models" / f"{MODEL}.yaml").read_text()
-    (folder / "configs" / "models").mkdir()
-    for name, read in {
-        MODEL: "perennial.datasets.bundled:diabetes", "slow": "models.foreign:slow", "probe": "models.foreign:probing",
-        "wrong": "models.foreign:missing",
-    }.items():  # fmt: skip
-        named = spec.replace(f"name: {MODEL}", f"name: {name}")
-        named = named.replace("read: perennial.datasets.bundled:diabetes", f"read: {read}")
-        (folder / "configs" / "models" / f"{name}.yaml").write_text(named)
-    (folder / "models").mkdir()
-    (folder / "models" / "foreign.py").write_text(MODULE)
+    project(folder)
     started = Runner(
         Settings(project=folder, home=folder / "state", unix_accounts=ACCOUNTS, database_url=SERVER)
     )
@@ -308,14 +197,36 @@ def test_nobody_else_asks(runner):
     assert (code, "may not ask" in output) == (82, True), output
 
 
+@pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGKILL])
+def test_a_step_ends_with_the_process_that_watches_it(runner, end):
+    """`perennial local down` sends SIGTERM; after SIGKILL the kernel ends the step, and its child by itself."""
+    asker, (step, child) = slow_step(runner)
+    watcher = int(Path("/proc", step, "stat").read_text().rpartition(")")[2].split()[1])
+    os.kill(watcher, end)
+    gone = (step, child) if end == signal.SIGTERM else (step,)
+    until(lambda: not any(alive(pid) for pid in gone), 10, "the end of the step")
+    output, _ = asker.communicate(timeout=30)
+    assert (asker.returncode, "ended before the step" in output) == (50, True), output
+    if end == signal.SIGKILL:
+        os.kill(int(child), end)
+
+
 def test_a_killed_asker_ends_the_step_with_its_children(runner):
-    asker = runner.asking("prepare", "slow", runner.work("slow"))
-    pids = runner.settings.state / "work" / "pids"
-    until(lambda: pids.is_file() and pids.read_text() != "", 60, "the step")
-    assert all(Path("/proc", pid).exists() for pid in pids.read_text().split())
+    asker, pids = slow_step(runner)
     asker.kill()
-    asker.wait()
-    until(lambda: not any(alive(pid) for pid in pids.read_text().split()), 10, "the end of the step")
+    asker.communicate()
+    until(lambda: not any(alive(pid) for pid in pids), 10, "the end of the step")
+
+
+def slow_step(runner: Runner) -> tuple[subprocess.Popen[str], list[str]]:
+    """Whoever asks for a step that takes long, and the ids of its process and its child."""
+    pids = runner.settings.state / "work" / "pids"
+    pids.unlink(missing_ok=True)
+    asker = runner.asking("prepare", "slow", runner.work("slow"))
+    until(lambda: pids.is_file() and " " in pids.read_text(), 60, "the step")
+    found = pids.read_text().split()
+    assert all(alive(pid) for pid in found)
+    return asker, found
 
 
 def alive(pid: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -160,6 +161,20 @@ def answer(log: Path) -> set[str]:
         assert time.monotonic() < deadline, log
         time.sleep(0.1)
     return set(log.read_text().partition("done\n")[0].splitlines())
+
+
+@as_root
+def test_a_file_system_without_access_control_lists_is_named(settings, monkeypatch):
+    third = settings.model_copy(update={"unix_accounts": f"{ACCOUNTS},training=games"})
+    supervisor.set_up(third, lambda line: None)
+    handed_secrets.write(third)
+
+    def unsupported(*given: object) -> None:
+        raise OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP))
+
+    monkeypatch.setattr(os, "setxattr", unsupported)
+    with pytest.raises(SettingsError, match="takes no access control list: Operation not supported"):
+        unix_accounts.own(third)
 
 
 @as_root
