@@ -8,11 +8,12 @@ from airflow.providers.standard.operators.bash import BashOperator
 from airflow.sdk import DAG, CronTriggerTimetable
 
 from perennial import catalog
+from perennial.local.training_runner import CLEAR_WORK, KEEP_DAYS
 from perennial.settings import load
 
 SETTINGS = load()
 NEVER = timedelta(0)  # a fresh installation does not make up for the last scheduled time
-KEEP_DAYS = 14
+ASKS = SETTINGS.training_socket is not None  # the work folders are those of another account
 
 for spec in catalog.specs(SETTINGS):
     with DAG(
@@ -33,8 +34,9 @@ for spec in catalog.specs(SETTINGS):
         )
         BashOperator(
             task_id="clear_work",
-            bash_command='test ! -d "$WORK" || find "$WORK" -mindepth 1 -maxdepth 1 -type d -mtime +"$DAYS" '
-            "-exec rm -rf {} +",
+            bash_command=f'perennial training ask clear_work {spec.name} --workdir "$WORK"'
+            if ASKS
+            else CLEAR_WORK,
             append_env=True,
             env={"WORK": str(SETTINGS.state / "work" / spec.name), "DAYS": str(KEEP_DAYS)},
             cwd=str(SETTINGS.project),

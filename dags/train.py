@@ -32,6 +32,16 @@ WORK = str(SETTINGS.state / "work")
 # no time after it in which the run still counts as due (by default a tenth of the interval).
 NEVER = timedelta(0)
 STEPS = ("prepare", "validate", "train", "evaluate", "register")
+if SETTINGS.training_socket is not None:  # another account trains: it does not publish what servers read
+    STEPS = ("prepare", "validate", "publish", "train", "evaluate", "register")
+
+
+def line(step: str, model: str) -> str:
+    """Return the shell line of a step; the account that trains runs what it may, if there is one."""
+    if step == "publish":
+        return f'perennial features publish {model} --workdir "$WORK"'
+    asking = "training ask " if SETTINGS.training_socket is not None and step != "register" else ""
+    return f'perennial {asking}{step} {model} --workdir "$WORK"'
 
 
 @task
@@ -50,7 +60,7 @@ def command(step: str, model: str) -> BashOperator:
     provenance = "asked(dag_run, params, triggering_asset_events)"
     return BashOperator(
         task_id=step,
-        bash_command=f'perennial {step} {model} --workdir "$WORK"',
+        bash_command=line(step, model),
         env={
             "WORK": "{{ folder(run_id) }}",
             "PERENNIAL_REASON": f"{{{{ {provenance}.reason }}}}",

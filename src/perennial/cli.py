@@ -25,6 +25,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "train": ("perennial.commands.steps:train", "Tune, fit, export and log a model."),
     "evaluate": ("perennial.commands.steps:evaluate", "Score a version or the last training."),
     "register": ("perennial.commands.steps:register", "Register an evaluated training as a version."),
+    "training": (
+        "perennial.commands.training.runner:training",
+        "Run training steps as another Unix account.",
+    ),
     "reproduce": ("perennial.commands.reproduce:reproduce", "Train a version again and compare the results."),
     "features": ("perennial.commands.features:features", "Publish feature tables, look up online values."),
     "release": ("perennial.commands.release:release", "Gate, approve, watch and steer releases."),

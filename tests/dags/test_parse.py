@@ -12,6 +12,7 @@ import pytest
 
 pytestmark = pytest.mark.slow
 
+MODEL = "test_failure_predictor"
 ROOT = Path(__file__).resolve().parents[2]
 
 SCRIPT = """
@@ -34,13 +35,17 @@ print("REPORT" + json.dumps(report))
 
 @pytest.fixture(scope="module")
 def report(tmp_path_factory):
+    return parsed(tmp_path_factory, sorted(str(path) for path in (ROOT / "dags").glob("*.py")))
+
+
+def parsed(tmp_path_factory, files, **environment):
     home = tmp_path_factory.mktemp("airflow")
-    files = sorted(str(path) for path in (ROOT / "dags").glob("*.py"))
     env = os.environ | {
         "AIRFLOW_HOME": str(home),
         "AIRFLOW__CORE__LOAD_EXAMPLES": "false",
         "AIRFLOW__CORE__UNIT_TEST_MODE": "true",
         "PERENNIAL_HOME": str(home / "state"),
+        **environment,
     }
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT, *files], env=env, capture_output=True, text=True, check=False
@@ -94,3 +99,29 @@ def test_release_dag_shows_the_steps_of_the_policy(report):
         "canary_50_percent",
         "promote",
     ]
+
+
+def shell(report, name):
+    """The shell lines of the commands of one model."""
+    return [one for one in report[str(ROOT / "dags" / name)]["shell"] if f" {MODEL} " in f"{one} "]
+
+
+def test_steps_run_in_the_task_itself_without_an_account_of_their_own(report):
+    steps = ("prepare", "validate", "train", "evaluate", "register")
+    assert shell(report, "train.py") == [f'perennial {step} {MODEL} --workdir "$WORK"' for step in steps]
+    assert shell(report, "maintain.py") == [f"perennial features publish {MODEL}"]
+
+
+def test_tasks_ask_the_account_that_trains_for_its_steps(tmp_path_factory):
+    files = [str(ROOT / "dags" / name) for name in ("train.py", "maintain.py")]
+    report = parsed(tmp_path_factory, files, PERENNIAL_TRAINING_SOCKET="/run/ask.sock")
+    asked = [
+        f'perennial training ask {step} {MODEL} --workdir "$WORK"'
+        for step in ("prepare", "validate", "train", "evaluate")
+    ]
+    own = [
+        f'perennial features publish {MODEL} --workdir "$WORK"',
+        f'perennial register {MODEL} --workdir "$WORK"',
+    ]
+    assert shell(report, "train.py") == [*asked[:2], own[0], *asked[2:], own[1]]
+    assert f'perennial training ask clear_work {MODEL} --workdir "$WORK"' in shell(report, "maintain.py")

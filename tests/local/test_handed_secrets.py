@@ -18,7 +18,7 @@ from perennial.settings import Settings, load
 PUBLIC = {
     "project", "home", "data_mirror", "spec_overlay", "tracking_url", "airflow_user", "ledger_key", "signing_key",
     "trusted_keys", "actor", "people", "host", "host_pages", "require_keys", "tls_cert", "tls_key", "tls_ca",
-    "accounts_path", "unix_accounts",
+    "accounts_path", "unix_accounts", "training_socket",
     "tls_pages", "jwt_issuer", "jwt_audience", "jwt_keys", "client_rate", "port_mlflow", "port_airflow", "port_envoy",
     "port_monitor", "ports_stable", "ports_canary",
 }  # fmt: skip

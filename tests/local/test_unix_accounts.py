@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -17,7 +18,7 @@ from perennial import files
 from perennial.errors import SettingsError
 from perennial.local import handed_secrets, supervisor, supervisord, unix_accounts
 from perennial.local.processes import table
-from perennial.settings import Settings
+from perennial.settings import Settings, StateFolder
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root starts processes as others")
 ACCOUNTS = "mlflow=daemon,perennial=nobody"
@@ -46,6 +47,9 @@ def settings() -> Iterator[Settings]:
     [
         ("mlflow=daemon", "not one account for each"),
         ("mlflow=daemon,perennial=nobody,envoy=bin", "not one account for each"),
+        ("mlflow=daemon,training=bin", "not one account for each"),
+        ("mlflow=daemon,perennial=nobody,training=bin,training=games", "not one account for each"),
+        ("mlflow=daemon,perennial=nobody,training=", "no Unix account ''"),
         ("mlflow=daemon,perennial=no-such-account", "no Unix account 'no-such-account'"),
         ("mlflow=daemon,perennial=root", "root is root"),
     ],
@@ -64,11 +68,35 @@ def test_only_root_starts_processes_as_others(settings, monkeypatch):
 
 def test_what_two_accounts_cannot_share_is_refused(settings, monkeypatch):
     monkeypatch.setattr(os, "geteuid", lambda: 0)
-    with pytest.raises(SettingsError, match="both accounts are daemon"):
+    with pytest.raises(SettingsError, match="daemon, daemon are the same"):
         unix_accounts.check(settings.model_copy(update={"unix_accounts": "mlflow=daemon,perennial=daemon"}))
+    with pytest.raises(SettingsError, match="daemon, nobody, nobody are the same"):
+        unix_accounts.check(settings.model_copy(update={"unix_accounts": f"{ACCOUNTS},training=nobody"}))
     unix_accounts.check(settings)
     with pytest.raises(SettingsError, match="database server"):
         unix_accounts.check(settings.model_copy(update={"database_url": None}))
+
+
+def test_every_folder_of_the_settings_is_made_for_the_processes(settings):
+    """The state folder is root's: a folder that root does not make, no process can make."""
+    declared = [name for name, value in vars(Settings).items() if isinstance(value, StateFolder)]
+    folders = {getattr(settings, name).name for name in declared}
+    assert "tables" in folders
+    assert folders - {settings.mlflow_dir.name} <= set(unix_accounts.FOLDERS)
+
+
+def test_only_a_third_account_gets_a_runner_which_only_airflow_asks(settings):
+    def asking(given: Settings) -> set[str]:
+        return {
+            process.name for process in table(given) if "PERENNIAL_TRAINING_SOCKET" in process.environment
+        }
+
+    assert "training" not in {process.name for process in table(settings)}
+    assert asking(settings) == set()
+    third = settings.model_copy(update={"unix_accounts": f"{ACCOUNTS},training=games"})
+    owners = {process.name: process.owner.name for process in table(third)}
+    assert {name for name, owner in owners.items() if owner == "games"} == {"training"}
+    assert asking(third) == {name for name in owners if name.startswith("airflow-")}
 
 
 @as_root
@@ -133,6 +161,20 @@ def answer(log: Path) -> set[str]:
         assert time.monotonic() < deadline, log
         time.sleep(0.1)
     return set(log.read_text().partition("done\n")[0].splitlines())
+
+
+@as_root
+def test_a_file_system_without_access_control_lists_is_named(settings, monkeypatch):
+    third = settings.model_copy(update={"unix_accounts": f"{ACCOUNTS},training=games"})
+    supervisor.set_up(third, lambda line: None)
+    handed_secrets.write(third)
+
+    def unsupported(*given: object) -> None:
+        raise OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP))
+
+    monkeypatch.setattr(os, "setxattr", unsupported)
+    with pytest.raises(SettingsError, match="takes no access control list: Operation not supported"):
+        unix_accounts.own(third)
 
 
 @as_root

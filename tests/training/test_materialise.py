@@ -7,9 +7,11 @@ from datetime import UTC, datetime
 
 import pytest
 from doubles.features import MemoryFeatures
+from training_world import HISTORY as LONG
+from training_world import TrainingWorld
 
 from perennial import catalog, cli
-from perennial.errors import DatasetMissing
+from perennial.errors import DatasetMissing, ValidationFailed
 from perennial.flows.training import materialise
 from perennial.history.prepare import SUITE_VIEW, TEST_VIEW, prepare
 from perennial.history.simulator import SimulationScenario, simulate
@@ -56,6 +58,23 @@ def test_cycles_that_come_in_during_a_publication_are_not_lost():
     assert done.last == HISTORY["cycle"].max()
     for test in HISTORY["test_id"].unique():
         assert runs(features, test) == HISTORY[HISTORY["test_id"] == test]["cycle"].nunique()
+
+
+def test_checked_tables_are_published_and_others_not(tmp_path):
+    world = TrainingWorld(tmp_path)
+    world.prepare()
+    features = Recorded()
+    assert set(materialise.publish_checked(SPEC, world.work, features)) == {TEST_VIEW, SUITE_VIEW}
+    test = LONG["test_id"].iloc[-1]
+    assert runs(features, test) == LONG[LONG["test_id"] == test]["cycle"].nunique()
+    before = json.loads(world.work.validation.read_text())
+    world.work.validation.write_text(json.dumps(before | {"revision": "0" * 40}))
+    with pytest.raises(ValidationFailed, match="was not checked"):
+        materialise.publish_checked(SPEC, world.work, features)
+    view = world.work.views / f"{SUITE_VIEW}.parquet"
+    view.write_bytes(view.read_bytes() + b"x")
+    with pytest.raises(ValidationFailed, match="not the files"):
+        materialise.publish_checked(SPEC, world.work, features)
 
 
 def test_push_takes_the_last_cycle_or_those_since_one():

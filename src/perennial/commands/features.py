@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -26,12 +27,22 @@ def features() -> None:
 
 @features.command()
 @click.argument("model")
-def publish(model: str) -> None:
+@click.option(
+    "--workdir", type=click.Path(path_type=Path), help="Publish the tables that `validate` checked here."
+)
+def publish(model: str, workdir: Path | None) -> None:
     """Publish the features of the whole history: tables for training, newest values online."""
     from perennial.flows.training import materialise
 
     settings = load()
     spec = catalog.spec(model, settings)
+    if workdir is not None:
+        from perennial.flows.training.workdir import Workdir
+
+        work = Workdir(workdir.resolve())
+        names = materialise.publish_checked(spec, work, training.features(settings))
+        print_text(f"published: {', '.join(names) or 'nothing, the caller sends every input'}")
+        return
     if spec.features.source == "request":
         print_text(f"{model}: the caller sends every input, there is nothing to publish")
         return

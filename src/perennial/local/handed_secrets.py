@@ -28,6 +28,7 @@ NEEDS: dict[str, tuple[str, ...]] = {
     "airflow-api-server": ("database_url",),  # records refused sign-ins
     "airflow-triggerer": ("database_url",),
     "airflow-scheduler": ("database_url", "tuning_url", "dvc_remote"),  # its tasks train and release
+    "training": ("tuning_url", "dvc_remote"),
 }
 """Process -> secret settings that it gets, each in a file of its own."""
 ACCOUNTS: dict[str, tuple[Role, ...]] = {
@@ -36,6 +37,7 @@ ACCOUNTS: dict[str, tuple[Role, ...]] = {
     "monitor": (Role.TRAINING, Role.RELEASE),
     "airflow-scheduler": (Role.TRAINING, Role.RELEASE),
     "airflow-triggerer": (Role.TRAINING, Role.RELEASE),  # moves releases
+    "training": (Role.TRAINING,),
 }
 """Process -> roles whose accounts it gets, with their passwords, in an accounts file of its own."""
 SIGNED_IN = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN")

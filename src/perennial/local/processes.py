@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 import httpx
 
 from perennial.core.release.traffic import PoolName
-from perennial.local import airflow, handed_secrets, unix_accounts
+from perennial.local import airflow, handed_secrets, training_runner, unix_accounts
 from perennial.settings import LOOPBACK, Settings
 
 ReadinessCheck = Callable[[httpx.Client], str]
@@ -120,10 +120,16 @@ def table(settings: Settings) -> list[Process]:
         command = (python, "-m", "perennial", "notify", "watch")
         processes.append(Process("notifier", command, always_ready, "notifier: mail, chat, webhooks"))
     accounts = unix_accounts.read(settings)
+    asking = {}
+    if accounts is not None and accounts.training is not None:
+        processes.append(_training(settings, accounts.rest.name))
+        asking = {"PERENNIAL_TRAINING_SOCKET": str(training_runner.socket_path(settings))}
     return [
         replace(
             process,
-            environment=process.environment | handed_secrets.pointers(settings, process.name),
+            environment=process.environment
+            | handed_secrets.pointers(settings, process.name)
+            | (asking if process.name.startswith("airflow-") else {}),
             owner=accounts.of(process.name) if accounts is not None else None,
         )
         for process in processes
@@ -150,6 +156,15 @@ def _model_server(settings: Settings, pool: str, port: int) -> Process:
         (sys.executable, "-m", "perennial", "serve", "--pool", pool, "--port", str(port)),
         status_200(f"http://{LOOPBACK}:{port}/livez"),
         f"model server of pool {pool}: http://{LOOPBACK}:{port}",
+    )
+
+
+def _training(settings: Settings, caller: str) -> Process:
+    return Process(
+        unix_accounts.TRAINING,
+        (sys.executable, "-m", "perennial", "training", "serve", "--caller", caller),
+        lambda client: "" if training_runner.listens(settings) else "takes no requests yet",
+        "training: runs the training steps as an account of their own",
     )
 
 

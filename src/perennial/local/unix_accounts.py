@@ -1,7 +1,8 @@
-"""Two Unix accounts for the started processes, when root starts them: MLflow's server, and everything else.
+"""Unix accounts for the started processes, when root starts them: MLflow's server, trainings, and everything else.
 
 MLflow's server has what decides on approvals: its databases and all passwords. Whoever may read or write files as the
-other account, which runs trainings and DAGs, reaches neither.
+second account, which runs DAGs and serves, reaches neither. A third account, if there is one, runs the training steps;
+what it shares with the others has a POSIX access control list.
 """
 
 from __future__ import annotations
@@ -9,6 +10,8 @@ from __future__ import annotations
 import os
 import pwd
 import stat
+import struct
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -18,17 +21,23 @@ from perennial.settings import Settings
 from perennial.wiring.database import SQLITE
 
 VARIABLE = "PERENNIAL_UNIX_ACCOUNTS"
-HINT = "an example: mlflow=mlflow,perennial=perennial"
-MLFLOW, REST = "mlflow", "perennial"
+HINT = "an example: mlflow=mlflow,perennial=perennial, and training=training if you like"
+MLFLOW, REST, TRAINING = "mlflow", "perennial", "training"
 ROOTS = ("accounts.json", "secrets.json", "supervisord.conf", "supervisord.pid", "logs")
 """Names in the state folder that stay root's, as whoever starts and stops the processes."""
 FOLDERS = (
     "airflow", "bentoml", "data", "downloads", "dvc-remote", "envoy", "feast", "history", "keys", "monitor", "optuna",
-    "quarantine", "releases", "reports", "serving", "work",
+    "quarantine", "releases", "reports", "serving", "tables", "work",
 )  # fmt: skip
 """Folders that the processes make in the state folder; root makes them, so that no process writes into it."""
 DATA_LOCK = "data.lock"
 """The lock of the data repository, beside it."""
+OF_TRAINING = ("data", "dvc-remote", "optuna", "quarantine")
+"""Folders that only the training steps use."""
+SHARED = ("downloads", "tables", "training", "work")
+"""Folders of the account that trains, which the second account reads and writes, too."""
+READ, WRITE = 0o5, 0o7
+"""Rights in an access control list, on a folder and all that is made in it."""
 
 
 @dataclass(frozen=True)
@@ -44,14 +53,21 @@ class Owner:
 
 @dataclass(frozen=True)
 class UnixAccounts:
-    """The account of MLflow's server and that of all other processes."""
+    """The account of MLflow's server, that of the training steps (None: the rest's) and that of all else."""
 
     mlflow: Owner
     rest: Owner
+    training: Owner | None = None
 
     def of(self, process: str) -> Owner:
         """Return the account of a process."""
+        if process == TRAINING and self.training is not None:
+            return self.training
         return self.mlflow if process == MLFLOW else self.rest
+
+    def of_folder(self, name: str) -> Owner:
+        """Return the account of a folder of the state folder."""
+        return self.of(TRAINING if name in (*OF_TRAINING, *SHARED, DATA_LOCK) else REST)
 
 
 def read(settings: Settings) -> UnixAccounts | None:
@@ -64,10 +80,11 @@ def read(settings: Settings) -> UnixAccounts | None:
         return None
     pairs = [part.strip().partition("=") for part in settings.unix_accounts.split(",")]
     names = {part: account for part, _, account in pairs}
-    if set(names) != {MLFLOW, REST} or len(pairs) != 2:
+    if set(names) - {TRAINING} != {MLFLOW, REST} or len(pairs) != len(names):
         raise SettingsError(f"{VARIABLE} is {settings.unix_accounts!r}: not one account for each", hint=HINT)
     # MLflow's server reads as group what the others write into the artifacts.
-    return UnixAccounts(_owner(names[MLFLOW], "077"), _owner(names[REST], "027"))
+    training = _owner(names[TRAINING], "007") if TRAINING in names else None
+    return UnixAccounts(_owner(names[MLFLOW], "077"), _owner(names[REST], "027"), training)
 
 
 def _owner(name: str, umask: str) -> Owner:
@@ -92,11 +109,12 @@ def check(settings: Settings) -> None:
     accounts = read(settings)
     if accounts is None:
         return
-    mlflow, rest = accounts.mlflow, accounts.rest
     if os.geteuid() != 0:
         raise SettingsError(f"{VARIABLE} is set, but only root may start processes as others", hint="sudo -E")
-    if mlflow.uid == rest.uid:
-        raise SettingsError(f"{VARIABLE}: both accounts are {mlflow.name}", hint=HINT)
+    owners = [owner for owner in (accounts.mlflow, accounts.rest, accounts.training) if owner is not None]
+    names = [owner.name for owner in owners]
+    if len({owner.uid for owner in owners}) != len(owners):
+        raise SettingsError(f"{VARIABLE}: two of the accounts {', '.join(names)} are the same", hint=HINT)
     if settings.database.startswith(SQLITE):
         raise SettingsError(
             f"{VARIABLE} needs a database server: two accounts cannot write one SQLite file",
@@ -112,27 +130,76 @@ def own(settings: Settings) -> None:
     accounts = read(settings)
     if accounts is None:
         return
-    mlflow, rest = accounts.mlflow, accounts.rest
-    state, secrets = settings.state, settings.state / "secrets"
-    for name in FOLDERS:
+    mlflow, rest, training = accounts.mlflow, accounts.rest, accounts.training
+    state, secrets, artifacts = settings.state, settings.state / "secrets", settings.mlflow_dir / "artifacts"
+    folders = FOLDERS if training is None else (*FOLDERS, TRAINING)
+    for name in folders:
         (state / name).mkdir(exist_ok=True)
     (state / DATA_LOCK).touch()
-    _set(state / DATA_LOCK, rest.uid, rest.gid, files.PRIVATE)
+    lock = accounts.of_folder(DATA_LOCK)
+    _set(state / DATA_LOCK, lock.uid, lock.gid, files.PRIVATE)
     _set(state / "logs", 0, 0, 0o700)
-    _give(secrets / "processes" / MLFLOW, mlflow)
-    _give(settings.mlflow_dir / "artifacts", replace(rest, gid=mlflow.gid))
+    for folder in (secrets / "processes").iterdir():
+        owner = accounts.of(folder.name)
+        _give(folder, owner)
+        _set(folder, owner.uid, owner.gid, 0o700)
+    writer = accounts.of(TRAINING)
+    _give(artifacts, replace(writer, gid=mlflow.gid))
     for entry in state.iterdir():
         if entry.name not in ROOTS:
-            _give(entry, mlflow if entry == settings.mlflow_dir else rest)
-    for name in FOLDERS:
-        _set(state / name, rest.uid, rest.gid, 0o700)
+            _give(entry, mlflow if entry == settings.mlflow_dir else accounts.of_folder(entry.name))
+    for name in folders:
+        owner = accounts.of_folder(name)
+        _set(state / name, owner.uid, owner.gid, 0o700)
     for folder in (state, secrets, secrets / "processes"):
         _set(folder, 0, 0, 0o711)  # others may pass, not look
     _set(settings.mlflow_dir, mlflow.uid, mlflow.gid, 0o711)
     for path in settings.mlflow_dir.iterdir():
         if path.is_file() and not path.is_symlink():
             _set(path, mlflow.uid, mlflow.gid, files.PRIVATE)
-    _set(settings.mlflow_dir / "artifacts", rest.uid, mlflow.gid, 0o2770)
+    _set(artifacts, writer.uid, mlflow.gid, 0o2770)
+    if training is not None:
+        # One list for all: copies from the work folder to the artifacts take the list of their source along.
+        for folder in (*(state / name for name in SHARED), artifacts):
+            _share(folder, {training.uid: WRITE, rest.uid: WRITE, mlflow.uid: READ})
+        _share(settings.history_dir, {training.uid: READ})
+        _give_keys(state / "keys", rest, training)
+
+
+def _give_keys(folder: Path, rest: Owner, training: Owner) -> None:
+    """Give the signing key to the account that trains; the public keys stay the rest's, for all to read."""
+    _set(folder, rest.uid, rest.gid, 0o711)
+    if (folder / "signing.pem").is_file():
+        _set(folder / "signing.pem", training.uid, training.gid, files.PRIVATE)
+    if (folder / "trusted").is_dir():
+        _set(folder / "trusted", rest.uid, rest.gid, 0o755)
+        for path in (folder / "trusted").glob("*.pub"):
+            _set(path, rest.uid, rest.gid, 0o644)
+
+
+def _share(folder: Path, rights: Mapping[int, int]) -> None:
+    """Give accounts (by uid) rights on a folder, and on what is made in it, whatever the umask.
+
+    Raises:
+        SettingsError: the file system has no access control lists.
+    """
+    # Linux, posix_acl_xattr.h: the version, then tag, rights and id of each entry; the tags are owner, account,
+    # group, most for accounts and groups, others.
+    named = [(0x02, right, uid) for uid, right in sorted(rights.items())]
+    none = 0xFFFFFFFF
+    entries = [(0x01, 0o7, none), *named, (0x04, 0, none), (0x10, 0o7, none), (0x20, 0, none)]
+    packed = struct.pack("<I", 2) + b"".join(struct.pack("<HHI", *entry) for entry in entries)
+    descriptor = os.open(folder, os.O_RDONLY | os.O_NOFOLLOW | os.O_DIRECTORY)
+    try:
+        for kind in ("access", "default"):
+            os.setxattr(descriptor, f"system.posix_acl_{kind}", packed)
+    except OSError as error:
+        raise SettingsError(
+            f"{folder} takes no access control list: {error.strerror}",
+            hint="a state folder on ext4, XFS or Btrfs, mounted with acl; or no training= account",
+        ) from error
+    finally:
+        os.close(descriptor)
 
 
 def _give(top: Path, owner: Owner) -> None:

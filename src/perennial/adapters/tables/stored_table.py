@@ -35,7 +35,8 @@ class StoredTable:
     def writing(self) -> Iterator[None]:
         """Hold the lock: one process at a time reads what is new and adds it."""
         self.folder.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(self.folder.with_name(f"{self.folder.name}.lock")):
+        # Two Unix accounts may share it, of which one made it.
+        with FileLock(self.folder.with_name(f"{self.folder.name}.lock"), mode=0o660):
             yield
 
     def notes(self) -> list[dict[str, Any]]:

@@ -7,8 +7,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from perennial.core.spec import ModelSpec
-from perennial.errors import DatasetMissing, MalformedInput
+from perennial.core.training.data import Validation
+from perennial.errors import DatasetMissing, MalformedInput, ValidationFailed
 from perennial.flows.training.prepare import Prepared
+from perennial.flows.training.revision import read_revision
+from perennial.flows.training.workdir import Workdir, read_record
 from perennial.ports import Features
 
 if TYPE_CHECKING:
@@ -57,6 +60,25 @@ def publish_table(
     views = make(rows).views
     features.publish(views)
     return {name: len(view) for name, view in views.items()}
+
+
+def publish_checked(spec: ModelSpec, work: Workdir, features: Features) -> list[str]:
+    """Publish the feature tables of a work folder that `validate --no-publish` has checked; return their names.
+
+    Raises:
+        DatasetMissing: `prepare` or `validate` has not run. ValidationFailed: it checked other tables.
+    """
+    revision = read_revision(spec, work).revision
+    checked = read_record(work.validation, Validation, "validate").revision
+    if checked != revision:
+        raise ValidationFailed(
+            f"{spec.name}: revision {revision[:12]} was not checked, but {checked[:12]}",
+            hint=f"perennial validate {spec.name}",
+        )
+    views = work.read_views()
+    if views:
+        features.publish(views)
+    return list(views)
 
 
 def push(
