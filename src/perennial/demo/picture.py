@@ -56,7 +56,7 @@ def draw(
     bottom.set(
         xlabel="time since the first request [s]",
         ylabel=f"accuracy, last {window} labelled [%]",
-        ylim=(0, 100),
+        ylim=(0, 103),
     )
     end = float(log["second"].max())
     bottom.set_xlim(-5, end * 1.12)  # room for the last labels
@@ -73,7 +73,6 @@ def draw(
             bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1},
         )
     top.legend(title="version", loc="lower left")
-    bottom.legend(title="version", loc="upper left")
     bottom.grid(alpha=0.3)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=110)

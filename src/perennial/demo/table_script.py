@@ -73,7 +73,10 @@ def _make_project(settings: Settings, say: stage.Say) -> Clinic:
         raise ToolError(f"{spec} has no list of allowed licences", hint="report this fault")
     write_text(spec, text.replace(first, f"{first}      - {LICENCE}  # of the data\n"))
     say(f"{LICENCE}, the licence of the data, added to gate.licences.allowed of {spec.name}")
-    project_folder.commit(project, ("configs", "models", "pipelines"), f"Model {MODEL}")
+    write_text(
+        project / ".gitignore", f"{(project / '.gitignore').read_text(encoding='utf-8')}{MARK}\n{TABLE}\n"
+    )
+    project_folder.commit(project, (".gitignore", "configs", "models", "pipelines"), f"Model {MODEL}")
     return clinic
 
 
