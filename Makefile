@@ -12,9 +12,12 @@ TORCH := $(if $(strip $(UV_FIND_LINKS)),,--torch-backend=cpu)
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 # The demo lives in a state folder of its own, with hours shortened to seconds.
 DEMO := PERENNIAL_HOME=.perennial/demo PERENNIAL_SPEC_OVERLAY=configs/demo
+# That over a table has a project folder of its own, with the state in it. A relative overlay would lie in the project.
+DEMO_TABLE := PERENNIAL_PROJECT=$(CURDIR)/.perennial/demo-table PERENNIAL_HOME=.perennial \
+	PERENNIAL_SPEC_OVERLAY=$(CURDIR)/configs/demo-table
 
 .DEFAULT_GOAL := help
-.PHONY: help setup dev-certificates demo up down status rollback clean test test-fast test-deep lint hooks bench repro
+.PHONY: help setup dev-certificates demo demo-table up down status rollback clean test test-fast test-deep lint hooks bench repro
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^##@ /{printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -38,8 +41,11 @@ $(READY): pyproject.toml constraints.txt
 demo: setup ## the closed loop, end to end, in under 10 minutes
 	@$(DEMO) perennial demo run
 
-clean: down ## remove the demo's state
-	@rm -rf .perennial/demo
+demo-table: setup ## from a CSV file to a champion, drift and a second champion, in under 4 minutes
+	@$(DEMO_TABLE) perennial demo table
+
+clean: down ## remove the state of the demos
+	@rm -rf .perennial/demo .perennial/demo-table
 
 ##@ Run it
 
@@ -49,8 +55,9 @@ up: setup ## start all processes and wait until each is ready
 status: setup ## list the processes
 	@perennial local status
 
-down: setup ## stop all processes, those of the demo too
+down: setup ## stop all processes, those of the demos too
 	@$(DEMO) perennial local down
+	@$(DEMO_TABLE) perennial local down
 	@perennial local down
 
 rollback: setup ## put the previous champion of MODEL back; needs only Envoy

@@ -101,6 +101,15 @@ def test_a_project_is_made_once_and_keeps_what_is_there(tmp_path):
     assert git(tmp_path, "status", "--porcelain") == ""
 
 
+def test_a_folder_that_another_repository_ignores_gets_its_own(tmp_path):
+    make_project(tmp_path)
+    outer, inner = git(tmp_path, "rev-parse", "HEAD"), tmp_path / ".perennial" / "project"
+    make_project(inner)
+    assert Path(git(inner, "rev-parse", "--show-toplevel").strip()) == inner
+    assert git(tmp_path, "rev-parse", "HEAD") == outer
+    assert make_project(inner) == []
+
+
 def test_a_module_of_the_same_name_elsewhere_is_refused(table_world):
     world = table_world("shadowed", datasets.load_wine(as_frame=True).frame)
     assert world.init("target") == 0

@@ -26,7 +26,8 @@ IDENTITY = ("-c", "user.name=Perennial", "-c", "user.email=perennial@localhost",
 def make_project(folder: Path) -> list[Path]:
     """Make what a project lacks, and commit it where the folder is in no git repository yet.
 
-    A training names the commit of its project, so there is one from the start. Later commits are yours.
+    A training names the commit of its project, so there is one from the start. Later commits are yours. A folder that
+    the repository around it ignores, such as one in a state folder, gets a repository of its own.
 
     Returns:
         The new files; none for a project that is complete.
@@ -39,7 +40,8 @@ def make_project(folder: Path) -> list[Path]:
         for path in new:
             path.parent.mkdir(parents=True, exist_ok=True)
             write_text(path, FILES[str(path.relative_to(folder))])
-        if not _git(folder, "rev-parse", "--verify", "--quiet", "HEAD"):
+        in_none = not _git(folder, "rev-parse", "--verify", "--quiet", "HEAD")
+        if in_none or _git(folder, "check-ignore", "--quiet", "."):
             _git(folder, "init", "--quiet")
             _git(folder, "add", "--", *FILES)
             _git(folder, *IDENTITY, "commit", "--quiet", "--message", "New project", "--", *FILES)
@@ -51,11 +53,25 @@ def make_project(folder: Path) -> list[Path]:
     return new
 
 
+def commit(folder: Path, paths: tuple[str, ...], message: str) -> None:
+    """Commit files or folders of a project.
+
+    Raises:
+        UsageError: git refuses.
+    """
+    try:
+        _git(folder, "add", "--", *paths)
+        _git(folder, *IDENTITY, "commit", "--quiet", "--message", message, "--", *paths)
+    except (OSError, subprocess.CalledProcessError) as error:
+        text = getattr(error, "stderr", "") or error
+        raise UsageError(f"{folder} cannot be committed: {text}", hint="see git status there") from error
+
+
 def _git(folder: Path, *arguments: str) -> bool:
-    """Return whether git succeeds; a question (`rev-parse`) may fail, another command raises."""
+    """Return whether git succeeds; a question may fail, another command raises."""
     # In a git hook these variables point at another repository.
     clean = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
-    asked = arguments[0] == "rev-parse"
+    asked = arguments[0] in ("rev-parse", "check-ignore")
     done = subprocess.run(
         ["git", *arguments], cwd=folder, env=clean, capture_output=True, text=True, check=not asked
     )

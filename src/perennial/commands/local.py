@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from perennial import settings as environment
 from perennial.commands.output import JSON, print_json, print_records, print_table, print_text
+
+if TYPE_CHECKING:
+    from perennial.demo.report import DemoResult
 
 
 @click.group()
@@ -89,7 +94,7 @@ def accounts(as_json: bool) -> None:
 
 @click.group()
 def demo() -> None:
-    """The complete closed loop on this machine."""
+    """The complete closed loop on this machine: over CI histories (run) or over a table."""
 
 
 @demo.command()
@@ -98,9 +103,22 @@ def demo() -> None:
 def run(rate: float, by_person: bool) -> None:
     """Start all processes, train, release, replay requests, detect drift, retrain and release again."""
     from perennial.demo import script
+
+    _refuse_failures(script.run(environment.load(), rate, print_text, by_person))
+
+
+@demo.command()
+@click.option("--rate", default=40.0, show_default=True, help="Requests per second of the replay.")
+def table(rate: float) -> None:
+    """Bring a CSV file to a champion, a drift, a retraining and a second champion, in PERENNIAL_PROJECT."""
+    from perennial.demo import table_script
+
+    _refuse_failures(table_script.run(environment.load(), rate, print_text))
+
+
+def _refuse_failures(result: DemoResult) -> None:
     from perennial.errors import ReleaseError
 
-    result = script.run(environment.load(), rate, print_text, by_person)
     if result.counts.failed:
         raise ReleaseError(
             f"{result.counts.failed} of {result.counts.sent} requests failed",

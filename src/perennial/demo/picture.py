@@ -7,11 +7,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from perennial.core.tasks.score import POSITIVE
+from perennial.demo.accuracy import rolling
 from perennial.demo.events import TimedEvent
-
-WINDOW = 500
-"""Labelled predictions per point of the accuracy: many, because CI cycles differ much from each other."""
 
 
 def shares(log: pd.DataFrame, seconds: float) -> pd.DataFrame:
@@ -21,41 +18,32 @@ def shares(log: pd.DataFrame, seconds: float) -> pd.DataFrame:
     return counts.div(counts.sum(axis=1), axis=0) * 100
 
 
-def accuracy(log: pd.DataFrame, labels: pd.Series, threshold: float, window: int) -> pd.DataFrame:
-    """Return the rolling accuracy in percent over the last `window` labelled predictions by version."""
-    live = log[~log["shadow"]].merge(labels.rename("label"), left_on="prediction_id", right_index=True)
-    live["right"] = ((live["score"] >= threshold) == (live["label"] >= POSITIVE)) * 100.0
-    parts = [
-        rows.assign(rolling=rows["right"].rolling(window, min_periods=window // 3).mean())
-        for _, rows in live.sort_values("second").groupby("version")
-    ]
-    columns = ["second", "version", "rolling"]
-    return pd.concat(parts)[columns] if parts else pd.DataFrame(columns=columns)
-
-
 def draw(
     path: Path,
     log: pd.DataFrame,
-    labels: pd.Series,
+    known: pd.DataFrame,
     events: list[TimedEvent],
     start: datetime,
-    threshold: float,
     title: str,
+    window: int,
 ) -> None:
     """Write the picture as PNG.
 
     Args:
-        log: the prediction log; columns at (UTC), version, shadow, prediction_id, score.
-        labels: prediction id -> label.
+        log: the prediction log; columns at (UTC), version, shadow.
+        known: as `accuracy.labelled` returns them.
         events: events of the demo; those with a `mark` become vertical lines.
         start: second 0 of the time axis.
+        window: labelled predictions per point of the accuracy.
     """
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    log = log.assign(second=(log["at"] - pd.Timestamp(start)).dt.total_seconds())
+    log, known = (
+        rows.assign(second=(rows["at"] - pd.Timestamp(start)).dt.total_seconds()) for rows in (log, known)
+    )
     figure, (top, bottom) = pyplot.subplots(2, 1, figsize=(11, 7), sharex=True, layout="constrained")
     share = shares(log, seconds=2.0)
     colours = dict(zip(share.columns, pyplot.get_cmap("tab10").colors, strict=False))
@@ -63,12 +51,12 @@ def draw(
         share.index, share.T, labels=list(share.columns), colors=list(colours.values()), step="post"
     )
     top.set(ylabel="share of requests [%]", ylim=(0, 100), title=title)
-    for version, rows in accuracy(log, labels, threshold, WINDOW).groupby("version"):
+    for version, rows in rolling(known, window).groupby("version"):
         bottom.plot(rows["second"], rows["rolling"], color=colours[version], label=version)
     bottom.set(
         xlabel="time since the first request [s]",
-        ylabel=f"accuracy, last {WINDOW} labelled [%]",
-        ylim=(0, 100),
+        ylabel=f"accuracy, last {window} labelled [%]",
+        ylim=(0, 103),
     )
     end = float(log["second"].max())
     bottom.set_xlim(-5, end * 1.12)  # room for the last labels
@@ -85,7 +73,6 @@ def draw(
             bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1},
         )
     top.legend(title="version", loc="lower left")
-    bottom.legend(title="version", loc="upper left")
     bottom.grid(alpha=0.3)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=110)

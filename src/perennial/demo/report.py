@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +24,8 @@ class DemoResult:
 
     source: str
     why: str
+    first: str
+    """Version of the first champion."""
     champion: str
     shift_began: datetime
     drift_seen: datetime
@@ -31,6 +33,8 @@ class DemoResult:
     retrained: datetime
     steps: list[StepTraffic]
     counts: ReplayCounts
+    accuracy: dict[str, float] = field(default_factory=dict)
+    """Percent of right answers by stage."""
 
     def seconds(self, later: datetime, earlier: datetime) -> float:
         return round((later - earlier).total_seconds(), 1)
@@ -44,6 +48,7 @@ class DemoResult:
             "drift_seen_after_s": self.seconds(self.drift_seen, self.shift_began),
             "drift": self.drift_text,
             "retrained_in_s": self.seconds(self.retrained, self.drift_seen),
+            "accuracy_percent": self.accuracy,
             "requests": self.counts.sent,
             "failed_requests": self.counts.failed,
             "first_failures": self.counts.first_failures,
@@ -86,9 +91,10 @@ def show(result: DemoResult, events: EventLog, picture: Path, settings: Settings
     console.print(
         Text(
             shown(
-                f"history: {result.source}: {result.why}\n"
+                f"data: {result.source}: {result.why}\n"
                 f"drift detected after {summary['drift_seen_after_s']} s ({result.drift_text}); "
                 f"retrained in {summary['retrained_in_s']} s\n"
+                f"accuracy: {'; '.join(f'{stage} {value:g} %' for stage, value in result.accuracy.items())}\n"
                 f"champion: {result.champion}; requests: {result.counts.sent}, failed: {result.counts.failed}; "
                 f"labels received: {result.counts.labels}",
                 lines=True,

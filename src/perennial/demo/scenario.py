@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from perennial.core.spec import ModelSpec
+from perennial.demo.replay import Batch
 from perennial.errors import ChecksumMismatch, DatasetMissing
 from perennial.history import prepare
 from perennial.history.simulator import SimulationScenario, simulate
 from perennial.history.store import HistoryStore
 from perennial.ports import Features
+
+REPEATED = 60
+"""Last cycles that are replayed again after all cycles: many, because single cycles are unusual."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +41,24 @@ class DemoScenario:
         """Return the requests of the replay: a row per test of each later cycle."""
         rows = prepare.prepare(self.frame).examples
         return rows[rows["cycle"] > self.known_until]
+
+    def batches(self) -> Iterator[Batch]:
+        """Return the later cycles in order, then the last ones again and again (not fresh: already learnt)."""
+        cycles = [(int(number), rows) for number, rows in self.examples.groupby("cycle", sort=True)]
+        fresh = ((number, rows, True) for number, rows in cycles)
+        again = ((number, rows, False) for number, rows in itertools.cycle(cycles[-REPEATED:]))
+        for number, rows, is_fresh in itertools.chain(fresh, again):
+            requests = [(body(row), int(row.failed)) for row in rows.itertuples(index=False)]
+            yield Batch(number, requests, is_fresh)
+
+
+def body(row: Any) -> dict[str, Any]:
+    """Return the request body for a test: will it fail in this cycle? A new test has unknown features."""
+    return {
+        "entities": [{"test_id": row.test_id, "suite": row.suite}],
+        "context": {"cycle_size": int(row.cycle_size), "requested_at": row.requested_at.isoformat()},
+        "allow_unknown": True,
+    }
 
 
 IOFROL_KNOWN, IOFROL_SHIFT = 112, 120

@@ -1,0 +1,219 @@
+"""The closed loop over any model: first champion, requests, shift, retraining, second champion."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from perennial import catalog
+from perennial.core.assets import Reason
+from perennial.core.events import Event, LedgerRow, SystemActor
+from perennial.core.governance.client_keys import Right
+from perennial.core.payloads import RetrainRequest
+from perennial.core.release.phase import Phase
+from perennial.core.release.status import ReleaseStatus
+from perennial.core.spec import ModelSpec
+from perennial.demo.airflow_watch import AirflowWatch
+from perennial.demo.approver import approve
+from perennial.demo.events import EventLog
+from perennial.demo.release_observer import ReleaseObserver
+from perennial.demo.replay import Batch, RequestReplay
+from perennial.demo.report import DemoResult
+from perennial.errors import ReleaseError, ToolError
+from perennial.flows.feedback.sources import add_source
+from perennial.flows.governance.client_keys import add_key
+from perennial.serving.access.client_keys import ClientKeys
+from perennial.serving.evidence.sources import FeedbackSources
+from perennial.settings import Settings
+from perennial.wiring import database, monitoring, traffic
+
+CLIENT = "pipeline"
+"""Name of the demo as a client."""
+
+
+@dataclass(frozen=True)
+class DemoPlan:
+    """Content of the loop in a demo: a model, its requests and what is said about them."""
+
+    model: str
+    label_source: str
+    """Source of labels that the model's spec trusts."""
+    data: str
+    why: str
+    """Where the data come from."""
+    batches: Iterable[Batch]
+    finished: Callable[[int], None]
+    """Takes in the rows of a finished batch."""
+    shifted_from: int
+    """First batch with shifted labels."""
+    shift: str
+    """What shifts, for a person."""
+    window: int
+    """Labelled predictions per point of the picture."""
+    problem: Callable[[], BaseException | None] = lambda: None
+    """Error of a thread of the demo, if there is one."""
+
+
+class ClosedLoop:
+    """A run of a demo over a running stack with fresh state."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        plan: DemoPlan,
+        rate: float,
+        say: Callable[[str], None],
+        by_person: bool = False,
+    ) -> None:
+        self.settings = settings
+        self.plan = plan
+        self.by_person = by_person
+        self.spec: ModelSpec = catalog.spec(plan.model, settings)
+        self.store = database.store(settings)
+        self.password = monitoring.airflow_password(settings)
+        self.airflow = AirflowWatch(
+            settings.airflow_url, settings.airflow_user, self.password, settings.verify
+        )
+        self.events = EventLog(say)
+        self.observer = ReleaseObserver(
+            plan.model, self.store.releases, traffic.router(settings), self.events
+        )
+        self.replay = RequestReplay(
+            settings.envoy_url,
+            plan.model,
+            plan.batches,
+            rate,
+            plan.finished,
+            self._feedback_key(),
+            self._client_key(),
+            settings.verify,
+        )
+        self.approved: set[str] = set()
+
+    def run(self) -> DemoResult:
+        """Run the whole loop and return its measurements."""
+        with self.observer:
+            return self._close_the_loop(self._bootstrap())
+
+    def _feedback_key(self) -> str:
+        """Make the demo a source of labels: the system whose results it replays."""
+        return add_source(
+            self.plan.label_source, [self.plan.model], SystemActor.RELEASE,
+            FeedbackSources(self.settings.feedback_sources), self.store.ledger, datetime.now(UTC),
+            secrets.token_hex, taken=ClientKeys(self.settings.client_keys).all(),
+        )  # fmt: skip
+
+    def _client_key(self) -> str:
+        """Make the demo a client, where clients need a key."""
+        if not self.settings.keys_required:
+            return ""
+        return add_key(
+            CLIENT, [Right.PREDICT], [self.plan.model], None, SystemActor.RELEASE,
+            ClientKeys(self.settings.client_keys), self.store.ledger, datetime.now(UTC), secrets.token_hex,
+            taken=FeedbackSources(self.settings.feedback_sources).all(),
+        )  # fmt: skip
+
+    def _bootstrap(self) -> ReleaseStatus:
+        train, release = f"train_{self.plan.model}", f"release_{self.plan.model}"
+        self.airflow.wait_parsed([train, release], timeout=90)
+        run = self.airflow.trigger(train, {"reason": Reason.BOOTSTRAP.value, "text": "the first champion"})
+        self.events.note("training of the first champion triggered through Airflow's REST API", "bootstrap")
+        self.airflow.follow(train, run, self.events.note, timeout=900)
+        return self._wait_champion(previous=None)
+
+    def _close_the_loop(self, first: ReleaseStatus) -> DemoResult:
+        replay, plan = self.replay, self.plan
+        self.events.note(
+            f"requests through Envoy start, {replay.rate:g} a second; their labels follow", "replay"
+        )
+        replay.start()
+        try:
+            self._wait(lambda: plan.shifted_from <= replay.counts.batch, 240, "the shifted batches")
+            shift = replay.batch_started[replay.counts.batch]
+            self.events.note(f"batch {replay.counts.batch}: {plan.shift}", "shift", shift)
+            text = RetrainRequest.read(self._wait(self._drift_row, 240, "the drift alarm").entry).text
+            # Not the entry's time: that is the start of the monitor's pass, before it read the window.
+            alarm = self.events.note(f"the monitor raises a retraining: {text}", "drift")
+            retrained = self._retraining()
+            status = self._wait_champion(first)
+            time.sleep(5.0)  # so that the picture shows the new champion alone
+        finally:
+            replay.stop()
+        return DemoResult(
+            source=plan.data,
+            why=plan.why,
+            first=first.candidate.version,
+            champion=status.candidate.version,
+            shift_began=shift,
+            drift_seen=alarm.at,
+            drift_text=text,
+            retrained=retrained,
+            steps=self.observer.steps,
+            counts=replay.counts,
+        )
+
+    def _drift_row(self) -> LedgerRow | None:
+        rows = self.store.ledger.rows(self.plan.model)
+        rows = [row for row in rows if row.entry.kind == Event.RETRAIN_REQUESTED]
+        return rows[-1] if rows else None
+
+    def _retraining(self) -> datetime:
+        """Follow the DAG run of the asset event; returns its end time."""
+        train = f"train_{self.plan.model}"
+
+        def started() -> str | None:
+            runs = [run for run in self.airflow.runs(train) if run["run_type"].startswith("asset")]
+            return runs[0]["dag_run_id"] if runs else None
+
+        run = self._wait(started, 60, "Airflow to start the training")
+        self.events.note("Airflow starts the training on the asset event", "retraining")
+        self.airflow.follow(train, run, self.events.note, timeout=900)
+        return datetime.now(UTC)
+
+    def _wait_champion(self, previous: ReleaseStatus | None) -> ReleaseStatus:
+        """Wait until the next release has succeeded; approves it, unless a person is to approve all but the first."""
+
+        def done() -> ReleaseStatus | None:
+            status = self.observer.status()
+            if status is None or (previous is not None and status.release_id == previous.release_id):
+                return None
+            if status.phase is Phase.AWAITING_APPROVAL:
+                self._approve(status, by_person=self.by_person and previous is not None)
+            if status.phase.is_final() and status.phase is not Phase.SUCCEEDED:
+                raise ReleaseError(
+                    f"release of {status.candidate.version} ended {status.phase.value}: {status.note}",
+                    hint="perennial release status, perennial ledger show",
+                )
+            return status if status.phase is Phase.SUCCEEDED else None
+
+        return self._wait(done, 600, "the release")
+
+    def _approve(self, status: ReleaseStatus, by_person: bool) -> None:
+        if status.release_id in self.approved:
+            return
+        self.approved.add(status.release_id)
+        candidate = f"{status.candidate.version} ({status.candidate.digest[:12]})"
+        if by_person:
+            waits = f"perennial release approve {self.plan.model} --help"
+            self.events.note(f"{candidate} waits for a person: {waits}")
+            return
+        name = approve(self.settings, status.candidate)
+        self.events.note(f"the demo approves {candidate} in MLflow with the account {name}")
+
+    def _wait(self, condition: Callable[[], Any], timeout: float, what: str) -> Any:
+        """Poll until the condition returns a true value, and return it; raises the error of a thread."""
+        deadline = time.monotonic() + timeout
+        while not (value := condition()):
+            for error in (self.replay.error, self.plan.problem()):
+                if error is not None:
+                    raise error
+            if time.monotonic() > deadline:
+                raise ToolError(
+                    f"waited {timeout:.0f} s for {what}", hint=f"logs: {self.settings.state / 'logs'}"
+                )
+            time.sleep(0.5)
+        return value
