@@ -205,7 +205,7 @@ class _Handler(BaseRequestHandler):
         )  # fmt: skip
         os.close(output)
         try:
-            select.select([self.request, os.pidfd_open(process.pid)], [], [])
+            select.select([self.request.fileno(), os.pidfd_open(process.pid)], [], [])
         finally:
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
