@@ -129,7 +129,8 @@ def test_code_of_a_training_reaches_nothing_of_the_other_accounts(runner, probed
     assert ("training" in roles, "release" in roles, "admin" in roles) == (True, False, False)
 
 
-def test_the_asker_escapes_what_a_training_prints(probed):
+def test_the_asker_escapes_what_a_training_prints_and_ends_with_the_step(probed):
+    """A process that the step left behind prints on."""
     assert "\\x1b[2Jdone" in probed
     assert "\x1b" not in probed
 

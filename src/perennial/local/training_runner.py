@@ -149,28 +149,24 @@ def ask(settings: Settings, request: TrainingRequest, say: Callable[[str], None]
 
 def _forward(runner: socket.socket, output: int, say: Callable[[str], None]) -> bytes:
     """Say the lines of the output until the runner answers; return its answer."""
-    rest, answer = b"", None
+    rest, answer = b"", b""
+    os.set_blocking(output, False)
     with open(output, "rb", buffering=0) as pipe:
-        os.set_blocking(output, False)
         watched: list[socket.socket | int] = [runner, output]
-        while True:
-            ready, _, _ = select.select(watched, [], [], None if answer is None else 0)
-            if output in ready:
-                read = pipe.read(LARGEST)
-                if not read:
-                    watched.remove(output)
-                *lines, rest = (rest + (read or b"")).split(b"\n")
-                if len(rest) > LARGEST:
-                    lines, rest = [*lines, rest], b""
-                for line in lines:
-                    say(line.decode(errors="replace"))
-            elif answer is not None:  # what has outlived the step may hold the pipe open
-                break
-            if answer is None and runner in ready:
+        while runner in watched:
+            ready, _, _ = select.select(watched, [], [])
+            if runner in ready:
                 answer = runner.recv(LARGEST)
                 watched.remove(runner)
-    if rest:
-        say(rest.decode(errors="replace"))
+            # After the answer once more, and not to the end: what has outlived the step may write for ever.
+            read = pipe.read(LARGEST)
+            if read == b"":
+                watched = [one for one in watched if one != output]
+            *lines, rest = (rest + (read or b"")).split(b"\n")
+            if len(rest) > LARGEST or (rest and runner not in watched):
+                lines, rest = [*lines, rest], b""
+            for line in lines:
+                say(line.decode(errors="replace"))
     return answer
 
 
@@ -209,7 +205,7 @@ class _Handler(BaseRequestHandler):
         )  # fmt: skip
         os.close(output)
         try:
-            select.select([self.request, os.pidfd_open(process.pid)], [], [])
+            select.select([self.request.fileno(), os.pidfd_open(process.pid)], [], [])
         finally:
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
