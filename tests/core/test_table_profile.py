@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from perennial.core.input_spec import InputKind
+from perennial.core.training.drafts.table_columns import ColumnSummary, ColumnType
+from perennial.core.training.drafts.table_profile import Given, Role, conclude
 from perennial.core.training.leakage import future_times, telling_columns
-from perennial.core.training.table_columns import ColumnSummary, ColumnType
-from perennial.core.training.table_profile import Given, Role, conclude
 from perennial.errors import DataError
 
 ROWS = 1000

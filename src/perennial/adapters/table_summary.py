@@ -8,7 +8,7 @@ from typing import Any
 import duckdb
 
 from perennial.adapters.table_files import Location, connect, described, malformed, quoted, scan
-from perennial.core.training.table_columns import ColumnSummary, ColumnType
+from perennial.core.training.drafts.table_columns import ColumnSummary, ColumnType
 
 LISTED = 200
 """Most distinct values that are listed."""

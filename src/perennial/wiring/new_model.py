@@ -13,7 +13,7 @@ from perennial.core.input_spec import InputKind
 if TYPE_CHECKING:
     import pandas as pd
 
-    from perennial.core.training.spec_draft import SqlRowsOf
+    from perennial.core.training.drafts.spec_draft import SqlRowsOf
     from perennial.core.training.templates import Template
     from perennial.flows.training.new_model import TablePorts
     from perennial.settings import Settings

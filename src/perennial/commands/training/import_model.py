@@ -118,10 +118,10 @@ def _drafted(
     import yaml
 
     from perennial.core.governance.licensing import Consent, ConsentState, Terms
+    from perennial.core.training.drafts.spec_draft import Draft
+    from perennial.core.training.drafts.table_profile import Given, conclude
     from perennial.core.training.imported import ENTRYPOINT, column_order
     from perennial.core.training.imported_table import with_inputs
-    from perennial.core.training.spec_draft import Draft
-    from perennial.core.training.table_profile import Given, conclude
     from perennial.flows.training import new_model
     from perennial.wiring.new_model import table_ports
     from perennial.wiring.tables import MISSING

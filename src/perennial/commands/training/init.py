@@ -16,7 +16,7 @@ from perennial.errors import UsageError
 from perennial.settings import Settings, load
 
 if TYPE_CHECKING:
-    from perennial.core.training.spec_draft import SqlRowsOf
+    from perennial.core.training.drafts.spec_draft import SqlRowsOf
     from perennial.flows.training.new_model import Inspection
 
 
@@ -63,8 +63,8 @@ def init(
     PERENNIAL_PROJECT names it to all later commands.
     """
     from perennial.core.governance.licensing import Consent, ConsentState, Terms
-    from perennial.core.training.spec_draft import Draft
-    from perennial.core.training.table_profile import Given
+    from perennial.core.training.drafts.spec_draft import Draft
+    from perennial.core.training.drafts.table_profile import Given
     from perennial.flows.training import new_model
     from perennial.history import datasets
     from perennial.wiring import new_model as new_model_wiring
@@ -137,7 +137,7 @@ def _in_project(settings: Settings, folder: Path | None) -> Settings:
 def _query(
     query: str | None, connection: str | None, high_water: str | None, path: str | None
 ) -> SqlRowsOf | None:
-    from perennial.core.training.spec_draft import SqlRowsOf
+    from perennial.core.training.drafts.spec_draft import SqlRowsOf
 
     if (query is None) == (path is None):
         raise UsageError("one of --from and --from-sql is needed", hint="--from FILE, or --from-sql QUERY")

@@ -7,9 +7,9 @@ from dataclasses import replace
 
 from perennial.core.data_spec import Split
 from perennial.core.input_spec import InputKind
+from perennial.core.training.drafts.table_columns import ColumnType
+from perennial.core.training.drafts.table_profile import Conclusion, Role, TableProfile
 from perennial.core.training.imported import Description
-from perennial.core.training.table_columns import ColumnType
-from perennial.core.training.table_profile import Conclusion, Role, TableProfile
 from perennial.errors import ModelFileError
 
 KINDS = {

@@ -16,15 +16,15 @@ from perennial import catalog
 from perennial.core.governance.licensing import Terms
 from perennial.core.input_encoding import encode
 from perennial.core.input_spec import InputKind, InputSpec
+from perennial.core.training.drafts.pipeline_draft import pipeline_text
+from perennial.core.training.drafts.series_draft import SeriesFound, conclude_series, find_series
+from perennial.core.training.drafts.series_text import series_text
+from perennial.core.training.drafts.spec_draft import Draft, input_specs, quote, spec_text
+from perennial.core.training.drafts.suite_draft import suite_text
+from perennial.core.training.drafts.table_columns import ColumnSummary
+from perennial.core.training.drafts.table_profile import Given, Role, TableProfile, conclude
 from perennial.core.training.imported import ENTRYPOINT as IMPORTED
 from perennial.core.training.leakage import future_times, telling_columns
-from perennial.core.training.pipeline_draft import pipeline_text
-from perennial.core.training.series_draft import SeriesFound, conclude_series, find_series
-from perennial.core.training.series_text import series_text
-from perennial.core.training.spec_draft import Draft, input_specs, quote, spec_text
-from perennial.core.training.suite_draft import suite_text
-from perennial.core.training.table_columns import ColumnSummary
-from perennial.core.training.table_profile import Given, Role, TableProfile, conclude
 from perennial.core.training.templates import template_of
 from perennial.errors import DataError, UsageError
 from perennial.files import write_text

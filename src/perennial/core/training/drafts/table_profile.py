@@ -12,7 +12,7 @@ from typing import Literal
 from perennial.core.data_spec import Split
 from perennial.core.input_spec import InputKind
 from perennial.core.tasks.values import Label
-from perennial.core.training.table_columns import ColumnSummary, ColumnType
+from perennial.core.training.drafts.table_columns import ColumnSummary, ColumnType
 from perennial.errors import DataError
 
 TaskKind = Literal["binary", "multiclass", "regression", "forecast"]

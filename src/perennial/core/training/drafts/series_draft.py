@@ -10,9 +10,9 @@ import numpy as np
 from perennial.core.data_spec import Split
 from perennial.core.tasks import Forecast
 from perennial.core.tasks.windows import Frequency, frequency_of
+from perennial.core.training.drafts.table_columns import ColumnSummary, ColumnType
+from perennial.core.training.drafts.table_profile import FEWEST_ROWS, Conclusion, Given, Role, TableProfile
 from perennial.core.training.examples import first_later_group
-from perennial.core.training.table_columns import ColumnSummary, ColumnType
-from perennial.core.training.table_profile import FEWEST_ROWS, Conclusion, Given, Role, TableProfile
 from perennial.errors import DataError
 
 SEASONS = {Frequency.HOUR: 24, Frequency.DAY: 7, Frequency.WEEK: 1, Frequency.MONTH: 12, Frequency.YEAR: 1}

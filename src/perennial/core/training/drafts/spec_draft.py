@@ -11,10 +11,10 @@ from pydantic import TypeAdapter
 
 from perennial.core.data_spec import Split
 from perennial.core.input_spec import InputKind, InputSpec
+from perennial.core.training.drafts.table_columns import ColumnSummary
+from perennial.core.training.drafts.table_profile import Conclusion, Role, TableProfile
 from perennial.core.training.licence_list import LICENCES
 from perennial.core.training.spec_policy import POLICY
-from perennial.core.training.table_columns import ColumnSummary
-from perennial.core.training.table_profile import Conclusion, Role, TableProfile
 from perennial.core.training.templates import template_of
 
 WATCHED = 10

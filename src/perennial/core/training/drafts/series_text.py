@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from perennial.core.tasks.windows import PHASE, SERIES, STEP
-from perennial.core.training.series_draft import SLACK, SeriesFound
-from perennial.core.training.spec_draft import SeriesText, Thresholds, quote, rounded
+from perennial.core.training.drafts.series_draft import SLACK, SeriesFound
+from perennial.core.training.drafts.spec_draft import SeriesText, Thresholds, quote, rounded
 
 
 def series_text(found: SeriesFound) -> SeriesText:
