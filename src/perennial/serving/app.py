@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
+from ipaddress import ip_network
 from typing import Any
 
 import numpy as np
@@ -252,6 +253,11 @@ def _request_id(request: Request) -> str:
 
 
 def _client(request: Request) -> str | None:
-    """Return a pseudonym of the address that Envoy saw, which is the last of the header."""
+    """Return a pseudonym of the address that Envoy saw, which is the last of the header.
+
+    A host has a whole IPv6 network (/64) of addresses: it is one client.
+    """
     address = request.headers.get(headers.FORWARDED_FOR, "").rpartition(",")[2].strip()
+    if ":" in address:
+        address = str(ip_network(f"{address.partition('%')[0]}/64", strict=False))
     return pseudonym("client", address) if address else None

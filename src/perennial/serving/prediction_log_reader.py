@@ -121,6 +121,7 @@ def _request(line: bytes) -> dict[str, Any] | None:
             isinstance(request["at"], float | int)
             and FIRST_MOMENT <= request["at"] <= LAST_MOMENT
             and all(name in request for name in (*PER_REQUEST, "context"))
+            and type(request["latency_ms"]) in NUMBERS
             and all(len(request[name]) == rows for name in ("entities", "scores", "decisions", "features"))
             and len(request.get("probabilities") or request["ids"]) == rows
             and {*map(type, request["scores"]), *map(type, request["decisions"])} <= NUMBERS

@@ -56,7 +56,7 @@ def test_costly_requests_of_one_client_end_no_release(live_releases: LiveRelease
     while not status.suspected_slow:  # the counters alone would end it
         assert status.phase is Phase.CANARY, status.evidence
         for number in itertools.islice(users, 200):
-            post(port, BODY, f"user{number}")
+            post(port, BODY, f"user{number}", f"127.0.1.{1 + number % 8}")
             if number % 5 == 0:
                 assert post(port, COSTLY, user, ATTACKER) == candidate.version
         status = live_releases.walk(status)

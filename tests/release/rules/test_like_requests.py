@@ -169,6 +169,45 @@ def test_cheap_requests_to_the_champion_end_no_release(criteria):
     assert "attacker" in judgement.observed
 
 
+def test_a_client_behind_ten_larger_ones_does_not_decide(criteria):
+    """It lowers the median of work that is 7 % of the mix, and sends a few large requests for the suspicion."""
+    generator = np.random.default_rng(3)
+
+    def side(count: int) -> list[Request]:
+        rare = generator.random(count) < 0.07
+        clients = generator.integers(0, 10, count)
+        noise = generator.lognormal(0.0, 0.2, count)
+        return [
+            Request(0, 8 if odd else 1, f"client{client}", (300.0 if odd else 60.0) * factor)
+            for odd, client, factor in zip(rare, clients, noise, strict=True)
+        ]
+
+    champion, candidate = side(16_000), side(4_000)
+    attack = [Request(0, 8, "attacker", 40.0)] * 1400
+    large = [Request(0, 4096, "attacker", 2000.0)] * 250
+    assert judged(criteria, candidate + large, champion + attack).verdict is not Verdict.FAIL
+
+
+def test_slow_requests_of_thin_strata_are_no_excuse(criteria):
+    """The same mix on both sides: a tenth is large, of many sizes, and the candidate is twenty times slower."""
+    generator = np.random.default_rng(5)
+
+    def side(count: int, slow: float) -> list[Request]:
+        rows = np.where(generator.random(count) < 0.1, generator.integers(1500, 4097, count), 1)
+        latencies = slow * (2.0 + ROW_MS * rows) * generator.lognormal(0.0, 0.3, count)
+        return [
+            Request(0, int(size), f"c{i % 40}", ms)
+            for i, (size, ms) in enumerate(zip(rows, latencies, strict=True))
+        ]
+
+    assert judged(criteria, side(1000, 20.0), side(1000, 1.0)).verdict is not Verdict.PASS
+
+
+def test_a_few_cold_requests_end_no_release(criteria):
+    cold = [Request(0, 1, f"client{i}", 3000.0) for i in range(8)]
+    assert judged(criteria, cold + healthy(20), CLIENTS).verdict is not Verdict.FAIL
+
+
 def test_too_few_like_requests_excuse_nothing(criteria):
     few = requests(60, seed=4) + requests(50, rows=4096, client="attacker")
     assert judged(criteria, few, CLIENTS).verdict is not Verdict.PASS

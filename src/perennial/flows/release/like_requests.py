@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from perennial.core.release.analysis.like_requests import TimedRequests, compare_like_requests
@@ -13,8 +14,8 @@ from perennial.ports import PredictionLog
 if TYPE_CHECKING:
     import pandas as pd
 
-LATEST = 50_000
-"""Requests of a side that are compared, the latest first: more prove nothing sooner, and a pass must stay quick."""
+MOST = 50_000
+"""Requests of a side that are compared: more prove nothing sooner, and a pass must stay quick."""
 
 
 def like_requests(status: ReleaseStatus, predictions: PredictionLog) -> LikeRequests:
@@ -35,10 +36,12 @@ def like_requests(status: ReleaseStatus, predictions: PredictionLog) -> LikeRequ
     ]
     reference = log[(log["digest"] == champion) & ~log["shadow"].astype(bool)]
     criteria = status.policy.criteria
-    return compare_like_requests(criteria, _timed(candidate.tail(LATEST)), _timed(reference.tail(LATEST)))
+    return compare_like_requests(criteria, _timed(candidate), _timed(reference))
 
 
 def _timed(log: pd.DataFrame) -> TimedRequests:
+    """Return the requests, thinned evenly where they are many: both sides keep their whole time."""
+    log = log.iloc[:: max(1, math.ceil(len(log) / MOST))]
     names = ("by_entity", "rows", "client", "latency_ms")
     operation, rows, client, latency = (log[name].to_numpy() for name in names)
     return TimedRequests(operation.astype(bool), rows, client.astype(str), latency.astype(float))

@@ -32,10 +32,12 @@ SIZE_STEP = 1.09
 smallest and the largest size of a stratum for the two sides."""
 REFERENCES = 20
 """Requests of the champion from which its median in a stratum is known; thinner strata are left out."""
-DOMINANT = 0.5
-"""Part of all requests from which a client is the traffic, and may decide alone."""
+DOMINANT = 0.9
+"""Part of the requests of both sides from which a client is the traffic, and may decide alone."""
 SUSPECTS = 10
 """Number of clients whose absence is tried: those with the most requests of either side, and of the slow ones."""
+SUSPECT_SHARE = 0.01
+"""Part of the requests of a side from which the absence of a client is tried, too."""
 
 
 class TimedRequests(NamedTuple):
@@ -73,6 +75,8 @@ def compare_like_requests(
     """
     clients, (mine, theirs) = _sides(candidate, champion)
     alike = _count(criteria, mine, theirs)
+    raw = _count(criteria, mine.in_one_stratum(), theirs.in_one_stratum())
+    alike = alike._replace(fine=alike.fine and not _hides_slow(alike, raw, mine, theirs))
     deciding: list[int] = []
     if alike.slow or alike.fine:
         deciding = [
@@ -81,7 +85,7 @@ def compare_like_requests(
             if _changes(alike, _count(criteria, mine.without(client), theirs.without(client)))
         ]
     return LikeRequests(
-        slow_in_log=_count(criteria, mine.in_one_stratum(), theirs.in_one_stratum()).slow,
+        slow_in_log=raw.slow,
         slow_alike=alike.slow,
         fine_alike=alike.fine,
         slower=int(alike.slow_requests.sum()),
@@ -129,8 +133,23 @@ def _count(criteria: CriteriaSpec, candidate: _Side, champion: _Side) -> _Count:
     if level is None:
         return nothing._replace(fine=fine)
     slow_requests, limit = above(level)
-    proven = bool(is_latency_proven(criteria, int(slow_requests.sum()), compared))
+    proven = compared >= criteria.min_requests and bool(
+        is_latency_proven(criteria, int(slow_requests.sum()), compared)
+    )
     return _Count(proven, fine and not proven, slow_requests, compared, limit)
+
+
+def _hides_slow(alike: _Count, raw: _Count, candidate: _Side, champion: _Side) -> bool:
+    """Return whether requests of thin strata, as many as the champion has itself, may be slow ones.
+
+    What the candidate has beyond the champion's own share of thin strata may be the choice of a client.
+    """
+    numbers, references, _ = _by_stratum(candidate.stratum, champion.stratum, champion.latency_ms)
+    thin = references < REFERENCES
+    left_out = int((raw.slow_requests & thin[candidate.stratum]).sum())
+    own_share = references[thin].sum() / max(1.0, references.sum())
+    hidden = min(left_out, own_share * numbers.sum())
+    return bool(alike.slow_requests.sum() + hidden > (1.0 - SLOW) * (alike.compared + hidden))
 
 
 def _sides(candidate: TimedRequests, champion: TimedRequests) -> tuple[npt.NDArray[Any], tuple[_Side, _Side]]:
@@ -162,13 +181,19 @@ def _by_stratum(
 
 def _suspects(candidate: _Side, champion: _Side, slow: npt.NDArray[np.bool_]) -> list[int]:
     """Return the clients, none of them dominant, that could have decided."""
-    sent = np.bincount(np.concatenate([candidate.client, champion.client]))
+    clients = 1 + int(max(candidate.client.max(initial=0), champion.client.max(initial=0)))
+    mine, theirs, slowed = (
+        np.bincount(column, minlength=clients)
+        for column in (candidate.client, champion.client, candidate.client[slow])
+    )
+    shares = mine / max(1, len(candidate.client)), theirs / max(1, len(champion.client))
     tried: dict[int, None] = {}
-    for clients in (candidate.client[slow], candidate.client, champion.client):
-        counts = np.bincount(clients, minlength=len(sent))
+    for counts in (slowed, mine, theirs):
         most = np.argsort(-counts, kind="stable")[:SUSPECTS]
         tried |= dict.fromkeys(most[counts[most] > 0].tolist())
-    return [client for client in tried if sent[client] < DOMINANT * sent.sum()]
+    tried |= dict.fromkeys(np.flatnonzero(np.maximum(*shares) >= SUSPECT_SHARE).tolist())
+    dominant = np.minimum(*shares) >= DOMINANT
+    return [client for client in tried if not dominant[client]]
 
 
 def _changes(all_requests: _Count, without: _Count) -> bool:
