@@ -134,7 +134,7 @@ def _code_hash(spec: ModelSpec) -> str:
             continue  # a name imported from a module, or a folder
         content = _read(file)
         hashes[name] = hashlib.sha256(content).hexdigest()
-        waiting += [found for found in _imported(content) if found.startswith(MODEL_CODE)]
+        waiting += [name for name in _imported(content) if name.startswith(MODEL_CODE)]
     return hashlib.sha256(json.dumps(sorted(hashes.items())).encode()).hexdigest()
 
 
@@ -150,7 +150,7 @@ def _imported(source: bytes) -> Iterator[str]:
 
 def _module_file(module: str) -> Path | None:
     try:
-        found = importlib.util.find_spec(module)
+        module_spec = importlib.util.find_spec(module)
     except ModuleNotFoundError:
         return None
-    return None if found is None or found.origin is None else Path(found.origin)
+    return None if module_spec is None or module_spec.origin is None else Path(module_spec.origin)

@@ -85,8 +85,8 @@ class TableFile:
         """Return a hash over the names and contents of the files; those in S3 count by their ETags."""
         _there(self._path)
         if is_s3(self._path):
-            found = s3().find(os.fspath(self._path), detail=True)
-            parts = [(name, str(entry["ETag"]).strip('"')) for name, entry in sorted(found.items())]
+            objects = s3().find(os.fspath(self._path), detail=True)
+            parts = [(name, str(entry["ETag"]).strip('"')) for name, entry in sorted(objects.items())]
         else:
             path = Path(self._path)
             files = sorted(path.rglob("*.parquet")) if path.is_dir() else [path]
@@ -188,8 +188,8 @@ def _keeps_its_type(
         return
     numbered = f"SELECT row_number() OVER () AS row, {column} FROM {file}"  # noqa: S608 quoted
     query = f"SELECT row, {column} FROM ({numbered}) WHERE {wrong} LIMIT 1"  # noqa: S608
-    if found := database.execute(query).fetchall():
-        row, value = found[0]
+    if wrong_rows := database.execute(query).fetchall():
+        row, value = wrong_rows[0]
         raise MalformedInput(
             f"{path}: row {row}, {name} is {value!r}, which is no {kind.value}",
             hint="correct the data, or the type in the spec",
@@ -244,8 +244,8 @@ def _is_folder(path: Location) -> bool:
 def _there(path: Location) -> None:
     hint = "data.source.path of the spec names it"
     if _is_folder(path):
-        found = s3().glob(f"{path}/**/*.parquet") if is_s3(path) else any(Path(path).rglob("*.parquet"))
-        if not found:
+        has_parts = s3().glob(f"{path}/**/*.parquet") if is_s3(path) else any(Path(path).rglob("*.parquet"))
+        if not has_parts:
             raise DatasetMissing(f"{path} holds no Parquet file", hint=hint)
         return
     if not (s3().exists(path) if is_s3(path) else Path(path).is_file()):

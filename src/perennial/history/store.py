@@ -49,8 +49,8 @@ class HistoryStore:
 
     def names(self) -> list[str]:
         """Return the names of non-empty histories."""
-        found = {path.parent.name for path in self._folder.glob("*/*.parquet")}
-        return sorted(name for name in found if self.exists(name))
+        histories = {path.parent.name for path in self._folder.glob("*/*.parquet")}
+        return sorted(name for name in histories if self.exists(name))
 
     def exists(self, history: str) -> bool:
         """Return whether the history has executions."""
@@ -146,7 +146,7 @@ class HistoryStore:
         """
         if not self._parts(history):
             raise DatasetMissing(f"the history {history!r} is empty", hint="perennial data bootstrap")
-        records = [ImportRecord.of(*found) for found in self._frames(history)]
+        records = [ImportRecord.of(*frame) for frame in self._frames(history)]
         return sorted(records, key=lambda record: (record.first_cycle, record.first_start, record.id))
 
     def retract(

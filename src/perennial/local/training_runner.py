@@ -161,7 +161,7 @@ def _forward(runner: socket.socket, output: int, say: Callable[[str], None]) -> 
             # After the answer once more, and not to the end: what has outlived the step may write for ever.
             read = pipe.read(LARGEST)
             if read == b"":
-                watched = [one for one in watched if one != output]
+                watched = [source for source in watched if source != output]
             *lines, rest = (rest + (read or b"")).split(b"\n")
             if len(rest) > LARGEST or (rest and runner not in watched):
                 lines, rest = [*lines, rest], b""

@@ -252,8 +252,8 @@ def _contents(folder: Path, model: str, statement: Statement, ignored: Collectio
     for name, expected in wanted.items():
         size = statement.predicate.sizes[name]
         try:
-            found = (folder / name).lstat()
-            if not stat.S_ISREG(found.st_mode):
+            status = (folder / name).lstat()
+            if not stat.S_ISREG(status.st_mode):
                 raise _refused(model, folder, f"{name} is no plain file")
             with (folder / name).open("rb") as file:
                 contents[name] = file.read(size + 1)
@@ -261,7 +261,9 @@ def _contents(folder: Path, model: str, statement: Statement, ignored: Collectio
             raise _refused(model, folder, f"{name} cannot be read: {error.strerror}") from error
         actual = hashlib.sha256(contents[name]).hexdigest()
         if actual != expected:
-            more_text = "" if len(contents[name]) == size == found.st_size else f" and {found.st_size} bytes"
+            more_text = (
+                "" if len(contents[name]) == size == status.st_size else f" and {status.st_size} bytes"
+            )
             raise _refused(
                 model,
                 folder,

@@ -247,16 +247,16 @@ def entrypoint(address: str, spec: ModelSpec):
     module, _, name = address.partition(":")
     _find_modules_of(load().project)
     try:
-        found = importlib.import_module(module)
-        named = getattr(found, name)
+        imported = importlib.import_module(module)
+        named = getattr(imported, name)
     except (ImportError, AttributeError) as error:
         raise SpecError(
             f"{spec.name}: cannot import {address}: {error}", hint="the spec names module:function"
         ) from error
     own = load().project / f"{module.replace('.', '/')}.py"
-    if own.is_file() and not own.samefile(found.__file__ or "."):
+    if own.is_file() and not own.samefile(imported.__file__ or "."):
         raise SpecError(
-            f"{spec.name}: {module} is {found.__file__}, not {own}",
+            f"{spec.name}: {module} is {imported.__file__}, not {own}",
             hint="two folders have a module of this name: run the command in the project folder",
         )
     return named

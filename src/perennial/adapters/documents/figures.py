@@ -49,7 +49,9 @@ class TrainingFigures:
         if isinstance(model, MeasuredValues):
             pictures["predicted.png"] = partial(_predicted, model=model)
             pictures["residuals.png"] = partial(_residuals, model=model)
-        if forecasts := {name: one for name, one in scores.items() if isinstance(one, MeasuredForecasts)}:
+        if forecasts := {
+            name: figures for name, figures in scores.items() if isinstance(figures, MeasuredForecasts)
+        }:
             pictures["error_by_step.png"] = partial(_error_by_step, scores=forecasts)
             pictures["coverage_by_step.png"] = partial(_coverage_by_step, scores=forecasts)
         for name, draw in pictures.items():

@@ -140,13 +140,13 @@ class EnvoyRouter:
                 "clusters": clusters(list(state.routes), self._layout),
                 "listeners": listeners(self._layout, self._folder),
             }
-            found = [
+            changes = [
                 text
                 for kind in wanted
                 for text in differences(by_name(wanted[kind]), by_name(held[kind]), kind)
             ]
             closed = self._closed()
-            return (*([closed] if closed else []), *found)
+            return (*([closed] if closed else []), *changes)
 
     def repair(self) -> None:
         """Write the confirmed configuration again; see `ports.Router.repair`.

@@ -72,10 +72,10 @@ def window_columns(
         database.execute("SET threads = 2")
         database.register("events", events)
         database.register("asked", asked)
-        found = database.execute(_query(expressions, lengths, len(columns))).fetchnumpy()
-    order = np.argsort(np.asarray(found["place"]), kind="stable")
+        computed = database.execute(_query(expressions, lengths, len(columns))).fetchnumpy()
+    order = np.argsort(np.asarray(computed["place"]), kind="stable")
     values = {
-        expression: np.ma.filled(np.ma.asarray(found[f"f{place}"], dtype="float64"), np.nan)[order]
+        expression: np.ma.filled(np.ma.asarray(computed[f"f{place}"], dtype="float64"), np.nan)[order]
         for place, expression in enumerate(expressions)
     }
     return {

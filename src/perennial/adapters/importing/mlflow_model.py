@@ -69,8 +69,8 @@ def _in_run(address: str, url: str) -> str:
     if not address.startswith("runs:/") or "/" in run:
         return address
     with reaching(url):
-        found = connect(url).get_run(run).outputs
-    models = [] if found is None else [one.model_id for one in found.model_outputs]
+        outputs = connect(url).get_run(run).outputs
+    models = [] if outputs is None else [output.model_id for output in outputs.model_outputs]
     if len(models) != 1:
         raise UnknownVersion(
             f"the run {run} has {len(models)} models", hint="name one: runs:/RUN/PATH, models:/ID"
@@ -122,7 +122,7 @@ def _columns(said: dict[str, Any]) -> tuple[str, ...] | None:
 
     try:
         columns = json.loads(said["signature"]["inputs"])
-        names = tuple(str(one["name"]) for one in columns if one["type"] != "tensor")
+        names = tuple(str(column["name"]) for column in columns if column["type"] != "tensor")
     except (KeyError, TypeError, ValueError):
         return None
     return names or None

@@ -105,7 +105,7 @@ def run(
 def inputs_of(model: Any, path: Path) -> list[tuple[str, int, int | None, int]]:
     """Return name, element type, number of columns and rank of each input."""
     initial = {tensor.name for tensor in model.graph.initializer}
-    found = []
+    inputs = []
     for given in model.graph.input:
         if given.name in initial:
             continue
@@ -121,15 +121,15 @@ def inputs_of(model: Any, path: Path) -> list[tuple[str, int, int | None, int]]:
                 f"{path}: the input {given.name} takes exactly {sizes[0]} rows at a time",
                 hint="export the model with a batch of any size",
             )
-        found.append((given.name, tensor.elem_type, 1 if len(sizes) == 1 else sizes[1] or None, len(sizes)))
-    if not found:
+        inputs.append((given.name, tensor.elem_type, 1 if len(sizes) == 1 else sizes[1] or None, len(sizes)))
+    if not inputs:
         raise ModelFileError(f"{path} has no input", hint="export the model again")
-    if len(found) > 1 and any(width not in (1, None) for _, _, width, _ in found):
+    if len(inputs) > 1 and any(width not in (1, None) for _, _, width, _ in inputs):
         raise ModelFileError(
             f"{path} has several inputs, and one of them has several columns",
             hint="export it with one matrix, or with an input for each column",
         )
-    return found
+    return inputs
 
 
 def without_maps(model: Any) -> tuple[Label, ...] | None:
@@ -148,8 +148,8 @@ def without_maps(model: Any) -> tuple[Label, ...] | None:
 
 def class_labels(model: Any) -> tuple[Label, ...] | None:
     """Return the labels of the only classifier in a graph; None where there is none, or several."""
-    found = {labels for node in model.graph.node if (labels := _labels(node))}
-    return found.pop() if len(found) == 1 else None
+    label_sets = {labels for node in model.graph.node if (labels := _labels(node))}
+    return label_sets.pop() if len(label_sets) == 1 else None
 
 
 def _labels(node: Any) -> tuple[Label, ...] | None:

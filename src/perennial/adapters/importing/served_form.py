@@ -176,7 +176,7 @@ def _wrapped(
         after.append(helper.make_node("Identity", [result], [task.output]))
     nodes = [*before, *graph.node, *after]
     initial = {tensor.name for tensor in graph.initializer}
-    kept = [one for one in graph.input if one.name in initial]
+    kept = [value for value in graph.input if value.name in initial]
     shape = ["batch"] if task.width() is None else ["batch", task.width()]
     for field in (graph.node, graph.input, graph.output):
         del field[:]

@@ -55,7 +55,7 @@ def _check_members(path: Path) -> None:
     """Refuse an archive that unpacks to too much, or that holds a pickle or an archive."""
     with zipfile.ZipFile(path) as archive:
         members = archive.infolist()
-        if len(members) > MOST_MEMBERS or sum(one.file_size for one in members) > LARGEST_MEMBERS:
+        if len(members) > MOST_MEMBERS or sum(member.file_size for member in members) > LARGEST_MEMBERS:
             raise _unsafe(path, "an archive that unpacks to too much")
         for member in members:
             name = member.filename

@@ -24,13 +24,13 @@ def add_file(table: StoredTable, path: Path, missing: tuple[str, ...]) -> int:
         MalformedInput: it has other columns, or a value is of another type; names the row.
     """
     with table.writing(), connect() as database:
-        found = described(database, path, missing)
+        types = described(database, path, missing)
         digest = sha256(path)
         if any(note.get("file") == digest for note in table.notes()):
             return 0
-        known = described(database, table.folder, ()) if table.exists() else found
+        known = described(database, table.folder, ()) if table.exists() else types
         wanted = []
-        ordered = {name: found[name] for name in known if name in found} | found
+        ordered = {name: types[name] for name in known if name in types} | types
         for name, kind in ordered.items():
             target = known.get(name, kind)
             if kind != target:

@@ -132,8 +132,8 @@ def _drafted(
     profile = conclude(ports.summarise(), Given(**given))  # type: ignore[arg-type]
     names = column_order(described, columns, list(profile.inputs))
     profile = with_inputs(profile, names, described)
-    rows = [(one.column.name, one.role.value, one.kind.value if one.kind else "", one.reason)
-            for one in profile.columns]  # fmt: skip
+    rows = [(decision.column.name, decision.role.value, decision.kind.value if decision.kind else "", decision.reason)
+            for decision in profile.columns]  # fmt: skip
     print_table(("column", "is", "type", "because"), rows)
     print_text(f"task: {profile.task} ({profile.task_reason})")
     draft = Draft(
@@ -174,8 +174,8 @@ def _writer(new: NewFiles | None, settings: Settings, model: str) -> Callable[[]
 
 def _show(file: str, described: Description) -> None:
     taken = ", ".join(
-        one.name if one.width == 1 else f"{one.name} [{one.width or 'any number'}]"
-        for one in described.inputs
+        value.name if value.width == 1 else f"{value.name} [{value.width or 'any number'}]"
+        for value in described.inputs
     )
     print_text(f"{file}: {described.format} ({described.framework}), takes {taken}")
 

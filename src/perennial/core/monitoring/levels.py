@@ -134,7 +134,7 @@ def verdict(
         text = f"{rows} predictions since the release, {spec.min_window} needed"
         if rows >= spec.min_window:
             text = f"{rows} predictions of {requests} requests, {spec.min_requests} requests needed"
-        reasons = (text, *(told for level, told, _ in shares if level is not Level.OK))
+        reasons = (text, *(reason for level, reason, _ in shares if level is not Level.OK))
         return MonitorVerdict(level=Level.UNSURE, reasons=reasons, rows=rows, **apart)
     judged = window if window is not None and window.labels >= spec.min_labels else None
     findings = [

@@ -165,8 +165,8 @@ class Regression(Task):
             return [{"value": value} for value in answer]
         low, high = answer - np.float32(self.half_width), answer + np.float32(self.half_width)
         return [
-            {"value": value, "interval": {"low": one, "high": other, "level": self.interval}}
-            for value, one, other in zip(answer, low, high, strict=True)
+            {"value": value, "interval": {"low": lower, "high": other, "level": self.interval}}
+            for value, lower, other in zip(answer, low, high, strict=True)
         ]
 
     def scored(

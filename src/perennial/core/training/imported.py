@@ -99,25 +99,25 @@ class ServedModel:
     """Numbers in the file."""
 
 
-def column_order(described: Description, given: Sequence[str], found: Sequence[str]) -> tuple[str, ...]:
+def column_order(described: Description, given: Sequence[str], candidates: Sequence[str]) -> tuple[str, ...]:
     """Return the columns that a model takes, in its order.
 
     Args:
         given: columns that a person has named; empty without.
-        found: columns that could be inputs, in the order of the spec or of the table.
+        candidates: columns that could be inputs, in the order of the spec or of the table.
 
     Raises:
         ModelFileError: the file names other columns, or takes another number of them.
     """
     if described.by_name or described.names is not None:
-        names = described.names or tuple(one.name for one in described.inputs)
+        names = described.names or tuple(value.name for value in described.inputs)
         if given and sorted(given) != sorted(names):
             raise ModelFileError(
                 f"--inputs names {', '.join(given)}; the model takes {', '.join(names)}",
                 hint="leave --inputs out: the file names its inputs",
             )
         return names
-    names, width = tuple(given or found), described.inputs[0].width
+    names, width = tuple(given or candidates), described.inputs[0].width
     if width is not None and len(names) != width:
         raise ModelFileError(
             f"the model takes {width} numbers, and there are {len(names)} inputs: {', '.join(names)}",
@@ -136,9 +136,9 @@ def check_types(described: Description, inputs: Mapping[str, InputSpec]) -> None
         return  # a matrix of numbers: categories are the codes of the spec
     texts = InputKind.CATEGORY
     wrong = [
-        f"{one.name} is {inputs[one.name].type.value}, the model takes {_words(one.kind)}"
-        for one in described.inputs
-        if (one.kind is texts) != (inputs[one.name].type is texts)
+        f"{value.name} is {inputs[value.name].type.value}, the model takes {_words(value.kind)}"
+        for value in described.inputs
+        if (value.kind is texts) != (inputs[value.name].type is texts)
     ]
     if wrong:
         raise ModelFileError(

@@ -83,8 +83,8 @@ def copies_across(features: np.ndarray, target: np.ndarray, later: np.ndarray) -
         if known.any() and len(np.unique(column[known])) > DISTINCT * known.sum():
             telling |= known
     earlier = {rows[place].tobytes(): int(place) for place in np.flatnonzero(~later & telling)}
-    found = ((int(place), earlier.get(rows[place].tobytes())) for place in np.flatnonzero(later & telling))
-    return [(place, copy) for place, copy in found if copy is not None]
+    copies = ((int(place), earlier.get(rows[place].tobytes())) for place in np.flatnonzero(later & telling))
+    return [(place, copy) for place, copy in copies if copy is not None]
 
 
 def _copies(column: np.ndarray, target: np.ndarray) -> bool:

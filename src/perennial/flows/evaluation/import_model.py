@@ -269,9 +269,11 @@ def _plots(
     scored = as_scored(spec, holdout, {MODEL: ports.scorer.score(folder, holdout.features)})
     ports.figures.evaluation(plots, f"{spec.name}, imported", scored)
     if spec.explanation is not None:
-        found = explain_model(spec.explanation, folder, digest, holdout.features, ports.scorer, ports.explain)
-        ports.figures.attributions(plots, f"{spec.name}, model {digest[:12]}", found)
-        write_json(plots / ATTRIBUTIONS, found)
-        say(f"{found.rows} rows explained")
+        attributions = explain_model(
+            spec.explanation, folder, digest, holdout.features, ports.scorer, ports.explain
+        )
+        ports.figures.attributions(plots, f"{spec.name}, model {digest[:12]}", attributions)
+        write_json(plots / ATTRIBUTIONS, attributions)
+        say(f"{attributions.rows} rows explained")
     write_json(plots / EVALUATION, evaluation)
     return plots

@@ -59,12 +59,12 @@ def losses(rows: pd.DataFrame) -> np.ndarray:
     Args:
         rows: columns task, score and value, as for `right`.
     """
-    found = np.full(len(rows), np.nan)
+    losses = np.full(len(rows), np.nan)
     for task, places, part in _by_task(rows):
         loss = task.losses(part["score"].to_numpy(), part["value"].to_numpy())
         if loss is not None:
-            found[places] = loss
-    return found
+            losses[places] = loss
+    return losses
 
 
 def _by_task(rows: pd.DataFrame) -> Iterator[tuple[Task, np.ndarray, pd.DataFrame]]:

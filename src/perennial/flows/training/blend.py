@@ -87,13 +87,13 @@ def _candidates(spec: ModelSpec, trials: Sequence[Trial]) -> list[Trial]:
     sign = 1 if spec.task.metrics[spec.gate.improvement.metric].lower_is_better else -1
     complete = [(trial.value, trial) for trial in trials if trial.value is not None]
     taken: Counter[str] = Counter()
-    found: list[Trial] = []
+    candidates: list[Trial] = []
     for _, trial in sorted(complete, key=lambda pair: sign * pair[0]):
         template = str(trial.parameters[TEMPLATE])
-        if taken[template] < PER_TEMPLATE and len(found) < CANDIDATES:
+        if taken[template] < PER_TEMPLATE and len(candidates) < CANDIDATES:
             taken[template] += 1
-            found.append(trial)
-    return found
+            candidates.append(trial)
+    return candidates
 
 
 def _fitted(spec: ModelSpec, split: TimeSplit, build: Callable[..., Any], trial: Trial) -> _Member:

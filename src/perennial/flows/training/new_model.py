@@ -116,8 +116,10 @@ def inspect_series(given: Given, ports: TablePorts, unit: str, horizon: int | No
     wanted = {time: InputKind.TIMESTAMP, target: InputKind.FLOAT}
     table = ports.read(wanted if group is None else {**wanted, group: InputKind.CATEGORY})
     series = None if group is None else table[group].to_numpy(dtype=str)
-    found = find_series(series, utc_times(table[time]), table[target].to_numpy(dtype=float), unit, horizon)
-    return Inspection(profile, 0, found)
+    series_finding = find_series(
+        series, utc_times(table[time]), table[target].to_numpy(dtype=float), unit, horizon
+    )
+    return Inspection(profile, 0, series_finding)
 
 
 def draft_files(

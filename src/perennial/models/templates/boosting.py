@@ -96,8 +96,8 @@ class LightGbm(BoostedTrees):
         from lightgbm import early_stopping
 
         stop = early_stopping(PATIENCE, first_metric_only=True, verbose=False)
-        found = self.rounds(trees).fit(encoded, target, eval_set=[later], callbacks=[stop])
-        return int(found.best_iteration_ or trees)
+        fitted = self.rounds(trees).fit(encoded, target, eval_set=[later], callbacks=[stop])
+        return int(fitted.best_iteration_ or trees)
 
 
 class XgBoost(BoostedTrees):
@@ -128,6 +128,6 @@ class XgBoost(BoostedTrees):
     def best_of(
         self, trees: int, encoded: np.ndarray, target: np.ndarray, later: tuple[np.ndarray, np.ndarray]
     ) -> int:
-        found = self.rounds(trees, early_stopping_rounds=PATIENCE)
-        found.fit(encoded, target, eval_set=[later], verbose=False)
-        return int(found.best_iteration) + 1
+        fitted = self.rounds(trees, early_stopping_rounds=PATIENCE)
+        fitted.fit(encoded, target, eval_set=[later], verbose=False)
+        return int(fitted.best_iteration) + 1

@@ -136,15 +136,15 @@ def _round_down(graph: Any, exact: Mapping[tuple[int, float], float]) -> None:
 
 
 def _thresholds(trees: Sequence[Mapping[str, Any]]) -> dict[tuple[int, float], float]:
-    found: dict[tuple[int, float], float] = {}
+    highest: dict[tuple[int, float], float] = {}
     waiting = [tree["tree_structure"] for tree in trees]
     while waiting:
         node = waiting.pop()
         if "split_feature" in node:
             key = (int(node["split_feature"]), float(np.float32(node["threshold"])))
-            found[key] = max(float(node["threshold"]), found.get(key, -np.inf))
+            highest[key] = max(float(node["threshold"]), highest.get(key, -np.inf))
             waiting += [node["left_child"], node["right_child"]]
-    return found
+    return highest
 
 
 def _register(estimator: Any) -> None:

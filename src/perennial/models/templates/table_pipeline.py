@@ -152,8 +152,8 @@ class TablePipeline(Model):
             if name in self.inputs and self.inputs[name].type is InputKind.CATEGORY
         }
         # A column without any known value has no median, and tells nothing.
-        told = ~np.isnan(features).all(axis=0)
-        numbers = [place for place in range(features.shape[1]) if place not in codes and told[place]]
+        known = ~np.isnan(features).all(axis=0)
+        numbers = [place for place in range(features.shape[1]) if place not in codes and known[place]]
         holes = [place for place in numbers if np.isnan(features[:, place]).any()]
         parts: list[tuple[str, Any, list[int]]] = []
         if numbers:
@@ -184,8 +184,8 @@ def _filled(value: float) -> SimpleImputer:
 
 def _bounds(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the lowest and highest value per column that counts as itself, float32 [features]."""
-    told = ~np.isnan(features).all(axis=0)
-    safe = np.where(told, features, 0.0).astype(float)
+    known = ~np.isnan(features).all(axis=0)
+    safe = np.where(known, features, 0.0).astype(float)
     low, high = np.nanmin(safe, axis=0), np.nanmax(safe, axis=0)
     margin = REACH * np.maximum(high - low, 1.0)
     largest = float(np.finfo(np.float32).max) / 4

@@ -7,9 +7,9 @@ from perennial.core.training.drafts.series_draft import SLACK, SeriesFound
 from perennial.core.training.drafts.spec_draft import SeriesText, Thresholds, quote, rounded
 
 
-def series_text(found: SeriesFound) -> SeriesText:
+def series_text(series: SeriesFound) -> SeriesText:
     """Return task, gate and inputs; the gate asks for no more than the better naive forecast, with some slack."""
-    task, bound = found.task, rounded(SLACK * found.naive_mase)
+    task, bound = series.task, rounded(SLACK * series.naive_mase)
     values = Thresholds(
         task=(
             f"task:\n  kind: forecast\n  unit: {quote(task.unit)}\n  frequency: {task.frequency.value}\n"
@@ -19,7 +19,7 @@ def series_text(found: SeriesFound) -> SeriesText:
             f"  quantiles: {quote(list(task.quantiles))}  # the outermost two are the interval"
         ),
         metrics=(
-            f"    mase: {{max: {bound}}}  # {SLACK:g} times that of the {found.naive} on the latest periods\n"
+            f"    mase: {{max: {bound}}}  # {SLACK:g} times that of the {series.naive} on the latest periods\n"
             f"    coverage: {{min: {rounded(task.interval - 0.15)}}}  # share of values between the outermost quantiles"
         ),
         improvement="{metric: mase, min_delta: -0.05}",
@@ -28,9 +28,9 @@ def series_text(found: SeriesFound) -> SeriesText:
         epochs=60,
     )
     types = {STEP: "int", PHASE: "int"}
-    inputs = [f"    {name}: {{type: {types.get(name, 'float')}, missing: refuse}}" for name in found.inputs]
-    if found.names:
-        known = f"categories: {quote(list(found.names))}, unknown: missing"
+    inputs = [f"    {name}: {{type: {types.get(name, 'float')}, missing: refuse}}" for name in series.inputs]
+    if series.names:
+        known = f"categories: {quote(list(series.names))}, unknown: missing"
         inputs[-1] = f"    {SERIES}: {{type: category, missing: refuse, {known}}}"
-    watched = [found.inputs[0], SERIES if found.names else found.inputs[task.past - 1]]
+    watched = [series.inputs[0], SERIES if series.names else series.inputs[task.past - 1]]
     return SeriesText(values, inputs, watched)
