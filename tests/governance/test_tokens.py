@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from signed_in import sign_in
 
-from perennial import account_file
+from perennial import account_file, installation
 from perennial import settings as environment
 from perennial.cli import main
 from perennial.core.governance.identity import MACHINES, Account, Role
@@ -180,7 +180,10 @@ def test_a_wrong_token_is_never_another_name(store, monkeypatch):
 
 def test_actor_is_found_in_one_place():
     found = subprocess.run(
-        ["grep", "-rln", "getpass", str(environment.HERE / "src")], capture_output=True, text=True, check=True
+        ["grep", "-rln", "getpass", str(installation.HERE / "src")],
+        capture_output=True,
+        text=True,
+        check=True,
     )
     assert [line.rpartition("/")[2] for line in found.stdout.split() if line.endswith(".py")] == [
         "identity.py"

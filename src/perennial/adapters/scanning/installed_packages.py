@@ -13,6 +13,8 @@ from perennial.core.governance.bom import Package
 from perennial.errors import SettingsError
 
 PROJECT = "perennial"
+MODEL_EXTRAS = ("lightgbm", "safetensors", "sklearn", "skops", "torch", "xgboost")
+"""Extras of the project whose packages run with a model, where they are installed."""
 CLASSIFIERS = {
     "Apache Software License": "Apache-2.0",
     "BSD License": "BSD-2-Clause AND BSD-3-Clause",
@@ -53,7 +55,7 @@ WORDS = {
 
 
 def licences(stated: Mapping[str, str]) -> dict[str, str]:
-    """Return package -> licence for all run-time dependencies of the project, direct and indirect.
+    """Return package -> licence for all packages that run with a model, direct and indirect.
 
     Args:
         stated: package -> SPDX expression that a person has read; it takes precedence.
@@ -63,7 +65,7 @@ def licences(stated: Mapping[str, str]) -> dict[str, str]:
     """
     known = {canonicalize_name(name): licence for name, licence in stated.items()}
     by_package: dict[str, str] = {}
-    waiting, seen = list(_needs(distribution(PROJECT).metadata, ())), set()
+    waiting, seen = list(_direct_needs()), set()
     while waiting:
         dependency = waiting.pop()
         if dependency in seen:
@@ -82,13 +84,13 @@ def licences(stated: Mapping[str, str]) -> dict[str, str]:
 
 
 def direct_dependencies() -> list[Package]:
-    """Return the direct dependencies of the project, without its extras.
+    """Return the direct dependencies of the project, with those of `MODEL_EXTRAS` that are installed.
 
     Raises:
         SettingsError: the project or a dependency is not installed.
     """
     try:
-        return [_package(name) for name, _ in sorted(set(_needs(distribution(PROJECT).metadata, ())))]
+        return [_package(name) for name, _ in sorted(set(_direct_needs()))]
     except PackageNotFoundError as error:
         raise SettingsError(f"the package {error.name} is not installed", hint="run `make setup`") from error
 
@@ -96,6 +98,19 @@ def direct_dependencies() -> list[Package]:
 def _package(name: str) -> Package:
     metadata = distribution(name).metadata
     return Package(name=metadata["Name"], version=metadata["Version"], licence=stated_by(metadata) or None)
+
+
+def _direct_needs() -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Yield name and extras of what the project needs, and of what its extras for models have installed."""
+    metadata = distribution(PROJECT).metadata
+    required = set(_needs(metadata, ()))
+    yield from required
+    for dependency in set(_needs(metadata, MODEL_EXTRAS)) - required:
+        try:
+            distribution(dependency[0])
+        except PackageNotFoundError:
+            continue
+        yield dependency
 
 
 def _needs(metadata: PackageMetadata, extras: tuple[str, ...]) -> Iterator[tuple[str, tuple[str, ...]]]:
