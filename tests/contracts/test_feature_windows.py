@@ -100,6 +100,7 @@ events = st.lists(
 rows = st.lists(st.tuples(clients, minutes), min_size=1, max_size=12)
 
 
+@pytest.mark.slow
 @given(events, rows)
 def test_windows_are_what_their_definition_says(events, rows):
     rows = [*rows, *((event[0], event[1] + event[2]) for event in events[:5])]
@@ -108,6 +109,7 @@ def test_windows_are_what_their_definition_says(events, rows):
         np.testing.assert_allclose(found[name], expected, rtol=1e-9, atol=1e-9, err_msg=name)
 
 
+@pytest.mark.slow
 @given(events, rows, events, minutes)
 def test_no_change_of_the_future_changes_a_value(events, rows, other, cut):
     """Everything from `cut` on is replaced by something else; no row up to `cut` changes by a bit."""

@@ -17,6 +17,8 @@ from perennial.model_probe import model_problem
 from perennial.models.base import Examples
 from perennial.models.templates.choice import choice_of
 
+pytestmark = pytest.mark.slow
+
 RANDOM = np.random.default_rng(0)
 NETWORK = {"width": 32, "layers": 1, "bins": 4, "dropout": 0.1, "learning_rate": 0.01, "weight_decay": 0.01}
 BOOSTING = {

@@ -21,6 +21,8 @@ from perennial.files import sha256
 from perennial.model_probe import operator_problem
 from perennial.models.base import Examples
 
+pytestmark = pytest.mark.slow
+
 KINDS = {
     "binary": (Binary(threshold=0.5, positive=1, negative=0), datasets.load_breast_cancer, "roc_auc", 0.95),
     "ranking": (Ranking(threshold=0.5), datasets.load_breast_cancer, "roc_auc", 0.95),
