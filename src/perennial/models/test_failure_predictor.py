@@ -77,31 +77,21 @@ class TestFailurePredictor(TorchModel):
     def average(self, network: nn.Module) -> AveragedModel:
         return AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(DECAY))
 
-    def epoch(
-        self,
-        network: Network,
-        average: AveragedModel,
-        optimiser: torch.optim.Optimizer,
-        train: Examples,
-        random: np.random.Generator,
-    ) -> float:
-        """Pass over the rows, with a batch of whole cycles beside each batch of rows; return the mean loss."""
-        network.train()
+    def losses(
+        self, network: Network, train: Examples, random: np.random.Generator
+    ) -> Iterator[tuple[Tensor, int]]:
+        """Yield the losses of random rows, each with a batch of whole cycles beside it."""
         features, target = torch.from_numpy(train.features), torch.from_numpy(train.target)
         group = torch.from_numpy(train.group)
         rows = torch.from_numpy(random.permutation(len(train))).split(self.parameters["batch"])
-        total = 0.0
         for batch, cycles in zip(rows, _group_batches(train.group, random), strict=False):
             logits = network.logits(features[batch])
             loss = nn.functional.binary_cross_entropy_with_logits(logits, target[batch].expand_as(logits))
             ranked = network.logits(features[cycles])
-            loss = loss + self.parameters["rank_weight"] * rank_loss(ranked, target[cycles], group[cycles])
-            optimiser.zero_grad()
-            loss.backward()
-            optimiser.step()
-            average.update_parameters(network)
-            total += loss.item() * len(batch)
-        return total / len(train)
+            yield (
+                loss + self.parameters["rank_weight"] * rank_loss(ranked, target[cycles], group[cycles]),
+                len(batch),
+            )
 
     def loss_of(self, rows: Examples) -> float:
         score = self.predict(rows.features).astype(float)

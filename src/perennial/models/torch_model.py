@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 import warnings
 from abc import abstractmethod
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from perennial.models.base import Examples, Model, Progress
@@ -39,15 +40,13 @@ class TorchModel(Model):
         """Return the average of the weights over the steps, which is what is served."""
 
     @abstractmethod
-    def epoch(
-        self,
-        network: nn.Module,
-        average: AveragedModel,
-        optimiser: torch.optim.Optimizer,
-        train: Examples,
-        random: np.random.Generator,
-    ) -> float:
-        """Pass over the rows once; return the mean loss."""
+    def losses(
+        self, network: nn.Module, train: Examples, random: np.random.Generator
+    ) -> Iterator[tuple[Tensor, int]]:
+        """Yield the mean loss and the number of rows of each batch of a pass over the rows.
+
+        A loss is computed when it is asked for: the weights have moved since the one before.
+        """
 
     @abstractmethod
     def loss_of(self, rows: Examples) -> float:
@@ -84,6 +83,25 @@ class TorchModel(Model):
             self.fitted().load_state_dict(state)
         return kept
 
+    def epoch(
+        self,
+        network: nn.Module,
+        average: AveragedModel,
+        optimiser: torch.optim.Optimizer,
+        train: Examples,
+        random: np.random.Generator,
+    ) -> float:
+        """Pass over the rows once; return the mean loss."""
+        network.train()
+        total = 0.0
+        for loss, rows in self.losses(network, train, random):
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+            average.update_parameters(network)
+            total += loss.item() * rows
+        return total / len(train)
+
     def predict(self, features: np.ndarray) -> np.ndarray:
         with torch.inference_mode():
             return self.fitted()(torch.from_numpy(np.ascontiguousarray(features, dtype=np.float32))).numpy()
@@ -117,3 +135,27 @@ class TorchModel(Model):
         if self.network is None:
             raise RuntimeError("the model is not fitted yet")
         return self.network
+
+
+class BatchedModel(TorchModel):
+    """A model whose network has its own `loss(features, target)`, and whose batches are random rows.
+
+    A small table is cut into `steps` steps of an epoch, with batches within the bounds.
+    """
+
+    steps: ClassVar[int]
+    smallest_batch: ClassVar[int]
+    largest_batch: ClassVar[int] = 512
+
+    def losses(
+        self, network: Any, train: Examples, random: np.random.Generator
+    ) -> Iterator[tuple[Tensor, int]]:
+        size = int(np.clip(len(train) // self.steps, self.smallest_batch, self.largest_batch))
+        features, target = torch.from_numpy(train.features), torch.from_numpy(train.target)
+        for batch in torch.from_numpy(random.permutation(len(train))).split(size):
+            yield network.loss(features[batch], target[batch]), len(batch)
+
+    def loss_of(self, rows: Examples) -> float:
+        with torch.inference_mode():
+            loss = self.fitted().loss(torch.from_numpy(rows.features), torch.from_numpy(rows.target))
+        return float(loss)

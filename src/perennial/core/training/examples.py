@@ -28,6 +28,15 @@ class Examples:
         """Return the rows that a mask [n] selects."""
         return Examples(self.features[mask], self.target[mask], self.group[mask])
 
+    def refuse_one_target(self) -> None:
+        """Check that there is something to learn.
+
+        Raises:
+            DataError: all rows have the same target.
+        """
+        if len(np.unique(self.target)) < 2:
+            raise DataError("all training rows have the same target", hint="train on more rows")
+
 
 def first_later_group(group: np.ndarray, fraction: float) -> int:
     """Return the first group after the first `fraction` of the groups.

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -47,8 +46,7 @@ class ImageNetwork(TableNetwork):
                 f"{len(self.feature_names)} inputs are no image of {self.height} x {self.width} x {self.channels}",
                 hint="name every pixel in features.inputs, or correct height, width and channels of the model",
             )
-        if len(np.unique(train.target)) < 2:
-            raise DataError("all training rows have the same target", hint="train on more rows")
+        train.refuse_one_target()
         encoder = ImageEncoder(
             self.height, self.width, self.channels, self.largest, self.parameters["filters"]
         )

@@ -22,20 +22,20 @@ from perennial.core.tasks.naive import repeated, scale_of
 from perennial.core.tasks.windows import SERIES
 from perennial.errors import DataError
 from perennial.models.base import Examples
-from perennial.models.torch_model import TorchModel
+from perennial.models.torch_model import BatchedModel
 
 DECAY = 0.95
-STEPS, SMALLEST_BATCH, LARGEST_BATCH = 8, 32, 512
 LARGEST, FAR = 1e18, 20.0
 """Bounds of a past value, so that no answer leaves float32, and of one in the row's own terms."""
 EMBEDDING = 2
 
 
-class LagNetwork(TorchModel):
+class LagNetwork(BatchedModel):
     """Forecast of one or several series that share their weights."""
 
     architecture = "lag-network/1"
     patience = 15
+    steps, smallest_batch = 8, 32
 
     @staticmethod
     def suggest(trial: Any) -> dict[str, Any]:
@@ -71,32 +71,6 @@ class LagNetwork(TorchModel):
 
     def average(self, network: nn.Module) -> AveragedModel:
         return AveragedModel(network, avg_fn=get_ema_avg_fn(DECAY))
-
-    def epoch(
-        self,
-        network: LagCorrection,
-        average: AveragedModel,
-        optimiser: torch.optim.Optimizer,
-        train: Examples,
-        random: np.random.Generator,
-    ) -> float:
-        network.train()
-        size = int(np.clip(len(train) // STEPS, SMALLEST_BATCH, LARGEST_BATCH))
-        features, target = torch.from_numpy(train.features), torch.from_numpy(train.target)
-        total = 0.0
-        for batch in torch.from_numpy(random.permutation(len(train))).split(size):
-            loss = network.loss(features[batch], target[batch])
-            optimiser.zero_grad()
-            loss.backward()
-            optimiser.step()
-            average.update_parameters(network)
-            total += loss.item() * len(batch)
-        return total / len(train)
-
-    def loss_of(self, rows: Examples) -> float:
-        with torch.inference_mode():
-            loss = self.fitted().loss(torch.from_numpy(rows.features), torch.from_numpy(rows.target))
-        return float(loss)
 
 
 class LagCorrection(nn.Module):

@@ -15,22 +15,20 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from perennial.core.input_spec import InputKind
-from perennial.errors import DataError
 from perennial.models.base import Examples, Task
 from perennial.models.tabular_network import Encoder, ensemble, quantile_edges
-from perennial.models.torch_model import TorchModel
+from perennial.models.torch_model import BatchedModel
 
 MEMBERS = 8
 DECAY = 0.98
-STEPS, SMALLEST_BATCH, LARGEST_BATCH = 16, 16, 512
-"""Steps of an epoch that a small table is cut into, and bounds of the batch."""
 
 
-class TableNetwork(TorchModel):
+class TableNetwork(BatchedModel):
     """Network over numbers, flags, categories and times; categories are the inputs of that type in the spec."""
 
     architecture = "table-network/1"
     patience = 10
+    steps, smallest_batch = 16, 16
 
     @staticmethod
     def suggest(trial: Any) -> dict[str, Any]:
@@ -44,8 +42,7 @@ class TableNetwork(TorchModel):
         }
 
     def build(self, train: Examples) -> TaskNetwork:
-        if len(np.unique(train.target)) < 2:
-            raise DataError("all training rows have the same target", hint="train on more rows")
+        train.refuse_one_target()
         names, features = self.feature_names, train.features
         cards = {
             place: len(self.inputs[name].categories)
@@ -65,32 +62,6 @@ class TableNetwork(TorchModel):
 
     def average(self, network: nn.Module) -> AveragedModel:
         return AveragedModel(network, avg_fn=_rising_average)
-
-    def epoch(
-        self,
-        network: TaskNetwork,
-        average: AveragedModel,
-        optimiser: torch.optim.Optimizer,
-        train: Examples,
-        random: np.random.Generator,
-    ) -> float:
-        network.train()
-        size = int(np.clip(len(train) // STEPS, SMALLEST_BATCH, LARGEST_BATCH))
-        features, target = torch.from_numpy(train.features), torch.from_numpy(train.target)
-        total = 0.0
-        for batch in torch.from_numpy(random.permutation(len(train))).split(size):
-            loss = network.loss(features[batch], target[batch])
-            optimiser.zero_grad()
-            loss.backward()
-            optimiser.step()
-            average.update_parameters(network)
-            total += loss.item() * len(batch)
-        return total / len(train)
-
-    def loss_of(self, rows: Examples) -> float:
-        with torch.inference_mode():
-            loss = self.fitted().loss(torch.from_numpy(rows.features), torch.from_numpy(rows.target))
-        return float(loss)
 
 
 class TaskNetwork(nn.Module):

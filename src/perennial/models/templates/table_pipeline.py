@@ -22,7 +22,7 @@ from threadpoolctl import threadpool_limits
 
 from perennial.core.input_spec import InputKind
 from perennial.core.training.templates import extra_of
-from perennial.errors import DataError, ModelError, PackageMissing
+from perennial.errors import ModelError, PackageMissing
 from perennial.models.base import Examples, Model, Progress
 
 REACH = 10.0
@@ -70,8 +70,7 @@ class TablePipeline(Model):
         Raises:
             DataError: all rows have the same target.
         """
-        if len(np.unique(train.target)) < 2:
-            raise DataError("all training rows have the same target", hint="train on more rows")
+        train.refuse_one_target()
         self.classes = np.unique(train.target)
         self.low, self.high = _bounds(train.features)
         self._encoder = self._columns(train.features)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -41,8 +40,7 @@ class TextNetwork(TableNetwork):
         counted = {column for name, given in self.inputs.items() for column in given.bucket_columns(name)}
         if not counted:
             raise DataError("no input is a text", hint="type: text in features.inputs, or another template")
-        if len(np.unique(train.target)) < 2:
-            raise DataError("all training rows have the same target", hint="train on more rows")
+        train.refuse_one_target()
         buckets = [place for place, name in enumerate(self.feature_names) if name in counted]
         numbers = [place for place, name in enumerate(self.feature_names) if name not in counted]
         known = train.features[:, numbers]
