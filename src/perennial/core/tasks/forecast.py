@@ -9,24 +9,22 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from perennial.core.tasks.naive import MEDIAN, naive_quantiles, scale_of
-from perennial.core.tasks.task import Scored, Task
-from perennial.core.tasks.values import LARGEST_NUMBER, NO_DECISION, Metric, finite_number
+from perennial.core.tasks.number import NumberTask
+from perennial.core.tasks.task import Scored
+from perennial.core.tasks.values import LARGEST_NUMBER, Metric
 from perennial.core.tasks.windows import Frequency, Windows
 from perennial.errors import DataError
 
 Level = Annotated[float, Field(gt=0, lt=1)]
 
 
-class Forecast(Task):
+class Forecast(NumberTask):
     """Quantiles for each of the next `horizon` periods; a row is a step ahead (`core.tasks.windows`)."""
 
     kind: Literal["forecast"] = "forecast"
     output: ClassVar[str] = "quantiles"
     valid: ClassVar[str] = "a finite value for each of `task.quantiles`, in rising order"
-    has_positive: ClassVar[bool] = False
     one_number: ClassVar[bool] = False
-    is_number: ClassVar[bool] = True
-    fairness: ClassVar[frozenset[str]] = frozenset({"error_rate"})
 
     unit: Annotated[str, Field(min_length=1)] = Field(description="unit of the target, for people")
     frequency: Frequency = Field(description="length of a period: a series has one value in each")
@@ -74,12 +72,6 @@ class Forecast(Task):
             **{f"coverage_{step}": Metric(required=False) for step in steps},
         }
 
-    def valid_label(self) -> str:
-        return "a finite number"
-
-    def label(self, value: Any) -> float | None:
-        return finite_number(value)
-
     def width(self) -> int:
         return len(self.quantiles)
 
@@ -93,9 +85,6 @@ class Forecast(Task):
 
     def valid_summary(self, summary: np.ndarray) -> np.ndarray:
         return np.asarray(np.abs(summary) <= LARGEST_NUMBER)
-
-    def decisions(self, answer: np.ndarray) -> np.ndarray:
-        return np.full(len(answer), NO_DECISION, dtype=np.int64)
 
     def right(
         self,
@@ -116,9 +105,6 @@ class Forecast(Task):
     def covered(self, summary: np.ndarray, label: np.ndarray, answer: np.ndarray | None = None) -> np.ndarray:
         return self.right(summary, summary, label, answer)
 
-    def losses(self, summary: np.ndarray, label: np.ndarray) -> np.ndarray:
-        return np.asarray(np.abs(summary - label), dtype=float)
-
     def differs(
         self, summary: np.ndarray, decision: np.ndarray, other: np.ndarray, other_decision: np.ndarray
     ) -> np.ndarray:
@@ -128,9 +114,6 @@ class Forecast(Task):
     def change(self, before: np.ndarray, after: np.ndarray, scale: float) -> np.ndarray:
         """Return the mean change of the quantiles, in standard deviations of the target."""
         return np.asarray(np.abs(after.astype(float) - before).mean(axis=1) / scale)
-
-    def scale(self, target: np.ndarray) -> float:
-        return float(np.std(target, dtype=float)) or 1.0
 
     def baselines(
         self,

@@ -14,23 +14,21 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from perennial.core.tasks.conformal import absolute_quantile
-from perennial.core.tasks.task import Scored, Task
-from perennial.core.tasks.values import NO_DECISION, Metric, finite_number, without_gaps
+from perennial.core.tasks.number import NumberTask
+from perennial.core.tasks.task import Scored
+from perennial.core.tasks.values import Metric, without_gaps
 
 FLAT = 1e-12
 """Share of the squares below which targets count as all the same: the rest is rounding."""
 
 
-class Regression(Task):
+class Regression(NumberTask):
     """A number; live quality counts the answers within `tolerance`, else those whose interval holds the label."""
 
     kind: Literal["regression"] = "regression"
     output: ClassVar[str] = "value"
     valid: ClassVar[str] = "a finite number"
-    has_positive: ClassVar[bool] = False
     one_number: ClassVar[bool] = True
-    is_number: ClassVar[bool] = True
-    fairness: ClassVar[frozenset[str]] = frozenset({"error_rate"})
 
     unit: Annotated[str, Field(min_length=1)] = Field(description="unit of the target, for people")
     tolerance: Annotated[float, Field(gt=0)] | None = Field(
@@ -87,18 +85,8 @@ class Regression(Task):
             return self.tolerance
         return np.inf if self.half_width is None else self.half_width
 
-    def valid_label(self) -> str:
-        return "a finite number"
-
-    def label(self, value: Any) -> float | None:
-        return finite_number(value)
-
     def invalid(self, answer: np.ndarray) -> np.ndarray:
         return np.asarray(~np.isfinite(answer))
-
-    def decisions(self, answer: np.ndarray) -> np.ndarray:
-        """Return `NO_DECISION`: what a caller does with a value is not known here."""
-        return np.full(len(answer), NO_DECISION, dtype=np.int64)
 
     @property
     def answer_tells_right(self) -> bool:
@@ -122,10 +110,6 @@ class Regression(Task):
             return super().covered(summary, label)
         return np.asarray(np.abs(summary - label) <= self.half_width, dtype=float)
 
-    def losses(self, summary: np.ndarray, label: np.ndarray) -> np.ndarray:
-        """Return the absolute errors."""
-        return np.asarray(np.abs(summary - label), dtype=float)
-
     def differs(
         self, summary: np.ndarray, decision: np.ndarray, other: np.ndarray, other_decision: np.ndarray
     ) -> np.ndarray:
@@ -134,10 +118,6 @@ class Regression(Task):
 
     def change(self, before: np.ndarray, after: np.ndarray, scale: float) -> np.ndarray:
         return np.asarray(np.abs(after.astype(float) - before) / scale)
-
-    def scale(self, target: np.ndarray) -> float:
-        """Return the standard deviation of the target; 1 where it does not vary."""
-        return float(np.std(target, dtype=float)) or 1.0
 
     def baselines(
         self,
