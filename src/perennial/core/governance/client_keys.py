@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Mapping
 from datetime import datetime
 from enum import StrEnum
@@ -12,12 +11,10 @@ from typing import Any
 from pydantic import AwareDatetime, Field
 
 from perennial.core.frozen import Frozen
+from perennial.core.governance.sender_name import JWT, NAME
 
 MARK = "pc"
 """First part of every key, so that scanners for secrets recognise one."""
-NAME = re.compile(r"[a-z][a-z0-9-]{0,31}")
-
-
 CLAIM, EVERY_MODEL = "perennial", "*"
 """Claim of a JWT with the rights, `{"predict": ["MODEL"], "explain": ["*"]}`, and the text for every model."""
 
@@ -51,7 +48,7 @@ class Client(Frozen):
 def client_of(claims: Mapping[str, Any]) -> Client | None:
     """Return the client of the verified claims of a JWT; None where they name none, or no rights in the right form.
 
-    The name begins with `jwt-`, so that no token passes for a key; a subject that is no name becomes its hash.
+    The name begins with `JWT`; a subject that is no name becomes its hash.
     """
     subject, given = claims.get("sub"), claims.get(CLAIM, {})
     if not isinstance(subject, str) or not subject or not isinstance(given, dict):
@@ -63,9 +60,9 @@ def client_of(claims: Mapping[str, Any]) -> Client | None:
             return None
         if models:
             grants[right] = () if EVERY_MODEL in models else tuple(models)
-    name = f"jwt-{subject}"
+    name = f"{JWT}{subject}"
     if not NAME.fullmatch(name):
-        name = f"jwt-{hashlib.sha256(subject.encode(errors='surrogatepass')).hexdigest()[:20]}"
+        name = f"{JWT}{hashlib.sha256(subject.encode(errors='surrogatepass')).hexdigest()[:20]}"
     return Client(name=name, grants=grants)
 
 

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import re
-
 from pydantic import AwareDatetime, Field
 
 from perennial.core.frozen import Frozen
+from perennial.core.governance.sender_name import NAME
 
 MARK = "pf"
 """First part of every key, so that scanners for secrets recognise one."""
-NAME = re.compile(r"[a-z][a-z0-9-]{0,31}")
 
 
 class Source(Frozen):

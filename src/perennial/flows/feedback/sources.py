@@ -7,8 +7,9 @@ from datetime import datetime
 from typing import Protocol
 
 from perennial.core.events import Entry, Event
-from perennial.core.governance.feedback_sources import MARK, NAME, FeedbackSource
+from perennial.core.governance.feedback_sources import MARK, FeedbackSource
 from perennial.core.governance.secret_text import hashed, written
+from perennial.core.governance.sender_name import check_name
 from perennial.errors import UsageError
 from perennial.flows.governance.identity import NO_MODEL
 from perennial.ports import Ledger
@@ -42,10 +43,7 @@ def add_source(
     Raises:
         UsageError: the name cannot be used.
     """
-    if not NAME.fullmatch(name):
-        raise UsageError(f"{name!r} is no name of a source", hint="small letters, digits and -")
-    if name in taken or name.startswith("jwt-"):  # a label is counted by the name of its sender
-        raise UsageError(f"{name!r} is the name of another sender of feedback", hint="choose another name")
+    check_name(name, "source", taken)
     key = written(MARK, name, random(32))
     source = FeedbackSource(
         name=name, sha256=hashed(key), models=tuple(sorted(set(models))), added_at=now, added_by=actor

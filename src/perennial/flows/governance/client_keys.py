@@ -7,8 +7,9 @@ from datetime import datetime, timedelta
 from typing import Protocol
 
 from perennial.core.events import Entry, Event
-from perennial.core.governance.client_keys import MARK, NAME, ClientKey, Right
+from perennial.core.governance.client_keys import MARK, ClientKey, Right
 from perennial.core.governance.secret_text import hashed, written
+from perennial.core.governance.sender_name import check_name
 from perennial.errors import UsageError
 from perennial.flows.governance.identity import NO_MODEL
 from perennial.ports import Ledger
@@ -45,10 +46,7 @@ def add_key(
     Raises:
         UsageError: the name cannot be used.
     """
-    if not NAME.fullmatch(name):
-        raise UsageError(f"{name!r} is no name of a client", hint="small letters, digits and -")
-    if name in taken or name.startswith("jwt-"):  # a label is counted by the name of its sender
-        raise UsageError(f"{name!r} is the name of another sender of feedback", hint="choose another name")
+    check_name(name, "client", taken)
     text = written(MARK, name, random(32))
     key = ClientKey(
         name=name,
