@@ -44,7 +44,7 @@ class TimedRequests(NamedTuple):
     """Requests in the prediction log of one side: an array each, in the same order."""
 
     operation: npt.NDArray[np.bool_]
-    """Whether the features came from the feature store."""
+    """True where the features came from the feature store."""
     rows: npt.NDArray[Any]
     client: npt.NDArray[Any]
     latency_ms: Floats
@@ -76,7 +76,7 @@ def compare_like_requests(
     clients, (mine, theirs) = _sides(candidate, champion)
     alike = _count(criteria, mine, theirs)
     raw = _count(criteria, mine.in_one_stratum(), theirs.in_one_stratum())
-    alike = alike._replace(fine=alike.fine and not _hides_slow(alike, raw, mine, theirs))
+    alike = alike._replace(fine=alike.fine and not _hides_slow(alike, raw))
     deciding: list[int] = []
     if alike.slow or alike.fine:
         deciding = [
@@ -102,9 +102,16 @@ class _Count(NamedTuple):
     fine: bool
     """No more than 5 % of the candidate's requests are above the champion's own p95 and what is tolerated of it."""
     slow_requests: npt.NDArray[np.bool_]
-    compared: int
+    in_common: npt.NDArray[np.bool_]
+    """The candidate's requests that are compared: their strata are not thin."""
+    thin_share: float
+    """Part of the champion's requests in thin strata."""
     limit: float
     """Multiple of the median of a stratum."""
+
+    @property
+    def compared(self) -> int:
+        return int(self.in_common.sum())
 
 
 def _count(criteria: CriteriaSpec, candidate: _Side, champion: _Side) -> _Count:
@@ -114,7 +121,8 @@ def _count(criteria: CriteriaSpec, candidate: _Side, champion: _Side) -> _Count:
     common = (numbers > 0) & (references >= REFERENCES)
     mine, theirs = common[mine_in], common[theirs_in]
     compared = int(mine.sum())
-    nothing = _Count(False, False, np.zeros(len(mine), dtype=bool), compared, math.inf)
+    thin_share = float((references < REFERENCES)[theirs_in].mean()) if len(theirs_in) else 0.0
+    nothing = _Count(False, False, np.zeros(len(mine), dtype=bool), mine, thin_share, math.inf)
     if not compared:
         return nothing
     effective = compared**2 / float((numbers[common] ** 2 / references[common]).sum())
@@ -136,19 +144,16 @@ def _count(criteria: CriteriaSpec, candidate: _Side, champion: _Side) -> _Count:
     proven = compared >= criteria.min_requests and bool(
         is_latency_proven(criteria, int(slow_requests.sum()), compared)
     )
-    return _Count(proven, fine and not proven, slow_requests, compared, limit)
+    return nothing._replace(slow=proven, fine=fine and not proven, slow_requests=slow_requests, limit=limit)
 
 
-def _hides_slow(alike: _Count, raw: _Count, candidate: _Side, champion: _Side) -> bool:
+def _hides_slow(alike: _Count, raw: _Count) -> bool:
     """Return whether requests of thin strata, as many as the champion has itself, may be slow ones.
 
     What the candidate has beyond the champion's own share of thin strata may be the choice of a client.
     """
-    numbers, references, _ = _by_stratum(candidate.stratum, champion.stratum, champion.latency_ms)
-    thin = references < REFERENCES
-    left_out = int((raw.slow_requests & thin[candidate.stratum]).sum())
-    own_share = references[thin].sum() / max(1.0, references.sum())
-    hidden = min(left_out, own_share * numbers.sum())
+    left_out = int((raw.slow_requests & ~alike.in_common).sum())
+    hidden = min(left_out, alike.thin_share * len(alike.in_common))
     return bool(alike.slow_requests.sum() + hidden > (1.0 - SLOW) * (alike.compared + hidden))
 
 
