@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from examples import DEEP, EVERY_RUN
@@ -22,7 +22,10 @@ settings.register_profile("ci", max_examples=EVERY_RUN, deadline=None)
 settings.register_profile("deep", max_examples=DEEP, deadline=None)
 settings.load_profile("ci")
 
-LANES = {"traffic": {"serving_stack", "live_releases"}, "server": {"mlflow_server", "airflow", "postgres"}}
+LANES = {
+    "traffic": {"serving_stack", "live_releases"},
+    "server": {"mlflow_server", "airflow", "postgres", "s3"},
+}
 """Marker -> fixtures that need it: else their servers would start in a second lane, too."""
 
 
@@ -42,6 +45,28 @@ def serving_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServingS
         yield stack
     finally:
         stack.stop()
+
+
+@pytest.fixture
+def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """A client of an S3 server that runs for this test, which the AWS environment names to everybody else."""
+    import boto3
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
+    server.start()
+    try:
+        host, port = server.get_host_and_port()
+        for name, value in {
+            "AWS_ACCESS_KEY_ID": "anybody",
+            "AWS_SECRET_ACCESS_KEY": "anything",
+            "AWS_DEFAULT_REGION": "us-east-1",
+            "AWS_ENDPOINT_URL": f"http://{host}:{port}",
+        }.items():
+            monkeypatch.setenv(name, value)
+        yield boto3.client("s3")
+    finally:
+        server.stop()
 
 
 @pytest.fixture(scope="session")

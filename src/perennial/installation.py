@@ -1,4 +1,4 @@
-"""Where the package lies, and what comes with it beside its modules."""
+"""Locate the package, and the files that come with it beside its modules."""
 
 from __future__ import annotations
 

@@ -54,43 +54,25 @@ def test_a_folder_of_parquet_is_one_table(tmp_path):
 
 
 @pytest.mark.server
-def test_files_and_folders_in_s3(tmp_path, monkeypatch):
-    from moto.server import ThreadedMotoServer
-
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
-    server.start()
-    try:
-        host, port = server.get_host_and_port()
-        for name, value in {
-            "AWS_ACCESS_KEY_ID": "anybody",
-            "AWS_SECRET_ACCESS_KEY": "anything",
-            "AWS_DEFAULT_REGION": "us-east-1",
-            "AWS_ENDPOINT_URL": f"http://{host}:{port}",
-        }.items():
-            monkeypatch.setenv(name, value)
-        import boto3
-
-        client = boto3.client("s3")
-        client.create_bucket(Bucket="shop")
-        source = TableFile("s3://shop/orders", TYPES, (), "orders")
-        with pytest.raises(DatasetMissing, match="s3://shop/orders holds no Parquet file"):
-            source.read()
-        for number, first in enumerate((1, 4)):
-            orders(first).to_parquet(tmp_path / "part.parquet")
-            client.upload_file(str(tmp_path / "part.parquet"), "shop", f"orders/{number}.parquet")
-        check(source.read(), [1, 2, 3, 4, 5, 6])
-        before = source.revision()
-        orders(7).to_parquet(tmp_path / "part.parquet")
-        client.upload_file(str(tmp_path / "part.parquet"), "shop", "orders/2.parquet")
-        assert source.revision() != before
-        check(source.read(), list(range(1, 10)))
-        orders(1).to_csv(tmp_path / "orders.csv", index=False)
-        client.upload_file(str(tmp_path / "orders.csv"), "shop", "orders.csv")
-        check(TableFile("s3://shop/orders.csv", TYPES, ("",), "orders").read(), [1, 2, 3])
-        with pytest.raises(DatasetMissing, match="there is no table s3://shop/none"):
-            TableFile("s3://shop/none.csv", TYPES, (), "orders").read()
-    finally:
-        server.stop()
+def test_files_and_folders_in_s3(tmp_path, s3):
+    s3.create_bucket(Bucket="shop")
+    source = TableFile("s3://shop/orders", TYPES, (), "orders")
+    with pytest.raises(DatasetMissing, match="s3://shop/orders holds no Parquet file"):
+        source.read()
+    for number, first in enumerate((1, 4)):
+        orders(first).to_parquet(tmp_path / "part.parquet")
+        s3.upload_file(str(tmp_path / "part.parquet"), "shop", f"orders/{number}.parquet")
+    check(source.read(), [1, 2, 3, 4, 5, 6])
+    before = source.revision()
+    orders(7).to_parquet(tmp_path / "part.parquet")
+    s3.upload_file(str(tmp_path / "part.parquet"), "shop", "orders/2.parquet")
+    assert source.revision() != before
+    check(source.read(), list(range(1, 10)))
+    orders(1).to_csv(tmp_path / "orders.csv", index=False)
+    s3.upload_file(str(tmp_path / "orders.csv"), "shop", "orders.csv")
+    check(TableFile("s3://shop/orders.csv", TYPES, ("",), "orders").read(), [1, 2, 3])
+    with pytest.raises(DatasetMissing, match="there is no table s3://shop/none"):
+        TableFile("s3://shop/none.csv", TYPES, (), "orders").read()
 
 
 def test_no_value_is_cast_silently(tmp_path):

@@ -135,27 +135,10 @@ DvcData(pathlib.Path({str(tmp_path / "repo")!r}), {str(tmp_path / "remote")!r}).
 
 
 @pytest.mark.server
-def test_dvc_over_s3(write, tmp_path, monkeypatch):
-    from moto.server import ThreadedMotoServer
-
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
-    server.start()
-    try:
-        host, port = server.get_host_and_port()
-        for name, value in {
-            "AWS_ACCESS_KEY_ID": "anybody",
-            "AWS_SECRET_ACCESS_KEY": "anything",
-            "AWS_DEFAULT_REGION": "us-east-1",
-            "AWS_ENDPOINT_URL": f"http://{host}:{port}",
-        }.items():
-            monkeypatch.setenv(name, value)
-        import boto3
-
-        boto3.client("s3").create_bucket(Bucket="data")
-        store = dvc(tmp_path, "s3://data/perennial")
-        revision = store.commit({"data": write("one", b"1")}, "first")
-        shutil.rmtree(tmp_path / "repo/.dvc/cache")
-        store.checkout(revision.revision, tmp_path / "out")
-        assert (tmp_path / "out/data").read_bytes() == b"1"
-    finally:
-        server.stop()
+def test_dvc_over_s3(write, tmp_path, s3):
+    s3.create_bucket(Bucket="data")
+    store = dvc(tmp_path, "s3://data/perennial")
+    revision = store.commit({"data": write("one", b"1")}, "first")
+    shutil.rmtree(tmp_path / "repo/.dvc/cache")
+    store.checkout(revision.revision, tmp_path / "out")
+    assert (tmp_path / "out/data").read_bytes() == b"1"

@@ -6,6 +6,7 @@ import math
 from datetime import timedelta
 
 import pytest
+from doubles.feedback import Labels
 from one_server import NOW, Server
 from tiny_models import tensor_body, tiny_version
 
@@ -22,20 +23,6 @@ SURE = 1 / (1 + math.exp(-1))
 FLOWERS = Multiclass(classes=("setosa", "virginica"))
 DOSE = Regression(unit="mg", tolerance=0.5)
 TUMOUR = Binary(threshold=0.5, positive="malignant", negative="benign")
-
-
-class Labels:
-    """The stored labels of the source `ci`."""
-
-    def __init__(self) -> None:
-        self.kept: dict[str, float] = {}
-
-    def put(self, labels, received, source) -> int:
-        self.kept |= labels
-        return len(labels)
-
-    def labels(self, since=None):
-        return {"ci": self.kept}
 
 
 @pytest.mark.parametrize(

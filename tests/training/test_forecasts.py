@@ -7,6 +7,7 @@ from datetime import timedelta
 import numpy as np
 import pandas as pd
 import pytest
+from doubles.feedback import Labels
 from one_server import NOW
 from vega_datasets import data
 
@@ -28,20 +29,6 @@ from perennial.wiring import releasing
 
 pytestmark = pytest.mark.slow
 SERIES = ("--task", "forecast", "--time", "date")
-
-
-class Labels:
-    """The stored labels of the source `ci`."""
-
-    def __init__(self) -> None:
-        self.kept: dict[str, float] = {}
-
-    def put(self, labels, received, source) -> int:
-        self.kept |= labels
-        return len(labels)
-
-    def labels(self, since=None):
-        return {"ci": self.kept}
 
 
 def seasons(months: int = 144) -> pd.DataFrame:

@@ -25,7 +25,7 @@ S3 = "s3://"
 PARQUET = (".parquet", ".pq")
 ENDINGS = (".csv", ".csv.gz", ".tsv", ".txt", *PARQUET)
 EXACT = 2**53
-"""From here on a float no longer holds every whole number."""
+"""Smallest whole number beyond which a float skips some."""
 FRACTIONS = ("FLOAT", "DOUBLE")
 TYPES = {
     InputKind.FLOAT: "DOUBLE",

@@ -1,4 +1,4 @@
-"""Find who acts on the command line."""
+"""Find who acts on the command line, and why."""
 
 from __future__ import annotations
 
@@ -9,9 +9,23 @@ from datetime import UTC, datetime
 import click
 
 from perennial import account_file
+from perennial.core.assets import Reason
 from perennial.core.governance.identity import SignedIn
 from perennial.errors import NotSignedIn
 from perennial.settings import Settings
+
+reason_option = click.option(
+    "--reason",
+    type=click.Choice([reason.value for reason in Reason]),
+    default=Reason.PERSON.value,
+    show_default=True,
+    envvar="PERENNIAL_REASON",
+    show_envvar=True,
+)
+reason_text_option = click.option(
+    "--reason-text", default="", envvar="PERENNIAL_REASON_TEXT", show_envvar=True
+)
+"""Why a training runs; the DAGs hand it on in the environment."""
 
 
 def actor(settings: Settings) -> str:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from perennial import catalog
-from perennial.commands.identity import actor
+from perennial.commands.identity import actor, reason_option, reason_text_option
 from perennial.commands.output import JSON, now, print_json, print_table, print_text
 from perennial.core.assets import Reason
 from perennial.core.spec import ModelSpec
@@ -77,15 +77,8 @@ def validate(model: str, workdir: Path | None, no_publish: bool) -> None:
 @click.command()
 @click.argument("model")
 @workdir_option
-@click.option(
-    "--reason",
-    type=click.Choice([reason.value for reason in Reason]),
-    default=Reason.PERSON.value,
-    show_default=True,
-    envvar="PERENNIAL_REASON",
-    show_envvar=True,
-)
-@click.option("--reason-text", default="", envvar="PERENNIAL_REASON_TEXT", show_envvar=True)
+@reason_option
+@reason_text_option
 @click.option("--trials", type=click.IntRange(min=1), help="Replaces tuning.trials of the spec.")
 @click.option("--epochs", type=click.IntRange(min=1), help="Replaces tuning.epochs of the spec.")
 @click.option("--seed", type=int, help="Replaces tuning.seed of the spec.")

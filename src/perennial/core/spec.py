@@ -58,7 +58,7 @@ AUTO = {
     "timeout": "PT10M",
     "templates": "auto",
 }
-"""What `tuning: auto` stands for."""
+"""Keys that `tuning: auto` stands for."""
 
 
 class TuningSpec(Frozen):

@@ -25,7 +25,7 @@ BATCH = 25
 SHIFTED_FROM = 20
 """First batch diagnosed by the new rule."""
 COARSE_COLUMN, COARSE = "mean texture", 18.5
-"""By the new rule a coarse tumour is malignant too: another label for 23 % of the cases."""
+"""Texture from which the new rule calls a tumour malignant too: another label for 23 % of the cases."""
 NOISE = 0.01
 
 

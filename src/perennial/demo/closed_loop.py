@@ -44,14 +44,14 @@ class DemoPlan:
     """Source of labels that the model's spec trusts."""
     data: str
     why: str
-    """Where the data come from."""
+    """Origin of the data."""
     batches: Iterable[Batch]
     finished: Callable[[int], None]
     """Takes in the rows of a finished batch."""
     shifted_from: int
     """First batch with shifted labels."""
     shift: str
-    """What shifts, for a person."""
+    """The shift, in words for a person."""
     window: int
     """Labelled predictions per point of the picture."""
     problem: Callable[[], BaseException | None] = lambda: None

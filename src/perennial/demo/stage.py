@@ -1,4 +1,4 @@
-"""What every demo does before and after its loop: free ports, running processes, picture and report."""
+"""Play a demo: free its ports, start the processes, run its loop, write picture and report."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ MODEL, TABLE = "tumours", "tumours.csv"
 MARK = ".demo-table"
 """File in a project folder that this demo has made, and may remove."""
 LICENCE = "CC-BY-4.0"
-"""Of the data, by the UCI Machine Learning Repository."""
+"""Licence of the data, as the UCI Machine Learning Repository states it."""
 WINDOW = 200
 """Labelled predictions per point of the picture."""
 

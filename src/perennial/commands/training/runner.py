@@ -8,6 +8,7 @@ import sys
 import click
 from pydantic import ValidationError
 
+from perennial.commands.identity import reason_option, reason_text_option
 from perennial.commands.output import print_text
 from perennial.core.assets import Reason
 from perennial.errors import SettingsError, UsageError
@@ -37,15 +38,8 @@ def serve(caller: str) -> None:
 @click.argument("step", type=click.Choice(training_runner.STEPS))
 @click.argument("model")
 @click.option("--workdir", required=True, help="Work folder of a run.")
-@click.option(
-    "--reason",
-    type=click.Choice([reason.value for reason in Reason]),
-    default=Reason.PERSON.value,
-    show_default=True,
-    envvar="PERENNIAL_REASON",
-    show_envvar=True,
-)
-@click.option("--reason-text", default="", envvar="PERENNIAL_REASON_TEXT", show_envvar=True)
+@reason_option
+@reason_text_option
 def ask(
     step: training_runner.Step,
     model: str,

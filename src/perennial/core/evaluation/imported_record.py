@@ -21,7 +21,7 @@ class ImportRequest:
     file: str
     """SHA-256 of the file as it was given."""
     trained: str
-    """Where and by whom it was trained."""
+    """Place and person of the training, as the importer says."""
     actor: str
     inputs: tuple[str, ...] = ()
     classes: tuple[str, ...] = ()

@@ -94,7 +94,7 @@ class ServedModel:
     answers: np.ndarray
     """As the task has them, [n] or [n, k]."""
     words: str
-    """What was taken for what."""
+    """The outputs and classes that were chosen, in words."""
     parameters: int
     """Numbers in the file."""
 

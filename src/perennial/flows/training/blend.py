@@ -35,7 +35,7 @@ class _Member:
     trial: Trial
     epochs: int
     answer: np.ndarray
-    """On the validation rows."""
+    """Answers on the validation rows."""
 
 
 def blend(
