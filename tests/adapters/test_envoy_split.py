@@ -7,7 +7,7 @@ import re
 
 import numpy as np
 import pytest
-from envoy_split_stack import SplitStack, split
+from envoy_split_stack import CANARY, STABLE, SplitStack, split
 
 from perennial.core.release.traffic import Assignment
 
@@ -23,9 +23,18 @@ def stack(tmp_path_factory):
         yield running
 
 
-def to_canary_of(stack, weight: float, assignment: Assignment | None, requests) -> np.ndarray:
+def is_canary(answers: list[dict[str, str]]) -> np.ndarray:
+    """Return for each request whether the router drew the candidate.
+
+    The pool that answered may be the other one: on a loaded machine a late health check lets the champion stand in.
+    """
+    assert {answer["meant"] for answer in answers} <= {STABLE.version, CANARY.version}
+    return np.array([answer["meant"] == CANARY.version for answer in answers])
+
+
+def to_canary_of(stack, weight: float, assignment: Assignment, requests) -> np.ndarray:
     stack.router.apply(split(weight, assignment))
-    return np.array(stack.to_canary(requests))
+    return is_canary(stack.ask(requests))
 
 
 def assert_share(to_canary: np.ndarray, share: float) -> None:
@@ -57,9 +66,9 @@ def test_cookie_is_minted_once_and_keeps_the_variant(stack):
     cookies = [re.match(r"unit=([0-9a-f-]{36});", answer["set-cookie"]).group(1) for answer in first]
     assert cookies == [answer["unit"] for answer in first], "the server gets the same unit"
     assert len(set(cookies)) == 1000
-    assert_share(np.array([answer["arm"] == "canary" for answer in first]), 0.2)
+    assert_share(is_canary(first), 0.2)
     again = stack.ask([{"cookie": f"a=1; unit={cookie}; b=2"} for cookie in cookies])
-    assert [answer["arm"] for answer in again] == [answer["arm"] for answer in first]
+    assert (is_canary(again) == is_canary(first)).all()
     assert not any("set-cookie" in answer for answer in again)
 
 
@@ -67,17 +76,17 @@ def test_user_header_stands_before_the_cookie(stack):
     stack.router.apply(split(50.0, BY_COOKIE))
     plain = stack.ask(USERS[:300])
     with_cookie = stack.ask([{**user, "cookie": f"unit={number}"} for number, user in enumerate(USERS[:300])])
-    assert [answer["arm"] for answer in plain] == [answer["arm"] for answer in with_cookie]
+    assert (is_canary(plain) == is_canary(with_cookie)).all()
     assert not any("set-cookie" in answer for answer in plain)
     empty = stack.ask([{"x-user-id": ""}] * 100)
-    assert {answer["arm"] for answer in empty} == {"stable", "canary"}, "an empty header names nobody"
+    assert set(is_canary(empty)) == {False, True}, "an empty header names nobody"
 
 
 def test_without_header_and_cookie_each_request_stands_alone(stack):
     assert_share(to_canary_of(stack, 5.0, BY_HEADER, [{}] * 5000), 0.05)
     same_id = {"x-request-id": "1e9a7a3c-0000-4000-8000-000000000001"}
     answers = stack.ask([same_id] * 5000)
-    assert_share(np.array([answer["arm"] == "canary" for answer in answers]), 0.05)
+    assert_share(is_canary(answers), 0.05)
     assert not any("set-cookie" in answer for answer in answers)
 
 
