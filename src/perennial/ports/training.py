@@ -216,7 +216,8 @@ class Explain(Protocol):
         seed: int,
     ) -> Attributions:
         """Return Shapley values of `rows` (float32 [n, features], NaN for a missing value) against `background`
-        (the same features); base and values of a row add up to its score."""
+        (the same features) of each of the k numbers that `score` gives per row, [n, k]; base and values of a row
+        add up to them."""
 
 
 class GroupFigures(Protocol):
