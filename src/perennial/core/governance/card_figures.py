@@ -117,7 +117,7 @@ def attributions(evidence: CardEvidence, explained: str) -> Section:
             f"Mean absolute Shapley value of each feature over {moved.rows} rows of the evaluation data: by how "
             f"much knowing it moves {what}, on average, from {start} of "
             f"{moved.background_rows} usual rows. Attributions and this mean add up to {what} within "
-            f"{max(moved.gap, 1e-9):.0e}. They say what the model used, not what causes failures; of features "
+            f"{max(moved.gap, 1e-9):.0e}. They say what the model used, not what causes the outcome; of features "
             "that say the same, each gets a part.",
         ),
         tables=(
