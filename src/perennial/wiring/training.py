@@ -70,7 +70,7 @@ def source(spec: ModelSpec, settings: Settings) -> ports.Source:
         )
     from perennial.adapters.table_files import TableFile, location
 
-    return TableFile(location(settings.project, given.path), types, given.missing, given.name)
+    return TableFile(location(settings.project, given.path), types, given.missing, given.name, given.csv)
 
 
 def _verified(names: tuple[str, ...], settings: Settings) -> dict[str, Path]:
@@ -95,11 +95,11 @@ def rows_of(spec: ModelSpec, path: Path, now: datetime) -> pd.DataFrame:
         from perennial.history import files
 
         return files.read(path, now)
-    from perennial.adapters.table_files import TableFile
+    from perennial.adapters.table_files import PLAIN, TableFile
     from perennial.flows.training.tables import column_types
 
-    missing = given.missing if isinstance(given, TableSpec) else ("",)
-    return TableFile(path, column_types(spec, given), missing, given.name).read()
+    missing, form = (given.missing, given.csv) if isinstance(given, TableSpec) else (("",), PLAIN)
+    return TableFile(path, column_types(spec, given), missing, given.name, form).read()
 
 
 def preparation(spec: ModelSpec) -> Callable[[pd.DataFrame], Prepared]:
