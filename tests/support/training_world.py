@@ -15,7 +15,7 @@ from signing import KEY
 from perennial import catalog
 from perennial.adapters.documents.figures import TrainingFigures
 from perennial.adapters.onnx_scorer import OnnxScorer
-from perennial.adapters.optuna_tuner import OptunaTuner
+from perennial.adapters.optuna.tuner import OptunaTuner
 from perennial.core.assets import Reason
 from perennial.core.spec import ModelSpec
 from perennial.core.training.capsule import Provenance

@@ -22,7 +22,7 @@ from perennial import catalog
 from perennial.adapters.documents.figures import TrainingFigures
 from perennial.adapters.gx_validator import GxValidator
 from perennial.adapters.onnx_scorer import OnnxScorer
-from perennial.adapters.optuna_tuner import OptunaTuner
+from perennial.adapters.optuna.tuner import OptunaTuner
 from perennial.cli import main
 from perennial.core.assets import Reason
 from perennial.flows.evaluation.evaluate import EvaluatePorts, evaluate

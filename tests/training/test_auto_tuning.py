@@ -90,6 +90,22 @@ def test_named_templates_compete_with_the_own_model(table_world):
     assert content["gate"]["parity"]["share"] == 0.01
 
 
+@pytest.mark.slow
+def test_two_workers_train_the_kinds_of_model(table_world):
+    """The model of the project and the templates reach the worker processes."""
+    world = table_world("sugar", datasets.load_diabetes(as_frame=True).frame)
+    assert world.init("target", "--template", "forest") == 0
+    world.change(lambda content: content["tuning"].update(templates=["linear", "forest"]))
+    world.budget = {"trials": 4, "epochs": 1, "workers": 2}
+    world.prepare()
+    world.validate()
+    trained = world.train()
+    assert trained.trials == 4
+    tried = [run.params["template"] for run in world.tracker.runs.values() if "trial" in run.tags]
+    assert len(tried) == 4
+    assert set(tried) == {"own", "linear"}
+
+
 class Answers:
     """A model whose answers are the truth plus noise of its own."""
 

@@ -73,6 +73,12 @@ class TuningSpec(Frozen):
         (), description="kinds of model that compete with the entrypoint; auto: each that is installed"
     )
 
+    workers: PositiveInt = Field(
+        1,
+        description="processes that evaluate trials of the same search",
+        exclude_if=lambda workers: workers == 1,  # the digest of specs without the key stays
+    )
+
     @model_validator(mode="before")
     @classmethod
     def of_auto(cls, content: Any) -> Any:
@@ -143,7 +149,6 @@ class ModelSpec(Frozen):
             self._fits_the_windows(self.task.windows)
         if not self.task.one_number:
             numbers = {
-                "explanation": self.explanation,
                 "gate.behaviour": gate.behaviour,
                 "evaluation.baselines": self.evaluation.baselines,
             }

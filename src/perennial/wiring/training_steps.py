@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 def train_ports(settings: Settings) -> TrainPorts:
     from perennial.adapters.documents.figures import TrainingFigures
-    from perennial.adapters.optuna_tuner import OptunaTuner
+    from perennial.adapters.optuna.tuner import OptunaTuner
     from perennial.flows.training.train import TrainPorts
 
     return TrainPorts(

@@ -11,7 +11,7 @@ from perennial.core.data_spec import CsvForm, Split
 from perennial.core.input_spec import InputKind, InputSpec
 from perennial.core.training.drafts.column_roles import Conclusion, Role
 from perennial.core.training.drafts.table_profile import TableProfile
-from perennial.core.training.drafts.thresholds import Thresholds, quote, thresholds
+from perennial.core.training.drafts.thresholds import Thresholds, number, quote, rounded, thresholds
 from perennial.core.training.licence_list import LICENCES
 from perennial.core.training.spec_policy import POLICY
 from perennial.core.training.templates import template_of
@@ -60,6 +60,7 @@ class SeriesText:
     values: Thresholds
     inputs: list[str]
     watched: list[str]
+    horizon: int
 
 
 def input_specs(profile: TableProfile) -> dict[str, InputSpec]:
@@ -159,8 +160,25 @@ gate:
         licences="".join(listed),
         watched="".join(f"    - {quote(name)}\n" for name in watched),
         needed=min(2, len(watched)),
-        explanation=values.explanation,
+        explanation=_explanation(profile, len(inputs), 1 if series is None else series.horizon),
     )
+
+
+def _explanation(profile: TableProfile, inputs: int, horizon: int) -> str:
+    """Return the settings of explanations; a request for a forecast has a row for each step ahead."""
+    if any(conclusion.kind is InputKind.TEXT for conclusion in profile.inputs.values()):
+        return "null  # a bucket of n-grams means nothing to a person"
+    highest = 1.0  # of a probability
+    if profile.task in ("regression", "forecast"):
+        highest = max(abs(number(profile.target.minimum)), abs(number(profile.target.maximum)))
+    parts = {
+        "background": 50,
+        "coalitions": max(200, 2 * inputs + 2),
+        "max_rows": max(20, horizon),
+        "tolerance": rounded(max(1e-4, 1e-5 * highest)),
+        "sample": 100,
+    }
+    return f"{{{', '.join(f'{name}: {value}' for name, value in parts.items())}}}"
 
 
 def _tuning(draft: Draft, values: Thresholds) -> str:

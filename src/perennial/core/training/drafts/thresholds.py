@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from perennial.core.input_spec import InputKind
 from perennial.core.training.drafts.table_columns import ColumnSummary
 from perennial.core.training.drafts.table_profile import TableProfile
 
@@ -24,7 +23,6 @@ class Thresholds:
     metrics: str
     improvement: str
     tolerance: str
-    explanation: str
     epochs: int
 
 
@@ -42,18 +40,12 @@ def thresholds(unit: str, profile: TableProfile) -> Thresholds:
     """Return the part of the spec that depends on the kind of task."""
     target = profile.target
     epochs = 60 if profile.rows < 50_000 else 20
-    coalitions = max(200, 2 * len(profile.inputs) + 2)
-    has_text = any(conclusion.kind is InputKind.TEXT for conclusion in profile.inputs.values())
-    explained = "{{background: 50, coalitions: {}, max_rows: 20, tolerance: {}, sample: 100}}"
-    if has_text:  # a bucket of n-grams means nothing to a person
-        explained = "null  # hashed texts are not explained"
     if profile.task == "regression":
         deviation = target.deviation or 1.0
         interval = covered = ""
         if profile.rows >= ROWS_OF_INTERVAL:
             interval = f"\n  interval: {LEVEL}  # chance that the interval of an answer holds the value"
             covered = f"\n    coverage: {{min: {rounded(LEVEL - 0.15)}}}  # share of values in the intervals"
-        highest = max(abs(float(_number(target.minimum))), abs(float(_number(target.maximum))))
         return Thresholds(
             task=(
                 "task:\n  kind: regression\n"
@@ -67,7 +59,6 @@ def thresholds(unit: str, profile: TableProfile) -> Thresholds:
             ),
             improvement=f"{{metric: rmse, min_delta: {-rounded(0.02 * deviation)}}}",
             tolerance=f"{{rmse: {rounded(0.01 * deviation)}}}",
-            explanation=explained.format(coalitions, rounded(max(1e-4, 1e-5 * highest))),
             epochs=epochs,
         )
     shares = np.array(_counts(target, profile), dtype=float) / profile.rows
@@ -83,7 +74,6 @@ def thresholds(unit: str, profile: TableProfile) -> Thresholds:
             ),
             improvement="{metric: roc_auc, min_delta: -0.02}",
             tolerance="{roc_auc: 0.005, brier: 0.005}",
-            explanation=explained.format(coalitions, 1e-4),
             epochs=epochs,
         )
     entropy = float(-(shares * np.log(shares)).sum())
@@ -95,7 +85,6 @@ def thresholds(unit: str, profile: TableProfile) -> Thresholds:
         ),
         improvement="{metric: log_loss, min_delta: -0.05}",
         tolerance="{log_loss: 0.02, accuracy: 0.01}",
-        explanation="null  # answers of several numbers are not explained",
         epochs=epochs,
     )
 
@@ -105,5 +94,5 @@ def _counts(target: ColumnSummary, profile: TableProfile) -> list[int]:
     return [by_label[label] for label in profile.labels]
 
 
-def _number(value: Any) -> float:
+def number(value: Any) -> float:
     return float(value) if isinstance(value, int | float) else 0.0

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import optuna
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
+from perennial.adapters.optuna.workers import optimise
 from perennial.core.spec import TuningSpec
 from perennial.core.training.artifacts import Trial
 from perennial.errors import ModelError
@@ -49,7 +52,17 @@ class OptunaTuner:
             for parameters in first:
                 opened.enqueue_trial(dict(parameters))
         left = tuning.trials - len(finished(opened))
-        if left > 0:
+        if left > 0 and tuning.workers > 1:
+            evaluation = functools.partial(_evaluation, self, study, tuning.seed, suggest, objective)
+            optimise(
+                opened,
+                evaluation,
+                tuning.workers,
+                left,
+                tuning.timeout.total_seconds(),
+                lambda trial: done(as_trial(trial)),
+            )
+        elif left > 0:
             opened.optimize(
                 lambda trial: _evaluate(trial, suggest, objective),
                 n_trials=left,
@@ -66,7 +79,7 @@ class OptunaTuner:
     def plots(self, study: str, folder: Path) -> list[Path]:
         from optuna.visualization import plot_optimization_history, plot_param_importances
 
-        opened = optuna.load_study(study_name=study, storage=self._storage())
+        opened = self.opened(study)
         complete = sum(trial.state is TrialState.COMPLETE for trial in opened.trials)
         pictures = {"tuning_history.html": plot_optimization_history}
         if complete >= 2:  # a single trial has no variance to explain
@@ -87,19 +100,27 @@ class OptunaTuner:
             # Its process is dead, because only a single training of a model tunes at a time.
             study.tell(trial.number, state=TrialState.FAIL)
         # The seed depends on the finished trials, so that a resumed search draws other parameters.
-        study.sampler = optuna.samplers.TPESampler(
-            seed=tuning.seed + len(study.trials), n_startup_trials=STARTUP_TRIALS, multivariate=False
-        )
-        study.pruner = optuna.pruners.MedianPruner(
-            n_startup_trials=STARTUP_TRIALS, n_warmup_steps=WARM_UP_EPOCHS
-        )
+        study.sampler = _sampler(tuning.seed + len(study.trials))
+        study.pruner = _pruner()
         return study
+
+    def opened(self, name: str) -> optuna.Study:
+        """Open a study that exists."""
+        return optuna.load_study(study_name=name, storage=self._storage(), pruner=_pruner())
 
     def _storage(self) -> BaseStorage:
         if self._url is not None:
             return RDBStorage(self._url)
         self._folder.mkdir(parents=True, exist_ok=True)
         return JournalStorage(JournalFileBackend(str(self._folder / "journal.log")))
+
+
+def _sampler(seed: int) -> optuna.samplers.BaseSampler:
+    return optuna.samplers.TPESampler(seed=seed, n_startup_trials=STARTUP_TRIALS, multivariate=False)
+
+
+def _pruner() -> optuna.pruners.BasePruner:
+    return optuna.pruners.MedianPruner(n_startup_trials=STARTUP_TRIALS, n_warmup_steps=WARM_UP_EPOCHS)
 
 
 def finished(study: optuna.Study) -> list[FrozenTrial]:
@@ -130,3 +151,32 @@ def _evaluate(trial: optuna.Trial, suggest: Callable[[Any], dict[str, Any]], obj
             raise optuna.TrialPruned
 
     return objective(parameters, report)
+
+
+def _evaluation(
+    tuner: OptunaTuner,
+    study: str,
+    seed: int,
+    suggest: Callable[[Any], dict[str, Any]],
+    objective: Objective,
+) -> Callable[[int], None]:
+    """Return the function of a worker that evaluates a trial by its storage id and tells the study its result."""
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    opened = tuner.opened(study)
+
+    def evaluate(trial_id: int) -> None:
+        number = opened._storage.get_trial(trial_id).number
+        # By the number of the trial, not by the worker: which worker takes a trial depends on their speed.
+        opened.sampler = _sampler(int(np.random.SeedSequence([abs(seed), number]).generate_state(1)[0]))
+        trial = optuna.Trial(opened, trial_id)
+        try:
+            value = _evaluate(trial, suggest, objective)
+        except optuna.TrialPruned:
+            opened.tell(trial, state=TrialState.PRUNED)
+        except Exception:
+            opened.tell(trial, state=TrialState.FAIL)
+            raise
+        else:
+            opened.tell(trial, value)
+
+    return evaluate

@@ -1,0 +1,1 @@
+"""Optuna: the search for parameters, in this process or in several."""
