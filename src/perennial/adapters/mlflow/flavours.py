@@ -8,6 +8,8 @@ from typing import Any
 
 import mlflow
 
+from perennial.hidden_packages import hidden
+
 PIPELINES = frozenset({"sklearn", "lightgbm", "xgboost"})
 """Frameworks whose object is a pipeline of scikit-learn; the estimator alone takes other inputs than the model."""
 TRUSTED = [
@@ -35,6 +37,7 @@ def log_native(framework: str, native: Any, given: Mapping[str, Any]) -> None:
     if framework == "pytorch":
         mlflow.pytorch.log_model(native, name="pytorch", pip_requirements=pinned("numpy", "torch"), **given)
     elif framework in PIPELINES:
+        import_skops()
         libraries = [] if framework == "sklearn" else [framework]
         mlflow.sklearn.log_model(
             native,
@@ -44,6 +47,12 @@ def log_native(framework: str, native: Any, given: Mapping[str, Any]) -> None:
             pip_requirements=pinned("numpy", "sklearn", "skops", *libraries),
             **given,
         )
+
+
+def import_skops() -> None:
+    """Import skops without arrays of other libraries, which it would load while it lists scikit-learn's types."""
+    with hidden("torch", "dask", "pytest"):
+        import skops.io  # noqa: F401
 
 
 def pinned(*modules: str) -> list[str]:
