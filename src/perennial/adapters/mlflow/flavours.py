@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from importlib.metadata import packages_distributions, version
+from importlib.metadata import PackageNotFoundError, packages_distributions, version
 from typing import Any
 
 import mlflow
@@ -57,6 +57,14 @@ def import_skops() -> None:
 
 def pinned(*modules: str) -> list[str]:
     """Return the distributions of modules with their installed version, without the build tag."""
-    owners = packages_distributions()
-    names = [owners[module][0] for module in modules]
-    return [f"{name}=={version(name).partition('+')[0]}" for name in names]
+    return [f"{name}=={version(name).partition('+')[0]}" for name in map(_distribution, modules)]
+
+
+def _distribution(module: str) -> str:
+    """Return the distribution of a module, which mostly has its name: a search reads the file lists of all packages."""
+    name = {"sklearn": "scikit-learn"}.get(module, module)
+    try:
+        version(name)
+    except PackageNotFoundError:
+        return packages_distributions()[module][0]
+    return name
