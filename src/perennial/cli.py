@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import sys
 
 import click
 
 from perennial import __version__
-from perennial.errors import PerennialError
+from perennial.errors import FileRefused, PerennialError
 
+FREE = "free space there, then give the command again"
+RIGHTS = "this account may not use it: see its rights (ls -ld), or give the command as its owner"
+REFUSALS = {
+    errno.EACCES: RIGHTS,
+    errno.EPERM: RIGHTS,
+    errno.ENOSPC: FREE,
+    errno.EDQUOT: FREE,
+    errno.EROFS: "the disk is mounted to be read only",
+}
+"""Errors of the operating system that a person can mend, with what to do."""
 COMMANDS: dict[str, tuple[str, str]] = {
     "data": ("perennial.commands.data:data", "Download, import, simulate and show CI histories."),
     "init": ("perennial.commands.training.init:init", "Make a model from a CSV or Parquet file."),
@@ -78,10 +89,12 @@ def main(args: list[str] | None = None) -> int:
     try:
         app.main(args=args, prog_name="perennial", standalone_mode=False)
     except PerennialError as error:
-        click.echo(_shown(f"{type(error).__name__}: {error.message}"), err=True)
-        if error.hint:
-            click.echo(_shown(f"  -> {error.hint}"), err=True)
-        return error.exit_code
+        return _explained(error)
+    except OSError as error:
+        if error.errno not in REFUSALS:
+            raise
+        where = f"{error.filename}: " if error.filename else ""
+        return _explained(FileRefused(f"{where}{error.strerror}", hint=REFUSALS[error.errno]))
     except click.exceptions.Exit as stop:
         return stop.exit_code
     except click.ClickException as error:
@@ -92,6 +105,13 @@ def main(args: list[str] | None = None) -> int:
         click.echo("stopped", err=True)
         return 130
     return 0
+
+
+def _explained(error: PerennialError) -> int:
+    click.echo(_shown(f"{type(error).__name__}: {error.message}"), err=True)
+    if error.hint:
+        click.echo(_shown(f"  -> {error.hint}"), err=True)
+    return error.exit_code
 
 
 def _shown(text: str) -> str:

@@ -49,6 +49,10 @@ class PackageMissing(PerennialError, exit_code=12):
     """A package of an extra is not installed."""
 
 
+class FileRefused(PerennialError, exit_code=13):
+    """The operating system refuses a file or folder: rights, a full disk, a disk that only reads."""
+
+
 class DataError(PerennialError, exit_code=20):
     """Data cannot be used."""
 

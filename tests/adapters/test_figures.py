@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from perennial.adapters.documents.figures import TrainingFigures, calibration_points
 from perennial.core.tasks import Ranking, Scored
-from perennial.core.training.attribution import GlobalAttributions
+from perennial.core.training.attribution import ClassAttributions, GlobalAttributions
 
 
 def scored(size: int = 500) -> Scored:
@@ -25,14 +26,22 @@ def test_pictures_are_pngs(tmp_path):
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in paths)
 
 
-def test_attributions_are_a_png(tmp_path):
+CLASSES = tuple(
+    ClassAttributions(name=name, base=0.5, mean_absolute=means)
+    for name, means in (("yes", (0.3, 0.0)), ("no", (0.1, 0.0)))
+)
+
+
+@pytest.mark.parametrize(("base", "classes"), [(0.2, ()), (None, CLASSES)], ids=["one", "classes"])
+def test_attributions_are_a_png(tmp_path, base, classes):
     attributions = GlobalAttributions(
         digest="d",
         rows=9,
         background_rows=5,
         coalitions=20,
-        base=0.2,
+        base=base,
         mean_absolute=(("a", 0.2), ("b", 0)),
+        classes=classes,
         gap=0,
     )
     path = TrainingFigures().attributions(tmp_path / "plots", "a title", attributions)

@@ -6,7 +6,8 @@ import pickle
 from collections import Counter
 from pathlib import Path
 
-from perennial.errors import DataError, MalformedInput, NotLoaded, all_errors, error_table
+from perennial.cli import main
+from perennial.errors import DataError, FileRefused, MalformedInput, NotLoaded, all_errors, error_table
 
 GUIDE = Path(__file__).parents[2] / "docs" / "guide" / "errors.md"
 
@@ -32,3 +33,11 @@ def test_a_status_is_not_inherited():
 def test_an_error_can_be_pickled():
     error = pickle.loads(pickle.dumps(NotLoaded("m", hint="h")))  # noqa: S301
     assert (type(error), error.message, error.hint) == (NotLoaded, "m", "h")
+
+
+def test_a_folder_that_the_system_refuses_is_no_traceback(capsys, monkeypatch):
+    monkeypatch.setenv("PERENNIAL_HOME", "/sys/state")
+    assert main(["local", "setup"]) == FileRefused.exit_code
+    first, hint = capsys.readouterr().err.splitlines()
+    assert first.startswith("FileRefused: /sys/state")
+    assert hint.startswith("  -> ")

@@ -17,7 +17,12 @@ def explain(request):
 
 def bent(rows):
     filled = np.where(np.isnan(rows), 0.5, rows)
-    return np.tanh(filled[:, 0] * filled[:, 1] + filled.sum(axis=1)).astype(np.float32)
+    score = np.tanh(filled[:, 0] * filled[:, 1] + filled.sum(axis=1)).astype(np.float32)
+    return score[:, None]
+
+
+def of_two_classes(rows):
+    return np.hstack([bent(rows), 1 - bent(rows)])
 
 
 def drawn(count, features=6):
@@ -29,13 +34,21 @@ def drawn(count, features=6):
 def test_base_and_attributions_add_up_to_the_score(explain):
     background, rows = drawn(7), drawn(4)
     found: Attributions = explain(bent, background, rows, 30, 1)
-    assert found.values.shape == rows.shape
-    assert found.base == pytest.approx(bent(background).mean(), abs=1e-6)
+    assert found.values.shape == (*rows.shape, 1)
+    assert found.base == pytest.approx([bent(background).mean()], abs=1e-6)
     assert found.gap(bent(rows).astype(float)) < 1e-6
 
 
+def test_each_number_of_an_answer_has_the_attributions_that_it_has_alone(explain):
+    background, rows = drawn(7), drawn(4)
+    found, alone = (explain(score, background, rows, 30, 1) for score in (of_two_classes, bent))
+    assert found.gap(of_two_classes(rows).astype(float)) < 1e-6
+    assert found.values[:, :, 0] == pytest.approx(alone.values[:, :, 0], abs=1e-9)
+    assert found.values[:, :, 1] == pytest.approx(-found.values[:, :, 0], abs=1e-6)
+
+
 def test_a_feature_that_the_score_does_not_use_gets_nothing(explain):
-    found = explain(lambda rows: rows[:, 1] * 2.0, drawn(5), drawn(3), 70, 1)
+    found = explain(lambda rows: rows[:, 1:2] * 2.0, drawn(5), drawn(3), 70, 1)
     assert np.abs(np.delete(found.values, 1, axis=1)).max() < 1e-9
 
 

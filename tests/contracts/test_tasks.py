@@ -291,7 +291,7 @@ def spec_with(task: Task, **gate) -> ModelSpec:
         "behaviour": None,
     }
     content["gate"] |= gate
-    content |= {"task": task.as_specified().model_dump(), "explanation": None}
+    content["task"] = task.as_specified().model_dump()
     content["evaluation"]["baselines"] = {}
     return ModelSpec.model_validate(content)
 
@@ -313,6 +313,16 @@ def test_a_spec_names_only_what_its_kind_has(task):
     if not task.one_number:
         with pytest.raises(ValidationError, match="no single number"):
             spec_with(task, behaviour="a.b:C")
+
+
+@every_kind
+def test_the_explained_numbers_are_of_the_answer(task):
+    _, answer, _ = rows(task, 8)
+    numbers = task.explained_numbers(answer)
+    assert numbers.shape == (len(answer), len(task.explained_classes) or 1)
+    assert np.array_equal(numbers.max(axis=1), task.summary(answer))
+    if task.explained_classes:  # without a wish, the class of the answer is explained
+        assert np.array_equal(numbers.argmax(axis=1), task.decisions(answer))
 
 
 def test_an_explanation_of_too_few_coalitions_is_an_error_of_the_spec():

@@ -9,8 +9,8 @@ from perennial.core.training.attribution import Attributions, GlobalAttributions
 from perennial.core.training.explanation import Background
 from perennial.errors import IncompleteExplanation
 
-FOUND = Attributions(base=0.5, values=np.array([[0.25, -0.125], [0.0, 0.5]]))
-SCORES = np.array([0.625, 1.0])
+FOUND = Attributions(base=np.array([0.5]), values=np.array([[[0.25], [-0.125]], [[0.0], [0.5]]]))
+SCORES = np.array([[0.625], [1.0]])
 
 
 def test_complete_attributions_pass_with_their_gap():
@@ -18,7 +18,7 @@ def test_complete_attributions_pass_with_their_gap():
     assert check_complete(FOUND, SCORES + 1e-6, 1e-5) == pytest.approx(1e-6)
 
 
-@pytest.mark.parametrize("scores", [SCORES + 0.01, np.array([0.625, np.nan])])
+@pytest.mark.parametrize("scores", [SCORES + 0.01, np.array([[0.625], [np.nan]])])
 def test_others_are_refused(scores):
     with pytest.raises(IncompleteExplanation, match="miss the score"):
         check_complete(FOUND, scores, 1e-3)
@@ -40,6 +40,25 @@ def test_background_is_drawn_by_its_seed():
 
 
 def test_global_attributions_are_mean_absolutes_largest_first():
-    found = GlobalAttributions.of("d", ("a", "b"), FOUND, background_rows=4, coalitions=2, gap=0.0)
+    found = GlobalAttributions.of("d", ("a", "b"), (), FOUND, background_rows=4, coalitions=2, gap=0.0)
     assert found.mean_absolute == (("b", 0.3125), ("a", 0.125))
-    assert (found.rows, found.base) == (2, 0.5)
+    assert (found.rows, found.base, found.classes) == (2, 0.5, ())
+
+
+def test_global_attributions_of_classes_are_of_each_and_of_all():
+    both = Attributions(
+        base=np.array([0.5, 0.25]), values=np.concatenate([FOUND.values, -3 * FOUND.values], axis=2)
+    )
+    found = GlobalAttributions.of("d", ("a", "b"), ("no", 1), both, background_rows=4, coalitions=2, gap=0.0)
+    assert found.mean_absolute == (("b", 0.625), ("a", 0.25))
+    assert found.base is None
+    assert [(part.name, part.base, part.mean_absolute) for part in found.classes] == [
+        ("no", 0.5, (0.3125, 0.125)),
+        ("1", 0.25, (0.9375, 0.375)),
+    ]
+
+
+def test_global_attributions_of_older_runs_are_read():
+    older = '{"digest": "d", "rows": 2, "background_rows": 4, "coalitions": 2, "base": 0.5, "gap": 0.0,'
+    found = GlobalAttributions.model_validate_json(f'{older} "mean_absolute": [["b", 0.3], ["a", 0.1]]}}')
+    assert (found.base, found.classes) == (0.5, ())

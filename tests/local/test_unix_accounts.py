@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import shutil
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -75,6 +76,19 @@ def test_what_two_accounts_cannot_share_is_refused(settings, monkeypatch):
     unix_accounts.check(settings)
     with pytest.raises(SettingsError, match="database server"):
         unix_accounts.check(settings.model_copy(update={"database_url": None}))
+
+
+@as_root
+def test_an_account_that_cannot_read_python_is_refused_before_anything_is_made(settings, monkeypatch):
+    hidden = settings.project / "hidden"
+    hidden.mkdir(mode=0o700)
+    (hidden / "python").symlink_to(sys.executable)
+    monkeypatch.setattr(sys, "executable", str(hidden / "python"))
+    with pytest.raises(
+        SettingsError, match=r"daemon cannot run Perennial: .*hidden/python: Permission denied"
+    ):
+        supervisor.up(settings, lambda line: None)
+    assert not settings.state.exists()
 
 
 def test_every_folder_of_the_settings_is_made_for_the_processes(settings):

@@ -62,13 +62,17 @@ def missing_counts(rows):
     return 1 / (1 + np.exp(-(filled[:, 0] * filled[:, 1] - filled[:, 2] + np.isnan(rows).sum(axis=1))))
 
 
+def column(score):
+    return lambda rows: score(rows)[:, None]
+
+
 def test_attributions_are_shapley_values_also_of_missing_ones():
     rows = np.array([[1.0, np.nan, 0.5, 2.0], [0.0, 0.5, np.nan, np.nan]], dtype=np.float32)
     background = np.array([*BACKGROUND, [np.nan, 1.0, 0.0, np.nan]], dtype=np.float32)
-    attributions = shapley(missing_counts, background, rows, coalitions=50, seed=0)
+    attributions = shapley(column(missing_counts), background, rows, coalitions=50, seed=0)
     wanted = [shapley_by_definition(missing_counts, background, row) for row in rows]
-    assert np.allclose(attributions.values, wanted, atol=1e-8)
-    assert attributions.gap(missing_counts(rows)) < 1e-9
+    assert np.allclose(attributions.values[:, :, 0], wanted, atol=1e-8)
+    assert attributions.gap(column(missing_counts)(rows)) < 1e-9
 
 
 def test_a_row_has_the_same_attributions_in_any_company_and_leaves_no_seed_behind():
@@ -81,9 +85,10 @@ def test_a_row_has_the_same_attributions_in_any_company_and_leaves_no_seed_behin
     np.random.seed(5)
     expected = np.random.random()
     np.random.seed(5)
-    together = shapley(lambda x: np.tanh(x @ weights), background, rows, coalitions=60, seed=3)
+    score = column(lambda x: np.tanh(x @ weights))
+    together = shapley(score, background, rows, coalitions=60, seed=3)
     assert np.random.random() == expected
-    alone = shapley(lambda x: np.tanh(x @ weights), background, rows[2:], coalitions=60, seed=3)
+    alone = shapley(score, background, rows[2:], coalitions=60, seed=3)
     assert np.array_equal(together.values[2:], alone.values)
 
 
@@ -211,7 +216,7 @@ def test_neither_loading_nor_explaining_imports_torch_and_a_plain_server_has_no_
         "import perennial.serving.app\n"
         "assert 'shap' not in sys.modules\n"
         "from perennial.serving.attribution import shapley\n"
-        "shapley(lambda x: x.sum(axis=1), np.zeros((2, 3)), np.ones((1, 3)), 8, 0)\n"
+        "shapley(lambda x: x.sum(axis=1, keepdims=True), np.zeros((2, 3)), np.ones((1, 3)), 8, 0)\n"
         "assert 'torch' not in sys.modules\n"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
@@ -225,7 +230,7 @@ def test_rows_that_cannot_be_explained_are_no_failure_of_the_version(server, mon
     def shapley_of_hostile_rows(score, background, rows, coalitions, seed):
         if broken == "raises":
             raise np.linalg.LinAlgError("singular")
-        return Attributions(base=0.0, values=np.full(rows.shape, np.nan))
+        return Attributions(base=np.zeros(1), values=np.full((*rows.shape, 1), np.nan))
 
     monkeypatch.setattr(explanation, "shapley", shapley_of_hostile_rows)
     answer = server.predict(explain=True)

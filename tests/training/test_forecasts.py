@@ -46,6 +46,8 @@ def seasons(months: int = 144) -> pd.DataFrame:
 
 
 def test_sales_with_a_season_go_the_whole_way(table_world):
+    import shap  # noqa: F401 loaded here, so that its seconds do not count for the server's time limit
+
     world = table_world("sales", seasons())
     assert world.init("sold", *SERIES, "--group", "shop", "--unit", "pieces") == 0
     spec = world.spec
@@ -108,6 +110,15 @@ def test_sales_with_a_season_go_the_whole_way(table_world):
     window = pd.concat([reference] * 2).assign(lag_1=reference["lag_1"].max())
     drifts = {one.column: one for one in EvidentlyDrift().compare(spec, reference, window, None)}
     assert drifts["lag_1"].excess > 0
+
+    explained = world.ask(
+        server, {"series": "south", "time": "2026-12-01", "past": past}, explain=True
+    ).json()
+    assert explained["explanation"]["of"] == "median"
+    base = explained["explanation"]["base"]
+    for one in explained["predictions"]:
+        assert set(one["attributions"]) == set(spec.features.names)
+        assert base + sum(one["attributions"].values()) == pytest.approx(one["value"], rel=1e-5)
 
 
 def test_the_market_forecast_does_not_claim_to_beat_the_naive_forecast(table_world):

@@ -21,6 +21,7 @@ from perennial.core.governance.card_figures import CardEvidence
 from perennial.core.monitoring.drift import DECISION, SCORE
 from perennial.core.spec import ModelSpec
 from perennial.core.tasks import Binary, Multiclass, Ranking, Regression, Task
+from perennial.core.training.attribution import GlobalAttributions
 from perennial.core.training.registration import NewVersion
 from perennial.core.training.reproduction import ReproductionOutcome
 from perennial.core.verdict import Verdict
@@ -35,7 +36,7 @@ from perennial.flows.training.package import version_features
 from perennial.flows.training.point_in_time import as_examples
 from perennial.flows.training.register import register
 from perennial.flows.training.reproduce import ReproducePorts, reproduce
-from perennial.flows.training.workdir import read_table
+from perennial.flows.training.workdir import read_record, read_table
 from perennial.wiring import releasing
 
 pytestmark = pytest.mark.slow
@@ -74,10 +75,7 @@ def spec_of(task: Task, metric: str, bound: dict[str, float], improvement: str |
         "behaviour": None,
     }
     content["evaluation"]["baselines"] = {}
-    if not task.one_number:
-        content["explanation"] = None
-    elif content["explanation"] is not None:
-        content["explanation"]["tolerance"] = 0.1
+    content["explanation"]["tolerance"] = 0.1
     return ModelSpec.model_validate(content)
 
 
@@ -135,11 +133,15 @@ def test_pictures_and_card_are_of_the_kind(world):
     drawn = {path.name for path in world.work.plots.glob("*.png")} - {"attributions.png"}
     assert drawn == pictures
     record = world.registry.find(world.spec.name, world.ref.version)
-    evidence = CardEvidence(evaluation=world.evaluation, pictures=frozenset(drawn))
+    moved = read_record(world.work.plots / "attributions.json", GlobalAttributions, "evaluate")
+    evidence = CardEvidence(evaluation=world.evaluation, attributions=moved, pictures=frozenset(drawn))
     card = make_card(world.spec, record, evidence, None, (), NOW)
-    text = card.model_dump_json()
-    assert f"Task: {world.spec.task.kind}" in text
-    assert all(name in text for name in world.spec.gate.metrics)
+    (section,) = [part for part in card.sections if part.title == "Explanation"]
+    assert section.tables[0].header[2:] == world.spec.task.explained_classes
+    assert {row[0] for row in section.tables[0].rows} == set(world.spec.features.names)
+    assert f"knowing it moves the {world.spec.task.explained}" in section.text[0]
+    known = (f"Task: {world.spec.task.kind}", *world.spec.gate.metrics)
+    assert all(name in card.model_dump_json() for name in known)
 
 
 def test_a_version_is_scored_and_reproduced_on_the_history(world, request, tmp_path):

@@ -46,7 +46,7 @@ def test_whole_way(table_world, template, kind):
     manifest = json.loads((world.work.model / "manifest.json").read_text())
     assert manifest["architecture"] == f"{template}/1"
     assert manifest["framework"] == ("sklearn" if template in ("linear", "forest") else template)
-    assert (manifest["explanation"] is None) == (kind == "multiclass")
+    assert manifest["explanation"]["coalitions"] == 200
     trained = json.loads((world.work.folder / "train.json").read_text())
     assert trained["parity_share"] <= world.spec.gate.parity.share
     record = world.registry.find(kind, ref.version)

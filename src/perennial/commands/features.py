@@ -1,4 +1,4 @@
-"""`perennial features`: publish feature tables, push newest values, look them up."""
+"""`perennial features`: publish feature tables, push newest values, look them up, propose windows."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import click
 
 from perennial import catalog
 from perennial.commands.output import JSON, now, print_json, print_text
+from perennial.commands.training.propose import propose
 from perennial.core.spec import ModelSpec
 from perennial.errors import UnknownEntity, UsageError
 from perennial.settings import Settings, load
@@ -106,6 +107,9 @@ def show(model: str, entities: tuple[str, ...], requests: tuple[str, ...], as_js
         value = _shown(values[name])
         text = f"{value:g}" if isinstance(value, int | float) else value
         print_text(f"{name:<{width}}  {'not known' if value is None else text}")
+
+
+features.add_command(propose)
 
 
 def _publish_table(spec: ModelSpec, settings: Settings) -> None:

@@ -149,7 +149,6 @@ class ModelSpec(Frozen):
             self._fits_the_windows(self.task.windows)
         if not self.task.one_number:
             numbers = {
-                "explanation": self.explanation,
                 "gate.behaviour": gate.behaviour,
                 "evaluation.baselines": self.evaluation.baselines,
             }

@@ -77,6 +77,7 @@ def up(settings: Settings, say: Say, timeout: float = 240.0) -> None:
     if not supervisord.running(settings):
         refuse_open_door(settings)
         unix_accounts.check(settings)
+        unix_accounts.check_reach(settings)
         check_ports(settings)
         set_up(settings, say)
         _start(settings, say)

@@ -11,6 +11,8 @@ import os
 import pwd
 import stat
 import struct
+import subprocess
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -58,6 +60,10 @@ class UnixAccounts:
     mlflow: Owner
     rest: Owner
     training: Owner | None = None
+
+    def owners(self) -> list[Owner]:
+        """Return all accounts."""
+        return [owner for owner in (self.mlflow, self.rest, self.training) if owner is not None]
 
     def of(self, process: str) -> Owner:
         """Return the account of a process."""
@@ -111,7 +117,7 @@ def check(settings: Settings) -> None:
         return
     if os.geteuid() != 0:
         raise SettingsError(f"{VARIABLE} is set, but only root may start processes as others", hint="sudo -E")
-    owners = [owner for owner in (accounts.mlflow, accounts.rest, accounts.training) if owner is not None]
+    owners = accounts.owners()
     names = [owner.name for owner in owners]
     if len({owner.uid for owner in owners}) != len(owners):
         raise SettingsError(f"{VARIABLE}: two of the accounts {', '.join(names)} are the same", hint=HINT)
@@ -120,6 +126,31 @@ def check(settings: Settings) -> None:
             f"{VARIABLE} needs a database server: two accounts cannot write one SQLite file",
             hint="PERENNIAL_DATABASE_URL=postgresql+psycopg://...",
         )
+
+
+def check_reach(settings: Settings) -> None:
+    """Check that every account can run this Python and read this package.
+
+    Raises:
+        SettingsError: an account cannot; names it, the program and what the attempt printed last.
+    """
+    accounts = read(settings)
+    for owner in accounts.owners() if accounts is not None else ():
+        try:
+            attempt = subprocess.run(
+                [sys.executable, "-c", "import ssl, sqlite3, perennial.settings"], cwd="/",
+                user=owner.uid, group=owner.gid, extra_groups=[], env={"HOME": owner.home},
+                capture_output=True, text=True, check=False,
+            )  # fmt: skip
+        except PermissionError as error:
+            failure = f"{sys.executable}: {error.strerror}"
+        else:
+            failure = attempt.stderr.strip().rpartition("\n")[2] if attempt.returncode else ""
+        if failure:
+            raise SettingsError(
+                f"{VARIABLE}: {owner.name} cannot run Perennial: {failure}",
+                hint="Python, the packages and the checkout must be readable for it, with the folders above them",
+            )
 
 
 def own(settings: Settings) -> None:

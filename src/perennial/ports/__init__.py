@@ -28,5 +28,6 @@ from perennial.ports.training import (
     Tracker,
     Tuner,
     Validator,
+    Windows,
 )
 from perennial.ports.versions import Labels, ModelFiles, Registry, VersionSearch

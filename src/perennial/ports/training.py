@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from perennial.core.evaluation.fairness import Answers
     from perennial.core.feature_spec import FeatureSpec
+    from perennial.core.feature_view import ViewSpec
     from perennial.core.gate_spec import GroupMeasure
     from perennial.core.spec import TuningSpec
     from perennial.core.tasks import Scored, Task
@@ -89,6 +90,15 @@ class Features(Protocol):
 
     def online(self, features: FeatureSpec, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any] | None]:
         """Return the newest values by name for each row; None for an unknown entity."""
+
+
+class Windows(Protocol):
+    """Values of window features (DuckDB)."""
+
+    def __call__(
+        self, view: ViewSpec, names: list[str], events: pd.DataFrame, rows: pd.DataFrame, row_time: str
+    ) -> dict[str, np.ndarray]:
+        """Return feature -> float64 [rows], of the events of each row's entity before the time of the row."""
 
 
 class Tracker(Protocol):
@@ -206,7 +216,8 @@ class Explain(Protocol):
         seed: int,
     ) -> Attributions:
         """Return Shapley values of `rows` (float32 [n, features], NaN for a missing value) against `background`
-        (the same features); base and values of a row add up to its score."""
+        (the same features) of each of the k numbers that `score` gives per row, [n, k]; base and values of a row
+        add up to them."""
 
 
 class GroupFigures(Protocol):

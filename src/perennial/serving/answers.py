@@ -94,6 +94,14 @@ def brief(value: Any) -> str:
     return reprlib.repr(value)
 
 
+def flag(body: dict[str, Any], name: str) -> bool:
+    """Return a value of the body that may be true or false; false where it is left out."""
+    given = body.get(name, False)
+    if not isinstance(given, bool):
+        raise MalformedInput(f"{name} is {brief(given)}", hint="true or false")
+    return given
+
+
 async def no_route(request: Request, error: Exception) -> Response:
     status = getattr(error, "status_code", 404)
     return Json(

@@ -187,7 +187,9 @@ class ModelServer:
         explained = None
         if parsed.explain and not selected.shadow:  # nobody reads the answer to a mirrored request
             before = time.perf_counter()
-            explained = await self._explanations.explain(selected.version, features, scores)
+            explained = await self._explanations.explain(
+                selected.version, features, scores, parsed.explained_class
+            )
             # Latency is evidence of a release: the time of the explanation must not count.
             started += time.perf_counter() - before
         ids = self._recorder.record(

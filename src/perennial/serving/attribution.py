@@ -1,9 +1,10 @@
-"""Shapley values of a score by Kernel SHAP (library shap).
+"""Shapley values of the numbers of an answer by Kernel SHAP (library shap).
 
 The method is model-agnostic: it needs only a function that scores rows, so the served ONNX file itself is explained.
 A feature outside a coalition takes its values from each row of the background; the mean score over these rows is
-the score of the coalition. The import of shap takes seconds, so it happens inside the call. Source: S. Lundberg,
-S.-I. Lee, "A Unified Approach to Interpreting Model Predictions", NeurIPS 2017.
+the score of the coalition. Several numbers of an answer share the scored rows. The import of shap takes seconds, so
+it happens inside the call. Source: S. Lundberg, S.-I. Lee, "A Unified Approach to Interpreting Model Predictions",
+NeurIPS 2017.
 """
 
 from __future__ import annotations
@@ -28,13 +29,13 @@ def shapley(
     coalitions: int,
     seed: int,
 ) -> Attributions:
-    """Return the attributions of each row, which add up to its score by construction of the regression.
+    """Return the attributions of each row, which add up to its scores by construction of the regression.
 
     Not thread-safe: the library uses NumPy's global generator. It is seeded for each row, so that the attributions
     of a row do not depend on the other rows, and restored afterwards.
 
     Args:
-        score: float32 [n, features], NaN for a missing value -> [n].
+        score: float32 [n, features], NaN for a missing value -> [n, k].
         background, rows: float32 [*, features], NaN for a missing value.
         coalitions: maximum number of feature coalitions per row.
     """
@@ -48,14 +49,16 @@ def shapley(
         for row in rows.astype(float):
             np.random.seed(seed)
             values.append(explainer.shap_values(row, nsamples=coalitions, l1_reg=False, silent=True))
-    return Attributions(base=float(explainer.expected_value), values=np.array(values))
+    base = np.atleast_1d(np.asarray(explainer.expected_value, dtype=float))
+    return Attributions(base=base, values=np.reshape(values, (*rows.shape, len(base))))
 
 
 def _in_blocks(score: Callable[[np.ndarray], np.ndarray]) -> Callable[[np.ndarray], np.ndarray]:
     def scored(rows: np.ndarray) -> np.ndarray:
         features = np.ascontiguousarray(rows, dtype=np.float32)
         parts = [score(features[start : start + BLOCK]) for start in range(0, len(features), BLOCK)]
-        return np.concatenate(parts).astype(float)
+        scores = np.concatenate(parts).astype(float)
+        return scores[:, 0] if scores.shape[1] == 1 else scores
 
     return scored
 

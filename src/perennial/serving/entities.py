@@ -15,11 +15,12 @@ from perennial.core.input_encoding import encode
 from perennial.core.input_spec import in_order
 from perennial.core.tasks.windows import Windows
 from perennial.errors import FeaturesUnavailable, MalformedInput, PerennialError, UnknownEntity
-from perennial.serving.answers import brief
+from perennial.serving.answers import brief, flag
+from perennial.serving.explanation import requested
 from perennial.serving.manifest import ServedManifest, example_row
 
-KEYS = frozenset({"entities", "context", "allow_unknown", "explain"})
-ROW_KEYS = frozenset({"rows", "explain"})
+KEYS = frozenset({"entities", "context", "allow_unknown", "explain", "explain_class"})
+ROW_KEYS = frozenset({"rows", "explain", "explain_class"})
 """Keys of a request to a model whose caller sends the inputs."""
 LARGEST = 1e15
 """Largest number of a request: larger ones are not exact, or leave float32 in a model."""
@@ -44,6 +45,8 @@ class EntityRequest:
     allow_unknown: bool
     explain: bool
     """True when the caller also wants attributions."""
+    explained_class: int | None = None
+    """Place of the class to explain; None: that of each answer."""
 
 
 def parse(body: Any, manifest: ServedManifest) -> EntityRequest:
@@ -81,7 +84,9 @@ def parse(body: Any, manifest: ServedManifest) -> EntityRequest:
             _require_short(f"{name} of entity {number}", value)
     context = _context(body.get("context", {}), manifest)
     rows = [{**{key: entity[key] for key in manifest.entities}, **context} for entity in entities]
-    return EntityRequest(entities, rows, context, _flag(body, "allow_unknown"), _flag(body, "explain"))
+    return EntityRequest(
+        entities, rows, context, flag(body, "allow_unknown"), *requested(body, manifest.task)
+    )
 
 
 def _rows(body: Any, manifest: ServedManifest) -> EntityRequest:
@@ -98,7 +103,8 @@ def _rows(body: Any, manifest: ServedManifest) -> EntityRequest:
         if not isinstance(row, dict):
             raise MalformedInput(f"row {number} is {brief(row)}", hint="a row is an object of inputs")
     if (windows := manifest.task.windows) is not None:
-        return _forecasts(body, rows, windows, several=windows.names(True)[-1] in names)
+        named, inputs = _forecasts(rows, windows, several=windows.names(True)[-1] in names)
+        return EntityRequest(named, inputs, {}, False, *requested(body, manifest.task))
     for number, row in enumerate(rows):
         if set(row) != names:
             lacking, strange = sorted(names - set(row)), sorted(set(row) - names)
@@ -108,13 +114,13 @@ def _rows(body: Any, manifest: ServedManifest) -> EntityRequest:
             )
         for name, value in row.items():
             _require_short(f"{name} of row {number}", value)
-    return EntityRequest(rows, rows, {}, allow_unknown=False, explain=_flag(body, "explain"))
+    return EntityRequest(rows, rows, {}, False, *requested(body, manifest.task))
 
 
 def _forecasts(
-    body: dict[str, Any], rows: list[dict[str, Any]], windows: Windows, several: bool
-) -> EntityRequest:
-    """Return a row for each step ahead of each request row."""
+    rows: list[dict[str, Any]], windows: Windows, several: bool
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Return names and inputs of each step ahead of each request row."""
     if len(rows) * windows.horizon > limits.ROWS:
         raise MalformedInput(
             f"{len(rows)} rows of {windows.horizon} steps each",
@@ -123,8 +129,7 @@ def _forecasts(
     for number, row in enumerate(rows):
         for name, value in row.items():
             _require_short(f"{name} of row {number}", value)
-    named, inputs = windows.expand(rows, several)
-    return EntityRequest(named, inputs, {}, allow_unknown=False, explain=_flag(body, "explain"))
+    return windows.expand(rows, several)
 
 
 def _only(body: dict[str, Any], known: frozenset[str]) -> None:
@@ -140,13 +145,6 @@ def _require_short(name: str, value: Any) -> None:
         raise MalformedInput(
             f"{name} has {len(value)} characters", hint=f"send at most {limits.TEXT} characters per value"
         )
-
-
-def _flag(body: dict[str, Any], name: str) -> bool:
-    given = body.get(name, False)
-    if not isinstance(given, bool):
-        raise MalformedInput(f"{name} is {brief(given)}", hint="true or false")
-    return given
 
 
 def _context(given: Any, manifest: ServedManifest) -> dict[str, Any]:

@@ -14,9 +14,11 @@ from typing import Any
 
 import numpy as np
 
-from perennial.core.training.attribution import Attributions, check_complete
+from perennial.core.tasks import Task
+from perennial.core.training.attribution import check_complete
 from perennial.core.training.explanation import ServedExplanation
 from perennial.errors import ExplanationNotReady, IncompleteExplanation, MalformedInput
+from perennial.serving.answers import brief, flag
 from perennial.serving.attribution import METHOD, shapley
 from perennial.serving.session import LoadedVersion
 
@@ -30,10 +32,15 @@ NICENESS = 10
 
 @dataclass(frozen=True)
 class ExplainedScores:
-    """Complete attributions of the rows of a request; times in seconds."""
+    """Complete attributions of the rows of a request, each of one number of its answer; times in seconds."""
 
     version: LoadedVersion
-    attributions: Attributions
+    explained: np.ndarray
+    """Place of the explained class of each row, int [n]; 0 where an answer has one number to explain."""
+    base: np.ndarray
+    """float64 [n]"""
+    values: np.ndarray
+    """float64 [n, features]"""
     gap: float
     seconds: float
     waited: float
@@ -41,10 +48,12 @@ class ExplainedScores:
     def add_to(self, answer: dict[str, Any]) -> None:
         """Add the attributions to the `predictions` of the answer, in the same order; times in milliseconds."""
         wanted, background = _configuration(self.version)
+        manifest = self.version.manifest
+        classes, base = manifest.task.explained_classes, self.base.tolist()
         answer["explanation"] = {
-            "of": self.version.manifest.task.output,
+            "of": manifest.task.explained,
             "method": METHOD,
-            "base": self.attributions.base,
+            **({} if classes else {"base": base[0]}),
             "background_rows": len(background),
             "coalitions": wanted.coalitions,
             "tolerance": wanted.tolerance,
@@ -52,9 +61,34 @@ class ExplainedScores:
             "ms": round(self.seconds * 1000, 1),
             "waited_ms": round(self.waited * 1000, 1),
         }
-        names = self.version.manifest.features
-        for prediction, values in zip(answer["predictions"], self.attributions.values, strict=True):
-            prediction["attributions"] = dict(zip(names, values.tolist(), strict=True))
+        for row, prediction in enumerate(answer["predictions"]):
+            if classes:
+                prediction["explained"] = {"class": classes[self.explained[row]], "base": base[row]}
+            prediction["attributions"] = dict(zip(manifest.features, self.values[row].tolist(), strict=True))
+
+
+def requested(body: dict[str, Any], task: Task) -> tuple[bool, int | None]:
+    """Return whether the caller wants attributions, and the place of the class that they are to be of.
+
+    Raises:
+        MalformedInput: the class is none of the model, or is named without `explain: true`.
+    """
+    explain = flag(body, "explain")
+    if "explain_class" not in body:
+        return explain, None
+    given = body["explain_class"]
+    if not task.explained_classes:
+        raise MalformedInput(
+            f"explain_class is {brief(given)}, but a {task.kind} model answers one number to explain",
+            hint="leave explain_class out",
+        )
+    place = task.label(given)
+    if not explain or place is None:
+        raise MalformedInput(
+            f"explain_class is {brief(given)}" + ("" if explain else " without explain: true"),
+            hint=f"send explain: true, and {task.valid_label()}"[:500],
+        )
+    return True, int(place)
 
 
 class Explanations:
@@ -70,12 +104,13 @@ class Explanations:
         self._patience = patience
 
     async def explain(
-        self, version: LoadedVersion, features: np.ndarray, scores: np.ndarray
+        self, version: LoadedVersion, features: np.ndarray, scores: np.ndarray, chosen: int | None = None
     ) -> ExplainedScores:
         """Return attributions that add up to the scores.
 
         Args:
-            features: float32 [n, features], as given to the model; scores: float32 [n], as it answered.
+            features: float32 [n, features], as given to the model; scores: float32 [n] or [n, k], as it answered.
+            chosen: place of the class to explain; None: the most probable of each row.
 
         Raises:
             MalformedInput: this version has no background, or the request has too many rows.
@@ -91,7 +126,7 @@ class Explanations:
                 f"{len(features)} rows to explain",
                 hint=f"send at most {wanted.max_rows} rows per request",
             )
-        work = self._thread.submit(_work, version, features, scores, time.perf_counter())
+        work = self._thread.submit(_work, version, features, scores, chosen, time.perf_counter())
         try:
             return await asyncio.wait_for(asyncio.wrap_future(work), self._patience)
         except TimeoutError:
@@ -118,18 +153,32 @@ def _configuration(version: LoadedVersion) -> tuple[ServedExplanation, np.ndarra
 
 
 def _work(
-    version: LoadedVersion, features: np.ndarray, scores: np.ndarray, submitted: float
+    version: LoadedVersion, features: np.ndarray, scores: np.ndarray, chosen: int | None, submitted: float
 ) -> ExplainedScores:
     wanted, background = _configuration(version)
     began = time.perf_counter()
+    numbers_of = version.manifest.task.explained_numbers
+    numbers = numbers_of(scores).astype(float)
+    explained = numbers.argmax(axis=1) if chosen is None else np.full(len(numbers), chosen)
+    needed, places = np.unique(explained, return_inverse=True)
+
+    def score(rows: np.ndarray) -> np.ndarray:
+        return numbers_of(version.score(rows))[:, needed]
+
     try:
-        attributions = shapley(version.score, background, features, wanted.coalitions, wanted.seed)
+        attributions = shapley(score, background, features, wanted.coalitions, wanted.seed)
     except Exception as error:  # the library and onnxruntime have exceptions without a common base class
         LOG.exception("explanation of %s", version.wanted.version)
         raise IncompleteExplanation(
             f"these rows cannot be explained: {type(error).__name__}", hint="send the request without explain"
         ) from error
-    gap = check_complete(attributions, scores.astype(float), wanted.tolerance)
+    gap = check_complete(attributions, numbers[:, needed], wanted.tolerance)
     return ExplainedScores(
-        version, attributions, gap, seconds=time.perf_counter() - began, waited=began - submitted
+        version,
+        explained,
+        base=attributions.base[places],
+        values=attributions.values[np.arange(len(numbers)), :, places],
+        gap=gap,
+        seconds=time.perf_counter() - began,
+        waited=began - submitted,
     )

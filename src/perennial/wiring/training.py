@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from perennial import ports
     from perennial.adapters.dataset_files import DatasetFiles
+    from perennial.core.feature_view import ViewSpec
     from perennial.core.training.capsule import Provenance
     from perennial.flows.training.fit import Build
     from perennial.flows.training.prepare import Prepared
@@ -125,27 +126,29 @@ def view_tables(spec: ModelSpec, settings: Settings) -> dict[str, pd.DataFrame]:
         SpecError: a view is wrong, or names no source.
         Others: as `ports.Source.read`.
     """
+    paths = [path for path in catalog.used_views(spec, settings.project) if path.suffix == ".yaml"]
+    return {path.stem: view_rows(catalog.feature_view(path), settings) for path in paths}
+
+
+def view_rows(view: ViewSpec, settings: Settings) -> pd.DataFrame:
+    """Read the table of a feature view; raises as `view_tables`."""
     from perennial.core.feature_view import SqlOrigin
 
-    tables = {}
-    for path in catalog.used_views(spec, settings.project):
-        if path.suffix != ".yaml":
-            continue
-        view = catalog.feature_view(path)
-        given = view.source
-        if given is None:
-            raise SpecError(f"{path}: source is null", hint="a model over rows needs the source of its views")
-        if isinstance(given, SqlOrigin):
-            from perennial.adapters.tables.sql_rows import Origin, SqlRows
+    given = view.source
+    if given is None:
+        raise SpecError(
+            f"feature view {view.name}: source is null",
+            hint="a model over rows needs the source of its views",
+        )
+    if isinstance(given, SqlOrigin):
+        from perennial.adapters.tables.sql_rows import Origin, SqlRows
 
-            origin = Origin(given.connection, given.query, given.table, given.high_water)
-            tables[view.name] = SqlRows(origin, view.read_types, settings.tables_dir, view.name).read()
-            continue
-        from perennial.adapters.table_files import TableFile, location
+        origin = Origin(given.connection, given.query, given.table, given.high_water)
+        return SqlRows(origin, view.read_types, settings.tables_dir, view.name).read()
+    from perennial.adapters.table_files import TableFile, location
 
-        place = location(settings.project, given.path)
-        tables[view.name] = TableFile(place, view.read_types, given.missing, view.name).read()
-    return tables
+    place = location(settings.project, given.path)
+    return TableFile(place, view.read_types, given.missing, view.name).read()
 
 
 def dataset_files(settings: Settings) -> DatasetFiles:
@@ -178,7 +181,10 @@ def _feast(settings: Settings) -> ports.Features:
         from perennial.adapters.feast.features import FeastFeatures
 
     return FeastFeatures(
-        settings.shipped("feature_repo"), settings.feast_dir, lambda: catalog.specs(settings)
+        settings.project / "feature_repo",
+        settings.feast_dir,
+        lambda: catalog.specs(settings),
+        config=settings.shipped("feature_repo/feature_store.yaml"),
     )
 
 

@@ -19,12 +19,12 @@ def one_path(
     coalitions: int,
     seed: int,
 ) -> Attributions:
-    base = score(background).astype(float).mean()
+    base = score(background).astype(float).mean(axis=0)
     values = []
     for row in rows:
         known, means = np.array(background), [base]
         for feature, value in enumerate(row):
             known[:, feature] = value
-            means.append(score(known).astype(float).mean())
-        values.append(np.diff(means))
-    return Attributions(float(base), np.array(values))
+            means.append(score(known).astype(float).mean(axis=0))
+        values.append(np.diff(means, axis=0))
+    return Attributions(base, np.array(values))

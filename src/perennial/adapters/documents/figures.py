@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from perennial.core.governance.card_figures import MOST_CLASSES
 from perennial.core.tasks import Scored
 from perennial.core.tasks.curve import pr_auc, roc_auc
 from perennial.core.tasks.forecast import MeasuredForecasts
@@ -72,12 +73,25 @@ class TrainingFigures:
         names, means = zip(*attributions.mean_absolute, strict=True)
         figure = Figure(figsize=(6, 1.6 + 0.28 * len(names)), dpi=120, layout="constrained")
         axes = figure.subplots()
-        bars = axes.barh(names, means, color="tab:blue")
-        axes.bar_label(bars, fmt="%.4f", padding=3, fontsize=8)
+        if 0 < len(attributions.classes) <= MOST_CLASSES:
+            left = np.zeros(len(names))
+            for part in attributions.classes:  # together the mean over the classes
+                widths = np.array(part.mean_absolute) / len(attributions.classes)
+                bars = axes.barh(names, widths, left=left, label=part.name)
+                left += widths
+            axes.legend(fontsize=8, title="class")
+        else:
+            bars = axes.barh(names, means, color="tab:blue")
+        axes.bar_label(bars, [f"{mean:.4f}" for mean in means], padding=3, fontsize=8)
         axes.invert_yaxis()
         axes.margins(x=0.15)
         axes.set_title(f"Mean absolute Shapley value over {attributions.rows} rows\n{title}", fontsize=10)
-        axes.set_xlabel(f"mean absolute change of the score (its mean is {attributions.base:.3f})")
+        changed = (
+            "the probabilities"
+            if attributions.base is None
+            else f"the answer (its mean is {attributions.base:.3f})"
+        )
+        axes.set_xlabel(f"mean absolute change of {changed}")
         axes.grid(axis="x", alpha=0.3)
         figure.savefig(folder / "attributions.png", metadata={"Software": None})
         return folder / "attributions.png"

@@ -37,10 +37,11 @@ class FeastFeatures:
     """The Features port.
 
     Args:
-        repo: folder `feature_repo` of a project, with `feature_store.yaml`.
+        repo: folder `feature_repo` of a project, beside its `configs`; it need not exist.
         folder: state of the feature store; a lock admits a single writer.
         specs: returns the model specs; each gets a feature service.
         clock: no row that is published may be later.
+        config: Feast's configuration; None: `feature_store.yaml` of `repo`.
     """
 
     def __init__(
@@ -49,8 +50,10 @@ class FeastFeatures:
         folder: Path,
         specs: Callable[[], Iterable[ModelSpec]],
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        config: Path | None = None,
     ) -> None:
         self._clock = clock
+        self._config = config or repo / CONFIG
         self._repo = repo
         self._folder = folder
         self._specs = specs
@@ -67,16 +70,16 @@ class FeastFeatures:
             FeaturesUnavailable: Feast or a store cannot be written.
             SettingsError: the project has no configuration of Feast.
         """
-        if not (self._repo / CONFIG).is_file():
+        if not self._config.is_file():
             raise SettingsError(
-                f"there is no {self._repo / CONFIG}",
+                f"there is no {self._config}",
                 hint="copy it from the Perennial checkout: it says which stores Feast uses",
             )
         tables = {name: self._stored(name, frame) for name, frame in views.items()}
         with self._writing():
             for name, table in tables.items():
                 _write_parquet(table, self._offline / f"{name}.parquet")
-            files.write_bytes(self._folder / CONFIG, (self._repo / CONFIG).read_bytes())
+            files.write_bytes(self._folder / CONFIG, self._config.read_bytes())
             objects = _published(definitions(self._repo, self._offline, self._specs()))
             with files.replacing(self._folder / REGISTRY) as registry, _quiet_feast():
                 store = self._store(registry)
@@ -151,7 +154,7 @@ class FeastFeatures:
         return _snapshot(view, spec, frame, self._clock())
 
     def _store(self, registry: Path) -> FeatureStore:
-        config = read_config(self._repo / CONFIG, self._folder)
+        config = read_config(self._config, self._folder)
         config.registry.path = str(registry)
         return FeatureStore(config=config)
 

@@ -48,7 +48,7 @@ def make_card(
             _evaluation_data(spec, record),
             _training_data(record),
             quantitative(record, evidence, tuple(spec.task.metrics)),
-            attributions(evidence),
+            attributions(evidence, spec.task.explained),
             _ethics(spec, rows),
             _caveats(spec, record, rows),
             _governance(timeline, rows),

@@ -23,6 +23,8 @@ PICTURES = {
     "coverage_by_step.png": "Coverage by step ahead on the evaluation data",
 }
 ATTRIBUTIONS_PICTURE = "attributions.png"
+MOST_CLASSES = 10
+"""Most classes whose attributions are shown apart; `attributions.json` has them all."""
 SHOWN = {"holdout": "this version", MODEL: "this version"}
 
 
@@ -94,24 +96,37 @@ def _slices(evaluation: Evaluation | None, names: Sequence[str]) -> tuple[Table,
     )
 
 
-def attributions(evidence: CardEvidence) -> Section:
-    """Return the section of feature attributions. This section is not in Mitchell et al."""
+def attributions(evidence: CardEvidence, explained: str) -> Section:
+    """Return the section of feature attributions. This section is not in Mitchell et al.
+
+    Args:
+        explained: name of the number that an explanation is of.
+    """
     moved = evidence.attributions
     if moved is None:
         return Section(title="Explanation")
+    if moved.base is not None:
+        what, start = f"the {explained}", f"{moved.base:.4f}, the mean {explained}"
+    else:
+        bases = ", ".join(f"{part.name} {part.base:.4f}" for part in moved.classes)
+        what, start = f"the {explained} of a class", f"its mean ({bases})"
+    shown = moved.classes if len(moved.classes) <= MOST_CLASSES else ()
     return Section(
         title="Explanation",
         text=(
             f"Mean absolute Shapley value of each feature over {moved.rows} rows of the evaluation data: by how "
-            f"much knowing it moves the score, on average, from {moved.base:.4f}, the mean score of "
-            f"{moved.background_rows} usual rows. Attributions and this mean add up to the score within "
-            f"{max(moved.gap, 1e-9):.0e}. They say what the model used, not what causes failures; of features "
+            f"much knowing it moves {what}, on average, from {start} of "
+            f"{moved.background_rows} usual rows. Attributions and this mean add up to {what} within "
+            f"{max(moved.gap, 1e-9):.0e}. They say what the model used, not what causes the outcome; of features "
             "that say the same, each gets a part.",
         ),
         tables=(
             Table(
-                header=("feature", "mean absolute attribution"),
-                rows=tuple((name, f"{mean:.4f}") for name, mean in moved.mean_absolute),
+                header=("feature", "mean absolute attribution", *(part.name for part in shown)),
+                rows=tuple(
+                    (name, f"{mean:.4f}", *(f"{part.mean_absolute[place]:.4f}" for part in shown))
+                    for place, (name, mean) in enumerate(moved.mean_absolute)
+                ),
             ),
         ),
         pictures=(Picture(file=ATTRIBUTIONS_PICTURE, shows="Mean absolute attribution of each feature"),)

@@ -8,6 +8,7 @@ from typing import ClassVar
 import numpy as np
 
 from perennial.core.frozen import Frozen
+from perennial.core.tasks.values import Label
 from perennial.errors import WrongAnswer
 
 
@@ -18,6 +19,8 @@ class AnswerForm(Frozen, ABC):
     """Name of the output in the ONNX file."""
     valid: ClassVar[str]
     """Valid answer in words."""
+    explained: ClassVar[str]
+    """Name of the number that an explanation of an answer is of."""
 
     @abstractmethod
     def invalid(self, answer: np.ndarray) -> np.ndarray:
@@ -26,6 +29,15 @@ class AnswerForm(Frozen, ABC):
     def width(self) -> int | None:
         """Return the number of columns of an answer; None for one number per row."""
         return None
+
+    @property
+    def explained_classes(self) -> tuple[Label, ...]:
+        """Return the classes of which an explanation names one; none where an answer has one number to explain."""
+        return ()
+
+    def explained_numbers(self, answer: np.ndarray) -> np.ndarray:
+        """Return the numbers of each answer that can be explained, [n, k]: one of each explained class, or one."""
+        return np.reshape(answer, (len(answer), -1))
 
     @property
     def shape(self) -> str:

@@ -23,6 +23,7 @@ class Forecast(NumberTask):
 
     kind: Literal["forecast"] = "forecast"
     output: ClassVar[str] = "quantiles"
+    explained: ClassVar[str] = "median"
     valid: ClassVar[str] = "a finite value for each of `task.quantiles`, in rising order"
     one_number: ClassVar[bool] = False
 
@@ -82,6 +83,10 @@ class Forecast(NumberTask):
     def summary(self, answer: np.ndarray) -> np.ndarray:
         """Return the median of each row."""
         return np.ascontiguousarray(answer[:, self.quantiles.index(MEDIAN)])
+
+    def explained_numbers(self, answer: np.ndarray) -> np.ndarray:
+        """Return the median of each row, [n, 1]."""
+        return self.summary(answer)[:, None]
 
     def valid_summary(self, summary: np.ndarray) -> np.ndarray:
         return np.asarray(np.abs(summary) <= LARGEST_NUMBER)

@@ -25,6 +25,7 @@ class Multiclass(Task):
 
     kind: Literal["multiclass"] = "multiclass"
     output: ClassVar[str] = "probabilities"
+    explained: ClassVar[str] = "probability"
     valid: ClassVar[str] = "a probability for each class of `task.classes`, in that order, with the sum 1"
     has_positive: ClassVar[bool] = False
     one_number: ClassVar[bool] = False
@@ -62,6 +63,10 @@ class Multiclass(Task):
 
     @property
     def labels(self) -> tuple[Label, ...]:
+        return self.classes
+
+    @property
+    def explained_classes(self) -> tuple[Label, ...]:
         return self.classes
 
     def valid_label(self) -> str:

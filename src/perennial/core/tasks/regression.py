@@ -27,6 +27,7 @@ class Regression(NumberTask):
 
     kind: Literal["regression"] = "regression"
     output: ClassVar[str] = "value"
+    explained: ClassVar[str] = "value"
     valid: ClassVar[str] = "a finite number"
     one_number: ClassVar[bool] = True
 

@@ -20,6 +20,7 @@ class ScoreTask(Task):
     """A kind whose answer is a score in [0, 1]."""
 
     output: ClassVar[str] = "score"
+    explained: ClassVar[str] = "score"
     valid: ClassVar[str] = "a number in [0, 1]"
     has_positive: ClassVar[bool] = True
     one_number: ClassVar[bool] = True

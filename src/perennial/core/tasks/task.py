@@ -28,7 +28,7 @@ class Task(AnswerForm):
     has_positive: ClassVar[bool]
     """Labels are positive or not: their share and number can be compared between variants."""
     one_number: ClassVar[bool]
-    """The answer is one number per row: it can be explained by attributions and compared by behavioural cases."""
+    """The answer is one number per row: it can be compared by behavioural cases and with a feature."""
     is_number: ClassVar[bool] = False
     """The target is a number with a unit, not a label."""
     fairness: ClassVar[frozenset[str]]

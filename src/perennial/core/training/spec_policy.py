@@ -93,8 +93,9 @@ retraining:
   cooldown: PT24H
   max_alarms_per_week: 3
 
-# Shapley values of the answer. A row costs `coalitions` x `background` scores. A request for more than `max_rows` rows
-# is refused; an explanation whose sum differs from the answer by more than `tolerance` is an error.
+# Shapley values of the answer: of the probability of a class, of the median of a forecast. A row costs `coalitions` x
+# `background` scores. A request for more than `max_rows` rows is refused; an explanation whose sum differs from the
+# answer by more than `tolerance` is an error.
 explanation: $explanation
 
 retention:

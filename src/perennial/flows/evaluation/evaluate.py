@@ -111,7 +111,7 @@ def evaluate(spec: ModelSpec, work: Workdir, ports: EvaluatePorts, say: Callable
         ports.figures.attributions(work.plots, f"{spec.name}, model {evaluation.digest[:12]}", attributions)
         write_json(work.plots / ATTRIBUTIONS, attributions)
         top = ", ".join(name for name, _ in attributions.mean_absolute[:3])
-        say(f"{attributions.rows} rows explained: {top} move the {spec.task.output} most")
+        say(f"{attributions.rows} rows explained: {top} move the {spec.task.explained} most")
     write_json(work.plots / EVALUATION, evaluation)
     _log(ports.tracker, trained.run_id, evaluation, work)
     write_json(work.metrics, evaluation.flat())
@@ -200,9 +200,19 @@ def explain_model(
     background = read_record(folder / settings.background, Background, "train").values()
     order = np.random.default_rng(settings.seed).permutation(len(features))
     rows = features[np.sort(order[: policy.sample])]
-    score = scorer.opened(folder)
+    task, answer = manifest.task, scorer.opened(folder)
+
+    def score(features: np.ndarray) -> np.ndarray:
+        return task.explained_numbers(answer(features))
+
     attributions = explain(score, background, rows, settings.coalitions, settings.seed)
     gap = check_complete(attributions, score(rows).astype(float), settings.tolerance)
     return GlobalAttributions.of(
-        digest, manifest.features, attributions, len(background), settings.coalitions, gap
+        digest,
+        manifest.features,
+        task.explained_classes,
+        attributions,
+        len(background),
+        settings.coalitions,
+        gap,
     )

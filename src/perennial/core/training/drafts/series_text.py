@@ -24,7 +24,6 @@ def series_text(series: SeriesFound) -> SeriesText:
         ),
         improvement="{metric: mase, min_delta: -0.05}",
         tolerance="{mase: 0.02, scaled_pinball: 0.02}",
-        explanation="null  # answers of several numbers are not explained",
         epochs=60,
     )
     types = {STEP: "int", PHASE: "int"}
@@ -33,4 +32,4 @@ def series_text(series: SeriesFound) -> SeriesText:
         known = f"categories: {quote(list(series.names))}, unknown: missing"
         inputs[-1] = f"    {SERIES}: {{type: category, missing: refuse, {known}}}"
     watched = [series.inputs[0], SERIES if series.names else series.inputs[task.past - 1]]
-    return SeriesText(values, inputs, watched)
+    return SeriesText(values, inputs, watched, task.horizon)

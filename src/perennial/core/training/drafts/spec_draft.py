@@ -61,7 +61,6 @@ class Thresholds:
     metrics: str
     improvement: str
     tolerance: str
-    explanation: str
     epochs: int
 
 
@@ -72,6 +71,7 @@ class SeriesText:
     values: Thresholds
     inputs: list[str]
     watched: list[str]
+    horizon: int
 
 
 def input_specs(profile: TableProfile) -> dict[str, InputSpec]:
@@ -167,8 +167,23 @@ gate:
         licences="".join(listed),
         watched="".join(f"    - {quote(name)}\n" for name in watched),
         needed=min(2, len(watched)),
-        explanation=values.explanation,
+        explanation=_explanation(profile, len(inputs), 1 if series is None else series.horizon),
     )
+
+
+def _explanation(profile: TableProfile, inputs: int, horizon: int) -> str:
+    """Return the settings of explanations; a request for a forecast has a row for each step ahead."""
+    highest = 1.0  # of a probability
+    if profile.task in ("regression", "forecast"):
+        highest = max(abs(_number(profile.target.minimum)), abs(_number(profile.target.maximum)))
+    parts = {
+        "background": 50,
+        "coalitions": max(200, 2 * inputs + 2),
+        "max_rows": max(20, horizon),
+        "tolerance": rounded(max(1e-4, 1e-5 * highest)),
+        "sample": 100,
+    }
+    return f"{{{', '.join(f'{name}: {value}' for name, value in parts.items())}}}"
 
 
 def _tuning(draft: Draft, values: Thresholds) -> str:
@@ -226,15 +241,12 @@ def _thresholds(draft: Draft, profile: TableProfile) -> Thresholds:
     """Return the part of the spec that depends on the kind of task."""
     target = profile.target
     epochs = 60 if profile.rows < 50_000 else 20
-    coalitions = max(200, 2 * len(profile.inputs) + 2)
-    explained = "{{background: 50, coalitions: {}, max_rows: 20, tolerance: {}, sample: 100}}"
     if profile.task == "regression":
         deviation = target.deviation or 1.0
         interval = covered = ""
         if profile.rows >= ROWS_OF_INTERVAL:
             interval = f"\n  interval: {LEVEL}  # chance that the interval of an answer holds the value"
             covered = f"\n    coverage: {{min: {rounded(LEVEL - 0.15)}}}  # share of values in the intervals"
-        highest = max(abs(float(_number(target.minimum))), abs(float(_number(target.maximum))))
         return Thresholds(
             task=(
                 "task:\n  kind: regression\n"
@@ -248,7 +260,6 @@ def _thresholds(draft: Draft, profile: TableProfile) -> Thresholds:
             ),
             improvement=f"{{metric: rmse, min_delta: {-rounded(0.02 * deviation)}}}",
             tolerance=f"{{rmse: {rounded(0.01 * deviation)}}}",
-            explanation=explained.format(coalitions, rounded(max(1e-4, 1e-5 * highest))),
             epochs=epochs,
         )
     shares = np.array(_counts(target, profile), dtype=float) / target.rows
@@ -264,7 +275,6 @@ def _thresholds(draft: Draft, profile: TableProfile) -> Thresholds:
             ),
             improvement="{metric: roc_auc, min_delta: -0.02}",
             tolerance="{roc_auc: 0.005, brier: 0.005}",
-            explanation=explained.format(coalitions, 1e-4),
             epochs=epochs,
         )
     entropy = float(-(shares * np.log(shares)).sum())
@@ -276,7 +286,6 @@ def _thresholds(draft: Draft, profile: TableProfile) -> Thresholds:
         ),
         improvement="{metric: log_loss, min_delta: -0.05}",
         tolerance="{log_loss: 0.02, accuracy: 0.01}",
-        explanation="null  # answers of several numbers are not explained",
         epochs=epochs,
     )
 
