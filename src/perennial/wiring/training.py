@@ -20,6 +20,7 @@ from perennial.errors import SpecError
 from perennial.installation import SHIPPED
 from perennial.settings import Settings, load
 from perennial.wiring.accounts import sign_in
+from perennial.wiring.on_first_use import OnFirstUse
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -169,9 +170,14 @@ def validator() -> ports.Validator:
 
 
 def features(settings: Settings) -> ports.Features:
-    from perennial.serving.without_torch import without_torch
+    """Return the feature store; Feast is imported at the first use, which a model over sent inputs never makes."""
+    return OnFirstUse(lambda: _feast(settings))  # type: ignore[return-value]
 
-    with without_torch():
+
+def _feast(settings: Settings) -> ports.Features:
+    from perennial.hidden_packages import hidden
+
+    with hidden("torch"):
         from perennial.adapters.feast.features import FeastFeatures
 
     return FeastFeatures(
