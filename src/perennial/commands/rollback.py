@@ -110,7 +110,7 @@ def _record(settings: Settings) -> list[str]:
 @click.option("--once", is_flag=True, help="Make a single pass.")
 @click.option("--every", default=2.0, show_default=True, help="Seconds between two passes.")
 def guard(once: bool, every: float) -> None:
-    """Watch the traffic: record failovers in the ledger, and write down what rollbacks left."""
+    """Watch the traffic: record failovers, write down what rollbacks left, walk releases that nobody walks."""
     from perennial import catalog
     from perennial.flows.release.failover_watch import FailoverWatch
     from perennial.wiring import releasing

@@ -68,6 +68,14 @@ releases = Table(
     Index("perennial_release_model", "model", "started_us"),
 )
 
+# Apart from the release: a pass that changes nothing takes no revision.
+release_passes = Table(
+    "perennial_release_pass",
+    metadata,
+    Column("release_id", String(64), primary_key=True),
+    Column("at_us", BigInteger, nullable=False),
+)
+
 intents = Table(
     "perennial_intent",
     metadata,
