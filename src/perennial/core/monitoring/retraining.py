@@ -39,7 +39,7 @@ class RetrainingRequest(Frozen):
 
 
 class JudgedWindow(Frozen):
-    """What a verdict is about."""
+    """Window of predictions that a verdict judges."""
 
     key: str
     digest: str = Field(description="of the champion")
