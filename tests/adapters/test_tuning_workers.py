@@ -36,24 +36,14 @@ def test_two_workers_try_what_was_asked_and_prune(tmp_path):
     pids = {path.name for path in tmp_path.iterdir() if path.is_file()}
     assert len(pids) == 2
     assert str(os.getpid()) not in pids
+    # Which worker takes a trial depends on their speed; the parameters of a trial that nothing has informed do not.
+    _, again = tune(OptunaTuner(None, tmp_path / "again"), tuning=TWO.model_copy(update={"trials": 3}))
+    first = {trial.number: trial.parameters for trial in seen if trial.number < 3}
+    assert {trial.number: trial.parameters for trial in again} == first
+    assert len({parameters["x"] for parameters in first.values()}) == 3
 
 
-def test_the_first_random_trials_do_not_depend_on_the_workers(tmp_path):
-    """Which worker takes a trial depends on their speed; the parameters of a trial that nothing has informed do not."""
-    tuning = TWO.model_copy(update={"trials": 3})
-    tried = [
-        {
-            trial.number: trial.parameters
-            for trial in tune(OptunaTuner(None, tmp_path / name), tuning=tuning)[1]
-        }
-        for name in ("a", "b")
-    ]
-    assert tried[0] == tried[1]
-    assert len({parameters["x"] for parameters in tried[0].values()}) == 3
-
-
-@pytest.mark.parametrize("sql", [False, True])
-def test_a_killed_worker_loses_nothing(tmp_path, sql):
+def search_with_a_killed_worker(url, tmp_path):
     """The trial of the killed worker is tried again with the same parameters; the study has what was asked for."""
     marks = tmp_path / "marks"
     marks.mkdir()
@@ -66,7 +56,6 @@ def test_a_killed_worker_loses_nothing(tmp_path, sql):
                 os.kill(os.getpid(), signal.SIGKILL)
         return objective(parameters, report)
 
-    url = f"sqlite:///{tmp_path / 'optuna.db'}" if sql else None
     tuning = TWO.model_copy(update={"trials": 6})
     _, seen = tune(OptunaTuner(url, tmp_path), tuning=tuning, objective=killed)
     assert len(seen) == 6
@@ -74,6 +63,16 @@ def test_a_killed_worker_loses_nothing(tmp_path, sql):
     assert len(tried) == 7
     assert len(set(tried)) == 6
     assert set(tried) == {str(trial.parameters["x"]) for trial in seen}
+
+
+@pytest.mark.parametrize("sql", [False, True])
+def test_a_killed_worker_loses_nothing(tmp_path, sql):
+    search_with_a_killed_worker(f"sqlite:///{tmp_path / 'optuna.db'}" if sql else None, tmp_path)
+
+
+@pytest.mark.server
+def test_a_killed_worker_loses_nothing_in_postgresql(tmp_path, postgres):
+    search_with_a_killed_worker(postgres, tmp_path)
 
 
 def test_a_trial_that_kills_each_worker_ends_the_search(tmp_path):
@@ -101,7 +100,7 @@ def test_the_time_ends_the_search_and_a_later_call_goes_on(tmp_path):
     short = TWO.model_copy(update={"timeout": timedelta(seconds=1)})
     _, seen = tune(OptunaTuner(None, tmp_path), tuning=short, objective=slow)
     assert 0 < len(seen) < TWO.trials
-    _, all_of_them = tune(OptunaTuner(None, tmp_path), tuning=TWO)
+    _, all_of_them = tune(OptunaTuner(None, tmp_path), tuning=TUNING)
     assert len(all_of_them) == TWO.trials
 
 

@@ -11,7 +11,8 @@ from pydantic import Field, model_validator
 from perennial.core.frozen import Frozen, canonical
 from perennial.core.input_spec import InputKind
 
-ColumnName = Annotated[str, Field(pattern=r"^[A-Za-z]\w*$")]
+NAME = r"^[A-Za-z]\w*$"
+ColumnName = Annotated[str, Field(pattern=NAME)]
 HOUR = timedelta(hours=1)
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import functools
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from perennial import catalog
 from perennial.core.data_spec import SqlSpec, TableSpec
-from perennial.core.feature_view import KINDS, FileOrigin, SqlOrigin, ViewSpec, ViewTimes
+from perennial.core.feature_view import KINDS, NAME, FileOrigin, SqlOrigin, ViewSpec, ViewTimes
 from perennial.core.spec import ModelSpec
 from perennial.core.training.window_candidates import NUMBERS
 from perennial.errors import UsageError
@@ -40,9 +41,6 @@ def events_of(
         UsageError: no entity is named, or the rows cannot be the source of a view.
         SpecError: the view is wrong.
     """
-    path = view_path(name, settings)
-    if path.exists():
-        raise UsageError(f"{path} exists", hint="--name another view, or delete it")
     found = _own_rows(spec, entity) if view is None else catalog.feature_view(view_path(view, settings))
     if view is not None and entity not in (None, found.entity):
         raise UsageError(f"the entity of {view} is {found.entity}, not {entity}", hint="leave --entity out")
@@ -55,6 +53,14 @@ def events_of(
         for column, kind in found.columns.items()
         if kind in NUMBERS and (not columns or column in columns)
     }
+    if unfit := [word for word in (name, found.entity, *kept) if not re.fullmatch(NAME, word)]:
+        raise UsageError(
+            f"{', '.join(unfit)}: names in a view are of letters, digits and _",
+            hint="rename them in the data, or name the other columns by --column",
+        )
+    path = view_path(name, settings)
+    if path.exists():
+        raise UsageError(f"{path} exists", hint="--name another view, or delete it")
     update = {
         "name": name,
         "columns": kept,
