@@ -49,6 +49,36 @@ def test_a_rollback_imports_nothing_slow_before_the_traffic_has_moved():
     assert not (HEAVY | {"httpx", "numpy", "pydantic_settings", "rich", "yaml", "onnxruntime"}) & loaded
 
 
+HEADERS = "from mlflow.tracking.request_header.registry import resolve_request_headers as r; r()"
+
+
+@pytest.mark.parametrize(
+    ("statement", "unused"),
+    [
+        (f"import perennial.adapters.mlflow.registry; {HEADERS}", {"feast", "torch", "sklearn"}),
+        ("from perennial import settings; from perennial.wiring import training; "
+         "training.features(settings.load())", {"feast", "torch", "pandas"}),
+        ("import perennial.adapters.gx_validator", {"rfc3987_syntax", "torch", "mlflow"}),
+        ("import perennial.adapters.documents.cyclonedx_bom", {"rfc3987_syntax", "mlflow"}),
+        ("import sklearn.base; from perennial.adapters.mlflow import flavours; flavours.import_skops()",
+         {"torch", "dask", "feast"}),
+    ],
+    ids=["mlflow", "features", "validator", "bom", "skops"],
+)  # fmt: skip
+def test_a_step_does_not_load_what_its_libraries_merely_offer(statement, unused):
+    """Each of these takes a second or more of every step of a training or release."""
+    assert not unused & loaded_by(statement)
+
+
+def test_a_late_grammar_still_checks_international_addresses():
+    loaded = loaded_by(
+        "import perennial.adapters.json_schema; from jsonschema import Draft7Validator as D; "
+        "assert D.FORMAT_CHECKER.conforms('https://a.b/ü', 'iri-reference'); "
+        "assert not D.FORMAT_CHECKER.conforms('https://[a b', 'iri-reference')"
+    )
+    assert "rfc3987_syntax" in loaded
+
+
 def test_help_names_every_command():
     from perennial.cli import COMMANDS
 

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from perennial.core.input_spec import InputKind
+from perennial.core.training.drafts.column_roles import Role
 from perennial.core.training.drafts.table_columns import ColumnSummary, ColumnType
-from perennial.core.training.drafts.table_profile import Given, Role, conclude
+from perennial.core.training.drafts.table_profile import Given, conclude
 from perennial.core.training.leakage import future_times, telling_columns
 from perennial.errors import DataError
 

@@ -201,3 +201,23 @@ def test_a_template_is_imported_without_its_library():
     before = set(sys.modules)
     model_class("xgboost")
     assert "xgboost" in before or "xgboost" not in sys.modules
+
+
+def test_numbers_that_are_large_and_near_to_each_other_are_exported_as_they_are_learnt(tmp_path):
+    from perennial.models.templates.table_network import TableNetwork
+
+    random = np.random.default_rng(0)
+    year, place = random.integers(2019, 2024, 300), 45.5 + random.normal(0, 0.01, 300)
+    size = random.normal(10, 5, 300)
+    features = np.column_stack([year, place, size]).astype(np.float32)
+    target = (3 * (year - 2021) + 100 * (place - 45.5) + random.normal(size=300)).astype(np.float32)
+    inputs = {name: InputSpec(type=InputKind.FLOAT, missing="allow") for name in ("year", "place", "size")}
+    parameters = {
+        "width": 32, "layers": 1, "bins": 8, "dropout": 0.1, "learning_rate": 0.01, "weight_decay": 0.01,
+    }  # fmt: skip
+    model = TableNetwork(tuple(inputs), parameters, 7, KINDS["regression"][0], inputs)
+    model.fit(Examples(features, target, np.arange(300)), None, 10, lambda *_: None)
+    model.export(tmp_path / "model.onnx")
+    answer = OnnxScorer().score(tmp_path, features)
+    assert np.abs(answer - model.predict(features)).max() < 2e-5 * target.std()
+    assert model.network.encoder.shift[2] == 0  # other numbers are as they were

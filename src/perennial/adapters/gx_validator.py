@@ -11,6 +11,9 @@ from typing import Any
 # Read at import: without it the library reports its use over the network.
 os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
 
+import perennial.adapters.json_schema  # noqa: F401 before the library imports jsonschema
+
+# isort: split
 import great_expectations as gx
 import pandas as pd
 from great_expectations.checkpoint import Checkpoint, UpdateDataDocsAction

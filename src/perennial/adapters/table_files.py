@@ -15,6 +15,9 @@ from typing import Any
 import duckdb
 import pandas as pd
 
+from perennial.adapters.csv_texts.lines import odd_line
+from perennial.adapters.csv_texts.times import NUMBERS, as_time, time_format, time_unit
+from perennial.core.data_spec import CsvForm
 from perennial.core.input_spec import InputKind
 from perennial.errors import DatasetMissing, MalformedInput, SettingsError
 from perennial.files import sha256
@@ -23,7 +26,8 @@ Location = Path | str
 """A file, a folder of Parquet files, or the address of either: s3://bucket/key."""
 S3 = "s3://"
 PARQUET = (".parquet", ".pq")
-ENDINGS = (".csv", ".csv.gz", ".tsv", ".txt", *PARQUET)
+ENDINGS = (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".txt", *PARQUET)
+PLAIN = CsvForm()
 EXACT = 2**53
 """Smallest whole number beyond which a float skips some."""
 FRACTIONS = ("FLOAT", "DOUBLE")
@@ -44,11 +48,18 @@ class TableFile:
         types: column -> its type.
         missing: texts of a CSV file that stand for a missing value.
         name: the name by which the terms of the data are stated.
+        form: encoding and number format of a CSV file.
     """
 
     def __init__(
-        self, path: Location, types: Mapping[str, InputKind], missing: tuple[str, ...], name: str
+        self,
+        path: Location,
+        types: Mapping[str, InputKind],
+        missing: tuple[str, ...],
+        name: str,
+        form: CsvForm = PLAIN,
     ) -> None:
+        self._form = form
         self._path = path
         self._types = types
         self._missing = missing
@@ -62,18 +73,25 @@ class TableFile:
             MalformedInput: it is no table, a column is missing, or a value is of another type; names the line.
         """
         with connect(self._path) as database:
-            columns = described(database, self._path, self._missing)
+            columns = described(database, self._path, self._missing, self._form)
             absent = [name for name in self._types if name not in columns]
             if absent:
                 raise MalformedInput(
                     f"{self._path} has no column {', '.join(absent)}",
                     hint=f"it has {', '.join(columns)[:500]}",
                 )
-            wanted = ", ".join(_typed(name, kind, columns[name]) for name, kind in self._types.items())
             try:
-                # Times keep the form that DuckDB finds in the file, such as 31/01/2024.
-                texts = [name for name, kind in self._types.items() if kind is not InputKind.TIMESTAMP]
-                file = scan(self._path, self._missing, texts=texts)
+                # Times keep the form that DuckDB finds in the file, such as 31/01/2024; so do numbers such as 1.234,5.
+                local = PLAIN.model_copy(update={"encoding": self._form.encoding}) != self._form
+                texts = [
+                    name
+                    for name, kind in self._types.items()
+                    if kind is not InputKind.TIMESTAMP and not (local and columns[name] in NUMBERS)
+                ]
+                file = scan(self._path, self._missing, texts=texts, form=self._form)
+                wanted = ", ".join(
+                    _typed(database, file, name, kind, columns[name]) for name, kind in self._types.items()
+                )
                 for name, kind in self._types.items():
                     _keeps_its_type(database, file, self._path, name, kind, columns[name])
                 query = f"SELECT {wanted} FROM {file}"  # noqa: S608 quoted
@@ -130,20 +148,17 @@ def s3() -> Any:
 
 
 def described(
-    database: duckdb.DuckDBPyConnection, path: Location, missing: tuple[str, ...]
+    database: duckdb.DuckDBPyConnection, path: Location, missing: tuple[str, ...], form: CsvForm = PLAIN
 ) -> dict[str, str]:
     """Return the type of each column that DuckDB finds in a file; raises as `TableFile.read`."""
     _there(path)
     try:
-        rows = database.execute(f"DESCRIBE SELECT * FROM {scan(path, missing)}").fetchall()  # noqa: S608
+        rows = database.execute(f"DESCRIBE SELECT * FROM {scan(path, missing, form=form)}").fetchall()  # noqa: S608
     except duckdb.Error as error:
         raise malformed(path, error) from error
     types = {str(row[0]): str(row[1]) for row in rows}
-    if len(types) == 1 and any(sign in next(iter(types)) for sign in ",;\t|"):
-        raise MalformedInput(
-            f"{path}: its lines have different numbers of fields, so that {next(iter(types))!r} is one column",
-            hint="complete or remove the lines that lack fields",
-        )
+    if len(types) == 1 and (wrong := odd_line(path, next(iter(types)), form.encoding)):
+        raise MalformedInput(f"{path}: {wrong[0]}", hint=wrong[1])
     return types
 
 
@@ -152,8 +167,12 @@ def quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
-def _typed(name: str, kind: InputKind, read_as: str) -> str:
+def _typed(database: duckdb.DuckDBPyConnection, file: str, name: str, kind: InputKind, read_as: str) -> str:
     column = quoted(name)
+    if kind is InputKind.TIMESTAMP and read_as in NUMBERS and (unit := time_unit(database, file, column)):
+        return f"CAST({as_time(column, unit)} AS TIMESTAMPTZ) AS {column}"
+    if kind is InputKind.TIMESTAMP and read_as == "VARCHAR" and (form := time_format(database, file, column)):
+        return f"CAST(strptime({column}, '{form}') AS TIMESTAMPTZ) AS {column}"
     if kind is InputKind.TIMESTAMP and read_as in ("DATE", "TIMESTAMP"):
         # A bare cast reaches the CSV reader, which then forgets the form that it has read.
         return f"CAST({column} + INTERVAL 0 SECOND AS TIMESTAMPTZ) AS {column}"
@@ -208,12 +227,19 @@ def _exact(
     return frame
 
 
-def scan(path: Location, missing: tuple[str, ...], text: bool = False, texts: Sequence[str] = ()) -> str:
+def scan(
+    path: Location,
+    missing: tuple[str, ...],
+    text: bool = False,
+    texts: Sequence[str] = (),
+    form: CsvForm = PLAIN,
+) -> str:
     """Return the SQL of a table function over a file.
 
     Args:
         text: every column of a CSV file as text, not with the type that DuckDB finds.
         texts: the columns of a CSV file to read as text.
+        form: of a CSV file.
     """
     address = os.fspath(path)
     literal = _literal(address)
@@ -227,6 +253,10 @@ def scan(path: Location, missing: tuple[str, ...], text: bool = False, texts: Se
     if texts:
         listed = ", ".join(f"{_literal(name)}: 'VARCHAR'" for name in texts)
         as_text = f", types = {{{listed}}}"
+    if form != PLAIN:
+        as_text += f", encoding = '{form.encoding}', decimal_separator = '{form.decimal}'"
+    if form.thousands is not None:
+        as_text += f", thousands = '{form.thousands}'"
     # The whole file decides on the types: a sample would take a late text for an error.
     return f"read_csv({literal}, header = true, sample_size = -1, nullstr = [{nulls}]{as_text})"
 
@@ -261,4 +291,4 @@ def malformed(path: Location, error: Exception) -> MalformedInput:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     text = " ".join(lines[:4])[:600]
     hint = "correct the file, or the types in the spec"
-    return MalformedInput(f"{path}: {text}", hint="save it as UTF-8" if "utf-8" in text else hint)
+    return MalformedInput(f"{path}: {text}", hint="save it as UTF-8" if "encoded" in text else hint)

@@ -7,85 +7,102 @@ from typing import Any
 
 import duckdb
 
-from perennial.adapters.table_files import Location, connect, described, malformed, quoted, scan
+from perennial.adapters.csv_texts.times import WHOLE, time_formats, time_unit
+from perennial.adapters.table_files import PLAIN, Location, connect, described, malformed, quoted, scan
+from perennial.core.data_spec import CsvForm
 from perennial.core.training.drafts.table_columns import ColumnSummary, ColumnType
 
 LISTED = 200
 """Most distinct values that are listed."""
 LIKE_NUMBER = r"^\s*[-+]?[$€£]?\s*[0-9][0-9., ]*([eE][-+]?[0-9]+)?\s*[%€$£]?\s*$"
 """Texts that a person takes for a number."""
-WHOLE = (
-    "TINYINT",
-    "SMALLINT",
-    "INTEGER",
-    "BIGINT",
-    "HUGEINT",
-    "UTINYINT",
-    "USMALLINT",
-    "UINTEGER",
-    "UBIGINT",
-)
+ISO = "ISO 8601"
+SENTINELS = {-9.0, -99.0, -999.0, -9999.0, -1.0, 99.0, 999.0, 9999.0, 99999.0}
+"""Numbers that stand for a missing value in some files."""
+FREQUENT = 0.005
+"""Share of the rows from which a number is looked at as a sign for a missing value."""
 
 
-def summarise(path: Location, missing: tuple[str, ...]) -> list[ColumnSummary]:
+def summarise(path: Location, missing: tuple[str, ...], form: CsvForm = PLAIN) -> list[ColumnSummary]:
     """Return a summary of each column of a table, in the order of the file.
 
     Args:
         missing: texts of a CSV file that stand for a missing value.
+        form: of a CSV file.
 
     Raises:
         DatasetMissing: there is no such file. MalformedInput: it is no table.
     """
     with connect(path) as database:
-        types = described(database, path, missing)
+        types = described(database, path, missing, form)
         try:
-            texts = [
-                name
-                for name, kind in types.items()
-                if kind == "BOOLEAN" and _worded(database, path, missing, name)
-            ]
+            texts = _texts(database, scan(path, missing, text=True, form=form), types)
             types |= dict.fromkeys(texts, "VARCHAR")
-            times = [
-                name
-                for name, kind in types.items()
-                if kind == "VARCHAR" and _times(database, path, missing, name)
-            ]
-            types |= dict.fromkeys(times, "TIMESTAMPTZ")
-            file = scan(path, missing, texts=texts)
+            file = scan(path, missing, texts=texts, form=form)
             database.execute(f"CREATE TEMP TABLE given AS SELECT * FROM {file}")  # noqa: S608
-            return [_summary(database, name, _type(kind)) for name, kind in types.items()]
+            formats = {
+                name: _time_formats(database, name) for name, kind in types.items() if kind == "VARCHAR"
+            }
+            for name, fitting in formats.items():
+                if len(fitting) == 1:
+                    column = quoted(name)
+                    time = column if fitting == [ISO] else f"strptime({column}, '{fitting[0]}')"
+                    database.execute(
+                        f"ALTER TABLE given ALTER {column} TYPE TIMESTAMPTZ USING CAST({time} AS TIMESTAMPTZ)"
+                    )
+                    types[name] = "TIMESTAMPTZ"
+            return [
+                _summary(database, name, _type(kind), tuple(formats.get(name, ())))
+                for name, kind in types.items()
+            ]
         except duckdb.Error as error:
             raise malformed(path, error) from error
 
 
-def repeated_rows(path: Location, missing: tuple[str, ...], columns: list[str]) -> int:
+def repeated_rows(path: Location, missing: tuple[str, ...], columns: list[str], form: CsvForm = PLAIN) -> int:
     """Return how many rows have the same values in `columns` as an earlier row."""
-    names = ", ".join(map(quoted, columns))
-    query = f"SELECT count(*) FROM (SELECT DISTINCT {names} FROM {scan(path, missing)})"  # noqa: S608
-    total = f"SELECT count(*) FROM {scan(path, missing)}"  # noqa: S608
+    names, file = ", ".join(map(quoted, columns)), scan(path, missing, form=form)
+    query = f"SELECT count(*) FROM (SELECT DISTINCT {names} FROM {file})"  # noqa: S608
     with connect(path) as database:
         try:
-            return _one(database, total)[0] - _one(database, query)[0]
+            return _one(database, f"SELECT count(*) FROM {file}")[0] - _one(database, query)[0]  # noqa: S608
         except duckdb.Error as error:
             raise malformed(path, error) from error
 
 
-def _worded(database: duckdb.DuckDBPyConnection, path: Location, missing: tuple[str, ...], name: str) -> bool:
-    """Return whether a CSV file has words for true and false: `yes` is the label that clients know."""
-    file, column = scan(path, missing, text=True), quoted(name)
-    query = f"SELECT count(*) FROM {file} WHERE lower(CAST({column} AS VARCHAR)) NOT IN ('true', 'false')"  # noqa: S608
+def _texts(database: duckdb.DuckDBPyConnection, file: str, types: dict[str, str]) -> list[str]:
+    """Return the columns of a CSV file to read as text: words for true and false, days that may be months."""
+    seen = {name: kind for name, kind in types.items() if kind in ("BOOLEAN", "DATE", "TIMESTAMP")}
+    if not file.startswith("read_csv") or not seen:
+        return []
+    names = ", ".join(map(quoted, seen))
+    database.execute(f"CREATE TEMP TABLE texts AS SELECT {names} FROM {file}")  # noqa: S608
+    return [
+        name
+        for name, kind in seen.items()
+        # `yes` is the label that clients know; of 03/04/2024 DuckDB would choose one reading.
+        if (
+            _worded(database, name)
+            if kind == "BOOLEAN"
+            else len(time_formats(database, "texts", quoted(name))) > 1
+        )
+    ]
+
+
+def _worded(database: duckdb.DuckDBPyConnection, name: str) -> bool:
+    query = f"SELECT count(*) FROM texts WHERE lower({quoted(name)}) NOT IN ('true', 'false')"  # noqa: S608
     return bool(_one(database, query)[0])
 
 
-def _times(database: duckdb.DuckDBPyConnection, path: Location, missing: tuple[str, ...], name: str) -> bool:
-    """Return whether every text is a date or a time: some databases have no type for them."""
+def _time_formats(database: duckdb.DuckDBPyConnection, name: str) -> list[str]:
+    """Return the formats in which every text is a date or a time: some databases have no type for them."""
     column = f"CAST({quoted(name)} AS VARCHAR)"
     query = (
         f"SELECT coalesce(bool_and(regexp_matches({column}, '^[0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}}')"  # noqa: S608 quoted
-        f" AND TRY_CAST({column} AS TIMESTAMPTZ) IS NOT NULL), false) FROM {scan(path, missing)}"
+        f" AND TRY_CAST({column} AS TIMESTAMPTZ) IS NOT NULL), false) FROM given"
         f" WHERE {column} IS NOT NULL"
     )
-    return bool(_one(database, query)[0])
+    return [ISO] if _one(database, query)[0] else time_formats(database, "given", quoted(name))
 
 
 def _type(kind: str) -> ColumnType:
@@ -102,7 +119,9 @@ def _type(kind: str) -> ColumnType:
     return ColumnType.OTHER
 
 
-def _summary(database: duckdb.DuckDBPyConnection, name: str, kind: ColumnType) -> ColumnSummary:
+def _summary(
+    database: duckdb.DuckDBPyConnection, name: str, kind: ColumnType, formats: tuple[str, ...]
+) -> ColumnSummary:
     column = quoted(name)
     if kind is ColumnType.FLOAT:
         column = f"CASE WHEN isnan({column}) THEN NULL ELSE {column} END"
@@ -110,7 +129,7 @@ def _summary(database: duckdb.DuckDBPyConnection, name: str, kind: ColumnType) -
         database,
         f"SELECT count(*), count({column}), count(DISTINCT {column}) FROM given",  # noqa: S608
     )
-    more: dict[str, Any] = {}
+    more: dict[str, Any] = {"time_formats": formats}
     if kind in (ColumnType.INT, ColumnType.FLOAT) and known:
         number = f"CAST({column} AS DOUBLE)"
         low, high, mean, deviation, whole = _one(
@@ -118,21 +137,28 @@ def _summary(database: duckdb.DuckDBPyConnection, name: str, kind: ColumnType) -
             f"SELECT min({number}), max({number}), avg({number}), coalesce(stddev_pop({number}), 0), "  # noqa: S608
             f"bool_and({number} = floor({number})) FROM given WHERE isfinite({number})",
         )
-        more = {"minimum": low, "maximum": high, "mean": mean, "deviation": deviation, "whole": bool(whole)}
+        more |= {"minimum": low, "maximum": high, "mean": mean, "deviation": deviation, "whole": bool(whole)}
+        more["sentinels"] = tuple(
+            (value, share)
+            for value in sorted({low, high} & SENTINELS)
+            if (share := _far_share(database, number, value)) is not None
+        )
+        more["time_unit"] = time_unit(database, "given", column)
     elif kind is ColumnType.TIMESTAMP and known:
         time = f"epoch(CAST({column} AS TIMESTAMPTZ))"
         low, high = _one(database, f"SELECT min({time}), max({time}) FROM given")  # noqa: S608
-        more = {"minimum": datetime.fromtimestamp(low, UTC), "maximum": datetime.fromtimestamp(high, UTC)}
+        more |= {"minimum": datetime.fromtimestamp(low, UTC), "maximum": datetime.fromtimestamp(high, UTC)}
     elif kind is ColumnType.TEXT and known:
         column = f"CAST({column} AS VARCHAR)"
         is_number = f"TRY_CAST({column} AS DOUBLE) IS NOT NULL"
         looks = f"regexp_matches({column}, '{LIKE_NUMBER}')"
-        length, share, odd = _one(
+        length, words, share, odd = _one(
             database,
-            f"SELECT avg(length({column})), avg(CAST({looks} AS INT)), "  # noqa: S608
+            f"SELECT avg(length({column})), avg(len(string_split(trim({column}), ' '))), avg(CAST({looks} AS INT)), "  # noqa: S608
             f"min(CASE WHEN {is_number} THEN NULL ELSE {column} END) FROM given WHERE {column} IS NOT NULL",
         )
-        more = {"mean_length": float(length), "number_share": float(share), "odd_text": odd}
+        more |= {"mean_length": float(length), "mean_words": float(words)}
+        more |= {"number_share": float(share), "odd_text": odd}
     if kind not in (ColumnType.OTHER, ColumnType.TIMESTAMP) and distinct <= LISTED:
         pairs = database.execute(
             f"SELECT {column} AS value, count(*) FROM given WHERE {column} IS NOT NULL "  # noqa: S608
@@ -142,6 +168,18 @@ def _summary(database: duckdb.DuckDBPyConnection, name: str, kind: ColumnType) -
     return ColumnSummary(name=name, type=kind, rows=rows, missing=rows - known, distinct=distinct, **more)
 
 
+def _far_share(database: duckdb.DuckDBPyConnection, number: str, value: float) -> float | None:
+    """Return the share of a number of which there are many, further from the others than these reach; else None."""
+    equal, low, high = _one(
+        database,
+        f"SELECT avg(CAST({number} = {value} AS INT)), min({number}) FILTER ({number} <> {value}), "  # noqa: S608
+        f"max({number}) FILTER ({number} <> {value}) FROM given WHERE isfinite({number})",
+    )
+    if low is None or equal < FREQUENT or min(abs(value - low), abs(value - high)) < high - low:
+        return None
+    return float(equal)
+
+
 def _one(database: duckdb.DuckDBPyConnection, query: str) -> tuple[Any, ...]:
-    row = database.execute(query).fetchone()
-    return tuple(row or ())
+    # All rows: with a result that is not read to its end, DuckDB alters no table.
+    return tuple(next(iter(database.execute(query).fetchall()), ()))

@@ -64,12 +64,16 @@ class RowsSpec(Frozen):
     )
     leaking: dict[str, str] = Field(
         default_factory=dict,
-        description="columns that are known to hold the target -> why; as inputs they are refused. No test on one "
-        "column finds a share of the target that is computed over other rows",
+        description="columns that are known to hold the target -> why; as inputs they are refused. For "
+        "what `validate` cannot see, such as a share of the target over other rows",
     )
     copies: Share = Field(
         0.01,
         description="largest share of the held-back rows that are copies of a row that trains",
+    )
+
+    unlabelled: Literal["refuse", "drop"] = Field(
+        "refuse", description="rows without a target: they stop the training, or are left out of the examples"
     )
 
     @property
@@ -92,6 +96,20 @@ class RowsSpec(Frozen):
         return self
 
 
+class CsvForm(Frozen):
+    """Encoding and number format of a CSV file; the separator of fields is found on reading."""
+
+    encoding: Literal["utf-8", "utf-16", "latin-1"] = "utf-8"
+    decimal: Literal[".", ","] = Field(".", description="sign before the fraction of a number")
+    thousands: Literal[",", "."] | None = Field(None, description="sign between thousands; null: none")
+
+    @model_validator(mode="after")
+    def signs_differ(self) -> Self:
+        if self.decimal == self.thousands:
+            raise ValueError("decimal and thousands are the same sign")
+        return self
+
+
 class TableSpec(RowsSpec):
     """A file of rows, or a folder of Parquet files, here or in S3."""
 
@@ -100,6 +118,7 @@ class TableSpec(RowsSpec):
         description="CSV or Parquet file, or a folder of Parquet files; relative to the project, or s3://..."
     )
     missing: tuple[str, ...] = Field(description="texts of a CSV file that stand for a missing value")
+    csv: CsvForm = Field(CsvForm(), description="form of a CSV file, where it is not UTF-8 with 1234.5")
 
 
 class SqlSpec(RowsSpec):

@@ -77,6 +77,8 @@ class SafetensorsModel:
         return content, {task.output: model.predict(features)}
 
     def _network(self, task: Task) -> Any:
+        import torch
+
         from perennial.models.tabular_network import Encoder
         from perennial.models.templates.table_network import TaskNetwork
 
@@ -98,6 +100,8 @@ class SafetensorsModel:
                  if f"encoder.embeddings.{place}.weight" in arrays]  # fmt: skip
         edges = np.zeros((len(numbers), bins + 1), dtype=np.float32)
         encoder = Encoder(numbers, edges, np.zeros((1, len(numbers)), np.float32), codes, cards)
+        if "encoder.shift" in arrays:
+            encoder.shift = torch.zeros(len(numbers))
         width = int(arrays[f"body.{self._bodies[0]}.weight"].shape[-1])
         network = TaskNetwork(encoder, task, np.array([0.0, 1.0]), width, len(self._bodies) - 1, 0.0)
         try:

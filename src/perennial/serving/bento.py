@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from perennial.errors import FeaturesUnavailable, PerennialError, SettingsError
+from perennial.hidden_packages import hidden
 from perennial.model_probe import model_problem
 from perennial.serving.access.client_keys import ClientKeys
 from perennial.serving.access.door import Door
@@ -21,7 +22,6 @@ from perennial.serving.manifest import example_row
 from perennial.serving.prediction_log import PredictionLogWriter
 from perennial.serving.session import LoadedVersion
 from perennial.serving.signed_files import TrustedKeys
-from perennial.serving.without_torch import without_torch
 
 if TYPE_CHECKING:
     from perennial.serving.entities import OnlineValues
@@ -57,7 +57,7 @@ class FeatureSource:
 
     def _open(self) -> OnlineValues:
         try:
-            with without_torch():
+            with hidden("torch"):
                 from perennial.serving.online_features import OnlineFeatures
 
             return OnlineFeatures(self._settings.feast_dir)

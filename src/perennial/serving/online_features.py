@@ -2,7 +2,7 @@
 
 `perennial features publish` fills the folder: `feature_store.yaml` (Feast's configuration), `registry.db`
 (definitions) and, with the default configuration, `online.db` (values). The import of Feast takes seconds
-(`without_torch` saves a third), so this module is imported with the first model that needs features.
+(hiding torch saves a third), so this module is imported with the first model that needs features.
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from perennial.core.data_spec import CsvForm
 from perennial.core.input_spec import InputKind
 
 if TYPE_CHECKING:
@@ -39,25 +40,34 @@ def installed(module: str) -> bool:
     return importlib.util.find_spec(module) is not None
 
 
-def template(name: str | None, is_forecast: bool = False) -> tuple[Template, str]:
+def template(name: str | None, is_forecast: bool = False, has_text: bool = False) -> tuple[Template, str]:
     """Return a template by name, or the usual one (also for `auto`), and why.
 
     Raises:
         UsageError: there is none of that name for the task. PackageMissing: its packages are not installed.
     """
-    from perennial.core.training.templates import FORECAST, missing_packages, template_of, usual_template
+    from perennial.core.training.templates import (
+        FORECAST,
+        TEXT,
+        missing_packages,
+        template_of,
+        usual_template,
+    )
     from perennial.errors import PackageMissing, UsageError
 
-    if name == "auto" and not is_forecast:
-        return usual_template(installed)[0], "the others compete with it"
-    if name is None and not is_forecast:
-        return usual_template(installed)
+    if name in (None, "auto") and not is_forecast:
+        usual, why = usual_template(installed)
+        if has_text and not missing_packages(TEXT, installed):
+            usual, why = TEXT, "an input is a text"
+        return usual, why if name is None else "the others compete with it"
     chosen = template_of(name or FORECAST.name)
     if (chosen is FORECAST) != is_forecast:
         raise UsageError(
             f"the template {chosen.name} is not for this task",
-            hint=f"{FORECAST.name} is for --task forecast, and the only one",
+            hint=f"{FORECAST.name} is for forecasts, and the only one",
         )
+    if chosen is TEXT and not has_text:
+        raise UsageError("the template text needs a text", hint="no column of the table holds sentences")
     if missing := missing_packages(chosen, installed):
         raise PackageMissing(
             f"the template {chosen.name} needs {', '.join(missing)}, not installed here",
@@ -66,16 +76,25 @@ def template(name: str | None, is_forecast: bool = False) -> tuple[Template, str
     return chosen, "named" if name is not None else "it is for forecasts"
 
 
-def table_ports(path: Path | str, missing: tuple[str, ...]) -> TablePorts:
+def csv_form(path: Path | str, missing: tuple[str, ...]) -> tuple[CsvForm, dict[str, str]]:
+    """Return the form of a file, and further signs for a missing value: sign -> a column that has it."""
+    from perennial.adapters.tables import csv_form
+
+    return csv_form.csv_form(path, missing)
+
+
+def table_ports(path: Path | str, missing: tuple[str, ...], form: CsvForm) -> TablePorts:
     """Return the readers of a table: a file or a folder of Parquet files, here or in S3."""
     from perennial.adapters.table_files import TableFile
     from perennial.adapters.table_summary import repeated_rows, summarise
     from perennial.flows.training.new_model import TablePorts
 
     def read(types: Mapping[str, InputKind]) -> pd.DataFrame:
-        return TableFile(path, types, missing, "new").read()
+        return TableFile(path, types, missing, "new", form).read()
 
-    return TablePorts(partial(summarise, path, missing), read, partial(repeated_rows, path, missing))
+    return TablePorts(
+        partial(summarise, path, missing, form), read, partial(repeated_rows, path, missing, form=form)
+    )
 
 
 def make_project(folder: Path) -> list[Path]:

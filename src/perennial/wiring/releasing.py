@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import socket
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -16,6 +15,7 @@ from perennial.core.spec import ModelSpec
 from perennial.errors import SpecError, TrackerUnavailable
 from perennial.settings import Settings, load
 from perennial.wiring.database import store
+from perennial.wiring.on_first_use import OnFirstUse
 from perennial.wiring.traffic import journal, pool, router, trusted
 from perennial.wiring.training import entrypoint, scorer
 
@@ -32,19 +32,6 @@ if TYPE_CHECKING:
     from perennial.serving.feedback_inbox import FeedbackInbox
 
 LISTEN_SECONDS = 2.0
-
-
-class _OnFirstUse:
-    """A proxy that makes its adapter at the first access to an attribute."""
-
-    def __init__(self, make: Callable[[], Any]) -> None:
-        self._make = make
-        self._made: Any = None
-
-    def __getattr__(self, name: str) -> Any:
-        if self._made is None:
-            self._made = self._make()
-        return getattr(self._made, name)
 
 
 def prediction_log(settings: Settings) -> ports.PredictionLog:
@@ -133,7 +120,7 @@ def _release_ports(settings: Settings) -> ReleasePorts:
 
     database = store(settings)
     # MLflow takes seconds to import, and many passes of a release do not need it.
-    versions: Any = _OnFirstUse(lambda: _registry(settings))
+    versions: Any = OnFirstUse(lambda: _registry(settings))
     return ReleasePorts(
         releases=database.releases,
         intents=database.intents,
@@ -164,7 +151,7 @@ def rollback_record_ports(settings: Settings) -> RollbackRecordPorts:
     from perennial.flows.release.rollback_record import RollbackRecordPorts
 
     database = store(settings)
-    versions: Any = _OnFirstUse(lambda: _registry(settings))
+    versions: Any = OnFirstUse(lambda: _registry(settings))
     return RollbackRecordPorts(
         journal=journal(settings),
         router=router(settings),

@@ -10,7 +10,7 @@ from perennial.settings import Settings
 if TYPE_CHECKING:
     from perennial.adapters.tables.stored_table import StoredTable
 
-MISSING = ("", "NA", "N/A", "NaN", "nan", "NULL", "null")
+MISSING = ("", "NA", "N/A", "#N/A", "n/a", "<NA>", "NaN", "nan", "NULL", "null")
 """Texts of a CSV file that stand for a missing value, beside those that a person names."""
 
 

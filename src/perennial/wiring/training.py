@@ -20,6 +20,7 @@ from perennial.errors import SpecError
 from perennial.installation import SHIPPED
 from perennial.settings import Settings, load
 from perennial.wiring.accounts import sign_in
+from perennial.wiring.on_first_use import OnFirstUse
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -71,7 +72,7 @@ def source(spec: ModelSpec, settings: Settings) -> ports.Source:
         )
     from perennial.adapters.table_files import TableFile, location
 
-    return TableFile(location(settings.project, given.path), types, given.missing, given.name)
+    return TableFile(location(settings.project, given.path), types, given.missing, given.name, given.csv)
 
 
 def _verified(names: tuple[str, ...], settings: Settings) -> dict[str, Path]:
@@ -96,11 +97,11 @@ def rows_of(spec: ModelSpec, path: Path, now: datetime) -> pd.DataFrame:
         from perennial.history import files
 
         return files.read(path, now)
-    from perennial.adapters.table_files import TableFile
+    from perennial.adapters.table_files import PLAIN, TableFile
     from perennial.flows.training.tables import column_types
 
-    missing = given.missing if isinstance(given, TableSpec) else ("",)
-    return TableFile(path, column_types(spec, given), missing, given.name).read()
+    missing, form = (given.missing, given.csv) if isinstance(given, TableSpec) else (("",), PLAIN)
+    return TableFile(path, column_types(spec, given), missing, given.name, form).read()
 
 
 def preparation(spec: ModelSpec) -> Callable[[pd.DataFrame], Prepared]:
@@ -169,9 +170,14 @@ def validator() -> ports.Validator:
 
 
 def features(settings: Settings) -> ports.Features:
-    from perennial.serving.without_torch import without_torch
+    """Return the feature store; Feast is imported at the first use, which a model over sent inputs never makes."""
+    return OnFirstUse(lambda: _feast(settings))  # type: ignore[return-value]
 
-    with without_torch():
+
+def _feast(settings: Settings) -> ports.Features:
+    from perennial.hidden_packages import hidden
+
+    with hidden("torch"):
         from perennial.adapters.feast.features import FeastFeatures
 
     return FeastFeatures(

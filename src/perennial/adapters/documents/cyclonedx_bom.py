@@ -11,6 +11,9 @@ import re
 import uuid
 from typing import Any
 
+import perennial.adapters.json_schema  # noqa: F401 before the library imports jsonschema
+
+# isort: split
 from cyclonedx.contrib.license.factories import LicenseFactory
 from cyclonedx.model import HashAlgorithm, HashType, Property
 from cyclonedx.model.bom import Bom as CycloneDx

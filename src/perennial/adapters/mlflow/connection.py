@@ -7,6 +7,7 @@ import ssl
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,13 @@ from mlflow.exceptions import MlflowException
 from sqlalchemy.exc import SADeprecationWarning, SQLAlchemyError
 
 from perennial.errors import TrackerRefused, TrackerUnavailable
+from perennial.hidden_packages import hidden
+
+# At its first request MLflow loads the plugins that add headers. That of Feast imports all of Feast, seconds of every
+# process that asks MLflow, and would send the token of a Kubernetes service account to the tracking server.
+with hidden("feast"), warnings.catch_warnings():
+    warnings.filterwarnings("ignore", "Failure attempting to register request header provider")
+    import_module("mlflow.tracking.request_header.registry")
 
 PROBE_SECONDS = 5.0
 REFUSED = (401, 403)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from importlib.metadata import packages_distributions, version
+from importlib.metadata import PackageNotFoundError, packages_distributions, version
 from typing import Any
 
 import mlflow
+
+from perennial.hidden_packages import hidden
 
 PIPELINES = frozenset({"sklearn", "lightgbm", "xgboost"})
 """Frameworks whose object is a pipeline of scikit-learn; the estimator alone takes other inputs than the model."""
@@ -35,6 +37,7 @@ def log_native(framework: str, native: Any, given: Mapping[str, Any]) -> None:
     if framework == "pytorch":
         mlflow.pytorch.log_model(native, name="pytorch", pip_requirements=pinned("numpy", "torch"), **given)
     elif framework in PIPELINES:
+        import_skops()
         libraries = [] if framework == "sklearn" else [framework]
         mlflow.sklearn.log_model(
             native,
@@ -46,8 +49,22 @@ def log_native(framework: str, native: Any, given: Mapping[str, Any]) -> None:
         )
 
 
+def import_skops() -> None:
+    """Import skops without arrays of other libraries, which it would load while it lists scikit-learn's types."""
+    with hidden("torch", "dask", "pytest"):
+        import skops.io  # noqa: F401
+
+
 def pinned(*modules: str) -> list[str]:
     """Return the distributions of modules with their installed version, without the build tag."""
-    owners = packages_distributions()
-    names = [owners[module][0] for module in modules]
-    return [f"{name}=={version(name).partition('+')[0]}" for name in names]
+    return [f"{name}=={version(name).partition('+')[0]}" for name in map(_distribution, modules)]
+
+
+def _distribution(module: str) -> str:
+    """Return the distribution of a module, which mostly has its name: a search reads the file lists of all packages."""
+    name = {"sklearn": "scikit-learn"}.get(module, module)
+    try:
+        version(name)
+    except PackageNotFoundError:
+        return packages_distributions()[module][0]
+    return name

@@ -16,6 +16,7 @@ import mlflow  # isort: skip
 from mlflow import MlflowClient  # isort: skip
 from mlflow.data.dataset_source import DatasetSource  # isort: skip
 from mlflow.entities import Metric, Param, RunTag  # isort: skip
+from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository  # isort: skip
 
 from perennial.adapters.mlflow.flavours import log_native, pinned
 from perennial.core.training.data import DataRevision
@@ -55,9 +56,11 @@ class MlflowTracker:
         client = connect(self._url)
         into.mkdir(parents=True, exist_ok=True)
         with reaching(self._url):
-            artifacts = client.list_artifacts(run_id, folder or None)
+            # Not by the client, which asks the server three times for each file where the run keeps its files.
+            kept = get_artifact_repository(client.get_run(run_id).info.artifact_uri, tracking_uri=self._url)
+            artifacts = kept.list_artifacts(folder or None)
             paths = sorted(artifact.path for artifact in artifacts if not artifact.is_dir)
-            local = [Path(client.download_artifacts(run_id, path, str(into))) for path in paths]
+            local = [Path(kept.download_artifacts(path, str(into))) for path in paths]
         return [path.replace(into / path.name) for path in local]
 
     def _experiment(self, client: MlflowClient, model: str) -> str:

@@ -118,18 +118,22 @@ def _drafted(
     import yaml
 
     from perennial.core.governance.licensing import Consent, ConsentState, Terms
+    from perennial.core.input_spec import InputKind
     from perennial.core.training.drafts.spec_draft import Draft
     from perennial.core.training.drafts.table_profile import Given, conclude
     from perennial.core.training.imported import ENTRYPOINT, column_order
     from perennial.core.training.imported_table import with_inputs
     from perennial.flows.training import new_model
-    from perennial.wiring.new_model import table_ports
+    from perennial.wiring.new_model import csv_form, table_ports
     from perennial.wiring.tables import MISSING
 
-    project, texts = settings.project.resolve(), tuple(dict.fromkeys([*MISSING, *missing]))
-    place = holdout.resolve()
-    ports = table_ports(place, texts)
+    project, place = settings.project.resolve(), holdout.resolve()
+    form, signs = csv_form(place, tuple(dict.fromkeys([*MISSING, *missing])))
+    texts = tuple(dict.fromkeys([*MISSING, *missing, *signs]))
+    ports = table_ports(place, texts, form)
     profile = conclude(ports.summarise(), Given(**given))  # type: ignore[arg-type]
+    texts_left = {name: "a text" for name, c in profile.inputs.items() if c.kind is InputKind.TEXT}
+    profile = profile.without(texts_left)
     names = column_order(described, columns, list(profile.inputs))
     profile = with_inputs(profile, names, described)
     rows = [(decision.column.name, decision.role.value, decision.kind.value if decision.kind else "", decision.reason)
@@ -141,6 +145,7 @@ def _drafted(
         owner=who,
         path=str(place.relative_to(project) if place.is_relative_to(project) else place),
         missing=texts,
+        form=form,
         entrypoint=ENTRYPOINT,
         unit=unit,
         seed=seed,

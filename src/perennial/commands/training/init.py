@@ -16,6 +16,9 @@ from perennial.errors import UsageError
 from perennial.settings import Settings, load
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from perennial.core.data_spec import CsvForm
     from perennial.core.training.drafts.spec_draft import SqlRowsOf
     from perennial.flows.training.new_model import Inspection
 
@@ -38,6 +41,7 @@ if TYPE_CHECKING:
 )
 @click.option("--horizon", type=click.IntRange(1, 100), help="Periods ahead, of a forecast.")
 @click.option("--missing", multiple=True, help="Further text of a missing value; repeatable.")
+@click.option("--drop-unlabelled", is_flag=True, help="Leave out rows without a target, in every training.")
 @click.option("--keep", multiple=True, metavar="COLUMN", help="Input that tells the target, and rightly so.")
 @click.option("--unit", default="units", show_default=True, help="Unit of the target of a regression.")
 @click.option("--licence", default="LicenseRef-own", show_default=True, help="Licence of the data (SPDX).")
@@ -54,7 +58,8 @@ if TYPE_CHECKING:
 def init(
     model: str, path: str | None, query: str | None, connection: str | None, high_water: str | None,
     target: str, task: str | None, positive: str | None, key: str | None, time: str | None,
-    group: str | None, horizon: int | None, missing: tuple[str, ...], keep: tuple[str, ...], unit: str,
+    group: str | None, horizon: int | None, missing: tuple[str, ...], drop_unlabelled: bool,
+    keep: tuple[str, ...], unit: str,
     licence: str, consent: str, template: str | None, seed: int, folder: Path | None, yes: bool,
 ) -> None:  # fmt: skip
     """Make a model from a file, a folder or a query: show what the columns are taken for; write spec, checks, module.
@@ -74,15 +79,22 @@ def init(
     settings = _in_project(load(), folder)
     who, project = actor(settings), settings.project.resolve()
     sql = _query(query, connection, high_water, path)
-    is_forecast = task == "forecast"
-    chosen, why = new_model_wiring.template(template, is_forecast)
     texts = () if sql else tuple(dict.fromkeys([*MISSING, *missing]))
     where, named = (query_rows(sql, model, settings), "") if sql else _origin(path or "", project)
+    form, signs = new_model_wiring.csv_form(where, texts)
+    texts = tuple(dict.fromkeys([*texts, *signs]))
+    given = Given(
+        target=target, task=task, key=key, time=time, group=group, positive=positive,  # type: ignore[arg-type]
+        drops_unlabelled=drop_unlabelled,
+    )  # fmt: skip
+    inspection = new_model.inspect(given, keep, table_ports(where, texts, form), seed, unit, horizon)
+    chosen, why = new_model_wiring.template(template, inspection.series is not None, inspection.has_text)
     draft = Draft(
         name=model,
         owner=who,
         path=named,
         missing=texts,
+        form=form,
         entrypoint=f"models.{model}:{''.join(part.title() for part in model.split('_'))}",
         unit=unit,
         seed=seed,
@@ -90,15 +102,11 @@ def init(
         template=chosen.name,
         is_auto=template == "auto",
     )
-    given = Given(target=target, task=task, key=key, time=time, group=group, positive=positive)  # type: ignore[arg-type]
-    ports = table_ports(where, draft.missing)
-    if is_forecast:
-        inspection = new_model.inspect_series(given, ports, unit, horizon)
-    else:
-        inspection = new_model.inspect(given, keep, ports, seed)
     terms = Terms(licence=licence, consent=Consent(state=ConsentState.NOT_NEEDED, by=who, why=consent))
     stated = datasets.terms(settings.shipped("configs/datasets.yaml"), settings.configs / "sources.yaml")
     new = new_model.draft_files(draft, inspection, keep, project, terms)
+    for line in _form(form, signs):
+        print_text(line)
     _show(inspection, named or f"the query of {connection}", licence, consent, who, stated=model in stated)
     print_text(f"template: {chosen.name}, {chosen.about} ({why})")
     if not yes:
@@ -161,6 +169,15 @@ def _origin(path: str, project: Path) -> tuple[Path | str, str]:
     return place, str(place.relative_to(project) if place.is_relative_to(project) else place)
 
 
+def _form(form: CsvForm, signs: Mapping[str, str]) -> list[str]:
+    """Return what was concluded about the form of a CSV file, where it is not the plain one."""
+    stated = [f"{name} {value}" for name, value in form.model_dump(exclude_defaults=True).items()]
+    lines = [f"form of the file: {', '.join(stated)}"] if stated else []
+    return lines + [
+        f"missing: {sign!r}, since all else in {column} is a number" for sign, column in signs.items()
+    ]
+
+
 def _show(inspection: Inspection, path: str, licence: str, consent: str, who: str, stated: bool) -> None:
     profile = inspection.profile
     print_text(f"{path}: {profile.rows} rows, {len(profile.columns)} columns")
@@ -182,8 +199,11 @@ def _show(inspection: Inspection, path: str, licence: str, consent: str, who: st
             f"{of.horizon} ahead from the last {of.past}; the {series.naive} has a MASE of {series.naive_mase:.3f}"
         )
     print_text(f"split: {profile.split.value} ({profile.split_reason})")
+    if unlabelled := profile.target.missing:
+        print_text(f"{unlabelled} rows without {profile.target.name} are left out")
     if inspection.repeated:
-        print_text(f"{inspection.repeated} rows have the same inputs as an earlier row")
+        rows = "1 row has" if inspection.repeated == 1 else f"{inspection.repeated} rows have"
+        print_text(f"{rows} the same inputs as an earlier row")
     if stated:
         print_text("terms: as configs/sources.yaml states them")
     else:

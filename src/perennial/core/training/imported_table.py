@@ -7,8 +7,9 @@ from dataclasses import replace
 
 from perennial.core.data_spec import Split
 from perennial.core.input_spec import InputKind
+from perennial.core.training.drafts.column_roles import Conclusion, Role
 from perennial.core.training.drafts.table_columns import ColumnType
-from perennial.core.training.drafts.table_profile import Conclusion, Role, TableProfile
+from perennial.core.training.drafts.table_profile import TableProfile
 from perennial.core.training.imported import Description
 from perennial.errors import ModelFileError
 

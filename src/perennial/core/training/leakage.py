@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 
 import numpy as np
-from sklearn.model_selection import cross_val_predict
+from sklearn.model_selection import KFold, StratifiedKFold
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
+from perennial.core.training.target_shares import too_exact
+
+Folds = list[tuple[np.ndarray, np.ndarray]]
 SUSPICIOUS = 0.98
 """Share of the target that a column alone must explain on rows that its tree has not seen."""
 MOST_ROWS = 5_000
@@ -24,22 +28,28 @@ def telling_columns(
     """Return the columns that predict the target alone: name -> why.
 
     Each column gets a small decision tree of its own, judged by cross-validation: by R2 for numbers, else by the
-    share of wrong answers that it removes, compared with the most frequent class.
+    share of wrong answers that it removes, compared with the most frequent class. A column that is the share of the
+    target over groups of rows need not predict it well: see `too_exact`.
 
     Args:
         features: float32 [n, names], NaN for a missing value.
         target: [n], a number or the number of a class.
         seed: draws at most 5,000 rows, and the folds.
     """
+    reasons = {
+        name: "the mean of the target over the rows with the same value, too exact for chance"
+        for name, column in zip(names, features.T, strict=True)
+        if too_exact(column.astype(float), target, is_number)
+    }
     order = np.random.default_rng(seed).permutation(len(target))[:MOST_ROWS]
     features, target = features[order], target[order].astype(float)
-    reasons = {}
+    folds = _folds(target, is_number, seed)
     for place, name in enumerate(names):
         column = features[:, [place]]
         if _copies(column[:, 0], target):
             reasons[name] = "a copy of the target"
             continue
-        share = _explained(column, target, is_number, seed)
+        share = _explained(column, target, is_number, seed, folds)
         if share >= SUSPICIOUS:
             measure = "of the variance of the target" if is_number else "of the errors of guessing"
             reasons[name] = f"alone it removes {share:.1%} {measure}"
@@ -97,20 +107,33 @@ def _copies(column: np.ndarray, target: np.ndarray) -> bool:
     return len(values) == len(labels) == pairs and len(values) < len(column) / 2
 
 
-def _explained(column: np.ndarray, target: np.ndarray, is_number: bool, seed: int) -> float:
+def _explained(column: np.ndarray, target: np.ndarray, is_number: bool, seed: int, folds: Folds) -> float:
+    """Return the share that a tree explains; a bound below `SUSPICIOUS` as soon as it cannot be reached any more."""
     kind = DecisionTreeRegressor if is_number else DecisionTreeClassifier
-    smallest = max(1, len(target) // 1000)
-    tree = kind(max_leaf_nodes=LEAVES, min_samples_leaf=smallest, random_state=seed)
+    tree = kind(max_leaf_nodes=LEAVES, min_samples_leaf=max(1, len(target) // 1000), random_state=seed)
+    whole = (
+        float(np.sum((target - target.mean()) ** 2))
+        if is_number
+        else len(target) - float(np.unique(target, return_counts=True)[1].max())
+    )
+    wrong = 0.0
+    for train, judged in folds:
+        answer = tree.fit(column[train], target[train]).predict(column[judged])
+        errors = (answer - target[judged]) ** 2 if is_number else answer != target[judged]
+        wrong += float(np.sum(errors))
+        if wrong > (1 - SUSPICIOUS) * whole:
+            break
+    return 1 - wrong / whole if whole else 0.0
+
+
+def _folds(target: np.ndarray, is_number: bool, seed: int) -> Folds:
+    """Return the rows to fit and to judge of each fold, in a drawn order; a class may have few rows."""
     mixed = np.random.default_rng(seed).permutation(len(target))
-    answer = cross_val_predict(tree, column[mixed], target[mixed], cv=FOLDS if is_number else _folds(target))
     if is_number:
-        spread = float(np.sum((target - target.mean()) ** 2))
-        return 1 - float(np.sum((target[mixed] - answer) ** 2)) / spread if spread else 0.0
-    guessed = 1 - np.unique(target, return_counts=True)[1].max() / len(target)
-    return 1 - float(np.mean(answer != target[mixed])) / guessed if guessed else 0.0
-
-
-def _folds(target: np.ndarray) -> int:
-    """Return a number of folds that scikit-learn takes: a class may have few rows."""
-    rarest = int(np.unique(target, return_counts=True)[1].min())
-    return max(2, min(FOLDS, rarest))
+        pairs = KFold(FOLDS).split(mixed)
+    else:
+        rarest = int(np.unique(target, return_counts=True)[1].min())
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="The least populated class")
+            pairs = iter(list(StratifiedKFold(max(2, min(FOLDS, rarest))).split(mixed, target[mixed])))
+    return [(mixed[train], mixed[judged]) for train, judged in pairs]

@@ -83,6 +83,15 @@ FORECAST = Template(
     "naive forecast that a small network corrects",
 )
 """The template of forecasts; those of `TEMPLATES` answer a row of a table."""
+TEXT = Template(
+    "text",
+    f"{_HERE}.text:TextNetwork",
+    "text-network/1",
+    "torch",
+    ("torch", "onnxscript"),
+    "network over hashed texts, and any other inputs beside them",
+)
+"""The template of rows with a text; those of `TEMPLATES` take its counts for numbers like others."""
 
 
 def template_of(name: str) -> Template:
@@ -91,7 +100,7 @@ def template_of(name: str) -> Template:
     Raises:
         UsageError: there is none of that name.
     """
-    known = {**TEMPLATES, FORECAST.name: FORECAST}
+    known = {**TEMPLATES, FORECAST.name: FORECAST, TEXT.name: TEXT}
     if name not in known:
         raise UsageError(f"no template is named {name!r}", hint=f"templates: {', '.join(known)}")
     return known[name]

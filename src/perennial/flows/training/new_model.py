@@ -16,20 +16,22 @@ from perennial import catalog
 from perennial.core.governance.licensing import Terms
 from perennial.core.input_encoding import encode
 from perennial.core.input_spec import InputKind, InputSpec
+from perennial.core.training.drafts.column_roles import Role
 from perennial.core.training.drafts.pipeline_draft import pipeline_text
-from perennial.core.training.drafts.series_draft import SeriesFound, conclude_series, find_series
+from perennial.core.training.drafts.series_draft import SeriesFound, conclude_series, find_series, series_in
 from perennial.core.training.drafts.series_text import series_text
-from perennial.core.training.drafts.spec_draft import Draft, input_specs, quote, spec_text
+from perennial.core.training.drafts.spec_draft import Draft, input_specs, spec_text
 from perennial.core.training.drafts.suite_draft import suite_text
 from perennial.core.training.drafts.table_columns import ColumnSummary
-from perennial.core.training.drafts.table_profile import Given, Role, TableProfile, conclude
+from perennial.core.training.drafts.table_profile import Given, TableProfile, conclude
+from perennial.core.training.drafts.thresholds import quote
 from perennial.core.training.imported import ENTRYPOINT as IMPORTED
 from perennial.core.training.leakage import future_times, telling_columns
 from perennial.core.training.templates import template_of
 from perennial.errors import DataError, UsageError
 from perennial.files import write_text
 from perennial.flows.training.series import utc_times
-from perennial.flows.training.tables import plain_values
+from perennial.flows.training.tables import labelled, plain_values
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -58,6 +60,10 @@ class Inspection:
     series: SeriesFound | None = None
     """Of a forecast."""
 
+    @property
+    def has_text(self) -> bool:
+        return any(conclusion.kind is InputKind.TEXT for conclusion in self.profile.inputs.values())
+
 
 @dataclass(frozen=True)
 class NewFiles:
@@ -67,16 +73,28 @@ class NewFiles:
     terms: str
 
 
-def inspect(given: Given, keep: Sequence[str], ports: TablePorts, seed: int) -> Inspection:
+def inspect(
+    given: Given, keep: Sequence[str], ports: TablePorts, seed: int, unit: str, horizon: int | None
+) -> Inspection:
     """Conclude roles and types of the columns, and leave out those that tell the target before it is known.
+
+    A table of series gets a forecast: its frequency and season are concluded, and the naive forecasts measured.
 
     Args:
         keep: columns that a person wants as inputs although they tell the target.
+        unit, horizon: of a forecast.
 
     Raises:
-        DataError: see `conclude`; or every input tells the target.
+        DataError: see `conclude` and `conclude_series`; or every input tells the target.
+        MalformedInput: a series has two values in a period.
     """
-    profile = conclude(ports.summarise(), given)
+    columns = ports.summarise()
+    if given.task == "forecast":
+        return _inspect_series(columns, given, ports, unit, horizon, "you named the task")
+    if (series := series_in(columns, given)) is not None:
+        why = "a number in time, with nothing else to learn from; otherwise: --task regression"
+        return _inspect_series(columns, series, ports, unit, horizon, why)
+    profile = conclude(columns, given)
     inputs = input_specs(profile)
     types = {name: spec.type for name, spec in inputs.items()}
     target, time = profile.target.name, profile.named(Role.TIME)
@@ -84,11 +102,13 @@ def inspect(given: Given, keep: Sequence[str], ports: TablePorts, seed: int) -> 
     wanted[target] = InputKind.FLOAT if not profile.labels else InputKind.CATEGORY
     if time is not None:
         wanted.setdefault(time, InputKind.TIMESTAMP if profile.period is not None else InputKind.INT)
-    table = ports.read(wanted)
-    columns = {name: plain_values(table[name]) for name in inputs}
-    features = encode(inputs, columns, len(table))
+    table = labelled(ports.read(wanted), target)
+    # `validate` looks at the length of a text; a bucket of its n-grams means nothing.
+    plain = {name: spec for name, spec in inputs.items() if spec.buckets is None}
+    values = {name: plain_values(table[name]) for name in plain}
+    features = encode(plain, values, len(table))
     numbers = _target_numbers(table, target, bool(profile.labels))
-    reasons = telling_columns(features, tuple(inputs), numbers, not profile.labels, seed)
+    reasons = telling_columns(features, tuple(plain), numbers, not profile.labels, seed)
     if time is not None and profile.period is not None:
         times = [name for name, kind in types.items() if kind is InputKind.TIMESTAMP]
         row_times = _days(table, time)
@@ -105,16 +125,18 @@ def inspect(given: Given, keep: Sequence[str], ports: TablePorts, seed: int) -> 
     return Inspection(profile, ports.repeated(list(profile.inputs)))
 
 
-def inspect_series(given: Given, ports: TablePorts, unit: str, horizon: int | None) -> Inspection:
-    """Conclude the roles of a table of series, its frequency and season; measure the naive forecasts.
-
-    Raises:
-        DataError: the table is no table of series. MalformedInput: a series has two values in a period.
-    """
-    profile = conclude_series(ports.summarise(), given)
+def _inspect_series(
+    columns: Sequence[ColumnSummary],
+    given: Given,
+    ports: TablePorts,
+    unit: str,
+    horizon: int | None,
+    why: str,
+) -> Inspection:
+    profile = conclude_series(columns, given, why)
     target, time, group = profile.target.name, profile.named(Role.TIME) or "", profile.named(Role.GROUP)
     wanted = {time: InputKind.TIMESTAMP, target: InputKind.FLOAT}
-    table = ports.read(wanted if group is None else {**wanted, group: InputKind.CATEGORY})
+    table = labelled(ports.read(wanted if group is None else {**wanted, group: InputKind.CATEGORY}), target)
     series = None if group is None else table[group].to_numpy(dtype=str)
     series_finding = find_series(
         series, utc_times(table[time]), table[target].to_numpy(dtype=float), unit, horizon

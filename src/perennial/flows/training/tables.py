@@ -52,6 +52,8 @@ def table_examples(
             f"{spec.name}: evaluation.group {name!r} is a column of the table",
             hint="name the groups by a word that is no column",
         )
+    if source.unlabelled == "drop":
+        table = labelled(table, spec.target.column)
     if spec.task.windows is not None:
         return TableExamples(window_examples(spec, source, table, spec.task.windows))
     groups = _groups(spec, source, table)
@@ -103,6 +105,11 @@ def encoded(features: FeatureSpec, rows: pd.DataFrame) -> pd.DataFrame:
         columns=list(columns_of(features.inputs)),
         index=rows.index,
     )
+
+
+def labelled(table: pd.DataFrame, target: str) -> pd.DataFrame:
+    """Return the rows that have a target."""
+    return table[table[target].notna()].reset_index(drop=True)
 
 
 def _groups(spec: ModelSpec, source: RowsSpec, table: pd.DataFrame) -> np.ndarray:

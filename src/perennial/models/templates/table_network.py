@@ -43,13 +43,8 @@ class TableNetwork(BatchedModel):
 
     def build(self, train: Examples) -> TaskNetwork:
         train.refuse_one_target()
-        names, features = self.feature_names, train.features
-        cards = {
-            place: len(self.inputs[name].categories)
-            for place, name in enumerate(names)
-            if name in self.inputs and self.inputs[name].type is InputKind.CATEGORY
-        }
-        numbers = [place for place in range(len(names)) if place not in cards]
+        features, cards = train.features, self.cards()
+        numbers = [place for place in range(len(self.feature_names)) if place not in cards]
         encoder = Encoder(
             numbers=numbers,
             edges=quantile_edges(features[:, numbers], self.parameters["bins"]),
@@ -59,6 +54,14 @@ class TableNetwork(BatchedModel):
         )
         body = (self.parameters["width"], self.parameters["layers"], self.parameters["dropout"])
         return TaskNetwork(encoder, self.task, train.target, *body)
+
+    def cards(self) -> dict[int, int]:
+        """Return the number of values of each category, by its place among the features."""
+        return {
+            place: len(self.inputs[name].categories)
+            for place, name in enumerate(self.feature_names)
+            if name in self.inputs and self.inputs[name].type is InputKind.CATEGORY
+        }
 
     def average(self, network: nn.Module) -> AveragedModel:
         return AveragedModel(network, avg_fn=_rising_average)

@@ -22,7 +22,7 @@ LARGEST_COUNT = 1000.0
 
 
 class TextNetwork(TableNetwork):
-    """Network over texts; all other inputs are read as numbers."""
+    """Network over texts, and over any other inputs beside them."""
 
     architecture = "text-network/1"
 
@@ -42,9 +42,14 @@ class TextNetwork(TableNetwork):
             raise DataError("no input is a text", hint="type: text in features.inputs, or another template")
         train.refuse_one_target()
         buckets = [place for place, name in enumerate(self.feature_names) if name in counted]
-        numbers = [place for place, name in enumerate(self.feature_names) if name not in counted]
+        cards = self.cards()
+        numbers = [
+            place
+            for place, name in enumerate(self.feature_names)
+            if name not in counted and place not in cards
+        ]
         known = train.features[:, numbers]
-        rest = Encoder(numbers, quantile_edges(known, BINS), known, codes=[], cards=[])
+        rest = Encoder(numbers, quantile_edges(known, BINS), known, list(cards), list(cards.values()))
         encoder = TextEncoder(buckets, self.parameters["embedding"], rest)
         body = (self.parameters["width"], 1, self.parameters["dropout"])
         return TaskNetwork(encoder, self.task, train.target, *body)
@@ -55,15 +60,15 @@ class TextEncoder(nn.Module):
 
     Args:
         buckets: positions of the counts.
-        numbers: encoder of the other features, such as the length of the text.
+        rest: encoder of the other features, such as the length of the text.
     """
 
-    def __init__(self, buckets: list[int], embedding: int, numbers: Encoder) -> None:
+    def __init__(self, buckets: list[int], embedding: int, rest: Encoder) -> None:
         super().__init__()
         self.register_buffer("buckets", torch.tensor(buckets, dtype=torch.int64))
         self.embedding = nn.Linear(len(buckets), embedding, bias=False)
-        self.numbers = numbers
-        self.size = embedding + numbers.size
+        self.numbers = rest
+        self.size = embedding + rest.size
 
     def forward(self, features: Tensor) -> Tensor:
         counts = features[:, self.buckets]

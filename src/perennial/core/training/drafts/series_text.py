@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from perennial.core.tasks.windows import PHASE, SERIES, STEP
 from perennial.core.training.drafts.series_draft import SLACK, SeriesFound
-from perennial.core.training.drafts.spec_draft import SeriesText, Thresholds, quote, rounded
+from perennial.core.training.drafts.spec_draft import SeriesText
+from perennial.core.training.drafts.thresholds import Thresholds, quote, rounded
 
 
 def series_text(series: SeriesFound) -> SeriesText:

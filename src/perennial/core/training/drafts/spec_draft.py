@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
-import numpy as np
 from pydantic import TypeAdapter
 
-from perennial.core.data_spec import Split
+from perennial.core.data_spec import CsvForm, Split
 from perennial.core.input_spec import InputKind, InputSpec
-from perennial.core.training.drafts.table_columns import ColumnSummary
-from perennial.core.training.drafts.table_profile import Conclusion, Role, TableProfile
+from perennial.core.training.drafts.column_roles import Conclusion, Role
+from perennial.core.training.drafts.table_profile import TableProfile
+from perennial.core.training.drafts.thresholds import Thresholds, number, quote, rounded, thresholds
 from perennial.core.training.licence_list import LICENCES
 from perennial.core.training.spec_policy import POLICY
 from perennial.core.training.templates import template_of
 
+BUCKETS = 512
+"""Buckets of a text."""
 WATCHED = 10
 """Most inputs whose drift is watched from the start."""
-LEVEL, ROWS_OF_INTERVAL = 0.9, 200
-"""Interval of the answers of a regression, and fewest rows from which it can be measured."""
 GROUP_NAMES = {Split.TIME: "period", Split.ROLLING: "period", Split.GROUP: "bucket", Split.RANDOM: "bucket"}
 
 
@@ -43,6 +42,7 @@ class Draft:
     path: str
     """File or folder; empty where the rows come from `sql`."""
     missing: tuple[str, ...]
+    form: CsvForm
     entrypoint: str
     unit: str
     seed: int
@@ -51,17 +51,6 @@ class Draft:
     is_auto: bool = False
     """Other templates compete with it."""
     sql: SqlRowsOf | None = None
-
-
-@dataclass(frozen=True)
-class Thresholds:
-    """Values of the gate that follow from the target: what an answer without learning reaches."""
-
-    task: str
-    metrics: str
-    improvement: str
-    tolerance: str
-    epochs: int
 
 
 @dataclass(frozen=True)
@@ -88,7 +77,7 @@ def spec_text(
         accepted: inputs that a person wants although they tell the target.
         series: of a forecast.
     """
-    values = _thresholds(draft, profile) if series is None else series.values
+    values = thresholds(draft.unit, profile) if series is None else series.values
     inputs = (
         [_input(conclusion) for conclusion in profile.inputs.values()] if series is None else series.inputs
     )
@@ -105,8 +94,12 @@ def spec_text(
         if profile.period is None
         else TypeAdapter(type(profile.period)).dump_json(profile.period).decode()
     )
-    watched = list(profile.inputs)[:WATCHED] if series is None else series.watched
+    types = input_specs(profile)
+    watched = [types[name].columns(name)[0] for name in types][:WATCHED] if series is None else series.watched
     origin = draft.path or "a query"
+    unlabelled = (
+        "    unlabelled: drop  # rows without a target teach nothing\n" if profile.target.missing else ""
+    )
     head = f"""\
 # The whole policy of a model: every threshold is here and nowhere else. Written by `perennial init` from
 # {profile.rows} rows; change what you know better.
@@ -130,7 +123,7 @@ data:
     seed: {draft.seed}
     leakage_accepted: {quote(list(accepted))}  # inputs that tell the target alone, and rightly so
     copies: 0.01  # largest share of the held-back rows that are copies of a row that trains
-  expectations:
+{unlabelled}  expectations:
     table: {draft.name}.yaml
 
 # The caller sends these inputs with each request. missing: allow or refuse. unknown (a category that is not listed):
@@ -173,9 +166,11 @@ gate:
 
 def _explanation(profile: TableProfile, inputs: int, horizon: int) -> str:
     """Return the settings of explanations; a request for a forecast has a row for each step ahead."""
+    if any(conclusion.kind is InputKind.TEXT for conclusion in profile.inputs.values()):
+        return "null  # a bucket of n-grams means nothing to a person"
     highest = 1.0  # of a probability
     if profile.task in ("regression", "forecast"):
-        highest = max(abs(_number(profile.target.minimum)), abs(_number(profile.target.maximum)))
+        highest = max(abs(number(profile.target.minimum)), abs(number(profile.target.maximum)))
     parts = {
         "background": 50,
         "coalitions": max(200, 2 * inputs + 2),
@@ -196,21 +191,13 @@ def _tuning(draft: Draft, values: Thresholds) -> str:
     return f"tuning:\n  trials: 20\n{search}  timeout: PT30M"
 
 
-def quote(value: Any) -> str:
-    """Return a value as YAML on one line: JSON is YAML."""
-    return json.dumps(value, ensure_ascii=False)
-
-
-def rounded(value: float) -> float:
-    """Return three significant digits."""
-    return float(f"{value:.3g}")
-
-
 def _origin(draft: Draft) -> str:
     if draft.sql is None:
+        form = draft.form.model_dump(exclude_defaults=True)
+        csv = f"\n    csv: {quote(form)}" if form else ""
         return (
             f"    path: {quote(draft.path)}\n"
-            f"    missing: {quote(list(draft.missing))}  # texts of a CSV file that stand for a missing value"
+            f"    missing: {quote(list(draft.missing))}  # texts of a CSV file that stand for a missing value{csv}"
         )
     return (
         f"    connection: {draft.sql.connection}  # environment variable with the address of the database\n"
@@ -222,6 +209,10 @@ def _origin(draft: Draft) -> str:
 
 def _input_spec(conclusion: Conclusion) -> InputSpec:
     kind = conclusion.kind or InputKind.FLOAT
+    if kind is InputKind.TEXT:
+        return InputSpec(
+            type=kind, missing="allow" if conclusion.column.missing else "refuse", buckets=BUCKETS
+        )
     missing: Literal["allow", "refuse"] = "allow" if conclusion.column.missing else "refuse"
     if kind is not InputKind.CATEGORY:
         return InputSpec(type=kind, missing=missing)
@@ -232,68 +223,8 @@ def _input_spec(conclusion: Conclusion) -> InputSpec:
 def _input(conclusion: Conclusion) -> str:
     given = _input_spec(conclusion)
     parts = [f"type: {given.type.value}", f"missing: {given.missing}"]
+    if given.buckets is not None:
+        parts.append(f"buckets: {given.buckets}")
     if given.categories:
         parts += [f"categories: {quote(list(given.categories))}", f"unknown: {given.unknown}"]
     return f"    {quote(conclusion.column.name)}: {{{', '.join(parts)}}}"
-
-
-def _thresholds(draft: Draft, profile: TableProfile) -> Thresholds:
-    """Return the part of the spec that depends on the kind of task."""
-    target = profile.target
-    epochs = 60 if profile.rows < 50_000 else 20
-    if profile.task == "regression":
-        deviation = target.deviation or 1.0
-        interval = covered = ""
-        if profile.rows >= ROWS_OF_INTERVAL:
-            interval = f"\n  interval: {LEVEL}  # chance that the interval of an answer holds the value"
-            covered = f"\n    coverage: {{min: {rounded(LEVEL - 0.15)}}}  # share of values in the intervals"
-        return Thresholds(
-            task=(
-                "task:\n  kind: regression\n"
-                f"  unit: {quote(draft.unit)}\n"
-                f"  tolerance: {rounded(deviation / 2)}  # an answer this near to the label counts as right"
-                f"{interval}"
-            ),
-            metrics=(
-                f"    rmse: {{max: {rounded(deviation)}}}  # the target's standard deviation\n"
-                f"    r2: {{min: 0.05}}{covered}"
-            ),
-            improvement=f"{{metric: rmse, min_delta: {-rounded(0.02 * deviation)}}}",
-            tolerance=f"{{rmse: {rounded(0.01 * deviation)}}}",
-            epochs=epochs,
-        )
-    shares = np.array(_counts(target, profile), dtype=float) / target.rows
-    if profile.task == "binary":
-        negative, positive = profile.labels
-        return Thresholds(
-            task=(
-                f"task: {{kind: binary, positive: {quote(positive)}, negative: {quote(negative)}, threshold: 0.5}}"
-            ),
-            metrics=(
-                f"    roc_auc: {{min: 0.6}}\n    brier: {{max: {rounded(float(shares[0] * shares[1]))}}}"
-                "  # that of the share of positive rows"
-            ),
-            improvement="{metric: roc_auc, min_delta: -0.02}",
-            tolerance="{roc_auc: 0.005, brier: 0.005}",
-            epochs=epochs,
-        )
-    entropy = float(-(shares * np.log(shares)).sum())
-    return Thresholds(
-        task=f"task: {{kind: multiclass, classes: {quote(list(profile.labels))}}}",
-        metrics=(
-            f"    log_loss: {{max: {rounded(entropy)}}}  # that of the class frequencies\n"
-            f"    accuracy: {{min: {rounded(float(shares.max()))}}}  # that of the most frequent class"
-        ),
-        improvement="{metric: log_loss, min_delta: -0.05}",
-        tolerance="{log_loss: 0.02, accuracy: 0.01}",
-        epochs=epochs,
-    )
-
-
-def _counts(target: ColumnSummary, profile: TableProfile) -> list[int]:
-    by_label = dict(zip(target.labels(), target.counts, strict=True))
-    return [by_label[label] for label in profile.labels]
-
-
-def _number(value: Any) -> float:
-    return float(value) if isinstance(value, int | float) else 0.0

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from perennial.core.input_spec import InputKind
-from perennial.core.training.drafts.spec_draft import quote, rounded
+from perennial.core.training.drafts.column_roles import Conclusion, Role
 from perennial.core.training.drafts.table_columns import ColumnSummary
-from perennial.core.training.drafts.table_profile import Conclusion, Role, TableProfile
+from perennial.core.training.drafts.table_profile import TableProfile
+from perennial.core.training.drafts.thresholds import quote, rounded
 
 MARGIN = 0.5
 """Part of the range by which a number may leave it on either side."""

@@ -39,6 +39,14 @@ class ColumnSummary:
     """Every number is whole."""
     mean_length: float = 0.0
     """Mean length of texts in characters."""
+    mean_words: float = 0.0
+    """Mean number of words of texts."""
+    time_formats: tuple[str, ...] = ()
+    """Formats in which every text is a time; several where day and month may be swapped."""
+    time_unit: str | None = None
+    """Unit in which every number may be a time, such as year, or second since 1970."""
+    sentinels: tuple[tuple[float, float], ...] = ()
+    """Numbers such as -999 with the share of their rows, where they are frequent and far from the others."""
     number_share: float = 0.0
     """Share of the texts that are numbers."""
     odd_text: str | None = None

@@ -2,60 +2,37 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from enum import StrEnum
 from typing import Literal
 
 from perennial.core.data_spec import Split
-from perennial.core.input_spec import InputKind
 from perennial.core.tasks.values import Label
+from perennial.core.training.drafts.column_roles import (
+    TAKEN,
+    Conclusion,
+    Role,
+    as_input,
+    as_time,
+    find_group,
+    find_key,
+    find_time,
+    number_texts,
+)
 from perennial.core.training.drafts.table_columns import ColumnSummary, ColumnType
 from perennial.errors import DataError
 
 TaskKind = Literal["binary", "multiclass", "regression", "forecast"]
 FEWEST_ROWS = 40
-TAKEN = frozenset({"score", "decision", "right"})
-"""Columns of the reference rows of a version."""
-MOST_CLASSES, MOST_WHOLE_CLASSES = 100, 20
-"""Most values of a target that are classes: texts, and whole numbers."""
-MOST_CATEGORIES = 200
-"""Most values of a text that is a category."""
-MOSTLY_NUMBERS = 0.5
-"""Share of numbers from which texts are taken for numbers with another sign for a missing value."""
-LONG_TEXT = 40
-"""Mean length from which a text is prose."""
-KEY_NAME = re.compile(
-    r"(?i)(^|[_\s-])(id|key|uuid|guid|index|rownum|row|unnamed)([_\s-]|$)|^column0+$|(?<=[a-z])I[dD]$"
-)
+MOST_CLASSES, MOST_WHOLE_CLASSES, MOST_CODES = 100, 20, 10
+"""Most values of a target that are classes: texts, whole numbers that count up from 0 or 1, other whole numbers."""
+FEWEST_OF_CLASS = 5
+"""Rows of the rarest value below which whole numbers are amounts."""
 PERIODS = tuple(
     timedelta(seconds=seconds) for seconds in (1, 60, 3600, 86_400, 604_800, 2_419_200, 31_536_000)
 )
 MOST_PERIODS = 1000
-
-
-class Role(StrEnum):
-    """Use of a column."""
-
-    TARGET = "target"
-    KEY = "key"
-    TIME = "time"
-    GROUP = "group"
-    INPUT = "input"
-    LEFT_OUT = "left out"
-
-
-@dataclass(frozen=True)
-class Conclusion:
-    """Role of a column, and why."""
-
-    column: ColumnSummary
-    role: Role
-    reason: str
-    kind: InputKind | None = None
-    """Type of an input."""
 
 
 @dataclass(frozen=True)
@@ -107,6 +84,8 @@ class Given:
     time: str | None = None
     group: str | None = None
     positive: str | None = None
+    drops_unlabelled: bool = False
+    """Rows without a target are left out."""
 
 
 def conclude(columns: Sequence[ColumnSummary], given: Given) -> TableProfile:
@@ -118,22 +97,31 @@ def conclude(columns: Sequence[ColumnSummary], given: Given) -> TableProfile:
     by_name = {column.name: column for column in columns}
     for name in (given.target, given.key, given.time, given.group):
         if name is not None and name not in by_name:
-            raise DataError(f"the table has no column {name!r}", hint=f"it has {', '.join(by_name)[:500]}")
+            raise DataError(
+                f"the table has no column {name!r}",
+                hint=f"it has {', '.join(by_name)[:500]}; the first line of a CSV file names its columns",
+            )
     target = by_name[given.target]
     if target.name in TAKEN:
         raise DataError(
             f"the platform keeps its answers under the name {target.name!r}",
             hint="rename the column in the file",
         )
-    if target.rows < FEWEST_ROWS:
-        raise DataError(f"the table has {target.rows} rows", hint=f"bring at least {FEWEST_ROWS}")
+    if (rows := target.rows - target.missing) < FEWEST_ROWS:
+        of_all = f", of which {rows} have {target.name}" if target.missing else ""
+        raise DataError(f"the table has {target.rows} rows{of_all}", hint=f"bring at least {FEWEST_ROWS}")
+    if target.missing and not given.drops_unlabelled:
+        raise DataError(
+            f"{target.missing} of {target.rows} rows have no {target.name}",
+            hint="remove these rows, or name another target; `init --drop-unlabelled` leaves them out for good",
+        )
     task, task_reason, labels = _task(target, given.task, given.positive)
     roles: dict[str, Conclusion] = {target.name: Conclusion(target, Role.TARGET, task_reason)}
     others = [column for column in columns if column.name != target.name]
     for role, named, find in (
-        (Role.KEY, given.key, _key),
-        (Role.TIME, given.time, _time),
-        (Role.GROUP, given.group, _group),
+        (Role.KEY, given.key, find_key),
+        (Role.TIME, given.time, find_time),
+        (Role.GROUP, given.group, find_group),
     ):
         free = [column for column in others if column.name not in roles]
         chosen = (
@@ -141,16 +129,20 @@ def conclude(columns: Sequence[ColumnSummary], given: Given) -> TableProfile:
         )
         if chosen is not None:
             column, reason = chosen
+            column = as_time(column) if role is Role.TIME else column
             roles[column.name] = Conclusion(column, role, reason)
     for column in others:
         if column.name not in roles:
-            roles[column.name] = _input(column)
+            roles[column.name] = as_input(column)
     split, why, period = _split(roles)
     profile = TableProfile(
-        target.rows, task, task_reason, labels, split, why, period, tuple(roles[c.name] for c in columns)
+        rows, task, task_reason, labels, split, why, period, tuple(roles[c.name] for c in columns)
     )
     if not profile.inputs:
-        raise DataError("no column is left to learn from", hint="see the reasons, or bring other columns")
+        reasons = "; ".join(
+            f"{c.column.name}: {c.reason}" for c in profile.columns if c.role is not Role.TARGET
+        )
+        raise DataError(f"no column is left to learn from: {reasons[:600]}", hint="bring other columns")
     return profile
 
 
@@ -161,29 +153,33 @@ def _in(roles: dict[str, Conclusion]) -> set[Role]:
 def _task(
     target: ColumnSummary, given: TaskKind | None, positive: str | None
 ) -> tuple[TaskKind, str, tuple[Label, ...]]:
-    if target.missing:
-        raise DataError(
-            f"{target.missing} of {target.rows} rows have no {target.name}",
-            hint="a row without its target teaches nothing: remove these rows, or name another target",
-        )
     if target.distinct < 2:
         raise DataError(
             f"{target.name} has a single value", hint="there is nothing to learn: name another target"
         )
     number = target.type in (ColumnType.INT, ColumnType.FLOAT)
+    if given != "multiclass" and (not_numbers := number_texts(target)):
+        raise DataError(
+            f"{target.name}: {not_numbers}", hint="mend the column: a target of numbers is not read as text"
+        )
     whole = target.type is ColumnType.INT or (target.type is ColumnType.FLOAT and target.whole)
     few = target.distinct <= (MOST_WHOLE_CLASSES if number else MOST_CLASSES)
     if given is not None:
         kind, why = given, "you named the task"
     elif target.distinct == 2:
         kind, why = "binary", "two values"
-    elif number and not (whole and few):
+    elif number and not (whole and few and _are_codes(target)):
         kind, why = "regression", f"a number with {target.distinct} values"
+        if whole and few:
+            why += "; if each is a class: --task multiclass"
     elif number:
         kind = "multiclass"
         why = f"{target.distinct} whole numbers, each a class; if they are amounts: --task regression"
     else:
         kind, why = "multiclass", f"{target.distinct} texts, each a class"
+    if kind == "multiclass" and target.counts and min(target.counts) < FEWEST_OF_CLASS:
+        rarest = target.counts.index(min(target.counts))
+        why += f"; {target.values[rarest]!r} has only {_rows(target.counts[rarest])}"
     if kind == "regression":
         if not number:
             raise DataError(f"{target.name} is no number", hint="a regression needs a number as target")
@@ -208,78 +204,14 @@ def _task(
     return kind, why, labels
 
 
-def _key(columns: Sequence[ColumnSummary], timed: bool) -> tuple[ColumnSummary, str] | None:
-    for column in columns:
-        unique = column.distinct == column.rows and not column.missing
-        if unique and column.type in (ColumnType.TEXT, ColumnType.INT) and KEY_NAME.search(column.name):
-            return column, "another value in every row, and the name of a key"
-    return None
+def _are_codes(target: ColumnSummary) -> bool:
+    """Return whether few whole numbers are classes: all frequent, and of more than ten, numbered from 0 or 1."""
+    numbered = target.minimum in (0.0, 1.0) and target.counts_up
+    return min(target.counts) >= FEWEST_OF_CLASS and (target.distinct <= MOST_CODES or numbered)
 
 
-def _time(columns: Sequence[ColumnSummary], timed: bool) -> tuple[ColumnSummary, str] | None:
-    times = [column for column in columns if column.type is ColumnType.TIMESTAMP and not column.missing]
-    if not times:
-        return None
-    others = f"; also times: {', '.join(column.name for column in times[1:])}" if len(times) > 1 else ""
-    return times[0], f"the first column of times{others}"
-
-
-def _group(columns: Sequence[ColumnSummary], timed: bool) -> tuple[ColumnSummary, str] | None:
-    if timed:
-        return None
-    for column in columns:
-        repeats = 20 <= column.distinct <= column.rows / 2 and not column.missing
-        if repeats and column.type in (ColumnType.TEXT, ColumnType.INT) and KEY_NAME.search(column.name):
-            each = column.rows / column.distinct
-            return column, f"the name of a key, and {each:.1f} rows for each value: they must stay together"
-    return None
-
-
-def _input(column: ColumnSummary) -> Conclusion:
-    out = _unfit(column)
-    if out:
-        return Conclusion(column, Role.LEFT_OUT, out)
-    kinds = {
-        ColumnType.INT: InputKind.INT,
-        ColumnType.FLOAT: InputKind.FLOAT,
-        ColumnType.BOOL: InputKind.BOOL,
-        ColumnType.TIMESTAMP: InputKind.TIMESTAMP,
-        ColumnType.TEXT: InputKind.CATEGORY,
-    }
-    kind = kinds[column.type]
-    detail = f"{column.distinct} values"
-    if column.missing:
-        detail += f", {column.missing / column.rows:.1%} missing"
-    return Conclusion(column, Role.INPUT, detail, kind)
-
-
-def _unfit(column: ColumnSummary) -> str:
-    """Return why a column cannot be an input; empty if it can."""
-    if column.name in TAKEN:
-        return "the platform keeps its answers under this name: rename the column to use it"
-    if column.missing == column.rows:
-        return "empty"
-    if column.distinct < 2 and not column.missing:
-        return "the same value in every row"
-    if column.type is ColumnType.OTHER:
-        return "a type that no model here takes"
-    mostly = column.number_share >= MOSTLY_NUMBERS and column.distinct > MOST_WHOLE_CLASSES
-    if column.type is ColumnType.TEXT and mostly:
-        example = column.odd_text or "a text"
-        return (
-            f"{column.number_share:.1%} look like numbers, but {example!r} is none: write numbers as 1234.5; "
-            "--missing names a text for a missing value"
-        )
-    unique = column.distinct == column.rows - column.missing
-    if unique and column.type is ColumnType.TEXT:
-        return "another text in every row: it names the row"
-    if unique and column.type is ColumnType.INT and (KEY_NAME.search(column.name) or column.counts_up):
-        return "another number in every row: it names the row"
-    if column.type is ColumnType.TEXT and column.mean_length >= LONG_TEXT:
-        return "prose: texts are no inputs yet"
-    if column.type is ColumnType.TEXT and column.distinct > MOST_CATEGORIES:
-        return f"{column.distinct} texts: more than the {MOST_CATEGORIES} that a category may have"
-    return ""
+def _rows(number: int) -> str:
+    return "1 row" if number == 1 else f"{number} rows"
 
 
 def _split(roles: dict[str, Conclusion]) -> tuple[Split, str, timedelta | None]:

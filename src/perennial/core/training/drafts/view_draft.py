@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from perennial.core.feature_view import ViewSpec
-from perennial.core.training.drafts.spec_draft import quote
+from perennial.core.training.drafts.thresholds import quote
 
 
 def view_text(view: ViewSpec, why: str) -> str:

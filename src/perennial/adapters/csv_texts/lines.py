@@ -1,0 +1,56 @@
+"""Why a CSV file has a single column: the first line that differs from the others."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import itertools
+import os
+from pathlib import Path
+
+SEPARATORS = ",;\t|"
+LOOKED_AT = 100_000
+"""Most lines that are read."""
+
+
+def odd_line(path: Path | str, header: str, encoding: str) -> tuple[str, str] | None:
+    """Return what is wrong with a file whose header was read as one column, and what to do; None if nothing is.
+
+    Args:
+        header: name of that column.
+    """
+    sign = max(SEPARATORS, key=header.count)
+    if sign in header:
+        return _different(path, sign, encoding) or (
+            f"its lines have different numbers of fields, so that {header!r} is one column",
+            "complete or remove the lines that lack fields",
+        )
+    if len(header.split()) > 1 and not os.fspath(path).startswith("s3://"):
+        with _opened(path, encoding) as lines:
+            words = {len(line.split()) for line in itertools.islice(lines, 100) if line.strip()}
+        if words == {len(header.split())}:
+            return (
+                f"its fields are separated by blanks, so that {header!r} is one column",
+                "save it with commas",
+            )
+    return None
+
+
+def _different(path: Path | str, sign: str, encoding: str) -> tuple[str, str] | None:
+    if os.fspath(path).startswith("s3://"):
+        return None
+    with _opened(path, encoding) as lines:
+        rows = csv.reader(lines, delimiter=sign)
+        wanted = len(next(rows, []))
+        for row in itertools.islice(rows, LOOKED_AT):
+            if row and len(row) != wanted:
+                return (
+                    f"line {rows.line_num} has {len(row)} fields, and the first line names {wanted} columns",
+                    "complete the line, put a field that has a separator in quotes, or remove the line",
+                )
+    return None
+
+
+def _opened(path: Path | str, encoding: str):  # type: ignore[no-untyped-def]
+    opens = gzip.open if os.fspath(path).lower().endswith(".gz") else open
+    return opens(path, "rt", encoding=encoding, errors="replace", newline="")

@@ -1,0 +1,90 @@
+"""Times in other forms than ISO 8601: texts such as 31/01/2024 14:00, and numbers such as seconds since 1970."""
+
+from __future__ import annotations
+
+import itertools
+
+import duckdb
+
+WHOLE = (
+    "TINYINT",
+    "SMALLINT",
+    "INTEGER",
+    "BIGINT",
+    "HUGEINT",
+    "UTINYINT",
+    "USMALLINT",
+    "UINTEGER",
+    "UBIGINT",
+)
+NUMBERS = (*WHOLE, "FLOAT", "DOUBLE")
+DAYS = (
+    "%d/%m/%Y", "%m/%d/%Y", "%Y/%m/%d", "%d.%m.%Y", "%d-%m-%Y", "%m-%d-%Y", "%d-%b-%Y", "%d %b %Y", "%b %d %Y",
+    "%b %d, %Y", "%d %B %Y", "%B %d, %Y",
+)  # fmt: skip
+CLOCKS = ("", " %H:%M", " %H:%M:%S", " %I:%M %p", " %I:%M:%S %p", ", %H:%M", "T%H:%M:%S")
+FORMATS = (
+    *map("".join, itertools.product(DAYS, CLOCKS)),
+    "%Y-%m",
+    "%Y/%m",
+    "%m/%Y",
+    "%b %Y",
+    "%B %Y",
+    "%b-%Y",
+)
+SAMPLE = 200
+UNITS = {
+    "year": (1500, 2200, "make_timestamp(CAST({0} AS BIGINT), 1, 1, 0, 0, 0)"),
+    "day as 20240131": (19000101, 22001231, "strptime(CAST(CAST({0} AS BIGINT) AS VARCHAR), '%Y%m%d')"),
+    "second since 1970": (4e8, 5e9, "to_timestamp({0})"),
+    "millisecond since 1970": (4e11, 5e12, "to_timestamp({0} / 1000)"),
+}
+"""Unit of a time that is a number -> lowest and highest value, and SQL that makes a time of it."""
+
+
+def time_formats(database: duckdb.DuckDBPyConnection, table: str, column: str) -> list[str]:
+    """Return the formats in which every known text of a column is a time; two, where day and month may be swapped.
+
+    Args:
+        table: SQL after FROM.
+        column: a quoted name.
+    """
+    known = f"SELECT CAST({column} AS VARCHAR) AS text FROM {table} WHERE {column} IS NOT NULL"  # noqa: S608 quoted
+    formats = [*FORMATS]
+    for rows in (f"{known} LIMIT {SAMPLE}", known):
+        if not formats:
+            return []
+        fits = ", ".join(
+            f"coalesce(bool_and(try_strptime(text, '{form}') IS NOT NULL), false)" for form in formats
+        )
+        row = database.execute(f"SELECT {fits} FROM ({rows})").fetchall()[0]  # noqa: S608
+        formats = [form for form, right in zip(formats, row, strict=True) if right]
+    return formats
+
+
+def time_format(database: duckdb.DuckDBPyConnection, table: str, column: str) -> str | None:
+    """Return the format of the times of a text column; None where there is none, or several."""
+    formats = time_formats(database, table, column)
+    return formats[0] if len(formats) == 1 else None
+
+
+def time_unit(database: duckdb.DuckDBPyConnection, table: str, column: str) -> str | None:
+    """Return the unit of `UNITS` in which every number of a column is a time; None if there is none."""
+    number = f"CAST({column} AS DOUBLE)"
+    row = database.execute(
+        f"SELECT min({number}), max({number}), bool_and({number} % 1 = 0) FROM {table} WHERE {column} IS NOT NULL"  # noqa: S608
+    ).fetchall()
+    low, high, whole = row[0]
+    for unit, (lowest, highest, _) in UNITS.items():
+        if low is not None and lowest <= low and high <= highest and (whole or "second" in unit):
+            text = f"CAST(CAST({column} AS BIGINT) AS VARCHAR)"
+            wrong = f"{column} IS NOT NULL AND try_strptime({text}, '%Y%m%d') IS NULL"
+            query = f"SELECT count(*) FROM {table} WHERE {wrong}"  # noqa: S608
+            days = not unit.startswith("day") or database.execute(query).fetchall() == [(0,)]
+            return unit if days else None
+    return None
+
+
+def as_time(column: str, unit: str) -> str:
+    """Return the SQL of a time from a number in a unit of `UNITS`."""
+    return UNITS[unit][2].format(column)

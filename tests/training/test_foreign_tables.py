@@ -1,0 +1,298 @@
+"""Tables of other people: what `init` takes them for, in every form in which such files come."""
+
+from __future__ import annotations
+
+import datetime
+import decimal
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import statsmodels
+from vega_datasets import local_data
+
+from perennial import catalog
+from perennial.core.input_spec import InputKind
+from perennial.core.training.drafts.column_roles import Role
+from perennial.core.training.drafts.table_profile import Given
+from perennial.errors import DataError, MalformedInput
+from perennial.flows.training.new_model import inspect
+from perennial.flows.training.workdir import read_table
+from perennial.wiring.new_model import csv_form, table_ports
+from perennial.wiring.tables import MISSING
+
+STATSMODELS = Path(statsmodels.__file__).parent
+ROWS = 400
+RANDOM = np.random.default_rng(1)
+SIZE = RANDOM.normal(50, 20, ROWS).round(2)
+COLOUR = RANDOM.choice(["vert", "vérité", "bleu"], ROWS)
+PLAIN = pd.DataFrame(
+    {
+        "size": SIZE,
+        "weight": RANDOM.normal(0, 1, ROWS).round(3),
+        "colour": COLOUR,
+        "y": np.where(SIZE + RANDOM.normal(0, 20, ROWS) > 50, "yes", "no"),
+    }
+)
+DAYS = pd.Series(pd.date_range("2023-01-01", periods=ROWS, freq="D"))
+TYPES = {"size": "float", "weight": "float", "colour": "category"}
+
+
+def looked_at(path: Path, target: str = "y", **given):
+    """Return the form of a file, the signs for a missing value, and the conclusions about it."""
+    form, signs = csv_form(path, MISSING)
+    ports = table_ports(path, (*MISSING, *signs), form)
+    return form, signs, inspect(Given(target, **given), (), ports, 7, "units", None).profile, ports
+
+
+def kinds(profile):
+    return {name: conclusion.kind.value for name, conclusion in profile.inputs.items()}
+
+
+def mixed_with(column: np.ndarray, sign: str) -> np.ndarray:
+    return np.where(np.arange(ROWS) % 7 == 0, sign, column.astype(str))
+
+
+@pytest.mark.parametrize(
+    ("ending", "options", "stated"),
+    [
+        ("csv", {"sep": ";"}, {}),
+        ("tsv", {"sep": "\t"}, {}),
+        ("txt", {"sep": "|"}, {}),
+        ("csv.gz", {}, {}),
+        ("tsv.gz", {"sep": "\t"}, {}),
+        ("csv", {"encoding": "utf-8-sig"}, {}),
+        ("csv", {"encoding": "utf-16"}, {"encoding": "utf-16"}),
+        ("csv", {"encoding": "latin-1"}, {"encoding": "latin-1"}),
+        ("csv", {"sep": ";", "decimal": ","}, {"decimal": ","}),
+        ("csv", {"sep": ";", "decimal": ",", "encoding": "latin-1"}, {"decimal": ",", "encoding": "latin-1"}),
+    ],
+)
+def test_every_form_of_a_file_is_the_same_table(tmp_path, ending, options, stated):
+    path = tmp_path / f"t.{ending}"
+    PLAIN.to_csv(path, index=False, **options)
+    form, signs, profile, ports = looked_at(path)
+    assert (form.model_dump(exclude_defaults=True), signs, kinds(profile)) == (stated, {}, TYPES)
+    assert profile.labels == ("no", "yes")
+    table = ports.read({"size": InputKind.FLOAT, "colour": InputKind.CATEGORY, "y": InputKind.CATEGORY})
+    pd.testing.assert_frame_equal(table, PLAIN[["size", "colour", "y"]], check_dtype=False)
+
+
+@pytest.mark.parametrize(
+    ("make", "thousands", "decimal"),
+    [
+        (lambda v: f"{v * 1000:,.2f}", ",", "."),
+        (lambda v: f"{v * 1000:,.2f}".translate(str.maketrans(",.", ".,")), ".", ","),
+    ],
+)
+def test_thousands_are_read_where_no_column_speaks_against_it(tmp_path, make, thousands, decimal):
+    path = tmp_path / "t.csv"
+    PLAIN.drop(columns="weight").assign(size=[make(value) for value in SIZE]).to_csv(
+        path, index=False, sep=";"
+    )
+    form, _, profile, ports = looked_at(path)
+    assert (form.thousands, form.decimal, kinds(profile)["size"]) == (thousands, decimal, "float")
+    np.testing.assert_allclose(ports.read({"size": InputKind.FLOAT})["size"], SIZE * 1000, atol=0.01)
+
+
+@pytest.mark.parametrize("sign", ["?", "-", ".", "None", "#N/A", "n/a", "NA", ""])
+def test_a_sign_among_numbers_is_a_missing_value(tmp_path, sign):
+    path = tmp_path / "t.csv"
+    PLAIN.assign(size=mixed_with(SIZE, sign), colour=mixed_with(COLOUR, sign)).to_csv(path, index=False)
+    _, signs, profile, _ = looked_at(path)
+    assert kinds(profile) == TYPES
+    assert signs == ({} if sign in MISSING else {sign: "size"})
+    assert profile.inputs["size"].column.missing == profile.inputs["colour"].column.missing == 58
+
+
+@pytest.mark.parametrize(
+    ("column", "role", "said"),
+    [
+        (DAYS.dt.strftime("%Y-%m-%d"), Role.TIME, ""),
+        (DAYS.dt.strftime("%d/%m/%Y"), Role.TIME, ""),
+        (DAYS.dt.strftime("%d.%m.%Y %H:%M"), Role.TIME, "read as 31.12.2024 14:05"),
+        (DAYS.dt.strftime("%m/%d/%Y %I:%M %p"), Role.TIME, "read as 12/31/2024 02:05 PM"),
+        (DAYS.dt.strftime("%d-%b-%Y"), Role.TIME, "read as 31-Dec-2024"),
+        (DAYS.dt.strftime("%Y-%m-%dT%H:%M:%S+02:00"), Role.TIME, ""),
+        (DAYS.dt.strftime("%Y%m%d").astype(int), Role.TIME, "day as 20240131"),
+        ((DAYS - pd.Timestamp(0)).dt.total_seconds().astype(int), Role.TIME, "second since 1970"),
+        ((DAYS - pd.Timestamp(0)).dt.total_seconds().astype(int) * 1000, Role.TIME, "millisecond since 1970"),
+        (DAYS.dt.strftime("05/%m/%Y"), Role.LEFT_OUT, "day/month or month/day"),
+        (SIZE.round().astype(str) + np.array("%"), Role.LEFT_OUT, "look like numbers"),
+        (np.where(RANDOM.random(ROWS) < 0.2, -999, SIZE), Role.INPUT, "--missing -999"),
+        (np.arange(ROWS) + 1000, Role.LEFT_OUT, "names the row"),
+        (RANDOM.integers(0, 10**6, ROWS) + 2**60, Role.LEFT_OUT, "cannot tell them apart"),
+        ([f"{number:05}" for number in range(501, 501 + ROWS)], Role.LEFT_OUT, "names the row"),
+        ([f"{number % 9:03}" for number in range(ROWS)], Role.INPUT, "9 values"),
+        ([f"place {number // 1.5:.0f}" for number in range(ROWS)], Role.LEFT_OUT, "texts"),
+    ],
+)  # fmt: skip
+def test_a_further_column_has_a_role_and_a_reason(tmp_path, column, role, said):
+    path = tmp_path / "t.csv"
+    PLAIN.assign(when=np.asarray(column)).to_csv(path, index=False)
+    _, _, profile, ports = looked_at(path)
+    conclusion = next(conclusion for conclusion in profile.columns if conclusion.column.name == "when")
+    assert conclusion.role is role, conclusion.reason
+    assert said in conclusion.reason
+    if role is Role.TIME:
+        hours = (
+            ports.read({"when": InputKind.TIMESTAMP})["when"].dt.tz_localize(None) - DAYS
+        ).dt.total_seconds() / 3600
+        assert hours.unique().tolist() == [-2.0 if "+02:00" in str(column[0]) else 0.0]
+
+
+@pytest.mark.parametrize(
+    ("target", "task", "said"),
+    [
+        (np.arange(ROWS) % 10, "multiclass", "10 whole numbers"),
+        (np.arange(ROWS) % 20, "multiclass", "20 whole numbers"),
+        (np.arange(ROWS) % 11 + 7, "regression", "if each is a class: --task multiclass"),
+        (np.where(np.arange(ROWS) == 3, 9, np.arange(ROWS) % 3), "regression", "if each is a class"),
+        (np.where(np.arange(ROWS) == 3, "odd", COLOUR), "multiclass", "'odd' has only 1 row"),
+        (np.arange(ROWS) % 2 + 1.5, "binary", "2.5 is the positive one"),
+    ],
+)
+def test_the_task_follows_from_the_target(tmp_path, target, task, said):
+    path = tmp_path / "t.csv"
+    PLAIN.drop(columns=["y", "colour"]).assign(y=target).to_csv(path, index=False)
+    _, _, profile, _ = looked_at(path)
+    assert profile.task == task
+    assert said in profile.task_reason
+
+
+@pytest.mark.parametrize(
+    ("content", "error", "said"),
+    [
+        ("", MalformedInput, "is empty"),
+        ("a,b,y\n", DataError, "has 0 rows"),
+        ("a,b,y\n" + "1,2,x\n" * 60 + "1,2\n" + "1,3,z\n" * 60, MalformedInput, "line 62 has 2 fields"),
+        ("a,b,y\n" + "1,2,x,4\n" + "1,3,z\n" * 60, MalformedInput, "line 2 has 4 fields"),
+        ("a b y\n" + "1 2 3\n" * 60, MalformedInput, "separated by blanks"),
+        ("a,b\n" + "1,2\n" * 60, DataError, "first line of a CSV file names its columns"),
+        ("a,y\n" + "".join(f'{row},"${row},000.50"\n' for row in range(60)), DataError, "look like numbers"),
+        ("id,y\n" + "".join(f"{row},{row % 2}\n" for row in range(60)), DataError, "id: another value in every row"),
+        ("a,y\n1,caf\x80\n", MalformedInput, "neither UTF-8 nor Latin-1"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_learnt_from_is_refused_with_its_place(tmp_path, content, error, said):
+    path = tmp_path / "t.csv"
+    path.write_bytes(content.encode("latin-1"))
+    with pytest.raises(error) as refused:
+        looked_at(path)
+    assert said in f"{refused.value} {refused.value.hint}"
+
+
+def test_every_type_of_parquet_is_an_input_or_says_why_not(tmp_path):
+    table = pa.table(
+        {
+            "size": SIZE,
+            "price": pa.array([decimal.Decimal(f"{v:.2f}") for v in SIZE[::-1]], pa.decimal128(12, 2)),
+            "small": pa.array(RANDOM.integers(0, 200, ROWS), pa.uint8()),
+            "half": pa.array(RANDOM.normal(size=ROWS).astype(np.float16)),
+            "colour": pa.array(COLOUR).dictionary_encode(),
+            "at": pa.array(DAYS.to_numpy("datetime64[ns]")),
+            "day": pa.array([datetime.date(2020, 1, 1) + datetime.timedelta(days=int(v) % 90) for v in SIZE]),
+            "tags": pa.array([[1, row] for row in range(ROWS)]),
+            "nested": pa.array([{"a": row} for row in range(ROWS)]),
+            "clock": pa.array([datetime.time(row % 24) for row in range(ROWS)]),
+            "none": pa.nulls(ROWS),
+            "y": PLAIN["y"],
+        }
+    )
+    pq.write_table(table, tmp_path / "t.parquet")
+    _, _, profile, _ = looked_at(tmp_path / "t.parquet")
+    found = {
+        "size": "float",
+        "price": "float",
+        "small": "int",
+        "half": "float",
+        "colour": "category",
+        "day": "timestamp",
+    }
+    assert kinds(profile) == found
+    assert profile.named(Role.TIME) == "at"
+
+
+@pytest.mark.parametrize(
+    ("name", "target", "task", "split"),
+    [
+        ("datasets/anes96/anes96.csv", "vote", "binary", "random"),
+        ("datasets/fair/fair.csv", "affairs", "regression", "random"),
+        ("datasets/grunfeld/grunfeld.csv", "invest", "regression", "time"),
+        ("datasets/sunspots/sunspots.csv", "SUNACTIVITY", "forecast", "time"),
+        ("genmod/tests/results/epil.csv", "y", "regression", "group"),
+        ("miscmodels/tests/results/ologit_ucla.csv", "apply", "multiclass", "random"),
+        ("duration/tests/results/bmt.csv", "Group", "multiclass", "random"),
+        ("iris", "species", "multiclass", "random"),
+        ("barley", "yield", "regression", "random"),
+        ("seattle_weather", "weather", "multiclass", "time"),
+        ("stocks", "price", "forecast", "time"),
+        ("sf_temps", "temp", "forecast", "time"),
+        ("driving", "gas", "regression", "time"),
+    ],
+)
+def test_tables_that_packages_ship(tmp_path, name, target, task, split):
+    path = STATSMODELS / name
+    if not name.endswith(".csv"):
+        path = tmp_path / "t.csv"
+        getattr(local_data, name)().to_csv(path, index=False)
+    _, _, profile, _ = looked_at(path, target)
+    assert (profile.task, profile.split) == (task, split)
+
+
+def test_rows_without_a_target_are_left_out_where_a_person_says_so(table_world, capsys):
+    frame = PLAIN.assign(y=np.where(np.arange(ROWS) % 8 == 0, None, PLAIN["y"]))
+    world = table_world("partly", frame)
+    assert world.init("y") == 20
+    assert "50 of 400 rows have no y" in capsys.readouterr().err
+    assert world.init("y", "--drop-unlabelled") == 0
+    assert "50 rows without y are left out" in capsys.readouterr().out
+    assert world.spec.data.source.unlabelled == "drop"
+    world.prepare()
+    world.validate()
+    examples = read_table(world.work.examples, "prepare")
+    assert (len(examples), examples["y"].isna().sum()) == (350, 0)
+
+
+def reviews() -> pd.DataFrame:
+    good = ["works", "great", "excellent", "fast", "perfect", "happy", "recommend"]
+    bad = ["broke", "terrible", "waste", "slow", "awful", "cheap", "again"]
+    plain = "the item arrived with a box and it was for my desk lamp which came on monday"
+    happy = RANDOM.random(ROWS) < 0.5
+    words = [
+        RANDOM.choice([*(good if kind else bad), *plain.split()], RANDOM.integers(8, 30)) for kind in happy
+    ]
+    stars = np.where(happy, "many", "few")
+    return pd.DataFrame(
+        {
+            "review": [" ".join(row) for row in words],
+            "shop": RANDOM.choice(["main", "side"], ROWS),
+            "days": RANDOM.integers(1, 30, ROWS),
+            "stars": stars,
+        }
+    )
+
+
+@pytest.mark.slow
+def test_a_text_beside_other_inputs_becomes_a_version_that_answers(table_world, capsys):
+    world = table_world("reviews", reviews())
+    assert world.init("stars", "--positive", "many") == 0
+    assert "template: text" in capsys.readouterr().out
+    spec = catalog.spec("reviews", world.settings)
+    types = {name: given.type.value for name, given in spec.features.inputs.items()}
+    assert types == {"review": "text", "shop": "category", "days": "int"}
+    assert spec.monitoring.columns[0] == "review#length"
+    evaluation, ref = world.whole_way()
+    assert evaluation.scores["model"]["roc_auc"].value > 0.95
+    server, row = world.server(ref), {"shop": "main", "days": 3}
+    good, bad = (
+        world.ask(server, row | {"review": text}).json()["predictions"][0]["score"]
+        for text in (
+            "the lamp works great and i recommend it",
+            "it broke and was a terrible waste of my desk",
+        )
+    )
+    assert good > bad
