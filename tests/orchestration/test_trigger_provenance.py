@@ -48,8 +48,10 @@ def nobody(dag: str, since: datetime) -> tuple[str, ...]:
 FORM = {"reason": "person", "text": "try", "version": "candidate"}
 
 
-def run(kind: str = "manual", user: str | None = "olga") -> SimpleNamespace:
-    return SimpleNamespace(dag_id="train_m", run_after=NOW, run_type=kind, triggering_user_name=user)
+def run(kind: str = "manual", user: str | None = "olga", run_id: str = "first") -> SimpleNamespace:
+    return SimpleNamespace(
+        dag_id="train_m", run_id=run_id, run_after=NOW, run_type=kind, triggering_user_name=user
+    )
 
 
 def events(*extras: dict, dag: str | None = None) -> dict:
@@ -83,6 +85,50 @@ def test_an_event_that_anybody_raised_trains_nothing(ledger):
         training_provenance(run(), FORM, events(request("ann", "made up")), ledger, nobody)
     mixed = events({"key": "k1"}, request("olga", "made up", "person"))
     assert training_provenance(run(), FORM, mixed, ledger, nobody) == ("ann", "person", "ann says")
+
+
+def test_a_request_is_answered_by_one_run(ledger):
+    """Whoever may read events could raise the monitor's once more, and approve what that training makes."""
+    told = events(request("monitor", "k2"))
+    for _ in range(2):  # each task of a run asks again
+        assert training_provenance(run(), FORM, told, ledger, nobody).who == "monitor"
+    with pytest.raises(NotAllowed, match="another run answered it"):
+        training_provenance(run(run_id="second"), FORM, told, ledger, nobody)
+    mixed = events(request("monitor", "k2"), request("ann", "k1"))
+    assert training_provenance(run(run_id="third"), FORM, mixed, ledger, nobody).who == "ann"
+    assert training_provenance(run(), FORM, told, ledger, nobody).who == "monitor"
+
+
+def test_a_change_between_request_and_run_counts(ledger):
+    """Its first run may have been deleted: the one that answers it is due later."""
+    changed_at = []
+    late = run()
+    late.run_after = NOW + timedelta(minutes=4)
+    training_provenance(
+        late, FORM, events({"key": "k2"}), ledger, lambda dag, since: changed_at.append(since) or ()
+    )
+    assert changed_at == [NOW - timedelta(minutes=1)]
+
+
+@pytest.mark.parametrize("body", ["TriggerDAGRunPostBody", "MaterializeAssetBody"])
+def test_airflow_starts_no_run_that_is_due_later(monkeypatch, body):
+    """Its tasks could be edited before it is due, and nobody would count as the one who did."""
+    from airflow.api_fastapi.core_api.datamodels import assets, dag_run
+    from fastapi import HTTPException
+
+    from perennial.orchestration.auth_manager import refuse_later_runs
+
+    kind = getattr(assets if body.startswith("Mat") else dag_run, body)
+    base = dag_run.TriggerDAGRunPostBody
+    monkeypatch.setattr(base, "validate_context", base.validate_context)  # put back afterwards
+    refuse_later_runs()
+    dag = SimpleNamespace(timetable=SimpleNamespace(generate_run_id=lambda **more: "run"))
+    later = datetime.now(UTC) + timedelta(seconds=75)
+    for due in (later, later.replace(tzinfo=None)):
+        with pytest.raises(HTTPException, match="future"):
+            kind(logical_date=None, run_after=due).validate_context(dag)
+    for due in ({}, {"run_after": None}, {"run_after": NOW}):
+        assert kind(logical_date=None, **due).validate_context(dag)["run_id"] == "run"
 
 
 @pytest.mark.slow
@@ -132,25 +178,28 @@ def test_who_clears_or_edits_a_run_asked_for_it_too(ledger):
     assert offered_candidate(run(), FORM, offered, "train_m", recorded_changes)[1] == "monitor,ann,bea"
 
 
-def test_the_api_records_who_changes_runs_but_not_who_answers(ledger, monkeypatch):
-    from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessEntity, DagDetails
+@pytest.fixture
+def asks(monkeypatch, tmp_path):
+    """Whether Airflow lets an account do something: the role `op`, `admin` or `viewer`."""
+    from airflow.api_fastapi.auth.managers.models.resource_details import DagDetails
     from airflow.api_fastapi.auth.managers.simple.user import SimpleAuthManagerUser
 
     from perennial.orchestration.auth_manager import GuardedAuthManager
 
+    monkeypatch.setenv("PERENNIAL_HOME", str(tmp_path))
     monkeypatch.setattr(GuardedAuthManager, "_noted", {})
     manager = object.__new__(GuardedAuthManager)
-    monkeypatch.setattr(
-        GuardedAuthManager,
-        "_is_authorized",
-        lambda self, *, method, user, **more: user.role == "op" or method == "GET",
-    )
 
-    def asks(name: str, role: str, method: str, entity: DagAccessEntity | None) -> bool:
+    def ask(name: str, role: str, method: str, entity: object = None, thing: str = "dag") -> bool:
         account = SimpleAuthManagerUser(username=name, role=role)
-        return manager.is_authorized_dag(
-            method=method, user=account, access_entity=entity, details=DagDetails(id="train_m")
-        )
+        more = {"access_entity": entity, "details": DagDetails(id="train_m")} if thing == "dag" else {}
+        return getattr(manager, f"is_authorized_{thing}")(method=method, user=account, **more)
+
+    return ask
+
+
+def test_the_api_records_who_changes_runs_but_not_who_answers(asks):
+    from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessEntity
 
     assert asks("ann", "op", "PUT", DagAccessEntity.HITL_DETAIL)
     assert asks("ben", "op", "GET", DagAccessEntity.RUN)
@@ -161,3 +210,22 @@ def test_the_api_records_who_changes_runs_but_not_who_answers(ledger, monkeypatc
     assert asks("dora", "op", "DELETE", DagAccessEntity.RUN)
     assert recorded_changes("train_m", NOW) == ("carl", "dora")
     assert len(database.store(environment.load()).ledger.rows(kinds=(Event.DAG_RUN_CHANGED,))) == 2
+
+
+def test_a_paused_dag_is_recorded_and_only_an_admin_deletes_one(asks):
+    assert asks("ann", "op", "GET")
+    assert asks("olga", "op", "PUT")
+    assert not asks("olga", "op", "DELETE")
+    assert asks("adam", "admin", "DELETE")
+    assert recorded_changes("train_m", NOW) == ("olga", "adam")
+
+
+@pytest.mark.parametrize("thing", ["asset", "pool", "variable", "connection"])
+def test_what_nobody_needs_to_write_is_written_by_admins_only_and_recorded(asks, thing):
+    assert asks("olga", "op", "GET", thing=thing)
+    for method in ("POST", "PUT", "DELETE"):
+        assert not asks("olga", "op", method, thing=thing)
+    for _ in range(3):
+        assert asks("perennial", "admin", "POST", thing=thing)  # our own account raises asset events
+    rows = database.store(environment.load()).ledger.rows(kinds=(Event.AIRFLOW_CHANGED,))
+    assert [(row.entry.actor, row.entry.payload["thing"]) for row in rows] == [("perennial", thing)]

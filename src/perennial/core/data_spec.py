@@ -64,8 +64,8 @@ class RowsSpec(Frozen):
     )
     leaking: dict[str, str] = Field(
         default_factory=dict,
-        description="columns that are known to hold the target -> why; as inputs they are refused. No test on one "
-        "column finds a share of the target that is computed over other rows",
+        description="columns that are known to hold the target -> why; as inputs they are refused. For "
+        "what `validate` cannot see, such as a share of the target over other rows",
     )
     copies: Share = Field(
         0.01,

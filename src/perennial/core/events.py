@@ -69,7 +69,13 @@ class Event(StrEnum):
     DAG_RUN_RELEASE = "dag_run.release"
     """The release that a run of the release DAG is about; its tasks ask here, never in an XCom."""
     DAG_RUN_CHANGED = "dag_run.changed"
-    """An account started, cleared or edited runs or tasks of a DAG; at most an entry a minute, account and DAG."""
+    """An account started, cleared or edited runs or tasks of a DAG, or paused or deleted it; at most an entry a
+    minute, account and DAG."""
+    DAG_RUN_REQUEST = "dag_run.request"
+    """A run answers a request for a retraining. The first entry of a request's key names the only run that does."""
+    AIRFLOW_CHANGED = "airflow.changed"
+    """An account wrote assets, pools, variables or connections of Airflow; at most an entry a minute, account and
+    kind of thing."""
     NOTICE_UNDELIVERED = "notify.undelivered"
 
 

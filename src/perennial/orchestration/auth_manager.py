@@ -1,15 +1,18 @@
-"""Airflow's simple auth manager, with delays after wrong passwords, and changes of runs in the ledger."""
+"""Airflow's simple auth manager: delays after wrong passwords, changes of DAGs and runs in the ledger, and parts of
+Airflow that only its admins write."""
 
 from __future__ import annotations
 
 import secrets
 import time
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessEntity, DagDetails
 from airflow.api_fastapi.auth.managers.simple.simple_auth_manager import SimpleAuthManager
 
+from perennial.core.events import Entry, Event
 from perennial.orchestration.trigger_provenance import EVERY_DAG, NOTE_EVERY, changed_entry
 
 if TYPE_CHECKING:
@@ -21,7 +24,7 @@ if TYPE_CHECKING:
 class GuardedAuthManager(SimpleAuthManager):
     """Auth manager whose sign-in routes are guarded. Only the API server makes these routes."""
 
-    _noted: ClassVar[dict[tuple[str, str], float]] = {}
+    _noted: ClassVar[dict[tuple[str, str, str], float]] = {}
 
     def is_authorized_dag(
         self,
@@ -35,27 +38,93 @@ class GuardedAuthManager(SimpleAuthManager):
         allowed = super().is_authorized_dag(
             method=method, user=user, access_entity=access_entity, details=details
         )
-        if allowed and method != "GET" and access_entity not in (None, DagAccessEntity.HITL_DETAIL):
-            self._note(user.username, (details.id if details is not None else None) or EVERY_DAG)
+        if method == "DELETE" and access_entity is None:  # with the DAG go all its runs
+            allowed = allowed and self._is_admin(user)
+        if allowed and method != "GET" and access_entity is not DagAccessEntity.HITL_DETAIL:
+            dag = (details.id if details is not None else None) or EVERY_DAG
+            self._note(changed_entry(user.username, dag, datetime.now(UTC)), dag)
         return allowed
 
-    def _note(self, name: str, dag: str) -> None:
+    # Perennial needs no account of a person to write any of these: its own one raises asset events.
+
+    def is_authorized_asset(
+        self, *, method: ResourceMethod, user: SimpleAuthManagerUser, **more: Any
+    ) -> bool:
+        return self._is_reserved("asset", method, user, super().is_authorized_asset, more)
+
+    def is_authorized_pool(self, *, method: ResourceMethod, user: SimpleAuthManagerUser, **more: Any) -> bool:
+        return self._is_reserved("pool", method, user, super().is_authorized_pool, more)
+
+    def is_authorized_variable(
+        self, *, method: ResourceMethod, user: SimpleAuthManagerUser, **more: Any
+    ) -> bool:
+        return self._is_reserved("variable", method, user, super().is_authorized_variable, more)
+
+    def is_authorized_connection(
+        self, *, method: ResourceMethod, user: SimpleAuthManagerUser, **more: Any
+    ) -> bool:
+        return self._is_reserved("connection", method, user, super().is_authorized_connection, more)
+
+    def _is_reserved(
+        self,
+        thing: str,
+        method: ResourceMethod,
+        user: SimpleAuthManagerUser,
+        check: Callable[..., bool],
+        more: Mapping[str, Any],
+    ) -> bool:
+        """Return whether the account may do this; only admins write, and the ledger has it before it is done."""
+        if not check(method=method, user=user, **more):
+            return False
+        if method == "GET":
+            return True
+        if not self._is_admin(user):
+            return False
+        now = datetime.now(UTC)
+        payload = {"thing": thing, "method": method}
+        entry = Entry(at=now, actor=user.username, kind=Event.AIRFLOW_CHANGED, model="", payload=payload)
+        self._note(entry, thing)
+        return True
+
+    def _note(self, entry: Entry, what: str) -> None:
         """Record at most once in NOTE_EVERY; without a database the call fails, and nothing is changed."""
         from perennial.settings import load
         from perennial.wiring import database
 
-        seconds, last = time.monotonic(), self._noted.get((name, dag))
+        key = (entry.actor, entry.kind, what)
+        seconds, last = time.monotonic(), self._noted.get(key)
         if last is not None and seconds - last < NOTE_EVERY.total_seconds():
             return
-        database.store(load()).ledger.append(changed_entry(name, dag, datetime.now(UTC)))
+        database.store(load()).ledger.append(entry)
         for old in [key for key, at in self._noted.items() if seconds - at > NOTE_EVERY.total_seconds()]:
             self._noted.pop(old, None)
-        self._noted[name, dag] = seconds
+        self._noted[key] = seconds
 
     def get_fastapi_app(self) -> FastAPI | None:
         app = super().get_fastapi_app()
         _guard_sign_ins(self)
+        refuse_later_runs()
         return app
+
+
+def refuse_later_runs() -> None:
+    """Have Airflow refuse runs that are due in the future.
+
+    Whoever changes a run counts as its requester from the time on at which it is due: one that is due later could
+    be changed before. Nothing else tells a task when its run was made.
+    """
+    from airflow.api_fastapi.core_api.datamodels.dag_run import TriggerDAGRunPostBody
+    from fastapi import HTTPException
+
+    check = TriggerDAGRunPostBody.validate_context
+
+    def validate_context(self: Any, dag: Any) -> dict[str, Any]:
+        due = self.run_after
+        if due is not None and (due if due.tzinfo else due.replace(tzinfo=UTC)) > datetime.now(UTC):
+            raise HTTPException(400, "run_after lies in the future: a run is started when it is due")
+        return check(self, dag)
+
+    TriggerDAGRunPostBody.validate_context = validate_context
 
 
 def _guard_sign_ins(manager: SimpleAuthManager) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Collection, Mapping
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
 from perennial.core.assets import Reason
@@ -19,12 +19,11 @@ from perennial.core.release.status import ReleaseStatus
 from perennial.errors import NotAllowed
 from perennial.ports import Ledger
 
-Recorded = Callable[[str, datetime], Entry | None]
-"""Key and time of a request for a retraining -> its entry in the ledger; None where there is none."""
+Recorded = Callable[[str, datetime, str], Entry | None]
+"""Key and time of a request for a retraining, and the run that answers it -> its entry in the ledger; None where
+there is none, or where another run answered it."""
 SOON = timedelta(minutes=5)
 """Longest time between event and entry, which are written together: a key read in the ledger later is no proof."""
-
-
 NOTE_EVERY = timedelta(minutes=1)
 """An account's changes of a DAG's runs are recorded once in this time."""
 EVERY_DAG = "~"
@@ -56,24 +55,27 @@ def training_provenance(
         changed: whoever clears or edits a run starts it anew, so they count as its requesters, too.
 
     Raises:
-        NotAllowed: no event that started it is a request that the ledger knows.
+        NotAllowed: no event that started it is a request that the ledger knows and no other run answered.
     """
-    events = _events(triggering)
+    events, due = _events(triggering), run.run_after
     if not events:
         if str(run.run_type).endswith("scheduled"):
-            who = _with_changes(SystemActor.SCHEDULE.value, run, changed)
+            who = _with_changes(SystemActor.SCHEDULE.value, run.dag_id, due, changed)
             return TriggerProvenance(who, Reason.SCHEDULE.value, "the weekly training")
-        who = _with_changes(run.triggering_user_name or SystemActor.AIRFLOW.value, run, changed)
+        who = _with_changes(run.triggering_user_name or SystemActor.AIRFLOW.value, run.dag_id, due, changed)
         return TriggerProvenance(who, params["reason"], params["text"] or "")
-    entries = [recorded(str(event.extra.get("key")), event.timestamp) for event in events]
+    entries = [recorded(str(event.extra.get("key")), event.timestamp, run.run_id) for event in events]
     known = [entry for entry in entries if entry is not None]
     if not known:
         raise NotAllowed(
-            "nobody is known to have asked for this retraining: the ledger has no such request",
+            "nobody is known to have asked for this retraining: the ledger has no such request, "
+            "or another run answered it",
             hint='perennial retrain MODEL --reason "...", or trigger the DAG',
         )
     newest = RetrainRequest.read(known[-1])
-    who = _with_changes(AND.join(dict.fromkeys(entry.actor for entry in known)), run, changed)
+    # From the request on: a run of it may have been deleted, and the event raised again.
+    due = min(due, *(entry.at for entry in known))
+    who = _with_changes(AND.join(dict.fromkeys(entry.actor for entry in known)), run.dag_id, due, changed)
     return TriggerProvenance(who, newest.reason.value, newest.text)
 
 
@@ -90,19 +92,23 @@ def offered_candidate(
     events = _events(triggering)
     if not events:
         who = run.triggering_user_name or SystemActor.AIRFLOW.value
-        return params["version"], _with_changes(who, run, changed)
+        return params["version"], _with_changes(who, run.dag_id, run.run_after, changed)
     offered = [event.extra for event in events if _is_of(event, train_dag)]
     if not offered:
         raise NotAllowed(
             f"this candidate was not offered by {train_dag}",
             hint="perennial release start MODEL --version VERSION, or trigger the DAG",
         )
-    return str(offered[-1]["version"]), _with_changes(str(offered[-1]["who"]), run, changed)
+    version, who = str(offered[-1]["version"]), str(offered[-1]["who"])
+    return version, _with_changes(who, run.dag_id, run.run_after, changed)
 
 
-def _with_changes(who: str, run: Any, changed: Changed) -> str:
-    """Return the requesters and whoever changed runs of the DAG since this one was due."""
-    return AND.join(dict.fromkeys((*who.split(AND), *changed(run.dag_id, run.run_after - NOTE_EVERY))))
+def _with_changes(who: str, dag: str, due: datetime, changed: Changed) -> str:
+    """Return the requesters and whoever changed runs of the DAG since one was due.
+
+    No run is due later than it is made (`auth_manager`), so that whatever was done to it counts.
+    """
+    return AND.join(dict.fromkeys((*who.split(AND), *changed(dag, due - NOTE_EVERY))))
 
 
 def changed_entry(name: str, dag: str, at: datetime) -> Entry:
@@ -156,13 +162,39 @@ def folder(work: str, model: str, run_id: str) -> str:
     return f"{work}/{model}/{hashlib.sha256(run_id.encode()).hexdigest()[:16]}"
 
 
-def recorded_request(model: str, key: str, at: datetime) -> Entry | None:
-    """Return the ledger's entry of the request with this key, if it was made at about this time."""
+def recorded_request(model: str, key: str, at: datetime, run_id: str) -> Entry | None:
+    """Return the ledger's entry of the request with this key, if it was made at about this time.
+
+    The first run that asks answers the request, and it may ask again; None for every other run: people can read
+    the event of a request and raise it once more.
+    """
     from perennial.wiring import database
 
-    rows = database.store().ledger.rows(model, kinds=(Event.RETRAIN_REQUESTED,))
+    ledger = database.store().ledger
+    rows = ledger.rows(model, kinds=(Event.RETRAIN_REQUESTED,))
     entries = (row.entry for row in rows if RetrainRequest.read(row.entry).key == key)
-    return next((entry for entry in entries if abs(entry.at - at) <= SOON), None)
+    request = next((entry for entry in entries if abs(entry.at - at) <= SOON), None)
+    if request is None:
+        return None
+    if not (runs := _answering(model, key, ledger)):
+        answer = {"key": key, "run": run_id}
+        ledger.append(
+            Entry(
+                at=datetime.now(UTC),
+                actor=SystemActor.AIRFLOW,
+                kind=Event.DAG_RUN_REQUEST,
+                model=model,
+                payload=answer,
+            )
+        )
+        runs = _answering(model, key, ledger)  # two runs may have asked at once: the first entry decides
+    return request if runs[0] == run_id else None
+
+
+def _answering(model: str, key: str, ledger: Ledger) -> list[str]:
+    """Return the runs that asked for a request, in the order of the ledger."""
+    rows = ledger.rows(model, kinds=(Event.DAG_RUN_REQUEST,))
+    return [str(row.entry.payload["run"]) for row in rows if row.entry.payload.get("key") == key]
 
 
 def _events(triggering: Mapping[Any, Collection[Any]] | None) -> list[Any]:

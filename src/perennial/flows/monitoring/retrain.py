@@ -36,8 +36,8 @@ def raise_and_record(
     """Raise the asset event, then append the request to the ledger.
 
     The event comes first: a recorded request that started nothing would silence the monitor for the cooldown.
-    If the process is killed between the two, the monitor raises the same event again, with the same `key`; the
-    training DAG has a single active run, so the cost is a second training, never a missed training.
+    If the process is killed between the two, the monitor raises the same event again, with the same `key`. One
+    run answers a key (`orchestration.trigger_provenance`), so a second event costs a failed run, never a training.
     """
     scheduler.raise_event(retrain_asset(model), extra)
     entry = Entry(
