@@ -7,11 +7,13 @@ import json
 import pytest
 from click.testing import CliRunner
 from mlflow.cli import gc
+from signed_in import sign_in
 
 from perennial import settings as environment
 from perennial.adapters.mlflow.connection import connect
 from perennial.cli import main
-from perennial.errors import ModelFileError, ReleaseError, UsageError
+from perennial.core.governance.identity import Role
+from perennial.errors import ModelFileError, NotAllowed, NotSignedIn, ReleaseError, UsageError
 from perennial.wiring import database, versions
 
 pytestmark = pytest.mark.slow
@@ -25,7 +27,7 @@ def client(tmp_path, monkeypatch):
     url = f"sqlite:///{tmp_path}/mlflow.db"
     monkeypatch.setenv("PERENNIAL_TRACKING_URL", url)
     monkeypatch.setenv("PERENNIAL_HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("PERENNIAL_ACTOR", "ann")
+    sign_in(monkeypatch, "ann", Role.OPERATOR)
     (tmp_path / "short").mkdir()
     (tmp_path / "short" / f"{MODEL}.yaml").write_text("retention: {archived_files: PT0S}\n")
     monkeypatch.setenv("PERENNIAL_SPEC_OVERLAY", str(tmp_path / "short"))
@@ -70,6 +72,17 @@ def test_archive_and_purge(client, tmp_path, capsys):
     kinds = [row.entry.kind for row in database.store(environment.load()).ledger.rows(MODEL)]
     assert kinds == ["lifecycle.retired", "lifecycle.archived", "lifecycle.purged"]
     assert main(["ledger", "verify"]) == 0
+
+
+@pytest.mark.parametrize("command", ["retire", "archive", "purge"])
+def test_nobody_takes_a_version_out_of_use_unnamed(client, monkeypatch, command):
+    arguments = ["--yes"] if command == "purge" else ["1.1.0", "--reason", "old"]
+    sign_in(monkeypatch, "vic", Role.VIEWER)
+    assert main(["models", command, MODEL, *arguments]) == NotAllowed.exit_code
+    monkeypatch.delenv("PERENNIAL_TOKEN")
+    monkeypatch.setenv("PERENNIAL_ACTOR", "ann")
+    assert main(["models", command, MODEL, *arguments]) == NotSignedIn.exit_code
+    assert not database.store(environment.load()).ledger.rows(MODEL)
 
 
 def test_a_run_that_was_deleted_for_good(client, tmp_path):

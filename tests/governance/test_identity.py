@@ -25,9 +25,11 @@ def test_what_is_no_account_is_an_error(text):
 
 
 @pytest.mark.parametrize("action", sorted(STEERING))
-def test_nobody_steers_but_approvers_and_who_only_holds(action):
+def test_nobody_steers_but_approvers_and_who_gives_no_traffic(action):
     assert may_steer(Role.APPROVER, action)
-    assert may_steer(Role.OPERATOR, action) is (action in ("pause", "resume"))
+    assert may_steer(Role.OPERATOR, action) is (
+        action in ("pause", "resume", "retire", "archive", "purge", "retract")
+    )
     assert not any(may_steer(role, action) for role in (Role.ADMIN, Role.VIEWER, Role.TRAINING, Role.RELEASE))
 
 

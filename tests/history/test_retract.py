@@ -9,9 +9,11 @@ import pandas as pd
 import pytest
 from doubles.data import MemoryData
 from doubles.releases import MemoryStore
+from signed_in import sign_in
 
 from perennial.cli import main
-from perennial.errors import DatasetMissing, ToolError, UsageError
+from perennial.core.governance.identity import Role
+from perennial.errors import DatasetMissing, NotSignedIn, ToolError, UsageError
 from perennial.flows.governance.retract import retract
 from perennial.flows.training import ingest
 from perennial.history.simulator import SimulationScenario, simulate
@@ -182,6 +184,9 @@ def test_the_commands_over_dvc_and_sql(tmp_path, monkeypatch, capsys):
     assert main(["data", "log", "ci", "--json"]) == 0
     (found,) = json.loads(capsys.readouterr().out)["imports"]
     assert main(["data", "retract", "ci", "--reason", "x"]) == 2
+    assert main(["data", "retract", "ci", "--cycle", "2", "--reason", "x"]) == NotSignedIn.exit_code
+    sign_in(monkeypatch, "ann", Role.OPERATOR)
+    capsys.readouterr()
     assert main(["data", "retract", "ci", "--import", "nosuch", "--reason", "x"]) == DatasetMissing.exit_code
     assert "no import nosuch" in capsys.readouterr().err
     assert main(["data", "retract", "ci", "--cycle", "2", "--reason", "\x1b[2Jbad rig"]) == 0

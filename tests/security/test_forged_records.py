@@ -24,10 +24,8 @@ def test_nobody_rewrites_a_description(role, path):
     assert route_refusal("PATCH", f"/ajax-api/2.0/mlflow/{path}", {role}, admin=role is Role.ADMIN)
 
 
-@pytest.mark.parametrize(
-    "path", ["runs/update", "experiments/update", "logged-models", f"logged-models/m-{ID}/tags"]
-)
-def test_only_training_edits_runs_experiments_and_logged_models(path):
+@pytest.mark.parametrize("path", ["runs/update", "logged-models", f"logged-models/m-{ID}/tags"])
+def test_only_training_edits_runs_and_logged_models(path):
     may = {role for role in Role if not route_refusal("POST", f"/api/2.0/mlflow/{path}", {role}, admin=False)}
     assert may == {Role.TRAINING}
 

@@ -37,6 +37,7 @@ class MlflowServer:
         self.accounts = account_file.read(self.settings.accounts_file)
         self._log = folder / "mlflow.log"
         self._run: dict[str, str] = {}
+        self._versions = 0
         self._process: subprocess.Popen | None = None
 
     def start(self, timeout: float = 280) -> None:
@@ -97,7 +98,8 @@ class MlflowServer:
         """A new version of the model, made by the training account; returns its key."""
         training = self.client("training")
         training.post("registered-models/create", {"name": MODEL})
-        given = {"digest": DIGEST, "capsule": "c" * 64, "semantic_version": "1.0.0", **tags}
+        self._versions += 1
+        given = {"digest": DIGEST, "capsule": "c" * 64, "semantic_version": f"1.{self._versions}.0", **tags}
         body = {
             "name": MODEL,
             **self.files(),

@@ -111,6 +111,24 @@ def test_training_forges_nothing_by_another_way(mlflow_server):
     assert set(said(training.tags(version))) == {"approval", "approval.by.ann"}
 
 
+def test_no_second_version_or_model_passes_for_another(mlflow_server):
+    key, training = mlflow_server.version(), mlflow_server.client("training")
+    number = training.tags(key)["semantic_version"]
+    for forged, word in (
+        ({"semantic_version": number, "digest": "e" * 64}, "has a version"),
+        ({"semantic_version": "9.9.9", "digest": "0"}, "digest"),
+        ({"semantic_version": f"{number} ", "digest": "e" * 64}, "semantic_version"),
+    ):
+        tags = [{"key": name, "value": value} for name, value in forged.items()]
+        answer = training.post("model-versions/create", {**NAME, **mlflow_server.files(), "tags": tags})
+        assert (answer.status_code, word in answer.text) == (400, True), answer.text
+    for name in (MODEL.title(), f"{MODEL} ", MODEL.replace("a", "\u0430")):
+        assert training.post("registered-models/create", {"name": name}).status_code == 400
+    renamed = {"experiment_id": "1", "new_name": "gone"}
+    for prefix in PREFIXES:
+        assert training.post("experiments/update", renamed, prefix).status_code == 403
+
+
 def test_graphql_answers_readers(mlflow_server):
     """MLflow's run page asks it; a set of pins that do not fit together made it a 500."""
     query = {

@@ -84,6 +84,25 @@ def test_columns_that_hold_the_label_are_named(reference):
     assert "F146" not in caught.value.message  # the strongest honest input
 
 
+@needs_mirror
+def test_shares_of_warnings_are_named_where_nobody_says_that_they_leak(reference):
+    world = reference("warning_acceptance")
+    number = {"type": "float", "missing": "refuse"}
+    added = dict.fromkeys(world.spec.data.source.leaking, number)
+
+    def left_in(content):
+        content["data"]["source"]["leaking"] = {}
+        content["features"]["inputs"].update(added)
+
+    world.change(left_in)
+    world.prepare()
+    world.validate()
+    [line] = [line for line in world.lines if line.startswith("leakage: look at")]
+    named = {name for name in world.spec.features.names if f" {name} (" in line}
+    assert named == {"F110", "F115", "F116", "F117", "F114", "F119"}
+    assert set(added) - named == {"F120"}  # docs/models/warning_acceptance.md says why
+
+
 @pytest.mark.slow
 def test_cultivars_of_wines(reference):
     import shap  # noqa: F401 loaded here, so that its seconds do not count for the server's time limit

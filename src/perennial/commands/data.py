@@ -218,7 +218,7 @@ def log(history: str, as_json: bool) -> None:
 @click.option("--reason", required=True, help="Reason in words, for the ledger.")
 def retract(history: str, cycle: int | None, import_id: str | None, reason: str) -> None:
     """Take a cycle or a whole import out of a history. A repetition changes nothing."""
-    from perennial.commands.identity import actor
+    from perennial.commands.identity import steering_actor
     from perennial.errors import UsageError
     from perennial.flows.governance.retract import retract as flow
     from perennial.wiring import database
@@ -231,7 +231,7 @@ def retract(history: str, cycle: int | None, import_id: str | None, reason: str)
         raise UsageError("give either --cycle or --import", hint=f"perennial data log {history}")
     settings = load()
     made, new = flow(
-        training.history_store(settings), history, which, reason, actor(settings),
+        training.history_store(settings), history, which, reason, steering_actor(settings, "retract").name,
         training.data_store(settings), database.store(settings).ledger, now(),
     )  # fmt: skip
     done = "taken out" if new else f"out already since {made.at:%Y-%m-%d %H:%M:%S}"

@@ -43,7 +43,7 @@ def actor(settings: Settings) -> str:
 
 
 def steering_actor(settings: Settings, action: str) -> SignedIn:
-    """Return the account of PERENNIAL_TOKEN if it may steer a release by `action`. PERENNIAL_ACTOR does not count.
+    """Return the account of PERENNIAL_TOKEN if it may give the command `action`. PERENNIAL_ACTOR does not count.
 
     Raises:
         NotSignedIn: there is no valid token.

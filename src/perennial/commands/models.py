@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from perennial import catalog
-from perennial.commands.identity import actor
+from perennial.commands.identity import steering_actor
 from perennial.commands.model_documents import bom, card
 from perennial.commands.output import (
     JSON,
@@ -187,7 +187,7 @@ def compare(
 @REASON
 def retire(model: str, version: str, reason: str) -> None:
     """Take a version out of use; its files stay. The champion is refused."""
-    _take_out(model, version, "retired", reason)
+    _take_out(model, version, "retire", reason)
 
 
 @models.command()
@@ -196,7 +196,7 @@ def retire(model: str, version: str, reason: str) -> None:
 @REASON
 def archive(model: str, version: str, reason: str) -> None:
     """Archive a version: `purge` may delete its files later. The champion is refused."""
-    _take_out(model, version, "archived", reason)
+    _take_out(model, version, "archive", reason)
 
 
 @models.command()
@@ -218,7 +218,7 @@ def purge(model: str, older_than: timedelta | None, yes: bool, as_json: bool) ->
     ports, at = versions_wiring.lifecycle_ports(settings), now()
     due = lifecycle.due(model, older_than or keep, ports, at)
     if yes:
-        due = lifecycle.purge(due, ports, actor(settings), at)
+        due = lifecycle.purge(due, ports, steering_actor(settings, "purge").name, at)
     if as_json:
         print_json([{**_row(version), "purged": yes} for version in due])
         return
@@ -232,14 +232,15 @@ models.add_command(import_)
 models.add_command(bom)
 
 
-def _take_out(model: str, version: str, to: str, reason: str) -> None:
+def _take_out(model: str, version: str, action: str, reason: str) -> None:
     from perennial.core.version import Lifecycle
     from perennial.flows.governance import lifecycle
 
     settings = load()
     catalog.spec(model, settings)
-    ports = versions_wiring.lifecycle_ports(settings)
-    record = lifecycle.take_out(model, version, Lifecycle(to), reason, ports, actor(settings), now())
+    who = steering_actor(settings, action).name
+    ports, to = versions_wiring.lifecycle_ports(settings), Lifecycle(f"{action}d")
+    record = lifecycle.take_out(model, version, to, reason, ports, who, now())
     print_text(f"{record.ref} is {to}")
 
 

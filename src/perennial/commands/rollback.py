@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("model")
-@click.option("--to", default=None, help="Version of an earlier champion; the previous one by default.")
+@click.option("--to", default=None, help="Version of an earlier champion; the previous by default.")
 @click.option("--note", default="", help="Reason, for the ledger.")
 @click.option("--force", is_flag=True, help="Overrule failed checks of features and online store.")
 @click.option("--reason", default="", help="Why the checks are overruled, for the ledger.")

@@ -60,12 +60,12 @@ class RowsSpec(Frozen):
     rolling: RollingSpec | None = Field(None, description="of `split: rolling`")
     seed: int = Field(description="salt of the hash that draws the groups")
     leakage_accepted: tuple[str, ...] = Field(
-        description="inputs that predict the target alone, and that a person has found to be right"
+        description="inputs that predict the target alone, and that a person has judged to be right"
     )
     leaking: dict[str, str] = Field(
         default_factory=dict,
-        description="columns that are known to hold the target -> why; as inputs they are refused. No test on one "
-        "column finds a share of the target that is computed over other rows",
+        description="columns that are known to hold the target -> why; as inputs they are refused. For "
+        "what `validate` cannot see, such as a share of the target over other rows",
     )
     copies: Share = Field(
         0.01,

@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 from mlflow.entities.model_registry import ModelVersionTag
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE, PERMISSION_DENIED
+from mlflow.store.model_registry.dbmodels.models import SqlModelVersionTag, SqlRegisteredModel
 from mlflow.store.model_registry.sqlalchemy_store import SqlAlchemyStore
 
 from perennial.core.governance import registry_rules as rules
@@ -90,10 +91,28 @@ class GovernedStore(SqlAlchemyStore):
     def create_model_version(self, name: str, source: str, *args: Any, **more: Any) -> Any:
         tags = more.get("tags") or (args[1] if len(args) > 1 else None) or ()
         self._allow_creation(tag.key for tag in tags)
+        self._refuse_taken(name, {tag.key: tag.value for tag in tags})
         return super().create_model_version(name, source, *args, **more)
+
+    def _refuse_taken(self, name: str, tags: dict[str, str]) -> None:
+        """Refuse malformed identities, and a second version of the same number: releases are named by it."""
+        if refusal := rules.form_refusal(tags):
+            _bad(refusal)
+        number = tags.get(rules.SEMANTIC_VERSION)
+        if number is None:
+            return
+        with self.ManagedSessionMaker() as session:
+            same = {"name": name, "key": rules.SEMANTIC_VERSION, "value": number}
+            taken = session.query(SqlModelVersionTag).filter_by(**same).first()
+            if taken is not None:
+                _bad(f"{name} has a version {number} already: version {taken.version}")
 
     def create_registered_model(self, name: str, tags: Any = None, *args: Any, **more: Any) -> Any:
         self._allow_creation(tag.key for tag in tags or ())
+        with self.ManagedSessionMaker() as session:
+            others = [other for (other,) in session.query(SqlRegisteredModel.name)]
+        if refusal := rules.model_refusal(name, others):
+            _bad(refusal)
         return super().create_registered_model(name, tags, *args, **more)
 
     def set_registered_model_tag(self, name: str, tag: Any) -> None:

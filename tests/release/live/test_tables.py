@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 
 import numpy as np
 import pandas as pd
 import pytest
+from foreign.pipelines import wine
 from load_generator import Load
 from sklearn import datasets
 from vega_datasets import data as vega
@@ -66,6 +68,19 @@ def test_a_csv_file_becomes_a_champion_that_answers(releases, name):
         assert sum(answer["probabilities"].values()) == pytest.approx(1, abs=1e-5)
     else:
         assert table[target].min() / 2 <= answer["value"] <= table[target].max() * 2
+
+
+def test_an_imported_model_becomes_a_champion_that_answers(releases, tmp_path):
+    given = wine(tmp_path)
+    releases.take("cultivar", given.onnx(tmp_path / "wine.onnx"), given.holdout, "--target", "target")
+    status, _ = releases.release("cultivar")
+    assert status.phase is Phase.SUCCEEDED, status.note
+    releases.stack.wait_healthy("cultivar")
+    row = json.loads(given.rows[:1].to_json(orient="records"))[0]
+    answer = releases.ask("cultivar", row)
+    assert answer["class"] == given.model.predict(given.rows[:1])[0]
+    chances = dict(zip(given.model.classes_, given.model.predict_proba(given.rows[:1])[0], strict=True))
+    assert answer["probabilities"] == pytest.approx(chances, abs=1e-5)
 
 
 def test_a_second_version_goes_through_canary_without_a_failed_request(releases):

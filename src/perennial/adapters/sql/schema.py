@@ -99,7 +99,7 @@ ledger = Table(
 Index("perennial_ledger_kind", ledger.c.model, entry_field(ledger.c.entry, "kind"), ledger.c.seq)
 Index("perennial_ledger_release", entry_field(ledger.c.entry, "release_id"))
 
-# Has one row. An append locks it, so that the chain has one end.
+# Has a single row. An append locks it, so that the chain has one end.
 ledger_head = Table(
     "perennial_ledger_head",
     metadata,

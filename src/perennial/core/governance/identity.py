@@ -55,8 +55,9 @@ MACHINES = (
 STEERING: dict[str, frozenset[Role]] = {
     **dict.fromkeys(("approve", "reject", "promote", "abort", "rollback"), frozenset({Role.APPROVER})),
     **dict.fromkeys(("pause", "resume"), frozenset({Role.APPROVER, Role.OPERATOR})),
+    **dict.fromkeys(("retire", "archive", "purge", "retract"), frozenset({Role.APPROVER, Role.OPERATOR})),
 }
-"""Command on a release -> roles that may give it."""
+"""Command on a release, a version or a history -> roles that may give it."""
 
 
 def read_people(text: str) -> tuple[Account, ...]:
@@ -79,5 +80,5 @@ def read_people(text: str) -> tuple[Account, ...]:
 
 
 def may_steer(role: Role, action: str) -> bool:
-    """Return whether the role may give this command to a release."""
+    """Return whether the role may give this command."""
     return role in STEERING[action]

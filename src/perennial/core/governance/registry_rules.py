@@ -9,6 +9,8 @@
 | tag `reproduction` | training |
 | other tags | people, under any name; training and the release machine never |
 | tags of `FIXED`: identity, training data and scores | training, when it creates the version; then nobody |
+| a digest that is no SHA-256, a semantic version that the model has already | nobody |
+| a model whose name another model has but for case and outer spaces | nobody |
 | aliases `champion`, `previous` | the release machine |
 | alias `candidate` | training and the release machine |
 | deleting a version or a model, renaming a model | the admin |
@@ -19,6 +21,7 @@ name no person.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping
 from datetime import datetime
 
@@ -47,6 +50,13 @@ ALIASES = {
     "previous": (Role.RELEASE,),
     "candidate": (Role.TRAINING, Role.RELEASE),
 }
+
+SEMANTIC_VERSION = "semantic_version"
+FORMS = {
+    SEMANTIC_VERSION: re.compile(r"\d{1,9}\.\d{1,9}\.\d{1,9}"),
+    "digest": re.compile(r"[0-9a-f]{64}"),
+}
+"""Forms of tags by which versions are told apart."""
 
 Roles = Collection[Role]
 
@@ -110,6 +120,24 @@ def creation_refusal(roles: Roles, key: str) -> str:
     if name in (*FIXED, LIFECYCLE) and Role.TRAINING not in roles:
         return f"the tag {key} is given by training alone"
     return f"the tag {key} is none that Perennial knows" if _is_unknown(roles, name) else ""
+
+
+def form_refusal(tags: Mapping[str, str]) -> str:
+    """Return why no version is created with these tags; empty where each has its form."""
+    for key, form in FORMS.items():
+        if key in tags and not form.fullmatch(tags[key]):
+            return f"the tag {key} is {tags[key]!a}, not of the form {form.pattern}"
+    return ""
+
+
+def model_refusal(name: str, others: Collection[str]) -> str:
+    """Return why nobody may create a model of this name beside the others; empty when they may."""
+    if refused := name_refusal(name, "model"):
+        return refused
+    if name != name.strip():
+        return f"the model name {name!a} begins or ends with a space"
+    twin = next((other for other in others if other != name and _plain(other) == _plain(name)), None)
+    return f"the model name {name!a} differs from {twin!a} only in case or spaces" if twin else ""
 
 
 def alias_refusal(roles: Roles, alias: str) -> str:

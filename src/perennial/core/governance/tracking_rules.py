@@ -60,7 +60,7 @@ _SEARCH = r"""
     mlflow/(registered-models/get-latest-versions|traces/search|datasets/search|issues/search) /graphql
 """
 _TRAIN = r"""
-    mlflow/experiments/(create|update|set-experiment-tag|delete-experiment-tag)
+    mlflow/experiments/(create|set-experiment-tag|delete-experiment-tag)
     mlflow/runs/(create|update|set-tag|delete-tag|log-batch|log-inputs|log-metric|log-parameter|log-model|outputs)
     mlflow/(logged-models|logged-models/[^/]+/(params|tags)|registered-models/create|model-versions/create)
 """
@@ -69,7 +69,7 @@ _LABEL = r"""
     mlflow/registered-models/(set-tag|delete-tag|alias)
 """
 _ADMIN = r"""
-    mlflow/(users|roles)/.+ mlflow/(experiments|runs)/(delete|restore)
+    mlflow/(users|roles)/.+ mlflow/(experiments|runs)/(delete|restore) mlflow/experiments/update
     mlflow/registered-models/(delete|rename) mlflow/model-versions/(delete|transition-stage)
     mlflow/logged-models/[^/]+ /signup
 """

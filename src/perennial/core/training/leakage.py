@@ -9,6 +9,8 @@ import numpy as np
 from sklearn.model_selection import KFold, StratifiedKFold
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
+from perennial.core.training.target_shares import too_exact
+
 Folds = list[tuple[np.ndarray, np.ndarray]]
 SUSPICIOUS = 0.98
 """Share of the target that a column alone must explain on rows that its tree has not seen."""
@@ -26,16 +28,22 @@ def telling_columns(
     """Return the columns that predict the target alone: name -> why.
 
     Each column gets a small decision tree of its own, judged by cross-validation: by R2 for numbers, else by the
-    share of wrong answers that it removes, compared with the most frequent class.
+    share of wrong answers that it removes, compared with the most frequent class. A column that is the share of the
+    target over groups of rows need not predict it well: see `too_exact`.
 
     Args:
         features: float32 [n, names], NaN for a missing value.
         target: [n], a number or the number of a class.
         seed: draws at most 5,000 rows, and the folds.
     """
+    reasons = {
+        name: "the mean of the target over the rows with the same value, too exact for chance"
+        for name, column in zip(names, features.T, strict=True)
+        if too_exact(column.astype(float), target, is_number)
+    }
     order = np.random.default_rng(seed).permutation(len(target))[:MOST_ROWS]
     features, target = features[order], target[order].astype(float)
-    reasons, folds = {}, _folds(target, is_number, seed)
+    folds = _folds(target, is_number, seed)
     for place, name in enumerate(names):
         column = features[:, [place]]
         if _copies(column[:, 0], target):

@@ -120,7 +120,7 @@ def signed_in(text: str, known: tuple[Account, ...], store: TokenStore, now: dat
 def who_steers(
     text: str | None, action: str, known: tuple[Account, ...], store: TokenStore, now: datetime
 ) -> SignedIn:
-    """Return the account that may steer a release by `action`.
+    """Return the account that may give the command `action` of `STEERING`.
 
     Raises:
         NotSignedIn: there is no valid token.

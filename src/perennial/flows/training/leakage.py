@@ -14,6 +14,7 @@ from perennial.core.input_spec import InputKind, InputSpec, columns_of
 from perennial.core.spec import ModelSpec
 from perennial.core.training.examples import first_later_group
 from perennial.core.training.leakage import copies_across, future_times, telling_columns
+from perennial.core.training.target_shares import common_shares
 from perennial.errors import ValidationFailed
 from perennial.flows.training.tables import encoded, plain_values
 from perennial.limits import CLOCK_SKEW
@@ -22,11 +23,14 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-def check_leakage(spec: ModelSpec, source: RowsSpec, examples: pd.DataFrame, now: datetime) -> None:
+def check_leakage(spec: ModelSpec, source: RowsSpec, examples: pd.DataFrame, now: datetime) -> dict[str, str]:
     """Refuse inputs that predict the target alone or are known to hold it, times from the future, and copies.
 
     Args:
         now: aware; no row is later.
+
+    Returns:
+        Inputs that look like shares of counts, which a person must look at: name -> an example.
 
     Raises:
         ValidationFailed: names each such input, or the first such row.
@@ -37,7 +41,7 @@ def check_leakage(spec: ModelSpec, source: RowsSpec, examples: pd.DataFrame, now
     if (
         spec.task.windows is not None
     ):  # its inputs are past values: a series that moves slowly tells its next value
-        return
+        return {}
     sent = {name: spec.features.inputs[name] for name in spec.features.sent}
     own = spec.features.model_copy(update={"inputs": sent})
     features = encoded(own, examples).to_numpy(dtype=np.float32)
@@ -57,6 +61,9 @@ def check_leakage(spec: ModelSpec, source: RowsSpec, examples: pd.DataFrame, now
             "data.source.leakage_accepted",
         )
     _copies(spec, source, features, target, examples[spec.evaluation.group].to_numpy())
+    broken = [name for name, given in sent.items() if given.type is InputKind.FLOAT]
+    shares = common_shares({name: examples[name].to_numpy(dtype=float, na_value=np.nan) for name in broken})
+    return {name: example for name, example in shares.items() if name not in source.leakage_accepted}
 
 
 def _times(spec: ModelSpec, time: str, examples: pd.DataFrame, now: datetime) -> dict[str, str]:

@@ -55,8 +55,14 @@ def validate(
     for report in reports:
         say(f"{report.table}: {report.rules} rules hold for {report.rows} rows")
     if isinstance(spec.data.source, RowsSpec):
-        check_leakage(spec, spec.data.source, read_table(work.examples, "prepare"), now)
+        shares = check_leakage(spec, spec.data.source, read_table(work.examples, "prepare"), now)
         say(f"leakage: {len(spec.features.names)} inputs checked, none but the accepted tells the target")
+        if shares:
+            listed = ", ".join(f"{name} ({example})" for name, example in shares.items())
+            say(
+                f"leakage: look at {listed}: shares of counts that rows have in common. If the target is counted, "
+                "the row's own included, remove it from features.inputs; else name it in data.source.leakage_accepted"
+            )
     if publish is not None and views:
         publish(views)
         say(f"published: {', '.join(views)}")
