@@ -1,20 +1,24 @@
-"""From a CSV file to a champion behind Envoy, for tables of other people; a spoilt second version stops at its gate."""
+"""From a CSV file, or a finished model, of other people to a champion behind Envoy; a spoilt second version stops."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 
 import numpy as np
 import pandas as pd
 import pytest
+from foreign.pipelines import progression, wine
 from load_generator import Load
 from sklearn import datasets
 from vega_datasets import data as vega
 
+from perennial.cli import main
+from perennial.core.release.approval import Risk
 from perennial.core.release.phase import Phase
 from perennial.wiring import traffic
 
-from .table_releases import TableReleases, table_releases
+from .table_releases import OVERLAY, TableReleases, table_releases
 
 pytestmark = [pytest.mark.traffic, pytest.mark.timeout(900)]
 
@@ -96,3 +100,28 @@ def test_a_version_of_shuffled_targets_does_not_pass_its_gate(releases, name):
     assert status.phase is Phase.REJECTED, status.note
     assert Phase.CANARY not in phases
     assert traffic.router(releases.settings).route(name).stable.digest == champion
+
+
+@pytest.mark.parametrize("name", ["imported_wine", "imported_progression"])
+def test_an_imported_model_answers_after_its_approval(releases, tmp_path, name):
+    (releases.overlay / f"{name}.yaml").write_text(json.dumps(OVERLAY))
+    if name == "imported_wine":
+        given = wine(tmp_path)
+        file = given.onnx(tmp_path / "given.onnx")
+    else:
+        given = progression(tmp_path)
+        file = given.skops(tmp_path / "given.skops")
+    words = ["--data", str(given.holdout), "--target", "target", "--trained", "elsewhere, by others", "--yes"]
+    assert main(["models", "import", name, str(file), *words]) == 0
+    status, phases = releases.release(name)
+    assert status.phase is Phase.SUCCEEDED, status.note
+    assert status.gate.risk is Risk.HIGH
+    assert Phase.AWAITING_APPROVAL in phases
+    assert traffic.router(releases.settings).route(name).stable.digest == status.candidate.digest
+    releases.stack.wait_healthy(name)
+    answer = releases.ask(name, given.rows.iloc[0].to_dict())
+    expected = given.model.predict(given.rows[:1])[0]
+    if name == "imported_wine":
+        assert answer["class"] == expected
+    else:
+        assert answer["value"] == pytest.approx(expected, rel=1e-4)
