@@ -54,6 +54,17 @@ def server(tmp_path_factory):
     return server
 
 
+@pytest.mark.parametrize("key", ["test_id", "suite"])
+@pytest.mark.parametrize("value", [True, False, None, 1.5, "", [], {}])
+def test_the_key_of_an_entity_is_a_text_or_an_integer(server, key, value):
+    """A JSON boolean was taken for an integer, as which Python has it."""
+    entity = {**PREDICT["entities"][0], key: value}
+    answer = server.client.post(
+        "/v1/models/tiny/predict", json={**PREDICT, "entities": [entity]}, headers=server.sent
+    )
+    assert (answer.status_code, "entity 0" in answer.json()["error"]) == (400, True)
+
+
 def paths(body, path=()):
     yield path
     children = body.items() if isinstance(body, dict) else enumerate(body) if isinstance(body, list) else ()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hmac
 import json
 import time
 from datetime import UTC, datetime
@@ -10,7 +11,10 @@ from datetime import UTC, datetime
 import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from envoy_split_stack import SplitStack
+from hypothesis import given
+from hypothesis import strategies as st
 from one_server import CONTEXT, Server
 from starlette.testclient import TestClient
 from tiny_models import tensor_body, tiny_version
@@ -39,14 +43,36 @@ def claims(**changes) -> dict:
     return {name: value for name, value in {**given, "perennial": RIGHTS, **changes}.items() if value != ""}
 
 
-def token(key=KEY, algorithm="ES256", **changes) -> str:
-    return jwt.encode(claims(**changes), key, algorithm=algorithm, headers={"kid": "k1"})
+def token(key=KEY, kid="k1", **changes) -> str:
+    return jwt.encode(claims(**changes), key, algorithm="ES256", headers={"kid": kid})
+
+
+PEM = KEY.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+
+
+def _jwk(key) -> dict:
+    return json.loads(jwt.algorithms.ECAlgorithm.to_jwk(key.public_key()))
+
+
+def _coordinates() -> bytes:
+    return base64.urlsafe_b64decode(f"{_jwk(KEY)['x']}==") + base64.urlsafe_b64decode(f"{_jwk(KEY)['y']}==")
+
+
+def handmade(head: dict, sign) -> str:
+    """A token that PyJWT refuses to make."""
+    parts = [json.dumps(part).encode() for part in ({"typ": "JWT", "kid": "k1", **head}, claims())]
+    text = b".".join(base64.urlsafe_b64encode(part).rstrip(b"=") for part in parts)
+    return (text + b"." + base64.urlsafe_b64encode(sign(text)).rstrip(b"=")).decode()
+
+
+def symmetric(secret: bytes) -> str:
+    """A token that is valid where a server takes its public key for a shared secret."""
+    return handmade({"alg": "HS256"}, lambda text: hmac.digest(secret, text, "sha256"))
 
 
 def jwks(folder, key=KEY):
-    public = json.loads(jwt.algorithms.ECAlgorithm.to_jwk(key.public_key()))
     path = folder / "jwks.json"
-    path.write_text(json.dumps({"keys": [{**public, "kid": "k1", "alg": "ES256", "use": "sig"}]}))
+    path.write_text(json.dumps({"keys": [{**_jwk(key), "kid": "k1", "alg": "ES256", "use": "sig"}]}))
     return path
 
 
@@ -55,7 +81,6 @@ def test_envoy_hands_on_the_claims_of_verified_tokens_only(tmp_path):
     good = token()
     head, body, signature = good.split(".")
     forged = base64.urlsafe_b64encode(json.dumps(claims(sub="boss")).encode()).decode().rstrip("=")
-    public = (tmp_path / "public.pem").name
     bad = {
         "expired": token(exp=int(time.time()) - 3600),
         "without an end": token(exp=""),
@@ -65,7 +90,16 @@ def test_envoy_hands_on_the_claims_of_verified_tokens_only(tmp_path):
         "issuer": token(iss="https://elsewhere.example"),
         "none": jwt.encode(claims(), None, algorithm="none", headers={"kid": "k1"}),
         "wrong key": token(OTHER),
-        "symmetric": token(public * 8, "HS256"),
+        "none, in other letters": handmade({"alg": "nOnE"}, lambda text: b""),
+        "symmetric with the public key as a file": symmetric(PEM),
+        "symmetric with the public key's text": symmetric(PEM.strip()),
+        "symmetric with the coordinates": symmetric(_coordinates()),
+        "unknown kid": token(kid="k2"),
+        "wrong key under an unknown kid": token(OTHER, kid="k2"),
+        "key in the token": jwt.encode(claims(), OTHER, "ES256", headers={"jwk": _jwk(OTHER), "kid": "k1"}),
+        "address of a key": jwt.encode(
+            claims(), OTHER, "ES256", headers={"jku": "https://elsewhere.example"}
+        ),
         "changed": f"{head}.{forged}.{signature}",
         "cut": f"{head}.{body}.",
         "an API key": "pc_shop_00",
@@ -75,6 +109,9 @@ def test_envoy_hands_on_the_claims_of_verified_tokens_only(tmp_path):
         first, *others = [answer.get("claims", "") for answer in answers]
         assert json.loads(base64.urlsafe_b64decode(first + "=="))["sub"] == "shop"
         assert dict(zip(bad, others, strict=True)) == dict.fromkeys(bad, "")
+        for beside in (bad["wrong key"], bad["none"]):
+            (both,) = stack.ask([{"authorization": f"Bearer {good}, Bearer {beside}"}])
+            assert both.get("claims", "") in ("", first)
         (sent,) = stack.ask([{headers.CLAIMS: first}])
         assert sent.get("claims", "") == "", "a client cannot send claims itself"
         assert stack.router.differences() == ()
@@ -161,6 +198,23 @@ def test_no_token_passes_for_a_key():
     assert client_of(claims(sub="shop")).name != "shop"
     long = client_of(claims(sub="x" * 100))
     assert long.name == client_of(claims(sub="x" * 100)).name != client_of(claims(sub="x" * 101)).name
+
+
+SUBJECTS = (
+    st.text(min_size=1)
+    | st.from_regex(r"[a-z][a-z0-9-]{0,40}", fullmatch=True)
+    | st.from_regex(r"[0-9a-f]{19,21}", fullmatch=True)
+    | st.text(min_size=1).map(lambda subject: client_of({"sub": subject}).name.removeprefix("jwt-"))
+)
+
+
+@given(st.lists(SUBJECTS, unique=True, min_size=2), st.integers(1, 3))
+def test_no_subject_takes_the_name_of_another(subjects, rounds):
+    """A subject that was the hash of another had its name, and its labels counted as the other's."""
+    for _ in range(rounds):
+        names = [client_of({"sub": subject}).name for subject in subjects]
+        assert len(set(names)) == len(names)
+        subjects = list({*subjects, *(name.removeprefix("jwt-") for name in names)})
 
 
 def test_the_settings_go_together(tmp_path, monkeypatch):

@@ -6,12 +6,13 @@ import http.client
 import time
 from datetime import UTC, datetime
 
+import httpx
 import pytest
-from envoy_split_stack import CANARY, MODEL, STABLE, SplitStack, split
+from envoy_split_stack import CANARY, INFER, MODEL, STABLE, SplitStack, split
 from serving_stack import until
 
 from perennial.core.release.failover import FailoverState, watch_failover
-from perennial.core.release.traffic import BACKUP, Counters, Route
+from perennial.core.release.traffic import BACKUP, Assignment, Counters, Route
 
 pytestmark = pytest.mark.server
 
@@ -35,7 +36,7 @@ class Counted:
         statuses = set()
         for _ in range(count):
             connection = http.client.HTTPConnection("127.0.0.1", self._stack.port)
-            connection.request("GET", f"/v2/models/{MODEL}", headers=sent)
+            connection.request("POST", INFER, headers=sent)
             statuses.add(connection.getresponse().status)
             connection.close()
         return statuses
@@ -54,6 +55,37 @@ def test_garbage_is_no_evidence_of_a_candidate(stack):
     assert counted.send(3) == {200}
     assert counted.send(40, status="400") == {400}
     assert counted.evidence() == {"stable": (0, 0), "canary": (3, 0), BACKUP: (0, 0)}
+
+
+@pytest.mark.parametrize(
+    "route",
+    [
+        Route(model=MODEL, stable=STABLE, canary=CANARY, mirror=True),
+        split(50.0, None),
+        split(50.0, Assignment(experiment="e", header="x-user-id", cookie="arm")),
+    ],
+)
+def test_only_predictions_are_evidence(stack, route):
+    """Questions whether a model is ready filled the requests of a step, and were its fastest."""
+
+    about = f"http://127.0.0.1:{stack.port}/v2/models/{MODEL}"
+
+    def counts() -> dict[str, Counters]:
+        return dict(stack.router.counters(MODEL))
+
+    def answers(path: str, count: int) -> set[tuple[int, str]]:
+        users = [{"x-user-id": f"u{number}"} for number in range(count)]
+        given = [httpx.get(f"{about}{path}", headers=user, trust_env=False) for user in users]
+        return {(answer.status_code, answer.headers["arm"]) for answer in given}
+
+    stack.router.apply(route)
+    until(lambda: answers("/ready", 1) == {(200, "stable")}, 10, "the stable server is known as healthy")
+    time.sleep(1.1)  # latencies come with the next flush
+    before = counts()
+    for path in ("", "/ready", "/versions/1.0.0"):
+        assert answers(path, 20) == {(200, "stable")}
+    time.sleep(1.1)
+    assert counts() == before
 
 
 def test_garbage_does_not_make_a_candidate_look_fast(stack):

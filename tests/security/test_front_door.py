@@ -80,6 +80,22 @@ def test_the_public_api_is_answered(client):
         assert client.get(path).status_code == 200, path
 
 
+@pytest.mark.parametrize("more", [{"mirror": True}, {"canary_weight": 100.0}])
+def test_questions_about_a_model_are_about_its_champion(serving_stack, client, refs, more):
+    champion, candidate = refs
+    serving_stack.router.apply(
+        Route(model=MODEL, stable=target(champion, "r1"), canary=target(candidate, "r2"), **more)
+    )
+    before = serving_stack.router.counters(MODEL)
+    for _ in range(10):
+        assert client.get(f"/v2/models/{MODEL}").json()["parameters"]["digest"] == champion.digest
+        assert client.get(f"/v2/models/{MODEL}/ready").status_code == 200
+    after = serving_stack.router.counters(MODEL)
+    assert {pool: now.requests - before[pool].requests for pool, now in after.items()} == dict.fromkeys(
+        after, 0
+    )
+
+
 STEERING = (
     headers.DIGEST, headers.RELEASE, headers.FALLBACK, headers.FALLBACK_RELEASE, headers.BACKUP,
     headers.BACKUP_RELEASE, headers.SHADOW, headers.EXPERIMENT, headers.ARM, headers.UNIT, headers.UNIT_COOKIE,

@@ -19,6 +19,7 @@ from perennial.adapters.envoy.router import EnvoyRouter
 from perennial.core.release.traffic import Assignment, Route, Target
 
 MODEL = "split"
+INFER = f"/v2/models/{MODEL}/infer"
 STABLE = Target(version="1.0.0", digest="d" * 64, release_id="r1")
 CANARY = Target(version="1.1.0", digest="c" * 64, release_id="r2")
 TYPE = "type.googleapis.com/envoy.extensions.filters"
@@ -108,7 +109,7 @@ class SplitStack:
 
 def _request(given: dict[str, str]) -> str:
     lines = "".join(f"{name}: {value}\r\n" for name, value in given.items())
-    return f"GET /v2/models/{MODEL} HTTP/1.1\r\nhost: x\r\n{lines}\r\n"
+    return f"POST {INFER} HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\n{lines}\r\n"
 
 
 def _answer(answers) -> dict[str, str]:

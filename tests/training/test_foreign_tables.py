@@ -153,6 +153,11 @@ def test_a_further_column_has_a_role_and_a_reason(tmp_path, column, role, said):
         (np.where(np.arange(ROWS) == 3, 9, np.arange(ROWS) % 3), "regression", "if each is a class"),
         (np.where(np.arange(ROWS) == 3, "odd", COLOUR), "multiclass", "'odd' has only 1 row"),
         (np.arange(ROWS) % 2 + 1.5, "binary", "2.5 is the positive one"),
+        (
+            np.where(np.arange(ROWS) % 9 == 0, " vert", "bleu"),
+            "binary",
+            "' vert' begins or ends with a blank",
+        ),
     ],
 )
 def test_the_task_follows_from_the_target(tmp_path, target, task, said):

@@ -7,7 +7,7 @@ from typing import Any
 
 import duckdb
 
-from perennial.adapters.csv_texts.times import WHOLE, time_formats, time_unit
+from perennial.adapters.csv_texts.times import EARLIEST, WHOLE, time_formats, time_unit
 from perennial.adapters.table_files import PLAIN, Location, connect, described, malformed, quoted, scan
 from perennial.core.data_spec import CsvForm
 from perennial.core.training.drafts.table_columns import ColumnSummary, ColumnType
@@ -143,7 +143,8 @@ def _summary(
             for value in sorted({low, high} & SENTINELS)
             if (share := _far_share(database, number, value)) is not None
         )
-        more["time_unit"] = time_unit(database, "given", column)
+        if low is not None and low >= EARLIEST:
+            more["time_unit"] = time_unit(database, "given", column)
     elif kind is ColumnType.TIMESTAMP and known:
         time = f"epoch(CAST({column} AS TIMESTAMPTZ))"
         low, high = _one(database, f"SELECT min({time}), max({time}) FROM given")  # noqa: S608

@@ -94,7 +94,7 @@ def _value(name: str, spec: InputSpec, codes: Mapping[str, float], row: int, val
     wanted = {
         InputKind.TIMESTAMP: "a time as ISO 8601 with a zone, such as 2026-01-31T10:00:00Z",
         InputKind.INT: "a whole number",
-        InputKind.FLOAT: "a number",
+        InputKind.FLOAT: "a number that is finite",
         InputKind.BOOL: "true or false",
         InputKind.CATEGORY: "a text",
         InputKind.TEXT: "a text",

@@ -76,7 +76,7 @@ def parse(body: Any, manifest: ServedManifest) -> EntityRequest:
             raise MalformedInput(
                 f"entity {number} is {brief(entity)}", hint=f"its keys must be {sorted(keys)}"
             )
-        if not all(isinstance(entity[key], str | int) and entity[key] != "" for key in manifest.entities):
+        if not all(_is_key(entity[key]) for key in manifest.entities):
             raise MalformedInput(
                 f"entity {number} is {brief(entity)}", hint="values must be non-empty text or integers"
             )
@@ -130,6 +130,11 @@ def _forecasts(
         for name, value in row.items():
             _require_short(f"{name} of row {number}", value)
     return windows.expand(rows, several)
+
+
+def _is_key(value: Any) -> bool:
+    # A bool is an int in Python; as the key of an entity it would be a mistake of the caller.
+    return isinstance(value, str | int) and not isinstance(value, bool) and value != ""
 
 
 def _only(body: dict[str, Any], known: frozenset[str]) -> None:

@@ -62,6 +62,22 @@ class TableReleases:
         assert main(["init", name, "--from", path, "--template", "linear", "--yes", *options]) == 0
         self.train(name)
 
+    def take(self, name: str, file: Path, holdout: Path, *options: str) -> None:
+        """`perennial models import`: a finished model as a candidate."""
+        (self.overlay / f"{name}.yaml").write_text(json.dumps(OVERLAY))
+        line = [
+            "models",
+            "import",
+            name,
+            str(file),
+            "--data",
+            str(holdout),
+            "--trained",
+            "by another team",
+            "--yes",
+        ]
+        assert main([*line, *options]) == 0
+
     def release(self, name: str, seconds: float = 120) -> tuple[ReleaseStatus, list[Phase]]:
         """Release the candidate, approved by another person; return the end and the phases in order."""
         ports = releasing.release_ports(self.settings)

@@ -13,12 +13,11 @@ from load_generator import Load
 from sklearn import datasets
 from vega_datasets import data as vega
 
-from perennial.cli import main
 from perennial.core.release.approval import Risk
 from perennial.core.release.phase import Phase
 from perennial.wiring import traffic
 
-from .table_releases import OVERLAY, TableReleases, table_releases
+from .table_releases import TableReleases, table_releases
 
 pytestmark = [pytest.mark.traffic, pytest.mark.timeout(900)]
 
@@ -72,6 +71,32 @@ def test_a_csv_file_becomes_a_champion_that_answers(releases, name):
         assert table[target].min() / 2 <= answer["value"] <= table[target].max() * 2
 
 
+def test_an_imported_model_becomes_a_champion_that_answers(releases, tmp_path):
+    given = wine(tmp_path)
+    releases.take("cultivar", given.onnx(tmp_path / "wine.onnx"), given.holdout, "--target", "target")
+    status, _ = releases.release("cultivar")
+    assert status.phase is Phase.SUCCEEDED, status.note
+    releases.stack.wait_healthy("cultivar")
+    row = json.loads(given.rows[:1].to_json(orient="records"))[0]
+    answer = releases.ask("cultivar", row)
+    assert answer["class"] == given.model.predict(given.rows[:1])[0]
+    chances = dict(zip(given.model.classes_, given.model.predict_proba(given.rows[:1])[0], strict=True))
+    assert answer["probabilities"] == pytest.approx(chances, abs=1e-5)
+
+
+def test_an_imported_skops_model_is_of_high_risk_and_answers_after_its_approval(releases, tmp_path):
+    given, name = progression(tmp_path), "progression"
+    releases.take(name, given.skops(tmp_path / "given.skops"), given.holdout, "--target", "target")
+    status, phases = releases.release(name)
+    assert status.phase is Phase.SUCCEEDED, status.note
+    assert status.gate.risk is Risk.HIGH
+    assert Phase.AWAITING_APPROVAL in phases
+    assert traffic.router(releases.settings).route(name).stable.digest == status.candidate.digest
+    releases.stack.wait_healthy(name)
+    answer = releases.ask(name, given.rows.iloc[0].to_dict())
+    assert answer["value"] == pytest.approx(given.model.predict(given.rows[:1])[0], rel=1e-4)
+
+
 def test_a_second_version_goes_through_canary_without_a_failed_request(releases):
     name, table = "breast_cancer", datasets.load_breast_cancer(as_frame=True).frame
     first = traffic.router(releases.settings).route(name).stable.digest
@@ -100,28 +125,3 @@ def test_a_version_of_shuffled_targets_does_not_pass_its_gate(releases, name):
     assert status.phase is Phase.REJECTED, status.note
     assert Phase.CANARY not in phases
     assert traffic.router(releases.settings).route(name).stable.digest == champion
-
-
-@pytest.mark.parametrize("name", ["imported_wine", "imported_progression"])
-def test_an_imported_model_answers_after_its_approval(releases, tmp_path, name):
-    (releases.overlay / f"{name}.yaml").write_text(json.dumps(OVERLAY))
-    if name == "imported_wine":
-        given = wine(tmp_path)
-        file = given.onnx(tmp_path / "given.onnx")
-    else:
-        given = progression(tmp_path)
-        file = given.skops(tmp_path / "given.skops")
-    words = ["--data", str(given.holdout), "--target", "target", "--trained", "elsewhere, by others", "--yes"]
-    assert main(["models", "import", name, str(file), *words]) == 0
-    status, phases = releases.release(name)
-    assert status.phase is Phase.SUCCEEDED, status.note
-    assert status.gate.risk is Risk.HIGH
-    assert Phase.AWAITING_APPROVAL in phases
-    assert traffic.router(releases.settings).route(name).stable.digest == status.candidate.digest
-    releases.stack.wait_healthy(name)
-    answer = releases.ask(name, given.rows.iloc[0].to_dict())
-    expected = given.model.predict(given.rows[:1])[0]
-    if name == "imported_wine":
-        assert answer["class"] == expected
-    else:
-        assert answer["value"] == pytest.approx(expected, rel=1e-4)

@@ -41,6 +41,8 @@ UNITS = {
 }
 """Unit of a time that is a number -> lowest and highest value, and SQL that makes a time of it."""
 
+EARLIEST = min(low for low, _, _ in UNITS.values())
+
 
 def time_formats(database: duckdb.DuckDBPyConnection, table: str, column: str) -> list[str]:
     """Return the formats in which every known text of a column is a time; two, where day and month may be swapped.

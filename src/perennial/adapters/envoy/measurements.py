@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from perennial.adapters.envoy.admin import Buckets, Endpoint, EnvoyAdmin
@@ -18,6 +19,13 @@ from perennial.adapters.envoy.clusters import (
 )
 from perennial.adapters.envoy.config import Layout
 from perennial.core.release.traffic import BACKUP, Counters, PoolName, Route
+
+FAILURES = (
+    "upstream_rq_5xx", "upstream_rq_retry", "upstream_rq_rx_reset", "upstream_rq_timeout",
+    "upstream_rq_per_try_timeout", "upstream_cx_destroy_remote_with_active_rq", "upstream_cx_protocol_error",
+)  # fmt: skip
+"""Statistics of a cluster that hold every failed attempt: the last of a request, the repeated ones, broken answers.
+Some hold the same attempt, so that their sum is a bound."""
 
 
 class EnvoyMeasurements:
@@ -39,13 +47,12 @@ class EnvoyMeasurements:
         Latencies are those of whole requests with retries, by the share (not the server) of the request.
         """
         codes = self._admin.numbers(rf"^cluster\.({_pattern(model)})\.upstream_rq_[45]xx$")
-        clusters = self._clusters(model)
+        of_stable, of_canary, of_shadow = self._counted(model)
         names = [stat_name(name) for name in _cluster_names(model)]
         latencies = self._admin.latencies(
             rf"^cluster\.({'|'.join(map(re.escape, names))})\.upstream_rq_time$"
         )
         stable, canary, shadow = (latencies.get(f"cluster.{name}.upstream_rq_time", ()) for name in names)
-        of_stable, of_canary, of_shadow = clusters.values()
         by_champion = self._of_pool(PoolName.STABLE, [of_stable, of_canary])
         by_candidate = self._of_pool(PoolName.CANARY, [of_canary, of_shadow])
         by_backup = self._of_pool(PoolName.CANARY, [of_stable])
@@ -123,6 +130,20 @@ class EnvoyMeasurements:
         """Return the servers by the last part of the cluster's name; empty for a model without a route."""
         clusters = self._admin.clusters()
         return {name.rsplit(".", 1)[1]: clusters.get(name, ()) for name in _cluster_names(model)}
+
+    def _counted(self, model: str) -> list[list[Endpoint]]:
+        """Return the servers by cluster; errors of a server count only as far as its cluster has failed attempts.
+
+        Envoy adds an error to a server for answers that it sends on as 200 (gRPC without a status). The failures
+        are read after the errors, so that they hold every error that was read.
+        """
+        clusters = self._clusters(model)
+        counts = self._admin.numbers(rf"^cluster\.({_pattern(model)})\.({'|'.join(FAILURES)})$")
+        counted = []
+        for name, servers in zip(_cluster_names(model), clusters.values(), strict=True):
+            failures = sum(int(counts.get(f"cluster.{stat_name(name)}.{kind}", 0)) for kind in FAILURES)
+            counted.append([replace(server, errors=min(server.errors, failures)) for server in servers])
+        return counted
 
     def _of_pool(self, pool: str, clusters: Iterable[Sequence[Endpoint]]) -> list[Endpoint]:
         addresses = set(self._layout.pools[pool])

@@ -24,13 +24,10 @@ _OURS = (
 )  # fmt: skip
 
 
-PREDICT, INFER, METADATA, READY = (
-    "/v1/models/{}/predict",
-    "/v2/models/{}/infer",
-    "/v2/models/{}",
-    "/v2/models/{}/ready",
-)
-OF_MODEL = ((PREDICT, "POST"), (INFER, "POST"), (METADATA, "GET"), (READY, "GET"))
+PREDICTIONS = ("/v1/models/{}/predict", "/v2/models/{}/infer")
+"""Paths (POST) whose requests are split, mirrored and counted: only a prediction is evidence of a version."""
+ABOUT_MODEL = ("/v2/models/{}", "/v2/models/{}/ready")
+"""Paths (GET) about the champion."""
 OF_SERVER = (
     ("/v1/feedback", "POST"),
     ("/v2", "GET"),
@@ -82,6 +79,7 @@ def _match(path: str, method: str) -> Json:
 def _model_routes(route: Route) -> list[Json]:
     mirror = {"request_mirror_policies": [_mirror(route)]} if route.mirror else {}
     by_name = {"weighted_clusters": {"clusters": [_share(SERVERS, TOTAL_WEIGHT, {})]}}
+    of_champion = {"weighted_clusters": {"clusters": [_share(SERVERS, TOTAL_WEIGHT, _champion(route))]}}
     # Only the champion answers to its name: a candidate gets requests by its share, also while it is loaded into
     # the stable pool.
     named = f"/v2/models/{route.model}/versions/{route.stable.version}"
@@ -91,9 +89,13 @@ def _model_routes(route: Route) -> list[Json]:
             for rest, method in (("/infer", "POST"), ("", "GET"), ("/ready", "GET"))
         ),
         *(
+            {"match": _match(path.format(route.model), "GET"), "route": _action(of_champion)}
+            for path in ABOUT_MODEL
+        ),
+        *(
             entry
-            for path, method in OF_MODEL
-            for entry in _split_routes(_match(path.format(route.model), method), route, mirror)
+            for path in PREDICTIONS
+            for entry in _split_routes(_match(path.format(route.model), "POST"), route, mirror)
         ),
     ]
 
@@ -135,10 +137,7 @@ def _shares(route: Route, sent: Mapping[str, str] = NO_HEADERS) -> list[Json]:
         sent: headers about the unit, when users are assigned.
     """
     weight = canary_weight(route)
-    backup = {}
-    if route.backup is not None:
-        backup = {headers.BACKUP: route.backup.digest, headers.BACKUP_RELEASE: route.backup.release_id}
-    champion = {**_named(route.stable), **backup, **_arm(route.stable, sent)}
+    champion = {**_champion(route), **_arm(route.stable, sent)}
     stable = _share(pool_cluster(route.model, PoolName.STABLE), TOTAL_WEIGHT - weight, champion)
     if route.canary is None:
         return [stable]
@@ -148,6 +147,14 @@ def _shares(route: Route, sent: Mapping[str, str] = NO_HEADERS) -> list[Json]:
     }
     candidate = {**_named(route.canary), **fallback, **_arm(route.canary, sent)}
     return [_share(pool_cluster(route.model, PoolName.CANARY), weight, candidate), stable]
+
+
+def _champion(route: Route) -> dict[str, str]:
+    """Return the headers that name the champion, and the backup that may answer for it."""
+    if route.backup is None:
+        return _named(route.stable)
+    backup = {headers.BACKUP: route.backup.digest, headers.BACKUP_RELEASE: route.backup.release_id}
+    return {**_named(route.stable), **backup}
 
 
 def _arm(target: Target, sent: Mapping[str, str]) -> dict[str, str]:

@@ -131,7 +131,7 @@ def _drafted(
     form, signs = csv_form(place, tuple(dict.fromkeys([*MISSING, *missing])))
     texts = tuple(dict.fromkeys([*MISSING, *missing, *signs]))
     ports = table_ports(place, texts, form)
-    profile = conclude(ports.summarise(), Given(**given))  # type: ignore[arg-type]
+    profile = conclude(ports.summarise(), Given(**given, is_holdout=True))  # type: ignore[arg-type]
     texts_left = {name: "a text" for name, c in profile.inputs.items() if c.kind is InputKind.TEXT}
     profile = profile.without(texts_left)
     names = column_order(described, columns, list(profile.inputs))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping
 from datetime import datetime
 from enum import StrEnum
@@ -17,6 +18,8 @@ MARK = "pc"
 """First part of every key, so that scanners for secrets recognise one."""
 CLAIM, EVERY_MODEL = "perennial", "*"
 """Claim of a JWT with the rights, `{"predict": ["MODEL"], "explain": ["*"]}`, and the text for every model."""
+HASH_DIGITS = 20
+_HASH = re.compile(rf"[0-9a-f]{{{HASH_DIGITS}}}")
 
 
 class Right(StrEnum):
@@ -48,7 +51,8 @@ class Client(Frozen):
 def client_of(claims: Mapping[str, Any]) -> Client | None:
     """Return the client of the verified claims of a JWT; None where they name none, or no rights in the right form.
 
-    The name begins with `JWT`; a subject that is no name becomes its hash.
+    The name begins with `JWT`. A subject that is no name becomes its hash, and so does one that looks like a hash:
+    whoever chose it would otherwise have the name of another subject.
     """
     subject, given = claims.get("sub"), claims.get(CLAIM, {})
     if not isinstance(subject, str) or not subject or not isinstance(given, dict):
@@ -61,8 +65,8 @@ def client_of(claims: Mapping[str, Any]) -> Client | None:
         if models:
             grants[right] = () if EVERY_MODEL in models else tuple(models)
     name = f"{JWT}{subject}"
-    if not NAME.fullmatch(name):
-        name = f"{JWT}{hashlib.sha256(subject.encode(errors='surrogatepass')).hexdigest()[:20]}"
+    if not NAME.fullmatch(name) or _HASH.fullmatch(subject):
+        name = f"{JWT}{hashlib.sha256(subject.encode(errors='surrogatepass')).hexdigest()[:HASH_DIGITS]}"
     return Client(name=name, grants=grants)
 
 

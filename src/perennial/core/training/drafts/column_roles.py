@@ -122,7 +122,9 @@ def as_input(column: ColumnSummary) -> Conclusion:
     detail = f"{column.mean_words:.0f} words on average" if is_prose(column) else f"{column.distinct} values"
     if column.missing:
         detail += f", {column.missing / column.rows:.1%} missing"
-    return Conclusion(column, Role.INPUT, detail + _read_as(column) + _sentinel(column), kinds[column.type])
+    return Conclusion(
+        column, Role.INPUT, detail + _read_as(column) + _sentinel(column) + blanks(column), kinds[column.type]
+    )
 
 
 def is_prose(column: ColumnSummary) -> bool:
@@ -178,6 +180,12 @@ def _unfit(column: ColumnSummary) -> str:
 def _read_as(column: ColumnSummary) -> str:
     forms = [form for form in column.time_formats if "%" in form]
     return f", read as {datetime(2024, 12, 31, 14, 5, tzinfo=UTC).strftime(forms[0])}" if forms else ""
+
+
+def blanks(column: ColumnSummary) -> str:
+    """Return a note about texts that begin or end with a blank, which a caller must then send, too."""
+    odd = next((value for value in column.values if isinstance(value, str) and value != value.strip()), None)
+    return "" if odd is None else f"; {odd!r} begins or ends with a blank, which counts"
 
 
 def _sentinel(column: ColumnSummary) -> str:

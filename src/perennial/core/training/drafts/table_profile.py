@@ -15,6 +15,7 @@ from perennial.core.training.drafts.column_roles import (
     Role,
     as_input,
     as_time,
+    blanks,
     find_group,
     find_key,
     find_time,
@@ -86,6 +87,8 @@ class Given:
     positive: str | None = None
     drops_unlabelled: bool = False
     """Rows without a target are left out."""
+    is_holdout: bool = False
+    """The rows judge a finished model: a class may have few of them."""
 
 
 def conclude(columns: Sequence[ColumnSummary], given: Given) -> TableProfile:
@@ -115,7 +118,7 @@ def conclude(columns: Sequence[ColumnSummary], given: Given) -> TableProfile:
             f"{target.missing} of {target.rows} rows have no {target.name}",
             hint="remove these rows, or name another target; `init --drop-unlabelled` leaves them out for good",
         )
-    task, task_reason, labels = _task(target, given.task, given.positive)
+    task, task_reason, labels = _task(target, given)
     roles: dict[str, Conclusion] = {target.name: Conclusion(target, Role.TARGET, task_reason)}
     others = [column for column in columns if column.name != target.name]
     for role, named, find in (
@@ -150,25 +153,23 @@ def _in(roles: dict[str, Conclusion]) -> set[Role]:
     return {conclusion.role for conclusion in roles.values()}
 
 
-def _task(
-    target: ColumnSummary, given: TaskKind | None, positive: str | None
-) -> tuple[TaskKind, str, tuple[Label, ...]]:
+def _task(target: ColumnSummary, given: Given) -> tuple[TaskKind, str, tuple[Label, ...]]:
     if target.distinct < 2:
         raise DataError(
             f"{target.name} has a single value", hint="there is nothing to learn: name another target"
         )
     number = target.type in (ColumnType.INT, ColumnType.FLOAT)
-    if given != "multiclass" and (not_numbers := number_texts(target)):
+    if given.task != "multiclass" and (not_numbers := number_texts(target)):
         raise DataError(
             f"{target.name}: {not_numbers}", hint="mend the column: a target of numbers is not read as text"
         )
     whole = target.type is ColumnType.INT or (target.type is ColumnType.FLOAT and target.whole)
     few = target.distinct <= (MOST_WHOLE_CLASSES if number else MOST_CLASSES)
-    if given is not None:
-        kind, why = given, "you named the task"
+    if given.task is not None:
+        kind, why = given.task, "you named the task"
     elif target.distinct == 2:
         kind, why = "binary", "two values"
-    elif number and not (whole and few and _are_codes(target)):
+    elif number and not (whole and few and _are_codes(target, given.is_holdout)):
         kind, why = "regression", f"a number with {target.distinct} values"
         if whole and few:
             why += "; if each is a class: --task multiclass"
@@ -192,22 +193,23 @@ def _task(
     if kind == "binary" and target.distinct != 2:
         raise DataError(f"{target.name} has {target.distinct} values", hint="a binary task has two")
     labels = target.labels()
-    if positive is not None:
-        chosen = [label for label in labels if str(label) == positive]
+    if given.positive is not None:
+        chosen = [label for label in labels if str(label) == given.positive]
         if kind != "binary" or not chosen:
             raise DataError(
-                f"--positive {positive!r} is no value of {target.name} with two", hint=f"{labels}"
+                f"--positive {given.positive!r} is no value of {target.name} with two", hint=f"{labels}"
             )
         labels = (*(label for label in labels if label != chosen[0]), chosen[0])
     if kind == "binary":
         why = f"{why}; {labels[1]!r} is the positive one"
-    return kind, why, labels
+    return kind, why + blanks(target), labels
 
 
-def _are_codes(target: ColumnSummary) -> bool:
+def _are_codes(target: ColumnSummary, is_holdout: bool) -> bool:
     """Return whether few whole numbers are classes: all frequent, and of more than ten, numbered from 0 or 1."""
     numbered = target.minimum in (0.0, 1.0) and target.counts_up
-    return min(target.counts) >= FEWEST_OF_CLASS and (target.distinct <= MOST_CODES or numbered)
+    frequent = is_holdout or min(target.counts) >= FEWEST_OF_CLASS
+    return frequent and (target.distinct <= MOST_CODES or numbered)
 
 
 def _rows(number: int) -> str:
