@@ -59,6 +59,15 @@ def store(make_store):
     return make_store()
 
 
+def test_the_last_pass_over_a_release_is_kept_and_changes_no_revision(store):
+    saved = store.releases.save(a_status(), None, [])
+    assert store.releases.last_pass(saved.release_id) is None
+    for at in (NOW, NOW + timedelta(seconds=10)):
+        store.releases.note_pass(saved.release_id, at)
+        assert store.releases.last_pass(saved.release_id) == at
+    assert store.releases.load(saved.release_id) == saved
+
+
 def a_status(release_id: str = "r1", started: datetime = NOW) -> ReleaseStatus:
     baseline = {"canary": Counters(requests=3, buckets=((1.0, 1), (float("inf"), 3)))}
     return a_release(started, Phase.PENDING, release_id=release_id, baseline=baseline)

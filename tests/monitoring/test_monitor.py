@@ -174,6 +174,17 @@ def test_drift_asks_for_a_retraining_once(tmp_path):
     assert len(stage.scheduler.events) == 1
 
 
+def test_a_handful_of_requests_asks_for_no_second_retraining(tmp_path):
+    stage = Stage(tmp_path, rows(2, 1500, shift=2.0), labelled=False)
+    assert isinstance(stage.look().decision, Retrain)
+    later = NOW + SPEC.retraining.cooldown * 2
+    stage.log += Log.of(rows(6, 5, shift=2.0), until=later)
+    seen = stage.look(later)
+    assert seen.verdict.level is Level.RETRAIN
+    assert "a drift of this champion asked" in seen.decision.why
+    assert len(stage.scheduler.events) == 1
+
+
 def test_a_loss_of_accuracy_asks_with_its_own_reason(tmp_path):
     stage = Stage(tmp_path, rows(3, 1500, wrong=0.35))
     assert stage.look().decision.reason is Reason.ACCURACY

@@ -12,6 +12,7 @@ from perennial.core.governance.ledger import chain
 from perennial.core.monitoring.levels import Level, MonitorVerdict
 from perennial.core.monitoring.retraining import (
     Hold,
+    JudgedWindow,
     Retrain,
     RetrainingRequest,
     decide_retrain,
@@ -25,8 +26,19 @@ SPEC = RetrainingSpec(schedule="0 3 * * 1", cooldown=timedelta(hours=24), max_al
 ALARM = MonitorVerdict(level=Level.RETRAIN, cause=Reason.DRIFT, reasons=("2 of 6 features moved",), rows=1500)
 
 
-def decide(*past: RetrainingRequest, told: MonitorVerdict = ALARM, window: str = "w9"):
+LOSS = MonitorVerdict(level=Level.RETRAIN, cause=Reason.ACCURACY, reasons=("lost 12 %",), rows=1500)
+
+
+def decide(*past: RetrainingRequest, told: MonitorVerdict = ALARM, moved: str = "ab", digest: str = "d1"):
+    window = JudgedWindow(key="w9", digest=digest, moved=frozenset(moved), needed=2)
     return decide_retrain(SPEC, told, window, past, NOW)
+
+
+def asked(moved: str, digest: str = "d1", reason: Reason = Reason.DRIFT) -> RetrainingRequest:
+    """An alarm of a champion that the cooldown and the budget have forgotten."""
+    return RetrainingRequest(
+        at=NOW - timedelta(days=9), reason=reason, window="w1", digest=digest, moved=frozenset(moved)
+    )
 
 
 def ago(hours: float, reason: Reason = Reason.DRIFT, window: str | None = None) -> RetrainingRequest:
@@ -68,16 +80,40 @@ def test_never_twice_for_one_window():
     assert isinstance(decide(ago(240, window="w8")), Retrain)
 
 
+def test_a_drift_that_lasts_asks_once():
+    """A handful of requests makes another window of it, and would spend the budget of the week."""
+    assert "a drift of this champion asked" in decide(asked("ab")).why
+    assert "now 1" in decide(asked("ab"), moved="abc").why
+    assert "now 0" in decide(asked("ab"), asked("cd"), moved="bc").why
+
+
+def test_newly_moved_features_and_a_new_champion_ask_again():
+    assert isinstance(decide(asked("ab"), moved="abcd"), Retrain)
+    assert isinstance(decide(asked("ab", digest="d0")), Retrain)
+
+
+def test_an_accuracy_alarm_that_lasts_asks_once_and_a_drift_is_another_alarm():
+    assert isinstance(decide(asked("ab"), told=LOSS), Retrain)
+    assert "same alarm" in decide(asked("", reason=Reason.ACCURACY), told=LOSS).why
+    assert isinstance(decide(asked("", reason=Reason.ACCURACY)), Retrain)
+    assert isinstance(decide(asked("ab", reason=Reason.PERSON)), Retrain)
+
+
 def test_requests_come_back_out_of_the_ledger():
     extra = retraining_event(
-        Reason.ACCURACY, "lost 12 %", who="monitor", key="k", digest="d" * 64, window="w1"
+        Reason.ACCURACY, "lost 12 %", who="monitor", key="k", digest="d" * 64, window="w1", moved={"b", "a"}
     )
     entries = [
         Entry(at=NOW, actor="policy", kind="release.canary", model="m", payload={}),
-        Entry(at=NOW, actor="monitor", kind=Event.RETRAIN_REQUESTED, model="m", payload=extra),
+        Entry(
+            at=NOW, actor="monitor", kind=Event.RETRAIN_REQUESTED, model="m", digest="d" * 64, payload=extra
+        ),
     ]
     rows = [chain(entry, number, "0" * 64) for number, entry in enumerate(entries, start=1)]
-    assert retraining_requests(rows) == [RetrainingRequest(at=NOW, reason=Reason.ACCURACY, window="w1")]
+    (request,) = retraining_requests(rows)
+    assert request == RetrainingRequest(
+        at=NOW, reason=Reason.ACCURACY, window="w1", digest="d" * 64, moved=frozenset("ab")
+    )
 
 
 def test_asset_names_are_those_of_the_dags():

@@ -7,7 +7,7 @@ import json
 import os
 import subprocess
 import sys
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from signed_in import sign_in
@@ -54,6 +54,25 @@ def test_person_approves_and_pauses_by_command(stored, capsys):
     assert stored.passes(status.release_id).pauses
     assert main(["release", "status", MODEL]) == 0
     assert "PROMOTING" in capsys.readouterr().out
+
+
+def test_who_steers_a_release_that_nobody_walks_is_told_so(stored, capsys):
+    """Its last pass was on the world's clock, long before that of the command line."""
+    status = stored.start()
+    stored.passes(status.release_id, 1, 20)
+    walk_it = f"nobody walks this release: perennial release reconcile {MODEL} --until-final"
+    assert main(["release", "abort", MODEL]) == 0
+    said = capsys.readouterr()
+    assert "recorded for the next pass" in said.out
+    assert walk_it in said.err
+    assert main(["release", "status", MODEL]) == 0
+    assert "perennial release reconcile" in capsys.readouterr().out
+    assert main(["release", "status", MODEL, "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["last_pass"], told["unattended"]) == (stored.now.isoformat(), True)
+    database.store(environment.load()).releases.note_pass(status.release_id, datetime.now(UTC))
+    assert main(["release", "pause", MODEL]) == 0
+    assert "nobody walks" not in capsys.readouterr().err
 
 
 def test_status_for_machines(stored, capsys):

@@ -35,6 +35,10 @@ ROWS = {
     "run for good (`mlflow gc`)": (REGISTRY, "test_a_run_that_was_deleted_for_good"),
     "alias (MLflow)": (HERE, "test_without_the_alias_a_release_names_its_version"),
     "Airflow run": (HERE, "test_a_release_that_nobody_walked_for_a_day_goes_on"),
+    "DAG of a release, or a task of its run was failed (Airflow)": (
+        "release/test_unattended.py",
+        "test_a_bad_candidate_is_aborted_although_nobody_walks_the_release",
+    ),
     "DVC object, in the cache": (DATA, "test_dvc_fetches_from_the_remote_when_the_cache_is_gone"),
     "DVC object, in the remote too": (DATA, "test_dvc_without_cache_and_remote_is_told_and_made_again"),
     "served files of a version below `releases/files`": (HERE, "test_served_files_that_are_gone_are_fetched_again"),

@@ -204,7 +204,7 @@ def test_a_refused_change_loses_nothing(serving_stack, versions):
     )
     with load(serving_stack) as seen:
         seen.wait_for(200)
-        with pytest.raises(RouterRejected, match="last good one"):
+        with pytest.raises(RouterRejected, match="last good configuration"):
             serving_stack.router.apply(broken)
         seen.wait_for(800)
     assert seen.failed == 0, seen.failures

@@ -152,7 +152,7 @@ def test_a_further_column_has_a_role_and_a_reason(tmp_path, column, role, said):
         (np.arange(ROWS) % 11 + 7, "regression", "if each is a class: --task multiclass"),
         (np.where(np.arange(ROWS) == 3, 9, np.arange(ROWS) % 3), "regression", "if each is a class"),
         (np.where(np.arange(ROWS) == 3, "odd", COLOUR), "multiclass", "'odd' has only 1 row"),
-        (np.arange(ROWS) % 2 + 1.5, "binary", "2.5 is the positive one"),
+        (np.arange(ROWS) % 2 + 1.5, "binary", "2.5 is positive"),
         (
             np.where(np.arange(ROWS) % 9 == 0, " vert", "bleu"),
             "binary",

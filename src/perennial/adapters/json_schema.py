@@ -1,4 +1,4 @@
-"""jsonschema with a grammar of IRIs (RFC 3987) that is compiled when the first one is checked.
+"""jsonschema with a grammar of IRIs (RFC 3987) that is compiled when the first IRI is checked.
 
 The library compiles it when it is imported, which takes more than a second of CPU, and libraries import jsonschema for
 other reasons. Import this module before them.

@@ -26,8 +26,8 @@ IDENTITY = ("-c", "user.name=Perennial", "-c", "user.email=perennial@localhost",
 def make_project(folder: Path) -> list[Path]:
     """Make what a project lacks, and commit it where the folder is in no git repository yet.
 
-    A training names the commit of its project, so there is one from the start. Later commits are yours. A folder that
-    the repository around it ignores, such as one in a state folder, gets a repository of its own.
+    A training names the commit of its project, so the first commit is made at the start. Later commits are yours. A
+    folder that the repository around it ignores, such as one in a state folder, gets a repository of its own.
 
     Returns:
         The new files; none for a project that is complete.

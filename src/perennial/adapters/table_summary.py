@@ -80,7 +80,7 @@ def _texts(database: duckdb.DuckDBPyConnection, file: str, types: dict[str, str]
     return [
         name
         for name, kind in seen.items()
-        # `yes` is the label that clients know; of 03/04/2024 DuckDB would choose one reading.
+        # `yes` is the label that clients know; of 03/04/2024 DuckDB would choose a reading.
         if (
             _worded(database, name)
             if kind == "BOOLEAN"

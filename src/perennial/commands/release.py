@@ -67,6 +67,7 @@ def start(model: str, which: str, again: bool, dag_run: str | None) -> None:
 def status(model: str, release_id: str | None, as_json: bool) -> None:
     """Show the phase of a release, its evidence, and the reason."""
     from perennial.commands import release_view as view
+    from perennial.flows.release.attendance import is_unattended
     from perennial.flows.release.recorded_route import off_record
     from perennial.flows.release.serving_health import serving_health
     from perennial.wiring import database, releasing, traffic
@@ -78,11 +79,15 @@ def status(model: str, release_id: str | None, as_json: bool) -> None:
         f"model server {port}": lines for port, lines in traffic.pool(settings).problems().items()
     }
     problems["Envoy"] = off_record([model], releasing.recorded_route_ports(settings))
-    health = serving_health(model, router, database.store(settings).ledger, problems)
+    store = database.store(settings)
+    health = serving_health(model, router, store.ledger, problems)
+    walked = view.LastPass(
+        store.releases.last_pass(current.release_id), is_unattended(current, store.releases, now())
+    )
     if as_json:
-        print_json(view.summary(current, route, now(), spec_digest, health))
+        print_json(view.summary(current, route, now(), spec_digest, health, walked))
     else:
-        view.show(current, route, now(), spec_digest, health)
+        view.show(current, route, now(), spec_digest, health, walked)
 
 
 @release.command()
@@ -139,6 +144,8 @@ def _steering_command(kind: str, text: str) -> click.Command:
         "--digest", default="", help="Refuse unless the release has this digest (8 digits suffice)."
     )
     def command(model: str, release_id: str | None, note: str, digest: str) -> None:
+        from perennial.commands.release_view import NOBODY_WALKS
+        from perennial.flows.release.attendance import UNATTENDED, is_unattended
         from perennial.flows.release.steering import intent_for
         from perennial.wiring import database
 
@@ -146,11 +153,19 @@ def _steering_command(kind: str, text: str) -> click.Command:
         account = steering_actor(settings, kind)
         current = load_release(model, release_id, settings)
         intent = intent_for(current, kind, account.name, note, digest, now(), account.issued_by)
-        database.store(settings).intents.put(intent)
+        store = database.store(settings)
+        store.intents.put(intent)
         print_text(
             f"{kind} of release {intent.release_id} of {current.candidate.version} ({intent.digest[:12]}) "
             "recorded for the next pass"
         )
+        if is_unattended(current, store.releases, now()):
+            minutes = round(UNATTENDED.total_seconds() / 60)
+            print_text(
+                f"{NOBODY_WALKS.format(model=model)}; where `perennial release guard` runs, it takes over after "
+                f"{minutes} minutes",
+                err=True,
+            )
 
     return command
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from perennial.core.display import shown
 
@@ -18,6 +18,16 @@ if TYPE_CHECKING:
     from perennial.flows.release.serving_health import ServingHealth
 
 
+class LastPass(NamedTuple):
+    """Last pass over a release."""
+
+    at: datetime | None = None
+    """None: there was none, or its time was not stored yet."""
+    unattended: bool = False
+    """No process walks it."""
+
+
+NOBODY_WALKS = "nobody walks this release: perennial release reconcile {model} --until-final"
 SPEC_CHANGED = (
     "edited since the start: this release keeps the policy it started with, the next gets the new one"
 )
@@ -29,6 +39,7 @@ def summary(
     now: datetime,
     spec_digest: str | None = None,
     health: ServingHealth | None = None,
+    walked: LastPass = LastPass(),
 ) -> dict[str, Any]:
     """Return plain values for `--json`; unknown values are null.
 
@@ -68,6 +79,8 @@ def summary(
         "started_at": status.started_at.isoformat(),
         "entered_at": status.entered_at.isoformat(),
         "revision": status.revision,
+        "last_pass": walked.at.isoformat() if walked.at is not None else None,
+        "unattended": walked.unattended,
     }
 
 
@@ -77,12 +90,13 @@ def show(
     now: datetime,
     spec_digest: str | None = None,
     health: ServingHealth | None = None,
+    walked: LastPass = LastPass(),
 ) -> None:
     """Print the state of a release and its evidence as two tables."""
     from rich.console import Console
     from rich.table import Table
 
-    values = summary(status, route, now, spec_digest, health)
+    values = summary(status, route, now, spec_digest, health, walked)
     facts = Table(
         title=f"release {status.release_id} of {status.model}", show_header=False, title_justify="left"
     )
@@ -98,6 +112,9 @@ def show(
         _add_row(facts, "not ready", problem)
     _add_row(facts, "weight", "-" if values["weight"] is None else f"{values['weight']:g} %")
     _add_row(facts, "time left", "-" if values["seconds_left"] is None else _span(values["seconds_left"]))
+    if values["unattended"]:
+        _add_row(facts, "unattended", NOBODY_WALKS.format(model=status.model))
+    _add_row(facts, "last pass", f"{walked.at:%Y-%m-%d %H:%M:%S} UTC" if walked.at else "none yet")
     _add_row(facts, "paused", "; ".join(values["paused"]) or "no")
     _add_row(
         facts, "risk", "; ".join((values["risk"], *status.gate.risk_reasons)) if status.gate else "not gated"

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("model")
-@click.option("--to", default=None, help="Version of an earlier champion; the previous one by default.")
+@click.option("--to", default=None, help="Version of an earlier champion; the previous by default.")
 @click.option("--note", default="", help="Reason, for the ledger.")
 @click.option("--force", is_flag=True, help="Overrule failed checks of features and online store.")
 @click.option("--reason", default="", help="Why the checks are overruled, for the ledger.")
@@ -110,7 +110,7 @@ def _record(settings: Settings) -> list[str]:
 @click.option("--once", is_flag=True, help="Make a single pass.")
 @click.option("--every", default=2.0, show_default=True, help="Seconds between two passes.")
 def guard(once: bool, every: float) -> None:
-    """Watch the traffic: record failovers in the ledger, and write down what rollbacks left."""
+    """Watch the traffic: record failovers, write down what rollbacks left, walk releases that nobody walks."""
     from perennial import catalog
     from perennial.flows.release.failover_watch import FailoverWatch
     from perennial.wiring import releasing

@@ -60,7 +60,7 @@ class RowsSpec(Frozen):
     rolling: RollingSpec | None = Field(None, description="of `split: rolling`")
     seed: int = Field(description="salt of the hash that draws the groups")
     leakage_accepted: tuple[str, ...] = Field(
-        description="inputs that predict the target alone, and that a person has found to be right"
+        description="inputs that predict the target alone, and that a person has judged to be right"
     )
     leaking: dict[str, str] = Field(
         default_factory=dict,

@@ -36,6 +36,8 @@ class Event(StrEnum):
     RELEASE_REJECTED = "release.rejected"
     RELEASE_SUPERSEDED = "release.superseded"
     RELEASE_OBSERVED = "release.observed"
+    RELEASE_UNATTENDED = "release.unattended"
+    """No process walked the release for a while; the failover watch does from then on."""
     EMERGENCY_ROLLBACK = "release.rollback"
     """A person moved all traffic back to an earlier champion."""
     SHARE_WITHDRAWN = "release.withdrawn"

@@ -34,7 +34,7 @@ class ShareLevels(Frozen):
 class MonitoringSpec(Frozen):
     """Windows, watched features and levels of the monitor."""
 
-    window: PositiveInt = Field(description="predictions in one window")
+    window: PositiveInt = Field(description="predictions in a window")
     min_window: PositiveInt = Field(description="fewer predictions: no verdict")
     min_requests: PositiveInt = Field(20, description="fewer requests in the window: no verdict")
     request_rows: PositiveInt = Field(50, description="most predictions of a request in the window")

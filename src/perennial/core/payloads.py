@@ -84,6 +84,7 @@ class RetrainRequest(Payload):
     text: str = ""
     key: str | None = None
     window: str | None = Field(None, description="key of the window of predictions that alarmed")
+    moved: tuple[str, ...] = Field((), description="features that moved far enough for an alarm")
 
 
 class FailoverFact(Payload):

@@ -1,7 +1,7 @@
 """Unix accounts for the started processes, when root starts them: MLflow's server, trainings, and everything else.
 
 MLflow's server has what decides on approvals: its databases and all passwords. Whoever may read or write files as the
-second account, which runs DAGs and serves, reaches neither. A third account, if there is one, runs the training steps;
+second account, which runs DAGs and serves, reaches neither. A third account, if named, runs the training steps;
 what it shares with the others has a POSIX access control list.
 """
 
@@ -110,7 +110,7 @@ def check(settings: Settings) -> None:
 
     Raises:
         SettingsError: as for `read`; or not root starts them, the accounts are the same, or the database
-            is a file, which only one account may write.
+            is a file, which a single account may write.
     """
     accounts = read(settings)
     if accounts is None:
@@ -123,7 +123,7 @@ def check(settings: Settings) -> None:
         raise SettingsError(f"{VARIABLE}: two of the accounts {', '.join(names)} are the same", hint=HINT)
     if settings.database.startswith(SQLITE):
         raise SettingsError(
-            f"{VARIABLE} needs a database server: two accounts cannot write one SQLite file",
+            f"{VARIABLE} needs a database server: two accounts cannot write the same SQLite file",
             hint="PERENNIAL_DATABASE_URL=postgresql+psycopg://...",
         )
 

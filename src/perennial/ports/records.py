@@ -30,6 +30,12 @@ class ReleaseStore(Protocol):
             ReleaseConflict: the stored revision is not `expected`.
         """
 
+    def note_pass(self, release_id: str, at: datetime) -> None:
+        """Store when a process made a pass over a release; its revision stays."""
+
+    def last_pass(self, release_id: str) -> datetime | None:
+        """Return the newest time that `note_pass` stored; None where there is none."""
+
 
 class Intents(Protocol):
     """Requests of people about a release (SQL)."""

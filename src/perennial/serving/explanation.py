@@ -36,7 +36,7 @@ class ExplainedScores:
 
     version: LoadedVersion
     explained: np.ndarray
-    """Place of the explained class of each row, int [n]; 0 where an answer has one number to explain."""
+    """Place of the explained class of each row, int [n]; 0 where an answer has a single number to explain."""
     base: np.ndarray
     """float64 [n]"""
     values: np.ndarray
@@ -79,7 +79,7 @@ def requested(body: dict[str, Any], task: Task) -> tuple[bool, int | None]:
     given = body["explain_class"]
     if not task.explained_classes:
         raise MalformedInput(
-            f"explain_class is {brief(given)}, but a {task.kind} model answers one number to explain",
+            f"explain_class is {brief(given)}, but a {task.kind} model answers a single number to explain",
             hint="leave explain_class out",
         )
     place = task.label(given)

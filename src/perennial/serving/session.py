@@ -49,7 +49,7 @@ def load(
     """Verify and load a version, and run it once so that the first request is not slower than the next.
 
     Args:
-        problem: says in a child process what is wrong with the bytes of a model file; empty for a sound one.
+        problem: says in a child process what is wrong with the bytes of a model file; empty for a sound file.
 
     Raises:
         NotSigned: the files are not those that a trusted key signed.

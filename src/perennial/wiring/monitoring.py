@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,6 +37,15 @@ def pass_ports(settings: Settings) -> PassPorts:
     )
     references = settings.state / "monitor" / "references"
     return PassPorts(monitor, experiment, MonitorFolders(references, settings.reports))
+
+
+def attended(models: Sequence[str], settings: Settings) -> Iterator[tuple[str, str, datetime, bool]]:
+    """Yield the last pass of each running release (`flows.release.attendance`)."""
+    from perennial.flows.release.attendance import attended
+    from perennial.wiring import database
+
+    store = database.store(settings)
+    return attended(models, store.releases, store.ledger)
 
 
 def experiment_ports(settings: Settings) -> ExperimentPorts:

@@ -32,7 +32,7 @@ def events_of(
     """Return the events to propose windows over, under the name of the new view.
 
     Args:
-        entity: column of the key; None: the only one of the model, or that of the view.
+        entity: column of the key; None: the only key of the model, or that of the view.
         view: feature view whose rows are the events; None: the earlier rows of the model's own table, with the numbers
             and bools that a caller sends. Their targets are left out: nothing says when they were known.
         columns: of the events; none: all that are numbers or bools.
@@ -41,19 +41,22 @@ def events_of(
         UsageError: no entity is named, or the rows cannot be the source of a view.
         SpecError: the view is wrong.
     """
-    found = _own_rows(spec, entity) if view is None else catalog.feature_view(view_path(view, settings))
-    if view is not None and entity not in (None, found.entity):
-        raise UsageError(f"the entity of {view} is {found.entity}, not {entity}", hint="leave --entity out")
-    if unknown := sorted(set(columns) - set(found.columns)):
+    of_events = _own_rows(spec, entity) if view is None else catalog.feature_view(view_path(view, settings))
+    if view is not None and entity not in (None, of_events.entity):
         raise UsageError(
-            f"the events have no column {', '.join(unknown)}", hint=f"they have {', '.join(found.columns)}"
+            f"the entity of {view} is {of_events.entity}, not {entity}", hint="leave --entity out"
+        )
+    if unknown := sorted(set(columns) - set(of_events.columns)):
+        raise UsageError(
+            f"the events have no column {', '.join(unknown)}",
+            hint=f"they have {', '.join(of_events.columns)}",
         )
     kept = {
         column: kind
-        for column, kind in found.columns.items()
+        for column, kind in of_events.columns.items()
         if kind in NUMBERS and (not columns or column in columns)
     }
-    if unfit := [word for word in (name, found.entity, *kept) if not re.fullmatch(NAME, word)]:
+    if unfit := [word for word in (name, of_events.entity, *kept) if not re.fullmatch(NAME, word)]:
         raise UsageError(
             f"{', '.join(unfit)}: names in a view are of letters, digits and _",
             hint="rename them in the data, or name the other columns by --column",
@@ -66,9 +69,9 @@ def events_of(
         "columns": kept,
         "windows": (),
         "ttl": None,
-        "description": _described(spec, found),
+        "description": _described(spec, of_events),
     }
-    return found.model_copy(update=update)
+    return of_events.model_copy(update=update)
 
 
 def view_path(name: str, settings: Settings) -> Path:
@@ -140,6 +143,6 @@ def _own_rows(spec: ModelSpec, entity: str | None) -> ViewSpec:
     )
 
 
-def _described(spec: ModelSpec, found: ViewSpec) -> str:
-    events = f"rows of the view {found.name}" if found.name else f"rows of {spec.data.source.name}"
-    return f"windows over earlier {events} by {found.entity}, chosen for the model {spec.name}"
+def _described(spec: ModelSpec, of_events: ViewSpec) -> str:
+    events = f"rows of the view {of_events.name}" if of_events.name else f"rows of {spec.data.source.name}"
+    return f"windows over earlier {events} by {of_events.entity}, chosen for the model {spec.name}"

@@ -20,7 +20,10 @@ from perennial.wiring.traffic import journal, pool, router, trusted
 from perennial.wiring.training import entrypoint, scorer
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from perennial import ports
+    from perennial.core.release.status import ReleaseStatus
     from perennial.core.training.registration import VersionRecord
     from perennial.core.verdict import Judgement
     from perennial.flows.evaluation.replay import ReplayPorts
@@ -175,15 +178,22 @@ def recorded_route_ports(settings: Settings) -> RecordedRoutePorts:
 
 def failover_watch_ports(settings: Settings) -> FailoverWatchPorts:
     """Return the ports of the failover watch."""
+    from perennial.flows.release.attendance import AttendancePorts
     from perennial.flows.release.failover_watch import FailoverWatchPorts
+    from perennial.flows.release.reconcile import reconcile
     from perennial.flows.release.rollback_record import record_rollbacks
 
     record = rollback_record_ports(settings)
+
+    def walk(release_id: str, now: datetime) -> ReleaseStatus:
+        return reconcile(release_id, release_ports(settings), now)
+
     return FailoverWatchPorts(
         record.router,
         record.ledger,
         lambda now: record_rollbacks(record, now),
         recorded_route_ports(settings),
+        AttendancePorts(record.releases, record.ledger, walk),
     )
 
 

@@ -79,6 +79,7 @@ class MemoryReleases:
     def __init__(self, ledger: MemoryLedger) -> None:
         self._ledger = ledger
         self._bodies: dict[str, str] = {}
+        self._passes: dict[str, datetime] = {}
 
     def load(self, release_id: str) -> ReleaseStatus | None:
         body = self._bodies.get(release_id)
@@ -103,6 +104,12 @@ class MemoryReleases:
         for entry in entries:
             self._ledger.append(entry)
         return saved
+
+    def note_pass(self, release_id: str, at: datetime) -> None:
+        self._passes[release_id] = at
+
+    def last_pass(self, release_id: str) -> datetime | None:
+        return self._passes.get(release_id)
 
 
 class MemoryIntents:

@@ -162,7 +162,9 @@ class MemoryRouter:
         self._answer()
         refuse_if_moved(self._routes.get(route.model), route, expected)
         if self.rejecting:
-            raise RouterRejected("the fake refuses the configuration", hint="the last good one stays live")
+            raise RouterRejected(
+                "the fake refuses the configuration", hint="the last good configuration stays live"
+            )
         if self._routes.get(route.model) != route:
             self._routes[route.model] = route
             self.applied.append(route)

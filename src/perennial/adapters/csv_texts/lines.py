@@ -14,7 +14,7 @@ LOOKED_AT = 100_000
 
 
 def odd_line(path: Path | str, header: str, encoding: str) -> tuple[str, str] | None:
-    """Return what is wrong with a file whose header was read as one column, and what to do; None if nothing is.
+    """Return what is wrong with a file whose header was read as a single column, and what to do; None if nothing is.
 
     Args:
         header: name of that column.
@@ -22,7 +22,7 @@ def odd_line(path: Path | str, header: str, encoding: str) -> tuple[str, str] | 
     sign = max(SEPARATORS, key=header.count)
     if sign in header:
         return _different(path, sign, encoding) or (
-            f"its lines have different numbers of fields, so that {header!r} is one column",
+            f"its lines have different numbers of fields, so that {header!r} is a single column",
             "complete or remove the lines that lack fields",
         )
     if len(header.split()) > 1 and not os.fspath(path).startswith("s3://"):
@@ -30,7 +30,7 @@ def odd_line(path: Path | str, header: str, encoding: str) -> tuple[str, str] | 
             words = {len(line.split()) for line in itertools.islice(lines, 100) if line.strip()}
         if words == {len(header.split())}:
             return (
-                f"its fields are separated by blanks, so that {header!r} is one column",
+                f"its fields are separated by blanks, so that {header!r} is a single column",
                 "save it with commas",
             )
     return None

@@ -121,7 +121,7 @@ def _overload() -> Json:
                 "triggers": [{"name": name, "threshold": {"value": 0.95}}],
             },
         ],
-        # Requests of 64 KiB and more are accounted for, so that the largest can be found.
+        # Requests of 64 KiB and more are accounted for, so that the largest can be named.
         "buffer_factory_config": {"minimum_account_to_track_power_of_two": 16},
     }
 

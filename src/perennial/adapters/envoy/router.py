@@ -151,7 +151,7 @@ class EnvoyRouter:
     def repair(self) -> None:
         """Write the confirmed configuration again; see `ports.Router.repair`.
 
-        An Envoy whose listeners were drained opens none again: it is ended, and its supervisor starts a new one.
+        An Envoy whose listeners were drained opens none again: it is ended, and its supervisor starts another.
         A damaged routes.json is set aside, and Envoy goes on as it is until the next route is applied.
         """
         if self._set_aside_damaged():
@@ -215,7 +215,7 @@ class EnvoyRouter:
     def _refuse_if_rejected(self, source: str, before: int) -> None:
         if self._rejections(source) > before:
             raise RouterRejected(
-                "Envoy refused the configuration; the last good one stays live",
+                "Envoy refused the configuration; the last good configuration stays live",
                 hint="see Envoy's log; the route may name a model or pool that Envoy does not know",
             )
 

@@ -93,7 +93,7 @@ def _lost(study: optuna.Study, number: int) -> int:
         ModelError: it was tried often enough.
     """
     trial = study.get_trials()[number]
-    if trial.state is not TrialState.RUNNING:  # the worker died after it had told the result
+    if trial.state is not TrialState.RUNNING:  # the worker died after it had stored the result
         return 0
     study.tell(number, state=TrialState.FAIL)
     with warnings.catch_warnings():

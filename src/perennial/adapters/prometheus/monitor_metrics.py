@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import hmac
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from socketserver import ThreadingMixIn
 from typing import Any
@@ -17,9 +17,12 @@ from prometheus_client.registry import Collector
 
 from perennial.core.monitoring.feedback_counts import FeedbackCounts
 from perennial.core.monitoring.levels import MonitorVerdict
-from perennial.errors import PortTaken
+from perennial.errors import PerennialError, PortTaken
 
 MODEL = ("model_name",)
+RELEASE = ("model_name", "release")
+Attended = tuple[str, str, datetime, bool]
+"""Model, release id, time of the last pass, and whether the failover watch walks it because nobody did."""
 FEATURE = ("model_name", "feature")
 
 
@@ -48,6 +51,7 @@ class MonitorMetrics(Collector):
     def __init__(self) -> None:
         self._verdicts: dict[str, tuple[MonitorVerdict, datetime]] = {}
         self._failing: dict[str, bool] = {}
+        self._releases: Callable[[], Iterable[Attended]] = tuple
         self.registry = CollectorRegistry()
         self._unusable = Counter(
             "perennial_feedback_unusable",
@@ -59,6 +63,10 @@ class MonitorMetrics(Collector):
             "perennial_broken_lines", "Broken lines of logs, skipped.", ("log",), registry=self.registry
         )
         self.registry.register(self)
+
+    def watch_releases(self, releases: Callable[[], Iterable[Attended]]) -> None:
+        """Export the last pass of running releases, asked at each scrape; absent while the database is down."""
+        self._releases = releases
 
     def serve(self, host: str, port: int, secret: str = "") -> None:
         """Serve http://host:port/metrics from its own thread.
@@ -157,3 +165,21 @@ class MonitorMetrics(Collector):
         for model, failed in sorted(self._failing.items()):
             failing.add_metric((model,), float(failed))
         yield from (psi, allowance, drop, level, rows, unknown, refused, last, failing)
+        yield from self._attendance()
+
+    def _attendance(self) -> Iterator[GaugeMetricFamily]:
+        last_pass = GaugeMetricFamily(
+            "perennial_release_last_pass_timestamp_seconds",
+            "Last pass over a running release",
+            labels=RELEASE,
+        )
+        unattended = GaugeMetricFamily(
+            "perennial_release_unattended", "1 if nobody but the failover watch walks it", labels=RELEASE
+        )
+        try:
+            for model, release, at, is_unattended in self._releases():
+                last_pass.add_metric((model, release), at.timestamp())
+                unattended.add_metric((model, release), float(is_unattended))
+        except PerennialError:
+            return
+        yield from (last_pass, unattended)

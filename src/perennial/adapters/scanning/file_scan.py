@@ -39,7 +39,7 @@ def _problem(path: Path) -> str:
         start = file.read(6)
     if start.startswith(ARCHIVES[1]):
         return ARCHIVE
-    # A ZIP is found from its end: it may be appended to a sound file of another format.
+    # A ZIP is read from its end: it may be appended to a sound file of another format.
     if start.startswith((PICKLE, *ARCHIVES)) or zipfile.is_zipfile(path):
         return "; ".join(filter(None, (ARCHIVE, pickled(path))))
     return pickled(path) or _unsound(path)

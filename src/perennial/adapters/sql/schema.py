@@ -68,6 +68,14 @@ releases = Table(
     Index("perennial_release_model", "model", "started_us"),
 )
 
+# Apart from the release: a pass that changes nothing takes no revision.
+release_passes = Table(
+    "perennial_release_pass",
+    metadata,
+    Column("release_id", String(64), primary_key=True),
+    Column("at_us", BigInteger, nullable=False),
+)
+
 intents = Table(
     "perennial_intent",
     metadata,
@@ -91,7 +99,7 @@ ledger = Table(
 Index("perennial_ledger_kind", ledger.c.model, entry_field(ledger.c.entry, "kind"), ledger.c.seq)
 Index("perennial_ledger_release", entry_field(ledger.c.entry, "release_id"))
 
-# Has one row. An append locks it, so that the chain has one end.
+# Has a single row. An append locks it, so that the chain has one end.
 ledger_head = Table(
     "perennial_ledger_head",
     metadata,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import islice
 from typing import Any
 
@@ -67,6 +67,20 @@ class SqlReleases:
         except IntegrityError as error:
             raise _conflict(status) from error
         return saved
+
+    def note_pass(self, release_id: str, at: datetime) -> None:
+        with self._database.writing() as connection:
+            statement = _insert(connection, tables.release_passes)
+            row = statement.values(release_id=release_id, at_us=microseconds(at))
+            at_us = {"at_us": statement.excluded.at_us}
+            connection.execute(row.on_conflict_do_update(index_elements=["release_id"], set_=at_us))
+
+    def last_pass(self, release_id: str) -> datetime | None:
+        table = tables.release_passes
+        query = select(table.c.at_us).where(table.c.release_id == release_id)
+        with self._database.reading() as connection:
+            at_us = connection.execute(query).scalar()
+        return None if at_us is None else tables.EPOCH + timedelta(microseconds=at_us)
 
     def _write(self, connection: Connection, saved: ReleaseStatus, expected: int | None) -> None:
         table = tables.releases

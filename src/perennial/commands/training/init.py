@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 @click.option("--consent", default="no person named", show_default=True, help="Why no consent is needed.")
 @click.option(
     "--template",
-    help="Kind of model (`perennial models templates`), or auto: the best one. Default: network, if torch is there.",
+    help="Kind of model (`perennial models templates`), or auto: the best. Default: network, if torch is there.",
 )
 @click.option("--seed", default=7, show_default=True, help="Seed of the split and of the training.")
 @click.option(

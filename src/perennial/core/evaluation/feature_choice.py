@@ -3,7 +3,7 @@
 The rows before the holdout are cut in time: a learner is fitted to the first part, candidates are chosen on the
 second, and the choice is tested on the third, which had no part in it. So it does not matter how many candidates were
 looked at. The chosen ones are tested in the order of the choice, each beside those before it, and the first that is not
-proven ends the test: a fixed sequence of tests keeps the chance of any wrong one at that of a single test (P. H.
+proven ends the test: a fixed sequence of tests keeps the chance of any wrong decision at that of a single test (P. H.
 Westfall, A. Krishen, "Optimally weighted, fixed sequence and gatekeeper multiple testing procedures", Journal of
 Statistical Planning and Inference 2001). Intervals are 95 % intervals over resampled whole groups, the same resamples
 for both sides.
@@ -72,7 +72,7 @@ class Chooser:
     present: Examples
     """With the features as they are."""
     base: np.ndarray
-    """Features that stay, float32 [n, k]: those of `present`, or fewer where one becomes the key."""
+    """Features that stay, float32 [n, k]: those of `present`, or fewer where an input becomes the key."""
     candidates: np.ndarray
     """float32 [n, names]."""
     learner: Learner
@@ -95,21 +95,21 @@ class Chooser:
         first, second = (groups[int(len(groups) * share)] for share in (LEARN, CHOOSE))
         early, middle, late = group < first, (group >= first) & (group < second), group >= second
         say(f"{early.sum()} rows to learn from, {middle.sum()} to choose, {late.sum()} to prove")
-        found = self._alone(names, early, middle, say)
-        chosen = self._chosen(names, found, early, middle, say)
+        gains = self._alone(names, early, middle, say)
+        chosen = self._chosen(names, gains, early, middle, say)
         proofs = self._proofs(chosen, ~late, late)
         kept = list(proofs)[: next((n for n, proof in enumerate(proofs.values()) if proof.low <= 0), None)]
         total = self._total(kept, ~late, late) if kept else None
         if total is not None and total.low <= 0:  # an input that becomes the key was worth more
             kept = []
-        ordered = sorted(range(len(names)), key=lambda n: (n not in chosen, -_value(found[n])))
+        ordered = sorted(range(len(names)), key=lambda n: (n not in chosen, -_value(gains[n])))
         return Choice(
             metric=self.metric,
             rows=(int(early.sum()), int(middle.sum()), int(late.sum())),
             groups=tuple(len(np.unique(group[part])) for part in (early, middle, late)),
             candidates=tuple(
                 Candidate(
-                    name=names[n], alone=found[n], chosen=n in chosen, proof=proofs.get(n), kept=n in kept
+                    name=names[n], alone=gains[n], chosen=n in chosen, proof=proofs.get(n), kept=n in kept
                 )
                 for n in ordered
             ),
@@ -133,16 +133,16 @@ class Chooser:
     def _chosen(
         self,
         names: Sequence[str],
-        found: Sequence[Estimate | None],
+        gains: Sequence[Estimate | None],
         learnt: np.ndarray,
         judged: np.ndarray,
         say: Callable[[str], None],
     ) -> list[int]:
         """Return the candidates that improve each other, the best first."""
-        promising = [n for n, gain in enumerate(found) if gain is not None and gain.low > 0]
+        promising = [n for n, gain in enumerate(gains) if gain is not None and gain.low > 0]
         chosen: list[int] = []
         answer = self._answer([], learnt, judged)
-        for place in sorted(promising, key=lambda n: -_value(found[n]))[:MOST_TRIED]:
+        for place in sorted(promising, key=lambda n: -_value(gains[n]))[:MOST_TRIED]:
             other = self._answer([*chosen, place], learnt, judged)
             if self._gain(other, answer, judged).low > 0:
                 chosen, answer = [*chosen, place], other

@@ -157,7 +157,7 @@ def _caveats(spec: ModelSpec, record: VersionRecord, rows: Sequence[LedgerRow]) 
         if verdict != "PASS"
     ]
     watch = spec.monitoring
-    retrained = "a person is told" if spec.entrypoint is None else "retrained"
+    retrained = "a person gets a message" if spec.entrypoint is None else "retrained"
     text.append(
         f"Watched for drift: {', '.join(watch.columns)}; {retrained} from a PSI of {watch.psi.retrain:g} "
         f"above its allowance or an accuracy drop of {watch.accuracy_drop_percent.retrain:g} %."

@@ -51,7 +51,7 @@ class Client(Frozen):
 def client_of(claims: Mapping[str, Any]) -> Client | None:
     """Return the client of the verified claims of a JWT; None where they name none, or no rights in the right form.
 
-    The name begins with `JWT`. A subject that is no name becomes its hash, and so does one that looks like a hash:
+    The name begins with `JWT`. A subject that is no name becomes its hash, so does a subject that looks like a hash:
     whoever chose it would otherwise have the name of another subject.
     """
     subject, given = claims.get("sub"), claims.get(CLAIM, {})

@@ -30,6 +30,7 @@ NOTABLE = frozenset(
         Event.EMERGENCY_ROLLBACK,
         Event.SHARE_WITHDRAWN,
         Event.ROUTE_CHANGED_OUTSIDE,
+        Event.RELEASE_UNATTENDED,
         Event.MONITOR_LEVEL,
         *ENDS,
     )
@@ -129,6 +130,8 @@ def _what(entry: Entry) -> str:
         return f"lost its share in an emergency rollback, {TrafficMove.read(entry).to} stays champion"
     if entry.kind == Event.ROUTE_CHANGED_OUTSIDE:
         return "has traffic that was changed from outside"
+    if entry.kind == Event.RELEASE_UNATTENDED:
+        return "has a release that nobody walked"
     if entry.kind == Event.MONITOR_LEVEL:
         return "raises a drift alarm"
     return ENDS[entry.kind]

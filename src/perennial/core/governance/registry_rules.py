@@ -131,7 +131,7 @@ def form_refusal(tags: Mapping[str, str]) -> str:
 
 
 def model_refusal(name: str, others: Collection[str]) -> str:
-    """Return why nobody may create a model of this name beside the others; empty when one may."""
+    """Return why nobody may create a model of this name beside the others; empty when they may."""
     if refused := name_refusal(name, "model"):
         return refused
     if name != name.strip():

@@ -1,9 +1,11 @@
-"""Rules that transition an alarm into a retraining: a cooldown, a weekly budget of alarms, and once per window.
+"""Rules that transition an alarm into a retraining: a cooldown, a weekly budget of alarms, and once per finding.
 
 A training costs compute and attention, and a monitor that runs often is sometimes wrong. So an alarm starts a
 retraining only if none was requested within the cooldown and the weekly budget of alarms is not spent; after
-that a person must look. A person may always request a retraining. Requests of people and of the schedule do not
-count against the alarm budget, but they start the cooldown too, since a new model is then on its way.
+that a person must look. A finding that lasts asks once: while the champion is the same, an accuracy alarm asks no
+more, and a drift only when as many other features moved as an alarm needs. A person may always request a
+retraining. Requests of people and of the schedule do not count against the alarm budget, but they start the
+cooldown too, since a new model is then on its way.
 """
 
 from __future__ import annotations
@@ -17,8 +19,9 @@ from pydantic import AwareDatetime, Field
 from perennial.core.assets import Reason
 from perennial.core.events import Event, LedgerRow
 from perennial.core.frozen import Frozen
+from perennial.core.monitoring.drift import ColumnDrift
 from perennial.core.monitoring.levels import Level, MonitorVerdict
-from perennial.core.monitoring_spec import RetrainingSpec
+from perennial.core.monitoring_spec import MonitoringSpec, RetrainingSpec
 from perennial.core.payloads import RetrainRequest
 
 ALARMS = frozenset({Reason.DRIFT, Reason.ACCURACY})
@@ -31,6 +34,24 @@ class RetrainingRequest(Frozen):
     at: AwareDatetime
     reason: Reason
     window: str | None = Field(None, description="key of the window that raised the alarm")
+    digest: str | None = Field(None, description="champion that the alarm was about")
+    moved: frozenset[str] = Field(frozenset(), description="features that moved far enough for an alarm")
+
+
+class JudgedWindow(Frozen):
+    """Window of predictions that a verdict judges."""
+
+    key: str
+    digest: str = Field(description="of the champion")
+    moved: frozenset[str] = frozenset()
+    needed: int = Field(ge=1, description="features that must move together for an alarm")
+
+    @classmethod
+    def of(cls, key: str, digest: str, policy: MonitoringSpec, drifts: Iterable[ColumnDrift]) -> JudgedWindow:
+        """Return the window with the features whose drift reaches the level of an alarm."""
+        far = (drift for drift in drifts if not drift.of_prediction and drift.excess >= policy.psi.retrain)
+        moved = frozenset(drift.column for drift in far)
+        return cls(key=key, digest=digest, moved=moved, needed=policy.features_needed)
 
 
 class Retrain(Frozen):
@@ -49,7 +70,13 @@ class Hold(Frozen):
 def retraining_requests(rows: Iterable[LedgerRow]) -> list[RetrainingRequest]:
     """Return the earlier requests from the ledger rows of a model, in their order."""
     return [
-        RetrainingRequest(at=row.entry.at, reason=request.reason, window=request.window)
+        RetrainingRequest(
+            at=row.entry.at,
+            reason=request.reason,
+            window=request.window,
+            digest=row.entry.digest,
+            moved=frozenset(request.moved),
+        )
         for row in rows
         if row.entry.kind == Event.RETRAIN_REQUESTED
         for request in (RetrainRequest.read(row.entry),)
@@ -59,22 +86,23 @@ def retraining_requests(rows: Iterable[LedgerRow]) -> list[RetrainingRequest]:
 def decide_retrain(
     spec: RetrainingSpec,
     verdict: MonitorVerdict,
-    window: str,
+    window: JudgedWindow,
     past: Iterable[RetrainingRequest],
     now: datetime,
 ) -> Retrain | Hold:
     """Decide if this verdict requests a training.
 
     Args:
-        window: key of the judged predictions.
         past: all earlier requests of the monitor, of people and of the schedule.
         now: aware; requests after it count as just made.
     """
     if verdict.level is not Level.RETRAIN or verdict.cause is None:
         return Hold(why=f"the level is {verdict.level.value}")
     past = list(past)
-    if any(request.window == window for request in past):
+    if any(request.window == window.key for request in past):
         return Hold(why="this window has already requested a retraining")
+    if (lasting := _lasting(verdict.cause, window, past)) is not None:
+        return lasting
     newest = max((request.at for request in past), default=None)
     if newest is not None and now < newest + spec.cooldown:
         return Hold(
@@ -90,9 +118,26 @@ def decide_retrain(
     return Retrain(reason=verdict.cause, text=verdict.reasons[0])
 
 
+def _lasting(cause: Reason, window: JudgedWindow, past: Iterable[RetrainingRequest]) -> Hold | None:
+    """Return the hold of a finding that has asked for this champion; None where it is new."""
+    same = [request for request in past if (request.digest, request.reason) == (window.digest, cause)]
+    if not same:
+        return None
+    at, by_person = _time(max(request.at for request in same)), "or a person: perennial retrain"
+    if cause is not Reason.DRIFT:
+        return Hold(why=f"the same alarm of this champion asked at {at}; next a new champion, {by_person}")
+    new = window.moved.difference(*(request.moved for request in same))
+    if len(new) >= window.needed:
+        return None
+    return Hold(
+        why=f"a drift of this champion asked at {at}; next when {window.needed} other features move "
+        f"(now {len(new)}), a new champion, {by_person}"
+    )
+
+
 def retraining_event(
     reason: Reason, text: str, *, who: str, key: str, digest: str | None = None, window: str | None = None,
-    psi: dict[str, float] | None = None,
+    psi: dict[str, float] | None = None, moved: Iterable[str] = (),
 ) -> dict[str, Any]:  # fmt: skip
     """Return the payload of a request for the asset event and the ledger, as plain JSON values.
 
@@ -106,6 +151,7 @@ def retraining_event(
         "digest": digest,
         "window": window,
         "psi": dict(psi or {}),
+        "moved": sorted(moved),
     }
 
 

@@ -109,7 +109,7 @@ class Counters(Frozen):
     def restarted(self, earlier: Counters) -> bool:
         """Return whether the router was restarted between the two looks.
 
-        Successes and buckets never go down while it runs. Errors may: an attempt that found no server
+        Successes and buckets never go down while it runs. Errors may: an attempt that met no server
         listening counts as an error for a moment. So a pool that answered only errors reveals no restart.
         """
         counts = dict(self.buckets)

@@ -83,7 +83,7 @@ def first_scored_group(spec: ModelSpec, prepared: Prepared, since: int | None) -
     first = first_later_group(group, spec.evaluation.train_fraction) if since is None else since
     if not (group >= first).any():
         raise DataError(
-            f"no {spec.evaluation.group} from {first} on: the last one is {group.max()}",
+            f"no {spec.evaluation.group} from {first} on: the last is {group.max()}",
             hint="choose an earlier --from-cycle",
         )
     return first

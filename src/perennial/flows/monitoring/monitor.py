@@ -17,6 +17,7 @@ from perennial.core.monitoring.feedback_counts import FeedbackCounts
 from perennial.core.monitoring.levels import AccuracyEstimate, Coverage, Level, MonitorVerdict, verdict
 from perennial.core.monitoring.retraining import (
     Hold,
+    JudgedWindow,
     Retrain,
     decide_retrain,
     retraining_event,
@@ -118,16 +119,17 @@ def monitor_model(
     drifts = ports.drift.compare(spec, reference, window, report)
     judged = _judge(spec, reference, seen, drifts, ports.feedback, refused)
     key = f"{target.digest[:12]}-{window['prediction_id'].iloc[-1]}"
+    alarmed = JudgedWindow.of(key, target.digest, policy, drifts)
     rows = ports.ledger.rows(spec.name)
     decision = (
         Hold(why="nothing trains this model here: its versions are imported")
         if spec.entrypoint is None
-        else decide_retrain(spec.retraining, judged, key, retraining_requests(rows), now)
+        else decide_retrain(spec.retraining, judged, alarmed, retraining_requests(rows), now)
     )
     if isinstance(decision, Retrain):
         extra = retraining_event(
             decision.reason, decision.text, who=SystemActor.MONITOR, key=key, digest=target.digest, window=key,
-            psi={drift.column: round(drift.psi, 4) for drift in drifts},
+            psi={drift.column: round(drift.psi, 4) for drift in drifts}, moved=alarmed.moved,
         )  # fmt: skip
         raise_and_record(spec.name, extra, SystemActor.MONITOR, ports.ledger, ports.scheduler, now)
     changed = _record_level(spec, ports.ledger, rows, target, judged, now)

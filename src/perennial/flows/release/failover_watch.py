@@ -1,4 +1,5 @@
-"""Watch the traffic between releases: record failovers and changed routes, repair them, write down rollbacks."""
+"""Watch the traffic between releases: record failovers and changed routes, repair them, write down rollbacks, and
+walk releases that nobody walks."""
 
 from __future__ import annotations
 
@@ -12,6 +13,7 @@ from perennial.core.payloads import FailoverFact
 from perennial.core.release.failover import FailoverState, resume_state, watch_failover
 from perennial.core.release.traffic import BACKUP, Route
 from perennial.errors import PerennialError, RouterRejected
+from perennial.flows.release.attendance import Attendance, AttendancePorts
 from perennial.flows.release.recorded_route import RecordedRoutePorts, compare_with_record, restore
 from perennial.ports import Ledger, Router
 
@@ -29,6 +31,8 @@ class FailoverWatchPorts:
     """Writes journalled rollbacks into the record; returns what is left (`flows.release.rollback_record`)."""
     recorded: RecordedRoutePorts | None
     """Tools of the comparison with the record; None: routes are not compared with it."""
+    attendance: AttendancePorts | None = None
+    """Tools of the watch over releases; None: releases are not watched."""
 
 
 class FailoverWatch:
@@ -40,6 +44,7 @@ class FailoverWatch:
         self._states: dict[str, FailoverState] = {}
         self._told: dict[str, tuple[str, ...]] = {}
         self._unrecorded: list[Entry] = []
+        self._attendance = Attendance(ports.attendance) if ports.attendance is not None else None
 
     def look(self, now: datetime) -> list[str]:
         """Make a pass over all models; return the events as lines for the log."""
@@ -51,6 +56,9 @@ class FailoverWatch:
         for model in self._models:
             lines += self._attempt(model, partial(self._look_at, model, now))
         lines += self._attempt("ledger", self._record)
+        if self._attendance is not None:  # last: a walk may take seconds
+            for model in self._models:
+                lines += self._attempt(model, partial(self._attendance.look, model, now))
         return lines
 
     def _attempt(self, what: str, part: Callable[[], list[str]]) -> list[str]:

@@ -20,6 +20,7 @@ from perennial.core.release.phase import Phase
 from perennial.core.release.status import Intent, IntentKind, ReleaseStatus
 from perennial.core.release.traffic import AnyRoute, Expected, Route
 from perennial.errors import ReleaseConflict, RouteMoved, ToolError, UnknownRelease, UnknownVersion
+from perennial.flows.release.attendance import note_pass
 from perennial.flows.release.observe import observe
 from perennial.flows.release.ports import ReleasePorts
 from perennial.flows.release.rollback_record import lost_entry
@@ -39,6 +40,7 @@ def reconcile(release_id: str, ports: ReleasePorts, now: datetime) -> ReleaseSta
     status = _load(release_id, ports)
     if status.phase.is_final():
         return status
+    note_pass(status, ports.releases, now)
     if status.phase is not Phase.PENDING:
         for older in ports.releases.latest(status.model):
             if status.is_after(older) and not older.phase.is_final():

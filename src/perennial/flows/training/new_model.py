@@ -150,7 +150,7 @@ def draft_files(
     """Return the files of a new model, all checked, none written.
 
     Raises:
-        UsageError: the name cannot be a module, or one of the files is there already.
+        UsageError: the name cannot be a module, or a file is there already.
     """
     name = draft.name
     if not NAME.fullmatch(name) or keyword.iskeyword(name):

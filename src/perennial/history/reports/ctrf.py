@@ -1,6 +1,6 @@
 """CTRF, the Common Test Report Format: JSON with `results.tests`; durations in ms, times since 1970.
 
-`retries` are failed runs before the one that is reported.
+`retries` are failed runs before the reported run.
 """
 
 from __future__ import annotations

@@ -159,7 +159,7 @@ class Recorder:
         """Return the report.
 
         Raises:
-            MalformedInput: the first problem, if nothing else was found.
+            MalformedInput: the first problem, if there was nothing else.
         """
         names, runs = self._names(), Runs()
         for number, (test_id, failed) in enumerate(zip(self._test_ids, self.failed, strict=True)):

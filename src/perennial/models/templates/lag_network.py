@@ -4,7 +4,7 @@ Each row is put in its own terms first: past values as their distance from the n
 change. In these terms the network answers the quantiles of the distance of the future value from the naive forecast:
 the last value, or the value a season before, whichever is better in the training rows. It starts at the quantiles that
 this forecast has there, by step, and its last layer starts at zero, so that it only departs from the naive forecast
-where the data say so. The quantiles cannot cross: each is the one before plus a softplus.
+where the data say so. The quantiles cannot cross: each is the quantile before plus a softplus.
 """
 
 from __future__ import annotations

@@ -20,9 +20,7 @@ def run(transition: Transition) -> None:
     """
     status, seen = transition.status, transition.seen
     if transition.champion_moved:
-        end_release(
-            transition, Phase.REJECTED, "the champion is not the one it was gated against: start it again"
-        )
+        end_release(transition, Phase.REJECTED, "the champion is another than at the gate: start it again")
         return
     if not is_still_allowed(transition):
         return

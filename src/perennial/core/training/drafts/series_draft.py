@@ -121,7 +121,7 @@ def find_series(
     """Conclude frequency, season and horizon, and measure the naive forecasts on the latest 30 % of the periods.
 
     Args:
-        series: text [n]; None: one series.
+        series: text [n]; None: a single series.
         times: datetime64 [n] in UTC; values: float [n].
 
     Raises:

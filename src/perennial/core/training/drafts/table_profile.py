@@ -201,7 +201,7 @@ def _task(target: ColumnSummary, given: Given) -> tuple[TaskKind, str, tuple[Lab
             )
         labels = (*(label for label in labels if label != chosen[0]), chosen[0])
     if kind == "binary":
-        why = f"{why}; {labels[1]!r} is the positive one"
+        why = f"{why}; {labels[1]!r} is positive"
     return kind, why + blanks(target), labels
 
 
