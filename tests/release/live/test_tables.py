@@ -1,4 +1,4 @@
-"""From a CSV file to a champion behind Envoy, for tables of other people; a spoilt second version stops at its gate."""
+"""From a CSV file, or a finished model, of other people to a champion behind Envoy; a spoilt second version stops."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 import pytest
-from foreign.pipelines import wine
+from foreign.pipelines import progression, wine
 from load_generator import Load
 from sklearn import datasets
 from vega_datasets import data as vega
 
+from perennial.core.release.approval import Risk
 from perennial.core.release.phase import Phase
 from perennial.wiring import traffic
 
@@ -81,6 +82,19 @@ def test_an_imported_model_becomes_a_champion_that_answers(releases, tmp_path):
     assert answer["class"] == given.model.predict(given.rows[:1])[0]
     chances = dict(zip(given.model.classes_, given.model.predict_proba(given.rows[:1])[0], strict=True))
     assert answer["probabilities"] == pytest.approx(chances, abs=1e-5)
+
+
+def test_an_imported_skops_model_is_of_high_risk_and_answers_after_its_approval(releases, tmp_path):
+    given, name = progression(tmp_path), "progression"
+    releases.take(name, given.skops(tmp_path / "given.skops"), given.holdout, "--target", "target")
+    status, phases = releases.release(name)
+    assert status.phase is Phase.SUCCEEDED, status.note
+    assert status.gate.risk is Risk.HIGH
+    assert Phase.AWAITING_APPROVAL in phases
+    assert traffic.router(releases.settings).route(name).stable.digest == status.candidate.digest
+    releases.stack.wait_healthy(name)
+    answer = releases.ask(name, given.rows.iloc[0].to_dict())
+    assert answer["value"] == pytest.approx(given.model.predict(given.rows[:1])[0], rel=1e-4)
 
 
 def test_a_second_version_goes_through_canary_without_a_failed_request(releases):
