@@ -20,13 +20,13 @@ LIMIT = UNATTENDED.total_seconds()
 class Watch:
     """The failover watch of a world; `walk` replaces its pass over a release."""
 
-    def __init__(self, world, walk=None) -> None:
+    def __init__(self, world, walk=None, once: bool = False) -> None:
         self.world = world
         store = world.store
         walk = walk or (lambda release_id, now: reconcile(release_id, world.ports, now))
         attendance = AttendancePorts(store.releases, store.ledger, walk)
         ports = FailoverWatchPorts(world.router, store.ledger, lambda now: [], None, attendance)
-        self._watch = FailoverWatch([MODEL], ports)
+        self._watch = FailoverWatch([MODEL], ports, once)
 
     def look(self, seconds: float = 10) -> list[str]:
         self.world.sleep(seconds)
@@ -103,6 +103,14 @@ def test_the_watch_waits_for_those_who_start_after_it(running):
     world.passes(status.release_id)
     assert late.look(60) == []
     assert late.alarms() == []
+
+
+def test_a_single_pass_of_the_watch_counts_from_the_last_pass(running):
+    """A process of a single pass cannot wait for those who start after it."""
+    world, _, _ = running
+    assert Watch(world, once=True).look(LIMIT - 20) == []
+    (line,) = Watch(world, once=True).look(40)
+    assert line.startswith("ALARM release.unattended")
 
 
 def test_a_walk_that_fails_does_not_end_the_watch(running):
