@@ -8,7 +8,7 @@ from perennial.core.events import Event
 from perennial.core.governance.notices import Links, compose, is_notable
 from perennial.core.release.phase import Phase
 from perennial.core.release.status import IntentKind
-from perennial.errors import TrackerUnavailable
+from perennial.errors import StoreUnavailable, TrackerUnavailable
 from perennial.flows.release.attendance import UNATTENDED, AttendancePorts, attended, is_unattended
 from perennial.flows.release.failover_watch import FailoverWatch, FailoverWatchPorts
 from perennial.flows.release.reconcile import reconcile
@@ -70,6 +70,21 @@ def test_a_release_that_nobody_walks_is_told_once_and_notified(running):
     text = compose(row, status, Links(mlflow="http://m", airflow="http://a"))
     assert text.title.endswith("1.1.0 has a release that nobody walked")
     assert "Why: no pass since" in text.body
+
+
+def test_an_abort_takes_the_traffic_although_nothing_can_be_stored(running, monkeypatch):
+    world, status, _ = running
+
+    def full(*_):
+        raise StoreUnavailable("the disk is full")
+
+    world.say(status, IntentKind.ABORT)
+    world.sleep(60)
+    monkeypatch.setattr(world.store.releases, "note_pass", full)
+    monkeypatch.setattr(world.store.releases, "save", full)
+    with pytest.raises(StoreUnavailable):
+        reconcile(status.release_id, world.ports, world.now)
+    assert world.router.route(MODEL).canary is None
 
 
 def test_an_abort_is_obeyed_although_nobody_walks_the_release(running):
