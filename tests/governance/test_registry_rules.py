@@ -13,10 +13,12 @@ from perennial.core.governance.registry_rules import (
     FIXED,
     alias_refusal,
     creation_refusal,
+    form_refusal,
+    model_refusal,
     record,
     tag_refusal,
 )
-from perennial.core.version import Lifecycle
+from perennial.core.version import Lifecycle, SemanticVersion
 
 NOBODY_ELSE = [role for role in Role if role is not Role.APPROVER]
 
@@ -120,3 +122,20 @@ def test_aliases_follow_the_traffic(role):
 def test_the_record_names_account_digest_and_time():
     at = datetime(2026, 1, 5, 8, 0, 0, 123, tzinfo=UTC)
     assert record("ann", "approved", "d1", at) == ("approval.by.ann", "approved d1 2026-01-05T08:00:00+00:00")
+
+
+@given(
+    st.from_regex(r"\d{1,12}(\.\d{1,12}){1,3}", fullmatch=True)
+    | st.sampled_from(["1.02.0", "\u0661.0.0", "1.0.0\n"])
+)
+def test_a_number_that_is_accepted_can_be_read(number):
+    if not form_refusal({"semantic_version": number, "digest": "d" * 64}):
+        assert str(SemanticVersion.parse(number)) == number
+
+
+@pytest.mark.parametrize(
+    ("name", "others", "may"),
+    [("wine", ["rates"], True), ("Wine", ["wine"], False), ("wine ", [], False), ("w\u0456ne", [], False)],
+)
+def test_a_model_has_a_name_of_its_own(name, others, may):
+    assert (model_refusal(name, others) == "") is may

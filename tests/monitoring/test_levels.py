@@ -24,6 +24,10 @@ def judge(found=(), reference=GOOD, window=GOOD, rows=1500):
     return verdict(SPEC, found, reference, window, rows)
 
 
+def causes(judged) -> list[Reason]:
+    return [cause.reason for cause in judged.causes]
+
+
 @pytest.mark.parametrize(
     ("excesses", "level"),
     [
@@ -47,7 +51,7 @@ def test_plain_psi_within_the_allowance_is_no_drift():
 def test_the_score_alone_warns_at_most():
     told = judge(drifts(0, 0, score=9))
     assert told.level is Level.WARN
-    assert told.cause is None
+    assert told.causes == ()
 
 
 @pytest.mark.parametrize(
@@ -58,7 +62,7 @@ def test_accuracy_drop(value, level):
     told = judge(window=AccuracyEstimate(value=value, error=0.003, labels=1500))
     assert told.level is level
     assert told.drop_percent == pytest.approx(100 * (0.9 - value) / 0.9)
-    assert (told.cause is Reason.ACCURACY) == (level is Level.RETRAIN)
+    assert causes(told) == ([Reason.ACCURACY] if level is Level.RETRAIN else [])
 
 
 def test_a_drop_that_chance_may_have_made_is_none():
@@ -82,8 +86,14 @@ def test_few_predictions_are_unsure_whatever_they_say():
 
 def test_the_worst_finding_is_told_first_and_names_its_columns():
     told = judge(drifts(0.4, 0.6), window=AccuracyEstimate(value=0.87, error=0.003, labels=1500))
-    assert told.cause is Reason.DRIFT
+    assert causes(told) == [Reason.DRIFT]
     assert SPEC.columns[1] in told.reasons[0]
+
+
+def test_all_findings_that_ask_for_a_retraining_are_causes_with_their_texts():
+    told = judge(drifts(0.4, 0.6), window=AccuracyEstimate(value=0.79, error=0.003, labels=1500))
+    assert causes(told) == [Reason.DRIFT, Reason.ACCURACY]
+    assert tuple(cause.text for cause in told.causes) == told.reasons[:2]
 
 
 def test_accuracy_of_rows_that_come_in_clumps_has_a_larger_error():
@@ -100,7 +110,7 @@ def test_accuracy_of_rows_that_come_in_clumps_has_a_larger_error():
 def test_intervals_that_hold_fewer_labels_than_they_claim_warn_at_most(value, level):
     seen = AccuracyEstimate(value=value, error=0.02, labels=1000)
     told = verdict(SPEC, drifts(0, 0), GOOD, GOOD, 1500, coverage=Coverage(seen=seen, claimed=0.9))
-    assert (told.level, told.cause) == (level, None)
+    assert (told.level, told.causes) == (level, ())
     assert any(f"the 90% intervals hold {value:.1%} of 1000 labels" in reason for reason in told.reasons)
     few = Coverage(seen=seen.model_copy(update={"labels": SPEC.min_labels - 1}), claimed=0.9)
     assert verdict(SPEC, drifts(0, 0), GOOD, GOOD, 1500, coverage=few).level is Level.OK

@@ -11,12 +11,13 @@ from datetime import UTC, datetime
 
 import httpx
 import pytest
+from prometheus_client import generate_latest
 
 from perennial import catalog
 from perennial.adapters.prometheus.monitor_metrics import MonitorMetrics
 from perennial.core.assets import Reason
 from perennial.core.monitoring.drift import SCORE, ColumnDrift
-from perennial.core.monitoring.levels import AccuracyEstimate, Level, MonitorVerdict
+from perennial.core.monitoring.levels import AccuracyEstimate, Cause, Level, MonitorVerdict
 from perennial.core.monitoring.retraining import Hold, Retrain
 from perennial.core.release.traffic import Target
 from perennial.errors import PortTaken, TrackerUnavailable
@@ -28,7 +29,7 @@ SPEC = catalog.spec("test_failure_predictor", Settings(spec_overlay=None))
 NOW = datetime(2025, 6, 1, 12, tzinfo=UTC)
 JUDGED = MonitorVerdict(
     level=Level.RETRAIN,
-    cause=Reason.DRIFT,
+    causes=(Cause(reason=Reason.DRIFT, text="2 of 6 features moved"),),
     reasons=("2 of 6 features moved",),
     rows=1500,
     drifts=(
@@ -97,6 +98,28 @@ def test_every_model_is_looked_at():
 
     Watched(4).run(look, specs=(SPEC, other))
     assert seen == [SPEC.name, "another_model"] * 2
+
+
+def test_scrapes_share_a_store_and_a_broken_one_costs_no_other_figure(monkeypatch, tmp_path):
+    from perennial.wiring import database, monitoring
+
+    made: list[str] = []
+
+    class Broken:
+        ledger = None
+
+        @property
+        def releases(self):
+            raise RuntimeError("the pool of connections is used up")
+
+    monkeypatch.setattr(database, "store", lambda settings: made.append(settings.database) or Broken())
+    watched = Watched(1)
+    watched.gauges.watch_releases(monitoring.attended([SPEC.name], Settings(home=tmp_path)))
+    assert made == []
+    watched.run(lambda spec: SEEN)
+    for _ in range(3):
+        assert b"model_monitor_level{" in generate_latest(watched.gauges.registry)
+    assert len(made) == 1
 
 
 def test_figures_of_a_window_and_none_left_of_the_champion_before():

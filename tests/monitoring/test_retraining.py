@@ -9,8 +9,9 @@ import pytest
 from perennial.core.assets import Reason, candidate_asset, retrain_asset
 from perennial.core.events import Entry, Event
 from perennial.core.governance.ledger import chain
-from perennial.core.monitoring.levels import Level, MonitorVerdict
+from perennial.core.monitoring.levels import Cause, Level, MonitorVerdict
 from perennial.core.monitoring.retraining import (
+    ASK_AGAIN,
     Hold,
     JudgedWindow,
     Retrain,
@@ -23,10 +24,16 @@ from perennial.core.monitoring_spec import RetrainingSpec
 
 NOW = datetime(2025, 6, 1, 12, tzinfo=UTC)
 SPEC = RetrainingSpec(schedule="0 3 * * 1", cooldown=timedelta(hours=24), max_alarms_per_week=3)
-ALARM = MonitorVerdict(level=Level.RETRAIN, cause=Reason.DRIFT, reasons=("2 of 6 features moved",), rows=1500)
 
 
-LOSS = MonitorVerdict(level=Level.RETRAIN, cause=Reason.ACCURACY, reasons=("lost 12 %",), rows=1500)
+def alarm(*causes: Cause) -> MonitorVerdict:
+    texts = tuple(cause.text for cause in causes)
+    return MonitorVerdict(level=Level.RETRAIN, causes=causes, reasons=texts, rows=1500)
+
+
+MOVED = Cause(reason=Reason.DRIFT, text="2 of 6 features moved")
+LOST = Cause(reason=Reason.ACCURACY, text="lost 12 %")
+ALARM, LOSS, BOTH = alarm(MOVED), alarm(LOST), alarm(MOVED, LOST)
 
 
 def decide(*past: RetrainingRequest, told: MonitorVerdict = ALARM, moved: str = "ab", digest: str = "d1"):
@@ -34,10 +41,12 @@ def decide(*past: RetrainingRequest, told: MonitorVerdict = ALARM, moved: str = 
     return decide_retrain(SPEC, told, window, past, NOW)
 
 
-def asked(moved: str, digest: str = "d1", reason: Reason = Reason.DRIFT) -> RetrainingRequest:
-    """An alarm of a champion that the cooldown and the budget have forgotten."""
+def asked(
+    moved: str, digest: str = "d1", reason: Reason = Reason.DRIFT, days: float = 6
+) -> RetrainingRequest:
+    """An alarm of a champion that the cooldown has forgotten."""
     return RetrainingRequest(
-        at=NOW - timedelta(days=9), reason=reason, window="w1", digest=digest, moved=frozenset(moved)
+        at=NOW - timedelta(days=days), reason=reason, window="w1", digest=digest, moved=frozenset(moved)
     )
 
 
@@ -51,7 +60,7 @@ def test_the_first_alarm_is_obeyed_and_keeps_its_reason():
 
 @pytest.mark.parametrize("level", [Level.UNSURE, Level.OK, Level.WATCH, Level.WARN])
 def test_lower_levels_ask_for_nothing(level):
-    assert isinstance(decide(told=ALARM.model_copy(update={"level": level, "cause": None})), Hold)
+    assert isinstance(decide(told=ALARM.model_copy(update={"level": level, "causes": ()})), Hold)
 
 
 @pytest.mark.parametrize("reason", list(Reason))
@@ -97,6 +106,25 @@ def test_an_accuracy_alarm_that_lasts_asks_once_and_a_drift_is_another_alarm():
     assert "same alarm" in decide(asked("", reason=Reason.ACCURACY), told=LOSS).why
     assert isinstance(decide(asked("", reason=Reason.ACCURACY)), Retrain)
     assert isinstance(decide(asked("ab", reason=Reason.PERSON)), Retrain)
+
+
+def test_a_lasting_drift_silences_no_new_loss_of_accuracy():
+    assert decide(told=BOTH) == Retrain(reason=Reason.DRIFT, text="2 of 6 features moved")
+    assert decide(asked("ab"), told=BOTH) == Retrain(reason=Reason.ACCURACY, text="lost 12 %")
+    why = decide(asked("ab"), asked("", reason=Reason.ACCURACY), told=BOTH).why
+    assert "a drift of this champion asked" in why
+    assert "the same alarm of this champion asked" in why
+
+
+@pytest.mark.parametrize(("reason", "told"), [(Reason.DRIFT, ALARM), (Reason.ACCURACY, LOSS)])
+def test_a_finding_that_lasts_asks_again_after_a_week(reason, told):
+    """Its training may have failed, or a rollback has brought its champion back."""
+    week = ASK_AGAIN / timedelta(days=1)
+    assert (
+        "next after 2025-06-01 13:00:00 UTC"
+        in decide(asked("ab", reason=reason, days=week - 1 / 24), told=told).why
+    )
+    assert decide(asked("ab", reason=reason, days=week), told=told).reason is reason
 
 
 def test_requests_come_back_out_of_the_ledger():

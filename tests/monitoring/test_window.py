@@ -97,7 +97,7 @@ def test_few_large_requests_of_a_stranger_are_a_small_share():
 @pytest.mark.parametrize("name", ["unknown", "refused"])
 def test_shares_have_a_level_and_never_retrain(name, share, level):
     judged = verdict(POLICY, (), None, None, 1500, requests=1500, **{name: share})
-    assert (judged.level, judged.cause) == (level, None)
+    assert (judged.level, judged.causes) == (level, ())
     assert getattr(judged, f"{name}_share") == share
     if level is not Level.OK:
         assert f"{share:.0%} of the" in judged.reasons[0]

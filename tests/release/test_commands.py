@@ -14,6 +14,7 @@ from signed_in import sign_in
 
 from perennial import settings as environment
 from perennial.cli import main
+from perennial.core.events import Entry, Event
 from perennial.core.release.phase import Phase
 from perennial.core.release.rollback import Rollback
 from perennial.core.release.traffic import Target
@@ -73,6 +74,30 @@ def test_who_steers_a_release_that_nobody_walks_is_told_so(stored, capsys):
     database.store(environment.load()).releases.note_pass(status.release_id, datetime.now(UTC))
     assert main(["release", "pause", MODEL]) == 0
     assert "nobody walks" not in capsys.readouterr().err
+    assert not _status(capsys)["unattended"]
+
+
+def test_a_release_that_the_failover_watch_took_over_stays_unattended(stored, capsys):
+    """The watch's own passes must not say that all is well again."""
+    status = stored.start()
+    store, now = database.store(environment.load()), datetime.now(UTC)
+    store.releases.note_pass(status.release_id, now)
+    assert not _status(capsys)["unattended"]
+    entry = Entry(
+        at=now, actor="guard", kind=Event.RELEASE_UNATTENDED, model=MODEL, release_id=status.release_id
+    )
+    store.ledger.append(entry)
+    assert _status(capsys)["unattended"]
+    assert main(["release", "status", MODEL]) == 0
+    assert "taken over by the failover watch" in capsys.readouterr().out
+    assert main(["release", "abort", MODEL]) == 0
+    assert "taken over by the failover watch" in capsys.readouterr().err
+
+
+def _status(capsys) -> dict:
+    capsys.readouterr()
+    assert main(["release", "status", MODEL, "--json"]) == 0
+    return json.loads(capsys.readouterr().out)
 
 
 def test_status_for_machines(stored, capsys):

@@ -8,7 +8,7 @@ from perennial.core.events import Event
 from perennial.core.governance.notices import Links, compose, is_notable
 from perennial.core.release.phase import Phase
 from perennial.core.release.status import IntentKind
-from perennial.errors import TrackerUnavailable
+from perennial.errors import StoreUnavailable, TrackerUnavailable
 from perennial.flows.release.attendance import UNATTENDED, AttendancePorts, attended, is_unattended
 from perennial.flows.release.failover_watch import FailoverWatch, FailoverWatchPorts
 from perennial.flows.release.reconcile import reconcile
@@ -20,13 +20,13 @@ LIMIT = UNATTENDED.total_seconds()
 class Watch:
     """The failover watch of a world; `walk` replaces its pass over a release."""
 
-    def __init__(self, world, walk=None) -> None:
+    def __init__(self, world, walk=None, once: bool = False) -> None:
         self.world = world
         store = world.store
         walk = walk or (lambda release_id, now: reconcile(release_id, world.ports, now))
         attendance = AttendancePorts(store.releases, store.ledger, walk)
         ports = FailoverWatchPorts(world.router, store.ledger, lambda now: [], None, attendance)
-        self._watch = FailoverWatch([MODEL], ports)
+        self._watch = FailoverWatch([MODEL], ports, once)
 
     def look(self, seconds: float = 10) -> list[str]:
         self.world.sleep(seconds)
@@ -72,6 +72,21 @@ def test_a_release_that_nobody_walks_is_told_once_and_notified(running):
     assert "Why: no pass since" in text.body
 
 
+def test_an_abort_takes_the_traffic_although_nothing_can_be_stored(running, monkeypatch):
+    world, status, _ = running
+
+    def full(*_):
+        raise StoreUnavailable("the disk is full")
+
+    world.say(status, IntentKind.ABORT)
+    world.sleep(60)
+    monkeypatch.setattr(world.store.releases, "note_pass", full)
+    monkeypatch.setattr(world.store.releases, "save", full)
+    with pytest.raises(StoreUnavailable):
+        reconcile(status.release_id, world.ports, world.now)
+    assert world.router.route(MODEL).canary is None
+
+
 def test_an_abort_is_obeyed_although_nobody_walks_the_release(running):
     world, status, watch = running
     world.say(status, IntentKind.ABORT)
@@ -103,6 +118,14 @@ def test_the_watch_waits_for_those_who_start_after_it(running):
     world.passes(status.release_id)
     assert late.look(60) == []
     assert late.alarms() == []
+
+
+def test_a_single_pass_of_the_watch_counts_from_the_last_pass(running):
+    """A process of a single pass cannot wait for those who start after it."""
+    world, _, _ = running
+    assert Watch(world, once=True).look(LIMIT - 20) == []
+    (line,) = Watch(world, once=True).look(40)
+    assert line.startswith("ALARM release.unattended")
 
 
 def test_a_walk_that_fails_does_not_end_the_watch(running):

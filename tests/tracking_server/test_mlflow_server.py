@@ -122,6 +122,12 @@ def test_no_second_version_or_model_passes_for_another(mlflow_server):
         tags = [{"key": name, "value": value} for name, value in forged.items()]
         answer = training.post("model-versions/create", {**NAME, **mlflow_server.files(), "tags": tags})
         assert (answer.status_code, word in answer.text) == (400, True), answer.text
+    admin, gone = mlflow_server.client("admin"), {**NAME, "version": key}
+    assert admin.call("DELETE", "model-versions/delete", gone).status_code == 200
+    tags = [{"key": "semantic_version", "value": number}, {"key": "digest", "value": DIGEST}]
+    again = training.post("model-versions/create", {**NAME, **mlflow_server.files(), "tags": tags})
+    assert again.status_code == 200, "the number of a deleted version is free"
+    assert "RESOURCE_ALREADY_EXISTS" in training.post("registered-models/create", NAME).text
     for name in (MODEL.title(), f"{MODEL} ", MODEL.replace("a", "\u0430")):
         assert training.post("registered-models/create", {"name": name}).status_code == 400
     renamed = {"experiment_id": "1", "new_name": "gone"}

@@ -53,6 +53,7 @@ class TableWorld:
         for module in [module for module in sys.modules if module.partition(".")[0] == "models"]:
             monkeypatch.delitem(sys.modules, module)
         self.work = Workdir(folder / "work")
+        self.data = MemoryData()
         self.tracker = MemoryTracker()
         self.registry = MemoryRegistry(self.tracker)
         self.lines: list[str] = []
@@ -83,7 +84,7 @@ class TableWorld:
         spec = self.spec
         source = training.source(spec, self.settings)
         rows, make = source.read(), training.preparation(spec)
-        prepare(spec, rows, source.terms(), make, MemoryData(), self.work, of_source=source.revision())
+        prepare(spec, rows, source.terms(), make, self.data, self.work, of_source=source.revision())
 
     def validate(self):
         return validate(

@@ -68,6 +68,7 @@ def test_a_window_that_matters_becomes_a_view_that_a_training_joins(world, capsy
     view = catalog.feature_view(world.settings.configs / "features" / "past_payments.yaml")
     assert {feature.name for feature in view.window_features} == set(kept)
     assert view.times.event == "paid_at"
+    assert '"csv"' not in view.meaning  # views over plain files keep their hashes
     assert world.spec_path.read_bytes() == before
 
     code, _, err = proposed(world, "--entity", "client", capsys=capsys)
@@ -85,6 +86,29 @@ def test_a_window_that_matters_becomes_a_view_that_a_training_joins(world, capsy
     data = load_training_data(world.spec, world.work, training.features(world.settings), retrain=False)
     values = data.rows["amount_mean_7d"]
     assert np.corrcoef(values.fillna(0), data.split.everything.target)[0, 1] < -0.3
+
+
+def test_a_view_reads_the_form_of_the_file_that_the_model_reads(table_world, capsys):
+    """In Latin-1 with decimal commas 1.234 is more than a thousand, for the model and for its windows."""
+    table = payments(2000)
+    table["amount"] = (1000 * table["amount"]).round() + 5000.5
+    texts = table.assign(
+        client=table["client"].str.replace("client", "Müller"),
+        amount=[f"{value:,.1f}".translate(str.maketrans(",.", ".,")) for value in table["amount"]],
+    )
+    world = table_world("payments", texts)
+    texts.to_csv(world.path, index=False, sep=";", decimal=",", encoding="latin-1")
+    assert world.init("returned", "--time", "paid_at") == 0
+    world.change(lambda content: content["evaluation"].update(bootstrap=100))
+    form = world.spec.data.source.csv
+    assert (form.encoding, form.decimal, form.thousands) == ("latin-1", ",", ".")
+    code, _, err = proposed(world, "--entity", "client", "--over", "P7D", capsys=capsys)
+    assert code == 0, err
+    view = catalog.feature_view(world.settings.configs / "features" / "past_payments.yaml")
+    assert view.source.csv == form
+    rows = training.view_rows(view, world.settings)
+    assert rows["amount"].tolist() == table["amount"].tolist()
+    assert rows["client"].tolist() == texts["client"].tolist()
 
 
 def test_shuffled_targets_keep_nothing(world, capsys):

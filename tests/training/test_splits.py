@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import numpy as np
 import pandas as pd
 import pytest
+from doubles.releases import MemoryStore
+from training_world import PROVENANCE
 
+from perennial.adapters.onnx_scorer import OnnxScorer
+from perennial.core.training.reproduction import ReproductionOutcome
 from perennial.errors import DataError, SpecError, ValidationFailed
 from perennial.flows.training.point_in_time import as_examples
+from perennial.flows.training.reproduce import ReproducePorts, reproduce
 from perennial.flows.training.tables import encoded
 from perennial.flows.training.training_data import split_rows
 from perennial.flows.training.workdir import read_table
+from perennial.wiring import training
 
 RANDOM = np.random.default_rng(11)
 
@@ -80,6 +88,29 @@ def test_rolling_origins_judge_later_rows_by_models_of_earlier_ones(table_world)
     world.change(lambda content: content["data"]["source"]["rolling"].update(origins=99))
     with pytest.raises(DataError, match="cannot be cut into 99 blocks"):
         split_of(world)
+
+
+def test_a_version_of_a_rolling_window_is_trained_again_on_the_rows_of_the_window(table_world, tmp_path):
+    """The size has changed its meaning before the window: a model that also learns the time before is another."""
+    frame = visits()
+    frame["came"] = np.where(frame.index < 180, frame["came"].map({"yes": "no", "no": "yes"}), frame["came"])
+    world = table_world("visits", frame.drop(columns="booked"))
+    assert world.init("came") == 0
+    rolling = {"split": "rolling", "rolling": {"origins": 2, "window": 100}, "period": "P1D"}
+    world.change(lambda content: content["data"]["source"].update(rolling))
+    _, ref = world.whole_way()
+    ports = ReproducePorts(
+        world.registry, world.registry, MemoryStore().ledger, world.tracker, world.data, world.features,
+        OnnxScorer(), lambda commit: [],
+    )  # fmt: skip
+    lines: list[str] = []
+    again = reproduce(
+        world.spec, ref.version, ports, training.build(world.spec), PROVENANCE, False,
+        tmp_path / "again", "ann", lambda: datetime(2030, 1, 1, tzinfo=UTC), lines.append,
+    )  # fmt: skip
+    assert again.outcome is ReproductionOutcome.SAME
+    assert again.score_difference == 0
+    assert "100 rows train" in lines[0]
 
 
 def test_a_spec_that_mixes_past_and_future_is_refused(table_world):

@@ -57,7 +57,7 @@ def watch() -> None:
     settings = environment.load()
     specs = catalog.specs(settings)
     gauges, experiments = monitoring.gauges()
-    gauges.watch_releases(lambda: monitoring.attended([spec.name for spec in specs], settings))
+    gauges.watch_releases(monitoring.attended([spec.name for spec in specs], settings))
     gauges.serve(environment.LOOPBACK, settings.port_monitor, settings.internal_secret)
     # Connected at the first pass: a tool that is still unavailable fails that pass, not the process.
     ports = functools.cache(lambda: monitoring.pass_ports(settings))

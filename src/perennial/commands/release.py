@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import click
 
@@ -15,6 +16,10 @@ from perennial.commands.release_answers import replay, shadow
 from perennial.commands.release_preview import check, rehearse
 from perennial.commands.rollback import guard, rollback
 from perennial.commands.which_release import load_release, release_option
+
+if TYPE_CHECKING:
+    from perennial.core.release.status import ReleaseStatus
+    from perennial.ports import Ledger, ReleaseStore
 
 __all__ = ["ledger", "release"]
 
@@ -65,9 +70,11 @@ def start(model: str, which: str, again: bool, dag_run: str | None) -> None:
 @release_option
 @JSON
 def status(model: str, release_id: str | None, as_json: bool) -> None:
-    """Show the phase of a release, its evidence, and the reason."""
+    """Show the phase of a release, its evidence, and the reason.
+
+    "unattended": nobody walks it, or it was taken over by the failover watch; Airflow may walk it again since.
+    """
     from perennial.commands import release_view as view
-    from perennial.flows.release.attendance import is_unattended
     from perennial.flows.release.recorded_route import off_record
     from perennial.flows.release.serving_health import serving_health
     from perennial.wiring import database, releasing, traffic
@@ -82,7 +89,7 @@ def status(model: str, release_id: str | None, as_json: bool) -> None:
     store = database.store(settings)
     health = serving_health(model, router, store.ledger, problems)
     walked = view.LastPass(
-        store.releases.last_pass(current.release_id), is_unattended(current, store.releases, now())
+        store.releases.last_pass(current.release_id), _why_unattended(current, store.releases, store.ledger)
     )
     if as_json:
         print_json(view.summary(current, route, now(), spec_digest, health, walked))
@@ -144,8 +151,7 @@ def _steering_command(kind: str, text: str) -> click.Command:
         "--digest", default="", help="Refuse unless the release has this digest (8 digits suffice)."
     )
     def command(model: str, release_id: str | None, note: str, digest: str) -> None:
-        from perennial.commands.release_view import NOBODY_WALKS
-        from perennial.flows.release.attendance import UNATTENDED, is_unattended
+        from perennial.flows.release.attendance import UNATTENDED
         from perennial.flows.release.steering import intent_for
         from perennial.wiring import database
 
@@ -159,15 +165,25 @@ def _steering_command(kind: str, text: str) -> click.Command:
             f"{kind} of release {intent.release_id} of {current.candidate.version} ({intent.digest[:12]}) "
             "recorded for the next pass"
         )
-        if is_unattended(current, store.releases, now()):
+        if why := _why_unattended(current, store.releases, store.ledger):
             minutes = round(UNATTENDED.total_seconds() / 60)
             print_text(
-                f"{NOBODY_WALKS.format(model=model)}; where `perennial release guard` runs, it takes over after "
+                f"{why}; where `perennial release guard` runs, it walks a release that nobody walked for "
                 f"{minutes} minutes",
                 err=True,
             )
 
     return command
+
+
+def _why_unattended(status: ReleaseStatus, releases: ReleaseStore, ledger: Ledger) -> str:
+    """Return why a release counts as unattended; empty where it does not."""
+    from perennial.commands.release_view import NOBODY_WALKS, TAKEN_OVER
+    from perennial.flows.release.attendance import is_unattended, was_unattended
+
+    if is_unattended(status, releases, now()):
+        return NOBODY_WALKS.format(model=status.model)
+    return TAKEN_OVER if not status.phase.is_final() and was_unattended(status, ledger) else ""
 
 
 for _kind, _text in (

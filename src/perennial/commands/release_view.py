@@ -23,11 +23,12 @@ class LastPass(NamedTuple):
 
     at: datetime | None = None
     """None: there was none, or its time was not stored yet."""
-    unattended: bool = False
-    """No process walks it."""
+    unattended: str = ""
+    """Why it counts as unattended; empty: it does not."""
 
 
 NOBODY_WALKS = "nobody walks this release: perennial release reconcile {model} --until-final"
+TAKEN_OVER = "was taken over by the failover watch, because nobody walked this release"
 SPEC_CHANGED = (
     "edited since the start: this release keeps the policy it started with, the next gets the new one"
 )
@@ -80,7 +81,7 @@ def summary(
         "entered_at": status.entered_at.isoformat(),
         "revision": status.revision,
         "last_pass": walked.at.isoformat() if walked.at is not None else None,
-        "unattended": walked.unattended,
+        "unattended": bool(walked.unattended),
     }
 
 
@@ -113,7 +114,7 @@ def show(
     _add_row(facts, "weight", "-" if values["weight"] is None else f"{values['weight']:g} %")
     _add_row(facts, "time left", "-" if values["seconds_left"] is None else _span(values["seconds_left"]))
     if values["unattended"]:
-        _add_row(facts, "unattended", NOBODY_WALKS.format(model=status.model))
+        _add_row(facts, "unattended", walked.unattended)
     _add_row(facts, "last pass", f"{walked.at:%Y-%m-%d %H:%M:%S} UTC" if walked.at else "none yet")
     _add_row(facts, "paused", "; ".join(values["paused"]) or "no")
     _add_row(

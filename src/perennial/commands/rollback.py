@@ -107,7 +107,7 @@ def _record(settings: Settings) -> list[str]:
 
 
 @click.command()
-@click.option("--once", is_flag=True, help="Make a single pass.")
+@click.option("--once", is_flag=True, help="Make a single pass, which counts from the last one.")
 @click.option("--every", default=2.0, show_default=True, help="Seconds between two passes.")
 def guard(once: bool, every: float) -> None:
     """Watch the traffic: record failovers, write down what rollbacks left, walk releases that nobody walks."""
@@ -116,7 +116,7 @@ def guard(once: bool, every: float) -> None:
     from perennial.wiring import releasing
 
     settings = environment.load()
-    watch = FailoverWatch(catalog.names(settings), releasing.failover_watch_ports(settings))
+    watch = FailoverWatch(catalog.names(settings), releasing.failover_watch_ports(settings), once)
     last_lines: list[str] = []
     while True:
         lines = watch.look(now())

@@ -8,6 +8,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from perennial.core.data_spec import CsvForm
 from perennial.core.frozen import Frozen, canonical
 from perennial.core.input_spec import InputKind
 
@@ -49,6 +50,11 @@ class FileOrigin(Frozen):
     kind: Literal["table"]
     path: str
     missing: tuple[str, ...]
+    csv: CsvForm = Field(
+        CsvForm(),
+        description="form of a CSV file, where it is not UTF-8 with 1234.5",
+        exclude_if=lambda form: form == CsvForm(),  # the meaning of views without the key stays
+    )
 
 
 class SqlOrigin(Frozen):

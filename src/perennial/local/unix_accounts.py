@@ -135,12 +135,16 @@ def check_reach(settings: Settings) -> None:
         SettingsError: an account cannot; names it, the program and what the attempt printed last.
     """
     accounts = read(settings)
+    # No more of the environment: it may hold secrets, which are not for every account.
+    paths = {
+        name: os.environ[name] for name in ("PATH", "LD_LIBRARY_PATH", "PYTHONPATH") if name in os.environ
+    }
     for owner in accounts.owners() if accounts is not None else ():
         try:
             attempt = subprocess.run(
                 [sys.executable, "-c", "import ssl, sqlite3, perennial.settings"], cwd="/",
-                user=owner.uid, group=owner.gid, extra_groups=[], env={"HOME": owner.home},
-                capture_output=True, text=True, check=False,
+                user=owner.uid, group=owner.gid, extra_groups=os.getgrouplist(owner.name, owner.gid),
+                env={**paths, "HOME": owner.home}, capture_output=True, text=True, check=False,
             )  # fmt: skip
         except PermissionError as error:
             failure = f"{sys.executable}: {error.strerror}"

@@ -12,9 +12,14 @@ from datetime import UTC, datetime
 from typing import Any, NoReturn
 
 from mlflow.entities.model_registry import ModelVersionTag
+from mlflow.entities.model_registry.model_version_stages import STAGE_DELETED_INTERNAL
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE, PERMISSION_DENIED
-from mlflow.store.model_registry.dbmodels.models import SqlModelVersionTag, SqlRegisteredModel
+from mlflow.store.model_registry.dbmodels.models import (
+    SqlModelVersion,
+    SqlModelVersionTag,
+    SqlRegisteredModel,
+)
 from mlflow.store.model_registry.sqlalchemy_store import SqlAlchemyStore
 
 from perennial.core.governance import registry_rules as rules
@@ -103,15 +108,20 @@ class GovernedStore(SqlAlchemyStore):
             return
         with self.ManagedSessionMaker() as session:
             same = {"name": name, "key": rules.SEMANTIC_VERSION, "value": number}
-            taken = session.query(SqlModelVersionTag).filter_by(**same).first()
-            if taken is not None:
-                _bad(f"{name} has a version {number} already: version {taken.version}")
+            for tag in session.query(SqlModelVersionTag).filter_by(**same):
+                key = {"name": name, "version": tag.version}
+                version = session.query(SqlModelVersion).filter_by(**key).one()
+                if (
+                    version.current_stage != STAGE_DELETED_INTERNAL
+                ):  # MLflow keeps the tags of a deleted version
+                    _bad(f"{name} has a version {number} already: version {tag.version}")
 
     def create_registered_model(self, name: str, tags: Any = None, *args: Any, **more: Any) -> Any:
         self._allow_creation(tag.key for tag in tags or ())
         with self.ManagedSessionMaker() as session:
             others = [other for (other,) in session.query(SqlRegisteredModel.name)]
-        if refusal := rules.model_refusal(name, others):
+        # A model that is there may be asked for again, also beside a twin from before this rule.
+        if name not in others and (refusal := rules.model_refusal(name, others)):
             _bad(refusal)
         return super().create_registered_model(name, tags, *args, **more)
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -39,13 +40,18 @@ def pass_ports(settings: Settings) -> PassPorts:
     return PassPorts(monitor, experiment, MonitorFolders(references, settings.reports))
 
 
-def attended(models: Sequence[str], settings: Settings) -> Iterator[tuple[str, str, datetime, bool]]:
-    """Yield the last pass of each running release (`flows.release.attendance`)."""
+def attended(
+    models: Sequence[str], settings: Settings
+) -> Callable[[], Iterator[tuple[str, str, datetime, bool]]]:
+    """Return what yields the last pass of each running release (`flows.release.attendance`).
+
+    All its calls share one store, which the first makes.
+    """
     from perennial.flows.release.attendance import attended
     from perennial.wiring import database
 
-    store = database.store(settings)
-    return attended(models, store.releases, store.ledger)
+    store = cache(lambda: database.store(settings))
+    return lambda: attended(models, store().releases, store().ledger)
 
 
 def experiment_ports(settings: Settings) -> ExperimentPorts:

@@ -112,7 +112,7 @@ def _own_rows(spec: ModelSpec, entity: str | None) -> ViewSpec:
         entity = given.entities[0]
     origin: FileOrigin | SqlOrigin
     if isinstance(source, TableSpec):
-        origin = FileOrigin(kind="table", path=source.path, missing=source.missing)
+        origin = FileOrigin(kind="table", path=source.path, missing=source.missing, csv=source.csv)
     elif isinstance(source, SqlSpec):
         origin = SqlOrigin(
             kind="sql", connection=source.connection, query=source.query, table=source.table,

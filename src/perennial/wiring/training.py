@@ -148,7 +148,7 @@ def view_rows(view: ViewSpec, settings: Settings) -> pd.DataFrame:
     from perennial.adapters.table_files import TableFile, location
 
     place = location(settings.project, given.path)
-    return TableFile(place, view.read_types, given.missing, view.name).read()
+    return TableFile(place, view.read_types, given.missing, view.name, given.csv).read()
 
 
 def dataset_files(settings: Settings) -> DatasetFiles:

@@ -19,7 +19,9 @@ from perennial.adapters.envoy.config import TYPE, Address, Json, Layout, address
 from perennial.core.release.traffic import PoolName
 
 SERVERS = "perennial.stable"
-"""Cluster of the stable servers for what is no prediction; without them, those of the canary pool answer."""
+"""Cluster of the stable servers for paths without a model, and for versions by name."""
+ABOUT = "perennial.about"
+"""Cluster for questions about a champion: where no stable server has it, those of the canary pool answer."""
 
 LIMITS = {"max_connections": 1024, "max_pending_requests": 4096, "max_requests": 4096}
 COPIES_PER_SERVER = 16
@@ -47,9 +49,9 @@ def stat_name(cluster: str) -> str:
 
 
 def clusters(models: Sequence[str], layout: Layout) -> list[Json]:
-    """Return the clusters of every model, and the cluster for what is no prediction."""
+    """Return the clusters of every model, and those of what is no prediction."""
     stable, canary = layout.pools[PoolName.STABLE], layout.pools[PoolName.CANARY]
-    resources = [_cluster(SERVERS, [stable, canary])]
+    resources = [_cluster(SERVERS, [stable]), _cluster(ABOUT, [stable, canary], _champion_retry())]
     for model in sorted(models):
         resources += [
             _cluster(pool_cluster(model, PoolName.STABLE), [stable, canary], _champion_retry()),

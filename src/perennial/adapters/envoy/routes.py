@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
 from perennial import limits
-from perennial.adapters.envoy.clusters import SERVERS, pool_cluster, retry, shadow_cluster
+from perennial.adapters.envoy.clusters import ABOUT, SERVERS, pool_cluster, retry, shadow_cluster
 from perennial.adapters.envoy.config import ROUTES, TYPE, Json
 from perennial.adapters.envoy.split import unit_sources
 from perennial.core.release.traffic import PoolName, Route, Target
@@ -79,7 +79,7 @@ def _match(path: str, method: str) -> Json:
 def _model_routes(route: Route) -> list[Json]:
     mirror = {"request_mirror_policies": [_mirror(route)]} if route.mirror else {}
     by_name = {"weighted_clusters": {"clusters": [_share(SERVERS, TOTAL_WEIGHT, {})]}}
-    of_champion = {"weighted_clusters": {"clusters": [_share(SERVERS, TOTAL_WEIGHT, _champion(route))]}}
+    of_champion = {"weighted_clusters": {"clusters": [_share(ABOUT, TOTAL_WEIGHT, _champion(route))]}}
     # Only the champion answers to its name: a candidate gets requests by its share, also while it is loaded into
     # the stable pool.
     named = f"/v2/models/{route.model}/versions/{route.stable.version}"

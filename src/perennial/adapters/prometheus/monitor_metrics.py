@@ -17,12 +17,12 @@ from prometheus_client.registry import Collector
 
 from perennial.core.monitoring.feedback_counts import FeedbackCounts
 from perennial.core.monitoring.levels import MonitorVerdict
-from perennial.errors import PerennialError, PortTaken
+from perennial.errors import PortTaken
 
 MODEL = ("model_name",)
 RELEASE = ("model_name", "release")
 Attended = tuple[str, str, datetime, bool]
-"""Model, release id, time of the last pass, and whether the failover watch walks it because nobody did."""
+"""Model, release id, time of the last pass, and whether the failover watch took it over because nobody walked it."""
 FEATURE = ("model_name", "feature")
 
 
@@ -174,12 +174,12 @@ class MonitorMetrics(Collector):
             labels=RELEASE,
         )
         unattended = GaugeMetricFamily(
-            "perennial_release_unattended", "1 if nobody but the failover watch walks it", labels=RELEASE
+            "perennial_release_unattended", "1 if the failover watch took it over", labels=RELEASE
         )
         try:
             for model, release, at, is_unattended in self._releases():
                 last_pass.add_metric((model, release), at.timestamp())
                 unattended.add_metric((model, release), float(is_unattended))
-        except PerennialError:
+        except Exception:  # noqa: BLE001 whatever fails here, the scrape keeps the other figures
             return
         yield from (last_pass, unattended)

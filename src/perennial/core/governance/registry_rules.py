@@ -53,7 +53,7 @@ ALIASES = {
 
 SEMANTIC_VERSION = "semantic_version"
 FORMS = {
-    SEMANTIC_VERSION: re.compile(r"\d{1,9}\.\d{1,9}\.\d{1,9}"),
+    SEMANTIC_VERSION: re.compile(r"(0|[1-9][0-9]{0,8})(\.(0|[1-9][0-9]{0,8})){2}"),
     "digest": re.compile(r"[0-9a-f]{64}"),
 }
 """Forms of tags by which versions are told apart."""

@@ -79,11 +79,18 @@ class Coverage(Frozen):
         return f"the {self.claimed:.0%} intervals hold {self.seen.value:.1%} of {self.seen.labels} labels"
 
 
+class Cause(Frozen):
+    """Finding that alone is a reason to retrain."""
+
+    reason: Reason
+    text: str
+
+
 class MonitorVerdict(Frozen):
     """Judgement of a window, with its evidence."""
 
     level: Level
-    cause: Reason | None = Field(None, description="reason to retrain; only at RETRAIN")
+    causes: tuple[Cause, ...] = Field((), description="all findings at RETRAIN, in the order of `reasons`")
     reasons: tuple[str, ...] = Field(description="a sentence per finding, the worst first")
     rows: int
     drifts: tuple[ColumnDrift, ...] = ()
@@ -146,10 +153,13 @@ def verdict(
     if coverage is not None and coverage.seen.labels >= spec.min_labels:
         findings.append((Level.WARN if coverage.is_short else Level.OK, str(coverage), None))
     findings.sort(key=lambda finding: -finding[0].rank)
-    level, _, cause = findings[0]
     return MonitorVerdict(
-        level=level,
-        cause=cause if level is Level.RETRAIN else None,
+        level=findings[0][0],
+        causes=tuple(
+            Cause(reason=reason, text=text)
+            for level, text, reason in findings
+            if level is Level.RETRAIN and reason is not None
+        ),
         reasons=tuple(text for _, text, _ in findings),
         rows=rows,
         drifts=tuple(drifts),

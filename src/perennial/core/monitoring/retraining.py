@@ -2,10 +2,11 @@
 
 A training costs compute and attention, and a monitor that runs often is sometimes wrong. So an alarm starts a
 retraining only if none was requested within the cooldown and the weekly budget of alarms is not spent; after
-that a person must look. A finding that lasts asks once: while the champion is the same, an accuracy alarm asks no
-more, and a drift only when as many other features moved as an alarm needs. A person may always request a
-retraining. Requests of people and of the schedule do not count against the alarm budget, but they start the
-cooldown too, since a new model is then on its way.
+that a person must look. A finding that lasts asks once a week: while the champion is the same, an accuracy alarm
+asks no more, and a drift only when as many other features moved as an alarm needs. Each finding is held on its own,
+so a lasting drift silences no new loss of accuracy. A person may always request a retraining. Requests of people and
+of the schedule do not count against the alarm budget, but they start the cooldown too, since a new model is then on
+its way.
 """
 
 from __future__ import annotations
@@ -20,12 +21,14 @@ from perennial.core.assets import Reason
 from perennial.core.events import Event, LedgerRow
 from perennial.core.frozen import Frozen
 from perennial.core.monitoring.drift import ColumnDrift
-from perennial.core.monitoring.levels import Level, MonitorVerdict
+from perennial.core.monitoring.levels import MonitorVerdict
 from perennial.core.monitoring_spec import MonitoringSpec, RetrainingSpec
 from perennial.core.payloads import RetrainRequest
 
 ALARMS = frozenset({Reason.DRIFT, Reason.ACCURACY})
 WEEK = timedelta(days=7)
+ASK_AGAIN = timedelta(days=7)
+"""A lasting finding asks again after it: its training may have failed, or a rollback brought its champion back."""
 
 
 class RetrainingRequest(Frozen):
@@ -96,13 +99,15 @@ def decide_retrain(
         past: all earlier requests of the monitor, of people and of the schedule.
         now: aware; requests after it count as just made.
     """
-    if verdict.level is not Level.RETRAIN or verdict.cause is None:
+    if not verdict.causes:
         return Hold(why=f"the level is {verdict.level.value}")
     past = list(past)
     if any(request.window == window.key for request in past):
         return Hold(why="this window has already requested a retraining")
-    if (lasting := _lasting(verdict.cause, window, past)) is not None:
-        return lasting
+    held = [_lasting(cause.reason, window, past, now) for cause in verdict.causes]
+    new = next((cause for cause, hold in zip(verdict.causes, held, strict=True) if hold is None), None)
+    if new is None:
+        return Hold(why="; ".join(hold for hold in held if hold is not None))
     newest = max((request.at for request in past), default=None)
     if newest is not None and now < newest + spec.cooldown:
         return Hold(
@@ -115,23 +120,28 @@ def decide_retrain(
             why=f"{len(alarms)} alarms within a week, the budget is {spec.max_alarms_per_week}; "
             f"next possible at {_time(free)}, or by a person: perennial retrain"
         )
-    return Retrain(reason=verdict.cause, text=verdict.reasons[0])
+    return Retrain(reason=new.reason, text=new.text)
 
 
-def _lasting(cause: Reason, window: JudgedWindow, past: Iterable[RetrainingRequest]) -> Hold | None:
-    """Return the hold of a finding that has asked for this champion; None where it is new."""
-    same = [request for request in past if (request.digest, request.reason) == (window.digest, cause)]
+def _lasting(
+    reason: Reason, window: JudgedWindow, past: Iterable[RetrainingRequest], now: datetime
+) -> str | None:
+    """Return why a finding that asked for this champion within ASK_AGAIN is held; None where it is new."""
+    recent = (request for request in past if request.at > now - ASK_AGAIN)
+    same = [request for request in recent if (request.digest, request.reason) == (window.digest, reason)]
     if not same:
         return None
-    at, by_person = _time(max(request.at for request in same)), "or a person: perennial retrain"
-    if cause is not Reason.DRIFT:
-        return Hold(why=f"the same alarm of this champion asked at {at}; next a new champion, {by_person}")
+    newest = max(request.at for request in same)
+    at, sooner = _time(newest), "sooner by a new champion, or a person: perennial retrain"
+    again = f"next after {_time(newest + ASK_AGAIN)}"
+    if reason is not Reason.DRIFT:
+        return f"the same alarm of this champion asked at {at}; {again}; {sooner}"
     new = window.moved.difference(*(request.moved for request in same))
     if len(new) >= window.needed:
         return None
-    return Hold(
-        why=f"a drift of this champion asked at {at}; next when {window.needed} other features move "
-        f"(now {len(new)}), a new champion, {by_person}"
+    return (
+        f"a drift of this champion asked at {at}; {again}, or when {window.needed} other features move "
+        f"(now {len(new)}); {sooner}"
     )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from perennial.core.events import Entry, Event, SystemActor
 from perennial.core.release.phase import Phase
@@ -20,6 +20,7 @@ UNATTENDED = timedelta(minutes=5)
 """A release without a pass for longer is unattended; Airflow makes one every two seconds."""
 NOTE_EVERY = timedelta(seconds=10)
 """The time of the last pass is stored to this precision, and the watch looks and walks as often."""
+NEVER = datetime.min.replace(tzinfo=UTC)
 
 
 def note_pass(status: ReleaseStatus, releases: ReleaseStore, now: datetime) -> None:
@@ -47,7 +48,7 @@ def is_unattended(status: ReleaseStatus, releases: ReleaseStore, now: datetime) 
 
 
 def was_unattended(status: ReleaseStatus, ledger: Ledger) -> bool:
-    """Return whether the ledger says that the failover watch walks a release."""
+    """Return whether the failover watch took a release over, as the ledger says; Airflow may walk it again since."""
     kinds = (Event.RELEASE_UNATTENDED,)
     return bool(ledger.rows(status.model, kinds=kinds, release_id=status.release_id, newest=1))
 
@@ -74,15 +75,17 @@ class AttendancePorts:
 class Attendance:
     """Watch over the releases of several models. What it walks is in the ledger, so a new process goes on."""
 
-    def __init__(self, ports: AttendancePorts) -> None:
+    def __init__(self, ports: AttendancePorts, once: bool = False) -> None:
+        """Take the tools; `once` makes the first pass judge what is past, since it is also the last."""
         self._ports = ports
+        self._once = once
         self._began: datetime | None = None
         self._looked: dict[str, datetime] = {}
 
     def look(self, model: str, now: datetime) -> list[str]:
         """Record the releases of a model that became unattended, and walk all that did; return lines for the log."""
         # Nobody walked while everything was down: what starts later than the watch gets its time, too.
-        self._began = self._began or now
+        self._began = self._began or (NEVER if self._once else now)
         if model in self._looked and abs(now - self._looked[model]) < NOTE_EVERY:
             return []
         self._looked[model] = now

@@ -38,13 +38,14 @@ class FailoverWatchPorts:
 class FailoverWatch:
     """Watch over several models. A tool that is down costs a pass; after a kill it goes on from the ledger."""
 
-    def __init__(self, models: Sequence[str], ports: FailoverWatchPorts) -> None:
+    def __init__(self, models: Sequence[str], ports: FailoverWatchPorts, once: bool = False) -> None:
+        """Take the tools; `once`: a single pass, which gives nobody time to walk a release first."""
         self.ports = ports
         self._models = models
         self._states: dict[str, FailoverState] = {}
         self._told: dict[str, tuple[str, ...]] = {}
         self._unrecorded: list[Entry] = []
-        self._attendance = Attendance(ports.attendance) if ports.attendance is not None else None
+        self._attendance = Attendance(ports.attendance, once) if ports.attendance is not None else None
 
     def look(self, now: datetime) -> list[str]:
         """Make a pass over all models; return the events as lines for the log."""

@@ -29,7 +29,7 @@ from perennial.files import md5, sha256
 from perennial.flows.training.fit import Build
 from perennial.flows.training.package import kept_capsule, version_features, version_task
 from perennial.flows.training.point_in_time import as_examples, join
-from perennial.flows.training.training_data import calibration_from
+from perennial.flows.training.training_data import training_rows
 from perennial.flows.training.workdir import read_table
 from perennial.flows.versions import find_version
 from perennial.ports import DataStore, Features, Labels, Ledger, Registry, Scorer, Tracker
@@ -94,9 +94,8 @@ def reproduce(
     files = ports.registry.fetch(record.ref, aside / "version")
     rows = _rows(spec, record, capsule, files, ports, aside / "data")
     holdout_from = int(record.tags["holdout_from"])
-    later = rows.group >= holdout_from
-    learnt = rows.where(rows.group < calibration_from(spec, rows.group[~later], holdout_from))
-    holdout = rows.where(later)
+    learnt = training_rows(spec, rows, holdout_from)
+    holdout = rows.where(rows.group >= holdout_from)
     say(f"{record.ref}: {len(learnt)} rows train, {len(holdout)} rows compare")
     again = _train(spec, build, version_features(spec, files).names, capsule, learnt, aside / "again")
     if sha256(files / "model.onnx") != capsule.model:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from perennial.core.data_spec import RowsSpec
+from perennial.core.data_spec import RollingSpec, RowsSpec
 from perennial.core.spec import ModelSpec
 from perennial.core.training.data import DataRevision, Validation
 from perennial.core.training.examples import Examples, first_later_group
@@ -128,8 +128,7 @@ def split_rows(spec: ModelSpec, everything: Examples, retrain: bool) -> TimeSpli
     calibration = calibration_from(spec, training, holdout)
     learnt = training[training < calibration]
     validation = first_later_group(learnt, 1 - spec.tuning.validation_fraction)
-    source = spec.data.source
-    rolling = source.rolling if isinstance(source, RowsSpec) else None
+    rolling = _rolling(spec)
     if rolling is None:
         return TimeSplit(everything, holdout, calibration, validation)
     judged = np.unique(learnt[learnt >= validation])
@@ -146,6 +145,20 @@ def split_rows(spec: ModelSpec, everything: Examples, retrain: bool) -> TimeSpli
             hint="raise data.source.rolling.window",
         )
     return split
+
+
+def training_rows(spec: ModelSpec, everything: Examples, holdout_from: int) -> Examples:
+    """Return the rows that the final model of a split with this holdout is fitted to."""
+    before = everything.group[everything.group < holdout_from]
+    until = calibration_from(spec, before, holdout_from)
+    rolling = _rolling(spec)
+    window = None if rolling is None else rolling.window
+    return TimeSplit(everything, holdout_from, until, until, window=window).training
+
+
+def _rolling(spec: ModelSpec) -> RollingSpec | None:
+    source = spec.data.source
+    return source.rolling if isinstance(source, RowsSpec) else None
 
 
 def calibration_from(spec: ModelSpec, group: np.ndarray, holdout_from: int) -> int:
