@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 
 from perennial.adapters.table_files import TableFile
+from perennial.adapters.tables.csv_form import csv_form
 from perennial.core.input_spec import InputKind
 from perennial.errors import DatasetMissing, MalformedInput
 
@@ -93,3 +94,11 @@ def test_a_time_with_a_single_reading_is_read(tmp_path, text):
     at = TableFile(path, {"at": InputKind.TIMESTAMP}, ("",), "t").read()["at"]
     assert at[0] == pd.Timestamp("2024-01-28", tz="UTC")
     assert at.isna().tolist() == [False, True]
+
+
+def test_a_last_byte_may_be_a_letter_of_latin_1(tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_bytes(b"y\nthe\ncaf\xe9")
+    form, _ = csv_form(path, ())
+    assert form.encoding == "latin-1"
+    assert TableFile(path, {"y": InputKind.CATEGORY}, (), "t", form).read()["y"].tolist() == ["the", "café"]
