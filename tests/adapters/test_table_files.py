@@ -65,3 +65,31 @@ def test_a_whole_number_with_missing_ones_beside_it_keeps_its_digits(tmp_path):
     table = TableFile(path, {"n": InputKind.INT}, ("",), "t").read()
     assert table["n"].tolist()[0] == 9007199254740993
     assert table["n"].isna().tolist() == [False, True, False]
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("at\n01/05/2024\n01/06/2024\n", "day/month or month/day"),
+        ("at\n01-05-2024 10:00\n01-06-2024 10:00\n", "day/month or month/day"),
+        ("at\n31/01/24\n30/01/24\n", "30/01/24.*four digits"),
+        ("at\n1-2-3\n", "four digits"),
+    ],
+)
+def test_a_time_with_several_readings_is_refused(tmp_path, content, said):
+    path = tmp_path / "t.csv"
+    path.write_text(content)
+    with pytest.raises(MalformedInput, match=said) as refused:
+        TableFile(path, {"at": InputKind.TIMESTAMP}, ("",), "t").read()
+    assert "2024-01-31" in refused.value.hint
+
+
+@pytest.mark.parametrize(
+    "text", ["01/28/2024", "28/01/2024", "28.01.2024", "2024-01-28", "2024-01-28T00:00:00Z"]
+)
+def test_a_time_with_a_single_reading_is_read(tmp_path, text):
+    path = tmp_path / "t.csv"
+    path.write_text(f"at,n\n{text},1\n,2\n")
+    at = TableFile(path, {"at": InputKind.TIMESTAMP}, ("",), "t").read()["at"]
+    assert at[0] == pd.Timestamp("2024-01-28", tz="UTC")
+    assert at.isna().tolist() == [False, True]

@@ -10,6 +10,7 @@ import yaml
 
 from perennial import catalog
 from perennial.cli import main
+from perennial.core.data_spec import TableSpec
 from perennial.core.monitoring_spec import check_cron
 from perennial.errors import SettingsError, SpecError, UnknownModel
 from perennial.settings import Settings, load
@@ -85,6 +86,18 @@ def test_digest_follows_the_content(project):
     before = catalog.spec(NAME, project).digest
     change(project, lambda content: content["tuning"].update(seed=8))
     assert catalog.spec(NAME, project).digest != before
+
+
+def test_new_keys_leave_the_digest_of_older_specs():
+    """Releases name a spec by its digest; this content is of a spec without the newest keys."""
+    before = {
+        "kind": "table", "name": "t", "path": "t.csv", "missing": ["", "NA"], "key": None, "time": "at",
+        "period": "P1D", "group": None, "split": "time", "rolling": None, "seed": 7, "leakage_accepted": [],
+        "leaking": {}, "copies": 0.01,
+    }  # fmt: skip
+    assert TableSpec.model_validate(before).model_dump(mode="json") == before
+    newer = before | {"unlabelled": "drop", "csv": {"encoding": "latin-1", "decimal": ",", "thousands": None}}
+    assert TableSpec.model_validate(newer).model_dump(mode="json") == newer
 
 
 def test_wrong_setting_is_named(monkeypatch):

@@ -180,6 +180,14 @@ def test_texts_flags_and_numbers_are_inputs_of_their_own(world, tmp_path):
     assert [one["score"] for one in answers] == pytest.approx(expected[:5].tolist(), abs=1e-5)
 
 
+@pytest.mark.parametrize("months", [("2024-01", "2024-02"), ("Jan 2024", "Feb 2024")])
+def test_a_category_may_look_like_a_month(world, tmp_path, months):
+    given = sales(tmp_path, colours=months)
+    assert world.take("sales", given.onnx(tmp_path / "sales.onnx"), given.holdout, "--target", "target") == 0
+    inputs = catalog.spec("sales", world.settings).features.inputs
+    assert inputs["colour"].categories == tuple(sorted(months))
+
+
 def test_a_value_in_its_unit(world, tmp_path):
     given = progression(tmp_path)
     file = given.onnx(tmp_path / "model.onnx")

@@ -38,6 +38,7 @@ PLAIN = pd.DataFrame(
     }
 )
 DAYS = pd.Series(pd.date_range("2023-01-01", periods=ROWS, freq="D"))
+SWAPPED = str.maketrans(",.", ".,")
 TYPES = {"size": "float", "weight": "float", "colour": "category"}
 
 
@@ -85,7 +86,7 @@ def test_every_form_of_a_file_is_the_same_table(tmp_path, ending, options, state
     ("make", "thousands", "decimal"),
     [
         (lambda v: f"{v * 1000:,.2f}", ",", "."),
-        (lambda v: f"{v * 1000:,.2f}".translate(str.maketrans(",.", ".,")), ".", ","),
+        (lambda v: f"{v * 1000:,.2f}".translate(SWAPPED), ".", ","),
     ],
 )
 def test_thousands_are_read_where_no_column_speaks_against_it(tmp_path, make, thousands, decimal):
@@ -96,6 +97,29 @@ def test_thousands_are_read_where_no_column_speaks_against_it(tmp_path, make, th
     form, _, profile, ports = looked_at(path)
     assert (form.thousands, form.decimal, kinds(profile)["size"]) == (thousands, decimal, "float")
     np.testing.assert_allclose(ports.read({"size": InputKind.FLOAT})["size"], SIZE * 1000, atol=0.01)
+
+
+@pytest.mark.parametrize(
+    ("amount", "code"),
+    [
+        (lambda v: f"{v * 1000:,.1f}", lambda n: f"1,2,{n % 9}"),
+        (lambda v: f"{v * 1000:,.1f}".translate(SWAPPED), lambda n: f"192.168.{n % 3}.1{n % 2}"),
+    ],
+)
+def test_thousands_are_not_read_where_codes_would_become_numbers(tmp_path, amount, code):
+    path = tmp_path / "t.csv"
+    codes = [code(number) for number in range(ROWS)]
+    table = PLAIN.drop(columns="weight").assign(size=[amount(value) for value in SIZE], code=codes)
+    table.to_csv(path, index=False, sep=";")
+    form, _, profile, ports = looked_at(path)
+    assert form.thousands is None
+    amounts, code_column = (
+        next(conclusion for conclusion in profile.columns if conclusion.column.name == name)
+        for name in ("size", "code")
+    )
+    assert "look like numbers" in amounts.reason
+    assert code_column.column.type.value in ("text", "timestamp")
+    assert ports.read({"code": InputKind.CATEGORY})["code"].tolist() == codes
 
 
 @pytest.mark.parametrize("sign", ["?", "-", ".", "None", "#N/A", "n/a", "NA", ""])
@@ -121,6 +145,12 @@ def test_a_sign_among_numbers_is_a_missing_value(tmp_path, sign):
         ((DAYS - pd.Timestamp(0)).dt.total_seconds().astype(int), Role.TIME, "second since 1970"),
         ((DAYS - pd.Timestamp(0)).dt.total_seconds().astype(int) * 1000, Role.TIME, "millisecond since 1970"),
         (DAYS.dt.strftime("05/%m/%Y"), Role.LEFT_OUT, "day/month or month/day"),
+        (DAYS.dt.strftime("%d-%b-%y"), Role.LEFT_OUT, "names the row"),
+        (DAYS.dt.strftime("%d.%m.%y %H:%M"), Role.LEFT_OUT, "names the row"),
+        (DAYS.dt.strftime("%d/%m/%y"), Role.LEFT_OUT, "names the row"),
+        ([f"1.{number % 3 + 1}.{number % 2 + 1}" for number in range(ROWS)], Role.INPUT, "6 values"),
+        ([f"1.2.{number % 2}" for number in range(ROWS)], Role.INPUT, "2 values"),
+        ([f"{number % 28 + 1} May {2000 + number % 20}" for number in range(ROWS)], Role.TIME, "read as 31 Dec"),
         (SIZE.round().astype(str) + np.array("%"), Role.LEFT_OUT, "look like numbers"),
         (np.where(RANDOM.random(ROWS) < 0.2, -999, SIZE), Role.INPUT, "--missing -999"),
         (np.arange(ROWS) + 1000, Role.LEFT_OUT, "names the row"),
@@ -137,7 +167,7 @@ def test_a_further_column_has_a_role_and_a_reason(tmp_path, column, role, said):
     conclusion = next(conclusion for conclusion in profile.columns if conclusion.column.name == "when")
     assert conclusion.role is role, conclusion.reason
     assert said in conclusion.reason
-    if role is Role.TIME:
+    if role is Role.TIME and "May" not in str(column[0]):
         hours = (
             ports.read({"when": InputKind.TIMESTAMP})["when"].dt.tz_localize(None) - DAYS
         ).dt.total_seconds() / 3600
@@ -180,6 +210,7 @@ def test_the_task_follows_from_the_target(tmp_path, target, task, said):
         ("a,y\n" + "".join(f'{row},"${row},000.50"\n' for row in range(60)), DataError, "look like numbers"),
         ("id,y\n" + "".join(f"{row},{row % 2}\n" for row in range(60)), DataError, "id: another value in every row"),
         ("a,y\n1,caf\x80\n", MalformedInput, "neither UTF-8 nor Latin-1"),
+        ("a,y\n1,v\xc3\xa9rit\xc3", MalformedInput, "ends within a character of UTF-8"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_learnt_from_is_refused_with_its_place(tmp_path, content, error, said):
@@ -188,6 +219,34 @@ def test_what_cannot_be_learnt_from_is_refused_with_its_place(tmp_path, content,
     with pytest.raises(error) as refused:
         looked_at(path)
     assert said in f"{refused.value} {refused.value.hint}"
+
+
+def test_a_last_byte_may_be_a_letter_of_latin_1(tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_bytes(b"size,y\n" + b"1,the\n2,a\n1,a\n2,the\n" * 30 + b"3,caf\xe9")
+    form, _, profile, _ = looked_at(path)
+    assert (form.encoding, profile.labels) == ("latin-1", ("a", "café", "the"))
+
+
+@pytest.mark.parametrize(
+    ("times", "keys", "said"),
+    [
+        (pd.date_range("2024-01-01", periods=60, freq="min").astype(str), ["a", "b"], "less than an hour apart"),
+        (np.arange(60) + 1, ["a", "b"], "needs a time in every row"),
+    ],
+)  # fmt: skip
+def test_series_that_cannot_be_forecast_are_learnt_from_as_rows(tmp_path, times, keys, said):
+    path, size = tmp_path / "t.csv", len(times) * len(keys)
+    table = pd.DataFrame(
+        {"week": np.repeat(times, len(keys)), "shop": keys * len(times), "sales": SIZE[:size]}
+    )
+    table.to_csv(path, index=False)
+    _, _, profile, _ = looked_at(path, "sales", time="week")
+    assert (profile.task, list(profile.inputs), profile.named(Role.TIME)) == ("regression", ["shop"], "week")
+    assert said in profile.task_reason
+    for named in ({"task": "forecast"}, {"group": "shop"}):
+        with pytest.raises(DataError, match=said):
+            looked_at(path, "sales", time="week", **named)
 
 
 def test_every_type_of_parquet_is_an_input_or_says_why_not(tmp_path):
@@ -260,6 +319,14 @@ def test_rows_without_a_target_are_left_out_where_a_person_says_so(table_world, 
     world.validate()
     examples = read_table(world.work.examples, "prepare")
     assert (len(examples), examples["y"].isna().sum()) == (350, 0)
+
+
+def test_rows_without_a_target_are_left_out_in_later_trainings_too(table_world):
+    world = table_world("whole", PLAIN)
+    assert world.init("y", "--drop-unlabelled") == 0
+    PLAIN.assign(y=np.where(np.arange(ROWS) % 8 == 0, None, PLAIN["y"])).to_csv(world.path, index=False)
+    world.prepare()
+    assert len(read_table(world.work.examples, "prepare")) == 350
 
 
 def reviews() -> pd.DataFrame:

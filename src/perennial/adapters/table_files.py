@@ -16,7 +16,7 @@ import duckdb
 import pandas as pd
 
 from perennial.adapters.csv_texts.lines import odd_line
-from perennial.adapters.csv_texts.times import NUMBERS, as_time, time_format, time_unit
+from perennial.adapters.csv_texts.times import NUMBERS, as_time, has_one_reading, time_format, time_unit
 from perennial.core.data_spec import CsvForm
 from perennial.core.input_spec import InputKind
 from perennial.errors import DatasetMissing, MalformedInput, SettingsError
@@ -92,8 +92,11 @@ class TableFile:
                 wanted = ", ".join(
                     _typed(database, file, name, kind, columns[name]) for name, kind in self._types.items()
                 )
+                as_text = scan(self._path, self._missing, text=True, form=self._form)
                 for name, kind in self._types.items():
                     _keeps_its_type(database, file, self._path, name, kind, columns[name])
+                    if kind is InputKind.TIMESTAMP and file.startswith("read_csv"):
+                        has_one_reading(database, as_text, name, columns[name], os.fspath(self._path))
                 query = f"SELECT {wanted} FROM {file}"  # noqa: S608 quoted
                 return _exact(database.sql(query).df(), database, query, self._types)
             except duckdb.Error as error:

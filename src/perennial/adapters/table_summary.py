@@ -7,7 +7,7 @@ from typing import Any
 
 import duckdb
 
-from perennial.adapters.csv_texts.times import EARLIEST, WHOLE, time_formats, time_unit
+from perennial.adapters.csv_texts.times import EARLIEST, WHOLE, time_formats, time_unit, without_year
 from perennial.adapters.table_files import PLAIN, Location, connect, described, malformed, quoted, scan
 from perennial.core.data_spec import CsvForm
 from perennial.core.training.drafts.table_columns import ColumnSummary, ColumnType
@@ -23,12 +23,15 @@ FREQUENT = 0.005
 """Share of the rows from which a number is looked at as a sign for a missing value."""
 
 
-def summarise(path: Location, missing: tuple[str, ...], form: CsvForm = PLAIN) -> list[ColumnSummary]:
+def summarise(
+    path: Location, missing: tuple[str, ...], form: CsvForm = PLAIN, only_iso: bool = False
+) -> list[ColumnSummary]:
     """Return a summary of each column of a table, in the order of the file.
 
     Args:
         missing: texts of a CSV file that stand for a missing value.
         form: of a CSV file.
+        only_iso: further texts such as `Jan 2024` are no times, since a finished model takes them for categories.
 
     Raises:
         DatasetMissing: there is no such file. MalformedInput: it is no table.
@@ -41,7 +44,9 @@ def summarise(path: Location, missing: tuple[str, ...], form: CsvForm = PLAIN) -
             file = scan(path, missing, texts=texts, form=form)
             database.execute(f"CREATE TEMP TABLE given AS SELECT * FROM {file}")  # noqa: S608
             formats = {
-                name: _time_formats(database, name) for name, kind in types.items() if kind == "VARCHAR"
+                name: _time_formats(database, name, only_iso)
+                for name, kind in types.items()
+                if kind == "VARCHAR"
             }
             for name, fitting in formats.items():
                 if len(fitting) == 1:
@@ -71,7 +76,7 @@ def repeated_rows(path: Location, missing: tuple[str, ...], columns: list[str], 
 
 
 def _texts(database: duckdb.DuckDBPyConnection, file: str, types: dict[str, str]) -> list[str]:
-    """Return the columns of a CSV file to read as text: words for true and false, days that may be months."""
+    """Return the columns of a CSV file to read as text: words for true and false, days that may be months or years."""
     seen = {name: kind for name, kind in types.items() if kind in ("BOOLEAN", "DATE", "TIMESTAMP")}
     if not file.startswith("read_csv") or not seen:
         return []
@@ -80,11 +85,12 @@ def _texts(database: duckdb.DuckDBPyConnection, file: str, types: dict[str, str]
     return [
         name
         for name, kind in seen.items()
-        # `yes` is the label that clients know; of 03/04/2024 DuckDB would choose a reading.
+        # `yes` is the label that clients know; of 03/04/2024 and 31/01/24 DuckDB would choose a reading.
         if (
             _worded(database, name)
             if kind == "BOOLEAN"
-            else len(time_formats(database, "texts", quoted(name))) > 1
+            else without_year(database, "texts", quoted(name)) is not None
+            or len(time_formats(database, "texts", quoted(name))) > 1
         )
     ]
 
@@ -94,7 +100,7 @@ def _worded(database: duckdb.DuckDBPyConnection, name: str) -> bool:
     return bool(_one(database, query)[0])
 
 
-def _time_formats(database: duckdb.DuckDBPyConnection, name: str) -> list[str]:
+def _time_formats(database: duckdb.DuckDBPyConnection, name: str, only_iso: bool) -> list[str]:
     """Return the formats in which every text is a date or a time: some databases have no type for them."""
     column = f"CAST({quoted(name)} AS VARCHAR)"
     query = (
@@ -102,7 +108,9 @@ def _time_formats(database: duckdb.DuckDBPyConnection, name: str) -> list[str]:
         f" AND TRY_CAST({column} AS TIMESTAMPTZ) IS NOT NULL), false) FROM given"
         f" WHERE {column} IS NOT NULL"
     )
-    return [ISO] if _one(database, query)[0] else time_formats(database, "given", quoted(name))
+    if _one(database, query)[0]:
+        return [ISO]
+    return [] if only_iso else time_formats(database, "given", quoted(name))
 
 
 def _type(kind: str) -> ColumnType:

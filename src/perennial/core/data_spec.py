@@ -73,7 +73,9 @@ class RowsSpec(Frozen):
     )
 
     unlabelled: Literal["refuse", "drop"] = Field(
-        "refuse", description="rows without a target: they stop the training, or are left out of the examples"
+        "refuse",
+        description="rows without a target: they stop the training, or are left out of the examples",
+        exclude_if=lambda unlabelled: unlabelled == "refuse",  # the digest of specs without the key stays
     )
 
     @property
@@ -118,7 +120,11 @@ class TableSpec(RowsSpec):
         description="CSV or Parquet file, or a folder of Parquet files; relative to the project, or s3://..."
     )
     missing: tuple[str, ...] = Field(description="texts of a CSV file that stand for a missing value")
-    csv: CsvForm = Field(CsvForm(), description="form of a CSV file, where it is not UTF-8 with 1234.5")
+    csv: CsvForm = Field(
+        CsvForm(),
+        description="form of a CSV file, where it is not UTF-8 with 1234.5",
+        exclude_if=lambda form: form == CsvForm(),  # as of `unlabelled`
+    )
 
 
 class SqlSpec(RowsSpec):

@@ -83,8 +83,14 @@ def csv_form(path: Path | str, missing: tuple[str, ...]) -> tuple[CsvForm, dict[
     return csv_form.csv_form(path, missing)
 
 
-def table_ports(path: Path | str, missing: tuple[str, ...], form: CsvForm) -> TablePorts:
-    """Return the readers of a table: a file or a folder of Parquet files, here or in S3."""
+def table_ports(
+    path: Path | str, missing: tuple[str, ...], form: CsvForm, only_iso: bool = False
+) -> TablePorts:
+    """Return the readers of a table: a file or a folder of Parquet files, here or in S3.
+
+    Args:
+        only_iso: only texts in ISO 8601 are times.
+    """
     from perennial.adapters.table_files import TableFile
     from perennial.adapters.table_summary import repeated_rows, summarise
     from perennial.flows.training.new_model import TablePorts
@@ -93,7 +99,9 @@ def table_ports(path: Path | str, missing: tuple[str, ...], form: CsvForm) -> Ta
         return TableFile(path, types, missing, "new", form).read()
 
     return TablePorts(
-        partial(summarise, path, missing, form), read, partial(repeated_rows, path, missing, form=form)
+        partial(summarise, path, missing, form, only_iso),
+        read,
+        partial(repeated_rows, path, missing, form=form),
     )
 
 

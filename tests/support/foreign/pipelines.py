@@ -65,17 +65,17 @@ def progression(folder: Path) -> Given:
     return given(folder, frame, frame.pop("target"), make_pipeline(StandardScaler(), Ridge()), 250)
 
 
-def sales(folder: Path, rows: int = 500) -> Given:
+def sales(folder: Path, rows: int = 500, colours: tuple[str, ...] = ("red", "green", "blue")) -> Given:
     """Numbers, a flag and a text, which the pipeline encodes itself."""
     random = np.random.default_rng(0)
     frame = pd.DataFrame(
         {
             "size": random.normal(10, 3, rows),
-            "colour": random.choice(["red", "green", "blue"], rows).astype(object),
+            "colour": random.choice(colours, rows).astype(object),
             "express": random.random(rows) < 0.4,
         }
     )
-    chance = 1 / (1 + np.exp(-(frame["size"] - 10 + 4 * (frame["colour"] == "red"))))
+    chance = 1 / (1 + np.exp(-(frame["size"] - 10 + 4 * (frame["colour"] == colours[0]))))
     target = pd.Series(np.where(random.random(rows) < chance, "yes", "no"))
     encoder = ColumnTransformer(
         [

@@ -6,6 +6,8 @@ import itertools
 
 import duckdb
 
+from perennial.errors import MalformedInput
+
 WHOLE = (
     "TINYINT",
     "SMALLINT",
@@ -20,7 +22,7 @@ WHOLE = (
 NUMBERS = (*WHOLE, "FLOAT", "DOUBLE")
 DAYS = (
     "%d/%m/%Y", "%m/%d/%Y", "%Y/%m/%d", "%d.%m.%Y", "%d-%m-%Y", "%m-%d-%Y", "%d-%b-%Y", "%d %b %Y", "%b %d %Y",
-    "%b %d, %Y", "%d %B %Y", "%B %d, %Y",
+    "%b %d, %Y", "%d %B %Y", "%B %d, %Y", "%d %m %Y", "%m %d %Y",
 )  # fmt: skip
 CLOCKS = ("", " %H:%M", " %H:%M:%S", " %I:%M %p", " %I:%M:%S %p", ", %H:%M", "T%H:%M:%S")
 FORMATS = (
@@ -33,6 +35,8 @@ FORMATS = (
     "%b-%Y",
 )
 SAMPLE = 200
+YEAR = "(^|[^0-9])([1-9][0-9]{3}|000[1-9])([^0-9]|$)"
+"""A year of four digits in a text: DuckDB takes 17-Jan-24 for a time in the year 24, and so the version 1.3.1."""
 UNITS = {
     "year": (1500, 2200, "make_timestamp(CAST({0} AS BIGINT), 1, 1, 0, 0, 0)"),
     "day as 20240131": (19000101, 22001231, "strptime(CAST(CAST({0} AS BIGINT) AS VARCHAR), '%Y%m%d')"),
@@ -47,6 +51,8 @@ EARLIEST = min(low for low, _, _ in UNITS.values())
 def time_formats(database: duckdb.DuckDBPyConnection, table: str, column: str) -> list[str]:
     """Return the formats in which every known text of a column is a time; two, where day and month may be swapped.
 
+    A year has four digits, and formats that read each text alike count as one.
+
     Args:
         table: SQL after FROM.
         column: a quoted name.
@@ -59,15 +65,53 @@ def time_formats(database: duckdb.DuckDBPyConnection, table: str, column: str) -
         fits = ", ".join(
             f"coalesce(bool_and(try_strptime(text, '{form}') IS NOT NULL), false)" for form in formats
         )
-        row = database.execute(f"SELECT {fits} FROM ({rows})").fetchall()[0]  # noqa: S608
-        formats = [form for form, right in zip(formats, row, strict=True) if right]
-    return formats
+        has_years = f"coalesce(bool_and(regexp_matches(text, '{YEAR}')), false)"
+        dated, *row = database.execute(f"SELECT {has_years}, {fits} FROM ({rows})").fetchall()[0]  # noqa: S608
+        formats = [form for form, right in zip(formats, row, strict=True) if right and dated]
+    if len(formats) < 2:
+        return formats
+    first, *others = formats
+    # %b and %B both read 17 May 2024.
+    differs = ", ".join(f"bool_or(strptime(text, '{first}') <> strptime(text, '{form}'))" for form in others)
+    row = database.execute(f"SELECT {differs} FROM ({known})").fetchall()[0]  # noqa: S608
+    return [first, *(form for form, other in zip(others, row, strict=True) if other)]
+
+
+def without_year(database: duckdb.DuckDBPyConnection, table: str, column: str) -> str | None:
+    """Return a text of a column that has no year of four digits; None if each has one."""
+    query = f"SELECT min({column}) FROM {table} WHERE NOT regexp_matches({column}, '{YEAR}')"  # noqa: S608 quoted
+    return next(iter(database.execute(query).fetchall()))[0]  # type: ignore[no-any-return]
 
 
 def time_format(database: duckdb.DuckDBPyConnection, table: str, column: str) -> str | None:
     """Return the format of the times of a text column; None where there is none, or several."""
     formats = time_formats(database, table, column)
     return formats[0] if len(formats) == 1 else None
+
+
+def has_one_reading(
+    database: duckdb.DuckDBPyConnection, texts: str, name: str, read_as: str, path: str
+) -> None:
+    """Refuse times of which DuckDB would choose a reading: 03/04/2024, 31/01/24.
+
+    Args:
+        texts: SQL after FROM, with each column as text.
+        read_as: type that DuckDB finds for the column.
+
+    Raises:
+        MalformedInput: day and month may be swapped in every row, or a year has two digits.
+    """
+    if read_as in NUMBERS:
+        return
+    column = '"' + name.replace('"', '""') + '"'
+    hint = "write times as 2024-01-31"
+    if read_as != "VARCHAR" and (text := without_year(database, texts, column)) is not None:
+        raise MalformedInput(f"{path}: {name} has {text!r}, no time with a year of four digits", hint=hint)
+    if len(time_formats(database, texts, column)) > 1:
+        raise MalformedInput(
+            f"{path}: every {name} may be day/month or month/day, also where other files had later days",
+            hint=hint,
+        )
 
 
 def time_unit(database: duckdb.DuckDBPyConnection, table: str, column: str) -> str | None:

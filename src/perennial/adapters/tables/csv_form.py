@@ -11,6 +11,7 @@ from typing import Literal
 
 import duckdb
 
+from perennial.adapters.csv_texts.times import NUMBERS
 from perennial.adapters.table_files import PLAIN, Location, connect, described, quoted, scan
 from perennial.core.data_spec import CsvForm
 from perennial.errors import MalformedInput
@@ -58,7 +59,7 @@ def csv_form(path: Location, missing: tuple[str, ...]) -> tuple[CsvForm, dict[st
     with connect(path) as database:
         types = described(database, path, missing, form)
         texts = [column for column, kind in types.items() if kind == "VARCHAR"]
-        file = scan(path, missing, texts=texts, form=form)
+        file = scan(path, missing, text=True, form=form)
         signs: dict[str, str] = {}
         commas: list[str] = []
         points: list[str] = []
@@ -71,10 +72,19 @@ def csv_form(path: Location, missing: tuple[str, ...]) -> tuple[CsvForm, dict[st
             commas += [column] if can_be == [True, False] else []
             points += [column] if can_be == [False, True] else []
         if commas and not points and not {"DOUBLE", "FLOAT"} & set(types.values()):
-            apart = not all(_reads(database, file, column, r"^[^.]*$") for column in commas)
+            whole = [column for column in commas if _reads(database, file, column, r"^[^.]*$")]
+            pattern, plain = COMMA, form.model_copy(update={"decimal": ","}) if whole else form
+            apart = len(whole) < len(commas)
             form = form.model_copy(update={"decimal": ",", "thousands": "." if apart else None})
         elif points and not commas:
+            pattern, plain = POINT, form
             form = form.model_copy(update={"thousands": ","})
+        if form.thousands is not None:
+            read_as = described(database, path, (*missing, *signs), form)
+            new = [name for name, kind in read_as.items() if kind in NUMBERS and types[name] not in NUMBERS]
+            # DuckDB skips the sign wherever it stands: 192.168.1.11 would be the number 192168111.
+            if not all(_reads(database, file, name, pattern, r".") for name in new):
+                form = plain
     return form, signs
 
 
@@ -90,11 +100,13 @@ def _odd_texts(database: duckdb.DuckDBPyConnection, file: str, column: str) -> l
     return sorted(odd or [])[:2] if mostly else None
 
 
-def _reads(database: duckdb.DuckDBPyConnection, file: str, column: str, pattern: str) -> bool:
-    """Return whether all numbers of a column match a pattern, and some have a comma."""
+def _reads(
+    database: duckdb.DuckDBPyConnection, file: str, column: str, pattern: str, some: str = ","
+) -> bool:
+    """Return whether all numbers of a column match a pattern, and some match another, such as a comma."""
     name, signs = quoted(column), ", ".join(f"'{sign}'" for sign in SIGNS)
     row = database.execute(
-        f"SELECT bool_and(regexp_matches({name}, '{pattern}')) AND bool_or(contains({name}, ',')) "  # noqa: S608
+        f"SELECT bool_and(regexp_matches({name}, '{pattern}')) AND bool_or(regexp_matches({name}, '{some}')) "  # noqa: S608
         f"FROM {file} WHERE trim({name}) NOT IN ({signs})"
     ).fetchone()
     return bool(row and row[0])
@@ -103,21 +115,29 @@ def _reads(database: duckdb.DuckDBPyConnection, file: str, column: str, pattern:
 def _encoding(path: Path) -> Literal["utf-8", "utf-16", "latin-1"]:
     opens = gzip.open if path.name.lower().endswith(".gz") else open
     decoder = codecs.getincrementaldecoder("utf-8")()
-    is_utf8, has_text, before = True, False, 0
+    is_utf8, is_ascii, has_text, before = True, True, False, 0
     with opens(path, "rb") as file:
-        while block := file.read(BLOCK):
+        while True:
+            block = file.read(BLOCK)
             if not before and block.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
                 return "utf-16"
             has_text = has_text or bool(block.strip())
             try:
-                decoder.decode(block)
-            except UnicodeDecodeError:
+                # Without `final`, a last byte that begins a character of UTF-8 would be let through.
+                is_ascii = decoder.decode(block, final=not block).isascii() and is_ascii
+            except UnicodeDecodeError as error:
+                if not is_ascii and is_utf8 and not block:
+                    raise MalformedInput(
+                        f"{path} ends within a character of UTF-8", hint="the file was cut: copy it again"
+                    ) from error
                 is_utf8 = False
             if not is_utf8 and (wrong := CONTROLS.search(block)):
                 raise MalformedInput(
                     f"{path}: byte {before + wrong.start()} is {wrong.group()!r}: neither UTF-8 nor Latin-1",
                     hint="save it as UTF-8",
                 )
+            if not block:
+                break
             before += len(block)
     if not has_text:
         raise MalformedInput(

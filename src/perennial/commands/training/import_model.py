@@ -130,7 +130,7 @@ def _drafted(
     project, place = settings.project.resolve(), holdout.resolve()
     form, signs = csv_form(place, tuple(dict.fromkeys([*MISSING, *missing])))
     texts = tuple(dict.fromkeys([*MISSING, *missing, *signs]))
-    ports = table_ports(place, texts, form)
+    ports = table_ports(place, texts, form, only_iso=True)
     profile = conclude(ports.summarise(), Given(**given, is_holdout=True))  # type: ignore[arg-type]
     texts_left = {name: "a text" for name, c in profile.inputs.items() if c.kind is InputKind.TEXT}
     profile = profile.without(texts_left)

@@ -99,6 +99,7 @@ def init(
         unit=unit,
         seed=seed,
         sql=sql,
+        drops_unlabelled=drop_unlabelled,
         template=chosen.name,
         is_auto=template == "auto",
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import keyword
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -78,7 +78,8 @@ def inspect(
 ) -> Inspection:
     """Conclude roles and types of the columns, and leave out those that tell the target before it is known.
 
-    A table of series gets a forecast: its frequency and season are concluded, and the naive forecasts measured.
+    A table of series gets a forecast: its frequency and season are concluded, and the naive forecasts measured. Where
+    nobody named that task and no forecast can be made, the names of the series are left to learn from.
 
     Args:
         keep: columns that a person wants as inputs although they tell the target.
@@ -91,10 +92,19 @@ def inspect(
     columns = ports.summarise()
     if given.task == "forecast":
         return _inspect_series(columns, given, ports, unit, horizon, "you named the task")
+    no_forecast = ""
     if (series := series_in(columns, given)) is not None:
-        why = "a number in time, with nothing else to learn from; otherwise: --task regression"
-        return _inspect_series(columns, series, ports, unit, horizon, why)
+        has_more = series.group is not None and given.group is None
+        why = "a number in time, with nothing else to learn from"
+        why += "; otherwise: --task regression" if has_more else ""
+        try:
+            return _inspect_series(columns, series, ports, unit, horizon, why)
+        except DataError as error:
+            if not has_more:
+                raise
+            no_forecast = f"; no forecast: {error}"
     profile = conclude(columns, given)
+    profile = replace(profile, task_reason=profile.task_reason + no_forecast)
     inputs = input_specs(profile)
     types = {name: spec.type for name, spec in inputs.items()}
     target, time = profile.target.name, profile.named(Role.TIME)

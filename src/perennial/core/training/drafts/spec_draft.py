@@ -51,6 +51,8 @@ class Draft:
     is_auto: bool = False
     """Other templates compete with it."""
     sql: SqlRowsOf | None = None
+    drops_unlabelled: bool = False
+    """Rows without a target are left out, in every training."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +100,7 @@ def spec_text(
     watched = [types[name].columns(name)[0] for name in types][:WATCHED] if series is None else series.watched
     origin = draft.path or "a query"
     unlabelled = (
-        "    unlabelled: drop  # rows without a target teach nothing\n" if profile.target.missing else ""
+        "    unlabelled: drop  # rows without a target teach nothing\n" if draft.drops_unlabelled else ""
     )
     head = f"""\
 # The whole policy of a model: every threshold is here and nowhere else. Written by `perennial init` from
