@@ -136,6 +136,15 @@ def test_a_share_of_one_of_several_classes_and_a_mean_of_numbers_are_named():
     assert not too_exact(rate, numbers, True)
 
 
+@pytest.mark.parametrize("unit", [1e-9, 1e-6, 1, 1e9])
+def test_a_mean_of_numbers_is_named_in_every_unit(unit):
+    random, group, _, rate = groups()
+    numbers = unit * (50 + random.gamma(2, 1 + rate))
+    assert too_exact(share_by(group, numbers), numbers, True)
+    assert not too_exact(rate, numbers, True)
+    assert not too_exact(rate, np.full(len(rate), unit), True)
+
+
 def test_a_share_is_named_where_a_third_of_its_rows_is_gone():
     random, group, target, _ = groups()
     kept = random.random(len(target)) < 2 / 3

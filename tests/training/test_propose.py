@@ -102,8 +102,10 @@ def test_a_view_reads_the_form_of_the_file_that_the_model_reads(table_world, cap
     world.change(lambda content: content["evaluation"].update(bootstrap=100))
     form = world.spec.data.source.csv
     assert (form.encoding, form.decimal, form.thousands) == ("latin-1", ",", ".")
-    code, _, err = proposed(world, "--entity", "client", "--over", "P7D", capsys=capsys)
+    once_more = ("--over", "P7D", "--over", "PT168H")
+    code, _, err = proposed(world, "--entity", "client", *once_more, capsys=capsys)
     assert code == 0, err
+    assert "6 candidates over" in err  # each window once
     view = catalog.feature_view(world.settings.configs / "features" / "past_payments.yaml")
     assert view.source.csv == form
     rows = training.view_rows(view, world.settings)
@@ -191,6 +193,10 @@ def test_no_change_of_the_future_changes_what_was_measured_before(world, seed):
         ((), 2, "--entity COLUMN"),
         (("--entity", "nobody"), 23, "no column nobody"),
         (("--entity", "client", "--over", "a week"), 2, "P7D seven days"),
+        *(
+            (("--entity", "client", "--over", length), 2, "no whole number of seconds above 0")
+            for length in ("PT0S", "-P7D", "PT0.5S", "P7DT0.5S")
+        ),
         (("--entity", "client", "--column", "returned"), 2, "no column returned"),
         (("--events", "nothing"), 10, "no feature view"),
         (("--entity", "client", "--name", "../models/payments"), 2, "letters, digits and _"),

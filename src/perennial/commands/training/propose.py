@@ -52,7 +52,7 @@ def propose(
     proposal = flow.propose(
         spec,
         events,
-        [_length(text) for text in lengths],
+        list(dict.fromkeys(_length(text) for text in lengths)),
         proposing.propose_ports(settings),
         lambda line: print_text(line, err=True),
     )
@@ -126,8 +126,14 @@ def _further_changes(spec: ModelSpec, features: FeatureSpec, entity: str) -> lis
 
 def _length(text: str) -> timedelta:
     try:
-        return TypeAdapter(timedelta).validate_json(f'"{text}"')
+        length = TypeAdapter(timedelta).validate_json(f'"{text}"')
     except ValidationError as error:
         raise UsageError(
             f"--over {text} is no duration", hint="ISO 8601: PT6H is six hours, P7D seven days"
         ) from error
+    if length < timedelta(seconds=1) or length.microseconds:
+        raise UsageError(
+            f"--over {text} is no whole number of seconds above 0",
+            hint="a window ends before the row and looks back: PT6H is six hours, P7D seven days",
+        )
+    return length

@@ -35,6 +35,10 @@ def too_exact(column: np.ndarray, target: np.ndarray, is_number: bool) -> bool:
         return False
     target = target[known].astype(float)
     if is_number:
+        spread = float(target.std())
+        if spread == 0:
+            return False
+        target = (target - target.mean()) / spread  # what rounding comes to depends on the unit of the target
         return _follows_a_line(values, places, counts, target, NUMBER_RATIO)
     classes = np.unique(target)
     return any(
