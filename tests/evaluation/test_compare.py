@@ -80,7 +80,7 @@ def test_refusals(trained_world):
         compared(trained_world, new="9.9.9")
     with pytest.raises(UsageError, match="same file"):
         compared(trained_world, new="champion")
-    with pytest.raises(DataError, match="last one"):
+    with pytest.raises(DataError, match="the last is"):
         compared(trained_world, since=10_000)
 
 

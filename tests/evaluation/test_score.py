@@ -54,7 +54,7 @@ def test_scoring_what_is_not_there_is_refused(training_world):
     training_world.release()
     with pytest.raises(UnknownVersion, match=r"9\.9\.9"):
         score(training_world, "9.9.9")
-    with pytest.raises(DataError, match="last one"):
+    with pytest.raises(DataError, match="the last is"):
         score(training_world, since=10_000)
 
 
