@@ -41,7 +41,7 @@ $(READY): pyproject.toml constraints.txt
 demo: setup ## the closed loop, end to end, in under 10 minutes
 	@$(DEMO) perennial demo run
 
-demo-table: setup ## from a CSV file to a champion, drift and a second champion: some minutes
+demo-table: setup ## from a CSV file to a champion, drift and a second champion, in under 4 minutes
 	@$(DEMO_TABLE) perennial demo table
 
 clean: down ## remove the state of the demos
