@@ -89,11 +89,13 @@ def test_every_form_of_a_file_is_the_same_table(tmp_path, ending, options, state
 )
 def test_thousands_are_read_where_no_column_speaks_against_it(tmp_path, make, thousands, decimal):
     path = tmp_path / "t.csv"
-    PLAIN.drop(columns="weight").assign(size=[make(value) for value in SIZE]).to_csv(
+    small = [f"{value / 1e6:e}".replace(".", decimal) for value in SIZE]
+    PLAIN.drop(columns="weight").assign(size=[make(value) for value in SIZE], small=small).to_csv(
         path, index=False, sep=";"
     )
     form, _, profile, ports = looked_at(path)
     assert (form.thousands, form.decimal, kinds(profile)["size"]) == (thousands, decimal, "float")
+    assert kinds(profile)["small"] == "float"
     np.testing.assert_allclose(ports.read({"size": InputKind.FLOAT})["size"], SIZE * 1000, atol=0.01)
 
 

@@ -34,8 +34,8 @@ SIGNS = (
     "NIL",
 )
 """Texts that stand for a missing value where everything else in a column is a number."""
-COMMA = r"^\s*[-+]?([0-9]{1,3}(\.[0-9]{3})+|[0-9]+)(,[0-9]+)?\s*$"
-POINT = r"^\s*[-+]?([0-9]{1,3}(,[0-9]{3})+|[0-9]+)(\.[0-9]+)?\s*$"
+COMMA = r"^\s*[-+]?([0-9]{1,3}(\.[0-9]{3})+|[0-9]+)(,[0-9]+)?([eE][-+]?[0-9]+)?\s*$"
+POINT = r"^\s*[-+]?([0-9]{1,3}(,[0-9]{3})+|[0-9]+)(\.[0-9]+)?([eE][-+]?[0-9]+)?\s*$"
 CSV = (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".txt")
 CONTROLS = re.compile(rb"[\x80-\x9f]")
 BLOCK = 1 << 20
