@@ -122,7 +122,8 @@ def test_copies_beyond_what_a_server_can_take_are_dropped(serving_stack, version
     finally:
         serving_stack.kill(canary, signal.SIGCONT)
     all_healthy(serving_stack)
-    assert 0 < waiting <= COPIES_PER_SERVER
+    # Envoy's two workers share the limit, and look at it before they count up: both may take the last place.
+    assert 0 < waiting <= COPIES_PER_SERVER + 1
     assert seen.failed == 0, seen.failures
 
 
