@@ -95,7 +95,7 @@ class TrainingWorld:
 
     def evaluate(self, references=lambda task: {}):
         ports = EvaluatePorts(
-            lambda: self.features,
+            self.features,
             self.tracker,
             self.registry,
             self.scorer,

@@ -110,7 +110,7 @@ class TableWorld:
 
     def evaluate(self):
         ports = EvaluatePorts(
-            lambda: self.features,
+            self.features,
             self.tracker,
             self.registry,
             OnnxScorer(),

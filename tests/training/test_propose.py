@@ -164,7 +164,7 @@ def choice(world, table, lengths):
     spec = world.spec
     events = proposing.events_of(spec, "client", None, "past_payments", (), world.settings)
     ports = ProposePorts(
-        rows=lambda spec: table, views=lambda spec: {}, events=lambda view: table, features=lambda: None,
+        rows=lambda spec: table, views=lambda spec: {}, events=lambda view: table, features=None,
         windows=proposing.propose_ports(world.settings).windows, learner=least_squares,
     )  # fmt: skip
     return propose(spec, events, lengths, ports, lambda line: None)

@@ -95,7 +95,7 @@ def propose_ports(settings: Settings) -> ProposePorts:
         rows=lambda spec: training.source(spec, settings).read(),
         views=lambda spec: training.view_tables(spec, settings),
         events=functools.partial(training.view_rows, settings=settings),
-        features=lambda: training.features(settings),
+        features=training.features(settings),
         windows=window_columns,
         learner=gradient_boosting,
     )

@@ -41,7 +41,7 @@ def evaluate_ports(settings: Settings) -> EvaluatePorts:
     from perennial.serving.attribution import shapley  # explains at serving too
 
     return EvaluatePorts(
-        features=lambda: training.features(settings),
+        features=training.features(settings),
         tracker=training.tracker(settings),
         registry=registry(settings),
         scorer=training.scorer(),

@@ -39,8 +39,8 @@ EVALUATION, ATTRIBUTIONS = "evaluation.json", "attributions.json"
 
 @dataclass(frozen=True)
 class EvaluatePorts:
-    features: Callable[[], Features]
-    """Called only if the champion was trained on other features than the spec names now."""
+    features: Features
+    """Used only if the champion was trained on other features than the spec names now."""
     tracker: Tracker
     registry: Registry
     scorer: Scorer
@@ -154,7 +154,7 @@ def _champion_scores(
         comparable = task if task.as_specified() == spec.task else None
         if own.same_values(spec.features):
             return ports.scorer.score(folder, holdout.features), comparable
-        joined = join(spec, later, ports.features(), work.read_views(), own)
+        joined = join(spec, later, ports.features, work.read_views(), own)
         return ports.scorer.score(folder, as_examples(spec, joined, own.names).features), comparable
 
 

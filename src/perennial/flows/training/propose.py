@@ -32,7 +32,7 @@ class ProposePorts:
     views: Callable[[ModelSpec], Mapping[str, pd.DataFrame]]
     """Reads the tables of the views that a model uses."""
     events: Callable[[ViewSpec], pd.DataFrame]
-    features: Callable[[], Features]
+    features: Features
     windows: Windows
     learner: Reference
 
@@ -150,8 +150,7 @@ def _joined(spec: ModelSpec, source: RowsSpec, ports: ProposePorts) -> pd.DataFr
     """Return the rows with the features as they are, in time order."""
     is_sent = spec.features.source == "request"
     prepared = table_examples(spec, source, ports.rows(spec), lambda: {} if is_sent else ports.views(spec))
-    features = None if is_sent else ports.features()
-    return join(spec, prepared.examples, features, prepared.views)  # type: ignore[arg-type]  # not used then
+    return join(spec, prepared.examples, ports.features, prepared.views)
 
 
 def _lengths(
