@@ -96,7 +96,9 @@ class TableFile:
                 for name, kind in self._types.items():
                     _keeps_its_type(database, file, self._path, name, kind, columns[name])
                     if kind is InputKind.TIMESTAMP and file.startswith("read_csv"):
-                        has_one_reading(database, as_text, name, columns[name], os.fspath(self._path))
+                        has_one_reading(
+                            database, as_text, name, quoted(name), columns[name], os.fspath(self._path)
+                        )
                 query = f"SELECT {wanted} FROM {file}"  # noqa: S608 quoted
                 return _exact(database.sql(query).df(), database, query, self._types)
             except duckdb.Error as error:

@@ -80,7 +80,7 @@ def time_formats(database: duckdb.DuckDBPyConnection, table: str, column: str) -
 def without_year(database: duckdb.DuckDBPyConnection, table: str, column: str) -> str | None:
     """Return a text of a column that has no year of four digits; None if each has one."""
     query = f"SELECT min({column}) FROM {table} WHERE NOT regexp_matches({column}, '{YEAR}')"  # noqa: S608 quoted
-    return next(iter(database.execute(query).fetchall()))[0]  # type: ignore[no-any-return]
+    return database.execute(query).fetchall()[0][0]  # type: ignore[no-any-return]
 
 
 def time_format(database: duckdb.DuckDBPyConnection, table: str, column: str) -> str | None:
@@ -90,12 +90,13 @@ def time_format(database: duckdb.DuckDBPyConnection, table: str, column: str) ->
 
 
 def has_one_reading(
-    database: duckdb.DuckDBPyConnection, texts: str, name: str, read_as: str, path: str
+    database: duckdb.DuckDBPyConnection, texts: str, name: str, column: str, read_as: str, path: str
 ) -> None:
     """Refuse times of which DuckDB would choose a reading: 03/04/2024, 31/01/24.
 
     Args:
         texts: SQL after FROM, with each column as text.
+        column: the quoted name.
         read_as: type that DuckDB finds for the column.
 
     Raises:
@@ -103,7 +104,6 @@ def has_one_reading(
     """
     if read_as in NUMBERS:
         return
-    column = '"' + name.replace('"', '""') + '"'
     hint = "write times as 2024-01-31"
     if read_as != "VARCHAR" and (text := without_year(database, texts, column)) is not None:
         raise MalformedInput(f"{path}: {name} has {text!r}, no time with a year of four digits", hint=hint)

@@ -28,7 +28,7 @@ from perennial.errors import ModelError
 RETRIES = 2
 """How often a trial whose worker died is tried again."""
 EVALUATE: list[Callable[[int], None]] = []
-"""In a worker: the function that evaluates the trial of a storage id and tells the study its result."""
+"""Function of a worker that evaluates the trial of a storage id and tells the study its result."""
 
 
 def optimise(

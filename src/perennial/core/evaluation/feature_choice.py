@@ -70,7 +70,7 @@ class Chooser:
     task: Task
     metric: str
     present: Examples
-    """With the features as they are."""
+    """Rows with the features as they are."""
     base: np.ndarray
     """Features that stay, float32 [n, k]: those of `present`, or fewer where an input becomes the key."""
     candidates: np.ndarray

@@ -211,11 +211,9 @@ def _origin(draft: Draft) -> str:
 
 def _input_spec(conclusion: Conclusion) -> InputSpec:
     kind = conclusion.kind or InputKind.FLOAT
-    if kind is InputKind.TEXT:
-        return InputSpec(
-            type=kind, missing="allow" if conclusion.column.missing else "refuse", buckets=BUCKETS
-        )
     missing: Literal["allow", "refuse"] = "allow" if conclusion.column.missing else "refuse"
+    if kind is InputKind.TEXT:
+        return InputSpec(type=kind, missing=missing, buckets=BUCKETS)
     if kind is not InputKind.CATEGORY:
         return InputSpec(type=kind, missing=missing)
     values = tuple(str(value) for value in conclusion.column.values if value != "")
