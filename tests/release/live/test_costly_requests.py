@@ -12,9 +12,9 @@ from tiny_models import tensor_body
 
 from perennial import limits
 from perennial.core.release.phase import Phase
-from perennial.core.release.status import IntentKind
+from perennial.core.release.status import IntentKind, ReleaseStatus
 from perennial.core.release_spec import Strategy
-from perennial.core.verdict import Verdict
+from perennial.core.verdict import Judgement, Verdict
 
 pytestmark = pytest.mark.traffic
 
@@ -37,6 +37,10 @@ def post(port: int, body: dict, user: str, address: str = "127.0.0.1") -> str:
     return answered["model_version"]
 
 
+def latency_rule(status: ReleaseStatus) -> Judgement:
+    return next(rule for rule in status.evidence if rule.rule == "latency")
+
+
 def test_costly_requests_of_one_client_end_no_release(live_releases: LiveReleases):
     live_releases.use(Strategy.CANARY, **STEP)
     port, candidate = live_releases.stack.settings.port_envoy, live_releases.challengers()[0]
@@ -53,17 +57,22 @@ def test_costly_requests_of_one_client_end_no_release(live_releases: LiveRelease
         if post(port, BODY, name, ATTACKER) == candidate.version
     )
     users = itertools.count()
-    while not status.suspected_slow:  # the counters alone would end it
+
+    def mixed_traffic(status: ReleaseStatus) -> ReleaseStatus:
+        """Send small requests of many users and costly ones of the attacker; returns the release a pass later."""
         assert status.phase is Phase.CANARY, status.evidence
         for number in itertools.islice(users, 200):
             post(port, BODY, f"user{number}", f"127.0.1.{1 + number % 8}")
             if number % 5 == 0:
                 assert post(port, COSTLY, user, ATTACKER) == candidate.version
-        status = live_releases.walk(status)
-    for _ in range(20):
-        status = live_releases.walk(status)
-    latency = next(rule for rule in status.evidence if rule.rule == "latency")
-    assert (status.phase, latency.verdict) == (Phase.CANARY, Verdict.PASS), latency.observed
+        return live_releases.walk(status)
+
+    while not status.suspected_slow:  # the counters alone would end it
+        status = mixed_traffic(status)
+    # The first requests of a busy machine may prove nothing on the servers' log: UNSURE ends no release, it waits.
+    while (latency := latency_rule(status)).verdict is not Verdict.PASS:
+        status = mixed_traffic(status)
+    assert status.phase is Phase.CANARY
     assert "it got more of the costly ones" in latency.observed
     live_releases.say(status, IntentKind.PROMOTE)
     assert live_releases.to_end(status).phase is Phase.SUCCEEDED
