@@ -22,15 +22,18 @@ class Json(Response):
         return orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY)
 
 
-def refusal(error: PerennialError | OSError) -> Json:
-    """Return the response for an error; an OSError means that the log cannot be written."""
+def problem(error: PerennialError | OSError) -> tuple[int, str, str]:
+    """Return the HTTP status, the message and the hint; an OSError means that the log cannot be written."""
     if isinstance(error, OSError):
-        return Json(
-            {"error": f"cannot write: {error}", "hint": "check the free space of the disk"}, status_code=503
-        )
-    status = error.http_status
+        return 503, f"cannot write: {error}", "check the free space of the disk"
+    return error.http_status, error.message, error.hint
+
+
+def refusal(error: PerennialError | OSError) -> Json:
+    """Return the response for an error."""
+    status, message, hint = problem(error)
     later = {"retry-after": RETRY_AFTER_SECONDS} if status == 429 else None
-    return Json({"error": error.message, "hint": error.hint}, status_code=status, headers=later)
+    return Json({"error": message, "hint": hint}, status_code=status, headers=later)
 
 
 async def read_json(request: Request) -> Any:
