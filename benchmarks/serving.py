@@ -26,8 +26,7 @@ from pathlib import Path
 
 import numpy as np
 
-HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parent / "tests" / "support"))  # the folder of this file is on the path
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "support"))
 
 from serving_targets.world import MODEL, furnish, processor
 
@@ -35,6 +34,7 @@ from perennial import catalog
 from perennial.serving import headers
 from perennial.settings import Settings
 
+HERE = Path(__file__).resolve().parent
 TARGETS = HERE / "serving_targets"
 BODIES = 64
 """Different bodies of a case, sent in turn."""
