@@ -154,7 +154,18 @@ def server_name(pool: str, port: int) -> str:
 def _model_server(pool: str, port: int, grpc_port: int) -> Process:
     return Process(
         server_name(pool, port),
-        (sys.executable, "-m", "perennial", "serve", "--pool", pool, "--port", str(port), "--grpc-port", str(grpc_port)),
+        (
+            sys.executable,
+            "-m",
+            "perennial",
+            "serve",
+            "--pool",
+            pool,
+            "--port",
+            str(port),
+            "--grpc-port",
+            str(grpc_port),
+        ),
         status_200(f"http://{LOOPBACK}:{port}/livez"),
         f"model server of pool {pool}: http://{LOOPBACK}:{port}, gRPC {LOOPBACK}:{grpc_port}",
     )

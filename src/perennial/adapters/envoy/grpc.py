@@ -196,7 +196,9 @@ def upstream_filters() -> list[Json]:
 
 def local_replies() -> Json:
     """Return the gRPC status of the answers that Envoy gives itself to a call."""
-    is_grpc = {"header_filter": {"header": {"name": "content-type", "string_match": {"prefix": "application/grpc"}}}}
+    is_grpc = {
+        "header_filter": {"header": {"name": "content-type", "string_match": {"prefix": "application/grpc"}}}
+    }
 
     def of_status(status: int) -> Json:
         value = {"default_value": status, "runtime_key": f"perennial.grpc_status_{status}"}

@@ -98,7 +98,8 @@ class EnvoyMeasurements:
         clusters = [self._clusters(model, protocol) for protocol in Protocol]
         return {
             pool.value: min(
-                sum(server.healthy for server in self._of_pool(pool, [servers[number]])) for servers in clusters
+                sum(server.healthy for server in self._of_pool(pool, [servers[number]]))
+                for servers in clusters
             )
             for number, pool in enumerate((PoolName.STABLE, PoolName.CANARY))
         }

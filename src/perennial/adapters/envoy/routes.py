@@ -111,7 +111,10 @@ def _model_routes(route: Route) -> list[Json]:
     model, champion = route.model, route.stable.version
     named = f"/v2/models/{model}/versions/{champion}"
     rest = _Matches(
-        named=[_match(named + rest, method) for rest, method in (("/infer", "POST"), ("", "GET"), ("/ready", "GET"))],
+        named=[
+            _match(named + rest, method)
+            for rest, method in (("/infer", "POST"), ("", "GET"), ("/ready", "GET"))
+        ],
         about=[_match(path.format(model), "GET") for path in ABOUT_MODEL],
         predictions=[_match(path.format(model), "POST") for path in PREDICTIONS],
     )

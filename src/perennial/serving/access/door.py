@@ -15,7 +15,7 @@ from perennial.core.governance.feedback_sources import Source
 from perennial.errors import NotAllowed, NotSignedIn, PerennialError
 from perennial.serving import headers
 from perennial.serving.access.client_keys import HINT, ClientKeys
-from perennial.serving.answers import Json, refusal
+from perennial.serving.answers import refusal
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]

@@ -50,7 +50,8 @@ class GrpcServer:
             server.add_insecure_port(self._address)
         except RuntimeError as error:
             raise PortTaken(
-                f"cannot listen on {self._address} for gRPC", hint="set PERENNIAL_PORTS_STABLE_GRPC or PERENNIAL_PORTS_CANARY_GRPC"
+                f"cannot listen on {self._address} for gRPC",
+                hint="set PERENNIAL_PORTS_STABLE_GRPC or PERENNIAL_PORTS_CANARY_GRPC",
             ) from error
         await server.start()
         self._server = server

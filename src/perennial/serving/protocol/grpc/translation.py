@@ -40,7 +40,8 @@ def request_of(message: wire.ModelInferRequest) -> InferenceRequest:
     raw = message.raw_input_contents
     if raw and len(raw) != len(message.inputs):
         raise MalformedInput(
-            f"{len(raw)} raw_input_contents for {len(message.inputs)} inputs", hint="send one per input, in order"
+            f"{len(raw)} raw_input_contents for {len(message.inputs)} inputs",
+            hint="send one per input, in order",
         )
     return InferenceRequest(
         message.model_name,
@@ -107,7 +108,9 @@ def _tensor(given: wire.ModelInferRequest.InferInputTensor, raw: bytes | None) -
     return Tensor(name, datatype, shape, values, _parameters(given.parameters))
 
 
-def _values(name: str, datatype: str, shape: tuple[int, ...], contents: wire.InferTensorContents) -> np.ndarray:
+def _values(
+    name: str, datatype: str, shape: tuple[int, ...], contents: wire.InferTensorContents
+) -> np.ndarray:
     field = CONTENTS.get(datatype)
     given = [described.name for described, _ in contents.ListFields()]
     if field is None or given != [field]:
