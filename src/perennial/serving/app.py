@@ -10,6 +10,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
+import grpc
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -19,7 +20,7 @@ from starlette.routing import Route
 from perennial.errors import PerennialError
 from perennial.serving import entities, feedback_inbox, headers
 from perennial.serving.access import caller
-from perennial.serving.access.door import feedback_source, refuse_explanation
+from perennial.serving.access.door import Door, feedback_source, refuse_explanation
 from perennial.serving.answers import Json, no_route, read_json, refusal
 from perennial.serving.evidence.sources import FeedbackSources
 from perennial.serving.explanation import Explanations
@@ -28,6 +29,7 @@ from perennial.serving.host import ModelHost
 from perennial.serving.metrics import ServerMetrics
 from perennial.serving.prediction_log import PredictionLogWriter
 from perennial.serving.protocol import rest
+from perennial.serving.protocol.grpc.service import InferenceCalls
 from perennial.serving.protocol.inference import Inference, stands_in
 from perennial.serving.recorder import Recorder
 
@@ -89,6 +91,10 @@ class ModelServer:
         ]
         routes = [Route(path, self._guarded(handler), methods=[method]) for method, path, handler in table]
         return Starlette(routes=routes, exception_handlers={404: no_route, 405: no_route})
+
+    def calls(self, door: Door) -> grpc.GenericRpcHandler:
+        """Return the service for a gRPC server; `door` says who may call it."""
+        return InferenceCalls(self.inference, door, self._metrics).handlers()
 
     def _guarded(self, handler: Handler) -> Handler:
         async def endpoint(request: Request) -> Response:

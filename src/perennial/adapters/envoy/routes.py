@@ -128,7 +128,7 @@ def _model_routes(route: Route) -> list[Json]:
 
 @dataclass(frozen=True)
 class _Matches:
-    """What requests of a model match: those by the champion's name, questions about it, and predictions."""
+    """Matches of the requests of a model: those by the champion's name, questions about it, and predictions."""
 
     named: Sequence[Json]
     about: Sequence[Json]
