@@ -129,7 +129,7 @@ def test_only_the_champion_answers_to_its_name(stack, caller):
     for method in ("ModelReady", "ModelMetadata"):
         named = wire.ModelReadyRequest(name=MODEL).SerializeToString()
         assert wire.ModelInferResponse.FromString(caller.call(named, method)).model_version == "stable"
-    for method in paths.OF_SERVER:
+    for method in (*paths.OF_SERVER, *paths.OF_REPOSITORY):
         assert wire.ModelInferResponse.FromString(caller.call(b"", method)).model_version == "stable"
 
 

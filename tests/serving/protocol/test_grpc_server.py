@@ -22,6 +22,7 @@ from perennial.serving import headers
 from perennial.serving.access.client_keys import ClientKeys
 from perennial.serving.access.door import Door
 from perennial.serving.protocol.grpc import open_inference_pb2 as wire
+from perennial.serving.protocol.grpc import paths
 from perennial.serving.protocol.grpc.service import STATUS
 from perennial.settings import Settings
 from perennial.wiring import database
@@ -107,7 +108,25 @@ def test_methods_about_the_server_and_the_model(served):
     assert list(metadata.inputs[0].shape) == [-1, 4]
 
 
+def test_the_repository_says_what_the_server_holds_and_changes_nothing(served):
+    def ask(method, request, response):
+        return response.FromString(served.caller.call(request.SerializeToString(), method, **INSIDE))
+
+    index = ask("RepositoryIndex", wire.RepositoryIndexRequest(), wire.RepositoryIndexResponse)
+    assert [(each.name, each.version, each.state) for each in index.models] == [("tiny", "1.0.0", "READY")]
+    ask(
+        "RepositoryModelLoad",
+        wire.RepositoryModelLoadRequest(model_name="tiny"),
+        wire.RepositoryModelLoadResponse,
+    )
+    named = wire.RepositoryModelUnloadRequest(model_name="tiny").SerializeToString()
+    assert served.caller.code(named, "RepositoryModelUnload", **INSIDE) == "FAILED_PRECONDITION"
+    for method in paths.OF_REPOSITORY:
+        assert served.caller.code(b"", method, **ROUTED) == "UNAUTHENTICATED"
+
+
 REFUSED = {
+    "no model": (b"", "INVALID_ARGUMENT"),
     "another model": (message("none"), "NOT_FOUND"),
     "another version": (message("tiny", model_version="9.0.0"), "NOT_FOUND"),
     "too many rows": (message("tiny", limits.ROWS + 1), "INVALID_ARGUMENT"),
@@ -162,6 +181,10 @@ def test_the_door_is_that_of_rest(served, tmp_path):
     assert code(b"", "ServerLive") == "PERMISSION_DENIED"
     assert code(message("tiny"), **ROUTED) == "UNAUTHENTICATED"
     assert code(message("tiny"), **ROUTED, **bearer) == "OK"
+    for none in ("none", "tiny/\n", "tiny/../tiny"):
+        assert code(message(none), **ROUTED) == "UNAUTHENTICATED"
+    for method in paths.OF_REPOSITORY:
+        assert code(b"", method, **ROUTED, **bearer) == "PERMISSION_DENIED"
     assert code(message("none"), **{**ROUTED, "x_perennial_model": "none"}, **bearer) == "PERMISSION_DENIED"
     for method in ("ModelReady", "ModelMetadata"):
         asked = wire.ModelReadyRequest(name="tiny").SerializeToString()

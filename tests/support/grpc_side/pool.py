@@ -21,7 +21,7 @@ class GrpcPool:
         self._pool = pool
         self.seen: list[dict[str, str]] = []
         self._server = grpc.server(ThreadPoolExecutor(4), options=[("grpc.so_reuseport", 0)])
-        methods = (*paths.OF_MODEL, *paths.OF_SERVER)
+        methods = (*paths.OF_MODEL, *paths.OF_SERVER, *paths.OF_REPOSITORY)
         handlers = {name: grpc.unary_unary_rpc_method_handler(self._answer) for name in methods}
         self._server.add_generic_rpc_handlers(
             (grpc.method_handlers_generic_handler(paths.SERVICE, handlers),)

@@ -160,7 +160,7 @@ def door() -> Json:
     Requests without such a content type skip the filter.
     """
     prefix = paths.path("")
-    served = [paths.path(method) for method in (*paths.OF_MODEL, *paths.OF_SERVER)]
+    served = [paths.path(method) for method in (*paths.OF_MODEL, *paths.OF_SERVER, *paths.OF_REPOSITORY)]
     return _of_grpc(
         "door",
         _REFUSE

@@ -32,9 +32,12 @@ PREDICTIONS = ("/v1/models/{}/predict", "/v2/models/{}/infer")
 """Paths (POST) whose requests are split, mirrored and counted: only a prediction is evidence of a version."""
 ABOUT_MODEL = ("/v2/models/{}", "/v2/models/{}/ready")
 """Paths (GET) about the champion."""
+REPOSITORY = ("/v2/repository/models/{}/load", "/v2/repository/models/{}/unload")
+"""Paths (POST) of the model repository, which the door opens to clients with a right only."""
 OF_SERVER = (
     ("/v1/feedback", "POST"),
     ("/v2", "GET"),
+    ("/v2/repository/index", "POST"),
     ("/v2/health/live", "GET"),
     ("/v2/health/ready", "GET"),
 )
@@ -51,7 +54,7 @@ def route_configuration(routes: Sequence[Route]) -> Json:
     ]
     entries += [
         {"match": _call(method), "route": _action({"cluster": f"{SERVERS}{Protocol.GRPC}"})}
-        for method in paths.OF_SERVER
+        for method in (*paths.OF_SERVER, *paths.OF_REPOSITORY)
     ]
     entries.append(
         {
@@ -115,11 +118,13 @@ def _model_routes(route: Route) -> list[Json]:
             _match(named + rest, method)
             for rest, method in (("/infer", "POST"), ("", "GET"), ("/ready", "GET"))
         ],
+        repository=[_match(path.format(model), "POST") for path in REPOSITORY],
         about=[_match(path.format(model), "GET") for path in ABOUT_MODEL],
         predictions=[_match(path.format(model), "POST") for path in PREDICTIONS],
     )
     calls = _Matches(
         named=[_call(method, model, champion) for method in paths.OF_MODEL],
+        repository=[],
         about=[_call(method, model) for method in (paths.MODEL_METADATA, paths.MODEL_READY)],
         predictions=[_call(paths.INFER, model)],
     )
@@ -131,6 +136,7 @@ class _Matches:
     """Matches of the requests of a model: those by the champion's name, questions about it, and predictions."""
 
     named: Sequence[Json]
+    repository: Sequence[Json]
     about: Sequence[Json]
     predictions: Sequence[Json]
 
@@ -140,6 +146,10 @@ def _protocol_routes(route: Route, matches: _Matches, protocol: Protocol) -> lis
     of_champion = [_share(f"{ABOUT}{protocol}", TOTAL_WEIGHT, _champion(route))]
     return [
         *({"match": match, "route": _action(by_name)} for match in matches.named),
+        *(
+            {"match": match, "route": _action({"cluster": f"{SERVERS}{protocol}"})}
+            for match in matches.repository
+        ),
         *(
             {"match": match, "route": _action({"weighted_clusters": {"clusters": of_champion}})}
             for match in matches.about

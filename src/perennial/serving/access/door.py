@@ -28,6 +28,8 @@ HEALTH = "/livez"
 CLIENT = "perennial.client"
 """Key of the scope with the client; absent where none is required."""
 FEEDBACK = "/v1/feedback"
+_REPOSITORY = "/v2/repository/"
+_OF_REPOSITORY = re.compile(r"/v2/repository/(?:index|models/([^/]+)/(?:load|unload))")
 _OF_MODEL = re.compile(r"/v[12]/models/([^/]+)(/.*)?")
 _SECRET, _PUBLIC, _BEARER = headers.SECRET.encode(), headers.PUBLIC.encode(), b"Bearer "
 _CLAIMS, _OF_SOURCE = headers.CLAIMS.encode(), headers.FEEDBACK_KEY.encode()
@@ -98,12 +100,25 @@ class Door:
         """Return the client; other paths need none, and the server checks the key of a source."""
         if path == FEEDBACK and _OF_SOURCE not in given:
             return self._client(given)
+        if path.startswith(_REPOSITORY):
+            return self._operator(given, path)
         match = _OF_MODEL.fullmatch(path)
         if match is None or not self._required:
             return None
         client = self._client(given)
         if not client.may(Right.PREDICT, match[1]):
             raise NotAllowed(f"{client.name} may not ask {match[1]}", hint=HINT)
+        return client
+
+    def _operator(self, given: Mapping[bytes, bytes], path: str) -> Client:
+        """Return the client of a call to the model repository, which always needs the right."""
+        client = self._client(given)
+        match = _OF_REPOSITORY.fullmatch(path)
+        model = match[1] if match is not None else None
+        if Right.REPOSITORY not in client.grants or not (
+            model is None or client.may(Right.REPOSITORY, model)
+        ):
+            raise NotAllowed(f"{client.name} lacks the right {Right.REPOSITORY.value!r}", hint=HINT)
         return client
 
     def _client(self, given: Mapping[bytes, bytes]) -> Client:
@@ -146,6 +161,16 @@ def refuse_explanation(scope: Mapping[str, Any], model: str) -> None:
     client = scope.get(CLIENT)
     if client is not None and not client.may(Right.EXPLAIN, model):
         raise NotAllowed(f"{client.name} may not ask for explanations of {model}", hint=HINT)
+
+
+def allowed_models(scope: Mapping[str, Any]) -> Callable[[str], bool]:
+    """Return which models a client may see in the repository; every model for the installation itself."""
+    return visible(scope.get(CLIENT))
+
+
+def visible(client: Client | None) -> Callable[[str], bool]:
+    """Return which models a client may see in the repository."""
+    return lambda model: client is None or client.may(Right.REPOSITORY, model)
 
 
 def _bearer(given: Mapping[bytes, bytes]) -> bytes:

@@ -6,6 +6,7 @@ SERVICE = "inference.GRPCInferenceService"
 INFER, MODEL_READY, MODEL_METADATA = "ModelInfer", "ModelReady", "ModelMetadata"
 OF_MODEL = (INFER, MODEL_READY, MODEL_METADATA)
 """Methods whose request has the model's name in field 1 and the version in field 2."""
+OF_REPOSITORY = ("RepositoryIndex", "RepositoryModelLoad", "RepositoryModelUnload")
 OF_SERVER = ("ServerLive", "ServerReady", "ServerMetadata")
 
 

@@ -5,37 +5,56 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import asdict, dataclass
 from typing import Any
+from urllib.parse import quote
 
 import grpc
 from google.protobuf.message import DecodeError, Message
 
+from perennial.core.governance.client_keys import Client
 from perennial.errors import MalformedInput, PerennialError
 from perennial.serving import headers
-from perennial.serving.access.door import Door
+from perennial.serving.access.door import Door, visible
 from perennial.serving.answers import brief, problem
 from perennial.serving.metrics import ServerMetrics
 from perennial.serving.protocol.grpc import open_inference_pb2 as wire
 from perennial.serving.protocol.grpc import paths
 from perennial.serving.protocol.grpc.translation import metadata_message, request_of, response_message
 from perennial.serving.protocol.inference import Inference
+from perennial.serving.protocol.repository import Repository
 
 LOG = logging.getLogger(__name__)
 
-Given = Mapping[str, str]
-Answered = tuple[Message, Given]
+Answered = tuple[Message, Mapping[str, str]]
 """A response and its trailing metadata."""
-Answer = Callable[[Any, Given, float], Answered]
+Answer = Callable[[Any, "Asked"], Answered]
 Call = Callable[[bytes, grpc.aio.ServicerContext], Awaitable[bytes]]
 
 STATUS = {
     400: grpc.StatusCode.INVALID_ARGUMENT, 401: grpc.StatusCode.UNAUTHENTICATED,
     403: grpc.StatusCode.PERMISSION_DENIED, 404: grpc.StatusCode.NOT_FOUND,
-    413: grpc.StatusCode.RESOURCE_EXHAUSTED, 422: grpc.StatusCode.FAILED_PRECONDITION,
+    409: grpc.StatusCode.FAILED_PRECONDITION, 413: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    422: grpc.StatusCode.FAILED_PRECONDITION,
     429: grpc.StatusCode.RESOURCE_EXHAUSTED, 500: grpc.StatusCode.INTERNAL,
     503: grpc.StatusCode.UNAVAILABLE, 504: grpc.StatusCode.DEADLINE_EXCEEDED,
 }  # fmt: skip
 """gRPC status by the HTTP status of an error."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a call says beside its message.
+
+    Attributes:
+        given: metadata, as the headers of REST.
+        client: who asks; None where nobody needs to sign in.
+        started: `time.perf_counter()` at its arrival.
+    """
+
+    given: Mapping[str, str]
+    client: Client | None
+    started: float
 
 
 class InferenceCalls:
@@ -45,8 +64,11 @@ class InferenceCalls:
     (INVALID_ARGUMENT), where gRPC would make it one of the server (INTERNAL).
     """
 
-    def __init__(self, inference: Inference, door: Door, metrics: ServerMetrics) -> None:
+    def __init__(
+        self, inference: Inference, repository: Repository, door: Door, metrics: ServerMetrics
+    ) -> None:
         self._inference = inference
+        self._repository = repository
         self._door = door
         self._metrics = metrics
 
@@ -59,6 +81,9 @@ class InferenceCalls:
             paths.MODEL_READY: (self._model_ready, wire.ModelReadyRequest),
             paths.MODEL_METADATA: (self._model_metadata, wire.ModelMetadataRequest),
             paths.INFER: (self._infer, wire.ModelInferRequest),
+            "RepositoryIndex": (self._index, wire.RepositoryIndexRequest),
+            "RepositoryModelLoad": (self._load, wire.RepositoryModelLoadRequest),
+            "RepositoryModelUnload": (self._unload, wire.RepositoryModelUnloadRequest),
         }
         return grpc.method_handlers_generic_handler(
             paths.SERVICE,
@@ -76,8 +101,8 @@ class InferenceCalls:
             given = _given(context)
             try:
                 message = _parsed(kind, content)
-                self._admit(method, message, given)
-                response, sent = answer(message, given, started)
+                client = self._admit(method, message, given)
+                response, sent = answer(message, Asked(given, client, started))
                 context.set_trailing_metadata(tuple(sent.items()))
                 return response.SerializeToString()
             except (PerennialError, OSError) as error:
@@ -91,46 +116,68 @@ class InferenceCalls:
 
         return call
 
-    def _admit(self, method: str, message: Message, given: Mapping[str, str]) -> None:
-        """Check who asks for the model, and that the router read the same model out of the message.
+    def _admit(self, method: str, message: Message, given: Mapping[str, str]) -> Client | None:
+        """Return who asks, and check that the router read the same model out of the message.
 
         Raises:
             NotSignedIn, NotAllowed: see `Door`.
             MalformedInput: the message names another model or version to another reader.
         """
         sent = {name.encode(): value.encode("latin-1") for name, value in given.items()}
+        if method in paths.OF_REPOSITORY:
+            model = quote(getattr(message, "model_name", ""), safe="")
+            return self._door.admit(
+                sent, f"/v2/repository/models/{model}/load" if model else "/v2/repository/index"
+            )
         if method not in paths.OF_MODEL:
-            self._door.admit(sent, paths.path(method))
-            return
+            return self._door.admit(sent, paths.path(method))
         named = _named(message)
-        self._door.admit(sent, f"/v2/models/{named[0]}")
+        if not named[0]:
+            raise MalformedInput("the message names no model", hint="name it in the first field")
+        client = self._door.admit(sent, f"/v2/models/{quote(named[0], safe='')}")
         routed = given.get(headers.CALLED_MODEL, ""), given.get(headers.CALLED_VERSION, "")
         if headers.PUBLIC in given and routed != named:
             raise MalformedInput(
                 f"the message names {brief(named)}, it was routed to {brief(routed)}",
                 hint="name the model and the version once",
             )
+        return client
 
-    def _live(self, message: Message, given: Given, started: float) -> Answered:
+    def _live(self, message: Message, asked: Asked) -> Answered:
         return wire.ServerLiveResponse(live=self._inference.live()), {}
 
-    def _ready(self, message: Message, given: Given, started: float) -> Answered:
+    def _ready(self, message: Message, asked: Asked) -> Answered:
         return wire.ServerReadyResponse(ready=self._inference.server_ready()), {}
 
-    def _server_metadata(self, message: Message, given: Given, started: float) -> Answered:
+    def _server_metadata(self, message: Message, asked: Asked) -> Answered:
         metadata = self._inference.server_metadata()
-        return wire.ServerMetadataResponse(name=metadata.name, version=metadata.version), {}
+        return wire.ServerMetadataResponse(
+            name=metadata.name, version=metadata.version, extensions=metadata.extensions
+        ), {}
 
-    def _model_ready(self, message: wire.ModelReadyRequest, given: Given, started: float) -> Answered:
-        ready = self._inference.model_ready(message.name, message.version, given)
+    def _model_ready(self, message: wire.ModelReadyRequest, asked: Asked) -> Answered:
+        ready = self._inference.model_ready(message.name, message.version, asked.given)
         return wire.ModelReadyResponse(ready=ready), {}
 
-    def _model_metadata(self, message: wire.ModelMetadataRequest, given: Given, started: float) -> Answered:
-        return metadata_message(self._inference.metadata(message.name, message.version, given)), {}
+    def _model_metadata(self, message: wire.ModelMetadataRequest, asked: Asked) -> Answered:
+        return metadata_message(self._inference.metadata(message.name, message.version, asked.given)), {}
 
-    def _infer(self, message: wire.ModelInferRequest, given: Given, started: float) -> Answered:
-        response = self._inference.answer(request_of(message), given, started)
+    def _infer(self, message: wire.ModelInferRequest, asked: Asked) -> Answered:
+        response = self._inference.answer(request_of(message), asked.given, asked.started)
         return response_message(response, raw=bool(message.raw_input_contents)), response.headers
+
+    def _index(self, message: wire.RepositoryIndexRequest, asked: Asked) -> Answered:
+        entries = self._repository.index(message.ready, visible(asked.client))
+        kind = wire.RepositoryIndexResponse.ModelIndex
+        return wire.RepositoryIndexResponse(models=[kind(**asdict(entry)) for entry in entries]), {}
+
+    def _load(self, message: wire.RepositoryModelLoadRequest, asked: Asked) -> Answered:
+        self._repository.load(message.model_name)
+        return wire.RepositoryModelLoadResponse(), {}
+
+    def _unload(self, message: wire.RepositoryModelUnloadRequest, asked: Asked) -> Answered:
+        self._repository.unload(message.model_name)
+        return wire.RepositoryModelUnloadResponse(), {}
 
 
 def _given(context: grpc.aio.ServicerContext) -> dict[str, str]:

@@ -21,7 +21,7 @@ from perennial.serving.protocol.messages import (
     Tensor,
     TensorMetadata,
 )
-from perennial.serving.protocol.rest import MOST_SIZES, MOST_VALUES
+from perennial.serving.protocol.rest.requests import MOST_SIZES, MOST_VALUES
 
 CONTENTS = {
     "BOOL": "bool_contents", "UINT8": "uint_contents", "UINT16": "uint_contents", "UINT32": "uint_contents",
