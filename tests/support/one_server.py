@@ -49,7 +49,8 @@ class Server:
         server = ModelServer(
             self.host, lambda: self.values, self.writer, feedback, sources, clock=lambda: NOW
         )
-        self.client = TestClient(server.application(), headers={headers.FEEDBACK_KEY: KEY})
+        self.application = server.application()
+        self.client = TestClient(self.application, headers={headers.FEEDBACK_KEY: KEY})
 
     def hold(self, *versions) -> None:
         state = desired_state.read(desired_state.state_file(self.folder, "stable"))
