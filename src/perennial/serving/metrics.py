@@ -75,7 +75,9 @@ class ServerMetrics(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """Return the requests: those answered, and those refused by their status."""
-        requests = CounterMetricFamily("perennial_requests", "Answered requests.", labels=(*VERSION, "status"))
+        requests = CounterMetricFamily(
+            "perennial_requests", "Answered requests.", labels=(*VERSION, "status")
+        )
         for labels, count in self._answered.requests():
             requests.add_metric((*labels, "200"), count)
         for status, count in list(self._refused.items()):
