@@ -7,10 +7,13 @@ from pathlib import Path
 
 import orjson
 
-from perennial.serving import tensors
 from perennial.serving.desired_state import DesiredVersion
 from perennial.serving.manifest import ServedManifest
 from perennial.serving.onnx import open_session
+from perennial.serving.protocol import rest
+from perennial.serving.protocol.inputs import features_of
+from perennial.serving.protocol.messages import InferenceResponse
+from perennial.serving.protocol.outputs import outputs_of
 from perennial.serving.session import LoadedVersion
 
 
@@ -35,8 +38,10 @@ def application(folder: Path):
             message = await receive()
             parts.append(message.get("body", b""))
             more = message.get("more_body", False)
-        scores = version.score(tensors.read_features(orjson.loads(b"".join(parts)), version))
-        content = orjson.dumps(tensors.answer(version, scores, None, {}), option=orjson.OPT_SERIALIZE_NUMPY)
+        request = rest.read_request(orjson.loads(b"".join(parts)), wanted.model, "")
+        scores = version.score(features_of(request.inputs, manifest))
+        response = InferenceResponse(wanted.model, "1.0.0", "", outputs_of(manifest, scores, ()))
+        content = orjson.dumps(rest.response_body(response), option=orjson.OPT_SERIALIZE_NUMPY)
         headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(content))]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": content})

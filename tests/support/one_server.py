@@ -49,13 +49,9 @@ class Server:
         server = ModelServer(
             self.host, lambda: self.values, self.writer, feedback, sources, clock=lambda: NOW
         )
-<<<<<<< HEAD
+        self.inference = server.inference
         self.application = server.application()
         self.client = TestClient(self.application, headers={headers.FEEDBACK_KEY: KEY})
-=======
-        self.inference = server.inference
-        self.client = TestClient(server.application(), headers={headers.FEEDBACK_KEY: KEY})
->>>>>>> next
 
     def hold(self, *versions) -> None:
         state = desired_state.read(desired_state.state_file(self.folder, "stable"))
