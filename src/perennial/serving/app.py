@@ -20,7 +20,7 @@ from perennial.errors import PerennialError
 from perennial.serving import entities, feedback_inbox, headers
 from perennial.serving.access import caller
 from perennial.serving.access.door import feedback_source, refuse_explanation
-from perennial.serving.answers import Json, no_route, read_json, refusal
+from perennial.serving.answers import Json, no_route, read_body, read_json, refusal
 from perennial.serving.evidence.sources import FeedbackSources
 from perennial.serving.explanation import Explanations
 from perennial.serving.feedback_inbox import FeedbackWriter
@@ -28,8 +28,11 @@ from perennial.serving.host import ModelHost
 from perennial.serving.http.direct import DirectRoutes
 from perennial.serving.metrics import ServerMetrics
 from perennial.serving.prediction_log import PredictionLogWriter
-from perennial.serving.protocol import rest
 from perennial.serving.protocol.inference import Inference, stands_in
+from perennial.serving.protocol.repository import Repository
+from perennial.serving.protocol.rest.repository import RepositoryRoutes
+from perennial.serving.protocol.rest.requests import read_request
+from perennial.serving.protocol.rest.responses import metadata_body, respond
 from perennial.serving.recorder import Recorder
 
 Handler = Callable[[Request], Awaitable[Response]]
@@ -82,6 +85,7 @@ class ModelServer:
             ("GET", f"{v2}/ready", self.model_ready),
             ("GET", v2, self.model_metadata),
             ("GET", "/v2", self.server_metadata),
+            *RepositoryRoutes(Repository(self._host)).table,
             ("GET", "/v2/health/live", self.live),
             ("GET", "/v2/health/ready", self.ready),
             # The routes of the traffic, for the 405 of another method: `DirectRoutes` takes their requests.
@@ -149,7 +153,7 @@ class ModelServer:
     async def model_metadata(self, request: Request) -> Response:
         path = request.path_params
         metadata = self.inference.metadata(path["model"], path.get("version", ""), request.headers)
-        return Json(rest.metadata_body(metadata))
+        return Json(metadata_body(metadata))
 
     async def model_ready(self, request: Request) -> Response:
         path = request.path_params
@@ -160,10 +164,9 @@ class ModelServer:
         """Answer an Open Inference Protocol request; the prediction ids are in the parameters, comma-separated."""
         started = time.perf_counter()
         path = request.path_params
-        body = await read_json(request)
-        asked = rest.read_request(body, path["model"], path.get("version", ""))
-        response = self.inference.answer(asked, request.headers, started)
-        return Json(rest.response_body(response), headers=response.headers)
+        body = await read_body(request)
+        asked = read_request(body, request.headers, path["model"], path.get("version", ""))
+        return respond(asked, self.inference.answer(asked, request.headers, started))
 
     async def predict(self, request: Request) -> Response:
         """Answer with scores by entity from online features, with `explain` also with their attributions."""

@@ -24,7 +24,7 @@ from perennial.serving.recorder import Recorder
 from perennial.serving.version_selection import SelectedVersion, select_version
 
 PLATFORM = "onnxruntime_onnx"
-EXTENSIONS = ("binary_tensor_data",)
+EXTENSIONS = ("binary_tensor_data", "model_repository")
 NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 
 

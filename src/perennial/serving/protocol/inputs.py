@@ -45,7 +45,10 @@ def features_of(tensors: Sequence[Tensor], manifest: ServedManifest) -> np.ndarr
         return _matrix(tensors[0], manifest)
     names = [tensor.name for tensor in tensors]
     if not typed or len(names) != len(typed) or set(names) != set(typed):
-        raise ShapeError(f"inputs are {brief(names)}", hint=f"send {_expected(manifest)}")
+        known = f"{manifest.input!r}" + (f" or {brief(list(typed))}" if typed else "")
+        raise ShapeError(
+            f"inputs are {brief(names)}, the model takes {known}", hint=f"send {_expected(manifest)}"
+        )
     return _columns({tensor.name: tensor for tensor in tensors}, typed)
 
 
