@@ -50,7 +50,8 @@ class Server:
             self.host, lambda: self.values, self.writer, feedback, sources, clock=lambda: NOW
         )
         self.inference, self.calls = server.inference, server.calls
-        self.client = TestClient(server.application(), headers={headers.FEEDBACK_KEY: KEY})
+        self.application = server.application()
+        self.client = TestClient(self.application, headers={headers.FEEDBACK_KEY: KEY})
 
     def hold(self, *versions) -> None:
         state = desired_state.read(desired_state.state_file(self.folder, "stable"))

@@ -44,7 +44,7 @@ STATUS = {
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What a call says beside its message.
+    """The circumstances of a call: everything but its message.
 
     Attributes:
         given: metadata, as the headers of REST.
