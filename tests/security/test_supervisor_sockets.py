@@ -22,7 +22,9 @@ def sockets_of(process: psutil.Process) -> list[Path]:
 
 def test_model_servers_listen_only_on_their_ports(serving_stack):
     settings = serving_stack.settings
-    ports = {*settings.ports("stable"), *settings.ports("canary")}
+    ports = {
+        port for pool in ("stable", "canary") for port in (*settings.ports(pool), *settings.grpc_ports(pool))
+    }
     listening: dict[int, set[int]] = {}
     for process in psutil.Process(os.getpid()).children(recursive=True):
         found = {c.laddr.port for c in process.net_connections(kind="inet") if c.status == psutil.CONN_LISTEN}
