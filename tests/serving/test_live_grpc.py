@@ -101,10 +101,12 @@ def test_tritonclient_works_unchanged(stack, versions):
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
 def test_a_server_that_ends_costs_no_call(stack, versions, how):
     share(stack, versions, "1.1.0", 0.0)
+    port = stack.settings.ports("stable")[0]
     with load(stack) as seen:
         seen.wait_for(50)
-        stack.kill(stack.settings.ports("stable")[0], how)
-        until(lambda: stack.router.healthy(MODEL)["stable"] == 1, 60, "the server is gone")
+        stack.kill(port, how)
+        until(lambda: not stack.alive(port), 60, "the server is gone")
+        until(lambda: stack.router.healthy(MODEL)["stable"] == 1, 60, "Envoy has noticed")
         seen.wait_for(200)
     assert (seen.failed, seen.failures) == (0, [])
 
