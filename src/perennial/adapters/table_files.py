@@ -16,7 +16,8 @@ import duckdb
 import pandas as pd
 
 from perennial.adapters.csv_texts.lines import odd_line
-from perennial.adapters.csv_texts.times import NUMBERS, as_time, has_one_reading, time_format, time_unit
+from perennial.adapters.csv_texts.times import NUMBERS, has_one_reading
+from perennial.adapters.typed_columns import keeps_its_type, quoted, typed
 from perennial.core.data_spec import CsvForm
 from perennial.core.input_spec import InputKind
 from perennial.errors import DatasetMissing, MalformedInput, SettingsError
@@ -30,15 +31,6 @@ ENDINGS = (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".txt", *PARQUET)
 PLAIN = CsvForm()
 EXACT = 2**53
 """Smallest whole number beyond which a float skips some."""
-FRACTIONS = ("FLOAT", "DOUBLE")
-TYPES = {
-    InputKind.FLOAT: "DOUBLE",
-    InputKind.INT: "BIGINT",
-    InputKind.BOOL: "BOOLEAN",
-    InputKind.CATEGORY: "VARCHAR",
-    InputKind.TIMESTAMP: "TIMESTAMPTZ",
-    InputKind.TEXT: "VARCHAR",
-}
 
 
 class TableFile:
@@ -90,11 +82,11 @@ class TableFile:
                 ]
                 file = scan(self._path, self._missing, texts=texts, form=self._form)
                 wanted = ", ".join(
-                    _typed(database, file, name, kind, columns[name]) for name, kind in self._types.items()
+                    typed(database, file, name, kind, columns[name]) for name, kind in self._types.items()
                 )
                 as_text = scan(self._path, self._missing, text=True, form=self._form)
                 for name, kind in self._types.items():
-                    _keeps_its_type(database, file, self._path, name, kind, columns[name])
+                    keeps_its_type(database, file, os.fspath(self._path), name, kind, columns[name])
                     if kind is InputKind.TIMESTAMP and file.startswith("read_csv"):
                         has_one_reading(
                             database, as_text, name, quoted(name), columns[name], os.fspath(self._path)
@@ -165,59 +157,6 @@ def described(
     if len(types) == 1 and (wrong := odd_line(path, next(iter(types)), form.encoding)):
         raise MalformedInput(f"{path}: {wrong[0]}", hint=wrong[1])
     return types
-
-
-def quoted(name: str) -> str:
-    """Return an identifier of SQL."""
-    return '"' + name.replace('"', '""') + '"'
-
-
-def _typed(database: duckdb.DuckDBPyConnection, file: str, name: str, kind: InputKind, read_as: str) -> str:
-    column = quoted(name)
-    if kind is InputKind.TIMESTAMP and read_as in NUMBERS and (unit := time_unit(database, file, column)):
-        return f"CAST({as_time(column, unit)} AS TIMESTAMPTZ) AS {column}"
-    if kind is InputKind.TIMESTAMP and read_as == "VARCHAR" and (form := time_format(database, file, column)):
-        return f"CAST(strptime({column}, '{form}') AS TIMESTAMPTZ) AS {column}"
-    if kind is InputKind.TIMESTAMP and read_as in ("DATE", "TIMESTAMP"):
-        # A bare cast reaches the CSV reader, which then forgets the form that it has read.
-        return f"CAST({column} + INTERVAL 0 SECOND AS TIMESTAMPTZ) AS {column}"
-    if kind is InputKind.INT and read_as in FRACTIONS:
-        return f"CAST(CASE WHEN isnan({column}) THEN NULL ELSE {column} END AS BIGINT) AS {column}"
-    return f"CAST({column} AS {TYPES[kind]}) AS {column}"
-
-
-def _keeps_its_type(
-    database: duckdb.DuckDBPyConnection, file: str, path: Location, name: str, kind: InputKind, read_as: str
-) -> None:
-    """Refuse values that DuckDB would cast silently: 1.5 to a whole number, 2 to true, true to 1.
-
-    Raises:
-        MalformedInput: names the first such row and its value.
-    """
-    column = quoted(name)
-    is_text, is_bool = read_as == "VARCHAR", read_as == "BOOLEAN"
-    is_csv = file.startswith("read_csv")
-    if (
-        kind is InputKind.INT
-        and not is_bool
-        and (is_csv or is_text or read_as in FRACTIONS or "DECIMAL" in read_as)
-    ):
-        number = f"TRY_CAST({column} AS DOUBLE)"
-        wrong = f"NOT isnan({number}) AND {number} % 1 <> 0"
-    elif kind is InputKind.BOOL and not (is_csv or is_text or is_bool):
-        wrong = f"{column} NOT IN (0, 1)"
-    elif kind in (InputKind.INT, InputKind.FLOAT) and is_bool and not is_csv:
-        wrong = f"{column} IS NOT NULL"
-    else:
-        return
-    numbered = f"SELECT row_number() OVER () AS row, {column} FROM {file}"  # noqa: S608 quoted
-    query = f"SELECT row, {column} FROM ({numbered}) WHERE {wrong} LIMIT 1"  # noqa: S608
-    if wrong_rows := database.execute(query).fetchall():
-        row, value = wrong_rows[0]
-        raise MalformedInput(
-            f"{path}: row {row}, {name} is {value!r}, which is no {kind.value}",
-            hint="correct the data, or the type in the spec",
-        )
 
 
 def _exact(

@@ -12,7 +12,8 @@ from typing import Literal
 import duckdb
 
 from perennial.adapters.csv_texts.times import NUMBERS
-from perennial.adapters.table_files import PLAIN, Location, connect, described, quoted, scan
+from perennial.adapters.table_files import PLAIN, Location, connect, described, scan
+from perennial.adapters.typed_columns import quoted
 from perennial.core.data_spec import CsvForm
 from perennial.errors import MalformedInput
 
