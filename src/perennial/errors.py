@@ -225,6 +225,10 @@ class RouteMoved(ReleaseError, exit_code=68):
     """Another process moved the traffic in the meantime."""
 
 
+class OwnedByReleases(ReleaseError, exit_code=69, http_status=409):
+    """A call may not load or unload a version: releases decide what a server holds."""
+
+
 class LedgerBroken(PerennialError, exit_code=70):
     """The ledger's hash chain does not hold, or an entry cannot be read."""
 

@@ -23,6 +23,16 @@ SURE = 1 / (1 + math.exp(-1))
 FLOWERS = Multiclass(classes=("setosa", "virginica"))
 DOSE = Regression(unit="mg", tolerance=0.5)
 TUMOUR = Binary(threshold=0.5, positive="malignant", negative="benign")
+CALIBRATED = Regression(unit="mg", interval=0.9, half_width=0.5)
+DECISION = {"name": "decision", "datatype": "INT64", "shape": [-1]}
+CLASS = {"name": "class", "datatype": "BYTES", "shape": [-1]}
+FURTHER = {
+    TUMOUR: [DECISION, CLASS],
+    FLOWERS: [CLASS, DECISION, {"name": "confidence", "datatype": "FP32", "shape": [-1]}],
+    DOSE: [],
+    CALIBRATED: [{"name": "interval", "datatype": "FP32", "shape": [-1, 2]}],
+}
+"""Outputs besides that of the model file."""
 
 
 @pytest.mark.parametrize(
@@ -40,7 +50,7 @@ TUMOUR = Binary(threshold=0.5, positive="malignant", negative="benign")
         ),
         (DOSE, {"value": 1.0}, [1], [1.0], 1.5, 1.6, "much"),
         (
-            Regression(unit="mg", interval=0.9, half_width=0.5),
+            CALIBRATED,
             {"value": 1.0, "interval": {"low": 0.5, "high": 1.5, "level": 0.9}},
             [1],
             [1.0],
@@ -62,7 +72,8 @@ def test_a_kind_answers_logs_and_is_judged(tmp_path, task, fields, shape, data, 
     assert (tensor["name"], tensor["shape"]) == (task.output, shape)
     assert tensor["data"] == pytest.approx(data, abs=1e-6)
     metadata = server.client.get("/v2/models/tiny").json()
-    assert metadata["outputs"] == [{"name": task.output, "datatype": "FP32", "shape": [-1, *shape[1:]]}]
+    own = {"name": task.output, "datatype": "FP32", "shape": [-1, *shape[1:]]}
+    assert metadata["outputs"] == [own, *FURTHER[task]]
 
     ids = [answer["prediction_id"] for answer in answers]
     labels = [

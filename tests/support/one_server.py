@@ -49,6 +49,7 @@ class Server:
         server = ModelServer(
             self.host, lambda: self.values, self.writer, feedback, sources, clock=lambda: NOW
         )
+        self.inference = server.inference
         self.client = TestClient(server.application(), headers={headers.FEEDBACK_KEY: KEY})
 
     def hold(self, *versions) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +12,7 @@ import onnx
 from onnx import TensorProto, helper
 from signing import signed
 
+from perennial.core.input_spec import InputSpec, columns_of
 from perennial.core.tasks import Task
 from perennial.core.training.explanation import Background, ServedExplanation
 from perennial.core.version import VersionRef
@@ -28,6 +29,7 @@ def tiny_version(
     service: str | None = None,
     background: Rows = (),
     task: Task | None = None,
+    inputs: Mapping[str, InputSpec] | None = None,
 ) -> tuple[VersionRef, Path]:
     """Write model.onnx and manifest.json and sign them; the same arguments give the same digest.
 
@@ -37,20 +39,24 @@ def tiny_version(
         background: rows that explanations compare with; none, no explanations.
         task: None for a ranking in a manifest of format 1; a regression answers the sum of the features and the
             bias, several classes the softmax of that sum and zeros.
+        inputs: typed inputs that the caller sends; the sum is over their columns. Needs a task.
     """
     files = folder / f"{model}-{version}"
     files.mkdir(parents=True, exist_ok=True)
-    content = _graph(bias, task).SerializeToString()
+    names = columns_of(inputs) if inputs else tuple(f"f{number}" for number in range(WIDTH))
+    content = _graph(bias, task, len(names)).SerializeToString()
     (files / "model.onnx").write_bytes(content)
     manifest = {
         "format": 1, "model": model, "capsule": "capsule-of-test", "input": "features",
         "output": "score", "feature_service": service, "entities": ["test_id", "suite"],
         "request": {"cycle_size": "int", "requested_at": "timestamp"},
-        "features": [f"f{number}" for number in range(WIDTH)], "threshold": 0.5,
+        "features": list(names), "threshold": 0.5,
     }  # fmt: skip
     if task is not None:
         del manifest["threshold"]
         manifest |= {"format": 2, "output": task.output, "task": task.model_dump()}
+    if inputs:
+        manifest["inputs"] = {name: spec.model_dump(mode="json") for name, spec in inputs.items()}
     if background:
         manifest["explanation"] = _explanation(files, manifest["features"], background)
     (files / "manifest.json").write_text(json.dumps(manifest))
@@ -80,7 +86,7 @@ def _explanation(files: Path, names: list[str], background: Rows) -> dict:
     ).model_dump()
 
 
-def _graph(bias: float, task: Task | None) -> onnx.ModelProto:
+def _graph(bias: float, task: Task | None, columns: int) -> onnx.ModelProto:
     output, width = ("score", None) if task is None else (task.output, task.width())
     if width is None:
         last = [helper.make_node("Identity" if output == "value" else "Sigmoid", ["raw"], [output])]
@@ -98,7 +104,7 @@ def _graph(bias: float, task: Task | None) -> onnx.ModelProto:
             *last,
         ],
         "sum",
-        [helper.make_tensor_value_info("features", TensorProto.FLOAT, ["n", WIDTH])],
+        [helper.make_tensor_value_info("features", TensorProto.FLOAT, ["n", columns])],
         [helper.make_tensor_value_info(output, TensorProto.FLOAT, ["n"] if width is None else ["n", width])],
         [
             helper.make_tensor("axes", TensorProto.INT64, [1], [1]),

@@ -96,6 +96,24 @@ def test_an_array_of_a_file_becomes_a_version_that_answers(made, capsys):
     tensor = {"name": "features", "shape": [1, SIZE + 1], "datatype": "FP32", "data": row}
     raw = server.client.post("/v2/models/products/infer", json={"inputs": [tensor]})
     assert raw.json()["outputs"][0]["data"] == pytest.approx([scores[0]], abs=1e-6)
+    named = [
+        {"name": "embedding", "shape": [2, SIZE], "datatype": "FP32", "data": [*row[:-1], *[None] * SIZE]},
+        {"name": "price", "shape": [2], "datatype": "INT64", "data": [5, 5]},
+    ]
+    raw = server.client.post("/v2/models/products/infer", json={"inputs": named})
+    assert raw.json()["outputs"][0]["data"] == pytest.approx([scores[0], scores[2]], abs=1e-6)
+    metadata = server.client.get("/v2/models/products").json()
+    assert metadata["inputs"][0] == {"name": "embedding", "datatype": "FP32", "shape": [-1, SIZE]}
+    half = [{**named[0], "data": [*row[:-1], *[None] * 15, 1.0]}, named[1]]
+    refused = server.client.post("/v2/models/products/infer", json={"inputs": half})
+    assert refused.status_code == 400
+    assert "row 1, embedding[0] is nan" in refused.text
+    refused = server.client.post(
+        "/v2/models/products/infer",
+        json={"inputs": [{**named[0], "shape": [2, 8], "data": row[:-1]}, named[1]]},
+    )
+    assert refused.status_code == 400
+    assert "[n, 16]" in refused.text
 
     for wrong, named in (
         (numbers[1:], "row 1, embedding is a list of 15"),

@@ -1,36 +1,48 @@
-"""Tables in CSV and Parquet files and in folders of Parquet, here or in S3, read by DuckDB with the types of the spec.
-
-DuckDB reaches S3 by fsspec (s3fs), since its own extension would be fetched from the internet. Keys and endpoint are
-those of the AWS environment.
-"""
+"""Tables in CSV and Parquet files and folders of Parquet, here or in S3, read with the types of the spec by DuckDB."""
 
 from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import duckdb
 import pandas as pd
 
-from perennial.adapters.csv_texts.lines import odd_line
-from perennial.adapters.csv_texts.times import NUMBERS, has_one_reading
-from perennial.adapters.typed_columns import keeps_its_type, quoted, typed
+from perennial.adapters.arrays import check_lists
+from perennial.adapters.csv_texts.encodings import in_utf8
+from perennial.adapters.csv_texts.numbers import matches, quoted
+from perennial.adapters.csv_texts.times import NUMBERS, as_time, has_one_reading, time_format, time_unit
+from perennial.adapters.file_scan import (
+    PLAIN,
+    Location,
+    check_there,
+    connect,
+    described,
+    is_csv,
+    is_s3,
+    malformed,
+    s3,
+    scan,
+)
 from perennial.core.data_spec import CsvForm
 from perennial.core.input_spec import InputKind
-from perennial.errors import DatasetMissing, MalformedInput, SettingsError
+from perennial.errors import MalformedInput
 from perennial.files import sha256
 
-Location = Path | str
-"""A file, a folder of Parquet files, or the address of either: s3://bucket/key."""
-S3 = "s3://"
-PARQUET = (".parquet", ".pq")
-ENDINGS = (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".txt", *PARQUET)
-PLAIN = CsvForm()
 EXACT = 2**53
 """Smallest whole number beyond which a float skips some."""
+FRACTIONS = ("FLOAT", "DOUBLE")
+TYPES = {
+    InputKind.FLOAT: "DOUBLE",
+    InputKind.INT: "BIGINT",
+    InputKind.BOOL: "BOOLEAN",
+    InputKind.CATEGORY: "VARCHAR",
+    InputKind.TIMESTAMP: "TIMESTAMPTZ",
+    InputKind.TEXT: "VARCHAR",
+    InputKind.ARRAY: "DOUBLE[]",
+}
 
 
 class TableFile:
@@ -64,8 +76,9 @@ class TableFile:
             DatasetMissing: there is no such file, or no Parquet file in the folder.
             MalformedInput: it is no table, a column is missing, or a value is of another type; names the line.
         """
-        with connect(self._path) as database:
-            columns = described(database, self._path, self._missing, self._form)
+        check_there(self._path)
+        with in_utf8(self._path, self._form) as (path, form), connect(path) as database:
+            columns = described(database, path, self._missing, form)
             absent = [name for name in self._types if name not in columns]
             if absent:
                 raise MalformedInput(
@@ -73,32 +86,40 @@ class TableFile:
                     hint=f"it has {', '.join(columns)[:500]}",
                 )
             try:
-                # Times keep the form that DuckDB finds in the file, such as 31/01/2024; so do numbers such as 1.234,5.
-                local = PLAIN.model_copy(update={"encoding": self._form.encoding}) != self._form
-                texts = [
-                    name
-                    for name, kind in self._types.items()
-                    if kind is not InputKind.TIMESTAMP and not (local and columns[name] in NUMBERS)
-                ]
-                file = scan(self._path, self._missing, texts=texts, form=self._form)
-                wanted = ", ".join(
-                    typed(database, file, name, kind, columns[name]) for name, kind in self._types.items()
-                )
-                as_text = scan(self._path, self._missing, text=True, form=self._form)
-                for name, kind in self._types.items():
-                    keeps_its_type(database, file, os.fspath(self._path), name, kind, columns[name])
-                    if kind is InputKind.TIMESTAMP and file.startswith("read_csv"):
-                        has_one_reading(
-                            database, as_text, name, quoted(name), columns[name], os.fspath(self._path)
-                        )
-                query = f"SELECT {wanted} FROM {file}"  # noqa: S608 quoted
-                return _exact(database.sql(query).df(), database, query, self._types)
+                return self._typed_rows(database, path, form, columns)
             except duckdb.Error as error:
                 raise malformed(self._path, error) from error
 
+    def _typed_rows(
+        self, database: duckdb.DuckDBPyConnection, path: Location, form: CsvForm, columns: Mapping[str, str]
+    ) -> pd.DataFrame:
+        file_is_csv = is_csv(path)
+        as_text = scan(path, self._missing, text=True, form=form)
+        # Times keep the form that DuckDB finds in the file, such as 31/01/2024.
+        texts = [name for name, kind in self._types.items() if kind is not InputKind.TIMESTAMP]
+        numbers: dict[str, str] = {}
+        if file_is_csv and not form.is_plain_number:
+            _has_form(database, as_text, path, self._types, form)
+            for name, kind in self._types.items():
+                if kind in (InputKind.FLOAT, InputKind.INT):
+                    numbers[name] = "VARCHAR"
+                elif kind is InputKind.TIMESTAMP and columns[name] in NUMBERS:
+                    numbers[name] = columns[name]
+        file = scan(path, self._missing, texts=texts, form=form, numbers=numbers)
+        wanted = ", ".join(
+            _typed(database, file, name, kind, columns[name]) for name, kind in self._types.items()
+        )
+        for name, kind in self._types.items():
+            check_lists(database, file, os.fspath(path), name, kind, columns[name])
+            _keeps_its_type(database, file, path, name, kind, columns[name])
+            if kind is InputKind.TIMESTAMP and file_is_csv:
+                has_one_reading(database, as_text, name, quoted(name), columns[name], os.fspath(self._path))
+        query = f"SELECT {wanted} FROM {file}"  # noqa: S608 quoted
+        return _exact(database.sql(query).df(), database, query, self._types)
+
     def revision(self) -> str:
         """Return a hash over the names and contents of the files; those in S3 count by their ETags."""
-        _there(self._path)
+        check_there(self._path)
         if is_s3(self._path):
             objects = s3().find(os.fspath(self._path), detail=True)
             parts = [(name, str(entry["ETag"]).strip('"')) for name, entry in sorted(objects.items())]
@@ -112,51 +133,82 @@ class TableFile:
         return self._name
 
 
-def connect(where: Location = "") -> duckdb.DuckDBPyConnection:
-    """Return a connection in memory that reads times without a zone as UTC, and S3 if `where` is there."""
-    database = duckdb.connect()
-    if is_s3(where):
-        database.register_filesystem(s3())
-    database.execute("SET TimeZone = 'UTC'")
-    database.execute("SET threads = 2")
-    return database
+def _typed(database: duckdb.DuckDBPyConnection, file: str, name: str, kind: InputKind, read_as: str) -> str:
+    column = quoted(name)
+    if kind is InputKind.TIMESTAMP and read_as in NUMBERS and (unit := time_unit(database, file, column)):
+        return f"CAST({as_time(column, unit)} AS TIMESTAMPTZ) AS {column}"
+    if kind is InputKind.TIMESTAMP and read_as == "VARCHAR" and (form := time_format(database, file, column)):
+        return f"CAST(strptime({column}, '{form}') AS TIMESTAMPTZ) AS {column}"
+    if kind is InputKind.TIMESTAMP and read_as in ("DATE", "TIMESTAMP"):
+        # A bare cast reaches the CSV reader, which then forgets the form that it has read.
+        return f"CAST({column} + INTERVAL 0 SECOND AS TIMESTAMPTZ) AS {column}"
+    if kind is InputKind.INT and read_as in FRACTIONS:
+        return f"CAST(CASE WHEN isnan({column}) THEN NULL ELSE {column} END AS BIGINT) AS {column}"
+    return f"CAST({column} AS {TYPES[kind]}) AS {column}"
 
 
-def location(project: Path, path: str) -> Location:
-    """Return the place that a spec names: in S3, or relative to the project."""
-    return path if is_s3(path) else project / path
-
-
-def is_s3(where: Location) -> bool:
-    return isinstance(where, str) and where.startswith(S3)
-
-
-def s3() -> Any:
-    """Return the file system of S3.
+def _keeps_its_type(
+    database: duckdb.DuckDBPyConnection, file: str, path: Location, name: str, kind: InputKind, read_as: str
+) -> None:
+    """Refuse values that DuckDB would cast silently: 1.5 to a whole number, 2 to true, true to 1.
 
     Raises:
-        SettingsError: its package is not installed.
+        MalformedInput: names the first such row and its value.
     """
-    try:
-        import s3fs
-    except ImportError as error:
-        raise SettingsError("s3:// needs the package s3fs", hint="pip install 'perennial[s3]'") from error
-    return s3fs.S3FileSystem(use_listings_cache=False)
+    column = quoted(name)
+    is_text, is_bool = read_as == "VARCHAR", read_as == "BOOLEAN"
+    from_csv = is_csv(path)
+    if (
+        kind is InputKind.INT
+        and not is_bool
+        and (from_csv or is_text or read_as in FRACTIONS or "DECIMAL" in read_as)
+    ):
+        number = f"TRY_CAST({column} AS DOUBLE)"
+        wrong = f"NOT isnan({number}) AND {number} % 1 <> 0"
+    elif kind is InputKind.BOOL and not (from_csv or is_text or is_bool):
+        wrong = f"{column} NOT IN (0, 1)"
+    elif kind in (InputKind.INT, InputKind.FLOAT) and is_bool and not from_csv:
+        wrong = f"{column} IS NOT NULL"
+    else:
+        return
+    numbered = f"SELECT row_number() OVER () AS row, {column} FROM {file}"  # noqa: S608 quoted
+    query = f"SELECT row, {column} FROM ({numbered}) WHERE {wrong} LIMIT 1"  # noqa: S608
+    if wrong_rows := database.execute(query).fetchall():
+        row, value = wrong_rows[0]
+        raise MalformedInput(
+            f"{path}: row {row}, {name} is {value!r}, which is no {kind.value}",
+            hint="correct the data, or the type in the spec",
+        )
 
 
-def described(
-    database: duckdb.DuckDBPyConnection, path: Location, missing: tuple[str, ...], form: CsvForm = PLAIN
-) -> dict[str, str]:
-    """Return the type of each column that DuckDB finds in a file; raises as `TableFile.read`."""
-    _there(path)
-    try:
-        rows = database.execute(f"DESCRIBE SELECT * FROM {scan(path, missing, form=form)}").fetchall()  # noqa: S608
-    except duckdb.Error as error:
-        raise malformed(path, error) from error
-    types = {str(row[0]): str(row[1]) for row in rows}
-    if len(types) == 1 and (wrong := odd_line(path, next(iter(types)), form.encoding)):
-        raise MalformedInput(f"{path}: {wrong[0]}", hint=wrong[1])
-    return types
+def _has_form(
+    database: duckdb.DuckDBPyConnection,
+    texts: str,
+    path: Location,
+    types: Mapping[str, InputKind],
+    form: CsvForm,
+) -> None:
+    """Refuse numbers of another form than the spec names: 1.5 in a file with decimal commas, 12 among $12.
+
+    Args:
+        texts: SQL after FROM, with each column as text.
+
+    Raises:
+        MalformedInput: names the first such row and its value.
+    """
+    for name, kind in types.items():
+        if kind not in (InputKind.FLOAT, InputKind.INT):
+            continue
+        column, unit = quoted(name), form.units.get(name)
+        wrong = f"NOT {matches('text', form.decimal, form.thousands, unit)}"
+        numbered = f"SELECT row_number() OVER () AS row, {column} AS text FROM {texts}"  # noqa: S608 quoted
+        query = f"SELECT row, text FROM ({numbered}) WHERE {wrong} LIMIT 1"  # noqa: S608
+        for row, value in database.execute(query).fetchall():
+            example = f"1{form.thousands or ''}234{form.decimal}5" + (f" {unit}" if unit else "")
+            raise MalformedInput(
+                f"{path}: row {row}, {name} is {value!r}, no number of the form {example}",
+                hint="correct the data, or data.source.csv of the spec",
+            )
 
 
 def _exact(
@@ -169,70 +221,3 @@ def _exact(
             values = database.sql(f"SELECT {quoted(name)} FROM ({query})").fetchall()  # noqa: S608 quoted
             frame[name] = pd.array([value for (value,) in values], dtype="Int64")
     return frame
-
-
-def scan(
-    path: Location,
-    missing: tuple[str, ...],
-    text: bool = False,
-    texts: Sequence[str] = (),
-    form: CsvForm = PLAIN,
-) -> str:
-    """Return the SQL of a table function over a file.
-
-    Args:
-        text: every column of a CSV file as text, not with the type that DuckDB finds.
-        texts: the columns of a CSV file to read as text.
-        form: of a CSV file.
-    """
-    address = os.fspath(path)
-    literal = _literal(address)
-    if address.lower().endswith(PARQUET):
-        return f"read_parquet({literal})"
-    if _is_folder(path):
-        # Parts may lack a column that a later one has: it is missing in their rows.
-        return f"read_parquet({_literal(address.rstrip('/') + '/**/*.parquet')}, union_by_name = true)"
-    nulls = ", ".join(map(_literal, missing)) or "''"
-    as_text = ", all_varchar = true" if text else ""
-    if texts:
-        listed = ", ".join(f"{_literal(name)}: 'VARCHAR'" for name in texts)
-        as_text = f", types = {{{listed}}}"
-    if form != PLAIN:
-        as_text += f", encoding = '{form.encoding}', decimal_separator = '{form.decimal}'"
-    if form.thousands is not None:
-        as_text += f", thousands = '{form.thousands}'"
-    # The whole file decides on the types: a sample would take a late text for an error.
-    return f"read_csv({literal}, header = true, sample_size = -1, nullstr = [{nulls}]{as_text})"
-
-
-def _literal(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"
-
-
-def _is_folder(path: Location) -> bool:
-    if is_s3(path):
-        return not os.fspath(path).lower().endswith(ENDINGS)
-    return Path(path).is_dir()
-
-
-def _there(path: Location) -> None:
-    hint = "data.source.path of the spec names it"
-    if _is_folder(path):
-        has_parts = s3().glob(f"{path}/**/*.parquet") if is_s3(path) else any(Path(path).rglob("*.parquet"))
-        if not has_parts:
-            raise DatasetMissing(f"{path} holds no Parquet file", hint=hint)
-        return
-    if not (s3().exists(path) if is_s3(path) else Path(path).is_file()):
-        raise DatasetMissing(f"there is no table {path}", hint=hint)
-    if not os.fspath(path).lower().endswith(ENDINGS):
-        raise MalformedInput(
-            f"{path} is neither a CSV nor a Parquet file by its name", hint=f"known: {', '.join(ENDINGS)}"
-        )
-
-
-def malformed(path: Location, error: Exception) -> MalformedInput:
-    """Return the error of DuckDB as an error about a file."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    text = " ".join(lines[:4])[:600]
-    hint = "correct the file, or the types in the spec"
-    return MalformedInput(f"{path}: {text}", hint="save it as UTF-8" if "encoded" in text else hint)

@@ -7,9 +7,20 @@ from typing import Any
 
 import duckdb
 
-from perennial.adapters.csv_texts.times import EARLIEST, WHOLE, time_formats, time_unit, without_year
-from perennial.adapters.table_files import PLAIN, Location, connect, described, malformed, scan
-from perennial.adapters.typed_columns import LIST, array_size, quoted
+from perennial.adapters.arrays import LIST, array_size
+from perennial.adapters.csv_texts.encodings import in_utf8
+from perennial.adapters.csv_texts.numbers import quoted
+from perennial.adapters.csv_texts.times import EARLIEST, NUMBERS, WHOLE, time_formats, time_unit, without_year
+from perennial.adapters.file_scan import (
+    PLAIN,
+    Location,
+    check_there,
+    connect,
+    described,
+    is_csv,
+    malformed,
+    scan,
+)
 from perennial.core.data_spec import CsvForm
 from perennial.core.training.drafts.table_columns import ColumnSummary, ColumnType
 
@@ -37,13 +48,21 @@ def summarise(
     Raises:
         DatasetMissing: there is no such file. MalformedInput: it is no table.
     """
-    with connect(path) as database:
-        types = described(database, path, missing, form)
+    check_there(path)
+    with in_utf8(path, form) as (file, read_form), connect(file) as database:
+        types = described(database, file, missing, read_form)
         try:
-            texts = _texts(database, scan(path, missing, text=True, form=form), types)
+            texts = (
+                _texts(database, scan(file, missing, text=True, form=read_form), types)
+                if is_csv(file)
+                else []
+            )
             types |= dict.fromkeys(texts, "VARCHAR")
-            file = scan(path, missing, texts=texts, form=form)
-            database.execute(f"CREATE TEMP TABLE given AS SELECT * FROM {file}")  # noqa: S608
+            numbers = (
+                {} if form.is_plain_number else {n: kind for n, kind in types.items() if kind in NUMBERS}
+            )
+            rows = scan(file, missing, texts=texts, form=read_form, numbers=numbers)
+            database.execute(f"CREATE TEMP TABLE given AS SELECT * FROM {rows}")  # noqa: S608
             formats = {
                 name: _time_formats(database, name, only_iso)
                 for name, kind in types.items()
@@ -69,11 +88,12 @@ def summarise(
 
 def repeated_rows(path: Location, missing: tuple[str, ...], columns: list[str], form: CsvForm = PLAIN) -> int:
     """Return how many rows have the same values in `columns` as an earlier row."""
-    names, file = ", ".join(map(quoted, columns)), scan(path, missing, form=form)
-    query = f"SELECT count(*) FROM (SELECT DISTINCT {names} FROM {file})"  # noqa: S608
-    with connect(path) as database:
+    names = ", ".join(map(quoted, columns))
+    with in_utf8(path, form) as (file, read_form), connect(file) as database:
+        rows = scan(file, missing, form=read_form)
+        query = f"SELECT count(*) FROM (SELECT DISTINCT {names} FROM {rows})"  # noqa: S608
         try:
-            return _one(database, f"SELECT count(*) FROM {file}")[0] - _one(database, query)[0]  # noqa: S608
+            return _one(database, f"SELECT count(*) FROM {rows}")[0] - _one(database, query)[0]  # noqa: S608
         except duckdb.Error as error:
             raise malformed(path, error) from error
 
@@ -81,7 +101,7 @@ def repeated_rows(path: Location, missing: tuple[str, ...], columns: list[str], 
 def _texts(database: duckdb.DuckDBPyConnection, file: str, types: dict[str, str]) -> list[str]:
     """Return the columns of a CSV file to read as text: words for true and false, days that may be months or years."""
     seen = {name: kind for name, kind in types.items() if kind in ("BOOLEAN", "DATE", "TIMESTAMP")}
-    if not file.startswith("read_csv") or not seen:
+    if not seen:
         return []
     names = ", ".join(map(quoted, seen))
     database.execute(f"CREATE TEMP TABLE texts AS SELECT {names} FROM {file}")  # noqa: S608

@@ -98,17 +98,35 @@ class RowsSpec(Frozen):
         return self
 
 
+UNITS = ("%", "‰", "$", "€", "£", "¥")
+"""Signs of a unit beside a number."""
+
+
 class CsvForm(Frozen):
     """Encoding and number format of a CSV file; the separator of fields is found on reading."""
 
-    encoding: Literal["utf-8", "utf-16", "latin-1"] = "utf-8"
+    encoding: Literal["utf-8", "utf-16", "latin-1", "windows-1252"] = "utf-8"
     decimal: Literal[".", ","] = Field(".", description="sign before the fraction of a number")
-    thousands: Literal[",", "."] | None = Field(None, description="sign between thousands; null: none")
+    thousands: Literal[",", ".", " ", "'"] | None = Field(
+        None, description="sign between thousands, a blank of any kind for ' '; null: none"
+    )
+    units: dict[str, str] = Field(
+        default_factory=dict,
+        description="column -> sign such as $ or % beside each of its numbers; requests send the numbers alone",
+        exclude_if=lambda units: not units,  # the digest of specs without the key stays
+    )
+
+    @property
+    def is_plain_number(self) -> bool:
+        """Return whether all numbers are as 1234.5."""
+        return self.decimal == "." and self.thousands is None and not self.units
 
     @model_validator(mode="after")
     def signs_differ(self) -> Self:
         if self.decimal == self.thousands:
             raise ValueError("decimal and thousands are the same sign")
+        if odd := [f"{name}: {unit!r}" for name, unit in self.units.items() if unit not in UNITS]:
+            raise ValueError(f"units knows {', '.join(UNITS)}, not {', '.join(odd)}")
         return self
 
 

@@ -11,6 +11,7 @@ from starlette.responses import Response
 
 from perennial import limits
 from perennial.errors import BodyTooLarge, MalformedInput, PerennialError
+from perennial.serving import strict_json
 
 RETRY_AFTER_SECONDS = "5"
 
@@ -38,20 +39,12 @@ async def read_json(request: Request) -> Any:
 
     Raises:
         BodyTooLarge: the body is larger than allowed; the rest of it is not read.
-        MalformedInput: the body is not JSON, or is nested too deeply.
+        MalformedInput: the body is not JSON, has a key twice, or is nested too deeply.
     """
-    try:
-        content = orjson.loads(await _body(request))
-    except orjson.JSONDecodeError as error:
-        raise MalformedInput(f"the body is not JSON: {error}", hint="send application/json") from error
-    if _depth_exceeds(content, limits.JSON_DEPTH):
-        raise MalformedInput(
-            f"the body is nested more than {limits.JSON_DEPTH} levels deep", hint="send a flatter body"
-        )
-    return content
+    return strict_json.parse(await read_body(request))
 
 
-async def _body(request: Request) -> bytes:
+async def read_body(request: Request) -> bytes:
     """Read the body up to the limit, even when its declared length is wrong or missing."""
     declared = request.headers.get("content-length", "")
     if declared.isdecimal() and int(declared) > limits.BODY_BYTES:
@@ -69,24 +62,6 @@ def _too_large() -> BodyTooLarge:
     return BodyTooLarge(
         f"the body has more than {limits.BODY_BYTES} bytes", hint="send fewer rows or labels per request"
     )
-
-
-def _depth_exceeds(content: Any, most: int) -> bool:
-    level = [content]
-    for _ in range(most + 1):
-        level = [child for node in level for child in _nested(node)]
-        if not level:
-            return False
-    return True
-
-
-def _nested(node: Any) -> list[Any]:
-    """Return the lists and objects directly in a value."""
-    children = node.values() if isinstance(node, dict) else node if isinstance(node, list) else ()
-    # The set of types is computed faster than a check of each of thousands of numbers.
-    if {list, dict}.isdisjoint(map(type, children)):
-        return []
-    return [child for child in children if isinstance(child, list | dict)]
 
 
 def brief(value: Any) -> str:
@@ -107,4 +82,5 @@ async def no_route(request: Request, error: Exception) -> Response:
     return Json(
         {"error": f"no route {request.method} {request.url.path}", "hint": "see /v2 and /v1/pool"},
         status_code=status,
+        headers=getattr(error, "headers", None),
     )

@@ -6,32 +6,33 @@ import logging
 import os
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import asdict
 from datetime import UTC, datetime
-from ipaddress import ip_network
 from typing import Any
 
-import numpy as np
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from perennial import __version__, limits
 from perennial.errors import PerennialError
-from perennial.serving import entities, feedback_inbox, headers, tensors
+from perennial.serving import entities, feedback_inbox, headers
+from perennial.serving.access import caller
 from perennial.serving.access.door import feedback_source, refuse_explanation
-from perennial.serving.answers import Json, no_route, read_json, refusal
-from perennial.serving.assignment import pseudonym
-from perennial.serving.evidence import faults
+from perennial.serving.answers import Json, no_route, read_body, read_json, refusal
 from perennial.serving.evidence.sources import FeedbackSources
 from perennial.serving.explanation import Explanations
 from perennial.serving.feedback_inbox import FeedbackWriter
 from perennial.serving.host import ModelHost
 from perennial.serving.metrics import ServerMetrics
 from perennial.serving.prediction_log import PredictionLogWriter
+from perennial.serving.protocol.inference import Inference, stands_in
+from perennial.serving.protocol.repository import Repository
+from perennial.serving.protocol.rest.repository import RepositoryRoutes
+from perennial.serving.protocol.rest.requests import read_request
+from perennial.serving.protocol.rest.responses import metadata_body, respond
 from perennial.serving.recorder import Recorder
-from perennial.serving.version_selection import SelectedVersion, select_version
 
 Handler = Callable[[Request], Awaitable[Response]]
 
@@ -65,6 +66,7 @@ class ModelServer:
         self._explanations = Explanations()
         self._metrics = ServerMetrics(host.pool)
         self._recorder = Recorder(predictions, self._metrics, clock, entropy)
+        self.inference = Inference(host, self._recorder)
 
     def application(self) -> Starlette:
         """Return the application; an error in a handler becomes a JSON body with its HTTP status."""
@@ -85,6 +87,7 @@ class ModelServer:
             ("GET", f"{v2}/ready", self.model_ready),
             ("GET", v2, self.model_metadata),
             ("GET", "/v2", self.server_metadata),
+            *RepositoryRoutes(Repository(self._host)).table,
             ("GET", "/v2/health/live", self.live),
             ("GET", "/v2/health/ready", self.ready),
         ]
@@ -142,48 +145,36 @@ class ModelServer:
         )
 
     async def server_metadata(self, request: Request) -> Response:
-        return Json({"name": "perennial", "version": __version__, "extensions": []})
+        return Json(asdict(self.inference.server_metadata()))
 
     async def model_metadata(self, request: Request) -> Response:
-        version = self._select(request).version
-        desired = self._host.versions.state.models
-        served = [wanted.version for wanted in desired if wanted.model == version.wanted.model]
-        return Json(tensors.metadata(version, served))
+        path = request.path_params
+        metadata = self.inference.metadata(path["model"], path.get("version", ""), request.headers)
+        return Json(metadata_body(metadata))
 
     async def model_ready(self, request: Request) -> Response:
-        wanted = self._select(request).version.wanted
-        return Json({"name": wanted.model, "ready": True})
+        path = request.path_params
+        ready = self.inference.model_ready(path["model"], path.get("version", ""), request.headers)
+        return Json({"name": path["model"], "ready": ready})
 
     async def infer(self, request: Request) -> Response:
         """Answer an Open Inference Protocol request; the prediction ids are in the parameters, comma-separated."""
         started = time.perf_counter()
-        selected = self._select(request)
-        body = await read_json(request)
-        features = tensors.read_features(body, selected.version)
-        scores = self._scores(selected, features)
-        nobody = [None] * len(scores)
-        ids = self._recorder.record(
-            selected, _request_id(request), nobody, features, scores, started, client=_client(request)
-        )
-        parameters = {"prediction_ids": ",".join(ids)}
-        if selected.release_id:
-            parameters["release_id"] = selected.release_id
-        name = body.get("id")
-        return Json(
-            tensors.answer(selected.version, scores, name if isinstance(name, str) else None, parameters),
-            headers=_stands_in(selected),
-        )
+        path = request.path_params
+        body = await read_body(request)
+        asked = read_request(body, request.headers, path["model"], path.get("version", ""))
+        return respond(asked, self.inference.answer(asked, request.headers, started))
 
     async def predict(self, request: Request) -> Response:
         """Answer with scores by entity from online features, with `explain` also with their attributions."""
         started = time.perf_counter()
-        selected = self._select(request)
+        selected = self.inference.select(request.path_params["model"], "", request.headers)
         manifest, wanted = selected.version.manifest, selected.version.wanted
         parsed = entities.parse(await read_json(request), manifest)
         if parsed.explain:
             refuse_explanation(request.scope, wanted.model)
         features = entities.features(parsed, manifest, self._features)
-        scores = self._scores(selected, features)
+        scores = self.inference.score(selected, features)
         explained = None
         if parsed.explain and not selected.shadow:  # nobody reads the answer to a mirrored request
             before = time.perf_counter()
@@ -194,13 +185,13 @@ class ModelServer:
             started += time.perf_counter() - before
         ids = self._recorder.record(
             selected,
-            _request_id(request),
+            caller.request_id(request.headers),
             parsed.entities,
             features,
             scores,
             started,
             parsed.context,
-            _client(request),
+            caller.client(request.headers),
         )
         rows = zip(ids, parsed.entities, manifest.task.fields(scores), strict=True)
         answer: dict[str, Any] = {
@@ -214,7 +205,7 @@ class ModelServer:
         }
         if explained is not None:
             explained.add_to(answer)
-        return Json(answer, headers=_stands_in(selected))
+        return Json(answer, headers=stands_in(selected))
 
     async def feedback(self, request: Request) -> Response:
         """Write the labels of a known source to the disk; `flows.feedback` checks and stores them later.
@@ -232,34 +223,3 @@ class ModelServer:
         given = feedback_inbox.parse(await read_json(request), tasks)
         self._feedback.append(given, source, self._clock())
         return Json({"accepted": given.predictions})
-
-    def _scores(self, selected: SelectedVersion, features: np.ndarray) -> np.ndarray:
-        """Return the scores of the selected version; the other versions tell a bad request from a bad version."""
-        model = selected.version.wanted.model
-        loaded = self._host.versions.loaded.items()
-        return faults.score(
-            selected.version, features, (other for (name, _), other in loaded if name == model)
-        )
-
-    def _select(self, request: Request) -> SelectedVersion:
-        path = request.path_params
-        return select_version(self._host, path["model"], path.get("version"), request.headers)
-
-
-def _stands_in(selected: SelectedVersion) -> dict[str, str]:
-    return {headers.STANDS_IN: selected.stands_in} if selected.stands_in else {}
-
-
-def _request_id(request: Request) -> str:
-    return request.headers.get(headers.REQUEST_ID, "")[: limits.HEADER_TEXT]
-
-
-def _client(request: Request) -> str | None:
-    """Return a pseudonym of the address that Envoy saw, which is the last of the header.
-
-    A host has a whole IPv6 network (/64) of addresses: it is one client.
-    """
-    address = request.headers.get(headers.FORWARDED_FOR, "").rpartition(",")[2].strip()
-    if ":" in address:
-        address = str(ip_network(f"{address.partition('%')[0]}/64", strict=False))
-    return pseudonym("client", address) if address else None

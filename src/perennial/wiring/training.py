@@ -70,7 +70,8 @@ def source(spec: ModelSpec, settings: Settings) -> ports.Source:
             settings.tables_dir,
             given.files or (given.name,),
         )
-    from perennial.adapters.table_files import TableFile, location
+    from perennial.adapters.file_scan import location
+    from perennial.adapters.table_files import TableFile
 
     return TableFile(location(settings.project, given.path), types, given.missing, given.name, given.csv)
 
@@ -97,7 +98,8 @@ def rows_of(spec: ModelSpec, path: Path, now: datetime) -> pd.DataFrame:
         from perennial.history import files
 
         return files.read(path, now)
-    from perennial.adapters.table_files import PLAIN, TableFile
+    from perennial.adapters.file_scan import PLAIN
+    from perennial.adapters.table_files import TableFile
     from perennial.flows.training.tables import column_types
 
     missing, form = (given.missing, given.csv) if isinstance(given, TableSpec) else (("",), PLAIN)
@@ -145,7 +147,8 @@ def view_rows(view: ViewSpec, settings: Settings) -> pd.DataFrame:
 
         origin = Origin(given.connection, given.query, given.table, given.high_water)
         return SqlRows(origin, view.read_types, settings.tables_dir, view.name).read()
-    from perennial.adapters.table_files import TableFile, location
+    from perennial.adapters.file_scan import location
+    from perennial.adapters.table_files import TableFile
 
     place = location(settings.project, given.path)
     return TableFile(place, view.read_types, given.missing, view.name, given.csv).read()

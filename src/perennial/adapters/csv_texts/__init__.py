@@ -1,1 +1,1 @@
-"""Texts of CSV files: lines that differ from the others, and times in other forms than ISO 8601."""
+"""Texts of CSV files: encodings, separators, numbers and times in other forms than 1234.5 and ISO 8601."""

@@ -1,4 +1,4 @@
-"""Why a CSV file has a single column: the first line that differs from the others."""
+"""Separators of CSV files, and why a file has a single column: the first line that differs from the others."""
 
 from __future__ import annotations
 
@@ -13,6 +13,25 @@ LOOKED_AT = 100_000
 """Most lines that are read."""
 
 
+def separator(path: Path | str, encoding: str) -> str | None:
+    """Return the only sign that separates the names of the header, and parts the next line alike; None if none does.
+
+    DuckDB would rather take the comma in 1,234,567;2.
+    """
+    if os.fspath(path).startswith("s3://"):
+        return None
+    with _opened(path, encoding) as lines:
+        first = list(itertools.islice((line for line in lines if line.strip()), 2))
+    if len(first) < 2:
+        return None
+    try:
+        parts = {sign: [len(row) for row in csv.reader(first, delimiter=sign)] for sign in SEPARATORS}
+    except csv.Error:  # a field of more than 128 kB
+        return None
+    separating = [sign for sign, sizes in parts.items() if sizes[0] > 1]
+    return separating[0] if len(separating) == 1 and len(set(parts[separating[0]])) == 1 else None
+
+
 def odd_line(path: Path | str, header: str, encoding: str) -> tuple[str, str] | None:
     """Return what is wrong with a file whose header was read as a single column, and what to do; None if nothing is.
 
@@ -21,7 +40,7 @@ def odd_line(path: Path | str, header: str, encoding: str) -> tuple[str, str] | 
     """
     sign = max(SEPARATORS, key=header.count)
     if sign in header:
-        return _different(path, sign, encoding) or (
+        return different_line(path, sign, encoding) or (
             f"its lines have different numbers of fields, so that {header!r} is a single column",
             "complete or remove the lines that lack fields",
         )
@@ -36,7 +55,8 @@ def odd_line(path: Path | str, header: str, encoding: str) -> tuple[str, str] | 
     return None
 
 
-def _different(path: Path | str, sign: str, encoding: str) -> tuple[str, str] | None:
+def different_line(path: Path | str, sign: str, encoding: str) -> tuple[str, str] | None:
+    """Return as `odd_line` what is wrong with the first line that has more or fewer fields than the header."""
     if os.fspath(path).startswith("s3://"):
         return None
     with _opened(path, encoding) as lines:

@@ -28,9 +28,12 @@ PREDICTIONS = ("/v1/models/{}/predict", "/v2/models/{}/infer")
 """Paths (POST) whose requests are split, mirrored and counted: only a prediction is evidence of a version."""
 ABOUT_MODEL = ("/v2/models/{}", "/v2/models/{}/ready")
 """Paths (GET) about the champion."""
+REPOSITORY = ("/v2/repository/models/{}/load", "/v2/repository/models/{}/unload")
+"""Paths (POST) of the model repository, which the door opens to clients with a right only."""
 OF_SERVER = (
     ("/v1/feedback", "POST"),
     ("/v2", "GET"),
+    ("/v2/repository/index", "POST"),
     ("/v2/health/live", "GET"),
     ("/v2/health/ready", "GET"),
 )
@@ -87,6 +90,10 @@ def _model_routes(route: Route) -> list[Json]:
         *(
             {"match": _match(named + rest, method), "route": _action(by_name)}
             for rest, method in (("/infer", "POST"), ("", "GET"), ("/ready", "GET"))
+        ),
+        *(
+            {"match": _match(path.format(route.model), "POST"), "route": _action({"cluster": SERVERS})}
+            for path in REPOSITORY
         ),
         *(
             {"match": _match(path.format(route.model), "GET"), "route": _action(of_champion)}

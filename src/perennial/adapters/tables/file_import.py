@@ -7,9 +7,9 @@ from pathlib import Path
 import duckdb
 import pyarrow as pa
 
-from perennial.adapters.table_files import connect, described, malformed, scan
+from perennial.adapters.csv_texts.numbers import quoted
+from perennial.adapters.file_scan import connect, described, malformed, scan
 from perennial.adapters.tables.stored_table import StoredTable
-from perennial.adapters.typed_columns import quoted
 from perennial.errors import MalformedInput
 from perennial.files import sha256
 

@@ -172,8 +172,14 @@ def _origin(path: str, project: Path) -> tuple[Path | str, str]:
 
 def _form(form: CsvForm, signs: Mapping[str, str]) -> list[str]:
     """Return what was concluded about the form of a CSV file, where it is not the plain one."""
-    stated = [f"{name} {value}" for name, value in form.model_dump(exclude_defaults=True).items()]
+    stated = [
+        f"{name} {value!r}"
+        for name, value in form.model_dump(exclude_defaults=True, exclude={"units"}).items()
+    ]
     lines = [f"form of the file: {', '.join(stated)}"] if stated else []
+    lines += [
+        f"unit: each number of {name} has {unit}, and is read without it" for name, unit in form.units.items()
+    ]
     return lines + [
         f"missing: {sign!r}, since all else in {column} is a number" for sign, column in signs.items()
     ]

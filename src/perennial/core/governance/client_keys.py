@@ -28,6 +28,8 @@ class Right(StrEnum):
     PREDICT = "predict"
     EXPLAIN = "explain"
     """Predictions with `explain: true`; of use with `predict` only."""
+    REPOSITORY = "repository"
+    """The list of versions that a server holds, and calls to load or unload a model."""
     FEEDBACK = "feedback"
     """Labels and rewards, as a source that has the client's name."""
 

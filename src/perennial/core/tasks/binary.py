@@ -61,3 +61,8 @@ class Binary(ScoreTask):
         self, target: np.ndarray, answer: np.ndarray, group: np.ndarray, features: np.ndarray | None = None
     ) -> ScoredProbabilities:
         return ScoredProbabilities(self, target, answer, group, self.threshold)
+
+    def derived(self, answer: np.ndarray) -> dict[str, np.ndarray]:
+        """Return the decision, and its label."""
+        decisions = self.decisions(answer)
+        return {"decision": decisions, "class": np.where(decisions, str(self.positive), str(self.negative))}

@@ -155,6 +155,10 @@ class Forecast(NumberTask):
             for value, row in zip(self.summary(answer), answer, strict=True)
         ]
 
+    def derived(self, answer: np.ndarray) -> dict[str, np.ndarray]:
+        """Return the median, and the outermost quantiles, [n, 2]."""
+        return {"value": self.summary(answer), "interval": answer[:, [0, -1]]}
+
     def scored(
         self, target: np.ndarray, answer: np.ndarray, group: np.ndarray, features: np.ndarray | None = None
     ) -> MeasuredForecasts:

@@ -138,6 +138,12 @@ class Multiclass(Task):
             for place, row in zip(self.decisions(answer).tolist(), answer, strict=True)
         ]
 
+    def derived(self, answer: np.ndarray) -> dict[str, np.ndarray]:
+        """Return the most probable class, its place among the classes and its probability."""
+        places = self.decisions(answer)
+        names = np.array([str(label) for label in self.classes])
+        return {"class": names[places], "decision": places, "confidence": self.summary(answer)}
+
     def scored(
         self, target: np.ndarray, answer: np.ndarray, group: np.ndarray, features: np.ndarray | None = None
     ) -> ClassProbabilities:

@@ -150,6 +150,13 @@ class Regression(NumberTask):
             for value, lower, other in zip(answer, low, high, strict=True)
         ]
 
+    def derived(self, answer: np.ndarray) -> dict[str, np.ndarray]:
+        """Return the interval, [n, 2], where the model is calibrated."""
+        if self.half_width is None:
+            return {}
+        half = np.float32(self.half_width)
+        return {"interval": np.stack([answer - half, answer + half], axis=1)}
+
     def scored(
         self, target: np.ndarray, answer: np.ndarray, group: np.ndarray, features: np.ndarray | None = None
     ) -> MeasuredValues:

@@ -76,3 +76,7 @@ class ScoreTask(Task):
     def fields(self, answer: np.ndarray) -> list[dict[str, Any]]:
         pairs = zip(answer, self.decisions(answer).tolist(), strict=True)
         return [{"score": score, "decision": decision} for score, decision in pairs]
+
+    def derived(self, answer: np.ndarray) -> dict[str, np.ndarray]:
+        """Return the decision."""
+        return {"decision": self.decisions(answer)}

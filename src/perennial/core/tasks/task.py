@@ -118,6 +118,10 @@ class Task(AnswerForm):
     def fields(self, answer: np.ndarray) -> list[dict[str, Any]]:
         """Return each answer as the fields of a prediction in JSON."""
 
+    def derived(self, answer: np.ndarray) -> dict[str, np.ndarray]:
+        """Return what follows from each answer, by name: float32 or int64 [n] or [n, k], or texts [n]."""
+        return {}
+
     @abstractmethod
     def rule(self, column: str) -> str:
         """Return in a sentence how an answer becomes a decision about a target column."""

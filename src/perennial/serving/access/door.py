@@ -28,6 +28,8 @@ HEALTH = "/livez"
 CLIENT = "perennial.client"
 """Key of the scope with the client; absent where none is required."""
 FEEDBACK = "/v1/feedback"
+_REPOSITORY = "/v2/repository/"
+_OF_REPOSITORY = re.compile(r"/v2/repository/(?:index|models/([^/]+)/(?:load|unload))")
 _OF_MODEL = re.compile(r"/v[12]/models/([^/]+)(/.*)?")
 _SECRET, _PUBLIC, _BEARER = headers.SECRET.encode(), headers.PUBLIC.encode(), b"Bearer "
 _CLAIMS, _OF_SOURCE = headers.CLAIMS.encode(), headers.FEEDBACK_KEY.encode()
@@ -92,6 +94,9 @@ class Door:
         if scope["path"] == FEEDBACK and _OF_SOURCE not in given:
             scope[CLIENT] = self._client(given)
             return
+        if scope["path"].startswith(_REPOSITORY):
+            scope[CLIENT] = self._operator(given, scope["path"])
+            return
         match = _OF_MODEL.fullmatch(scope["path"])
         if match is None or not self._required:
             return
@@ -99,6 +104,17 @@ class Door:
         if not client.may(Right.PREDICT, match[1]):
             raise NotAllowed(f"{client.name} may not ask {match[1]}", hint=HINT)
         scope[CLIENT] = client
+
+    def _operator(self, given: Mapping[bytes, bytes], path: str) -> Client:
+        """Return the client of a call to the model repository, which always needs the right."""
+        client = self._client(given)
+        match = _OF_REPOSITORY.fullmatch(path)
+        model = match[1] if match is not None else None
+        if Right.REPOSITORY not in client.grants or not (
+            model is None or client.may(Right.REPOSITORY, model)
+        ):
+            raise NotAllowed(f"{client.name} lacks the right {Right.REPOSITORY.value!r}", hint=HINT)
+        return client
 
     def _client(self, given: Mapping[bytes, bytes]) -> Client:
         if _CLAIMS not in given:
@@ -140,6 +156,12 @@ def refuse_explanation(scope: Mapping[str, Any], model: str) -> None:
     client = scope.get(CLIENT)
     if client is not None and not client.may(Right.EXPLAIN, model):
         raise NotAllowed(f"{client.name} may not ask for explanations of {model}", hint=HINT)
+
+
+def allowed_models(scope: Mapping[str, Any]) -> Callable[[str], bool]:
+    """Return which models a client may see in the repository; every model for the installation itself."""
+    client: Client | None = scope.get(CLIENT)
+    return lambda model: client is None or client.may(Right.REPOSITORY, model)
 
 
 def _bearer(given: Mapping[bytes, bytes]) -> bytes:

@@ -1,0 +1,136 @@
+"""Inference requests of the REST form: JSON, or JSON followed by the bytes of tensors."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from perennial.errors import MalformedInput, ShapeError
+from perennial.serving import strict_json
+from perennial.serving.answers import brief
+from perennial.serving.protocol import raw_data
+from perennial.serving.protocol.messages import DATATYPES, InferenceRequest, RequestedOutput, Tensor
+from perennial.serving.protocol.rest import json_data
+
+HEADER_LENGTH = "inference-header-content-length"
+"""Header with the length of the JSON in a body that goes on with bytes of tensors."""
+ENCODING = "content-encoding"
+SIZE = "binary_data_size"
+MOST_SIZES = 16
+"""Largest rank of a tensor."""
+MOST_VALUES = 2**31
+NOT_SERVED = (
+    "shared_memory_region", "shared_memory_offset", "shared_memory_byte_size", "classification", "sequence_id",
+)  # fmt: skip
+"""Parameters of extensions that are not here. To ignore one would be a wrong answer; others are hints."""
+
+
+def read_request(body: bytes, given: Mapping[str, str], model: str, version: str) -> InferenceRequest:
+    """Read an inference request.
+
+    Args:
+        given: request headers.
+
+    Raises:
+        MalformedInput: the body is no request. ShapeError: a tensor is wrong.
+    """
+    if given.get(ENCODING, "identity") != "identity":
+        raise MalformedInput(f"the body is compressed ({brief(given[ENCODING])})", hint="send it as it is")
+    length = given.get(HEADER_LENGTH)
+    rest = memoryview(b"")
+    if length is not None:
+        if not (length.isascii() and length.isdecimal() and 0 < int(length) <= len(body)):
+            raise MalformedInput(
+                f"{HEADER_LENGTH} is {brief(length)}, the body has {len(body)} bytes",
+                hint="send the length of the JSON before the bytes of the tensors",
+            )
+        body, rest = body[: int(length)], memoryview(body)[int(length) :]
+    content = strict_json.parse(body)
+    if not isinstance(content, dict) or not isinstance(content.get("inputs"), list):
+        raise ShapeError(
+            "the body has no list `inputs`",
+            hint=f"send an object with `inputs`; GET /v2/models/{model} says which (names, features)",
+        )
+    inputs, place = [], 0
+    for described in content["inputs"]:
+        tensor, place = _tensor(described, rest, place)
+        inputs.append(tensor)
+    if place != len(rest):
+        raise MalformedInput(
+            f"{len(rest) - place} bytes after the JSON belong to no input",
+            hint=f"{SIZE} of each input says how many",
+        )
+    outputs = content.get("outputs", [])
+    if not isinstance(outputs, list):
+        raise MalformedInput(f"outputs is {brief(outputs)}", hint="send a list of objects with `name`")
+    return InferenceRequest(
+        model,
+        version,
+        _text(content.get("id", ""), "id"),
+        tuple(inputs),
+        tuple(_output(described) for described in outputs),
+        _parameters(content, "the request", "binary_data_output"),
+    )
+
+
+def _tensor(described: Any, rest: memoryview, place: int) -> tuple[Tensor, int]:
+    """Return a tensor and the place in the bytes after it."""
+    if not isinstance(described, dict):
+        raise ShapeError(
+            f"an input is {brief(described)}", hint="send an object with name, datatype, shape and data"
+        )
+    name = _text(described.get("name"), "the name of an input")
+    datatype, shape = described.get("datatype"), described.get("shape")
+    if not isinstance(datatype, str) or datatype not in DATATYPES:
+        raise ShapeError(
+            f"datatype of {brief(name)} is {brief(datatype)}", hint=f"known: {', '.join(DATATYPES)}"
+        )
+    if not isinstance(shape, list) or not all(type(size) is int and size > 0 for size in shape):
+        raise ShapeError(f"shape of {brief(name)} is {brief(shape)}", hint="send a list of sizes from 1")
+    if len(shape) > MOST_SIZES or math.prod(shape) > MOST_VALUES:
+        raise ShapeError(
+            f"shape of {brief(name)} is {brief(shape)}",
+            hint=f"at most {MOST_SIZES} sizes and {MOST_VALUES} values",
+        )
+    sizes = tuple(shape)
+    parameters = _parameters(described, f"input {brief(name)}")
+    size = parameters.get(SIZE)
+    if size is None:
+        values = json_data.values_of(name, datatype, sizes, described.get("data"))
+        return Tensor(name, datatype, sizes, values, parameters), place
+    if type(size) is not int or not 0 <= size <= len(rest) - place or "data" in described:
+        raise ShapeError(
+            f"{SIZE} of {brief(name)} is {brief(size)}, after the JSON are {len(rest) - place} more bytes",
+            hint=f"send the number of bytes of this input, no data, and the header {HEADER_LENGTH}",
+        )
+    values = raw_data.values_of(name, datatype, sizes, rest[place : place + size])
+    return Tensor(name, datatype, sizes, values, parameters), place + size
+
+
+def _output(given: Any) -> RequestedOutput:
+    if not isinstance(given, dict):
+        raise MalformedInput(f"a requested output is {brief(given)}", hint="send an object with `name`")
+    name = _text(given.get("name"), "the name of a requested output")
+    return RequestedOutput(name, _parameters(given, f"output {brief(name)}", "binary_data"))
+
+
+def _parameters(given: Mapping[str, Any], what: str, flag: str = "") -> dict[str, Any]:
+    """Return the parameters of a message; `flag` is the one that must be true or false."""
+    parameters = given.get("parameters", {})
+    if not isinstance(parameters, dict):
+        raise MalformedInput(f"parameters of {what} is {brief(parameters)}", hint="send an object")
+    if not parameters:
+        return parameters
+    if not isinstance(parameters.get(flag, False), bool):
+        raise MalformedInput(f"{flag} of {what} is {brief(parameters[flag])}", hint="send true or false")
+    for name in NOT_SERVED:
+        if parameters.get(name):
+            raise MalformedInput(f"{what} has the parameter {name}", hint="this extension is not served")
+    return parameters
+
+
+def _text(given: Any, what: str) -> str:
+    if not isinstance(given, str):
+        raise ShapeError(f"{what} is {brief(given)}", hint="send a text")
+    return given

@@ -1,0 +1,65 @@
+"""JSON of clients: no duplicate keys, no deep nesting."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import orjson
+
+from perennial import limits
+from perennial.errors import MalformedInput
+
+
+def parse(body: bytes) -> Any:
+    """Parse a body as JSON.
+
+    Raises:
+        MalformedInput: the body is not JSON in UTF-8, has a key twice in an object, or is nested too deeply.
+    """
+    try:
+        content = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise MalformedInput(f"the body is not JSON: {error}", hint="send application/json") from error
+    texts = _texts(content)
+    if texts is None:
+        raise MalformedInput(
+            f"the body is nested more than {limits.JSON_DEPTH} levels deep", hint="send a flatter body"
+        )
+    # The parser keeps the last value of a key and drops the others, whose quotes are then too many.
+    if body.count(b'"') != 2 * texts:
+        json.loads(body, object_pairs_hook=_different, parse_int=float)
+    return content
+
+
+def _texts(content: Any) -> int | None:
+    """Return the number of keys and texts in a value; None where it is nested too deeply."""
+    level, texts = [content], int(isinstance(content, str))
+    for _ in range(limits.JSON_DEPTH + 1):
+        below = []
+        for node in level:
+            if isinstance(node, dict):
+                texts += len(node)
+                children = node.values()
+            elif isinstance(node, list):
+                children = node
+            else:
+                continue
+            # The set of types is computed faster than a check of each of thousands of numbers.
+            kinds = set(map(type, children))
+            if str in kinds:
+                texts += sum(type(child) is str for child in children)
+            if dict in kinds or list in kinds:
+                below += [child for child in children if isinstance(child, list | dict)]
+        if not below:
+            return texts
+        level = below
+    return None
+
+
+def _different(pairs: list[tuple[str, Any]]) -> None:
+    """Check the keys of an object."""
+    keys = [key for key, _ in pairs]
+    if len(set(keys)) != len(keys):
+        twice = next(key for key in keys if keys.count(key) > 1)
+        raise MalformedInput(f"the body has the key {twice[:80]!r} twice in an object", hint="send it once")

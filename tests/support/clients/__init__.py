@@ -1,0 +1,1 @@
+"""Clients of the serving protocol that nobody here wrote, and the server that they ask."""
