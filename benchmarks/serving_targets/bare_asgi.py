@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-import orjson
-
-from perennial.serving import tensors
 from perennial.serving.desired_state import DesiredVersion
 from perennial.serving.manifest import ServedManifest
 from perennial.serving.onnx import open_session
+from perennial.serving.protocol.inputs import features_of
+from perennial.serving.protocol.messages import InferenceResponse
+from perennial.serving.protocol.outputs import outputs_of
+from perennial.serving.protocol.rest.requests import read_request
+from perennial.serving.protocol.rest.responses import respond
 from perennial.serving.session import LoadedVersion
 
 
@@ -35,11 +37,10 @@ def application(folder: Path):
             message = await receive()
             parts.append(message.get("body", b""))
             more = message.get("more_body", False)
-        scores = version.score(tensors.read_features(orjson.loads(b"".join(parts)), version))
-        content = orjson.dumps(tensors.answer(version, scores, None, {}), option=orjson.OPT_SERIALIZE_NUMPY)
-        headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(content))]
-        await send({"type": "http.response.start", "status": 200, "headers": headers})
-        await send({"type": "http.response.body", "body": content})
+        request = read_request(b"".join(parts), {}, wanted.model, "")
+        scores = version.score(features_of(request.inputs, manifest))
+        response = InferenceResponse(wanted.model, "1.0.0", "", outputs_of(manifest, scores, ()))
+        await respond(request, response)(scope, receive, send)
 
     return answer
 

@@ -16,12 +16,18 @@ parts = ServerParts(environment.load(), pool_of_process())
 
 
 class Front:
-    """ASGI middleware that answers every HTTP request; lifespan events go on to BentoML."""
+    """ASGI middleware that answers every HTTP request; lifespan events go on to BentoML.
+
+    With the first event of the lifespan it moves to the front of BentoML's own middleware, which costs a request as
+    much as our routes: tracing, although it is off, and a timer of 30 s for each request that outlives the request.
+    """
 
     def __init__(self, app) -> None:
         self._app = app
 
     async def __call__(self, scope, receive, send) -> None:
+        if scope["type"] == "lifespan":
+            scope["app"].middleware_stack = Front(scope["app"].middleware_stack)
         app = parts.application if scope["type"] == "http" else self._app
         await app(scope, receive, send)
 

@@ -50,7 +50,8 @@ class Server:
             self.host, lambda: self.values, self.writer, feedback, sources, clock=lambda: NOW
         )
         self.inference = server.inference
-        self.client = TestClient(server.application(), headers={headers.FEEDBACK_KEY: KEY})
+        self.application = server.application()
+        self.client = TestClient(self.application, headers={headers.FEEDBACK_KEY: KEY})
 
     def hold(self, *versions) -> None:
         state = desired_state.read(desired_state.state_file(self.folder, "stable"))
@@ -63,8 +64,8 @@ class Server:
         desired_state.write(desired_state.state_file(self.folder, "stable"), state)
         self.host.converge()
 
-    def log(self):
-        return PredictionLogReader(self.folder / "log").read("tiny")
+    def log(self, model: str = "tiny"):
+        return PredictionLogReader(self.folder / "log").read(model)
 
     def predict(self, **changes):
         body = {"entities": [{"test_id": "t1", "suite": "s"}], "context": CONTEXT, **changes}

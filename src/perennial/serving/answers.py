@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import reprlib
+from collections.abc import Mapping
 from typing import Any
 
 import orjson
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from perennial import limits
@@ -17,10 +18,24 @@ RETRY_AFTER_SECONDS = "5"
 
 
 class Json(Response):
-    media_type = "application/json"
+    """A response with a JSON body; NumPy arrays are lists of numbers.
 
-    def render(self, content: Any) -> bytes:
-        return orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY)
+    It sets what Starlette's response sends, without its handling of charsets and of headers that may be given twice.
+    """
+
+    background = None
+
+    def __init__(
+        self, content: Any, status_code: int = 200, headers: Mapping[str, str] | None = None
+    ) -> None:
+        self.status_code = status_code
+        self.body = orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY)
+        self.raw_headers = [
+            (b"content-type", b"application/json"),
+            (b"content-length", str(len(self.body)).encode()),
+        ]
+        if headers:
+            self.raw_headers += [(name.encode(), value.encode("latin-1")) for name, value in headers.items()]
 
 
 def refusal(error: PerennialError | OSError) -> Json:
@@ -50,12 +65,17 @@ async def read_body(request: Request) -> bytes:
     if declared.isdecimal() and int(declared) > limits.BODY_BYTES:
         raise _too_large()
     parts, size = [], 0
-    async for part in request.stream():
+    while True:
+        message = await request.receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        part = message.get("body", b"")
         size += len(part)
         if size > limits.BODY_BYTES:
             raise _too_large()
+        if not message.get("more_body"):
+            return b"".join([*parts, part]) if parts else part
         parts.append(part)
-    return b"".join(parts)
 
 
 def _too_large() -> BodyTooLarge:

@@ -25,6 +25,7 @@ from perennial.serving.evidence.sources import FeedbackSources
 from perennial.serving.explanation import Explanations
 from perennial.serving.feedback_inbox import FeedbackWriter
 from perennial.serving.host import ModelHost
+from perennial.serving.http.direct import DirectRoutes
 from perennial.serving.metrics import ServerMetrics
 from perennial.serving.prediction_log import PredictionLogWriter
 from perennial.serving.protocol.inference import Inference, stands_in
@@ -68,14 +69,11 @@ class ModelServer:
         self._recorder = Recorder(predictions, self._metrics, clock, entropy)
         self.inference = Inference(host, self._recorder)
 
-    def application(self) -> Starlette:
+    def application(self) -> DirectRoutes:
         """Return the application; an error in a handler becomes a JSON body with its HTTP status."""
         v2 = "/v2/models/{model}"
         versioned = v2 + "/versions/{version}"
-        # Starlette tries the routes in order: the routes of the traffic come first.
         table: list[tuple[str, str, Handler]] = [
-            ("POST", "/v1/models/{model}/predict", self.predict),
-            ("POST", f"{v2}/infer", self.infer),
             ("GET", "/livez", self.live),
             ("POST", "/v1/feedback", self.feedback),
             ("GET", "/v1/pool", self.pool),
@@ -90,9 +88,14 @@ class ModelServer:
             *RepositoryRoutes(Repository(self._host)).table,
             ("GET", "/v2/health/live", self.live),
             ("GET", "/v2/health/ready", self.ready),
+            # The routes of the traffic, for the 405 of another method: `DirectRoutes` takes their requests.
+            ("POST", "/v1/models/{model}/predict", self.predict),
+            ("POST", f"{v2}/infer", self.infer),
         ]
         routes = [Route(path, self._guarded(handler), methods=[method]) for method, path, handler in table]
-        return Starlette(routes=routes, exception_handlers={404: no_route, 405: no_route})
+        rest = Starlette(routes=routes, exception_handlers={404: no_route, 405: no_route})
+        traffic = {("v1", "predict"): self.predict, ("v2", "infer"): self.infer}
+        return DirectRoutes({route: self._guarded(handler) for route, handler in traffic.items()}, rest)
 
     def _guarded(self, handler: Handler) -> Handler:
         async def endpoint(request: Request) -> Response:
@@ -103,7 +106,7 @@ class ModelServer:
                 self._metrics.refused(answer.status_code)
                 return answer
             except Exception:
-                LOG.exception("%s %s", request.method, request.url.path)
+                LOG.exception("%s %s", request.method, request.scope["path"])
                 self._metrics.refused(500)
                 return Json({"error": "the server failed", "hint": "see its log"}, status_code=500)
 

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from collections import Counter as Counts
+from collections.abc import Iterator
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
+from prometheus_client.core import CounterMetricFamily, Metric
+from prometheus_client.registry import Collector
 
 from perennial.serving.assignment import Assigned
 from perennial.serving.host import LoadedVersions
+from perennial.serving.http.tallies import Tallies
 
 BUCKETS = (
     0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.03, 0.05, 0.075, 0.1, 0.2, 0.5, 1, 2,
@@ -15,7 +21,7 @@ VARIANT = ("model", "experiment", "arm")
 """Labels of a variant of an experiment; `arm` is the assigned version."""
 
 
-class ServerMetrics:
+class ServerMetrics(Collector):
     """Counters and histograms of a model server.
 
     Labels come from loaded versions and the router, so that callers cannot add series.
@@ -25,25 +31,26 @@ class ServerMetrics:
         self._pool = pool
         self._registry = registry = CollectorRegistry()
 
-        def counter(name: str, text: str, labels: tuple[str, ...]) -> Counter:
-            return Counter(name, text, labels, registry=registry)
-
-        def histogram(name: str, text: str, labels: tuple[str, ...]) -> Histogram:
-            return Histogram(name, text, labels, buckets=BUCKETS, registry=registry)
-
-        self._requests = counter("perennial_requests", "Answered requests.", (*VERSION, "status"))
-        self._stand_ins = counter(
+        self._refused: Counts[int] = Counts()
+        self._answered = Tallies(
+            VERSION,
+            ("perennial_predictions", "Answered rows."),
+            ("perennial_request_seconds", "Time to answer, features included."),
+            BUCKETS,
+        )
+        self._arms = Tallies(
+            VARIANT,
+            ("ab_test_predictions", "Answered rows of a split."),
+            ("ab_test_prediction_latency_seconds", "Time to answer a request of a split, features included."),
+            BUCKETS,
+        )
+        for collector in (self, self._answered, self._arms):
+            registry.register(collector)
+        self._stand_ins = Counter(
             "perennial_stand_ins",
             "Requests answered in place of the requested version.",
             (*VERSION, "stands_in"),
-        )
-        self._predictions = counter("perennial_predictions", "Answered rows.", VERSION)
-        self._seconds = histogram("perennial_request_seconds", "Time to answer, features included.", VERSION)
-        self._arm_predictions = counter("ab_test_predictions", "Answered rows of a split.", VARIANT)
-        self._arm_seconds = histogram(
-            "ab_test_prediction_latency_seconds",
-            "Time to answer a request of a split, features included.",
-            VARIANT,
+            registry=registry,
         )
         self._loaded = Gauge(
             "perennial_model_loaded",
@@ -56,18 +63,26 @@ class ServerMetrics:
         """Count an answered request."""
         if stands_in:
             self._stand_ins.labels(self._pool, model, version, stands_in).inc()
-        self._requests.labels(self._pool, model, version, "200").inc()
-        self._predictions.labels(self._pool, model, version).inc(rows)
-        self._seconds.labels(self._pool, model, version).observe(seconds)
+        self._answered.of(self._pool, model, version).add(rows, seconds)
 
     def assigned(self, model: str, assigned: Assigned, rows: int, seconds: float) -> None:
         """Count a request of an experiment for its assigned variant."""
-        self._arm_predictions.labels(model, assigned.experiment, assigned.arm).inc(rows)
-        self._arm_seconds.labels(model, assigned.experiment, assigned.arm).observe(seconds)
+        self._arms.of(model, assigned.experiment, assigned.arm).add(rows, seconds)
 
     def refused(self, status: int) -> None:
         """Count a request that no version answered, by its HTTP status."""
-        self._requests.labels(self._pool, "", "", str(status)).inc()
+        self._refused[status] += 1
+
+    def collect(self) -> Iterator[Metric]:
+        """Return the requests: those answered, and those refused by their status."""
+        requests = CounterMetricFamily(
+            "perennial_requests", "Answered requests.", labels=(*VERSION, "status")
+        )
+        for labels, count in self._answered.requests():
+            requests.add_metric((*labels, "200"), count)
+        for status, count in list(self._refused.items()):
+            requests.add_metric((self._pool, "", "", str(status)), count)
+        yield requests
 
     def page(self, versions: LoadedVersions) -> bytes:
         """Return the text page with the currently loaded versions."""

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 HOUR = "%Y%m%dT%H"
 PROBE_BYTES = 4096
+MOST_VERSIONS = 64
+"""Versions whose common part of a line is kept."""
 
 
 def new_ids(count: int, at: datetime, entropy: bytes) -> list[str]:
@@ -37,7 +39,8 @@ def new_ids(count: int, at: datetime, entropy: bytes) -> list[str]:
     return [stamp + entropy[10 * i : 10 * i + 10].hex() for i in range(count)]
 
 
-@dataclass(frozen=True)
+# Not frozen: every request makes one, and a frozen one takes several times as long to make.
+@dataclass(slots=True)
 class AnsweredRequest:
     """A request with the answer of a version."""
 
@@ -76,7 +79,8 @@ class PredictionLogWriter:
         self._folder = folder
         self._pool = pool
         self._writer = writer
-        self._open: dict[str, tuple[str, int]] = {}
+        self._open: dict[str, tuple[int, int]] = {}
+        self._common: dict[int, tuple[LoadedVersion, bytes]] = {}
         self._lock = threading.Lock()
 
     def append(self, answered: AnsweredRequest) -> None:
@@ -85,46 +89,63 @@ class PredictionLogWriter:
         Raises:
             OSError: the line cannot be written; the caller must not send the answer.
         """
-        wanted = answered.version.wanted
-        line = orjson.dumps(
+        at = answered.at.timestamp()
+        content = {
+            "at": at,
+            "request_id": answered.request_id,
+            "release_id": answered.release_id,
+            "shadow": answered.shadow,
+            "latency_ms": int(answered.latency_ms * 1000 + 0.5) / 1000,
+            "ids": answered.ids,
+            "entities": answered.entities,
+            "context": answered.context,
+            "client": answered.client,
+            "scores": answered.scores,
+            "decisions": answered.decisions,
+            "features": answered.features,
+        }
+        if answered.probabilities is not None:
+            content["probabilities"] = answered.probabilities
+        if answered.assigned is not None:
+            content |= vars(answered.assigned)
+        own = orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_APPEND_NEWLINE)
+        with self._lock:
+            line = self._of_version(answered.version) + own[1:]
+            append_whole(self._descriptor(answered.version.wanted.model, at), line)
+
+    def _of_version(self, version: LoadedVersion) -> bytes:
+        """Return the start of a line: what all requests of the version have in common, serialised once."""
+        known = self._common.get(id(version))
+        if known is not None:  # the reference keeps the version, so that no other gets its id
+            return known[1]
+        if len(self._common) >= MOST_VERSIONS:
+            self._common.clear()
+        wanted, manifest = version.wanted, version.manifest
+        common = orjson.dumps(
             {
-                "at": answered.at.timestamp(),
-                "request_id": answered.request_id,
                 "version": wanted.version,
                 "digest": wanted.digest,
-                "release_id": answered.release_id,
                 "capsule": wanted.capsule,
                 "pool": self._pool,
-                "shadow": answered.shadow,
-                "latency_ms": round(answered.latency_ms, 3),
-                "names": answered.version.manifest.features,
-                "ids": answered.ids,
-                "entities": answered.entities,
-                "context": answered.context,
-                "client": answered.client,
-                "scores": answered.scores,
-                "decisions": answered.decisions,
-                "features": answered.features,
-                "task": answered.version.manifest.task.model_dump(),
-                **({} if answered.probabilities is None else {"probabilities": answered.probabilities}),
-                **(vars(answered.assigned) if answered.assigned is not None else {}),
-            },
-            option=orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_APPEND_NEWLINE,
+                "names": manifest.features,
+                "task": manifest.task.model_dump(),
+            }
         )
-        with self._lock:
-            descriptor = self._descriptor(wanted.model, answered.at)
-            append_whole(descriptor, line)
+        start = common[:-1] + b","
+        self._common[id(version)] = version, start
+        return start
 
-    def _descriptor(self, model: str, at: datetime) -> int:
-        hour = at.astimezone(UTC).strftime(HOUR)
+    def _descriptor(self, model: str, at: float) -> int:
+        hour = int(at // 3600)
         known = self._open.get(model)
         if known is not None and known[0] == hour:
             return known[1]
         if known is not None:
             os.close(known[1])
+            del self._open[model]
         folder = self._folder / model
         folder.mkdir(parents=True, exist_ok=True)
-        path = folder / f"{hour}-{self._writer}.jsonl"
+        path = folder / f"{datetime.fromtimestamp(at, UTC):{HOUR}}-{self._writer}.jsonl"
         descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
         self._open[model] = (hour, descriptor)
         return descriptor
@@ -153,8 +174,7 @@ def append_whole(descriptor: int, line: bytes) -> None:
     Raises:
         OSError: the disk took only a part of the line, or nothing.
     """
-    before = os.fstat(descriptor).st_size
     written = os.write(descriptor, line)
     if written != len(line):
-        os.ftruncate(descriptor, before)
+        os.ftruncate(descriptor, os.fstat(descriptor).st_size - written)
         raise OSError(f"{written} of {len(line)} bytes were written: is the disk full?")

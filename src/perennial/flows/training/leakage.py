@@ -14,7 +14,7 @@ from perennial.core.input_spec import InputKind, InputSpec, columns_of
 from perennial.core.spec import ModelSpec
 from perennial.core.training.examples import first_later_group
 from perennial.core.training.leakage import by_input, copies_across, future_times, telling_columns
-from perennial.core.training.target_shares import common_shares
+from perennial.core.training.target_shares import common_shares, tied_to_shares
 from perennial.errors import ValidationFailed
 from perennial.flows.training.tables import elements, encoded, plain_values
 from perennial.limits import CLOCK_SKEW
@@ -30,7 +30,7 @@ def check_leakage(spec: ModelSpec, source: RowsSpec, examples: pd.DataFrame, now
         now: aware; no row is later.
 
     Returns:
-        Inputs that look like shares of counts, which a person must look at: name -> an example.
+        Inputs that look like shares of counts, or are tied to one, which a person must look at: name -> an example.
 
     Raises:
         ValidationFailed: names each such input, or the first such row.
@@ -67,8 +67,12 @@ def check_leakage(spec: ModelSpec, source: RowsSpec, examples: pd.DataFrame, now
     for name, given in sent.items():
         if given.size is not None:
             numbers |= elements(examples[name], given.columns(name))
-    shares = by_input(common_shares(numbers), sent)
-    return {name: example for name, example in shares.items() if name not in source.leakage_accepted}
+    shares = common_shares(numbers)
+    looked_at = shares | {
+        name: f"one value for each of {share}" for name, share in tied_to_shares(numbers, shares).items()
+    }
+    named = by_input(looked_at, sent)
+    return {name: example for name, example in named.items() if name not in source.leakage_accepted}
 
 
 def _times(spec: ModelSpec, time: str, examples: pd.DataFrame, now: datetime) -> dict[str, str]:

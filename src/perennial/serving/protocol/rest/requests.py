@@ -61,15 +61,15 @@ def read_request(body: bytes, given: Mapping[str, str], model: str, version: str
             f"{len(rest) - place} bytes after the JSON belong to no input",
             hint=f"{SIZE} of each input says how many",
         )
-    outputs = content.get("outputs", [])
-    if not isinstance(outputs, list):
+    outputs, name = content.get("outputs"), content.get("id")
+    if outputs is not None and not isinstance(outputs, list):
         raise MalformedInput(f"outputs is {brief(outputs)}", hint="send a list of objects with `name`")
     return InferenceRequest(
         model,
         version,
-        _text(content.get("id", ""), "id"),
+        "" if name is None else _text(name, "id"),
         tuple(inputs),
-        tuple(_output(described) for described in outputs),
+        tuple(_output(described) for described in outputs or ()),
         _parameters(content, "the request", "binary_data_output"),
     )
 
@@ -94,7 +94,7 @@ def _tensor(described: Any, rest: memoryview, place: int) -> tuple[Tensor, int]:
             hint=f"at most {MOST_SIZES} sizes and {MOST_VALUES} values",
         )
     sizes = tuple(shape)
-    parameters = _parameters(described, f"input {brief(name)}")
+    parameters = _parameters(described, "an input")
     size = parameters.get(SIZE)
     if size is None:
         values = json_data.values_of(name, datatype, sizes, described.get("data"))
@@ -112,16 +112,18 @@ def _output(given: Any) -> RequestedOutput:
     if not isinstance(given, dict):
         raise MalformedInput(f"a requested output is {brief(given)}", hint="send an object with `name`")
     name = _text(given.get("name"), "the name of a requested output")
-    return RequestedOutput(name, _parameters(given, f"output {brief(name)}", "binary_data"))
+    return RequestedOutput(name, _parameters(given, "an output", "binary_data"))
 
 
 def _parameters(given: Mapping[str, Any], what: str, flag: str = "") -> dict[str, Any]:
     """Return the parameters of a message; `flag` is the one that must be true or false."""
-    parameters = given.get("parameters", {})
+    parameters = given.get("parameters")
+    if parameters is None:  # some clients send null for nothing
+        return {}
+    if not parameters and isinstance(parameters, dict):
+        return parameters
     if not isinstance(parameters, dict):
         raise MalformedInput(f"parameters of {what} is {brief(parameters)}", hint="send an object")
-    if not parameters:
-        return parameters
     if not isinstance(parameters.get(flag, False), bool):
         raise MalformedInput(f"{flag} of {what} is {brief(parameters[flag])}", hint="send true or false")
     for name in NOT_SERVED:

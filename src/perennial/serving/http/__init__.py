@@ -1,0 +1,1 @@
+"""HTTP without Starlette for the two routes of the traffic."""

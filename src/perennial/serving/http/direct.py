@@ -1,0 +1,77 @@
+"""Dispatch of the two routes of the traffic without Starlette, whose routing and requests cost more than a model."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterator, Mapping, MutableMapping, Sequence
+from typing import Any
+
+from starlette.responses import Response
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+Application = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+
+class RequestHeaders(Mapping[str, str]):
+    """Request headers by lower-case name, read from the server's list once; a repeated header has its first value."""
+
+    __slots__ = ("_given",)
+
+    def __init__(self, given: Sequence[tuple[bytes, bytes]]) -> None:
+        self._given = dict(reversed(given))
+
+    def get(self, name: str, default: Any = None) -> Any:
+        value = self._given.get(name.encode("latin-1"))
+        return default if value is None else value.decode("latin-1")
+
+    def __getitem__(self, name: str) -> str:
+        return self._given[name.encode("latin-1")].decode("latin-1")
+
+    def __iter__(self) -> Iterator[str]:
+        return (name.decode("latin-1") for name in self._given)
+
+    def __len__(self) -> int:
+        return len(self._given)
+
+
+class DirectRequest:
+    """The part of Starlette's `Request` that the handlers of these routes use, under the same names."""
+
+    __slots__ = ("headers", "method", "path_params", "receive", "scope")
+
+    def __init__(self, scope: Scope, receive: Receive, path_params: dict[str, str]) -> None:
+        self.scope = scope
+        self.receive = receive
+        self.path_params = path_params
+        self.method = scope["method"]
+        self.headers = RequestHeaders(scope["headers"])
+
+
+class DirectRoutes:
+    """ASGI application: POST `/<version>/models/<model>/<verb>` goes to a handler, all else to another application.
+
+    Args:
+        handlers: by version of the interface and verb; they answer every error themselves.
+        rest: application for every other request, and for the lifespan.
+    """
+
+    def __init__(
+        self,
+        handlers: Mapping[tuple[str, str], Callable[[Any], Awaitable[Response]]],
+        rest: Application,
+    ) -> None:
+        self._handlers = handlers
+        self._rest = rest
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["method"] == "POST":
+            parts = scope["path"].split("/")
+            if len(parts) == 5 and parts[2] == "models" and parts[3] and not parts[0]:
+                handler = self._handlers.get((parts[1], parts[4]))
+                if handler is not None:
+                    response = await handler(DirectRequest(scope, receive, {"model": parts[3]}))
+                    await response(scope, receive, send)
+                    return
+        await self._rest(scope, receive, send)
