@@ -41,9 +41,9 @@ def features_of(tensors: Sequence[Tensor], manifest: ServedManifest) -> np.ndarr
         ShapeError: names, datatypes or shapes are not those of the model; the hint says which they are.
         MalformedInput: a value of a named input is not one that the model knows; names row and input.
     """
-    typed = named_inputs(manifest)
-    if len(tensors) == 1 and tensors[0].name == manifest.input and manifest.input not in typed:
+    if len(tensors) == 1 and tensors[0].name == manifest.input and manifest.input not in manifest.inputs:
         return _matrix(tensors[0], manifest)
+    typed = named_inputs(manifest)
     names = [tensor.name for tensor in tensors]
     if not typed or len(names) != len(typed) or set(names) != set(typed):
         known = f"{manifest.input!r}" + (f" or {brief(list(typed))}" if typed else "")
@@ -86,14 +86,14 @@ def _expected(manifest: ServedManifest) -> str:
 def _matrix(tensor: Tensor, manifest: ServedManifest) -> np.ndarray:
     if tensor.datatype not in NUMBERS:
         raise ShapeError(
-            f"datatype of {tensor.name!r} is {brief(tensor.datatype)}",
+            f"datatype of {tensor.name!r} is {tensor.datatype}, the model takes FP32",
             hint=f"send {_expected(manifest)} (also accepted: {', '.join(NUMBERS)})",
         )
     shape = tensor.shape
     if len(shape) != 2 or shape[1] != len(manifest.features):
         raise ShapeError(
-            f"shape of {tensor.name!r} is {brief(list(shape))}",
-            hint=f"send {_expected(manifest)}, n at least 1",
+            f"shape of {tensor.name!r} is {brief(list(shape))}, the model takes [n, {len(manifest.features)}]",
+            hint=f"send {_expected(manifest)}",
         )
     _limit(shape[0])
     values = tensor.values
@@ -103,9 +103,8 @@ def _matrix(tensor: Tensor, manifest: ServedManifest) -> np.ndarray:
             hint="send FP32 with null in its place",
         )
     if values.dtype != np.float32:
-        with np.errstate(
-            over="ignore"
-        ):  # a value outside of float32 becomes infinite, and is refused as such
+        # A value outside of float32 becomes infinite, and is refused as such.
+        with np.errstate(over="ignore"):
             values = values.astype(np.float32)
     infinite = np.isinf(values)
     if infinite.any():
@@ -131,14 +130,14 @@ def _columns(tensors: Mapping[str, Tensor], typed: Mapping[str, InputSpec]) -> n
         known = NUMBERS if spec.type in (*PLAIN, InputKind.ARRAY) else (DATATYPE_OF[spec.type],)
         if tensor.datatype not in known:
             raise ShapeError(
-                f"datatype of {name!r} is {brief(tensor.datatype)}",
+                f"datatype of {name!r} is {tensor.datatype}, the model takes {DATATYPE_OF[spec.type]}",
                 hint=f"it is {spec.type.value}: send {', '.join(known)}",
             )
         fitting = (rows, (*rows, 1)) if spec.size is None else ((*rows, spec.size),)
         if tensor.shape not in fitting or not rows:
             wanted = "[n] or [n, 1]" if spec.size is None else f"[n, {spec.size}]"
             raise ShapeError(
-                f"shape of {name!r} is {brief(list(tensor.shape))}",
+                f"shape of {name!r} is {brief(list(tensor.shape))}, the model takes {wanted}",
                 hint=f"send {wanted} with the same n for every input; the first has {list(rows)}",
             )
         _limit(rows[0])
