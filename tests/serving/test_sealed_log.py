@@ -146,8 +146,8 @@ def test_duckdb_reads_the_segments_of_all_models_by_day(written):
     )
     assert counted.fetchall() == [("m", "2026-03-01", 181), ("m", "2026-03-02", 1)]
     query = 'SELECT count("feature:a"), count("feature:c"), max(score) FROM logged'
-    assert duckdb.sql(query).fetchone() == (121, 1, pytest.approx(0.7))
-    assert logged.count("*").fetchone() == (182,)
+    assert duckdb.sql(query).fetchall() == [(121, 1, pytest.approx(0.7))]
+    assert logged.count("*").fetchall() == [(182,)]
 
 
 def test_broken_lines_are_kept_aside_and_a_torn_last_line_is_left_out(written):
