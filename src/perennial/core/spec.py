@@ -98,6 +98,12 @@ class RetentionSpec(Frozen):
     archived_files: timedelta = Field(
         ge=timedelta(0), description="least time that the model files of an archived version are kept"
     )
+    predictions: timedelta | None = Field(
+        None,
+        gt=timedelta(0),
+        description="least time that logged predictions are kept; null: for ever",
+        exclude_if=lambda keep: keep is None,  # the digest of specs without the key stays
+    )
 
 
 class ModelSpec(Frozen):
