@@ -13,7 +13,7 @@ from sklearn.preprocessing import TargetEncoder
 from vega_datasets import local_data as vega
 
 from perennial.core.training.leakage import telling_columns
-from perennial.core.training.target_shares import common_shares, too_exact
+from perennial.core.training.target_shares import common_shares, tied_to_shares, too_exact
 from perennial.datasets import nasa_mdp
 
 MIRROR = "PERENNIAL_DATA_MIRROR"
@@ -165,3 +165,21 @@ def test_honest_rates_of_groups_are_never_named(seed):
     for several in (8, 40, 300):
         _, _, target, rate = groups(3_000, several, seed)
         assert not too_exact(rate, target, False)
+
+
+def test_figures_of_the_same_groups_as_a_share_are_tied_to_it_and_those_of_rows_are_not():
+    random, group, target, rate = groups()
+    share = share_by(group, target)
+    others = share_by(group // 3, target)
+    columns = {
+        "share": share,
+        "copy": share.copy(),
+        "variance": share * (1 - share),
+        "of larger groups": others,
+        "noise": random.normal(size=len(rate)),
+        "nearly": np.where(random.random(len(rate)) < 0.05, 0.5, rate),
+        "two values": (share > 0.3).astype(float),
+    }
+    assert tied_to_shares(columns, ["share"]) == {"copy": "share", "variance": "share"}
+    assert tied_to_shares(columns, ["share", "of larger groups"]) == {"copy": "share", "variance": "share"}
+    assert tied_to_shares(columns, []) == {}

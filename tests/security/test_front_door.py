@@ -8,7 +8,9 @@ import time
 from contextlib import ExitStack
 
 import httpx
+import numpy as np
 import pytest
+import tritonclient.http as triton
 from envoy_split_stack import SplitStack
 from serving_stack import envoy_admin, inside, target, until
 from tiny_models import tensor_body, tiny_version
@@ -78,6 +80,26 @@ def test_the_public_api_is_answered(client):
     assert client.post(f"/v2/models/{MODEL}/versions/1.0.0/infer", json=tensor_body()).status_code == 200
     for path in ("/v2", "/v2/health/live", f"/v2/models/{MODEL}", f"/v2/models/{MODEL}/ready"):
         assert client.get(path).status_code == 200, path
+
+
+@pytest.mark.parametrize("binary", [False, True])
+def test_tritonclient_is_answered_through_the_router(serving_stack, binary):
+    address = serving_stack.settings.envoy_url.removeprefix("http://")
+    rows = np.full((2, 4), 0.25, dtype=np.float32)
+    tensor = triton.InferInput("features", [2, 4], "FP32").set_data_from_numpy(rows, binary_data=binary)
+    wanted = [triton.InferRequestedOutput(name, binary_data=binary) for name in ("decision", "score")]
+    with triton.InferenceServerClient(address, connection_timeout=60, network_timeout=60) as client:
+        assert client.is_model_ready(MODEL)
+        assert client.get_model_metadata(MODEL)["versions"][0] == "1.0.0"
+        result = client.infer(MODEL, [tensor], outputs=wanted)
+    assert result.as_numpy("decision").tolist() == [1, 1]
+    assert result.as_numpy("score").shape == (2,)
+
+
+def test_the_model_repository_is_closed_without_a_key(client):
+    for path in ("index", f"models/{MODEL}/load", f"models/{MODEL}/unload"):
+        assert client.post(f"/v2/repository/{path}").status_code == 401
+    assert client.post("/v2/repository/models/nobody/load").status_code == 404
 
 
 @pytest.mark.parametrize("more", [{"mirror": True}, {"canary_weight": 100.0}])

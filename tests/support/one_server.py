@@ -64,8 +64,8 @@ class Server:
         desired_state.write(desired_state.state_file(self.folder, "stable"), state)
         self.host.converge()
 
-    def log(self):
-        return PredictionLogReader(self.folder / "log").read("tiny")
+    def log(self, model: str = "tiny"):
+        return PredictionLogReader(self.folder / "log").read(model)
 
     def predict(self, **changes):
         body = {"entities": [{"test_id": "t1", "suite": "s"}], "context": CONTEXT, **changes}

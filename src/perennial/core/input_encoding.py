@@ -24,7 +24,8 @@ def encode(
     """Encode typed columns as the input of a model, float32 [rows, columns] in the order of `columns_of(inputs)`.
 
     A number stays (the nearest float32), false and true are 0 and 1, a category is its place in the list, a
-    timestamp is its days since 1970 (UTC), a text is its length and hashed counts, and a missing value is NaN.
+    timestamp is its days since 1970 (UTC), a text is its length and hashed counts, an array is its numbers, and a
+    missing value is NaN.
 
     Args:
         columns: name -> [rows]; None or NaN is a missing value.
@@ -38,10 +39,12 @@ def encode(
         if name not in columns:
             raise MalformedInput(f"the input {name!r} is missing", hint=f"inputs: {', '.join(inputs)}")
         width = len(spec.columns(name))
-        if spec.buckets is None:
-            encoded[:, place] = _column(name, spec, columns[name])
-        else:
+        if spec.size is not None:
+            encoded[:, place : place + width] = _arrays(name, spec, spec.size, columns[name])
+        elif spec.buckets is not None:
             encoded[:, place : place + width] = _texts(name, spec, spec.buckets, columns[name])
+        else:
+            encoded[:, place] = _column(name, spec, columns[name])
         place += width
     return encoded
 
@@ -56,6 +59,34 @@ def _texts(name: str, spec: InputSpec, buckets: int, values: Sequence[Any] | np.
     if present:
         counts[present] = hashed([values[row] for row in present], buckets)
     return counts
+
+
+def _arrays(name: str, spec: InputSpec, size: int, values: Sequence[Any] | np.ndarray) -> np.ndarray:
+    numbers = np.full((len(values), size), np.nan)
+    for row, value in enumerate(values):
+        if isinstance(value, list | np.ndarray):
+            numbers[row] = _numbers(name, size, row, value)
+        else:
+            _value(name, spec, {}, row, value)  # missing, or refused
+    return numbers
+
+
+def _numbers(name: str, size: int, row: int, value: list[Any] | np.ndarray) -> np.ndarray | list[Any]:
+    """Return the numbers of an array, [size].
+
+    Raises:
+        MalformedInput: there are more or fewer, or one is missing, infinite or no number.
+    """
+    hint = f"it must be a list of {size} finite numbers"
+    if len(value) != size:
+        raise MalformedInput(f"row {row}, {name} is a list of {len(value)}", hint=hint)
+    if isinstance(value, np.ndarray) and value.dtype.kind in "fiu" and bool((np.abs(value) <= LARGEST).all()):
+        return value
+    plain: list[Any] = value.tolist() if isinstance(value, np.ndarray) else value
+    for place, number in enumerate(plain):
+        if type(number) not in (int, float) or not abs(number) <= LARGEST:
+            raise _wrong(f"{name}[{place}]", row, number, hint)
+    return plain
 
 
 def _column(name: str, spec: InputSpec, values: Sequence[Any] | np.ndarray) -> np.ndarray:
@@ -98,6 +129,7 @@ def _value(name: str, spec: InputSpec, codes: Mapping[str, float], row: int, val
         InputKind.BOOL: "true or false",
         InputKind.CATEGORY: "a text",
         InputKind.TEXT: "a text",
+        InputKind.ARRAY: f"a list of {spec.size} finite numbers",
     }
     raise _wrong(name, row, value, f"it must be {wanted[kind]}")
 

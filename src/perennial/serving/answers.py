@@ -66,7 +66,7 @@ async def read_body(request: Request) -> bytes:
     """Read the body up to the limit, even when its declared length is wrong or missing."""
     declared = request.headers.get("content-length", "")
     if declared.isdecimal() and int(declared) > limits.BODY_BYTES:
-        raise _too_large()
+        raise too_large()
     parts, size = [], 0
     while True:
         message = await request.receive()
@@ -75,13 +75,14 @@ async def read_body(request: Request) -> bytes:
         part = message.get("body", b"")
         size += len(part)
         if size > limits.BODY_BYTES:
-            raise _too_large()
+            raise too_large()
         if not message.get("more_body"):
             return b"".join([*parts, part]) if parts else part
         parts.append(part)
 
 
-def _too_large() -> BodyTooLarge:
+def too_large() -> BodyTooLarge:
+    """Return the error for a body beyond the limit."""
     return BodyTooLarge(
         f"the body has more than {limits.BODY_BYTES} bytes", hint="send fewer rows or labels per request"
     )

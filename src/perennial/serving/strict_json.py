@@ -34,23 +34,20 @@ def parse(body: bytes) -> Any:
 
 def _texts(content: Any) -> int | None:
     """Return the number of keys and texts in a value; None where it is nested too deeply."""
-    level, texts = [content], int(isinstance(content, str))
-    for _ in range(limits.JSON_DEPTH + 1):
+    level, texts = [[content]], 0
+    for _ in range(limits.JSON_DEPTH + 2):
         below = []
-        for node in level:
-            if isinstance(node, dict):
-                texts += len(node)
-                children = node.values()
-            elif isinstance(node, list):
-                children = node
-            else:
-                continue
+        for children in level:
             # The set of types is computed faster than a check of each of thousands of numbers.
             kinds = set(map(type, children))
             if str in kinds:
-                texts += sum(type(child) is str for child in children)
-            if dict in kinds or list in kinds:
-                below += [child for child in children if isinstance(child, list | dict)]
+                texts += [type(child) for child in children].count(str)
+            if list in kinds:
+                below += [child for child in children if type(child) is list]
+            if dict in kinds:
+                objects = [child for child in children if type(child) is dict]
+                texts += sum(map(len, objects))
+                below += [child.values() for child in objects]
         if not below:
             return texts
         level = below

@@ -14,6 +14,9 @@ from tiny_models import tiny_version
 
 from perennial.core.input_spec import InputSpec
 from perennial.core.tasks import Binary, Multiclass
+from perennial.serving import headers
+from perennial.serving.access.client_keys import ClientKeys
+from perennial.serving.access.door import Application, Door
 
 FLOWERS = Multiclass(classes=("setosa", "virginica"))
 ORDERS = Binary(threshold=0.5, positive="returned", negative="kept")
@@ -34,14 +37,33 @@ def hold_models(server: Server, folder: Path) -> None:
     )
 
 
+SECRET = "inside"
+SENT_BY_ROUTER = [(headers.SECRET.encode(), SECRET.encode()), (headers.PUBLIC.encode(), b"true")]
+
+
+def behind_door(server: Server, keys: Path) -> Application:
+    """Return the application of a server behind its door, with every request as from a client through Envoy."""
+    door = Door(server.client.app, SECRET, ClientKeys(keys), required=False)
+
+    async def routed(scope, receive, send) -> None:
+        await door({**scope, "headers": [*scope["headers"], *SENT_BY_ROUTER]}, receive, send)
+
+    return routed
+
+
 @contextmanager
-def protocol_server(folder: Path) -> Iterator[str]:
-    """Run a server with both models; yields its address without a scheme."""
+def protocol_server(folder: Path, keys: Path | None = None) -> Iterator[str]:
+    """Run a server with both models; yields its address without a scheme.
+
+    Args:
+        keys: file of client keys; None: a server without a door.
+    """
     server = Server(folder / "serving")
     hold_models(server, folder)
+    application = server.client.app if keys is None else behind_door(server, keys)
     listener = socket.socket()
     listener.bind(("127.0.0.1", 0))
-    http = uvicorn.Server(uvicorn.Config(server.client.app, log_level="warning", lifespan="off"))
+    http = uvicorn.Server(uvicorn.Config(application, log_level="warning", lifespan="off"))
     thread = threading.Thread(target=http.run, kwargs={"sockets": [listener]}, daemon=True)
     thread.start()
     try:

@@ -133,6 +133,14 @@ def _readings(database: duckdb.DuckDBPyConnection, name: str) -> NumberTexts:
         f"bool_and({matches(column, *shape, unit)}), sum(hash(TRY_CAST({as_plain(column, *shape, unit)} AS DOUBLE)))"
         for shape in SHAPES
     )
-    row = database.execute(f"SELECT {asked} {known}").fetchone() or ()
-    readings = {shape: row[2 * place + 1] for place, shape in enumerate(SHAPES) if row[2 * place]}
+    row = (
+        database.execute(f"SELECT {asked}, min(length({column})) < max(length({column})) {known}").fetchone()
+        or ()
+    )
+    readings = {
+        shape: row[2 * place + 1]
+        for place, shape in enumerate(SHAPES)
+        # 555 123 in every row may be a telephone number or a code.
+        if row[2 * place] and (row[-1] or shape[1] != " ")
+    }
     return NumberTexts(name, unit, readings)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from fractions import Fraction
 
 import numpy as np
@@ -15,6 +15,8 @@ NUMBER_RATIO = 1e-3
 FEWEST_VALUES = 6
 LARGEST_COUNT = 2_000
 ROUNDING = 1e-10
+TIED = 0.99
+"""Share of the rows whose value follows from a share, from which a column is tied to it."""
 
 
 def too_exact(column: np.ndarray, target: np.ndarray, is_number: bool) -> bool:
@@ -90,6 +92,32 @@ def common_shares(columns: Mapping[str, np.ndarray]) -> dict[str, str]:
     """
     shares = {name: _example(values[~np.isnan(values)]) for name, values in columns.items()}
     return {name: example for name, example in shares.items() if example is not None}
+
+
+def tied_to_shares(columns: Mapping[str, np.ndarray], shares: Collection[str]) -> dict[str, str]:
+    """Return the columns that have a single value for each value of a share: name -> that share.
+
+    They are figures of the same groups, perhaps of the same counts: a copy, a mean or a variance of shares. One row in
+    a hundred may differ, since two groups may have one share.
+
+    Args:
+        columns: as of `common_shares`.
+        shares: columns that look like shares.
+    """
+    tied: dict[str, str] = {}
+    for share in shares:
+        values, groups, sizes = np.unique(columns[share], return_inverse=True, return_counts=True)
+        if len(values) < FEWEST_VALUES:
+            continue
+        for name, column in columns.items():
+            distinct, places = np.unique(column, return_inverse=True)
+            if name in shares or len(distinct) < FEWEST_VALUES:
+                continue
+            pairs = np.unique(np.column_stack([groups, places]), axis=0)
+            single = np.bincount(pairs[:, 0], minlength=len(values)) == 1
+            if sizes[single].sum() >= TIED * len(column) and (sizes[single] > 1).sum() >= FEWEST_VALUES:
+                tied.setdefault(name, share)
+    return tied
 
 
 def _example(known: np.ndarray) -> str | None:

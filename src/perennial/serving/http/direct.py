@@ -37,7 +37,7 @@ class RequestHeaders(Mapping[str, str]):
 
 
 class DirectRequest:
-    """What the handlers of these routes use of Starlette's `Request`, under the same names."""
+    """The part of Starlette's `Request` that the handlers of these routes use, under the same names."""
 
     __slots__ = ("headers", "method", "path_params", "receive", "scope")
 

@@ -13,6 +13,11 @@ from perennial.serving.answers import brief
 from perennial.serving.protocol.messages import DATATYPES
 
 MISSING = type(None)
+ALLOWED = {
+    "f": {int, float, MISSING}, "i": {int, float, MISSING}, "u": {int, float, MISSING},
+    "b": {bool, MISSING}, "O": {str, MISSING},
+}  # fmt: skip
+"""Kind of a NumPy type -> types of its values in parsed JSON."""
 WORDS = {"f": "numbers", "i": "whole numbers", "u": "whole numbers", "b": "true or false", "O": "texts"}
 
 
@@ -24,64 +29,70 @@ def values_of(name: str, datatype: str, shape: tuple[int, ...], data: Any) -> np
     Raises:
         ShapeError: the data has another size, shape or type than the tensor says; names tensor and value.
     """
-    kind = DATATYPES[datatype].kind
-    hint = f"send {math.prod(shape)} {WORDS[kind]} in row-major order, or lists nested as the shape"
-    if datatype == "FP16":
+    try:
+        return _array(datatype, _flat(shape, data), shape)
+    except _Wrong as wrong:
+        words = WORDS[DATATYPES[datatype].kind]
         raise ShapeError(
-            f"data of {name!r} is FP16, which JSON cannot represent", hint="send FP32, or binary data"
-        )
-    flat = _flat(name, shape, data, hint)
+            f"data of {name!r} {wrong}",
+            hint=f"send {math.prod(shape)} {words} in row-major order, or lists nested as the shape",
+        ) from None
+
+
+class _Wrong(Exception):
+    """A fault of the data of a tensor, in words that follow its name."""
+
+
+def _flat(shape: tuple[int, ...], data: Any) -> list[Any]:
+    if not isinstance(data, list):
+        raise _Wrong("is not a list")
+    flat = data
+    if data and isinstance(data[0], list):
+        level: list[Any] = [data]
+        for size in shape:
+            if not all(isinstance(part, list) and len(part) == size for part in level):
+                raise _Wrong(f"is not nested as the shape {list(shape)}")
+            level = list(chain.from_iterable(level))
+        flat = level
     if len(flat) != math.prod(shape):
-        raise ShapeError(f"data of {name!r} has {len(flat)} values, the tensor says {list(shape)}", hint=hint)
+        raise _Wrong(f"has {len(flat)} values, the tensor says {list(shape)}")
+    return flat
+
+
+def _array(datatype: str, flat: list[Any], shape: tuple[int, ...]) -> np.ndarray:
+    dtype = DATATYPES[datatype]
+    kind = dtype.kind
+    if datatype == "FP16":
+        raise _Wrong("is FP16, which JSON cannot represent: send FP32, or binary data")
     # The set of types is computed faster than a check of each of thousands of values.
     types = set(map(type, flat))
-    allowed = {"b": {bool}, "O": {str}, "f": {int, float}}.get(kind, {int, float})
-    if strangers := types - allowed - {MISSING}:
-        names = ", ".join(sorted(stranger.__name__ for stranger in strangers))
-        raise ShapeError(f"data of {name!r} has values of type {names}", hint=hint)
-    return _array(name, datatype, flat, types, hint).reshape(shape)
-
-
-def _flat(name: str, shape: tuple[int, ...], data: Any, hint: str) -> list[Any]:
-    if not isinstance(data, list):
-        raise ShapeError(f"data of {name!r} is not a list", hint=hint)
-    if not data or not isinstance(data[0], list):
-        return data
-    level: list[Any] = [data]
-    for size in shape:
-        if not all(isinstance(part, list) and len(part) == size for part in level):
-            raise ShapeError(f"data of {name!r} is not nested as the shape {list(shape)}", hint=hint)
-        level = list(chain.from_iterable(level))
-    return level
-
-
-def _array(name: str, datatype: str, flat: list[Any], types: set[type], hint: str) -> np.ndarray:
-    dtype = DATATYPES[datatype]
-    if dtype.kind == "f":
-        with np.errstate(over="ignore"):
+    if strangers := types - ALLOWED[kind]:
+        raise _Wrong(f"has values of type {', '.join(sorted(stranger.__name__ for stranger in strangers))}")
+    if kind == "f":
+        with np.errstate(
+            over="ignore"
+        ):  # a value outside of the type becomes infinite, and is refused as such
             values = np.array(flat, dtype=dtype)  # null becomes NaN
-        if np.isinf(values).any():
-            value = flat[int(np.argmax(np.isinf(values)))]
-            raise ShapeError(f"data of {name!r} has {value:g}, which is no {datatype}", hint=hint)
-        return values
-    if dtype.kind == "O":
+        infinite = np.isinf(values)
+        if infinite.any():
+            raise _Wrong(f"has {flat[int(infinite.argmax())]:g}, which is no {datatype}")
+        return values.reshape(shape)
+    if kind == "O":
         flat = [None if text is None else text.encode() for text in flat]
-    elif dtype.kind in "iu":
-        flat = _whole(name, datatype, flat, types, hint)
-    if MISSING not in types:
-        return np.array(flat, dtype=dtype)
-    return np.array(flat, dtype=object)
+    elif kind in "iu":
+        flat = _whole(datatype, flat, types)
+    return np.array(flat, dtype=object if MISSING in types else dtype).reshape(shape)
 
 
-def _whole(name: str, datatype: str, flat: list[Any], types: set[type], hint: str) -> list[Any]:
+def _whole(datatype: str, flat: list[Any], types: set[type]) -> list[Any]:
     if float in types:
         fractions = [value for value in flat if type(value) is float and not value.is_integer()]
         if fractions:
-            raise ShapeError(f"data of {name!r} has {fractions[0]:g}, which is no {datatype}", hint=hint)
+            raise _Wrong(f"has {fractions[0]:g}, which is no {datatype}")
         flat = [int(value) if type(value) is float else value for value in flat]
     bounds = np.iinfo(DATATYPES[datatype])
     present = [value for value in flat if value is not None] if MISSING in types else flat
     for value in (min(present, default=0), max(present, default=0)):
         if not bounds.min <= value <= bounds.max:
-            raise ShapeError(f"data of {name!r} has {brief(value)}, which is no {datatype}", hint=hint)
+            raise _Wrong(f"has {brief(value)}, which is no {datatype}")
     return flat

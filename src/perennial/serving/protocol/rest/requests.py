@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+import zlib
 from collections.abc import Mapping
 from typing import Any
 
+from perennial import limits
 from perennial.errors import MalformedInput, ShapeError
 from perennial.serving import strict_json
-from perennial.serving.answers import brief
+from perennial.serving.answers import brief, too_large
 from perennial.serving.protocol import raw_data
 from perennial.serving.protocol.messages import DATATYPES, InferenceRequest, RequestedOutput, Tensor
 from perennial.serving.protocol.rest import json_data
@@ -16,6 +18,9 @@ from perennial.serving.protocol.rest import json_data
 HEADER_LENGTH = "inference-header-content-length"
 """Header with the length of the JSON in a body that goes on with bytes of tensors."""
 ENCODING = "content-encoding"
+COMPRESSIONS = ("gzip", "deflate")
+GZIP_OR_ZLIB = 32
+"""Added to zlib's window size: the header of the content says which of the two it is."""
 SIZE = "binary_data_size"
 MOST_SIZES = 16
 """Largest rank of a tensor."""
@@ -35,8 +40,9 @@ def read_request(body: bytes, given: Mapping[str, str], model: str, version: str
     Raises:
         MalformedInput: the body is no request. ShapeError: a tensor is wrong.
     """
-    if given.get(ENCODING, "identity") != "identity":
-        raise MalformedInput(f"the body is compressed ({brief(given[ENCODING])})", hint="send it as it is")
+    encoding = given.get(ENCODING)
+    if encoding is not None:
+        body = _decompressed(body, encoding)
     length = given.get(HEADER_LENGTH)
     rest = memoryview(b"")
     if length is not None:
@@ -61,17 +67,42 @@ def read_request(body: bytes, given: Mapping[str, str], model: str, version: str
             f"{len(rest) - place} bytes after the JSON belong to no input",
             hint=f"{SIZE} of each input says how many",
         )
-    outputs = content.get("outputs", [])
-    if not isinstance(outputs, list):
+    outputs, name = content.get("outputs"), content.get("id")
+    if outputs is not None and not isinstance(outputs, list):
         raise MalformedInput(f"outputs is {brief(outputs)}", hint="send a list of objects with `name`")
     return InferenceRequest(
         model,
         version,
-        _text(content.get("id", ""), "id"),
+        "" if name is None else _text(name, "id"),
         tuple(inputs),
-        tuple(_output(described) for described in outputs),
+        tuple(_output(described) for described in outputs or ()),
         _parameters(content, "the request", "binary_data_output"),
     )
+
+
+def _decompressed(body: bytes, encoding: str) -> bytes:
+    """Return the body as it was before its compression, up to the limit of a body.
+
+    Raises:
+        MalformedInput: it is not compressed as its header says. BodyTooLarge: it is larger than allowed.
+    """
+    if encoding == "identity":
+        return body
+    if encoding not in COMPRESSIONS:
+        raise MalformedInput(
+            f"the encoding of the body is {brief(encoding)}",
+            hint=f"known: {', '.join(COMPRESSIONS)}, identity",
+        )
+    stream = zlib.decompressobj(zlib.MAX_WBITS | GZIP_OR_ZLIB)
+    try:
+        content = stream.decompress(body, limits.BODY_BYTES + 1)
+    except zlib.error as error:
+        raise MalformedInput(f"the body is no {encoding}: {error}", hint="send it as it is") from error
+    if len(content) > limits.BODY_BYTES:
+        raise too_large()
+    if not stream.eof or stream.unused_data:
+        raise MalformedInput(f"the body is not one whole {encoding}", hint="send it as it is")
+    return content
 
 
 def _tensor(described: Any, rest: memoryview, place: int) -> tuple[Tensor, int]:
@@ -94,7 +125,7 @@ def _tensor(described: Any, rest: memoryview, place: int) -> tuple[Tensor, int]:
             hint=f"at most {MOST_SIZES} sizes and {MOST_VALUES} values",
         )
     sizes = tuple(shape)
-    parameters = _parameters(described, f"input {brief(name)}")
+    parameters = _parameters(described, "an input")
     size = parameters.get(SIZE)
     if size is None:
         values = json_data.values_of(name, datatype, sizes, described.get("data"))
@@ -112,16 +143,18 @@ def _output(given: Any) -> RequestedOutput:
     if not isinstance(given, dict):
         raise MalformedInput(f"a requested output is {brief(given)}", hint="send an object with `name`")
     name = _text(given.get("name"), "the name of a requested output")
-    return RequestedOutput(name, _parameters(given, f"output {brief(name)}", "binary_data"))
+    return RequestedOutput(name, _parameters(given, "an output", "binary_data"))
 
 
 def _parameters(given: Mapping[str, Any], what: str, flag: str = "") -> dict[str, Any]:
     """Return the parameters of a message; `flag` is the one that must be true or false."""
-    parameters = given.get("parameters", {})
+    parameters = given.get("parameters")
+    if parameters is None:  # some clients send null for nothing
+        return {}
+    if not parameters and isinstance(parameters, dict):
+        return parameters
     if not isinstance(parameters, dict):
         raise MalformedInput(f"parameters of {what} is {brief(parameters)}", hint="send an object")
-    if not parameters:
-        return parameters
     if not isinstance(parameters.get(flag, False), bool):
         raise MalformedInput(f"{flag} of {what} is {brief(parameters[flag])}", hint="send true or false")
     for name in NOT_SERVED:

@@ -1,0 +1,98 @@
+"""The published OpenAPI document of the REST form, and schemathesis against a server by it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from clients.protocol_server import hold_models, protocol_server
+from one_server import Server
+
+from perennial.adapters.envoy.routes import ABOUT_MODEL, OF_SERVER, PREDICTIONS, REPOSITORY
+from perennial.cli import main
+from perennial.settings import Settings
+
+DOCUMENT = Path(__file__).parents[3] / "docs" / "open-inference.yaml"
+
+
+@pytest.fixture
+def document():
+    return yaml.safe_load(DOCUMENT.read_text())
+
+
+def test_the_document_has_the_routes_that_are_served_and_that_clients_reach(document, tmp_path):
+    documented = {(path, method) for path, item in document["paths"].items() for method in item}
+    documented = {(path, method.upper()) for path, method in documented if method in ("get", "post")}
+    server = Server(tmp_path)
+    hold_models(server, tmp_path)
+    for path, method in documented:
+        asked = path.format(model="flowers", version="1.0.0")
+        answer = server.client.request(method, asked)
+        assert "no route" not in answer.text, asked
+        assert str(answer.status_code) in document["paths"][path][method.lower()]["responses"], asked
+    routed = {(path.format("{model}"), "POST") for path in (*PREDICTIONS, *REPOSITORY)}
+    routed |= {(path.format("{model}"), "GET") for path in ABOUT_MODEL} | set(OF_SERVER)
+    assert {route for route in routed if route[0].startswith("/v2")} <= documented
+
+
+@pytest.mark.slow
+def test_schemathesis_finds_no_failure(document, tmp_path, monkeypatch, capsys):
+    """A generic client knows no model: that a tensor fits none is a 400, which the document says."""
+    monkeypatch.setenv("PERENNIAL_HOME", str(tmp_path))
+    assert main(["key", "add", "operator", "--right", "repository", "--right", "predict"]) == 0
+    key = capsys.readouterr().out.strip()
+    with protocol_server(tmp_path, Settings(home=tmp_path).client_keys) as address:
+        run(DOCUMENT, tmp_path, address, key, "--exclude-checks", "positive_data_acceptance")
+        run(of_one_model(document, tmp_path), tmp_path, address, key, "--mode", "positive")
+
+
+def of_one_model(document: dict, folder: Path) -> Path:
+    """Write the document with the inputs of `flowers` in place of any: each valid request must be answered."""
+    # Whole numbers: null in their place is refused, and so no valid request of this document.
+    numbers = {"type": "integer", "minimum": -(2**31), "maximum": 2**31 - 1}
+    data = {"type": "array", "items": numbers, "minItems": 8, "maxItems": 8}
+    tensor = {
+        "type": "object",
+        "additionalProperties": False,
+        "required": ["name", "shape", "datatype", "data"],
+        "properties": {
+            "name": {"const": "features"},
+            "shape": {"const": [2, 4]},
+            "datatype": {"const": "INT32"},
+            "data": data,
+        },
+    }
+    outputs = [{"const": {"name": name}} for name in ("probabilities", "class", "decision", "confidence")]
+    request = {
+        "type": "object",
+        "required": ["inputs"],
+        "properties": {
+            "id": {"type": ["string", "null"]},
+            "inputs": {"type": "array", "items": tensor, "minItems": 1, "maxItems": 1},
+            "outputs": {"type": ["array", "null"], "items": {"anyOf": outputs}, "uniqueItems": True},
+        },
+    }
+    document["components"]["schemas"]["InferenceRequest"] = request
+    document["components"]["parameters"]["model"]["schema"] = {"enum": ["flowers"]}
+    document["components"]["parameters"]["version"]["schema"] = {"enum": ["1.0.0"]}
+    infer = {path: item for path, item in document["paths"].items() if path.endswith("/infer")}
+    for item in infer.values():
+        item["post"]["parameters"] = []
+    path = folder / "flowers.json"
+    path.write_text(json.dumps({**document, "paths": infer}))
+    return path
+
+
+def run(document: Path, folder: Path, address: str, key: str, *more: str) -> None:
+    """Run schemathesis, which keeps a cache in `folder`, its working directory."""
+    command = [
+        sys.executable, "-m", "schemathesis.cli", "run", str(document), "--url", f"http://{address}",
+        "--header", f"Authorization: Bearer {key}", "--phases", "coverage,fuzzing", "--max-examples", "10",
+        "--request-timeout", "120", "--seed", "1", "--continue-on-failure", "--suppress-health-check", "all", *more,
+    ]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder, timeout=280)
+    assert done.returncode == 0, done.stdout + done.stderr
