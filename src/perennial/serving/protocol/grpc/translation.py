@@ -21,7 +21,7 @@ from perennial.serving.protocol.messages import (
     Tensor,
     TensorMetadata,
 )
-from perennial.serving.protocol.rest.requests import MOST_SIZES, MOST_VALUES
+from perennial.serving.protocol.rest.requests import MOST_SIZES, MOST_VALUES, refuse_extensions
 
 CONTENTS = {
     "BOOL": "bool_contents", "UINT8": "uint_contents", "UINT16": "uint_contents", "UINT32": "uint_contents",
@@ -50,8 +50,8 @@ def request_of(message: wire.ModelInferRequest) -> InferenceRequest:
         tuple(
             _tensor(tensor, raw[number] if raw else None) for number, tensor in enumerate(message.inputs)
         ),
-        tuple(RequestedOutput(output.name, _parameters(output.parameters)) for output in message.outputs),
-        _parameters(message.parameters),
+        tuple(RequestedOutput(output.name, _parameters(output.parameters, "an output")) for output in message.outputs),
+        _parameters(message.parameters, "the request"),
     )  # fmt: skip
 
 
@@ -105,7 +105,7 @@ def _tensor(given: wire.ModelInferRequest.InferInputTensor, raw: bytes | None) -
         )
     else:
         values = raw_data.values_of(name, datatype, shape, raw)
-    return Tensor(name, datatype, shape, values, _parameters(given.parameters))
+    return Tensor(name, datatype, shape, values, _parameters(given.parameters, "an input"))
 
 
 def _values(
@@ -140,11 +140,12 @@ def _values(
     return np.array(flat, dtype=dtype).reshape(shape)
 
 
-def _parameters(given: Mapping[str, wire.InferParameter]) -> dict[str, Any]:
+def _parameters(given: Mapping[str, wire.InferParameter], what: str) -> dict[str, Any]:
     parameters = {}
     for name, value in given.items():
         choice = value.WhichOneof("parameter_choice")
         parameters[name] = None if choice is None else getattr(value, choice)
+    refuse_extensions(parameters, what)
     return parameters
 
 

@@ -157,10 +157,19 @@ def _parameters(given: Mapping[str, Any], what: str, flag: str = "") -> dict[str
         raise MalformedInput(f"parameters of {what} is {brief(parameters)}", hint="send an object")
     if not isinstance(parameters.get(flag, False), bool):
         raise MalformedInput(f"{flag} of {what} is {brief(parameters[flag])}", hint="send true or false")
+    refuse_extensions(parameters, what)
+    return parameters
+
+
+def refuse_extensions(parameters: Mapping[str, Any], what: str) -> None:
+    """Check that a message has no parameter of an extension that is not served.
+
+    Raises:
+        MalformedInput: it has one; names it.
+    """
     for name in NOT_SERVED:
         if parameters.get(name):
             raise MalformedInput(f"{what} has the parameter {name}", hint="this extension is not served")
-    return parameters
 
 
 def _text(given: Any, what: str) -> str:
