@@ -27,6 +27,9 @@ class GrpcLoad(Load):
                     version, status = caller.infer(request).model_version, OK
                 except grpc.RpcError as error:
                     version, status = f"{error.code().name}: {error.details()}", error.code().value[0]
+                    # Its first bytes had come: an answer that is a status alone has no initial metadata.
+                    with self._lock:
+                        self.cut += bool(error.initial_metadata())
                 self._add(status, version, time.perf_counter() - started)
                 time.sleep(self.pause_s)
 

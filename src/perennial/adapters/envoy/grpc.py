@@ -21,10 +21,11 @@ FIELDS = 1024
 """Most fields of a message (inputs, outputs, parameters) among which Envoy looks for the model's name."""
 
 HTTP_STATUS = {
-    1: 499, 2: 500, 3: 400, 4: 504, 5: 404, 6: 409, 7: 403, 8: 429, 9: 400, 10: 409, 11: 400, 12: 501, 13: 500,
+    1: 503, 2: 500, 3: 400, 4: 504, 5: 404, 6: 409, 7: 403, 8: 429, 9: 400, 10: 409, 11: 400, 12: 501, 13: 500,
     14: 503, 15: 500, 16: 401,
 }  # fmt: skip
-"""HTTP status by gRPC status, as in `google/rpc/code.proto`."""
+"""HTTP status by gRPC status, as in `google/rpc/code.proto`; but CANCELLED is 503: when a client cancels, nothing is
+answered, and a server that stops says so of calls that no handler has taken, which another server should answer."""
 GRPC_STATUS = {400: 3, 408: 4, 413: 8, 429: 8, 504: 4}
 """gRPC status of an answer that Envoy gives itself, where its own mapping has another or UNKNOWN."""
 
