@@ -96,6 +96,7 @@ WRONG = {
     "many sizes": lambda message, tensor: tensor.shape.extend([1] * 20),
     "a huge shape": lambda message, tensor: tensor.shape.extend([2**62, 2**62]),
     "both kinds of contents": lambda message, tensor: message.raw_input_contents.append(b"12"),
+    "thousands of inputs": lambda message, tensor: message.inputs.extend([tensor] * 4096),
     "shared memory": lambda message, tensor: setattr(
         tensor.parameters["shared_memory_region"], "string_param", "mine"
     ),

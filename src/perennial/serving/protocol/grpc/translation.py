@@ -21,7 +21,7 @@ from perennial.serving.protocol.messages import (
     Tensor,
     TensorMetadata,
 )
-from perennial.serving.protocol.rest.requests import MOST_SIZES, MOST_VALUES, refuse_extensions
+from perennial.serving.protocol.rest.requests import MOST_SIZES, MOST_TENSORS, MOST_VALUES, refuse_extensions
 
 CONTENTS = {
     "BOOL": "bool_contents", "UINT8": "uint_contents", "UINT16": "uint_contents", "UINT32": "uint_contents",
@@ -37,6 +37,11 @@ def request_of(message: wire.ModelInferRequest) -> InferenceRequest:
     Raises:
         MalformedInput, ShapeError: its tensors are not what the message says of them.
     """
+    if len(message.inputs) + len(message.outputs) > MOST_TENSORS:
+        raise MalformedInput(
+            f"{len(message.inputs)} inputs and {len(message.outputs)} outputs",
+            hint=f"at most {MOST_TENSORS} together",
+        )
     raw = message.raw_input_contents
     if raw and len(raw) != len(message.inputs):
         raise MalformedInput(
