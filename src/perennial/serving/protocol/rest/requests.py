@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import zlib
 from collections.abc import Mapping
 from typing import Any
@@ -17,6 +18,7 @@ from perennial.serving.protocol.rest import json_data
 
 HEADER_LENGTH = "inference-header-content-length"
 """Header with the length of the JSON in a body that goes on with bytes of tensors."""
+DIGITS = re.compile(r"[0-9]{1,10}")
 ENCODING = "content-encoding"
 COMPRESSIONS = ("gzip", "deflate")
 GZIP_OR_ZLIB = 32
@@ -25,6 +27,8 @@ SIZE = "binary_data_size"
 MOST_SIZES = 16
 """Largest rank of a tensor."""
 MOST_VALUES = 2**31
+MOST_TENSORS = 4096
+"""Most inputs and outputs of a request: each costs some microseconds, whatever the model takes."""
 NOT_SERVED = (
     "shared_memory_region", "shared_memory_offset", "shared_memory_byte_size", "classification", "sequence_id",
 )  # fmt: skip
@@ -46,7 +50,7 @@ def read_request(body: bytes, given: Mapping[str, str], model: str, version: str
     length = given.get(HEADER_LENGTH)
     rest = memoryview(b"")
     if length is not None:
-        if not (length.isascii() and length.isdecimal() and 0 < int(length) <= len(body)):
+        if not (DIGITS.fullmatch(length) and 0 < int(length) <= len(body)):
             raise MalformedInput(
                 f"{HEADER_LENGTH} is {brief(length)}, the body has {len(body)} bytes",
                 hint="send the length of the JSON before the bytes of the tensors",
@@ -58,6 +62,14 @@ def read_request(body: bytes, given: Mapping[str, str], model: str, version: str
             "the body has no list `inputs`",
             hint=f"send an object with `inputs`; GET /v2/models/{model} says which (names, features)",
         )
+    outputs, name = content.get("outputs"), content.get("id")
+    if outputs is not None and not isinstance(outputs, list):
+        raise MalformedInput(f"outputs is {brief(outputs)}", hint="send a list of objects with `name`")
+    if len(content["inputs"]) + len(outputs or ()) > MOST_TENSORS:
+        raise MalformedInput(
+            f"{len(content['inputs'])} inputs, {len(outputs or ())} outputs",
+            hint=f"at most {MOST_TENSORS} together",
+        )
     inputs, place = [], 0
     for described in content["inputs"]:
         tensor, place = _tensor(described, rest, place)
@@ -67,9 +79,6 @@ def read_request(body: bytes, given: Mapping[str, str], model: str, version: str
             f"{len(rest) - place} bytes after the JSON belong to no input",
             hint=f"{SIZE} of each input says how many",
         )
-    outputs, name = content.get("outputs"), content.get("id")
-    if outputs is not None and not isinstance(outputs, list):
-        raise MalformedInput(f"outputs is {brief(outputs)}", hint="send a list of objects with `name`")
     return InferenceRequest(
         model,
         version,
