@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import zlib
 from collections.abc import Mapping
 from typing import Any
@@ -17,6 +18,7 @@ from perennial.serving.protocol.rest import json_data
 
 HEADER_LENGTH = "inference-header-content-length"
 """Header with the length of the JSON in a body that goes on with bytes of tensors."""
+DIGITS = re.compile(r"[0-9]{1,10}")
 ENCODING = "content-encoding"
 COMPRESSIONS = ("gzip", "deflate")
 GZIP_OR_ZLIB = 32
@@ -48,7 +50,7 @@ def read_request(body: bytes, given: Mapping[str, str], model: str, version: str
     length = given.get(HEADER_LENGTH)
     rest = memoryview(b"")
     if length is not None:
-        if not (length.isascii() and length.isdecimal() and 0 < int(length) <= len(body)):
+        if not (DIGITS.fullmatch(length) and 0 < int(length) <= len(body)):
             raise MalformedInput(
                 f"{HEADER_LENGTH} is {brief(length)}, the body has {len(body)} bytes",
                 hint="send the length of the JSON before the bytes of the tensors",
