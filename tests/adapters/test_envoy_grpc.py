@@ -111,6 +111,16 @@ def test_an_error_of_the_request_is_no_fault_of_a_version(stack, caller, code):
     counts(stack, before, canary={"requests": 1, "refused": 1})
 
 
+def test_a_large_call_is_repeated_and_mirrored_whole(stack, caller):
+    large = message(MODEL, raw_input_contents=[b"x" * (limits.BODY_BYTES - 1000)])
+    stack.router.apply(split(100.0, None))
+    assert pool_of(caller, large, x_code_canary="INTERNAL") == "stable"
+    stack.router.apply(Route(model=MODEL, stable=STABLE, canary=CANARY, mirror=True))
+    before = counted(stack)
+    assert pool_of(caller, large) == "stable"
+    counts(stack, before, stable={"requests": 1}, canary={"requests": 1})
+
+
 def test_copies_count_for_the_candidate_and_are_answered_to_nobody(stack, caller):
     stack.router.apply(Route(model=MODEL, stable=STABLE, canary=CANARY, mirror=True))
     for code, more in ((None, {}), ("INTERNAL", {"errors": 3}), ("INVALID_ARGUMENT", {"refused": 3})):
