@@ -53,7 +53,10 @@ def test_each_server_has_a_port_for_grpc(tmp_path):
     names = ("port_mlflow", "port_airflow", "port_envoy", "port_monitor")
     *free, port = free_ports(5)
     taken = Settings(
-        home=tmp_path, **dict(zip(names, free, strict=True)), ports_stable=str(port), ports_stable_grpc=str(port)
+        home=tmp_path,
+        **dict(zip(names, free, strict=True)),
+        ports_stable=str(port),
+        ports_stable_grpc=str(port),
     )
     with pytest.raises(PortTaken, match="both model server stable 1 and model server stable 1 gRPC"):
         supervisor.check_ports(taken)
