@@ -24,6 +24,7 @@ from perennial.serving.access.door import Door
 from perennial.serving.protocol.grpc import open_inference_pb2 as wire
 from perennial.serving.protocol.grpc import paths
 from perennial.serving.protocol.grpc.service import STATUS
+from perennial.serving.protocol.grpc.translation import MOST_PARAMETERS
 from perennial.settings import Settings
 from perennial.wiring import database
 
@@ -125,6 +126,14 @@ def test_the_repository_says_what_the_server_holds_and_changes_nothing(served):
         assert served.caller.code(b"", method, **ROUTED) == "UNAUTHENTICATED"
 
 
+def strange(**changes) -> wire.ModelInferRequest:
+    """Return a request whose input has these changes, and bytes of another size than it says."""
+    request = message("tiny", raw_input_contents=[b"1"])
+    request.inputs[0].ClearField("contents")
+    request.inputs[0].MergeFrom(wire.ModelInferRequest.InferInputTensor(**changes))
+    return request
+
+
 REFUSED = {
     "no model": (b"", "INVALID_ARGUMENT"),
     "another model": (message("none"), "NOT_FOUND"),
@@ -133,6 +142,12 @@ REFUSED = {
     "no input": (wire.ModelInferRequest(model_name="tiny"), "INVALID_ARGUMENT"),
     "no protobuf": (b"\xff\xff", "INVALID_ARGUMENT"),
     "no UTF-8": (b"\x0a\x01\xff", "INVALID_ARGUMENT"),
+    "a long name": (strange(name="\N{GRINNING FACE}" * 100_000), "INVALID_ARGUMENT"),
+    "many sizes": (strange(shape=[1] * 4_000_000), "INVALID_ARGUMENT"),
+    "many parameters": (
+        strange(parameters={f"{number:x}": wire.InferParameter() for number in range(MOST_PARAMETERS + 1)}),
+        "INVALID_ARGUMENT",
+    ),
     "larger than the limit": (b"\x1a" + b"\x00" * limits.BODY_BYTES, "RESOURCE_EXHAUSTED"),
 }
 
@@ -181,6 +196,7 @@ def test_the_door_is_that_of_rest(served, tmp_path):
     assert code(b"", "ServerLive") == "PERMISSION_DENIED"
     assert code(message("tiny"), **ROUTED) == "UNAUTHENTICATED"
     assert code(message("tiny"), **ROUTED, **bearer) == "OK"
+    assert code(b"\xff\xff", **ROUTED) == "UNAUTHENTICATED", "a message is read for clients with a key only"
     for none in ("none", "tiny/\n", "tiny/../tiny"):
         assert code(message(none), **ROUTED) == "UNAUTHENTICATED"
     for method in paths.OF_REPOSITORY:
