@@ -20,7 +20,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -32,6 +32,7 @@ from serving_targets.world import MODEL, furnish, processor
 
 from perennial import catalog
 from perennial.serving import headers
+from perennial.serving.prediction_archive import PredictionArchive
 from perennial.settings import Settings
 
 HERE = Path(__file__).resolve().parent
@@ -263,7 +264,11 @@ def main() -> None:
         table(measured)
         rows = sum(case.requests * case.rows for case in measured if case.server == "ours")
         size = (log_bytes(settings) - before) / rows
-        print(f"\nprediction log before it is sealed: {size:.0f} MB a million rows of these cases")
+        done = PredictionArchive(settings.serving_dir / "log").tidy(
+            MODEL, datetime.now(UTC) + timedelta(days=2), None
+        )
+        after = size * done.after_bytes / done.before_bytes
+        print(f"\nprediction log: {size:.0f} MB a million rows of these cases, sealed {after:.0f} MB")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Housekeeping DAG of each model spec: publish the newest features and remove old work folders."""
+"""Housekeeping DAG of each model spec: publish the newest features, seal the log, remove old work folders."""
 
 from __future__ import annotations
 
@@ -28,6 +28,13 @@ for spec in catalog.specs(SETTINGS):
         BashOperator(
             task_id="publish_features",
             bash_command=f"perennial features publish {spec.name}",
+            append_env=True,
+            env={},
+            cwd=str(SETTINGS.project),
+        )
+        BashOperator(
+            task_id="seal_predictions",
+            bash_command=f"perennial predictions seal {spec.name}",
             append_env=True,
             env={},
             cwd=str(SETTINGS.project),

@@ -10,9 +10,9 @@ from __future__ import annotations
 import bentoml
 
 from perennial import settings as environment
-from perennial.serving.bento import ServerParts, pool_of_process
+from perennial.serving.bento import ServerParts, grpc_port_of_process, pool_of_process
 
-parts = ServerParts(environment.load(), pool_of_process())
+parts = ServerParts(environment.load(), pool_of_process(), grpc_port_of_process())
 
 
 class Front:
@@ -45,12 +45,12 @@ class ModelServer:
     """One process of a pool; the pool is named by PERENNIAL_POOL."""
 
     @bentoml.on_startup
-    def start(self) -> None:
-        parts.start()
+    async def start(self) -> None:
+        await parts.start()
 
     @bentoml.on_shutdown
-    def stop(self) -> None:
-        parts.stop()
+    async def stop(self) -> None:
+        await parts.stop()
 
 
 ModelServer.add_asgi_middleware(Front)

@@ -48,6 +48,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "why": ("perennial.commands.why:why", "Show what serves, its approvals and evidence."),
     "timeline": ("perennial.commands.why:timeline", "Show the timeline of every version of a model."),
     "feedback": ("perennial.commands.feedback:feedback", "Store labels of earlier predictions."),
+    "predictions": ("perennial.commands.log.predictions:predictions", "Manage the log of the answers."),
     "serve": ("perennial.commands.serving:serve", "Run a model server of a pool."),
     "router": ("perennial.commands.serving:router", "Manage Envoy and show the live split."),
     "key": ("perennial.commands.serving:key", "Manage the API keys of clients."),

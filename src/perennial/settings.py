@@ -22,6 +22,7 @@ from perennial.encryption_settings import EncryptionSettings
 from perennial.errors import SettingsError
 from perennial.files import shared_secret
 from perennial.installation import SHIPPED, default_project
+from perennial.port_settings import PortSettings
 from perennial.secret_settings import from_files
 
 PREFIX = "PERENNIAL_"
@@ -41,7 +42,7 @@ class StateFolder:
         return settings.state / self._name
 
 
-class Settings(EncryptionSettings):
+class Settings(EncryptionSettings, PortSettings):
     """A field per `PERENNIAL_*` variable; the defaults run everything on loopback of this machine.
 
     pydantic-settings is not used: its import costs every command a third of a second, and an emergency rollback
@@ -82,12 +83,6 @@ class Settings(EncryptionSettings):
         False, description="clients need an API key; always so when `host` is not loopback"
     )
     client_rate: int = Field(5000, gt=0, description="requests per second of a client's address")
-    port_mlflow: int = 5050
-    port_airflow: int = 8080
-    port_envoy: int = 8000
-    port_monitor: int = 9300
-    ports_stable: str = Field("3101,3102", description="a model server per port")
-    ports_canary: str = Field("3111", description="a model server per port")
 
     @model_validator(mode="before")
     @classmethod
@@ -110,34 +105,10 @@ class Settings(EncryptionSettings):
         """Return the absolute path of the state folder."""
         return (self.project / self.home).resolve()
 
-    def ports(self, pool: str) -> tuple[int, ...]:
-        text = {"stable": self.ports_stable, "canary": self.ports_canary}[pool]
-        try:
-            return tuple(int(part) for part in text.split(","))
-        except ValueError as error:
-            raise SettingsError(
-                f"PERENNIAL_PORTS_{pool.upper()} is {text!r}: not comma-separated numbers",
-                hint="for two servers: 3101,3102",
-            ) from error
-
     @property
     def notify_addresses(self) -> tuple[str, ...]:
         """Return the notification URLs; secrets for the sending adapter only."""
         return tuple(self.notify.get_secret_value().split()) if self.notify is not None else ()
-
-    @property
-    def named_ports(self) -> dict[str, int]:
-        """Return every port of `make up` by the display name of its service."""
-        fixed = {
-            "MLflow": self.port_mlflow,
-            "Airflow": self.port_airflow,
-            "Envoy": self.port_envoy,
-            "monitor": self.port_monitor,
-        }
-        for pool in ("stable", "canary"):
-            for number, port in enumerate(self.ports(pool), start=1):
-                fixed[f"model server {pool} {number}"] = port
-        return fixed
 
     def listening_host(self, service: str) -> str:
         """Return the address on which a service of `named_ports` listens."""

@@ -19,6 +19,7 @@ from one_server import Server
 from perennial import model_probe
 from perennial.adapters.batch.parts import PartFiles
 from perennial.core.events import Event
+from perennial.core.input_spec import InputSpec
 from perennial.core.tasks import Multiclass
 from perennial.wiring import database, versions
 
@@ -297,3 +298,19 @@ def test_classes_have_a_column_each(enter, tmp_path):
     assert out[names].to_numpy()[0].tolist() == pytest.approx(
         list(answer["probabilities"].values()), rel=1e-6
     )
+
+
+def test_an_array_is_read_from_lists_and_from_texts(enter, tmp_path):
+    inputs = {**INPUTS, "past": InputSpec(type="array", missing="refuse", size=2)}
+    world, table = enter(inputs=inputs), rows(4)
+    table["past"] = [[0.5, 1.0], [0.25, 2.0], [1.0, None], [2.0, None]]
+    table.to_parquet(tmp_path / "in.parquet")
+    table.assign(past=["[0.5, 1.0]", "[0.25, 2]", "[1]", "much"]).to_csv(tmp_path / "in.csv", index=False)
+    for name in ("in.parquet", "in.csv"):
+        assert world.batch(tmp_path / name, tmp_path / f"{name}.out.parquet") == 0
+        rejected = pd.read_parquet(tmp_path / f"{name}.out.rejected.parquet")
+        assert rejected["row"].tolist() == [3, 4]
+        assert set(rejected["column"]) == {"past"}
+        assert all("a list of 2 finite numbers" in reason for reason in rejected["reason"])
+    first, second = (pd.read_parquet(tmp_path / f"{name}.out.parquet") for name in ("in.csv", "in.parquet"))
+    assert first["score"].tolist() == second["score"].tolist()

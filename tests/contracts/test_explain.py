@@ -56,3 +56,14 @@ def test_a_row_like_the_background_has_nothing_to_explain(explain):
     row = drawn(2)[1:]
     found = explain(bent, np.repeat(row, 3, axis=0), row, 30, 1)
     assert np.abs(found.values).max() < 1e-9
+
+
+def test_columns_that_are_known_together_have_one_attribution(explain):
+    background, rows = drawn(7), drawn(4)
+    found = explain(bent, background, rows, 30, 1, [[0], [1, 3], [2], [4, 5]])
+    assert found.values.shape == (4, 4, 1)
+    assert found.gap(bent(rows).astype(float)) < 1e-6
+    unused = explain(
+        lambda rows: rows[:, 1:2] * rows[:, 3:4], background, rows, 30, 1, [[0], [1, 3], [2], [4, 5]]
+    )
+    assert np.abs(np.delete(unused.values, 1, axis=1)).max() < 1e-9

@@ -60,7 +60,9 @@ class RealScene:
     def unreachable(self) -> EnvoyRouter:
         layout = self._stack.router._layout
         nobody = self._folder / "nobody.sock"
-        return EnvoyRouter(self._stack.settings.envoy_dir, Layout(layout.listen, nobody, layout.pools))
+        return EnvoyRouter(
+            self._stack.settings.envoy_dir, Layout(layout.listen, nobody, layout.pools, layout.grpc)
+        )
 
 
 @pytest.fixture(params=["memory", pytest.param("envoy", marks=pytest.mark.traffic)])

@@ -111,7 +111,10 @@ def shell(report, name):
 def test_steps_run_in_the_task_itself_without_an_account_of_their_own(report):
     steps = ("prepare", "validate", "train", "evaluate", "register")
     assert shell(report, "train.py") == [f'perennial {step} {MODEL} --workdir "$WORK"' for step in steps]
-    assert shell(report, "maintain.py") == [f"perennial features publish {MODEL}"]
+    assert shell(report, "maintain.py") == [
+        f"perennial features publish {MODEL}",
+        f"perennial predictions seal {MODEL}",
+    ]
 
 
 def test_tasks_ask_the_account_that_trains_for_its_steps(tmp_path_factory):

@@ -77,13 +77,15 @@ def make_stack(folder: Path) -> Stack:
     specs.mkdir()
     (specs / f"{MODEL}.yaml").write_text(yaml.safe_dump(values))
     names = ("mlflow", "airflow", "envoy", "monitor")
-    ports = free_ports(len(names) + 3)
+    ports = free_ports(len(names) + 6)
     given = {f"port_{name}": port for name, port in zip(names, ports, strict=False)}
     given |= {
         "home": folder / "parent" / "state",
         "spec_overlay": specs,
         "ports_stable": f"{ports[-3]},{ports[-2]}",
         "ports_canary": str(ports[-1]),
+        "ports_stable_grpc": f"{ports[-6]},{ports[-5]}",
+        "ports_canary_grpc": str(ports[-4]),
         "tracking_url": f"http://127.0.0.1:{given['port_mlflow']}",
     }
     foreign = ("PERENNIAL_", "AIRFLOW", "MLFLOW_")

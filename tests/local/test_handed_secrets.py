@@ -20,7 +20,7 @@ PUBLIC = {
     "trusted_keys", "actor", "people", "host", "host_pages", "require_keys", "tls_cert", "tls_key", "tls_ca",
     "accounts_path", "unix_accounts", "training_socket",
     "tls_pages", "jwt_issuer", "jwt_audience", "jwt_keys", "client_rate", "port_mlflow", "port_airflow", "port_envoy",
-    "port_monitor", "ports_stable", "ports_canary",
+    "port_monitor", "ports_stable", "ports_canary", "ports_stable_grpc", "ports_canary_grpc",
 }  # fmt: skip
 """Settings without a secret: addresses, names, and paths of files whose modes protect them."""
 GETS = {

@@ -45,6 +45,23 @@ def test_ports_of_a_pool_must_be_numbers(tmp_path):
         Settings(home=tmp_path, ports_stable="3101;3102").ports("stable")
 
 
+def test_each_server_has_a_port_for_grpc(tmp_path):
+    assert Settings(home=tmp_path, ports_stable="4000,4001").grpc_ports("stable") == (4100, 4101)
+    settings = Settings(home=tmp_path, ports_stable="4000,4001", ports_stable_grpc="5001")
+    with pytest.raises(SettingsError, match="1 ports for 2 servers"):
+        settings.grpc_ports("stable")
+    names = ("port_mlflow", "port_airflow", "port_envoy", "port_monitor")
+    *free, port = free_ports(5)
+    taken = Settings(
+        home=tmp_path,
+        **dict(zip(names, free, strict=True)),
+        ports_stable=str(port),
+        ports_stable_grpc=str(port),
+    )
+    with pytest.raises(PortTaken, match="both model server stable 1 and model server stable 1 gRPC"):
+        supervisor.check_ports(taken)
+
+
 def test_secrets_are_made_once_and_private(tmp_path):
     settings = Settings(home=tmp_path)
     made = airflow.make_secrets(settings)

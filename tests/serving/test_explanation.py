@@ -151,8 +151,8 @@ def test_a_mirrored_request_is_scored_only(server):
 
 
 def test_attributions_that_do_not_add_up_are_never_given(server, monkeypatch):
-    def off(score, background, rows, coalitions, seed):
-        attributions = shapley(score, background, rows, coalitions, seed)
+    def off(score, background, rows, coalitions, seed, together):
+        attributions = shapley(score, background, rows, coalitions, seed, together)
         attributions.values[0, 0] += 0.01
         return attributions
 
@@ -227,7 +227,7 @@ def test_neither_loading_nor_explaining_imports_torch_and_a_plain_server_has_no_
 def test_rows_that_cannot_be_explained_are_no_failure_of_the_version(server, monkeypatch, broken):
     """A client chose rows whose attributions do not add up, and each was a 500 of the candidate."""
 
-    def shapley_of_hostile_rows(score, background, rows, coalitions, seed):
+    def shapley_of_hostile_rows(score, background, rows, coalitions, seed, together):
         if broken == "raises":
             raise np.linalg.LinAlgError("singular")
         return Attributions(base=np.zeros(1), values=np.full((*rows.shape, 1), np.nan))

@@ -7,34 +7,18 @@ import signal
 import subprocess
 import sys
 import time
-from datetime import UTC, datetime, timedelta
-from types import SimpleNamespace
+from datetime import timedelta
 
+import doubles
 import numpy as np
 import orjson
 import pytest
+from doubles.answers import START, answered
 
-from perennial.core.tasks import Multiclass, Ranking
+from perennial.core.tasks import Multiclass
 from perennial.core.tasks.stored import logged_task
-from perennial.serving.prediction_log import AnsweredRequest, PredictionLogWriter, new_ids
+from perennial.serving.prediction_log import PredictionLogWriter
 from perennial.serving.prediction_log_reader import COLUMNS, PredictionLogReader
-
-RANKING = Ranking(threshold=0.5)
-START = datetime(2026, 3, 1, 10, 30, tzinfo=UTC)
-
-
-def answered(
-    at: datetime, rows: int = 1, names: tuple[str, ...] = ("a", "b"), task=RANKING, **changes
-) -> AnsweredRequest:
-    wanted = SimpleNamespace(model="m", version="1.0.0", digest="d" * 64, capsule="c")
-    version = SimpleNamespace(wanted=wanted, manifest=SimpleNamespace(features=names, task=task))
-    values = {
-        "at": at, "request_id": "q", "version": version, "release_id": "r", "shadow": False, "latency_ms": 1.5,
-        "ids": new_ids(rows, at, os.urandom(10 * rows)), "entities": [{"test_id": "t"}] * rows,
-        "features": np.full((rows, len(names)), 0.5, dtype=np.float32),
-        "scores": np.full(rows, 0.7, dtype=np.float32), "decisions": [1] * rows, **changes,
-    }  # fmt: skip
-    return AnsweredRequest(**values)
 
 
 @pytest.fixture
@@ -124,8 +108,10 @@ def test_every_answered_request_survives_a_kill(tmp_path):
     """The child says each id after it logged it, and is killed in the middle."""
     program = f"""
 import sys
-sys.path.insert(0, {os.path.dirname(__file__)!r})
-from test_prediction_log import *
+sys.path.insert(0, {os.path.dirname(os.path.dirname(doubles.__file__))!r})
+from datetime import UTC, datetime
+from doubles.answers import answered
+from perennial.serving.prediction_log import PredictionLogWriter
 from pathlib import Path
 log = PredictionLogWriter(Path({str(tmp_path)!r}), "stable", "killed")
 while True:

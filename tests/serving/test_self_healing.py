@@ -38,11 +38,12 @@ PASSED = Judgement(rule="all", verdict=Verdict.PASS, observed="well", needed="we
 @pytest.fixture
 def supervised(tmp_path):
     """supervisord with the stable model servers of a machine alone."""
-    ports = free_ports(8)
+    ports = free_ports(11)
     names = ("mlflow", "airflow", "envoy", "monitor")
     settings = Settings(
         home=tmp_path, **{f"port_{name}": port for name, port in zip(names, ports, strict=False)},
         ports_stable=f"{ports[5]},{ports[6]}", ports_canary=str(ports[7]), trusted_keys=FOLDER,
+        ports_stable_grpc=f"{ports[8]},{ports[9]}", ports_canary_grpc=str(ports[10]),
     )  # fmt: skip
     servers = [process for process in table(settings) if process.name.startswith("server-stable")]
     (settings.state / "logs").mkdir(parents=True)

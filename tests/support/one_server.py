@@ -49,7 +49,7 @@ class Server:
         server = ModelServer(
             self.host, lambda: self.values, self.writer, feedback, sources, clock=lambda: NOW
         )
-        self.inference = server.inference
+        self.inference, self.calls = server.inference, server.calls
         self.application = server.application()
         self.client = TestClient(self.application, headers={headers.FEEDBACK_KEY: KEY})
 

@@ -90,10 +90,11 @@ class ServingStack:
 
 def stack_settings(folder: Path, **more: Path | None) -> Settings:
     """Return the settings of a stack on free ports: two stable servers, a canary server, Envoy."""
-    envoy, first, second, canary = free_ports(4)
+    envoy, first, second, canary, *grpc = free_ports(7)
     return Settings(
         home=folder, port_envoy=envoy, ports_stable=f"{first},{second}",
-        ports_canary=str(canary), **{"trusted_keys": signing.FOLDER, **more},
+        ports_canary=str(canary), ports_stable_grpc=f"{grpc[0]},{grpc[1]}", ports_canary_grpc=str(grpc[2]),
+        **{"trusted_keys": signing.FOLDER, **more},
     )  # fmt: skip
 
 

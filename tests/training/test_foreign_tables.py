@@ -265,6 +265,7 @@ def test_every_type_of_parquet_is_an_input_or_says_why_not(tmp_path):
         "half": "float",
         "colour": "category",
         "day": "timestamp",
+        "tags": "array",
     }
     assert kinds(profile) == found
     assert profile.named(Role.TIME) == "at"

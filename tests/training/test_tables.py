@@ -110,8 +110,16 @@ def test_every_type_of_column_from_the_file_to_an_answer(table_world):
     assert 0 < strange < 1  # an unknown category is a missing one, as the spec says
     served = world.ask(server, given | {"size": 12.5}).json()["predictions"][0]["score"]
     tensor = {"name": "features", "shape": [1, 4], "datatype": "FP32", "data": [12.5, 2.0, 1.0, 3.0]}
-    raw = server.client.post("/v2/models/returns/infer", json={"inputs": [tensor]})
-    assert raw.json()["outputs"][0]["data"][0] == pytest.approx(served, abs=1e-6)
+    datatypes = {"size": "FP64", "colour": "BYTES", "express": "BOOL", "pieces": "INT64"}
+    described = server.client.get("/v2/models/returns").json()["inputs"]
+    assert {each["name"]: each["datatype"] for each in described} == datatypes
+    by_name = [
+        {"name": name, "shape": [1], "datatype": datatype, "data": [(given | {"size": 12.5})[name]]}
+        for name, datatype in datatypes.items()
+    ]
+    for inputs in ([tensor], by_name):
+        raw = server.client.post("/v2/models/returns/infer", json={"inputs": inputs})
+        assert raw.json()["outputs"][0]["data"][0] == pytest.approx(served, abs=1e-6)
     for wrong, named in (
         (given | {"pieces": 1.5}, "pieces is 1.5"),
         (given | {"express": 1}, "express is 1"),

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from perennial.core.monitoring.drift import DECISION, SCORE, Bins, ColumnDrift, allowance
+from perennial.core.monitoring.drift import DECISION, SCORE, Bins, ColumnDrift, allowance, psi, shares
 from perennial.core.spec import ModelSpec
 from perennial.errors import DataError
 from perennial.files import replacing
@@ -34,6 +34,8 @@ class EvidentlyDrift:
     ) -> list[ColumnDrift]:
         """Return the drift of each watched column, the score, and the decision where it says more, in this order.
 
+        An array has the largest PSI of its columns, and an allowance for that; the report shows this column.
+
         Args:
             reference: watched columns, `score` and the group column; rows in time order.
             window: watched columns and `score`.
@@ -43,24 +45,32 @@ class EvidentlyDrift:
             DataError: a column or all rows are missing, or the reference has a single group.
         """
         answers = [SCORE] if spec.task.one_number else [SCORE, DECISION]
-        columns = [*spec.monitoring.columns, *answers]
+        watched = {name: list(spec.features.watched(name)) for name in spec.monitoring.columns}
+        watched |= {name: [name] for name in answers}
+        columns = [column for columns in watched.values() for column in columns]
         check(reference, [*columns, spec.evaluation.group], "the reference")
         check(window, columns, "the window")
         group = reference[spec.evaluation.group].to_numpy()
         labelled: dict[str, tuple[np.ndarray, np.ndarray]] = {}
-        allowed: dict[str, float] = {}
-        for column in columns:
-            values = reference[column].to_numpy(dtype=float)
-            bins = Bins.of(values, spec.monitoring.bins)
-            codes = bins.codes(values)
-            labels = np.array(bins.labels, dtype=object)
-            labelled[column] = (labels[codes], labels[bins.codes(window[column].to_numpy(dtype=float))])
-            allowed[column] = allowance(codes, group, bins.size, len(window), spec.tuning.seed)
-        limits = {column: allowed[column] + spec.monitoring.psi.watch for column in columns}
-        psi = _run(labelled, limits, html)
+        limits: dict[str, float] = {}
+        shown: dict[str, tuple[str, float]] = {}
+        for name, columns in watched.items():
+            known, seen = (table[columns].to_numpy(dtype=float).T for table in (reference, window))
+            bins = [Bins.of(values, spec.monitoring.bins) for values in known]
+            size = max(cut.size for cut in bins)
+            codes = [cut.codes(values) for cut, values in zip(bins, known, strict=True)]
+            later = [cut.codes(values) for cut, values in zip(bins, seen, strict=True)]
+            allowed = allowance(np.stack(codes, axis=1), group, size, len(window), spec.tuning.seed)
+            moved = [psi(shares(old, size), shares(new, size)) for old, new in zip(codes, later, strict=True)]
+            most = int(np.argmax(moved))
+            labels = np.array(bins[most].labels, dtype=object)
+            labelled[columns[most]] = (labels[codes[most]], labels[later[most]])
+            limits[columns[most]] = allowed + spec.monitoring.psi.watch
+            shown[name] = (columns[most], allowed)
+        measured = _run(labelled, limits, html)
         return [
-            ColumnDrift(column=column, psi=max(0.0, psi[column]), allowance=allowed[column])
-            for column in columns
+            ColumnDrift(column=name, psi=max(0.0, measured[column]), allowance=allowed)
+            for name, (column, allowed) in shown.items()
         ]
 
 

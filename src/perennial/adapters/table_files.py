@@ -10,6 +10,7 @@ from pathlib import Path
 import duckdb
 import pandas as pd
 
+from perennial.adapters.arrays import check_lists
 from perennial.adapters.csv_texts.encodings import in_utf8
 from perennial.adapters.csv_texts.numbers import matches, quoted
 from perennial.adapters.csv_texts.times import NUMBERS, has_one_reading, time_sql
@@ -40,6 +41,7 @@ TYPES = {
     InputKind.CATEGORY: "VARCHAR",
     InputKind.TIMESTAMP: "TIMESTAMPTZ",
     InputKind.TEXT: "VARCHAR",
+    InputKind.ARRAY: "DOUBLE[]",
 }
 
 
@@ -108,6 +110,7 @@ class TableFile:
             _typed(database, file, name, kind, columns[name]) for name, kind in self._types.items()
         )
         for name, kind in self._types.items():
+            check_lists(database, file, os.fspath(path), name, kind, columns[name])
             _keeps_its_type(database, file, path, name, kind, columns[name])
             if kind is InputKind.TIMESTAMP and file_is_csv:
                 has_one_reading(database, as_text, name, quoted(name), columns[name], os.fspath(self._path))

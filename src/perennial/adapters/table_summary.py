@@ -7,6 +7,7 @@ from typing import Any
 
 import duckdb
 
+from perennial.adapters.arrays import LIST, array_size
 from perennial.adapters.csv_texts.encodings import in_utf8
 from perennial.adapters.csv_texts.numbers import quoted
 from perennial.adapters.csv_texts.times import EARLIEST, NUMBERS, WHOLE, time_formats, time_unit, without_year
@@ -76,7 +77,9 @@ def summarise(
                     )
                     types[name] = "TIMESTAMPTZ"
             return [
-                _summary(database, name, _type(kind), tuple(formats.get(name, ())))
+                _array(database, name, kind)
+                if LIST.fullmatch(kind)
+                else _summary(database, name, _type(kind), tuple(formats.get(name, ())))
                 for name, kind in types.items()
             ]
         except duckdb.Error as error:
@@ -194,6 +197,26 @@ def _summary(
         ).fetchall()
         more |= {"values": tuple(pair[0] for pair in pairs), "counts": tuple(pair[1] for pair in pairs)}
     return ColumnSummary(name=name, type=kind, rows=rows, missing=rows - known, distinct=distinct, **more)
+
+
+def _array(database: duckdb.DuckDBPyConnection, name: str, kind: str) -> ColumnSummary:
+    column = quoted(name)
+    size, problem = array_size(database, "given", name, kind)
+    rows, known, distinct = _one(
+        database,
+        f"SELECT count(*), count({column}), count(DISTINCT {column}) FROM given",  # noqa: S608
+    )
+    low = high = None
+    if size:
+        numbers = f"CAST({column} AS DOUBLE[])"
+        low, high = _one(
+            database,
+            f"SELECT min(list_min({numbers})), max(list_max({numbers})) FROM given",  # noqa: S608
+        )
+    return ColumnSummary(
+        name, ColumnType.ARRAY if size else ColumnType.OTHER, rows, rows - known, distinct, low, high,
+        size=size, problem=problem,
+    )  # fmt: skip
 
 
 def _far_share(database: duckdb.DuckDBPyConnection, number: str, value: float) -> float | None:

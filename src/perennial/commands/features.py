@@ -106,6 +106,8 @@ def show(model: str, entities: tuple[str, ...], requests: tuple[str, ...], as_js
     for name in spec.features.stored:
         value = _shown(values[name])
         text = f"{value:g}" if isinstance(value, int | float) else value
+        if isinstance(value, list):
+            text = " ".join(f"{number:g}" for number in value)
         print_text(f"{name:<{width}}  {'not known' if value is None else text}")
 
 
@@ -166,8 +168,10 @@ def _moment(text: str) -> float:
     return moment.timestamp()
 
 
-def _shown(value: Any) -> int | float | str | None:
+def _shown(value: Any) -> int | float | str | list[float] | None:
     """Return a value as JSON has it; None for one that is not known."""
+    if isinstance(value, list):
+        return value
     if isinstance(value, datetime):
         return value.isoformat()
     return None if value is None or value != value else value

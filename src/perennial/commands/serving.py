@@ -12,6 +12,7 @@ from perennial import settings as environment
 from perennial.commands.output import JSON, now, print_json, print_records, print_table, print_text
 from perennial.core.display import shown
 from perennial.core.governance.client_keys import Right
+from perennial.port_settings import ABOVE
 
 DIFFERENT = 1
 """Exit code of `router show` when the live routes are not those that the ledger and the releases call for."""
@@ -20,15 +21,24 @@ DIFFERENT = 1
 @click.command()
 @click.option("--pool", type=click.Choice(["stable", "canary"]), required=True, help="Pool of the server.")
 @click.option("--port", type=click.IntRange(1, 65535), required=True, help="Port to listen on.")
-def serve(pool: str, port: int) -> None:
+@click.option(
+    "--grpc-port",
+    type=click.IntRange(1, 65535),
+    help="Port for gRPC.  [default: that of the settings, else 100 above the port]",
+)
+def serve(pool: str, port: int, grpc_port: int | None) -> None:
     """Run a model server of a pool: this process becomes the BentoML process."""
     settings = environment.load()
+    if grpc_port is None:
+        of_server = dict(zip(settings.ports(pool), settings.grpc_ports(pool), strict=True))
+        grpc_port = of_server.get(port, port + ABOVE)
     # Each server needs its own home, because BentoML empties the metrics folder of its home at the start.
     home = settings.state / "bentoml" / f"{pool}-{port}"
     home.mkdir(parents=True, exist_ok=True)
     variables = {
         **os.environ,
         "PERENNIAL_POOL": pool,
+        "PERENNIAL_GRPC_PORT": str(grpc_port),
         "PERENNIAL_SERVER_PID": str(os.getpid()),  # the same process after execve
         "BENTOML_HOME": str(home),
         "BENTOML_DO_NOT_TRACK": "True",

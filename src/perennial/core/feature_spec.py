@@ -7,7 +7,7 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from perennial.core.frozen import Frozen
-from perennial.core.input_spec import InputSpec, columns_of
+from perennial.core.input_spec import InputSpec
 
 
 class FeatureSpec(Frozen):
@@ -67,8 +67,17 @@ class FeatureSpec(Frozen):
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Return the columns that the model gets, in order; a text has several."""
-        return (*self.stored, *columns_of({name: self.inputs[name] for name in self.sent}))
+        """Return the columns that the model gets, in order; a text or an array has several."""
+        return tuple(
+            column
+            for name in (*self.stored, *self.sent)
+            for column in (self.inputs[name].columns(name) if name in self.inputs else (name,))
+        )
+
+    def watched(self, name: str) -> tuple[str, ...]:
+        """Return the columns that the monitor compares under a name: those of an array, else the column itself."""
+        given = self.inputs.get(name)
+        return (name,) if given is None or given.size is None else given.columns(name)
 
     def same_values(self, other: FeatureSpec) -> bool:
         """Return whether both give a model the same numbers for the same row."""

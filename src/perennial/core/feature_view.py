@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 
 from perennial.core.data_spec import CsvForm
 from perennial.core.frozen import Frozen, canonical
-from perennial.core.input_spec import InputKind
+from perennial.core.input_spec import MOST_NUMBERS, InputKind
 
 NAME = r"^[A-Za-z]\w*$"
 ColumnName = Annotated[str, Field(pattern=NAME)]
@@ -35,6 +35,13 @@ KINDS = {
     ColumnType.TIMESTAMP: InputKind.TIMESTAMP,
 }
 """Type of a column -> how a reader of tables reads it."""
+
+
+class ArrayType(Frozen):
+    """Type of a column of arrays: each value has so many numbers."""
+
+    type: Literal["array"]
+    size: Annotated[int, Field(ge=1, le=MOST_NUMBERS)]
 
 
 class ViewTimes(Frozen):
@@ -126,7 +133,7 @@ class ViewSpec(Frozen):
     ttl: timedelta | None = Field(
         description="age from which a value is not known any more; null: it stays known"
     )
-    columns: dict[ColumnName, ColumnType] = Field(
+    columns: dict[ColumnName, ColumnType | ArrayType] = Field(
         description="the features; with `windows`, the columns of the events"
     )
     source: Annotated[FileOrigin | SqlOrigin, Field(discriminator="kind")] | None = Field(
@@ -168,10 +175,10 @@ class ViewSpec(Frozen):
         )
 
     @property
-    def features(self) -> dict[str, ColumnType]:
+    def features(self) -> dict[str, ColumnType | ArrayType]:
         """Return feature -> type."""
         if self.windows:
-            return {feature.name: ColumnType.FLOAT for feature in self.window_features}
+            return dict.fromkeys((feature.name for feature in self.window_features), ColumnType.FLOAT)
         return dict(self.columns)
 
     @property
@@ -186,7 +193,10 @@ class ViewSpec(Frozen):
         return {
             self.entity: InputKind.CATEGORY,
             **dict.fromkeys(times, InputKind.TIMESTAMP),
-            **{name: KINDS[kind] for name, kind in self.columns.items()},
+            **{
+                name: InputKind.ARRAY if isinstance(kind, ArrayType) else KINDS[kind]
+                for name, kind in self.columns.items()
+            },
         }
 
 

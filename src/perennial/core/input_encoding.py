@@ -54,7 +54,8 @@ def encode(inputs: Mapping[str, InputSpec], columns: Mapping[str, Column], rows:
     """Encode typed columns as the input of a model, float32 [rows, columns] in the order of `columns_of(inputs)`.
 
     A number stays (the nearest float32), false and true are 0 and 1, a category is its place in the list, a
-    timestamp is its days since 1970 (UTC), a text is its length and hashed counts, and a missing value is NaN.
+    timestamp is its days since 1970 (UTC), a text is its length and hashed counts, an array is its numbers, and a
+    missing value is NaN.
 
     Args:
         columns: name -> [rows]; None, NaN or NaT is a missing value. A datetime64 is in UTC.
@@ -68,10 +69,12 @@ def encode(inputs: Mapping[str, InputSpec], columns: Mapping[str, Column], rows:
         if name not in columns:
             raise MalformedInput(f"the input {name!r} is missing", hint=f"inputs: {', '.join(inputs)}")
         width = len(spec.columns(name))
-        if spec.buckets is None:
-            encoded[:, place] = _column(name, spec, columns[name])
-        else:
+        if spec.size is not None:
+            encoded[:, place : place + width] = _arrays(name, spec, spec.size, columns[name])
+        elif spec.buckets is not None:
             encoded[:, place : place + width] = _texts(name, spec, spec.buckets, columns[name])
+        else:
+            encoded[:, place] = _column(name, spec, columns[name])
         place += width
     return encoded
 
@@ -91,7 +94,10 @@ def faults(inputs: Mapping[str, InputSpec], columns: Mapping[str, Column], rows:
             if name not in columns:
                 raise
         known = _codes(spec)
-        if isinstance(column := columns[name], Distinct):
+        column = columns[name]
+        if spec.size is not None:
+            pairs = ((value, _array_fault(name, spec, value)) for value in _listed(column))
+        elif isinstance(column, Distinct):
             results: list[Any] = [_code(spec, known, value) for value in column.values]
             pairs = ((column.values[place], results[place]) for place in column.places.tolist())
         else:
@@ -123,6 +129,48 @@ def _texts(name: str, spec: InputSpec, buckets: int, values: Column) -> np.ndarr
     return counts
 
 
+def _arrays(name: str, spec: InputSpec, size: int, values: Column) -> np.ndarray:
+    if isinstance(values, Distinct):
+        values = _listed(values)
+    if isinstance(values, np.ndarray) and values.dtype.kind in "fiu" and values.shape[1:] == (size,):
+        whole = values.astype(np.float64)
+        if bool((np.abs(whole) <= LARGEST).all()):
+            return whole
+    numbers = np.full((len(values), size), np.nan)
+    for row, value in enumerate(values):
+        if isinstance(value, list | np.ndarray):
+            numbers[row] = _array(name, size, row, value)
+        else:
+            _value(name, spec, {}, row, value)  # missing, or refused
+    return numbers
+
+
+def _array_fault(name: str, spec: InputSpec, value: Any) -> str | None:
+    try:
+        encode({name: spec}, {name: [value]}, 1)
+    except MalformedInput as error:
+        return error.hint
+    return None
+
+
+def _array(name: str, size: int, row: int, value: list[Any] | np.ndarray) -> np.ndarray | list[Any]:
+    """Return the numbers of an array, [size].
+
+    Raises:
+        MalformedInput: there are more or fewer, or one is missing, infinite or no number.
+    """
+    hint = f"it must be a list of {size} finite numbers"
+    if len(value) != size:
+        raise MalformedInput(f"row {row}, {name} is a list of {len(value)}", hint=hint)
+    if isinstance(value, np.ndarray) and value.dtype.kind in "fiu" and bool((np.abs(value) <= LARGEST).all()):
+        return value
+    plain: list[Any] = value.tolist() if isinstance(value, np.ndarray) else value
+    for place, number in enumerate(plain):
+        if type(number) not in (int, float) or not abs(number) <= LARGEST:
+            raise _wrong(f"{name}[{place}]", row, number, hint)
+    return plain
+
+
 def _column(name: str, spec: InputSpec, values: Column) -> np.ndarray:
     if isinstance(values, Distinct):
         return np.asarray(_distinct(name, spec, values)[values.places])
@@ -151,8 +199,10 @@ def _numbers(kind: InputKind, values: np.ndarray) -> np.ndarray | None:
     return values.astype(np.float64)
 
 
-def _listed(values: Sequence[Any] | np.ndarray) -> Sequence[Any] | np.ndarray:
+def _listed(values: Column) -> Sequence[Any] | np.ndarray:
     """Return the values one by one as `_code` takes them: a datetime64 becomes a time with a zone."""
+    if isinstance(values, Distinct):
+        return [values.values[place] for place in values.places.tolist()]
     if not isinstance(values, np.ndarray) or values.dtype.kind != "M":
         return values
     moments = values.astype("datetime64[us]").tolist()
@@ -185,7 +235,7 @@ def _value(name: str, spec: InputSpec, codes: Mapping[str, float], row: int, val
 
 def _code(spec: InputSpec, codes: Mapping[str, float], value: Any) -> float | str:
     """Return the number of a value, or why it is refused; of a text its length."""
-    if value is None or (isinstance(value, float | np.floating) and math.isnan(value)) or _is_nat(value):
+    if _is_missing(value):
         if spec.missing == "refuse":
             return "a value is needed: the training data had no missing one"
         return math.nan
@@ -212,12 +262,14 @@ def _code(spec: InputSpec, codes: Mapping[str, float], value: Any) -> float | st
         InputKind.BOOL: "true or false",
         InputKind.CATEGORY: "a text",
         InputKind.TEXT: "a text",
+        InputKind.ARRAY: f"a list of {spec.size} finite numbers",
     }
     return f"it must be {wanted[kind]}"
 
 
-def _is_nat(value: Any) -> bool:
-    return type(value).__name__ == "NaTType"
+def _is_missing(value: Any) -> bool:
+    is_nan = isinstance(value, float | np.floating) and math.isnan(value)
+    return value is None or is_nan or type(value).__name__ == "NaTType"
 
 
 def _days(value: Any) -> float | None:
@@ -238,8 +290,7 @@ def _wrong(name: str, row: int, value: Any, hint: str) -> MalformedInput:
 def _text(value: Any) -> str:
     if isinstance(value, str):
         return value if len(value) <= SHOWN else f"{value[:SHOWN]}..."
-    is_missing = value is None or value != value or _is_nat(value)
-    return "" if is_missing else _shown(value)
+    return "" if _is_missing(value) else _shown(value)
 
 
 def _shown(value: Any) -> str:

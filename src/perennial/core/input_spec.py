@@ -13,6 +13,9 @@ from perennial.core.frozen import Frozen
 LENGTH = "#length"
 """End of the name of the column with the length of a text, in characters: the one to watch for drift."""
 
+MOST_NUMBERS = 4096
+"""Largest size of an array: a column each."""
+
 
 class InputKind(StrEnum):
     """Type of an input column."""
@@ -23,6 +26,7 @@ class InputKind(StrEnum):
     CATEGORY = "category"
     TIMESTAMP = "timestamp"
     TEXT = "text"
+    ARRAY = "array"
 
 
 class InputSpec(Frozen):
@@ -40,9 +44,16 @@ class InputSpec(Frozen):
         None,
         description="of a text: buckets that its character n-grams are hashed into; the model gets their counts",
     )
+    size: Annotated[int, Field(ge=1, le=MOST_NUMBERS)] | None = Field(
+        None,
+        description="of an array: how many numbers each value has; the model gets each as a column",
+        exclude_if=lambda size: size is None,  # the digest of specs without arrays stays
+    )
 
     def columns(self, name: str) -> tuple[str, ...]:
-        """Return the names of the columns that a model gets for the input `name`: its own, or those of a text."""
+        """Return the columns that a model gets for the input `name`: its own, or those of a text or an array."""
+        if self.size is not None:
+            return tuple(f"{name}[{place}]" for place in range(self.size))
         if self.buckets is None:
             return (name,)
         return (f"{name}{LENGTH}", *self.bucket_columns(name))
@@ -60,12 +71,32 @@ class InputSpec(Frozen):
             raise ValueError("a category is listed twice")
         if (self.type is InputKind.TEXT) != (self.buckets is not None):
             raise ValueError("`buckets` belongs to type text, and to no other")
+        if (self.type is InputKind.ARRAY) != (self.size is not None):
+            raise ValueError("`size` belongs to type array, and to no other")
         return self
 
 
 def columns_of(inputs: Mapping[str, InputSpec]) -> tuple[str, ...]:
     """Return the names of the columns that a model gets, in the order of the inputs."""
     return tuple(column for name, spec in inputs.items() for column in spec.columns(name))
+
+
+def by_name(inputs: Mapping[str, InputSpec], columns: Sequence[str]) -> dict[str, list[int]]:
+    """Return the places of the columns that mean something together: those of an array, each other one alone.
+
+    Returns:
+        Name of the array or the column -> its places in `columns`.
+    """
+    arrays = {
+        column: name
+        for name, spec in inputs.items()
+        if spec.size is not None
+        for column in spec.columns(name)
+    }
+    places: dict[str, list[int]] = {}
+    for place, column in enumerate(columns):
+        places.setdefault(arrays.get(column, column), []).append(place)
+    return places
 
 
 def in_order(inputs: Mapping[str, InputSpec], columns: Sequence[str]) -> dict[str, InputSpec]:

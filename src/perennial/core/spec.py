@@ -14,6 +14,7 @@ from perennial.core.explanation_spec import ExplanationSpec
 from perennial.core.feature_spec import FeatureSpec
 from perennial.core.frozen import Frozen
 from perennial.core.gate_spec import GateSpec
+from perennial.core.input_spec import by_name
 from perennial.core.monitoring_spec import MonitoringSpec, RetrainingSpec
 from perennial.core.release_spec import ApprovalSpec, ReleaseSpec
 from perennial.core.tasks import AnyTask
@@ -96,6 +97,12 @@ class RetentionSpec(Frozen):
 
     archived_files: timedelta = Field(
         ge=timedelta(0), description="least time that the model files of an archived version are kept"
+    )
+    predictions: timedelta | None = Field(
+        None,
+        gt=timedelta(0),
+        description="least time that logged predictions are kept; null: for ever",
+        exclude_if=lambda keep: keep is None,  # the digest of specs without the key stays
     )
 
 
@@ -186,10 +193,11 @@ class ModelSpec(Frozen):
 
     @model_validator(mode="after")
     def enough_coalitions(self) -> Self:
-        least, explanation = 2 * len(self.features.names), self.explanation
+        explained = len(by_name(self.features.inputs, self.features.names))
+        least, explanation = 2 * explained, self.explanation
         if explanation is not None and explanation.coalitions < least:
             raise ValueError(
-                f"explanation.coalitions: {explanation.coalitions} sets cannot explain {len(self.features.names)} "
+                f"explanation.coalitions: {explanation.coalitions} sets cannot explain {explained} "
                 f"features: at least {least}, or explanation: null"
             )
         return self

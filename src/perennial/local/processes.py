@@ -92,7 +92,8 @@ def table(settings: Settings) -> list[Process]:
         ),
     ]  # fmt: skip
     for pool in PoolName:
-        processes += [_model_server(settings, pool, port) for port in settings.ports(pool)]
+        ports = zip(settings.ports(pool), settings.grpc_ports(pool), strict=True)
+        processes += [_model_server(pool, port, grpc_port) for port, grpc_port in ports]
     processes += [
         Process(
             "guard",
@@ -150,12 +151,23 @@ def server_name(pool: str, port: int) -> str:
     return f"server-{pool}-{port}"
 
 
-def _model_server(settings: Settings, pool: str, port: int) -> Process:
+def _model_server(pool: str, port: int, grpc_port: int) -> Process:
     return Process(
         server_name(pool, port),
-        (sys.executable, "-m", "perennial", "serve", "--pool", pool, "--port", str(port)),
+        (
+            sys.executable,
+            "-m",
+            "perennial",
+            "serve",
+            "--pool",
+            pool,
+            "--port",
+            str(port),
+            "--grpc-port",
+            str(grpc_port),
+        ),
         status_200(f"http://{LOOPBACK}:{port}/livez"),
-        f"model server of pool {pool}: http://{LOOPBACK}:{port}",
+        f"model server of pool {pool}: http://{LOOPBACK}:{port}, gRPC {LOOPBACK}:{grpc_port}",
     )
 
 

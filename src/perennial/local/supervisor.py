@@ -68,7 +68,7 @@ def check_ports(settings: Settings) -> None:
 
 def _variable(name: str) -> str:
     if name.startswith("model server"):
-        return f"PERENNIAL_PORTS_{name.split()[2].upper()}"
+        return f"PERENNIAL_PORTS_{name.split()[2].upper()}{'_GRPC' if name.endswith('gRPC') else ''}"
     return "PERENNIAL_PORT_" + name.upper().replace(" ", "_")
 
 

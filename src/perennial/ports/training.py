@@ -214,10 +214,11 @@ class Explain(Protocol):
         rows: np.ndarray,
         coalitions: int,
         seed: int,
+        together: Sequence[Sequence[int]],
     ) -> Attributions:
-        """Return Shapley values of `rows` (float32 [n, features], NaN for a missing value) against `background`
-        (the same features) of each of the k numbers that `score` gives per row, [n, k]; base and values of a row
-        add up to them."""
+        """Return Shapley values of `rows` (float32 [n, columns], NaN for a missing value) against `background`
+        (the same columns) of each of the k numbers that `score` gives per row, [n, k]; base and values of a row
+        add up to them. `together` has the places of the columns of each feature."""
 
 
 class GroupFigures(Protocol):

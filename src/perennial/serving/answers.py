@@ -38,15 +38,18 @@ class Json(Response):
             self.raw_headers += [(name.encode(), value.encode("latin-1")) for name, value in headers.items()]
 
 
-def refusal(error: PerennialError | OSError) -> Json:
-    """Return the response for an error; an OSError means that the log cannot be written."""
+def problem(error: PerennialError | OSError) -> tuple[int, str, str]:
+    """Return the HTTP status, the message and the hint; an OSError means that the log cannot be written."""
     if isinstance(error, OSError):
-        return Json(
-            {"error": f"cannot write: {error}", "hint": "check the free space of the disk"}, status_code=503
-        )
-    status = error.http_status
+        return 503, f"cannot write: {error}", "check the free space of the disk"
+    return error.http_status, error.message, error.hint
+
+
+def refusal(error: PerennialError | OSError) -> Json:
+    """Return the response for an error."""
+    status, message, hint = problem(error)
     later = {"retry-after": RETRY_AFTER_SECONDS} if status == 429 else None
-    return Json({"error": error.message, "hint": error.hint}, status_code=status, headers=later)
+    return Json({"error": message, "hint": hint}, status_code=status, headers=later)
 
 
 async def read_json(request: Request) -> Any:
@@ -63,7 +66,7 @@ async def read_body(request: Request) -> bytes:
     """Read the body up to the limit, even when its declared length is wrong or missing."""
     declared = request.headers.get("content-length", "")
     if declared.isdecimal() and int(declared) > limits.BODY_BYTES:
-        raise _too_large()
+        raise too_large()
     parts, size = [], 0
     while True:
         message = await request.receive()
@@ -72,13 +75,14 @@ async def read_body(request: Request) -> bytes:
         part = message.get("body", b"")
         size += len(part)
         if size > limits.BODY_BYTES:
-            raise _too_large()
+            raise too_large()
         if not message.get("more_body"):
             return b"".join([*parts, part]) if parts else part
         parts.append(part)
 
 
-def _too_large() -> BodyTooLarge:
+def too_large() -> BodyTooLarge:
+    """Return the error for a body beyond the limit."""
     return BodyTooLarge(
         f"the body has more than {limits.BODY_BYTES} bytes", hint="send fewer rows or labels per request"
     )

@@ -10,6 +10,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
+import grpc
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -19,7 +20,7 @@ from starlette.routing import Route
 from perennial.errors import PerennialError
 from perennial.serving import entities, feedback_inbox, headers
 from perennial.serving.access import caller
-from perennial.serving.access.door import feedback_source, refuse_explanation
+from perennial.serving.access.door import Door, feedback_source, refuse_explanation
 from perennial.serving.answers import Json, no_route, read_body, read_json, refusal
 from perennial.serving.evidence.sources import FeedbackSources
 from perennial.serving.explanation import Explanations
@@ -28,6 +29,7 @@ from perennial.serving.host import ModelHost
 from perennial.serving.http.direct import DirectRoutes
 from perennial.serving.metrics import ServerMetrics
 from perennial.serving.prediction_log import PredictionLogWriter
+from perennial.serving.protocol.grpc.service import InferenceCalls
 from perennial.serving.protocol.inference import Inference, stands_in
 from perennial.serving.protocol.repository import Repository
 from perennial.serving.protocol.rest.repository import RepositoryRoutes
@@ -96,6 +98,10 @@ class ModelServer:
         rest = Starlette(routes=routes, exception_handlers={404: no_route, 405: no_route})
         traffic = {("v1", "predict"): self.predict, ("v2", "infer"): self.infer}
         return DirectRoutes({route: self._guarded(handler) for route, handler in traffic.items()}, rest)
+
+    def calls(self, door: Door) -> grpc.GenericRpcHandler:
+        """Return the service for a gRPC server; `door` says who may call it."""
+        return InferenceCalls(self.inference, Repository(self._host), door, self._metrics).handlers()
 
     def _guarded(self, handler: Handler) -> Handler:
         async def endpoint(request: Request) -> Response:

@@ -10,7 +10,7 @@ NeurIPS 2017.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import numpy as np
@@ -28,6 +28,7 @@ def shapley(
     rows: np.ndarray,
     coalitions: int,
     seed: int,
+    together: Sequence[Sequence[int]] | None = None,
 ) -> Attributions:
     """Return the attributions of each row, which add up to its scores by construction of the regression.
 
@@ -35,22 +36,30 @@ def shapley(
     of a row do not depend on the other rows, and restored afterwards.
 
     Args:
-        score: float32 [n, features], NaN for a missing value -> [n, k].
-        background, rows: float32 [*, features], NaN for a missing value.
+        score: float32 [n, columns], NaN for a missing value -> [n, k].
+        background, rows: float32 [*, columns], NaN for a missing value.
         coalitions: maximum number of feature coalitions per row.
+        together: places of the columns of each feature, which are known together; None: each column is one.
     """
     import shap
 
     # The library logs each step of its regression at level INFO, which a server would print.
     logging.getLogger("shap").setLevel(logging.WARNING)
-    explainer = shap.KernelExplainer(_in_blocks(score), background.astype(float))
+    usual, features = background.astype(float), rows.shape[1]
+    if together is not None and len(together) < features:
+        # Not of the public API, which has no groups of columns.
+        from shap.utils._legacy import DenseData
+
+        features = len(together)
+        usual = DenseData(usual, list(map(str, range(features))), list(map(np.array, together)))
+    explainer = shap.KernelExplainer(_in_blocks(score), usual)
     with _global_randomness():
         values = []
         for row in rows.astype(float):
             np.random.seed(seed)
             values.append(explainer.shap_values(row, nsamples=coalitions, l1_reg=False, silent=True))
     base = np.atleast_1d(np.asarray(explainer.expected_value, dtype=float))
-    return Attributions(base=base, values=np.reshape(values, (*rows.shape, len(base))))
+    return Attributions(base=base, values=np.reshape(values, (len(rows), features, len(base))))
 
 
 def _in_blocks(score: Callable[[np.ndarray], np.ndarray]) -> Callable[[np.ndarray], np.ndarray]:

@@ -20,14 +20,17 @@ from perennial.serving.feedback_inbox import FeedbackWriter
 from perennial.serving.host import ModelHost
 from perennial.serving.manifest import example_row
 from perennial.serving.prediction_log import PredictionLogWriter
+from perennial.serving.protocol.grpc.server import GrpcServer
 from perennial.serving.session import LoadedVersion
 from perennial.serving.signed_files import TrustedKeys
+from perennial.settings import LOOPBACK
 
 if TYPE_CHECKING:
     from perennial.serving.entities import OnlineValues
     from perennial.settings import Settings
 
 POOL_VARIABLE = "PERENNIAL_POOL"
+GRPC_VARIABLE = "PERENNIAL_GRPC_PORT"
 PARENT_VARIABLE = "PERENNIAL_SERVER_PID"
 
 
@@ -70,9 +73,9 @@ class FeatureSource:
 
 
 class ServerParts:
-    """Host, logs and routes of this server process."""
+    """Host, logs and routes of this server process, for REST and for gRPC."""
 
-    def __init__(self, settings: Settings, pool: str) -> None:
+    def __init__(self, settings: Settings, pool: str, grpc_port: int) -> None:
         folder = settings.serving_dir
         writer = f"{pool}-{os.getpid()}-{datetime.now(UTC):%Y%m%d%H%M%S%f}"
         self._source = FeatureSource(settings)
@@ -94,12 +97,16 @@ class ServerParts:
             ClientKeys(settings.client_keys),
             settings.keys_required,
         )
+        calls = server.calls(self.application)
+        self._grpc = GrpcServer(f"{LOOPBACK}:{grpc_port}", calls, lambda: self.host.started)
 
-    def start(self) -> None:
-        self.host.start()
+    async def start(self) -> None:
         end_with_parent()
+        await self._grpc.start()
+        self.host.start()
 
-    def stop(self) -> None:
+    async def stop(self) -> None:
+        await self._grpc.stop()
         self.host.stop()
         self._predictions.close()
 
@@ -116,6 +123,18 @@ def pool_of_process() -> str:
             f"{POOL_VARIABLE} is {pool!r}", hint="start a server with `perennial serve --pool stable|canary`"
         )
     return pool
+
+
+def grpc_port_of_process() -> int:
+    """Return the gRPC port of this process, which `perennial serve` sets.
+
+    Raises:
+        SettingsError: the variable is missing or no number.
+    """
+    text = os.environ.get(GRPC_VARIABLE, "")
+    if not text.isdecimal():
+        raise SettingsError(f"{GRPC_VARIABLE} is {text!r}", hint="start a server with `perennial serve`")
+    return int(text)
 
 
 def end_with_parent(every_seconds: float = 0.5) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 
 from perennial import limits
 from perennial.core.input_encoding import encode
-from perennial.core.input_spec import in_order
+from perennial.core.input_spec import columns_of, in_order
 from perennial.core.tasks.windows import Windows
 from perennial.errors import FeaturesUnavailable, MalformedInput, PerennialError, UnknownEntity
 from perennial.serving.answers import brief, flag
@@ -217,7 +217,8 @@ def features(
             f"no features are known for {brief(unknown[:5])}{more}",
             hint="check the keys, publish features, or send allow_unknown: true",
         )
-    plain = [name for name in manifest.features if name not in manifest.inputs]
+    typed = columns_of(manifest.inputs)
+    plain = [name for name in manifest.features if name not in set(typed)]
     if not manifest.inputs:
         return np.array([_row(row, plain) for row in values], dtype=np.float32)
     features = np.full((len(values), len(manifest.features)), np.nan, dtype=np.float32)
@@ -232,7 +233,7 @@ def features(
         else [None if row is None else row.get(name) for row in values]
         for name in manifest.inputs
     }
-    places = [manifest.features.index(name) for name in manifest.inputs]
+    places = [manifest.features.index(name) for name in typed]
     features[:, places] = encode(manifest.inputs, columns, len(values))
     return features
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from perennial.core.input_spec import by_name
 from perennial.core.tasks import Task
 from perennial.core.training.attribution import check_complete
 from perennial.core.training.explanation import ServedExplanation
@@ -40,7 +41,7 @@ class ExplainedScores:
     base: np.ndarray
     """float64 [n]"""
     values: np.ndarray
-    """float64 [n, features]"""
+    """float64 [n, features]; an array is one"""
     gap: float
     seconds: float
     waited: float
@@ -50,6 +51,7 @@ class ExplainedScores:
         wanted, background = _configuration(self.version)
         manifest = self.version.manifest
         classes, base = manifest.task.explained_classes, self.base.tolist()
+        names = by_name(manifest.inputs, manifest.features)
         answer["explanation"] = {
             "of": manifest.task.explained,
             "method": METHOD,
@@ -64,7 +66,7 @@ class ExplainedScores:
         for row, prediction in enumerate(answer["predictions"]):
             if classes:
                 prediction["explained"] = {"class": classes[self.explained[row]], "base": base[row]}
-            prediction["attributions"] = dict(zip(manifest.features, self.values[row].tolist(), strict=True))
+            prediction["attributions"] = dict(zip(names, self.values[row].tolist(), strict=True))
 
 
 def requested(body: dict[str, Any], task: Task) -> tuple[bool, int | None]:
@@ -165,8 +167,9 @@ def _work(
     def score(rows: np.ndarray) -> np.ndarray:
         return numbers_of(version.score(rows))[:, needed]
 
+    together = list(by_name(version.manifest.inputs, version.manifest.features).values())
     try:
-        attributions = shapley(score, background, features, wanted.coalitions, wanted.seed)
+        attributions = shapley(score, background, features, wanted.coalitions, wanted.seed, together)
     except Exception as error:  # the library and onnxruntime have exceptions without a common base class
         LOG.exception("explanation of %s", version.wanted.version)
         raise IncompleteExplanation(

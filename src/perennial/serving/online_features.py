@@ -23,6 +23,7 @@ from feast.protos.feast.serving.ServingService_pb2 import FieldStatus
 from feast.value_type import ValueType
 
 from perennial.errors import FeaturesUnavailable, MalformedInput, SettingsError
+from perennial.serving.online.service_reads import service_reads
 
 CONFIG = "feature_store.yaml"
 REGISTRY = "registry.db"
@@ -61,11 +62,12 @@ class OnlineFeatures:
             }
             services = {service.name: service for service in store.list_feature_services()}
             ttls = {view.name: view.ttl.total_seconds() for view in store.list_feature_views() if view.ttl}
+            reads = {name: service_reads(store, service, ttls) for name, service in services.items()}
         except (FeastError, OSError) as error:
             raise _unavailable(self._folder, error) from error
         with self._lock:
             self._store, self._services, self._text_keys, self._seen = store, services, text_keys, seen
-            self._ttls = ttls
+            self._ttls, self._reads = ttls, reads
 
     def values(self, service: str, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any] | None]:
         """Return the newest values for each row, in order.
@@ -90,6 +92,8 @@ class OnlineFeatures:
         with self._lock:
             definition = self._service(service)
             try:
+                if (reads := self._reads[service]) is not None:
+                    return reads.rows(self._keys(rows), self._clock().timestamp())
                 answer = self._store.get_online_features(features=definition, entity_rows=self._keys(rows))
             except (
                 RequestDataNotFoundInEntityRowsException,

@@ -1,8 +1,8 @@
 """Writing of the prediction log: the answers of a model server with the feature values that it used.
 
-The files are JSON lines: `<folder>/<model>/<hour>-<writer>.jsonl`, a file per server process and hour, a line per
-request. A single `write` appends the line before the answer is sent, so that a killed server loses no answered
-request; at most the last line of its file is torn.
+The files are journals of JSON lines, `<folder>/<model>/<hour>-<writer>.<number>.jsonl`, by server process and hour, a
+line per request. A single `write` appends the line before the answer is sent, so that a killed server loses no answered
+request; at most the last line of its file is torn. `serving.prediction_archive` makes columnar segments of ended hours.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 HOUR = "%Y%m%dT%H"
 PROBE_BYTES = 4096
+JOURNAL_BYTES = 64 * 1024 * 1024
+"""Size from which a new file is begun: a file is sealed in memory."""
 MOST_VERSIONS = 64
 """Versions whose common part of a line is kept."""
 
@@ -67,8 +69,18 @@ class AnsweredRequest:
     """Pseudonym of the client's address."""
 
 
+@dataclass(slots=True)
+class _Journal:
+    """An open file."""
+
+    hour: int
+    """Hours since 1970."""
+    descriptor: int
+    size: int = 0
+
+
 class PredictionLogWriter:
-    """Appends the requests of this process; opens a file at the first request of each hour.
+    """Appends the requests of this process; opens a file at the first request of each hour, and where one is full.
 
     Args:
         writer: unique name of this process. A process id alone is reused after a restart, and would append to the
@@ -79,7 +91,8 @@ class PredictionLogWriter:
         self._folder = folder
         self._pool = pool
         self._writer = writer
-        self._open: dict[str, tuple[int, int]] = {}
+        self._open: dict[str, _Journal] = {}
+        self._number = 0
         self._common: dict[int, tuple[LoadedVersion, bytes]] = {}
         self._lock = threading.Lock()
 
@@ -111,7 +124,9 @@ class PredictionLogWriter:
         own = orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_APPEND_NEWLINE)
         with self._lock:
             line = self._of_version(answered.version) + own[1:]
-            append_whole(self._descriptor(answered.version.wanted.model, at), line)
+            journal = self._journal(answered.version.wanted.model, at)
+            append_whole(journal.descriptor, line)
+            journal.size += len(line)
 
     def _of_version(self, version: LoadedVersion) -> bytes:
         """Return the start of a line: what all requests of the version have in common, serialised once."""
@@ -135,20 +150,21 @@ class PredictionLogWriter:
         self._common[id(version)] = version, start
         return start
 
-    def _descriptor(self, model: str, at: float) -> int:
+    def _journal(self, model: str, at: float) -> _Journal:
         hour = int(at // 3600)
         known = self._open.get(model)
-        if known is not None and known[0] == hour:
-            return known[1]
+        if known is not None and known.hour == hour and known.size < JOURNAL_BYTES:
+            return known
         if known is not None:
-            os.close(known[1])
+            os.close(known.descriptor)
             del self._open[model]
         folder = self._folder / model
         folder.mkdir(parents=True, exist_ok=True)
-        path = folder / f"{datetime.fromtimestamp(at, UTC):{HOUR}}-{self._writer}.jsonl"
+        path = folder / f"{datetime.fromtimestamp(at, UTC):{HOUR}}-{self._writer}.{self._number}.jsonl"
         descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
-        self._open[model] = (hour, descriptor)
-        return descriptor
+        self._number += 1
+        self._open[model] = journal = _Journal(hour, descriptor)
+        return journal
 
     def disk_error(self) -> str:
         """Return why the folder cannot be written, or an empty text. A server that cannot log must not answer."""
@@ -163,8 +179,8 @@ class PredictionLogWriter:
 
     def close(self) -> None:
         with self._lock:
-            for _, descriptor in self._open.values():
-                os.close(descriptor)
+            for journal in self._open.values():
+                os.close(journal.descriptor)
             self._open.clear()
 
 

@@ -1,9 +1,11 @@
-"""Reading of the prediction log as a data frame."""
+"""Reading of the prediction log as a data frame: sealed segments, and the journals that are not sealed yet."""
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -14,10 +16,12 @@ import orjson
 
 from perennial.limits import FIRST_MOMENT, LAST_MOMENT
 from perennial.serving.evidence.aside import keep_aside
+from perennial.serving.log import sealed
 from perennial.serving.prediction_log import HOUR
 
 if TYPE_CHECKING:
     import pandas as pd
+    import pyarrow as pa
 
 PER_REQUEST = (
     "request_id", "version", "digest", "release_id", "capsule", "pool", "shadow", "latency_ms",
@@ -44,7 +48,7 @@ class _Segment:
 
 
 class PredictionLogReader:
-    """Reads the files of all servers; an instance parses each byte of the log once."""
+    """Reads the files of all servers; an instance parses each byte of a journal once."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -59,19 +63,56 @@ class PredictionLogReader:
         A broken line is skipped, kept aside below the folder and counted, see `take_broken`; so is a file that is no
         segment of the log.
         """
-        return _frame(model, self._requests(model, since))
+        import pandas as pd
+
+        tables, requests = self._content(model, since)
+        frames = [sealed.frame_of(table, COLUMNS) for table in tables]
+        if requests or not frames:
+            frames.append(frame_of(model, requests))
+        if len(frames) == 1:
+            return frames[0]
+        # In a stable order: the rows of a request have the same time, and stay beside each other in their order.
+        return pd.concat(frames).sort_values("at", kind="stable", ignore_index=True)
 
     def timings(self, model: str, since: datetime) -> pd.DataFrame:
         """Return a row per request at or after `since`; columns: see `ports.PredictionLog.timings`."""
-        return _timings(self._requests(model, since))
+        import pandas as pd
 
-    def _requests(self, model: str, since: datetime | None) -> list[dict[str, Any]]:
-        """Return the requests of a model in order of their time."""
+        tables, requests = self._content(model, since, sealed.TIMED)
+        frames = [sealed.timings_of(table) for table in tables]
+        if not frames:
+            return _timings(requests)
+        return pd.concat([*frames, _timings(requests)]).sort_values("at", kind="stable", ignore_index=True)
+
+    def _content(
+        self, model: str, since: datetime | None, columns: Sequence[str] | None = None
+    ) -> tuple[list[pa.Table], list[dict[str, Any]]]:
+        """Return the rows of the sealed segments, and the requests of the journals that are not sealed.
+
+        Args:
+            columns: columns of the sealed segments; None: all.
+        """
+        while True:
+            # Journals first: one that is sealed in between has its segment by then.
+            journals = sorted((self._folder / model).glob("*.jsonl"))
+            paths, replaced = sealed.segments(self._folder, model, since)
+            open_ = [path for path in journals if path.stem not in replaced]
+            with contextlib.suppress(FileNotFoundError):  # sealed or merged in between: look again
+                requests = self._requests(model, open_, since)
+                tables = [sealed.read(path, since, columns) for path in paths]
+                return [table for table in tables if len(table)], requests
+
+    def _requests(self, model: str, journals: Sequence[Path], since: datetime | None) -> list[dict[str, Any]]:
+        """Return the requests of journals in order of their time."""
         requests: list[dict[str, Any]] = []
         start = since.timestamp() if since is not None else float("-inf")
         with self._lock:
-            for path in sorted((self._folder / model).glob("*.jsonl")):
-                end = _hour_end(path)
+            for path in [
+                path for path in self._segments if path.parent.name == model and path not in journals
+            ]:
+                del self._segments[path]  # sealed
+            for path in journals:
+                end = hour_end(path)
                 if end is None:
                     self._set_aside(path, 0, path.name.encode())
                     continue
@@ -91,7 +132,7 @@ class PredictionLogReader:
         complete = new.rfind(b"\n") + 1  # the rest is a line that is being written, or torn
         start = segment.offset
         for line in new[:complete].splitlines(keepends=True):
-            request = _request(line)
+            request = request_of(line)
             if request is not None:
                 segment.requests.append(request)
             elif line.strip():
@@ -112,7 +153,7 @@ class PredictionLogReader:
             return self._broken.pop(model, 0)
 
 
-def _request(line: bytes) -> dict[str, Any] | None:
+def request_of(line: bytes) -> dict[str, Any] | None:
     """Return the request of a line; None if the line is damaged or a part of it is missing."""
     try:
         request = orjson.loads(line)
@@ -140,7 +181,7 @@ def _timings(requests: list[dict[str, Any]]) -> pd.DataFrame:
         {name: [request[name] for request in requests] for name in ("request_id", "digest", "latency_ms")}
     )
     frame["shadow"] = np.array([request["shadow"] for request in requests], dtype=bool)
-    frame["at"] = pd.to_datetime([request["at"] for request in requests], unit="s", utc=True)
+    frame["at"] = _times(requests)
     frame["rows"] = np.array([len(request["ids"]) for request in requests], dtype="int64")
     entities = [request["entities"] for request in requests]
     frame["by_entity"] = np.array([any(entity is not None for entity in of) for of in entities], dtype=bool)
@@ -148,8 +189,8 @@ def _timings(requests: list[dict[str, Any]]) -> pd.DataFrame:
     return frame
 
 
-def _hour_end(path: Path) -> datetime | None:
-    """Return the end of a segment's hour; None for a file with another name."""
+def hour_end(path: Path) -> datetime | None:
+    """Return the end of a journal's hour; None for a file with another name."""
     try:
         hour = datetime.strptime(path.name.split("-", 1)[0], HOUR).replace(tzinfo=UTC)
     except ValueError:
@@ -157,7 +198,15 @@ def _hour_end(path: Path) -> datetime | None:
     return hour + timedelta(hours=1)
 
 
-def _frame(model: str, requests: list[dict[str, Any]]) -> pd.DataFrame:
+def _times(requests: list[dict[str, Any]]) -> Any:
+    """Return the times to the microsecond, which is what the servers' clock has and a sealed segment keeps."""
+    import pandas as pd
+
+    micros = np.rint(np.array([request["at"] for request in requests], dtype=float) * 1e6).astype("int64")
+    return pd.to_datetime(micros, unit="us", utc=True).as_unit("ns")
+
+
+def frame_of(model: str, requests: list[dict[str, Any]]) -> pd.DataFrame:
     """Return a row per prediction. Versions may have different features: absent features are NaN."""
     import pandas as pd
 
@@ -188,9 +237,7 @@ def _frame(model: str, requests: list[dict[str, Any]]) -> pd.DataFrame:
     ]
     columns["prediction_id"] = flat("ids")
     columns["model"] = model
-    columns["at"] = pd.to_datetime(
-        np.repeat([request["at"] for request in requests], counts), unit="s", utc=True
-    )
+    columns["at"] = np.repeat(_times(requests), counts)
     columns["entity"] = [orjson.dumps(entity or {}).decode() for entity in flat("entities")]
     columns["score"] = np.array(flat("scores"), dtype=float)
     columns["decision"] = np.array(flat("decisions"), dtype="int64")
@@ -207,7 +254,8 @@ def _features(requests: list[dict[str, Any]], pd: Any) -> pd.DataFrame:
             names = requests[start]["names"]
             rows = [row for request in requests[start:end] for row in request["features"]]
             # JSON has no NaN: a missing value is null in the file, and NumPy turns None into NaN.
-            values = np.array(rows, dtype=float).reshape(len(rows), len(names))
+            # float32, as the model got it and as a sealed segment keeps it.
+            values = np.array(rows, dtype=np.float32).astype(float).reshape(len(rows), len(names))
             blocks.append(pd.DataFrame(values, columns=[f"feature:{name}" for name in names]))
             start = end
     return pd.concat(blocks, ignore_index=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,8 @@ import orjson
 
 TAIL_BYTES = 256 * 1024
 NEWEST_FILES = 4
+TAIL_ROWS = 2000
+"""Rows of a sealed segment that are looked at."""
 
 
 def recent(folder: Path, model: str, count: int) -> list[dict[str, Any]]:
@@ -21,21 +25,41 @@ def recent(folder: Path, model: str, count: int) -> list[dict[str, Any]]:
         folder: folder of the prediction log.
     """
     newest: dict[bytes, tuple[float, dict[str, Any]]] = {}
+    _keep_newest(_of_journals(folder, model), newest)
+    if len(newest) < count:
+        _keep_newest(_of_segments(folder, model), newest)
+    ordered = sorted(newest.values(), key=lambda timed: timed[0], reverse=True)
+    return [body for _, body in ordered[:count]]
+
+
+def _keep_newest(requests: Iterable[Any], newest: dict[bytes, tuple[float, dict[str, Any]]]) -> None:
+    """Add the newest request of each entity."""
+    for request in requests:
+        entity = _known_entity(request)
+        if not entity:
+            continue
+        key = orjson.dumps(entity, option=orjson.OPT_SORT_KEYS)
+        if key not in newest or newest[key][0] < request["at"]:
+            newest[key] = request["at"], {"entities": [entity], "context": request["context"]}
+
+
+def _of_journals(folder: Path, model: str) -> Iterator[Any]:
     files = sorted((folder / model).glob("*.jsonl"), key=lambda path: path.stat().st_mtime_ns)
     for path in files[-NEWEST_FILES:]:
         for line in reversed(_tail(path)):
-            try:
-                request = orjson.loads(line)
-            except orjson.JSONDecodeError:
-                continue
-            entity = _known_entity(request)
-            if not entity:
-                continue
-            key = orjson.dumps(entity, option=orjson.OPT_SORT_KEYS)
-            if key not in newest or newest[key][0] < request["at"]:
-                newest[key] = request["at"], {"entities": [entity], "context": request["context"]}
-    ordered = sorted(newest.values(), key=lambda timed: timed[0], reverse=True)
-    return [body for _, body in ordered[:count]]
+            with contextlib.suppress(orjson.JSONDecodeError):
+                yield orjson.loads(line)
+
+
+def _of_segments(folder: Path, model: str) -> Iterator[Any]:
+    if not any((folder / model).glob("*/*.parquet")):
+        return
+    # Parquet takes a while to import, and a rollback is in a hurry: only where the journals have too little.
+    from perennial.serving.log import sealed
+
+    paths, _ = sealed.segments(folder, model)
+    for path in sorted(paths, key=lambda path: path.stat().st_mtime_ns)[-NEWEST_FILES:]:
+        yield from reversed(sealed.newest(path, TAIL_ROWS))
 
 
 def _known_entity(request: Any) -> dict[str, Any] | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from typing import Any
 
 import orjson
@@ -56,7 +57,6 @@ def _texts(content: Any) -> int | None:
 
 def _different(pairs: list[tuple[str, Any]]) -> None:
     """Check the keys of an object."""
-    keys = [key for key, _ in pairs]
-    if len(set(keys)) != len(keys):
-        twice = next(key for key in keys if keys.count(key) > 1)
+    if len(dict(pairs)) != len(pairs):
+        twice = Counter(key for key, _ in pairs).most_common(1)[0][0]
         raise MalformedInput(f"the body has the key {twice[:80]!r} twice in an object", hint="send it once")

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from perennial.flows.release.rollback_record import RollbackRecordPorts
     from perennial.serving.evidence.answered import AnsweredPredictions
     from perennial.serving.feedback_inbox import FeedbackInbox
+    from perennial.serving.prediction_archive import PredictionArchive
 
 LISTEN_SECONDS = 2.0
 
@@ -42,6 +43,13 @@ def prediction_log(settings: Settings) -> ports.PredictionLog:
     from perennial.serving.prediction_log_reader import PredictionLogReader
 
     return PredictionLogReader(settings.serving_dir / "log")
+
+
+def prediction_archive(settings: Settings) -> PredictionArchive:
+    """Return the housekeeping of the prediction log."""
+    from perennial.serving.prediction_archive import PredictionArchive
+
+    return PredictionArchive(settings.serving_dir / "log")
 
 
 def feedback_inbox(settings: Settings) -> FeedbackInbox:

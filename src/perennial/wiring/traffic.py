@@ -41,6 +41,7 @@ def router(settings: Settings) -> EnvoyRouter:
         listen=(settings.host, settings.port_envoy),
         admin=settings.envoy_admin,
         pools={name: [(LOOPBACK, port) for port in settings.ports(name)] for name in PoolName},
+        grpc={name: [(LOOPBACK, port) for port in settings.grpc_ports(name)] for name in PoolName},
         secret=settings.internal_secret,
         client_rate=settings.client_rate,
         tls=settings.tls,

@@ -124,7 +124,9 @@ def test_a_request_with_other_bytes_in_it(server, place, bytes_there, cut):
     tensor=TENSORS,
     size=SCALARS | st.integers(0, 40),
     raw=st.binary(max_size=40),
-    length=st.none() | st.integers(-1, 400).map(str) | st.sampled_from(["x", "1e3", "٣", "", " 5"]),
+    length=st.none()
+    | st.integers(-1, 400).map(str)
+    | st.sampled_from(["x", "1e3", "٣", "", " 5", "9" * 5000]),
 )
 @settings(max_examples=examples(400), suppress_health_check=list(HealthCheck))
 def test_bytes_of_tensors(server, tensor, size, raw, length):
@@ -160,6 +162,8 @@ def test_any_bytes_of_each_datatype(server, datatype, raw):
         b'{"inputs": [], "a\\"b": 1, "a\\"b": 2}', b'{"inputs": NaN}', b'{"inputs": [1e999]}',
         b"[" * 100_000, b'{"a":' * 100_000, b'{"inputs": ' + b"9" * 100_000 + b"}",
         json.dumps({"inputs": [{"name": "features", "datatype": "FP32", "shape": [1] * 100_000}]}).encode(),
+        json.dumps({"inputs": [{}] * 5000}).encode(), json.dumps({"inputs": [], "outputs": [{}] * 5000}).encode(),
+        b"{" + b",".join(b'"%d":1' % key for key in [*range(50_000), 49_999]) + b"}",
     ],
 )  # fmt: skip
 def test_known_traps(server, body):
@@ -173,6 +177,12 @@ def test_a_key_that_is_twice_in_an_object_is_named(server):
     assert (answer.status_code, "'shape' twice" in answer.json()["error"]) == (400, True)
     escaped = json.dumps({**tensor_body(), "id": 'a "quoted" id\\'})
     assert server.client.post(FLOWERS, content=escaped).json()["id"] == 'a "quoted" id\\'
+
+
+@pytest.mark.parametrize("length", ["9" * 5000, "0", "-1", "1.0", "٣", ""])
+def test_a_length_of_the_json_that_is_none_is_refused(server, length):
+    answer = server.client.post(FLOWERS, json=tensor_body(), headers={LENGTH: length.encode()})
+    assert (answer.status_code, LENGTH in answer.json()["error"]) == (400, True)
 
 
 def test_texts_end_where_their_length_says(server):

@@ -111,6 +111,17 @@ def test_typed_inputs_by_name_as_bytes_and_as_json(client, text):
     assert by_name.as_numpy("class").astype(str).tolist() == ["returned", "returned"]
 
 
+@pytest.mark.parametrize("algorithm", ["gzip", "deflate"])
+def test_a_compressed_request(client, algorithm):
+    result = client.infer(
+        "flowers",
+        matrix(ROWS),
+        request_compression_algorithm=algorithm,
+        response_compression_algorithm=algorithm,
+    )
+    assert result.as_numpy("probabilities").argmax(axis=1).tolist() == [0, 1]
+
+
 @pytest.mark.parametrize("binary", [False, True])
 def test_the_asynchronous_client(address, binary):
     async def ask():

@@ -5,7 +5,7 @@ One of the paths that Shapley values are the mean of, so it adds up to the score
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -18,13 +18,14 @@ def one_path(
     rows: np.ndarray,
     coalitions: int,
     seed: int,
+    together: Sequence[Sequence[int]] | None = None,
 ) -> Attributions:
     base = score(background).astype(float).mean(axis=0)
     values = []
     for row in rows:
         known, means = np.array(background), [base]
-        for feature, value in enumerate(row):
-            known[:, feature] = value
+        for places in together or [[place] for place in range(len(row))]:
+            known[:, places] = row[places]
             means.append(score(known).astype(float).mean(axis=0))
         values.append(np.diff(means, axis=0))
     return Attributions(base, np.array(values))

@@ -19,17 +19,19 @@ class MemoryDrift:
     def compare(
         self, spec: ModelSpec, reference: pd.DataFrame, window: pd.DataFrame, html: Path | None
     ) -> list[ColumnDrift]:
-        columns = [*spec.monitoring.columns, SCORE]
-        missing = (set(columns) - set(window.columns)) | (set(columns) - set(reference.columns))
+        watched = {name: list(spec.features.watched(name)) for name in spec.monitoring.columns}
+        watched[SCORE] = [SCORE]
+        columns = {column for columns in watched.values() for column in columns}
+        missing = (columns - set(window.columns)) | (columns - set(reference.columns))
         if missing or reference.empty or window.empty:
             raise DataError(f"rows or columns are missing: {sorted(missing)}", hint="monitoring.columns")
         group = reference[spec.evaluation.group].to_numpy()
         drifts = [
             column_drift(
-                column, reference[column].to_numpy(dtype=float), window[column].to_numpy(dtype=float),
+                name, reference[columns].to_numpy(dtype=float), window[columns].to_numpy(dtype=float),
                 group, spec.monitoring.bins, spec.tuning.seed,
             )
-            for column in columns
+            for name, columns in watched.items()
         ]  # fmt: skip
         if html is not None:
             html.parent.mkdir(parents=True, exist_ok=True)

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from perennial.core.input_encoding import Column, Distinct
 
@@ -48,6 +49,11 @@ def _column(values: pa.Array, texts: pa.Array) -> Column:
         return np.asarray(values.cast(pa.timestamp("us")).to_numpy(zero_copy_only=False))
     if pa.types.is_floating(values.type):
         return np.asarray(values.to_numpy(zero_copy_only=False))
+    if pa.types.is_list(values.type):
+        sizes = pc.unique(pc.list_value_length(values)).to_pylist()
+        if len(sizes) == 1 and sizes[0]:
+            return np.asarray(values.flatten().to_numpy(zero_copy_only=False)).reshape(len(values), sizes[0])
+        return list(values.to_pylist())
     coded = values.dictionary_encode()
     distinct: list[Any] = [*coded.dictionary.to_pylist(), None]
     places = coded.indices.fill_null(len(distinct) - 1)

@@ -146,7 +146,7 @@ def _value_sql(name: str, kind: InputKind, found: str, form: CsvForm) -> str:
         if found in ("VARCHAR", "BOOLEAN"):
             return f"TRY_CAST({column} AS BOOLEAN)"
         return f"CASE WHEN {column} = 0 THEN false WHEN {column} = 1 THEN true END"
-    return f"CAST({column} AS VARCHAR)"
+    return f"TRY_CAST({column} AS DOUBLE[])" if kind is InputKind.ARRAY else f"CAST({column} AS VARCHAR)"
 
 
 def _in_chunks(reader: pa.RecordBatchReader, size: int) -> Iterator[pa.Table]:

@@ -6,6 +6,8 @@ stable server answers. It does not hold the candidate and answers with the champ
 The shadow cluster has only the canary servers, without retries, because the answers to mirrored requests are
 dropped.
 
+For gRPC there are the same three with the suffix `_grpc`, since servers listen for it on ports of their own.
+
 The stable cluster has the servers of the canary pool as second priority. That pool holds the previous champion (the
 backup): when no stable server is healthy, or two tries ended in errors, the backup named in the route answers. For
 the stable share these servers answer with no other version, so a candidate cannot get requests this way.
@@ -14,7 +16,9 @@ the stable share these servers answer with no other version, so a candidate cann
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from enum import StrEnum
 
+from perennial.adapters.envoy import grpc
 from perennial.adapters.envoy.config import TYPE, Address, Json, Layout, address
 from perennial.core.release.traffic import PoolName
 
@@ -35,12 +39,19 @@ CANDIDATE_TRIES, CHAMPION_TRIES = 1, 2
 _HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 
 
-def pool_cluster(model: str, pool: str) -> str:
-    return f"{model}.{pool}"
+class Protocol(StrEnum):
+    """A protocol of predictions; the value is the suffix of its clusters."""
+
+    REST = ""
+    GRPC = "_grpc"
 
 
-def shadow_cluster(model: str) -> str:
-    return f"{model}.shadow"
+def pool_cluster(model: str, pool: str, protocol: Protocol = Protocol.REST) -> str:
+    return f"{model}.{pool}{protocol}"
+
+
+def shadow_cluster(model: str, protocol: Protocol = Protocol.REST) -> str:
+    return f"{model}.shadow{protocol}"
 
 
 def stat_name(cluster: str) -> str:
@@ -50,20 +61,27 @@ def stat_name(cluster: str) -> str:
 
 def clusters(models: Sequence[str], layout: Layout) -> list[Json]:
     """Return the clusters of every model, and those of what is no prediction."""
-    stable, canary = layout.pools[PoolName.STABLE], layout.pools[PoolName.CANARY]
-    resources = [_cluster(SERVERS, [stable]), _cluster(ABOUT, [stable, canary], _champion_retry())]
-    for model in sorted(models):
+    resources = []
+    for protocol, pools in ((Protocol.REST, layout.pools), (Protocol.GRPC, layout.grpc)):
+        stable, canary = pools[PoolName.STABLE], pools[PoolName.CANARY]
         resources += [
-            _cluster(pool_cluster(model, PoolName.STABLE), [stable, canary], _champion_retry()),
-            _cluster(pool_cluster(model, PoolName.CANARY), [canary, stable], _candidate_retry()),
-            _cluster(shadow_cluster(model), [canary], limits=_copies(len(canary))),
+            _cluster(f"{SERVERS}{protocol}", [stable], protocol),
+            _cluster(f"{ABOUT}{protocol}", [stable, canary], protocol, _champion_retry()),
         ]
+        for model in sorted(models):
+            of_pool = {pool: pool_cluster(model, pool, protocol) for pool in PoolName}
+            resources += [
+                _cluster(of_pool[PoolName.STABLE], [stable, canary], protocol, _champion_retry()),
+                _cluster(of_pool[PoolName.CANARY], [canary, stable], protocol, _candidate_retry()),
+                _cluster(shadow_cluster(model, protocol), [canary], protocol, limits=_copies(len(canary))),
+            ]
     return resources
 
 
 def _cluster(
     name: str,
     priorities: Sequence[Sequence[Address]],
+    protocol: Protocol,
     retry_policy: Json | None = None,
     limits: Mapping[str, int] = LIMITS,
 ) -> Json:
@@ -73,6 +91,11 @@ def _cluster(
         # Shorter than the servers' idle timeout, so that no request is sent on a closing connection.
         "common_http_protocol_options": {"idle_timeout": "30s"},
     }
+    health: Json = {"http_health_check": {"path": "/livez"}}
+    if protocol is Protocol.GRPC:
+        options["explicit_http_config"] = {"http2_protocol_options": {}}
+        options["http_filters"] = grpc.upstream_filters()
+        health = {"grpc_health_check": {}}
     if retry_policy is not None:
         options["retry_policy"] = retry_policy
     # The default of three concurrent retries loses requests when a server dies under load.
@@ -103,7 +126,7 @@ def _cluster(
                 "no_traffic_interval": "1s",
                 "unhealthy_threshold": 2,
                 "healthy_threshold": 1,
-                "http_health_check": {"path": "/livez"},
+                **health,
             }
         ],
         "outlier_detection": {

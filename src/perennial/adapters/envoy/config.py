@@ -38,6 +38,8 @@ class Layout:
 
     Attributes:
         listen: the only address that clients can reach.
+        pools: addresses of the servers for REST.
+        grpc: addresses of the same servers, in the same order, for gRPC.
         admin: Unix socket of the admin interface, for its owner only.
         secret: text that Envoy sends to the model servers in a header.
         client_rate: requests per second of a client's address.
@@ -48,6 +50,7 @@ class Layout:
     listen: Address
     admin: Path
     pools: Mapping[str, Sequence[Address]]
+    grpc: Mapping[str, Sequence[Address]]
     secret: str = field(default="", repr=False)
     client_rate: int = 5000
     tls: tuple[Path, Path] | None = None

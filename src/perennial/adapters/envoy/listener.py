@@ -1,7 +1,7 @@
 """Envoy's public listener and its HTTP filters: what a client may send, how much, and how often.
 
-In order: the rate of a client's address, no gRPC, the headers that only the router may set, the JWT, the body (read
-whole before a model server sees the request), and the router.
+In order: no gRPC but the calls of the service, the rate of a client's address, the headers that only the router may
+set, the JWT, the body (read whole before a model server sees the request), the model of a gRPC call, and the router.
 """
 
 from __future__ import annotations
@@ -9,25 +9,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from perennial import limits
+from perennial.adapters.envoy import grpc
 from perennial.adapters.envoy.config import LISTENER, ROUTES, TYPE, Json, Layout, address, watched
 from perennial.serving import headers
 
 EVERY = 1_000_000
 """Requests per second of all clients together; the rate of each address is the setting."""
-
-REFUSE_GRPC = """
-function envoy_on_request(handle)
-  handle:respond({[":status"] = "415"}, "gRPC is not served: send application/json")
-end
-function envoy_on_response(handle)
-  local headers = handle:headers()
-  if headers:get("grpc-status") then
-    headers:replace(":status", "415")
-    headers:remove("grpc-status")
-  end
-end
-"""
-"""Lua: Envoy answers gRPC with 200 and a `grpc-status`, also where it refuses; the second function ends that."""
 
 
 def listeners(layout: Layout, folder: Path) -> list[Json]:
@@ -62,6 +49,7 @@ def listeners(layout: Layout, folder: Path) -> list[Json]:
         },
         "server_header_transformation": "PASS_THROUGH",
         "rds": {"route_config_name": ROUTES, "config_source": watched(folder / "rds" / "routes.json")},
+        "local_reply_config": grpc.local_replies(),
         "http_filters": http_filters(layout.client_rate, layout.secret, layout.jwt),
     }
     manager = {
@@ -116,11 +104,12 @@ def http_filters(client_rate: int, secret: str, jwt: tuple[str, str, Path] | Non
         jwt: issuer, audience and JWKS file of the JWTs of clients; None: no JWTs.
     """
     return [
+        grpc.door(),
         _filter("local_ratelimit", "local_ratelimit.v3.LocalRateLimit", _rate(client_rate)),
-        _no_grpc(),
         _filter("header_mutation", "header_mutation.v3.HeaderMutation", {"mutations": _trusted(secret)}),
         *([_filter("jwt_authn", "jwt_authn.v3.JwtAuthentication", _jwt(*jwt))] if jwt is not None else []),
         _filter("buffer", "buffer.v3.Buffer", {"max_request_bytes": limits.BODY_BYTES}),
+        grpc.model_of_call(),
         _filter("router", "router.v3.Router", {"suppress_envoy_headers": True}),
     ]
 
@@ -128,40 +117,6 @@ def http_filters(client_rate: int, secret: str, jwt: tuple[str, str, Path] | Non
 def _filter(name: str, kind: str, options: Json) -> Json:
     config = {"@type": f"{TYPE}extensions.filters.http.{kind}", **options}
     return {"name": f"envoy.filters.http.{name}", "typed_config": config}
-
-
-def _no_grpc() -> Json:
-    """Refuse gRPC with 415: Envoy counts an answer without `grpc-status` as a failure of the server.
-
-    Other requests skip the filter. Answers that Envoy gives before it looks at the filters pass it.
-    """
-    kind = {
-        "name": "content-type",
-        "typed_config": {
-            "@type": f"{TYPE}type.matcher.v3.HttpRequestHeaderMatchInput",
-            "header_name": "content-type",
-        },
-    }
-    is_grpc = {
-        "single_predicate": {
-            "input": kind,
-            "value_match": {"prefix": "application/grpc", "ignore_case": True},
-        }
-    }
-    skip = {
-        "name": "skip",
-        "typed_config": {"@type": f"{TYPE}extensions.filters.common.matcher.action.v3.SkipFilter"},
-    }
-    others = {"predicate": {"not_matcher": is_grpc}, "on_match": {"action": skip}}
-    refusing = _filter("lua", "lua.v3.Lua", {"default_source_code": {"inline_string": REFUSE_GRPC}})
-    return {
-        "name": "perennial.no_grpc",
-        "typed_config": {
-            "@type": f"{TYPE}extensions.common.matching.v3.ExtensionWithMatcher",
-            "extension_config": refusing,
-            "xds_matcher": {"matcher_list": {"matchers": [others]}},
-        },
-    }
 
 
 def _rate(requests: int) -> Json:

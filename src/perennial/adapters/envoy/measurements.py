@@ -13,6 +13,7 @@ from perennial.adapters.envoy.clusters import (
     CANDIDATE_TRIES,
     CHAMPION_TRIES,
     TRIES,
+    Protocol,
     pool_cluster,
     shadow_cluster,
     stat_name,
@@ -45,10 +46,15 @@ class EnvoyMeasurements:
         tried again. Attempts of a request that failed on both sides are excused on both: its content, or something
         that both sides share, is at fault.
         Latencies are those of whole requests with retries, by the share (not the server) of the request.
+        Calls by gRPC count as requests by REST do.
         """
-        codes = self._admin.numbers(rf"^cluster\.({_pattern(model)})\.upstream_rq_[45]xx$")
-        of_stable, of_canary, of_shadow = self._counted(model)
-        names = [stat_name(name) for name in _cluster_names(model)]
+        rest, grpc = (self._of_protocol(model, protocol) for protocol in Protocol)
+        return {pool: counted.plus(grpc[pool]) for pool, counted in rest.items()}
+
+    def _of_protocol(self, model: str, protocol: Protocol) -> dict[str, Counters]:
+        codes = self._admin.numbers(rf"^cluster\.({_pattern(model, protocol)})\.upstream_rq_[45]xx$")
+        of_stable, of_canary, of_shadow = self._counted(model, protocol)
+        names = [stat_name(name) for name in _cluster_names(model, protocol)]
         latencies = self._admin.latencies(
             rf"^cluster\.({'|'.join(map(re.escape, names))})\.upstream_rq_time$"
         )
@@ -88,11 +94,14 @@ class EnvoyMeasurements:
         }
 
     def healthy(self, model: str) -> Mapping[str, int]:
-        """Return the number of healthy servers by pool."""
-        clusters = self._clusters(model)
+        """Return the number of healthy servers by pool: those that answer by REST and by gRPC."""
+        clusters = [self._clusters(model, protocol) for protocol in Protocol]
         return {
-            pool.value: sum(server.healthy for server in self._of_pool(pool, [clusters[pool.value]]))
-            for pool in PoolName
+            pool.value: min(
+                sum(server.healthy for server in self._of_pool(pool, [servers[number]]))
+                for servers in clusters
+            )
+            for number, pool in enumerate((PoolName.STABLE, PoolName.CANARY))
         }
 
     def overview(self, route: Route) -> list[dict[str, Any]]:
@@ -126,38 +135,39 @@ class EnvoyMeasurements:
             )
         return rows
 
-    def _clusters(self, model: str) -> dict[str, Sequence[Endpoint]]:
-        """Return the servers by the last part of the cluster's name; empty for a model without a route."""
+    def _clusters(self, model: str, protocol: Protocol) -> list[Sequence[Endpoint]]:
+        """Return the servers of each cluster of the model; empty for a model without a route."""
         clusters = self._admin.clusters()
-        return {name.rsplit(".", 1)[1]: clusters.get(name, ()) for name in _cluster_names(model)}
+        return [clusters.get(name, ()) for name in _cluster_names(model, protocol)]
 
-    def _counted(self, model: str) -> list[list[Endpoint]]:
+    def _counted(self, model: str, protocol: Protocol) -> list[list[Endpoint]]:
         """Return the servers by cluster; errors of a server count only as far as its cluster has failed attempts.
 
         Envoy adds an error to a server for answers that it sends on as 200 (gRPC without a status). The failures
         are read after the errors, so that they hold every error that was read.
         """
-        clusters = self._clusters(model)
-        counts = self._admin.numbers(rf"^cluster\.({_pattern(model)})\.({'|'.join(FAILURES)})$")
+        clusters = self._clusters(model, protocol)
+        counts = self._admin.numbers(rf"^cluster\.({_pattern(model, protocol)})\.({'|'.join(FAILURES)})$")
         counted = []
-        for name, servers in zip(_cluster_names(model), clusters.values(), strict=True):
+        for name, servers in zip(_cluster_names(model, protocol), clusters, strict=True):
             failures = sum(int(counts.get(f"cluster.{stat_name(name)}.{kind}", 0)) for kind in FAILURES)
             counted.append([replace(server, errors=min(server.errors, failures)) for server in servers])
         return counted
 
-    def _of_pool(self, pool: str, clusters: Iterable[Sequence[Endpoint]]) -> list[Endpoint]:
-        addresses = set(self._layout.pools[pool])
+    def _of_pool(self, pool: PoolName, clusters: Iterable[Sequence[Endpoint]]) -> list[Endpoint]:
+        addresses = {*self._layout.pools[pool], *self._layout.grpc[pool]}
         return [
             server for cluster in clusters for server in cluster if (server.host, server.port) in addresses
         ]
 
 
-def _cluster_names(model: str) -> tuple[str, str, str]:
-    return pool_cluster(model, PoolName.STABLE), pool_cluster(model, PoolName.CANARY), shadow_cluster(model)
+def _cluster_names(model: str, protocol: Protocol) -> tuple[str, str, str]:
+    stable, canary = (pool_cluster(model, pool, protocol) for pool in (PoolName.STABLE, PoolName.CANARY))
+    return stable, canary, shadow_cluster(model, protocol)
 
 
-def _pattern(model: str) -> str:
-    return "|".join(re.escape(stat_name(name)) for name in _cluster_names(model))
+def _pattern(model: str, protocol: Protocol) -> str:
+    return "|".join(re.escape(stat_name(name)) for name in _cluster_names(model, protocol))
 
 
 def _answers(servers: Sequence[Endpoint]) -> int:

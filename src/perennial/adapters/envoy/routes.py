@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from types import MappingProxyType
 
 from perennial import limits
-from perennial.adapters.envoy.clusters import ABOUT, SERVERS, pool_cluster, retry, shadow_cluster
+from perennial.adapters.envoy.clusters import ABOUT, SERVERS, Protocol, pool_cluster, retry, shadow_cluster
 from perennial.adapters.envoy.config import ROUTES, TYPE, Json
 from perennial.adapters.envoy.split import unit_sources
 from perennial.core.release.traffic import PoolName, Route, Target
 from perennial.serving import headers
+from perennial.serving.protocol.grpc import paths
 
 TOTAL_WEIGHT = 10_000
 """Total of the weights; constant, so that a share has steps of 0.01 percent and always the same meaning."""
@@ -23,6 +25,8 @@ _OURS = (
     headers.SYNTHETIC,
 )  # fmt: skip
 
+NOT_FOUND = "5"
+"""gRPC status of a call for a model or version that is not served."""
 
 PREDICTIONS = ("/v1/models/{}/predict", "/v2/models/{}/infer")
 """Paths (POST) whose requests are split, mirrored and counted: only a prediction is evidence of a version."""
@@ -48,6 +52,17 @@ def route_configuration(routes: Sequence[Route]) -> Json:
     entries += [
         {"match": _match(path, method), "route": _action({"cluster": SERVERS})} for path, method in OF_SERVER
     ]
+    entries += [
+        {"match": _call(method), "route": _action({"cluster": f"{SERVERS}{Protocol.GRPC}"})}
+        for method in (*paths.OF_SERVER, *paths.OF_REPOSITORY)
+    ]
+    entries.append(
+        {
+            "match": {"prefix": paths.path(""), "grpc": {}},
+            "direct_response": {"status": 404, "body": {"inline_string": "no such model or version"}},
+            "response_headers_to_add": [_header("grpc-status", NOT_FOUND)],
+        }
+    )
     entries.append(
         {
             "match": {"prefix": "/"},
@@ -79,44 +94,80 @@ def _match(path: str, method: str) -> Json:
     return {"path": path, "headers": [{"name": ":method", "string_match": {"exact": method}}]}
 
 
+def _call(method: str, model: str = "", version: str = "") -> Json:
+    """Match a gRPC call by the headers that the filter made of its message.
+
+    Args:
+        version: version that the message must name; empty: the message must name none.
+    """
+    match = _match(paths.path(method), "POST")
+    if model:
+        match["headers"].append({"name": headers.CALLED_MODEL, "string_match": {"exact": model}})
+        of_version = {"string_match": {"exact": version}} if version else {"present_match": False}
+        match["headers"].append({"name": headers.CALLED_VERSION, **of_version})
+    return {**match, "grpc": {}}
+
+
 def _model_routes(route: Route) -> list[Json]:
-    mirror = {"request_mirror_policies": [_mirror(route)]} if route.mirror else {}
-    by_name = {"weighted_clusters": {"clusters": [_share(SERVERS, TOTAL_WEIGHT, {})]}}
-    of_champion = {"weighted_clusters": {"clusters": [_share(ABOUT, TOTAL_WEIGHT, _champion(route))]}}
     # Only the champion answers to its name: a candidate gets requests by its share, also while it is loaded into
     # the stable pool.
-    named = f"/v2/models/{route.model}/versions/{route.stable.version}"
-    return [
-        *(
-            {"match": _match(named + rest, method), "route": _action(by_name)}
+    model, champion = route.model, route.stable.version
+    named = f"/v2/models/{model}/versions/{champion}"
+    rest = _Matches(
+        named=[
+            _match(named + rest, method)
             for rest, method in (("/infer", "POST"), ("", "GET"), ("/ready", "GET"))
+        ],
+        repository=[_match(path.format(model), "POST") for path in REPOSITORY],
+        about=[_match(path.format(model), "GET") for path in ABOUT_MODEL],
+        predictions=[_match(path.format(model), "POST") for path in PREDICTIONS],
+    )
+    calls = _Matches(
+        named=[_call(method, model, champion) for method in paths.OF_MODEL],
+        repository=[],
+        about=[_call(method, model) for method in (paths.MODEL_METADATA, paths.MODEL_READY)],
+        predictions=[_call(paths.INFER, model)],
+    )
+    return [*_protocol_routes(route, rest, Protocol.REST), *_protocol_routes(route, calls, Protocol.GRPC)]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _Matches:
+    """Matches of the requests of a model: those by the champion's name, questions about it, and predictions."""
+
+    named: Sequence[Json]
+    repository: Sequence[Json]
+    about: Sequence[Json]
+    predictions: Sequence[Json]
+
+
+def _protocol_routes(route: Route, matches: _Matches, protocol: Protocol) -> list[Json]:
+    by_name = {"weighted_clusters": {"clusters": [_share(f"{SERVERS}{protocol}", TOTAL_WEIGHT, {})]}}
+    of_champion = [_share(f"{ABOUT}{protocol}", TOTAL_WEIGHT, _champion(route))]
+    return [
+        *({"match": match, "route": _action(by_name)} for match in matches.named),
+        *(
+            {"match": match, "route": _action({"cluster": f"{SERVERS}{protocol}"})}
+            for match in matches.repository
         ),
         *(
-            {"match": _match(path.format(route.model), "POST"), "route": _action({"cluster": SERVERS})}
-            for path in REPOSITORY
+            {"match": match, "route": _action({"weighted_clusters": {"clusters": of_champion}})}
+            for match in matches.about
         ),
-        *(
-            {"match": _match(path.format(route.model), "GET"), "route": _action(of_champion)}
-            for path in ABOUT_MODEL
-        ),
-        *(
-            entry
-            for path in PREDICTIONS
-            for entry in _split_routes(_match(path.format(route.model), "POST"), route, mirror)
-        ),
+        *(entry for match in matches.predictions for entry in _split_routes(match, route, protocol)),
     ]
 
 
-def _split_routes(match: Json, route: Route, mirror: Json) -> list[Json]:
+def _split_routes(match: Json, route: Route, protocol: Protocol) -> list[Json]:
     """Return a route per source of the unit; without an assignment rule a single route with random shares."""
+    mirror = {"request_mirror_policies": [_mirror(route, protocol)]} if route.mirror else {}
     if route.assignment is None:
-        return [
-            {"match": match, "route": _action({"weighted_clusters": {"clusters": _shares(route)}, **mirror})}
-        ]
+        shares = {"weighted_clusters": {"clusters": _shares(route, protocol)}}
+        return [{"match": match, "route": _action({**shares, **mirror})}]
     entries = []
     for source in unit_sources(route.assignment):
-        split = {"weighted_clusters": {"clusters": _shares(route, source.sent), "use_hash_policy": True}}
-        action = _action({**split, **mirror, "hash_policy": [source.hashed]})
+        shares = {"clusters": _shares(route, protocol, source.sent), "use_hash_policy": True}
+        action = _action({"weighted_clusters": shares, **mirror, "hash_policy": [source.hashed]})
         entries.append({"match": _both(match, source.match), "route": action, **source.answer})
     return entries
 
@@ -135,7 +186,7 @@ def canary_weight(route: Route) -> int:
     return round(route.canary_weight / 100 * TOTAL_WEIGHT)
 
 
-def _shares(route: Route, sent: Mapping[str, str] = NO_HEADERS) -> list[Json]:
+def _shares(route: Route, protocol: Protocol, sent: Mapping[str, str] = NO_HEADERS) -> list[Json]:
     """Return the shares of the pools.
 
     The canary is first: with a fixed total, a growing canary share then keeps all its users.
@@ -145,7 +196,7 @@ def _shares(route: Route, sent: Mapping[str, str] = NO_HEADERS) -> list[Json]:
     """
     weight = canary_weight(route)
     champion = {**_champion(route), **_arm(route.stable, sent)}
-    stable = _share(pool_cluster(route.model, PoolName.STABLE), TOTAL_WEIGHT - weight, champion)
+    stable = _share(pool_cluster(route.model, PoolName.STABLE, protocol), TOTAL_WEIGHT - weight, champion)
     if route.canary is None:
         return [stable]
     fallback = {
@@ -153,7 +204,7 @@ def _shares(route: Route, sent: Mapping[str, str] = NO_HEADERS) -> list[Json]:
         headers.FALLBACK_RELEASE: route.stable.release_id,
     }
     candidate = {**_named(route.canary), **fallback, **_arm(route.canary, sent)}
-    return [_share(pool_cluster(route.model, PoolName.CANARY), weight, candidate), stable]
+    return [_share(pool_cluster(route.model, PoolName.CANARY, protocol), weight, candidate), stable]
 
 
 def _champion(route: Route) -> dict[str, str]:
@@ -182,12 +233,12 @@ def _share(cluster: str, weight: int, sent: Mapping[str, str]) -> Json:
     }
 
 
-def _mirror(route: Route) -> Json:
+def _mirror(route: Route, protocol: Protocol) -> Json:
     assert route.canary is not None  # noqa: S101 Route refuses a mirror without a canary
     sent = {**_named(route.canary), headers.SHADOW: "true"}
     removed = (headers.FALLBACK, headers.FALLBACK_RELEASE, headers.BACKUP, headers.BACKUP_RELEASE)
     return {
-        "cluster": shadow_cluster(route.model),
+        "cluster": shadow_cluster(route.model, protocol),
         "request_headers_mutations": [
             *({"remove": name} for name in removed),
             *({"append": _header(name, value)} for name, value in sent.items()),

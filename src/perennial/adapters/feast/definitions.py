@@ -45,7 +45,9 @@ def of_services(objects: Iterable[Any]) -> dict[str, dict[str, str]]:
 
 def _feature_digests(service: FeatureService, views: Mapping[str, Any]) -> dict[str, str]:
     return {
-        field.name: _digest({"type": str(field.dtype), "view": _meaning(views[projection.name], views)})
+        field.name: _digest(
+            {"type": str(field.dtype), **field.tags, "view": _meaning(views[projection.name], views)}
+        )
         for projection in service.feature_view_projections
         for field in projection.features
     }

@@ -23,10 +23,12 @@ from filelock import FileLock
 from perennial import files
 from perennial.adapters.feast import definitions as feature_definitions
 from perennial.adapters.feast import point_in_time
-from perennial.adapters.feast.objects import definitions, windows_of
+from perennial.adapters.feast.objects import SIZE, definitions, windows_of
 from perennial.adapters.feast.windows import window_columns
 from perennial.core.feature_spec import FeatureSpec
 from perennial.core.feature_view import ViewSpec
+from perennial.core.input_encoding import encode
+from perennial.core.input_spec import InputKind, InputSpec
 from perennial.core.spec import ModelSpec
 from perennial.errors import FeaturesUnavailable, MalformedInput, SettingsError
 from perennial.limits import LONGEST_BUILD, implausible
@@ -176,6 +178,9 @@ def _table(view: FeatureView, frame: pd.DataFrame, now: datetime) -> pd.DataFram
     times = point_in_time.time_columns(view)
     columns = [*view.join_keys, *times, *(field.name for field in view.features)]
     _check(view, frame, columns, times, now)
+    for field in view.features:
+        if SIZE in field.tags:
+            _check_arrays(view, frame, field.name, int(field.tags[SIZE]))
     # Whole numbers with missing ones are floats in pandas, and must not become floats of Feast.
     whole = {field.name: "Int64" for field in view.features if field.dtype is Int64}
     return frame[list(dict.fromkeys(columns))].astype(whole)
@@ -208,6 +213,16 @@ def _check(
                     f"the table of {view.name}: {column} of {key} is {at.isoformat()}, {problem}",
                     hint="`perennial data retract` takes a bad cycle or import out of the history",
                 )
+
+
+def _check_arrays(view: FeatureView, frame: pd.DataFrame, name: str, size: int) -> None:
+    """Refuse a value that is no array of so many finite numbers; Feast itself would store it."""
+    given = InputSpec(type=InputKind.ARRAY, missing="allow", size=size)
+    values = frame[name].astype(object).where(frame[name].notna(), None).tolist()
+    try:
+        encode({name: given}, {name: values}, len(frame))
+    except MalformedInput as error:
+        raise MalformedInput(f"the table of {view.name}: {error.message}", hint=error.hint) from error
 
 
 def _newest(view: FeatureView, table: pd.DataFrame) -> pd.DataFrame:

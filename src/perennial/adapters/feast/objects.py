@@ -11,18 +11,20 @@ from typing import Any
 
 from feast import Entity, FeatureService, FeatureView, Field, FileSource
 from feast.on_demand_feature_view import OnDemandFeatureView
-from feast.types import Bool, Float64, Int64, PrimitiveFeastType, String, UnixTimestamp
+from feast.types import Array, Bool, FeastType, Float32, Float64, Int64, String, UnixTimestamp
 from feast.value_type import ValueType
 
 from perennial import catalog
-from perennial.core.feature_view import ColumnType, ViewSpec
+from perennial.core.feature_view import ArrayType, ColumnType, ViewSpec
 from perennial.core.spec import ModelSpec
 from perennial.errors import SpecError
 
 LOG = logging.getLogger(__name__)
 WINDOWS = "windows"
 """Tag of a view whose features are functions of past events."""
-TYPES: Mapping[ColumnType, PrimitiveFeastType] = {
+SIZE = "size"
+"""Tag of a feature that is an array: how many numbers each value has."""
+TYPES: Mapping[ColumnType, FeastType] = {
     ColumnType.FLOAT: Float64,
     ColumnType.INT: Int64,
     ColumnType.BOOL: Bool,
@@ -78,13 +80,20 @@ def _stored(view: ViewSpec, entity: Entity, folder: Path) -> FeatureView:
         # With the key: without it Feast must read the file to learn the join key.
         schema=[
             Field(name=entity.join_key, dtype=String),
-            *(Field(name=name, dtype=TYPES[kind]) for name, kind in view.features.items()),
+            *(_field(name, kind) for name, kind in view.features.items()),
         ],
         source=source,
         ttl=view.ttl,
         description=view.description,
         tags={WINDOWS: view.meaning} if view.windows else {},
     )
+
+
+def _field(name: str, kind: ColumnType | ArrayType) -> Field:
+    # Feast has no size of an array: the tag keeps it.
+    if isinstance(kind, ArrayType):
+        return Field(name=name, dtype=Array(Float32), tags={SIZE: str(kind.size)})
+    return Field(name=name, dtype=TYPES[kind])
 
 
 def _on_demand(repo: Path, stored: Mapping[str, FeatureView]) -> dict[str, OnDemandFeatureView]:
@@ -115,11 +124,18 @@ def _service(spec: ModelSpec, views: Mapping[str, Any]) -> FeatureService:
                 f"{spec.name}: no feature {column!r} is defined",
                 hint=f"views: {', '.join(views)}; define it in configs/features or correct the spec",
             )
-        kind = next(field.dtype for field in views[view].features if field.name == feature)
-        if kind in (String, UnixTimestamp) and feature not in spec.features.inputs:
+        field = next(field for field in views[view].features if field.name == feature)
+        given = spec.features.inputs.get(feature)
+        if field.dtype in (String, UnixTimestamp, Array(Float32)) and given is None:
             raise SpecError(
                 f"{spec.name}: {column} is no number",
                 hint=f"features.inputs of the spec says how the model reads it: {feature}: {{type: ...}}",
+            )
+        size = None if given is None or given.size is None else str(given.size)
+        if size != field.tags.get(SIZE):
+            raise SpecError(
+                f"{spec.name}: {column} is {_shown(field.tags.get(SIZE))}, features.inputs says {_shown(size)}",
+                hint=f"give both the same type and size: {{type: array, size: {field.tags.get(SIZE, '...')}}}",
             )
         wanted.setdefault(view, []).append(feature)
     return FeatureService(
@@ -128,3 +144,7 @@ def _service(spec: ModelSpec, views: Mapping[str, Any]) -> FeatureService:
         description=spec.description,
         owner=spec.owner,
     )
+
+
+def _shown(size: str | None) -> str:
+    return "no array" if size is None else f"an array of {size}"

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from feast import FeatureView
 from feast.on_demand_feature_view import OnDemandFeatureView
-from feast.types import String, UnixTimestamp
+from feast.types import Array, Float32, String, UnixTimestamp
 
 from perennial.adapters.feast.objects import windows_of
 from perennial.adapters.feast.windows import window_columns
@@ -78,7 +78,7 @@ def state_columns(
         rows: join keys and event_timestamp.
 
     Returns:
-        Feature name -> float64 [rows], NaN without such a state; texts and times as they are, None without one.
+        Feature name -> float64 [rows], NaN without such a state; texts, times and arrays as they are, None without one.
 
     Raises:
         MalformedInput: a column is missing in `state` or `rows`.
@@ -97,7 +97,7 @@ def state_columns(
     columns = {}
     types = {field.name: field.dtype for field in view.features}
     for name in names:
-        if types[name] in (String, UnixTimestamp):
+        if types[name] in (String, UnixTimestamp, Array(Float32)):
             values = state[name].astype(object).where(state[name].notna(), None).to_numpy(object)
             columns[name] = np.full(len(rows), None, dtype=object)
         else:

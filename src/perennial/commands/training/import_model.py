@@ -132,8 +132,9 @@ def _drafted(
     texts = tuple(dict.fromkeys([*MISSING, *missing, *signs]))
     ports = table_ports(place, texts, form, only_iso=True)
     profile = conclude(ports.summarise(), Given(**given, is_holdout=True))  # type: ignore[arg-type]
-    texts_left = {name: "a text" for name, c in profile.inputs.items() if c.kind is InputKind.TEXT}
-    profile = profile.without(texts_left)
+    unfit = {InputKind.TEXT: "a text", InputKind.ARRAY: "an array"}
+    left = {name: unfit[c.kind] for name, c in profile.inputs.items() if c.kind in unfit}
+    profile = profile.without(left)
     names = column_order(described, columns, list(profile.inputs))
     profile = with_inputs(profile, names, described)
     rows = [(decision.column.name, decision.role.value, decision.kind.value if decision.kind else "", decision.reason)

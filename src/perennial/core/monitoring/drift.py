@@ -121,15 +121,17 @@ def _filled(share: np.ndarray) -> np.ndarray:
 
 
 def allowance(codes: np.ndarray, group: np.ndarray, size: int, window: int, seed: int) -> float:
-    """Return the 95 % quantile of the PSI of windows without drift.
+    """Return the 95 % quantile of the PSI of windows without drift; of several columns, that of the largest PSI.
 
     Windows are runs of rows of the reference that start with a group; each is compared with the rest of the
     reference. This is a block resampling, since rows of the same group are not independent (Künsch 1989, "The
     jackknife and the bootstrap for general stationary observations"). A reference smaller than two windows
-    is resampled in halves: smaller windows differ more, so the allowance is never too small.
+    is resampled in halves: smaller windows differ more, so the allowance is never too small. The columns of an array
+    are one test: the quantile of their largest PSI over the same windows holds for all of them together, however they
+    depend on each other (Westfall and Young 1993, "Resampling-based multiple testing", max-T).
 
     Args:
-        codes: int [n], in time order.
+        codes: int [n] or [n, columns], in time order.
         group: int [n], ascending: the group (CI cycle) of each row.
         size: number of bins.
         window: number of rows of a judged window.
@@ -147,31 +149,40 @@ def allowance(codes: np.ndarray, group: np.ndarray, size: int, window: int, seed
     length = min(window, len(codes) // 2)
     possible = starts[starts + length <= len(codes)]
     chosen = np.random.default_rng(seed).choice(possible, NULL_DRAWS)
-    total = np.bincount(codes, minlength=size)
+    columns = np.atleast_2d(codes.T)
+    totals = [np.bincount(column, minlength=size) for column in columns]
     null = {}
     for start in np.unique(chosen):
-        inside = np.bincount(codes[start : start + length], minlength=size)
-        null[start] = psi((total - inside) / (len(codes) - length), inside / length)
+        inside = [np.bincount(column[start : start + length], minlength=size) for column in columns]
+        null[start] = max(
+            psi((total - part) / (len(codes) - length), part / length)
+            for total, part in zip(totals, inside, strict=True)
+        )
     return float(np.quantile([null[start] for start in chosen], NULL_QUANTILE))
 
 
 def column_drift(
     column: str, reference: np.ndarray, window: np.ndarray, group: np.ndarray, bins: int, seed: int
 ) -> ColumnDrift:
-    """Return the drift of a column: cut it into bins, then measure PSI and allowance.
+    """Return the drift of a column or an array: cut it into bins, then measure PSI and allowance.
 
     Args:
-        column: name of the column.
-        reference: float [n], in time order; NaN where missing.
-        window: float [m].
+        column: name of the column or the array.
+        reference: float [n] or [n, size], in time order; NaN where missing.
+        window: float [m] or [m, size].
         group: int [n], ascending: the group of each reference row.
         bins: number of bins, without the bin for missing values.
         seed: seed of the resampling for the allowance.
     """
-    edges = Bins.of(reference, bins)
-    known = edges.codes(reference)
+    pairs = list(zip(np.atleast_2d(reference.T), np.atleast_2d(window.T), strict=True))
+    edges = [Bins.of(known, bins) for known, _ in pairs]
+    size = max(cut.size for cut in edges)
+    codes = [cut.codes(known) for cut, (known, _) in zip(edges, pairs, strict=True)]
     return ColumnDrift(
         column=column,
-        psi=psi(shares(known, edges.size), shares(edges.codes(window), edges.size)),
-        allowance=allowance(known, group, edges.size, len(window), seed),
+        psi=max(
+            psi(shares(known, size), shares(cut.codes(seen), size))
+            for cut, known, (_, seen) in zip(edges, codes, pairs, strict=True)
+        ),
+        allowance=allowance(np.stack(codes, axis=1), group, size, len(window), seed),
     )

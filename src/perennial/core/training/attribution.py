@@ -25,7 +25,7 @@ class Attributions:
     base: np.ndarray
     """float64 [k], mean over the background"""
     values: np.ndarray
-    """float64 [rows, features, k]"""
+    """float64 [rows, features, k]; the numbers of an array are a feature together"""
 
     def gap(self, scores: np.ndarray) -> float:
         """Return the largest distance of base + attributions from [rows, k] numbers; NaN if any value is NaN."""

@@ -9,6 +9,7 @@ import numpy as np
 from sklearn.model_selection import KFold, StratifiedKFold
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
+from perennial.core.input_spec import InputSpec, by_name
 from perennial.core.training.target_shares import too_exact
 
 Folds = list[tuple[np.ndarray, np.ndarray]]
@@ -54,6 +55,15 @@ def telling_columns(
             measure = "of the variance of the target" if is_number else "of the errors of guessing"
             reasons[name] = f"alone it removes {share:.1%} {measure}"
     return reasons
+
+
+def by_input(reasons: Mapping[str, str], inputs: Mapping[str, InputSpec]) -> dict[str, str]:
+    """Return the reasons under the names of the inputs: that of an array is the first of its columns."""
+    columns = list(reasons)
+    return {
+        name: reasons[name] if name in reasons else f"{columns[places[0]]}: {reasons[columns[places[0]]]}"
+        for name, places in by_name(inputs, columns).items()
+    }
 
 
 def future_times(times: Mapping[str, np.ndarray], row_times: np.ndarray) -> dict[str, str]:

@@ -12,6 +12,7 @@ import numpy as np
 
 from perennial.core.evaluation.evaluation import CHAMPION, MODEL, Evaluation, evaluate_scores
 from perennial.core.explanation_spec import ExplanationSpec
+from perennial.core.input_spec import by_name
 from perennial.core.spec import ModelSpec
 from perennial.core.tasks import Scored, Task
 from perennial.core.tasks.ranked_scores import CurvedScores
@@ -205,11 +206,12 @@ def explain_model(
     def score(features: np.ndarray) -> np.ndarray:
         return task.explained_numbers(answer(features))
 
-    attributions = explain(score, background, rows, settings.coalitions, settings.seed)
+    named = by_name(manifest.inputs, manifest.features)
+    attributions = explain(score, background, rows, settings.coalitions, settings.seed, list(named.values()))
     gap = check_complete(attributions, score(rows).astype(float), settings.tolerance)
     return GlobalAttributions.of(
         digest,
-        manifest.features,
+        list(named),
         task.explained_classes,
         attributions,
         len(background),

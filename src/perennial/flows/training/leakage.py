@@ -13,10 +13,10 @@ from perennial.core.input_encoding import encode
 from perennial.core.input_spec import InputKind, InputSpec, columns_of
 from perennial.core.spec import ModelSpec
 from perennial.core.training.examples import first_later_group
-from perennial.core.training.leakage import copies_across, future_times, telling_columns
+from perennial.core.training.leakage import by_input, copies_across, future_times, telling_columns
 from perennial.core.training.target_shares import common_shares, tied_to_shares
 from perennial.errors import ValidationFailed
-from perennial.flows.training.tables import encoded, plain_values
+from perennial.flows.training.tables import elements, encoded, plain_values
 from perennial.limits import CLOCK_SKEW
 
 if TYPE_CHECKING:
@@ -48,7 +48,8 @@ def check_leakage(spec: ModelSpec, source: RowsSpec, examples: pd.DataFrame, now
     # A bucket counts n-grams of several words: only its text as a whole means something.
     single = [name not in own.bucket_columns for name in columns_of(sent)]
     names = tuple(itertools.compress(columns_of(sent), single))
-    reasons = telling_columns(features[:, single], names, target, spec.task.is_number, source.seed)
+    telling = telling_columns(features[:, single], names, target, spec.task.is_number, source.seed)
+    reasons = by_input(telling, sent)
     reasons |= {name: why for name, why in source.leaking.items() if name in spec.features.inputs}
     if source.in_time and source.period is not None:
         reasons |= _times(spec, source.time or "", examples, now)
@@ -63,11 +64,15 @@ def check_leakage(spec: ModelSpec, source: RowsSpec, examples: pd.DataFrame, now
     _copies(spec, source, features, target, examples[spec.evaluation.group].to_numpy())
     broken = [name for name, given in sent.items() if given.type is InputKind.FLOAT]
     numbers = {name: examples[name].to_numpy(dtype=float, na_value=np.nan) for name in broken}
+    for name, given in sent.items():
+        if given.size is not None:
+            numbers |= elements(examples[name], given.columns(name))
     shares = common_shares(numbers)
     looked_at = shares | {
         name: f"one value for each of {share}" for name, share in tied_to_shares(numbers, shares).items()
     }
-    return {name: example for name, example in looked_at.items() if name not in source.leakage_accepted}
+    named = by_input(looked_at, sent)
+    return {name: example for name, example in named.items() if name not in source.leakage_accepted}
 
 
 def _times(spec: ModelSpec, time: str, examples: pd.DataFrame, now: datetime) -> dict[str, str]:

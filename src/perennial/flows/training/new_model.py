@@ -15,7 +15,7 @@ import yaml
 from perennial import catalog
 from perennial.core.governance.licensing import Terms
 from perennial.core.input_encoding import encode
-from perennial.core.input_spec import InputKind, InputSpec
+from perennial.core.input_spec import InputKind, InputSpec, columns_of
 from perennial.core.training.drafts.column_roles import Role
 from perennial.core.training.drafts.pipeline_draft import pipeline_text
 from perennial.core.training.drafts.series_draft import SeriesFound, conclude_series, find_series, series_in
@@ -26,7 +26,7 @@ from perennial.core.training.drafts.table_columns import ColumnSummary
 from perennial.core.training.drafts.table_profile import Given, TableProfile, conclude
 from perennial.core.training.drafts.thresholds import quote
 from perennial.core.training.imported import ENTRYPOINT as IMPORTED
-from perennial.core.training.leakage import future_times, telling_columns
+from perennial.core.training.leakage import by_input, future_times, telling_columns
 from perennial.core.training.templates import template_of
 from perennial.errors import DataError, UsageError
 from perennial.files import write_text
@@ -118,7 +118,8 @@ def inspect(
     values = {name: plain_values(table[name]) for name in plain}
     features = encode(plain, values, len(table))
     numbers = _target_numbers(table, target, bool(profile.labels))
-    reasons = telling_columns(features, tuple(plain), numbers, not profile.labels, seed)
+    telling = telling_columns(features, columns_of(plain), numbers, not profile.labels, seed)
+    reasons = by_input(telling, plain)
     if time is not None and profile.period is not None:
         times = [name for name, kind in types.items() if kind is InputKind.TIMESTAMP]
         row_times = _days(table, time)

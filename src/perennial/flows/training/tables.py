@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -105,6 +105,15 @@ def encoded(features: FeatureSpec, rows: pd.DataFrame) -> pd.DataFrame:
         columns=list(columns_of(features.inputs)),
         index=rows.index,
     )
+
+
+def elements(column: pd.Series[Any], names: Sequence[str]) -> dict[str, np.ndarray]:
+    """Return the numbers of an array by place, float64 [rows] each; NaN in a row without it, or beyond its end."""
+    numbers = np.full((len(column), len(names)), np.nan)
+    for row, value in enumerate(plain_values(column)):
+        if value is not None:
+            numbers[row, : len(value)] = value[: len(names)]
+    return dict(zip(names, numbers.T, strict=True))
 
 
 def labelled(table: pd.DataFrame, target: str) -> pd.DataFrame:

@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from perennial import catalog
 from perennial.core.data_spec import RowsSpec
@@ -18,6 +18,7 @@ from perennial.errors import SpecError, ValidationFailed
 from perennial.files import new_folder
 from perennial.flows.training.leakage import check_leakage
 from perennial.flows.training.revision import read_revision
+from perennial.flows.training.tables import elements
 from perennial.flows.training.workdir import Workdir, read_table, write_json
 from perennial.ports import Validator
 
@@ -107,7 +108,9 @@ def check_tables(
         for table, file in spec.data.expectations.items()
     }
     reports = [
-        validator.check(suite, tables[table], docs_dir).model_copy(update={"table": table})
+        validator.check(suite, with_elements(tables[table], suite), docs_dir).model_copy(
+            update={"table": table}
+        )
         for table, suite in suites.items()
     ]
     failed = [report for report in reports if not report.ok]
@@ -117,6 +120,18 @@ def check_tables(
         )
         raise ValidationFailed(_message(spec, failed), hint=f"the batch and the full report: {aside}")
     return reports
+
+
+def with_elements(table: pd.DataFrame, suite: Suite) -> pd.DataFrame:
+    """Return a table with the numbers of its arrays that the suite names, such as `embedding[3]`, as columns."""
+    sizes: dict[str, int] = {}
+    for rule in suite.expectations:
+        name, _, place = str(rule.kwargs.get("column")).removesuffix("]").rpartition("[")
+        if name in table and place.isdecimal():
+            sizes[name] = max(sizes.get(name, 0), int(place) + 1)
+    for name, size in sizes.items():
+        table = table.assign(**elements(table[name], [f"{name}[{place}]" for place in range(size)]))
+    return table
 
 
 def quarantine(
@@ -203,5 +218,11 @@ def _hash(tables: Mapping[str, pd.DataFrame]) -> str:
     digest = hashlib.sha256()
     for name, table in sorted(tables.items()):
         digest.update(f"{name}:{list(table.columns)}".encode())
-        digest.update(pd.util.hash_pandas_object(table, index=False).to_numpy().tobytes())
+        texts = table.apply(lambda column: column.map(_hashable) if column.dtype.kind == "O" else column)
+        digest.update(pd.util.hash_pandas_object(texts, index=False).to_numpy().tobytes())
     return digest.hexdigest()[:12]
+
+
+def _hashable(value: Any) -> Any:
+    """Return the numbers of an array as text: pandas hashes no arrays."""
+    return str(value.tolist()) if hasattr(value, "tolist") else value

@@ -15,7 +15,7 @@ from perennial.core.governance.feedback_sources import Source
 from perennial.errors import NotAllowed, NotSignedIn, PerennialError
 from perennial.serving import headers
 from perennial.serving.access.client_keys import HINT, ClientKeys
-from perennial.serving.answers import Json, refusal
+from perennial.serving.answers import refusal
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -65,18 +65,30 @@ class Door:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["path"] != HEALTH:
-            given = dict(scope["headers"])
-            if not self._knows(given, scope["path"]):
-                refused = {"error": "this address is for the router only", "hint": "send requests to Envoy"}
-                await Json(refused, status_code=403)(scope, receive, send)
+            try:
+                client = self.admit(dict(scope["headers"]), scope["path"])
+            except PerennialError as error:
+                await refusal(error)(scope, receive, send)
                 return
-            if _PUBLIC in given:
-                try:
-                    self._sign_in(given, scope)
-                except PerennialError as error:
-                    await refusal(error)(scope, receive, send)
-                    return
+            if client is not None:
+                scope[CLIENT] = client
         await self._application(scope, receive, send)
+
+    def admit(self, given: Mapping[bytes, bytes], path: str) -> Client | None:
+        """Return the client of a request; None where it needs none.
+
+        Args:
+            given: request headers, lower case.
+            path: path of the request; for gRPC, the path in REST of the model that the call names.
+
+        Raises:
+            NotSignedIn: there is no valid key and no verified JWT.
+            NotAllowed: the request did not come through the router, or the client may not have predictions of the
+                model.
+        """
+        if not self._knows(given, path):
+            raise NotAllowed("this address is for the router only", hint="send requests to Envoy")
+        return self._signed_in(given, path) if _PUBLIC in given else None
 
     def _knows(self, given: Mapping[bytes, bytes], path: str) -> bool:
         said = given.get(_SECRET, b"")
@@ -84,26 +96,19 @@ class Door:
             said = _bearer(given)
         return hmac.compare_digest(said, self._secret)
 
-    def _sign_in(self, given: Mapping[bytes, bytes], scope: Scope) -> None:
-        """Put the client into the scope; other paths need none, and the server checks the key of a source.
-
-        Raises:
-            NotSignedIn: there is no valid key and no verified JWT.
-            NotAllowed: the client may not have predictions of the model.
-        """
-        if scope["path"] == FEEDBACK and _OF_SOURCE not in given:
-            scope[CLIENT] = self._client(given)
-            return
-        if scope["path"].startswith(_REPOSITORY):
-            scope[CLIENT] = self._operator(given, scope["path"])
-            return
-        match = _OF_MODEL.fullmatch(scope["path"])
+    def _signed_in(self, given: Mapping[bytes, bytes], path: str) -> Client | None:
+        """Return the client; other paths need none, and the server checks the key of a source."""
+        if path == FEEDBACK and _OF_SOURCE not in given:
+            return self._client(given)
+        if path.startswith(_REPOSITORY):
+            return self._operator(given, path)
+        match = _OF_MODEL.fullmatch(path)
         if match is None or not self._required:
-            return
+            return None
         client = self._client(given)
         if not client.may(Right.PREDICT, match[1]):
             raise NotAllowed(f"{client.name} may not ask {match[1]}", hint=HINT)
-        scope[CLIENT] = client
+        return client
 
     def _operator(self, given: Mapping[bytes, bytes], path: str) -> Client:
         """Return the client of a call to the model repository, which always needs the right."""
@@ -160,7 +165,11 @@ def refuse_explanation(scope: Mapping[str, Any], model: str) -> None:
 
 def allowed_models(scope: Mapping[str, Any]) -> Callable[[str], bool]:
     """Return which models a client may see in the repository; every model for the installation itself."""
-    client: Client | None = scope.get(CLIENT)
+    return visible(scope.get(CLIENT))
+
+
+def visible(client: Client | None) -> Callable[[str], bool]:
+    """Return which models a client may see in the repository."""
     return lambda model: client is None or client.may(Right.REPOSITORY, model)
 
 

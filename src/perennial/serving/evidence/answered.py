@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections import OrderedDict
 from collections.abc import Collection
@@ -18,7 +19,7 @@ MOST_FILES = 64
 
 
 class AnsweredPredictions:
-    """Finds predictions by the time in their id: only the segments of that hour are read.
+    """Finds predictions by the time in their id: only the files of that hour or day are read.
 
     A mirrored prediction was not answered to anybody: no source knows its id.
     """
@@ -44,8 +45,29 @@ class AnsweredPredictions:
         models: dict[str, tuple[str, str]] = {}
         for hour, wanted in hours.items():
             for path in self._folder.glob(f"*/{hour}-*.jsonl"):
-                known = self._ids(path)
-                models.update((name, known[name]) for name in wanted & known.keys())
+                with contextlib.suppress(FileNotFoundError):  # sealed in between
+                    known = self._ids(path)
+                    models.update((name, known[name]) for name in wanted & known.keys())
+        if missing := {name for hour in hours.values() for name in hour} - models.keys():
+            models |= self._sealed(missing)
+        return models
+
+    def _sealed(self, wanted: Collection[str]) -> dict[str, tuple[str, str]]:
+        """Look ids up in the sealed segments of their days."""
+        # Parquet takes a while to import, and most labels are of open hours.
+        from perennial.serving.log import sealed
+
+        days: dict[str, list[str]] = {}
+        for name in wanted:
+            days.setdefault(_moment(name).date().isoformat(), []).append(name)
+        models: dict[str, tuple[str, str]] = {}
+        for day, names in days.items():
+            for path in self._folder.glob(f"*/{sealed.DAY}{day}/*.parquet"):
+                with contextlib.suppress(
+                    FileNotFoundError
+                ):  # merged in between, into a segment that is there
+                    rows = sealed.find(path, names)
+                    models.update((name, (path.parts[-3], task)) for name, task in rows)
         return models
 
     def _ids(self, path: Path) -> dict[str, tuple[str, str]]:
@@ -73,6 +95,11 @@ def _hour(name: str) -> str:
     if not ID.fullmatch(name):
         return ""
     try:
-        return datetime.fromtimestamp(int(name[:12], 16) / 1000, UTC).strftime(HOUR)
+        return _moment(name).strftime(HOUR)
     except (ValueError, OverflowError, OSError):
         return ""
+
+
+def _moment(name: str) -> datetime:
+    """Return the time in an id."""
+    return datetime.fromtimestamp(int(name[:12], 16) / 1000, UTC)

@@ -25,6 +25,7 @@ DATATYPE_OF = {
     InputKind.CATEGORY: "BYTES",
     InputKind.TIMESTAMP: "BYTES",
     InputKind.TEXT: "BYTES",
+    InputKind.ARRAY: "FP32",
 }
 PLAIN = frozenset({InputKind.FLOAT, InputKind.INT})
 SHOWN = 500
@@ -40,9 +41,9 @@ def features_of(tensors: Sequence[Tensor], manifest: ServedManifest) -> np.ndarr
         ShapeError: names, datatypes or shapes are not those of the model; the hint says which they are.
         MalformedInput: a value of a named input is not one that the model knows; names row and input.
     """
-    typed = named_inputs(manifest)
-    if len(tensors) == 1 and tensors[0].name == manifest.input and manifest.input not in typed:
+    if len(tensors) == 1 and tensors[0].name == manifest.input and manifest.input not in manifest.inputs:
         return _matrix(tensors[0], manifest)
+    typed = named_inputs(manifest)
     names = [tensor.name for tensor in tensors]
     if not typed or len(names) != len(typed) or set(names) != set(typed):
         known = f"{manifest.input!r}" + (f" or {brief(list(typed))}" if typed else "")
@@ -57,7 +58,10 @@ def input_metadata(manifest: ServedManifest) -> tuple[TensorMetadata, ...]:
     typed = named_inputs(manifest)
     if all(spec.type in PLAIN for spec in typed.values()):
         return (TensorMetadata(manifest.input, "FP32", (-1, len(manifest.features))),)
-    return tuple(TensorMetadata(name, DATATYPE_OF[spec.type], (-1,)) for name, spec in typed.items())
+    return tuple(
+        TensorMetadata(name, DATATYPE_OF[spec.type], (-1,) if spec.size is None else (-1, spec.size))
+        for name, spec in typed.items()
+    )
 
 
 def named_inputs(manifest: ServedManifest) -> dict[str, InputSpec]:
@@ -72,21 +76,24 @@ def _expected(manifest: ServedManifest) -> str:
     typed = named_inputs(manifest)
     if not typed:
         return matrix
-    each = ", ".join(f"{name} {DATATYPE_OF[spec.type]}" for name, spec in typed.items())
+    each = ", ".join(
+        f"{name} {DATATYPE_OF[spec.type]}" + ("" if spec.size is None else f" [n, {spec.size}]")
+        for name, spec in typed.items()
+    )
     return f"{matrix}, or an input of shape [n] for each of: {each}"[:SHOWN]
 
 
 def _matrix(tensor: Tensor, manifest: ServedManifest) -> np.ndarray:
     if tensor.datatype not in NUMBERS:
         raise ShapeError(
-            f"datatype of {tensor.name!r} is {brief(tensor.datatype)}",
+            f"datatype of {tensor.name!r} is {tensor.datatype}, the model takes FP32",
             hint=f"send {_expected(manifest)} (also accepted: {', '.join(NUMBERS)})",
         )
     shape = tensor.shape
     if len(shape) != 2 or shape[1] != len(manifest.features):
         raise ShapeError(
-            f"shape of {tensor.name!r} is {brief(list(shape))}",
-            hint=f"send {_expected(manifest)}, n at least 1",
+            f"shape of {tensor.name!r} is {brief(list(shape))}, the model takes [n, {len(manifest.features)}]",
+            hint=f"send {_expected(manifest)}",
         )
     _limit(shape[0])
     values = tensor.values
@@ -96,9 +103,8 @@ def _matrix(tensor: Tensor, manifest: ServedManifest) -> np.ndarray:
             hint="send FP32 with null in its place",
         )
     if values.dtype != np.float32:
-        with np.errstate(
-            over="ignore"
-        ):  # a value outside of float32 becomes infinite, and is refused as such
+        # A value outside of float32 becomes infinite, and is refused as such.
+        with np.errstate(over="ignore"):
             values = values.astype(np.float32)
     infinite = np.isinf(values)
     if infinite.any():
@@ -121,21 +127,32 @@ def _columns(tensors: Mapping[str, Tensor], typed: Mapping[str, InputSpec]) -> n
     columns = {}
     for name, spec in typed.items():
         tensor = tensors[name]
-        known = NUMBERS if spec.type in PLAIN else (DATATYPE_OF[spec.type],)
+        known = NUMBERS if spec.type in (*PLAIN, InputKind.ARRAY) else (DATATYPE_OF[spec.type],)
         if tensor.datatype not in known:
             raise ShapeError(
-                f"datatype of {name!r} is {brief(tensor.datatype)}",
+                f"datatype of {name!r} is {tensor.datatype}, the model takes {DATATYPE_OF[spec.type]}",
                 hint=f"it is {spec.type.value}: send {', '.join(known)}",
             )
-        if tensor.shape not in (rows, (*rows, 1)) or not rows:
+        fitting = (rows, (*rows, 1)) if spec.size is None else ((*rows, spec.size),)
+        if tensor.shape not in fitting or not rows:
+            wanted = "[n] or [n, 1]" if spec.size is None else f"[n, {spec.size}]"
             raise ShapeError(
-                f"shape of {name!r} is {brief(list(tensor.shape))}",
-                hint=f"send [n] or [n, 1] with the same n for every input; the first has {list(rows)}",
+                f"shape of {name!r} is {brief(list(tensor.shape))}, the model takes {wanted}",
+                hint=f"send {wanted} with the same n for every input; the first has {list(rows)}",
             )
         _limit(rows[0])
+        if spec.size is not None:
+            columns[name] = _arrays(tensor.values)
+            continue
         flat = tensor.values.reshape(-1)
         columns[name] = _texts(name, flat) if tensor.datatype == "BYTES" else flat
     return encode(typed, columns, rows[0])
+
+
+def _arrays(values: np.ndarray) -> list[np.ndarray | None]:
+    """Return the rows [size] of a tensor; one without any known number is missing as a whole."""
+    missing = values == None if values.dtype.kind == "O" else np.isnan(values)  # noqa: E711 of each element
+    return [None if gone.all() else row for row, gone in zip(values, missing, strict=True)]
 
 
 def _texts(name: str, values: np.ndarray) -> list[str | None]:

@@ -117,9 +117,12 @@ def as_input(column: ColumnSummary) -> Conclusion:
         ColumnType.FLOAT: InputKind.FLOAT,
         ColumnType.BOOL: InputKind.BOOL,
         ColumnType.TIMESTAMP: InputKind.TIMESTAMP,
+        ColumnType.ARRAY: InputKind.ARRAY,
         ColumnType.TEXT: InputKind.TEXT if is_prose(column) else InputKind.CATEGORY,
     }
     detail = f"{column.mean_words:.0f} words on average" if is_prose(column) else f"{column.distinct} values"
+    if column.size:
+        detail = f"{column.size} numbers in each row"
     if column.missing:
         detail += f", {column.missing / column.rows:.1%} missing"
     return Conclusion(
@@ -151,6 +154,8 @@ def _unfit(column: ColumnSummary) -> str:
         return "the platform keeps its answers under this name: rename the column to use it"
     if not known:
         return "empty"
+    if column.problem:
+        return f"lists, but no array: {column.problem}"
     if column.distinct < 2 and not column.missing:
         return "the same value in every row"
     if column.type is ColumnType.OTHER:

@@ -8,7 +8,7 @@ from typing import Literal
 from pydantic import TypeAdapter
 
 from perennial.core.data_spec import CsvForm, Split
-from perennial.core.input_spec import InputKind, InputSpec
+from perennial.core.input_spec import InputKind, InputSpec, by_name
 from perennial.core.training.drafts.column_roles import Conclusion, Role
 from perennial.core.training.drafts.table_profile import TableProfile
 from perennial.core.training.drafts.thresholds import Thresholds, number, quote, rounded, thresholds
@@ -97,7 +97,11 @@ def spec_text(
         else TypeAdapter(type(profile.period)).dump_json(profile.period).decode()
     )
     types = input_specs(profile)
-    watched = [types[name].columns(name)[0] for name in types][:WATCHED] if series is None else series.watched
+    watched = (
+        [next(iter(by_name(types, given.columns(name)))) for name, given in types.items()][:WATCHED]
+        if series is None
+        else series.watched
+    )
     origin = draft.path or "a query"
     unlabelled = (
         "    unlabelled: drop  # rows without a target teach nothing\n" if draft.drops_unlabelled else ""
@@ -215,7 +219,7 @@ def _input_spec(conclusion: Conclusion) -> InputSpec:
     if kind is InputKind.TEXT:
         return InputSpec(type=kind, missing=missing, buckets=BUCKETS)
     if kind is not InputKind.CATEGORY:
-        return InputSpec(type=kind, missing=missing)
+        return InputSpec(type=kind, missing=missing, size=conclusion.column.size or None)
     values = tuple(str(value) for value in conclusion.column.values if value != "")
     return InputSpec(type=kind, missing=missing, categories=values, unknown="missing")
 
@@ -225,6 +229,8 @@ def _input(conclusion: Conclusion) -> str:
     parts = [f"type: {given.type.value}", f"missing: {given.missing}"]
     if given.buckets is not None:
         parts.append(f"buckets: {given.buckets}")
+    if given.size is not None:
+        parts.append(f"size: {given.size}")
     if given.categories:
         parts += [f"categories: {quote(list(given.categories))}", f"unknown: {given.unknown}"]
     return f"    {quote(conclusion.column.name)}: {{{', '.join(parts)}}}"

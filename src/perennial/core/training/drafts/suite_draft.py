@@ -17,6 +17,9 @@ MOSTLY = 0.95
 MORE_MISSING = 0.1
 """Rise of the share of missing values that is taken."""
 
+MOST_RULES = 64
+"""Largest array whose numbers get a rule each: checks take a time for each rule."""
+
 
 def suite_text(name: str, profile: TableProfile) -> str:
     """Return the YAML of the suite: no missing values where there were none, known ranges, known categories."""
@@ -65,6 +68,12 @@ def _rules(conclusion: Conclusion, profile: TableProfile) -> list[str]:
         rules.append(
             _rule("expect_column_values_to_be_in_set", {"column": name, "value_set": known, "mostly": MOSTLY})
         )
+    elif conclusion.kind is InputKind.ARRAY:
+        rules += [
+            _rule("expect_column_values_to_be_between", {"column": f"{name}[{place}]"} | _range(column))
+            for place in range(column.size)
+            if column.size <= MOST_RULES
+        ]
     elif conclusion.kind in (InputKind.INT, InputKind.FLOAT) or conclusion.role is Role.TARGET:
         rules.append(_rule("expect_column_values_to_be_between", {"column": name} | _range(column)))
     return rules

@@ -17,6 +17,7 @@ class ColumnType(StrEnum):
     BOOL = "bool"
     TEXT = "text"
     TIMESTAMP = "timestamp"
+    ARRAY = "array"
     OTHER = "other"
 
 
@@ -30,7 +31,7 @@ class ColumnSummary:
     missing: int
     distinct: int
     minimum: float | datetime | None = None
-    """Bounds of numbers and times."""
+    """Bounds of numbers (of an array, over all its numbers) and of times."""
     maximum: float | datetime | None = None
     mean: float | None = None
     """Mean and deviation of numbers."""
@@ -55,6 +56,10 @@ class ColumnSummary:
     """The distinct values, sorted, where they are few; else empty."""
     counts: tuple[int, ...] = ()
     """Rows of each of `values`."""
+    size: int = 0
+    """Numbers in each value of an array."""
+    problem: str = ""
+    """Why lists are no array."""
 
     @property
     def counts_up(self) -> bool:

@@ -3,23 +3,32 @@
 from __future__ import annotations
 
 import math
+import re
+import zlib
 from collections.abc import Mapping
 from typing import Any
 
+from perennial import limits
 from perennial.errors import MalformedInput, ShapeError
 from perennial.serving import strict_json
-from perennial.serving.answers import brief
+from perennial.serving.answers import brief, too_large
 from perennial.serving.protocol import raw_data
 from perennial.serving.protocol.messages import DATATYPES, InferenceRequest, RequestedOutput, Tensor
 from perennial.serving.protocol.rest import json_data
 
 HEADER_LENGTH = "inference-header-content-length"
 """Header with the length of the JSON in a body that goes on with bytes of tensors."""
+DIGITS = re.compile(r"[0-9]{1,10}")
 ENCODING = "content-encoding"
+COMPRESSIONS = ("gzip", "deflate")
+GZIP_OR_ZLIB = 32
+"""Added to zlib's window size: the header of the content says which of the two it is."""
 SIZE = "binary_data_size"
 MOST_SIZES = 16
 """Largest rank of a tensor."""
 MOST_VALUES = 2**31
+MOST_TENSORS = 4096
+"""Most inputs and outputs of a request: each costs some microseconds, whatever the model takes."""
 NOT_SERVED = (
     "shared_memory_region", "shared_memory_offset", "shared_memory_byte_size", "classification", "sequence_id",
 )  # fmt: skip
@@ -35,12 +44,13 @@ def read_request(body: bytes, given: Mapping[str, str], model: str, version: str
     Raises:
         MalformedInput: the body is no request. ShapeError: a tensor is wrong.
     """
-    if given.get(ENCODING, "identity") != "identity":
-        raise MalformedInput(f"the body is compressed ({brief(given[ENCODING])})", hint="send it as it is")
+    encoding = given.get(ENCODING)
+    if encoding is not None:
+        body = _decompressed(body, encoding)
     length = given.get(HEADER_LENGTH)
     rest = memoryview(b"")
     if length is not None:
-        if not (length.isascii() and length.isdecimal() and 0 < int(length) <= len(body)):
+        if not (DIGITS.fullmatch(length) and 0 < int(length) <= len(body)):
             raise MalformedInput(
                 f"{HEADER_LENGTH} is {brief(length)}, the body has {len(body)} bytes",
                 hint="send the length of the JSON before the bytes of the tensors",
@@ -52,6 +62,14 @@ def read_request(body: bytes, given: Mapping[str, str], model: str, version: str
             "the body has no list `inputs`",
             hint=f"send an object with `inputs`; GET /v2/models/{model} says which (names, features)",
         )
+    outputs, name = content.get("outputs"), content.get("id")
+    if outputs is not None and not isinstance(outputs, list):
+        raise MalformedInput(f"outputs is {brief(outputs)}", hint="send a list of objects with `name`")
+    if len(content["inputs"]) + len(outputs or ()) > MOST_TENSORS:
+        raise MalformedInput(
+            f"{len(content['inputs'])} inputs, {len(outputs or ())} outputs",
+            hint=f"at most {MOST_TENSORS} together",
+        )
     inputs, place = [], 0
     for described in content["inputs"]:
         tensor, place = _tensor(described, rest, place)
@@ -61,9 +79,6 @@ def read_request(body: bytes, given: Mapping[str, str], model: str, version: str
             f"{len(rest) - place} bytes after the JSON belong to no input",
             hint=f"{SIZE} of each input says how many",
         )
-    outputs, name = content.get("outputs"), content.get("id")
-    if outputs is not None and not isinstance(outputs, list):
-        raise MalformedInput(f"outputs is {brief(outputs)}", hint="send a list of objects with `name`")
     return InferenceRequest(
         model,
         version,
@@ -72,6 +87,31 @@ def read_request(body: bytes, given: Mapping[str, str], model: str, version: str
         tuple(_output(described) for described in outputs or ()),
         _parameters(content, "the request", "binary_data_output"),
     )
+
+
+def _decompressed(body: bytes, encoding: str) -> bytes:
+    """Return the body as it was before its compression, up to the limit of a body.
+
+    Raises:
+        MalformedInput: it is not compressed as its header says. BodyTooLarge: it is larger than allowed.
+    """
+    if encoding == "identity":
+        return body
+    if encoding not in COMPRESSIONS:
+        raise MalformedInput(
+            f"the encoding of the body is {brief(encoding)}",
+            hint=f"known: {', '.join(COMPRESSIONS)}, identity",
+        )
+    stream = zlib.decompressobj(zlib.MAX_WBITS | GZIP_OR_ZLIB)
+    try:
+        content = stream.decompress(body, limits.BODY_BYTES + 1)
+    except zlib.error as error:
+        raise MalformedInput(f"the body is no {encoding}: {error}", hint="send it as it is") from error
+    if len(content) > limits.BODY_BYTES:
+        raise too_large()
+    if not stream.eof or stream.unused_data:
+        raise MalformedInput(f"the body is not one whole {encoding}", hint="send it as it is")
+    return content
 
 
 def _tensor(described: Any, rest: memoryview, place: int) -> tuple[Tensor, int]:
@@ -126,10 +166,19 @@ def _parameters(given: Mapping[str, Any], what: str, flag: str = "") -> dict[str
         raise MalformedInput(f"parameters of {what} is {brief(parameters)}", hint="send an object")
     if not isinstance(parameters.get(flag, False), bool):
         raise MalformedInput(f"{flag} of {what} is {brief(parameters[flag])}", hint="send true or false")
+    refuse_extensions(parameters, what)
+    return parameters
+
+
+def refuse_extensions(parameters: Mapping[str, Any], what: str) -> None:
+    """Check that a message has no parameter of an extension that is not served.
+
+    Raises:
+        MalformedInput: it has one; names it.
+    """
     for name in NOT_SERVED:
         if parameters.get(name):
             raise MalformedInput(f"{what} has the parameter {name}", hint="this extension is not served")
-    return parameters
 
 
 def _text(given: Any, what: str) -> str:

@@ -51,6 +51,8 @@ def respond(asked: InferenceRequest, response: InferenceResponse) -> Response:
 
 def _as_bytes(asked: InferenceRequest, response: InferenceResponse) -> set[str]:
     """Return the names of the outputs that the request wants as bytes."""
+    if not asked.outputs and not asked.parameters:
+        return set()
     every = asked.parameters.get("binary_data_output", False)
     wanted = {output.name: output.parameters.get("binary_data", every) for output in asked.outputs}
     return {output.name for output in response.outputs if wanted.get(output.name, every)}

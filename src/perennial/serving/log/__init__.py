@@ -1,0 +1,1 @@
+"""Sealed segments of the prediction log."""

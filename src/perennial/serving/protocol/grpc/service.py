@@ -1,0 +1,207 @@
+"""The calls of the service: the same door, models, log and metrics as over REST; errors as a gRPC status."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+from urllib.parse import quote
+
+import grpc
+from google.protobuf.message import DecodeError, Message
+
+from perennial.core.governance.client_keys import Client
+from perennial.errors import MalformedInput, PerennialError
+from perennial.serving import headers
+from perennial.serving.access.door import Door, visible
+from perennial.serving.answers import brief, problem
+from perennial.serving.metrics import ServerMetrics
+from perennial.serving.protocol.grpc import open_inference_pb2 as wire
+from perennial.serving.protocol.grpc import paths
+from perennial.serving.protocol.grpc.translation import metadata_message, request_of, response_message
+from perennial.serving.protocol.inference import Inference
+from perennial.serving.protocol.repository import Repository
+
+LOG = logging.getLogger(__name__)
+
+Answered = tuple[Message, Mapping[str, str]]
+"""A response and its trailing metadata."""
+Answer = Callable[[Any, "Asked"], Answered]
+Call = Callable[[bytes, grpc.aio.ServicerContext], Awaitable[bytes]]
+
+STATUS = {
+    400: grpc.StatusCode.INVALID_ARGUMENT, 401: grpc.StatusCode.UNAUTHENTICATED,
+    403: grpc.StatusCode.PERMISSION_DENIED, 404: grpc.StatusCode.NOT_FOUND,
+    409: grpc.StatusCode.FAILED_PRECONDITION, 413: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    422: grpc.StatusCode.FAILED_PRECONDITION,
+    429: grpc.StatusCode.RESOURCE_EXHAUSTED, 500: grpc.StatusCode.INTERNAL,
+    503: grpc.StatusCode.UNAVAILABLE, 504: grpc.StatusCode.DEADLINE_EXCEEDED,
+}  # fmt: skip
+"""gRPC status by the HTTP status of an error."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """The circumstances of a call: everything but its message.
+
+    Attributes:
+        given: metadata, as the headers of REST.
+        client: who asks; None where nobody needs to sign in.
+        started: `time.perf_counter()` at its arrival.
+    """
+
+    given: Mapping[str, str]
+    client: Client | None
+    started: float
+
+
+class InferenceCalls:
+    """Handlers of the methods, on the bytes of the messages.
+
+    The bytes are parsed here and not by gRPC: a message that is no protobuf is then an error of the request
+    (INVALID_ARGUMENT), where gRPC would make it one of the server (INTERNAL).
+    """
+
+    def __init__(
+        self, inference: Inference, repository: Repository, door: Door, metrics: ServerMetrics
+    ) -> None:
+        self._inference = inference
+        self._repository = repository
+        self._door = door
+        self._metrics = metrics
+
+    def handlers(self) -> grpc.GenericRpcHandler:
+        """Return the service for a server."""
+        methods = {
+            "ServerLive": (self._live, wire.ServerLiveRequest),
+            "ServerReady": (self._ready, wire.ServerReadyRequest),
+            "ServerMetadata": (self._server_metadata, wire.ServerMetadataRequest),
+            paths.MODEL_READY: (self._model_ready, wire.ModelReadyRequest),
+            paths.MODEL_METADATA: (self._model_metadata, wire.ModelMetadataRequest),
+            paths.INFER: (self._infer, wire.ModelInferRequest),
+            "RepositoryIndex": (self._index, wire.RepositoryIndexRequest),
+            "RepositoryModelLoad": (self._load, wire.RepositoryModelLoadRequest),
+            "RepositoryModelUnload": (self._unload, wire.RepositoryModelUnloadRequest),
+        }
+        return grpc.method_handlers_generic_handler(
+            paths.SERVICE,
+            {
+                name: grpc.unary_unary_rpc_method_handler(self._guarded(name, answer, kind))
+                for name, (answer, kind) in methods.items()
+            },
+        )
+
+    def _guarded(self, method: str, answer: Answer, kind: type[Message]) -> Call:
+        """Parse the message, ask the door, and turn an error into a status: never UNKNOWN."""
+
+        async def call(content: bytes, context: grpc.aio.ServicerContext) -> bytes:
+            started = time.perf_counter()
+            given = _given(context)
+            try:
+                message = _parsed(kind, content)
+                client = self._admit(method, message, given)
+                response, sent = answer(message, Asked(given, client, started))
+                context.set_trailing_metadata(tuple(sent.items()))
+                return response.SerializeToString()
+            except (PerennialError, OSError) as error:
+                status, message, hint = problem(error)
+            except Exception:
+                LOG.exception("%s", paths.path(method))
+                status, message, hint = 500, "the server failed", "see its log"
+            self._metrics.refused(status)
+            await context.abort(STATUS.get(status, grpc.StatusCode.INTERNAL), f"{message} ({hint})")
+            raise AssertionError  # abort has raised
+
+        return call
+
+    def _admit(self, method: str, message: Message, given: Mapping[str, str]) -> Client | None:
+        """Return who asks, and check that the router read the same model out of the message.
+
+        Raises:
+            NotSignedIn, NotAllowed: see `Door`.
+            MalformedInput: the message names another model or version to another reader.
+        """
+        sent = {name.encode(): value.encode("latin-1") for name, value in given.items()}
+        if method in paths.OF_REPOSITORY:
+            model = quote(getattr(message, "model_name", ""), safe="")
+            return self._door.admit(
+                sent, f"/v2/repository/models/{model}/load" if model else "/v2/repository/index"
+            )
+        if method not in paths.OF_MODEL:
+            return self._door.admit(sent, paths.path(method))
+        named = _named(message)
+        if not named[0]:
+            raise MalformedInput("the message names no model", hint="name it in the first field")
+        client = self._door.admit(sent, f"/v2/models/{quote(named[0], safe='')}")
+        routed = given.get(headers.CALLED_MODEL, ""), given.get(headers.CALLED_VERSION, "")
+        if headers.PUBLIC in given and routed != named:
+            raise MalformedInput(
+                f"the message names {brief(named)}, it was routed to {brief(routed)}",
+                hint="name the model and the version once",
+            )
+        return client
+
+    def _live(self, message: Message, asked: Asked) -> Answered:
+        return wire.ServerLiveResponse(live=self._inference.live()), {}
+
+    def _ready(self, message: Message, asked: Asked) -> Answered:
+        return wire.ServerReadyResponse(ready=self._inference.server_ready()), {}
+
+    def _server_metadata(self, message: Message, asked: Asked) -> Answered:
+        metadata = self._inference.server_metadata()
+        return wire.ServerMetadataResponse(
+            name=metadata.name, version=metadata.version, extensions=metadata.extensions
+        ), {}
+
+    def _model_ready(self, message: wire.ModelReadyRequest, asked: Asked) -> Answered:
+        ready = self._inference.model_ready(message.name, message.version, asked.given)
+        return wire.ModelReadyResponse(ready=ready), {}
+
+    def _model_metadata(self, message: wire.ModelMetadataRequest, asked: Asked) -> Answered:
+        return metadata_message(self._inference.metadata(message.name, message.version, asked.given)), {}
+
+    def _infer(self, message: wire.ModelInferRequest, asked: Asked) -> Answered:
+        response = self._inference.answer(request_of(message), asked.given, asked.started)
+        return response_message(response, raw=bool(message.raw_input_contents)), response.headers
+
+    def _index(self, message: wire.RepositoryIndexRequest, asked: Asked) -> Answered:
+        entries = self._repository.index(message.ready, visible(asked.client))
+        kind = wire.RepositoryIndexResponse.ModelIndex
+        return wire.RepositoryIndexResponse(models=[kind(**asdict(entry)) for entry in entries]), {}
+
+    def _load(self, message: wire.RepositoryModelLoadRequest, asked: Asked) -> Answered:
+        self._repository.load(message.model_name)
+        return wire.RepositoryModelLoadResponse(), {}
+
+    def _unload(self, message: wire.RepositoryModelUnloadRequest, asked: Asked) -> Answered:
+        self._repository.unload(message.model_name)
+        return wire.RepositoryModelUnloadResponse(), {}
+
+
+def _given(context: grpc.aio.ServicerContext) -> dict[str, str]:
+    """Return the metadata as the headers of REST: texts in latin-1, by lower-case name."""
+    return {
+        name: value.encode().decode("latin-1")
+        for name, value in context.invocation_metadata() or ()
+        if isinstance(value, str)
+    }
+
+
+def _parsed(kind: type[Message], content: bytes) -> Message:
+    message = kind()
+    try:
+        message.ParseFromString(content)
+    except DecodeError as error:
+        raise MalformedInput(
+            f"the message is no {kind.DESCRIPTOR.name}", hint="send a protobuf message of this type"
+        ) from error
+    return message
+
+
+def _named(message: Message) -> tuple[str, str]:
+    """Return the model and the version that a message names."""
+    if isinstance(message, wire.ModelInferRequest):
+        return message.model_name, message.model_version
+    return message.name, message.version

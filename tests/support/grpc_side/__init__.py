@@ -1,0 +1,1 @@
+"""Callers and servers of the protocol over gRPC."""
