@@ -12,6 +12,7 @@ from perennial.core.display import shown
 from perennial.demo.events import EventLog
 from perennial.demo.release_observer import StepTraffic
 from perennial.demo.replay import ReplayCounts
+from perennial.installation import default_project
 from perennial.settings import Settings
 
 if TYPE_CHECKING:
@@ -108,10 +109,18 @@ def show(result: DemoResult, events: EventLog, picture: Path, settings: Settings
         f"MLflow     {settings.pages_mlflow}\n"
         f"accounts   {settings.accounts_file}  (approver, operator, viewer: in MLflow and Airflow)\n"
         f"logs       {settings.state / 'logs'}\n"
+        f"{_project(settings)}"
         f"stop all   make down",
         soft_wrap=True,
         highlight=False,
     )
+
+
+def _project(settings: Settings) -> str:
+    """Return the line that says how the commands see a demo in a project folder of its own."""
+    if settings.project == default_project():
+        return ""
+    return f"commands   export PERENNIAL_PROJECT={settings.project}; perennial release history MODEL\n"
 
 
 def _shares(result: DemoResult) -> Table:
