@@ -52,6 +52,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "serve": ("perennial.commands.servers.serve:serve", "Serve one model here, or run a server of a pool."),
     "router": ("perennial.commands.serving:router", "Manage Envoy and show the live split."),
     "key": ("perennial.commands.serving:key", "Manage the API keys of clients."),
+    "batch": ("perennial.commands.batch.score:batch", "Answer the rows of a file or query."),
     "monitor": ("perennial.commands.monitor:monitor", "Compare recent predictions with the reference."),
     "notify": ("perennial.commands.notify:notify", "Notify people by mail, chat or webhook."),
     "retrain": ("perennial.commands.monitor:retrain", "Request a retraining with a reason."),
