@@ -26,6 +26,7 @@ from perennial.serving.evidence.sources import FeedbackSources
 from perennial.serving.explanation import Explanations
 from perennial.serving.feedback_inbox import FeedbackWriter
 from perennial.serving.host import ModelHost
+from perennial.serving.http import pages
 from perennial.serving.http.direct import DirectRoutes
 from perennial.serving.metrics import ServerMetrics
 from perennial.serving.prediction_log import PredictionLogWriter
@@ -90,6 +91,7 @@ class ModelServer:
             *RepositoryRoutes(Repository(self._host)).table,
             ("GET", "/v2/health/live", self.live),
             ("GET", "/v2/health/ready", self.ready),
+            *pages.TABLE,
             # The routes of the traffic, for the 405 of another method: `DirectRoutes` takes their requests.
             ("POST", "/v1/models/{model}/predict", self.predict),
             ("POST", f"{v2}/infer", self.infer),
