@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Any
@@ -95,10 +95,11 @@ def faults(inputs: Mapping[str, InputSpec], columns: Mapping[str, Column], rows:
                 raise
         known = _codes(spec)
         column = columns[name]
+        pairs: Iterator[tuple[Any, float | str | None]]
         if spec.size is not None:
             pairs = ((value, _array_fault(name, spec, value)) for value in _listed(column))
         elif isinstance(column, Distinct):
-            results: list[Any] = [_code(spec, known, value) for value in column.values]
+            results = [_code(spec, known, value) for value in column.values]
             pairs = ((column.values[place], results[place]) for place in column.places.tolist())
         else:
             pairs = ((value, _code(spec, known, value)) for value in _listed(column))

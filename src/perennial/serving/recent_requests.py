@@ -27,9 +27,12 @@ def recent(folder: Path, model: str, count: int) -> list[dict[str, Any]]:
         folder: folder of the prediction log.
     """
     newest: dict[bytes, tuple[float, dict[str, Any]]] = {}
-    _keep_newest(_of_journals(folder, model), newest)
-    if len(newest) < count:
-        _keep_newest(_of_segments(folder, model), newest)
+    while True:
+        with contextlib.suppress(FileNotFoundError):  # sealed or merged in between: look again
+            _keep_newest(_of_journals(folder, model), newest)
+            if len(newest) < count:
+                _keep_newest(_of_segments(folder, model), newest)
+            break
     ordered = sorted(newest.values(), key=lambda timed: timed[0], reverse=True)
     return [body for _, body in ordered[:count]]
 

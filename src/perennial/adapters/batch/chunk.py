@@ -14,7 +14,7 @@ from perennial.core.input_encoding import Column, Distinct
 
 @dataclass(frozen=True)
 class Chunk:
-    """The BatchChunk port over an Arrow table: of each input its value and, where it cannot be cast, its text."""
+    """The BatchChunk port over an Arrow table: of each input its value and, where one cannot be cast, the texts."""
 
     number: int
     first_row: int
@@ -26,10 +26,12 @@ class Chunk:
         return int(self.table.num_rows)
 
     def columns(self) -> dict[str, Column]:
-        return {
-            name: _column(self._array(f"value_{place}"), self._array(f"text_{place}"))
-            for place, name in enumerate(self.names)
-        }
+        columns: dict[str, Column] = {}
+        for place, name in enumerate(self.names):
+            values, text = self._array(f"value_{place}"), f"text_{place}"
+            is_uncast = text in self.table.column_names
+            columns[name] = _mixed(values, self._array(text)) if is_uncast else _column(values)
+        return columns
 
     def copies(self) -> dict[str, pa.Array]:
         """Return the columns that the result has, too."""
@@ -40,11 +42,14 @@ class Chunk:
         return column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
 
 
-def _column(values: pa.Array, texts: pa.Array) -> Column:
-    """Return a column as the encoding takes it fastest; one with texts that could not be cast as a list of both."""
-    if texts.null_count < len(texts):
-        cast, uncast = values.to_pylist(), texts.to_pylist()
-        return [one if other is None else other for one, other in zip(cast, uncast, strict=True)]
+def _mixed(values: pa.Array, texts: pa.Array) -> list[Any]:
+    """Return the values with the texts of those that could not be cast, which the encoding refuses."""
+    pairs = zip(values.to_pylist(), texts.to_pylist(), strict=True)
+    return [value if text is None else text for value, text in pairs]
+
+
+def _column(values: pa.Array) -> Column:
+    """Return a column in the form that is encoded fastest."""
     if pa.types.is_timestamp(values.type):
         return np.asarray(values.cast(pa.timestamp("us")).to_numpy(zero_copy_only=False))
     if pa.types.is_floating(values.type):

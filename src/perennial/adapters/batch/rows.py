@@ -78,7 +78,9 @@ class FileRows:
         with self._read() as (database, file, form):
             reader = database.sql(self._query(database, file, form)).to_arrow_reader(READ_ROWS)
             number, first = 0, 1
-            for table in _in_chunks(reader, size):
+            for rows in _in_chunks(reader, size):
+                texts = [f"text_{place}" for place in range(len(self._types))]
+                table = rows.drop_columns([name for name in texts if rows[name].null_count == len(rows)])
                 if number not in skip:
                     yield Chunk(number, first, table, tuple(self._types), self.copied)
                 number, first = number + 1, first + table.num_rows
@@ -97,21 +99,28 @@ class FileRows:
         # Times keep the form that DuckDB finds in the file, such as 31/01/2024.
         texts = [name for name in self._found if self._types.get(name) is not InputKind.TIMESTAMP]
         rows = scan(file, self._missing, texts=texts, form=form)
+        times = self._time_texts(database, file, form) if from_csv and len(texts) < len(self._found) else rows
         parts = []
         for place, (name, kind) in enumerate(self._types.items()):
             column = quoted(name)
             found = "VARCHAR" if from_csv and name in texts else self._found[name]
             if kind is InputKind.TIMESTAMP:
                 if from_csv:
-                    as_text = scan(file, self._missing, text=True, form=form)
-                    has_one_reading(database, as_text, name, column, found, os.fspath(self._path))
-                value = f"TRY_CAST({time_sql(database, rows, column, found)} AS TIMESTAMPTZ)"
+                    has_one_reading(database, times, name, column, found, os.fspath(self._path))
+                value = f"TRY_CAST({time_sql(database, times, column, found)} AS TIMESTAMPTZ)"
             else:
                 value = _value_sql(name, kind, found, form if from_csv else CsvForm())
             text = f"CASE WHEN {value} IS NULL THEN CAST({column} AS VARCHAR) END"
             parts += [f"{value} AS value_{place}", f"{text} AS text_{place}"]
         parts += [f"{quoted(name)} AS copy_{place}" for place, name in enumerate(self.copied)]
         return f"SELECT {', '.join(parts)} FROM {rows}"  # noqa: S608 quoted
+
+    def _time_texts(self, database: duckdb.DuckDBPyConnection, file: Location, form: CsvForm) -> str:
+        """Return a table of the times as texts, so that looking for their form reads the file once."""
+        names = [quoted(name) for name, kind in self._types.items() if kind is InputKind.TIMESTAMP]
+        rows = scan(file, self._missing, text=True, form=form)
+        database.execute(f"CREATE TEMP TABLE time_texts AS SELECT {', '.join(names)} FROM {rows}")  # noqa: S608 quoted
+        return "time_texts"
 
 
 def copied_query(query: str, connection: str, folder: Path) -> Path:
