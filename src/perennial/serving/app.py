@@ -27,7 +27,7 @@ from perennial.serving.explanation import Explanations
 from perennial.serving.feedback_inbox import FeedbackWriter
 from perennial.serving.host import ModelHost
 from perennial.serving.http import pages
-from perennial.serving.http.direct import DirectRoutes
+from perennial.serving.http.direct import ANSWERED, DirectRoutes
 from perennial.serving.metrics import ServerMetrics
 from perennial.serving.prediction_log import PredictionLogWriter
 from perennial.serving.protocol.grpc.service import InferenceCalls
@@ -174,7 +174,9 @@ class ModelServer:
         path = request.path_params
         body = await read_body(request)
         asked = read_request(body, request.headers, path["model"], path.get("version", ""))
-        return respond(asked, self.inference.answer(asked, request.headers, started))
+        answer = self.inference.answer(asked, request.headers, started)
+        request.scope[ANSWERED] = answer.model, answer.version
+        return respond(asked, answer)
 
     async def predict(self, request: Request) -> Response:
         """Answer with scores by entity from online features, with `explain` also with their attributions."""
@@ -204,6 +206,7 @@ class ModelServer:
             parsed.context,
             caller.client(request.headers),
         )
+        request.scope[ANSWERED] = wanted.model, wanted.version
         rows = zip(ids, parsed.entities, manifest.task.fields(scores), strict=True)
         answer: dict[str, Any] = {
             "model": wanted.model,

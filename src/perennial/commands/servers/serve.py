@@ -74,6 +74,7 @@ def _serve_one(
 ) -> None:
     import uvicorn
 
+    from perennial.serving.observing.settings import observed
     from perennial.serving.single import files
     from perennial.serving.single.server import application, listener
     from perennial.wiring.traffic import trusted
@@ -92,8 +93,12 @@ def _serve_one(
     print_text(
         f"{version.wanted.model} {version.wanted.version} is served at {address}; try it: {address}/docs"
     )
+    app, end_observation = observed(app, settings)
     config = uvicorn.Config(app, log_level="warning", access_log=False, lifespan="off", server_header=False)
-    uvicorn.Server(config).run(sockets=[door])
+    try:
+        uvicorn.Server(config).run(sockets=[door])
+    finally:
+        end_observation()
 
 
 def _fetch(text: str, serving: Path, settings: Settings) -> None:
@@ -127,7 +132,8 @@ def _become_pool_server(pool: str, port: int, grpc_port: int | None) -> None:
         "PERENNIAL_SERVER_PID": str(os.getpid()),  # the same process after execve
         "BENTOML_HOME": str(home),
         "BENTOML_DO_NOT_TRACK": "True",
-        "OTEL_SDK_DISABLED": "true",
+        # Also of BentoML's own tracing, which costs a request as much as a model.
+        "OTEL_SDK_DISABLED": "true" if settings.otlp_traces is None else "false",
         "OMP_NUM_THREADS": "1",
     }
     command = [
