@@ -11,6 +11,7 @@ machine affects all. Processor time is that of the server's processes (`/proc/<p
 from __future__ import annotations
 
 import argparse
+import base64
 import json
 import os
 import socket
@@ -50,7 +51,8 @@ class Case:
     name: str
     server: str
     path: str
-    bodies: list[dict]
+    bodies: list[bytes]
+    headers: tuple[str, ...] = ()
     rows: int = 1
     connections: int = 16
     requests: int = 0
@@ -141,21 +143,32 @@ def cases(names: list[str], entities: list[str], servers: dict[str, Server]) -> 
     def matrices(rows: int) -> list[np.ndarray]:
         return [random.integers(0, 500, (rows, len(names))) / 100 for _ in range(BODIES)]
 
-    def tensors(rows: int) -> list[dict]:
+    def described(rows: int, **more: object) -> bytes:
         common = {"name": "features", "shape": [rows, len(names)], "datatype": "FP32"}
-        return [{"inputs": [{**common, "data": values.ravel().tolist()}]} for values in matrices(rows)]
+        return json.dumps({"inputs": [{**common, **more}]}).encode()
 
-    def lists(rows: int) -> list[dict]:
-        return [{"rows": values.tolist()} for values in matrices(rows)]
+    def tensors(rows: int) -> list[bytes]:
+        return [described(rows, data=values.ravel().tolist()) for values in matrices(rows)]
 
-    def by_entity(count: int) -> list[dict]:
+    def binary(rows: int) -> tuple[list[bytes], tuple[str, ...]]:
+        head = described(rows, parameters={"binary_data_size": rows * len(names) * 4})
+        length = f"inference-header-content-length: {len(head)}"
+        return [head + values.astype("<f4").tobytes() for values in matrices(rows)], (length,)
+
+    def lists(rows: int) -> list[bytes]:
+        return [json.dumps({"rows": values.tolist()}).encode() for values in matrices(rows)]
+
+    def by_entity(count: int) -> list[bytes]:
         context = {"cycle_size": 50, "requested_at": "2026-12-01T10:00:00Z"}
         chosen = [random.choice(entities, count, replace=False).tolist() for _ in range(BODIES)]
         return [
-            {"entities": [{"test_id": test, "suite": "ci"} for test in tests], "context": context}
+            json.dumps(
+                {"entities": [{"test_id": test, "suite": "ci"} for test in tests], "context": context}
+            ).encode()
             for tests in chosen
         ]
 
+    raw, length = binary(MANY_ROWS)
     infer, predict = f"/v2/models/{MODEL}/infer", f"/v1/models/{MODEL}/predict"
     found = [
         Case("ours by tensor", "ours", infer, tensors(1)),
@@ -163,11 +176,12 @@ def cases(names: list[str], entities: list[str], servers: dict[str, Server]) -> 
         Case("FastAPI + pydantic", "FastAPI", "/predict", lists(1)),
         Case("BentoML, tutorial", "BentoML", "/predict", lists(1)),
         Case("ours by entity", "ours", predict, by_entity(1)),
-        Case("ours by tensor", "ours", infer, tensors(MANY_ROWS), MANY_ROWS),
-        Case("bare ASGI", "bare ASGI", "/", tensors(MANY_ROWS), MANY_ROWS),
-        Case("FastAPI + pydantic", "FastAPI", "/predict", lists(MANY_ROWS), MANY_ROWS),
-        Case("BentoML, tutorial", "BentoML", "/predict", lists(MANY_ROWS), MANY_ROWS),
-        Case("ours by entity", "ours", predict, by_entity(MANY_ENTITIES), MANY_ENTITIES, connections=1),
+        Case("ours by tensor", "ours", infer, tensors(MANY_ROWS), rows=MANY_ROWS),
+        Case("ours by binary tensor", "ours", infer, raw, length, MANY_ROWS),
+        Case("bare ASGI", "bare ASGI", "/", tensors(MANY_ROWS), rows=MANY_ROWS),
+        Case("FastAPI + pydantic", "FastAPI", "/predict", lists(MANY_ROWS), rows=MANY_ROWS),
+        Case("BentoML, tutorial", "BentoML", "/predict", lists(MANY_ROWS), rows=MANY_ROWS),
+        Case("ours by entity", "ours", predict, by_entity(MANY_ENTITIES), rows=MANY_ENTITIES, connections=1),
     ]
     if "bare ASGI on granian" in servers:
         found.insert(2, Case("bare ASGI on granian", "bare ASGI on granian", "/", tensors(1)))
@@ -176,8 +190,12 @@ def cases(names: list[str], entities: list[str], servers: dict[str, Server]) -> 
 
 def measure(case: Case, server: Server, seconds: float, secret: str) -> None:
     """Load the server and add the figures to the case."""
-    given = [f"{headers.SECRET}: {secret}", "x-request-id: 3f0c9a52-6f3b-4a39-9ad5-1f0c5e2b7a11"]
-    text = "\n".join(json.dumps(lines) for lines in (given, *case.bodies))
+    given = [
+        f"{headers.SECRET}: {secret}",
+        "x-request-id: 3f0c9a52-6f3b-4a39-9ad5-1f0c5e2b7a11",
+        *case.headers,
+    ]
+    text = "\n".join([json.dumps(given), *(base64.b64encode(body).decode() for body in case.bodies)])
     before = server.cpu_seconds()
     command = [sys.executable, str(TARGETS / "load.py"), str(server.port), case.path, str(seconds)]
     answer = subprocess.run(
@@ -198,7 +216,7 @@ def until_up(case: Case, server: Server, secret: str) -> None:
     end = time.monotonic() + 120
     while True:
         try:
-            measure(Case(case.name, case.server, case.path, case.bodies), server, 0.5, secret)
+            measure(Case(case.name, case.server, case.path, case.bodies, case.headers), server, 0.5, secret)
             return
         except SystemExit:
             if time.monotonic() > end:
@@ -218,6 +236,7 @@ def table(measured: list[Case]) -> None:
     by = {(case.name, case.rows): case for case in measured}
     tensor, entity = by["ours by tensor", 1], by["ours by entity", 1]
     many, fast = by["ours by tensor", MANY_ROWS], by["FastAPI + pydantic", MANY_ROWS]
+    raw = by["ours by binary tensor", MANY_ROWS]
     bento, fastapi = by["BentoML, tutorial", 1], by["FastAPI + pydantic", 1]
     ratios = {
         "ours / BentoML, CPU (goal 0.10)": tensor.cpu_us / bento.cpu_us,
@@ -225,6 +244,7 @@ def table(measured: list[Case]) -> None:
         "ours / bare ASGI, CPU (goal 1.5)": tensor.cpu_us / by["bare ASGI", 1].cpu_us,
         "ours / FastAPI, p99 (goal 1)": np.median(tensor.p99) / np.median(fastapi.p99),
         f"ours / FastAPI, rows/s at {MANY_ROWS} rows (goal 4)": np.median(many.rates) / np.median(fast.rates),
+        f"ours binary / FastAPI, rows/s at {MANY_ROWS} rows": np.median(raw.rates) / np.median(fast.rates),
         "by entity / by tensor, CPU (goal 2)": entity.cpu_us / tensor.cpu_us,
     }
     print("\n| ratio | measured |\n|---|---:|")

@@ -39,7 +39,7 @@ def application(folder: Path):
             more = message.get("more_body", False)
         request = read_request(b"".join(parts), {}, wanted.model, "")
         scores = version.score(features_of(request.inputs, manifest))
-        response = InferenceResponse(wanted.model, "1.0.0", "", outputs_of(manifest, scores, ()))
+        response = InferenceResponse(wanted.model, "1.0.0", "", outputs_of(manifest, scores, ()), {})
         await respond(request, response)(scope, receive, send)
 
     return answer

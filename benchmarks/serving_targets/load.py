@@ -3,12 +3,13 @@
 It runs as a process of its own, so that its processor time counts for no server. Prints JSON: requests, seconds, and
 the latencies p50 and p99 in ms.
 
-    python load.py PORT PATH SECONDS CONNECTIONS < bodies   (a JSON list of header lines, then a body per line)
+    python load.py PORT PATH SECONDS CONNECTIONS < bodies   (a JSON list of header lines, then a base64 body per line)
 """
 
 from __future__ import annotations
 
 import asyncio
+import base64
 import itertools
 import json
 import sys
@@ -89,7 +90,8 @@ async def load(
 
 if __name__ == "__main__":
     port, path, seconds, connections = sys.argv[1:]
-    first, *bodies = sys.stdin.buffer.read().splitlines()
+    first, *lines = sys.stdin.buffer.read().splitlines()
+    bodies = [base64.b64decode(line) for line in lines]
     print(
         json.dumps(
             uvloop.run(load(int(port), path, float(seconds), int(connections), json.loads(first), bodies))

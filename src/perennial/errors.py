@@ -85,6 +85,10 @@ class WrongAnswer(DataError, exit_code=27):
     """A model's answers have another shape or range than the kind of task allows."""
 
 
+class RowsRejected(DataError, exit_code=28):
+    """Rows of a batch were refused; the others are scored."""
+
+
 class ModelError(PerennialError, exit_code=30):
     """A model or version cannot be used."""
 

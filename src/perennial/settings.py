@@ -82,6 +82,12 @@ class Settings(EncryptionSettings, PortSettings):
     require_keys: bool = Field(
         False, description="clients need an API key; always so when `host` is not loopback"
     )
+    request_log: bool = Field(False, description="model servers write a JSON line per request")
+    otlp_traces: str | None = Field(
+        None,
+        pattern=r"^https?://",
+        description="OpenTelemetry collector for traces, as http://127.0.0.1:4318/v1/traces",
+    )
     client_rate: int = Field(5000, gt=0, description="requests per second of a client's address")
 
     @model_validator(mode="before")

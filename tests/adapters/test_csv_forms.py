@@ -101,6 +101,31 @@ def test_numbers_with_one_unit_are_numbers_without_it(tmp_path, make, stated):
             TableFile(path, {"n": InputKind.FLOAT}, ("", "-"), "t", form).read()
 
 
+@pytest.mark.parametrize(
+    ("beside", "decimal", "inhabitants"),
+    [("1.234,5", ",", 12345), ("1,5", ",", 12345), ("0,5 %", ",", 12345), ("$1.5", ".", 12.345)],
+)
+def test_a_point_between_thousands_is_known_by_the_other_columns(tmp_path, beside, decimal, inhabitants):
+    """12.345 alone is a number with a fraction."""
+    path = tmp_path / "t.csv"
+    pd.DataFrame({"inhabitants": ["12.345", "1.000"], "n": [beside, beside]}).to_csv(
+        path, sep=";", index=False
+    )
+    form, _ = csv_form(path, ("",))
+    assert form.decimal == decimal
+    types = {"inhabitants": InputKind.FLOAT, "n": InputKind.FLOAT}
+    assert TableFile(path, types, ("",), "t", form).read()["inhabitants"].iloc[0] == inhabitants
+
+
+@pytest.mark.parametrize("fraction", ["12.5", "0.123", "1234.567"])
+def test_a_point_that_is_none_between_thousands_speaks_against_a_comma(tmp_path, fraction):
+    path = tmp_path / "t.csv"
+    pd.DataFrame({"a": ["12.345", fraction], "b": ["1,5", "2,5"]}).to_csv(path, sep=";", index=False)
+    form, _ = csv_form(path, ("",))
+    assert form == CsvForm()
+    assert kinds(path, form) == {"a": "float", "b": "text"}
+
+
 def test_a_unit_that_is_none_is_no_form():
     with pytest.raises(ValueError, match="not n: 'km'"):
         CsvForm(units={"n": "km"})

@@ -104,5 +104,7 @@ def test_airflow_has_its_dags_and_one_that_tells_of_a_wrong_spec(project, regist
     done = call(project, "-c", script, str(project / "dags"))
     assert done.returncode == 0, done.stderr[-3000:]
     dags = done.stdout.split("DAGS", 1)[1]
-    assert {f"{kind}_{NAME}" for kind in ("train", "release", "monitor", "maintain")} <= set(dags.split())
+    assert {f"{kind}_{NAME}" for kind in ("train", "release", "monitor", "maintain", "batch")} <= set(
+        dags.split()
+    )
     assert "broken.yaml is not a model spec" in dags

@@ -6,9 +6,12 @@ from datetime import UTC, datetime
 
 import numpy as np
 import pytest
+from examples import examples
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from perennial.core.input_encoding import encode
+from perennial.core.input_encoding import Distinct, encode, faults, where
 from perennial.core.input_spec import InputSpec
 from perennial.errors import MalformedInput
 
@@ -75,3 +78,61 @@ def test_categories_belong_to_a_category():
         InputSpec(type="float", missing="allow", categories=("a",), unknown="missing")
     with pytest.raises(ValidationError, match="listed twice"):
         InputSpec(type="category", missing="allow", categories=("a", "a"), unknown="missing")
+
+
+MOMENTS = st.datetimes(datetime(1700, 1, 1), datetime(2200, 1, 1))  # noqa: DTZ001 the bounds are naive
+VALUES = {
+    "size": st.floats(width=64) | st.none(),
+    "count": st.integers(-(2**60), 2**60) | st.just(1.5) | st.none(),
+    "open": st.booleans() | st.none(),
+    "colour": st.sampled_from(["red", "green", "blue", None]),
+    "since": MOMENTS.map(lambda at: at.replace(tzinfo=UTC)) | st.none(),
+    "words": st.text(max_size=8) | st.none(),
+}
+ALL = INPUTS | {
+    "colour": INPUTS["colour"].model_copy(update={"unknown": "refuse"}),
+    "words": InputSpec(type="text", missing="refuse", buckets=16),
+}
+
+
+def arrays(name, values):
+    """Return a column in the forms in which a batch has it."""
+    distinct = list(dict.fromkeys([*values, "unused", None]))
+    forms = [Distinct(distinct, np.array([distinct.index(value) for value in values]))]
+    if name in ("size", "count"):
+        forms.append(np.array([np.nan if value is None else value for value in values], dtype=np.float64))
+    if name == "since":
+        plain = [None if value is None else value.replace(tzinfo=None) for value in values]
+        forms.append(np.array(plain, dtype="datetime64[us]"))
+    if name == "open" and None not in values:
+        forms.append(np.array(values, dtype=bool))
+    return forms
+
+
+@settings(max_examples=examples(400), deadline=None)
+@given(st.data(), st.sampled_from(sorted(ALL)), st.sampled_from(["allow", "refuse"]))
+def test_every_form_of_a_column_has_the_same_numbers_and_faults(data, name, missing):
+    spec = ALL[name].model_copy(update={"missing": missing})
+    values = data.draw(st.lists(VALUES[name], min_size=1, max_size=8))
+    inputs, rows = {name: spec}, len(values)
+    refused = faults(inputs, {name: values}, rows)
+    sound = np.delete(np.arange(rows), [fault.row for fault in refused])
+    expected = encode(inputs, {name: [values[row] for row in sound]}, len(sound))
+    for form in arrays(name, values):
+        seen = faults(inputs, {name: form}, rows)
+        assert [(fault.row, fault.reason) for fault in seen] == [
+            (fault.row, fault.reason) for fault in refused
+        ]
+        np.testing.assert_array_equal(encode(inputs, {name: where(form, sound)}, len(sound)), expected)
+        if refused:
+            with pytest.raises(MalformedInput, match=f"row {refused[0].row}, {name} is"):
+                encode(inputs, {name: form}, rows)
+
+
+def test_a_row_is_named_once_by_its_first_fault():
+    columns = {"count": [1, None, 2.5], "colour": ["red", 7, "red"]}
+    seen = faults({name: INPUTS[name] for name in columns}, columns, 3)
+    assert [(fault.row, fault.column, fault.value) for fault in seen] == [
+        (1, "count", ""),
+        (2, "count", "2.5"),
+    ]

@@ -183,3 +183,10 @@ def test_figures_of_the_same_groups_as_a_share_are_tied_to_it_and_those_of_rows_
     assert tied_to_shares(columns, ["share"]) == {"copy": "share", "variance": "share"}
     assert tied_to_shares(columns, ["share", "of larger groups"]) == {"copy": "share", "variance": "share"}
     assert tied_to_shares(columns, []) == {}
+
+
+@pytest.mark.parametrize("mostly", [np.nan, 0.0])
+def test_a_column_that_is_nearly_always_the_same_is_tied_to_no_share(mostly):
+    share = np.repeat(np.arange(1_000) / 1_000, 3)
+    rare = np.where(np.arange(3_000) % 400 == 7, np.arange(3_000.0), mostly)
+    assert tied_to_shares({"share": share, "rare": rare}, ["share"]) == {}

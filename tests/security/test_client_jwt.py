@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hmac
 import json
+import subprocess
 import time
 from datetime import UTC, datetime
 
@@ -12,7 +13,8 @@ import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-from envoy_split_stack import SplitStack
+from envoy_split_stack import MODEL, SplitStack
+from grpc_side.calls import Caller, message
 from hypothesis import given
 from hypothesis import strategies as st
 from one_server import CONTEXT, Server
@@ -23,6 +25,7 @@ from perennial.cli import main
 from perennial.core.governance.client_keys import Right, client_of
 from perennial.errors import SettingsError
 from perennial.flows.governance.client_keys import add_key
+from perennial.installation import HERE
 from perennial.serving import headers
 from perennial.serving.access.client_keys import ClientKeys, refuse_open_door
 from perennial.serving.access.door import Door
@@ -115,6 +118,19 @@ def test_envoy_hands_on_the_claims_of_verified_tokens_only(tmp_path):
         (sent,) = stack.ask([{headers.CLAIMS: first}])
         assert sent.get("claims", "") == "", "a client cannot send claims itself"
         assert stack.router.differences() == ()
+
+
+@pytest.mark.server
+def test_a_token_comes_in_by_grpc_over_tls(tmp_path):
+    command = ["make", "--silent", "-C", str(tmp_path), "-f", str(HERE / "Makefile"), "dev-certificates"]
+    subprocess.run(command, stdout=subprocess.DEVNULL, check=True)
+    certificate, key = (tmp_path / ".perennial" / "tls" / name for name in ("cert.pem", "key.pem"))
+    options = {"jwt": (ISSUER, AUDIENCE, jwks(tmp_path)), "tls": (certificate, key)}
+    with SplitStack(tmp_path, **options) as stack, Caller(stack.port, certificate.read_bytes()) as caller:
+        for text, subject in ((token(), "shop"), (token(OTHER), None)):
+            caller.infer(message(MODEL), authorization=f"Bearer {text}", x_perennial_claims="e30")
+            given = stack.calls["stable"].seen[-1].get(headers.CLAIMS)
+            assert (given and json.loads(base64.urlsafe_b64decode(given + "=="))["sub"]) == subject
 
 
 class Doors:

@@ -19,6 +19,7 @@ from perennial.core.tasks import Multiclass
 from perennial.core.tasks.stored import logged_task
 from perennial.serving.prediction_log import PredictionLogWriter
 from perennial.serving.prediction_log_reader import COLUMNS, PredictionLogReader
+from perennial.serving.recent_requests import recent
 
 
 @pytest.fixture
@@ -153,3 +154,20 @@ def test_each_prediction_says_its_task_and_one_from_before_is_read_too(tmp_path,
         file.write(orjson.dumps(before) + b"\n")
     rows = PredictionLogReader(tmp_path).read("m")
     assert [logged_task(text).kind for text in rows["task"]] == ["multiclass", "ranking"]
+
+
+def test_requests_of_many_rows_are_read_to_the_last_digit_and_broken_ones_are_broken(tmp_path, writer):
+    features = np.random.default_rng(3).random((50, 2)).astype(np.float32)
+    features[0, 0] = np.nan
+    writer.append(answered(START, rows=50, features=features[::-1]))
+    rows = PredictionLogReader(tmp_path).read("m")
+    read = rows[["feature:a", "feature:b"]].to_numpy()
+    assert np.array_equal(read, features[::-1].astype(float), equal_nan=True)
+    assert recent(tmp_path, "m", 1)[0]["entities"] == [{"test_id": "t"}]
+    (path,) = (tmp_path / "m").glob("*.jsonl")
+    line = orjson.loads(path.read_bytes())
+    for features in (line["features"][:-8], "no base64", "", 7):
+        with path.open("ab") as file:
+            file.write(orjson.dumps({**line, "features": features}) + b"\n")
+    reader = PredictionLogReader(tmp_path)
+    assert (len(reader.read("m")), reader.take_broken("m")) == (50, 4)

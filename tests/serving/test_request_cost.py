@@ -3,18 +3,32 @@
 from __future__ import annotations
 
 import asyncio
+import runpy
 import time
+from pathlib import Path
 
 import numpy as np
 import orjson
 import pytest
 from one_server import Server
+from starlette.testclient import TestClient
 from tiny_models import tensor_body, tiny_version
 
 MOST = 12.0
 """Processor time of a request, door and HTTP server left out, relative to parsing, model and answer alone. It is about
 7, and was 15 with Starlette's routes, labelled counters and log lines that serialise their version anew."""
 BLOCK, BLOCKS = 300, 9
+
+
+def test_the_floor_of_the_benchmark_answers_as_the_server_does(server, tmp_path):
+    path = Path(__file__).resolve().parents[2] / "benchmarks" / "serving_targets" / "bare_asgi.py"
+    module = runpy.run_path(str(path), run_name="target")
+    (version,) = server.host.versions.loaded.values()
+    client = TestClient(module["application"](server.folder / "store" / version.wanted.digest))
+    answer, floor = (
+        each.post("/v2/models/tiny/infer", json=tensor_body(3)).json() for each in (server.client, client)
+    )
+    assert floor["outputs"] == answer["outputs"]
 
 
 @pytest.fixture

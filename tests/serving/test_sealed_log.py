@@ -14,6 +14,7 @@ from doubles.answers import START, answered
 
 from perennial.core.tasks import Multiclass
 from perennial.serving import prediction_archive as archives
+from perennial.serving import recent_requests
 from perennial.serving.assignment import Assigned
 from perennial.serving.evidence.answered import AnsweredPredictions
 from perennial.serving.log import sealed
@@ -168,11 +169,61 @@ def test_a_full_journal_is_followed_by_another(tmp_path, monkeypatch):
         log.append(answered(START + timedelta(seconds=number), rows=3))
     assert len(files(tmp_path)) > 3
     assert len(PredictionLogReader(tmp_path).read("m")) == 60
-    monkeypatch.setattr(archives, "MOST_ROWS", 25)
+    columns = len(sealed.SCHEMA) + 2
+    monkeypatch.setattr(archives, "MOST_VALUES", 25 * columns)
     PredictionArchive(tmp_path).tidy("m", LATER, None)
     assert len(files(tmp_path)) == 3, "merged into segments of a limited size"
     assert PredictionLogReader(tmp_path).read("m")["prediction_id"].is_unique
     assert len(PredictionLogReader(tmp_path).read("m")) == 60
+
+
+def test_segments_of_many_features_are_merged_into_fewer_rows(tmp_path, monkeypatch):
+    monkeypatch.setattr(archives, "MOST_VALUES", 3 * 1023)
+    for width, server in ((1000, "wide"), (1, "narrow")):
+        names = tuple(f"embedding[{place}]" for place in range(width))
+        for number in range(6):
+            log = PredictionLogWriter(tmp_path, "stable", f"{server}{number}")
+            log.append(answered(START, names=names, features=np.zeros((1, width), dtype=np.float32)))
+            log.close()
+    PredictionArchive(tmp_path).tidy("m", LATER, None)
+    sizes = [sealed.shape_of(path) for path in tmp_path.rglob("*.parquet")]
+    assert sum(rows for rows, _ in sizes) == 12
+    assert max(rows for rows, _ in sizes) > 1
+    assert max(rows * columns for rows, columns in sizes) <= archives.MOST_VALUES
+
+
+def test_a_server_that_was_stopped_for_hours_logs_what_it_then_answers(tmp_path):
+    """Its journal was sealed and deleted meanwhile."""
+    log = PredictionLogWriter(tmp_path, "stable", "w")
+    for known in range(1, 4):
+        log.append(answered(START))
+        assert len(PredictionLogReader(tmp_path).read("m")) == known
+        PredictionArchive(tmp_path).tidy("m", LATER, None)
+    log.close()
+    assert len(PredictionLogReader(tmp_path).read("m")) == 3
+
+
+@pytest.mark.parametrize("first", ["seal", "merge"])
+def test_files_that_a_pass_deletes_meanwhile_hide_nothing_from_labels_and_rollbacks(
+    written, monkeypatch, first
+):
+    ids = list(PredictionLogReader(written).read("m")["prediction_id"])
+    known = AnsweredPredictions(written).models(ids)
+    if first == "merge":
+        PredictionArchive(written).tidy("m", START + timedelta(hours=12), None)
+        place, name = sealed, "find"
+    else:
+        place, name = recent_requests, "_tail"
+    requests = recent(written, "m", 3)
+    plain = getattr(place, name)
+
+    def tidied_first(path, *given):
+        PredictionArchive(written).tidy("m", LATER, None)
+        return plain(path, *given)
+
+    monkeypatch.setattr(place, name, tidied_first)
+    assert recent(written, "m", 3) == requests
+    assert AnsweredPredictions(written).models(ids) == known
 
 
 def test_a_million_rows_take_a_fraction_of_the_journals(tmp_path):

@@ -8,10 +8,12 @@ import duckdb
 
 from perennial.adapters.csv_texts.numbers import quoted
 from perennial.adapters.csv_texts.times import NUMBERS
-from perennial.core.input_spec import InputKind
+from perennial.core.input_encoding import LARGEST
+from perennial.core.input_spec import MOST_NUMBERS, InputKind
 from perennial.errors import MalformedInput
 
 LIST = re.compile(r"(.+)\[\d*\]")
+DECIMAL = re.compile(r"DECIMAL\(\d+,\d+\)")
 
 
 def array_size(database: duckdb.DuckDBPyConnection, file: str, name: str, read_as: str) -> tuple[int, str]:
@@ -22,7 +24,7 @@ def array_size(database: duckdb.DuckDBPyConnection, file: str, name: str, read_a
     element = LIST.fullmatch(read_as)
     if element is None:
         return 0, f"{read_as} is no list: lists of numbers are read from Parquet and from databases"
-    if element[1] not in NUMBERS and not element[1].startswith("DECIMAL"):
+    if element[1] not in NUMBERS and not DECIMAL.fullmatch(element[1]):
         return 0, f"each value is a list of {element[1]}, not of numbers"
     numbered = f"SELECT row_number() OVER () AS row, CAST({quoted(name)} AS DOUBLE[]) AS value FROM {file}"  # noqa: S608
     numbered = f"SELECT * FROM ({numbered}) WHERE value IS NOT NULL"  # noqa: S608
@@ -32,7 +34,10 @@ def array_size(database: duckdb.DuckDBPyConnection, file: str, name: str, read_a
     size = len(first[0][1])
     if size == 0:
         return 0, f"row {first[0][0]} has an empty list"
-    finite = "len(list_filter(value, lambda number: isfinite(number)))"  # a null is not finite
+    if size > MOST_NUMBERS:
+        return 0, f"row {first[0][0]} has {size} numbers: an array has at most {MOST_NUMBERS}"
+    # Models get float32. A null is not within its range, nor is NaN, which DuckDB takes for the largest number.
+    finite = f"len(list_filter(value, lambda number: abs(number) <= {LARGEST!r}))"
     wrong = database.execute(
         f"SELECT row, len(value) FROM ({numbered}) WHERE len(value) <> {size} OR {finite} <> {size} "  # noqa: S608
         "ORDER BY row LIMIT 1"
@@ -42,7 +47,7 @@ def array_size(database: duckdb.DuckDBPyConnection, file: str, name: str, read_a
     row, length = wrong[0]
     if length != size:
         return 0, f"row {row} has {length} numbers, row {first[0][0]} has {size}"
-    return 0, f"row {row} has a list with a number that is missing or not finite"
+    return 0, f"row {row} has a list with a number that is missing or not finite as float32"
 
 
 def check_lists(

@@ -13,7 +13,7 @@ import pandas as pd
 from perennial.adapters.arrays import check_lists
 from perennial.adapters.csv_texts.encodings import in_utf8
 from perennial.adapters.csv_texts.numbers import matches, quoted
-from perennial.adapters.csv_texts.times import NUMBERS, as_time, has_one_reading, time_format, time_unit
+from perennial.adapters.csv_texts.times import NUMBERS, has_one_reading, time_sql
 from perennial.adapters.file_scan import (
     PLAIN,
     Location,
@@ -135,13 +135,8 @@ class TableFile:
 
 def _typed(database: duckdb.DuckDBPyConnection, file: str, name: str, kind: InputKind, read_as: str) -> str:
     column = quoted(name)
-    if kind is InputKind.TIMESTAMP and read_as in NUMBERS and (unit := time_unit(database, file, column)):
-        return f"CAST({as_time(column, unit)} AS TIMESTAMPTZ) AS {column}"
-    if kind is InputKind.TIMESTAMP and read_as == "VARCHAR" and (form := time_format(database, file, column)):
-        return f"CAST(strptime({column}, '{form}') AS TIMESTAMPTZ) AS {column}"
-    if kind is InputKind.TIMESTAMP and read_as in ("DATE", "TIMESTAMP"):
-        # A bare cast reaches the CSV reader, which then forgets the form that it has read.
-        return f"CAST({column} + INTERVAL 0 SECOND AS TIMESTAMPTZ) AS {column}"
+    if kind is InputKind.TIMESTAMP:
+        return f"CAST({time_sql(database, file, column, read_as)} AS TIMESTAMPTZ) AS {column}"
     if kind is InputKind.INT and read_as in FRACTIONS:
         return f"CAST(CASE WHEN isnan({column}) THEN NULL ELSE {column} END AS BIGINT) AS {column}"
     return f"CAST({column} AS {TYPES[kind]}) AS {column}"

@@ -1,4 +1,4 @@
-"""Commands `perennial serve`, `perennial router` and `perennial key`."""
+"""Commands `perennial router` and `perennial key`."""
 
 from __future__ import annotations
 
@@ -12,47 +12,9 @@ from perennial import settings as environment
 from perennial.commands.output import JSON, now, print_json, print_records, print_table, print_text
 from perennial.core.display import shown
 from perennial.core.governance.client_keys import Right
-from perennial.port_settings import ABOVE
 
 DIFFERENT = 1
 """Exit code of `router show` when the live routes are not those that the ledger and the releases call for."""
-
-
-@click.command()
-@click.option("--pool", type=click.Choice(["stable", "canary"]), required=True, help="Pool of the server.")
-@click.option("--port", type=click.IntRange(1, 65535), required=True, help="Port to listen on.")
-@click.option(
-    "--grpc-port",
-    type=click.IntRange(1, 65535),
-    help="Port for gRPC.  [default: that of the settings, else 100 above the port]",
-)
-def serve(pool: str, port: int, grpc_port: int | None) -> None:
-    """Run a model server of a pool: this process becomes the BentoML process."""
-    settings = environment.load()
-    if grpc_port is None:
-        of_server = dict(zip(settings.ports(pool), settings.grpc_ports(pool), strict=True))
-        grpc_port = of_server.get(port, port + ABOVE)
-    # Each server needs its own home, because BentoML empties the metrics folder of its home at the start.
-    home = settings.state / "bentoml" / f"{pool}-{port}"
-    home.mkdir(parents=True, exist_ok=True)
-    variables = {
-        **os.environ,
-        "PERENNIAL_POOL": pool,
-        "PERENNIAL_GRPC_PORT": str(grpc_port),
-        "PERENNIAL_SERVER_PID": str(os.getpid()),  # the same process after execve
-        "BENTOML_HOME": str(home),
-        "BENTOML_DO_NOT_TRACK": "True",
-        "OTEL_SDK_DISABLED": "true",
-        "OMP_NUM_THREADS": "1",
-    }
-    command = [
-        sys.executable, "-m", "perennial.serving.access.private_bentoml", "serve", "service:ModelServer",
-        "--working-dir", str(settings.shipped("bentos/model_server")),
-        "--host", environment.LOOPBACK, "--port", str(port),
-        # Longer than the router's idle timeout: the router must close idle connections first.
-        "--timeout-keep-alive", "75",
-    ]  # fmt: skip
-    os.execve(sys.executable, command, variables)
 
 
 @click.group()

@@ -50,6 +50,8 @@ class Event(StrEnum):
     RETRAIN_REQUESTED = "retrain.requested"
     DATA_RETRACTED = "data.retracted"
     """A cycle or an import was taken out of a history again."""
+    BATCH_SCORED = "batch.scored"
+    """A version answered the rows of a file or query; with counts, and the digest of the rows."""
     VERSION_REPRODUCED = "version.reproduced"
     VERSION_RETIRED = "lifecycle.retired"
     VERSION_ARCHIVED = "lifecycle.archived"

@@ -26,8 +26,10 @@ from perennial.serving.evidence.sources import FeedbackSources
 from perennial.serving.explanation import Explanations
 from perennial.serving.feedback_inbox import FeedbackWriter
 from perennial.serving.host import ModelHost
-from perennial.serving.http.direct import DirectRoutes
+from perennial.serving.http import pages
+from perennial.serving.http.direct import ANSWERED, DirectRoutes
 from perennial.serving.metrics import ServerMetrics
+from perennial.serving.observing.requests import Observe
 from perennial.serving.prediction_log import PredictionLogWriter
 from perennial.serving.protocol.grpc.service import InferenceCalls
 from perennial.serving.protocol.inference import Inference, stands_in
@@ -90,6 +92,7 @@ class ModelServer:
             *RepositoryRoutes(Repository(self._host)).table,
             ("GET", "/v2/health/live", self.live),
             ("GET", "/v2/health/ready", self.ready),
+            *pages.TABLE,
             # The routes of the traffic, for the 405 of another method: `DirectRoutes` takes their requests.
             ("POST", "/v1/models/{model}/predict", self.predict),
             ("POST", f"{v2}/infer", self.infer),
@@ -99,9 +102,10 @@ class ModelServer:
         traffic = {("v1", "predict"): self.predict, ("v2", "infer"): self.infer}
         return DirectRoutes({route: self._guarded(handler) for route, handler in traffic.items()}, rest)
 
-    def calls(self, door: Door) -> grpc.GenericRpcHandler:
+    def calls(self, door: Door, observe: Observe | None = None) -> grpc.GenericRpcHandler:
         """Return the service for a gRPC server; `door` says who may call it."""
-        return InferenceCalls(self.inference, Repository(self._host), door, self._metrics).handlers()
+        calls = InferenceCalls(self.inference, Repository(self._host), door, self._metrics)
+        return calls.handlers(observe)
 
     def _guarded(self, handler: Handler) -> Handler:
         async def endpoint(request: Request) -> Response:
@@ -172,7 +176,9 @@ class ModelServer:
         path = request.path_params
         body = await read_body(request)
         asked = read_request(body, request.headers, path["model"], path.get("version", ""))
-        return respond(asked, self.inference.answer(asked, request.headers, started))
+        answer = self.inference.answer(asked, request.headers, started)
+        request.scope[ANSWERED] = answer.model, answer.version
+        return respond(asked, answer)
 
     async def predict(self, request: Request) -> Response:
         """Answer with scores by entity from online features, with `explain` also with their attributions."""
@@ -202,6 +208,7 @@ class ModelServer:
             parsed.context,
             caller.client(request.headers),
         )
+        request.scope[ANSWERED] = wanted.model, wanted.version
         rows = zip(ids, parsed.entities, manifest.task.fields(scores), strict=True)
         answer: dict[str, Any] = {
             "model": wanted.model,

@@ -19,6 +19,8 @@ from perennial.serving.evidence.sources import FeedbackSources
 from perennial.serving.feedback_inbox import FeedbackWriter
 from perennial.serving.host import ModelHost
 from perennial.serving.manifest import example_row
+from perennial.serving.observing.requests import Observed
+from perennial.serving.observing.settings import observation
 from perennial.serving.prediction_log import PredictionLogWriter
 from perennial.serving.protocol.grpc.server import GrpcServer
 from perennial.serving.session import LoadedVersion
@@ -91,13 +93,15 @@ class ServerParts:
             FeedbackWriter(folder / "feedback", writer),
             FeedbackSources(settings.feedback_sources),
         )
-        self.application = Door(
+        door = Door(
             server.application(),
             settings.internal_secret,
             ClientKeys(settings.client_keys),
             settings.keys_required,
         )
-        calls = server.calls(self.application)
+        self._observation = observation(settings)
+        self.application = door if self._observation is None else Observed(door, self._observation)
+        calls = server.calls(door, self._observation)
         self._grpc = GrpcServer(f"{LOOPBACK}:{grpc_port}", calls, lambda: self.host.started)
 
     async def start(self) -> None:
@@ -109,6 +113,8 @@ class ServerParts:
         await self._grpc.stop()
         self.host.stop()
         self._predictions.close()
+        if self._observation is not None:
+            self._observation.close()
 
 
 def pool_of_process() -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
@@ -20,9 +22,8 @@ HOUR = timedelta(hours=1)
 GRACE = timedelta(minutes=10)
 """Time after an hour before its journals are sealed: a server may still be writing the answer to a slow request."""
 
-
-MOST_ROWS = 2_000_000
-"""Most rows of a merged segment."""
+MOST_VALUES = 100_000_000
+"""Most values of a merged segment, which is made in memory: with 17 features, 2.5 million rows."""
 
 
 @dataclass(frozen=True)
@@ -96,9 +97,11 @@ class PredictionArchive:
             counts = [len(request["ids"]) for request in requests]
             numbers = np.repeat(np.arange(len(requests)), counts)
             sealed.write(sealed.table_of(frame_of(model, requests), numbers), target)
-        # It grew if a server was stopped for minutes in the middle of an answer: the next pass seals it again.
-        if path.stat().st_size == len(content):
-            path.unlink()
+        with path.open("rb+") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)  # a server that writes to an ended hour looks with this lock
+            # It grew if a server was stopped for minutes in the middle of an answer: the next pass seals it again.
+            if os.fstat(file.fileno()).st_size == len(content):
+                path.unlink()
         return broken, len(content), target.stat().st_size if requests else 0
 
     def _merge(self, model: str, now: datetime) -> int:
@@ -152,12 +155,13 @@ class PredictionArchive:
 def _groups(paths: list[Path]) -> list[list[Path]]:
     """Return the segments of a day in groups that fit into memory together."""
     groups: list[list[Path]] = [[]]
-    rows = 0
+    rows = columns = 0
     for path in paths:
-        more = sealed.rows_of(path)
-        if rows and rows + more > MOST_ROWS:
+        more, width = sealed.shape_of(path)
+        # A merged segment has the columns of all.
+        if rows and (rows + more) * max(columns, width) > MOST_VALUES:
             groups.append([])
-            rows = 0
+            rows = columns = 0
         groups[-1].append(path)
-        rows += more
+        rows, columns = rows + more, max(columns, width)
     return groups

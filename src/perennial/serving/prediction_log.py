@@ -7,8 +7,11 @@ request; at most the last line of its file is torn. `serving.prediction_archive`
 
 from __future__ import annotations
 
+import fcntl
 import os
 import threading
+import time
+from base64 import b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -24,7 +27,11 @@ if TYPE_CHECKING:
     from perennial.serving.session import LoadedVersion
 
 HOUR = "%Y%m%dT%H"
+HOUR_SECONDS = 3600
 PROBE_BYTES = 4096
+MANY_ROWS = 8
+"""Rows from which features are written as base64 of little-endian float32, row by row: numbers as text cost more than
+the model that takes them."""
 JOURNAL_BYTES = 64 * 1024 * 1024
 """Size from which a new file is begun: a file is sealed in memory."""
 MOST_VERSIONS = 64
@@ -115,7 +122,9 @@ class PredictionLogWriter:
             "client": answered.client,
             "scores": answered.scores,
             "decisions": answered.decisions,
-            "features": answered.features,
+            "features": answered.features
+            if len(answered.features) < MANY_ROWS
+            else _packed(answered.features),
         }
         if answered.probabilities is not None:
             content["probabilities"] = answered.probabilities
@@ -124,9 +133,26 @@ class PredictionLogWriter:
         own = orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_APPEND_NEWLINE)
         with self._lock:
             line = self._of_version(answered.version) + own[1:]
-            journal = self._journal(answered.version.wanted.model, at)
-            append_whole(journal.descriptor, line)
+            model = answered.version.wanted.model
+            journal = self._journal(model, at)
+            if time.time() < (journal.hour + 1) * HOUR_SECONDS:
+                append_whole(journal.descriptor, line)
+            else:
+                journal = self._append_late(model, at, line)
             journal.size += len(line)
+
+    def _append_late(self, model: str, at: float, line: bytes) -> _Journal:
+        """Write a line of an hour that has ended: this process was stopped meanwhile, and its journal may be sealed."""
+        while True:
+            journal = self._journal(model, at)
+            fcntl.flock(journal.descriptor, fcntl.LOCK_EX)  # the archive deletes a journal with this lock
+            try:
+                if os.fstat(journal.descriptor).st_nlink:
+                    append_whole(journal.descriptor, line)
+                    return journal
+            finally:
+                fcntl.flock(journal.descriptor, fcntl.LOCK_UN)
+            os.close(self._open.pop(model).descriptor)
 
     def _of_version(self, version: LoadedVersion) -> bytes:
         """Return the start of a line: what all requests of the version have in common, serialised once."""
@@ -151,7 +177,7 @@ class PredictionLogWriter:
         return start
 
     def _journal(self, model: str, at: float) -> _Journal:
-        hour = int(at // 3600)
+        hour = int(at // HOUR_SECONDS)
         known = self._open.get(model)
         if known is not None and known.hour == hour and known.size < JOURNAL_BYTES:
             return known
@@ -182,6 +208,10 @@ class PredictionLogWriter:
             for journal in self._open.values():
                 os.close(journal.descriptor)
             self._open.clear()
+
+
+def _packed(features: np.ndarray) -> str:
+    return b64encode(np.ascontiguousarray(features, dtype="<f4")).decode()
 
 
 def append_whole(descriptor: int, line: bytes) -> None:

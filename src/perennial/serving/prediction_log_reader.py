@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+from base64 import b64decode
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -158,6 +159,9 @@ def request_of(line: bytes) -> dict[str, Any] | None:
     try:
         request = orjson.loads(line)
         rows = len(request["ids"])
+        if isinstance(request["features"], str):
+            packed = np.frombuffer(b64decode(request["features"], validate=True), dtype="<f4")
+            request["features"] = packed.reshape(rows, len(request["names"]))
         complete = (
             isinstance(request["at"], float | int)
             and FIRST_MOMENT <= request["at"] <= LAST_MOMENT
@@ -166,12 +170,18 @@ def request_of(line: bytes) -> dict[str, Any] | None:
             and all(len(request[name]) == rows for name in ("entities", "scores", "decisions", "features"))
             and len(request.get("probabilities") or request["ids"]) == rows
             and {*map(type, request["scores"]), *map(type, request["decisions"])} <= NUMBERS
-            and all(len(row) == len(request["names"]) for row in request["features"])
-            and all(NUMBERS | {type(None)} >= set(map(type, row)) for row in request["features"])
+            and (
+                isinstance(request["features"], np.ndarray)
+                or _are_rows(request["features"], request["names"])
+            )
         )
         return request if complete else None
-    except (orjson.JSONDecodeError, KeyError, TypeError):
+    except (KeyError, TypeError, ValueError):
         return None
+
+
+def _are_rows(features: list[Any], names: list[str]) -> bool:
+    return all(len(row) == len(names) and NUMBERS | {type(None)} >= set(map(type, row)) for row in features)
 
 
 def _timings(requests: list[dict[str, Any]]) -> pd.DataFrame:
@@ -252,10 +262,10 @@ def _features(requests: list[dict[str, Any]], pd: Any) -> pd.DataFrame:
     for end in range(1, len(requests) + 1):
         if end == len(requests) or requests[end]["names"] != requests[start]["names"]:
             names = requests[start]["names"]
-            rows = [row for request in requests[start:end] for row in request["features"]]
-            # JSON has no NaN: a missing value is null in the file, and NumPy turns None into NaN.
-            # float32, as the model got it and as a sealed segment keeps it.
-            values = np.array(rows, dtype=np.float32).astype(float).reshape(len(rows), len(names))
+            # JSON has no NaN: a missing value is null in the file, and NumPy turns None into NaN. float32, as the
+            # model got it and as a sealed segment keeps it.
+            rows = [np.array(request["features"], dtype=np.float32) for request in requests[start:end]]
+            values = np.concatenate(rows).astype(float)
             blocks.append(pd.DataFrame(values, columns=[f"feature:{name}" for name in names]))
             start = end
     return pd.concat(blocks, ignore_index=True)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator
+import struct
+from base64 import b64decode
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +27,12 @@ def recent(folder: Path, model: str, count: int) -> list[dict[str, Any]]:
         folder: folder of the prediction log.
     """
     newest: dict[bytes, tuple[float, dict[str, Any]]] = {}
-    _keep_newest(_of_journals(folder, model), newest)
-    if len(newest) < count:
-        _keep_newest(_of_segments(folder, model), newest)
+    while True:
+        with contextlib.suppress(FileNotFoundError):  # sealed or merged in between: look again
+            _keep_newest(_of_journals(folder, model), newest)
+            if len(newest) < count:
+                _keep_newest(_of_segments(folder, model), newest)
+            break
     ordered = sorted(newest.values(), key=lambda timed: timed[0], reverse=True)
     return [body for _, body in ordered[:count]]
 
@@ -65,10 +70,20 @@ def _of_segments(folder: Path, model: str) -> Iterator[Any]:
 def _known_entity(request: Any) -> dict[str, Any] | None:
     """Return the first entity, if the store knew features of it: anybody can ask for entities that do not exist."""
     try:
-        known = any(value is not None for value in request["features"][0])
+        known = any(
+            value is not None and value == value for value in _first_row(request)
+        )  # NaN is not itself
         return request["entities"][0] if known else None
-    except (KeyError, IndexError, TypeError):
+    except (KeyError, IndexError, TypeError, ValueError, struct.error):
         return None
+
+
+def _first_row(request: Any) -> Sequence[float | None]:
+    features = request["features"]
+    if not isinstance(features, str):
+        row: list[float | None] = features[0]
+        return row
+    return struct.unpack_from(f"<{len(request['names'])}f", b64decode(features))
 
 
 def _tail(path: Path) -> list[bytes]:

@@ -167,16 +167,19 @@ def read_signed(
     return {**_contents(folder, model, _statement(folder, model, payload), ignored), SIGNED_FILES: raw}
 
 
-def read_listed(folder: Path, model: str) -> tuple[str, dict[str, bytes]]:
+def read_listed(folder: Path, model: str, ignored: Collection[str] = ()) -> tuple[str, dict[str, bytes]]:
     """Return the digest of the list in a folder, and the files, checked against the list alone.
 
     For a folder that an earlier step of the same training wrote: who signed is not asked.
+
+    Args:
+        ignored: names of files that may lie beside the listed ones.
 
     Raises:
         NotSigned: as `read_signed`.
     """
     raw, _, payload = _read_envelope(folder, model)
-    contents = _contents(folder, model, _statement(folder, model, payload), ())
+    contents = _contents(folder, model, _statement(folder, model, payload), ignored)
     return hashlib.sha256(payload).hexdigest(), {**contents, SIGNED_FILES: raw}
 
 

@@ -38,13 +38,13 @@ ROUTED = {**INSIDE, "x_perennial_public": "true", "x_perennial_model": "tiny"}
 class Served:
     """A server with its door, asked by gRPC (`caller`) and by REST (`server.client`)."""
 
-    def __init__(self, folder) -> None:
+    def __init__(self, folder, observe=None) -> None:
         self.server = Server(folder / "serving")
         self.ref, files = tiny_version(folder, "tiny", "1.0.0", bias=0.0)
         self.server.hold((self.ref, files))
         self.keys = ClientKeys(folder / "keys.json")
         self.live = True
-        calls = self.server.calls(Door(self.server.client.app, SECRET, self.keys))
+        calls = self.server.calls(Door(self.server.client.app, SECRET, self.keys), observe)
         self._serving = serving(calls, lambda: self.live)
         self.port = self._serving.__enter__()
         self.caller = Caller(self.port)
@@ -82,6 +82,26 @@ def test_an_answer_and_its_record_are_those_of_rest(served):
     )
     assert len(by_rest) == 2
     assert by_rest.astype(str).equals(by_grpc.astype(str))
+
+
+def test_a_call_is_observed_with_its_code_version_and_trace(tmp_path):
+    observed = []
+    served = Served(tmp_path, observed.append)
+    trace = "4bf92f3577b34da6a3ce929d0e0e4736"
+    try:
+        served.caller.infer(message("tiny", 2), traceparent=f"00-{trace}-00f067aa0ba902b7-01", **INSIDE)
+        with pytest.raises(grpc.RpcError):
+            served.caller.infer(message("nobody", 1), **INSIDE)
+        with pytest.raises(grpc.RpcError):
+            served.caller.call(b"\xff", "ModelInfer", **INSIDE)
+    finally:
+        served.end()
+    assert [(each.model, each.version, each.status, each.trace_id) for each in observed] == [
+        ("tiny", "1.0.0", "OK", trace),
+        ("nobody", None, "NOT_FOUND", None),
+        (None, None, "INVALID_ARGUMENT", None),
+    ]
+    assert observed[0].path == paths.path("ModelInfer")
 
 
 def test_raw_contents_are_answered_raw(served):

@@ -28,10 +28,15 @@ def message(model: str, rows: int = 1, value: float = 0.25, **more) -> wire.Mode
 
 
 class Caller:
-    """Calls on a connection of its own."""
+    """Calls on a connection of its own; with a certificate to trust, over TLS."""
 
-    def __init__(self, port: int) -> None:
-        self._channel = grpc.insecure_channel(f"127.0.0.1:{port}")
+    def __init__(self, port: int, trusted: bytes | None = None) -> None:
+        address = f"127.0.0.1:{port}"
+        self._channel = (
+            grpc.insecure_channel(address)
+            if trusted is None
+            else grpc.secure_channel(address, grpc.ssl_channel_credentials(trusted))
+        )
 
     def __enter__(self) -> Caller:
         return self

@@ -116,6 +116,24 @@ def has_one_reading(
         )
 
 
+def time_sql(database: duckdb.DuckDBPyConnection, table: str, column: str, read_as: str) -> str:
+    """Return the SQL of a column of times, in a type that DuckDB casts to a time.
+
+    Args:
+        table: SQL after FROM.
+        column: a quoted name.
+        read_as: type that DuckDB finds for the column.
+    """
+    if read_as in NUMBERS and (unit := time_unit(database, table, column)):
+        return as_time(column, unit)
+    if read_as == "VARCHAR" and (form := time_format(database, table, column)):
+        return f"strptime({column}, '{form}')"
+    if read_as in ("DATE", "TIMESTAMP"):
+        # A bare cast reaches the CSV reader, which then forgets the form that it has read.
+        return f"{column} + INTERVAL 0 SECOND"
+    return column
+
+
 def time_unit(database: duckdb.DuckDBPyConnection, table: str, column: str) -> str | None:
     """Return the unit of `UNITS` in which every number of a column is a time; None if there is none."""
     number = f"CAST({column} AS DOUBLE)"

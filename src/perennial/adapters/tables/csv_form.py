@@ -74,7 +74,7 @@ def csv_form(path: Location, missing: tuple[str, ...]) -> tuple[CsvForm, dict[st
         if not texts:
             return form, {}
         rows = scan(file, missing, text=True, form=read_form)
-        database.execute(f"CREATE TEMP TABLE texts AS SELECT {', '.join(map(quoted, texts))} FROM {rows}")  # noqa: S608
+        _keep(database, texts, rows)
         signs: dict[str, str] = {}
         columns: list[NumberTexts] = []
         for name in texts:
@@ -83,7 +83,12 @@ def csv_form(path: Location, missing: tuple[str, ...]) -> tuple[CsvForm, dict[st
                 continue
             signs |= dict.fromkeys(odd, name)
             columns.append(_readings(database, name))
-    decimal, thousands = _shape(columns, has_points=bool({"DOUBLE", "FLOAT"} & set(types.values())))
+        pointed = [column for column, kind in types.items() if kind in ("DOUBLE", "FLOAT")]
+        if pointed and _shape(columns)[0] == ",":
+            # Beside 1,5 the point in 12.345 is one between thousands, or speaks against the comma.
+            _keep(database, pointed, rows)
+            columns += [_readings(database, name) for name in pointed]
+    decimal, thousands = _shape(columns)
     units = {
         column.name: column.unit
         for column in columns
@@ -92,16 +97,16 @@ def csv_form(path: Location, missing: tuple[str, ...]) -> tuple[CsvForm, dict[st
     return form.model_copy(update={"decimal": decimal, "thousands": thousands, "units": units}), signs
 
 
-def _shape(columns: list[NumberTexts], has_points: bool) -> tuple[str, str | None]:
-    """Return decimal sign and sign between thousands of a file.
+def _keep(database: duckdb.DuckDBPyConnection, names: list[str], rows: str) -> None:
+    """Make the table `texts` of columns of a table of texts."""
+    listed = ", ".join(map(quoted, names))
+    database.execute(f"CREATE OR REPLACE TEMP TABLE texts AS SELECT {listed} FROM {rows}")  # noqa: S608
 
-    Args:
-        has_points: a column has numbers with a decimal point.
-    """
+
+def _shape(columns: list[NumberTexts]) -> tuple[str, str | None]:
+    """Return decimal sign and sign between thousands of a file."""
     columns = [column for column in columns if column.readings]
     shapes = [shape for shape in SHAPES if all(shape in column.readings for column in columns)]
-    if has_points:
-        shapes = [shape for shape in shapes if shape[0] == "."]
     several = any(len({column.readings[shape] for shape in shapes}) > 1 for column in columns)
     if not shapes or several or not any(column.decides for column in columns):
         return SHAPES[0]

@@ -155,6 +155,10 @@ class Forecast(NumberTask):
             for value, row in zip(self.summary(answer), answer, strict=True)
         ]
 
+    def columns(self, answer: np.ndarray) -> dict[str, np.ndarray]:
+        names = [f"quantiles.{level}" for level in self.quantiles]
+        return {"value": self.summary(answer), **dict(zip(names, answer.T, strict=True))}
+
     def derived(self, answer: np.ndarray) -> dict[str, np.ndarray]:
         """Return the median, and the outermost quantiles, [n, 2]."""
         return {"value": self.summary(answer), "interval": answer[:, [0, -1]]}

@@ -138,6 +138,13 @@ class Multiclass(Task):
             for place, row in zip(self.decisions(answer).tolist(), answer, strict=True)
         ]
 
+    def columns(self, answer: np.ndarray) -> dict[str, np.ndarray]:
+        names = [f"probabilities.{label}" for label in self.classes]
+        return {
+            "class": np.array(self.classes)[self.decisions(answer)],
+            **dict(zip(names, answer.T, strict=True)),
+        }
+
     def derived(self, answer: np.ndarray) -> dict[str, np.ndarray]:
         """Return the most probable class, its place among the classes and its probability."""
         places = self.decisions(answer)

@@ -150,6 +150,17 @@ class Regression(NumberTask):
             for value, lower, other in zip(answer, low, high, strict=True)
         ]
 
+    def columns(self, answer: np.ndarray) -> dict[str, np.ndarray]:
+        if self.half_width is None:
+            return {"value": answer}
+        half, level = np.float32(self.half_width), np.full(len(answer), self.interval)
+        return {
+            "value": answer,
+            "interval.low": answer - half,
+            "interval.high": answer + half,
+            "interval.level": level,
+        }
+
     def derived(self, answer: np.ndarray) -> dict[str, np.ndarray]:
         """Return the interval, [n, 2], where the model is calibrated."""
         if self.half_width is None:

@@ -77,6 +77,9 @@ class ScoreTask(Task):
         pairs = zip(answer, self.decisions(answer).tolist(), strict=True)
         return [{"score": score, "decision": decision} for score, decision in pairs]
 
+    def columns(self, answer: np.ndarray) -> dict[str, np.ndarray]:
+        return {"score": answer, "decision": self.decisions(answer)}
+
     def derived(self, answer: np.ndarray) -> dict[str, np.ndarray]:
         """Return the decision."""
         return {"decision": self.decisions(answer)}

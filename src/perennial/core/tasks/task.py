@@ -118,6 +118,10 @@ class Task(AnswerForm):
     def fields(self, answer: np.ndarray) -> list[dict[str, Any]]:
         """Return each answer as the fields of a prediction in JSON."""
 
+    @abstractmethod
+    def columns(self, answer: np.ndarray) -> dict[str, np.ndarray]:
+        """Return `fields` as columns, [n] each; a nested field has its path as name, with dots."""
+
     def derived(self, answer: np.ndarray) -> dict[str, np.ndarray]:
         """Return what follows from each answer, by name: float32 or int64 [n] or [n, k], or texts [n]."""
         return {}

@@ -115,7 +115,11 @@ def tied_to_shares(columns: Mapping[str, np.ndarray], shares: Collection[str]) -
                 continue
             pairs = np.unique(np.column_stack([groups, places]), axis=0)
             single = np.bincount(pairs[:, 0], minlength=len(values)) == 1
-            if sizes[single].sum() >= TIED * len(column) and (sizes[single] > 1).sum() >= FEWEST_VALUES:
+            # Most groups have a single value of a column that is nearly always missing or nought.
+            rare = places != np.bincount(places).argmax()
+            follows = single[groups]
+            is_tied = min(follows.mean(), follows[rare].mean()) >= TIED
+            if is_tied and (sizes[single] > 1).sum() >= FEWEST_VALUES:
                 tied.setdefault(name, share)
     return tied
 

@@ -62,12 +62,12 @@ class AnsweredPredictions:
             days.setdefault(_moment(name).date().isoformat(), []).append(name)
         models: dict[str, tuple[str, str]] = {}
         for day, names in days.items():
-            for path in self._folder.glob(f"*/{sealed.DAY}{day}/*.parquet"):
-                with contextlib.suppress(
-                    FileNotFoundError
-                ):  # merged in between, into a segment that is there
-                    rows = sealed.find(path, names)
-                    models.update((name, (path.parts[-3], task)) for name, task in rows)
+            while True:
+                with contextlib.suppress(FileNotFoundError):  # merged in between: look again
+                    for path in self._folder.glob(f"*/{sealed.DAY}{day}/*.parquet"):
+                        rows = sealed.find(path, names)
+                        models.update((name, (path.parts[-3], task)) for name, task in rows)
+                    break
         return models
 
     def _ids(self, path: Path) -> dict[str, tuple[str, str]]:

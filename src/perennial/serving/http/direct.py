@@ -13,6 +13,9 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
+ANSWERED = "perennial.answered"
+"""Key of the scope with the model and the version that answered; absent from a refused request."""
+
 
 class RequestHeaders(Mapping[str, str]):
     """Request headers by lower-case name, read from the server's list once; a repeated header has its first value."""

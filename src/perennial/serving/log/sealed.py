@@ -79,9 +79,10 @@ def replaced_by(path: Path) -> set[str]:
     return set(json.loads((pq.read_metadata(path).metadata or {}).get(REPLACES, b"[]")))
 
 
-def rows_of(path: Path) -> int:
-    """Return the number of rows of a segment."""
-    return int(pq.read_metadata(path).num_rows)
+def shape_of(path: Path) -> tuple[int, int]:
+    """Return the numbers of rows and columns of a segment."""
+    metadata = pq.read_metadata(path)
+    return int(metadata.num_rows), int(metadata.num_columns)
 
 
 def frame_of(table: pa.Table, columns: Collection[str]) -> pd.DataFrame:

@@ -18,8 +18,10 @@ from perennial.serving import headers
 from perennial.serving.access.door import Door, visible
 from perennial.serving.answers import brief, problem
 from perennial.serving.metrics import ServerMetrics
+from perennial.serving.observing.requests import Observe
 from perennial.serving.protocol.grpc import open_inference_pb2 as wire
 from perennial.serving.protocol.grpc import paths
+from perennial.serving.protocol.grpc.observed import observed_call
 from perennial.serving.protocol.grpc.translation import metadata_message, request_of, response_message
 from perennial.serving.protocol.inference import Inference
 from perennial.serving.protocol.repository import Repository
@@ -74,8 +76,8 @@ class InferenceCalls:
         self._door = door
         self._metrics = metrics
 
-    def handlers(self) -> grpc.GenericRpcHandler:
-        """Return the service for a server."""
+    def handlers(self, observe: Observe | None = None) -> grpc.GenericRpcHandler:
+        """Return the service for a server; `observe` is told of each call that ended, health checks left out."""
         methods = {
             "ServerLive": (self._live, wire.ServerLiveRequest),
             "ServerReady": (self._ready, wire.ServerReadyRequest),
@@ -90,7 +92,11 @@ class InferenceCalls:
         return grpc.method_handlers_generic_handler(
             paths.SERVICE,
             {
-                name: grpc.unary_unary_rpc_method_handler(self._guarded(name, answer, kind))
+                name: grpc.unary_unary_rpc_method_handler(
+                    self._guarded(name, answer, kind)
+                    if observe is None or name in paths.HEALTH
+                    else observed_call(name, kind, self._guarded(name, answer, kind), _given, observe)
+                )
                 for name, (answer, kind) in methods.items()
             },
         )

@@ -1,0 +1,174 @@
+"""The BatchRows port over DuckDB: CSV and Parquet files, folders of Parquet, and copies of queries."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from perennial.adapters.batch.chunk import Chunk
+from perennial.adapters.csv_texts.encodings import in_utf8
+from perennial.adapters.csv_texts.numbers import as_plain, matches, quoted
+from perennial.adapters.csv_texts.times import has_one_reading, time_sql
+from perennial.adapters.file_scan import Location, connect, described, is_csv, malformed, scan
+from perennial.adapters.table_files import TableFile
+from perennial.adapters.tables.sql_rows import Origin, fetch
+from perennial.core.data_spec import CsvForm
+from perennial.core.input_spec import InputKind
+from perennial.errors import MalformedInput
+from perennial.files import replacing
+
+NUMBERS = (InputKind.FLOAT, InputKind.INT)
+READ_ROWS = 65_536
+
+
+class FileRows:
+    """The rows of a file or folder.
+
+    Args:
+        types: inputs -> their types.
+        wanted: columns that the result must have, too.
+        optional: columns that it has where the file has them.
+        missing: texts of a CSV file that stand for a missing value.
+        form: of a CSV file.
+
+    Raises:
+        DatasetMissing: there is no such file. MalformedInput: it is no table, or lacks a column.
+    """
+
+    def __init__(
+        self,
+        path: Location,
+        types: Mapping[str, InputKind],
+        wanted: Sequence[str],
+        optional: Sequence[str],
+        missing: tuple[str, ...],
+        form: CsvForm,
+    ) -> None:
+        self._path = path
+        self._types = types
+        self._missing = missing
+        self._form = form
+        with self._read() as (database, file, read_form):
+            self._found = described(database, file, missing, read_form)
+        if absent := [name for name in (*types, *wanted) if name not in self._found]:
+            raise MalformedInput(
+                f"{path} has no column {', '.join(absent)}",
+                hint=f"it has {', '.join(self._found)[:500]}",
+            )
+        names = [*(name for name in optional if name in self._found), *wanted]
+        self.copied = tuple(dict.fromkeys(names))
+
+    def revision(self) -> str:
+        return TableFile(self._path, {}, (), "").revision()
+
+    def count(self) -> int | None:
+        with self._read() as (database, file, _):
+            if is_csv(file):
+                return None
+            rows = database.execute(f"SELECT count(*) FROM {scan(file, self._missing)}").fetchall()  # noqa: S608
+            return int(rows[0][0])
+
+    def chunks(self, size: int, skip: Collection[int]) -> Iterator[Chunk]:
+        with self._read() as (database, file, form):
+            reader = database.sql(self._query(database, file, form)).to_arrow_reader(READ_ROWS)
+            number, first = 0, 1
+            for rows in _in_chunks(reader, size):
+                texts = [f"text_{place}" for place in range(len(self._types))]
+                table = rows.drop_columns([name for name in texts if rows[name].null_count == len(rows)])
+                if number not in skip:
+                    yield Chunk(number, first, table, tuple(self._types), self.copied)
+                number, first = number + 1, first + table.num_rows
+
+    @contextmanager
+    def _read(self) -> Iterator[tuple[duckdb.DuckDBPyConnection, Location, CsvForm]]:
+        try:
+            with in_utf8(self._path, self._form) as (file, form), connect(file) as database:
+                yield database, file, form
+        except duckdb.Error as error:
+            raise malformed(self._path, error) from error
+
+    def _query(self, database: duckdb.DuckDBPyConnection, file: Location, form: CsvForm) -> str:
+        """Return the SQL of the values, and of the texts of those that cannot be cast, in the order of the file."""
+        from_csv = is_csv(file)
+        # Times keep the form that DuckDB finds in the file, such as 31/01/2024.
+        texts = [name for name in self._found if self._types.get(name) is not InputKind.TIMESTAMP]
+        rows = scan(file, self._missing, texts=texts, form=form)
+        times = self._time_texts(database, file, form) if from_csv and len(texts) < len(self._found) else rows
+        parts = []
+        for place, (name, kind) in enumerate(self._types.items()):
+            column = quoted(name)
+            found = "VARCHAR" if from_csv and name in texts else self._found[name]
+            if kind is InputKind.TIMESTAMP:
+                if from_csv:
+                    has_one_reading(database, times, name, column, found, os.fspath(self._path))
+                value = f"TRY_CAST({time_sql(database, times, column, found)} AS TIMESTAMPTZ)"
+            else:
+                value = _value_sql(name, kind, found, form if from_csv else CsvForm())
+            text = f"CASE WHEN {value} IS NULL THEN CAST({column} AS VARCHAR) END"
+            parts += [f"{value} AS value_{place}", f"{text} AS text_{place}"]
+        parts += [f"{quoted(name)} AS copy_{place}" for place, name in enumerate(self.copied)]
+        return f"SELECT {', '.join(parts)} FROM {rows}"  # noqa: S608 quoted
+
+    def _time_texts(self, database: duckdb.DuckDBPyConnection, file: Location, form: CsvForm) -> str:
+        """Return a table of the times as texts, so that looking for their form reads the file once."""
+        names = [quoted(name) for name, kind in self._types.items() if kind is InputKind.TIMESTAMP]
+        rows = scan(file, self._missing, text=True, form=form)
+        database.execute(f"CREATE TEMP TABLE time_texts AS SELECT {', '.join(names)} FROM {rows}")  # noqa: S608 quoted
+        return "time_texts"
+
+
+def copied_query(query: str, connection: str, folder: Path) -> Path:
+    """Copy the rows of a query once, as a Parquet file; the copy of a killed run stays as it is.
+
+    Raises:
+        As `adapters.tables.sql_rows.SqlRows.read`.
+    """
+    origin = Origin(connection, query, None, None)
+    path = folder / f"query-{origin.digest}.parquet"
+    if not path.is_file():
+        rows = fetch(origin, None)
+        with replacing(path) as temporary:
+            pq.write_table(rows, temporary)
+    return path
+
+
+def _value_sql(name: str, kind: InputKind, found: str, form: CsvForm) -> str:
+    """Return the SQL of a value, NULL where it cannot be cast without loss.
+
+    A whole number is a DOUBLE, too: the cast of DuckDB would round 1.5, the encoding refuses it.
+    """
+    column = quoted(name)
+    if kind in NUMBERS:
+        if found == "BOOLEAN":
+            return "CAST(NULL AS DOUBLE)"
+        if found != "VARCHAR" or form.is_plain_number:
+            return f"TRY_CAST({column} AS DOUBLE)"
+        shape = (form.decimal, form.thousands, form.units.get(name))
+        return f"CASE WHEN {matches(column, *shape)} THEN TRY_CAST({as_plain(column, *shape)} AS DOUBLE) END"
+    if kind is InputKind.BOOL:
+        if found in ("VARCHAR", "BOOLEAN"):
+            return f"TRY_CAST({column} AS BOOLEAN)"
+        return f"CASE WHEN {column} = 0 THEN false WHEN {column} = 1 THEN true END"
+    return f"TRY_CAST({column} AS DOUBLE[])" if kind is InputKind.ARRAY else f"CAST({column} AS VARCHAR)"
+
+
+def _in_chunks(reader: pa.RecordBatchReader, size: int) -> Iterator[pa.Table]:
+    """Yield tables of exactly `size` rows, and the rest; the batches of DuckDB may have any size."""
+    waiting: list[pa.RecordBatch] = []
+    rows = 0
+    for batch in reader:
+        while rows + batch.num_rows >= size:
+            yield pa.Table.from_batches([*waiting, batch.slice(0, size - rows)])
+            batch = batch.slice(size - rows)
+            waiting, rows = [], 0
+        if batch.num_rows:
+            waiting.append(batch)
+            rows += batch.num_rows
+    if waiting:
+        yield pa.Table.from_batches(waiting)

@@ -1,0 +1,1 @@
+"""Score the rows of a whole file or query."""

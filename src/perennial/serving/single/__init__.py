@@ -1,0 +1,1 @@
+"""One model on loopback without the rest of the plant."""

@@ -1,0 +1,77 @@
+"""Ports of a batch."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from perennial.core.data_spec import CsvForm, RowsSpec, TableSpec
+from perennial.core.input_spec import InputKind
+from perennial.settings import Settings
+from perennial.wiring import tables, versions
+from perennial.wiring.database import store
+from perennial.wiring.traffic import trusted
+
+if TYPE_CHECKING:
+    from perennial.core.spec import ModelSpec
+    from perennial.core.version import VersionRef
+    from perennial.flows.batch.score import BatchPorts
+    from perennial.ports.batch import BatchRows
+    from perennial.serving.session import LoadedVersion
+
+
+def batch_ports(
+    spec: ModelSpec,
+    settings: Settings,
+    source: str,
+    out: Path,
+    connection: str | None,
+    keep: tuple[str, ...],
+    workers: int,
+    aside: Path,
+) -> BatchPorts:
+    """Return the ports of a batch.
+
+    Args:
+        source: file or folder; SELECT statement where there is a connection.
+        connection: environment variable with the address of a database; None: `source` is a file.
+        keep: columns that the result has, too, besides the key of the spec.
+        aside: empty folder for the files of the version.
+    """
+    from perennial.adapters.batch.parts import PartFiles
+    from perennial.adapters.batch.workers import Processes
+    from perennial.flows.batch.score import BatchPorts
+
+    registry, parts = versions.registry(settings), PartFiles(out)
+    given = spec.data.source
+    key = given.key if isinstance(given, RowsSpec) else None
+
+    def opener(ref: VersionRef) -> Callable[[], LoadedVersion]:
+        from perennial import model_probe
+        from perennial.serving.desired_state import DesiredVersion
+        from perennial.serving.session import load
+
+        files = registry.fetch(ref, aside / ref.digest)
+        wanted, keys = DesiredVersion.of(ref), trusted(settings)
+        load(wanted, files, keys, model_probe.model_problem)  # tried once, in a child
+        return functools.partial(load, wanted, files, keys, _tried)
+
+    def rows(types: Mapping[str, InputKind], described: str) -> BatchRows:
+        from perennial.adapters.batch.rows import FileRows, copied_query
+        from perennial.adapters.file_scan import is_s3
+
+        path: Path | str = source if is_s3(source) else Path(source)
+        if connection is not None:
+            path = copied_query(source, connection, parts.folder)
+        form = given.csv if isinstance(given, TableSpec) else CsvForm()
+        missing = given.missing if isinstance(given, TableSpec) else tables.MISSING
+        return FileRows(path, types, keep, () if key is None else (key,), missing, form)
+
+    return BatchPorts(registry, opener, rows, parts, Processes(workers), store(settings).ledger)
+
+
+def _tried(model: bytes) -> str:
+    """Return that a model file is sound: the process that began the batch has tried it."""
+    return ""

@@ -1,0 +1,1 @@
+"""A project for batches by the command line."""
