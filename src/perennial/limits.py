@@ -40,6 +40,8 @@ HEADER_TEXT = 128
 """Most characters of an id in a header that are logged; the rest is cut off."""
 JSON_DEPTH = 16
 """Most nested lists and objects of a body; deeper ones are a 400."""
+JSON_PARTS = 100_000
+"""Most lists and objects of a body; more are a 400: a million small ones cost a server a second."""
 HEADER_KIB = 32
 """Largest headers of a request; larger ones are a 431."""
 HEADERS = 100

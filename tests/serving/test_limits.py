@@ -9,6 +9,8 @@ from one_server import Server
 from tiny_models import tensor_body, tiny_version
 
 from perennial import limits
+from perennial.errors import MalformedInput
+from perennial.serving import strict_json
 
 PATH = "/v2/models/tiny/infer"
 
@@ -113,6 +115,16 @@ def test_a_body_beyond_the_limit_is_413_before_it_is_read(server, path):
 def test_a_deep_body_is_400(server, path, depth):
     for body in (b"[" * depth + b"]" * depth, b'{"entities":' + b"[" * depth + b"]" * depth + b"}"):
         assert server.client.post(path, content=body).status_code == 400
+
+
+@pytest.mark.parametrize("part", [b"[]", b"{}"])
+def test_a_body_of_many_small_parts_is_400_and_brackets_in_texts_are_none(part):
+    with pytest.raises(MalformedInput, match=f"more than {limits.JSON_PARTS} lists"):
+        strict_json.parse(b"[" + b",".join([part] * limits.JSON_PARTS) + b"]")
+    text = '\\"[{' * limits.JSON_PARTS
+    assert strict_json.parse(json.dumps([text, 1]).encode()) == [text, 1]
+    with pytest.raises(MalformedInput):
+        strict_json.parse(b'"' + b'\\"[' * limits.JSON_PARTS)  # never ends
 
 
 def test_a_refusal_does_not_repeat_a_large_value(server):

@@ -29,6 +29,7 @@ from perennial.serving.host import ModelHost
 from perennial.serving.http import pages
 from perennial.serving.http.direct import ANSWERED, DirectRoutes
 from perennial.serving.metrics import ServerMetrics
+from perennial.serving.observing.requests import Observe
 from perennial.serving.prediction_log import PredictionLogWriter
 from perennial.serving.protocol.grpc.service import InferenceCalls
 from perennial.serving.protocol.inference import Inference, stands_in
@@ -101,9 +102,10 @@ class ModelServer:
         traffic = {("v1", "predict"): self.predict, ("v2", "infer"): self.infer}
         return DirectRoutes({route: self._guarded(handler) for route, handler in traffic.items()}, rest)
 
-    def calls(self, door: Door) -> grpc.GenericRpcHandler:
+    def calls(self, door: Door, observe: Observe | None = None) -> grpc.GenericRpcHandler:
         """Return the service for a gRPC server; `door` says who may call it."""
-        return InferenceCalls(self.inference, Repository(self._host), door, self._metrics).handlers()
+        calls = InferenceCalls(self.inference, Repository(self._host), door, self._metrics)
+        return calls.handlers(observe)
 
     def _guarded(self, handler: Handler) -> Handler:
         async def endpoint(request: Request) -> Response:

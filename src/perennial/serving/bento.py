@@ -19,7 +19,8 @@ from perennial.serving.evidence.sources import FeedbackSources
 from perennial.serving.feedback_inbox import FeedbackWriter
 from perennial.serving.host import ModelHost
 from perennial.serving.manifest import example_row
-from perennial.serving.observing.settings import observed
+from perennial.serving.observing.requests import Observed
+from perennial.serving.observing.settings import observation
 from perennial.serving.prediction_log import PredictionLogWriter
 from perennial.serving.protocol.grpc.server import GrpcServer
 from perennial.serving.session import LoadedVersion
@@ -98,8 +99,9 @@ class ServerParts:
             ClientKeys(settings.client_keys),
             settings.keys_required,
         )
-        self.application, self._end_observation = observed(door, settings)
-        calls = server.calls(door)
+        self._observation = observation(settings)
+        self.application = door if self._observation is None else Observed(door, self._observation)
+        calls = server.calls(door, self._observation)
         self._grpc = GrpcServer(f"{LOOPBACK}:{grpc_port}", calls, lambda: self.host.started)
 
     async def start(self) -> None:
@@ -111,7 +113,8 @@ class ServerParts:
         await self._grpc.stop()
         self.host.stop()
         self._predictions.close()
-        self._end_observation()
+        if self._observation is not None:
+            self._observation.close()
 
 
 def pool_of_process() -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from typing import Any
 
@@ -11,13 +12,20 @@ import orjson
 from perennial import limits
 from perennial.errors import MalformedInput
 
+_TEXT = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"?', re.DOTALL)
+
 
 def parse(body: bytes) -> Any:
     """Parse a body as JSON.
 
     Raises:
-        MalformedInput: the body is not JSON in UTF-8, has a key twice in an object, or is nested too deeply.
+        MalformedInput: the body is not JSON in UTF-8, has a key twice in an object, is nested too deeply, or has too
+            many lists and objects, of which a million take the parser a second.
     """
+    if _parts(body) > limits.JSON_PARTS and _parts(_TEXT.sub(b"", body)) > limits.JSON_PARTS:
+        raise MalformedInput(
+            f"the body has more than {limits.JSON_PARTS} lists and objects", hint="send fewer rows"
+        )
     try:
         content = orjson.loads(body)
     except orjson.JSONDecodeError as error:
@@ -31,6 +39,10 @@ def parse(body: bytes) -> Any:
     if body.count(b'"') != 2 * texts:
         json.loads(body, object_pairs_hook=_different, parse_int=float)
     return content
+
+
+def _parts(body: bytes) -> int:
+    return body.count(b"{") + body.count(b"[")
 
 
 def _texts(content: Any) -> int | None:

@@ -12,8 +12,8 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from starlette.testclient import TestClient
 from tiny_models import tensor_body, tiny_version
 
-from perennial.serving.observing.requests import Observed, write_line
-from perennial.serving.observing.settings import observed
+from perennial.serving.observing.requests import Observation, Observed, write_line
+from perennial.serving.observing.settings import observation
 from perennial.serving.observing.tracing import otlp
 from perennial.settings import Settings
 
@@ -30,7 +30,7 @@ def server(tmp_path):
 
 
 def test_each_request_is_a_line_with_its_id_version_status_and_trace(server, capfd):
-    client = TestClient(Observed(server.application, write_line, None))
+    client = TestClient(Observed(server.application, Observation(write_line)))
     by_entity = {
         "entities": [{"test_id": "t1", "suite": "s"}],
         "context": {"cycle_size": 1, "requested_at": "2015-12-01T10:00:00Z"},
@@ -67,7 +67,7 @@ def test_a_span_is_a_child_of_the_client_s_and_reaches_a_collector(server, monke
         tracing = otlp(f"http://127.0.0.1:{collector.server_port}/v1/traces")
         traces = []
         client = TestClient(
-            Observed(server.application, lambda request, trace: traces.append(trace), tracing)
+            Observed(server.application, Observation(lambda request, trace: traces.append(trace), tracing))
         )
         client.post(INFER, json=tensor_body(), headers=SENT)
         client.post(INFER, json=tensor_body())
@@ -90,9 +90,8 @@ def test_a_span_is_a_child_of_the_client_s_and_reaches_a_collector(server, monke
 
 
 def test_nothing_is_observed_unless_a_setting_asks_for_it(server, tmp_path):
-    assert observed(server.application, Settings(home=tmp_path))[0] is server.application
-    asked, _ = observed(server.application, Settings(home=tmp_path, request_log=True))
-    assert isinstance(asked, Observed)
+    assert observation(Settings(home=tmp_path)) is None
+    assert observation(Settings(home=tmp_path, request_log=True)) is not None
 
 
 def test_the_metrics_have_a_histogram_of_each_version(server):

@@ -24,6 +24,7 @@ from perennial.serving.access.door import Door
 from perennial.serving.protocol.grpc import open_inference_pb2 as wire
 from perennial.serving.protocol.grpc import paths
 from perennial.serving.protocol.grpc.service import STATUS
+from perennial.serving.protocol.grpc.translation import MOST_PARAMETERS
 from perennial.settings import Settings
 from perennial.wiring import database
 
@@ -37,13 +38,13 @@ ROUTED = {**INSIDE, "x_perennial_public": "true", "x_perennial_model": "tiny"}
 class Served:
     """A server with its door, asked by gRPC (`caller`) and by REST (`server.client`)."""
 
-    def __init__(self, folder) -> None:
+    def __init__(self, folder, observe=None) -> None:
         self.server = Server(folder / "serving")
         self.ref, files = tiny_version(folder, "tiny", "1.0.0", bias=0.0)
         self.server.hold((self.ref, files))
         self.keys = ClientKeys(folder / "keys.json")
         self.live = True
-        calls = self.server.calls(Door(self.server.client.app, SECRET, self.keys))
+        calls = self.server.calls(Door(self.server.client.app, SECRET, self.keys), observe)
         self._serving = serving(calls, lambda: self.live)
         self.port = self._serving.__enter__()
         self.caller = Caller(self.port)
@@ -81,6 +82,26 @@ def test_an_answer_and_its_record_are_those_of_rest(served):
     )
     assert len(by_rest) == 2
     assert by_rest.astype(str).equals(by_grpc.astype(str))
+
+
+def test_a_call_is_observed_with_its_code_version_and_trace(tmp_path):
+    observed = []
+    served = Served(tmp_path, observed.append)
+    trace = "4bf92f3577b34da6a3ce929d0e0e4736"
+    try:
+        served.caller.infer(message("tiny", 2), traceparent=f"00-{trace}-00f067aa0ba902b7-01", **INSIDE)
+        with pytest.raises(grpc.RpcError):
+            served.caller.infer(message("nobody", 1), **INSIDE)
+        with pytest.raises(grpc.RpcError):
+            served.caller.call(b"\xff", "ModelInfer", **INSIDE)
+    finally:
+        served.end()
+    assert [(each.model, each.version, each.status, each.trace_id) for each in observed] == [
+        ("tiny", "1.0.0", "OK", trace),
+        ("nobody", None, "NOT_FOUND", None),
+        (None, None, "INVALID_ARGUMENT", None),
+    ]
+    assert observed[0].path == paths.path("ModelInfer")
 
 
 def test_raw_contents_are_answered_raw(served):
@@ -125,6 +146,14 @@ def test_the_repository_says_what_the_server_holds_and_changes_nothing(served):
         assert served.caller.code(b"", method, **ROUTED) == "UNAUTHENTICATED"
 
 
+def strange(**changes) -> wire.ModelInferRequest:
+    """Return a request whose input has these changes, and bytes of another size than it says."""
+    request = message("tiny", raw_input_contents=[b"1"])
+    request.inputs[0].ClearField("contents")
+    request.inputs[0].MergeFrom(wire.ModelInferRequest.InferInputTensor(**changes))
+    return request
+
+
 REFUSED = {
     "no model": (b"", "INVALID_ARGUMENT"),
     "another model": (message("none"), "NOT_FOUND"),
@@ -133,6 +162,12 @@ REFUSED = {
     "no input": (wire.ModelInferRequest(model_name="tiny"), "INVALID_ARGUMENT"),
     "no protobuf": (b"\xff\xff", "INVALID_ARGUMENT"),
     "no UTF-8": (b"\x0a\x01\xff", "INVALID_ARGUMENT"),
+    "a long name": (strange(name="\N{GRINNING FACE}" * 100_000), "INVALID_ARGUMENT"),
+    "many sizes": (strange(shape=[1] * 4_000_000), "INVALID_ARGUMENT"),
+    "many parameters": (
+        strange(parameters={f"{number:x}": wire.InferParameter() for number in range(MOST_PARAMETERS + 1)}),
+        "INVALID_ARGUMENT",
+    ),
     "larger than the limit": (b"\x1a" + b"\x00" * limits.BODY_BYTES, "RESOURCE_EXHAUSTED"),
 }
 
@@ -181,6 +216,7 @@ def test_the_door_is_that_of_rest(served, tmp_path):
     assert code(b"", "ServerLive") == "PERMISSION_DENIED"
     assert code(message("tiny"), **ROUTED) == "UNAUTHENTICATED"
     assert code(message("tiny"), **ROUTED, **bearer) == "OK"
+    assert code(b"\xff\xff", **ROUTED) == "UNAUTHENTICATED", "a message is read for clients with a key only"
     for none in ("none", "tiny/\n", "tiny/../tiny"):
         assert code(message(none), **ROUTED) == "UNAUTHENTICATED"
     for method in paths.OF_REPOSITORY:

@@ -48,6 +48,11 @@ function envoy_on_request(handle)
     return
   end
   handle:streamInfo():dynamicMetadata():set("perennial.grpc", "call", "true")
+  local unfit = {}
+  for name, _ in pairs(headers) do
+    if name:find("[^%%w_.:-]") or name:sub(-4) == "-bin" then unfit[#unfit + 1] = name end
+  end
+  for _, name in ipairs(unfit) do headers:remove(name) end
   if not methods[path] then
     refuse(handle, "12", "no method of %(service)s that is served here")
   end
@@ -65,7 +70,10 @@ function envoy_on_response(handle)
 end
 """
 """Lua: Envoy answers gRPC with 200 and a `grpc-status`, also where it refuses what is no call of the service; the
-second function ends that. In a call it undoes the status that a cluster gave the answer."""
+second function ends that. In a call it undoes the status that a cluster gave the answer.
+
+A gRPC server answers UNKNOWN, an error of the version, to a header whose name gRPC does not allow and to one that
+ends in `-bin` and is no base64: both kinds are removed, no server reads them."""
 
 _MODEL = """
 local of_model = %(of_model)s
@@ -115,6 +123,10 @@ function envoy_on_request(handle)
   local size = body and body:length() or 0
   if size < 5 then
     refuse(handle, "3", "the call has no message")
+    return
+  end
+  if handle:trailers() then  -- of which a server would answer some with UNKNOWN
+    refuse(handle, "3", "a call has no trailers")
     return
   end
   local frame = body:getBytes(0, 5)

@@ -74,7 +74,8 @@ def _serve_one(
 ) -> None:
     import uvicorn
 
-    from perennial.serving.observing.settings import observed
+    from perennial.serving.observing.requests import Observed
+    from perennial.serving.observing.settings import observation
     from perennial.serving.single import files
     from perennial.serving.single.server import application, listener
     from perennial.wiring.traffic import trusted
@@ -93,12 +94,14 @@ def _serve_one(
     print_text(
         f"{version.wanted.model} {version.wanted.version} is served at {address}; try it: {address}/docs"
     )
-    app, end_observation = observed(app, settings)
+    seen = observation(settings)
+    app = app if seen is None else Observed(app, seen)
     config = uvicorn.Config(app, log_level="warning", access_log=False, lifespan="off", server_header=False)
     try:
         uvicorn.Server(config).run(sockets=[door])
     finally:
-        end_observation()
+        if seen is not None:
+            seen.close()
 
 
 def _fetch(text: str, serving: Path, settings: Settings) -> None:

@@ -6,7 +6,7 @@ import os
 import re
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -28,6 +28,7 @@ from perennial.serving.http.direct import (
 
 UNOBSERVED = frozenset({"/livez", "/readyz", "/metrics"})
 """Paths that machines ask all the time."""
+FAILURES = frozenset({"INTERNAL", "UNAVAILABLE", "UNKNOWN", "DEADLINE_EXCEEDED", "DATA_LOSS"})
 _OF_MODEL = re.compile(r"/v[12]/models/([^/]+)")
 _TRACE = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(-.*)?")
 
@@ -38,7 +39,8 @@ class ObservedRequest:
 
     Attributes:
         started: nanoseconds since 1970.
-        status: of the answer; None where none was sent, as when the client left.
+        status: HTTP status of the answer, or the name of the code of a call by gRPC; None where none was sent, as when
+            the client left.
         model, version: that answered; of a refused request the model of the path, and None.
         shadow: true for a mirrored request.
         trace: W3C trace context as the client sent it, `traceparent` and `tracestate`.
@@ -48,12 +50,17 @@ class ObservedRequest:
     seconds: float
     method: str
     path: str
-    status: int | None
+    status: int | str | None
     request_id: str
     model: str | None
     version: str | None
     shadow: bool
     trace: dict[str, str]
+
+    @property
+    def failed(self) -> bool:
+        """Return whether the server is to blame, or nobody got an answer."""
+        return self.status is None or self.status in FAILURES or str(self.status).startswith("5")
 
     @property
     def trace_id(self) -> str | None:
@@ -62,8 +69,11 @@ class ObservedRequest:
         return match[1] if match is not None else None
 
 
-class Observed:
-    """ASGI middleware that hands each ended request to a log and to a tracer.
+Observe = Callable[[ObservedRequest], None]
+
+
+class Observation:
+    """Hands each ended request to a log and to a tracer.
 
     Args:
         log: takes a request and the id of its trace, if it has one.
@@ -72,13 +82,26 @@ class Observed:
 
     def __init__(
         self,
-        application: Application,
         log: Callable[[ObservedRequest, str | None], None] | None,
-        trace: Callable[[ObservedRequest], str] | None,
+        trace: Callable[[ObservedRequest], str] | None = None,
+        close: Callable[[], None] = lambda: None,
     ) -> None:
-        self._application = application
         self._log = log
         self._trace = trace
+        self.close = close
+
+    def __call__(self, request: ObservedRequest) -> None:
+        trace = self._trace(request) if self._trace is not None else request.trace_id
+        if self._log is not None:
+            self._log(request, trace)
+
+
+class Observed:
+    """ASGI middleware that observes the requests by REST."""
+
+    def __init__(self, application: Application, observe: Observe) -> None:
+        self._application = application
+        self._observe = observe
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["path"] in UNOBSERVED:
@@ -96,23 +119,30 @@ class Observed:
         try:
             await self._application(scope, receive, noting)
         finally:
-            self._observe(_observed(scope, started, time.perf_counter() - clock, status))
+            seconds, path = time.perf_counter() - clock, scope["path"]
+            of_model = _OF_MODEL.match(path)
+            model, version = scope.get(ANSWERED) or (of_model[1] if of_model is not None else None, None)
+            given = RequestHeaders(scope["headers"])
+            self._observe(
+                observed_request(given, scope["method"], path, status, started, seconds, (model, version))
+            )
 
-    def _observe(self, request: ObservedRequest) -> None:
-        trace = self._trace(request) if self._trace is not None else request.trace_id
-        if self._log is not None:
-            self._log(request, trace)
 
-
-def _observed(scope: Scope, started: int, seconds: float, status: int | None) -> ObservedRequest:
-    given = RequestHeaders(scope["headers"])
-    path = scope["path"]
-    of_model = _OF_MODEL.match(path)
-    model, version = scope.get(ANSWERED) or (of_model[1] if of_model is not None else None, None)
+def observed_request(
+    given: Mapping[str, str],
+    method: str,
+    path: str,
+    status: int | str | None,
+    started: int,
+    seconds: float,
+    answered: tuple[str | None, str | None],
+) -> ObservedRequest:
+    """Return the record of a request; what a client wrote is cut to the limit."""
+    model, version = answered
     return ObservedRequest(
         started,
         seconds,
-        scope["method"],
+        method,
         path[: limits.HEADER_TEXT],
         status,
         caller.request_id(given),

@@ -32,7 +32,7 @@ class Tracing:
         given = {
             "http.request.method": request.method,
             "url.path": request.path,
-            "http.response.status_code": request.status,
+            ("rpc" if isinstance(request.status, str) else "http") + ".response.status_code": request.status,
             "perennial.request_id": request.request_id,
             "perennial.model": request.model,
             "perennial.version": request.version,
@@ -45,7 +45,7 @@ class Tracing:
             attributes={name: value for name, value in given.items() if value is not None},
             start_time=request.started,
         )
-        if request.status is None or request.status >= 500:
+        if request.failed:
             span.set_status(Status(StatusCode.ERROR))
         span.end(request.started + int(request.seconds * 1e9))
         return format_trace_id(span.get_span_context().trace_id)

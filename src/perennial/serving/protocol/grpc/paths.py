@@ -7,7 +7,8 @@ INFER, MODEL_READY, MODEL_METADATA = "ModelInfer", "ModelReady", "ModelMetadata"
 OF_MODEL = (INFER, MODEL_READY, MODEL_METADATA)
 """Methods whose request has the model's name in field 1 and the version in field 2."""
 OF_REPOSITORY = ("RepositoryIndex", "RepositoryModelLoad", "RepositoryModelUnload")
-OF_SERVER = ("ServerLive", "ServerReady", "ServerMetadata")
+HEALTH = ("ServerLive", "ServerReady")
+OF_SERVER = (*HEALTH, "ServerMetadata")
 
 
 def path(method: str) -> str:

@@ -18,8 +18,10 @@ from perennial.serving import headers
 from perennial.serving.access.door import Door, visible
 from perennial.serving.answers import brief, problem
 from perennial.serving.metrics import ServerMetrics
+from perennial.serving.observing.requests import Observe
 from perennial.serving.protocol.grpc import open_inference_pb2 as wire
 from perennial.serving.protocol.grpc import paths
+from perennial.serving.protocol.grpc.observed import observed_call
 from perennial.serving.protocol.grpc.translation import metadata_message, request_of, response_message
 from perennial.serving.protocol.inference import Inference
 from perennial.serving.protocol.repository import Repository
@@ -40,6 +42,8 @@ STATUS = {
     503: grpc.StatusCode.UNAVAILABLE, 504: grpc.StatusCode.DEADLINE_EXCEEDED,
 }  # fmt: skip
 """gRPC status by the HTTP status of an error."""
+MOST_DETAILS = 2000
+"""Most bytes of an error, which is a header: Envoy counts an answer with large headers as a fault of the server."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +76,8 @@ class InferenceCalls:
         self._door = door
         self._metrics = metrics
 
-    def handlers(self) -> grpc.GenericRpcHandler:
-        """Return the service for a server."""
+    def handlers(self, observe: Observe | None = None) -> grpc.GenericRpcHandler:
+        """Return the service for a server; `observe` is told of each call that ended, health checks left out."""
         methods = {
             "ServerLive": (self._live, wire.ServerLiveRequest),
             "ServerReady": (self._ready, wire.ServerReadyRequest),
@@ -88,20 +92,25 @@ class InferenceCalls:
         return grpc.method_handlers_generic_handler(
             paths.SERVICE,
             {
-                name: grpc.unary_unary_rpc_method_handler(self._guarded(name, answer, kind))
+                name: grpc.unary_unary_rpc_method_handler(
+                    self._guarded(name, answer, kind)
+                    if observe is None or name in paths.HEALTH
+                    else observed_call(name, kind, self._guarded(name, answer, kind), _given, observe)
+                )
                 for name, (answer, kind) in methods.items()
             },
         )
 
     def _guarded(self, method: str, answer: Answer, kind: type[Message]) -> Call:
-        """Parse the message, ask the door, and turn an error into a status: never UNKNOWN."""
+        """Ask the door, parse the message, and turn an error into a status: never UNKNOWN."""
 
         async def call(content: bytes, context: grpc.aio.ServicerContext) -> bytes:
             started = time.perf_counter()
             given = _given(context)
             try:
+                client = self._admit(method, given)
                 message = _parsed(kind, content)
-                client = self._admit(method, message, given)
+                self._check(method, message, given)
                 response, sent = answer(message, Asked(given, client, started))
                 context.set_trailing_metadata(tuple(sent.items()))
                 return response.SerializeToString()
@@ -111,37 +120,45 @@ class InferenceCalls:
                 LOG.exception("%s", paths.path(method))
                 status, message, hint = 500, "the server failed", "see its log"
             self._metrics.refused(status)
-            await context.abort(STATUS.get(status, grpc.StatusCode.INTERNAL), f"{message} ({hint})")
+            details = f"{message} ({hint})".encode()[:MOST_DETAILS].decode(errors="ignore")
+            await context.abort(STATUS.get(status, grpc.StatusCode.INTERNAL), details)
             raise AssertionError  # abort has raised
 
         return call
 
-    def _admit(self, method: str, message: Message, given: Mapping[str, str]) -> Client | None:
-        """Return who asks, and check that the router read the same model out of the message.
+    def _admit(self, method: str, given: Mapping[str, str]) -> Client | None:
+        """Return who asks; before the message is parsed, so that nobody without a key costs more.
+
+        Raises:
+            NotSignedIn, NotAllowed: see `Door`.
+        """
+        path = paths.path(method)
+        if method in paths.OF_REPOSITORY:
+            path = "/v2/repository/index"
+        elif method in paths.OF_MODEL:
+            path = f"/v2/models/{quote(given.get(headers.CALLED_MODEL) or '-', safe='')}"
+        return self._door.admit(_sent(given), path)
+
+    def _check(self, method: str, message: Message, given: Mapping[str, str]) -> None:
+        """Check that the message names the model that the router read out of it, and one that the client may manage.
 
         Raises:
             NotSignedIn, NotAllowed: see `Door`.
             MalformedInput: the message names another model or version to another reader.
         """
-        sent = {name.encode(): value.encode("latin-1") for name, value in given.items()}
         if method in paths.OF_REPOSITORY:
-            model = quote(getattr(message, "model_name", ""), safe="")
-            return self._door.admit(
-                sent, f"/v2/repository/models/{model}/load" if model else "/v2/repository/index"
-            )
-        if method not in paths.OF_MODEL:
-            return self._door.admit(sent, paths.path(method))
-        named = _named(message)
-        if not named[0]:
-            raise MalformedInput("the message names no model", hint="name it in the first field")
-        client = self._door.admit(sent, f"/v2/models/{quote(named[0], safe='')}")
-        routed = given.get(headers.CALLED_MODEL, ""), given.get(headers.CALLED_VERSION, "")
-        if headers.PUBLIC in given and routed != named:
-            raise MalformedInput(
-                f"the message names {brief(named)}, it was routed to {brief(routed)}",
-                hint="name the model and the version once",
-            )
-        return client
+            if model := getattr(message, "model_name", ""):
+                self._door.admit(_sent(given), f"/v2/repository/models/{quote(model, safe='')}/load")
+        elif method in paths.OF_MODEL:
+            named = _named(message)
+            if not named[0]:
+                raise MalformedInput("the message names no model", hint="name it in the first field")
+            routed = given.get(headers.CALLED_MODEL, ""), given.get(headers.CALLED_VERSION, "")
+            if headers.PUBLIC in given and routed != named:
+                raise MalformedInput(
+                    f"the message names {brief(named)}, it was routed to {brief(routed)}",
+                    hint="name the model and the version once",
+                )
 
     def _live(self, message: Message, asked: Asked) -> Answered:
         return wire.ServerLiveResponse(live=self._inference.live()), {}
@@ -187,6 +204,11 @@ def _given(context: grpc.aio.ServicerContext) -> dict[str, str]:
         for name, value in context.invocation_metadata() or ()
         if isinstance(value, str)
     }
+
+
+def _sent(given: Mapping[str, str]) -> dict[bytes, bytes]:
+    """Return the metadata as the door reads it."""
+    return {name.encode(): value.encode("latin-1") for name, value in given.items()}
 
 
 def _parsed(kind: type[Message], content: bytes) -> Message:

@@ -29,6 +29,8 @@ CONTENTS = {
     "INT64": "int64_contents", "FP32": "fp32_contents", "FP64": "fp64_contents", "BYTES": "bytes_contents",
 }  # fmt: skip
 """Datatype -> field of `InferTensorContents`; FP16 has none."""
+MOST_PARAMETERS = 100
+"""Most parameters of a request, an input or an output: a message can have hundreds of thousands, read one by one."""
 
 
 def request_of(message: wire.ModelInferRequest) -> InferenceRequest:
@@ -92,7 +94,8 @@ def metadata_message(metadata: ModelMetadata) -> wire.ModelMetadataResponse:
 
 
 def _tensor(given: wire.ModelInferRequest.InferInputTensor, raw: bytes | None) -> Tensor:
-    name, datatype, shape = given.name, given.datatype, tuple(given.shape)
+    # One more size than allowed is enough to refuse; a message can have millions.
+    name, datatype, shape = given.name, given.datatype, tuple(given.shape[: MOST_SIZES + 1])
     if datatype not in DATATYPES:
         raise ShapeError(
             f"datatype of {brief(name)} is {brief(datatype)}", hint=f"known: {', '.join(DATATYPES)}"
@@ -146,6 +149,8 @@ def _values(
 
 
 def _parameters(given: Mapping[str, wire.InferParameter], what: str) -> dict[str, Any]:
+    if len(given) > MOST_PARAMETERS:
+        raise MalformedInput(f"{what} has {len(given)} parameters", hint=f"send at most {MOST_PARAMETERS}")
     parameters = {}
     for name, value in given.items():
         choice = value.WhichOneof("parameter_choice")

@@ -126,7 +126,9 @@ def _tensor(described: Any, rest: memoryview, place: int) -> tuple[Tensor, int]:
         raise ShapeError(
             f"datatype of {brief(name)} is {brief(datatype)}", hint=f"known: {', '.join(DATATYPES)}"
         )
-    if not isinstance(shape, list) or not all(type(size) is int and size > 0 for size in shape):
+    if not isinstance(shape, list) or not all(
+        type(size) is int and size > 0 for size in shape[: MOST_SIZES + 1]
+    ):
         raise ShapeError(f"shape of {brief(name)} is {brief(shape)}", hint="send a list of sizes from 1")
     if len(shape) > MOST_SIZES or math.prod(shape) > MOST_VALUES:
         raise ShapeError(
