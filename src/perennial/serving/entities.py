@@ -217,12 +217,13 @@ def features(
             f"no features are known for {brief(unknown[:5])}{more}",
             hint="check the keys, publish features, or send allow_unknown: true",
         )
-    typed = columns_of(manifest.inputs)
-    plain = [name for name in manifest.features if name not in set(typed)]
+    place_of = {name: place for place, name in enumerate(manifest.features)}
+    typed = dict.fromkeys(columns_of(manifest.inputs))
+    plain = [name for name in manifest.features if name not in typed]
     if not manifest.inputs:
         return np.array([_row(row, plain) for row in values], dtype=np.float32)
     features = np.full((len(values), len(manifest.features)), np.nan, dtype=np.float32)
-    places = [manifest.features.index(name) for name in plain]
+    places = [place_of[name] for name in plain]
     features[:, places] = np.array([_row(row, plain) for row in values], dtype=np.float32).reshape(
         len(values), -1
     )
@@ -233,7 +234,7 @@ def features(
         else [None if row is None else row.get(name) for row in values]
         for name in manifest.inputs
     }
-    places = [manifest.features.index(name) for name in typed]
+    places = [place_of[name] for name in typed]
     features[:, places] = encode(manifest.inputs, columns, len(values))
     return features
 

@@ -22,13 +22,17 @@ def predictions() -> None:
 def seal(model: str, as_json: bool) -> None:
     """Make Parquet segments of the ended hours of MODEL, and one segment of each ended day.
 
-    Deletes what `retention.predictions` of the spec no longer keeps. The maintenance DAG does it every hour.
+    Deletes what `retention.predictions` of the spec no longer keeps, but nothing since the begin of a release that
+    still goes on: its verdicts and A/B tests count all of it. The maintenance DAG does it every hour.
     """
-    from perennial.wiring import releasing
+    from perennial.wiring import database, releasing
 
-    settings = environment.load()
+    settings, at = environment.load(), now()
     keep = catalog.spec(model, settings).retention.predictions
-    done = releasing.prediction_archive(settings).tidy(model, now(), keep)
+    if keep is not None:
+        releases = database.store(settings).releases.latest(model)
+        keep = max([keep, *(at - each.started_at for each in releases if not each.phase.is_final())])
+    done = releasing.prediction_archive(settings).tidy(model, at, keep)
     if as_json:
         print_json(asdict(done))
         return
