@@ -72,8 +72,10 @@ def test_nor_is_one_of_a_call_by_http_1(stack):
     connection.request(
         "POST", paths.path(paths.INFER), b"\0" + len(content).to_bytes(4, "big") + content, sent
     )
-    assert connection.getresponse().status == 200
+    answer = connection.getresponse()
+    answer.read()
     connection.close()
+    assert answer.status == 200
     grows(stack, before, {"stable": 1, "canary": 1})
 
 
