@@ -97,8 +97,7 @@ class EnvoyRouter:
             if state.routes.get(route.model) == route and self._live_version() == _rds_version(state):
                 return
             try:
-                if route.model not in state.routes:
-                    self._add_clusters(wanted)
+                self._add_clusters(wanted)
                 self._change_routes(wanted)
             except (RouterRejected, RouterUnavailable):
                 # A restarted Envoy must begin with the confirmed routes.
@@ -182,10 +181,16 @@ class EnvoyRouter:
         return ""
 
     def _add_clusters(self, wanted: ConfirmedRoutes) -> None:
-        """Add the clusters of new models: Envoy refuses a route to a cluster that does not exist."""
+        """Add the clusters that Envoy lacks, without which it refuses a route.
+
+        They are those of a new model, and of a protocol that the version before did not have: a rollback right after an
+        upgrade meets the Envoy of before.
+        """
+        names = {cluster["name"] for cluster in clusters(list(wanted.routes), self._layout)}
+        if names <= set(self._admin.clusters()):
+            return
         before = self._rejections(CDS)
         self._write_clusters(wanted)
-        names = {cluster["name"] for cluster in clusters(list(wanted.routes), self._layout)}
 
         def active() -> bool:
             self._refuse_if_rejected(CDS, before)
