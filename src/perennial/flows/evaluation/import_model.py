@@ -184,8 +184,13 @@ def _safe(spec: ModelSpec, holdout: Examples, folder: Path, scorer: Scorer) -> b
 
 
 def _inputs(spec: ModelSpec, described: Description, request: ImportRequest) -> dict[str, InputSpec]:
-    names = column_order(described, request.inputs, spec.features.names)
     known = spec.features.inputs
+    if several := [name for name, given in known.items() if given.columns(name) != (name,)]:
+        raise ModelFileError(
+            f"{spec.name} has inputs of several columns: {', '.join(several)}",
+            hint="a model is imported whose inputs are a column each: no texts and no arrays",
+        )
+    names = column_order(described, request.inputs, spec.features.names)
     if sorted(names) != sorted(known):
         raise ModelFileError(
             f"the model takes {', '.join(names)}; the spec of {spec.name} has the inputs {', '.join(known)}",
