@@ -8,6 +8,7 @@ from perennial.errors import SettingsError
 
 ABOVE = 100
 """Distance from the port of a model server to its port for gRPC, where the settings do not say it."""
+LAST = 65535
 
 
 class PortSettings(BaseModel):
@@ -34,7 +35,7 @@ class PortSettings(BaseModel):
         servers = self.ports(pool)
         text = {"stable": self.ports_stable_grpc, "canary": self.ports_canary_grpc}[pool]
         if text is None:
-            return tuple(port + ABOVE for port in servers)
+            text = ",".join(str(port + ABOVE) for port in servers)
         ports = _numbers(text, f"{pool}_grpc")
         if len(ports) != len(servers):
             raise SettingsError(
@@ -61,10 +62,21 @@ class PortSettings(BaseModel):
 
 
 def _numbers(text: str, name: str) -> tuple[int, ...]:
+    """Return the ports of a text.
+
+    Raises:
+        SettingsError: a part is no number of a port.
+    """
     try:
-        return tuple(int(part) for part in text.split(","))
+        ports = tuple(int(part) for part in text.split(","))
     except ValueError as error:
         raise SettingsError(
             f"PERENNIAL_PORTS_{name.upper()} is {text!r}: not comma-separated numbers",
             hint="for two servers: 3101,3102",
         ) from error
+    for port in ports:
+        if not 0 < port <= LAST:
+            raise SettingsError(
+                f"PERENNIAL_PORTS_{name.upper()}: {port} is no port", hint=f"set ports from 1 to {LAST}"
+            )
+    return ports
