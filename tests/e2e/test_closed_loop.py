@@ -67,7 +67,7 @@ def test_approved_in_a_real_page_and_finished_under_fire(stack, second_release):
     assert record.tags[f"approval.by.{APPROVER}"].startswith(f"approved {done.candidate.digest} ")
     until(
         lambda: all(state["statename"] == "RUNNING" for state in supervisord.states(settings).values()),
-        60,
+        180,
         "all up",
     )
 
@@ -78,25 +78,25 @@ def test_a_person_asks_for_a_retraining_and_airflow_starts_it(stack):
     airflow = airflow_of(stack.settings)
     before = len(airflow.runs(train))
     stack.run("retrain", MODEL, "--reason", text)
-    until(lambda: len(airflow.runs(train)) > before, 60, "Airflow to start the training")
+    until(lambda: len(airflow.runs(train)) > before, 180, "Airflow to start the training")
     run = airflow.runs(train)[0]
     assert run["run_type"] == "asset_triggered"
     path = f"/api/v2/dags/{train}/dagRuns/{run['dag_run_id']}/taskInstances/why/xcomEntries/return_value"
-    until(lambda: airflow.tasks(train, run["dag_run_id"])["why"] == "success", 60, "the first task")
+    until(lambda: airflow.tasks(train, run["dag_run_id"])["why"] == "success", 180, "the first task")
     value = airflow.get(path)["value"]
     assert (value["reason"], value["text"]) == ("person", text)
 
 
 def test_down_leaves_no_process(stack):
     stack.run("local", "down")
-    assert until(lambda: not stack.processes(), 10, f"no process, not {stack.processes()}")
+    assert until(lambda: not stack.processes(), 60, f"no process, not {stack.processes()}")
 
 
 def test_ctrl_c_stops_everything(stack, tmp_path):
     log = tmp_path / "demo.log"
     process = stack.start("demo", "run", log=log)
     try:
-        until(lambda: "ready after" in log.read_text(), 300, "the first process to be ready")
+        until(lambda: "ready after" in log.read_text(), 600, "the first process to be ready")
         process.send_signal(signal.SIGINT)
         assert process.wait(timeout=90) == 130, log.read_text()[-3000:]
     finally:

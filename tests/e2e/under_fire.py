@@ -108,9 +108,9 @@ def release_under_fire(demo: Demo, chromium: str) -> ReleaseUnderFire:
         time.sleep(3)
         assert newest(Phase.AWAITING_APPROVAL), "nobody has approved yet"
         approve_in_mlflow(chromium, settings, waiting.candidate.key)
-        demo.until(lambda: newest(Phase.SHADOW), 300, "the shadow")
+        demo.until(lambda: newest(Phase.SHADOW), 600, "the shadow")
         kill(settings, "airflow-triggerer")
-        demo.until(lambda: newest(Phase.CANARY), 300, "the canary")
+        demo.until(lambda: newest(Phase.CANARY), 600, "the canary")
         kill(settings, f"server-stable-{settings.ports('stable')[0]}")
         kill(settings, "airflow-scheduler")
         kill(settings, "mlflow")
