@@ -85,8 +85,8 @@ class Settings(EncryptionSettings, PortSettings):
     request_log: bool = Field(False, description="model servers write a JSON line per request")
     otlp_traces: str | None = Field(
         None,
-        pattern=r"^https?://",
-        description="OpenTelemetry collector for traces, as http://127.0.0.1:4318/v1/traces",
+        pattern=r"^https?://[^/@]+(/[^@]*)?$",
+        description="OpenTelemetry collector for traces, as http://127.0.0.1:4318/v1/traces, without a password",
     )
     client_rate: int = Field(5000, gt=0, description="requests per second of a client's address")
 

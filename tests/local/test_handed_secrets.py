@@ -21,6 +21,7 @@ PUBLIC = {
     "accounts_path", "unix_accounts", "training_socket",
     "tls_pages", "jwt_issuer", "jwt_audience", "jwt_keys", "client_rate", "port_mlflow", "port_airflow", "port_envoy",
     "port_monitor", "ports_stable", "ports_canary", "ports_stable_grpc", "ports_canary_grpc",
+    "request_log", "otlp_traces",
 }  # fmt: skip
 """Settings without a secret: addresses, names, and paths of files whose modes protect them."""
 GETS = {
@@ -136,3 +137,11 @@ def test_a_missing_file_is_told(monkeypatch, tmp_path):
     monkeypatch.setenv("PERENNIAL_NOTIFY_FILE", str(tmp_path / "none"))
     with pytest.raises(SettingsError, match="PERENNIAL_NOTIFY_FILE"):
         load()
+
+
+def test_an_address_of_traces_with_a_password_is_refused(tmp_path, monkeypatch):
+    """Every process sees the address, and its error messages do."""
+    monkeypatch.setenv("PERENNIAL_OTLP_TRACES", "http://me:hidden@collector:4318/v1/traces")
+    with pytest.raises(SettingsError) as refused:
+        load()
+    assert "hidden" not in str(refused.value)
