@@ -11,6 +11,7 @@ import numpy as np
 from perennial.errors import MalformedInput, ShapeError
 from perennial.serving.answers import brief
 from perennial.serving.protocol import raw_data
+from perennial.serving.protocol.checks import check_count, check_datatype, check_shape, refuse_extensions
 from perennial.serving.protocol.grpc import open_inference_pb2 as wire
 from perennial.serving.protocol.messages import (
     DATATYPES,
@@ -21,7 +22,6 @@ from perennial.serving.protocol.messages import (
     Tensor,
     TensorMetadata,
 )
-from perennial.serving.protocol.rest.requests import MOST_SIZES, MOST_TENSORS, MOST_VALUES, refuse_extensions
 
 CONTENTS = {
     "BOOL": "bool_contents", "UINT8": "uint_contents", "UINT16": "uint_contents", "UINT32": "uint_contents",
@@ -39,11 +39,7 @@ def request_of(message: wire.ModelInferRequest) -> InferenceRequest:
     Raises:
         MalformedInput, ShapeError: its tensors are not what the message says of them.
     """
-    if len(message.inputs) + len(message.outputs) > MOST_TENSORS:
-        raise MalformedInput(
-            f"{len(message.inputs)} inputs and {len(message.outputs)} outputs",
-            hint=f"at most {MOST_TENSORS} together",
-        )
+    check_count(len(message.inputs), len(message.outputs))
     raw = message.raw_input_contents
     if raw and len(raw) != len(message.inputs):
         raise MalformedInput(
@@ -94,17 +90,10 @@ def metadata_message(metadata: ModelMetadata) -> wire.ModelMetadataResponse:
 
 
 def _tensor(given: wire.ModelInferRequest.InferInputTensor, raw: bytes | None) -> Tensor:
-    # One more size than allowed is enough to refuse; a message can have millions.
-    name, datatype, shape = given.name, given.datatype, tuple(given.shape[: MOST_SIZES + 1])
-    if datatype not in DATATYPES:
-        raise ShapeError(
-            f"datatype of {brief(name)} is {brief(datatype)}", hint=f"known: {', '.join(DATATYPES)}"
-        )
-    if not all(size > 0 for size in shape) or len(shape) > MOST_SIZES or math.prod(shape) > MOST_VALUES:
-        raise ShapeError(
-            f"shape of {brief(name)} is {brief(list(shape))}",
-            hint=f"send sizes from 1; at most {MOST_SIZES} sizes, {MOST_VALUES} values",
-        )
+    name, datatype = given.name, given.datatype
+    check_datatype(name, datatype)
+    check_shape(name, given.shape)
+    shape = tuple(given.shape)
     if raw is None:
         values = _values(name, datatype, shape, given.contents)
     elif given.HasField("contents"):

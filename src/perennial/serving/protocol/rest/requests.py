@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 import zlib
 from collections.abc import Mapping
@@ -13,7 +12,14 @@ from perennial.errors import MalformedInput, ShapeError
 from perennial.serving import strict_json
 from perennial.serving.answers import brief, too_large
 from perennial.serving.protocol import raw_data
-from perennial.serving.protocol.messages import DATATYPES, InferenceRequest, RequestedOutput, Tensor
+from perennial.serving.protocol.checks import (
+    MOST_SIZES,
+    check_count,
+    check_datatype,
+    check_shape,
+    refuse_extensions,
+)
+from perennial.serving.protocol.messages import InferenceRequest, RequestedOutput, Tensor
 from perennial.serving.protocol.rest import json_data
 
 HEADER_LENGTH = "inference-header-content-length"
@@ -24,15 +30,6 @@ COMPRESSIONS = ("gzip", "deflate")
 GZIP_OR_ZLIB = 32
 """Added to zlib's window size: the header of the content says which of the two it is."""
 SIZE = "binary_data_size"
-MOST_SIZES = 16
-"""Largest rank of a tensor."""
-MOST_VALUES = 2**31
-MOST_TENSORS = 4096
-"""Most inputs and outputs of a request: each costs some microseconds, whatever the model takes."""
-NOT_SERVED = (
-    "shared_memory_region", "shared_memory_offset", "shared_memory_byte_size", "classification", "sequence_id",
-)  # fmt: skip
-"""Parameters of extensions that are not here. To ignore one would be a wrong answer; others are hints."""
 
 
 def read_request(body: bytes, given: Mapping[str, str], model: str, version: str) -> InferenceRequest:
@@ -65,11 +62,7 @@ def read_request(body: bytes, given: Mapping[str, str], model: str, version: str
     outputs, name = content.get("outputs"), content.get("id")
     if outputs is not None and not isinstance(outputs, list):
         raise MalformedInput(f"outputs is {brief(outputs)}", hint="send a list of objects with `name`")
-    if len(content["inputs"]) + len(outputs or ()) > MOST_TENSORS:
-        raise MalformedInput(
-            f"{len(content['inputs'])} inputs, {len(outputs or ())} outputs",
-            hint=f"at most {MOST_TENSORS} together",
-        )
+    check_count(len(content["inputs"]), len(outputs or ()))
     inputs, place = [], 0
     for described in content["inputs"]:
         tensor, place = _tensor(described, rest, place)
@@ -122,19 +115,10 @@ def _tensor(described: Any, rest: memoryview, place: int) -> tuple[Tensor, int]:
         )
     name = _text(described.get("name"), "the name of an input")
     datatype, shape = described.get("datatype"), described.get("shape")
-    if not isinstance(datatype, str) or datatype not in DATATYPES:
-        raise ShapeError(
-            f"datatype of {brief(name)} is {brief(datatype)}", hint=f"known: {', '.join(DATATYPES)}"
-        )
-    if not isinstance(shape, list) or not all(
-        type(size) is int and size > 0 for size in shape[: MOST_SIZES + 1]
-    ):
+    check_datatype(name, datatype)
+    if not isinstance(shape, list) or not all(type(size) is int for size in shape[: MOST_SIZES + 1]):
         raise ShapeError(f"shape of {brief(name)} is {brief(shape)}", hint="send a list of sizes from 1")
-    if len(shape) > MOST_SIZES or math.prod(shape) > MOST_VALUES:
-        raise ShapeError(
-            f"shape of {brief(name)} is {brief(shape)}",
-            hint=f"at most {MOST_SIZES} sizes and {MOST_VALUES} values",
-        )
+    check_shape(name, shape)
     sizes = tuple(shape)
     parameters = _parameters(described, "an input")
     size = parameters.get(SIZE)
@@ -170,17 +154,6 @@ def _parameters(given: Mapping[str, Any], what: str, flag: str = "") -> dict[str
         raise MalformedInput(f"{flag} of {what} is {brief(parameters[flag])}", hint="send true or false")
     refuse_extensions(parameters, what)
     return parameters
-
-
-def refuse_extensions(parameters: Mapping[str, Any], what: str) -> None:
-    """Check that a message has no parameter of an extension that is not served.
-
-    Raises:
-        MalformedInput: it has one; names it.
-    """
-    for name in NOT_SERVED:
-        if parameters.get(name):
-            raise MalformedInput(f"{what} has the parameter {name}", hint="this extension is not served")
 
 
 def _text(given: Any, what: str) -> str:
