@@ -72,6 +72,7 @@ class ModelServer:
         self._metrics = ServerMetrics(host.pool)
         self._recorder = Recorder(predictions, self._metrics, clock, entropy)
         self.inference = Inference(host, self._recorder)
+        self._repository = Repository(host)
 
     def application(self) -> DirectRoutes:
         """Return the application; an error in a handler becomes a JSON body with its HTTP status."""
@@ -89,7 +90,7 @@ class ModelServer:
             ("GET", f"{v2}/ready", self.model_ready),
             ("GET", v2, self.model_metadata),
             ("GET", "/v2", self.server_metadata),
-            *RepositoryRoutes(Repository(self._host)).table,
+            *RepositoryRoutes(self._repository).table,
             ("GET", "/v2/health/live", self.live),
             ("GET", "/v2/health/ready", self.ready),
             *pages.TABLE,
@@ -104,7 +105,7 @@ class ModelServer:
 
     def calls(self, door: Door, observe: Observe | None = None) -> grpc.GenericRpcHandler:
         """Return the service for a gRPC server; `door` says who may call it."""
-        calls = InferenceCalls(self.inference, Repository(self._host), door, self._metrics)
+        calls = InferenceCalls(self.inference, self._repository, door, self._metrics)
         return calls.handlers(observe)
 
     def _guarded(self, handler: Handler) -> Handler:

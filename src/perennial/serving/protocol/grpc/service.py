@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 from urllib.parse import quote
@@ -21,7 +21,7 @@ from perennial.serving.metrics import ServerMetrics
 from perennial.serving.observing.requests import Observe
 from perennial.serving.protocol.grpc import open_inference_pb2 as wire
 from perennial.serving.protocol.grpc import paths
-from perennial.serving.protocol.grpc.observed import observed_call
+from perennial.serving.protocol.grpc.observed import CallAbout, Subject, observed_call, unobserved_call
 from perennial.serving.protocol.grpc.translation import metadata_message, request_of, response_message
 from perennial.serving.protocol.inference import Inference
 from perennial.serving.protocol.repository import Repository
@@ -31,7 +31,6 @@ LOG = logging.getLogger(__name__)
 Answered = tuple[Message, Mapping[str, str]]
 """A response and its trailing metadata."""
 Answer = Callable[[Any, "Asked"], Answered]
-Call = Callable[[bytes, grpc.aio.ServicerContext], Awaitable[bytes]]
 
 STATUS = {
     400: grpc.StatusCode.INVALID_ARGUMENT, 401: grpc.StatusCode.UNAUTHENTICATED,
@@ -93,25 +92,29 @@ class InferenceCalls:
             paths.SERVICE,
             {
                 name: grpc.unary_unary_rpc_method_handler(
-                    self._guarded(name, answer, kind)
+                    unobserved_call(self._guarded(name, answer, kind))
                     if observe is None or name in paths.HEALTH
-                    else observed_call(name, kind, self._guarded(name, answer, kind), _given, observe)
+                    else observed_call(name, self._guarded(name, answer, kind), _given, observe)
                 )
                 for name, (answer, kind) in methods.items()
             },
         )
 
-    def _guarded(self, method: str, answer: Answer, kind: type[Message]) -> Call:
+    def _guarded(self, method: str, answer: Answer, kind: type[Message]) -> CallAbout:
         """Ask the door, parse the message, and turn an error into a status: never UNKNOWN."""
 
-        async def call(content: bytes, context: grpc.aio.ServicerContext) -> bytes:
+        async def call(content: bytes, context: grpc.aio.ServicerContext, subject: Subject) -> bytes:
             started = time.perf_counter()
             given = _given(context)
+            subject.model = given.get(headers.CALLED_MODEL) or None
             try:
                 client = self._admit(method, given)
                 message = _parsed(kind, content)
+                subject.model = _named(message)[0] or None
                 self._check(method, message, given)
                 response, sent = answer(message, Asked(given, client, started))
+                if isinstance(response, wire.ModelInferResponse):
+                    subject.model, subject.version = response.model_name, response.model_version
                 context.set_trailing_metadata(tuple(sent.items()))
                 return response.SerializeToString()
             except (PerennialError, OSError) as error:
@@ -147,7 +150,7 @@ class InferenceCalls:
             MalformedInput: the message names another model or version to another reader.
         """
         if method in paths.OF_REPOSITORY:
-            if model := getattr(message, "model_name", ""):
+            if model := _named(message)[0]:
                 self._door.admit(_sent(given), f"/v2/repository/models/{quote(model, safe='')}/load")
         elif method in paths.OF_MODEL:
             named = _named(message)
@@ -223,7 +226,6 @@ def _parsed(kind: type[Message], content: bytes) -> Message:
 
 
 def _named(message: Message) -> tuple[str, str]:
-    """Return the model and the version that a message names."""
-    if isinstance(message, wire.ModelInferRequest):
-        return message.model_name, message.model_version
-    return message.name, message.version
+    """Return the model and the version that a message names; empty texts where it names none."""
+    model = getattr(message, "model_name", "") or getattr(message, "name", "")
+    return model, getattr(message, "model_version", "") or getattr(message, "version", "")
