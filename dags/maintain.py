@@ -25,20 +25,17 @@ for spec in catalog.specs(SETTINGS):
         max_active_runs=1,
         tags=["perennial", "maintain", spec.owner],
     ) as dag:
-        BashOperator(
-            task_id="publish_features",
-            bash_command=f"perennial features publish {spec.name}",
-            append_env=True,
-            env={},
-            cwd=str(SETTINGS.project),
-        )
-        BashOperator(
-            task_id="seal_predictions",
-            bash_command=f"perennial predictions seal {spec.name}",
-            append_env=True,
-            env={},
-            cwd=str(SETTINGS.project),
-        )
+        for task, command in (
+            ("publish_features", "features publish"),
+            ("seal_predictions", "predictions seal"),
+        ):
+            BashOperator(
+                task_id=task,
+                bash_command=f"perennial {command} {spec.name}",
+                append_env=True,
+                env={},
+                cwd=str(SETTINGS.project),
+            )
         BashOperator(
             task_id="clear_work",
             bash_command=f'perennial training ask clear_work {spec.name} --workdir "$WORK"'

@@ -33,6 +33,7 @@ def add(file: Path) -> None:
     from perennial.errors import MalformedInput
     from perennial.serving import feedback_inbox
     from perennial.serving.evidence.sources import FeedbackSources
+    from perennial.serving.prediction_log import writer_name
 
     settings, now = environment.load(), datetime.now(UTC)
     source = FeedbackSources(settings.feedback_sources).holder(os.environ.get(KEY_VARIABLE, ""))
@@ -44,7 +45,7 @@ def add(file: Path) -> None:
         ) from error
     tasks = [spec.task for spec in catalog.specs(settings) if not source.models or spec.name in source.models]
     given = feedback_inbox.parse(body, tasks)
-    writer = f"command-{os.getpid()}-{now:%Y%m%d%H%M%S%f}"
+    writer = writer_name("command", now)
     feedback_inbox.FeedbackWriter(settings.serving_dir / "feedback", writer).append(given, source, now)
     _ingest()
 

@@ -21,7 +21,7 @@ from perennial.serving.host import ModelHost
 from perennial.serving.manifest import example_row
 from perennial.serving.observing.requests import Observed
 from perennial.serving.observing.settings import observation
-from perennial.serving.prediction_log import PredictionLogWriter
+from perennial.serving.prediction_log import PredictionLogWriter, writer_name
 from perennial.serving.protocol.grpc.server import GrpcServer
 from perennial.serving.session import LoadedVersion
 from perennial.serving.signed_files import TrustedKeys
@@ -79,7 +79,7 @@ class ServerParts:
 
     def __init__(self, settings: Settings, pool: str, grpc_port: int) -> None:
         folder = settings.serving_dir
-        writer = f"{pool}-{os.getpid()}-{datetime.now(UTC):%Y%m%d%H%M%S%f}"
+        writer = writer_name(pool, datetime.now(UTC))
         self._source = FeatureSource(settings)
         self._predictions = PredictionLogWriter(folder / "log", pool, writer)
         trusted = TrustedKeys(settings.trusted_keys_folder)

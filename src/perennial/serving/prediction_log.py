@@ -38,6 +38,11 @@ MOST_VERSIONS = 64
 """Versions whose common part of a line is kept."""
 
 
+def writer_name(kind: str, at: datetime) -> str:
+    """Return a unique name of this process as a writer: a process id alone is reused after a restart."""
+    return f"{kind}-{os.getpid()}-{at:%Y%m%d%H%M%S%f}"
+
+
 def new_ids(count: int, at: datetime, entropy: bytes) -> list[str]:
     """Return prediction ids that sort by time: 48 bits of milliseconds and 80 random bits as hex.
 
@@ -90,8 +95,7 @@ class PredictionLogWriter:
     """Appends the requests of this process; opens a file at the first request of each hour, and where one is full.
 
     Args:
-        writer: unique name of this process. A process id alone is reused after a restart, and would append to the
-            torn line of a killed process.
+        writer: `writer_name` of this process; another process would append to the torn line of a killed one.
     """
 
     def __init__(self, folder: Path, pool: str, writer: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import socket
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -19,7 +18,7 @@ from perennial.serving.evidence.sources import FeedbackSources
 from perennial.serving.feedback_inbox import FeedbackWriter
 from perennial.serving.host import ModelHost
 from perennial.serving.http.direct import Application, Receive, Scope, Send
-from perennial.serving.prediction_log import AnsweredRequest, PredictionLogWriter
+from perennial.serving.prediction_log import AnsweredRequest, PredictionLogWriter, writer_name
 from perennial.serving.session import LoadedVersion
 from perennial.serving.signed_files import TrustedKeys
 from perennial.serving.single.files import POOL
@@ -82,7 +81,7 @@ def application(
         except FeaturesUnavailable as error:
             tell(f"by tensor only, no predictions by entity: {error.message}")
 
-    writer = f"single-{os.getpid()}-{datetime.now(UTC):%Y%m%d%H%M%S%f}"
+    writer = writer_name("single", datetime.now(UTC))
     predictions = PredictionLogWriter(log, POOL, writer) if log else NoLog(serving / "log", POOL, writer)
     if log and (problem := predictions.disk_error()):
         raise OSError(problem)
