@@ -12,7 +12,7 @@ import pytest
 from doubles.releases import MemoryStore
 from load_generator import Load
 from serving_stack import target, until
-from tiny_models import tensor_body, tiny_version
+from tiny_models import tensor_body
 
 from perennial.core.release.traffic import Route
 from perennial.flows.release.failover_watch import FailoverWatch, FailoverWatchPorts
@@ -29,23 +29,14 @@ START = datetime(2026, 1, 5, 8, 0, tzinfo=UTC)
 @pytest.fixture(scope="module")
 def versions(serving_stack, tmp_path_factory):
     """Champion 1.1.0 with backup 1.0.0; candidate 1.2.0, approved by nobody; 6.6.6 answers errors only."""
-    folder = tmp_path_factory.mktemp("versions")
-    made = {version: tiny_version(folder, MODEL, version, bias) for version, bias in BIAS.items()}
-    for pool, held in (("stable", ("1.0.0", "1.1.0", "6.6.6")), ("canary", ("1.0.0", "1.2.0"))):
-        for version in held:
-            serving_stack.load(pool, *made[version])
-    return {version: ref for version, (ref, _) in made.items()}
+    held = {"stable": ("1.0.0", "1.1.0", "6.6.6"), "canary": ("1.0.0", "1.2.0")}
+    return serving_stack.load_tiny(tmp_path_factory.mktemp("versions"), MODEL, BIAS, held)
 
 
 @pytest.fixture
 def stack(serving_stack):
     yield serving_stack
-    for pool in ("stable", "canary"):
-        for port in serving_stack.settings.ports(pool):
-            if not serving_stack.alive(port):
-                serving_stack.start_server(pool, port)
-                serving_stack.wait_for_server(port)
-    until(lambda: dict(serving_stack.router.healthy(MODEL)) == {"stable": 2, "canary": 1}, 60, "all healthy")
+    serving_stack.revive(MODEL)
 
 
 def route(versions, champion: str = "1.1.0", backup: str | None = "1.0.0") -> Route:
@@ -67,7 +58,7 @@ def kinds(guard: FailoverWatch) -> list[str]:
 
 def ready(stack, versions, live: Route) -> None:
     stack.router.apply(live)
-    until(lambda: dict(stack.router.healthy(MODEL)) == {"stable": 2, "canary": 1}, 60, "all healthy")
+    stack.until_healthy(MODEL)
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])

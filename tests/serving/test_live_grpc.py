@@ -21,7 +21,6 @@ from live_releases import LiveReleases
 from onnx import TensorProto, helper
 from release_scenarios import Ending, Scenario, expected, run
 from serving_stack import target, until
-from tiny_models import tiny_version
 
 from perennial.core.release.phase import Phase
 from perennial.core.release.traffic import Route
@@ -37,23 +36,14 @@ BIAS = {"1.0.0": 0.0, "1.1.0": 1.0, "6.6.6": math.nan}
 @pytest.fixture(scope="module")
 def versions(serving_stack, tmp_path_factory):
     """Return champion 1.0.0, candidate 1.1.0, and 6.6.6, which answers errors only."""
-    folder = tmp_path_factory.mktemp("versions")
-    made = {version: tiny_version(folder, MODEL, version, bias) for version, bias in BIAS.items()}
-    for pool, held in (("stable", ("1.0.0",)), ("canary", ("1.1.0", "6.6.6"))):
-        for version in held:
-            serving_stack.load(pool, *made[version])
-    return {version: ref for version, (ref, _) in made.items()}
+    held = {"stable": ("1.0.0",), "canary": ("1.1.0", "6.6.6")}
+    return serving_stack.load_tiny(tmp_path_factory.mktemp("versions"), MODEL, BIAS, held)
 
 
 @pytest.fixture
 def stack(serving_stack):
     yield serving_stack
-    for pool in ("stable", "canary"):
-        for port in serving_stack.settings.ports(pool):
-            if not serving_stack.alive(port):
-                serving_stack.start_server(pool, port)
-                serving_stack.wait_for_server(port)
-    until(lambda: dict(serving_stack.router.healthy(MODEL)) == {"stable": 2, "canary": 1}, 60, "all healthy")
+    serving_stack.revive(MODEL)
 
 
 def share(stack, versions, candidate: str, weight: float, **more) -> None:
@@ -66,7 +56,7 @@ def share(stack, versions, candidate: str, weight: float, **more) -> None:
             **more,
         )
     )
-    until(lambda: dict(stack.router.healthy(MODEL)) == {"stable": 2, "canary": 1}, 60, "all healthy")
+    stack.until_healthy(MODEL)
 
 
 def load(stack, **more) -> GrpcLoad:

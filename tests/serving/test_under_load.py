@@ -10,7 +10,7 @@ import httpx
 import pytest
 from load_generator import Load
 from serving_stack import ServingStack, envoy_admin, target, until
-from tiny_models import tensor_body, tiny_version
+from tiny_models import tensor_body
 
 from perennial.adapters.envoy.clusters import COPIES_PER_SERVER
 from perennial.core.release.traffic import Route
@@ -25,11 +25,8 @@ BIAS = {"1.0.0": 0.0, "1.1.0": 1.0, "1.2.0": math.nan}
 @pytest.fixture(scope="module")
 def versions(serving_stack, tmp_path_factory):
     """Champion 1.0.0; candidates 1.1.0 (good) and 1.2.0 (every answer of it is an error)."""
-    folder = tmp_path_factory.mktemp("versions")
-    made = {version: tiny_version(folder, "loaded", version, bias) for version, bias in BIAS.items()}
-    for version, (ref, files) in made.items():
-        serving_stack.load("stable" if version == "1.0.0" else "canary", ref, files)
-    return {version: ref for version, (ref, _) in made.items()}
+    held = {"stable": ("1.0.0",), "canary": ("1.1.0", "1.2.0")}
+    return serving_stack.load_tiny(tmp_path_factory.mktemp("versions"), "loaded", BIAS, held)
 
 
 def route(versions, candidate: str | None = None, weight: float = 0.0, mirror: bool = False) -> Route:

@@ -9,11 +9,12 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import httpx
 import signing
+from tiny_models import tiny_version
 
 from perennial.core.release.traffic import Target
 from perennial.core.version import VersionRef
@@ -71,6 +72,28 @@ class ServingStack:
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait(timeout=20)
+
+    def revive(self, model: str) -> None:
+        """Start the model servers that a test killed; until Envoy has all healthy for the model."""
+        for pool in ("stable", "canary"):
+            for port in self.settings.ports(pool):
+                if not self.alive(port):
+                    self.start_server(pool, port)
+                    self.wait_for_server(port)
+        self.until_healthy(model)
+
+    def until_healthy(self, model: str) -> None:
+        until(lambda: dict(self.router.healthy(model)) == {"stable": 2, "canary": 1}, 60, "all healthy")
+
+    def load_tiny(
+        self, folder: Path, model: str, biases: Mapping[str, float], held: Mapping[str, Sequence[str]]
+    ) -> dict[str, VersionRef]:
+        """Make tiny versions with these biases, load those of each pool, and return all by version."""
+        made = {version: tiny_version(folder, model, version, bias) for version, bias in biases.items()}
+        for pool, versions in held.items():
+            for version in versions:
+                self.load(pool, *made[version])
+        return {version: ref for version, (ref, _) in made.items()}
 
     def load(self, pool: str, ref: VersionRef, files: Path) -> None:
         """Until every server of the pool holds the version."""
