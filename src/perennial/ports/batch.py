@@ -16,7 +16,7 @@ class BatchChunk(Protocol):
     """Consecutive rows of the input, which can be sent to another process."""
 
     number: int
-    """From 0."""
+    """Place of the part among the parts of the file, from 0."""
     first_row: int
     """Number of the first row in the input, from 1."""
 

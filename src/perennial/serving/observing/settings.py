@@ -1,4 +1,4 @@
-"""What the settings ask to be observed."""
+"""Build the observation of requests that the settings ask for."""
 
 from __future__ import annotations
 

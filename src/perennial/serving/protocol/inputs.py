@@ -1,4 +1,4 @@
-"""From the input tensors of a request to the matrix that a model file takes.
+"""Make the matrix that a model file takes of the input tensors of a request.
 
 A model takes one matrix of numbers. A model whose callers send typed inputs (`inputs` of the manifest, without a
 feature service) also takes a tensor per input, by name, and the server encodes them as `/v1/.../predict` does.

@@ -1,4 +1,4 @@
-"""From the answers of a model to the output tensors of a response: the model file's own, and those that follow."""
+"""Make the output tensors of a response of the answers of a model: the model file's own, and those that follow."""
 
 from __future__ import annotations
 
