@@ -27,10 +27,12 @@ NEEDS: dict[str, tuple[str, ...]] = {
     "notifier": ("database_url", "notify"),
     "airflow-api-server": ("database_url",),  # records refused sign-ins
     "airflow-triggerer": ("database_url",),
-    "airflow-scheduler": ("database_url", "tuning_url", "dvc_remote"),  # its tasks train and release
-    "training": ("tuning_url", "dvc_remote"),
+    # Its tasks train, publish features and release.
+    "airflow-scheduler": ("database_url", "tuning_url", "dvc_remote", "online_store"),
+    "training": ("tuning_url", "dvc_remote", "online_store"),
+    "server": ("online_store",),
 }
-"""Process -> secret settings that it gets, each in a file of its own."""
+"""Process -> secret settings that it gets, each in a file of its own. All model servers have those of `server`."""
 ACCOUNTS: dict[str, tuple[Role, ...]] = {
     "mlflow": tuple(Role),
     "guard": (Role.TRAINING, Role.RELEASE),
@@ -110,6 +112,8 @@ def kept_back(environment: Mapping[str, str]) -> list[str]:
 
 def pointers(settings: Settings, process: str) -> dict[str, str]:
     """Return the variables that name the files with a process's secrets and accounts."""
+    if process.startswith("server-"):
+        process = "server"
     folder = _folder(settings) / process
     files_ = {
         f"{PREFIX}{name.upper()}_FILE": str(folder / name)
