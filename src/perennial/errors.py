@@ -133,6 +133,10 @@ class NotReproducible(ModelError, exit_code=45):
     """The version was imported: nothing here can train it again."""
 
 
+class NotOptimisable(ModelError, exit_code=46):
+    """No variant is made of this version."""
+
+
 class IncompleteExplanation(ModelError, exit_code=40, http_status=422):
     """Attributions do not add up to the score."""
 

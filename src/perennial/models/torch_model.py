@@ -56,17 +56,9 @@ class TorchModel(Model):
         """
 
     def fit(self, train: Examples, validation: Examples | None, epochs: int, progress: Progress) -> int:
-        # On a busy machine threads wait for each other over small batches and are slower than a single thread.
-        torch.set_num_threads(1)
-        torch.manual_seed(self.seed)
-        random = np.random.default_rng(self.seed)
+        random = self._seeded()
         network = self.build(train)
-        average = self.average(network)
-        optimiser = torch.optim.AdamW(
-            network.parameters(),
-            lr=self.parameters["learning_rate"],
-            weight_decay=self.parameters["weight_decay"],
-        )
+        average, optimiser = self.average(network), self._optimiser(network)
         best, kept, state = np.inf, epochs, None
         for epoch in range(epochs):
             metrics = {"train_loss": self.epoch(network, average, optimiser, train, random)}
@@ -82,6 +74,34 @@ class TorchModel(Model):
         if state is not None:
             self.fitted().load_state_dict(state)
         return kept
+
+    def refine(self, network: nn.Module, train: Examples, epochs: int) -> None:
+        """Train a network that has learnt already, as the part that is left of a pruned one, for so many epochs."""
+        random = self._seeded()
+        average, optimiser = self.average(network), self._optimiser(network)
+        for _ in range(epochs):
+            self.epoch(network, average, optimiser, train, random)
+        self.network = average.module.eval()
+
+    def smaller(self) -> dict[str, Any] | None:
+        """Return the parameters of a smaller network that can learn the answers of this one as its targets.
+
+        None for a kind whose loss takes the targets of the data only.
+        """
+        return None
+
+    def _seeded(self) -> np.random.Generator:
+        # On a busy machine threads wait for each other over small batches and are slower than a single thread.
+        torch.set_num_threads(1)
+        torch.manual_seed(self.seed)
+        return np.random.default_rng(self.seed)
+
+    def _optimiser(self, network: nn.Module) -> torch.optim.Optimizer:
+        return torch.optim.AdamW(
+            network.parameters(),
+            lr=self.parameters["learning_rate"],
+            weight_decay=self.parameters["weight_decay"],
+        )
 
     def epoch(
         self,

@@ -21,6 +21,7 @@ from perennial.serving.host import ModelHost
 from perennial.serving.manifest import example_row
 from perennial.serving.observing.requests import Observed
 from perennial.serving.observing.settings import observation
+from perennial.serving.onnx import execution_of
 from perennial.serving.prediction_log import PredictionLogWriter, writer_name
 from perennial.serving.protocol.grpc.server import GrpcServer
 from perennial.serving.session import LoadedVersion
@@ -83,8 +84,9 @@ class ServerParts:
         self._source = FeatureSource(settings)
         self._predictions = PredictionLogWriter(folder / "log", pool, writer)
         trusted = TrustedKeys(settings.trusted_keys_folder)
+        execution = execution_of(settings)
         self.host = ModelHost(
-            folder, pool, self._source.warm, trusted, model_problem, self._predictions.disk_error
+            folder, pool, self._source.warm, trusted, model_problem, self._predictions.disk_error, execution
         )
         server = ModelServer(
             self.host,
