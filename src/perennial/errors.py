@@ -130,7 +130,7 @@ class OtherCode(ModelError, exit_code=39):
 
 
 class NotReproducible(ModelError, exit_code=45):
-    """The version was imported: nothing here can train it again."""
+    """The version was imported, or is a variant: no training here has made it."""
 
 
 class NotOptimisable(ModelError, exit_code=46):
