@@ -111,13 +111,12 @@ def test_airflow_has_its_dags_and_one_that_tells_of_a_wrong_spec(project, regist
     assert "broken.yaml is not a model spec" in dags
 
 
-def test_a_variant_of_it_is_a_patch_version_and_the_same_call_again_changes_nothing(project, registered):
-    line = ("optimise", NAME, "1.0.0", "--recipe", "fp16", "--recipe", "tensorrt", "--json")
-    made = json.loads(run(project, *line))
+def test_a_variant_of_it_is_a_patch_version(project, registered):
+    recipes = ("--recipe", "fp16", "--recipe", "tensorrt")
+    made = json.loads(run(project, "optimise", NAME, "1.0.0", *recipes, "--json"))
     half, tensorrt = made["variants"]
     assert (made["parent"], half["version"], tensorrt["version"]) == ("1.0.0", "1.0.1", None)
     assert "is not here" in tensorrt["not_made"]
     assert half["figures"]["bytes"] < half["figures"]["parent_bytes"]
-    assert json.loads(run(project, *line)) == made
     versions = json.loads(run(project, "models", "show", NAME, "--json"))
     assert [version["version"] for version in versions] == ["1.0.1", "1.0.0"]

@@ -10,7 +10,6 @@ from rate_model import RateModel
 from signing import KEY
 from training_world import PROVENANCE, SPEC, TrainingWorld
 
-from perennial.adapters.documents.figures import TrainingFigures
 from perennial.adapters.variants.tensorrt import tensorrt
 from perennial.core.gate_spec import Bound, VariantsSpec
 from perennial.core.training.imported import FILE_TAG
@@ -50,6 +49,16 @@ def stopwatch(parent, variant, rows, provider):
     return jitter, jitter[::-1] * TIMES.get(onnx.load(str(variant)).doc_string, 1.0)
 
 
+class NoPictures:
+    """Figures that draw nothing."""
+
+    def evaluation(self, folder, title, scores):
+        folder.mkdir()
+
+    def attributions(self, folder, title, attributions):
+        pass
+
+
 class World:
     def __init__(self, folder) -> None:
         self.training = TrainingWorld(folder)
@@ -61,7 +70,7 @@ class World:
         given = {
             "registry": self.registry, "tracker": self.training.tracker, "data": self.training.data,
             "features": self.training.features, "scorer_on": lambda provider: self.training.scorer, "signer": KEY,
-            "figures": TrainingFigures(), "explain": one_path, "checks": lambda spec, files: (),
+            "figures": NoPictures(), "explain": one_path, "checks": lambda spec, files: (),
             "stopwatch": stopwatch, "build": RateModel, "provenance": PROVENANCE,
         }  # fmt: skip
         ports = VariantPorts(**{**given, **changed})

@@ -38,7 +38,7 @@ QUERY = ("nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader
 
 @dataclass(frozen=True)
 class Execution:
-    """What runs a model."""
+    """Execution provider of a session, with the folder of its engines."""
 
     provider: str = CPU
     """A key of `PROVIDERS`."""
