@@ -45,6 +45,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "release": ("perennial.commands.release:release", "Gate, approve, watch and steer releases."),
     "ab": ("perennial.commands.ab:ab", "Analyse and plan A/B tests."),
     "ledger": ("perennial.commands.release:ledger", "Read and verify the ledger."),
+    "store": ("perennial.commands.store.schema:store", "Show and migrate the schema of the SQL database."),
     "why": ("perennial.commands.why:why", "Show what serves, its approvals and evidence."),
     "timeline": ("perennial.commands.why:timeline", "Show the timeline of every version of a model."),
     "feedback": ("perennial.commands.feedback:feedback", "Store labels of earlier predictions."),
