@@ -109,12 +109,15 @@ def test_nothing_enters_or_leaves_a_pod_that_no_policy_names(built):
         assert all(rule.get("from") or rule.get("to") for rule in rules), name
 
 
-def test_a_cell_asks_nobody(built):
-    if any(body["kind"] in OF_OTHERS for body in built):
-        pytest.skip("the agent writes to Prometheus")
+def test_a_cell_asks_nobody_but_its_agent_of_metrics(built):
     policies = [body["spec"] for body in built if body["kind"] == "NetworkPolicy"]
-    assert not any("egress" in policy for policy in policies if selects(policy["podSelector"], {"app": "serving"})
-                   and policy["podSelector"])  # fmt: skip
+    own = [policy for policy in policies if policy["podSelector"] == {"matchLabels": {"app": "serving"}}]
+    asked = {
+        target["namespaceSelector"]["matchLabels"]["kubernetes.io/metadata.name"]
+        for policy in own for rule in policy.get("egress", ()) for target in rule["to"]
+    }  # fmt: skip
+    by_requests = any(body["kind"] == "ScaledObject" for body in built)
+    assert asked == ({"kube-system", "monitoring"} if by_requests else set())
 
 
 def test_what_scales_and_what_is_kept_up_name_a_workload_that_is_there(built):
@@ -129,18 +132,18 @@ def test_what_scales_and_what_is_kept_up_name_a_workload_that_is_there(built):
             assert any(selects(body["spec"]["selector"], of_pod) for of_pod in labels)
 
 
-def test_there_is_one_plane_at_most(built):
+def test_there_is_one_plant_at_most(built):
     """Its processes know each other by loopback and files: a second would have a state of its own."""
-    planes = [body for body in built if body["metadata"]["name"] == "plane" and body["kind"] == "StatefulSet"]
-    assert all(body["spec"]["replicas"] == 1 for body in planes)
-    assert not any(body["kind"] == "HorizontalPodAutoscaler" and body["spec"]["scaleTargetRef"]["name"] == "plane"
+    plants = [body for body in built if body["metadata"]["name"] == "plant" and body["kind"] == "StatefulSet"]
+    assert all(body["spec"]["replicas"] == 1 for body in plants)
+    assert not any(body["kind"] == "HorizontalPodAutoscaler" and body["spec"]["scaleTargetRef"]["name"] == "plant"
                    for body in built)  # fmt: skip
 
 
 def test_pods_run_the_images_and_processes_of_the_dockerfile():
-    plane = next(pod for name, pod, _ in pods(list(BASE.values())) if name == "plane")
+    plant = next(pod for name, pod, _ in pods(list(BASE.values())) if name == "plant")
     roles = stages()
-    for container in [*plane["containers"], *plane["initContainers"]]:
+    for container in [*plant["containers"], *plant["initContainers"]]:
         role = container["image"].removeprefix("perennial/").partition(":")[0]
         assert role in roles, container["name"]
         if role not in ("tools", "serving", "airflow"):
