@@ -174,6 +174,7 @@ def machine() -> Iterator[Machine]:
 
 
 @pytest.mark.server
+@pytest.mark.timeout(1200)
 def test_the_pod_of_the_deployment_answers(plant, machine):
     """Its containers share neither state nor Python; each is a process with a folder of its own."""
     plant.serve("first")
@@ -201,5 +202,5 @@ def test_the_pod_of_the_deployment_answers(plant, machine):
         assert answer.json()["model_version"] == "1.0.0"
         assert client.post("/v2/models/first/infer", json=tensor_body()).status_code == 401
     for container in apart:
-        machine.stop(container.name, 60.0)
+        machine.stop(container.name, 300.0)
     assert json.loads((machine.path("/cell") / "desired" / "stable.json").read_text())["generation"] == 1

@@ -11,12 +11,12 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 from containers.described import ROOT, service
-from containers.native import Machine
+from containers.native import Machine, prefix_of
 from examples import DEEP
 from hypothesis import settings as examples
 from postgres_server import BINARIES
 
-pytestmark = pytest.mark.server
+pytestmark = [pytest.mark.server, pytest.mark.timeout(1200)]
 PORTS = {
     "PERENNIAL_PORT_ENVOY": "8000", "PERENNIAL_PORT_MLFLOW": "5050", "PERENNIAL_PORT_AIRFLOW": "8080",
     "PERENNIAL_PORT_MONITOR": "9300", "PERENNIAL_PORTS_STABLE": "3101,3102", "PERENNIAL_PORTS_STABLE_GRPC": "3201,3202",
@@ -24,7 +24,7 @@ PORTS = {
 }  # fmt: skip
 STARTED = ("edge", "server-stable-1", "monitor", "guard")
 SLOW = ("mlflow", "airflow-api-server", "airflow-dag-processor", "airflow-triggerer", "trainer")
-GRACE_S = 60.0
+GRACE_S = 300.0
 
 
 class Plant:
@@ -122,8 +122,9 @@ def test_no_process_has_a_secret_in_its_environment(plant):
         assert not any(value in environment for value in values), name
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root starts processes as others")
 def test_every_process_is_the_user_of_its_container(plant):
+    if not prefix_of(10001):
+        pytest.skip("only root starts processes as others, and not everywhere")
     for name, process in plant.machine.running().items():
         status = Path(f"/proc/{process.pid}/status").read_text()
         assert f"Uid:\t{service(name).user.partition(':')[0]}\t" in status, name
