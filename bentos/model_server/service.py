@@ -7,12 +7,17 @@ then ours and speak of versions, and a request skips what BentoML does for its t
 
 from __future__ import annotations
 
+from functools import partial
+
 import bentoml
+import uvicorn
 
 from perennial import settings as environment
 from perennial.serving.bento import ServerParts, grpc_port_of_process, pool_of_process
 
 parts = ServerParts(environment.load(), pool_of_process(), grpc_port_of_process())
+# BentoML's worker configures uvicorn after it has loaded this module, and has no setting for these.
+uvicorn.Config = partial(uvicorn.Config, **parts.uvicorn_settings())
 
 
 class Front:
