@@ -90,6 +90,7 @@ class ModelServer:
             ("GET", f"{v2}/ready", self.model_ready),
             ("GET", v2, self.model_metadata),
             ("GET", "/v2", self.server_metadata),
+            ("GET", "/v2/", self.server_metadata),  # so it is in the protocol's OpenAPI document
             *RepositoryRoutes(self._repository).table,
             ("GET", "/v2/health/live", self.live),
             ("GET", "/v2/health/ready", self.ready),
