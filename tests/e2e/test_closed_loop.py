@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import signal
+import subprocess
+import sys
 
 import pytest
 
@@ -70,6 +73,21 @@ def test_approved_in_a_real_page_and_finished_under_fire(stack, second_release):
         180,
         "all up",
     )
+
+
+def test_the_doctor_finds_every_part_well(stack):
+    """Free disk and pins are this machine's own affair."""
+
+    def healthy() -> bool:
+        command = [sys.executable, "-m", "perennial", "doctor", "--json", "--timeout", "120"]
+        done = subprocess.run(command, env=stack.env, capture_output=True, text=True, check=False)
+        rows = [row for row in json.loads(done.stdout) if row["check"] not in ("disk", "packages")]
+        seen[:] = [row for row in rows if row["state"] != "ok"]
+        asked = {"database", "MLflow account", "Airflow account", "Envoy", "routes and servers"}
+        return not seen and asked <= {row["check"] for row in rows}
+
+    seen: list[dict] = []
+    assert until(healthy, 240, "a doctor without findings"), seen
 
 
 def test_a_person_asks_for_a_retraining_and_airflow_starts_it(stack):

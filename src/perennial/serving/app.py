@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
@@ -39,7 +39,7 @@ from perennial.serving.protocol.rest.requests import read_request
 from perennial.serving.protocol.rest.responses import metadata_body, respond
 from perennial.serving.recorder import Recorder
 
-Handler = Callable[[Request], Awaitable[Response]]
+Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
 LOG = logging.getLogger(__name__)
 
