@@ -5,9 +5,9 @@ Run: python benchmarks/serving.py [--seconds 3] [--rounds 5]   (about eight minu
 Every server is one process (BentoML's has a supervisor beside it) with the same network of 17 inputs on ONNX Runtime
 with one thread. Ours runs as `perennial serve` starts it, with its door, prediction log and metrics; the others log
 nothing. An Envoy with the plant's configuration stands before ours, another before BentoML: there the processor time is
-that of both processes. `ours on granian` is our ASGI application by granian, without gRPC. All servers are up at the same
-time and get load in turn, round after round, so that other load of the machine affects all. Processor time is that of the
-server's processes (`/proc/<pid>/stat`), the client's is not in it.
+that of both processes. `ours on granian` is our ASGI application by granian, without gRPC. All servers are up at the
+same time and get load in turn, round after round, so that other load of the machine affects all. Processor time is that
+of the server's processes (`/proc/<pid>/stat`), the client's is not in it.
 """
 
 from __future__ import annotations
