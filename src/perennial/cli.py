@@ -62,6 +62,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "models": ("perennial.commands.models:models", "Show models, specs and versions."),
     "token": ("perennial.commands.token:token", "Manage tokens of accounts for the command line."),
     "local": ("perennial.commands.local:local", "Manage local processes: up, down, status."),
+    "doctor": ("perennial.commands.plant.doctor:doctor", "Find what is wrong here, and how to mend it."),
     "demo": ("perennial.commands.local:demo", "Run the complete closed loop on this machine."),
 }
 

@@ -245,6 +245,10 @@ class NotDelivered(ToolError, exit_code=71):
     """A notification channel did not take the message."""
 
 
+class ChecksFailed(PerennialError, exit_code=73):
+    """`perennial doctor` found a problem."""
+
+
 class IdentityError(PerennialError, exit_code=80):
     """The account may not do this."""
 
