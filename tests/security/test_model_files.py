@@ -14,7 +14,8 @@ from tiny_models import tiny_version
 
 from perennial.adapters.onnx_scorer import OnnxScorer
 from perennial.errors import ModelFileError
-from perennial.model_probe import model_problem, operator_problem, probe
+from perennial.model_probe import model_problem, probe
+from perennial.model_trial import operator_problem
 from perennial.serving import session
 from perennial.serving.desired_state import DesiredVersion
 

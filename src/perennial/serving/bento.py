@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from perennial.errors import FeaturesUnavailable, PerennialError, SettingsError
 from perennial.hidden_packages import hidden
-from perennial.model_probe import model_problem
+from perennial.model_probe import ModelTrials
 from perennial.serving.access.client_keys import ClientKeys
 from perennial.serving.access.door import Door
 from perennial.serving.app import ModelServer
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from perennial.serving.entities import OnlineValues
     from perennial.settings import Settings
 
+NICENESS = 10
+"""Niceness of the trials of models that are loaded on demand: the traffic goes first."""
 POOL_VARIABLE = "PERENNIAL_POOL"
 GRPC_VARIABLE = "PERENNIAL_GRPC_PORT"
 PARENT_VARIABLE = "PERENNIAL_SERVER_PID"
@@ -42,6 +44,7 @@ class FeatureSource:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._values: OnlineValues | None = None
+        self._opening = threading.Lock()
 
     def warm(self, version: LoadedVersion) -> None:
         """Open the store and read a row before the version counts as loaded.
@@ -51,8 +54,9 @@ class FeatureSource:
         service = version.manifest.feature_service
         if service is None:
             return
-        if self._values is None:
-            self._values = self._open()
+        with self._opening:  # pinned versions and those on demand are loaded by two threads
+            if self._values is None:
+                self._values = self._open()
         self._values.values(service, [example_row(version.manifest)])
 
     def __call__(self) -> OnlineValues:
@@ -83,8 +87,16 @@ class ServerParts:
         self._source = FeatureSource(settings)
         self._predictions = PredictionLogWriter(folder / "log", pool, writer)
         trusted = TrustedKeys(settings.trusted_keys_folder)
+        self._trials = ModelTrials(), ModelTrials(NICENESS)
         self.host = ModelHost(
-            folder, pool, self._source.warm, trusted, model_problem, self._predictions.disk_error
+            folder,
+            pool,
+            self._source.warm,
+            trusted,
+            self._trials[0].problem,
+            self._predictions.disk_error,
+            budget=settings.on_demand_mib << 20,
+            problem_on_demand=self._trials[1].problem,
         )
         server = ModelServer(
             self.host,
@@ -112,6 +124,8 @@ class ServerParts:
     async def stop(self) -> None:
         await self._grpc.stop()
         self.host.stop()
+        for trials in self._trials:
+            trials.stop()
         self._predictions.close()
         if self._observation is not None:
             self._observation.close()

@@ -11,13 +11,14 @@ from perennial.errors import ModelFileError
 PROVIDER = "CPUExecutionProvider"
 
 
-def open_session(model: bytes, path: Path) -> ort.InferenceSession:
+def open_session(model: bytes, path: Path, arena: bool = True) -> ort.InferenceSession:
     """Open the bytes of a model file on the CPU with one thread.
 
     A second thread halves the throughput of a small model; serving scales by processes.
 
     Args:
         path: file that they were read from, for messages.
+        arena: whether the session keeps the memory of a run for the next.
 
     Raises:
         ModelFileError: ONNX Runtime cannot load the file, or not on the CPU.
@@ -26,6 +27,7 @@ def open_session(model: bytes, path: Path) -> ort.InferenceSession:
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
+    options.enable_cpu_mem_arena = arena
     try:
         session = ort.InferenceSession(model, options, providers=[PROVIDER])
     except Exception as error:  # onnxruntime's exceptions share no base class
@@ -37,4 +39,5 @@ def open_session(model: bytes, path: Path) -> ort.InferenceSession:
             f"{path} is loaded with {session.get_providers()}, expected is {PROVIDER}",
             hint="install onnxruntime for this kind of machine",
         )
+    session._model_bytes = None  # kept only for another try with other providers, as large as the weights
     return session
