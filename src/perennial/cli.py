@@ -50,6 +50,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "feedback": ("perennial.commands.feedback:feedback", "Store labels of earlier predictions."),
     "predictions": ("perennial.commands.log.predictions:predictions", "Manage the log of the answers."),
     "serve": ("perennial.commands.servers.serve:serve", "Serve one model here, or run a server of a pool."),
+    "bento": ("perennial.commands.servers.bento:bento", "Build a bento that serves models by itself."),
     "router": ("perennial.commands.serving:router", "Manage Envoy and show the live split."),
     "key": ("perennial.commands.serving:key", "Manage the API keys of clients."),
     "batch": ("perennial.commands.batch.score:batch", "Answer the rows of a file or query."),

@@ -132,12 +132,12 @@ def test_200_000_rows_are_read_in_seconds(tmp_path, writer):
     for number in range(2000):
         writer.append(answered(START + timedelta(milliseconds=number), rows=100, names=tuple("abcdefgh")))
     reader = PredictionLogReader(tmp_path)
-    started = time.perf_counter()
+    started = time.process_time()
     assert len(reader.read("m")) == 200_000
-    first = time.perf_counter() - started
-    started = time.perf_counter()
+    first = time.process_time() - started
+    started = time.process_time()
     reader.read("m", since=START + timedelta(milliseconds=1900))
-    again = time.perf_counter() - started
+    again = time.process_time() - started
     assert first < 20
     assert again < first
 

@@ -7,6 +7,7 @@ import signal
 import threading
 import time
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from perennial.errors import FeaturesUnavailable, PerennialError, SettingsError
@@ -21,6 +22,7 @@ from perennial.serving.host import ModelHost
 from perennial.serving.manifest import example_row
 from perennial.serving.observing.requests import Observed
 from perennial.serving.observing.settings import observation
+from perennial.serving.packed.folder import POOL, TRUSTED, packed_versions
 from perennial.serving.prediction_log import PredictionLogWriter, writer_name
 from perennial.serving.protocol.grpc.server import GrpcServer
 from perennial.serving.session import LoadedVersion
@@ -79,20 +81,29 @@ class FeatureSource:
 
 
 class ServerParts:
-    """Host, logs and routes of this server process, for REST and for gRPC."""
+    """Host, logs and routes of this server process, for REST and for gRPC.
 
-    def __init__(self, settings: Settings, pool: str, grpc_port: int) -> None:
+    Args:
+        grpc_port: None: no gRPC.
+        packed: folder of the versions of a bento, with its trusted keys; None: those of the installation.
+    """
+
+    def __init__(
+        self, settings: Settings, pool: str, grpc_port: int | None, packed: Path | None = None
+    ) -> None:
         folder = settings.serving_dir
         writer = writer_name(pool, datetime.now(UTC))
         self._source = FeatureSource(settings)
         self._predictions = PredictionLogWriter(folder / "log", pool, writer)
-        trusted = TrustedKeys(settings.trusted_keys_folder)
+        trusted = settings.trusted_keys_folder
+        if packed is not None and settings.trusted_keys is None:
+            trusted = packed / TRUSTED
         self._trials = ModelTrials(), ModelTrials(NICENESS)
         self.host = ModelHost(
-            folder,
+            packed or folder,
             pool,
             self._source.warm,
-            trusted,
+            TrustedKeys(trusted),
             self._trials[0].problem,
             self._predictions.disk_error,
             budget=settings.on_demand_mib << 20,
@@ -114,21 +125,42 @@ class ServerParts:
         self._observation = observation(settings)
         self.application = door if self._observation is None else Observed(door, self._observation)
         calls = server.calls(door, self._observation)
-        self._grpc = GrpcServer(f"{LOOPBACK}:{grpc_port}", calls, lambda: self.host.started)
+        self._grpc = None
+        if grpc_port is not None:
+            self._grpc = GrpcServer(f"{LOOPBACK}:{grpc_port}", calls, lambda: self.host.started)
 
     async def start(self) -> None:
         end_with_parent()
-        await self._grpc.start()
+        if self._grpc is not None:
+            await self._grpc.start()
         self.host.start()
 
     async def stop(self) -> None:
-        await self._grpc.stop()
+        if self._grpc is not None:
+            await self._grpc.stop()
         self.host.stop()
         for trials in self._trials:
             trials.stop()
         self._predictions.close()
         if self._observation is not None:
             self._observation.close()
+
+
+def parts_of_process(settings: Settings, beside: Path) -> ServerParts:
+    """Build the server of this process: of a bento with versions in it, or of a pool of the plant.
+
+    Args:
+        beside: folder of `service.py`.
+
+    Raises:
+        SettingsError: a variable is missing or has another value.
+    """
+    packed = packed_versions(beside)
+    if packed is None:
+        return ServerParts(settings, pool_of_process(), grpc_port_of_process())
+    return ServerParts(
+        settings, POOL, grpc_port_of_process() if GRPC_VARIABLE in os.environ else None, packed
+    )
 
 
 def pool_of_process() -> str:
