@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import http.client
+import itertools
 import json
 import os
 import subprocess
@@ -20,6 +21,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -157,8 +159,12 @@ def report(asker: Asker) -> dict:
 
 def resident(server: Server) -> int:
     """Return the anonymous resident bytes of the process that answers: the largest of the server's."""
-    statuses = (Path(f"/proc/{pid}/status").read_text() for pid in server.processes())
-    return max(int(status.split("RssAnon:")[1].split()[0]) * 1024 for status in statuses)
+    sizes = [0]
+    for pid in server.processes():
+        _, found, size = Path(f"/proc/{pid}/status").read_text().partition("RssAnon:")
+        if found:  # one that has ended has no memory
+            sizes.append(int(size.split()[0]) * 1024)
+    return max(sizes)
 
 
 def sweep(asker: Asker, numbers: np.ndarray) -> list[float]:
@@ -167,22 +173,22 @@ def sweep(asker: Asker, numbers: np.ndarray) -> list[float]:
 
 
 @contextmanager
-def storm(port: int, secret: str, numbers: np.ndarray):
-    """Ask for models that are not loaded while the block runs; yields a list with the number of requests."""
-    stop, counts = threading.Event(), []
+def storm(port: int, secret: str, numbers: np.ndarray) -> Iterator[None]:
+    """Ask for models that are not loaded while the block runs."""
+    stop = threading.Event()
 
     def client(part: np.ndarray) -> None:
-        asker, count = Asker(port, secret), 0
-        while not stop.is_set():
-            asker.infer(int(part[count % len(part)]))
-            count += 1
-        counts.append(count)
+        asker = Asker(port, secret)
+        for number in itertools.cycle(part):
+            if stop.is_set():
+                return
+            asker.infer(int(number))
 
     threads = [threading.Thread(target=client, args=(part,)) for part in np.array_split(numbers, STORM)]
     for thread in threads:
         thread.start()
     try:
-        yield counts
+        yield
     finally:
         stop.set()
         for thread in threads:
@@ -190,21 +196,29 @@ def storm(port: int, secret: str, numbers: np.ndarray):
 
 
 def pinned_client(port: int, secret: str, seconds: float, pinned: int) -> None:
-    """Ask for a pinned model at a steady rate, in a process of its own; print the milliseconds of each answer."""
+    """Ask for pinned models at a steady rate once a line comes in; print the milliseconds of each answer."""
     asker, times = Asker(port, secret), []
+    print("ready", flush=True)
+    sys.stdin.readline()
     began = due = time.perf_counter()
     while (now := time.perf_counter()) < began + seconds:
-        if now < due:
-            time.sleep(due - now)
+        time.sleep(max(0.0, due - now))
         times.append(asker.infer(len(times) % pinned) * 1000)
         due = max(due + 1 / RATE, time.perf_counter())
     print(json.dumps(times))
 
 
-def ask_pinned(port: int, secret: str, seconds: float, pinned: int) -> list[float]:
-    """Run `pinned_client`."""
-    command = [sys.executable, __file__, "--client", json.dumps([port, secret, seconds, pinned])]
-    return json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+class PinnedClient:
+    """`pinned_client` in a process of its own, which is up before the phase begins."""
+
+    def __init__(self, *given: object) -> None:
+        command = [sys.executable, __file__, "--client", json.dumps(given)]
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self._process.stdout.readline()
+
+    def ask(self) -> list[float]:
+        """Run it; return the milliseconds of each answer."""
+        return json.loads(self._process.communicate("\n")[0])
 
 
 def table(rows: dict[str, str]) -> None:
@@ -234,13 +248,16 @@ def measure(server: Server, secret: str, asked: argparse.Namespace, size: int) -
     again = sweep(asker, random.permutation(cold))
     alone: list[float] = []
     stormy: list[float] = []
-    loads, answered = -_loads(asker), 0
+    loads, lasted = 0, 0.0
+    given = server.port, secret, asked.seconds, asked.pinned
     for _ in range(asked.rounds):
-        alone += ask_pinned(server.port, secret, asked.seconds, asked.pinned)
-        with storm(server.port, secret, random.permutation(cold)) as counts:
-            stormy += ask_pinned(server.port, secret, asked.seconds, asked.pinned)
-        answered += sum(counts)
-    loads += _loads(Asker(server.port, secret))
+        alone += PinnedClient(*given).ask()
+        client = PinnedClient(*given)
+        before, began = _loads(server.port, secret), time.monotonic()
+        with storm(server.port, secret, random.permutation(cold)):
+            stormy += client.ask()
+        lasted += time.monotonic() - began
+        loads += _loads(server.port, secret) - before
     return {
         f"start with {asked.models} models, {asked.pinned} of them pinned": f"{start:.1f} s",
         "processor time while idle": f"{idle:.1%} of a core",
@@ -252,13 +269,13 @@ def measure(server: Server, secret: str, asked: argparse.Namespace, size: int) -
         "cold load, after it had left, p50 / p99": quantiles(again),
         "pinned model alone, p50 / p99": quantiles(alone),
         "pinned model in a storm of cold loads, p50 / p99": quantiles(stormy),
-        "loads a second in the storm": f"{loads / asked.rounds / asked.seconds:.0f} of {answered} requests",
+        "loads a second in the storm": f"{loads / lasted:.0f}",
         "p99 in the storm / alone (goal 1.2)": f"{np.quantile(stormy, 0.99) / np.quantile(alone, 0.99):.2f}",
     }
 
 
-def _loads(asker: Asker) -> int:
-    page = asker.get("/metrics")[1].decode()
+def _loads(port: int, secret: str) -> int:
+    page = Asker(port, secret).get("/metrics")[1].decode()
     line = next(line for line in page.splitlines() if line.startswith("perennial_cold_load_seconds_count"))
     return int(float(line.rpartition(" ")[2]))
 

@@ -22,6 +22,11 @@ Key = tuple[str, str]
 FAILED_SECONDS = 10.0
 """Time for which a failed load is answered from memory: a broken file must not keep the loader busy."""
 MIB = 1 << 20
+PER_SECOND, AT_ONCE = 20.0, 10
+"""Loads a second that are begun in the long run, and those that may come at once before. A load of a small model takes
+a millisecond, half of it with the interpreter's lock: a storm without a limit would be most of what a server does, and
+every request for a pinned model would wait for it. A lower priority of the thread would make that worse, since it
+would be kept from the processor while it has the lock."""
 NOTHING: Mapping[Key, LoadedVersion] = MappingProxyType({})
 
 
@@ -64,6 +69,7 @@ class OnDemandVersions:
         self._held: OrderedDict[Key, LoadedVersion] = OrderedDict()
         self._loading: dict[Key, Future[LoadedVersion]] = {}
         self._failed: dict[Key, Failure] = {}
+        self._due = 0.0
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="load-on-demand")
 
     def follow(
@@ -134,6 +140,7 @@ class OnDemandVersions:
         self._thread.shutdown(wait=False, cancel_futures=True)
 
     def _run(self, version: RegisteredVersion) -> LoadedVersion:
+        self._pace()
         key, began = version.wanted.identity, time.perf_counter()
         loaded: LoadedVersion | None = None
         try:
@@ -153,6 +160,12 @@ class OnDemandVersions:
             self.tally.failed += 1
             self._failed[key] = Failure(self._clock() + FAILED_SECONDS, reason)
         raise _not_loaded(version, reason)
+
+    def _pace(self) -> None:
+        """Wait until this load is due (generic cell rate algorithm)."""
+        now = time.monotonic()
+        self._due = max(self._due, now - AT_ONCE / PER_SECOND) + 1 / PER_SECOND
+        time.sleep(max(0.0, self._due - now))
 
     def _too_large(self, loaded: LoadedVersion) -> str:
         if loaded.memory <= self.budget:
