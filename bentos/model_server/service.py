@@ -7,14 +7,18 @@ then ours and speak of versions, and a request skips what BentoML does for its t
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import bentoml
+import uvicorn
 
 from perennial import settings as environment
 from perennial.serving.bento import parts_of_process
 
 parts = parts_of_process(environment.load(), Path(__file__).parent)
+# BentoML's worker configures uvicorn after it has loaded this module, and has no setting for these.
+uvicorn.Config = partial(uvicorn.Config, **parts.uvicorn_settings())
 
 
 class Front:

@@ -45,11 +45,13 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "release": ("perennial.commands.release:release", "Gate, approve, watch and steer releases."),
     "ab": ("perennial.commands.ab:ab", "Analyse and plan A/B tests."),
     "ledger": ("perennial.commands.release:ledger", "Read and verify the ledger."),
+    "store": ("perennial.commands.store.schema:store", "Show and migrate the schema of the SQL database."),
     "why": ("perennial.commands.why:why", "Show what serves, its approvals and evidence."),
     "timeline": ("perennial.commands.why:timeline", "Show the timeline of every version of a model."),
     "feedback": ("perennial.commands.feedback:feedback", "Store labels of earlier predictions."),
     "predictions": ("perennial.commands.log.predictions:predictions", "Manage the log of the answers."),
     "serve": ("perennial.commands.servers.serve:serve", "Serve one model here, or run a server of a pool."),
+    "cell": ("perennial.commands.servers.cell:cell", "Export what serves, and serve it elsewhere."),
     "bento": ("perennial.commands.servers.bento:bento", "Build a bento that serves models by itself."),
     "router": ("perennial.commands.serving:router", "Manage Envoy and show the live split."),
     "key": ("perennial.commands.serving:key", "Manage the API keys of clients."),
@@ -60,6 +62,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "models": ("perennial.commands.models:models", "Show models, specs and versions."),
     "token": ("perennial.commands.token:token", "Manage tokens of accounts for the command line."),
     "local": ("perennial.commands.local:local", "Manage local processes: up, down, status."),
+    "doctor": ("perennial.commands.plant.doctor:doctor", "Find what is wrong here, and how to mend it."),
     "demo": ("perennial.commands.local:demo", "Run the complete closed loop on this machine."),
 }
 

@@ -181,6 +181,10 @@ class StoreUnavailable(ToolError, exit_code=56):
     """The SQL database does not answer."""
 
 
+class SchemaMismatch(StoreUnavailable, exit_code=72):
+    """The SQL database has an older or newer schema than this code."""
+
+
 class FeaturesUnavailable(ToolError, exit_code=57, http_status=503):
     """Feast does not answer."""
 
@@ -239,6 +243,10 @@ class LedgerBroken(PerennialError, exit_code=70):
 
 class NotDelivered(ToolError, exit_code=71):
     """A notification channel did not take the message."""
+
+
+class ChecksFailed(PerennialError, exit_code=73):
+    """`perennial doctor` found a problem."""
 
 
 class IdentityError(PerennialError, exit_code=80):

@@ -7,8 +7,9 @@ import signal
 import threading
 import time
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from perennial.errors import FeaturesUnavailable, PerennialError, SettingsError
 from perennial.hidden_packages import hidden
@@ -19,6 +20,7 @@ from perennial.serving.app import ModelServer
 from perennial.serving.evidence.sources import FeedbackSources
 from perennial.serving.feedback_inbox import FeedbackWriter
 from perennial.serving.host import ModelHost
+from perennial.serving.http.whole_requests import DirectTraffic, WholeRequests
 from perennial.serving.manifest import example_row
 from perennial.serving.observing.requests import Observed
 from perennial.serving.observing.settings import observation
@@ -116,18 +118,30 @@ class ServerParts:
             FeedbackWriter(folder / "feedback", writer),
             FeedbackSources(settings.feedback_sources),
         )
+        routes = server.application()
         door = Door(
-            server.application(),
+            routes,
             settings.internal_secret,
             ClientKeys(settings.client_keys),
             settings.keys_required,
         )
         self._observation = observation(settings)
         self.application = door if self._observation is None else Observed(door, self._observation)
+        self._traffic = DirectTraffic(routes, door) if self._observation is None else None
         calls = server.calls(door, self._observation)
         self._grpc = None
         if grpc_port is not None:
             self._grpc = GrpcServer(f"{LOOPBACK}:{grpc_port}", calls, lambda: self.host.started)
+
+    def uvicorn_settings(self) -> dict[str, Any]:
+        """Return what uvicorn is told besides what BentoML tells it: to leave out what the routes do not use.
+
+        Where requests are observed, none takes the short way: the observation is of uvicorn's own.
+        """
+        settings: dict[str, Any] = {"proxy_headers": False, "access_log": False, "ws": "none"}
+        if self._traffic is not None:
+            settings["http"] = partial(WholeRequests, traffic=self._traffic)
+        return settings
 
     async def start(self) -> None:
         end_with_parent()

@@ -11,9 +11,10 @@ from packaging.utils import canonicalize_name
 from perennial.errors import PackageMissing
 
 OF_SERVER = (
-    "bentoml", "click", "cryptography", "filelock", "grpcio", "grpcio-health-checking", "numpy", "onnx",
-    "onnxruntime", "opentelemetry-api", "opentelemetry-exporter-otlp-proto-http", "opentelemetry-sdk", "orjson",
-    "packaging", "prometheus-client", "protobuf", "pydantic", "pyyaml", "shap", "starlette", "uvicorn",
+    "bentoml", "click", "cryptography", "filelock", "grpcio", "grpcio-health-checking", "httptools", "msgspec",
+    "numpy", "onnx", "onnxruntime", "opentelemetry-api", "opentelemetry-exporter-otlp-proto-http",
+    "opentelemetry-sdk", "orjson", "packaging", "prometheus-client", "protobuf", "pydantic", "pyyaml", "shap",
+    "starlette", "uvicorn", "uvloop",
 )  # fmt: skip
 """What a model server imports; training, registry and orchestration have no part in it."""
 OF_FEATURES = ("feast[duckdb]",)
