@@ -18,6 +18,7 @@ from perennial.serving.loading.on_demand import Key, OnDemandVersions
 from perennial.serving.loading.state_file import StateFile
 from perennial.serving.loading.versions import LoadedVersions
 from perennial.serving.manifest import load_manifest
+from perennial.serving.onnx import ON_CPU, Execution
 from perennial.serving.session import LoadedVersion, RegisteredVersion
 from perennial.serving.signed_files import TrustedKeys
 
@@ -36,6 +37,7 @@ class ModelHost:
         trusted: keys whose signature makes a version one that may be loaded.
         problem: says what is wrong with the bytes of a model file, or an empty text (`serving.session.load`).
         disk: returns why answers cannot be logged, or an empty text.
+        execution: provider that runs the models.
         budget: bytes for versions that are loaded on demand.
         problem_on_demand: as `problem`, for these; the other may be busy with a pinned version meanwhile.
     """
@@ -48,6 +50,7 @@ class ModelHost:
         trusted: TrustedKeys,
         problem: Callable[[bytes], str],
         disk: Callable[[], str] = lambda: "",
+        execution: Execution = ON_CPU,
         budget: int = 1 << 30,
         problem_on_demand: Callable[[bytes], str] | None = None,
     ) -> None:
@@ -60,6 +63,7 @@ class ModelHost:
         self._prepare = prepare
         self._trusted = trusted
         self._problem = problem
+        self._execution = execution
         self._stop = threading.Event()
         self._started = threading.Event()
         self._thread: threading.Thread | None = None
@@ -150,7 +154,8 @@ class ModelHost:
         versions.errors.pop(key, None)
 
     def _open(self, wanted: DesiredVersion, problem: Callable[[bytes], str]) -> LoadedVersion:
-        version = session.load(wanted, self._folder(wanted), self._trusted, problem)
+        folder = self._folder(wanted)
+        version = session.load(wanted, folder, self._trusted, problem, self._execution)
         self._prepare(version)
         return version
 

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import onnxruntime as ort
 
 from perennial.core.serving_spec import Load
-from perennial.errors import ModelFileError, ShapeError
+from perennial.errors import ModelFileError, PerennialError, ShapeError
 from perennial.serving.desired_state import DesiredVersion
 from perennial.serving.manifest import MODEL_FILE, ServedManifest, VerifiedFiles, load_verified
-from perennial.serving.onnx import open_session
+from perennial.serving.onnx import ON_CPU, Execution, open_session
 from perennial.serving.signed_files import TrustedKeys
 
 SESSION_BYTES, BYTES_PER_BYTE = 160 << 10, 2.0
@@ -57,19 +57,30 @@ class LoadedVersion(RegisteredVersion):
 
 
 def load(
-    wanted: DesiredVersion, folder: Path, trusted: TrustedKeys, problem: Callable[[bytes], str]
+    wanted: DesiredVersion,
+    folder: Path,
+    trusted: TrustedKeys,
+    problem: Callable[[bytes], str],
+    execution: Execution = ON_CPU,
 ) -> LoadedVersion:
     """Verify and load a version, and run it once so that the first request is not slower than the next.
 
     Args:
         problem: says in a child process what is wrong with the bytes of a model file; empty for a sound file.
+        execution: provider of this server.
 
     Raises:
+        SettingsError: that provider is not here.
         NotSigned: the files are not those that a trusted key signed.
         ModelFileError: the files are unreadable or cannot be run.
     """
     files = load_verified(folder, wanted.model, wanted.digest, trusted)
     manifest, model = files.manifest, files.contents[MODEL_FILE]
+    if manifest.provider not in (None, execution.provider):
+        raise ModelFileError(
+            f"{wanted.model} {wanted.version} needs {manifest.provider}, this server runs on {execution.provider}",
+            hint=f"PERENNIAL_PROVIDER={manifest.provider} on every model server, or release its parent",
+        )
     if said := problem(model):
         raise ModelFileError(
             f"{wanted.model} {wanted.version}: {folder / MODEL_FILE} {said}",
@@ -77,11 +88,12 @@ def load(
         )
     try:
         # Without an arena a large batch leaves nothing behind, so that the estimate stays true.
-        session = open_session(model, folder / MODEL_FILE, arena=wanted.load is Load.PINNED)
+        opened = replace(execution, arena=wanted.load is Load.PINNED)
+        session = open_session(model, folder / MODEL_FILE, opened)
         background = _background(files)
         loaded = LoadedVersion(wanted, manifest, session, background, _memory(model, background))
         scores = loaded.score(np.zeros((2, len(manifest.features)), dtype=np.float32))
-    except ModelFileError:
+    except PerennialError:
         raise
     except Exception as error:  # onnxruntime has its own exceptions without a common base class
         raise ModelFileError(
