@@ -13,7 +13,7 @@ from sklearn.tree import DecisionTreeRegressor
 from perennial.adapters.variants.conversions import conversions
 from perennial.adapters.variants.latency import in_turns
 from perennial.core.training.variants import NotMade
-from perennial.model_probe import operator_problem
+from perennial.model_trial import operator_problem
 
 RECIPES = {recipe.name: recipe for recipe in conversions()}
 WIDTH = 48
