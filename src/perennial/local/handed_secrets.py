@@ -123,6 +123,14 @@ def pointers(settings: Settings, process: str) -> dict[str, str]:
     return files_ | ({f"{PREFIX}ACCOUNTS_PATH": str(folder / "accounts.json")} if process in ACCOUNTS else {})
 
 
+def handed(settings: Settings, process: str) -> dict[str, str]:
+    """Return the variables that name the files that `write` has left for a process, whoever set the secrets then."""
+    folder = _folder(settings) / process
+    files_ = {f"{PREFIX}{name.upper()}_FILE": folder / name for name in NEEDS.get(process, ())}
+    files_ |= {f"{PREFIX}ACCOUNTS_PATH": folder / "accounts.json"} if process in ACCOUNTS else {}
+    return {variable: str(path) for variable, path in files_.items() if path.is_file()}
+
+
 def write(settings: Settings) -> None:
     """Write the files with the processes' secrets and accounts, for their owner only, in place of earlier ones."""
     accounts = account_file.read(settings.accounts_file)

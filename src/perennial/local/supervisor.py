@@ -6,7 +6,7 @@ import contextlib
 import os
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from xmlrpc.client import Fault
 
@@ -20,7 +20,7 @@ from perennial.local.handed_secrets import base_environment
 from perennial.local.processes import Process, server_name, table
 from perennial.serving.access.client_keys import refuse_open_door
 from perennial.settings import Settings
-from perennial.wiring import keys
+from perennial.wiring import database, keys
 
 Say = Callable[[str], None]
 
@@ -47,23 +47,30 @@ def check_ports(settings: Settings) -> None:
     Raises:
         PortTaken: a port is taken; names the port and the variable that changes it.
     """
+    for taken in taken_ports(settings):
+        raise taken
+
+
+def taken_ports(settings: Settings) -> Iterator[PortTaken]:
+    """Yield an error for each port that two services share or that another process has."""
     seen: dict[int, str] = {}
     for name, port in settings.named_ports.items():
         if port in seen:
-            raise PortTaken(
+            yield PortTaken(
                 f"port {port} is configured for both {seen[port]} and {name}", hint="set different ports"
             )
+            continue
         seen[port] = name
         with contextlib.closing(socket.socket()) as listener:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
                 listener.bind((settings.listening_host(name), port))
             except OSError as error:
-                raise PortTaken(
+                yield PortTaken(
                     f"port {port} for {name} is taken: {error.strerror}",
                     hint=f"stop the process that listens there (perhaps another Perennial: make down), "
                     f"or set {_variable(name)}",
-                ) from error
+                )
 
 
 def _variable(name: str) -> str:
@@ -80,6 +87,7 @@ def up(settings: Settings, say: Say, timeout: float = 240.0) -> None:
         unix_accounts.check_reach(settings)
         check_ports(settings)
         set_up(settings, say)
+        database.schema(settings).prepare()  # else each process would refuse the database by itself
         _start(settings, say)
     wait_ready(settings, say, timeout)
 
@@ -116,7 +124,6 @@ def _end_tokens(settings: Settings, say: Say) -> None:
     if not before - {(account.name, account.role) for account in settings.accounts}:
         return
     from perennial.flows.governance.identity import revoke_left
-    from perennial.wiring import database
 
     store, tokens = database.store(settings), database.tokens(settings)
     for token in revoke_left(settings.accounts, tokens, store.ledger, datetime.now(UTC)):

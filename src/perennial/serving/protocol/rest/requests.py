@@ -21,6 +21,7 @@ from perennial.serving.protocol.checks import (
 )
 from perennial.serving.protocol.messages import InferenceRequest, RequestedOutput, Tensor
 from perennial.serving.protocol.rest import json_data
+from perennial.serving.protocol.rest.plain_request import read_plain
 
 HEADER_LENGTH = "inference-header-content-length"
 """Header with the length of the JSON in a body that goes on with bytes of tensors."""
@@ -53,6 +54,9 @@ def read_request(body: bytes, given: Mapping[str, str], model: str, version: str
                 hint="send the length of the JSON before the bytes of the tensors",
             )
         body, rest = body[: int(length)], memoryview(body)[int(length) :]
+    plain = read_plain(body, rest, model, version)
+    if plain is not None:
+        return plain
     content = strict_json.parse(body)
     if not isinstance(content, dict) or not isinstance(content.get("inputs"), list):
         raise ShapeError(
