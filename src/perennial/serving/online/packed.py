@@ -37,7 +37,7 @@ Stored = tuple[Any, bytes]
 
 
 class PackedOnlineStore(OnlineStore):
-    """What packed stores have in common; comes before Feast's store among the base classes.
+    """The common part of packed stores; comes before Feast's store among the base classes.
 
     An entity that was written before the store was packed, and not since, is read as Feast's store has it.
     """

@@ -46,7 +46,7 @@ def unpack(packed: bytes) -> dict[str, Value]:
 
 @dataclass(frozen=True)
 class _Layout:
-    """What a text of names says about the values after it."""
+    """How to read the values after a text of names."""
 
     lacks: bool
     """Whether a feature is lacking without which an entity counts as unknown."""
