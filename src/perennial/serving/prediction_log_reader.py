@@ -1,4 +1,4 @@
-"""Reading of the prediction log as a data frame: sealed segments, and the journals that are not sealed yet."""
+"""Reading of the prediction log as a data frame: sealed segments, here or in object storage, and open journals."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ import orjson
 from perennial.limits import FIRST_MOMENT, LAST_MOMENT
 from perennial.serving.evidence.aside import keep_aside
 from perennial.serving.log import sealed
+from perennial.serving.log.uploaded import uploaded
 from perennial.serving.prediction_log import HOUR
 
 if TYPE_CHECKING:
@@ -100,7 +101,8 @@ class PredictionLogReader:
             open_ = [path for path in journals if path.stem not in replaced]
             with contextlib.suppress(FileNotFoundError):  # sealed or merged in between: look again
                 requests = self._requests(model, open_, since)
-                tables = [sealed.read(path, since, columns) for path in paths]
+                remote = uploaded(self._folder, model, since, replaced)
+                tables = [sealed.read(path, since, columns) for path in (*paths, *remote)]
                 return [table for table in tables if len(table)], requests
 
     def _requests(self, model: str, journals: Sequence[Path], since: datetime | None) -> list[dict[str, Any]]:
