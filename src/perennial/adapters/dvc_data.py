@@ -101,11 +101,12 @@ class DvcData:
                 )
             return f"{folder} can be read and written"
         with _tool_errors(self._remote):
-            from dvc.config import Config
+            from configobj import ConfigObj
             from dvc.fs import get_cloud_fs
 
-            own = self._repo / ".dvc"
-            stored = Config(str(own)).get("remote", {}).get("storage", {}) if own.is_dir() else {}
+            # Where `dvc remote modify --local` keeps keys and endpoints.
+            config = ConfigObj(str(self._repo / ".dvc" / "config.local"), encoding="utf-8")
+            stored = dict(config.get('remote "storage"', {}))
             kind, options, path = get_cloud_fs({}, **{**stored, "url": self._remote})
             place = path.split("/")[0] if kind.protocol == "s3" else path
             there = kind(**options).exists(place)

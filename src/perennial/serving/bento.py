@@ -24,6 +24,7 @@ from perennial.serving.http.whole_requests import DirectTraffic, WholeRequests
 from perennial.serving.manifest import example_row
 from perennial.serving.observing.requests import Observed
 from perennial.serving.observing.settings import observation
+from perennial.serving.onnx import execution_of
 from perennial.serving.packed.folder import POOL, TRUSTED, packed_versions
 from perennial.serving.prediction_log import PredictionLogWriter, writer_name
 from perennial.serving.protocol.grpc.server import GrpcServer
@@ -103,6 +104,7 @@ class ServerParts:
             TrustedKeys(trusted),
             model_problem,
             self._predictions.disk_error,
+            execution_of(settings),
         )
         server = ModelServer(
             self.host,

@@ -12,6 +12,7 @@ from perennial.core.release.traffic import PoolName
 from perennial.errors import MalformedInput, NotLoaded, PerennialError, UnknownModel, UnknownVersion
 from perennial.serving import desired_state, headers, session
 from perennial.serving.desired_state import DesiredState, DesiredVersion
+from perennial.serving.onnx import ON_CPU, Execution
 from perennial.serving.session import LoadedVersion
 from perennial.serving.signed_files import TrustedKeys
 
@@ -45,6 +46,7 @@ class ModelHost:
         trusted: keys whose signature makes a version one that may be loaded.
         problem: says what is wrong with the bytes of a model file, or an empty text (`serving.session.load`).
         disk: returns why answers cannot be logged, or an empty text.
+        execution: provider that runs the models.
     """
 
     def __init__(
@@ -55,6 +57,7 @@ class ModelHost:
         trusted: TrustedKeys,
         problem: Callable[[bytes], str],
         disk: Callable[[], str] = lambda: "",
+        execution: Execution = ON_CPU,
     ) -> None:
         self.pool = pool
         self.versions = LoadedVersions(state_error="the desired state is not read yet")
@@ -62,6 +65,7 @@ class ModelHost:
         self._prepare = prepare
         self._trusted = trusted
         self._problem = problem
+        self._execution = execution
         self._stop = threading.Event()
         self._started = threading.Event()
         self._thread: threading.Thread | None = None
@@ -142,7 +146,7 @@ class ModelHost:
         wanted = next(version for version in now.state.models if version.identity == key)
         try:
             folder = desired_state.version_folder(self._serving_dir, wanted.digest)
-            version = session.load(wanted, folder, self._trusted, self._problem)
+            version = session.load(wanted, folder, self._trusted, self._problem, self._execution)
             self._prepare(version)
         except PerennialError as error:
             self.versions = replace(now, errors={**now.errors, key: f"{error.message} ({error.hint})"})

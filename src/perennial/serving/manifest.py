@@ -48,6 +48,7 @@ class ServedManifest(BaseModel):
     )
     task_keys: dict[str, Any] = Field(alias="task", description="kind of task with its keys")
     explanation: ServedExplanation | None = Field(None, description="null: scores are not explained")
+    provider: str | None = Field(None, description="execution provider that alone may run it; null: any")
 
     @model_validator(mode="after")
     def inputs_are_the_features(self) -> Self:

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import onnxruntime as ort
 
-from perennial.errors import ModelFileError, ShapeError
+from perennial.errors import ModelFileError, PerennialError, ShapeError
 from perennial.serving.desired_state import DesiredVersion
 from perennial.serving.manifest import MODEL_FILE, ServedManifest, VerifiedFiles, load_verified
-from perennial.serving.onnx import open_session
+from perennial.serving.onnx import ON_CPU, Execution, open_session
 from perennial.serving.signed_files import TrustedKeys
 
 
@@ -44,29 +44,40 @@ class LoadedVersion:
 
 
 def load(
-    wanted: DesiredVersion, folder: Path, trusted: TrustedKeys, problem: Callable[[bytes], str]
+    wanted: DesiredVersion,
+    folder: Path,
+    trusted: TrustedKeys,
+    problem: Callable[[bytes], str],
+    execution: Execution = ON_CPU,
 ) -> LoadedVersion:
     """Verify and load a version, and run it once so that the first request is not slower than the next.
 
     Args:
         problem: says in a child process what is wrong with the bytes of a model file; empty for a sound file.
+        execution: provider of this server.
 
     Raises:
+        SettingsError: that provider is not here.
         NotSigned: the files are not those that a trusted key signed.
         ModelFileError: the files are unreadable or cannot be run.
     """
     files = load_verified(folder, wanted.model, wanted.digest, trusted)
     manifest, model = files.manifest, files.contents[MODEL_FILE]
+    if manifest.provider not in (None, execution.provider):
+        raise ModelFileError(
+            f"{wanted.model} {wanted.version} needs {manifest.provider}, this server runs on {execution.provider}",
+            hint=f"PERENNIAL_PROVIDER={manifest.provider} on every model server, or release its parent",
+        )
     if said := problem(model):
         raise ModelFileError(
             f"{wanted.model} {wanted.version}: {folder / MODEL_FILE} {said}",
             hint="export the model with other operators, or smaller",
         )
     try:
-        session = open_session(model, folder / MODEL_FILE)
+        session = open_session(model, folder / MODEL_FILE, execution)
         loaded = LoadedVersion(wanted, manifest, session, _background(files))
         scores = loaded.score(np.zeros((2, len(manifest.features)), dtype=np.float32))
-    except ModelFileError:
+    except PerennialError:
         raise
     except Exception as error:  # onnxruntime has its own exceptions without a common base class
         raise ModelFileError(

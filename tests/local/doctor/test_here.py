@@ -9,6 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from perennial.local import supervisor
 from perennial.local.doctor import configured, stored
 from perennial.local.doctor.finding import State
 from perennial.settings import load
@@ -61,11 +62,14 @@ def test_what_others_may_read_is_named(home, doctor, path, mode, check, fix):
     assert fix in row["fix"]
 
 
-def test_a_port_of_somebody_else(home, doctor):
-    with socket.create_server(("127.0.0.1", load().port_mlflow)):
-        row = doctor()["port"]
-    assert f"port {load().port_mlflow} for MLflow is taken" in row["what"]
-    assert "PERENNIAL_PORT_MLFLOW" in row["fix"]
+def test_a_port_of_somebody_else(home, given, doctor):
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        given(port_mlflow=port)
+        (taken,) = [error for error in supervisor.taken_ports(load()) if str(port) in error.message]
+        assert doctor()["port"]["state"] == "problem"
+    assert taken.message.startswith(f"port {port} for MLflow is taken")
+    assert "PERENNIAL_PORT_MLFLOW" in taken.hint
 
 
 @pytest.mark.parametrize(

@@ -110,8 +110,10 @@ def test_a_real_mlflow(mlflow_server, given, doctor):
 
 
 @pytest.mark.server
-def test_a_bucket_that_is_there_and_one_that_is_not(home, given, doctor, s3):
+def test_a_bucket_that_is_there_and_one_that_is_not(home, given, doctor, s3, tmp_path):
     s3.create_bucket(Bucket="data")
+    (tmp_path / "rows").write_text("1\n")
+    training.data_store(load()).commit({"rows": tmp_path / "rows"}, "in a folder, before the bucket")
     given(dvc_remote="s3://data/revisions")
     assert training.data_store(load()).remote_state() == "s3 remote data answers"
     given(dvc_remote="s3://other/revisions")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +15,8 @@ from perennial.errors import ChecksumMismatch, ToolError, UsageError
 from perennial.files import sha256
 from perennial.object_storage import storage
 from perennial.serving.log import sealed
+from perennial.serving.log.hours import of_ended_days
 from perennial.serving.log.uploaded import Index, UploadedSegment, read_index, write_index
-from perennial.serving.prediction_archive import GRACE, HOUR
-from perennial.serving.prediction_log_reader import hour_end
 
 HASH = "sha256"
 """Key of an object's metadata."""
@@ -83,7 +82,8 @@ class SegmentUpload:
         known = {segment.key(model): segment for segment in index.segments}
         paths, replaced = sealed.segments(self._folder, model)
         sent, here = [], {}
-        for path in self._ended(model, paths, now):
+        ended = of_ended_days(self._folder / model, paths, now)
+        for path in (path for of_day in ended.values() for path in of_day):
             segment = _segment(path)
             key = here[path] = segment.key(model)
             known[key] = segment
@@ -137,14 +137,6 @@ class SegmentUpload:
             path.unlink()
             removed += 1
         return removed
-
-    def _ended(self, model: str, paths: list[Path], now: datetime) -> list[Path]:
-        """Return the segments of ended days that no journal belongs to any more."""
-        ends = map(hour_end, (self._folder / model).glob("*.jsonl"))
-        unsealed = {(end - HOUR).date() for end in ends if end is not None}
-        days = {path: sealed.day_of(path) for path in paths}
-        last = (now - GRACE).astimezone(UTC).date()
-        return [path for path, day in days.items() if day is not None and day < last and day not in unsealed]
 
     def _objects(self, files: Any, model: str) -> dict[str, int]:
         """Return key -> bytes of the segments in object storage."""
