@@ -91,6 +91,9 @@ class Settings(EncryptionSettings, PortSettings, LogSettings):
         pattern=r"^https?://[^/@]+(/[^@]*)?$",
         description="OpenTelemetry collector for traces, as http://127.0.0.1:4318/v1/traces, without a password",
     )
+    on_demand_mib: int = Field(
+        1024, gt=0, description="MiB for the models that a model server loads on demand"
+    )
     client_rate: int = Field(5000, gt=0, description="requests per second of a client's address")
 
     @model_validator(mode="before")

@@ -44,6 +44,8 @@ class Execution:
     """A key of `PROVIDERS`."""
     engines: Path | None = None
     """Folder that keeps TensorRT's engines, below the name of the GPU; None builds them anew."""
+    arena: bool = True
+    """Whether a session keeps the memory of a run for the next."""
 
 
 ON_CPU = Execution()
@@ -78,6 +80,7 @@ def open_session(model: bytes, path: Path, execution: Execution = ON_CPU) -> ort
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
+    options.enable_cpu_mem_arena = execution.arena
     if provider != CPU:
         options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
     try:
@@ -87,6 +90,7 @@ def open_session(model: bytes, path: Path, execution: Execution = ON_CPU) -> ort
             f"{path} does not run, it is no model that can be loaded: {error}", hint="export it again"
         ) from error
     _refuse_fallback(session, path, provider)
+    session._model_bytes = None  # kept only for another try with other providers, as large as the weights
     return session
 
 

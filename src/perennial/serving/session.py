@@ -1,30 +1,43 @@
-"""A loaded version: a verified ONNX file in an ONNX Runtime session."""
+"""A version as a server knows it, and a loaded one: a verified ONNX file in an ONNX Runtime session."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import onnxruntime as ort
 
+from perennial.core.serving_spec import Load
 from perennial.errors import ModelFileError, PerennialError, ShapeError
 from perennial.serving.desired_state import DesiredVersion
 from perennial.serving.manifest import MODEL_FILE, ServedManifest, VerifiedFiles, load_verified
 from perennial.serving.onnx import ON_CPU, Execution, open_session
 from perennial.serving.signed_files import TrustedKeys
 
+SESSION_BYTES, BYTES_PER_BYTE = 160 << 10, 2.0
+"""Memory of a session: so much, and so much per byte of its model file, by benchmarks/many_models.py. The growth of
+the process around a load would tell other work of the server, too, and nothing of memory that is used again."""
+
 
 @dataclass(frozen=True)
-class LoadedVersion:
-    """A version that is ready to answer."""
+class RegisteredVersion:
+    """A version whose signed list and manifest are sound; the rest of its files is read when it is loaded."""
 
     wanted: DesiredVersion
     manifest: ServedManifest
+
+
+@dataclass(frozen=True)
+class LoadedVersion(RegisteredVersion):
+    """A version that is ready to answer."""
+
     session: ort.InferenceSession
     background: np.ndarray | None = None
     """float32 [rows, features], background of its explanations; None when the manifest has none."""
+    memory: int = 0
+    """Bytes that it occupies, as estimated from its files."""
 
     def score(self, features: np.ndarray) -> np.ndarray:
         """Return the answers, float32 [n] or [n, k] as the task says, of float32 [n, features]; NaN is allowed.
@@ -74,8 +87,11 @@ def load(
             hint="export the model with other operators, or smaller",
         )
     try:
-        session = open_session(model, folder / MODEL_FILE, execution)
-        loaded = LoadedVersion(wanted, manifest, session, _background(files))
+        # Without an arena a large batch leaves nothing behind, so that the estimate stays true.
+        opened = replace(execution, arena=wanted.load is Load.PINNED)
+        session = open_session(model, folder / MODEL_FILE, opened)
+        background = _background(files)
+        loaded = LoadedVersion(wanted, manifest, session, background, _memory(model, background))
         scores = loaded.score(np.zeros((2, len(manifest.features)), dtype=np.float32))
     except PerennialError:
         raise
@@ -91,6 +107,10 @@ def load(
             hint=f"the output must be float32 {manifest.task.shape}",
         )
     return loaded
+
+
+def _memory(model: bytes, background: np.ndarray | None) -> int:
+    return SESSION_BYTES + int(len(model) * BYTES_PER_BYTE) + (0 if background is None else background.nbytes)
 
 
 def _background(files: VerifiedFiles) -> np.ndarray | None:

@@ -25,7 +25,7 @@ SPECIAL = b"%?#"
 
 
 class Answer(Protocol):
-    """What answers the traffic."""
+    """Application that answers the traffic."""
 
     def admits(self, scope: Scope, given: dict[bytes, bytes]) -> bool:
         """Return whether a request is one of the traffic from somebody who may ask; its body is not there yet."""
