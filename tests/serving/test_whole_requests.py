@@ -35,8 +35,8 @@ class Counted(DirectTraffic):
         super().__init__(*given)
         self.at_once: list[int] = []
 
-    def answer(self, scope, given, body):
-        response = super().answer(scope, given, body)
+    def answer(self, *given):
+        response = super().answer(*given)
         if response is not None:
             self.at_once.append(response.status_code)
         return response
