@@ -83,7 +83,11 @@ class Server:
 
     def cpu_seconds(self) -> float:
         """Return the processor time of the process and all its descendants so far."""
-        return sum(_ticks(pid) for pid in _family(self._process.pid)) / TICK
+        return sum(_ticks(pid) for pid in self.processes()) / TICK
+
+    def processes(self) -> Iterator[int]:
+        """Return the process and all its descendants."""
+        return _family(self._process.pid)
 
     def stop(self) -> None:
         self._process.terminate()

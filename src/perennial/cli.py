@@ -40,6 +40,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "perennial.commands.training.runner:training",
         "Run training steps as another Unix account.",
     ),
+    "optimise": (
+        "perennial.commands.training.optimise:optimise",
+        "Make faster variants of a version and compare them with it.",
+    ),
     "reproduce": ("perennial.commands.reproduce:reproduce", "Train a version again and compare the results."),
     "features": ("perennial.commands.features:features", "Publish feature tables, look up online values."),
     "release": ("perennial.commands.release:release", "Gate, approve, watch and steer releases."),

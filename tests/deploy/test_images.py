@@ -13,6 +13,7 @@ import pytest
 from containers.described import COMPOSE, DOCKERFILE, ROOT, compose, service, stages
 from containers.schemas import check_form
 
+from perennial import __version__
 from perennial.local.processes import table
 from perennial.settings import Settings
 
@@ -105,6 +106,16 @@ def test_what_a_service_waits_for_can_come(name):
         completed = wanted["condition"] == "service_completed_successfully"
         assert completed == (other in ONE_SHOT), other
         assert set(SERVICES[other]["profiles"]) & {"core"}, other
+
+
+def test_our_images_have_the_version_of_the_package():
+    """In the compose file, the manifests and Cloud Run alike; an overlay names the tag of its own cells."""
+    files = [COMPOSE, *(ROOT / "deploy").rglob("*.yaml")]
+    named = re.findall(
+        r"perennial/\w+(?::\$\{PERENNIAL_TAG:-|:|, newTag: )(\d[\w.]*)", "".join(map(Path.read_text, files))
+    )
+    assert len(named) > len(ROLES)
+    assert set(named) == {__version__}
 
 
 def test_each_process_of_local_up_has_a_container(tmp_path):

@@ -131,12 +131,16 @@ class Machine:
         return re.sub(r"(?<![\d.])\d{4}(?!\d)", lambda match: self._ports.get(match[0], match[0]), text)
 
     def _as_user(self, user: str) -> tuple[str, ...]:
-        """Return the prefix of a command that another user runs, and give that user what the container may write."""
+        """Return the prefix of a command that another user runs, and let that user write what the container may.
+
+        A volume belongs to root, and to the group of the user, as Kubernetes gives it (fsGroup).
+        """
         uid = int(user.partition(":")[0])
         prefix = prefix_of(uid)
         if prefix:
             for mount in WRITABLE:
-                os.chown(self.path(mount), uid, uid)
+                os.chown(self.path(mount), 0, uid)
+                self.path(mount).chmod(0o2775)
         return prefix
 
 
