@@ -21,6 +21,7 @@ from perennial.core.training.explanation import ServedExplanation
 from perennial.errors import ExplanationNotReady, IncompleteExplanation, MalformedInput
 from perennial.serving.answers import brief, flag
 from perennial.serving.attribution import METHOD, load_library, shapley
+from perennial.serving.http.direct import in_a_task
 from perennial.serving.session import LoadedVersion
 
 LOG = logging.getLogger(__name__)
@@ -128,6 +129,7 @@ class Explanations:
                 version has scored these rows, and it was explained before its registration: a client that chooses
                 the rows must not have that counted against it.
         """
+        await in_a_task()
         wanted, _ = _configuration(version)
         if len(features) > wanted.max_rows:
             raise MalformedInput(
