@@ -22,6 +22,7 @@ from perennial.encryption_settings import EncryptionSettings
 from perennial.errors import SettingsError
 from perennial.files import shared_secret
 from perennial.installation import SHIPPED, default_project
+from perennial.log_settings import LogSettings
 from perennial.port_settings import PortSettings
 from perennial.secret_settings import from_files
 
@@ -42,7 +43,7 @@ class StateFolder:
         return settings.state / self._name
 
 
-class Settings(EncryptionSettings, PortSettings):
+class Settings(EncryptionSettings, PortSettings, LogSettings):
     """A field per `PERENNIAL_*` variable; the defaults run everything on loopback of this machine.
 
     pydantic-settings is not used: its import costs every command a third of a second, and an emergency rollback
