@@ -17,10 +17,10 @@ DEMO_TABLE := PERENNIAL_PROJECT=$(CURDIR)/.perennial/demo-table PERENNIAL_HOME=.
 	PERENNIAL_SPEC_OVERLAY=$(CURDIR)/configs/demo-table
 
 .DEFAULT_GOAL := help
-.PHONY: help setup dev-certificates demo demo-table up down status rollback clean test test-fast test-deep lint hooks bench repro
+.PHONY: help setup dev-certificates demo demo-table up down status rollback clean test test-fast test-deep test-production lint hooks bench repro
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^##@ /{printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^##@ /{printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' Makefile
 
 ##@ Try it
 
@@ -88,6 +88,9 @@ test: setup ## every test; real servers start and stop themselves
 
 test-deep: setup ## every test, property tests with all their examples
 	@python tests/run.py --deep
+
+test-production: setup ## the tests on PostgreSQL, Redis, S3 and Celery, which they start
+	@python tests/run.py --lane production
 
 lint: setup ## ruff, formatting, types, import contracts, spelling
 	@ruff check . && ruff format --check . && mypy && lint-imports && codespell
