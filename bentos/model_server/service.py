@@ -7,12 +7,18 @@ then ours and speak of versions, and a request skips what BentoML does for its t
 
 from __future__ import annotations
 
+from functools import partial
+from pathlib import Path
+
 import bentoml
+import uvicorn
 
 from perennial import settings as environment
-from perennial.serving.bento import ServerParts, grpc_port_of_process, pool_of_process
+from perennial.serving.bento import parts_of_process
 
-parts = ServerParts(environment.load(), pool_of_process(), grpc_port_of_process())
+parts = parts_of_process(environment.load(), Path(__file__).parent)
+# BentoML's worker configures uvicorn after it has loaded this module, and has no setting for these.
+uvicorn.Config = partial(uvicorn.Config, **parts.uvicorn_settings())
 
 
 class Front:
@@ -42,7 +48,7 @@ class Front:
     tracing={"excluded_urls": ".*"},
 )
 class ModelServer:
-    """One process of a pool; the pool is named by PERENNIAL_POOL."""
+    """One process of a pool (PERENNIAL_POOL), or of a bento with its versions."""
 
     @bentoml.on_startup
     async def start(self) -> None:

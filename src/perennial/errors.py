@@ -181,6 +181,10 @@ class StoreUnavailable(ToolError, exit_code=56):
     """The SQL database does not answer."""
 
 
+class SchemaMismatch(StoreUnavailable, exit_code=72):
+    """The SQL database has an older or newer schema than this code."""
+
+
 class FeaturesUnavailable(ToolError, exit_code=57, http_status=503):
     """Feast does not answer."""
 

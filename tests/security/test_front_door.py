@@ -77,7 +77,7 @@ def test_an_escaped_slash_is_refused(client, slash):
 def test_the_public_api_is_answered(client):
     assert client.post(INFER, json=tensor_body()).json()["model_version"] == "1.0.0"
     assert client.post(f"/v2/models/{MODEL}/versions/1.0.0/infer", json=tensor_body()).status_code == 200
-    for path in ("/v2", "/v2/health/live", f"/v2/models/{MODEL}", f"/v2/models/{MODEL}/ready"):
+    for path in ("/v2", "/v2/", "/v2/health/live", f"/v2/models/{MODEL}", f"/v2/models/{MODEL}/ready"):
         assert client.get(path).status_code == 200, path
 
 

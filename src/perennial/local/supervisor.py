@@ -20,7 +20,7 @@ from perennial.local.handed_secrets import base_environment
 from perennial.local.processes import Process, server_name, table
 from perennial.serving.access.client_keys import refuse_open_door
 from perennial.settings import Settings
-from perennial.wiring import keys
+from perennial.wiring import database, keys
 
 Say = Callable[[str], None]
 
@@ -81,6 +81,7 @@ def up(settings: Settings, say: Say, timeout: float = 240.0) -> None:
         unix_accounts.check_reach(settings)
         check_ports(settings)
         set_up(settings, say)
+        database.schema(settings).prepare()  # else each process would refuse the database by itself
         _start(settings, say)
     wait_ready(settings, say, timeout)
 
@@ -117,7 +118,6 @@ def _end_tokens(settings: Settings, say: Say) -> None:
     if not before - {(account.name, account.role) for account in settings.accounts}:
         return
     from perennial.flows.governance.identity import revoke_left
-    from perennial.wiring import database
 
     store, tokens = database.store(settings), database.tokens(settings)
     for token in revoke_left(settings.accounts, tokens, store.ledger, datetime.now(UTC)):

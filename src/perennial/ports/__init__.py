@@ -30,4 +30,4 @@ from perennial.ports.training import (
     Validator,
     Windows,
 )
-from perennial.ports.versions import Labels, ModelFiles, Registry, VersionSearch
+from perennial.ports.versions import BentoBuilder, Labels, ModelFiles, Registry, VersionSearch

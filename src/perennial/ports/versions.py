@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -59,3 +59,16 @@ class ModelFiles(Protocol):
 
     def delete(self, ref: VersionRef) -> None:
         """Delete the files of a version; its tags and figures stay. Repeating changes nothing."""
+
+
+class BentoBuilder(Protocol):
+    """Bentos: folders of a model server with its versions and libraries (BentoML)."""
+
+    def build(
+        self, versions: Sequence[VersionRef], fetch: Callable[[VersionRef, Path], object]
+    ) -> tuple[str, Path]:
+        """Build a bento that serves the versions; returns its tag and its folder.
+
+        Args:
+            fetch: writes the verified files of a version into an empty folder.
+        """

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
@@ -39,7 +39,7 @@ from perennial.serving.protocol.rest.requests import read_request
 from perennial.serving.protocol.rest.responses import metadata_body, respond
 from perennial.serving.recorder import Recorder
 
-Handler = Callable[[Request], Awaitable[Response]]
+Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
 LOG = logging.getLogger(__name__)
 
@@ -90,6 +90,7 @@ class ModelServer:
             ("GET", f"{v2}/ready", self.model_ready),
             ("GET", v2, self.model_metadata),
             ("GET", "/v2", self.server_metadata),
+            ("GET", "/v2/", self.server_metadata),  # so it is in the protocol's OpenAPI document
             *RepositoryRoutes(self._repository).table,
             ("GET", "/v2/health/live", self.live),
             ("GET", "/v2/health/ready", self.ready),

@@ -7,7 +7,9 @@ import signal
 import threading
 import time
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from perennial.errors import FeaturesUnavailable, PerennialError, SettingsError
 from perennial.hidden_packages import hidden
@@ -18,9 +20,11 @@ from perennial.serving.app import ModelServer
 from perennial.serving.evidence.sources import FeedbackSources
 from perennial.serving.feedback_inbox import FeedbackWriter
 from perennial.serving.host import ModelHost
+from perennial.serving.http.whole_requests import DirectTraffic, WholeRequests
 from perennial.serving.manifest import example_row
 from perennial.serving.observing.requests import Observed
 from perennial.serving.observing.settings import observation
+from perennial.serving.packed.folder import POOL, TRUSTED, packed_versions
 from perennial.serving.prediction_log import PredictionLogWriter, writer_name
 from perennial.serving.protocol.grpc.server import GrpcServer
 from perennial.serving.session import LoadedVersion
@@ -75,16 +79,30 @@ class FeatureSource:
 
 
 class ServerParts:
-    """Host, logs and routes of this server process, for REST and for gRPC."""
+    """Host, logs and routes of this server process, for REST and for gRPC.
 
-    def __init__(self, settings: Settings, pool: str, grpc_port: int) -> None:
+    Args:
+        grpc_port: None: no gRPC.
+        packed: folder of the versions of a bento, with its trusted keys; None: those of the installation.
+    """
+
+    def __init__(
+        self, settings: Settings, pool: str, grpc_port: int | None, packed: Path | None = None
+    ) -> None:
         folder = settings.serving_dir
         writer = writer_name(pool, datetime.now(UTC))
         self._source = FeatureSource(settings)
         self._predictions = PredictionLogWriter(folder / "log", pool, writer)
-        trusted = TrustedKeys(settings.trusted_keys_folder)
+        trusted = settings.trusted_keys_folder
+        if packed is not None and settings.trusted_keys is None:
+            trusted = packed / TRUSTED
         self.host = ModelHost(
-            folder, pool, self._source.warm, trusted, model_problem, self._predictions.disk_error
+            packed or folder,
+            pool,
+            self._source.warm,
+            TrustedKeys(trusted),
+            model_problem,
+            self._predictions.disk_error,
         )
         server = ModelServer(
             self.host,
@@ -93,28 +111,61 @@ class ServerParts:
             FeedbackWriter(folder / "feedback", writer),
             FeedbackSources(settings.feedback_sources),
         )
+        routes = server.application()
         door = Door(
-            server.application(),
+            routes,
             settings.internal_secret,
             ClientKeys(settings.client_keys),
             settings.keys_required,
         )
         self._observation = observation(settings)
         self.application = door if self._observation is None else Observed(door, self._observation)
+        self._traffic = DirectTraffic(routes, door) if self._observation is None else None
         calls = server.calls(door, self._observation)
-        self._grpc = GrpcServer(f"{LOOPBACK}:{grpc_port}", calls, lambda: self.host.started)
+        self._grpc = None
+        if grpc_port is not None:
+            self._grpc = GrpcServer(f"{LOOPBACK}:{grpc_port}", calls, lambda: self.host.started)
+
+    def uvicorn_settings(self) -> dict[str, Any]:
+        """Return what uvicorn is told besides what BentoML tells it: to leave out what the routes do not use.
+
+        Where requests are observed, none takes the short way: the observation is of uvicorn's own.
+        """
+        settings: dict[str, Any] = {"proxy_headers": False, "access_log": False, "ws": "none"}
+        if self._traffic is not None:
+            settings["http"] = partial(WholeRequests, traffic=self._traffic)
+        return settings
 
     async def start(self) -> None:
         end_with_parent()
-        await self._grpc.start()
+        if self._grpc is not None:
+            await self._grpc.start()
         self.host.start()
 
     async def stop(self) -> None:
-        await self._grpc.stop()
+        if self._grpc is not None:
+            await self._grpc.stop()
         self.host.stop()
         self._predictions.close()
         if self._observation is not None:
             self._observation.close()
+
+
+def parts_of_process(settings: Settings, beside: Path) -> ServerParts:
+    """Build the server of this process: of a bento with versions in it, or of a pool of the plant.
+
+    Args:
+        beside: folder of `service.py`.
+
+    Raises:
+        SettingsError: a variable is missing or has another value.
+    """
+    packed = packed_versions(beside)
+    if packed is None:
+        return ServerParts(settings, pool_of_process(), grpc_port_of_process())
+    return ServerParts(
+        settings, POOL, grpc_port_of_process() if GRPC_VARIABLE in os.environ else None, packed
+    )
 
 
 def pool_of_process() -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +10,7 @@ from perennial.settings import Settings, load
 
 if TYPE_CHECKING:
     from perennial import ports
+    from perennial.adapters.sql.database import Database
     from perennial.adapters.sql.store import SqlStore
     from perennial.core.version import VersionRef
 
@@ -21,6 +22,20 @@ def store(settings: Settings | None = None) -> SqlStore:
     from perennial.adapters.sql.store import SqlStore
 
     return SqlStore((settings or load()).database)
+
+
+def schema(settings: Settings) -> Database:
+    """Return the database itself, to see and migrate its schema."""
+    from perennial.adapters.sql.database import Database
+
+    return Database(settings.database)
+
+
+def revisions() -> Mapping[str, str]:
+    """Return every schema revision of this code with its title, oldest first."""
+    from perennial.adapters.sql.migration import titles
+
+    return titles()
 
 
 def tokens(settings: Settings) -> ports.TokenStore:

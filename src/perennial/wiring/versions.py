@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from perennial.core.governance.identity import Role
@@ -54,6 +55,20 @@ def lifecycle_ports(settings: Settings) -> LifecyclePorts:
         files=MlflowFiles(settings.tracking),
         copies=(settings.state / "releases" / "files", settings.serving_dir / "store"),
     )
+
+
+def bento_builder(settings: Settings, wheel: Path | None) -> ports.BentoBuilder:
+    """Return the builder of bentos.
+
+    Args:
+        wheel: of this package; None: one is built from the checkout.
+    """
+    from perennial.adapters.bentoml.bento import BentoFolder
+    from perennial.adapters.bentoml.wheel import build_wheel
+
+    service = settings.shipped("bentos/model_server")
+    built = build_wheel if wheel is None else lambda folder: wheel
+    return BentoFolder(service, settings.trusted_keys_folder, built)
 
 
 def document_ports(settings: Settings) -> DocumentPorts:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 from clients.protocol_server import hold_models, protocol_server
+from clients.published_document import published_document
 from one_server import Server
 
 from perennial.adapters.envoy.routes import ABOUT_MODEL, OF_SERVER, PREDICTIONS, REPOSITORY
@@ -50,29 +51,72 @@ def test_schemathesis_finds_no_failure(document, tmp_path, monkeypatch, capsys):
         run(of_one_model(document, tmp_path), tmp_path, address, key, "--mode", "positive")
 
 
-def of_one_model(document: dict, folder: Path) -> Path:
-    """Write the document with the inputs of `flowers` in place of any: each valid request must be answered."""
+NAMES = """
+[parameters]
+"path.MODEL_NAME" = "flowers"
+"path.MODEL_VERSION" = "1.0.0"
+"""
+"""Names that a client has from the server: that of a model which is not there is a 404, and the document of the
+protocol lists for the metadata and readiness of a model no error status at all."""
+ANY_INPUTS = """
+[checks.positive_data_acceptance]
+expected-statuses = ["2xx", 400]
+"""
+"""The document lists 400 for `infer`, and lets any name, datatype and shape be an input of any model."""
+
+
+@pytest.mark.slow
+def test_schemathesis_finds_no_failure_by_the_document_of_the_protocol(tmp_path):
+    """Its six operations with every check; then `infer` with inputs that the model takes, which must be answered."""
+    document, path = published_document(), tmp_path / "published.json"
+    with protocol_server(tmp_path) as address:
+        (tmp_path / "schemathesis.toml").write_text(NAMES + ANY_INPUTS)
+        path.write_text(json.dumps(document))
+        run(path, tmp_path, address, "none")
+        (tmp_path / "schemathesis.toml").write_text(NAMES)
+        (infer,) = (item["post"] for item in document["paths"].values() if "post" in item)
+        infer["requestBody"]["required"] = True
+        schemas = document["components"]["schemas"]
+        schemas["inference_request"]["properties"]["inputs"] |= {"minItems": 1, "maxItems": 1}
+        schemas["inference_request"]["properties"]["outputs"]["uniqueItems"] = True
+        schemas |= {
+            "request_input": flowers_tensor(),
+            "request_output": {"enum": [{"name": name} for name in OUTPUTS]},
+        }
+        path.write_text(json.dumps(document))
+        run(path, tmp_path, address, "none", "--mode", "positive", "--include-path-regex", "infer$")
+
+
+OUTPUTS = ("probabilities", "class", "decision", "confidence")
+
+
+def flowers_tensor() -> dict:
+    """Return the schema of the one input of `flowers`."""
     # Whole numbers: null in their place is refused, and so no valid request of this document.
     numbers = {"type": "integer", "minimum": -(2**31), "maximum": 2**31 - 1}
     data = {"type": "array", "items": numbers, "minItems": 8, "maxItems": 8}
-    tensor = {
+    return {
         "type": "object",
         "additionalProperties": False,
         "required": ["name", "shape", "datatype", "data"],
         "properties": {
-            "name": {"const": "features"},
-            "shape": {"const": [2, 4]},
-            "datatype": {"const": "INT32"},
+            "name": {"enum": ["features"]},
+            "shape": {"enum": [[2, 4]]},
+            "datatype": {"enum": ["INT32"]},
             "data": data,
         },
     }
-    outputs = [{"const": {"name": name}} for name in ("probabilities", "class", "decision", "confidence")]
+
+
+def of_one_model(document: dict, folder: Path) -> Path:
+    """Write the document with the inputs of `flowers` in place of any: each valid request must be answered."""
+    outputs = [{"const": {"name": name}} for name in OUTPUTS]
     request = {
         "type": "object",
         "required": ["inputs"],
         "properties": {
             "id": {"type": ["string", "null"]},
-            "inputs": {"type": "array", "items": tensor, "minItems": 1, "maxItems": 1},
+            "inputs": {"type": "array", "items": flowers_tensor(), "minItems": 1, "maxItems": 1},
             "outputs": {"type": ["array", "null"], "items": {"anyOf": outputs}, "uniqueItems": True},
         },
     }

@@ -37,6 +37,7 @@ REPOSITORY = ("/v2/repository/models/{}/load", "/v2/repository/models/{}/unload"
 OF_SERVER = (
     ("/v1/feedback", "POST"),
     ("/v2", "GET"),
+    ("/v2/", "GET"),
     ("/v2/repository/index", "POST"),
     ("/v2/health/live", "GET"),
     ("/v2/health/ready", "GET"),

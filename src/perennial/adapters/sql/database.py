@@ -1,39 +1,41 @@
-"""Connections to the SQL database: snapshots, transactions, and the creation of the tables at first use."""
+"""Connections to the SQL database: snapshots, transactions, and the tables, which are made or checked at first use."""
 
 from __future__ import annotations
 
+import logging
+import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 from filelock import FileLock, Timeout
 from pydantic import BaseModel
-from sqlalchemy import Connection, Engine, Select, create_engine, event, make_url, select, text
+from sqlalchemy import Connection, Engine, Select, create_engine, event, make_url, text
 from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, NoSuchModuleError
 from sqlalchemy.pool import NullPool
 from sqlalchemy.schema import CreateIndex, CreateTable
 
-from perennial.adapters.sql.schema import ledger, ledger_head, metadata
+from perennial.adapters.sql.revision import NOTHING, StoredSchema, refuse_newer, refuse_older, stored_schema
+from perennial.adapters.sql.schema import NEWEST, ledger_head, metadata, schema_revision
 from perennial.core.governance.ledger import GENESIS
 from perennial.errors import SettingsError, StoreUnavailable
+from perennial.files import PRIVATE
 
 BUSY_SECONDS = 15
-CREATION_LOCK = 0x5045524E
-"""Key of PostgreSQL's advisory lock: one process at a time creates the tables."""
-NAMES = {
-    "sqlite": "SELECT name FROM sqlite_master",
-    "postgresql": "SELECT relname FROM pg_class WHERE relnamespace = current_schema()::regnamespace",
-}
-"""Queries for the names of all tables and indexes: SQLAlchemy's inspector skips SQLite's indexes on expressions."""
+MIGRATION_LOCK = 0x5045524E
+"""Key of PostgreSQL's advisory lock: one process at a time creates or changes the tables."""
+LOG = logging.getLogger(__name__)
 
 Value = TypeVar("Value", bound=BaseModel)
 
 
 class Database:
-    """Connections to a database. The tables are created at first use.
+    """Connections to a database. At first use the tables are created; those of an older SQLite file are upgraded, and
+    any other revision than that of this code is refused.
 
     Args:
         url: an SQLAlchemy address: `sqlite:///<file>` or `postgresql+psycopg://...`.
@@ -53,8 +55,8 @@ class Database:
                 f"the database address cannot be used: {error}",
                 hint="sqlite:///<file>, or postgresql+psycopg://<user>@<host>/<database> with the extra `postgres`",
             ) from error
-        self._shown = parsed.render_as_string(hide_password=True)
-        self._created = False
+        self.shown = parsed.render_as_string(hide_password=True)
+        self._prepared = False
 
     @contextmanager
     def reading(self, *, damaged: bool = False) -> Iterator[Connection]:
@@ -65,7 +67,7 @@ class Database:
                 text; PostgreSQL refuses it.
         """
         with self._reaching():
-            self._create()
+            self._prepare()
             with self._engine.connect().execution_options(**self._snapshot) as connection:
                 if damaged and self._sqlite:
                     # For this connection only: it is closed after use.
@@ -78,7 +80,7 @@ class Database:
     def writing(self) -> Iterator[Connection]:
         """Yield a connection in a transaction: everything in the block is written, or nothing."""
         with self._reaching():
-            self._create()
+            self._prepare()
             with self._engine.begin() as connection:
                 yield connection
 
@@ -95,20 +97,89 @@ class Database:
             raise  # the caller handles it
         except DBAPIError as error:
             raise StoreUnavailable(
-                f"{self._shown}: {str(error.orig).strip()}",
+                f"{self.shown}: {str(error.orig).strip()}",
                 hint="check that the database runs, and PERENNIAL_DATABASE_URL",
             ) from error
 
-    def _create(self) -> None:
-        """Create the tables once. Several processes may try: the first creates them, the others wait."""
-        if self._created:
+    def stored(self) -> StoredSchema:
+        """Return which revision the database has; creates nothing."""
+        if self._file is not None and not self._file.exists():
+            return NOTHING
+        with self._reaching(), self._engine.connect().execution_options(**self._snapshot) as connection:
+            return stored_schema(connection)
+
+    def refuse_other_revision(self, stored: StoredSchema) -> None:
+        """Refuse what neither has the newest revision nor gets it by itself, as an empty database or an SQLite file."""
+        refuse_newer(stored, self.shown)
+        if not self._sqlite and not stored.is_empty:
+            refuse_older(stored, self.shown)
+
+    def prepare(self) -> None:
+        """Create or upgrade the tables, or refuse them, as the first use does."""
+        with self._reaching():
+            self._prepare()
+
+    def migrate(self, target: str = NEWEST) -> tuple[StoredSchema, Path | None]:
+        """Bring the tables to a revision, forward or back; one process at a time.
+
+        Returns:
+            What was stored before, and the backup of an SQLite file that was made first.
+
+        Raises:
+            SchemaMismatch: the stored revision is newer than this code.
+            LedgerBroken: the ledger does not hold; nothing has changed.
+        """
+        with self._reaching(), self._first_use():
+            return self._migrate(target)
+
+    def migration_sql(self, target: str = NEWEST) -> str:
+        """Return the SQL of a migration from the stored revision; changes nothing."""
+        from perennial.adapters.sql import migration
+
+        stored = self.stored()
+        refuse_newer(stored, self.shown)
+        return migration.migration_sql(self._engine.dialect.name, stored.revision, target)
+
+    def _prepare(self) -> None:
+        """Create or upgrade the tables once. Several processes may try: the first does it, the others wait.
+
+        Only an SQLite file is upgraded here: it belongs to one installation, and has a backup. See ADR 48.
+        """
+        if self._prepared:
             return
         with self._first_use():
             with self._engine.connect().execution_options(perennial_read=True) as connection:
-                complete = _complete(connection)
-            if not complete:
-                self._create_tables()
-        self._created = True
+                stored = stored_schema(connection)
+            self.refuse_other_revision(stored)
+            if stored.pending:
+                before, backup = self._migrate(NEWEST)
+                if backup is not None:
+                    LOG.warning(
+                        "%s: schema %s is now %s; backup: %s", self.shown, before.revision, NEWEST, backup
+                    )
+        self._prepared = True
+
+    def _migrate(self, target: str) -> tuple[StoredSchema, Path | None]:
+        with self._engine.begin() as connection:
+            if not self._sqlite:
+                connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": MIGRATION_LOCK})
+            stored = stored_schema(connection)  # another process may have been first
+            refuse_newer(stored, self.shown)
+            if stored.is_empty and target == NEWEST:
+                _create_tables(connection)
+                return stored, None
+            if stored.revision == target:
+                return stored, None
+            backup = None if self._file is None or stored.is_empty else _back_up(self._file, stored.revision)
+            from perennial.adapters.sql import migration  # Alembic's import takes a fifth of a second
+
+            try:
+                migration.migrate(connection, stored, target)
+            except BaseException:
+                if backup is not None:  # nothing has changed; a process that is restarted would fill the disk
+                    backup.unlink()
+                raise
+            return stored, backup
 
     @contextmanager
     def _first_use(self) -> Iterator[None]:
@@ -125,36 +196,31 @@ class Database:
                 yield
         except (OSError, Timeout, sqlite3.Error) as error:
             raise StoreUnavailable(
-                f"{self._shown}: cannot be opened: {error}",
+                f"{self.shown}: cannot be opened: {error}",
                 hint="set PERENNIAL_DATABASE_URL or PERENNIAL_HOME to a writable place",
             ) from error
 
-    def _create_tables(self) -> None:
-        with self._engine.begin() as connection:
-            if not self._sqlite:
-                connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": CREATION_LOCK})
-            for table in metadata.sorted_tables:
-                connection.execute(CreateTable(table, if_not_exists=True))
-                for index in table.indexes:
-                    connection.execute(CreateIndex(index, if_not_exists=True))
-            if not _has_end(connection):
-                connection.execute(ledger_head.insert().values(id=1, seq=0, hash=GENESIS))
 
-
-def _complete(connection: Connection) -> bool:
-    """Return whether all tables and indexes exist. Checked first, because even CREATE INDEX IF NOT EXISTS locks its
-    table: a late process would deadlock with writers."""
-    names = set(connection.execute(text(NAMES[connection.dialect.name])).scalars())
+def _create_tables(connection: Connection) -> None:
+    """Create the newest schema at once, as the revisions make it step by step (a test compares the two)."""
     for table in metadata.sorted_tables:
-        if not names.issuperset((table.name, *(index.name for index in table.indexes))):
-            return False
-    return _has_end(connection)
+        connection.execute(CreateTable(table))
+        for index in table.indexes:
+            connection.execute(CreateIndex(index))
+    connection.execute(ledger_head.insert().values(id=1, seq=0, hash=GENESIS))
+    connection.execute(schema_revision.insert().values(version_num=NEWEST))
 
 
-def _has_end(connection: Connection) -> bool:
-    """Return whether the head exists or was lost. A lost head over existing rows is never recreated: the next row
-    would be chained to nothing."""
-    return any(connection.execute(select(table.c.seq).limit(1)).first() for table in (ledger_head, ledger))
+def _back_up(file: Path, revision: str | None) -> Path:
+    """Copy an SQLite file while the caller's transaction keeps writers out; only its owner may read the copy."""
+    copy = file.with_name(
+        f"{file.name}.{revision or 'unversioned'}-{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}.backup"
+    )
+    os.close(os.open(copy, os.O_WRONLY | os.O_CREAT | os.O_EXCL, PRIVATE))
+    address = f"{file.resolve().as_uri()}?mode=ro"
+    with closing(sqlite3.connect(address, uri=True)) as source, closing(sqlite3.connect(copy)) as target:
+        source.backup(target)
+    return copy
 
 
 def _sqlite_engine(url: str) -> Engine:

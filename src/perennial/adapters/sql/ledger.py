@@ -9,10 +9,11 @@ from itertools import islice
 from typing import Any
 
 from pydantic import ValidationError
-from sqlalchemy import Connection, Row, Select, select
+from sqlalchemy import Connection, Row, select
 from sqlalchemy.exc import IntegrityError
 
 from perennial.adapters.sql import schema as tables
+from perennial.adapters.sql.chain_rows import HEAD, stored_end, stored_rows
 from perennial.adapters.sql.database import Database
 from perennial.adapters.sql.schema import entry_field
 from perennial.core.events import Entry, LedgerRow
@@ -20,10 +21,8 @@ from perennial.core.frozen import canonical
 from perennial.core.governance.ledger import COMPARE, StoredRow, chain
 from perennial.errors import LedgerBroken
 
-CHUNK = 500
 BATCH = 20
 """Rows read ahead where only the newest are wanted."""
-HEAD = select(tables.ledger_head.c.seq, tables.ledger_head.c.hash)
 
 
 class SqlLedger:
@@ -69,20 +68,20 @@ class SqlLedger:
 
     def stored(self) -> Iterator[StoredRow]:
         with self._database.reading(damaged=True) as connection:
-            yield from _stored(connection)
+            yield from stored_rows(connection)
 
     def end(self) -> tuple[int, str]:
         with self._database.reading(damaged=True) as connection:
-            return _end(connection, HEAD)
+            return stored_end(connection)
 
     def snapshot(self) -> tuple[tuple[int, str], list[StoredRow]]:
         with self._database.reading(damaged=True) as connection:
-            return _end(connection, HEAD), list(_stored(connection))
+            return stored_end(connection), list(stored_rows(connection))
 
 
 def append_entry(connection: Connection, entry: Entry) -> LedgerRow:
     """Append an entry in the transaction of the change that it records."""
-    seq, last = _end(connection, HEAD.with_for_update())
+    seq, last = stored_end(connection, HEAD.with_for_update())
     row = chain(entry, seq + 1, last)
     body = canonical(entry.model_dump(mode="json"))
     new = {"seq": row.seq, "model": entry.model, "entry": body, "previous": row.previous, "hash": row.hash}
@@ -94,20 +93,6 @@ def append_entry(connection: Connection, entry: Entry) -> LedgerRow:
         ) from error
     connection.execute(tables.ledger_head.update().values(seq=row.seq, hash=row.hash))
     return row
-
-
-def _end(connection: Connection, query: Select[tuple[int, str]]) -> tuple[int, str]:
-    heads = connection.execute(query).all()
-    if len(heads) != 1:
-        raise LedgerBroken(f"{len(heads)} notes of the ledger's end instead of one", hint=COMPARE)
-    return heads[0].seq, heads[0].hash
-
-
-def _stored(connection: Connection) -> Iterator[StoredRow]:
-    table = tables.ledger
-    columns = (table.c.seq, table.c.model, table.c.entry, table.c.previous, table.c.hash)
-    query = select(*columns).order_by(table.c.seq).execution_options(yield_per=CHUNK)
-    return (StoredRow(*row) for row in connection.execute(query))
 
 
 def _row(stored: Row[Any]) -> LedgerRow:

@@ -12,6 +12,7 @@ from sqlalchemy import (
     Index,
     Integer,
     MetaData,
+    PrimaryKeyConstraint,
     String,
     Table,
     Text,
@@ -21,6 +22,12 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+REVISIONS = ("0001", "0002")
+"""Revisions of this schema, oldest first: the files of `migrations`. A change here is a new revision there."""
+NEWEST = REVISIONS[-1]
+RETIRED = ("perennial_feedback", "perennial_reward")
+"""Tables of earlier revisions that nothing reads. They stay where they are, since no migration loses rows."""
 
 metadata = MetaData()
 
@@ -142,4 +149,12 @@ tokens = Table(
     metadata,
     Column("id", String(32), primary_key=True),
     Column("body", Text, nullable=False),
+)
+
+# Alembic's table under a name of its own: MLflow, Airflow and Optuna have theirs, and may be in the same database.
+schema_revision = Table(
+    "perennial_alembic_version",
+    metadata,
+    Column("version_num", String(32), nullable=False),
+    PrimaryKeyConstraint("version_num", name="perennial_alembic_version_pkc"),
 )

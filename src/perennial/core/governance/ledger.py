@@ -121,6 +121,24 @@ def _model_of(text: str) -> str | None:
         return None
 
 
+def compare_end(entries: int, newest: str, end: tuple[int, str]) -> str | None:
+    """Compare a valid chain with the stored head; return the difference in words, or None.
+
+    Args:
+        entries: number of rows.
+        newest: hash of the last row.
+        end: sequence number and hash of the stored head, read together with the rows.
+    """
+    noted, last = end
+    if entries < noted:
+        return f"the last {noted - entries} of {noted} entries are cut off"
+    if entries > noted:
+        return f"the note of the end was set back to entry {noted} of {entries}"
+    if newest != last:
+        return f"entry {noted} is not the one that was appended last"
+    return None
+
+
 def compare(hashes: Sequence[str], head: Head) -> str | None:
     """Compare a valid chain with a head that was kept elsewhere; return the difference in words, or None.
 

@@ -10,7 +10,15 @@ from datetime import datetime
 from pydantic import Field
 
 from perennial.core.frozen import Frozen
-from perennial.core.governance.ledger import COMPARE, GENESIS, Head, StoredRow, compare, verify_stored
+from perennial.core.governance.ledger import (
+    COMPARE,
+    GENESIS,
+    Head,
+    StoredRow,
+    compare,
+    compare_end,
+    verify_stored,
+)
 from perennial.errors import LedgerBroken
 from perennial.ports import Ledger, Signer
 
@@ -83,7 +91,7 @@ def check_rows(
     if broken is not None:
         raise LedgerBroken(f"the chain breaks at entry {broken} of {len(everything)}", hint=COMPARE)
     newest = everything[-1].hash if everything else GENESIS
-    wrong = _noted(end, len(everything), newest) if end else None
+    wrong = compare_end(len(everything), newest, end) if end else None
     if wrong is None and kept:
         wrong = compare([row.hash for row in everything], kept.head)
     if wrong:
@@ -91,18 +99,6 @@ def check_rows(
     return Checked(
         entries=len(everything), newest=newest, against=kept.head if kept else None, signed_by=signed_by
     )
-
-
-def _noted(end: tuple[int, str], entries: int, newest: str) -> str | None:
-    """Compare a valid chain with the stored head; return the difference in words, or None."""
-    noted, last = end
-    if entries < noted:
-        return f"the last {noted - entries} of {noted} entries are cut off"
-    if entries > noted:
-        return f"the note of the end was set back to entry {noted} of {entries}"
-    if newest != last:
-        return f"entry {noted} is not the one that was appended last"
-    return None
 
 
 def _signed_by(kept: KeptHead, trusted: str | None, holds: Holds) -> str | None:

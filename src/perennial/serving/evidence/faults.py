@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 
 import numpy as np
@@ -54,6 +55,7 @@ def _try(version: LoadedVersion, features: np.ndarray) -> tuple[np.ndarray | Non
         scores = version.score(features)
     except Exception as error:  # noqa: BLE001 onnxruntime has its own exceptions without a common base class
         return None, f"it does not run: {type(error).__name__}"
-    if not np.isfinite(scores).all() or len(scores) != len(features):
+    finite = math.isfinite(scores.item()) if scores.size == 1 else np.isfinite(scores).all()
+    if not finite or len(scores) != len(features):
         return None, "a score is not finite"
     return scores, ""

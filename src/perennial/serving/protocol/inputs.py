@@ -97,6 +97,8 @@ def _matrix(tensor: Tensor, manifest: ServedManifest) -> np.ndarray:
         )
     _limit(shape[0])
     values = tensor.values
+    if tensor.finite and tensor.datatype == "FP32":
+        return values
     if values.dtype.kind == "O":
         raise ShapeError(
             f"data of {tensor.name!r} has a missing value, which {tensor.datatype} cannot have",

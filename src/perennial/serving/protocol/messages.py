@@ -45,6 +45,7 @@ class Tensor(NamedTuple):
     Attributes:
         values: array of the shape and of the type in `DATATYPES`; BYTES as `bytes`. A missing value is NaN in a
             floating type; JSON may leave one out (null) in any other, which is then an object array with None.
+        finite: true where no value is infinite, as the reader has checked; false says nothing.
     """
 
     name: str
@@ -52,6 +53,7 @@ class Tensor(NamedTuple):
     shape: tuple[int, ...]
     values: np.ndarray
     parameters: Parameters = NOTHING
+    finite: bool = False
 
 
 class RequestedOutput(NamedTuple):

@@ -21,6 +21,7 @@ from perennial.serving.protocol.checks import (
 )
 from perennial.serving.protocol.messages import InferenceRequest, RequestedOutput, Tensor
 from perennial.serving.protocol.rest import json_data
+from perennial.serving.protocol.rest.plain_request import read_plain
 
 HEADER_LENGTH = "inference-header-content-length"
 """Header with the length of the JSON in a body that goes on with bytes of tensors."""
@@ -46,7 +47,11 @@ def read_request(body: bytes, given: Mapping[str, str], model: str, version: str
         body = _decompressed(body, encoding)
     length = given.get(HEADER_LENGTH)
     rest = memoryview(b"")
-    if length is not None:
+    if length is None:
+        plain = read_plain(body, model, version)
+        if plain is not None:
+            return plain
+    else:
         if not (DIGITS.fullmatch(length) and 0 < int(length) <= len(body)):
             raise MalformedInput(
                 f"{HEADER_LENGTH} is {brief(length)}, the body has {len(body)} bytes",

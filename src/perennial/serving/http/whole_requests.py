@@ -1,0 +1,151 @@
+"""uvicorn's HTTP protocol with a short way for the traffic: a whole request is answered without a task of its own.
+
+uvicorn makes a task, two events and a timer for each request, and hands it through ASGI: that costs more than a model.
+Here a request of the traffic is collected, answered by one call and written by one write. Every other request, and one
+that needs more than that (an explanation, a body in chunks, a client that does not read), goes uvicorn's way.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from starlette.responses import Response
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+from perennial import limits
+from perennial.errors import PerennialError
+from perennial.serving.access.door import CLIENT, Door
+from perennial.serving.http.direct import DirectRoutes, Scope
+
+LENGTH = b"content-length"
+NOT_WHOLE = (b"expect", b"transfer-encoding", b"upgrade")
+"""Headers of requests that go uvicorn's way."""
+SPECIAL = b"%?#"
+
+
+class Answer(Protocol):
+    """What answers the traffic."""
+
+    def admits(self, scope: Scope, given: dict[bytes, bytes]) -> bool:
+        """Return whether a request is one of the traffic from somebody who may ask; its body is not there yet."""
+
+    def answer(self, scope: Scope, given: dict[bytes, bytes], body: bytes) -> Response | None:
+        """Return the response; None where it takes a task."""
+
+
+class DirectTraffic:
+    """The routes of the traffic behind the door of a server."""
+
+    def __init__(self, routes: DirectRoutes, door: Door) -> None:
+        self._routes = routes
+        self._door = door
+
+    def admits(self, scope: Scope, given: dict[bytes, bytes]) -> bool:
+        if not self._routes.knows(scope["path"]):
+            return False
+        try:
+            client = self._door.admit(given, scope["path"])
+        except PerennialError:  # the door says so itself, on uvicorn's way
+            return False
+        if client is not None:
+            scope[CLIENT] = client
+        return True
+
+    def answer(self, scope: Scope, given: dict[bytes, bytes], body: bytes) -> Response | None:
+        return self._routes.at_once(scope, given, body)
+
+
+class WholeRequests(HttpToolsProtocol):
+    """A connection; requests of the traffic are answered as soon as they are whole.
+
+    Args:
+        traffic: answers them. The others are those of uvicorn's protocol.
+    """
+
+    def __init__(self, *given: Any, traffic: Answer, **named: Any) -> None:
+        super().__init__(*given, **named)
+        self._traffic = traffic
+        self._collected: tuple[Scope, dict[bytes, bytes]] | None = None
+        self._parts: list[bytes] = []
+        self._ending = False
+        self._idle_since = 0.0
+
+    def on_headers_complete(self) -> None:
+        self._collected = self._request()
+        if self._collected is None:
+            super().on_headers_complete()
+
+    def _request(self) -> tuple[Scope, dict[bytes, bytes]] | None:
+        """Return the scope and headers of a request to collect; None for one that goes uvicorn's way."""
+        url, parser = self.url, self.parser
+        if (
+            parser.get_method() != b"POST"
+            or any(character in url for character in SPECIAL)
+            or not url.isascii()
+            or (self.cycle is not None and not self.cycle.response_complete)
+            or self.flow.write_paused
+            or parser.get_http_version() != "1.1"
+        ):
+            return None
+        given = dict(self.headers)
+        length = given.get(LENGTH, b"")
+        if (
+            len(given) != len(self.headers)
+            or not length.isdigit()
+            or int(length) > limits.BODY_BYTES
+            or any(name in given for name in NOT_WHOLE)
+        ):
+            return None
+        scope: Any = self.scope
+        scope["method"], scope["path"], scope["query_string"] = "POST", url.decode("ascii"), b""
+        return (scope, given) if self._traffic.admits(scope, given) else None
+
+    def on_body(self, body: bytes) -> None:
+        if self._collected is None:
+            super().on_body(body)
+        else:
+            self._parts.append(body)
+
+    def on_message_complete(self) -> None:
+        collected = self._collected
+        if collected is None:
+            super().on_message_complete()
+            return
+        parts = self._parts
+        body = parts[0] if len(parts) == 1 else b"".join(parts)
+        self._collected, self._parts = None, []
+        response = self._traffic.answer(*collected, body)
+        if response is not None:
+            self._write(response)
+            return
+        super().on_headers_complete()
+        super().on_body(body)
+        super().on_message_complete()
+        if self._ending:
+            self.cycle.keep_alive = False
+
+    def _write(self, response: Response) -> None:
+        content = [STATUS_LINE[response.status_code]]
+        for name, value in self.server_state.default_headers:
+            content += (name, b": ", value, b"\r\n")
+        for name, value in response.raw_headers:
+            content += (name, b": ", value, b"\r\n")
+        keep = not self._ending and self.parser.should_keep_alive()
+        content += (b"\r\n", response.body) if keep else (b"connection: close\r\n\r\n", response.body)
+        self.transport.write(b"".join(content))
+        self.server_state.total_requests += 1
+        if not keep:
+            self.transport.close()
+            return
+        # One timer at a time: to make one for each request costs as much as the door.
+        self._idle_since = self.loop.time()
+        if self.timeout_keep_alive_task is None:
+            self.timeout_keep_alive_task = self.loop.call_later(
+                self.timeout_keep_alive, self.timeout_keep_alive_handler
+            )
+
+    def shutdown(self) -> None:
+        """Close the connection, after the answer to the request that is on its way."""
+        self._ending = True
+        if self._collected is None:
+            super().shutdown()

@@ -1,0 +1,1 @@
+"""Versions that lie beside the code that serves them, in a bento."""

@@ -1,0 +1,93 @@
+"""The short reader of the common request returns what the reader of all requests returns, or nothing."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from perennial.errors import PerennialError
+from perennial.serving.protocol.rest import requests
+from perennial.serving.protocol.rest.plain_request import read_plain
+
+NUMBERS = st.one_of(st.floats(allow_nan=False, allow_infinity=False), st.integers(-(2**70), 2**70))
+VALUES = st.one_of(NUMBERS, st.booleans(), st.none(), st.text(max_size=2), st.lists(NUMBERS, max_size=2))
+TENSORS = st.fixed_dictionaries(
+    {
+        "name": st.text(max_size=3),
+        "datatype": st.sampled_from(["FP32", "FP32", "FP32", "FP64", "INT64", "F"]),
+        "shape": st.lists(st.one_of(st.integers(-1, 3), st.floats(1, 2)), max_size=3),
+        "data": st.lists(NUMBERS, max_size=9) | st.lists(VALUES, max_size=4),
+    },
+    optional={"parameters": st.just({}), "other": st.integers()},
+)
+BODIES = st.fixed_dictionaries(
+    {"inputs": st.lists(TENSORS, min_size=1, max_size=2) | st.lists(TENSORS, min_size=1, max_size=1)},
+    optional={"id": st.text(max_size=3) | st.none(), "outputs": st.just([]), "parameters": st.just({})},
+)
+
+
+def plain(shape, data, **more) -> bytes:
+    tensor = {"name": "features", "shape": shape, "datatype": "FP32", "data": data}
+    return json.dumps({"inputs": [tensor], **more}).encode()
+
+
+def of_all(body: bytes):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(requests, "read_plain", lambda *_: None)
+        return requests.read_request(body, {}, "m", "")
+
+
+def same(body: bytes) -> bool:
+    """Return whether the short reader read the body; then both must have read the same."""
+    short = read_plain(body, "m", "")
+    if short is None:
+        return False
+    long = of_all(body)
+    assert short._replace(inputs=()) == long._replace(inputs=())
+    (one,), (other,) = short.inputs, long.inputs
+    assert (one.name, one.datatype, one.shape) == (other.name, other.datatype, other.shape)
+    assert one.values.dtype == other.values.dtype
+    np.testing.assert_array_equal(one.values, other.values)
+    assert one.finite
+    assert np.isfinite(one.values).all()
+    return True
+
+
+@given(BODIES, st.booleans())
+def test_both_readers_agree(content, ascii_only):
+    same(json.dumps(content, ensure_ascii=ascii_only).encode(errors="surrogatepass"))
+
+
+@given(
+    st.lists(
+        st.one_of(st.floats(width=32, allow_nan=False, allow_infinity=False), st.integers(-9, 9)), min_size=1
+    )
+)
+def test_the_common_form_is_read_at_once(data):
+    assert same(plain([len(data)], data))
+    assert same(plain([1, len(data)], data, id="7"))
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        plain([1, 2], [1, 2]).replace(b'"data"', b'"name": "features", "data"'),
+        plain([1, 2], [1, 2], id="7").replace(b'"id"', b'"id": "8", "id"'),
+        plain([1, 2], [1, 2]).replace(b'{"inputs"', b'{"inputs": [], "inputs"'),
+        plain([1, 2], [1, True]),
+        plain([1, 2], [1, 1e39]),
+        plain([1, 2], [1]),
+        plain([0, 2], []),
+        plain([1, 2], [1, 2]) + b"{}",
+        plain([1, 2], [1, 2]).replace(b"features", b"\xff"),
+    ],
+    ids=["a name twice", "an id twice", "inputs twice", "true", "too large", "too few", "no row", "more", "no UTF-8"],
+)  # fmt: skip
+def test_what_is_wrong_is_left_to_the_reader_that_says_so(body):
+    assert read_plain(body, "m", "") is None
+    with pytest.raises(PerennialError):
+        of_all(body)

@@ -1,0 +1,239 @@
+"""A connection of a model server: what is answered at once, and what goes uvicorn's way, is answered alike."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import socket
+import subprocess
+import sys
+from contextlib import asynccontextmanager
+from functools import partial
+
+import pytest
+import uvicorn
+from one_server import CONTEXT, Server
+from tiny_models import tensor_body, tiny_version
+
+from perennial import limits
+from perennial.serving import headers
+from perennial.serving.access.client_keys import ClientKeys
+from perennial.serving.access.door import Door
+from perennial.serving.bento import GRPC_VARIABLE, POOL_VARIABLE
+from perennial.serving.http.whole_requests import DirectTraffic, WholeRequests
+from perennial.settings import Settings
+
+INFER, PREDICT = "/v2/models/tiny/infer", "/v1/models/tiny/predict"
+SECRET = {headers.SECRET: "s"}
+
+
+class Counted(DirectTraffic):
+    """Attribute `at_once`: statuses of what was answered without a task."""
+
+    def __init__(self, *given) -> None:
+        super().__init__(*given)
+        self.at_once: list[int] = []
+
+    def answer(self, scope, given, body):
+        response = super().answer(scope, given, body)
+        if response is not None:
+            self.at_once.append(response.status_code)
+        return response
+
+
+class Live:
+    """A server that listens, on the loop of the test."""
+
+    def __init__(self, server: Server) -> None:
+        door = Door(server.application, "s", ClientKeys(server.folder / "keys.json"), required=False)
+        self.traffic = Counted(server.application, door)
+        self.socket = socket.create_server(("127.0.0.1", 0))
+        self.uvicorn = uvicorn.Server(
+            uvicorn.Config(
+                door,
+                http=partial(WholeRequests, traffic=self.traffic),
+                lifespan="off",
+                log_level="critical",
+                access_log=False,
+            )
+        )
+
+    async def connect(self):
+        return await asyncio.open_connection(*self.socket.getsockname())
+
+    async def ask(self, *requests: bytes) -> list[tuple[int, dict, bytes]]:
+        """Send all at once on one connection; status, headers and body of each answer."""
+        reader, writer = await self.connect()
+        writer.write(b"".join(requests))
+        answers = [await answer(reader) for _ in requests]
+        writer.close()
+        return answers
+
+
+async def answer(reader) -> tuple[int, dict, bytes]:
+    head = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
+    given = dict(line.lower().split(": ", 1) for line in head[1:] if line)
+    return int(head[0].split()[1]), given, await reader.readexactly(int(given["content-length"]))
+
+
+def request(path, content=None, version="1.1", method="POST", **more) -> bytes:
+    body = b"" if content is None else content if isinstance(content, bytes) else json.dumps(content).encode()
+    lines = {"host": "x", "content-length": str(len(body)), **SECRET, **more}
+    head = "".join(f"{name}: {value}\r\n" for name, value in lines.items())
+    return f"{method} {path} HTTP/{version}\r\n{head}\r\n".encode() + body
+
+
+@pytest.fixture
+def server(tmp_path):
+    server = Server(tmp_path / "server")
+    server.hold(tiny_version(tmp_path, "tiny", "1.0.0", 0.0, service="tiny_v1"))
+    return server
+
+
+@asynccontextmanager
+async def listening(server):
+    live = Live(server)
+    task = asyncio.create_task(live.uvicorn.serve(sockets=[live.socket]))
+    while not live.uvicorn.started:
+        await asyncio.sleep(0.01)
+    try:
+        yield live
+    finally:
+        live.uvicorn.should_exit = True
+        await task
+
+
+def asked(server, *requests):
+    """Return the answers on one connection, and the statuses of those answered at once."""
+
+    async def talk():
+        async with listening(server) as live:
+            return await live.ask(*requests), live.traffic.at_once
+
+    return asyncio.run(talk())
+
+
+def test_the_traffic_is_answered_at_once_and_logged(server):
+    by_entity = {"entities": [{"test_id": "t1", "suite": "s"}], "context": CONTEXT}
+    answers, at_once = asked(server, request(INFER, tensor_body(3)), request(PREDICT, by_entity))
+    assert [status for status, _, _ in answers] == at_once == [200, 200]
+    here = server.client.post(INFER, json=tensor_body(3)).json()
+    assert json.loads(answers[0][2])["outputs"] == here["outputs"]
+    assert answers[0][1]["content-type"] == "application/json"
+    assert len(server.log()) == 3 + 1 + 3
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"{", b'{"inputs": 1}', b'{"inputs": [], "inputs": []}', json.dumps(tensor_body(value=1e39)).encode()],
+    ids=["no JSON", "no list", "a key twice", "a number too large"],
+)
+def test_a_wrong_body_is_refused_in_the_same_words(server, body):
+    ((status, _, content),), at_once = asked(server, request(INFER, body))
+    here = server.client.post(INFER, content=body)
+    assert (status, json.loads(content)) == (here.status_code, here.json())
+    assert at_once == [400]
+
+
+@pytest.mark.parametrize(
+    ("sent", "status"),
+    [
+        (request(INFER, tensor_body(), **{headers.SECRET: "other"}), 403),
+        (request("/v2/models/other/infer", tensor_body()), 404),
+        (request(f"{INFER}?a=1", tensor_body()), 200),
+        (request("/v2/models/t%69ny/infer", tensor_body()), 200),
+        (request(INFER, tensor_body(), expect="100-continue"), 100),
+        (request(INFER, tensor_body(), version="1.0"), 200),
+        (request(INFER, **{"content-length": str(limits.BODY_BYTES + 1)}), 413),
+        (request(INFER, method="DELETE"), 405),
+        (request("/v2/models/tiny/ready", method="GET"), 200),
+        (request(PREDICT, {"entities": [{"test_id": "t1"}], "context": CONTEXT, "explain": True}), 400),
+    ],
+    ids=[
+        "a stranger", "no such model", "a query", "an escaped path", "waits for 100", "HTTP/1.0", "a body too large",
+        "another method", "another route", "an explanation",
+    ],
+)  # fmt: skip
+def test_what_is_not_of_the_common_form_is_answered_as_ever(server, sent, status):
+    async def talk():
+        async with listening(server) as live:
+            reader, writer = await live.connect()
+            writer.write(sent)
+            line = await reader.readline()
+            writer.close()
+            return int(line.split()[1])
+
+    assert asyncio.run(talk()) == status
+
+
+def test_requests_without_a_pause_between_them_are_answered_in_order(server):
+    ready = request("/v2/models/tiny/ready", method="GET")
+    answers, _ = asked(
+        server, request(INFER, tensor_body(1)), ready, request(INFER, tensor_body(2)), ready,
+        request(INFER, tensor_body(3)),
+    )  # fmt: skip
+    contents = [json.loads(content) for _, _, content in answers]
+    rows = [content["outputs"][0]["shape"][0] if "outputs" in content else None for content in contents]
+    assert rows == [1, None, 2, None, 3]
+
+
+def test_a_request_in_pieces_is_answered_when_it_is_whole_even_while_the_server_stops(server):
+    sent = request(INFER, tensor_body(2))
+
+    async def talk():
+        async with listening(server) as live:
+            reader, writer = await live.connect()
+            writer.write(request(INFER, tensor_body()))
+            assert (await answer(reader))[0] == 200
+            writer.write(sent[:-20])
+            await writer.drain()
+            (connection,) = live.uvicorn.server_state.connections
+            while connection._collected is None:
+                await asyncio.sleep(0.01)
+            connection.shutdown()  # as uvicorn does when it stops
+            for byte in sent[-20:]:
+                writer.write(bytes([byte]))
+            last = await answer(reader)
+            return last, await reader.read()
+
+    (status, given, content), rest = asyncio.run(talk())
+    assert status == 200
+    assert json.loads(content)["outputs"][0]["shape"] == [2]
+    assert given["connection"] == "close"
+    assert rest == b""
+
+
+def test_a_repeated_header_counts_as_ever(server):
+    twice = request(INFER, tensor_body()).replace(b"host: x", b"x-a: 1\r\nx-a: 2\r\nhost: x")
+    ((status, _, _),), at_once = asked(server, twice)
+    assert (status, at_once) == (200, [])
+
+
+WORKER = """
+import socket, sys, uvicorn
+from _bentoml_impl.worker.service import main
+
+class Server:
+    def __init__(self, config): self.config = config
+    def run(self, sockets): print("uvicorn is told", self.config.http.func.__name__, self.config.access_log)
+
+uvicorn.Server = Server
+door = socket.create_server(("127.0.0.1", 0))
+main(["service:ModelServer", "--fd", str(door.detach())], standalone_mode=False)
+"""
+
+
+def test_the_worker_of_bentoml_tells_uvicorn_to_answer_so(tmp_path):
+    settings = Settings(home=tmp_path / "state")
+    told = subprocess.run(
+        [sys.executable, "-c", WORKER],
+        cwd=settings.shipped("bentos/model_server"),
+        env={**os.environ, "PERENNIAL_HOME": str(settings.home), POOL_VARIABLE: "stable", GRPC_VARIABLE: "1",
+             "BENTOML_HOME": str(tmp_path / "bentoml"), "BENTOML_DO_NOT_TRACK": "True", "OTEL_SDK_DISABLED": "true"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=True,
+    )  # fmt: skip
+    assert "uvicorn is told WholeRequests False" in told.stdout

@@ -1,0 +1,1 @@
+"""SQL databases of tests, and what earlier code stored in them."""
