@@ -7,6 +7,7 @@ from pydantic import BaseModel, Field
 TRAINING, LIGHT = "training", "light"
 """Queues of Airflow's tasks: those that use the work folder of a training, and the rest."""
 
+
 class BackendSettings(BaseModel):
     """A field per variable; `Settings` reads them from the environment."""
 
@@ -22,12 +23,17 @@ class BackendSettings(BaseModel):
         None, repr=False, description="Airflow's database; SQLite by default"
     )
     celery_broker_url: str | None = Field(
-        None, repr=False, description="Redis of the queues of Airflow's tasks; the scheduler runs them by default"
+        None,
+        repr=False,
+        description="Redis of the queues of Airflow's tasks; the scheduler runs them by default",
     )
     airflow_executor: str | None = Field(
-        None, description="Airflow's executor; LocalExecutor by default, CeleryExecutor where there is a broker"
+        None,
+        description="Airflow's executor; LocalExecutor by default, CeleryExecutor where there is a broker",
     )
-    workers_training: int = Field(1, ge=0, description="tasks of trainings that run here at once; 0: no worker")
+    workers_training: int = Field(
+        1, ge=0, description="tasks of trainings that run here at once; 0: no worker"
+    )
     workers_light: int = Field(4, ge=0, description="other tasks that run here at once; 0: no worker")
 
     @property

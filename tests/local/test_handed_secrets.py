@@ -125,8 +125,13 @@ def test_only_parts_of_airflow_that_sign_know_the_key_of_sessions(settings):
         "airflow-worker-training": "workers.cfg", "airflow-worker-light": "workers.cfg",
     }  # fmt: skip
     make_configuration(settings)
-    texts = {name: (settings.airflow_dir / name).read_text() for name in (signing, "airflow.cfg", "workers.cfg")}
-    assert [name for name, text in texts.items() if VALUES["celery_broker_url"] in text] == [signing, "workers.cfg"]
+    texts = {
+        name: (settings.airflow_dir / name).read_text() for name in (signing, "airflow.cfg", "workers.cfg")
+    }
+    assert [name for name, text in texts.items() if VALUES["celery_broker_url"] in text] == [
+        signing,
+        "workers.cfg",
+    ]
     for name in texts:
         assert (settings.airflow_dir / name).stat().st_mode & 0o777 == 0o600
 

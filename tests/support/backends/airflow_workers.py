@@ -91,7 +91,10 @@ class AirflowWorkers:
         """Start a DAG; returns the id of the run."""
         body = {"logical_date": None}
         answer = self.until(
-            lambda: (made := self.call("POST", f"/api/v2/dags/{dag}/dagRuns", body)).status_code == 200 and made, dag
+            lambda: (
+                (made := self.call("POST", f"/api/v2/dags/{dag}/dagRuns", body)).status_code == 200 and made
+            ),
+            dag,
         )
         return answer.json()["dag_run_id"]
 
