@@ -5,6 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 MODEL ?= test_failure_predictor
+comma := ,
 # uv does not read pip's variables: hand on the wheel folders that pip is told of. Without such a folder
 # the CPU build of torch is asked for, since the default one brings gigabytes of CUDA.
 export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
@@ -17,7 +18,7 @@ DEMO_TABLE := PERENNIAL_PROJECT=$(CURDIR)/.perennial/demo-table PERENNIAL_HOME=.
 	PERENNIAL_SPEC_OVERLAY=$(CURDIR)/configs/demo-table
 
 .DEFAULT_GOAL := help
-.PHONY: help setup dev-certificates demo demo-table up down status rollback clean test test-fast test-deep test-production lint hooks bench repro
+.PHONY: docker-build docker-up docker-down help setup dev-certificates demo demo-table up down status rollback clean test test-fast test-deep test-production test-gpu lint hooks bench repro
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^##@ /{printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' Makefile
@@ -63,6 +64,30 @@ down: setup ## stop all processes, those of the demos too
 rollback: setup ## put the previous champion of MODEL back; needs only Envoy
 	@perennial release rollback $(MODEL)
 
+##@ Run it in containers (docs/guide/deploy.md)
+
+PROFILES ?= core
+COMPOSE := COMPOSE_PROFILES=$(PROFILES) $(if $(findstring scale,$(PROFILES)),PERENNIAL_PORTS_STABLE=3101$(comma)3102$(comma)3103$(comma)3104) \
+	docker compose --file docker/compose.yaml
+ENGINE := docker compose version >/dev/null 2>&1 && docker info >/dev/null 2>&1 || { \
+	echo "no Docker engine with its compose plugin answers; make up runs everything without containers"; exit 1; }
+
+docker-build: ## the image of each role; needs a Docker engine
+	@$(ENGINE)
+	@$(COMPOSE) --profile tools build
+
+docker-up: ## containers of PROFILES=core,monitoring,scale; the first time with secrets and a client's key
+	@$(ENGINE)
+	@docker/make-secrets.sh
+	@$(COMPOSE) run --rm setup
+	@$(COMPOSE) run --rm -T tools key list --json | grep -q '"client"' || $(COMPOSE) run --rm -T tools key add first
+	@$(COMPOSE) up --detach
+	@$(COMPOSE) ps
+
+docker-down: ## stop the containers; their volumes stay
+	@$(ENGINE)
+	@$(COMPOSE) down
+
 ##@ Experiment
 
 repro: setup ## train locally: prepare, validate, train, evaluate through DVC
@@ -91,6 +116,9 @@ test-deep: setup ## every test, property tests with all their examples
 
 test-production: setup ## the tests on PostgreSQL, Redis, S3 and Celery, which they start
 	@python tests/run.py --lane production
+
+test-gpu: setup ## the tests that need an NVIDIA GPU; without one they are skipped, and say so
+	@python tests/run.py --lane gpu
 
 lint: setup ## ruff, formatting, types, import contracts, spelling
 	@ruff check . && ruff format --check . && mypy && lint-imports && codespell

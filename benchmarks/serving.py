@@ -1,11 +1,13 @@
 """Processor time and latency of a request: our model server, BentoML, FastAPI and a bare ASGI function.
 
-Run: python benchmarks/serving.py [--seconds 3] [--rounds 5]   (about six minutes)
+Run: python benchmarks/serving.py [--seconds 3] [--rounds 5]   (about eight minutes)
 
 Every server is one process (BentoML's has a supervisor beside it) with the same network of 17 inputs on ONNX Runtime
 with one thread. Ours runs as `perennial serve` starts it, with its door, prediction log and metrics; the others log
-nothing. All servers are up at the same time and get load in turn, round after round, so that other load of the
-machine affects all. Processor time is that of the server's processes (`/proc/<pid>/stat`), the client's is not in it.
+nothing. An Envoy with the plant's configuration stands before ours, another before BentoML: there the processor time is
+that of both processes. `ours on granian` is our ASGI application by granian, without gRPC. All servers are up at the
+same time and get load in turn, round after round, so that other load of the machine affects all. Processor time is that
+of the server's processes (`/proc/<pid>/stat`), the client's is not in it.
 """
 
 from __future__ import annotations
@@ -29,10 +31,11 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "support"))
 
+from serving_targets.front import Front
 from serving_targets.world import MODEL, furnish, processor
 
 from perennial import catalog
-from perennial.serving import headers
+from perennial.serving import desired_state, headers
 from perennial.serving.prediction_archive import PredictionArchive
 from perennial.settings import Settings
 
@@ -40,7 +43,8 @@ HERE = Path(__file__).resolve().parent
 TARGETS = HERE / "serving_targets"
 BODIES = 64
 """Different bodies of a case, sent in turn."""
-MANY_ROWS, MANY_ENTITIES = 64, 100
+MANY_ROWS, MOST_ROWS, MANY_ENTITIES = 64, 1024, 100
+INFER, PREDICT = f"/v2/models/{MODEL}/infer", f"/v1/models/{MODEL}/predict"
 TICK = os.sysconf("SC_CLK_TCK")
 
 
@@ -79,7 +83,11 @@ class Server:
 
     def cpu_seconds(self) -> float:
         """Return the processor time of the process and all its descendants so far."""
-        return sum(_ticks(pid) for pid in _family(self._process.pid)) / TICK
+        return sum(_ticks(pid) for pid in self.processes()) / TICK
+
+    def processes(self) -> Iterator[int]:
+        """Return the process and all its descendants."""
+        return _family(self._process.pid)
 
     def stop(self) -> None:
         self._process.terminate()
@@ -87,6 +95,19 @@ class Server:
             self._process.wait(20)
         except subprocess.TimeoutExpired:
             self._process.kill()
+
+
+class Routed(Server):
+    """A server behind an Envoy; their processor time counts together."""
+
+    def __init__(self, name: str, behind: Server, folder: Path, secret: str) -> None:
+        self._behind = behind
+        front = Front(folder / name, behind.port, secret)
+        super().__init__(name, front.command, folder)
+        self.port, self.lead = front.port, front.lead
+
+    def cpu_seconds(self) -> float:
+        return super().cpu_seconds() + self._behind.cpu_seconds()
 
 
 def _family(pid: int) -> Iterator[int]:
@@ -108,6 +129,7 @@ def _free_port() -> int:
 
 def start(settings: Settings, version: Path, folder: Path) -> dict[str, Server]:
     """Start all servers."""
+    (wanted,) = desired_state.read(desired_state.state_file(settings.serving_dir, "stable")).models
     ours = {f"PERENNIAL_{name.upper()}": str(value) for name, value in _given(settings).items()}
     own_python = {"VERSION_FOLDER": str(version), "MODEL_FILE": str(version / "model.onnx")}
     python, bare = sys.executable, str(TARGETS / "bare_asgi.py")
@@ -119,7 +141,7 @@ def start(settings: Settings, version: Path, folder: Path) -> dict[str, Server]:
         "ours": Server("ours", [python, "-m", "perennial", "serve", "--pool", "stable", "--port", "PORT"],
                        folder, **ours),
         "BentoML": Server("bento", bento, folder, BENTOML_HOME=str(folder / "bentoml"),
-                          BENTOML_DO_NOT_TRACK="True", **own_python),
+                          BENTOML_DO_NOT_TRACK="True", ROUTE=PREDICT, **own_python),
         "FastAPI": Server("fastapi", [python, str(TARGETS / "fastapi_service.py")], folder, **own_python),
         "bare ASGI": Server("bare", [python, bare], folder, **own_python),
     }  # fmt: skip
@@ -129,6 +151,13 @@ def start(settings: Settings, version: Path, folder: Path) -> dict[str, Server]:
             "--working-dir", str(TARGETS), "bare_asgi:app",
         ]  # fmt: skip
         servers["bare ASGI on granian"] = Server("granian", granian, folder, **own_python)
+        ours_on = [python, "-m", "granian", *granian[3:-1], "ours_on_granian:app"]
+        given = {**ours, "PERENNIAL_POOL": "stable"}
+        servers["ours on granian"] = Server("ours_granian", ours_on, folder, **given)
+    for name in ("ours", "BentoML"):
+        routed = Routed(f"{name}_envoy", servers[name], folder, settings.internal_secret)
+        routed.lead(MODEL, wanted.version, wanted.digest)
+        servers[f"{name} through Envoy"] = routed
     return servers
 
 
@@ -168,23 +197,30 @@ def cases(names: list[str], entities: list[str], servers: dict[str, Server]) -> 
             for tests in chosen
         ]
 
-    raw, length = binary(MANY_ROWS)
-    infer, predict = f"/v2/models/{MODEL}/infer", f"/v1/models/{MODEL}/predict"
+    def by_bytes(rows: int) -> Case:
+        raw, length = binary(rows)
+        return Case("ours by binary tensor", "ours", INFER, raw, length, rows)
+
     found = [
-        Case("ours by tensor", "ours", infer, tensors(1)),
+        Case("ours by tensor", "ours", INFER, tensors(1)),
+        by_bytes(1),
         Case("bare ASGI", "bare ASGI", "/", tensors(1)),
         Case("FastAPI + pydantic", "FastAPI", "/predict", lists(1)),
-        Case("BentoML, tutorial", "BentoML", "/predict", lists(1)),
-        Case("ours by entity", "ours", predict, by_entity(1)),
-        Case("ours by tensor", "ours", infer, tensors(MANY_ROWS), rows=MANY_ROWS),
-        Case("ours by binary tensor", "ours", infer, raw, length, MANY_ROWS),
+        Case("BentoML, tutorial", "BentoML", PREDICT, lists(1)),
+        Case("ours through Envoy", "ours through Envoy", INFER, tensors(1)),
+        Case("BentoML through Envoy", "BentoML through Envoy", PREDICT, lists(1)),
+        Case("ours by entity", "ours", PREDICT, by_entity(1)),
+        Case("ours by tensor", "ours", INFER, tensors(MANY_ROWS), rows=MANY_ROWS),
+        by_bytes(MANY_ROWS),
+        by_bytes(MOST_ROWS),
         Case("bare ASGI", "bare ASGI", "/", tensors(MANY_ROWS), rows=MANY_ROWS),
         Case("FastAPI + pydantic", "FastAPI", "/predict", lists(MANY_ROWS), rows=MANY_ROWS),
-        Case("BentoML, tutorial", "BentoML", "/predict", lists(MANY_ROWS), rows=MANY_ROWS),
-        Case("ours by entity", "ours", predict, by_entity(MANY_ENTITIES), rows=MANY_ENTITIES, connections=1),
+        Case("BentoML, tutorial", "BentoML", PREDICT, lists(MANY_ROWS), rows=MANY_ROWS),
+        Case("ours by entity", "ours", PREDICT, by_entity(MANY_ENTITIES), rows=MANY_ENTITIES, connections=1),
     ]
     if "bare ASGI on granian" in servers:
-        found.insert(2, Case("bare ASGI on granian", "bare ASGI on granian", "/", tensors(1)))
+        found.insert(3, Case("bare ASGI on granian", "bare ASGI on granian", "/", tensors(1)))
+        found.insert(2, Case("ours on granian", "ours on granian", INFER, tensors(1)))
     return found
 
 
@@ -237,6 +273,7 @@ def table(measured: list[Case]) -> None:
     tensor, entity = by["ours by tensor", 1], by["ours by entity", 1]
     many, fast = by["ours by tensor", MANY_ROWS], by["FastAPI + pydantic", MANY_ROWS]
     raw = by["ours by binary tensor", MANY_ROWS]
+    ours_routed, bento_routed = by["ours through Envoy", 1], by["BentoML through Envoy", 1]
     bento, fastapi = by["BentoML, tutorial", 1], by["FastAPI + pydantic", 1]
     ratios = {
         "ours / BentoML, CPU (goal 0.10)": tensor.cpu_us / bento.cpu_us,
@@ -245,6 +282,8 @@ def table(measured: list[Case]) -> None:
         "ours / FastAPI, p99 (goal 1)": np.median(tensor.p99) / np.median(fastapi.p99),
         f"ours / FastAPI, rows/s at {MANY_ROWS} rows (goal 4)": np.median(many.rates) / np.median(fast.rates),
         f"ours binary / FastAPI, rows/s at {MANY_ROWS} rows": np.median(raw.rates) / np.median(fast.rates),
+        "ours / BentoML, requests/s through Envoy (goal 5)": np.median(ours_routed.rates)
+        / np.median(bento_routed.rates),
         "by entity / by tensor, CPU (goal 2)": entity.cpu_us / tensor.cpu_us,
     }
     print("\n| ratio | measured |\n|---|---:|")
@@ -282,7 +321,7 @@ def main() -> None:
             for server in servers.values():
                 server.stop()
         table(measured)
-        rows = sum(case.requests * case.rows for case in measured if case.server == "ours")
+        rows = sum(case.requests * case.rows for case in measured if case.server.startswith("ours"))
         size = (log_bytes(settings) - before) / rows
         done = PredictionArchive(settings.serving_dir / "log").tidy(
             MODEL, datetime.now(UTC) + timedelta(days=2), None

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pydantic import BaseModel, Field
 
+LOCAL, CELERY = "LocalExecutor", "CeleryExecutor"
+"""Executors of Airflow: the scheduler runs the tasks itself, or workers take them from queues."""
 TRAINING, LIGHT = "training", "light"
 """Queues of Airflow's tasks: those that use the work folder of a training, and the rest."""
 
@@ -37,9 +39,14 @@ class BackendSettings(BaseModel):
     workers_light: int = Field(4, ge=0, description="other tasks that run here at once; 0: no worker")
 
     @property
+    def executor(self) -> str:
+        """Return Airflow's executor."""
+        return self.airflow_executor or (LOCAL if self.celery_broker_url is None else CELERY)
+
+    @property
     def workers(self) -> dict[str, int]:
         """Return the number of tasks at once by queue, for the workers that this machine starts."""
-        if self.celery_broker_url is None:
+        if self.executor != CELERY:
             return {}
         counts = {TRAINING: self.workers_training, LIGHT: self.workers_light}
         return {queue: count for queue, count in counts.items() if count > 0}

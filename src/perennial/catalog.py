@@ -33,18 +33,23 @@ def spec(name: str, settings: Settings | None = None) -> ModelSpec:
         SpecError: the file is not YAML, or a key is unknown, missing or wrong.
     """
     settings = settings or load()
-    path = settings.configs / "models" / f"{name}.yaml"
+    path, *overlays = spec_files(name, settings)
     if not path.is_file():
         known = names(settings)
         near = difflib.get_close_matches(name, known, n=1)
         meant = f"did you mean {near[0]}? " if near else ""
         raise UnknownModel(f"no model is named {name!r}", hint=f"{meant}known: {', '.join(known) or 'none'}")
     content = read_yaml(path)
-    if settings.spec_overlay is not None:
-        overlay = settings.project / settings.spec_overlay / f"{name}.yaml"
+    for overlay in overlays:
         if overlay.is_file():
             content = lay_over(content, read_yaml(overlay), where=str(overlay))
     return parse(content, path)
+
+
+def spec_files(name: str, settings: Settings) -> list[Path]:
+    """Return the file of a spec and that of its overlay; they may be missing."""
+    overlays = [] if settings.spec_overlay is None else [settings.project / settings.spec_overlay]
+    return [folder / f"{name}.yaml" for folder in (settings.configs / "models", *overlays)]
 
 
 def specs(settings: Settings | None = None) -> list[ModelSpec]:

@@ -40,6 +40,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "perennial.commands.training.runner:training",
         "Run training steps as another Unix account.",
     ),
+    "optimise": (
+        "perennial.commands.training.optimise:optimise",
+        "Make faster variants of a version and compare them with it.",
+    ),
     "reproduce": ("perennial.commands.reproduce:reproduce", "Train a version again and compare the results."),
     "features": ("perennial.commands.features:features", "Publish feature tables, look up online values."),
     "release": ("perennial.commands.release:release", "Gate, approve, watch and steer releases."),
@@ -51,6 +55,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "feedback": ("perennial.commands.feedback:feedback", "Store labels of earlier predictions."),
     "predictions": ("perennial.commands.log.predictions:predictions", "Manage the log of the answers."),
     "serve": ("perennial.commands.servers.serve:serve", "Serve one model here, or run a server of a pool."),
+    "cell": ("perennial.commands.servers.cell:cell", "Export what serves, and serve it elsewhere."),
     "bento": ("perennial.commands.servers.bento:bento", "Build a bento that serves models by itself."),
     "router": ("perennial.commands.serving:router", "Manage Envoy and show the live split."),
     "key": ("perennial.commands.serving:key", "Manage the API keys of clients."),
@@ -61,6 +66,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "models": ("perennial.commands.models:models", "Show models, specs and versions."),
     "token": ("perennial.commands.token:token", "Manage tokens of accounts for the command line."),
     "local": ("perennial.commands.local:local", "Manage local processes: up, down, status."),
+    "doctor": ("perennial.commands.plant.doctor:doctor", "Find what is wrong here, and how to mend it."),
     "demo": ("perennial.commands.local:demo", "Run the complete closed loop on this machine."),
 }
 

@@ -130,7 +130,11 @@ class OtherCode(ModelError, exit_code=39):
 
 
 class NotReproducible(ModelError, exit_code=45):
-    """The version was imported: nothing here can train it again."""
+    """The version was imported, or is a variant: no training here has made it."""
+
+
+class NotOptimisable(ModelError, exit_code=46):
+    """No variant is made of this version."""
 
 
 class IncompleteExplanation(ModelError, exit_code=40, http_status=422):
@@ -243,6 +247,10 @@ class LedgerBroken(PerennialError, exit_code=70):
 
 class NotDelivered(ToolError, exit_code=71):
     """A notification channel did not take the message."""
+
+
+class ChecksFailed(PerennialError, exit_code=73):
+    """`perennial doctor` found a problem."""
 
 
 class IdentityError(PerennialError, exit_code=80):

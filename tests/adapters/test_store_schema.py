@@ -14,7 +14,6 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from databases.place import MADE_BEFORE, Place, Rows
-from serving_stack import free_ports
 from sqlalchemy import create_engine, text
 
 from perennial import settings as environment
@@ -24,7 +23,7 @@ from perennial.cli import main
 from perennial.core.governance.ledger import Head
 from perennial.errors import LedgerBroken, SchemaMismatch, UsageError
 from perennial.flows.governance.ledger_check import KeptHead, check
-from perennial.local import supervisord
+from perennial.local import supervisor, supervisord
 from perennial.wiring import database
 
 RELEASED = "release_0_1_0"
@@ -284,10 +283,7 @@ def test_an_emergency_rollback_reads_who_acts_from_a_newer_file(place, tmp_path)
 @pytest.mark.parametrize("place", [POSTGRES], indirect=True)
 def test_nothing_starts_over_an_older_server_database(place, tmp_path, monkeypatch):
     monkeypatch.setenv("PERENNIAL_HOME", str(tmp_path / "home"))
-    names = ("PORT_MLFLOW", "PORT_AIRFLOW", "PORT_ENVOY", "PORT_MONITOR", "PORTS_STABLE", "PORTS_CANARY")
-    grpc = ("PORTS_STABLE_GRPC", "PORTS_CANARY_GRPC")
-    for name, port in zip((*names, *grpc), free_ports(len(names) + len(grpc)), strict=True):
-        monkeypatch.setenv(f"PERENNIAL_{name}", str(port))
+    monkeypatch.setattr(supervisor, "check_ports", lambda settings: None)
     place.load(RELEASED)
     assert main(["local", "up"]) == REFUSED
     assert not supervisord.running(environment.load())

@@ -54,6 +54,7 @@ def registered(project) -> str:
     spec = yaml.safe_load(path.read_text())
     spec["tuning"] |= {"trials": 1, "epochs": 20}
     spec["evaluation"]["bootstrap"] = 20
+    spec["gate"]["variants"] = {"agreement": 0.5, "quality_drop": 1.0}
     path.write_text(yaml.safe_dump(spec, sort_keys=False))
     run(project, "local", "setup")
     return dvc(project) + run(project, "register", NAME)
@@ -108,3 +109,14 @@ def test_airflow_has_its_dags_and_one_that_tells_of_a_wrong_spec(project, regist
         dags.split()
     )
     assert "broken.yaml is not a model spec" in dags
+
+
+def test_a_variant_of_it_is_a_patch_version(project, registered):
+    recipes = ("--recipe", "fp16", "--recipe", "tensorrt")
+    made = json.loads(run(project, "optimise", NAME, "1.0.0", *recipes, "--json"))
+    half, tensorrt = made["variants"]
+    assert (made["parent"], half["version"], tensorrt["version"]) == ("1.0.0", "1.0.1", None)
+    assert "is not here" in tensorrt["not_made"]
+    assert half["figures"]["bytes"] < half["figures"]["parent_bytes"]
+    versions = json.loads(run(project, "models", "show", NAME, "--json"))
+    assert [version["version"] for version in versions] == ["1.0.1", "1.0.0"]

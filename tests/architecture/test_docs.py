@@ -18,6 +18,7 @@ PAGES = sorted(
     {
         *ROOT.glob("*.md"),
         *(ROOT / "docs").rglob("*.md"),
+        *(ROOT / "deploy").rglob("*.md"),
         *(ROOT / ".github").rglob("*.md"),
         *ROOT.glob("tests/*.md"),
     }
@@ -29,7 +30,8 @@ COMMAND = re.compile(r"(?<![\w/.-])perennial +([a-z][\w-]*)((?: +[^|&;#`\n]+)?)"
 MODULE = re.compile(
     r"(?<![\w./])(?:perennial\.)?((?:core|flows|adapters|ports|wiring|commands|models)(?:\.\w+)+)"
 )
-TOP_FOLDERS = {"src", "tests", "docs", "configs", "dags", "benchmarks", "feature_repo", ".github", ".ci"}
+TOP_FOLDERS = {"src", "tests", "docs", "configs", "dags", "benchmarks", "feature_repo", "docker", "deploy"}
+TOP_FOLDERS |= {".github", ".ci"}
 TOP_FOLDERS |= {path.name for path in PACKAGE.iterdir() if path.is_dir()}
 
 

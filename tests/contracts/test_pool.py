@@ -8,6 +8,7 @@ from serving_stack import until
 from signing import signed
 from tiny_models import tensor_body, tiny_version
 
+from perennial.core.serving_spec import Load
 from perennial.errors import ModelFileError, PoolUnavailable
 
 
@@ -46,6 +47,17 @@ def test_ensure_and_drop_may_be_repeated(pool, version):
     until(lambda: pool.readiness("stable", ref.model, ref.digest).ready == 0, 10, "let go")
     pool.ensure("stable", ref, files)
     loaded(pool, "stable", ref)
+
+
+def test_a_version_on_demand_is_ready_and_is_pinned_again(pool, version):
+    ref, files = version
+    pool.ensure("stable", ref, files)
+    loaded(pool, "stable", ref)
+    for load in (Load.ON_DEMAND, Load.PINNED):
+        for _ in range(2):
+            pool.load_as(ref.model, load)
+        loaded(pool, "stable", ref)
+    pool.load_as("nobody", Load.ON_DEMAND)
 
 
 def test_what_was_never_ensured_is_not_ready(pool, version):

@@ -125,6 +125,22 @@ def test_same_run_again_changes_nothing(tools):
     assert tools.registry.versions(tools.model) == before
 
 
+def test_a_variant_is_the_next_patch_of_its_parent_and_leaves_the_candidate(tools):
+    for number in range(2):
+        tools.registry.register(tools.train(float(number)))
+    patches = [
+        tools.registry.register(
+            tools.train(float(number)).model_copy(
+                update={"change": Change.REPACKAGED, "patch_of": "1.0.0", "candidate": False}
+            )
+        ).version
+        for number in (2, 3)
+    ]
+    assert patches == ["1.0.1", "1.0.2"]
+    assert tools.registry.find(tools.model, "candidate").ref.version == "1.1.0"
+    assert tools.registry.find(tools.model, "1.0.2").tags["lifecycle"] == "staging"
+
+
 def test_versions_count_by_what_changed(tools):
     versions = []
     for number, change in enumerate(

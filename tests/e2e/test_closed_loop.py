@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import signal
+import subprocess
+import sys
 
 import pytest
 
@@ -11,7 +14,7 @@ from perennial.local import supervisord
 from perennial.settings import Settings
 from perennial.wiring import database, monitoring, versions
 
-from .conftest import MODEL, until
+from .conftest import MODEL, ROOT, until
 from .under_fire import APPROVER
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(2400)]
@@ -70,6 +73,21 @@ def test_approved_in_a_real_page_and_finished_under_fire(stack, second_release):
         180,
         "all up",
     )
+
+
+def test_the_doctor_finds_every_server_well(stack):
+    asked = {"processes", "database", "data remote", "online store", "MLflow account", "MLflow version",
+             "Airflow account", "Airflow version", "Envoy", "routes and servers"}  # fmt: skip
+    seen: dict[str, str] = {}
+
+    def healthy() -> bool:
+        command = [sys.executable, "-m", "perennial", "doctor", "--json", "--timeout", "120"]
+        done = subprocess.run(command, env=stack.env, cwd=ROOT, capture_output=True, text=True, check=False)
+        seen.clear()
+        seen.update({row["check"]: f"{row['state']}: {row['what']}" for row in json.loads(done.stdout)})
+        return all(seen.get(name, "").startswith("ok") for name in asked)
+
+    assert until(healthy, 240, "a doctor without findings"), seen
 
 
 def test_a_person_asks_for_a_retraining_and_airflow_starts_it(stack):

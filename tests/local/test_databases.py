@@ -30,10 +30,13 @@ def test_two_settings_of_the_same_database_are_refused(name, address):
 
 def test_workers_need_a_database_server():
     broker = "redis://:hidden@127.0.0.1:6379/0"
-    with pytest.raises(SettingsError, match="PERENNIAL_CELERY_BROKER_URL") as refused:
+    with pytest.raises(SettingsError, match="CeleryExecutor needs a database") as refused:
         databases.check(Settings(celery_broker_url=broker))
     assert "hidden" not in str(refused.value)
-    databases.check(Settings(celery_broker_url=broker, airflow_database_url="postgresql+psycopg://a@b/c"))
+    server = "postgresql+psycopg://a@b/c"
+    databases.check(Settings(celery_broker_url=broker, airflow_database_url=server))
+    with pytest.raises(SettingsError, match="needs a broker"):
+        databases.check(Settings(airflow_executor="CeleryExecutor", airflow_database_url=server))
 
 
 def test_others_are_not():

@@ -18,7 +18,7 @@ from perennial.core.tasks import Binary, Multiclass, Ranking, Regression
 from perennial.core.training.templates import TEMPLATES
 from perennial.errors import DataError, ModelError, PackageMissing
 from perennial.files import sha256
-from perennial.model_probe import operator_problem
+from perennial.model_trial import operator_problem
 from perennial.models.base import Examples
 
 pytestmark = pytest.mark.slow

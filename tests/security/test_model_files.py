@@ -14,7 +14,8 @@ from tiny_models import tiny_version
 
 from perennial.adapters.onnx_scorer import OnnxScorer
 from perennial.errors import ModelFileError
-from perennial.model_probe import model_problem, operator_problem, probe
+from perennial.model_probe import ModelTrials, model_problem, probe
+from perennial.model_trial import Trial, operator_problem
 from perennial.serving import session
 from perennial.serving.desired_state import DesiredVersion
 
@@ -127,3 +128,17 @@ def test_neither_a_scorer_nor_a_server_opens_an_endless_model(tmp_path):
     wanted = DesiredVersion.of(ref.model_copy(update={"digest": digest}))
     with pytest.raises(ModelFileError, match="not allowed: Loop"):
         session.load(wanted, files, TRUSTED, model_problem)
+
+
+def test_what_ends_its_child_touches_no_other_trial(tmp_path):
+    """Every file has a child of its own, and what is started for them starts again."""
+    trials = ModelTrials()
+    sound, large = mean(tmp_path / "sound.onnx"), huge(tmp_path / "huge.onnx")
+    try:
+        assert trials.probe(Trial(str(sound))).problem == ""
+        assert trials.probe(Trial(str(large), cpu_seconds=0)).problem
+        assert trials.probe(Trial(str(sound))).problem == ""
+        trials.stop()
+        assert trials.probe(Trial(str(sound))).problem == ""
+    finally:
+        trials.stop()

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import doubles
 import numpy as np
@@ -17,6 +17,7 @@ from doubles.answers import START, answered
 
 from perennial.core.tasks import Multiclass
 from perennial.core.tasks.stored import logged_task
+from perennial.serving import prediction_log
 from perennial.serving.prediction_log import PredictionLogWriter
 from perennial.serving.prediction_log_reader import COLUMNS, PredictionLogReader
 from perennial.serving.recent_requests import recent
@@ -49,6 +50,18 @@ def test_a_request_is_timed_once_with_its_size_and_client(tmp_path, writer):
     assert (second["by_entity"], second["shadow"], second["client"]) == (False, True, "")
     assert len(reader.timings("m", START + timedelta(milliseconds=1))) == 1
     assert len(reader.timings("m", START + timedelta(days=1))) == 0
+
+
+def test_more_models_than_open_files_have_a_journal_each(tmp_path, writer, monkeypatch):
+    monkeypatch.setattr(prediction_log, "MOST_OPEN", 2)
+    at = datetime.now(UTC)
+    for _ in range(3):
+        for model in ("a", "b", "c", "d"):
+            writer.append(answered(at, rows=1, model=model))
+    for model in ("a", "b", "c", "d"):
+        assert len(PredictionLogReader(tmp_path).read(model)) == 3
+        assert len(list((tmp_path / model).iterdir())) == 1
+    writer.close()
 
 
 def test_rows_come_in_order_of_time_over_servers_and_hours(tmp_path, writer):
@@ -112,6 +125,7 @@ import sys
 sys.path.insert(0, {os.path.dirname(os.path.dirname(doubles.__file__))!r})
 from datetime import UTC, datetime
 from doubles.answers import answered
+from perennial.serving import prediction_log
 from perennial.serving.prediction_log import PredictionLogWriter
 from pathlib import Path
 log = PredictionLogWriter(Path({str(tmp_path)!r}), "stable", "killed")

@@ -63,12 +63,19 @@ def ports_without_checks(settings) -> ReleasePorts:
 
 
 class LiveReleases:
-    """Three registered versions, one of them champion; the others are released one after the other."""
+    """Three registered versions of a model, one of them champion; the others are released one after the other."""
 
-    def __init__(self, stack: SupervisedStack, overlay: Path) -> None:
+    def __init__(self, stack: SupervisedStack, overlay: Path, model: str = MODEL) -> None:
         self.stack = stack
+        self.model = model
         self.ports = ports_without_checks(stack.settings)
-        self._overlay = overlay / f"{MODEL}.yaml"
+        self._overlay = overlay / f"{model}.yaml"
+
+    def beside(self, model: str) -> LiveReleases:
+        """Releases of another model on the same stack."""
+        other = LiveReleases(self.stack, self._overlay.parent, model)
+        other.furnish()
+        return other
 
     def furnish(self) -> None:
         """Register the versions and make the first champion."""
@@ -78,7 +85,7 @@ class LiveReleases:
         first = self.start(self.versions[0])
         self.say(first, IntentKind.APPROVE)
         assert self.to_end(first).phase is Phase.SUCCEEDED
-        self.stack.wait_healthy(MODEL)
+        self.stack.wait_healthy(self.model)
 
     def use(self, strategy: Strategy, **release: Any) -> ModelSpec:
         """Edit the spec, as a person would.
@@ -96,11 +103,11 @@ class LiveReleases:
 
     @property
     def spec(self) -> ModelSpec:
-        return catalog.spec(MODEL, self.stack.settings)
+        return catalog.spec(self.model, self.stack.settings)
 
     @property
     def champion(self) -> VersionRef:
-        live = self.ports.router.route(MODEL)
+        live = self.ports.router.route(self.model)
         return next(ref for ref in self.versions if live and ref.digest == live.stable.digest)
 
     def challengers(self) -> list[VersionRef]:
@@ -110,15 +117,15 @@ class LiveReleases:
 
     def offer(self, ref: VersionRef) -> None:
         """As a training does with what it registered."""
-        self.ports.labels.alias(MODEL, "candidate", ref.key)
+        self.ports.labels.alias(self.model, "candidate", ref.key)
 
     def start(self, ref: VersionRef) -> ReleaseStatus:
         self.offer(ref)
-        gate.finish_promotions(MODEL, self.ports, now, time.sleep)
-        live = self.ports.router.route(MODEL)
+        gate.finish_promotions(self.model, self.ports, now, time.sleep)
+        live = self.ports.router.route(self.model)
         # As if it had been evaluated just now: these versions become champion in any order.
         against = NO_CHAMPION if live is None else live.stable.digest
-        self.ports.labels.tag(MODEL, ref.key, {CHAMPION_DIGEST: against})
+        self.ports.labels.tag(self.model, ref.key, {CHAMPION_DIGEST: against})
         return gate.start(self.spec, ref.version, self.ports, "ann", now, time.sleep, again=True)
 
     def say(self, status: ReleaseStatus, kind: IntentKind) -> None:
@@ -134,7 +141,7 @@ class LiveReleases:
         """One pass, a moment after the one before."""
         time.sleep(PASS_EVERY)
         status = reconcile(status.release_id, self.ports, now())
-        assert off_record([MODEL], releasing.recorded_route_ports(self.stack.settings)) == []
+        assert off_record([self.model], releasing.recorded_route_ports(self.stack.settings)) == []
         return status
 
     def to_end(self, status: ReleaseStatus, seconds: float = 60) -> ReleaseStatus:
@@ -146,12 +153,12 @@ class LiveReleases:
 
     def aliases(self) -> dict[str, str]:
         """Alias -> semantic version."""
-        found = {name: self.ports.registry.find(MODEL, name) for name in ALIASES}
+        found = {name: self.ports.registry.find(self.model, name) for name in ALIASES}
         return {name: record.ref.version for name, record in found.items() if record is not None}
 
     def state(self) -> dict[str, Any]:
         """What a release leaves behind, apart from the release itself."""
-        route = self.ports.router.route(MODEL)
+        route = self.ports.router.route(self.model)
         return {
             "route": route,
             "aliases": self.aliases(),
@@ -168,19 +175,19 @@ class LiveReleases:
 
     def _held(self, pool: PoolName) -> list[str]:
         state = desired.read(desired.state_file(self.stack.settings.serving_dir, pool))
-        return [one.digest for one in state.models if one.model == MODEL]
+        return [one.digest for one in state.models if one.model == self.model]
 
     def _register(self, folder: Path, number: int) -> VersionRef:
         # The first one is as versions were before kinds of task: manifests of both formats are released side by side.
         task = self.spec.task if number else None
-        ref, files = tiny_version(folder, MODEL, f"made-{number}", float(number), task=task)
+        ref, files = tiny_version(folder, self.model, f"made-{number}", float(number), task=task)
         example = np.zeros((2, WIDTH), dtype=np.float32)
-        with training.tracker(self.stack.settings).run(MODEL, "training", {"reason": "person"}) as run:
+        with training.tracker(self.stack.settings).run(self.model, "training", {"reason": "person"}) as run:
             uri = run.model(files, None, example, np.zeros(2, dtype=np.float32))
             run.log(metrics=GOOD)
         return self.ports.registry.register(
             NewVersion(
-                model=MODEL, run_id=run.run_id, model_uri=uri, digest=ref.digest, capsule=ref.capsule,
+                model=self.model, run_id=run.run_id, model_uri=uri, digest=ref.digest, capsule=ref.capsule,
                 change=Change.RETRAINED, description="a tiny model",
                 tags={
                     "architecture": "tiny", "features_hash": "f1", "data_checks": "passed",

@@ -8,6 +8,7 @@ from signing import TRUSTED
 from some_source import KEY, sources_file
 from starlette.testclient import TestClient
 
+from perennial.core.serving_spec import Load
 from perennial.errors import FeaturesUnavailable
 from perennial.serving import desired_state, headers
 from perennial.serving.app import ModelServer
@@ -39,10 +40,12 @@ class Values:
 class Server:
     """A server over a folder of its own."""
 
-    def __init__(self, folder) -> None:
+    def __init__(self, folder, budget: int = 1 << 30) -> None:
         self.folder = folder
         self.values = Values()
-        self.host = ModelHost(folder, "stable", lambda version: None, TRUSTED, lambda model: "")
+        self.host = ModelHost(
+            folder, "stable", lambda version: None, TRUSTED, lambda model: "", budget=budget
+        )
         self.writer = PredictionLogWriter(folder / "log", "stable", "one")
         feedback = FeedbackWriter(folder / "feedback", "one")
         sources = sources_file(folder / "sources.json")
@@ -53,14 +56,15 @@ class Server:
         self.application = server.application()
         self.client = TestClient(self.application, headers={headers.FEEDBACK_KEY: KEY})
 
-    def hold(self, *versions) -> None:
+    def hold(self, *versions, load: Load = Load.PINNED) -> None:
         state = desired_state.read(desired_state.state_file(self.folder, "stable"))
         for ref, files in versions:
             store = desired_state.version_folder(self.folder, ref.digest)
             store.mkdir(parents=True, exist_ok=True)
             for file in files.iterdir():
                 (store / file.name).write_bytes(file.read_bytes())
-            state = state.with_version(desired_state.DesiredVersion.of(ref))
+            wanted = desired_state.DesiredVersion.of(ref).model_copy(update={"load": load})
+            state = state.with_version(wanted)
         desired_state.write(desired_state.state_file(self.folder, "stable"), state)
         self.host.converge()
 

@@ -21,6 +21,9 @@ APPRISE = logging.getLogger("apprise")
 LIBRARIES = tuple(logging.getLogger(name) for name in ("urllib3", "requests_oauthlib", "oauthlib"))
 """Loggers of the libraries that apprise sends with; they log addresses."""
 SHORTEST_SECRET = 3
+WEB = (80, 443)
+PORTS = {"NotifyEmail": (25, 587), "NotifyJSON": WEB, "NotifyXML": WEB, "NotifyForm": WEB}
+"""apprise's plugins whose address names their server: default ports without and with encryption."""
 
 
 class AppriseNotifier:
@@ -50,6 +53,11 @@ class AppriseNotifier:
     def channels(self) -> tuple[str, ...]:
         return tuple(self._services)
 
+    def servers(self) -> dict[str, tuple[str, int] | None]:
+        """Return host and port of each channel that is a mail server or webhook; None for services, which apprise
+        knows by itself and whose host may be a token."""
+        return {channel: _server(service) for channel, (service, _) in self._services.items()}
+
     def send(self, channel: str, notice: Notice) -> None:
         service, address = self._services[channel]
         with _warnings() as warned:
@@ -57,6 +65,15 @@ class AppriseNotifier:
         if not done:
             why = masked(" ".join(warned), address) or "apprise gave no reason"
             raise NotDelivered(f"{channel}: {why}", hint="perennial notify status, perennial notify test")
+
+
+def _server(service: Apprise) -> tuple[str, int] | None:
+    (plugin,) = service
+    defaults = PORTS.get(type(plugin).__name__)
+    if defaults is None:
+        return None
+    host = getattr(plugin, "smtp_host", "") or plugin.host
+    return host, plugin.port or defaults[bool(plugin.secure)]
 
 
 @contextmanager

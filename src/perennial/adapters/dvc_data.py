@@ -85,6 +85,42 @@ class DvcData:
             return None
         return self._describe(self._git("rev-parse", LATEST))
 
+    def remote_state(self) -> str:
+        """Return in words that the remote answers to the credentials that DVC has; changes nothing.
+
+        Raises:
+            ToolError: it does not answer, refuses us, or is a folder or bucket that cannot be used.
+        """
+        if not self._is_address():
+            folder = Path(os.path.abspath(self._remote))
+            if not folder.exists():
+                return f"the first data revision makes {folder}"
+            if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
+                raise ToolError(
+                    f"{folder} cannot be read and written by this account", hint=f"ls -ld {folder}"
+                )
+            return f"{folder} can be read and written"
+        with _tool_errors(self._remote):
+            from configobj import ConfigObj
+            from dvc.fs import get_cloud_fs
+
+            # Where `dvc remote modify --local` keeps keys and endpoints.
+            config = ConfigObj(str(self._repo / ".dvc" / "config.local"), encoding="utf-8")
+            stored = dict(config.get('remote "storage"', {}))
+            kind, options, path = get_cloud_fs({}, **{**stored, "url": self._remote})
+            place = path.split("/")[0] if kind.protocol == "s3" else path
+            there = kind(**options).exists(place)
+        if kind.protocol == "s3" and not there:
+            raise ToolError(f"there is no bucket {place}", hint="create it, or correct PERENNIAL_DVC_REMOTE")
+        return (
+            f"{kind.protocol} remote {place} answers"
+            if there
+            else f"{kind.protocol} answers; {path} is empty"
+        )
+
+    def _is_address(self) -> bool:
+        return "://" in self._remote or self._remote.startswith("~")
+
     def _ensure(self) -> None:
         """Create the repository if needed, and configure its remote."""
         from configobj import ConfigObj
@@ -108,8 +144,7 @@ class DvcData:
             "remote": "storage",
             "site_cache_dir": str(self._repo / ".dvc" / "tmp" / "site"),
         }
-        is_address = "://" in self._remote or self._remote.startswith("~")
-        url = self._remote if is_address else os.path.abspath(self._remote)
+        url = self._remote if self._is_address() else os.path.abspath(self._remote)
         config.merge({"core": core, 'remote "storage"': {"url": url}})
         with replacing(Path(config.filename)) as temporary, temporary.open("wb") as file:
             config.write(file)

@@ -11,7 +11,7 @@ import onnxruntime
 
 from perennial.core.tasks import Forecast, Multiclass, Ranking, Regression
 from perennial.errors import ModelFileError, ShapeError
-from perennial.serving.onnx import open_session
+from perennial.serving.onnx import ON_CPU, Execution, open_session
 
 OUTPUTS = frozenset({Ranking.output, Multiclass.output, Regression.output, Forecast.output})
 SECONDS = 120.0
@@ -19,16 +19,23 @@ SECONDS = 120.0
 
 
 class OnnxScorer:
-    """Scores with `model.onnx` of a folder, on the CPU.
+    """Scores with `model.onnx` of a folder.
 
     Args:
         problem: says in a child process what is wrong with the bytes of a model file (`model_probe`); by default no
             file is tried, for files that this process exported itself.
         seconds: time after which a call is ended.
+        execution: provider; figures of versions come from the CPU.
     """
 
-    def __init__(self, problem: Callable[[bytes], str] = lambda model: "", seconds: float = SECONDS) -> None:
+    def __init__(
+        self,
+        problem: Callable[[bytes], str] = lambda model: "",
+        seconds: float = SECONDS,
+        execution: Execution = ON_CPU,
+    ) -> None:
         self._problem = problem
+        self._execution = execution
         self._seconds = seconds
 
     def score(self, folder: Path, features: np.ndarray) -> np.ndarray:
@@ -44,7 +51,7 @@ class OnnxScorer:
         model = path.read_bytes()
         if problem := self._problem(model):
             raise ModelFileError(f"{path} {problem}", hint="export it with other operators, or smaller")
-        session = open_session(model, path)
+        session = open_session(model, path, self._execution)
         inputs = [node.name for node in session.get_inputs()]
         outputs = [node.name for node in session.get_outputs()]
         if inputs != ["features"] or len(OUTPUTS & set(outputs)) != 1:

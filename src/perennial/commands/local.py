@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @click.group()
 def local() -> None:
-    """The processes of this machine: set-up, up, down, status."""
+    """The processes of this machine: set-up, up, down, status; one of them in a container."""
 
 
 @local.command()
@@ -24,6 +24,23 @@ def setup() -> None:
     from perennial.local import supervisor
 
     supervisor.set_up(environment.load(), print_text)
+
+
+@local.command()
+def prepare() -> None:
+    """Set up for `local exec`: accounts, the secrets of each process, Airflow's database. Prints no password."""
+    from perennial.local import containers
+
+    containers.prepare(environment.load(), print_text)
+
+
+@local.command("exec")
+@click.argument("process")
+def become(process: str) -> None:
+    """Become PROCESS of `local status` in the foreground, as a container does; `local prepare` comes before."""
+    from perennial.local import containers
+
+    containers.become(process)
 
 
 @local.command()

@@ -107,6 +107,20 @@ class ParitySpec(Frozen):
         return bound + (f" on all but {self.share:.2%} of the rows" if self.share else "")
 
 
+class VariantsSpec(Frozen):
+    """Non-inferiority that a variant of a version must show to its parent (`perennial optimise`).
+
+    Both are compared on the holdout of the parent's training; the bound of the 95 % interval counts.
+    """
+
+    agreement: Annotated[float, Field(gt=0, lt=1)] = Field(
+        description="least share of the rows on which both answer alike (`Task.differs`)"
+    )
+    quality_drop: Annotated[float, Field(ge=0)] = Field(
+        description="largest loss of `improvement.metric`, in its unit"
+    )
+
+
 class GateSpec(Frozen):
     """Rules of the gate."""
 
@@ -123,4 +137,9 @@ class GateSpec(Frozen):
     reproduction: ReproductionSpec
     behaviour: Annotated[str, Field(pattern=r"^[\w.]+:\w+$")] | None = Field(
         description="module:name of the behavioural cases; null for none"
+    )
+    variants: VariantsSpec | None = Field(
+        None,
+        description="null: no variants are made",
+        exclude_if=lambda variants: variants is None,  # the digest of specs without the key stays
     )

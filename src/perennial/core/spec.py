@@ -17,6 +17,7 @@ from perennial.core.gate_spec import GateSpec
 from perennial.core.input_spec import by_name
 from perennial.core.monitoring_spec import MonitoringSpec, RetrainingSpec
 from perennial.core.release_spec import ApprovalSpec, ReleaseSpec
+from perennial.core.serving_spec import ServingSpec
 from perennial.core.tasks import AnyTask
 from perennial.core.tasks.windows import Windows
 from perennial.core.training.templates import TEMPLATES
@@ -128,6 +129,10 @@ class ModelSpec(Frozen):
     retraining: RetrainingSpec
     retention: RetentionSpec
     explanation: ExplanationSpec | None = Field(description="null: answers are not explained")
+    serving: ServingSpec = Field(
+        default_factory=ServingSpec,
+        exclude_if=lambda serving: serving == ServingSpec(),  # the digest of specs without the key stays
+    )
 
     @model_validator(mode="after")
     def fits_the_task(self) -> Self:

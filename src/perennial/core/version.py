@@ -57,9 +57,17 @@ class SemanticVersion(Frozen):
         return f"{self.major}.{self.minor}.{self.patch}"
 
 
-def next_version(existing: Iterable[str], change: Change) -> SemanticVersion:
-    """Return the version after the highest that was ever registered; a rejected number is not used again."""
+def next_version(existing: Iterable[str], change: Change, patch_of: str | None = None) -> SemanticVersion:
+    """Return the version after the highest that was ever registered; a rejected number is not used again.
+
+    Args:
+        patch_of: version that was repackaged; the result is the next PATCH version of its MAJOR.MINOR.
+    """
     known = [SemanticVersion.parse(text) for text in existing]
+    if patch_of is not None:
+        parent = SemanticVersion.parse(patch_of)
+        known = [parent, *(version for version in known if version.key[:2] == parent.key[:2])]
+        change = Change.REPACKAGED
     if not known:
         return SemanticVersion(major=1, minor=0, patch=0)
     return max(known, key=lambda version: version.key).bump(change)

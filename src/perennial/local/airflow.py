@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from perennial import account_file, files
-from perennial.backend_settings import LIGHT
+from perennial.backend_settings import LIGHT, LOCAL
 from perennial.core.governance.identity import Role
 from perennial.errors import SchedulerUnavailable
 from perennial.settings import Settings
@@ -177,12 +177,10 @@ def environment(settings: Settings, part: str) -> dict[str, str]:
 
 def _executor(settings: Settings) -> dict[str, str]:
     """Return the variables about what runs the tasks."""
-    queues = settings.celery_broker_url is not None
-    name = settings.airflow_executor or ("CeleryExecutor" if queues else "LocalExecutor")
-    if name == "LocalExecutor":
-        return {"AIRFLOW__CORE__EXECUTOR": name, "AIRFLOW__CORE__PARALLELISM": "4"}
+    if settings.executor == LOCAL:
+        return {"AIRFLOW__CORE__EXECUTOR": LOCAL, "AIRFLOW__CORE__PARALLELISM": "4"}
     return {
-        "AIRFLOW__CORE__EXECUTOR": name,
+        "AIRFLOW__CORE__EXECUTOR": settings.executor,
         "AIRFLOW__OPERATORS__DEFAULT_QUEUE": LIGHT,
         # A task may wait for its turn behind long trainings: by default ten minutes in a queue are a failure.
         "AIRFLOW__SCHEDULER__TASK_QUEUED_TIMEOUT": DAY,

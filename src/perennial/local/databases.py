@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from perennial.backend_settings import CELERY, LOCAL
 from perennial.errors import SettingsError
 from perennial.settings import PREFIX, Settings
 
@@ -17,10 +18,14 @@ def check(settings: Settings) -> None:
     Raises:
         SettingsError: two do; names both. Or tasks shall run in workers, which SQLite cannot serve.
     """
-    if settings.celery_broker_url is not None and settings.airflow_database_url is None:
+    if settings.executor != LOCAL and settings.airflow_database_url is None:
         raise SettingsError(
-            "PERENNIAL_CELERY_BROKER_URL is set, but Airflow's database is a file, which workers cannot share",
+            f"Airflow's {settings.executor} needs a database server: its workers cannot share a file",
             hint="PERENNIAL_AIRFLOW_DATABASE_URL=postgresql+psycopg://...",
+        )
+    if settings.executor == CELERY and settings.celery_broker_url is None:
+        raise SettingsError(
+            f"Airflow's {CELERY} needs a broker", hint="PERENNIAL_CELERY_BROKER_URL=redis://..."
         )
     seen: dict[tuple[str, str, int | None, str], str] = {}
     for name in OWN:

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from pydantic import SecretStr
 
 from perennial import account_file, files
+from perennial.backend_settings import CELERY, LOCAL
 from perennial.core.governance.identity import Role
 from perennial.errors import SettingsError
 from perennial.secret_settings import SECRETS
@@ -125,6 +126,14 @@ def pointers(settings: Settings, process: str) -> dict[str, str]:
     return files_ | ({f"{PREFIX}ACCOUNTS_PATH": str(folder / "accounts.json")} if process in ACCOUNTS else {})
 
 
+def handed(settings: Settings, process: str) -> dict[str, str]:
+    """Return the variables that name the files that `write` has left for a process, whoever set the secrets then."""
+    folder = _folder(settings) / process
+    files_ = {f"{PREFIX}{name.upper()}_FILE": folder / name for name in NEEDS.get(process, ())}
+    files_ |= {f"{PREFIX}ACCOUNTS_PATH": folder / "accounts.json"} if process in ACCOUNTS else {}
+    return {variable: str(path) for variable, path in files_.items() if path.is_file()}
+
+
 def write(settings: Settings) -> None:
     """Write the files with the processes' secrets and accounts, for their owner only, in place of earlier ones."""
     accounts = account_file.read(settings.accounts_file)
@@ -147,8 +156,9 @@ def write(settings: Settings) -> None:
 
 def _runs_no_task(settings: Settings, process: str) -> bool:
     """Return whether Airflow's tasks, which need the secrets of this process, run in another."""
-    workers = settings.celery_broker_url is not None
-    return process == "airflow-scheduler" if workers else process.startswith("airflow-worker-")
+    if process == "airflow-scheduler":
+        return settings.executor != LOCAL
+    return process.startswith("airflow-worker-") and settings.executor != CELERY
 
 
 def _folder(settings: Settings) -> Path:

@@ -6,7 +6,7 @@ import contextlib
 import os
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from xmlrpc.client import Fault
 
@@ -47,23 +47,30 @@ def check_ports(settings: Settings) -> None:
     Raises:
         PortTaken: a port is taken; names the port and the variable that changes it.
     """
+    for taken in taken_ports(settings):
+        raise taken
+
+
+def taken_ports(settings: Settings) -> Iterator[PortTaken]:
+    """Yield an error for each port that two services share or that another process has."""
     seen: dict[int, str] = {}
     for name, port in settings.named_ports.items():
         if port in seen:
-            raise PortTaken(
+            yield PortTaken(
                 f"port {port} is configured for both {seen[port]} and {name}", hint="set different ports"
             )
+            continue
         seen[port] = name
         with contextlib.closing(socket.socket()) as listener:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
                 listener.bind((settings.listening_host(name), port))
             except OSError as error:
-                raise PortTaken(
+                yield PortTaken(
                     f"port {port} for {name} is taken: {error.strerror}",
                     hint=f"stop the process that listens there (perhaps another Perennial: make down), "
                     f"or set {_variable(name)}",
-                ) from error
+                )
 
 
 def _variable(name: str) -> str:

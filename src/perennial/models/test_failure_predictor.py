@@ -20,7 +20,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from perennial.errors import DataError
 from perennial.models.base import Examples
 from perennial.models.tabular_network import Encoder, Network, quantile_edges, rank_loss
-from perennial.models.torch_model import TorchModel
+from perennial.models.torch_model import TorchModel, device_of
 
 CATEGORIES = {"last_execution_status": 2, "weekday": 7}
 """Inputs that are codes 0..n-1, with n; all other inputs are numbers."""
@@ -81,8 +81,10 @@ class TestFailurePredictor(TorchModel):
         self, network: Network, train: Examples, random: np.random.Generator
     ) -> Iterator[tuple[Tensor, int]]:
         """Yield the losses of random rows, each with a batch of whole cycles beside it."""
-        features, target = torch.from_numpy(train.features), torch.from_numpy(train.target)
-        group = torch.from_numpy(train.group)
+        features, target, group = (
+            torch.from_numpy(part).to(device_of(network))
+            for part in (train.features, train.target, train.group)
+        )
         rows = torch.from_numpy(random.permutation(len(train))).split(self.parameters["batch"])
         for batch, cycles in zip(rows, _group_batches(train.group, random), strict=False):
             logits = network.logits(features[batch])

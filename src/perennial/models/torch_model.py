@@ -15,8 +15,14 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from perennial.models.base import Examples, Model, Progress
+from perennial.models.device import training_device
 
 OPSET = 18
+
+
+def device_of(network: nn.Module) -> torch.device:
+    """Return the device of the weights."""
+    return next(network.parameters()).device
 
 
 class TorchModel(Model):
@@ -56,17 +62,9 @@ class TorchModel(Model):
         """
 
     def fit(self, train: Examples, validation: Examples | None, epochs: int, progress: Progress) -> int:
-        # On a busy machine threads wait for each other over small batches and are slower than a single thread.
-        torch.set_num_threads(1)
-        torch.manual_seed(self.seed)
-        random = np.random.default_rng(self.seed)
-        network = self.build(train)
-        average = self.average(network)
-        optimiser = torch.optim.AdamW(
-            network.parameters(),
-            lr=self.parameters["learning_rate"],
-            weight_decay=self.parameters["weight_decay"],
-        )
+        random = self._seeded()
+        network = self.build(train).to(training_device())
+        average, optimiser = self.average(network), self._optimiser(network)
         best, kept, state = np.inf, epochs, None
         for epoch in range(epochs):
             metrics = {"train_loss": self.epoch(network, average, optimiser, train, random)}
@@ -81,7 +79,37 @@ class TorchModel(Model):
                 break
         if state is not None:
             self.fitted().load_state_dict(state)
+        self.network = self.fitted().cpu()
         return kept
+
+    def refine(self, network: nn.Module, train: Examples, epochs: int) -> None:
+        """Train a network that has learnt already, as the part that is left of a pruned one, for so many epochs."""
+        random = self._seeded()
+        network = network.to(training_device())
+        average, optimiser = self.average(network), self._optimiser(network)
+        for _ in range(epochs):
+            self.epoch(network, average, optimiser, train, random)
+        self.network = average.module.eval().cpu()
+
+    def smaller(self) -> dict[str, Any] | None:
+        """Return the parameters of a smaller network that can learn the answers of this one as its targets.
+
+        None for a kind whose loss takes the targets of the data only.
+        """
+        return None
+
+    def _seeded(self) -> np.random.Generator:
+        # On a busy machine threads wait for each other over small batches and are slower than a single thread.
+        torch.set_num_threads(1)
+        torch.manual_seed(self.seed)
+        return np.random.default_rng(self.seed)
+
+    def _optimiser(self, network: nn.Module) -> torch.optim.Optimizer:
+        return torch.optim.AdamW(
+            network.parameters(),
+            lr=self.parameters["learning_rate"],
+            weight_decay=self.parameters["weight_decay"],
+        )
 
     def epoch(
         self,
@@ -103,8 +131,10 @@ class TorchModel(Model):
         return total / len(train)
 
     def predict(self, features: np.ndarray) -> np.ndarray:
+        network = self.fitted()
+        rows = torch.from_numpy(np.ascontiguousarray(features, dtype=np.float32))
         with torch.inference_mode():
-            return self.fitted()(torch.from_numpy(np.ascontiguousarray(features, dtype=np.float32))).numpy()
+            return network(rows.to(device_of(network))).cpu().numpy()
 
     def export(self, path: Path) -> None:
         example = torch.zeros((2, len(self.feature_names)), dtype=torch.float32)
@@ -151,11 +181,19 @@ class BatchedModel(TorchModel):
         self, network: Any, train: Examples, random: np.random.Generator
     ) -> Iterator[tuple[Tensor, int]]:
         size = int(np.clip(len(train) // self.steps, self.smallest_batch, self.largest_batch))
-        features, target = torch.from_numpy(train.features), torch.from_numpy(train.target)
+        place = device_of(network)
+        features, target = (
+            torch.from_numpy(train.features).to(place),
+            torch.from_numpy(train.target).to(place),
+        )
         for batch in torch.from_numpy(random.permutation(len(train))).split(size):
             yield network.loss(features[batch], target[batch]), len(batch)
 
     def loss_of(self, rows: Examples) -> float:
+        network = self.fitted()
+        features, target = (
+            torch.from_numpy(part).to(device_of(network)) for part in (rows.features, rows.target)
+        )
         with torch.inference_mode():
-            loss = self.fitted().loss(torch.from_numpy(rows.features), torch.from_numpy(rows.target))
+            loss = network.loss(features, target)
         return float(loss)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from perennial.core.release.traffic import AnyRoute, Counters, Expected, Readiness, Route
+from perennial.core.serving_spec import Load
 from perennial.core.version import VersionRef
 
 if TYPE_CHECKING:
@@ -21,13 +22,16 @@ class Pool(Protocol):
     """Model servers of the pools (BentoML), driven by desired-state files."""
 
     def ensure(self, pool: str, ref: VersionRef, files: Path) -> None:
-        """Ask every server of the pool to hold this version; idempotent."""
+        """Ask every server of the pool to hold this version, pinned; idempotent."""
 
     def drop(self, pool: str, model: str, digest: str) -> None:
         """Ask every server of the pool to let go of this version; idempotent."""
 
+    def load_as(self, model: str, load: Load) -> None:
+        """Ask every server of every pool to hold the versions of a model like this; idempotent."""
+
     def readiness(self, pool: str, model: str, digest: str) -> Readiness:
-        """Return how far the pool is with loading this version."""
+        """Return how far the pool is with loading this version; one on demand need not be loaded."""
 
     def measure(
         self, pool: str, model: str, digest: str, payload: Mapping[str, Any], requests: int

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import time
@@ -69,7 +70,7 @@ class ModelServer:
         self._sources = sources
         self._clock = clock
         self._explanations = Explanations()
-        self._metrics = ServerMetrics(host.pool)
+        self._metrics = ServerMetrics(host)
         self._recorder = Recorder(predictions, self._metrics, clock, entropy)
         self.inference = Inference(host, self._recorder)
         self._repository = Repository(host)
@@ -130,12 +131,14 @@ class ModelServer:
         return Json({"live": started}, status_code=200 if started else 503)
 
     async def ready(self, request: Request) -> Response:
-        """Answer 503 until every desired version is loaded."""
+        """Answer 503 until every pinned version is loaded."""
         ready = self._host.ready
         return Json({"ready": ready}, status_code=200 if ready else 503)
 
     async def metrics(self, request: Request) -> Response:
-        return Response(self._metrics.page(self._host.versions), media_type=CONTENT_TYPE_LATEST)
+        # In a thread: with a thousand models the page takes longer than many answers.
+        page = await asyncio.to_thread(self._metrics.page)
+        return Response(page, media_type=CONTENT_TYPE_LATEST)
 
     async def pool(self, request: Request) -> Response:
         """Report the versions of this server and their errors, for the Pool port and for people."""
@@ -143,8 +146,10 @@ class ModelServer:
         models = [
             {
                 **wanted.model_dump(),
-                "loaded": wanted.identity in versions.loaded,
-                "error": versions.errors.get(wanted.identity, ""),
+                "load": wanted.load,
+                "loaded": self._host.is_loaded(wanted.identity),
+                "held": wanted.identity in versions.loaded or wanted.identity in versions.registered,
+                "error": self._host.error_of(wanted.identity),
             }
             for wanted in versions.state.models
         ]
@@ -155,6 +160,11 @@ class ModelServer:
                 "generation": versions.state.generation,
                 "ready": self._host.ready,
                 "error": self._host.error,
+                "on_demand": {
+                    "bytes": self._host.on_demand.memory,
+                    "budget": self._host.on_demand.budget,
+                    "loaded": self._host.on_demand.count,
+                },
                 "models": models,
             }
         )
@@ -178,14 +188,14 @@ class ModelServer:
         path = request.path_params
         body = await read_body(request)
         asked = read_request(body, request.headers, path["model"], path.get("version", ""))
-        answer = self.inference.answer(asked, request.headers, started)
+        answer = await self.inference.answer(asked, request.headers, started)
         request.scope[ANSWERED] = answer.model, answer.version
         return respond(asked, answer)
 
     async def predict(self, request: Request) -> Response:
         """Answer with scores by entity from online features, with `explain` also with their attributions."""
         started = time.perf_counter()
-        selected = self.inference.select(request.path_params["model"], "", request.headers)
+        selected = await self.inference.select(request.path_params["model"], "", request.headers)
         manifest, wanted = selected.version.manifest, selected.version.wanted
         parsed = entities.parse(await read_json(request), manifest)
         if parsed.explain:
@@ -233,11 +243,8 @@ class ModelServer:
         source = feedback_source(request.scope) or self._sources.holder(
             request.headers.get(headers.FEEDBACK_KEY, "")
         )
-        tasks = [
-            version.manifest.task
-            for (model, _), version in self._host.versions.loaded.items()
-            if not source.models or model in source.models
-        ]
+        models = source.models or self._host.versions.state.by_model
+        tasks = [version.manifest.task for version in self._host.known(models)]
         given = feedback_inbox.parse(await read_json(request), tasks)
         self._feedback.append(given, source, self._clock())
         return Json({"accepted": given.predictions})

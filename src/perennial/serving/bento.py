@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from perennial.errors import FeaturesUnavailable, PerennialError, SettingsError
 from perennial.hidden_packages import hidden
-from perennial.model_probe import model_problem
+from perennial.model_probe import ModelTrials
 from perennial.serving.access.client_keys import ClientKeys
 from perennial.serving.access.door import Door
 from perennial.serving.app import ModelServer
@@ -24,6 +24,7 @@ from perennial.serving.http.whole_requests import DirectTraffic, WholeRequests
 from perennial.serving.manifest import example_row
 from perennial.serving.observing.requests import Observed
 from perennial.serving.observing.settings import observation
+from perennial.serving.onnx import execution_of
 from perennial.serving.packed.folder import POOL, TRUSTED, packed_versions
 from perennial.serving.prediction_log import PredictionLogWriter, writer_name
 from perennial.serving.protocol.grpc.server import GrpcServer
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
     from perennial.serving.entities import OnlineValues
     from perennial.settings import Settings
 
+NICENESS = 10
+"""Niceness of the trials of models that are loaded on demand: the traffic goes first."""
 POOL_VARIABLE = "PERENNIAL_POOL"
 GRPC_VARIABLE = "PERENNIAL_GRPC_PORT"
 PARENT_VARIABLE = "PERENNIAL_SERVER_PID"
@@ -46,6 +49,7 @@ class FeatureSource:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._values: OnlineValues | None = None
+        self._opening = threading.Lock()
 
     def warm(self, version: LoadedVersion) -> None:
         """Open the store and read a row before the version counts as loaded.
@@ -55,8 +59,9 @@ class FeatureSource:
         service = version.manifest.feature_service
         if service is None:
             return
-        if self._values is None:
-            self._values = self._open()
+        with self._opening:  # pinned versions and those on demand are loaded by two threads
+            if self._values is None:
+                self._values = self._open()
         self._values.values(service, [example_row(version.manifest)])
 
     def __call__(self) -> OnlineValues:
@@ -96,13 +101,17 @@ class ServerParts:
         trusted = settings.trusted_keys_folder
         if packed is not None and settings.trusted_keys is None:
             trusted = packed / TRUSTED
+        self._trials = ModelTrials(), ModelTrials(NICENESS)
         self.host = ModelHost(
             packed or folder,
             pool,
             self._source.warm,
             TrustedKeys(trusted),
-            model_problem,
+            self._trials[0].problem,
             self._predictions.disk_error,
+            execution_of(settings),
+            budget=settings.on_demand_mib << 20,
+            problem_on_demand=self._trials[1].problem,
         )
         server = ModelServer(
             self.host,
@@ -146,6 +155,8 @@ class ServerParts:
         if self._grpc is not None:
             await self._grpc.stop()
         self.host.stop()
+        for trials in self._trials:
+            trials.stop()
         self._predictions.close()
         if self._observation is not None:
             self._observation.close()

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from pathlib import Path
 
 from pydantic import Field, ValidationError
 
 from perennial.core.frozen import Frozen
+from perennial.core.serving_spec import Load
 from perennial.core.version import VersionRef
 from perennial.errors import ModelFileError
 from perennial.files import write_text
 
 
 class DesiredVersion(Frozen):
-    """A version that every server of the pool must load."""
+    """A version that every server of the pool must hold."""
 
     model: str
     version: str
@@ -21,6 +23,10 @@ class DesiredVersion(Frozen):
     digest: str = Field(pattern=r"^[0-9a-f]{64}$", description="SHA-256 of the signed list of files (hex)")
     capsule: str
     release_id: str | None = None
+    load: Load = Field(
+        Load.PINNED,
+        exclude_if=lambda load: load is Load.PINNED,  # as states were before there was a choice
+    )
 
     @property
     def identity(self) -> tuple[str, str]:
@@ -37,6 +43,28 @@ class DesiredState(Frozen):
 
     generation: int = Field(0, ge=0)
     models: tuple[DesiredVersion, ...] = ()
+
+    @cached_property
+    def by_model(self) -> dict[str, tuple[DesiredVersion, ...]]:
+        """Return model -> its versions."""
+        versions: dict[str, tuple[DesiredVersion, ...]] = {}
+        for wanted in self.models:
+            versions[wanted.model] = (*versions.get(wanted.model, ()), wanted)
+        return versions
+
+    def load_of(self, model: str, digest: str) -> Load | None:
+        """Return how a version is held; None: it is not held."""
+        return next((wanted.load for wanted in self.by_model.get(model, ()) if wanted.digest == digest), None)
+
+    def with_load(self, model: str, load: Load) -> DesiredState:
+        """Return the state that holds the versions of the model like this; unchanged when it does."""
+        if all(wanted.load is load for wanted in self.by_model.get(model, ())):
+            return self
+        models = tuple(
+            wanted.model_copy(update={"load": load}) if wanted.model == model else wanted
+            for wanted in self.models
+        )
+        return DesiredState(generation=self.generation + 1, models=models)
 
     def with_version(self, wanted: DesiredVersion) -> DesiredState:
         """Return the state with the version; unchanged when it is already there."""

@@ -1,39 +1,31 @@
-"""The loaded versions of a model server, and their convergence to the desired state of its pool."""
+"""The versions of a model server, and their convergence to the desired state of its pool."""
 
 from __future__ import annotations
 
 import gc
 import threading
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 from perennial.core.release.traffic import PoolName
+from perennial.core.serving_spec import Load
 from perennial.errors import MalformedInput, NotLoaded, PerennialError, UnknownModel, UnknownVersion
 from perennial.serving import desired_state, headers, session
-from perennial.serving.desired_state import DesiredState, DesiredVersion
-from perennial.serving.session import LoadedVersion
+from perennial.serving.desired_state import DesiredVersion
+from perennial.serving.loading.on_demand import Key, OnDemandVersions
+from perennial.serving.loading.state_file import StateFile
+from perennial.serving.loading.versions import LoadedVersions
+from perennial.serving.manifest import load_manifest
+from perennial.serving.onnx import ON_CPU, Execution
+from perennial.serving.session import LoadedVersion, RegisteredVersion
 from perennial.serving.signed_files import TrustedKeys
-
-Key = tuple[str, str]
-"""(model, digest)"""
 
 DISK_EVERY = 10
 """Passes over the desired state per check of the disk."""
-
-
-@dataclass(frozen=True)
-class LoadedVersions:
-    """An immutable snapshot of the server; replaced as a whole, so that requests need no lock."""
-
-    state: DesiredState = field(default_factory=DesiredState)
-    loaded: Mapping[Key, LoadedVersion] = field(default_factory=dict)
-    errors: Mapping[Key, str] = field(default_factory=dict)
-    state_error: str = ""
-
-    @property
-    def ready(self) -> bool:
-        return not self.state_error and all(wanted.identity in self.loaded for wanted in self.state.models)
+MOST_NAMES = 20
+"""Models that an error names."""
 
 
 class ModelHost:
@@ -45,6 +37,9 @@ class ModelHost:
         trusted: keys whose signature makes a version one that may be loaded.
         problem: says what is wrong with the bytes of a model file, or an empty text (`serving.session.load`).
         disk: returns why answers cannot be logged, or an empty text.
+        execution: provider that runs the models.
+        budget: bytes for versions that are loaded on demand.
+        problem_on_demand: as `problem`, for these; the other may be busy with a pinned version meanwhile.
     """
 
     def __init__(
@@ -55,13 +50,20 @@ class ModelHost:
         trusted: TrustedKeys,
         problem: Callable[[bytes], str],
         disk: Callable[[], str] = lambda: "",
+        execution: Execution = ON_CPU,
+        budget: int = 1 << 30,
+        problem_on_demand: Callable[[bytes], str] | None = None,
     ) -> None:
         self.pool = pool
         self.versions = LoadedVersions(state_error="the desired state is not read yet")
+        self.on_demand = OnDemandVersions(budget, lambda version: self._open(version.wanted, cold_problem))
+        cold_problem = problem_on_demand or problem
+        self._file = StateFile(desired_state.state_file(serving_dir, pool))
         self._serving_dir = serving_dir
         self._prepare = prepare
         self._trusted = trusted
         self._problem = problem
+        self._execution = execution
         self._stop = threading.Event()
         self._started = threading.Event()
         self._thread: threading.Thread | None = None
@@ -91,6 +93,7 @@ class ModelHost:
 
     def stop(self) -> None:
         self._stop.set()
+        self.on_demand.stop()
         if self._thread is not None:
             self._thread.join(timeout=5)
 
@@ -109,50 +112,100 @@ class ModelHost:
 
     def _follow(self) -> None:
         try:
-            state = desired_state.read(desired_state.state_file(self._serving_dir, self.pool))
+            state = self._file.read()
         except PerennialError as error:
             self.versions = replace(self.versions, state_error=f"{error.message} ({error.hint})")
             return
-        wanted = {version.identity: version for version in state.models}
         now = self.versions
-        if state == now.state and not now.state_error and set(now.loaded) | set(now.errors) == set(wanted):
-            self._retry_failed(wanted)
+        if state is now.state and not now.state_error and now.settled:
+            self._retry_failed()
             return
-        # Publish the new state first, so that readiness refers to it while the files are being read.
-        kept = {
-            key: replace(version, wanted=wanted[key]) for key, version in now.loaded.items() if key in wanted
-        }
         self._failed.clear()
-        self.versions = LoadedVersions(state, kept, {})
-        for key in wanted:
-            if key not in kept:
-                self._load(key)
+        self.versions = new = now.kept(state, self.on_demand)
+        self.on_demand.follow(new.registered, now.loaded)
+        for wanted in state.models:
+            if wanted.load is Load.ON_DEMAND and wanted.identity not in new.registered:
+                self._register(wanted)
+        for wanted in state.models:
+            if wanted.load is Load.PINNED and wanted.identity not in new.loaded:
+                self._load(wanted)
         gc.collect()
         gc.freeze()  # loaded models and libraries stay: exclude them from later collections
 
-    def _retry_failed(self, wanted: Mapping[Key, DesiredVersion], every: int = 10) -> None:
+    def _retry_failed(self, every: int = 10) -> None:
         """Try failed versions again every tenth pass: a file may be repaired under the same digest."""
-        for key in list(self.versions.errors):
-            self._failed[key] = self._failed.get(key, 0) + 1
-            if self._failed[key] % every == 0:
-                self._load(key)
-
-    def _load(self, key: Key) -> None:
-        now = self.versions
-        wanted = next(version for version in now.state.models if version.identity == key)
-        try:
-            folder = desired_state.version_folder(self._serving_dir, wanted.digest)
-            version = session.load(wanted, folder, self._trusted, self._problem)
-            self._prepare(version)
-        except PerennialError as error:
-            self.versions = replace(now, errors={**now.errors, key: f"{error.message} ({error.hint})"})
+        if not self.versions.errors:
             return
-        errors = {other: text for other, text in now.errors.items() if other != key}
-        self.versions = LoadedVersions(now.state, {**now.loaded, key: version}, errors)
+        for wanted in self.versions.state.models:
+            key = wanted.identity
+            if key in self.versions.errors:
+                self._failed[key] = self._failed.get(key, 0) + 1
+                if self._failed[key] % every == 0:
+                    (self._load if wanted.load is Load.PINNED else self._register)(wanted)
+
+    def _load(self, wanted: DesiredVersion) -> None:
+        versions, key = self.versions, wanted.identity
+        try:
+            version = self._open(wanted, self._problem)
+        except PerennialError as error:
+            versions.errors[key] = f"{error.message} ({error.hint})"
+            return
+        versions.loaded[key] = version
+        versions.errors.pop(key, None)
+
+    def _open(self, wanted: DesiredVersion, problem: Callable[[bytes], str]) -> LoadedVersion:
+        folder = self._folder(wanted)
+        version = session.load(wanted, folder, self._trusted, problem, self._execution)
+        self._prepare(version)
+        return version
+
+    def _register(self, wanted: DesiredVersion) -> None:
+        """Make a version one that is loaded on demand."""
+        versions, key = self.versions, wanted.identity
+        try:
+            manifest = load_manifest(self._folder(wanted), wanted.model, wanted.digest, self._trusted)
+        except PerennialError as error:
+            versions.errors[key] = f"{error.message} ({error.hint})"
+            return
+        versions.registered[key] = RegisteredVersion(wanted, manifest)
+        versions.errors.pop(key, None)
+
+    def _folder(self, wanted: DesiredVersion) -> Path:
+        return desired_state.version_folder(self._serving_dir, wanted.digest)
+
+    def is_loaded(self, key: Key) -> bool:
+        """Return whether a version is loaded, pinned or on demand."""
+        return key in self.versions.loaded or self.on_demand.is_loaded(key)
+
+    def error_of(self, key: Key) -> str:
+        """Return why a version is not loaded; empty where nothing is wrong."""
+        return self.versions.errors.get(key, "") or self.on_demand.failure(key)
+
+    def loaded_of(self, model: str) -> Iterator[LoadedVersion]:
+        """Yield the loaded versions of a model."""
+        for wanted in self.versions.state.by_model.get(model, ()):
+            version = self._version(wanted.identity)
+            if isinstance(version, LoadedVersion):
+                yield version
+
+    def known(self, models: Iterable[str]) -> Iterator[RegisteredVersion]:
+        """Yield the versions of these models that a request may get an answer of; that is no use of them."""
+        versions = self.versions
+        for model in models:
+            for wanted in versions.state.by_model.get(model, ()):
+                key = wanted.identity
+                version = versions.loaded.get(key) or versions.registered.get(key)
+                if version is not None:
+                    yield version
+
+    def _version(self, key: Key) -> RegisteredVersion | None:
+        """Return a version, loaded if it can be; that counts as a use of it."""
+        versions = self.versions
+        return versions.loaded.get(key) or self.on_demand.find(key) or versions.registered.get(key)
 
     def by_digest(
         self, model: str, digest: str, fallback: str | None, backup: str | None = None
-    ) -> LoadedVersion:
+    ) -> RegisteredVersion:
         """Return the version with the digest, or the version that may stand in for it in this pool.
 
         Args:
@@ -164,33 +217,39 @@ class ModelHost:
         Raises:
             NotLoaded: neither version is loaded here.
         """
-        loaded = self.versions.loaded
+        cold = None
         for candidate in (digest, fallback if self.pool == PoolName.STABLE else backup):
-            if candidate and (model, candidate) in loaded:
-                return loaded[model, candidate]
+            version = self._version((model, candidate)) if candidate else None
+            if version is None:
+                continue
+            if type(version) is not RegisteredVersion or not self.on_demand.failure(version.wanted.identity):
+                return version
+            cold = cold or version
+        if cold is not None:
+            return cold  # its load says why it failed
         raise NotLoaded(f"{model}: version not loaded: {digest[:12]}", hint="the router tries another server")
 
-    def by_version(self, model: str, version: str) -> LoadedVersion:
-        """Return the loaded version with this semantic version.
+    def by_version(self, model: str, version: str) -> RegisteredVersion:
+        """Return the version with this semantic version.
 
         Raises:
-            UnknownModel, UnknownVersion: it is not loaded here.
+            UnknownModel, UnknownVersion: it is not held here.
         """
         of_model = self._of_model(model)
-        for loaded in of_model:
-            if loaded.wanted.version == version:
-                return loaded
+        for held in of_model:
+            if held.wanted.version == version:
+                return self.on_demand.find(held.wanted.identity) or held
         raise UnknownVersion(
             f"{model} {version} is not served here",
-            hint=f"served: {', '.join(loaded.wanted.version for loaded in of_model)}",
+            hint=f"served: {', '.join(held.wanted.version for held in of_model)}",
         )
 
-    def only(self, model: str) -> LoadedVersion:
+    def only(self, model: str) -> RegisteredVersion:
         """Return the only version of the model, for direct calls that name no version.
 
         Raises:
-            UnknownModel: no version of it is loaded.
-            MalformedInput: several versions are loaded, and the caller must name a version.
+            UnknownModel, NotLoaded: no version of it is held.
+            MalformedInput: several versions are held, and the caller must name a version.
         """
         of_model = self._of_model(model)
         if len(of_model) > 1:
@@ -198,14 +257,15 @@ class ModelHost:
                 f"{model}: {len(of_model)} versions are loaded and none was named",
                 hint=f"call through the router, or send {headers.DIGEST}",
             )
-        return of_model[0]
+        return self.on_demand.find(of_model[0].wanted.identity) or of_model[0]
 
-    def _of_model(self, model: str) -> list[LoadedVersion]:
-        versions = self.versions
-        of_model = [version for (name, _), version in versions.loaded.items() if name == model]
+    def _of_model(self, model: str) -> list[RegisteredVersion]:
+        of_model = list(self.known((model,)))
         if of_model:
             return of_model
-        if any(wanted.model == model for wanted in versions.state.models):
+        by_model = self.versions.state.by_model
+        if model in by_model:
             raise NotLoaded(f"{model}: no version is loaded yet", hint="see /v1/pool for the reason")
-        known = sorted({name for name, _ in versions.loaded})
-        raise UnknownModel(f"no model is named {model!r} here", hint=f"known: {', '.join(known) or 'none'}")
+        names = ", ".join(islice(sorted(by_model), MOST_NAMES)) or "none"
+        more = f" and {len(by_model) - MOST_NAMES} more" if len(by_model) > MOST_NAMES else ""
+        raise UnknownModel(f"no model is named {model!r} here", hint=f"known: {names}{more}")

@@ -48,6 +48,7 @@ class ServedManifest(BaseModel):
     )
     task_keys: dict[str, Any] = Field(alias="task", description="kind of task with its keys")
     explanation: ServedExplanation | None = Field(None, description="null: scores are not explained")
+    provider: str | None = Field(None, description="execution provider that alone may run it; null: any")
 
     @model_validator(mode="after")
     def inputs_are_the_features(self) -> Self:
@@ -137,6 +138,25 @@ def load_verified(
         ModelFileError: the manifest has another form.
     """
     contents = read_signed(folder, model, digest, trusted, ignored)
+    manifest = _manifest(folder, model, contents)
+    if not set(manifest.files) <= set(contents):
+        raise ModelFileError(
+            f"{model}: {folder / MANIFEST_FILE} needs {', '.join(manifest.files)}; signed are {', '.join(contents)}",
+            hint="train and register the version again",
+        )
+    return VerifiedFiles(manifest, contents)
+
+
+def load_manifest(folder: Path, model: str, digest: str, trusted: TrustedKeys) -> ServedManifest:
+    """Read the manifest of a version, checked against its signed list; the other files are not read.
+
+    Raises:
+        NotSigned, ModelFileError: as `load_verified`.
+    """
+    return _manifest(folder, model, read_signed(folder, model, digest, trusted, only=(MANIFEST_FILE,)))
+
+
+def _manifest(folder: Path, model: str, contents: Mapping[str, bytes]) -> ServedManifest:
     path = folder / MANIFEST_FILE
     try:
         manifest = ServedManifest.model_validate_json(contents[MANIFEST_FILE])
@@ -148,10 +168,8 @@ def load_verified(
             f"{model}: {path}: {'.'.join(map(str, first['loc']))}: {first['msg']}",
             hint="train and register the version again",
         ) from error
-    if manifest.model != model or not set(manifest.files) <= set(contents):
+    if manifest.model != model:
         raise ModelFileError(
-            f"{model}: {path} is of {manifest.model} and needs {', '.join(manifest.files)}; "
-            f"signed are {', '.join(contents)}",
-            hint="train and register the version again",
+            f"{model}: {path} is of {manifest.model}", hint="train and register the version again"
         )
-    return VerifiedFiles(manifest, contents)
+    return manifest

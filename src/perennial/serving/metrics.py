@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections import Counter as Counts
 from collections.abc import Iterator
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
-from prometheus_client.core import CounterMetricFamily, Metric
+from prometheus_client import CollectorRegistry, Counter, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from perennial.core.serving_spec import Load
 from perennial.serving.assignment import Assigned
-from perennial.serving.host import LoadedVersions
+from perennial.serving.host import ModelHost
 from perennial.serving.http.tallies import Tallies
 
 BUCKETS = (
@@ -27,8 +28,9 @@ class ServerMetrics(Collector):
     Labels come from loaded versions and the router, so that callers cannot add series.
     """
 
-    def __init__(self, pool: str) -> None:
-        self._pool = pool
+    def __init__(self, host: ModelHost) -> None:
+        self._host = host
+        self._pool = host.pool
         self._registry = registry = CollectorRegistry()
 
         self._refused: Counts[int] = Counts()
@@ -50,12 +52,6 @@ class ServerMetrics(Collector):
             "perennial_stand_ins",
             "Requests answered in place of the requested version.",
             (*VERSION, "stands_in"),
-            registry=registry,
-        )
-        self._loaded = Gauge(
-            "perennial_model_loaded",
-            "1: loaded; 0: desired and not loaded.",
-            (*VERSION, "digest"),
             registry=registry,
         )
 
@@ -83,11 +79,36 @@ class ServerMetrics(Collector):
         for status, count in list(self._refused.items()):
             requests.add_metric((self._pool, "", "", str(status)), count)
         yield requests
+        yield self._loaded()
+        yield from self._on_demand()
 
-    def page(self, versions: LoadedVersions) -> bytes:
-        """Return the text page with the currently loaded versions."""
-        self._loaded.clear()
-        for wanted in versions.state.models:
-            labels = self._pool, wanted.model, wanted.version, wanted.digest
-            self._loaded.labels(*labels).set(int(wanted.identity in versions.loaded))
+    def _loaded(self) -> Metric:
+        """Return the versions of this server; one that is loaded on demand is among them while it is loaded."""
+        loaded = GaugeMetricFamily(
+            "perennial_model_loaded", "1: loaded; 0: pinned and not loaded.", labels=(*VERSION, "digest")
+        )
+        for wanted in self._host.versions.state.models:
+            is_loaded = self._host.is_loaded(wanted.identity)
+            if is_loaded or wanted.load is Load.PINNED:
+                loaded.add_metric((self._pool, wanted.model, wanted.version, wanted.digest), float(is_loaded))
+        return loaded
+
+    def _on_demand(self) -> Iterator[Metric]:
+        on_demand = self._host.on_demand
+        gauges = {
+            (
+                "perennial_on_demand_bytes",
+                "Memory of the versions loaded on demand, as estimated.",
+            ): on_demand.memory,
+            ("perennial_on_demand_budget_bytes", "Memory that these may occupy."): on_demand.budget,
+            ("perennial_on_demand_loaded", "Versions loaded on demand."): on_demand.count,
+        }
+        for (name, text), value in gauges.items():
+            gauge = GaugeMetricFamily(name, text, labels=("pool",))
+            gauge.add_metric((self._pool,), value)
+            yield gauge
+        yield from on_demand.tally.metrics(self._pool)
+
+    def page(self) -> bytes:
+        """Return the text page."""
         return generate_latest(self._registry)

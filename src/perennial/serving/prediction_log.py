@@ -7,6 +7,7 @@ request; at most the last line of its file is torn. `serving.prediction_archive`
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import threading
@@ -24,6 +25,7 @@ import orjson
 from perennial.serving.assignment import Assigned
 
 if TYPE_CHECKING:
+    from perennial.serving.desired_state import DesiredVersion
     from perennial.serving.session import LoadedVersion
 
 HOUR = "%Y%m%dT%H"
@@ -34,8 +36,10 @@ MANY_ROWS = 8
 the model that takes them."""
 JOURNAL_BYTES = 64 * 1024 * 1024
 """Size from which a new file is begun: a file is sealed in memory."""
-MOST_VERSIONS = 64
+MOST_VERSIONS = 2048
 """Versions whose common part of a line is kept."""
+MOST_OPEN = 200
+"""Journals that are open at once: each takes a descriptor, of which a process often has 1,024."""
 
 
 def writer_name(kind: str, at: datetime) -> str:
@@ -84,11 +88,13 @@ class AnsweredRequest:
 
 @dataclass(slots=True)
 class _Journal:
-    """An open file."""
+    """A file of this process."""
 
+    path: Path
     hour: int
     """Hours since 1970."""
-    descriptor: int
+    descriptor: int | None = None
+    """None: it is closed, and is opened again for the next line."""
     size: int = 0
 
 
@@ -103,9 +109,11 @@ class PredictionLogWriter:
         self._folder = folder
         self._pool = pool
         self._writer = writer
+        self._journals: dict[str, _Journal] = {}
         self._open: dict[str, _Journal] = {}
+        """The open ones of the journals by model, the one opened first at the front."""
         self._number = 0
-        self._common: dict[int, tuple[LoadedVersion, bytes]] = {}
+        self._common: dict[int, tuple[DesiredVersion, bytes]] = {}
         self._lock = threading.Lock()
 
     def append(self, answered: AnsweredRequest) -> None:
@@ -139,9 +147,9 @@ class PredictionLogWriter:
         with self._lock:
             line = self._of_version(answered.version) + own[1:]
             model = answered.version.wanted.model
-            journal = self._journal(model, at)
+            journal, descriptor = self._journal(model, at)
             if time.time() < (journal.hour + 1) * HOUR_SECONDS:
-                append_whole(journal.descriptor, line)
+                append_whole(descriptor, line)
             else:
                 journal = self._append_late(model, at, line)
             journal.size += len(line)
@@ -149,24 +157,25 @@ class PredictionLogWriter:
     def _append_late(self, model: str, at: float, line: bytes) -> _Journal:
         """Write a line of an hour that has ended: this process was stopped meanwhile, and its journal may be sealed."""
         while True:
-            journal = self._journal(model, at)
-            fcntl.flock(journal.descriptor, fcntl.LOCK_EX)  # the archive deletes a journal with this lock
+            journal, descriptor = self._journal(model, at)
+            fcntl.flock(descriptor, fcntl.LOCK_EX)  # the archive deletes a journal with this lock
             try:
-                if os.fstat(journal.descriptor).st_nlink:
-                    append_whole(journal.descriptor, line)
+                if os.fstat(descriptor).st_nlink:
+                    append_whole(descriptor, line)
                     return journal
             finally:
-                fcntl.flock(journal.descriptor, fcntl.LOCK_UN)
-            os.close(self._open.pop(model).descriptor)
+                fcntl.flock(descriptor, fcntl.LOCK_UN)
+            self._close(model)
+            del self._journals[model]
 
     def _of_version(self, version: LoadedVersion) -> bytes:
         """Return the start of a line: what all requests of the version have in common, serialised once."""
-        known = self._common.get(id(version))
-        if known is not None:  # the reference keeps the version, so that no other gets its id
+        wanted, manifest = version.wanted, version.manifest
+        known = self._common.get(id(wanted))
+        if known is not None:  # the reference keeps the object, so that no other gets its id
             return known[1]
         if len(self._common) >= MOST_VERSIONS:
             self._common.clear()
-        wanted, manifest = version.wanted, version.manifest
         common = orjson.dumps(
             {
                 "version": wanted.version,
@@ -178,24 +187,38 @@ class PredictionLogWriter:
             }
         )
         start = common[:-1] + b","
-        self._common[id(version)] = version, start
+        self._common[id(wanted)] = wanted, start
         return start
 
-    def _journal(self, model: str, at: float) -> _Journal:
+    def _journal(self, model: str, at: float) -> tuple[_Journal, int]:
+        """Return the journal of a model for a time, and its descriptor."""
         hour = int(at // HOUR_SECONDS)
-        known = self._open.get(model)
-        if known is not None and known.hour == hour and known.size < JOURNAL_BYTES:
-            return known
-        if known is not None:
-            os.close(known.descriptor)
-            del self._open[model]
+        journal = self._journals.get(model)
+        if journal is not None and journal.hour == hour and journal.size < JOURNAL_BYTES:
+            if journal.descriptor is not None:
+                return journal, journal.descriptor
+            with contextlib.suppress(FileNotFoundError):  # sealed: its name is not used again
+                return journal, self._opened(model, journal, 0)
+        self._close(model)
         folder = self._folder / model
         folder.mkdir(parents=True, exist_ok=True)
-        path = folder / f"{datetime.fromtimestamp(at, UTC):{HOUR}}-{self._writer}.{self._number}.jsonl"
-        descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        name = f"{datetime.fromtimestamp(at, UTC):{HOUR}}-{self._writer}.{self._number}.jsonl"
+        journal = self._journals[model] = _Journal(folder / name, hour)
         self._number += 1
-        self._open[model] = journal = _Journal(hour, descriptor)
-        return journal
+        return journal, self._opened(model, journal, os.O_CREAT)
+
+    def _opened(self, model: str, journal: _Journal, flags: int) -> int:
+        if len(self._open) >= MOST_OPEN:
+            self._close(next(iter(self._open)))
+        journal.descriptor = descriptor = os.open(journal.path, os.O_WRONLY | os.O_APPEND | flags, 0o644)
+        self._open[model] = journal
+        return descriptor
+
+    def _close(self, model: str) -> None:
+        journal = self._open.pop(model, None)
+        if journal is not None and journal.descriptor is not None:
+            os.close(journal.descriptor)
+            journal.descriptor = None
 
     def disk_error(self) -> str:
         """Return why the folder cannot be written, or an empty text. A server that cannot log must not answer."""
@@ -210,9 +233,8 @@ class PredictionLogWriter:
 
     def close(self) -> None:
         with self._lock:
-            for journal in self._open.values():
-                os.close(journal.descriptor)
-            self._open.clear()
+            for model in list(self._open):
+                self._close(model)
 
 
 def _packed(features: np.ndarray) -> str:

@@ -11,6 +11,7 @@ import numpy as np
 
 from perennial.serving.metrics import ServerMetrics
 from perennial.serving.prediction_log import AnsweredRequest, PredictionLogWriter, new_ids
+from perennial.serving.session import LoadedVersion
 from perennial.serving.version_selection import SelectedVersion
 
 
@@ -36,7 +37,7 @@ class Recorder:
 
     def record(
         self,
-        selected: SelectedVersion,
+        selected: SelectedVersion[LoadedVersion],
         request_id: str,
         entities: Sequence[dict[str, Any] | None],
         features: np.ndarray,

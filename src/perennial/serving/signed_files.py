@@ -147,13 +147,19 @@ def sign_files(folder: Path, model: str, capsule: str, signer: Signer) -> str:
 
 
 def read_signed(
-    folder: Path, model: str, digest: str, trusted: TrustedKeys, ignored: Collection[str] = ()
+    folder: Path,
+    model: str,
+    digest: str,
+    trusted: TrustedKeys,
+    ignored: Collection[str] = (),
+    only: Collection[str] | None = None,
 ) -> dict[str, bytes]:
     """Return the contents of the files of a version and of its signed list, exactly as they were checked.
 
     Args:
         digest: of the version, as the registry or the route names it.
         ignored: names of files that may lie beside the signed ones.
+        only: names of the files to read, where the others are not needed yet; None: all.
 
     Raises:
         NotSigned: the list is missing, is of another version, or no trusted key signed it; or a file is missing,
@@ -164,7 +170,8 @@ def read_signed(
     if (actual := hashlib.sha256(payload).hexdigest()) != digest:
         raise _refused(model, folder, f"{SIGNED_FILES} has digest {actual}, expected is {digest}")
     _check_signature(folder, model, envelope, payload, trusted)
-    return {**_contents(folder, model, _statement(folder, model, payload), ignored), SIGNED_FILES: raw}
+    statement = _statement(folder, model, payload)
+    return {**_contents(folder, model, statement, ignored, only), SIGNED_FILES: raw}
 
 
 def read_listed(folder: Path, model: str, ignored: Collection[str] = ()) -> tuple[str, dict[str, bytes]]:
@@ -179,7 +186,7 @@ def read_listed(folder: Path, model: str, ignored: Collection[str] = ()) -> tupl
         NotSigned: as `read_signed`.
     """
     raw, _, payload = _read_envelope(folder, model)
-    contents = _contents(folder, model, _statement(folder, model, payload), ignored)
+    contents = _contents(folder, model, _statement(folder, model, payload), ignored, None)
     return hashlib.sha256(payload).hexdigest(), {**contents, SIGNED_FILES: raw}
 
 
@@ -244,15 +251,18 @@ def _statement(folder: Path, model: str, payload: bytes) -> Statement:
     return statement
 
 
-def _contents(folder: Path, model: str, statement: Statement, ignored: Collection[str]) -> dict[str, bytes]:
+def _contents(
+    folder: Path, model: str, statement: Statement, ignored: Collection[str], only: Collection[str] | None
+) -> dict[str, bytes]:
     wanted = statement.files
     present = {path.name for path in folder.iterdir()} - {SIGNED_FILES} - set(ignored)
-    if more := sorted(present - set(wanted)):
-        raise _refused(model, folder, f"{', '.join(more)}: not on the signed list")
+    if strangers := sorted(present - set(wanted)):
+        raise _refused(model, folder, f"{', '.join(strangers)}: not on the signed list")
     if missing := sorted(set(wanted) - present):
         raise _refused(model, folder, f"{', '.join(missing)}: on the signed list, and missing")
     contents = {}
-    for name, expected in wanted.items():
+    for name in wanted if only is None else wanted.keys() & set(only):
+        expected = wanted[name]
         size = statement.predicate.sizes[name]
         try:
             status = (folder / name).lstat()
@@ -264,13 +274,11 @@ def _contents(folder: Path, model: str, statement: Statement, ignored: Collectio
             raise _refused(model, folder, f"{name} cannot be read: {error.strerror}") from error
         actual = hashlib.sha256(contents[name]).hexdigest()
         if actual != expected:
-            more_text = (
-                "" if len(contents[name]) == size == status.st_size else f" and {status.st_size} bytes"
-            )
+            more = "" if len(contents[name]) == size == status.st_size else f" and {status.st_size} bytes"
             raise _refused(
                 model,
                 folder,
-                f"{name} has digest {actual}{more_text}, signed is {expected} with {size} bytes",
+                f"{name} has digest {actual}{more}, signed is {expected} with {size} bytes",
             )
     return contents
 

@@ -1,29 +1,33 @@
-"""Selection of the loaded version that answers a request."""
+"""Selection of the version that answers a request."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 from perennial.serving import assignment, headers
 from perennial.serving.assignment import Assigned
 from perennial.serving.host import ModelHost
-from perennial.serving.session import LoadedVersion
+from perennial.serving.session import RegisteredVersion
+
+Version = TypeVar("Version", bound=RegisteredVersion, covariant=True)
 
 
 # Not frozen: every request makes one, and a frozen one takes four times as long to make.
 @dataclass(slots=True)
-class SelectedVersion:
+class SelectedVersion(Generic[Version]):
     """The version that answers a request.
 
     Attributes:
+        version: where it is a `LoadedVersion`, it can answer now; else it is loaded on demand.
         shadow: true for a mirrored request, whose answer is dropped.
         synthetic: true for a latency measurement, which is not logged.
         assigned: variant of an experiment, or None.
         stands_in: `fallback` or `backup` when it answers in place of the requested version, else empty.
     """
 
-    version: LoadedVersion
+    version: Version
     release_id: str | None
     shadow: bool
     synthetic: bool
@@ -33,7 +37,7 @@ class SelectedVersion:
 
 def select_version(
     host: ModelHost, model: str, named: str | None, given: Mapping[str, str]
-) -> SelectedVersion:
+) -> SelectedVersion[RegisteredVersion]:
     """Return the version named in the path, else the version of the router's headers, else the only version.
 
     Args:

@@ -36,6 +36,13 @@ def ed25519() -> ModuleType:
     return ed25519_keys
 
 
+def certificates() -> ModuleType:
+    """Return the module that reads TLS certificates and their keys."""
+    from perennial.adapters import tls_certificates
+
+    return tls_certificates
+
+
 def file_signer(settings: Settings) -> ports.Signer:
     """Return the signer of the files of a version.
 

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from perennial import catalog
 from perennial.core.governance.identity import Role
 from perennial.core.spec import ModelSpec
-from perennial.errors import SpecError, TrackerUnavailable
+from perennial.errors import SpecError, TrackerUnavailable, UnknownModel
 from perennial.settings import Settings, load
 from perennial.wiring.database import store
 from perennial.wiring.on_first_use import OnFirstUse
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from perennial import ports
     from perennial.core.release.status import ReleaseStatus
+    from perennial.core.serving_spec import Load
     from perennial.core.training.registration import VersionRecord
     from perennial.core.verdict import Judgement
     from perennial.flows.evaluation.replay import ReplayPorts
@@ -94,7 +95,6 @@ def spec_digest(model: str, settings: Settings) -> str | None:
     A broken or missing spec must not stop a release, which runs under its own copy.
     """
     from perennial.core.release.status import policy_digest
-    from perennial.errors import UnknownModel
 
     try:
         spec = catalog.spec(model, settings)
@@ -188,6 +188,7 @@ def failover_watch_ports(settings: Settings) -> FailoverWatchPorts:
     """Return the ports of the failover watch."""
     from perennial.flows.release.attendance import AttendancePorts
     from perennial.flows.release.failover_watch import FailoverWatchPorts
+    from perennial.flows.release.load_policy import LoadPolicyPorts
     from perennial.flows.release.reconcile import reconcile
     from perennial.flows.release.rollback_record import record_rollbacks
 
@@ -202,7 +203,24 @@ def failover_watch_ports(settings: Settings) -> FailoverWatchPorts:
         lambda now: record_rollbacks(record, now),
         recorded_route_ports(settings),
         AttendancePorts(record.releases, record.ledger, walk),
+        LoadPolicyPorts(pool(settings), record.releases, lambda model: load_policy(model, settings)),
     )
+
+
+def load_policy(model: str, settings: Settings) -> Load | None:
+    """Return how the spec of a model says that servers hold it, or None when it cannot be read."""
+    files = catalog.spec_files(model, settings)
+    changed = tuple(file.stat().st_mtime_ns if file.exists() else 0 for file in files)
+    return _load_policy(model, settings, changed)
+
+
+@functools.lru_cache(maxsize=4096)
+def _load_policy(model: str, settings: Settings, changed: tuple[int, ...]) -> Load | None:
+    """Read a spec; the times of its files stand for their content, since the guard asks every two seconds."""
+    try:
+        return catalog.spec(model, settings).serving.load
+    except (SpecError, UnknownModel):
+        return None
 
 
 def replay_ports(spec: ModelSpec, settings: Settings | None = None) -> ReplayPorts:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 
 import numpy as np
@@ -30,7 +31,7 @@ def ask(values, datatype="FP32", version="", outputs=(), id=""):
 
 
 def answer(server, *given, sent=None, **more):
-    return server.inference.answer(ask(*given, **more), sent or {}, time.perf_counter())
+    return asyncio.run(server.inference.answer(ask(*given, **more), sent or {}, time.perf_counter()))
 
 
 def test_an_answer_has_the_output_of_the_model_file_its_version_and_its_ids(server):

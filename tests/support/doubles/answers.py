@@ -16,9 +16,14 @@ START = datetime(2026, 3, 1, 10, 30, tzinfo=UTC)
 
 
 def answered(
-    at: datetime, rows: int = 1, names: tuple[str, ...] = ("a", "b"), task=RANKING, **changes
+    at: datetime,
+    rows: int = 1,
+    names: tuple[str, ...] = ("a", "b"),
+    task=RANKING,
+    model: str = "m",
+    **changes,
 ) -> AnsweredRequest:
-    wanted = SimpleNamespace(model="m", version="1.0.0", digest="d" * 64, capsule="c")
+    wanted = SimpleNamespace(model=model, version="1.0.0", digest="d" * 64, capsule="c")
     version = SimpleNamespace(wanted=wanted, manifest=SimpleNamespace(features=names, task=task))
     values = {
         "at": at, "request_id": "q", "version": version, "release_id": "r", "shadow": False, "latency_ms": 1.5,

@@ -37,7 +37,7 @@ class MemoryRegistry:
                 return one.ref
         ref = VersionRef(
             model=new.model,
-            version=str(next_version([one.ref.version for one in known], new.change)),
+            version=str(next_version([one.ref.version for one in known], new.change, new.patch_of)),
             key=str(len(known) + 1),
             digest=new.digest,
             capsule=new.capsule,
@@ -51,7 +51,8 @@ class MemoryRegistry:
         }
         created = EPOCH + timedelta(seconds=len(known))
         known.append(VersionRecord(ref=ref, run_id=new.run_id, created=created, tags=tags))
-        self._aliases[new.model, "candidate"] = ref.key
+        if new.candidate:
+            self._aliases[new.model, "candidate"] = ref.key
         return ref
 
     def find(self, model: str, which: str) -> VersionRecord | None:

@@ -18,6 +18,7 @@ from perennial.core.release.traffic import (
     Route,
     refuse_if_moved,
 )
+from perennial.core.serving_spec import Load
 from perennial.core.version import VersionRef
 from perennial.errors import PoolUnavailable, RouterRejected, RouterUnavailable
 
@@ -33,6 +34,7 @@ class MemoryPool:
         broken: digest -> why no server can load it.
         slow: digests whose servers have not loaded them yet.
         latency_ms: digest -> what `measure` finds; 1 ms for the others.
+        loads: model -> how its versions were last asked to be held.
     """
 
     def __init__(self, servers: Mapping[str, int] | None = None) -> None:
@@ -41,6 +43,7 @@ class MemoryPool:
         self.broken: dict[str, str] = {}
         self.slow: set[str] = set()
         self.latency_ms: dict[str, float] = {}
+        self.loads: dict[str, Load] = {}
         self._held: dict[str, dict[Held, VersionRef]] = {pool: {} for pool in self.servers}
 
     def ensure(self, pool: str, ref: VersionRef, files: Path) -> None:
@@ -48,6 +51,9 @@ class MemoryPool:
 
     def drop(self, pool: str, model: str, digest: str) -> None:
         self._of(pool).pop((model, digest), None)
+
+    def load_as(self, model: str, load: Load) -> None:
+        self.loads[model] = load
 
     def readiness(self, pool: str, model: str, digest: str) -> Readiness:
         held, reachable = (model, digest) in self._of(pool), self.reachable[pool]

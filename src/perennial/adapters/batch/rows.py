@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from perennial.adapters.batch.chunk import Chunk
+from perennial.adapters.batch.plain_csv import has_plain_times, odd_year, plain_scan, time_of
 from perennial.adapters.csv_texts.encodings import in_utf8
 from perennial.adapters.csv_texts.numbers import as_plain, matches, quoted
 from perennial.adapters.csv_texts.times import has_one_reading, time_sql
@@ -23,6 +24,8 @@ from perennial.core.input_spec import InputKind
 from perennial.errors import MalformedInput
 from perennial.files import replacing
 
+ODD = "odd_"
+"""First part of the names of columns with times that need the longer way."""
 NUMBERS = (InputKind.FLOAT, InputKind.INT)
 READ_ROWS = 65_536
 
@@ -55,13 +58,14 @@ class FileRows:
         self._missing = missing
         self._form = form
         with self._read() as (database, file, read_form):
-            self._found = described(database, file, missing, read_form)
-        if absent := [name for name in (*types, *wanted) if name not in self._found]:
+            plain = plain_scan(database, file, missing, read_form) if is_csv(file) else None
+            found = plain[1] if plain is not None else [*described(database, file, missing, read_form)]
+        if absent := [name for name in (*types, *wanted) if name not in found]:
             raise MalformedInput(
                 f"{path} has no column {', '.join(absent)}",
-                hint=f"it has {', '.join(self._found)[:500]}",
+                hint=f"it has {', '.join(found)[:500]}",
             )
-        names = [*(name for name in optional if name in self._found), *wanted]
+        names = [*(name for name in optional if name in found), *wanted]
         self.copied = tuple(dict.fromkeys(names))
 
     def revision(self) -> str:
@@ -76,14 +80,30 @@ class FileRows:
 
     def chunks(self, size: int, skip: Collection[int]) -> Iterator[Chunk]:
         with self._read() as (database, file, form):
-            reader = database.sql(self._query(database, file, form)).to_arrow_reader(READ_ROWS)
-            number, first = 0, 1
-            for rows in _in_chunks(reader, size):
-                texts = [f"text_{place}" for place in range(len(self._types))]
-                table = rows.drop_columns([name for name in texts if rows[name].null_count == len(rows)])
-                if number not in skip:
-                    yield Chunk(number, first, table, tuple(self._types), self.copied)
-                number, first = number + 1, first + table.num_rows
+            done = 0
+            if (query := self._one_pass(database, file, form)) is not None:
+                try:
+                    for chunk in self._chunks(database, query, size):
+                        if any(name.startswith(ODD) for name in chunk.table.column_names):
+                            break
+                        done = chunk.number + 1
+                        if chunk.number not in skip:
+                            yield chunk
+                    else:
+                        return
+                except duckdb.Error:
+                    pass  # a later line has another form than the first ones, or the file is no table
+            for chunk in self._chunks(database, self._query(database, file, form), size):
+                if chunk.number >= done and chunk.number not in skip:
+                    yield chunk
+
+    def _chunks(self, database: duckdb.DuckDBPyConnection, query: str, size: int) -> Iterator[Chunk]:
+        number, first = 0, 1
+        for rows in _in_chunks(_batches(database, query), size):
+            empty = [name for name in rows.column_names if name.startswith(("text_", ODD))]
+            table = rows.drop_columns([name for name in empty if rows[name].null_count == len(rows)])
+            yield Chunk(number, first, table, tuple(self._types), self.copied)
+            number, first = number + 1, first + table.num_rows
 
     @contextmanager
     def _read(self) -> Iterator[tuple[duckdb.DuckDBPyConnection, Location, CsvForm]]:
@@ -93,24 +113,51 @@ class FileRows:
         except duckdb.Error as error:
             raise malformed(self._path, error) from error
 
+    def _one_pass(self, database: duckdb.DuckDBPyConnection, file: Location, form: CsvForm) -> str | None:
+        """Return as `_query` the SQL over a plain CSV file, and the texts of times of odd years; None for others."""
+        plain = plain_scan(database, file, self._missing, form) if is_csv(file) else None
+        times = [name for name, kind in self._types.items() if kind is InputKind.TIMESTAMP]
+        if plain is None or not has_plain_times(database, plain[0], times):
+            return None
+        values = {
+            name: time_of(quoted(name)) if name in times else _value_sql(name, kind, "VARCHAR", form)
+            for name, kind in self._types.items()
+        }
+        odd = [
+            f"CASE WHEN {odd_year(quoted(name))} THEN {quoted(name)} END AS {ODD}{place}"
+            for place, name in enumerate(times)
+        ]
+        return self._select(values, odd, plain[0])
+
     def _query(self, database: duckdb.DuckDBPyConnection, file: Location, form: CsvForm) -> str:
         """Return the SQL of the values, and of the texts of those that cannot be cast, in the order of the file."""
         from_csv = is_csv(file)
+        columns = described(database, file, self._missing, form)
         # Times keep the form that DuckDB finds in the file, such as 31/01/2024.
-        texts = [name for name in self._found if self._types.get(name) is not InputKind.TIMESTAMP]
+        texts = [name for name in columns if self._types.get(name) is not InputKind.TIMESTAMP]
         rows = scan(file, self._missing, texts=texts, form=form)
-        times = self._time_texts(database, file, form) if from_csv and len(texts) < len(self._found) else rows
-        parts = []
-        for place, (name, kind) in enumerate(self._types.items()):
+        times = self._time_texts(database, file, form) if from_csv and len(texts) < len(columns) else rows
+        values = {}
+        for name, kind in self._types.items():
             column = quoted(name)
-            found = "VARCHAR" if from_csv and name in texts else self._found[name]
+            found = "VARCHAR" if from_csv and name in texts else columns[name]
             if kind is InputKind.TIMESTAMP:
                 if from_csv:
                     has_one_reading(database, times, name, column, found, os.fspath(self._path))
-                value = f"TRY_CAST({time_sql(database, times, column, found)} AS TIMESTAMPTZ)"
+                values[name] = time_of(time_sql(database, times, column, found))
             else:
-                value = _value_sql(name, kind, found, form if from_csv else CsvForm())
-            text = f"CASE WHEN {value} IS NULL THEN CAST({column} AS VARCHAR) END"
+                values[name] = _value_sql(name, kind, found, form if from_csv else CsvForm())
+        return self._select(values, [], rows)
+
+    def _select(self, values: Mapping[str, str], more: Sequence[str], rows: str) -> str:
+        """Return the SQL of a chunk's columns.
+
+        Args:
+            values: input -> SQL of its value. more: further columns.
+        """
+        parts = [*more]
+        for place, (name, value) in enumerate(values.items()):
+            text = f"CASE WHEN {value} IS NULL THEN CAST({quoted(name)} AS VARCHAR) END"
             parts += [f"{value} AS value_{place}", f"{text} AS text_{place}"]
         parts += [f"{quoted(name)} AS copy_{place}" for place, name in enumerate(self.copied)]
         return f"SELECT {', '.join(parts)} FROM {rows}"  # noqa: S608 quoted
@@ -158,7 +205,15 @@ def _value_sql(name: str, kind: InputKind, found: str, form: CsvForm) -> str:
     return f"TRY_CAST({column} AS DOUBLE[])" if kind is InputKind.ARRAY else f"CAST({column} AS VARCHAR)"
 
 
-def _in_chunks(reader: pa.RecordBatchReader, size: int) -> Iterator[pa.Table]:
+def _batches(database: duckdb.DuckDBPyConnection, query: str) -> Iterator[pa.RecordBatch]:
+    """Yield the rows of a query; raises duckdb.Error also where Arrow hands it on as an error of the system."""
+    try:
+        yield from database.sql(query).to_arrow_reader(READ_ROWS)
+    except OSError as error:
+        raise duckdb.InvalidInputException(str(error)) from error
+
+
+def _in_chunks(reader: Iterator[pa.RecordBatch], size: int) -> Iterator[pa.Table]:
     """Yield tables of exactly `size` rows, and the rest; the batches of DuckDB may have any size."""
     waiting: list[pa.RecordBatch] = []
     rows = 0

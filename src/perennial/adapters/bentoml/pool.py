@@ -12,11 +12,13 @@ from filelock import FileLock, Timeout
 
 from perennial.adapters.loopback_http import LoopbackHttp
 from perennial.core.release.traffic import Readiness
+from perennial.core.serving_spec import Load
 from perennial.core.version import VersionRef
 from perennial.errors import ModelFileError, PoolUnavailable
 from perennial.files import new_folder
 from perennial.serving import desired_state, headers
 from perennial.serving.desired_state import DesiredState, DesiredVersion
+from perennial.serving.loading.state_file import StateFile
 from perennial.serving.manifest import SEAL_FILE, load_verified
 from perennial.serving.signed_files import TrustedKeys, write_contents
 
@@ -44,6 +46,7 @@ class BentoPool:
         secret: str = "",
     ) -> None:
         self._sent = {headers.SECRET: secret}
+        self._states = {pool: StateFile(desired_state.state_file(serving_dir, pool)) for pool in servers}
         self._folder = serving_dir
         self._host = host
         self._servers = servers
@@ -53,7 +56,7 @@ class BentoPool:
         }
 
     def ensure(self, pool: str, ref: VersionRef, files: Path) -> None:
-        """Store the files, then add the version to the desired state, so that servers never miss a file.
+        """Store the files, then add the version to the desired state, pinned, so that servers never miss a file.
 
         Raises:
             NotSigned: `files` are not those that a trusted key signed under this digest.
@@ -68,9 +71,19 @@ class BentoPool:
         self._check_pool(pool)
         self._change(pool, lambda state: state.without(model, digest))
 
+    def load_as(self, model: str, load: Load) -> None:
+        """Say in the desired state of every pool how its servers hold the versions of a model."""
+        for pool, state in self._states.items():
+            if state.read().with_load(model, load) is not state.read():
+                self._change(pool, lambda state: state.with_load(model, load))
+
     def readiness(self, pool: str, model: str, digest: str) -> Readiness:
-        """Ask each server; a server that has not read the newest desired state is not ready for new versions."""
+        """Ask each server; a server that has not read the newest desired state is not ready for new versions.
+
+        A version on demand is ready where a request for it would be answered.
+        """
         self._check_pool(pool)
+        on_demand = self._states[pool].read().load_of(model, digest) is Load.ON_DEMAND
         ready, reachable, errors = 0, 0, []
         for port in self._servers[pool]:
             report = self._report(port)
@@ -83,7 +96,7 @@ class BentoPool:
                 if (version["model"], version["digest"]) == (model, digest)
             ]
             # A server that cannot read its state or log its answers is not ready, even with loaded versions.
-            ready += not report["error"] and any(version["loaded"] for version in versions)
+            ready += not report["error"] and any(_answers(version, on_demand) for version in versions)
             problems = [*(version["error"] for version in versions), report["error"]]
             errors += [f"{self._host}:{port}: {problem}" for problem in problems if problem]
         return Readiness(
@@ -101,7 +114,7 @@ class BentoPool:
         versions = [
             f"{version['model']} {version['version']}: {version['error'] or 'is not loaded yet'}"
             for version in report["models"]
-            if not version["loaded"]
+            if not _answers(version, version["load"] == Load.ON_DEMAND)
         ]
         return [report["error"], *versions] if report["error"] else versions
 
@@ -200,3 +213,8 @@ class BentoPool:
             raise PoolUnavailable(
                 f"another process holds {path.with_suffix('.lock')}", hint="try again"
             ) from error
+
+
+def _answers(version: Mapping[str, Any], on_demand: bool) -> bool:
+    """Return whether a server would answer with a version, by its report."""
+    return bool(version["loaded"] or (on_demand and version["held"] and not version["error"]))

@@ -98,7 +98,7 @@ def _converted(model: Any, request: dict[str, Any]) -> dict[str, Any]:
 
 def main(memory_bytes: str, cpu_seconds: str) -> None:
     """Run as the child."""
-    from perennial.model_probe import limit
+    from perennial.model_trial import limit
 
     request = json.loads(sys.stdin.buffer.readline())
     tempfile.gettempdir()  # tries to write a file, which the limit then forbids

@@ -27,7 +27,7 @@ from perennial.serving.signed_files import NOBODY, TrustedKeys, read_signed, wri
 
 SEMANTIC, DIGEST, CAPSULE, LIFECYCLE = "semantic_version", "digest", "capsule", "lifecycle"
 SERVED = "served"
-TakeNumber = Callable[[str, str, Change, Iterable[str]], str]
+TakeNumber = Callable[[str, str, Change, Iterable[str], str | None], str]
 PAGE = 1000
 MISSING = {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}
 
@@ -36,8 +36,8 @@ class MlflowRegistry:
     """Registry and Labels over an MLflow server or file.
 
     Args:
-        take_number: model, run, change, numbers of registered versions -> the number of this run, taken by nobody
-            else; without it this registry only reads.
+        take_number: model, run, change, numbers of registered versions, version that is repackaged -> the number of
+            this run, taken by nobody else; without it this registry only reads.
         trusted: keys of those who may sign the files of a version; without them no version can be fetched.
     """
 
@@ -66,7 +66,8 @@ class MlflowRegistry:
                 )
             # Still in development: neither this call nor an earlier, killed call has finished.
             if mine.tags[LIFECYCLE] == Lifecycle.DEVELOPMENT:
-                client.set_registered_model_alias(new.model, "candidate", mine.version)
+                if new.candidate:
+                    client.set_registered_model_alias(new.model, "candidate", mine.version)
                 client.set_model_version_tag(new.model, mine.version, LIFECYCLE, Lifecycle.STAGING)
         return _ref(mine)
 
@@ -153,7 +154,7 @@ class MlflowRegistry:
             )
         tags = {
             **new.tags,
-            SEMANTIC: self._take_number(new.model, new.run_id, new.change, existing),
+            SEMANTIC: self._take_number(new.model, new.run_id, new.change, existing, new.patch_of),
             DIGEST: new.digest,
             CAPSULE: new.capsule,
             LIFECYCLE: Lifecycle.DEVELOPMENT,

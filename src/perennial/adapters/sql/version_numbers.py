@@ -25,11 +25,19 @@ class SqlVersionNumbers:
     def __init__(self, url: str) -> None:
         self._database = Database(url)
 
-    def take(self, model: str, run_id: str, change: Change, registered: Iterable[str]) -> str:
+    def take(
+        self,
+        model: str,
+        run_id: str,
+        change: Change,
+        registered: Iterable[str],
+        patch_of: str | None = None,
+    ) -> str:
         """Return the number of a run; the same run always gets the same one.
 
         Args:
             registered: numbers that the registry knows, also those given before this table was there.
+            patch_of: version that the run repackages.
         """
         known = set(registered)
         for _ in range(TRIES):
@@ -42,7 +50,7 @@ class SqlVersionNumbers:
                     )
                     if run_id in numbers:
                         return numbers[run_id]
-                    number = str(next_version(known | set(numbers.values()), change))
+                    number = str(next_version(known | set(numbers.values()), change, patch_of))
                     connection.execute(taken.insert().values(model=model, number=number, run_id=run_id))
                 return number
             except IntegrityError:  # somebody else took it between our look and our write

@@ -71,7 +71,7 @@ def compare(
         last_group=int(old.groups[-1]),
         scores=measured,
         gains=gains["new"],
-        decisions_changed=int(_changed(old, new).sum()),
+        decisions_changed=int(changed_rows(old, new).sum()),
         disagreements=tuple(
             RowDisagreement(
                 row=dict(rows[place]),
@@ -84,6 +84,7 @@ def compare(
     )
 
 
-def _changed(old: Scored, new: Scored) -> np.ndarray:
+def changed_rows(old: Scored, new: Scored) -> np.ndarray:
+    """Return whether two answers to the same row differ for the caller, bool [n]."""
     decisions = (scored.task.decisions(scored.answer) for scored in (old, new))
     return new.task.differs(old.score, next(decisions), new.score, next(decisions))

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 TAG = "figures_hash"
 PARITY, PARITY_SHARE = "parity.max_abs", "parity.share"
-JUDGED = ("holdout.", "champion.", "delta.", "slice.", "parity.")
+JUDGED = ("holdout.", "champion.", "delta.", "slice.", "parity.", "variant.")
 """Prefixes of the metrics that the gate reads or shows to the approver."""
 
 

@@ -17,6 +17,7 @@ from perennial.core.payloads import GateFact, VersionFact
 from perennial.core.spec import ModelSpec
 from perennial.core.training.imported import FILE_TAG, NOT_KNOWN, TRAINED_TAG, is_imported
 from perennial.core.training.registration import REQUESTED_BY, VersionRecord
+from perennial.core.training.variants import VARIANT_OF, VARIANT_RECIPE
 
 
 def make_card(
@@ -85,6 +86,8 @@ def _origin(tags: Mapping[str, str]) -> dict[str, str]:
     if is_imported(tags):
         return {"imported; trained": tags.get(TRAINED_TAG, NOT_KNOWN), "imported by": tags.get(REQUESTED_BY, NOT_KNOWN),
                 "imported file (SHA-256)": tags[FILE_TAG]}  # fmt: skip
+    if VARIANT_OF in tags:
+        return {"variant": tags.get(VARIANT_RECIPE, NOT_KNOWN), "made of the digest": tags[VARIANT_OF]}
     return {"trained because": " ".join(filter(None, (tags.get("reason"), tags.get("reason.text"))))}
 
 

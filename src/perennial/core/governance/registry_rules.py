@@ -30,6 +30,7 @@ from perennial.core.governance.lifecycle import PURGED
 from perennial.core.release.approval import TAG, WAITING
 from perennial.core.training.imported import FILE_TAG, TRAINED_TAG
 from perennial.core.training.reproduction import RULE as REPRODUCTION
+from perennial.core.training.variants import VARIANT_KEY, VARIANT_OF, VARIANT_RECIPE
 from perennial.core.version import Lifecycle
 
 BY = TAG + ".by."
@@ -40,7 +41,7 @@ FIXED = frozenset(
     {
         *("digest", "capsule", "semantic_version", "requested_by", "architecture", "champion.digest"),
         *("code", "data.revision", "data.source", "data_checks", "features_hash", "figures_hash"),
-        *("framework", "holdout_from", FILE_TAG, TRAINED_TAG),
+        *("framework", "holdout_from", FILE_TAG, TRAINED_TAG, VARIANT_OF, VARIANT_RECIPE, VARIANT_KEY),
         *("model.bytes", "model.input", "model.output", "model.parameters", "reason", "reason.text", "spec"),
     }
 )

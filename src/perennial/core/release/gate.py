@@ -4,7 +4,7 @@ It reads the version as the registry has it. Metrics of the run, written by the 
 `holdout.<metric>` (`.low`, `.high`), `champion.<metric>`, `delta.<metric>` (`.low`, `.high`; positive is
 better for every metric), `parity.max_abs`, `parity.share`, `slice.worst_delta`. Tags of the version: `architecture`,
 `features_hash`, `data_checks` (`passed`), `champion.digest`, `figures_hash` (over those metrics, as they were
-registered).
+registered). A variant has `variant.agreement` and `variant.gain` in place of `parity`.
 """
 
 from __future__ import annotations
@@ -12,12 +12,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from perennial.core.evaluation.figures_hash import PARITY, PARITY_SHARE, TAG, figures_hash
+from perennial.core.evaluation.variant_figures import judge_variant
 from perennial.core.gate_spec import Bound, GateSpec
 from perennial.core.release.approval import Risk
 from perennial.core.release.gate_report import GateReport
 from perennial.core.statistics import quantile
 from perennial.core.training.imported import is_imported
 from perennial.core.training.registration import CHAMPION_DIGEST, VersionRecord
+from perennial.core.training.variants import is_variant
 from perennial.core.verdict import Judgement, Verdict
 
 WORST_SLICE = "slice.worst_delta"
@@ -41,7 +43,7 @@ def judge(
     rules = [_metric(candidate, name, bound) for name, bound in spec.metrics.items()]
     rules += [
         _figures(candidate),
-        _parity(spec, candidate),
+        *(judge_variant(spec, candidate) if is_variant(candidate.tags) else [_parity(spec, candidate)]),
         _latency(spec, latencies_ms),
         _data_checks(candidate),
         *checks,

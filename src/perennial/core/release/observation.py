@@ -19,6 +19,7 @@ class Observation(Frozen):
     route: Route | None = None
     in_canary: Readiness | None = Field(None, description="the candidate in the canary pool")
     in_stable: Readiness | None = Field(None, description="the candidate in the stable pool")
+    champion: Readiness | None = Field(None, description="the champion in the stable pool")
     healthy: dict[str, int] = Field(
         default_factory=dict, description="pool -> healthy servers; absent: unknown"
     )

@@ -19,7 +19,24 @@ def is_loaded(transition: Transition, readiness: Readiness | None, pool: PoolNam
     if errors:
         count_error(transition, "; ".join(errors))
         return False
-    transition.update(note=f"the {pool} pool loads it")
+    _wait(transition, f"the {pool} pool loads it")
+    return False
+
+
+def is_champion_loading(transition: Transition) -> bool:
+    """Return whether a stable server is still loading the champion; its first answers would be no evidence.
+
+    A server that cannot load it, or does not answer, is not waited for: others answer with it.
+    """
+    champion = transition.seen.champion
+    if champion is None or champion.errors or champion.ready >= champion.reachable:
+        return False
+    _wait(transition, "the stable pool loads the champion")
+    return True
+
+
+def _wait(transition: Transition, note: str) -> None:
+    status = transition.status
+    transition.update(note=note)
     if transition.now >= status.entered_at + status.policy.unsure_after:
         transition.pause(Pause.NOT_LOADED)
-    return False

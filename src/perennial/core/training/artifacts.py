@@ -43,6 +43,11 @@ class ModelManifest(Frozen):
     bytes: int = Field(description="size of model.onnx")
     reference: str = Field("reference.parquet", description="file of holdout rows with scores and labels")
     explanation: ServedExplanation | None = Field(None, description="null: no explanations")
+    provider: str | None = Field(
+        None,
+        description="execution provider that alone may run it",
+        exclude_if=lambda provider: provider is None,  # the manifest of other versions stays as it was
+    )
 
     @model_validator(mode="before")
     @classmethod

@@ -24,6 +24,8 @@ class NewVersion(Frozen):
     digest: str
     capsule: str
     change: Change
+    patch_of: str | None = Field(None, description="semantic version that this one repackages")
+    candidate: bool = Field(True, description="the alias `candidate` moves to the version")
     description: str
     tags: dict[str, str] = Field(default_factory=dict)
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from perennial.core.evaluation import checks
-from perennial.core.evaluation.evaluation import CHAMPION, MODEL, Evaluation, evaluate_scores
+from perennial.core.evaluation.evaluation import CHAMPION
 from perennial.core.evaluation.figures_hash import PARITY, PARITY_SHARE, figures_hash
 from perennial.core.evaluation.imported_record import ImportRequest, again, capsule_of, describe, tags_of
 from perennial.core.input_spec import InputSpec
@@ -30,13 +30,14 @@ from perennial.core.training.imported import (
     check_types,
     column_order,
 )
-from perennial.core.training.registration import NewVersion, VersionRecord
+from perennial.core.training.registration import NO_CHAMPION, NewVersion, VersionRecord
 from perennial.core.version import VersionRef
 from perennial.errors import ModelFileError, SpecError
 from perennial.files import sha256
 from perennial.flows.evaluation.checks import typical
-from perennial.flows.evaluation.evaluate import ATTRIBUTIONS, EVALUATION, KEPT, as_scored, explain_model
-from perennial.flows.training.package import CAPSULE, check_parity, version_features, write_version
+from perennial.flows.evaluation.evaluate import KEPT
+from perennial.flows.evaluation.version_files import evaluate_files, show_evaluation
+from perennial.flows.training.package import CAPSULE, check_parity, write_version
 from perennial.flows.training.point_in_time import as_examples, join
 from perennial.flows.training.register import change_since
 from perennial.flows.training.training_data import TimeSplit, TrainingData
@@ -80,11 +81,6 @@ class _Given:
 
     def predict(self, features: np.ndarray) -> np.ndarray:
         return self.answers
-
-
-@dataclass(frozen=True)
-class _AsFitted:
-    model: _Given
 
 
 def import_version(
@@ -139,7 +135,7 @@ def import_version(
         described = given.describe()
         taken = _Given(answers, described.architecture, described.framework, served.parameters)
         capsule = capsule_of(spec, request, sha256(folder / MODEL_FILE))
-        parity = check_parity(spec, data, _AsFitted(taken), ports.scorer, folder)  # type: ignore[arg-type]
+        parity = check_parity(spec, data, taken, ports.scorer, folder)
         digest = write_version(spec, data, capsule.hash, taken, ports.scorer, ports.signer, folder)
         known = _earlier(spec, request, capsule.hash, ports.registry)
         if known is not None:
@@ -147,8 +143,22 @@ def import_version(
             before_registering()
             return ports.registry.register(again(known))
         champion = ports.registry.find(spec.name, CHAMPION)
-        evaluation = _evaluate(spec, data, digest, folder, champion, ports, say)
-        plots = _plots(spec, evaluation, holdout, digest, folder, Path(name) / "plots", ports, say)
+        evaluation = evaluate_files(spec, data, digest, folder, champion, ports.registry, ports.scorer)
+        if champion is not None and evaluation.champion != NO_CHAMPION:
+            say(f"compared with the champion {champion.ref.version}; either may have learnt from these rows")
+        plots = Path(name) / "plots"
+        show_evaluation(
+            spec,
+            evaluation,
+            holdout,
+            "imported",
+            folder,
+            plots,
+            ports.figures,
+            ports.scorer,
+            ports.explain,
+            say,
+        )
         before_registering()
         tags = {"reason": "imported", "reason.text": request.trained, FILE_TAG: request.file}
         with ports.tracker.run(spec.name, f"{spec.name} imported", tags) as run:
@@ -220,65 +230,3 @@ def _earlier(
         if record.tags.get(FILE_TAG) == request.file and record.ref.capsule == capsule:
             return record
     return None
-
-
-def _evaluate(
-    spec: ModelSpec,
-    data: TrainingData,
-    digest: str,
-    folder: Path,
-    champion: VersionRecord | None,
-    ports: ImportPorts,
-    say: Callable[[str], None],
-) -> Evaluation:
-    """Measure the model on the holdout, beside the champion."""
-    judged = data.split.everything.group >= data.split.holdout_from
-    holdout = data.split.everything.where(judged)
-    answers = {MODEL: ports.scorer.score(folder, holdout.features)}
-    compared = None
-    if champion is not None:
-        with tempfile.TemporaryDirectory() as aside:
-            files = ports.registry.fetch(champion.ref, Path(aside))
-            if version_features(spec, files).same_values(spec.features):
-                answers[CHAMPION] = ports.scorer.score(files, holdout.features)
-                compared = champion.ref.digest
-                say(
-                    f"compared with the champion {champion.ref.version}; either may have learnt from these rows"
-                )
-    task = read_record(folder / MANIFEST_FILE, ModelManifest, "models import").task
-    scored = as_scored(spec, holdout, answers)
-    scored[MODEL] = task.scored(holdout.target, answers[MODEL], holdout.group, holdout.features)
-    evaluation = evaluate_scores(
-        digest,
-        scored,
-        {column: data.rows[judged][column].to_numpy() for column in spec.evaluation.slices},
-        spec.gate.improvement.metric,
-        spec.evaluation.slice_min_rows,
-        spec.evaluation.bootstrap,
-        spec.tuning.seed,
-    )
-    return evaluation if compared is None else evaluation.model_copy(update={"champion": compared})
-
-
-def _plots(
-    spec: ModelSpec,
-    evaluation: Evaluation,
-    holdout: Examples,
-    digest: str,
-    folder: Path,
-    plots: Path,
-    ports: ImportPorts,
-    say: Callable[[str], None],
-) -> Path:
-    """Write pictures, evaluation and attributions, as the evaluation of a training does."""
-    scored = as_scored(spec, holdout, {MODEL: ports.scorer.score(folder, holdout.features)})
-    ports.figures.evaluation(plots, f"{spec.name}, imported", scored)
-    if spec.explanation is not None:
-        attributions = explain_model(
-            spec.explanation, folder, digest, holdout.features, ports.scorer, ports.explain
-        )
-        ports.figures.attributions(plots, f"{spec.name}, model {digest[:12]}", attributions)
-        write_json(plots / ATTRIBUTIONS, attributions)
-        say(f"{attributions.rows} rows explained")
-    write_json(plots / EVALUATION, evaluation)
-    return plots

@@ -14,6 +14,7 @@ from perennial.core.release.failover import FailoverState, resume_state, watch_f
 from perennial.core.release.traffic import BACKUP, Route
 from perennial.errors import PerennialError, RouterRejected
 from perennial.flows.release.attendance import Attendance, AttendancePorts
+from perennial.flows.release.load_policy import LoadPolicyPorts, keep_load_policy
 from perennial.flows.release.recorded_route import RecordedRoutePorts, compare_with_record, restore
 from perennial.ports import Ledger, Router
 
@@ -33,6 +34,8 @@ class FailoverWatchPorts:
     """Tools of the comparison with the record; None: routes are not compared with it."""
     attendance: AttendancePorts | None = None
     """Tools of the watch over releases; None: releases are not watched."""
+    loads: LoadPolicyPorts | None = None
+    """Tools that keep how the servers hold a model; None: that stays."""
 
 
 class FailoverWatch:
@@ -57,6 +60,8 @@ class FailoverWatch:
         for model in self._models:
             lines += self._attempt(model, partial(self._look_at, model, now))
         lines += self._attempt("ledger", self._record)
+        for model in self._models:
+            lines += self._attempt(model, partial(self._keep_load_policy, model))
         if self._attendance is not None:  # last: a walk may take seconds
             for model in self._models:
                 lines += self._attempt(model, partial(self._attendance.look, model, now))
@@ -83,6 +88,11 @@ class FailoverWatch:
         lines = [f"ALARM {Event.ROUTE_CHANGED_OUTSIDE}: {model}: {text}" for text in differences]
         left = restore(off, ports)
         return [*lines, f"{model}: not restored: {left}"] if left else lines
+
+    def _keep_load_policy(self, model: str) -> list[str]:
+        if self.ports.loads is not None:
+            keep_load_policy(model, self.ports.loads)
+        return []
 
     def _check_router(self, now: datetime) -> list[str]:
         """Repair what the router does other than the confirmed routes say."""

@@ -16,6 +16,7 @@ from perennial.core.spec import ModelSpec
 from perennial.core.training import reproduction
 from perennial.core.training.imported import is_imported
 from perennial.core.training.registration import VersionRecord
+from perennial.core.training.variants import VARIANT_OF
 from perennial.core.verdict import Verdict
 from perennial.core.version import VersionRef
 from perennial.errors import ModelFileError, PoolUnavailable, ReleaseError, UnknownVersion
@@ -141,7 +142,8 @@ def _measure(
     reproduced = (
         reproduction.unmeasurable(spec.gate.reproduction)
         if is_imported(record.tags)
-        else reproduction.judge(spec.gate.reproduction, ref.digest, again)
+        # A variant is as reproducible as the version that it was made of.
+        else reproduction.judge(spec.gate.reproduction, record.tags.get(VARIANT_OF, ref.digest), again)
     )
     judgements = ports.checks(spec, files)
     # What failed a check is rejected anyway: no server that answers clients loads it.

@@ -68,6 +68,11 @@ def observe(status: ReleaseStatus, ports: ReleasePorts, now: datetime) -> Observ
         seen["in_canary"] = attempt(
             "canary pool", lambda: ports.pool.readiness(PoolName.CANARY, model, digest), None
         )
+    if phase is Phase.LOADING and status.champion is not None:
+        champion = status.champion.digest
+        seen["champion"] = attempt(
+            "stable pool", lambda: ports.pool.readiness(PoolName.STABLE, model, champion), None
+        )
     if phase is Phase.PROMOTING or (phase is Phase.LOADING and by_server(status.policy)):
         seen["in_stable"] = attempt(
             "stable pool", lambda: ports.pool.readiness(PoolName.STABLE, model, digest), None

@@ -19,6 +19,7 @@ from perennial.core.release.observation import (
 from perennial.core.release.phase import Phase
 from perennial.core.release.status import Intent, IntentKind, ReleaseStatus
 from perennial.core.release.traffic import AnyRoute, Expected, Route
+from perennial.core.serving_spec import Load
 from perennial.errors import ReleaseConflict, RouteMoved, ToolError, UnknownRelease, UnknownVersion
 from perennial.flows.release.attendance import note_pass
 from perennial.flows.release.observe import observe
@@ -46,6 +47,8 @@ def reconcile(release_id: str, ports: ReleasePorts, now: datetime) -> ReleaseSta
         for older in ports.releases.latest(status.model):
             if status.is_after(older) and not older.phase.is_final():
                 reconcile(older.release_id, ports, now)
+    if status.phase is Phase.LOADING:
+        ports.pool.load_as(status.model, Load.PINNED)  # no evidence may hold the time of a load
     seen = observe(status, ports, now)
     decision = decide(status, seen, now)
     if _overtaken(status, seen.route, decision.actions, ports):

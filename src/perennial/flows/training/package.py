@@ -83,11 +83,13 @@ def write_version(
     scorer: Scorer,
     signer: Signer,
     folder: Path,
+    provider: str | None = None,
 ) -> str:
     """Write manifest, background and reference beside the exported model in `folder`, and sign them all.
 
     Args:
         capsule: hash of the capsule.
+        provider: execution provider that alone may run the model; None: any.
 
     Returns:
         The digest of the version.
@@ -111,6 +113,7 @@ def write_version(
         parameters=model.parameter_count(),
         bytes=(folder / MODEL_FILE).stat().st_size,
         explanation=explanation,
+        provider=provider,
     )
     write_json(folder / MANIFEST_FILE, manifest)
     _write_reference(spec, task, data, scorer, folder)
@@ -127,14 +130,22 @@ class Parity:
     """Share of the rows whose answers differ by more than `gate.parity` allows a row."""
 
 
-def check_parity(spec: ModelSpec, data: TrainingData, fitted: Fitted, scorer: Scorer, folder: Path) -> Parity:
+class Predicts(Protocol):
+    """A trained model, as far as its answers count."""
+
+    def predict(self, features: np.ndarray) -> np.ndarray: ...
+
+
+def check_parity(
+    spec: ModelSpec, data: TrainingData, model: Predicts, scorer: Scorer, folder: Path
+) -> Parity:
     """Compare the trained and the exported model on all rows.
 
     Raises:
         ParityError: they differ by more than `gate.parity` of the spec.
     """
     rows, task = data.split.everything, spec.task
-    trained, exported = fitted.model.predict(rows.features), scorer.score(folder, rows.features)
+    trained, exported = model.predict(rows.features), scorer.score(folder, rows.features)
     if trained.shape != exported.shape:
         raise ParityError(
             f"{spec.name}: the trained model answers {list(trained.shape)}, the exported {list(exported.shape)}",

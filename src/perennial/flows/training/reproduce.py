@@ -12,30 +12,21 @@ import numpy as np
 from perennial.core.events import Entry, Event
 from perennial.core.spec import ModelSpec
 from perennial.core.training import reproduction
-from perennial.core.training.capsule import Capsule, Provenance
+from perennial.core.training.capsule import Provenance
 from perennial.core.training.examples import Examples
 from perennial.core.training.imported import NOT_KNOWN, TRAINED_TAG, is_imported
 from perennial.core.training.registration import VersionRecord
 from perennial.core.training.reproduction import RULE, Reproduction
-from perennial.errors import (
-    ChecksumMismatch,
-    DatasetMissing,
-    MalformedInput,
-    ModelFileError,
-    NotReproducible,
-    OtherCode,
-)
-from perennial.files import md5, sha256
+from perennial.core.training.variants import VARIANT_RECIPE, is_variant
+from perennial.errors import ModelFileError, NotReproducible, OtherCode
+from perennial.files import sha256
+from perennial.flows.training.capsule_data import checked_capsule, fit_again, rows_of_training
 from perennial.flows.training.fit import Build
-from perennial.flows.training.package import kept_capsule, version_features, version_task
-from perennial.flows.training.point_in_time import as_examples, join
+from perennial.flows.training.package import version_features, version_task
+from perennial.flows.training.point_in_time import as_examples
 from perennial.flows.training.training_data import training_rows
-from perennial.flows.training.workdir import read_table
 from perennial.flows.versions import find_version
 from perennial.ports import DataStore, Features, Labels, Ledger, Registry, Scorer, Tracker
-
-CHOSEN_BY_TRAINING = ("epochs", "seed")
-"""Parameters of the capsule that are not parameters of the model class."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +67,7 @@ def reproduce(
 
     Raises:
         UnknownVersion: the registry has no such version.
-        NotReproducible: it is imported.
+        NotReproducible: it is imported, or a variant.
         OtherCode: code, spec or packages have changed since, and `any_code` is not set.
         ModelFileError: the capsule differs from the version, or files are missing.
         DatasetMissing, ChecksumMismatch: the data is missing or has changed.
@@ -84,7 +75,7 @@ def reproduce(
     started = clock()
     record = find_version(spec.name, which, ports.registry)
     refuse_imported(record)
-    capsule = _capsule(record, ports)
+    capsule = checked_capsule(record, ports.tracker)
     others = reproduction.differences(capsule, provenance, spec.digest, ports.changed(capsule.code))
     if others and not any_code:
         raise OtherCode(
@@ -92,12 +83,17 @@ def reproduce(
             hint=f"check {capsule.code[:12]} out in another folder and run it there, or use --any-code",
         )
     files = ports.registry.fetch(record.ref, aside / "version")
-    rows = _rows(spec, record, capsule, files, ports, aside / "data")
+    columns = version_features(spec, files)
+    joined = rows_of_training(spec, record, capsule, columns, ports.data, ports.features, aside / "data")
+    rows = as_examples(spec, joined, columns.names)
     holdout_from = int(record.tags["holdout_from"])
     learnt = training_rows(spec, rows, holdout_from)
     holdout = rows.where(rows.group >= holdout_from)
     say(f"{record.ref}: {len(learnt)} rows train, {len(holdout)} rows compare")
-    again = _train(spec, build, version_features(spec, files).names, capsule, learnt, aside / "again")
+    model = fit_again(spec, build, columns.names, capsule, learnt)
+    again = aside / "again"
+    again.mkdir(parents=True)
+    model.export(again / "model.onnx")
     if sha256(files / "model.onnx") != capsule.model:
         raise ModelFileError(
             f"model.onnx of {record.ref} is not the file that its capsule names, {capsule.model[:12]}",
@@ -111,64 +107,21 @@ def reproduce(
 
 
 def refuse_imported(record: VersionRecord) -> None:
-    """Refuse a version that was trained elsewhere.
+    """Refuse a version that no training here has made.
 
     Raises:
-        NotReproducible: it is imported.
+        NotReproducible: it is imported, or a variant of another version.
     """
+    if is_variant(record.tags):
+        raise NotReproducible(
+            f"{record.ref} is a variant ({record.tags[VARIANT_RECIPE]}): no training has made it",
+            hint=f"reproduce its parent; `perennial optimise {record.ref.model} PARENT` makes the same file of it",
+        )
     if is_imported(record.tags):
         raise NotReproducible(
             f"{record.ref} is imported: its training, its data and its code were never here",
             hint=f"trained: {record.tags.get(TRAINED_TAG, NOT_KNOWN)}; ask there",
         )
-
-
-def _capsule(record: VersionRecord, ports: ReproducePorts) -> Capsule:
-    try:
-        capsule = kept_capsule(record, ports.tracker)
-    except (DatasetMissing, MalformedInput) as error:
-        raise ModelFileError(
-            f"the capsule of {record.ref} cannot be read from its run {record.run_id}: {error}",
-            hint="restore the artifact store, or train again",
-        ) from error
-    if capsule.hash != record.ref.capsule:
-        raise ModelFileError(
-            f"the capsule kept with the run of {record.ref} has the hash {capsule.hash[:12]}, "
-            f"the version names {record.ref.capsule[:12]}",
-            hint="restore the artifact store from its backup: somebody changed it",
-        )
-    return capsule
-
-
-def _rows(
-    spec: ModelSpec, record: VersionRecord, capsule: Capsule, files: Path, ports: ReproducePorts, data: Path
-) -> Examples:
-    """Check out the data of the version and join it as its training did."""
-    ports.data.checkout(record.tags["data.revision"], data)
-    for name, expected in capsule.data.items():
-        actual = md5(data / name) if (data / name).is_file() else "-"
-        if actual != expected:
-            raise ChecksumMismatch(
-                f"{name} of the revision {record.tags['data.revision'][:12]} has md5 {actual}, "
-                f"the capsule names {expected}",
-                hint="the version was trained from another data repository",
-            )
-    folder, columns = data / spec.name, version_features(spec, files)
-    views = {path.stem: read_table(path, "prepare") for path in sorted((folder / "views").glob("*.parquet"))}
-    examples = read_table(folder / "examples.parquet", "prepare")
-    joined = join(spec, examples, ports.features, views, columns)
-    return as_examples(spec, joined, columns.names)
-
-
-def _train(
-    spec: ModelSpec, build: Build, names: tuple[str, ...], capsule: Capsule, learnt: Examples, folder: Path
-) -> Path:
-    parameters = {name: value for name, value in capsule.parameters.items() if name not in CHOSEN_BY_TRAINING}
-    model = build(names, parameters, int(capsule.parameters["seed"]), spec.task)
-    model.fit(learnt, None, int(capsule.parameters["epochs"]), lambda *_: None)
-    folder.mkdir(parents=True)
-    model.export(folder / "model.onnx")
-    return folder
 
 
 def _compare(

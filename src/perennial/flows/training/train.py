@@ -103,7 +103,7 @@ def train(
             _log_leaderboard(board, run, temporary, say)
         fitted = fit(spec, split, build, best)
         capsule, digest = package(spec, data, provenance, fitted, ports.scorer, ports.signer, folder)
-        parity = check_parity(spec, data, fitted, ports.scorer, folder)
+        parity = check_parity(spec, data, fitted.model, ports.scorer, folder)
 
         example = split.everything.features[-5:]
         uri = run.model(folder, fitted.model.native(), example, ports.scorer.score(folder, example))

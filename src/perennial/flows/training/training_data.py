@@ -123,7 +123,11 @@ def split_rows(spec: ModelSpec, everything: Examples, retrain: bool) -> TimeSpli
     """Split the rows in time; a retraining holds out fewer rows, because it must learn the recent past."""
     evaluation = spec.evaluation
     fraction = evaluation.retrain_train_fraction if retrain else evaluation.train_fraction
-    holdout = first_later_group(everything.group, fraction)
+    return split_at(spec, everything, first_later_group(everything.group, fraction))
+
+
+def split_at(spec: ModelSpec, everything: Examples, holdout: int) -> TimeSplit:
+    """Split the rows before a holdout, as the training with that holdout did; `holdout` is its first group."""
     training = everything.group[everything.group < holdout]
     calibration = calibration_from(spec, training, holdout)
     learnt = training[training < calibration]

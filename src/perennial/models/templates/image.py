@@ -50,8 +50,7 @@ class ImageNetwork(TableNetwork):
         encoder = ImageEncoder(
             self.height, self.width, self.channels, self.largest, self.parameters["filters"]
         )
-        body = (self.parameters["width"], 1, self.parameters["dropout"])
-        return TaskNetwork(encoder, self.task, train.target, *body)
+        return self.around(encoder, train, layers=1)
 
 
 class ImageEncoder(nn.Module):

@@ -20,6 +20,8 @@ from perennial.models.tabular_network import Encoder, ensemble, quantile_edges
 from perennial.models.torch_model import BatchedModel
 
 MEMBERS = 8
+STUDENT_MEMBERS = 2
+"""Members of a network that learns the mean answer of `MEMBERS` ones."""
 DECAY = 0.98
 
 
@@ -52,8 +54,16 @@ class TableNetwork(BatchedModel):
             codes=list(cards),
             cards=list(cards.values()),
         )
-        body = (self.parameters["width"], self.parameters["layers"], self.parameters["dropout"])
-        return TaskNetwork(encoder, self.task, train.target, *body)
+        return self.around(encoder, train, self.parameters["layers"])
+
+    def around(self, encoder: nn.Module, train: Examples, layers: int) -> TaskNetwork:
+        """Return the network with the given encoder and the parameters of this model."""
+        width, dropout = self.parameters["width"], self.parameters["dropout"]
+        members = self.parameters.get("members", MEMBERS)
+        return TaskNetwork(encoder, self.task, train.target, width, layers, dropout, members)
+
+    def smaller(self) -> dict[str, Any]:
+        return {**self.parameters, "width": max(8, self.parameters["width"] // 2), "members": STUDENT_MEMBERS}
 
     def cards(self) -> dict[int, int]:
         """Return the number of values of each category, by its place among the features."""
@@ -75,7 +85,14 @@ class TaskNetwork(nn.Module):
     """
 
     def __init__(
-        self, encoder: nn.Module, task: Task, target: np.ndarray, width: int, layers: int, dropout: float
+        self,
+        encoder: nn.Module,
+        task: Task,
+        target: np.ndarray,
+        width: int,
+        layers: int,
+        dropout: float,
+        members: int = MEMBERS,
     ) -> None:
         super().__init__()
         self.encoder = encoder
@@ -84,7 +101,7 @@ class TaskNetwork(nn.Module):
         deviation = float(np.std(target, dtype=float)) or 1.0
         self.register_buffer("mean", torch.tensor(float(np.mean(target, dtype=float))))
         self.register_buffer("deviation", torch.tensor(deviation))
-        self.body = ensemble(MEMBERS, encoder.size, width, layers, dropout, self.classes or 1)
+        self.body = ensemble(members, encoder.size, width, layers, dropout, self.classes or 1)
 
     def raw(self, features: Tensor) -> Tensor:
         """Return the last layer, [members, batch, outputs]."""
@@ -99,8 +116,15 @@ class TaskNetwork(nn.Module):
         return raw.mean(dim=0).squeeze(-1) * self.deviation + self.mean
 
     def loss(self, features: Tensor, target: Tensor) -> Tensor:
-        """Return the mean loss of the members: cross entropy, or squared error in standard deviations."""
+        """Return the mean loss of the members: cross entropy, or squared error in standard deviations.
+
+        Args:
+            target: float32 [batch]; of several classes also their probabilities [batch, classes], as another model
+                answers them.
+        """
         raw = self.raw(features)
+        if self.classes is not None and target.ndim == 2:
+            return nn.functional.cross_entropy(raw.flatten(0, 1), target.expand_as(raw).flatten(0, 1))
         if self.classes is not None:
             labels = target.to(torch.int64).expand(len(raw), -1)
             return nn.functional.cross_entropy(raw.flatten(0, 1), labels.flatten())

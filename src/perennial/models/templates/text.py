@@ -51,8 +51,7 @@ class TextNetwork(TableNetwork):
         known = train.features[:, numbers]
         rest = Encoder(numbers, quantile_edges(known, BINS), known, list(cards), list(cards.values()))
         encoder = TextEncoder(buckets, self.parameters["embedding"], rest)
-        body = (self.parameters["width"], 1, self.parameters["dropout"])
-        return TaskNetwork(encoder, self.task, train.target, *body)
+        return self.around(encoder, train, layers=1)
 
 
 class TextEncoder(nn.Module):

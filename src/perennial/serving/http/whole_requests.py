@@ -7,6 +7,7 @@ that needs more than that (an explanation, a body in chunks, a client that does 
 
 from __future__ import annotations
 
+from asyncio import TimerHandle
 from typing import Any, Protocol
 
 from starlette.responses import Response
@@ -24,7 +25,7 @@ SPECIAL = b"%?#"
 
 
 class Answer(Protocol):
-    """What answers the traffic."""
+    """Application that answers the traffic."""
 
     def admits(self, scope: Scope, given: dict[bytes, bytes]) -> bool:
         """Return whether a request is one of the traffic from somebody who may ask; its body is not there yet."""
@@ -68,7 +69,13 @@ class WholeRequests(HttpToolsProtocol):
         self._collected: tuple[Scope, dict[bytes, bytes]] | None = None
         self._parts: list[bytes] = []
         self._ending = False
-        self._idle_since = 0.0
+        self._answered_at = 0.0
+        self._between = False
+        self._idle: TimerHandle | None = None
+
+    def on_message_begin(self) -> None:
+        self._between = False
+        super().on_message_begin()
 
     def on_headers_complete(self) -> None:
         self._collected = self._request()
@@ -137,12 +144,29 @@ class WholeRequests(HttpToolsProtocol):
         if not keep:
             self.transport.close()
             return
-        # One timer at a time: to make one for each request costs as much as the door.
-        self._idle_since = self.loop.time()
-        if self.timeout_keep_alive_task is None:
-            self.timeout_keep_alive_task = self.loop.call_later(
-                self.timeout_keep_alive, self.timeout_keep_alive_handler
-            )
+        self._between, self._answered_at = True, self.loop.time()
+        if self._idle is None:
+            self._idle = self.loop.call_later(self.timeout_keep_alive, self._close_if_idle)
+
+    def _close_if_idle(self) -> None:
+        """Close the connection when nothing came for the time since the last answer, else look again after the rest.
+
+        uvicorn makes and cancels a timer for each request, which costs as much as the door.
+        """
+        self._idle = None
+        if not self._between or self.transport.is_closing():
+            return  # the next answer begins anew
+        rest = self._answered_at + self.timeout_keep_alive - self.loop.time()
+        if rest > 0:
+            self._idle = self.loop.call_later(rest, self._close_if_idle)
+        else:
+            self.transport.close()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._idle is not None:
+            self._idle.cancel()
+            self._idle = None
+        super().connection_lost(exc)
 
     def shutdown(self) -> None:
         """Close the connection, after the answer to the request that is on its way."""

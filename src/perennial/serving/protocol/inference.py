@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 
 from perennial import __version__
+from perennial.errors import NotLoaded
 from perennial.serving import headers
 from perennial.serving.access import caller
 from perennial.serving.evidence import faults
@@ -21,9 +24,12 @@ from perennial.serving.protocol.messages import (
 )
 from perennial.serving.protocol.outputs import check_outputs, output_metadata, outputs_of
 from perennial.serving.recorder import Recorder
+from perennial.serving.session import LoadedVersion, RegisteredVersion
 from perennial.serving.version_selection import SelectedVersion, select_version
 
 PLATFORM = "onnxruntime_onnx"
+PATIENCE_SECONDS = 20.0
+"""Longer than the router's time for a try, after which it asks another server: the load goes on meanwhile."""
 EXTENSIONS = ("binary_tensor_data", "model_repository")
 NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 
@@ -39,7 +45,7 @@ class Inference:
         self._host = host
         self._recorder = recorder
 
-    def answer(
+    async def answer(
         self, request: InferenceRequest, given: Mapping[str, str], started: float
     ) -> InferenceResponse:
         """Select the version, check the tensors against its manifest, score, log and count.
@@ -47,7 +53,7 @@ class Inference:
         Args:
             started: `time.perf_counter()` at the arrival of the request.
         """
-        selected = self.select(request.model, request.version, given)
+        selected = await self.select(request.model, request.version, given)
         version = selected.version
         check_outputs(version.manifest, request.outputs)
         features = features_of(request.inputs, version.manifest)
@@ -73,17 +79,35 @@ class Inference:
             stands_in(selected),
         )
 
-    def select(self, model: str, version: str, given: Mapping[str, str]) -> SelectedVersion:
-        """Return the version that answers; `version` may be empty."""
-        return select_version(self._host, model, version or None, given)
+    async def select(
+        self, model: str, version: str, given: Mapping[str, str]
+    ) -> SelectedVersion[LoadedVersion]:
+        """Return the version that answers, loaded now if need be; `version` may be empty.
 
-    def score(self, selected: SelectedVersion, features: np.ndarray) -> np.ndarray:
+        Raises:
+            NotLoaded: its load failed, or takes longer than `PATIENCE_SECONDS`.
+        """
+        selected: Any = select_version(self._host, model, version or None, given)
+        if type(selected.version) is RegisteredVersion:
+            selected.version = await self._load(selected.version)
+        return selected
+
+    async def _load(self, version: RegisteredVersion) -> LoadedVersion:
+        load = asyncio.wrap_future(self._host.on_demand.request(version))
+        try:
+            # Shielded: a request that is given up must not take the load from the others that wait for it.
+            return await asyncio.wait_for(asyncio.shield(load), PATIENCE_SECONDS)
+        except TimeoutError:
+            load.add_done_callback(_retrieve)
+            raise NotLoaded(
+                f"{version.wanted.model} {version.wanted.version} is not loaded within {PATIENCE_SECONDS:g} s",
+                hint="it is loaded on demand: try again in some seconds",
+            ) from None
+
+    def score(self, selected: SelectedVersion[LoadedVersion], features: np.ndarray) -> np.ndarray:
         """Return the scores of the selected version; the other versions tell a bad request from a bad version."""
-        model = selected.version.wanted.model
-        loaded = self._host.versions.loaded.items()
-        return faults.score(
-            selected.version, features, (other for (name, _), other in loaded if name == model)
-        )
+        others = self._host.loaded_of(selected.version.wanted.model)
+        return faults.score(selected.version, features, others)
 
     def live(self) -> bool:
         """Return false until the server has tried to load its first desired state."""
@@ -94,30 +118,32 @@ class Inference:
         return self._host.ready
 
     def model_ready(self, model: str, version: str = "", given: Mapping[str, str] = NO_HEADERS) -> bool:
-        """Return true where a version is loaded that would answer.
+        """Return true where a version would answer, one that is loaded on demand too; nothing is loaded.
 
         Raises:
-            UnknownModel, UnknownVersion, NotLoaded: none would.
+            UnknownModel, UnknownVersion, NotLoaded: none would; its load may have failed a moment ago.
         """
-        self.select(model, version, given)
+        chosen = select_version(self._host, model, version or None, given).version
+        if type(chosen) is RegisteredVersion and (
+            reason := self._host.on_demand.failure(chosen.wanted.identity)
+        ):
+            raise NotLoaded(f"{model} {chosen.wanted.version}: {reason}", hint="see /v1/pool of the server")
         return True
 
     def server_metadata(self) -> ServerMetadata:
         return ServerMetadata("perennial", __version__, EXTENSIONS)
 
     def metadata(self, model: str, version: str = "", given: Mapping[str, str] = NO_HEADERS) -> ModelMetadata:
-        """Describe the version that would answer.
+        """Describe the version that would answer; nothing is loaded for it.
 
         Raises:
             UnknownModel, UnknownVersion, NotLoaded: none would.
         """
-        chosen = self.select(model, version, given).version
+        chosen = select_version(self._host, model, version or None, given).version
         manifest, wanted = chosen.manifest, chosen.wanted
         return ModelMetadata(
             name=wanted.model,
-            versions=tuple(
-                each.version for each in self._host.versions.state.models if each.model == wanted.model
-            ),
+            versions=tuple(each.version for each in self._host.versions.state.by_model[wanted.model]),
             platform=PLATFORM,
             inputs=input_metadata(manifest),
             outputs=output_metadata(manifest),
@@ -129,6 +155,12 @@ class Inference:
         )
 
 
-def stands_in(selected: SelectedVersion) -> dict[str, str]:
+def _retrieve(load: asyncio.Future[LoadedVersion]) -> None:
+    """Look at the result of a load that nobody waits for, so that its error is no warning of the event loop."""
+    if not load.cancelled():
+        load.exception()
+
+
+def stands_in(selected: SelectedVersion[RegisteredVersion]) -> dict[str, str]:
     """Return the response header of a version that answers in place of another."""
     return {headers.STANDS_IN: selected.stands_in} if selected.stands_in else {}

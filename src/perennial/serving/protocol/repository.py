@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
 from perennial.errors import OwnedByReleases, UnknownModel
 from perennial.serving.host import ModelHost
 
+ON_DEMAND = "loaded on demand: the first request for it loads it"
 HINT = "a release brings a version in and takes it out: `perennial release start`, `perennial rollback`"
 
 
@@ -49,17 +50,22 @@ class Repository:
             ready: only those that are ready.
             allowed: whether the caller may see a model.
         """
+        by_model = self._host.versions.state.by_model
+        entries = (entry for model in by_model if allowed(model) for entry in self._entries(model))
+        return [entry for entry in entries if entry.state is State.READY or not ready]
+
+    def _entries(self, model: str) -> Iterator[RepositoryEntry]:
         versions = self._host.versions
-        entries = []
-        for wanted in versions.state.models:
-            reason = versions.errors.get(wanted.identity, "")
-            if wanted.identity in versions.loaded:
+        for wanted in versions.state.by_model.get(model, ()):
+            key = wanted.identity
+            reason = self._host.error_of(key)
+            if self._host.is_loaded(key):
                 state, reason = State.READY, ""
+            elif key in versions.registered:
+                state, reason = State.UNAVAILABLE, reason or ON_DEMAND
             else:
                 state = State.UNAVAILABLE if reason else State.LOADING
-            if allowed(wanted.model) and (state is State.READY or not ready):
-                entries.append(RepositoryEntry(wanted.model, wanted.version, state, reason))
-        return entries
+            yield RepositoryEntry(wanted.model, wanted.version, state, reason)
 
     def load(self, model: str) -> None:
         """Check that every version of a model that this server should hold is ready. Nothing changes.
@@ -84,7 +90,7 @@ class Repository:
         raise OwnedByReleases(f"releases own {model} {held}: a call cannot unload it", hint=HINT)
 
     def _of(self, model: str) -> list[RepositoryEntry]:
-        entries = [entry for entry in self.index() if entry.name == model]
+        entries = list(self._entries(model))
         if not entries:
             raise UnknownModel(f"no version of {model!r} is released to this server", hint=HINT)
         return entries

@@ -18,6 +18,7 @@ from perennial.serving.evidence.sources import FeedbackSources
 from perennial.serving.feedback_inbox import FeedbackWriter
 from perennial.serving.host import ModelHost
 from perennial.serving.http.direct import Application, Receive, Scope, Send
+from perennial.serving.onnx import execution_of
 from perennial.serving.prediction_log import AnsweredRequest, PredictionLogWriter, writer_name
 from perennial.serving.session import LoadedVersion
 from perennial.serving.signed_files import TrustedKeys
@@ -85,7 +86,7 @@ def application(
     predictions = PredictionLogWriter(log, POOL, writer) if log else NoLog(serving / "log", POOL, writer)
     if log and (problem := predictions.disk_error()):
         raise OSError(problem)
-    host = ModelHost(serving, POOL, prepare, trusted, model_problem)
+    host = ModelHost(serving, POOL, prepare, trusted, model_problem, execution=execution_of(settings))
     host.converge()
     for problem in (host.error, *host.versions.errors.values()):
         if problem:

@@ -7,7 +7,7 @@ from perennial.core.release.approving import is_still_allowed
 from perennial.core.release.error_budget import count_error
 from perennial.core.release.phase import Phase
 from perennial.core.release.plan import by_server, promotes
-from perennial.core.release.pool_loading import is_loaded
+from perennial.core.release.pool_loading import is_champion_loading, is_loaded
 from perennial.core.release.steps import begin_next
 from perennial.core.release.traffic import PoolName
 from perennial.core.release.transition import Transition
@@ -32,6 +32,8 @@ def run(transition: Transition) -> None:
         return
     transition.ensure(PoolName.CANARY)
     if not is_loaded(transition, seen.in_canary, PoolName.CANARY) or transition.status.pauses:
+        return
+    if is_champion_loading(transition):
         return
     if by_server(status.policy):
         if seen.in_stable is None or seen.in_stable.total == 0:

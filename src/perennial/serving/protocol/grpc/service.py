@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 from urllib.parse import quote
@@ -30,7 +30,7 @@ LOG = logging.getLogger(__name__)
 
 Answered = tuple[Message, Mapping[str, str]]
 """A response and its trailing metadata."""
-Answer = Callable[[Any, "Asked"], Answered]
+Answer = Callable[[Any, "Asked"], Awaitable[Answered]]
 
 STATUS = {
     400: grpc.StatusCode.INVALID_ARGUMENT, 401: grpc.StatusCode.UNAUTHENTICATED,
@@ -112,7 +112,7 @@ class InferenceCalls:
                 message = _parsed(kind, content)
                 subject.model = _named(message)[0] or None
                 self._check(method, message, given)
-                response, sent = answer(message, Asked(given, client, started))
+                response, sent = await answer(message, Asked(given, client, started))
                 if isinstance(response, wire.ModelInferResponse):
                     subject.model, subject.version = response.model_name, response.model_version
                 context.set_trailing_metadata(tuple(sent.items()))
@@ -163,39 +163,39 @@ class InferenceCalls:
                     hint="name the model and the version once",
                 )
 
-    def _live(self, message: Message, asked: Asked) -> Answered:
+    async def _live(self, message: Message, asked: Asked) -> Answered:
         return wire.ServerLiveResponse(live=self._inference.live()), {}
 
-    def _ready(self, message: Message, asked: Asked) -> Answered:
+    async def _ready(self, message: Message, asked: Asked) -> Answered:
         return wire.ServerReadyResponse(ready=self._inference.server_ready()), {}
 
-    def _server_metadata(self, message: Message, asked: Asked) -> Answered:
+    async def _server_metadata(self, message: Message, asked: Asked) -> Answered:
         metadata = self._inference.server_metadata()
         return wire.ServerMetadataResponse(
             name=metadata.name, version=metadata.version, extensions=metadata.extensions
         ), {}
 
-    def _model_ready(self, message: wire.ModelReadyRequest, asked: Asked) -> Answered:
+    async def _model_ready(self, message: wire.ModelReadyRequest, asked: Asked) -> Answered:
         ready = self._inference.model_ready(message.name, message.version, asked.given)
         return wire.ModelReadyResponse(ready=ready), {}
 
-    def _model_metadata(self, message: wire.ModelMetadataRequest, asked: Asked) -> Answered:
+    async def _model_metadata(self, message: wire.ModelMetadataRequest, asked: Asked) -> Answered:
         return metadata_message(self._inference.metadata(message.name, message.version, asked.given)), {}
 
-    def _infer(self, message: wire.ModelInferRequest, asked: Asked) -> Answered:
-        response = self._inference.answer(request_of(message), asked.given, asked.started)
+    async def _infer(self, message: wire.ModelInferRequest, asked: Asked) -> Answered:
+        response = await self._inference.answer(request_of(message), asked.given, asked.started)
         return response_message(response, raw=bool(message.raw_input_contents)), response.headers
 
-    def _index(self, message: wire.RepositoryIndexRequest, asked: Asked) -> Answered:
+    async def _index(self, message: wire.RepositoryIndexRequest, asked: Asked) -> Answered:
         entries = self._repository.index(message.ready, visible(asked.client))
         kind = wire.RepositoryIndexResponse.ModelIndex
         return wire.RepositoryIndexResponse(models=[kind(**asdict(entry)) for entry in entries]), {}
 
-    def _load(self, message: wire.RepositoryModelLoadRequest, asked: Asked) -> Answered:
+    async def _load(self, message: wire.RepositoryModelLoadRequest, asked: Asked) -> Answered:
         self._repository.load(message.model_name)
         return wire.RepositoryModelLoadResponse(), {}
 
-    def _unload(self, message: wire.RepositoryModelUnloadRequest, asked: Asked) -> Answered:
+    async def _unload(self, message: wire.RepositoryModelUnloadRequest, asked: Asked) -> Answered:
         self._repository.unload(message.model_name)
         return wire.RepositoryModelUnloadResponse(), {}
 

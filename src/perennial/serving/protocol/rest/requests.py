@@ -47,17 +47,16 @@ def read_request(body: bytes, given: Mapping[str, str], model: str, version: str
         body = _decompressed(body, encoding)
     length = given.get(HEADER_LENGTH)
     rest = memoryview(b"")
-    if length is None:
-        plain = read_plain(body, model, version)
-        if plain is not None:
-            return plain
-    else:
+    if length is not None:
         if not (DIGITS.fullmatch(length) and 0 < int(length) <= len(body)):
             raise MalformedInput(
                 f"{HEADER_LENGTH} is {brief(length)}, the body has {len(body)} bytes",
                 hint="send the length of the JSON before the bytes of the tensors",
             )
         body, rest = body[: int(length)], memoryview(body)[int(length) :]
+    plain = read_plain(body, rest, model, version)
+    if plain is not None:
+        return plain
     content = strict_json.parse(body)
     if not isinstance(content, dict) or not isinstance(content.get("inputs"), list):
         raise ShapeError(

@@ -1,0 +1,81 @@
+"""TLS certificates as files: validity, names, and whether a private key is theirs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from ipaddress import ip_address
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
+
+from perennial.errors import SettingsError
+
+PUBLIC = (serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+
+
+@dataclass(frozen=True)
+class TlsCertificate:
+    """A certificate: validity, names and public key."""
+
+    subject: str
+    begins: datetime
+    ends: datetime
+    names: frozenset[str]
+    """Host names and IP addresses that it is for."""
+    public_key: bytes
+
+    def is_for(self, host: str) -> bool:
+        """Return whether a client that asks this host accepts the name; a wildcard stands for one label (RFC 6125)."""
+        try:
+            return str(ip_address(host.strip("[]"))) in self.names
+        except ValueError:
+            parent = host.partition(".")[2]
+            return host.lower() in self.names or (bool(parent) and f"*.{parent.lower()}" in self.names)
+
+
+def read_certificates(path: Path) -> list[TlsCertificate]:
+    """Read a PEM file of certificates, in their order.
+
+    Raises:
+        SettingsError: the file cannot be read, or has none.
+    """
+    try:
+        return [_certificate(found) for found in x509.load_pem_x509_certificates(path.read_bytes())]
+    except (OSError, ValueError) as error:
+        raise SettingsError(
+            f"{path} is no PEM file of certificates: {error}",
+            hint="make dev-certificates, or your authority's file",
+        ) from error
+
+
+def public_key_of(path: Path) -> bytes:
+    """Return the public key of a PEM file with a private key, in the form of `TlsCertificate.public_key`.
+
+    Raises:
+        SettingsError: the file cannot be read, is encrypted, or is no key.
+    """
+    try:
+        key = serialization.load_pem_private_key(path.read_bytes(), password=None)
+    except (OSError, ValueError, TypeError) as error:
+        raise SettingsError(
+            f"{path} is no PEM private key without a password", hint="PERENNIAL_TLS_KEY"
+        ) from error
+    return key.public_key().public_bytes(*PUBLIC)
+
+
+def _certificate(found: x509.Certificate) -> TlsCertificate:
+    try:
+        alternative = found.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        hosts = [name.lower() for name in alternative.get_values_for_type(x509.DNSName)]
+        names = frozenset((*hosts, *map(str, alternative.get_values_for_type(x509.IPAddress))))
+    except x509.ExtensionNotFound:
+        names = frozenset()  # clients no longer look at the common name
+    return TlsCertificate(
+        subject=found.subject.rfc4514_string(),
+        begins=found.not_valid_before_utc,
+        ends=found.not_valid_after_utc,
+        names=names,
+        public_key=found.public_key().public_bytes(*PUBLIC),
+    )

@@ -1,0 +1,146 @@
+"""The containers of compose.yaml, run natively: from an empty folder, with a read-only project, as another user."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+from containers.described import ROOT, service
+from containers.native import Machine, prefix_of
+from examples import DEEP
+from hypothesis import settings as examples
+from postgres_server import BINARIES
+
+pytestmark = [pytest.mark.server, pytest.mark.timeout(1200)]
+PORTS = {
+    "PERENNIAL_PORT_ENVOY": "8000", "PERENNIAL_PORT_MLFLOW": "5050", "PERENNIAL_PORT_AIRFLOW": "8080",
+    "PERENNIAL_PORT_MONITOR": "9300", "PERENNIAL_PORTS_STABLE": "3101,3102", "PERENNIAL_PORTS_STABLE_GRPC": "3201,3202",
+    "PERENNIAL_PORTS_CANARY": "3111", "PERENNIAL_PORTS_CANARY_GRPC": "3211",
+}  # fmt: skip
+STARTED = ("edge", "server-stable-1", "monitor", "guard")
+SLOW = ("mlflow", "airflow-api-server", "airflow-dag-processor", "airflow-triggerer", "trainer")
+GRACE_S = 300.0
+
+
+class Plant:
+    """The core of compose.yaml, but for its two stores: PostgreSQL is that of the tests, and S3 is not there."""
+
+    def __init__(self, database: str) -> None:
+        self.machine = Machine(PORTS)
+        self.secrets = self.machine.path("/run/secrets")
+        subprocess.run([ROOT / "docker" / "make-secrets.sh", self.secrets], check=True, capture_output=True)
+        self.address = urlsplit(database)
+        self._databases()
+        for name in ("database_url", "tuning_url"):
+            text = (self.secrets / name).read_text()
+            (self.secrets / name).write_text(text.replace("postgres:5432", f"127.0.0.1:{self.address.port}"))
+        self.machine.run(service("setup"))
+        self.key = self.machine.run(service("tools", "key", "add", "first")).split()[-1]
+
+    def start(self, *names: str) -> None:
+        for name in names:
+            self.machine.start(service(name))
+        for name in names:
+            if service(name).health:
+                self.machine.until_healthy(service(name))
+
+    def psql(self, database: str, text: str) -> str:
+        command = [
+            BINARIES[-1] / "psql",
+            "-At",
+            "-h",
+            "127.0.0.1",
+            "-p",
+            str(self.address.port),
+            "-U",
+            "perennial",
+        ]
+        done = subprocess.run([*command, database, "-c", text], capture_output=True, text=True, check=True)
+        return done.stdout.strip()
+
+    def remove(self) -> None:
+        self.machine.remove()
+        for name in ("plant", "tuning"):
+            self.psql("postgres", f"DROP DATABASE {name} WITH (FORCE)")
+            self.psql("postgres", f"DROP ROLE {name}")
+
+    def _databases(self) -> None:
+        environment = {
+            **os.environ, "PATH": f"{BINARIES[-1]}:{os.environ['PATH']}", "SECRETS": str(self.secrets),
+            "PGHOST": "127.0.0.1", "PGPORT": str(self.address.port), "POSTGRES_USER": "perennial",
+            "PGDATABASE": "postgres",
+        }  # fmt: skip
+        script = ROOT / "docker" / "postgres" / "databases.sh"
+        subprocess.run([script], env=environment, check=True, capture_output=True)
+
+
+@pytest.fixture(scope="module")
+def plant(postgres) -> Iterator[Plant]:
+    plant = Plant(postgres)
+    try:
+        plant.start(*STARTED)
+        yield plant
+    finally:
+        plant.remove()
+
+
+def ask(plant: Plant, method: str, path: str, **headers: str) -> int:
+    address = f"http://127.0.0.1:{plant.machine.port(8000)}{path}"
+    return httpx.request(method, address, headers=headers, timeout=10, trust_env=False).status_code
+
+
+def test_a_client_enters_with_a_key_only(plant):
+    assert ask(plant, "GET", "/v2/health/ready") == 200
+    assert ask(plant, "POST", "/v1/feedback") == 401
+    assert ask(plant, "POST", "/v1/feedback", authorization=f"Bearer {plant.key}") in (400, 403)
+
+
+def test_what_is_exposed_listens(plant):
+    for container in map(service, STARTED):
+        for port in container.exposed:
+            httpx.get(f"http://127.0.0.1:{plant.machine.port(port)}/", timeout=10, trust_env=False)
+
+
+def test_the_records_are_in_the_database_of_the_secret(plant):
+    """The guard and the commands of people use the same ledger; the role of a database reaches no other."""
+    assert plant.psql("plant", "SELECT count(*) > 0 FROM pg_tables WHERE tableowner = 'plant'") == "t"
+    assert plant.psql("postgres", "SELECT has_database_privilege('tuning', 'plant', 'CONNECT')") == "f"
+    assert not list(plant.machine.path("/state").rglob("perennial.db"))
+
+
+def test_no_process_has_a_secret_in_its_environment(plant):
+    values = [
+        (plant.secrets / name).read_text() for name in ("database_url", "tuning_url", "database_password")
+    ]
+    for name, process in plant.machine.running().items():
+        environment = Path(f"/proc/{process.pid}/environ").read_bytes().decode()
+        assert not any(value in environment for value in values), name
+
+
+def test_every_process_is_the_user_of_its_container(plant):
+    if not prefix_of(10001):
+        pytest.skip("only root starts processes as others, and not everywhere")
+    for name, process in plant.machine.running().items():
+        status = Path(f"/proc/{process.pid}/status").read_text()
+        assert f"Uid:\t{service(name).user.partition(':')[0]}\t" in status, name
+        assert "NoNewPrivs:\t1" in status, name
+
+
+def test_mlflow_and_airflow_become_healthy(plant):
+    """Two minutes of a core, so not in every run; `tests/e2e` starts the same commands under supervisord."""
+    if examples().max_examples < DEEP:
+        pytest.skip("make test-deep starts these containers")
+    plant.start(*SLOW)
+
+
+def test_every_container_ends_when_it_is_asked_to(plant):
+    """The last test: nothing is left running by it."""
+    for name in plant.machine.running():
+        plant.machine.stop(name, GRACE_S)
+    project = plant.machine.path("/project")
+    assert sorted(path.name for path in project.iterdir()) == ["configs"]

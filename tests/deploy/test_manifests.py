@@ -1,0 +1,156 @@
+"""Manifests for Kubernetes: valid, and what every pod must and must not have. No cluster runs here."""
+
+from __future__ import annotations
+
+import os
+import re
+
+import kubernetes_validate
+import pytest
+import yaml
+from containers.described import ROOT, stages
+from containers.manifests import KUSTOMIZE, Manifest, build, builder, files, pods, selects
+
+OVERLAYS = ("staging", "production", "edge", "two-regions/north", "two-regions/south")
+OF_OTHERS = {"ScaledObject"}
+"""Kinds that no API server has by itself: their schemas are not at hand here."""
+BASE = files()
+WITHOUT_ADDRESS = {"guard"}
+
+
+@pytest.fixture(scope="module", params=[*OVERLAYS, "production with keda"])
+def built(request, tmp_path_factory) -> list[Manifest]:
+    if not builder():
+        pytest.skip("no kustomize of version 5 on this machine: the files of the base are checked alone")
+    if request.param in OVERLAYS:
+        return build(KUSTOMIZE / "overlays" / request.param)
+    folder = tmp_path_factory.mktemp("overlay")
+    there = os.path.relpath(KUSTOMIZE, folder)
+    text = {"resources": [f"{there}/overlays/production"], "components": [f"{there}/components/keda"]}
+    (folder / "kustomization.yaml").write_text(yaml.safe_dump(text))
+    return build(folder)
+
+
+def check_valid(body: Manifest) -> None:
+    if body["kind"] not in OF_OTHERS:
+        kubernetes_validate.validate(body, "1.37", strict=True)
+
+
+def check_pod(name: str, pod: Manifest) -> None:
+    """Check what is the same for each pod; the message names pod and container."""
+    assert pod["automountServiceAccountToken"] is False, name
+    assert pod["serviceAccountName"] not in ("", "default"), name
+    assert not {"hostNetwork", "hostPID", "hostIPC"} & set(pod), name
+    assert pod["securityContext"]["runAsNonRoot"] is True, name
+    assert pod["securityContext"]["runAsUser"] > 0, name
+    assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}, name
+    assert not any("hostPath" in volume for volume in pod["volumes"]), name
+    for container in [*pod["containers"], *pod.get("initContainers", ())]:
+        where = f"{name}/{container['name']}"
+        context = container["securityContext"]
+        assert context["readOnlyRootFilesystem"] is True, where
+        assert context["allowPrivilegeEscalation"] is False, where
+        assert context["capabilities"] == {"drop": ["ALL"]}, where
+        assert {"cpu", "memory", "ephemeral-storage"} <= set(container["resources"]["limits"]), where
+        assert {"cpu", "memory"} <= set(container["resources"]["requests"]), where
+        assert re.search(r":v?\d[\w.-]*$", container["image"]), where
+    for container in pod["containers"]:
+        if container["name"] not in WITHOUT_ADDRESS:
+            assert "livenessProbe" in container, f"{name}/{container['name']}"
+
+
+@pytest.mark.parametrize("path", sorted(BASE))
+def test_each_file_is_valid(path):
+    check_valid(BASE[path])
+
+
+@pytest.mark.parametrize(("name", "pod"), [(name, pod) for name, pod, _ in pods(list(BASE.values()))])
+def test_each_pod_of_the_base_keeps_the_rules(name, pod):
+    check_pod(name, pod)
+
+
+def test_each_overlay_is_valid_and_keeps_the_rules(built):
+    for body in built:
+        check_valid(body)
+    for name, pod, _ in pods(built):
+        check_pod(name, pod)
+    assert not {"Secret", "Role", "ClusterRole", "RoleBinding", "ClusterRoleBinding"} & {
+        body["kind"] for body in built
+    }
+
+
+def test_accounts_have_no_token(built):
+    accounts = [body for body in built if body["kind"] == "ServiceAccount"]
+    assert {pod["serviceAccountName"] for _, pod, _ in pods(built)} == {
+        body["metadata"]["name"] for body in accounts
+    }
+    assert all(body["automountServiceAccountToken"] is False for body in accounts)
+
+
+def test_nothing_enters_or_leaves_a_pod_that_no_policy_names(built):
+    policies = [body["spec"] for body in built if body["kind"] == "NetworkPolicy"]
+    closed = [
+        policy
+        for policy in policies
+        if policy["podSelector"] == {} and not {"ingress", "egress"} & set(policy)
+    ]
+    assert [set(policy["policyTypes"]) for policy in closed] == [{"Ingress", "Egress"}]
+    for name, pod, labels in pods(built):
+        own = [
+            policy for policy in policies if policy not in closed and selects(policy["podSelector"], labels)
+        ]
+        opened = {
+            port["port"] for policy in own for rule in policy.get("ingress", ()) for port in rule["ports"]
+        }
+        assert opened == {
+            port["containerPort"] for container in pod["containers"] for port in container.get("ports", ())
+        }, name
+        rules = [rule for policy in own for kind in ("ingress", "egress") for rule in policy.get(kind, ())]
+        assert all(rule.get("from") or rule.get("to") for rule in rules), name
+
+
+def test_a_cell_asks_nobody_but_its_agent_of_metrics(built):
+    policies = [body["spec"] for body in built if body["kind"] == "NetworkPolicy"]
+    own = [policy for policy in policies if policy["podSelector"] == {"matchLabels": {"app": "serving"}}]
+    asked = {
+        target["namespaceSelector"]["matchLabels"]["kubernetes.io/metadata.name"]
+        for policy in own for rule in policy.get("egress", ()) for target in rule["to"]
+    }  # fmt: skip
+    by_requests = any(body["kind"] == "ScaledObject" for body in built)
+    assert asked == ({"kube-system", "monitoring"} if by_requests else set())
+
+
+def test_what_scales_and_what_is_kept_up_name_a_workload_that_is_there(built):
+    workloads = {(body["kind"], body["metadata"]["name"]): body for body in built}
+    scaled = [body for body in built if body["kind"] in ("HorizontalPodAutoscaler", "ScaledObject")]
+    assert len(scaled) <= 1, "two autoscalers of one Deployment undo each other"
+    for body in scaled:
+        assert ("Deployment", body["spec"]["scaleTargetRef"]["name"]) in workloads
+    labels = [of_pod for _, _, of_pod in pods(built)]
+    for body in built:
+        if body["kind"] == "PodDisruptionBudget":
+            assert any(selects(body["spec"]["selector"], of_pod) for of_pod in labels)
+
+
+def test_there_is_one_plant_at_most(built):
+    """Its processes know each other by loopback and files: a second would have a state of its own."""
+    plants = [body for body in built if body["metadata"]["name"] == "plant" and body["kind"] == "StatefulSet"]
+    assert all(body["spec"]["replicas"] == 1 for body in plants)
+    assert not any(body["kind"] == "HorizontalPodAutoscaler" and body["spec"]["scaleTargetRef"]["name"] == "plant"
+                   for body in built)  # fmt: skip
+
+
+def test_pods_run_the_images_and_processes_of_the_dockerfile():
+    plant = next(pod for name, pod, _ in pods(list(BASE.values())) if name == "plant")
+    roles = stages()
+    for container in [*plant["containers"], *plant["initContainers"]]:
+        role = container["image"].removeprefix("perennial/").partition(":")[0]
+        assert role in roles, container["name"]
+        if role not in ("tools", "serving", "airflow"):
+            assert tuple(container["args"]) == roles[role].command[1:], container["name"]
+
+
+def test_argo_cd_follows_an_overlay_that_is_there():
+    application = yaml.safe_load((ROOT / "deploy" / "argocd" / "application.yaml").read_text())
+    assert (ROOT / application["spec"]["source"]["path"] / "kustomization.yaml").is_file()
+    assert "automated" not in application["spec"]["syncPolicy"], "a person puts production live"
