@@ -14,6 +14,7 @@ from perennial.settings import load
 
 SETTINGS = load()
 NEVER = timedelta(0)  # a fresh installation does not make up for the last scheduled time
+UPLOAD = [] if SETTINGS.log_bucket is None else [("upload_predictions", "predictions upload")]
 ASKS = SETTINGS.training_socket is not None  # the work folders are those of another account
 
 for spec in catalog.specs(SETTINGS):
@@ -26,11 +27,13 @@ for spec in catalog.specs(SETTINGS):
         max_active_runs=1,
         tags=["perennial", "maintain", spec.owner],
     ) as dag:
+        tasks = {}
         for task, command in (
             ("publish_features", "features publish"),
             ("seal_predictions", "predictions seal"),
+            *UPLOAD,
         ):
-            BashOperator(
+            tasks[task] = BashOperator(
                 task_id=task,
                 bash_command=f"perennial {command} {spec.name}",
                 append_env=True,
@@ -38,6 +41,9 @@ for spec in catalog.specs(SETTINGS):
                 cwd=str(SETTINGS.project),
                 queue=LIGHT,
             )
+        if UPLOAD:
+            # A day is uploaded when it is merged.
+            tasks["seal_predictions"] >> tasks["upload_predictions"]
         BashOperator(
             task_id="clear_work",
             bash_command=f'perennial training ask clear_work {spec.name} --workdir "$WORK"'

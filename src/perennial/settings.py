@@ -23,6 +23,7 @@ from perennial.encryption_settings import EncryptionSettings
 from perennial.errors import SettingsError
 from perennial.files import shared_secret
 from perennial.installation import SHIPPED, default_project
+from perennial.log_settings import LogSettings
 from perennial.port_settings import PortSettings
 from perennial.secret_settings import from_files
 
@@ -43,7 +44,7 @@ class StateFolder:
         return settings.state / self._name
 
 
-class Settings(BackendSettings, EncryptionSettings, PortSettings):
+class Settings(BackendSettings, EncryptionSettings, PortSettings, LogSettings):
     """A field per `PERENNIAL_*` variable; the defaults run everything on loopback of this machine.
 
     pydantic-settings is not used: its import costs every command a third of a second, and an emergency rollback

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import onnxruntime
 import pytest
@@ -75,3 +76,18 @@ def test_training_without_the_device_is_an_error(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(SettingsError, match="PERENNIAL_DEVICE is cuda"):
         training_device()
+
+
+def test_a_model_of_which_nothing_runs_on_the_provider_is_refused(tmp_path, monkeypatch):
+    """The GPU is there, and ONNX Runtime has left every operator to the CPU, as of trees."""
+    _, files = tiny_version(tmp_path, "m", "1.0.0", 0.0)
+    path = files / "model.onnx"
+    both = ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    placed = SimpleNamespace(ep_name="CPUExecutionProvider", get_nodes=lambda: [None])
+    opened = SimpleNamespace(get_providers=lambda: both, get_provider_graph_assignment_info=lambda: [placed])
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: both)
+    monkeypatch.setattr(onnxruntime, "InferenceSession", lambda *given, **named: opened)
+    with pytest.raises(ModelFileError, match="none of its operators runs on CUDAExecutionProvider"):
+        open_session(path.read_bytes(), path, Execution("cuda"))
+    placed.ep_name = "CUDAExecutionProvider"
+    assert open_session(path.read_bytes(), path, Execution("cuda")) is opened
