@@ -198,8 +198,6 @@ def main() -> None:
         try:
             _until_up(port)
             plain(port, 2)
-            alone = plain(port, given.seconds)
-            report("the library loads", alone, *beside(port, given.seconds, 1))
             _until_explained(port)
             for rows in (1, spec.explanation.max_rows):
                 before = plain(port, given.seconds)

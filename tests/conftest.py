@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+import httpx
 import pytest
 from examples import DEEP, EVERY_RUN
 from hypothesis import settings
@@ -52,6 +53,7 @@ def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """A client of an S3 server that runs for this test, which the AWS environment names to everybody else."""
     import boto3
     from moto.server import ThreadedMotoServer
+    from s3fs import S3FileSystem
 
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
     server.start()
@@ -64,6 +66,9 @@ def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
             "AWS_ENDPOINT_URL": f"http://{host}:{port}",
         }.items():
             monkeypatch.setenv(name, value)
+        # Moto keeps buckets, and s3fs its connections, for the whole process: those of an earlier test.
+        httpx.post(f"http://{host}:{port}/moto-api/reset", trust_env=False).raise_for_status()
+        S3FileSystem.clear_instance_cache()
         yield boto3.client("s3")
     finally:
         server.stop()

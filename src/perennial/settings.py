@@ -17,11 +17,13 @@ from pydantic import (
     model_validator,
 )
 
+from perennial.backend_settings import BackendSettings
 from perennial.core.governance.identity import MACHINES, Account, read_people
 from perennial.encryption_settings import EncryptionSettings
 from perennial.errors import SettingsError
 from perennial.files import shared_secret
 from perennial.installation import SHIPPED, default_project
+from perennial.log_settings import LogSettings
 from perennial.port_settings import PortSettings
 from perennial.secret_settings import from_files
 
@@ -42,7 +44,7 @@ class StateFolder:
         return settings.state / self._name
 
 
-class Settings(EncryptionSettings, PortSettings):
+class Settings(BackendSettings, EncryptionSettings, PortSettings, LogSettings):
     """A field per `PERENNIAL_*` variable; the defaults run everything on loopback of this machine.
 
     pydantic-settings is not used: its import costs every command a third of a second, and an emergency rollback
@@ -220,7 +222,17 @@ class Settings(EncryptionSettings, PortSettings):
 
     @property
     def tracking(self) -> str:
-        return self.tracking_url or f"sqlite:///{self.mlflow_dir / 'mlflow.db'}"
+        return self.tracking_url or self.mlflow_database
+
+    @property
+    def mlflow_database(self) -> str:
+        """Return the address of the database of the MLflow server that `perennial local up` starts."""
+        return self.mlflow_database_url or f"sqlite:///{self.mlflow_dir / 'mlflow.db'}"
+
+    @property
+    def artifacts(self) -> str:
+        """Return the place of the artifacts of experiments: an address, or the path of a folder."""
+        return self.artifacts_url or str(self.mlflow_dir / "artifacts")
 
     @property
     def mlflow_url(self) -> str:

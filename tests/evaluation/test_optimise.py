@@ -244,3 +244,18 @@ def test_the_files_of_a_variant_are_signed(world, tmp_path):
     _, (quick,), _ = world.optimise(marked("quick"))
     files = world.registry.fetch(quick.version, tmp_path / "files")
     assert "model.onnx" in read_signed(files, SPEC.name, quick.version.digest, TRUSTED)
+
+
+def test_the_table_says_what_passed_what_failed_and_why(world, capsys):
+    from perennial.commands.training.optimise import _show
+
+    parent, outcomes, proposed = world.optimise(marked("quick"), marked("wrong", slope=0.0))
+    _show(VARIED, parent, outcomes, proposed)
+    shown = capsys.readouterr().out
+    assert "0.50 [0.50, 0.50]" in shown
+    assert "wrong: failed: " in shown
+    assert f"candidate {proposed} (key {proposed.key}): the fastest that passed" in shown
+    _show(VARIED, parent, outcomes[1:], None)
+    assert (
+        "no variant that passed is proven faster than 1.0.0: nothing is proposed" in capsys.readouterr().out
+    )

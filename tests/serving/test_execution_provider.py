@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import onnxruntime
 import pytest
+from onnxruntime.capi.onnxruntime_pybind11_state import EPFail
 from signing import TRUSTED, signed
-from tiny_models import tiny_version
+from tiny_models import WIDTH, tiny_version
 
 from perennial.cli import main
 from perennial.errors import ModelFileError, SettingsError
@@ -75,3 +78,37 @@ def test_training_without_the_device_is_an_error(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(SettingsError, match="PERENNIAL_DEVICE is cuda"):
         training_device()
+
+
+def test_a_provider_that_fails_at_a_request_is_not_replaced_by_the_cpu(tmp_path, monkeypatch):
+    """By default a session of ONNX Runtime opens itself again on the CPU, and prints that."""
+    _, files = tiny_version(tmp_path, "m", "1.0.0", 0.0)
+    path = files / "model.onnx"
+    opened = open_session(path.read_bytes(), path)
+
+    class Broken:
+        def run(self, *given):
+            raise EPFail("the GPU is gone")
+
+        def __getattr__(self, name):
+            return getattr(inner, name)
+
+    inner = opened._sess
+    monkeypatch.setattr(opened, "_sess", Broken())
+    with pytest.raises(EPFail, match="the GPU is gone"):
+        opened.run(["score"], {"features": np.zeros((1, WIDTH), np.float32)})
+
+
+def test_a_model_of_which_nothing_runs_on_the_provider_is_refused(tmp_path, monkeypatch):
+    """The GPU is there, and ONNX Runtime has left every operator to the CPU, as of trees."""
+    _, files = tiny_version(tmp_path, "m", "1.0.0", 0.0)
+    path = files / "model.onnx"
+    both = ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    placed = SimpleNamespace(ep_name="CPUExecutionProvider", get_nodes=lambda: [None])
+    opened = SimpleNamespace(get_providers=lambda: both, get_provider_graph_assignment_info=lambda: [placed])
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: both)
+    monkeypatch.setattr(onnxruntime, "InferenceSession", lambda *given, **named: opened)
+    with pytest.raises(ModelFileError, match="none of its operators runs on CUDAExecutionProvider"):
+        open_session(path.read_bytes(), path, Execution("cuda"))
+    placed.ep_name = "CUDAExecutionProvider"
+    assert open_session(path.read_bytes(), path, Execution("cuda")) is opened

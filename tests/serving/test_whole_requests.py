@@ -17,6 +17,7 @@ from one_server import CONTEXT, Server
 from tiny_models import tensor_body, tiny_version
 
 from perennial import limits
+from perennial.core.serving_spec import Load
 from perennial.serving import headers
 from perennial.serving.access.client_keys import ClientKeys
 from perennial.serving.access.door import Door
@@ -35,8 +36,8 @@ class Counted(DirectTraffic):
         super().__init__(*given)
         self.at_once: list[int] = []
 
-    def answer(self, scope, given, body):
-        response = super().answer(scope, given, body)
+    def answer(self, *given):
+        response = super().answer(*given)
         if response is not None:
             self.at_once.append(response.status_code)
         return response
@@ -202,6 +203,15 @@ def test_a_request_in_pieces_is_answered_when_it_is_whole_even_while_the_server_
     assert json.loads(content)["outputs"][0]["shape"] == [2]
     assert given["connection"] == "close"
     assert rest == b""
+
+
+def test_a_request_that_waits_for_a_load_gets_a_task_and_is_logged_once(server, tmp_path):
+    server.hold(tiny_version(tmp_path, "cold", "1.0.0", 0.0), load=Load.ON_DEMAND)
+    cold = request("/v2/models/cold/infer", tensor_body())
+    answers, at_once = asked(server, cold, cold)
+    assert [status for status, _, _ in answers] == [200, 200]
+    assert at_once in ([200], []), "the second one may come while the first one waits"
+    assert len(server.log("cold")) == 2
 
 
 def test_a_repeated_header_counts_as_ever(server):

@@ -11,6 +11,7 @@ from signing import signed
 
 from perennial.core.governance.identity import Role
 from perennial.core.training.registration import NewVersion
+from perennial.core.training.variants import VARIANT_KEY, VARIANT_OF, VARIANT_RECIPE
 from perennial.core.version import Change
 from perennial.errors import SettingsError, TrackerRefused
 from perennial.settings import Settings
@@ -37,7 +38,7 @@ def no_account(monkeypatch):
     return forget
 
 
-def trained(settings: Settings, folder: Path) -> NewVersion:
+def trained(settings: Settings, folder: Path, model: str = "by_training") -> NewVersion:
     """A run with a served model of one constant, logged by the training account."""
     import onnx
     from onnx import TensorProto, helper
@@ -52,13 +53,13 @@ def trained(settings: Settings, folder: Path) -> NewVersion:
     made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
     made.ir_version = 9
     onnx.save(made, str(folder / "model.onnx"))
-    digest = signed(folder, "by_training", "c" * 64)
+    digest = signed(folder, model, "c" * 64)
     example = np.zeros((2, 3), dtype=np.float32)
-    with training_wiring.tracker(settings).run("by_training", "training", {}) as run:
+    with training_wiring.tracker(settings).run(model, "training", {}) as run:
         uri = run.model(folder, None, example, np.zeros(2, dtype=np.float32))
         run.log(metrics={"holdout.roc_auc": 0.7})
     return NewVersion(
-        model="by_training",
+        model=model,
         run_id=run.run_id,
         model_uri=uri,
         digest=digest,
@@ -95,6 +96,23 @@ def test_training_registers_and_the_release_machine_moves_the_aliases(mlflow_ser
     assert found.metrics["holdout.roc_auc"] == 0.7
     with pytest.raises(TrackerRefused, match="role approver"):
         machine.tag(ref.model, ref.key, {"approval": "approved"})
+
+
+def test_training_registers_a_variant_and_proposes_it(mlflow_server, tmp_path, no_account):
+    settings, name = mlflow_server.settings, "with_variants"
+    registry, labels = versions.registry(settings), versions.labels(settings)
+    parent = registry.register(trained(settings, tmp_path / "parent", name))
+    tags = {VARIANT_OF: parent.digest, VARIANT_RECIPE: "fp16", VARIANT_KEY: "k" * 64}
+    new = trained(settings, tmp_path / "variant", name).model_copy(
+        update={"tags": tags, "change": Change.REPACKAGED, "patch_of": parent.version, "candidate": False}
+    )
+    variant = registry.register(new)
+    assert variant.version == "1.0.1"
+    assert registry.find(name, "candidate").ref == parent
+    labels.alias(name, "candidate", variant.key)
+    assert registry.find(name, "candidate").ref == variant
+    with pytest.raises(TrackerRefused, match="never changed"):
+        labels.tag(name, variant.key, {VARIANT_OF: "f" * 64})
 
 
 def test_a_wrong_password_is_told_as_such(mlflow_server, no_account, monkeypatch):

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import duckdb
 
@@ -17,11 +16,11 @@ from perennial.adapters.csv_texts.encodings import WORKBOOK
 from perennial.adapters.csv_texts.lines import different_line, odd_line, separator
 from perennial.adapters.csv_texts.numbers import as_plain, literal, matches, number_types, quoted
 from perennial.core.data_spec import CsvForm
-from perennial.errors import DatasetMissing, MalformedInput, SettingsError
+from perennial.errors import DatasetMissing, MalformedInput
+from perennial.object_storage import S3, s3
 
 Location = Path | str
 """A file, a folder of Parquet files, or the address of either: s3://bucket/key."""
-S3 = "s3://"
 PARQUET = (".parquet", ".pq")
 ENDINGS = (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".txt", *PARQUET)
 WORKBOOKS = (".xlsx", ".xls", ".xlsm", ".xlsb", ".ods")
@@ -45,19 +44,6 @@ def location(project: Path, path: str) -> Location:
 
 def is_s3(where: Location) -> bool:
     return isinstance(where, str) and where.startswith(S3)
-
-
-def s3() -> Any:
-    """Return the file system of S3.
-
-    Raises:
-        SettingsError: its package is not installed.
-    """
-    try:
-        import s3fs
-    except ImportError as error:
-        raise SettingsError("s3:// needs the package s3fs", hint="pip install 'perennial[s3]'") from error
-    return s3fs.S3FileSystem(use_listings_cache=False)
 
 
 def described(

@@ -64,6 +64,9 @@ async def read_json(request: Request) -> Any:
 
 async def read_body(request: Request) -> bytes:
     """Read the body up to the limit, even when its declared length is wrong or missing."""
+    whole: bytes | None = getattr(request, "whole", None)
+    if whole is not None:
+        return whole
     declared = request.headers.get("content-length", "")
     if declared.isdecimal() and int(declared) > limits.BODY_BYTES:
         raise too_large()

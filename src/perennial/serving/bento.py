@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from perennial.errors import FeaturesUnavailable, PerennialError, SettingsError
 from perennial.hidden_packages import hidden
 from perennial.model_probe import ModelTrials
+from perennial.serving import explanation
 from perennial.serving.access.client_keys import ClientKeys
 from perennial.serving.access.door import Door
 from perennial.serving.app import ModelServer
@@ -105,7 +106,7 @@ class ServerParts:
         self.host = ModelHost(
             packed or folder,
             pool,
-            self._source.warm,
+            self._prepare,
             TrustedKeys(trusted),
             self._trials[0].problem,
             self._predictions.disk_error,
@@ -134,6 +135,10 @@ class ServerParts:
         self._grpc = None
         if grpc_port is not None:
             self._grpc = GrpcServer(f"{LOOPBACK}:{grpc_port}", calls, lambda: self.host.started)
+
+    def _prepare(self, version: LoadedVersion) -> None:
+        self._source.warm(version)
+        explanation.warm(version)
 
     def uvicorn_settings(self) -> dict[str, Any]:
         """Return what uvicorn is told besides what BentoML tells it: to leave out what the routes do not use.

@@ -16,11 +16,8 @@ from filelock import FileLock
 
 from perennial.serving.evidence.aside import keep_aside
 from perennial.serving.log import sealed
-from perennial.serving.prediction_log_reader import frame_of, hour_end, request_of
-
-HOUR = timedelta(hours=1)
-GRACE = timedelta(minutes=10)
-"""Time after an hour before its journals are sealed: a server may still be writing the answer to a slow request."""
+from perennial.serving.log.hours import GRACE, HOUR, hour_end, of_ended_days
+from perennial.serving.prediction_log_reader import frame_of, request_of
 
 MOST_VALUES = 100_000_000
 """Most values of a merged segment, which is made in memory: with 17 features, 2.5 million rows."""
@@ -111,12 +108,7 @@ class PredictionArchive:
         for left in folder.glob(f"{sealed.DAY}*/*"):  # by an earlier pass that was killed
             if left.suffix == ".partial" or (left.stem in replaced and left not in paths):
                 left.unlink()
-        unsealed = {(end - HOUR).date() for path in folder.glob("*.jsonl") if (end := hour_end(path))}
-        by_day: dict[date, list[Path]] = {}
-        for path in paths:
-            day = sealed.day_of(path)
-            if day is not None and day < (now - GRACE).date() and day not in unsealed:
-                by_day.setdefault(day, []).append(path)
+        by_day = of_ended_days(folder, paths, now)
         groups = [group for of_day in by_day.values() for group in _groups(of_day) if len(group) > 1]
         for group in groups:
             self._merge_group(group)

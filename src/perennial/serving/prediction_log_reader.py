@@ -1,4 +1,4 @@
-"""Reading of the prediction log as a data frame: sealed segments, and the journals that are not sealed yet."""
+"""Reading of the prediction log as a data frame: sealed segments, here or in object storage, and open journals."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from base64 import b64decode
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,8 @@ import orjson
 from perennial.limits import FIRST_MOMENT, LAST_MOMENT
 from perennial.serving.evidence.aside import keep_aside
 from perennial.serving.log import sealed
-from perennial.serving.prediction_log import HOUR
+from perennial.serving.log.hours import hour_end
+from perennial.serving.log.uploaded import uploaded
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -100,7 +101,8 @@ class PredictionLogReader:
             open_ = [path for path in journals if path.stem not in replaced]
             with contextlib.suppress(FileNotFoundError):  # sealed or merged in between: look again
                 requests = self._requests(model, open_, since)
-                tables = [sealed.read(path, since, columns) for path in paths]
+                remote = uploaded(self._folder, model, since, replaced)
+                tables = [sealed.read(path, since, columns) for path in (*paths, *remote)]
                 return [table for table in tables if len(table)], requests
 
     def _requests(self, model: str, journals: Sequence[Path], since: datetime | None) -> list[dict[str, Any]]:
@@ -197,15 +199,6 @@ def _timings(requests: list[dict[str, Any]]) -> pd.DataFrame:
     frame["by_entity"] = np.array([any(entity is not None for entity in of) for of in entities], dtype=bool)
     frame["client"] = [request.get("client") or "" for request in requests]
     return frame
-
-
-def hour_end(path: Path) -> datetime | None:
-    """Return the end of a journal's hour; None for a file with another name."""
-    try:
-        hour = datetime.strptime(path.name.split("-", 1)[0], HOUR).replace(tzinfo=UTC)
-    except ValueError:
-        return None
-    return hour + timedelta(hours=1)
 
 
 def _times(requests: list[dict[str, Any]]) -> Any:

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from perennial import catalog
 from perennial.core.governance.identity import Role
 from perennial.core.spec import ModelSpec
-from perennial.errors import SpecError, TrackerUnavailable, UnknownModel
+from perennial.errors import SettingsError, SpecError, TrackerUnavailable, UnknownModel
 from perennial.settings import Settings, load
 from perennial.wiring.database import store
 from perennial.wiring.on_first_use import OnFirstUse
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from perennial.flows.release.rollback_record import RollbackRecordPorts
     from perennial.serving.evidence.answered import AnsweredPredictions
     from perennial.serving.feedback_inbox import FeedbackInbox
+    from perennial.serving.log.upload import SegmentUpload
     from perennial.serving.prediction_archive import PredictionArchive
 
 LISTEN_SECONDS = 2.0
@@ -51,6 +52,19 @@ def prediction_archive(settings: Settings) -> PredictionArchive:
     from perennial.serving.prediction_archive import PredictionArchive
 
     return PredictionArchive(settings.serving_dir / "log")
+
+
+def segment_upload(settings: Settings) -> SegmentUpload:
+    """Return the upload of the prediction log.
+
+    Raises:
+        SettingsError: there is no bucket.
+    """
+    from perennial.serving.log.upload import SegmentUpload
+
+    if settings.log_bucket is None:
+        raise SettingsError("PERENNIAL_LOG_BUCKET is not set", hint="PERENNIAL_LOG_BUCKET=s3://bucket/folder")
+    return SegmentUpload(settings.serving_dir / "log", settings.log_bucket, settings.log_local_days)
 
 
 def feedback_inbox(settings: Settings) -> FeedbackInbox:

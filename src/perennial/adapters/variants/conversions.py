@@ -29,6 +29,8 @@ from perennial.core.training.variants import NotMade, Recipe
 PRODUCTS = ("MatMul", "Gemm", "Conv")
 DYNAMIC = ("MatMul", "Gemm")
 """Products with integers whose ranges are found at run time; a convolution has no such form for signed weights."""
+LEAST_SHARE = 0.1
+"""Share of the bytes of a model that must be weights to multiply by: beside trees lies the encoding of the inputs."""
 CALIBRATION_ROWS = 512
 CALIBRATION_BATCH = 64
 SEED = 7
@@ -50,13 +52,18 @@ def refuse_without_products(model: onnx.ModelProto, kinds: tuple[str, ...] = PRO
     """Check that a model has something to convert.
 
     Raises:
-        NotMade: no operator of it multiplies with constant weights, as of trees; names the operators that it has.
+        NotMade: hardly any of it are weights to multiply by, as of trees; names the operators that it has.
     """
-    if not _products(model, kinds):
-        used = Counter(node.op_type for node in model.graph.node).most_common(5)
+    named = {model.graph.node[place].input[1] for place in _products(model, kinds)}
+    share = (
+        sum(tensor.ByteSize() for tensor in model.graph.initializer if tensor.name in named)
+        / model.ByteSize()
+    )
+    if share < LEAST_SHARE:
+        used = Counter({node.op_type: node.ByteSize() for node in model.graph.node}).most_common(3)
         raise NotMade(
-            f"nothing in it multiplies by a matrix of weights ({', '.join(kinds)}); it has "
-            f"{', '.join(name for name, _ in used)}"
+            f"{share:.1%} of its bytes are weights to multiply by ({', '.join(kinds)}), and only these have another "
+            f"form; its largest operators: {', '.join(name for name, _ in used)}"
         )
 
 

@@ -32,6 +32,8 @@ $licences    stated:  # read from the package's licence file
   # required: a candidate gets no traffic without a passed `perennial reproduce`.
   reproduction: {evidence: optional, tolerance: $tolerance}
   behaviour: null
+  # How far a variant of `perennial optimise` may be from its parent; without the key none is made:
+  # variants: {agreement: 0.99, quality_drop: 0.005}
 
 # Number of different people who must approve a release, without its requester; 0: the policy approves.
 approval:

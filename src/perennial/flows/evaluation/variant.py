@@ -11,6 +11,7 @@ import numpy as np
 
 from perennial.core.evaluation.evaluation import Evaluation
 from perennial.core.evaluation.figures_hash import figures_hash
+from perennial.core.evaluation.metrics import Estimate
 from perennial.core.evaluation.variant_figures import VariantFigures, agreement, latency_ratio
 from perennial.core.release import gate
 from perennial.core.spec import ModelSpec
@@ -35,6 +36,7 @@ from perennial.flows.training.workdir import read_record, write_json
 from perennial.ports import Scorer
 from perennial.serving.manifest import MANIFEST_FILE, MODEL_FILE
 
+MOST_REQUESTS = 5000
 FIGURES = "variant.json"
 """File of the run of a variant."""
 
@@ -206,11 +208,7 @@ def _compared(
             single = after.tolist()
     figures = VariantFigures(
         agreement=min(
-            (
-                agreement(parent.answers, score_files(parent.holdout, files, scorer, batch), resamples, seed)
-                for batch in BATCHES
-            ),
-            key=lambda alike: alike.low,
+            (_alike(spec, parent, files, scorer, batch) for batch in BATCHES), key=lambda alike: alike.low
         ),
         gain=evaluation.gains[PARENT][spec.gate.improvement.metric],
         latency=latency,
@@ -219,6 +217,13 @@ def _compared(
         parent_bytes=paths[0].stat().st_size,
     )
     return figures, single
+
+
+def _alike(spec: ModelSpec, parent: ParentVersion, files: Path, scorer: Scorer, batch: int) -> Estimate:
+    """Return the agreement with the parent in requests of `batch` rows, of the newest `MOST_REQUESTS` of them."""
+    newest = np.arange(len(parent.holdout)) >= len(parent.holdout) - batch * MOST_REQUESTS
+    answers = score_files(parent.holdout.where(newest), files, scorer, batch)
+    return agreement(parent.answers.where(newest), answers, spec.evaluation.bootstrap, spec.tuning.seed)
 
 
 def _describe(spec: ModelSpec, parent: ParentVersion, name: str, figures: VariantFigures) -> str:

@@ -56,6 +56,7 @@ class AnsweredPredictions:
         """Look ids up in the sealed segments of their days."""
         # Parquet takes a while to import, and most labels are of open hours.
         from perennial.serving.log import sealed
+        from perennial.serving.log.uploaded import of_day
 
         days: dict[str, list[str]] = {}
         for name in wanted:
@@ -67,6 +68,9 @@ class AnsweredPredictions:
                     for path in self._folder.glob(f"*/{sealed.DAY}{day}/*.parquet"):
                         rows = sealed.find(path, names)
                         models.update((name, (path.parts[-3], task)) for name, task in rows)
+                    for remote in of_day(self._folder, day):
+                        rows = sealed.find(remote, names)
+                        models.update((name, (remote.model, task)) for name, task in rows)
                     break
         return models
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, MutableMapping, Sequence
 from typing import Any
 
@@ -13,9 +14,20 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 Handler = Callable[[Any], Coroutine[Any, Any, Response]]
+Route = tuple[Handler, str]
+"""A handler and the model of the path."""
 
 ANSWERED = "perennial.answered"
 """Key of the scope with the model and the version that answered; absent from a refused request."""
+
+
+async def in_a_task() -> None:
+    """Return at once in a task; outside of one `DirectRoutes.at_once` ends the handler here, and a task begins it anew.
+
+    It stands before whatever a handler of the traffic waits for, and nothing is recorded before it.
+    """
+    if asyncio.current_task() is None:
+        await asyncio.sleep(0)
 
 
 class RequestHeaders(Mapping[str, str]):
@@ -45,22 +57,28 @@ class RequestHeaders(Mapping[str, str]):
 
 
 class DirectRequest:
-    """The part of Starlette's `Request` that the handlers of these routes use, under the same names."""
+    """The part of Starlette's `Request` that the handlers of these routes use, under the same names.
 
-    __slots__ = ("headers", "method", "path_params", "receive", "scope")
+    Attributes:
+        whole: the body, where it is there before the handler is called and within the limit.
+    """
+
+    __slots__ = ("headers", "method", "path_params", "receive", "scope", "whole")
 
     def __init__(
         self,
         scope: Scope,
-        receive: Receive,
+        receive: Receive | None,
         path_params: dict[str, str],
         given: dict[bytes, bytes] | None = None,
+        whole: bytes | None = None,
     ) -> None:
         self.scope = scope
         self.receive = receive
         self.path_params = path_params
         self.method = scope["method"]
         self.headers = RequestHeaders(scope["headers"] if given is None else given)
+        self.whole = whole
 
 
 class DirectRoutes:
@@ -81,33 +99,31 @@ class DirectRoutes:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["method"] == "POST":
-            handler, model = self._find(scope["path"])
-            if handler is not None:
+            route = self.find(scope["path"])
+            if route is not None:
+                handler, model = route
                 response = await handler(DirectRequest(scope, receive, {"model": model}))
                 await response(scope, receive, send)
                 return
         await self._rest(scope, receive, send)
 
-    def knows(self, path: str) -> bool:
-        """Return whether a POST to this path goes to a handler."""
-        return self._find(path)[0] is not None
+    def find(self, path: str) -> Route | None:
+        """Return the handler of a POST to this path, and the model; None where it is another route."""
+        parts = path.split("/")
+        if len(parts) == 5 and parts[2] == "models" and parts[3] and not parts[0]:
+            handler = self._handlers.get((parts[1], parts[4]))
+            return None if handler is None else (handler, parts[3])
+        return None
 
-    def at_once(self, scope: Scope, given: dict[bytes, bytes], body: bytes) -> Response | None:
+    def at_once(self, route: Route, scope: Scope, given: dict[bytes, bytes], body: bytes) -> Response | None:
         """Return the response to a request that is there as a whole; None where a handler has to wait for more.
 
         Args:
             given: its headers by name, of which none is repeated.
         """
-        handler, model = self._find(scope["path"])
-        # An explanation is computed in a thread; an escape may hide the word.
-        if handler is None or (scope["path"].endswith("/predict") and (b"explain" in body or b"\\" in body)):
-            return None
-
-        async def receive() -> Message:
-            return {"type": "http.request", "body": body}
-
         # A coroutine that never waits ends with its first step, and so needs no task.
-        work = handler(DirectRequest(scope, receive, {"model": model}, given))
+        handler, model = route
+        work = handler(DirectRequest(scope, None, {"model": model}, given, body))
         try:
             work.send(None)
         except StopIteration as ended:
@@ -115,9 +131,3 @@ class DirectRoutes:
             return response
         work.close()
         return None
-
-    def _find(self, path: str) -> tuple[Handler | None, str]:
-        parts = path.split("/")
-        if len(parts) == 5 and parts[2] == "models" and parts[3] and not parts[0]:
-            return self._handlers.get((parts[1], parts[4])), parts[3]
-        return None, ""

@@ -7,8 +7,9 @@ that needs more than that (an explanation, a body in chunks, a client that does 
 
 from __future__ import annotations
 
+import re
 from asyncio import TimerHandle
-from typing import Any, Protocol
+from typing import Any
 
 from starlette.responses import Response
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
@@ -16,22 +17,13 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from perennial import limits
 from perennial.errors import PerennialError
 from perennial.serving.access.door import CLIENT, Door
-from perennial.serving.http.direct import DirectRoutes, Scope
+from perennial.serving.http.direct import DirectRoutes, Route, Scope
 
 LENGTH = b"content-length"
-NOT_WHOLE = (b"expect", b"transfer-encoding", b"upgrade")
+NOT_WHOLE = frozenset((b"expect", b"transfer-encoding", b"upgrade"))
 """Headers of requests that go uvicorn's way."""
-SPECIAL = b"%?#"
-
-
-class Answer(Protocol):
-    """What answers the traffic."""
-
-    def admits(self, scope: Scope, given: dict[bytes, bytes]) -> bool:
-        """Return whether a request is one of the traffic from somebody who may ask; its body is not there yet."""
-
-    def answer(self, scope: Scope, given: dict[bytes, bytes], body: bytes) -> Response | None:
-        """Return the response; None where it takes a task."""
+SPECIAL = re.compile(rb"[^!-~]|[%?#]")
+"""What is in the address of another request than those of the traffic."""
 
 
 class DirectTraffic:
@@ -41,19 +33,22 @@ class DirectTraffic:
         self._routes = routes
         self._door = door
 
-    def admits(self, scope: Scope, given: dict[bytes, bytes]) -> bool:
-        if not self._routes.knows(scope["path"]):
-            return False
+    def admit(self, scope: Scope, given: dict[bytes, bytes]) -> Route | None:
+        """Return the route of a request from somebody who may ask; None for another one. Its body is not there yet."""
+        route = self._routes.find(scope["path"])
+        if route is None:
+            return None
         try:
             client = self._door.admit(given, scope["path"])
         except PerennialError:  # the door says so itself, on uvicorn's way
-            return False
+            return None
         if client is not None:
             scope[CLIENT] = client
-        return True
+        return route
 
-    def answer(self, scope: Scope, given: dict[bytes, bytes], body: bytes) -> Response | None:
-        return self._routes.at_once(scope, given, body)
+    def answer(self, route: Route, scope: Scope, given: dict[bytes, bytes], body: bytes) -> Response | None:
+        """Return the response; None where it takes a task."""
+        return self._routes.at_once(route, scope, given, body)
 
 
 class WholeRequests(HttpToolsProtocol):
@@ -63,10 +58,10 @@ class WholeRequests(HttpToolsProtocol):
         traffic: answers them. The others are those of uvicorn's protocol.
     """
 
-    def __init__(self, *given: Any, traffic: Answer, **named: Any) -> None:
+    def __init__(self, *given: Any, traffic: DirectTraffic, **named: Any) -> None:
         super().__init__(*given, **named)
         self._traffic = traffic
-        self._collected: tuple[Scope, dict[bytes, bytes]] | None = None
+        self._collected: tuple[Route, Scope, dict[bytes, bytes]] | None = None
         self._parts: list[bytes] = []
         self._ending = False
         self._answered_at = 0.0
@@ -82,13 +77,12 @@ class WholeRequests(HttpToolsProtocol):
         if self._collected is None:
             super().on_headers_complete()
 
-    def _request(self) -> tuple[Scope, dict[bytes, bytes]] | None:
-        """Return the scope and headers of a request to collect; None for one that goes uvicorn's way."""
+    def _request(self) -> tuple[Route, Scope, dict[bytes, bytes]] | None:
+        """Return route, scope and headers of a request to collect; None for one that goes uvicorn's way."""
         url, parser = self.url, self.parser
         if (
             parser.get_method() != b"POST"
-            or any(character in url for character in SPECIAL)
-            or not url.isascii()
+            or SPECIAL.search(url)
             or (self.cycle is not None and not self.cycle.response_complete)
             or self.flow.write_paused
             or parser.get_http_version() != "1.1"
@@ -100,12 +94,13 @@ class WholeRequests(HttpToolsProtocol):
             len(given) != len(self.headers)
             or not length.isdigit()
             or int(length) > limits.BODY_BYTES
-            or any(name in given for name in NOT_WHOLE)
+            or not NOT_WHOLE.isdisjoint(given)
         ):
             return None
         scope: Any = self.scope
         scope["method"], scope["path"], scope["query_string"] = "POST", url.decode("ascii"), b""
-        return (scope, given) if self._traffic.admits(scope, given) else None
+        route = self._traffic.admit(scope, given)
+        return None if route is None else (route, scope, given)
 
     def on_body(self, body: bytes) -> None:
         if self._collected is None:

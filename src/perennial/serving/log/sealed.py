@@ -20,6 +20,8 @@ import pyarrow.parquet as pq
 if TYPE_CHECKING:
     import pandas as pd
 
+    from perennial.serving.log.uploaded import RemoteSegment
+
 DAY = "day="
 MERGED = "merged-"
 FEATURE = "feature:"
@@ -137,17 +139,19 @@ def day_of(path: Path) -> date | None:
         return None
 
 
-def read(path: Path, since: datetime | None, columns: Sequence[str] | None = None) -> pa.Table:
+def read(
+    path: Path | RemoteSegment, since: datetime | None, columns: Sequence[str] | None = None
+) -> pa.Table:
     """Return the rows of a segment at or after `since`."""
     chosen: Any = None if since is None else [("at", ">=", since)]
     wanted = None if columns is None else list(columns)
-    return pq.read_table(path, columns=wanted, filters=chosen, partitioning=None)
+    return _table(path, wanted, chosen)
 
 
-def find(path: Path, ids: Sequence[str]) -> list[tuple[str, str]]:
+def find(path: Path | RemoteSegment, ids: Sequence[str]) -> list[tuple[str, str]]:
     """Return id and task (JSON) of those predictions of a segment that were answered to somebody."""
     chosen = [("prediction_id", "in", list(ids)), ("shadow", "=", False)]
-    rows = pq.read_table(path, columns=["prediction_id", "task"], filters=chosen, partitioning=None)
+    rows = _table(path, ["prediction_id", "task"], chosen)
     return list(zip(rows["prediction_id"].to_pylist(), rows["task"].to_pylist(), strict=True))
 
 
@@ -166,3 +170,10 @@ def newest(path: Path, most: int) -> list[dict[str, Any]]:
         }
         for row in table.select(["at", "entity", "context", *features]).to_pylist()
     ]
+
+
+def _table(path: Path | RemoteSegment, columns: list[str] | None, filters: Any) -> pa.Table:
+    if isinstance(path, Path):
+        return pq.read_table(path, columns=columns, filters=filters, partitioning=None)
+    with path.open() as file:
+        return pq.read_table(file, columns=columns, filters=filters, partitioning=None)

@@ -15,6 +15,7 @@ from perennial.serving import headers
 from perennial.serving.access import caller
 from perennial.serving.evidence import faults
 from perennial.serving.host import ModelHost
+from perennial.serving.http.direct import in_a_task
 from perennial.serving.protocol.inputs import features_of, input_metadata
 from perennial.serving.protocol.messages import (
     InferenceRequest,
@@ -93,6 +94,7 @@ class Inference:
         return selected
 
     async def _load(self, version: RegisteredVersion) -> LoadedVersion:
+        await in_a_task()
         load = asyncio.wrap_future(self._host.on_demand.request(version))
         try:
             # Shielded: a request that is given up must not take the load from the others that wait for it.

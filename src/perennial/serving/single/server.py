@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from perennial.errors import FeaturesUnavailable, ModelFileError, NotAllowed, PortTaken
 from perennial.model_probe import model_problem
+from perennial.serving import explanation
 from perennial.serving.answers import refusal
 from perennial.serving.app import ModelServer
 from perennial.serving.bento import FeatureSource
@@ -77,6 +78,7 @@ def application(
     source = FeatureSource(settings)
 
     def prepare(version: LoadedVersion) -> None:
+        explanation.warm(version)
         try:
             source.warm(version)
         except FeaturesUnavailable as error:
