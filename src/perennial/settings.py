@@ -17,6 +17,7 @@ from pydantic import (
     model_validator,
 )
 
+from perennial.backend_settings import BackendSettings
 from perennial.core.governance.identity import MACHINES, Account, read_people
 from perennial.encryption_settings import EncryptionSettings
 from perennial.errors import SettingsError
@@ -43,7 +44,7 @@ class StateFolder:
         return settings.state / self._name
 
 
-class Settings(EncryptionSettings, PortSettings, LogSettings):
+class Settings(BackendSettings, EncryptionSettings, PortSettings, LogSettings):
     """A field per `PERENNIAL_*` variable; the defaults run everything on loopback of this machine.
 
     pydantic-settings is not used: its import costs every command a third of a second, and an emergency rollback
@@ -224,7 +225,17 @@ class Settings(EncryptionSettings, PortSettings, LogSettings):
 
     @property
     def tracking(self) -> str:
-        return self.tracking_url or f"sqlite:///{self.mlflow_dir / 'mlflow.db'}"
+        return self.tracking_url or self.mlflow_database
+
+    @property
+    def mlflow_database(self) -> str:
+        """Return the address of the database of the MLflow server that `perennial local up` starts."""
+        return self.mlflow_database_url or f"sqlite:///{self.mlflow_dir / 'mlflow.db'}"
+
+    @property
+    def artifacts(self) -> str:
+        """Return the place of the artifacts of experiments: an address, or the path of a folder."""
+        return self.artifacts_url or str(self.mlflow_dir / "artifacts")
 
     @property
     def mlflow_url(self) -> str:

@@ -196,7 +196,7 @@ def tracker(settings: Settings) -> ports.Tracker:
     from perennial.adapters.mlflow.tracker import MlflowTracker
 
     sign_in(settings, Role.TRAINING)
-    return MlflowTracker(settings.tracking, settings.mlflow_dir)
+    return MlflowTracker(settings.tracking, settings.artifacts)
 
 
 def scorer() -> ports.Scorer:
