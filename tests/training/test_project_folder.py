@@ -13,7 +13,8 @@ from project_copy import git
 from sklearn import datasets
 
 from perennial.adapters.project_folder import make_project
-from perennial.errors import SpecError
+from perennial.cli import main
+from perennial.errors import SpecError, UsageError
 from perennial.installation import SHIPPED
 from perennial.local import airflow
 from perennial.settings import Settings
@@ -99,6 +100,17 @@ def test_a_project_is_made_once_and_keeps_what_is_there(tmp_path):
     assert make_project(tmp_path) == []
     assert (tmp_path / ".gitignore").read_text() == "mine\n"
     assert git(tmp_path, "status", "--porcelain") == ""
+
+
+def test_a_folder_that_is_no_project_gets_no_model_and_the_option_that_makes_it_one(
+    tmp_path, monkeypatch, capsys
+):
+    rows = tmp_path / "rows.csv"
+    rows.write_text("x,y\n1,2\n")
+    monkeypatch.setenv("PERENNIAL_PROJECT", str(tmp_path / "mine"))
+    assert main(["init", NAME, "--from", str(rows), "--target", "y", "--yes"]) == UsageError.exit_code
+    assert f"--project {tmp_path / 'mine'}" in capsys.readouterr().err
+    assert not (tmp_path / "mine").exists()
 
 
 def test_a_folder_that_another_repository_ignores_gets_its_own(tmp_path):

@@ -127,7 +127,7 @@ def _is_folder(path: Location) -> bool:
 
 
 def check_there(path: Location) -> None:
-    hint = "data.source.path of the spec names it"
+    hint = "name a file, or a folder of Parquet files; of a model, data.source.path of its spec does"
     if _is_folder(path):
         has_parts = s3().glob(f"{path}/**/*.parquet") if is_s3(path) else any(Path(path).rglob("*.parquet"))
         if not has_parts:

@@ -37,10 +37,17 @@ def orders(tmp_path):
 
 
 @contextmanager
-def served(home, *options):
-    """Run the command on a free port; yields its address."""
+def served(home, *options, end=signal.SIGINT):
+    """Run the command on a free port until it gets the signal `end`; yields its address."""
+    scratch = home.parent / "scratch"
+    scratch.mkdir()
     command = [sys.executable, "-m", "perennial", "serve", "--port", "0", *map(str, options)]
-    environment = {**os.environ, "PERENNIAL_HOME": str(home), "PERENNIAL_TRUSTED_KEYS": str(FOLDER)}
+    environment = {
+        **os.environ,
+        "PERENNIAL_HOME": str(home),
+        "PERENNIAL_TRUSTED_KEYS": str(FOLDER),
+        "TMPDIR": str(scratch),
+    }
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment
     ) as server:
@@ -53,7 +60,8 @@ def served(home, *options):
             assert "http://" in "".join(said), said
             yield said[-1].split()[-1].removesuffix("/docs")
         finally:
-            server.send_signal(signal.SIGINT)
+            server.send_signal(end)
+    assert not list(scratch.glob("perennial-serve-*"))  # no copy of the model stays
 
 
 def answers(ask):
@@ -126,6 +134,10 @@ def test_files_that_nobody_trusted_signed_are_serve(tmp_path, orders, monkeypatc
     signed(folder, "orders", key=STRANGER)
     assert serve("--model", folder, "--port", "0") == NotSigned.exit_code
     assert "--unsigned" in capsys.readouterr().err
+    (tmp_path / "file").touch()
+    no_folder = tmp_path / "file" / "log"
+    assert serve("--model", folder, "--unsigned", "--log", no_folder, "--port", "0") == FileRefused.exit_code
+    assert f"{no_folder} cannot be written" in capsys.readouterr().err
     (folder / SIGNED_FILES).unlink()
     assert serve("--model", folder / "model.onnx", "--port", "0") == NotSigned.exit_code
     pickle = tmp_path / "model.pkl"
@@ -139,7 +151,9 @@ def test_files_that_nobody_trusted_signed_are_serve(tmp_path, orders, monkeypatc
 def test_files_that_the_caller_trusts_are_served_to_this_machine_only(tmp_path, orders):
     _, folder = orders
     (folder / SIGNED_FILES).unlink()
-    with served(tmp_path / "home", "--model", folder / "model.onnx", "--unsigned") as address:
+    with served(
+        tmp_path / "home", "--model", folder / "model.onnx", "--unsigned", end=signal.SIGTERM
+    ) as address:
         client = httpx.Client(base_url=address, timeout=60)
         path, body = "/v1/models/orders/predict", {"rows": [ROW]}
         answer = client.post(path, json=body)

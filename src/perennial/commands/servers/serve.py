@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
+from types import FrameType
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 
@@ -65,8 +67,17 @@ def serve(
         raise UsageError("one model is served over REST only", hint="leave out --grpc-port")
     if unsigned and path is None:
         raise UsageError("--unsigned goes with --model FILE", hint="a registered version is always signed")
-    with TemporaryDirectory(prefix="perennial-serve-") as folder:
-        _serve_one(model, path, unsigned, log, PORT if port is None else port, Path(folder))
+    # uvicorn raises the signal again after its end, which by default ends the process before the folder is removed.
+    before = signal.signal(signal.SIGTERM, _stop)
+    try:
+        with TemporaryDirectory(prefix="perennial-serve-") as folder:
+            _serve_one(model, path, unsigned, log, PORT if port is None else port, Path(folder))
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _stop(number: int, frame: FrameType | None) -> NoReturn:
+    sys.exit(128 + number)
 
 
 def _serve_one(

@@ -134,6 +134,12 @@ def run(context: click.Context, model: str, workdir: Path | None) -> None:
 def _in_project(settings: Settings, folder: Path | None) -> Settings:
     """Return the settings of the project in `folder`, which is made where it is missing."""
     if folder is None:
+        if not (settings.configs / "sources.yaml").is_file():
+            place = settings.project.resolve()
+            raise UsageError(
+                f"{place} is no project: configs/sources.yaml is missing",
+                hint=f"add --project {shlex.quote(str(place))} to make it one, or name yours by PERENNIAL_PROJECT",
+            )
         return settings
     from perennial.wiring.new_model import make_project
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from perennial.errors import FeaturesUnavailable, ModelFileError, NotAllowed, PortTaken
+from perennial.errors import FeaturesUnavailable, FileRefused, ModelFileError, NotAllowed, PortTaken
 from perennial.model_probe import model_problem
 from perennial.serving import explanation
 from perennial.serving.answers import refusal
@@ -74,6 +74,7 @@ def application(
 
     Raises:
         NotSigned, ModelFileError: the version cannot be loaded.
+        FileRefused: the log cannot be written.
     """
     source = FeatureSource(settings)
 
@@ -87,7 +88,7 @@ def application(
     writer = writer_name("single", datetime.now(UTC))
     predictions = PredictionLogWriter(log, POOL, writer) if log else NoLog(serving / "log", POOL, writer)
     if log and (problem := predictions.disk_error()):
-        raise OSError(problem)
+        raise FileRefused(problem, hint="--log FOLDER that you may write, or leave it out: no answer is kept")
     host = ModelHost(serving, POOL, prepare, trusted, model_problem, execution=execution_of(settings))
     host.converge()
     for problem in (host.error, *host.versions.errors.values()):
