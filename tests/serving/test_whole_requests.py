@@ -181,6 +181,14 @@ def test_requests_without_a_pause_between_them_are_answered_in_order(server):
     assert rows == [1, None, 2, None, 3]
 
 
+def test_one_client_that_does_not_wait_for_answers_leaves_the_others_their_turn(server):
+    sent = [request(INFER, tensor_body(1 + number % 3)) for number in range(60)]
+    answers, at_once = asked(server, *sent)
+    rows = [json.loads(content)["outputs"][0]["shape"][0] for _, _, content in answers]
+    assert rows == [1 + number % 3 for number in range(60)]
+    assert len(at_once) < 60
+
+
 def test_a_request_in_pieces_is_answered_when_it_is_whole_even_while_the_server_stops(server):
     sent = request(INFER, tensor_body(2))
 

@@ -21,6 +21,9 @@ from perennial.serving.http.direct import DirectRoutes, Route, Scope
 LENGTH = b"content-length"
 NOT_WHOLE = frozenset((b"expect", b"transfer-encoding", b"upgrade"))
 """Headers of requests that go uvicorn's way."""
+MOST_IN_TURN = 8
+"""Requests of one read that are answered without a task: a client that does not wait for answers is then read no
+further until it has them, and the other connections get their turn."""
 SPECIAL = re.compile(rb"[^!-~]|[%?#]")
 """What is in the address of another request than those of the traffic."""
 
@@ -62,10 +65,15 @@ class WholeRequests(HttpToolsProtocol):
         self._traffic = traffic
         self._collected: tuple[Route | None, Scope, dict[bytes, bytes]] | None = None
         self._parts: list[bytes] = []
+        self._in_turn = 0
         self._ending = False
         self._answered_at = 0.0
         self._between = False
         self._idle: TimerHandle | None = None
+
+    def data_received(self, data: bytes) -> None:
+        self._in_turn = 0
+        super().data_received(data)
 
     def on_message_begin(self) -> None:
         self._between = False
@@ -90,6 +98,7 @@ class WholeRequests(HttpToolsProtocol):
             or SPECIAL.search(url)
             or (self.cycle is not None and not self.cycle.response_complete)
             or self.flow.write_paused
+            or self._in_turn >= MOST_IN_TURN
             or parser.get_http_version() != "1.1"
         ):
             return None
@@ -144,6 +153,7 @@ class WholeRequests(HttpToolsProtocol):
         content += (b"\r\n", response.body) if keep else (b"connection: close\r\n\r\n", response.body)
         self.transport.write(b"".join(content))
         self.server_state.total_requests += 1
+        self._in_turn += 1
         if not keep:
             self.transport.close()
             return
