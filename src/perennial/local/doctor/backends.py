@@ -14,7 +14,7 @@ from perennial.settings import Settings
 from perennial.wiring import notifying, training
 
 CONNECT_SECONDS = 5.0
-PORTS = {"postgresql": 5432, "mysql": 3306, "redis": 6379, "http": 80, "https": 443}
+PORTS = {"postgresql": 5432, "mysql": 3306, "redis": 6379, "rediss": 6379, "http": 80, "https": 443}
 
 
 def data_remote(settings: Settings) -> Iterator[Finding]:
@@ -64,6 +64,9 @@ def addresses(settings: Settings) -> Iterator[Finding]:
     for check, variable, url in (
         ("traces", "PERENNIAL_OTLP_TRACES", settings.otlp_traces),
         ("tuning storage", "PERENNIAL_TUNING_URL", settings.tuning_url),
+        ("MLflow's database", "PERENNIAL_MLFLOW_DATABASE_URL", settings.mlflow_database_url),
+        ("Airflow's database", "PERENNIAL_AIRFLOW_DATABASE_URL", settings.airflow_database_url),
+        ("queues", "PERENNIAL_CELERY_BROKER_URL", settings.celery_broker_url),
     ):
         parts = urlsplit(url or "")
         if parts.hostname is None:
