@@ -29,20 +29,20 @@ PUBLIC = {
 GETS = {
     "mlflow": {"database_url", "mlflow_database_url"},
     "envoy": set(),
-    "server-stable-3101": set(),
-    "server-stable-3102": set(),
-    "server-canary-3111": set(),
+    "server-stable-3101": {"online_store"},
+    "server-stable-3102": {"online_store"},
+    "server-canary-3111": {"online_store"},
     "guard": {"database_url"},
     "airflow-api-server": {"database_url"},
     "airflow-scheduler": set(),  # its tasks run in the workers
-    "airflow-worker-training": {"database_url", "tuning_url", "dvc_remote"},
-    "airflow-worker-light": {"database_url", "dvc_remote"},
+    "airflow-worker-training": {"database_url", "tuning_url", "dvc_remote", "online_store"},
+    "airflow-worker-light": {"database_url", "dvc_remote", "online_store"},
     "airflow-dag-processor": set(),
     "airflow-triggerer": {"database_url"},
     "monitor": {"database_url", "airflow_password"},
     "notifier": {"database_url", "notify"},
 }
-RUNS_TASKS = {"database_url", "tuning_url", "dvc_remote"}
+RUNS_TASKS = {"database_url", "tuning_url", "dvc_remote", "online_store"}
 """What the scheduler gets where it runs the tasks itself."""
 MACHINES = {"training", "release"}
 EVERYBODY = {"admin", "training", "release", "approver", "operator", "viewer"}

@@ -28,12 +28,14 @@ NEEDS: dict[str, tuple[str, ...]] = {
     "notifier": ("database_url", "notify"),
     "airflow-api-server": ("database_url",),  # records refused sign-ins
     "airflow-triggerer": ("database_url",),
-    "airflow-scheduler": ("database_url", "tuning_url", "dvc_remote"),  # its tasks train and release
-    "airflow-worker-training": ("database_url", "tuning_url", "dvc_remote"),  # registers versions, too
-    "airflow-worker-light": ("database_url", "dvc_remote"),  # gates and releases
-    "training": ("tuning_url", "dvc_remote"),
+    # Tasks train, publish features, register versions, gate and release.
+    "airflow-scheduler": ("database_url", "tuning_url", "dvc_remote", "online_store"),
+    "airflow-worker-training": ("database_url", "tuning_url", "dvc_remote", "online_store"),
+    "airflow-worker-light": ("database_url", "dvc_remote", "online_store"),
+    "training": ("tuning_url", "dvc_remote", "online_store"),
+    "server": ("online_store",),
 }
-"""Process -> secret settings that it gets, each in a file of its own."""
+"""Process -> secret settings that it gets, each in a file of its own. All model servers have those of `server`."""
 ACCOUNTS: dict[str, tuple[Role, ...]] = {
     "mlflow": tuple(Role),
     "guard": (Role.TRAINING, Role.RELEASE),
@@ -117,6 +119,8 @@ def pointers(settings: Settings, process: str) -> dict[str, str]:
     """Return the variables that name the files with a process's secrets and accounts."""
     if _runs_no_task(settings, process):
         return {}
+    if process.startswith("server-"):
+        process = "server"
     folder = _folder(settings) / process
     files_ = {
         f"{PREFIX}{name.upper()}_FILE": str(folder / name)

@@ -22,7 +22,7 @@ from perennial.serving.evidence.sources import FeedbackSources
 from perennial.serving.feedback_inbox import FeedbackWriter
 from perennial.serving.host import ModelHost
 from perennial.serving.http.whole_requests import DirectTraffic, WholeRequests
-from perennial.serving.manifest import example_row
+from perennial.serving.manifest import example_columns
 from perennial.serving.observing.requests import Observed
 from perennial.serving.observing.settings import observation
 from perennial.serving.onnx import execution_of
@@ -63,7 +63,7 @@ class FeatureSource:
         with self._opening:  # pinned versions and those on demand are loaded by two threads
             if self._values is None:
                 self._values = self._open()
-        self._values.values(service, [example_row(version.manifest)])
+        self._values.columns(service, example_columns(version.manifest))
 
     def __call__(self) -> OnlineValues:
         if self._values is None:
@@ -75,7 +75,7 @@ class FeatureSource:
             with hidden("torch"):
                 from perennial.serving.online_features import OnlineFeatures
 
-            return OnlineFeatures(self._settings.feast_dir)
+            return OnlineFeatures(self._settings.feast_dir, online_store=self._settings.online_store)
         except PerennialError:
             raise
         except Exception as error:  # Feast and its stores have exceptions without a common base class

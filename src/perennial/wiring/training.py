@@ -188,6 +188,7 @@ def _feast(settings: Settings) -> ports.Features:
         settings.feast_dir,
         lambda: catalog.specs(settings),
         config=settings.shipped("feature_repo/feature_store.yaml"),
+        online_store=settings.online_store,
     )
 
 
