@@ -18,10 +18,10 @@ DEMO_TABLE := PERENNIAL_PROJECT=$(CURDIR)/.perennial/demo-table PERENNIAL_HOME=.
 	PERENNIAL_SPEC_OVERLAY=$(CURDIR)/configs/demo-table
 
 .DEFAULT_GOAL := help
-.PHONY: docker-build docker-up docker-down help setup dev-certificates demo demo-table up down status rollback clean test test-fast test-deep test-gpu lint hooks bench repro
+.PHONY: docker-build docker-up docker-down help setup dev-certificates demo demo-table up down status rollback clean test test-fast test-deep test-production test-gpu lint hooks bench repro
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^##@ /{printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^##@ /{printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' Makefile
 
 ##@ Try it
 
@@ -113,6 +113,9 @@ test: setup ## every test; real servers start and stop themselves
 
 test-deep: setup ## every test, property tests with all their examples
 	@python tests/run.py --deep
+
+test-production: setup ## the tests on PostgreSQL, Redis, S3 and Celery, which they start
+	@python tests/run.py --lane production
 
 test-gpu: setup ## the tests that need an NVIDIA GPU; without one they are skipped, and say so
 	@python tests/run.py --lane gpu

@@ -77,12 +77,14 @@ def serve(folder: Path, port: int) -> None:
     from perennial.serving.app import ModelServer
     from perennial.serving.feedback_inbox import FeedbackWriter
     from perennial.serving.host import ModelHost
+    from perennial.serving.online.columns import FeatureColumns
     from perennial.serving.prediction_log import PredictionLogWriter
 
     class Values:
-        def values(self, service, rows):
+        def columns(self, service, given):
             names = host.by_digest(MODEL, digest, None).manifest.features
-            return [{name: float(number % 7) for number, name in enumerate(names)} for _ in rows]
+            count = len(given["test_id"])
+            return FeatureColumns({name: [float(n % 7)] * count for n, name in enumerate(names)}, set())
 
     digest = read_listed(folder / "version", MODEL)[0]
     store = desired.version_folder(folder / "serving", digest)
@@ -198,8 +200,6 @@ def main() -> None:
         try:
             _until_up(port)
             plain(port, 2)
-            alone = plain(port, given.seconds)
-            report("the library loads", alone, *beside(port, given.seconds, 1))
             _until_explained(port)
             for rows in (1, spec.explanation.max_rows):
                 before = plain(port, given.seconds)

@@ -7,7 +7,8 @@ with one thread. Ours runs as `perennial serve` starts it, with its door, predic
 nothing. An Envoy with the plant's configuration stands before ours, another before BentoML: there the processor time is
 that of both processes. `ours on granian` is our ASGI application by granian, without gRPC. All servers are up at the
 same time and get load in turn, round after round, so that other load of the machine affects all. Processor time is that
-of the server's processes (`/proc/<pid>/stat`), the client's is not in it.
+of the server's processes (`/proc/<pid>/stat`), the client's is not in it. With a `redis-server` ours
+runs a second time, with its feature values in Redis.
 """
 
 from __future__ import annotations
@@ -31,8 +32,9 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "support"))
 
+from online_stores.redis_server import PROGRAM, RedisServer
 from serving_targets.front import Front
-from serving_targets.world import MODEL, furnish, processor
+from serving_targets.world import MODEL, furnish, processor, publish
 
 from perennial import catalog
 from perennial.serving import desired_state, headers
@@ -154,6 +156,10 @@ def start(settings: Settings, version: Path, folder: Path) -> dict[str, Server]:
         ours_on = [python, "-m", "granian", *granian[3:-1], "ours_on_granian:app"]
         given = {**ours, "PERENNIAL_POOL": "stable"}
         servers["ours on granian"] = Server("ours_granian", ours_on, folder, **given)
+    if settings.online_store is not None:
+        on_redis = {**ours, "PERENNIAL_ONLINE_STORE": settings.online_store}
+        command = [python, "-m", "perennial", "serve", "--pool", "stable", "--port", "PORT"]
+        servers["ours on Redis"] = Server("ours_redis", command, folder, **on_redis)
     for name in ("ours", "BentoML"):
         routed = Routed(f"{name}_envoy", servers[name], folder, settings.internal_secret)
         routed.lead(MODEL, wanted.version, wanted.digest)
@@ -218,6 +224,12 @@ def cases(names: list[str], entities: list[str], servers: dict[str, Server]) -> 
         Case("BentoML, tutorial", "BentoML", PREDICT, lists(MANY_ROWS), rows=MANY_ROWS),
         Case("ours by entity", "ours", PREDICT, by_entity(MANY_ENTITIES), rows=MANY_ENTITIES, connections=1),
     ]
+    if "ours on Redis" in servers:
+        given = {"rows": MANY_ENTITIES, "connections": 1}
+        found.insert(8, Case("ours by entity, Redis", "ours on Redis", PREDICT, by_entity(1)))
+        found.append(
+            Case("ours by entity, Redis", "ours on Redis", PREDICT, by_entity(MANY_ENTITIES), **given)
+        )
     if "bare ASGI on granian" in servers:
         found.insert(3, Case("bare ASGI on granian", "bare ASGI on granian", "/", tensors(1)))
         found.insert(2, Case("ours on granian", "ours on granian", INFER, tensors(1)))
@@ -286,6 +298,8 @@ def table(measured: list[Case]) -> None:
         / np.median(bento_routed.rates),
         "by entity / by tensor, CPU (goal 2)": entity.cpu_us / tensor.cpu_us,
     }
+    if on_redis := by.get(("ours by entity, Redis", 1)):
+        ratios["by entity on Redis / by tensor, CPU (goal 2)"] = on_redis.cpu_us / tensor.cpu_us
     print("\n| ratio | measured |\n|---|---:|")
     for name, value in ratios.items():
         print(f"| {name} | {value:.2f} |")
@@ -308,6 +322,10 @@ def main() -> None:
         )
         spec = catalog.spec(MODEL, settings)
         version, entities = furnish(spec, settings)
+        redis = RedisServer(folder) if PROGRAM else None
+        if redis is not None:
+            settings = settings.model_copy(update={"online_store": redis.url})
+            publish(spec, settings)
         servers = start(settings, version, folder)
         try:
             measured = cases(list(spec.features.names), entities, servers)
@@ -320,6 +338,8 @@ def main() -> None:
         finally:
             for server in servers.values():
                 server.stop()
+            if redis is not None:
+                redis.stop()
         table(measured)
         rows = sum(case.requests * case.rows for case in measured if case.server.startswith("ours"))
         size = (log_bytes(settings) - before) / rows

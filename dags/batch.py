@@ -10,6 +10,7 @@ from airflow.providers.standard.operators.bash import BashOperator
 from airflow.sdk import DAG, Param
 
 from perennial import catalog
+from perennial.backend_settings import LIGHT
 from perennial.settings import load
 
 SETTINGS = load()
@@ -41,5 +42,6 @@ for spec in catalog.specs(SETTINGS):
             env={"IN": "{{ params.IN }}", "OUT": "{{ params.OUT }}"},
             retries=2,
             cwd=str(SETTINGS.project),
+            queue=LIGHT,
         )
     globals()[dag.dag_id] = dag

@@ -8,6 +8,7 @@ from airflow.providers.standard.operators.bash import BashOperator
 from airflow.sdk import DAG, CronTriggerTimetable
 
 from perennial import catalog
+from perennial.backend_settings import LIGHT, TRAINING
 from perennial.local.training_runner import CLEAR_WORK, KEEP_DAYS
 from perennial.settings import load
 
@@ -38,6 +39,7 @@ for spec in catalog.specs(SETTINGS):
                 append_env=True,
                 env={},
                 cwd=str(SETTINGS.project),
+                queue=LIGHT,
             )
         if UPLOAD:
             # A day is uploaded when it is merged.
@@ -50,5 +52,6 @@ for spec in catalog.specs(SETTINGS):
             append_env=True,
             env={"WORK": str(SETTINGS.state / "work" / spec.name), "DAYS": str(KEEP_DAYS)},
             cwd=str(SETTINGS.project),
+            queue=TRAINING,  # where the work folders are
         )
     globals()[dag.dag_id] = dag

@@ -12,6 +12,7 @@ from airflow.providers.standard.operators.bash import BashOperator
 from airflow.sdk import DAG, CronTriggerTimetable
 
 from perennial import catalog
+from perennial.backend_settings import LIGHT
 from perennial.settings import load
 
 SETTINGS = load()
@@ -33,5 +34,6 @@ for spec in catalog.specs(SETTINGS):
             append_env=True,
             env={},
             cwd=str(SETTINGS.project),
+            queue=LIGHT,
         )
     globals()[dag.dag_id] = dag

@@ -13,6 +13,7 @@ from airflow.providers.standard.operators.bash import BashOperator
 from airflow.sdk import DAG, Asset, Param
 
 from perennial import catalog
+from perennial.backend_settings import LIGHT
 from perennial.core.assets import asset_uri, candidate_asset
 from perennial.core.governance.identity import Role
 from perennial.core.spec import ModelSpec
@@ -40,7 +41,7 @@ def build(spec: ModelSpec) -> DAG:
         # A newer candidate supersedes a running release: its DAG run must be able to start.
         max_active_runs=2,
         # All state is in our database, so a task that Airflow lost simply runs again.
-        default_args={"retries": 3, "retry_delay": timedelta(seconds=5)},
+        default_args={"retries": 3, "retry_delay": timedelta(seconds=5), "queue": LIGHT},
         params={"version": Param("candidate", type="string", title="Version or alias")},
         user_defined_macros={
             "candidate": partial(offered_candidate, train_dag=f"train_{spec.name}", changed=recorded_changes),

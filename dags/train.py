@@ -15,6 +15,7 @@ from airflow.providers.standard.operators.bash import BashOperator
 from airflow.sdk import DAG, Asset, AssetOrTimeSchedule, CronTriggerTimetable, Param, task
 
 from perennial import catalog
+from perennial.backend_settings import LIGHT, TRAINING
 from perennial.core.assets import Reason, asset_uri, candidate_asset, retrain_asset
 from perennial.core.spec import ModelSpec
 from perennial.orchestration.trigger_provenance import (
@@ -44,7 +45,7 @@ def line(step: str, model: str) -> str:
     return f'perennial {asking}{step} {model} --workdir "$WORK"'
 
 
-@task
+@task(queue=LIGHT)
 def why(model: str, params=None, dag_run=None, triggering_asset_events=None) -> dict[str, str]:
     """Show requester and reason to people; the steps look again, since the value of a task can be changed."""
     return asking(model)(dag_run, params, triggering_asset_events)._asdict()
@@ -109,7 +110,8 @@ def build(spec: ModelSpec) -> DAG:
         ),
         catchup=False,
         max_active_runs=1,
-        default_args={"retries": 2, "retry_delay": timedelta(seconds=5)},
+        # All but the first look into the work folder of the run.
+        default_args={"retries": 2, "retry_delay": timedelta(seconds=5), "queue": TRAINING},
         params={
             "reason": Param(
                 Reason.PERSON.value, type="string", enum=[reason.value for reason in Reason], title="Reason"
@@ -142,6 +144,7 @@ def broken(model: str, problem: str) -> DAG:
             bash_command=f"perennial prepare {model}",
             append_env=True,
             cwd=str(SETTINGS.project),
+            queue=LIGHT,
         )
     return dag
 

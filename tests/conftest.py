@@ -17,6 +17,7 @@ if TYPE_CHECKING:  # imported by the fixture that a test asks for: their librari
     from airflow_server import AirflowServer
     from live_releases import LiveReleases
     from mlflow_server import MlflowServer
+    from online_stores.redis_server import RedisServer
 
 # `--hypothesis-profile=deep` (make test-deep) replaces the first one. No deadline: tests run side by side.
 settings.register_profile("ci", max_examples=EVERY_RUN, deadline=None)
@@ -92,6 +93,31 @@ def postgres() -> Iterator[str]:
         pytest.skip("no PostgreSQL is installed under /usr/lib/postgresql")
     with running_postgres() as address:
         yield address
+
+
+@pytest.fixture(scope="session")
+def redis_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    """A Redis that tests share; it starts at once, so that it needs no lane."""
+    from online_stores.redis_server import PROGRAM, RedisServer
+
+    if PROGRAM is None and not os.environ.get("CI"):
+        pytest.skip("no redis-server on this machine")
+    assert PROGRAM, "CI needs redis-server"
+    server = RedisServer(tmp_path_factory.mktemp("redis"))
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
+@pytest.fixture
+def redis_server(redis_process: RedisServer) -> RedisServer:
+    """The Redis, running and empty."""
+    if redis_process.process is None:
+        redis_process.start()
+    with redis_process.client() as client:
+        client.flushall()
+    return redis_process
 
 
 @pytest.fixture(scope="session")

@@ -84,7 +84,7 @@ class Lane:
         return dict(os.environ) if self.marker else {**os.environ, "OMP_NUM_THREADS": "1"}
 
 
-OWN_LANE = ("server", "traffic", "e2e", "gpu")
+OWN_LANE = ("server", "traffic", "e2e", "gpu", "production")
 PLAIN = Lane("plain", options=("-n", WORKERS, "--dist", "loadfile", "--no-loadscope-reorder"))
 SERVERS, E2E, TRAFFIC = Lane("servers", "server"), Lane("e2e", "e2e"), Lane("traffic", "traffic")
 STAGES: tuple[tuple[tuple[Lane, ...], ...], ...] = (((PLAIN, SERVERS), (E2E,)), ((TRAFFIC,),))
@@ -95,6 +95,9 @@ The stack of the e2e lane waits much and trains on one core: the other lanes use
 LANES = [lane for stage in STAGES for chain in stage for lane in chain]
 GPU = Lane("gpu", "gpu")
 """Only when it is asked for: its tests are skipped on a machine without a GPU."""
+PRODUCTION = Lane("production", "production")
+"""Only when it is asked for: it starts another set of servers than `make test`."""
+ASKED = (GPU, PRODUCTION)
 
 
 def run_stage(chains: list[list[Lane]], options: list[str], reports: Path, fast: bool) -> None:
@@ -148,7 +151,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--lane", choices=[lane.name for lane in (*LANES, GPU)], help="only this one")
+    parser.add_argument("--lane", choices=[lane.name for lane in (*LANES, *ASKED)], help="only this one")
     parser.add_argument("--fast", action="store_true", help="only the plain tests that are not marked slow")
     parser.add_argument("--deep", action="store_true", help="all examples of the property tests")
     asked, options = parser.parse_known_args()
@@ -156,8 +159,8 @@ def main() -> int:
         options.append("--hypothesis-profile=deep")
     only = PLAIN.name if asked.fast else asked.lane
     started = time.monotonic()
-    stages = (((GPU,),),) if only == GPU.name else STAGES
-    lanes = [lane for lane in (*LANES, GPU) if only == lane.name or (only is None and lane in LANES)]
+    stages = next(((((lane,),),) for lane in ASKED if only == lane.name), STAGES)
+    lanes = [lane for lane in (*LANES, *ASKED) if only == lane.name or (only is None and lane in LANES)]
     with tempfile.TemporaryDirectory() as folder:
         reports = Path(folder)
         try:

@@ -81,10 +81,20 @@ def furnish(spec: ModelSpec, settings: Settings) -> tuple[Path, list[str]]:
     )
     state = desired_state.DesiredState(generation=1, models=(wanted,))
     desired_state.write(desired_state.state_file(settings.serving_dir, "stable"), state)
+    return version, publish(spec, settings)
+
+
+def publish(spec: ModelSpec, settings: Settings) -> list[str]:
+    """Publish features to the online store of the settings; return the tests."""
     history = simulate(SimulationScenario(cycles=10, tests=TESTS))
-    features = FeastFeatures(settings.shipped("feature_repo"), settings.feast_dir, lambda: [spec])
+    features = FeastFeatures(
+        settings.shipped("feature_repo"),
+        settings.feast_dir,
+        lambda: [spec],
+        online_store=settings.online_store,
+    )
     features.publish(prepare(history).views)
-    return version, sorted(set(history["test_id"]))
+    return sorted(set(history["test_id"]))
 
 
 def processor() -> str:

@@ -41,7 +41,7 @@ def test_a_pipeline_is_logged_in_a_flavour_that_runs_no_code(framework, tmp_path
     onnx_file = to_onnx(make_pipeline(StandardScaler(), Ridge()).fit(rows, rows[:, 0]), rows[:1])
     (served / "model.onnx").write_bytes(onnx_file.SerializeToString())
     url = f"sqlite:///{tmp_path}/mlflow.db"
-    tracker = MlflowTracker(url, tmp_path)
+    tracker = MlflowTracker(url, tmp_path / "artifacts")
     with tracker.run("any", "training", {}) as run:
         run.model(served, pipeline, rows[:5], pipeline.predict(rows[:5]))
     logged = sorted(tmp_path.rglob("MLmodel"))

@@ -19,15 +19,17 @@ SPEC = catalog.spec("test_failure_predictor")
 ASKED = {"cycle_size": 2, "requested_at": pd.Timestamp("2025-01-10T12:00Z").timestamp()}
 
 
-@pytest.fixture(params=["memory", "feast"])
+@pytest.fixture(params=["memory", "feast", "redis"])
 def features(request, tmp_path):
-    return memory() if request.param == "memory" else feast(tmp_path)
+    if request.param == "memory":
+        return memory()
+    return feast(tmp_path, request.getfixturevalue("redis_server").url if request.param == "redis" else None)
 
 
-def feast(folder):
+def feast(folder, online_store=None):
     from perennial.adapters.feast.features import FeastFeatures
 
-    return FeastFeatures(REPO, folder / "feast", lambda: [SPEC])
+    return FeastFeatures(REPO, folder / "feast", lambda: [SPEC], online_store=online_store)
 
 
 def memory():

@@ -98,7 +98,7 @@ def tools(request, tmp_path, mlflow_folder):
         (path,) = mlflow_folder.glob(f"artifacts/{model}/{run_id}/artifacts/served/model.onnx")
         path.write_bytes(b"something else")
 
-    tracker = MlflowTracker(url, mlflow_folder)
+    tracker = MlflowTracker(url, mlflow_folder / "artifacts")
     registry = MlflowRegistry(url, SqlVersionNumbers(f"sqlite:///{tmp_path / 'numbers.db'}").take, TRUSTED)
     return Tools(tracker, registry, tmp_path, model, damage)
 
@@ -223,7 +223,7 @@ def test_error_marks_the_run_as_failed(tmp_path, mlflow_folder):
 
     url = f"sqlite:///{mlflow_folder / 'mlflow.db'}"
     with pytest.raises(RuntimeError):
-        with MlflowTracker(url, mlflow_folder).run("failing", "training", {}) as run:
+        with MlflowTracker(url, mlflow_folder / "artifacts").run("failing", "training", {}) as run:
             raise RuntimeError("the training broke")
     assert MlflowClient(url).get_run(run.run_id).info.status == "FAILED"
 
@@ -235,7 +235,7 @@ def test_nested_runs_datasets_and_artifacts_reach_mlflow(tmp_path, mlflow_folder
     from perennial.adapters.mlflow.tracker import MlflowTracker
 
     url = f"sqlite:///{mlflow_folder / 'mlflow.db'}"
-    tracker = MlflowTracker(url, mlflow_folder)
+    tracker = MlflowTracker(url, mlflow_folder / "artifacts")
     revision = DataRevision(revision="a" * 40, files={"m/history.parquet": "b" * 32})
     (tmp_path / "note.txt").write_text("hello")
     with tracker.run("lineage", "training", {}) as run:
@@ -287,7 +287,7 @@ def test_killed_between_version_and_alias_it_is_finished_by_the_next_call(tmp_pa
 
     url = f"sqlite:///{mlflow_folder / 'mlflow.db'}"
     registry = MlflowRegistry(url, SqlVersionNumbers(f"sqlite:///{tmp_path / 'numbers.db'}").take)
-    tools = Tools(MlflowTracker(url, mlflow_folder), registry, tmp_path, "killed", None)
+    tools = Tools(MlflowTracker(url, mlflow_folder / "artifacts"), registry, tmp_path, "killed", None)
     new = tools.train()
     ref = registry.register(new)
     # The state after a kill right behind the creation of the version.

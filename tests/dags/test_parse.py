@@ -26,6 +26,8 @@ for path in sys.argv[1:]:
     bag = DagBag(dag_folder=path, include_examples=False)
     report[path] = {"seconds": time.process_time() - started, "errors": bag.import_errors,
                     "dags": {name: dag.task_ids for name, dag in bag.dags.items()},
+                    "queues": {f"{name}.{one.task_id}": one.queue for name, dag in bag.dags.items()
+                               for one in dag.tasks},
                     "shell": [one.bash_command for dag in bag.dags.values() for one in dag.tasks
                               if hasattr(one, "bash_command")]}
 report["heavy"] = sorted({"torch", "mlflow", "feast", "evidently", "great_expectations"} & set(sys.modules))
@@ -57,6 +59,18 @@ def parsed(tmp_path_factory, files, **environment):
 
 def test_no_import_errors(report):
     assert not {path: one["errors"] for path, one in report.items() if path != "heavy" and one["errors"]}
+
+
+def test_what_uses_a_work_folder_is_for_the_workers_of_trainings(report):
+    queues = {}
+    for path, one in report.items():
+        if path != "heavy":
+            queues |= {name.replace(f"_{MODEL}.", "."): queue for name, queue in one["queues"].items()}
+    steps = ("prepare", "validate", "train", "evaluate", "register", "offer")
+    assert {queues[f"train.{step}"] for step in steps} | {queues["maintain.clear_work"]} == {"training"}
+    assert set(queues.values()) == {"training", "light"}
+    light = ("train.why", "release.gate", "release.approval", "monitor.window", "maintain.seal_predictions")
+    assert {queues[name] for name in light} == {"light"}
 
 
 def test_no_shell_line_holds_what_somebody_may_have_written(report):

@@ -9,6 +9,7 @@ import pytest
 from perennial import account_file
 from perennial.errors import SettingsError
 from perennial.local import handed_secrets
+from perennial.local.airflow import make_configuration
 from perennial.local.processes import table
 from perennial.local.supervisor import set_up
 from perennial.local.supervisord import write_config
@@ -21,28 +22,33 @@ PUBLIC = {
     "accounts_path", "unix_accounts", "training_socket",
     "tls_pages", "jwt_issuer", "jwt_audience", "jwt_keys", "client_rate", "port_mlflow", "port_airflow", "port_envoy",
     "port_monitor", "ports_stable", "ports_canary", "ports_stable_grpc", "ports_canary_grpc",
-    "request_log", "otlp_traces", "on_demand_mib", "provider", "device", "log_bucket", "log_local_days",
+    "request_log", "otlp_traces", "artifacts_url", "airflow_executor", "workers_training", "workers_light",
+    "on_demand_mib", "provider", "device", "log_bucket", "log_local_days",
 }  # fmt: skip
 """Settings without a secret: addresses, names, and paths of files whose modes protect them."""
 GETS = {
-    "mlflow": {"database_url"},
+    "mlflow": {"database_url", "mlflow_database_url"},
     "envoy": set(),
-    "server-stable-3101": set(),
-    "server-stable-3102": set(),
-    "server-canary-3111": set(),
+    "server-stable-3101": {"online_store"},
+    "server-stable-3102": {"online_store"},
+    "server-canary-3111": {"online_store"},
     "guard": {"database_url"},
     "airflow-api-server": {"database_url"},
-    "airflow-scheduler": {"database_url", "tuning_url", "dvc_remote"},
+    "airflow-scheduler": set(),  # its tasks run in the workers
+    "airflow-worker-training": {"database_url", "tuning_url", "dvc_remote", "online_store"},
+    "airflow-worker-light": {"database_url", "dvc_remote", "online_store"},
     "airflow-dag-processor": set(),
     "airflow-triggerer": {"database_url"},
     "monitor": {"database_url", "airflow_password"},
     "notifier": {"database_url", "notify"},
 }
+RUNS_TASKS = {"database_url", "tuning_url", "dvc_remote", "online_store"}
+"""What the scheduler gets where it runs the tasks itself."""
 MACHINES = {"training", "release"}
 EVERYBODY = {"admin", "training", "release", "approver", "operator", "viewer"}
 HAS: dict[str, set[str]] = {name: set() for name in GETS} | {
-    "mlflow": EVERYBODY, "guard": MACHINES, "monitor": MACHINES, "airflow-scheduler": MACHINES,
-    "airflow-triggerer": MACHINES,
+    "mlflow": EVERYBODY, "guard": MACHINES, "monitor": MACHINES, "airflow-worker-light": MACHINES,
+    "airflow-worker-training": {"training"}, "airflow-triggerer": MACHINES,
 }  # fmt: skip
 """Process -> accounts whose passwords are in its accounts file."""
 VALUES = {name: f"secret-of-{name}" for name in sorted(SECRETS - {"passwords"})}
@@ -88,6 +94,9 @@ def test_each_process_gets_the_secrets_that_it_needs(settings):
 
 def test_the_files_are_private_and_give_the_same_settings(settings, monkeypatch):
     handed_secrets.write(settings)
+    settings = settings.model_copy(update={"celery_broker_url": None})
+    assert not [process for process in table(settings) if "worker" in process.name]
+    handed_secrets.write(settings)
     scheduler = next(process for process in table(settings) if process.name == "airflow-scheduler")
     for name in SECRETS:
         monkeypatch.delenv(f"PERENNIAL_{name.upper()}", raising=False)
@@ -95,7 +104,7 @@ def test_the_files_are_private_and_give_the_same_settings(settings, monkeypatch)
         monkeypatch.setenv(name, value)
     read = load()
     for name in SECRETS:
-        assert getattr(read, name) == (VALUES[name] if name in GETS["airflow-scheduler"] else None), name
+        assert getattr(read, name) == (VALUES[name] if name in RUNS_TASKS else None), name
     for path in (settings.state / "secrets").rglob("*"):
         assert path.stat().st_mode & 0o077 == 0 or path.is_dir()
     handed_secrets.write(settings.model_copy(update={"notify": None}))
@@ -114,8 +123,17 @@ def test_only_parts_of_airflow_that_sign_know_the_key_of_sessions(settings):
     assert keys == {
         "airflow-api-server": signing, "airflow-scheduler": signing,
         "airflow-dag-processor": "airflow.cfg", "airflow-triggerer": "airflow.cfg",
+        "airflow-worker-training": "workers.cfg", "airflow-worker-light": "workers.cfg",
     }  # fmt: skip
-    for name in ("airflow.cfg", signing):
+    make_configuration(settings)
+    texts = {
+        name: (settings.airflow_dir / name).read_text() for name in (signing, "airflow.cfg", "workers.cfg")
+    }
+    assert [name for name, text in texts.items() if VALUES["celery_broker_url"] in text] == [
+        signing,
+        "workers.cfg",
+    ]
+    for name in texts:
         assert (settings.airflow_dir / name).stat().st_mode & 0o777 == 0o600
 
 

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
+from perennial import catalog
 from perennial.core.release.phase import Phase
 from perennial.core.release.status import IntentKind, Pause
 from perennial.core.serving_spec import Load
 from perennial.flows.release.failover_watch import FailoverWatch, FailoverWatchPorts
 from perennial.flows.release.load_policy import LoadPolicyPorts
+from perennial.settings import Settings
+from perennial.wiring.releasing import load_policy
 
 MODEL = "test_failure_predictor"
 
@@ -77,3 +82,25 @@ def test_a_server_that_cannot_load_the_champion_is_not_waited_for(world):
     world.release_first()
     world.pool.broken[world.router.route(MODEL).stable.digest] = "torn"
     assert world.open_second().phase is Phase.SHADOW
+
+
+def test_the_key_of_the_spec_counts_from_its_next_reading_and_a_spec_without_it_keeps_its_digest(tmp_path):
+    settings = Settings(project=tmp_path)
+    file = tmp_path / "configs" / "models" / f"{MODEL}.yaml"
+    file.parent.mkdir(parents=True)
+    shipped = (Settings().configs / "models" / f"{MODEL}.yaml").read_text()
+    digests = set()
+    for number, (line, load) in enumerate(
+        {
+            "": Load.PINNED,
+            "serving: {load: pinned}": Load.PINNED,
+            "serving: {load: on_demand}": Load.ON_DEMAND,
+            "serving: {load: never}": None,
+        }.items()
+    ):
+        file.write_text(f"{shipped}\n{line}\n")
+        os.utime(file, (number, number))
+        assert load_policy(MODEL, settings) is load
+        if load is Load.PINNED:
+            digests.add(catalog.spec(MODEL, settings).digest)
+    assert len(digests) == 1

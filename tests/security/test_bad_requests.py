@@ -146,23 +146,23 @@ def test_a_number_out_of_range_is_named(server, size):
 
 
 def test_a_store_that_answers_its_own_row_but_not_the_request_blames_the_request(server, monkeypatch):
-    known = server.values.values
+    known = server.values.columns
 
-    def values(service, rows):
-        if rows[0]["test_id"] == "t1":
+    def columns(service, given):
+        if given["test_id"][0] == "t1":
             raise ValueError("year 33658 is out of range")
-        return known(service, rows)
+        return known(service, given)
 
-    monkeypatch.setattr(server.values, "values", values)
+    monkeypatch.setattr(server.values, "columns", columns)
     answer = ask(server)
     assert (answer.status_code, "context" in answer.json()["error"]) == (400, True)
 
 
 def test_a_store_that_answers_nothing_is_not_the_requests_fault(server, monkeypatch):
-    def values(service, rows):
+    def columns(service, given):
         raise RuntimeError("no such table")
 
-    monkeypatch.setattr(server.values, "values", values)
+    monkeypatch.setattr(server.values, "columns", columns)
     answer = ask(server)
     assert answer.status_code == 503
 

@@ -181,7 +181,7 @@ def test_edited_artifacts_of_mlflow_are_not_fetched(tmp_path, name):
 
     url = f"sqlite:///{tmp_path / 'mlflow.db'}"
     ref, files = version(tmp_path)
-    with MlflowTracker(url, tmp_path).run("tiny", "training", {}) as run:
+    with MlflowTracker(url, tmp_path / "artifacts").run("tiny", "training", {}) as run:
         uri = run.model(files, None, np.zeros((2, 4), dtype=np.float32), np.zeros(2, dtype=np.float32))
     registry = MlflowRegistry(url, SqlVersionNumbers(f"sqlite:///{tmp_path / 'numbers.db'}").take, TRUSTED)
     ref = registry.register(

@@ -6,10 +6,12 @@ import json
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import onnxruntime
 import pytest
+from onnxruntime.capi.onnxruntime_pybind11_state import EPFail
 from signing import TRUSTED, signed
-from tiny_models import tiny_version
+from tiny_models import WIDTH, tiny_version
 
 from perennial.cli import main
 from perennial.errors import ModelFileError, SettingsError
@@ -76,6 +78,25 @@ def test_training_without_the_device_is_an_error(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(SettingsError, match="PERENNIAL_DEVICE is cuda"):
         training_device()
+
+
+def test_a_provider_that_fails_at_a_request_is_not_replaced_by_the_cpu(tmp_path, monkeypatch):
+    """By default a session of ONNX Runtime opens itself again on the CPU, and prints that."""
+    _, files = tiny_version(tmp_path, "m", "1.0.0", 0.0)
+    path = files / "model.onnx"
+    opened = open_session(path.read_bytes(), path)
+
+    class Broken:
+        def run(self, *given):
+            raise EPFail("the GPU is gone")
+
+        def __getattr__(self, name):
+            return getattr(inner, name)
+
+    inner = opened._sess
+    monkeypatch.setattr(opened, "_sess", Broken())
+    with pytest.raises(EPFail, match="the GPU is gone"):
+        opened.run(["score"], {"features": np.zeros((1, WIDTH), np.float32)})
 
 
 def test_a_model_of_which_nothing_runs_on_the_provider_is_refused(tmp_path, monkeypatch):

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import shap  # noqa: F401 loaded here, so that no test waits for it
 from one_server import NOW, Server
-from signing import TRUSTED
+from signing import FOLDER, TRUSTED
 from tiny_models import tiny_version
 
 from perennial.adapters.bentoml.pool import BentoPool
@@ -221,6 +221,31 @@ def test_neither_loading_nor_explaining_imports_torch_and_a_plain_server_has_no_
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+READY = """
+import sys
+from pathlib import Path
+from perennial.serving.bento import ServerParts
+from perennial.settings import Settings
+
+parts = ServerParts(Settings(home=sys.argv[1], trusted_keys=sys.argv[2]), "stable", None)
+parts.host.converge()
+assert parts.host.ready, parts.host.versions
+print("shap" in sys.modules)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("background", [BACKGROUND, ()])
+def test_a_server_has_the_library_when_it_is_ready_if_it_needs_it(tmp_path, background):
+    """The first explanation waited for the import for seconds, and was refused as late."""
+    made = tiny_version(tmp_path, "tiny", "1.0.0", 0.0, background=background)
+    Server(tmp_path / "serving").hold(made)
+    done = subprocess.run(
+        [sys.executable, "-c", READY, tmp_path, FOLDER], capture_output=True, text=True, check=False
+    )
+    assert done.stdout == f"{bool(background)}\n", done.stderr
 
 
 @pytest.mark.parametrize("broken", ["raises", "nan"])

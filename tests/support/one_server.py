@@ -14,6 +14,7 @@ from perennial.serving import desired_state, headers
 from perennial.serving.app import ModelServer
 from perennial.serving.feedback_inbox import FeedbackWriter
 from perennial.serving.host import ModelHost
+from perennial.serving.online.columns import FeatureColumns
 from perennial.serving.prediction_log import PredictionLogWriter
 from perennial.serving.prediction_log_reader import PredictionLogReader
 
@@ -29,12 +30,13 @@ class Values:
         self.down = False
         self.asked: list[dict] = []
 
-    def values(self, service, rows):
+    def columns(self, service, given):
         if self.down:
             raise FeaturesUnavailable("the store is away", hint="wait")
-        self.asked += rows
-        values = [self.known.get(row["test_id"]) for row in rows]
-        return [None if value is None else {f"f{i}": value for i in range(4)} for value in values]
+        self.asked += [dict(zip(given, row, strict=True)) for row in zip(*given.values(), strict=True)]
+        values = [self.known.get(test) for test in given["test_id"]]
+        unknown = {number for number, value in enumerate(values) if value is None}
+        return FeatureColumns({f"f{i}": values for i in range(4)}, unknown)
 
 
 class Server:

@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from perennial import account_file, files
+from perennial.backend_settings import LIGHT, LOCAL
 from perennial.core.governance.identity import Role
 from perennial.errors import SchedulerUnavailable
 from perennial.settings import Settings
@@ -23,8 +24,12 @@ SECRETS = "secrets.json"
 PASSWORDS = "passwords.json"
 SESSIONS = "sessions.cfg"
 """Airflow's configuration with the key that signs sessions of people and of tasks."""
-SIGNING_PARTS = ("api-server", "scheduler")
-"""Parts of Airflow that sign or check sessions."""
+WORKERS = "workers.cfg"
+"""Airflow's configuration with the address of the queue, and without that key."""
+CONFIGURATIONS = {"api-server": SESSIONS, "scheduler": SESSIONS, "celery worker": WORKERS}
+"""Part of Airflow -> its configuration; the others have `airflow.cfg`, which has neither."""
+PSYCOPG = "postgresql+psycopg:"
+DAY = "86400"
 BUNDLE = "airflow.dag_processing.bundles.local.LocalDagBundle"
 """Class of a folder of DAGs."""
 ROLES = {Role.ADMIN: "admin", Role.APPROVER: "op", Role.OPERATOR: "op", Role.VIEWER: "viewer"}
@@ -96,7 +101,7 @@ def tls_options(settings: Settings) -> tuple[str, ...]:
 
 
 def make_configuration(settings: Settings) -> None:
-    """Write the two configuration files, readable only by their owner, with what no environment may contain.
+    """Write the configuration files, readable only by their owner, with what no environment may contain.
 
     The parts that neither sign nor check sessions get random keys, which open nothing: Airflow refuses to start
     without any. Passwords are written before, because the key of sessions depends on them.
@@ -107,16 +112,26 @@ def make_configuration(settings: Settings) -> None:
         bundles.append(
             {"name": "project", "classpath": BUNDLE, "kwargs": {"path": str(settings.project / "dags")}}
         )
+    database = settings.airflow_database_url or f"sqlite:///{settings.airflow_dir / 'airflow.db'}"
     common = {
         ("dag_processor", "dag_bundle_config_list"): json.dumps(bundles),
         ("core", "fernet_key"): keys["airflow_fernet"],
-        ("database", "sql_alchemy_conn"): f"sqlite:///{settings.airflow_dir / 'airflow.db'}",
+        ("database", "sql_alchemy_conn"): database,
     }
+    if database.startswith(PSYCOPG):  # by default Airflow takes asyncpg here
+        common["database", "sql_alchemy_conn_async"] = database
+    queue = {}
+    if settings.celery_broker_url is not None:
+        queue = {
+            ("celery", "broker_url"): settings.celery_broker_url,
+            ("celery", "result_backend"): f"db+{database}",
+        }
     jwt, api = ("api_auth", "jwt_secret"), ("api", "secret_key")
     session_key = _session_key(keys["airflow_jwt"], settings)
     for name, own in (
         ("airflow.cfg", {jwt: secrets.token_urlsafe(48), api: secrets.token_urlsafe(32)}),
-        (SESSIONS, {jwt: session_key, api: keys["airflow_api"]}),
+        (WORKERS, {jwt: secrets.token_urlsafe(48), api: secrets.token_urlsafe(32), **queue}),
+        (SESSIONS, {jwt: session_key, api: keys["airflow_api"], **queue}),
     ):
         parser, text = configparser.ConfigParser(interpolation=None), io.StringIO()
         for (section, key), value in (common | own).items():
@@ -134,11 +149,10 @@ def environment(settings: Settings, part: str) -> dict[str, str]:
         # Tasks trust this beside the well-known authorities when they call the API server.
         **({"AIRFLOW__API__SSL_CERT": str(trusted)} if settings.tls_pages and trusted else {}),
         "AIRFLOW_HOME": str(home),
-        "AIRFLOW_CONFIG": str(home / (SESSIONS if part in SIGNING_PARTS else "airflow.cfg")),
+        "AIRFLOW_CONFIG": str(home / CONFIGURATIONS.get(part, "airflow.cfg")),
         "AIRFLOW__CORE__DAGS_FOLDER": str(dags_folder(settings)),
         "AIRFLOW__CORE__LOAD_EXAMPLES": "false",
-        "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
-        "AIRFLOW__CORE__PARALLELISM": "4",
+        **_executor(settings),
         "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "false",
         "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{settings.airflow_url}/execution/",
         "AIRFLOW__CORE__AUTH_MANAGER": "perennial.orchestration.auth_manager.GuardedAuthManager",
@@ -161,6 +175,19 @@ def environment(settings: Settings, part: str) -> dict[str, str]:
     }
 
 
+def _executor(settings: Settings) -> dict[str, str]:
+    """Return the variables about what runs the tasks."""
+    if settings.executor == LOCAL:
+        return {"AIRFLOW__CORE__EXECUTOR": LOCAL, "AIRFLOW__CORE__PARALLELISM": "4"}
+    return {
+        "AIRFLOW__CORE__EXECUTOR": settings.executor,
+        "AIRFLOW__OPERATORS__DEFAULT_QUEUE": LIGHT,
+        # A task may wait for its turn behind long trainings: by default ten minutes in a queue are a failure.
+        "AIRFLOW__SCHEDULER__TASK_QUEUED_TIMEOUT": DAY,
+        "AIRFLOW__CELERY_BROKER_TRANSPORT_OPTIONS__VISIBILITY_TIMEOUT": DAY,
+    }
+
+
 def migrate(settings: Settings, env: Mapping[str, str]) -> None:
     """Create or upgrade Airflow's metadata database.
 
@@ -177,5 +204,7 @@ def migrate(settings: Settings, env: Mapping[str, str]) -> None:
     if done.returncode != 0:
         raise SchedulerUnavailable(
             f"airflow db migrate failed:\n{done.stderr[-1500:]}",
-            hint=f"remove {settings.airflow_dir}/airflow.db to start with an empty database",
+            hint="PERENNIAL_AIRFLOW_DATABASE_URL: does the server run, and does the role own its database?"
+            if settings.airflow_database_url
+            else f"remove {settings.airflow_dir}/airflow.db to start with an empty database",
         )

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from pydantic import SecretStr
 
 from perennial import account_file, files
+from perennial.backend_settings import CELERY, LOCAL
 from perennial.core.governance.identity import Role
 from perennial.errors import SettingsError
 from perennial.secret_settings import SECRETS
@@ -21,22 +22,28 @@ from perennial.wiring.accounts import CERTIFICATES
 from perennial.wiring.monitoring import airflow_password
 
 NEEDS: dict[str, tuple[str, ...]] = {
-    "mlflow": ("database_url",),  # records changes of accounts
+    "mlflow": ("database_url", "mlflow_database_url"),  # the first: it records changes of accounts
     "guard": ("database_url",),
     "monitor": ("database_url", "airflow_password"),
     "notifier": ("database_url", "notify"),
     "airflow-api-server": ("database_url",),  # records refused sign-ins
     "airflow-triggerer": ("database_url",),
-    "airflow-scheduler": ("database_url", "tuning_url", "dvc_remote"),  # its tasks train and release
-    "training": ("tuning_url", "dvc_remote"),
+    # Tasks train, publish features, register versions, gate and release.
+    "airflow-scheduler": ("database_url", "tuning_url", "dvc_remote", "online_store"),
+    "airflow-worker-training": ("database_url", "tuning_url", "dvc_remote", "online_store"),
+    "airflow-worker-light": ("database_url", "dvc_remote", "online_store"),
+    "training": ("tuning_url", "dvc_remote", "online_store"),
+    "server": ("online_store",),
 }
-"""Process -> secret settings that it gets, each in a file of its own."""
+"""Process -> secret settings that it gets, each in a file of its own. All model servers have those of `server`."""
 ACCOUNTS: dict[str, tuple[Role, ...]] = {
     "mlflow": tuple(Role),
     "guard": (Role.TRAINING, Role.RELEASE),
     "monitor": (Role.TRAINING, Role.RELEASE),
     "airflow-scheduler": (Role.TRAINING, Role.RELEASE),
     "airflow-triggerer": (Role.TRAINING, Role.RELEASE),  # moves releases
+    "airflow-worker-training": (Role.TRAINING,),
+    "airflow-worker-light": (Role.TRAINING, Role.RELEASE),
     "training": (Role.TRAINING,),
 }
 """Process -> roles whose accounts it gets, with their passwords, in an accounts file of its own."""
@@ -110,6 +117,10 @@ def kept_back(environment: Mapping[str, str]) -> list[str]:
 
 def pointers(settings: Settings, process: str) -> dict[str, str]:
     """Return the variables that name the files with a process's secrets and accounts."""
+    if _runs_no_task(settings, process):
+        return {}
+    if process.startswith("server-"):
+        process = "server"
     folder = _folder(settings) / process
     files_ = {
         f"{PREFIX}{name.upper()}_FILE": str(folder / name)
@@ -132,6 +143,8 @@ def write(settings: Settings) -> None:
     accounts = account_file.read(settings.accounts_file)
     shutil.rmtree(_folder(settings), ignore_errors=True)
     for process, names in NEEDS.items():
+        if _runs_no_task(settings, process):
+            continue
         folder = _folder(settings) / process
         for name in names:
             value = airflow_password(settings) if name == "airflow_password" else getattr(settings, name)
@@ -143,6 +156,13 @@ def write(settings: Settings) -> None:
             files.write_bytes(
                 folder / "accounts.json", account_file.CONTENT.dump_json(own, indent=2), files.PRIVATE
             )
+
+
+def _runs_no_task(settings: Settings, process: str) -> bool:
+    """Return whether Airflow's tasks, which need the secrets of this process, run in another."""
+    if process == "airflow-scheduler":
+        return settings.executor != LOCAL
+    return process.startswith("airflow-worker-") and settings.executor != CELERY
 
 
 def _folder(settings: Settings) -> Path:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -10,7 +9,7 @@ from dataclasses import dataclass, field, replace
 import httpx
 
 from perennial.core.release.traffic import PoolName
-from perennial.local import airflow, handed_secrets, training_runner, unix_accounts
+from perennial.local import airflow, celery_workers, handed_secrets, training_runner, unix_accounts
 from perennial.settings import LOOPBACK, Settings
 
 ReadinessCheck = Callable[[httpx.Client], str]
@@ -74,10 +73,8 @@ def table(settings: Settings) -> list[Process]:
         Process(
             "mlflow",
             (
-                python, "-m", "mlflow", "server", "--app-name", "perennial", "--workers", "1",
+                python, "-m", "uvicorn", "--factory", "perennial.tracking_server.app:create_app",
                 "--host", settings.host_pages, "--port", str(settings.port_mlflow),
-                "--backend-store-uri", f"sqlite:///{settings.mlflow_dir / 'mlflow.db'}",
-                "--default-artifact-root", str(settings.mlflow_dir / "artifacts"), "--no-serve-artifacts",
                 *_tls_of_mlflow(settings),
             ),
             status_200(f"{mlflow_url}/health"),
@@ -110,6 +107,7 @@ def table(settings: Settings) -> list[Process]:
         _airflow(settings, "scheduler", ("--skip-serve-logs",), airflow_part(settings, "scheduler")),
         _airflow(settings, "dag-processor", (), airflow_part(settings, "dag_processor")),
         _airflow(settings, "triggerer", ("--skip-serve-logs",), airflow_part(settings, "triggerer")),
+        *(_worker(settings, queue, count) for queue, count in settings.workers.items()),
         Process(
             "monitor",
             (python, "-m", "perennial", "monitor", "watch"),
@@ -141,10 +139,7 @@ def _tls_of_mlflow(settings: Settings) -> tuple[str, ...]:
     if settings.pages_tls is None:
         return ()
     certificate, key = settings.pages_tls
-    return (
-        "--uvicorn-opts",
-        shlex.join(("--ssl-certfile", str(certificate), "--ssl-keyfile", str(key))),
-    )
+    return ("--ssl-certfile", str(certificate), "--ssl-keyfile", str(key))
 
 
 def server_name(pool: str, port: int) -> str:
@@ -177,6 +172,20 @@ def _training(settings: Settings, caller: str) -> Process:
         (sys.executable, "-m", "perennial", "training", "serve", "--caller", caller),
         lambda client: "" if training_runner.listens(settings) else "takes no requests yet",
         "training: runs the training steps as an account of their own",
+    )
+
+
+def _worker(settings: Settings, queue: str, count: int) -> Process:
+    """Return the process that runs the tasks of a queue, `count` at once."""
+    name = celery_workers.node(queue)
+    options = ("--queues", queue, "--concurrency", str(count), "--celery-hostname", name, "--skip-serve-logs")
+    return Process(
+        f"airflow-worker-{queue}",
+        (sys.executable, "-m", "airflow", "celery", "worker", *options),
+        lambda client: celery_workers.problem(settings, name),
+        f"Airflow worker: tasks of the queue {queue}, {count} at once",
+        airflow.environment(settings, "celery worker"),
+        after_migration=True,
     )
 
 

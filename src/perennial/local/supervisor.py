@@ -15,7 +15,7 @@ import httpx
 from perennial import account_file
 from perennial.core.release.traffic import PoolName
 from perennial.errors import PortTaken, RouterUnavailable, StoreUnavailable, ToolError
-from perennial.local import airflow, handed_secrets, supervisord, unix_accounts
+from perennial.local import airflow, databases, handed_secrets, supervisord, unix_accounts
 from perennial.local.handed_secrets import base_environment
 from perennial.local.processes import Process, server_name, table
 from perennial.serving.access.client_keys import refuse_open_door
@@ -83,6 +83,7 @@ def up(settings: Settings, say: Say, timeout: float = 240.0) -> None:
     """Start all processes that are not up, and wait until each answers."""
     if not supervisord.running(settings):
         refuse_open_door(settings)
+        databases.check(settings)
         unix_accounts.check(settings)
         unix_accounts.check_reach(settings)
         check_ports(settings)

@@ -28,8 +28,8 @@ MLFLOW, REST, TRAINING = "mlflow", "perennial", "training"
 ROOTS = ("accounts.json", "secrets.json", "supervisord.conf", "supervisord.pid", "logs")
 """Names in the state folder that stay root's, as whoever starts and stops the processes."""
 FOLDERS = (
-    "airflow", "bentoml", "data", "downloads", "dvc-remote", "envoy", "feast", "history", "keys", "monitor", "optuna",
-    "quarantine", "releases", "reports", "serving", "tables", "work",
+    "airflow", "bentoml", "data", "downloads", "dvc-remote", "engines", "envoy", "feast", "history", "keys", "monitor",
+    "optuna", "quarantine", "releases", "reports", "serving", "tables", "work",
 )  # fmt: skip
 """Folders that the processes make in the state folder; root makes them, so that no process writes into it."""
 DATA_LOCK = "data.lock"

@@ -3,15 +3,15 @@
 The method is model-agnostic: it needs only a function that scores rows, so the served ONNX file itself is explained.
 A feature outside a coalition takes its values from each row of the background; the mean score over these rows is
 the score of the coalition. Several numbers of an answer share the scored rows. The import of shap takes seconds, so
-it happens inside the call. Source: S. Lundberg, S.-I. Lee, "A Unified Approach to Interpreting Model Predictions",
-NeurIPS 2017.
+it happens with the first version that can be explained (`load_library`). Source: S. Lundberg, S.-I. Lee, "A Unified
+Approach to Interpreting Model Predictions", NeurIPS 2017.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import numpy as np
 
@@ -20,6 +20,12 @@ from perennial.core.training.attribution import Attributions
 METHOD = "Kernel SHAP"
 BLOCK = 1024
 """Rows per call of the model: larger blocks only need more memory."""
+
+
+def load_library() -> None:
+    """Import the library, which takes seconds; where it is not installed, explanations are refused."""
+    with suppress(ImportError):
+        import shap  # noqa: F401
 
 
 def shapley(

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from perennial.errors import FeaturesUnavailable, PerennialError, SettingsError
 from perennial.hidden_packages import hidden
 from perennial.model_probe import ModelTrials
+from perennial.serving import explanation
 from perennial.serving.access.client_keys import ClientKeys
 from perennial.serving.access.door import Door
 from perennial.serving.app import ModelServer
@@ -21,7 +22,7 @@ from perennial.serving.evidence.sources import FeedbackSources
 from perennial.serving.feedback_inbox import FeedbackWriter
 from perennial.serving.host import ModelHost
 from perennial.serving.http.whole_requests import DirectTraffic, WholeRequests
-from perennial.serving.manifest import example_row
+from perennial.serving.manifest import example_columns
 from perennial.serving.observing.requests import Observed
 from perennial.serving.observing.settings import observation
 from perennial.serving.onnx import execution_of
@@ -62,7 +63,7 @@ class FeatureSource:
         with self._opening:  # pinned versions and those on demand are loaded by two threads
             if self._values is None:
                 self._values = self._open()
-        self._values.values(service, [example_row(version.manifest)])
+        self._values.columns(service, example_columns(version.manifest))
 
     def __call__(self) -> OnlineValues:
         if self._values is None:
@@ -74,7 +75,7 @@ class FeatureSource:
             with hidden("torch"):
                 from perennial.serving.online_features import OnlineFeatures
 
-            return OnlineFeatures(self._settings.feast_dir)
+            return OnlineFeatures(self._settings.feast_dir, online_store=self._settings.online_store)
         except PerennialError:
             raise
         except Exception as error:  # Feast and its stores have exceptions without a common base class
@@ -105,7 +106,7 @@ class ServerParts:
         self.host = ModelHost(
             packed or folder,
             pool,
-            self._source.warm,
+            self._prepare,
             TrustedKeys(trusted),
             self._trials[0].problem,
             self._predictions.disk_error,
@@ -134,6 +135,10 @@ class ServerParts:
         self._grpc = None
         if grpc_port is not None:
             self._grpc = GrpcServer(f"{LOOPBACK}:{grpc_port}", calls, lambda: self.host.started)
+
+    def _prepare(self, version: LoadedVersion) -> None:
+        self._source.warm(version)
+        explanation.warm(version)
 
     def uvicorn_settings(self) -> dict[str, Any]:
         """Return what uvicorn is told besides what BentoML tells it: to leave out what the routes do not use.

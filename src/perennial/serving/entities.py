@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
@@ -17,7 +16,8 @@ from perennial.core.tasks.windows import Windows
 from perennial.errors import FeaturesUnavailable, MalformedInput, PerennialError, UnknownEntity
 from perennial.serving.answers import brief, flag
 from perennial.serving.explanation import requested
-from perennial.serving.manifest import ServedManifest, example_row
+from perennial.serving.manifest import ServedManifest, example_columns
+from perennial.serving.online.columns import FeatureColumns
 
 KEYS = frozenset({"entities", "context", "allow_unknown", "explain", "explain_class"})
 ROW_KEYS = frozenset({"rows", "explain", "explain_class"})
@@ -29,7 +29,7 @@ LARGEST = 1e15
 class OnlineValues(Protocol):
     """A source of feature values; see serving.online_features."""
 
-    def values(self, service: str, rows: list[dict[str, Any]]) -> list[dict[str, Any] | None]: ...
+    def columns(self, service: str, given: Mapping[str, Sequence[Any]]) -> FeatureColumns: ...
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class EntityRequest:
     entities: list[dict[str, Any]]
     """Entity keys; the inputs where the caller sends them."""
     rows: list[dict[str, Any]]
-    """Entity keys and request values, a row per entity."""
+    """What the model is asked about, a row per entity: keys and sent inputs."""
     context: dict[str, Any]
     """Request values only."""
     allow_unknown: bool
@@ -71,6 +71,27 @@ def parse(body: Any, manifest: ServedManifest) -> EntityRequest:
     if len(entities) > limits.ROWS:
         raise MalformedInput(f"{len(entities)} entities", hint=f"send at most {limits.ROWS} per request")
     _only(body, KEYS)
+    if not _plain(entities, keys):
+        _check(entities, keys, manifest)
+    context = _context(body.get("context", {}), manifest)
+    return EntityRequest(
+        entities, entities, context, flag(body, "allow_unknown"), *requested(body, manifest.task)
+    )
+
+
+def _plain(entities: list[Any], keys: set[str]) -> bool:
+    """Return whether all entities have these keys, and texts of a usual length: then no single one is checked."""
+    if not all(type(entity) is dict and entity.keys() == keys for entity in entities):
+        return False
+    for key in keys:
+        column = [entity[key] for entity in entities]
+        if {*map(type, column)} != {str} or not all(column) or len(max(column, key=len)) > limits.TEXT:
+            return False
+    return True
+
+
+def _check(entities: list[Any], keys: set[str], manifest: ServedManifest) -> None:
+    """Refuse an entity with other keys, or with a value that is no key."""
     for number, entity in enumerate(entities):
         if not isinstance(entity, dict) or set(entity) != keys:
             raise MalformedInput(
@@ -82,11 +103,6 @@ def parse(body: Any, manifest: ServedManifest) -> EntityRequest:
             )
         for name, value in entity.items():
             _require_short(f"{name} of entity {number}", value)
-    context = _context(body.get("context", {}), manifest)
-    rows = [{**{key: entity[key] for key in manifest.entities}, **context} for entity in entities]
-    return EntityRequest(
-        entities, rows, context, flag(body, "allow_unknown"), *requested(body, manifest.task)
-    )
 
 
 def _rows(body: Any, manifest: ServedManifest) -> EntityRequest:
@@ -209,56 +225,68 @@ def features(
         inputs = in_order(manifest.inputs, manifest.features)
         columns = {name: [row[name] for row in request.rows] for name in inputs}
         return encode(inputs, columns, len(request.rows))
-    values = _values(request, manifest, source())
-    unknown = [entity for entity, row in zip(request.entities, values, strict=True) if row is None]
-    if unknown and not request.allow_unknown:
+    count = len(request.entities)
+    read = _read(request, manifest, source())
+    if read.unknown and not request.allow_unknown:
+        unknown = [request.entities[number] for number in sorted(read.unknown)]
         more = f" and {len(unknown) - 5} more" if len(unknown) > 5 else ""
         raise UnknownEntity(
             f"no features are known for {brief(unknown[:5])}{more}",
             hint="check the keys, publish features, or send allow_unknown: true",
         )
-    place_of = {name: place for place, name in enumerate(manifest.features)}
     typed = dict.fromkeys(columns_of(manifest.inputs))
-    plain = [name for name in manifest.features if name not in typed]
+    missing = [name for name in manifest.features if name not in typed and name not in read.columns]
+    if missing and len(read.unknown) < count:
+        raise FeaturesUnavailable(
+            f"the feature service lacks {missing}", hint="publish features for this model's service"
+        )
+    nothing = (None,) * count
+    plain = [read.columns.get(name, nothing) for name in manifest.features if name not in typed]
+    # By way of float64, as float() converts; None becomes NaN.
+    numbers = np.array(plain, dtype=np.float64).reshape(len(plain), count).T.astype(np.float32, order="C")
+    if read.unknown:
+        numbers[sorted(read.unknown)] = np.nan
     if not manifest.inputs:
-        return np.array([_row(row, plain) for row in values], dtype=np.float32)
-    features = np.full((len(values), len(manifest.features)), np.nan, dtype=np.float32)
-    places = [place_of[name] for name in plain]
-    features[:, places] = np.array([_row(row, plain) for row in values], dtype=np.float32).reshape(
-        len(values), -1
-    )
+        return numbers
     sent = set(manifest.sent)
     columns = {
         name: [entity[name] for entity in request.entities]
         if name in sent
-        else [None if row is None else row.get(name) for row in values]
+        else [
+            None if number in read.unknown else value
+            for number, value in enumerate(read.columns.get(name, nothing))
+        ]
         for name in manifest.inputs
     }
-    places = [place_of[name] for name in typed]
-    features[:, places] = encode(manifest.inputs, columns, len(values))
+    place_of = {name: place for place, name in enumerate(manifest.features)}
+    features = np.empty((count, len(manifest.features)), dtype=np.float32)
+    features[:, [place for name, place in place_of.items() if name not in typed]] = numbers
+    features[:, [place_of[name] for name in typed]] = encode(manifest.inputs, columns, count)
     return features
 
 
-def _values(
-    request: EntityRequest, manifest: ServedManifest, source: OnlineValues
-) -> list[dict[str, Any] | None]:
+def _read(request: EntityRequest, manifest: ServedManifest, source: OnlineValues) -> FeatureColumns:
     """Read the values; a failure that another row does not share is the request's.
 
     Raises:
         MalformedInput: the store answers a row of its own, but not the request.
     """
-    service = manifest.feature_service or ""
+    service, count = manifest.feature_service or "", len(request.entities)
+    given: dict[str, Sequence[Any]] = {
+        key: [entity[key] for entity in request.entities] for key in manifest.entities
+    }
+    given |= {name: [value] * count for name, value in request.context.items()}
     try:
-        return source.values(service, request.rows)
+        return source.columns(service, given)
     except MalformedInput:
         raise
     except Exception as error:  # noqa: BLE001 Feast and its transformations have exceptions without a common base class
         try:
-            source.values(service, [example_row(manifest)])
+            source.columns(service, example_columns(manifest))
         except Exception:  # noqa: BLE001 as above
             raise _unavailable(error) from error
         try:
-            return source.values(service, request.rows)  # the first failure may have passed
+            return source.columns(service, given)  # the first failure may have passed
         except Exception as again:
             raise MalformedInput(
                 f"the feature service cannot use context {brief(request.context)}: {type(again).__name__}",
@@ -270,14 +298,3 @@ def _unavailable(error: Exception) -> PerennialError:
     if isinstance(error, PerennialError):
         return error
     return FeaturesUnavailable(f"Feast failed: {error}", hint="run `perennial features publish`")
-
-
-def _row(values: dict[str, Any] | None, names: Sequence[str]) -> list[float]:
-    if values is None:
-        return [math.nan] * len(names)
-    missing = [name for name in names if name not in values]
-    if missing:
-        raise FeaturesUnavailable(
-            f"the feature service lacks {missing}", hint="publish features for this model's service"
-        )
-    return [math.nan if values[name] is None else float(values[name]) for name in names]

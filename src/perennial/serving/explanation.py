@@ -20,7 +20,7 @@ from perennial.core.training.attribution import check_complete
 from perennial.core.training.explanation import ServedExplanation
 from perennial.errors import ExplanationNotReady, IncompleteExplanation, MalformedInput
 from perennial.serving.answers import brief, flag
-from perennial.serving.attribution import METHOD, shapley
+from perennial.serving.attribution import METHOD, load_library, shapley
 from perennial.serving.http.direct import in_a_task
 from perennial.serving.session import LoadedVersion
 
@@ -70,6 +70,12 @@ class ExplainedScores:
             prediction["attributions"] = dict(zip(names, self.values[row].tolist(), strict=True))
 
 
+def warm(version: LoadedVersion) -> None:
+    """Load the library before a version that can be explained counts as loaded: no caller waits for it."""
+    if version.background is not None:
+        load_library()
+
+
 def requested(body: dict[str, Any], task: Task) -> tuple[bool, int | None]:
     """Return whether the caller wants attributions, and the place of the class that they are to be of.
 
@@ -97,7 +103,7 @@ def requested(body: dict[str, Any], task: Task) -> tuple[bool, int | None]:
 class Explanations:
     """A single thread for all explanations of a server, because the library is not thread-safe.
 
-    Its first task imports the library; predictions continue meanwhile.
+    The library is there by then (`warm`).
     """
 
     def __init__(self, patience: float = PATIENCE_SECONDS) -> None:
@@ -136,7 +142,7 @@ class Explanations:
         except TimeoutError:
             raise ExplanationNotReady(
                 f"no explanation of {len(features)} rows within {self._patience:g} s",
-                hint="try again in some seconds (the first explanation of a server loads a library) or send fewer rows",
+                hint="try again in some seconds, or send fewer rows",
             ) from None
 
 

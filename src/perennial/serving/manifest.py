@@ -95,10 +95,10 @@ class ServedManifest(BaseModel):
 EXAMPLES: dict[str, object] = {"int": 0, "float": 0.0, "string": "", "timestamp": 0.0}
 
 
-def example_row(manifest: ServedManifest) -> dict[str, object]:
-    """Return a row of the right shape with entities that do not exist."""
-    keys = dict.fromkeys(manifest.entities, "perennial-probe")
-    return {**keys, **{name: EXAMPLES[kind] for name, kind in manifest.request.items()}}
+def example_columns(manifest: ServedManifest) -> dict[str, list[object]]:
+    """Return a row of the right shape with entities that do not exist, by name."""
+    keys = {name: ["perennial-probe"] for name in manifest.entities}
+    return {**keys, **{name: [EXAMPLES[kind]] for name, kind in manifest.request.items()}}
 
 
 @dataclass(frozen=True)

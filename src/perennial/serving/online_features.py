@@ -13,6 +13,7 @@ import string
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from feast.protos.feast.serving.ServingService_pb2 import FieldStatus
 from feast.value_type import ValueType
 
 from perennial.errors import FeaturesUnavailable, MalformedInput, SettingsError
+from perennial.serving.online.columns import FeatureColumns
 from perennial.serving.online.service_reads import service_reads
 
 CONFIG = "feature_store.yaml"
@@ -30,7 +32,7 @@ REGISTRY = "registry.db"
 FOLDER_VARIABLE = "PERENNIAL_FEAST_DIR"
 
 NOT_FOUND = FieldStatus.NOT_FOUND
-UNUSABLE = (ValueError, TypeError, OverflowError)
+REDIS = "perennial.serving.online.packed_redis.PackedRedisOnlineStore"
 
 
 class OnlineFeatures:
@@ -41,13 +43,23 @@ class OnlineFeatures:
     Args:
         folder: folder of the published features (`settings.feast_dir`).
         clock: a value older than the ttl of its view is not known; Feast itself answers it.
+        online_store: address of a Redis in place of the configuration's online store.
+        timeout_seconds: longest wait for an answer of that Redis; a model server answers nobody meanwhile.
 
     Raises:
         FeaturesUnavailable: nothing is published there yet.
     """
 
-    def __init__(self, folder: Path, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        online_store: str | None = None,
+        timeout_seconds: float = 1.0,
+    ) -> None:
         self._folder = folder
+        self._registry = str(folder / REGISTRY)
+        self._redis = online_store, timeout_seconds
         self._clock = clock
         self._lock = threading.Lock()
         self.reload()
@@ -55,7 +67,7 @@ class OnlineFeatures:
     def reload(self) -> None:
         """Open the store again and cache its feature services."""
         seen = self._stamp()
-        store = FeatureStore(config=read_config(self._folder / CONFIG, self._folder))
+        store = FeatureStore(config=read_config(self._folder / CONFIG, self._folder, *self._redis))
         try:
             text_keys = {
                 entity.join_key for entity in store.list_entities() if entity.value_type is ValueType.STRING
@@ -82,19 +94,43 @@ class OnlineFeatures:
             entity of the row is unknown.
 
         Raises:
+            As `columns`.
+        """
+        if not rows:
+            return []
+        try:
+            given = {name: [row[name] for row in rows] for name in rows[0]}
+        except LookupError as error:
+            raise _misfit(service, error) from error
+        read = self.columns(service, given)
+        return [
+            None
+            if number in read.unknown
+            else {name: column[number] for name, column in read.columns.items()}
+            for number in range(len(rows))
+        ]
+
+    def columns(self, service: str, given: Mapping[str, Sequence[Any]]) -> FeatureColumns:
+        """Return the newest values for each row by feature.
+
+        Args:
+            service: name of a feature service.
+            given: entity keys and request values by name, a value per row, as the rows of `values` have them.
+
+        Raises:
             FeaturesUnavailable: the store cannot be read, or has no such feature service.
-            MalformedInput: a row lacks a key or a request value, or a value has the wrong type.
+            MalformedInput: a key or a request value is missing, or a value has the wrong type.
         """
         if self._stamp() != self._seen:
             self.reload()
-        if not rows:
-            return []
         with self._lock:
             definition = self._service(service)
             try:
+                given = self._texts(given)
+                now = self._clock().timestamp()
                 if (reads := self._reads[service]) is not None:
-                    return reads.rows(self._keys(rows), self._clock().timestamp())
-                answer = self._store.get_online_features(features=definition, entity_rows=self._keys(rows))
+                    return reads.columns(given, now)
+                answer = self._store.get_online_features(features=definition, entity_rows=_rows(given))
             except (
                 RequestDataNotFoundInEntityRowsException,
                 LookupError,
@@ -102,22 +138,19 @@ class OnlineFeatures:
                 TypeError,
                 OverflowError,
             ) as error:
-                raise MalformedInput(
-                    f"the rows do not fit the feature service {service!r}: {error}",
-                    hint="each row needs every entity key and request value of the model's spec",
-                ) from error
+                raise _misfit(service, error) from error
             except (FeastError, sqlite3.Error, OSError) as error:
                 raise _unavailable(self._folder, error) from error
-        return _by_row(answer, definition, len(rows), self._ttls, self._clock().timestamp())
+        return _by_column(answer, definition, self._ttls, now)
 
-    def _keys(self, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-        return [
-            {
-                name: str(value) if name in self._text_keys and isinstance(value, int) else value
-                for name, value in row.items()
-            }
-            for row in rows
-        ]
+    def _texts(self, given: Mapping[str, Sequence[Any]]) -> Mapping[str, Sequence[Any]]:
+        """Return whole numbers as texts where the key is text."""
+        return {
+            name: [str(value) if isinstance(value, int) else value for value in column]
+            if name in self._text_keys
+            else column
+            for name, column in given.items()
+        }
 
     def _service(self, name: str) -> FeatureService:
         try:
@@ -131,7 +164,7 @@ class OnlineFeatures:
     def _stamp(self) -> tuple[int, int]:
         """Return inode and modification time of the registry, which change with each publication."""
         try:
-            status = os.stat(self._folder / REGISTRY)
+            status = os.stat(self._registry)
         except FileNotFoundError as error:
             raise FeaturesUnavailable(
                 f"no features are published in {self._folder}", hint="run `perennial features publish` first"
@@ -139,12 +172,18 @@ class OnlineFeatures:
         return status.st_ino, status.st_mtime_ns
 
 
-def read_config(path: Path, folder: Path) -> RepoConfig:
+def read_config(
+    path: Path, folder: Path, online_store: str | None = None, timeout_seconds: float = 1.0
+) -> RepoConfig:
     """Read Feast's configuration and fill in its variables: the folder, and others from the environment.
+
+    Args:
+        online_store: address of a Redis in place of the configuration's online store.
 
     Raises:
         FeaturesUnavailable: the file cannot be read.
-        SettingsError: the file is no configuration, or names a variable that is not set.
+        SettingsError: the file is no configuration, or names a variable that is not set; the address is none, or the
+            library for it is missing.
     """
     try:
         template = path.read_text(encoding="utf-8")
@@ -152,19 +191,37 @@ def read_config(path: Path, folder: Path) -> RepoConfig:
         raise FeaturesUnavailable(f"{path} cannot be read: {error}", hint="publish features first") from error
     try:
         text = string.Template(template).substitute({**os.environ, FOLDER_VARIABLE: str(folder)})
-        return RepoConfig(**yaml.safe_load(text), repo_path=folder)
+        content = yaml.safe_load(text)
+        if online_store is not None:
+            content["online_store"] = _redis(online_store, timeout_seconds)
+        return RepoConfig(**content, repo_path=folder)
     except KeyError as error:
         raise SettingsError(f"{path} names the variable {error}", hint="set it in the environment") from error
     except (ValueError, TypeError, yaml.YAMLError, FeastError) as error:
+        problem = str(error) if online_store is None else str(error).replace(online_store, "...")
         raise SettingsError(
-            f"{path} is not a Feast configuration: {error}", hint="correct the file"
+            f"{path} is not a Feast configuration: {problem}", hint="correct the file"
         ) from error
 
 
-def _by_row(
-    answer: Any, service: FeatureService, count: int, ttls: Mapping[str, float], now: float
-) -> list[dict[str, Any] | None]:
-    """Convert the columns of Feast to rows; a row is None when Feast does not know an entity of it.
+def _redis(address: str, timeout_seconds: float) -> dict[str, Any]:
+    """Return the configuration of the online store in a Redis. No message has the address: it may have a password."""
+    if not address.startswith(("redis://", "rediss://", "unix://")):
+        raise SettingsError(
+            "PERENNIAL_ONLINE_STORE is no address of a Redis",
+            hint="an example: redis://:PASSWORD@host:6379/0",
+        )
+    if find_spec("redis") is None:
+        raise SettingsError("the library for Redis is not installed", hint="pip install 'perennial[redis]'")
+    return {"type": REDIS, "connection_string": address, "timeout_seconds": timeout_seconds}
+
+
+def _rows(given: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
+    return [dict(zip(given, row, strict=True)) for row in zip(*given.values(), strict=True)]
+
+
+def _by_column(answer: Any, service: FeatureService, ttls: Mapping[str, float], now: float) -> FeatureColumns:
+    """Return the columns of Feast's answer; a row is unknown when Feast does not know an entity of it.
 
     Args:
         ttls: seconds for which a value of a view is known.
@@ -181,12 +238,19 @@ def _by_row(
             for place, at in enumerate(column.event_timestamps):
                 if now - at.seconds > limits[name]:
                     values[name][place] = None
-    missing: set[int] = set()
+    unknown: set[int] = set()
     for column in answer.proto.results:
         if NOT_FOUND in column.statuses:
-            missing.update(n for n, status in enumerate(column.statuses) if status == NOT_FOUND)
+            unknown.update(n for n, status in enumerate(column.statuses) if status == NOT_FOUND)
     names = [feature.name for view in service.feature_view_projections for feature in view.features]
-    return [None if n in missing else {name: values[name][n] for name in names} for n in range(count)]
+    return FeatureColumns({name: values[name] for name in names}, unknown)
+
+
+def _misfit(service: str, error: Exception) -> MalformedInput:
+    return MalformedInput(
+        f"the rows do not fit the feature service {service!r}: {error}",
+        hint="each row needs every entity key and request value of the model's spec",
+    )
 
 
 def _unavailable(folder: Path, error: Exception) -> FeaturesUnavailable:

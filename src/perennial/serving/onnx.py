@@ -84,10 +84,12 @@ def open_session(model: bytes, path: Path, execution: Execution = ON_CPU) -> ort
     if provider != CPU:
         options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
     try:
-        session = ort.InferenceSession(model, options, providers=_asked(model, execution))
+        # By default a session whose provider fails prints a line, opens itself on the CPU, and answers from there.
+        session = ort.InferenceSession(model, options, providers=_asked(model, execution), enable_fallback=0)
     except Exception as error:  # onnxruntime's exceptions share no base class
+        hint = "export it again" + ("" if provider == CPU else f"; or {INSTALL[provider]}")
         raise ModelFileError(
-            f"{path} does not run, it is no model that can be loaded: {error}", hint="export it again"
+            f"{path} does not run on {provider}, it is no model that can be loaded: {error}", hint=hint
         ) from error
     _refuse_fallback(session, path, provider)
     session._model_bytes = None  # kept only for another try with other providers, as large as the weights

@@ -1,7 +1,8 @@
-"""MLflow's app with authentication and Perennial's registry rules: `mlflow server --app-name perennial`.
+"""MLflow's app with authentication and Perennial's registry rules, for uvicorn.
 
-MLflow's server is imported inside the factory: its authentication reads the environment at import, and this module
-sets that environment from the accounts file.
+MLflow's server is imported inside the factory: it reads the environment at import, and this module sets that
+environment from the settings and the accounts file. `mlflow server` is not used: it puts the database's address, with
+its password, on a command line or into the environment of a process that it starts.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 from perennial.core.events import SystemActor
 from perennial.core.governance.identity import Role
@@ -60,19 +62,27 @@ def create_app() -> Any:
         ledger.append(account_entry(SystemActor.ACCOUNTS, {"change": change, "username": name}))
     record_changes(auth.store, ledger, lambda: caller().name)
     _govern()
-    guard_roles(flask_app, caller)
+    guard_roles(flask_app, caller, settings.artifacts_url)
     return ClosedRoutes(app)
 
 
 def _configure(settings: Settings) -> dict[str, Credentials]:
-    """Write what MLflow's authentication reads at import; return the accounts."""
+    """Write what MLflow's server and its authentication read at import; return the accounts."""
     from perennial import account_file, files
 
     accounts = account_file.read(settings.accounts_file)
     admin = next(name for name, account in accounts.items() if account.role is Role.ADMIN)
     path = Path(settings.mlflow_dir / "auth.ini")
-    database = f"sqlite:///{settings.mlflow_dir / 'auth.db'}"
-    files.write_text(path, CONFIGURATION.format(database=database), files.PRIVATE)
+    # Of its own only as a file: MLflow keeps the versions of the two schemas in tables of different names.
+    database = settings.mlflow_database_url or f"sqlite:///{settings.mlflow_dir / 'auth.db'}"
+    files.write_text(path, CONFIGURATION.format(database=database.replace("%", "%%")), files.PRIVATE)
+    # As `mlflow server` sets them for the process that it starts. What a process adds to its environment is not
+    # shown in /proc.
+    os.environ["_MLFLOW_SERVER_FILE_STORE"] = settings.mlflow_database
+    os.environ["_MLFLOW_SERVER_ARTIFACT_ROOT"] = settings.artifacts
+    os.environ["_MLFLOW_SGI_NAME"] = "uvicorn"
+    os.environ["_MLFLOW_SERVER_BOOT_ID"] = uuid4().hex
+    os.environ["_MLFLOW_IN_JOB_EXECUTOR"] = "false"
     os.environ["MLFLOW_AUTH_CONFIG_PATH"] = str(path)
     os.environ["MLFLOW_AUTH_ADMIN_USERNAME"] = admin
     os.environ["MLFLOW_AUTH_ADMIN_PASSWORD"] = accounts[admin].password
@@ -102,7 +112,7 @@ def _require_accounts() -> None:
 
 
 def _govern() -> None:
-    """Replace MLflow's registry store by GovernedStore, and check that MLflow uses it.
+    """Replace MLflow's registry store by GovernedStore, and check that MLflow uses it. Makes the tables.
 
     Raises:
         SettingsError: MLflow uses another store.
@@ -115,6 +125,7 @@ def _govern() -> None:
     def _governed(store_uri: str) -> GovernedStore:
         return GovernedStore(store_uri, caller)
 
+    handlers._get_tracking_store()
     handlers._model_registry_store = None
     for scheme in DATABASE_ENGINES:
         handlers._model_registry_store_registry.register(scheme, _governed)
@@ -122,7 +133,7 @@ def _govern() -> None:
     if not isinstance(store, GovernedStore):
         raise SettingsError(
             f"MLflow's registry is a {type(store).__name__}, not ours: approvals would not be guarded",
-            hint="give a database as --backend-store-uri, and no other registry",
+            hint="PERENNIAL_MLFLOW_DATABASE_URL=postgresql+psycopg://..., or none",
         )
 
 

@@ -7,6 +7,7 @@ refused before either sees it; what needs a role is refused once MLflow knows th
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, MutableMapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from perennial.core.governance.tracking_rules import (
@@ -23,11 +24,6 @@ if TYPE_CHECKING:
     from perennial.tracking_server.store import Caller
 
 Scope = MutableMapping[str, Any]
-BODIES = {
-    "/mlflow/experiments/create": experiment_refusal,
-    "/mlflow/model-versions/create": version_refusal,
-}
-"""Routes whose bodies have a rule."""
 
 
 class ClosedRoutes:
@@ -55,13 +51,19 @@ async def _refuse(send: Any, why: str) -> None:
     await send({"type": "http.response.body", "body": body})
 
 
-def guard_roles(app: Flask, caller: Callable[[], Caller]) -> None:
+def guard_roles(app: Flask, caller: Callable[[], Caller], bucket: str | None) -> None:
     """Refuse, after MLflow's own sign-in, what the caller's roles do not allow.
 
     Args:
         app: whose routes are guarded; MLflow's authentication is registered on it already.
+        bucket: s3 address below which the server places artifacts; None: in a folder.
     """
     from flask import make_response, request
+
+    bodies = {
+        "/mlflow/experiments/create": experiment_refusal,
+        "/mlflow/model-versions/create": partial(version_refusal, bucket=bucket),
+    }
 
     def check() -> Response | None:
         if access_of(request.method, request.path) is Access.OPEN or request.method == "OPTIONS":
@@ -71,7 +73,7 @@ def guard_roles(app: Flask, caller: Callable[[], Caller]) -> None:
         return make_response(why, 403) if why else None
 
     def check_body() -> Response | None:
-        for route, refusal in BODIES.items():
+        for route, refusal in bodies.items():
             if request.path.endswith(route):
                 why = refusal(request.get_json(force=True, silent=True))
                 return make_response(why, 403) if why else None

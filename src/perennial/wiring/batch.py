@@ -26,8 +26,9 @@ def batch_ports(
     spec: ModelSpec,
     settings: Settings,
     source: str,
-    out: Path,
+    out: str,
     connection: str | None,
+    into: str | None,
     keep: tuple[str, ...],
     workers: int,
     aside: Path,
@@ -37,6 +38,7 @@ def batch_ports(
     Args:
         source: file or folder; SELECT statement where there is a connection.
         connection: environment variable with the address of a database; None: `source` is a file.
+        into: environment variable with the address of a database, in which `out` is a new table; None: a file.
         keep: columns that the result has, too, besides the key of the spec.
         aside: empty folder for the files of the version.
     """
@@ -44,7 +46,11 @@ def batch_ports(
     from perennial.adapters.batch.workers import Processes
     from perennial.flows.batch.score import BatchPorts
 
-    registry, parts = versions.registry(settings), PartFiles(out)
+    registry, parts = versions.registry(settings), PartFiles(Path(out).absolute())
+    if into is not None:
+        from perennial.adapters.batch.table_parts import TableParts, parts_of
+
+        parts = TableParts(parts_of(settings.state / "batch", into, out), into, out)
     given = spec.data.source
     key = given.key if isinstance(given, RowsSpec) else None
 

@@ -188,6 +188,7 @@ def _feast(settings: Settings) -> ports.Features:
         settings.feast_dir,
         lambda: catalog.specs(settings),
         config=settings.shipped("feature_repo/feature_store.yaml"),
+        online_store=settings.online_store,
     )
 
 
@@ -195,7 +196,7 @@ def tracker(settings: Settings) -> ports.Tracker:
     from perennial.adapters.mlflow.tracker import MlflowTracker
 
     sign_in(settings, Role.TRAINING)
-    return MlflowTracker(settings.tracking, settings.mlflow_dir)
+    return MlflowTracker(settings.tracking, settings.artifacts)
 
 
 def scorer() -> ports.Scorer:

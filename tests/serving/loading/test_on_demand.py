@@ -9,6 +9,7 @@ import pytest
 
 from perennial.errors import ModelFileError, NotLoaded
 from perennial.serving.desired_state import DesiredVersion
+from perennial.serving.loading import on_demand
 from perennial.serving.loading.on_demand import FAILED_SECONDS, OnDemandVersions
 from perennial.serving.session import LoadedVersion, RegisteredVersion
 
@@ -123,3 +124,25 @@ def test_what_was_pinned_stays_loaded_where_there_is_room(world):
     world.follow(*world.versions, pinned={version.wanted.identity: version})
     assert world.ask("a").wanted.model == "a"
     assert world.loads == []
+
+
+def test_loads_that_never_end_are_begun_at_a_limited_rate(world, monkeypatch):
+    waits = []
+    monkeypatch.setattr(on_demand, "time", Clock(waits))
+    for name in "abcdef" * 3:
+        world.ask(name)
+    assert len(world.loads) == 18, "three fit, so each is loaded again"
+    late = [(number + 1) / on_demand.PER_SECOND for number in range(18 - on_demand.AT_ONCE)]
+    assert waits == pytest.approx([0.0] * on_demand.AT_ONCE + late, abs=1e-6)
+
+
+class Clock:
+    """Time stands still; `waits` are the seconds that were slept."""
+
+    def __init__(self, waits: list[float]) -> None:
+        self.sleep = waits.append
+
+    def monotonic(self) -> float:
+        return 1000.0
+
+    perf_counter = monotonic

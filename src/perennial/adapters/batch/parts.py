@@ -113,11 +113,14 @@ class PartFiles:
         """Make the folder; raises UsageError where a result is there that is no batch's own."""
         if self._has_begun():
             return
+        self._refuse_result()
+        shutil.rmtree(self.folder, ignore_errors=True)  # without a plan, what is there belongs to nothing
+        self.folder.mkdir()
+
+    def _refuse_result(self) -> None:
         for path in (self.out, self.rejected_to):
             if path.exists():
                 raise UsageError(f"{path} is there already", hint="remove it, or name another OUT")
-        shutil.rmtree(self.folder, ignore_errors=True)  # without a plan, what is there belongs to nothing
-        self.folder.mkdir()
 
     def _has_begun(self) -> bool:
         return (self.folder / PLAN).is_file()

@@ -16,6 +16,7 @@ import ibis
 import pandas as pd
 from feast import FeatureStore, FeatureView
 from feast.errors import FeastError
+from feast.infra.online_stores.sqlite import SqliteOnlineStoreConfig
 from feast.on_demand_feature_view import OnDemandFeatureView
 from feast.types import Int64
 from filelock import FileLock
@@ -34,6 +35,8 @@ from perennial.errors import FeaturesUnavailable, MalformedInput, SettingsError
 from perennial.limits import LONGEST_BUILD, implausible
 from perennial.serving.online_features import CONFIG, REGISTRY, OnlineFeatures, read_config
 
+PATIENCE_SECONDS = 60.0  # longest wait for an answer of Redis where nobody waits for a prediction
+
 
 class FeastFeatures:
     """The Features port.
@@ -44,6 +47,7 @@ class FeastFeatures:
         specs: returns the model specs; each gets a feature service.
         clock: no row that is published may be later.
         config: Feast's configuration; None: `feature_store.yaml` of `repo`.
+        online_store: address of a Redis in place of the configuration's online store.
     """
 
     def __init__(
@@ -53,9 +57,11 @@ class FeastFeatures:
         specs: Callable[[], Iterable[ModelSpec]],
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
         config: Path | None = None,
+        online_store: str | None = None,
     ) -> None:
         self._clock = clock
         self._config = config or repo / CONFIG
+        self._online_store = online_store
         self._repo = repo
         self._folder = folder
         self._specs = specs
@@ -81,13 +87,14 @@ class FeastFeatures:
         with self._writing():
             for name, table in tables.items():
                 _write_parquet(table, self._offline / f"{name}.parquet")
-            files.write_bytes(self._folder / CONFIG, self._config.read_bytes())
             objects = _published(definitions(self._repo, self._offline, self._specs()))
             with files.replacing(self._folder / REGISTRY) as registry, _quiet_feast():
-                store = self._store(registry)
+                store = self._store(registry, self._config)
                 store.apply(objects)
                 _let_read_while_writing(store)
                 _materialise(store, tables, objects)
+                # Not earlier: what it names must be there for a reader that starts now.
+                files.write_bytes(self._folder / CONFIG, self._config.read_bytes())
             digests = feature_definitions.of_services(objects)
             files.write_bytes(self._folder / feature_definitions.FILE, feature_definitions.content(digests))
 
@@ -122,7 +129,7 @@ class FeastFeatures:
 
     def online(self, features: FeatureSpec, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any] | None]:
         if self._online is None:
-            self._online = OnlineFeatures(self._folder, self._clock)
+            self._online = OnlineFeatures(self._folder, self._clock, self._online_store, PATIENCE_SECONDS)
         return self._online.values(features.service, rows)
 
     @property
@@ -155,8 +162,10 @@ class FeastFeatures:
             return _table(view, frame, self._clock())
         return _snapshot(view, spec, frame, self._clock())
 
-    def _store(self, registry: Path) -> FeatureStore:
-        config = read_config(self._config, self._folder)
+    def _store(self, registry: Path, configuration: Path | None = None) -> FeatureStore:
+        """Open the store, by default with the published configuration, which readers have, too."""
+        of = configuration or self._folder / CONFIG
+        config = read_config(of, self._folder, self._online_store, PATIENCE_SECONDS)
         config.registry.path = str(registry)
         return FeatureStore(config=config)
 
@@ -280,7 +289,7 @@ def _quiet_feast():
 def _let_read_while_writing(store: FeatureStore) -> None:
     """Switch SQLite to its write-ahead log, so that no prediction waits for a publication."""
     online = store.config.online_store
-    if online.type == "sqlite":
+    if isinstance(online, SqliteOnlineStoreConfig):
         with contextlib.closing(sqlite3.connect(online.path)) as connection:
             connection.execute("PRAGMA journal_mode=WAL")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import ssl
+import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -24,6 +25,7 @@ import httpx
 import requests
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
+from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SADeprecationWarning, SQLAlchemyError
 
 from perennial.errors import TrackerRefused, TrackerUnavailable
@@ -42,7 +44,7 @@ UNKNOWN = "error code 401"
 
 
 def connect(url: str) -> MlflowClient:
-    """Return a client of a server (`http...`) or of a SQLite file, which is created with its folder."""
+    """Return a client of a server (`http...`) or of a database; a SQLite file is created with its folder."""
     if url.startswith("sqlite:///"):
         Path(url.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
     probe(url)
@@ -81,6 +83,21 @@ def reaching(url: str) -> Iterator[None]:
         if error.get_http_status_code() in REFUSED or UNKNOWN in str(error):
             raise _refused(url, error) from error
         raise
+    except s3_errors() as error:
+        raise TrackerUnavailable(
+            f"the artifact store of MLflow failed: {error}",
+            hint="AWS_ENDPOINT_URL, AWS_SHARED_CREDENTIALS_FILE and the bucket of PERENNIAL_ARTIFACTS_URL",
+        ) from error
+
+
+def s3_errors() -> tuple[type[Exception], ...]:
+    """Return the classes of failures of the client for S3; none before MLflow has loaded it."""
+    names = (("botocore.exceptions", "BotoCoreError"), ("botocore.exceptions", "ClientError"))
+    return tuple(
+        getattr(sys.modules[module], name)
+        for module, name in (*names, ("boto3.exceptions", "Boto3Error"))
+        if module in sys.modules
+    )
 
 
 def all_pages(search: Callable[[str | None], Any]) -> list[Any]:
@@ -100,13 +117,18 @@ def all_pages(search: Callable[[str | None], Any]) -> list[Any]:
 def _refused(url: str, error: Exception) -> TrackerRefused:
     account = os.environ.get("MLFLOW_TRACKING_USERNAME")
     return TrackerRefused(
-        f"MLflow at {url} refuses the account {account or '(none is signed in)'}: {error}",
+        f"MLflow at {_shown(url)} refuses the account {account or '(none is signed in)'}: {error}",
         hint="accounts and roles: perennial local accounts; MLFLOW_TRACKING_USERNAME and _PASSWORD sign in",
     )
 
 
 def _unavailable(url: str, error: Exception) -> TrackerUnavailable:
     return TrackerUnavailable(
-        f"MLflow at {url} does not answer: {error}",
+        f"MLflow at {_shown(url)} does not answer: {error}",
         hint="start it with `perennial local up`, or unset PERENNIAL_TRACKING_URL to use a local file",
     )
+
+
+def _shown(url: str) -> str:
+    """Return an address without the password of a database."""
+    return url if url.startswith("http") else make_url(url).render_as_string(hide_password=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from perennial.adapters.mlflow.connection import connect, reaching
+from perennial.adapters.mlflow.connection import connect, reaching, s3_errors
 
 # After the connection's settings, which MLflow reads when it is imported.
 from mlflow.exceptions import MlflowException  # isort: skip
@@ -40,7 +40,7 @@ class MlflowFiles:
                 get_artifact_repository(root).delete_artifacts(path)
             except FileNotFoundError:
                 continue  # deleted by an earlier call
-            except (MlflowException, OSError) as error:
+            except (MlflowException, OSError, *s3_errors()) as error:
                 raise TrackerUnavailable(
                     f"the files of {ref} at {root} cannot be deleted: {error}",
                     hint="check that the artifact store runs",

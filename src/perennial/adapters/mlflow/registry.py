@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from perennial.adapters.mlflow.connection import all_pages, connect, reaching
 
@@ -17,6 +18,7 @@ from mlflow import MlflowClient  # isort: skip
 from mlflow.entities.model_registry import ModelVersion  # isort: skip
 from mlflow.exceptions import MlflowException  # isort: skip
 from mlflow.tracking.artifact_utils import _download_artifact_from_uri  # isort: skip
+from mlflow.utils.uri import is_local_uri  # isort: skip
 
 from perennial.core.training.registration import NewVersion, VersionRecord
 from perennial.core.version import Change, Lifecycle, VersionRef
@@ -99,17 +101,20 @@ class MlflowRegistry:
                 raise UnknownVersion(
                     f"{ref} is not in the registry", hint=f"perennial models show {ref.model}"
                 )
+        with TemporaryDirectory() as folder:
             uri = f"run {version.run_id}"
-            try:
-                uri = client.get_run(version.run_id).info.artifact_uri
-                source = Path(_download_artifact_from_uri(f"{uri}/{SERVED}", tracking_uri=self._url))
-            except (MlflowException, OSError) as error:
-                raise ModelFileError(
-                    f"the files of {ref} cannot be read from {uri}/{SERVED}: {error}",
-                    hint="restore the artifact store, or train again",
-                ) from error
-        # What is written is what was checked, whatever happens to the source meanwhile.
-        write_contents(into, read_signed(source, ref.model, ref.digest, self._trusted))
+            with reaching(self._url):
+                try:
+                    uri = client.get_run(version.run_id).info.artifact_uri
+                    copy = None if is_local_uri(uri) else folder
+                    source = _download_artifact_from_uri(f"{uri}/{SERVED}", copy, tracking_uri=self._url)
+                except (MlflowException, OSError) as error:
+                    raise ModelFileError(
+                        f"the files of {ref} cannot be read from {uri}/{SERVED}: {error}",
+                        hint="restore the artifact store, or train again",
+                    ) from error
+            # What is written is what was checked, whatever happens to the source meanwhile.
+            write_contents(into, read_signed(Path(source), ref.model, ref.digest, self._trusted))
         return into
 
     def alias(self, model: str, alias: str, key: str | None) -> None:

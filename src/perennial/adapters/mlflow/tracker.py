@@ -31,11 +31,15 @@ SERVED = "served"
 
 
 class MlflowTracker:
-    """Tracker with an experiment per model; artifacts go straight to the folder, not through the server."""
+    """Tracker with an experiment per model; artifacts go straight to their place, not through the server.
 
-    def __init__(self, url: str, folder: Path) -> None:
+    Args:
+        artifacts: place of the artifacts of new experiments where no server chooses it: a folder, or an s3 address.
+    """
+
+    def __init__(self, url: str, artifacts: str | Path) -> None:
         self._url = url
-        self._artifacts = (folder / "artifacts").resolve()
+        self._artifacts = str(artifacts)
 
     def run(self, model: str, name: str, tags: Mapping[str, str], parent: str | None = None) -> MlflowRun:
         client = connect(self._url)
@@ -69,9 +73,13 @@ class MlflowTracker:
             return experiment.experiment_id
         if self._url.startswith("http"):  # a server chooses the place itself, and refuses a client's
             return client.create_experiment(model)
-        location = self._artifacts / model
-        location.mkdir(parents=True, exist_ok=True)
-        return client.create_experiment(model, artifact_location=location.as_uri())
+        if "://" in self._artifacts:
+            location = f"{self._artifacts}/{model}"
+        else:
+            folder = Path(self._artifacts).resolve() / model
+            folder.mkdir(parents=True, exist_ok=True)
+            location = folder.as_uri()
+        return client.create_experiment(model, artifact_location=location)
 
 
 class MlflowRun:

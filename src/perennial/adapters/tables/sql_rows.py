@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
@@ -117,7 +118,7 @@ def fetch(origin: Origin, mark: Any) -> pa.Table:
     Raises:
         As `SqlRows.read`.
     """
-    engine = _engine(origin)
+    engine = _engine(origin.connection)
     try:
         with engine.connect() as connection:
             quote = engine.dialect.identifier_preparer.quote
@@ -134,9 +135,8 @@ def fetch(origin: Origin, mark: Any) -> pa.Table:
             names = list(result.keys())
             batches = [_arrow(names, batch, origin) for batch in result.partitions()]
     except sa.exc.SQLAlchemyError as error:
-        cause = str(getattr(error, "orig", None) or error).strip().splitlines()
         raise ToolError(
-            f"{_what(origin)} cannot be read: {cause[0] if cause else type(error).__name__}",
+            f"{_what(origin)} cannot be read: {_cause(error)}",
             hint="check the query, and that the account may read",
         ) from error
     finally:
@@ -152,18 +152,56 @@ def fetch(origin: Origin, mark: Any) -> pa.Table:
         raise MalformedInput(f"{_what(origin)}: {error}", hint="cast the column in the query") from error
 
 
-def _engine(origin: Origin) -> sa.Engine:
-    address = os.environ.get(origin.connection)
+@contextmanager
+def connected(variable: str, dialects: Collection[str]) -> Iterator[sa.Connection]:
+    """Yield a connection in a transaction that ends with the block, tables that are made in it included.
+
+    Args:
+        variable: environment variable with the address of a database.
+        dialects: kinds of databases that are allowed.
+
+    Raises:
+        SettingsError: the variable is not set, or holds no address of such a database.
+        ToolError: the database refuses something.
+    """
+    engine = _engine(variable)
+    if engine.dialect.name not in dialects:
+        raise SettingsError(
+            f"{variable} is a database of the kind {engine.dialect.name}",
+            hint=f"known: {', '.join(dialects)}",
+        )
+    if engine.dialect.name == "sqlite":
+        # The driver would commit a new table by itself.
+        sa.event.listen(engine, "connect", lambda driver, _: setattr(driver, "isolation_level", None))
+        sa.event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
+    try:
+        with engine.begin() as connection:
+            yield connection
+    except sa.exc.SQLAlchemyError as error:
+        raise ToolError(
+            f"{variable}: {_cause(error)}", hint="check that the account may make tables, and what is in it"
+        ) from error
+    finally:
+        engine.dispose()
+
+
+def _cause(error: sa.exc.SQLAlchemyError) -> str:
+    cause = str(getattr(error, "orig", None) or error).strip().splitlines()
+    return cause[0] if cause else type(error).__name__
+
+
+def _engine(variable: str) -> sa.Engine:
+    address = os.environ.get(variable)
     if not address:
         raise SettingsError(
-            f"{origin.connection} is not set",
+            f"{variable} is not set",
             hint="it holds the address of the database, such as postgresql+psycopg://reader@host/shop",
         )
     try:
         return sa.create_engine(address, hide_parameters=True)
     except (sa.exc.ArgumentError, ImportError) as error:  # their texts may hold the password
         raise SettingsError(
-            f"{origin.connection} is no address of a database ({type(error).__name__})",
+            f"{variable} is no address of a database ({type(error).__name__})",
             hint="an example: postgresql+psycopg://reader@host/shop, with the package of its driver installed",
         ) from None
 

@@ -19,12 +19,14 @@ PART_ROWS = 131_072
 @click.command()
 @click.argument("model")
 @click.argument("source", metavar="IN")
-@click.argument("out", metavar="OUT", type=click.Path(path_type=Path))
+@click.argument("out", metavar="OUT")
 @click.option(
     "--version", "which", default="champion", show_default=True, help="Version or alias that answers."
 )
 @click.option("--connection", metavar="VARIABLE",
               help="Environment variable with the address of a database; IN is a SELECT statement.")  # fmt: skip
+@click.option("--into", metavar="VARIABLE",
+              help="Environment variable with the address of a database; OUT is a new table in it.")  # fmt: skip
 @click.option("--keep", multiple=True, metavar="COLUMN", help="Column of IN that OUT has, too; repeatable.")
 @click.option("--workers", type=click.IntRange(1, 256), default=1, show_default=True, help="Processes.")
 @click.option("--part-rows", type=click.IntRange(1), default=PART_ROWS, show_default=True,
@@ -36,19 +38,20 @@ PART_ROWS = 131_072
 def batch(
     model: str,
     source: str,
-    out: Path,
+    out: str,
     which: str,
     connection: str | None,
+    into: str | None,
     keep: tuple[str, ...],
     workers: int,
     part_rows: int,
     strict: bool,
     as_json: bool,
 ) -> None:
-    """Answer every row of IN (CSV, Parquet, a folder of Parquet, or a query) in OUT (.parquet or .csv).
+    """Answer every row of IN (CSV, Parquet, a folder of Parquet, or a query) in OUT (.parquet, .csv or a table).
 
-    Rows that a request would be refused for go to OUT.rejected with row, column and reason. Given again after it was
-    killed, the command goes on where it was.
+    Rows that a request would be refused for go to OUT.rejected (a table: OUT_rejected) with row, column and reason.
+    Given again after it was killed, the command goes on where it was.
     """
     from perennial.errors import RowsRejected
     from perennial.flows.batch.score import BatchRequest, score_batch
@@ -60,7 +63,7 @@ def batch(
     with TemporaryDirectory(prefix="perennial-") as aside:
         report = score_batch(
             BatchRequest(spec.name, which, described, part_rows),
-            batch_ports(spec, settings, source, out.absolute(), connection, keep, workers, Path(aside)),
+            batch_ports(spec, settings, source, out, connection, into, keep, workers, Path(aside)),
             actor(settings),
             now,
             functools.partial(print_text, err=True),

@@ -140,14 +140,29 @@ SOURCE = re.compile(r"(?:file://)?/[^\\%?#]*|models:/m-[0-9a-f]{32}|runs:/[0-9a-
 """Place of a version's files: of this server, a logged model or a run. That it belongs to the run, MLflow checks."""
 
 
-def version_refusal(body: object) -> str:
-    """Return why a version may not be created as this request body says; empty when it may."""
+def version_refusal(body: object, bucket: str | None = None) -> str:
+    """Return why a version may not be created as this request body says; empty when it may.
+
+    Args:
+        bucket: s3 address below which the server places artifacts; None: in a folder.
+    """
     if not isinstance(body, dict):
         return "the body is no JSON object"
     source = body.get("source")
-    if not isinstance(source, str) or not SOURCE.fullmatch(source) or ".." in source.split("/"):
-        return "source is no place in the artifact folder of a run of this server"
-    return ""
+    if not isinstance(source, str) or ".." in source.split("/"):
+        allowed = False
+    elif bucket is not None and source.startswith("s3:"):
+        allowed = _in_bucket(source, body, bucket)
+    else:
+        allowed = SOURCE.fullmatch(source) is not None
+    return "" if allowed else "source is no place in the artifact folder of a run of this server"
+
+
+def _in_bucket(source: str, body: dict[str, object], bucket: str) -> bool:
+    """Return whether the source is of the run or the logged model that the body names: MLflow checks folders only."""
+    run, model = (re.escape(str(body.get(name) or "none")) for name in ("run_id", "model_id"))
+    place = rf"{re.escape(bucket)}/\d+/(?:{run}|models/{model})/artifacts(?:/[^\\%?#]*)?"
+    return re.fullmatch(place, source) is not None
 
 
 def experiment_refusal(body: object) -> str:

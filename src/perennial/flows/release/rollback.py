@@ -26,7 +26,7 @@ from perennial.errors import (
     UnknownRelease,
 )
 from perennial.flows.release.seal import Published, manifest_digest, read_seal
-from perennial.serving.manifest import SEAL_FILE, example_row, load_verified
+from perennial.serving.manifest import SEAL_FILE, example_columns, load_verified
 
 if TYPE_CHECKING:
     from perennial.core.events import LedgerRow
@@ -273,7 +273,7 @@ def _answers(
         return Check(
             name=name, ok=True, observed=f"{len(rows)} rows of its own are scored; no feature service"
         )
-    example = example_row(manifest)
+    example = {name: value for name, (value,) in example_columns(manifest).items()}
     own = {key: example[key] for key in manifest.entities}
     context = {key: example[key] for key in manifest.request}
     problem = ports.probe.predict(

@@ -15,7 +15,6 @@ from starlette.responses import Response
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from perennial import limits
-from perennial.errors import PerennialError
 from perennial.serving.access.door import CLIENT, Door
 from perennial.serving.http.direct import DirectRoutes, Route, Scope
 
@@ -40,7 +39,7 @@ class DirectTraffic:
             return None
         try:
             client = self._door.admit(given, scope["path"])
-        except PerennialError:  # the door says so itself, on uvicorn's way
+        except Exception:  # noqa: BLE001 the door says so itself, on uvicorn's way; in the parser, any is a 400
             return None
         if client is not None:
             scope[CLIENT] = client
@@ -61,7 +60,7 @@ class WholeRequests(HttpToolsProtocol):
     def __init__(self, *given: Any, traffic: DirectTraffic, **named: Any) -> None:
         super().__init__(*given, **named)
         self._traffic = traffic
-        self._collected: tuple[Route, Scope, dict[bytes, bytes]] | None = None
+        self._collected: tuple[Route | None, Scope, dict[bytes, bytes]] | None = None
         self._parts: list[bytes] = []
         self._ending = False
         self._answered_at = 0.0
@@ -77,9 +76,15 @@ class WholeRequests(HttpToolsProtocol):
         if self._collected is None:
             super().on_headers_complete()
 
-    def _request(self) -> tuple[Route, Scope, dict[bytes, bytes]] | None:
-        """Return route, scope and headers of a request to collect; None for one that goes uvicorn's way."""
+    def _request(self) -> tuple[Route | None, Scope, dict[bytes, bytes]] | None:
+        """Return route, scope and headers of a request to collect; None for one that goes uvicorn's way.
+
+        Without a route it is dropped when it is whole.
+        """
         url, parser = self.url, self.parser
+        scope: Any = self.scope
+        if self.transport.is_closing():  # came with the one that was answered last: nobody gets this answer
+            return None, scope, {}
         if (
             parser.get_method() != b"POST"
             or SPECIAL.search(url)
@@ -93,11 +98,11 @@ class WholeRequests(HttpToolsProtocol):
         if (
             len(given) != len(self.headers)
             or not length.isdigit()
+            or len(length) > limits.LENGTH_DIGITS
             or int(length) > limits.BODY_BYTES
             or not NOT_WHOLE.isdisjoint(given)
         ):
             return None
-        scope: Any = self.scope
         scope["method"], scope["path"], scope["query_string"] = "POST", url.decode("ascii"), b""
         route = self._traffic.admit(scope, given)
         return None if route is None else (route, scope, given)
@@ -116,7 +121,10 @@ class WholeRequests(HttpToolsProtocol):
         parts = self._parts
         body = parts[0] if len(parts) == 1 else b"".join(parts)
         self._collected, self._parts = None, []
-        response = self._traffic.answer(*collected, body)
+        route, scope, given = collected
+        if route is None:
+            return
+        response = self._traffic.answer(route, scope, given, body)
         if response is not None:
             self._write(response)
             return

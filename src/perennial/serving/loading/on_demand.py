@@ -22,7 +22,7 @@ Key = tuple[str, str]
 FAILED_SECONDS = 10.0
 """Time for which a failed load is answered from memory: a broken file must not keep the loader busy."""
 MIB = 1 << 20
-PER_SECOND, AT_ONCE = 20.0, 10
+PER_SECOND, AT_ONCE = 10.0, 10
 """Loads a second that are begun in the long run, and those that may come at once before. A load of a small model takes
 a millisecond, half of it with the interpreter's lock: a storm without a limit would be most of what a server does, and
 every request for a pinned model would wait for it. A lower priority of the thread would make that worse, since it

@@ -2,31 +2,40 @@
 
 `FeatureStore.get_online_features` wraps every value into a message, unwraps it for the on-demand views, wraps their
 values and unwraps all again; that costs several times the reads. Here the values go from the online store
-(`online_read` of Feast's provider) straight to Python, and through the functions of the same on-demand views. Services
-with more than plain values, a view under an alias, or on-demand views in another mode than `python` are left to Feast.
+straight to Python, and through the functions of the same on-demand views; from a packed store those of all views and
+entities in one read. Services with other values than plain ones, times and arrays, a view under an alias, or on-demand
+views in another mode than `python` are left to Feast.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from feast import FeatureService, FeatureStore, FeatureView
 from feast.errors import RequestDataNotFoundInEntityRowsException
-from feast.infra.provider import Provider, get_provider
+from feast.infra.online_stores.online_store import OnlineStore
+from feast.infra.provider import get_provider
 from feast.on_demand_feature_view import OnDemandFeatureView
-from feast.protos.feast.types.EntityKey_pb2 import EntityKey
 from feast.protos.feast.types.Value_pb2 import Value
-from feast.type_map import python_values_to_proto_values
 from feast.value_type import ValueType
 
-READ = frozenset(
+from perennial.serving.online.columns import FeatureColumns
+from perennial.serving.online.packed import PackedOnlineStore, Stored
+from perennial.serving.online.packing import KeyWriter, Unpacker, plain
+
+PLAIN = frozenset(
     {ValueType.STRING, ValueType.INT32, ValueType.INT64, ValueType.FLOAT, ValueType.DOUBLE, ValueType.BOOL}
 )
+"""Types that on-demand views may read."""
+READ = PLAIN | {ValueType.UNIX_TIMESTAMP, ValueType.FLOAT_LIST}
 DERIVED = frozenset({ValueType.STRING, ValueType.INT64, ValueType.DOUBLE})
 
-Row = Mapping[str, Any]
+_Row = tuple[int | None, Sequence[Any]]
+"""When an entity's values were true, in unix seconds (0 where the view has no ttl), and the values in the order of
+`_Stored.reads`. No time for an entity that is not stored, or not with all features of the service."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +51,23 @@ class _Stored:
     """Features of the service."""
     ttl: float | None
     """Seconds for which a value is known."""
+
+    write_keys: KeyWriter
+    unpack: Unpacker
+
+    def row(self, at: datetime | None, values: Mapping[str, Value] | None) -> _Row:
+        """Return the row of an entity as Feast's stores read it. Redis answers an unknown one with time 0."""
+        if at is None or values is None or at.timestamp() == 0:
+            return None, (None,) * len(self.reads)
+        row = [plain(values[name]) if name in values else None for name in self.reads]
+        return int(at.timestamp()) if all(name in values for name in self.answers) else None, row
+
+    def packed_row(self, stored: Stored, store: PackedOnlineStore) -> _Row:
+        """Return the row of an entity as a packed store reads it."""
+        lacks, row = self.unpack(stored[1])
+        if lacks:
+            return None, row
+        return 0 if self.ttl is None else int(store.moment(stored[0]).timestamp()), row
 
 
 @dataclass(frozen=True)
@@ -67,63 +93,89 @@ class ServiceReads:
         derived: Sequence[_Derived],
     ) -> None:
         self._config = store.config
-        self._provider: Provider = get_provider(store.config)
+        self._store: OnlineStore = get_provider(store.config).online_store
         self._names = names
         self._stored = stored
         self._derived = derived
         self._requested = frozenset[str]().union(*(each.requested for each in derived))
 
-    def rows(self, rows: Sequence[Row], now: float) -> list[dict[str, Any] | None]:
-        """Return the values of each row as `OnlineFeatures.values` does.
+    def columns(self, given: Mapping[str, Sequence[Any]], now: float) -> FeatureColumns:
+        """Return the values as `OnlineFeatures.columns` does.
 
         Args:
             now: unix seconds.
 
         Raises:
-            RequestDataNotFoundInEntityRowsException, LookupError, ValueError, TypeError: a row lacks a key or a
-                request value, or has one of a wrong type.
+            RequestDataNotFoundInEntityRowsException, LookupError, ValueError, TypeError: a key or a request value is
+                missing, or has a wrong type.
         """
-        if lacking := {name for row in rows for name in self._requested - row.keys()}:
+        if lacking := self._requested - given.keys():
             raise RequestDataNotFoundInEntityRowsException(sorted(lacking))
-        columns: dict[str, list[Any]] = {}
+        columns: dict[str, Sequence[Any]] = {}
         unknown: set[int] = set()
         late: dict[str, list[int]] = {}
+        orders: list[list[int]] = []
+        distinct: list[list[tuple[Any, ...]]] = []
         for each in self._stored:
-            keys = [tuple(row[name] for name, _ in each.keys) for row in rows]
-            distinct = list(dict.fromkeys(keys))
-            read = dict(zip(distinct, self._read(each, distinct), strict=True))
-            found = [read[key] for key in keys]
-            for name in each.reads:
-                columns[name] = [None if of is None else _plain(of.get(name)) for _, of in found]
-            for number, (at, of) in enumerate(found):
-                if each.answers and (of is None or any(name not in of for name in each.answers)):
-                    unknown.add(number)
-                elif each.ttl is not None and now - int(at.timestamp()) > each.ttl:
-                    late.setdefault(each.view.name, []).append(number)
-        self._derive(rows, columns)
+            keys = list(zip(*(given[name] for name, _ in each.keys), strict=True))
+            places = {key: place for place, key in enumerate(dict.fromkeys(keys))}
+            orders.append([places[key] for key in keys])
+            distinct.append(list(places))
+        for each, order, rows in zip(self._stored, orders, self._read(distinct), strict=True):
+            for name, column in zip(each.reads, zip(*(row for _, row in rows), strict=True), strict=True):
+                columns[name] = column if len(column) == len(order) else [column[place] for place in order]
+            times = [rows[place][0] for place in order] if each.answers else []
+            unknown.update(number for number, at in enumerate(times) if at is None)
+            if each.ttl is not None:
+                late[each.view.name] = [
+                    number for number, at in enumerate(times) if at is not None and now - at > each.ttl
+                ]
+        self._derive(given, columns)
         # After the on-demand views, which see a late value as Feast's own answer lets them.
         for each in self._stored:
-            for number in late.get(each.view.name, ()):
-                for name in each.answers:
-                    columns[name][number] = None
+            for name in each.answers if each.view.name in late else ():
+                column = columns[name] = list(columns[name])
+                for number in late[each.view.name]:
+                    column[number] = None
+        return FeatureColumns({name: columns[name] for name in self._names}, unknown)
+
+    def _read(self, keys: Sequence[list[tuple[Any, ...]]]) -> list[list[_Row]]:
+        """Return the rows of the keys of each view."""
+        views = list(zip(self._stored, keys, strict=True))
+        if not isinstance(self._store, PackedOnlineStore):
+            return [self._read_values(each, of_view, self._store.online_read) for each, of_view in views]
+        asked = [(each.view, each.write_keys(of_view)) for each, of_view in views]
         return [
-            None if number in unknown else {name: columns[name][number] for name in self._names}
-            for number in range(len(rows))
+            self._with_older(self._store, each, of_view, stored)
+            for (each, of_view), stored in zip(
+                views, self._store.read_packed(self._config, asked), strict=True
+            )
         ]
 
-    def _read(self, each: _Stored, keys: list[tuple[Any, ...]]) -> list[Any]:
-        """Return time and values of each key; two None for a key that is not stored."""
-        names = [name for name, _ in each.keys]
-        columns = [_protos([key[place] for key in keys], kind) for place, (_, kind) in enumerate(each.keys)]
-        wanted = [EntityKey(join_keys=names, entity_values=values) for values in zip(*columns, strict=True)]
-        return list(self._provider.online_read(self._config, each.view, wanted, list(each.reads)))
+    def _with_older(
+        self,
+        store: PackedOnlineStore,
+        each: _Stored,
+        keys: list[tuple[Any, ...]],
+        stored: Sequence[Stored | None],
+    ) -> list[_Row]:
+        """Return packed rows; those that are not there as they were stored before, if they were."""
+        lacking = [key for key, of in zip(keys, stored, strict=True) if of is None]
+        older = iter(self._read_values(each, lacking, store.read_unpacked) if lacking else ())
+        return [next(older) if of is None else each.packed_row(of, store) for of in stored]
 
-    def _derive(self, rows: Sequence[Row], columns: dict[str, list[Any]]) -> None:
+    def _read_values(
+        self, each: _Stored, keys: list[tuple[Any, ...]], read: Callable[..., Sequence[Any]]
+    ) -> list[_Row]:
+        rows = read(self._config, each.view, each.write_keys.protos(keys), list(each.reads))
+        return [each.row(at, values) for at, values in rows]
+
+    def _derive(self, given: Mapping[str, Sequence[Any]], columns: dict[str, Sequence[Any]]) -> None:
         for each in self._derived:
-            given = {name: [row[name] for row in rows] for name in rows[0]}
+            inputs = {name: list(column) for name, column in given.items()}
             for name, full in each.stored:
-                given[name] = given[full] = list(columns[name])
-            values = each.function(given)
+                inputs[name] = inputs[full] = list(columns[name])
+            values = each.function(inputs)
             for name, kind in each.answers:
                 column = list(values[name])
                 if kind is ValueType.DOUBLE:
@@ -171,6 +223,12 @@ def service_reads(
     if (
         len(set(everything)) != len(everything)
         or any(stored_types.get((view, name)) not in READ for view, of in reads.items() for name in of)
+        or any(
+            stored_types[source.name, field.name] not in PLAIN
+            for view in derived
+            for source in view.source_feature_view_projections.values()
+            for field in source.features
+        )
         or any(kind not in DERIVED for of in derived_types.values() for _, kind in of)
         or any(key not in types for view in reads for key in views[view].join_keys)
         or any(not views[view].join_keys for view in reads)
@@ -183,6 +241,11 @@ def service_reads(
             reads=tuple(of),
             answers=tuple(asked.get(name, ())),
             ttl=ttls.get(name),
+            write_keys=KeyWriter(
+                [(key, types[key]) for key in views[name].join_keys],
+                store.config.entity_key_serialization_version,
+            ),
+            unpack=Unpacker(of, asked.get(name, ())),
         )
         for name, of in reads.items()
     ]
@@ -211,15 +274,3 @@ def _runs_here(view: OnDemandFeatureView) -> bool:
         and not view.aggregations
         and not view.write_to_online_store
     )
-
-
-def _protos(values: list[Any], kind: ValueType) -> list[Value]:
-    """Return the values of a join key as Feast's messages."""
-    if kind is ValueType.STRING and set(map(type, values)) == {str}:
-        return [Value(string_val=value) for value in values]
-    return list(python_values_to_proto_values(values, kind))
-
-
-def _plain(value: Value | None) -> Any:
-    kind = None if value is None else value.WhichOneof("val")
-    return None if kind is None else getattr(value, kind)

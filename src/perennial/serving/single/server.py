@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from perennial.errors import FeaturesUnavailable, ModelFileError, NotAllowed, PortTaken
 from perennial.model_probe import model_problem
+from perennial.serving import explanation
 from perennial.serving.answers import refusal
 from perennial.serving.app import ModelServer
 from perennial.serving.bento import FeatureSource
@@ -23,9 +24,12 @@ from perennial.serving.prediction_log import AnsweredRequest, PredictionLogWrite
 from perennial.serving.session import LoadedVersion
 from perennial.serving.signed_files import TrustedKeys
 from perennial.serving.single.files import POOL
+from perennial.serving.single.grpc_beside import LocalDoor
 from perennial.settings import LOOPBACK, LOOPBACKS
 
 if TYPE_CHECKING:
+    import grpc
+
     from perennial.settings import Settings
 
 
@@ -63,8 +67,8 @@ class LocalOnly:
 
 def application(
     settings: Settings, serving: Path, trusted: TrustedKeys, log: Path | None, tell: Callable[[str], None]
-) -> tuple[Application, LoadedVersion]:
-    """Load the version of a serving folder.
+) -> tuple[Application, LoadedVersion, grpc.GenericRpcHandler]:
+    """Load the version of a serving folder; returns its routes, and its service for a gRPC server.
 
     Args:
         serving: folder with the state of one version (`single.files`).
@@ -77,6 +81,7 @@ def application(
     source = FeatureSource(settings)
 
     def prepare(version: LoadedVersion) -> None:
+        explanation.warm(version)
         try:
             source.warm(version)
         except FeaturesUnavailable as error:
@@ -100,10 +105,10 @@ def application(
         FeedbackWriter(serving / "feedback", writer),
         FeedbackSources(serving / "sources.json"),
     )
-    return LocalOnly(server.application()), version
+    return LocalOnly(server.application()), version, server.calls(LocalDoor())
 
 
-def listener(port: int) -> socket.socket:
+def listener(port: int, option: str = "--port") -> socket.socket:
     """Listen on a port of loopback; 0 is any free one.
 
     Raises:
@@ -112,7 +117,7 @@ def listener(port: int) -> socket.socket:
     try:
         return socket.create_server((LOOPBACK, port))
     except OSError as error:
-        raise PortTaken(f"port {port}: {error.strerror}", hint="choose another with --port") from error
+        raise PortTaken(f"port {port}: {error.strerror}", hint=f"choose another with {option}") from error
 
 
 def _name(host: str) -> str:

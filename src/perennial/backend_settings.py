@@ -1,0 +1,52 @@
+"""The servers that MLflow and Airflow use, a part of the settings."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, Field
+
+LOCAL, CELERY = "LocalExecutor", "CeleryExecutor"
+"""Executors of Airflow: the scheduler runs the tasks itself, or workers take them from queues."""
+TRAINING, LIGHT = "training", "light"
+"""Queues of Airflow's tasks: those that use the work folder of a training, and the rest."""
+
+
+class BackendSettings(BaseModel):
+    """A field per variable; `Settings` reads them from the environment."""
+
+    mlflow_database_url: str | None = Field(
+        None, repr=False, description="MLflow's database; SQLite by default"
+    )
+    artifacts_url: str | None = Field(
+        None,
+        pattern=r"^s3://[a-z0-9][a-z0-9.-]+[a-z0-9](/[A-Za-z0-9._-]+)*$",
+        description="place of MLflow's artifacts, as s3://bucket/prefix; a local folder by default",
+    )
+    airflow_database_url: str | None = Field(
+        None, repr=False, description="Airflow's database; SQLite by default"
+    )
+    celery_broker_url: str | None = Field(
+        None,
+        repr=False,
+        description="Redis of the queues of Airflow's tasks; the scheduler runs them by default",
+    )
+    airflow_executor: str | None = Field(
+        None,
+        description="Airflow's executor; LocalExecutor by default, CeleryExecutor where there is a broker",
+    )
+    workers_training: int = Field(
+        1, ge=0, description="tasks of trainings that run here at once; 0: no worker"
+    )
+    workers_light: int = Field(4, ge=0, description="other tasks that run here at once; 0: no worker")
+
+    @property
+    def executor(self) -> str:
+        """Return Airflow's executor."""
+        return self.airflow_executor or (LOCAL if self.celery_broker_url is None else CELERY)
+
+    @property
+    def workers(self) -> dict[str, int]:
+        """Return the number of tasks at once by queue, for the workers that this machine starts."""
+        if self.executor != CELERY:
+            return {}
+        counts = {TRAINING: self.workers_training, LIGHT: self.workers_light}
+        return {queue: count for queue, count in counts.items() if count > 0}

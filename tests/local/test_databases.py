@@ -1,0 +1,57 @@
+"""Each part has a database of its own."""
+
+from __future__ import annotations
+
+import pytest
+
+from perennial.errors import SettingsError
+from perennial.local import databases
+from perennial.settings import Settings
+
+STORE = "postgresql+psycopg://perennial:word-1@db.example/one"
+
+
+@pytest.mark.parametrize(
+    ("name", "address"),
+    [
+        ("mlflow_database_url", STORE),
+        ("mlflow_database_url", "postgresql://mlflow:word-2@DB.example:5432/one?sslmode=require"),
+        ("tuning_url", "postgresql+psycopg2://optuna@db.example/one"),
+        ("airflow_database_url", "postgresql+psycopg://airflow@db.example:5432/one"),
+    ],
+)
+def test_two_settings_of_the_same_database_are_refused(name, address):
+    with pytest.raises(SettingsError) as refused:
+        databases.check(Settings(database_url=STORE, **{name: address}))
+    assert "PERENNIAL_DATABASE_URL" in refused.value.message
+    assert f"PERENNIAL_{name.upper()}" in refused.value.message
+    assert "word" not in str(refused.value)
+
+
+def test_workers_need_a_database_server():
+    broker = "redis://:hidden@127.0.0.1:6379/0"
+    with pytest.raises(SettingsError, match="CeleryExecutor needs a database") as refused:
+        databases.check(Settings(celery_broker_url=broker))
+    assert "hidden" not in str(refused.value)
+    server = "postgresql+psycopg://a@b/c"
+    databases.check(Settings(celery_broker_url=broker, airflow_database_url=server))
+    with pytest.raises(SettingsError, match="needs a broker"):
+        databases.check(Settings(airflow_executor="CeleryExecutor", airflow_database_url=server))
+
+
+def test_others_are_not():
+    databases.check(Settings())
+    databases.check(
+        Settings(
+            database_url=STORE,
+            mlflow_database_url="postgresql+psycopg://mlflow@db.example/two",
+            tuning_url="postgresql+psycopg://optuna@db.example:5433/one",
+        )
+    )
+    databases.check(Settings(database_url=STORE, tuning_url="/studies/journal"))
+
+
+@pytest.mark.parametrize("place", ["s3://b", "file:///tmp", "s3://bucket/../x?y", "/folder", "s3://Bucket/x"])
+def test_a_place_of_artifacts_is_an_address_in_s3(place):
+    with pytest.raises(ValueError, match="artifacts_url"):
+        Settings(artifacts_url=place)
