@@ -32,6 +32,8 @@ def implausible(at: datetime, now: datetime, ahead: timedelta = CLOCK_SKEW) -> s
 
 BODY_BYTES = 4 * 1024 * 1024
 """Largest body. Envoy answers 413 before a model server sees a byte; a model server answers 413 before it reads on."""
+LENGTH_DIGITS = 20
+"""Most digits of the declared length of a body; Python reads no number of more than 4300, and leading zeros count."""
 ROWS = 4096
 """Most rows (tensor rows or entities) of a request; more are a 400."""
 TEXT = 512

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from contextlib import asynccontextmanager
 from functools import partial
+from operator import attrgetter
 
 import pytest
 import uvicorn
@@ -147,13 +148,14 @@ def test_a_wrong_body_is_refused_in_the_same_words(server, body):
         (request(INFER, tensor_body(), expect="100-continue"), 100),
         (request(INFER, tensor_body(), version="1.0"), 200),
         (request(INFER, **{"content-length": str(limits.BODY_BYTES + 1)}), 413),
+        (request(INFER, **{"content-length": "0" * 5000 + "1"}), 413),
         (request(INFER, method="DELETE"), 405),
         (request("/v2/models/tiny/ready", method="GET"), 200),
         (request(PREDICT, {"entities": [{"test_id": "t1"}], "context": CONTEXT, "explain": True}), 400),
     ],
     ids=[
         "a stranger", "no such model", "a query", "an escaped path", "waits for 100", "HTTP/1.0", "a body too large",
-        "another method", "another route", "an explanation",
+        "a length of too many digits", "another method", "another route", "an explanation",
     ],
 )  # fmt: skip
 def test_what_is_not_of_the_common_form_is_answered_as_ever(server, sent, status):
@@ -179,6 +181,14 @@ def test_requests_without_a_pause_between_them_are_answered_in_order(server):
     assert rows == [1, None, 2, None, 3]
 
 
+def test_one_client_that_does_not_wait_for_answers_leaves_the_others_their_turn(server):
+    sent = [request(INFER, tensor_body(1 + number % 3)) for number in range(60)]
+    answers, at_once = asked(server, *sent)
+    rows = [json.loads(content)["outputs"][0]["shape"][0] for _, _, content in answers]
+    assert rows == [1 + number % 3 for number in range(60)]
+    assert len(at_once) < 60
+
+
 def test_a_request_in_pieces_is_answered_when_it_is_whole_even_while_the_server_stops(server):
     sent = request(INFER, tensor_body(2))
 
@@ -193,8 +203,9 @@ def test_a_request_in_pieces_is_answered_when_it_is_whole_even_while_the_server_
             while connection._collected is None:
                 await asyncio.sleep(0.01)
             connection.shutdown()  # as uvicorn does when it stops
-            for byte in sent[-20:]:
+            for byte in sent[-20:-1]:
                 writer.write(bytes([byte]))
+            writer.write(sent[-1:] + sent)  # the server closes after the first of them
             last = await answer(reader)
             return last, await reader.read()
 
@@ -203,6 +214,7 @@ def test_a_request_in_pieces_is_answered_when_it_is_whole_even_while_the_server_
     assert json.loads(content)["outputs"][0]["shape"] == [2]
     assert given["connection"] == "close"
     assert rest == b""
+    assert len(server.log()) == 1 + 2, "no answer that nobody gets"
 
 
 def test_a_request_that_waits_for_a_load_gets_a_task_and_is_logged_once(server, tmp_path):
@@ -218,6 +230,45 @@ def test_a_repeated_header_counts_as_ever(server):
     twice = request(INFER, tensor_body()).replace(b"host: x", b"x-a: 1\r\nx-a: 2\r\nhost: x")
     ((status, _, _),), at_once = asked(server, twice)
     assert (status, at_once) == (200, [])
+
+
+def test_a_failure_of_the_door_is_the_servers_and_not_the_clients(server, monkeypatch):
+    def failing(*_):
+        raise PermissionError("keys")
+
+    monkeypatch.setattr(Door, "admit", failing)
+    ((status, _, _),), _ = asked(server, request(INFER, tensor_body()))
+    assert status == 500
+
+
+OF_CONNECTION = (
+    "url", "headers", "scope", "parser", "cycle.response_complete", "cycle.keep_alive", "flow.write_paused",
+    "transport", "loop", "timeout_keep_alive", "server_state.default_headers", "server_state.total_requests",
+    "shutdown", "on_message_begin", "on_headers_complete", "on_body", "on_message_complete",
+)  # fmt: skip
+
+
+def test_uvicorn_has_what_a_connection_uses_of_it(server):
+    """Inside of the parser, a missing one would be a 400 that says nothing."""
+
+    async def missing():
+        async with listening(server) as live:
+            reader, writer = await live.connect()
+            writer.write(request("/v2", method="GET"))
+            await answer(reader)
+            (connection,) = live.uvicorn.server_state.connections
+            inside = {name for name in OF_CONNECTION if not has(connection, name)}
+            writer.close()
+            return inside
+
+    def has(connection, name) -> bool:
+        try:
+            attrgetter(name)(connection)
+        except AttributeError:
+            return False
+        return True
+
+    assert not asyncio.run(missing()), f"uvicorn {uvicorn.__version__}: see serving/http/whole_requests.py"
 
 
 WORKER = """

@@ -68,7 +68,7 @@ async def read_body(request: Request) -> bytes:
     if whole is not None:
         return whole
     declared = request.headers.get("content-length", "")
-    if declared.isdecimal() and int(declared) > limits.BODY_BYTES:
+    if declared.isdecimal() and (len(declared) > limits.LENGTH_DIGITS or int(declared) > limits.BODY_BYTES):
         raise too_large()
     parts, size = [], 0
     while True:

@@ -78,6 +78,7 @@ def test_a_port_of_somebody_else(home, given, doctor):
         ("ports_canary_grpc", "1,2", "settings: ports"),
         ("jwt_issuer", "somebody", "settings: JWT"),
         ("host", "192.0.2.1", "settings: clients"),
+        ("celery_broker_url", "redis://127.0.0.1:1/0", "settings: databases"),
         ("tls_pages", "true", "settings: certificate files"),
         ("client_rate", "many", "settings"),
     ],

@@ -55,10 +55,19 @@ def test_a_server_elsewhere_with_another_time_that_does_not_know_us(home, given,
     assert "training is refused: status 401" in rows["MLflow account"]["what"]
 
 
+AWAY = (
+    "database", "tuning storage", "MLflow's database", "Airflow's database", "queues", "data remote",
+    "channel 1-json",
+)  # fmt: skip
+
+
 def test_no_secret_is_shown_and_what_does_not_answer_is_named(home, given, capsys):
     given(
         database_url="postgresql+psycopg://ann:db-geheim@127.0.0.1:1/x",
         tuning_url="postgresql+psycopg://ann:tuning-geheim@127.0.0.1:1/x",
+        mlflow_database_url="postgresql+psycopg://ann:mlflow-geheim@127.0.0.1:1/y",
+        airflow_database_url="postgresql+psycopg://ann:airflow-geheim@127.0.0.1:1/z",
+        celery_broker_url="redis://:queue-geheim@127.0.0.1:1/0",
         dvc_remote="nosuch://ann:remote-geheim@host/x",
         notify=f"json://ann:notify-geheim@127.0.0.1:1/path-geheim {SLACK}",
         airflow_password="airflow-geheim",
@@ -72,12 +81,10 @@ def test_no_secret_is_shown_and_what_does_not_answer_is_named(home, given, capsy
         assert not [part for part in SLACK.split("/")[2:] if part in told]
         assert not [name for name, account in accounts.items() if account["password"] in told]
         assert (home / "secrets" / "internal").exists() is False
-        for name in ("database", "tuning storage", "data remote", "channel 1-json"):
+        for name in AWAY:
             assert name in told
     rows = {row["check"]: row["state"] for row in json.loads(told.rpartition("]")[0] + "]")}
-    assert {rows[name] for name in ("database", "tuning storage", "data remote", "channel 1-json")} == {
-        "problem"
-    }
+    assert {rows[name] for name in AWAY} == {"problem"}
 
 
 def test_what_never_answers_is_late_and_holds_nobody_up(home, given, doctor):

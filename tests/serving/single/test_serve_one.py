@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 from contextlib import contextmanager
@@ -14,15 +15,17 @@ import httpx
 import pytest
 import uvicorn
 from clients.protocol_server import ORDERS, TYPED
+from grpc_side.calls import Caller, message
 from one_server import Server
 from playwright.sync_api import sync_playwright
+from serving_stack import free_ports
 from signing import FOLDER, STRANGER, TRUSTED, signed
 from starlette.testclient import TestClient
-from tiny_models import tiny_version
+from tiny_models import tensor_body, tiny_version
 
 from perennial.cli import main
 from perennial.core.training.registration import VersionRecord
-from perennial.errors import FileRefused, NotSigned, UnknownVersion, UsageError
+from perennial.errors import FileRefused, NotSigned, PortTaken, UnknownVersion, UsageError
 from perennial.serving.prediction_log_reader import PredictionLogReader
 from perennial.serving.signed_files import SIGNED_FILES, read_signed, write_contents
 from perennial.wiring import versions
@@ -121,6 +124,20 @@ def tried_in_browser(chromium, address):
         shown = answer.inner_text()
         browser.close()
     return shown, asked
+
+
+def test_grpc_answers_beside_rest(tmp_path, orders):
+    _, folder = tiny_version(tmp_path, "tiny", "1.0.0", bias=0.0)
+    (port,) = free_ports(1)
+    with served(tmp_path / "home", "--model", folder, "--grpc-port", port) as address, Caller(port) as caller:
+        over_rest = httpx.post(f"{address}/v2/models/tiny/infer", json=tensor_body(), timeout=60).json()
+        answer = caller.infer(message("tiny"))
+    assert list(answer.outputs[0].contents.fp32_contents) == pytest.approx(over_rest["outputs"][0]["data"])
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        assert (
+            serve("--model", folder, "--port", 0, "--grpc-port", taken.getsockname()[1])
+            == PortTaken.exit_code
+        )
 
 
 def serve(*arguments):

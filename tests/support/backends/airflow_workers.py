@@ -75,7 +75,7 @@ class AirflowWorkers:
         self.until(lambda: self.call("GET", "/api/v2/dags/long").status_code == 200, "the DAGs")
 
     def stop(self) -> None:
-        supervisor.down(self.settings, lambda line: None)
+        supervisor.down(self.settings, lambda line: None, timeout=300)
 
     def wait_ready(self) -> None:
         """Wait until each part is ready, as `perennial local up` does."""

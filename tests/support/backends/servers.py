@@ -85,6 +85,10 @@ class Postgres(Server):
 
         self.start(answers)
 
+    def kill(self, number: signal.Signals = signal.SIGQUIT) -> None:
+        """End the server at once, as a crash does; SIGKILL would leave its children, which hold the files."""
+        super().kill(number)
+
     def address(self, role: str, database: str | None = None) -> str:
         at = f"127.0.0.1:{self.port}/{database or role}"
         return f"postgresql+psycopg://{role}:{PASSWORDS[role]}@{at}"
@@ -106,7 +110,7 @@ class Postgres(Server):
         subprocess.run(psql, input=text, text=True, check=True, env=env)
 
     def stop(self) -> None:
-        self.kill(signal.SIGQUIT)  # at once, and without orphans
+        self.kill()
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _run(self, *command: str | Path) -> None:
@@ -149,7 +153,7 @@ class S3(Server):
             (
                 weed, "server", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", f"-dir={folder}", "-filer", "-s3",
                 f"-s3.config={folder / 's3.json'}", "-s3.port.iceberg=0", "-s3.port.lance=0", "-volume.max=20",
-                "-master.volumeSizeLimitMB=64", "-master.telemetry=false",
+                "-master.volumeSizeLimitMB=64", "-master.telemetry=false", "-master.electionTimeout=1s",
                 *(f"-{name}={port}" for name, port in zip(names, ports, strict=True)),
             ),
         )  # fmt: skip

@@ -45,7 +45,7 @@ PORT = 3000
 @click.option(
     "--grpc-port",
     type=click.IntRange(1, 65535),
-    help="With --pool: port for gRPC.  [default: that of the settings, else 100 above the port]",
+    help="Port for gRPC.  [default: none for one model; with --pool that of the settings, else 100 above the port]",
 )
 def serve(
     model: str | None, path: Path | None, unsigned: bool, log: Path | None, pool: str | None, port: int | None,
@@ -63,15 +63,13 @@ def serve(
                 "a server of a pool takes --port and --grpc-port only", hint="--port is required"
             )
         _become_pool_server(pool, port, grpc_port)
-    if grpc_port is not None:
-        raise UsageError("one model is served over REST only", hint="leave out --grpc-port")
     if unsigned and path is None:
         raise UsageError("--unsigned goes with --model FILE", hint="a registered version is always signed")
     # uvicorn raises the signal again after its end, which by default ends the process before the folder is removed.
     before = signal.signal(signal.SIGTERM, _stop)
     try:
         with TemporaryDirectory(prefix="perennial-serve-") as folder:
-            _serve_one(model, path, unsigned, log, PORT if port is None else port, Path(folder))
+            _serve_one(model, path, unsigned, log, PORT if port is None else port, grpc_port, Path(folder))
     finally:
         signal.signal(signal.SIGTERM, before)
 
@@ -81,33 +79,48 @@ def _stop(number: int, frame: FrameType | None) -> NoReturn:
 
 
 def _serve_one(
-    model: str | None, path: Path | None, unsigned: bool, log: Path | None, port: int, serving: Path
+    model: str | None,
+    path: Path | None,
+    unsigned: bool,
+    log: Path | None,
+    port: int,
+    grpc_port: int | None,
+    serving: Path,
 ) -> None:
     import uvicorn
 
     from perennial.serving.observing.requests import Observed
     from perennial.serving.observing.settings import observation
+    from perennial.serving.protocol.grpc.server import GrpcServer
     from perennial.serving.single import files
+    from perennial.serving.single.grpc_beside import BesideGrpc
     from perennial.serving.single.server import application, listener
     from perennial.wiring.traffic import trusted
 
     settings = environment.load()
     keys: TrustedKeys = trusted(settings)
     door = listener(port)
+    if grpc_port is not None:
+        listener(grpc_port, "--grpc-port").close()
     if path is None:
         _fetch(str(model), serving, settings)
     elif unsigned:
         keys = files.hold_unsigned(files.model_folder(path), serving)
     else:
         files.hold_signed(files.model_folder(path), serving, keys)
-    app, version = application(settings, serving, keys, log, lambda text: print_text(text, err=True))
+    app, version, calls = application(settings, serving, keys, log, lambda text: print_text(text, err=True))
     address = f"http://{environment.LOOPBACK}:{door.getsockname()[1]}"
     print_text(
         f"{version.wanted.model} {version.wanted.version} is served at {address}; try it: {address}/docs"
     )
     seen = observation(settings)
     app = app if seen is None else Observed(app, seen)
-    config = uvicorn.Config(app, log_level="warning", access_log=False, lifespan="off", server_header=False)
+    if grpc_port is not None:
+        app = BesideGrpc(app, GrpcServer(f"{environment.LOOPBACK}:{grpc_port}", calls, lambda: True))
+    lifespan = "off" if grpc_port is None else "on"
+    config = uvicorn.Config(
+        app, log_level="warning", access_log=False, lifespan=lifespan, server_header=False
+    )
     try:
         uvicorn.Server(config).run(sockets=[door])
     finally:

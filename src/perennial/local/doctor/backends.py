@@ -66,6 +66,9 @@ def addresses(settings: Settings) -> Iterator[Finding]:
     for check, variable, url in (
         ("traces", "PERENNIAL_OTLP_TRACES", settings.otlp_traces),
         ("tuning storage", "PERENNIAL_TUNING_URL", settings.tuning_url),
+        ("MLflow's database", "PERENNIAL_MLFLOW_DATABASE_URL", settings.mlflow_database_url),
+        ("Airflow's database", "PERENNIAL_AIRFLOW_DATABASE_URL", settings.airflow_database_url),
+        ("queues", "PERENNIAL_CELERY_BROKER_URL", settings.celery_broker_url),
     ):
         yield from _server(check, variable, url or "")
 

@@ -13,7 +13,7 @@ from packaging.version import Version
 
 from perennial import account_file, catalog
 from perennial.errors import SpecError
-from perennial.local import unix_accounts
+from perennial.local import databases, unix_accounts
 from perennial.local.doctor.finding import Finding, State, attempt, problem
 from perennial.serving.access.client_keys import ClientKeys, refuse_open_door
 from perennial.serving.evidence.sources import FeedbackSources
@@ -34,6 +34,7 @@ def values(settings: Settings) -> Iterator[Finding]:
         "accounts": lambda: (settings.accounts, settings.given_passwords),
         "Unix accounts": lambda: unix_accounts.read(settings),
         "clients": lambda: refuse_open_door(settings),
+        "databases": lambda: databases.check(settings),
     }
     findings = [attempt(f"settings: {name}", partial(_valid, read)) for name, read in checks.items()]
     yield from _problems(findings) or [Finding("settings", State.OK, "valid")]

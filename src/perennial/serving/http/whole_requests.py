@@ -15,13 +15,15 @@ from starlette.responses import Response
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from perennial import limits
-from perennial.errors import PerennialError
 from perennial.serving.access.door import CLIENT, Door
 from perennial.serving.http.direct import DirectRoutes, Route, Scope
 
 LENGTH = b"content-length"
 NOT_WHOLE = frozenset((b"expect", b"transfer-encoding", b"upgrade"))
 """Headers of requests that go uvicorn's way."""
+MOST_IN_TURN = 8
+"""Requests of one read that are answered without a task: a client that does not wait for answers is then read no
+further until it has them, and the other connections get their turn."""
 SPECIAL = re.compile(rb"[^!-~]|[%?#]")
 """What is in the address of another request than those of the traffic."""
 
@@ -40,7 +42,7 @@ class DirectTraffic:
             return None
         try:
             client = self._door.admit(given, scope["path"])
-        except PerennialError:  # the door says so itself, on uvicorn's way
+        except Exception:  # noqa: BLE001 the door says so itself, on uvicorn's way; in the parser, any is a 400
             return None
         if client is not None:
             scope[CLIENT] = client
@@ -61,12 +63,17 @@ class WholeRequests(HttpToolsProtocol):
     def __init__(self, *given: Any, traffic: DirectTraffic, **named: Any) -> None:
         super().__init__(*given, **named)
         self._traffic = traffic
-        self._collected: tuple[Route, Scope, dict[bytes, bytes]] | None = None
+        self._collected: tuple[Route | None, Scope, dict[bytes, bytes]] | None = None
         self._parts: list[bytes] = []
+        self._in_turn = 0
         self._ending = False
         self._answered_at = 0.0
         self._between = False
         self._idle: TimerHandle | None = None
+
+    def data_received(self, data: bytes) -> None:
+        self._in_turn = 0
+        super().data_received(data)
 
     def on_message_begin(self) -> None:
         self._between = False
@@ -77,14 +84,21 @@ class WholeRequests(HttpToolsProtocol):
         if self._collected is None:
             super().on_headers_complete()
 
-    def _request(self) -> tuple[Route, Scope, dict[bytes, bytes]] | None:
-        """Return route, scope and headers of a request to collect; None for one that goes uvicorn's way."""
+    def _request(self) -> tuple[Route | None, Scope, dict[bytes, bytes]] | None:
+        """Return route, scope and headers of a request to collect; None for one that goes uvicorn's way.
+
+        Without a route it is dropped when it is whole.
+        """
         url, parser = self.url, self.parser
+        scope: Any = self.scope
+        if self.transport.is_closing():  # came with the one that was answered last: nobody gets this answer
+            return None, scope, {}
         if (
             parser.get_method() != b"POST"
             or SPECIAL.search(url)
             or (self.cycle is not None and not self.cycle.response_complete)
             or self.flow.write_paused
+            or self._in_turn >= MOST_IN_TURN
             or parser.get_http_version() != "1.1"
         ):
             return None
@@ -93,11 +107,11 @@ class WholeRequests(HttpToolsProtocol):
         if (
             len(given) != len(self.headers)
             or not length.isdigit()
+            or len(length) > limits.LENGTH_DIGITS
             or int(length) > limits.BODY_BYTES
             or not NOT_WHOLE.isdisjoint(given)
         ):
             return None
-        scope: Any = self.scope
         scope["method"], scope["path"], scope["query_string"] = "POST", url.decode("ascii"), b""
         route = self._traffic.admit(scope, given)
         return None if route is None else (route, scope, given)
@@ -116,7 +130,10 @@ class WholeRequests(HttpToolsProtocol):
         parts = self._parts
         body = parts[0] if len(parts) == 1 else b"".join(parts)
         self._collected, self._parts = None, []
-        response = self._traffic.answer(*collected, body)
+        route, scope, given = collected
+        if route is None:
+            return
+        response = self._traffic.answer(route, scope, given, body)
         if response is not None:
             self._write(response)
             return
@@ -136,6 +153,7 @@ class WholeRequests(HttpToolsProtocol):
         content += (b"\r\n", response.body) if keep else (b"connection: close\r\n\r\n", response.body)
         self.transport.write(b"".join(content))
         self.server_state.total_requests += 1
+        self._in_turn += 1
         if not keep:
             self.transport.close()
             return

@@ -24,9 +24,12 @@ from perennial.serving.prediction_log import AnsweredRequest, PredictionLogWrite
 from perennial.serving.session import LoadedVersion
 from perennial.serving.signed_files import TrustedKeys
 from perennial.serving.single.files import POOL
+from perennial.serving.single.grpc_beside import LocalDoor
 from perennial.settings import LOOPBACK, LOOPBACKS
 
 if TYPE_CHECKING:
+    import grpc
+
     from perennial.settings import Settings
 
 
@@ -64,8 +67,8 @@ class LocalOnly:
 
 def application(
     settings: Settings, serving: Path, trusted: TrustedKeys, log: Path | None, tell: Callable[[str], None]
-) -> tuple[Application, LoadedVersion]:
-    """Load the version of a serving folder.
+) -> tuple[Application, LoadedVersion, grpc.GenericRpcHandler]:
+    """Load the version of a serving folder; returns its routes, and its service for a gRPC server.
 
     Args:
         serving: folder with the state of one version (`single.files`).
@@ -103,10 +106,10 @@ def application(
         FeedbackWriter(serving / "feedback", writer),
         FeedbackSources(serving / "sources.json"),
     )
-    return LocalOnly(server.application()), version
+    return LocalOnly(server.application()), version, server.calls(LocalDoor())
 
 
-def listener(port: int) -> socket.socket:
+def listener(port: int, option: str = "--port") -> socket.socket:
     """Listen on a port of loopback; 0 is any free one.
 
     Raises:
@@ -115,7 +118,7 @@ def listener(port: int) -> socket.socket:
     try:
         return socket.create_server((LOOPBACK, port))
     except OSError as error:
-        raise PortTaken(f"port {port}: {error.strerror}", hint="choose another with --port") from error
+        raise PortTaken(f"port {port}: {error.strerror}", hint=f"choose another with {option}") from error
 
 
 def _name(host: str) -> str:
