@@ -62,7 +62,7 @@ def test_both_pages_and_their_clients_follow_the_settings(tmp_path, certificate)
     commands = {name: process.command for name, process in processes.items()}
     pair = (str(certificate["tls_cert"]), str(certificate["tls_key"]))
     assert commands["airflow-api-server"][-4:] == ("--ssl-cert", pair[0], "--ssl-key", pair[1])
-    assert "--ssl-certfile" in commands["mlflow"][-1]
+    assert commands["mlflow"][-4:] == ("--ssl-certfile", pair[0], "--ssl-keyfile", pair[1])
     given = {**base_environment(settings), **processes["airflow-scheduler"].environment}
     assert given["PERENNIAL_TRACKING_URL"].startswith("https://")
     assert given["AIRFLOW__CORE__EXECUTION_API_SERVER_URL"].startswith("https://")
