@@ -31,7 +31,10 @@ LANES = {
 """Marker -> fixtures that need it: else their servers would start in a second lane, too."""
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if settings().max_examples < DEEP:
+        config.hook.pytest_deselected(items=[item for item in items if item.get_closest_marker("deep")])
+        items[:] = [item for item in items if not item.get_closest_marker("deep")]
     for item in items:
         for marker, fixtures in LANES.items():
             if fixtures & set(getattr(item, "fixturenames", ())) and not item.get_closest_marker(marker):

@@ -12,8 +12,6 @@ import httpx
 import pytest
 from containers.described import ROOT, service
 from containers.native import Machine, prefix_of
-from examples import DEEP
-from hypothesis import settings as examples
 from postgres_server import BINARIES
 
 pytestmark = [pytest.mark.server, pytest.mark.timeout(1200)]
@@ -131,10 +129,9 @@ def test_every_process_is_the_user_of_its_container(plant):
         assert "NoNewPrivs:\t1" in status, name
 
 
+@pytest.mark.deep
 def test_mlflow_and_airflow_become_healthy(plant):
     """Two minutes of a core, so not in every run; `tests/e2e` starts the same commands under supervisord."""
-    if examples().max_examples < DEEP:
-        pytest.skip("make test-deep starts these containers")
     plant.start(*SLOW)
 
 
