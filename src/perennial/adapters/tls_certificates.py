@@ -42,7 +42,7 @@ def read_certificates(path: Path) -> list[TlsCertificate]:
         SettingsError: the file cannot be read, or has none.
     """
     try:
-        return [_certificate(found) for found in x509.load_pem_x509_certificates(path.read_bytes())]
+        return [_certificate(part) for part in x509.load_pem_x509_certificates(path.read_bytes())]
     except (OSError, ValueError) as error:
         raise SettingsError(
             f"{path} is no PEM file of certificates: {error}",
@@ -65,17 +65,17 @@ def public_key_of(path: Path) -> bytes:
     return key.public_key().public_bytes(*PUBLIC)
 
 
-def _certificate(found: x509.Certificate) -> TlsCertificate:
+def _certificate(certificate: x509.Certificate) -> TlsCertificate:
     try:
-        alternative = found.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        alternative = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
         hosts = [name.lower() for name in alternative.get_values_for_type(x509.DNSName)]
         names = frozenset((*hosts, *map(str, alternative.get_values_for_type(x509.IPAddress))))
     except x509.ExtensionNotFound:
         names = frozenset()  # clients no longer look at the common name
     return TlsCertificate(
-        subject=found.subject.rfc4514_string(),
-        begins=found.not_valid_before_utc,
-        ends=found.not_valid_after_utc,
+        subject=certificate.subject.rfc4514_string(),
+        begins=certificate.not_valid_before_utc,
+        ends=certificate.not_valid_after_utc,
         names=names,
-        public_key=found.public_key().public_bytes(*PUBLIC),
+        public_key=certificate.public_key().public_bytes(*PUBLIC),
     )

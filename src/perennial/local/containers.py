@@ -14,7 +14,7 @@ from perennial.local.processes import table
 from perennial.settings import Settings, load
 
 UMASK = 0o077
-"""What the processes write is for their owner only."""
+"""Mask of the modes of files: what the processes write is for their owner only."""
 
 
 def prepare(settings: Settings, say: supervisor.Say) -> None:

@@ -52,10 +52,10 @@ def main(arguments: Sequence[str]) -> int:
         print(USAGE, file=sys.stderr)
         return 2
     bearer = given.get("--bearer")
-    found = problem(url, None if bearer is None else Path(bearer), given.get("--part", ""))
-    if found:
-        print(found, file=sys.stderr)
-    return int(bool(found))
+    reason = problem(url, None if bearer is None else Path(bearer), given.get("--part", ""))
+    if reason:
+        print(reason, file=sys.stderr)
+    return int(bool(reason))
 
 
 if __name__ == "__main__":

@@ -39,7 +39,7 @@ class EntityRequest:
     entities: list[dict[str, Any]]
     """Entity keys; the inputs where the caller sends them."""
     rows: list[dict[str, Any]]
-    """What the model is asked about, a row per entity: keys and sent inputs."""
+    """Subjects of the predictions, a row per entity: keys and sent inputs."""
     context: dict[str, Any]
     """Request values only."""
     allow_unknown: bool

@@ -16,9 +16,9 @@ OF_SERVER = (
     "opentelemetry-sdk", "orjson", "packaging", "prometheus-client", "protobuf", "pydantic", "pyyaml", "shap",
     "starlette", "uvicorn", "uvloop",
 )  # fmt: skip
-"""What a model server imports; training, registry and orchestration have no part in it."""
+"""Packages that a model server imports; training, registry and orchestration have no part in it."""
 OF_FEATURES = ("feast[duckdb]",)
-"""What it imports for a version that reads the online store."""
+"""Packages that it imports besides for a version that reads the online store."""
 
 
 def pinned(needed: Iterable[str]) -> list[str]:

@@ -14,7 +14,7 @@ NAMES = {
     "postgresql": "SELECT tablename FROM pg_tables WHERE schemaname = current_schema()",
 }
 PREFIX = "perennial_"
-"""Of all tables of ours: others' tables may be in the same database."""
+"""Prefix of our tables: others' tables may be in the same database."""
 
 
 class StoredSchema(NamedTuple):

@@ -1,4 +1,4 @@
-"""What a version was made from, by its capsule: the rows of its training, and the model fitted to them again."""
+"""Recover from its capsule what a version was made from: the rows of its training, and the model fitted to them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a check found, without the secrets of the installation."""
+"""Findings of a check, without the secrets of the installation."""
 
 from __future__ import annotations
 

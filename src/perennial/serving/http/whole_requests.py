@@ -25,7 +25,7 @@ MOST_IN_TURN = 8
 """Requests of one read that are answered without a task: a client that does not wait for answers is then read no
 further until it has them, and the other connections get their turn."""
 SPECIAL = re.compile(rb"[^!-~]|[%?#]")
-"""What is in the address of another request than those of the traffic."""
+"""Characters that no address of a request of the traffic has."""
 
 
 class DirectTraffic:

@@ -158,8 +158,8 @@ class PackedSqliteOnlineStore(PackedOnlineStore, SqliteOnlineStore):
             )
         given = [key for _, keys in asked for key in keys]
         rows = self._get_conn(config).execute(" UNION ALL ".join(parts), given).fetchall()
-        found = {(number, key): (at, value) for number, key, at, value in rows}
-        return [[found.get((number, key)) for key in keys] for number, (_, keys) in enumerate(asked)]
+        stored = {(number, key): (at, value) for number, key, at, value in rows}
+        return [[stored.get((number, key)) for key in keys] for number, (_, keys) in enumerate(asked)]
 
     def moment(self, at: int) -> datetime:
         return convert_timestamp(at).replace(tzinfo=UTC)  # type: ignore[arg-type]
