@@ -33,6 +33,9 @@ from perennial.wiring import versions
 ROW = {"amount": 2.5, "count": 1, "gift": True, "colour": "red", "ordered": "2015-12-01T10:00:00Z"}
 ENTITY = {"test_id": "t1", "suite": "s"}
 
+GROUPS = ["predictions", "inference protocol", "feedback", "server", "model repository"]
+"""Groups of the routes on the page of the documentation, in its order."""
+
 
 @pytest.fixture
 def orders(tmp_path):
@@ -112,7 +115,10 @@ def tried_in_browser(chromium, address):
         asked = []
         page.on("request", lambda request: asked.append(request.url))
         page.goto(f"{address}/docs")
-        operation = page.locator("#operations-default-predict")
+        page.locator(".opblock").first.wait_for()
+        groups = page.locator(".opblock-tag-section h3").all()
+        assert [group.get_attribute("data-tag") for group in groups] == GROUPS
+        operation = page.locator("#operations-predictions-predict")
         operation.locator(".opblock-summary-control").click()
         operation.locator("tr[data-param-name=model] input").fill("orders")
         operation.locator("textarea.body-param__text").fill(
