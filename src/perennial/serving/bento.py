@@ -24,8 +24,9 @@ from perennial.serving.feedback_inbox import FeedbackWriter
 from perennial.serving.host import ModelHost
 from perennial.serving.http.whole_requests import DirectTraffic, WholeRequests
 from perennial.serving.manifest import example_columns
-from perennial.serving.observing.requests import Observed
+from perennial.serving.observing.requests import Observed, no_steps
 from perennial.serving.observing.settings import observation
+from perennial.serving.observing.steps import collected_steps
 from perennial.serving.onnx import execution_of
 from perennial.serving.packed.folder import POOL, TRUSTED, packed_versions
 from perennial.serving.prediction_log import PredictionLogWriter, writer_name
@@ -123,14 +124,16 @@ class ServerCore:
             problem_on_demand=self._trials[1].problem,
         )
         self._observation = observation(settings)
-        server = ModelServer(self.host, self._source, predictions, feedback, sources)
+        traced = self._observation is not None and self._observation.traces
+        steps = collected_steps if traced else no_steps
+        server = ModelServer(self.host, self._source, predictions, feedback, sources, traced=traced)
         routes = server.application()
         entrance = door(routes)
         self.application: Application = entrance
         if self._observation is not None:
-            self.application = Observed(entrance, self._observation)
+            self.application = Observed(entrance, self._observation, steps)
         self.traffic = DirectTraffic(routes, entrance) if self._observation is None else None
-        self.calls = server.calls(entrance, self._observation)
+        self.calls = server.calls(entrance, self._observation, steps)
 
     def _prepare(self, version: LoadedVersion) -> None:
         try:

@@ -18,7 +18,7 @@ from perennial.serving import headers
 from perennial.serving.access.door import Door, visible
 from perennial.serving.answers import brief, problem
 from perennial.serving.metrics import ServerMetrics
-from perennial.serving.observing.requests import Observe
+from perennial.serving.observing.requests import CollectSteps, Observe, no_steps
 from perennial.serving.protocol.grpc import open_inference_pb2 as wire
 from perennial.serving.protocol.grpc import paths
 from perennial.serving.protocol.grpc.observed import CallAbout, Subject, observed_call, unobserved_call
@@ -75,7 +75,9 @@ class InferenceCalls:
         self._door = door
         self._metrics = metrics
 
-    def handlers(self, observe: Observe | None = None) -> grpc.GenericRpcHandler:
+    def handlers(
+        self, observe: Observe | None = None, steps: CollectSteps = no_steps
+    ) -> grpc.GenericRpcHandler:
         """Return the service for a server; `observe` is told of each call that ended, health checks left out."""
         methods = {
             "ServerLive": (self._live, wire.ServerLiveRequest),
@@ -94,7 +96,7 @@ class InferenceCalls:
                 name: grpc.unary_unary_rpc_method_handler(
                     unobserved_call(self._guarded(name, answer, kind))
                     if observe is None or name in paths.HEALTH
-                    else observed_call(name, self._guarded(name, answer, kind), _given, observe)
+                    else observed_call(name, self._guarded(name, answer, kind), _given, observe, steps)
                 )
                 for name, (answer, kind) in methods.items()
             },
