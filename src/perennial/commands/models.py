@@ -78,7 +78,10 @@ def list_(as_json: bool) -> None:
                 "description": spec.description,
             }
         )
-    print_records(rows, as_json, "no model has a spec")
+    empty = (
+        f"no model has a spec in {settings.configs / 'models'}: perennial init NAME --from TABLE writes one"
+    )
+    print_records(rows, as_json, empty)
     if wrong:
         raise SpecError(
             "\n".join(error.message for error in wrong.values()),
