@@ -64,7 +64,8 @@ def list_(as_json: bool) -> None:
     settings = load()
     specs, wrong = catalog.read_all(settings)
     names = ("champion", "candidate")
-    aliased = versions_wiring.version_search(settings).aliased({spec.name for spec in specs}, names)
+    search = versions_wiring.version_search(settings)
+    aliased = search.aliased({spec.name for spec in specs}, names) if specs else {}
     rows: list[dict[str, Any]] = []
     for spec in specs:
         known = aliased.get(spec.name, {})
