@@ -24,6 +24,8 @@ from perennial.wiring.monitoring import airflow_password
 NEEDS: dict[str, tuple[str, ...]] = {
     "mlflow": ("database_url", "mlflow_database_url"),  # the first: it records changes of accounts
     "guard": ("database_url",),
+    "agent": ("database_url",),  # a role of this serving machine
+    "machines": ("database_url",),
     "monitor": ("database_url", "airflow_password"),
     "notifier": ("database_url", "notify"),
     "airflow-api-server": ("database_url",),  # records refused sign-ins
@@ -140,7 +142,7 @@ def handed(settings: Settings, process: str) -> dict[str, str]:
 
 def write(settings: Settings) -> None:
     """Write the files with the processes' secrets and accounts, for their owner only, in place of earlier ones."""
-    accounts = account_file.read(settings.accounts_file)
+    accounts = {} if settings.plane == "serving" else account_file.read(settings.accounts_file)
     shutil.rmtree(_folder(settings), ignore_errors=True)
     for process, names in NEEDS.items():
         if _runs_no_task(settings, process):

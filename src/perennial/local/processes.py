@@ -118,6 +118,8 @@ def table(settings: Settings) -> list[Process]:
     if settings.notify_addresses:
         command = (python, "-m", "perennial", "notify", "watch")
         processes.append(Process("notifier", command, always_ready, "notifier: mail, chat, webhooks"))
+    processes = [process for process in processes if runs_here(settings, process.name)]
+    processes += _of_machines(settings)
     accounts = unix_accounts.read(settings)
     asking = {}
     if accounts is not None and accounts.training is not None:
@@ -133,6 +135,27 @@ def table(settings: Settings) -> list[Process]:
         )
         for process in processes
     ]
+
+
+def runs_here(settings: Settings, name: str) -> bool:
+    """Return whether a process belongs to the half of the plant that runs here."""
+    serves = name == "envoy" or name.startswith("server-")
+    return settings.plane == "all" or serves is (settings.plane == "serving")
+
+
+def _of_machines(settings: Settings) -> list[Process]:
+    """Return the process that connects this half of the plant with the other."""
+    if settings.plane == "all":
+        return []
+    name, command, shows = {
+        "serving": ("agent", ("agent", "run"), "agent: keeps here what the control plane wants"),
+        "control": (
+            "machines",
+            ("machines", "watch"),
+            "machines: takes in what serving machines have logged",
+        ),
+    }[settings.plane]
+    return [Process(name, (sys.executable, "-m", "perennial", *command), always_ready, shows)]
 
 
 def _tls_of_mlflow(settings: Settings) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ from perennial.core.input_spec import InputKind
 from perennial.settings import Settings
 from perennial.wiring import tables, versions
 from perennial.wiring.database import store
-from perennial.wiring.traffic import trusted
+from perennial.wiring.here import trusted
 
 if TYPE_CHECKING:
     from perennial.core.spec import ModelSpec
