@@ -145,7 +145,7 @@ def write(settings: Settings) -> None:
     accounts = {} if settings.plane == "serving" else account_file.read(settings.accounts_file)
     shutil.rmtree(_folder(settings), ignore_errors=True)
     for process, names in NEEDS.items():
-        if _runs_no_task(settings, process):
+        if _runs_no_task(settings, process) or not runs_here(settings, process):
             continue
         folder = _folder(settings) / process
         for name in names:
@@ -158,6 +158,12 @@ def write(settings: Settings) -> None:
             files.write_bytes(
                 folder / "accounts.json", account_file.CONTENT.dump_json(own, indent=2), files.PRIVATE
             )
+
+
+def runs_here(settings: Settings, process: str) -> bool:
+    """Return whether a process belongs to the half of the plant that runs here."""
+    serves = process in ("envoy", "server", "agent") or process.startswith("server-")
+    return settings.plane == "all" or serves is (settings.plane == "serving")
 
 
 def _runs_no_task(settings: Settings, process: str) -> bool:

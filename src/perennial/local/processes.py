@@ -118,7 +118,7 @@ def table(settings: Settings) -> list[Process]:
     if settings.notify_addresses:
         command = (python, "-m", "perennial", "notify", "watch")
         processes.append(Process("notifier", command, always_ready, "notifier: mail, chat, webhooks"))
-    processes = [process for process in processes if runs_here(settings, process.name)]
+    processes = [process for process in processes if handed_secrets.runs_here(settings, process.name)]
     processes += _of_machines(settings)
     accounts = unix_accounts.read(settings)
     asking = {}
@@ -135,12 +135,6 @@ def table(settings: Settings) -> list[Process]:
         )
         for process in processes
     ]
-
-
-def runs_here(settings: Settings, name: str) -> bool:
-    """Return whether a process belongs to the half of the plant that runs here."""
-    serves = name == "envoy" or name.startswith("server-")
-    return settings.plane == "all" or serves is (settings.plane == "serving")
 
 
 def _of_machines(settings: Settings) -> list[Process]:
