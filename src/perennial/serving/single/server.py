@@ -1,4 +1,4 @@
-"""A model server of one version for a quick try: the routes of the plant's servers, on loopback alone."""
+"""A model server of one version with the routes of the plant's servers: for a quick try, or a container of its own."""
 
 from __future__ import annotations
 
@@ -66,7 +66,12 @@ class LocalOnly:
 
 
 def application(
-    settings: Settings, serving: Path, trusted: TrustedKeys, log: Path | None, tell: Callable[[str], None]
+    settings: Settings,
+    serving: Path,
+    trusted: TrustedKeys,
+    log: Path | None,
+    tell: Callable[[str], None],
+    local: bool = True,
 ) -> tuple[Application, LoadedVersion, grpc.GenericRpcHandler]:
     """Load the version of a serving folder; returns its routes, and its service for a gRPC server.
 
@@ -74,6 +79,7 @@ def application(
         serving: folder with the state of one version (`single.files`).
         log: folder of the prediction log; None: no answer is kept.
         tell: takes a line of text for the person.
+        local: refuse what does not come from this machine.
 
     Raises:
         NotSigned, ModelFileError: the version cannot be loaded.
@@ -106,7 +112,8 @@ def application(
         FeedbackWriter(serving / "feedback", writer),
         FeedbackSources(serving / "sources.json"),
     )
-    return LocalOnly(server.application()), version, server.calls(LocalDoor())
+    routes = server.application()
+    return LocalOnly(routes) if local else routes, version, server.calls(LocalDoor())
 
 
 def listener(port: int, option: str = "--port") -> socket.socket:
