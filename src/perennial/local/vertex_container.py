@@ -41,17 +41,19 @@ def serve(settings: Settings, folder: Path, say: Callable[[str], None]) -> None:
 
     import uvicorn
 
-    from perennial.serving.single.server import application
+    from perennial.serving.single.door import OpenDoor
+    from perennial.serving.single.server import single_server
     from perennial.wiring.traffic import trusted
 
-    app, version, _ = application(
-        settings, settings.serving_dir, trusted(settings), log=None, tell=say, local=False
-    )
-    say(f"{version.wanted.model} {version.wanted.version} is served at port {port}")
-    uvicorn.run(
-        app, host="0.0.0.0", port=port, log_level="warning", access_log=False, lifespan="off",  # noqa: S104 behind IAM
-        server_header=False,
-    )  # fmt: skip
+    server = single_server(settings, settings.serving_dir, trusted(settings), None, say, OpenDoor)
+    say(f"{server.version.wanted.model} {server.version.wanted.version} is served at port {port}")
+    try:
+        uvicorn.run(
+            server.application, host="0.0.0.0", port=port,  # noqa: S104 behind IAM
+            log_level="warning", access_log=False, lifespan="off", server_header=False,
+        )  # fmt: skip
+    finally:
+        server.close()
 
 
 def check_routes(environment: Mapping[str, str], model: str) -> None:
