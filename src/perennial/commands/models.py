@@ -64,7 +64,8 @@ def list_(as_json: bool) -> None:
     settings = load()
     specs, wrong = catalog.read_all(settings)
     names = ("champion", "candidate")
-    aliased = versions_wiring.version_search(settings).aliased({spec.name for spec in specs}, names)
+    search = versions_wiring.version_search(settings)
+    aliased = search.aliased({spec.name for spec in specs}, names) if specs else {}
     rows: list[dict[str, Any]] = []
     for spec in specs:
         known = aliased.get(spec.name, {})
@@ -78,7 +79,10 @@ def list_(as_json: bool) -> None:
                 "description": spec.description,
             }
         )
-    print_records(rows, as_json, "no model has a spec")
+    empty = (
+        f"no model has a spec in {settings.configs / 'models'}: perennial init NAME --from TABLE writes one"
+    )
+    print_records(rows, as_json, empty)
     if wrong:
         raise SpecError(
             "\n".join(error.message for error in wrong.values()),
