@@ -194,6 +194,9 @@ def test_counters_are_those_of_all_machines_and_grow_over_restarts_and_losses(pl
     for router in plant.routers.values():
         router.answered(MODEL, "stable", 100)
     assert plant.router.counters(MODEL)["stable"].requests == 200
+    for router in plant.routers.values():
+        router.answered(MODEL, "backup", 3)
+    assert plant.router.backups() == {MODEL: 6}
     plant.routers["a"].restart()
     plant.routers["a"].answered(MODEL, "stable", 10)
     assert plant.router.counters(MODEL)["stable"].requests == 210

@@ -86,6 +86,7 @@ class CallName(StrEnum):
 
     COUNTERS = "counters"
     HEALTHY = "healthy"
+    BACKUPS = "backups"
     DIFFERENCES = "differences"
     REPAIR = "repair"
     OVERVIEW = "overview"
@@ -117,6 +118,7 @@ class Answer(Frozen):
 VALUES: Mapping[CallName, TypeAdapter[Any]] = {
     CallName.COUNTERS: TypeAdapter(dict[str, Counters]),
     CallName.HEALTHY: TypeAdapter(dict[str, int]),
+    CallName.BACKUPS: TypeAdapter(dict[str, int]),
     CallName.DIFFERENCES: TypeAdapter(tuple[str, ...]),
     CallName.REPAIR: TypeAdapter(None),
     CallName.OVERVIEW: TypeAdapter(list[dict[str, Any]]),

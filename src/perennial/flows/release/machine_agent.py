@@ -197,6 +197,8 @@ class Agent:
                 return self._counters(call.model)
             case CallName.HEALTHY:
                 return router.healthy(call.model)
+            case CallName.BACKUPS:
+                return router.backups()
             case CallName.DIFFERENCES:
                 return tuple(router.differences())
             case CallName.REPAIR:

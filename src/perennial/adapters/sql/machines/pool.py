@@ -40,6 +40,8 @@ class SqlPool:
         self._machines = machines
         self._files = files
         self._trusted = trusted
+        self._states: dict[str, DesiredState] = {}
+        self._seen = 0
 
     def ensure(self, pool: str, ref: VersionRef, files: Path) -> None:
         """Upload the files, then add the version to the pool, so that no machine misses a file.
@@ -61,10 +63,18 @@ class SqlPool:
     def load_as(self, model: str, load: Load) -> None:
         """Say of every pool how its servers hold the versions of a model."""
         for pool in PoolName:
-            body = self._wanted.find(WantedKind.POOL, pool).body
-            state = _state(body)
+            state = self._read(pool)
             if state.with_load(model, load) is not state:
                 self._change(pool, lambda state: state.with_load(model, load))
+
+    def _read(self, pool: str) -> DesiredState:
+        """Return the state of a pool; the watch asks for each model, and nothing has changed meanwhile."""
+        newest = self._wanted.newest()
+        if newest != self._seen:
+            self._states, self._seen = {}, newest
+        if pool not in self._states:
+            self._states[pool] = _state(self._wanted.find(WantedKind.POOL, pool).body)
+        return self._states[pool]
 
     def readiness(self, pool: str, model: str, digest: str) -> Readiness:
         """Add up what the machines say of their servers.

@@ -102,6 +102,11 @@ class SqlRouter:
         told = some_of(self._machines, Call(name=CallName.HEALTHY, model=model), RouterUnavailable)
         return {pool.value: sum(healthy[pool.value] for healthy in told.values()) for pool in PoolName}
 
+    def backups(self) -> Mapping[str, int]:
+        told = some_of(self._machines, Call(name=CallName.BACKUPS), RouterUnavailable)
+        models = dict.fromkeys(model for accepted in told.values() for model in accepted)
+        return {model: sum(accepted.get(model, 0) for accepted in told.values()) for model in models}
+
     def differences(self) -> tuple[str, ...]:
         told = some_of(self._machines, Call(name=CallName.DIFFERENCES), RouterUnavailable)
         return tuple(f"{name}: {text}" for name, texts in told.items() for text in texts)
