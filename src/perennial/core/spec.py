@@ -93,6 +93,12 @@ class TuningSpec(Frozen):
         return self
 
 
+class TrainingSpec(Frozen):
+    """The fit of the final model."""
+
+    workers: PositiveInt = Field(1, description="processes of one machine that fit the final model together")
+
+
 class RetentionSpec(Frozen):
     """Retention of model files."""
 
@@ -105,6 +111,9 @@ class RetentionSpec(Frozen):
         description="least time that logged predictions are kept; null: for ever",
         exclude_if=lambda keep: keep is None,  # the digest of specs without the key stays
     )
+
+
+OF_VARIANTS = {"task", "entrypoint", "data", "features", "target", "evaluation", "gate", "explanation"}
 
 
 class ModelSpec(Frozen):
@@ -122,6 +131,10 @@ class ModelSpec(Frozen):
     target: TargetSpec
     evaluation: EvaluationSpec
     tuning: TuningSpec
+    training: TrainingSpec = Field(
+        default_factory=TrainingSpec,
+        exclude_if=lambda training: training == TrainingSpec(),  # the digest of specs without the key stays
+    )
     gate: GateSpec
     approval: ApprovalSpec
     release: ReleaseSpec
@@ -187,6 +200,15 @@ class ModelSpec(Frozen):
             )
 
     @model_validator(mode="after")
+    def workers_have_a_model(self) -> Self:
+        if self.training.workers > 1 and self.tuning.templates:
+            raise ValueError(
+                "training.workers: of tuning.templates one may win that is not trained by gradients: name an "
+                "entrypoint alone, or leave training.workers out"
+            )
+        return self
+
+    @model_validator(mode="after")
     def rows_have_the_time_of_their_features(self) -> Self:
         source = self.data.source
         if self.features.source == "store" and isinstance(source, RowsSpec) and source.period is None:
@@ -223,5 +245,15 @@ class ModelSpec(Frozen):
     @property
     def digest(self) -> str:
         """SHA-256 (hex) over the canonical JSON of the whole spec."""
-        text = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
-        return hashlib.sha256(text.encode()).hexdigest()
+        return _digest(self.model_dump(mode="json"))
+
+    @property
+    def variant_digest(self) -> str:
+        """SHA-256 (hex) over the keys that the making of a variant and its gate read."""
+        content = self.model_dump(mode="json", include=OF_VARIANTS)
+        return _digest(content | self.tuning.model_dump(mode="json", include={"seed", "validation_fraction"}))
+
+
+def _digest(content: dict[str, Any]) -> str:
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
