@@ -62,7 +62,7 @@ down: setup ## stop all processes, those of the demos too
 ##@ Run it in containers (docs/guide/deploy.md)
 
 PROFILES ?= core
-COMPOSE := COMPOSE_PROFILES=$(PROFILES) $(if $(findstring scale,$(PROFILES)),PERENNIAL_PORTS_STABLE=3101$(comma)3102$(comma)3103$(comma)3104) \
+COMPOSE := COMPOSE_PROFILES=$(PROFILES) $(if $(findstring scale,$(PROFILES)),PERENNIAL_PORTS_STABLE=3101$(comma)3102$(comma)3103$(comma)3104 PERENNIAL_AIRFLOW_EXECUTOR=CeleryExecutor) \
 	docker compose --file docker/compose.yaml
 ENGINE := docker compose version >/dev/null 2>&1 && docker info >/dev/null 2>&1 || { \
 	echo "no Docker engine with its compose plugin answers; make up runs everything without containers"; exit 1; }

@@ -6,10 +6,8 @@ its trigger moves the release forward. `perennial release ...` does the same wit
 
 from __future__ import annotations
 
-from datetime import timedelta
 from functools import partial
 
-from airflow.providers.standard.operators.bash import BashOperator
 from airflow.sdk import DAG, Asset, Param
 
 from perennial import catalog
@@ -17,6 +15,7 @@ from perennial.backend_settings import LIGHT
 from perennial.core.assets import asset_uri, candidate_asset
 from perennial.core.governance.identity import Role
 from perennial.core.spec import ModelSpec
+from perennial.orchestration.command_step import PATIENCE, CommandStep
 from perennial.orchestration.release_phases import phase_tasks
 from perennial.orchestration.release_steps import NOTE, ApprovalStep, ReleaseStep
 from perennial.orchestration.trigger_provenance import offered_candidate, recorded_changes, release_of
@@ -41,7 +40,7 @@ def build(spec: ModelSpec) -> DAG:
         # A newer candidate supersedes a running release: its DAG run must be able to start.
         max_active_runs=2,
         # All state is in our database, so a task that Airflow lost simply runs again.
-        default_args={"retries": 3, "retry_delay": timedelta(seconds=5), "queue": LIGHT},
+        default_args={**PATIENCE, "queue": LIGHT},
         params={"version": Param("candidate", type="string", title="Version or alias")},
         user_defined_macros={
             "candidate": partial(offered_candidate, train_dag=f"train_{spec.name}", changed=recorded_changes),
@@ -49,7 +48,7 @@ def build(spec: ModelSpec) -> DAG:
         },
         tags=["perennial", "release", spec.owner],
     ) as dag:
-        gate = BashOperator(
+        gate = CommandStep(
             task_id="gate",
             bash_command=f'perennial release start {spec.name} --version "$VERSION" --dag-run "$RUN"',
             env={

@@ -18,6 +18,7 @@ from perennial import catalog
 from perennial.backend_settings import LIGHT, TRAINING
 from perennial.core.assets import Reason, asset_uri, candidate_asset, retrain_asset
 from perennial.core.spec import ModelSpec
+from perennial.orchestration.command_step import PATIENCE, CommandStep
 from perennial.orchestration.trigger_provenance import (
     TriggerProvenance,
     folder,
@@ -56,10 +57,10 @@ def asking(model: str) -> Callable[..., TriggerProvenance]:
     return partial(training_provenance, recorded=partial(recorded_request, model), changed=recorded_changes)
 
 
-def command(step: str, model: str) -> BashOperator:
+def command(step: str, model: str) -> CommandStep:
     """Return the task of a `perennial` command; texts of people are in its environment, never in its shell line."""
     provenance = "asked(dag_run, params, triggering_asset_events)"
-    return BashOperator(
+    return CommandStep(
         task_id=step,
         bash_command=line(step, model),
         env={
@@ -111,7 +112,7 @@ def build(spec: ModelSpec) -> DAG:
         catchup=False,
         max_active_runs=1,
         # All but the first look into the work folder of the run.
-        default_args={"retries": 2, "retry_delay": timedelta(seconds=5), "queue": TRAINING},
+        default_args={**PATIENCE, "queue": TRAINING},
         params={
             "reason": Param(
                 Reason.PERSON.value, type="string", enum=[reason.value for reason in Reason], title="Reason"

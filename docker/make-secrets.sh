@@ -8,16 +8,39 @@ chmod 700 "$folder"
 umask 022
 random() { od -An -N24 -tx1 /dev/urandom | tr -d ' \n'; }
 once() { [ -s "$folder/$1" ] || printf '%s' "$2" >"$folder/$1"; }
-for name in postgres_password database_password tuning_password s3_key s3_secret; do once "$name" "$(random)"; done
 content() { cat "$folder/$1"; }
-once database_url "postgresql+psycopg://plant:$(content database_password)@postgres:5432/plant"
-once tuning_url "postgresql+psycopg://tuning:$(content tuning_password)@postgres:5432/tuning"
-once s3_credentials "[default]
-aws_access_key_id = $(content s3_key)
-aws_secret_access_key = $(content s3_secret)
+for name in postgres plant mlflow airflow tuning queue features; do once "${name}_password" "$(random)"; done
+for name in admin perennial reader; do
+  once "s3_${name}_key" "$(random)"
+  once "s3_${name}_secret" "$(random)"
+  once "s3_$name" "[default]
+aws_access_key_id = $(content "s3_${name}_key")
+aws_secret_access_key = $(content "s3_${name}_secret")
 "
-once s3_identities "{\"identities\": [{\"name\": \"perennial\",
- \"credentials\": [{\"accessKey\": \"$(content s3_key)\", \"secretKey\": \"$(content s3_secret)\"}],
- \"actions\": [\"Admin\", \"Read\", \"Write\", \"List\", \"Tagging\"]}]}
+done
+database() { echo "postgresql+psycopg://$1:$(content "$1_password")@postgres:5432/$1"; }
+once database_url "$(database plant)"
+once mlflow_database_url "$(database mlflow)"
+once airflow_database_url "$(database airflow)"
+once tuning_url "$(database tuning)"
+once celery_broker_url "redis://:$(content queue_password)@queue:6379/0"
+once online_store "redis://:$(content features_password)@features:6379/0"
+for name in queue features; do
+  once "${name}_conf" "requirepass $(content "${name}_password")
+appendonly yes
+dir /data
+"
+done
+identity() {
+  printf '{"name": "%s", "credentials": [{"accessKey": "%s", "secretKey": "%s"}], "actions": [%s]}' \
+    "$1" "$(content "s3_$1_key")" "$(content "s3_$1_secret")" "$2"
+}
+on() { for bucket in data models log; do printf '"%s:%s", ' "$1" "$bucket"; done; }
+# The first makes the buckets, the second uses them, the third shows artifacts on MLflow's page.
+once s3_identities "{\"identities\": [
+$(identity admin '"Admin"'),
+$(identity perennial "$(on Read)$(on Write)$(on List)\"Tagging:models\""),
+$(identity reader '"Read:models", "List:models"')
+]}
 "
 echo "the secrets of compose.yaml are in $folder"

@@ -11,6 +11,7 @@ import httpx
 import pytest
 from examples import DEEP, EVERY_RUN
 from hypothesis import settings
+from reruns.undisturbed import pytest_pyfunc_call
 from serving_stack import ServingStack
 
 if TYPE_CHECKING:  # imported by the fixture that a test asks for: their libraries are large
@@ -18,6 +19,8 @@ if TYPE_CHECKING:  # imported by the fixture that a test asks for: their librari
     from live_releases import LiveReleases
     from mlflow_server import MlflowServer
     from online_stores.redis_server import RedisServer
+
+__all__ = ["pytest_pyfunc_call"]  # pytest takes the hook from here
 
 # `--hypothesis-profile=deep` (make test-deep) replaces the first one. No deadline: tests run side by side.
 settings.register_profile("ci", max_examples=EVERY_RUN, deadline=None)

@@ -29,6 +29,11 @@ class BackendSettings(BaseModel):
         repr=False,
         description="Redis of the queues of Airflow's tasks; the scheduler runs them by default",
     )
+    airflow_server: str | None = Field(
+        None,
+        pattern=r"^https?://[^/@]+$",
+        description="Airflow's API server, where that, its scheduler and its processor of DAGs are elsewhere",
+    )
     airflow_executor: str | None = Field(
         None,
         description="Airflow's executor; LocalExecutor by default, CeleryExecutor where there is a broker",

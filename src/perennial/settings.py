@@ -253,7 +253,7 @@ class Settings(BackendSettings, EncryptionSettings, PortSettings, LogSettings, R
 
     @property
     def airflow_url(self) -> str:
-        return self._page(self.port_airflow)
+        return self.airflow_server or self._page(self.port_airflow)
 
     def _page(self, port: int) -> str:
         return f"{'https' if self.tls_pages else 'http'}://{_reached(self.host_pages)}:{port}"

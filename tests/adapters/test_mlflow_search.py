@@ -7,7 +7,8 @@ import shutil
 
 import pytest
 
-from perennial.adapters.mlflow.connection import connect
+from perennial.adapters.mlflow import records
+from perennial.adapters.mlflow.connection import MlflowClient, connect
 from perennial.adapters.mlflow.registry import MlflowRegistry
 from perennial.adapters.mlflow.search import MlflowSearch
 from perennial.cli import main
@@ -113,3 +114,88 @@ def test_list_and_search_show_the_metric_of_the_spec(url, by_hand, monkeypatch, 
     assert main(["models", "search", f"name = '{NAME}'", "--json"]) == 0
     (found,) = json.loads(capsys.readouterr().out)
     assert (found["metric"], found["value"]) == ("brier", 0.081)
+
+
+MANY = 12
+
+
+@pytest.fixture(scope="module")
+def many(url) -> list[str]:
+    """Models with one version and with MANY, each with a champion and a candidate; their names."""
+    client = connect(url)
+    experiment = client.get_experiment_by_name("m").experiment_id
+    names = [f"one_{number}" for number in range(4)] + ["many"]
+    for name in names:
+        client.create_registered_model(name)
+        for number in range(MANY if name == "many" else 1):
+            run = client.create_run(experiment).info.run_id
+            client.log_metric(run, "holdout.roc_auc", number / 100)
+            tags = {
+                "semantic_version": f"1.{number}.0",
+                "digest": "d",
+                "capsule": "c",
+                "lifecycle": "staging",
+            }
+            made = client.create_model_version(name, source="/tmp", run_id=run, tags=tags)
+        client.set_registered_model_alias(name, "champion", "1")
+        client.set_registered_model_alias(name, "candidate", made.version)
+    return names
+
+
+@pytest.fixture
+def calls(monkeypatch) -> list[str]:
+    """The names of the calls to MLflow."""
+    made: list[str] = []
+
+    def counted(name, real):
+        def call(*given, **named):
+            made.append(name)
+            return real(*given, **named)
+
+        return call
+
+    for name in vars(MlflowClient):
+        if name.startswith(("get_", "search_")):
+            monkeypatch.setattr(MlflowClient, name, counted(name, getattr(MlflowClient, name)))
+    return made
+
+
+def test_versions_are_asked_for_by_the_page_and_not_one_by_one(url, many, calls):
+    for read in (MlflowRegistry(url).versions, lambda name: MlflowSearch(url).search(f"name = '{name}'")):
+        asked = {}
+        for name in ("one_0", "many"):
+            calls.clear()
+            versions = read(name)
+            asked[name] = list(calls)
+        assert [each.metrics["holdout.roc_auc"] for each in versions] == [n / 100 for n in range(MANY)]
+        assert (versions[0].aliases, versions[1].aliases) == (("champion",), ())
+        assert asked["many"] == asked["one_0"]
+        assert len(asked["many"]) <= 4
+
+
+def test_every_page_is_read(url, many, monkeypatch):
+    monkeypatch.setattr(records, "PAGE", 5)
+    monkeypatch.setattr(records, "NAMED", 5)
+    versions = MlflowSearch(url).search("name = 'many'")
+    assert [each.ref.version for each in versions] == [f"1.{number}.0" for number in range(MANY)]
+    assert all("holdout.roc_auc" in each.metrics for each in versions)
+    assert set(MlflowSearch(url).aliased(many, ["champion"])) == set(many)
+
+
+def test_champions_of_many_models_are_few_calls(url, many, calls):
+    asked = []
+    for names in (["one_0"], many):
+        calls.clear()
+        aliased = MlflowSearch(url).aliased(names, ("champion", "candidate"))
+        asked.append(len(calls))
+    assert aliased["many"]["champion"].ref.key == "1"
+    assert aliased["many"]["candidate"].ref.key == str(MANY)
+    assert aliased["many"]["candidate"].metrics["holdout.roc_auc"] == (MANY - 1) / 100
+    assert {aliased[name]["champion"].ref.model for name in many} == set(many)
+    assert asked[1] - asked[0] <= 1, "the other key of one of them"
+
+
+def test_one_version_is_found_without_the_others(url, many, calls):
+    assert MlflowRegistry(url).find("many", "1.7.0").ref.key == "8"
+    assert len(calls) <= 3
+    assert MlflowRegistry(url).find("many", "1.70.0") is None

@@ -8,7 +8,7 @@ import pytest
 from doubles.search import TUNING, objective, tune
 
 from perennial.adapters.optuna.tuner import OptunaTuner
-from perennial.errors import ModelError
+from perennial.errors import ModelError, StoreUnavailable
 
 
 def test_best_of_all_trials_with_constants(tmp_path):
@@ -95,3 +95,10 @@ def test_sql_storage_resumes_too(tmp_path):
     tune(OptunaTuner(url, tmp_path), tuning=tuning)
     _, seen = tune(OptunaTuner(url, tmp_path), tuning=tuning.model_copy(update={"trials": 3}))
     assert len(seen) == 3
+
+
+def test_a_database_that_is_away_is_named_without_its_password(tmp_path):
+    away = OptunaTuner("postgresql+psycopg://optuna:hidden@127.0.0.1:1/optuna", tmp_path)
+    with pytest.raises(StoreUnavailable, match=r"optuna:\*\*\*@127.0.0.1") as raised:
+        tune(away)
+    assert "hidden" not in f"{raised.value.message} {raised.value.hint}"

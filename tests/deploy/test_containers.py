@@ -20,6 +20,8 @@ PORTS = {
     "PERENNIAL_PORT_MONITOR": "9300", "PERENNIAL_PORTS_STABLE": "3101,3102", "PERENNIAL_PORTS_STABLE_GRPC": "3201,3202",
     "PERENNIAL_PORTS_CANARY": "3111", "PERENNIAL_PORTS_CANARY_GRPC": "3211",
 }  # fmt: skip
+ADDRESSES = ("database_url", "mlflow_database_url", "airflow_database_url", "tuning_url")
+ROLES = ("plant", "mlflow", "airflow", "tuning")
 STARTED = ("edge", "server-stable-1", "monitor", "guard")
 SLOW = ("mlflow", "airflow-api-server", "airflow-dag-processor", "airflow-triggerer", "trainer")
 GRACE_S = 300.0
@@ -34,7 +36,7 @@ class Plant:
         subprocess.run([ROOT / "docker" / "make-secrets.sh", self.secrets], check=True, capture_output=True)
         self.address = urlsplit(database)
         self._databases()
-        for name in ("database_url", "tuning_url"):
+        for name in ADDRESSES:
             text = (self.secrets / name).read_text()
             (self.secrets / name).write_text(text.replace("postgres:5432", f"127.0.0.1:{self.address.port}"))
         self.machine.run(service("setup"))
@@ -63,7 +65,7 @@ class Plant:
 
     def remove(self) -> None:
         self.machine.remove()
-        for name in ("plant", "tuning"):
+        for name in ROLES:
             self.psql("postgres", f"DROP DATABASE {name} WITH (FORCE)")
             self.psql("postgres", f"DROP ROLE {name}")
 
@@ -105,15 +107,30 @@ def test_what_is_exposed_listens(plant):
 
 
 def test_the_records_are_in_the_database_of_the_secret(plant):
-    """The guard and the commands of people use the same ledger; the role of a database reaches no other."""
+    """The guard and the commands of people use the same ledger."""
     assert plant.psql("plant", "SELECT count(*) > 0 FROM pg_tables WHERE tableowner = 'plant'") == "t"
-    assert plant.psql("postgres", "SELECT has_database_privilege('tuning', 'plant', 'CONNECT')") == "f"
     assert not list(plant.machine.path("/state").rglob("perennial.db"))
+
+
+def test_airflow_has_its_tables_where_its_setting_says(plant):
+    assert plant.psql("airflow", "SELECT count(*) > 0 FROM pg_tables WHERE tableowner = 'airflow'") == "t"
+    assert not list(plant.machine.path("/state").rglob("airflow.db"))
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_a_role_of_a_database_may_do_nothing_else(plant, role):
+    for database in (*ROLES, "postgres", "template1"):
+        asked = f"SELECT has_database_privilege('{role}', '{database}', 'CONNECT')"
+        assert plant.psql("postgres", asked) == ("t" if database == role else "f"), database
+    mighty = "SELECT rolname FROM pg_roles WHERE rolsuper OR rolcreatedb OR rolcreaterole OR rolreplication"
+    assert role not in plant.psql("postgres", mighty).split()
+    members = "SELECT member::regrole FROM pg_auth_members"
+    assert role not in plant.psql("postgres", members).split()
 
 
 def test_no_process_has_a_secret_in_its_environment(plant):
     values = [
-        (plant.secrets / name).read_text() for name in ("database_url", "tuning_url", "database_password")
+        (plant.secrets / name).read_text() for name in (*ADDRESSES, "celery_broker_url", "online_store")
     ]
     for name, process in plant.machine.running().items():
         environment = Path(f"/proc/{process.pid}/environ").read_bytes().decode()

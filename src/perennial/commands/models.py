@@ -23,7 +23,7 @@ from perennial.commands.output import (
     print_text,
 )
 from perennial.commands.training.import_model import import_
-from perennial.errors import SpecError, UnknownVersion, UsageError
+from perennial.errors import SpecError, UsageError
 from perennial.settings import load
 from perennial.wiring import training
 from perennial.wiring import versions as versions_wiring
@@ -31,7 +31,6 @@ from perennial.wiring import versions as versions_wiring
 if TYPE_CHECKING:
     from perennial.core.evaluation.comparison import VersionComparison
     from perennial.core.training.registration import VersionRecord
-    from perennial.ports import Registry
 
 
 REASON = click.option("--reason", required=True, help="Reason in words, for the ledger.")
@@ -64,21 +63,26 @@ def list_(as_json: bool) -> None:
     """List every model that has a spec, with champion and candidate, and the champion's figure of its kind of task."""
     settings = load()
     specs, wrong = catalog.read_all(settings)
-    registry = versions_wiring.registry(settings)
+    names = ("champion", "candidate")
+    search = versions_wiring.version_search(settings)
+    aliased = search.aliased({spec.name for spec in specs}, names) if specs else {}
     rows: list[dict[str, Any]] = []
     for spec in specs:
-        records = {alias: _under(spec.name, alias, registry) for alias in ("champion", "candidate")}
+        known = aliased.get(spec.name, {})
         rows.append(
             {
                 "model": spec.name,
-                **{alias: name for alias, (name, _) in records.items()},
+                **{alias: _shown(known[alias]) if alias in known else None for alias in names},
                 "task": spec.task.kind,
-                **_figure(records["champion"][1] or records["candidate"][1], spec.gate.improvement.metric),
+                **_figure(known.get("champion") or known.get("candidate"), spec.gate.improvement.metric),
                 "owner": spec.owner,
                 "description": spec.description,
             }
         )
-    print_records(rows, as_json, "no model has a spec")
+    empty = (
+        f"no model has a spec in {settings.configs / 'models'}: perennial init NAME --from TABLE writes one"
+    )
+    print_records(rows, as_json, empty)
     if wrong:
         raise SpecError(
             "\n".join(error.message for error in wrong.values()),
@@ -247,13 +251,9 @@ def _take_out(model: str, version: str, action: str, reason: str) -> None:
     print_text(f"{record.ref} is {to}")
 
 
-def _under(model: str, alias: str, registry: Registry) -> tuple[str | None, VersionRecord | None]:
-    """Return the version with an alias, for people, and its record; without one where it was made by hand."""
-    try:
-        record = registry.find(model, alias)
-    except UnknownVersion:
-        return "by hand", None
-    return (record.ref.version, record) if record else (None, None)
+def _shown(version: VersionRecord | None) -> str:
+    """Return a version for people."""
+    return "by hand" if version is None else version.ref.version
 
 
 def _figure(version: VersionRecord | None, metric: str | None) -> dict[str, Any]:

@@ -63,6 +63,11 @@ def start(model: str, which: str, again: bool, dag_run: str | None) -> None:
             f"{status.candidate} did not pass its gate: {'; '.join(status.gate.failures)}",
             hint=f"train a better one; after a change outside: perennial release start {model} --again",
         )
+    if dag_run is None and not status.phase.is_final():
+        print_text(
+            f"next: perennial release reconcile {model} --until-final walks it, unless a run of the DAG "
+            f"release_{model} in Airflow does"
+        )
     print_text(status.release_id)
 
 

@@ -107,6 +107,9 @@ class RetentionSpec(Frozen):
     )
 
 
+OF_VARIANTS = {"task", "entrypoint", "data", "features", "target", "evaluation", "gate", "explanation"}
+
+
 class ModelSpec(Frozen):
     """Spec of a model. Source: `configs/models/<name>.yaml`."""
 
@@ -233,5 +236,15 @@ class ModelSpec(Frozen):
     @property
     def digest(self) -> str:
         """SHA-256 (hex) over the canonical JSON of the whole spec."""
-        text = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
-        return hashlib.sha256(text.encode()).hexdigest()
+        return _digest(self.model_dump(mode="json"))
+
+    @property
+    def variant_digest(self) -> str:
+        """SHA-256 (hex) over the keys that the making of a variant and its gate read."""
+        content = self.model_dump(mode="json", include=OF_VARIANTS)
+        return _digest(content | self.tuning.model_dump(mode="json", include={"seed", "validation_fraction"}))
+
+
+def _digest(content: dict[str, Any]) -> str:
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()

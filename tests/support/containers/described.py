@@ -68,7 +68,8 @@ def service(name: str, *arguments: str) -> Container:
     """Return the container of a service: what the compose file says over what its image says."""
     body, entrypoint = compose()["services"][name], ("perennial",)
     image = stages()[body["build"]["target"]]
-    health = body.get("healthcheck", {}).get("test", ["CMD", *image.health])
+    check = body.get("healthcheck", {})
+    health = () if check.get("disable") else check.get("test", ["CMD", *image.health])
     return replace(
         image, name=name, user=body["user"], health=tuple(health[1:]),
         command=(*body.get("entrypoint", entrypoint), *(arguments or body.get("command", ()))),

@@ -7,11 +7,20 @@ killed process leaves no version without it.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from perennial.adapters.mlflow.connection import all_pages, connect, reaching
+from perennial.adapters.mlflow.connection import connect, reaching
+from perennial.adapters.mlflow.records import (
+    CAPSULE,
+    DIGEST,
+    SEMANTIC,
+    is_ours,
+    records_of,
+    version_record,
+    version_ref,
+    versions_of,
+)
 
 # After the connection's settings, which MLflow reads when it is imported.
 from mlflow import MlflowClient  # isort: skip
@@ -25,10 +34,9 @@ from perennial.core.version import Change, Lifecycle, VersionRef
 from perennial.errors import ModelFileError, UnknownVersion, UsageError
 from perennial.serving.signed_files import NOBODY, TrustedKeys, read_signed, write_contents
 
-SEMANTIC, DIGEST, CAPSULE, LIFECYCLE = "semantic_version", "digest", "capsule", "lifecycle"
+LIFECYCLE = "lifecycle"
 SERVED = "served"
 TakeNumber = Callable[[str, str, Change, Iterable[str], str | None], str]
-PAGE = 1000
 MISSING = {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}
 
 
@@ -69,7 +77,7 @@ class MlflowRegistry:
                 if new.candidate:
                     client.set_registered_model_alias(new.model, "candidate", mine.version)
                 client.set_model_version_tag(new.model, mine.version, LIFECYCLE, Lifecycle.STAGING)
-        return _ref(mine)
+        return version_ref(mine)
 
     def find(self, model: str, which: str) -> VersionRecord | None:
         client = self._client()
@@ -82,16 +90,14 @@ class MlflowRegistry:
                     hint=f"perennial models import {model} models:/{model}/{version.version} --data FILE "
                     "--trained TEXT",
                 )
-            return None if version is None else self._record(client, version, version.aliases)
+            if version is None:
+                return None
+            return version_record(version, version.aliases, _metrics(client, version.run_id))
 
     def versions(self, model: str) -> list[VersionRecord]:
         client = self._client()
         with reaching(self._url):
-            versions = [version for version in self._all(client, model) if is_ours(version)]
-            aliases = self._aliases(client, model) if versions else {}
-            return [
-                self._record(client, version, aliases.get(str(version.version), ())) for version in versions
-            ]
+            return records_of(client, [version for version in self._all(client, model) if is_ours(version)])
 
     def fetch(self, ref: VersionRef, into: Path) -> Path:
         client = self._client()
@@ -170,22 +176,15 @@ class MlflowRegistry:
         )
 
     def _all(self, client: MlflowClient, model: str) -> list[ModelVersion]:
-        query = f"name = '{model}'"
-        versions = all_pages(
-            lambda token: client.search_model_versions(query, max_results=PAGE, page_token=token)
-        )
-        return sorted(versions, key=lambda version: int(version.version))
+        return versions_of(client, f"name = '{model}'")
 
     def _lookup(self, client: MlflowClient, model: str, which: str) -> ModelVersion | None:
         try:
             if which.startswith("key:"):
                 return client.get_model_version(model, which.removeprefix("key:"))
             if which[:1].isdigit():
-                wanted = {
-                    version.version
-                    for version in self._all(client, model)
-                    if version.tags.get(SEMANTIC) == which
-                }
+                query = f"name = '{model}' and tags.{SEMANTIC} = '{which}'"
+                wanted = {version.version for version in versions_of(client, query)}
             else:
                 # MLflow's own search for an alias answers 403, not 404, for a missing alias when its
                 # authentication is on.
@@ -205,38 +204,6 @@ class MlflowRegistry:
                 f"{model} has no version with key {key}", hint=f"perennial models show {model}"
             )
         return version
-
-    def _aliases(self, client: MlflowClient, model: str) -> dict[str, list[str]]:
-        """Return the aliases by key: a search for versions omits them."""
-        aliases: dict[str, list[str]] = {}
-        for alias, key in client.get_registered_model(model).aliases.items():
-            aliases.setdefault(str(key), []).append(alias)
-        return aliases
-
-    def _record(self, client: MlflowClient, version: ModelVersion, aliases: Iterable[str]) -> VersionRecord:
-        return VersionRecord(
-            ref=_ref(version),
-            run_id=version.run_id,
-            created=datetime.fromtimestamp(version.creation_timestamp / 1000, UTC),
-            aliases=tuple(sorted(aliases)),
-            tags=dict(version.tags),
-            metrics=_metrics(client, version.run_id),
-        )
-
-
-def is_ours(version: ModelVersion) -> bool:
-    """Return whether a registration has made it; anyone may add versions in MLflow."""
-    return {SEMANTIC, DIGEST, CAPSULE} <= version.tags.keys()
-
-
-def _ref(version: ModelVersion) -> VersionRef:
-    return VersionRef(
-        model=version.name,
-        version=version.tags[SEMANTIC],
-        key=str(version.version),
-        digest=version.tags[DIGEST],
-        capsule=version.tags[CAPSULE],
-    )
 
 
 def _metrics(client: MlflowClient, run_id: str) -> dict[str, float]:

@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 
-from perennial.adapters.mlflow.connection import all_pages, connect, reaching
+from perennial.adapters.mlflow.connection import connect, reaching
+from perennial.adapters.mlflow.records import (
+    chunks,
+    is_ours,
+    model_aliases,
+    records_of,
+    runs_of,
+    versions_of,
+)
 
 # After the connection's settings, which MLflow reads when it is imported.
 from mlflow import MlflowClient  # isort: skip
 from mlflow.entities.model_registry import ModelVersion  # isort: skip
 from mlflow.exceptions import MlflowException  # isort: skip
 
-from perennial.adapters.mlflow.registry import PAGE, MlflowRegistry, is_ours
 from perennial.core.training.registration import VersionRecord
 from perennial.errors import UsageError
 
@@ -43,35 +51,57 @@ class MlflowSearch:
         client = connect(self._url)
         try:
             with reaching(self._url):
-                versions = _versions(client, " and ".join(of_versions))
+                versions = versions_of(client, " and ".join(of_versions))
                 if of_runs:
-                    runs = _runs(client, " and ".join(of_runs))
+                    runs = {run.info.run_id for run in runs_of(client, [" and ".join(of_runs)])}
                     versions = [version for version in versions if version.run_id in runs]
         except MlflowException as error:
             raise UsageError(
                 f"MLflow does not understand {query!r}: {error.message}",
                 hint="lifecycle = 'production' and metrics.`holdout.roc_auc` > 0.7",
             ) from error
-        registry = MlflowRegistry(self._url)
-        keys = sorted((version.name, int(version.version)) for version in versions if is_ours(version))
-        records = (registry.find(model, f"key:{key}") for model, key in keys)
-        return [record for record in records if record is not None]
+        with reaching(self._url):
+            return records_of(client, [version for version in versions if is_ours(version)])
+
+    def aliased(
+        self, models: Collection[str], aliases: Collection[str]
+    ) -> dict[str, dict[str, VersionRecord | None]]:
+        client = connect(self._url)
+        with reaching(self._url):
+            keys = {
+                (model, alias): key
+                for model, known in model_aliases(client).items()
+                if model in models
+                for alias, key in known.items()
+                if alias in aliases
+            }
+            versions = _at_keys(client, {(model, key) for (model, _), key in keys.items()})
+            ours = [version for version in versions if is_ours(version)]
+            records = {(each.ref.model, each.ref.key): each for each in records_of(client, ours)}
+        by_model: dict[str, dict[str, VersionRecord | None]] = {}
+        for (model, alias), key in keys.items():
+            by_model.setdefault(model, {})[alias] = records.get((model, key))
+        return by_model
 
     def by_hand(self, model: str) -> list[str]:
         """Return the keys of the versions of a model that were registered in MLflow by hand, in order."""
         client = connect(self._url)
         with reaching(self._url):
-            versions = _versions(client, f"name = '{model}'")
-        return sorted((str(version.version) for version in versions if not is_ours(version)), key=int)
+            versions = versions_of(client, f"name = '{model}'")
+        return [str(version.version) for version in versions if not is_ours(version)]
 
 
-def _versions(client: MlflowClient, query: str) -> list[ModelVersion]:
-    return all_pages(
-        lambda token: client.search_model_versions(query or None, max_results=PAGE, page_token=token)
-    )
+def _at_keys(client: MlflowClient, wanted: Collection[tuple[str, str]]) -> list[ModelVersion]:
+    """Return the versions at (model, key), in a call for all models at the same key.
 
-
-def _runs(client: MlflowClient, query: str) -> set[str]:
-    experiments = [experiment.experiment_id for experiment in client.search_experiments()]
-    runs = all_pages(lambda token: client.search_runs(experiments, query, max_results=PAGE, page_token=token))
-    return {run.info.run_id for run in runs}
+    A thousand models have few different keys among their champions.
+    """
+    models: dict[str, list[str]] = {}
+    for model, key in sorted(wanted):
+        models.setdefault(key, []).append(model)
+    versions: list[ModelVersion] = []
+    for key, named in models.items():
+        for chunk in chunks(named):
+            names = ", ".join(f"'{name}'" for name in chunk)
+            versions += versions_of(client, f"name IN ({names}) and version_number = {int(key)}")
+    return versions

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import optuna
+from optuna.exceptions import StorageInternalError
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import DBAPIError
 
 from perennial.adapters.optuna.workers import optimise
 from perennial.core.spec import TuningSpec
 from perennial.core.training.artifacts import Trial
-from perennial.errors import ModelError
+from perennial.errors import ModelError, StoreUnavailable
 
 Report = Callable[[int, float], None]
 Objective = Callable[[dict[str, Any], Report], float]
@@ -43,6 +47,25 @@ class OptunaTuner:
         objective: Objective,
         done: Callable[[Trial], None],
         first: Sequence[Mapping[str, Any]] = (),
+    ) -> Trial:
+        """Return the best trial of a study; finished trials of an earlier, killed search count.
+
+        Raises:
+            ModelError: no trial was completed.
+            StoreUnavailable: the database of the studies does not answer.
+        """
+        with self._reaching():
+            return self._tune(study, tuning, maximise, suggest, objective, done, first)
+
+    def _tune(
+        self,
+        study: str,
+        tuning: TuningSpec,
+        maximise: bool,
+        suggest: Callable[[Any], dict[str, Any]],
+        objective: Objective,
+        done: Callable[[Trial], None],
+        first: Sequence[Mapping[str, Any]],
     ) -> Trial:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         opened = self._open(study, tuning, maximise)
@@ -79,8 +102,9 @@ class OptunaTuner:
     def plots(self, study: str, folder: Path) -> list[Path]:
         from optuna.visualization import plot_optimization_history, plot_param_importances
 
-        opened = self.opened(study)
-        complete = sum(trial.state is TrialState.COMPLETE for trial in opened.trials)
+        with self._reaching():
+            opened = self.opened(study)
+            complete = sum(trial.state is TrialState.COMPLETE for trial in opened.trials)
         pictures = {"tuning_history.html": plot_optimization_history}
         if complete >= 2:  # a single trial has no variance to explain
             pictures["tuning_importances.html"] = plot_param_importances
@@ -110,9 +134,23 @@ class OptunaTuner:
 
     def _storage(self) -> BaseStorage:
         if self._url is not None:
-            return RDBStorage(self._url)
+            # A connection that the server has closed meanwhile is opened again.
+            return RDBStorage(self._url, engine_kwargs={"pool_pre_ping": True})
         self._folder.mkdir(parents=True, exist_ok=True)
         return JournalStorage(JournalFileBackend(str(self._folder / "journal.log")))
+
+    @contextmanager
+    def _reaching(self) -> Iterator[None]:
+        try:
+            yield
+        except (DBAPIError, StorageInternalError) as error:
+            if self._url is None:
+                raise
+            cause = error if isinstance(error, DBAPIError) else error.__cause__
+            raise StoreUnavailable(
+                f"{make_url(self._url).render_as_string(hide_password=True)}: {getattr(cause, 'orig', cause)}",
+                hint="check that the database runs, and PERENNIAL_TUNING_URL",
+            ) from error
 
 
 def _sampler(seed: int) -> optuna.samplers.BaseSampler:
