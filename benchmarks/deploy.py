@@ -79,7 +79,7 @@ def main() -> int:
     asked = parser.parse_args()
     rows, sent, failures = [], 0, []
     with tempfile.TemporaryDirectory(prefix="perennial-deploy-") as folder, furnished(Path(folder)) as live:
-        live.use(Strategy.IMMEDIATE)
+        live.use(Strategy.IMMEDIATE, low_risk=1)
         for number in range(asked.times):
             *row, load = once(live, asked.threads)
             rows.append(row)

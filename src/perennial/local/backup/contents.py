@@ -42,7 +42,7 @@ TEMPORARY = re.compile(r"\..+\.\d+")
 
 
 class Kind(Enum):
-    """What happens to a file of the state folder."""
+    """Treatment of a file of the state folder."""
 
     COPIED = "copied"
     KEY = "key"
