@@ -137,6 +137,10 @@ class NotOptimisable(ModelError, exit_code=46):
     """No variant is made of this version."""
 
 
+class WorkerLost(ModelError, exit_code=47):
+    """A process of a training died again and again."""
+
+
 class IncompleteExplanation(ModelError, exit_code=40, http_status=422):
     """Attributions do not add up to the score."""
 

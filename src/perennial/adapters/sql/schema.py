@@ -23,7 +23,7 @@ from sqlalchemy.sql.functions import FunctionElement
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
-REVISIONS = ("0001", "0002")
+REVISIONS = ("0001", "0002", "0003")
 """Revisions of this schema, oldest first: the files of `migrations`. A change here is a new revision there."""
 NEWEST = REVISIONS[-1]
 RETIRED = ("perennial_feedback", "perennial_reward")
@@ -73,6 +73,7 @@ releases = Table(
     Column("phase", String(32), nullable=False),
     Column("body", Text, nullable=False),
     Index("perennial_release_model", "model", "started_us"),
+    Index("perennial_release_phase", "phase", "model"),
 )
 
 # Apart from the release: a pass that changes nothing takes no revision.

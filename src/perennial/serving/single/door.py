@@ -16,11 +16,10 @@ from perennial.settings import LOOPBACKS
 _CLAIMS = headers.CLAIMS.encode()
 
 
-class LocalDoor(Door):
-    """ASGI middleware that lets this machine ask for predictions, and refuses what a page of another origin sends.
+class OpenDoor(Door):
+    """ASGI middleware of a port that only those reach who may ask for predictions, so that no secret is needed.
 
-    Only this machine reaches the port, so no secret is needed; but so does every page that a browser here shows, by
-    its address or by a name that its owner lets point here. No router verifies a JWT here: only API keys count.
+    No router verifies a JWT here: for what on the plant needs a key, only API keys count.
     """
 
     def __init__(self, application: Application, keys: ClientKeys) -> None:
@@ -28,6 +27,14 @@ class LocalDoor(Door):
 
     def admit(self, given: Mapping[bytes, bytes], path: str) -> Client | None:
         return self._signed_in({name: value for name, value in given.items() if name != _CLAIMS}, path)
+
+
+class LocalDoor(OpenDoor):
+    """ASGI middleware that lets this machine ask for predictions, and refuses what a page of another origin sends.
+
+    Only this machine reaches the port; but so does every page that a browser here shows, by its address or by a name
+    that its owner lets point here.
+    """
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and _is_foreign(dict(scope["headers"])):

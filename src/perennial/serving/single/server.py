@@ -1,4 +1,4 @@
-"""A model server of one version for a quick try: the routes of the plant's servers, on loopback alone."""
+"""A model server of one version with the routes of the plant's servers: for a quick try, or a container of its own."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from perennial.serving.http.direct import Application
 from perennial.serving.prediction_log import AnsweredRequest, PredictionLogWriter, writer_name
 from perennial.serving.session import LoadedVersion
 from perennial.serving.signed_files import TrustedKeys
-from perennial.serving.single.door import LocalDoor
+from perennial.serving.single.door import LocalDoor, OpenDoor
 from perennial.serving.single.files import POOL
 from perennial.settings import LOOPBACK
 
@@ -51,7 +51,12 @@ class SingleServer:
 
 
 def single_server(
-    settings: Settings, serving: Path, trusted: TrustedKeys, log: Path | None, tell: Callable[[str], None]
+    settings: Settings,
+    serving: Path,
+    trusted: TrustedKeys,
+    log: Path | None,
+    tell: Callable[[str], None],
+    door: type[OpenDoor] = LocalDoor,
 ) -> SingleServer:
     """Load the version of a serving folder.
 
@@ -59,6 +64,7 @@ def single_server(
         serving: folder with the state of one version (`single.files`).
         log: folder of the prediction log; None: no answer is kept.
         tell: takes a line of text for the person.
+        door: who may ask.
 
     Raises:
         NotSigned, ModelFileError: the version cannot be loaded.
@@ -77,7 +83,7 @@ def single_server(
         FeedbackWriter(serving / "feedback", writer),
         # Nobody is a source of labels here: the answer to feedback is 401.
         FeedbackSources(serving / "sources.json"),
-        lambda routes: LocalDoor(routes, ClientKeys(settings.client_keys)),
+        lambda routes: door(routes, ClientKeys(settings.client_keys)),
         lambda error: tell(f"by tensor only, no predictions by entity: {error.message}"),
     )
     try:
