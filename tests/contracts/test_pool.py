@@ -4,17 +4,33 @@ from __future__ import annotations
 
 import pytest
 from doubles.routing import MemoryPool
+from machines.attended import attended
 from serving_stack import until
 from signing import signed
 from tiny_models import tensor_body, tiny_version
 
 from perennial.core.serving_spec import Load
 from perennial.errors import ModelFileError, PoolUnavailable
+from perennial.wiring import traffic
 
 
-@pytest.fixture(params=["memory", pytest.param("bento", marks=pytest.mark.traffic)])
-def pool(request):
-    return MemoryPool() if request.param == "memory" else request.getfixturevalue("serving_stack").pool
+@pytest.fixture(
+    params=[
+        "memory",
+        pytest.param("bento", marks=pytest.mark.traffic),
+        pytest.param("machine", marks=pytest.mark.traffic),
+    ]
+)
+def pool(request, tmp_path):
+    if request.param == "memory":
+        yield MemoryPool()
+        return
+    stack = request.getfixturevalue("serving_stack")
+    if request.param == "bento":
+        yield stack.pool
+        return
+    with attended(stack, tmp_path) as control:
+        yield traffic.pool(control)
 
 
 @pytest.fixture

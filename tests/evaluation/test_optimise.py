@@ -10,6 +10,7 @@ from rate_model import RateModel
 from signing import KEY
 from training_world import PROVENANCE, SPEC, TrainingWorld
 
+from perennial.adapters.torch_elastic.group import together
 from perennial.adapters.variants.tensorrt import tensorrt
 from perennial.core.gate_spec import Bound, VariantsSpec
 from perennial.core.training.imported import FILE_TAG
@@ -70,6 +71,7 @@ class World:
         given = {
             "registry": self.registry, "tracker": self.training.tracker, "data": self.training.data,
             "features": self.training.features, "scorer_on": lambda provider: self.training.scorer, "signer": KEY,
+            "together": together,
             "figures": NoPictures(), "explain": one_path, "checks": lambda spec, files: (),
             "stopwatch": stopwatch, "build": RateModel, "provenance": PROVENANCE,
         }  # fmt: skip

@@ -16,6 +16,7 @@ from perennial import catalog
 from perennial.adapters.documents.figures import TrainingFigures
 from perennial.adapters.onnx_scorer import OnnxScorer
 from perennial.adapters.optuna.tuner import OptunaTuner
+from perennial.adapters.torch_elastic.group import together
 from perennial.core.assets import Reason
 from perennial.core.spec import ModelSpec
 from perennial.core.training.capsule import Provenance
@@ -80,6 +81,7 @@ class TrainingWorld:
             scorer or self.scorer,
             NoEvents(),
             KEY,
+            together,
         )
         return train(
             self.spec,

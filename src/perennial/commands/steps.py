@@ -182,6 +182,8 @@ def _start(model: str, workdir: Path | None) -> tuple[Settings, ModelSpec, Workd
 
     settings = load()
     spec = catalog.spec(model, settings)
+    if spec.training.workers > 1:
+        training.model_class(spec)  # refuses a kind that they cannot train, before anything changes
     return settings, spec, Workdir((workdir or settings.project / "data" / spec.name).resolve())
 
 

@@ -93,6 +93,12 @@ class TuningSpec(Frozen):
         return self
 
 
+class TrainingSpec(Frozen):
+    """The fit of the final model."""
+
+    workers: PositiveInt = Field(1, description="processes of one machine that fit the final model together")
+
+
 class RetentionSpec(Frozen):
     """Retention of model files."""
 
@@ -125,6 +131,10 @@ class ModelSpec(Frozen):
     target: TargetSpec
     evaluation: EvaluationSpec
     tuning: TuningSpec
+    training: TrainingSpec = Field(
+        default_factory=TrainingSpec,
+        exclude_if=lambda training: training == TrainingSpec(),  # the digest of specs without the key stays
+    )
     gate: GateSpec
     approval: ApprovalSpec
     release: ReleaseSpec
@@ -188,6 +198,25 @@ class ModelSpec(Frozen):
             raise ValueError(
                 f"features.inputs: a {self.task.kind} of these keys has source: request and {', '.join(names)}"
             )
+
+    @model_validator(mode="after")
+    def predictions_wait_for_their_labels(self) -> Self:
+        keep, delay = self.retention.predictions, self.monitoring.label_delay
+        if keep is not None and delay is not None and keep < delay:
+            raise ValueError(
+                f"retention.predictions: predictions are deleted after {keep}, and their labels come up to {delay} "
+                "later (monitoring.label_delay): keep them longer"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def workers_have_a_model(self) -> Self:
+        if self.training.workers > 1 and self.tuning.templates:
+            raise ValueError(
+                "training.workers: of tuning.templates one may win that is not trained by gradients: name an "
+                "entrypoint alone, or leave training.workers out"
+            )
+        return self
 
     @model_validator(mode="after")
     def rows_have_the_time_of_their_features(self) -> Self:

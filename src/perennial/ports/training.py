@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 if TYPE_CHECKING:
     import numpy as np
@@ -21,6 +21,20 @@ if TYPE_CHECKING:
     from perennial.core.training.data import CheckReport, DataRevision
     from perennial.core.training.examples import Examples
     from perennial.core.training.expectations import Suite
+
+
+T = TypeVar("T")
+
+
+class Together(Protocol):
+    """Processes that fit a model together (PyTorch's elastic launch)."""
+
+    def __call__(self, workers: int, work: Callable[[], T], /) -> T:
+        """Run a function once in each of several processes and return what it returns in the first; 1: here.
+
+        Raises:
+            WorkerLost: processes died again and again.
+        """
 
 
 class Source(Protocol):

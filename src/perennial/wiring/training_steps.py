@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 def train_ports(settings: Settings) -> TrainPorts:
     from perennial.adapters.documents.figures import TrainingFigures
     from perennial.adapters.optuna.tuner import OptunaTuner
+    from perennial.adapters.torch_elastic.group import together
     from perennial.flows.training.train import TrainPorts
 
     return TrainPorts(
@@ -31,6 +32,7 @@ def train_ports(settings: Settings) -> TrainPorts:
         scorer=training.scorer(),
         figures=TrainingFigures(),
         signer=file_signer(settings),
+        together=together,
     )
 
 
@@ -53,6 +55,7 @@ def evaluate_ports(settings: Settings) -> EvaluatePorts:
 
 def reproduce_ports(spec: ModelSpec, settings: Settings) -> ReproducePorts:
     from perennial.adapters.checkout import changed_since
+    from perennial.adapters.torch_elastic.group import together
     from perennial.flows.training.reproduce import ReproducePorts
 
     versions = registry(settings)
@@ -64,5 +67,6 @@ def reproduce_ports(spec: ModelSpec, settings: Settings) -> ReproducePorts:
         data=training.data_store(settings),
         features=training.features(settings),
         scorer=training.scorer(),
+        together=together,
         changed=lambda since: changed_since(settings.project, SHIPPED, since, spec.name),
     )

@@ -125,9 +125,23 @@ def fit(spec: ModelSpec, split: TimeSplit, build: Build, best: Trial) -> Fitted:
     epochs = chosen.fit(split.learn, validation, spec.tuning.epochs, progress)
     if not curve:
         progress(0, {})
-    final = build(names, best.parameters, seed, spec.task)
-    final.fit(split.training, None, epochs, lambda *_: None)
+    final = fit_once(build, names, best.parameters, seed, spec.task, split.training, epochs)
     return Fitted(final, best, epochs, curve)
+
+
+def fit_once(
+    build: Build,
+    names: tuple[str, ...],
+    parameters: dict[str, Any],
+    seed: int,
+    task: Task,
+    learnt: Examples,
+    epochs: int,
+) -> Any:
+    """Return a model that is fitted for so many epochs."""
+    model = build(names, parameters, seed, task)
+    model.fit(learnt, None, epochs, lambda *_: None)
+    return model
 
 
 def _validated(spec: ModelSpec, model: Any, validation: Examples) -> dict[str, float]:

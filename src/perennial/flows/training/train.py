@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import shutil
 import tempfile
@@ -25,7 +26,7 @@ from perennial.flows.training.fit import Build, Suggest, fit, search, study_name
 from perennial.flows.training.package import CAPSULE, check_parity, package
 from perennial.flows.training.training_data import load_training_data
 from perennial.flows.training.workdir import Workdir, write_json, write_table
-from perennial.ports import Features, Figures, Registry, Run, Scorer, Signer, Tracker, Tuner
+from perennial.ports import Features, Figures, Registry, Run, Scorer, Signer, Together, Tracker, Tuner
 
 LEADERBOARD = "leaderboard.json"
 
@@ -39,6 +40,7 @@ class TrainPorts:
     scorer: Scorer
     figures: Figures
     signer: Signer
+    together: Together
 
 
 def train(
@@ -66,6 +68,7 @@ def train(
         DatasetMissing: `prepare` or `validate` has not run.
         ValidationFailed: `validate` has checked another revision, or the tables are not those of the revision.
         DataError: the history is too short, or has a single verdict.
+        WorkerLost: a process of `training.workers` died again and again.
         ParityError: the exported model scores differently from the trained model; nothing is kept.
         TrackerUnavailable: the tracker is down; nothing has been trained.
     """
@@ -101,7 +104,7 @@ def train(
             tried = trials if best in trials else [*trials, best]
             board = leaderboard(tried, improved, maximise)
             _log_leaderboard(board, run, temporary, say)
-        fitted = fit(spec, split, build, best)
+        fitted = ports.together(spec.training.workers, functools.partial(fit, spec, split, build, best))
         capsule, digest = package(spec, data, provenance, fitted, ports.scorer, ports.signer, folder)
         parity = check_parity(spec, data, fitted.model, ports.scorer, folder)
 
