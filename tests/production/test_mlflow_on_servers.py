@@ -149,7 +149,7 @@ def test_a_backup_is_restored_into_other_databases_and_another_place(
         Entry(at=datetime.now(UTC), actor="ann", kind="k", model=MODEL, digest=ref.digest)
     )
     saved = make(plant, tmp_path / "backup", None, datetime.now(UTC), print)
-    register(server, registry, tmp_path, 4.0)
+    register(server, registry, tmp_path / "later", 4.0)
     for role in ("perennial", "mlflow"):
         databases.sql(f"CREATE DATABASE {role}_again OWNER {role}")
     new = Settings(
