@@ -63,6 +63,7 @@ class MachineReport(Frozen):
     servers: dict[str, int] = Field({}, description="pool -> model servers")
     applied: dict[WantedKind, Applied] = Field({})
     problems: tuple[str, ...] = ()
+    left: bool = Field(False, description="its agent was ended in order: it is no machine until it is back")
 
 
 class Machine(Frozen):

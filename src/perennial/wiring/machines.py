@@ -1,14 +1,12 @@
-"""Adapters of serving machines that share no disk with the control plane, and the agent that runs on each."""
+"""Adapters of serving machines without a common disk, and their agent; nothing here is slow to import."""
 
 from __future__ import annotations
 
 import functools
 from typing import TYPE_CHECKING
 
-from perennial.core.machine import WantedKind
 from perennial.core.release.traffic import PoolName
 from perennial.errors import SettingsError
-from perennial.serving.access import handed_files
 from perennial.settings import Settings
 from perennial.wiring import here
 
@@ -88,6 +86,7 @@ def agent(settings: Settings, say: Callable[[str], None]) -> Agent:
     from perennial.adapters.sql.machines.desk import SqlDesk
     from perennial.flows.release.agent_ports import AgentPorts
     from perennial.flows.release.machine_agent import Agent
+    from perennial.serving.access import handed_files
     from perennial.serving.log.parts import LogSender
 
     if settings.machine is None:
@@ -113,7 +112,9 @@ def agent(settings: Settings, say: Callable[[str], None]) -> Agent:
 def watch_ports(settings: Settings) -> MachineWatchPorts:
     """Return the ports of the watch over the serving machines."""
     from perennial.adapters.sql.store import SqlStore
+    from perennial.core.machine import WantedKind
     from perennial.flows.release.machine_watch import MachineWatchPorts
+    from perennial.serving.access import handed_files
     from perennial.serving.log.parts import LogReceiver
 
     things = wanted(settings)

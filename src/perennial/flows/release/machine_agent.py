@@ -98,7 +98,7 @@ class Agent:
         self._answering: set[str] = set()
 
     def run(self, stop: threading.Event) -> None:
-        """Work until `stop` is set."""
+        """Work until `stop` is set; the machine leaves then, so that nobody waits for it."""
         threads = [
             threading.Thread(target=keeper.run, args=(stop,), daemon=True)
             for keeper in self._keepers.values()
@@ -142,11 +142,14 @@ class Agent:
             self._changed.clear()
             self._attempt(self._report)
             self._changed.wait(REPORT_SECONDS)
+        self._attempt(lambda: self._report(left=True))
 
-    def _report(self) -> None:
+    def _report(self, left: bool = False) -> None:
         applied = {kind: keeper.state for kind, keeper in self._keepers.items()}
         problems = (self._unsent,) if self._unsent else ()
-        report = MachineReport(servers=dict(self._ports.servers), applied=applied, problems=problems)
+        report = MachineReport(
+            servers=dict(self._ports.servers), applied=applied, problems=problems, left=left
+        )
         self._ports.desk.report(report)
 
     def _send_all(self, stop: threading.Event) -> None:
