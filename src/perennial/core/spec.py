@@ -213,6 +213,16 @@ class ModelSpec(Frozen):
             )
 
     @model_validator(mode="after")
+    def predictions_wait_for_their_labels(self) -> Self:
+        keep, delay = self.retention.predictions, self.monitoring.label_delay
+        if keep is not None and delay is not None and keep < delay:
+            raise ValueError(
+                f"retention.predictions: predictions are deleted after {keep}, and their labels come up to {delay} "
+                "later (monitoring.label_delay): keep them longer"
+            )
+        return self
+
+    @model_validator(mode="after")
     def workers_have_a_model(self) -> Self:
         if self.training.workers > 1 and self.tuning.templates:
             raise ValueError(

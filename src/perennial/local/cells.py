@@ -28,7 +28,7 @@ from perennial.serving import desired_state
 from perennial.serving.desired_state import DesiredState
 from perennial.serving.manifest import load_verified
 from perennial.settings import Settings
-from perennial.wiring import traffic
+from perennial.wiring import here
 
 DESIRED, MODELS, TRUSTED, SECRETS = "desired", "models", "trusted", "secrets"
 ROUTES = "routes.json"
@@ -73,7 +73,7 @@ def export(settings: Settings, folder: Path, models: Collection[str]) -> list[st
             f"the stable pool does not hold {', '.join(sorted(name for name, _ in lacking))} as its route says",
             hint="perennial router show",
         )
-    trusted = traffic.trusted(settings)
+    trusted = here.trusted(settings)
     for version in versions:
         store = desired_state.version_folder(settings.serving_dir, version.digest)
         manifest = load_verified(store, version.model, version.digest, trusted).manifest

@@ -111,6 +111,8 @@ def table(settings: Settings) -> list[Process]:
     if settings.notify_addresses:
         command = (python, "-m", "perennial", "notify", "watch")
         processes.append(Process("notifier", command, always_ready, "notifier: mail, chat, webhooks"))
+    processes = [process for process in processes if handed_secrets.runs_here(settings, process.name)]
+    processes += _of_machines(settings)
     accounts = unix_accounts.read(settings)
     asking = {}
     if accounts is not None and accounts.training is not None:
@@ -126,6 +128,21 @@ def table(settings: Settings) -> list[Process]:
         )
         for process in processes
     ]
+
+
+def _of_machines(settings: Settings) -> list[Process]:
+    """Return the process that connects this half of the plant with the other."""
+    if settings.plane == "all":
+        return []
+    name, command, shows = {
+        "serving": ("agent", ("agent", "run"), "agent: keeps here what the control plane wants"),
+        "control": (
+            "machines",
+            ("machines", "watch"),
+            "machines: takes in what serving machines have logged",
+        ),
+    }[settings.plane]
+    return [Process(name, (sys.executable, "-m", "perennial", *command), always_ready, shows)]
 
 
 def _tls_of_mlflow(settings: Settings) -> tuple[str, ...]:

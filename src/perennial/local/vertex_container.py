@@ -43,7 +43,7 @@ def serve(settings: Settings, folder: Path, say: Callable[[str], None]) -> None:
 
     from perennial.serving.single.door import OpenDoor
     from perennial.serving.single.server import single_server
-    from perennial.wiring.traffic import trusted
+    from perennial.wiring.here import trusted
 
     server = single_server(settings, settings.serving_dir, trusted(settings), None, say, OpenDoor)
     say(f"{server.version.wanted.model} {server.version.wanted.version} is served at port {port}")

@@ -19,7 +19,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from perennial.errors import PerennialError
-from perennial.serving import entities, feedback_inbox, headers
+from perennial.serving import entities, feedback_inbox, headers, strict_json
 from perennial.serving.access import caller
 from perennial.serving.access.door import Door, feedback_source, refuse_explanation
 from perennial.serving.answers import Json, no_route, read_body, read_json, refusal
@@ -36,6 +36,7 @@ from perennial.serving.prediction_log import PredictionLogWriter
 from perennial.serving.protocol.grpc.service import InferenceCalls
 from perennial.serving.protocol.inference import Inference, stands_in
 from perennial.serving.protocol.repository import Repository
+from perennial.serving.protocol.rest.plain_entities import read_plain
 from perennial.serving.protocol.rest.repository import RepositoryRoutes
 from perennial.serving.protocol.rest.requests import read_request
 from perennial.serving.protocol.rest.responses import metadata_body, respond
@@ -204,7 +205,8 @@ class ModelServer:
         started = time.perf_counter()
         selected = await self.inference.select(request.path_params["model"], "", request.headers)
         manifest, wanted = selected.version.manifest, selected.version.wanted
-        parsed = entities.parse(await read_json(request), manifest)
+        body = await read_body(request)
+        parsed = read_plain(body, manifest) or entities.parse(strict_json.parse(body), manifest)
         if parsed.explain:
             refuse_explanation(request.scope, wanted.model)
         features = entities.features(parsed, manifest, self._features)

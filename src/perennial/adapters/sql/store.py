@@ -6,9 +6,9 @@ from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from itertools import islice
-from typing import Any, TypeVar
+from typing import TypeVar
 
-from sqlalchemy import Connection, Table, select
+from sqlalchemy import Connection, select
 from sqlalchemy.exc import IntegrityError
 
 from perennial.adapters.sql import schema as tables
@@ -16,6 +16,7 @@ from perennial.adapters.sql.database import Database
 from perennial.adapters.sql.deliveries import SqlDeliveries
 from perennial.adapters.sql.ledger import SqlLedger, append_entry
 from perennial.adapters.sql.schema import microseconds
+from perennial.adapters.sql.upsert import insert
 from perennial.core.events import Entry
 from perennial.core.release.phase import Phase
 from perennial.core.release.status import Intent, ReleaseStatus
@@ -105,7 +106,7 @@ class SqlReleases:
 
     def note_pass(self, release_id: str, at: datetime) -> None:
         with self._database.writing() as connection:
-            statement = _insert(connection, tables.release_passes)
+            statement = insert(connection, tables.release_passes)
             row = statement.values(release_id=release_id, at_us=microseconds(at))
             at_us = {"at_us": statement.excluded.at_us}
             connection.execute(row.on_conflict_do_update(index_elements=["release_id"], set_=at_us))
@@ -142,7 +143,7 @@ class SqlIntents:
     def put(self, intent: Intent) -> None:
         with self._database.writing() as connection:
             row = {"id": intent.id, "release_id": intent.release_id, "body": intent.model_dump_json()}
-            statement = _insert(connection, tables.intents).values(**row)
+            statement = insert(connection, tables.intents).values(**row)
             connection.execute(statement.on_conflict_do_nothing(index_elements=["id"]))
 
     def pending(self, release_id: str) -> list[Intent]:
@@ -203,21 +204,11 @@ def _put_chunk(
         if name not in known or known[name] != value
     ]
     if changed:
-        statement = _insert(connection, table)
+        statement = insert(connection, table)
         replaced = {name: statement.excluded[name] for name in ("value", "received_us")}
         primary = ["kind", "prediction_id", "source"]
         connection.execute(statement.on_conflict_do_update(index_elements=primary, set_=replaced), changed)
     return len(changed)
-
-
-def _insert(connection: Connection, table: Table) -> Any:
-    """Return an INSERT that supports ON CONFLICT, which SQLAlchemy has per dialect."""
-    if connection.dialect.name == "sqlite":
-        from sqlalchemy.dialects.sqlite import insert
-    else:
-        # This import takes a sixth of the start of a command; SQLite does without it.
-        from sqlalchemy.dialects.postgresql import insert
-    return insert(table)
 
 
 def _conflict(status: ReleaseStatus) -> ReleaseConflict:

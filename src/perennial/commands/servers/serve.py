@@ -93,7 +93,7 @@ def _serve_one(
     from perennial.serving.single import files
     from perennial.serving.single.grpc_beside import BesideGrpc
     from perennial.serving.single.server import listener, single_server
-    from perennial.wiring.traffic import trusted
+    from perennial.wiring.here import trusted
 
     settings = environment.load()
     keys: TrustedKeys = trusted(settings)

@@ -15,7 +15,7 @@ KINDS = (*CHAMPIONS, *OUT_OF_USE)
 
 
 class RecordReader:
-    """What ledger and releases call for. The ledger only grows, so each pass reads on from the end of the last one."""
+    """Reader of what ledger and releases call for. The ledger only grows: a pass reads on where the last one ended."""
 
     def __init__(self, ports: RecordedRoutePorts) -> None:
         self._ports = ports

@@ -118,6 +118,10 @@ class ServiceReads:
         distinct: list[list[tuple[Any, ...]]] = []
         for each in self._stored:
             keys = list(zip(*(given[name] for name, _ in each.keys), strict=True))
+            if len(keys) == 1:
+                orders.append([0])
+                distinct.append(keys)
+                continue
             places = {key: place for place, key in enumerate(dict.fromkeys(keys))}
             orders.append([places[key] for key in keys])
             distinct.append(list(places))
