@@ -5,6 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 MODEL ?= test_failure_predictor
+BASE ?= main
 comma := ,
 # uv does not read pip's variables: hand on the wheel folders that pip is told of. Without such a folder
 # the CPU build of torch is asked for, since the default one brings gigabytes of CUDA.
@@ -19,7 +20,7 @@ DEMO_TABLE := PERENNIAL_PROJECT=$(CURDIR)/.perennial/demo-table PERENNIAL_HOME=.
 
 .DEFAULT_GOAL := help
 .PHONY: docker-build docker-up docker-down deploy-local deploy-staging deploy-production promote logs backup restore \
-	clean-deployments help setup dev-certificates demo demo-table up down status rollback clean test test-fast test-deep test-production test-gpu lint hooks bench repro
+	clean-deployments help setup data-check thresholds report dev-certificates demo demo-table up down status rollback clean test test-fast test-deep test-production test-gpu lint hooks bench repro
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^##@ /{printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*## /{printf "  make %-17s %s\n", $$1, $$2}' Makefile
@@ -157,6 +158,18 @@ clean-deployments: $(SET_UP_HERE) ## delete files of ended releases, old logs, w
 
 repro: setup ## train locally: prepare, validate, train, evaluate through DVC
 	@dvc repro
+
+data-check: setup ## what dvc pull has of the experiment, and the checks of its data
+	@# Without a remote yet there is nothing to pull, and the data is made anew.
+	@dvc pull --run-cache --allow-missing || echo "dvc pull brought nothing: the data is made here"
+	@dvc repro --pull validate
+
+thresholds: setup ## the last experiment of MODEL beside the bounds of the gate; an error where one is missed
+	@perennial evaluate $(MODEL) --bounds
+
+report: setup ## the last experiment beside the metrics of BASE=main, in data/report.md
+	@{ echo "## Experiment beside $(BASE)"; echo; dvc metrics diff --md $(BASE); } >data/report.md
+	@cat data/report.md
 
 dev-certificates: ## a self-signed certificate for localhost in .perennial/tls, for PERENNIAL_TLS_CERT, _KEY and _CA
 	@mkdir -p .perennial/tls && chmod 700 .perennial/tls

@@ -20,6 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import dataclass, field
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "support"))
@@ -32,12 +33,12 @@ from perennial.core.release.status import IntentKind
 from perennial.core.release_spec import Strategy
 
 
+@dataclass
 class TimedLoad(Load):
     """A load that keeps the time of the first and the last answer of each version."""
 
-    def __post_init__(self) -> None:
-        self.first: dict[str, float] = {}
-        self.last: dict[str, float] = {}
+    first: dict[str, float] = field(default_factory=dict)
+    last: dict[str, float] = field(default_factory=dict)
 
     def _count(self, status: int, text: bytes, seconds: float) -> None:
         before = dict(self.versions)

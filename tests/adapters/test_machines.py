@@ -73,7 +73,7 @@ class Plant:
         router = self.routers.setdefault(name, OverviewRouter())
         ports = AgentPorts(
             desk=SqlDesk(Database(self.url), name), router=router, pool=pool, probe=MemoryProbe(pool),
-            fetch=lambda version, folder: None, keep_file=lambda name, text: None, servers=pool.servers,
+            fetch=lambda version, folder: None, keep_files=lambda body: None, servers=pool.servers,
             send_log=lambda now: 0, send_every=60.0,
         )  # fmt: skip
         stop = threading.Event()
@@ -190,6 +190,7 @@ def test_nothing_waits_for_a_machine_whose_lease_has_ended_and_the_ledger_names_
     assert plant.routers["b"].route(MODEL) == route(1)
     plant.start("b")
     until(lambda: plant.routers["b"].route(MODEL) == route(2), 60, "what it missed")
+    until(lambda: all(machine.is_live for machine in plant.machines.all()), 60, "its report")
     look(watched, datetime.now(UTC))
     assert [row.entry.kind for row in ledger.rows("")] == [Event.MACHINE_LOST, Event.MACHINE_BACK]
 

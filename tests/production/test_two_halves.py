@@ -79,6 +79,8 @@ def test_a_release_and_a_rollback_over_two_machines_fail_no_request_and_their_lo
     log = releasing.prediction_log(halves.settings)
 
     watch = machines.watch_ports(halves.settings)
+    halves.settings.feast_dir.mkdir()
+    (halves.settings.feast_dir / "definitions.json").write_text("{}")
 
     def arrived() -> bool:
         assert look(watch, now()) == []
@@ -87,6 +89,8 @@ def test_a_release_and_a_rollback_over_two_machines_fail_no_request_and_their_lo
 
     until(arrived, 120, f"all {answered} answers in the log")
     assert set(log.read(MODEL)["version"]) == {first, second}
+    handed = [machine.folder / "state" / "feast" / "definitions.json" for machine in halves.machines]
+    until(lambda: all(path.exists() and path.read_text() == "{}" for path in handed), 60, "what is handed")
     assert "LOST" not in halves.command("machines", "list")
     assert not (halves.settings.serving_dir / "store").exists()
     assert not halves.settings.envoy_dir.exists()

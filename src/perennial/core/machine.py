@@ -20,8 +20,8 @@ class WantedKind(StrEnum):
     """A pool with its versions; named by the pool."""
     ROUTE = "route"
     """The live route of a model; named by the model."""
-    FILE = "file"
-    """A small file below the state folder; named by its path there."""
+    FILES = "files"
+    """Small signed files of the state folder (`serving.access.handed_files`)."""
 
 
 class Wanted(Frozen):

@@ -101,7 +101,7 @@ def agent(settings: Settings, say: Callable[[str], None]) -> Agent:
         pool=here.pool(settings),
         probe=here.probe(settings),
         fetch=lambda version, folder: files.fetch(version.digest, folder),
-        keep_file=lambda name, text: handed_files.keep(settings.state, name, text),
+        keep_files=lambda body: handed_files.keep(settings.state, body, here.trusted(settings)),
         servers={name.value: len(settings.ports(name)) for name in PoolName},
         send_log=LogSender(settings.serving_dir, settings.machine, files).run,
         send_every=settings.log_ship_seconds,
@@ -116,13 +116,14 @@ def watch_ports(settings: Settings) -> MachineWatchPorts:
     from perennial.flows.release.machine_watch import MachineWatchPorts
     from perennial.serving.access import handed_files
     from perennial.serving.log.parts import LogReceiver
+    from perennial.wiring.keys import file_signer
 
     things = wanted(settings)
 
     def hand_files() -> None:
-        for name, text in handed_files.texts(settings.state):
-            if things.find(WantedKind.FILE, name).body != text:
-                things.change(WantedKind.FILE, name, lambda body, text=text: text)  # type: ignore[misc]
+        body = handed_files.pack(settings.state, file_signer(settings))
+        if body != things.find(WantedKind.FILES, handed_files.NAME).body:
+            things.change(WantedKind.FILES, handed_files.NAME, lambda before: body)
 
     return MachineWatchPorts(
         machines=machines(settings),

@@ -22,6 +22,7 @@ from perennial.errors import (
     NotAllowed,
     ReleaseConflict,
     SchemaMismatch,
+    SettingsError,
     UsageError,
 )
 from perennial.flows.governance.ledger_check import check
@@ -244,6 +245,27 @@ def test_a_broken_ledger_is_not_saved(plant, tmp_path):
     assert not (tmp_path / "backup" / manifest.FILE).exists()
 
 
+def test_a_serving_machine_has_nothing_to_save(plant, tmp_path):
+    with pytest.raises(SettingsError, match="copies only"):
+        save(plant.model_copy(update={"plane": "serving"}), tmp_path / "backup")
+
+
+def test_places_beside_the_state_folder(plant, tmp_path):
+    """Data revisions and the exchange of serving machines may be folders elsewhere, or buckets."""
+    write(tmp_path, {"remote/files/md5/ab/cd": "rows", "exchange/versions/abc/model.onnx": "model"})
+    beside = {"dvc_remote": str(tmp_path / "remote"), "exchange": f"file://{tmp_path / 'exchange'}"}
+    save(plant.model_copy(update=beside), tmp_path / "backup")
+    new = elsewhere(tmp_path)
+    with pytest.raises(SettingsError, match=r"files of (dvc-remote|exchange) beside"):
+        restore(new, tmp_path / "backup", None, print)
+    there = {
+        "dvc_remote": str(tmp_path / "new" / "remote"),
+        "exchange": f"file://{tmp_path / 'new' / 'exchange'}",
+    }
+    restore(new.model_copy(update=there), tmp_path / "backup", None, print)
+    assert names(tmp_path / "new") == {"remote/files/md5/ab/cd", "exchange/versions/abc/model.onnx"}
+
+
 def test_nobody_deletes_files_of_versions_meanwhile(plant, tmp_path):
     with files_stay(plant), pytest.raises(BackupRunning):
         save(plant, tmp_path / "backup")
@@ -256,5 +278,7 @@ def test_the_commands(plant, tmp_path, monkeypatch, capsys):
     assert "left out: logs of the processes (1 files)" in capsys.readouterr().out
     monkeypatch.setenv("PERENNIAL_HOME", str(tmp_path / "new"))
     assert main(["restore", str(tmp_path / "backup")]) == 0
-    assert "the ledger holds with 1 entries" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "the ledger holds with 1 entries" in out
+    assert f"cp {tmp_path / 'new' / 'keys' / 'signing.pem.pub'}" in out
     assert main(["restore", str(tmp_path / "backup")]) == FileRefused.exit_code

@@ -15,6 +15,7 @@ from perennial.adapters.envoy import state as envoy_state
 from perennial.adapters.envoy.state import ConfirmedRoutes
 from perennial.cli import main
 from perennial.core.events import Entry
+from perennial.core.machine import WantedKind
 from perennial.core.release.phase import Phase
 from perennial.core.release.traffic import Route, Target
 from perennial.core.spec import ModelSpec
@@ -25,7 +26,7 @@ from perennial.local.prune.removals import prune, removals
 from perennial.serving import desired_state
 from perennial.serving.desired_state import DesiredState, DesiredVersion
 from perennial.settings import Settings
-from perennial.wiring import database
+from perennial.wiring import database, machines
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 OLD = NOW - timedelta(days=400)
@@ -100,6 +101,19 @@ def test_served_files_in_traffic_stay(plant):
     held = DesiredState(generation=1, models=(DesiredVersion.of(ref("b")),))
     desired_state.write(desired_state.state_file(plant.serving_dir, "canary"), held)
     assert gone(plant) == set()
+
+
+def test_the_two_halves_of_a_plant(plant):
+    """Pools and routes of serving machines are rows of the database; such a machine knows no releases."""
+    control = plant.model_copy(update={"plane": "control"})
+    held = DesiredState(generation=1, models=(DesiredVersion.of(ref("b")),)).model_dump_json()
+    machines.wanted(control).change(WantedKind.POOL, "stable", lambda body: held)
+    assert gone(control) == folders("a")
+    serving = plant.model_copy(update={"plane": "serving"})
+    desired_state.write(
+        desired_state.state_file(plant.serving_dir, "stable"), DesiredState.model_validate_json(held)
+    )
+    assert gone(serving) == folders("a", "c", "d", "e")
 
 
 def test_nothing_goes_while_it_is_not_known_what_is_in_traffic(plant):

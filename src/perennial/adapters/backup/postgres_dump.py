@@ -87,7 +87,9 @@ def _run(name: str, url: str, options: list[str]) -> None:
 def _signed_in(url: str) -> Iterator[tuple[str, dict[str, str]]]:
     """Yield the address without the password, and an environment that names a file with it."""
     parsed = make_url(url)
-    address = parsed.set(drivername="postgresql", password=None).render_as_string()
+    address = parsed._replace(
+        drivername="postgresql", password=None
+    ).render_as_string()  # `set` keeps a password
     environment = {name: value for name, value in os.environ.items() if name != "PGPASSWORD"}
     if parsed.password is None:
         yield address, environment

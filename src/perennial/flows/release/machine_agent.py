@@ -92,7 +92,7 @@ class Agent:
         self._keepers = {
             WantedKind.ROUTE: _Keeper(self._route, self._changed),
             WantedKind.POOL: _Keeper(self._pool, self._changed),
-            WantedKind.FILE: _Keeper(self._file, self._changed),
+            WantedKind.FILES: _Keeper(self._files, self._changed),
         }
         self._counting = threading.Lock()
         self._answering: set[str] = set()
@@ -178,8 +178,8 @@ class Agent:
         state = DesiredState.model_validate_json(wanted.body) if wanted.body else DesiredState()
         self._ports.pool.hold(wanted.name, state, self._ports.fetch)
 
-    def _file(self, wanted: Wanted) -> None:
-        self._ports.keep_file(wanted.name, wanted.body)
+    def _files(self, wanted: Wanted) -> None:
+        self._ports.keep_files(wanted.body)
 
     def _answer(self, number: str, call: Call) -> None:
         try:

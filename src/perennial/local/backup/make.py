@@ -24,6 +24,7 @@ from perennial.local.backup.exclusion import files_stay
 from perennial.local.backup.manifest import PLACES, SEALED, STATE, UNFINISHED, Manifest, SavedFile
 from perennial.local.backup.sources import POSTGRESQL, SQLITE, SourceDatabase
 from perennial.settings import Settings
+from perennial.wiring import machines
 
 Say = Callable[[str], None]
 FENCE = ("envoy/routes.json", "serving/pools/*.json", "releases/rollbacks/*.json")
@@ -51,6 +52,10 @@ def make(settings: Settings, target: Path, passphrase: str | None, at: datetime,
         raise FileRefused(f"{target} lies in the state folder", hint="a folder of another disk")
     if not settings.state.is_dir():
         raise SettingsError(f"there is no {settings.state}", hint="PERENNIAL_HOME, PERENNIAL_PROJECT")
+    if settings.plane == machines.SERVING:
+        raise SettingsError(
+            "a serving machine keeps copies only", hint="give the command on the control plane"
+        )
     with files_stay(settings), _writing(target):
         return _Backup(settings, target, say).run(passphrase, at)
 

@@ -55,6 +55,7 @@ def outside(settings: Settings) -> dict[str, str]:
         "artifacts": settings.artifacts,
         "dvc-remote": remote(settings),
         "log": settings.log_bucket,
+        "exchange": settings.exchange and settings.exchange.removeprefix("file://"),
     }
     return {
         name: place

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,8 +16,9 @@ from perennial.core.release.traffic import PoolName
 from perennial.serving import desired_state
 from perennial.serving.manifest import MANIFEST_FILE
 from perennial.settings import Settings
-from perennial.wiring import database, traffic
+from perennial.wiring import database, machines, traffic
 
+DIGEST = re.compile(r"[0-9a-f]{64}")
 KEPT_CHAMPIONS = 2
 """Newest champions of a model whose files always stay: the live one, and the goal of a rollback without `--to`."""
 
@@ -30,22 +32,24 @@ def folders(settings: Settings) -> list[Path]:
 def last_used(settings: Settings) -> Iterator[tuple[Path, datetime]]:
     """Yield each folder of a version that nothing needs, with the time when the version was last used.
 
-    That is the time of its newest entry in the ledger, of the champion that replaced it, or of its files.
+    That is the time of its newest entry in the ledger, of the champion that replaced it, or of its files. A serving
+    machine sees neither ledger nor releases: what its pools and routes do not name it can fetch again.
 
     Raises:
         RouterRejected, ModelFileError: routes or a desired state cannot be read, so nothing is known to be unused.
         StoreUnavailable: the database does not answer.
     """
-    store, in_traffic = database.store(settings), _in_traffic(settings)
+    in_traffic = _in_traffic(settings)
+    store = None if settings.plane == machines.SERVING else database.store(settings)
     known: dict[str, tuple[set[str], dict[str, datetime]]] = {}
     for folder in folders(settings):
         if folder.name in in_traffic:
             continue
         model = _model(folder)
-        if model is not None and model not in known:
+        if model is not None and model not in known and store is not None:
             releases = store.releases.latest(model)
             known[model] = _needed(releases), _uses(releases, store.ledger.rows(model))
-        needed, uses = known[model] if model is not None else (set(), {})
+        needed, uses = known.get(model or "", (set(), {}))
         if folder.name in needed:
             continue
         changed = datetime.fromtimestamp(folder.stat().st_mtime, UTC)
@@ -54,15 +58,22 @@ def last_used(settings: Settings) -> Iterator[tuple[Path, datetime]]:
 
 def _in_traffic(settings: Settings) -> set[str]:
     """Return the digests in pools, confirmed routes and rollbacks that are not on record yet."""
+    wanted: set[str] = set()
+    if settings.plane == machines.CONTROL:
+        wanted = {
+            digest for thing in machines.wanted(settings).after(0) for digest in DIGEST.findall(thing.body)
+        }
     held = (
         desired_state.read(desired_state.state_file(settings.serving_dir, pool)).models for pool in PoolName
     )
     routes = envoy_state.read(settings.envoy_dir / "routes.json").routes.values()
     targets = [target for route in routes for target in (route.stable, route.canary, route.backup)]
     targets += [target for one in traffic.journal(settings).pending() for target in (one.left, one.to)]
-    return {version.digest for models in held for version in models} | {
-        target.digest for target in targets if target is not None
-    }
+    return (
+        wanted
+        | {version.digest for models in held for version in models}
+        | {target.digest for target in targets if target is not None}
+    )
 
 
 def _model(folder: Path) -> str | None:
