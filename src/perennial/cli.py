@@ -34,6 +34,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "Check prepared data before a training.",
     ),
     "train": ("perennial.commands.steps:train", "Tune, fit, export and log a model."),
+    "tune": ("perennial.commands.training.tune:tune", "Take trials of a search that runs elsewhere."),
     "evaluate": ("perennial.commands.steps:evaluate", "Score a version or the last training."),
     "register": ("perennial.commands.steps:register", "Register an evaluated training as a version."),
     "training": (

@@ -100,7 +100,7 @@ def train(
     trained = flow(
         spec,
         work,
-        training_steps.train_ports(settings),
+        training_steps.train_ports(spec, settings),
         training.build(spec),
         training.model_class(spec).suggest,
         training.provenance(spec, settings),

@@ -80,6 +80,19 @@ class TuningSpec(Frozen):
         description="processes that evaluate trials of the same search",
         exclude_if=lambda workers: workers == 1,  # the digest of specs without the key stays
     )
+    shared: bool = Field(
+        False,
+        description="whether processes of other machines may take trials (`perennial tune join`)",
+        exclude_if=lambda shared: not shared,  # the digest of specs without the key stays
+    )
+
+    @model_validator(mode="after")
+    def shared_or_workers(self) -> Self:
+        if self.shared and self.workers > 1:
+            raise ValueError(
+                "tuning.shared: leave tuning.workers out; each `perennial tune join` on this machine is a worker"
+            )
+        return self
 
     @model_validator(mode="before")
     @classmethod

@@ -278,5 +278,7 @@ def test_the_commands(plant, tmp_path, monkeypatch, capsys):
     assert "left out: logs of the processes (1 files)" in capsys.readouterr().out
     monkeypatch.setenv("PERENNIAL_HOME", str(tmp_path / "new"))
     assert main(["restore", str(tmp_path / "backup")]) == 0
-    assert "the ledger holds with 1 entries" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "the ledger holds with 1 entries" in out
+    assert f"cp {tmp_path / 'new' / 'keys' / 'signing.pem.pub'}" in out
     assert main(["restore", str(tmp_path / "backup")]) == FileRefused.exit_code

@@ -52,6 +52,10 @@ def restore(source: Path, keys: Path | None) -> None:
 
     settings = environment.load()
     run(settings, source, _passphrase(keys), print_text)
+    if keys is None and settings.signing_key is None:
+        key, trusted = settings.signing_key_file, settings.trusted_keys_folder
+        print_text("perennial local setup makes a new key that signs versions; to train here, trust it:")
+        print_text(f"  cp {key}.pub {trusted / 'restored.pub'}")
     for line in sources.not_saved(settings):
         print_text(f"not restored: {line}")
 
