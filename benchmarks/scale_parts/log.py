@@ -47,9 +47,8 @@ def figures(folder: Path, predictions: int) -> Iterator[Figure]:
     yield timed("the same again", lambda: reader.read("m", recent), _rows)
     archive = PredictionArchive(folder)
     yield timed("seal the hours", lambda: archive.tidy("m", START + timedelta(hours=23, minutes=50), None))
-    archive.tidy("m", START + timedelta(days=1, minutes=20), None)
     yield timed(
-        "merge the day",
+        "seal the last hour, merge the day",
         lambda: archive.tidy("m", START + timedelta(days=3), None),
         lambda _: f"{megabytes(folder, '*.parquet'):.0f} MB",
     )

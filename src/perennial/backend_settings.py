@@ -54,8 +54,8 @@ class BackendSettings(BaseModel):
     )
     machine: str | None = Field(
         None,
-        pattern=r"^[a-z][a-z0-9_]{0,62}$",
-        description="name of this serving machine: that of its database role",
+        pattern=r"^[a-z][a-z0-9_]{0,62}(\.[a-z0-9-]{1,63})?$",
+        description="name of this serving machine: its database role, or ROLE.NAME",
     )
     machine_lease: float = Field(
         10.0, gt=1, description="seconds after which a silent serving machine is not waited for"

@@ -257,6 +257,14 @@ class ChecksFailed(PerennialError, exit_code=73):
     """`perennial doctor` found a problem."""
 
 
+class BackupBroken(PerennialError, exit_code=74):
+    """A backup is unfinished or damaged."""
+
+
+class BackupRunning(PerennialError, exit_code=75):
+    """A backup is running, or a deletion of files that it would miss."""
+
+
 class IdentityError(PerennialError, exit_code=80):
     """The account may not do this."""
 

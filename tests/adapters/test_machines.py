@@ -19,7 +19,7 @@ from perennial.adapters.sql.machines.router import SqlRouter
 from perennial.adapters.sql.machines.wanted import SqlWanted
 from perennial.adapters.sql.store import SqlStore
 from perennial.core.events import Event
-from perennial.core.machine import Tally, WantedKind
+from perennial.core.machine import MachineReport, Tally, WantedKind
 from perennial.core.release.traffic import Counters, Route, Target
 from perennial.core.version import VersionRef
 from perennial.errors import PoolUnavailable, RouterRejected, RouterUnavailable
@@ -73,7 +73,7 @@ class Plant:
         router = self.routers.setdefault(name, OverviewRouter())
         ports = AgentPorts(
             desk=SqlDesk(Database(self.url), name), router=router, pool=pool, probe=MemoryProbe(pool),
-            fetch=lambda version, folder: None, keep_file=lambda name, text: None, servers=pool.servers,
+            fetch=lambda version, folder: None, keep_files=lambda body: None, servers=pool.servers,
             send_log=lambda now: 0, send_every=60.0,
         )  # fmt: skip
         stop = threading.Event()
@@ -86,6 +86,11 @@ class Plant:
         stop, thread = self._agents.pop(name)
         stop.set()
         thread.join()
+
+    def kill(self, name: str) -> None:
+        """Leave the row of the machine as its last report in work left it."""
+        self.stop(name)
+        SqlDesk(self.database, name).report(MachineReport(servers=self.pools[name].servers))
 
     def stop_all(self) -> None:
         for name in list(self._agents):
@@ -169,7 +174,7 @@ def test_a_change_that_no_machine_can_make_is_none(plant):
 
 def test_nothing_waits_for_a_machine_whose_lease_has_ended_and_the_ledger_names_it(plant, tmp_path):
     plant.router.apply(route(1))
-    plant.stop("b")
+    plant.kill("b")
     ledger = SqlStore(plant.url).ledger
     watched = MachineWatchPorts(plant.machines, ledger, lambda: 0, lambda: None)
     assert look(watched, datetime.now(UTC)) == []
@@ -185,8 +190,18 @@ def test_nothing_waits_for_a_machine_whose_lease_has_ended_and_the_ledger_names_
     assert plant.routers["b"].route(MODEL) == route(1)
     plant.start("b")
     until(lambda: plant.routers["b"].route(MODEL) == route(2), 60, "what it missed")
+    until(lambda: all(machine.is_live for machine in plant.machines.all()), 60, "its report")
     look(watched, datetime.now(UTC))
     assert [row.entry.kind for row in ledger.rows("")] == [Event.MACHINE_LOST, Event.MACHINE_BACK]
+
+
+def test_a_machine_that_is_ended_in_order_is_none_until_it_is_back(plant):
+    plant.stop("b")
+    assert [machine.name for machine in plant.machines.all()] == ["a"]
+    plant.router.apply(route(1))
+    assert plant.pool.readiness("stable", MODEL, version(1).digest).total == 2
+    plant.start("b")
+    until(lambda: plant.routers["b"].route(MODEL) == route(1), 60, "what it missed")
 
 
 def test_counters_are_those_of_all_machines_and_grow_over_restarts_and_losses(plant):

@@ -64,6 +64,28 @@ def test_the_newest_values_give_the_answers_of_the_endpoint(world, capsys):
     ]
 
 
+def test_a_time_or_number_that_no_request_may_have_is_a_bad_row(world):
+    times = ["2015-12-01T10:00:00Z", "1600-01-01T00:00:00Z", "2400-01-01T00:00:00Z", "2015-12-01T10:00:00Z"]
+    rows = pd.DataFrame(
+        {"test_id": "t1", "suite": "s", "cycle_size": [50, 50, 50, 1e18], "requested_at": times}
+    )
+    rows.to_csv(world.folder / "in.csv", index=False)
+    assert world.batch(world.folder / "in.csv", world.folder / "out.csv", "--newest") == 0
+    rejected = pd.read_csv(world.folder / "out.rejected.csv")
+    assert rejected[["row", "column", "reason"]].values.tolist() == [
+        [2, "requested_at", "a time must be from 1970 to 2099"],
+        [3, "requested_at", "a time must be from 1970 to 2099"],
+        [4, "cycle_size", "it must be at most 1e+15"],
+    ]
+
+
+def test_the_column_of_as_of_is_a_time(world, capsys):
+    line = world.folder / "in.csv", world.folder / "out.csv"
+    assert world.batch(*line, "--as-of", "cycle_size") == UsageError.exit_code
+    assert "cycle_size" in capsys.readouterr().err
+    assert not list(world.folder.glob("out*"))
+
+
 def test_a_store_without_a_feature_of_the_model_is_an_error_and_no_missing_value(world, monkeypatch, capsys):
     columns = world.values.columns
 

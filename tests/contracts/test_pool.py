@@ -11,7 +11,7 @@ from tiny_models import tensor_body, tiny_version
 
 from perennial.core.serving_spec import Load
 from perennial.errors import ModelFileError, PoolUnavailable
-from perennial.wiring import traffic
+from perennial.wiring import machines, traffic
 
 
 @pytest.fixture(
@@ -115,6 +115,24 @@ def test_files_that_are_not_the_ones_meant_never_reach_a_server(serving_stack, t
     with pytest.raises(ModelFileError, match="digest"):
         serving_stack.pool.ensure("stable", ref, files)
     assert serving_stack.pool.readiness("stable", ref.model, ref.digest).ready == 0
+
+
+@pytest.mark.traffic
+def test_a_machine_says_that_the_files_it_got_are_not_the_signed_ones(serving_stack, tmp_path):
+    ref, files = tiny_version(tmp_path, "pool_wrong_on_the_way", "1.0.0", bias=0.5)
+    with attended(serving_stack, tmp_path) as control:
+        pool = traffic.pool(control)
+        exchange = machines.exchange(control)
+        contents = {path.name: path.read_bytes() for path in files.iterdir()}
+        wrong = contents["model.onnx"][:-1] + b"\0"
+        exchange.put(ref.digest, contents | {"model.onnx": wrong})
+        pool.ensure("stable", ref, files)
+        until(lambda: pool.readiness("stable", ref.model, ref.digest).errors, 60, "the reason")
+        readiness = pool.readiness("stable", ref.model, ref.digest)
+        assert readiness.ready == 0
+        assert "signed is" in readiness.errors[0]
+        pool.drop("stable", ref.model, ref.digest)
+    assert not (serving_stack.settings.serving_dir / "store" / ref.digest).exists()
 
 
 @pytest.mark.traffic

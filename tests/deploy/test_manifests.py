@@ -11,11 +11,11 @@ import yaml
 from containers.described import ROOT, stages
 from containers.manifests import KUSTOMIZE, Manifest, build, builder, files, pods, selects
 
-OVERLAYS = ("staging", "production", "edge", "two-regions/north", "two-regions/south")
+OVERLAYS = ("staging", "production", "edge", "two-regions/north", "two-regions/south", "machines")
 OF_OTHERS = {"ScaledObject"}
 """Kinds that no API server has by itself: their schemas are not at hand here."""
 BASE = files()
-WITHOUT_ADDRESS = {"guard", "airflow-worker-light"}
+WITHOUT_ADDRESS = {"guard", "airflow-worker-light", "agent", "machines"}
 
 
 @pytest.fixture(scope="module", params=[*OVERLAYS, "production with keda", "production with airflow-chart"])

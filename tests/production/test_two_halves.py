@@ -12,11 +12,14 @@ import pytest
 from live_releases import BODY, MODEL, PATH, LiveReleases, now
 from load_generator import Load
 from machines.halves import Halves
-from serving_stack import until
+from serving_stack import target, until
 
+from perennial.core.machine import WantedKind
 from perennial.core.release.phase import Phase
 from perennial.core.release.status import IntentKind
+from perennial.core.release.traffic import Route
 from perennial.core.release_spec import Strategy
+from perennial.errors import RouterUnavailable
 from perennial.flows.release.machine_watch import look
 from perennial.flows.release.rollback import rollback
 from perennial.flows.release.rollback_record import record_rollbacks
@@ -37,7 +40,8 @@ def halves(databases, bucket) -> Iterator[Halves]:
         made.stop()
 
 
-def test_a_release_and_a_rollback_over_two_machines_fail_no_request_and_their_log_arrives(halves):
+def test_a_release_and_a_rollback_over_two_machines_fail_no_request_and_their_log_arrives(halves, databases):
+    """Without the database, which is killed at the end, the machines serve on; the next change reaches both."""
     live = LiveReleases(halves, halves.overlay)
     live.use(Strategy.CANARY)
     live.versions = [live._register(halves.settings.state / "made", number) for number in range(2)]
@@ -58,10 +62,16 @@ def test_a_release_and_a_rollback_over_two_machines_fail_no_request_and_their_lo
             before = load.versions[second]
             until(lambda load=load, before=before: load.versions[second] > before, 60, "the new champion")
         ports = traffic.rollback_ports(halves.settings)
-        target, moved = rollback(MODEL, None, ports, "ann", "", now, time.sleep, lambda: uuid4().hex)
-        assert (target.version, moved is not None) == (first, True)
+        goal, moved = rollback(MODEL, None, ports, "ann", "", now, time.sleep, lambda: uuid4().hex)
+        assert (goal.version, moved is not None) == (first, True)
         for load in loads:
             until(lambda load=load: stays_away(load, second), 60, "no answer of the version that was left")
+        databases.kill()
+        for load in loads:
+            load.wait_for(50)
+        databases.revive()
+        with_backup = halves.router.route(MODEL).model_copy(update={"backup": target(live.versions[1], "r2")})
+        until(lambda: is_applied(halves, with_backup), 120, "a change after the return of the database")
     assert [load.failures for load in loads] == [[], []]
     assert live.champion.version == first
     assert record_rollbacks(releasing.rollback_record_ports(halves.settings), now()) == []
@@ -69,6 +79,8 @@ def test_a_release_and_a_rollback_over_two_machines_fail_no_request_and_their_lo
     log = releasing.prediction_log(halves.settings)
 
     watch = machines.watch_ports(halves.settings)
+    halves.settings.feast_dir.mkdir()
+    (halves.settings.feast_dir / "definitions.json").write_text("{}")
 
     def arrived() -> bool:
         assert look(watch, now()) == []
@@ -77,12 +89,25 @@ def test_a_release_and_a_rollback_over_two_machines_fail_no_request_and_their_lo
 
     until(arrived, 120, f"all {answered} answers in the log")
     assert set(log.read(MODEL)["version"]) == {first, second}
+    handed = [machine.folder / "state" / "feast" / "definitions.json" for machine in halves.machines]
+    until(lambda: all(path.exists() and path.read_text() == "{}" for path in handed), 60, "what is handed")
     assert "LOST" not in halves.command("machines", "list")
     assert not (halves.settings.serving_dir / "store").exists()
     assert not halves.settings.envoy_dir.exists()
     for machine in halves.machines:
         assert not (machine.folder / "state" / "keys").exists(), "no serving machine can sign"
         assert not (machine.folder / "state" / "accounts.json").exists()
+
+
+def is_applied(halves: Halves, route: Route) -> bool:
+    """Apply a route; whether each machine has confirmed it."""
+    try:
+        halves.router.apply(route)
+    except RouterUnavailable:
+        return False
+    wanted = machines.wanted(halves.settings).find(WantedKind.ROUTE, MODEL)
+    known = machines.machines(halves.settings).all()
+    return {machine.name: machine.applied(wanted) for machine in known} == dict.fromkeys(NAMES, True)
 
 
 def stays_away(load: Load, version: str) -> bool:
@@ -107,6 +132,7 @@ def stays_away(load: Load, version: str) -> bool:
         "UPDATE perennial_wanted SET body = ''",
         "INSERT INTO perennial_wanted VALUES ('route', 'm', 99, '{}')",
         "INSERT INTO perennial_machine VALUES ('serving_b', 0, '{}')",
+        "INSERT INTO perennial_machine VALUES ('serving_b.pod-1', 0, '{}')",
         "INSERT INTO perennial_machine_counters VALUES ('serving_b', 'm', '{}')",
         "INSERT INTO perennial_machine_call VALUES ('1', 'serving_a', 0, '{}', NULL)",
         "UPDATE perennial_machine_call SET body = '{}'",
@@ -127,6 +153,7 @@ def test_the_role_of_a_machine_sees_its_own_rows_only(halves, databases):
         assert connection.execute("SELECT machine FROM perennial_machine").fetchall() == [("serving_a",)]
         changed = connection.execute("UPDATE perennial_machine SET body = '{}' WHERE machine = 'serving_b'")
         assert changed.rowcount == 0
+        connection.execute("INSERT INTO perennial_machine VALUES ('serving_a.pod-1', 0, '{}')")
         connection.rollback()
     for database in ("mlflow", "airflow", "optuna"):
         with pytest.raises(psycopg.OperationalError, match="permission denied"):

@@ -56,6 +56,7 @@ class TrainingWorld:
         self.tracker = MemoryTracker()
         self.registry = MemoryRegistry(self.tracker)
         self.scorer = OnnxScorer()
+        self.tuner = OptunaTuner(None, folder / "optuna")
         self.lines: list[str] = []
 
     def prepare(self, history=HISTORY, until=None, make=make):
@@ -76,7 +77,7 @@ class TrainingWorld:
         ports = TrainPorts(
             self.features,
             self.tracker,
-            OptunaTuner(None, self.folder / "optuna"),
+            self.tuner,
             self.registry,
             scorer or self.scorer,
             NoEvents(),

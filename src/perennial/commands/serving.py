@@ -84,6 +84,8 @@ def show(as_json: bool) -> None:
             "model", "pool", "version", "digest", "release", "share %", "mirror", "healthy", "requests",
             "errors", "p95 ms",
         )  # fmt: skip
+        if rows and "machine" in rows[0]:
+            columns = ("machine", *columns)
         texts = [{name: "-" if row[name] is None else str(row[name]) for name in columns} for row in rows]
         print_table(columns, [list((cells | {"digest": cells["digest"][:12]}).values()) for cells in texts])
     if foreign:

@@ -20,8 +20,8 @@ class WantedKind(StrEnum):
     """A pool with its versions; named by the pool."""
     ROUTE = "route"
     """The live route of a model; named by the model."""
-    FILE = "file"
-    """A small file below the state folder; named by its path there."""
+    FILES = "files"
+    """Small signed files of the state folder (`serving.access.handed_files`)."""
 
 
 class Wanted(Frozen):
@@ -63,6 +63,7 @@ class MachineReport(Frozen):
     servers: dict[str, int] = Field({}, description="pool -> model servers")
     applied: dict[WantedKind, Applied] = Field({})
     problems: tuple[str, ...] = ()
+    left: bool = Field(False, description="its agent was ended in order: it is no machine until it is back")
 
 
 class Machine(Frozen):

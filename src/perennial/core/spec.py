@@ -80,6 +80,19 @@ class TuningSpec(Frozen):
         description="processes that evaluate trials of the same search",
         exclude_if=lambda workers: workers == 1,  # the digest of specs without the key stays
     )
+    shared: bool = Field(
+        False,
+        description="whether processes of other machines may take trials (`perennial tune join`)",
+        exclude_if=lambda shared: not shared,  # the digest of specs without the key stays
+    )
+
+    @model_validator(mode="after")
+    def shared_or_workers(self) -> Self:
+        if self.shared and self.workers > 1:
+            raise ValueError(
+                "tuning.shared: leave tuning.workers out; each `perennial tune join` on this machine is a worker"
+            )
+        return self
 
     @model_validator(mode="before")
     @classmethod
@@ -198,6 +211,16 @@ class ModelSpec(Frozen):
             raise ValueError(
                 f"features.inputs: a {self.task.kind} of these keys has source: request and {', '.join(names)}"
             )
+
+    @model_validator(mode="after")
+    def predictions_wait_for_their_labels(self) -> Self:
+        keep, delay = self.retention.predictions, self.monitoring.label_delay
+        if keep is not None and delay is not None and keep < delay:
+            raise ValueError(
+                f"retention.predictions: predictions are deleted after {keep}, and their labels come up to {delay} "
+                "later (monitoring.label_delay): keep them longer"
+            )
+        return self
 
     @model_validator(mode="after")
     def workers_have_a_model(self) -> Self:

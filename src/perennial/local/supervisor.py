@@ -14,7 +14,7 @@ import httpx
 
 from perennial import account_file
 from perennial.core.release.traffic import PoolName
-from perennial.errors import PortTaken, RouterUnavailable, StoreUnavailable, ToolError
+from perennial.errors import PoolUnavailable, PortTaken, RouterUnavailable, StoreUnavailable, ToolError
 from perennial.local import airflow, databases, handed_secrets, supervisord, unix_accounts
 from perennial.local.handed_secrets import base_environment
 from perennial.local.processes import Process, server_name, table
@@ -31,17 +31,20 @@ def server_problems(settings: Settings) -> dict[str, list[str]]:
     from perennial.flows.release.recorded_route import off_record
     from perennial.wiring import releasing, traffic
 
-    by_server = traffic.pool(settings).problems()
-    try:
-        envoy = list(traffic.router(settings).differences())
-        envoy += off_record(catalog.names(settings), releasing.recorded_route_ports(settings))
-    except (RouterUnavailable, StoreUnavailable) as error:
-        envoy = [error.message]
     names = {port: server_name(pool, port) for pool in PoolName for port in settings.ports(pool)}
-    return {
-        "envoy": envoy,
-        **{names.get(server, f"server {server}"): by_server[server] for server in by_server},
-    }
+    servers: dict[str, list[str]] = {}
+    try:
+        known = traffic.pool(settings).problems()
+        servers = {names.get(server, f"server {server}"): lines for server, lines in known.items()}
+        envoy = list(traffic.router(settings).differences())
+        if settings.plane != "serving":  # which may not read the ledger
+            envoy += off_record(catalog.names(settings), releasing.recorded_route_ports(settings))
+    except (PoolUnavailable, RouterUnavailable, StoreUnavailable) as error:
+        envoy = [error.message]
+    if settings.plane == "control":
+        lines = [f"{server}: {line}" for server, told in servers.items() for line in told]
+        return {"machines": [*envoy, *lines]}
+    return {"envoy": envoy, **servers}
 
 
 def check_ports(settings: Settings) -> None:

@@ -33,4 +33,4 @@ class Machines(Protocol):
     """The serving machines (SQL)."""
 
     def all(self) -> Sequence[Machine]:
-        """Return every machine that has ever reported and was not forgotten."""
+        """Return every machine that has ever reported, and neither left nor was forgotten."""

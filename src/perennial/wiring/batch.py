@@ -96,8 +96,9 @@ def _newest(settings: Settings, features: FeatureSpec) -> FeatureJoin:
 
 
 def _as_of(spec: ModelSpec, settings: Settings, column: str, features: FeatureSpec) -> FeatureJoin:
-    from perennial.flows.batch.features import FeaturesAsOf
+    from perennial.flows.batch.features import FeaturesAsOf, require_time
 
+    require_time(features, column)
     views = training.preparation(spec)(training.source(spec, settings).read()).views
     return FeaturesAsOf(features, training.features(settings), views, column)
 

@@ -1,14 +1,12 @@
-"""Adapters of serving machines that share no disk with the control plane, and the agent that runs on each."""
+"""Adapters of serving machines without a common disk, and their agent; nothing here is slow to import."""
 
 from __future__ import annotations
 
 import functools
 from typing import TYPE_CHECKING
 
-from perennial.core.machine import WantedKind
 from perennial.core.release.traffic import PoolName
 from perennial.errors import SettingsError
-from perennial.serving.access import handed_files
 from perennial.settings import Settings
 from perennial.wiring import here
 
@@ -88,6 +86,7 @@ def agent(settings: Settings, say: Callable[[str], None]) -> Agent:
     from perennial.adapters.sql.machines.desk import SqlDesk
     from perennial.flows.release.agent_ports import AgentPorts
     from perennial.flows.release.machine_agent import Agent
+    from perennial.serving.access import handed_files
     from perennial.serving.log.parts import LogSender
 
     if settings.machine is None:
@@ -102,7 +101,7 @@ def agent(settings: Settings, say: Callable[[str], None]) -> Agent:
         pool=here.pool(settings),
         probe=here.probe(settings),
         fetch=lambda version, folder: files.fetch(version.digest, folder),
-        keep_file=lambda name, text: handed_files.keep(settings.state, name, text),
+        keep_files=lambda body: handed_files.keep(settings.state, body, here.trusted(settings)),
         servers={name.value: len(settings.ports(name)) for name in PoolName},
         send_log=LogSender(settings.serving_dir, settings.machine, files).run,
         send_every=settings.log_ship_seconds,
@@ -113,15 +112,18 @@ def agent(settings: Settings, say: Callable[[str], None]) -> Agent:
 def watch_ports(settings: Settings) -> MachineWatchPorts:
     """Return the ports of the watch over the serving machines."""
     from perennial.adapters.sql.store import SqlStore
+    from perennial.core.machine import WantedKind
     from perennial.flows.release.machine_watch import MachineWatchPorts
+    from perennial.serving.access import handed_files
     from perennial.serving.log.parts import LogReceiver
+    from perennial.wiring.keys import file_signer
 
     things = wanted(settings)
 
     def hand_files() -> None:
-        for name, text in handed_files.texts(settings.state):
-            if things.find(WantedKind.FILE, name).body != text:
-                things.change(WantedKind.FILE, name, lambda body, text=text: text)  # type: ignore[misc]
+        body = handed_files.pack(settings.state, lambda: file_signer(settings))
+        if body != things.find(WantedKind.FILES, handed_files.NAME).body:
+            things.change(WantedKind.FILES, handed_files.NAME, lambda before: body)
 
     return MachineWatchPorts(
         machines=machines(settings),

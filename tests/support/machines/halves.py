@@ -110,7 +110,7 @@ class Halves:
         self.settings = Settings(
             home=control / "state", plane="control", database_url=databases.address("perennial"),
             exchange=exchange, machine_lease=LEASE, spec_overlay=control, trusted_keys=signing.FOLDER,
-            ports_stable=nobody, ports_canary=nobody,
+            ports_stable=nobody, ports_canary=nobody, signing_key=signing.Key().write(control / "signing.pem"),
         )  # fmt: skip
         self.overlay = control
         self.router = traffic.router(self.settings)

@@ -85,7 +85,8 @@ class BentoPool:
                     self._fetch(version, fetch)
                 held.append(version)
             except PerennialError as error:
-                missing.append(error)
+                named = f"{version.model} {version.digest[:12]}: {error.message}"
+                missing.append(type(error)(named, hint=error.hint))
         self._change(pool, lambda state: state.with_models(tuple(held)))
         if missing:
             raise missing[0]

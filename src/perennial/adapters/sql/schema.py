@@ -185,7 +185,7 @@ wanted = Table(
 machines = Table(
     "perennial_machine",
     metadata,
-    Column("machine", String(63), primary_key=True),
+    Column("machine", String(128), primary_key=True),
     Column("seen_us", BigInteger, nullable=False),
     Column("body", Text, nullable=False),
 )
@@ -193,7 +193,7 @@ machines = Table(
 machine_counters = Table(
     "perennial_machine_counters",
     metadata,
-    Column("machine", String(63), primary_key=True),
+    Column("machine", String(128), primary_key=True),
     Column("model", String(128), primary_key=True),
     Column("body", Text, nullable=False),
 )
@@ -202,7 +202,7 @@ machine_calls = Table(
     "perennial_machine_call",
     metadata,
     Column("id", String(32), primary_key=True),
-    Column("machine", String(63), nullable=False),
+    Column("machine", String(128), nullable=False),
     Column("asked_us", BigInteger, nullable=False),
     Column("body", Text, nullable=False),
     Column("answer", Text, nullable=True),

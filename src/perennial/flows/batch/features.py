@@ -11,7 +11,7 @@ import numpy as np
 from perennial import limits
 from perennial.core.input_encoding import Column, Distinct, Fault, faults, where
 from perennial.core.input_spec import InputKind, InputSpec
-from perennial.errors import FeaturesUnavailable
+from perennial.errors import FeaturesUnavailable, UsageError
 from perennial.flows.training.tables import plain_values
 
 if TYPE_CHECKING:
@@ -29,6 +29,8 @@ KINDS = {
     "timestamp": InputKind.TIMESTAMP,
 }
 """Type of the column of a request value."""
+LARGEST = 1e15
+"""Largest number of a request."""
 Joined = tuple[dict[str, Column], tuple[Fault, ...]]
 
 
@@ -147,6 +149,19 @@ class FeaturesAsOf:
         return _with_sent(wanted, stored, columns), tuple(refused.values())
 
 
+def require_time(features: FeatureSpec, column: str) -> None:
+    """Refuse as the time of each row a column that is a key or another input.
+
+    Raises:
+        UsageError: it is one.
+    """
+    if asked_columns(features).get(column, InputKind.TIMESTAMP) is not InputKind.TIMESTAMP:
+        raise UsageError(
+            f"--as-of: {column} is a key or an input of the model, and no time",
+            hint="name the column with the time of each row",
+        )
+
+
 def asked_columns(features: FeatureSpec) -> dict[str, InputKind]:
     """Return the columns that the input must have: entity keys, request values, and what a caller sends besides."""
     asked = dict.fromkeys(features.entities, InputKind.CATEGORY)
@@ -173,6 +188,16 @@ def key_faults(
     }
     for fault in faults(typed, columns, rows):
         first.setdefault(fault.row, fault)
+    for name, spec in typed.items():
+        is_time = spec.type is InputKind.TIMESTAMP
+        low, high = (limits.FIRST_MOMENT, limits.LAST_MOMENT) if is_time else (-LARGEST, LARGEST)
+        reason = "a time must be from 1970 to 2099" if is_time else f"it must be at most {LARGEST:g}"
+        left = _left(rows, first)
+        given = where(columns[name], left)
+        numbers = np.array(_sent(given, "timestamp" if is_time else None), dtype=np.float64)
+        for place in np.flatnonzero((numbers < low) | (numbers > high)).tolist():
+            row = int(left[place])
+            first[row] = Fault(row, name, str(_texts(given)[place]), reason)
     return first
 
 

@@ -42,8 +42,8 @@ class AgentPorts:
     pool: MachinePool
     probe: Probe
     fetch: Fetch
-    keep_file: Callable[[str, str], None]
-    """Takes the name and text of a small file."""
+    keep_files: Callable[[str], None]
+    """Takes a set of small signed files as JSON."""
     servers: Mapping[str, int]
     """Pool -> model servers of this machine."""
     send_log: Callable[[datetime], int]

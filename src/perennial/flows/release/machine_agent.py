@@ -92,13 +92,13 @@ class Agent:
         self._keepers = {
             WantedKind.ROUTE: _Keeper(self._route, self._changed),
             WantedKind.POOL: _Keeper(self._pool, self._changed),
-            WantedKind.FILE: _Keeper(self._file, self._changed),
+            WantedKind.FILES: _Keeper(self._files, self._changed),
         }
         self._counting = threading.Lock()
         self._answering: set[str] = set()
 
     def run(self, stop: threading.Event) -> None:
-        """Work until `stop` is set."""
+        """Work until `stop` is set; the machine leaves then, so that nobody waits for it."""
         threads = [
             threading.Thread(target=keeper.run, args=(stop,), daemon=True)
             for keeper in self._keepers.values()
@@ -142,11 +142,14 @@ class Agent:
             self._changed.clear()
             self._attempt(self._report)
             self._changed.wait(REPORT_SECONDS)
+        self._attempt(lambda: self._report(left=True))
 
-    def _report(self) -> None:
+    def _report(self, left: bool = False) -> None:
         applied = {kind: keeper.state for kind, keeper in self._keepers.items()}
         problems = (self._unsent,) if self._unsent else ()
-        report = MachineReport(servers=dict(self._ports.servers), applied=applied, problems=problems)
+        report = MachineReport(
+            servers=dict(self._ports.servers), applied=applied, problems=problems, left=left
+        )
         self._ports.desk.report(report)
 
     def _send_all(self, stop: threading.Event) -> None:
@@ -175,8 +178,8 @@ class Agent:
         state = DesiredState.model_validate_json(wanted.body) if wanted.body else DesiredState()
         self._ports.pool.hold(wanted.name, state, self._ports.fetch)
 
-    def _file(self, wanted: Wanted) -> None:
-        self._ports.keep_file(wanted.name, wanted.body)
+    def _files(self, wanted: Wanted) -> None:
+        self._ports.keep_files(wanted.body)
 
     def _answer(self, number: str, call: Call) -> None:
         try:

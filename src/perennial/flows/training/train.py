@@ -16,6 +16,7 @@ import numpy as np
 
 from perennial.core.assets import Reason
 from perennial.core.evaluation.figures_hash import PARITY, PARITY_SHARE
+from perennial.core.shared_search import SharedSearch
 from perennial.core.spec import ModelSpec
 from perennial.core.training.artifacts import Trained
 from perennial.core.training.capsule import Provenance
@@ -96,8 +97,17 @@ def train(
         run.dataset(data.revision, data.rows, context="training")
 
         improved = spec.gate.improvement.metric
-        study = study_name(spec, data.revision, provenance, split)
-        best, trials = search(spec, split, ports.tuner, ports.tracker, run, build, suggest, study, say, first)
+        study = study_name(spec, data.revision.files, provenance, split)
+        shared = (
+            SharedSearch(
+                study=study, files=data.revision.files, holdout_from=split.holdout_from, tuning=spec.tuning
+            )
+            if spec.tuning.shared
+            else None
+        )
+        best, trials = search(
+            spec, split, ports.tuner, ports.tracker, run, build, suggest, study, say, first, shared
+        )
         maximise = not spec.task.metrics[improved].lower_is_better
         if leaderboard(trials, improved, maximise):
             best = blend(spec, split, build, trials, best, say)

@@ -26,7 +26,7 @@ MOST_BYTES = 8 * 1024 * 1024
 KEPT = timedelta(days=1)
 """Time that a machine keeps a journal of an ended hour."""
 PART = re.compile(
-    r"log/(?P<machine>[a-z][a-z0-9_]*)/(?P<journal>(log/\w[\w.-]*|feedback)/\w[\w.-]*\.jsonl)/(?P<offset>\d{15})"
+    r"log/(?P<machine>[a-z][a-z0-9_]*(\.[a-z0-9-]+)?)/(?P<journal>(log/\w[\w.-]*|feedback)/\w[\w.-]*\.jsonl)/(?P<offset>\d{15})"
 )
 _OFFSETS = TypeAdapter(dict[str, int])
 

@@ -9,7 +9,7 @@ from perennial.adapters.sql.machines.machines import SqlMachines
 from perennial.core.machine import VALUES, Call
 from perennial.errors import PerennialError, ToolError
 
-HINT = "start `perennial agent run` on the serving machines; see `perennial agent list`"
+HINT = "start `perennial agent run` on the serving machines; see `perennial machines list`"
 
 
 def ask_all(

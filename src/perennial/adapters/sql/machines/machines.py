@@ -31,7 +31,7 @@ class SqlMachines:
         self._lease = lease
 
     def all(self) -> list[Machine]:
-        """Return every machine that has ever reported and was not forgotten, by name."""
+        """Return every machine that has ever reported, and neither left nor was forgotten, by name."""
         query = select(machines, database_time().label("now_us")).order_by(machines.c.machine)
         with self._database.reading() as connection:
             rows = connection.execute(query).all()
@@ -39,6 +39,8 @@ class SqlMachines:
         for row in rows:
             silent = (row.now_us - row.seen_us) / 1e6
             report = MachineReport.model_validate_json(row.body)
+            if report.left:
+                continue
             known.append(
                 Machine(name=row.machine, silent_s=silent, is_live=silent <= self._lease, report=report)
             )

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 from perennial.adapters.sql.machines.calls import ask_all, first_of
 from perennial.adapters.sql.machines.machines import SqlMachines
 from perennial.adapters.sql.machines.wanted import SqlWanted
-from perennial.core.machine import Call, CallName, WantedKind
+from perennial.core.machine import Applied, Call, CallName, Machine, WantedKind
 from perennial.core.release.traffic import PoolName, Readiness
 from perennial.core.serving_spec import Load
 from perennial.core.version import VersionRef
-from perennial.errors import PoolUnavailable
+from perennial.errors import NotSigned, PoolUnavailable
 from perennial.serving.desired_state import DesiredState, DesiredVersion
 from perennial.serving.manifest import SEAL_FILE, load_verified
 from perennial.serving.signed_files import TrustedKeys
@@ -90,6 +90,7 @@ class SqlPool:
         total = sum(count if part is None else part.total for part, count in zip(parts, servers, strict=True))
         ready = [part.ready if part is not None else 0 for part in parts]
         lines = [f"{name}: {text}" for name, part in told.items() for text in part.errors]
+        lines += _refused(machines, pool, f"{model} {digest[:12]}: ")
         return Readiness(
             ready=sum(ready) if all(ready) else 0,
             total=total,
@@ -153,6 +154,14 @@ class SqlProbe:
 def _check(pool: str) -> None:
     if pool not in set(PoolName):
         raise PoolUnavailable(f"no pool is named {pool!r}", hint=f"known: {', '.join(PoolName)}")
+
+
+def _refused(machines: Sequence[Machine], pool: str, version: str) -> Iterator[str]:
+    """Yield why machines refuse the files of a version; where they only cannot get them, they try again."""
+    for machine in machines:
+        refusal = machine.report.applied.get(WantedKind.POOL, Applied()).failed.get(pool)
+        if refusal and refusal.error == NotSigned.__name__ and refusal.message.startswith(version):
+            yield f"{machine.name}: {refusal.message}"
 
 
 def _state(body: str) -> DesiredState:

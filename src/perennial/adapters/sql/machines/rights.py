@@ -23,6 +23,8 @@ OWN = (machines, machine_counters, machine_calls)
 def rights(role: str, database: str) -> list[str]:
     """Return the statements that give a role its rights; repeating them changes nothing.
 
+    Machines with one role are named `role` or `role.name`.
+
     Raises:
         UsageError: no name of a machine.
     """
@@ -34,7 +36,8 @@ def rights(role: str, database: str) -> list[str]:
         for statement in (
             f"ALTER TABLE {table.name} ENABLE ROW LEVEL SECURITY",
             f"DROP POLICY IF EXISTS perennial_own_rows ON {table.name}",
-            f"CREATE POLICY perennial_own_rows ON {table.name} USING (machine = current_user)",
+            f"CREATE POLICY perennial_own_rows ON {table.name} "
+            "USING (split_part(machine, '.', 1) = current_user)",
         )
     ]
     quoted = database.replace('"', '""')

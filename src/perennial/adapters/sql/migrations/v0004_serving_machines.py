@@ -20,14 +20,14 @@ def upgrade() -> None:
     )
     op.create_table(
         "perennial_machine",
-        sa.Column("machine", sa.String(63), primary_key=True),
+        sa.Column("machine", sa.String(128), primary_key=True),
         sa.Column("seen_us", sa.BigInteger, nullable=False),
         sa.Column("body", sa.Text, nullable=False),
         if_not_exists=True,
     )
     op.create_table(
         "perennial_machine_counters",
-        sa.Column("machine", sa.String(63), primary_key=True),
+        sa.Column("machine", sa.String(128), primary_key=True),
         sa.Column("model", sa.String(128), primary_key=True),
         sa.Column("body", sa.Text, nullable=False),
         if_not_exists=True,
@@ -35,7 +35,7 @@ def upgrade() -> None:
     op.create_table(
         "perennial_machine_call",
         sa.Column("id", sa.String(32), primary_key=True),
-        sa.Column("machine", sa.String(63), nullable=False),
+        sa.Column("machine", sa.String(128), nullable=False),
         sa.Column("asked_us", sa.BigInteger, nullable=False),
         sa.Column("body", sa.Text, nullable=False),
         sa.Column("answer", sa.Text, nullable=True),
