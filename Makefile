@@ -87,9 +87,20 @@ docker-down: ## stop the containers; their volumes stay
 ##@ Deploy (docs/guide/deploy.md). DRY_RUN=1 prints the commands and runs nothing. ON=local (default), staging, production
 
 ON ?= local
+DEPLOY := deploy-local deploy-staging deploy-production promote rollback status logs backup restore clean-deployments
+# What these targets are given goes into commands: values with anything else than these characters are refused before
+# make expands them or a shell reads them.
+PLAIN := a b c d e f g h i j k l m n o p q r s t u v w x y z A B C D E F G H I J K L M N O P Q R S T U V W X Y Z \
+	0 1 2 3 4 5 6 7 8 9 . _ - + / ~ ^ = @ :
+without = $(if $(2),$(call without,$(subst $(firstword $(2)),,$(1)),$(wordlist 2,99,$(2))),$(1))
+plain = $(if $(call without,$(value $(1)),$(PLAIN))$(filter -%,$(value $(1))),$(error \
+	$(1)= begins with - or has a character that is none of letters, digits and ._-+/~^=@:))
+$(if $(filter $(DEPLOY) thresholds report,$(MAKECMDGOALS)),$(foreach name,MODEL VERSION TARGET SOURCE KEYS PROCESS LINES ON BASE,$(call plain,$(name))))
 $(if $(filter local staging production,$(ON)),,$(error ON=$(ON) is none of local, staging, production))
 NAMESPACE_staging := perennial-staging
 NAMESPACE_production := perennial
+$(if $(filter deploy-local backup restore,$(MAKECMDGOALS)),$(if $(filter-out local,$(ON)),$(error \
+	ON=$(ON): this target is about this machine only)))
 KUBECTL = kubectl --namespace $(NAMESPACE_$(ON))
 # Where commands about the plant run: here, or in the container of its pod that has the addresses of the databases.
 PLANT = $(if $(NAMESPACE_$(ON)),$(KUBECTL) exec plant-0 --container guard -- )perennial
@@ -118,14 +129,14 @@ deploy-local: $(SET_UP) ## start every process of this machine, and look for wha
 	$(call run,perennial local up)
 	$(call run,perennial doctor)
 
-deploy-staging: ON := staging
+deploy-staging: override ON := staging
 deploy-staging: ## the overlay staging; with VERSION= a release of that version of MODEL there, up to its approval
 	$(call run,$(APPLY))
 	$(call run,$(call READY_PODS,statefulset/plant))
 	$(call run,$(call READY_PODS,deployment/serving))
 	$(if $(VERSION),$(call run,$(AS_PERSON) release start $(MODEL) --version $(VERSION)))
 
-deploy-production: ON := production
+deploy-production: override ON := production
 deploy-production: ## the overlay production and all traffic for MODEL= VERSION=, which people have approved there
 	$(call run,$(PLANT) release deploy $(MODEL) --version $(VERSION) --check)
 	$(call run,$(APPLY))

@@ -13,8 +13,11 @@ import pytest
 from containers.described import ROOT
 from some_release import MODEL, a_release
 
+from perennial.adapters.envoy import state as envoy_state
+from perennial.adapters.envoy.state import ConfirmedRoutes
 from perennial.core.release.phase import Phase
-from perennial.errors import ApprovalRefused, UnknownRelease
+from perennial.core.release.traffic import Route, Target
+from perennial.errors import ApprovalRefused, ReleaseError, UnknownRelease
 from perennial.settings import Settings
 from perennial.wiring import database
 
@@ -48,6 +51,7 @@ PRINTED = {
         *applied("production", PRODUCTION),
         IN_PLANT.format(PRODUCTION) + "release deploy rates --version 1.2.0",
     ],
+    "deploy-staging ON=production": applied("staging", STAGING),
     "promote MODEL=rates": ["perennial release promote rates"],
     "promote MODEL=rates ON=production": [AS_PERSON.format(PRODUCTION) + "release promote rates"],
     "rollback MODEL=rates": ["perennial release rollback rates"],
@@ -74,10 +78,10 @@ case " $* " in *" exec "*) while [ "$1" != -- ]; do shift; done; shift; exec "$@
 """
 
 
-def make(target: str, **environment: str) -> subprocess.CompletedProcess[str]:
+def make(target: str, words: tuple[str, ...] = (), **environment: str) -> subprocess.CompletedProcess[str]:
     left_out = ("MODEL", "VERSION", "TARGET", "SOURCE", "MAKEFLAGS", "MFLAGS", "ON")
     inherited = {name: value for name, value in os.environ.items() if name not in left_out}
-    command = ["make", "--no-print-directory", *target.split()]
+    command = ["make", "--no-print-directory", *target.split(), *words]
     return subprocess.run(
         command, cwd=ROOT, env=inherited | environment, capture_output=True, text=True, check=False
     )
@@ -129,6 +133,40 @@ def test_an_unknown_place_is_no_local_one(cluster):
     assert "ON=prod is none of local, staging, production" in done.stderr
 
 
+@pytest.mark.parametrize("target", ["deploy-local", "backup TARGET=/b", "restore SOURCE=/b"])
+def test_what_is_about_this_machine_takes_no_other_place(target, cluster):
+    done = make(f"{target} ON=production DRY_RUN=1", **cluster)
+    assert done.returncode
+    assert "this machine only" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *(
+            (name, "a; touch {}")
+            for name in ("VERSION", "TARGET", "SOURCE", "KEYS", "PROCESS", "LINES", "ON")
+        ),
+        *(
+            ("MODEL", value)
+            for value in ("a$(touch {})", "$(shell touch {})", "a\ntouch {}", "--help", "a b")
+        ),
+    ],
+    ids=lambda text: text.split()[0],
+)
+@pytest.mark.parametrize("by_environment", [True, False])
+def test_a_value_is_no_command(cluster, tmp_path, name, value, by_environment):
+    given, made = value.format(tmp_path / "made"), tmp_path / "made"
+    if by_environment:
+        done = make("rollback DRY_RUN=1", **cluster, **{name: given})
+    else:
+        done = make("rollback DRY_RUN=1", **cluster, words=(f"{name}={given}",))
+    assert done.returncode
+    assert f"{name}= begins with - or has a character" in done.stderr
+    assert not made.exists()
+    assert not Path(cluster["CALLS"]).exists()
+
+
 @pytest.mark.parametrize("offered", [True, False])
 def test_production_takes_no_version_that_people_have_not_approved(cluster, offered):
     """make shows the exit code of the command; its own is always 2."""
@@ -145,3 +183,17 @@ def test_production_takes_no_version_that_people_have_not_approved(cluster, offe
     assert call.endswith("--check"), "nothing was applied"
     assert store.releases.latest(MODEL) == ([waiting.model_copy(update={"revision": 0})] if offered else [])
     assert store.ledger.rows() == []
+
+
+def test_a_version_that_lost_the_traffic_is_not_said_to_have_it(cluster):
+    settings = Settings(home=Path(cluster["PERENNIAL_HOME"]))
+    ended = a_release(datetime.now(UTC), Phase.SUCCEEDED)
+    database.store(settings).releases.save(ended, None, [])
+    other = Target(version="0.9.0", digest="e" * 64, release_id="r0")
+    routes = settings.envoy_dir / "routes.json"
+    envoy_state.write(routes, ConfirmedRoutes(1, {MODEL: Route(model=MODEL, stable=other)}))
+    lost = make(f"deploy-production MODEL={MODEL} VERSION=1.0.0", **cluster)
+    assert f"Error {ReleaseError.exit_code}" in lost.stderr
+    assert "0.9.0 has the traffic since" in lost.stderr
+    (call,) = Path(cluster["CALLS"]).read_text().splitlines()
+    assert call.endswith("--check"), "nothing was applied"

@@ -5,15 +5,14 @@ from __future__ import annotations
 import errno
 import json
 import sqlite3
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from backups.saved_plant import KEPT, KEYS, PASSPHRASE, elsewhere, names, note, save, write
 from signing import FOLDER
 
 from perennial.adapters.backup import places
 from perennial.cli import main
-from perennial.core.events import Entry
 from perennial.errors import (
     BackupBroken,
     BackupRunning,
@@ -28,67 +27,9 @@ from perennial.errors import (
 from perennial.flows.governance.ledger_check import check
 from perennial.local.backup import manifest
 from perennial.local.backup.exclusion import files_stay
-from perennial.local.backup.make import make
 from perennial.local.backup.restore import restore
 from perennial.settings import Settings
 from perennial.wiring import database
-
-AT = datetime(2026, 3, 1, 8, tzinfo=UTC)
-PASSPHRASE = "a long passphrase"
-KEPT = {
-    "mlflow/artifacts/1/run/model.onnx": "model",
-    "releases/files/abc/seal.json": "{}",
-    "serving/store/abc/model.onnx": "model",
-    "serving/pools/stable.json": '{"generation": 1, "models": []}',
-    "serving/log/rates/journal.jsonl": "a line\n",
-    "serving/feedback/stored.json": "{}",
-    "envoy/routes.json": '{"generation": 1, "routes": {}}',
-    "keys/trusted/ours.pub": "public",
-    "client-keys.json": "hashes",
-    "data/.git/refs/perennial/latest": "commit",
-    "dvc-remote/files/md5/ab/cd": "rows",
-    "feast/offline/view.parquet": "rows",
-    "something/new": "kept, for nobody knows better",
-}
-LEFT_OUT = {
-    "logs/envoy.log": "", "work/rates/1/train.json": "", "envoy/lds/listeners.json": "", "data/rows.parquet": "",
-    "data/.dvc/cache/files/md5/ab/cd": "", "supervisord.conf": "", "secrets/processes/mlflow/database_url": "",
-    "serving/store/.abc.123/model.onnx": "", "feast/.lock": "", "perennial.db.0001-20260101.backup": "",
-}  # fmt: skip
-KEYS = {name: f"secret of {name}" for name in ("accounts.json", "keys/signing.pem", "secrets/internal")}
-
-
-@pytest.fixture
-def plant(tmp_path) -> Settings:
-    settings = Settings(home=tmp_path / "state", trusted_keys=FOLDER)
-    write(settings.state, KEPT | LEFT_OUT | KEYS)
-    note(settings, "first")
-    with sqlite3.connect(settings.mlflow_dir / "mlflow.db") as connection:
-        connection.execute("CREATE TABLE runs (artifact_uri)")
-        connection.execute("INSERT INTO runs VALUES (?)", (f"{settings.artifacts}/1/run/artifacts",))
-    return settings
-
-
-def write(folder: Path, contents: dict[str, str]) -> None:
-    for name, text in contents.items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_text(text)
-
-
-def note(settings: Settings, kind: str) -> None:
-    database.store(settings).ledger.append(Entry(at=AT, actor="ann", kind=kind, model="rates"))
-
-
-def save(plant: Settings, target: Path, passphrase: str | None = None, say=lambda line: None):
-    return make(plant, target, passphrase, AT, say)
-
-
-def elsewhere(folder: Path) -> Settings:
-    return Settings(home=folder / "elsewhere" / "state", trusted_keys=FOLDER)
-
-
-def names(folder: Path) -> set[str]:
-    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
 
 
 @pytest.mark.parametrize("passphrase", [None, PASSPHRASE])

@@ -21,7 +21,9 @@ from perennial.core.release.traffic import Route, Target
 from perennial.core.spec import ModelSpec
 from perennial.core.version import VersionRef
 from perennial.errors import BackupRunning, RouterRejected
+from perennial.local.backup import contents
 from perennial.local.backup.exclusion import files_stay
+from perennial.local.prune import removals as pruning
 from perennial.local.prune.removals import prune, removals
 from perennial.serving import desired_state
 from perennial.serving.desired_state import DesiredState, DesiredVersion
@@ -161,6 +163,47 @@ def test_logs_work_reports_and_leftovers(plant):
         "history/ci/part.parquet",
     ):
         assert (plant.state / name).is_file(), name
+
+
+def test_links_lead_nowhere(plant, tmp_path, monkeypatch):
+    """Where processes have accounts of their own, each may put links into its folders, and root prunes."""
+    write(tmp_path / "root/etc/hosts")
+    os.utime(tmp_path / "root", (OLD.timestamp(), OLD.timestamp()))
+    store = plant.serving_dir / "store"
+    links = [plant.state / name for name in ("work/rates", "airflow/logs", "batch", "work/mine/1")]
+    for link in links:
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.symlink_to(tmp_path / "root")
+    (store / ".abc.12").symlink_to(tmp_path / "root")
+    os.utime(store / ".abc.12", (OLD.timestamp(), OLD.timestamp()), follow_symlinks=False)
+    monkeypatch.setattr(contents, "is_foreign_link", lambda path, state: path in links)
+    assert {removal.kind for removal in prune(plant, NOW)} == {"served files", "leftovers"}
+    assert (tmp_path / "root/etc/hosts").is_file()
+    assert not (store / ".abc.12").is_symlink()
+
+
+def test_a_rollback_that_begins_meanwhile(plant, monkeypatch):
+    """Its goal is read as unused, and has the traffic before its files are deleted."""
+    found = removals(plant, NOW)
+    goal = Target(version="1.1.0", digest=digest("b"), release_id="b")
+    envoy_state.write(
+        plant.envoy_dir / "routes.json", ConfirmedRoutes(1, {MODEL: Route(model=MODEL, stable=goal)})
+    )
+    monkeypatch.setattr(pruning, "removals", lambda settings, now: found)
+    assert {removal.name for removal in prune(plant, NOW)} == folders("a")
+    assert (plant.serving_dir / "store" / digest("b") / "manifest.json").is_file()
+
+
+def test_a_running_release_keeps_files_with_an_unreadable_manifest(plant):
+    for place in ("releases/files", "serving/store"):
+        write(plant.state / place / digest("e") / "manifest.json", "not readable")
+    assert gone(plant) == folders("a", "b")
+
+
+def test_files_that_their_process_removes_meanwhile(plant, monkeypatch):
+    missing = plant.state / "reports/.page.html.12"
+    monkeypatch.setattr(pruning, "_leftovers", lambda state: [missing])
+    assert gone(plant, "leftovers") == set()
 
 
 def test_the_ages_are_settings(plant):

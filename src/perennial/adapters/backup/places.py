@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from perennial.files import sha256
@@ -28,11 +28,11 @@ def is_empty(place: str) -> bool:
     return not folder.exists() or not any(folder.iterdir())
 
 
-def save(place: str, target: Path) -> Iterator[tuple[str, int, str]]:
-    """Copy all files of a place below `target`; yields name, size and SHA-256 of each."""
+def save(place: str, target: Path, is_left_out: Callable[[Path], bool]) -> Iterator[tuple[str, int, str]]:
+    """Copy all files of a place below `target`, but some of a folder; yields name, size and SHA-256 of each."""
     if not is_address(place):
         for path in sorted(Path(place).rglob("*")):
-            if path.is_file():
+            if path.is_file() and not is_left_out(path):
                 name = path.relative_to(place).as_posix()
                 yield name, *copy_file(path, target / name)
         return

@@ -8,6 +8,7 @@ import click
 
 from perennial import settings as environment
 from perennial.commands.output import now, print_text
+from perennial.errors import FileRefused
 
 FOLDER = click.Path(path_type=Path, file_okay=False)
 KEYS = click.option(
@@ -29,6 +30,11 @@ def backup(target: Path, keys: Path | None) -> None:
     from perennial.local.backup.make import make
 
     settings = environment.load()
+    if keys is not None and keys.resolve().is_relative_to(settings.state):
+        raise FileRefused(
+            f"{keys} lies in the state folder: the backup would have its own passphrase",
+            hint="keep it elsewhere",
+        )
     made = make(settings, target, _passphrase(keys), now(), print_text)
     for why, count in sorted(made.left_out.items()):
         print_text(f"left out: {why} ({count} files)")

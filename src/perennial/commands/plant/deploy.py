@@ -25,18 +25,26 @@ def deploy(model: str, version: str, check: bool, every: float) -> None:
     """Bring an approved release of MODEL to all traffic.
 
     Refuses with 62 what people have not approved, and then changes nothing. Ends with 60 where the release ended
-    otherwise. It may be given while Airflow walks the same release.
+    otherwise, or another version has the traffic since. It may be given while Airflow walks the same release.
     """
     from perennial import catalog
     from perennial.core.release.phase import Phase
     from perennial.flows.release.deploy import approved_release
-    from perennial.wiring import database
+    from perennial.wiring import database, traffic
 
     settings = environment.load()
     catalog.spec(model, settings)
     status = approved_release(model, version, database.store(settings).releases.latest(model), now())
     by = ", ".join(approval.actor for approval in status.approvals)
     print_text(f"{status.candidate}: {status.phase.value}, approved by {by}")
+    if status.phase is Phase.SUCCEEDED:
+        route = traffic.router(settings).route(model)
+        if route is None or route.stable.digest != status.candidate.digest:
+            live = "no version" if route is None else route.stable.version
+            raise ReleaseError(
+                f"{status.candidate} was released, and {live} has the traffic since",
+                hint=f"perennial release rollback {model} --to {version}, or release start --again",
+            )
     if check:
         return
     status = walk(status, settings, every)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 from collections.abc import Iterator
 from enum import Enum
 from fnmatch import fnmatchcase
@@ -13,7 +14,7 @@ from perennial.adapters.backup.sqlite_copy import ASIDE
 
 KEYS = (
     "accounts.json", "secrets.json", "secrets/internal", "keys/*.pem", "mlflow/server.key", "mlflow/auth.ini",
-    "airflow/passwords.json", "airflow/*.cfg", "data/.dvc/config.local",
+    "airflow/passwords.json", "airflow/*.cfg", "data/.dvc/config.local", "tls/*",
 )  # fmt: skip
 """Files with passwords and private keys: in a backup only encrypted, and only where a passphrase is given."""
 MADE_AGAIN = {
@@ -75,17 +76,44 @@ def reason(name: str) -> str:
     return next(matching, "what belongs to a running process")
 
 
-def walk(state: Path, below: Path, *, with_cache: bool = False) -> Iterator[tuple[str, Kind]]:
-    """Yield each regular file below a folder of the state folder, following links, with what happens to it."""
-    seen = set()
+def is_foreign_link(path: Path, state: Path) -> bool:
+    """Return whether a path is a link that neither root nor the owner of the state folder made.
+
+    Processes with accounts of their own may put links into their folders: to keys, or to anything that root may
+    read or delete.
+    """
+    try:
+        status = path.lstat()
+    except FileNotFoundError:
+        return False
+    return stat.S_ISLNK(status.st_mode) and status.st_uid not in (0, state.stat().st_uid)
+
+
+def is_behind_foreign_link(path: Path, state: Path) -> bool:
+    """Return whether a path below the state folder is such a link, or is reached by one."""
+    below = [part for part in (path, *path.parents) if part != state and part.is_relative_to(state)]
+    return any(is_foreign_link(part, state) for part in below)
+
+
+def walk(
+    state: Path, below: Path, without: Path, *, with_cache: bool = False
+) -> Iterator[tuple[str, Kind | None]]:
+    """Yield each regular file below a folder of the state folder, with what happens to it; None: a foreign link.
+
+    Args:
+        without: a folder that is not walked, though a link leads to it.
+    """
+    seen = {os.path.realpath(without)}
     for folder, folders, names in os.walk(below, followlinks=True):
         real = os.path.realpath(folder)
         if real in seen:
             folders.clear()
             continue
         seen.add(real)
-        folders.sort()
-        for name in sorted(names):
+        foreign = [name for name in (*folders, *names) if is_foreign_link(Path(folder) / name, state)]
+        yield from ((Path(folder, name).relative_to(state).as_posix(), None) for name in foreign)
+        folders[:] = sorted(set(folders).difference(foreign))
+        for name in sorted(set(names).difference(foreign)):
             path = Path(folder) / name
             if path.is_file():  # neither a socket nor a link to nowhere
                 relative = path.relative_to(state).as_posix()

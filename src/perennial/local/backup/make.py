@@ -31,6 +31,7 @@ FENCE = ("envoy/routes.json", "serving/pools/*.json", "releases/rollbacks/*.json
 """Files that must be the same before and after the copy of the database: together they are one moment."""
 MARKS = "serving/feedback/stored.json"
 """Which feedback the database has. Older than the database, it is stored again; newer, labels would be lost."""
+FOREIGN = "links that neither root nor the owner of the state folder made"
 TRIES = 20
 PATIENCE_SECONDS = 600
 
@@ -50,6 +51,9 @@ def make(settings: Settings, target: Path, passphrase: str | None, at: datetime,
     """
     if target.resolve().is_relative_to(settings.state):
         raise FileRefused(f"{target} lies in the state folder", hint="a folder of another disk")
+    for name, place in sources.outside(settings).items():
+        if not places.is_address(place) and target.resolve().is_relative_to(Path(place).resolve()):
+            raise FileRefused(f"{target} lies among the files of {name}", hint="a folder of another disk")
     if not settings.state.is_dir():
         raise SettingsError(f"there is no {settings.state}", hint="PERENNIAL_HOME, PERENNIAL_PROJECT")
     if settings.plane == machines.SERVING:
@@ -92,6 +96,8 @@ class _Backup:
         store, *others = sources.databases(self._settings)
         saved = self._store(store)
         for database in others:
+            if database.kind == SQLITE and self._is_foreign(database.file):
+                raise FileRefused(f"{database.file} is behind one of the {FOREIGN}", hint="remove the link")
             self._database(database)
         for lock, folders in self._locked():
             with lock:
@@ -101,7 +107,7 @@ class _Backup:
         self._say(f"files of {self._state}: {len(self._saved)}")
         for name, place in sources.outside(self._settings).items():
             self._say(f"files of {name} in {place}")
-            for file, size, digest in places.save(place, self._target / PLACES / name):
+            for file, size, digest in places.save(place, self._target / PLACES / name, self._is_foreign):
                 self._saved[f"{PLACES}/{name}/{file}"] = SavedFile(size=size, sha256=digest)
         if passphrase is not None:
             files.write_bytes(self._target / SEALED, sealed_keys.seal(self._keys, passphrase), files.PRIVATE)
@@ -167,11 +173,12 @@ class _Backup:
         yield lock, [data, self._state / "dvc-remote"]
         yield _held(feast / ".lock") if feast.is_dir() else nullcontext(), [feast]
         for log in sorted((self._settings.serving_dir / "log").glob("*/")):
-            yield _held(log / ".tidy.lock"), [log]
+            if not self._is_foreign(log):
+                yield _held(log / ".tidy.lock"), [log]
 
     def _files(self, folder: Path) -> None:
         """Copy the files below a folder of the state folder, but those that are saved already."""
-        for name, kind in contents.walk(self._state, folder, with_cache=self._with_cache):
+        for name, kind in contents.walk(self._state, folder, self._target, with_cache=self._with_cache):
             if name in self._done:
                 continue
             self._done.add(name)
@@ -180,9 +187,11 @@ class _Backup:
             except FileNotFoundError:
                 continue  # removed meanwhile, as temporary files and those of an ended process are
 
-    def _file(self, name: str, kind: Kind) -> None:
+    def _file(self, name: str, kind: Kind | None) -> None:
         source = self._state / name
-        if kind is Kind.KEY:
+        if kind is None:
+            self._left_out[FOREIGN] = self._left_out.get(FOREIGN, 0) + 1
+        elif self._is_key(source) or kind is Kind.KEY:
             self._keys[name] = source.read_bytes()
         elif kind is Kind.MADE_AGAIN:
             why = contents.reason(name)
@@ -194,6 +203,17 @@ class _Backup:
             size, digest = places.copy_file(source, self._target / STATE / name)
             self._saved[f"{STATE}/{name}"] = SavedFile(size=size, sha256=digest)
 
+    def _is_foreign(self, path: Path) -> bool:
+        return contents.is_behind_foreign_link(path, self._state) or contents.is_foreign_link(
+            path, self._state
+        )
+
+    def _is_key(self, source: Path) -> bool:
+        """Return whether a setting names the file as a private key."""
+        settings = self._settings
+        named = (settings.tls_key, settings.signing_key, settings.ledger_key)
+        return any(path is not None and path.exists() and path.samefile(source) for path in named)
+
     def _note(self, name: str) -> None:
         path = self._target / name
         self._saved[name] = SavedFile(size=path.stat().st_size, sha256=files.sha256(path))
@@ -203,6 +223,8 @@ class _Backup:
         paths = [path for pattern in patterns for path in sorted(self._state.glob(pattern))]
         found = {}
         for path in paths:
+            if self._is_foreign(path):
+                continue
             try:
                 found[path.relative_to(self._state).as_posix()] = path.read_bytes()
             except FileNotFoundError:

@@ -73,6 +73,11 @@ def _refuse_full(settings: Settings, saved: Manifest, databases: list[SourceData
     """Refuse places that hold something, a disk without room, and settings for other backends than were saved."""
     if not places.is_empty(str(settings.state)):
         raise FileRefused(f"{settings.state} is not empty", hint="set PERENNIAL_HOME to a new folder")
+    if settings.state.is_mount():
+        raise FileRefused(
+            f"{settings.state} is a mount point, which no folder can replace",
+            hint="PERENNIAL_HOME of a new folder in it",
+        )
     if missing := saved.databases.keys() - {database.name for database in databases}:
         raise SettingsError(f"the backup has a database of {min(missing)}", hint="set its address")
     for database in databases:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from perennial.local.backup.contents import TEMPORARY
+from perennial.local.backup.contents import TEMPORARY, is_behind_foreign_link
 from perennial.local.backup.exclusion import files_stay
 from perennial.local.prune import served
 from perennial.settings import Settings
@@ -34,9 +35,10 @@ class Removal:
 def removals(settings: Settings, now: datetime) -> list[Removal]:
     """Return what is older than its age and not needed; changes nothing. Raises as `served.last_used`."""
     state = settings.state
-    work = [*state.glob("work/*/*/"), *state.glob("batch/*/")]
+    work = [path for path in (*state.glob("work/*/*/"), *state.glob("batch/*/")) if _is_ours(path, state)]
+    unused = [(path, used) for path, used in served.last_used(settings) if _is_ours(path, state)]
     found = [
-        *(_of(settings, "served files", (path,), used) for path, used in served.last_used(settings)),
+        *(_of(settings, "served files", (path,), used) for path, used in unused),
         *(_of(settings, "work", (path,), _changed(path)) for path in work),
         *_files(settings, "logs", "logs", settings.keep_logs_days, now),
         *_files(settings, "logs", "airflow/logs", settings.keep_logs_days, now),
@@ -63,7 +65,11 @@ def prune(settings: Settings, now: datetime) -> list[Removal]:
     """
     with files_stay(settings):
         gone = removals(settings, now)
-        for removal in gone:
+        for removal in list(gone):
+            # Read again for each: a rollback or a release may have begun since.
+            if removal.kind == "served files" and removal.paths[0].name in served.in_traffic(settings):
+                gone.remove(removal)
+                continue
             for path in removal.paths:
                 _remove(path)
                 if removal.kind in ("logs", "reports"):
@@ -73,12 +79,18 @@ def prune(settings: Settings, now: datetime) -> list[Removal]:
 
 def _remove(path: Path) -> None:
     """Remove a file or folder; a folder is there as a whole or not at all."""
-    if not path.is_dir():
+    if path.is_symlink() or not path.is_dir():
         path.unlink(missing_ok=True)
         return
     aside = path if TEMPORARY.fullmatch(path.name) else path.with_name(f".{path.name}.{os.getpid()}")
-    os.replace(path, aside)
-    shutil.rmtree(aside)
+    with contextlib.suppress(FileNotFoundError):  # its process has removed it meanwhile
+        os.replace(path, aside)
+        shutil.rmtree(aside)
+
+
+def _is_ours(path: Path, state: Path) -> bool:
+    """Return whether a path is no link, and is reached by no link that an account of a process made."""
+    return not path.is_symlink() and not is_behind_foreign_link(path, state)
 
 
 def _remove_empty(folder: Path, state: Path) -> None:
@@ -95,6 +107,8 @@ def _files(settings: Settings, kind: str, top: str, days: int, now: datetime) ->
     The log that a process of ours is writing stays, whatever its age.
     """
     root = settings.state / top
+    if is_behind_foreign_link(root, settings.state):
+        return
     by_entry: dict[Path, list[Path]] = {}
     for folder, folders, names in os.walk(root):
         folders.sort()
@@ -121,7 +135,7 @@ def _of(
 ) -> Removal:
     """Return the removal of paths, which are one or lie below `entry`."""
     name = (entry or paths[0]).relative_to(settings.state).as_posix()
-    size = sum(file.stat().st_size for path in paths for file in _inside(path))
+    size = sum(status.st_size for path in paths for file in _inside(path) if (status := _status(file)))
     return Removal(kind, name if entry is None else f"{name}: {len(paths)} files", paths, size, used)
 
 
@@ -129,7 +143,16 @@ def _inside(path: Path) -> list[Path]:
     return [file for file in path.rglob("*") if file.is_file()] if path.is_dir() else [path]
 
 
+def _status(path: Path) -> os.stat_result | None:
+    """Return the status of a file or link; None where its process has removed it meanwhile."""
+    try:
+        return path.lstat()
+    except FileNotFoundError:
+        return None
+
+
 def _changed(path: Path) -> datetime:
-    """Return the time of the newest change of a file, or of anything in a folder."""
-    inside = path.rglob("*") if path.is_dir() else ()
-    return datetime.fromtimestamp(max(entry.lstat().st_mtime for entry in (path, *inside)), UTC)
+    """Return the time of the newest change of a file, or of anything in a folder; now, where it is gone."""
+    inside = path.rglob("*") if path.is_dir() and not path.is_symlink() else ()
+    statuses = [status for entry in (path, *inside) if (status := _status(entry))]
+    return datetime.fromtimestamp(max((status.st_mtime for status in statuses), default=time.time()), UTC)

@@ -39,11 +39,11 @@ def last_used(settings: Settings) -> Iterator[tuple[Path, datetime]]:
         RouterRejected, ModelFileError: routes or a desired state cannot be read, so nothing is known to be unused.
         StoreUnavailable: the database does not answer.
     """
-    in_traffic = _in_traffic(settings)
+    moving = in_traffic(settings)
     store = None if settings.plane == machines.SERVING else database.store(settings)
     known: dict[str, tuple[set[str], dict[str, datetime]]] = {}
     for folder in folders(settings):
-        if folder.name in in_traffic:
+        if folder.name in moving:
             continue
         model = _model(folder)
         if model is not None and model not in known and store is not None:
@@ -56,9 +56,15 @@ def last_used(settings: Settings) -> Iterator[tuple[Path, datetime]]:
         yield folder, max(changed, uses.get(folder.name, changed))
 
 
-def _in_traffic(settings: Settings) -> set[str]:
-    """Return the digests in pools, confirmed routes and rollbacks that are not on record yet."""
+def in_traffic(settings: Settings) -> set[str]:
+    """Return the digests in running releases, pools, confirmed routes and rollbacks that are not on record yet.
+
+    Releases are read first: what has left them since is in a route or a pool.
+    """
     wanted: set[str] = set()
+    running: set[str] = set()
+    if settings.plane != machines.SERVING:
+        running = _needed(database.store(settings).releases.active())
     if settings.plane == machines.CONTROL:
         wanted = {
             digest for thing in machines.wanted(settings).after(0) for digest in DIGEST.findall(thing.body)
@@ -71,6 +77,7 @@ def _in_traffic(settings: Settings) -> set[str]:
     targets += [target for one in traffic.journal(settings).pending() for target in (one.left, one.to)]
     return (
         wanted
+        | running
         | {version.digest for models in held for version in models}
         | {target.digest for target in targets if target is not None}
     )
