@@ -5,6 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 MODEL ?= test_failure_predictor
+BASE ?= main
 comma := ,
 # uv does not read pip's variables: hand on the wheel folders that pip is told of. Without such a folder
 # the CPU build of torch is asked for, since the default one brings gigabytes of CUDA.
@@ -18,10 +19,11 @@ DEMO_TABLE := PERENNIAL_PROJECT=$(CURDIR)/.perennial/demo-table PERENNIAL_HOME=.
 	PERENNIAL_SPEC_OVERLAY=$(CURDIR)/configs/demo-table
 
 .DEFAULT_GOAL := help
-.PHONY: docker-build docker-up docker-down help setup dev-certificates demo demo-table up down status rollback clean test test-fast test-deep test-production test-gpu lint hooks bench repro
+.PHONY: docker-build docker-up docker-down deploy-local deploy-staging deploy-production promote logs backup restore \
+	clean-deployments help setup data-check thresholds report dev-certificates demo demo-table up down status rollback clean test test-fast test-deep test-production test-gpu lint hooks bench repro
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^##@ /{printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^##@ /{printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*## /{printf "  make %-17s %s\n", $$1, $$2}' Makefile
 
 ##@ Try it
 
@@ -53,16 +55,10 @@ clean: down ## remove the state of the demos
 up: setup ## start all processes and wait until each is ready
 	@perennial local up
 
-status: setup ## list the processes
-	@perennial local status
-
 down: setup ## stop all processes, those of the demos too
 	@$(DEMO) perennial local down
 	@$(DEMO_TABLE) perennial local down
 	@perennial local down
-
-rollback: setup ## put the previous champion of MODEL back; needs only Envoy
-	@perennial release rollback $(MODEL)
 
 ##@ Run it in containers (docs/guide/deploy.md)
 
@@ -88,10 +84,92 @@ docker-down: ## stop the containers; their volumes stay
 	@$(ENGINE)
 	@$(COMPOSE) down
 
+##@ Deploy (docs/guide/deploy.md). DRY_RUN=1 prints the commands and runs nothing. ON=local (default), staging, production
+
+ON ?= local
+$(if $(filter local staging production,$(ON)),,$(error ON=$(ON) is none of local, staging, production))
+NAMESPACE_staging := perennial-staging
+NAMESPACE_production := perennial
+KUBECTL = kubectl --namespace $(NAMESPACE_$(ON))
+# Where commands about the plant run: here, or in the container of its pod that has the addresses of the databases.
+PLANT = $(if $(NAMESPACE_$(ON)),$(KUBECTL) exec plant-0 --container guard -- )perennial
+# Commands of a person there get the token by their standard input: it is on no command line.
+AS_PERSON = $(if $(NAMESPACE_$(ON)),printf %s "$$PERENNIAL_TOKEN" | $(KUBECTL) exec --stdin plant-0 --container guard -- \
+	sh -c 'PERENNIAL_TOKEN=$$(cat) exec "$$@"' - )perennial
+SET_UP := $(if $(DRY_RUN),,setup)
+SET_UP_HERE = $(if $(NAMESPACE_$(ON)),,$(SET_UP))
+# The packages without the state folder, which must be empty for `restore`.
+PACKAGES := $(if $(DRY_RUN),,$(READY))
+LINES ?= 100
+TAIL = tail --lines $(LINES) "$${PERENNIAL_HOME:-.perennial}"/logs/$(or $(PROCESS),*).log
+# $(call run,COMMAND) runs a command, or prints it.
+run = $(if $(DRY_RUN),@printf '%s\n' '$(subst ','\'',$(1))',@$(1))
+# $(call needs,TARGET,NAME,EXAMPLE) ends before anything runs, where a variable of that target was not given.
+given = $(filter command environment,$(firstword $(origin $(1))))
+needs = $(if $(filter $(1),$(MAKECMDGOALS)),$(if $(call given,$(2)),,$(error $(2)= is missing: make $(1) $(3))))
+$(call needs,deploy-production,MODEL,MODEL=test_failure_predictor VERSION=1.0.0)
+$(call needs,deploy-production,VERSION,MODEL=$(MODEL) VERSION=1.0.0)
+$(call needs,backup,TARGET,TARGET=/mnt/backup/2026-03-01)
+$(call needs,restore,SOURCE,SOURCE=/mnt/backup/2026-03-01)
+APPLY = $(KUBECTL) apply --kustomize deploy/kustomize/overlays/$(ON)
+READY_PODS = $(KUBECTL) rollout status $(1) --timeout=15m
+
+deploy-local: $(SET_UP) ## start every process of this machine, and look for what is wrong
+	$(call run,perennial local up)
+	$(call run,perennial doctor)
+
+deploy-staging: ON := staging
+deploy-staging: ## the overlay staging; with VERSION= a release of that version of MODEL there, up to its approval
+	$(call run,$(APPLY))
+	$(call run,$(call READY_PODS,statefulset/plant))
+	$(call run,$(call READY_PODS,deployment/serving))
+	$(if $(VERSION),$(call run,$(AS_PERSON) release start $(MODEL) --version $(VERSION)))
+
+deploy-production: ON := production
+deploy-production: ## the overlay production and all traffic for MODEL= VERSION=, which people have approved there
+	$(call run,$(PLANT) release deploy $(MODEL) --version $(VERSION) --check)
+	$(call run,$(APPLY))
+	$(call run,$(call READY_PODS,statefulset/plant))
+	$(call run,$(call READY_PODS,deployment/serving))
+	$(call run,$(PLANT) release deploy $(MODEL) --version $(VERSION))
+
+promote: $(SET_UP_HERE) ## skip the remaining steps of the running release of MODEL, with a token in PERENNIAL_TOKEN
+	$(call run,$(AS_PERSON) release promote $(MODEL))
+
+rollback: $(SET_UP_HERE) ## put the previous champion of MODEL back; needs only Envoy
+	$(call run,$(AS_PERSON) release rollback $(MODEL))
+
+status: $(SET_UP_HERE) ## list the processes, or the objects in the namespace of ON=
+	$(call run,$(if $(NAMESPACE_$(ON)),$(KUBECTL) get pods$(comma)horizontalpodautoscalers$(comma)poddisruptionbudgets,perennial local status))
+
+logs: ## the last LINES=100 of the log of PROCESS=guard, or of all processes
+	$(call run,$(if $(NAMESPACE_$(ON)),$(KUBECTL) logs plant-0 $(if $(PROCESS),--container $(PROCESS),--all-containers --prefix) --tail $(LINES),$(TAIL)))
+
+backup: $(PACKAGES) ## all state into the new folder TARGET=; KEYS= names the file of a passphrase for private keys
+	$(call run,perennial backup $(TARGET)$(if $(KEYS), --keys $(KEYS)))
+
+restore: $(PACKAGES) ## the backup in the folder SOURCE= into an empty place
+	$(call run,perennial restore $(SOURCE)$(if $(KEYS), --keys $(KEYS)))
+
+clean-deployments: $(SET_UP_HERE) ## delete files of ended releases, old logs, work folders and reports (perennial prune --dry-run)
+	$(call run,$(PLANT) prune)
+
 ##@ Experiment
 
 repro: setup ## train locally: prepare, validate, train, evaluate through DVC
 	@dvc repro
+
+data-check: setup ## what dvc pull has of the experiment, and the checks of its data
+	@# Without a remote yet there is nothing to pull, and the data is made anew.
+	@dvc pull --run-cache --allow-missing || echo "dvc pull brought nothing: the data is made here"
+	@dvc repro --pull validate
+
+thresholds: setup ## the last experiment of MODEL beside the bounds of the gate; an error where one is missed
+	@perennial evaluate $(MODEL) --bounds
+
+report: setup ## the last experiment beside the metrics of BASE=main, in data/report.md
+	@{ echo "## Experiment beside $(BASE)"; echo; dvc metrics diff --md $(BASE); } >data/report.md
+	@cat data/report.md
 
 dev-certificates: ## a self-signed certificate for localhost in .perennial/tls, for PERENNIAL_TLS_CERT, _KEY and _CA
 	@mkdir -p .perennial/tls && chmod 700 .perennial/tls

@@ -40,7 +40,8 @@ def build(spec: ModelSpec) -> DAG:
         # A newer candidate supersedes a running release: its DAG run must be able to start.
         max_active_runs=2,
         # All state is in our database, so a task that Airflow lost simply runs again.
-        default_args={**PATIENCE, "queue": LIGHT},
+        # Its next step does not wait behind those of trainings, where they run in the same places.
+        default_args={**PATIENCE, "queue": LIGHT, "priority_weight": 100, "weight_rule": "absolute"},
         params={"version": Param("candidate", type="string", title="Version or alias")},
         user_defined_macros={
             "candidate": partial(offered_candidate, train_dag=f"train_{spec.name}", changed=recorded_changes),

@@ -111,8 +111,9 @@ def build(spec: ModelSpec) -> DAG:
         ),
         catchup=False,
         max_active_runs=1,
-        # All but the first look into the work folder of the run.
-        default_args={**PATIENCE, "queue": TRAINING},
+        # All but the first look into the work folder of the run. The further a run is, the sooner is its turn: of a
+        # hundred trainings at once some end before others begin.
+        default_args={**PATIENCE, "queue": TRAINING, "weight_rule": "upstream"},
         params={
             "reason": Param(
                 Reason.PERSON.value, type="string", enum=[reason.value for reason in Reason], title="Reason"

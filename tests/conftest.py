@@ -11,8 +11,8 @@ import httpx
 import pytest
 from examples import DEEP, EVERY_RUN
 from hypothesis import settings
+from reruns.undisturbed import pytest_pyfunc_call
 from serving_stack import ServingStack
-from undisturbed import pytest_pyfunc_call
 
 if TYPE_CHECKING:  # imported by the fixture that a test asks for: their libraries are large
     from airflow_server import AirflowServer

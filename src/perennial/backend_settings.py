@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import BaseModel, Field
 
 LOCAL, CELERY = "LocalExecutor", "CeleryExecutor"
@@ -29,6 +31,11 @@ class BackendSettings(BaseModel):
         repr=False,
         description="Redis of the queues of Airflow's tasks; the scheduler runs them by default",
     )
+    airflow_server: str | None = Field(
+        None,
+        pattern=r"^https?://[^/@]+$",
+        description="Airflow's API server, where that, its scheduler and its processor of DAGs are elsewhere",
+    )
     airflow_executor: str | None = Field(
         None,
         description="Airflow's executor; LocalExecutor by default, CeleryExecutor where there is a broker",
@@ -37,6 +44,25 @@ class BackendSettings(BaseModel):
         1, ge=0, description="tasks of trainings that run here at once; 0: no worker"
     )
     workers_light: int = Field(4, ge=0, description="other tasks that run here at once; 0: no worker")
+    plane: Literal["all", "control", "serving"] = Field(
+        "all", description="half of the plant that runs here: releases and trainings, or Envoy and servers"
+    )
+    exchange: str | None = Field(
+        None,
+        pattern=r"^(s3://[a-z0-9][a-z0-9.-]+(/[A-Za-z0-9._=-]+)*|file:///.+)$",
+        description="where the two halves exchange files, as s3://bucket/folder",
+    )
+    machine: str | None = Field(
+        None,
+        pattern=r"^[a-z][a-z0-9_]{0,62}(\.[a-z0-9-]{1,63})?$",
+        description="name of this serving machine: its database role, or ROLE.NAME",
+    )
+    machine_lease: float = Field(
+        10.0, gt=1, description="seconds after which a silent serving machine is not waited for"
+    )
+    log_ship_seconds: float = Field(
+        10.0, gt=0, description="seconds between two uploads of what this serving machine has logged"
+    )
 
     @property
     def executor(self) -> str:

@@ -34,6 +34,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "Check prepared data before a training.",
     ),
     "train": ("perennial.commands.steps:train", "Tune, fit, export and log a model."),
+    "tune": ("perennial.commands.training.tune:tune", "Take trials of a search that runs elsewhere."),
     "evaluate": ("perennial.commands.steps:evaluate", "Score a version or the last training."),
     "register": ("perennial.commands.steps:register", "Register an evaluated training as a version."),
     "training": (
@@ -56,6 +57,11 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "predictions": ("perennial.commands.log.predictions:predictions", "Manage the log of the answers."),
     "serve": ("perennial.commands.servers.serve:serve", "Serve one model here, or run a server of a pool."),
     "cell": ("perennial.commands.servers.cell:cell", "Export what serves, and serve it elsewhere."),
+    "agent": ("perennial.commands.servers.machines:agent", "Run the agent of a serving machine."),
+    "machines": (
+        "perennial.commands.servers.machines:machines",
+        "Show, admit and watch serving machines.",
+    ),
     "bento": ("perennial.commands.servers.bento:bento", "Build a bento that serves models by itself."),
     "router": ("perennial.commands.serving:router", "Manage Envoy and show the live split."),
     "key": ("perennial.commands.serving:key", "Manage the API keys of clients."),
@@ -67,6 +73,9 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "token": ("perennial.commands.token:token", "Manage tokens of accounts for the command line."),
     "local": ("perennial.commands.local:local", "Manage local processes: up, down, status."),
     "doctor": ("perennial.commands.plant.doctor:doctor", "Find what is wrong here, and how to mend it."),
+    "backup": ("perennial.commands.plant.backup:backup", "Copy all state of the plant into a folder."),
+    "restore": ("perennial.commands.plant.backup:restore", "Restore a backup into an empty place."),
+    "prune": ("perennial.commands.plant.prune:prune", "Delete files that nothing needs any more."),
     "demo": ("perennial.commands.local:demo", "Run the complete closed loop on this machine."),
 }
 

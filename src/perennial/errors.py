@@ -137,6 +137,10 @@ class NotOptimisable(ModelError, exit_code=46):
     """No variant is made of this version."""
 
 
+class WorkerLost(ModelError, exit_code=47):
+    """A process of a training died again and again."""
+
+
 class IncompleteExplanation(ModelError, exit_code=40, http_status=422):
     """Attributions do not add up to the score."""
 
@@ -251,6 +255,14 @@ class NotDelivered(ToolError, exit_code=71):
 
 class ChecksFailed(PerennialError, exit_code=73):
     """`perennial doctor` found a problem."""
+
+
+class BackupBroken(PerennialError, exit_code=74):
+    """A backup is unfinished or damaged."""
+
+
+class BackupRunning(PerennialError, exit_code=75):
+    """A backup is running, or a deletion of files that it would miss."""
 
 
 class IdentityError(PerennialError, exit_code=80):

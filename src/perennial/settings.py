@@ -25,6 +25,7 @@ from perennial.files import shared_secret
 from perennial.installation import SHIPPED, default_project
 from perennial.log_settings import LogSettings
 from perennial.port_settings import PortSettings
+from perennial.retention_settings import RetentionSettings
 from perennial.secret_settings import from_files
 
 PREFIX = "PERENNIAL_"
@@ -44,7 +45,7 @@ class StateFolder:
         return settings.state / self._name
 
 
-class Settings(BackendSettings, EncryptionSettings, PortSettings, LogSettings):
+class Settings(BackendSettings, EncryptionSettings, PortSettings, LogSettings, RetentionSettings):
     """A field per `PERENNIAL_*` variable; the defaults run everything on loopback of this machine.
 
     pydantic-settings is not used: its import costs every command a third of a second, and an emergency rollback
@@ -252,7 +253,7 @@ class Settings(BackendSettings, EncryptionSettings, PortSettings, LogSettings):
 
     @property
     def airflow_url(self) -> str:
-        return self._page(self.port_airflow)
+        return self.airflow_server or self._page(self.port_airflow)
 
     def _page(self, port: int) -> str:
         return f"{'https' if self.tls_pages else 'http'}://{_reached(self.host_pages)}:{port}"

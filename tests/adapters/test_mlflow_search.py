@@ -7,7 +7,7 @@ import shutil
 
 import pytest
 
-from perennial.adapters.mlflow import records
+from perennial.adapters.mlflow import records, search
 from perennial.adapters.mlflow.connection import MlflowClient, connect
 from perennial.adapters.mlflow.registry import MlflowRegistry
 from perennial.adapters.mlflow.search import MlflowSearch
@@ -171,6 +171,23 @@ def test_versions_are_asked_for_by_the_page_and_not_one_by_one(url, many, calls)
         assert (versions[0].aliases, versions[1].aliases) == (("champion",), ())
         assert asked["many"] == asked["one_0"]
         assert len(asked["many"]) <= 4
+
+
+def test_a_search_by_a_metric_reads_only_the_versions_of_runs_that_meet_it(url, many, monkeypatch):
+    query = "name = 'many' and metrics.`holdout.roc_auc` >= 0.05"
+    monkeypatch.setattr(records, "NAMED", 3)
+    for few in (1000, 0):
+        monkeypatch.setattr(search, "FEW", few)
+        versions = MlflowSearch(url).search(query)
+        assert [each.ref.version for each in versions] == [f"1.{number}.0" for number in range(5, MANY)]
+    monkeypatch.setattr(search, "FEW", 1000)
+    read = []
+    real = search.versions_of
+    monkeypatch.setattr(search, "versions_of", lambda *given: read.extend(got := real(*given)) or got)
+    assert [each.ref.version for each in MlflowSearch(url).search("metrics.`holdout.roc_auc` > 0.79")] == [
+        "1.2.0"
+    ]
+    assert len(read) == 1
 
 
 def test_every_page_is_read(url, many, monkeypatch):

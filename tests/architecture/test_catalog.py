@@ -14,6 +14,7 @@ from perennial.core.data_spec import TableSpec
 from perennial.core.monitoring_spec import check_cron
 from perennial.errors import SettingsError, SpecError, UnknownModel
 from perennial.settings import Settings, load
+from perennial.wiring.training import model_class
 
 ROOT = Path(__file__).resolve().parents[2]
 NAME = "test_failure_predictor"
@@ -48,6 +49,11 @@ def test_every_spec_of_the_project_is_read():
         (lambda c: c["release"]["steps"].append({"weight": 100, "duration": "PT1H"}), "leave it out"),
         (lambda c: c.update(name="other"), "file and name must agree"),
         (lambda c: c["gate"]["metrics"].update(roc_auc={}), "give min, max or both"),
+        (lambda c: c.update(training={"workers": 0}), "training.workers: Input should be greater than 0"),
+        (
+            lambda c: (c.update(training={"workers": 2}), c["tuning"].update(templates="auto")),
+            "training.workers: of tuning.templates one may win",
+        ),
     ],
 )
 def test_wrong_spec_names_the_key(project, edit, named):
@@ -180,3 +186,26 @@ def test_a_split_that_does_not_fit_is_refused(project, source, named):
     with pytest.raises(SpecError) as caught:
         catalog.spec(NAME, project)
     assert named in caught.value.message
+
+
+def test_workers_are_refused_where_nothing_is_trained_by_gradients(project):
+    change(project, lambda c: c.update(training={"workers": 2}))
+    spec = catalog.spec(NAME, project)
+    assert model_class(spec).distributed
+    forest = spec.model_copy(update={"entrypoint": "perennial.models.templates.forest:Forest"})
+    with pytest.raises(SpecError, match=r"training\.workers is 2, and perennial\.models\.templates\.forest"):
+        model_class(forest)
+
+
+def test_more_workers_than_gpus_are_refused(project, monkeypatch):
+    monkeypatch.setenv("PERENNIAL_DEVICE", "cuda")
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
+    change(project, lambda c: c.update(training={"workers": 2}))
+    with pytest.raises(SpecError, match=r"training\.workers is 2, and PyTorch sees 1 GPUs here"):
+        model_class(catalog.spec(NAME, project))
+
+
+def test_one_worker_leaves_the_digest_of_a_spec(project):
+    before = catalog.spec(NAME, project).digest
+    change(project, lambda c: c.update(training={"workers": 1}))
+    assert catalog.spec(NAME, project).digest == before

@@ -55,7 +55,7 @@ HEADERS = "from mlflow.tracking.request_header.registry import resolve_request_h
 @pytest.mark.parametrize(
     ("statement", "unused"),
     [
-        (f"import perennial.adapters.mlflow.registry; {HEADERS}", {"feast", "torch", "sklearn"}),
+        (f"import perennial.adapters.mlflow.registry; {HEADERS}", {"feast", "torch", "sklearn", "sqlalchemy"}),
         ("from perennial import settings; from perennial.wiring import training; "
          "training.features(settings.load())", {"feast", "torch", "pandas"}),
         ("import perennial.adapters.gx_validator", {"rfc3987_syntax", "torch", "mlflow"}),

@@ -280,13 +280,6 @@ def test_what_cannot_be_done_is_refused_first(enter, tmp_path, capsys, monkeypat
     assert not list(tmp_path.glob("*out.csv*")), "nothing is left"
 
 
-def test_a_model_with_stored_features_is_refused(enter, tmp_path, capsys):
-    world = enter(inputs=None, task=None, service="tiny_service")
-    rows(3).to_csv(tmp_path / "in.csv", index=False)
-    assert world.batch(tmp_path / "in.csv", tmp_path / "out.csv") == 2
-    assert "feature store, which a batch does not" in capsys.readouterr().err
-
-
 def test_classes_have_a_column_each(enter, tmp_path):
     world = enter(task=Multiclass(classes=("a", "b", "c")))
     rows(5).to_csv(tmp_path / "in.csv", index=False)

@@ -10,7 +10,7 @@ import sys
 import pytest
 from doubles.data import MemoryData
 
-from perennial.errors import DatasetMissing, ToolError
+from perennial.errors import ChecksumMismatch, DatasetMissing, ToolError
 
 
 @pytest.fixture(params=["memory", "dvc"])
@@ -48,6 +48,33 @@ def test_what_was_committed_comes_back(store, write, tmp_path):
     store.checkout(revision.revision, tmp_path / "out")
     assert (tmp_path / "out/m/a.bin").read_bytes() == b"one"
     assert (tmp_path / "out/m/views/b.bin").read_bytes() == b"two"
+
+
+def test_files_are_fetched_by_their_hashes(store, write, tmp_path):
+    revision = store.commit({"m/a.bin": write("a", b"one"), "m/views/b.bin": write("b", b"two")}, "first")
+    store.commit({"m/a.bin": write("a", b"three")}, "second")
+    store.fetch(revision.files, tmp_path / "out")
+    assert (tmp_path / "out/m/a.bin").read_bytes() == b"one"
+    assert (tmp_path / "out/m/views/b.bin").read_bytes() == b"two"
+    with pytest.raises(DatasetMissing, match=r"m/a\.bin"):
+        store.fetch({"m/a.bin": "0" * 32}, tmp_path / "out")
+
+
+def test_another_machine_fetches_from_the_remote(write, tmp_path):
+    """It has the remote, and neither the repository nor the cache of the one that committed."""
+    from perennial.adapters.dvc_data import DvcData
+
+    committing = dvc(tmp_path / "one", tmp_path / "remote")
+    revision = committing.commit({"m/a.bin": write("a", b"one")}, "first")
+    shutil.rmtree(tmp_path / "one")
+    other = DvcData(tmp_path / "other" / "repo", str(tmp_path / "remote"))
+    other.fetch(revision.files, tmp_path / "out")
+    assert (tmp_path / "out/m/a.bin").read_bytes() == b"one"
+    (stored,) = [path for path in (tmp_path / "remote").rglob("*") if path.is_file()]
+    stored.chmod(0o644)
+    stored.write_bytes(b"six")
+    with pytest.raises((ChecksumMismatch, DatasetMissing, ToolError)):
+        other.fetch(revision.files, tmp_path / "again")
 
 
 def test_same_bytes_are_the_same_revision_whatever_came_between(store, write, tmp_path):

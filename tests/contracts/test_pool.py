@@ -4,17 +4,33 @@ from __future__ import annotations
 
 import pytest
 from doubles.routing import MemoryPool
+from machines.attended import attended
 from serving_stack import until
 from signing import signed
 from tiny_models import tensor_body, tiny_version
 
 from perennial.core.serving_spec import Load
 from perennial.errors import ModelFileError, PoolUnavailable
+from perennial.wiring import machines, traffic
 
 
-@pytest.fixture(params=["memory", pytest.param("bento", marks=pytest.mark.traffic)])
-def pool(request):
-    return MemoryPool() if request.param == "memory" else request.getfixturevalue("serving_stack").pool
+@pytest.fixture(
+    params=[
+        "memory",
+        pytest.param("bento", marks=pytest.mark.traffic),
+        pytest.param("machine", marks=pytest.mark.traffic),
+    ]
+)
+def pool(request, tmp_path):
+    if request.param == "memory":
+        yield MemoryPool()
+        return
+    stack = request.getfixturevalue("serving_stack")
+    if request.param == "bento":
+        yield stack.pool
+        return
+    with attended(stack, tmp_path) as control:
+        yield traffic.pool(control)
 
 
 @pytest.fixture
@@ -99,6 +115,24 @@ def test_files_that_are_not_the_ones_meant_never_reach_a_server(serving_stack, t
     with pytest.raises(ModelFileError, match="digest"):
         serving_stack.pool.ensure("stable", ref, files)
     assert serving_stack.pool.readiness("stable", ref.model, ref.digest).ready == 0
+
+
+@pytest.mark.traffic
+def test_a_machine_says_that_the_files_it_got_are_not_the_signed_ones(serving_stack, tmp_path):
+    ref, files = tiny_version(tmp_path, "pool_wrong_on_the_way", "1.0.0", bias=0.5)
+    with attended(serving_stack, tmp_path) as control:
+        pool = traffic.pool(control)
+        exchange = machines.exchange(control)
+        contents = {path.name: path.read_bytes() for path in files.iterdir()}
+        wrong = contents["model.onnx"][:-1] + b"\0"
+        exchange.put(ref.digest, contents | {"model.onnx": wrong})
+        pool.ensure("stable", ref, files)
+        until(lambda: pool.readiness("stable", ref.model, ref.digest).errors, 60, "the reason")
+        readiness = pool.readiness("stable", ref.model, ref.digest)
+        assert readiness.ready == 0
+        assert "signed is" in readiness.errors[0]
+        pool.drop("stable", ref.model, ref.digest)
+    assert not (serving_stack.settings.serving_dir / "store" / ref.digest).exists()
 
 
 @pytest.mark.traffic

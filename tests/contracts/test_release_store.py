@@ -114,6 +114,17 @@ def test_save_of_what_was_never_stored_is_refused(store):
         store.releases.save(a_status(), 0, [])
 
 
+def test_active_are_those_that_have_not_ended_of_one_model_or_all(store):
+    first = store.releases.save(a_status("r1"), None, [])
+    second = store.releases.save(a_status("r2", NOW + timedelta(minutes=1)), None, [])
+    assert store.releases.active() == store.releases.active(MODEL) == [second, first]
+    assert store.releases.active("other") == []
+    ended = first.model_copy(update={"phase": Phase.REJECTED})
+    store.releases.save(ended, first.revision, [])
+    assert store.releases.active() == [second]
+    assert [each.phase for each in store.releases.latest(MODEL)] == [Phase.PENDING, Phase.REJECTED]
+
+
 def test_latest_is_newest_first_and_of_one_model(store):
     for name, minutes in (("r1", 0), ("r3", 2), ("r2", 1)):
         store.releases.save(a_status(name, NOW + timedelta(minutes=minutes)), None, [])

@@ -7,13 +7,16 @@ import itertools
 import pytest
 from doubles.routing import MemoryRouter
 from load_generator import Load
+from machines.attended import attended
 from serving_stack import target, until
 from tiny_models import tensor_body, tiny_version
 
 from perennial.adapters.envoy.config import Layout
 from perennial.adapters.envoy.router import EnvoyRouter
+from perennial.adapters.sql.machines.router import SqlRouter
 from perennial.core.release.traffic import Counters, Route
 from perennial.errors import RouteMoved, RouterRejected, RouterUnavailable
+from perennial.wiring import machines, traffic
 
 NUMBER = itertools.count()
 
@@ -65,11 +68,37 @@ class RealScene:
         )
 
 
-@pytest.fixture(params=["memory", pytest.param("envoy", marks=pytest.mark.traffic)])
+class MachineScene(RealScene):
+    """The same Envoy, through the agent of its machine."""
+
+    def __init__(self, stack, folder, control) -> None:
+        super().__init__(stack, folder)
+        self.router = traffic.router(control)
+        self._control = control
+
+    def unreachable(self) -> SqlRouter:
+        """All machines have been silent for longer than their lease."""
+        nobody = machines.machines(self._control.model_copy(update={"machine_lease": -1.0}))
+        return SqlRouter(machines.wanted(self._control), nobody)
+
+
+@pytest.fixture(
+    params=[
+        "memory",
+        pytest.param("envoy", marks=pytest.mark.traffic),
+        pytest.param("machine", marks=pytest.mark.traffic),
+    ]
+)
 def scene(request, tmp_path):
     if request.param == "memory":
-        return FakeScene()
-    return RealScene(request.getfixturevalue("serving_stack"), tmp_path)
+        yield FakeScene()
+        return
+    stack = request.getfixturevalue("serving_stack")
+    if request.param == "envoy":
+        yield RealScene(stack, tmp_path)
+        return
+    with attended(stack, tmp_path) as control:
+        yield MachineScene(stack, tmp_path, control)
 
 
 @pytest.fixture

@@ -350,3 +350,15 @@ def test_an_explanation_of_too_few_coalitions_is_an_error_of_the_spec():
 def test_a_wrong_task_is_refused(given, why):
     with pytest.raises(ValidationError, match=why):
         TASK.validate_python(given)
+
+
+@pytest.mark.parametrize("rows", [1, 3, 9])
+@pytest.mark.parametrize("threshold", [0.0, 0.1, 0.3, 0.5, 0.7, 1.0])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_few_scores_are_decided_as_many_are(threshold, dtype, rows):
+    task = Ranking(threshold=threshold)
+    edge = dtype(threshold)
+    answer = np.resize([edge, np.nextafter(edge, dtype(2)), np.nextafter(edge, dtype(-1))], rows).astype(
+        dtype
+    )
+    assert task.decided(answer) == task.decisions(answer).tolist()

@@ -44,6 +44,21 @@ def test_missing_and_unknown_are_what_the_spec_says():
 
 
 @pytest.mark.parametrize(
+    ("value", "hint"),
+    [
+        ("gren", "nearest of the 2 known: 'green'; "),
+        ("RED", "nearest of the 2 known: 'red'; "),
+        ("mauve", "known: 'red', 'green'; "),
+    ],
+)
+def test_an_unknown_category_is_refused_with_the_nearest_known_ones(value, hint):
+    strict = {"colour": INPUTS["colour"].model_copy(update={"unknown": "refuse"})}
+    with pytest.raises(MalformedInput, match=f"row 0, colour is '{value}'") as caught:
+        encode(strict, {"colour": [value]}, 1)
+    assert caught.value.hint.startswith(hint)
+
+
+@pytest.mark.parametrize(
     ("name", "value", "wanted"),
     [
         ("size", "1.5", "a number"),

@@ -17,6 +17,8 @@ ROOT = Path(__file__).resolve().parents[2]
 
 SCRIPT = """
 import json, sys, time
+from types import SimpleNamespace
+from airflow.task.priority_strategy import validate_and_load_priority_weight_strategy as strategy
 import airflow.sdk, airflow.providers.standard.operators.bash, airflow.providers.standard.operators.hitl
 import perennial.catalog
 from airflow.dag_processing.dagbag import DagBag
@@ -28,6 +30,8 @@ for path in sys.argv[1:]:
                     "dags": {name: dag.task_ids for name, dag in bag.dags.items()},
                     "queues": {f"{name}.{one.task_id}": one.queue for name, dag in bag.dags.items()
                                for one in dag.tasks},
+                    "weights": {f"{name}.{one.task_id}": strategy(one.weight_rule).get_weight(SimpleNamespace(task=one))
+                                for name, dag in bag.dags.items() for one in dag.tasks},
                     "shell": [one.bash_command for dag in bag.dags.values() for one in dag.tasks
                               if hasattr(one, "bash_command")]}
 report["heavy"] = sorted({"torch", "mlflow", "feast", "evidently", "great_expectations"} & set(sys.modules))
@@ -71,6 +75,20 @@ def test_what_uses_a_work_folder_is_for_the_workers_of_trainings(report):
     assert set(queues.values()) == {"training", "light"}
     light = ("train.why", "release.gate", "release.approval", "monitor.window", "maintain.seal_predictions")
     assert {queues[name] for name in light} == {"light"}
+
+
+def test_a_release_goes_before_trainings_and_a_training_ends_before_the_next_begins(report):
+    weights = {
+        name: weight
+        for path, one in report.items()
+        if path != "heavy"
+        for name, weight in one["weights"].items()
+    }
+    steps = ("why", "prepare", "validate", "train", "evaluate", "register", "offer")
+    of_training = [weights[f"train_{MODEL}.{step}"] for step in steps]
+    assert of_training == sorted(set(of_training)), "a later step has the greater weight"
+    of_release = {weight for name, weight in weights.items() if name.startswith("release_")}
+    assert min(of_release) > max(of_training)
 
 
 def test_no_shell_line_holds_what_somebody_may_have_written(report):

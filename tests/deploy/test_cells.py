@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import shutil
 from collections.abc import Iterator
-from datetime import UTC, datetime
-from pathlib import Path
 
 import httpx
 import pytest
@@ -15,8 +12,9 @@ import yaml
 from click.testing import CliRunner
 from containers.described import ROOT, pod_containers
 from containers.native import Machine
+from containers.plant import Plant
 from signing import FOLDER
-from tiny_models import tensor_body, tiny_version
+from tiny_models import tensor_body
 
 from perennial.adapters.envoy import state as envoy_state
 from perennial.commands.servers.cell import cell
@@ -32,7 +30,7 @@ from perennial.errors import (
 from perennial.local import cells
 from perennial.serving import desired_state
 from perennial.serving.access.client_keys import ClientKeys
-from perennial.serving.desired_state import DesiredState, DesiredVersion
+from perennial.serving.desired_state import DesiredState
 from perennial.settings import Settings
 
 DEPLOYMENT = ROOT / "deploy" / "kustomize" / "base" / "serving" / "deployment.yaml"
@@ -41,40 +39,6 @@ PORTS = {
     "PERENNIAL_PORT_ENVOY": "8000", "PERENNIAL_PORTS_STABLE": "3101", "PERENNIAL_PORTS_STABLE_GRPC": "3201",
     "PERENNIAL_PORTS_CANARY": "3111", "PERENNIAL_PORTS_CANARY_GRPC": "3211",
 }  # fmt: skip
-
-
-class Plant:
-    """The state folder of a plant that serves tiny versions; nothing runs."""
-
-    def __init__(self, folder: Path) -> None:
-        self.settings = Settings(project=folder, home=folder / "state", trusted_keys=FOLDER)
-        self._folder = folder / "made"
-
-    def serve(self, model: str, **more) -> Target:
-        ref, made = tiny_version(self._folder, model, "1.0.0", 0.0, more.pop("service", None))
-        store = desired_state.version_folder(self.settings.serving_dir, ref.digest)
-        shutil.copytree(made, store)
-        path = desired_state.state_file(self.settings.serving_dir, "stable")
-        desired_state.write(path, desired_state.read(path).with_version(DesiredVersion.of(ref)))
-        target = Target(version=ref.version, digest=ref.digest, release_id="r1")
-        routes = self.settings.envoy_dir / "routes.json"
-        route = Route(model=model, stable=target, **more)
-        envoy_state.write(routes, envoy_state.read(routes).with_route(route))
-        return target
-
-    def add_key(self) -> str:
-        from perennial.core.governance.client_keys import Right
-        from perennial.flows.governance.client_keys import add_key
-
-        class Nobody:
-            def append(self, *_args, **_more):
-                return None
-
-        text = add_key(
-            "first", [Right.PREDICT], (), None, "test", ClientKeys(self.settings.client_keys), Nobody(),
-            datetime.now(UTC), lambda size: "ab" * size, taken={},
-        )  # fmt: skip
-        return text.split()[-1]
 
 
 @pytest.fixture

@@ -111,7 +111,7 @@ def test_what_a_service_waits_for_can_come(name):
 
 def test_our_images_have_the_version_of_the_package():
     """In the compose file, the manifests and Cloud Run alike; an overlay names the tag of its own cells."""
-    files = [COMPOSE, *(ROOT / "deploy").rglob("*.yaml")]
+    files = [COMPOSE, *(ROOT / "deploy").rglob("*.yaml"), *(ROOT / "deploy").rglob("*.json")]
     named = re.findall(
         r"perennial/\w+(?::\$\{PERENNIAL_TAG:-|:|, newTag: )(\d[\w.]*)", "".join(map(Path.read_text, files))
     )

@@ -11,22 +11,26 @@ import yaml
 from containers.described import ROOT, stages
 from containers.manifests import KUSTOMIZE, Manifest, build, builder, files, pods, selects
 
-OVERLAYS = ("staging", "production", "edge", "two-regions/north", "two-regions/south")
+OVERLAYS = ("staging", "production", "edge", "two-regions/north", "two-regions/south", "machines")
 OF_OTHERS = {"ScaledObject"}
 """Kinds that no API server has by itself: their schemas are not at hand here."""
 BASE = files()
-WITHOUT_ADDRESS = {"guard"}
+WITHOUT_ADDRESS = {"guard", "airflow-worker-light", "agent", "machines"}
 
 
-@pytest.fixture(scope="module", params=[*OVERLAYS, "production with keda"])
+@pytest.fixture(scope="module", params=[*OVERLAYS, "production with keda", "production with airflow-chart"])
 def built(request, tmp_path_factory) -> list[Manifest]:
     if not builder():
         pytest.skip("no kustomize of version 5 on this machine: the files of the base are checked alone")
     if request.param in OVERLAYS:
         return build(KUSTOMIZE / "overlays" / request.param)
     folder = tmp_path_factory.mktemp("overlay")
-    there = os.path.relpath(KUSTOMIZE, folder)
-    text = {"resources": [f"{there}/overlays/production"], "components": [f"{there}/components/keda"]}
+    there, component = os.path.relpath(KUSTOMIZE, folder), request.param.rpartition(" ")[2]
+    text = {
+        "namespace": "perennial",
+        "resources": [f"{there}/overlays/production"],
+        "components": [f"{there}/components/{component}"],
+    }
     (folder / "kustomization.yaml").write_text(yaml.safe_dump(text))
     return build(folder)
 
@@ -130,6 +134,83 @@ def test_what_scales_and_what_is_kept_up_name_a_workload_that_is_there(built):
     for body in built:
         if body["kind"] == "PodDisruptionBudget":
             assert any(selects(body["spec"]["selector"], of_pod) for of_pod in labels)
+
+
+def test_a_deployment_scales_and_survives_the_loss_of_a_node(built, request):
+    """By an autoscaler, a budget for disruptions and a spread over hosts and zones; a device has one node."""
+    on_device = "edge" in request.node.callspec.id
+    for body in built:
+        if body["kind"] != "Deployment":
+            continue
+        labels = body["spec"]["template"]["metadata"]["labels"]
+        scaled = [
+            other["spec"] for other in built
+            if other["kind"] in ("HorizontalPodAutoscaler", "ScaledObject")
+            and other["spec"]["scaleTargetRef"]["name"] == body["metadata"]["name"]
+        ]  # fmt: skip
+        assert len(scaled) == (0 if on_device else 1)
+        budgets = [other["spec"] for other in built if other["kind"] == "PodDisruptionBudget"]
+        assert [budget["maxUnavailable"] for budget in budgets if selects(budget["selector"], labels)] == [1]
+        spread = body["spec"]["template"]["spec"]["topologySpreadConstraints"]
+        assert {entry["topologyKey"] for entry in spread} == {
+            "topology.kubernetes.io/zone", "kubernetes.io/hostname"
+        }  # fmt: skip
+        assert all(selects(entry["labelSelector"], labels) and entry["maxSkew"] == 1 for entry in spread)
+        strict = [entry["topologyKey"] for entry in spread if entry["whenUnsatisfiable"] == "DoNotSchedule"]
+        assert strict == ([] if body["metadata"]["namespace"] in ("perennial-staging", "perennial-edge")
+                          else ["topology.kubernetes.io/zone"])  # fmt: skip
+        assert body["spec"]["strategy"]["rollingUpdate"] == {"maxUnavailable": 0, "maxSurge": 1}
+
+
+def test_what_a_service_sends_requests_to_is_asked_whether_it_is_ready(built):
+    """Each pod behind a Service has a readiness probe, and every container that listens is watched."""
+    for service in (body["spec"] for body in built if body["kind"] == "Service"):
+        behind = [pod for _, pod, labels in pods(built) if service["selector"].items() <= labels.items()]
+        assert behind
+        for pod in behind:
+            assert any("readinessProbe" in container for container in pod["containers"])
+            named = {port["name"] for container in pod["containers"] for port in container.get("ports", ())}
+            assert {port["targetPort"] for port in service["ports"]} <= named
+            for container in pod["containers"]:
+                if container["name"] not in WITHOUT_ADDRESS:
+                    assert "startupProbe" in container, container["name"]
+
+
+def test_objects_are_in_the_one_namespace_of_the_overlay_and_its_pods_are_restricted(built):
+    (namespace,) = [body for body in built if body["kind"] == "Namespace"]
+    assert namespace["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
+    assert {body["metadata"].get("namespace") for body in built if body is not namespace} == {
+        namespace["metadata"]["name"]
+    }
+
+
+def test_requests_per_second_scale_the_cells_by_a_metric_that_they_have(built):
+    for body in built:
+        if body["kind"] == "ScaledObject":
+            (trigger,) = body["spec"]["triggers"]
+            (job,) = re.findall(r'job="([^"]+)"', trigger["metadata"]["query"])
+            (agent,) = [
+                other["data"]["agent.yaml"] for other in built
+                if other["kind"] == "ConfigMap" and "agent.yaml" in other["data"]
+            ]  # fmt: skip
+            assert job in {entry["job_name"] for entry in yaml.safe_load(agent)["scrape_configs"]}
+            assert trigger["metadata"]["query"].startswith("sum(rate(perennial_request_seconds_count{")
+            fewest, most = body["spec"]["minReplicaCount"], body["spec"]["maxReplicaCount"]
+            assert fewest <= body["spec"]["fallback"]["replicas"] <= most
+
+
+def test_two_regions_serve_the_same_versions_on_different_nodes():
+    if not builder():
+        pytest.skip("no kustomize of version 5 on this machine")
+    both = [build(KUSTOMIZE / "overlays" / "two-regions" / region) for region in ("north", "south")]
+    images, nodes = [], []
+    for region in both:
+        (serving,) = [pod for name, pod, _ in pods(region) if name == "serving"]
+        images.append({container["image"] for container in serving["containers"]})
+        nodes.append({str(pod["nodeSelector"]) for _, pod, _ in pods(region)})
+    assert images[0] == images[1]
+    assert len(nodes[0]) == len(nodes[1]) == 1
+    assert nodes[0] != nodes[1]
 
 
 def test_there_is_one_plant_at_most(built):

@@ -10,6 +10,7 @@ from rate_model import RateModel
 from signing import KEY
 from training_world import PROVENANCE, SPEC, TrainingWorld
 
+from perennial.adapters.torch_elastic.group import together
 from perennial.adapters.variants.tensorrt import tensorrt
 from perennial.core.gate_spec import Bound, VariantsSpec
 from perennial.core.training.imported import FILE_TAG
@@ -70,6 +71,7 @@ class World:
         given = {
             "registry": self.registry, "tracker": self.training.tracker, "data": self.training.data,
             "features": self.training.features, "scorer_on": lambda provider: self.training.scorer, "signer": KEY,
+            "together": together,
             "figures": NoPictures(), "explain": one_path, "checks": lambda spec, files: (),
             "stopwatch": stopwatch, "build": RateModel, "provenance": PROVENANCE,
         }  # fmt: skip
@@ -131,6 +133,22 @@ def test_nothing_is_proposed_where_nothing_is_faster(world):
     _, (slow,), proposed = world.optimise(marked("slow"))
     assert slow.version.version == "1.0.1"
     assert (proposed, world.candidate()) == (None, "1.0.0")
+
+
+@pytest.mark.parametrize(
+    ("edited", "version"),
+    [
+        ({"monitoring": SPEC.monitoring.model_copy(update={"window": 7})}, "1.0.1"),
+        ({"description": "other words", "approval": SPEC.approval.model_copy(update={"high_risk": 3})}, "1.0.1"),
+        ({"tuning": SPEC.tuning.model_copy(update={"trials": 99})}, "1.0.1"),
+        ({"gate": VARIED.gate.model_copy(update={"variants": VariantsSpec(agreement=0.8, quality_drop=0.1)})}, "1.0.2"),
+        ({"evaluation": SPEC.evaluation.model_copy(update={"bootstrap": 33})}, "1.0.2"),
+    ],
+)  # fmt: skip
+def test_a_variant_is_made_again_where_the_spec_changes_what_it_depends_on(world, edited, version):
+    world.optimise(marked("quick"))
+    _, (again,), _ = world.optimise(marked("quick"), spec=VARIED.model_copy(update=edited))
+    assert again.version.version == version
 
 
 def test_too_few_rows_prove_no_agreement(world):

@@ -22,8 +22,10 @@ PUBLIC = {
     "accounts_path", "unix_accounts", "training_socket",
     "tls_pages", "jwt_issuer", "jwt_audience", "jwt_keys", "client_rate", "port_mlflow", "port_airflow", "port_envoy",
     "port_monitor", "ports_stable", "ports_canary", "ports_stable_grpc", "ports_canary_grpc",
-    "request_log", "otlp_traces", "artifacts_url", "airflow_executor", "workers_training", "workers_light",
-    "on_demand_mib", "provider", "device", "log_bucket", "log_local_days",
+    "request_log", "otlp_traces", "artifacts_url", "airflow_executor", "airflow_server",
+    "workers_training", "workers_light", "on_demand_mib", "provider", "device", "log_bucket", "log_local_days",
+    "keep_served_days", "keep_logs_days", "keep_work_days", "keep_reports_days",
+    "plane", "exchange", "machine", "machine_lease", "log_ship_seconds",
 }  # fmt: skip
 """Settings without a secret: addresses, names, and paths of files whose modes protect them."""
 GETS = {
@@ -163,3 +165,17 @@ def test_an_address_of_traces_with_a_password_is_refused(tmp_path, monkeypatch):
     with pytest.raises(SettingsError) as refused:
         load()
     assert "hidden" not in str(refused.value)
+
+
+def test_each_half_of_a_plant_has_its_processes_and_their_secrets_only(settings):
+    halves = {
+        plane: settings.model_copy(update={"plane": plane, "machine": "serving_a"})
+        for plane in ("control", "serving")
+    }
+    names = {plane: {process.name for process in table(half)} for plane, half in halves.items()}
+    assert not names["control"] & names["serving"]
+    assert names["control"] | names["serving"] == {*GETS, "agent", "machines"}
+    assert {"envoy", "agent"} < names["serving"]
+    handed_secrets.write(halves["serving"])
+    folders = {path.name for path in (settings.state / "secrets" / "processes").iterdir()}
+    assert folders == {"agent", "server"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +16,16 @@ from tiny_models import WIDTH, tiny_version
 from perennial.adapters.mlflow.files import MlflowFiles
 from perennial.adapters.mlflow.registry import MlflowRegistry
 from perennial.adapters.mlflow.tracker import MlflowTracker
+from perennial.adapters.sql.store import SqlStore
 from perennial.adapters.sql.version_numbers import SqlVersionNumbers
+from perennial.core.events import Entry
 from perennial.core.training.registration import NewVersion
 from perennial.core.version import Change, VersionRef
-from perennial.errors import ModelFileError, TrackerUnavailable
+from perennial.errors import FileRefused, ModelFileError, TrackerUnavailable
+from perennial.flows.governance.ledger_check import check
+from perennial.local.backup.make import make
+from perennial.local.backup.restore import restore
+from perennial.settings import Settings
 
 pytestmark = [pytest.mark.production, pytest.mark.timeout(900)]
 MODEL = "rates"
@@ -131,6 +138,42 @@ def test_a_role_reaches_its_own_database_only(databases):
             else:
                 with pytest.raises(psycopg.OperationalError, match="permission denied"):
                     psycopg.connect(address)
+
+
+def test_a_backup_is_restored_into_other_databases_and_another_place(
+    server, registry, databases, bucket, tmp_path
+):
+    plant = server.settings.model_copy(update={"database_url": databases.address("perennial")})
+    ref = register(server, registry, tmp_path, 3.0)
+    SqlStore(plant.database).ledger.append(
+        Entry(at=datetime.now(UTC), actor="ann", kind="k", model=MODEL, digest=ref.digest)
+    )
+    saved = make(plant, tmp_path / "backup", None, datetime.now(UTC), print)
+    register(server, registry, tmp_path / "later", 4.0)
+    for role in ("perennial", "mlflow"):
+        databases.sql(f"CREATE DATABASE {role}_again OWNER {role}")
+    new = Settings(
+        home=tmp_path / "state", artifacts_url=f"s3://{BUCKET}/again",
+        database_url=databases.address("perennial", "perennial_again"),
+        mlflow_database_url=databases.address("mlflow", "mlflow_again"),
+    )  # fmt: skip
+    with pytest.raises(FileRefused, match="is not empty"):
+        restore(new.model_copy(update={"database_url": plant.database}), tmp_path / "backup", None, print)
+    with pytest.raises(FileRefused, match="is not empty"):
+        restore(new.model_copy(update={"artifacts_url": plant.artifacts}), tmp_path / "backup", None, print)
+    assert not new.state.exists()
+    restore(new, tmp_path / "backup", None, print)
+    assert check(SqlStore(new.database).ledger, None, None, lambda *_: False).newest == saved.ledger.hash
+    restored = MlflowRegistry(new.mlflow_database, SqlVersionNumbers(new.database).take, TRUSTED)
+    assert restored.find(MODEL, "candidate").ref == ref, "what was registered later is not there"
+    fetched = restored.fetch(ref, tmp_path / "into")
+    assert (fetched / "model.onnx").read_bytes() == (tmp_path / f"{MODEL}-1.0.0" / "model.onnx").read_bytes()
+    assert not [name for name in bucket.keys("again") if name not in
+                {f"again/{file.removeprefix('places/artifacts/')}" for file in saved.files}]  # fmt: skip
+    text = b"".join(path.read_bytes() for path in (tmp_path / "backup").rglob("*.*") if path.is_file())
+    assert not [word for word in (*PASSWORDS.values(), SECRET) if word.encode() in text]
+    with pytest.raises(FileRefused, match="is not empty"):
+        restore(new, tmp_path / "backup", None, print)
 
 
 def test_servers_that_go_and_come_back_lose_nothing(server, registry, databases, bucket, tmp_path):

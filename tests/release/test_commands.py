@@ -18,8 +18,9 @@ from perennial.core.events import Entry, Event
 from perennial.core.release.phase import Phase
 from perennial.core.release.rollback import Rollback
 from perennial.core.release.traffic import Target
+from perennial.core.training.registration import NO_CHAMPION
 from perennial.errors import ModelFileError
-from perennial.wiring import database
+from perennial.wiring import database, releasing
 from perennial.wiring.traffic import journal
 
 MODEL = "test_failure_predictor"
@@ -55,6 +56,15 @@ def test_person_approves_and_pauses_by_command(stored, capsys):
     assert stored.passes(status.release_id).pauses
     assert main(["release", "status", MODEL]) == 0
     assert "PROMOTING" in capsys.readouterr().out
+
+
+def test_who_starts_a_release_is_told_what_walks_it(stored, monkeypatch, capsys):
+    monkeypatch.setattr(releasing, "release_ports", lambda settings: stored.ports)
+    stored.versions.evaluated("candidate", NO_CHAMPION)
+    assert main(["release", "start", MODEL]) == 0
+    *_, told, release_id = capsys.readouterr().out.splitlines()
+    assert told.startswith(f"next: perennial release reconcile {MODEL} --until-final")
+    assert stored.passes(release_id).phase is Phase.AWAITING_APPROVAL
 
 
 def test_who_steers_a_release_that_nobody_walks_is_told_so(stored, capsys):

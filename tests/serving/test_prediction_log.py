@@ -18,7 +18,7 @@ from doubles.answers import START, answered
 from perennial.core.tasks import Multiclass
 from perennial.core.tasks.stored import logged_task
 from perennial.serving import prediction_log
-from perennial.serving.prediction_log import PredictionLogWriter
+from perennial.serving.prediction_log import ID_ENTROPY, PredictionLogWriter, new_ids
 from perennial.serving.prediction_log_reader import COLUMNS, PredictionLogReader
 from perennial.serving.recent_requests import recent
 
@@ -126,7 +126,7 @@ sys.path.insert(0, {os.path.dirname(os.path.dirname(doubles.__file__))!r})
 from datetime import UTC, datetime
 from doubles.answers import answered
 from perennial.serving import prediction_log
-from perennial.serving.prediction_log import PredictionLogWriter
+from perennial.serving.prediction_log import ID_ENTROPY, PredictionLogWriter, new_ids
 from pathlib import Path
 log = PredictionLogWriter(Path({str(tmp_path)!r}), "stable", "killed")
 while True:
@@ -185,3 +185,13 @@ def test_requests_of_many_rows_are_read_to_the_last_digit_and_broken_ones_are_br
             file.write(orjson.dumps({**line, "features": features}) + b"\n")
     reader = PredictionLogReader(tmp_path)
     assert (len(reader.read("m")), reader.take_broken("m")) == (50, 4)
+
+
+@pytest.mark.parametrize("count", [1, 2, 64])
+def test_ids_are_the_time_and_each_its_own_random_bytes(count):
+    at, entropy = datetime(2026, 1, 2, 3, 4, 5, 678000, tzinfo=UTC), os.urandom(ID_ENTROPY * count)
+    ids = new_ids(count, at, entropy)
+    assert {int(name[:12], 16) for name in ids} == {int(at.timestamp() * 1000)}
+    assert [bytes.fromhex(name[12:]) for name in ids] == [
+        entropy[n : n + 10] for n in range(0, len(entropy), 10)
+    ]

@@ -87,15 +87,16 @@ class LiveReleases:
         assert self.to_end(first).phase is Phase.SUCCEEDED
         self.stack.wait_healthy(self.model)
 
-    def use(self, strategy: Strategy, **release: Any) -> ModelSpec:
+    def use(self, strategy: Strategy, low_risk: int = 0, **release: Any) -> ModelSpec:
         """Edit the spec, as a person would.
 
         Args:
+            low_risk: how many people must approve at low risk; 0: the policy does.
             release: keys of `release` that differ from `SHORT`.
         """
         overlay = {
             "gate": {"latency_p95_ms": 2000},
-            "approval": {"high_risk": 1},
+            "approval": {"low_risk": low_risk, "medium_risk": 1, "high_risk": 1},
             "release": {**SHORT, "strategy": strategy.value, **release},
         }
         self._overlay.write_text(json.dumps(overlay))

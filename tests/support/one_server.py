@@ -42,7 +42,7 @@ class Values:
 class Server:
     """A server over a folder of its own."""
 
-    def __init__(self, folder, budget: int = 1 << 30) -> None:
+    def __init__(self, folder, budget: int = 1 << 30, traced: bool = False) -> None:
         self.folder = folder
         self.values = Values()
         self.host = ModelHost(
@@ -52,7 +52,7 @@ class Server:
         feedback = FeedbackWriter(folder / "feedback", "one")
         sources = sources_file(folder / "sources.json")
         server = ModelServer(
-            self.host, lambda: self.values, self.writer, feedback, sources, clock=lambda: NOW
+            self.host, lambda: self.values, self.writer, feedback, sources, clock=lambda: NOW, traced=traced
         )
         self.inference, self.calls = server.inference, server.calls
         self.application = server.application()

@@ -30,6 +30,7 @@ def tiny_version(
     background: Rows = (),
     task: Task | None = None,
     inputs: Mapping[str, InputSpec] | None = None,
+    columns: tuple[str, ...] = (),
 ) -> tuple[VersionRef, Path]:
     """Write model.onnx and manifest.json and sign them; the same arguments give the same digest.
 
@@ -40,6 +41,7 @@ def tiny_version(
         task: None for a ranking in a manifest of format 1; a regression answers the sum of the features and the
             bias, several classes the softmax of that sum and zeros.
         inputs: typed inputs that the caller sends; the sum is over their columns. Needs a task.
+        columns: view:feature of each feature of the service.
     """
     files = folder / f"{model}-{version}"
     files.mkdir(parents=True, exist_ok=True)
@@ -55,6 +57,8 @@ def tiny_version(
     if task is not None:
         del manifest["threshold"]
         manifest |= {"format": 2, "output": task.output, "task": task.model_dump()}
+    if columns:
+        manifest["columns"] = list(columns)
     if inputs:
         manifest["inputs"] = {name: spec.model_dump(mode="json") for name, spec in inputs.items()}
     if background:

@@ -16,6 +16,7 @@ from perennial import catalog
 from perennial.adapters.documents.figures import TrainingFigures
 from perennial.adapters.onnx_scorer import OnnxScorer
 from perennial.adapters.optuna.tuner import OptunaTuner
+from perennial.adapters.torch_elastic.group import together
 from perennial.core.assets import Reason
 from perennial.core.spec import ModelSpec
 from perennial.core.training.capsule import Provenance
@@ -55,6 +56,7 @@ class TrainingWorld:
         self.tracker = MemoryTracker()
         self.registry = MemoryRegistry(self.tracker)
         self.scorer = OnnxScorer()
+        self.tuner = OptunaTuner(None, folder / "optuna")
         self.lines: list[str] = []
 
     def prepare(self, history=HISTORY, until=None, make=make):
@@ -75,11 +77,12 @@ class TrainingWorld:
         ports = TrainPorts(
             self.features,
             self.tracker,
-            OptunaTuner(None, self.folder / "optuna"),
+            self.tuner,
             self.registry,
             scorer or self.scorer,
             NoEvents(),
             KEY,
+            together,
         )
         return train(
             self.spec,

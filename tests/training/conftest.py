@@ -23,6 +23,7 @@ from perennial.adapters.documents.figures import TrainingFigures
 from perennial.adapters.gx_validator import GxValidator
 from perennial.adapters.onnx_scorer import OnnxScorer
 from perennial.adapters.optuna.tuner import OptunaTuner
+from perennial.adapters.torch_elastic.group import together
 from perennial.cli import main
 from perennial.core.assets import Reason
 from perennial.flows.evaluation.evaluate import EvaluatePorts, evaluate
@@ -101,7 +102,9 @@ class TableWorld:
     def train(self):
         spec = self.spec
         scorer, tuner = OnnxScorer(), OptunaTuner(None, self.folder / "optuna")
-        ports = TrainPorts(self.features, self.tracker, tuner, self.registry, scorer, NoEvents(), KEY)
+        ports = TrainPorts(
+            self.features, self.tracker, tuner, self.registry, scorer, NoEvents(), KEY, together
+        )
         suggest = training.model_class(spec).suggest
         return train(
             spec, self.work, ports, training.build(spec), suggest, PROVENANCE, Reason.PERSON, "a test",

@@ -12,11 +12,13 @@ from rate_model import RateModel
 from training_world import PROVENANCE, SPEC, TrainingWorld
 
 from perennial import catalog
+from perennial.adapters.torch_elastic.group import together
 from perennial.cli import main
 from perennial.core.events import Event
 from perennial.core.training.capsule import Capsule
 from perennial.core.training.reproduction import ReproductionOutcome
 from perennial.errors import DatasetMissing, ModelFileError, OtherCode, UnknownVersion
+from perennial.flows.training.register import register
 from perennial.flows.training.reproduce import ReproducePorts, reproduce
 
 NOW = datetime(2026, 5, 1, tzinfo=UTC)
@@ -53,6 +55,7 @@ def ports(trained_world):
         data=trained_world.data,
         features=trained_world.features,
         scorer=trained_world.scorer,
+        together=together,
         changed=lambda commit: [],
     )
 
@@ -149,3 +152,30 @@ def test_command(build, code, ports, tmp_path, monkeypatch, capsys):
     assert told["outcome"] == ("same digest" if code == 0 else "not reproduced")
     assert main(["reproduce", SPEC.name, "1.0.0"]) == code
     assert "roc_auc" in capsys.readouterr().out
+
+
+@pytest.mark.deep
+def test_the_number_of_workers_is_part_of_what_reproduces(ports, tmp_path):
+    """Also where the spec names another number since: that of the capsule counts."""
+    from perennial.models.test_failure_predictor import TestFailurePredictor
+
+    spec = SPEC.model_copy(update={"training": SPEC.training.model_copy(update={"workers": 2})})
+    world = TrainingWorld(tmp_path, spec)
+    world.prepare()
+    trained = world.train(TestFailurePredictor)
+    world.evaluate()
+    register(spec, world.work, world.registry, "ann")
+    capsule = Capsule.model_validate_json(world.tracker.runs[trained.run_id].artifacts["capsule.json"])
+    assert capsule.parameters["workers"] == 2
+    world_ports = changed(
+        ports,
+        registry=world.registry,
+        labels=world.registry,
+        tracker=world.tracker,
+        data=world.data,
+        features=world.features,
+    )
+    with pytest.raises(OtherCode, match="spec"):
+        again(world_ports, tmp_path / "one", TestFailurePredictor)
+    repeated = again(world_ports, tmp_path / "again", TestFailurePredictor, any_code=True)
+    assert repeated.outcome is ReproductionOutcome.SAME

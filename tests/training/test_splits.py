@@ -11,6 +11,7 @@ from doubles.releases import MemoryStore
 from training_world import PROVENANCE
 
 from perennial.adapters.onnx_scorer import OnnxScorer
+from perennial.adapters.torch_elastic.group import together
 from perennial.core.training.reproduction import ReproductionOutcome
 from perennial.errors import DataError, SpecError, ValidationFailed
 from perennial.flows.training.point_in_time import as_examples
@@ -101,7 +102,7 @@ def test_a_version_of_a_rolling_window_is_trained_again_on_the_rows_of_the_windo
     _, ref = world.whole_way()
     ports = ReproducePorts(
         world.registry, world.registry, MemoryStore().ledger, world.tracker, world.data, world.features,
-        OnnxScorer(), lambda commit: [],
+        OnnxScorer(), together, lambda commit: [],
     )  # fmt: skip
     lines: list[str] = []
     again = reproduce(

@@ -8,13 +8,18 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from signing import TRUSTED
 
+from perennial.core.input_encoding import encode
 from perennial.errors import SpecError
+from perennial.flows.batch.features import FeaturesAsOf, NewestFeatures
+from perennial.flows.batch.score import batch_inputs
 from perennial.flows.evaluation.offline_features import OfflineSource, recompute
 from perennial.flows.training.point_in_time import as_of
 from perennial.flows.training.tables import TableExamples
 from perennial.flows.training.workdir import read_table
 from perennial.installation import HERE
+from perennial.serving.manifest import load_manifest
 from perennial.serving.prediction_log_reader import PredictionLogReader
 from perennial.wiring import training
 
@@ -151,6 +156,23 @@ def test_training_and_serving_give_a_model_the_same_values(world):
     served = [one["score"] for one in answer.json()["predictions"]]
     assert served == pytest.approx(raw.json()["outputs"][0]["data"], abs=1e-7)
     assert len(set(served)) == 4
+
+    columns = {
+        "client_id": list("abcd"), "amount": np.full(4, 1.25),
+        "at": np.full(4, NOW.replace(tzinfo=None), dtype="datetime64[us]"),
+    }  # fmt: skip
+    for join in (
+        NewestFeatures(world.spec.features, server.values),
+        FeaturesAsOf(world.spec.features, world.features, views, "at"),
+    ):
+        batched, refused = join(columns, 4)
+        assert not refused
+        inputs = batch_inputs(load_manifest(world.work.model, "payments", ref.digest, TRUSTED))
+        np.testing.assert_array_equal(encode(inputs, batched, 4), offline.to_numpy(), err_msg=join.words)
+        assert [fault.row for fault in join({**columns, "client_id": ["a", "nobody", "", "d"]}, 4)[1]] == [
+            2,
+            1,
+        ]
 
     for wrong, named in (
         ({"client_id": "a"}, "amount"),

@@ -102,12 +102,11 @@ def test_every_type_of_column_from_the_file_to_an_answer(table_world):
     assert rows["sold at"].is_monotonic_increasing
     server = world.server(ref)
     given = {"size": None, "colour": "red", "express": True, "pieces": 3}
-    red, green, strange = (
+    red, green = (
         world.ask(server, given | {"colour": colour}).json()["predictions"][0]["score"]
-        for colour in ("red", "green", "violet")
+        for colour in ("red", "green")
     )
     assert red > green
-    assert 0 < strange < 1  # an unknown category is a missing one, as the spec says
     served = world.ask(server, given | {"size": 12.5}).json()["predictions"][0]["score"]
     tensor = {"name": "features", "shape": [1, 4], "datatype": "FP32", "data": [12.5, 2.0, 1.0, 3.0]}
     datatypes = {"size": "FP64", "colour": "BYTES", "express": "BOOL", "pieces": "INT64"}
@@ -124,12 +123,32 @@ def test_every_type_of_column_from_the_file_to_an_answer(table_world):
         (given | {"pieces": 1.5}, "pieces is 1.5"),
         (given | {"express": 1}, "express is 1"),
         (given | {"pieces": None}, "a value is needed"),
+        (given | {"colour": "gren"}, "colour is 'gren'"),
+        (given | {"colour": "gren"}, "nearest of the 3 known: 'green'"),
         (given | {"other": 1}, "other"),
         ({"size": 1.0}, "lacks"),
     ):
         refused = world.ask(server, wrong)
         assert refused.status_code == 400
         assert named in refused.text
+
+
+def test_an_unknown_category_is_a_missing_one_only_where_the_table_has_missing_ones(table_world):
+    frame = mixed()
+    frame["shade"] = frame["colour"].mask(frame["pieces"] == 1)
+    world = table_world("returns", frame)
+    assert world.init("returned") == 0
+    inputs = world.spec.features.inputs
+    assert (inputs["colour"].missing, inputs["colour"].unknown) == ("refuse", "refuse")
+    assert (inputs["shade"].missing, inputs["shade"].unknown) == ("allow", "missing")
+    frame.loc[7, "colour"] = "violet"
+    frame.to_csv(world.path, index=False)
+    world.prepare()
+    with pytest.raises(MalformedInput, match="row 7, colour is 'violet'"):
+        world.validate()
+    world.change(lambda content: content["features"]["inputs"]["colour"].update(unknown="missing"))
+    world.prepare()
+    assert world.validate().reports[0].ok
 
 
 def test_equal_rows_stay_on_one_side_and_keep_their_bucket(table_world):

@@ -16,6 +16,7 @@ from signing import signed
 from training_world import HISTORY, PROVENANCE, SPEC, TrainingWorld, make
 
 from perennial.adapters.reference_models import references
+from perennial.adapters.torch_elastic.group import together
 from perennial.core.governance.card import make_card
 from perennial.core.governance.card_figures import CardEvidence
 from perennial.core.monitoring.drift import DECISION, SCORE
@@ -161,7 +162,7 @@ def test_a_version_is_scored_and_reproduced_on_the_history(world, request, tmp_p
     assert scored.scores["model"][metric] == world.evaluation.scores["model"][metric]
     ports = ReproducePorts(
         world.registry, world.registry, MemoryStore().ledger, world.tracker, world.data, world.features,
-        world.scorer, lambda commit: [],
+        world.scorer, together, lambda commit: [],
     )  # fmt: skip
     again = reproduce(
         world.spec,
@@ -271,7 +272,7 @@ def test_an_interval_is_calibrated_on_rows_that_nothing_learnt_from(tmp_path):
     assert "interval_width" in card
     ports = ReproducePorts(
         world.registry, world.registry, MemoryStore().ledger, world.tracker, world.data, world.features,
-        world.scorer, lambda commit: [],
+        world.scorer, together, lambda commit: [],
     )  # fmt: skip
     again = reproduce(
         world.spec, record.version, ports, RateOf, PROVENANCE, False, tmp_path / "again", "ann", lambda: NOW, print

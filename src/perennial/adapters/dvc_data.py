@@ -14,6 +14,7 @@ import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
+from tempfile import TemporaryDirectory
 
 import yaml
 from filelock import FileLock
@@ -78,6 +79,29 @@ class DvcData:
             stored = DVCFileSystem(str(self._repo), rev=revision)
             for name, expected in self._describe(revision).files.items():
                 _write_verified(stored, name, expected, into / name)
+
+    def fetch(self, files: Mapping[str, str], into: Path) -> None:
+        """Write files (name -> MD5) below `into` from the remote, whichever machine has committed them.
+
+        Raises:
+            DatasetMissing: the remote does not have one.
+            ChecksumMismatch: its bytes are others.
+        """
+        from dvc.api import DVCFileSystem
+        from dvc.repo import Repo
+
+        with self._lock, _tool_errors(self._remote), TemporaryDirectory() as name:
+            self._ensure()
+            folder = Path(name)
+            Repo.init(name, no_scm=True).close()
+            shutil.copyfile(self._repo / ".dvc" / "config.local", folder / ".dvc" / "config.local")
+            for path, expected in files.items():
+                tracked = {"outs": [{"md5": expected, "hash": "md5", "path": PurePosixPath(path).name}]}
+                (folder / path).parent.mkdir(parents=True, exist_ok=True)
+                (folder / f"{path}.dvc").write_text(yaml.safe_dump(tracked))
+            stored = DVCFileSystem(name)
+            for path, expected in files.items():
+                _write_verified(stored, path, expected, into / path)
 
     def latest(self) -> DataRevision | None:
         """Return the revision committed last; None before the first."""

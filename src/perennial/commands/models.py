@@ -64,7 +64,8 @@ def list_(as_json: bool) -> None:
     settings = load()
     specs, wrong = catalog.read_all(settings)
     names = ("champion", "candidate")
-    aliased = versions_wiring.version_search(settings).aliased({spec.name for spec in specs}, names)
+    search = versions_wiring.version_search(settings)
+    aliased = search.aliased({spec.name for spec in specs}, names) if specs else {}
     rows: list[dict[str, Any]] = []
     for spec in specs:
         known = aliased.get(spec.name, {})
@@ -78,7 +79,10 @@ def list_(as_json: bool) -> None:
                 "description": spec.description,
             }
         )
-    print_records(rows, as_json, "no model has a spec")
+    empty = (
+        f"no model has a spec in {settings.configs / 'models'}: perennial init NAME --from TABLE writes one"
+    )
+    print_records(rows, as_json, empty)
     if wrong:
         raise SpecError(
             "\n".join(error.message for error in wrong.values()),
@@ -209,6 +213,7 @@ def archive(model: str, version: str, reason: str) -> None:
 def purge(model: str, older_than: timedelta | None, yes: bool, as_json: bool) -> None:
     """Delete the files of archived versions that have been unchanged for so long. The ledger stays."""
     from perennial.flows.governance import lifecycle
+    from perennial.local.backup.exclusion import files_stay
 
     settings = load()
     keep = catalog.spec(model, settings).retention.archived_files
@@ -218,7 +223,9 @@ def purge(model: str, older_than: timedelta | None, yes: bool, as_json: bool) ->
     ports, at = versions_wiring.lifecycle_ports(settings), now()
     due = lifecycle.due(model, older_than or keep, ports, at)
     if yes:
-        due = lifecycle.purge(due, ports, steering_actor(settings, "purge").name, at)
+        who = steering_actor(settings, "purge").name
+        with files_stay(settings):
+            due = lifecycle.purge(due, ports, who, at)
     if as_json:
         print_json([{**_row(version), "purged": yes} for version in due])
         return

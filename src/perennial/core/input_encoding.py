@@ -12,6 +12,7 @@ import numpy as np
 
 from perennial.core.input_spec import InputKind, InputSpec, columns_of
 from perennial.core.text_hashing import hashed
+from perennial.core.unknown_category import listing, refusal_hint
 from perennial.errors import MalformedInput
 
 LARGEST = float(np.finfo(np.float32).max)
@@ -218,7 +219,7 @@ def _distinct(name: str, spec: InputSpec, column: Distinct) -> np.ndarray:
         result = _code(spec, known, column.values[place])
         if isinstance(result, str):
             row = int((column.places == place).argmax())
-            raise _wrong(name, row, column.values[place], result)
+            raise _wrong(name, row, column.values[place], refusal_hint(spec, column.values[place], result))
         numbers[place] = result
     return numbers
 
@@ -230,7 +231,7 @@ def _codes(spec: InputSpec) -> dict[str, float]:
 def _value(name: str, spec: InputSpec, codes: Mapping[str, float], row: int, value: Any) -> float:
     result = _code(spec, codes, value)
     if isinstance(result, str):
-        raise _wrong(name, row, value, result)
+        raise _wrong(name, row, value, refusal_hint(spec, value, result))
     return result
 
 
@@ -244,7 +245,7 @@ def _code(spec: InputSpec, codes: Mapping[str, float], value: Any) -> float | st
     kind = spec.type
     if kind is InputKind.CATEGORY and isinstance(value, str):
         if value not in codes and spec.unknown == "refuse":
-            return f"known: {', '.join(spec.categories)[:200]}"
+            return f"known: {listing(spec.categories)}"
         return codes.get(value, math.nan)
     if kind is InputKind.TEXT and isinstance(value, str):
         return float(len(value))

@@ -54,6 +54,12 @@ class MonitoringSpec(Frozen):
     accuracy_drop_percent: Levels
     features_needed: PositiveInt = Field(description="features that must reach a level together")
     min_labels: PositiveInt
+    label_delay: timedelta | None = Field(
+        None,
+        gt=timedelta(0),
+        description="longest time until the label of a prediction comes; null: not known",
+        exclude_if=lambda delay: delay is None,  # the digest of specs without the key stays
+    )
 
 
 CRON = ((0, 59), (0, 23), (1, 31), (1, 12), (0, 7))

@@ -80,6 +80,19 @@ class TuningSpec(Frozen):
         description="processes that evaluate trials of the same search",
         exclude_if=lambda workers: workers == 1,  # the digest of specs without the key stays
     )
+    shared: bool = Field(
+        False,
+        description="whether processes of other machines may take trials (`perennial tune join`)",
+        exclude_if=lambda shared: not shared,  # the digest of specs without the key stays
+    )
+
+    @model_validator(mode="after")
+    def shared_or_workers(self) -> Self:
+        if self.shared and self.workers > 1:
+            raise ValueError(
+                "tuning.shared: leave tuning.workers out; each `perennial tune join` on this machine is a worker"
+            )
+        return self
 
     @model_validator(mode="before")
     @classmethod
@@ -91,6 +104,12 @@ class TuningSpec(Frozen):
         if unknown := [name for name in self.templates if self.templates != "auto" and name not in TEMPLATES]:
             raise ValueError(f"no template is named {', '.join(unknown)}; templates: {', '.join(TEMPLATES)}")
         return self
+
+
+class TrainingSpec(Frozen):
+    """The fit of the final model."""
+
+    workers: PositiveInt = Field(1, description="processes of one machine that fit the final model together")
 
 
 class RetentionSpec(Frozen):
@@ -105,6 +124,9 @@ class RetentionSpec(Frozen):
         description="least time that logged predictions are kept; null: for ever",
         exclude_if=lambda keep: keep is None,  # the digest of specs without the key stays
     )
+
+
+OF_VARIANTS = {"task", "entrypoint", "data", "features", "target", "evaluation", "gate", "explanation"}
 
 
 class ModelSpec(Frozen):
@@ -122,6 +144,10 @@ class ModelSpec(Frozen):
     target: TargetSpec
     evaluation: EvaluationSpec
     tuning: TuningSpec
+    training: TrainingSpec = Field(
+        default_factory=TrainingSpec,
+        exclude_if=lambda training: training == TrainingSpec(),  # the digest of specs without the key stays
+    )
     gate: GateSpec
     approval: ApprovalSpec
     release: ReleaseSpec
@@ -187,6 +213,25 @@ class ModelSpec(Frozen):
             )
 
     @model_validator(mode="after")
+    def predictions_wait_for_their_labels(self) -> Self:
+        keep, delay = self.retention.predictions, self.monitoring.label_delay
+        if keep is not None and delay is not None and keep < delay:
+            raise ValueError(
+                f"retention.predictions: predictions are deleted after {keep}, and their labels come up to {delay} "
+                "later (monitoring.label_delay): keep them longer"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def workers_have_a_model(self) -> Self:
+        if self.training.workers > 1 and self.tuning.templates:
+            raise ValueError(
+                "training.workers: of tuning.templates one may win that is not trained by gradients: name an "
+                "entrypoint alone, or leave training.workers out"
+            )
+        return self
+
+    @model_validator(mode="after")
     def rows_have_the_time_of_their_features(self) -> Self:
         source = self.data.source
         if self.features.source == "store" and isinstance(source, RowsSpec) and source.period is None:
@@ -223,5 +268,15 @@ class ModelSpec(Frozen):
     @property
     def digest(self) -> str:
         """SHA-256 (hex) over the canonical JSON of the whole spec."""
-        text = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
-        return hashlib.sha256(text.encode()).hexdigest()
+        return _digest(self.model_dump(mode="json"))
+
+    @property
+    def variant_digest(self) -> str:
+        """SHA-256 (hex) over the keys that the making of a variant and its gate read."""
+        content = self.model_dump(mode="json", include=OF_VARIANTS)
+        return _digest(content | self.tuning.model_dump(mode="json", include={"seed", "validation_fraction"}))
+
+
+def _digest(content: dict[str, Any]) -> str:
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -28,7 +28,7 @@ from perennial.serving import desired_state
 from perennial.serving.desired_state import DesiredState
 from perennial.serving.manifest import load_verified
 from perennial.settings import Settings
-from perennial.wiring import traffic
+from perennial.wiring import here
 
 DESIRED, MODELS, TRUSTED, SECRETS = "desired", "models", "trusted", "secrets"
 ROUTES = "routes.json"
@@ -73,7 +73,7 @@ def export(settings: Settings, folder: Path, models: Collection[str]) -> list[st
             f"the stable pool does not hold {', '.join(sorted(name for name, _ in lacking))} as its route says",
             hint="perennial router show",
         )
-    trusted = traffic.trusted(settings)
+    trusted = here.trusted(settings)
     for version in versions:
         store = desired_state.version_folder(settings.serving_dir, version.digest)
         manifest = load_verified(store, version.model, version.digest, trusted).manifest
@@ -111,15 +111,25 @@ def arrange(settings: Settings, folder: Path) -> None:
     Raises:
         FileRefused: the folder is not that of a cell.
     """
-    desired, routes = (_read(folder / DESIRED / name) for name in ("stable.json", ROUTES))
+    _, routes = (_read(folder / DESIRED / name) for name in ("stable.json", ROUTES))
     internal = _read(_secret(folder, INTERNAL))
-    settings.state.mkdir(parents=True, exist_ok=True)
-    files.write_bytes(desired_state.state_file(settings.serving_dir, PoolName.STABLE), desired)
+    hold(settings, folder)
     files.write_bytes(settings.envoy_dir / ROUTES, routes)
     files.write_bytes(settings.state / "secrets" / INTERNAL, internal, files.PRIVATE)
     keys = _secret(folder, CLIENT_KEYS)
     if keys.is_file():
         files.write_bytes(settings.client_keys, keys.read_bytes(), files.PRIVATE)
+
+
+def hold(settings: Settings, folder: Path) -> None:
+    """Make what a model server of a cell reads: the versions of the cell's folder, and the keys that signed them.
+
+    Raises:
+        FileRefused: the folder is not that of a cell.
+    """
+    desired = _read(folder / DESIRED / "stable.json")
+    settings.state.mkdir(parents=True, exist_ok=True)
+    files.write_bytes(desired_state.state_file(settings.serving_dir, PoolName.STABLE), desired)
     for path in sorted((folder / TRUSTED).glob("*.pub")):
         files.write_bytes(settings.trusted_keys_folder / path.name, path.read_bytes())
     store = settings.serving_dir / "store"

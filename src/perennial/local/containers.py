@@ -30,6 +30,9 @@ def prepare(settings: Settings, say: supervisor.Say) -> None:
     databases.check(settings)
     supervisor.set_up(settings, lambda line: None)
     handed_secrets.write(settings)
+    if settings.plane == "serving":
+        say("the secrets of this serving machine's processes are handed to them")
+        return
     say(f"accounts and their passwords are in {settings.accounts_file}")
     airflow.migrate(settings, handed_secrets.base_environment(settings))
     say("Airflow's database is migrated")

@@ -24,6 +24,8 @@ from perennial.wiring.monitoring import airflow_password
 NEEDS: dict[str, tuple[str, ...]] = {
     "mlflow": ("database_url", "mlflow_database_url"),  # the first: it records changes of accounts
     "guard": ("database_url",),
+    "agent": ("database_url",),  # a role of this serving machine
+    "machines": ("database_url",),
     "monitor": ("database_url", "airflow_password"),
     "notifier": ("database_url", "notify"),
     "airflow-api-server": ("database_url",),  # records refused sign-ins
@@ -140,10 +142,10 @@ def handed(settings: Settings, process: str) -> dict[str, str]:
 
 def write(settings: Settings) -> None:
     """Write the files with the processes' secrets and accounts, for their owner only, in place of earlier ones."""
-    accounts = account_file.read(settings.accounts_file)
+    accounts = {} if settings.plane == "serving" else account_file.read(settings.accounts_file)
     shutil.rmtree(_folder(settings), ignore_errors=True)
     for process, names in NEEDS.items():
-        if _runs_no_task(settings, process):
+        if _runs_no_task(settings, process) or not runs_here(settings, process):
             continue
         folder = _folder(settings) / process
         for name in names:
@@ -156,6 +158,12 @@ def write(settings: Settings) -> None:
             files.write_bytes(
                 folder / "accounts.json", account_file.CONTENT.dump_json(own, indent=2), files.PRIVATE
             )
+
+
+def runs_here(settings: Settings, process: str) -> bool:
+    """Return whether a process belongs to the half of the plant that runs here."""
+    serves = process in ("envoy", "server", "agent") or process.startswith("server-")
+    return settings.plane == "all" or serves is (settings.plane == "serving")
 
 
 def _runs_no_task(settings: Settings, process: str) -> bool:

@@ -98,14 +98,7 @@ def table(settings: Settings) -> list[Process]:
             always_ready,
             "guard: records in the ledger when a backup answers, and rollbacks made while tools were down",
         ),
-        _airflow(
-            settings,
-            "api-server",
-            ("--workers", "1", *airflow.tls_options(settings)),
-            status_200(f"{settings.airflow_url}/api/v2/version"),
-        ),
-        _airflow(settings, "scheduler", ("--skip-serve-logs",), airflow_part(settings, "scheduler")),
-        _airflow(settings, "dag-processor", (), airflow_part(settings, "dag_processor")),
+        *([] if settings.airflow_server is not None else _airflow_server(settings)),
         _airflow(settings, "triggerer", ("--skip-serve-logs",), airflow_part(settings, "triggerer")),
         *(_worker(settings, queue, count) for queue, count in settings.workers.items()),
         Process(
@@ -118,6 +111,8 @@ def table(settings: Settings) -> list[Process]:
     if settings.notify_addresses:
         command = (python, "-m", "perennial", "notify", "watch")
         processes.append(Process("notifier", command, always_ready, "notifier: mail, chat, webhooks"))
+    processes = [process for process in processes if handed_secrets.runs_here(settings, process.name)]
+    processes += _of_machines(settings)
     accounts = unix_accounts.read(settings)
     asking = {}
     if accounts is not None and accounts.training is not None:
@@ -133,6 +128,21 @@ def table(settings: Settings) -> list[Process]:
         )
         for process in processes
     ]
+
+
+def _of_machines(settings: Settings) -> list[Process]:
+    """Return the process that connects this half of the plant with the other."""
+    if settings.plane == "all":
+        return []
+    name, command, shows = {
+        "serving": ("agent", ("agent", "run"), "agent: keeps here what the control plane wants"),
+        "control": (
+            "machines",
+            ("machines", "watch"),
+            "machines: takes in what serving machines have logged",
+        ),
+    }[settings.plane]
+    return [Process(name, (sys.executable, "-m", "perennial", *command), always_ready, shows)]
 
 
 def _tls_of_mlflow(settings: Settings) -> tuple[str, ...]:
@@ -187,6 +197,20 @@ def _worker(settings: Settings, queue: str, count: int) -> Process:
         airflow.environment(settings, "celery worker"),
         after_migration=True,
     )
+
+
+def _airflow_server(settings: Settings) -> list[Process]:
+    """Return the parts of Airflow that may be elsewhere: they ask nothing of this machine."""
+    return [
+        _airflow(
+            settings,
+            "api-server",
+            ("--workers", "1", *airflow.tls_options(settings)),
+            status_200(f"{settings.airflow_url}/api/v2/version"),
+        ),
+        _airflow(settings, "scheduler", ("--skip-serve-logs",), airflow_part(settings, "scheduler")),
+        _airflow(settings, "dag-processor", (), airflow_part(settings, "dag_processor")),
+    ]
 
 
 def _airflow(settings: Settings, part: str, options: tuple[str, ...], check: ReadinessCheck) -> Process:

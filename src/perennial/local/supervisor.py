@@ -14,7 +14,7 @@ import httpx
 
 from perennial import account_file
 from perennial.core.release.traffic import PoolName
-from perennial.errors import PortTaken, RouterUnavailable, StoreUnavailable, ToolError
+from perennial.errors import PoolUnavailable, PortTaken, RouterUnavailable, StoreUnavailable, ToolError
 from perennial.local import airflow, databases, handed_secrets, supervisord, unix_accounts
 from perennial.local.handed_secrets import base_environment
 from perennial.local.processes import Process, server_name, table
@@ -31,13 +31,19 @@ def server_problems(settings: Settings) -> dict[str, list[str]]:
     from perennial.flows.release.recorded_route import off_record
     from perennial.wiring import releasing, traffic
 
-    by_port = traffic.pool(settings).problems()
+    names = {port: server_name(pool, port) for pool in PoolName for port in settings.ports(pool)}
+    servers: dict[str, list[str]] = {}
     try:
+        known = traffic.pool(settings).problems()
+        servers = {names.get(server, f"server {server}"): lines for server, lines in known.items()}
         envoy = list(traffic.router(settings).differences())
-        envoy += off_record(catalog.names(settings), releasing.recorded_route_ports(settings))
-    except (RouterUnavailable, StoreUnavailable) as error:
+        if settings.plane != "serving":  # which may not read the ledger
+            envoy += off_record(catalog.names(settings), releasing.recorded_route_ports(settings))
+    except (PoolUnavailable, RouterUnavailable, StoreUnavailable) as error:
         envoy = [error.message]
-    servers = {server_name(pool, port): by_port[port] for pool in PoolName for port in settings.ports(pool)}
+    if settings.plane == "control":
+        lines = [f"{server}: {line}" for server, told in servers.items() for line in told]
+        return {"machines": [*envoy, *lines]}
     return {"envoy": envoy, **servers}
 
 
@@ -55,6 +61,9 @@ def taken_ports(settings: Settings) -> Iterator[PortTaken]:
     """Yield an error for each port that two services share or that another process has."""
     seen: dict[int, str] = {}
     for name, port in settings.named_ports.items():
+        serves = name == "Envoy" or name.startswith("model server")
+        if settings.plane != "all" and serves is not (settings.plane == "serving"):
+            continue  # the other half listens there
         if port in seen:
             yield PortTaken(
                 f"port {port} is configured for both {seen[port]} and {name}", hint="set different ports"
@@ -96,8 +105,14 @@ def up(settings: Settings, say: Say, timeout: float = 240.0) -> None:
 def set_up(settings: Settings, say: Say) -> None:
     """Make state folders, secrets and accounts, and say the generated passwords; idempotent.
 
-    An account that left PERENNIAL_PEOPLE or changed its role loses its tokens of the command line.
+    An account that left PERENNIAL_PEOPLE or changed its role loses its tokens of the command line. A serving machine
+    has neither accounts nor a key that signs.
     """
+    if settings.plane == "serving":
+        (settings.state / "logs").mkdir(parents=True, exist_ok=True)
+        for folder in (settings.state, settings.state / "logs"):
+            folder.chmod(0o700)
+        return
     for folder in (settings.state / "logs", settings.mlflow_dir / "artifacts", settings.airflow_dir):
         folder.mkdir(parents=True, exist_ok=True)
     if settings.unix_accounts is None:  # else the start gives each folder its owner and mode
@@ -137,9 +152,12 @@ def _start(settings: Settings, say: Say) -> None:
     for name in handed_secrets.kept_back(os.environ):
         say(f"{name} is handed to no process; give its tool a file (docs/guide/operations.md)")
     processes = table(settings)
-    say("starting supervisord; Airflow's database is migrated meanwhile")
+    migrates = settings.plane != "serving"
+    say("starting supervisord" + "; Airflow's database is migrated meanwhile" * migrates)
     unix_accounts.own(settings)
     supervisord.launch(settings, processes, environment)
+    if not migrates:
+        return
     try:
         airflow.migrate(settings, environment)
         unix_accounts.own(settings)

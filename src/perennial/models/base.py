@@ -32,6 +32,8 @@ class Model(ABC):
     architecture: ClassVar[str]
     """Name of structure and input schema; another name makes the next version a MAJOR version."""
     framework: ClassVar[str] = "pytorch"
+    distributed: ClassVar[bool] = False
+    """Whether `fit` shares the work with the other processes of a `torch.distributed` group (`training.workers`)."""
 
     def __init__(
         self,

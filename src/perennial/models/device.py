@@ -5,11 +5,12 @@ from __future__ import annotations
 import torch
 
 from perennial.errors import SettingsError
+from perennial.models.share import Share
 from perennial.settings import load
 
 
 def training_device() -> torch.device:
-    """Return the device that PERENNIAL_DEVICE names.
+    """Return the device that PERENNIAL_DEVICE names; of several processes each has a GPU of its own.
 
     Raises:
         SettingsError: PyTorch here has no such device; it would not be a GPU that trains.
@@ -20,4 +21,4 @@ def training_device() -> torch.device:
             f"PERENNIAL_DEVICE is cuda, and PyTorch {torch.__version__} sees no GPU",
             hint="install a torch that was built with CUDA, on a machine with an NVIDIA GPU; or PERENNIAL_DEVICE=cpu",
         )
-    return torch.device(name)
+    return torch.device(name, Share().rank) if name == "cuda" else torch.device(name)

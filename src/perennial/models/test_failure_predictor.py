@@ -19,6 +19,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from perennial.errors import DataError
 from perennial.models.base import Examples
+from perennial.models.share import Share
 from perennial.models.tabular_network import Encoder, Network, quantile_edges, rank_loss
 from perennial.models.torch_model import TorchModel, device_of
 
@@ -35,6 +36,7 @@ class TestFailurePredictor(TorchModel):
 
     __test__ = False  # the name is the domain's: this is no test class
     architecture = "ple-mlp-ensemble/1"
+    distributed = True
     patience = 3
 
     @staticmethod
@@ -80,15 +82,22 @@ class TestFailurePredictor(TorchModel):
     def losses(
         self, network: Network, train: Examples, random: np.random.Generator
     ) -> Iterator[tuple[Tensor, int]]:
-        """Yield the losses of random rows, each with a batch of whole cycles beside it."""
+        """Yield the losses of random rows, each with a batch of whole cycles beside it.
+
+        Several processes share the rows; each has the cycles, whose pairs cannot be cut.
+        """
         features, target, group = (
             torch.from_numpy(part).to(device_of(network))
             for part in (train.features, train.target, train.group)
         )
         rows = torch.from_numpy(random.permutation(len(train))).split(self.parameters["batch"])
+        share = Share()
         for batch, cycles in zip(rows, _group_batches(train.group, random), strict=False):
-            logits = network.logits(features[batch])
-            loss = nn.functional.binary_cross_entropy_with_logits(logits, target[batch].expand_as(logits))
+            own, weight = share.of(batch)
+            logits = network.logits(features[own])
+            loss = (
+                nn.functional.binary_cross_entropy_with_logits(logits, target[own].expand_as(logits)) * weight
+            )
             ranked = network.logits(features[cycles])
             yield (
                 loss + self.parameters["rank_weight"] * rank_loss(ranked, target[cycles], group[cycles]),

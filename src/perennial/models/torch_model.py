@@ -16,6 +16,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from perennial.models.base import Examples, Model, Progress
 from perennial.models.device import training_device
+from perennial.models.share import Share, Steps
 
 OPSET = 18
 
@@ -51,7 +52,8 @@ class TorchModel(Model):
     ) -> Iterator[tuple[Tensor, int]]:
         """Yield the mean loss and the number of rows of each batch of a pass over the rows.
 
-        A loss is computed when it is asked for: the weights have moved since the one before.
+        A loss is computed when it is asked for: the weights have moved since the one before. Of each batch the model
+        takes its `Share`, so that several processes can train it together.
         """
 
     @abstractmethod
@@ -65,12 +67,18 @@ class TorchModel(Model):
         random = self._seeded()
         network = self.build(train).to(training_device())
         average, optimiser = self.average(network), self._optimiser(network)
+        share = Share()
+        steps = Steps(network, share)
+        share.seeded(self.seed)
         best, kept, state = np.inf, epochs, None
         for epoch in range(epochs):
-            metrics = {"train_loss": self.epoch(network, average, optimiser, train, random)}
+            loss = self.epoch(
+                network, average, optimiser, steps.of(self.losses(network, train, random)), len(train)
+            )
+            metrics = {"train_loss": share.mean(loss)}
             self.network = average.module.eval()
             if validation is not None:
-                metrics["validation_loss"] = self.loss_of(validation)
+                metrics["validation_loss"] = share.first(self.loss_of(validation))
                 if metrics["validation_loss"] < best:
                     best, kept = metrics["validation_loss"], epoch + 1
                     state = {name: value.clone() for name, value in self.network.state_dict().items()}
@@ -88,7 +96,7 @@ class TorchModel(Model):
         network = network.to(training_device())
         average, optimiser = self.average(network), self._optimiser(network)
         for _ in range(epochs):
-            self.epoch(network, average, optimiser, train, random)
+            self.epoch(network, average, optimiser, self.losses(network, train, random), len(train))
         self.network = average.module.eval().cpu()
 
     def smaller(self) -> dict[str, Any] | None:
@@ -116,19 +124,19 @@ class TorchModel(Model):
         network: nn.Module,
         average: AveragedModel,
         optimiser: torch.optim.Optimizer,
-        train: Examples,
-        random: np.random.Generator,
+        losses: Iterator[tuple[Tensor, int]],
+        count: int,
     ) -> float:
-        """Pass over the rows once; return the mean loss."""
+        """Make a step for each loss; return the mean loss of the `count` rows."""
         network.train()
         total = 0.0
-        for loss, rows in self.losses(network, train, random):
+        for loss, rows in losses:
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
             average.update_parameters(network)
             total += loss.item() * rows
-        return total / len(train)
+        return total / count
 
     def predict(self, features: np.ndarray) -> np.ndarray:
         network = self.fitted()
@@ -173,6 +181,7 @@ class BatchedModel(TorchModel):
     A small table is cut into `steps` steps of an epoch, with batches within the bounds.
     """
 
+    distributed = True
     steps: ClassVar[int]
     smallest_batch: ClassVar[int]
     largest_batch: ClassVar[int] = 512
@@ -186,8 +195,10 @@ class BatchedModel(TorchModel):
             torch.from_numpy(train.features).to(place),
             torch.from_numpy(train.target).to(place),
         )
+        share = Share()
         for batch in torch.from_numpy(random.permutation(len(train))).split(size):
-            yield network.loss(features[batch], target[batch]), len(batch)
+            own, weight = share.of(batch)
+            yield network.loss(features[own], target[own]) * weight, len(batch)
 
     def loss_of(self, rows: Examples) -> float:
         network = self.fitted()

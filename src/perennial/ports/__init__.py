@@ -25,6 +25,7 @@ from perennial.ports.training import (
     Run,
     Scorer,
     Source,
+    Together,
     Tracker,
     Tuner,
     Validator,

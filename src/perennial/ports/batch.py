@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from perennial.core.batch.plan import BatchCounts, BatchPlan
     from perennial.core.batch.scoring import ScoredRows
-    from perennial.core.input_encoding import Column
+    from perennial.core.input_encoding import Column, Fault
+    from perennial.core.input_spec import InputKind
 
 
 class BatchChunk(Protocol):
@@ -22,8 +23,35 @@ class BatchChunk(Protocol):
 
     def __len__(self) -> int: ...
 
+    refused: tuple[Fault, ...]
+    """Rows that cannot be scored, for what was joined with them."""
+
     def columns(self) -> dict[str, Column]:
         """Return the inputs of the model."""
+
+    def with_columns(self, columns: Mapping[str, Column], refused: tuple[Fault, ...]) -> BatchChunk:
+        """Return the rows with other inputs."""
+
+
+class FeatureJoin(Protocol):
+    """Features of rows by entity."""
+
+    asked: Mapping[str, InputKind]
+    """Columns that the input must have, with their types."""
+    words: str
+    """Which values these are, for the record."""
+
+    def __call__(
+        self, columns: Mapping[str, Column], rows: int
+    ) -> tuple[dict[str, Column], tuple[Fault, ...]]:
+        """Return the inputs of the model, and one fault for each row that is refused.
+
+        Args:
+            columns: those that it asked for, name -> [rows].
+
+        Raises:
+            FeaturesUnavailable: the store does not answer. MalformedInput: it cannot use a key or a value.
+        """
 
 
 class BatchRows(Protocol):

@@ -22,6 +22,12 @@ class ReleaseStore(Protocol):
     def latest(self, model: str) -> list[ReleaseStatus]:
         """Return all releases of a model, newest first."""
 
+    def active(self, model: str | None = None) -> list[ReleaseStatus]:
+        """Return the releases that have not ended, of a model or of all, newest first.
+
+        The cost depends on their number, not on that of the ended ones.
+        """
+
     def save(self, status: ReleaseStatus, expected: int | None, entries: Sequence[Entry]) -> ReleaseStatus:
         """Store with revision expected + 1 (0 for a new release, `expected` None) and append the ledger
         entries in the same transaction.

@@ -93,6 +93,9 @@ class Router(Protocol):
     def healthy(self, model: str) -> Mapping[str, int]:
         """Return pool name -> number of healthy servers."""
 
+    def backups(self) -> Mapping[str, int]:
+        """Return model -> attempts that its backup accepted in place of the champion, of all models at once."""
+
     def differences(self) -> Sequence[str]:
         """Return a text per difference between what Envoy does and the routes last applied.
 

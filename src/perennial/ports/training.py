@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 if TYPE_CHECKING:
     import numpy as np
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from perennial.core.feature_spec import FeatureSpec
     from perennial.core.feature_view import ViewSpec
     from perennial.core.gate_spec import GroupMeasure
+    from perennial.core.shared_search import SharedSearch
     from perennial.core.spec import TuningSpec
     from perennial.core.tasks import Scored, Task
     from perennial.core.training.artifacts import Trial
@@ -21,6 +22,20 @@ if TYPE_CHECKING:
     from perennial.core.training.data import CheckReport, DataRevision
     from perennial.core.training.examples import Examples
     from perennial.core.training.expectations import Suite
+
+
+T = TypeVar("T")
+
+
+class Together(Protocol):
+    """Processes that fit a model together (PyTorch's elastic launch)."""
+
+    def __call__(self, workers: int, work: Callable[[], T], /) -> T:
+        """Run a function once in each of several processes and return what it returns in the first; 1: here.
+
+        Raises:
+            WorkerLost: processes died again and again.
+        """
 
 
 class Source(Protocol):
@@ -51,6 +66,13 @@ class DataStore(Protocol):
 
     def checkout(self, revision: str, into: Path) -> None:
         """Write the files of a revision; raises DatasetMissing for an unknown revision."""
+
+    def fetch(self, files: Mapping[str, str], into: Path) -> None:
+        """Write files (name -> hash) from the remote, whichever machine has committed them; verify each.
+
+        Raises:
+            DatasetMissing: the remote does not have one. ChecksumMismatch: its bytes are others.
+        """
 
     def latest(self) -> DataRevision | None:
         """Return the revision committed last; None before the first."""
@@ -159,6 +181,7 @@ class Tuner(Protocol):
         objective: Callable[[dict[str, Any], Callable[[int, float], None]], float],
         done: Callable[[Trial], None],
         first: Sequence[Mapping[str, Any]] = (),
+        shared: SharedSearch | None = None,
     ) -> Trial:
         """Run the remaining trials of `tuning.trials` and return the best trial.
 
@@ -168,7 +191,25 @@ class Tuner(Protocol):
             objective: trains once with `parameters`; its `report(epoch, value)` may raise to prune.
             done: called for each finished trial, also for the trials of an interrupted call before.
             first: parts of parameters that the first trials of a new study must have.
+            shared: what those need that take trials of this study elsewhere; None: nobody does.
+
+        Raises:
+            WorkerLost: a trial has lost its process again and again.
+            StoreUnavailable: the database of a shared search does not answer.
         """
+
+    def offered(self, model: str) -> SharedSearch | None:
+        """Return the search of a model that may be joined now; None: there is none."""
+
+    def join(
+        self,
+        search: SharedSearch,
+        suggest: Callable[[Any], dict[str, Any]],
+        objective: Callable[[dict[str, Any], Callable[[int, float], None]], float],
+        done: Callable[[Trial], None],
+        idle: float,
+    ) -> None:
+        """Run trials of a shared search until it ends, or none has waited for `idle` seconds; see `tune`."""
 
     def plots(self, study: str, folder: Path) -> list[Path]:
         """Draw history and parameter importances of the study into files."""

@@ -19,7 +19,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from perennial.errors import PerennialError
-from perennial.serving import entities, feedback_inbox, headers
+from perennial.serving import entities, feedback_inbox, headers, strict_json
 from perennial.serving.access import caller
 from perennial.serving.access.door import Door, feedback_source, refuse_explanation
 from perennial.serving.answers import Json, no_route, read_body, read_json, refusal
@@ -30,14 +30,17 @@ from perennial.serving.host import ModelHost
 from perennial.serving.http import pages
 from perennial.serving.http.direct import ANSWERED, DirectRoutes
 from perennial.serving.metrics import ServerMetrics
-from perennial.serving.observing.requests import Observe
+from perennial.serving.observing.requests import CollectSteps, Observe, no_steps
+from perennial.serving.observing.steps import TracedFeatures, TracedRecorder
 from perennial.serving.prediction_log import PredictionLogWriter
 from perennial.serving.protocol.grpc.service import InferenceCalls
 from perennial.serving.protocol.inference import Inference, stands_in
 from perennial.serving.protocol.repository import Repository
+from perennial.serving.protocol.rest.plain_entities import read_plain
 from perennial.serving.protocol.rest.repository import RepositoryRoutes
 from perennial.serving.protocol.rest.requests import read_request
 from perennial.serving.protocol.rest.responses import metadata_body, respond
+from perennial.serving.protocol.traced import TracedInference
 from perennial.serving.recorder import Recorder
 
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
@@ -52,6 +55,7 @@ class ModelServer:
         features: returns the source of feature values; called for each request by entity.
         clock: returns the aware UTC time of a prediction.
         entropy: returns random bytes for prediction ids.
+        traced: whether reads of features, scoring and the log are steps of the trace of a request.
     """
 
     def __init__(
@@ -63,16 +67,18 @@ class ModelServer:
         sources: FeedbackSources,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
         entropy: Callable[[int], bytes] = os.urandom,
+        traced: bool = False,
     ) -> None:
         self._host = host
-        self._features = features
+        self._features = TracedFeatures(features) if traced else features
         self._feedback = feedback
         self._sources = sources
         self._clock = clock
         self._explanations = Explanations()
         self._metrics = ServerMetrics(host)
-        self._recorder = Recorder(predictions, self._metrics, clock, entropy)
-        self.inference = Inference(host, self._recorder)
+        recorder_kind, inference_kind = (TracedRecorder, TracedInference) if traced else (Recorder, Inference)
+        self._recorder = recorder_kind(predictions, self._metrics, clock, entropy)
+        self.inference = inference_kind(host, self._recorder)
         self._repository = Repository(host)
 
     def application(self) -> DirectRoutes:
@@ -105,10 +111,12 @@ class ModelServer:
         traffic = {("v1", "predict"): self.predict, ("v2", "infer"): self.infer}
         return DirectRoutes({route: self._guarded(handler) for route, handler in traffic.items()}, rest)
 
-    def calls(self, door: Door, observe: Observe | None = None) -> grpc.GenericRpcHandler:
+    def calls(
+        self, door: Door, observe: Observe | None = None, steps: CollectSteps = no_steps
+    ) -> grpc.GenericRpcHandler:
         """Return the service for a gRPC server; `door` says who may call it."""
         calls = InferenceCalls(self.inference, self._repository, door, self._metrics)
-        return calls.handlers(observe)
+        return calls.handlers(observe, steps)
 
     def _guarded(self, handler: Handler) -> Handler:
         async def endpoint(request: Request) -> Response:
@@ -197,7 +205,8 @@ class ModelServer:
         started = time.perf_counter()
         selected = await self.inference.select(request.path_params["model"], "", request.headers)
         manifest, wanted = selected.version.manifest, selected.version.wanted
-        parsed = entities.parse(await read_json(request), manifest)
+        body = await read_body(request)
+        parsed = read_plain(body, manifest) or entities.parse(strict_json.parse(body), manifest)
         if parsed.explain:
             refuse_explanation(request.scope, wanted.model)
         features = entities.features(parsed, manifest, self._features)

@@ -6,6 +6,7 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -16,15 +17,16 @@ from perennial.hidden_packages import hidden
 from perennial.model_probe import ModelTrials
 from perennial.serving import explanation
 from perennial.serving.access.client_keys import ClientKeys
-from perennial.serving.access.door import Door
+from perennial.serving.access.door import Application, Door
 from perennial.serving.app import ModelServer
 from perennial.serving.evidence.sources import FeedbackSources
 from perennial.serving.feedback_inbox import FeedbackWriter
 from perennial.serving.host import ModelHost
 from perennial.serving.http.whole_requests import DirectTraffic, WholeRequests
 from perennial.serving.manifest import example_columns
-from perennial.serving.observing.requests import Observed
+from perennial.serving.observing.requests import Observed, no_steps
 from perennial.serving.observing.settings import observation
+from perennial.serving.observing.steps import collected_steps
 from perennial.serving.onnx import execution_of
 from perennial.serving.packed.folder import POOL, TRUSTED, packed_versions
 from perennial.serving.prediction_log import PredictionLogWriter, writer_name
@@ -84,8 +86,76 @@ class FeatureSource:
             ) from error
 
 
+class ServerCore:
+    """Host, log, routes, door and observation of a model server, of the plant or of one model by itself.
+
+    Args:
+        versions: folder of the desired state and the files of versions.
+        door: returns who may ask the routes.
+        without_features: told that the online store is not there, for a server that then answers by tensor only;
+            None: such a version is not loaded.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        pool: str,
+        versions: Path,
+        trusted: TrustedKeys,
+        predictions: PredictionLogWriter,
+        feedback: FeedbackWriter,
+        sources: FeedbackSources,
+        door: Callable[[Application], Door],
+        without_features: Callable[[FeaturesUnavailable], None] | None = None,
+    ) -> None:
+        self._source = FeatureSource(settings)
+        self._without_features = without_features
+        self._predictions = predictions
+        self._trials = ModelTrials(), ModelTrials(NICENESS)
+        self.host = ModelHost(
+            versions,
+            pool,
+            self._prepare,
+            trusted,
+            self._trials[0].problem,
+            predictions.disk_error,
+            execution_of(settings),
+            budget=settings.on_demand_mib << 20,
+            problem_on_demand=self._trials[1].problem,
+        )
+        self._observation = observation(settings)
+        traced = self._observation is not None and self._observation.traces
+        steps = collected_steps if traced else no_steps
+        server = ModelServer(self.host, self._source, predictions, feedback, sources, traced=traced)
+        routes = server.application()
+        entrance = door(routes)
+        self.application: Application = entrance
+        if self._observation is not None:
+            self.application = Observed(entrance, self._observation, steps)
+        self.traffic = DirectTraffic(routes, entrance) if self._observation is None else None
+        self.calls = server.calls(entrance, self._observation, steps)
+
+    def _prepare(self, version: LoadedVersion) -> None:
+        try:
+            self._source.warm(version)
+        except FeaturesUnavailable as error:
+            if self._without_features is None:
+                raise
+            self._without_features(error)
+        explanation.warm(version)
+
+    def close(self) -> None:
+        """End the threads and the processes of the server; write what is left of log and spans."""
+        self.host.stop()
+        for trials in self._trials:
+            trials.stop()
+        self._predictions.close()
+        if self._observation is not None:
+            self._observation.close()
+
+
 class ServerParts:
-    """Host, logs and routes of this server process, for REST and for gRPC.
+    """A server process of the plant, for REST and for gRPC.
 
     Args:
         grpc_port: None: no gRPC.
@@ -97,48 +167,25 @@ class ServerParts:
     ) -> None:
         folder = settings.serving_dir
         writer = writer_name(pool, datetime.now(UTC))
-        self._source = FeatureSource(settings)
-        self._predictions = PredictionLogWriter(folder / "log", pool, writer)
         trusted = settings.trusted_keys_folder
         if packed is not None and settings.trusted_keys is None:
             trusted = packed / TRUSTED
-        self._trials = ModelTrials(), ModelTrials(NICENESS)
-        self.host = ModelHost(
-            packed or folder,
+        keys = ClientKeys(settings.client_keys)
+        self._core = ServerCore(
+            settings,
             pool,
-            self._prepare,
+            packed or folder,
             TrustedKeys(trusted),
-            self._trials[0].problem,
-            self._predictions.disk_error,
-            execution_of(settings),
-            budget=settings.on_demand_mib << 20,
-            problem_on_demand=self._trials[1].problem,
-        )
-        server = ModelServer(
-            self.host,
-            self._source,
-            self._predictions,
+            PredictionLogWriter(folder / "log", pool, writer),
             FeedbackWriter(folder / "feedback", writer),
             FeedbackSources(settings.feedback_sources),
+            lambda routes: Door(routes, settings.internal_secret, keys, settings.keys_required),
         )
-        routes = server.application()
-        door = Door(
-            routes,
-            settings.internal_secret,
-            ClientKeys(settings.client_keys),
-            settings.keys_required,
-        )
-        self._observation = observation(settings)
-        self.application = door if self._observation is None else Observed(door, self._observation)
-        self._traffic = DirectTraffic(routes, door) if self._observation is None else None
-        calls = server.calls(door, self._observation)
+        self.host, self.application = self._core.host, self._core.application
         self._grpc = None
         if grpc_port is not None:
-            self._grpc = GrpcServer(f"{LOOPBACK}:{grpc_port}", calls, lambda: self.host.started)
-
-    def _prepare(self, version: LoadedVersion) -> None:
-        self._source.warm(version)
-        explanation.warm(version)
+            address = f"{LOOPBACK}:{grpc_port}"
+            self._grpc = GrpcServer(address, self._core.calls, lambda: self.host.started)
 
     def uvicorn_settings(self) -> dict[str, Any]:
         """Return what uvicorn is told besides what BentoML tells it: to leave out what the routes do not use.
@@ -146,8 +193,8 @@ class ServerParts:
         Where requests are observed, none takes the short way: the observation is of uvicorn's own.
         """
         settings: dict[str, Any] = {"proxy_headers": False, "access_log": False, "ws": "none"}
-        if self._traffic is not None:
-            settings["http"] = partial(WholeRequests, traffic=self._traffic)
+        if self._core.traffic is not None:
+            settings["http"] = partial(WholeRequests, traffic=self._core.traffic)
         return settings
 
     async def start(self) -> None:
@@ -159,12 +206,7 @@ class ServerParts:
     async def stop(self) -> None:
         if self._grpc is not None:
             await self._grpc.stop()
-        self.host.stop()
-        for trials in self._trials:
-            trials.stop()
-        self._predictions.close()
-        if self._observation is not None:
-            self._observation.close()
+        self._core.close()
 
 
 def parts_of_process(settings: Settings, beside: Path) -> ServerParts:

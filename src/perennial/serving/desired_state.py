@@ -66,6 +66,10 @@ class DesiredState(Frozen):
         )
         return DesiredState(generation=self.generation + 1, models=models)
 
+    def with_models(self, models: tuple[DesiredVersion, ...]) -> DesiredState:
+        """Return the state with these versions only; unchanged when they are the same."""
+        return self if models == self.models else DesiredState(generation=self.generation + 1, models=models)
+
     def with_version(self, wanted: DesiredVersion) -> DesiredState:
         """Return the state with the version; unchanged when it is already there."""
         if wanted in self.models:

@@ -251,6 +251,10 @@ class ModelHost:
             UnknownModel, NotLoaded: no version of it is held.
             MalformedInput: several versions are held, and the caller must name a version.
         """
+        versions = self.versions
+        wanted = versions.state.by_model.get(model, ())
+        if len(wanted) == 1 and (pinned := versions.loaded.get(wanted[0].identity)) is not None:
+            return pinned
         of_model = self._of_model(model)
         if len(of_model) > 1:
             raise MalformedInput(

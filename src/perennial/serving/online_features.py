@@ -11,6 +11,7 @@ import os
 import sqlite3
 import string
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.util import find_spec
@@ -30,6 +31,8 @@ from perennial.serving.online.service_reads import service_reads
 CONFIG = "feature_store.yaml"
 REGISTRY = "registry.db"
 FOLDER_VARIABLE = "PERENNIAL_FEAST_DIR"
+LOOK_SECONDS = 0.01
+"""How often the registry is looked at: a look at each request would cost as much as a key."""
 
 NOT_FOUND = FieldStatus.NOT_FOUND
 REDIS = "perennial.serving.online.packed_redis.PackedRedisOnlineStore"
@@ -38,7 +41,7 @@ REDIS = "perennial.serving.online.packed_redis.PackedRedisOnlineStore"
 class OnlineFeatures:
     """The newest feature values by entity.
 
-    When a publication has replaced the registry, the next call opens the store again.
+    When a publication has replaced the registry, the next call after `LOOK_SECONDS` opens the store again.
 
     Args:
         folder: folder of the published features (`settings.feast_dir`).
@@ -61,6 +64,7 @@ class OnlineFeatures:
         self._registry = str(folder / REGISTRY)
         self._redis = online_store, timeout_seconds
         self._clock = clock
+        self._look_at = 0.0
         self._lock = threading.Lock()
         self.reload()
 
@@ -121,8 +125,10 @@ class OnlineFeatures:
             FeaturesUnavailable: the store cannot be read, or has no such feature service.
             MalformedInput: a key or a request value is missing, or a value has the wrong type.
         """
-        if self._stamp() != self._seen:
-            self.reload()
+        if (at := time.monotonic()) >= self._look_at:
+            self._look_at = at + LOOK_SECONDS
+            if self._stamp() != self._seen:
+                self.reload()
         with self._lock:
             definition = self._service(service)
             try:

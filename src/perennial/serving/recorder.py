@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from perennial.serving.metrics import ServerMetrics
-from perennial.serving.prediction_log import AnsweredRequest, PredictionLogWriter, new_ids
+from perennial.serving.prediction_log import ID_ENTROPY, AnsweredRequest, PredictionLogWriter, new_ids
 from perennial.serving.session import LoadedVersion
 from perennial.serving.version_selection import SelectedVersion
 
@@ -60,9 +60,9 @@ class Recorder:
         """
         wanted = selected.version.wanted
         now = self._clock()
-        ids = new_ids(len(scores), now, self._entropy(10 * len(scores)))
+        ids = new_ids(len(scores), now, self._entropy(ID_ENTROPY * len(scores)))
         task = selected.version.manifest.task
-        decisions = task.decisions(scores).tolist()
+        decisions = task.decided(scores)
         seconds = time.perf_counter() - started
         if not selected.synthetic:
             self._log.append(

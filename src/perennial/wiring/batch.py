@@ -10,15 +10,17 @@ from typing import TYPE_CHECKING
 from perennial.core.data_spec import CsvForm, RowsSpec, TableSpec
 from perennial.core.input_spec import InputKind
 from perennial.settings import Settings
-from perennial.wiring import tables, versions
+from perennial.wiring import tables, training, versions
 from perennial.wiring.database import store
-from perennial.wiring.traffic import trusted
+from perennial.wiring.here import trusted
 
 if TYPE_CHECKING:
+    from perennial.core.feature_spec import FeatureSpec
     from perennial.core.spec import ModelSpec
     from perennial.core.version import VersionRef
+    from perennial.flows.batch.features import OpenJoin
     from perennial.flows.batch.score import BatchPorts
-    from perennial.ports.batch import BatchRows
+    from perennial.ports.batch import BatchRows, FeatureJoin
     from perennial.serving.session import LoadedVersion
 
 
@@ -32,6 +34,8 @@ def batch_ports(
     keep: tuple[str, ...],
     workers: int,
     aside: Path,
+    newest: bool = False,
+    as_of: str | None = None,
 ) -> BatchPorts:
     """Return the ports of a batch.
 
@@ -41,6 +45,7 @@ def batch_ports(
         into: environment variable with the address of a database, in which `out` is a new table; None: a file.
         keep: columns that the result has, too, besides the key of the spec.
         aside: empty folder for the files of the version.
+        newest: join the values of the online store. as_of: join those known at the time in this column.
     """
     from perennial.adapters.batch.parts import PartFiles
     from perennial.adapters.batch.workers import Processes
@@ -75,7 +80,27 @@ def batch_ports(
         missing = given.missing if isinstance(given, TableSpec) else tables.MISSING
         return FileRows(path, types, keep, () if key is None else (key,), missing, form)
 
-    return BatchPorts(registry, opener, rows, parts, Processes(workers), store(settings).ledger)
+    join: OpenJoin | None = None
+    if newest:
+        join = functools.partial(_newest, settings)
+    elif as_of is not None:
+        join = functools.partial(_as_of, spec, settings, as_of)
+    return BatchPorts(registry, opener, rows, parts, Processes(workers), store(settings).ledger, join)
+
+
+def _newest(settings: Settings, features: FeatureSpec) -> FeatureJoin:
+    from perennial.flows.batch.features import NewestFeatures
+    from perennial.serving.online_features import OnlineFeatures
+
+    return NewestFeatures(features, OnlineFeatures(settings.feast_dir, online_store=settings.online_store))
+
+
+def _as_of(spec: ModelSpec, settings: Settings, column: str, features: FeatureSpec) -> FeatureJoin:
+    from perennial.flows.batch.features import FeaturesAsOf, require_time
+
+    require_time(features, column)
+    views = training.preparation(spec)(training.source(spec, settings).read()).views
+    return FeaturesAsOf(features, training.features(settings), views, column)
 
 
 def _tried(model: bytes) -> str:

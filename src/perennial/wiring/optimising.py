@@ -40,6 +40,7 @@ def _learners(spec: ModelSpec) -> list[Recipe]:
 def variant_ports(spec: ModelSpec, settings: Settings) -> VariantPorts:
     from perennial.adapters.documents.figures import TrainingFigures
     from perennial.adapters.onnx_scorer import OnnxScorer
+    from perennial.adapters.torch_elastic.group import together
     from perennial.adapters.variants.latency import in_turns
     from perennial.flows.evaluation.parent_version import VariantPorts
     from perennial.model_probe import model_problem
@@ -64,6 +65,7 @@ def variant_ports(spec: ModelSpec, settings: Settings) -> VariantPorts:
         features=training.features(settings),
         scorer_on=scorer_on,
         signer=file_signer(settings),
+        together=together,
         figures=TrainingFigures(),
         explain=shapley,
         checks=releasing.checks,

@@ -15,8 +15,9 @@ from perennial.core.spec import ModelSpec
 from perennial.errors import SettingsError, SpecError, TrackerUnavailable, UnknownModel
 from perennial.settings import Settings, load
 from perennial.wiring.database import store
+from perennial.wiring.here import trusted
 from perennial.wiring.on_first_use import OnFirstUse
-from perennial.wiring.traffic import journal, pool, router, trusted
+from perennial.wiring.traffic import journal, pool, router
 from perennial.wiring.training import entrypoint, scorer
 
 if TYPE_CHECKING:

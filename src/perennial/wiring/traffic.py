@@ -4,50 +4,33 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from perennial.core.release.traffic import PoolName
-from perennial.settings import LOOPBACK, Settings, load
+from perennial.settings import Settings, load
+from perennial.wiring import here, machines
 from perennial.wiring.database import champions, quick_reads
 
 if TYPE_CHECKING:
     from perennial.adapters.bentoml.pool import BentoPool
+    from perennial.adapters.bentoml.probe import BentoProbe
     from perennial.adapters.envoy.router import EnvoyRouter
     from perennial.adapters.rollback_journal import FileJournal
+    from perennial.adapters.sql.machines.pool import SqlPool, SqlProbe
+    from perennial.adapters.sql.machines.router import SqlRouter
     from perennial.flows.release.rollback import RollbackPorts
-    from perennial.serving.signed_files import TrustedKeys
 
 
-def pool(settings: Settings) -> BentoPool:
-    """Return the pools of model servers."""
-    from perennial.adapters.bentoml.pool import BentoPool
-
-    return BentoPool(
-        settings.serving_dir, LOOPBACK, _servers(settings), trusted(settings), settings.internal_secret
-    )
+def pool(settings: Settings) -> BentoPool | SqlPool:
+    """Return the pools of model servers: of this machine, or of all serving machines."""
+    return machines.pool(settings) if settings.plane == machines.CONTROL else here.pool(settings)
 
 
-def trusted(settings: Settings) -> TrustedKeys:
-    """Return the public keys of those who may sign the files of a version."""
-    from perennial.serving.signed_files import TrustedKeys
-
-    return TrustedKeys(settings.trusted_keys_folder)
+def router(settings: Settings) -> EnvoyRouter | SqlRouter:
+    """Return the router: Envoy of this machine, or those of all serving machines."""
+    return machines.router(settings) if settings.plane == machines.CONTROL else here.router(settings)
 
 
-def router(settings: Settings) -> EnvoyRouter:
-    """Return the router."""
-    from perennial.adapters.envoy.config import Layout
-    from perennial.adapters.envoy.router import EnvoyRouter
-
-    layout = Layout(
-        listen=(settings.host, settings.port_envoy),
-        admin=settings.envoy_admin,
-        pools={name: [(LOOPBACK, port) for port in settings.ports(name)] for name in PoolName},
-        grpc={name: [(LOOPBACK, port) for port in settings.grpc_ports(name)] for name in PoolName},
-        secret=settings.internal_secret,
-        client_rate=settings.client_rate,
-        tls=settings.tls,
-        jwt=settings.jwt,
-    )
-    return EnvoyRouter(settings.envoy_dir, layout)
+def probe(settings: Settings) -> BentoProbe | SqlProbe:
+    """Return the probe of the model servers."""
+    return machines.probe(settings) if settings.plane == machines.CONTROL else here.probe(settings)
 
 
 def journal(settings: Settings) -> FileJournal:
@@ -62,26 +45,23 @@ def rollback_ports(settings: Settings | None = None) -> RollbackPorts:
 
     The database is read only for a version that the live route does not name.
     """
-    from perennial.adapters.bentoml.probe import BentoProbe
     from perennial.adapters.feast.definitions import published
     from perennial.flows.release.rollback import RollbackPorts
     from perennial.serving.recent_requests import recent
 
     settings = settings or load()
+    files = settings.state / "releases" / "files"
     return RollbackPorts(
         router=router(settings),
         pool=pool(settings),
-        probe=BentoProbe(LOOPBACK, _servers(settings), settings.internal_secret),
+        probe=probe(settings),
         journal=journal(settings),
-        files=settings.state / "releases" / "files",
-        store=settings.serving_dir / "store",
-        trusted=trusted(settings),
+        files=files,
+        # Serving machines have a store each; they check it by themselves when they load a version.
+        store=files if settings.plane == machines.CONTROL else settings.serving_dir / "store",
+        trusted=here.trusted(settings),
         published=lambda service: published(settings.feast_dir, service),
         recent=lambda model, count: recent(settings.serving_dir / "log", model, count),
         facts=quick_reads(settings).rows,
         champions=lambda model: champions(model, settings),
     )
-
-
-def _servers(settings: Settings) -> dict[str, tuple[int, ...]]:
-    return {name.value: settings.ports(name) for name in PoolName}

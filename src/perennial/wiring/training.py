@@ -21,6 +21,7 @@ from perennial.installation import SHIPPED
 from perennial.settings import Settings, load
 from perennial.wiring.accounts import sign_in
 from perennial.wiring.on_first_use import OnFirstUse
+from perennial.wiring.training_workers import refuse_unshared
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -210,13 +211,15 @@ def model_class(spec: ModelSpec) -> type[Model]:
     """Import the spec's entrypoint; with `tuning.templates` return the choice among it and the templates.
 
     Raises:
-        SpecError: the module or the class is missing, or is no Model.
+        SpecError: the module or the class is missing, or is no Model; or several workers cannot fit it.
     """
     from perennial.models.base import Model
 
     model = entrypoint(spec.trainable(), spec)
     if not (isinstance(model, type) and issubclass(model, Model)):
         raise SpecError(f"{spec.name}: {spec.entrypoint} is no Model", hint="see perennial.models.base")
+    if spec.training.workers > 1:
+        refuse_unshared(spec, model)
     if not spec.tuning.templates:
         return model
     from perennial.models.templates.choice import choice_of

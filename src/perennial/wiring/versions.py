@@ -10,7 +10,8 @@ from perennial.core.governance.identity import Role
 from perennial.settings import Settings
 from perennial.wiring.accounts import sign_in
 from perennial.wiring.database import store
-from perennial.wiring.traffic import router, trusted
+from perennial.wiring.here import trusted
+from perennial.wiring.traffic import router
 from perennial.wiring.training import tracker
 
 if TYPE_CHECKING:

@@ -54,13 +54,22 @@ class TableReleases:
         """`perennial run`: data revision, checks, training, evaluation, registration."""
         assert main(["run", name]) == 0
 
-    def make(self, name: str, table: pd.DataFrame, *options: str) -> None:
+    def make(self, name: str, table: pd.DataFrame, *options: str, template: str = "linear") -> None:
         """Write the CSV, then `perennial init` and `perennial run`."""
         self.write(name, table)
         (self.overlay / f"{name}.yaml").write_text(json.dumps(OVERLAY))
         path = str(self.project / f"{name}.csv")
-        assert main(["init", name, "--from", path, "--template", "linear", "--yes", *options]) == 0
+        assert main(["init", name, "--from", path, "--template", template, "--yes", *options]) == 0
         self.train(name)
+
+    def allow_variants(self, name: str) -> None:
+        """Edit the spec as a person would: remove the mark of the comment, and say what few rows can show."""
+        path = self.project / "configs" / "models" / f"{name}.yaml"
+        line = "# variants: {agreement: 0.99, quality_drop: 0.005}"
+        text = path.read_text(encoding="utf-8")
+        assert line in text
+        edited = text.replace(line, "variants: {agreement: 0.9, quality_drop: 0.05}")
+        path.write_text(edited, encoding="utf-8")
 
     def take(self, name: str, file: Path, holdout: Path, *options: str) -> None:
         """`perennial models import`: a finished model as a candidate."""
@@ -78,11 +87,13 @@ class TableReleases:
         ]
         assert main([*line, *options]) == 0
 
-    def release(self, name: str, seconds: float = 120) -> tuple[ReleaseStatus, list[Phase]]:
-        """Release the candidate, approved by another person; return the end and the phases in order."""
+    def release(
+        self, name: str, which: str = "candidate", seconds: float = 120
+    ) -> tuple[ReleaseStatus, list[Phase]]:
+        """Release a version, approved by another person; return the end and the phases in order."""
         ports = releasing.release_ports(self.settings)
         spec = catalog.spec(name, self.settings)
-        status = gate.start(spec, "candidate", ports, "ann", now, time.sleep)
+        status = gate.start(spec, which, ports, "ann", now, time.sleep)
         phases, end = [status.phase], time.monotonic() + seconds
         if status.phase is Phase.AWAITING_APPROVAL:
             ports.intents.put(
@@ -104,10 +115,14 @@ class TableReleases:
 
     def ask(self, name: str, row: dict) -> dict:
         """Return the prediction that a client gets through Envoy."""
+        return self.answer(name, row)["predictions"][0]
+
+    def answer(self, name: str, row: dict) -> dict:
+        """Return the answer of Envoy with the version that gave it."""
         url = f"{self.settings.envoy_url}{self.address(name)}"
         answer = httpx.post(url, json={"rows": [row]}, timeout=30)
         assert answer.status_code == 200, answer.text
-        return answer.json()["predictions"][0]
+        return answer.json()
 
 
 @contextmanager

@@ -10,9 +10,12 @@ import pandas as pd
 import pytest
 from foreign.pipelines import progression, wine
 from load_generator import Load
+from serving_stack import until
+from signed_in import sign_in
 from sklearn import datasets
 from vega_datasets import data as vega
 
+from perennial.cli import main
 from perennial.core.release.approval import Risk
 from perennial.core.release.phase import Phase
 from perennial.wiring import traffic
@@ -125,3 +128,34 @@ def test_a_version_of_shuffled_targets_does_not_pass_its_gate(releases, name):
     assert status.phase is Phase.REJECTED, status.note
     assert Phase.CANARY not in phases
     assert traffic.router(releases.settings).route(name).stable.digest == champion
+
+
+def test_a_variant_becomes_champion_by_a_canary_and_goes_back_like_any_version(releases, monkeypatch):
+    name, random = "variants", np.random.default_rng(2)
+    table = pd.DataFrame(random.normal(size=(600, 4)).round(3), columns=["a", "b", "c", "d"])
+    table["late"] = (table["a"] + table["b"] * table["c"] + random.normal(scale=0.3, size=600) > 0).astype(
+        int
+    )
+    releases.make(name, table, "--target", "late", template="network")
+    releases.allow_variants(name)
+    status, _ = releases.release(name)
+    assert status.phase is Phase.SUCCEEDED, status.note
+    releases.stack.wait_healthy(name)
+    assert main(["optimise", name, "champion", "--recipe", "fp16"]) == 0
+    row, router = row_of(table, "late"), traffic.router(releases.settings)
+    port, address = releases.settings.port_envoy, releases.address(name)
+    before = releases.ask(name, row)["score"]
+    with Load(port, address, {"rows": [row]}, threads=2, pause_s=0.01) as load:
+        status, phases = releases.release(name, "1.0.1")
+        assert status.phase is Phase.SUCCEEDED, status.note
+        assert Phase.CANARY in phases
+        assert router.route(name).stable.digest == status.candidate.digest
+        until(lambda: releases.answer(name, row)["version"] == "1.0.1", 60, "an answer of the variant")
+        assert releases.ask(name, row)["score"] == pytest.approx(before, abs=0.01)
+        sign_in(monkeypatch, "bob")
+        assert main(["release", "rollback", name]) == 0
+        assert router.route(name).stable.version == "1.0.0"
+        until(lambda: releases.answer(name, row)["version"] == "1.0.0", 60, "an answer of the parent")
+        assert releases.ask(name, row)["score"] == before
+    assert load.failed == 0, load.failures
+    assert set(load.versions) == {"1.0.0", "1.0.1"}

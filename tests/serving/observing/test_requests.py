@@ -7,19 +7,28 @@ import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
+from grpc_side.calls import Caller, message, serving
 from one_server import Server
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.trace import SpanKind, StatusCode
 from starlette.testclient import TestClient
 from tiny_models import tensor_body, tiny_version
 
 from perennial.serving.observing.requests import Observation, Observed, write_line
 from perennial.serving.observing.settings import observation
-from perennial.serving.observing.tracing import otlp
+from perennial.serving.observing.steps import collected_steps
+from perennial.serving.observing.tracing import Tracing, otlp
+from perennial.serving.single.door import LocalDoor
 from perennial.settings import Settings
 
 TRACE, PARENT = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 SENT = {"x-request-id": "mine", "traceparent": f"00-{TRACE}-{PARENT}-01"}
 INFER = "/v2/models/tiny/infer"
+BY_ENTITY = {
+    "entities": [{"test_id": "t1", "suite": "s"}],
+    "context": {"cycle_size": 1, "requested_at": "2015-12-01T10:00:00Z"},
+}
 
 
 @pytest.fixture
@@ -31,12 +40,8 @@ def server(tmp_path):
 
 def test_each_request_is_a_line_with_its_id_version_status_and_trace(server, capfd):
     client = TestClient(Observed(server.application, Observation(write_line)))
-    by_entity = {
-        "entities": [{"test_id": "t1", "suite": "s"}],
-        "context": {"cycle_size": 1, "requested_at": "2015-12-01T10:00:00Z"},
-    }
     client.post(INFER, json=tensor_body(2), headers=SENT)
-    client.post("/v1/models/tiny/predict", json=by_entity, headers={"traceparent": "00-zero"})
+    client.post("/v1/models/tiny/predict", json=BY_ENTITY, headers={"traceparent": "00-zero"})
     client.post(INFER, content=b"{", headers={"x-perennial-shadow": "true"})
     client.get("/livez")
     lines = [json.loads(line) for line in capfd.readouterr().out.splitlines()]
@@ -87,6 +92,37 @@ def test_a_span_is_a_child_of_the_client_s_and_reaches_a_collector(server, monke
     attributes = {each.key: each.value for each in spans[0].attributes}
     assert attributes["perennial.version"].string_value == "1.0.0"
     assert attributes["http.response.status_code"].int_value == 200
+
+
+def test_reads_of_features_scoring_and_the_log_are_children_of_the_span_of_a_request(tmp_path, monkeypatch):
+    monkeypatch.delenv("OTEL_SDK_DISABLED", raising=False)
+    server, exporter = Server(tmp_path / "server", traced=True), InMemorySpanExporter()
+    server.hold(tiny_version(tmp_path, "tiny", "1.0.0", 0.0, service="svc"))
+    tracing = Tracing(exporter)
+    client = TestClient(Observed(server.application, Observation(None, tracing), collected_steps))
+    assert client.post("/v1/models/tiny/predict", json=BY_ENTITY, headers=SENT).status_code == 200
+    with serving(server.calls(LocalDoor(None, None), Observation(None, tracing), collected_steps)) as port:
+        with Caller(port) as caller:
+            caller.infer(message("tiny"))
+    server.values.down = True
+    assert client.post("/v1/models/tiny/predict", json=BY_ENTITY).status_code == 503
+    tracing.close()
+    spans = exporter.get_finished_spans()
+    requests = [span for span in spans if span.kind is SpanKind.SERVER]
+    children = [
+        [child for child in spans if child.parent and child.parent.span_id == request.context.span_id]
+        for request in requests
+    ]
+    assert [[child.name for child in each] for each in children[:2]] == [
+        ["read features", "score", "log"],
+        ["score", "log"],
+    ]
+    assert {child.name for child in children[2]} == {"read features"}
+    for request, each in zip(requests, children, strict=True):
+        assert all(request.start_time <= child.start_time <= child.end_time for child in each)
+        assert {child.context.trace_id for child in each} == {request.context.trace_id}
+    failed = [{child.status.status_code for child in each} for each in children]
+    assert failed == [{StatusCode.UNSET}, {StatusCode.UNSET}, {StatusCode.ERROR}]
 
 
 def test_nothing_is_observed_unless_a_setting_asks_for_it(server, tmp_path):

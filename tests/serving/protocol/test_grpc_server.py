@@ -23,7 +23,7 @@ from perennial.serving.access.client_keys import ClientKeys
 from perennial.serving.access.door import Door
 from perennial.serving.protocol.grpc import open_inference_pb2 as wire
 from perennial.serving.protocol.grpc import paths
-from perennial.serving.protocol.grpc.service import STATUS
+from perennial.serving.protocol.grpc.status import OF_ERROR, STATUSES
 from perennial.serving.protocol.grpc.translation import MOST_PARAMETERS
 from perennial.settings import Settings
 from perennial.wiring import database
@@ -188,7 +188,14 @@ def test_no_bytes_make_the_server_fail(served, content):
 
 
 def test_every_error_has_a_status():
-    assert {error.http_status for error in all_errors()} <= set(STATUS)
+    assert {error.http_status for error in all_errors()} <= set(OF_ERROR)
+
+
+def test_an_error_is_the_fault_of_the_same_side_by_grpc_as_by_rest():
+    known = {code.name: code.value[0] for code in grpc.StatusCode if code is not grpc.StatusCode.OK}
+    assert {status.name: status.code for status in STATUSES} == known
+    for error in {error.http_status for error in all_errors()}:
+        assert error // 100 == OF_ERROR[error].counted // 100, error
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import os
 import signal
 import socket
@@ -25,13 +27,16 @@ from tiny_models import tensor_body, tiny_version
 
 from perennial.cli import main
 from perennial.core.training.registration import VersionRecord
-from perennial.errors import FileRefused, NotSigned, PortTaken, UnknownVersion, UsageError
+from perennial.errors import FileRefused, NotSigned, PortTaken, UnknownModel, UnknownVersion, UsageError
 from perennial.serving.prediction_log_reader import PredictionLogReader
 from perennial.serving.signed_files import SIGNED_FILES, read_signed, write_contents
 from perennial.wiring import versions
 
 ROW = {"amount": 2.5, "count": 1, "gift": True, "colour": "red", "ordered": "2015-12-01T10:00:00Z"}
 ENTITY = {"test_id": "t1", "suite": "s"}
+
+GROUPS = ["predictions", "inference protocol", "feedback", "server", "model repository"]
+"""Groups of the routes on the page of the documentation, in its order."""
 
 
 @pytest.fixture
@@ -112,7 +117,10 @@ def tried_in_browser(chromium, address):
         asked = []
         page.on("request", lambda request: asked.append(request.url))
         page.goto(f"{address}/docs")
-        operation = page.locator("#operations-default-predict")
+        page.locator(".opblock").first.wait_for()
+        groups = page.locator(".opblock-tag-section h3").all()
+        assert [group.get_attribute("data-tag") for group in groups] == GROUPS
+        operation = page.locator("#operations-predictions-predict")
         operation.locator(".opblock-summary-control").click()
         operation.locator("tr[data-param-name=model] input").fill("orders")
         operation.locator("textarea.body-param__text").fill(
@@ -182,15 +190,38 @@ def test_files_that_the_caller_trusts_are_served_to_this_machine_only(tmp_path, 
         assert client.post("/v1/feedback", json={"labels": []}).status_code == 401
 
 
-def test_the_champion_and_a_named_version_come_from_the_registry(tmp_path, orders, monkeypatch):
+def test_the_model_repository_needs_a_key_as_on_the_plant(tmp_path, orders, monkeypatch, capsys):
+    claims = base64.b64encode(json.dumps({"sub": "a", "perennial": {"repository": ["*"]}}).encode())
+    home = tmp_path / "home"
+    monkeypatch.setenv("PERENNIAL_HOME", str(home))
+    assert main(["key", "add", "operator", "--right", "repository"]) == 0
+    key = capsys.readouterr().out.strip()
+    (port,) = free_ports(1)
+    with served(home, "--model", orders[1], "--grpc-port", port) as address, Caller(port) as caller:
+        client = httpx.Client(base_url=address, timeout=60)
+        paths = ("index", "models/orders/load", "models/orders/unload")
+        for given in ({}, {"authorization": "Bearer no"}, {"x-perennial-claims": claims.decode()}):
+            answers = [client.post(f"/v2/repository/{path}", headers=given) for path in paths]
+            assert [answer.status_code for answer in answers] == [401, 401, 401], given
+        listed = client.post("/v2/repository/index", headers={"authorization": f"Bearer {key}"})
+        assert [entry["state"] for entry in listed.json()] == ["READY"]
+        assert caller.code(b"", "RepositoryIndex") == "UNAUTHENTICATED"
+        assert caller.code(b"", "RepositoryIndex", authorization=f"Bearer {key}") == "OK"
+
+
+def test_the_champion_and_a_named_version_come_from_the_registry(tmp_path, orders, monkeypatch, capsys):
     ref, folder = orders
     record = VersionRecord(ref=ref, run_id="run", created=datetime(2026, 1, 1, tzinfo=UTC), tags={})
+
+    known = {("orders", "champion"), ("orders", "2.0.0")}
 
     def fetch(asked, into):
         write_contents(into, read_signed(folder, asked.model, asked.digest, TRUSTED))
 
     registry = SimpleNamespace(
-        find=lambda model, which: record if which in ("champion", "2.0.0") else None, fetch=fetch
+        find=lambda model, which: record if (model, which) in known else None,
+        versions=lambda model: [record] if model == "orders" else [],
+        fetch=fetch,
     )
     answered = []
 
@@ -207,3 +238,8 @@ def test_the_champion_and_a_named_version_come_from_the_registry(tmp_path, order
     assert serve("orders:2.0.0", "--port", "0") == 0
     assert [(answer["version"], answer["digest"]) for answer in answered] == [("2.0.0", ref.digest)] * 2
     assert serve("orders:1.0.0", "--port", "0") == UnknownVersion.exit_code
+    assert "serve one of them: 2.0.0" in capsys.readouterr().err
+    assert serve("nope", "--port", "0") == UnknownModel.exit_code
+    assert "known: defect_predictor" in capsys.readouterr().err
+    assert serve("wine_cultivar", "--port", "0") == UnknownVersion.exit_code
+    assert "perennial run wine_cultivar" in capsys.readouterr().err

@@ -51,7 +51,9 @@ class OneVersion:
 class BatchWorld:
     """A project folder. `source` changes keys of `data.source` of its spec."""
 
-    def __init__(self, folder: Path, inputs=INPUTS, task: Task = TASK, service=None, **source) -> None:
+    def __init__(
+        self, folder: Path, inputs=INPUTS, task: Task = TASK, service=None, columns=(), **source
+    ) -> None:
         self.folder = folder
         self.settings = Settings(project=folder / "project", home=folder / "state")
         spec = yaml.safe_load((ROOT / "configs" / "models" / "defect_predictor.yaml").read_text())
@@ -64,7 +66,9 @@ class BatchWorld:
         path = self.settings.configs / "models" / "tiny.yaml"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(yaml.safe_dump(spec))
-        self.version = tiny_version(folder, "tiny", "1.2.0", 0.0, service, task=task, inputs=inputs)
+        self.version = tiny_version(
+            folder, "tiny", "1.2.0", 0.0, service, task=task, inputs=inputs, columns=columns
+        )
 
     def enter(self) -> None:
         """Let the command line see this project and its registry, in this process."""

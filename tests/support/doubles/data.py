@@ -43,6 +43,19 @@ class MemoryData:
             (into / name).parent.mkdir(parents=True, exist_ok=True)
             (into / name).write_bytes(content)
 
+    def fetch(self, files: Mapping[str, str], into: Path) -> None:
+        for name, expected in files.items():
+            contents = (content.get(name) for content in self._contents.values())
+            hashed = {
+                hashlib.md5(content, usedforsecurity=False).hexdigest(): content
+                for content in contents
+                if content
+            }
+            if expected not in hashed:
+                raise DatasetMissing(f"{name} (md5 {expected}) is not in the remote", hint="prepare the data")
+            (into / name).parent.mkdir(parents=True, exist_ok=True)
+            (into / name).write_bytes(hashed[expected])
+
     def latest(self) -> DataRevision | None:
         return None if self._latest is None else self._revisions[self._latest]
 

@@ -92,6 +92,11 @@ class MemoryReleases:
             sorted(mine, key=lambda one: one.release_id), key=lambda one: one.started_at, reverse=True
         )
 
+    def active(self, model: str | None = None) -> list[ReleaseStatus]:
+        models = {parse(body).model for body in self._bodies.values()} if model is None else {model}
+        active = [each for name in models for each in self.latest(name) if not each.phase.is_final()]
+        return sorted(active, key=lambda each: each.started_at, reverse=True)
+
     def save(self, status: ReleaseStatus, expected: int | None, entries: Sequence[Entry]) -> ReleaseStatus:
         stored = self.load(status.release_id)
         if (None if stored is None else stored.revision) != expected:

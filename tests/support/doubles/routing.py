@@ -187,6 +187,9 @@ class MemoryRouter:
         self._answer()
         return {pool.value: self.servers[pool] if model in self._routes else 0 for pool in PoolName}
 
+    def backups(self) -> Mapping[str, int]:
+        return {model: self.counters(model)[BACKUP].requests for model in self._routes}
+
     def differences(self) -> tuple[str, ...]:
         self._answer()
         return tuple(self.foreign)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from perennial.core.input_encoding import Column, Distinct
+from perennial.core.input_encoding import Column, Distinct, Fault
 
 
 @dataclass(frozen=True)
@@ -21,17 +22,25 @@ class Chunk:
     table: pa.Table
     names: tuple[str, ...]
     copied: tuple[str, ...]
+    given: Mapping[str, Column] | None = None
+    """Inputs in place of those of the table."""
+    refused: tuple[Fault, ...] = ()
 
     def __len__(self) -> int:
         return int(self.table.num_rows)
 
     def columns(self) -> dict[str, Column]:
+        if self.given is not None:
+            return dict(self.given)
         columns: dict[str, Column] = {}
         for place, name in enumerate(self.names):
             values, text = self._array(f"value_{place}"), f"text_{place}"
             is_uncast = text in self.table.column_names
             columns[name] = _mixed(values, self._array(text)) if is_uncast else _column(values)
         return columns
+
+    def with_columns(self, columns: Mapping[str, Column], refused: tuple[Fault, ...]) -> Chunk:
+        return replace(self, given=columns, refused=refused)
 
     def copies(self) -> dict[str, pa.Array]:
         """Return the columns that the result has, too."""

@@ -6,6 +6,7 @@ import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from filelock import FileLock, Timeout
@@ -14,7 +15,7 @@ from perennial.adapters.loopback_http import LoopbackHttp
 from perennial.core.release.traffic import Readiness
 from perennial.core.serving_spec import Load
 from perennial.core.version import VersionRef
-from perennial.errors import ModelFileError, PoolUnavailable
+from perennial.errors import ModelFileError, PerennialError, PoolUnavailable
 from perennial.files import new_folder
 from perennial.serving import desired_state, headers
 from perennial.serving.desired_state import DesiredState, DesiredVersion
@@ -65,6 +66,38 @@ class BentoPool:
         self._check_pool(pool)
         self._store(ref, files)
         self._change(pool, lambda state: state.with_version(DesiredVersion.of(ref)))
+
+    def hold(self, pool: str, wanted: DesiredState, fetch: Callable[[DesiredVersion, Path], None]) -> None:
+        """Make these the versions of the pool, after their files; see `flows.release.agent_ports`.
+
+        A version whose files cannot be had keeps none of the others from its servers.
+
+        Raises:
+            ToolError, ModelFileError: that of the first version whose files cannot be had.
+        """
+        self._check_pool(pool)
+        here = {version.identity for version in self._states[pool].read().models}
+        missing: list[PerennialError] = []
+        held = []
+        for version in wanted.models:
+            try:
+                if version.identity not in here:
+                    self._fetch(version, fetch)
+                held.append(version)
+            except PerennialError as error:
+                named = f"{version.model} {version.digest[:12]}: {error.message}"
+                missing.append(type(error)(named, hint=error.hint))
+        self._change(pool, lambda state: state.with_models(tuple(held)))
+        if missing:
+            raise missing[0]
+
+    def _fetch(self, version: DesiredVersion, fetch: Callable[[DesiredVersion, Path], None]) -> None:
+        if self._holds(desired_state.version_folder(self._folder, version.digest), version):
+            return
+        (self._folder / "fetched").mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(dir=self._folder / "fetched") as folder:
+            fetch(version, Path(folder))
+            self._store(version, Path(folder))
 
     def drop(self, pool: str, model: str, digest: str) -> None:
         """Remove the version from the desired state; its files stay for other pools and for rollbacks."""
@@ -173,7 +206,7 @@ class BentoPool:
         except (OSError, ValueError):
             return None
 
-    def _store(self, ref: VersionRef, files: Path) -> None:
+    def _store(self, ref: VersionRef | DesiredVersion, files: Path) -> None:
         """Copy beside the target and rename, so that a store folder is complete or absent."""
         target = desired_state.version_folder(self._folder, ref.digest)
         if self._holds(target, ref):
@@ -188,7 +221,7 @@ class BentoPool:
                 load_verified(temporary, ref.model, ref.digest, self._trusted)
                 shutil.rmtree(target, ignore_errors=True)  # wrong or truncated; loaded sessions are in memory
 
-    def _holds(self, folder: Path, ref: VersionRef) -> bool:
+    def _holds(self, folder: Path, ref: VersionRef | DesiredVersion) -> bool:
         """Return whether the stored files are those of the version."""
         try:
             load_verified(folder, ref.model, ref.digest, self._trusted)

@@ -16,19 +16,14 @@ import json
 from perennial.adapters.envoy.config import TYPE, Json
 from perennial.serving import headers
 from perennial.serving.protocol.grpc import paths
+from perennial.serving.protocol.grpc.status import OF_ERROR, STATUSES
 
 FIELDS = 10_000
 """Most fields of a message (inputs, their bytes, outputs, parameters) among which Envoy looks for the model's name; a
 thousand cost about 0.1 ms. More than a server takes (`MOST_TENSORS`)."""
 
-HTTP_STATUS = {
-    1: 503, 2: 500, 3: 400, 4: 504, 5: 404, 6: 409, 7: 403, 8: 429, 9: 400, 10: 409, 11: 400, 12: 501, 13: 500,
-    14: 503, 15: 500, 16: 401,
-}  # fmt: skip
-"""HTTP status by gRPC status, as in `google/rpc/code.proto`; but CANCELLED is 503: when a client cancels, nothing is
-answered, and a server that stops says so of calls that no handler has taken, which another server should answer."""
-GRPC_STATUS = {400: 3, 408: 4, 413: 8, 429: 8, 504: 4}
-"""gRPC status of an answer that Envoy gives itself, where its own mapping has another or UNKNOWN."""
+OWN_ANSWERS = (400, 408, 413, 429, 504)
+"""HTTP statuses of answers that Envoy gives itself whose gRPC status in its own mapping is another, or UNKNOWN."""
 
 _REFUSE = """
 local function refuse(handle, status, text)
@@ -200,7 +195,7 @@ def model_of_call() -> Json:
 
 def upstream_filters() -> list[Json]:
     """Return the filters of a cluster of gRPC servers."""
-    codes = "{" + ", ".join(f'["{code}"] = "{status}"' for code, status in HTTP_STATUS.items()) + "}"
+    codes = "{" + ", ".join(f'["{status.code}"] = "{status.counted}"' for status in STATUSES) + "}"
     codec = "extensions.filters.http.upstream_codec.v3.UpstreamCodec"
     return [
         _lua(_STATUS % {"codes": codes}),
@@ -223,10 +218,13 @@ def local_replies() -> Json:
             {
                 "filter": {"and_filter": {"filters": [of_status(status), is_grpc]}},
                 "headers_to_add": [
-                    {"header": {"key": "grpc-status", "value": str(code)}, "append_action": "ADD_IF_ABSENT"}
+                    {
+                        "header": {"key": "grpc-status", "value": str(OF_ERROR[status].code)},
+                        "append_action": "ADD_IF_ABSENT",
+                    }
                 ],
             }
-            for status, code in GRPC_STATUS.items()
+            for status in OWN_ANSWERS
         ]
     }  # fmt: skip
 

@@ -104,6 +104,20 @@ class EnvoyMeasurements:
             for number, pool in enumerate((PoolName.STABLE, PoolName.CANARY))
         }
 
+    def backups(self, models: Iterable[str]) -> Mapping[str, int]:
+        """Return model -> attempts that canary servers accepted for the stable share, from one answer of Envoy."""
+        held = self._admin.clusters()
+        return {
+            model: sum(
+                server.answered
+                for protocol in Protocol
+                for server in self._of_pool(
+                    PoolName.CANARY, [held.get(pool_cluster(model, PoolName.STABLE, protocol), ())]
+                )
+            )
+            for model in models
+        }
+
     def overview(self, route: Route) -> list[dict[str, Any]]:
         """Return a row per pool with a target: the configured share and the counters."""
         counters, healthy = self.counters(route.model), self.healthy(route.model)

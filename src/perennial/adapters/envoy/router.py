@@ -116,6 +116,9 @@ class EnvoyRouter:
     def healthy(self, model: str) -> Mapping[str, int]:
         return self._measurements.healthy(model)
 
+    def backups(self) -> Mapping[str, int]:
+        return self._measurements.backups(self._confirmed().routes)
+
     def overview(self) -> list[dict[str, Any]]:
         """Return a row per model and pool with a target: the configured share and the counters."""
         routes = sorted(self._confirmed().routes.items())

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
+from types import MappingProxyType
 
 from perennial.core.release.traffic import Route
 from perennial.errors import RouterRejected
@@ -30,15 +32,21 @@ def read(path: Path) -> ConfirmedRoutes:
         RouterRejected: the file cannot be read as routes.
     """
     try:
-        body = json.loads(path.read_bytes())
-        routes = {name: Route.model_validate(route) for name, route in body["routes"].items()}
-        return ConfirmedRoutes(body["generation"], routes)
+        return _parsed(path.read_bytes())
     except FileNotFoundError:
         return ConfirmedRoutes()
     except (ValueError, KeyError, TypeError) as error:
         raise RouterRejected(
             f"{path} cannot be read: {error}", hint="restore it, or remove it and reconcile the releases"
         ) from error
+
+
+@lru_cache(maxsize=2)
+def _parsed(content: bytes) -> ConfirmedRoutes:
+    """Return the routes in the content of a file: who asks for each of a thousand models parses it once."""
+    body = json.loads(content)
+    routes = {name: Route.model_validate(route) for name, route in body["routes"].items()}
+    return ConfirmedRoutes(body["generation"], MappingProxyType(routes))
 
 
 def write(path: Path, state: ConfirmedRoutes) -> None:

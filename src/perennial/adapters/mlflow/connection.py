@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import ssl
 import sys
 import warnings
 from collections.abc import Callable, Iterator
@@ -21,12 +20,9 @@ os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")
 os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
 os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
 
-import httpx
 import requests
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import SADeprecationWarning, SQLAlchemyError
 
 from perennial.errors import TrackerRefused, TrackerUnavailable
 from perennial.hidden_packages import hidden
@@ -49,8 +45,12 @@ def connect(url: str) -> MlflowClient:
         Path(url.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
     probe(url)
     with reaching(url), warnings.catch_warnings():
-        # They concern MLflow's own tables; a user cannot act on them.
-        warnings.simplefilter("ignore", SADeprecationWarning)
+        if not url.startswith("http"):
+            # A server's client does without SQLAlchemy, whose import is a tenth of a command.
+            from sqlalchemy.exc import SADeprecationWarning
+
+            # They concern MLflow's own tables; a user cannot act on them.
+            warnings.simplefilter("ignore", SADeprecationWarning)
         return MlflowClient(tracking_uri=url, registry_uri=url)
 
 
@@ -64,9 +64,9 @@ def probe(url: str) -> None:
         return
     try:
         trusted = os.environ.get("MLFLOW_TRACKING_SERVER_CERT_PATH")
-        verify = ssl.create_default_context(cafile=trusted) if trusted else True
-        httpx.get(f"{url.rstrip('/')}/health", timeout=PROBE_SECONDS, verify=verify).raise_for_status()
-    except (httpx.HTTPError, OSError) as error:
+        answer = requests.get(f"{url.rstrip('/')}/health", timeout=PROBE_SECONDS, verify=trusted or True)
+        answer.raise_for_status()
+    except (requests.RequestException, OSError) as error:
         raise _unavailable(url, error) from error
 
 
@@ -75,7 +75,11 @@ def reaching(url: str) -> Iterator[None]:
     """Turn failures of the connection into TrackerUnavailable, and refused accounts into TrackerRefused."""
     try:
         yield
-    except (requests.ConnectionError, requests.Timeout, SQLAlchemyError) as error:
+    except (
+        requests.ConnectionError,
+        requests.Timeout,
+        *_loaded(("sqlalchemy.exc", "SQLAlchemyError")),
+    ) as error:
         raise _unavailable(url, error) from error
     except MlflowException as error:
         if error.error_code in {"INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE"}:
@@ -93,11 +97,12 @@ def reaching(url: str) -> Iterator[None]:
 def s3_errors() -> tuple[type[Exception], ...]:
     """Return the classes of failures of the client for S3; none before MLflow has loaded it."""
     names = (("botocore.exceptions", "BotoCoreError"), ("botocore.exceptions", "ClientError"))
-    return tuple(
-        getattr(sys.modules[module], name)
-        for module, name in (*names, ("boto3.exceptions", "Boto3Error"))
-        if module in sys.modules
-    )
+    return _loaded(*names, ("boto3.exceptions", "Boto3Error"))
+
+
+def _loaded(*names: tuple[str, str]) -> tuple[type[Exception], ...]:
+    """Return the classes of exceptions whose modules are loaded: what is not loaded has raised nothing."""
+    return tuple(getattr(sys.modules[module], name) for module, name in names if module in sys.modules)
 
 
 def all_pages(search: Callable[[str | None], Any]) -> list[Any]:
@@ -131,4 +136,8 @@ def _unavailable(url: str, error: Exception) -> TrackerUnavailable:
 
 def _shown(url: str) -> str:
     """Return an address without the password of a database."""
-    return url if url.startswith("http") else make_url(url).render_as_string(hide_password=True)
+    if url.startswith("http"):
+        return url
+    from sqlalchemy.engine import make_url
+
+    return make_url(url).render_as_string(hide_password=True)

@@ -23,6 +23,8 @@ from mlflow.exceptions import MlflowException  # isort: skip
 from perennial.core.training.registration import VersionRecord
 from perennial.errors import UsageError
 
+FEW = 1000
+"""Runs up to which a search names them: that many versions are a page anyway."""
 AND = re.compile(r"\s+and\s+", re.IGNORECASE)
 OF_RUNS = re.compile(r"(metrics?|params?)\.")
 SHORT = re.compile(r"^(lifecycle|reason|architecture|semantic_version)\b")
@@ -51,10 +53,11 @@ class MlflowSearch:
         client = connect(self._url)
         try:
             with reaching(self._url):
-                versions = versions_of(client, " and ".join(of_versions))
-                if of_runs:
+                if not of_runs:
+                    versions = versions_of(client, " and ".join(of_versions))
+                else:
                     runs = {run.info.run_id for run in runs_of(client, [" and ".join(of_runs)])}
-                    versions = [version for version in versions if version.run_id in runs]
+                    versions = _of_runs(client, of_versions, runs)
         except MlflowException as error:
             raise UsageError(
                 f"MLflow does not understand {query!r}: {error.message}",
@@ -89,6 +92,18 @@ class MlflowSearch:
         with reaching(self._url):
             versions = versions_of(client, f"name = '{model}'")
         return [str(version.version) for version in versions if not is_ours(version)]
+
+
+def _of_runs(client: MlflowClient, conditions: list[str], runs: set[str]) -> list[ModelVersion]:
+    """Return the versions of runs that also meet conditions; few runs are named, instead of reading every version."""
+    if len(runs) > FEW:
+        versions = versions_of(client, " and ".join(conditions))
+        return [version for version in versions if version.run_id in runs]
+    versions = []
+    for chunk in chunks(sorted(runs)):
+        named = ", ".join(f"'{run_id}'" for run_id in chunk)
+        versions += versions_of(client, " and ".join([*conditions, f"run_id IN ({named})"]))
+    return sorted(versions, key=lambda version: (version.name, int(version.version)))
 
 
 def _at_keys(client: MlflowClient, wanted: Collection[tuple[str, str]]) -> list[ModelVersion]:

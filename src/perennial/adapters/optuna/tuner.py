@@ -10,14 +10,17 @@ from typing import Any
 
 import numpy as np
 import optuna
-from optuna.exceptions import StorageInternalError
+from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
+from optuna.storages._heartbeat import get_heartbeat_thread
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError
 
+from perennial.adapters.optuna import shared_trials
 from perennial.adapters.optuna.workers import optimise
+from perennial.core.shared_search import SharedSearch
 from perennial.core.spec import TuningSpec
 from perennial.core.training.artifacts import Trial
 from perennial.errors import ModelError, StoreUnavailable
@@ -47,6 +50,7 @@ class OptunaTuner:
         objective: Objective,
         done: Callable[[Trial], None],
         first: Sequence[Mapping[str, Any]] = (),
+        shared: SharedSearch | None = None,
     ) -> Trial:
         """Return the best trial of a study; finished trials of an earlier, killed search count.
 
@@ -54,7 +58,10 @@ class OptunaTuner:
             ModelError: no trial was completed.
             StoreUnavailable: the database of the studies does not answer.
         """
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
         with self._reaching():
+            if shared is not None:
+                return self._lead(shared, maximise, suggest, objective, done, first)
             return self._tune(study, tuning, maximise, suggest, objective, done, first)
 
     def _tune(
@@ -67,7 +74,6 @@ class OptunaTuner:
         done: Callable[[Trial], None],
         first: Sequence[Mapping[str, Any]],
     ) -> Trial:
-        optuna.logging.set_verbosity(optuna.logging.WARNING)
         opened = self._open(study, tuning, maximise)
         for trial in finished(opened):
             done(as_trial(trial))
@@ -92,12 +98,51 @@ class OptunaTuner:
                 timeout=tuning.timeout.total_seconds(),
                 callbacks=[lambda _, trial: done(as_trial(trial))],
             )
-        if not any(trial.state is TrialState.COMPLETE for trial in opened.trials):
-            raise ModelError(
-                f"tuning {study}: no trial was completed",
-                hint="raise tuning.trials or tuning.timeout in the spec",
+        return _best(opened)
+
+    def _lead(
+        self,
+        offer: SharedSearch,
+        maximise: bool,
+        suggest: Callable[[Any], dict[str, Any]],
+        objective: Objective,
+        done: Callable[[Trial], None],
+        first: Sequence[Mapping[str, Any]],
+    ) -> Trial:
+        """Evaluate the trials of a search together with the processes that join it; see `tune`."""
+        opened = _created(offer.study, self._shared_storage(), maximise)
+        opened.pruner = _pruner()
+        evaluate = _evaluator(opened, offer.tuning.seed, suggest, objective)
+        seconds = offer.tuning.timeout.total_seconds()
+        shared_trials.lead(opened, offer, evaluate, seconds, first, lambda trial: done(as_trial(trial)))
+        return _best(opened)
+
+    def offered(self, model: str) -> SharedSearch | None:
+        with self._reaching():
+            return shared_trials.offered(self._shared_storage(), model)
+
+    def join(
+        self,
+        search: SharedSearch,
+        suggest: Callable[[Any], dict[str, Any]],
+        objective: Objective,
+        done: Callable[[Trial], None],
+        idle: float,
+    ) -> None:
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        with self._reaching():
+            opened = optuna.load_study(
+                study_name=search.study, storage=self._shared_storage(), pruner=_pruner()
             )
-        return as_trial(opened.best_trial)
+            evaluate = _evaluator(opened, search.tuning.seed, suggest, objective)
+            shared_trials.follow(opened, evaluate, idle, lambda trial: done(as_trial(trial)))
+
+    def _shared_storage(self) -> RDBStorage:
+        """Return the database of shared searches; a journal file keeps no signs of life."""
+        if self._url is None:
+            raise ValueError("a shared search needs an SQL database")
+        self._folder.mkdir(parents=True, exist_ok=True)
+        return shared_trials.storage(self._url)
 
     def plots(self, study: str, folder: Path) -> list[Path]:
         from optuna.visualization import plot_optimization_history, plot_param_importances
@@ -114,12 +159,7 @@ class OptunaTuner:
         return [folder / name for name in pictures]
 
     def _open(self, name: str, tuning: TuningSpec, maximise: bool) -> optuna.Study:
-        study = optuna.create_study(
-            study_name=name,
-            storage=self._storage(),
-            direction="maximize" if maximise else "minimize",
-            load_if_exists=True,
-        )
+        study = _created(name, self._storage(), maximise)
         for trial in study.get_trials(states=(TrialState.RUNNING,)):
             # Its process is dead, because only a single training of a model tunes at a time.
             study.tell(trial.number, state=TrialState.FAIL)
@@ -151,6 +191,26 @@ class OptunaTuner:
                 f"{make_url(self._url).render_as_string(hide_password=True)}: {getattr(cause, 'orig', cause)}",
                 hint="check that the database runs, and PERENNIAL_TUNING_URL",
             ) from error
+
+
+def _created(name: str, storage: BaseStorage, maximise: bool) -> optuna.Study:
+    """Return the study of this name, new or not."""
+    direction = "maximize" if maximise else "minimize"
+    return optuna.create_study(study_name=name, storage=storage, direction=direction, load_if_exists=True)
+
+
+def _best(study: optuna.Study) -> Trial:
+    """Return the best trial; of equal ones the first.
+
+    Raises:
+        ModelError: none was completed.
+    """
+    if not any(trial.state is TrialState.COMPLETE for trial in study.trials):
+        raise ModelError(
+            f"tuning {study.study_name}: no trial was completed",
+            hint="raise tuning.trials or tuning.timeout in the spec",
+        )
+    return as_trial(study.best_trial)
 
 
 def _sampler(seed: int) -> optuna.samplers.BaseSampler:
@@ -198,23 +258,35 @@ def _evaluation(
     suggest: Callable[[Any], dict[str, Any]],
     objective: Objective,
 ) -> Callable[[int], None]:
-    """Return the function of a worker that evaluates a trial by its storage id and tells the study its result."""
+    """Return the function of a worker process that evaluates a trial; see `_evaluator`."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    opened = tuner.opened(study)
+    return _evaluator(tuner.opened(study), seed, suggest, objective)
+
+
+def _evaluator(
+    opened: optuna.Study, seed: int, suggest: Callable[[Any], dict[str, Any]], objective: Objective
+) -> Callable[[int], None]:
+    """Return the function that evaluates a trial by its storage id and tells the study its result."""
 
     def evaluate(trial_id: int) -> None:
-        number = opened._storage.get_trial(trial_id).number
-        # By the number of the trial, not by the worker: which worker takes a trial depends on their speed.
+        given = opened._storage.get_trial(trial_id)
+        # By the number of the trial, not by the worker: which worker takes a trial depends on their speed. One that
+        # lost its process is tried again under a new number, and must draw the same.
+        number = given.system_attrs.get("failed_trial", given.number)
         opened.sampler = _sampler(int(np.random.SeedSequence([abs(seed), number]).generate_state(1)[0]))
         trial = optuna.Trial(opened, trial_id)
-        try:
-            value = _evaluate(trial, suggest, objective)
-        except optuna.TrialPruned:
-            opened.tell(trial, state=TrialState.PRUNED)
-        except Exception:
-            opened.tell(trial, state=TrialState.FAIL)
-            raise
-        else:
-            opened.tell(trial, value)
+        tell = functools.partial(opened.tell, trial, skip_if_finished=True)
+        with get_heartbeat_thread(trial_id, opened._storage):
+            try:
+                value = _evaluate(trial, suggest, objective)
+            except optuna.TrialPruned:
+                tell(state=TrialState.PRUNED)
+            except UpdateFinishedTrialError:
+                return  # given up for dead meanwhile, and queued again
+            except Exception:
+                tell(state=TrialState.FAIL)
+                raise
+            else:
+                tell(value)
 
     return evaluate

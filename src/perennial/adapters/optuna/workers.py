@@ -8,8 +8,6 @@ breaks no other.
 from __future__ import annotations
 
 import multiprocessing
-import os
-import threading
 import time
 import warnings
 from collections.abc import Callable
@@ -23,7 +21,8 @@ from optuna.exceptions import ExperimentalWarning
 from optuna.storages import RetryHeartbeatStaleTrialCallback
 from optuna.trial import FrozenTrial, TrialState
 
-from perennial.errors import ModelError
+from perennial.adapters.child_process import end_with_parent
+from perennial.errors import WorkerLost
 
 RETRIES = 2
 """How often a trial whose worker died is tried again."""
@@ -48,7 +47,7 @@ def optimise(
         done: called here for each finished trial, in the order of their ends.
 
     Raises:
-        ModelError: a trial has lost its worker again and again.
+        WorkerLost: a trial has lost its worker again and again.
         Others: what the evaluation of a trial raises, once the running trials have ended.
     """
     content, until = cloudpickle.dumps(evaluation), time.monotonic() + seconds
@@ -90,7 +89,7 @@ def _lost(study: optuna.Study, number: int) -> int:
     """Queue the trial of a dead worker again, with its parameters; return the number of queued trials.
 
     Raises:
-        ModelError: it was tried often enough.
+        WorkerLost: it was tried often enough.
     """
     trial = study.get_trials()[number]
     if trial.state is not TrialState.RUNNING:  # the worker died after it had stored the result
@@ -99,7 +98,7 @@ def _lost(study: optuna.Study, number: int) -> int:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)
         if len(RetryHeartbeatStaleTrialCallback.retry_history(trial)) >= RETRIES:
-            raise ModelError(
+            raise WorkerLost(
                 f"the worker of trial {number} died {RETRIES + 1} times with the parameters {trial.params}",
                 hint="most often memory is short: lower tuning.workers in the spec, or bring more of it",
             )
@@ -109,16 +108,8 @@ def _lost(study: optuna.Study, number: int) -> int:
 
 def _start(content: bytes) -> None:
     """Prepare a worker process."""
-    threading.Thread(target=_end_with_training, daemon=True).start()
+    end_with_parent()
     EVALUATE[:] = [cloudpickle.loads(content)()]  # sent by the parent process
-
-
-def _end_with_training() -> None:
-    """Leave no worker behind when the training is killed: nobody would read its results."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
 
 
 def _run(trial_id: int) -> None:

@@ -23,7 +23,7 @@ from sqlalchemy.sql.functions import FunctionElement
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
-REVISIONS = ("0001", "0002")
+REVISIONS = ("0001", "0002", "0003", "0004")
 """Revisions of this schema, oldest first: the files of `migrations`. A change here is a new revision there."""
 NEWEST = REVISIONS[-1]
 RETIRED = ("perennial_feedback", "perennial_reward")
@@ -47,6 +47,24 @@ class entry_field(FunctionElement):  # noqa: N801 an SQL function
     type = String()
     inherit_cache = False  # the name of the field is part of the SQL
     name = "entry_field"
+
+
+class database_time(FunctionElement):  # noqa: N801 an SQL function
+    """The database's clock in whole microseconds since 1970: machines whose own clocks differ compare by it."""
+
+    type = BigInteger()
+    inherit_cache = True
+    name = "database_time"
+
+
+@compiles(database_time, "sqlite")
+def _sqlite_time(element: database_time, compiler: Any, **kw: Any) -> str:
+    return "CAST((julianday('now') - 2440587.5) * 86400000000 AS INTEGER)"
+
+
+@compiles(database_time, "postgresql")
+def _postgresql_time(element: database_time, compiler: Any, **kw: Any) -> str:
+    return "CAST(extract(epoch FROM clock_timestamp()) * 1000000 AS BIGINT)"
 
 
 @compiles(entry_field, "sqlite")
@@ -73,6 +91,7 @@ releases = Table(
     Column("phase", String(32), nullable=False),
     Column("body", Text, nullable=False),
     Index("perennial_release_model", "model", "started_us"),
+    Index("perennial_release_phase", "phase", "model"),
 )
 
 # Apart from the release: a pass that changes nothing takes no revision.
@@ -149,6 +168,45 @@ tokens = Table(
     metadata,
     Column("id", String(32), primary_key=True),
     Column("body", Text, nullable=False),
+)
+
+# What the serving machines must hold: versions of pools, routes, small files. The row without a kind has the newest
+# generation; its lock orders the changes, so that who has read a generation has seen all before it.
+wanted = Table(
+    "perennial_wanted",
+    metadata,
+    Column("kind", String(16), primary_key=True),
+    Column("name", String(128), primary_key=True),
+    Column("generation", BigInteger, nullable=False),
+    Column("body", Text, nullable=False),
+)
+
+# A machine writes rows under its own name only; on PostgreSQL the database sees to that (`machines.rights`).
+machines = Table(
+    "perennial_machine",
+    metadata,
+    Column("machine", String(128), primary_key=True),
+    Column("seen_us", BigInteger, nullable=False),
+    Column("body", Text, nullable=False),
+)
+
+machine_counters = Table(
+    "perennial_machine_counters",
+    metadata,
+    Column("machine", String(128), primary_key=True),
+    Column("model", String(128), primary_key=True),
+    Column("body", Text, nullable=False),
+)
+
+machine_calls = Table(
+    "perennial_machine_call",
+    metadata,
+    Column("id", String(32), primary_key=True),
+    Column("machine", String(128), nullable=False),
+    Column("asked_us", BigInteger, nullable=False),
+    Column("body", Text, nullable=False),
+    Column("answer", Text, nullable=True),
+    Index("perennial_machine_call_machine", "machine"),
 )
 
 # Alembic's table under a name of its own: MLflow, Airflow and Optuna have theirs, and may be in the same database.

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from itertools import islice
-from typing import Any
+from typing import TypeVar
 
-from sqlalchemy import Connection, Table, select
+from sqlalchemy import Connection, select
 from sqlalchemy.exc import IntegrityError
 
 from perennial.adapters.sql import schema as tables
@@ -15,13 +16,19 @@ from perennial.adapters.sql.database import Database
 from perennial.adapters.sql.deliveries import SqlDeliveries
 from perennial.adapters.sql.ledger import SqlLedger, append_entry
 from perennial.adapters.sql.schema import microseconds
+from perennial.adapters.sql.upsert import insert
 from perennial.core.events import Entry
+from perennial.core.release.phase import Phase
 from perennial.core.release.status import Intent, ReleaseStatus
 from perennial.errors import ReleaseConflict
 from perennial.ports.traffic import BySource
 
+Item = TypeVar("Item")
 LABEL, REWARD = "label", "reward"
 CHUNK = 500
+ACTIVE = sorted(phase.value for phase in Phase if not phase.is_final())
+KEPT = 2000
+"""Ended releases that a process keeps after it has read them."""
 
 
 class SqlStore:
@@ -45,6 +52,7 @@ class SqlReleases:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._ended: OrderedDict[tuple[str, int], ReleaseStatus] = OrderedDict()
 
     def load(self, release_id: str) -> ReleaseStatus | None:
         query = select(tables.releases.c.body).where(tables.releases.c.release_id == release_id)
@@ -52,10 +60,38 @@ class SqlReleases:
         return matches[0] if matches else None
 
     def latest(self, model: str) -> list[ReleaseStatus]:
+        """Return all releases of a model, newest first; the text of an ended one is read once by this object."""
         table = tables.releases
-        query = select(table.c.body).where(table.c.model == model)
+        query = select(table.c.release_id, table.c.revision, table.c.phase).where(table.c.model == model)
+        with self._database.reading() as connection:
+            rows = connection.execute(query.order_by(table.c.started_us.desc(), table.c.release_id)).all()
+            known = {
+                row.release_id: status
+                for row in rows
+                if (status := self._ended.get((row.release_id, row.revision))) is not None
+            }
+            for names in _chunks([row.release_id for row in rows if row.release_id not in known]):
+                bodies = select(table.c.body).where(table.c.release_id.in_(names))
+                for body in connection.execute(bodies).scalars():
+                    status = ReleaseStatus.model_validate_json(body)
+                    known[status.release_id] = status
+                    self._keep(status)
+        return [known[row.release_id] for row in rows]
+
+    def active(self, model: str | None = None) -> list[ReleaseStatus]:
+        table = tables.releases
+        query = select(table.c.body).where(table.c.phase.in_(ACTIVE))
+        if model is not None:
+            query = query.where(table.c.model == model)
         newest_first = query.order_by(table.c.started_us.desc(), table.c.release_id)
         return self._database.values(newest_first, ReleaseStatus)
+
+    def _keep(self, status: ReleaseStatus) -> None:
+        """Keep an ended release: no later save changes what a revision says."""
+        if status.phase.is_final():
+            self._ended[status.release_id, status.revision] = status
+            if len(self._ended) > KEPT:
+                self._ended.popitem(last=False)
 
     def save(self, status: ReleaseStatus, expected: int | None, entries: Sequence[Entry]) -> ReleaseStatus:
         saved = status.model_copy(update={"revision": 0 if expected is None else expected + 1})
@@ -70,7 +106,7 @@ class SqlReleases:
 
     def note_pass(self, release_id: str, at: datetime) -> None:
         with self._database.writing() as connection:
-            statement = _insert(connection, tables.release_passes)
+            statement = insert(connection, tables.release_passes)
             row = statement.values(release_id=release_id, at_us=microseconds(at))
             at_us = {"at_us": statement.excluded.at_us}
             connection.execute(row.on_conflict_do_update(index_elements=["release_id"], set_=at_us))
@@ -107,7 +143,7 @@ class SqlIntents:
     def put(self, intent: Intent) -> None:
         with self._database.writing() as connection:
             row = {"id": intent.id, "release_id": intent.release_id, "body": intent.model_dump_json()}
-            statement = _insert(connection, tables.intents).values(**row)
+            statement = insert(connection, tables.intents).values(**row)
             connection.execute(statement.on_conflict_do_nothing(index_elements=["id"]))
 
     def pending(self, release_id: str) -> list[Intent]:
@@ -138,7 +174,8 @@ class SqlFeedback:
         key = {"kind": kind, "source": source}
         with self._database.writing() as connection:
             return sum(
-                _put_chunk(connection, key, chunk, microseconds(received)) for chunk in _chunks(values)
+                _put_chunk(connection, key, dict(chunk), microseconds(received))
+                for chunk in _chunks(values.items())
             )
 
     def _values(self, kind: str, since: datetime | None) -> BySource:
@@ -167,21 +204,11 @@ def _put_chunk(
         if name not in known or known[name] != value
     ]
     if changed:
-        statement = _insert(connection, table)
+        statement = insert(connection, table)
         replaced = {name: statement.excluded[name] for name in ("value", "received_us")}
         primary = ["kind", "prediction_id", "source"]
         connection.execute(statement.on_conflict_do_update(index_elements=primary, set_=replaced), changed)
     return len(changed)
-
-
-def _insert(connection: Connection, table: Table) -> Any:
-    """Return an INSERT that supports ON CONFLICT, which SQLAlchemy has per dialect."""
-    if connection.dialect.name == "sqlite":
-        from sqlalchemy.dialects.sqlite import insert
-    else:
-        # This import takes a sixth of the start of a command; SQLite does without it.
-        from sqlalchemy.dialects.postgresql import insert
-    return insert(table)
 
 
 def _conflict(status: ReleaseStatus) -> ReleaseConflict:
@@ -191,7 +218,7 @@ def _conflict(status: ReleaseStatus) -> ReleaseConflict:
     )
 
 
-def _chunks(values: Mapping[str, float]) -> Iterator[dict[str, float]]:
-    rest = iter(values.items())
-    while chunk := dict(islice(rest, CHUNK)):
+def _chunks(values: Iterable[Item]) -> Iterator[list[Item]]:
+    rest = iter(values)
+    while chunk := list(islice(rest, CHUNK)):
         yield chunk

@@ -11,6 +11,7 @@ import click
 from perennial import catalog
 from perennial.commands.identity import actor
 from perennial.commands.output import JSON, now, print_record, print_table, print_text
+from perennial.errors import UsageError
 from perennial.settings import load
 
 PART_ROWS = 131_072
@@ -28,6 +29,13 @@ PART_ROWS = 131_072
 @click.option("--into", metavar="VARIABLE",
               help="Environment variable with the address of a database; OUT is a new table in it.")  # fmt: skip
 @click.option("--keep", multiple=True, metavar="COLUMN", help="Column of IN that OUT has, too; repeatable.")
+@click.option(
+    "--newest",
+    is_flag=True,
+    help="Of a model with a feature service: join the values that a request now gets.",
+)
+@click.option("--as-of", metavar="COLUMN",
+              help="Of such a model: join the values that were known at the time in this column of IN.")  # fmt: skip
 @click.option("--workers", type=click.IntRange(1, 256), default=1, show_default=True, help="Processes.")
 @click.option("--part-rows", type=click.IntRange(1), default=PART_ROWS, show_default=True,
               help="Rows that are scored and kept at once.")  # fmt: skip
@@ -43,6 +51,8 @@ def batch(
     connection: str | None,
     into: str | None,
     keep: tuple[str, ...],
+    newest: bool,
+    as_of: str | None,
     workers: int,
     part_rows: int,
     strict: bool,
@@ -57,13 +67,17 @@ def batch(
     from perennial.flows.batch.score import BatchRequest, score_batch
     from perennial.wiring.batch import batch_ports
 
+    if newest and as_of is not None:
+        raise UsageError("--newest and --as-of are two answers to one question", hint="give one of them")
     settings = load()
     spec = catalog.spec(model, settings)
     described = source if connection is None else f"{source} ({connection})"
     with TemporaryDirectory(prefix="perennial-") as aside:
         report = score_batch(
             BatchRequest(spec.name, which, described, part_rows),
-            batch_ports(spec, settings, source, out, connection, into, keep, workers, Path(aside)),
+            batch_ports(
+                spec, settings, source, out, connection, into, keep, workers, Path(aside), newest, as_of
+            ),
             actor(settings),
             now,
             functools.partial(print_text, err=True),

@@ -9,6 +9,11 @@ import click
 from perennial import settings as environment
 from perennial.commands.output import print_text
 
+FOLDER = click.option(
+    "--from", "folder", type=click.Path(path_type=Path, exists=True, file_okay=False), required=True,
+    help="Folder that `cell export` wrote; it may be read-only.",
+)  # fmt: skip
+
 
 @click.group()
 def cell() -> None:
@@ -29,11 +34,19 @@ def export(folder: Path, models: tuple[str, ...]) -> None:
 
 @cell.command()
 @click.argument("process")
-@click.option("--from", "folder", type=click.Path(path_type=Path, exists=True, file_okay=False), required=True,
-              help="Folder that `cell export` wrote; it may be read-only.")  # fmt: skip
+@FOLDER
 def run(process: str, folder: Path) -> None:
     """Become PROCESS of a cell: envoy, or a model server such as server-stable-3101."""
     from perennial.local import cells, containers
 
     cells.arrange(environment.load(), folder)
     containers.become(process)
+
+
+@cell.command()
+@FOLDER
+def vertex(folder: Path) -> None:
+    """Serve the one model of a cell as a container of Vertex AI, which has asked the callers who they are."""
+    from perennial.local import vertex_container
+
+    vertex_container.serve(environment.load(), folder, print_text)

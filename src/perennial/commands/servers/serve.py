@@ -14,7 +14,7 @@ import click
 
 from perennial import settings as environment
 from perennial.commands.output import print_text
-from perennial.errors import UsageError
+from perennial.errors import UnknownVersion, UsageError
 from perennial.port_settings import ABOVE
 
 if TYPE_CHECKING:
@@ -89,13 +89,11 @@ def _serve_one(
 ) -> None:
     import uvicorn
 
-    from perennial.serving.observing.requests import Observed
-    from perennial.serving.observing.settings import observation
     from perennial.serving.protocol.grpc.server import GrpcServer
     from perennial.serving.single import files
     from perennial.serving.single.grpc_beside import BesideGrpc
-    from perennial.serving.single.server import application, listener
-    from perennial.wiring.traffic import trusted
+    from perennial.serving.single.server import listener, single_server
+    from perennial.wiring.here import trusted
 
     settings = environment.load()
     keys: TrustedKeys = trusted(settings)
@@ -108,15 +106,12 @@ def _serve_one(
         keys = files.hold_unsigned(files.model_folder(path), serving)
     else:
         files.hold_signed(files.model_folder(path), serving, keys)
-    app, version, calls = application(settings, serving, keys, log, lambda text: print_text(text, err=True))
+    server = single_server(settings, serving, keys, log, lambda text: print_text(text, err=True))
+    wanted, app = server.version.wanted, server.application
     address = f"http://{environment.LOOPBACK}:{door.getsockname()[1]}"
-    print_text(
-        f"{version.wanted.model} {version.wanted.version} is served at {address}; try it: {address}/docs"
-    )
-    seen = observation(settings)
-    app = app if seen is None else Observed(app, seen)
+    print_text(f"{wanted.model} {wanted.version} is served at {address}; try it: {address}/docs")
     if grpc_port is not None:
-        app = BesideGrpc(app, GrpcServer(f"{environment.LOOPBACK}:{grpc_port}", calls, lambda: True))
+        app = BesideGrpc(app, GrpcServer(f"{environment.LOOPBACK}:{grpc_port}", server.calls, lambda: True))
     lifespan = "off" if grpc_port is None else "on"
     config = uvicorn.Config(
         app, log_level="warning", access_log=False, lifespan=lifespan, server_header=False
@@ -124,8 +119,7 @@ def _serve_one(
     try:
         uvicorn.Server(config).run(sockets=[door])
     finally:
-        if seen is not None:
-            seen.close()
+        server.close()
 
 
 def _fetch(text: str, serving: Path, settings: Settings) -> None:
@@ -137,7 +131,18 @@ def _fetch(text: str, serving: Path, settings: Settings) -> None:
 
     model, _, version = text.partition(":")
     registry = versions.registry(settings)
-    ref = find_version(model, version or "champion", registry).ref
+    try:
+        ref = find_version(model, version or "champion", registry).ref
+    except UnknownVersion as error:
+        from perennial import catalog
+
+        known = [record.ref.version for record in registry.versions(model)]
+        if not known:
+            catalog.spec(model, settings)  # no such model: says which there are
+        hint = (
+            f"serve one of them: {', '.join(known)}" if known else "it has none yet: perennial run " + model
+        )
+        raise UnknownVersion(error.message, hint=hint) from error
     folder = desired_state.version_folder(serving, ref.digest)
     folder.mkdir(parents=True)
     registry.fetch(ref, folder)

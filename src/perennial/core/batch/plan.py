@@ -22,6 +22,7 @@ class BatchPlan(Frozen):
     source: str = Field(description="the file, or the query with its connection")
     revision: str = Field(description="SHA-256 over the rows of the input")
     copied: tuple[str, ...] = Field(description="columns of the input that the result has, too")
+    features: str = Field("", description="values of the feature store that were joined; empty: none")
     part_rows: int = Field(ge=1, description="rows of a part, the last one excepted")
 
     def differences(self, earlier: BatchPlan) -> list[str]:
@@ -58,6 +59,7 @@ class BatchReport(Frozen):
     digest: str
     source: str
     revision: str
+    features: str = ""
     read: int
     scored: int
     rejected: int

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -36,34 +36,40 @@ def score_rows(
     score: Callable[[np.ndarray], np.ndarray],
     columns: Mapping[str, Column],
     rows: int,
+    given: Sequence[Fault] = (),
 ) -> ScoredRows:
     """Encode and score rows; those that the encoding of a request refuses are set apart.
 
     Args:
         score: float32 [n, features] -> answers, float32 [n] or [n, k].
         columns: name -> [rows].
+        given: faults of rows that are set apart whatever their inputs are.
 
     Raises:
         MalformedInput: a column is missing.
         VersionFailed: an answer is not finite, and the values of its row are plausible.
     """
-    refused: list[Fault] = []
-    kept = np.arange(rows)
+    refused = list(given)
+    kept = np.delete(np.arange(rows), [fault.row for fault in refused])
+    if refused:
+        columns = {name: where(columns[name], kept) for name in inputs}
     try:
-        features = encode(inputs, columns, rows)
+        features = encode(inputs, columns, len(kept))
     except MalformedInput:
-        refused = faults(inputs, columns, rows)
-        kept = np.delete(kept, [fault.row for fault in refused])
-        features = encode(inputs, {name: where(columns[name], kept) for name in inputs}, len(kept))
+        wrong = faults(inputs, columns, len(kept))
+        sound = np.delete(np.arange(len(kept)), [fault.row for fault in wrong])
+        features = encode(inputs, {name: where(columns[name], sound) for name in inputs}, len(sound))
+        refused += [replace(fault, row=int(kept[fault.row])) for fault in wrong]
+        kept = kept[sound]
     width = task.width()
     answers = [np.empty((0,) if width is None else (0, width), dtype=np.float32)]
     answers += [score(features[start : start + SLICE]) for start in range(0, len(kept), SLICE)]
     answer = np.concatenate(answers)
-    sound = np.isfinite(answer if width is None else answer.sum(axis=1))
-    if not sound.all():
-        refused += _implausible(features[~sound], kept[~sound], columns_of(inputs))
-        refused.sort(key=lambda fault: fault.row)
-        kept, answer = kept[sound], answer[sound]
+    finite = np.isfinite(answer if width is None else answer.sum(axis=1))
+    if not finite.all():
+        refused += _implausible(features[~finite], kept[~finite], columns_of(inputs))
+        kept, answer = kept[finite], answer[finite]
+    refused.sort(key=lambda fault: fault.row)
     return ScoredRows(kept, task.columns(answer), tuple(refused))
 
 

@@ -9,7 +9,7 @@ registered). A variant has `variant.agreement` and `variant.gain` in place of `p
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from perennial.core.evaluation.figures_hash import PARITY, PARITY_SHARE, TAG, figures_hash
 from perennial.core.evaluation.variant_figures import judge_variant
@@ -40,7 +40,7 @@ def judge(
         latencies_ms: latencies of requests sent straight to a server that holds the candidate, without load.
         checks: judgements of the files and their behaviour (`perennial.core.evaluation.checks`).
     """
-    rules = [_metric(candidate, name, bound) for name, bound in spec.metrics.items()]
+    rules = [judge_metric(candidate.metrics, name, bound) for name, bound in spec.metrics.items()]
     rules += [
         _figures(candidate),
         *(judge_variant(spec, candidate) if is_variant(candidate.tags) else [_parity(spec, candidate)]),
@@ -79,18 +79,22 @@ def _figures(record: VersionRecord) -> Judgement:
     )
 
 
-def _metric(record: VersionRecord, name: str, bound: Bound) -> Judgement:
-    """Judge a metric; a missed bound inside the interval is not proven to be missed: UNSURE, a person decides."""
+def judge_metric(metrics: Mapping[str, float], name: str, bound: Bound) -> Judgement:
+    """Judge a metric; a missed bound inside the interval is not proven to be missed: UNSURE, a person decides.
+
+    Args:
+        metrics: of the run, by the names above.
+    """
     sides = [
         f">= {bound.min:g}" if bound.min is not None else "",
         f"<= {bound.max:g}" if bound.max is not None else "",
     ]
     needed = " and ".join(side for side in sides if side)
-    value = record.metrics.get(f"holdout.{name}")
+    value = metrics.get(f"holdout.{name}")
     if value is None:
         return _missing(name, f"metric holdout.{name}", needed)
-    least = record.metrics.get(f"holdout.{name}.low", value)
-    most = record.metrics.get(f"holdout.{name}.high", value)
+    least = metrics.get(f"holdout.{name}.low", value)
+    most = metrics.get(f"holdout.{name}.high", value)
     if _within(bound, value, value):
         verdict = Verdict.PASS
     else:
@@ -98,7 +102,7 @@ def _metric(record: VersionRecord, name: str, bound: Bound) -> Judgement:
     return Judgement(
         rule=name,
         verdict=verdict,
-        observed=f"{value:.4f}{_interval(record, f'holdout.{name}')}",
+        observed=f"{value:.4f}{_interval(metrics, f'holdout.{name}')}",
         needed=needed,
     )
 
@@ -134,7 +138,7 @@ def _improvement(spec: GateSpec, record: VersionRecord, champion: VersionRecord)
         verdict = Verdict.PASS
     else:
         verdict = Verdict.FAIL if high < spec.improvement.min_delta else Verdict.UNSURE
-    observed = f"{delta:+.4f}{_interval(record, name)}"
+    observed = f"{delta:+.4f}{_interval(record.metrics, name)}"
     return Judgement(rule="improvement", verdict=verdict, observed=observed, needed=needed)
 
 
@@ -205,6 +209,6 @@ def _missing(rule: str, what: str, needed: str) -> Judgement:
     return Judgement(rule=rule, verdict=Verdict.ERROR, observed=f"the version has no {what}", needed=needed)
 
 
-def _interval(record: VersionRecord, name: str) -> str:
-    low, high = record.metrics.get(f"{name}.low"), record.metrics.get(f"{name}.high")
+def _interval(metrics: Mapping[str, float], name: str) -> str:
+    low, high = metrics.get(f"{name}.low"), metrics.get(f"{name}.high")
     return "" if low is None or high is None else f" [{low:.4f}, {high:.4f}]"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable
 
 from perennial.core.events import Entry, Event
 from perennial.core.payloads import VersionFact
@@ -17,13 +17,13 @@ CHAMPIONS = (Event.RELEASE_SUCCEEDED, Event.EMERGENCY_ROLLBACK)
 
 
 def champion_route(
-    last: Entry | None, releases: Sequence[ReleaseStatus], taken_out: Collection[str | None]
+    last: Entry | None, won: ReleaseStatus | None, taken_out: Collection[str | None]
 ) -> Route | None:
     """Return the route without any release under way; None where no version became champion.
 
     Args:
         last: newest entry of the kinds CHAMPIONS.
-        releases: every release of the model.
+        won: the release of that entry.
         taken_out: digests of versions that a person took out of use; such a version is no backup.
     """
     if last is None:
@@ -31,7 +31,6 @@ def champion_route(
     if last.kind == Event.EMERGENCY_ROLLBACK:
         version, digest = VersionFact.read(last).version or "", last.digest or ""
         return _alone(last.model, Target(version=version, digest=digest, release_id=last.release_id or ""))
-    won = next((status for status in releases if status.release_id == last.release_id), None)
     if won is None:
         return None
     backup = won.alone.backup
@@ -50,7 +49,7 @@ def recorded_routes(
 
     Args:
         champion: `champion_route`.
-        releases: every release of the model.
+        releases: those of the model that have not ended.
         rollbacks: rollbacks of the model that may not be in the ledger yet.
     """
     steady: list[Route] = []

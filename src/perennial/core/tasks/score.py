@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
@@ -14,6 +15,9 @@ from perennial.errors import DataError
 
 POSITIVE = 0.5
 """Targets and labels from this value on are positive (failures)."""
+
+FEW = 8
+"""Scores up to which a loop is faster than NumPy."""
 
 
 class ScoreTask(Task):
@@ -36,6 +40,18 @@ class ScoreTask(Task):
     def decisions(self, answer: np.ndarray) -> np.ndarray:
         """Return 1 at or above the threshold."""
         return (np.asarray(answer) >= self.threshold).astype(np.int64)
+
+    def decided(self, answer: np.ndarray) -> list[int]:
+        """Return the decisions; for few scores of a model without NumPy's comparison, which costs more than they do."""
+        if answer.dtype == np.float32 and len(answer) <= FEW:
+            threshold = self._rounded_threshold
+            return [1 if score >= threshold else 0 for score in answer.tolist()]
+        return super().decided(answer)
+
+    @cached_property
+    def _rounded_threshold(self) -> float:
+        """Return the threshold as NumPy compares float32 with it."""
+        return float(np.float32(self.threshold))
 
     def right(
         self,
@@ -74,7 +90,7 @@ class ScoreTask(Task):
         return f"A score from {self.threshold:g} on is answered as positive ({column})."
 
     def fields(self, answer: np.ndarray) -> list[dict[str, Any]]:
-        pairs = zip(answer, self.decisions(answer).tolist(), strict=True)
+        pairs = zip(answer, self.decided(answer), strict=True)
         return [{"score": score, "decision": decision} for score, decision in pairs]
 
     def columns(self, answer: np.ndarray) -> dict[str, np.ndarray]:

@@ -77,6 +77,11 @@ class Task(AnswerForm):
     def decisions(self, answer: np.ndarray) -> np.ndarray:
         """Return what a caller does with an answer, int [n]; `NO_DECISION` where it is the number itself."""
 
+    def decided(self, answer: np.ndarray) -> list[int]:
+        """Return `decisions` as Python's integers."""
+        decided: list[int] = self.decisions(answer).tolist()
+        return decided
+
     @abstractmethod
     def right(
         self,

@@ -71,7 +71,11 @@ def is_variant(tags: Mapping[str, str]) -> bool:
 
 
 def variant_key(parent: str, recipe: Recipe, spec: str) -> str:
-    """Return a hash that is the same for the same parent, recipe and spec; both are digests."""
+    """Return a hash that is the same for the same parent, recipe and spec.
+
+    Args:
+        parent: its digest. spec: `variant_digest` of the spec.
+    """
     content = {"of": parent, "recipe": recipe.name, "settings": dict(recipe.settings), "spec": spec}
     return hashlib.sha256(canonical(content).encode()).hexdigest()
 
@@ -104,6 +108,7 @@ def variant_tags(
     parent: VersionRecord,
     recipe: Recipe,
     spec: str,
+    key: str,
     manifest: ModelManifest,
     champion: str,
     figures: str,
@@ -113,6 +118,7 @@ def variant_tags(
 
     Args:
         spec: digest of the spec today.
+        key: see `variant_key`.
         champion: digest of the champion that it was compared with.
         figures: hash of its figures.
         actor: account that asked for it, which may not approve its release.
@@ -131,7 +137,7 @@ def variant_tags(
         "spec": spec,
         VARIANT_OF: parent.ref.digest,
         VARIANT_RECIPE: recipe.name,
-        VARIANT_KEY: variant_key(parent.ref.digest, recipe, spec),
+        VARIANT_KEY: key,
         REQUESTED_BY: actor,
     }
 

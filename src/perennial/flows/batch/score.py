@@ -12,13 +12,15 @@ import numpy as np
 from perennial.core.batch.plan import BatchCounts, BatchPlan, BatchReport, check_names
 from perennial.core.batch.scoring import score_rows
 from perennial.core.events import Entry, Event
+from perennial.core.feature_spec import FeatureSpec
 from perennial.core.input_spec import InputKind, InputSpec, in_order
 from perennial.core.training.registration import VersionRecord
 from perennial.core.version import VersionRef
 from perennial.errors import ChecksumMismatch, DatasetMissing, UsageError, VersionFailed
+from perennial.flows.batch.features import JoinedRows, OpenJoin
 from perennial.flows.versions import find_version
 from perennial.ports import Ledger, Registry
-from perennial.ports.batch import BatchChunk, BatchParts, BatchRows, BatchWorkers
+from perennial.ports.batch import BatchChunk, BatchParts, BatchRows, BatchWorkers, FeatureJoin
 
 if TYPE_CHECKING:
     from perennial.serving.manifest import ServedManifest
@@ -37,6 +39,8 @@ class BatchPorts:
     parts: BatchParts
     workers: BatchWorkers
     ledger: Ledger
+    join: OpenJoin | None = None
+    """Opens the features of a version; None: nobody said which values of the feature store count."""
 
 
 @dataclass(frozen=True)
@@ -73,10 +77,14 @@ def score_batch(
     opener = ports.opener(record.ref)
     version = opener()
     inputs = batch_inputs(version.manifest)
+    join = feature_join(version.manifest, ports.join)
+    types = {name: spec.type for name, spec in inputs.items()} if join is None else join.asked
     with ports.parts.working():
-        rows = ports.rows({name: spec.type for name, spec in inputs.items()}, request.source)
+        rows = ports.rows(types, request.source)
+        if join is not None:
+            rows = JoinedRows(rows, join)
         check_names(rows.copied, version.manifest.task.columns(_example(version.manifest)))
-        plan = _plan(request, record, rows)
+        plan = _plan(request, record, rows, "" if join is None else join.words)
         done = dict(ports.parts.begin(plan))
         if done:
             say(f"goes on after {BatchCounts.total(done.values()).read:,} rows of an earlier run")
@@ -111,24 +119,56 @@ def score_batch(
 
 
 def batch_inputs(manifest: ServedManifest) -> dict[str, InputSpec]:
-    """Return the columns that a batch must have, with their types; plain numbers where the manifest has no types.
+    """Return the inputs of the model with their types; plain numbers where the manifest has no types.
 
     Raises:
-        UsageError: inputs come from the feature store, or a row becomes several.
+        UsageError: a row becomes several.
     """
-    if manifest.feature_service is not None:
-        raise UsageError(
-            f"{manifest.model} reads features from the feature store, which a batch does not",
-            hint=f"ask by entity: POST /v1/models/{manifest.model}/predict, up to 4096 in a request",
-        )
     if manifest.task.windows is not None:
         raise UsageError(
             f"{manifest.model} forecasts several steps from a row, which a batch does not",
             hint=f"ask the endpoint: POST /v1/models/{manifest.model}/predict",
         )
-    if manifest.inputs:
-        return in_order(manifest.inputs, manifest.features)
-    return {name: InputSpec(type=InputKind.FLOAT, missing="allow") for name in manifest.features}
+    number = InputSpec(type=InputKind.FLOAT, missing="allow")
+    owner = {column: name for name, given in manifest.inputs.items() for column in given.columns(name)}
+    names = dict.fromkeys(owner.get(feature, feature) for feature in manifest.features)
+    return {name: manifest.inputs.get(name, number) for name in names}
+
+
+def feature_join(manifest: ServedManifest, join: OpenJoin | None) -> FeatureJoin | None:
+    """Return what joins the features of a version; None for one whose inputs are columns.
+
+    Raises:
+        UsageError: nobody said which values count, the model has none in the feature store, or its version is older
+            than the names of their views.
+    """
+    if manifest.feature_service is None:
+        if join is not None:
+            raise UsageError(
+                f"{manifest.model} reads no features from the feature store: its inputs are columns",
+                hint="leave out --newest and --as-of",
+            )
+        return None
+    if join is None:
+        raise UsageError(
+            f"{manifest.model} reads features from the feature store: say which values count",
+            hint="--newest: those that a request now gets; --as-of COLUMN: those known at the time in that column",
+        )
+    if not manifest.columns:
+        raise UsageError(
+            f"{manifest.model}: the version does not say where its features come from: it is older than that",
+            hint="train again, or ask by entity: POST /v1/models/MODEL/predict",
+        )
+    return join(
+        FeatureSpec.model_construct(
+            source="store",
+            service=manifest.feature_service,
+            entities=manifest.entities,
+            columns=manifest.columns,
+            request=manifest.request,
+            inputs=in_order(manifest.inputs, manifest.features),
+        )
+    )
 
 
 @dataclass(frozen=True)
@@ -145,7 +185,12 @@ class ScoreParts:
         def work(chunk: BatchChunk) -> BatchCounts:
             try:
                 scored = score_rows(
-                    self.inputs, version.manifest.task, version.score, chunk.columns(), len(chunk)
+                    self.inputs,
+                    version.manifest.task,
+                    version.score,
+                    chunk.columns(),
+                    len(chunk),
+                    chunk.refused,
                 )
             except VersionFailed as error:
                 last = chunk.first_row + len(chunk) - 1
@@ -159,7 +204,7 @@ class ScoreParts:
         return work
 
 
-def _plan(request: BatchRequest, record: VersionRecord, rows: BatchRows) -> BatchPlan:
+def _plan(request: BatchRequest, record: VersionRecord, rows: BatchRows, features: str) -> BatchPlan:
     return BatchPlan(
         model=request.model,
         version=record.ref.version,
@@ -167,6 +212,7 @@ def _plan(request: BatchRequest, record: VersionRecord, rows: BatchRows) -> Batc
         source=request.source,
         revision=rows.revision(),
         copied=rows.copied,
+        features=features,
         part_rows=request.part_rows,
     )
 

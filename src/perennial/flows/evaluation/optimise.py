@@ -42,8 +42,8 @@ def optimise(
 ) -> tuple[VersionRecord, list[Outcome], VersionRef | None]:
     """Make a variant by each recipe.
 
-    A variant that an earlier call has registered is not made again: the same parent, recipe and spec are the same
-    version. So the same call after a kill goes on where it stopped.
+    A variant that an earlier call has registered is not made again: the same parent, recipe and keys of the spec that
+    it depends on are the same version. So the same call after a kill goes on where it stopped.
 
     Args:
         which: semantic version or alias of the parent.
@@ -120,7 +120,7 @@ def _registered(
     spec: ModelSpec, parent: VersionRecord, recipe: Recipe, ports: VariantPorts
 ) -> VersionRecord | None:
     """Return the variant that an earlier call has made; what a kill left out of its registration is done now."""
-    key = variant_key(parent.ref.digest, recipe, spec.digest)
+    key = variant_key(parent.ref.digest, recipe, spec.variant_digest)
     for record in ports.registry.versions(spec.name):
         if record.tags.get(VARIANT_OF) == parent.ref.digest and record.tags.get(VARIANT_KEY) == key:
             ports.registry.register(again(record).model_copy(update={"candidate": False}))

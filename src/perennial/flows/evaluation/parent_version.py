@@ -27,7 +27,7 @@ from perennial.flows.training.package import check_parity, version_features
 from perennial.flows.training.point_in_time import as_examples
 from perennial.flows.training.training_data import TrainingData, split_at
 from perennial.flows.training.workdir import read_record
-from perennial.ports import DataStore, Explain, Features, Figures, Registry, Scorer, Signer, Tracker
+from perennial.ports import DataStore, Explain, Features, Figures, Registry, Scorer, Signer, Together, Tracker
 from perennial.serving.manifest import MANIFEST_FILE
 
 PARENT = "parent"
@@ -43,6 +43,7 @@ class VariantPorts:
     scorer_on: Callable[[str | None], Scorer]
     """Execution provider -> scorer; None: the CPU."""
     signer: Signer
+    together: Together
     figures: Figures
     explain: Explain
     checks: Callable[[ModelSpec, Path], tuple[Judgement, ...]]
@@ -77,7 +78,9 @@ class ParentVersion:
             NotMade: the code, packages or machine of today give another model.
         """
         if self.model is None:
-            model = fit_again(spec, ports.build, spec.features.names, self.capsule, self.data.split.training)
+            model = fit_again(
+                spec, ports.build, ports.together, spec.features.names, self.capsule, self.data.split.training
+            )
             try:
                 check_parity(spec, self.data, model, ports.scorer_on(None), self.files)
             except ParityError as error:

@@ -23,6 +23,7 @@ from perennial.core.training.variants import (
     NotMade,
     Recipe,
     variant_capsule,
+    variant_key,
     variant_tags,
 )
 from perennial.core.version import Change, VersionRef
@@ -117,8 +118,9 @@ def add_variant(
     figures, seconds = _compared(spec, parent, recipe, evaluation, files, scorer, ports)
     metrics = evaluation.flat() | figures.flat()
     manifest = read_record(files / MANIFEST_FILE, ModelManifest, "optimise")
+    key = variant_key(parent.record.ref.digest, recipe, spec.variant_digest)
     tags = variant_tags(
-        parent.record, recipe, spec.digest, manifest, evaluation.champion, figures_hash(metrics), actor
+        parent.record, recipe, spec.digest, key, manifest, evaluation.champion, figures_hash(metrics), actor
     )
     measured = parent.record.model_copy(
         update={

@@ -129,10 +129,9 @@ def running_figures(
     policy: FeedbackSpec,
 ) -> tuple[VariantFigures, ...]:
     """Return the figures of each variant of the running A/B test; empty if no test runs."""
-    active = (release for release in releases.latest(model) if not release.phase.is_final())
     experiments = [
         latest_experiment(release, ledger.rows(model, release_id=release.release_id), now)
-        for release in active
+        for release in releases.active(model)
     ]
     return tuple(
         figure

@@ -6,7 +6,7 @@ pass over a release is safe to repeat, from several processes too, so the failov
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -57,8 +57,9 @@ def attended(
     models: Iterable[str], releases: ReleaseStore, ledger: Ledger
 ) -> Iterator[tuple[str, str, datetime, bool]]:
     """Yield model, release id, last look and `was_unattended` of each release that needs to be walked."""
-    for status in (status for model in models for status in releases.latest(model)):
-        if (last := last_look(status, releases)) is not None:
+    watched = set(models)
+    for status in releases.active():
+        if status.model in watched and (last := last_look(status, releases)) is not None:
             yield status.model, status.release_id, last, was_unattended(status, ledger)
 
 
@@ -80,31 +81,39 @@ class Attendance:
         self._ports = ports
         self._once = once
         self._began: datetime | None = None
-        self._looked: dict[str, datetime] = {}
+        self._looked: datetime | None = None
 
-    def look(self, model: str, now: datetime) -> list[str]:
-        """Record the releases of a model that became unattended, and walk all that did; return lines for the log."""
+    def look(self, models: Collection[str], now: datetime) -> list[str]:
+        """Record the releases that became unattended, and walk all that did; return lines for the log."""
         # Nobody walked while everything was down: what starts later than the watch gets its time, too.
         self._began = self._began or (NEVER if self._once else now)
-        if model in self._looked and abs(now - self._looked[model]) < NOTE_EVERY:
+        if self._looked is not None and abs(now - self._looked) < NOTE_EVERY:
             return []
-        self._looked[model] = now
+        self._looked = now
         lines: list[str] = []
-        for status in self._ports.releases.latest(model):
-            last = last_look(status, self._ports.releases)
-            if last is None:
+        for status in self._ports.releases.active():
+            if status.model not in models:
                 continue
-            is_walked = was_unattended(status, self._ports.ledger)
-            if not is_walked and now - max(last, self._began) > UNATTENDED:
-                entry = _unattended(status, last, now)
-                self._ports.ledger.append(entry)
-                lines.append(
-                    f"ALARM {entry.kind}: {model} {entry.payload['version']}: {entry.payload['why']}"
-                )
-                is_walked = True
-            if is_walked:
-                lines += self._walk(status, now)
+            try:
+                lines += self._attend(status, self._began, now)
+            except (
+                PerennialError
+            ) as error:  # an entry of one model that cannot be read keeps no other from its walk
+                lines.append(f"{status.model}: {type(error).__name__}: {error.message}")
         return lines
+
+    def _attend(self, status: ReleaseStatus, began: datetime, now: datetime) -> list[str]:
+        last = last_look(status, self._ports.releases)
+        if last is None:
+            return []
+        if was_unattended(status, self._ports.ledger):
+            return self._walk(status, now)
+        if now - max(last, began) <= UNATTENDED:
+            return []
+        entry = _unattended(status, last, now)
+        self._ports.ledger.append(entry)
+        alarm = f"ALARM {entry.kind}: {status.model} {entry.payload['version']}: {entry.payload['why']}"
+        return [alarm, *self._walk(status, now)]
 
     def _walk(self, status: ReleaseStatus, now: datetime) -> list[str]:
         try:

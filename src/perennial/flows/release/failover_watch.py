@@ -3,7 +3,7 @@ walk releases that nobody walks."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -11,10 +11,11 @@ from functools import partial
 from perennial.core.events import Entry, Event, SystemActor
 from perennial.core.payloads import FailoverFact
 from perennial.core.release.failover import FailoverState, resume_state, watch_failover
-from perennial.core.release.traffic import BACKUP, Route
+from perennial.core.release.traffic import BACKUP, Counters, Route
 from perennial.errors import PerennialError, RouterRejected
 from perennial.flows.release.attendance import Attendance, AttendancePorts
-from perennial.flows.release.load_policy import LoadPolicyPorts, keep_load_policy
+from perennial.flows.release.load_policy import LoadPolicyPorts, keep_load_policies
+from perennial.flows.release.record_reader import RecordReader
 from perennial.flows.release.recorded_route import RecordedRoutePorts, compare_with_record, restore
 from perennial.ports import Ledger, Router
 
@@ -47,24 +48,27 @@ class FailoverWatch:
         self._models = models
         self._states: dict[str, FailoverState] = {}
         self._told: dict[str, tuple[str, ...]] = {}
+        self._backups: Mapping[str, int] | None = None
+        self._accepted: dict[str, int] = {}
         self._unrecorded: list[Entry] = []
+        self._reader = RecordReader(ports.recorded) if ports.recorded is not None else None
         self._attendance = Attendance(ports.attendance, once) if ports.attendance is not None else None
 
     def look(self, now: datetime) -> list[str]:
         """Make a pass over all models; return the events as lines for the log."""
         # Rollbacks first: then the ledger names the version that the traffic went back to.
         lines = self._attempt("rollbacks", lambda: self.ports.record_rollbacks(now))
-        for model in self._models:
+        for model in self._suspects():
             lines += self._attempt(model, partial(self._check_record, model, now))
         lines += self._attempt("router", lambda: self._check_router(now))
+        self._backups = self._read_backups()
         for model in self._models:
             lines += self._attempt(model, partial(self._look_at, model, now))
         lines += self._attempt("ledger", self._record)
-        for model in self._models:
-            lines += self._attempt(model, partial(self._keep_load_policy, model))
-        if self._attendance is not None:  # last: a walk may take seconds
-            for model in self._models:
-                lines += self._attempt(model, partial(self._attendance.look, model, now))
+        if self.ports.loads is not None:
+            lines += keep_load_policies(self._models, self.ports.loads)
+        if (attendance := self._attendance) is not None:  # last: a walk may take seconds
+            lines += self._attempt("releases", lambda: attendance.look(self._models, now))
         return lines
 
     def _attempt(self, what: str, part: Callable[[], list[str]]) -> list[str]:
@@ -72,6 +76,18 @@ class FailoverWatch:
             return part()
         except PerennialError as error:
             return [f"{what}: {type(error).__name__}: {error.message}"]
+
+    def _suspects(self) -> Sequence[str]:
+        """Return the models to compare with the record one by one; all, where they cannot be read together."""
+        if self._reader is None:
+            return ()
+        try:
+            suspects = self._reader.suspects(self._models)
+        except PerennialError:
+            return self._models
+        for model in set(self._models).difference(suspects):
+            self._told.pop(model, None)
+        return suspects
 
     def _check_record(self, model: str, now: datetime) -> list[str]:
         """Restore a confirmed route that is not the one that the ledger and the releases call for."""
@@ -88,11 +104,6 @@ class FailoverWatch:
         lines = [f"ALARM {Event.ROUTE_CHANGED_OUTSIDE}: {model}: {text}" for text in differences]
         left = restore(off, ports)
         return [*lines, f"{model}: not restored: {left}"] if left else lines
-
-    def _keep_load_policy(self, model: str) -> list[str]:
-        if self.ports.loads is not None:
-            keep_load_policy(model, self.ports.loads)
-        return []
 
     def _check_router(self, now: datetime) -> list[str]:
         """Repair what the router does other than the confirmed routes say."""
@@ -129,10 +140,16 @@ class FailoverWatch:
         if route is None:
             return []
         before = self._states.get(model) or self._resumed(model)
+        accepted = None if self._backups is None else self._backups.get(model, 0)
+        if before.began_at is None and accepted in (0, self._accepted.get(model)) and accepted is not None:
+            self._states[model] = before if accepted else FailoverState(counted=Counters())
+            return []  # its backup was not asked since the last look
         counted = self.ports.router.counters(model)[BACKUP]
         state, entry = watch_failover(route, before, counted, self.ports.router.healthy(model), now)
         if entry is not None:
             self.ports.ledger.append(entry)
+        if accepted is not None:
+            self._accepted[model] = accepted
         self._states[model] = state  # after the ledger: an entry that it refused is repeated by the next pass
         if entry is None:
             return []
@@ -143,6 +160,13 @@ class FailoverWatch:
         return [
             f"ALARM {entry.kind}: {model} {fact.backup} {words} {fact.champion} ({fact.answered} answers)"
         ]
+
+    def _read_backups(self) -> Mapping[str, int] | None:
+        """Return what the backups accepted; None where the router does not say: each model is asked for then."""
+        try:
+            return self.ports.router.backups()
+        except PerennialError:
+            return None
 
     def _resumed(self, model: str) -> FailoverState:
         rows = self.ports.ledger.rows(model, kinds=(Event.FAILOVER_BEGAN, Event.FAILOVER_ENDED), newest=1)

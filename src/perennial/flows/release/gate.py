@@ -112,7 +112,7 @@ def finish_promotions(model: str, ports: ReleasePorts, clock: Clock, sleep: Slee
         ReleaseError: a promotion does not end in time.
     """
     deadline = clock() + LOAD_WITHIN
-    for promoting in ports.releases.latest(model):
+    for promoting in ports.releases.active(model):
         status = promoting
         while status.phase is Phase.PROMOTING:
             if clock() > deadline:

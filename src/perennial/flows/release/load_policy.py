@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from perennial.core.serving_spec import Load
+from perennial.errors import PerennialError
 from perennial.ports import Pool, ReleaseStore
 
 
@@ -19,17 +20,32 @@ class LoadPolicyPorts:
     """Model -> what its spec says; None where that cannot be read."""
 
 
-def keep_load_policy(model: str, ports: LoadPolicyPorts) -> None:
-    """Have the servers hold a model as its spec says; pinned while a release of it is under way.
+def keep_load_policies(models: Iterable[str], ports: LoadPolicyPorts) -> list[str]:
+    """Have the servers hold models as their specs say; pinned while a release of a model is under way.
 
     Releases and rollbacks pin what they load, so this only ever loosens or follows a changed spec.
 
-    Raises:
-        PoolUnavailable: the desired state stays locked.
+    Returns:
+        A line per model whose desired state stays locked, or whose releases cannot be read.
     """
-    policy = ports.policy(model)
-    if policy is None:
-        return
-    if policy is Load.ON_DEMAND and any(not each.phase.is_final() for each in ports.releases.latest(model)):
-        policy = Load.PINNED
-    ports.pool.load_as(model, policy)
+    policies = {model: policy for model in models if (policy := ports.policy(model)) is not None}
+    lines = _apply({model: policy for model, policy in policies.items() if policy is Load.PINNED}, ports)
+    on_demand = [model for model, policy in policies.items() if policy is Load.ON_DEMAND]
+    if not on_demand:
+        return lines
+    try:
+        under_way = {release.model for release in ports.releases.active()}
+    except PerennialError as error:
+        return [*lines, f"releases under way: {type(error).__name__}: {error.message}"]
+    wanted = {model: Load.PINNED if model in under_way else Load.ON_DEMAND for model in on_demand}
+    return lines + _apply(wanted, ports)
+
+
+def _apply(wanted: Mapping[str, Load], ports: LoadPolicyPorts) -> list[str]:
+    lines = []
+    for model, load in wanted.items():
+        try:
+            ports.pool.load_as(model, load)
+        except PerennialError as error:
+            lines.append(f"{model}: {type(error).__name__}: {error.message}")
+    return lines

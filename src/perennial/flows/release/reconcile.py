@@ -44,8 +44,8 @@ def reconcile(release_id: str, ports: ReleasePorts, now: datetime) -> ReleaseSta
     with contextlib.suppress(ToolError):  # a database that only reads must not delay a withdrawal
         note_pass(status, ports.releases, now)
     if status.phase is not Phase.PENDING:
-        for older in ports.releases.latest(status.model):
-            if status.is_after(older) and not older.phase.is_final():
+        for older in ports.releases.active(status.model):
+            if status.is_after(older):
                 reconcile(older.release_id, ports, now)
     if status.phase is Phase.LOADING:
         ports.pool.load_as(status.model, Load.PINNED)  # no evidence may hold the time of a load

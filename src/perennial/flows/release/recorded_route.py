@@ -64,10 +64,12 @@ def compare_with_record(model: str, ports: RecordedRoutePorts) -> OffRecord | No
     # In this order: the route moves before the record does.
     live = ports.router.route(model)
     rollbacks = [rollback for rollback in ports.journal.pending() if rollback.model == model]
+    releases = ports.releases.active(model)  # before the ledger: a release ends with its entry
     rows = ports.ledger.rows(model, kinds=CHAMPIONS, newest=1)
-    releases = ports.releases.latest(model)
+    last = rows[-1].entry if rows else None
+    won = ports.releases.load(last.release_id) if last is not None and last.release_id else None
     taken_out = {row.entry.digest for row in ports.ledger.rows(model, kinds=OUT_OF_USE)}
-    champion = champion_route(rows[-1].entry if rows else None, releases, taken_out)
+    champion = champion_route(last, won, taken_out)
     allowed = recorded_routes(champion, releases, rollbacks)
     if live in allowed or (live is None and champion is None) or ports.router.route(model) != live:
         return None

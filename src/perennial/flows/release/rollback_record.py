@@ -107,8 +107,8 @@ def _with_outcome(rollback: Rollback, ports: RollbackRecordPorts) -> Rollback:
 
 def _withdraw_others(rollback: Rollback, ports: RollbackRecordPorts) -> None:
     """Put an abort for each active release, so that none gives its candidate a share again."""
-    for status in ports.releases.latest(rollback.model):
-        if is_withdrawn(rollback, status) and not status.phase.is_final():
+    for status in ports.releases.active(rollback.model):
+        if is_withdrawn(rollback, status):
             ports.intents.put(withdrawal_intent(rollback, status))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,16 +13,16 @@ from perennial.core.training.examples import Examples
 from perennial.core.training.registration import VersionRecord
 from perennial.errors import ChecksumMismatch, DatasetMissing, MalformedInput, ModelFileError
 from perennial.files import md5
-from perennial.flows.training.fit import Build
+from perennial.flows.training.fit import Build, fit_once
 from perennial.flows.training.package import kept_capsule
 from perennial.flows.training.point_in_time import join
 from perennial.flows.training.workdir import read_table
-from perennial.ports import DataStore, Features, Tracker
+from perennial.ports import DataStore, Features, Together, Tracker
 
 if TYPE_CHECKING:
     import pandas as pd
 
-CHOSEN_BY_TRAINING = ("epochs", "seed")
+CHOSEN_BY_TRAINING = ("epochs", "seed", "workers")
 """Parameters of the capsule that are not parameters of the model class."""
 
 
@@ -76,10 +77,16 @@ def rows_of_training(
 
 
 def fit_again(
-    spec: ModelSpec, build: Build, names: tuple[str, ...], capsule: Capsule, learnt: Examples
+    spec: ModelSpec,
+    build: Build,
+    together: Together,
+    names: tuple[str, ...],
+    capsule: Capsule,
+    learnt: Examples,
 ) -> Any:
     """Return the model class with parameters and seed of the capsule, fitted for its epochs, without a search."""
-    parameters = {name: value for name, value in capsule.parameters.items() if name not in CHOSEN_BY_TRAINING}
-    model = build(names, parameters, int(capsule.parameters["seed"]), spec.task)
-    model.fit(learnt, None, int(capsule.parameters["epochs"]), lambda *_: None)
-    return model
+    chosen = capsule.parameters
+    parameters = {name: value for name, value in chosen.items() if name not in CHOSEN_BY_TRAINING}
+    seed, epochs = int(chosen["seed"]), int(chosen["epochs"])
+    fitting = functools.partial(fit_once, build, names, parameters, seed, spec.task, learnt, epochs)
+    return together(int(chosen.get("workers", 1)), fitting)

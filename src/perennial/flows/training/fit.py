@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
+from perennial.core.shared_search import SharedSearch
 from perennial.core.spec import ModelSpec
 from perennial.core.tasks import Task
 from perennial.core.training.artifacts import Trial
 from perennial.core.training.capsule import Provenance
-from perennial.core.training.data import DataRevision
 from perennial.core.training.examples import Examples
 from perennial.core.training.leaderboard import TEMPLATE
 from perennial.errors import DataError
@@ -27,9 +27,13 @@ Suggest = Callable[[Any], dict[str, Any]]
 """The search space of a model class: a trial of the tuner -> parameters."""
 
 
-def study_name(spec: ModelSpec, revision: DataRevision, provenance: Provenance, split: TimeSplit) -> str:
-    """Return the name of the search: the same data, spec, code and split continue the same search."""
-    parts = [revision.files, spec.digest, provenance.model_code, provenance.features, split.holdout_from]
+def study_name(spec: ModelSpec, files: Mapping[str, str], provenance: Provenance, split: TimeSplit) -> str:
+    """Return the name of the search: the same data, spec, code and split continue the same search.
+
+    Args:
+        files: file of the data revision -> its hash.
+    """
+    parts = [dict(files), spec.digest, provenance.model_code, provenance.features, split.holdout_from]
     text = json.dumps(parts, sort_keys=True)
     return f"{spec.name}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
 
@@ -45,13 +49,34 @@ def search(
     study: str,
     say: Callable[[str], None],
     first: Sequence[Mapping[str, Any]] = (),
+    shared: SharedSearch | None = None,
 ) -> tuple[Trial, list[Trial]]:
     """Return the best trial and all trials; log each as a nested run and report it by `say`."""
     metric = spec.gate.improvement.metric
     maximise = not spec.task.metrics[metric].lower_is_better
     pick = max if maximise else min
-    folds = split.folds
     trials: list[Trial] = []
+
+    def report_trial(trial: Trial) -> None:
+        trials.append(trial)
+        _log_trial(spec, tracker, run, trial, metric)
+        values = [done.value for done in trials if done.value is not None]
+        value = f"{trial.value:.4f}" if trial.value is not None else "pruned"
+        best = f" best {pick(values):.4f}" if values else ""
+        pruned = sum(done.pruned for done in trials)
+        named = f" {trial.parameters[TEMPLATE]}" if TEMPLATE in trial.parameters else ""
+        say(f"trial {len(trials)}/{spec.tuning.trials}{named} {metric} {value}{best} (pruned: {pruned})")
+
+    objective = objective_of(spec, split, build)
+    best = tuner.tune(study, spec.tuning, maximise, suggest, objective, report_trial, first, shared)
+    return best, trials
+
+
+def objective_of(
+    spec: ModelSpec, split: TimeSplit, build: Build
+) -> Callable[[dict[str, Any], Callable[[int, float], None]], float]:
+    """Return the function that fits once with given parameters and returns the mean metric of the folds."""
+    metric, folds = spec.gate.improvement.metric, split.folds
 
     def objective(parameters: dict[str, Any], report: Callable[[int, float], None]) -> float:
         judged = [
@@ -79,17 +104,7 @@ def search(
             progress(0, {})
         return values[min(kept, len(values)) - 1]
 
-    def report_trial(trial: Trial) -> None:
-        trials.append(trial)
-        _log_trial(spec, tracker, run, trial, metric)
-        values = [done.value for done in trials if done.value is not None]
-        value = f"{trial.value:.4f}" if trial.value is not None else "pruned"
-        best = f" best {pick(values):.4f}" if values else ""
-        pruned = sum(done.pruned for done in trials)
-        named = f" {trial.parameters[TEMPLATE]}" if TEMPLATE in trial.parameters else ""
-        say(f"trial {len(trials)}/{spec.tuning.trials}{named} {metric} {value}{best} (pruned: {pruned})")
-
-    return tuner.tune(study, spec.tuning, maximise, suggest, objective, report_trial, first), trials
+    return objective
 
 
 def _log_trial(spec: ModelSpec, tracker: Tracker, run: Run, trial: Trial, metric: str) -> None:
@@ -125,9 +140,23 @@ def fit(spec: ModelSpec, split: TimeSplit, build: Build, best: Trial) -> Fitted:
     epochs = chosen.fit(split.learn, validation, spec.tuning.epochs, progress)
     if not curve:
         progress(0, {})
-    final = build(names, best.parameters, seed, spec.task)
-    final.fit(split.training, None, epochs, lambda *_: None)
+    final = fit_once(build, names, best.parameters, seed, spec.task, split.training, epochs)
     return Fitted(final, best, epochs, curve)
+
+
+def fit_once(
+    build: Build,
+    names: tuple[str, ...],
+    parameters: dict[str, Any],
+    seed: int,
+    task: Task,
+    learnt: Examples,
+    epochs: int,
+) -> Any:
+    """Return a model that is fitted for so many epochs."""
+    model = build(names, parameters, seed, task)
+    model.fit(learnt, None, epochs, lambda *_: None)
+    return model
 
 
 def _validated(spec: ModelSpec, model: Any, validation: Examples) -> dict[str, float]:

@@ -56,11 +56,21 @@ def package(
         source=data.source,
         features=provenance.features,
         spec=spec.digest,
-        parameters={**fitted.best.parameters, "epochs": fitted.epochs, "seed": spec.tuning.seed},
+        parameters={
+            **fitted.best.parameters,
+            "epochs": fitted.epochs,
+            "seed": spec.tuning.seed,
+            **_workers(spec),
+        },
         constraints=provenance.constraints,
         model=sha256(folder / MODEL_FILE),
     )
     return capsule, write_version(spec, data, capsule.hash, fitted.model, scorer, signer, folder)
+
+
+def _workers(spec: ModelSpec) -> dict[str, int]:
+    """Return the number of workers, which is part of what reproduces; one is not named, as in older capsules."""
+    return {"workers": spec.training.workers} if spec.training.workers > 1 else {}
 
 
 class Packaged(Protocol):

@@ -26,7 +26,7 @@ from perennial.flows.training.package import version_features, version_task
 from perennial.flows.training.point_in_time import as_examples
 from perennial.flows.training.training_data import training_rows
 from perennial.flows.versions import find_version
-from perennial.ports import DataStore, Features, Labels, Ledger, Registry, Scorer, Tracker
+from perennial.ports import DataStore, Features, Labels, Ledger, Registry, Scorer, Together, Tracker
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,7 @@ class ReproducePorts:
     data: DataStore
     features: Features
     scorer: Scorer
+    together: Together
     changed: Callable[[str], list[str] | None]
     """Commit -> files of the checkout that a training depends on and that have changed since; None if the
     checkout lacks the commit."""
@@ -90,7 +91,7 @@ def reproduce(
     learnt = training_rows(spec, rows, holdout_from)
     holdout = rows.where(rows.group >= holdout_from)
     say(f"{record.ref}: {len(learnt)} rows train, {len(holdout)} rows compare")
-    model = fit_again(spec, build, columns.names, capsule, learnt)
+    model = fit_again(spec, build, ports.together, columns.names, capsule, learnt)
     again = aside / "again"
     again.mkdir(parents=True)
     model.export(again / "model.onnx")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import shutil
 import tempfile
@@ -15,6 +16,7 @@ import numpy as np
 
 from perennial.core.assets import Reason
 from perennial.core.evaluation.figures_hash import PARITY, PARITY_SHARE
+from perennial.core.shared_search import SharedSearch
 from perennial.core.spec import ModelSpec
 from perennial.core.training.artifacts import Trained
 from perennial.core.training.capsule import Provenance
@@ -25,7 +27,7 @@ from perennial.flows.training.fit import Build, Suggest, fit, search, study_name
 from perennial.flows.training.package import CAPSULE, check_parity, package
 from perennial.flows.training.training_data import load_training_data
 from perennial.flows.training.workdir import Workdir, write_json, write_table
-from perennial.ports import Features, Figures, Registry, Run, Scorer, Signer, Tracker, Tuner
+from perennial.ports import Features, Figures, Registry, Run, Scorer, Signer, Together, Tracker, Tuner
 
 LEADERBOARD = "leaderboard.json"
 
@@ -39,6 +41,7 @@ class TrainPorts:
     scorer: Scorer
     figures: Figures
     signer: Signer
+    together: Together
 
 
 def train(
@@ -66,6 +69,7 @@ def train(
         DatasetMissing: `prepare` or `validate` has not run.
         ValidationFailed: `validate` has checked another revision, or the tables are not those of the revision.
         DataError: the history is too short, or has a single verdict.
+        WorkerLost: a process of `training.workers` died again and again.
         ParityError: the exported model scores differently from the trained model; nothing is kept.
         TrackerUnavailable: the tracker is down; nothing has been trained.
     """
@@ -93,15 +97,24 @@ def train(
         run.dataset(data.revision, data.rows, context="training")
 
         improved = spec.gate.improvement.metric
-        study = study_name(spec, data.revision, provenance, split)
-        best, trials = search(spec, split, ports.tuner, ports.tracker, run, build, suggest, study, say, first)
+        study = study_name(spec, data.revision.files, provenance, split)
+        shared = (
+            SharedSearch(
+                study=study, files=data.revision.files, holdout_from=split.holdout_from, tuning=spec.tuning
+            )
+            if spec.tuning.shared
+            else None
+        )
+        best, trials = search(
+            spec, split, ports.tuner, ports.tracker, run, build, suggest, study, say, first, shared
+        )
         maximise = not spec.task.metrics[improved].lower_is_better
         if leaderboard(trials, improved, maximise):
             best = blend(spec, split, build, trials, best, say)
             tried = trials if best in trials else [*trials, best]
             board = leaderboard(tried, improved, maximise)
             _log_leaderboard(board, run, temporary, say)
-        fitted = fit(spec, split, build, best)
+        fitted = ports.together(spec.training.workers, functools.partial(fit, spec, split, build, best))
         capsule, digest = package(spec, data, provenance, fitted, ports.scorer, ports.signer, folder)
         parity = check_parity(spec, data, fitted.model, ports.scorer, folder)
 

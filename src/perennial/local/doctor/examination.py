@@ -22,10 +22,18 @@ EVERYWHERE: tuple[Check, ...] = (
     answering.store, backends.data_remote, backends.online_store, backends.channels, backends.addresses,
 )  # fmt: skip
 """Checks of what need not be a process of ours."""
-RUNNING: tuple[Check, ...] = (answering.mlflow, answering.airflow, answering.envoy, answering.traffic)
-"""Checks of our processes, while they run."""
+RUNNING: dict[str, tuple[Check, ...]] = {
+    "all": (answering.mlflow, answering.airflow, answering.envoy, answering.traffic),
+    "control": (answering.mlflow, answering.airflow, answering.traffic),
+    "serving": (answering.envoy, answering.traffic),
+}
+"""Half of the plant -> checks of its processes, while they run."""
 
 
+DOWN_NAMES: dict[Check, str] = {
+    answering.mlflow: "MLflow", answering.airflow: "Airflow", answering.envoy: "Envoy",
+}  # fmt: skip
+"""Check -> what it is about, where the processes are down."""
 NAMES = {
     "store": "database", "mlflow": "MLflow", "airflow": "Airflow", "envoy": "Envoy", "channels": "messages",
     "traffic": "routes and servers",
@@ -46,15 +54,14 @@ def examine(settings: Settings, seconds: float) -> list[Finding]:
     checks = list(EVERYWHERE)
     if down:
         checks.append(answering.ports)
-        if _is_elsewhere(settings):
-            checks.append(answering.mlflow)
-        else:
-            processes.append(Finding("MLflow", State.DOWN, answering.DOWN, answering.START))
-        processes += [
-            Finding(name, State.DOWN, answering.DOWN, answering.START) for name in ("Airflow", "Envoy")
-        ]
+        for check in (check for check in RUNNING[settings.plane] if check is not answering.traffic):
+            if check is answering.mlflow and _is_elsewhere(settings):
+                checks.append(check)
+            else:
+                name = DOWN_NAMES[check]
+                processes.append(Finding(name, State.DOWN, answering.DOWN, answering.START))
     elif is_set_up:  # else building the adapters would make the secret
-        checks += RUNNING
+        checks += RUNNING[settings.plane]
     return without_secrets([*findings, *processes, *_in_time(checks, settings, seconds)], settings)
 
 

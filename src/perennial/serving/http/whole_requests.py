@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from asyncio import TimerHandle
+from functools import lru_cache
 from typing import Any
 
 from starlette.responses import Response
@@ -26,6 +27,8 @@ MOST_IN_TURN = 8
 further until it has them, and the other connections get their turn."""
 SPECIAL = re.compile(rb"[^!-~]|[%?#]")
 """Characters that no address of a request of the traffic has."""
+KNOWN, SHORT = 2048, 256
+"""Addresses whose routes are kept, and the most bytes of one."""
 
 
 class DirectTraffic:
@@ -35,18 +38,28 @@ class DirectTraffic:
         self._routes = routes
         self._door = door
 
-    def admit(self, scope: Scope, given: dict[bytes, bytes]) -> Route | None:
-        """Return the route of a request from somebody who may ask; None for another one. Its body is not there yet."""
-        route = self._routes.find(scope["path"])
-        if route is None:
+        self._known = lru_cache(maxsize=KNOWN)(self._find)
+
+    def find(self, url: bytes) -> tuple[str, Route] | None:
+        """Return the path and the route of an address; None where it is not of the traffic."""
+        return self._known(url) if len(url) <= SHORT else self._find(url)
+
+    def _find(self, url: bytes) -> tuple[str, Route] | None:
+        if SPECIAL.search(url):
             return None
+        path = url.decode("ascii")
+        route = self._routes.find(path)
+        return None if route is None else (path, route)
+
+    def admit(self, scope: Scope, given: dict[bytes, bytes]) -> bool:
+        """Return whether a request is from somebody who may ask. Its body is not there yet."""
         try:
             client = self._door.admit(given, scope["path"])
         except Exception:  # noqa: BLE001 the door says so itself, on uvicorn's way; in the parser, any is a 400
-            return None
+            return False
         if client is not None:
             scope[CLIENT] = client
-        return route
+        return True
 
     def answer(self, route: Route, scope: Scope, given: dict[bytes, bytes], body: bytes) -> Response | None:
         """Return the response; None where it takes a task."""
@@ -89,13 +102,13 @@ class WholeRequests(HttpToolsProtocol):
 
         Without a route it is dropped when it is whole.
         """
-        url, parser = self.url, self.parser
+        parser = self.parser
         scope: Any = self.scope
         if self.transport.is_closing():  # came with the one that was answered last: nobody gets this answer
             return None, scope, {}
         if (
-            parser.get_method() != b"POST"
-            or SPECIAL.search(url)
+            (known := self._traffic.find(self.url)) is None
+            or parser.get_method() != b"POST"
             or (self.cycle is not None and not self.cycle.response_complete)
             or self.flow.write_paused
             or self._in_turn >= MOST_IN_TURN
@@ -112,9 +125,9 @@ class WholeRequests(HttpToolsProtocol):
             or not NOT_WHOLE.isdisjoint(given)
         ):
             return None
-        scope["method"], scope["path"], scope["query_string"] = "POST", url.decode("ascii"), b""
-        route = self._traffic.admit(scope, given)
-        return None if route is None else (route, scope, given)
+        path, route = known
+        scope["method"], scope["path"], scope["query_string"] = "POST", path, b""
+        return (route, scope, given) if self._traffic.admit(scope, given) else None
 
     def on_body(self, body: bytes) -> None:
         if self._collected is None:

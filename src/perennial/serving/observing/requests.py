@@ -6,10 +6,11 @@ import os
 import re
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 import orjson
 
@@ -25,6 +26,9 @@ from perennial.serving.http.direct import (
     Scope,
     Send,
 )
+
+if TYPE_CHECKING:
+    from perennial.serving.observing.steps import Step
 
 UNOBSERVED = frozenset({"/livez", "/readyz", "/metrics"})
 """Paths that machines ask all the time."""
@@ -44,6 +48,7 @@ class ObservedRequest:
         model, version: that answered; of a refused request the model of the path, and None.
         shadow: true for a mirrored request.
         trace: W3C trace context as the client sent it, `traceparent` and `tracestate`.
+        steps: of the work for it, where the server traces.
     """
 
     started: int
@@ -56,6 +61,7 @@ class ObservedRequest:
     version: str | None
     shadow: bool
     trace: dict[str, str]
+    steps: Sequence[Step] = ()
 
     @property
     def failed(self) -> bool:
@@ -70,6 +76,13 @@ class ObservedRequest:
 
 
 Observe = Callable[[ObservedRequest], None]
+CollectSteps = Callable[[], Sequence["Step"]]
+"""Returns, at the begin of a request, the list that its steps go to."""
+
+
+def no_steps() -> Sequence[Step]:
+    """Return nothing: a server that does not trace has no steps."""
+    return ()
 
 
 class Observation:
@@ -88,6 +101,7 @@ class Observation:
     ) -> None:
         self._log = log
         self._trace = trace
+        self.traces = trace is not None
         self.close = close
 
     def __call__(self, request: ObservedRequest) -> None:
@@ -99,9 +113,10 @@ class Observation:
 class Observed:
     """ASGI middleware that observes the requests by REST."""
 
-    def __init__(self, application: Application, observe: Observe) -> None:
+    def __init__(self, application: Application, observe: Observe, steps: CollectSteps = no_steps) -> None:
         self._application = application
         self._observe = observe
+        self._steps = steps
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["path"] in UNOBSERVED:
@@ -109,6 +124,7 @@ class Observed:
             return
         started, clock = time.time_ns(), time.perf_counter()
         status: int | None = None
+        done = self._steps()
 
         async def noting(message: Message) -> None:
             nonlocal status
@@ -124,7 +140,9 @@ class Observed:
             model, version = scope.get(ANSWERED) or (of_model[1] if of_model is not None else None, None)
             given = RequestHeaders(scope["headers"])
             self._observe(
-                observed_request(given, scope["method"], path, status, started, seconds, (model, version))
+                observed_request(
+                    given, scope["method"], path, status, started, seconds, (model, version), done
+                )
             )
 
 
@@ -136,6 +154,7 @@ def observed_request(
     started: int,
     seconds: float,
     answered: tuple[str | None, str | None],
+    steps: Sequence[Step] = (),
 ) -> ObservedRequest:
     """Return the record of a request; what a client wrote is cut to the limit."""
     model, version = answered
@@ -150,6 +169,7 @@ def observed_request(
         version,
         given.get(headers.SHADOW) == "true",
         {name: given[name] for name in ("traceparent", "tracestate") if given.get(name) is not None},
+        steps,
     )
 
 

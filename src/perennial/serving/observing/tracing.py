@@ -6,7 +6,7 @@ from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExport
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
-from opentelemetry.trace import SpanKind, Status, StatusCode, format_trace_id
+from opentelemetry.trace import SpanKind, Status, StatusCode, format_trace_id, set_span_in_context
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from perennial.serving.observing.requests import ObservedRequest
@@ -16,7 +16,7 @@ SEND_SECONDS = 5
 
 
 class Tracing:
-    """Makes a span of each request, a child of the client's where it sent a `traceparent`.
+    """Makes a span of each request, a child of the client's where it sent a `traceparent`, with a child for each step.
 
     The sampler is that of OTEL_TRACES_SAMPLER; by default every request is traced but those whose client says not.
     """
@@ -47,6 +47,12 @@ class Tracing:
         )
         if request.failed:
             span.set_status(Status(StatusCode.ERROR))
+        within = set_span_in_context(span)
+        for step in request.steps if span.is_recording() else ():
+            child = self._tracer.start_span(step.name, within, start_time=step.started)
+            if step.failed:
+                child.set_status(Status(StatusCode.ERROR))
+            child.end(step.started + int(step.seconds * 1e9))
         span.end(request.started + int(request.seconds * 1e9))
         return format_trace_id(span.get_span_context().trace_id)
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 
-@dataclass(frozen=True)
+# Not frozen: every request makes one.
+@dataclass(slots=True)
 class FeatureColumns:
     """Feature values of the rows of a request."""
 

@@ -27,6 +27,8 @@ from feast.types import Bytes
 from perennial.serving.online.packing import pack, unpack
 
 PACKED = "packed"
+MOST_STATEMENTS = 64
+"""Statements of SQLite that are kept, by their views and numbers of keys."""
 
 Written = tuple[EntityKey, Mapping[str, Value], datetime, datetime | None]
 """Entity, its values, when they were true, and when they became known."""
@@ -145,10 +147,26 @@ class PackedSqliteOnlineStoreConfig(SqliteOnlineStoreConfig):
 class PackedSqliteOnlineStore(PackedOnlineStore, SqliteOnlineStore):
     """SQLite; a table per view, a row per entity."""
 
+    def __init__(self, *given: Any, **named: Any) -> None:
+        super().__init__(*given, **named)
+        self._statements: dict[tuple[tuple[str, int], ...], str] = {}
+
     def read_packed(
         self, config: RepoConfig, asked: Sequence[tuple[FeatureView, Sequence[bytes]]]
     ) -> list[list[Stored | None]]:
         """Read all views in one statement."""
+        form = tuple((view.name, len(keys)) for view, keys in asked)
+        statement = self._statements.get(form)
+        if statement is None:
+            if len(self._statements) >= MOST_STATEMENTS:
+                self._statements.clear()
+            statement = self._statements[form] = self._statement(config, asked)
+        given = [key for _, keys in asked for key in keys]
+        rows = self._get_conn(config).execute(statement, given).fetchall()
+        stored = {(number, key): (at, value) for number, key, at, value in rows}
+        return [[stored.get((number, key)) for key in keys] for number, (_, keys) in enumerate(asked)]
+
+    def _statement(self, config: RepoConfig, asked: Sequence[tuple[FeatureView, Sequence[bytes]]]) -> str:
         parts = []
         for number, (view, keys) in enumerate(asked):
             table, marks = self._table(config, view), ",".join("?" * len(keys))
@@ -156,10 +174,7 @@ class PackedSqliteOnlineStore(PackedOnlineStore, SqliteOnlineStore):
             parts.append(
                 f'SELECT {number}, entity_key, +event_ts, value FROM "{table}" WHERE entity_key IN ({marks})'  # noqa: S608 the name of a view
             )
-        given = [key for _, keys in asked for key in keys]
-        rows = self._get_conn(config).execute(" UNION ALL ".join(parts), given).fetchall()
-        stored = {(number, key): (at, value) for number, key, at, value in rows}
-        return [[stored.get((number, key)) for key in keys] for number, (_, keys) in enumerate(asked)]
+        return " UNION ALL ".join(parts)
 
     def moment(self, at: int) -> datetime:
         return convert_timestamp(at).replace(tzinfo=UTC)  # type: ignore[arg-type]

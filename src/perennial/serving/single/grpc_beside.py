@@ -2,22 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
-from perennial.core.governance.client_keys import Client
-from perennial.serving.access.door import Door
 from perennial.serving.http.direct import Application, Receive, Scope, Send
 from perennial.serving.protocol.grpc.server import GrpcServer
-
-
-class LocalDoor(Door):
-    """Lets every call in: only this machine reaches the port, and no page of a browser speaks gRPC."""
-
-    def __init__(self) -> None:
-        pass
-
-    def admit(self, given: Mapping[bytes, bytes], path: str) -> Client | None:
-        return None
 
 
 class BesideGrpc:

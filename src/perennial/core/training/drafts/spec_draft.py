@@ -133,7 +133,7 @@ data:
     table: {draft.name}.yaml
 
 # The caller sends these inputs with each request. missing: allow or refuse. unknown (a category that is not listed):
-# missing or refuse.
+# missing (the model gets NaN, as for a missing value) or refuse.
 features:
   source: request
   inputs:
@@ -221,7 +221,11 @@ def _input_spec(conclusion: Conclusion) -> InputSpec:
     if kind is not InputKind.CATEGORY:
         return InputSpec(type=kind, missing=missing, size=conclusion.column.size or None)
     values = tuple(str(value) for value in conclusion.column.values if value != "")
-    return InputSpec(type=kind, missing=missing, categories=values, unknown="missing")
+    # A model that has learnt from no missing value cannot answer a mistyped category as if it were one.
+    is_whole = missing == "refuse" and len(values) == len(conclusion.column.values)
+    return InputSpec(
+        type=kind, missing=missing, categories=values, unknown="refuse" if is_whole else "missing"
+    )
 
 
 def _input(conclusion: Conclusion) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import grpc
 
-from perennial.serving.observing.requests import Observe, observed_request
+from perennial.serving.observing.requests import CollectSteps, Observe, observed_request
 from perennial.serving.protocol.grpc import paths
 
 CODES = {code.value[0]: code.name for code in grpc.StatusCode}
@@ -41,16 +41,18 @@ def observed_call(
     call: CallAbout,
     given: Callable[[grpc.aio.ServicerContext], Mapping[str, str]],
     observe: Observe,
+    steps: CollectSteps,
 ) -> Call:
     """Return the call with a hand-over of each one that ended; its status is the name of its code.
 
     Args:
         given: returns the metadata of a call as the headers of REST.
+        steps: returns the list that the steps of a call go to.
     """
 
     async def noting(content: bytes, context: grpc.aio.ServicerContext) -> bytes:
         started, clock = time.time_ns(), time.perf_counter()
-        subject, response = Subject(), None
+        subject, response, done = Subject(), None, steps()
         try:
             response = await call(content, context, subject)
             return response
@@ -64,6 +66,7 @@ def observed_call(
                     started,
                     time.perf_counter() - clock,
                     (subject.model, subject.version),
+                    done,
                 )
             )
 

@@ -18,10 +18,11 @@ from perennial.serving import headers
 from perennial.serving.access.door import Door, visible
 from perennial.serving.answers import brief, problem
 from perennial.serving.metrics import ServerMetrics
-from perennial.serving.observing.requests import Observe
+from perennial.serving.observing.requests import CollectSteps, Observe, no_steps
 from perennial.serving.protocol.grpc import open_inference_pb2 as wire
 from perennial.serving.protocol.grpc import paths
 from perennial.serving.protocol.grpc.observed import CallAbout, Subject, observed_call, unobserved_call
+from perennial.serving.protocol.grpc.status import OF_ERROR
 from perennial.serving.protocol.grpc.translation import metadata_message, request_of, response_message
 from perennial.serving.protocol.inference import Inference
 from perennial.serving.protocol.repository import Repository
@@ -32,15 +33,6 @@ Answered = tuple[Message, Mapping[str, str]]
 """A response and its trailing metadata."""
 Answer = Callable[[Any, "Asked"], Awaitable[Answered]]
 
-STATUS = {
-    400: grpc.StatusCode.INVALID_ARGUMENT, 401: grpc.StatusCode.UNAUTHENTICATED,
-    403: grpc.StatusCode.PERMISSION_DENIED, 404: grpc.StatusCode.NOT_FOUND,
-    409: grpc.StatusCode.FAILED_PRECONDITION, 413: grpc.StatusCode.RESOURCE_EXHAUSTED,
-    422: grpc.StatusCode.FAILED_PRECONDITION,
-    429: grpc.StatusCode.RESOURCE_EXHAUSTED, 500: grpc.StatusCode.INTERNAL,
-    503: grpc.StatusCode.UNAVAILABLE, 504: grpc.StatusCode.DEADLINE_EXCEEDED,
-}  # fmt: skip
-"""gRPC status by the HTTP status of an error."""
 MOST_DETAILS = 2000
 """Most bytes of an error, which is a header: Envoy counts an answer with large headers as a fault of the server."""
 
@@ -75,7 +67,9 @@ class InferenceCalls:
         self._door = door
         self._metrics = metrics
 
-    def handlers(self, observe: Observe | None = None) -> grpc.GenericRpcHandler:
+    def handlers(
+        self, observe: Observe | None = None, steps: CollectSteps = no_steps
+    ) -> grpc.GenericRpcHandler:
         """Return the service for a server; `observe` is told of each call that ended, health checks left out."""
         methods = {
             "ServerLive": (self._live, wire.ServerLiveRequest),
@@ -94,7 +88,7 @@ class InferenceCalls:
                 name: grpc.unary_unary_rpc_method_handler(
                     unobserved_call(self._guarded(name, answer, kind))
                     if observe is None or name in paths.HEALTH
-                    else observed_call(name, self._guarded(name, answer, kind), _given, observe)
+                    else observed_call(name, self._guarded(name, answer, kind), _given, observe, steps)
                 )
                 for name, (answer, kind) in methods.items()
             },
@@ -124,7 +118,8 @@ class InferenceCalls:
                 status, message, hint = 500, "the server failed", "see its log"
             self._metrics.refused(status)
             details = f"{message} ({hint})".encode()[:MOST_DETAILS].decode(errors="ignore")
-            await context.abort(STATUS.get(status, grpc.StatusCode.INTERNAL), details)
+            code = OF_ERROR[status].name if status in OF_ERROR else "INTERNAL"
+            await context.abort(grpc.StatusCode[code], details)
             raise AssertionError  # abort has raised
 
         return call

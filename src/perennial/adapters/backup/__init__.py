@@ -1,0 +1,1 @@
+"""Copies of what a backup consists of: databases, trees of files or objects, sealed keys."""

@@ -1,0 +1,113 @@
+"""Files that the two halves of the plant exchange: a folder in object storage, or one of the disk."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from perennial.errors import ToolError
+from perennial.object_storage import S3, storage
+
+
+class Exchange:
+    """Files of versions below `versions/<digest>`.
+
+    Args:
+        address: s3://bucket/folder, or file:///folder where both halves have one disk.
+    """
+
+    def __init__(self, address: str) -> None:
+        self.address = address.rstrip("/")
+
+    @contextmanager
+    def files(self) -> Iterator[Any]:
+        """Yield the file system; its errors become ToolError, but FileNotFoundError stays."""
+        if self.address.startswith(S3):
+            with storage(self.address) as files:
+                yield files
+            return
+        from fsspec.implementations.local import LocalFileSystem
+
+        try:
+            yield LocalFileSystem(auto_mkdir=True)
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            raise ToolError(f"{self.address}: {error}", hint="check the rights of the folder") from error
+
+    def put(self, digest: str, contents: Mapping[str, bytes]) -> None:
+        """Store the files of a version, unless they are there with these sizes."""
+        folder = self._version(digest)
+        with self.files() as files:
+            there = _sizes(files, folder)
+            for name, content in contents.items():
+                if there.get(name) != len(content):
+                    files.pipe_file(f"{folder}/{name}", content)
+
+    def fetch(self, digest: str, target: Path) -> None:
+        """Write the files of a version into an empty folder. They are not checked here.
+
+        Raises:
+            ToolError: they are not there, or the storage does not answer.
+        """
+        folder = self._version(digest)
+        with self.files() as files:
+            names = sorted(_sizes(files, folder))
+            try:
+                for name in names:
+                    (target / name).write_bytes(files.cat_file(f"{folder}/{name}"))
+            except FileNotFoundError:
+                names = []
+        if not names:
+            raise ToolError(
+                f"{folder} has no files", hint="the release uploads them again when it ensures the version"
+            )
+
+    def write(self, name: str, content: bytes) -> None:
+        """Store an object; its name is a path below the address."""
+        with self.files() as files:
+            files.pipe_file(f"{self.address}/{name}", content)
+
+    def read(self, name: str) -> bytes:
+        """Return an object.
+
+        Raises:
+            ToolError: it is not there, or the storage does not answer.
+        """
+        try:
+            with self.files() as files:
+                content: bytes = files.cat_file(f"{self.address}/{name}")
+        except FileNotFoundError as error:
+            raise ToolError(
+                f"{self.address}/{name} is gone", hint="does another process receive, too?"
+            ) from error
+        return content
+
+    def remove(self, name: str) -> None:
+        """Remove an object."""
+        with self.files() as files:
+            files.rm_file(f"{self.address}/{name}")
+
+    def names(self, folder: str) -> list[str]:
+        """Return the names of all objects below a folder, in order."""
+        root = self.address.split("://", 1)[1].rstrip("/")
+        with self.files() as files:
+            try:
+                paths = files.find(f"{self.address}/{folder}")
+            except FileNotFoundError:
+                return []
+        return sorted(path.removeprefix(f"{root}/") for path in paths)
+
+    def _version(self, digest: str) -> str:
+        return f"{self.address}/versions/{digest}"
+
+
+def _sizes(files: Any, folder: str) -> dict[str, int]:
+    """Return name -> bytes of the files in a folder; empty where there is none."""
+    try:
+        entries = files.ls(folder, detail=True)
+    except FileNotFoundError:
+        return {}
+    return {Path(entry["name"]).name: int(entry["size"]) for entry in entries if entry["type"] == "file"}

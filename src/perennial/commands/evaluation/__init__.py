@@ -1,0 +1,1 @@
+"""What `perennial evaluate` shows beside its figures."""

@@ -1,0 +1,64 @@
+"""Commands `backup` and `restore`: all state of this plant, into a folder and back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from perennial import settings as environment
+from perennial.commands.output import now, print_text
+
+FOLDER = click.Path(path_type=Path, file_okay=False)
+KEYS = click.option(
+    "--keys", type=click.Path(path_type=Path, exists=True, dir_okay=False), metavar="FILE",
+    help="File with the passphrase of private keys and passwords.  [default: a backup has none of them]",
+)  # fmt: skip
+
+
+@click.command()
+@click.argument("target", type=FOLDER)
+@KEYS
+def backup(target: Path, keys: Path | None) -> None:
+    """Copy all state of the plant into TARGET, a new folder, while it runs.
+
+    A backup that was stopped has no manifest and is none: give the command again. TARGET is for its owner only; it
+    has hashes of passwords and all logged requests.
+    """
+    from perennial.local.backup import sources
+    from perennial.local.backup.make import make
+
+    settings = environment.load()
+    made = make(settings, target, _passphrase(keys), now(), print_text)
+    for why, count in sorted(made.left_out.items()):
+        print_text(f"left out: {why} ({count} files)")
+    for line in sources.not_saved(settings):
+        print_text(f"left out: {line}")
+    head = made.ledger
+    print_text(f"{target}: {len(made.files)} files, {made.size:,} bytes; ledger {head.seq} {head.hash}")
+
+
+@click.command()
+@click.argument("source", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@KEYS
+def restore(source: Path, keys: Path | None) -> None:
+    """Restore the backup SOURCE into the state folder, databases and buckets of the settings, which must be empty.
+
+    Everything is verified before anything is written. `perennial local up` starts the plant afterwards; without
+    --keys its set-up makes new passwords and a new signing key.
+    """
+    from perennial.local.backup import sources
+    from perennial.local.backup.restore import restore as run
+
+    settings = environment.load()
+    run(settings, source, _passphrase(keys), print_text)
+    if keys is None and settings.signing_key is None:
+        key, trusted = settings.signing_key_file, settings.trusted_keys_folder
+        print_text("perennial local setup makes a new key that signs versions; to train here, trust it:")
+        print_text(f"  cp {key}.pub {trusted / 'restored.pub'}")
+    for line in sources.not_saved(settings):
+        print_text(f"not restored: {line}")
+
+
+def _passphrase(path: Path | None) -> str | None:
+    return None if path is None else path.read_text().strip()

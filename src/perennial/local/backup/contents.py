@@ -1,0 +1,96 @@
+"""What of the state folder a backup has: everything that is neither secret nor made again from the rest."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from enum import Enum
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from perennial.adapters.backup.sqlite_copy import ASIDE
+
+KEYS = (
+    "accounts.json", "secrets.json", "secrets/internal", "keys/*.pem", "mlflow/server.key", "mlflow/auth.ini",
+    "airflow/passwords.json", "airflow/*.cfg", "data/.dvc/config.local",
+)  # fmt: skip
+"""Files with passwords and private keys: in a backup only encrypted, and only where a passphrase is given."""
+MADE_AGAIN = {
+    "logs/*": "logs of the processes",
+    "airflow/logs/*": "logs of the tasks",
+    "work/*": "work folders: a training starts again",
+    "downloads/*": "downloads of data sets, which have checksums in the catalogue",
+    "engines/*": "engines that TensorRT builds",
+    "bentoml/*": "BentoML's folders of the servers",
+    "batch/*": "parts of unfinished batches",
+    "secrets/*": "secrets of each process, which the start writes from the accounts",
+    "training/*": "socket of the training runner",
+    "envoy/*": "Envoy's files, which follow from the routes",
+    "supervisord.*": "files of supervisord",
+    "data/*": "the data repository's work tree and cache: its commits and its remote have them",
+    "*.lock": "locks",
+    "*.backup": "copies that an upgrade of the database left",
+}
+"""Pattern of left out files -> why. Patterns are of paths below the state folder; `*` matches slashes, too."""
+KEPT = ("envoy/routes.json", "data/.git/*", "data/.dvc/config", "data/.dvc/.gitignore", "data/.dvcignore")
+"""Files that are saved although a pattern of MADE_AGAIN matches."""
+CACHE = "data/.dvc/cache/*"
+"""DVC's cache, saved where its remote is none that a backup can copy."""
+TEMPORARY = re.compile(r"\..+\.\d+")
+"""Name of a file or folder that a process replaces another by (`files.replacing`)."""
+
+
+class Kind(Enum):
+    """Treatment of a file of the state folder."""
+
+    COPIED = "copied"
+    KEY = "key"
+    MADE_AGAIN = "made again"
+
+
+def kind_of(name: str, *, with_cache: bool = False) -> Kind:
+    """Return what happens to a file.
+
+    Args:
+        name: its path below the state folder.
+        with_cache: DVC's cache is copied.
+    """
+    if _matches(name, KEYS):
+        return Kind.KEY
+    if any(TEMPORARY.fullmatch(part) for part in name.split("/")) or name.endswith(ASIDE):
+        return Kind.MADE_AGAIN
+    if name.endswith(".lock"):  # of git, too: a reference that is being written
+        return Kind.MADE_AGAIN
+    if _matches(name, KEPT) or (with_cache and fnmatchcase(name, CACHE)):
+        return Kind.COPIED
+    return Kind.MADE_AGAIN if _matches(name, MADE_AGAIN) else Kind.COPIED
+
+
+def reason(name: str) -> str:
+    """Return why a file is left out."""
+    if kind_of(name) is Kind.KEY:
+        return "passwords and private keys"
+    matching = (why for pattern, why in MADE_AGAIN.items() if fnmatchcase(name, pattern))
+    return next(matching, "what belongs to a running process")
+
+
+def walk(state: Path, below: Path, *, with_cache: bool = False) -> Iterator[tuple[str, Kind]]:
+    """Yield each regular file below a folder of the state folder, following links, with what happens to it."""
+    seen = set()
+    for folder, folders, names in os.walk(below, followlinks=True):
+        real = os.path.realpath(folder)
+        if real in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        folders.sort()
+        for name in sorted(names):
+            path = Path(folder) / name
+            if path.is_file():  # neither a socket nor a link to nowhere
+                relative = path.relative_to(state).as_posix()
+                yield relative, kind_of(relative, with_cache=with_cache)
+
+
+def _matches(name: str, patterns: tuple[str, ...] | dict[str, str]) -> bool:
+    return any(fnmatchcase(name, pattern) for pattern in patterns)

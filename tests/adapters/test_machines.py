@@ -1,0 +1,267 @@
+"""Many serving machines over one database: whom a change waits for, what is added up, and who is recorded as lost."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+
+import pytest
+from doubles.routing import MemoryPool, MemoryProbe, MemoryRouter
+from serving_stack import until
+
+from perennial.adapters.sql.database import Database
+from perennial.adapters.sql.machines.desk import SqlDesk
+from perennial.adapters.sql.machines.machines import SqlMachines
+from perennial.adapters.sql.machines.pool import SqlPool, SqlProbe
+from perennial.adapters.sql.machines.router import SqlRouter
+from perennial.adapters.sql.machines.wanted import SqlWanted
+from perennial.adapters.sql.store import SqlStore
+from perennial.core.events import Event
+from perennial.core.machine import MachineReport, Tally, WantedKind
+from perennial.core.release.traffic import Counters, Route, Target
+from perennial.core.version import VersionRef
+from perennial.errors import PoolUnavailable, RouterRejected, RouterUnavailable
+from perennial.flows.release.agent_ports import AgentPorts
+from perennial.flows.release.machine_agent import Agent
+from perennial.flows.release.machine_watch import MachineWatchPorts, look
+from perennial.serving.desired_state import DesiredState, DesiredVersion
+
+MODEL = "m"
+LEASE = 120.0
+BODY: dict = {"inputs": [{"data": []}]}
+
+
+class HoldingPool(MemoryPool):
+    """The pool of a machine, whose files are always there."""
+
+    def hold(self, pool: str, wanted: DesiredState, fetch: Callable) -> None:
+        self._held[pool] = {version.identity: version for version in wanted.models}
+
+    def problems(self) -> dict[int, list[str]]:
+        return {3101: []}
+
+
+class OverviewRouter(MemoryRouter):
+    def overview(self) -> list[dict]:
+        return []
+
+
+class Plant:
+    """A control plane on SQLite, and machines with agents in threads."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.database = Database(url)
+        self.wanted = SqlWanted(self.database)
+        self.router = self.seen_with(LEASE)
+        self.pools: dict[str, HoldingPool] = {}
+        self.routers: dict[str, OverviewRouter] = {}
+        self._agents: dict[str, tuple[threading.Event, threading.Thread]] = {}
+
+    def seen_with(self, lease: float) -> SqlRouter:
+        self.machines = SqlMachines(self.database, lease)
+        return SqlRouter(self.wanted, self.machines, confirm_seconds=30)
+
+    @property
+    def pool(self) -> SqlPool:
+        return SqlPool(self.wanted, self.machines, files=None, trusted=None)  # type: ignore[arg-type]
+
+    def start(self, name: str) -> None:
+        pool = self.pools.setdefault(name, HoldingPool())
+        router = self.routers.setdefault(name, OverviewRouter())
+        ports = AgentPorts(
+            desk=SqlDesk(Database(self.url), name), router=router, pool=pool, probe=MemoryProbe(pool),
+            fetch=lambda version, folder: None, keep_files=lambda body: None, servers=pool.servers,
+            send_log=lambda now: 0, send_every=60.0,
+        )  # fmt: skip
+        stop = threading.Event()
+        thread = threading.Thread(target=Agent(ports).run, args=(stop,))
+        self._agents[name] = stop, thread
+        thread.start()
+        until(lambda: name in {machine.name for machine in self.machines.all()}, 60, f"a report of {name}")
+
+    def stop(self, name: str) -> None:
+        stop, thread = self._agents.pop(name)
+        stop.set()
+        thread.join()
+
+    def kill(self, name: str) -> None:
+        """Leave the row of the machine as its last report in work left it."""
+        self.stop(name)
+        SqlDesk(self.database, name).report(MachineReport(servers=self.pools[name].servers))
+
+    def stop_all(self) -> None:
+        for name in list(self._agents):
+            self.stop(name)
+
+    def hold(self, ref: VersionRef) -> None:
+        """Every stable pool must hold the version, whose files need no exchange here."""
+        state = DesiredState().with_version(DesiredVersion.of(ref)).model_dump_json()
+        self.wanted.change(WantedKind.POOL, "stable", lambda body: state)
+        until(lambda: self.pool.readiness("stable", MODEL, ref.digest).complete, 60, "loaded")
+
+
+@pytest.fixture
+def plant(tmp_path) -> Iterator[Plant]:
+    made = Plant(f"sqlite:///{tmp_path}/perennial.db")
+    try:
+        for name in ("a", "b"):
+            made.start(name)
+        made.hold(version(1))
+        yield made
+    finally:
+        made.stop_all()
+
+
+def version(number: int) -> VersionRef:
+    digest = str(number) * 64
+    return VersionRef(model=MODEL, version=f"{number}.0.0", key=str(number), digest=digest, capsule="c")
+
+
+def route(number: int) -> Route:
+    ref = version(number)
+    return Route(model=MODEL, stable=Target(version=ref.version, digest=ref.digest, release_id=f"r{number}"))
+
+
+@contextmanager
+def unable(router: OverviewRouter, name: str) -> Iterator[None]:
+    setattr(router, name, True)
+    try:
+        yield
+    finally:
+        setattr(router, name, False)
+
+
+def test_a_route_is_live_on_every_machine_when_the_call_returns(plant):
+    for number in (1, 2):
+        plant.router.apply(route(number))
+        assert [router.route(MODEL) for router in plant.routers.values()] == [route(number)] * 2
+    assert plant.router.healthy(MODEL) == {"stable": 4, "canary": 2}
+    assert plant.pool.readiness("stable", MODEL, version(1).digest).total == 4
+
+
+def test_a_route_that_one_machine_refuses_goes_back_on_all(plant):
+    plant.router.apply(route(1))
+    with unable(plant.routers["b"], "rejecting"), pytest.raises(RouterRejected, match=r"^b: "):
+        plant.router.apply(route(2))
+    assert plant.router.route(MODEL) == route(1)
+    until(lambda: plant.routers["a"].route(MODEL) == route(1), 60, "the route before on the other machine")
+
+
+def test_a_machine_whose_router_is_down_keeps_no_other_from_a_change_and_follows(plant):
+    plant.router.apply(route(1))
+    with unable(plant.routers["b"], "down"):
+        plant.router.apply(route(2))
+        assert plant.routers["a"].route(MODEL) == route(2)
+        assert plant.routers["b"].route(MODEL) == route(1)
+        (problem,) = [machine.report.applied[WantedKind.ROUTE].failed for machine in plant.machines.all()
+                      if machine.name == "b"]  # fmt: skip
+        assert set(problem) == {MODEL}
+    until(lambda: plant.routers["b"].route(MODEL) == route(2), 60, "the change where it was not possible")
+
+
+def test_a_change_that_no_machine_can_make_is_none(plant):
+    plant.router.apply(route(1))
+    with (
+        unable(plant.routers["a"], "down"), unable(plant.routers["b"], "down"),
+        pytest.raises(RouterUnavailable, match="is down"),
+    ):  # fmt: skip
+        plant.router.apply(route(2))
+    assert plant.router.route(MODEL) == route(1)
+
+
+def test_nothing_waits_for_a_machine_whose_lease_has_ended_and_the_ledger_names_it(plant, tmp_path):
+    plant.router.apply(route(1))
+    plant.kill("b")
+    ledger = SqlStore(plant.url).ledger
+    watched = MachineWatchPorts(plant.machines, ledger, lambda: 0, lambda: None)
+    assert look(watched, datetime.now(UTC)) == []
+    with plant.database.writing() as connection:  # as if it had been silent for an hour
+        connection.exec_driver_sql(
+            "UPDATE perennial_machine SET seen_us = seen_us - 3600000000 WHERE machine = 'b'"
+        )
+    for _ in range(2):
+        look(watched, datetime.now(UTC))
+    (lost,) = ledger.rows(kinds=(Event.MACHINE_LOST,))
+    assert lost.entry.payload["machine"] == "b"
+    plant.router.apply(route(2))
+    assert plant.routers["b"].route(MODEL) == route(1)
+    plant.start("b")
+    until(lambda: plant.routers["b"].route(MODEL) == route(2), 60, "what it missed")
+    until(lambda: all(machine.is_live for machine in plant.machines.all()), 60, "its report")
+    look(watched, datetime.now(UTC))
+    assert [row.entry.kind for row in ledger.rows("")] == [Event.MACHINE_LOST, Event.MACHINE_BACK]
+
+
+def test_a_machine_that_is_ended_in_order_is_none_until_it_is_back(plant):
+    plant.stop("b")
+    assert [machine.name for machine in plant.machines.all()] == ["a"]
+    plant.router.apply(route(1))
+    assert plant.pool.readiness("stable", MODEL, version(1).digest).total == 2
+    plant.start("b")
+    until(lambda: plant.routers["b"].route(MODEL) == route(1), 60, "what it missed")
+
+
+def test_counters_are_those_of_all_machines_and_grow_over_restarts_and_losses(plant):
+    plant.router.apply(route(1))
+    for router in plant.routers.values():
+        router.answered(MODEL, "stable", 100)
+    assert plant.router.counters(MODEL)["stable"].requests == 200
+    for router in plant.routers.values():
+        router.answered(MODEL, "backup", 3)
+    assert plant.router.backups() == {MODEL: 6}
+    plant.routers["a"].restart()
+    plant.routers["a"].answered(MODEL, "stable", 10)
+    assert plant.router.counters(MODEL)["stable"].requests == 210
+    with unable(plant.routers["b"], "down"):
+        assert plant.router.counters(MODEL)["stable"].requests == 210
+    plant.stop("b")
+    assert plant.machines.forget("b")
+    assert plant.router.counters(MODEL)["stable"].requests == 210
+    plant.start("b")
+    plant.routers["b"].answered(MODEL, "stable", 5)
+    assert plant.router.counters(MODEL)["stable"].requests == 215
+
+
+def test_a_version_that_one_machine_lacks_is_ready_nowhere(plant):
+    plant.pools["b"].broken[version(1).digest] = "out of memory"
+    readiness = plant.pool.readiness("stable", MODEL, version(1).digest)
+    assert (readiness.ready, readiness.total, readiness.reachable) == (0, 4, 4)
+    assert all(error.startswith("b: ") for error in readiness.errors)
+    problem = SqlProbe(plant.machines).infer("stable", MODEL, version(1).digest, BODY)
+    assert "not loaded" in problem
+    assert plant.pool.measure("stable", MODEL, version(1).digest, {}, 3) == [1.0] * 3
+
+
+def test_a_new_machine_gets_a_route_only_after_its_servers_hold_the_version(plant):
+    plant.router.apply(route(1))
+    late = plant.pools["late"] = HoldingPool()
+    late.slow.add(version(1).digest)
+    plant.start("late")
+    failed = lambda: next(  # noqa: E731
+        machine.report.applied[WantedKind.ROUTE].failed
+        for machine in plant.machines.all() if machine.name == "late"
+    )  # fmt: skip
+    until(lambda: MODEL in failed(), 60, "that it waits")
+    assert plant.routers["late"].route(MODEL) is None
+    late.slow.clear()
+    until(lambda: plant.routers["late"].route(MODEL) == route(1), 60, "the route")
+
+
+def test_without_a_machine_every_answer_says_so(tmp_path):
+    empty = Plant(f"sqlite:///{tmp_path}/perennial.db")
+    with pytest.raises(RouterUnavailable, match="no serving machine reports"):
+        empty.router.apply(route(1))
+    assert empty.router.route(MODEL) is None
+    with pytest.raises(PoolUnavailable, match="no serving machine reports"):
+        empty.pool.readiness("stable", MODEL, version(1).digest)
+
+
+def test_a_tally_adds_what_was_counted_before_each_restart():
+    tally = Tally()
+    for requests in (5, 9, 2, 4, 1):
+        tally = tally.seen({"stable": Counters(requests=requests, buckets=((1.0, requests),))})
+    assert tally.total["stable"] == Counters(requests=9 + 4 + 1, buckets=((1.0, 14),))
+    assert Tally.model_validate_json(tally.model_dump_json()) == tally

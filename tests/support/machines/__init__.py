@@ -1,0 +1,1 @@
+"""Serving machines with their agents."""
