@@ -165,3 +165,17 @@ def test_an_address_of_traces_with_a_password_is_refused(tmp_path, monkeypatch):
     with pytest.raises(SettingsError) as refused:
         load()
     assert "hidden" not in str(refused.value)
+
+
+def test_each_half_of_a_plant_has_its_processes_and_their_secrets_only(settings):
+    halves = {
+        plane: settings.model_copy(update={"plane": plane, "machine": "serving_a"})
+        for plane in ("control", "serving")
+    }
+    names = {plane: {process.name for process in table(half)} for plane, half in halves.items()}
+    assert not names["control"] & names["serving"]
+    assert names["control"] | names["serving"] == {*GETS, "agent", "machines"}
+    assert {"envoy", "agent"} < names["serving"]
+    handed_secrets.write(halves["serving"])
+    folders = {path.name for path in (settings.state / "secrets" / "processes").iterdir()}
+    assert folders == {"agent", "server"}

@@ -121,7 +121,7 @@ def watch_ports(settings: Settings) -> MachineWatchPorts:
     things = wanted(settings)
 
     def hand_files() -> None:
-        body = handed_files.pack(settings.state, file_signer(settings))
+        body = handed_files.pack(settings.state, lambda: file_signer(settings))
         if body != things.find(WantedKind.FILES, handed_files.NAME).body:
             things.change(WantedKind.FILES, handed_files.NAME, lambda before: body)
 

@@ -16,11 +16,13 @@ HINT = "perennial key add NAME prints a new key; send it as `authorization: Bear
 def refuse_open_door(settings: Settings) -> None:
     """Check before Envoy starts that clients that are not on this machine can have a key.
 
+    A serving machine is handed the keys by the control plane; until then its servers refuse every client.
+
     Raises:
         SettingsError: the public listener is not on loopback, and there is neither a key nor an issuer of JWTs.
     """
     given = settings.jwt is not None or ClientKeys(settings.client_keys).all()
-    if settings.host not in LOOPBACKS and not given:
+    if settings.host not in LOOPBACKS and not given and settings.plane != "serving":
         raise SettingsError(
             f"PERENNIAL_HOST is {settings.host}: clients need API keys or JWTs, and there is neither",
             hint="perennial key add NAME",

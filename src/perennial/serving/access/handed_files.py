@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from base64 import b64decode, b64encode
+from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
@@ -28,8 +29,12 @@ HANDED = {
 Feast's registry holds code, and whose key is on the list may ask: both must be signed."""
 
 
-def pack(state: Path, signer: Signer) -> str:
-    """Return the files that are there with their signed list, as JSON; an empty text where there is none."""
+def pack(state: Path, signer: Callable[[], Signer]) -> str:
+    """Return the files that are there with their signed list, as JSON; an empty text where there is none.
+
+    Args:
+        signer: returns who signs; it is asked only where there is a file.
+    """
     with TemporaryDirectory() as name:
         folder = Path(name)
         for part, path in HANDED.items():
@@ -37,7 +42,7 @@ def pack(state: Path, signer: Signer) -> str:
                 (folder / part).write_bytes((state / path).read_bytes())
         if not any(folder.iterdir()):
             return ""
-        sign_files(folder, NAME, "", signer)
+        sign_files(folder, NAME, "", signer())
         return json.dumps(
             {path.name: b64encode(path.read_bytes()).decode() for path in sorted(folder.iterdir())}
         )

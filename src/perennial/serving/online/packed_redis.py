@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any, Literal
 
+import hiredis
 from feast import FeatureView, RepoConfig
 from feast.infra.online_stores.online_store import OnlineStore
 from feast.infra.online_stores.redis import RedisOnlineStore, RedisOnlineStoreConfig
@@ -86,7 +87,7 @@ class PackedRedisOnlineStore(PackedOnlineStore, RedisOnlineStore):
         connection = self._connection
         used, self._used = self._used, False
         try:
-            connection.send_packed_command(connection.pack_commands(commands))
+            connection.send_packed_command([b"".join(map(hiredis.pack_command, commands))])
             answers = [connection.read_response() for _ in commands]
         except BaseException as error:
             connection.disconnect()  # an answer may be left in it

@@ -94,6 +94,7 @@ class ServiceReads:
     ) -> None:
         self._config = store.config
         self._store: OnlineStore = get_provider(store.config).online_store
+        self._packed = self._store if isinstance(self._store, PackedOnlineStore) else None
         self._names = names
         self._stored = stored
         self._derived = derived
@@ -146,14 +147,13 @@ class ServiceReads:
     def _read(self, keys: Sequence[list[tuple[Any, ...]]]) -> list[list[_Row]]:
         """Return the rows of the keys of each view."""
         views = list(zip(self._stored, keys, strict=True))
-        if not isinstance(self._store, PackedOnlineStore):
+        packed = self._packed
+        if packed is None:
             return [self._read_values(each, of_view, self._store.online_read) for each, of_view in views]
         asked = [(each.view, each.write_keys(of_view)) for each, of_view in views]
         return [
-            self._with_older(self._store, each, of_view, stored)
-            for (each, of_view), stored in zip(
-                views, self._store.read_packed(self._config, asked), strict=True
-            )
+            self._with_older(packed, each, of_view, stored)
+            for (each, of_view), stored in zip(views, packed.read_packed(self._config, asked), strict=True)
         ]
 
     def _with_older(
@@ -164,7 +164,7 @@ class ServiceReads:
         stored: Sequence[Stored | None],
     ) -> list[_Row]:
         """Return packed rows; those that are not there as they were stored before, if they were."""
-        lacking = [key for key, of in zip(keys, stored, strict=True) if of is None]
+        lacking = [key for key, of in zip(keys, stored, strict=True) if of is None] if None in stored else []
         older = iter(self._read_values(each, lacking, store.read_unpacked) if lacking else ())
         return [next(older) if of is None else each.packed_row(of, store) for of in stored]
 
