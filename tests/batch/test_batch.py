@@ -233,6 +233,10 @@ def test_other_rows_or_another_version_are_not_mixed_in(enter, tmp_path, capsys,
     monkeypatch.setattr(PartFiles, "write", whole)
     assert world.batch(*line, "--part-rows", 50) == 2
     assert "part_rows was 40, is 50" in capsys.readouterr().err
+    (tmp_path / "out.csv").write_text("of somebody else\n")
+    assert world.batch(*line, "--part-rows", 40) == 2
+    assert (tmp_path / "out.csv").read_text() == "of somebody else\n"
+    (tmp_path / "out.csv").unlink()
     rows(100, seed=1).to_csv(tmp_path / "in.csv", index=False)
     assert world.batch(*line, "--part-rows", 40) == 22
     assert not (tmp_path / "out.csv").exists()

@@ -25,5 +25,11 @@ def test_an_outage_or_a_crash_is(code):
     assert not isinstance(raised.value, AirflowFailException)
 
 
+def test_the_message_has_the_name_of_the_error_and_what_to_do():
+    line = f"echo 'Error: MLflow is away'; echo '  -> start it'; exit {TrackerUnavailable.exit_code}"
+    with pytest.raises(AirflowException, match="exit code 51, TrackerUnavailable: -> start it"):
+        CommandStep(task_id="step", bash_command=line).execute({})
+
+
 def test_a_command_that_succeeds_gives_its_last_line():
     assert CommandStep(task_id="step", bash_command="echo one; echo two").execute({}) == "two"

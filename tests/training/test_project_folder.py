@@ -55,7 +55,9 @@ def project(tmp_path_factory) -> OwnProject:
     shown = own.run(
         "perennial", "init", NAME, "--from", "wine.csv", "--target", "target", "--yes", "--project", str(own.folder)
     )  # fmt: skip
-    assert f"export PERENNIAL_PROJECT='{own.folder}'" in shown
+    assert (
+        f"next: export PERENNIAL_PROJECT='{own.folder}'\nnext: perennial local setup\nnext: perennial run {NAME}\n"
+    ) in shown
     own.env["PERENNIAL_PROJECT"] = str(own.folder)
     own.run("perennial", "local", "setup")
     return own

@@ -185,6 +185,8 @@ def _executor(settings: Settings) -> dict[str, str]:
         # A task may wait for its turn behind long trainings: by default ten minutes in a queue are a failure.
         "AIRFLOW__SCHEDULER__TASK_QUEUED_TIMEOUT": DAY,
         "AIRFLOW__CELERY_BROKER_TRANSPORT_OPTIONS__VISIBILITY_TIMEOUT": DAY,
+        # By default a task that a busy scheduler has not handed over within a second counts as failed.
+        "AIRFLOW__CELERY__OPERATION_TIMEOUT": "10",
     }
 
 

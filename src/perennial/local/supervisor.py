@@ -209,7 +209,7 @@ def _raise_if_failed(
     )
 
 
-def down(settings: Settings, say: Say, timeout: float = 60.0) -> None:
+def down(settings: Settings, say: Say, timeout: float = 180.0) -> None:
     """Stop all processes, and return when all have ended.
 
     Raises:

@@ -8,7 +8,7 @@ from typing import Any
 
 from airflow.providers.standard.hooks.subprocess import SubprocessHook, SubprocessResult
 from airflow.providers.standard.operators.bash import BashOperator
-from airflow.sdk.exceptions import AirflowFailException
+from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
 from perennial import errors
 
@@ -19,22 +19,23 @@ PATIENCE: dict[str, Any] = {
     "max_retry_delay": timedelta(minutes=2),
 }
 """Arguments of tasks that outlive the restart of a server: the last try begins some five minutes after the first."""
-LASTING = {
-    error.exit_code: error.__name__
-    for error in (
-        errors.UsageError,
-        errors.SpecError,
-        errors.SettingsError,
-        errors.PackageMissing,
-        errors.MalformedInput,
-        errors.ValidationFailed,
-        errors.WrongTarget,
-        errors.UnknownModel,
-        errors.GateFailed,
-        errors.OutOfUse,
-    )
+NAMES = {
+    error.exit_code: error.__name__ for error in errors.all_errors() if error is not errors.PerennialError
 }
-"""Exit codes of errors that only a person can mend."""
+"""Names of our errors by exit code; code 1 is that of any crash."""
+LASTING = (
+    errors.UsageError,
+    errors.SpecError,
+    errors.SettingsError,
+    errors.PackageMissing,
+    errors.MalformedInput,
+    errors.ValidationFailed,
+    errors.WrongTarget,
+    errors.UnknownModel,
+    errors.GateFailed,
+    errors.OutOfUse,
+)
+"""Errors that only a person can mend."""
 
 
 class CommandStep(BashOperator):
@@ -42,19 +43,20 @@ class CommandStep(BashOperator):
 
     @cached_property
     def subprocess_hook(self) -> SubprocessHook:
-        return _StopsAtLasting()
+        return _NamesErrors()
 
 
-class _StopsAtLasting(SubprocessHook):
+class _NamesErrors(SubprocessHook):
     def run_command(self, *args: Any, **kwargs: Any) -> SubprocessResult:
         """Run it.
 
         Raises:
-            AirflowFailException: it ended with the exit code of a lasting error.
+            AirflowException: it ended with the exit code of an error of ours; the message has its name and its last
+                line, which says what to do. AirflowFailException, where a retry meets the same error.
         """
         result = super().run_command(*args, **kwargs)
-        if result.exit_code in LASTING:
-            raise AirflowFailException(
-                f"exit code {result.exit_code}, {LASTING[result.exit_code]}: see the lines above; no retry mends it"
-            )
+        if name := NAMES.get(result.exit_code):
+            lasting = result.exit_code in {error.exit_code for error in LASTING}
+            kind = AirflowFailException if lasting else AirflowException
+            raise kind(f"exit code {result.exit_code}, {name}: {result.output.strip()}")
         return result

@@ -147,6 +147,34 @@ def test_a_machine_keeps_a_journal_for_a_day_and_until_it_was_sent(halves, monke
     assert halves.arrived() == "one\n"
 
 
+def test_a_torn_line_of_a_killed_server_does_not_end_the_sending(halves):
+    halves.log("tor")
+    halves.log("one\n", JOURNAL.replace("stable", "canary"))
+    assert halves.send(NOW + timedelta(days=3)) == 4
+    assert not (halves.serving / JOURNAL).exists()
+
+
+def test_a_longer_part_that_comes_while_the_shorter_one_is_removed_arrives(halves, monkeypatch):
+    """The sender was killed before it noted the shorter one."""
+    halves.log("one\n")
+    halves.send()
+    remove = Exchange.remove
+
+    def late(self, name: str) -> None:
+        monkeypatch.setattr(Exchange, "remove", remove)
+        (halves.serving / "sent.json").unlink()
+        halves.log("two\n")
+        halves.send()
+        remove(self, name)
+
+    monkeypatch.setattr(Exchange, "remove", late)
+    for _ in range(2):
+        halves.receive()
+    halves.log("three\n")
+    halves.pass_on()
+    assert halves.arrived() == "one\ntwo\nthree\n"
+
+
 def test_names_that_are_no_parts_are_left_alone(halves):
     for name in ("log/serving_a/../../etc/passwd/000000000000000", "log/serving_a/log/m/x.jsonl/1", "log/x"):
         halves.exchange.write(name.replace("..", "dots"), b"x\n")

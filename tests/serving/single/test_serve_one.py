@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from types import SimpleNamespace
@@ -188,6 +189,32 @@ def test_files_that_the_caller_trusts_are_served_to_this_machine_only(tmp_path, 
         for foreign in ({"origin": "http://shop.example"}, {"origin": "null"}, {"host": "shop.example"}):
             assert client.post(path, json=body, headers=foreign).status_code == 403, foreign
         assert client.post("/v1/feedback", json={"labels": []}).status_code == 401
+
+
+def test_a_server_that_cannot_keep_its_answers_is_not_ready(tmp_path, orders, monkeypatch):
+    log, statuses = tmp_path / "log", []
+
+    def wait_until(status, client):
+        end = time.monotonic() + 120
+        while (now := client.get("/v2/health/ready").status_code) != status and time.monotonic() < end:
+            time.sleep(0.1)
+        statuses.append(now)
+
+    def ask(server, sockets):
+        client = TestClient(server.config.app, base_url="http://127.0.0.1")
+        wait_until(200, client)
+        log.rmdir()
+        log.touch()
+        wait_until(503, client)
+        log.unlink()
+        wait_until(200, client)
+        sockets[0].close()
+
+    monkeypatch.setattr(uvicorn.Server, "run", ask)
+    monkeypatch.setenv("PERENNIAL_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("PERENNIAL_TRUSTED_KEYS", str(FOLDER))
+    assert serve("--model", orders[1], "--log", log, "--port", "0") == 0
+    assert statuses == [200, 503, 200]
 
 
 def test_the_model_repository_needs_a_key_as_on_the_plant(tmp_path, orders, monkeypatch, capsys):

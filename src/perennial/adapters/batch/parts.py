@@ -22,6 +22,8 @@ from perennial.errors import ChecksumMismatch, UsageError
 from perennial.files import replacing, write_text
 
 PLAN = "plan.json"
+FINISHING = "finishing"
+"""A file in the folder: from now on a result that is there is the batch's own."""
 SCORED, REJECTED = "scored", "rejected"
 ENDINGS = (".parquet", ".csv")
 
@@ -100,6 +102,7 @@ class PartFiles:
         return BatchCounts(scored=len(scored.rows), rejected=len(scored.faults))
 
     def finish(self) -> tuple[str, str | None]:
+        self._start_finishing()
         rejected = self._parts(REJECTED)
         if rejected:
             _join(rejected, self.rejected_to)
@@ -109,11 +112,16 @@ class PartFiles:
     def clear(self) -> None:
         shutil.rmtree(self.folder)
 
+    def _start_finishing(self) -> None:
+        write_text(self.folder / FINISHING, "")
+
     def _prepare(self) -> None:
         """Make the folder; raises UsageError where a result is there that is no batch's own."""
-        if self._has_begun():
+        has_begun = self._has_begun()
+        if not (has_begun and (self.folder / FINISHING).is_file()):
+            self._refuse_result()
+        if has_begun:
             return
-        self._refuse_result()
         shutil.rmtree(self.folder, ignore_errors=True)  # without a plan, what is there belongs to nothing
         self.folder.mkdir()
 
@@ -126,7 +134,8 @@ class PartFiles:
         return (self.folder / PLAN).is_file()
 
     def _parts(self, kind: str) -> list[Path]:
-        return sorted(self.folder.glob(f"[0-9]*.{kind}.arrow"))
+        parts = self.folder.glob(f"[0-9]*.{kind}.arrow")
+        return sorted(parts, key=lambda part: int(part.name.split(".")[0]))
 
 
 def _rows(path: Path) -> int:

@@ -35,6 +35,7 @@ class TableParts(PartFiles):
     table: str
 
     def finish(self) -> tuple[str, str | None]:
+        self._start_finishing()
         rejected = self._parts(REJECTED)
         with self._begun() as connection:
             self._fill(connection, self.table, self._parts(SCORED))

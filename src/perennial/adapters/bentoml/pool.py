@@ -15,7 +15,7 @@ from perennial.adapters.loopback_http import LoopbackHttp
 from perennial.core.release.traffic import Readiness
 from perennial.core.serving_spec import Load
 from perennial.core.version import VersionRef
-from perennial.errors import ModelFileError, PerennialError, PoolUnavailable
+from perennial.errors import ModelFileError, PerennialError, PoolUnavailable, ToolError
 from perennial.files import new_folder
 from perennial.serving import desired_state, headers
 from perennial.serving.desired_state import DesiredState, DesiredVersion
@@ -87,6 +87,9 @@ class BentoPool:
             except PerennialError as error:
                 named = f"{version.model} {version.digest[:12]}: {error.message}"
                 missing.append(type(error)(named, hint=error.hint))
+            except OSError as error:  # the disk is full, or the store stays locked
+                named = f"{version.model} {version.digest[:12]}: {error}"
+                missing.append(ToolError(named, hint=f"check the disk of {self._folder}"))
         self._change(pool, lambda state: state.with_models(tuple(held)))
         if missing:
             raise missing[0]

@@ -116,6 +116,8 @@ def init(
         print_text(f"wrote {written.relative_to(project)}")
     if folder is not None and load().project != project:
         print_text(f"next: export PERENNIAL_PROJECT={shlex.quote(str(project))}")
+    if not settings.signing_key_file.is_file():
+        print_text("next: perennial local setup")
     print_text(f"next: perennial run {model}")
 
 

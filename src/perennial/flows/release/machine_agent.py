@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -52,13 +52,19 @@ class _Keeper:
             self._newest = newest
             self._news.notify()
 
+    def doubt(self) -> None:
+        """Confirm nothing until the next look: the database was away, and may be back without its last changes."""
+        with self._news:
+            self._newest = 0
+            self.state = self.state.model_copy(update={"generation": 0})
+
     def run(self, stop: threading.Event) -> None:
         while not stop.is_set():
             with self._news:
-                self._news.wait_for(lambda: self._newest > self.state.generation, AGAIN_SECONDS)
+                self._news.wait_for(lambda: self._due or self._newest != self.state.generation, AGAIN_SECONDS)
                 due, newest = {**self._failed, **self._due}, self._newest
                 self._due = {}
-            if due or newest > self.state.generation:
+            if due or newest != self.state.generation:
                 self._apply_all(due, newest)
 
     def _apply_all(self, due: Mapping[str, Wanted], newest: int) -> None:
@@ -88,6 +94,7 @@ class Agent:
         self._said = ""
         self._unsent = ""
         self._seen = 0
+        self._known: dict[tuple[WantedKind, str], Wanted] = {}
         self._changed = threading.Event()
         self._keepers = {
             WantedKind.ROUTE: _Keeper(self._route, self._changed),
@@ -119,23 +126,38 @@ class Agent:
         """Do a part; an error of the database is said once, and the part is repeated by the next pass."""
         try:
             part()
-        except ToolError as error:
-            if error.message != self._said:
-                self._say(error.message)
-                self._said = error.message
+        except Exception as error:  # noqa: BLE001 a thread that ends would leave a machine that looks whole
+            message = error.message if isinstance(error, ToolError) else f"{type(error).__name__}: {error}"
+            if message != self._said:
+                self._say(message)
+                self._said = message
             time.sleep(LOOK_SECONDS)
 
     def _look(self, pool: ThreadPoolExecutor) -> None:
-        newest, things = self._ports.desk.wanted_after(self._seen)
-        if newest > self._seen:
-            for kind, keeper in self._keepers.items():
-                keeper.put([wanted for wanted in things if wanted.kind is kind], newest)
-            self._seen = newest
+        try:
+            newest, things = self._ports.desk.wanted_after(self._seen)
+            if newest < self._seen:  # an older copy of the database was restored
+                newest, things = self._ports.desk.wanted_after(0)
+        except ToolError:
+            self._seen = 0
+            for keeper in self._keepers.values():
+                keeper.doubt()
+            raise
+        if newest != self._seen:
+            self._take(newest, things)
         calls = self._ports.desk.calls()
         self._answering &= calls.keys()
         for number in calls.keys() - self._answering:
             self._answering.add(number)
             pool.submit(self._answer, number, calls[number])
+
+    def _take(self, newest: int, things: Sequence[Wanted]) -> None:
+        """Hand to the keepers what is not as it was; a database that is back may have lost and replaced changes."""
+        changed = [wanted for wanted in things if self._known.get((wanted.kind, wanted.name)) != wanted]
+        for kind, keeper in self._keepers.items():
+            keeper.put([wanted for wanted in changed if wanted.kind is kind], newest)
+        self._known |= {(wanted.kind, wanted.name): wanted for wanted in changed}
+        self._seen = newest
 
     def _report_all(self, stop: threading.Event) -> None:
         while not stop.is_set():
@@ -157,7 +179,7 @@ class Agent:
             try:
                 self._ports.send_log(datetime.now(UTC))
                 self._unsent = ""
-            except (PerennialError, OSError) as error:  # nothing is lost: the next pass sends it
+            except Exception as error:  # noqa: BLE001 nothing is lost: the next pass sends it
                 self._unsent = f"the log is not sent: {error}"
 
     def _route(self, wanted: Wanted) -> None:

@@ -66,4 +66,5 @@ def _entry(kind: Event, machine: Machine, now: datetime) -> Entry:
 def _words(machine: Machine) -> str:
     if machine.is_live:
         return "reports again"
-    return f"has been silent for {machine.silent_s:.0f} s; nothing waits for it any more"
+    problems = "".join(f"; {problem}" for problem in machine.report.problems)
+    return f"has been silent for {machine.silent_s:.0f} s; nothing waits for it any more{problems}"

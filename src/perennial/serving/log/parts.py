@@ -1,6 +1,8 @@
 """Parts of journals on their way from a serving machine to the control plane, by object storage.
 
-A part is `log/<machine>/<path below the serving folder>/<offset>`: the whole lines of a journal from a byte offset.
+A part is `log/<machine>/<path below the serving folder>/<offset>-<bytes>`: the whole lines of a journal from a byte
+offset. A pass that was killed may be followed by a longer part from there: a part of its own, since the control plane
+may be about to remove the shorter one.
 The serving machine keeps a journal for a day after it was sent; the control plane removes a part when its own journal
 has it.
 """
@@ -26,7 +28,7 @@ MOST_BYTES = 8 * 1024 * 1024
 KEPT = timedelta(days=1)
 """Time that a machine keeps a journal of an ended hour."""
 PART = re.compile(
-    r"log/(?P<machine>[a-z][a-z0-9_]*(\.[a-z0-9-]+)?)/(?P<journal>(log/\w[\w.-]*|feedback)/\w[\w.-]*\.jsonl)/(?P<offset>\d{15})"
+    r"log/(?P<machine>[a-z][a-z0-9_]*(\.[a-z0-9-]+)?)/(?P<journal>(log/\w[\w.-]*|feedback)/\w[\w.-]*\.jsonl)/(?P<offset>\d{15})(-\d+)?"
 )
 _OFFSETS = TypeAdapter(dict[str, int])
 
@@ -66,12 +68,12 @@ class LogSender:
             name = path.relative_to(self._folder).as_posix()
             for content in self._new_lines(path, sent.get(name, 0)):
                 offset = sent.get(name, 0)
-                self._parts.write(f"{FOLDER}/{self._machine}/{name}/{offset:015d}", content)
+                self._parts.write(f"{FOLDER}/{self._machine}/{name}/{offset:015d}-{len(content)}", content)
                 sent[name] = offset + len(content)
                 total += len(content)
                 write_bytes(self._state, _OFFSETS.dump_json(sent))
             if _is_old(path, now) and _remove(path, sent.get(name, 0)):
-                del sent[name]
+                sent.pop(name, None)  # without a whole line nothing was sent
                 write_bytes(self._state, _OFFSETS.dump_json(sent))
         return total
 

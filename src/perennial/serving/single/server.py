@@ -95,6 +95,8 @@ def single_server(
         core.close()
         raise
     (version,) = core.host.versions.loaded.values()
+    if log:
+        core.host.start()  # looks whether the log can be written: while it cannot, the server is not ready
     return SingleServer(version, core.application, core.calls, core.close)
 
 

@@ -5,30 +5,35 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from perennial.adapters.sql.machines.machines import SqlMachines
-from perennial.core.machine import VALUES, Call
+from pydantic import ValidationError
+
+from perennial.adapters.sql.machines.machines import UNREADABLE, SqlMachines
+from perennial.core.machine import VALUES, Answer, Call
 from perennial.errors import PerennialError, ToolError
 
 HINT = "start `perennial agent run` on the serving machines; see `perennial machines list`"
 
 
 def ask_all(
-    machines: SqlMachines, call: Call, silent: type[ToolError]
+    machines: SqlMachines, call: Call, silent: type[ToolError], names: Sequence[str] | None = None
 ) -> tuple[dict[str, Any], dict[str, PerennialError]]:
     """Return machine -> value, and machine -> error, of the live machines.
+
+    Args:
+        names: machines to ask; None: all that are live.
 
     Raises:
         silent: no machine is live, or none answers.
     """
-    answers = machines.ask(call)
+    answers = machines.ask(call, names)
     if not answers:
         raise silent("no serving machine reports", hint=HINT)
     values, errors = {}, {}
     for name, answer in answers.items():
-        if answer.refusal is None:
-            values[name] = VALUES[call.name].validate_json(answer.value)
-        else:
-            errors[name] = answer.refusal.raised(name)
+        try:
+            values[name] = _value(call, name, answer)
+        except PerennialError as error:
+            errors[name] = error
     return values, errors
 
 
@@ -55,7 +60,18 @@ def first_of(machines: SqlMachines, call: Call, names: Sequence[str], silent: ty
         answer = machines.ask(call, [name]).get(name)
         if answer is None:
             continue
-        if answer.refusal is None:
-            return VALUES[call.name].validate_json(answer.value)
-        problem = answer.refusal.raised(name)
+        try:
+            return _value(call, name, answer)
+        except PerennialError as error:
+            problem = error
     raise problem
+
+
+def _value(call: Call, name: str, answer: Answer) -> Any:
+    """Return the value of an answer, or raise its error; what cannot be read is one."""
+    if answer.refusal is not None:
+        raise answer.refusal.raised(name)
+    try:
+        return VALUES[call.name].validate_json(answer.value)
+    except ValidationError as error:
+        raise ToolError(f"{name}: its answer {UNREADABLE}", hint=HINT) from error

@@ -6,17 +6,20 @@ import time
 from collections.abc import Mapping, Sequence
 from uuid import uuid4
 
-from sqlalchemy import select
+from pydantic import ValidationError
+from sqlalchemy import ColumnElement, Connection, select
 
 from perennial.adapters.sql.database import Database
 from perennial.adapters.sql.schema import database_time, machine_calls, machine_counters, machines
-from perennial.core.machine import Answer, Call, Machine, MachineReport, Tally
+from perennial.core.machine import Answer, Call, Machine, MachineReport, Refusal, Tally
 from perennial.core.release.traffic import Counters
+from perennial.errors import RouterUnavailable, ToolError
 
 POLL_SECONDS = 0.02
 CALL_SECONDS = 60.0
 LEFT_OVER_US = 600 * 1_000_000
 """Age of calls that nobody waits for any more: who asked was killed."""
+UNREADABLE = "cannot be read; are both halves of one version?"
 
 
 class SqlMachines:
@@ -31,19 +34,24 @@ class SqlMachines:
         self._lease = lease
 
     def all(self) -> list[Machine]:
-        """Return every machine that has ever reported, and neither left nor was forgotten, by name."""
+        """Return every machine that has ever reported, and neither left nor was forgotten, by name.
+
+        A machine whose report cannot be read, or is of the future, is not live: no change waits for it.
+        """
         query = select(machines, database_time().label("now_us")).order_by(machines.c.machine)
         with self._database.reading() as connection:
             rows = connection.execute(query).all()
         known = []
         for row in rows:
             silent = (row.now_us - row.seen_us) / 1e6
-            report = MachineReport.model_validate_json(row.body)
+            is_live = abs(silent) <= self._lease
+            try:
+                report = MachineReport.model_validate_json(row.body)
+            except ValidationError:
+                is_live, report = False, MachineReport(problems=(f"its report {UNREADABLE}",))
             if report.left:
                 continue
-            known.append(
-                Machine(name=row.machine, silent_s=silent, is_live=silent <= self._lease, report=report)
-            )
+            known.append(Machine(name=row.machine, silent_s=silent, is_live=is_live, report=report))
         return known
 
     def live(self) -> list[Machine]:
@@ -68,8 +76,7 @@ class SqlMachines:
             return {}
         body = call.model_dump_json(exclude_defaults=True)
         with self._database.writing() as connection:
-            old = machine_calls.c.asked_us < database_time() - LEFT_OVER_US
-            connection.execute(machine_calls.delete().where(old))
+            _delete(connection, machine_calls.c.asked_us < database_time() - LEFT_OVER_US)
             for number, name in ids.items():
                 row = {"id": number, "machine": name, "asked_us": database_time(), "body": body}
                 connection.execute(machine_calls.insert().values(**row))
@@ -77,7 +84,7 @@ class SqlMachines:
             return self._answers(ids)
         finally:
             with self._database.writing() as connection:
-                connection.execute(machine_calls.delete().where(machine_calls.c.id.in_(ids)))
+                _delete(connection, machine_calls.c.id.in_(ids))
 
     def _answers(self, ids: Mapping[str, str]) -> dict[str, Answer]:
         query = select(machine_calls.c.id, machine_calls.c.answer).where(
@@ -92,12 +99,40 @@ class SqlMachines:
                 waiting &= {machine.name for machine in self.live()}
                 look = now + 1.0
             if not waiting or time.monotonic() > end:
-                return {ids[row.id]: Answer.model_validate_json(row.answer) for row in rows}
+                return {ids[row.id]: _answer(row.answer) for row in rows}
             time.sleep(POLL_SECONDS)
 
     def counted(self, model: str) -> dict[str, dict[str, Counters]]:
-        """Return machine -> pool -> counters as each machine has stored them last."""
+        """Return machine -> pool -> counters as each machine has stored them last.
+
+        Raises:
+            RouterUnavailable: those of a machine cannot be read; a sum without them would fall.
+        """
         query = select(machine_counters.c.machine, machine_counters.c.body)
         with self._database.reading() as connection:
             rows = connection.execute(query.where(machine_counters.c.model == model)).all()
-        return {row.machine: Tally.model_validate_json(row.body).total for row in rows}
+        return {row.machine: _tally(row.machine, row.body).total for row in rows}
+
+
+def _delete(connection: Connection, which: ColumnElement[bool]) -> None:
+    """Delete calls but those that a machine has locked: it may have died in its transaction, which PostgreSQL notices
+    only hours later. They go when they are old."""
+    free = select(machine_calls.c.id).where(which).with_for_update(skip_locked=True)
+    connection.execute(machine_calls.delete().where(machine_calls.c.id.in_(free)))
+
+
+def _answer(body: str) -> Answer:
+    try:
+        return Answer.model_validate_json(body)
+    except ValidationError:
+        return Answer(refusal=Refusal(error=ToolError.__name__, message=f"its answer {UNREADABLE}"))
+
+
+def _tally(machine: str, body: str) -> Tally:
+    try:
+        return Tally.model_validate_json(body)
+    except ValidationError as error:
+        raise RouterUnavailable(
+            f"{machine}: its stored counters cannot be read",
+            hint=f"remove the rows of {machine} from perennial_machine_counters",
+        ) from error

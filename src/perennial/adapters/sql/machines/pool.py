@@ -79,16 +79,18 @@ class SqlPool:
     def readiness(self, pool: str, model: str, digest: str) -> Readiness:
         """Add up what the machines say of their servers.
 
-        Where a live machine has none that is ready, none counts as ready: a route would send its requests there, too.
+        Where a live machine has servers and none is ready, none counts as ready: a route would send its requests
+        there, too. A machine without servers, or that does not answer, fails its requests whatever the route is: it is
+        not complete, but it keeps no rollback from the others.
         """
         _check(pool)
         call = Call(name=CallName.READINESS, pool=pool, model=model, digest=digest)
-        machines = self._machines.live()
         told, errors = ask_all(self._machines, call, PoolUnavailable)
+        machines = self._machines.live()  # whose lease ended meanwhile counts no more
         parts = [told.get(machine.name) for machine in machines]
         servers = [machine.report.servers.get(pool, 0) for machine in machines]
         total = sum(count if part is None else part.total for part, count in zip(parts, servers, strict=True))
-        ready = [part.ready if part is not None else 0 for part in parts]
+        ready = [part.ready for part in parts if part is not None and part.reachable]
         lines = [f"{name}: {text}" for name, part in told.items() for text in part.errors]
         lines += _refused(machines, pool, f"{model} {digest[:12]}: ")
         return Readiness(
@@ -131,7 +133,7 @@ class SqlPool:
 
 
 class SqlProbe:
-    """Probe port: every live machine must answer."""
+    """Probe port: every live machine must answer whose pool has a server."""
 
     def __init__(self, machines: SqlMachines) -> None:
         self._machines = machines
@@ -146,7 +148,10 @@ class SqlProbe:
 
     def _ask(self, name: CallName, pool: str, model: str, digest: str, body: Mapping[str, Any]) -> str:
         call = Call(name=name, pool=pool, model=model, digest=digest, body=dict(body))
-        told, errors = ask_all(self._machines, call, PoolUnavailable)
+        asked = call.model_copy(update={"name": CallName.READINESS, "body": {}})
+        parts, _ = ask_all(self._machines, asked, PoolUnavailable)
+        names = [machine for machine, part in parts.items() if part.reachable]
+        told, errors = ask_all(self._machines, call, PoolUnavailable, names or None)
         problems = [*told.values(), *(error.message for error in errors.values())]
         return next((problem for problem in problems if problem), "")
 

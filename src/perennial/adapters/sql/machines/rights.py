@@ -17,6 +17,8 @@ from perennial.adapters.sql.schema import (
 from perennial.errors import UsageError
 
 ROLE = re.compile(r"[a-z][a-z0-9_]{0,62}")
+WORDS = ("public", "current_user", "current_role", "session_user", "none")
+"""To GRANT these are no roles: `public` is every role."""
 OWN = (machines, machine_counters, machine_calls)
 
 
@@ -28,7 +30,7 @@ def rights(role: str, database: str) -> list[str]:
     Raises:
         UsageError: no name of a machine.
     """
-    if not ROLE.fullmatch(role):
+    if not ROLE.fullmatch(role) or role in WORDS:
         raise UsageError(f"{role!r} cannot be the name of a machine", hint="as serving_a: a-z, 0-9, _")
     policies = [
         statement

@@ -100,7 +100,7 @@ class SqlRouter:
 
     def healthy(self, model: str) -> Mapping[str, int]:
         told = some_of(self._machines, Call(name=CallName.HEALTHY, model=model), RouterUnavailable)
-        return {pool.value: sum(healthy[pool.value] for healthy in told.values()) for pool in PoolName}
+        return {pool.value: sum(healthy.get(pool.value, 0) for healthy in told.values()) for pool in PoolName}
 
     def backups(self) -> Mapping[str, int]:
         told = some_of(self._machines, Call(name=CallName.BACKUPS), RouterUnavailable)
