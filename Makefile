@@ -111,7 +111,9 @@ SET_UP := $(if $(DRY_RUN),,setup)
 SET_UP_HERE = $(if $(NAMESPACE_$(ON)),,$(SET_UP))
 # The packages without the state folder, which must be empty for `restore`.
 PACKAGES := $(if $(DRY_RUN),,$(READY))
-LINES ?= 100
+ifneq ($(origin LINES),command line)  # a terminal tells its height by this name
+LINES = 100
+endif
 TAIL = tail --lines $(LINES) "$${PERENNIAL_HOME:-.perennial}"/logs/$(or $(PROCESS),*).log
 # $(call run,COMMAND) runs a command, or prints it.
 run = $(if $(DRY_RUN),@printf '%s\n' '$(subst ','\'',$(1))',@$(1))
@@ -197,8 +199,8 @@ bench: setup ## measure ratios side by side; takes minutes
 test-fast: setup ## the tests that start no server, in about a minute
 	@python tests/run.py --fast
 
-test: setup ## every test; real servers start and stop themselves
-	@python tests/run.py
+test: setup ## every test; real servers start and stop themselves; ALSO=production: with those of test-production
+	@python tests/run.py $(if $(ALSO),--also $(ALSO))
 
 test-deep: setup ## every test, property tests with all their examples
 	@python tests/run.py --deep

@@ -96,7 +96,7 @@ LANES = [lane for stage in STAGES for chain in stage for lane in chain]
 GPU = Lane("gpu", "gpu")
 """Only when it is asked for: its tests are skipped on a machine without a GPU."""
 PRODUCTION = Lane("production", "production")
-"""Only when it is asked for: it starts another set of servers than `make test`."""
+"""Only when it is asked for: it starts servers of a production."""
 ASKED = (GPU, PRODUCTION)
 
 
@@ -152,6 +152,9 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--lane", choices=[lane.name for lane in (*LANES, *ASKED)], help="only this one")
+    parser.add_argument(
+        "--also", choices=[PRODUCTION.name], help="beside the plain tests, after those of the whole stack"
+    )
     parser.add_argument("--fast", action="store_true", help="only the plain tests that are not marked slow")
     parser.add_argument("--deep", action="store_true", help="all examples of the property tests")
     asked, options = parser.parse_known_args()
@@ -160,7 +163,10 @@ def main() -> int:
     only = PLAIN.name if asked.fast else asked.lane
     started = time.monotonic()
     stages = next(((((lane,),),) for lane in ASKED if only == lane.name), STAGES)
-    lanes = [lane for lane in (*LANES, *ASKED) if only == lane.name or (only is None and lane in LANES)]
+    whole = LANES
+    if asked.also:
+        stages, whole = (((PLAIN, SERVERS), (E2E, PRODUCTION)), *STAGES[1:]), [*LANES, PRODUCTION]
+    lanes = [lane for lane in (*LANES, *ASKED) if only == lane.name or (only is None and lane in whole)]
     with tempfile.TemporaryDirectory() as folder:
         reports = Path(folder)
         try:

@@ -78,6 +78,7 @@ def test_init_changed_nothing_that_was_there_but_the_terms(project, registered):
         " M configs/sources.yaml",
         f"?? configs/expectations/{NAME}.yaml",
         f"?? configs/models/{NAME}.yaml",
+        f"?? data/{NAME}/metrics.json",  # of `dvc repro`, for `dvc metrics diff`
         f"?? models/{NAME}.py",
         f"?? pipelines/{NAME}/dvc.lock",  # of `dvc repro`
         f"?? pipelines/{NAME}/dvc.yaml",

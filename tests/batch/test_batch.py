@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +14,7 @@ import pandas as pd
 import pytest
 from batching.world import INPUTS, BatchWorld
 from one_server import Server
+from sqlalchemy import create_engine
 
 from perennial import model_probe
 from perennial.adapters.batch.parts import PartFiles
@@ -144,9 +144,11 @@ def test_the_form_of_the_file_is_that_of_the_spec(enter, tmp_path):
 
 def test_a_query_is_read_once(enter, tmp_path, monkeypatch, capsys):
     world, table = enter(), rows(50)
-    with sqlite3.connect(tmp_path / "shop.db") as base:
+    address = f"sqlite:///{tmp_path / 'shop.db'}"
+    # By SQLAlchemy: over a connection of sqlite3, pandas changes how this whole process writes times to SQLite.
+    with create_engine(address).begin() as base:
         table.assign(since=table["since"].map(lambda at: at.isoformat())).to_sql("orders", base, index=False)
-    monkeypatch.setenv("SHOP", f"sqlite:///{tmp_path / 'shop.db'}")
+    monkeypatch.setenv("SHOP", address)
     query = "SELECT * FROM orders WHERE colour = 'red'"
     assert world.batch(query, tmp_path / "out.csv", "--connection", "SHOP", "--json") == 0
     red = table[table["colour"] == "red"]

@@ -1,4 +1,4 @@
-"""The servers of the production profile; each is started once per session, when the first test asks for it."""
+"""The servers of the production profile; each is started when the first test asks for it."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ def _need(there: bool, what: str) -> None:
     assert there, f"CI needs {what}"
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def databases() -> Iterator[Postgres]:
-    """PostgreSQL with the databases and roles of docs/guide/production.md."""
+    """PostgreSQL with the databases and roles of docs/guide/production.md, empty for each file of tests."""
     _need(bool(BINARIES), "PostgreSQL under /usr/lib/postgresql")
     server = Postgres()
     try:
