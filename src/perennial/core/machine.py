@@ -76,10 +76,10 @@ class Machine(Frozen):
 
     def applied(self, wanted: Wanted) -> Refusal | bool:
         """Return whether the machine holds a thing, or why not."""
-        told = self.report.applied.get(wanted.kind, Applied())
-        if told.generation < wanted.generation:
+        held = self.report.applied.get(wanted.kind, Applied())
+        if held.generation < wanted.generation:
             return False
-        return told.failed.get(wanted.name, True)
+        return held.failed.get(wanted.name, True)
 
 
 class CallName(StrEnum):

@@ -42,7 +42,7 @@ def server_problems(settings: Settings) -> dict[str, list[str]]:
     except (PoolUnavailable, RouterUnavailable, StoreUnavailable) as error:
         envoy = [error.message]
     if settings.plane == "control":
-        lines = [f"{server}: {line}" for server, told in servers.items() for line in told]
+        lines = [f"{server}: {line}" for server, lines in servers.items() for line in lines]
         return {"machines": [*envoy, *lines]}
     return {"envoy": envoy, **servers}
 

@@ -59,13 +59,13 @@ class FileRows:
         self._form = form
         with self._read() as (database, file, read_form):
             plain = plain_scan(database, file, missing, read_form) if is_csv(file) else None
-            found = plain[1] if plain is not None else [*described(database, file, missing, read_form)]
-        if absent := [name for name in (*types, *wanted) if name not in found]:
+            columns = plain[1] if plain is not None else [*described(database, file, missing, read_form)]
+        if absent := [name for name in (*types, *wanted) if name not in columns]:
             raise MalformedInput(
                 f"{path} has no column {', '.join(absent)}",
-                hint=f"it has {', '.join(found)[:500]}",
+                hint=f"it has {', '.join(columns)[:500]}",
             )
-        names = [*(name for name in optional if name in found), *wanted]
+        names = [*(name for name in optional if name in columns), *wanted]
         self.copied = tuple(dict.fromkeys(names))
 
     def revision(self) -> str:
@@ -140,13 +140,13 @@ class FileRows:
         values = {}
         for name, kind in self._types.items():
             column = quoted(name)
-            found = "VARCHAR" if from_csv and name in texts else columns[name]
+            sql_type = "VARCHAR" if from_csv and name in texts else columns[name]
             if kind is InputKind.TIMESTAMP:
                 if from_csv:
-                    has_one_reading(database, times, name, column, found, os.fspath(self._path))
-                values[name] = time_of(time_sql(database, times, column, found))
+                    has_one_reading(database, times, name, column, sql_type, os.fspath(self._path))
+                values[name] = time_of(time_sql(database, times, column, sql_type))
             else:
-                values[name] = _value_sql(name, kind, found, form if from_csv else CsvForm())
+                values[name] = _value_sql(name, kind, sql_type, form if from_csv else CsvForm())
         return self._select(values, [], rows)
 
     def _select(self, values: Mapping[str, str], more: Sequence[str], rows: str) -> str:
@@ -185,21 +185,21 @@ def copied_query(query: str, connection: str, folder: Path) -> Path:
     return path
 
 
-def _value_sql(name: str, kind: InputKind, found: str, form: CsvForm) -> str:
+def _value_sql(name: str, kind: InputKind, sql_type: str, form: CsvForm) -> str:
     """Return the SQL of a value, NULL where it cannot be cast without loss.
 
     A whole number is a DOUBLE, too: the cast of DuckDB would round 1.5, the encoding refuses it.
     """
     column = quoted(name)
     if kind in NUMBERS:
-        if found == "BOOLEAN":
+        if sql_type == "BOOLEAN":
             return "CAST(NULL AS DOUBLE)"
-        if found != "VARCHAR" or form.is_plain_number:
+        if sql_type != "VARCHAR" or form.is_plain_number:
             return f"TRY_CAST({column} AS DOUBLE)"
         shape = (form.decimal, form.thousands, form.units.get(name))
         return f"CASE WHEN {matches(column, *shape)} THEN TRY_CAST({as_plain(column, *shape)} AS DOUBLE) END"
     if kind is InputKind.BOOL:
-        if found in ("VARCHAR", "BOOLEAN"):
+        if sql_type in ("VARCHAR", "BOOLEAN"):
             return f"TRY_CAST({column} AS BOOLEAN)"
         return f"CASE WHEN {column} = 0 THEN false WHEN {column} = 1 THEN true END"
     return f"TRY_CAST({column} AS DOUBLE[])" if kind is InputKind.ARRAY else f"CAST({column} AS VARCHAR)"

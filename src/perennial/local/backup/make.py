@@ -221,15 +221,15 @@ class _Backup:
     def _read(self, *patterns: str) -> dict[str, bytes]:
         """Return the contents of the files in the state folder that match."""
         paths = [path for pattern in patterns for path in sorted(self._state.glob(pattern))]
-        found = {}
+        contents = {}
         for path in paths:
             if self._is_foreign(path):
                 continue
             try:
-                found[path.relative_to(self._state).as_posix()] = path.read_bytes()
+                contents[path.relative_to(self._state).as_posix()] = path.read_bytes()
             except FileNotFoundError:
                 continue
-        return found
+        return contents
 
     def _manifest(self, saved: StoreSnapshot, keys: bool, at: datetime) -> Manifest:
         settings = self._settings

@@ -48,7 +48,7 @@ def restore(settings: Settings, source: Path, passphrase: str | None, say: Say) 
             f"the backup has schema revision {saved.schema_revision}; this version of Perennial knows up to "
             f"{REVISIONS[-1]}", hint="restore it with the newer version of Perennial",
         )  # fmt: skip
-    databases = [one for one in sources.databases(settings) if one.name in saved.databases]
+    databases = [database for database in sources.databases(settings) if database.name in saved.databases]
     _refuse_full(settings, saved, databases)
     manifest.verify(source, saved)
     keys = _keys(source, saved, passphrase)

@@ -94,9 +94,9 @@ def mlflow(settings: Settings) -> Iterator[Finding]:
     signed_in = _get(search, settings, auth=(name, account.password))
     if signed_in is not None and signed_in.is_success:
         yield Finding("MLflow account", State.OK, f"{name} may read")
-        told = _get(f"{url}/version", settings, auth=(name, account.password))
-        if told is not None and told.is_success:
-            yield _same_version("MLflow", told.text.strip(), "mlflow")
+        running = _get(f"{url}/version", settings, auth=(name, account.password))
+        if running is not None and running.is_success:
+            yield _same_version("MLflow", running.text.strip(), "mlflow")
     else:
         status = "no answer" if signed_in is None else f"status {signed_in.status_code}"
         fix = f"is {settings.accounts_file} that of this server? perennial local accounts"
@@ -115,9 +115,9 @@ def airflow(settings: Settings) -> Iterator[Finding]:
         # A part that this installation does not start has no status.
         if status not in ("healthy", None):
             yield Finding(f"Airflow {part}", State.PROBLEM, f"is {status}", "perennial local status; its log")
-    told = _get(f"{url}/api/v2/version", settings)
-    if told is not None and told.is_success:
-        yield _same_version("Airflow", told.json()["version"], "apache-airflow")
+    running = _get(f"{url}/api/v2/version", settings)
+    if running is not None and running.is_success:
+        yield _same_version("Airflow", running.json()["version"], "apache-airflow")
 
     try:
         errors = monitoring.scheduler(settings).get("/api/v2/importErrors", limit=1)

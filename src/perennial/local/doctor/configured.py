@@ -101,10 +101,10 @@ def packages(settings: Settings) -> Iterator[Finding]:
     ]
     missing = sorted(name for name in _needed() if _installed(name) is None)
     if others or missing:
-        told = [f"{name} is missing" for name in missing] + others
-        more = f" and {len(told) - SHOWN} more" if len(told) > SHOWN else ""
+        wrong = [f"{name} is missing" for name in missing] + others
+        more = f" and {len(wrong) - SHOWN} more" if len(wrong) > SHOWN else ""
         fix = f"make setup, or: pip install -c {pins} perennial"
-        yield Finding("packages", State.PROBLEM, ", ".join(told[:SHOWN]) + more, fix)
+        yield Finding("packages", State.PROBLEM, ", ".join(wrong[:SHOWN]) + more, fix)
     else:
         yield Finding("packages", State.OK, f"as the {len(wanted)} pins of {pins}")
 

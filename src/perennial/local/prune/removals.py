@@ -37,7 +37,7 @@ def removals(settings: Settings, now: datetime) -> list[Removal]:
     state = settings.state
     work = [path for path in (*state.glob("work/*/*/"), *state.glob("batch/*/")) if _is_ours(path, state)]
     unused = [(path, used) for path, used in served.last_used(settings) if _is_ours(path, state)]
-    found = [
+    candidates = [
         *(_of(settings, "served files", (path,), used) for path, used in unused),
         *(_of(settings, "work", (path,), _changed(path)) for path in work),
         *_files(settings, "logs", "logs", settings.keep_logs_days, now),
@@ -52,7 +52,7 @@ def removals(settings: Settings, now: datetime) -> list[Removal]:
     }
     return [
         removal
-        for removal in found
+        for removal in candidates
         if removal.kind not in ages or now - removal.used > timedelta(days=ages[removal.kind])
     ]
 

@@ -74,7 +74,9 @@ def in_traffic(settings: Settings) -> set[str]:
     )
     routes = envoy_state.read(settings.envoy_dir / "routes.json").routes.values()
     targets = [target for route in routes for target in (route.stable, route.canary, route.backup)]
-    targets += [target for one in traffic.journal(settings).pending() for target in (one.left, one.to)]
+    targets += [
+        target for rollback in traffic.journal(settings).pending() for target in (rollback.left, rollback.to)
+    ]
     return (
         wanted
         | running

@@ -37,9 +37,9 @@ class StateFile:
     def _look(self) -> tuple[int, int, int] | None:
         """Return what changes with the content; None: the file may change unnoticed, or cannot be looked at."""
         try:
-            found = self._path.stat()
+            status = self._path.stat()
         except OSError:
             return None
-        if time.time_ns() - found.st_mtime_ns < SETTLED_NS:
+        if time.time_ns() - status.st_mtime_ns < SETTLED_NS:
             return None
-        return found.st_ino, found.st_size, found.st_mtime_ns
+        return status.st_ino, status.st_size, status.st_mtime_ns

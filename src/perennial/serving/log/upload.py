@@ -141,10 +141,10 @@ class SegmentUpload:
     def _objects(self, files: Any, model: str) -> dict[str, int]:
         """Return key -> bytes of the segments in object storage."""
         root = self._bucket.removeprefix("s3://")
-        found = files.find(f"{root}/{model}", detail=True)
+        listed = files.find(f"{root}/{model}", detail=True)
         return {
             name.removeprefix(f"{root}/"): int(entry["size"])
-            for name, entry in sorted(found.items())
+            for name, entry in sorted(listed.items())
             if name.endswith(".parquet") and sealed.day_of(Path(name)) is not None
         }
 

@@ -85,25 +85,27 @@ class SqlPool:
         """
         _check(pool)
         call = Call(name=CallName.READINESS, pool=pool, model=model, digest=digest)
-        told, errors = ask_all(self._machines, call, PoolUnavailable)
+        answers, errors = ask_all(self._machines, call, PoolUnavailable)
         machines = self._machines.live()  # whose lease ended meanwhile counts no more
-        parts = [told.get(machine.name) for machine in machines]
+        parts = [answers.get(machine.name) for machine in machines]
         servers = [machine.report.servers.get(pool, 0) for machine in machines]
         total = sum(count if part is None else part.total for part, count in zip(parts, servers, strict=True))
         ready = [part.ready for part in parts if part is not None and part.reachable]
-        lines = [f"{name}: {text}" for name, part in told.items() for text in part.errors]
+        lines = [f"{name}: {text}" for name, part in answers.items() for text in part.errors]
         lines += _refused(machines, pool, f"{model} {digest[:12]}: ")
         return Readiness(
             ready=sum(ready) if all(ready) else 0,
             total=total,
-            reachable=sum(part.reachable for part in told.values()),
+            reachable=sum(part.reachable for part in answers.values()),
             errors=(*lines, *(error.message for error in errors.values())),
         )
 
     def problems(self) -> dict[str, list[str]]:
         """Return the problems that the servers report, by machine and port, for people."""
-        told, errors = ask_all(self._machines, Call(name=CallName.PROBLEMS), PoolUnavailable)
-        servers = {f"{name}:{port}": lines for name, ports in told.items() for port, lines in ports.items()}
+        answers, errors = ask_all(self._machines, Call(name=CallName.PROBLEMS), PoolUnavailable)
+        servers = {
+            f"{name}:{port}": lines for name, ports in answers.items() for port, lines in ports.items()
+        }
         return {**servers, **{name: [error.message] for name, error in errors.items()}}
 
     def measure(
@@ -151,8 +153,8 @@ class SqlProbe:
         asked = call.model_copy(update={"name": CallName.READINESS, "body": {}})
         parts, _ = ask_all(self._machines, asked, PoolUnavailable)
         names = [machine for machine, part in parts.items() if part.reachable]
-        told, errors = ask_all(self._machines, call, PoolUnavailable, names or None)
-        problems = [*told.values(), *(error.message for error in errors.values())]
+        answers, errors = ask_all(self._machines, call, PoolUnavailable, names or None)
+        problems = [*answers.values(), *(error.message for error in errors.values())]
         return next((problem for problem in problems if problem), "")
 
 

@@ -1,4 +1,4 @@
-"""Router over serving machines: a route is live when each live machine has told so."""
+"""Router over serving machines: a route is live when each live machine has said so."""
 
 from __future__ import annotations
 
@@ -94,27 +94,29 @@ class SqlRouter:
     def counters(self, model: str) -> Mapping[str, Counters]:
         """Return the sums over all machines. They grow over the restarts of each Envoy; of a machine that does not
         answer, what it has stored last counts."""
-        told = some_of(self._machines, Call(name=CallName.COUNTERS, model=model), RouterUnavailable)
+        answers = some_of(self._machines, Call(name=CallName.COUNTERS, model=model), RouterUnavailable)
         none = {name: Counters() for name in (*(pool.value for pool in PoolName), BACKUP)}
-        return summed((none, *({**self._machines.counted(model), **told}).values()))
+        return summed((none, *({**self._machines.counted(model), **answers}).values()))
 
     def healthy(self, model: str) -> Mapping[str, int]:
-        told = some_of(self._machines, Call(name=CallName.HEALTHY, model=model), RouterUnavailable)
-        return {pool.value: sum(healthy.get(pool.value, 0) for healthy in told.values()) for pool in PoolName}
+        answers = some_of(self._machines, Call(name=CallName.HEALTHY, model=model), RouterUnavailable)
+        return {
+            pool.value: sum(healthy.get(pool.value, 0) for healthy in answers.values()) for pool in PoolName
+        }
 
     def backups(self) -> Mapping[str, int]:
-        told = some_of(self._machines, Call(name=CallName.BACKUPS), RouterUnavailable)
-        models = dict.fromkeys(model for accepted in told.values() for model in accepted)
-        return {model: sum(accepted.get(model, 0) for accepted in told.values()) for model in models}
+        answers = some_of(self._machines, Call(name=CallName.BACKUPS), RouterUnavailable)
+        models = dict.fromkeys(model for accepted in answers.values() for model in accepted)
+        return {model: sum(accepted.get(model, 0) for accepted in answers.values()) for model in models}
 
     def differences(self) -> tuple[str, ...]:
-        told = some_of(self._machines, Call(name=CallName.DIFFERENCES), RouterUnavailable)
-        return tuple(f"{name}: {text}" for name, texts in told.items() for text in texts)
+        answers = some_of(self._machines, Call(name=CallName.DIFFERENCES), RouterUnavailable)
+        return tuple(f"{name}: {text}" for name, texts in answers.items() for text in texts)
 
     def repair(self) -> None:
         some_of(self._machines, Call(name=CallName.REPAIR), RouterUnavailable)
 
     def overview(self) -> list[dict[str, Any]]:
         """Return a row per machine, model and pool with a target."""
-        told = some_of(self._machines, Call(name=CallName.OVERVIEW), RouterUnavailable)
-        return [{"machine": name, **row} for name, rows in told.items() for row in rows]
+        answers = some_of(self._machines, Call(name=CallName.OVERVIEW), RouterUnavailable)
+        return [{"machine": name, **row} for name, rows in answers.items() for row in rows]
