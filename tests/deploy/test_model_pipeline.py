@@ -123,7 +123,9 @@ class Project:
         return done.stdout
 
     def make(self, *target: str) -> str:
-        return self.run("make", "--file", str(ROOT / "Makefile"), "--old-file=setup", *target)
+        return self.run(
+            "make", "--no-print-directory", "--file", str(ROOT / "Makefile"), "--old-file=setup", *target
+        )
 
     def runs(self) -> int:
         return len((self.folder / "runs.txt").read_text().split())
