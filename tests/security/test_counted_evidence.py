@@ -167,3 +167,11 @@ def test_failed_attempts_are_no_answers_of_the_backup(stack):
     _, entry = watch_failover(route, state, backup(), healthy, now)
     assert entry is not None
     assert entry.payload["answered"] == 2
+
+
+def test_the_champion_answers_again_as_soon_as_its_servers_are_known_as_healthy(stack):
+    """Envoy told its workers up to a second later, and the candidate's servers answered for the champion."""
+    stack.router.apply(Route(model=MODEL, stable=STABLE, canary=CANARY, mirror=True))
+    stack.stall()
+    answers = stack.ask([{}] * 200)
+    assert {answer["arm"] for answer in answers} == {"stable"}

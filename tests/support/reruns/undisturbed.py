@@ -21,6 +21,9 @@ class Disturbed(Protocol):
 
     def disturbances(self) -> Mapping[str, int]: ...
 
+    def settle(self) -> None:
+        """Wait until the router knows every server as healthy."""
+
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
@@ -31,6 +34,8 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
     names = pyfuncitem._fixtureinfo.argnames
     arguments = {name: pyfuncitem.funcargs[name] for name in names}
     for attempt in range(1, ATTEMPTS + 1):
+        for stack in stacks:
+            stack.settle()
         before = [stack.disturbances() for stack in stacks]
         try:
             pyfuncitem.obj(**arguments)

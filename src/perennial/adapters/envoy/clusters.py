@@ -107,8 +107,13 @@ def _cluster(
         "type": "STATIC",
         "connect_timeout": "1s",
         "lb_policy": "LEAST_REQUEST",
-        # Without any healthy server, trying each server is better than refusing.
-        "common_lb_config": {"healthy_panic_threshold": {"value": 1.0}},
+        "common_lb_config": {
+            # Without any healthy server, trying each server is better than refusing.
+            "healthy_panic_threshold": {"value": 1.0},
+            # By default a second change of health within a second reaches the workers up to a second later: requests
+            # then go to another version although the champion's servers are back.
+            "update_merge_window": "0s",
+        },
         "load_assignment": {
             "cluster_name": name,
             # Leave a priority only when its last server is gone. By default the loss of one of two servers would
