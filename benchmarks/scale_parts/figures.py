@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
-from sqlalchemy import Engine, event
 
 Result = TypeVar("Result")
 
@@ -43,22 +41,6 @@ def repeated(what: str, calls: list[Callable[[], object]], note: str = "") -> Fi
         used.append((time.process_time() - cpu) * 1000)
     wall, cpu = (np.quantile(times, (0.5, 0.99)) for times in (walls, used))
     return Figure(what, f"{wall[0]:.1f} / {wall[1]:.1f} ms", f"{cpu[0]:.1f} / {cpu[1]:.1f} ms", note)
-
-
-@contextmanager
-def queries() -> Iterator[list[str]]:
-    """Collect the queries of a block."""
-    sent: list[str] = []
-
-    def send(connection: object, cursor: object, statement: str, *_: object) -> None:
-        if statement.startswith("SELECT"):
-            sent.append(statement)
-
-    event.listen(Engine, "before_cursor_execute", send)
-    try:
-        yield sent
-    finally:
-        event.remove(Engine, "before_cursor_execute", send)
 
 
 def megabytes(folder: Path, pattern: str = "*") -> float:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from databases.selects import selects
 from doubles.routing import MemoryJournal, MemoryPool, MemoryRouter
 from some_release import MODEL, a_release
 
@@ -20,7 +21,7 @@ from perennial.flows.release.failover_watch import FailoverWatch, FailoverWatchP
 from perennial.flows.release.load_policy import LoadPolicyPorts
 from perennial.flows.release.recorded_route import RecordedRoutePorts
 from perennial.flows.release.selection import select_release
-from scale_parts.figures import Figure, queries, repeated, timed
+from scale_parts.figures import Figure, repeated, timed
 
 NOW = datetime(2026, 1, 5, 8, tzinfo=UTC)
 
@@ -62,7 +63,7 @@ def _of_one_model(store: SqlStore, count: int) -> Iterator[Figure]:
         store.intents.pending(active.release_id)
         store.releases.latest(MODEL)
 
-    with queries() as sent:
+    with selects() as sent:
         asked()
     yield repeated("reconcile: the store's part of a pass, p50 / p99", [asked] * 50, f"{len(sent)} queries")
 
@@ -84,7 +85,7 @@ def _of_many_models(store: SqlStore, count: int) -> Iterator[Figure]:
     ports = FailoverWatchPorts(router, store.ledger, lambda now: [], recorded, attendance, loads)
     watch = FailoverWatch(names, ports)
     yield timed(f"guard, first pass over {count:,} models", lambda: watch.look(NOW))
-    with queries() as sent:
+    with selects() as sent:
         watch.look(NOW + timedelta(seconds=20))
     later = [
         lambda second=second: watch.look(NOW + timedelta(seconds=30 + second)) for second in range(0, 40, 2)

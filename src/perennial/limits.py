@@ -17,6 +17,8 @@ LONGEST_BUILD = timedelta(days=7)
 FIRST_MOMENT, LAST_MOMENT = 0.0, 4_102_444_800.0
 """Bounds of a time in a request, in unix seconds: 1970 to 2099, since old requests may be sent again and the feature
 store and pandas cannot compute with times far beyond."""
+LARGEST_VALUE = 1e15
+"""Largest number among the request values of features: larger ones are not exact, or leave float32 in a model."""
 
 
 def implausible(at: datetime, now: datetime, ahead: timedelta = CLOCK_SKEW) -> str:

@@ -1,4 +1,4 @@
-"""What a process on another machine must know to take trials of a search."""
+"""The offer of a search, by which a process on another machine takes trials of it."""
 
 from __future__ import annotations
 

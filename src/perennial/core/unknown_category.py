@@ -1,4 +1,4 @@
-"""What an error says about a category that is not in the spec."""
+"""Words of the error about a category that is not in the spec."""
 
 from __future__ import annotations
 

@@ -100,6 +100,11 @@ def tls_options(settings: Settings) -> tuple[str, ...]:
     return ("--ssl-cert", str(certificate), "--ssl-key", str(key))
 
 
+def database(settings: Settings) -> str:
+    """Return the address of Airflow's database."""
+    return settings.airflow_database_url or f"sqlite:///{settings.airflow_dir / 'airflow.db'}"
+
+
 def make_configuration(settings: Settings) -> None:
     """Write the configuration files, readable only by their owner, with what no environment may contain.
 
@@ -112,14 +117,14 @@ def make_configuration(settings: Settings) -> None:
         bundles.append(
             {"name": "project", "classpath": BUNDLE, "kwargs": {"path": str(settings.project / "dags")}}
         )
-    database = settings.airflow_database_url or f"sqlite:///{settings.airflow_dir / 'airflow.db'}"
+    address = database(settings)
     common = {
         ("dag_processor", "dag_bundle_config_list"): json.dumps(bundles),
         ("core", "fernet_key"): keys["airflow_fernet"],
-        ("database", "sql_alchemy_conn"): database,
+        ("database", "sql_alchemy_conn"): address,
     }
-    if database.startswith(PSYCOPG):  # by default Airflow takes asyncpg here
-        common["database", "sql_alchemy_conn_async"] = database
+    if address.startswith(PSYCOPG):  # by default Airflow takes asyncpg here
+        common["database", "sql_alchemy_conn_async"] = address
     queue = {}
     if settings.celery_broker_url is not None:
         queue = {

@@ -33,7 +33,7 @@ class Model(ABC):
     """Name of structure and input schema; another name makes the next version a MAJOR version."""
     framework: ClassVar[str] = "pytorch"
     distributed: ClassVar[bool] = False
-    """Whether `fit` shares the work with the other processes of a `torch.distributed` group (`training.workers`)."""
+    """True where `fit` shares the work with the other processes of a `torch.distributed` group (`training.workers`)."""
 
     def __init__(
         self,

@@ -22,8 +22,6 @@ from perennial.serving.online.columns import FeatureColumns
 KEYS = frozenset({"entities", "context", "allow_unknown", "explain", "explain_class"})
 ROW_KEYS = frozenset({"rows", "explain", "explain_class"})
 """Keys of a request to a model whose caller sends the inputs."""
-LARGEST = 1e15
-"""Largest number of a request: larger ones are not exact, or leave float32 in a model."""
 
 
 class OnlineValues(Protocol):
@@ -172,7 +170,9 @@ def context_of(given: Any, manifest: ServedManifest) -> dict[str, Any]:
 
 def _request_value(name: str, kind: str, value: Any) -> Any:
     """Return the value in its type; a timestamp (ISO 8601 with zone, or unix seconds) as unix seconds."""
-    number = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= LARGEST
+    number = (
+        isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= limits.LARGEST_VALUE
+    )
     if kind == "string" and isinstance(value, str):
         _require_short(f"context.{name}", value)
         return value
@@ -188,7 +188,8 @@ def _request_value(name: str, kind: str, value: Any) -> Any:
         "timestamp": "ISO 8601 with a zone, such as 2015-12-01T10:00:00Z, or unix seconds; from 1970 to 2099"
     }
     raise MalformedInput(
-        f"context.{name} is {brief(value)}", hint=hint.get(kind, f"it must be {kind}, at most {LARGEST:g}")
+        f"context.{name} is {brief(value)}",
+        hint=hint.get(kind, f"it must be {kind}, at most {limits.LARGEST_VALUE:g}"),
     )
 
 

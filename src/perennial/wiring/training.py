@@ -164,7 +164,12 @@ def dataset_files(settings: Settings) -> DatasetFiles:
 def data_store(settings: Settings) -> ports.DataStore:
     from perennial.adapters.dvc_data import DvcData
 
-    return DvcData(settings.data_repo, settings.dvc_remote or str(settings.state / "dvc-remote"))
+    return DvcData(settings.data_repo, data_remote(settings))
+
+
+def data_remote(settings: Settings) -> str:
+    """Return the place of the data revisions."""
+    return settings.dvc_remote or str(settings.state / "dvc-remote")
 
 
 def validator() -> ports.Validator:

@@ -1,4 +1,4 @@
-"""Whether the workers of a spec can fit its model together here."""
+"""Checks that the workers of a spec can fit its model together here."""
 
 from __future__ import annotations
 

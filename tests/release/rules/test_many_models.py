@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 
+from databases.selects import selects
 from doubles.routing import MemoryJournal, MemoryPool, MemoryRouter
 from some_release import a_release
-from sqlalchemy import Engine, event
 
 from perennial.adapters.envoy import state as envoy_state
 from perennial.adapters.sql.store import SqlStore
@@ -44,22 +42,6 @@ def succeeded(status: ReleaseStatus) -> Entry:
         digest=status.candidate.digest,
         payload=version,
     )
-
-
-@contextmanager
-def counted() -> Iterator[list[str]]:
-    """Collect the SELECTs of a block; the first use of a store also looks at its schema."""
-    sent: list[str] = []
-
-    def send(connection, cursor, statement, *_):
-        if statement.startswith("SELECT"):
-            sent.append(statement)
-
-    event.listen(Engine, "before_cursor_execute", send)
-    try:
-        yield sent
-    finally:
-        event.remove(Engine, "before_cursor_execute", send)
 
 
 class CountingRouter(MemoryRouter):
@@ -104,7 +86,7 @@ def test_a_pass_of_the_guard_asks_as_much_for_thirty_models_as_for_two(tmp_path)
     for models in (2, 30):
         plant = Plant(tmp_path, models)
         assert plant.look(0) == []
-        with counted() as sent:
+        with selects() as sent:
             assert plant.look(20) == []
         asked[models] = len(sent)
         assert set(plant.pool.loads.values()) == {Load.ON_DEMAND}
@@ -147,7 +129,7 @@ def test_a_new_champion_is_read_on_and_another_ledger_from_its_start(tmp_path):
     second = ended("m1", 1)
     plant.store.releases.save(second, None, [succeeded(second)])
     plant.router.apply(second.alone)
-    with counted() as sent:
+    with selects() as sent:
         assert plant.look(2) == []
     assert len(sent) <= 6
     other = Plant(tmp_path / "restored", 3)
@@ -168,7 +150,7 @@ def test_a_release_under_way_is_found_among_ended_ones_by_the_index(tmp_path):
     elsewhere = store.releases.save(ended("n", 42, Phase.PENDING), None, [])
     assert store.releases.active() == [elsewhere, under_way]
     assert store.releases.active("m") == [under_way]
-    with counted() as sent:
+    with selects() as sent:
         store.releases.active()
     (statement,) = sent
     with store.releases._database.reading() as connection:

@@ -14,6 +14,7 @@ from sqlalchemy import create_engine, make_url, text
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
+from perennial.adapters.database_address import shown
 from perennial.errors import PackageMissing, StoreUnavailable
 from perennial.files import PRIVATE, write_text
 
@@ -59,11 +60,6 @@ def is_empty(url: str) -> bool:
             return not connection.execute(text(OBJECTS)).scalar_one()
     except SQLAlchemyError as error:
         raise StoreUnavailable(f"{shown(url)}: {error}", hint="does the server run?") from error
-
-
-def shown(url: str) -> str:
-    """Return the address without its password."""
-    return make_url(url).render_as_string(hide_password=True)
 
 
 def _run(name: str, url: str, options: list[str]) -> None:

@@ -138,6 +138,6 @@ def _shown(url: str) -> str:
     """Return an address without the password of a database."""
     if url.startswith("http"):
         return url
-    from sqlalchemy.engine import make_url
+    from perennial.adapters.database_address import shown  # needs SQLAlchemy
 
-    return make_url(url).render_as_string(hide_password=True)
+    return shown(url)

@@ -15,9 +15,9 @@ from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages._heartbeat import get_heartbeat_thread
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError
 
+from perennial.adapters.database_address import shown
 from perennial.adapters.optuna import shared_trials
 from perennial.adapters.optuna.workers import optimise
 from perennial.core.shared_search import SharedSearch
@@ -62,43 +62,31 @@ class OptunaTuner:
         with self._reaching():
             if shared is not None:
                 return self._lead(shared, maximise, suggest, objective, done, first)
-            return self._tune(study, tuning, maximise, suggest, objective, done, first)
-
-    def _tune(
-        self,
-        study: str,
-        tuning: TuningSpec,
-        maximise: bool,
-        suggest: Callable[[Any], dict[str, Any]],
-        objective: Objective,
-        done: Callable[[Trial], None],
-        first: Sequence[Mapping[str, Any]],
-    ) -> Trial:
-        opened = self._open(study, tuning, maximise)
-        for trial in finished(opened):
-            done(as_trial(trial))
-        if not opened.trials:
-            for parameters in first:
-                opened.enqueue_trial(dict(parameters))
-        left = tuning.trials - len(finished(opened))
-        if left > 0 and tuning.workers > 1:
-            evaluation = functools.partial(_evaluation, self, study, tuning.seed, suggest, objective)
-            optimise(
-                opened,
-                evaluation,
-                tuning.workers,
-                left,
-                tuning.timeout.total_seconds(),
-                lambda trial: done(as_trial(trial)),
-            )
-        elif left > 0:
-            opened.optimize(
-                lambda trial: _evaluate(trial, suggest, objective),
-                n_trials=left,
-                timeout=tuning.timeout.total_seconds(),
-                callbacks=[lambda _, trial: done(as_trial(trial))],
-            )
-        return _best(opened)
+            opened = self._open(study, tuning, maximise)
+            for trial in finished(opened):
+                done(as_trial(trial))
+            if not opened.trials:
+                for parameters in first:
+                    opened.enqueue_trial(dict(parameters))
+            left = tuning.trials - len(finished(opened))
+            if left > 0 and tuning.workers > 1:
+                evaluation = functools.partial(_evaluation, self, study, tuning.seed, suggest, objective)
+                optimise(
+                    opened,
+                    evaluation,
+                    tuning.workers,
+                    left,
+                    tuning.timeout.total_seconds(),
+                    lambda trial: done(as_trial(trial)),
+                )
+            elif left > 0:
+                opened.optimize(
+                    lambda trial: _evaluate(trial, suggest, objective),
+                    n_trials=left,
+                    timeout=tuning.timeout.total_seconds(),
+                    callbacks=[lambda _, trial: done(as_trial(trial))],
+                )
+            return _best(opened)
 
     def _lead(
         self,
@@ -188,7 +176,7 @@ class OptunaTuner:
                 raise
             cause = error if isinstance(error, DBAPIError) else error.__cause__
             raise StoreUnavailable(
-                f"{make_url(self._url).render_as_string(hide_password=True)}: {getattr(cause, 'orig', cause)}",
+                f"{shown(self._url)}: {getattr(cause, 'orig', cause)}",
                 hint="check that the database runs, and PERENNIAL_TUNING_URL",
             ) from error
 

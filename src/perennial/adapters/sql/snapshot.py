@@ -11,6 +11,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
 from perennial.adapters.backup import postgres_dump, sqlite_copy
+from perennial.adapters.database_address import shown
 from perennial.adapters.sql.chain_rows import stored_end, stored_rows
 from perennial.adapters.sql.revision import NOTHING, StoredSchema, stored_schema
 from perennial.core.governance.ledger import GENESIS, StoredRow
@@ -46,7 +47,7 @@ def save(url: str, target: Path) -> StoreSnapshot:
             snapshot = _read(connection)
             postgres_dump.dump(url, target, name)
     except SQLAlchemyError as error:
-        raise StoreUnavailable(f"{postgres_dump.shown(url)}: {error}", hint="does it run?") from error
+        raise StoreUnavailable(f"{shown(url)}: {error}", hint="does it run?") from error
     return snapshot
 
 

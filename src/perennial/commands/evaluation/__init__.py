@@ -1,1 +1,1 @@
-"""What `perennial evaluate` shows beside its figures."""
+"""Views of `perennial evaluate` beside its figures."""

@@ -29,8 +29,6 @@ KINDS = {
     "timestamp": InputKind.TIMESTAMP,
 }
 """Type of the column of a request value."""
-LARGEST = 1e15
-"""Largest number of a request."""
 Joined = tuple[dict[str, Column], tuple[Fault, ...]]
 
 
@@ -190,8 +188,14 @@ def key_faults(
         first.setdefault(fault.row, fault)
     for name, spec in typed.items():
         is_time = spec.type is InputKind.TIMESTAMP
-        low, high = (limits.FIRST_MOMENT, limits.LAST_MOMENT) if is_time else (-LARGEST, LARGEST)
-        reason = "a time must be from 1970 to 2099" if is_time else f"it must be at most {LARGEST:g}"
+        low, high = (
+            (limits.FIRST_MOMENT, limits.LAST_MOMENT)
+            if is_time
+            else (-limits.LARGEST_VALUE, limits.LARGEST_VALUE)
+        )
+        reason = (
+            "a time must be from 1970 to 2099" if is_time else f"it must be at most {limits.LARGEST_VALUE:g}"
+        )
         left = _left(rows, first)
         given = where(columns[name], left)
         numbers = np.array(_sent(given, "timestamp" if is_time else None), dtype=np.float64)

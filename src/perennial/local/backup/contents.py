@@ -1,4 +1,4 @@
-"""What of the state folder a backup has: everything that is neither secret nor made again from the rest."""
+"""The files of the state folder that a backup has: all that are neither secret nor made again from the rest."""
 
 from __future__ import annotations
 

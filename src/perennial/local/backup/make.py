@@ -221,15 +221,15 @@ class _Backup:
     def _read(self, *patterns: str) -> dict[str, bytes]:
         """Return the contents of the files in the state folder that match."""
         paths = [path for pattern in patterns for path in sorted(self._state.glob(pattern))]
-        contents = {}
+        read = {}
         for path in paths:
             if self._is_foreign(path):
                 continue
             try:
-                contents[path.relative_to(self._state).as_posix()] = path.read_bytes()
+                read[path.relative_to(self._state).as_posix()] = path.read_bytes()
             except FileNotFoundError:
                 continue
-        return contents
+        return read
 
     def _manifest(self, saved: StoreSnapshot, keys: bool, at: datetime) -> Manifest:
         settings = self._settings

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from perennial import files
 from perennial.adapters.backup import places, postgres_dump, sealed_keys
+from perennial.adapters.database_address import shown
 from perennial.adapters.mlflow import moved as mlflow
 from perennial.adapters.sql import snapshot
 from perennial.adapters.sql.schema import REVISIONS
@@ -88,7 +89,7 @@ def _refuse_full(settings: Settings, saved: Manifest, databases: list[SourceData
                 hint="restore into the same kind: docs/guide/backup.md",
             )
         if kind == POSTGRESQL and not postgres_dump.is_empty(database.url):
-            raise FileRefused(f"{postgres_dump.shown(database.url)} is not empty", hint="a new database")
+            raise FileRefused(f"{shown(database.url)} is not empty", hint="a new database")
         if kind == SQLITE and database.file.exists():
             raise FileRefused(f"{database.file} exists", hint="name another file")
     now = sources.outside(settings)

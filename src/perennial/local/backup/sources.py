@@ -8,8 +8,10 @@ from typing import NamedTuple
 from sqlalchemy import make_url
 
 from perennial.adapters.backup import places
+from perennial.local import airflow
 from perennial.local.backup.manifest import STATE
 from perennial.settings import Settings
+from perennial.wiring.training import data_remote
 
 STORE, MLFLOW = "perennial", "mlflow"
 SQLITE, POSTGRESQL = "sqlite", "postgresql"
@@ -43,7 +45,7 @@ def databases(settings: Settings) -> list[SourceDatabase]:
     named = {
         STORE: settings.database,
         MLFLOW: settings.mlflow_database,
-        "airflow": settings.airflow_database_url or f"sqlite:///{settings.airflow_dir / 'airflow.db'}",
+        "airflow": airflow.database(settings),
         "tuning": settings.tuning_url,
     }
     return [SourceDatabase(name, url) for name, url in named.items() if url is not None and "://" in url]
@@ -53,7 +55,7 @@ def outside(settings: Settings) -> dict[str, str]:
     """Return the places of files beside the state folder that a backup copies, by name."""
     named = {
         "artifacts": settings.artifacts,
-        "dvc-remote": remote(settings),
+        "dvc-remote": data_remote(settings),
         "log": settings.log_bucket,
         "exchange": settings.exchange and settings.exchange.removeprefix("file://"),
     }
@@ -64,14 +66,9 @@ def outside(settings: Settings) -> dict[str, str]:
     }
 
 
-def remote(settings: Settings) -> str:
-    """Return the place of the data revisions."""
-    return settings.dvc_remote or str(settings.state / "dvc-remote")
-
-
 def is_remote_copied(settings: Settings) -> bool:
     """Return whether a backup can copy the data revisions from their remote."""
-    return _is_copied(remote(settings))
+    return _is_copied(data_remote(settings))
 
 
 def _is_copied(place: str) -> bool:

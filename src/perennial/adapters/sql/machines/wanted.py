@@ -1,4 +1,4 @@
-"""What every serving machine must hold, in the SQL database."""
+"""The SQL rows of what every serving machine must hold."""
 
 from __future__ import annotations
 
