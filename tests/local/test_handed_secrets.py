@@ -135,6 +135,8 @@ def test_only_parts_of_airflow_that_sign_know_the_key_of_sessions(settings):
         signing,
         "workers.cfg",
     ]
+    for name in (signing, "workers.cfg"):
+        assert f"result_backend = db+{VALUES['airflow_database_url']}\n" in texts[name]
     for name in texts:
         assert (settings.airflow_dir / name).stat().st_mode & 0o777 == 0o600
 

@@ -129,7 +129,7 @@ def make_configuration(settings: Settings) -> None:
     if settings.celery_broker_url is not None:
         queue = {
             ("celery", "broker_url"): settings.celery_broker_url,
-            ("celery", "result_backend"): f"db+{database}",
+            ("celery", "result_backend"): f"db+{address}",
         }
     jwt, api = ("api_auth", "jwt_secret"), ("api", "secret_key")
     session_key = _session_key(keys["airflow_jwt"], settings)
