@@ -96,7 +96,8 @@ class PackedRedisOnlineStore(PackedOnlineStore, RedisOnlineStore):
         pool: AsyncConnectionPool[Any] = AsyncConnectionPool.from_url(
             config.connection_string, **_options(config), retry=AsyncRetry(NoBackoff(), 0)
         )
-        return RedisPipeline(pool.make_connection, config.timeout_seconds)
+        # The address may have a time of its own.
+        return RedisPipeline(pool.make_connection, pool.connection_kwargs["socket_timeout"])
 
     def _commands(
         self, config: RepoConfig, asked: Sequence[tuple[FeatureView, Sequence[bytes]]]
