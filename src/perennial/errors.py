@@ -277,6 +277,10 @@ class NotAllowed(IdentityError, exit_code=82, http_status=403):
     """The account's role does not allow the action."""
 
 
+class OtherTenant(IdentityError, exit_code=83, http_status=403):
+    """The state folder or the database belongs to another tenant."""
+
+
 def all_errors(kind: type[PerennialError] = PerennialError) -> Iterator[type[PerennialError]]:
     """Yield the class and its subclasses, depth first."""
     yield kind

@@ -27,6 +27,7 @@ from perennial.log_settings import LogSettings
 from perennial.port_settings import PortSettings
 from perennial.retention_settings import RetentionSettings
 from perennial.secret_settings import from_files
+from perennial.tenant_settings import TenantSettings, refuse_other_folder
 
 PREFIX = "PERENNIAL_"
 LOOPBACK = "127.0.0.1"
@@ -45,7 +46,9 @@ class StateFolder:
         return settings.state / self._name
 
 
-class Settings(BackendSettings, EncryptionSettings, PortSettings, LogSettings, RetentionSettings):
+class Settings(
+    BackendSettings, EncryptionSettings, PortSettings, LogSettings, RetentionSettings, TenantSettings
+):
     """A field per `PERENNIAL_*` variable; the defaults run everything on loopback of this machine.
 
     pydantic-settings is not used: its import costs every command a third of a second, and an emergency rollback
@@ -287,7 +290,19 @@ def _reached(host: str) -> str:
 
 
 def load() -> Settings:
-    """Read the environment.
+    """Read the environment, for whoever uses the state folder that it names.
+
+    Raises:
+        SettingsError: a `PERENNIAL_*` variable has an invalid value.
+        OtherTenant: the state folder belongs to another tenant.
+    """
+    settings = read()
+    refuse_other_folder(settings.state, settings.tenant)
+    return settings
+
+
+def read() -> Settings:
+    """Read the environment, whoever's the state folder is.
 
     Raises:
         SettingsError: a `PERENNIAL_*` variable has an invalid value.

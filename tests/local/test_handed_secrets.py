@@ -25,7 +25,7 @@ PUBLIC = {
     "request_log", "otlp_traces", "artifacts_url", "airflow_executor", "airflow_server",
     "workers_training", "workers_light", "on_demand_mib", "provider", "device", "log_bucket", "log_local_days",
     "keep_served_days", "keep_logs_days", "keep_work_days", "keep_reports_days",
-    "plane", "exchange", "machine", "machine_lease", "log_ship_seconds",
+    "tenant", "plane", "exchange", "machine", "machine_lease", "log_ship_seconds",
 }  # fmt: skip
 """Settings without a secret: addresses, names, and paths of files whose modes protect them."""
 GETS = {

@@ -18,6 +18,7 @@ from perennial.local.doctor.finding import Finding, State, attempt, problem
 from perennial.serving.access.client_keys import ClientKeys, refuse_open_door
 from perennial.serving.evidence.sources import FeedbackSources
 from perennial.settings import Settings
+from perennial.tenant_settings import owner_of
 
 PIN = re.compile(r"^([A-Za-z0-9._-]+)==(\S+)")
 SHOWN = 5
@@ -38,6 +39,19 @@ def values(settings: Settings) -> Iterator[Finding]:
     }
     findings = [attempt(f"settings: {name}", partial(_valid, read)) for name, read in checks.items()]
     yield from _problems(findings) or [Finding("settings", State.OK, "valid")]
+
+
+def tenant(settings: Settings) -> Iterator[Finding]:
+    """Show whose plant this is; the database is looked at where it is asked."""
+    owner = owner_of(settings.state)
+    if settings.tenant is None:
+        yield Finding("tenant", State.OK, "none: this plant has its servers for itself")
+    elif owner is None:
+        yield Finding(
+            "tenant", State.DOWN, f"{settings.tenant}; its state folder is empty", "perennial local setup"
+        )
+    else:
+        yield Finding("tenant", State.OK, f"{settings.tenant}, by the settings and by {settings.state}")
 
 
 def _problems(findings: Iterable[Finding]) -> list[Finding]:
