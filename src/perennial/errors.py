@@ -1,7 +1,4 @@
-"""Every error that Perennial raises on purpose, with its exit code and its HTTP status.
-
-`python -m perennial.errors` prints the table of docs/guide/errors.md.
-"""
+"""Every error that Perennial raises on purpose, with its exit code and its HTTP status."""
 
 from __future__ import annotations
 
@@ -286,16 +283,3 @@ def all_errors(kind: type[PerennialError] = PerennialError) -> Iterator[type[Per
     yield kind
     for child in kind.__subclasses__():
         yield from all_errors(child)
-
-
-def error_table() -> str:
-    """Return the Markdown table of all errors, ordered by exit code."""
-    rows = (
-        f"| {error.exit_code} | {error.http_status} | `{error.__name__}` | {error.__doc__} |\n"
-        for error in sorted(all_errors(), key=lambda error: error.exit_code)
-    )
-    return "| exit code | HTTP status | error | meaning |\n| --- | --- | --- | --- |\n" + "".join(rows)
-
-
-if __name__ == "__main__":
-    print(error_table(), end="")

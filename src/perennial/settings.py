@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 from pydantic import (
     ConfigDict,
@@ -34,16 +34,6 @@ LOOPBACK = "127.0.0.1"
 """Address of everything that only this machine may reach: model servers, monitor."""
 LOOPBACKS = (LOOPBACK, "localhost", "::1")
 """Addresses that only this machine reaches."""
-
-
-class StateFolder:
-    """An attribute of the settings: a folder below the state folder."""
-
-    def __init__(self, name: str) -> None:
-        self._name = name
-
-    def __get__(self, settings: Settings, owner: type) -> Path:
-        return settings.state / self._name
 
 
 class Settings(
@@ -134,25 +124,6 @@ class Settings(
         """Return the address on which a service of `named_ports` listens."""
         hosts = {"Envoy": self.host, "MLflow": self.host_pages, "Airflow": self.host_pages}
         return hosts.get(service, LOOPBACK)
-
-    # Folders below the state folder: each is written by a single component.
-    downloads: ClassVar = StateFolder("downloads")
-    history_dir: ClassVar = StateFolder("history")
-    """CI histories as ingested: <history>/<part>.parquet."""
-    tables_dir: ClassVar = StateFolder("tables")
-    """Tables that were imported or read from databases: <table>/<part>.parquet."""
-    data_repo: ClassVar = StateFolder("data")
-    """Separate git and DVC repository; a commit is a data revision."""
-    quarantine: ClassVar = StateFolder("quarantine")
-    feast_dir: ClassVar = StateFolder("feast")
-    mlflow_dir: ClassVar = StateFolder("mlflow")
-    airflow_dir: ClassVar = StateFolder("airflow")
-    serving_dir: ClassVar = StateFolder("serving")
-    """pools/<pool>.json (desired state), store/<digest>/ (model files), log/ (predictions)."""
-    envoy_dir: ClassVar = StateFolder("envoy")
-    reports: ClassVar = StateFolder("reports")
-    engines: ClassVar = StateFolder("engines")
-    """Engines that TensorRT has built, by GPU."""
 
     @property
     def configs(self) -> Path:
