@@ -27,6 +27,7 @@ from perennial.log_settings import LogSettings
 from perennial.port_settings import PortSettings
 from perennial.retention_settings import RetentionSettings
 from perennial.secret_settings import from_files
+from perennial.state_folders import StateFolders
 from perennial.tenant_settings import TenantSettings, refuse_other_folder
 
 PREFIX = "PERENNIAL_"
@@ -37,7 +38,13 @@ LOOPBACKS = (LOOPBACK, "localhost", "::1")
 
 
 class Settings(
-    BackendSettings, EncryptionSettings, PortSettings, LogSettings, RetentionSettings, TenantSettings
+    BackendSettings,
+    EncryptionSettings,
+    PortSettings,
+    LogSettings,
+    RetentionSettings,
+    TenantSettings,
+    StateFolders,
 ):
     """A field per `PERENNIAL_*` variable; the defaults run everything on loopback of this machine.
 
