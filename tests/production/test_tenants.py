@@ -13,22 +13,17 @@ from types import SimpleNamespace
 from urllib.parse import urlsplit
 
 import click
-import httpx
 import psycopg
 import pytest
 import redis as redis_client
 from backends.servers import S3, Postgres, Server
-from mlflow_routes import mlflow_routes
-from mlflow_server import MlflowServer
 from psycopg import sql
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 from serving_stack import free_ports
 
 from perennial.cli import OF_NO_TENANT, app, main
-from perennial.core.governance.tracking_rules import Access, access_of
 from perennial.core.tenants.tenant import PARTS, Tenant
-from perennial.settings import Settings
 
 pytestmark = [pytest.mark.production, pytest.mark.timeout(900)]
 ACME, GLOBEX = "acme", "globex"
@@ -292,44 +287,3 @@ def test_a_command_with_the_credentials_of_one_and_the_address_of_the_other_fail
     assert "permission denied" in told
     assert own.password not in told
     assert rows(databases, GLOBEX) == before
-
-
-@pytest.fixture(scope="module")
-def mlflow(plans, tmp_path_factory) -> Iterator[MlflowServer]:
-    """MLflow of `globex`."""
-    server = MlflowServer(
-        tmp_path_factory.mktemp("mlflow"), tenant=GLOBEX,
-        database_url=plans[GLOBEX].address("database_url"),
-        mlflow_database_url=plans[GLOBEX].address("mlflow_database_url"),
-    )  # fmt: skip
-    try:
-        server.start()
-        yield server
-    finally:
-        server.stop()
-
-
-def test_every_route_of_mlflow_refuses_the_accounts_of_another_tenant(mlflow, tmp_path):
-    """The people have the same names in both plants; the passwords are those of each."""
-    from perennial import account_file
-    from perennial.local import supervisor
-
-    other = Settings(home=tmp_path / "acme", people=PEOPLE, tenant=ACME)
-    supervisor.set_up(other, lambda line: None)
-    accounts = account_file.read(other.accounts_file)
-    routes = [(method, path) for method, path in mlflow_routes(tmp_path)
-              if access_of(method, path) is not Access.OPEN]  # fmt: skip
-    assert len(routes) > 300
-    answered: dict[str, list[str]] = {}
-    with httpx.Client(base_url=mlflow.url, timeout=60) as client:
-        for method, path in routes:
-            if (status := client.request(method, path).status_code) != 401:
-                answered.setdefault(f"nobody {status}", []).append(f"{method} {path}")
-        for name in ("admin", "training", "release", "vic"):
-            login = (name, accounts[name].password)
-            refusals = {client.request(method, path, auth=login).status_code for method, path in routes[::9]}
-            assert refusals <= {401, 429}, name
-            assert 401 in refusals, name
-    assert not answered
-    own = mlflow.client("vic")
-    assert own.post("experiments/search", {"max_results": 1}).status_code == 200

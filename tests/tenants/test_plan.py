@@ -150,6 +150,7 @@ def test_the_command_writes_settings_that_the_code_reads(given, tmp_path, capsys
     words = json.loads((out / "passwords.json").read_text())
     assert not [word for name, word in words.items() if name != "tenant" and word in printed]
     assert stat.S_IMODE(out.stat().st_mode) == 0o700
+    assert (out / ".gitignore").read_text() == "*\n"
     for row in json.loads(printed)["files"]:
         assert stat.S_IMODE((out / row["file"]).stat().st_mode) & 0o077 == 0 or not row["secret"], row
     for name, value in (part.split("=", 1) for part in shlex.split((out / "settings.env").read_text())):

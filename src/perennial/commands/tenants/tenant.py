@@ -69,6 +69,7 @@ def plan(
     made = planned(new, servers, people, words, str(folder), os.path.relpath(manifests, folder), first_port)
     folder.mkdir(parents=True, exist_ok=True)
     folder.chmod(0o700)
+    files.write_text(folder / ".gitignore", "*\n")
     # First: were it written last and this stopped before, the next passwords would be others than those in use.
     files.write_text(folder / KEPT, json.dumps({"tenant": name, **words}, indent=2) + "\n", files.PRIVATE)
     for path, content in made.items():
