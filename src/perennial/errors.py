@@ -1,8 +1,7 @@
-"""Every error that Perennial raises on purpose, with its exit code and its HTTP status."""
+"""Errors that Perennial raises on purpose, with exit codes and HTTP statuses; those of secrets: `secret_errors`."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import ClassVar
 
 
@@ -276,10 +275,3 @@ class NotAllowed(IdentityError, exit_code=82, http_status=403):
 
 class OtherTenant(IdentityError, exit_code=83, http_status=403):
     """The state folder or the database belongs to another tenant."""
-
-
-def all_errors(kind: type[PerennialError] = PerennialError) -> Iterator[type[PerennialError]]:
-    """Yield the class and its subclasses, depth first."""
-    yield kind
-    for child in kind.__subclasses__():
-        yield from all_errors(child)

@@ -22,19 +22,16 @@ from perennial.core.governance.identity import MACHINES, Account, read_people
 from perennial.encryption_settings import EncryptionSettings
 from perennial.errors import SettingsError
 from perennial.files import shared_secret
-from perennial.installation import SHIPPED, default_project
+from perennial.installation import LOOPBACK, LOOPBACKS, SHIPPED, default_project
 from perennial.log_settings import LogSettings
 from perennial.port_settings import PortSettings
 from perennial.retention_settings import RetentionSettings
-from perennial.secret_settings import from_files
+from perennial.secret_settings import from_sources
 from perennial.state_folders import StateFolders
 from perennial.tenant_settings import TenantSettings, refuse_other_folder
+from perennial.vault_settings import VaultSettings
 
 PREFIX = "PERENNIAL_"
-LOOPBACK = "127.0.0.1"
-"""Address of everything that only this machine may reach: model servers, monitor."""
-LOOPBACKS = (LOOPBACK, "localhost", "::1")
-"""Addresses that only this machine reaches."""
 
 
 class Settings(
@@ -44,6 +41,7 @@ class Settings(
     LogSettings,
     RetentionSettings,
     TenantSettings,
+    VaultSettings,
     StateFolders,
 ):
     """A field per `PERENNIAL_*` variable; the defaults run everything on loopback of this machine.
@@ -104,12 +102,12 @@ class Settings(
     @model_validator(mode="before")
     @classmethod
     def _from_environment(cls, given: Any) -> Any:
-        """Fill in the variables; an argument has precedence over its variable, and that over its file."""
+        """Fill in the variables; an argument has precedence over its variable, and that over its source."""
         if not isinstance(given, dict):
             return given
         names = {name: PREFIX + name.upper() for name in cls.model_fields}
         values = {name: os.environ[variable] for name, variable in names.items() if variable in os.environ}
-        return {**from_files(PREFIX), **values, **given}
+        return {**from_sources(PREFIX), **values, **given}
 
     @field_validator("project")
     @classmethod

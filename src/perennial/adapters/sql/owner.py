@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Connection, select, text
+from sqlalchemy import Connection, select
 
 from perennial.adapters.sql.revision import StoredSchema
 from perennial.adapters.sql.schema import tenant as table
 from perennial.tenant_settings import refuse_other
-
-READABLE = f"GRANT SELECT ON {table.name} TO PUBLIC"
-"""On PostgreSQL: who may connect at all, as the role of a serving machine, may know whose database it is."""
 
 
 def stored_owner(connection: Connection, stored: StoredSchema) -> str | None:
@@ -34,7 +31,5 @@ def refuse_other_owner(connection: Connection, stored: StoredSchema, tenant: str
 
 def write_owner(connection: Connection, tenant: str | None) -> None:
     """Store the tenant of a database whose tables are there."""
-    if connection.dialect.name == "postgresql":
-        connection.execute(text(READABLE))
     if tenant is not None:
         connection.execute(table.insert().values(name=tenant))

@@ -55,7 +55,26 @@ def script(tenant: Tenant, passwords: Mapping[str, str]) -> str:
         ]
     for role, create in zip(by_role, _databases(by_role), strict=True):
         lines.append(_unless("pg_database", "datname", role, create))
-    return "\n".join([*lines, _closed(list(by_role))]) + "\n"
+    return "\n".join([*lines, _closed(list(by_role)), *hardening(tenant.name)]) + "\n"
+
+
+def hardening(owner: str) -> list[str]:
+    """Return the lines that take from all others what PostgreSQL lets everybody do who may connect to a database.
+
+    Args:
+        owner: role that owns the database of its name.
+    """
+    return [
+        rf"\connect {owner}",
+        "REVOKE CREATE ON SCHEMA public FROM PUBLIC;",
+        "DO $$ DECLARE f regprocedure; BEGIN",
+        "  FOR f IN SELECT oid FROM pg_proc WHERE pronamespace = 'pg_catalog'::regnamespace",
+        "    AND (proname ~ 'advisory.*lock' OR proname IN ('lo_creat', 'lo_create', 'lo_from_bytea')) LOOP",
+        "    EXECUTE format('REVOKE EXECUTE ON FUNCTION %s FROM PUBLIC', f);",
+        f"    EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO {owner}', f);",
+        "  END LOOP;",
+        "END $$;",
+    ]
 
 
 def _roles(passwords: Mapping[str, str]) -> list[str]:

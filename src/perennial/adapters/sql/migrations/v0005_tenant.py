@@ -1,4 +1,4 @@
-"""The tenant whose database this is; every role that may connect reads it."""
+"""The tenant whose database this is."""
 
 from __future__ import annotations
 
@@ -13,8 +13,6 @@ def upgrade() -> None:
     op.create_table(
         "perennial_tenant", sa.Column("name", sa.String(64), primary_key=True), if_not_exists=True
     )
-    if op.get_context().dialect.name == "postgresql":
-        op.execute("GRANT SELECT ON perennial_tenant TO PUBLIC")
 
 
 def downgrade() -> None:
