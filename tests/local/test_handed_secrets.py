@@ -122,6 +122,8 @@ def test_servers_with_pages_only_record_where_there_is_a_role_for_it(settings):
         for process in ("mlflow", "airflow-api-server"):
             assert (folder / process / "database_url").read_text() == expected
         assert (folder / "guard" / "database_url").read_text() == VALUES["database_url"]
+        assert (folder / "server" / "online_store").read_text() == VALUES["online_store_reader"]
+        assert (folder / "airflow-worker-light" / "online_store").read_text() == VALUES["online_store"]
 
 
 def test_only_parts_of_airflow_that_sign_know_the_key_of_sessions(settings):
