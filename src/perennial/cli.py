@@ -75,6 +75,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "doctor": ("perennial.commands.plant.doctor:doctor", "Find what is wrong here, and how to mend it."),
     "backup": ("perennial.commands.plant.backup:backup", "Copy all state of the plant into a folder."),
     "restore": ("perennial.commands.plant.backup:restore", "Restore a backup into an empty place."),
+    "encryption": (
+        "perennial.commands.plant.encryption:encryption",
+        "Manage the keys of backups and the uploaded log.",
+    ),
     "prune": ("perennial.commands.plant.prune:prune", "Delete files that nothing needs any more."),
     "demo": ("perennial.commands.local:demo", "Run the complete closed loop on this machine."),
 }
