@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from logged_days import write_days
+from uploading.days import write_days
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from logged_days import BUCKET, NOW, assert_same, days_here, everything, keys
+from uploading.days import BUCKET, NOW, assert_same, days_here, everything, keys
 
 from perennial.cli import main
 from perennial.encryption import keyring

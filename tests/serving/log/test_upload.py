@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pandas as pd
 import pytest
 from doubles.answers import answered
-from logged_days import BUCKET, NOW, START, assert_same, days_here, everything, keys
+from uploading.days import BUCKET, NOW, START, assert_same, days_here, everything, keys
 
 from perennial import catalog
 from perennial.adapters.file_scan import connect
