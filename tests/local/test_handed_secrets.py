@@ -115,6 +115,15 @@ def test_the_files_are_private_and_give_the_same_settings(settings, monkeypatch)
     assert not (settings.state / "secrets" / "processes" / "notifier" / "notify").exists()
 
 
+def test_servers_with_pages_only_record_where_there_is_a_role_for_it(settings):
+    for recorder, expected in (("url-of-recorder", "url-of-recorder"), (None, VALUES["database_url"])):
+        handed_secrets.write(settings.model_copy(update={"recorder_database_url": recorder}))
+        folder = settings.state / "secrets" / "processes"
+        for process in ("mlflow", "airflow-api-server"):
+            assert (folder / process / "database_url").read_text() == expected
+        assert (folder / "guard" / "database_url").read_text() == VALUES["database_url"]
+
+
 def test_only_parts_of_airflow_that_sign_know_the_key_of_sessions(settings):
     keys = {}
     for process in table(settings):

@@ -39,6 +39,8 @@ NEEDS: dict[str, tuple[str, ...]] = {
     "server": ("online_store",),
 }
 """Process -> secret settings that it gets, each in a file of its own. All model servers have those of `server`."""
+RECORDERS = ("mlflow", "airflow-api-server")
+"""Processes that only append to the ledger: where `recorder_database_url` is set, it is their `database_url`."""
 VAULT = tuple(VaultSettings.model_fields)
 """Settings that lead to all secrets of the vault: who starts the processes reads it, and no process does."""
 ACCOUNTS: dict[str, tuple[Role, ...]] = {
@@ -152,7 +154,7 @@ def write(settings: Settings) -> None:
             continue
         folder = _folder(settings) / process
         for name in names:
-            value = airflow_password(settings) if name == "airflow_password" else getattr(settings, name)
+            value = _value(settings, process, name)
             if value is not None:
                 text = value.get_secret_value() if isinstance(value, SecretStr) else value
                 files.write_text(folder / name, text, files.PRIVATE)
@@ -161,6 +163,15 @@ def write(settings: Settings) -> None:
             files.write_bytes(
                 folder / "accounts.json", account_file.CONTENT.dump_json(own, indent=2), files.PRIVATE
             )
+
+
+def _value(settings: Settings, process: str, name: str) -> SecretStr | str | None:
+    """Return the value of a secret setting as a process gets it."""
+    if name == "airflow_password":
+        return airflow_password(settings)
+    if name == "database_url" and process in RECORDERS and settings.recorder_database_url is not None:
+        return settings.recorder_database_url
+    return getattr(settings, name)
 
 
 def runs_here(settings: Settings, process: str) -> bool:
