@@ -22,14 +22,18 @@ from defusedxml.ElementTree import parse
 TESTS = Path(__file__).resolve().parent
 WORKERS = str(min(os.cpu_count() or 1, 4))
 SLOWEST = 25
+NICENESS = 10
 
 
 def yield_to_others() -> None:
-    """Take only the CPU time that others leave, also where the kernel schedules by session (autogroup)."""
-    os.nice(19)
+    """Take the CPU time that others leave, and a tenth beside them, so that no test stands still for minutes.
+
+    Also where the kernel schedules by session (autogroup).
+    """
+    os.nice(NICENESS)
     os.setsid()
     with contextlib.suppress(OSError):
-        Path("/proc/self/autogroup").write_text("19")
+        Path("/proc/self/autogroup").write_text(str(NICENESS))
 
 
 @dataclass
@@ -85,7 +89,8 @@ class Lane:
 
 
 OWN_LANE = ("server", "traffic", "e2e", "gpu", "production")
-PLAIN = Lane("plain", options=("-n", WORKERS, "--dist", "loadfile", "--no-loadscope-reorder"))
+SIDE_BY_SIDE = ("-n", WORKERS, "--dist", "loadfile", "--no-loadscope-reorder")
+PLAIN = Lane("plain", options=(*SIDE_BY_SIDE, "--timeout=900"))  # what the others leave may be little
 SERVERS, E2E, TRAFFIC = Lane("servers", "server"), Lane("e2e", "e2e"), Lane("traffic", "traffic")
 GPU = Lane("gpu", "gpu")
 """Only when it is asked for: its tests are skipped on a machine without a GPU."""
