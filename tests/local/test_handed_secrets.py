@@ -20,6 +20,7 @@ PUBLIC = {
     "project", "home", "data_mirror", "spec_overlay", "tracking_url", "airflow_user", "ledger_key", "signing_key",
     "trusted_keys", "actor", "people", "host", "host_pages", "require_keys", "tls_cert", "tls_key", "tls_ca",
     "accounts_path", "unix_accounts", "training_socket",
+    "internal_tls", "internal_role", "internal_tls_days",
     "tls_pages", "jwt_issuer", "jwt_audience", "jwt_keys", "client_rate", "port_mlflow", "port_airflow", "port_envoy",
     "port_monitor", "ports_stable", "ports_canary", "ports_stable_grpc", "ports_canary_grpc",
     "request_log", "otlp_traces", "artifacts_url", "airflow_executor", "airflow_server",

@@ -27,6 +27,7 @@ MADE_AGAIN = {
     "batch/*": "parts of unfinished batches",
     "secrets/*": "secrets of each process, which the start writes from the accounts",
     "training/*": "socket of the training runner",
+    "certificates/*": "certificates of the processes, which a renewal makes",
     "envoy/*": "Envoy's files, which follow from the routes",
     "supervisord.*": "files of supervisord",
     "data/*": "the data repository's work tree and cache: its commits and its remote have them",
