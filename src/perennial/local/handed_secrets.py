@@ -24,17 +24,17 @@ from perennial.wiring.monitoring import airflow_password
 
 NEEDS: dict[str, tuple[str, ...]] = {
     "mlflow": ("database_url", "mlflow_database_url"),  # the first: it records changes of accounts
-    "guard": ("database_url",),
+    "guard": ("database_url", "encryption_keys"),  # walks releases, which read the log
     "agent": ("database_url",),  # a role of this serving machine
     "machines": ("database_url",),
-    "monitor": ("database_url", "airflow_password"),
+    "monitor": ("database_url", "airflow_password", "encryption_keys"),
     "notifier": ("database_url", "notify"),
     "airflow-api-server": ("database_url",),  # records refused sign-ins
-    "airflow-triggerer": ("database_url",),
+    "airflow-triggerer": ("database_url", "encryption_keys"),
     # Tasks train, publish features, register versions, gate and release.
-    "airflow-scheduler": ("database_url", "tuning_url", "dvc_remote", "online_store"),
+    "airflow-scheduler": ("database_url", "tuning_url", "dvc_remote", "online_store", "encryption_keys"),
     "airflow-worker-training": ("database_url", "tuning_url", "dvc_remote", "online_store"),
-    "airflow-worker-light": ("database_url", "dvc_remote", "online_store"),
+    "airflow-worker-light": ("database_url", "dvc_remote", "online_store", "encryption_keys"),
     "training": ("tuning_url", "dvc_remote", "online_store"),
     "server": ("online_store",),
 }
