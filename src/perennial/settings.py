@@ -235,7 +235,7 @@ class Settings(
         return self.airflow_server or self._page(self.port_airflow)
 
     def _page(self, port: int) -> str:
-        return f"{'https' if self.tls_pages else 'http'}://{_reached(self.host_pages)}:{port}"
+        return f"{'https' if self.pages_encrypted else 'http'}://{_reached(self.host_pages)}:{port}"
 
     @property
     def envoy_url(self) -> str:
