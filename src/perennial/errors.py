@@ -277,6 +277,10 @@ class NotAllowed(IdentityError, exit_code=82, http_status=403):
     """The account's role does not allow the action."""
 
 
+class IssuerUnavailable(ToolError, exit_code=84, http_status=503):
+    """The OpenID Connect issuer does not answer as one."""
+
+
 def all_errors(kind: type[PerennialError] = PerennialError) -> Iterator[type[PerennialError]]:
     """Yield the class and its subclasses, depth first."""
     yield kind

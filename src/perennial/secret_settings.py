@@ -9,7 +9,14 @@ from perennial.errors import SettingsError
 
 SECRETS = frozenset(
     {"passwords", "airflow_password", "admin_password", "token", "notify", "database_url", "tuning_url"}
-    | {"dvc_remote", "online_store", "mlflow_database_url", "airflow_database_url", "celery_broker_url"}
+    | {
+        "oidc_client_secret",
+        "dvc_remote",
+        "online_store",
+        "mlflow_database_url",
+        "airflow_database_url",
+        "celery_broker_url",
+    }
 )
 """Settings that are secrets or may contain one; `PERENNIAL_<NAME>_FILE` names a file with the value
 instead, as PERENNIAL_DATABASE_URL_FILE does."""

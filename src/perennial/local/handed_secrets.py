@@ -22,13 +22,14 @@ from perennial.wiring.accounts import CERTIFICATES
 from perennial.wiring.monitoring import airflow_password
 
 NEEDS: dict[str, tuple[str, ...]] = {
-    "mlflow": ("database_url", "mlflow_database_url"),  # the first: it records changes of accounts
+    # The first: it records changes of accounts.
+    "mlflow": ("database_url", "mlflow_database_url", "oidc_client_secret"),
     "guard": ("database_url",),
     "agent": ("database_url",),  # a role of this serving machine
     "machines": ("database_url",),
     "monitor": ("database_url", "airflow_password"),
     "notifier": ("database_url", "notify"),
-    "airflow-api-server": ("database_url",),  # records refused sign-ins
+    "airflow-api-server": ("database_url", "oidc_client_secret"),  # records refused sign-ins
     "airflow-triggerer": ("database_url",),
     # Tasks train, publish features, register versions, gate and release.
     "airflow-scheduler": ("database_url", "tuning_url", "dvc_remote", "online_store"),
