@@ -77,7 +77,7 @@ class AccountSettings(BaseModel):
             SettingsError: one of the settings that belong to it is missing, malformed, or unsafe.
         """
         if not self.oidc_issuer:
-            for name in ("client_id", "client_secret", "roles"):
+            for name in ("client_id", "roles"):
                 if getattr(self, f"oidc_{name}"):
                     raise SettingsError(
                         f"PERENNIAL_OIDC_{name.upper()} is set without PERENNIAL_OIDC_ISSUER",
@@ -92,7 +92,7 @@ class AccountSettings(BaseModel):
             )
         for name in ("issuer", "mlflow_url", "airflow_url"):
             address = getattr(self, f"oidc_{name}")
-            if address is not None and not rules.is_safe_address(address):
+            if address and not rules.is_safe_address(address):
                 raise SettingsError(
                     f"PERENNIAL_OIDC_{name.upper()} is {address}: neither https nor on loopback",
                     hint="codes, tokens and cookies would pass in the clear",

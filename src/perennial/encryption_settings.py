@@ -97,3 +97,13 @@ class EncryptionSettings(BaseModel):
 
         trusted = self.trusted_certificates
         return True if trusted is None else ssl.create_default_context(cafile=trusted)
+
+    @property
+    def verify_others(self) -> ssl.SSLContext:
+        """Return what verifies servers of others: the system's authorities, and ours beside them."""
+        import ssl
+
+        context = ssl.create_default_context()
+        if (trusted := self.trusted_certificates) is not None:
+            context.load_verify_locations(trusted)
+        return context

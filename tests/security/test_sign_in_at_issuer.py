@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from urllib.parse import parse_qs, quote, urlsplit
 
@@ -29,13 +28,6 @@ from perennial.wiring import people as wiring
 
 ORIGIN = {"origin": "http://127.0.0.1:5050"}
 COOKIE, KEY = sessions.COOKIE, "k" * 32
-
-
-@pytest.fixture(scope="module")
-def issuer() -> Iterator[Issuer]:
-    started = Issuer(*free_ports(1))
-    yield started
-    started.stop()
 
 
 class Pages:

@@ -39,6 +39,9 @@ from perennial.orchestration.release_steps import NOTE, ApprovalStep
 
 with DAG("asks", schedule=None) as dag:
     ApprovalStep(task_id="approval", release_id="r1", approvers=["ann"], params=NOTE)
+
+with DAG("asks_everybody", schedule=None) as dag_of_an_issuer:
+    ApprovalStep(task_id="approval", release_id="r1", approvers=["role:approver"], params=NOTE)
 """
 ASSETS_FILE = """
 from airflow.sdk import DAG, Asset
@@ -88,9 +91,24 @@ class AirflowServer:
                 self.processes.append(
                     subprocess.Popen(line, env=env, stdout=log, stderr=log, start_new_session=True)
                 )
-        for dag in ("asks", "train_m_1", "train_mx1"):
+        for dag in ("asks", "asks_everybody", "train_m_1", "train_mx1"):
             path = f"/api/v2/dags/{dag}"
             self.until(lambda path=path: self.call("admin", "GET", path).status_code == 200, path)
+
+    def another_api_server(self, settings: Settings, secret: str) -> None:
+        """Start one more API server over the same database, with other accounts; it stops with the others."""
+        path = settings.state / "client-secret"
+        path.write_text(secret)
+        process = next(process for process in table(settings) if process.name == "airflow-api-server")
+        env = {**base_environment(settings), **process.environment, **self._test}
+        env["PERENNIAL_OIDC_CLIENT_SECRET_FILE"] = str(path)
+        with (self.logs / "another-api-server.log").open("w") as log:
+            line = [sys.executable, "-m", "airflow", "api-server", "--workers", "1"]
+            self.processes.append(
+                subprocess.Popen(line, env=env, stdout=log, stderr=log, start_new_session=True)
+            )
+        health = f"{settings.airflow_url}/api/v2/monitor/health"
+        self.until(lambda: httpx.get(health, timeout=10).status_code == 200, health)
 
     def stop(self) -> None:
         for process in self.processes:

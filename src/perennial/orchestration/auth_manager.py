@@ -50,7 +50,13 @@ class GuardedAuthManager(SimpleAuthManager):
         return {**super().serialize_user(user), **session}
 
     def deserialize_user(self, token: dict[str, Any]) -> SimpleAuthManagerUser:
-        return user_of(token) or super().deserialize_user(token)
+        person = user_of(token)
+        if person is not None:
+            return person
+        user = super().deserialize_user(token)
+        if issuer() is not None and user.username not in {known.username for known in self.get_users()}:
+            raise ValueError(f"{user.username} has no password here any more")
+        return user
 
     def is_authorized_hitl_task(self, *, assigned_users: set[str], user: SimpleAuthManagerUser) -> bool:
         """Let everybody answer who is an approver now, where the question is for all of them."""
@@ -138,7 +144,7 @@ class GuardedAuthManager(SimpleAuthManager):
         refuse_later_runs()
         if app is not None and issuer() is not None:
             # Before the route of the page of passwords, which takes every path.
-            app.router.routes.insert(0, Mount("/oidc", pages(self, secrets.token_urlsafe(32))))
+            app.router.routes.insert(0, Mount("/oidc", pages(self)))
         return app
 
 

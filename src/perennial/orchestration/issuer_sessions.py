@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import cache
@@ -11,6 +13,7 @@ from airflow.api_fastapi.app import AUTH_MANAGER_FASTAPI_APP_PREFIX, get_cookie_
 from airflow.api_fastapi.auth.managers.base_auth_manager import COOKIE_NAME_JWT_TOKEN
 from airflow.api_fastapi.auth.managers.simple.simple_auth_manager import SimpleAuthManager
 from airflow.api_fastapi.auth.managers.simple.user import SimpleAuthManagerUser
+from airflow.configuration import conf
 from jwt import InvalidTokenError
 
 from perennial.core.events import SystemActor
@@ -76,18 +79,17 @@ def is_approver(user: SimpleAuthManagerUser) -> bool:
     return person is not None and person.role is Role.APPROVER
 
 
-def pages(manager: SimpleAuthManager, key: str) -> Starlette:
-    """Return the pages below FOLDER.
-
-    Args:
-        key: signs the cookie of a sign-in that was begun.
-    """
+def pages(manager: SimpleAuthManager) -> Starlette:
+    """Return the pages below FOLDER."""
     settings, oidc = load(), issuer()
     assert oidc is not None  # noqa: S101 asked for with an issuer only
     people, ledger = _people()
     address = settings.sign_in_url("airflow")
     desk = wiring.desk(settings, SystemActor.AIRFLOW, people, ledger, lambda name: False)
     seconds = int(oidc.hours * 3600)
+    # Of all API servers: a sign-in may come back to another than it began at.
+    secret = conf.get_mandatory_value("api", "secret_key").encode()
+    key = hmac.new(secret, b"perennial sign-in", hashlib.sha256).hexdigest()
 
     def enter(claims: Mapping[str, Any], answer: Response) -> None:
         token = manager.generate_jwt(IssuerUser(*desk.enter(claims)), expiration_time_in_seconds=seconds)

@@ -76,5 +76,5 @@ def pages(
 
     oidc = settings.oidc
     assert oidc is not None  # noqa: S101
-    client = OidcClient(oidc, settings.trusted_certificates)
+    client = OidcClient(oidc, settings.verify_others)
     return sign_in_pages(client, address, server.value, key, enter, leave, more)

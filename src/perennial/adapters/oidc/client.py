@@ -5,7 +5,6 @@ from __future__ import annotations
 import ssl
 import time
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
@@ -16,27 +15,24 @@ from joserfc.errors import JoseError
 from starlette.requests import Request
 from starlette.responses import Response
 
-from perennial.core.governance.oidc import ALGORITHMS, LEEWAY, Oidc, claim
+from perennial.core.governance.oidc import ALGORITHMS, DEFAULT_ALGORITHMS, LEEWAY, WELL_KNOWN, Oidc, claim
 from perennial.errors import IssuerUnavailable, NotSignedIn
 
-WELL_KNOWN = "/.well-known/openid-configuration"
 SECONDS = 10.0
 """Longest wait for an answer of the issuer."""
 KEPT = 3600.0
 """Seconds for which its description is kept. Its keys are fetched again as soon as one signs that is not known."""
-DEFAULT_ALGORITHMS = ["RS256"]
-"""What an issuer signs with that does not say it."""
 
 
 class OidcClient:
     """This installation as a client of an issuer.
 
     Args:
-        certificates: PEM file of authorities that are trusted beside the system's.
+        trusted: authorities of its certificate.
     """
 
-    def __init__(self, oidc: Oidc, certificates: Path | None) -> None:
-        self._oidc, self._certificates = oidc, certificates
+    def __init__(self, oidc: Oidc, trusted: ssl.SSLContext) -> None:
+        self._oidc, self._trusted = oidc, trusted
         self._made: tuple[float, StarletteOAuth2App] | None = None
 
     async def redirect(self, request: Request, back: str) -> Response:
@@ -123,9 +119,6 @@ class OidcClient:
         if self._made is not None and time.monotonic() - self._made[0] < KEPT:
             return self._made[1]
         oidc = self._oidc
-        trusted = ssl.create_default_context()
-        if self._certificates is not None:
-            trusted.load_verify_locations(self._certificates)
         app: StarletteOAuth2App = OAuth().register(
             "perennial",
             client_id=oidc.client_id,
@@ -136,7 +129,7 @@ class OidcClient:
                 "code_challenge_method": "S256",
                 "token_endpoint_auth_method": "client_secret_basic" if oidc.client_secret else "none",
                 "timeout": SECONDS,
-                "verify": trusted,
+                "verify": self._trusted,
             },
         )
         try:

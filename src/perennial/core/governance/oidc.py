@@ -16,6 +16,10 @@ from perennial.errors import NotAllowed
 
 ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA")
 """Signatures with a key pair. A shared secret would let each of its holders sign, and `none` everybody."""
+DEFAULT_ALGORITHMS = ("RS256",)
+"""What an issuer signs with that does not say it."""
+WELL_KNOWN = "/.well-known/openid-configuration"
+"""Path of the description of an issuer, below its address."""
 LEEWAY = 60
 """Seconds by which the clock of the issuer may differ from ours."""
 EVERY_APPROVER = "role:approver"

@@ -113,7 +113,6 @@ class SignInDesk:
                 f"{name} belongs to another person at the issuer",
                 hint="perennial people release, by the admin",
             )
-        return person
 
     def _record(self, subject: str, known: Person | None, error: NotAllowed) -> None:
         """Record a refusal, at most once a minute and person, and end the sessions of who has no role any more."""
