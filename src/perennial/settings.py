@@ -22,17 +22,14 @@ from perennial.core.governance.oidc import is_safe_address
 from perennial.encryption_settings import EncryptionSettings
 from perennial.errors import SettingsError
 from perennial.files import shared_secret
-from perennial.installation import SHIPPED, default_project
+from perennial.installation import LOOPBACK, LOOPBACKS, SHIPPED, default_project
 from perennial.log_settings import LogSettings
 from perennial.port_settings import PortSettings
 from perennial.retention_settings import RetentionSettings
-from perennial.secret_settings import from_files
+from perennial.secret_settings import from_sources
+from perennial.vault_settings import VaultSettings
 
 PREFIX = "PERENNIAL_"
-LOOPBACK = "127.0.0.1"
-"""Address of everything that only this machine may reach: model servers, monitor."""
-LOOPBACKS = (LOOPBACK, "localhost", "::1")
-"""Addresses that only this machine reaches."""
 
 
 class StateFolder:
@@ -46,7 +43,13 @@ class StateFolder:
 
 
 class Settings(
-    AccountSettings, BackendSettings, EncryptionSettings, PortSettings, LogSettings, RetentionSettings
+    AccountSettings,
+    BackendSettings,
+    EncryptionSettings,
+    PortSettings,
+    LogSettings,
+    RetentionSettings,
+    VaultSettings,
 ):
     """A field per `PERENNIAL_*` variable; the defaults run everything on loopback of this machine.
 
@@ -100,12 +103,12 @@ class Settings(
     @model_validator(mode="before")
     @classmethod
     def _from_environment(cls, given: Any) -> Any:
-        """Fill in the variables; an argument has precedence over its variable, and that over its file."""
+        """Fill in the variables; an argument has precedence over its variable, and that over its source."""
         if not isinstance(given, dict):
             return given
         names = {name: PREFIX + name.upper() for name in cls.model_fields}
         values = {name: os.environ[variable] for name, variable in names.items() if variable in os.environ}
-        return {**from_files(PREFIX), **values, **given}
+        return {**from_sources(PREFIX), **values, **given}
 
     @field_validator("project")
     @classmethod

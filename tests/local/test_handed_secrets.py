@@ -28,6 +28,8 @@ PUBLIC = {
     "oidc_issuer", "oidc_client_id", "oidc_roles", "oidc_roles_claim", "oidc_name_claim", "oidc_scopes", "oidc_hours",
     "oidc_mlflow_url", "oidc_airflow_url",
     "plane", "exchange", "machine", "machine_lease", "log_ship_seconds",
+    # Handed to no process, though none is a secret: they lead to all that a vault has.
+    "vault_address", "vault_token_file", "vault_role", "vault_auth", "vault_jwt_file", "vault_namespace", "vault_ca",
 }  # fmt: skip
 """Settings without a secret: addresses, names, and paths of files whose modes protect them."""
 GETS = {
@@ -113,6 +115,15 @@ def test_the_files_are_private_and_give_the_same_settings(settings, monkeypatch)
         assert path.stat().st_mode & 0o077 == 0 or path.is_dir()
     handed_secrets.write(settings.model_copy(update={"notify": None}))
     assert not (settings.state / "secrets" / "processes" / "notifier" / "notify").exists()
+
+
+def test_servers_with_pages_only_record_where_there_is_a_role_for_it(settings):
+    for recorder, expected in (("url-of-recorder", "url-of-recorder"), (None, VALUES["database_url"])):
+        handed_secrets.write(settings.model_copy(update={"recorder_database_url": recorder}))
+        folder = settings.state / "secrets" / "processes"
+        for process in ("mlflow", "airflow-api-server"):
+            assert (folder / process / "database_url").read_text() == expected
+        assert (folder / "guard" / "database_url").read_text() == VALUES["database_url"]
 
 
 def test_only_parts_of_airflow_that_sign_know_the_key_of_sessions(settings):

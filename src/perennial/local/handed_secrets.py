@@ -18,6 +18,7 @@ from perennial.core.governance.identity import Role
 from perennial.errors import SettingsError
 from perennial.secret_settings import SECRETS
 from perennial.settings import PREFIX, Settings
+from perennial.vault_settings import VaultSettings
 from perennial.wiring.accounts import CERTIFICATES
 from perennial.wiring.monitoring import airflow_password
 
@@ -39,6 +40,10 @@ NEEDS: dict[str, tuple[str, ...]] = {
     "server": ("online_store",),
 }
 """Process -> secret settings that it gets, each in a file of its own. All model servers have those of `server`."""
+RECORDERS = ("mlflow", "airflow-api-server")
+"""Processes that only append to the ledger: where `recorder_database_url` is set, it is their `database_url`."""
+VAULT = tuple(VaultSettings.model_fields)
+"""Settings that lead to all secrets of the vault: who starts the processes reads it, and no process does."""
 ACCOUNTS: dict[str, tuple[Role, ...]] = {
     "mlflow": tuple(Role),
     "guard": (Role.TRAINING, Role.RELEASE),
@@ -77,7 +82,7 @@ def base_environment(settings: Settings) -> dict[str, str]:
     ours = {
         f"{PREFIX}{name.upper()}": str(getattr(settings, name))
         for name in type(settings).model_fields
-        if getattr(settings, name) is not None and name not in {*SECRETS, "unix_accounts"}
+        if getattr(settings, name) is not None and name not in {*SECRETS, *VAULT, "unix_accounts"}
     }
     return {
         **{name: value for name, value in os.environ.items() if not holds_secret(name, value)},
@@ -100,8 +105,8 @@ def base_environment(settings: Settings) -> dict[str, str]:
 
 def holds_secret(name: str, value: str) -> bool:
     """Return whether a variable of the caller is kept back; the path of a file with a secret is none."""
-    ours = {PREFIX + secret.upper() for secret in SECRETS}
-    if name in SIGNED_IN or name.removesuffix("_FILE") in ours:
+    ours = {PREFIX + setting.upper() for setting in (*SECRETS, *VAULT)}
+    if name in SIGNED_IN or name in ours or name.removesuffix("_FILE").removesuffix("_FROM") in ours:
         return True
     if name.startswith(PREFIX):
         return False
@@ -150,7 +155,7 @@ def write(settings: Settings) -> None:
             continue
         folder = _folder(settings) / process
         for name in names:
-            value = airflow_password(settings) if name == "airflow_password" else getattr(settings, name)
+            value = _value(settings, process, name)
             if value is not None:
                 text = value.get_secret_value() if isinstance(value, SecretStr) else value
                 files.write_text(folder / name, text, files.PRIVATE)
@@ -159,6 +164,15 @@ def write(settings: Settings) -> None:
             files.write_bytes(
                 folder / "accounts.json", account_file.CONTENT.dump_json(own, indent=2), files.PRIVATE
             )
+
+
+def _value(settings: Settings, process: str, name: str) -> SecretStr | str | None:
+    """Return the value of a secret setting as a process gets it."""
+    if name == "airflow_password":
+        return airflow_password(settings)
+    if name == "database_url" and process in RECORDERS and settings.recorder_database_url is not None:
+        return settings.recorder_database_url
+    return getattr(settings, name)
 
 
 def runs_here(settings: Settings, process: str) -> bool:

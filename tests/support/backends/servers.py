@@ -22,7 +22,7 @@ from serving_stack import free_ports
 GUIDE = Path(__file__).resolve().parents[3] / "docs" / "guide" / "production.md"
 PASSWORDS = {
     name: f"{name}-of-the-test"
-    for name in ("perennial", "mlflow", "airflow", "optuna", "serving_a", "serving_b")
+    for name in ("perennial", "plant", "recorder", "mlflow", "airflow", "optuna", "serving_a", "serving_b")
 }
 KEY, SECRET = "perennial", "secret-of-the-bucket"
 BUCKET = "models"
