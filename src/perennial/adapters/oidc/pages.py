@@ -18,7 +18,7 @@ from starlette.routing import Route
 
 from perennial.adapters.oidc.client import OidcClient
 from perennial.core.governance.oidc import local_path, origin_of
-from perennial.errors import IssuerUnavailable, NotAllowed, PerennialError
+from perennial.errors import IssuerUnavailable, NotAllowed, NotSignedIn, PerennialError
 
 LOG = logging.getLogger(__name__)
 MINUTES = 10
@@ -87,9 +87,12 @@ def sign_in_pages(
         LOG.warning("sign-in at %s: %s", server, error.message)
         request.session.clear()
         # What others said of it stays in the log: an answer of the issuer may hold anything.
-        text = f"{error.message}. {error.hint}" if isinstance(error, NotAllowed) else _short(error)
-        status = error.http_status if error.http_status != 500 else 503
-        return page("Not signed in", text, status, link=f"{address}/login")
+        if isinstance(error, NotAllowed):
+            return page("Not allowed", f"{error.message}. {error.hint}", 403, link=f"{address}/login")
+        if isinstance(error, IssuerUnavailable | NotSignedIn):
+            text = f"{error.message.partition(':')[0]}. {error.hint}"
+            return page("Not signed in", text, error.http_status, link=f"{address}/login")
+        return page("Failed", "This server could not do it; its log says why.", 503)
 
     path = urlsplit(address).path or "/"
     session = Middleware(
@@ -120,7 +123,3 @@ def page(title: str, text: str, status: int = 200, link: str | None = None, more
 def _guarded(answer: Response) -> Response:
     answer.headers.update(GUARD)
     return answer
-
-
-def _short(error: PerennialError) -> str:
-    return f"{error.message.partition(':')[0]}. {error.hint}"
