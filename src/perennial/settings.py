@@ -241,7 +241,7 @@ class Settings(
         return address.rstrip("/")
 
     def _page(self, port: int) -> str:
-        return f"{'https' if self.tls_pages else 'http'}://{_reached(self.host_pages)}:{port}"
+        return f"{'https' if self.pages_encrypted else 'http'}://{_reached(self.host_pages)}:{port}"
 
     @property
     def envoy_url(self) -> str:

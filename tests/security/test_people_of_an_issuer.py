@@ -175,10 +175,11 @@ def test_in_airflow_only_sessions_of_the_issuer_and_local_accounts_count(pages_o
     assert nora.http.get("/api/v2/dags").status_code == 200
     assert nora.http.get("/api/v2/auth/logout", follow_redirects=True).status_code == 200
     nora.http.cookies.update(kept)
-    assert nora.http.get("/api/v2/dags").status_code == 403
-    assert (
-        nora.http.get("/api/v2/dags").status_code == 401
-    )  # Airflow took the cookie away: its page leads to the sign-in
+    ended = nora.http.get("/api/v2/dags")
+    assert (ended.status_code, "_token=" in ended.headers["set-cookie"]) == (
+        403,
+        True,
+    )  # its page signs in again
     for name, status in (("ann", 403), ("admin", 200)):  # the token of a password that counted before
         account = {"username": name, "password": airflow.password(name)}
         made = httpx.post(f"{airflow.settings.airflow_url}/auth/token", json=account, timeout=60).json()
