@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 import socket
 import time
@@ -22,7 +21,7 @@ from filelock import FileLock, Timeout
 
 from perennial.adapters.envoy import config as envoy_config
 from perennial.adapters.envoy import state as envoy_state
-from perennial.adapters.envoy.admin import EnvoyAdmin
+from perennial.adapters.envoy.admin import EnvoyAdmin, clear_socket
 from perennial.adapters.envoy.clusters import clusters
 from perennial.adapters.envoy.config import Layout
 from perennial.adapters.envoy.listener import listeners
@@ -66,7 +65,7 @@ class EnvoyRouter:
 
         A damaged routes.json is set aside: Envoy starts without routes, and the watch restores the recorded ones.
         """
-        _clear_socket(self._layout.admin)
+        clear_socket(self._layout.admin)
         self._set_aside_damaged()
         return self.init_files()
 
@@ -108,6 +107,17 @@ class EnvoyRouter:
 
     def route(self, model: str) -> Route | None:
         return self._confirmed().routes.get(model)
+
+    def routes(self) -> Mapping[str, Route]:
+        """Return model -> confirmed route; the same object while the file is the same."""
+        return self._confirmed().routes
+
+    def restore(self, routes: Mapping[str, Route]) -> None:
+        """Make these the confirmed routes, in place of a file that is lost or damaged."""
+        self._set_aside_damaged()
+        with self._locked():
+            envoy_state.write(self._state_file, ConfirmedRoutes(1, dict(routes)))
+        self.init_files()
 
     def counters(self, model: str) -> Mapping[str, Counters]:
         """Return counters since Envoy's start by pool; see `EnvoyMeasurements.counters`."""
@@ -268,21 +278,6 @@ class EnvoyRouter:
             raise RouterUnavailable(
                 "another process holds the lock of the routes", hint="try again"
             ) from error
-
-
-def _clear_socket(path: Path) -> None:
-    """Make the private folder of the admin socket, and remove the socket that a killed Envoy left.
-
-    Raises:
-        RouterRejected: the folder belongs to another user.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    if path.parent.stat().st_uid != os.getuid() or path.parent.is_symlink():
-        raise RouterRejected(
-            f"{path.parent} belongs to another user", hint="remove it, or set PERENNIAL_HOME"
-        )
-    path.parent.chmod(0o700)
-    path.unlink(missing_ok=True)
 
 
 def _route_resources(state: ConfirmedRoutes) -> list[envoy_config.Json]:
