@@ -23,7 +23,8 @@ PUBLIC = {
     "tls_pages", "jwt_issuer", "jwt_audience", "jwt_keys", "client_rate", "port_mlflow", "port_airflow", "port_envoy",
     "port_monitor", "ports_stable", "ports_canary", "ports_stable_grpc", "ports_canary_grpc",
     "request_log", "otlp_traces", "artifacts_url", "airflow_executor", "airflow_server",
-    "workers_training", "workers_light", "on_demand_mib", "provider", "device", "log_bucket", "log_local_days",
+    "workers_training", "workers_light", "trainings_at_once", "on_demand_mib", "provider", "device",
+    "log_bucket", "log_local_days",
     "keep_served_days", "keep_logs_days", "keep_work_days", "keep_reports_days",
     "plane", "exchange", "machine", "machine_lease", "log_ship_seconds",
 }  # fmt: skip
