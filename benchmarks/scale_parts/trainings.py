@@ -23,6 +23,7 @@ from airflow_server import AirflowServer
 from perennial.adapters.airflow_trigger import AirflowTrigger
 from perennial.backend_settings import TRAININGS
 from perennial.core.assets import Reason
+from perennial.errors import SchedulerUnavailable
 from perennial.flows.monitoring.retrain import request_retraining
 from perennial.wiring import monitoring
 from scale_parts.figures import Figure
@@ -40,6 +41,18 @@ TURNS = {
     (False, False): "others",
 }
 """(asked for by an event, priority in the spec) -> words, in the order in which they should start."""
+
+
+class PatientTrigger(AirflowTrigger):
+    """Asks again while Airflow's API server is too busy to answer; it starts nothing twice."""
+
+    def get(self, path: str, **query: Any) -> Any:
+        while True:
+            try:
+                return super().get(path, **query)
+            except SchedulerUnavailable as error:
+                if "does not answer" not in error.message:
+                    raise
 
 
 def figures(folder: Path, count: int) -> Iterator[Figure]:
@@ -84,10 +97,14 @@ def _replace_steps(server: AirflowServer, folder: Path) -> None:
 
 
 def _queued(server: AirflowServer, turns: dict[str, tuple[bool, bool]]) -> Iterator[Figure]:
-    airflow = monitoring.scheduler(server.settings)
+    airflow = PatientTrigger(
+        server.settings.airflow_url,
+        server.settings.airflow_user,
+        monitoring.airflow_password(server.settings),
+    )
     count, slots = len(turns), server.settings.training_slots
-    for model in turns:
-        server.until(lambda model=model: airflow.get(f"/api/v2/dags/train_{model}"), "the DAGs", 1800)
+    parsed = {"dag_id_pattern": "train_queued", "limit": 1}
+    server.until(lambda: airflow.get("/api/v2/dags", **parsed)["total_entries"] == count, "the DAGs", 1800)
     _set_slots(server, 0)
     began = time.time()
     for model, (asked, _) in turns.items():
