@@ -21,6 +21,18 @@ UNBOUNDED = -1
 class BackendSettings(BaseModel):
     """A field per variable; `Settings` reads them from the environment."""
 
+    recorder_database_url: str | None = Field(
+        None,
+        repr=False,
+        description="address of the same database for MLflow's server and Airflow's API server, which only append "
+        "to the ledger; PERENNIAL_DATABASE_URL by default",
+    )
+    online_store_reader: str | None = Field(
+        None,
+        repr=False,
+        description="address of the same Redis by a user that only reads, for the model servers; "
+        "PERENNIAL_ONLINE_STORE by default",
+    )
     mlflow_database_url: str | None = Field(
         None, repr=False, description="MLflow's database; SQLite by default"
     )

@@ -72,9 +72,17 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "models": ("perennial.commands.models:models", "Show models, specs and versions."),
     "token": ("perennial.commands.token:token", "Manage tokens of accounts for the command line."),
     "local": ("perennial.commands.local:local", "Manage local processes: up, down, status."),
+    "certificates": (
+        "perennial.commands.plant.certificates:certificates",
+        "Renew the certificates of TLS inside the plant.",
+    ),
     "doctor": ("perennial.commands.plant.doctor:doctor", "Find what is wrong here, and how to mend it."),
     "backup": ("perennial.commands.plant.backup:backup", "Copy all state of the plant into a folder."),
     "restore": ("perennial.commands.plant.backup:restore", "Restore a backup into an empty place."),
+    "encryption": (
+        "perennial.commands.plant.encryption:encryption",
+        "Manage the keys of backups and the uploaded log.",
+    ),
     "prune": ("perennial.commands.plant.prune:prune", "Delete files that nothing needs any more."),
     "demo": ("perennial.commands.local:demo", "Run the complete closed loop on this machine."),
 }

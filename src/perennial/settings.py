@@ -22,17 +22,14 @@ from perennial.core.governance.identity import MACHINES, Account, read_people
 from perennial.encryption_settings import EncryptionSettings
 from perennial.errors import SettingsError
 from perennial.files import shared_secret
-from perennial.installation import SHIPPED, default_project
+from perennial.installation import LOOPBACK, LOOPBACKS, SHIPPED, default_project
 from perennial.log_settings import LogSettings
 from perennial.port_settings import PortSettings
 from perennial.retention_settings import RetentionSettings
-from perennial.secret_settings import from_files
+from perennial.secret_settings import from_sources
+from perennial.vault_settings import VaultSettings
 
 PREFIX = "PERENNIAL_"
-LOOPBACK = "127.0.0.1"
-"""Address of everything that only this machine may reach: model servers, monitor."""
-LOOPBACKS = (LOOPBACK, "localhost", "::1")
-"""Addresses that only this machine reaches."""
 
 
 class StateFolder:
@@ -45,7 +42,9 @@ class StateFolder:
         return settings.state / self._name
 
 
-class Settings(BackendSettings, EncryptionSettings, PortSettings, LogSettings, RetentionSettings):
+class Settings(
+    BackendSettings, EncryptionSettings, PortSettings, LogSettings, RetentionSettings, VaultSettings
+):
     """A field per `PERENNIAL_*` variable; the defaults run everything on loopback of this machine.
 
     pydantic-settings is not used: its import costs every command a third of a second, and an emergency rollback
@@ -104,12 +103,12 @@ class Settings(BackendSettings, EncryptionSettings, PortSettings, LogSettings, R
     @model_validator(mode="before")
     @classmethod
     def _from_environment(cls, given: Any) -> Any:
-        """Fill in the variables; an argument has precedence over its variable, and that over its file."""
+        """Fill in the variables; an argument has precedence over its variable, and that over its source."""
         if not isinstance(given, dict):
             return given
         names = {name: PREFIX + name.upper() for name in cls.model_fields}
         values = {name: os.environ[variable] for name, variable in names.items() if variable in os.environ}
-        return {**from_files(PREFIX), **values, **given}
+        return {**from_sources(PREFIX), **values, **given}
 
     @field_validator("project")
     @classmethod
@@ -256,7 +255,7 @@ class Settings(BackendSettings, EncryptionSettings, PortSettings, LogSettings, R
         return self.airflow_server or self._page(self.port_airflow)
 
     def _page(self, port: int) -> str:
-        return f"{'https' if self.tls_pages else 'http'}://{_reached(self.host_pages)}:{port}"
+        return f"{'https' if self.pages_encrypted else 'http'}://{_reached(self.host_pages)}:{port}"
 
     @property
     def envoy_url(self) -> str:

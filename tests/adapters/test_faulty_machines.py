@@ -16,7 +16,8 @@ from perennial.adapters.sql.database import Database
 from perennial.adapters.sql.machines.desk import SqlDesk
 from perennial.adapters.sql.machines.machines import SqlMachines
 from perennial.adapters.sql.machines.pool import SqlProbe
-from perennial.adapters.sql.machines.rights import rights
+from perennial.adapters.sql.rights import statements
+from perennial.core.governance.database_use import DatabaseUse
 from perennial.core.machine import Call, CallName, MachineReport, WantedKind
 from perennial.errors import ModelFileError, RouterUnavailable, ToolError, UsageError
 from perennial.serving import desired_state
@@ -203,4 +204,4 @@ def test_a_full_disk_keeps_no_other_change_of_a_pool_from_its_servers(tmp_path):
 
 def test_every_role_at_once_is_no_machine():
     with pytest.raises(UsageError, match="'public'"):
-        rights("public", "perennial")
+        list(statements("public", DatabaseUse.MACHINE, "perennial", "public"))

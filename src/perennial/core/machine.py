@@ -10,7 +10,8 @@ from pydantic import Field, TypeAdapter
 
 from perennial.core.frozen import Frozen
 from perennial.core.release.traffic import Counters, Readiness
-from perennial.errors import PerennialError, ToolError, all_errors
+from perennial.errors import PerennialError, ToolError
+from perennial.every_error import all_errors
 
 
 class WantedKind(StrEnum):

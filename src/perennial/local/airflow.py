@@ -16,6 +16,7 @@ from pathlib import Path
 
 from perennial import account_file, files
 from perennial.backend_settings import LIGHT, LOCAL
+from perennial.core.certificates.roles import ProcessRole
 from perennial.core.governance.identity import Role
 from perennial.errors import SchedulerUnavailable
 from perennial.settings import Settings
@@ -94,14 +95,6 @@ def _session_key(secret: str, settings: Settings) -> str:
     return hmac.new(secret.encode(), f"{users(settings)}\n{passwords}".encode(), hashlib.sha512).hexdigest()
 
 
-def tls_options(settings: Settings) -> tuple[str, ...]:
-    """Return the options of the API server for TLS."""
-    if settings.pages_tls is None:
-        return ()
-    certificate, key = settings.pages_tls
-    return ("--ssl-cert", str(certificate), "--ssl-key", str(key))
-
-
 def database(settings: Settings) -> str:
     """Return the address of Airflow's database."""
     return settings.airflow_database_url or f"sqlite:///{settings.airflow_dir / 'airflow.db'}"
@@ -151,10 +144,9 @@ def make_configuration(settings: Settings) -> None:
 
 def environment(settings: Settings, part: str) -> dict[str, str]:
     """Return the environment variables of a part of Airflow; its secrets are in the files of `make_configuration`."""
-    home, trusted = settings.airflow_dir, settings.trusted_certificates
+    home = settings.airflow_dir
     return {
-        # Tasks trust this beside the well-known authorities when they call the API server.
-        **({"AIRFLOW__API__SSL_CERT": str(trusted)} if settings.tls_pages and trusted else {}),
+        **_certificates(settings),
         "AIRFLOW_HOME": str(home),
         "AIRFLOW_CONFIG": str(home / CONFIGURATIONS.get(part, "airflow.cfg")),
         "AIRFLOW__CORE__DAGS_FOLDER": str(dags_folder(settings)),
@@ -180,6 +172,19 @@ def environment(settings: Settings, part: str) -> dict[str, str]:
         "AIRFLOW__LOGGING__LOGGING_LEVEL": "WARNING",
         "AIRFLOW__METRICS__STATSD_ON": "false",
         "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "false",
+    }
+
+
+def _certificates(settings: Settings) -> dict[str, str]:
+    """Return whom tasks trust beside the well-known authorities when they call the API server, and who they are."""
+    trusted = settings.trusted_certificates
+    if settings.tls_pages or settings.internal_tls is None:
+        return {"AIRFLOW__API__SSL_CERT": str(trusted)} if settings.tls_pages and trusted else {}
+    files_ = settings.identity_of(ProcessRole.AIRFLOW)
+    return {
+        "AIRFLOW__API__SSL_CERT": str(files_.trusted),
+        "AIRFLOW__API__CLIENT_SSL_CERT": str(files_.chain),
+        "AIRFLOW__API__CLIENT_SSL_KEY": str(files_.key),
     }
 
 

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from perennial import ports
     from perennial.adapters.sql.database import Database
     from perennial.adapters.sql.store import SqlStore
+    from perennial.core.governance.database_use import DatabaseUse
     from perennial.core.version import VersionRef
 
 SQLITE = "sqlite:///"
@@ -29,6 +30,20 @@ def schema(settings: Settings) -> Database:
     from perennial.adapters.sql.database import Database
 
     return Database(settings.database)
+
+
+def admit(settings: Settings, role: str, use: DatabaseUse) -> None:
+    """Give a role of PostgreSQL the rights of a use, in place of those that it had."""
+    from perennial.adapters.sql import rights
+
+    rights.admit(schema(settings), role, use)
+
+
+def rights() -> Mapping[DatabaseUse, Mapping[str, tuple[str, ...]]]:
+    """Return use -> name of a table -> rights there."""
+    from perennial.adapters.sql.rights import RIGHTS
+
+    return {use: {table.name: granted for table, granted in given.items()} for use, given in RIGHTS.items()}
 
 
 def revisions() -> Mapping[str, str]:

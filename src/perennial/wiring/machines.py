@@ -135,9 +135,10 @@ def watch_ports(settings: Settings) -> MachineWatchPorts:
 
 def admit(settings: Settings, role: str) -> None:
     """Give a database role the rights of a serving machine."""
-    from perennial.adapters.sql.machines.rights import admit
+    from perennial.core.governance.database_use import DatabaseUse
+    from perennial.wiring import database
 
-    admit(_database(settings.database), role)
+    database.admit(settings, role, DatabaseUse.MACHINE)
 
 
 @functools.lru_cache(maxsize=4)

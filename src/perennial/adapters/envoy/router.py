@@ -28,6 +28,7 @@ from perennial.adapters.envoy.listener import listeners
 from perennial.adapters.envoy.live import by_name, differences
 from perennial.adapters.envoy.measurements import EnvoyMeasurements
 from perennial.adapters.envoy.routes import route_configuration
+from perennial.adapters.envoy.secrets import secrets
 from perennial.adapters.envoy.state import ConfirmedRoutes
 from perennial.core.release.traffic import (
     AnyRoute,
@@ -73,6 +74,8 @@ class EnvoyRouter:
         """Write all of Envoy's files from the confirmed routes; returns the path of the bootstrap file."""
         with self._locked():
             state = self._confirmed()
+            for name, secret in secrets(self._layout).items():
+                self._write(f"sds/{name}", _version(state, [secret]), [secret])
             public = listeners(self._layout, self._folder)
             self._write("lds", _version(state, public), public)
             self._write_clusters(state)
@@ -149,7 +152,7 @@ class EnvoyRouter:
             }
             wanted = {
                 "routes": _route_resources(state),
-                "clusters": clusters(list(state.routes), self._layout),
+                "clusters": clusters(list(state.routes), self._layout, self._folder),
                 "listeners": listeners(self._layout, self._folder),
             }
             changes = [
@@ -199,7 +202,7 @@ class EnvoyRouter:
         They are those of a new model, and of a protocol that the version before did not have: a rollback right after an
         upgrade meets the Envoy of before.
         """
-        names = {cluster["name"] for cluster in clusters(list(wanted.routes), self._layout)}
+        names = {cluster["name"] for cluster in clusters(list(wanted.routes), self._layout, self._folder)}
         if names <= set(self._admin.clusters()):
             return
         before = self._rejections(CDS)
@@ -248,7 +251,7 @@ class EnvoyRouter:
             time.sleep(0.02)
 
     def _write_clusters(self, state: ConfirmedRoutes) -> None:
-        resources = clusters(list(state.routes), self._layout)
+        resources = clusters(list(state.routes), self._layout, self._folder)
         self._write("cds", _version(state, resources), resources)
 
     def _write_routes(self, state: ConfirmedRoutes) -> str:
@@ -257,9 +260,9 @@ class EnvoyRouter:
         return version
 
     def _write(self, kind: str, version: str, resources: Sequence[envoy_config.Json]) -> None:
-        name = {"lds": "listeners", "cds": "clusters", "rds": "routes"}[kind]
+        path = {"lds": "lds/listeners", "cds": "cds/clusters", "rds": "rds/routes"}.get(kind, kind)
         content = envoy_config.discovery(version, resources)
-        write_bytes(self._folder / kind / f"{name}.json", content, PRIVATE)
+        write_bytes(self._folder / f"{path}.json", content, PRIVATE)
 
     @property
     def _state_file(self) -> Path:

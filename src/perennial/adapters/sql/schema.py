@@ -181,7 +181,7 @@ wanted = Table(
     Column("body", Text, nullable=False),
 )
 
-# A machine writes rows under its own name only; on PostgreSQL the database sees to that (`machines.rights`).
+# A machine writes rows under its own name only; on PostgreSQL the database sees to that (`rights`).
 machines = Table(
     "perennial_machine",
     metadata,

@@ -15,9 +15,11 @@ from perennial import account_file, catalog
 from perennial.errors import SpecError
 from perennial.local import databases, unix_accounts
 from perennial.local.doctor.finding import Finding, State, attempt, problem
+from perennial.secret_settings import references
+from perennial.secret_sources.reference import FILE, VAULT
 from perennial.serving.access.client_keys import ClientKeys, refuse_open_door
 from perennial.serving.evidence.sources import FeedbackSources
-from perennial.settings import Settings
+from perennial.settings import PREFIX, Settings
 
 PIN = re.compile(r"^([A-Za-z0-9._-]+)==(\S+)")
 SHOWN = 5
@@ -35,9 +37,18 @@ def values(settings: Settings) -> Iterator[Finding]:
         "Unix accounts": lambda: unix_accounts.read(settings),
         "clients": lambda: refuse_open_door(settings),
         "databases": lambda: databases.check(settings),
+        "vault": lambda: settings.vault_address is None or settings.vault_server,
     }
     findings = [attempt(f"settings: {name}", partial(_valid, read)) for name, read in checks.items()]
-    yield from _problems(findings) or [Finding("settings", State.OK, "valid")]
+    yield from _problems(findings) or [Finding("settings", State.OK, f"valid{_sources(settings)}")]
+
+
+def _sources(settings: Settings) -> str:
+    """Return where the secrets came from, which are all read by now."""
+    named = [reference.scheme for reference in references(PREFIX).values()]
+    texts = {FILE: "of files", VAULT: f"of {settings.vault_address}"}
+    counts = [f"{named.count(scheme)} {text}" for scheme, text in texts.items() if scheme in named]
+    return f"; secrets: {', '.join(counts)}" if counts else ""
 
 
 def _problems(findings: Iterable[Finding]) -> list[Finding]:

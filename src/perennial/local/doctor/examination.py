@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from perennial.errors import PerennialError
-from perennial.local.doctor import answering, backends, certificates, configured, stored
+from perennial.local.doctor import answering, backends, certificates, configured, inside, stored
 from perennial.local.doctor.finding import Finding, State, problem, without_secrets
 from perennial.settings import Settings
 
@@ -15,7 +15,7 @@ Check = Callable[[Settings], Iterable[Finding]]
 
 HERE: tuple[Check, ...] = (
     configured.values, configured.key_files, configured.specs, configured.packages, stored.rights, stored.disks,
-    certificates.tls, certificates.signing,
+    certificates.tls, certificates.signing, inside.inside,
 )  # fmt: skip
 """Checks of this machine alone."""
 EVERYWHERE: tuple[Check, ...] = (
