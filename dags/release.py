@@ -17,6 +17,7 @@ from perennial.core.spec import ModelSpec
 from perennial.orchestration.command_step import PATIENCE, CommandStep
 from perennial.orchestration.release_phases import phase_tasks
 from perennial.orchestration.release_steps import NOTE, ApprovalStep, ReleaseStep
+from perennial.orchestration.training_turn import BEFORE_TRAININGS
 from perennial.orchestration.trigger_provenance import offered_candidate, recorded_changes, release_of
 from perennial.settings import load
 
@@ -39,7 +40,12 @@ def build(spec: ModelSpec) -> DAG:
         max_active_runs=2,
         # All state is in our database, so a task that Airflow lost simply runs again.
         # Its next step does not wait behind those of trainings, where they run in the same places.
-        default_args={**PATIENCE, "queue": LIGHT, "priority_weight": 100, "weight_rule": "absolute"},
+        default_args={
+            **PATIENCE,
+            "queue": LIGHT,
+            "priority_weight": BEFORE_TRAININGS,
+            "weight_rule": "absolute",
+        },
         params={"version": Param("candidate", type="string", title="Version or alias")},
         user_defined_macros={
             "candidate": partial(offered_candidate, train_dag=f"train_{spec.name}", changed=recorded_changes),

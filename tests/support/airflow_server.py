@@ -8,6 +8,7 @@ import sys
 import time
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import httpx
 from serving_stack import free_ports
@@ -46,11 +47,12 @@ with DAG("asks_everybody", schedule=None) as dag_of_an_issuer:
 ASSETS_FILE = """
 from airflow.sdk import DAG, Asset
 from airflow.providers.standard.operators.empty import EmptyOperator
+from perennial.orchestration.training_turn import TrainingTurn
 
 for name in ("m_1", "mx1"):  # the second differs where SQL's LIKE sees no difference
     asset = Asset(name=f"perennial/{name}/retrain", uri=f"perennial://{name}/retrain")
     with DAG(f"train_{name}", schedule=[asset]) as dag:
-        EmptyOperator(task_id="nothing")
+        EmptyOperator(task_id="nothing", pool="trainings", priority_weight=20, weight_rule=TrainingTurn())
     globals()[dag.dag_id] = dag
 """
 QUESTION = "/dags/asks/runs/{run}/tasks/approval/required_actions"
@@ -58,12 +60,16 @@ ANSWER = "/api/v2/dags/asks/dagRuns/{run}/taskInstances/approval/-1/hitlDetails"
 
 
 class AirflowServer:
-    """Airflow with the accounts of `perennial local setup`, and one release that waits for a person."""
+    """Airflow with the accounts of `perennial local setup`, and one release that waits for a person.
 
-    def __init__(self, folder: Path) -> None:
+    Args:
+        given: further settings.
+    """
+
+    def __init__(self, folder: Path, **given: Any) -> None:
         self.ports = free_ports(3)
         self.settings = Settings(
-            home=folder, people="ann:approver,olga:operator,vic:viewer", port_airflow=self.ports[0],
+            **given, home=folder, people="ann:approver,olga:operator,vic:viewer", port_airflow=self.ports[0],
             port_mlflow=self.ports[1], port_envoy=self.ports[2],
         )  # fmt: skip
         supervisor.set_up(self.settings, lambda line: None)
@@ -81,6 +87,10 @@ class AirflowServer:
         self.store.releases.save(waiting(), None, [])
         self.processes: list[subprocess.Popen] = []
         self.logs = folder / "logs"
+
+    def replace_environment(self, **variables: str) -> None:
+        """Set variables of all parts of Airflow, before they start."""
+        self._test |= variables
 
     def start(self) -> None:
         local_airflow.migrate(self.settings, {**self.env, **self._test})

@@ -31,6 +31,8 @@ CONFIGURATIONS = {"api-server": SESSIONS, "scheduler": SESSIONS, "celery worker"
 """Part of Airflow -> its configuration; the others have `airflow.cfg`, which has neither."""
 PSYCOPG = "postgresql+psycopg:"
 DAY = "86400"
+PLUGINS = Path(__file__).resolve().parents[1] / "orchestration" / "plugins"
+"""Folder by which every part of Airflow knows the turn of training steps."""
 BUNDLE = "airflow.dag_processing.bundles.local.LocalDagBundle"
 """Class of a folder of DAGs."""
 
@@ -151,6 +153,7 @@ def environment(settings: Settings, part: str) -> dict[str, str]:
         "AIRFLOW_HOME": str(home),
         "AIRFLOW_CONFIG": str(home / CONFIGURATIONS.get(part, "airflow.cfg")),
         "AIRFLOW__CORE__DAGS_FOLDER": str(dags_folder(settings)),
+        "AIRFLOW__CORE__PLUGINS_FOLDER": str(PLUGINS),
         "AIRFLOW__CORE__LOAD_EXAMPLES": "false",
         **_executor(settings),
         "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "false",
@@ -191,7 +194,11 @@ def _certificates(settings: Settings) -> dict[str, str]:
 def _executor(settings: Settings) -> dict[str, str]:
     """Return the variables about what runs the tasks."""
     if settings.executor == LOCAL:
-        return {"AIRFLOW__CORE__EXECUTOR": LOCAL, "AIRFLOW__CORE__PARALLELISM": "4"}
+        # One place more than trainings get: a release never waits behind them.
+        return {
+            "AIRFLOW__CORE__EXECUTOR": LOCAL,
+            "AIRFLOW__CORE__PARALLELISM": str(settings.training_slots + 1),
+        }
     return {
         "AIRFLOW__CORE__EXECUTOR": settings.executor,
         "AIRFLOW__OPERATORS__DEFAULT_QUEUE": LIGHT,
@@ -204,13 +211,13 @@ def _executor(settings: Settings) -> dict[str, str]:
 
 
 def migrate(settings: Settings, env: Mapping[str, str]) -> None:
-    """Create or upgrade Airflow's metadata database.
+    """Create or upgrade Airflow's metadata database, and set the slots of its pool of trainings.
 
     Raises:
         SchedulerUnavailable: the migration failed; the message ends with its output.
     """
     done = subprocess.run(
-        [sys.executable, "-m", "airflow", "db", "migrate"],
+        [sys.executable, "-m", "perennial.local.airflow_database", str(settings.training_slots)],
         env={**env, **environment(settings, "db")},
         capture_output=True,
         text=True,
