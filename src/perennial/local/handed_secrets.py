@@ -23,13 +23,14 @@ from perennial.wiring.accounts import CERTIFICATES
 from perennial.wiring.monitoring import airflow_password
 
 NEEDS: dict[str, tuple[str, ...]] = {
-    "mlflow": ("database_url", "mlflow_database_url"),  # the first: it records changes of accounts
+    # The first: it records changes of accounts.
+    "mlflow": ("database_url", "mlflow_database_url", "oidc_client_secret"),
     "guard": ("database_url", "encryption_keys"),  # walks releases, which read the log
     "agent": ("database_url",),  # a role of this serving machine
     "machines": ("database_url",),
     "monitor": ("database_url", "airflow_password", "encryption_keys"),
     "notifier": ("database_url", "notify"),
-    "airflow-api-server": ("database_url",),  # records refused sign-ins
+    "airflow-api-server": ("database_url", "oidc_client_secret"),  # records refused sign-ins
     "airflow-triggerer": ("database_url", "encryption_keys"),
     # Tasks train, publish features, register versions, gate and release.
     "airflow-scheduler": ("database_url", "tuning_url", "dvc_remote", "online_store", "encryption_keys"),
