@@ -9,6 +9,22 @@ from perennial.settings import Settings
 
 CERTIFICATES = "MLFLOW_TRACKING_SERVER_CERT_PATH"
 """Variable with the file of certificates that MLflow's client trusts."""
+OWN_CERTIFICATE = "MLFLOW_TRACKING_CLIENT_CERT_PATH"
+"""Variable with the file of the certificate and the key that MLflow's client shows."""
+
+
+def mlflow_certificates(settings: Settings, role: str) -> dict[str, str]:
+    """Return the variables of MLflow's client about TLS.
+
+    Args:
+        role: whose certificate the process has.
+    """
+    ours = settings.tracking_url is None or settings.tracking_url.rstrip("/") == settings.pages_mlflow
+    if settings.internal_tls is not None and ours and not settings.tls_pages:
+        files = settings.identity_of(role)
+        return {CERTIFICATES: str(files.trusted), OWN_CERTIFICATE: str(files.combined)}
+    trusted = settings.trusted_certificates
+    return {} if trusted is None else {CERTIFICATES: str(trusted)}
 
 
 def sign_in(settings: Settings, role: Role) -> None:
@@ -27,8 +43,8 @@ def sign_in(settings: Settings, role: Role) -> None:
 
     if not settings.tracking.startswith("http"):
         return
-    if (trusted := settings.trusted_certificates) is not None:
-        os.environ.setdefault(CERTIFICATES, str(trusted))
+    for name, path in mlflow_certificates(settings, settings.internal_role).items():
+        os.environ.setdefault(name, path)
     if os.environ.get("MLFLOW_TRACKING_TOKEN"):
         return
     name = next(account.name for account in settings.accounts if account.role is role)

@@ -14,11 +14,12 @@ from functools import lru_cache, partial
 from typing import Any
 
 from starlette.responses import Response
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from perennial import limits
 from perennial.serving.access.door import CLIENT, Door
 from perennial.serving.http.direct import DirectRoutes, Route, Scope, Waiting
+from perennial.serving.http.known_callers import KnownCallers
 
 LENGTH = b"content-length"
 NOT_WHOLE = frozenset((b"expect", b"transfer-encoding", b"upgrade"))
@@ -82,7 +83,7 @@ class _Unanswered:
     message_event = asyncio.Event()
 
 
-class WholeRequests(HttpToolsProtocol):
+class WholeRequests(KnownCallers):
     """A connection; requests of the traffic are answered as soon as they are whole.
 
     Args:
