@@ -26,7 +26,7 @@ PUBLIC = {
     "request_log", "otlp_traces", "artifacts_url", "airflow_executor", "airflow_server",
     "workers_training", "workers_light", "on_demand_mib", "provider", "device", "log_bucket", "log_local_days",
     "keep_served_days", "keep_logs_days", "keep_work_days", "keep_reports_days",
-    "plane", "exchange", "machine", "machine_lease", "log_ship_seconds",
+    "plane", "exchange", "machine", "machine_lease", "log_ship_seconds", "s3_encryption",
     # Handed to no process, though none is a secret: they lead to all that a vault has.
     "vault_address", "vault_token_file", "vault_role", "vault_auth", "vault_jwt_file", "vault_namespace", "vault_ca",
 }  # fmt: skip
