@@ -71,6 +71,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "retrain": ("perennial.commands.monitor:retrain", "Request a retraining with a reason."),
     "models": ("perennial.commands.models:models", "Show models, specs and versions."),
     "token": ("perennial.commands.token:token", "Manage tokens of accounts for the command line."),
+    "people": ("perennial.commands.accounts.people:people", "Show people of an issuer, end their sessions."),
     "local": ("perennial.commands.local:local", "Manage local processes: up, down, status."),
     "certificates": (
         "perennial.commands.plant.certificates:certificates",

@@ -154,6 +154,16 @@ class EncryptionSettings(BaseModel):
         return True if trusted is None else ssl.create_default_context(cafile=trusted)
 
     @property
+    def verify_others(self) -> ssl.SSLContext:
+        """Return what verifies servers of others: the system's authorities, and ours beside them."""
+        import ssl
+
+        context = ssl.create_default_context()
+        if (trusted := self.trusted_certificates) is not None:
+            context.load_verify_locations(trusted)
+        return context
+
+    @property
     def inside_scheme(self) -> str:
         """Return the scheme of the addresses of model servers and monitor."""
         return "http" if self.internal_tls is None else "https"

@@ -271,3 +271,7 @@ class NotSignedIn(IdentityError, exit_code=81, http_status=401):
 
 class NotAllowed(IdentityError, exit_code=82, http_status=403):
     """The account's role does not allow the action."""
+
+
+class IssuerUnavailable(ToolError, exit_code=84, http_status=503):
+    """The OpenID Connect issuer does not answer as one."""

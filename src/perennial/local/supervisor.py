@@ -140,9 +140,10 @@ def _end_tokens(settings: Settings, say: Say) -> None:
     if not before - {(account.name, account.role) for account in settings.accounts}:
         return
     from perennial.flows.governance.identity import revoke_left
+    from perennial.wiring.people import known_accounts
 
     store, tokens = database.store(settings), database.tokens(settings)
-    for token in revoke_left(settings.accounts, tokens, store.ledger, datetime.now(UTC)):
+    for token in revoke_left(known_accounts(settings), tokens, store.ledger, datetime.now(UTC)):
         say(f"token {token.id} of {token.account}, {token.role}, is revoked")
 
 

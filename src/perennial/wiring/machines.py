@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from perennial.adapters.sql.machines.pool import SqlPool, SqlProbe
     from perennial.adapters.sql.machines.router import SqlRouter
     from perennial.adapters.sql.machines.wanted import SqlWanted
-    from perennial.flows.release.machine_agent import Agent
-    from perennial.flows.release.machine_watch import MachineWatchPorts
+    from perennial.flows.release.machines.agent import Agent
+    from perennial.flows.release.machines.watch import MachineWatchPorts
 
 CONTROL, SERVING = "control", "serving"
 """Values of `Settings.plane`."""
@@ -84,8 +84,8 @@ def agent(settings: Settings, say: Callable[[str], None]) -> Agent:
         SettingsError: this machine has no name, or there is no exchange.
     """
     from perennial.adapters.sql.machines.desk import SqlDesk
-    from perennial.flows.release.agent_ports import AgentPorts
-    from perennial.flows.release.machine_agent import Agent
+    from perennial.flows.release.machines.agent import Agent
+    from perennial.flows.release.machines.agent_ports import AgentPorts
     from perennial.serving.access import handed_files
     from perennial.serving.log.parts import LogSender
 
@@ -113,7 +113,7 @@ def watch_ports(settings: Settings) -> MachineWatchPorts:
     """Return the ports of the watch over the serving machines."""
     from perennial.adapters.sql.store import SqlStore
     from perennial.core.machine import WantedKind
-    from perennial.flows.release.machine_watch import MachineWatchPorts
+    from perennial.flows.release.machines.watch import MachineWatchPorts
     from perennial.serving.access import handed_files
     from perennial.serving.log.parts import LogReceiver
     from perennial.wiring.keys import file_signer

@@ -34,6 +34,7 @@ def values(settings: Settings) -> Iterator[Finding]:
         "certificate files": lambda: (settings.pages_tls, settings.trusted_certificates),
         "JWT": lambda: settings.jwt,
         "accounts": lambda: (settings.accounts, settings.given_passwords),
+        "sign-in": lambda: settings.oidc,
         "Unix accounts": lambda: unix_accounts.read(settings),
         "clients": lambda: refuse_open_door(settings),
         "databases": lambda: databases.check(settings),
