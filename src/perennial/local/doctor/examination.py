@@ -23,8 +23,9 @@ from perennial.settings import Settings
 Check = Callable[[Settings], Iterable[Finding]]
 
 HERE: tuple[Check, ...] = (
-    configured.values, configured.key_files, configured.specs, configured.packages, stored.rights, stored.disks,
-    certificates.tls, certificates.signing, inside.inside,
+    configured.values, configured.tenant, configured.key_files, configured.specs, configured.packages,
+    stored.rights, stored.disks, certificates.tls, certificates.signing,
+    inside.inside,
 )  # fmt: skip
 """Checks of this machine alone."""
 EVERYWHERE: tuple[Check, ...] = (
