@@ -27,8 +27,7 @@ from perennial.log_settings import LogSettings
 from perennial.port_settings import PortSettings
 from perennial.retention_settings import RetentionSettings
 from perennial.secret_settings import from_sources
-from perennial.state_folders import StateFolders
-from perennial.tenant_settings import TenantSettings, refuse_other_folder
+from perennial.state_folder import StateFolders, TenantSettings, refuse_other_folder
 from perennial.vault_settings import VaultSettings
 
 PREFIX = "PERENNIAL_"

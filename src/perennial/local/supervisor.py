@@ -20,7 +20,7 @@ from perennial.local.handed_secrets import base_environment
 from perennial.local.processes import Process, server_name, table
 from perennial.serving.access.client_keys import refuse_open_door
 from perennial.settings import Settings
-from perennial.tenant_settings import mark, refuse_other_folder
+from perennial.state_folder import mark, refuse_other_folder
 from perennial.wiring import database, keys
 
 Say = Callable[[str], None]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from perennial import tenant_settings
+from perennial import state_folder
 from perennial.errors import StoreUnavailable
 from perennial.settings import Settings
 from perennial.wiring import database
@@ -25,7 +25,7 @@ def enter(settings: Settings, *, makes_state: bool) -> None:
         return
     refuse_other_database(settings)
     if makes_state:
-        tenant_settings.mark(settings.state, settings.tenant)
+        state_folder.mark(settings.state, settings.tenant)
 
 
 def refuse_other_database(settings: Settings) -> None:
@@ -53,8 +53,8 @@ def claim(settings: Settings, tenant: str) -> None:
         OtherTenant: one of them is another tenant's; nothing was changed.
         StoreUnavailable: the database does not answer; nothing was changed.
     """
-    owner = tenant_settings.owner_of(settings.state)
+    owner = state_folder.owner_of(settings.state)
     if owner is not None:
-        tenant_settings.refuse_other(f"the state folder {settings.state}", owner, tenant)
+        state_folder.refuse_other(f"the state folder {settings.state}", owner, tenant)
     database.schema(settings).claim(tenant)  # first: it may refuse
-    tenant_settings.mark(settings.state, tenant)
+    state_folder.mark(settings.state, tenant)

@@ -25,7 +25,7 @@ from perennial.adapters.sql.schema import NEWEST, ledger_head, metadata, schema_
 from perennial.core.governance.ledger import GENESIS
 from perennial.errors import SettingsError, StoreUnavailable
 from perennial.files import PRIVATE
-from perennial.tenant_settings import refuse_other
+from perennial.state_folder import refuse_other
 
 BUSY_SECONDS = 15
 MIGRATION_LOCK = 0x5045524E

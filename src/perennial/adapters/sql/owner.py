@@ -6,7 +6,7 @@ from sqlalchemy import Connection, select
 
 from perennial.adapters.sql.revision import StoredSchema
 from perennial.adapters.sql.schema import tenant as table
-from perennial.tenant_settings import refuse_other
+from perennial.state_folder import refuse_other
 
 
 def stored_owner(connection: Connection, stored: StoredSchema) -> str | None:

@@ -16,7 +16,7 @@ from typing import Any
 from perennial.core.events import Entry, LedgerRow
 from perennial.core.governance.tokens import Token
 from perennial.errors import StoreUnavailable
-from perennial.tenant_settings import refuse_other
+from perennial.state_folder import refuse_other
 
 BUSY_SECONDS = 2.0
 

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 
 from perennial.errors import UsageError
-from perennial.tenant_settings import PATTERN
+from perennial.state_folder import PATTERN
 
 NAME = re.compile(PATTERN)
 RESERVED = frozenset(

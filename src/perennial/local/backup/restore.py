@@ -28,7 +28,7 @@ from perennial.local.backup import manifest, sources
 from perennial.local.backup.manifest import PLACES, SEALED, STATE, Manifest
 from perennial.local.backup.sources import LOG, MLFLOW, POSTGRESQL, SQLITE, STORE, SourceDatabase
 from perennial.settings import Settings
-from perennial.tenant_settings import refuse_other
+from perennial.state_folder import refuse_other
 
 Say = Callable[[str], None]
 

@@ -20,7 +20,7 @@ from perennial.secret_sources.reference import FILE, VAULT
 from perennial.serving.access.client_keys import ClientKeys, refuse_open_door
 from perennial.serving.evidence.sources import FeedbackSources
 from perennial.settings import PREFIX, Settings
-from perennial.tenant_settings import owner_of
+from perennial.state_folder import owner_of
 
 PIN = re.compile(r"^([A-Za-z0-9._-]+)==(\S+)")
 SHOWN = 5
