@@ -85,6 +85,24 @@ def test_sample_size_of_means_is_that_of_statsmodels(difference, deviation):
     assert sample_size_continuous(difference, deviation, 0.05, 0.9) == pytest.approx(theirs, rel=1e-6)
 
 
+@pytest.mark.parametrize(("alpha", "power"), [(0.01, 0.99), (0.001, 0.999), (0.05, 0.8)])
+def test_the_sample_of_any_effect_has_the_power(alpha, power):
+    sizes = [sample_size_continuous(effect, 1.0, alpha, power) for effect in np.geomspace(0.011, 12.0, 25)]
+    assert sizes == sorted(sizes, reverse=True)
+    assert sizes[-1] >= 2.0
+    about = 2 * ((stats.norm.isf(alpha / 2) + stats.norm.ppf(power)) / 0.011) ** 2
+    assert sizes[0] == pytest.approx(about, rel=1e-3)
+
+
+def test_a_difference_of_many_deviations_is_decided():
+    arms = tuple(
+        Variant(name=name, n=100, total=100 * mean, squares=100 * mean**2 + 99 * 0.01**2)
+        for name, mean in (("A", 1.0), ("B", 1.1))
+    )
+    comparison = analyse("continuous", arms, (1, 1)).comparisons[0]
+    assert (comparison.decision, comparison.needed) == ("PROMOTE", 2)
+
+
 def test_two_groups_need_twice_what_one_does():
     assert sample_size_binary(0.1, 0.12, 0.05, 0.8) == pytest.approx(
         2
