@@ -1,4 +1,4 @@
-"""Sample sizes of A/B tests."""
+"""Sample sizes of A/B tests that are looked at once, at their end."""
 
 from __future__ import annotations
 
@@ -57,30 +57,6 @@ def _power_of_t(shift: float, freedom: float, alpha: float) -> float:
     density = chi.pdf(radius, freedom) * weights * (high - low) / 2.0
     limit = critical * radius / math.sqrt(freedom)
     return float(np.sum(density * (norm.sf(limit - shift) + norm.cdf(-limit - shift))))
-
-
-def required_sample_size(
-    kind: Kind, base: float, effect: float, deviation: float, alpha: float, power: float
-) -> int | None:
-    """Return the observations (for counts: exposure) per variant to detect `effect`; None if impossible.
-
-    Args:
-        base: mean of the control.
-        effect: difference of the means.
-        deviation: standard deviation of an outcome; continuous only.
-    """
-    other = base + effect
-    if effect == 0.0 or (kind != "continuous" and other < 0.0):
-        return None
-    if kind == "binary":
-        return math.ceil(sample_size_binary(base, other, alpha, power)) if other <= 1.0 else None
-    if kind == "count":
-        return math.ceil(sample_size_count(base, other, alpha, power))
-    if deviation == 0.0:
-        return None
-    if abs(effect) < 0.01 * deviation:  # Student's t and the normal distribution agree within an observation
-        return math.ceil(_normal_size(effect / deviation, alpha, power))
-    return math.ceil(sample_size_continuous(effect, deviation, alpha, power))
 
 
 def _normal_size(effect: float, alpha: float, power: float) -> float:
