@@ -66,7 +66,7 @@ class Variant(Frozen):
     def deviations(self, kind: Kind) -> tuple[float, float]:
         """Return the sum of the squared deviations of the outcomes from their mean, and the largest of them.
 
-        For successes and events, the largest is at least that of the next one: of a variant without any, nothing is known.
+        For successes and events, the largest is at least that of the next one: without any, nothing is known.
 
         Raises:
             ValueError: the outcomes are not binary, and their deviations are not known.
