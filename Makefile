@@ -212,7 +212,9 @@ test-gpu: setup ## the tests that need an NVIDIA GPU; without one they are skipp
 	@python tests/run.py --lane gpu
 
 lint: setup ## ruff, formatting, types, import contracts, spelling
-	@ruff check . && ruff format --check . && mypy && lint-imports && codespell
+	@# The types take as long as all others together: beside them.
+	@mypy & types=$$!; ruff check . && ruff format --check . && lint-imports && codespell; \
+		code=$$?; wait $$types && exit $$code
 
 hooks: setup ## run the same checks before each commit
 	@command -v pre-commit >/dev/null || VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/uv pip install --quiet pre-commit

@@ -1,4 +1,4 @@
-"""Run the tests in four lanes, each a pytest of its own; tests/README.md says which test belongs where.
+"""Run the tests in lanes, each a pytest of its own; tests/README.md says which test belongs where.
 
 Further options are passed on to pytest.
 """
@@ -22,14 +22,18 @@ from defusedxml.ElementTree import parse
 TESTS = Path(__file__).resolve().parent
 WORKERS = str(min(os.cpu_count() or 1, 4))
 SLOWEST = 25
+NICENESS = 10
 
 
 def yield_to_others() -> None:
-    """Take only the CPU time that others leave, also where the kernel schedules by session (autogroup)."""
-    os.nice(19)
+    """Take the CPU time that others leave, and a tenth beside them, so that no test stands still for minutes.
+
+    Also where the kernel schedules by session (autogroup).
+    """
+    os.nice(NICENESS)
     os.setsid()
     with contextlib.suppress(OSError):
-        Path("/proc/self/autogroup").write_text("19")
+        Path("/proc/self/autogroup").write_text(str(NICENESS))
 
 
 @dataclass
@@ -85,37 +89,49 @@ class Lane:
 
 
 OWN_LANE = ("server", "traffic", "e2e", "gpu", "production")
-PLAIN = Lane("plain", options=("-n", WORKERS, "--dist", "loadfile", "--no-loadscope-reorder"))
+SIDE_BY_SIDE = ("-n", WORKERS, "--dist", "loadfile", "--no-loadscope-reorder")
+PLAIN = Lane("plain", options=(*SIDE_BY_SIDE, "--timeout=900"))  # what the others leave may be little
 SERVERS, E2E, TRAFFIC = Lane("servers", "server"), Lane("e2e", "e2e"), Lane("traffic", "traffic")
-STAGES: tuple[tuple[tuple[Lane, ...], ...], ...] = (((PLAIN, SERVERS), (E2E,)), ((TRAFFIC,),))
-"""Stages one after the other; their chains beside each other; the lanes of a chain one after the other.
-
-The stack of the e2e lane waits much and trains on one core: the other lanes use what it leaves.
-"""
-LANES = [lane for stage in STAGES for chain in stage for lane in chain]
 GPU = Lane("gpu", "gpu")
 """Only when it is asked for: its tests are skipped on a machine without a GPU."""
 PRODUCTION = Lane("production", "production")
 """Only when it is asked for: it starts servers of a production."""
-ASKED = (GPU, PRODUCTION)
+LEFTOVERS = (PLAIN,)
+"""Lanes that compute; they run beside the others and get only what CPU those leave."""
+FIRST = (E2E, PRODUCTION, TRAFFIC)
+"""Lanes that mostly wait for servers, or measure what clients see: one after the other, before everything else."""
+EITHER = (SERVERS,)
+"""Lanes that begin when the first of the two chains has come to its end."""
+LANES, ASKED = (PLAIN, SERVERS, E2E, TRAFFIC), (GPU, PRODUCTION)
 
 
-def run_stage(chains: list[list[Lane]], options: list[str], reports: Path, fast: bool) -> None:
-    """Run the chains; the first one writes to the terminal, the output of the others follows at its end."""
-    waiting = [list(chain) for chain in chains]
-    while any(waiting):
-        for number, chain in enumerate(waiting):
+def run_lanes(lanes: list[Lane], options: list[str], reports: Path, fast: bool) -> None:
+    """Run the lanes in two chains beside each other.
+
+    `LEFTOVERS` write to the terminal as they go; the output of the others follows at the end. A lane without
+    another one beside it does so at once.
+    """
+    chains = [[lane for lane in chain if lane in lanes] for chain in (LEFTOVERS, (*FIRST, GPU))]
+    either = [lane for lane in EITHER if lane in lanes]
+    alone = len(lanes) == 1
+    quiet = []
+    while any(chains) or either:
+        for chain in chains:
+            if not chain and either:
+                chain.append(either.pop(0))
             if not chain:
                 continue
-            lane = chain[0]
+            lane, polite = chain[0], chain is chains[0] and not alone
             if lane.process is None:
                 print(f"== tests: {lane.name} begins", flush=True)
-                lane.start(reports, options, fast, shown=number == 0, polite=number == 0 and len(chains) > 1)
+                lane.start(reports, options, fast, shown=polite or alone, polite=polite)
+                quiet += [] if polite or alone else [lane]
             elif lane.process.poll() is not None:
                 lane.seconds = time.monotonic() - lane.started
+                print(f"== tests: {lane.name} ended after {lane.seconds:.0f} s", flush=True)
                 chain.pop(0)
         time.sleep(0.2)
-    for lane in [lane for chain in chains[1:] for lane in chain]:
+    for lane in quiet:
         print(f"== tests: {lane.name}\n{lane.log(reports).read_text()}", flush=True)
 
 
@@ -152,9 +168,7 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--lane", choices=[lane.name for lane in (*LANES, *ASKED)], help="only this one")
-    parser.add_argument(
-        "--also", choices=[PRODUCTION.name], help="beside the plain tests, after those of the whole stack"
-    )
+    parser.add_argument("--also", choices=[PRODUCTION.name], help="after the tests of the whole stack")
     parser.add_argument("--fast", action="store_true", help="only the plain tests that are not marked slow")
     parser.add_argument("--deep", action="store_true", help="all examples of the property tests")
     asked, options = parser.parse_known_args()
@@ -162,17 +176,12 @@ def main() -> int:
         options.append("--hypothesis-profile=deep")
     only = PLAIN.name if asked.fast else asked.lane
     started = time.monotonic()
-    stages = next(((((lane,),),) for lane in ASKED if only == lane.name), STAGES)
-    whole = LANES
-    if asked.also:
-        stages, whole = (((PLAIN, SERVERS), (E2E, PRODUCTION)), *STAGES[1:]), [*LANES, PRODUCTION]
-    lanes = [lane for lane in (*LANES, *ASKED) if only == lane.name or (only is None and lane in whole)]
+    wanted = {only} if only else {*(lane.name for lane in LANES), asked.also}
+    lanes = [lane for lane in (*LANES, *ASKED) if lane.name in wanted]
     with tempfile.TemporaryDirectory() as folder:
         reports = Path(folder)
         try:
-            for stage in stages:
-                chains = [[lane for lane in chain if lane in lanes] for chain in stage]
-                run_stage([chain for chain in chains if chain], options, reports, asked.fast)
+            run_lanes(lanes, options, reports, asked.fast)
         except KeyboardInterrupt:
             for lane in lanes:
                 lane.stop()

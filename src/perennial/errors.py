@@ -1,11 +1,7 @@
-"""Every error that Perennial raises on purpose, with its exit code and its HTTP status.
-
-`python -m perennial.errors` prints the table of docs/guide/errors.md.
-"""
+"""Errors that Perennial raises on purpose, with exit codes and HTTP statuses; those of secrets: `secret_errors`."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import ClassVar
 
 
@@ -277,21 +273,9 @@ class NotAllowed(IdentityError, exit_code=82, http_status=403):
     """The account's role does not allow the action."""
 
 
-def all_errors(kind: type[PerennialError] = PerennialError) -> Iterator[type[PerennialError]]:
-    """Yield the class and its subclasses, depth first."""
-    yield kind
-    for child in kind.__subclasses__():
-        yield from all_errors(child)
+class OtherTenant(IdentityError, exit_code=83, http_status=403):
+    """The state folder or the database belongs to another tenant."""
 
 
-def error_table() -> str:
-    """Return the Markdown table of all errors, ordered by exit code."""
-    rows = (
-        f"| {error.exit_code} | {error.http_status} | `{error.__name__}` | {error.__doc__} |\n"
-        for error in sorted(all_errors(), key=lambda error: error.exit_code)
-    )
-    return "| exit code | HTTP status | error | meaning |\n| --- | --- | --- | --- |\n" + "".join(rows)
-
-
-if __name__ == "__main__":
-    print(error_table(), end="")
+class IssuerUnavailable(ToolError, exit_code=84, http_status=503):
+    """The OpenID Connect issuer does not answer as one."""

@@ -10,6 +10,9 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+BY_SKOPS = ("torch", "dask", "pytest")
+"""What `import skops.io` would load while it lists the types of scikit-learn: arrays of other libraries."""
+
 
 @contextmanager
 def hidden(*packages: str) -> Iterator[None]:

@@ -15,7 +15,7 @@ from perennial.core.data_spec import CsvForm
 from perennial.core.input_spec import InputKind
 from perennial.errors import MalformedInput
 
-ROWS = 5000
+ROWS = 2500
 """More than the 2,048 rows that DuckDB looks at in one piece."""
 COUNTS = np.random.default_rng(3).integers(1_000_000, 90_000_000, ROWS)
 SIGNS = {",": ",", ".": ".", " ": " ", "\u00a0": " ", "\u202f": " ", "'": "'"}

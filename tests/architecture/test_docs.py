@@ -10,6 +10,7 @@ import click
 import pytest
 
 from perennial.cli import COMMANDS, app
+from perennial.secret_settings import ENDINGS, SECRETS
 from perennial.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -122,6 +123,7 @@ def test_make_targets_exist(page):
 @every_page
 def test_settings_exist(page):
     known = {f"PERENNIAL_{field.upper()}" for field in Settings.model_fields}
+    known |= {f"PERENNIAL_{name.upper()}{ending}" for name in SECRETS for ending in ENDINGS}
     elsewhere = "".join(
         path.read_text()
         for folder in ("src", "dags", "feature_repo", "benchmarks")

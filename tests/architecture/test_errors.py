@@ -7,13 +7,14 @@ from collections import Counter
 from pathlib import Path
 
 from perennial.cli import main
-from perennial.errors import DataError, FileRefused, MalformedInput, NotLoaded, all_errors, error_table
+from perennial.errors import DataError, FileRefused, MalformedInput, NotLoaded
+from perennial.every_error import all_errors, error_table
 
 GUIDE = Path(__file__).parents[2] / "docs" / "guide" / "errors.md"
 
 
 def test_the_guide_shows_the_table():
-    assert error_table() in GUIDE.read_text(), "python -m perennial.errors prints the table"
+    assert error_table() in GUIDE.read_text(), "python -m perennial.every_error prints the table"
 
 
 def test_each_exit_code_belongs_to_one_error():

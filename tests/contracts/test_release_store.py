@@ -7,12 +7,14 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from doubles.releases import MemoryStore
+from postgres_server import admitted
 from some_release import a_release
 
 from perennial.adapters.sql import schema as tables
 from perennial.adapters.sql.sqlite_reads import SqliteReads
 from perennial.adapters.sql.store import SqlStore
 from perennial.core.events import Entry
+from perennial.core.governance.database_use import DatabaseUse
 from perennial.core.governance.ledger import GENESIS, stored, verify
 from perennial.core.governance.notices import Delivery
 from perennial.core.release.phase import Phase
@@ -26,11 +28,12 @@ NOW = datetime(2026, 1, 5, 8, 0, 0, 123456, tzinfo=UTC)
 
 
 POSTGRES = pytest.param("postgres", marks=pytest.mark.server)
+OWNS_NOTHING = pytest.param("postgres, by a role that owns nothing", marks=pytest.mark.server)
 of_several_processes = pytest.mark.parametrize("make_store", ["sqlite", POSTGRES], indirect=True)
 """For what the fake cannot show: it is in one process, and nobody changes it from outside."""
 
 
-@pytest.fixture(params=["memory", "sqlite", POSTGRES])
+@pytest.fixture(params=["memory", "sqlite", POSTGRES, OWNS_NOTHING])
 def make_store(request, tmp_path):
     """A maker of stores over the same content, empty at first; memory has one store only."""
     if request.param == "memory":
@@ -41,6 +44,8 @@ def make_store(request, tmp_path):
     else:
         url = request.getfixturevalue("postgres")
         _drop_tables(url)
+        if request.param != "postgres":
+            url = admitted(url, DatabaseUse.PLANT)
         yield lambda: SqlStore(url)
 
 

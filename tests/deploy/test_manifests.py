@@ -18,7 +18,10 @@ BASE = files()
 WITHOUT_ADDRESS = {"guard", "airflow-worker-light", "agent", "machines"}
 
 
-@pytest.fixture(scope="module", params=[*OVERLAYS, "production with keda", "production with airflow-chart"])
+@pytest.fixture(
+    scope="module",
+    params=[*OVERLAYS, *(f"production with {name}" for name in ("keda", "airflow-chart", "issuer"))],
+)
 def built(request, tmp_path_factory) -> list[Manifest]:
     if not builder():
         pytest.skip("no kustomize of version 5 on this machine: the files of the base are checked alone")

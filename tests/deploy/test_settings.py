@@ -13,11 +13,11 @@ from containers.manifests import KUSTOMIZE, build, builder, pods
 
 from perennial.local import databases, handed_secrets
 from perennial.local.processes import table
-from perennial.secret_settings import SECRETS
+from perennial.secret_settings import ENDINGS, SECRETS
 from perennial.settings import PREFIX, Settings, load
 
 KNOWN = {PREFIX + name.upper() for name in Settings.model_fields} | {
-    f"{PREFIX}{name.upper()}_FILE" for name in SECRETS
+    f"{PREFIX}{name.upper()}{ending}" for name in SECRETS for ending in ENDINGS
 }
 STORES = {"database_url", "mlflow_database_url", "airflow_database_url", "tuning_url", "online_store", "dvc_remote",
           "artifacts_url", "log_bucket"}  # fmt: skip

@@ -28,6 +28,27 @@ def test_two_settings_of_the_same_database_are_refused(name, address):
     assert "word" not in str(refused.value)
 
 
+@pytest.mark.parametrize(
+    ("recorder", "problem"),
+    [
+        ("postgresql+psycopg://recorder:word-2@db.example/two", "name different databases"),
+        (STORE, "has the role of"),
+        ("postgresql+psycopg://perennial:word-3@DB.example:5432/one", "has the role of"),
+    ],
+)
+def test_a_recorder_is_another_role_of_the_same_database(recorder, problem):
+    with pytest.raises(SettingsError, match=problem) as refused:
+        databases.check(Settings(database_url=STORE, recorder_database_url=recorder))
+    assert "word" not in str(refused.value)
+    databases.check(
+        Settings(database_url=STORE, recorder_database_url="postgresql+psycopg://recorder@db.example/one")
+    )
+    with pytest.raises(SettingsError, match="name different databases"):
+        databases.check(Settings(recorder_database_url=STORE))
+    with pytest.raises(SettingsError, match="nobody would publish"):
+        databases.check(Settings(online_store_reader="redis://reader:word-4@db.example/0"))
+
+
 def test_workers_need_a_database_server():
     broker = "redis://:hidden@127.0.0.1:6379/0"
     with pytest.raises(SettingsError, match="CeleryExecutor needs a database") as refused:

@@ -123,6 +123,9 @@ class Versions:
             raise TrackerUnavailable("MLflow is down", hint="start it")
 
 
+NOTHING_LOGGED = pd.DataFrame(columns=list(COLUMNS))
+
+
 class Predictions:
     """A PredictionLog that a test fills."""
 
@@ -137,7 +140,7 @@ class Predictions:
 
     def read(self, model: str, since: datetime | None = None) -> pd.DataFrame:
         kept = [row for row in self.rows if since is None or row["at"] >= since]
-        return pd.DataFrame(kept, columns=list(COLUMNS))
+        return pd.DataFrame(kept, columns=list(COLUMNS)) if kept else NOTHING_LOGGED.copy()
 
 
 class World:

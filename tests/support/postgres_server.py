@@ -11,6 +11,11 @@ from pathlib import Path
 from uuid import uuid4
 
 from serving_stack import free_ports
+from sqlalchemy import make_url, text
+
+from perennial.adapters.sql.database import Database
+from perennial.adapters.sql.rights import admit
+from perennial.core.governance.database_use import DatabaseUse
 
 BINARIES = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
 
@@ -37,3 +42,19 @@ def running_postgres() -> Iterator[str]:
     finally:
         subprocess.run([*as_user, bin_ / "pg_ctl", "-D", data, "-m", "immediate", "stop"], **run)
         shutil.rmtree(folder)
+
+
+def admitted(url: str, use: DatabaseUse) -> str:
+    """Return the address of our database by a role that owns nothing, with the rights of a use; makes the tables first.
+
+    Args:
+        url: address by a role that may make roles.
+    """
+    owner, role = Database(url), f"only_{use}"
+    owner.prepare()
+    with owner.writing() as connection:
+        known = text("SELECT 1 FROM pg_roles WHERE rolname = :role")
+        if connection.execute(known, {"role": role}).scalar() is None:
+            connection.exec_driver_sql(f"CREATE ROLE {role} LOGIN")
+    admit(owner, role, use)
+    return make_url(url).set(username=role).render_as_string(hide_password=False)

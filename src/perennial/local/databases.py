@@ -27,6 +27,12 @@ def check(settings: Settings) -> None:
         raise SettingsError(
             f"Airflow's {CELERY} needs a broker", hint="PERENNIAL_CELERY_BROKER_URL=redis://..."
         )
+    _check_recorder(settings)
+    if settings.online_store_reader is not None and settings.online_store is None:
+        raise SettingsError(
+            "PERENNIAL_ONLINE_STORE_READER is set and PERENNIAL_ONLINE_STORE is not: nobody would publish there",
+            hint="set both, or on a serving machine PERENNIAL_ONLINE_STORE alone: docs/guide/production.md",
+        )
     seen: dict[tuple[str, str, int | None, str], str] = {}
     for name in OWN:
         address = getattr(settings, name)
@@ -39,6 +45,29 @@ def check(settings: Settings) -> None:
                 hint="a database and a role for each: docs/guide/production.md",
             )
         seen[place] = variable
+
+
+def _check_recorder(settings: Settings) -> None:
+    """Check that the recorder's address is another way into the database of releases and ledger."""
+    recorder, plant = settings.recorder_database_url, settings.database_url
+    if recorder is None:
+        return
+    if plant is None or _place(recorder) != _place(plant):
+        raise SettingsError(
+            "PERENNIAL_RECORDER_DATABASE_URL and PERENNIAL_DATABASE_URL name different databases",
+            hint="the same database by another role, admitted with: perennial store admit ROLE --as recorder",
+        )
+    if _role(recorder) == _role(plant):
+        raise SettingsError(
+            "PERENNIAL_RECORDER_DATABASE_URL has the role of PERENNIAL_DATABASE_URL, which may do more than record",
+            hint="a role of its own, or leave the setting out: docs/guide/production.md",
+        )
+
+
+def _role(address: str) -> str | None:
+    from sqlalchemy.engine import make_url
+
+    return make_url(address).username
 
 
 def _place(address: str) -> tuple[str, str, int | None, str]:

@@ -18,26 +18,36 @@ from perennial.core.governance.identity import Role
 from perennial.errors import SettingsError
 from perennial.secret_settings import SECRETS
 from perennial.settings import PREFIX, Settings
-from perennial.wiring.accounts import CERTIFICATES
+from perennial.vault_settings import VaultSettings
+from perennial.wiring.accounts import CERTIFICATES, mlflow_uploads
 from perennial.wiring.monitoring import airflow_password
 
 NEEDS: dict[str, tuple[str, ...]] = {
-    "mlflow": ("database_url", "mlflow_database_url"),  # the first: it records changes of accounts
-    "guard": ("database_url",),
+    # The first: it records changes of accounts.
+    "mlflow": ("database_url", "mlflow_database_url", "oidc_client_secret"),
+    "guard": ("database_url", "encryption_keys"),  # walks releases, which read the log
     "agent": ("database_url",),  # a role of this serving machine
     "machines": ("database_url",),
-    "monitor": ("database_url", "airflow_password"),
+    "monitor": ("database_url", "airflow_password", "encryption_keys"),
     "notifier": ("database_url", "notify"),
-    "airflow-api-server": ("database_url",),  # records refused sign-ins
-    "airflow-triggerer": ("database_url",),
+    "airflow-api-server": ("database_url", "oidc_client_secret"),  # records refused sign-ins
+    "airflow-triggerer": ("database_url", "encryption_keys"),
     # Tasks train, publish features, register versions, gate and release.
-    "airflow-scheduler": ("database_url", "tuning_url", "dvc_remote", "online_store"),
+    "airflow-scheduler": ("database_url", "tuning_url", "dvc_remote", "online_store", "encryption_keys"),
     "airflow-worker-training": ("database_url", "tuning_url", "dvc_remote", "online_store"),
-    "airflow-worker-light": ("database_url", "dvc_remote", "online_store"),
+    "airflow-worker-light": ("database_url", "dvc_remote", "online_store", "encryption_keys"),
     "training": ("tuning_url", "dvc_remote", "online_store"),
     "server": ("online_store",),
 }
 """Process -> secret settings that it gets, each in a file of its own. All model servers have those of `server`."""
+NARROWER: dict[tuple[str, str], str] = {
+    ("mlflow", "database_url"): "recorder_database_url",
+    ("airflow-api-server", "database_url"): "recorder_database_url",
+    ("server", "online_store"): "online_store_reader",
+}
+"""(process, setting) -> setting whose value the process gets in its place, where it is set: it may do less."""
+VAULT = tuple(VaultSettings.model_fields)
+"""Settings that lead to all secrets of the vault: who starts the processes reads it, and no process does."""
 ACCOUNTS: dict[str, tuple[Role, ...]] = {
     "mlflow": tuple(Role),
     "guard": (Role.TRAINING, Role.RELEASE),
@@ -76,7 +86,7 @@ def base_environment(settings: Settings) -> dict[str, str]:
     ours = {
         f"{PREFIX}{name.upper()}": str(getattr(settings, name))
         for name in type(settings).model_fields
-        if getattr(settings, name) is not None and name not in {*SECRETS, "unix_accounts"}
+        if getattr(settings, name) is not None and name not in {*SECRETS, *VAULT, "unix_accounts"}
     }
     return {
         **{name: value for name, value in os.environ.items() if not holds_secret(name, value)},
@@ -84,6 +94,7 @@ def base_environment(settings: Settings) -> dict[str, str]:
         "PATH": path if path.startswith(bin_folder + os.pathsep) else f"{bin_folder}{os.pathsep}{path}",
         "PERENNIAL_TRACKING_URL": settings.tracking_url or settings.pages_mlflow,
         **({CERTIFICATES: str(trusted)} if trusted is not None else {}),
+        **mlflow_uploads(settings),
         "DO_NOT_TRACK": "1",
         "BENTOML_DO_NOT_TRACK": "True",
         "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -99,8 +110,8 @@ def base_environment(settings: Settings) -> dict[str, str]:
 
 def holds_secret(name: str, value: str) -> bool:
     """Return whether a variable of the caller is kept back; the path of a file with a secret is none."""
-    ours = {PREFIX + secret.upper() for secret in SECRETS}
-    if name in SIGNED_IN or name.removesuffix("_FILE") in ours:
+    ours = {PREFIX + setting.upper() for setting in (*SECRETS, *VAULT)}
+    if name in SIGNED_IN or name in ours or name.removesuffix("_FILE").removesuffix("_FROM") in ours:
         return True
     if name.startswith(PREFIX):
         return False
@@ -149,7 +160,7 @@ def write(settings: Settings) -> None:
             continue
         folder = _folder(settings) / process
         for name in names:
-            value = airflow_password(settings) if name == "airflow_password" else getattr(settings, name)
+            value = _value(settings, process, name)
             if value is not None:
                 text = value.get_secret_value() if isinstance(value, SecretStr) else value
                 files.write_text(folder / name, text, files.PRIVATE)
@@ -158,6 +169,14 @@ def write(settings: Settings) -> None:
             files.write_bytes(
                 folder / "accounts.json", account_file.CONTENT.dump_json(own, indent=2), files.PRIVATE
             )
+
+
+def _value(settings: Settings, process: str, name: str) -> SecretStr | str | None:
+    """Return the value of a secret setting as a process gets it."""
+    if name == "airflow_password":
+        return airflow_password(settings)
+    narrower = getattr(settings, NARROWER.get((process, name), name))
+    return getattr(settings, name) if narrower is None else narrower
 
 
 def runs_here(settings: Settings, process: str) -> bool:

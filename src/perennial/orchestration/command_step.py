@@ -11,6 +11,7 @@ from airflow.providers.standard.operators.bash import BashOperator
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
 from perennial import errors
+from perennial.every_error import all_errors
 
 PATIENCE: dict[str, Any] = {
     "retries": 6,
@@ -19,9 +20,7 @@ PATIENCE: dict[str, Any] = {
     "max_retry_delay": timedelta(minutes=2),
 }
 """Arguments of tasks that outlive the restart of a server: the last try begins some five minutes after the first."""
-NAMES = {
-    error.exit_code: error.__name__ for error in errors.all_errors() if error is not errors.PerennialError
-}
+NAMES = {error.exit_code: error.__name__ for error in all_errors() if error is not errors.PerennialError}
 """Names of our errors by exit code; code 1 is that of any crash."""
 LASTING = (
     errors.UsageError,

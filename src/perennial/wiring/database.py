@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from perennial import ports
     from perennial.adapters.sql.database import Database
     from perennial.adapters.sql.store import SqlStore
+    from perennial.core.governance.database_use import DatabaseUse
     from perennial.core.version import VersionRef
 
 SQLITE = "sqlite:///"
@@ -21,14 +22,29 @@ def store(settings: Settings | None = None) -> SqlStore:
     """Return the ports `releases`, `intents`, `ledger`, `feedback` and `deliveries`, which share transactions."""
     from perennial.adapters.sql.store import SqlStore
 
-    return SqlStore((settings or load()).database)
+    settings = settings or load()
+    return SqlStore(settings.database, settings.tenant)
 
 
 def schema(settings: Settings) -> Database:
     """Return the database itself, to see and migrate its schema."""
     from perennial.adapters.sql.database import Database
 
-    return Database(settings.database)
+    return Database(settings.database, settings.tenant)
+
+
+def admit(settings: Settings, role: str, use: DatabaseUse) -> None:
+    """Give a role of PostgreSQL the rights of a use, in place of those that it had."""
+    from perennial.adapters.sql import rights
+
+    rights.admit(schema(settings), role, use)
+
+
+def rights() -> Mapping[DatabaseUse, Mapping[str, tuple[str, ...]]]:
+    """Return use -> name of a table -> rights there."""
+    from perennial.adapters.sql.rights import RIGHTS
+
+    return {use: {table.name: granted for table, granted in given.items()} for use, given in RIGHTS.items()}
 
 
 def revisions() -> Mapping[str, str]:
@@ -41,7 +57,7 @@ def revisions() -> Mapping[str, str]:
 def tokens(settings: Settings) -> ports.TokenStore:
     from perennial.adapters.sql.tokens import SqlTokens
 
-    return SqlTokens(settings.database)
+    return SqlTokens(settings.database, settings.tenant)
 
 
 def quick_reads(settings: Settings):
@@ -49,7 +65,7 @@ def quick_reads(settings: Settings):
     if settings.database.startswith(SQLITE):
         from perennial.adapters.sql.sqlite_reads import SqliteReads
 
-        return SqliteReads(Path(settings.database.removeprefix(SQLITE)))
+        return SqliteReads(Path(settings.database.removeprefix(SQLITE)), settings.tenant)
     from types import SimpleNamespace
 
     return SimpleNamespace(find=tokens(settings).find, rows=store(settings).ledger.rows)

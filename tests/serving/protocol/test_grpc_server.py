@@ -16,7 +16,7 @@ from tiny_models import tensor_body, tiny_version
 
 from perennial import limits
 from perennial.core.governance.client_keys import Right
-from perennial.errors import all_errors
+from perennial.every_error import all_errors
 from perennial.flows.governance.client_keys import add_key
 from perennial.serving import headers
 from perennial.serving.access.client_keys import ClientKeys

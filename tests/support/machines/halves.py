@@ -65,6 +65,13 @@ class ServingMachine:
         for port in self._servers:
             until(lambda port=port: self._is_up(port), 300, f"server {port} of {self.name}")
 
+    def leave(self) -> None:
+        """End the agent in order, then kill the others; `up` starts all again with the same state."""
+        agent = self._running[-1]
+        agent.terminate()
+        agent.wait(timeout=120)
+        self.stop()
+
     def stop(self) -> None:
         """Kill what still runs, with the workers of the servers, which are in sessions of their own."""
         for process in self._running:
@@ -108,11 +115,12 @@ class Halves:
         exchange = f"s3://{BUCKET}/{self.folder.name}"
         nobody = ",".join(map(str, free_ports(1)))
         self.settings = Settings(
-            home=control / "state", plane="control", database_url=databases.address("perennial"),
+            home=control / "state", plane="control", database_url=databases.address("plant", "perennial"),
             exchange=exchange, machine_lease=LEASE, spec_overlay=control, trusted_keys=signing.FOLDER,
             ports_stable=nobody, ports_canary=nobody, signing_key=signing.Key().write(control / "signing.pem"),
         )  # fmt: skip
         self.overlay = control
+        self._owner = databases.address("perennial")
         self.router = traffic.router(self.settings)
         self.machines = [
             ServingMachine(
@@ -122,19 +130,21 @@ class Halves:
             for number, name in enumerate(names)
         ]  # fmt: skip
 
-    def command(self, *arguments: str) -> str:
-        """Run a command of the control plane; returns what it prints."""
+    def command(self, *arguments: str, **given: str) -> str:
+        """Run a command of the control plane, with further variables; returns what it prints."""
         done = subprocess.run(
-            [sys.executable, "-m", "perennial", *arguments], env={**os.environ, **variables(self.settings)},
+            [sys.executable, "-m", "perennial", *arguments], env={**os.environ, **variables(self.settings), **given},
             cwd=ROOT, capture_output=True, text=True, check=False, timeout=300,
         )  # fmt: skip
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
     def start(self) -> None:
-        self.command("store", "upgrade")
+        owner = {"PERENNIAL_DATABASE_URL": self._owner}
+        self.command("store", "upgrade", **owner)
+        self.command("store", "admit", "plant", "--as", "plant", **owner)
         for machine in self.machines:
-            self.command("machines", "admit", machine.name)
+            self.command("machines", "admit", machine.name, **owner)
         for machine in self.machines:
             machine.up()
         for machine in self.machines:

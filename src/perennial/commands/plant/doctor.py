@@ -6,7 +6,7 @@ import click
 
 from perennial import settings as environment
 from perennial.commands.output import JSON, print_json, print_table
-from perennial.errors import ChecksFailed, SettingsError
+from perennial.errors import ChecksFailed, OtherTenant, SettingsError, ToolError
 
 
 @click.command()
@@ -25,8 +25,10 @@ def doctor(timeout: float, as_json: bool) -> None:
 
     try:
         findings: list[Finding] = examine(environment.load(), timeout)
-    except SettingsError as error:
+    except (SettingsError, ToolError) as error:  # the second: a vault that does not answer
         findings = [problem("settings", error)]
+    except OtherTenant as error:
+        findings = [problem("tenant", error)]
     rows = [finding.row() for finding in findings]
     if as_json:
         print_json(rows)

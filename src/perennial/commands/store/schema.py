@@ -6,6 +6,7 @@ import click
 
 from perennial import settings as environment
 from perennial.commands.output import JSON, print_json, print_text
+from perennial.commands.store import roles
 from perennial.errors import SchemaMismatch, UsageError
 
 SQL = click.option("--sql", "as_sql", is_flag=True, help="Print the SQL instead of running it.")
@@ -13,7 +14,11 @@ SQL = click.option("--sql", "as_sql", is_flag=True, help="Print the SQL instead 
 
 @click.group()
 def store() -> None:
-    """Show and migrate the schema of the database of releases, ledger, feedback and tokens."""
+    """Show and migrate the schema of the database of releases, ledger, feedback and tokens, and admit its roles."""
+
+
+store.add_command(roles.admit)
+store.add_command(roles.roles)
 
 
 @store.command()

@@ -15,9 +15,12 @@ from perennial import account_file, catalog
 from perennial.errors import SpecError
 from perennial.local import databases, unix_accounts
 from perennial.local.doctor.finding import Finding, State, attempt, problem
+from perennial.secret_settings import references
+from perennial.secret_sources.reference import FILE, VAULT
 from perennial.serving.access.client_keys import ClientKeys, refuse_open_door
 from perennial.serving.evidence.sources import FeedbackSources
-from perennial.settings import Settings
+from perennial.settings import PREFIX, Settings
+from perennial.state_folder import owner_of
 
 PIN = re.compile(r"^([A-Za-z0-9._-]+)==(\S+)")
 SHOWN = 5
@@ -32,12 +35,35 @@ def values(settings: Settings) -> Iterator[Finding]:
         "certificate files": lambda: (settings.pages_tls, settings.trusted_certificates),
         "JWT": lambda: settings.jwt,
         "accounts": lambda: (settings.accounts, settings.given_passwords),
+        "sign-in": lambda: settings.oidc,
         "Unix accounts": lambda: unix_accounts.read(settings),
         "clients": lambda: refuse_open_door(settings),
         "databases": lambda: databases.check(settings),
+        "vault": lambda: settings.vault_address is None or settings.vault_server,
     }
     findings = [attempt(f"settings: {name}", partial(_valid, read)) for name, read in checks.items()]
-    yield from _problems(findings) or [Finding("settings", State.OK, "valid")]
+    yield from _problems(findings) or [Finding("settings", State.OK, f"valid{_sources(settings)}")]
+
+
+def _sources(settings: Settings) -> str:
+    """Return where the secrets came from, which are all read by now."""
+    named = [reference.scheme for reference in references(PREFIX).values()]
+    texts = {FILE: "of files", VAULT: f"of {settings.vault_address}"}
+    counts = [f"{named.count(scheme)} {text}" for scheme, text in texts.items() if scheme in named]
+    return f"; secrets: {', '.join(counts)}" if counts else ""
+
+
+def tenant(settings: Settings) -> Iterator[Finding]:
+    """Show whose plant this is; the database is looked at where it is asked."""
+    owner = owner_of(settings.state)
+    if settings.tenant is None:
+        yield Finding("tenant", State.OK, "none: this plant has its servers for itself")
+    elif owner is None:
+        yield Finding(
+            "tenant", State.DOWN, f"{settings.tenant}; its state folder is empty", "perennial local setup"
+        )
+    else:
+        yield Finding("tenant", State.OK, f"{settings.tenant}, by the settings and by {settings.state}")
 
 
 def _problems(findings: Iterable[Finding]) -> list[Finding]:
