@@ -1,4 +1,4 @@
-"""Settings of TLS, and of the JWTs of clients: files and names, checked when they are used."""
+"""Settings of TLS, of the JWTs of clients, and of encryption at rest, checked when they are used."""
 
 from __future__ import annotations
 
@@ -8,16 +8,18 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, Field
 
+from perennial.encryption.server_side import FORM
 from perennial.errors import SettingsError
 
 if TYPE_CHECKING:
     import ssl
 
+    from perennial.encryption.keyring import Keyring
     from perennial.internal_tls.identity import Identity
 
 
 class EncryptionSettings(BaseModel):
-    """The part of the settings about TLS and JWTs."""
+    """The part of the settings about TLS, JWTs and encryption at rest."""
 
     tls_cert: Path | None = Field(None, description="PEM certificate chain of Envoy's public listener")
     tls_key: Path | None = Field(None, description="PEM private key of Envoy's public listener")
@@ -37,6 +39,26 @@ class EncryptionSettings(BaseModel):
     jwt_issuer: str | None = Field(None, description="issuer of the JWTs of clients; none: no JWTs")
     jwt_audience: str | None = Field(None, description="audience of the JWTs of clients")
     jwt_keys: Path | None = Field(None, description="JWKS file with the public keys of the issuer")
+    encryption_keys: str | None = Field(
+        None, repr=False, description="keys that encrypt backups and the uploaded log; the first one writes"
+    )
+
+    s3_encryption: str | None = Field(
+        None,
+        pattern=FORM,
+        description="encryption by S3 itself of what is written there: AES256, aws:kms or aws:kms:KEY",
+    )
+
+    @property
+    def keyring(self) -> Keyring | None:
+        """Return the keys that encrypt what leaves this machine; None: nothing is encrypted.
+
+        Raises:
+            SettingsError: PERENNIAL_ENCRYPTION_KEYS cannot be read.
+        """
+        from perennial.encryption.keyring import parse  # a rollback does without it
+
+        return None if self.encryption_keys is None else parse(self.encryption_keys)
 
     @property
     def tls(self) -> tuple[Path, Path] | None:
@@ -130,6 +152,16 @@ class EncryptionSettings(BaseModel):
         import ssl  # a rollback does without it
 
         return True if trusted is None else ssl.create_default_context(cafile=trusted)
+
+    @property
+    def verify_others(self) -> ssl.SSLContext:
+        """Return what verifies servers of others: the system's authorities, and ours beside them."""
+        import ssl
+
+        context = ssl.create_default_context()
+        if (trusted := self.trusted_certificates) is not None:
+            context.load_verify_locations(trusted)
+        return context
 
     @property
     def inside_scheme(self) -> str:

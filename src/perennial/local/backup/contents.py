@@ -13,8 +13,8 @@ from pathlib import Path
 from perennial.adapters.backup.sqlite_copy import ASIDE
 
 KEYS = (
-    "accounts.json", "secrets.json", "secrets/internal", "keys/*.pem", "mlflow/server.key", "mlflow/auth.ini",
-    "airflow/passwords.json", "airflow/*.cfg", "data/.dvc/config.local", "tls/*",
+    "accounts.json", "secrets.json", "secrets/internal", "keys/*.pem", "keys/*.keys", "mlflow/server.key",
+    "mlflow/auth.ini", "airflow/passwords.json", "airflow/*.cfg", "data/.dvc/config.local", "tls/*",
 )  # fmt: skip
 """Files with passwords and private keys: in a backup only encrypted, and only where a passphrase is given."""
 MADE_AGAIN = {
