@@ -7,7 +7,16 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from perennial.errors import PerennialError
-from perennial.local.doctor import answering, backends, certificates, configured, inside, issuer, stored
+from perennial.local.doctor import (
+    answering,
+    backends,
+    buckets,
+    certificates,
+    configured,
+    inside,
+    issuer,
+    stored,
+)
 from perennial.local.doctor.finding import Finding, State, problem, without_secrets
 from perennial.settings import Settings
 
@@ -21,7 +30,7 @@ HERE: tuple[Check, ...] = (
 """Checks of this machine alone."""
 EVERYWHERE: tuple[Check, ...] = (
     answering.store, backends.data_remote, backends.online_store, backends.channels, backends.addresses,
-    issuer.issuer,
+    buckets.encryption_at_rest, issuer.issuer,
 )  # fmt: skip
 """Checks of what need not be a process of ours."""
 RUNNING: dict[str, tuple[Check, ...]] = {
