@@ -20,7 +20,7 @@ WITHOUT_ADDRESS = {"guard", "airflow-worker-light", "agent", "machines"}
 
 @pytest.fixture(
     scope="module",
-    params=[*OVERLAYS, *(f"production with {name}" for name in ("keda", "airflow-chart", "issuer"))],
+    params=[*OVERLAYS, *(f"production with {name}" for name in ("keda", "airflow-chart", "issuer", "vault"))],
 )
 def built(request, tmp_path_factory) -> list[Manifest]:
     if not builder():
