@@ -14,7 +14,9 @@ from containers.manifests import KUSTOMIZE, Manifest, build, builder, files, pod
 from perennial.core.certificates.roles import CALLERS, ProcessRole, calls, identity
 
 OVERLAYS = ("staging", "production", "edge", "two-regions/north", "two-regions/south", "machines")
-WITH_COMPONENTS = [f"production with {name}" for name in ("keda", "airflow-chart", "internal-tls", "issuer")]
+WITH_COMPONENTS = [
+    f"production with {name}" for name in ("keda", "airflow-chart", "internal-tls", "issuer", "vault")
+]
 OF_OTHERS = {"ScaledObject", "Certificate", "Issuer"}
 """Kinds that no API server has by itself: their schemas are not at hand here."""
 BASE = files()
