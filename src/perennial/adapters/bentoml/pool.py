@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -75,16 +75,34 @@ class BentoPool:
         self._store(ref, files)
         self._change(pool, lambda state: state.with_version(DesiredVersion.of(ref)))
 
-    def hold(self, pool: str, wanted: DesiredState, fetch: Callable[[DesiredVersion, Path], None]) -> None:
-        """Make these the versions of the pool, after their files; see `flows.release.agent_ports`.
+    def held(self, pool: str) -> Collection[tuple[str, str]]:
+        """Return (model, digest) of the versions of the pool; see `flows.release.machines.agent_ports`."""
+        self._check_pool(pool)
+        return [version.identity for version in self._states[pool].read().models]
 
-        A version whose files cannot be had keeps none of the others from its servers.
+    def hold(
+        self,
+        pool: str,
+        wanted: DesiredState,
+        fetch: Callable[[DesiredVersion, Path], None],
+        stay: Collection[tuple[str, str]] = (),
+    ) -> None:
+        """Make these the versions of the pool, after their files; see `flows.release.machines.agent_ports`.
+
+        A version whose files cannot be had keeps none of the others from its servers. A damaged file of the pool is
+        set aside.
 
         Raises:
             ToolError, ModelFileError: that of the first version whose files cannot be had.
         """
         self._check_pool(pool)
-        here = {version.identity for version in self._states[pool].read().models}
+        try:
+            there = self._states[pool].read().models
+        except ModelFileError:
+            path = desired_state.state_file(self._folder, pool)
+            path.replace(path.with_suffix(".damaged"))
+            there = ()
+        here = {version.identity for version in there}
         missing: list[PerennialError] = []
         held = []
         for version in wanted.models:
@@ -98,6 +116,8 @@ class BentoPool:
             except OSError as error:  # the disk is full, or the store stays locked
                 named = f"{version.model} {version.digest[:12]}: {error}"
                 missing.append(ToolError(named, hint=f"check the disk of {self._folder}"))
+        named = {version.identity for version in wanted.models}
+        held += [version for version in there if version.identity in stay and version.identity not in named]
         self._change(pool, lambda state: state.with_models(tuple(held)))
         if missing:
             raise missing[0]

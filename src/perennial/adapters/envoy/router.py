@@ -111,6 +111,17 @@ class EnvoyRouter:
     def route(self, model: str) -> Route | None:
         return self._confirmed().routes.get(model)
 
+    def routes(self) -> Mapping[str, Route]:
+        """Return model -> confirmed route; the same object while the file is the same."""
+        return self._confirmed().routes
+
+    def restore(self, routes: Mapping[str, Route]) -> None:
+        """Make these the confirmed routes, in place of a file that is lost or damaged."""
+        self._set_aside_damaged()
+        with self._locked():
+            envoy_state.write(self._state_file, ConfirmedRoutes(1, dict(routes)))
+        self.init_files()
+
     def counters(self, model: str) -> Mapping[str, Counters]:
         """Return counters since Envoy's start by pool; see `EnvoyMeasurements.counters`."""
         return self._measurements.counters(model)
