@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 from typing import Literal
 
-from scipy.optimize import brentq
-from scipy.stats import nct, norm, t
+import scipy  # loads its parts, here those of a second, when they are first used
 
 Kind = Literal["binary", "continuous", "count"]
 
@@ -31,11 +30,15 @@ def sample_size_continuous(difference: float, deviation: float, alpha: float, po
 
     def missing(n: float) -> float:
         freedom = 2.0 * n - 2.0
-        critical, shift = t.isf(alpha / 2, freedom), effect * math.sqrt(n / 2)
-        return float(nct.sf(critical, freedom, shift) + nct.cdf(-critical, freedom, shift) - power)
+        critical, shift = scipy.stats.t.isf(alpha / 2, freedom), effect * math.sqrt(n / 2)
+        return float(
+            scipy.stats.nct.sf(critical, freedom, shift)
+            + scipy.stats.nct.cdf(-critical, freedom, shift)
+            - power
+        )
 
     start = max(2.5, _normal_size(effect, alpha, power))
-    return float(brentq(missing, 2.0, 2.0 * start + 10.0, xtol=1e-9, rtol=1e-12))
+    return float(scipy.optimize.brentq(missing, 2.0, 2.0 * start + 10.0, xtol=1e-9, rtol=1e-12))
 
 
 def required_sample_size(
@@ -74,11 +77,11 @@ def _normal_size(effect: float, alpha: float, power: float) -> float:
         raise ValueError(
             f"a power of {power:g} is not above alpha {alpha:g}: no observation is needed for it"
         )
-    critical = norm.isf(alpha / 2)
+    critical = scipy.stats.norm.isf(alpha / 2)
 
     def missing(n: float) -> float:
         shift = abs(effect) * math.sqrt(n / 2)
-        return float(norm.sf(critical - shift) + norm.cdf(-critical - shift) - power)
+        return float(scipy.stats.norm.sf(critical - shift) + scipy.stats.norm.cdf(-critical - shift) - power)
 
-    about = 2.0 * ((critical + norm.ppf(power)) / effect) ** 2
-    return float(brentq(missing, 0.0, about * 4, xtol=1e-9, rtol=1e-14))
+    about = 2.0 * ((critical + scipy.stats.norm.ppf(power)) / effect) ** 2
+    return float(scipy.optimize.brentq(missing, 0.0, about * 4, xtol=1e-9, rtol=1e-14))

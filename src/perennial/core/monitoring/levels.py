@@ -20,7 +20,7 @@ from enum import StrEnum
 
 import numpy as np
 from pydantic import Field
-from scipy import stats
+from scipy.special import stdtrit
 
 from perennial.core.assets import Reason
 from perennial.core.frozen import Frozen
@@ -72,7 +72,7 @@ class Coverage(Frozen):
     @property
     def is_short(self) -> bool:
         """Return True if a one-sided t test shows that fewer labels than claimed are inside."""
-        t = float(stats.t.ppf(CONFIDENCE, BATCHES - 1))
+        t = float(stdtrit(BATCHES - 1, CONFIDENCE))
         return self.claimed - self.seen.value > t * self.seen.error
 
     def __str__(self) -> str:
@@ -219,4 +219,4 @@ def _dropped(reference: AccuracyEstimate, window: AccuracyEstimate, share: float
     """Return True if a one-sided t test shows that window < reference * (1 - share)."""
     limit = reference.value * (1 - share)
     error = math.hypot((1 - share) * reference.error, window.error)
-    return limit - window.value > float(stats.t.ppf(CONFIDENCE, BATCHES - 1)) * error
+    return limit - window.value > float(stdtrit(BATCHES - 1, CONFIDENCE)) * error
