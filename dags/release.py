@@ -13,16 +13,15 @@ from airflow.sdk import DAG, Asset, Param
 from perennial import catalog
 from perennial.backend_settings import LIGHT
 from perennial.core.assets import asset_uri, candidate_asset
-from perennial.core.governance.identity import Role
 from perennial.core.spec import ModelSpec
 from perennial.orchestration.command_step import PATIENCE, CommandStep
 from perennial.orchestration.release_phases import phase_tasks
 from perennial.orchestration.release_steps import NOTE, ApprovalStep, ReleaseStep
+from perennial.orchestration.training_turn import BEFORE_TRAININGS
 from perennial.orchestration.trigger_provenance import offered_candidate, recorded_changes, release_of
 from perennial.settings import load
 
 SETTINGS = load()
-APPROVERS = [account.name for account in SETTINGS.accounts if account.role is Role.APPROVER]
 RELEASE = "{{ release(run_id) }}"
 """From our ledger: whoever may start a DAG may rewrite the XComs of its tasks."""
 
@@ -41,7 +40,12 @@ def build(spec: ModelSpec) -> DAG:
         max_active_runs=2,
         # All state is in our database, so a task that Airflow lost simply runs again.
         # Its next step does not wait behind those of trainings, where they run in the same places.
-        default_args={**PATIENCE, "queue": LIGHT, "priority_weight": 100, "weight_rule": "absolute"},
+        default_args={
+            **PATIENCE,
+            "queue": LIGHT,
+            "priority_weight": BEFORE_TRAININGS,
+            "weight_rule": "absolute",
+        },
         params={"version": Param("candidate", type="string", title="Version or alias")},
         user_defined_macros={
             "candidate": partial(offered_candidate, train_dag=f"train_{spec.name}", changed=recorded_changes),
@@ -63,7 +67,9 @@ def build(spec: ModelSpec) -> DAG:
             do_xcom_push=False,
             doc_md="Measure the candidate, apply the spec's gate, and record the release of this run.",
         )
-        previous = ApprovalStep(task_id="approval", release_id=RELEASE, approvers=APPROVERS, params=NOTE)
+        previous = ApprovalStep(
+            task_id="approval", release_id=RELEASE, approvers=SETTINGS.approvers, params=NOTE
+        )
         gate >> previous
         for task_id, phase, step in phase_tasks(spec.release, servers=len(SETTINGS.ports("stable"))):
             current = ReleaseStep(task_id=task_id, release_id=RELEASE, phase=phase, step=step)

@@ -15,10 +15,11 @@ from airflow.providers.standard.operators.bash import BashOperator
 from airflow.sdk import DAG, Asset, AssetOrTimeSchedule, CronTriggerTimetable, Param, task
 
 from perennial import catalog
-from perennial.backend_settings import LIGHT, TRAINING
+from perennial.backend_settings import LIGHT, TRAINING, TRAININGS
 from perennial.core.assets import Reason, asset_uri, candidate_asset, retrain_asset
 from perennial.core.spec import ModelSpec
 from perennial.orchestration.command_step import PATIENCE, CommandStep
+from perennial.orchestration.training_turn import TrainingTurn
 from perennial.orchestration.trigger_provenance import (
     TriggerProvenance,
     folder,
@@ -46,7 +47,7 @@ def line(step: str, model: str) -> str:
     return f'perennial {asking}{step} {model} --workdir "$WORK"'
 
 
-@task(queue=LIGHT)
+@task(queue=LIGHT, pool="default_pool")
 def why(model: str, params=None, dag_run=None, triggering_asset_events=None) -> dict[str, str]:
     """Show requester and reason to people; the steps look again, since the value of a task can be changed."""
     return asking(model)(dag_run, params, triggering_asset_events)._asdict()
@@ -111,9 +112,14 @@ def build(spec: ModelSpec) -> DAG:
         ),
         catchup=False,
         max_active_runs=1,
-        # All but the first look into the work folder of the run. The further a run is, the sooner is its turn: of a
-        # hundred trainings at once some end before others begin.
-        default_args={**PATIENCE, "queue": TRAINING, "weight_rule": "upstream"},
+        # All but the first look into the work folder of the run.
+        default_args={
+            **PATIENCE,
+            "queue": TRAINING,
+            "pool": TRAININGS,
+            "priority_weight": spec.retraining.priority,
+            "weight_rule": TrainingTurn(),
+        },
         params={
             "reason": Param(
                 Reason.PERSON.value, type="string", enum=[reason.value for reason in Reason], title="Reason"

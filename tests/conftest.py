@@ -18,6 +18,7 @@ if TYPE_CHECKING:  # imported by the fixture that a test asks for: their librari
     from airflow_server import AirflowServer
     from live_releases import LiveReleases
     from mlflow_server import MlflowServer
+    from oidc.issuer import Issuer
     from online_stores.redis_server import RedisServer
 
 __all__ = ["pytest_pyfunc_call"]  # pytest takes the hook from here
@@ -154,6 +155,19 @@ def airflow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AirflowServer]
         yield server
     finally:
         server.stop()
+
+
+@pytest.fixture(scope="session")
+def issuer() -> Iterator[Issuer]:
+    """An OpenID Connect issuer of this session; it starts at once, so that it needs no lane."""
+    from oidc.issuer import Issuer
+    from serving_stack import free_ports
+
+    started = Issuer(*free_ports(1))
+    try:
+        yield started
+    finally:
+        started.stop()
 
 
 @pytest.fixture(scope="session")

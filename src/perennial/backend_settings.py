@@ -11,6 +11,12 @@ LOCAL, CELERY = "LocalExecutor", "CeleryExecutor"
 TRAINING, LIGHT = "training", "light"
 """Queues of Airflow's tasks: those that use the work folder of a training, and the rest."""
 
+TRAININGS = "trainings"
+"""Airflow's pool of the steps of trainings."""
+LOCAL_TRAININGS = 3
+UNBOUNDED = -1
+"""Airflow's word for a pool without a bound."""
+
 
 class BackendSettings(BaseModel):
     """A field per variable; `Settings` reads them from the environment."""
@@ -20,6 +26,12 @@ class BackendSettings(BaseModel):
         repr=False,
         description="address of the same database for MLflow's server and Airflow's API server, which only append "
         "to the ledger; PERENNIAL_DATABASE_URL by default",
+    )
+    online_store_reader: str | None = Field(
+        None,
+        repr=False,
+        description="address of the same Redis by a user that only reads, for the model servers; "
+        "PERENNIAL_ONLINE_STORE by default",
     )
     mlflow_database_url: str | None = Field(
         None, repr=False, description="MLflow's database; SQLite by default"
@@ -50,6 +62,11 @@ class BackendSettings(BaseModel):
         1, ge=0, description="tasks of trainings that run here at once; 0: no worker"
     )
     workers_light: int = Field(4, ge=0, description="other tasks that run here at once; 0: no worker")
+    trainings_at_once: int | None = Field(
+        None,
+        ge=1,
+        description="steps of trainings at once in the whole plant; 3 with LocalExecutor, else as workers allow",
+    )
     plane: Literal["all", "control", "serving"] = Field(
         "all", description="half of the plant that runs here: releases and trainings, or Envoy and servers"
     )
@@ -74,6 +91,11 @@ class BackendSettings(BaseModel):
     def executor(self) -> str:
         """Return Airflow's executor."""
         return self.airflow_executor or (LOCAL if self.celery_broker_url is None else CELERY)
+
+    @property
+    def training_slots(self) -> int:
+        """Return the slots of Airflow's pool of training steps."""
+        return self.trainings_at_once or (LOCAL_TRAININGS if self.executor == LOCAL else UNBOUNDED)
 
     @property
     def workers(self) -> dict[str, int]:

@@ -21,5 +21,5 @@ class KeyMissing(SettingsError, exit_code=17):
     """No key of PERENNIAL_ENCRYPTION_KEYS has the id that encrypted a file."""
 
 
-class SealBroken(PerennialError, exit_code=18):
-    """An encrypted file was changed, cut off, or has the name of another."""
+class DecryptionFailed(PerennialError, exit_code=18):
+    """An encrypted file was changed, cut off, or put in the place of another."""

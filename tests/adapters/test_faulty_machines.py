@@ -19,7 +19,7 @@ from perennial.adapters.sql.machines.pool import SqlProbe
 from perennial.adapters.sql.rights import statements
 from perennial.core.governance.database_use import DatabaseUse
 from perennial.core.machine import Call, CallName, MachineReport, WantedKind
-from perennial.errors import RouterUnavailable, ToolError, UsageError
+from perennial.errors import ModelFileError, RouterUnavailable, ToolError, UsageError
 from perennial.serving import desired_state
 from perennial.serving.desired_state import DesiredState, DesiredVersion
 from perennial.serving.signed_files import TrustedKeys
@@ -145,6 +145,47 @@ def test_nothing_waits_for_the_transaction_of_a_machine_that_died_in_it(postgres
         assert not asking.is_alive()
     engine.dispose()
     machines.forget("dead")
+
+
+@pytest.mark.parametrize("change", ["damaged", "lost", "changed"])
+def test_routes_that_are_damaged_on_a_machine_are_written_again_and_refuse_no_change(plant, change):
+    """All at once: while one model is written, the others must not leave Envoy."""
+    other = route(1, model="other")
+    plant.hold(version(1), version(2), version(1).model_copy(update={"model": "other"}))
+    plant.router.apply(route(1))
+    plant.router.apply(other)
+    router = plant.routers["b"]
+    until(lambda: len(router.routes()) == 2, 60, "both routes")
+    router.sizes.clear()
+    match change:
+        case "damaged":
+            router.damaged = True
+        case "lost":
+            router._routes.clear()
+        case "changed":
+            router._routes[MODEL] = route(9)
+    until(
+        lambda: not router.damaged and router.routes() == {MODEL: route(1), "other": other}, 60, "them again"
+    )
+    assert set(router.sizes) == {2}
+    router.damaged = change == "damaged"
+    plant.router.apply(route(2))
+    until(lambda: router.routes().get(MODEL) == route(2), 60, "the change")
+    assert router.routes()["other"] == other
+
+
+def test_a_pool_file_that_is_damaged_is_written_again_from_what_is_wanted(tmp_path):
+    pool = BentoPool(tmp_path, "127.0.0.1", {"stable": ()}, TrustedKeys(tmp_path / "trusted"))
+    file = desired_state.state_file(tmp_path, "stable")
+    file.parent.mkdir()
+    desired_state.write(file, DesiredState().with_version(DesiredVersion.of(version(1))))
+    pool.hold("stable", DesiredState(), lambda wanted, folder: None, stay=[(MODEL, version(1).digest)])
+    assert pool.held("stable") == [(MODEL, version(1).digest)], "a route here still names it"
+    file.write_text("{")
+    with pytest.raises(ModelFileError):
+        pool.held("stable")
+    pool.hold("stable", DesiredState(), lambda wanted, folder: None)
+    assert (pool.held("stable"), file.with_suffix(".damaged").read_text()) == ([], "{")
 
 
 def test_a_full_disk_keeps_no_other_change_of_a_pool_from_its_servers(tmp_path):

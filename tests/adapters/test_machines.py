@@ -21,10 +21,11 @@ from serving_stack import until
 from perennial.adapters.sql.machines.pool import SqlProbe
 from perennial.adapters.sql.store import SqlStore
 from perennial.core.events import Event
-from perennial.core.machine import Tally, WantedKind
+from perennial.core.machine import Applied, Tally, WantedKind
 from perennial.core.release.traffic import Counters
 from perennial.errors import PoolUnavailable, RouterRejected, RouterUnavailable
-from perennial.flows.release.machine_watch import MachineWatchPorts, look
+from perennial.flows.release.machines.watch import MachineWatchPorts, look
+from perennial.serving.desired_state import DesiredVersion
 
 
 @pytest.fixture
@@ -147,6 +148,42 @@ def test_a_new_machine_gets_a_route_only_after_its_servers_hold_the_version(plan
     assert plant.routers["late"].route(MODEL) is None
     late.slow.clear()
     until(lambda: plant.routers["late"].route(MODEL) == route(1), 60, "the route")
+
+
+def test_a_machine_that_missed_a_change_of_the_champion_serves_the_one_before_until_it_has_loaded_the_new_one(
+    plant,
+):
+    plant.router.apply(route(1))
+    plant.stop("b")
+    new = version(2)
+    plant.hold(new, version(1))
+    plant.router.apply(route(2))
+    plant.hold(new)  # the one before leaves the pool
+    plant.pools["b"].slow.add(new.digest)
+    plant.start("b")
+    until(lambda: "1.0.0 answers" in problem_of(plant, "b"), 60, "that it waits")
+    assert plant.routers["b"].route(MODEL) == route(1)
+    assert {ref.version for ref in plant.pools["b"].holds("stable")} == {"1.0.0", "2.0.0"}
+    assert plant.pool.readiness("stable", MODEL, new.digest).ready == 0, "a release waits for it"
+    plant.pools["b"].slow.clear()
+    until(lambda: plant.routers["b"].route(MODEL) == route(2), 60, "the route")
+    until(lambda: plant.pools["b"].holds("stable") == [DesiredVersion.of(new)], 60, "the pool as wanted")
+    assert [version for version in plant.routers["b"].applied if version == route(2)] == [route(2)]
+
+
+def problem_of(plant: Plant, name: str) -> str:
+    applied = {machine.name: machine.report.applied for machine in plant.machines.all()}
+    failed = applied[name].get(WantedKind.ROUTE, Applied()).failed if name in applied else {}
+    return failed[MODEL].message if MODEL in failed else ""
+
+
+def test_a_share_is_taken_back_on_a_machine_whose_servers_are_starting(plant):
+    """The champion stays, so nothing has to be loaded."""
+    plant.router.apply(shared := route(1, candidate=2))
+    for pool in plant.pools.values():
+        pool.slow.add(version(1).digest)
+    plant.router.apply(shared.without_canary())
+    assert [router.route(MODEL) for router in plant.routers.values()] == [route(1)] * 2
 
 
 def test_without_a_machine_every_answer_says_so(tmp_path):

@@ -23,8 +23,8 @@ COMPONENT = yaml.safe_load((KUSTOMIZE / "components" / "airflow-chart" / "kustom
 WORKER = VALUES["workers"]["celery"]
 PARTS = {"api-server": VALUES["apiServer"], "scheduler": VALUES["scheduler"],
          "dag-processor": VALUES["dagProcessor"], "airflow-worker-training": WORKER}  # fmt: skip
-OWN = {"core.dags_folder", "core.simple_auth_manager_passwords_file", "core.execution_api_server_url",
-       "celery.worker_concurrency"}  # fmt: skip
+OWN = {"core.dags_folder", "core.plugins_folder", "core.simple_auth_manager_passwords_file",
+       "core.execution_api_server_url", "celery.worker_concurrency"}  # fmt: skip
 """Options whose values are places in the cluster, or its size."""
 
 

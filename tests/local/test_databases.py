@@ -45,6 +45,8 @@ def test_a_recorder_is_another_role_of_the_same_database(recorder, problem):
     )
     with pytest.raises(SettingsError, match="name different databases"):
         databases.check(Settings(recorder_database_url=STORE))
+    with pytest.raises(SettingsError, match="nobody would publish"):
+        databases.check(Settings(online_store_reader="redis://reader:word-4@db.example/0"))
 
 
 def test_workers_need_a_database_server():

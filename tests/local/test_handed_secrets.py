@@ -20,33 +20,38 @@ PUBLIC = {
     "project", "home", "data_mirror", "spec_overlay", "tracking_url", "airflow_user", "ledger_key", "signing_key",
     "trusted_keys", "actor", "people", "host", "host_pages", "require_keys", "tls_cert", "tls_key", "tls_ca",
     "accounts_path", "unix_accounts", "training_socket",
+    "internal_tls", "internal_role", "internal_tls_days",
     "tls_pages", "jwt_issuer", "jwt_audience", "jwt_keys", "client_rate", "port_mlflow", "port_airflow", "port_envoy",
     "port_monitor", "ports_stable", "ports_canary", "ports_stable_grpc", "ports_canary_grpc",
     "request_log", "otlp_traces", "artifacts_url", "airflow_executor", "airflow_server",
-    "workers_training", "workers_light", "on_demand_mib", "provider", "device", "log_bucket", "log_local_days",
+    "workers_training", "workers_light", "trainings_at_once", "on_demand_mib", "provider", "device",
+    "log_bucket", "log_local_days",
     "keep_served_days", "keep_logs_days", "keep_work_days", "keep_reports_days",
-    "plane", "exchange", "machine", "machine_lease", "log_ship_seconds",
+    "oidc_issuer", "oidc_client_id", "oidc_roles", "oidc_roles_claim", "oidc_name_claim", "oidc_scopes", "oidc_hours",
+    "oidc_mlflow_url", "oidc_airflow_url",
+    "tenant", "plane", "exchange", "machine", "machine_lease", "log_ship_seconds",
+    "s3_encryption",
     # Handed to no process, though none is a secret: they lead to all that a vault has.
     "vault_address", "vault_token_file", "vault_role", "vault_auth", "vault_jwt_file", "vault_namespace", "vault_ca",
 }  # fmt: skip
 """Settings without a secret: addresses, names, and paths of files whose modes protect them."""
 GETS = {
-    "mlflow": {"database_url", "mlflow_database_url"},
+    "mlflow": {"database_url", "mlflow_database_url", "oidc_client_secret"},
     "envoy": set(),
     "server-stable-3101": {"online_store"},
     "server-stable-3102": {"online_store"},
     "server-canary-3111": {"online_store"},
-    "guard": {"database_url"},
-    "airflow-api-server": {"database_url"},
+    "guard": {"database_url", "encryption_keys"},
+    "airflow-api-server": {"database_url", "oidc_client_secret"},
     "airflow-scheduler": set(),  # its tasks run in the workers
     "airflow-worker-training": {"database_url", "tuning_url", "dvc_remote", "online_store"},
-    "airflow-worker-light": {"database_url", "dvc_remote", "online_store"},
+    "airflow-worker-light": {"database_url", "dvc_remote", "online_store", "encryption_keys"},
     "airflow-dag-processor": set(),
-    "airflow-triggerer": {"database_url"},
-    "monitor": {"database_url", "airflow_password"},
+    "airflow-triggerer": {"database_url", "encryption_keys"},
+    "monitor": {"database_url", "airflow_password", "encryption_keys"},
     "notifier": {"database_url", "notify"},
 }
-RUNS_TASKS = {"database_url", "tuning_url", "dvc_remote", "online_store"}
+RUNS_TASKS = {"database_url", "tuning_url", "dvc_remote", "online_store", "encryption_keys"}
 """What the scheduler gets where it runs the tasks itself."""
 MACHINES = {"training", "release"}
 EVERYBODY = {"admin", "training", "release", "approver", "operator", "viewer"}
@@ -122,6 +127,8 @@ def test_servers_with_pages_only_record_where_there_is_a_role_for_it(settings):
         for process in ("mlflow", "airflow-api-server"):
             assert (folder / process / "database_url").read_text() == expected
         assert (folder / "guard" / "database_url").read_text() == VALUES["database_url"]
+        assert (folder / "server" / "online_store").read_text() == VALUES["online_store_reader"]
+        assert (folder / "airflow-worker-light" / "online_store").read_text() == VALUES["online_store"]
 
 
 def test_only_parts_of_airflow_that_sign_know_the_key_of_sessions(settings):

@@ -132,7 +132,7 @@ def test_a_copy_that_fails_as_its_original_does_is_excused(stack):
 
     until(lambda: fresh("canary").errors == 9, 10, "the failures of the copies")
     assert fresh("stable").lost == 5
-    assert fresh("canary").excusing(fresh("stable").lost).evidence().errors == 4
+    assert fresh("canary").excused_as(fresh("stable")).evidence().errors == 4
 
 
 def test_a_fault_of_the_candidate_counts_once_and_of_both_sides_for_nobody(stack):

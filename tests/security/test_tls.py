@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import sys
 from pathlib import Path
 
 import httpx
@@ -11,7 +12,6 @@ from mlflow_server import MODEL, MlflowServer
 
 from perennial.errors import SettingsError, TrackerUnavailable
 from perennial.installation import HERE
-from perennial.local import airflow
 from perennial.local.handed_secrets import base_environment
 from perennial.local.processes import table
 from perennial.settings import Settings
@@ -60,14 +60,16 @@ def test_both_pages_and_their_clients_follow_the_settings(tmp_path, certificate)
     settings = Settings(home=tmp_path, **certificate)
     processes = {process.name: process for process in table(settings)}
     commands = {name: process.command for name, process in processes.items()}
-    pair = (str(certificate["tls_cert"]), str(certificate["tls_key"]))
-    assert commands["airflow-api-server"][-4:] == ("--ssl-cert", pair[0], "--ssl-key", pair[1])
-    assert commands["mlflow"][-4:] == ("--ssl-certfile", pair[0], "--ssl-keyfile", pair[1])
+    # Not by their own commands, which read a certificate once.
+    for name, page in (("airflow-api-server", "airflow"), ("mlflow", "mlflow")):
+        assert commands[name] == (sys.executable, "-m", "perennial.local.secured_pages", page)
     given = {**base_environment(settings), **processes["airflow-scheduler"].environment}
     assert given["PERENNIAL_TRACKING_URL"].startswith("https://")
     assert given["AIRFLOW__CORE__EXECUTION_API_SERVER_URL"].startswith("https://")
-    assert given[CERTIFICATES] == given["AIRFLOW__API__SSL_CERT"] == pair[0]
-    assert airflow.tls_options(Settings(home=tmp_path)) == ()
+    assert given[CERTIFICATES] == given["AIRFLOW__API__SSL_CERT"] == str(certificate["tls_cert"])
+    plain = {process.name: process.command for process in table(Settings(home=tmp_path))}
+    assert plain["mlflow"][1:5] == ("-m", "uvicorn", "--factory", "perennial.tracking_server.app:create_app")
+    assert plain["airflow-api-server"][1:4] == ("-m", "airflow", "api-server")
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import sys
 import time
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import httpx
 from serving_stack import free_ports
@@ -39,15 +40,19 @@ from perennial.orchestration.release_steps import NOTE, ApprovalStep
 
 with DAG("asks", schedule=None) as dag:
     ApprovalStep(task_id="approval", release_id="r1", approvers=["ann"], params=NOTE)
+
+with DAG("asks_everybody", schedule=None) as dag_of_an_issuer:
+    ApprovalStep(task_id="approval", release_id="r1", approvers=["role:approver"], params=NOTE)
 """
 ASSETS_FILE = """
 from airflow.sdk import DAG, Asset
 from airflow.providers.standard.operators.empty import EmptyOperator
+from perennial.orchestration.training_turn import TrainingTurn
 
 for name in ("m_1", "mx1"):  # the second differs where SQL's LIKE sees no difference
     asset = Asset(name=f"perennial/{name}/retrain", uri=f"perennial://{name}/retrain")
     with DAG(f"train_{name}", schedule=[asset]) as dag:
-        EmptyOperator(task_id="nothing")
+        EmptyOperator(task_id="nothing", pool="trainings", priority_weight=20, weight_rule=TrainingTurn())
     globals()[dag.dag_id] = dag
 """
 QUESTION = "/dags/asks/runs/{run}/tasks/approval/required_actions"
@@ -55,12 +60,16 @@ ANSWER = "/api/v2/dags/asks/dagRuns/{run}/taskInstances/approval/-1/hitlDetails"
 
 
 class AirflowServer:
-    """Airflow with the accounts of `perennial local setup`, and one release that waits for a person."""
+    """Airflow with the accounts of `perennial local setup`, and one release that waits for a person.
 
-    def __init__(self, folder: Path) -> None:
+    Args:
+        given: further settings.
+    """
+
+    def __init__(self, folder: Path, **given: Any) -> None:
         self.ports = free_ports(3)
         self.settings = Settings(
-            home=folder, people="ann:approver,olga:operator,vic:viewer", port_airflow=self.ports[0],
+            **given, home=folder, people="ann:approver,olga:operator,vic:viewer", port_airflow=self.ports[0],
             port_mlflow=self.ports[1], port_envoy=self.ports[2],
         )  # fmt: skip
         supervisor.set_up(self.settings, lambda line: None)
@@ -79,6 +88,10 @@ class AirflowServer:
         self.processes: list[subprocess.Popen] = []
         self.logs = folder / "logs"
 
+    def replace_environment(self, **variables: str) -> None:
+        """Set variables of all parts of Airflow, before they start."""
+        self._test |= variables
+
     def start(self) -> None:
         local_airflow.migrate(self.settings, {**self.env, **self._test})
         for part in PARTS:
@@ -88,9 +101,24 @@ class AirflowServer:
                 self.processes.append(
                     subprocess.Popen(line, env=env, stdout=log, stderr=log, start_new_session=True)
                 )
-        for dag in ("asks", "train_m_1", "train_mx1"):
+        for dag in ("asks", "asks_everybody", "train_m_1", "train_mx1"):
             path = f"/api/v2/dags/{dag}"
             self.until(lambda path=path: self.call("admin", "GET", path).status_code == 200, path)
+
+    def another_api_server(self, settings: Settings, secret: str) -> None:
+        """Start one more API server over the same database, with other accounts; it stops with the others."""
+        path = settings.state / "client-secret"
+        path.write_text(secret)
+        process = next(process for process in table(settings) if process.name == "airflow-api-server")
+        env = {**base_environment(settings), **process.environment, **self._test}
+        env["PERENNIAL_OIDC_CLIENT_SECRET_FILE"] = str(path)
+        with (self.logs / "another-api-server.log").open("w") as log:
+            line = [sys.executable, "-m", "airflow", "api-server", "--workers", "1"]
+            self.processes.append(
+                subprocess.Popen(line, env=env, stdout=log, stderr=log, start_new_session=True)
+            )
+        health = f"{settings.airflow_url}/api/v2/monitor/health"
+        self.until(lambda: httpx.get(health, timeout=10).status_code == 200, health)
 
     def stop(self) -> None:
         for process in self.processes:

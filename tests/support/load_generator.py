@@ -17,6 +17,7 @@ class Load:
     Attributes:
         statuses: how many answers of each status; a broken connection counts as status 0.
         versions: how many answers of each model version.
+        last_at: `time.monotonic()` of the last answer of each model version.
         latencies: seconds of each answer, in no order.
         failed_at: `time.monotonic()` of each answer that was none.
         cut: how many of the failed had begun to flow when they broke off.
@@ -29,6 +30,7 @@ class Load:
     pause_s: float = 0.002
     statuses: Counter = field(default_factory=Counter)
     versions: Counter = field(default_factory=Counter)
+    last_at: dict[str, float] = field(default_factory=dict)
     failures: list[str] = field(default_factory=list)
     latencies: list[float] = field(default_factory=list)
     failed_at: list[float] = field(default_factory=list)
@@ -94,7 +96,9 @@ class Load:
             self.statuses[status] += 1
             self.latencies.append(seconds)
             if status == 200:
-                self.versions[body.get("model_version") or body.get("version")] += 1
+                version = body.get("model_version") or body.get("version")
+                self.versions[version] += 1
+                self.last_at[version] = time.monotonic()
                 return
             self.failed_at.append(time.monotonic())
             if len(self.failures) < 10:

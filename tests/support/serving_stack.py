@@ -6,6 +6,7 @@ import contextlib
 import os
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -26,8 +27,8 @@ from perennial.wiring import traffic
 class ServingStack:
     """Processes on free loopback ports with a state folder of their own."""
 
-    def __init__(self, folder: Path) -> None:
-        self.settings = stack_settings(folder)
+    def __init__(self, folder: Path, **more: Path | None) -> None:
+        self.settings = stack_settings(folder, **more)
         self.folder = folder
         self.pool = traffic.pool(self.settings)
         self.router = traffic.router(self.settings)
@@ -50,7 +51,9 @@ class ServingStack:
         self._run(str(port), "serve", "--pool", pool, "--port", str(port))
 
     def wait_for_server(self, port: int) -> None:
-        until(lambda: status(f"http://127.0.0.1:{port}/livez") == 200, 120, f"model server {port}")
+        verify = self.settings.verify
+        url = f"{self.settings.inside_scheme}://127.0.0.1:{port}/livez"
+        until(lambda: status(url, verify=verify) == 200, 120, f"model server {port}")
 
     def kill(self, name: str | int, with_signal: int = signal.SIGKILL) -> None:
         """Signal a process and a model server's worker, which is in a group of its own; SIGKILL waits until the
@@ -167,10 +170,10 @@ def inside(settings: Settings) -> dict[str, str]:
     return {headers.SECRET: settings.internal_secret}
 
 
-def status(url: str, sent: dict[str, str] | None = None) -> int:
+def status(url: str, sent: dict[str, str] | None = None, verify: ssl.SSLContext | bool = True) -> int:
     """HTTP status; 0 when nobody answers."""
     try:
-        return httpx.get(url, headers=sent, timeout=2.0, trust_env=False).status_code
+        return httpx.get(url, headers=sent, timeout=2.0, verify=verify, trust_env=False).status_code
     except httpx.HTTPError:
         return 0
 

@@ -2,13 +2,28 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from perennial.errors import ToolError
 from perennial.object_storage import S3, storage
+
+DIGEST = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True)
+class StoredVersion:
+    """Files of a version in the exchange."""
+
+    size: int
+    """Bytes of all."""
+    changed: datetime
+    """Time of the newest."""
 
 
 class Exchange:
@@ -65,6 +80,28 @@ class Exchange:
                 f"{folder} has no files", hint="the release uploads them again when it ensures the version"
             )
 
+    def versions(self) -> dict[str, StoredVersion]:
+        """Return digest -> what is stored of a version; a folder below `versions/` with another name is not ours."""
+        with self.files() as files:
+            try:
+                entries = files.find(f"{self.address}/versions", detail=True)
+            except FileNotFoundError:
+                return {}
+        stored: dict[str, StoredVersion] = {}
+        for path, entry in entries.items():
+            digest = path.split("/")[-2]
+            if DIGEST.fullmatch(digest):
+                before = stored.get(digest, StoredVersion(0, _changed(entry)))
+                stored[digest] = StoredVersion(
+                    before.size + int(entry["size"]), max(before.changed, _changed(entry))
+                )
+        return stored
+
+    def remove_version(self, digest: str) -> None:
+        """Remove the files of a version; the release that needs it again stores them again."""
+        with self.files() as files, suppress(FileNotFoundError):
+            files.rm(self._version(digest), recursive=True)
+
     def write(self, name: str, content: bytes) -> None:
         """Store an object; its name is a path below the address."""
         with self.files() as files:
@@ -102,6 +139,12 @@ class Exchange:
 
     def _version(self, digest: str) -> str:
         return f"{self.address}/versions/{digest}"
+
+
+def _changed(entry: Mapping[str, Any]) -> datetime:
+    """Return the time of a file, which S3 and the local disk name differently."""
+    changed = entry.get("LastModified")
+    return changed if isinstance(changed, datetime) else datetime.fromtimestamp(entry["mtime"], UTC)
 
 
 def _sizes(files: Any, folder: str) -> dict[str, int]:

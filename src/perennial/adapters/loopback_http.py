@@ -13,7 +13,10 @@ import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from perennial.internal_tls.caller import Caller
 
 
 @dataclass(frozen=True)
@@ -52,14 +55,20 @@ class LoopbackHttp:
         address: host and port, or the path of a Unix socket.
         timeout_s: timeout of each step of a request in seconds.
         headers: headers of every request.
+        caller: TLS and the role that has to answer; None: without TLS.
 
     Every method raises OSError when the server does not answer.
     """
 
     def __init__(
-        self, address: tuple[str, int] | Path, timeout_s: float, headers: Mapping[str, str] | None = None
+        self,
+        address: tuple[str, int] | Path,
+        timeout_s: float,
+        headers: Mapping[str, str] | None = None,
+        caller: Caller | None = None,
     ) -> None:
         self._address = address
+        self._caller = caller
         self._headers = dict(headers or {})
         self._timeout = timeout_s
         self._local = threading.local()
@@ -101,6 +110,10 @@ class LoopbackHttp:
     def _connection(self) -> http.client.HTTPConnection:
         if isinstance(self._address, Path):
             return UnixConnection(self._address, self._timeout)
+        if self._caller is not None:
+            from perennial.internal_tls.caller import TlsConnection
+
+            return TlsConnection(*self._address, self._timeout, self._caller)
         return http.client.HTTPConnection(*self._address, timeout=self._timeout)
 
     def _once(

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from ipaddress import ip_address
 from pathlib import Path
 
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import serialization
 
 from perennial.errors import SettingsError
@@ -24,7 +25,19 @@ class TlsCertificate:
     ends: datetime
     names: frozenset[str]
     """Host names and IP addresses that it is for."""
+    uris: frozenset[str]
+    """Names of the kind URI."""
+    serial: int
     public_key: bytes
+    parsed: x509.Certificate = field(repr=False, compare=False)
+
+    def signed_by(self, authority: TlsCertificate) -> bool:
+        """Return whether the key of an authority signed it."""
+        try:
+            self.parsed.verify_directly_issued_by(authority.parsed)
+        except (ValueError, TypeError, InvalidSignature):
+            return False
+        return True
 
     def is_for(self, host: str) -> bool:
         """Return whether a client that asks this host accepts the name; a wildcard stands for one label (RFC 6125)."""
@@ -70,12 +83,16 @@ def _certificate(certificate: x509.Certificate) -> TlsCertificate:
         alternative = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
         hosts = [name.lower() for name in alternative.get_values_for_type(x509.DNSName)]
         names = frozenset((*hosts, *map(str, alternative.get_values_for_type(x509.IPAddress))))
+        uris = frozenset(alternative.get_values_for_type(x509.UniformResourceIdentifier))
     except x509.ExtensionNotFound:
-        names = frozenset()  # clients no longer look at the common name
+        names = uris = frozenset()  # clients no longer look at the common name
     return TlsCertificate(
         subject=certificate.subject.rfc4514_string(),
         begins=certificate.not_valid_before_utc,
         ends=certificate.not_valid_after_utc,
         names=names,
+        uris=uris,
+        serial=certificate.serial_number,
         public_key=certificate.public_key().public_bytes(*PUBLIC),
+        parsed=certificate,
     )

@@ -58,7 +58,10 @@ def watch() -> None:
     specs = catalog.specs(settings)
     gauges, experiments = monitoring.gauges()
     gauges.watch_releases(monitoring.attended([spec.name for spec in specs], settings))
-    gauges.serve(environment.LOOPBACK, settings.port_monitor, settings.internal_secret)
+    gauges.serve(
+        environment.LOOPBACK, settings.port_monitor, settings.internal_secret,
+        monitoring.metrics_server(settings),
+    )  # fmt: skip
     # Connected at the first pass: a tool that is still unavailable fails that pass, not the process.
     ports = functools.cache(lambda: monitoring.pass_ports(settings))
 
@@ -70,7 +73,8 @@ def watch() -> None:
         return False
 
     print_text(
-        f"{len(specs)} models; metrics at http://{environment.LOOPBACK}:{settings.port_monitor}/metrics"
+        f"{len(specs)} models; metrics at "
+        f"{settings.inside_scheme}://{environment.LOOPBACK}:{settings.port_monitor}/metrics"
     )
     flow(specs, run_pass, gauges, print_text, time.monotonic, wait)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from enum import StrEnum
 from typing import Any
 
@@ -160,3 +160,19 @@ def summed(parts: tuple[Mapping[str, Counters], ...]) -> dict[str, Counters]:
         for pool, counted in part.items():
             total[pool] = total[pool].plus(counted)
     return total
+
+
+def joined(
+    by_machine: Mapping[str, Mapping[str, Counters]], pools: Iterable[str], apart: Collection[str]
+) -> dict[str, Counters]:
+    """Return pool -> sum over the machines, with the part of each of those that are told apart, if they are several.
+
+    Args:
+        pools: those that are there without a count, too.
+        apart: machines that answer; what one has counted that is lost cannot be compared with what comes.
+    """
+    total = summed((dict.fromkeys(pools, Counters()), *by_machine.values()))
+    if len(apart) < 2:
+        return total
+    parts = {pool: {name: by_machine[name].get(pool, Counters()) for name in sorted(apart)} for pool in total}
+    return {pool: counted.model_copy(update={"parts": parts[pool]}) for pool, counted in total.items()}

@@ -101,3 +101,10 @@ class RetrainingSpec(Frozen):
     schedule: Annotated[str, AfterValidator(check_cron)] = Field(description="cron expression of five fields")
     cooldown: timedelta
     max_alarms_per_week: PositiveInt
+    priority: int = Field(
+        10,
+        ge=1,
+        le=100,
+        exclude_if=lambda priority: priority == 10,  # the digest of specs without the key stays
+        description="of the trainings that wait for a place, those of the model with the higher one go first",
+    )

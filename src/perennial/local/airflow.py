@@ -16,7 +16,8 @@ from pathlib import Path
 
 from perennial import account_file, files
 from perennial.backend_settings import LIGHT, LOCAL
-from perennial.core.governance.identity import Role
+from perennial.core.certificates.roles import ProcessRole
+from perennial.core.governance.identity import AIRFLOW_ROLES
 from perennial.errors import SchedulerUnavailable
 from perennial.settings import Settings
 
@@ -30,10 +31,10 @@ CONFIGURATIONS = {"api-server": SESSIONS, "scheduler": SESSIONS, "celery worker"
 """Part of Airflow -> its configuration; the others have `airflow.cfg`, which has neither."""
 PSYCOPG = "postgresql+psycopg:"
 DAY = "86400"
+PLUGINS = Path(__file__).resolve().parents[1] / "orchestration" / "plugins"
+"""Folder by which every part of Airflow knows the turn of training steps."""
 BUNDLE = "airflow.dag_processing.bundles.local.LocalDagBundle"
 """Class of a folder of DAGs."""
-ROLES = {Role.ADMIN: "admin", Role.APPROVER: "op", Role.OPERATOR: "op", Role.VIEWER: "viewer"}
-"""Airflow's role per role; the approval task itself accepts only answers of approvers."""
 
 
 def dags_folder(settings: Settings) -> Path:
@@ -71,7 +72,7 @@ def make_passwords(settings: Settings) -> None:
     known = json.loads(path.read_text()) if path.is_file() else {}
     own = settings.airflow_password or known.get(settings.airflow_user) or secrets.token_urlsafe(15)
     accounts = account_file.read(settings.accounts_file)
-    people = {name: account.password for name, account in accounts.items() if account.role in ROLES}
+    people = {name: account.password for name, account in accounts.items() if account.role in AIRFLOW_ROLES}
     wanted = {**people, settings.airflow_user: own}
     if known != wanted:
         files.write_text(path, json.dumps(wanted), files.PRIVATE)
@@ -79,25 +80,22 @@ def make_passwords(settings: Settings) -> None:
 
 def users(settings: Settings) -> str:
     """Return the users for Airflow's simple auth manager: name:role, comma-separated."""
-    people = [(account.name, ROLES[account.role]) for account in settings.accounts if account.role in ROLES]
+    people = [
+        (account.name, AIRFLOW_ROLES[account.role])
+        for account in settings.accounts
+        if account.role in AIRFLOW_ROLES
+    ]
     return ",".join(f"{name}:{role}" for name, role in [(settings.airflow_user, "admin"), *people])
 
 
 def _session_key(secret: str, settings: Settings) -> str:
-    """Return the key of session tokens, which changes with the people, roles and passwords.
+    """Return the key of session tokens, which changes with the people, roles, passwords and the issuer.
 
     A session of Airflow contains its role and lasts a day, without a check that the account still exists.
     """
     passwords = (settings.airflow_dir / PASSWORDS).read_text()
-    return hmac.new(secret.encode(), f"{users(settings)}\n{passwords}".encode(), hashlib.sha512).hexdigest()
-
-
-def tls_options(settings: Settings) -> tuple[str, ...]:
-    """Return the options of the API server for TLS."""
-    if settings.pages_tls is None:
-        return ()
-    certificate, key = settings.pages_tls
-    return ("--ssl-cert", str(certificate), "--ssl-key", str(key))
+    text = f"{users(settings)}\n{passwords}" + (f"\n{settings.oidc_issuer}" if settings.oidc_issuer else "")
+    return hmac.new(secret.encode(), text.encode(), hashlib.sha512).hexdigest()
 
 
 def database(settings: Settings) -> str:
@@ -149,13 +147,13 @@ def make_configuration(settings: Settings) -> None:
 
 def environment(settings: Settings, part: str) -> dict[str, str]:
     """Return the environment variables of a part of Airflow; its secrets are in the files of `make_configuration`."""
-    home, trusted = settings.airflow_dir, settings.trusted_certificates
+    home = settings.airflow_dir
     return {
-        # Tasks trust this beside the well-known authorities when they call the API server.
-        **({"AIRFLOW__API__SSL_CERT": str(trusted)} if settings.tls_pages and trusted else {}),
+        **_certificates(settings),
         "AIRFLOW_HOME": str(home),
         "AIRFLOW_CONFIG": str(home / CONFIGURATIONS.get(part, "airflow.cfg")),
         "AIRFLOW__CORE__DAGS_FOLDER": str(dags_folder(settings)),
+        "AIRFLOW__CORE__PLUGINS_FOLDER": str(PLUGINS),
         "AIRFLOW__CORE__LOAD_EXAMPLES": "false",
         **_executor(settings),
         "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "false",
@@ -180,10 +178,27 @@ def environment(settings: Settings, part: str) -> dict[str, str]:
     }
 
 
+def _certificates(settings: Settings) -> dict[str, str]:
+    """Return whom tasks trust beside the well-known authorities when they call the API server, and who they are."""
+    trusted = settings.trusted_certificates
+    if settings.tls_pages or settings.internal_tls is None:
+        return {"AIRFLOW__API__SSL_CERT": str(trusted)} if settings.tls_pages and trusted else {}
+    files_ = settings.identity_of(ProcessRole.AIRFLOW)
+    return {
+        "AIRFLOW__API__SSL_CERT": str(files_.trusted),
+        "AIRFLOW__API__CLIENT_SSL_CERT": str(files_.chain),
+        "AIRFLOW__API__CLIENT_SSL_KEY": str(files_.key),
+    }
+
+
 def _executor(settings: Settings) -> dict[str, str]:
     """Return the variables about what runs the tasks."""
     if settings.executor == LOCAL:
-        return {"AIRFLOW__CORE__EXECUTOR": LOCAL, "AIRFLOW__CORE__PARALLELISM": "4"}
+        # One place more than trainings get: a release never waits behind them.
+        return {
+            "AIRFLOW__CORE__EXECUTOR": LOCAL,
+            "AIRFLOW__CORE__PARALLELISM": str(settings.training_slots + 1),
+        }
     return {
         "AIRFLOW__CORE__EXECUTOR": settings.executor,
         "AIRFLOW__OPERATORS__DEFAULT_QUEUE": LIGHT,
@@ -196,13 +211,13 @@ def _executor(settings: Settings) -> dict[str, str]:
 
 
 def migrate(settings: Settings, env: Mapping[str, str]) -> None:
-    """Create or upgrade Airflow's metadata database.
+    """Create or upgrade Airflow's metadata database, and set the slots of its pool of trainings.
 
     Raises:
         SchedulerUnavailable: the migration failed; the message ends with its output.
     """
     done = subprocess.run(
-        [sys.executable, "-m", "airflow", "db", "migrate"],
+        [sys.executable, "-m", "perennial.local.airflow_database", str(settings.training_slots)],
         env={**env, **environment(settings, "db")},
         capture_output=True,
         text=True,

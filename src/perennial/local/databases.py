@@ -28,6 +28,11 @@ def check(settings: Settings) -> None:
             f"Airflow's {CELERY} needs a broker", hint="PERENNIAL_CELERY_BROKER_URL=redis://..."
         )
     _check_recorder(settings)
+    if settings.online_store_reader is not None and settings.online_store is None:
+        raise SettingsError(
+            "PERENNIAL_ONLINE_STORE_READER is set and PERENNIAL_ONLINE_STORE is not: nobody would publish there",
+            hint="set both, or on a serving machine PERENNIAL_ONLINE_STORE alone: docs/guide/production.md",
+        )
     seen: dict[tuple[str, str, int | None, str], str] = {}
     for name in OWN:
         address = getattr(settings, name)

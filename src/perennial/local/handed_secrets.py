@@ -19,28 +19,33 @@ from perennial.errors import SettingsError
 from perennial.secret_settings import SECRETS
 from perennial.settings import PREFIX, Settings
 from perennial.vault_settings import VaultSettings
-from perennial.wiring.accounts import CERTIFICATES
+from perennial.wiring.accounts import CERTIFICATES, mlflow_uploads
 from perennial.wiring.monitoring import airflow_password
 
 NEEDS: dict[str, tuple[str, ...]] = {
-    "mlflow": ("database_url", "mlflow_database_url"),  # the first: it records changes of accounts
-    "guard": ("database_url",),
+    # The first: it records changes of accounts.
+    "mlflow": ("database_url", "mlflow_database_url", "oidc_client_secret"),
+    "guard": ("database_url", "encryption_keys"),  # walks releases, which read the log
     "agent": ("database_url",),  # a role of this serving machine
     "machines": ("database_url",),
-    "monitor": ("database_url", "airflow_password"),
+    "monitor": ("database_url", "airflow_password", "encryption_keys"),
     "notifier": ("database_url", "notify"),
-    "airflow-api-server": ("database_url",),  # records refused sign-ins
-    "airflow-triggerer": ("database_url",),
+    "airflow-api-server": ("database_url", "oidc_client_secret"),  # records refused sign-ins
+    "airflow-triggerer": ("database_url", "encryption_keys"),
     # Tasks train, publish features, register versions, gate and release.
-    "airflow-scheduler": ("database_url", "tuning_url", "dvc_remote", "online_store"),
+    "airflow-scheduler": ("database_url", "tuning_url", "dvc_remote", "online_store", "encryption_keys"),
     "airflow-worker-training": ("database_url", "tuning_url", "dvc_remote", "online_store"),
-    "airflow-worker-light": ("database_url", "dvc_remote", "online_store"),
+    "airflow-worker-light": ("database_url", "dvc_remote", "online_store", "encryption_keys"),
     "training": ("tuning_url", "dvc_remote", "online_store"),
     "server": ("online_store",),
 }
 """Process -> secret settings that it gets, each in a file of its own. All model servers have those of `server`."""
-RECORDERS = ("mlflow", "airflow-api-server")
-"""Processes that only append to the ledger: where `recorder_database_url` is set, it is their `database_url`."""
+NARROWER: dict[tuple[str, str], str] = {
+    ("mlflow", "database_url"): "recorder_database_url",
+    ("airflow-api-server", "database_url"): "recorder_database_url",
+    ("server", "online_store"): "online_store_reader",
+}
+"""(process, setting) -> setting whose value the process gets in its place, where it is set: it may do less."""
 VAULT = tuple(VaultSettings.model_fields)
 """Settings that lead to all secrets of the vault: who starts the processes reads it, and no process does."""
 ACCOUNTS: dict[str, tuple[Role, ...]] = {
@@ -89,6 +94,7 @@ def base_environment(settings: Settings) -> dict[str, str]:
         "PATH": path if path.startswith(bin_folder + os.pathsep) else f"{bin_folder}{os.pathsep}{path}",
         "PERENNIAL_TRACKING_URL": settings.tracking_url or settings.pages_mlflow,
         **({CERTIFICATES: str(trusted)} if trusted is not None else {}),
+        **mlflow_uploads(settings),
         "DO_NOT_TRACK": "1",
         "BENTOML_DO_NOT_TRACK": "True",
         "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -169,9 +175,8 @@ def _value(settings: Settings, process: str, name: str) -> SecretStr | str | Non
     """Return the value of a secret setting as a process gets it."""
     if name == "airflow_password":
         return airflow_password(settings)
-    if name == "database_url" and process in RECORDERS and settings.recorder_database_url is not None:
-        return settings.recorder_database_url
-    return getattr(settings, name)
+    narrower = getattr(settings, NARROWER.get((process, name), name))
+    return getattr(settings, name) if narrower is None else narrower
 
 
 def runs_here(settings: Settings, process: str) -> bool:

@@ -8,10 +8,22 @@ from dataclasses import dataclass, field, replace
 
 import httpx
 
+from perennial.core.certificates.roles import of_process
 from perennial.core.release.traffic import PoolName
-from perennial.local import airflow, celery_workers, handed_secrets, training_runner, unix_accounts
-from perennial.settings import LOOPBACK, Settings
+from perennial.local import (
+    airflow,
+    celery_workers,
+    handed_secrets,
+    secured_pages,
+    training_runner,
+    unix_accounts,
+)
+from perennial.settings import LOOPBACK, PREFIX, Settings
+from perennial.wiring.accounts import mlflow_certificates
+from perennial.wiring.certificates import authority
 
+CERTIFICATES, ROLE = "certificates", f"{PREFIX}INTERNAL_ROLE"
+"""Process that renews certificates, and the variable with whose certificate a process has."""
 ReadinessCheck = Callable[[httpx.Client], str]
 """Returns an empty text when the process is ready, else the reason why not."""
 
@@ -67,16 +79,12 @@ def table(settings: Settings) -> list[Process]:
     """Return every process of `perennial local up` in the order of display."""
     python = sys.executable
     mlflow_url = settings.pages_mlflow
-    monitor_url = f"http://{LOOPBACK}:{settings.port_monitor}/metrics"
+    monitor_url = f"{settings.inside_scheme}://{LOOPBACK}:{settings.port_monitor}/metrics"
     bearer = {"authorization": f"Bearer {settings.internal_secret}"}
     processes = [
         Process(
             "mlflow",
-            (
-                python, "-m", "uvicorn", "--factory", "perennial.tracking_server.app:create_app",
-                "--host", settings.host_pages, "--port", str(settings.port_mlflow),
-                *_tls_of_mlflow(settings),
-            ),
+            _mlflow(settings),
             status_200(f"{mlflow_url}/health"),
             f"MLflow: runs, versions, approval: {mlflow_url}",
             {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
@@ -87,10 +95,10 @@ def table(settings: Settings) -> list[Process]:
             listens(settings),
             f"Envoy: predictions enter here: {settings.envoy_url}",
         ),
-    ]  # fmt: skip
+    ]
     for pool in PoolName:
         ports = zip(settings.ports(pool), settings.grpc_ports(pool), strict=True)
-        processes += [_model_server(pool, port, grpc_port) for port, grpc_port in ports]
+        processes += [_model_server(settings, pool, port, grpc_port) for port, grpc_port in ports]
     processes += [
         Process(
             "guard",
@@ -113,6 +121,11 @@ def table(settings: Settings) -> list[Process]:
         processes.append(Process("notifier", command, always_ready, "notifier: mail, chat, webhooks"))
     processes = [process for process in processes if handed_secrets.runs_here(settings, process.name)]
     processes += _of_machines(settings)
+    if settings.internal_tls is not None and authority(settings).here:
+        command = (python, "-m", "perennial", "certificates", "watch")
+        processes.append(
+            Process(CERTIFICATES, command, always_ready, "certificates: renews those inside the plant")
+        )
     accounts = unix_accounts.read(settings)
     asking = {}
     if accounts is not None and accounts.training is not None:
@@ -122,9 +135,13 @@ def table(settings: Settings) -> list[Process]:
         replace(
             process,
             environment=process.environment
+            | _inside(settings, process.name)
             | handed_secrets.pointers(settings, process.name)
             | (asking if process.name.startswith("airflow-") else {}),
-            owner=accounts.of(process.name) if accounts is not None else None,
+            # The keys of the authority are for no other account.
+            owner=accounts.of(process.name)
+            if accounts is not None and process.name != CERTIFICATES
+            else None,
         )
         for process in processes
     ]
@@ -145,18 +162,28 @@ def _of_machines(settings: Settings) -> list[Process]:
     return [Process(name, (sys.executable, "-m", "perennial", *command), always_ready, shows)]
 
 
-def _tls_of_mlflow(settings: Settings) -> tuple[str, ...]:
-    if settings.pages_tls is None:
-        return ()
-    certificate, key = settings.pages_tls
-    return ("--ssl-certfile", str(certificate), "--ssl-keyfile", str(key))
+def _inside(settings: Settings, process: str) -> dict[str, str]:
+    """Return the variables about the certificate of a process."""
+    if settings.internal_tls is None:
+        return {}
+    role = of_process(process)
+    return {ROLE: role.value, **mlflow_certificates(settings, role)}
+
+
+def _mlflow(settings: Settings) -> tuple[str, ...]:
+    if secured_pages.wanted(settings):
+        return secured_pages.command("mlflow")
+    return (
+        sys.executable, "-m", "uvicorn", "--factory", "perennial.tracking_server.app:create_app",
+        "--host", settings.host_pages, "--port", str(settings.port_mlflow),
+    )  # fmt: skip
 
 
 def server_name(pool: str, port: int) -> str:
     return f"server-{pool}-{port}"
 
 
-def _model_server(pool: str, port: int, grpc_port: int) -> Process:
+def _model_server(settings: Settings, pool: str, port: int, grpc_port: int) -> Process:
     return Process(
         server_name(pool, port),
         (
@@ -171,8 +198,8 @@ def _model_server(pool: str, port: int, grpc_port: int) -> Process:
             "--grpc-port",
             str(grpc_port),
         ),
-        status_200(f"http://{LOOPBACK}:{port}/livez"),
-        f"model server of pool {pool}: http://{LOOPBACK}:{port}, gRPC {LOOPBACK}:{grpc_port}",
+        status_200(f"{settings.inside_scheme}://{LOOPBACK}:{port}/livez"),
+        f"model server of pool {pool}: {settings.inside_scheme}://{LOOPBACK}:{port}, gRPC {LOOPBACK}:{grpc_port}",
     )
 
 
@@ -201,13 +228,13 @@ def _worker(settings: Settings, queue: str, count: int) -> Process:
 
 def _airflow_server(settings: Settings) -> list[Process]:
     """Return the parts of Airflow that may be elsewhere: they ask nothing of this machine."""
+    server = _airflow(
+        settings, "api-server", ("--workers", "1"), status_200(f"{settings.airflow_url}/api/v2/version")
+    )
+    if secured_pages.wanted(settings):
+        server = replace(server, command=secured_pages.command("airflow"))
     return [
-        _airflow(
-            settings,
-            "api-server",
-            ("--workers", "1", *airflow.tls_options(settings)),
-            status_200(f"{settings.airflow_url}/api/v2/version"),
-        ),
+        server,
         _airflow(settings, "scheduler", ("--skip-serve-logs",), airflow_part(settings, "scheduler")),
         _airflow(settings, "dag-processor", (), airflow_part(settings, "dag_processor")),
     ]

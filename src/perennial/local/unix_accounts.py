@@ -18,6 +18,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from perennial import files
+from perennial.core.certificates.roles import ProcessRole
 from perennial.errors import SettingsError
 from perennial.settings import Settings
 from perennial.wiring.database import SQLITE
@@ -25,7 +26,15 @@ from perennial.wiring.database import SQLITE
 VARIABLE = "PERENNIAL_UNIX_ACCOUNTS"
 HINT = "an example: mlflow=mlflow,perennial=perennial, and training=training if you like"
 MLFLOW, REST, TRAINING = "mlflow", "perennial", "training"
-ROOTS = ("accounts.json", "secrets.json", "supervisord.conf", "supervisord.pid", "logs")
+ROOTS = (
+    "accounts.json",
+    "certificates",
+    "secrets.json",
+    "supervisord.conf",
+    "supervisord.pid",
+    "logs",
+    "tenant",
+)
 """Names in the state folder that stay root's, as whoever starts and stops the processes."""
 FOLDERS = (
     "airflow", "bentoml", "data", "downloads", "dvc-remote", "engines", "envoy", "feast", "history", "keys", "monitor",
@@ -103,6 +112,14 @@ def _owner(name: str, umask: str) -> Owner:
     if account.pw_uid == 0:
         raise SettingsError(f"{VARIABLE}: {name} is root", hint="an account without rights of its own")
     return Owner(name, account.pw_uid, account.pw_gid, account.pw_dir, umask)
+
+
+def of_certificate(accounts: UnixAccounts, name: str) -> tuple[int, int]:
+    """Return user and group of the files of a certificate: those of its process, or root's, who gives them out."""
+    if name not in set(ProcessRole) - {ProcessRole.OPERATOR, ProcessRole.PROMETHEUS}:
+        return 0, 0
+    owner = accounts.of(name)
+    return owner.uid, owner.gid
 
 
 def check(settings: Settings) -> None:

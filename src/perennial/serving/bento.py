@@ -12,8 +12,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from perennial.core.certificates.roles import ProcessRole, callers
 from perennial.errors import FeaturesUnavailable, PerennialError, SettingsError
 from perennial.hidden_packages import hidden
+from perennial.internal_tls.contexts import server_context
 from perennial.model_probe import ModelTrials
 from perennial.serving import explanation
 from perennial.serving.access.client_keys import ClientKeys
@@ -22,6 +24,7 @@ from perennial.serving.app import ModelServer
 from perennial.serving.evidence.sources import FeedbackSources
 from perennial.serving.feedback_inbox import FeedbackWriter
 from perennial.serving.host import ModelHost
+from perennial.serving.http.known_callers import KnownCallers
 from perennial.serving.http.whole_requests import DirectTraffic, WholeRequests
 from perennial.serving.manifest import example_columns
 from perennial.serving.observing.requests import Observed, no_steps
@@ -183,9 +186,14 @@ class ServerParts:
         )
         self.host, self.application = self._core.host, self._core.application
         self._grpc = None
+        # A bento by itself is no part of a plant.
+        self._identity = settings.internal_identity if packed is None else None
         if grpc_port is not None:
-            address = f"{LOOPBACK}:{grpc_port}"
-            self._grpc = GrpcServer(address, self._core.calls, lambda: self.host.started)
+            address, identity = f"{LOOPBACK}:{grpc_port}", self._identity
+            self._grpc = GrpcServer(
+                address, self._core.calls, lambda: self.host.started,
+                None if identity is None else (identity, callers(ProcessRole.POOL)),
+            )  # fmt: skip
 
     def uvicorn_settings(self) -> dict[str, Any]:
         """Return what uvicorn is told besides what BentoML tells it: to leave out what the routes do not use.
@@ -193,8 +201,15 @@ class ServerParts:
         Where requests are observed, none takes the short way: the observation is of uvicorn's own.
         """
         settings: dict[str, Any] = {"proxy_headers": False, "access_log": False, "ws": "none"}
+        allowed = None
+        if self._identity is not None:
+            context, allowed = server_context(self._identity), callers(ProcessRole.POOL)
+            settings |= {
+                "ssl_context_factory": lambda config, default: context,
+                "http": partial(KnownCallers, callers=allowed),
+            }
         if self._core.traffic is not None:
-            settings["http"] = partial(WholeRequests, traffic=self._core.traffic)
+            settings["http"] = partial(WholeRequests, traffic=self._core.traffic, callers=allowed)
         return settings
 
     async def start(self) -> None:

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
+    from perennial.encryption.keyring import Keyring
+
 PER_REQUEST = (
     "request_id", "version", "digest", "release_id", "capsule", "pool", "shadow", "latency_ms",
 )  # fmt: skip
@@ -50,10 +52,14 @@ class _Segment:
 
 
 class PredictionLogReader:
-    """Reads the files of all servers; an instance parses each byte of a journal once."""
+    """Reads the files of all servers; an instance parses each byte of a journal once.
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    Args:
+        keyring: keys of segments that are encrypted in object storage.
+    """
+
+    def __init__(self, folder: Path, keyring: Keyring | None = None) -> None:
+        self._folder, self._keyring = folder, keyring
         self._segments: dict[Path, _Segment] = {}
         self._lock = threading.Lock()
         self._aside: set[tuple[Path, int]] = set()
@@ -101,7 +107,7 @@ class PredictionLogReader:
             open_ = [path for path in journals if path.stem not in replaced]
             with contextlib.suppress(FileNotFoundError):  # sealed or merged in between: look again
                 requests = self._requests(model, open_, since)
-                remote = uploaded(self._folder, model, since, replaced)
+                remote = uploaded(self._folder, model, since, replaced, self._keyring)
                 tables = [sealed.read(path, since, columns) for path in (*paths, *remote)]
                 return [table for table in tables if len(table)], requests
 

@@ -1,14 +1,33 @@
-"""Sign this process in to MLflow."""
+"""Sign this process in to MLflow, and have S3 encrypt what it uploads."""
 
 from __future__ import annotations
 
+import json
 import os
 
 from perennial.core.governance.identity import Role
+from perennial.encryption.server_side import upload_arguments
 from perennial.settings import Settings
 
+UPLOADS = "MLFLOW_S3_UPLOAD_EXTRA_ARGS"
 CERTIFICATES = "MLFLOW_TRACKING_SERVER_CERT_PATH"
 """Variable with the file of certificates that MLflow's client trusts."""
+OWN_CERTIFICATE = "MLFLOW_TRACKING_CLIENT_CERT_PATH"
+"""Variable with the file of the certificate and the key that MLflow's client shows."""
+
+
+def mlflow_certificates(settings: Settings, role: str) -> dict[str, str]:
+    """Return the variables of MLflow's client about TLS.
+
+    Args:
+        role: whose certificate the process has.
+    """
+    ours = settings.tracking_url is None or settings.tracking_url.rstrip("/") == settings.pages_mlflow
+    if settings.internal_tls is not None and ours and not settings.tls_pages:
+        files = settings.identity_of(role)
+        return {CERTIFICATES: str(files.trusted), OWN_CERTIFICATE: str(files.combined)}
+    trusted = settings.trusted_certificates
+    return {} if trusted is None else {CERTIFICATES: str(trusted)}
 
 
 def sign_in(settings: Settings, role: Role) -> None:
@@ -25,10 +44,11 @@ def sign_in(settings: Settings, role: Role) -> None:
     from perennial import account_file
     from perennial.errors import SettingsError
 
+    os.environ.update(mlflow_uploads(settings))
     if not settings.tracking.startswith("http"):
         return
-    if (trusted := settings.trusted_certificates) is not None:
-        os.environ.setdefault(CERTIFICATES, str(trusted))
+    for name, path in mlflow_certificates(settings, settings.internal_role).items():
+        os.environ.setdefault(name, path)
     if os.environ.get("MLFLOW_TRACKING_TOKEN"):
         return
     name = next(account.name for account in settings.accounts if account.role is role)
@@ -42,6 +62,14 @@ def sign_in(settings: Settings, role: Role) -> None:
             f"this process is the account {signed_in} for MLflow: it cannot become {name}",
             hint="one process, one role: start another",
         )
+
+
+def mlflow_uploads(settings: Settings) -> dict[str, str]:
+    """Return the variable by which MLflow has S3 encrypt its artifacts; one that is set already stays."""
+    arguments = upload_arguments(settings.s3_encryption)
+    if not arguments or UPLOADS in os.environ:
+        return {}
+    return {UPLOADS: json.dumps(arguments)}
 
 
 _OURS: dict[int, str] = {}

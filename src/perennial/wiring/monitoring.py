@@ -8,11 +8,13 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from perennial.core.certificates.roles import ProcessRole, callers
 from perennial.settings import Settings
 
 if TYPE_CHECKING:
     from perennial import ports
     from perennial.adapters.prometheus.experiment_metrics import ExperimentMetrics
+    from perennial.adapters.prometheus.metrics_server import ThreadingServer
     from perennial.adapters.prometheus.monitor_metrics import MonitorMetrics
     from perennial.flows.experiment.analyse import ExperimentPorts
     from perennial.flows.monitoring.watch import PassPorts
@@ -68,6 +70,18 @@ def experiment_ports(settings: Settings) -> ExperimentPorts:
         inbox=releasing.feedback_inbox(settings),
         answered=releasing.answered(settings),
     )
+
+
+def metrics_server(settings: Settings) -> type[ThreadingServer]:
+    """Return the kind of server of the metrics page."""
+    from perennial.adapters.prometheus.metrics_server import ThreadingServer, secured
+
+    identity = settings.internal_identity
+    if identity is None:
+        return ThreadingServer
+    from perennial.internal_tls.contexts import server_context
+
+    return secured(server_context(identity), callers(ProcessRole.MONITOR))
 
 
 def gauges() -> tuple[MonitorMetrics, ExperimentMetrics]:

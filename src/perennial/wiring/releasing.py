@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from perennial.flows.release.rollback_record import RollbackRecordPorts
     from perennial.serving.evidence.answered import AnsweredPredictions
     from perennial.serving.feedback_inbox import FeedbackInbox
+    from perennial.serving.log.encrypted import LogRotation
     from perennial.serving.log.upload import SegmentUpload
     from perennial.serving.prediction_archive import PredictionArchive
 
@@ -45,7 +46,7 @@ def prediction_log(settings: Settings) -> ports.PredictionLog:
     """Return the reader of the prediction log."""
     from perennial.serving.prediction_log_reader import PredictionLogReader
 
-    return PredictionLogReader(settings.serving_dir / "log")
+    return PredictionLogReader(settings.serving_dir / "log", settings.keyring)
 
 
 def prediction_archive(settings: Settings) -> PredictionArchive:
@@ -65,7 +66,24 @@ def segment_upload(settings: Settings) -> SegmentUpload:
 
     if settings.log_bucket is None:
         raise SettingsError("PERENNIAL_LOG_BUCKET is not set", hint="PERENNIAL_LOG_BUCKET=s3://bucket/folder")
-    return SegmentUpload(settings.serving_dir / "log", settings.log_bucket, settings.log_local_days)
+    folder = settings.serving_dir / "log"
+    return SegmentUpload(folder, settings.log_bucket, settings.log_local_days, settings.keyring)
+
+
+def log_rotation(settings: Settings) -> LogRotation | None:
+    """Return the rotation of the keys of the uploaded log; None: nothing is uploaded.
+
+    Raises:
+        SettingsError: there are no keys.
+    """
+    from perennial.serving.log.encrypted import LogRotation
+
+    keyring = settings.keyring
+    if keyring is None:
+        raise SettingsError("PERENNIAL_ENCRYPTION_KEYS is not set", hint="perennial encryption generate FILE")
+    if settings.log_bucket is None:
+        return None
+    return LogRotation(settings.serving_dir / "log", settings.log_bucket, keyring)
 
 
 def feedback_inbox(settings: Settings) -> FeedbackInbox:
@@ -80,7 +98,7 @@ def answered(settings: Settings | None = None) -> AnsweredPredictions:
     from perennial.serving.evidence.answered import AnsweredPredictions
 
     settings = settings or load()
-    return AnsweredPredictions(settings.serving_dir / "log")
+    return AnsweredPredictions(settings.serving_dir / "log", settings.keyring)
 
 
 def checks(spec: ModelSpec, files: Path) -> tuple[Judgement, ...]:

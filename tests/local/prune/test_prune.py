@@ -107,15 +107,27 @@ def test_served_files_in_traffic_stay(plant):
 
 def test_the_two_halves_of_a_plant(plant):
     """Pools and routes of serving machines are rows of the database; such a machine knows no releases."""
-    control = plant.model_copy(update={"plane": "control"})
+    exchange = plant.home / "exchange"
+    control = plant.model_copy(update={"plane": "control", "exchange": f"file://{exchange}"})
+    for digit in "abcdf":
+        write(exchange / "versions" / digest(digit) / "manifest.json")
+    write(exchange / "versions" / digest("9") / "manifest.json", at=NOW)
+    write(exchange / "log" / "a" / digest("a"))
     held = DesiredState(generation=1, models=(DesiredVersion.of(ref("b")),)).model_dump_json()
     machines.wanted(control).change(WantedKind.POOL, "stable", lambda body: held)
     assert gone(control) == folders("a")
+    assert gone(control, "exchanged versions") == {digest("a"), digest("f")}, (
+        "no release needs it; unknown, and old"
+    )
+    assert prune(control, NOW)
+    assert {path.name for path in (exchange / "versions").iterdir()} == set(map(digest, "bcd9"))
+    assert (exchange / "log" / "a" / digest("a")).is_file()
     serving = plant.model_copy(update={"plane": "serving"})
     desired_state.write(
         desired_state.state_file(plant.serving_dir, "stable"), DesiredState.model_validate_json(held)
     )
-    assert gone(serving) == folders("a", "c", "d", "e")
+    assert gone(serving) == folders("c", "d", "e")
+    assert gone(serving, "exchanged versions") == set()
 
 
 def test_nothing_goes_while_it_is_not_known_what_is_in_traffic(plant):

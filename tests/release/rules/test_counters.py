@@ -60,5 +60,5 @@ def test_latency_evidence_leaves_out_refusals_and_lost_requests():
 
 def test_an_error_is_excused_once():
     failed = Counters(requests=10, errors=4, excused=1)
-    assert failed.excusing(2).evidence().errors == 1
-    assert failed.excusing(9).evidence() == Counters(requests=6)
+    assert failed.excused_as(Counters(lost=2)).evidence().errors == 1
+    assert failed.excused_as(Counters(lost=9)).evidence() == Counters(requests=6)

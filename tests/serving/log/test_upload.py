@@ -9,12 +9,12 @@ from types import SimpleNamespace
 import pandas as pd
 import pytest
 from doubles.answers import answered
+from uploading.days import BUCKET, NOW, START, assert_same, days_here, everything, keys
 
 from perennial import catalog
 from perennial.adapters.file_scan import connect
 from perennial.cli import main
 from perennial.errors import ChecksumMismatch, ToolError, UsageError
-from perennial.serving.evidence.answered import AnsweredPredictions
 from perennial.serving.log import sealed
 from perennial.serving.log import upload as uploads
 from perennial.serving.log.upload import SegmentUpload
@@ -23,47 +23,6 @@ from perennial.serving.prediction_log import PredictionLogWriter
 from perennial.serving.prediction_log_reader import PredictionLogReader
 
 pytestmark = pytest.mark.server
-START = datetime(2026, 3, 1, 10, tzinfo=UTC)
-NOW = START + timedelta(days=9, hours=8)
-BUCKET = "s3://logs/plant"
-
-
-@pytest.fixture
-def log(tmp_path, s3):
-    """Ten days of predictions, those of today in a journal; and the bucket."""
-    s3.create_bucket(Bucket="logs")
-    writer = PredictionLogWriter(tmp_path, "stable", "w")
-    for day in range(10):
-        for hour in range(2):
-            writer.append(answered(START + timedelta(days=day, hours=7 * hour), rows=3))
-    writer.close()
-    PredictionArchive(tmp_path).tidy("m", NOW - timedelta(hours=2), None)
-    return tmp_path
-
-
-def days_here(log) -> int:
-    return len({path.parent for path in log.glob("m/day=*/*.parquet")})
-
-
-def keys(s3) -> list[str]:
-    return [entry["Key"] for entry in s3.list_objects_v2(Bucket="logs").get("Contents", ())]
-
-
-def everything(log):
-    """What the readers see of the whole log and of its last days, and what is known of each of its ids."""
-    reader = PredictionLogReader(log)
-    frames = [reader.read("m"), reader.read("m", NOW - timedelta(days=2)), reader.timings("m", START)]
-    ids = list(frames[0]["prediction_id"])
-    assert len(ids) == 60
-    return frames, AnsweredPredictions(log).tasks(ids)
-
-
-def assert_same(first, second) -> None:
-    for old, new in zip(first[0], second[0], strict=True):
-        pd.testing.assert_frame_equal(
-            *(each.sort_values([*each.columns[:3]], ignore_index=True) for each in (old, new))
-        )
-    assert first[1] == second[1]
 
 
 def test_readers_see_local_and_uploaded_segments_as_one_log(log, s3):

@@ -121,14 +121,18 @@ class Postgres(Server):
 
 
 class Redis(Server):
-    """Redis with a password that writes each change to its file, as a queue must."""
+    """Redis with a password that writes each change to its file, as a queue must.
 
-    def __init__(self, folder: Path) -> None:
+    Args:
+        users: lines of its configuration that name the users, in place of the password of everybody.
+    """
+
+    def __init__(self, folder: Path, users: str = "requirepass word\n") -> None:
         (self.port,) = free_ports(1)
         self.address = f"redis://:word@127.0.0.1:{self.port}/0"
         folder.mkdir(parents=True)
         (folder / "redis.conf").write_text(
-            f"port {self.port}\nbind 127.0.0.1\nrequirepass word\nappendonly yes\nappendfsync always\nsave ''\n"
+            f"port {self.port}\nbind 127.0.0.1\n{users}appendonly yes\nappendfsync always\nsave ''\n"
         )
         super().__init__(folder, ("redis-server", folder / "redis.conf"))
         self.revive()

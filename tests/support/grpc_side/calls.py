@@ -28,14 +28,18 @@ def message(model: str, rows: int = 1, value: float = 0.25, **more) -> wire.Mode
 
 
 class Caller:
-    """Calls on a connection of its own; with a certificate to trust, over TLS."""
+    """Calls on a connection of its own; with a certificate to trust or with credentials, over TLS."""
 
-    def __init__(self, port: int, trusted: bytes | None = None) -> None:
+    def __init__(
+        self, port: int, trusted: bytes | None = None, credentials: grpc.ChannelCredentials | None = None
+    ) -> None:
         address = f"127.0.0.1:{port}"
+        if trusted is not None:
+            credentials = grpc.ssl_channel_credentials(trusted)
         self._channel = (
             grpc.insecure_channel(address)
-            if trusted is None
-            else grpc.secure_channel(address, grpc.ssl_channel_credentials(trusted))
+            if credentials is None
+            else grpc.secure_channel(address, credentials)
         )
 
     def __enter__(self) -> Caller:
@@ -65,13 +69,13 @@ class Caller:
 
 
 @contextmanager
-def serving(calls: grpc.GenericRpcHandler, live=lambda: True) -> Iterator[int]:
+def serving(calls: grpc.GenericRpcHandler, live=lambda: True, **more) -> Iterator[int]:
     """Serve in a thread; yields the port."""
     (port,) = free_ports(1)
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, daemon=True)
     thread.start()
-    server = GrpcServer(f"127.0.0.1:{port}", calls, live)
+    server = GrpcServer(f"127.0.0.1:{port}", calls, live, **more)
     asyncio.run_coroutine_threadsafe(server.start(), loop).result(SECONDS)
     try:
         yield port

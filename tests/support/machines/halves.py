@@ -65,6 +65,13 @@ class ServingMachine:
         for port in self._servers:
             until(lambda port=port: self._is_up(port), 300, f"server {port} of {self.name}")
 
+    def leave(self) -> None:
+        """End the agent in order, then kill the others; `up` starts all again with the same state."""
+        agent = self._running[-1]
+        agent.terminate()
+        agent.wait(timeout=120)
+        self.stop()
+
     def stop(self) -> None:
         """Kill what still runs, with the workers of the servers, which are in sessions of their own."""
         for process in self._running:

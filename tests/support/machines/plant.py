@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -17,10 +17,11 @@ from perennial.adapters.sql.machines.pool import SqlPool
 from perennial.adapters.sql.machines.router import SqlRouter
 from perennial.adapters.sql.machines.wanted import SqlWanted
 from perennial.core.machine import MachineReport, WantedKind
-from perennial.core.release.traffic import Route, Target
+from perennial.core.release.traffic import AnyRoute, Expected, Route, Target
 from perennial.core.version import VersionRef
-from perennial.flows.release.agent_ports import AgentPorts
-from perennial.flows.release.machine_agent import Agent
+from perennial.errors import RouterRejected
+from perennial.flows.release.machines.agent import Agent
+from perennial.flows.release.machines.agent_ports import AgentPorts
 from perennial.serving.desired_state import DesiredState, DesiredVersion
 
 MODEL = "m"
@@ -31,14 +32,44 @@ BODY: dict = {"inputs": [{"data": []}]}
 class HoldingPool(MemoryPool):
     """The pool of a machine, whose files are always there."""
 
-    def hold(self, pool: str, wanted: DesiredState, fetch: Callable) -> None:
-        self._held[pool] = {version.identity: version for version in wanted.models}
+    def hold(self, pool: str, wanted: DesiredState, fetch: Callable, stay: Collection = ()) -> None:
+        stays = {identity: version for identity, version in self._held[pool].items() if identity in stay}
+        self._held[pool] = {**stays, **{version.identity: version for version in wanted.models}}
+
+    def held(self, pool: str) -> Collection[tuple[str, str]]:
+        return list(self._held[pool])
 
     def problems(self) -> dict[int, list[str]]:
         return {3101: []}
 
 
 class OverviewRouter(MemoryRouter):
+    """The router of a machine.
+
+    Attributes:
+        damaged: its file of routes cannot be read.
+        sizes: number of routes after each change.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.damaged = False
+        self.sizes: list[int] = []
+
+    def routes(self) -> Mapping[str, Route]:
+        if self.damaged:
+            raise RouterRejected("the file of the routes cannot be read", hint="restore them")
+        return dict(self._routes)
+
+    def apply(self, route: Route, expected: Expected = AnyRoute.ANY) -> None:
+        self.routes()
+        super().apply(route, expected)
+        self.sizes.append(len(self._routes))
+
+    def restore(self, routes: Mapping[str, Route]) -> None:
+        self.damaged, self._routes = False, dict(routes)
+        self.sizes.append(len(routes))
+
     def overview(self) -> list[dict]:
         return []
 
@@ -95,11 +126,12 @@ class Plant:
         for name in list(self._agents):
             self.stop(name)
 
-    def hold(self, ref: VersionRef) -> None:
-        """Every stable pool must hold the version, whose files need no exchange here."""
-        state = DesiredState().with_version(DesiredVersion.of(ref)).model_dump_json()
+    def hold(self, *refs: VersionRef) -> None:
+        """Every stable pool must hold the versions and no others; their files need no exchange here."""
+        state = DesiredState(models=tuple(DesiredVersion.of(ref) for ref in refs)).model_dump_json()
         self.wanted.change(WantedKind.POOL, "stable", lambda body: state)
-        until(lambda: self.pool.readiness("stable", MODEL, ref.digest).complete, 60, "loaded")
+        for ref in refs:
+            until(lambda ref=ref: self.pool.readiness("stable", ref.model, ref.digest).complete, 60, "loaded")
 
 
 def version(number: int) -> VersionRef:
@@ -107,9 +139,14 @@ def version(number: int) -> VersionRef:
     return VersionRef(model=MODEL, version=f"{number}.0.0", key=str(number), digest=digest, capsule="c")
 
 
-def route(number: int) -> Route:
+def route(number: int, model: str = MODEL, candidate: int = 0) -> Route:
+    canary = {"canary": _target(candidate), "canary_weight": 5.0} if candidate else {}
+    return Route(model=model, stable=_target(number), **canary)
+
+
+def _target(number: int) -> Target:
     ref = version(number)
-    return Route(model=MODEL, stable=Target(version=ref.version, digest=ref.digest, release_id=f"r{number}"))
+    return Target(version=ref.version, digest=ref.digest, release_id=f"r{number}")
 
 
 @contextmanager
@@ -123,12 +160,12 @@ def unable(router: OverviewRouter, name: str) -> Iterator[None]:
 
 @contextmanager
 def running(folder: Path) -> Iterator[Plant]:
-    """Start the machines a and b, whose stable servers hold the first version."""
+    """Start the machines a and b, whose stable servers hold three versions."""
     made = Plant(f"sqlite:///{folder}/perennial.db")
     try:
         for name in ("a", "b"):
             made.start(name)
-        made.hold(version(1))
+        made.hold(*map(version, (1, 2, 3)))
         yield made
     finally:
         made.stop_all()

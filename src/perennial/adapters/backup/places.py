@@ -7,8 +7,8 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import BinaryIO, Protocol
 
-from perennial.files import sha256
 from perennial.object_storage import S3, storage
 
 BLOCK = 1 << 20
@@ -28,35 +28,47 @@ def is_empty(place: str) -> bool:
     return not folder.exists() or not any(folder.iterdir())
 
 
-def save(place: str, target: Path, is_left_out: Callable[[Path], bool]) -> Iterator[tuple[str, int, str]]:
-    """Copy all files of a place below `target`, but some of a folder; yields name, size and SHA-256 of each."""
+class Target(Protocol):
+    """Where copies go: `folder.BackupFolder`."""
+
+    def copy(self, source: Path, name: str) -> tuple[int, str]: ...
+    def add(self, source: BinaryIO, name: str) -> tuple[int, str]: ...
+
+
+def save(
+    place: str, target: Target, below: str, is_left_out: Callable[[Path], bool]
+) -> Iterator[tuple[str, int, str]]:
+    """Copy all files of a place, but some of a folder; yields name, size and SHA-256 of each.
+
+    Args:
+        below: what the names in the target begin with.
+    """
     if not is_address(place):
         for path in sorted(Path(place).rglob("*")):
             if path.is_file() and not is_left_out(path):
-                name = path.relative_to(place).as_posix()
-                yield name, *copy_file(path, target / name)
+                name = f"{below}/{path.relative_to(place).as_posix()}"
+                yield name, *target.copy(path, name)
         return
     with storage(place) as objects:
         root = place.removeprefix(S3).rstrip("/")
         for key in sorted(objects.find(root)):
-            name = key.removeprefix(f"{root}/")
-            path = target / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            objects.get_file(key, str(path))
-            yield name, path.stat().st_size, sha256(path)
+            name = f"{below}/{key.removeprefix(f'{root}/')}"
+            with objects.open(key, "rb") as source:
+                size, digest = target.add(source, name)
+            yield name, size, digest
 
 
 def load(source: Path, name: str, digest: str, place: str) -> None:
-    """Put a saved file into a place under its name.
+    """Put a file into a place under a name.
 
     Args:
         digest: its SHA-256, which the upload of the prediction log looks for in the metadata of an object.
     """
     if not is_address(place):
-        copy_file(source / name, Path(place) / name)
+        copy_file(source, Path(place) / name)
         return
     with storage(place) as objects:
-        objects.put_file(str(source / name), f"{place.rstrip('/')}/{name}", Metadata={"sha256": digest})
+        objects.put_file(str(source), f"{place.rstrip('/')}/{name}", Metadata={"sha256": digest})
 
 
 def copy_file(source: Path, target: Path) -> tuple[int, str]:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
@@ -23,6 +23,9 @@ from perennial.serving.loading.state_file import StateFile
 from perennial.serving.manifest import SEAL_FILE, load_verified
 from perennial.serving.signed_files import TrustedKeys, write_contents
 
+if TYPE_CHECKING:
+    from perennial.internal_tls.caller import Caller
+
 WARM_UP = 10
 """Requests before a measurement: the first requests allocate memory that later requests reuse."""
 
@@ -36,6 +39,7 @@ class BentoPool:
         servers: pool name -> port of each of its servers.
         trusted: keys of those who may sign a version.
         secret: shared secret that the servers require.
+        caller: TLS to the servers; None: without.
     """
 
     def __init__(
@@ -45,7 +49,9 @@ class BentoPool:
         servers: Mapping[str, Sequence[int]],
         trusted: TrustedKeys,
         secret: str = "",
+        caller: Caller | None = None,
     ) -> None:
+        self._caller = caller
         self._sent = {headers.SECRET: secret}
         self._states = {pool: StateFile(desired_state.state_file(serving_dir, pool)) for pool in servers}
         self._folder = serving_dir
@@ -53,7 +59,9 @@ class BentoPool:
         self._servers = servers
         self._trusted = trusted
         self._clients = {
-            port: LoopbackHttp((host, port), 3.0, self._sent) for ports in servers.values() for port in ports
+            port: LoopbackHttp((host, port), 3.0, self._sent, caller)
+            for ports in servers.values()
+            for port in ports
         }
 
     def ensure(self, pool: str, ref: VersionRef, files: Path) -> None:
@@ -67,16 +75,34 @@ class BentoPool:
         self._store(ref, files)
         self._change(pool, lambda state: state.with_version(DesiredVersion.of(ref)))
 
-    def hold(self, pool: str, wanted: DesiredState, fetch: Callable[[DesiredVersion, Path], None]) -> None:
-        """Make these the versions of the pool, after their files; see `flows.release.agent_ports`.
+    def held(self, pool: str) -> Collection[tuple[str, str]]:
+        """Return (model, digest) of the versions of the pool; see `flows.release.machines.agent_ports`."""
+        self._check_pool(pool)
+        return [version.identity for version in self._states[pool].read().models]
 
-        A version whose files cannot be had keeps none of the others from its servers.
+    def hold(
+        self,
+        pool: str,
+        wanted: DesiredState,
+        fetch: Callable[[DesiredVersion, Path], None],
+        stay: Collection[tuple[str, str]] = (),
+    ) -> None:
+        """Make these the versions of the pool, after their files; see `flows.release.machines.agent_ports`.
+
+        A version whose files cannot be had keeps none of the others from its servers. A damaged file of the pool is
+        set aside.
 
         Raises:
             ToolError, ModelFileError: that of the first version whose files cannot be had.
         """
         self._check_pool(pool)
-        here = {version.identity for version in self._states[pool].read().models}
+        try:
+            there = self._states[pool].read().models
+        except ModelFileError:
+            path = desired_state.state_file(self._folder, pool)
+            path.replace(path.with_suffix(".damaged"))
+            there = ()
+        here = {version.identity for version in there}
         missing: list[PerennialError] = []
         held = []
         for version in wanted.models:
@@ -90,6 +116,8 @@ class BentoPool:
             except OSError as error:  # the disk is full, or the store stays locked
                 named = f"{version.model} {version.digest[:12]}: {error}"
                 missing.append(ToolError(named, hint=f"check the disk of {self._folder}"))
+        named = {version.identity for version in wanted.models}
+        held += [version for version in there if version.identity in stay and version.identity not in named]
         self._change(pool, lambda state: state.with_models(tuple(held)))
         if missing:
             raise missing[0]
@@ -164,7 +192,8 @@ class BentoPool:
         """
         self._check_pool(pool)
         sent = {headers.DIGEST: digest, headers.SYNTHETIC: "true"}
-        client = LoopbackHttp((self._host, self._ready_port(pool, model, digest)), 10.0, self._sent)
+        address = self._host, self._ready_port(pool, model, digest)
+        client = LoopbackHttp(address, 10.0, self._sent, self._caller)
 
         def once() -> float:
             started = time.perf_counter()

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from perennial.adapters.loopback_http import LoopbackHttp
 from perennial.serving import headers
+
+if TYPE_CHECKING:
+    from perennial.internal_tls.caller import Caller
 
 TIMEOUT_S = 3.0
 
@@ -18,9 +21,17 @@ class BentoProbe:
         host: address of the servers.
         servers: pool name -> port of each of its servers.
         secret: shared secret that the servers require.
+        caller: TLS to the servers; None: without.
     """
 
-    def __init__(self, host: str, servers: Mapping[str, Sequence[int]], secret: str = "") -> None:
+    def __init__(
+        self,
+        host: str,
+        servers: Mapping[str, Sequence[int]],
+        secret: str = "",
+        caller: Caller | None = None,
+    ) -> None:
+        self._caller = caller
         self._secret = {headers.SECRET: secret}
         self._host = host
         self._servers = servers
@@ -42,7 +53,7 @@ class BentoProbe:
         return problem
 
     def _ask(self, port: int, path: str, digest: str, body: Mapping[str, Any]) -> str:
-        client = LoopbackHttp((self._host, port), TIMEOUT_S, self._secret)
+        client = LoopbackHttp((self._host, port), TIMEOUT_S, self._secret, self._caller)
         sent = {headers.DIGEST: digest, headers.SYNTHETIC: "true"}
         try:
             answer = client.post(path, body, sent)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from perennial.adapters.loopback_http import Answer, LoopbackHttp
-from perennial.errors import RouterUnavailable
+from perennial.errors import RouterRejected, RouterUnavailable
 
 
 @dataclass(frozen=True)
@@ -116,3 +117,18 @@ def _endpoint(status: dict[str, Any]) -> Endpoint:
         answered=stats.get("rq_success", 0) + errors,
         errors=errors,
     )
+
+
+def clear_socket(path: Path) -> None:
+    """Make the private folder of the admin socket, and remove the socket that a killed Envoy left.
+
+    Raises:
+        RouterRejected: the folder belongs to another user.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    if path.parent.stat().st_uid != os.getuid() or path.parent.is_symlink():
+        raise RouterRejected(
+            f"{path.parent} belongs to another user", hint="remove it, or set PERENNIAL_HOME"
+        )
+    path.parent.chmod(0o700)
+    path.unlink(missing_ok=True)

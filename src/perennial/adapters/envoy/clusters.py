@@ -17,9 +17,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
+from pathlib import Path
 
-from perennial.adapters.envoy import grpc
-from perennial.adapters.envoy.config import TYPE, Address, Json, Layout, address
+from perennial.adapters.envoy import grpc, secrets
+from perennial.adapters.envoy.config import TYPE, Address, InternalTls, Json, Layout, address
 from perennial.core.release.traffic import PoolName
 
 SERVERS = "perennial.stable"
@@ -59,8 +60,12 @@ def stat_name(cluster: str) -> str:
     return cluster.replace(".", "-")
 
 
-def clusters(models: Sequence[str], layout: Layout) -> list[Json]:
-    """Return the clusters of every model, and those of what is no prediction."""
+def clusters(models: Sequence[str], layout: Layout, folder: Path) -> list[Json]:
+    """Return the clusters of every model, and those of what is no prediction.
+
+    Args:
+        folder: of Envoy's files.
+    """
     resources = []
     for protocol, pools in ((Protocol.REST, layout.pools), (Protocol.GRPC, layout.grpc)):
         stable, canary = pools[PoolName.STABLE], pools[PoolName.CANARY]
@@ -75,7 +80,18 @@ def clusters(models: Sequence[str], layout: Layout) -> list[Json]:
                 _cluster(of_pool[PoolName.CANARY], [canary, stable], protocol, _candidate_retry()),
                 _cluster(shadow_cluster(model, protocol), [canary], protocol, limits=_copies(len(canary))),
             ]
-    return resources
+    return (
+        resources if layout.inside is None else [_secured(each, layout.inside, folder) for each in resources]
+    )
+
+
+def _secured(cluster: Json, inside: InternalTls, folder: Path) -> Json:
+    """Return the cluster with TLS to its servers."""
+    options = cluster["typed_extension_protocol_options"][_HTTP_OPTIONS]
+    protocols = ["h2"] if "http2_protocol_options" in options["explicit_http_config"] else ["http/1.1"]
+    common = options["common_http_protocol_options"]
+    common["max_connection_duration"] = secrets.CONNECTION_LIFE
+    return {**cluster, "transport_socket": secrets.upstream(inside, folder, protocols)}
 
 
 def _cluster(

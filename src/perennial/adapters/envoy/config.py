@@ -33,6 +33,19 @@ TYPE = "type.googleapis.com/envoy."
 
 
 @dataclass(frozen=True)
+class InternalTls:
+    """TLS from Envoy to the model servers.
+
+    Attributes:
+        folder: of Envoy's certificate, with `tls.crt`, `tls.key` and `ca.crt`.
+        servers: name of the kind URI that the certificate of a model server has.
+    """
+
+    folder: Path
+    servers: str
+
+
+@dataclass(frozen=True)
 class Layout:
     """Addresses of Envoy and of the servers of each pool.
 
@@ -45,6 +58,7 @@ class Layout:
         client_rate: requests per second of a client's address.
         tls: files of the certificate chain and the private key; None: no TLS.
         jwt: issuer, audience and JWKS file of the JWTs of clients; None: no JWTs.
+        inside: TLS to the model servers; None: without.
     """
 
     listen: Address
@@ -55,6 +69,7 @@ class Layout:
     client_rate: int = 5000
     tls: tuple[Path, Path] | None = None
     jwt: tuple[str, str, Path] | None = None
+    inside: InternalTls | None = None
 
 
 def bootstrap(layout: Layout, folder: Path) -> Json:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from perennial import limits
-from perennial.adapters.envoy import grpc
+from perennial.adapters.envoy import grpc, secrets
 from perennial.adapters.envoy.config import LISTENER, ROUTES, TYPE, Json, Layout, address, watched
 from perennial.serving import headers
 
@@ -56,13 +56,14 @@ def listeners(layout: Layout, folder: Path) -> list[Json]:
         "name": "envoy.filters.network.http_connection_manager",
         "typed_config": connection_manager,
     }
+    secured = {} if layout.tls is None else {"transport_socket": secrets.downstream(folder)}
     return [
         {
             "@type": f"{TYPE}config.listener.v3.Listener",
             "name": LISTENER,
             "address": address(layout.listen),
             "per_connection_buffer_limit_bytes": limits.CONNECTION_BYTES,
-            "filter_chains": [{"filters": [manager], **_tls(layout.tls)}],
+            "filter_chains": [{"filters": [manager], **secured}],
         }
     ]
 
@@ -76,23 +77,6 @@ def _without_request_id() -> Json:
             "mutations": [{"remove": headers.REQUEST_ID}],
         },
     }
-
-
-def _tls(files: tuple[Path, Path] | None) -> Json:
-    if files is None:
-        return {}
-    chain, key = files
-    context = {
-        "@type": f"{TYPE}extensions.transport_sockets.tls.v3.DownstreamTlsContext",
-        "common_tls_context": {
-            "alpn_protocols": ["h2", "http/1.1"],
-            "tls_params": {"tls_minimum_protocol_version": "TLSv1_2"},
-            "tls_certificates": [
-                {"certificate_chain": {"filename": str(chain)}, "private_key": {"filename": str(key)}}
-            ],
-        },
-    }
-    return {"transport_socket": {"name": "envoy.transport_sockets.tls", "typed_config": context}}
 
 
 def http_filters(client_rate: int, secret: str, jwt: tuple[str, str, Path] | None = None) -> list[Json]:

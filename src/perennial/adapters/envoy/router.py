@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 import socket
 import time
@@ -22,13 +21,14 @@ from filelock import FileLock, Timeout
 
 from perennial.adapters.envoy import config as envoy_config
 from perennial.adapters.envoy import state as envoy_state
-from perennial.adapters.envoy.admin import EnvoyAdmin
+from perennial.adapters.envoy.admin import EnvoyAdmin, clear_socket
 from perennial.adapters.envoy.clusters import clusters
 from perennial.adapters.envoy.config import Layout
 from perennial.adapters.envoy.listener import listeners
 from perennial.adapters.envoy.live import by_name, differences
 from perennial.adapters.envoy.measurements import EnvoyMeasurements
 from perennial.adapters.envoy.routes import route_configuration
+from perennial.adapters.envoy.secrets import secrets
 from perennial.adapters.envoy.state import ConfirmedRoutes
 from perennial.core.release.traffic import (
     AnyRoute,
@@ -66,7 +66,7 @@ class EnvoyRouter:
 
         A damaged routes.json is set aside: Envoy starts without routes, and the watch restores the recorded ones.
         """
-        _clear_socket(self._layout.admin)
+        clear_socket(self._layout.admin)
         self._set_aside_damaged()
         return self.init_files()
 
@@ -74,6 +74,8 @@ class EnvoyRouter:
         """Write all of Envoy's files from the confirmed routes; returns the path of the bootstrap file."""
         with self._locked():
             state = self._confirmed()
+            for name, secret in secrets(self._layout).items():
+                self._write(f"sds/{name}", _version(state, [secret]), [secret])
             public = listeners(self._layout, self._folder)
             self._write("lds", _version(state, public), public)
             self._write_clusters(state)
@@ -109,6 +111,17 @@ class EnvoyRouter:
     def route(self, model: str) -> Route | None:
         return self._confirmed().routes.get(model)
 
+    def routes(self) -> Mapping[str, Route]:
+        """Return model -> confirmed route; the same object while the file is the same."""
+        return self._confirmed().routes
+
+    def restore(self, routes: Mapping[str, Route]) -> None:
+        """Make these the confirmed routes, in place of a file that is lost or damaged."""
+        self._set_aside_damaged()
+        with self._locked():
+            envoy_state.write(self._state_file, ConfirmedRoutes(1, dict(routes)))
+        self.init_files()
+
     def counters(self, model: str) -> Mapping[str, Counters]:
         """Return counters since Envoy's start by pool; see `EnvoyMeasurements.counters`."""
         return self._measurements.counters(model)
@@ -139,7 +152,7 @@ class EnvoyRouter:
             }
             wanted = {
                 "routes": _route_resources(state),
-                "clusters": clusters(list(state.routes), self._layout),
+                "clusters": clusters(list(state.routes), self._layout, self._folder),
                 "listeners": listeners(self._layout, self._folder),
             }
             changes = [
@@ -189,7 +202,7 @@ class EnvoyRouter:
         They are those of a new model, and of a protocol that the version before did not have: a rollback right after an
         upgrade meets the Envoy of before.
         """
-        names = {cluster["name"] for cluster in clusters(list(wanted.routes), self._layout)}
+        names = {cluster["name"] for cluster in clusters(list(wanted.routes), self._layout, self._folder)}
         if names <= set(self._admin.clusters()):
             return
         before = self._rejections(CDS)
@@ -238,7 +251,7 @@ class EnvoyRouter:
             time.sleep(0.02)
 
     def _write_clusters(self, state: ConfirmedRoutes) -> None:
-        resources = clusters(list(state.routes), self._layout)
+        resources = clusters(list(state.routes), self._layout, self._folder)
         self._write("cds", _version(state, resources), resources)
 
     def _write_routes(self, state: ConfirmedRoutes) -> str:
@@ -247,9 +260,9 @@ class EnvoyRouter:
         return version
 
     def _write(self, kind: str, version: str, resources: Sequence[envoy_config.Json]) -> None:
-        name = {"lds": "listeners", "cds": "clusters", "rds": "routes"}[kind]
+        path = {"lds": "lds/listeners", "cds": "cds/clusters", "rds": "rds/routes"}.get(kind, kind)
         content = envoy_config.discovery(version, resources)
-        write_bytes(self._folder / kind / f"{name}.json", content, PRIVATE)
+        write_bytes(self._folder / f"{path}.json", content, PRIVATE)
 
     @property
     def _state_file(self) -> Path:
@@ -268,21 +281,6 @@ class EnvoyRouter:
             raise RouterUnavailable(
                 "another process holds the lock of the routes", hint="try again"
             ) from error
-
-
-def _clear_socket(path: Path) -> None:
-    """Make the private folder of the admin socket, and remove the socket that a killed Envoy left.
-
-    Raises:
-        RouterRejected: the folder belongs to another user.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    if path.parent.stat().st_uid != os.getuid() or path.parent.is_symlink():
-        raise RouterRejected(
-            f"{path.parent} belongs to another user", hint="remove it, or set PERENNIAL_HOME"
-        )
-    path.parent.chmod(0o700)
-    path.unlink(missing_ok=True)
 
 
 def _route_resources(state: ConfirmedRoutes) -> list[envoy_config.Json]:

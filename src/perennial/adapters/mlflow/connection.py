@@ -64,7 +64,10 @@ def probe(url: str) -> None:
         return
     try:
         trusted = os.environ.get("MLFLOW_TRACKING_SERVER_CERT_PATH")
-        answer = requests.get(f"{url.rstrip('/')}/health", timeout=PROBE_SECONDS, verify=trusted or True)
+        shown = os.environ.get("MLFLOW_TRACKING_CLIENT_CERT_PATH")
+        answer = requests.get(
+            f"{url.rstrip('/')}/health", timeout=PROBE_SECONDS, verify=trusted or True, cert=shown
+        )
         answer.raise_for_status()
     except (requests.RequestException, OSError) as error:
         raise _unavailable(url, error) from error

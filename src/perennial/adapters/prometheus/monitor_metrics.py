@@ -7,14 +7,14 @@ import hmac
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
-from socketserver import ThreadingMixIn
 from typing import Any
-from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
+from wsgiref.simple_server import make_server
 
 from prometheus_client import CollectorRegistry, Counter, make_wsgi_app
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
+from perennial.adapters.prometheus.metrics_server import QuietHandler, ThreadingServer
 from perennial.core.monitoring.feedback_counts import FeedbackCounts
 from perennial.core.monitoring.levels import MonitorVerdict
 from perennial.errors import PortTaken
@@ -24,22 +24,6 @@ RELEASE = ("model_name", "release")
 Attended = tuple[str, str, datetime, bool]
 """Model, release id, time of the last pass, and whether the failover watch took it over because nobody walked it."""
 FEATURE = ("model_name", "feature")
-
-
-class ThreadingServer(ThreadingMixIn, WSGIServer):
-    """A server whose slow readers do not hold up others."""
-
-    daemon_threads = True
-    allow_reuse_address = True
-
-
-class QuietHandler(WSGIRequestHandler):
-    """A handler without a log line per request; a reader that sends nothing is dropped."""
-
-    timeout = 10
-
-    def log_message(self, format: str, *args: Any) -> None:
-        """Log nothing."""
 
 
 class MonitorMetrics(Collector):
@@ -68,17 +52,20 @@ class MonitorMetrics(Collector):
         """Export the last pass of running releases, asked at each scrape; absent while the database is down."""
         self._releases = releases
 
-    def serve(self, host: str, port: int, secret: str = "") -> None:
-        """Serve http://host:port/metrics from its own thread.
+    def serve(
+        self, host: str, port: int, secret: str = "", server_kind: type[ThreadingServer] = ThreadingServer
+    ) -> None:
+        """Serve /metrics from its own thread.
 
         Args:
             secret: bearer token that a reader must send; empty: anybody reads.
+            server_kind: the server, with or without TLS.
 
         Raises:
             PortTaken: another program listens on the port.
         """
         try:
-            server = make_server(host, port, self._guarded(secret), ThreadingServer, QuietHandler)
+            server = make_server(host, port, self._guarded(secret), server_kind, QuietHandler)
         except OSError as error:
             if error.errno != errno.EADDRINUSE:
                 raise

@@ -24,7 +24,7 @@ def backup(target: Path, keys: Path | None) -> None:
     """Copy all state of the plant into TARGET, a new folder, while it runs.
 
     A backup that was stopped has no manifest and is none: give the command again. TARGET is for its owner only; it
-    has hashes of passwords and all logged requests.
+    has hashes of passwords and all logged requests, encrypted where PERENNIAL_ENCRYPTION_KEYS is set.
     """
     from perennial.local.backup import sources
     from perennial.local.backup.make import make
@@ -40,6 +40,8 @@ def backup(target: Path, keys: Path | None) -> None:
         print_text(f"left out: {why} ({count} files)")
     for line in sources.not_saved(settings):
         print_text(f"left out: {line}")
+    if settings.keyring is not None:
+        print_text(f"encrypted by the key {settings.keyring.first.id}")
     head = made.ledger
     print_text(f"{target}: {len(made.files)} files, {made.size:,} bytes; ledger {head.seq} {head.hash}")
 

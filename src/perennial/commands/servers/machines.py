@@ -126,7 +126,7 @@ def forget(name: str) -> None:
 @click.option("--every", default=2.0, show_default=True, help="Seconds between two passes.")
 def watch(once: bool, every: float) -> None:
     """Take in what the machines logged, hand them keys and feature definitions, and record who is lost."""
-    from perennial.flows.release.machine_watch import look
+    from perennial.flows.release.machines.watch import look
     from perennial.wiring import machines as wiring
 
     ports = wiring.watch_ports(environment.load())

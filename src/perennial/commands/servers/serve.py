@@ -14,6 +14,7 @@ import click
 
 from perennial import settings as environment
 from perennial.commands.output import print_text
+from perennial.core.certificates.roles import ProcessRole
 from perennial.errors import UnknownVersion, UsageError
 from perennial.port_settings import ABOVE
 
@@ -161,6 +162,7 @@ def _become_pool_server(pool: str, port: int, grpc_port: int | None) -> None:
         **os.environ,
         "PERENNIAL_POOL": pool,
         "PERENNIAL_GRPC_PORT": str(grpc_port),
+        "PERENNIAL_INTERNAL_ROLE": ProcessRole.POOL,
         "PERENNIAL_SERVER_PID": str(os.getpid()),  # the same process after execve
         "BENTOML_HOME": str(home),
         "BENTOML_DO_NOT_TRACK": "True",

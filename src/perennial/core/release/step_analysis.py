@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from perennial.core.release.analysis.criteria import is_slow_at_router, judge_traffic, unmeasured
+from perennial.core.release.analysis.over_machines import bounded, judge_over_machines
 from perennial.core.release.analysis.sample_ratio import judge_split
 from perennial.core.release.phase import Phase
 from perennial.core.release.plan import promotes
@@ -36,15 +39,17 @@ def analyse(transition: Transition) -> tuple[Judgement, ...]:
 def step_counters(transition: Transition) -> tuple[Counters, Counters]:
     """Return what candidate and champion answered in this step, without requests that were at fault themselves.
 
-    In a step that leaves the champion no requests, its answers before the step are the comparison.
+    One of several serving machines counts for at most as much as all others. In a step that leaves the champion no
+    requests, its answers before the step are the comparison.
     """
     _add_new_answers(transition)
     status, nothing = transition.status, Counters()
     candidate, champion = (status.counted.get(pool, nothing) for pool in (PoolName.CANARY, PoolName.STABLE))
     if status.phase is Phase.SHADOW:  # a copy that failed as its original did is a bad request
-        candidate = candidate.excusing(champion.lost)
+        candidate = candidate.excused_as(champion)
     before = status.before if status.before is not None else champion
-    return candidate.evidence(), before.evidence()
+    reporting = {name for counters in transition.seen.counters.values() for name in counters.parts}
+    return bounded(candidate.evidence().told_apart(reporting), before.evidence().told_apart(reporting))
 
 
 def _judgements(transition: Transition) -> tuple[Judgement, ...]:
@@ -60,16 +65,16 @@ def _judgements(transition: Transition) -> tuple[Judgement, ...]:
     champion, criteria = status.champion, status.policy.criteria
     if is_slow_at_router(criteria, candidate_counters, champion_counters):
         transition.update(suspected_slow=True)
-    judgements = judge_traffic(
+    judge = partial(
+        judge_traffic,
         criteria,
-        candidate_counters,
-        champion_counters,
-        seen.accuracy.get(status.candidate.digest, LabelCounts()),
-        seen.accuracy.get(champion.digest, LabelCounts()) if champion else LabelCounts(),
+        candidate_labels=seen.accuracy.get(status.candidate.digest, LabelCounts()),
+        champion_labels=seen.accuracy.get(champion.digest, LabelCounts()) if champion else LabelCounts(),
         like=seen.like_requests,
         promotes=status.following is None and promotes(status.policy),
         elapsed=transition.now - status.entered_at,
     )
+    judgements = judge_over_machines(judge, candidate_counters, champion_counters)
     return (*gaps, *judgements, *_sample_ratio(transition))
 
 

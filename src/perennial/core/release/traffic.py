@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import timedelta
 from enum import Enum, StrEnum
 from typing import Self
@@ -105,6 +106,11 @@ class Counters(Frozen):
     buckets: tuple[tuple[float, int], ...] = Field(
         (), description="latency: (upper bound in ms, cumulative count), ascending; last bound may be inf"
     )
+    parts: dict[str, Counters] = Field(
+        {},
+        exclude_if=lambda parts: not parts,  # as stored before machines were told apart
+        description="serving machine -> what it has counted of these; empty where there is one router",
+    )
 
     def restarted(self, earlier: Counters) -> bool:
         """Return whether the router was restarted between the two looks.
@@ -118,8 +124,9 @@ class Counters(Frozen):
 
     def since(self, earlier: Counters) -> Counters:
         """Return what was counted since an earlier look; after a restart all of it is new."""
-        if self.restarted(earlier):
-            return self
+        return self if self.restarted(earlier) else self._minus(earlier)
+
+    def _minus(self, earlier: Counters) -> Counters:
         before = dict(earlier.buckets)
         return Counters(
             requests=max(0, self.requests - earlier.requests),
@@ -128,6 +135,9 @@ class Counters(Frozen):
             excused=max(0, self.excused - earlier.excused),
             lost=max(0, self.lost - earlier.lost),
             buckets=tuple((bound, max(0, count - before.get(bound, 0))) for bound, count in self.buckets),
+            parts={
+                name: part.since(earlier.parts.get(name, Counters())) for name, part in self.parts.items()
+            },
         )
 
     def plus(self, other: Counters) -> Counters:
@@ -140,11 +150,40 @@ class Counters(Frozen):
             excused=self.excused + other.excused,
             lost=self.lost + other.lost,
             buckets=tuple((bound, self._up_to(bound) + other._up_to(bound)) for bound in bounds),
+            parts={
+                name: self.parts.get(name, Counters()).plus(other.parts.get(name, Counters()))
+                for name in sorted({*self.parts, *other.parts})
+            },
         )
 
-    def excusing(self, shared: int) -> Counters:
-        """Return the counters with as many more errors excused, because the other side failed the same requests."""
-        return self.model_copy(update={"excused": min(self.errors, self.excused + shared)})
+    def told_apart(self, machines: Collection[str]) -> Counters:
+        """Return the counters with the parts of these machines only; the sum stays."""
+        parts = {name: part for name, part in self.parts.items() if name in machines}
+        return self.model_copy(update={"parts": parts})
+
+    def without(self, machine: str) -> Counters:
+        """Return what all others have counted; also what was counted before machines were told apart."""
+        return self._minus(self.parts.get(machine, Counters())).model_copy(update={"parts": {}})
+
+    def scaled(self, requests: int) -> Counters:
+        """Return as many requests, with the same shares of errors and latencies."""
+        share = requests / self.requests
+        return Counters(
+            requests=requests,
+            errors=round(self.errors * share),
+            buckets=tuple((bound, round(count * share)) for bound, count in self.buckets),
+        )
+
+    def excused_as(self, original: Counters) -> Counters:
+        """Return the counters of copies with as many errors excused as requests of the original were lost."""
+        excused = {
+            "excused": min(self.errors, self.excused + original.lost),
+            "parts": {
+                name: part.excused_as(original.parts.get(name, Counters()))
+                for name, part in self.parts.items()
+            },
+        }
+        return self.model_copy(update=excused)
 
     def evidence(self) -> Counters:
         """Return what counts for or against a version: 2xx and 5xx without the requests' own faults.
@@ -160,6 +199,7 @@ class Counters(Frozen):
             buckets=tuple(
                 (bound, min(max(0, count - self.refused), answered)) for bound, count in self.buckets
             ),
+            parts={name: part.evidence() for name, part in self.parts.items()},
         )
 
     def _up_to(self, bound: float) -> int:

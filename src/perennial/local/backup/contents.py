@@ -13,8 +13,8 @@ from pathlib import Path
 from perennial.adapters.backup.sqlite_copy import ASIDE
 
 KEYS = (
-    "accounts.json", "secrets.json", "secrets/internal", "keys/*.pem", "mlflow/server.key", "mlflow/auth.ini",
-    "airflow/passwords.json", "airflow/*.cfg", "data/.dvc/config.local", "tls/*",
+    "accounts.json", "secrets.json", "secrets/internal", "keys/*.pem", "keys/*.keys", "mlflow/server.key",
+    "mlflow/auth.ini", "airflow/passwords.json", "airflow/*.cfg", "data/.dvc/config.local", "tls/*",
 )  # fmt: skip
 """Files with passwords and private keys: in a backup only encrypted, and only where a passphrase is given."""
 MADE_AGAIN = {
@@ -27,6 +27,7 @@ MADE_AGAIN = {
     "batch/*": "parts of unfinished batches",
     "secrets/*": "secrets of each process, which the start writes from the accounts",
     "training/*": "socket of the training runner",
+    "certificates/*": "certificates of the processes, which a renewal makes",
     "envoy/*": "Envoy's files, which follow from the routes",
     "supervisord.*": "files of supervisord",
     "data/*": "the data repository's work tree and cache: its commits and its remote have them",

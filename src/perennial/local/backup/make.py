@@ -13,6 +13,7 @@ from filelock import FileLock, Timeout
 
 from perennial import files
 from perennial.adapters.backup import places, postgres_dump, sealed_keys, sqlite_copy
+from perennial.adapters.backup.folder import ENDING, BackupFolder
 from perennial.adapters.sql import snapshot
 from perennial.adapters.sql.snapshot import EMPTY, StoreSnapshot
 from perennial.core.governance.ledger import Head
@@ -60,14 +61,21 @@ def make(settings: Settings, target: Path, passphrase: str | None, at: datetime,
         raise SettingsError(
             "a serving machine keeps copies only", hint="give the command on the control plane"
         )
+    keyring = settings.keyring
+    scratch = settings.state / f".backup.{os.getpid()}"  # a name that no backup saves, and `prune` deletes
+    folder = BackupFolder(target, scratch, keyring, is_encrypted=keyring is not None)
     with files_stay(settings), _writing(target):
-        return _Backup(settings, target, say).run(passphrase, at)
+        return _Backup(settings, folder, say).run(passphrase, at)
+
+
+def _is_backup(target: Path) -> bool:
+    return any((target / f"{manifest.FILE}{ending}").exists() for ending in ("", ENDING))
 
 
 @contextmanager
 def _writing(target: Path) -> Iterator[None]:
     if target.is_dir() and any(target.iterdir()):
-        if (target / manifest.FILE).exists() or not (target / UNFINISHED).exists():
+        if _is_backup(target) or not (target / UNFINISHED).exists():
             raise FileRefused(f"{target} is not empty", hint="name a new folder")
         for left in target.iterdir():
             if left.name != UNFINISHED:
@@ -82,8 +90,8 @@ def _writing(target: Path) -> Iterator[None]:
 class _Backup:
     """A backup in the making, with the files that it has."""
 
-    def __init__(self, settings: Settings, target: Path, say: Say) -> None:
-        self._settings, self._target, self._say = settings, target, say
+    def __init__(self, settings: Settings, folder: BackupFolder, say: Say) -> None:
+        self._settings, self._folder, self._say = settings, folder, say
         self._state = settings.state
         self._with_cache = not sources.is_remote_copied(settings)
         self._saved: dict[str, SavedFile] = {}
@@ -107,57 +115,55 @@ class _Backup:
         self._say(f"files of {self._state}: {len(self._saved)}")
         for name, place in sources.outside(self._settings).items():
             self._say(f"files of {name} in {place}")
-            for file, size, digest in places.save(place, self._target / PLACES / name, self._is_foreign):
-                self._saved[f"{PLACES}/{name}/{file}"] = SavedFile(size=size, sha256=digest)
+            for file, size, digest in places.save(place, self._folder, f"{PLACES}/{name}", self._is_foreign):
+                self._saved[file] = SavedFile(size=size, sha256=digest)
         if passphrase is not None:
-            files.write_bytes(self._target / SEALED, sealed_keys.seal(self._keys, passphrase), files.PRIVATE)
+            self._folder.write(SEALED, sealed_keys.seal(self._keys, passphrase))
             self._note(SEALED)
         elif self._keys:
             self._left_out["passwords and private keys"] = len(self._keys)
         os.sync()  # before the manifest says that all is there
         made = self._manifest(saved, passphrase is not None, at)
-        files.write_bytes(
-            self._target / manifest.FILE, made.model_dump_json(indent=1).encode(), files.PRIVATE
-        )
+        self._folder.write(manifest.FILE, made.model_dump_json(indent=1).encode())
         return made
 
     def _store(self, database: SourceDatabase) -> StoreSnapshot:
         """Copy our own database, and with it the files of the same moment; check the chain of the copy."""
-        target = self._target / database.saved_as(self._state)
         if database.kind == SQLITE and not database.file.exists():
             return EMPTY
-        for _ in range(TRIES):
-            marks, before = self._read(MARKS), self._read(*FENCE)
-            target.unlink(missing_ok=True)
-            saved = snapshot.save(database.url, target)
-            if self._read(*FENCE) == before:
-                break
-        else:
-            raise ReleaseConflict(
-                f"releases moved the traffic during each of {TRIES} copies of the database",
-                hint="perennial release pause MODEL, then again",
-            )
+        with self._folder.made(database.saved_as(self._state)) as target:
+            for _ in range(TRIES):
+                marks, before = self._read(MARKS), self._read(*FENCE)
+                target.unlink(missing_ok=True)
+                saved = snapshot.save(database.url, target)
+                if self._read(*FENCE) == before:
+                    break
+            else:
+                raise ReleaseConflict(
+                    f"releases moved the traffic during each of {TRIES} copies of the database",
+                    hint="perennial release pause MODEL, then again",
+                )
         check_rows(saved.rows, None, None, lambda *_: False, saved.end)
         self._note_database(database)
         for name, content in {**marks, **before}.items():
-            files.write_bytes(self._target / STATE / name, content, files.PRIVATE)
+            self._folder.write(f"{STATE}/{name}", content)
             self._note(f"{STATE}/{name}")
             self._done.add(name)
         self._say(f"database of releases and ledger: {saved.end[0]} entries, which hold")
         return saved
 
     def _database(self, database: SourceDatabase) -> None:
-        target = self._target / database.saved_as(self._state)
-        if database.kind == SQLITE:
-            if not database.file.exists():
-                return
-            sqlite_copy.copy(database.file, target)
-        elif database.kind == POSTGRESQL:
-            postgres_dump.dump(database.url, target)
-        else:
+        if database.kind not in (SQLITE, POSTGRESQL):
             raise SettingsError(
                 f"the database of {database.name} is {database.kind}", hint="back it up with its own tool"
             )
+        if database.kind == SQLITE and not database.file.exists():
+            return
+        with self._folder.made(database.saved_as(self._state)) as target:
+            if database.kind == SQLITE:
+                sqlite_copy.copy(database.file, target)
+            else:
+                postgres_dump.dump(database.url, target)
         self._note_database(database)
         self._say(f"database of {database.name}")
 
@@ -178,7 +184,7 @@ class _Backup:
 
     def _files(self, folder: Path) -> None:
         """Copy the files below a folder of the state folder, but those that are saved already."""
-        for name, kind in contents.walk(self._state, folder, self._target, with_cache=self._with_cache):
+        for name, kind in contents.walk(self._state, folder, self._folder.root, with_cache=self._with_cache):
             if name in self._done:
                 continue
             self._done.add(name)
@@ -197,10 +203,11 @@ class _Backup:
             why = contents.reason(name)
             self._left_out[why] = self._left_out.get(why, 0) + 1
         elif sqlite_copy.is_database(source):
-            sqlite_copy.copy(source, self._target / STATE / name)
+            with self._folder.made(f"{STATE}/{name}") as target:
+                sqlite_copy.copy(source, target)
             self._note(f"{STATE}/{name}")
         else:
-            size, digest = places.copy_file(source, self._target / STATE / name)
+            size, digest = self._folder.copy(source, f"{STATE}/{name}")
             self._saved[f"{STATE}/{name}"] = SavedFile(size=size, sha256=digest)
 
     def _is_foreign(self, path: Path) -> bool:
@@ -215,8 +222,8 @@ class _Backup:
         return any(path is not None and path.exists() and path.samefile(source) for path in named)
 
     def _note(self, name: str) -> None:
-        path = self._target / name
-        self._saved[name] = SavedFile(size=path.stat().st_size, sha256=files.sha256(path))
+        size, digest = self._folder.size_and_digest(name)
+        self._saved[name] = SavedFile(size=size, sha256=digest)
 
     def _read(self, *patterns: str) -> dict[str, bytes]:
         """Return the contents of the files in the state folder that match."""
@@ -242,6 +249,7 @@ class _Backup:
                 for database in sources.databases(settings)
                 if database.saved_as(self._state) in self._saved
             },
+            tenant=settings.tenant,
             places=sources.outside(settings), artifacts=settings.artifacts, left_out=self._left_out,
             files=dict(sorted(self._saved.items())),
         )  # fmt: skip

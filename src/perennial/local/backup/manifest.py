@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from importlib.metadata import version
-from pathlib import Path
 
 from packaging.version import Version
 from pydantic import AwareDatetime, Field, ValidationError
 
 from perennial import __version__
+from perennial.adapters.backup.folder import BackupFolder
 from perennial.core.frozen import Frozen
 from perennial.core.governance.ledger import Head
 from perennial.errors import BackupBroken, SchemaMismatch
-from perennial.files import sha256
 
 FILE, UNFINISHED = "manifest.json", ".unfinished"
 STATE, PLACES, SEALED = "state", "places", "keys.sealed"
@@ -44,6 +43,7 @@ class Manifest(Frozen):
     artifacts: str = Field(description="place of MLflow's artifacts")
     keys: bool = Field(description="whether `keys.sealed` has private keys and passwords")
     left_out: dict[str, int] = Field(description="what was left out -> number of files")
+    tenant: str | None = Field(None, description="tenant whose plant was saved")
     files: dict[str, SavedFile]
 
     @property
@@ -56,19 +56,21 @@ def packages() -> dict[str, str]:
     return {name: version(name) for name in PACKAGES}
 
 
-def read(folder: Path) -> Manifest:
+def read(folder: BackupFolder) -> Manifest:
     """Read the manifest of a backup.
 
     Raises:
         BackupBroken: there is none, since the backup was stopped or is something else, or it cannot be read.
+        KeyMissing, DecryptionFailed: it is encrypted, and does not open.
     """
-    path = folder / FILE
+    path = folder.path(FILE)
     try:
-        manifest = Manifest.model_validate_json(path.read_bytes())
+        manifest = Manifest.model_validate_json(folder.read(FILE))
     except FileNotFoundError as error:
-        what = "an unfinished backup" if (folder / UNFINISHED).exists() else "no backup"
+        what = "an unfinished backup" if (folder.root / UNFINISHED).exists() else "no backup"
         raise BackupBroken(
-            f"{folder} is {what}: there is no {FILE}", hint="name another, or give perennial backup again"
+            f"{folder.root} is {what}: there is no {FILE}",
+            hint="name another, or give perennial backup again",
         ) from error
     except ValidationError as error:
         raise BackupBroken(f"{path}: {error.errors()[0]['msg']}", hint="restore another backup") from error
@@ -80,21 +82,22 @@ def read(folder: Path) -> Manifest:
     return manifest
 
 
-def verify(folder: Path, manifest: Manifest) -> None:
+def verify(folder: BackupFolder, manifest: Manifest) -> None:
     """Compare every file with its hash.
 
     Raises:
         BackupBroken: a file is missing, added, or another.
+        KeyMissing, DecryptionFailed: a file does not open.
     """
-    present = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
-    differing = sorted((present - {FILE, UNFINISHED}) ^ manifest.files.keys()) or [
-        name
+    listed = {folder.stored_name(name) for name in (*manifest.files, FILE)}
+    differing = sorted((folder.stored() - {UNFINISHED}) ^ listed) or [
+        folder.stored_name(name)
         for name, file in manifest.files.items()
-        if (folder / name).stat().st_size != file.size or sha256(folder / name) != file.sha256
+        if folder.size_and_digest(name) != (file.size, file.sha256)
     ]
     if differing:
         raise BackupBroken(
-            f"{folder / differing[0]} is missing, added or changed ({len(differing)} such files)",
+            f"{folder.root / differing[0]} is missing, added or changed ({len(differing)} such files)",
             hint="restore another backup; nothing was written",
         )
 

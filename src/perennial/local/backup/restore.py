@@ -9,10 +9,12 @@ from pathlib import Path
 
 from perennial import files
 from perennial.adapters.backup import places, postgres_dump, sealed_keys
+from perennial.adapters.backup.folder import ENDING, BackupFolder, size_and_digest_of
 from perennial.adapters.database_address import shown
 from perennial.adapters.mlflow import moved as mlflow
 from perennial.adapters.sql import snapshot
 from perennial.adapters.sql.schema import REVISIONS
+from perennial.encryption.stream import decrypted
 from perennial.errors import (
     BackupBroken,
     ChecksumMismatch,
@@ -24,8 +26,9 @@ from perennial.errors import (
 from perennial.flows.governance.ledger_check import KeptHead, check_rows
 from perennial.local.backup import manifest, sources
 from perennial.local.backup.manifest import PLACES, SEALED, STATE, Manifest
-from perennial.local.backup.sources import MLFLOW, POSTGRESQL, SQLITE, STORE, SourceDatabase
+from perennial.local.backup.sources import LOG, MLFLOW, POSTGRESQL, SQLITE, STORE, SourceDatabase
 from perennial.settings import Settings
+from perennial.state_folder import refuse_other
 
 Say = Callable[[str], None]
 
@@ -37,12 +40,15 @@ def restore(settings: Settings, source: Path, passphrase: str | None, say: Say) 
         passphrase: opens the keys of the backup; None: they are not restored.
 
     Raises:
+        OtherTenant: the backup is of another tenant's plant.
         BackupBroken: the backup is unfinished, or a file is not the one of the manifest.
         SchemaMismatch: a newer version made it. SettingsError: a database is of another kind.
         FileRefused: a place is not empty, or the disk is too small.
         NotAllowed: the passphrase is another. LedgerBroken: the ledger does not hold.
     """
-    saved = manifest.read(source)
+    folder = backup_folder(settings, source)
+    saved = manifest.read(folder)
+    refuse_other(f"the backup {source}", saved.tenant, settings.tenant)
     manifest.refuse_newer(saved)
     if saved.schema_revision is not None and saved.schema_revision not in REVISIONS:
         raise SchemaMismatch(
@@ -51,16 +57,16 @@ def restore(settings: Settings, source: Path, passphrase: str | None, say: Say) 
         )  # fmt: skip
     databases = [database for database in sources.databases(settings) if database.name in saved.databases]
     _refuse_full(settings, saved, databases)
-    manifest.verify(source, saved)
-    keys = _keys(source, saved, passphrase)
+    manifest.verify(folder, saved)
+    keys = _keys(folder, saved, passphrase)
     say(f"{len(saved.files)} files of {saved.made:%Y-%m-%d %H:%M} UTC are those of the manifest")
     staged = settings.state.with_name(f".{settings.state.name}.restoring")
     shutil.rmtree(staged, ignore_errors=True)
     try:
         staged.mkdir(parents=True, mode=0o700)
-        _stage(source, saved, keys, staged)
-        _databases(settings, source, saved, databases, staged)
-        _places(settings, source, saved)
+        _stage(folder, saved, keys, staged)
+        _databases(settings, folder, saved, databases)
+        _places(settings, folder, saved)
         _move(settings, saved, databases, staged)
         _check_ledger(settings, saved, databases, staged)
         os.replace(staged, settings.state)
@@ -68,6 +74,13 @@ def restore(settings: Settings, source: Path, passphrase: str | None, say: Say) 
         shutil.rmtree(staged, ignore_errors=True)
     say(f"{settings.state} is restored; the ledger holds with {saved.ledger.seq} entries")
     return saved
+
+
+def backup_folder(settings: Settings, source: Path) -> BackupFolder:
+    """Return the files of a backup, which may be encrypted. What a tool has to read is put beside the new state."""
+    scratch = settings.state.with_name(f".{settings.state.name}.decrypted.{os.getpid()}")
+    is_encrypted = (source / f"{manifest.FILE}{ENDING}").exists()
+    return BackupFolder(source, scratch, settings.keyring, is_encrypted=is_encrypted)
 
 
 def _refuse_full(settings: Settings, saved: Manifest, databases: list[SourceDatabase]) -> None:
@@ -110,30 +123,30 @@ def _refuse_full(settings: Settings, saved: Manifest, databases: list[SourceData
         )
 
 
-def _keys(source: Path, saved: Manifest, passphrase: str | None) -> dict[str, bytes]:
+def _keys(folder: BackupFolder, saved: Manifest, passphrase: str | None) -> dict[str, bytes]:
     if passphrase is None:
         return {}
     if not saved.keys:
         raise UsageError(
             "the backup has no keys", hint="leave out --keys: perennial local setup makes new ones"
         )
-    return sealed_keys.unseal((source / SEALED).read_bytes(), passphrase)
+    return sealed_keys.unseal(folder.read(SEALED), passphrase)
 
 
-def _stage(source: Path, saved: Manifest, keys: dict[str, bytes], staged: Path) -> None:
+def _stage(folder: BackupFolder, saved: Manifest, keys: dict[str, bytes], staged: Path) -> None:
     for name, file in saved.files.items():
         if name.startswith(f"{STATE}/"):
-            _, digest = places.copy_file(source / name, staged / name.removeprefix(f"{STATE}/"))
+            digest = folder.extract(name, staged / name.removeprefix(f"{STATE}/"))
             if digest != file.sha256:
-                raise ChecksumMismatch(f"{source / name} changed meanwhile", hint="is its disk in order?")
+                raise ChecksumMismatch(f"{folder.path(name)} changed meanwhile", hint="is its disk in order?")
     for name, content in keys.items():
         files.write_bytes(staged / name, content, files.PRIVATE)
-    for folder in staged.rglob("*/"):
-        folder.chmod(0o700)
+    for below in staged.rglob("*/"):
+        below.chmod(0o700)
 
 
 def _databases(
-    settings: Settings, source: Path, saved: Manifest, databases: list[SourceDatabase], staged: Path
+    settings: Settings, folder: BackupFolder, saved: Manifest, databases: list[SourceDatabase]
 ) -> None:
     for database in databases:
         name = database.saved_as(settings.state)
@@ -142,17 +155,28 @@ def _databases(
                 f"the backup has no {name}", hint="the same setting for its address as when it was saved"
             )
         if database.kind == POSTGRESQL:
-            postgres_dump.load(database.url, source / name)
+            with folder.plain(name) as dump:
+                postgres_dump.load(database.url, dump)
         elif not name.startswith(f"{STATE}/"):
-            places.copy_file(source / name, database.file)
+            folder.extract(name, database.file)
 
 
-def _places(settings: Settings, source: Path, saved: Manifest) -> None:
+def _places(settings: Settings, folder: BackupFolder, saved: Manifest) -> None:
     for place, address in sources.outside(settings).items():
         prefix = f"{PLACES}/{place}/"
         for name, file in saved.files.items():
             if name.startswith(prefix):
-                places.load(source / prefix, name.removeprefix(prefix), file.sha256, address)
+                below = name.removeprefix(prefix)
+                with folder.plain(name) as path:
+                    digest = file.sha256
+                    if place == LOG and below.endswith(
+                        ENDING
+                    ):  # what the upload of the log asks for is in it
+                        with path.open("rb") as log:
+                            _, digest = size_and_digest_of(
+                                decrypted(log, below.removesuffix(ENDING), settings.keyring)
+                            )
+                    places.load(path, below, digest, address)
 
 
 def _move(settings: Settings, saved: Manifest, databases: list[SourceDatabase], staged: Path) -> None:

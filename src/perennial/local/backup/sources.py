@@ -14,6 +14,8 @@ from perennial.settings import Settings
 from perennial.wiring.training import data_remote
 
 STORE, MLFLOW = "perennial", "mlflow"
+LOG = "log"
+"""Place of the uploaded prediction log."""
 SQLITE, POSTGRESQL = "sqlite", "postgresql"
 
 
@@ -56,7 +58,7 @@ def outside(settings: Settings) -> dict[str, str]:
     named = {
         "artifacts": settings.artifacts,
         "dvc-remote": data_remote(settings),
-        "log": settings.log_bucket,
+        LOG: settings.log_bucket,
         "exchange": settings.exchange and settings.exchange.removeprefix("file://"),
     }
     return {

@@ -13,11 +13,15 @@ from pathlib import Path
 
 from perennial.local.backup.contents import TEMPORARY, is_behind_foreign_link
 from perennial.local.backup.exclusion import files_stay
-from perennial.local.prune import served
+from perennial.local.prune import exchanged, served
 from perennial.settings import Settings
+from perennial.wiring import machines
 
 LEFTOVER_DAYS = 1
 """Age of the temporary files of a process that was killed; the others live for seconds."""
+
+
+EXCHANGED = "exchanged versions"
 
 
 @dataclass(frozen=True)
@@ -34,11 +38,14 @@ class Removal:
 
 def removals(settings: Settings, now: datetime) -> list[Removal]:
     """Return what is older than its age and not needed; changes nothing. Raises as `served.last_used`."""
-    state = settings.state
+    state, served_age = settings.state, timedelta(days=settings.keep_served_days)
     work = [path for path in (*state.glob("work/*/*/"), *state.glob("batch/*/")) if _is_ours(path, state)]
     unused = [(path, used) for path, used in served.last_used(settings) if _is_ours(path, state)]
+    going = {path.name for path, used in unused if now - used > served_age}
+    copies = exchanged.unused(settings, going)
     candidates = [
         *(_of(settings, "served files", (path,), used) for path, used in unused),
+        *(Removal(EXCHANGED, digest, (), copy.size, copy.changed) for digest, copy in copies),
         *(_of(settings, "work", (path,), _changed(path)) for path in work),
         *_files(settings, "logs", "logs", settings.keep_logs_days, now),
         *_files(settings, "logs", "airflow/logs", settings.keep_logs_days, now),
@@ -47,6 +54,7 @@ def removals(settings: Settings, now: datetime) -> list[Removal]:
     ]
     ages = {
         "served files": settings.keep_served_days,
+        EXCHANGED: settings.keep_served_days,
         "work": settings.keep_work_days,
         "leftovers": LEFTOVER_DAYS,
     }
@@ -67,9 +75,12 @@ def prune(settings: Settings, now: datetime) -> list[Removal]:
         gone = removals(settings, now)
         for removal in list(gone):
             # Read again for each: a rollback or a release may have begun since.
-            if removal.kind == "served files" and removal.paths[0].name in served.in_traffic(settings):
+            digest = removal.name.rpartition("/")[2]
+            if removal.kind in ("served files", EXCHANGED) and digest in served.in_traffic(settings):
                 gone.remove(removal)
                 continue
+            if removal.kind == EXCHANGED:
+                machines.exchange(settings).remove_version(digest)
             for path in removal.paths:
                 _remove(path)
                 if removal.kind in ("logs", "reports"):

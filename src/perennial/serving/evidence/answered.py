@@ -8,10 +8,14 @@ from collections import OrderedDict
 from collections.abc import Collection
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import orjson
 
 from perennial.serving.prediction_log import HOUR
+
+if TYPE_CHECKING:
+    from perennial.encryption.keyring import Keyring
 
 ID = re.compile(r"[0-9a-f]{32}")
 MOST_FILES = 64
@@ -22,10 +26,13 @@ class AnsweredPredictions:
     """Finds predictions by the time in their id: only the files of that hour or day are read.
 
     A mirrored prediction was not answered to anybody: no source knows its id.
+
+    Args:
+        keyring: keys of segments that are encrypted in object storage.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path, keyring: Keyring | None = None) -> None:
+        self._folder, self._keyring = folder, keyring
         self._segments: OrderedDict[Path, tuple[int, dict[str, tuple[str, str]]]] = OrderedDict()
 
     def models(self, ids: Collection[str]) -> dict[str, str]:
@@ -68,7 +75,7 @@ class AnsweredPredictions:
                     for path in self._folder.glob(f"*/{sealed.DAY}{day}/*.parquet"):
                         rows = sealed.find(path, names)
                         models.update((name, (path.parts[-3], task)) for name, task in rows)
-                    for remote in of_day(self._folder, day):
+                    for remote in of_day(self._folder, day, self._keyring):
                         rows = sealed.find(remote, names)
                         models.update((name, (remote.model, task)) for name, task in rows)
                     break

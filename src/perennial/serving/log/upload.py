@@ -11,15 +11,24 @@ from typing import Any
 
 from filelock import FileLock
 
-from perennial.errors import ChecksumMismatch, ToolError, UsageError
+from perennial.encryption.keyring import Keyring
+from perennial.encryption.stream import plain_size
+from perennial.errors import ChecksumMismatch, SettingsError, ToolError, UsageError
 from perennial.files import sha256
 from perennial.object_storage import storage
 from perennial.serving.log import sealed
+from perennial.serving.log.encrypted import encrypt_file
 from perennial.serving.log.hours import of_ended_days
-from perennial.serving.log.uploaded import Index, UploadedSegment, read_index, write_index
+from perennial.serving.log.uploaded import (
+    ENDING,
+    HASH,
+    Index,
+    RemoteSegment,
+    UploadedSegment,
+    read_index,
+    write_index,
+)
 
-HASH = "sha256"
-"""Key of an object's metadata."""
 BLOCK = 1 << 20
 
 
@@ -47,10 +56,14 @@ class SegmentUpload:
         folder: of the prediction log.
         bucket: s3://bucket/folder.
         local_days: days that uploaded segments stay here, too; None: all of them stay.
+        keyring: keys that encrypt the objects; None: they are not encrypted.
     """
 
-    def __init__(self, folder: Path, bucket: str, local_days: int | None) -> None:
+    def __init__(
+        self, folder: Path, bucket: str, local_days: int | None, keyring: Keyring | None = None
+    ) -> None:
         self._folder, self._bucket, self._local_days = folder, bucket, local_days
+        self._keyring = keyring
 
     def run(self, model: str, now: datetime, keep: timedelta | None) -> UploadCounts:
         """Upload the segments of ended days.
@@ -61,6 +74,7 @@ class SegmentUpload:
         Raises:
             UsageError: segments lie in another bucket. ToolError: the storage does not answer, or has no bucket.
             ChecksumMismatch: an object has other bytes than were sent.
+            SettingsError: objects are encrypted, and there are no keys to go on so.
         """
         folder = self._folder / model
         if not folder.is_dir():
@@ -79,26 +93,34 @@ class SegmentUpload:
                 hint=f"copy them with their metadata, and correct `bucket` in {self._folder / model}/uploaded.json",
             )
         there = self._objects(files, model)
+        if self._keyring is None and any(key.endswith(ENDING) for key in there):
+            raise SettingsError(
+                f"the log of {model} in {self._bucket} is encrypted, and PERENNIAL_ENCRYPTION_KEYS is not set",
+                hint="set it: nothing goes there unencrypted any more",
+            )
         known = {segment.key(model): segment for segment in index.segments}
         paths, replaced = sealed.segments(self._folder, model)
         sent, here = [], {}
         ended = of_ended_days(self._folder / model, paths, now)
         for path in (path for of_day in ended.values() for path in of_day):
-            segment = _segment(path)
+            segment = _segment(path, encrypted=self._keyring is not None)
             key = here[path] = segment.key(model)
             known[key] = segment
             if not self._has(files, segment, key, there):
-                files.put_file(str(path), f"{self._bucket}/{key}", Metadata={HASH: segment.sha256})
+                self._send(files, path, segment, model)
                 sent.append(segment.size)
         local = {str(path.relative_to(self._folder)) for path in paths}
         elsewhere = [
             known.get(key) or self._found(files, key, size)
             for key, size in there.items()
-            if key not in local and Path(key).stem not in replaced
+            if _path(key) not in local
+            and Path(_path(key)).stem not in replaced
+            and f"{key}{ENDING}" not in there  # a rotation was killed before it removed this one
         ]
         oldest = None if keep is None else (now - keep).date()
         kept = [segment for segment in elsewhere if oldest is None or segment.day >= oldest]
-        gone = {key for key in there if key not in local} - {segment.key(model) for segment in kept}
+        gone = {key for key in there if _path(key) not in local} - {segment.key(model) for segment in kept}
+        gone |= {_path(key) for key in here.values() if key.endswith(ENDING)} & there.keys()
         write_index(self._folder, model, Index(bucket=self._bucket, segments=_ordered(kept)))
         for key in sorted(gone):
             files.rm_file(f"{self._bucket}/{key}")
@@ -123,8 +145,8 @@ class SegmentUpload:
             segment = known[key]
             if segment.day >= first:
                 continue
-            with files.open(f"{self._bucket}/{key}", "rb") as file:
-                digest = hashlib.sha256()
+            digest = hashlib.sha256()
+            with RemoteSegment(self._folder, model, self._bucket, segment, self._keyring).open() as file:
                 while block := file.read(BLOCK):
                     digest.update(block)
             if digest.hexdigest() != segment.sha256:
@@ -145,11 +167,11 @@ class SegmentUpload:
         return {
             name.removeprefix(f"{root}/"): int(entry["size"])
             for name, entry in sorted(listed.items())
-            if name.endswith(".parquet") and sealed.day_of(Path(name)) is not None
+            if _path(name).endswith(".parquet") and sealed.day_of(Path(name)) is not None
         }
 
     def _has(self, files: Any, segment: UploadedSegment, key: str, there: Mapping[str, int]) -> bool:
-        same_size = there.get(key) == segment.size
+        same_size = there.get(key) == segment.stored_size
         return same_size and files.metadata(f"{self._bucket}/{key}").get(HASH) == segment.sha256
 
     def _found(self, files: Any, key: str, size: int) -> UploadedSegment:
@@ -161,13 +183,36 @@ class SegmentUpload:
                 f"{self._bucket}/{key} has no {HASH} in its metadata",
                 hint="it is no segment of this log: move it away",
             )
-        return UploadedSegment(day=day, name=Path(key).stem, size=size, sha256=digest)
+        encrypted = key.endswith(ENDING)
+        return UploadedSegment(
+            day=day, name=Path(_path(key)).stem, size=plain_size(size) if encrypted else size,
+            sha256=digest, encrypted=encrypted,
+        )  # fmt: skip
+
+    def _send(self, files: Any, path: Path, segment: UploadedSegment, model: str) -> None:
+        address, metadata = f"{self._bucket}/{segment.key(model)}", {HASH: segment.sha256}
+        if self._keyring is None:
+            files.put_file(str(path), address, Metadata=metadata)
+            return
+        temporary = path.with_suffix(f"{ENDING}.partial")  # the archive deletes it where this pass is killed
+        try:
+            encrypt_file(path, segment.path(model), temporary, self._keyring)
+            files.put_file(str(temporary), address, Metadata=metadata)
+        finally:
+            temporary.unlink(missing_ok=True)
 
 
-def _segment(path: Path) -> UploadedSegment:
+def _path(key: str) -> str:
+    """Return the path of the segment that an object holds."""
+    return key.removesuffix(ENDING)
+
+
+def _segment(path: Path, *, encrypted: bool) -> UploadedSegment:
     day = sealed.day_of(path)
     assert day is not None  # noqa: S101 `_ended` chose it by its day
-    return UploadedSegment(day=day, name=path.stem, size=path.stat().st_size, sha256=sha256(path))
+    return UploadedSegment(
+        day=day, name=path.stem, size=path.stat().st_size, sha256=sha256(path), encrypted=encrypted
+    )
 
 
 def _ordered(segments: list[UploadedSegment]) -> tuple[UploadedSegment, ...]:

@@ -9,7 +9,7 @@ from typing import Any
 from perennial.adapters.sql.machines.calls import HINT, some_of
 from perennial.adapters.sql.machines.machines import SqlMachines
 from perennial.adapters.sql.machines.wanted import SqlWanted
-from perennial.core.machine import Call, CallName, Refusal, Wanted, WantedKind, summed
+from perennial.core.machine import Call, CallName, Refusal, Wanted, WantedKind, joined
 from perennial.core.release.traffic import (
     BACKUP,
     AnyRoute,
@@ -92,11 +92,11 @@ class SqlRouter:
         return Route.model_validate_json(body) if body else None
 
     def counters(self, model: str) -> Mapping[str, Counters]:
-        """Return the sums over all machines. They grow over the restarts of each Envoy; of a machine that does not
-        answer, what it has stored last counts."""
+        """Return the sums over all machines, with the part of each. They grow over the restarts of each Envoy; of a
+        machine that does not answer, what it has stored last counts."""
         answers = some_of(self._machines, Call(name=CallName.COUNTERS, model=model), RouterUnavailable)
-        none = {name: Counters() for name in (*(pool.value for pool in PoolName), BACKUP)}
-        return summed((none, *({**self._machines.counted(model), **answers}).values()))
+        pools = (*(pool.value for pool in PoolName), BACKUP)
+        return joined({**self._machines.counted(model), **answers}, pools, answers)
 
     def healthy(self, model: str) -> Mapping[str, int]:
         answers = some_of(self._machines, Call(name=CallName.HEALTHY, model=model), RouterUnavailable)

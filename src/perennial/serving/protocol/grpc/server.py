@@ -9,6 +9,8 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from perennial import limits
 from perennial.errors import PortTaken
+from perennial.internal_tls.identity import Identity
+from perennial.serving.access.grpc_callers import GrpcCallers, credentials
 
 GRACE_SECONDS = 10
 """Time for calls in progress when the server stops."""
@@ -29,9 +31,17 @@ class GrpcServer:
         address: host:port to listen on.
         calls: the service.
         live: as `/livez` answers.
+        identity: certificate of this server, and the names of the roles that may call; None: without TLS.
     """
 
-    def __init__(self, address: str, calls: grpc.GenericRpcHandler, live: Callable[[], bool]) -> None:
+    def __init__(
+        self,
+        address: str,
+        calls: grpc.GenericRpcHandler,
+        live: Callable[[], bool],
+        identity: tuple[Identity, frozenset[str]] | None = None,
+    ) -> None:
+        self._identity = identity
         self._address = address
         self._calls = calls
         self._live = live
@@ -43,11 +53,15 @@ class GrpcServer:
         Raises:
             PortTaken: another process listens on the port.
         """
-        server = grpc.aio.server(options=OPTIONS)
+        guards = () if self._identity is None else (GrpcCallers(self._identity[1]),)
+        server = grpc.aio.server(options=OPTIONS, interceptors=guards)
         server.add_generic_rpc_handlers((self._calls,))
         health_pb2_grpc.add_HealthServicer_to_server(_Health(self._live), server)
         try:
-            server.add_insecure_port(self._address)
+            if self._identity is None:
+                server.add_insecure_port(self._address)
+            else:
+                server.add_secure_port(self._address, credentials(self._identity[0]))
         except RuntimeError as error:
             raise PortTaken(
                 f"cannot listen on {self._address} for gRPC",

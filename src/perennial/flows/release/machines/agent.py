@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from perennial.core.machine import (
     VALUES,
     Answer,
-    Applied,
     Call,
     CallName,
     MachineReport,
@@ -20,69 +18,15 @@ from perennial.core.machine import (
     Wanted,
     WantedKind,
 )
-from perennial.core.release.traffic import PoolName, Route
-from perennial.errors import PerennialError, PoolUnavailable, ToolError
-from perennial.flows.release.agent_ports import AgentPorts
-from perennial.serving.desired_state import DesiredState
+from perennial.errors import PerennialError, ToolError
+from perennial.flows.release.machines.agent_ports import AgentPorts
+from perennial.flows.release.machines.holding import Holding
+from perennial.flows.release.machines.keeper import Keeper
 
 LOOK_SECONDS = 0.1
 """Time between two looks at the database: a rollback must move the traffic within a second."""
 REPORT_SECONDS = 1.0
-AGAIN_SECONDS = 0.5
-"""Time until what failed is tried again."""
 CALLS_AT_ONCE = 4
-
-
-@dataclass
-class _Keeper:
-    """Applies the wanted things of a kind in a thread of its own, so that a slow kind delays no other."""
-
-    apply: Callable[[Wanted], None]
-    changed: threading.Event
-    """Is set when there is something to report."""
-    state: Applied = field(default_factory=Applied)
-    _due: dict[str, Wanted] = field(default_factory=dict)
-    _failed: dict[str, Wanted] = field(default_factory=dict)
-    _newest: int = 0
-    _news: threading.Condition = field(default_factory=threading.Condition)
-
-    def put(self, things: list[Wanted], newest: int) -> None:
-        with self._news:
-            self._due |= {wanted.name: wanted for wanted in things}
-            self._newest = newest
-            self._news.notify()
-
-    def doubt(self) -> None:
-        """Confirm nothing until the next look: the database was away, and may be back without its last changes."""
-        with self._news:
-            self._newest = 0
-            self.state = self.state.model_copy(update={"generation": 0})
-
-    def run(self, stop: threading.Event) -> None:
-        while not stop.is_set():
-            with self._news:
-                self._news.wait_for(lambda: self._due or self._newest != self.state.generation, AGAIN_SECONDS)
-                due, newest = {**self._failed, **self._due}, self._newest
-                self._due = {}
-            if due or newest != self.state.generation:
-                self._apply_all(due, newest)
-
-    def _apply_all(self, due: Mapping[str, Wanted], newest: int) -> None:
-        refusals = {}
-        for wanted in due.values():
-            try:
-                self.apply(wanted)
-            except PerennialError as error:
-                refusals[wanted.name] = Refusal.of(error)
-            except Exception as error:  # noqa: BLE001 the thread must outlive it, and the machine must tell it
-                refusals[wanted.name] = Refusal(
-                    error=ToolError.__name__, message=f"{type(error).__name__}: {error}"
-                )
-        self._failed = {name: due[name] for name in refusals}
-        state = Applied(generation=newest, failed=refusals)
-        if state != self.state:
-            self.state = state
-            self.changed.set()
 
 
 class Agent:
@@ -96,10 +40,13 @@ class Agent:
         self._seen = 0
         self._known: dict[tuple[WantedKind, str], Wanted] = {}
         self._changed = threading.Event()
+        self._holding = Holding(ports, self._known_of)
         self._keepers = {
-            WantedKind.ROUTE: _Keeper(self._route, self._changed),
-            WantedKind.POOL: _Keeper(self._pool, self._changed),
-            WantedKind.FILES: _Keeper(self._files, self._changed),
+            WantedKind.ROUTE: Keeper(
+                self._holding.apply_route, self._changed, self._holding.different_routes
+            ),
+            WantedKind.POOL: Keeper(self._holding.apply_pool, self._changed, self._holding.different_pools),
+            WantedKind.FILES: Keeper(lambda wanted: ports.keep_files(wanted.body), self._changed),
         }
         self._counting = threading.Lock()
         self._answering: set[str] = set()
@@ -154,10 +101,14 @@ class Agent:
     def _take(self, newest: int, things: Sequence[Wanted]) -> None:
         """Hand to the keepers what is not as it was; a database that is back may have lost and replaced changes."""
         changed = [wanted for wanted in things if self._known.get((wanted.kind, wanted.name)) != wanted]
+        # First: a keeper asks which route is wanted before it takes a version from a pool.
+        self._known = {**self._known, **{(wanted.kind, wanted.name): wanted for wanted in changed}}
         for kind, keeper in self._keepers.items():
             keeper.put([wanted for wanted in changed if wanted.kind is kind], newest)
-        self._known |= {(wanted.kind, wanted.name): wanted for wanted in changed}
         self._seen = newest
+
+    def _known_of(self, kind: WantedKind) -> list[Wanted]:
+        return [wanted for (of_kind, _), wanted in self._known.items() if of_kind is kind]
 
     def _report_all(self, stop: threading.Event) -> None:
         while not stop.is_set():
@@ -181,27 +132,6 @@ class Agent:
                 self._unsent = ""
             except Exception as error:  # noqa: BLE001 nothing is lost: the next pass sends it
                 self._unsent = f"the log is not sent: {error}"
-
-    def _route(self, wanted: Wanted) -> None:
-        """Apply a route. On a machine that is new, the version must be loaded first."""
-        if not wanted.body:
-            return
-        route = Route.model_validate_json(wanted.body)
-        router, pool = self._ports.router, self._ports.pool
-        if router.route(route.model) is None:
-            digest = route.stable.digest
-            if not pool.readiness(PoolName.STABLE, route.model, digest).ready:
-                raise PoolUnavailable(
-                    f"no stable server holds {route.model} {digest[:12]} yet", hint="it is being loaded"
-                )
-        router.apply(route)
-
-    def _pool(self, wanted: Wanted) -> None:
-        state = DesiredState.model_validate_json(wanted.body) if wanted.body else DesiredState()
-        self._ports.pool.hold(wanted.name, state, self._ports.fetch)
-
-    def _files(self, wanted: Wanted) -> None:
-        self._ports.keep_files(wanted.body)
 
     def _answer(self, number: str, call: Call) -> None:
         try:
@@ -227,6 +157,7 @@ class Agent:
             case CallName.DIFFERENCES:
                 return tuple(router.differences())
             case CallName.REPAIR:
+                self._holding.routes()
                 router.repair()
                 return None
             case CallName.OVERVIEW:

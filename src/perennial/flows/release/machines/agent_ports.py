@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol
 
+from perennial.core.release.traffic import Route
 from perennial.ports.machines import Desk
 from perennial.ports.traffic import Pool, Probe, Router
 from perennial.serving.desired_state import DesiredState, DesiredVersion
@@ -19,6 +20,12 @@ Fetch = Callable[[DesiredVersion, Path], None]
 class MachineRouter(Router, Protocol):
     """Router of this machine."""
 
+    def routes(self) -> Mapping[str, Route]:
+        """Return model -> confirmed route. Raises RouterRejected where their file is damaged."""
+
+    def restore(self, routes: Mapping[str, Route]) -> None:
+        """Make these the confirmed routes, in place of a file that is lost or damaged, without a look at the router."""
+
     def overview(self) -> list[dict[str, Any]]:
         """Return a row per model and pool with a target."""
 
@@ -26,8 +33,17 @@ class MachineRouter(Router, Protocol):
 class MachinePool(Pool, Protocol):
     """Pool of this machine."""
 
-    def hold(self, pool: str, wanted: DesiredState, fetch: Fetch) -> None:
-        """Make these the versions of a pool; `fetch` is asked for those that are not here."""
+    def hold(
+        self, pool: str, wanted: DesiredState, fetch: Fetch, stay: Collection[tuple[str, str]] = ()
+    ) -> None:
+        """Make these the versions of a pool; `fetch` is asked for those that are not here.
+
+        Args:
+            stay: (model, digest) of others that stay, where the pool holds them.
+        """
+
+    def held(self, pool: str) -> Collection[tuple[str, str]]:
+        """Return (model, digest) of the versions of a pool. Raises ModelFileError where its file is damaged."""
 
     def problems(self) -> dict[int, list[str]]:
         """Return the problems of the server at each port."""

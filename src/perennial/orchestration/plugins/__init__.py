@@ -1,0 +1,1 @@
+"""Folder of Airflow plugins: `core.plugins_folder` of each part of Airflow."""

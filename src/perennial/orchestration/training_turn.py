@@ -1,0 +1,33 @@
+"""Turn of a training step among those that wait: what an alarm or a person asked for, the spec's priority, progress."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from airflow.task.priority_strategy import PriorityWeightStrategy
+from airflow.utils.types import DagRunType
+
+if TYPE_CHECKING:
+    from airflow.models.taskinstance import TaskInstance
+
+BEFORE_TRAININGS = 1_000_000
+"""Weight of the tasks of releases: each goes before any step of a training."""
+ASKED = 100_000
+PRIORITY = 100
+"""Weight of a unit of the spec's `retraining.priority`, which is at most 100; more than steps of a training."""
+
+
+class TrainingTurn(PriorityWeightStrategy):
+    """Weight of a step: those of asked runs first, then those of models with priority, then the steps furthest on.
+
+    A run counts as asked where an event of the model's asset started it: an alarm of the monitor, or `perennial
+    retrain`. Runs of the schedule and of a form in Airflow are alike; the spec says which model goes first.
+    """
+
+    def get_weight(self, ti: TaskInstance) -> int:
+        """Return the weight of a task of a run."""
+        task = ti.task
+        assert task is not None  # noqa: S101 Airflow asks about tasks that it is about to queue
+        asked = DagRunType.from_run_id(ti.run_id) is DagRunType.ASSET_TRIGGERED
+        before = len(task.get_flat_relative_ids(upstream=True))
+        return asked * ASKED + task.priority_weight * PRIORITY + before

@@ -1,0 +1,56 @@
+"""Which step of the trainings that wait is next, and how many run at once."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+
+from perennial.core.monitoring_spec import RetrainingSpec
+from perennial.orchestration.training_turn import BEFORE_TRAININGS, TrainingTurn
+from perennial.settings import Settings
+
+MOST = RetrainingSpec.model_fields["priority"].metadata[1].le
+
+
+def weight(run: str, priority: int, steps_before: int) -> int:
+    def relatives(upstream: bool) -> set[str]:
+        return {str(number) for number in range(steps_before)} if upstream else set()
+
+    task = SimpleNamespace(priority_weight=priority, get_flat_relative_ids=relatives)
+    return TrainingTurn().get_weight(SimpleNamespace(run_id=run, task=task))
+
+
+def test_the_order_of_turns():
+    """What an alarm asked for, then the model with priority, then the run that is furthest."""
+    order = [
+        weight("asset_triggered__2026-01-05", MOST, 6),
+        weight("asset_triggered__2026-01-05", 10, 0),
+        weight("scheduled__2026-01-05", MOST, 0),
+        weight("manual__2026-01-05", 20, 0),
+        weight("scheduled__2026-01-05", 10, 6),
+        weight("scheduled__2026-01-05", 10, 0),
+    ]
+    assert order == sorted(order, reverse=True)
+    assert len(set(order)) == len(order)
+    assert order[0] < BEFORE_TRAININGS
+
+
+def test_trainings_leave_a_place_to_releases():
+    assert Settings().training_slots == 3
+    assert Settings(trainings_at_once=8).training_slots == 8
+    celery = Settings(
+        celery_broker_url="redis://redis", airflow_database_url="postgresql+psycopg://db/airflow"
+    )
+    assert celery.training_slots == -1
+
+
+@pytest.mark.server
+@pytest.mark.timeout(900)
+def test_airflow_knows_the_turn_and_the_pool(airflow):
+    assert airflow.call("admin", "GET", "/api/v2/pools/trainings").json()["slots"] == 3
+    started = airflow.call("olga", "POST", "/api/v2/dags/train_mx1/dagRuns", {"logical_date": None})
+    assert started.status_code == 200, started.text
+    of_run = f"/api/v2/dags/train_mx1/dagRuns/{started.json()['dag_run_id']}/taskInstances"
+    (task,) = airflow.until(lambda: airflow.call("vic", "GET", of_run).json()["task_instances"], "its task")
+    assert (task["priority_weight"], task["pool"]) == (2000, "trainings")

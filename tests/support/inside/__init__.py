@@ -1,0 +1,1 @@
+"""TLS inside the plant: certificates of every kind, good and bad, and clients that show them."""
