@@ -81,6 +81,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "doctor": ("perennial.commands.plant.doctor:doctor", "Find what is wrong here, and how to mend it."),
     "backup": ("perennial.commands.plant.backup:backup", "Copy all state of the plant into a folder."),
     "restore": ("perennial.commands.plant.backup:restore", "Restore a backup into an empty place."),
+    "costs": ("perennial.commands.tenants.costs:costs", "Show what each model used, and what that costs."),
     "tenant": (
         "perennial.commands.tenants.tenant:tenant",
         "Plan tenants: plants of their own on shared servers.",
