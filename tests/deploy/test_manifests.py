@@ -14,7 +14,9 @@ from containers.manifests import KUSTOMIZE, Manifest, build, builder, files, pod
 from perennial.core.certificates.roles import CALLERS, ProcessRole, calls, identity
 
 OVERLAYS = ("staging", "production", "edge", "two-regions/north", "two-regions/south", "machines")
-WITH_COMPONENTS = [f"production with {name}" for name in ("keda", "airflow-chart", "internal-tls", "issuer")]
+WITH_COMPONENTS = [
+    f"production with {name}" for name in ("keda", "airflow-chart", "internal-tls", "issuer", "vault")
+]
 OF_OTHERS = {"ScaledObject", "Certificate", "Issuer"}
 """Kinds that no API server has by itself: their schemas are not at hand here."""
 BASE = files()
@@ -117,7 +119,8 @@ def test_each_overlay_is_valid_and_keeps_the_rules(built):
 
 def test_accounts_have_no_token(built):
     accounts = [body for body in built if body["kind"] == "ServiceAccount"]
-    assert {pod["serviceAccountName"] for _, pod, _ in pods(built)} == {
+    # And that of pods that name none.
+    assert {"default", *(pod["serviceAccountName"] for _, pod, _ in pods(built))} == {
         body["metadata"]["name"] for body in accounts
     }
     assert all(body["automountServiceAccountToken"] is False for body in accounts)
