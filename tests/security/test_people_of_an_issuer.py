@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 
 import httpx
 import pytest
@@ -14,8 +17,11 @@ from playwright.sync_api import Page, sync_playwright
 from serving_stack import free_ports
 
 from perennial.core.events import Event
+from perennial.core.governance.identity import Role
+from perennial.flows.governance import identity
 from perennial.settings import Settings
 from perennial.wiring import database
+from perennial.wiring.people import known_accounts
 
 pytestmark = [pytest.mark.server, pytest.mark.timeout(1500)]
 PATIENCE = 240_000  # milliseconds
@@ -140,6 +146,22 @@ def test_in_mlflow_people_have_no_password_and_machines_keep_theirs(mlflow):
         assert made.status_code == 200, made.text
         answer = httpx.get(mlflow.url + search, auth=(name, "long-enough-1"), trust_env=False, timeout=60)
         assert answer.status_code == 401, name
+
+
+def test_in_mlflow_a_person_has_a_token_for_programs(mlflow):
+    nora, vera = browser(mlflow.url, "nora"), browser(mlflow.url, "vera")
+    version, body = asked(mlflow)
+    made = [re.search(r"pn_\w+", person.http.post("/oidc/token").text)[0] for person in (nora, vera)]
+    tokens, ledger = database.tokens(mlflow.settings), database.store(mlflow.settings).ledger
+    of_admin = identity.issue(
+        "nora", Role.APPROVER, timedelta(hours=1), "admin", known_accounts(mlflow.settings), tokens, ledger,
+        datetime.now(UTC), secrets.token_hex,
+    )[1]  # fmt: skip
+    for token, status in ((made[1], 403), (of_admin, 401), ("pn_1_x", 401), (made[0], 200)):
+        bearer = {"Authorization": f"Bearer {token}"}
+        answer = httpx.post(mlflow.url + SET_TAG, json=body, headers=bearer, trust_env=False, timeout=60)
+        assert answer.status_code == status, answer.text
+    assert "approval.by.nora" in mlflow.client("training").tags(version)
 
 
 def test_in_airflow_an_operator_starts_a_dag_and_a_viewer_does_not(pages_of_airflow, chromium, airflow):
