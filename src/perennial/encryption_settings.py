@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, Field
 
+from perennial.encryption.server_side import FORM
 from perennial.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -40,6 +41,12 @@ class EncryptionSettings(BaseModel):
     jwt_keys: Path | None = Field(None, description="JWKS file with the public keys of the issuer")
     encryption_keys: str | None = Field(
         None, repr=False, description="keys that encrypt backups and the uploaded log; the first one writes"
+    )
+
+    s3_encryption: str | None = Field(
+        None,
+        pattern=FORM,
+        description="encryption by S3 itself of what is written there: AES256, aws:kms or aws:kms:KEY",
     )
 
     @property

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 from pydantic import (
     ConfigDict,
@@ -27,19 +27,10 @@ from perennial.log_settings import LogSettings
 from perennial.port_settings import PortSettings
 from perennial.retention_settings import RetentionSettings
 from perennial.secret_settings import from_sources
+from perennial.state_folder import StateFolders, TenantSettings, refuse_other_folder
 from perennial.vault_settings import VaultSettings
 
 PREFIX = "PERENNIAL_"
-
-
-class StateFolder:
-    """An attribute of the settings: a folder below the state folder."""
-
-    def __init__(self, name: str) -> None:
-        self._name = name
-
-    def __get__(self, settings: Settings, owner: type) -> Path:
-        return settings.state / self._name
 
 
 class Settings(
@@ -49,7 +40,9 @@ class Settings(
     PortSettings,
     LogSettings,
     RetentionSettings,
+    TenantSettings,
     VaultSettings,
+    StateFolders,
 ):
     """A field per `PERENNIAL_*` variable; the defaults run everything on loopback of this machine.
 
@@ -130,25 +123,6 @@ class Settings(
         """Return the address on which a service of `named_ports` listens."""
         hosts = {"Envoy": self.host, "MLflow": self.host_pages, "Airflow": self.host_pages}
         return hosts.get(service, LOOPBACK)
-
-    # Folders below the state folder: each is written by a single component.
-    downloads: ClassVar = StateFolder("downloads")
-    history_dir: ClassVar = StateFolder("history")
-    """CI histories as ingested: <history>/<part>.parquet."""
-    tables_dir: ClassVar = StateFolder("tables")
-    """Tables that were imported or read from databases: <table>/<part>.parquet."""
-    data_repo: ClassVar = StateFolder("data")
-    """Separate git and DVC repository; a commit is a data revision."""
-    quarantine: ClassVar = StateFolder("quarantine")
-    feast_dir: ClassVar = StateFolder("feast")
-    mlflow_dir: ClassVar = StateFolder("mlflow")
-    airflow_dir: ClassVar = StateFolder("airflow")
-    serving_dir: ClassVar = StateFolder("serving")
-    """pools/<pool>.json (desired state), store/<digest>/ (model files), log/ (predictions)."""
-    envoy_dir: ClassVar = StateFolder("envoy")
-    reports: ClassVar = StateFolder("reports")
-    engines: ClassVar = StateFolder("engines")
-    """Engines that TensorRT has built, by GPU."""
 
     @property
     def configs(self) -> Path:
@@ -272,7 +246,19 @@ def _reached(host: str) -> str:
 
 
 def load() -> Settings:
-    """Read the environment.
+    """Read the environment, for whoever uses the state folder that it names.
+
+    Raises:
+        SettingsError: a `PERENNIAL_*` variable has an invalid value.
+        OtherTenant: the state folder belongs to another tenant.
+    """
+    settings = read()
+    refuse_other_folder(settings.state, settings.tenant)
+    return settings
+
+
+def read() -> Settings:
+    """Read the environment, whoever's the state folder is.
 
     Raises:
         SettingsError: a `PERENNIAL_*` variable has an invalid value.

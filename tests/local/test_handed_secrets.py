@@ -29,7 +29,8 @@ PUBLIC = {
     "keep_served_days", "keep_logs_days", "keep_work_days", "keep_reports_days",
     "oidc_issuer", "oidc_client_id", "oidc_roles", "oidc_roles_claim", "oidc_name_claim", "oidc_scopes", "oidc_hours",
     "oidc_mlflow_url", "oidc_airflow_url",
-    "plane", "exchange", "machine", "machine_lease", "log_ship_seconds",
+    "tenant", "plane", "exchange", "machine", "machine_lease", "log_ship_seconds",
+    "s3_encryption",
     # Handed to no process, though none is a secret: they lead to all that a vault has.
     "vault_address", "vault_token_file", "vault_role", "vault_auth", "vault_jwt_file", "vault_namespace", "vault_ca",
 }  # fmt: skip

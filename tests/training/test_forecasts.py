@@ -102,7 +102,7 @@ def test_sales_with_a_season_go_the_whole_way(table_world):
     assert known == pytest.approx(evaluation.scores["model"]["coverage"].value, abs=1e-6)
     log = reader.read("sales")
     many = pd.concat([log] * 40, ignore_index=True)
-    many["prediction_id"] = [str(number) for number in range(len(many))]
+    many["prediction_id"] = many["request_id"] = [str(number) for number in range(len(many))]
     votes = {"ci": dict.fromkeys(many["prediction_id"], 5000.0)}
     assert accuracy_seen(many, votes, policy).value == 0
     coverage = coverage_seen(many, votes, policy)

@@ -19,7 +19,7 @@ from perennial.errors import SettingsError
 from perennial.secret_settings import SECRETS
 from perennial.settings import PREFIX, Settings
 from perennial.vault_settings import VaultSettings
-from perennial.wiring.accounts import CERTIFICATES
+from perennial.wiring.accounts import CERTIFICATES, mlflow_uploads
 from perennial.wiring.monitoring import airflow_password
 
 NEEDS: dict[str, tuple[str, ...]] = {
@@ -94,6 +94,7 @@ def base_environment(settings: Settings) -> dict[str, str]:
         "PATH": path if path.startswith(bin_folder + os.pathsep) else f"{bin_folder}{os.pathsep}{path}",
         "PERENNIAL_TRACKING_URL": settings.tracking_url or settings.pages_mlflow,
         **({CERTIFICATES: str(trusted)} if trusted is not None else {}),
+        **mlflow_uploads(settings),
         "DO_NOT_TRACK": "1",
         "BENTOML_DO_NOT_TRACK": "True",
         "MLFLOW_DISABLE_TELEMETRY": "true",

@@ -18,7 +18,8 @@ from perennial.flows.feedback.votes import counted, right, votes
 from perennial.ports import FeedbackStore, Ledger, PredictionLog, ReleaseStore
 
 if TYPE_CHECKING:
-    import pandas as pd
+    import numpy as np
+import pandas as pd
 
 OUTCOME_KINDS: dict[str, Kind] = {
     "right": "binary",
@@ -159,5 +160,5 @@ def _figures(
 
 
 def _variant(by_user: pd.Series[float], name: str) -> Variant:
-    values = by_user[by_user.index.get_level_values("arm") == name].astype(float)
-    return Variant(name=name, n=len(values), total=values.sum(), squares=(values**2).sum())
+    values = by_user[by_user.index.get_level_values("arm") == name]
+    return Variant.of(name, np.asarray(values, dtype=np.float64))

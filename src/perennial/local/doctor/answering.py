@@ -30,6 +30,7 @@ def store(settings: Settings) -> Iterator[Finding]:
 
     def look() -> str:
         stored = target.stored()
+        target.refuse_other_owner()
         target.refuse_other_revision(stored)
         if stored.is_empty:
             return f"{target.shown} is empty: the first use creates the tables"
