@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 
 import httpx
 import pytest
-from airflow_server import RELEASE, AirflowServer
+from airflow_server import ASKS_EVERYBODY, AirflowServer
 from mlflow_server import DIGEST, MODEL, MlflowServer
 from oidc.issuer import SECRET, Browser, Issuer
 from playwright.sync_api import Page, sync_playwright
@@ -184,7 +184,7 @@ def test_in_airflow_an_operator_starts_a_dag_and_a_viewer_does_not(pages_of_airf
     nora = browser(url, "nora", AIRFLOW_LOGIN)
     assert nora.http.patch(path, json=yes).status_code == 200
     intents = airflow.until(
-        lambda: [one for one in airflow.store.intents.pending(RELEASE) if one.note == "by the issuer"],
+        lambda: [one for one in airflow.store.intents.pending(ASKS_EVERYBODY) if one.note == "by the issuer"],
         "the answer as an intent",
     )
     assert [intent.actor for intent in intents] == ["nora"]

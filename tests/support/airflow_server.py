@@ -20,6 +20,7 @@ from perennial.core.release.gate_report import GateReport
 from perennial.core.release.phase import Phase
 from perennial.core.release.status import ReleaseStatus
 from perennial.core.verdict import Judgement, Verdict
+from perennial.core.version import VersionRef
 from perennial.local import airflow as local_airflow
 from perennial.local import handed_secrets, supervisor
 from perennial.local.handed_secrets import base_environment
@@ -28,6 +29,8 @@ from perennial.settings import Settings
 from perennial.wiring import database, monitoring
 
 MODEL, RELEASE = "test_failure_predictor", "r1"
+OTHER_MODEL, ASKS_EVERYBODY = "wine_cultivar", "r2"
+"""A release of its own: approvals of people of an issuer must not decide the other."""
 PARTS = (
     ("api-server", "--workers", "1"),
     ("dag-processor",),
@@ -42,7 +45,7 @@ with DAG("asks", schedule=None) as dag:
     ApprovalStep(task_id="approval", release_id="r1", approvers=["ann"], params=NOTE)
 
 with DAG("asks_everybody", schedule=None) as dag_of_an_issuer:
-    ApprovalStep(task_id="approval", release_id="r1", approvers=["role:approver"], params=NOTE)
+    ApprovalStep(task_id="approval", release_id="r2", approvers=["role:approver"], params=NOTE)
 """
 ASSETS_FILE = """
 from airflow.sdk import DAG, Asset
@@ -85,6 +88,8 @@ class AirflowServer:
         }
         self.store = database.store(self.settings)
         self.store.releases.save(waiting(), None, [])
+        other = VersionRef(model=OTHER_MODEL, version="1.0.0", key="1", digest="d" * 64, capsule="c")
+        self.store.releases.save(waiting(release_id=ASKS_EVERYBODY, candidate=other), None, [])
         self.processes: list[subprocess.Popen] = []
         self.logs = folder / "logs"
 
@@ -159,11 +164,12 @@ class AirflowServer:
         return "\n".join(f"{path.name}: {path.read_text()[-800:]}" for path in self.logs.glob("*.log"))
 
 
-def waiting() -> ReleaseStatus:
+def waiting(**more: Any) -> ReleaseStatus:
     gate = GateReport(
         digest="d" * 64,
         rules=(Judgement(rule="latency", verdict=Verdict.PASS, observed="p95 4 ms", needed="<= 50 ms"),),
         risk=Risk.HIGH,
         risk_reasons=("the first version of this model",),
     )
-    return a_release(datetime.now(UTC), Phase.AWAITING_APPROVAL, release_id=RELEASE, gate=gate)
+    usual = {"release_id": RELEASE, "gate": gate}
+    return a_release(datetime.now(UTC), Phase.AWAITING_APPROVAL, **usual | more)
