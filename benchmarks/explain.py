@@ -81,7 +81,7 @@ def serve(folder: Path, port: int) -> None:
     from perennial.serving.prediction_log import PredictionLogWriter
 
     class Values:
-        def columns(self, service, given):
+        async def fetch(self, service, given):
             names = host.by_digest(MODEL, digest, None).manifest.features
             count = len(given["test_id"])
             return FeatureColumns({name: [float(n % 7)] * count for n, name in enumerate(names)}, set())

@@ -13,7 +13,6 @@ from airflow.sdk import DAG, Asset, Param
 from perennial import catalog
 from perennial.backend_settings import LIGHT
 from perennial.core.assets import asset_uri, candidate_asset
-from perennial.core.governance.identity import Role
 from perennial.core.spec import ModelSpec
 from perennial.orchestration.command_step import PATIENCE, CommandStep
 from perennial.orchestration.parsed_models import parsed_models
@@ -24,7 +23,6 @@ from perennial.orchestration.trigger_provenance import offered_candidate, record
 from perennial.settings import load
 
 SETTINGS = load()
-APPROVERS = [account.name for account in SETTINGS.accounts if account.role is Role.APPROVER]
 RELEASE = "{{ release(run_id) }}"
 """From our ledger: whoever may start a DAG may rewrite the XComs of its tasks."""
 
@@ -70,7 +68,9 @@ def build(spec: ModelSpec) -> DAG:
             do_xcom_push=False,
             doc_md="Measure the candidate, apply the spec's gate, and record the release of this run.",
         )
-        previous = ApprovalStep(task_id="approval", release_id=RELEASE, approvers=APPROVERS, params=NOTE)
+        previous = ApprovalStep(
+            task_id="approval", release_id=RELEASE, approvers=SETTINGS.approvers, params=NOTE
+        )
         gate >> previous
         for task_id, phase, step in phase_tasks(spec.release, servers=len(SETTINGS.ports("stable"))):
             current = ReleaseStep(task_id=task_id, release_id=RELEASE, phase=phase, step=step)

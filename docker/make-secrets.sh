@@ -24,6 +24,7 @@ once mlflow_database_url "$(database mlflow)"
 once airflow_database_url "$(database airflow)"
 once tuning_url "$(database tuning)"
 once celery_broker_url "redis://:$(content queue_password)@queue:6379/0"
+once oidc_client_secret "" # of the issuer where people sign in, if any
 once online_store "redis://:$(content features_password)@features:6379/0"
 for name in queue features; do
   once "${name}_conf" "requirepass $(content "${name}_password")

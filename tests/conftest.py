@@ -18,6 +18,7 @@ if TYPE_CHECKING:  # imported by the fixture that a test asks for: their librari
     from airflow_server import AirflowServer
     from live_releases import LiveReleases
     from mlflow_server import MlflowServer
+    from oidc.issuer import Issuer
     from online_stores.redis_server import RedisServer
 
 __all__ = ["pytest_pyfunc_call"]  # pytest takes the hook from here
@@ -42,9 +43,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         for marker, fixtures in LANES.items():
             if fixtures & set(getattr(item, "fixturenames", ())) and not item.get_closest_marker(marker):
                 raise pytest.UsageError(f"{item.nodeid} needs pytest.mark.{marker}: see tests/README.md")
-    # Files with slow tests begin first: at the end of a parallel run no process is left alone with minutes of work.
-    slow = {item.path for item in items if item.get_closest_marker("slow")}
-    items.sort(key=lambda item: item.path not in slow)
+    # Slow files begin first: at the end of a parallel run no process is left alone with minutes of work.
+    if hasattr(config, "workerinput"):
+        slow = {item.path for item in items if item.get_closest_marker("slow")}
+        items.sort(key=lambda item: item.path not in slow)
 
 
 @pytest.fixture(scope="session")
@@ -153,6 +155,19 @@ def airflow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AirflowServer]
         yield server
     finally:
         server.stop()
+
+
+@pytest.fixture(scope="session")
+def issuer() -> Iterator[Issuer]:
+    """An OpenID Connect issuer of this session; it starts at once, so that it needs no lane."""
+    from oidc.issuer import Issuer
+    from serving_stack import free_ports
+
+    started = Issuer(*free_ports(1))
+    try:
+        yield started
+    finally:
+        started.stop()
 
 
 @pytest.fixture(scope="session")

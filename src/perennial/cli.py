@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import importlib
+import os
 import sys
 
 import click
@@ -71,6 +72,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "retrain": ("perennial.commands.monitor:retrain", "Request a retraining with a reason."),
     "models": ("perennial.commands.models:models", "Show models, specs and versions."),
     "token": ("perennial.commands.token:token", "Manage tokens of accounts for the command line."),
+    "people": ("perennial.commands.accounts.people:people", "Show people of an issuer, end their sessions."),
     "local": ("perennial.commands.local:local", "Manage local processes: up, down, status."),
     "certificates": (
         "perennial.commands.plant.certificates:certificates",
@@ -79,6 +81,11 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "doctor": ("perennial.commands.plant.doctor:doctor", "Find what is wrong here, and how to mend it."),
     "backup": ("perennial.commands.plant.backup:backup", "Copy all state of the plant into a folder."),
     "restore": ("perennial.commands.plant.backup:restore", "Restore a backup into an empty place."),
+    "costs": ("perennial.commands.tenants.costs:costs", "Show what each model used, and what that costs."),
+    "tenant": (
+        "perennial.commands.tenants.tenant:tenant",
+        "Plan tenants: plants of their own on shared servers.",
+    ),
     "encryption": (
         "perennial.commands.plant.encryption:encryption",
         "Manage the keys of backups and the uploaded log.",
@@ -86,6 +93,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "prune": ("perennial.commands.plant.prune:prune", "Delete files that nothing needs any more."),
     "demo": ("perennial.commands.local:demo", "Run the complete closed loop on this machine."),
 }
+
+
+OF_NO_TENANT = ("tenant", "doctor")
+"""Commands that run whatever PERENNIAL_TENANT says: they look whose the places are themselves."""
 
 
 class LazyGroup(click.Group):
@@ -107,14 +118,23 @@ class LazyGroup(click.Group):
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="perennial")
-def app() -> None:
+@click.pass_context
+def app(context: click.Context) -> None:
     """Perennial: a closed MLOps loop over the tools that you already run."""
+    command = context.invoked_subcommand
+    if "PERENNIAL_TENANT" not in os.environ or command in OF_NO_TENANT or {"-h", "--help"} & set(context.obj):
+        return
+    from perennial.settings import load
+    from perennial.wiring import tenancy
+
+    tenancy.enter(load(), makes_state=command != "restore")  # which wants an empty folder
 
 
 def main(args: list[str] | None = None) -> int:
     """Run a command and return its exit code; a PerennialError is printed as two lines on stderr."""
     try:
-        app.main(args=args, prog_name="perennial", standalone_mode=False)
+        given = sys.argv[1:] if args is None else args
+        app.main(args=given, prog_name="perennial", standalone_mode=False, obj=given)
     except PerennialError as error:
         return _explained(error)
     except OSError as error:

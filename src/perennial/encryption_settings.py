@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, Field
 
+from perennial.encryption.server_side import FORM
 from perennial.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -40,6 +41,12 @@ class EncryptionSettings(BaseModel):
     jwt_keys: Path | None = Field(None, description="JWKS file with the public keys of the issuer")
     encryption_keys: str | None = Field(
         None, repr=False, description="keys that encrypt backups and the uploaded log; the first one writes"
+    )
+
+    s3_encryption: str | None = Field(
+        None,
+        pattern=FORM,
+        description="encryption by S3 itself of what is written there: AES256, aws:kms or aws:kms:KEY",
     )
 
     @property
@@ -145,6 +152,16 @@ class EncryptionSettings(BaseModel):
         import ssl  # a rollback does without it
 
         return True if trusted is None else ssl.create_default_context(cafile=trusted)
+
+    @property
+    def verify_others(self) -> ssl.SSLContext:
+        """Return what verifies servers of others: the system's authorities, and ours beside them."""
+        import ssl
+
+        context = ssl.create_default_context()
+        if (trusted := self.trusted_certificates) is not None:
+            context.load_verify_locations(trusted)
+        return context
 
     @property
     def inside_scheme(self) -> str:

@@ -271,3 +271,11 @@ class NotSignedIn(IdentityError, exit_code=81, http_status=401):
 
 class NotAllowed(IdentityError, exit_code=82, http_status=403):
     """The account's role does not allow the action."""
+
+
+class OtherTenant(IdentityError, exit_code=83, http_status=403):
+    """The state folder or the database belongs to another tenant."""
+
+
+class IssuerUnavailable(ToolError, exit_code=84, http_status=503):
+    """The OpenID Connect issuer does not answer as one."""

@@ -1,11 +1,17 @@
-"""Object storage by the S3 protocol. Keys, region and endpoint are those of the AWS environment."""
+"""Object storage by the S3 protocol. Keys, region and endpoint are those of the AWS environment.
+
+What is written is encrypted by the storage as PERENNIAL_S3_ENCRYPTION says, here and by MLflow and DVC.
+"""
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from perennial.encryption.server_side import FORM, VARIABLE, upload_arguments
 from perennial.errors import SettingsError, ToolError
 
 S3 = "s3://"
@@ -15,13 +21,18 @@ def s3() -> Any:
     """Return the file system of S3.
 
     Raises:
-        SettingsError: its package is not installed.
+        SettingsError: its package is not installed, or PERENNIAL_S3_ENCRYPTION has an unknown form.
     """
+    encryption = os.environ.get(VARIABLE)
+    if encryption is not None and re.fullmatch(FORM, encryption) is None:
+        raise SettingsError(f"{VARIABLE} is {encryption}", hint="AES256, aws:kms or aws:kms:KEY")
     try:
         import s3fs
     except ImportError as error:
         raise SettingsError("s3:// needs the package s3fs", hint="pip install 'perennial[s3]'") from error
-    return s3fs.S3FileSystem(use_listings_cache=False)
+    return s3fs.S3FileSystem(
+        use_listings_cache=False, s3_additional_kwargs=upload_arguments(encryption) or None
+    )
 
 
 @contextmanager

@@ -38,7 +38,8 @@ def test_every_table_is_named_for_the_plant_and_nobody_changes_the_ledger():
                 right for right in rights if right not in ("SELECT", "INSERT")
             }
     assert set(RIGHTS[DatabaseUse.MACHINE]) & set(RIGHTS[DatabaseUse.RECORDER]) == {
-        metadata.tables["perennial_alembic_version"]
+        metadata.tables["perennial_alembic_version"],
+        metadata.tables["perennial_tenant"],
     }
 
 

@@ -35,7 +35,16 @@ def test_json_names_the_control_first(file, capsys):
 
 def test_size(capsys):
     assert main(["ab", "size", "--base", "0.1", "--other", "0.12"]) == 0
-    assert capsys.readouterr().out.startswith("3835 per arm")
+    out = capsys.readouterr().out
+    assert "16884" in out, "of the decision, at any look"
+    assert "3835" in out, "of a single look, as statsmodels"
+
+
+def test_size_of_a_small_share_is_larger(capsys):
+    assert main(["ab", "size", "--base", "0.1", "--other", "0.12", "--share", "0.05", "--json"]) == 0
+    needed = json.loads(capsys.readouterr().out)
+    assert needed["together"] > 16884
+    assert needed["treatment"] == pytest.approx(needed["together"] / 20, abs=1)
 
 
 def test_alpha_is_taken_as_it_is_said(file, capsys):

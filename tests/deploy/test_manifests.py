@@ -11,14 +11,22 @@ import yaml
 from containers.described import ROOT, stages
 from containers.manifests import KUSTOMIZE, Manifest, build, builder, files, pods, selects
 
+from perennial.core.certificates.roles import CALLERS, ProcessRole, calls, identity
+
 OVERLAYS = ("staging", "production", "edge", "two-regions/north", "two-regions/south", "machines")
-OF_OTHERS = {"ScaledObject"}
+WITH_COMPONENTS = [
+    f"production with {name}" for name in ("keda", "airflow-chart", "internal-tls", "issuer", "vault")
+]
+OF_OTHERS = {"ScaledObject", "Certificate", "Issuer"}
 """Kinds that no API server has by itself: their schemas are not at hand here."""
 BASE = files()
 WITHOUT_ADDRESS = {"guard", "airflow-worker-light", "agent", "machines"}
 
 
-@pytest.fixture(scope="module", params=[*OVERLAYS, "production with keda", "production with airflow-chart"])
+@pytest.fixture(
+    scope="module",
+    params=[*OVERLAYS, *WITH_COMPONENTS],
+)
 def built(request, tmp_path_factory) -> list[Manifest]:
     if not builder():
         pytest.skip("no kustomize of version 5 on this machine: the files of the base are checked alone")
@@ -63,6 +71,32 @@ def check_pod(name: str, pod: Manifest) -> None:
             assert "livenessProbe" in container, f"{name}/{container['name']}"
 
 
+def test_certificates_of_cert_manager_name_the_roles_that_the_processes_look_at():
+    certificates = {
+        body["spec"]["secretName"]: body["spec"] for body in BASE.values() if body["kind"] == "Certificate"
+    }
+    issuers = {body["metadata"]["name"] for body in BASE.values() if body["kind"] == "Issuer"}
+    assert certificates.pop("inside-authority")["isCA"] is True
+    assert set(certificates) == {"inside-envoy", "inside-pool", "inside-operator"}
+    for name, spec in certificates.items():
+        role = ProcessRole(name.removeprefix("inside-"))
+        assert spec["uris"] == [identity(role)]
+        assert spec["issuerRef"] == {"name": "inside", "kind": "Issuer"}
+        assert spec["privateKey"]["rotationPolicy"] == "Always"
+        assert spec.get("ipAddresses", []) == (["127.0.0.1"] if role in CALLERS else [])
+        assert ("server auth" in spec["usages"], "client auth" in spec["usages"]) == (
+            role in CALLERS,
+            calls(role),
+        )
+    assert issuers == {"inside", "inside-self-signed"}
+    component = yaml.safe_load((KUSTOMIZE / "components" / "internal-tls" / "kustomization.yaml").read_text())
+    patch = yaml.safe_load(component["patches"][0]["patch"])["spec"]["template"]["spec"]
+    assert {volume["secret"]["secretName"] for volume in patch["volumes"]} == set(certificates)
+    for container in patch["containers"]:
+        for mount in container["volumeMounts"]:
+            assert mount["mountPath"] == f"/certificates/{mount['name'].removeprefix('inside-')}"
+
+
 @pytest.mark.parametrize("path", sorted(BASE))
 def test_each_file_is_valid(path):
     check_valid(BASE[path])
@@ -85,7 +119,8 @@ def test_each_overlay_is_valid_and_keeps_the_rules(built):
 
 def test_accounts_have_no_token(built):
     accounts = [body for body in built if body["kind"] == "ServiceAccount"]
-    assert {pod["serviceAccountName"] for _, pod, _ in pods(built)} == {
+    # And that of pods that name none.
+    assert {"default", *(pod["serviceAccountName"] for _, pod, _ in pods(built))} == {
         body["metadata"]["name"] for body in accounts
     }
     assert all(body["automountServiceAccountToken"] is False for body in accounts)

@@ -7,14 +7,17 @@ import os
 
 import pytest
 from examples import examples
-from hypothesis import given, settings
+from hypothesis import given
+from hypothesis import settings as run
 from hypothesis import strategies as st
 
 from perennial.encryption import header, keyring, stream
 from perennial.encryption.header import HEADER, MAGIC, SLOT
 from perennial.encryption.stream import CHUNK, STORED
 from perennial.errors import SettingsError, UsageError
+from perennial.local.doctor import finding
 from perennial.secret_errors import DecryptionFailed, KeyMissing
+from perennial.settings import Settings
 
 SIZES = (0, 1, CHUNK - 1, CHUNK, CHUNK + 1, 2 * CHUNK, 3 * CHUNK + 5)
 
@@ -53,7 +56,7 @@ def test_round_trip_and_sizes(size):
     size=st.sampled_from(SIZES),
     reads=st.lists(st.tuples(st.integers(0, 4 * CHUNK), st.integers(0, 2 * CHUNK)), max_size=5),
 )
-@settings(max_examples=examples(40))
+@run(max_examples=examples(40))
 def test_reads_at_any_place(size, reads):
     content = bytes(range(256)) * (size // 256) + bytes(size % 256)
     file = stream.decrypted(io.BytesIO(encrypted(content)), "a", OLD)
@@ -65,7 +68,7 @@ def test_reads_at_any_place(size, reads):
 
 
 @given(size=st.sampled_from(SIZES), place=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7))
-@settings(max_examples=examples(200))
+@run(max_examples=examples(200))
 def test_any_bit_that_is_flipped(size, place, bit):
     """Of magic, key id, data key or contents; the empty slot has no meaning, but nothing may lie there either way."""
     stored = bytearray(encrypted(bytes(size)))
@@ -80,7 +83,7 @@ def test_any_bit_that_is_flipped(size, place, bit):
 
 
 @given(size=st.sampled_from(SIZES), cut=st.floats(0, 1, exclude_max=True))
-@settings(max_examples=examples(100))
+@run(max_examples=examples(100))
 def test_what_was_cut_off_gives_no_byte(size, cut):
     stored = encrypted(os.urandom(size))
     with pytest.raises(DecryptionFailed):
@@ -185,3 +188,13 @@ def test_malformed_keys_are_not_repeated(text):
         keyring.parse(text)
     assert "hidden" not in str(refused.value)
     assert "aGlk" not in str(refused.value)
+
+
+def test_the_doctor_masks_each_key(tmp_path):
+    keyring.generate(tmp_path / "keys", "a")
+    keyring.generate(tmp_path / "keys", "b")
+    text = (tmp_path / "keys").read_text()
+    secrets = [line.partition(":")[2] for line in text.split()]
+    shown = finding.Finding("check", finding.State.OK, f"a library says {secrets[1]} and {secrets[0]}")
+    plant = Settings(home=tmp_path, encryption_keys=text)
+    assert finding.without_secrets([shown], plant)[0].what == "a library says *** and ***"

@@ -80,6 +80,32 @@ def test_interval_covers_the_true_gap():
     assert covered >= 54
 
 
+def rare(failing, cycles=300, per_cycle=40, base=0.0, gap=1.0, together=0.0, seed=1):
+    """Failures in a few of many cycles, which are missed more often in group b."""
+    random = np.random.default_rng(seed)
+    group = np.repeat(np.arange(cycles), per_cycle)
+    values = random.choice(["a", "b"], len(group))
+    target = np.isin(group, random.choice(cycles, failing, replace=False))
+    shift = random.uniform(-together, together, (2, cycles))[(values == "b").astype(int), group]
+    missed = random.random(len(group)) < base + gap * (values == "b") + shift
+    return Answers(target, target & ~missed, group, values)
+
+
+MISSED = GroupMeasure.FALSE_NEGATIVE_RATE
+
+
+def test_failures_in_few_cycles_prove_a_gap_of_everything():
+    judged, gap = judge(rare(5), measure=MISSED)
+    assert judged.verdict is Verdict.FAIL
+    assert (gap.value, gap.low) == (1.0, 1.0)
+
+
+def test_failures_in_few_cycles_rarely_prove_what_is_not_there():
+    at_the_limit = (rare(5, 20, base=0.3, gap=0.1, together=0.15, seed=seed) for seed in range(80))
+    proven = [judge(answers, measure=MISSED)[0].verdict is Verdict.FAIL for answers in at_the_limit]
+    assert sum(proven) <= 6, "nominal 2 of 80"
+
+
 def test_too_few_rows_or_cycles_say_nothing():
     answers = sample({"a": 0.2, "b": 0.5}, rows=150)
     assert fairness.comparable(answers, ERROR, 10, 2) == ["a", "b"]

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, brier_score_loss, roc_auc_score
 
-from perennial.core.evaluation.metrics import estimates
+from perennial.core.evaluation.metrics import Estimate, estimates
 from perennial.core.tasks import Ranking
 from perennial.core.tasks.curve import napfd
 from perennial.errors import DataError
@@ -95,6 +95,17 @@ def test_gains_are_paired_and_positive_where_better():
     assert all(gains["good"][metric].low > 0 for metric in METRICS)
     _, same = estimates({**scores, "again": scores["worse"]}, "worse", 50, 5)
     assert same["again"]["roc_auc"].low == same["again"]["roc_auc"].high == 0
+
+
+def test_a_single_group_has_an_unknown_interval():
+    rng = np.random.default_rng(3)
+    score = rng.random(200)
+    scored = Scored((rng.random(200) < score).astype(int), score, np.zeros(200, dtype=int))
+    measured, gains = estimates({"model": scored, "champion": scored}, "champion", 50, 1)
+    for estimate in (measured["model"]["roc_auc"], gains["model"]["roc_auc"]):
+        assert not estimate.is_bounded
+        assert "unknown" in str(estimate)
+        assert Estimate.model_validate_json(estimate.model_dump_json()) == estimate
 
 
 def test_the_same_seed_gives_the_same_interval():

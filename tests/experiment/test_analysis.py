@@ -6,26 +6,31 @@ import numpy as np
 import pytest
 from scipy import integrate, stats
 
-from perennial.core.experiment.analysis import Recommendation, analyse, sequential_bounds
+from perennial.core.experiment.analysis import Recommendation, analyse
 from perennial.core.experiment.design import (
-    required_sample_size,
     sample_size_binary,
     sample_size_continuous,
     sample_size_count,
 )
 from perennial.core.experiment.posterior import Variant, expected_loss, posterior, superiority
+from perennial.core.experiment.sequence import (
+    FEWEST_EVENTS,
+    decision_size,
+    largest_part,
+    sequential_bounds,
+)
 from perennial.core.release.analysis.sample_ratio import sample_ratio
 
 CLOSE = {"abs": 1e-6, "rel": 1e-6}
 A = {
     "binary": Variant(name="A", n=1000, total=100),
-    "count": Variant(name="A", n=500, total=800, exposure=450.0),
-    "continuous": Variant(name="A", n=40, total=80.0, squares=250.0),
+    "count": Variant(name="A", n=500, total=800, exposure=450.0, spread=850.0, largest=20.0),
+    "continuous": Variant(name="A", n=40, total=80.0, spread=90.0, largest=9.0),
 }
 B = {
     "binary": Variant(name="B", n=900, total=120),
-    "count": Variant(name="B", n=520, total=905, exposure=470.0),
-    "continuous": Variant(name="B", n=50, total=117.0, squares=330.0),
+    "count": Variant(name="B", n=520, total=905, exposure=470.0, spread=950.0, largest=20.0),
+    "continuous": Variant(name="B", n=50, total=117.0, spread=56.22, largest=6.0),
 }
 KINDS = tuple(A)
 
@@ -62,7 +67,7 @@ def test_intervals_are_those_of_many_draws(kind):
 
 def test_mean_interval_is_the_classical_one():
     values = np.random.default_rng(1).normal(3, 2, 40)
-    arm = Variant(name="A", n=40, total=values.sum(), squares=(values**2).sum())
+    arm = Variant.of("A", values)
     found = analyse("continuous", (arm, B["continuous"]), (1, 1)).means[0]
     classical = stats.ttest_1samp(values, 0.0).confidence_interval(0.95)
     assert (found.low, found.high) == pytest.approx(classical, **CLOSE)
@@ -83,6 +88,24 @@ def test_sample_size_of_means_is_that_of_statsmodels(difference, deviation):
     power = pytest.importorskip("statsmodels.stats.power")
     theirs = power.TTestIndPower().solve_power(difference / deviation, alpha=0.05, power=0.9)
     assert sample_size_continuous(difference, deviation, 0.05, 0.9) == pytest.approx(theirs, rel=1e-6)
+
+
+@pytest.mark.parametrize(("alpha", "power"), [(0.01, 0.99), (0.001, 0.999), (0.05, 0.8)])
+def test_the_sample_of_any_effect_has_the_power(alpha, power):
+    sizes = [sample_size_continuous(effect, 1.0, alpha, power) for effect in np.geomspace(0.011, 12.0, 25)]
+    assert sizes == sorted(sizes, reverse=True)
+    assert sizes[-1] >= 2.0
+    about = 2 * ((stats.norm.isf(alpha / 2) + stats.norm.ppf(power)) / 0.011) ** 2
+    assert sizes[0] == pytest.approx(about, rel=1e-3)
+
+
+def test_a_difference_of_many_deviations_is_decided():
+    arms = tuple(
+        Variant(name=name, n=100, total=100 * mean, spread=99 * 0.01**2, largest=0.03**2)
+        for name, mean in (("A", 1.0), ("B", 1.1))
+    )
+    comparison = analyse("continuous", arms, (1, 1)).comparisons[0]
+    assert (comparison.decision, comparison.needed) == ("PROMOTE", 100)
 
 
 def test_two_groups_need_twice_what_one_does():
@@ -143,12 +166,10 @@ def test_daily_looks_rarely_declare_a_false_winner(kind):
     }[kind]
     wrong = 0
     for _ in range(200):
-        sums = np.zeros((2, 2))
-        for day in range(1, 29):
-            for arm in range(2):
-                values = draw()
-                sums[arm] += values.sum(), (values**2).sum()
-            a, b = (Variant(name="x", n=200 * day, total=x, squares=y) for x, y in sums)
+        seen = np.empty((2, 0))
+        for _ in range(28):
+            seen = np.concatenate([seen, [draw(), draw()]], axis=1)
+            a, b = (Variant.of("x", outcomes) for outcomes in seen)
             low, high = sequential_bounds(kind, a, b, 0.05)
             if low > 0 or high < 0:
                 wrong += 1
@@ -161,7 +182,7 @@ def test_daily_looks_rarely_declare_a_false_winner(kind):
     [
         ("binary", Variant(name="B", n=10, total=11), "successes"),
         ("binary", Variant(name="B", n=2, total=1), "observations"),
-        ("continuous", Variant(name="B", n=4, total=4.0, squares=4.0), "the same"),
+        ("continuous", Variant(name="B", n=4, total=4.0, spread=0.0, largest=0.0), "the same"),
     ],
 )
 def test_impossible_arms_are_refused(kind, arm, says):
@@ -179,16 +200,16 @@ def test_split_is_judged_by_who_was_assigned_not_by_who_had_an_outcome():
 @pytest.mark.parametrize(
     ("kind", "base", "effect", "deviation", "expected"),
     [
-        ("binary", 0.1, 0.02, 0.0, 3835),
+        ("binary", 0.1, 0.02, 0.0, 16_884),
         ("binary", 0.1, -0.2, 0.0, None),
         ("binary", 0.9, 0.2, 0.0, None),
         ("count", 2.0, 0.0, 0.0, None),
-        ("continuous", 5.0, 0.0001, 1.0, 1_569_772_102),
-        ("continuous", 5.0, 1.0, 0.0, None),
+        ("continuous", 5.0, 10.0, 1.0, 100),
+        ("continuous", 5.0, 1.0, 0.0, 100),
     ],
 )
 def test_observations_needed(kind, base, effect, deviation, expected):
-    assert required_sample_size(kind, base, effect, deviation, 0.05, 0.8) == expected
+    assert decision_size(kind, base, effect, deviation, 0.05, 0.8, 0.5) == expected
 
 
 def test_needed_is_for_the_difference_worth_a_change_else_for_the_one_seen():
@@ -196,5 +217,65 @@ def test_needed_is_for_the_difference_worth_a_change_else_for_the_one_seen():
     sizes = [
         analyse("binary", arms, (1, 1), worth=worth).comparisons[0].needed for worth in (0.0, 0.02, 0.04)
     ]
-    assert sizes[0] == sizes[1] == 3835
+    assert sizes[0] == sizes[1] == 16_884
     assert sizes[2] < sizes[1] / 3
+
+
+@pytest.mark.parametrize("kind", ["binary", "continuous"])
+@pytest.mark.parametrize("share", [0.5, 0.05])
+def test_the_size_printed_has_its_power(kind, share):
+    generator = np.random.default_rng(8)
+    mean, effect, deviation = (0.3, 0.15, 0.0) if kind == "binary" else (2.0, 0.3, 1.0)
+    n = decision_size(kind, mean, effect, deviation, 0.05, 0.8, share)
+    detected = 0
+    for _ in range(200):
+        treated = generator.random(n) < share
+        means = mean + effect * treated
+        values = (generator.random(n) < means) if kind == "binary" else generator.normal(means, 1.0)
+        arms = (Variant.of(name, values[side] * 1.0) for name, side in (("A", ~treated), ("B", treated)))
+        detected += sequential_bounds(kind, *arms, 0.05)[0] > 0
+    assert detected >= 145, "80 % of 200 less three standard errors"
+
+
+@pytest.mark.parametrize(
+    ("kind", "draw"),
+    [
+        ("binary", lambda rng, n: (rng.random(n) < 0.01).astype(float)),
+        ("continuous", lambda rng, n: rng.lognormal(0.0, 1.5, n)),
+        ("continuous", lambda rng, n: (rng.random(n) < 0.01) * rng.lognormal(3.0, 1.0, n)),
+        ("count", lambda rng, n: rng.negative_binomial(1, 0.5, n).astype(float)),
+    ],
+    ids=["rare", "heavy tail", "few buyers", "twice the variance of Poisson"],
+)
+def test_equal_variants_at_a_small_share_rarely_decide(kind, draw):
+    """Looks from 1,000 to 20,000 users, 5 % of them treated."""
+    generator = np.random.default_rng(4)
+    wrong = 0
+    for _ in range(100):
+        outcomes, treated = draw(generator, 20_000), generator.random(20_000) < 0.05
+        for n in range(1000, 20_001, 1000):
+            arms = tuple(
+                Variant.of(name, outcomes[:n][side])
+                for name, side in (("A", ~treated[:n]), ("B", treated[:n]))
+            )
+            low, high = sequential_bounds(kind, *arms, 0.05)
+            if (low > 0 or high < 0) and largest_part(kind, *arms) <= 1 / FEWEST_EVENTS:
+                wrong += 1
+                break
+    assert wrong <= 8, "nominal 5 of 100"
+
+
+def test_one_observation_with_most_of_the_variance_forbids_a_decision():
+    generator = np.random.default_rng(9)
+    control, treatment = generator.normal(1.0, 0.01, (2, 500))
+    treatment[0] = 1000.0
+    comparison = analyse(
+        "continuous", (Variant.of("A", control), Variant.of("B", treatment)), (1, 1)
+    ).comparisons[0]
+    assert comparison.decision is Recommendation.CONTINUE
+    assert "single observation" in comparison.why
+
+
+def test_counts_vary_around_what_their_exposure_lets_expect():
+    even = Variant.of("A", np.array([1.0, 2.0, 3.0]), np.array([1.0, 2.0, 3.0]))
+    assert (even.mean, even.spread, even.exposure) == (1.0, 0.0, 6.0)

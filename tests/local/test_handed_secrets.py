@@ -27,19 +27,22 @@ PUBLIC = {
     "workers_training", "workers_light", "trainings_at_once", "on_demand_mib", "provider", "device",
     "log_bucket", "log_local_days",
     "keep_served_days", "keep_logs_days", "keep_work_days", "keep_reports_days",
-    "plane", "exchange", "machine", "machine_lease", "log_ship_seconds",
+    "oidc_issuer", "oidc_client_id", "oidc_roles", "oidc_roles_claim", "oidc_name_claim", "oidc_scopes", "oidc_hours",
+    "oidc_mlflow_url", "oidc_airflow_url",
+    "tenant", "plane", "exchange", "machine", "machine_lease", "log_ship_seconds",
+    "s3_encryption",
     # Handed to no process, though none is a secret: they lead to all that a vault has.
     "vault_address", "vault_token_file", "vault_role", "vault_auth", "vault_jwt_file", "vault_namespace", "vault_ca",
 }  # fmt: skip
 """Settings without a secret: addresses, names, and paths of files whose modes protect them."""
 GETS = {
-    "mlflow": {"database_url", "mlflow_database_url"},
+    "mlflow": {"database_url", "mlflow_database_url", "oidc_client_secret"},
     "envoy": set(),
     "server-stable-3101": {"online_store"},
     "server-stable-3102": {"online_store"},
     "server-canary-3111": {"online_store"},
     "guard": {"database_url", "encryption_keys"},
-    "airflow-api-server": {"database_url"},
+    "airflow-api-server": {"database_url", "oidc_client_secret"},
     "airflow-scheduler": set(),  # its tasks run in the workers
     "airflow-worker-training": {"database_url", "tuning_url", "dvc_remote", "online_store"},
     "airflow-worker-light": {"database_url", "dvc_remote", "online_store", "encryption_keys"},

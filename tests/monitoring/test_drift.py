@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from perennial.core.monitoring.drift import MISSING, Bins, allowance, column_drift, psi, shares
+from perennial.core.monitoring.drift import MISSING, Bins, allowance, column_drift, counts, psi, shares
 from perennial.errors import DataError
 
 GROUP = np.repeat(np.arange(40), 50)
@@ -63,9 +63,12 @@ def test_a_column_that_is_always_missing_can_be_compared():
 
 
 def test_few_values_get_a_bin_each_and_a_pile_at_the_smallest_its_own(rng):
-    assert Bins.of(np.array([0.0, 1.0, 1.0]), 10).edges.tolist() == [1.0]
+    few = Bins.of(np.array([0.0, 1.0, 1.0]), 10)
+    assert few.codes(np.array([-0.1, 0, 0.5, 1, 1.1, np.nan])).tolist() == [0, 1, 2, 3, 4, 5]
+    assert few.labels[1] == "01 0"
     pile = np.r_[np.zeros(900), rng.random(1100) + 0.1]
-    assert (Bins.of(pile, 10).codes(pile) == 0).sum() == 900
+    codes = Bins.of(pile, 10).codes(pile)
+    assert (codes == codes[0]).sum() == 900
 
 
 @given(
@@ -78,7 +81,41 @@ def test_every_value_has_exactly_one_named_bin(values, count):
     assert bins.labels[-1] == MISSING
     assert ((codes >= 0) & (codes < bins.size)).all()
     assert ((codes == bins.size - 1) == np.isnan(values)).all()
-    assert shares(codes, bins.size).sum() == pytest.approx(1)
+    assert shares(counts(codes, bins.size)).sum() == pytest.approx(1)
+
+
+@pytest.mark.parametrize(
+    ("reference", "window"),
+    [
+        (np.zeros(2000), np.full(600, 1e6)),
+        (np.arange(2000) % 2.0, 99.0 * (np.arange(600) % 2)),
+        ((np.random.default_rng(3).random(2000) > 0.01).astype(float), np.full(600, 7.0)),
+        (np.r_[np.arange(100.0), np.full(1900, 100.0)], np.full(600, 1e6)),  # a pile at the largest
+        (np.r_[np.arange(100.0), np.full(1900, 50.0)], np.full(600, 50.5)),  # in the middle
+        (np.repeat([0.0, 1.0], 1000), np.full(600, 0.5)),
+    ],
+)
+def test_a_value_that_the_reference_never_had_is_no_known_one(reference, window):
+    assert drift(reference, window).excess > 0.3
+
+
+def test_the_same_number_in_another_precision_is_the_same_value():
+    reference = np.tile([0.1, 0.7], 1000)
+    assert drift(reference, reference[:600].astype(np.float32).astype(float)).psi == 0
+
+
+def test_a_row_more_does_not_move_the_figure():
+    def figure(rows):
+        reference = np.r_[0.0, np.full(rows - 1, 1.0)]  # of each value one has a bin of a single row
+        return drift_of(reference, np.r_[np.full(40, 2.0), np.full(960, 1.0)])
+
+    def drift_of(reference, window):
+        bins = Bins.of(reference, 10)
+        return psi(*(shares(counts(bins.codes(values), bins.size)) for values in (reference, window)))
+
+    few, many = figure(9_999), figure(10_001)
+    assert few == pytest.approx(many, rel=0.01)
+    assert few == pytest.approx(figure(1_000_000), rel=0.01)
 
 
 def test_clustered_reference_has_an_allowance_that_plain_noise_has_not(rng):

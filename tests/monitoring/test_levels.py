@@ -100,8 +100,35 @@ def test_accuracy_of_rows_that_come_in_clumps_has_a_larger_error():
     rng = np.random.default_rng(2)
     clumped = np.repeat(rng.random(20) < 0.8, 50)
     mixed = rng.permutation(clumped)
-    assert AccuracyEstimate.of(clumped).error > 3 * AccuracyEstimate.of(mixed).error
-    assert AccuracyEstimate.of(np.ones(10, dtype=bool)) is None
+    each = np.arange(1000)
+    assert AccuracyEstimate.of(clumped, each).error > 3 * AccuracyEstimate.of(mixed, each).error
+
+
+def test_no_batch_ends_within_a_group():
+    """Cycles of 160 rows, a batch is 75: of two batches in a cycle one repeats the other."""
+    rng = np.random.default_rng(2)
+    errors, values = [], []
+    for _ in range(300):
+        cycle = np.repeat(np.arange(10), 160)[:1500]
+        right = rng.random(1500) < 0.8 + 0.2 * rng.uniform(-1, 1, 10)[cycle]
+        estimate = AccuracyEstimate.of(right, cycle)
+        errors.append(estimate.error)
+        values.append(estimate.value)
+    assert estimate.batches == 10
+    assert np.sqrt(np.mean(np.square(errors))) == pytest.approx(np.std(values), rel=0.15)
+
+
+def test_groups_that_are_mixed_stay_whole():
+    group = np.tile(["a", "b", "c", "d", "e", "f"], 100)
+    right = (group == "a").astype(float)
+    estimate = AccuracyEstimate.of(right, group)
+    assert (estimate.batches, estimate.value) == (6, pytest.approx(1 / 6))
+    assert estimate.error == pytest.approx(1 / 6)  # a sixth of the groups, standard error of six
+
+
+def test_a_few_groups_tell_nothing():
+    assert AccuracyEstimate.of(np.ones(1000), np.repeat(np.arange(4), 250)) is None
+    assert AccuracyEstimate.of(np.ones(10, dtype=bool), np.arange(10)) is None
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ from perennial.adapters.sql.version_numbers import SqlVersionNumbers
 from perennial.core.events import Entry
 from perennial.core.training.registration import NewVersion
 from perennial.core.version import Change, VersionRef
+from perennial.encryption.keyring import generate
 from perennial.errors import FileRefused, ModelFileError, TrackerUnavailable
 from perennial.flows.governance.ledger_check import check
 from perennial.local.backup.make import make
@@ -141,10 +142,16 @@ def test_a_role_reaches_its_own_database_only(databases):
                     psycopg.connect(address)
 
 
+@pytest.mark.parametrize("encrypted", [False, True], ids=["plain", "encrypted"])
 def test_a_backup_is_restored_into_other_databases_and_another_place(
-    server, registry, databases, bucket, tmp_path
+    server, registry, databases, bucket, tmp_path, encrypted
 ):
-    plant = server.settings.model_copy(update={"database_url": databases.address("perennial")})
+    generate(tmp_path / "keys", "2026-03")
+    keys = (tmp_path / "keys").read_text() if encrypted else None
+    place = "encrypted" if encrypted else "again"
+    plant = server.settings.model_copy(
+        update={"database_url": databases.address("perennial"), "encryption_keys": keys}
+    )
     ref = register(server, registry, tmp_path, 3.0)
     SqlStore(plant.database).ledger.append(
         Entry(at=datetime.now(UTC), actor="ann", kind="k", model=MODEL, digest=ref.digest)
@@ -152,11 +159,11 @@ def test_a_backup_is_restored_into_other_databases_and_another_place(
     saved = make(plant, tmp_path / "backup", None, datetime.now(UTC), print)
     register(server, registry, tmp_path / "later", 4.0)
     for role in ("perennial", "mlflow"):
-        databases.sql(f"CREATE DATABASE {role}_again OWNER {role}")
+        databases.sql(f"CREATE DATABASE {role}_{place} OWNER {role}")
     new = Settings(
-        home=tmp_path / "state", artifacts_url=f"s3://{BUCKET}/again",
-        database_url=databases.address("perennial", "perennial_again"),
-        mlflow_database_url=databases.address("mlflow", "mlflow_again"),
+        home=tmp_path / "state", artifacts_url=f"s3://{BUCKET}/{place}", encryption_keys=keys,
+        database_url=databases.address("perennial", f"perennial_{place}"),
+        mlflow_database_url=databases.address("mlflow", f"mlflow_{place}"),
     )  # fmt: skip
     with pytest.raises(FileRefused, match="is not empty"):
         restore(new.model_copy(update={"database_url": plant.database}), tmp_path / "backup", None, print)
@@ -169,8 +176,11 @@ def test_a_backup_is_restored_into_other_databases_and_another_place(
     assert restored.find(MODEL, "candidate").ref == ref, "what was registered later is not there"
     fetched = restored.fetch(ref, tmp_path / "into")
     assert (fetched / "model.onnx").read_bytes() == (tmp_path / f"{MODEL}-1.0.0" / "model.onnx").read_bytes()
-    assert not [name for name in bucket.keys("again") if name not in
-                {f"again/{file.removeprefix('places/artifacts/')}" for file in saved.files}]  # fmt: skip
+    assert not [name for name in bucket.keys(place) if name not in
+                {f"{place}/{file.removeprefix('places/artifacts/')}" for file in saved.files}]  # fmt: skip
+    assert not encrypted or all(
+        path.suffix == ".enc" for path in (tmp_path / "backup").rglob("*.*") if path.is_file()
+    )
     text = b"".join(path.read_bytes() for path in (tmp_path / "backup").rglob("*.*") if path.is_file())
     assert not [word for word in (*PASSWORDS.values(), SECRET) if word.encode() in text]
     with pytest.raises(FileRefused, match="is not empty"):

@@ -61,6 +61,18 @@ def test_second_goes_through_shadow_and_steps(world):
     assert world.candidates() == []
 
 
+def test_a_step_lasts_its_time_though_the_clock_is_set_back(world):
+    world.release_first()
+    status = hold(world, world.open_second(), HOUR)
+    assert (status.phase, status.step) == (Phase.CANARY, 0)
+    status = hold(world, status, -48 * HOUR)
+    assert status.step == 0
+    status = hold(world, status, 5 * HOUR)
+    assert status.step == 0, "neither at once"
+    status = hold(world, status, 1.1 * HOUR)
+    assert status.step == 1, "nor two days later"
+
+
 def test_errors_take_the_candidate_back(world):
     world.release_first()
     status = world.open_second()

@@ -47,6 +47,24 @@ def test_traffic_is_read_from_answered_requests():
     assert found.labelled == pytest.approx(0.5, abs=0.01)
 
 
+def test_labels_of_mirrored_requests_count_once():
+    """1,000 requests, a fifth labelled and all wrong; a candidate got copies of all, and was right."""
+    log = Log(1000)
+    every = log.frame[~log.frame["shadow"]].assign(decision=0, digest="champion")
+    log.frame = pd.concat(
+        [every, every.assign(shadow=True, digest="candidate", decision=1)], ignore_index=True
+    )
+    log.frame["prediction_id"] = [f"p{i}" for i in range(len(log.frame))]
+
+    class Fifth:
+        def labels(self, since: datetime | None = None) -> dict[str, dict[str, float]]:
+            return {"ci": {f"p{i}": 1.0 for i in range(200)}}
+
+    policy = catalog.spec(MODEL, Settings()).release.feedback
+    seen = observed_traffic(MODEL, log, Fifth(), NOW - timedelta(days=1), NOW, policy=policy)
+    assert (seen.labelled, seen.accuracy) == (pytest.approx(0.2), 0.0)
+
+
 def test_nobody_asked():
     with pytest.raises(DataError, match="no request since"):
         observed_traffic(MODEL, Log(0), Labels(), NOW - timedelta(days=1), NOW)

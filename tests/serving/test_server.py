@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import math
 
@@ -181,6 +182,21 @@ def test_a_feature_store_that_is_away_is_503(server, champion):
     server.hold(champion)
     server.values.down = True
     assert server.predict().status_code == 503
+
+
+@pytest.mark.parametrize(
+    ("encoding", "encode", "status"),
+    [("gzip", gzip.compress, 200), ("gzip", bytes, 400), ("br", bytes, 400)],
+    ids=["gzip", "not gzip", "unknown"],
+)
+def test_a_compressed_request_by_entity_is_read_as_one_by_tensor(server, champion, encoding, encode, status):
+    server.hold(champion)
+    body = orjson.dumps({"entities": [{"test_id": "t1", "suite": "s"}], "context": CONTEXT})
+    answer = server.client.post(
+        "/v1/models/tiny/predict", content=encode(body), headers={"content-encoding": encoding}
+    )
+    assert answer.status_code == status, answer.text
+    assert status == 200 or encoding in answer.json()["error"]
 
 
 def test_feedback_is_on_disk_when_it_is_confirmed(server, champion):

@@ -15,10 +15,12 @@ from operator import attrgetter
 import pytest
 import uvicorn
 from one_server import CONTEXT, Server
+from starlette.responses import Response
 from tiny_models import tensor_body, tiny_version
 
 from perennial import limits
 from perennial.core.serving_spec import Load
+from perennial.errors import FeaturesUnavailable
 from perennial.serving import headers
 from perennial.serving.access.client_keys import ClientKeys
 from perennial.serving.access.door import Door
@@ -39,7 +41,7 @@ class Counted(DirectTraffic):
 
     def answer(self, *given):
         response = super().answer(*given)
-        if response is not None:
+        if isinstance(response, Response):
             self.at_once.append(response.status_code)
         return response
 
@@ -241,10 +243,125 @@ def test_a_failure_of_the_door_is_the_servers_and_not_the_clients(server, monkey
     assert status == 500
 
 
+class Slow:
+    """Feature values that come when the test says so."""
+
+    def __init__(self, server: Server) -> None:
+        self.values = server.values
+        self.asked: list[asyncio.Future] = []
+
+    async def fetch(self, service, given):
+        self.asked.append(asyncio.get_running_loop().create_future())
+        await self.asked[-1]
+        return self.values.columns(service, given)
+
+
+BY_ENTITY = request(PREDICT, {"entities": [{"test_id": "t1", "suite": "ci"}], "context": CONTEXT})
+
+
+def while_slow(server, talk):
+    """Run the coroutine of a function of the live server and its slow values."""
+    server.values = slow = Slow(server)
+
+    async def run():
+        async with listening(server) as live:
+            return await talk(live, slow)
+
+    return asyncio.run(run())
+
+
+async def held(slow, count: int = 1) -> None:
+    while len(slow.asked) < count:
+        await asyncio.sleep(0.01)
+
+
+def test_others_are_answered_while_a_request_waits_for_features(server):
+    async def talk(live, slow):
+        reader, writer = await live.connect()
+        writer.write(BY_ENTITY)
+        await held(slow)
+        (other,) = await live.ask(request(INFER, tensor_body()))
+        assert not live.uvicorn.server_state.tasks, "a request that waits for a read needs no task"
+        slow.asked[0].set_result(None)
+        waited = await answer(reader)
+        writer.write(request(INFER, tensor_body()))
+        return other, waited, await answer(reader)
+
+    assert [status for status, _, _ in while_slow(server, talk)] == [200, 200, 200]
+    assert len(server.log()) == 3
+
+
+def test_what_comes_behind_a_waiting_request_is_answered_after_it(server):
+    async def talk(live, slow):
+        reader, writer = await live.connect()
+        writer.write(BY_ENTITY + request(INFER, tensor_body(3)) + request("/v2", method="GET") + BY_ENTITY)
+        await held(slow)
+        await asyncio.sleep(0.05)
+        slow.asked[0].set_result(None)
+        first = [await answer(reader) for _ in range(3)]
+        await held(slow, 2)
+        slow.asked[1].set_result(None)
+        return [*first, await answer(reader)]
+
+    answers = while_slow(server, talk)
+    assert [status for status, _, _ in answers] == [200] * 4
+    bodies = [json.loads(content) for _, _, content in answers]
+    assert [next(key for key in ("predictions", "outputs", "extensions") if key in body) for body in bodies] == [
+        "predictions", "outputs", "extensions", "predictions",
+    ]  # fmt: skip
+
+
+def test_a_waiting_request_of_a_client_that_is_gone_ends_quietly(server):
+    async def talk(live, slow):
+        _, writer = await live.connect()
+        writer.write(BY_ENTITY)
+        await held(slow)
+        writer.close()
+        while live.uvicorn.server_state.connections:
+            await asyncio.sleep(0.01)
+        slow.asked[0].set_result(None)
+        return await live.ask(request(INFER, tensor_body()))
+
+    ((status, _, _),) = while_slow(server, talk)
+    assert status == 200
+
+
+def test_a_server_that_stops_answers_a_waiting_request_first(server):
+    async def talk(live, slow):
+        reader, writer = await live.connect()
+        writer.write(BY_ENTITY)
+        await held(slow)
+        (connection,) = live.uvicorn.server_state.connections
+        connection.shutdown()  # as uvicorn does when it stops
+        slow.asked[0].set_result(None)
+        return await answer(reader), await reader.read()
+
+    (status, given, _), rest = while_slow(server, talk)
+    assert (status, given["connection"], rest) == (200, "close", b"")
+
+
+@pytest.mark.parametrize("failure", [FeaturesUnavailable("away", hint="wait"), ValueError("broken")])
+def test_a_read_that_fails_late_is_told(server, failure):
+    async def talk(live, slow):
+        slow.values.down = True
+        reader, writer = await live.connect()
+        writer.write(BY_ENTITY)
+        await held(slow)
+        slow.asked[0].set_exception(failure)
+        await held(slow, 2)  # a row that is known to be good
+        slow.asked[1].set_exception(failure)
+        return await answer(reader)
+
+    status, _, _ = while_slow(server, talk)
+    assert status == 503
+    assert len(server.log()) == 0
+
+
 OF_CONNECTION = (
     "url", "headers", "scope", "parser", "cycle.response_complete", "cycle.keep_alive", "flow.write_paused",
     "transport", "loop", "timeout_keep_alive", "server_state.default_headers", "server_state.total_requests",
-    "shutdown", "on_message_begin", "on_headers_complete", "on_body", "on_message_complete",
+    "shutdown", "on_response_complete", "pipeline", "on_url", "on_header", "on_message_begin", "on_headers_complete",
+    "on_body", "on_message_complete",
 )  # fmt: skip
 
 

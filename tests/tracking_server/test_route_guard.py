@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import subprocess
 import sys
 
+import httpx
 import pytest
-from mlflow_server import Client
+from mlflow_server import PEOPLE, Client
 
+from perennial import account_file
 from perennial.core.governance.identity import Role
-from perennial.core.governance.tracking_rules import access_of, experiment_refusal, route_refusal
+from perennial.core.governance.tracking_rules import Access, access_of, experiment_refusal, route_refusal
+from perennial.local.supervisor import set_up
+from perennial.settings import Settings
 
 SERVER = [pytest.mark.server, pytest.mark.timeout(600)]
 PREFIXES = ("/api/2.0/mlflow/", "/ajax-api/2.0/mlflow/", "/api/2.0/preview/mlflow/")
@@ -147,3 +152,31 @@ def test_graphql_only_reads():
 
     types = schema.graphql_schema.type_map
     assert set(types["Mutation"].fields) <= {"mlflowSearchDatasets", "mlflowSearchRuns", "testMutation"}
+
+
+@pytest.mark.usefixtures("mlflow_server")
+class TestOtherTenant:
+    """Accounts of another tenant's plant: people of the same names, with passwords of their own."""
+
+    pytestmark = SERVER
+
+    @pytest.fixture(scope="class")
+    def others(self, tmp_path_factory) -> dict[str, str]:
+        other = Settings(home=tmp_path_factory.mktemp("other"), people=PEOPLE, tenant="globex")
+        set_up(other, lambda line: None)
+        return {name: account.password for name, account in account_file.read(other.accounts_file).items()}
+
+    def test_every_route_refuses_them_and_nobody(self, mlflow_server, others, routes):
+        assert set(others) == set(mlflow_server.accounts)
+        guarded = [(method, path) for method, path in routes if access_of(method, path) is not Access.OPEN]
+        assert len(guarded) > 300
+        accounts = itertools.cycle(others.items())
+        with httpx.Client(base_url=mlflow_server.url, timeout=60) as client:
+            for method, path in guarded:
+                assert client.request(method, path).status_code in (401, 403), (method, path)
+            for method, path in guarded[::10]:  # to compare a password takes the server a while
+                login = next(accounts)
+                refusal = client.request(method, path, auth=login).status_code
+                assert refusal in (401, 403, 429), (method, path, login[0])
+        own = mlflow_server.client("vic").post("experiments/search", {"max_results": 1})
+        assert own.status_code == 200, "and nobody of its own is kept out by that"

@@ -20,9 +20,13 @@ import yaml
 from filelock import FileLock
 
 from perennial.core.training.data import DataRevision
+from perennial.encryption.server_side import upload_arguments
 from perennial.errors import ChecksumMismatch, DatasetMissing, PerennialError, ToolError, UsageError
 from perennial.files import md5, replacing
+from perennial.object_storage import S3
 
+ENCRYPTION = {"sse": "ServerSideEncryption", "sse_kms_key_id": "SSEKMSKeyId"}
+"""Options of DVC's remotes in S3 -> arguments of boto3. Without our setting they stay as somebody set them."""
 LATEST = "refs/perennial/latest"
 KEPT = {".git", ".dvc", ".dvcignore"}
 IDENTITY = ("user.name=perennial", "user.email=perennial@localhost", "commit.gpgsign=false")
@@ -34,11 +38,13 @@ class DvcData:
     Args:
         repo: folder of the repository.
         remote: a folder or any DVC address.
+        encryption: encryption by S3 of what is pushed there (`server_side.FORM`).
     """
 
-    def __init__(self, repo: Path, remote: str) -> None:
+    def __init__(self, repo: Path, remote: str, encryption: str | None = None) -> None:
         self._repo = repo
         self._remote = remote
+        self._encryption = upload_arguments(encryption) if remote.startswith(S3) else {}
         self._lock = FileLock(repo.parent / f"{repo.name}.lock")
 
     def commit(self, files: Mapping[str, Path], message: str) -> DataRevision:
@@ -170,6 +176,11 @@ class DvcData:
         }
         url = self._remote if self._is_address() else os.path.abspath(self._remote)
         config.merge({"core": core, 'remote "storage"': {"url": url}})
+        if self._encryption:
+            for option, argument in ENCRYPTION.items():
+                config['remote "storage"'].pop(option, None)
+                if argument in self._encryption:
+                    config['remote "storage"'][option] = self._encryption[argument]
         with replacing(Path(config.filename)) as temporary, temporary.open("wb") as file:
             config.write(file)
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from perennial.core.monitoring.drift import DECISION, SCORE, Bins, ColumnDrift, allowance, psi, shares
+from perennial.core.monitoring.drift import DECISION, SCORE, Bins, ColumnDrift, allowance, counts, psi, shares
 from perennial.core.spec import ModelSpec
 from perennial.errors import DataError
 from perennial.files import replacing
@@ -59,12 +59,15 @@ class EvidentlyDrift:
             bins = [Bins.of(values, spec.monitoring.bins) for values in known]
             size = max(cut.size for cut in bins)
             codes = [cut.codes(values) for cut, values in zip(bins, known, strict=True)]
-            later = [cut.codes(values) for cut, values in zip(bins, seen, strict=True)]
+            pairs = [
+                (counts(old, size), counts(cut.codes(values), size))
+                for old, cut, values in zip(codes, bins, seen, strict=True)
+            ]
             allowed = allowance(np.stack(codes, axis=1), group, size, len(window), spec.tuning.seed)
-            moved = [psi(shares(old, size), shares(new, size)) for old, new in zip(codes, later, strict=True)]
-            most = int(np.argmax(moved))
+            most = int(np.argmax([psi(shares(old), shares(new)) for old, new in pairs]))
             labels = np.array(bins[most].labels, dtype=object)
-            labelled[columns[most]] = (labels[codes[most]], labels[later[most]])
+            old, new = (np.repeat(labels, rows[: len(labels)]) for rows in pairs[most])
+            labelled[columns[most]] = (old, new)
             limits[columns[most]] = allowed + spec.monitoring.psi.watch
             shown[name] = (columns[most], allowed)
         measured = _run(labelled, limits, html)

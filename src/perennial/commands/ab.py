@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from perennial import settings as environment
-from perennial.commands.output import JSON, now, print_json, print_table, print_text
+from perennial.commands.output import JSON, now, print_json, print_table
 from perennial.errors import UsageError
 
 if TYPE_CHECKING:
@@ -153,9 +153,21 @@ def analyse(
     "--alpha", type=PROBABILITY, default=0.05, show_default=True, help="Probability of a false positive."
 )
 @click.option("--power", type=PROBABILITY, default=0.8, show_default=True, help="Probability of detection.")
-def size(kind: str, base: float, other: float, deviation: float | None, alpha: float, power: float) -> None:
-    """Print the observations that each of two variants needs, for a single look at the end."""
+@click.option(
+    "--share", type=PROBABILITY, default=0.5, show_default=True, help="Share of the treatment in the traffic."
+)
+@JSON
+def size(
+    kind: Kind, base: float, other: float, deviation: float | None, alpha: float, power: float, share: float,
+    as_json: bool,
+) -> None:  # fmt: skip
+    """Print the observations that an A/B test of two variants needs.
+
+    Beside those of the decision of `ab analyse`, which may be looked at whenever one likes: those of a test of equal
+    groups that is looked at once, at its end, which promises nothing for an earlier look.
+    """
     from perennial.core.experiment import design
+    from perennial.core.experiment.sequence import decision_size
 
     try:
         if kind == "continuous":
@@ -165,10 +177,22 @@ def size(kind: str, base: float, other: float, deviation: float | None, alpha: f
         else:
             plan = design.sample_size_binary if kind == "binary" else design.sample_size_count
             n = plan(base, other, alpha, power)
-        whole = math.ceil(n)
+        together = decision_size(kind, base, other - base, deviation or 0.0, alpha, power, share)
     except (ValueError, ArithmeticError) as error:
         raise UsageError(f"{base:g} and {other:g}: {error}", hint="two different means in range") from error
-    print_text(f"{whole} per arm ({n:.6f}), {2 * whole} together")
+    if together is None:
+        raise UsageError(f"{base:g} and {other:g} are no means of such outcomes", hint="two means in range")
+    treated = math.ceil(share * together)
+    if as_json:
+        print_json({"together": together, "treatment": treated, "single_look": 2 * math.ceil(n)})
+        return
+    print_table(
+        ["decided", "control", "treatment", "together"],
+        [
+            ["at any look, as by ab analyse", str(together - treated), str(treated), str(together)],
+            ["once, at the end", *[str(math.ceil(n))] * 2, str(2 * math.ceil(n))],
+        ],
+    )
 
 
 def _reject(source: str, **options: object) -> None:

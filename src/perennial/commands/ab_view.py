@@ -88,7 +88,7 @@ def _comparisons(analysis: ExperimentAnalysis) -> Table:
                 if lift is not None and around
                 else "-",
                 f"{comparison.expected_loss:.3g}",
-                "-" if comparison.needed is None else f"{comparison.needed} per variant",
+                "-" if comparison.needed is None else f"{comparison.needed} together",
             ]
         )
     return rows

@@ -38,8 +38,10 @@ def actor(settings: Settings) -> str:
         return settings.actor or getpass.getuser()
     from perennial.flows.governance.identity import signed_in
     from perennial.wiring import database
+    from perennial.wiring.people import known_accounts
 
-    return signed_in(settings.token, settings.accounts, database.tokens(settings), datetime.now(UTC)).name
+    known = known_accounts(settings)
+    return signed_in(settings.token, known, database.tokens(settings), datetime.now(UTC)).name
 
 
 def steering_actor(settings: Settings, action: str) -> SignedIn:
@@ -51,8 +53,10 @@ def steering_actor(settings: Settings, action: str) -> SignedIn:
     """
     from perennial.flows.governance.identity import who_steers
     from perennial.wiring import database
+    from perennial.wiring.people import known_accounts
 
-    return who_steers(settings.token, action, settings.accounts, database.tokens(settings), datetime.now(UTC))
+    known = known_accounts(settings)
+    return who_steers(settings.token, action, known, database.tokens(settings), datetime.now(UTC))
 
 
 def admin(settings: Settings) -> str:

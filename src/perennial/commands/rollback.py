@@ -35,6 +35,7 @@ def rollback(model: str, to: str | None, note: str, force: bool, reason: str, as
     from perennial.flows.governance.identity import who_steers
     from perennial.flows.release.rollback import rollback as flow
     from perennial.wiring import database, traffic
+    from perennial.wiring.people import known_accounts
 
     if force != bool(reason.strip()):
         raise UsageError(
@@ -46,9 +47,9 @@ def rollback(model: str, to: str | None, note: str, force: bool, reason: str, as
         from perennial import catalog  # slow to import, and no model with traffic needs it
 
         catalog.spec(model, settings)
-    actor = who_steers(
-        settings.token, "rollback", settings.accounts, database.quick_reads(settings), now()
-    ).name
+    reads = database.quick_reads(settings)
+    known = known_accounts(settings, reads.rows)
+    actor = who_steers(settings.token, "rollback", known, reads, now()).name
     try:
         target, moved = flow(
             model, to, ports, actor, note, now, time.sleep, lambda: uuid4().hex, reason.strip()

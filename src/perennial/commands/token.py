@@ -34,10 +34,11 @@ def issue(account: str, role: str, days: float, as_json: bool) -> None:
     from perennial.commands.identity import admin
     from perennial.flows.governance.identity import issue as flow
     from perennial.wiring import database
+    from perennial.wiring.people import known_accounts
 
     settings = environment.load()
     issued, text = flow(
-        account, Role(role), timedelta(days=days), admin(settings), settings.accounts,
+        account, Role(role), timedelta(days=days), admin(settings), known_accounts(settings),
         database.tokens(settings), database.store(settings).ledger, now(), secrets.token_hex,
     )  # fmt: skip
     if as_json:

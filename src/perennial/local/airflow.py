@@ -17,7 +17,7 @@ from pathlib import Path
 from perennial import account_file, files
 from perennial.backend_settings import LIGHT, LOCAL
 from perennial.core.certificates.roles import ProcessRole
-from perennial.core.governance.identity import Role
+from perennial.core.governance.identity import AIRFLOW_ROLES
 from perennial.errors import SchedulerUnavailable
 from perennial.settings import Settings
 
@@ -37,8 +37,6 @@ PLUGINS = Path(__file__).resolve().parents[1] / "orchestration" / "plugins"
 """Folder by which every part of Airflow knows the turn of training steps."""
 BUNDLE = "airflow.dag_processing.bundles.local.LocalDagBundle"
 """Class of a folder of DAGs."""
-ROLES = {Role.ADMIN: "admin", Role.APPROVER: "op", Role.OPERATOR: "op", Role.VIEWER: "viewer"}
-"""Airflow's role per role; the approval task itself accepts only answers of approvers."""
 
 
 def dags_folder(settings: Settings) -> Path:
@@ -76,7 +74,7 @@ def make_passwords(settings: Settings) -> None:
     known = json.loads(path.read_text()) if path.is_file() else {}
     own = settings.airflow_password or known.get(settings.airflow_user) or secrets.token_urlsafe(15)
     accounts = account_file.read(settings.accounts_file)
-    people = {name: account.password for name, account in accounts.items() if account.role in ROLES}
+    people = {name: account.password for name, account in accounts.items() if account.role in AIRFLOW_ROLES}
     wanted = {**people, settings.airflow_user: own}
     if known != wanted:
         files.write_text(path, json.dumps(wanted), files.PRIVATE)
@@ -84,17 +82,22 @@ def make_passwords(settings: Settings) -> None:
 
 def users(settings: Settings) -> str:
     """Return the users for Airflow's simple auth manager: name:role, comma-separated."""
-    people = [(account.name, ROLES[account.role]) for account in settings.accounts if account.role in ROLES]
+    people = [
+        (account.name, AIRFLOW_ROLES[account.role])
+        for account in settings.accounts
+        if account.role in AIRFLOW_ROLES
+    ]
     return ",".join(f"{name}:{role}" for name, role in [(settings.airflow_user, "admin"), *people])
 
 
 def _session_key(secret: str, settings: Settings) -> str:
-    """Return the key of session tokens, which changes with the people, roles and passwords.
+    """Return the key of session tokens, which changes with the people, roles, passwords and the issuer.
 
     A session of Airflow contains its role and lasts a day, without a check that the account still exists.
     """
     passwords = (settings.airflow_dir / PASSWORDS).read_text()
-    return hmac.new(secret.encode(), f"{users(settings)}\n{passwords}".encode(), hashlib.sha512).hexdigest()
+    text = f"{users(settings)}\n{passwords}" + (f"\n{settings.oidc_issuer}" if settings.oidc_issuer else "")
+    return hmac.new(secret.encode(), text.encode(), hashlib.sha512).hexdigest()
 
 
 def database(settings: Settings) -> str:

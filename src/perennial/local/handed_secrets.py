@@ -19,17 +19,18 @@ from perennial.errors import SettingsError
 from perennial.secret_settings import SECRETS
 from perennial.settings import PREFIX, Settings
 from perennial.vault_settings import VaultSettings
-from perennial.wiring.accounts import CERTIFICATES
+from perennial.wiring.accounts import CERTIFICATES, mlflow_uploads
 from perennial.wiring.monitoring import airflow_password
 
 NEEDS: dict[str, tuple[str, ...]] = {
-    "mlflow": ("database_url", "mlflow_database_url"),  # the first: it records changes of accounts
+    # The first: it records changes of accounts.
+    "mlflow": ("database_url", "mlflow_database_url", "oidc_client_secret"),
     "guard": ("database_url", "encryption_keys"),  # walks releases, which read the log
     "agent": ("database_url",),  # a role of this serving machine
     "machines": ("database_url",),
     "monitor": ("database_url", "airflow_password", "encryption_keys"),
     "notifier": ("database_url", "notify"),
-    "airflow-api-server": ("database_url",),  # records refused sign-ins
+    "airflow-api-server": ("database_url", "oidc_client_secret"),  # records refused sign-ins
     "airflow-triggerer": ("database_url", "encryption_keys"),
     # Tasks train, publish features, register versions, gate and release.
     "airflow-scheduler": ("database_url", "tuning_url", "dvc_remote", "online_store", "encryption_keys"),
@@ -93,6 +94,7 @@ def base_environment(settings: Settings) -> dict[str, str]:
         "PATH": path if path.startswith(bin_folder + os.pathsep) else f"{bin_folder}{os.pathsep}{path}",
         "PERENNIAL_TRACKING_URL": settings.tracking_url or settings.pages_mlflow,
         **({CERTIFICATES: str(trusted)} if trusted is not None else {}),
+        **mlflow_uploads(settings),
         "DO_NOT_TRACK": "1",
         "BENTOML_DO_NOT_TRACK": "True",
         "MLFLOW_DISABLE_TELEMETRY": "true",

@@ -20,6 +20,7 @@ from perennial.local.handed_secrets import base_environment
 from perennial.local.processes import Process, server_name, table
 from perennial.serving.access.client_keys import refuse_open_door
 from perennial.settings import Settings
+from perennial.state_folder import mark, refuse_other_folder
 from perennial.wiring import database, keys
 
 Say = Callable[[str], None]
@@ -107,7 +108,13 @@ def set_up(settings: Settings, say: Say) -> None:
 
     An account that left PERENNIAL_PEOPLE or changed its role loses its tokens of the command line. A serving machine
     has neither accounts nor a key that signs.
+
+    Raises:
+        OtherTenant: the state folder belongs to another tenant.
     """
+    refuse_other_folder(settings.state, settings.tenant)
+    if settings.tenant is not None:
+        mark(settings.state, settings.tenant)
     if settings.plane == "serving":
         (settings.state / "logs").mkdir(parents=True, exist_ok=True)
         for folder in (settings.state, settings.state / "logs"):
@@ -140,9 +147,10 @@ def _end_tokens(settings: Settings, say: Say) -> None:
     if not before - {(account.name, account.role) for account in settings.accounts}:
         return
     from perennial.flows.governance.identity import revoke_left
+    from perennial.wiring.people import known_accounts
 
     store, tokens = database.store(settings), database.tokens(settings)
-    for token in revoke_left(settings.accounts, tokens, store.ledger, datetime.now(UTC)):
+    for token in revoke_left(known_accounts(settings), tokens, store.ledger, datetime.now(UTC)):
         say(f"token {token.id} of {token.account}, {token.role}, is revoked")
 
 

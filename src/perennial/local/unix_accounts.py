@@ -26,7 +26,15 @@ from perennial.wiring.database import SQLITE
 VARIABLE = "PERENNIAL_UNIX_ACCOUNTS"
 HINT = "an example: mlflow=mlflow,perennial=perennial, and training=training if you like"
 MLFLOW, REST, TRAINING = "mlflow", "perennial", "training"
-ROOTS = ("accounts.json", "certificates", "secrets.json", "supervisord.conf", "supervisord.pid", "logs")
+ROOTS = (
+    "accounts.json",
+    "certificates",
+    "secrets.json",
+    "supervisord.conf",
+    "supervisord.pid",
+    "logs",
+    "tenant",
+)
 """Names in the state folder that stay root's, as whoever starts and stops the processes."""
 FOLDERS = (
     "airflow", "bentoml", "data", "downloads", "dvc-remote", "engines", "envoy", "feast", "history", "keys", "monitor",

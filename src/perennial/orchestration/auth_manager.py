@@ -1,5 +1,5 @@
-"""Airflow's simple auth manager: delays after wrong passwords, changes of DAGs and runs in the ledger, and parts of
-Airflow that only its admins write."""
+"""Airflow's simple auth manager: delays after wrong passwords, people of an issuer, changes of DAGs and runs in the
+ledger, and parts of Airflow that only its admins write."""
 
 from __future__ import annotations
 
@@ -11,8 +11,19 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessEntity, DagDetails
 from airflow.api_fastapi.auth.managers.simple.simple_auth_manager import SimpleAuthManager
+from starlette.routing import Mount
 
 from perennial.core.events import Entry, Event
+from perennial.core.governance.oidc import EVERY_APPROVER
+from perennial.orchestration.issuer_sessions import (
+    FOLDER,
+    SESSION,
+    IssuerUser,
+    is_approver,
+    issuer,
+    pages,
+    user_of,
+)
 from perennial.orchestration.trigger_provenance import EVERY_DAG, NOTE_EVERY, changed_entry
 
 if TYPE_CHECKING:
@@ -25,6 +36,33 @@ class GuardedAuthManager(SimpleAuthManager):
     """Auth manager whose sign-in routes are guarded. Only the API server makes these routes."""
 
     _noted: ClassVar[dict[tuple[str, str, str], float]] = {}
+
+    # People who sign in at an issuer; without one, all is as Airflow has it.
+
+    def get_url_login(self, **kwargs: Any) -> str:
+        return super().get_url_login(**kwargs) if issuer() is None else f"{FOLDER}/login"
+
+    def get_url_logout(self) -> str | None:
+        return super().get_url_logout() if issuer() is None else f"{FOLDER}/logout"
+
+    def serialize_user(self, user: SimpleAuthManagerUser) -> dict[str, Any]:
+        session = {SESSION: user.session} if isinstance(user, IssuerUser) else {}
+        return {**super().serialize_user(user), **session}
+
+    def deserialize_user(self, token: dict[str, Any]) -> SimpleAuthManagerUser:
+        person = user_of(token)
+        if person is not None:
+            return person
+        user = super().deserialize_user(token)
+        if issuer() is not None and user.username not in {known.username for known in self.get_users()}:
+            raise ValueError(f"{user.username} has no password here any more")
+        return user
+
+    def is_authorized_hitl_task(self, *, assigned_users: set[str], user: SimpleAuthManagerUser) -> bool:
+        """Let everybody answer who is an approver now, where the question is for all of them."""
+        if EVERY_APPROVER in assigned_users:
+            return is_approver(user)
+        return super().is_authorized_hitl_task(assigned_users=assigned_users, user=user)
 
     def is_authorized_dag(
         self,
@@ -104,6 +142,9 @@ class GuardedAuthManager(SimpleAuthManager):
         app = super().get_fastapi_app()
         _guard_sign_ins(self)
         refuse_later_runs()
+        if app is not None and issuer() is not None:
+            # Before the route of the page of passwords, which takes every path.
+            app.router.routes.insert(0, Mount("/oidc", pages(self)))
         return app
 
 

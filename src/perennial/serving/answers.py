@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import reprlib
+import zlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,6 +16,10 @@ from perennial.errors import BodyTooLarge, MalformedInput, PerennialError
 from perennial.serving import strict_json
 
 RETRY_AFTER_SECONDS = "5"
+ENCODING = "content-encoding"
+COMPRESSIONS = ("gzip", "deflate")
+GZIP_OR_ZLIB = 32
+"""Added to zlib's window size: the header of the content says which of the two it is."""
 
 
 class Json(Response):
@@ -63,10 +68,19 @@ async def read_json(request: Request) -> Any:
 
 
 async def read_body(request: Request) -> bytes:
-    """Read the body up to the limit, even when its declared length is wrong or missing."""
+    """Read the body up to the limit, even when its declared length is wrong or missing, as it was before compression.
+
+    Raises:
+        BodyTooLarge: it is larger than allowed.
+        MalformedInput: it is not compressed as its header says.
+    """
     whole: bytes | None = getattr(request, "whole", None)
-    if whole is not None:
-        return whole
+    body = await _received(request) if whole is None else whole
+    encoding = request.headers.get(ENCODING)
+    return body if encoding is None else _decompressed(body, encoding)
+
+
+async def _received(request: Request) -> bytes:
     declared = request.headers.get("content-length", "")
     if declared.isdecimal() and (len(declared) > limits.LENGTH_DIGITS or int(declared) > limits.BODY_BYTES):
         raise too_large()
@@ -82,6 +96,26 @@ async def read_body(request: Request) -> bytes:
         if not message.get("more_body"):
             return b"".join([*parts, part]) if parts else part
         parts.append(part)
+
+
+def _decompressed(body: bytes, encoding: str) -> bytes:
+    if encoding == "identity":
+        return body
+    if encoding not in COMPRESSIONS:
+        raise MalformedInput(
+            f"the encoding of the body is {brief(encoding)}",
+            hint=f"known: {', '.join(COMPRESSIONS)}, identity",
+        )
+    stream = zlib.decompressobj(zlib.MAX_WBITS | GZIP_OR_ZLIB)
+    try:
+        content = stream.decompress(body, limits.BODY_BYTES + 1)
+    except zlib.error as error:
+        raise MalformedInput(f"the body is no {encoding}: {error}", hint="send it as it is") from error
+    if len(content) > limits.BODY_BYTES:
+        raise too_large()
+    if not stream.eof or stream.unused_data:
+        raise MalformedInput(f"the body is not one whole {encoding}", hint="send it as it is")
+    return content
 
 
 def too_large() -> BodyTooLarge:

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Coroutine
 from dataclasses import asdict
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import grpc
@@ -28,7 +29,7 @@ from perennial.serving.explanation import Explanations
 from perennial.serving.feedback_inbox import FeedbackWriter
 from perennial.serving.host import ModelHost
 from perennial.serving.http import pages
-from perennial.serving.http.direct import ANSWERED, DirectRoutes
+from perennial.serving.http.direct import ANSWERED, DirectRoutes, in_a_task
 from perennial.serving.metrics import ServerMetrics
 from perennial.serving.observing.requests import CollectSteps, Observe, no_steps
 from perennial.serving.observing.steps import TracedFeatures, TracedRecorder
@@ -65,7 +66,7 @@ class ModelServer:
         predictions: PredictionLogWriter,
         feedback: FeedbackWriter,
         sources: FeedbackSources,
-        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        clock: Callable[[], datetime] = partial(datetime.now, UTC),
         entropy: Callable[[int], bytes] = os.urandom,
         traced: bool = False,
     ) -> None:
@@ -209,7 +210,8 @@ class ModelServer:
         parsed = read_plain(body, manifest) or entities.parse(strict_json.parse(body), manifest)
         if parsed.explain:
             refuse_explanation(request.scope, wanted.model)
-        features = entities.features(parsed, manifest, self._features)
+            await in_a_task()  # before the features, which may be waited for
+        features = await entities.features(parsed, manifest, self._features)
         scores = self.inference.score(selected, features)
         explained = None
         if parsed.explain and not selected.shadow:  # nobody reads the answer to a mirrored request

@@ -29,6 +29,8 @@ class OnlineValues(Protocol):
 
     def columns(self, service: str, given: Mapping[str, Sequence[Any]]) -> FeatureColumns: ...
 
+    async def fetch(self, service: str, given: Mapping[str, Sequence[Any]]) -> FeatureColumns: ...
+
 
 # Not frozen: every request makes one, and a frozen one takes several times as long to make.
 @dataclass(slots=True)
@@ -202,7 +204,7 @@ def _moment(value: Any) -> float | None:
         return None
 
 
-def features(
+async def features(
     request: EntityRequest, manifest: ServedManifest, source: Callable[[], OnlineValues]
 ) -> np.ndarray:
     """Return the feature values of all rows, float32 [n, features]; an unknown value is NaN.
@@ -221,7 +223,7 @@ def features(
         columns = {name: [row[name] for row in request.rows] for name in inputs}
         return encode(inputs, columns, len(request.rows))
     count = len(request.entities)
-    read = _read(request, manifest, source())
+    read = await _read(request, manifest, source())
     if read.unknown and not request.allow_unknown:
         unknown = [request.entities[number] for number in sorted(read.unknown)]
         more = f" and {len(unknown) - 5} more" if len(unknown) > 5 else ""
@@ -262,7 +264,7 @@ def features(
     return features
 
 
-def _read(request: EntityRequest, manifest: ServedManifest, source: OnlineValues) -> FeatureColumns:
+async def _read(request: EntityRequest, manifest: ServedManifest, source: OnlineValues) -> FeatureColumns:
     """Read the values; a failure that another row does not share is the request's.
 
     Raises:
@@ -274,16 +276,16 @@ def _read(request: EntityRequest, manifest: ServedManifest, source: OnlineValues
     }
     given |= {name: [value] * count for name, value in request.context.items()}
     try:
-        return source.columns(service, given)
+        return await source.fetch(service, given)
     except MalformedInput:
         raise
     except Exception as error:  # noqa: BLE001 Feast and its transformations have exceptions without a common base class
         try:
-            source.columns(service, example_columns(manifest))
+            await source.fetch(service, example_columns(manifest))
         except Exception:  # noqa: BLE001 as above
             raise _unavailable(error) from error
         try:
-            return source.columns(service, given)  # the first failure may have passed
+            return await source.fetch(service, given)  # the first failure may have passed
         except Exception as again:
             raise MalformedInput(
                 f"the feature service cannot use context {brief(request.context)}: {type(again).__name__}",

@@ -59,11 +59,11 @@ class ServerMetrics(Collector):
         """Count an answered request."""
         if stands_in:
             self._stand_ins.labels(self._pool, model, version, stands_in).inc()
-        self._answered.of(self._pool, model, version).add(rows, seconds)
+        self._answered.add((self._pool, model, version), rows, seconds)
 
     def assigned(self, model: str, assigned: Assigned, rows: int, seconds: float) -> None:
         """Count a request of an experiment for its assigned variant."""
-        self._arms.of(model, assigned.experiment, assigned.arm).add(rows, seconds)
+        self._arms.add((model, assigned.experiment, assigned.arm), rows, seconds)
 
     def refused(self, status: int) -> None:
         """Count a request that no version answered, by its HTTP status."""

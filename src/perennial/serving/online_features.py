@@ -26,7 +26,7 @@ from feast.value_type import ValueType
 
 from perennial.errors import FeaturesUnavailable, MalformedInput, SettingsError
 from perennial.serving.online.columns import FeatureColumns
-from perennial.serving.online.service_reads import service_reads
+from perennial.serving.online.service_reads import ServiceReads, service_reads
 
 CONFIG = "feature_store.yaml"
 REGISTRY = "registry.db"
@@ -34,6 +34,8 @@ FOLDER_VARIABLE = "PERENNIAL_FEAST_DIR"
 LOOK_SECONDS = 0.01
 """How often the registry is looked at: a look at each request would cost as much as a key."""
 
+MISFITS = (RequestDataNotFoundInEntityRowsException, LookupError, ValueError, TypeError, OverflowError)
+"""Errors of rows that do not fit a feature service."""
 NOT_FOUND = FieldStatus.NOT_FOUND
 REDIS = "perennial.serving.online.packed_redis.PackedRedisOnlineStore"
 
@@ -47,7 +49,7 @@ class OnlineFeatures:
         folder: folder of the published features (`settings.feast_dir`).
         clock: a value older than the ttl of its view is not known; Feast itself answers it.
         online_store: address of a Redis in place of the configuration's online store.
-        timeout_seconds: longest wait for an answer of that Redis; a model server answers nobody meanwhile.
+        timeout_seconds: longest wait for an answer of that Redis.
 
     Raises:
         FeaturesUnavailable: nothing is published there yet.
@@ -66,6 +68,7 @@ class OnlineFeatures:
         self._clock = clock
         self._look_at = 0.0
         self._lock = threading.Lock()
+        self._reads: dict[str, ServiceReads | None] = {}
         self.reload()
 
     def reload(self) -> None:
@@ -81,9 +84,13 @@ class OnlineFeatures:
             reads = {name: service_reads(store, service, ttls) for name, service in services.items()}
         except (FeastError, OSError) as error:
             raise _unavailable(self._folder, error) from error
+        before = self._reads
         with self._lock:
             self._store, self._services, self._text_keys, self._seen = store, services, text_keys, seen
             self._ttls, self._reads = ttls, reads
+        for each in before.values():
+            if each is not None:
+                each.close()
 
     def values(self, service: str, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any] | None]:
         """Return the newest values for each row, in order.
@@ -125,10 +132,7 @@ class OnlineFeatures:
             FeaturesUnavailable: the store cannot be read, or has no such feature service.
             MalformedInput: a key or a request value is missing, or a value has the wrong type.
         """
-        if (at := time.monotonic()) >= self._look_at:
-            self._look_at = at + LOOK_SECONDS
-            if self._stamp() != self._seen:
-                self.reload()
+        self._look()
         with self._lock:
             definition = self._service(service)
             try:
@@ -137,17 +141,29 @@ class OnlineFeatures:
                 if (reads := self._reads[service]) is not None:
                     return reads.columns(given, now)
                 answer = self._store.get_online_features(features=definition, entity_rows=_rows(given))
-            except (
-                RequestDataNotFoundInEntityRowsException,
-                LookupError,
-                ValueError,
-                TypeError,
-                OverflowError,
-            ) as error:
+            except MISFITS as error:
                 raise _misfit(service, error) from error
             except (FeastError, sqlite3.Error, OSError) as error:
                 raise _unavailable(self._folder, error) from error
         return _by_column(answer, definition, self._ttls, now)
+
+    async def fetch(self, service: str, given: Mapping[str, Sequence[Any]]) -> FeatureColumns:
+        """Return the values as `columns` does, while the event loop goes on where the store is another process."""
+        self._look()
+        reads = self._reads.get(service)
+        if reads is None or not reads.waits:
+            return self.columns(service, given)
+        try:
+            return await reads.fetch(self._texts(given), self._clock().timestamp())
+        except MISFITS as error:
+            raise _misfit(service, error) from error
+
+    def _look(self) -> None:
+        """Open the store again if a publication has replaced the registry."""
+        if (at := time.monotonic()) >= self._look_at:
+            self._look_at = at + LOOK_SECONDS
+            if self._stamp() != self._seen:
+                self.reload()
 
     def _texts(self, given: Mapping[str, Sequence[Any]]) -> Mapping[str, Sequence[Any]]:
         """Return whole numbers as texts where the key is text."""

@@ -54,7 +54,7 @@ def new_ids(count: int, at: datetime, entropy: bytes) -> list[str]:
     Args:
         entropy: `ID_ENTROPY` random bytes per id.
     """
-    stamp = int(at.timestamp() * 1000).to_bytes(6, "big").hex()
+    stamp = f"{int(at.timestamp() * 1000):012x}"
     if count == 1:
         return [stamp + entropy.hex()]
     # From the right the groups are whole ones.

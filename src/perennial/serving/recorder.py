@@ -77,7 +77,7 @@ class Recorder:
                     entities=entities,
                     features=features,
                     scores=task.summary(scores),
-                    probabilities=None if task.width() is None else scores,
+                    probabilities=scores if scores.ndim > 1 else None,
                     decisions=decisions,
                     context=context or {},
                     assigned=selected.assigned,

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from mlflow.exceptions import MlflowException
 from mlflow.utils.workspace_utils import DEFAULT_WORKSPACE_NAME as WORKSPACE
 
-from perennial.core.governance.identity import Role
+from perennial.core.governance.identity import Account, Role
 
 if TYPE_CHECKING:
     from mlflow.server.auth.sqlalchemy_store import SqlAlchemyStore
@@ -26,6 +27,8 @@ GRANTS: dict[Role, tuple[tuple[str, str], ...]] = {
 }
 OURS = "accounts-file"
 """A role without permissions. It marks accounts of the file, so that accounts removed from the file are known."""
+GUESTS = "openid-connect"
+"""A role without permissions. It marks accounts of people who signed in at the issuer; nobody knows their passwords."""
 
 
 def ensure(store: SqlAlchemyStore, accounts: Mapping[str, Credentials]) -> list[tuple[str, str]]:
@@ -46,17 +49,54 @@ def ensure(store: SqlAlchemyStore, accounts: Mapping[str, Credentials]) -> list[
         elif not store.authenticate_user(name, account.password):
             store.update_user(name, password=account.password)
             changes.append((name, "password set"))
-        user = store.get_user(name)
-        held = {assigned.id for assigned in store.list_user_roles(user.id)}
-        if ours not in held:
-            store.assign_role_to_user(user.id, ours)
-        for role, number in roles.items():
-            if role is account.role and number not in held:
-                store.assign_role_to_user(user.id, number)
-                changes.append((name, f"role {role} given"))
-            if role is not account.role and number in held:
-                store.unassign_role_from_user(user.id, number)
-                changes.append((name, f"role {role} taken"))
+        changes += _set_role(store, name, account.role, roles, ours)
+    return changes
+
+
+def admit(store: SqlAlchemyStore, account: Account) -> list[tuple[str, str]]:
+    """Create or change the account of a person who signed in at the issuer; return as `ensure` does."""
+    changes = []
+    guests = _guests(store)
+    if not store.has_user(account.name):
+        store.create_user(account.name, secrets.token_urlsafe(48))
+        changes.append((account.name, "created"))
+    roles = {role: _role(store, role) for role in Role}
+    return changes + _set_role(store, account.name, account.role, roles, guests)
+
+
+def is_foreign(store: SqlAlchemyStore, name: str) -> bool:
+    """Return whether there is an account of this name that `admit` did not create."""
+    if not store.has_user(name):
+        return False
+    held = store.list_user_roles(store.get_user(name).id)
+    return _guests(store) not in {assigned.id for assigned in held}
+
+
+def remove_guests(store: SqlAlchemyStore) -> list[tuple[str, str]]:
+    """Delete all accounts that `admit` created; return as `ensure` does."""
+    return [(name, "deleted") for name in _delete_removed(store, _guests(store), {})]
+
+
+def _guests(store: SqlAlchemyStore) -> int:
+    return _named(store, GUESTS, "people who signed in at the issuer; without one, they are deleted")
+
+
+def _set_role(
+    store: SqlAlchemyStore, name: str, wanted: Role, roles: Mapping[Role, int], mark: int
+) -> list[tuple[str, str]]:
+    """Give an account exactly one of our roles, and a mark; return account and change, for each change."""
+    changes = []
+    user = store.get_user(name)
+    held = {assigned.id for assigned in store.list_user_roles(user.id)}
+    if mark not in held:
+        store.assign_role_to_user(user.id, mark)
+    for role, number in roles.items():
+        if role is wanted and number not in held:
+            store.assign_role_to_user(user.id, number)
+            changes.append((name, f"role {role} given"))
+        if role is not wanted and number in held:
+            store.unassign_role_from_user(user.id, number)
+            changes.append((name, f"role {role} taken"))
     return changes
 
 
@@ -67,10 +107,10 @@ def roles_of(store: SqlAlchemyStore, name: str) -> frozenset[Role]:
     return frozenset(Role(role.name) for role in held if role.name in known and role.workspace == WORKSPACE)
 
 
-def _delete_removed(store: SqlAlchemyStore, ours: int, accounts: Mapping[str, Credentials]) -> list[str]:
-    """Delete the accounts that were removed from the file, and with them their roles; return their names."""
+def _delete_removed(store: SqlAlchemyStore, mark: int, accounts: Mapping[str, Credentials]) -> list[str]:
+    """Delete the accounts with a mark that are not given, and with them their roles; return their names."""
     deleted = []
-    members = {assignment.user_id for assignment in store.list_role_users(ours)}
+    members = {assignment.user_id for assignment in store.list_role_users(mark)}
     for user in store.list_users():
         if user.id in members and user.username not in accounts:
             store.delete_user(user.username)

@@ -8,6 +8,9 @@ its password, on a command line or into the environment of a process that it sta
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Iterable
+from copy import copy
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -18,7 +21,11 @@ from perennial.errors import SettingsError
 from perennial.settings import Settings, load
 
 if TYPE_CHECKING:
+    from mlflow.server.auth.sqlalchemy_store import SqlAlchemyStore
+    from starlette.applications import Starlette
+
     from perennial.account_file import Credentials
+    from perennial.ports import Ledger
     from perennial.tracking_server.store import Caller
 
 CONFIGURATION = """\
@@ -50,20 +57,52 @@ def create_app() -> Any:
         )
     from mlflow.server import app as flask_app
 
-    from perennial.tracking_server.account_changes import account_entry, record_changes
-    from perennial.tracking_server.accounts import ensure
+    from perennial.tracking_server.account_changes import record_changes
+    from perennial.tracking_server.accounts import ensure, remove_guests
     from perennial.tracking_server.route_guard import ClosedRoutes, guard_roles
     from perennial.wiring import database
 
     _require_accounts()
     app = auth.create_app()
     ledger = database.store(settings).ledger
-    for name, change in ensure(auth.store, accounts):
-        ledger.append(account_entry(SystemActor.ACCOUNTS, {"change": change, "username": name}))
+    record = partial(_record, ledger)
+    record(ensure(auth.store, accounts))
+    if settings.oidc is None:
+        record(remove_guests(auth.store))
+    unrecorded = copy(auth.store)  # what we change ourselves is recorded as ours
     record_changes(auth.store, ledger, lambda: caller().name)
     _govern()
     guard_roles(flask_app, caller, settings.artifacts_url)
-    return ClosedRoutes(app)
+    return ClosedRoutes(app, _pages(settings, unrecorded, record))
+
+
+def _record(ledger: Ledger, changes: Iterable[tuple[str, str]]) -> None:
+    from perennial.tracking_server.account_changes import account_entry
+
+    for name, change in changes:
+        ledger.append(account_entry(SystemActor.ACCOUNTS, {"change": change, "username": name}))
+
+
+def _pages(
+    settings: Settings, store: SqlAlchemyStore, record: Callable[[list[tuple[str, str]]], None]
+) -> Starlette | None:
+    """Return the pages where people sign in at an issuer; None where they have passwords."""
+    from perennial import account_file
+    from perennial.tracking_server import accounts, sessions
+    from perennial.tracking_server.sign_in import KEY
+    from perennial.tracking_server.sign_in import sessions as of_requests
+    from perennial.wiring import people
+
+    cookies = of_requests()
+    if cookies is None:
+        return None
+    view, ledger = people.people(settings)
+    key = account_file.server_key(settings.mlflow_dir / KEY)
+    return sessions.pages(
+        settings, cookies, view, ledger, key,
+        lambda name: accounts.is_foreign(store, name),
+        lambda person: record(accounts.admit(store, person.holder)),
+    )  # fmt: skip
 
 
 def _configure(settings: Settings) -> dict[str, Credentials]:

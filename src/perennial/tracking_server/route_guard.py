@@ -10,6 +10,8 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from starlette.routing import Match, Mount
+
 from perennial.core.governance.tracking_rules import (
     Access,
     access_of,
@@ -17,6 +19,7 @@ from perennial.core.governance.tracking_rules import (
     route_refusal,
     version_refusal,
 )
+from perennial.tracking_server.sessions import FOLDER
 
 if TYPE_CHECKING:
     from flask import Flask, Response
@@ -27,15 +30,28 @@ Scope = MutableMapping[str, Any]
 
 
 class ClosedRoutes:
-    """ASGI middleware that refuses with 403 what no rule opens, whatever MLflow would do with it."""
+    """ASGI middleware that refuses with 403 what no rule opens, whatever MLflow would do with it.
 
-    def __init__(self, app: Callable[..., Awaitable[None]]) -> None:
+    Args:
+        pages: where people sign in at an issuer, below FOLDER; None: there are none.
+    """
+
+    def __init__(
+        self, app: Callable[..., Awaitable[None]], pages: Callable[..., Awaitable[None]] | None = None
+    ) -> None:
         self._app = app
+        self._pages = None if pages is None else Mount(FOLDER, pages)
 
     async def __call__(self, scope: Scope, receive: Any, send: Any) -> None:
         if scope["type"] == "websocket":
             await send({"type": "websocket.close", "code": 1008})
             return
+        if self._pages is not None and scope["type"] == "http":
+            match, more = self._pages.matches(scope)
+            if match is Match.FULL:
+                scope.update(more)
+                await self._pages.handle(scope, receive, send)
+                return
         if scope["type"] == "http" and scope["method"] != "OPTIONS":
             access = access_of(scope["method"], scope["path"])
             if access is None or access is Access.CLOSED:

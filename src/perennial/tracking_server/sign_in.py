@@ -1,4 +1,5 @@
-"""Sign-in at MLflow: its own check of passwords, with growing delays after wrong ones (`authorization_function`)."""
+"""Sign-in at MLflow (`authorization_function`): its own check of passwords, with growing delays after wrong ones, and
+the sessions of people where they sign in at an issuer."""
 
 from __future__ import annotations
 
@@ -6,19 +7,20 @@ import secrets
 import time
 from datetime import UTC, datetime
 from functools import cache
-from typing import TYPE_CHECKING
 
-from flask import Response, request
+from flask import Response, redirect, request
 from mlflow.server import auth
+from werkzeug.datastructures import Authorization
 
 from perennial import account_file
 from perennial.core.events import SystemActor
 from perennial.flows.governance.sign_ins import SignInGuard
 from perennial.settings import load
-from perennial.wiring import database
+from perennial.tracking_server.sessions import FOLDER, Sessions, is_navigation, login_path
+from perennial.wiring import database, people
 
-if TYPE_CHECKING:
-    from werkzeug.datastructures import Authorization
+KEY = "server.key"
+"""File in MLflow's folder with the server's own secret."""
 
 
 @cache
@@ -36,13 +38,35 @@ def _guard() -> SignInGuard:
     )
 
 
+@cache
+def sessions() -> Sessions | None:
+    """Return the sessions of people; None where they have passwords."""
+    settings = load()
+    if settings.oidc is None:
+        return None
+    view, _ = people.people(settings)
+    key = account_file.server_key(settings.mlflow_dir / KEY)
+    return Sessions(settings.oidc, view, key, settings.sign_in_url("mlflow"))
+
+
+@cache
+def _with_password() -> frozenset[str]:
+    """Return the accounts of the file."""
+    return frozenset(account_file.read(load().accounts_file))
+
+
 def authenticate() -> Authorization | Response:
-    """Return the authorization of the current request when MLflow accepts it, else a 401 or a 429."""
-    given = request.authorization
+    """Return the authorization of the current request when MLflow accepts it, else a 401 or a 429.
+
+    With an issuer, only the accounts of the file have passwords, and a browser without a session is led to it.
+    """
+    given, open_sessions = request.authorization, sessions()
     if given is None or given.username is None or given.password is None:
-        return auth.make_basic_auth_response()
+        return auth.make_basic_auth_response() if open_sessions is None else _by_cookie(open_sessions)
 
     def is_right() -> bool:
+        if open_sessions is not None and given.username not in _with_password():
+            return False
         return not isinstance(auth.authenticate_request_basic_auth(), Response)
 
     wait = _guard().check(given.username, given.password, request.remote_addr, is_right)
@@ -52,3 +76,14 @@ def authenticate() -> Authorization | Response:
         return auth.make_basic_auth_response()
     text = f"too many failed sign-ins: try again in {wait} s"
     return Response(text, 429, {"Retry-After": str(wait)}, mimetype="text/plain")
+
+
+def _by_cookie(open_sessions: Sessions) -> Authorization | Response:
+    person = open_sessions.of_request(request)
+    if person is not None:
+        return Authorization("cookie", {"username": person.account})
+    if is_navigation(request):
+        return redirect(login_path(request))
+    # No challenge that a browser would ask a password for.
+    text = f"sign in at {FOLDER}/login; programs by name and password"
+    return Response(text, 401, {"WWW-Authenticate": "Cookie"}, mimetype="text/plain")

@@ -1,12 +1,15 @@
-"""Sign this process in to MLflow."""
+"""Sign this process in to MLflow, and have S3 encrypt what it uploads."""
 
 from __future__ import annotations
 
+import json
 import os
 
 from perennial.core.governance.identity import Role
+from perennial.encryption.server_side import upload_arguments
 from perennial.settings import Settings
 
+UPLOADS = "MLFLOW_S3_UPLOAD_EXTRA_ARGS"
 CERTIFICATES = "MLFLOW_TRACKING_SERVER_CERT_PATH"
 """Variable with the file of certificates that MLflow's client trusts."""
 OWN_CERTIFICATE = "MLFLOW_TRACKING_CLIENT_CERT_PATH"
@@ -41,6 +44,7 @@ def sign_in(settings: Settings, role: Role) -> None:
     from perennial import account_file
     from perennial.errors import SettingsError
 
+    os.environ.update(mlflow_uploads(settings))
     if not settings.tracking.startswith("http"):
         return
     for name, path in mlflow_certificates(settings, settings.internal_role).items():
@@ -58,6 +62,14 @@ def sign_in(settings: Settings, role: Role) -> None:
             f"this process is the account {signed_in} for MLflow: it cannot become {name}",
             hint="one process, one role: start another",
         )
+
+
+def mlflow_uploads(settings: Settings) -> dict[str, str]:
+    """Return the variable by which MLflow has S3 encrypt its artifacts; one that is set already stays."""
+    arguments = upload_arguments(settings.s3_encryption)
+    if not arguments or UPLOADS in os.environ:
+        return {}
+    return {UPLOADS: json.dumps(arguments)}
 
 
 _OURS: dict[int, str] = {}

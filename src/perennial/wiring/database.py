@@ -22,14 +22,15 @@ def store(settings: Settings | None = None) -> SqlStore:
     """Return the ports `releases`, `intents`, `ledger`, `feedback` and `deliveries`, which share transactions."""
     from perennial.adapters.sql.store import SqlStore
 
-    return SqlStore((settings or load()).database)
+    settings = settings or load()
+    return SqlStore(settings.database, settings.tenant)
 
 
 def schema(settings: Settings) -> Database:
     """Return the database itself, to see and migrate its schema."""
     from perennial.adapters.sql.database import Database
 
-    return Database(settings.database)
+    return Database(settings.database, settings.tenant)
 
 
 def admit(settings: Settings, role: str, use: DatabaseUse) -> None:
@@ -56,7 +57,7 @@ def revisions() -> Mapping[str, str]:
 def tokens(settings: Settings) -> ports.TokenStore:
     from perennial.adapters.sql.tokens import SqlTokens
 
-    return SqlTokens(settings.database)
+    return SqlTokens(settings.database, settings.tenant)
 
 
 def quick_reads(settings: Settings):
@@ -64,7 +65,7 @@ def quick_reads(settings: Settings):
     if settings.database.startswith(SQLITE):
         from perennial.adapters.sql.sqlite_reads import SqliteReads
 
-        return SqliteReads(Path(settings.database.removeprefix(SQLITE)))
+        return SqliteReads(Path(settings.database.removeprefix(SQLITE)), settings.tenant)
     from types import SimpleNamespace
 
     return SimpleNamespace(find=tokens(settings).find, rows=store(settings).ledger.rows)

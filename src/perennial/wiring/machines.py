@@ -46,14 +46,14 @@ def machines(settings: Settings) -> SqlMachines:
     """Return the serving machines."""
     from perennial.adapters.sql.machines.machines import SqlMachines
 
-    return SqlMachines(_database(settings.database), settings.machine_lease)
+    return SqlMachines(_database(settings.database, settings.tenant), settings.machine_lease)
 
 
 def wanted(settings: Settings) -> SqlWanted:
     """Return what every serving machine must hold."""
     from perennial.adapters.sql.machines.wanted import SqlWanted
 
-    return SqlWanted(_database(settings.database))
+    return SqlWanted(_database(settings.database, settings.tenant))
 
 
 def pool(settings: Settings) -> SqlPool:
@@ -96,7 +96,7 @@ def agent(settings: Settings, say: Callable[[str], None]) -> Agent:
         )
     files = exchange(settings)
     ports = AgentPorts(
-        desk=SqlDesk(_database(settings.database), settings.machine),
+        desk=SqlDesk(_database(settings.database, settings.tenant), settings.machine),
         router=here.router(settings),
         pool=here.pool(settings),
         probe=here.probe(settings),
@@ -127,7 +127,7 @@ def watch_ports(settings: Settings) -> MachineWatchPorts:
 
     return MachineWatchPorts(
         machines=machines(settings),
-        ledger=SqlStore(settings.database).ledger,
+        ledger=SqlStore(settings.database, settings.tenant).ledger,
         receive=LogReceiver(settings.serving_dir, exchange(settings)).run,
         hand_files=hand_files,
     )
@@ -142,7 +142,7 @@ def admit(settings: Settings, role: str) -> None:
 
 
 @functools.lru_cache(maxsize=4)
-def _database(url: str) -> Database:
+def _database(url: str, tenant: str | None) -> Database:
     from perennial.adapters.sql.database import Database
 
-    return Database(url)
+    return Database(url, tenant)

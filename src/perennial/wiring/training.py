@@ -164,7 +164,7 @@ def dataset_files(settings: Settings) -> DatasetFiles:
 def data_store(settings: Settings) -> ports.DataStore:
     from perennial.adapters.dvc_data import DvcData
 
-    return DvcData(settings.data_repo, data_remote(settings))
+    return DvcData(settings.data_repo, data_remote(settings), settings.s3_encryption)
 
 
 def data_remote(settings: Settings) -> str:

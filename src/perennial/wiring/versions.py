@@ -26,7 +26,9 @@ def registry(settings: Settings, role: Role = Role.TRAINING) -> ports.Registry:
     from perennial.adapters.sql.version_numbers import SqlVersionNumbers
 
     sign_in(settings, role)
-    return MlflowRegistry(settings.tracking, SqlVersionNumbers(settings.database).take, trusted(settings))
+    return MlflowRegistry(
+        settings.tracking, SqlVersionNumbers(settings.database, settings.tenant).take, trusted(settings)
+    )
 
 
 def labels(settings: Settings, role: Role = Role.TRAINING) -> ports.Labels:

@@ -126,3 +126,17 @@ def test_a_bucket_that_is_there_and_one_that_is_not(home, given, doctor, s3, tmp
     given(dvc_remote="s3://other/revisions")
     row = doctor()["data remote"]
     assert (row["state"], row["what"]) == ("problem", "there is no bucket other")
+
+
+def test_an_issuer_with_its_keys_and_clock(home, given, doctor, issuer):
+    issuer.control(wrong={})
+    given(**issuer.settings)
+    rows = doctor()
+    assert {
+        rows[name]["state"] for name in ("issuer", "issuer: keys", "issuer: addresses", "clock of issuer")
+    } == {"ok"}
+    issuer.control(wrong={"issuer": "https://other.example"})
+    assert "calls itself https://other.example" in doctor()["issuer"]["what"]
+    issuer.control(wrong={})
+    given(oidc_issuer=f"{issuer.address}/nowhere")
+    assert "404" in doctor()["issuer"]["what"]

@@ -54,6 +54,13 @@ def spec():
     [
         (record(), "roc_auc", Verdict.PASS, Risk.LOW),
         (record({"holdout.roc_auc": 0.59}), "roc_auc", Verdict.FAIL, Risk.LOW),
+        (record({"holdout.groups": 1}), "roc_auc", Verdict.UNSURE, Risk.MEDIUM),
+        (
+            record({"holdout.groups": 1}, without=("delta.roc_auc.high", "delta.roc_auc.low")),
+            "improvement",
+            Verdict.UNSURE,
+            Risk.MEDIUM,
+        ),
         (record({"holdout.brier": 0.26}), "brier", Verdict.FAIL, Risk.LOW),
         (
             record({"holdout.roc_auc": 0.59, "holdout.roc_auc.high": 0.65}),

@@ -19,11 +19,13 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, NoSuchModu
 from sqlalchemy.pool import NullPool
 from sqlalchemy.schema import CreateIndex, CreateTable
 
+from perennial.adapters.sql.owner import refuse_other_owner, stored_owner, write_owner
 from perennial.adapters.sql.revision import NOTHING, StoredSchema, refuse_newer, refuse_older, stored_schema
 from perennial.adapters.sql.schema import NEWEST, ledger_head, metadata, schema_revision
 from perennial.core.governance.ledger import GENESIS
 from perennial.errors import SettingsError, StoreUnavailable
 from perennial.files import PRIVATE
+from perennial.state_folder import refuse_other
 
 BUSY_SECONDS = 15
 MIGRATION_LOCK = 0x5045524E
@@ -39,9 +41,11 @@ class Database:
 
     Args:
         url: an SQLAlchemy address: `sqlite:///<file>` or `postgresql+psycopg://...`.
+        tenant: whose database it must be, and becomes where it is empty; None: of a plant without a tenant.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, tenant: str | None = None) -> None:
+        self._tenant = tenant
         try:
             parsed = make_url(url)
             self._sqlite = parsed.get_backend_name() == "sqlite"
@@ -114,6 +118,33 @@ class Database:
         if not self._sqlite and not stored.is_empty:
             refuse_older(stored, self.shown)
 
+    def refuse_other_owner(self) -> None:
+        """Refuse the database of another tenant; creates nothing.
+
+        Raises:
+            OtherTenant: it is not of the tenant of these settings.
+        """
+        if self._file is not None and not self._file.exists():
+            return
+        with self._reaching(), self._engine.connect().execution_options(**self._snapshot) as connection:
+            refuse_other_owner(connection, stored_schema(connection), self._tenant, self.shown)
+
+    def claim(self, tenant: str) -> None:
+        """Make a database of no tenant the tenant's; an empty one becomes so at its first use.
+
+        Raises:
+            OtherTenant: it is of another. SchemaMismatch: it has another revision.
+        """
+        with self._reaching(), self._first_use(), self._engine.begin() as connection:
+            stored = stored_schema(connection)
+            owner = stored_owner(connection, stored)
+            if owner is not None:
+                refuse_other(f"the database {self.shown}", owner, tenant)
+            elif not stored.is_empty:
+                refuse_newer(stored, self.shown)
+                refuse_older(stored, self.shown)
+                write_owner(connection, tenant)
+
     def prepare(self) -> None:
         """Create or upgrade the tables, or refuse them, as the first use does."""
         with self._reaching():
@@ -150,6 +181,7 @@ class Database:
         with self._first_use():
             with self._engine.connect().execution_options(perennial_read=True) as connection:
                 stored = stored_schema(connection)
+                refuse_other_owner(connection, stored, self._tenant, self.shown)
             self.refuse_other_revision(stored)
             if stored.pending:
                 before, backup = self._migrate(NEWEST)
@@ -164,9 +196,11 @@ class Database:
             if not self._sqlite:
                 connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": MIGRATION_LOCK})
             stored = stored_schema(connection)  # another process may have been first
+            refuse_other_owner(connection, stored, self._tenant, self.shown)
             refuse_newer(stored, self.shown)
             if stored.is_empty and target == NEWEST:
                 _create_tables(connection)
+                write_owner(connection, self._tenant)
                 return stored, None
             if stored.revision == target:
                 return stored, None

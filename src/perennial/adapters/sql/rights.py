@@ -26,6 +26,7 @@ CHANGE, TAKE_OUT = ("SELECT", "INSERT", "UPDATE"), ("SELECT", "DELETE")
 RIGHTS: Mapping[DatabaseUse, Mapping[Table, tuple[str, ...]]] = {
     DatabaseUse.PLANT: {
         tables.schema_revision: READ,
+        tables.tenant: READ,
         tables.ledger: ADD,
         tables.ledger_head: ("SELECT", "UPDATE (seq, hash)"),
         tables.releases: CHANGE,
@@ -42,12 +43,14 @@ RIGHTS: Mapping[DatabaseUse, Mapping[Table, tuple[str, ...]]] = {
     },
     DatabaseUse.RECORDER: {
         tables.schema_revision: READ,
+        tables.tenant: READ,
         tables.ledger: ADD,
         tables.ledger_head: ("SELECT", "UPDATE (seq, hash)"),
     },
     # Rights to single columns let nobody lock a table, which those to the whole table do.
     DatabaseUse.MACHINE: {
         tables.schema_revision: READ,
+        tables.tenant: READ,
         tables.wanted: READ,
         tables.machines: ("SELECT", "INSERT", "UPDATE (seen_us, body)"),
         tables.machine_counters: ("SELECT", "INSERT", "UPDATE (body)"),

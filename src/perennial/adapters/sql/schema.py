@@ -23,7 +23,7 @@ from sqlalchemy.sql.functions import FunctionElement
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
-REVISIONS = ("0001", "0002", "0003", "0004")
+REVISIONS = ("0001", "0002", "0003", "0004", "0005")
 """Revisions of this schema, oldest first: the files of `migrations`. A change here is a new revision there."""
 NEWEST = REVISIONS[-1]
 RETIRED = ("perennial_feedback", "perennial_reward")
@@ -208,6 +208,9 @@ machine_calls = Table(
     Column("answer", Text, nullable=True),
     Index("perennial_machine_call_machine", "machine"),
 )
+
+# Has a single row where the database is a tenant's, and none where it is of a plant without a tenant.
+tenant = Table("perennial_tenant", metadata, Column("name", String(64), primary_key=True))
 
 # Alembic's table under a name of its own: MLflow, Airflow and Optuna have theirs, and may be in the same database.
 schema_revision = Table(

@@ -16,6 +16,7 @@ from typing import Any
 from perennial.core.events import Entry, LedgerRow
 from perennial.core.governance.tokens import Token
 from perennial.errors import StoreUnavailable
+from perennial.state_folder import refuse_other
 
 BUSY_SECONDS = 2.0
 
@@ -25,10 +26,22 @@ class SqliteReads:
 
     Args:
         file: the SQLite file of the releases.
+        tenant: whose file it must be; None: of a plant without a tenant.
     """
 
-    def __init__(self, file: Path) -> None:
+    def __init__(self, file: Path, tenant: str | None = None) -> None:
         self._file = file
+        self._tenant = tenant
+
+    def refuse_other_owner(self) -> None:
+        """Refuse the file of another tenant; creates nothing.
+
+        Raises:
+            OtherTenant: it is not of the tenant of these settings.
+        """
+        if self._select("perennial_release", "SELECT 1"):  # else it is empty, and nobody's
+            rows = self._select("perennial_tenant", "SELECT name FROM perennial_tenant")
+            refuse_other(f"the database {self._file}", rows[0][0] if rows else None, self._tenant)
 
     def find(self, token_id: str) -> Token | None:
         bodies = self._query("perennial_token", "SELECT body FROM perennial_token WHERE id = ?", token_id)
@@ -47,6 +60,10 @@ class SqliteReads:
         ]
 
     def _query(self, table: str, query: str, *values: str) -> list[tuple[Any, ...]]:
+        self.refuse_other_owner()
+        return self._select(table, query, *values)
+
+    def _select(self, table: str, query: str, *values: str) -> list[tuple[Any, ...]]:
         if not self._file.exists():
             return []
         try:

@@ -38,8 +38,8 @@ class SqlStore:
         url: an SQLAlchemy address: `sqlite:///<file>` or `postgresql+psycopg://...`.
     """
 
-    def __init__(self, url: str) -> None:
-        database = Database(url)
+    def __init__(self, url: str, tenant: str | None = None) -> None:
+        database = Database(url, tenant)
         self.releases = SqlReleases(database)
         self.intents = SqlIntents(database)
         self.ledger = SqlLedger(database)

@@ -19,8 +19,8 @@ class SqlTokens:
         url: the SQLAlchemy address of the releases' database.
     """
 
-    def __init__(self, url: str) -> None:
-        self._database = Database(url)
+    def __init__(self, url: str, tenant: str | None = None) -> None:
+        self._database = Database(url, tenant)
 
     def put(self, token: Token) -> None:
         with self._database.writing() as connection:

@@ -22,8 +22,8 @@ class SqlVersionNumbers:
         url: the SQLAlchemy address of the releases' database.
     """
 
-    def __init__(self, url: str) -> None:
-        self._database = Database(url)
+    def __init__(self, url: str, tenant: str | None = None) -> None:
+        self._database = Database(url, tenant)
 
     def take(
         self,

@@ -6,7 +6,7 @@ import click
 
 from perennial import settings as environment
 from perennial.commands.output import JSON, print_json, print_table
-from perennial.errors import ChecksFailed, SettingsError, ToolError
+from perennial.errors import ChecksFailed, OtherTenant, SettingsError, ToolError
 
 
 @click.command()
@@ -27,6 +27,8 @@ def doctor(timeout: float, as_json: bool) -> None:
         findings: list[Finding] = examine(environment.load(), timeout)
     except (SettingsError, ToolError) as error:  # the second: a vault that does not answer
         findings = [problem("settings", error)]
+    except OtherTenant as error:
+        findings = [problem("tenant", error)]
     rows = [finding.row() for finding in findings]
     if as_json:
         print_json(rows)

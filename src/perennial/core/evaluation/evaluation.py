@@ -53,8 +53,8 @@ class Evaluation(Frozen):
         for prefix, metrics in (("holdout", self.scores[MODEL]), ("delta", self.gains.get(CHAMPION, {}))):
             for metric, figure in metrics.items():
                 flat[f"{prefix}.{metric}"] = figure.value
-                flat[f"{prefix}.{metric}.low"] = figure.low
-                flat[f"{prefix}.{metric}.high"] = figure.high
+                if figure.is_bounded:
+                    flat |= {f"{prefix}.{metric}.low": figure.low, f"{prefix}.{metric}.high": figure.high}
         if self.worst_slice is not None:
             flat["slice.worst_delta"] = self.worst_slice
         return flat

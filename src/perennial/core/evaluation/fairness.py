@@ -8,11 +8,13 @@ Improvements for Inference with Clustered Errors", Review of Economics and Stati
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import norm, t
 
 from perennial.core.evaluation.metrics import Estimate, resample_groups
 from perennial.core.gate_spec import FairnessSpec, GroupMeasure
@@ -91,29 +93,48 @@ def gap(
     """
     names = sorted(figures)
     rates = np.array([figures[name] for name in names])
-    errors = _resampled(answers, measure, names, resamples, random) - rates
-    # A resample without rows of a group gives NaN for this group.
-    ranges = np.nanmax(errors, axis=1) - np.nanmin(errors, axis=1)
-    half = float(np.quantile(ranges, CONFIDENCE))
+    resampled, cycles = _resampled(answers, measure, names, resamples, random)
+    # A resample without rows of a group says nothing of its gap.
+    errors = (resampled - rates)[np.isfinite(resampled).all(axis=1)]
     value = float(rates.max() - rates.min())
+    if not len(errors):
+        return Gap(value=value, low=0.0, high=1.0)
+    ranges = errors.max(axis=1) - errors.min(axis=1)
+    half = float(np.quantile(ranges, CONFIDENCE)) * _widened(cycles)
     return Gap(value=value, low=max(value - half, 0.0), high=min(value + half, 1.0))
+
+
+def _widened(cycles: int) -> float:
+    """Return the factor for the errors of a bootstrap of few clusters, which come out too small.
+
+    Those of resamples are smaller by sqrt((G - 1) / G) than those of samples, and the quantile of few clusters is that
+    of Student's t with G - 1 degrees of freedom (Cameron, Gelbach and Miller 2008), not of the normal distribution.
+    """
+    tail = (1 + CONFIDENCE) / 2
+    return float(math.sqrt(cycles / (cycles - 1)) * t.ppf(tail, cycles - 1) / norm.ppf(tail))
 
 
 def _resampled(
     answers: Answers, measure: GroupMeasure, names: list[str], resamples: int, random: np.random.Generator
-) -> np.ndarray:
-    """Return the measure of each group in each resample of whole cycles, [resamples, groups]."""
-    cycles, code = np.unique(answers.group, return_inverse=True)
+) -> tuple[np.ndarray, int]:
+    """Resample whole cycles, of those with counted rows of a group.
+
+    Returns:
+        The measure of each group in each resample, [resamples, groups], NaN for a group without rows; and the number of
+        cycles of the group that is in the fewest.
+    """
     hit, counted = answers.hits(measure), answers.counted(measure)
-    hits, rows = np.zeros((len(names), len(cycles))), np.zeros((len(names), len(cycles)))
+    rows = counted & np.isin(answers.values, names)
+    cycles, code = np.unique(answers.group[rows], return_inverse=True)
+    hits, sizes = np.zeros((len(names), len(cycles))), np.zeros((len(names), len(cycles)))
     for place, name in enumerate(names):
-        inside = answers.values == name
-        hits[place] = np.bincount(code[inside], weights=hit[inside], minlength=len(cycles))
-        rows[place] = np.bincount(code[inside], weights=counted[inside], minlength=len(cycles))
+        inside = answers.values[rows] == name
+        hits[place] = np.bincount(code[inside], weights=hit[rows][inside], minlength=len(cycles))
+        sizes[place] = np.bincount(code[inside], minlength=len(cycles))
     weights = resample_groups(len(cycles), resamples, random)
     with np.errstate(invalid="ignore", divide="ignore"):
-        rates: np.ndarray = (weights @ hits.T) / (weights @ rows.T)
-    return rates
+        rates: np.ndarray = (weights @ hits.T) / (weights @ sizes.T)
+    return rates, int((sizes > 0).sum(axis=1).min())
 
 
 def too_few(answers: Answers, measure: GroupMeasure, limit: float, sensitive: bool) -> Judgement:

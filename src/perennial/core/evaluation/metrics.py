@@ -7,25 +7,46 @@ bootstrap: Field and Welsh, "Bootstrapping clustered data", JRSS-B 2007).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import numpy as np
+from pydantic import ValidationInfo, field_serializer, field_validator
 
 from perennial.core.frozen import Frozen
 from perennial.core.tasks import Scored
 from perennial.errors import DataError
 
 INTERVAL = (0.025, 0.975)
+FEWEST_GROUPS = 2
+"""Of a single group every resample is the same: how groups differ is unknown, not nothing."""
 
 
 class Estimate(Frozen):
-    """Value with its 95 % interval."""
+    """Value with its 95 % interval; an unknown bound is infinite, and null in JSON."""
 
     value: float
     low: float
     high: float
 
+    @property
+    def is_bounded(self) -> bool:
+        """Return whether the interval is known."""
+        return math.isfinite(self.low) and math.isfinite(self.high)
+
+    @field_validator("low", "high", mode="before")
+    @classmethod
+    def unknown(cls, bound: object, info: ValidationInfo) -> object:
+        unbounded = math.inf if info.field_name == "high" else -math.inf
+        return unbounded if bound is None else bound
+
+    @field_serializer("low", "high", when_used="json")
+    def finite(self, bound: float) -> float | None:
+        return bound if math.isfinite(bound) else None
+
     def __str__(self) -> str:
+        if not self.is_bounded:
+            return f"{self.value:.4f} [unknown]"
         return f"{self.value:.4f} [{self.low:.4f}, {self.high:.4f}]"
 
 
@@ -87,7 +108,9 @@ def _draws(
     scores: Mapping[str, Scored], metrics: Mapping[str, list[str]], resamples: int, seed: int
 ) -> dict[str, dict[str, np.ndarray]]:
     groups = len(next(iter(scores.values())).groups)
-    draws = {name: {m: np.empty(resamples) for m in metrics[name]} for name in scores}
+    draws = {name: {m: np.full(resamples, np.nan) for m in metrics[name]} for name in scores}
+    if groups < FEWEST_GROUPS:
+        return draws
     for number, weights in enumerate(resample_groups(groups, resamples, np.random.default_rng(seed))):
         for name, scored in scores.items():
             measured = scored.measure(weights)
@@ -98,5 +121,5 @@ def _draws(
 
 def _estimate(value: float, draws: np.ndarray) -> Estimate:
     """Return the percentile interval; resamples in which the metric is undefined are left out."""
-    low, high = np.nanquantile(draws, INTERVAL) if not np.isnan(draws).all() else (np.nan, np.nan)
+    low, high = np.nanquantile(draws, INTERVAL) if not np.isnan(draws).all() else (-np.inf, np.inf)
     return Estimate(value=float(value), low=float(low), high=float(high))

@@ -11,7 +11,7 @@ from enum import StrEnum
 
 from pydantic import Field
 
-from perennial.core.experiment.design import Kind, required_sample_size
+from perennial.core.experiment.design import Kind
 from perennial.core.experiment.posterior import (
     Interval,
     Variant,
@@ -22,17 +22,20 @@ from perennial.core.experiment.posterior import (
     posterior,
     superiority,
 )
+from perennial.core.experiment.sequence import (
+    FEWEST_EVENTS,
+    FIRST_LOOK,
+    decision_size,
+    largest_part,
+    sequential_bounds,
+)
 from perennial.core.frozen import Frozen
 from perennial.core.release.analysis.sample_ratio import SampleRatio, sample_ratio
 
 LEAST = 3
 """Observations that a mean needs to have a posterior with a variance."""
-FIRST_LOOK = 50
-"""Observations of each variant before a decision is allowed."""
-TUNED_FOR = 1000
-"""Observations of all variants at which the confidence sequence is tightest; must not depend on the data."""
 POWER = 0.8
-"""Power of the test for which `VariantComparison.needed` is stated."""
+"""Power of the decision for which `VariantComparison.needed` is stated."""
 
 
 class Recommendation(StrEnum):
@@ -62,8 +65,8 @@ class VariantComparison(Frozen):
     decision: Recommendation
     why: str
     needed: int | None = Field(
-        description="observations per variant to detect the smallest difference worth a change (if not given: "
-        "the observed difference) with 80 % power in a single look at the end"
+        description="observations of both variants together after which this decision detects the smallest "
+        "difference worth a change (if not given: the observed difference) with 80 % power"
     )
 
 
@@ -111,45 +114,27 @@ def analyse(
         variants=variants,
         means=tuple(mean_interval(posterior(kind, variant)) for variant in variants),
         comparisons=tuple(
-            _compare(kind, control, treatment, each, worth, ratio.alarm) for treatment in treatments
+            _compare(kind, control, treatment, each, worth, ratio.alarm, share / (shares[0] + share))
+            for treatment, share in zip(treatments, shares[1:], strict=True)
         ),
         ratio=ratio,
     )
 
 
-def sequential_bounds(kind: Kind, control: Variant, treatment: Variant, alpha: float) -> tuple[float, float]:
-    """Return bounds of treatment - control that are valid at all looks together.
-
-    The asymptotic confidence sequence of I. Waudby-Smith et al., "Time-uniform central limit theory and
-    asymptotic confidence sequences" (Annals of Statistics 2024), over both variants together with the variance
-    of the difference. It relies on the central limit theorem: no decision before `FIRST_LOOK`.
-    """
-    n = control.n + treatment.n
-    variance = n * (_variance_of_mean(kind, control) + _variance_of_mean(kind, treatment))
-    tuned = (-2 * math.log(alpha) + math.log(-2 * math.log(alpha) + 1)) / TUNED_FOR
-    spread = n * tuned + 1
-    half = math.sqrt(variance * 2 * spread / (n**2 * tuned) * math.log(math.sqrt(spread) / alpha))
-    middle = treatment.mean - control.mean
-    return middle - half, middle + half
-
-
-def _variance_of_mean(kind: Kind, variant: Variant) -> float:
-    """Return the variance of the mean; half an event is added, so that zero events do not give certainty."""
-    if kind == "binary":
-        rate = (variant.total + 0.5) / (variant.n + 1)
-        return rate * (1 - rate) / variant.n
-    if kind == "count":
-        return (variant.total + 0.5) / (variant.exposure or variant.n) ** 2
-    return variant.variance / variant.n
-
-
 def _compare(
-    kind: Kind, control: Variant, treatment: Variant, alpha: float, worth: float, mismatch: bool
+    kind: Kind,
+    control: Variant,
+    treatment: Variant,
+    alpha: float,
+    worth: float,
+    mismatch: bool,
+    share: float,
 ) -> VariantComparison:
     a, b = posterior(kind, control), posterior(kind, treatment)
     low, high = sequential_bounds(kind, control, treatment, alpha)
     early = min(control.n, treatment.n) < FIRST_LOOK
-    decision, why = _decide(low, high, worth, mismatch, early)
+    part = largest_part(kind, control, treatment)
+    decision, why = _decide(low, high, worth, mismatch, early, part)
     relative = kind != "continuous" and control.mean > 0
     return VariantComparison(
         control=control.name,
@@ -163,23 +148,30 @@ def _compare(
         sequential_interval=Interval(low=low, high=high),
         decision=decision,
         why=why,
-        needed=_needed(kind, control, treatment, worth, alpha),
+        needed=_needed(kind, control, treatment, worth, alpha, share),
     )
 
 
-def _needed(kind: Kind, control: Variant, treatment: Variant, worth: float, alpha: float) -> int | None:
+def _needed(
+    kind: Kind, control: Variant, treatment: Variant, worth: float, alpha: float, share: float
+) -> int | None:
     spread = (control.variance + treatment.variance) / 2 if kind == "continuous" else 0.0
+    if kind == "count":  # the variance of the events of a unit of exposure, as the bounds take it
+        spread = sum(v.deviations(kind)[0] / (v.exposure or v.n) for v in (control, treatment)) / 2
     effect = worth or treatment.mean - control.mean
-    return required_sample_size(kind, control.mean, effect, math.sqrt(spread), alpha, POWER)
+    return decision_size(kind, control.mean, effect, math.sqrt(spread), alpha, POWER, share)
 
 
-def _decide(low: float, high: float, worth: float, mismatch: bool, early: bool) -> tuple[Recommendation, str]:
+def _decide(
+    low: float, high: float, worth: float, mismatch: bool, early: bool, part: float
+) -> tuple[Recommendation, str]:
     """Return the recommendation and its reason.
 
     Args:
         low, high: sequential bounds of the difference.
         mismatch: the variants did not get their shares.
         early: a variant has fewer than `FIRST_LOOK` observations.
+        part: largest part of the variance of the difference that a single observation holds.
     """
     if mismatch:
         return (
@@ -188,6 +180,9 @@ def _decide(low: float, high: float, worth: float, mismatch: bool, early: bool) 
         )
     if early:
         return Recommendation.CONTINUE, f"not decided before {FIRST_LOOK} observations of each variant"
+    if part > 1.0 / FEWEST_EVENTS:
+        text = f"a single observation holds {part:.0%} of the variance: no decision above {1 / FEWEST_EVENTS:.0%}"
+        return Recommendation.CONTINUE, text
     if low > 0:
         return Recommendation.PROMOTE, f"better by at least {low:.4g} at every look"
     if high < worth or high < 0:

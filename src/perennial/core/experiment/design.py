@@ -1,14 +1,19 @@
-"""Sample sizes of A/B tests."""
+"""Sample sizes of A/B tests that are looked at once, at their end."""
 
 from __future__ import annotations
 
 import math
 from typing import Literal
 
-from scipy.optimize import brentq
-from scipy.stats import nct, norm, t
+import numpy as np
+import scipy  # loads its parts, here those of a second, when they are first used
 
 Kind = Literal["binary", "continuous", "count"]
+LEAST = 2.0
+"""Observations per variant with which a t test is defined."""
+NODES = np.polynomial.legendre.leggauss(200)
+NEGLIGIBLE = 1e-15
+"""Probability on each side that the quadrature leaves out."""
 
 
 def sample_size_binary(base: float, other: float, alpha: float, power: float) -> float:
@@ -26,40 +31,33 @@ def sample_size_count(base: float, other: float, alpha: float, power: float) -> 
 
 
 def sample_size_continuous(difference: float, deviation: float, alpha: float, power: float) -> float:
-    """Return the observations per variant for a two-sided t test, equal to statsmodels' TTestIndPower."""
+    """Return the observations per variant for a two-sided t test, at least 2, equal to statsmodels' TTestIndPower."""
     effect = abs(difference) / deviation
 
     def missing(n: float) -> float:
-        freedom = 2.0 * n - 2.0
-        critical, shift = t.isf(alpha / 2, freedom), effect * math.sqrt(n / 2)
-        return float(nct.sf(critical, freedom, shift) + nct.cdf(-critical, freedom, shift) - power)
+        return _power_of_t(effect * math.sqrt(n / 2), 2.0 * n - 2.0, alpha) - power
 
+    if missing(LEAST) >= 0.0:
+        return LEAST
     start = max(2.5, _normal_size(effect, alpha, power))
-    return float(brentq(missing, 2.0, 2.0 * start + 10.0, xtol=1e-9, rtol=1e-12))
+    return float(scipy.optimize.brentq(missing, LEAST, 2.0 * start + 10.0, xtol=1e-9, rtol=1e-12))
 
 
-def required_sample_size(
-    kind: Kind, base: float, effect: float, deviation: float, alpha: float, power: float
-) -> int | None:
-    """Return the observations (for counts: exposure) per variant to detect `effect`; None if impossible.
+def _power_of_t(shift: float, freedom: float, alpha: float) -> float:
+    """Return the power of a two-sided t test: both tails of the noncentral t distribution beyond the critical value.
 
-    Args:
-        base: mean of the control.
-        effect: difference of the means.
-        deviation: standard deviation of an outcome; continuous only.
+    The normal tail is averaged over the estimated deviation (chi) by Gauss-Legendre quadrature. SciPy's `nct` returns
+    NaN for most arguments that lie far in a tail (1.17), as at an alpha of 0.01 and a power of 0.99.
     """
-    other = base + effect
-    if effect == 0.0 or (kind != "continuous" and other < 0.0):
-        return None
-    if kind == "binary":
-        return math.ceil(sample_size_binary(base, other, alpha, power)) if other <= 1.0 else None
-    if kind == "count":
-        return math.ceil(sample_size_count(base, other, alpha, power))
-    if deviation == 0.0:
-        return None
-    if abs(effect) < 0.01 * deviation:  # Student's t and the normal distribution agree within an observation
-        return math.ceil(_normal_size(effect / deviation, alpha, power))
-    return math.ceil(sample_size_continuous(effect, deviation, alpha, power))
+    critical = scipy.stats.t.isf(alpha / 2, freedom)
+    low, high = scipy.stats.chi.ppf(NEGLIGIBLE, freedom), scipy.stats.chi.isf(NEGLIGIBLE, freedom)
+    nodes, weights = NODES
+    radius = low + (high - low) * (nodes + 1.0) / 2.0
+    density = scipy.stats.chi.pdf(radius, freedom) * weights * (high - low) / 2.0
+    limit = critical * radius / math.sqrt(freedom)
+    return float(
+        np.sum(density * (scipy.stats.norm.sf(limit - shift) + scipy.stats.norm.cdf(-limit - shift)))
+    )
 
 
 def _normal_size(effect: float, alpha: float, power: float) -> float:
@@ -74,11 +72,11 @@ def _normal_size(effect: float, alpha: float, power: float) -> float:
         raise ValueError(
             f"a power of {power:g} is not above alpha {alpha:g}: no observation is needed for it"
         )
-    critical = norm.isf(alpha / 2)
+    critical = scipy.stats.norm.isf(alpha / 2)
 
     def missing(n: float) -> float:
         shift = abs(effect) * math.sqrt(n / 2)
-        return float(norm.sf(critical - shift) + norm.cdf(-critical - shift) - power)
+        return float(scipy.stats.norm.sf(critical - shift) + scipy.stats.norm.cdf(-critical - shift) - power)
 
-    about = 2.0 * ((critical + norm.ppf(power)) / effect) ** 2
-    return float(brentq(missing, 0.0, about * 4, xtol=1e-9, rtol=1e-14))
+    about = 2.0 * ((critical + scipy.stats.norm.ppf(power)) / effect) ** 2
+    return float(scipy.optimize.brentq(missing, 0.0, about * 4, xtol=1e-9, rtol=1e-14))

@@ -10,13 +10,14 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from pydantic import Field, model_validator
-from scipy.optimize import brentq
-from scipy.stats import beta, gamma, t
+import scipy  # loads its parts, here those of a second, when they are first used
+from numpy.typing import NDArray
+from pydantic import Field
 
 from perennial.core.experiment.design import Kind
 from perennial.core.frozen import Frozen
 
+Floats = NDArray[np.float64]
 KNOTS = np.array([1e-12, 1e-9, 1e-6, 1e-4, 0.01, 0.1, 0.3, 0.5, 0.7, 0.9, 0.99, 0.9999, 1 - 1e-6, 1 - 1e-9])
 NODES, WEIGHTS = np.polynomial.legendre.leggauss(24)
 
@@ -29,8 +30,28 @@ class Variant(Frozen):
         ge=0, description="number of observations; for counts, `exposure` has the units of exposure"
     )
     total: float = Field(description="sum of the outcomes: successes, rewards or events")
-    squares: float = Field(0.0, ge=0, description="sum of squared outcomes; continuous only")
     exposure: float | None = Field(None, gt=0, description="count only; n if absent")
+    spread: float | None = Field(
+        None, ge=0, description="sum of the squared deviations from the mean; not needed for binary outcomes"
+    )
+    largest: float | None = Field(None, ge=0, description="the largest of these squared deviations")
+
+    @classmethod
+    def of(cls, name: str, outcomes: Floats, exposures: Floats | None = None) -> Variant:
+        """Sum up the outcomes.
+
+        Args:
+            outcomes: float [n], an outcome of each observation.
+            exposures: float [n], units of exposure of each; None: one each. An outcome deviates from the events that
+                are expected for its exposure (the variance of a ratio: W. G. Cochran, "Sampling Techniques", 1977).
+        """
+        total, n = float(outcomes.sum()), len(outcomes)
+        units = np.ones(n) if exposures is None else exposures
+        squared = (outcomes - units * (total / float(units.sum()))) ** 2 if n else np.zeros(0)
+        return cls(
+            name=name, n=n, total=total, exposure=float(units.sum()) if exposures is not None and n else None,
+            spread=float(squared.sum()), largest=float(squared.max(initial=0.0)),
+        )  # fmt: skip
 
     @property
     def mean(self) -> float:
@@ -39,13 +60,22 @@ class Variant(Frozen):
     @property
     def variance(self) -> float:
         """Return the unbiased variance of an outcome; continuous only."""
-        return max(0.0, (self.squares - self.total**2 / self.n) / (self.n - 1))
+        return self.deviations("continuous")[0] / (self.n - 1)
 
-    @model_validator(mode="after")
-    def enough_squares(self) -> Variant:
-        if self.squares and self.squares < self.total**2 / max(1, self.n) * (1 - 1e-9):
-            raise ValueError(f"{self.name}: no values have this sum and this sum of squares")
-        return self
+    def deviations(self, kind: Kind) -> tuple[float, float]:
+        """Return the sum of the squared deviations of the outcomes from their mean, and the largest of them.
+
+        For successes and events, the largest is at least that of the next one: without any, nothing is known.
+
+        Raises:
+            ValueError: the outcomes are not binary, and their deviations are not known.
+        """
+        if kind == "binary":
+            rarer = max(self.mean, 1.0 - self.mean)
+            return self.n * self.mean * (1.0 - self.mean), rarer**2
+        if self.spread is None or self.largest is None:
+            raise ValueError(f"variant {self.name}: the deviations of its outcomes are not known")
+        return self.spread, max(self.largest, 1.0) if kind == "count" else self.largest
 
 
 class Interval(Frozen):
@@ -67,14 +97,14 @@ def posterior(kind: Kind, variant: Variant) -> Any:
     if kind == "binary":
         if not 0 <= variant.total <= variant.n:
             raise ValueError(f"variant {variant.name}: {variant.total:g} successes of {variant.n}")
-        return beta(variant.total + 0.5, variant.n - variant.total + 0.5)
+        return scipy.stats.beta(variant.total + 0.5, variant.n - variant.total + 0.5)
     if kind == "count":
         if variant.total < 0:
             raise ValueError(f"variant {variant.name}: {variant.total:g} events")
-        return gamma(variant.total + 0.5, scale=1.0 / (variant.exposure or variant.n))
+        return scipy.stats.gamma(variant.total + 0.5, scale=1.0 / (variant.exposure or variant.n))
     if variant.variance == 0.0:
         raise ValueError(f"variant {variant.name}: all outcomes are the same")
-    return t(variant.n - 1, loc=variant.mean, scale=math.sqrt(variant.variance / variant.n))
+    return scipy.stats.t(variant.n - 1, loc=variant.mean, scale=math.sqrt(variant.variance / variant.n))
 
 
 def superiority(control: Any, treatment: Any) -> float:
@@ -120,7 +150,8 @@ def lift_interval(control: Any, treatment: Any) -> Interval:
 def _central_95(distribution: Callable[[float], float], least: float, most: float) -> Interval:
     """Return the 2.5 % and 97.5 % quantiles of a distribution function, searched between the bounds."""
     low, high = (
-        float(brentq(lambda x, q=q: distribution(x) - q, least, most, xtol=1e-10)) for q in (0.025, 0.975)
+        float(scipy.optimize.brentq(lambda x, q=q: distribution(x) - q, least, most, xtol=1e-10))
+        for q in (0.025, 0.975)
     )
     return Interval(low=low, high=high)
 

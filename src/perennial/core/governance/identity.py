@@ -31,6 +31,9 @@ class Role(StrEnum):
 PEOPLE = (Role.APPROVER, Role.OPERATOR, Role.VIEWER)
 """Roles that PERENNIAL_PEOPLE may give. The admin makes accounts and approves nothing."""
 
+AIRFLOW_ROLES = {Role.ADMIN: "admin", Role.APPROVER: "op", Role.OPERATOR: "op", Role.VIEWER: "viewer"}
+"""Airflow's role per role; the approval task itself accepts only answers of approvers."""
+
 
 class Account(Frozen):
     """A name with its role."""

@@ -3,11 +3,14 @@
 Three decisions correct known errors of the plain PSI:
 
 - Bins are quantiles of the reference with open ends; missing values have their own bin. Bins of equal width,
-  or bins that end at the range of the reference, lose exactly the values that moved furthest.
+  or bins that end at the range of the reference, lose exactly the values that moved furthest. A value that fills a
+  bin by itself gets exactly this bin, so that values which the reference never had are not counted as known ones.
 - CI data comes in whole cycles with similar rows, so two halves of the same period already differ: PSI 0.3 or
   more without any drift. `allowance` measures this on the reference itself, per column and window size; only
   the excess counts.
-- An empty bin gets the same share as in Evidently, so that both give the same PSI.
+- An empty bin gets the same share as in Evidently, so that both give the same PSI. Evidently fills with a much smaller
+  share beside a bin of less than 1e-4, so a single row among 10,001 would change the PSI by more than an alarm
+  level; `counts` therefore scales larger samples down.
 """
 
 from __future__ import annotations
@@ -29,6 +32,8 @@ MISSING = "missing"
 NULL_QUANTILE = 0.95
 NULL_DRAWS = 200
 EMPTY_SHARE = 1e-4
+MOST_ROWS = 9_000
+"""Most rows of a sample in a PSI: a bin with one of them has a share above `EMPTY_SHARE`."""
 
 
 class ColumnDrift(Frozen):
@@ -56,51 +61,81 @@ class Bins:
 
     @classmethod
     def of(cls, reference: np.ndarray, count: int) -> Bins:
-        """Return about `count` bins of equal weight in the reference.
+        """Return about `count` bins of equal weight in the reference, and bins of single values.
 
-        A column of few distinct values gets a bin per value; many rows with the smallest value (a pass rate
-        of 0) get their own bin.
+        Each value of a column of few distinct values has a bin of its own, as has each value with the weight of a whole
+        bin in any column; what lies below, between and above these values has bins that the reference does not fill.
 
         Args:
             reference: float [n]; NaN is a missing value.
-            count: number of bins, without the bin for missing values.
+            count: number of bins, without those of single values and that for missing values.
         """
-        known = reference[~np.isnan(reference)]
+        known = _as_served(reference[~np.isnan(reference)])
         if known.size == 0:
             return cls(np.empty(0))
-        distinct = np.unique(known)
-        if distinct.size <= count:
-            return cls(distinct[1:])
+        values, rows = np.unique(known, return_counts=True)
+        if values.size <= count:
+            return cls(_around(values))
         cuts = np.quantile(known, np.linspace(0, 1, count + 1)[1:-1], method="inverted_cdf")
-        return cls(np.unique(np.where(cuts == distinct[0], distinct[1], cuts)))
+        single = _around(values[rows >= known.size / count])
+        return cls(np.union1d(np.setdiff1d(cuts, values[:1]), single))
 
     def codes(self, values: np.ndarray) -> np.ndarray:
         """Return the bin of each value, int64 [n]: 0 .. len(edges), and len(edges) + 1 for a missing value."""
-        codes = np.searchsorted(self.edges, values, side="right").astype(np.int64)
+        codes = np.searchsorted(self.edges, _as_served(values), side="right").astype(np.int64)
         codes[np.isnan(values)] = len(self.edges) + 1
         return codes
 
     @property
     def labels(self) -> tuple[str, ...]:
         """Return a readable name per code, numbered so that the names sort and are unique."""
-        borders = ["-inf", *(f"{edge:.4g}" for edge in self.edges), "inf"]
-        pairs = itertools.pairwise(borders)
-        return (*(f"{number:02d} [{low}, {high})" for number, (low, high) in enumerate(pairs)), MISSING)
+        pairs = itertools.pairwise([-np.inf, *self.edges, np.inf])
+        names = (
+            f"{low:.4g}" if high == np.nextafter(low, np.inf) else f"[{low:.4g}, {high:.4g})"
+            for low, high in pairs
+        )
+        return (*(f"{number:02d} {name}" for number, name in enumerate(names)), MISSING)
 
     @property
     def size(self) -> int:
         return len(self.edges) + 2
 
 
-def shares(codes: np.ndarray, size: int) -> np.ndarray:
-    """Return the share of each bin, float [size], with sum 1.
+def _as_served(values: np.ndarray) -> np.ndarray:
+    """Round to float32 as the model does: else 0.1 of a log would lie beside the 0.1 of a table."""
+    return values.astype(np.float32).astype(float)
+
+
+def _around(values: np.ndarray) -> np.ndarray:
+    """Return the edges that enclose each of these values alone."""
+    return np.unique(np.concatenate([values, np.nextafter(values, np.inf)]))
+
+
+def counts(codes: np.ndarray, size: int) -> np.ndarray:
+    """Return the rows of each bin, int [size]: of more than `MOST_ROWS` rows, so many with the same shares.
+
+    Rounding changes a share by at most 1 in `MOST_ROWS`; each bin that had a row keeps at least one.
 
     Raises:
         DataError: there is no value to count.
     """
     if codes.size == 0:
         raise DataError("no rows to compare", hint="wait for predictions, or check the reference")
-    return np.bincount(codes, minlength=size) / codes.size
+    return scaled(np.bincount(codes, minlength=size))
+
+
+def scaled(rows: np.ndarray) -> np.ndarray:
+    """Return counts that sum to `MOST_ROWS`, if they sum to more."""
+    if rows.sum() <= MOST_ROWS:
+        return rows
+    fewer = np.where(rows > 0, np.maximum(np.rint(rows * (MOST_ROWS / rows.sum())), 1), 0).astype(np.int64)
+    fewer[np.argmax(fewer)] += MOST_ROWS - fewer.sum()  # what rounding added or took, where it weighs least
+    return fewer
+
+
+def shares(rows: np.ndarray) -> np.ndarray:
+    """Return the share of each bin, float [size], with sum 1."""
+    return np.asarray(rows / rows.sum())
 
 
 def psi(reference: np.ndarray, window: np.ndarray) -> float:
@@ -115,9 +150,8 @@ def psi(reference: np.ndarray, window: np.ndarray) -> float:
 
 
 def _filled(share: np.ndarray) -> np.ndarray:
-    """Return the shares with empty bins filled as in Evidently 0.7."""
-    least = share[share > 0].min()
-    return np.where(share > 0, share, least / 1e6 if least <= EMPTY_SHARE else EMPTY_SHARE)
+    """Return the shares with empty bins filled as in Evidently 0.7, for samples of `counts`."""
+    return np.where(share > 0, share, EMPTY_SHARE)
 
 
 def allowance(codes: np.ndarray, group: np.ndarray, size: int, window: int, seed: int) -> float:
@@ -155,7 +189,7 @@ def allowance(codes: np.ndarray, group: np.ndarray, size: int, window: int, seed
     for start in np.unique(chosen):
         inside = [np.bincount(column[start : start + length], minlength=size) for column in columns]
         null[start] = max(
-            psi((total - part) / (len(codes) - length), part / length)
+            psi(shares(scaled(total - part)), shares(scaled(part)))
             for total, part in zip(totals, inside, strict=True)
         )
     return float(np.quantile([null[start] for start in chosen], NULL_QUANTILE))
@@ -181,7 +215,7 @@ def column_drift(
     return ColumnDrift(
         column=column,
         psi=max(
-            psi(shares(known, size), shares(cut.codes(seen), size))
+            psi(shares(counts(known, size)), shares(counts(cut.codes(seen), size)))
             for cut, known, (_, seen) in zip(edges, codes, pairs, strict=True)
         ),
         allowance=allowance(np.stack(codes, axis=1), group, size, len(window), seed),

@@ -19,8 +19,8 @@ from collections.abc import Sequence
 from enum import StrEnum
 
 import numpy as np
+import scipy  # loads its parts, here those of a second, when they are first used
 from pydantic import Field
-from scipy import stats
 
 from perennial.core.assets import Reason
 from perennial.core.frozen import Frozen
@@ -28,6 +28,8 @@ from perennial.core.monitoring.drift import ColumnDrift
 from perennial.core.monitoring_spec import Levels, MonitoringSpec, ShareLevels
 
 BATCHES = 20
+FEWEST_BATCHES = 5
+"""Fewer batches tell too little of how they differ for any verdict."""
 CONFIDENCE = 0.95
 
 
@@ -52,15 +54,37 @@ class AccuracyEstimate(Frozen):
     value: float = Field(ge=0, le=1)
     error: float = Field(ge=0, description="standard error by batch means")
     labels: int = Field(ge=0)
+    batches: int = Field(BATCHES, ge=2, description="number of batches that the error is from")
 
     @classmethod
-    def of(cls, right: np.ndarray) -> AccuracyEstimate | None:
-        """Estimate from right or wrong answers (from 0 to 1, [n], in time order); None below two rows per batch."""
+    def of(cls, right: np.ndarray, group: np.ndarray) -> AccuracyEstimate | None:
+        """Estimate from right or wrong answers.
+
+        A batch is made of whole groups, since answers of a group (the tests of a CI cycle, the rows of a request) are
+        right or wrong together: batches that end within one would be alike, and the error too small.
+
+        Args:
+            right: from 0 to 1, [n], in time order.
+            group: [n], the group of each answer.
+
+        Returns:
+            None below two rows per batch, or where the groups make fewer than `FEWEST_BATCHES` batches.
+        """
         if len(right) < 2 * BATCHES:
             return None
-        means = [batch.mean() for batch in np.array_split(right.astype(float), BATCHES)]
-        error = float(np.std(means, ddof=1)) / math.sqrt(BATCHES)
-        return cls(value=float(right.mean()), error=error, labels=len(right))
+        _, first, places = np.unique(group, return_index=True, return_inverse=True)
+        order = np.argsort(first[places], kind="stable")  # groups as they begin, each in one piece
+        begins = np.flatnonzero(np.diff(first[places][order], prepend=-1))
+        wanted = np.arange(1, BATCHES) * len(right) / BATCHES
+        at = np.searchsorted(begins, wanted)
+        batches = np.split(right.astype(float)[order], np.unique(begins[at[at < len(begins)]]))
+        if len(batches) < FEWEST_BATCHES:
+            return None
+        value = float(right.mean())
+        off = [float(batch.sum()) - len(batch) * value for batch in batches]
+        count = len(batches)
+        error = math.sqrt(sum(amount**2 for amount in off) * count / (count - 1)) / len(right)
+        return cls(value=value, error=error, labels=len(right), batches=count)
 
 
 class Coverage(Frozen):
@@ -72,7 +96,7 @@ class Coverage(Frozen):
     @property
     def is_short(self) -> bool:
         """Return True if a one-sided t test shows that fewer labels than claimed are inside."""
-        t = float(stats.t.ppf(CONFIDENCE, BATCHES - 1))
+        t = float(scipy.stats.t.ppf(CONFIDENCE, self.seen.batches - 1))
         return self.claimed - self.seen.value > t * self.seen.error
 
     def __str__(self) -> str:
@@ -219,4 +243,5 @@ def _dropped(reference: AccuracyEstimate, window: AccuracyEstimate, share: float
     """Return True if a one-sided t test shows that window < reference * (1 - share)."""
     limit = reference.value * (1 - share)
     error = math.hypot((1 - share) * reference.error, window.error)
-    return limit - window.value > float(stats.t.ppf(CONFIDENCE, BATCHES - 1)) * error
+    freedom = min(reference.batches, window.batches) - 1
+    return limit - window.value > float(scipy.stats.t.ppf(CONFIDENCE, freedom)) * error

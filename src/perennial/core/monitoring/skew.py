@@ -6,7 +6,7 @@ import numpy as np
 from pydantic import Field
 
 from perennial.core.frozen import Frozen, Share
-from perennial.core.monitoring.drift import Bins, psi, shares
+from perennial.core.monitoring.drift import Bins, counts, psi, shares
 
 RELATIVE, ABSOLUTE = 1e-5, 1e-6
 """Tolerances for floating-point sums computed in another order."""
@@ -50,7 +50,7 @@ def feature_skew(feature: str, served: np.ndarray, offline: np.ndarray, bins: in
         missing_served=float(np.isnan(served).mean()),
         missing_offline=float(np.isnan(offline).mean()),
         largest=float(np.abs(served - offline)[known].max(initial=0.0)),
-        psi=psi(shares(edges.codes(offline), edges.size), shares(edges.codes(served), edges.size)),
+        psi=psi(*(shares(counts(edges.codes(values), edges.size)) for values in (offline, served))),
     )
 
 

@@ -95,7 +95,9 @@ def judge_metric(metrics: Mapping[str, float], name: str, bound: Bound) -> Judge
         return _missing(name, f"metric holdout.{name}", needed)
     least = metrics.get(f"holdout.{name}.low", value)
     most = metrics.get(f"holdout.{name}.high", value)
-    if _within(bound, value, value):
+    if _single_group(metrics):
+        verdict = Verdict.UNSURE
+    elif _within(bound, value, value):
         verdict = Verdict.PASS
     else:
         verdict = Verdict.UNSURE if _within(bound, least, most) else Verdict.FAIL
@@ -132,9 +134,12 @@ def _improvement(spec: GateSpec, record: VersionRecord, champion: VersionRecord)
     if stale := _compared_with_another(record, champion):
         return Judgement(rule="improvement", verdict=Verdict.ERROR, observed=stale, needed=needed)
     delta, high = record.metrics.get(name), record.metrics.get(f"{name}.high")
-    if delta is None or high is None:
+    single = _single_group(record.metrics)
+    if delta is None or (high is None and not single):
         return _missing("improvement", f"metrics {name} and {name}.high", needed)
-    if delta >= spec.improvement.min_delta:
+    if high is None:
+        verdict = Verdict.UNSURE
+    elif delta >= spec.improvement.min_delta:
         verdict = Verdict.PASS
     else:
         verdict = Verdict.FAIL if high < spec.improvement.min_delta else Verdict.UNSURE
@@ -209,6 +214,13 @@ def _missing(rule: str, what: str, needed: str) -> Judgement:
     return Judgement(rule=rule, verdict=Verdict.ERROR, observed=f"the version has no {what}", needed=needed)
 
 
+def _single_group(metrics: Mapping[str, float]) -> bool:
+    """Return whether the holdout has a single group, so that nothing is known of how groups differ."""
+    return metrics.get("holdout.groups") == 1
+
+
 def _interval(metrics: Mapping[str, float], name: str) -> str:
+    if _single_group(metrics):
+        return " [unknown: a single group]"
     low, high = metrics.get(f"{name}.low"), metrics.get(f"{name}.high")
     return "" if low is None or high is None else f" [{low:.4f}, {high:.4f}]"

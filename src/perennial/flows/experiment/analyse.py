@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import csv
 import math
+from array import array
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+
+import numpy as np
 
 from perennial.core.experiment.analysis import ExperimentAnalysis, analyse
 from perennial.core.experiment.design import Kind
@@ -21,7 +24,7 @@ from perennial.flows.feedback.ingest import Answered, Inbox, ingest
 from perennial.ports import FeedbackStore, Ledger, PredictionLog, ReleaseStore
 
 LARGEST = 1e12
-"""Largest outcome, as for rewards: the squares are summed, and a sum of larger squares loses its precision."""
+"""Largest outcome, as for rewards: squared deviations are summed, and larger ones lose their precision."""
 
 
 @dataclass(frozen=True)
@@ -130,7 +133,7 @@ def read_variants(path: Path) -> list[Variant]:
         MalformedInput: names the line where a column is missing, a value is not a number or too large to be
             summed, or an exposure is not positive.
     """
-    sums: dict[str, list[float]] = {}
+    read: dict[str, tuple[array[float], array[float]]] = {}
     line = 1
     try:
         with path.open(newline="") as file:
@@ -138,17 +141,17 @@ def read_variants(path: Path) -> list[Variant]:
             for row in rows:
                 line = rows.line_num
                 name, outcome, exposure = _observation(row)
-                totals = sums.setdefault(name, [0, 0.0, 0.0, 0.0])
-                for place, value in enumerate((1, outcome, outcome * outcome, exposure)):
-                    totals[place] += value
+                outcomes, exposures = read.setdefault(name, (array("d"), array("d")))
+                outcomes.append(outcome)
+                exposures.append(exposure)
     except (KeyError, TypeError, ValueError, csv.Error) as error:
         raise MalformedInput(
             f"{path}, line {line}: {error}",
             hint="columns arm and outcome, and exposure for counts; outcomes are numbers",
         ) from error
     return [
-        Variant(name=name, n=int(n), total=total, squares=squares, exposure=exposure or None)
-        for name, (n, total, squares, exposure) in sorted(sums.items())
+        Variant.of(name, np.asarray(outcomes), np.asarray(exposures))
+        for name, (outcomes, exposures) in sorted(read.items())
     ]
 
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from perennial.core.experiment.design import Kind
 from perennial.core.experiment.live_experiment import Experiment, VariantFigures, latest_experiment
 from perennial.core.experiment.posterior import Variant
@@ -159,5 +161,5 @@ def _figures(
 
 
 def _variant(by_user: pd.Series[float], name: str) -> Variant:
-    values = by_user[by_user.index.get_level_values("arm") == name].astype(float)
-    return Variant(name=name, n=len(values), total=values.sum(), squares=(values**2).sum())
+    values = by_user[by_user.index.get_level_values("arm") == name]
+    return Variant.of(name, np.asarray(values, dtype=np.float64))

@@ -21,8 +21,9 @@ KEY = ["request_id", "entity", "place", "of"]
 
 
 def accuracy(
-    model: str, since: datetime, feedback: FeedbackStore, predictions: PredictionLog, policy: FeedbackSpec
-) -> dict[str, LabelCounts]:
+    model: str, since: datetime, feedback: FeedbackStore, predictions: PredictionLog, policy: FeedbackSpec,
+    with_mirrored: bool = True,
+) -> dict[str, LabelCounts]:  # fmt: skip
     """Return the label counts by digest, for predictions and labels since then.
 
     No client knows the id of a mirrored prediction: it takes the label of the answered prediction of the same
@@ -34,6 +35,7 @@ def accuracy(
 
     Args:
         policy: whose labels count.
+        with_mirrored: count mirrored predictions, too; else each labelled request counts once.
     """
     labels = feedback.labels(since=since)
     if not labels:
@@ -46,8 +48,10 @@ def accuracy(
     log = log.reindex(columns=NEEDED).astype({"shadow": bool})
     # Joined after `_placed`: a row without a label has a place too.
     answered = _placed(log[~log["shadow"]]).merge(votes(labels), on="prediction_id")
-    mirrored = _placed(log[log["shadow"]], "digest").merge(answered[[*KEY, "source", "value"]], on=KEY)
-    known = pd.concat([answered, mirrored], ignore_index=True)
+    known = answered
+    if with_mirrored:
+        mirrored = _placed(log[log["shadow"]], "digest").merge(answered[[*KEY, "source", "value"]], on=KEY)
+        known = pd.concat([answered, mirrored], ignore_index=True)
     known["right"], known["loss"] = right(known), losses(known)
     known = counted(known, policy, "digest")
     return {str(digest): _counts(rows, policy) for digest, rows in known.groupby("digest")}

@@ -199,20 +199,20 @@ def accuracy_known(spec: ModelSpec, reference: pd.DataFrame) -> AccuracyEstimate
 
     Where an interval in the answer tells what is right, the rows say it.
     """
+    group = reference[spec.evaluation.group].to_numpy()
     if spec.task.answer_tells_right and RIGHT in reference:
-        return AccuracyEstimate.of(reference[RIGHT].to_numpy(dtype=float))
+        return AccuracyEstimate.of(reference[RIGHT].to_numpy(dtype=float), group)
     score = reference[SCORE].to_numpy()
     label = spec.task.targets(reference[spec.target.column].to_numpy(), spec.target.column)
     # The reference of a version from before kinds of task, a ranking, has no decisions.
     decision = reference[DECISION] if DECISION in reference else spec.task.decisions(score)
-    return AccuracyEstimate.of(spec.task.right(score, np.asarray(decision), label))
+    return AccuracyEstimate.of(spec.task.right(score, np.asarray(decision), label), group)
 
 
 def accuracy_seen(window: pd.DataFrame, labels: BySource, policy: FeedbackSpec) -> AccuracyEstimate | None:
     """Estimate the accuracy of the logged decisions on the rows of the window with labels that count."""
     known = _labelled(window, labels, policy)
-    by_prediction = known.assign(right=right(known)).groupby("prediction_id", sort=False)["right"]
-    return AccuracyEstimate.of(by_prediction.mean().to_numpy(dtype=float))
+    return _by_request(known.assign(share=right(known)))
 
 
 def coverage_seen(window: pd.DataFrame, labels: BySource, policy: FeedbackSpec) -> Coverage | None:
@@ -224,14 +224,24 @@ def coverage_seen(window: pd.DataFrame, labels: BySource, policy: FeedbackSpec) 
     claims = {logged_task(str(text)).claimed for text in known["task"].unique()}
     if len(claims) != 1 or (claimed := claims.pop()) is None:
         return None
-    inside = known.assign(inside=covered(known)).groupby("prediction_id", sort=False)["inside"].mean()
-    seen = AccuracyEstimate.of(inside.to_numpy(dtype=float))
+    seen = _by_request(known.assign(share=covered(known)))
     return None if seen is None else Coverage(seen=seen, claimed=claimed)
+
+
+def _by_request(rows: pd.DataFrame) -> AccuracyEstimate | None:
+    """Estimate the mean of the column `share`; votes of a prediction are averaged, and a request is a group.
+
+    In a log without request ids each prediction is a request, as in its window.
+    """
+    request = rows["request_id"].fillna(rows["prediction_id"])
+    by_prediction = rows.assign(request=request).groupby("prediction_id", sort=False)
+    share, group = by_prediction["share"].mean(), by_prediction["request"].first()
+    return AccuracyEstimate.of(share.to_numpy(dtype=float), group.to_numpy(dtype=str))
 
 
 def _labelled(window: pd.DataFrame, labels: BySource, policy: FeedbackSpec) -> pd.DataFrame:
     """Return the logged answers of a window with the labels that count, a row per label."""
-    known = window.reindex(columns=["prediction_id", "score", "decision", "task", "answer"])
+    known = window.reindex(columns=["prediction_id", "request_id", "score", "decision", "task", "answer"])
     return counted(known.merge(votes(labels), on="prediction_id"), policy)
 
 

@@ -249,6 +249,7 @@ class _Backup:
                 for database in sources.databases(settings)
                 if database.saved_as(self._state) in self._saved
             },
+            tenant=settings.tenant,
             places=sources.outside(settings), artifacts=settings.artifacts, left_out=self._left_out,
             files=dict(sorted(self._saved.items())),
         )  # fmt: skip

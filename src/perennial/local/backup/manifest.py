@@ -43,6 +43,7 @@ class Manifest(Frozen):
     artifacts: str = Field(description="place of MLflow's artifacts")
     keys: bool = Field(description="whether `keys.sealed` has private keys and passwords")
     left_out: dict[str, int] = Field(description="what was left out -> number of files")
+    tenant: str | None = Field(None, description="tenant whose plant was saved")
     files: dict[str, SavedFile]
 
     @property

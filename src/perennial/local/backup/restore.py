@@ -28,6 +28,7 @@ from perennial.local.backup import manifest, sources
 from perennial.local.backup.manifest import PLACES, SEALED, STATE, Manifest
 from perennial.local.backup.sources import LOG, MLFLOW, POSTGRESQL, SQLITE, STORE, SourceDatabase
 from perennial.settings import Settings
+from perennial.state_folder import refuse_other
 
 Say = Callable[[str], None]
 
@@ -39,6 +40,7 @@ def restore(settings: Settings, source: Path, passphrase: str | None, say: Say) 
         passphrase: opens the keys of the backup; None: they are not restored.
 
     Raises:
+        OtherTenant: the backup is of another tenant's plant.
         BackupBroken: the backup is unfinished, or a file is not the one of the manifest.
         SchemaMismatch: a newer version made it. SettingsError: a database is of another kind.
         FileRefused: a place is not empty, or the disk is too small.
@@ -46,6 +48,7 @@ def restore(settings: Settings, source: Path, passphrase: str | None, say: Say) 
     """
     folder = backup_folder(settings, source)
     saved = manifest.read(folder)
+    refuse_other(f"the backup {source}", saved.tenant, settings.tenant)
     manifest.refuse_newer(saved)
     if saved.schema_revision is not None and saved.schema_revision not in REVISIONS:
         raise SchemaMismatch(

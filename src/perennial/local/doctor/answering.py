@@ -30,6 +30,7 @@ def store(settings: Settings) -> Iterator[Finding]:
 
     def look() -> str:
         stored = target.stored()
+        target.refuse_other_owner()
         target.refuse_other_revision(stored)
         if stored.is_empty:
             return f"{target.shown} is empty: the first use creates the tables"
@@ -144,11 +145,11 @@ def _asked(name: str, url: str, settings: Settings) -> tuple[httpx.Response | No
         ]
     return answer, [
         Finding(name, State.OK, f"{url} answers"),
-        *_clock(name, answer, before, datetime.now(UTC)),
+        *clock(name, answer, before, datetime.now(UTC)),
     ]
 
 
-def _clock(name: str, answer: httpx.Response, before: datetime, after: datetime) -> Iterator[Finding]:
+def clock(name: str, answer: httpx.Response, before: datetime, after: datetime) -> Iterator[Finding]:
     """Compare the server's clock with ours: its time of answering lies between asking and reading, up to a second."""
     try:
         there = parsedate_to_datetime(answer.headers["date"])

@@ -20,6 +20,7 @@ from perennial.secret_sources.reference import FILE, VAULT
 from perennial.serving.access.client_keys import ClientKeys, refuse_open_door
 from perennial.serving.evidence.sources import FeedbackSources
 from perennial.settings import PREFIX, Settings
+from perennial.state_folder import owner_of
 
 PIN = re.compile(r"^([A-Za-z0-9._-]+)==(\S+)")
 SHOWN = 5
@@ -34,6 +35,7 @@ def values(settings: Settings) -> Iterator[Finding]:
         "certificate files": lambda: (settings.pages_tls, settings.trusted_certificates),
         "JWT": lambda: settings.jwt,
         "accounts": lambda: (settings.accounts, settings.given_passwords),
+        "sign-in": lambda: settings.oidc,
         "Unix accounts": lambda: unix_accounts.read(settings),
         "clients": lambda: refuse_open_door(settings),
         "databases": lambda: databases.check(settings),
@@ -49,6 +51,19 @@ def _sources(settings: Settings) -> str:
     texts = {FILE: "of files", VAULT: f"of {settings.vault_address}"}
     counts = [f"{named.count(scheme)} {text}" for scheme, text in texts.items() if scheme in named]
     return f"; secrets: {', '.join(counts)}" if counts else ""
+
+
+def tenant(settings: Settings) -> Iterator[Finding]:
+    """Show whose plant this is; the database is looked at where it is asked."""
+    owner = owner_of(settings.state)
+    if settings.tenant is None:
+        yield Finding("tenant", State.OK, "none: this plant has its servers for itself")
+    elif owner is None:
+        yield Finding(
+            "tenant", State.DOWN, f"{settings.tenant}; its state folder is empty", "perennial local setup"
+        )
+    else:
+        yield Finding("tenant", State.OK, f"{settings.tenant}, by the settings and by {settings.state}")
 
 
 def _problems(findings: Iterable[Finding]) -> list[Finding]:

@@ -7,19 +7,30 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from perennial.errors import PerennialError
-from perennial.local.doctor import answering, backends, certificates, configured, inside, stored
+from perennial.local.doctor import (
+    answering,
+    backends,
+    buckets,
+    certificates,
+    configured,
+    inside,
+    issuer,
+    stored,
+)
 from perennial.local.doctor.finding import Finding, State, problem, without_secrets
 from perennial.settings import Settings
 
 Check = Callable[[Settings], Iterable[Finding]]
 
 HERE: tuple[Check, ...] = (
-    configured.values, configured.key_files, configured.specs, configured.packages, stored.rights, stored.disks,
-    certificates.tls, certificates.signing, inside.inside,
+    configured.values, configured.tenant, configured.key_files, configured.specs, configured.packages,
+    stored.rights, stored.disks, certificates.tls, certificates.signing,
+    inside.inside,
 )  # fmt: skip
 """Checks of this machine alone."""
 EVERYWHERE: tuple[Check, ...] = (
     answering.store, backends.data_remote, backends.online_store, backends.channels, backends.addresses,
+    buckets.encryption_at_rest, issuer.issuer,
 )  # fmt: skip
 """Checks of what need not be a process of ours."""
 RUNNING: dict[str, tuple[Check, ...]] = {

@@ -71,6 +71,9 @@ def _secrets(settings: Settings) -> set[str]:
         value = getattr(settings, name)
         text = value.get_secret_value() if isinstance(value, SecretStr) else value or ""
         values |= set().union(*(_parts(part) for part in text.split())) if "://" in text else {text}
+    values |= {
+        entry.partition(":")[2] for entry in (settings.encryption_keys or "").replace(",", " ").split()
+    }
     try:
         values |= set(settings.given_passwords.values())
         values |= {account.password for account in account_file.read(settings.accounts_file).values()}

@@ -20,7 +20,10 @@ def client(given: Mapping[str, str]) -> str | None:
 
     A host has a whole IPv6 network (/64) of addresses: it is one client.
     """
-    address = given.get(headers.FORWARDED_FOR, "").rpartition(",")[2].strip()
+    addresses = given.get(headers.FORWARDED_FOR)
+    if addresses is None:
+        return None
+    address = addresses.rpartition(",")[2].strip()
     if ":" in address:
         address = str(ip_network(f"{address.partition('%')[0]}/64", strict=False))
     return pseudonym("client", address) if address else None

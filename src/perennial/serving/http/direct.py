@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, MutableMapping, Reversible
 from typing import Any
 
 from starlette.responses import Response
@@ -30,30 +30,12 @@ async def in_a_task() -> None:
         await asyncio.sleep(0)
 
 
-class RequestHeaders(Mapping[str, str]):
-    """Request headers by lower-case name, read from the server's list once; a repeated header has its first value.
+def header_texts(given: Reversible[tuple[bytes, bytes]]) -> dict[str, str]:
+    """Return request headers by lower-case name, from the server's list; a repeated header has its first value.
 
-    Args:
-        given: the list, or its headers by name where none is repeated.
+    All at once: a request looks for nine of them, and each look by a method of Python costs as much as decoding two.
     """
-
-    __slots__ = ("_given",)
-
-    def __init__(self, given: Sequence[tuple[bytes, bytes]] | dict[bytes, bytes]) -> None:
-        self._given = given if isinstance(given, dict) else dict(reversed(given))
-
-    def get(self, name: str, default: Any = None) -> Any:
-        value = self._given.get(name.encode("latin-1"))
-        return default if value is None else value.decode("latin-1")
-
-    def __getitem__(self, name: str) -> str:
-        return self._given[name.encode("latin-1")].decode("latin-1")
-
-    def __iter__(self) -> Iterator[str]:
-        return (name.decode("latin-1") for name in self._given)
-
-    def __len__(self) -> int:
-        return len(self._given)
+    return {name.decode("latin-1"): value.decode("latin-1") for name, value in reversed(given)}
 
 
 class DirectRequest:
@@ -77,8 +59,36 @@ class DirectRequest:
         self.receive = receive
         self.path_params = path_params
         self.method = scope["method"]
-        self.headers = RequestHeaders(scope["headers"] if given is None else given)
+        self.headers = header_texts(scope["headers"] if given is None else given.items())
         self.whole = whole
+
+
+class Waiting:
+    """A handler that waits for a future, as that of a read from the online store, without a task.
+
+    Args:
+        future: what it waits for.
+    """
+
+    __slots__ = ("_done", "_future", "_work")
+
+    def __init__(self, work: Coroutine[Any, Any, Response], future: asyncio.Future[Any]) -> None:
+        self._work = work
+        self._future = future
+
+    def then(self, done: Callable[[Response], None]) -> None:
+        """Call a function with the response, once it is there."""
+        self._done = done
+        self._future.add_done_callback(self._go_on)
+
+    def _go_on(self, _: asyncio.Future[Any]) -> None:
+        try:
+            # A second `in_a_task` here would give None, which is an error: it stands before whatever is waited for.
+            self._future = self._work.send(None)
+        except StopIteration as ended:
+            self._done(ended.value)
+            return
+        self._future.add_done_callback(self._go_on)
 
 
 class DirectRoutes:
@@ -115,8 +125,10 @@ class DirectRoutes:
             return None if handler is None else (handler, parts[3])
         return None
 
-    def at_once(self, route: Route, scope: Scope, given: dict[bytes, bytes], body: bytes) -> Response | None:
-        """Return the response to a request that is there as a whole; None where a handler has to wait for more.
+    def at_once(
+        self, route: Route, scope: Scope, given: dict[bytes, bytes], body: bytes
+    ) -> Response | Waiting | None:
+        """Return the response to a request that is there as a whole, or what waits for it; None: it takes a task.
 
         Args:
             given: its headers by name, of which none is repeated.
@@ -125,9 +137,11 @@ class DirectRoutes:
         handler, model = route
         work = handler(DirectRequest(scope, None, {"model": model}, given, body))
         try:
-            work.send(None)
+            future = work.send(None)
         except StopIteration as ended:
             response: Response = ended.value
             return response
-        work.close()
+        if future is not None:
+            return Waiting(work, future)
+        work.close()  # `in_a_task`
         return None

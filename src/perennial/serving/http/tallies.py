@@ -17,21 +17,13 @@ from prometheus_client.registry import Collector
 class Tally:
     """Requests, rows and a histogram of the seconds of one set of labels."""
 
-    __slots__ = ("_bounds", "by_bound", "requests", "rows", "seconds")
+    __slots__ = ("by_bound", "requests", "rows", "seconds")
 
-    def __init__(self, bounds: Sequence[float]) -> None:
-        self._bounds = bounds
+    def __init__(self, bounds: int) -> None:
         self.requests = 0
         self.rows = 0
         self.seconds = 0.0
-        self.by_bound = [0] * (len(bounds) + 1)
-
-    def add(self, rows: int, seconds: float) -> None:
-        """Count a request."""
-        self.requests += 1
-        self.rows += rows
-        self.seconds += seconds
-        self.by_bound[bisect_left(self._bounds, seconds)] += 1
+        self.by_bound = [0] * (bounds + 1)
 
 
 class Tallies(Collector):
@@ -57,12 +49,15 @@ class Tallies(Collector):
         self._bounds = bounds
         self._by_labels: dict[tuple[str, ...], Tally] = {}
 
-    def of(self, *labels: str) -> Tally:
-        """Return the tally of these labels."""
+    def add(self, labels: tuple[str, ...], rows: int, seconds: float) -> None:
+        """Count a request."""
         tally = self._by_labels.get(labels)
         if tally is None:
-            tally = self._by_labels[labels] = Tally(self._bounds)
-        return tally
+            tally = self._by_labels[labels] = Tally(len(self._bounds))
+        tally.requests += 1
+        tally.rows += rows
+        tally.seconds += seconds
+        tally.by_bound[bisect_left(self._bounds, seconds)] += 1
 
     def requests(self) -> Iterator[tuple[tuple[str, ...], int]]:
         """Return the requests by labels."""

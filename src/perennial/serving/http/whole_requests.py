@@ -7,9 +7,10 @@ that needs more than that (an explanation, a body in chunks, a client that does 
 
 from __future__ import annotations
 
+import asyncio
 import re
 from asyncio import TimerHandle
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 from starlette.responses import Response
@@ -17,7 +18,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from perennial import limits
 from perennial.serving.access.door import CLIENT, Door
-from perennial.serving.http.direct import DirectRoutes, Route, Scope
+from perennial.serving.http.direct import DirectRoutes, Route, Scope, Waiting
 from perennial.serving.http.known_callers import KnownCallers
 
 LENGTH = b"content-length"
@@ -52,19 +53,34 @@ class DirectTraffic:
         route = self._routes.find(path)
         return None if route is None else (path, route)
 
-    def admit(self, scope: Scope, given: dict[bytes, bytes]) -> bool:
-        """Return whether a request is from somebody who may ask. Its body is not there yet."""
+    def admit(self, path: str, given: dict[bytes, bytes]) -> Scope | None:
+        """Return the scope of a request, as far as the routes use it; None where nobody lets it in.
+
+        Its body is not there yet.
+        """
         try:
-            client = self._door.admit(given, scope["path"])
+            client = self._door.admit(given, path)
         except Exception:  # noqa: BLE001 the door says so itself, on uvicorn's way; in the parser, any is a 400
-            return False
+            return None
+        scope: Scope = {"method": "POST", "path": path}
         if client is not None:
             scope[CLIENT] = client
-        return True
+        return scope
 
-    def answer(self, route: Route, scope: Scope, given: dict[bytes, bytes], body: bytes) -> Response | None:
-        """Return the response; None where it takes a task."""
+    def answer(
+        self, route: Route, scope: Scope, given: dict[bytes, bytes], body: bytes
+    ) -> Response | Waiting | None:
+        """Return the response, or what waits for it; None where it takes a task."""
         return self._routes.at_once(route, scope, given, body)
+
+
+class _Unanswered:
+    """In place of uvicorn's cycle, while a request waits: uvicorn keeps those behind it on the connection in order."""
+
+    response_complete = False
+    disconnected = False
+    keep_alive = True
+    message_event = asyncio.Event()
 
 
 class WholeRequests(KnownCallers):
@@ -91,12 +107,24 @@ class WholeRequests(KnownCallers):
 
     def on_message_begin(self) -> None:
         self._between = False
-        super().on_message_begin()
+        self.url, self.headers = b"", []
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self.headers.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
         self._collected = self._request()
         if self._collected is None:
-            super().on_headers_complete()
+            self._go_uvicorns_way()
+
+    def _go_uvicorns_way(self) -> None:
+        """Give uvicorn what was read of the request so far: most requests need neither its scope nor its events."""
+        url, given = self.url, self.headers
+        super().on_message_begin()
+        super().on_url(url)
+        for name, value in given:
+            super().on_header(name, value)
+        super().on_headers_complete()
 
     def _request(self) -> tuple[Route | None, Scope, dict[bytes, bytes]] | None:
         """Return route, scope and headers of a request to collect; None for one that goes uvicorn's way.
@@ -104,9 +132,8 @@ class WholeRequests(KnownCallers):
         Without a route it is dropped when it is whole.
         """
         parser = self.parser
-        scope: Any = self.scope
         if self.transport.is_closing():  # came with the one that was answered last: nobody gets this answer
-            return None, scope, {}
+            return None, {}, {}
         if (
             (known := self._traffic.find(self.url)) is None
             or parser.get_method() != b"POST"
@@ -127,8 +154,8 @@ class WholeRequests(KnownCallers):
         ):
             return None
         path, route = known
-        scope["method"], scope["path"], scope["query_string"] = "POST", path, b""
-        return (route, scope, given) if self._traffic.admit(scope, given) else None
+        scope = self._traffic.admit(path, given)
+        return None if scope is None else (route, scope, given)
 
     def on_body(self, body: bytes) -> None:
         if self._collected is None:
@@ -148,22 +175,37 @@ class WholeRequests(KnownCallers):
         if route is None:
             return
         response = self._traffic.answer(route, scope, given, body)
-        if response is not None:
-            self._write(response)
+        if isinstance(response, Response):
+            self._write(response, self.parser.should_keep_alive())
             return
-        super().on_headers_complete()
+        if response is not None:
+            unanswered: Any = _Unanswered()
+            self.cycle = unanswered
+            response.then(partial(self._write_later, unanswered, self.parser.should_keep_alive()))
+            return
+        self._go_uvicorns_way()
         super().on_body(body)
         super().on_message_complete()
         if self._ending:
             self.cycle.keep_alive = False
 
-    def _write(self, response: Response) -> None:
+    def _write_later(self, unanswered: _Unanswered, keep_alive: bool, response: Response) -> None:
+        """Answer a request that has waited, and let uvicorn go on with those that came behind it meanwhile."""
+        unanswered.response_complete = True
+        if self.transport.is_closing():
+            return
+        self._write(response, keep_alive)
+        if self.pipeline and not self.transport.is_closing():
+            self._between = False
+            self.on_response_complete()
+
+    def _write(self, response: Response, keep_alive: bool) -> None:
         content = [STATUS_LINE[response.status_code]]
         for name, value in self.server_state.default_headers:
             content += (name, b": ", value, b"\r\n")
         for name, value in response.raw_headers:
             content += (name, b": ", value, b"\r\n")
-        keep = not self._ending and self.parser.should_keep_alive()
+        keep = keep_alive and not self._ending
         content += (b"\r\n", response.body) if keep else (b"connection: close\r\n\r\n", response.body)
         self.transport.write(b"".join(content))
         self.server_state.total_requests += 1

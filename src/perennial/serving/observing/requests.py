@@ -22,9 +22,9 @@ from perennial.serving.http.direct import (
     Application,
     Message,
     Receive,
-    RequestHeaders,
     Scope,
     Send,
+    header_texts,
 )
 
 if TYPE_CHECKING:
@@ -138,7 +138,7 @@ class Observed:
             seconds, path = time.perf_counter() - clock, scope["path"]
             of_model = _OF_MODEL.match(path)
             model, version = scope.get(ANSWERED) or (of_model[1] if of_model is not None else None, None)
-            given = RequestHeaders(scope["headers"])
+            given = header_texts(scope["headers"])
             self._observe(
                 observed_request(
                     given, scope["method"], path, status, started, seconds, (model, version), done

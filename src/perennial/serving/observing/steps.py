@@ -75,3 +75,7 @@ class _TracedValues:
     def columns(self, service: str, given: Mapping[str, Sequence[Any]]) -> FeatureColumns:
         with step("read features"):
             return self._values.columns(service, given)
+
+    async def fetch(self, service: str, given: Mapping[str, Sequence[Any]]) -> FeatureColumns:
+        with step("read features"):
+            return await self._values.fetch(service, given)

@@ -12,7 +12,7 @@ import copy
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from feast import FeatureView, Field, RepoConfig
 from feast.infra.key_encoding_utils import serialize_entity_key
@@ -57,6 +57,18 @@ class PackedOnlineStore(OnlineStore):
         Args:
             asked: views with keys of entities as bytes.
         """
+
+    waits: ClassVar[bool] = False
+    """Whether a read waits for another process, so that `fetch_packed` lets the event loop go on."""
+
+    async def fetch_packed(
+        self, config: RepoConfig, asked: Sequence[tuple[FeatureView, Sequence[bytes]]]
+    ) -> list[list[Stored | None]]:
+        """Return what `read_packed` returns."""
+        return self.read_packed(config, asked)
+
+    def close_connection(self) -> None:
+        """Close the connection of `fetch_packed`."""
 
     @abstractmethod
     def moment(self, at: Any) -> datetime:

@@ -10,8 +10,6 @@ views in another mode than `python` are left to Feast.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 from feast import FeatureService, FeatureStore, FeatureView
@@ -19,12 +17,12 @@ from feast.errors import RequestDataNotFoundInEntityRowsException
 from feast.infra.online_stores.online_store import OnlineStore
 from feast.infra.provider import get_provider
 from feast.on_demand_feature_view import OnDemandFeatureView
-from feast.protos.feast.types.Value_pb2 import Value
 from feast.value_type import ValueType
 
 from perennial.serving.online.columns import FeatureColumns
 from perennial.serving.online.packed import PackedOnlineStore, Stored
-from perennial.serving.online.packing import KeyWriter, Unpacker, plain
+from perennial.serving.online.packing import KeyWriter, Unpacker
+from perennial.serving.online.views import DerivedView, Row, StoredView
 
 PLAIN = frozenset(
     {ValueType.STRING, ValueType.INT32, ValueType.INT64, ValueType.FLOAT, ValueType.DOUBLE, ValueType.BOOL}
@@ -32,54 +30,6 @@ PLAIN = frozenset(
 """Types that on-demand views may read."""
 READ = PLAIN | {ValueType.UNIX_TIMESTAMP, ValueType.FLOAT_LIST}
 DERIVED = frozenset({ValueType.STRING, ValueType.INT64, ValueType.DOUBLE})
-
-_Row = tuple[int | None, Sequence[Any]]
-"""When an entity's values were true, in unix seconds (0 where the view has no ttl), and the values in the order of
-`_Stored.reads`. No time for an entity that is not stored, or not with all features of the service."""
-
-
-@dataclass(frozen=True)
-class _Stored:
-    """A view of the online store."""
-
-    view: FeatureView
-    keys: tuple[tuple[str, ValueType], ...]
-    """Join keys with their types."""
-    reads: tuple[str, ...]
-    """Features to read: those of the service, and what its on-demand views need."""
-    answers: tuple[str, ...]
-    """Features of the service."""
-    ttl: float | None
-    """Seconds for which a value is known."""
-
-    write_keys: KeyWriter
-    unpack: Unpacker
-
-    def row(self, at: datetime | None, values: Mapping[str, Value] | None) -> _Row:
-        """Return the row of an entity as Feast's stores read it. Redis answers an unknown one with time 0."""
-        if at is None or values is None or at.timestamp() == 0:
-            return None, (None,) * len(self.reads)
-        row = [plain(values[name]) if name in values else None for name in self.reads]
-        return int(at.timestamp()) if all(name in values for name in self.answers) else None, row
-
-    def packed_row(self, stored: Stored, store: PackedOnlineStore) -> _Row:
-        """Return the row of an entity as a packed store reads it."""
-        lacks, row = self.unpack(stored[1])
-        if lacks:
-            return None, row
-        return 0 if self.ttl is None else int(store.moment(stored[0]).timestamp()), row
-
-
-@dataclass(frozen=True)
-class _Derived:
-    """An on-demand view."""
-
-    function: Callable[[dict[str, list[Any]]], dict[str, list[Any]]]
-    requested: frozenset[str]
-    """Request values that it takes."""
-    stored: tuple[tuple[str, str], ...]
-    """Features that it takes from stored views, and their names with that of the view."""
-    answers: tuple[tuple[str, ValueType], ...]
 
 
 class ServiceReads:
@@ -89,8 +39,8 @@ class ServiceReads:
         self,
         store: FeatureStore,
         names: Sequence[str],
-        stored: Sequence[_Stored],
-        derived: Sequence[_Derived],
+        stored: Sequence[StoredView],
+        derived: Sequence[DerivedView],
     ) -> None:
         self._config = store.config
         self._store: OnlineStore = get_provider(store.config).online_store
@@ -110,11 +60,34 @@ class ServiceReads:
             RequestDataNotFoundInEntityRowsException, LookupError, ValueError, TypeError: a key or a request value is
                 missing, or has a wrong type.
         """
+        orders, distinct = self._ordered(given)
+        return self._answer(given, now, orders, self._read(distinct))
+
+    @property
+    def waits(self) -> bool:
+        """Return whether the event loop should rather go on meanwhile, by `fetch`."""
+        return self._packed is not None and self._packed.waits
+
+    async def fetch(self, given: Mapping[str, Sequence[Any]], now: float) -> FeatureColumns:
+        """Return the values as `columns` does, while the event loop goes on."""
+        packed = self._packed
+        if packed is None:
+            return self.columns(given, now)
+        orders, distinct = self._ordered(given)
+        stored = await packed.fetch_packed(self._config, self._asked(distinct))
+        return self._answer(given, now, orders, self._unpacked(packed, distinct, stored))
+
+    def close(self) -> None:
+        """Close what `fetch` has opened."""
+        if self._packed is not None:
+            self._packed.close_connection()
+
+    def _ordered(
+        self, given: Mapping[str, Sequence[Any]]
+    ) -> tuple[list[list[int]], list[list[tuple[Any, ...]]]]:
+        """Return for each view the place of each row's key among the distinct keys, and these."""
         if lacking := self._requested - given.keys():
             raise RequestDataNotFoundInEntityRowsException(sorted(lacking))
-        columns: dict[str, Sequence[Any]] = {}
-        unknown: set[int] = set()
-        late: dict[str, list[int]] = {}
         orders: list[list[int]] = []
         distinct: list[list[tuple[Any, ...]]] = []
         for each in self._stored:
@@ -126,7 +99,19 @@ class ServiceReads:
             places = {key: place for place, key in enumerate(dict.fromkeys(keys))}
             orders.append([places[key] for key in keys])
             distinct.append(list(places))
-        for each, order, rows in zip(self._stored, orders, self._read(distinct), strict=True):
+        return orders, distinct
+
+    def _answer(
+        self,
+        given: Mapping[str, Sequence[Any]],
+        now: float,
+        orders: list[list[int]],
+        read: list[list[Row]],
+    ) -> FeatureColumns:
+        columns: dict[str, Sequence[Any]] = {}
+        unknown: set[int] = set()
+        late: dict[str, list[int]] = {}
+        for each, order, rows in zip(self._stored, orders, read, strict=True):
             for name, column in zip(each.reads, zip(*(row for _, row in rows), strict=True), strict=True):
                 columns[name] = column if len(column) == len(order) else [column[place] for place in order]
             times = [rows[place][0] for place in order] if each.answers else []
@@ -144,33 +129,41 @@ class ServiceReads:
                     column[number] = None
         return FeatureColumns({name: columns[name] for name in self._names}, unknown)
 
-    def _read(self, keys: Sequence[list[tuple[Any, ...]]]) -> list[list[_Row]]:
+    def _read(self, keys: Sequence[list[tuple[Any, ...]]]) -> list[list[Row]]:
         """Return the rows of the keys of each view."""
-        views = list(zip(self._stored, keys, strict=True))
-        packed = self._packed
-        if packed is None:
+        if self._packed is None:
+            views = zip(self._stored, keys, strict=True)
             return [self._read_values(each, of_view, self._store.online_read) for each, of_view in views]
-        asked = [(each.view, each.write_keys(of_view)) for each, of_view in views]
-        return [
-            self._with_older(packed, each, of_view, stored)
-            for (each, of_view), stored in zip(views, packed.read_packed(self._config, asked), strict=True)
-        ]
+        return self._unpacked(self._packed, keys, self._packed.read_packed(self._config, self._asked(keys)))
+
+    def _asked(self, keys: Sequence[list[tuple[Any, ...]]]) -> list[tuple[FeatureView, Sequence[bytes]]]:
+        views = zip(self._stored, keys, strict=True)
+        return [(each.view, each.write_keys(of_view)) for each, of_view in views]
+
+    def _unpacked(
+        self,
+        packed: PackedOnlineStore,
+        keys: Sequence[list[tuple[Any, ...]]],
+        stored: list[list[Stored | None]],
+    ) -> list[list[Row]]:
+        views = zip(self._stored, keys, stored, strict=True)
+        return [self._with_older(packed, each, of_view, read) for each, of_view, read in views]
 
     def _with_older(
         self,
         store: PackedOnlineStore,
-        each: _Stored,
+        each: StoredView,
         keys: list[tuple[Any, ...]],
         stored: Sequence[Stored | None],
-    ) -> list[_Row]:
+    ) -> list[Row]:
         """Return packed rows; those that are not there as they were stored before, if they were."""
         lacking = [key for key, of in zip(keys, stored, strict=True) if of is None] if None in stored else []
         older = iter(self._read_values(each, lacking, store.read_unpacked) if lacking else ())
         return [next(older) if of is None else each.packed_row(of, store) for of in stored]
 
     def _read_values(
-        self, each: _Stored, keys: list[tuple[Any, ...]], read: Callable[..., Sequence[Any]]
-    ) -> list[_Row]:
+        self, each: StoredView, keys: list[tuple[Any, ...]], read: Callable[..., Sequence[Any]]
+    ) -> list[Row]:
         rows = read(self._config, each.view, each.write_keys.protos(keys), list(each.reads))
         return [each.row(at, values) for at, values in rows]
 
@@ -239,7 +232,7 @@ def service_reads(
     ):
         return None
     stored = [
-        _Stored(
+        StoredView(
             view=views[name],
             keys=tuple((key, types[key]) for key in views[name].join_keys),
             reads=tuple(of),
@@ -258,7 +251,7 @@ def service_reads(
         names,
         stored,
         [
-            _Derived(
+            DerivedView(
                 function=view.feature_transformation.udf,
                 requested=frozenset(
                     field.name for source in view.source_request_sources.values() for field in source.schema

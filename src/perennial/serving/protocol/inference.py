@@ -54,8 +54,10 @@ class Inference:
         Args:
             started: `time.perf_counter()` at the arrival of the request.
         """
-        selected = await self.select(request.model, request.version, given)
-        version = selected.version
+        selected: Any = select_version(self._host, request.model, request.version or None, given)
+        if type(selected.version) is RegisteredVersion:
+            selected.version = await self._load(selected.version)
+        version: LoadedVersion = selected.version
         check_outputs(version.manifest, request.outputs)
         features = features_of(request.inputs, version.manifest)
         scores = self.score(selected, features)

@@ -18,6 +18,9 @@ def run(transition: Transition) -> None:
     if transition.champion_moved:
         end_release(transition, Phase.ROLLED_BACK, "the champion's traffic was moved by somebody else")
         return
+    if transition.status.entered_at > transition.now:
+        # The clock was set back: by the old time the step would last as much longer, or look at no log.
+        transition.update(entered_at=transition.now)
     judgements = analyse(transition)
     verdict = worst(judgements)
     if verdict is Verdict.FAIL:

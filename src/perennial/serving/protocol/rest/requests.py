@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import re
-import zlib
 from collections.abc import Mapping
 from typing import Any
 
-from perennial import limits
 from perennial.errors import MalformedInput, ShapeError
 from perennial.serving import strict_json
-from perennial.serving.answers import brief, too_large
+from perennial.serving.answers import brief
 from perennial.serving.protocol import raw_data
 from perennial.serving.protocol.checks import (
     MOST_SIZES,
@@ -26,10 +24,6 @@ from perennial.serving.protocol.rest.plain_request import read_plain
 HEADER_LENGTH = "inference-header-content-length"
 """Header with the length of the JSON in a body that goes on with bytes of tensors."""
 DIGITS = re.compile(r"[0-9]{1,10}")
-ENCODING = "content-encoding"
-COMPRESSIONS = ("gzip", "deflate")
-GZIP_OR_ZLIB = 32
-"""Added to zlib's window size: the header of the content says which of the two it is."""
 SIZE = "binary_data_size"
 
 
@@ -37,14 +31,12 @@ def read_request(body: bytes, given: Mapping[str, str], model: str, version: str
     """Read an inference request.
 
     Args:
+        body: as it was before its compression.
         given: request headers.
 
     Raises:
         MalformedInput: the body is no request. ShapeError: a tensor is wrong.
     """
-    encoding = given.get(ENCODING)
-    if encoding is not None:
-        body = _decompressed(body, encoding)
     length = given.get(HEADER_LENGTH)
     rest = memoryview(b"")
     if length is not None:
@@ -84,31 +76,6 @@ def read_request(body: bytes, given: Mapping[str, str], model: str, version: str
         tuple(_output(described) for described in outputs or ()),
         _parameters(content, "the request", "binary_data_output"),
     )
-
-
-def _decompressed(body: bytes, encoding: str) -> bytes:
-    """Return the body as it was before its compression, up to the limit of a body.
-
-    Raises:
-        MalformedInput: it is not compressed as its header says. BodyTooLarge: it is larger than allowed.
-    """
-    if encoding == "identity":
-        return body
-    if encoding not in COMPRESSIONS:
-        raise MalformedInput(
-            f"the encoding of the body is {brief(encoding)}",
-            hint=f"known: {', '.join(COMPRESSIONS)}, identity",
-        )
-    stream = zlib.decompressobj(zlib.MAX_WBITS | GZIP_OR_ZLIB)
-    try:
-        content = stream.decompress(body, limits.BODY_BYTES + 1)
-    except zlib.error as error:
-        raise MalformedInput(f"the body is no {encoding}: {error}", hint="send it as it is") from error
-    if len(content) > limits.BODY_BYTES:
-        raise too_large()
-    if not stream.eof or stream.unused_data:
-        raise MalformedInput(f"the body is not one whole {encoding}", hint="send it as it is")
-    return content
 
 
 def _tensor(described: Any, rest: memoryview, place: int) -> tuple[Tensor, int]:

@@ -1,0 +1,1 @@
+"""Commands on accounts that others keep."""

@@ -1,0 +1,1 @@
+"""Commands about tenants: plants of their own on shared servers."""

@@ -1,0 +1,60 @@
+"""Check of what lies in object storage: is it encrypted as PERENNIAL_S3_ENCRYPTION says?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from perennial.encryption.server_side import VARIABLE, upload_arguments
+from perennial.errors import ToolError
+from perennial.local.doctor.finding import Finding, State, attempt
+from perennial.object_storage import S3, storage
+from perennial.settings import Settings
+from perennial.wiring.training import data_remote
+
+LOOKED_AT = 1000
+"""Objects of a bucket of which the newest is looked at."""
+
+
+def encryption_at_rest(settings: Settings) -> Iterator[Finding]:
+    """Look at the newest object of each place of ours in S3; nothing where no encryption is asked for."""
+    if settings.s3_encryption is None:
+        return
+    wanted = upload_arguments(settings.s3_encryption)
+    places = {
+        "log": settings.log_bucket, "artifacts": settings.artifacts_url, "exchange": settings.exchange,
+        "data remote": data_remote(settings),
+    }  # fmt: skip
+    for name, place in places.items():
+        if place is not None and place.startswith(S3):
+            yield _looked_at(f"encryption: {name}", place, wanted)
+
+
+def _looked_at(check: str, place: str, wanted: dict[str, str]) -> Finding:
+    heads: list[tuple[str, dict[str, Any]]] = []
+    bucket, _, prefix = place.removeprefix(S3).partition("/")
+
+    def look() -> str:
+        try:
+            with storage(place) as files:
+                listed = files.call_s3("list_objects_v2", Bucket=bucket, Prefix=prefix, MaxKeys=LOOKED_AT)
+                newest = max(
+                    listed.get("Contents", []), key=lambda entry: entry["LastModified"], default=None
+                )
+                if newest is None:
+                    return "nothing lies there yet"
+                heads.append((newest["Key"], files.call_s3("head_object", Bucket=bucket, Key=newest["Key"])))
+        except FileNotFoundError as error:
+            raise ToolError(f"{place}: {error}", hint="does the bucket exist?") from error
+        return f"the newest object is encrypted by {wanted['ServerSideEncryption']}"
+
+    finding = attempt(check, look)
+    for key, head in heads:
+        algorithm, key_id = head.get("ServerSideEncryption"), str(head.get("SSEKMSKeyId", ""))
+        if algorithm != wanted["ServerSideEncryption"] or not key_id.endswith(wanted.get("SSEKMSKeyId", "")):
+            by = algorithm or "nothing"
+            fix = f"default encryption of the bucket, or the rights of its key; {VARIABLE} is for new objects"
+            return Finding(
+                check, State.PROBLEM, f"{S3}{bucket}/{key} is encrypted by {by} {key_id}".rstrip(), fix
+            )
+    return finding
