@@ -5,6 +5,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 MODEL ?= test_failure_predictor
+# In an environment of its own: it must not be in the list that it writes.
+CYCLONEDX := cyclonedx-bom==7.5.0
 BASE ?= main
 comma := ,
 # uv does not read pip's variables: hand on the wheel folders that pip is told of. Without such a folder
@@ -20,7 +22,7 @@ DEMO_TABLE := PERENNIAL_PROJECT=$(CURDIR)/.perennial/demo-table PERENNIAL_HOME=.
 
 .DEFAULT_GOAL := help
 .PHONY: docker-build docker-up docker-down deploy-local deploy-staging deploy-production promote logs backup restore \
-	clean-deployments help setup data-check thresholds report dev-certificates demo demo-table up down status rollback clean test test-fast test-deep test-production test-gpu lint hooks bench repro
+	clean-deployments help setup data-check thresholds report dev-certificates demo demo-table up down status rollback clean licences sbom test test-fast test-deep test-production test-gpu lint hooks bench repro
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^##@ /{printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*## /{printf "  make %-17s %s\n", $$1, $$2}' Makefile
@@ -215,6 +217,15 @@ lint: setup ## ruff, formatting, types, import contracts, spelling
 	@# The types take as long as all others together: beside them.
 	@mypy & types=$$!; ruff check . && ruff format --check . && lint-imports && codespell; \
 		code=$$?; wait $$types && exit $$code
+
+licences: setup ## judge the licence of every installed package by deploy/licences.yaml
+	@python tests/support/licences.py
+
+sbom: setup ## what is installed, with versions and licences, as CycloneDX in dist/perennial.cdx.json
+	@mkdir -p dist
+	@uv tool run --from $(CYCLONEDX) cyclonedx-py environment $(BIN)/python --pyproject pyproject.toml --mc-type application \
+		--output-reproducible --output-file dist/perennial.cdx.json
+	@echo "dist/perennial.cdx.json"
 
 hooks: setup ## run the same checks before each commit
 	@command -v pre-commit >/dev/null || VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/uv pip install --quiet pre-commit

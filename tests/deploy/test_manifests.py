@@ -119,7 +119,8 @@ def test_each_overlay_is_valid_and_keeps_the_rules(built):
 
 def test_accounts_have_no_token(built):
     accounts = [body for body in built if body["kind"] == "ServiceAccount"]
-    assert {pod["serviceAccountName"] for _, pod, _ in pods(built)} == {
+    # And that of pods that name none.
+    assert {"default", *(pod["serviceAccountName"] for _, pod, _ in pods(built))} == {
         body["metadata"]["name"] for body in accounts
     }
     assert all(body["automountServiceAccountToken"] is False for body in accounts)

@@ -19,7 +19,11 @@ SCHEMAS = {
     "custom.github-workflows-require-timeout": WORKFLOWS,
     "vendor.github-issue-forms": FORMS,
 }
-WRITES = {("release", "package"): {"contents": "write"}}
+ATTESTS = {"id-token": "write", "attestations": "write"}
+WRITES = {
+    ("release", "package"): {"contents": "write", **ATTESTS},
+    ("release", "images"): {"contents": "read", **ATTESTS},
+}
 """(workflow, job) -> rights beyond reading the repository."""
 COMMENTS = {("models", "comment"): {"pull-requests": "write"}}
 """The same for jobs that run nothing of the repository (`test_model_pipeline.py`), and so wait for nobody."""

@@ -23,14 +23,15 @@ from redis.retry import Retry
 from serving_stack import free_ports
 
 from perennial.cli import OF_NO_TENANT, app, main
-from perennial.core.tenants.tenant import PARTS, Tenant
+from perennial.core.tenants.tenant import USERS, Tenant
 
 pytestmark = [pytest.mark.production, pytest.mark.timeout(900)]
 ACME, GLOBEX = "acme", "globex"
 PEOPLE = "ann:approver,vic:viewer"
 ADMIN = ("admin-key", "admin-secret")
 ONCE = Retry(NoBackoff(), 0)
-ADDRESSES = ("database_url", "mlflow_database_url", "airflow_database_url", "tuning_url")
+OWNERS = ("../owner_database_url", "mlflow_database_url", "airflow_database_url", "tuning_url")
+ADDRESSES = (*OWNERS, "database_url", "recorder_database_url")
 
 
 class Plan:
@@ -61,8 +62,15 @@ def plans(databases, tmp_path_factory) -> Iterator[dict[str, Plan]]:
     """Both tenants, made on the server by their own SQL."""
     folder = tmp_path_factory.mktemp("tenants")
     made = {name: Plan(name, folder / name, databases.port) for name in (ACME, GLOBEX)}
-    for plan in made.values():
+    for name, plan in made.items():
         databases.sql(plan.text("postgres.sql"))
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("PERENNIAL_HOME", str(folder / f"{name}-state"))
+            patch.setenv("PERENNIAL_TENANT", name)
+            patch.setenv("PERENNIAL_DATABASE_URL_FILE", str(plan.folder / "owner_database_url"))
+            assert main(["store", "upgrade"]) == 0
+            for user in USERS:
+                assert main(["store", "admit", plan.tenant.role(user), "--as", user]) == 0
     return made
 
 
@@ -115,7 +123,7 @@ def connected(address: str) -> psycopg.Connection:
     return psycopg.connect(address.replace("+psycopg", ""), autocommit=True)
 
 
-@pytest.mark.parametrize("name", ADDRESSES)
+@pytest.mark.parametrize("name", OWNERS)
 def test_a_role_uses_its_own_database(plans, name):
     with connected(plans[ACME].address(name)) as connection:
         connection.execute("CREATE TABLE own (x int)")
@@ -130,8 +138,14 @@ def test_a_role_uses_its_own_database(plans, name):
 def test_a_role_reaches_no_other_database(plans, name):
     """Neither the other tenant's nor one of another part of its own, nor those of the server."""
     own = urlsplit(plans[ACME].address(name))
-    others = [role for plan in plans.values() for role in plan.tenant.roles if f"/{role}" != own.path]
-    assert len(others) == 2 * len(PARTS) - 1
+    connected(own.geturl()).close()
+    others = [
+        database
+        for plan in plans.values()
+        for database in plan.tenant.databases
+        if f"/{database}" != own.path
+    ]
+    assert len(others) == 7
     for database in [*others, "postgres", "template1", "perennial", "mlflow"]:
         with pytest.raises(psycopg.OperationalError, match="permission denied"):
             connected(own._replace(path=f"/{database}").geturl())
@@ -162,7 +176,7 @@ def test_the_sql_given_again_changes_nothing_and_takes_nothing_of_others(databas
         databases.sql(taken.text("postgres.sql"))
     databases.sql("DROP DATABASE initech")
     databases.sql(taken.text("postgres.sql"))
-    connected(taken.address("database_url")).close()
+    connected(taken.address("../owner_database_url")).close()
 
 
 @pytest.mark.parametrize("name", ["celery_broker_url", "online_store"])

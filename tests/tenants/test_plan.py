@@ -83,9 +83,10 @@ def test_a_secret_is_in_private_files_only_and_each_address_has_its_own():
     files = plan(Tenant("acme"), SERVERS, PEOPLE, {word: f"word-of-{word}" for word in SECRETS}, "/srv", "..")
     public = "".join(file.text for file in files.values() if not file.is_secret)
     assert "word-of-" not in public
-    for path, words in {"database_url": {"perennial"}, "mlflow_database_url": {"mlflow"}, "dvc_remote": set(),
+    for path, words in {"database_url": {"plant"}, "recorder_database_url": {"recorder"},
+                        "../owner_database_url": {"perennial"}, "mlflow_database_url": {"mlflow"}, "dvc_remote": set(),
                         "s3_reader": {"reader_key", "reader_secret"}, "online_store": {"redis"}}.items():  # fmt: skip
-        assert set(re.findall(r"word-of-(\w+)", files[f"secrets/{path}"].text)) == words
+        assert set(re.findall(r"word-of-(\w+)", files[os.path.normpath(f"secrets/{path}")].text)) == words
 
 
 def test_the_options_of_the_servers_are_kept():

@@ -76,7 +76,8 @@ def plan(
         files.write_text(folder / path, content.text, files.PRIVATE if content.is_secret else 0o666)
     rows = [{"file": path, "secret": content.is_secret, "use": content.use} for path, content in made.items()]
     if as_json:
-        print_json({"tenant": name, "folder": str(folder), "databases": list(new.roles), "bucket": new.bucket,
+        print_json({"tenant": name, "folder": str(folder), "databases": list(new.databases), "roles": list(new.roles),
+                    "bucket": new.bucket,
                     "namespace": new.namespace, "files": rows})  # fmt: skip
         return
     print_table(["file", "use"], [[str(row["file"]), str(row["use"])] for row in rows if row["use"]])

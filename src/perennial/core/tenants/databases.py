@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
-from perennial.core.tenants.tenant import Tenant
+from perennial.core.tenants.tenant import PARTS, Tenant
 
 MARK = "perennial tenant "
 """Beginning of the comment on a tenant's roles: a role without it is somebody else's, and is not changed."""
@@ -27,7 +27,7 @@ def script(tenant: Tenant, passwords: Mapping[str, str]) -> str:
     It refuses roles and databases of these names that are not this tenant's, before it changes anything.
 
     Args:
-        passwords: part (`PARTS`) -> password.
+        passwords: part or user (`PARTS`, `USERS`) -> password.
     """
     by_role = {tenant.role(part): password for part, password in passwords.items()}
     names = ", ".join(_text(role) for role in by_role)
@@ -53,9 +53,10 @@ def script(tenant: Tenant, passwords: Mapping[str, str]) -> str:
             "COMMIT;",
             f"ALTER ROLE {_name(role)} PASSWORD {_text(by_role[role])} CONNECTION LIMIT {CONNECTIONS};",
         ]
-    for role, create in zip(by_role, _databases(by_role), strict=True):
+    owners = [tenant.role(part) for part in PARTS]
+    for role, create in zip(owners, _databases(owners), strict=True):
         lines.append(_unless("pg_database", "datname", role, create))
-    return "\n".join([*lines, _closed(list(by_role)), *hardening(tenant.name)]) + "\n"
+    return "\n".join([*lines, _closed(owners), *hardening(tenant.name)]) + "\n"
 
 
 def hardening(owner: str) -> list[str]:
@@ -81,7 +82,7 @@ def _roles(passwords: Mapping[str, str]) -> list[str]:
     return [f"CREATE ROLE {_name(role)} LOGIN PASSWORD {_text(word)};" for role, word in passwords.items()]
 
 
-def _databases(roles: Mapping[str, str]) -> list[str]:
+def _databases(roles: Iterable[str]) -> list[str]:
     return [f"CREATE DATABASE {_name(role)} OWNER {_name(role)};" for role in roles]
 
 

@@ -11,18 +11,19 @@ from urllib.parse import urlsplit
 from perennial.core.governance.identity import read_people
 from perennial.core.tenants import databases
 from perennial.core.tenants.cluster import overlay
-from perennial.core.tenants.tenant import PARTS, Tenant
+from perennial.core.tenants.tenant import PARTS, USERS, Tenant
 from perennial.errors import UsageError
 
-SECRETS = (*PARTS, "redis", "s3_key", "s3_secret", "reader_key", "reader_secret")
+SECRETS = (*PARTS, *USERS, "redis", "s3_key", "s3_secret", "reader_key", "reader_secret")
 """Random texts of letters and digits that a plan needs."""
+OWNER = "owner_database_url"
+"""File with the address of the owner of our tables, for `perennial store`; no process has it (ADR 61)."""
 ADDRESS_FILES = {
-    "perennial": "database_url", "mlflow": "mlflow_database_url", "airflow": "airflow_database_url",
-    "optuna": "tuning_url",
+    "plant": "database_url", "recorder": "recorder_database_url", "mlflow": "mlflow_database_url",
+    "airflow": "airflow_database_url", "optuna": "tuning_url",
 }  # fmt: skip
-"""Part -> secret setting with the address of its database."""
-ON_MACHINE = ("database_url", "mlflow_database_url", "airflow_database_url", "tuning_url", "celery_broker_url",
-              "online_store", "dvc_remote")  # fmt: skip
+"""Role -> secret setting with its address."""
+ON_MACHINE = (*ADDRESS_FILES.values(), "celery_broker_url", "online_store", "dvc_remote")
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,7 @@ def plan(
     server = urlsplit(servers.redis)
     redis = f"{server.scheme}://{tenant.name}:{secrets['redis']}@{server.netloc}"
     values = {
-        **{name: _database(servers.postgres, tenant.role(part), secrets[part]) for part, name in ADDRESS_FILES.items()},
+        **{name: _database(servers, tenant, role, secrets[role]) for role, name in ADDRESS_FILES.items()},
         "celery_broker_url": f"{redis}/0",
         "online_store": f"{redis}/1",
         "dvc_remote": f"s3://{tenant.bucket}/dvc",
@@ -107,10 +108,10 @@ def plan(
         "PERENNIAL_ARTIFACTS_URL": f"s3://{tenant.bucket}/mlflow",
         "PERENNIAL_LOG_BUCKET": f"s3://{tenant.bucket}/log",
     }
+    passwords = {name: secrets[name] for name in (*PARTS, *USERS)}
     return {
-        "postgres.sql": PlanFile(
-            databases.script(tenant, {part: secrets[part] for part in PARTS}), True, "psql -f, as a superuser"
-        ),
+        "postgres.sql": PlanFile(databases.script(tenant, passwords), True, "psql -f, as a superuser"),
+        OWNER: PlanFile(_database(servers, tenant, "perennial", secrets["perennial"]), True, admit(tenant)),
         "redis.conf": PlanFile(_redis(tenant, secrets["redis"], servers.redis), True, "redis-server"),
         "s3-identities.json": PlanFile(
             _identities(tenant, secrets), True, f"keys of the S3 server; make the bucket {tenant.bucket}"
@@ -120,16 +121,24 @@ def plan(
         ),
         **{
             path: PlanFile(text, False, "kubectl apply -k, in a cluster instead" * (path == "kustomization.yaml"))
-            for path, text in overlay(tenant, public, sorted(values), base).items()
+            for path, text in overlay(tenant, public, sorted(set(values) - {"recorder_database_url"}), base).items()
         },
         **{f"secrets/{name}": PlanFile(text, True, "") for name, text in values.items()},
     }  # fmt: skip
 
 
-def _database(server: str, role: str, password: str) -> str:
-    parts = urlsplit(server)
+def admit(tenant: Tenant) -> str:
+    """Return the commands for the owner of our tables, which it makes; they may be given again."""
+    users = "; ".join(f"perennial store admit {tenant.role(user)} --as {user}" for user in USERS)
+    return f"PERENNIAL_DATABASE_URL_FILE={OWNER}: perennial store upgrade; {users}"
+
+
+def _database(servers: Servers, tenant: Tenant, name: str, password: str) -> str:
+    """Return the address with which a part or user reaches its database."""
+    parts = urlsplit(servers.postgres)
     query = f"?{parts.query}" if parts.query else ""
-    return f"postgresql+psycopg://{role}:{password}@{parts.netloc}/{role}{query}"
+    database = tenant.role(name if name in PARTS else "perennial")
+    return f"postgresql+psycopg://{tenant.role(name)}:{password}@{parts.netloc}/{database}{query}"
 
 
 def _redis(tenant: Tenant, password: str, address: str) -> str:

@@ -15,7 +15,9 @@ RESERVED = frozenset(
 )  # fmt: skip
 """Roles, databases and accounts that a server or a plant without a tenant has."""
 PARTS = ("perennial", "mlflow", "airflow", "optuna")
-"""Parts of a plant with a database each (docs/guide/production.md)."""
+"""Parts of a plant with a database each (docs/guide/production.md); the role of its name owns it."""
+USERS = ("plant", "recorder")
+"""Roles that use the database of `perennial` and own nothing: `perennial store admit` gives them their rights."""
 
 
 @dataclass(frozen=True)
@@ -34,11 +36,15 @@ class Tenant:
             raise UsageError(f"{self.name!r} cannot be a tenant's name: it {why}", hint="as acme or team7")
 
     def role(self, part: str) -> str:
-        """Return the database of a part, and the role that owns it: a server knows them under one name."""
+        """Return a role: that of a user, or that of a part, which owns the database of the same name."""
         return self.name if part == "perennial" else f"{self.name}_{part}"
 
     @property
     def roles(self) -> tuple[str, ...]:
+        return tuple(self.role(part) for part in (*PARTS, *USERS))
+
+    @property
+    def databases(self) -> tuple[str, ...]:
         return tuple(self.role(part) for part in PARTS)
 
     @property
