@@ -19,7 +19,7 @@ from perennial.ports import FeedbackStore, Ledger, PredictionLog, ReleaseStore
 
 if TYPE_CHECKING:
     import numpy as np
-import pandas as pd
+    import pandas as pd
 
 OUTCOME_KINDS: dict[str, Kind] = {
     "right": "binary",
