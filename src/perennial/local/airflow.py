@@ -31,6 +31,8 @@ CONFIGURATIONS = {"api-server": SESSIONS, "scheduler": SESSIONS, "celery worker"
 """Part of Airflow -> its configuration; the others have `airflow.cfg`, which has neither."""
 PSYCOPG = "postgresql+psycopg:"
 DAY = "86400"
+SQLITE_WAIT = 60
+"""Seconds that a part of Airflow waits while another one writes to its SQLite file."""
 PLUGINS = Path(__file__).resolve().parents[1] / "orchestration" / "plugins"
 """Folder by which every part of Airflow knows the turn of training steps."""
 BUNDLE = "airflow.dag_processing.bundles.local.LocalDagBundle"
@@ -116,6 +118,9 @@ def make_configuration(settings: Settings) -> None:
             {"name": "project", "classpath": BUNDLE, "kwargs": {"path": str(settings.project / "dags")}}
         )
     address = database(settings)
+    if settings.airflow_database_url is None:
+        # By default a request fails that has waited for five seconds, as when a hundred runs are started at once.
+        address = f"{address}?timeout={SQLITE_WAIT}"
     common = {
         ("dag_processor", "dag_bundle_config_list"): json.dumps(bundles),
         ("core", "fernet_key"): keys["airflow_fernet"],
