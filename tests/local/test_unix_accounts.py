@@ -19,7 +19,8 @@ from perennial import files
 from perennial.errors import SettingsError
 from perennial.local import handed_secrets, supervisor, supervisord, unix_accounts
 from perennial.local.processes import table
-from perennial.settings import Settings, StateFolder
+from perennial.settings import Settings
+from perennial.state_folder import StateFolder, StateFolders
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root starts processes as others")
 ACCOUNTS = "mlflow=daemon,perennial=nobody"
@@ -93,7 +94,7 @@ def test_an_account_that_cannot_read_python_is_refused_before_anything_is_made(s
 
 def test_every_folder_of_the_settings_is_made_for_the_processes(settings):
     """The state folder is root's: a folder that root does not make, no process can make."""
-    declared = [name for name, value in vars(Settings).items() if isinstance(value, StateFolder)]
+    declared = [name for name, value in vars(StateFolders).items() if isinstance(value, StateFolder)]
     folders = {getattr(settings, name).name for name in declared}
     assert "tables" in folders
     assert folders - {settings.mlflow_dir.name} <= set(unix_accounts.FOLDERS)
