@@ -219,7 +219,7 @@ lint: setup ## ruff, formatting, types, import contracts, spelling
 		code=$$?; wait $$types && exit $$code
 
 licences: setup ## judge the licence of every installed package by deploy/licences.yaml
-	@python tests/support/licences.py
+	@python tests/support/containers/licences.py
 
 sbom: setup ## what is installed, with versions and licences, as CycloneDX in dist/perennial.cdx.json
 	@mkdir -p dist

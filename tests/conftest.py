@@ -43,9 +43,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         for marker, fixtures in LANES.items():
             if fixtures & set(getattr(item, "fixturenames", ())) and not item.get_closest_marker(marker):
                 raise pytest.UsageError(f"{item.nodeid} needs pytest.mark.{marker}: see tests/README.md")
-    # Files with slow tests begin first: at the end of a parallel run no process is left alone with minutes of work.
-    slow = {item.path for item in items if item.get_closest_marker("slow")}
-    items.sort(key=lambda item: item.path not in slow)
+    # Slow files begin first: at the end of a parallel run no process is left alone with minutes of work.
+    if hasattr(config, "workerinput"):
+        slow = {item.path for item in items if item.get_closest_marker("slow")}
+        items.sort(key=lambda item: item.path not in slow)
 
 
 @pytest.fixture(scope="session")

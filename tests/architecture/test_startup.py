@@ -55,6 +55,8 @@ HEADERS = "from mlflow.tracking.request_header.registry import resolve_request_h
 @pytest.mark.parametrize(
     ("statement", "unused"),
     [
+        ("import perennial.commands.release, perennial.flows.monitoring.watch; from perennial.wiring import releasing",
+         {"scipy.stats", "scipy.optimize", "pandas", "sklearn"}),
         (f"import perennial.adapters.mlflow.registry; {HEADERS}", {"feast", "torch", "sklearn", "sqlalchemy"}),
         ("from perennial import settings; from perennial.wiring import training; "
          "training.features(settings.load())", {"feast", "torch", "pandas"}),
@@ -63,7 +65,7 @@ HEADERS = "from mlflow.tracking.request_header.registry import resolve_request_h
         ("import sklearn.base; from perennial.adapters.mlflow import flavours; flavours.import_skops()",
          {"torch", "dask", "feast"}),
     ],
-    ids=["mlflow", "features", "validator", "bom", "skops"],
+    ids=["release", "mlflow", "features", "validator", "bom", "skops"],
 )  # fmt: skip
 def test_a_step_does_not_load_what_its_libraries_merely_offer(statement, unused):
     """Each of these takes a second or more of every step of a training or release."""

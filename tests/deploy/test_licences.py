@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import yaml
-from licences import POLICY, installed, problems
+from containers.licences import POLICY, installed, problems
 
 from perennial.core.governance.bom import Package
 

@@ -115,6 +115,11 @@ def test_a_pod_gets_a_token_unless_it_or_its_account_says_no():
         return {"kind": "Deployment", "metadata": {"name": name}, "spec": {"template": {"spec": more}}}
 
     account = {"kind": "ServiceAccount", "metadata": {"name": "no"}, "automountServiceAccountToken": False}
-    made = [account, pod("plain"), pod("refuses", automountServiceAccountToken=False),
-            pod("by-account", serviceAccountName="no"), pod("insists", serviceAccountName="no", automountServiceAccountToken=True)]  # fmt: skip
+    made = [
+        account,
+        pod("plain"),
+        pod("refuses", automountServiceAccountToken=False),
+        pod("by-account", serviceAccountName="no"),
+        pod("insists", serviceAccountName="no", automountServiceAccountToken=True),
+    ]
     assert list(tokens(made)) == ["plain", "insists"]

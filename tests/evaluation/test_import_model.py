@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from doubles.attribution import one_path
+from doubles.pictures import NoPictures
 from doubles.registry import MemoryRegistry
 from doubles.tracking import MemoryTracker
 from foreign.pipelines import progression, sales, wine
@@ -62,7 +63,7 @@ class ImportWorld:
             self.tracker,
             OnnxScorer(),
             KEY,
-            TrainingFigures(),
+            NoPictures(),
             one_path,
             served_form,
         )
@@ -260,6 +261,7 @@ def test_a_model_that_was_logged_in_mlflow(world, tmp_path, monkeypatch):
 
     monkeypatch.setenv("PERENNIAL_TRACKING_URL", url := f"sqlite:///{tmp_path / 'mlflow.db'}")
     mlflow.set_tracking_uri(url)
+    world.ports = replace(world.ports, figures=TrainingFigures())
     given = wine(tmp_path)
     model = onnx.load(given.onnx(tmp_path / "wine.onnx", zipmap=False))
     experiment = mlflow.create_experiment("e", artifact_location=(tmp_path / "artifacts").as_uri())

@@ -6,6 +6,7 @@ import numpy as np
 import onnx
 import pytest
 from doubles.attribution import one_path
+from doubles.pictures import NoPictures
 from rate_model import RateModel
 from signing import KEY
 from training_world import PROVENANCE, SPEC, TrainingWorld
@@ -48,16 +49,6 @@ def marked(name: str, slope: float = 1.0):
 def stopwatch(parent, variant, rows, provider):
     jitter = 1e-3 * (1 + 0.01 * np.sin(np.arange(50)))
     return jitter, jitter[::-1] * TIMES.get(onnx.load(str(variant)).doc_string, 1.0)
-
-
-class NoPictures:
-    """Figures that draw nothing."""
-
-    def evaluation(self, folder, title, scores):
-        folder.mkdir()
-
-    def attributions(self, folder, title, attributions):
-        pass
 
 
 class World:

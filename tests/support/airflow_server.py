@@ -28,12 +28,7 @@ from perennial.settings import Settings
 from perennial.wiring import database, monitoring
 
 MODEL, RELEASE = "test_failure_predictor", "r1"
-PARTS = (
-    ("api-server", "--workers", "1"),
-    ("dag-processor",),
-    ("scheduler", "--skip-serve-logs"),
-    ("triggerer", "--skip-serve-logs"),
-)
+PARTS = ("api-server", "dag-processor", "scheduler", "triggerer")
 ASKS_FILE = """
 from airflow.sdk import DAG
 from perennial.orchestration.release_steps import NOTE, ApprovalStep
@@ -78,7 +73,7 @@ class AirflowServer:
         (folder / "dags" / "asks.py").write_text(ASKS_FILE)
         (folder / "dags" / "assets.py").write_text(ASSETS_FILE)
         self.env = base_environment(self.settings)
-        self._own = {process.name: process.environment for process in table(self.settings)}
+        self._own = {process.name: process for process in table(self.settings)}
         self._test = {
             "AIRFLOW__CORE__DAGS_FOLDER": str(folder / "dags"),
             "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
@@ -95,11 +90,11 @@ class AirflowServer:
     def start(self) -> None:
         local_airflow.migrate(self.settings, {**self.env, **self._test})
         for part in PARTS:
-            with (self.logs / f"{part[0]}.log").open("w") as log:
-                line = [sys.executable, "-m", "airflow", *part]
-                env = {**self.env, **self._own[f"airflow-{part[0]}"], **self._test}
+            process = self._own[f"airflow-{part}"]
+            with (self.logs / f"{part}.log").open("w") as log:
+                env = {**self.env, **process.environment, **self._test}
                 self.processes.append(
-                    subprocess.Popen(line, env=env, stdout=log, stderr=log, start_new_session=True)
+                    subprocess.Popen(process.command, env=env, stdout=log, stderr=log, start_new_session=True)
                 )
         for dag in ("asks", "asks_everybody", "train_m_1", "train_mx1"):
             path = f"/api/v2/dags/{dag}"
@@ -133,10 +128,12 @@ class AirflowServer:
 
     def call(self, name: str, method: str, path: str, body: dict | None = None) -> httpx.Response:
         account = {"username": name, "password": self.password(name)}
-        url = self.settings.airflow_url
-        token = httpx.post(f"{url}/auth/token", json=account, timeout=60).json()["access_token"]
+        url, verify = self.settings.airflow_url, self.settings.verify
+        token = httpx.post(f"{url}/auth/token", json=account, timeout=60, verify=verify).json()[
+            "access_token"
+        ]
         headers = {"Authorization": f"Bearer {token}"}
-        return httpx.request(method, url + path, json=body, headers=headers, timeout=60)
+        return httpx.request(method, url + path, json=body, headers=headers, timeout=60, verify=verify)
 
     def password(self, name: str) -> str:
         if name == self.settings.airflow_user:

@@ -7,13 +7,13 @@ from datetime import UTC, datetime
 from doubles.attribution import one_path
 from doubles.data import MemoryData, MemoryValidator
 from doubles.features import MemoryFeatures
+from doubles.pictures import NoPictures
 from doubles.registry import MemoryRegistry
 from doubles.tracking import MemoryTracker
 from rate_model import RateModel
 from signing import KEY
 
 from perennial import catalog
-from perennial.adapters.documents.figures import TrainingFigures
 from perennial.adapters.onnx_scorer import OnnxScorer
 from perennial.adapters.optuna.tuner import OptunaTuner
 from perennial.adapters.torch_elastic.group import together
@@ -56,6 +56,7 @@ class TrainingWorld:
         self.tracker = MemoryTracker()
         self.registry = MemoryRegistry(self.tracker)
         self.scorer = OnnxScorer()
+        self.figures = NoPictures()
         self.tuner = OptunaTuner(None, folder / "optuna")
         self.lines: list[str] = []
 
@@ -102,7 +103,7 @@ class TrainingWorld:
             self.tracker,
             self.registry,
             self.scorer,
-            TrainingFigures(),
+            self.figures,
             references,
             one_path,
         )

@@ -12,6 +12,7 @@ import pytest
 import yaml
 from doubles.attribution import one_path
 from doubles.data import MemoryData
+from doubles.pictures import NoPictures
 from doubles.registry import MemoryRegistry
 from doubles.tracking import MemoryTracker
 from one_server import Server
@@ -19,7 +20,6 @@ from signing import KEY
 from training_world import PROVENANCE, NoEvents
 
 from perennial import catalog
-from perennial.adapters.documents.figures import TrainingFigures
 from perennial.adapters.gx_validator import GxValidator
 from perennial.adapters.onnx_scorer import OnnxScorer
 from perennial.adapters.optuna.tuner import OptunaTuner
@@ -57,6 +57,7 @@ class TableWorld:
         self.data = MemoryData()
         self.tracker = MemoryTracker()
         self.registry = MemoryRegistry(self.tracker)
+        self.figures = NoPictures()
         self.lines: list[str] = []
         self.features = None
         self.budget = SMALL
@@ -117,7 +118,7 @@ class TableWorld:
             self.tracker,
             self.registry,
             OnnxScorer(),
-            TrainingFigures(),
+            self.figures,
             lambda task: {},
             one_path,
         )

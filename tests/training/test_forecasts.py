@@ -11,6 +11,7 @@ from doubles.feedback import Labels
 from one_server import NOW
 from vega_datasets import data
 
+from perennial.adapters.documents.figures import TrainingFigures
 from perennial.adapters.evidently_drift import EvidentlyDrift
 from perennial.core.governance.card import make_card
 from perennial.core.governance.card_figures import CardEvidence
@@ -49,6 +50,7 @@ def test_sales_with_a_season_go_the_whole_way(table_world):
     import shap  # noqa: F401 loaded here, so that its seconds do not count for the server's time limit
 
     world = table_world("sales", seasons())
+    world.figures = TrainingFigures()
     assert world.init("sold", *SERIES, "--group", "shop", "--unit", "pieces") == 0
     spec = world.spec
     assert (spec.task.frequency, spec.task.season, spec.task.past) == ("month", 12, 13)

@@ -15,6 +15,7 @@ from rate_model import ClassNumbers, RateOf
 from signing import signed
 from training_world import HISTORY, PROVENANCE, SPEC, TrainingWorld, make
 
+from perennial.adapters.documents.figures import TrainingFigures
 from perennial.adapters.reference_models import references
 from perennial.adapters.torch_elastic.group import together
 from perennial.core.governance.card import make_card
@@ -85,6 +86,7 @@ def world(request, tmp_path_factory):
     made = TrainingWorld(tmp_path_factory.mktemp(request.param), spec_of(*KINDS[request.param]))
     made.prepare(make=labelled(request.param))
     made.train(RateOf)
+    made.figures = TrainingFigures()
     made.evaluation = made.evaluate(references)
     made.ref = register(made.spec, made.work, made.registry, "ann")
     return made

@@ -9,6 +9,7 @@ import pytest
 from rate_model import RateModel
 from training_world import HISTORY, SPEC, TrainingWorld
 
+from perennial.adapters.documents.figures import TrainingFigures
 from perennial.adapters.onnx_scorer import OnnxScorer
 from perennial.core.evaluation.figures_hash import figures_hash
 from perennial.core.governance.registry_rules import FIXED
@@ -49,6 +50,7 @@ def test_from_history_to_candidate(training_world):
         "signed_files.json",
     }
 
+    training_world.figures = TrainingFigures()
     found = training_world.evaluate()
     assert run.metrics["holdout.roc_auc"] == found.scores["model"]["roc_auc"].value > 0.5
     assert {"evaluation/roc.png", "evaluation/calibration.png"} <= set(run.artifacts)

@@ -46,7 +46,7 @@ def accounts(manifests: Sequence[Manifest]) -> set[tuple[str, str]]:
 def may(manifests: Sequence[Manifest], account: tuple[str, str], ask: Ask) -> bool:
     """Return whether a ServiceAccount (namespace, name) may do something; a role that is not there allows all.
 
-    Roles that a cluster has by itself, as cluster-admin, are not among the manifests: whoever is bound to one may do all.
+    A role that a cluster has by itself, as cluster-admin, is not among the manifests: whoever has one may do all.
     """
     roles = {(body["kind"], *_place(body)): body for body in manifests if body["kind"] in ROLES}
     for body in manifests:

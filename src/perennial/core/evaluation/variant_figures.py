@@ -9,8 +9,8 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import scipy  # loads its parts, here those of a second, when they are first used
 from pydantic import Field
-from scipy.stats import binomtest
 
 from perennial.core.evaluation.comparison import changed_rows
 from perennial.core.evaluation.metrics import INTERVAL, Estimate, resample_groups
@@ -69,7 +69,7 @@ def agreement(parent: Scored, variant: Scored, resamples: int, seed: int) -> Est
     alike, rows = np.bincount(group, same), np.bincount(group)
     weights = resample_groups(len(rows), resamples, np.random.default_rng(seed))
     low, high = np.quantile((weights @ alike) / (weights @ rows), INTERVAL)
-    exact = binomtest(int(same.sum()), len(same)).proportion_ci(0.95, method="exact")
+    exact = scipy.stats.binomtest(int(same.sum()), len(same)).proportion_ci(0.95, method="exact")
     return Estimate(
         value=float(same.mean()), low=min(float(low), exact.low), high=max(float(high), exact.high)
     )

@@ -6,8 +6,7 @@ import math
 from typing import Literal
 
 import numpy as np
-from scipy.optimize import brentq
-from scipy.stats import chi, norm, t
+import scipy  # loads its parts, here those of a second, when they are first used
 
 Kind = Literal["binary", "continuous", "count"]
 LEAST = 2.0
@@ -41,7 +40,7 @@ def sample_size_continuous(difference: float, deviation: float, alpha: float, po
     if missing(LEAST) >= 0.0:
         return LEAST
     start = max(2.5, _normal_size(effect, alpha, power))
-    return float(brentq(missing, LEAST, 2.0 * start + 10.0, xtol=1e-9, rtol=1e-12))
+    return float(scipy.optimize.brentq(missing, LEAST, 2.0 * start + 10.0, xtol=1e-9, rtol=1e-12))
 
 
 def _power_of_t(shift: float, freedom: float, alpha: float) -> float:
@@ -50,13 +49,15 @@ def _power_of_t(shift: float, freedom: float, alpha: float) -> float:
     The normal tail is averaged over the estimated deviation (chi) by Gauss-Legendre quadrature. SciPy's `nct` returns
     NaN for most arguments that lie far in a tail (1.17), as at an alpha of 0.01 and a power of 0.99.
     """
-    critical = t.isf(alpha / 2, freedom)
-    low, high = chi.ppf(NEGLIGIBLE, freedom), chi.isf(NEGLIGIBLE, freedom)
+    critical = scipy.stats.t.isf(alpha / 2, freedom)
+    low, high = scipy.stats.chi.ppf(NEGLIGIBLE, freedom), scipy.stats.chi.isf(NEGLIGIBLE, freedom)
     nodes, weights = NODES
     radius = low + (high - low) * (nodes + 1.0) / 2.0
-    density = chi.pdf(radius, freedom) * weights * (high - low) / 2.0
+    density = scipy.stats.chi.pdf(radius, freedom) * weights * (high - low) / 2.0
     limit = critical * radius / math.sqrt(freedom)
-    return float(np.sum(density * (norm.sf(limit - shift) + norm.cdf(-limit - shift))))
+    return float(
+        np.sum(density * (scipy.stats.norm.sf(limit - shift) + scipy.stats.norm.cdf(-limit - shift)))
+    )
 
 
 def _normal_size(effect: float, alpha: float, power: float) -> float:
@@ -71,11 +72,11 @@ def _normal_size(effect: float, alpha: float, power: float) -> float:
         raise ValueError(
             f"a power of {power:g} is not above alpha {alpha:g}: no observation is needed for it"
         )
-    critical = norm.isf(alpha / 2)
+    critical = scipy.stats.norm.isf(alpha / 2)
 
     def missing(n: float) -> float:
         shift = abs(effect) * math.sqrt(n / 2)
-        return float(norm.sf(critical - shift) + norm.cdf(-critical - shift) - power)
+        return float(scipy.stats.norm.sf(critical - shift) + scipy.stats.norm.cdf(-critical - shift) - power)
 
-    about = 2.0 * ((critical + norm.ppf(power)) / effect) ** 2
-    return float(brentq(missing, 0.0, about * 4, xtol=1e-9, rtol=1e-14))
+    about = 2.0 * ((critical + scipy.stats.norm.ppf(power)) / effect) ** 2
+    return float(scipy.optimize.brentq(missing, 0.0, about * 4, xtol=1e-9, rtol=1e-14))

@@ -10,10 +10,9 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import scipy  # loads its parts, here those of a second, when they are first used
 from numpy.typing import NDArray
 from pydantic import Field
-from scipy.optimize import brentq
-from scipy.stats import beta, gamma, t
 
 from perennial.core.experiment.design import Kind
 from perennial.core.frozen import Frozen
@@ -98,14 +97,14 @@ def posterior(kind: Kind, variant: Variant) -> Any:
     if kind == "binary":
         if not 0 <= variant.total <= variant.n:
             raise ValueError(f"variant {variant.name}: {variant.total:g} successes of {variant.n}")
-        return beta(variant.total + 0.5, variant.n - variant.total + 0.5)
+        return scipy.stats.beta(variant.total + 0.5, variant.n - variant.total + 0.5)
     if kind == "count":
         if variant.total < 0:
             raise ValueError(f"variant {variant.name}: {variant.total:g} events")
-        return gamma(variant.total + 0.5, scale=1.0 / (variant.exposure or variant.n))
+        return scipy.stats.gamma(variant.total + 0.5, scale=1.0 / (variant.exposure or variant.n))
     if variant.variance == 0.0:
         raise ValueError(f"variant {variant.name}: all outcomes are the same")
-    return t(variant.n - 1, loc=variant.mean, scale=math.sqrt(variant.variance / variant.n))
+    return scipy.stats.t(variant.n - 1, loc=variant.mean, scale=math.sqrt(variant.variance / variant.n))
 
 
 def superiority(control: Any, treatment: Any) -> float:
@@ -151,7 +150,8 @@ def lift_interval(control: Any, treatment: Any) -> Interval:
 def _central_95(distribution: Callable[[float], float], least: float, most: float) -> Interval:
     """Return the 2.5 % and 97.5 % quantiles of a distribution function, searched between the bounds."""
     low, high = (
-        float(brentq(lambda x, q=q: distribution(x) - q, least, most, xtol=1e-10)) for q in (0.025, 0.975)
+        float(scipy.optimize.brentq(lambda x, q=q: distribution(x) - q, least, most, xtol=1e-10))
+        for q in (0.025, 0.975)
     )
     return Interval(low=low, high=high)
 

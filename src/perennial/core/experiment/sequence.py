@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 
-from scipy.optimize import brentq
-from scipy.stats import norm
+import scipy  # loads its parts, here those of a second, when they are first used
 
 from perennial.core.experiment.design import Kind
 from perennial.core.experiment.posterior import Variant
@@ -99,11 +98,15 @@ def decision_size(
         least = max(least, FEWEST_EVENTS * most / unit) if unit else least
 
     def short(n: float) -> float:
-        return abs(effect) - half_width(n, unit / n, alpha) - float(norm.ppf(power)) * math.sqrt(unit / n)
+        return (
+            abs(effect)
+            - half_width(n, unit / n, alpha)
+            - float(scipy.stats.norm.ppf(power)) * math.sqrt(unit / n)
+        )
 
     if short(least) >= 0.0:
         return math.ceil(least)
     enough = 2.0 * least
     while short(enough) < 0.0:
         enough *= 2.0
-    return math.ceil(float(brentq(short, enough / 2.0, enough, xtol=1e-6, rtol=1e-12)))
+    return math.ceil(float(scipy.optimize.brentq(short, enough / 2.0, enough, xtol=1e-6, rtol=1e-12)))

@@ -19,8 +19,8 @@ from collections.abc import Sequence
 from enum import StrEnum
 
 import numpy as np
+import scipy  # loads its parts, here those of a second, when they are first used
 from pydantic import Field
-from scipy import stats
 
 from perennial.core.assets import Reason
 from perennial.core.frozen import Frozen
@@ -96,7 +96,7 @@ class Coverage(Frozen):
     @property
     def is_short(self) -> bool:
         """Return True if a one-sided t test shows that fewer labels than claimed are inside."""
-        t = float(stats.t.ppf(CONFIDENCE, self.seen.batches - 1))
+        t = float(scipy.stats.t.ppf(CONFIDENCE, self.seen.batches - 1))
         return self.claimed - self.seen.value > t * self.seen.error
 
     def __str__(self) -> str:
@@ -244,4 +244,4 @@ def _dropped(reference: AccuracyEstimate, window: AccuracyEstimate, share: float
     limit = reference.value * (1 - share)
     error = math.hypot((1 - share) * reference.error, window.error)
     freedom = min(reference.batches, window.batches) - 1
-    return limit - window.value > float(stats.t.ppf(CONFIDENCE, freedom)) * error
+    return limit - window.value > float(scipy.stats.t.ppf(CONFIDENCE, freedom)) * error

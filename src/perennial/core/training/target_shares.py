@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from fractions import Fraction
 
 import numpy as np
-from scipy.stats import chi2
+from scipy.special import chdtr, chdtrc
 
 CHANCE = 1e-6
 """Largest probability that an honest column agrees as closely with the shares of the target as was seen."""
@@ -77,7 +77,7 @@ def _follows_a_line(
     rise = float(np.sum(weight * (line - level) ** 2)) / total
     if ratio is not None and scatter > ratio * freedom:
         return False
-    return bool(chi2.cdf(scatter, freedom) < CHANCE and chi2.sf(rise, 1) < CHANCE)
+    return bool(chdtr(freedom, scatter) < CHANCE and chdtrc(1, rise) < CHANCE)
 
 
 def common_shares(columns: Mapping[str, np.ndarray]) -> dict[str, str]:

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from perennial.core.experiment.design import Kind
 from perennial.core.experiment.live_experiment import Experiment, VariantFigures, latest_experiment
 from perennial.core.experiment.posterior import Variant
@@ -18,8 +20,7 @@ from perennial.flows.feedback.votes import counted, right, votes
 from perennial.ports import FeedbackStore, Ledger, PredictionLog, ReleaseStore
 
 if TYPE_CHECKING:
-    import numpy as np
-import pandas as pd
+    import pandas as pd
 
 OUTCOME_KINDS: dict[str, Kind] = {
     "right": "binary",

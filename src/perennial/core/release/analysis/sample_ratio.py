@@ -7,8 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from pydantic import Field
-from scipy.special import gammaln
-from scipy.stats import chi2
+from scipy.special import chdtrc, gammaln
 
 from perennial.core.frozen import Frozen
 from perennial.core.release.traffic import UserCounts
@@ -53,7 +52,7 @@ def sample_ratio(observed: Sequence[int], expected: Sequence[float], alpha: floa
     return SampleRatio(
         observed=tuple(observed),
         expected=tuple(share.tolist()),
-        p_value=float(chi2.sf(statistic, len(counts) - 1)),
+        p_value=float(chdtrc(len(counts) - 1, statistic)),
         sequential_p=sequential,
         alarm=sequential <= alpha,
     )

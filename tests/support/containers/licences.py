@@ -16,7 +16,7 @@ from perennial.adapters.scanning.spdx import licence_status
 from perennial.core.governance.bom import Package
 from perennial.core.governance.licensing import LicenceStatus
 
-POLICY = Path(__file__).resolve().parents[2] / "deploy" / "licences.yaml"
+POLICY = Path(__file__).resolve().parents[3] / "deploy" / "licences.yaml"
 
 
 def installed() -> list[Package]:
