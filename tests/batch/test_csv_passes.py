@@ -9,7 +9,7 @@ from perennial.adapters.batch.plain_csv import LOOKED_AT
 from perennial.adapters.batch.rows import FileRows
 from perennial.core.data_spec import CsvForm
 from perennial.core.input_spec import InputKind
-from perennial.errors import PerennialError
+from perennial.errors import MalformedInput, PerennialError
 
 TYPES = {
     "size": InputKind.FLOAT,
@@ -109,3 +109,20 @@ def test_a_plain_file_is_read_in_one_pass(tmp_path, monkeypatch):
     chunks = read(path, CsvForm(), monkeypatch, long=False)
     assert [(number, first) for number, first, _, _ in chunks] == [(0, 1), (1, 1001), (2, 2001)]
     assert plain(chunks[-1][2]["size"])[-1] == "much"
+
+
+@pytest.mark.parametrize(
+    "change", [("note", "size"), ("note", '"Size"'), ("id", "note"), ("id,size", "\ufeffsize,size")]
+)
+def test_a_column_that_is_there_twice_is_refused(tmp_path, change):
+    path = tmp_path / "rows.csv"
+    path.write_text(HEAD.replace(*change) + ROW.format(1), encoding="utf-8")
+    with pytest.raises(MalformedInput, match="more than once") as caught:
+        FileRows(path, TYPES, (), (), ("", "NA"), CsvForm())
+    assert change[1].strip('"')[-4:] in caught.value.message
+
+
+def test_columns_without_a_name_are_not_one(tmp_path):
+    path = tmp_path / "rows.csv"
+    path.write_text(HEAD.replace("id,", ",").replace(",note", ",") + ROW.format(1))
+    FileRows(path, TYPES, (), (), ("", "NA"), CsvForm())

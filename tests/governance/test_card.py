@@ -12,6 +12,7 @@ from doubles.releases import MemoryStore
 from doubles.tracking import MemoryTracker
 from training_world import SPEC, TrainingWorld
 
+from perennial.adapters.documents.figures import TrainingFigures
 from perennial.adapters.documents.markdown_page import page
 from perennial.core.events import Entry
 from perennial.core.governance.document import escape
@@ -29,6 +30,7 @@ MITCHELL = (
 @pytest.fixture(scope="module")
 def trained_world(tmp_path_factory):
     trained_world = TrainingWorld(tmp_path_factory.mktemp("training"))
+    trained_world.figures = TrainingFigures()
     ref = trained_world.release()
     ledger = trained_world.ledger = MemoryStore().ledger
     rule = {"rule": "roc_auc", "verdict": "UNSURE", "observed": "0.7 <b>|x", "needed": ">= 0.6"}

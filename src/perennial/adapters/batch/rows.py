@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from perennial.adapters.batch.chunk import Chunk
 from perennial.adapters.batch.plain_csv import has_plain_times, odd_year, plain_scan, time_of
 from perennial.adapters.csv_texts.encodings import in_utf8
+from perennial.adapters.csv_texts.lines import repeated_names
 from perennial.adapters.csv_texts.numbers import as_plain, matches, quoted
 from perennial.adapters.csv_texts.times import has_one_reading, time_sql
 from perennial.adapters.file_scan import Location, connect, described, is_csv, malformed, scan
@@ -41,7 +42,8 @@ class FileRows:
         form: of a CSV file.
 
     Raises:
-        DatasetMissing: there is no such file. MalformedInput: it is no table, or lacks a column.
+        DatasetMissing: there is no such file. MalformedInput: it is no table, lacks a column, or has
+            one twice.
     """
 
     def __init__(
@@ -58,6 +60,11 @@ class FileRows:
         self._missing = missing
         self._form = form
         with self._read() as (database, file, read_form):
+            if is_csv(file) and (twice := repeated_names(file, read_form.encoding)):
+                raise MalformedInput(
+                    f"{path} has the columns {', '.join(twice)[:500]} more than once",
+                    hint="give each column a name of its own; upper and lower case count as one",
+                )
             plain = plain_scan(database, file, missing, read_form) if is_csv(file) else None
             columns = plain[1] if plain is not None else [*described(database, file, missing, read_form)]
         if absent := [name for name in (*types, *wanted) if name not in columns]:

@@ -6,6 +6,7 @@ import csv
 import gzip
 import itertools
 import os
+from collections import Counter
 from pathlib import Path
 
 SEPARATORS = ",;\t|"
@@ -69,6 +70,21 @@ def different_line(path: Path | str, sign: str, encoding: str) -> tuple[str, str
                     "complete the line, put a field that has a separator in quotes, or remove the line",
                 )
     return None
+
+
+def repeated_names(path: Path | str, encoding: str) -> list[str]:
+    """Return the names that the header has twice, whatever their case: DuckDB would rename the later ones.
+
+    Nothing is returned for a file without a plain separator, or in S3.
+    """
+    sign = separator(path, encoding)
+    if sign is None:
+        return []
+    with _opened(path, encoding) as lines:
+        header = next(csv.reader((line for line in lines if line.strip()), delimiter=sign))
+    names = [name.strip("\ufeff \t") for name in header]
+    counts = Counter(name.casefold() for name in names if name)
+    return list(dict.fromkeys(name for name in names if counts[name.casefold()] > 1))
 
 
 def _opened(path: Path | str, encoding: str):  # type: ignore[no-untyped-def]
