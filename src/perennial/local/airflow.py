@@ -168,7 +168,8 @@ def environment(settings: Settings, part: str) -> dict[str, str]:
         "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(home / PASSWORDS),
         "AIRFLOW__API__HOST": settings.host_pages,
         "AIRFLOW__API__PORT": str(settings.port_airflow),
-        "AIRFLOW__API__BASE_URL": settings.airflow_url,
+        # Behind a proxy Airflow has to know it, or it takes the way back to a page for one to another server.
+        "AIRFLOW__API__BASE_URL": settings.oidc_airflow_url or settings.airflow_url,
         "AIRFLOW__API__WORKERS": "1",
         "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "30",
         "AIRFLOW__DAG_PROCESSOR__PARSING_PROCESSES": "1",
