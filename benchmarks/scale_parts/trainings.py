@@ -133,7 +133,7 @@ def _queued(server: AirflowServer, turns: dict[str, tuple[bool, bool]]) -> Itera
         f"{count} trainings asked for",
         f"{asked_s:.0f} s",
         "",
-        f"all wait for the pool after {queued_s:.0f} s",
+        f"{refused} refused and repeated; all wait for the pool after {queued_s:.0f} s",
     )
     yield Figure(
         f"until the last of them has ended, pool of {slots}",
