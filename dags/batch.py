@@ -11,11 +11,12 @@ from airflow.sdk import DAG, Param
 
 from perennial import catalog
 from perennial.backend_settings import LIGHT
+from perennial.orchestration.parsed_models import parsed_models
 from perennial.settings import load
 
 SETTINGS = load()
 
-for spec in catalog.specs(SETTINGS):
+for spec in catalog.specs(SETTINGS, parsed_models(SETTINGS)):
     if spec.features.source != "request" or spec.task.windows is not None:
         continue
     with DAG(

@@ -10,6 +10,7 @@ from airflow.sdk import DAG, CronTriggerTimetable
 from perennial import catalog
 from perennial.backend_settings import LIGHT, TRAINING
 from perennial.local.training_runner import CLEAR_WORK, KEEP_DAYS
+from perennial.orchestration.parsed_models import parsed_models
 from perennial.settings import load
 
 SETTINGS = load()
@@ -17,7 +18,7 @@ NEVER = timedelta(0)  # a fresh installation does not make up for the last sched
 UPLOAD = [] if SETTINGS.log_bucket is None else [("upload_predictions", "predictions upload")]
 ASKS = SETTINGS.training_socket is not None  # the work folders are those of another account
 
-for spec in catalog.specs(SETTINGS):
+for spec in catalog.specs(SETTINGS, parsed_models(SETTINGS)):
     with DAG(
         f"maintain_{spec.name}",
         description=f"Features and files of {spec.name}",

@@ -13,12 +13,13 @@ from airflow.sdk import DAG, CronTriggerTimetable
 
 from perennial import catalog
 from perennial.backend_settings import LIGHT
+from perennial.orchestration.parsed_models import parsed_models
 from perennial.settings import load
 
 SETTINGS = load()
 NEVER = timedelta(0)  # a fresh installation does not make up for the last scheduled time
 
-for spec in catalog.specs(SETTINGS):
+for spec in catalog.specs(SETTINGS, parsed_models(SETTINGS)):
     with DAG(
         f"monitor_{spec.name}",
         description=f"Drift and accuracy of {spec.name}, once a day",

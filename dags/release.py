@@ -15,6 +15,7 @@ from perennial.backend_settings import LIGHT
 from perennial.core.assets import asset_uri, candidate_asset
 from perennial.core.spec import ModelSpec
 from perennial.orchestration.command_step import PATIENCE, CommandStep
+from perennial.orchestration.parsed_models import parsed_models
 from perennial.orchestration.release_phases import phase_tasks
 from perennial.orchestration.release_steps import NOTE, ApprovalStep, ReleaseStep
 from perennial.orchestration.training_turn import BEFORE_TRAININGS
@@ -78,5 +79,5 @@ def build(spec: ModelSpec) -> DAG:
     return dag
 
 
-for model_spec in catalog.specs(SETTINGS):
+for model_spec in catalog.specs(SETTINGS, parsed_models(SETTINGS)):
     globals()[f"release_{model_spec.name}"] = build(model_spec)

@@ -19,6 +19,7 @@ from perennial.backend_settings import LIGHT, TRAINING, TRAININGS
 from perennial.core.assets import Reason, asset_uri, candidate_asset, retrain_asset
 from perennial.core.spec import ModelSpec
 from perennial.orchestration.command_step import PATIENCE, CommandStep
+from perennial.orchestration.parsed_models import parsed_models
 from perennial.orchestration.training_turn import TrainingTurn
 from perennial.orchestration.trigger_provenance import (
     TriggerProvenance,
@@ -157,7 +158,7 @@ def broken(model: str, problem: str) -> DAG:
     return dag
 
 
-SOUND, WRONG = catalog.read_all(SETTINGS)
+SOUND, WRONG = catalog.read_all(SETTINGS, parsed_models(SETTINGS))
 for model_spec in SOUND:
     if model_spec.entrypoint is None:  # its versions are imported
         continue

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, field_validator
 
 from perennial.encryption.server_side import FORM
 from perennial.errors import SettingsError
@@ -59,6 +59,12 @@ class EncryptionSettings(BaseModel):
         from perennial.encryption.keyring import parse  # a rollback does without it
 
         return None if self.encryption_keys is None else parse(self.encryption_keys)
+
+    @field_validator("internal_tls")
+    @classmethod
+    def _same_folder(cls, folder: Path | None) -> Path | None:
+        """Name the same folder in processes that run elsewhere."""
+        return None if folder is None else folder.absolute()
 
     @property
     def tls(self) -> tuple[Path, Path] | None:
@@ -139,7 +145,7 @@ class EncryptionSettings(BaseModel):
         assert self.internal_tls is not None  # noqa: S101 asked where there is TLS inside
         from perennial.internal_tls.identity import Identity
 
-        return Identity(self.internal_tls.absolute() / role)
+        return Identity(self.internal_tls / role)
 
     @property
     def verify(self) -> ssl.SSLContext | bool:

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from perennial.local.airflow import PLUGINS
+
 pytestmark = pytest.mark.slow
 
 MODEL = "test_failure_predictor"
@@ -17,8 +19,10 @@ ROOT = Path(__file__).resolve().parents[2]
 
 SCRIPT = """
 import json, sys, time
+from pathlib import Path
 from types import SimpleNamespace
 from airflow.task.priority_strategy import validate_and_load_priority_weight_strategy as strategy
+from airflow.sdk.definitions._internal.dag_parsing_context import _airflow_parsing_context_manager as of_task
 import airflow.sdk, airflow.providers.standard.operators.bash, airflow.providers.standard.operators.hitl
 import perennial.catalog
 from airflow.dag_processing.dagbag import DagBag
@@ -30,10 +34,14 @@ for path in sys.argv[1:]:
                     "dags": {name: dag.task_ids for name, dag in bag.dags.items()},
                     "queues": {f"{name}.{one.task_id}": one.queue for name, dag in bag.dags.items()
                                for one in dag.tasks},
-                    "weights": {f"{name}.{one.task_id}": strategy(one.weight_rule).get_weight(SimpleNamespace(task=one))
+                    "weights": {f"{name}.{one.task_id}": strategy(one.weight_rule).get_weight(
+                        SimpleNamespace(task=one, run_id="asset_triggered__2026-01-05"))
                                 for name, dag in bag.dags.items() for one in dag.tasks},
                     "shell": [one.bash_command for dag in bag.dags.values() for one in dag.tasks
                               if hasattr(one, "bash_command")]}
+for path in sys.argv[1:]:  # last: the context outlives its block
+    with of_task(dag_id=Path(path).stem + "_digits", task_id="t"):
+        report[path]["of a task"] = sorted(DagBag(dag_folder=path, include_examples=False).dags)
 report["heavy"] = sorted({"torch", "mlflow", "feast", "evidently", "great_expectations"} & set(sys.modules))
 print("REPORT" + json.dumps(report))
 """
@@ -50,6 +58,7 @@ def parsed(tmp_path_factory, files, **environment):
         "AIRFLOW_HOME": str(home),
         "AIRFLOW__CORE__LOAD_EXAMPLES": "false",
         "AIRFLOW__CORE__UNIT_TEST_MODE": "true",
+        "AIRFLOW__CORE__PLUGINS_FOLDER": str(PLUGINS),
         "PERENNIAL_HOME": str(home / "state"),
         **environment,
     }
@@ -89,6 +98,13 @@ def test_a_release_goes_before_trainings_and_a_training_ends_before_the_next_beg
     assert of_training == sorted(set(of_training)), "a later step has the greater weight"
     of_release = {weight for name, weight in weights.items() if name.startswith("release_")}
     assert min(of_release) > max(of_training)
+
+
+def test_the_process_of_a_task_builds_the_dags_of_its_model_only(report):
+    """Else a task of one in a hundred models would read a hundred specs."""
+    built = {Path(path).stem: one["of a task"] for path, one in report.items() if path != "heavy"}
+    assert built.pop("train") == ["train_digits"]
+    assert all(dags in ([], [f"{kind}_digits"]) for kind, dags in built.items())
 
 
 def test_no_shell_line_holds_what_somebody_may_have_written(report):

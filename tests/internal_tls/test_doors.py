@@ -22,7 +22,7 @@ from perennial.core.certificates.roles import ProcessRole, callers
 from perennial.errors import SettingsError
 from perennial.internal_tls.contexts import server_context
 from perennial.internal_tls.identity import Identity
-from perennial.local import secured_pages
+from perennial.local import probe, secured_pages
 from perennial.wiring.certificates import caller
 
 HEALTH = "/grpc.health.v1.Health/Check"
@@ -152,6 +152,14 @@ def test_our_own_clients_speak_to_the_role_that_they_mean_only(inside):
         pool = LoopbackHttp(address, 20, caller=caller(inside.settings, ProcessRole.POOL))
         with pytest.raises(OSError, match="is of spiffe://perennial/mlflow, not of spiffe://perennial/pool"):
             pool.get("/health")
+
+
+def test_the_probe_of_a_container_shows_a_certificate(inside, capsys):
+    with page(inside) as url:
+        assert probe.main([url, "--identity", str(inside.folder / "operator")]) == 0
+        assert probe.main([url, "--identity", str(inside.folder / "envoy")]) == 1
+        assert "answers 403" in capsys.readouterr().err
+        assert probe.main([url]) == 1
 
 
 def test_a_process_without_its_certificate_does_not_start(inside):

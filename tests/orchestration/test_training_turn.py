@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import closing
 from types import SimpleNamespace
 
 import pytest
@@ -10,6 +13,7 @@ from perennial.core.monitoring_spec import RetrainingSpec
 from perennial.orchestration.training_turn import BEFORE_TRAININGS, TrainingTurn
 from perennial.settings import Settings
 
+LONGER_THAN_SQLITES_DEFAULT = 7.0
 MOST = RetrainingSpec.model_fields["priority"].metadata[1].le
 
 
@@ -54,3 +58,20 @@ def test_airflow_knows_the_turn_and_the_pool(airflow):
     of_run = f"/api/v2/dags/train_mx1/dagRuns/{started.json()['dag_run_id']}/taskInstances"
     (task,) = airflow.until(lambda: airflow.call("vic", "GET", of_run).json()["task_instances"], "its task")
     assert (task["priority_weight"], task["pool"]) == (2000, "trainings")
+
+
+@pytest.mark.server
+@pytest.mark.timeout(900)
+def test_a_run_is_started_although_another_part_of_airflow_writes_for_long(airflow):
+    """Of a hundred runs that were started at once on a busy machine some were answered with a 500."""
+    with (
+        closing(sqlite3.connect(airflow.settings.airflow_dir / "airflow.db", isolation_level=None)) as writer,
+        ThreadPoolExecutor(1) as clients,
+    ):
+        writer.execute("BEGIN IMMEDIATE")
+        runs = "/api/v2/dags/train_mx1/dagRuns"
+        answer = clients.submit(airflow.call, "olga", "POST", runs, {"logical_date": None})
+        wait([answer], LONGER_THAN_SQLITES_DEFAULT)
+        assert not answer.done()
+        writer.execute("ROLLBACK")
+        assert answer.result().status_code == 200, answer.result().text

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import re
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 
 import httpx
 import pytest
-from airflow_server import RELEASE, AirflowServer
+from airflow_server import ASKS_EVERYBODY, AirflowServer
 from mlflow_server import DIGEST, MODEL, MlflowServer
 from oidc.issuer import SECRET, Browser, Issuer
 from playwright.sync_api import Page, sync_playwright
 from serving_stack import free_ports
 
 from perennial.core.events import Event
+from perennial.core.governance.identity import Role
+from perennial.flows.governance import identity
 from perennial.settings import Settings
 from perennial.wiring import database
+from perennial.wiring.people import known_accounts
 
 pytestmark = [pytest.mark.server, pytest.mark.timeout(1500)]
 PATIENCE = 240_000  # milliseconds
@@ -142,6 +148,22 @@ def test_in_mlflow_people_have_no_password_and_machines_keep_theirs(mlflow):
         assert answer.status_code == 401, name
 
 
+def test_in_mlflow_a_person_has_a_token_for_programs(mlflow):
+    nora, vera = browser(mlflow.url, "nora"), browser(mlflow.url, "vera")
+    version, body = asked(mlflow)
+    made = [re.search(r"pn_\w+", person.http.post("/oidc/token").text)[0] for person in (nora, vera)]
+    tokens, ledger = database.tokens(mlflow.settings), database.store(mlflow.settings).ledger
+    of_admin = identity.issue(
+        "nora", Role.APPROVER, timedelta(hours=1), "admin", known_accounts(mlflow.settings), tokens, ledger,
+        datetime.now(UTC), secrets.token_hex,
+    )[1]  # fmt: skip
+    for token, status in ((made[1], 403), (of_admin, 401), ("pn_1_x", 401), (made[0], 200)):
+        bearer = {"Authorization": f"Bearer {token}"}
+        answer = httpx.post(mlflow.url + SET_TAG, json=body, headers=bearer, trust_env=False, timeout=60)
+        assert answer.status_code == status, answer.text
+    assert "approval.by.nora" in mlflow.client("training").tags(version)
+
+
 def test_in_airflow_an_operator_starts_a_dag_and_a_viewer_does_not(pages_of_airflow, chromium, airflow):
     url = pages_of_airflow.airflow_url
     with chromium_page(chromium) as page:
@@ -162,7 +184,7 @@ def test_in_airflow_an_operator_starts_a_dag_and_a_viewer_does_not(pages_of_airf
     nora = browser(url, "nora", AIRFLOW_LOGIN)
     assert nora.http.patch(path, json=yes).status_code == 200
     intents = airflow.until(
-        lambda: [one for one in airflow.store.intents.pending(RELEASE) if one.note == "by the issuer"],
+        lambda: [one for one in airflow.store.intents.pending(ASKS_EVERYBODY) if one.note == "by the issuer"],
         "the answer as an intent",
     )
     assert [intent.actor for intent in intents] == ["nora"]

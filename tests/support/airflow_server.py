@@ -20,6 +20,7 @@ from perennial.core.release.gate_report import GateReport
 from perennial.core.release.phase import Phase
 from perennial.core.release.status import ReleaseStatus
 from perennial.core.verdict import Judgement, Verdict
+from perennial.core.version import VersionRef
 from perennial.local import airflow as local_airflow
 from perennial.local import handed_secrets, supervisor
 from perennial.local.handed_secrets import base_environment
@@ -28,6 +29,8 @@ from perennial.settings import Settings
 from perennial.wiring import database, monitoring
 
 MODEL, RELEASE = "test_failure_predictor", "r1"
+OTHER_MODEL, ASKS_EVERYBODY = "wine_cultivar", "r2"
+"""A release of its own: approvals of people of an issuer must not decide the other."""
 PARTS = ("api-server", "dag-processor", "scheduler", "triggerer")
 ASKS_FILE = """
 from airflow.sdk import DAG
@@ -37,7 +40,7 @@ with DAG("asks", schedule=None) as dag:
     ApprovalStep(task_id="approval", release_id="r1", approvers=["ann"], params=NOTE)
 
 with DAG("asks_everybody", schedule=None) as dag_of_an_issuer:
-    ApprovalStep(task_id="approval", release_id="r1", approvers=["role:approver"], params=NOTE)
+    ApprovalStep(task_id="approval", release_id="r2", approvers=["role:approver"], params=NOTE)
 """
 ASSETS_FILE = """
 from airflow.sdk import DAG, Asset
@@ -80,6 +83,8 @@ class AirflowServer:
         }
         self.store = database.store(self.settings)
         self.store.releases.save(waiting(), None, [])
+        other = VersionRef(model=OTHER_MODEL, version="1.0.0", key="1", digest="d" * 64, capsule="c")
+        self.store.releases.save(waiting(release_id=ASKS_EVERYBODY, candidate=other), None, [])
         self.processes: list[subprocess.Popen] = []
         self.logs = folder / "logs"
 
@@ -108,9 +113,8 @@ class AirflowServer:
         env = {**base_environment(settings), **process.environment, **self._test}
         env["PERENNIAL_OIDC_CLIENT_SECRET_FILE"] = str(path)
         with (self.logs / "another-api-server.log").open("w") as log:
-            line = [sys.executable, "-m", "airflow", "api-server", "--workers", "1"]
             self.processes.append(
-                subprocess.Popen(line, env=env, stdout=log, stderr=log, start_new_session=True)
+                subprocess.Popen(process.command, env=env, stdout=log, stderr=log, start_new_session=True)
             )
         health = f"{settings.airflow_url}/api/v2/monitor/health"
         self.until(lambda: httpx.get(health, timeout=10).status_code == 200, health)
@@ -156,11 +160,12 @@ class AirflowServer:
         return "\n".join(f"{path.name}: {path.read_text()[-800:]}" for path in self.logs.glob("*.log"))
 
 
-def waiting() -> ReleaseStatus:
+def waiting(**more: Any) -> ReleaseStatus:
     gate = GateReport(
         digest="d" * 64,
         rules=(Judgement(rule="latency", verdict=Verdict.PASS, observed="p95 4 ms", needed="<= 50 ms"),),
         risk=Risk.HIGH,
         risk_reasons=("the first version of this model",),
     )
-    return a_release(datetime.now(UTC), Phase.AWAITING_APPROVAL, release_id=RELEASE, gate=gate)
+    usual = {"release_id": RELEASE, "gate": gate}
+    return a_release(datetime.now(UTC), Phase.AWAITING_APPROVAL, **usual | more)

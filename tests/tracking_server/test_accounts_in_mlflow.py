@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from perennial.account_file import Credentials
-from perennial.core.governance.identity import Role
+from perennial.core.governance.identity import Account, Role
 from perennial.tracking_server.app import CONFIGURATION
 
 pytestmark = pytest.mark.slow
@@ -92,3 +92,27 @@ def test_every_method_of_the_store_that_changes_something_is_recorded(store):
     with pytest.raises(MlflowException):
         store.create_user("newcomer", PASSWORD)
     assert len(ledger.rows()) == 5, "what was refused is no change"
+
+
+def test_people_of_an_issuer_have_one_role_and_leave_with_it(store):
+    from perennial.tracking_server.accounts import admit, ensure, is_foreign, remove_guests, roles_of
+
+    ensure(store, accounts())
+    store.create_user("by-hand", PASSWORD)
+    assert admit(store, Account(name="ann", role=Role.APPROVER)) == [
+        ("ann", "created"), ("ann", "role approver given"),
+    ]  # fmt: skip
+    assert admit(store, Account(name="ann", role=Role.APPROVER)) == []
+    admit(store, Account(name="ann", role=Role.VIEWER))
+    assert roles_of(store, "ann") == {Role.VIEWER}
+    assert not store.get_user("ann").is_admin
+    assert [is_foreign(store, name) for name in ("ann", "nobody", "by-hand", "admin")] == [
+        False,
+        False,
+        True,
+        True,
+    ]
+    ensure(store, accounts())  # what leaves the file is another matter
+    assert store.has_user("ann")
+    assert remove_guests(store) == [("ann", "deleted")]
+    assert store.has_user("by-hand")

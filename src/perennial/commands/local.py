@@ -107,6 +107,8 @@ def accounts(as_json: bool) -> None:
     print_records(rows, as_json)
     if not as_json:
         print_text(f"passwords: {settings.accounts_file}")
+        if settings.oidc is not None:
+            print_text("people sign in at the issuer: perennial people list")
 
 
 @click.group()

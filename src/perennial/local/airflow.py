@@ -31,6 +31,8 @@ CONFIGURATIONS = {"api-server": SESSIONS, "scheduler": SESSIONS, "celery worker"
 """Part of Airflow -> its configuration; the others have `airflow.cfg`, which has neither."""
 PSYCOPG = "postgresql+psycopg:"
 DAY = "86400"
+SQLITE_WAIT = 60
+"""Seconds that a part of Airflow waits while another one writes to its SQLite file."""
 PLUGINS = Path(__file__).resolve().parents[1] / "orchestration" / "plugins"
 """Folder by which every part of Airflow knows the turn of training steps."""
 BUNDLE = "airflow.dag_processing.bundles.local.LocalDagBundle"
@@ -116,6 +118,9 @@ def make_configuration(settings: Settings) -> None:
             {"name": "project", "classpath": BUNDLE, "kwargs": {"path": str(settings.project / "dags")}}
         )
     address = database(settings)
+    if settings.airflow_database_url is None:
+        # By default a request fails that has waited for five seconds, as when a hundred runs are started at once.
+        address = f"{address}?timeout={SQLITE_WAIT}"
     common = {
         ("dag_processor", "dag_bundle_config_list"): json.dumps(bundles),
         ("core", "fernet_key"): keys["airflow_fernet"],
@@ -163,7 +168,8 @@ def environment(settings: Settings, part: str) -> dict[str, str]:
         "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(home / PASSWORDS),
         "AIRFLOW__API__HOST": settings.host_pages,
         "AIRFLOW__API__PORT": str(settings.port_airflow),
-        "AIRFLOW__API__BASE_URL": settings.airflow_url,
+        # Behind a proxy Airflow has to know it, or it takes the way back to a page for one to another server.
+        "AIRFLOW__API__BASE_URL": settings.oidc_airflow_url or settings.airflow_url,
         "AIRFLOW__API__WORKERS": "1",
         "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "30",
         "AIRFLOW__DAG_PROCESSOR__PARSING_PROCESSES": "1",

@@ -52,10 +52,10 @@ def status_200(url: str, headers: dict[str, str] | None = None) -> ReadinessChec
 
 def listens(settings: Settings) -> ReadinessCheck:
     """Ask the public address as a client would; any answer will do while the servers behind it are starting."""
-    url, verify = f"{settings.envoy_url}/v2/health/live", settings.verify
+    url = f"{settings.envoy_url}/v2/health/live"
 
     def check(client: httpx.Client) -> str:
-        httpx.get(url, verify=verify, timeout=5.0, trust_env=False)
+        httpx.get(url, verify=settings.verify, timeout=5.0, trust_env=False)
         return ""
 
     return check

@@ -3,6 +3,7 @@ the sessions of people where they sign in at an issuer."""
 
 from __future__ import annotations
 
+import logging
 import secrets
 import time
 from datetime import UTC, datetime
@@ -14,11 +15,13 @@ from werkzeug.datastructures import Authorization
 
 from perennial import account_file
 from perennial.core.events import SystemActor
+from perennial.errors import StoreUnavailable
 from perennial.flows.governance.sign_ins import SignInGuard
 from perennial.settings import load
 from perennial.tracking_server.sessions import FOLDER, Sessions, is_navigation, login_path
 from perennial.wiring import database, people
 
+LOG = logging.getLogger(__name__)
 KEY = "server.key"
 """File in MLflow's folder with the server's own secret."""
 
@@ -61,6 +64,8 @@ def authenticate() -> Authorization | Response:
     With an issuer, only the accounts of the file have passwords, and a browser without a session is led to it.
     """
     given, open_sessions = request.authorization, sessions()
+    if open_sessions is not None and given is not None and given.type == "bearer":
+        return _by_token(open_sessions, given.token or "")
     if given is None or given.username is None or given.password is None:
         return auth.make_basic_auth_response() if open_sessions is None else _by_cookie(open_sessions)
 
@@ -78,6 +83,18 @@ def authenticate() -> Authorization | Response:
     return Response(text, 429, {"Retry-After": str(wait)}, mimetype="text/plain")
 
 
+def _by_token(open_sessions: Sessions, text: str) -> Authorization | Response:
+    try:
+        person = open_sessions.of_token(text, database.tokens(load()), datetime.now(UTC))
+    except StoreUnavailable:
+        LOG.exception("the token of a person cannot be checked")
+        return Response("tokens cannot be checked now", 503, mimetype="text/plain")
+    if person is not None:
+        return Authorization("bearer", {"username": person.account})
+    text = f"no valid token: make one at {FOLDER}/token"
+    return Response(text, 401, {"WWW-Authenticate": 'Bearer error="invalid_token"'}, mimetype="text/plain")
+
+
 def _by_cookie(open_sessions: Sessions) -> Authorization | Response:
     person = open_sessions.of_request(request)
     if person is not None:
@@ -85,5 +102,5 @@ def _by_cookie(open_sessions: Sessions) -> Authorization | Response:
     if is_navigation(request):
         return redirect(login_path(request))
     # No challenge that a browser would ask a password for.
-    text = f"sign in at {FOLDER}/login; programs by name and password"
+    text = f"sign in at {FOLDER}/login; programs by a token of {FOLDER}/token, machines by name and password"
     return Response(text, 401, {"WWW-Authenticate": "Cookie"}, mimetype="text/plain")

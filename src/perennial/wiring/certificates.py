@@ -31,9 +31,10 @@ def authority(settings: Settings, owner_of: OwnerOf = lambda name: None) -> Inte
 
     if settings.internal_tls is None:
         raise SettingsError(
-            "PERENNIAL_INTERNAL_TLS is not set", hint="export PERENNIAL_INTERNAL_TLS=.perennial/certificates"
+            "PERENNIAL_INTERNAL_TLS is not set",
+            hint="export PERENNIAL_INTERNAL_TLS=$PWD/.perennial/certificates",
         )
-    folder, only = settings.internal_tls.absolute(), settings.state / "certificates"
+    folder, only = settings.internal_tls, settings.state / "certificates"
     if folder.is_relative_to(settings.state) and folder != only:
         raise SettingsError(f"PERENNIAL_INTERNAL_TLS is {folder}", hint=f"in the state folder it is {only}")
     return InternalAuthority(folder, owner_of)

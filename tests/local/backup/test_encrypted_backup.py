@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
 
 import pytest
 from backups.saved_plant import KEPT, KEYS, PASSPHRASE, elsewhere, names, save
 
+from perennial.adapters.backup import sqlite_copy
 from perennial.cli import main
 from perennial.encryption import header, keyring
 from perennial.errors import BackupBroken, FileRefused
@@ -150,6 +153,25 @@ def test_a_file_of_an_earlier_backup_is_not_that_of_this_one(saved, tmp_path, ke
     shutil.copy(tmp_path / "backup/state/something/new.enc", tmp_path / "later/state/something/new.enc")
     with pytest.raises(BackupBroken, match=r"something/new\.enc"):
         restore(new_place(tmp_path, keys), tmp_path / "later", None, print)
+
+
+def test_a_kill_leaves_nothing_readable_in_the_backup_and_the_next_one_tidies_up(plant, tmp_path, keys):
+    plant, child = plant.model_copy(update={"encryption_keys": keys}), os.fork()
+    if child == 0:
+        try:
+            copy = sqlite_copy.copy
+            sqlite_copy.copy = lambda *given: (copy(*given), os.kill(os.getpid(), signal.SIGKILL))
+            save(plant, tmp_path / "backup")
+        finally:
+            os._exit(1)
+    assert os.waitpid(child, 0)[1] == signal.SIGKILL
+    assert b"SQLite format 3" not in b"".join(
+        path.read_bytes() for path in (tmp_path / "backup").rglob("*") if path.is_file()
+    )
+    assert len(list(plant.state.glob(".backup.*/file"))) == 1
+    save(plant, tmp_path / "backup")
+    assert not list(plant.state.glob(".backup.*"))
+    restore(new_place(tmp_path, keys), tmp_path / "backup", None, lambda line: None)
 
 
 def test_a_finished_one_is_not_written_over(saved, tmp_path):

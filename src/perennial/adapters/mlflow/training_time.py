@@ -15,7 +15,7 @@ PAGE = 1000
 
 
 class TrainingTime(NamedTuple):
-    """Of the experiment of a model."""
+    """The experiment of a model: hours of its runs, and its artifacts."""
 
     hours: float
     artifacts: str | None

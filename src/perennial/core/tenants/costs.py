@@ -22,7 +22,7 @@ class Prices(Frozen):
 
 
 class Use(NamedTuple):
-    """What a model used in a period; bytes are those of its end."""
+    """The use of a model in a period; bytes are those of its end."""
 
     model: str
     requests: int

@@ -33,6 +33,7 @@ FENCE = ("envoy/routes.json", "serving/pools/*.json", "releases/rollbacks/*.json
 MARKS = "serving/feedback/stored.json"
 """Which feedback the database has. Older than the database, it is stored again; newer, labels would be lost."""
 FOREIGN = "links that neither root nor the owner of the state folder made"
+SCRATCH = ".backup."
 TRIES = 20
 PATIENCE_SECONDS = 600
 
@@ -62,9 +63,11 @@ def make(settings: Settings, target: Path, passphrase: str | None, at: datetime,
             "a serving machine keeps copies only", hint="give the command on the control plane"
         )
     keyring = settings.keyring
-    scratch = settings.state / f".backup.{os.getpid()}"  # a name that no backup saves, and `prune` deletes
+    scratch = settings.state / f"{SCRATCH}{os.getpid()}"  # a name that no backup saves, and `prune` deletes
     folder = BackupFolder(target, scratch, keyring, is_encrypted=keyring is not None)
     with files_stay(settings), _writing(target):
+        for left in settings.state.glob(f"{SCRATCH}*"):  # by a backup that was killed, and none runs now
+            shutil.rmtree(left, ignore_errors=True)
         return _Backup(settings, folder, say).run(passphrase, at)
 
 

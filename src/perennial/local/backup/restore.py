@@ -47,6 +47,8 @@ def restore(settings: Settings, source: Path, passphrase: str | None, say: Say) 
         NotAllowed: the passphrase is another. LedgerBroken: the ledger does not hold.
     """
     folder = backup_folder(settings, source)
+    for left in settings.state.parent.glob(_scratch(settings, "*").name):  # by a restore that was killed
+        shutil.rmtree(left, ignore_errors=True)
     saved = manifest.read(folder)
     refuse_other(f"the backup {source}", saved.tenant, settings.tenant)
     manifest.refuse_newer(saved)
@@ -78,9 +80,14 @@ def restore(settings: Settings, source: Path, passphrase: str | None, say: Say) 
 
 def backup_folder(settings: Settings, source: Path) -> BackupFolder:
     """Return the files of a backup, which may be encrypted. What a tool has to read is put beside the new state."""
-    scratch = settings.state.with_name(f".{settings.state.name}.decrypted.{os.getpid()}")
     is_encrypted = (source / f"{manifest.FILE}{ENDING}").exists()
-    return BackupFolder(source, scratch, settings.keyring, is_encrypted=is_encrypted)
+    return BackupFolder(
+        source, _scratch(settings, str(os.getpid())), settings.keyring, is_encrypted=is_encrypted
+    )
+
+
+def _scratch(settings: Settings, process: str) -> Path:
+    return settings.state.with_name(f".{settings.state.name}.decrypted.{process}")
 
 
 def _refuse_full(settings: Settings, saved: Manifest, databases: list[SourceDatabase]) -> None:

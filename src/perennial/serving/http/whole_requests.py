@@ -75,7 +75,7 @@ class DirectTraffic:
 
 
 class _Unanswered:
-    """In place of uvicorn's cycle, while a request waits: uvicorn keeps those behind it on the connection in order."""
+    """A stand-in for uvicorn's cycle while a request waits: uvicorn keeps those behind it in order."""
 
     response_complete = False
     disconnected = False

@@ -91,7 +91,7 @@ class Holding:
 
     def apply_pool(self, wanted: Wanted) -> None:
         """Make a pool hold what is wanted, and what a route here still names that is about to move."""
-        self._ports.pool.hold(wanted.name, _state(wanted), self._ports.fetch, self._named(wanted.name))
+        self._ports.pool.hold(wanted.name, _state(wanted.body), self._ports.fetch, self._named(wanted.name))
 
     def different_pools(self) -> list[Wanted]:
         """Return the wanted pools that hold other versions than these."""
@@ -102,7 +102,7 @@ class Holding:
             held = self._ports.pool.held(wanted.name)
         except PerennialError:
             return False
-        return set(held) == {version.identity for version in _state(wanted).models}
+        return set(held) == {version.identity for version in _state(wanted.body).models}
 
     def _named(self, pool: str) -> frozenset[Identity]:
         """Return the versions of a pool that routes here name, where another route is wanted."""
@@ -125,5 +125,6 @@ def _route(body: str) -> Route:
     return Route.model_validate_json(body)
 
 
-def _state(wanted: Wanted) -> DesiredState:
-    return DesiredState.model_validate_json(wanted.body) if wanted.body else DesiredState()
+@lru_cache(maxsize=8)
+def _state(body: str) -> DesiredState:
+    return DesiredState.model_validate_json(body) if body else DesiredState()
