@@ -19,9 +19,6 @@ def fresh_clone(folder: Path) -> Path:
         if (ROOT / name).is_file():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, folder / name)
-    # What is compiled already fits the copies, too: they keep their times.
-    for compiled in (ROOT / "src").rglob("__pycache__"):
-        shutil.copytree(compiled, folder / compiled.relative_to(ROOT), dirs_exist_ok=True)
     git(folder, "init", "-q")
     git(folder, "add", "-A")
     git(folder, "commit", "-qm", "as it was")
