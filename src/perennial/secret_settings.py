@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from pydantic import ValidationError
 
 from perennial.errors import SettingsError
+from perennial.secret_errors import SecretMissing
 from perennial.secret_sources.mounted_files import FileSecrets
 from perennial.secret_sources.reference import FILE, VAULT, SecretReference, parse
 from perennial.vault_settings import VaultSettings
@@ -22,6 +23,8 @@ SECRETS = frozenset(
 )
 """Settings that are secrets or may contain one. Instead of the value the environment may name its place:
 `PERENNIAL_<NAME>_FILE` a file, `PERENNIAL_<NAME>_FROM` a reference (`file:PATH`, `vault:MOUNT/data/PATH#FIELD`)."""
+MAY_BE_EMPTY = frozenset({"oidc_client_secret"})
+"""Secrets whose file is there whether or not there is one: the client of an issuer may be a public one."""
 ENDINGS = ("_FILE", "_FROM")
 
 
@@ -50,7 +53,7 @@ def from_sources(prefix: str) -> dict[str, str]:
 
     Raises:
         SettingsError: a reference, or the address of the vault, is wrong.
-        SecretMissing, SecretForbidden, SecretsUnavailable: a value cannot be read.
+        SecretMissing, SecretForbidden, SecretsUnavailable: a value cannot be read, or is empty.
     """
     sources: dict[str, SecretSource] = {FILE: FileSecrets()}
     values = {}
@@ -60,6 +63,8 @@ def from_sources(prefix: str) -> dict[str, str]:
 
             sources[VAULT] = VaultSecrets(vault_settings(prefix))
         values[name] = sources[reference.scheme].read(reference)
+        if not values[name] and name not in MAY_BE_EMPTY:  # an address would fall back on SQLite
+            raise SecretMissing(f"{reference}: it is empty", hint=f"the value, or unset {reference.variable}")
     return values
 
 

@@ -10,10 +10,11 @@ import pytest
 from perennial.errors import SettingsError
 from perennial.local.doctor import configured
 from perennial.secret_errors import SecretForbidden, SecretMissing
+from perennial.secret_settings import MAY_BE_EMPTY, SECRETS
 from perennial.secret_sources import mounted_files
 from perennial.secret_sources.mounted_files import FileSecrets
 from perennial.secret_sources.reference import SecretReference, parse, vault_place
-from perennial.settings import load
+from perennial.settings import Settings, load
 
 
 def test_the_parts_of_a_place_in_the_vault():
@@ -126,3 +127,21 @@ def test_files_that_cannot_be_read(tmp_path):
         (tmp_path / "closed").touch(mode=0)
         with pytest.raises(SecretForbidden):
             FileSecrets().read(SecretReference("V", "file", str(tmp_path / "closed")))
+
+
+def test_an_empty_secret_is_none(tmp_path, monkeypatch):
+    """It would be the address of another database: SQLite instead of the server."""
+    (tmp_path / "empty").write_text("\n")
+    for name in sorted(SECRETS):
+        with monkeypatch.context() as given:
+            given.setenv(f"PERENNIAL_{name.upper()}_FILE", str(tmp_path / "empty"))
+            if name in MAY_BE_EMPTY:
+                load()
+                continue
+            with pytest.raises(SecretMissing, match=f"PERENNIAL_{name.upper()}_FILE: file:.*: it is empty"):
+                load()
+
+
+def test_no_secret_is_in_the_text_of_the_settings():
+    text = repr(Settings(**{name: f"hidden-{name}" for name in SECRETS}))
+    assert not [name for name in SECRETS if f"hidden-{name}" in text]

@@ -14,11 +14,13 @@ import pytest
 import yaml
 from containers.manifests import KUSTOMIZE, build, builder, pods
 
+from perennial.adapters.sql.rights import statements
 from perennial.cli import main
+from perennial.core.governance.database_use import DatabaseUse
 from perennial.core.tenants import databases
 from perennial.core.tenants.cluster import LIMITS
 from perennial.core.tenants.plan import SECRETS, Servers, plan
-from perennial.core.tenants.tenant import PARTS, Tenant
+from perennial.core.tenants.tenant import PARTS, USERS, Tenant
 from perennial.errors import FileRefused, UsageError
 from perennial.settings import load
 
@@ -39,10 +41,29 @@ def test_other_names_are_refused(name):
         Tenant(name)
 
 
-@pytest.mark.parametrize("name", ["perennial", "mlflow", "postgres", "pg", "public", "root"])
+@pytest.mark.parametrize("name", ["perennial", "mlflow", "recorder", "postgres", "pg", "public", "root"])
 def test_names_that_a_server_has_already_are_refused(name):
     with pytest.raises(UsageError, match="reserved"):
         Tenant(name)
+
+
+def test_no_tenant_gets_the_namespace_of_an_overlay_that_we_ship():
+    spaces = {
+        re.search(r"^  name: (\S+)", path.read_text(), re.MULTILINE)[1]
+        for path in KUSTOMIZE.rglob("namespace.yaml")
+    }
+    assert {"perennial-edge", "perennial-staging"} <= spaces
+    for name in spaces - {"perennial"}:
+        with pytest.raises(UsageError, match="reserved"):
+            Tenant(name.removeprefix("perennial-"))
+
+
+def test_a_name_that_is_a_word_of_sql_is_quoted_everywhere():
+    lines = databases.script(Tenant("user"), dict.fromkeys((*PARTS, *USERS), "x")).splitlines()
+    bare = [line for line in lines if re.search(r"""(?<!["'\w])user(?!["'\w])""", line)]
+    assert [line for line in bare if "of the tenant user:" not in line] == [r"\connect user"]
+    admitted = statements("user", DatabaseUse.PLANT, "user", "public")
+    assert not [line for line in admitted if re.search(r"(TO|FROM) user", line)]
 
 
 def test_no_two_tenants_share_a_role_a_bucket_or_a_namespace():
@@ -179,7 +200,23 @@ def test_the_folder_of_another_tenant_is_refused(given, tmp_path, capsys):
     assert main(["tenant", "plan", "acme", *line]) == 0
     before = {path: path.read_text() for path in tmp_path.rglob("*") if path.is_file()}
     assert main(["tenant", "plan", "globex", *line]) == FileRefused.exit_code
-    (tmp_path / "passwords.json").write_text("{")
-    assert main(["tenant", "plan", "acme", *line]) == FileRefused.exit_code
+    for broken in ("{", "[1]", '{"redis": "x"}', '{"tenant": 3}'):
+        (tmp_path / "passwords.json").write_text(broken)
+        assert main(["tenant", "plan", "acme", *line]) == FileRefused.exit_code
     (tmp_path / "passwords.json").write_text(before[tmp_path / "passwords.json"])
     assert {path: path.read_text() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+def test_a_folder_with_something_else_is_left_alone(given, tmp_path):
+    """As the folder of a project, whose .gitignore and namespace.yaml would be replaced."""
+    (tmp_path / ".gitignore").write_text("*.pyc\n")
+    tmp_path.chmod(0o755)
+    line = ["tenant", "plan", "acme", "--people", PEOPLE, "--out", str(tmp_path)]
+    assert main(line) == FileRefused.exit_code
+    assert [path.name for path in tmp_path.iterdir()] == [".gitignore"]
+    assert (tmp_path / ".gitignore").read_text() == "*.pyc\n"
+    assert stat.S_IMODE(tmp_path.stat().st_mode) == 0o755
+    (tmp_path / ".gitignore").rename(
+        tmp_path / ".passwords.json.7"
+    )  # what a kill leaves is no reason to refuse
+    assert main(line) == 0

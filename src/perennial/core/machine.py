@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from enum import StrEnum
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import Field, TypeAdapter
+from pydantic import AfterValidator, Field, TypeAdapter
 
 from perennial.core.frozen import Frozen
 from perennial.core.release.traffic import Counters, Readiness
@@ -117,8 +117,23 @@ class Answer(Frozen):
     refusal: Refusal | None = None
 
 
+MOST = 2**53
+"""Largest count of a machine: larger ones are made up, and would not fit a floating point number exactly."""
+
+
+def _possible(counters: Counters) -> Counters:
+    """Refuse counts of a machine that no router has."""
+    counts = (counters.requests, counters.errors, counters.refused, counters.excused, counters.lost)
+    buckets = [count for _, count in counters.buckets]
+    if counters.parts or max(*counts, *buckets) > MOST or min(buckets, default=0) < 0:
+        raise ValueError("these are no counts of a router")
+    return counters
+
+
+MachineCounters = Annotated[Counters, AfterValidator(_possible)]
+
 VALUES: Mapping[CallName, TypeAdapter[Any]] = {
-    CallName.COUNTERS: TypeAdapter(dict[str, Counters]),
+    CallName.COUNTERS: TypeAdapter(dict[str, MachineCounters]),
     CallName.HEALTHY: TypeAdapter(dict[str, int]),
     CallName.BACKUPS: TypeAdapter(dict[str, int]),
     CallName.DIFFERENCES: TypeAdapter(tuple[str, ...]),
@@ -136,8 +151,10 @@ VALUES: Mapping[CallName, TypeAdapter[Any]] = {
 class Tally(Frozen):
     """Counters of a model on a machine that grow over the restarts of its router."""
 
-    before: dict[str, Counters] = Field({}, description="pool -> counted before the last restart")
-    last: dict[str, Counters] = Field({}, description="pool -> counted since then, when last looked at")
+    before: dict[str, MachineCounters] = Field({}, description="pool -> counted before the last restart")
+    last: dict[str, MachineCounters] = Field(
+        {}, description="pool -> counted since then, when last looked at"
+    )
 
     def seen(self, counters: Mapping[str, Counters]) -> Tally:
         """Return the tally after a look at the router."""
@@ -165,14 +182,12 @@ def summed(parts: tuple[Mapping[str, Counters], ...]) -> dict[str, Counters]:
 def joined(
     by_machine: Mapping[str, Mapping[str, Counters]], pools: Iterable[str], apart: Collection[str]
 ) -> dict[str, Counters]:
-    """Return pool -> sum over the machines, with the part of each of those that are told apart, if they are several.
+    """Return pool -> sum over the machines, with the part of each of those that are told apart.
 
     Args:
         pools: those that are there without a count, too.
-        apart: machines that answer; what one has counted that is lost cannot be compared with what comes.
+        apart: machines that answer; what the others have stored is in the sum alone.
     """
     total = summed((dict.fromkeys(pools, Counters()), *by_machine.values()))
-    if len(apart) < 2:
-        return total
     parts = {pool: {name: by_machine[name].get(pool, Counters()) for name in sorted(apart)} for pool in total}
     return {pool: counted.model_copy(update={"parts": parts[pool]}) for pool, counted in total.items()}

@@ -138,7 +138,7 @@ def pointers(settings: Settings, process: str) -> dict[str, str]:
     files_ = {
         f"{PREFIX}{name.upper()}_FILE": str(folder / name)
         for name in NEEDS.get(process, ())
-        if name == "airflow_password" or getattr(settings, name) is not None
+        if name == "airflow_password" or getattr(settings, name)
     }
     return files_ | ({f"{PREFIX}ACCOUNTS_PATH": str(folder / "accounts.json")} if process in ACCOUNTS else {})
 
@@ -161,7 +161,7 @@ def write(settings: Settings) -> None:
         folder = _folder(settings) / process
         for name in names:
             value = _value(settings, process, name)
-            if value is not None:
+            if value:
                 text = value.get_secret_value() if isinstance(value, SecretStr) else value
                 files.write_text(folder / name, text, files.PRIVATE)
         if process in ACCOUNTS:

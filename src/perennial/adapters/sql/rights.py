@@ -99,6 +99,7 @@ def statements(role: str, use: DatabaseUse, database: str, schema: str) -> Itera
         raise UsageError(
             f"{role!r} cannot be the name of a role here", hint="as serving_a: 40 of a-z, 0-9, _"
         )
+    role = f'"{role}"'  # a name such as `user` is a word of SQL
     yield f'GRANT CONNECT ON DATABASE "{database}" TO {role}'
     yield f"REVOKE ALL ON {', '.join(table.name for table in tables.metadata.sorted_tables)} FROM {role}"
     yield f"REVOKE ALL ON {', '.join(SEQUENCES.values())} FROM {role}"

@@ -9,6 +9,7 @@ import string
 from pathlib import Path
 
 import click
+from pydantic import TypeAdapter, ValidationError
 
 from perennial.commands.output import JSON, print_json, print_table, print_text
 from perennial.errors import FileRefused, SettingsError
@@ -60,7 +61,7 @@ def plan(
 
     new, servers = Tenant(name), Servers(postgres, redis, s3, region)
     folder = (out or Path("tenants") / name).absolute()
-    kept = _kept(folder / KEPT)
+    kept = _kept(folder)
     if kept and kept["tenant"] != name:
         raise FileRefused(f"{folder} is of the tenant {kept['tenant']}", hint="name another folder by --out")
     words = {
@@ -69,9 +70,9 @@ def plan(
     made = planned(new, servers, people, words, str(folder), os.path.relpath(manifests, folder), first_port)
     folder.mkdir(parents=True, exist_ok=True)
     folder.chmod(0o700)
-    files.write_text(folder / ".gitignore", "*\n")
     # First: were it written last and this stopped before, the next passwords would be others than those in use.
     files.write_text(folder / KEPT, json.dumps({"tenant": name, **words}, indent=2) + "\n", files.PRIVATE)
+    files.write_text(folder / ".gitignore", "*\n")
     for path, content in made.items():
         files.write_text(folder / path, content.text, files.PRIVATE if content.is_secret else 0o666)
     rows = [{"file": path, "secret": content.is_secret, "use": content.use} for path, content in made.items()]
@@ -100,11 +101,24 @@ def claim() -> None:
     print_text(f"{settings.state} and the database are the tenant's {settings.tenant}")
 
 
-def _kept(path: Path) -> dict[str, str]:
-    """Return the passwords of an earlier plan; empty where there is none."""
+def _kept(folder: Path) -> dict[str, str]:
+    """Return the passwords of an earlier plan; empty where there is none.
+
+    Raises:
+        FileRefused: they cannot be read, or the folder holds something else, which a plan would overwrite.
+    """
+    path = folder / KEPT
     try:
-        return json.loads(path.read_text())
+        kept = TypeAdapter(dict[str, str]).validate_json(path.read_bytes())
     except FileNotFoundError:
+        left = f".{KEPT}."  # by a plan that was killed
+        if folder.is_dir() and any(not entry.name.startswith(left) for entry in folder.iterdir()):
+            raise FileRefused(
+                f"{folder} is not empty, and no earlier plan is in it", hint="name a new folder by --out"
+            ) from None
         return {}
-    except ValueError as error:
-        raise FileRefused(f"{path}: {error}", hint="it has the passwords in use: bring it back") from error
+    except ValidationError:
+        kept = {}
+    if "tenant" not in kept:
+        raise FileRefused(f"{path}: no passwords of a plan", hint="it has those in use: bring it back")
+    return kept

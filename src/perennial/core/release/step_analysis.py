@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import partial
+from functools import partial, reduce
 
 from perennial.core.release.analysis.criteria import is_slow_at_router, judge_traffic, unmeasured
 from perennial.core.release.analysis.over_machines import bounded, judge_over_machines
@@ -49,7 +49,7 @@ def step_counters(transition: Transition) -> tuple[Counters, Counters]:
         candidate = candidate.excused_as(champion)
     before = status.before if status.before is not None else champion
     reporting = {name for counters in transition.seen.counters.values() for name in counters.parts}
-    return bounded(candidate.evidence().told_apart(reporting), before.evidence().told_apart(reporting))
+    return bounded(candidate.evidence(), before.evidence(), reporting)
 
 
 def _judgements(transition: Transition) -> tuple[Judgement, ...]:
@@ -97,10 +97,37 @@ def _add_new_answers(transition: Transition) -> None:
     if not current:
         return
     before = status.baseline
-    if any(counters.restarted(before.get(pool, nothing)) for pool, counters in current.items()):
-        before = {}
-    new = {pool: counters.since(before.get(pool, nothing)) for pool, counters in current.items()}
+    if any(counters.parts for counters in current.values()):
+        looks = {pool: _by_machine(counters, before.get(pool, nothing)) for pool, counters in current.items()}
+        new = {pool: added for pool, (added, _) in looks.items()}
+        baseline = {pool: seen for pool, (_, seen) in looks.items()}
+    else:
+        if any(counters.restarted(before.get(pool, nothing)) for pool, counters in current.items()):
+            before = {}
+        new = {pool: counters.since(before.get(pool, nothing)) for pool, counters in current.items()}
+        baseline = {pool: before.get(pool, nothing).plus(added) for pool, added in new.items()}
     transition.update(
         counted={pool: status.counted.get(pool, nothing).plus(added) for pool, added in new.items()},
-        baseline={pool: before.get(pool, nothing).plus(added) for pool, added in new.items()},
+        baseline=baseline,
+    )
+
+
+def _by_machine(counters: Counters, before: Counters) -> tuple[Counters, Counters]:
+    """Return what the machines that answer have counted since the last look, and what the next look compares with.
+
+    A machine that was not told apart yet, or whose counters fell, begins now: its counters outlive its router, so
+    they are no new answers. What a machine has stored that does not answer is none, either.
+    """
+    new, seen = {}, dict(before.parts)
+    for name, part in counters.parts.items():
+        known = seen.get(name)
+        if known is None or part.restarted(known):
+            new[name], seen[name] = Counters(), part
+        else:
+            new[name] = part.since(known)
+            seen[name] = known.plus(new[name])
+    total = reduce(Counters.plus, new.values(), Counters())
+    return (
+        total.model_copy(update={"parts": new}),
+        counters.model_copy(update={"parts": seen}),
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from datetime import timedelta
 from enum import Enum, StrEnum
 from typing import Self
@@ -135,9 +134,6 @@ class Counters(Frozen):
             excused=max(0, self.excused - earlier.excused),
             lost=max(0, self.lost - earlier.lost),
             buckets=tuple((bound, max(0, count - before.get(bound, 0))) for bound, count in self.buckets),
-            parts={
-                name: part.since(earlier.parts.get(name, Counters())) for name, part in self.parts.items()
-            },
         )
 
     def plus(self, other: Counters) -> Counters:
@@ -156,14 +152,9 @@ class Counters(Frozen):
             },
         )
 
-    def told_apart(self, machines: Collection[str]) -> Counters:
-        """Return the counters with the parts of these machines only; the sum stays."""
-        parts = {name: part for name, part in self.parts.items() if name in machines}
-        return self.model_copy(update={"parts": parts})
-
     def without(self, machine: str) -> Counters:
         """Return what all others have counted; also what was counted before machines were told apart."""
-        return self._minus(self.parts.get(machine, Counters())).model_copy(update={"parts": {}})
+        return self._minus(self.parts.get(machine, Counters()))
 
     def scaled(self, requests: int) -> Counters:
         """Return as many requests, with the same shares of errors and latencies."""

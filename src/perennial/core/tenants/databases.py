@@ -72,7 +72,7 @@ def hardening(owner: str) -> list[str]:
         "  FOR f IN SELECT oid FROM pg_proc WHERE pronamespace = 'pg_catalog'::regnamespace",
         "    AND (proname ~ 'advisory.*lock' OR proname IN ('lo_creat', 'lo_create', 'lo_from_bytea')) LOOP",
         "    EXECUTE format('REVOKE EXECUTE ON FUNCTION %s FROM PUBLIC', f);",
-        f"    EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO {owner}', f);",
+        f"    EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO {_name(owner)}', f);",
         "  END LOOP;",
         "END $$;",
     ]

@@ -9,15 +9,15 @@ from perennial.errors import UsageError
 from perennial.state_folder import PATTERN
 
 NAME = re.compile(PATTERN)
-RESERVED = frozenset(
-    {"perennial", "mlflow", "airflow", "optuna", "tuning", "plant", "postgres", "template0", "template1", "public"}
-    | {"root", "admin", "none", "default", "pg", "queue", "features", "exchange"}
-)  # fmt: skip
-"""Roles, databases and accounts that a server or a plant without a tenant has."""
 PARTS = ("perennial", "mlflow", "airflow", "optuna")
 """Parts of a plant with a database each (docs/guide/production.md); the role of its name owns it."""
 USERS = ("plant", "recorder")
 """Roles that use the database of `perennial` and own nothing: `perennial store admit` gives them their rights."""
+RESERVED = frozenset(
+    {*PARTS, *USERS, "tuning", "postgres", "template0", "template1", "public", "root", "admin", "none", "default", "pg"}
+    | {"queue", "features", "exchange", "staging", "edge", "cell"}
+)  # fmt: skip
+"""Roles, databases, accounts and, behind `perennial-`, namespaces that a server or a plant without a tenant has."""
 
 
 @dataclass(frozen=True)

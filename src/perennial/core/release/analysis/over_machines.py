@@ -2,12 +2,13 @@
 
 A serving machine is the one that strangers reach, and its counts are its own word. Made-up ones can speak against a
 candidate, which ends in an abort that names the machine. They must not speak for one that the others find bad, or have
-not yet seen enough of.
+not yet seen enough of. Machines of one database role, as the pods of a deployment, are one here: each of them could
+write the rows of the others, and add more.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from perennial.core.release.traffic import Counters
 from perennial.core.verdict import Judgement, Verdict
@@ -16,28 +17,42 @@ Judge = Callable[[Counters, Counters], tuple[Judgement, ...]]
 """Candidate and champion -> judgements."""
 
 
-def answering(candidate: Counters, champion: Counters) -> list[str]:
-    """Return the machines that have answered anything for candidate or champion."""
+def of_roles(counters: Counters) -> Counters:
+    """Return the counters with a part for each role: that of the machines `role` and `role.name`."""
+    parts: dict[str, Counters] = {}
+    for name, part in counters.parts.items():
+        role = name.partition(".")[0]
+        parts[role] = parts.get(role, Counters()).plus(part)
+    return counters.model_copy(update={"parts": parts})
+
+
+def bounded(candidate: Counters, champion: Counters, reporting: Collection[str]) -> tuple[Counters, Counters]:
+    """Return both with the part of each machine scaled down to at most that of all others together.
+
+    The only one that still answers counts in full, since there is nothing to compare it with; one that has fallen
+    silent does not.
+
+    Args:
+        reporting: machines that answer.
+    """
+    candidate, champion = of_roles(candidate), of_roles(champion)
+    roles = {name.partition(".")[0] for name in reporting}
+    answering = [name for name in _counting(candidate, champion) if name in roles]
+    alone = answering[0] if len(answering) == 1 else None
+    return _bounded(candidate, alone), _bounded(champion, alone)
+
+
+def _counting(candidate: Counters, champion: Counters) -> list[str]:
+    """Return the machines that have counted anything for candidate or champion."""
     sides = (candidate, champion)
     names = sorted({name for side in sides for name in side.parts})
     return [name for name in names if any(side.parts.get(name, Counters()).requests for side in sides)]
 
 
-def bounded(candidate: Counters, champion: Counters) -> tuple[Counters, Counters]:
-    """Return both with the part of each machine scaled down to at most that of all others together.
-
-    A machine that answers alone, while the others get nothing at all, counts in full: there is no other evidence.
-    """
-    names = answering(candidate, champion)
-    if len(names) < 2:
-        return candidate, champion
-    return _bounded(candidate), _bounded(champion)
-
-
-def _bounded(counters: Counters) -> Counters:
+def _bounded(counters: Counters, alone: str | None) -> Counters:
     for name, part in counters.parts.items():
         others = counters.without(name)
-        if part.requests > others.requests:
+        if name != alone and part.requests > others.requests:
             scaled = part.scaled(others.requests)
             return others.plus(scaled).model_copy(update={"parts": {**counters.parts, name: scaled}})
     return counters
@@ -50,7 +65,7 @@ def judge_over_machines(judge: Judge, candidate: Counters, champion: Counters) -
     is proven only with a machine, it stays proven, and the machine is named.
     """
     judgements = judge(candidate, champion)
-    names = answering(candidate, champion)
+    names = _counting(candidate, champion)
     if len(names) < 2:
         return judgements
     without = {
