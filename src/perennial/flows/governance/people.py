@@ -141,7 +141,7 @@ def sign_out(account: str, people: People, ledger: Ledger, now: datetime) -> Non
 
 
 def end(account: str, actor: str, why: Why, people: People, ledger: Ledger, now: datetime) -> Person:
-    """End all sessions of a person and the tokens made in them, other tokens until the next sign-in; or release the name.
+    """End the sessions of a person, the tokens made in them and others until the next sign-in; or release the name.
 
     Raises:
         UsageError: nobody with this account has signed in at the issuer.
