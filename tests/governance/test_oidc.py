@@ -116,6 +116,7 @@ def test_settings_that_do_not_fit_are_told(settings, named):
 
 def test_browsers_reach_the_pages_safely():
     assert not is_safe_address("http://127.0.0.1.evil.example/")
+    assert not is_safe_address("https://[half")
     assert Settings(**ISSUER, oidc_roles=ROLES).sign_in_url("mlflow") == "http://127.0.0.1:5050"
     with pytest.raises(SettingsError, match="neither https"):
         Settings(airflow_server="http://airflow:8080").sign_in_url("airflow")

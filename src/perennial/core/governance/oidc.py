@@ -20,6 +20,9 @@ DEFAULT_ALGORITHMS = ("RS256",)
 """What an issuer signs with that does not say it."""
 WELL_KNOWN = "/.well-known/openid-configuration"
 """Path of the description of an issuer, below its address."""
+ENDPOINTS = ("authorization_endpoint", "token_endpoint", "jwks_uri")
+"""Addresses in that description without which nobody signs in."""
+MORE_ENDPOINTS = ("userinfo_endpoint", "end_session_endpoint")
 LEEWAY = 60
 """Seconds by which the clock of the issuer may differ from ours."""
 EVERY_APPROVER = "role:approver"
@@ -62,10 +65,22 @@ def read_roles(text: str) -> dict[str, Role]:
 
 def is_safe_address(address: str) -> bool:
     """Return whether an address is an https one, or on loopback: others carry codes and cookies in the clear."""
-    parts = urlsplit(address)
+    try:
+        parts = urlsplit(address)
+    except ValueError:  # half an IPv6 address
+        return False
     return parts.hostname is not None and (
         parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in LOOPBACKS)
     )
+
+
+def unsafe_endpoint(description: Mapping[str, Any]) -> str | None:
+    """Return an address of the issuer, with its name, that is neither https nor on loopback; None: there is none."""
+    for name in (*ENDPOINTS, *MORE_ENDPOINTS):
+        address = description.get(name)
+        if address and not is_safe_address(str(address)):
+            return f"{name} {address}"
+    return None
 
 
 def role_of(claims: Mapping[str, Any], oidc: Oidc) -> Role:
