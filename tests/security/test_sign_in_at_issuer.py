@@ -165,6 +165,17 @@ def test_what_the_issuer_says_is_not_shown(pages):
     assert "default-src 'none'" in answer.headers["content-security-policy"]
 
 
+@pytest.mark.parametrize("site", ["cross-site", "same-site"])
+def test_another_page_ends_no_sessions(pages, site):
+    browser = pages.browser()
+    browser.sign_in("ann")
+    answer = browser.http.get("/oidc/logout", headers={"sec-fetch-site": site})
+    assert ">Sign out</a>" in answer.text
+    assert pages.who(browser) is not None
+    assert browser.http.get("/oidc/logout", headers={"sec-fetch-site": "same-origin"}).status_code == 303
+    assert pages.who(browser) is None
+
+
 @pytest.mark.parametrize("next_", ["https://evil.example/", "//evil.example", "/\\evil.example"])
 def test_a_sign_in_leads_to_no_other_server(pages, next_):
     browser = pages.browser()

@@ -27,6 +27,7 @@ LEEWAY = 60
 """Seconds by which the clock of the issuer may differ from ours."""
 EVERY_APPROVER = "role:approver"
 """Stands for all approvers where Airflow wants names; no account has it as its name."""
+USUAL_PORTS = {"http": 80, "https": 443}
 LOOPBACKS = frozenset({"127.0.0.1", "localhost", "::1"})
 _OTHER = re.compile(r"[^a-z0-9_-]+")
 
@@ -157,6 +158,7 @@ def local_path(address: str | None, origin: str) -> str:
 
 
 def origin_of(address: str) -> str:
-    """Return scheme, host and port of an address."""
+    """Return scheme, host and port of an address as browsers write them: in small letters, without the usual port."""
     parts = urlsplit(address)
-    return f"{parts.scheme}://{parts.netloc}"
+    usual = f":{USUAL_PORTS.get(parts.scheme)}"
+    return f"{parts.scheme}://{parts.netloc.lower().removesuffix(usual)}"
