@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import secrets
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -13,9 +14,9 @@ from perennial.cli import main
 from perennial.core.events import Event
 from perennial.core.governance import people
 from perennial.core.governance.identity import Role
-from perennial.core.governance.people import SignedInFact
+from perennial.core.governance.people import SignedInFact, Why
 from perennial.errors import NotSignedIn, UsageError
-from perennial.flows.governance.identity import issue
+from perennial.flows.governance.identity import issue, who_steers
 from perennial.local import supervisor
 from perennial.wiring import database
 from perennial.wiring.people import known_accounts
@@ -38,8 +39,7 @@ def settings(tmp_path, monkeypatch) -> environment.Settings:
     password = account_file.read(settings.accounts_file)["admin"].password
     monkeypatch.setenv("PERENNIAL_ADMIN_PASSWORD", password)
     for name, role in (("ann", Role.APPROVER), ("vic", Role.VIEWER)):
-        fact = SignedInFact(account=name, role=role, issuer=ISSUER, subject=name, server="mlflow")
-        database.store(settings).ledger.append(people.signed_in(datetime.now(UTC), fact))
+        sign_in(settings, name, name, role)
     return settings
 
 
@@ -63,6 +63,53 @@ def test_an_admin_ends_sessions_and_releases_names(settings, capsys, monkeypatch
         ("admin", "ann"),
         ("admin", "vic"),
     ]
+
+
+def sign_in(settings, account: str, subject: str, role: Role = Role.APPROVER) -> None:
+    fact = SignedInFact(account=account, role=role, issuer=ISSUER, subject=subject, server="mlflow")
+    database.store(settings).ledger.append(people.signed_in(datetime.now(UTC), fact))
+
+
+def issued(settings, issuer: str) -> str:
+    """The text of a token of ann."""
+    return issue(
+        "ann", Role.APPROVER, timedelta(hours=1), issuer, known_accounts(settings), database.tokens(settings),
+        database.store(settings).ledger, datetime.now(UTC), secrets.token_hex,
+    )[1]  # fmt: skip
+
+
+def holds(settings, text: str) -> bool:
+    try:
+        who_steers(text, "approve", known_accounts(settings), database.tokens(settings), datetime.now(UTC))
+    except NotSignedIn:
+        return False
+    return True
+
+
+def leave(settings, why: Why) -> None:
+    entry = people.signed_out(datetime.now(UTC), "ann", "ann", why)
+    database.store(settings).ledger.append(entry)
+
+
+@pytest.mark.parametrize(
+    ("why", "own", "of_admin"),
+    [(Why.ASKED, False, True), (Why.ENDED, False, True), (Why.RELEASED, False, False)],
+)
+def test_a_token_ends_with_its_session_and_with_the_name(settings, why, own, of_admin):
+    made, given = issued(settings, "ann"), issued(settings, "admin")
+    sign_in(settings, "ann", "ann")  # a second session beside the first ends nothing
+    assert (holds(settings, made), holds(settings, given)) == (True, True)
+    leave(settings, why)
+    sign_in(settings, "ann", "another" if why is Why.RELEASED else "ann")
+    assert (holds(settings, made), holds(settings, given)) == (own, of_admin)
+    assert holds(settings, issued(settings, "ann"))
+
+
+def test_a_role_that_comes_back_revives_no_token(settings):
+    made = issued(settings, "ann")
+    for role in (Role.VIEWER, Role.APPROVER):
+        sign_in(settings, "ann", "ann", role)
+        assert not holds(settings, made)
 
 
 def test_a_token_ends_with_the_role_of_its_person(settings, monkeypatch, capsys):

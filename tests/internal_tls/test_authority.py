@@ -9,6 +9,9 @@ import pytest
 from cryptography import x509
 from inside.certificates import InsideCertificates
 
+from perennial.adapters.internal_ca import signing
+from perennial.adapters.internal_ca.signing import Names
+from perennial.adapters.tls_certificates import read_certificates
 from perennial.core.certificates.roles import ProcessRole, identity
 from perennial.errors import SettingsError
 from perennial.settings import Settings
@@ -53,12 +56,43 @@ def test_hosts_and_roles_are_remembered(inside):
     asked = {"mlflow": ("mlflow.internal",), "postgres": ("10.0.0.5", "db.internal")}
     names = certificates.wanted(settings, authority, asked, ("perennial",))
     authority.renew(names, now, timedelta(days=7))
-    assert "mlflow.internal" in authority.names_of("mlflow")
-    assert authority.names_of("server-postgres") == {"10.0.0.5", "db.internal"}
+    assert "mlflow.internal" in authority.hosts_of("mlflow", names["mlflow"])
+    assert authority.hosts_of("server-postgres", names["server-postgres"]) == {"10.0.0.5", "db.internal"}
     leaf = x509.load_pem_x509_certificate((inside.folder / "database-perennial" / "tls.crt").read_bytes())
     assert leaf.subject.rfc4514_string() == "CN=perennial"
     assert inside.renew() == []
     assert len(inside.renew(days_ago=-6)) == len(ProcessRole) + 2
+
+
+def test_no_process_gets_hosts_by_what_it_writes_into_its_own_folder(inside):
+    settings, authority, now = inside.settings, inside.authority, datetime.now(UTC)
+    asked = {"mlflow": ("mlflow.internal",)}
+    authority.renew(certificates.wanted(settings, authority, asked, ()), now, timedelta(days=7))
+    stranger = signing.make_authority("stranger", now, now + timedelta(days=7))
+    names = Names(identity(ProcessRole.POOL), (identity(ProcessRole.POOL),), ("db.internal",), serves=True)
+    forged = signing.sign(stranger, names, now, now + timedelta(days=7))
+    own = inside.folder / "pool" / "tls.crt"
+    for text in (forged.certificate, inside.pair(ProcessRole.MLFLOW).certificate, b"no certificate"):
+        own.write_bytes(text)
+        assert [line.partition(":")[0] for line in inside.renew()] == ["pool"]
+        assert read_certificates(own)[0].names == {"127.0.0.1", "::1", "localhost"}
+    assert "mlflow.internal" in read_certificates(inside.folder / "mlflow" / "tls.crt")[0].names
+
+
+def test_no_process_is_a_role_of_the_database(inside):
+    names = certificates.wanted(inside.settings, inside.authority, {}, ("airflow",))
+    inside.authority.renew(names, datetime.now(UTC), timedelta(days=7))
+    subjects = {
+        path.parent.name: read_certificates(path)[0].subject for path in inside.folder.glob("*/tls.crt")
+    }
+    assert subjects.pop("database-airflow") == "CN=airflow"
+    assert set(subjects.values()) == {f"CN={identity(role)}" for role in ProcessRole}
+
+
+def test_a_certificate_of_a_clock_that_was_ahead_is_made_anew(inside):
+    inside.renew()
+    inside.renew(days_ago=-6)
+    assert len(inside.renew()) == len(ProcessRole)
 
 
 def test_a_new_authority_is_trusted_at_once_and_the_one_before_until_nobody_needs_it(inside):

@@ -34,6 +34,12 @@ def test_renew_says_what_it_made_and_show_lists_it(folder, capsys):
     assert rows["envoy"]["names"] == "spiffe://perennial/envoy"
 
 
+@pytest.mark.parametrize("host", ["mlflow", "mlflow=", "../mlflow=a", "mlflow=müller.internal"])
+def test_a_host_that_is_none_is_refused_before_anything_is_made(folder, host):
+    assert main(["certificates", "renew", "--host", host]) == UsageError.exit_code
+    assert not folder.exists()
+
+
 def test_a_relative_folder_is_the_same_for_processes_that_run_elsewhere(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     settings = Settings(internal_tls=Path("certificates"))

@@ -58,8 +58,11 @@ class LiveContext(ssl.SSLContext):
         if stamp != held[0] and stamp != self._refused:
             try:
                 held = self._held = self._read(stamp)
-            except (OSError, ValueError) as error:  # SSLError is an OSError
-                self._refused = stamp
+            except (OSError, ValueError) as error:
+                if isinstance(
+                    error, ssl.SSLError | ValueError
+                ):  # else they could not be read: the next time perhaps
+                    self._refused = stamp
                 LOG.error("%s: %s; the certificate before stays in use", self._files.chain, error)
         return held[1]
 

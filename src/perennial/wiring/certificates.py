@@ -64,7 +64,7 @@ def wanted(
         names[folder] = Names(name, calls=True) if folder != name else Names(folder, serves=True)
     return {
         folder: with_hosts(
-            given, known.names_of(folder) | {*hosts.get(folder.removeprefix(roles.SERVER), ())}
+            given, known.hosts_of(folder, given) | {*hosts.get(folder.removeprefix(roles.SERVER), ())}
         )
         for folder, given in names.items()
     }
@@ -76,7 +76,9 @@ def _names(settings: Settings, role: ProcessRole) -> Names:
     serves = role in roles.CALLERS
     page = settings.host_pages if role in (ProcessRole.MLFLOW, ProcessRole.AIRFLOW) else LOOPBACK
     hosts = HERE if page in (*HERE, "0.0.0.0", "::") else (*HERE, page)  # noqa: S104 compared, not bound
-    return Names(role.value, (roles.identity(role),), hosts if serves else (), serves, roles.calls(role))
+    # The common name, too: a database that takes it for a role of its own has none of this name.
+    name = roles.identity(role)
+    return Names(name, (name,), hosts if serves else (), serves, roles.calls(role))
 
 
 def caller(settings: Settings, role: ProcessRole) -> Caller | None:

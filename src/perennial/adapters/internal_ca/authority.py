@@ -116,10 +116,21 @@ class InternalAuthority:
                 ]  # fmt: skip
         return changes
 
-    def names_of(self, name: str) -> frozenset[str]:
-        """Return the hosts in the certificate of a folder; none where there is no certificate."""
-        path = self._top / name / CHAIN
-        return read_certificates(path)[0].names if path.exists() else frozenset()
+    def hosts_of(self, name: str, names: Names) -> frozenset[str]:
+        """Return the hosts in the certificate of a folder, so that they are remembered; none where it has none.
+
+        The process that it belongs to may write there, so a certificate counts only if it was signed here, for the
+        same role.
+        """
+        try:
+            certificate, *_ = read_certificates(self._top / name / CHAIN)
+        except SettingsError:
+            return frozenset()
+        authorities = [read_certificates(path)[0] for path in self._folder.glob(f"[!.]*/{CERTIFICATE}")]
+        same = certificate.uris == set(names.uris) and (
+            names.uris or certificate.subject == f"CN={names.common}"
+        )
+        return certificate.names if same and any(map(certificate.signed_by, authorities)) else frozenset()
 
     def folders(self) -> list[str]:
         """Return the folders with a certificate."""
@@ -173,6 +184,7 @@ def _kept(folder: Path, names: Names, ca: TlsCertificate, now: datetime) -> Pair
     if (
         not matches
         or not certificate.signed_by(ca)
+        or certificate.begins > now  # made while the clock was ahead
         or Validity(certificate.begins, certificate.ends).due(now)
         or certificate.names != set(names.hosts)
         or certificate.uris != set(names.uris)

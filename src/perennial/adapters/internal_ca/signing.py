@@ -29,7 +29,7 @@ class Names:
     """Names of a certificate.
 
     Attributes:
-        common: its subject; a PostgreSQL server reads the role of a client there.
+        common: its subject; a PostgreSQL server reads there which role of the database a client is.
         uris: names of the kind URI.
         hosts: host names and IP addresses.
         serves: whether servers may show it.

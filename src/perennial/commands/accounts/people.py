@@ -37,7 +37,7 @@ def list_(as_json: bool) -> None:
 @people.command()
 @click.argument("account")
 def end(account: str) -> None:
-    """End all sessions of a person, and the use of its tokens until the next sign-in.
+    """End all sessions of a person and the tokens made in them; other tokens count again from the next sign-in on.
 
     The admin's password comes from PERENNIAL_ADMIN_PASSWORD or a prompt. Take the group away at the issuer first:
     who still has it may sign in again.
@@ -49,7 +49,7 @@ def end(account: str) -> None:
 @people.command()
 @click.argument("account")
 def release(account: str) -> None:
-    """Let the name of a person go: whoever signs in with it next gets it. Ends the sessions, too.
+    """Let the name of a person go: whoever signs in with it next gets it. Ends the sessions and all tokens, too.
 
     For people who come back from another issuer, or as another subject. Approvals that were given under this name
     stay what they are. The admin's password comes from PERENNIAL_ADMIN_PASSWORD or a prompt.

@@ -44,6 +44,8 @@ def renew(
         name, _, host = text.partition("=")
         if not name.isidentifier() or not host:
             raise UsageError(f"--host {text!r} is no NAME=HOST", hint="--host mlflow=mlflow.internal")
+        if not host.isascii():
+            raise UsageError(f"--host {text!r} is not ASCII", hint="as the DNS has it: xn--...")
         given[name] = (*given.get(name, ()), host)
     for name in databases:
         if not name.isidentifier():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from enum import StrEnum
 
-from pydantic import Field
+from pydantic import AwareDatetime, Field
 
 from perennial.core.frozen import Frozen
 
@@ -40,6 +40,15 @@ class Account(Frozen):
 
     name: str = Field(pattern=f"^{NAME.pattern}$")
     role: Role
+
+
+class IssuerAccount(Account):
+    """The account of a person at an issuer, whose tokens end with what they were made in."""
+
+    named: AwareDatetime = Field(description="whoever had the name before then is another person")
+    since: AwareDatetime = Field(
+        description="what the person made in a session before then has ended with it"
+    )
 
 
 class SignedIn(Account):

@@ -9,7 +9,7 @@ from pydantic import AwareDatetime, Field
 
 from perennial.core.events import Entry, Event, LedgerRow, Payload
 from perennial.core.frozen import Frozen
-from perennial.core.governance.identity import Account, Role
+from perennial.core.governance.identity import IssuerAccount, Role
 
 KINDS = (Event.SIGNED_IN, Event.SIGNED_OUT)
 """Entries that `People` reads."""
@@ -51,6 +51,8 @@ class Person(Frozen):
     subject: str
     signed_in: AwareDatetime = Field(description="of the last sign-in")
     since: int = Field(description="number of the first entry whose session is valid")
+    since_at: AwareDatetime = Field(description="time of that entry")
+    named_at: AwareDatetime = Field(description="of the first sign-in under this name")
     active: bool = Field(True, description="False: an admin or the issuer took the role away")
 
     def holds(self, session: int) -> bool:
@@ -58,8 +60,8 @@ class Person(Frozen):
         return self.active and session >= self.since
 
     @property
-    def holder(self) -> Account:
-        return Account(name=self.account, role=self.role)
+    def holder(self) -> IssuerAccount:
+        return IssuerAccount(name=self.account, role=self.role, named=self.named_at, since=self.since_at)
 
 
 def fold(people: dict[str, Person], rows: Iterable[LedgerRow]) -> dict[str, Person]:
@@ -75,10 +77,13 @@ def fold(people: dict[str, Person], rows: Iterable[LedgerRow]) -> dict[str, Pers
             before = people.get(fact.account)
             if before is not None and (before.issuer, before.subject) != (fact.issuer, fact.subject):
                 continue
-            same = before is not None and before.active and before.role is fact.role
+            at = row.entry.at
+            since, since_at = row.seq, at
+            if before is not None and before.active and before.role is fact.role:
+                since, since_at = before.since, before.since_at
             people[fact.account] = Person(
-                account=fact.account, role=fact.role, issuer=fact.issuer, subject=fact.subject,
-                signed_in=row.entry.at, since=before.since if before is not None and same else row.seq,
+                account=fact.account, role=fact.role, issuer=fact.issuer, subject=fact.subject, signed_in=at,
+                since=since, since_at=since_at, named_at=at if before is None else before.named_at,
             )  # fmt: skip
         elif row.entry.kind == Event.SIGNED_OUT:
             out = SignedOutFact.read(row.entry)
@@ -89,7 +94,11 @@ def fold(people: dict[str, Person], rows: Iterable[LedgerRow]) -> dict[str, Pers
                 continue
             kept = people[out.account]
             people[out.account] = kept.model_copy(
-                update={"since": row.seq, "active": kept.active and out.why is Why.ASKED}
+                update={
+                    "since": row.seq,
+                    "since_at": row.entry.at,
+                    "active": kept.active and out.why is Why.ASKED,
+                }
             )
     return people
 

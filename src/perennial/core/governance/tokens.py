@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from pydantic import AwareDatetime, Field
 
 from perennial.core.frozen import Frozen
-from perennial.core.governance.identity import Role, SignedIn
+from perennial.core.governance.identity import Account, IssuerAccount, Role, SignedIn
 
 MAX_AGE = timedelta(days=90)
 """Longest life of a token, whatever its stored end says."""
@@ -32,6 +32,18 @@ class Token(Frozen):
         if self.revoked_at is not None and self.revoked_at <= now:
             return "revoked"
         return "active" if now < min(self.expires_at, self.issued_at + MAX_AGE) else "expired"
+
+    def is_of(self, account: Account) -> bool:
+        """Return whether the account holds the token now.
+
+        A person at an issuer holds none of whoever had the name before, and none that was made on the page of tokens
+        in a session that has ended.
+        """
+        if (account.name, account.role) != (self.account, self.role):
+            return False
+        if not isinstance(account, IssuerAccount):
+            return True
+        return self.issued_at >= (account.since if self.issued_by == self.account else account.named)
 
     @property
     def holder(self) -> SignedIn:

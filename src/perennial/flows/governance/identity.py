@@ -88,11 +88,10 @@ def _entry(kind: Event, token: Token, actor: str, now: datetime, **more: str) ->
 
 
 def revoke_left(known: tuple[Account, ...], store: TokenStore, ledger: Ledger, now: datetime) -> list[Token]:
-    """Revoke the tokens of names that are no account, or whose account has another role; return these tokens."""
-    roles = {account.name: account.role for account in known}
+    """Revoke the tokens that no account holds any more; return these tokens."""
     revoked = []
     for token in store.all():
-        if token.state(now) == "active" and roles.get(token.account) is not token.role:
+        if token.state(now) == "active" and not any(map(token.is_of, known)):
             revoked.append(revoke(token.id, SystemActor.ACCOUNTS, store, ledger, now))
     return revoked
 
@@ -104,7 +103,7 @@ def signed_in(text: str, known: tuple[Account, ...], store: TokenStore, now: dat
         known: the accounts of this installation.
 
     Raises:
-        NotSignedIn: the token was not issued here, is expired or revoked, or its account is gone or has another role.
+        NotSignedIn: the token was not issued here, is expired or revoked, or no account holds it any more.
     """
     token_id = name_in(MARK, text)
     stored = store.find(token_id) if token_id else None
@@ -112,8 +111,14 @@ def signed_in(text: str, known: tuple[Account, ...], store: TokenStore, now: dat
         raise NotSignedIn("PERENNIAL_TOKEN is no token that was issued here", hint=HINT)
     if stored.state(now) != "active":
         raise NotSignedIn(f"the token {stored.id} of {stored.account} is {stored.state(now)}", hint=HINT)
-    if not any((account.name, account.role) == (stored.account, stored.role) for account in known):
+    same = [account for account in known if (account.name, account.role) == (stored.account, stored.role)]
+    if not same:
         raise NotSignedIn(f"there is no account {stored.account} with the role {stored.role}", hint=HINT)
+    if not any(map(stored.is_of, same)):
+        raise NotSignedIn(
+            f"the token {stored.id} of {stored.account} has ended with the session that it was made in",
+            hint=HINT,
+        )
     return stored.holder
 
 

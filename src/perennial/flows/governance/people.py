@@ -9,7 +9,7 @@ from typing import Any
 
 from perennial.core.events import Entry, Event, SystemActor
 from perennial.core.governance import people as rules
-from perennial.core.governance.identity import Account
+from perennial.core.governance.identity import IssuerAccount
 from perennial.core.governance.oidc import Oidc, account_name, role_of, subject_of
 from perennial.core.governance.people import Person, SignedInFact, Why
 from perennial.errors import NotAllowed, UsageError
@@ -141,7 +141,7 @@ def sign_out(account: str, people: People, ledger: Ledger, now: datetime) -> Non
 
 
 def end(account: str, actor: str, why: Why, people: People, ledger: Ledger, now: datetime) -> Person:
-    """End all sessions of a person and the use of its tokens until the next sign-in; or release the name.
+    """End the sessions of a person, the tokens made in them and others until the next sign-in; or release the name.
 
     Raises:
         UsageError: nobody with this account has signed in at the issuer.
@@ -154,6 +154,6 @@ def end(account: str, actor: str, why: Why, people: People, ledger: Ledger, now:
     return person
 
 
-def holders(people: Mapping[str, Person], issuer: str) -> tuple[Account, ...]:
+def holders(people: Mapping[str, Person], issuer: str) -> tuple[IssuerAccount, ...]:
     """Return the accounts of the people whose role the issuer gave and nobody has taken."""
     return tuple(person.holder for person in people.values() if person.active and person.issuer == issuer)

@@ -17,7 +17,7 @@ URIS = "peer_uri"
 """Property of a call with the names of the kind URI in the certificate of the caller, which gRPC has verified."""
 
 
-class _Certificates:
+class Certificates:
     """The files of now, for each handshake; those before where the new ones cannot be read."""
 
     def __init__(self, identity: Identity) -> None:
@@ -37,8 +37,9 @@ class _Certificates:
                 stamp = self._identity.stamp()
                 if stamp == self._stamp:
                     return None
-                self._stamp = stamp
-                return self.read()
+                files = self.read()
+                self._stamp = stamp  # what could not be read is read at the next call
+                return files
             except OSError as error:
                 LOG.error("%s: %s; the certificate before stays in use", self._identity.folder, error)
                 return None
@@ -46,7 +47,7 @@ class _Certificates:
 
 def credentials(identity: Identity) -> grpc.ServerCredentials:
     """Return the credentials of a server that lets nobody in without a certificate of the plant."""
-    certificates = _Certificates(identity)
+    certificates = Certificates(identity)
     return grpc.dynamic_ssl_server_credentials(
         certificates.read(), certificates.changed, require_client_authentication=True
     )
