@@ -198,3 +198,13 @@ def test_the_doctor_masks_each_key(tmp_path):
     shown = finding.Finding("check", finding.State.OK, f"a library says {secrets[1]} and {secrets[0]}")
     plant = Settings(home=tmp_path, encryption_keys=text)
     assert finding.without_secrets([shown], plant)[0].what == "a library says *** and ***"
+
+
+def test_a_head_without_the_id_of_a_key_is_a_broken_file_and_its_bytes_are_not_shown():
+    stored = encrypted(b"content")
+    start = len(header.MAGIC)
+    for slot in (bytes(header.SLOT), b"\x1b[2J" + bytes(header.SLOT - 4), b"\xff" * header.SLOT):
+        changed = stored[:start] + slot + stored[start + header.SLOT :]
+        for keys in (OLD, None):
+            with pytest.raises(DecryptionFailed):
+                opened(changed, keys=keys)

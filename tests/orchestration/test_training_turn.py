@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import closing
+from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 
 import pytest
@@ -40,6 +41,25 @@ def test_the_order_of_turns():
     assert order[0] < BEFORE_TRAININGS
 
 
+@pytest.mark.parametrize(
+    ("first", "others", "days"), [("scheduled", "scheduled", 11), ("scheduled", "asset_triggered", 31)]
+)
+def test_no_run_waits_for_ever_while_others_with_priority_come(first, others, days):
+    """Of more trainings than the plant has places for."""
+    waiting = weight(f"{first}__2026-01-05T08:00:00+00:00", 1, 0)
+    begins = datetime(2026, 1, 5, 8, tzinfo=UTC) + timedelta(days=1)
+    assert weight(f"{others}__{begins.isoformat()}_hD3x_k", MOST, 6) > waiting
+    begins += timedelta(days=days)
+    assert weight(f"{others}__{begins.isoformat()}_hD3x_k", MOST, 6) < waiting
+
+
+def test_an_id_of_a_persons_own_waits_from_now():
+    now = weight(f"manual__{datetime.now(UTC).isoformat()}", 10, 0)
+    assert abs(weight("mine__again", 10, 0) - now) <= 1
+    far = weight("scheduled__2080-01-01T00:00:00+00:00", 10, 0)
+    assert far > -(2**31), "Airflow's column"
+
+
 def test_trainings_leave_a_place_to_releases():
     assert Settings().training_slots == 3
     assert Settings(trainings_at_once=8).training_slots == 8
@@ -57,7 +77,9 @@ def test_airflow_knows_the_turn_and_the_pool(airflow):
     assert started.status_code == 200, started.text
     of_run = f"/api/v2/dags/train_mx1/dagRuns/{started.json()['dag_run_id']}/taskInstances"
     (task,) = airflow.until(lambda: airflow.call("vic", "GET", of_run).json()["task_instances"], "its task")
-    assert (task["priority_weight"], task["pool"]) == (2000, "trainings")
+    run = started.json()["dag_run_id"]
+    assert (task["priority_weight"], task["pool"]) == (weight(run, 20, 0), "trainings")
+    assert weight(run, 20, 0) == weight(f"manual__{started.json()['run_after']}", 20, 0)
 
 
 @pytest.mark.server

@@ -14,7 +14,7 @@ from typing import BinaryIO
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from perennial.encryption.keyring import KEY_BYTES, Keyring, missing
+from perennial.encryption.keyring import ID, KEY_BYTES, Keyring, missing
 from perennial.secret_errors import DecryptionFailed
 
 MAGIC = b"PERENNIAL-ENC-1\n"
@@ -40,8 +40,8 @@ def data_key(header: bytes, name: str, keyring: Keyring | None) -> bytes:
     for slot in _slots(header, name):
         if (key := _opened(slot, name, keyring)) is not None:
             return key
-    ids = key_ids(header, name)
-    if keyring is None or not any(keyring.get(key_id) for key_id in ids):
+    ids = [key_id for key_id in key_ids(header, name) if ID.fullmatch(key_id)]
+    if ids and (keyring is None or not any(keyring.get(key_id) for key_id in ids)):
         raise missing(name, ids) if keyring is None else keyring.missing(name, ids)
     raise broken(name)
 
@@ -63,11 +63,13 @@ def rotated(header: bytes, name: str, keyring: Keyring) -> bytes | None:
 def rotate(path: Path, name: str, keyring: Keyring) -> bool:
     """Encrypt the key of a file by the first key of the ring, in place; can be killed and repeated at any time.
 
+    The file keeps its time of change: that of its contents.
+
     Returns:
         Whether anything was changed.
     """
     with path.open("r+b") as file:
-        header = file.read(HEADER)
+        header, status = file.read(HEADER), os.fstat(file.fileno())
         if rotated(header, name, keyring) is None:
             return False
         key = data_key(header, name, keyring)
@@ -80,6 +82,7 @@ def rotate(path: Path, name: str, keyring: Keyring) -> bool:
         for number in range(SLOTS):
             if number != fresh:
                 _write(file, number, EMPTY)
+        os.utime(file.fileno(), ns=(status.st_atime_ns, status.st_mtime_ns))
     return True
 
 

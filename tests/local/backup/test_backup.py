@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import errno
 import json
+import shutil
 import sqlite3
 from pathlib import Path
 
@@ -100,6 +102,34 @@ def test_traffic_that_moves_during_the_copy_of_the_database(plant, tmp_path, mon
         return
     assert save(plant, tmp_path / "backup").ledger.seq == 2
     assert (tmp_path / "backup/state/envoy/routes.json").read_text() == '{"generation": 2, "routes": {}}'
+
+
+def removed_while_copied(monkeypatch, name: str) -> None:
+    """Remove a file at the end of its copy, as another process may at any time."""
+    original = shutil.copystat
+
+    def copystat(source: Path, target: Path, **more: bool) -> None:
+        if source.name == name:
+            source.unlink()
+        original(source, target, **more)
+
+    monkeypatch.setattr(shutil, "copystat", copystat)
+
+
+@pytest.mark.parametrize("is_encrypted", [False, True])
+def test_a_file_that_goes_while_it_is_copied_is_not_there_and_the_backup_is_whole(
+    plant, tmp_path, monkeypatch, is_encrypted
+):
+    keys = f"k:{base64.b64encode(bytes(32)).decode()}" if is_encrypted else None
+    plant, place = (
+        each.model_copy(update={"encryption_keys": keys}) for each in (plant, elsewhere(tmp_path))
+    )
+    write(plant.state, {"reports/gone.html": "a page"})
+    with monkeypatch.context() as patch:
+        removed_while_copied(patch, "gone.html")
+        save(plant, tmp_path / "backup")
+    restore(place, tmp_path / "backup", None, print)
+    assert not (place.state / "reports/gone.html").exists()
 
 
 @pytest.mark.parametrize(

@@ -89,6 +89,24 @@ def test_the_first_key_may_go_after_a_rotation(saved, tmp_path, keys, monkeypatc
     restore(new_place(tmp_path, only("new", both)), backup, PASSPHRASE, lambda line: None)
 
 
+def test_a_rotation_keeps_the_times_of_the_files(saved, tmp_path):
+    """Readers of restored logs take the newest ones by it."""
+    paths = list((tmp_path / "backup").rglob("*.enc"))
+    before = {path: path.stat().st_mtime_ns for path in paths}
+    folder = backup_folder(
+        saved.model_copy(update={"encryption_keys": rotated_keys(tmp_path)}), tmp_path / "backup"
+    )
+    assert folder.rotate() == (len(paths), len(paths))
+    assert {path: path.stat().st_mtime_ns for path in paths} == before
+
+
+def test_with_keys_the_restore_of_an_unencrypted_one_says_so(plant, tmp_path, keys):
+    save(plant, tmp_path / "backup")
+    said: list[str] = []
+    restore(new_place(tmp_path, keys), tmp_path / "backup", None, said.append)
+    assert [line for line in said if line.startswith("the backup is not encrypted")]
+
+
 def test_a_rotation_that_is_killed_between_two_files_is_repeated(saved, tmp_path, monkeypatch):
     both = rotated_keys(tmp_path)
     whole, calls = header.rotate, []

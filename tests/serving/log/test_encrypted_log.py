@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import pytest
 from uploading.days import BUCKET, NOW, assert_same, days_here, everything, keys
 
@@ -56,6 +58,11 @@ def test_without_the_key_the_log_is_an_error_and_no_smaller_one(log, s3):
         PredictionLogReader(log, NEW).read("m")
     with pytest.raises(SettingsError, match="PERENNIAL_ENCRYPTION_KEYS is not set"):
         SegmentUpload(log, BUCKET, 3).run("m", NOW, None)  # nothing goes there unencrypted by a slip
+    shutil.copytree(log / "m", log / "new")
+    (log / "new" / "uploaded.json").unlink()
+    with pytest.raises(SettingsError, match="PERENNIAL_ENCRYPTION_KEYS is not set"):
+        SegmentUpload(log, BUCKET, 3).run("new", NOW, None)  # nor the first log of another model
+    shutil.rmtree(log / "new")
     first, second = keys(s3)[:2]
     stored = s3.get_object(Bucket="logs", Key=second)
     s3.put_object(Bucket="logs", Key=first, Body=stored["Body"].read(), Metadata=stored["Metadata"])

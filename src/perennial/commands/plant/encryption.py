@@ -61,7 +61,7 @@ def status(backups: tuple[Path, ...], as_json: bool) -> None:
     if as_json:
         print_json({"keys": list(known), "encrypted": rows})
         return
-    print_text(f"keys: {', '.join(known) or 'none: nothing is encrypted'}")
+    print_text(f"keys: {', '.join(known) or 'none: nothing new is encrypted'}")
     texts = [["" if value is None else str(value) for value in row.values()] for row in rows]
     print_table(["what", "key", "objects", "here"], texts)
 

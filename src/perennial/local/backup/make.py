@@ -193,8 +193,10 @@ class _Backup:
             self._done.add(name)
             try:
                 self._file(name, kind)
-            except FileNotFoundError:
-                continue  # removed meanwhile, as temporary files and those of an ended process are
+            except (
+                FileNotFoundError
+            ):  # removed meanwhile, as temporary files and those of an ended process are
+                self._folder.path(f"{STATE}/{name}").unlink(missing_ok=True)  # the manifest has no half of it
 
     def _file(self, name: str, kind: Kind | None) -> None:
         source = self._state / name

@@ -62,6 +62,8 @@ def restore(settings: Settings, source: Path, passphrase: str | None, say: Say) 
     manifest.verify(folder, saved)
     keys = _keys(folder, saved, passphrase)
     say(f"{len(saved.files)} files of {saved.made:%Y-%m-%d %H:%M} UTC are those of the manifest")
+    if settings.keyring is not None and not folder.is_encrypted:
+        say("the backup is not encrypted: no key shows that nobody has changed files and manifest together")
     staged = settings.state.with_name(f".{settings.state.name}.restoring")
     shutil.rmtree(staged, ignore_errors=True)
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -91,17 +92,19 @@ class LogRotation:
             return
         temporary = self._folder / key.split("/")[0] / TEMPORARY
         files.get_file(address, str(temporary))
-        with temporary.open("rb") as file:
-            stream.decrypted(file, name, self._keyring).close()  # authenticates that it is whole
+        with temporary.open("rb") as file:  # the copy replaces the only one: each byte of it is authenticated
+            digest = hashlib.file_digest(stream.decrypted(file, name, self._keyring), "sha256").hexdigest()
         header.rotate(temporary, name, self._keyring)
-        files.put_file(str(temporary), address, Metadata={HASH: files.metadata(address)[HASH]})
+        files.put_file(str(temporary), address, Metadata={HASH: digest})
         done.rewrapped += 1
 
     def _encrypt(self, files: Any, model: str, key: str, is_there: bool) -> None:
         """Replace an object that is not encrypted: its encrypted one first, then the index, then the removal."""
         address, temporary = f"{self._bucket}/{key}", self._folder / model / TEMPORARY
         digest = files.metadata(address).get(HASH)
-        if not is_there:
+        if is_there:  # the encrypted one opens before this one goes
+            header.data_key(self._head(files, f"{key}{ENDING}"), key, self._keyring)
+        else:
             with files.open(address, "rb") as source, temporary.open("wb") as target:
                 read = stream.encrypt(source, target, key, self._keyring)[1]
             if read != digest:

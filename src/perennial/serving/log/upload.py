@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from filelock import FileLock
+from pydantic import ValidationError
 
 from perennial.encryption.keyring import Keyring
 from perennial.encryption.stream import plain_size
@@ -93,9 +94,9 @@ class SegmentUpload:
                 hint=f"copy them with their metadata, and correct `bucket` in {self._folder / model}/uploaded.json",
             )
         there = self._objects(files, model)
-        if self._keyring is None and any(key.endswith(ENDING) for key in there):
+        if self._keyring is None and any(key.endswith(ENDING) for key in there or self._objects(files)):
             raise SettingsError(
-                f"the log of {model} in {self._bucket} is encrypted, and PERENNIAL_ENCRYPTION_KEYS is not set",
+                f"the log in {self._bucket} is encrypted, and PERENNIAL_ENCRYPTION_KEYS is not set",
                 hint="set it: nothing goes there unencrypted any more",
             )
         known = {segment.key(model): segment for segment in index.segments}
@@ -160,10 +161,10 @@ class SegmentUpload:
             removed += 1
         return removed
 
-    def _objects(self, files: Any, model: str) -> dict[str, int]:
-        """Return key -> bytes of the segments in object storage."""
+    def _objects(self, files: Any, model: str = "") -> dict[str, int]:
+        """Return key -> bytes of the segments in object storage, of a model or of all."""
         root = self._bucket.removeprefix("s3://")
-        listed = files.find(f"{root}/{model}", detail=True)
+        listed = files.find(f"{root}/{model}".rstrip("/"), detail=True)
         return {
             name.removeprefix(f"{root}/"): int(entry["size"])
             for name, entry in sorted(listed.items())
@@ -176,18 +177,18 @@ class SegmentUpload:
 
     def _found(self, files: Any, key: str, size: int) -> UploadedSegment:
         """Return an object that the index does not name: the state folder is another one, or the index was removed."""
-        digest = files.metadata(f"{self._bucket}/{key}").get(HASH)
-        day = sealed.day_of(Path(key))
-        if digest is None or day is None:
-            raise ToolError(
-                f"{self._bucket}/{key} has no {HASH} in its metadata",
-                hint="it is no segment of this log: move it away",
-            )
         encrypted = key.endswith(ENDING)
-        return UploadedSegment(
-            day=day, name=Path(_path(key)).stem, size=plain_size(size) if encrypted else size,
-            sha256=digest, encrypted=encrypted,
-        )  # fmt: skip
+        try:
+            return UploadedSegment.model_validate({
+                "day": sealed.day_of(Path(key)), "name": Path(_path(key)).stem, "encrypted": encrypted,
+                "size": plain_size(size) if encrypted else size,
+                "sha256": files.metadata(f"{self._bucket}/{key}").get(HASH),
+            })  # fmt: skip
+        except ValidationError as error:
+            raise ToolError(
+                f"{self._bucket}/{key}: no name, size or {HASH} (in its metadata) of a segment",
+                hint="it is no segment of this log: move it away",
+            ) from error
 
     def _send(self, files: Any, path: Path, segment: UploadedSegment, model: str) -> None:
         address, metadata = f"{self._bucket}/{segment.key(model)}", {HASH: segment.sha256}
