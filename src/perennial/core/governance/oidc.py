@@ -27,6 +27,7 @@ LEEWAY = 60
 """Seconds by which the clock of the issuer may differ from ours."""
 EVERY_APPROVER = "role:approver"
 """Stands for all approvers where Airflow wants names; no account has it as its name."""
+LONGEST_PATH = 1000
 USUAL_PORTS = {"http": 80, "https": 443}
 LOOPBACKS = frozenset({"127.0.0.1", "localhost", "::1"})
 _OTHER = re.compile(r"[^a-z0-9_-]+")
@@ -146,13 +147,14 @@ def claim(claims: Mapping[str, Any], path: str) -> object:
 def local_path(address: str | None, origin: str) -> str:
     """Return the path to which a browser goes after a sign-in: one of this server, else its first page.
 
-    Browsers take a backslash for a slash, skip tabs and line ends, and take `//host` for another server.
+    Browsers take a backslash for a slash, skip tabs and line ends, and take `//host` for another server. The path is
+    kept in a cookie, which has little room.
 
     Args:
         origin: scheme, host and port of this server.
     """
     path = (address or "").removeprefix(origin)
-    if not path.startswith("/") or re.search(r"[\x00-\x20\x7f\\]|^//", path):
+    if len(path) > LONGEST_PATH or not path.startswith("/") or re.search(r"[\x00-\x20\x7f\\]|^//", path):
         return "/"
     return path
 
