@@ -11,7 +11,14 @@ from hypothesis import strategies as st
 from perennial.core.events import LedgerRow
 from perennial.core.governance import people
 from perennial.core.governance.identity import NAME, Role
-from perennial.core.governance.oidc import account_name, is_safe_address, local_path, read_roles, role_of
+from perennial.core.governance.oidc import (
+    account_name,
+    is_safe_address,
+    local_path,
+    origin_of,
+    read_roles,
+    role_of,
+)
 from perennial.core.governance.people import SignedInFact, Why
 from perennial.errors import NotAllowed, SettingsError
 from perennial.settings import Settings
@@ -114,8 +121,23 @@ def test_settings_that_do_not_fit_are_told(settings, named):
         _ = Settings(**settings).oidc
 
 
+@pytest.mark.parametrize(
+    ("address", "origin"),
+    [
+        ("https://MLflow.Example.org:443/x", "https://mlflow.example.org"),
+        ("http://localhost:80", "http://localhost"),
+        ("http://127.0.0.1:5050", "http://127.0.0.1:5050"),
+        ("https://h:4430", "https://h:4430"),
+        ("https://[::1]:443/", "https://[::1]"),
+    ],
+)
+def test_an_origin_is_written_as_browsers_do(address, origin):
+    assert origin_of(address) == origin
+
+
 def test_browsers_reach_the_pages_safely():
     assert not is_safe_address("http://127.0.0.1.evil.example/")
+    assert not is_safe_address("https://[half")
     assert Settings(**ISSUER, oidc_roles=ROLES).sign_in_url("mlflow") == "http://127.0.0.1:5050"
     with pytest.raises(SettingsError, match="neither https"):
         Settings(airflow_server="http://airflow:8080").sign_in_url("airflow")

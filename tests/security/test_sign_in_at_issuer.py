@@ -14,7 +14,7 @@ from starlette.testclient import TestClient
 
 from perennial.core.events import Event
 from perennial.core.governance.identity import Role
-from perennial.core.governance.oidc import Oidc
+from perennial.core.governance.oidc import ENDPOINTS, Oidc
 from perennial.core.governance.people import Why
 from perennial.core.governance.tokens import Token
 from perennial.errors import IssuerUnavailable, NotSignedIn
@@ -134,6 +134,12 @@ def test_a_new_key_of_the_issuer_is_taken_at_once(pages, issuer):
     assert pages.browser().sign_in("ann").status_code == 303
 
 
+def test_a_key_that_the_issuer_has_withdrawn_signs_nobody_in(pages, issuer):
+    assert pages.browser().sign_in("ann").status_code == 303
+    issuer.control(rotate=True, wrong={"withdrawn": True})
+    assert pages.browser().sign_in("ann").status_code == 401
+
+
 def test_a_callback_counts_once_and_in_its_own_browser(pages):
     browser, other = pages.browser(), pages.browser()
     back = browser.agree(browser.to_issuer(), "ann")
@@ -157,6 +163,17 @@ def test_what_the_issuer_says_is_not_shown(pages):
     assert answer.status_code == 401
     assert "script" not in answer.text
     assert "default-src 'none'" in answer.headers["content-security-policy"]
+
+
+@pytest.mark.parametrize("site", ["cross-site", "same-site"])
+def test_another_page_ends_no_sessions(pages, site):
+    browser = pages.browser()
+    browser.sign_in("ann")
+    answer = browser.http.get("/oidc/logout", headers={"sec-fetch-site": site})
+    assert ">Sign out</a>" in answer.text
+    assert pages.who(browser) is not None
+    assert browser.http.get("/oidc/logout", headers={"sec-fetch-site": "same-origin"}).status_code == 303
+    assert pages.who(browser) is None
 
 
 @pytest.mark.parametrize("next_", ["https://evil.example/", "//evil.example", "/\\evil.example"])
@@ -244,7 +261,18 @@ def test_a_person_makes_a_token_for_the_command_line(pages, issuer):
         identity.who_steers(made, "approve", wiring.known_accounts(pages.settings), tokens, now)
 
 
-@pytest.mark.parametrize("wrong", [{"issuer": "https://evil.example"}, None])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"issuer": "https://evil.example"},
+        *(
+            {"description": {name: f"http://evil.example/{name}"}}
+            for name in (*ENDPOINTS, "userinfo_endpoint", "end_session_endpoint")
+        ),
+        None,
+    ],
+    ids=str,
+)
 def test_an_issuer_that_is_none_signs_nobody_in(tmp_path, issuer, wrong):
     issuer.control(wrong=wrong or {})
     more = {} if wrong else {"oidc_issuer": f"http://127.0.0.1:{free_ports(1)[0]}"}

@@ -65,17 +65,21 @@ def create_app(address: str):
 
     app = Flask(__name__)
     keys = [RSAKey.generate_key(2048, {"kid": "k1", "use": "sig"})]
+    withdrawn = list(keys)
     stranger = RSAKey.generate_key(2048, {"kid": "k1", "use": "sig"})
     people: dict[str, dict] = {}
     codes: dict[str, SimpleNamespace] = {}
     wrong: dict = {}
+
+    def signs() -> RSAKey:
+        return (withdrawn if wrong.get("withdrawn") else keys)[-1]
 
     class Tokens(OpenIDCode):
         def exists_nonce(self, nonce, request) -> bool:
             return any(code.nonce == nonce for code in codes.values())
 
         def resolve_client_private_key(self, client):
-            return stranger if wrong.get("forged") else keys[-1]
+            return stranger if wrong.get("forged") else signs()
 
         def get_client_claims(self, client) -> dict:
             return {"iss": address, "aud": [CLIENT]}
@@ -103,7 +107,7 @@ def create_app(address: str):
             return jwt.encode(json.loads(_decoded(head)), claims, keys[-1], ["RS256"])
 
         def get_encode_header(self, client) -> dict:
-            return {"alg": "RS256", "kid": keys[-1].kid}
+            return {"alg": "RS256", "kid": signs().kid}
 
     class CodeGrant(AuthorizationCodeGrant):
         TOKEN_ENDPOINT_AUTH_METHODS = ["client_secret_basic"]  # noqa: RUF012 as Authlib has it
@@ -149,6 +153,7 @@ def create_app(address: str):
                 "subject_types_supported": ["public"],
                 "id_token_signing_alg_values_supported": ["RS256", "HS256", "none"],
                 "code_challenge_methods_supported": ["S256"],
+                **wrong.get("description", {}),
             }
         )
 
@@ -185,6 +190,7 @@ def create_app(address: str):
             wrong.clear()
             wrong.update(given["wrong"])
         if given.get("rotate"):
+            withdrawn[:] = keys
             keys[:] = [RSAKey.generate_key(2048, {"kid": f"k{time.time_ns()}", "use": "sig"})]
         return jsonify({})
 

@@ -15,13 +15,21 @@ from joserfc.errors import JoseError
 from starlette.requests import Request
 from starlette.responses import Response
 
-from perennial.core.governance.oidc import ALGORITHMS, DEFAULT_ALGORITHMS, LEEWAY, WELL_KNOWN, Oidc, claim
+from perennial.core.governance.oidc import (
+    ALGORITHMS,
+    DEFAULT_ALGORITHMS,
+    LEEWAY,
+    WELL_KNOWN,
+    Oidc,
+    claim,
+    unsafe_endpoint,
+)
 from perennial.errors import IssuerUnavailable, NotSignedIn
 
 SECONDS = 10.0
 """Longest wait for an answer of the issuer."""
 KEPT = 3600.0
-"""Seconds for which its description is kept. Its keys are fetched again as soon as one signs that is not known."""
+"""Seconds for which its description is kept, without its keys."""
 
 
 class OidcClient:
@@ -58,6 +66,8 @@ class OidcClient:
             IssuerUnavailable: the issuer does not answer, or answers with something else.
         """
         app = await self._app()
+        # Authlib keeps the keys with the description: one that the issuer has withdrawn since would still count.
+        app.server_metadata.pop("jwks", None)
         options = {
             "iss": {"essential": True, "value": self._oidc.issuer},
             "aud": {"essential": True, "value": self._oidc.client_id},
@@ -140,6 +150,12 @@ class OidcClient:
             raise IssuerUnavailable(
                 f"the issuer calls itself something else: {oidc.issuer}: {metadata.get('issuer')}",
                 hint="PERENNIAL_OIDC_ISSUER is exactly what it calls itself, to the last slash",
+            )
+        unsafe = unsafe_endpoint(metadata)
+        if unsafe is not None:
+            raise IssuerUnavailable(
+                f"the issuer names an address that is neither https nor on loopback: {unsafe}",
+                hint="codes and keys would pass in the clear: let it know its public address behind its proxy",
             )
         offered = metadata.get("id_token_signing_alg_values_supported") or DEFAULT_ALGORITHMS
         allowed = [name for name in ALGORITHMS if name in offered]

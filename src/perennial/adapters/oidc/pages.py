@@ -68,6 +68,9 @@ def sign_in_pages(
         return _guarded(answer)
 
     async def logout(request: Request) -> Response:
+        if request.headers.get("sec-fetch-site", "none") not in ("same-origin", "none"):
+            # A link or picture of another page; a person decides whether all sessions end.
+            return page("Sign out?", "Another page led here.", link=f"{address}/logout", does="Sign out")
         here = f"{address}/signed-out"
         try:
             there = await client.end_session(here)
@@ -107,15 +110,18 @@ def sign_in_pages(
     return Starlette(routes=routes, middleware=[session], exception_handlers={PerennialError: refused})
 
 
-def page(title: str, text: str, status: int = 200, link: str | None = None, more: str = "") -> Response:
+def page(
+    title: str, text: str, status: int = 200, link: str | None = None, more: str = "", does: str = "Sign in"
+) -> Response:
     """Return a small page without scripts.
 
     Args:
         text: is escaped.
         more: HTML.
+        does: what the link does.
     """
     if link is not None:
-        more += f'<p><a href="{html.escape(link)}">Sign in</a></p>'
+        more += f'<p><a href="{html.escape(link)}">{does}</a></p>'
     body = PAGE.format(title=html.escape(title), text=html.escape(text), more=more)
     return _guarded(HTMLResponse(body, status))
 

@@ -20,10 +20,14 @@ DEFAULT_ALGORITHMS = ("RS256",)
 """What an issuer signs with that does not say it."""
 WELL_KNOWN = "/.well-known/openid-configuration"
 """Path of the description of an issuer, below its address."""
+ENDPOINTS = ("authorization_endpoint", "token_endpoint", "jwks_uri")
+"""Addresses in that description without which nobody signs in."""
+MORE_ENDPOINTS = ("userinfo_endpoint", "end_session_endpoint")
 LEEWAY = 60
 """Seconds by which the clock of the issuer may differ from ours."""
 EVERY_APPROVER = "role:approver"
 """Stands for all approvers where Airflow wants names; no account has it as its name."""
+USUAL_PORTS = {"http": 80, "https": 443}
 LOOPBACKS = frozenset({"127.0.0.1", "localhost", "::1"})
 _OTHER = re.compile(r"[^a-z0-9_-]+")
 
@@ -62,10 +66,22 @@ def read_roles(text: str) -> dict[str, Role]:
 
 def is_safe_address(address: str) -> bool:
     """Return whether an address is an https one, or on loopback: others carry codes and cookies in the clear."""
-    parts = urlsplit(address)
+    try:
+        parts = urlsplit(address)
+    except ValueError:  # half an IPv6 address
+        return False
     return parts.hostname is not None and (
         parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in LOOPBACKS)
     )
+
+
+def unsafe_endpoint(description: Mapping[str, Any]) -> str | None:
+    """Return an address of the issuer, with its name, that is neither https nor on loopback; None: there is none."""
+    for name in (*ENDPOINTS, *MORE_ENDPOINTS):
+        address = description.get(name)
+        if address and not is_safe_address(str(address)):
+            return f"{name} {address}"
+    return None
 
 
 def role_of(claims: Mapping[str, Any], oidc: Oidc) -> Role:
@@ -142,6 +158,7 @@ def local_path(address: str | None, origin: str) -> str:
 
 
 def origin_of(address: str) -> str:
-    """Return scheme, host and port of an address."""
+    """Return scheme, host and port of an address as browsers write them: in small letters, without the usual port."""
     parts = urlsplit(address)
-    return f"{parts.scheme}://{parts.netloc}"
+    usual = f":{USUAL_PORTS.get(parts.scheme)}"
+    return f"{parts.scheme}://{parts.netloc.lower().removesuffix(usual)}"

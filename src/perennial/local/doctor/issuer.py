@@ -8,14 +8,20 @@ from typing import Any
 
 import httpx
 
-from perennial.core.governance.oidc import ALGORITHMS, DEFAULT_ALGORITHMS, WELL_KNOWN, Oidc
+from perennial.core.governance.oidc import (
+    ALGORITHMS,
+    DEFAULT_ALGORITHMS,
+    ENDPOINTS,
+    WELL_KNOWN,
+    Oidc,
+    unsafe_endpoint,
+)
 from perennial.errors import IssuerUnavailable
 from perennial.local.doctor.answering import WAIT, clock
 from perennial.local.doctor.finding import Finding, State, attempt
 from perennial.settings import Settings
 
 NAME = "issuer"
-ENDPOINTS = ("authorization_endpoint", "token_endpoint", "jwks_uri")
 
 
 def issuer(settings: Settings) -> Iterator[Finding]:
@@ -58,6 +64,12 @@ def _wrong(oidc: Oidc, description: dict[str, Any]) -> Finding | None:
         return Finding(
             NAME, State.PROBLEM, f"names no {', '.join(missing)}", "is it an OpenID Connect issuer?"
         )
+    unsafe = unsafe_endpoint(description)
+    if unsafe is not None:
+        fix = (
+            "codes and keys would pass in the clear: let the issuer know its public address behind its proxy"
+        )
+        return Finding(NAME, State.PROBLEM, f"{unsafe} is neither https nor on loopback", fix)
     if methods is not None and "S256" not in methods:
         return Finding(NAME, State.PROBLEM, "offers no PKCE with S256", "allow it there for this client")
     if not set(offered) & set(ALGORITHMS):

@@ -165,7 +165,8 @@ class PackedRedisOnlineStore(PackedOnlineStore, RedisOnlineStore):
 
     def _refuse_in_pause(self) -> None:
         if self._failure is not None and time.monotonic() - self._failed_at < PAUSE_SECONDS:
-            raise self._failure
+            # Each raise would add its frames, and with them what the requests of a whole second hold.
+            raise self._failure.with_traceback(None)
 
     def _failed(self, error: RedisError) -> FeaturesUnavailable:
         self._failed_at = time.monotonic()
