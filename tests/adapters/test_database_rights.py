@@ -64,3 +64,23 @@ def test_the_plant_takes_numbers_and_keeps_tokens_and_a_recorder_does_not(postgr
     assert SqlTokens(plant).all() == SqlTokens(postgres).all()
     with pytest.raises(StoreUnavailable, match="permission denied for table perennial_token"):
         SqlTokens(admitted(postgres, DatabaseUse.RECORDER)).all()
+
+
+@pytest.mark.server
+@pytest.mark.parametrize(
+    ("role", "more", "named"),
+    [("mighty", "ALTER ROLE {0} SUPERUSER", "on perennial_"), ("passing", "ALTER ROLE {0} BYPASSRLS", "BYPASSRLS"),
+     ("member", "CREATE ROLE all_of_{0}; GRANT ALL ON perennial_ledger TO all_of_{0}; GRANT all_of_{0} TO {0}",
+      "on perennial_ledger")],
+)  # fmt: skip
+def test_a_role_that_would_keep_more_is_refused_and_gets_nothing(postgres, role, more, named):
+    """As a member of another role, whose rights no REVOKE from it takes."""
+    owner = Database(postgres)
+    owner.prepare()
+    with owner.writing() as connection:
+        connection.exec_driver_sql(f"CREATE ROLE {role} LOGIN; {more.format(role)}")
+    with pytest.raises(UsageError, match=named):
+        admit(owner, role, DatabaseUse.MACHINE)
+    with owner.reading() as connection:
+        granted = "SELECT count(*) FROM information_schema.role_table_grants WHERE grantee = %s"
+        assert connection.exec_driver_sql(granted, (role,)).scalar_one() == 0

@@ -93,6 +93,9 @@ def test_the_command_counts_what_its_owners_have(project, capsys):
         kept.write_text("x" * 1000)
         run.artifact(kept)
     _last(run, hours=2)
+    with tracker.run("m", "training", {}) as killed:
+        pass
+    _kill(killed, hours_ago=20)
     (project / "configs" / "prices.yaml").write_text(
         "currency: EUR\nthousand_requests: 500\ntraining_hour: 3\n"
     )
@@ -101,10 +104,12 @@ def test_the_command_counts_what_its_owners_have(project, capsys):
     printed = json.loads(capsys.readouterr().out)
     m, n, whole = printed["models"]
     assert (m["model"], m["requests"], m["shadow_requests"]) == ("m", 2, 1), "one is older than 30 days"
-    assert m["training_hours"] == pytest.approx(2, abs=0.01), "the trial within it is not counted again"
+    assert m["training_hours"] == pytest.approx(20, abs=0.01), (
+        "a trial counts once, a killed run up to the next"
+    )
     assert (m["log_bytes"], m["artifact_bytes"]) == (logged, 1000)
     assert m["cost"]["requests"] == pytest.approx(1.5)
-    assert m["cost"]["total"] == pytest.approx(7.5, abs=0.05)
+    assert m["cost"]["total"] == pytest.approx(61.5, abs=0.05)
     assert m["cost"]["storage_month"] is None
     assert (n["requests"], n["training_hours"], n["log_bytes"], n["artifact_bytes"]) == (0, 0, 0, 0)
     assert whole["requests"] == 2
@@ -119,4 +124,15 @@ def _last(run, hours: float) -> None:
     with closing(sqlite3.connect(load().mlflow_dir / "mlflow.db")) as connection:
         span = round(hours * 3_600_000)
         connection.execute("UPDATE runs SET start_time = end_time - ? WHERE run_uuid = ?", (span, run.run_id))
+        connection.commit()
+
+
+def _kill(run, hours_ago: float) -> None:
+    """Let a run have begun so long ago, and never have ended."""
+    begin = round((datetime.now(UTC).timestamp() - hours_ago * 3600) * 1000)
+    with closing(sqlite3.connect(load().mlflow_dir / "mlflow.db")) as connection:
+        connection.execute(
+            "UPDATE runs SET start_time = ?, end_time = NULL, status = 'RUNNING' WHERE run_uuid = ?",
+            (begin, run.run_id),
+        )
         connection.commit()

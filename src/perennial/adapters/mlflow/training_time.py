@@ -25,7 +25,8 @@ class TrainingTime(NamedTuple):
 def training_time(url: str, model: str, since: datetime, until: datetime) -> TrainingTime:
     """Return the hours of the runs of a model within a period, also of deleted runs; a run that goes on counts, too.
 
-    A run within another, as a trial, is part of that one's time.
+    A run within another, as a trial, is part of that one's time. A run without an end counts up to the begin of the
+    next one: a model has one training at a time, so it was killed by then.
     """
     client = connect(url)
     start, end = (int(moment.timestamp() * 1000) for moment in (since, until))
@@ -43,10 +44,13 @@ def training_time(url: str, model: str, since: datetime, until: datetime) -> Tra
                 page_token=token,
             )
         )
+    whole = sorted(
+        (run.info for run in runs if PARENT not in run.data.tags), key=lambda info: info.start_time
+    )
+    nexts = [*(info.start_time for info in whole[1:]), end]
     spans = [
-        (max(run.info.start_time, start), min(run.info.end_time or end, end))
-        for run in runs
-        if PARENT not in run.data.tags
+        (max(info.start_time, start), min(info.end_time or following, end))
+        for info, following in zip(whole, nexts[: len(whole)], strict=True)
     ]
     hours = sum(max(0, last - first) for first, last in spans) / 3_600_000
     return TrainingTime(hours, experiment.artifact_location)

@@ -84,6 +84,14 @@ END $$
 """Trigger that refuses a statement after which a role has too many rows. It counts as the owner of the table."""
 
 
+MORE = """
+SELECT tablename, kind FROM pg_tables, unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE', 'TRUNCATE', 'TRIGGER']) kind
+WHERE schemaname = current_schema() AND tablename LIKE 'perennial\\_%'
+  AND has_table_privilege(:role, quote_ident(schemaname) || '.' || quote_ident(tablename), kind)
+"""
+"""Rights to whole tables that a role has, from whomever: also by another role, as everybody, or as a superuser."""
+
+
 def statements(role: str, use: DatabaseUse, database: str, schema: str) -> Iterator[str]:
     """Yield the statements that give a role the rights of a use, and no others; repeating them changes nothing.
 
@@ -138,8 +146,8 @@ def admit(database: Database, role: str, use: DatabaseUse) -> None:
     """Give an existing role the rights of a use, in place of those that it had.
 
     Raises:
-        UsageError: no name of a role, or the database has no roles. StoreUnavailable: there is no such role, or this
-            one does not own the tables.
+        UsageError: no name of a role, the database has no roles, or the role would keep more rights than these.
+        StoreUnavailable: there is no such role, or this one does not own the tables. Nothing has changed then.
     """
     with database.writing() as connection:
         if connection.dialect.name != "postgresql":
@@ -148,6 +156,7 @@ def admit(database: Database, role: str, use: DatabaseUse) -> None:
         place = connection.execute(text("SELECT current_database(), current_schema()")).one()
         for statement in statements(role, use, *(part.replace('"', '""') for part in place)):
             connection.exec_driver_sql(statement.replace("%", "%%"))  # the driver looks for parameters
+        _refuse_more(connection, role, use)
 
 
 def _refuse_owner(connection: Connection, role: str) -> None:
@@ -157,4 +166,19 @@ def _refuse_owner(connection: Connection, role: str) -> None:
     if owner == role:
         raise UsageError(
             f"{role} owns the tables", hint="make a role for the processes: docs/guide/production.md"
+        )
+
+
+def _refuse_more(connection: Connection, role: str, use: DatabaseUse) -> None:
+    """Refuse a role that has rights which a REVOKE from it does not take: those of a superuser, or of another role."""
+    granted = {(table.name, right) for table, rights in RIGHTS[use].items() for right in rights}
+    more = [f"{kind} on {table}" for table, kind in connection.execute(text(MORE), {"role": role})
+            if (table, kind) not in granted]  # fmt: skip
+    passes = text("SELECT rolbypassrls FROM pg_roles WHERE rolname = :role")
+    if not more and connection.execute(passes, {"role": role}).scalar_one():
+        more = ["BYPASSRLS"]
+    if more:
+        raise UsageError(
+            f"{role} would keep {more[0]} and {len(more) - 1} more, by another role, PUBLIC or as a superuser",
+            hint=f"take them away (psql: \\du {role}); nothing was changed",
         )
