@@ -140,6 +140,18 @@ def test_a_key_that_the_issuer_has_withdrawn_signs_nobody_in(pages, issuer):
     assert pages.browser().sign_in("ann").status_code == 401
 
 
+@pytest.mark.parametrize(
+    "keys", [[], {}, {"keys": "none"}, {"keys": [1]}, {"keys": [{"kty": "RSA"}]}], ids=str
+)
+def test_keys_that_are_none_sign_nobody_in(pages, issuer, keys):
+    browser = pages.browser()
+    there = browser.to_issuer()
+    issuer.control(wrong={"keys": keys})
+    answer = browser.http.get(browser.agree(there, "ann"))
+    assert answer.status_code in (NotSignedIn.http_status, IssuerUnavailable.http_status)
+    assert "PERENNIAL_OIDC_ISSUER" in answer.text or "sign in again" in answer.text
+
+
 def test_a_callback_counts_once_and_in_its_own_browser(pages):
     browser, other = pages.browser(), pages.browser()
     back = browser.agree(browser.to_issuer(), "ann")
@@ -270,6 +282,7 @@ def test_a_person_makes_a_token_for_the_command_line(pages, issuer):
     "wrong",
     [
         {"issuer": "https://evil.example"},
+        *({"whole": whole} for whole in ([], "evil", None)),
         *(
             {"description": {name: f"http://evil.example/{name}"}}
             for name in (*ENDPOINTS, "userinfo_endpoint", "end_session_endpoint")

@@ -137,6 +137,8 @@ def test_an_issuer_with_its_keys_and_clock(home, given, doctor, issuer):
     } == {"ok"}
     issuer.control(wrong={"issuer": "https://other.example"})
     assert "calls itself something else: https://other.example" in doctor()["issuer"]["what"]
+    issuer.control(wrong={"whole": ["no", "object"]})
+    assert "is no JSON object" in doctor()["issuer"]["what"]
     issuer.control(wrong={"description": {"token_endpoint": "http://sso.example/token"}})
     assert (
         "neither https nor on loopback: token_endpoint http://sso.example/token" in doctor()["issuer"]["what"]

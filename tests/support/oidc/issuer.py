@@ -142,7 +142,9 @@ def create_app(address: str):
     @app.get("/.well-known/openid-configuration")
     def description():
         return jsonify(
-            {
+            wrong["whole"]
+            if "whole" in wrong
+            else {
                 "issuer": wrong.get("issuer", address),
                 "authorization_endpoint": f"{address}/authorize",
                 "token_endpoint": f"{address}/token",
@@ -159,7 +161,7 @@ def create_app(address: str):
 
     @app.get("/keys")
     def public_keys():
-        return jsonify({"keys": [key.as_dict(private=False) for key in keys]})
+        return jsonify(wrong.get("keys", {"keys": [key.as_dict(private=False) for key in keys]}))
 
     @app.route("/authorize", methods=["GET", "POST"])
     def authorize():

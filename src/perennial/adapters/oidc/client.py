@@ -20,6 +20,8 @@ from perennial.errors import IssuerUnavailable, NotSignedIn
 
 SECONDS = 10.0
 """Longest wait for an answer of the issuer."""
+OTHER_JSON = (ValueError, TypeError, LookupError, AttributeError)
+"""What Authlib raises over an answer that is no JSON, or other JSON than an issuer sends."""
 KEPT = 3600.0
 """Seconds for which its description is kept, without its keys."""
 
@@ -74,7 +76,7 @@ class OidcClient:
             raise NotSignedIn(f"the issuer refuses: {error.error}", hint="sign in again") from error
         except JoseError as error:
             raise NotSignedIn(f"the issuer's token does not hold: {error}", hint="sign in again") from error
-        except (httpx2.HTTPError, ValueError, RuntimeError) as error:
+        except (httpx2.HTTPError, RuntimeError, *OTHER_JSON) as error:
             raise self._down(error) from error
         if "userinfo" not in token:
             raise NotSignedIn("the issuer gave no ID token", hint="PERENNIAL_OIDC_SCOPES: openid")
@@ -106,7 +108,7 @@ class OidcClient:
             return claims
         try:
             more = await app.userinfo(token=token)
-        except (OAuthError, httpx2.HTTPError, ValueError) as error:
+        except (OAuthError, httpx2.HTTPError, *OTHER_JSON) as error:
             raise self._down(error) from error
         if more.get("sub") != claims["sub"]:
             raise NotSignedIn("the issuer describes somebody else", hint="sign in again")
@@ -136,7 +138,7 @@ class OidcClient:
         )
         try:
             metadata = await app.load_server_metadata()
-        except (httpx2.HTTPError, ValueError) as error:
+        except (httpx2.HTTPError, *OTHER_JSON) as error:
             raise self._down(error) from error
         wrong = problem_of(metadata, oidc.issuer)
         if wrong is not None:

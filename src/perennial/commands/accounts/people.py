@@ -52,7 +52,8 @@ def release(account: str) -> None:
     """Let the name of a person go: whoever signs in with it next gets it. Ends the sessions and all tokens, too.
 
     For people who come back from another issuer, or as another subject. Approvals that were given under this name
-    stay what they are. The admin's password comes from PERENNIAL_ADMIN_PASSWORD or a prompt.
+    stay what they are, and so does what an admin gave the account in MLflow by hand: delete it there.
+    The admin's password comes from PERENNIAL_ADMIN_PASSWORD or a prompt.
     """
     _end(account, Why.RELEASED)
     print_text(f"{account} belongs to the next person who signs in with this name")
