@@ -12,12 +12,15 @@ from perennial.core.events import LedgerRow
 from perennial.core.governance import people
 from perennial.core.governance.identity import NAME, Role
 from perennial.core.governance.oidc import (
+    ENDPOINTS,
     account_name,
     is_safe_address,
     local_path,
     origin_of,
+    problem_of,
     read_roles,
     role_of,
+    signing_algorithms,
 )
 from perennial.core.governance.people import SignedInFact, Why
 from perennial.errors import NotAllowed, SettingsError
@@ -133,6 +136,32 @@ def test_settings_that_do_not_fit_are_told(settings, named):
 )
 def test_an_origin_is_written_as_browsers_do(address, origin):
     assert origin_of(address) == origin
+
+
+GOOD = {
+    "issuer": "https://i.example", "code_challenge_methods_supported": ["plain", "S256"],
+    "id_token_signing_alg_values_supported": ["none", "HS256", "ES256", "RS256"],
+    **{name: f"https://i.example/{name}" for name in ENDPOINTS},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("changed", "problem"),
+    [
+        ({}, None),
+        ({"code_challenge_methods_supported": None, "id_token_signing_alg_values_supported": None}, None),
+        ({"issuer": "https://i.example/"}, "calls itself something else"),
+        ({"jwks_uri": None}, "names no jwks_uri"),
+        ({"token_endpoint": "http://i.example/token"}, "names an address that is neither https nor on loopback"),
+        ({"userinfo_endpoint": "http://i.example/who"}, "names an address that is neither https nor on loopback"),
+        ({"code_challenge_methods_supported": ["plain"]}, "offers no PKCE with S256"),
+        ({"id_token_signing_alg_values_supported": ["none", "HS256"]}, "signs with other algorithms"),
+    ],
+)  # fmt: skip
+def test_an_issuer_that_describes_itself_wrongly_is_none(changed, problem):
+    wrong = problem_of({**GOOD, **changed}, "https://i.example")
+    assert (wrong and wrong[0].partition(":")[0]) == problem
+    assert signing_algorithms(GOOD) == ["RS256", "ES256"]
 
 
 def test_browsers_reach_the_pages_safely():

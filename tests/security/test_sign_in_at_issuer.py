@@ -183,6 +183,11 @@ def test_a_sign_in_leads_to_no_other_server(pages, next_):
     assert answer.headers["location"] == "/"
 
 
+def test_a_long_address_to_come_back_to_leaves_room_for_the_sign_in(pages):
+    answer = pages.browser().http.get(f"/oidc/login?next=/{'x' * 5000}")
+    assert len(answer.headers["set-cookie"]) < 4096  # browsers drop a larger one, and nobody could sign in
+
+
 def test_who_has_no_role_is_refused_and_loses_what_was_open(pages, issuer):
     issuer.person("vic", "ml")
     browser = pages.browser()

@@ -186,8 +186,14 @@ def test_a_feature_store_that_is_away_is_503(server, champion):
 
 @pytest.mark.parametrize(
     ("encoding", "encode", "status"),
-    [("gzip", gzip.compress, 200), ("gzip", bytes, 400), ("br", bytes, 400)],
-    ids=["gzip", "not gzip", "unknown"],
+    [
+        ("gzip", gzip.compress, 200),
+        ("GZip", gzip.compress, 200),
+        ("gzip", bytes, 400),
+        ("br", bytes, 400),
+        ("gzip, gzip", lambda body: gzip.compress(gzip.compress(body)), 400),
+    ],
+    ids=["gzip", "in other letters", "not gzip", "unknown", "twice"],
 )
 def test_a_compressed_request_by_entity_is_read_as_one_by_tensor(server, champion, encoding, encode, status):
     server.hold(champion)

@@ -77,7 +77,7 @@ async def read_body(request: Request) -> bytes:
     whole: bytes | None = getattr(request, "whole", None)
     body = await _received(request) if whole is None else whole
     encoding = request.headers.get(ENCODING)
-    return body if encoding is None else _decompressed(body, encoding)
+    return body if encoding is None else _decompressed(body, encoding.strip().lower())
 
 
 async def _received(request: Request) -> bytes:

@@ -136,9 +136,11 @@ def test_an_issuer_with_its_keys_and_clock(home, given, doctor, issuer):
         rows[name]["state"] for name in ("issuer", "issuer: keys", "issuer: addresses", "clock of issuer")
     } == {"ok"}
     issuer.control(wrong={"issuer": "https://other.example"})
-    assert "calls itself https://other.example" in doctor()["issuer"]["what"]
+    assert "calls itself something else: https://other.example" in doctor()["issuer"]["what"]
     issuer.control(wrong={"description": {"token_endpoint": "http://sso.example/token"}})
-    assert "token_endpoint http://sso.example/token is neither" in doctor()["issuer"]["what"]
+    assert (
+        "neither https nor on loopback: token_endpoint http://sso.example/token" in doctor()["issuer"]["what"]
+    )
     issuer.control(wrong={})
     given(oidc_issuer=f"{issuer.address}/nowhere")
     assert "404" in doctor()["issuer"]["what"]

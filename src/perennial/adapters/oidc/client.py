@@ -15,15 +15,7 @@ from joserfc.errors import JoseError
 from starlette.requests import Request
 from starlette.responses import Response
 
-from perennial.core.governance.oidc import (
-    ALGORITHMS,
-    DEFAULT_ALGORITHMS,
-    LEEWAY,
-    WELL_KNOWN,
-    Oidc,
-    claim,
-    unsafe_endpoint,
-)
+from perennial.core.governance.oidc import LEEWAY, WELL_KNOWN, Oidc, claim, problem_of, signing_algorithms
 from perennial.errors import IssuerUnavailable, NotSignedIn
 
 SECONDS = 10.0
@@ -146,26 +138,11 @@ class OidcClient:
             metadata = await app.load_server_metadata()
         except (httpx2.HTTPError, ValueError) as error:
             raise self._down(error) from error
-        if metadata.get("issuer") != oidc.issuer:
-            raise IssuerUnavailable(
-                f"the issuer calls itself something else: {oidc.issuer}: {metadata.get('issuer')}",
-                hint="PERENNIAL_OIDC_ISSUER is exactly what it calls itself, to the last slash",
-            )
-        unsafe = unsafe_endpoint(metadata)
-        if unsafe is not None:
-            raise IssuerUnavailable(
-                f"the issuer names an address that is neither https nor on loopback: {unsafe}",
-                hint="codes and keys would pass in the clear: let it know its public address behind its proxy",
-            )
-        offered = metadata.get("id_token_signing_alg_values_supported") or DEFAULT_ALGORITHMS
-        allowed = [name for name in ALGORITHMS if name in offered]
-        if not allowed:
-            raise IssuerUnavailable(
-                f"the issuer signs with other algorithms: {oidc.issuer}: {', '.join(offered)}",
-                hint=f"one of {', '.join(ALGORITHMS)}",
-            )
+        wrong = problem_of(metadata, oidc.issuer)
+        if wrong is not None:
+            raise IssuerUnavailable(f"the issuer {wrong[0]}", hint=wrong[1])
         # Authlib takes the issuer's word for what it may sign with, `none` included.
-        metadata["id_token_signing_alg_values_supported"] = allowed
+        metadata["id_token_signing_alg_values_supported"] = signing_algorithms(metadata)
         self._made = time.monotonic(), app
         return app
 

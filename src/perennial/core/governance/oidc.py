@@ -27,6 +27,7 @@ LEEWAY = 60
 """Seconds by which the clock of the issuer may differ from ours."""
 EVERY_APPROVER = "role:approver"
 """Stands for all approvers where Airflow wants names; no account has it as its name."""
+LONGEST_PATH = 1000
 USUAL_PORTS = {"http": 80, "https": 443}
 LOOPBACKS = frozenset({"127.0.0.1", "localhost", "::1"})
 _OTHER = re.compile(r"[^a-z0-9_-]+")
@@ -75,13 +76,40 @@ def is_safe_address(address: str) -> bool:
     )
 
 
-def unsafe_endpoint(description: Mapping[str, Any]) -> str | None:
-    """Return an address of the issuer, with its name, that is neither https nor on loopback; None: there is none."""
+def problem_of(description: Mapping[str, Any], issuer: str) -> tuple[str, str] | None:
+    """Return why nobody may sign in at an issuer that describes itself so, and what to do; None: all is well.
+
+    What the issuer says of itself comes after a colon.
+    """
+    named = description.get("issuer")
+    if named != issuer:
+        return (
+            f"calls itself something else: {named}, not {issuer}",
+            "PERENNIAL_OIDC_ISSUER is exactly what it calls itself, to the last slash",
+        )
+    missing = [name for name in ENDPOINTS if not description.get(name)]
+    if missing:
+        return f"names no {', '.join(missing)}", "is it an OpenID Connect issuer?"
     for name in (*ENDPOINTS, *MORE_ENDPOINTS):
         address = description.get(name)
         if address and not is_safe_address(str(address)):
-            return f"{name} {address}"
+            return (
+                f"names an address that is neither https nor on loopback: {name} {address}",
+                "codes and keys would pass in the clear: let it know its public address behind its proxy",
+            )
+    methods = description.get("code_challenge_methods_supported")
+    if methods is not None and "S256" not in methods:
+        return "offers no PKCE with S256", "allow it there for this client"
+    if not signing_algorithms(description):
+        offered = ", ".join(map(str, description["id_token_signing_alg_values_supported"]))
+        return f"signs with other algorithms: {offered}", f"one of {', '.join(ALGORITHMS)}"
     return None
+
+
+def signing_algorithms(description: Mapping[str, Any]) -> list[str]:
+    """Return the algorithms of ALGORITHMS that an issuer says it signs with."""
+    offered = description.get("id_token_signing_alg_values_supported") or DEFAULT_ALGORITHMS
+    return [name for name in ALGORITHMS if name in offered]
 
 
 def role_of(claims: Mapping[str, Any], oidc: Oidc) -> Role:
@@ -146,13 +174,14 @@ def claim(claims: Mapping[str, Any], path: str) -> object:
 def local_path(address: str | None, origin: str) -> str:
     """Return the path to which a browser goes after a sign-in: one of this server, else its first page.
 
-    Browsers take a backslash for a slash, skip tabs and line ends, and take `//host` for another server.
+    Browsers take a backslash for a slash, skip tabs and line ends, and take `//host` for another server. The path is
+    kept in a cookie, which has little room.
 
     Args:
         origin: scheme, host and port of this server.
     """
     path = (address or "").removeprefix(origin)
-    if not path.startswith("/") or re.search(r"[\x00-\x20\x7f\\]|^//", path):
+    if len(path) > LONGEST_PATH or not path.startswith("/") or re.search(r"[\x00-\x20\x7f\\]|^//", path):
         return "/"
     return path
 

@@ -8,14 +8,7 @@ from typing import Any
 
 import httpx
 
-from perennial.core.governance.oidc import (
-    ALGORITHMS,
-    DEFAULT_ALGORITHMS,
-    ENDPOINTS,
-    WELL_KNOWN,
-    Oidc,
-    unsafe_endpoint,
-)
+from perennial.core.governance.oidc import WELL_KNOWN, Oidc, problem_of
 from perennial.errors import IssuerUnavailable
 from perennial.local.doctor.answering import WAIT, clock
 from perennial.local.doctor.finding import Finding, State, attempt
@@ -46,36 +39,10 @@ def _described(oidc: Oidc, client: httpx.Client) -> tuple[dict[str, Any] | None,
         description, findings = _json(client, url)
     except IssuerUnavailable as error:
         return None, [Finding(NAME, State.PROBLEM, error.message, error.hint)]
-    wrong = _wrong(oidc, description)
+    wrong = problem_of(description, oidc.issuer)
     if wrong is not None:
-        return None, [wrong, *findings]
+        return None, [Finding(NAME, State.PROBLEM, *wrong), *findings]
     return description, [Finding(NAME, State.OK, f"{oidc.issuer} describes itself"), *findings]
-
-
-def _wrong(oidc: Oidc, description: dict[str, Any]) -> Finding | None:
-    named = description.get("issuer")
-    missing = [name for name in ENDPOINTS if not description.get(name)]
-    methods = description.get("code_challenge_methods_supported")
-    offered = description.get("id_token_signing_alg_values_supported") or DEFAULT_ALGORITHMS
-    if named != oidc.issuer:
-        fix = "PERENNIAL_OIDC_ISSUER is exactly what it calls itself, to the last slash"
-        return Finding(NAME, State.PROBLEM, f"calls itself {named}, not {oidc.issuer}", fix)
-    if missing:
-        return Finding(
-            NAME, State.PROBLEM, f"names no {', '.join(missing)}", "is it an OpenID Connect issuer?"
-        )
-    unsafe = unsafe_endpoint(description)
-    if unsafe is not None:
-        fix = (
-            "codes and keys would pass in the clear: let the issuer know its public address behind its proxy"
-        )
-        return Finding(NAME, State.PROBLEM, f"{unsafe} is neither https nor on loopback", fix)
-    if methods is not None and "S256" not in methods:
-        return Finding(NAME, State.PROBLEM, "offers no PKCE with S256", "allow it there for this client")
-    if not set(offered) & set(ALGORITHMS):
-        fix = f"one of {', '.join(ALGORITHMS)}"
-        return Finding(NAME, State.PROBLEM, f"signs with {', '.join(offered)} only", fix)
-    return None
 
 
 def _keys(description: dict[str, Any], client: httpx.Client) -> str:
