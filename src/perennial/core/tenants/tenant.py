@@ -17,7 +17,7 @@ RESERVED = frozenset(
     {*PARTS, *USERS, "tuning", "postgres", "template0", "template1", "public", "root", "admin", "none", "default", "pg"}
     | {"queue", "features", "exchange", "staging", "edge", "cell", "true"}
 )  # fmt: skip
-"""Roles, databases, accounts, labels and namespaces (`perennial-NAME`) that a server or a plant without a tenant has."""
+"""Roles, databases, accounts, labels and namespaces (perennial-NAME) that a server or a plant without a tenant has."""
 
 
 @dataclass(frozen=True)
