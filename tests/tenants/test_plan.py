@@ -58,6 +58,20 @@ def test_no_tenant_gets_the_namespace_of_an_overlay_that_we_ship():
             Tenant(name.removeprefix("perennial-"))
 
 
+def test_the_label_that_opens_a_plant_without_a_tenant_opens_no_tenants():
+    policy = yaml.safe_load((KUSTOMIZE / "base/plant/network-policy.yaml").read_text())
+    labels = {
+        value
+        for rule in policy["spec"]["ingress"]
+        for who in rule["from"]
+        for value in who.get("namespaceSelector", {}).get("matchLabels", {}).values()
+    }
+    assert "true" in labels
+    for label in labels:
+        with pytest.raises(UsageError, match="reserved"):
+            Tenant(label)
+
+
 def test_a_name_that_is_a_word_of_sql_is_quoted_everywhere():
     lines = databases.script(Tenant("user"), dict.fromkeys((*PARTS, *USERS), "x")).splitlines()
     bare = [line for line in lines if re.search(r"""(?<!["'\w])user(?!["'\w])""", line)]

@@ -130,7 +130,7 @@ def plan(
 def admit(tenant: Tenant) -> str:
     """Return the commands for the owner of our tables, which it makes; they may be given again."""
     users = "; ".join(f"perennial store admit {tenant.role(user)} --as {user}" for user in USERS)
-    return f"PERENNIAL_DATABASE_URL_FILE={OWNER}: perennial store upgrade; {users}"
+    return f"with settings.env, then PERENNIAL_DATABASE_URL_FILE={OWNER}: perennial store upgrade; {users}"
 
 
 def _database(servers: Servers, tenant: Tenant, name: str, password: str) -> str:

@@ -15,9 +15,9 @@ USERS = ("plant", "recorder")
 """Roles that use the database of `perennial` and own nothing: `perennial store admit` gives them their rights."""
 RESERVED = frozenset(
     {*PARTS, *USERS, "tuning", "postgres", "template0", "template1", "public", "root", "admin", "none", "default", "pg"}
-    | {"queue", "features", "exchange", "staging", "edge", "cell"}
+    | {"queue", "features", "exchange", "staging", "edge", "cell", "true"}
 )  # fmt: skip
-"""Roles, databases, accounts and, behind `perennial-`, namespaces that a server or a plant without a tenant has."""
+"""Roles, databases, accounts, labels and namespaces (perennial-NAME) that a server or a plant without a tenant has."""
 
 
 @dataclass(frozen=True)

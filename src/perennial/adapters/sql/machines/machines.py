@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Mapping, Sequence
 from uuid import uuid4
@@ -13,13 +14,14 @@ from perennial.adapters.sql.database import Database
 from perennial.adapters.sql.schema import database_time, machine_calls, machine_counters, machines
 from perennial.core.machine import Answer, Call, Machine, MachineReport, Refusal, Tally
 from perennial.core.release.traffic import Counters
-from perennial.errors import RouterUnavailable, ToolError
+from perennial.errors import ToolError
 
 POLL_SECONDS = 0.02
 CALL_SECONDS = 60.0
 LEFT_OVER_US = 600 * 1_000_000
 """Age of calls that nobody waits for any more: who asked was killed."""
 UNREADABLE = "cannot be read; are both halves of one version?"
+LOG = logging.getLogger(__name__)
 
 
 class SqlMachines:
@@ -105,13 +107,19 @@ class SqlMachines:
     def counted(self, model: str) -> dict[str, dict[str, Counters]]:
         """Return machine -> pool -> counters as each machine has stored them last.
 
-        Raises:
-            RouterUnavailable: those of a machine cannot be read; a sum without them would fall.
+        Those that cannot be read are left out: they must not stop the releases of all. A sum then falls, for which a
+        release compares machine by machine.
         """
         query = select(machine_counters.c.machine, machine_counters.c.body)
         with self._database.reading() as connection:
             rows = connection.execute(query.where(machine_counters.c.model == model)).all()
-        return {row.machine: _tally(row.machine, row.body).total for row in rows}
+        counted = {}
+        for row in rows:
+            try:
+                counted[row.machine] = Tally.model_validate_json(row.body).total
+            except ValidationError:
+                LOG.warning("the stored counters of %s for %s: %s", row.machine, model, UNREADABLE)
+        return counted
 
 
 def _delete(connection: Connection, which: ColumnElement[bool]) -> None:
@@ -126,13 +134,3 @@ def _answer(body: str) -> Answer:
         return Answer.model_validate_json(body)
     except ValidationError:
         return Answer(refusal=Refusal(error=ToolError.__name__, message=f"its answer {UNREADABLE}"))
-
-
-def _tally(machine: str, body: str) -> Tally:
-    try:
-        return Tally.model_validate_json(body)
-    except ValidationError as error:
-        raise RouterUnavailable(
-            f"{machine}: its stored counters cannot be read",
-            hint=f"remove the rows of {machine} from perennial_machine_counters",
-        ) from error
