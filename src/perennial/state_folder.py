@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 from typing import ClassVar, Protocol
@@ -16,6 +17,8 @@ PATTERN = r"[a-z][a-z0-9]{1,19}"
 MARK = "tenant"
 """File of the state folder with the name of its tenant; every account of the plant may read it."""
 READABLE = 0o644
+UNFINISHED = f".{MARK}."
+"""Part of the name of a mark that a kill has left unfinished."""
 
 
 class TenantSettings(BaseModel):
@@ -67,17 +70,26 @@ def owner_of(state: Path) -> str | None:
 
 
 def mark(state: Path, tenant: str) -> None:
-    """Mark a state folder as a tenant's. Several processes may do so; one that is marked stays as it is."""
+    """Mark a state folder as a tenant's. Several processes may do so; one that is marked stays as it is.
+
+    Raises:
+        OtherTenant: another tenant's process was faster.
+    """
     if owner_of(state) is None:
         state.mkdir(parents=True, exist_ok=True)
-        files.write_text(state / MARK, f"{tenant}\n", READABLE)
-        (state / MARK).chmod(READABLE)  # a umask may have taken rights away
+        temporary = state / f"{UNFINISHED}{os.getpid()}"
+        files.write_text(temporary, f"{tenant}\n", READABLE)
+        temporary.chmod(READABLE)  # a umask may have taken rights away
+        with contextlib.suppress(FileExistsError):
+            os.link(temporary, state / MARK)
+        temporary.unlink()
+    refuse_other(f"the state folder {state}", owner_of(state), tenant)
 
 
 def _has_content(state: Path) -> bool:
     try:
         with os.scandir(state) as entries:
-            return any(True for _ in entries)
+            return any(UNFINISHED not in entry.name for entry in entries)
     except (FileNotFoundError, NotADirectoryError):
         return False
     except PermissionError:  # what cannot be looked into is not taken for empty

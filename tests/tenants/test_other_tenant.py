@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import stat
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -11,6 +12,7 @@ from pathlib import Path
 import click
 import pytest
 
+from perennial import files, state_folder
 from perennial.cli import OF_NO_TENANT, app, main
 from perennial.core.events import Entry
 from perennial.errors import ChecksFailed, OtherTenant
@@ -182,3 +184,36 @@ def test_work_before_the_set_up_marks_the_folder(given, tmp_path):
     assert (tmp_path / "acme" / "tenant").read_text() == "acme\n"
     given(tenant="globex")
     assert main(["ledger", "show"]) == REFUSED
+
+
+def test_of_two_tenants_that_begin_at_once_one_has_the_folder(tmp_path, monkeypatch):
+    original = files.write_text
+
+    def meanwhile(path: Path, *given) -> None:
+        original(path, *given)
+        (tmp_path / "tenant").write_text("globex\n")
+
+    monkeypatch.setattr(files, "write_text", meanwhile)
+    with pytest.raises(OtherTenant, match="belongs to the tenant globex"):
+        state_folder.mark(tmp_path, "acme")
+    assert [path.name for path in tmp_path.iterdir()] == ["tenant"]
+    assert state_folder.owner_of(tmp_path) == "globex"
+
+
+def test_a_mark_that_a_kill_left_unfinished_is_no_content(tmp_path, monkeypatch):
+    class Killed(BaseException): ...
+
+    def killed(*given) -> None:
+        raise Killed
+
+    for step in ("link", "replace"):
+        with monkeypatch.context() as patch:
+            patch.setattr(os, step, killed)
+            patch.setattr(Path, "unlink", lambda *given, **more: None)
+            with pytest.raises(Killed):
+                state_folder.mark(tmp_path, "acme")
+    assert list(tmp_path.iterdir())
+    state_folder.refuse_other_folder(tmp_path, "acme")
+    state_folder.mark(tmp_path, "acme")
+    assert state_folder.owner_of(tmp_path) == "acme"
+    assert stat.S_IMODE((tmp_path / "tenant").stat().st_mode) == 0o644
