@@ -117,6 +117,19 @@ def test_the_grpc_door_lets_nobody_in_but_its_callers(inside):
     assert set(refused.values()) == {"UNAVAILABLE"}
 
 
+def test_a_stream_that_no_service_of_ours_has_is_none(inside, caplog):
+    """The health check brings one along (`Watch`)."""
+    inside.renew()
+    pair = inside.pair(ProcessRole.ENVOY)
+    credentials = grpc.ssl_channel_credentials(inside.trusted(), pair.key, pair.certificate)
+    with calls(inside) as port, grpc.secure_channel(f"127.0.0.1:{port}", credentials) as channel:
+        watch = channel.unary_stream(HEALTH.replace("Check", "Watch"))
+        with pytest.raises(grpc.RpcError) as caught:
+            next(watch(health_pb2.HealthCheckRequest().SerializeToString(), 20))
+    assert caught.value.code().name == "UNIMPLEMENTED"
+    assert "Traceback" not in caplog.text
+
+
 def test_a_renewed_certificate_is_shown_at_the_next_connection(inside):
     with monitor(inside) as metrics, page(inside) as health_page, calls(inside) as grpc_port:
         ports = {"monitor": httpx.URL(metrics).port, "mlflow": httpx.URL(health_page).port, "pool": grpc_port}
