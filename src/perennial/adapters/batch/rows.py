@@ -60,13 +60,13 @@ class FileRows:
         self._missing = missing
         self._form = form
         with self._read() as (database, file, read_form):
+            plain = plain_scan(database, file, missing, read_form) if is_csv(file) else None
+            columns = plain[1] if plain is not None else [*described(database, file, missing, read_form)]
             if is_csv(file) and (twice := repeated_names(file, read_form.encoding)):
                 raise MalformedInput(
                     f"{path} has the columns {', '.join(twice)[:500]} more than once",
                     hint="give each column a name of its own; upper and lower case count as one",
                 )
-            plain = plain_scan(database, file, missing, read_form) if is_csv(file) else None
-            columns = plain[1] if plain is not None else [*described(database, file, missing, read_form)]
         if absent := [name for name in (*types, *wanted) if name not in columns]:
             raise MalformedInput(
                 f"{path} has no column {', '.join(absent)}",
