@@ -139,6 +139,7 @@ def reproduced(project) -> str:
     return run(project, "dvc", "repro")
 
 
+@pytest.mark.deep  # minutes; test_add_a_table has the same pipeline for a table
 def test_repro_is_green_and_a_second_run_does_nothing(project, reproduced):
     for stage in ("bootstrap", "prepare", "validate", "train", "evaluate"):
         assert f"Running stage '{stage}'" in reproduced
@@ -147,6 +148,7 @@ def test_repro_is_green_and_a_second_run_does_nothing(project, reproduced):
     assert "holdout.roc_auc" in json.dumps(shown)
 
 
+@pytest.mark.deep  # minutes; test_add_a_table has the same pipeline for a table
 def test_it_becomes_a_registered_version(project, reproduced):
     work = project / "data" / NAME
     run(project, "perennial", "register", NAME, "--workdir", str(work))

@@ -259,10 +259,16 @@ def test_equal_variants_at_a_small_share_rarely_decide(kind, draw):
                 for name, side in (("A", ~treated[:n]), ("B", treated[:n]))
             )
             low, high = sequential_bounds(kind, *arms, 0.05)
-            if (low > 0 or high < 0) and largest_part(kind, *arms) <= 1 / FEWEST_EVENTS:
+            is_bounded = kind == "binary" or largest_part(kind, *arms) <= 1 / FEWEST_EVENTS
+            if (low > 0 or high < 0) and is_bounded:
                 wrong += 1
                 break
     assert wrong <= 8, "nominal 5 of 100"
+
+
+def test_all_against_nothing_is_decided():
+    arms = (Variant(name="A", n=60, total=0), Variant(name="B", n=60, total=60))
+    assert analyse("binary", arms, (1, 1)).comparisons[0].decision is Recommendation.PROMOTE
 
 
 def test_one_observation_with_most_of_the_variance_forbids_a_decision():

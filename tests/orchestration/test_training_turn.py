@@ -87,7 +87,9 @@ def test_airflow_knows_the_turn_and_the_pool(airflow):
 def test_a_run_is_started_although_another_part_of_airflow_writes_for_long(airflow):
     """Of a hundred runs that were started at once on a busy machine some were answered with a 500."""
     with (
-        closing(sqlite3.connect(airflow.settings.airflow_dir / "airflow.db", isolation_level=None)) as writer,
+        closing(
+            sqlite3.connect(airflow.settings.airflow_dir / "airflow.db", 120, isolation_level=None)
+        ) as writer,
         ThreadPoolExecutor(1) as clients,
     ):
         writer.execute("BEGIN IMMEDIATE")

@@ -133,7 +133,7 @@ def _compare(
     a, b = posterior(kind, control), posterior(kind, treatment)
     low, high = sequential_bounds(kind, control, treatment, alpha)
     early = min(control.n, treatment.n) < FIRST_LOOK
-    part = largest_part(kind, control, treatment)
+    part = 0.0 if kind == "binary" else largest_part(kind, control, treatment)  # binary bounds are exact then
     decision, why = _decide(low, high, worth, mismatch, early, part)
     relative = kind != "continuous" and control.mean > 0
     return VariantComparison(

@@ -8,6 +8,7 @@ import scipy  # loads its parts, here those of a second, when they are first use
 
 from perennial.core.experiment.design import Kind
 from perennial.core.experiment.posterior import Variant
+from perennial.core.statistics import difference_bounds
 
 TUNED_FOR = 1000
 """Observations of all variants at which the confidence sequence is tightest; must not depend on the data."""
@@ -27,8 +28,13 @@ def sequential_bounds(kind: Kind, control: Variant, treatment: Variant, alpha: f
 
     The asymptotic confidence sequence of I. Waudby-Smith et al., "Time-uniform central limit theory and
     asymptotic confidence sequences" (Annals of Statistics 2024), over both variants together with the variance
-    of the difference. It relies on the central limit theorem: see `largest_part`.
+    of the difference. It relies on the central limit theorem: see `largest_part`. Of binary outcomes too few or too
+    alike for that, the bounds are exact (`core.statistics.difference_bounds`), and wider.
     """
+    if kind == "binary" and largest_part(kind, control, treatment) > 1.0 / FEWEST_EVENTS:
+        sides = (treatment.total, treatment.n, control.total, control.n)
+        low, high = difference_bounds(*sides, 1.0 - alpha)
+        return float(low), float(high)
     n = control.n + treatment.n
     half = half_width(n, variance_of_mean(kind, control) + variance_of_mean(kind, treatment), alpha)
     middle = treatment.mean - control.mean
