@@ -137,7 +137,7 @@ class AirflowServer:
             "access_token"
         ]
         headers = {"Authorization": f"Bearer {token}"}
-        return httpx.request(method, url + path, json=body, headers=headers, timeout=60, verify=verify)
+        return httpx.request(method, url + path, json=body, headers=headers, timeout=240, verify=verify)
 
     def password(self, name: str) -> str:
         if name == self.settings.airflow_user:
