@@ -89,7 +89,7 @@ def parse(content: dict[str, Any], path: Path) -> ModelSpec:
     try:
         parsed = ModelSpec.model_validate(content)
     except ValidationError as error:
-        raise _invalid(f"{path} is not a model spec", error, guide="add-a-model") from error
+        raise invalid(f"{path} is not a model spec", error, guide="add-a-model") from error
     if parsed.name != path.stem:
         raise SpecError(f"{path}: name is {parsed.name!r}", hint=f"file and name must agree: {path.stem}")
     return parsed
@@ -111,7 +111,7 @@ def parse_suite(content: dict[str, Any], path: Path) -> Suite:
     try:
         return Suite.model_validate({"name": path.stem} | content)
     except ValidationError as error:
-        raise _invalid(f"{path} is not a suite", error, guide="data") from error
+        raise invalid(f"{path} is not a suite", error, guide="data") from error
 
 
 def feature_views(project: Path) -> dict[str, ViewSpec]:
@@ -136,7 +136,7 @@ def feature_view(path: Path) -> ViewSpec:
     try:
         return ViewSpec.model_validate({"name": path.stem} | read_yaml(path))
     except ValidationError as error:
-        raise _invalid(f"{path} is not a feature view", error, guide="features") from error
+        raise invalid(f"{path} is not a feature view", error, guide="features") from error
 
 
 def on_demand_files(project: Path) -> list[Path]:
@@ -169,7 +169,12 @@ def used_views(spec: ModelSpec, project: Path) -> list[Path]:
     return [used[name] for name in sorted(used)]
 
 
-def _invalid(problem: str, error: ValidationError, guide: str) -> SpecError:
+def invalid(problem: str, error: ValidationError, guide: str) -> SpecError:
+    """Return the error of a file with wrong keys, a line per key.
+
+    Args:
+        guide: page of docs/guide that says how it is written.
+    """
     lines = [f"  {'.'.join(map(str, detail['loc']))}: {detail['msg']}" for detail in error.errors()]
     return SpecError("\n".join([f"{problem}:", *lines]), hint=f"see docs/guide/{guide}.md")
 

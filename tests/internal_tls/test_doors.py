@@ -28,14 +28,6 @@ from perennial.wiring.certificates import caller
 HEALTH = "/grpc.health.v1.Health/Check"
 
 
-@pytest.fixture
-def inside(tmp_path) -> InsideCertificates:
-    """Certificates that are six days old: due, and valid for another day."""
-    made = InsideCertificates(tmp_path / "certificates")
-    made.renew(days_ago=6)
-    return made
-
-
 @contextmanager
 def monitor(inside: InsideCertificates) -> Iterator[str]:
     (port,) = free_ports(1)

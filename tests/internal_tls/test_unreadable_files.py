@@ -7,19 +7,9 @@ import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import pytest
-from inside.certificates import InsideCertificates
-
 from perennial.internal_tls.contexts import server_context
 from perennial.internal_tls.identity import Identity
 from perennial.serving.access.grpc_callers import Certificates
-
-
-@pytest.fixture
-def inside(tmp_path) -> InsideCertificates:
-    made = InsideCertificates(tmp_path / "certificates")
-    made.renew(days_ago=6)
-    return made
 
 
 @contextmanager

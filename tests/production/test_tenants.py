@@ -12,17 +12,17 @@ from pathlib import Path
 from types import SimpleNamespace
 from urllib.parse import urlsplit
 
-import click
 import psycopg
 import pytest
 import redis as redis_client
 from backends.servers import S3, Postgres, Server
+from command_line.tree import commands
 from psycopg import sql
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 from serving_stack import free_ports
 
-from perennial.cli import OF_NO_TENANT, app, main
+from perennial.cli import OF_NO_TENANT, main
 from perennial.core.tenants.tenant import USERS, Tenant
 
 pytestmark = [pytest.mark.production, pytest.mark.timeout(900)]
@@ -238,16 +238,6 @@ def test_a_key_opens_its_own_bucket_only(plans, object_store, key):
     assert s3_refuses(client, "copy_object", Bucket=own, Key="copy", CopySource=f"{other}/mlflow/1")
     assert s3_refuses(client, "create_bucket", Bucket="another")
     assert object_store.client().get_object(Bucket=other, Key="mlflow/1")["Body"].read() == GLOBEX.encode()
-
-
-def commands(group: click.Group = app, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
-    context = click.Context(group)
-    for name in group.list_commands(context):
-        command = group.get_command(context, name)
-        if isinstance(command, click.Group):
-            yield from commands(command, (*path, name))
-        else:
-            yield (*path, name)
 
 
 def rows(databases: Postgres, database: str) -> str:

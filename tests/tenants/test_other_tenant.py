@@ -5,15 +5,14 @@ from __future__ import annotations
 import json
 import os
 import stat
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
-import click
 import pytest
+from command_line.tree import commands
 
 from perennial import files, state_folder
-from perennial.cli import OF_NO_TENANT, app, main
+from perennial.cli import OF_NO_TENANT, main
 from perennial.core.events import Entry
 from perennial.errors import ChecksFailed, OtherTenant
 from perennial.local.backup.make import make
@@ -21,17 +20,6 @@ from perennial.settings import load
 from perennial.wiring import database
 
 REFUSED = OtherTenant.exit_code
-
-
-def commands(group: click.Group = app, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
-    """Yield every command of the command line."""
-    context = click.Context(group)
-    for name in group.list_commands(context):
-        command = group.get_command(context, name)
-        if isinstance(command, click.Group):
-            yield from commands(command, (*path, name))
-        else:
-            yield (*path, name)
 
 
 EVERY = list(commands())

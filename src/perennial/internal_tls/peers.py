@@ -23,13 +23,13 @@ def check(shown: ssl.SSLObject | ssl.SSLSocket, allowed: Set[str]) -> None:
     Raises:
         WrongRole: it has none of the allowed ones.
     """
-    found = names(shown)
-    if not found & allowed:
-        raise WrongRole(problem(found, allowed))
+    roles = names(shown)
+    if not roles & allowed:
+        raise WrongRole(problem(roles, allowed))
 
 
-def problem(found: Set[str], allowed: Set[str]) -> str:
+def problem(roles: Set[str], allowed: Set[str]) -> str:
     """Return why a role is refused."""
     return (
-        f"the certificate is of {', '.join(sorted(found)) or 'no role'}, not of {', '.join(sorted(allowed))}"
+        f"the certificate is of {', '.join(sorted(roles)) or 'no role'}, not of {', '.join(sorted(allowed))}"
     )

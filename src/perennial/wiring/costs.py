@@ -12,7 +12,6 @@ from pydantic import ValidationError
 from perennial import catalog
 from perennial.core.governance.identity import Role
 from perennial.core.tenants.costs import Prices, Use
-from perennial.errors import SpecError
 from perennial.object_storage import S3, storage
 from perennial.settings import Settings
 from perennial.wiring.accounts import sign_in
@@ -32,12 +31,7 @@ def prices(settings: Settings) -> Prices | None:
     try:
         return Prices.model_validate(catalog.read_yaml(path))
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        raise SpecError(
-            f"{path}: {where}: {first['msg']}",
-            hint="currency, and any of thousand_requests, training_hour, gib_month",
-        ) from error
+        raise catalog.invalid(f"{path} are not prices", error, guide="tenants") from error
 
 
 def uses(settings: Settings, since: datetime, until: datetime) -> Iterator[Use]:

@@ -62,14 +62,16 @@ def plan(authorities: Sequence[Authority], now: datetime, leaf_life: timedelta) 
     A new authority is trusted at once and signs later; the one before stays trusted as long as a certificate that it
     has signed may be in use.
     """
-    valid = sorted((one for one in authorities if now < one.validity.ends), key=lambda one: one.signs_from)
-    ended = tuple(one for one in authorities if one not in valid)
-    signing = [one for one in valid if one.signs_from <= now]
+    valid = sorted(
+        (known for known in authorities if now < known.validity.ends), key=lambda known: known.signs_from
+    )
+    ended = tuple(known for known in authorities if known not in valid)
+    signing = [known for known in valid if known.signs_from <= now]
     signer = signing[-1] if signing else None
     if signer is None:
         return Plan(None, tuple(valid), ended, make=True)
-    superseded = tuple(one for one in signing[:-1] if now >= signer.signs_from + leaf_life)
-    trusted = tuple(one for one in valid if one not in superseded)
+    superseded = tuple(before for before in signing[:-1] if now >= signer.signs_from + leaf_life)
+    trusted = tuple(known for known in valid if known not in superseded)
     return Plan(signer, trusted, (*ended, *superseded), make=valid[-1].validity.due(now))
 
 

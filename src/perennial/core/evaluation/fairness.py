@@ -125,11 +125,12 @@ def _resampled(
     """
     hit, counted = answers.hits(measure), answers.counted(measure)
     rows = counted & np.isin(answers.values, names)
+    values, hit = answers.values[rows], hit[rows]
     cycles, code = np.unique(answers.group[rows], return_inverse=True)
     hits, sizes = np.zeros((len(names), len(cycles))), np.zeros((len(names), len(cycles)))
     for place, name in enumerate(names):
-        inside = answers.values[rows] == name
-        hits[place] = np.bincount(code[inside], weights=hit[rows][inside], minlength=len(cycles))
+        inside = values == name
+        hits[place] = np.bincount(code[inside], weights=hit[inside], minlength=len(cycles))
         sizes[place] = np.bincount(code[inside], minlength=len(cycles))
     weights = resample_groups(len(cycles), resamples, random)
     with np.errstate(invalid="ignore", divide="ignore"):

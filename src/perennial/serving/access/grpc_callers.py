@@ -73,9 +73,9 @@ class GrpcCallers(grpc.aio.ServerInterceptor):
             return None
 
         async def guarded(request: Any, context: grpc.aio.ServicerContext) -> Any:
-            found = frozenset(name.decode() for name in context.auth_context().get(URIS, ()))
-            if not found & self._callers:
-                said = peers.problem(found, self._callers)
+            roles = frozenset(name.decode() for name in context.auth_context().get(URIS, ()))
+            if not roles & self._callers:
+                said = peers.problem(roles, self._callers)
                 LOG.warning("call refused: %s", said)
                 await context.abort(grpc.StatusCode.PERMISSION_DENIED, said)
             return await answer(request, context)

@@ -31,11 +31,11 @@ class KnownCallers(HttpToolsProtocol):
         if self._callers is None:
             return
         shown = transport.get_extra_info("ssl_object")
-        found = peers.names(shown) if shown is not None else frozenset[str]()
-        if found & self._callers:
+        roles = peers.names(shown) if shown is not None else frozenset[str]()
+        if roles & self._callers:
             return
         self._turned_away = True
-        said = peers.problem(found, self._callers)
+        said = peers.problem(roles, self._callers)
         LOG.warning("connection refused: %s", said)
         body = said.encode()
         head = f"HTTP/1.1 403 Forbidden\r\ncontent-type: text/plain\r\ncontent-length: {len(body)}\r\n"

@@ -1,0 +1,1 @@
+"""What the command line offers, for tests that try all of it."""
