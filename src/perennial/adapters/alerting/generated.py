@@ -35,7 +35,7 @@ class _Dumper(yaml.SafeDumper):
 
 @dataclass(frozen=True)
 class Plan:
-    """What the files are made of; `guide` is the address of the guide in links to runbooks."""
+    """Sources of the files; `guide` is the address of the guide in links to runbooks."""
 
     specs: Sequence[ModelSpec]
     addresses: Addresses
