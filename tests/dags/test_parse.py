@@ -82,7 +82,8 @@ def test_what_uses_a_work_folder_is_for_the_workers_of_trainings(report):
     steps = ("prepare", "validate", "train", "evaluate", "register", "offer")
     assert {queues[f"train.{step}"] for step in steps} | {queues["maintain.clear_work"]} == {"training"}
     assert set(queues.values()) == {"training", "light"}
-    light = ("train.why", "release.gate", "release.approval", "monitor.window", "monitor.effect", "maintain.seal_predictions")
+    light = ("train.why", "release.gate", "release.approval", "monitor.window", "maintain.seal_predictions")
+    assert queues["monitor.effect"] == "light"
     assert {queues[name] for name in light} == {"light"}
 
 
