@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import cache
 from pathlib import Path
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from perennial.adapters.prometheus.metrics_server import ThreadingServer
     from perennial.adapters.prometheus.monitor_metrics import MonitorMetrics
     from perennial.core.spec import ModelSpec
+    from perennial.core.tasks import Task
     from perennial.flows.experiment.analyse import ExperimentPorts
     from perennial.flows.monitoring.effect import EffectPorts
     from perennial.flows.monitoring.watch import PassPorts
@@ -39,9 +40,17 @@ def pass_ports(settings: Settings) -> PassPorts:
         ledger=experiment.ledger,
         drift=EvidentlyDrift(),
         scheduler=scheduler(settings),
+        references=cheap_models,
     )
     references = settings.state / "monitor" / "references"
     return PassPorts(monitor, experiment, MonitorFolders(references, settings.reports))
+
+
+def cheap_models(task: Task) -> Mapping[str, ports.Reference]:
+    """Return the models of the back-test by name; scikit-learn is loaded at the first alarm only."""
+    from perennial.adapters.reference_models import references
+
+    return references(task)
 
 
 def attended(
