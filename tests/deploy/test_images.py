@@ -142,8 +142,9 @@ def test_the_made_secrets_are_those_of_the_compose_file(tmp_path):
         (key,) = identity["credentials"]
         assert all(text in first[f"s3_{identity['name']}"] for text in key.values())
     for name, role, database in (
-        ("owner_database", "owner", "plant"), ("database", "plant", "plant"), ("recorder_database", "recorder", "plant"),
-        ("mlflow_database", "mlflow", "mlflow"), ("airflow_database", "airflow", "airflow"), ("tuning", "tuning", "tuning"),
+        ("owner_database", "owner", "plant"), ("database", "plant", "plant"),
+        ("recorder_database", "recorder", "plant"), ("mlflow_database", "mlflow", "mlflow"),
+        ("airflow_database", "airflow", "airflow"), ("tuning", "tuning", "tuning"),
     ):  # fmt: skip
         assert f"//{role}:{first[f'{role}_password']}@postgres:5432/{database}\n" in f"{first[f'{name}_url']}\n"
     for name, setting in (("queue", "celery_broker_url"), ("features", "online_store")):
