@@ -146,7 +146,9 @@ def test_the_made_secrets_are_those_of_the_compose_file(tmp_path):
         ("recorder_database", "recorder", "plant"), ("mlflow_database", "mlflow", "mlflow"),
         ("airflow_database", "airflow", "airflow"), ("tuning", "tuning", "tuning"),
     ):  # fmt: skip
-        assert f"//{role}:{first[f'{role}_password']}@postgres:5432/{database}\n" in f"{first[f'{name}_url']}\n"
+        assert (
+            f"//{role}:{first[f'{role}_password']}@postgres:5432/{database}\n" in f"{first[f'{name}_url']}\n"
+        )
     for name, setting in (("queue", "celery_broker_url"), ("features", "online_store")):
         assert f"requirepass {first[f'{name}_password']}\n" in first[f"{name}_conf"]
         assert f":{first[f'{name}_password']}@{name}:6379" in first[setting]
