@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from perennial.adapters.prometheus.experiment_metrics import ExperimentMetrics
     from perennial.adapters.prometheus.metrics_server import ThreadingServer
     from perennial.adapters.prometheus.monitor_metrics import MonitorMetrics
-    from perennial.core.performance.report import PerformanceReport
+    from perennial.core.spec import ModelSpec
     from perennial.flows.experiment.analyse import ExperimentPorts
-    from perennial.flows.monitoring.performance import ReportPorts
+    from perennial.flows.monitoring.effect import EffectPorts
     from perennial.flows.monitoring.watch import PassPorts
 
 
@@ -74,49 +74,23 @@ def experiment_ports(settings: Settings) -> ExperimentPorts:
     )
 
 
-def report_ports(settings: Settings) -> ReportPorts:
-    """Return the ports of the performance report."""
-    from perennial.adapters.business_query import business_metric
-    from perennial.adapters.fairlearn_groups import group_figures
-    from perennial.flows.monitoring.performance import ReportPorts
-    from perennial.wiring import database, releasing, traffic
+def effect_ports(spec: ModelSpec, settings: Settings) -> EffectPorts:
+    """Return the ports of the measurement of what a release has brought."""
+    from perennial.core.governance.identity import Role
+    from perennial.flows.monitoring.effect import EffectPorts
+    from perennial.wiring import database, releasing, versions
 
-    store = database.store(settings)
-    return ReportPorts(
-        router=traffic.router(settings),
-        predictions=releasing.prediction_log(settings),
-        feedback=store.feedback,
+    store, replay = database.store(settings), releasing.replay_ports(spec, settings)
+    return EffectPorts(
+        releases=store.releases,
         ledger=store.ledger,
-        group_figures=group_figures,
-        business=business_metric,
+        predictions=replay.predictions,
+        feedback=store.feedback,
+        registry=versions.registry(settings, Role.RELEASE),
+        labels=versions.labels(settings, Role.RELEASE),
+        scorer=replay.scorer,
+        offline=replay.offline,
     )
-
-
-def write_report(report: PerformanceReport, folder: Path) -> tuple[Path, Path]:
-    """Write `<time>.html`, which holds its picture, and `<time>.json` into a folder; return both."""
-    from tempfile import TemporaryDirectory
-
-    from perennial.adapters.documents.markdown_page import page
-    from perennial.adapters.documents.performance_figures import draw_performance
-    from perennial.core.governance.document import Picture
-    from perennial.core.performance.report import make_document
-    from perennial.files import replacing
-
-    picture = Picture(file="performance.png", shows="usage, right answers, latency and scores over time")
-    document = make_document(report, (picture,) if report.periods else ())
-    folder.mkdir(parents=True, exist_ok=True)
-    name = f"{report.made:%Y%m%dT%H%M%S}"
-    written, figures = folder / f"{name}.html", folder / f"{name}.json"
-    with TemporaryDirectory() as aside:
-        drawn = Path(aside) / picture.file
-        if document.pictures:
-            draw_performance(report, drawn)
-        content = page(document.title, document.markdown(), {picture.file: drawn}, picture_width="100%")
-    with replacing(figures) as temporary:
-        temporary.write_text(report.model_dump_json(indent=2), encoding="utf-8")
-    with replacing(written) as temporary:
-        temporary.write_text(content, encoding="utf-8")
-    return written, figures
 
 
 def metrics_server(settings: Settings) -> type[ThreadingServer]:

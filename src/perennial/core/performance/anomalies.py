@@ -61,4 +61,4 @@ def _deviations(values: Sequence[float | None]) -> np.ndarray:
     spread = MAD_TO_SD * float(np.nanmedian(np.abs(off)))
     # Where most periods have the same figure, the spread of the others counts.
     spread = spread or float(np.nanstd(off)) or 1.0
-    return np.nan_to_num(off / spread)
+    return np.asarray(np.nan_to_num(off / spread))

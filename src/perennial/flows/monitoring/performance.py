@@ -109,7 +109,7 @@ def _cut(rows: pd.DataFrame, begin: datetime, now: datetime) -> list[tuple[datet
     if rows.empty:
         return []
     length = next((span for span in LENGTHS if (now - begin) / span < MOST_PERIODS - 1), LENGTHS[-1])
-    first = pd.Timestamp(begin).floor("D" if length >= DAY else length)
+    first = pd.Timestamp(begin).floor("D" if length >= DAY else f"{length // LENGTHS[0]}h")
     edges = pd.date_range(first, pd.Timestamp(now) + length, freq=length)
     places = rows["at"].searchsorted(edges)
     return [
