@@ -50,7 +50,7 @@ def anomalies(
                 if abs(deviations[place, column]) >= LEAST_DEVIATION
             },
         )
-        for place in np.flatnonzero(alone)
+        for place in np.flatnonzero(alone).tolist()
     )
 
 
