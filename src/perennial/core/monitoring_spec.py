@@ -117,6 +117,13 @@ class EffectSpec(Frozen):
     )
 
 
+class ReluctanceSpec(Frozen):
+    """Growth of the cooldown with each retraining in a row that brought nothing."""
+
+    factor: Annotated[float, Field(ge=1, le=10)] = Field(2.0, description="1: the cooldown stays")
+    longest: timedelta = Field(timedelta(days=30), description="bound of the grown cooldown")
+
+
 class RetrainingSpec(Frozen):
     """Schedule and limits of retraining."""
 
@@ -134,4 +141,9 @@ class RetrainingSpec(Frozen):
         EffectSpec(),
         exclude_if=lambda effect: effect == EffectSpec(),
         description="how the effect of a release is measured",
+    )
+    reluctance: ReluctanceSpec = Field(
+        ReluctanceSpec(),
+        exclude_if=lambda reluctance: reluctance == ReluctanceSpec(),
+        description="how retrainings that brought nothing make the next one wait longer",
     )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from perennial import settings as environment
-from perennial.commands.output import JSON, now, print_record, print_table, print_text
+from perennial.commands.output import JSON, now, print_json, print_record, print_table, print_text
 
 if TYPE_CHECKING:
     from perennial.core.monitoring.effect import Effect
@@ -92,6 +92,54 @@ def effect(model: str, release_id: str | None, due: bool, as_json: bool) -> None
         _show(measured)
         if new:
             print_text("recorded in the ledger and in the tags of the version")
+
+
+@retrain.command()
+@click.argument("model")
+@click.option("--last", default=10, show_default=True, type=click.IntRange(min=1), help="Requests to show.")
+@JSON
+def status(model: str, last: int, as_json: bool) -> None:
+    """Show the last requested retrainings with what became of them, and the cooldown now."""
+    from perennial import catalog
+    from perennial.core.monitoring.reluctance import (
+        KINDS,
+        cooldown,
+        fruitless_in_a_row,
+        quiet_until,
+        retrainings,
+        why_longer,
+    )
+    from perennial.wiring import database
+
+    settings = environment.load()
+    spec = catalog.spec(model, settings)
+    past = retrainings(database.store(settings).ledger.rows(spec.name, kinds=KINDS))
+    fruitless, quiet = fruitless_in_a_row(past), quiet_until(spec.retraining, past)
+    if as_json:
+        print_json(
+            {
+                "model": spec.name,
+                "fruitless_in_a_row": fruitless,
+                "cooldown_seconds": cooldown(spec.retraining, fruitless).total_seconds(),
+                "quiet_until": None if quiet is None else quiet.isoformat(),
+                "requests": [retraining.model_dump(mode="json") for retraining in past[-last:]],
+            }
+        )
+        return
+    if not past or quiet is None:
+        print_text(f"{model}: nobody has requested a retraining")
+        return
+    rows = [
+        (f"{asked.at:%Y-%m-%d %H:%M:%S}", asked.reason.value, asked.text, asked.outcome.value, asked.why)
+        for asked in past[-last:]
+    ]
+    print_table(("requested at (UTC)", "reason", "in words", "outcome", "why"), rows)
+    held = (
+        f"alarms are held until {quiet:%Y-%m-%d %H:%M:%S} UTC"
+        if quiet > now()
+        else "no cooldown holds alarms"
+    )
+    print_text("; ".join(filter(None, (held, why_longer(spec.retraining, fruitless)))))
 
 
 def _show(effect: Effect) -> None:
