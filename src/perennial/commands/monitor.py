@@ -9,6 +9,7 @@ import click
 
 from perennial import settings as environment
 from perennial.commands.output import JSON, now, print_json, print_text
+from perennial.commands.performance_report import report
 
 if TYPE_CHECKING:
     from perennial.core.spec import ModelSpec
@@ -77,6 +78,9 @@ def watch() -> None:
         f"{settings.inside_scheme}://{environment.LOOPBACK}:{settings.port_monitor}/metrics"
     )
     flow(specs, run_pass, gauges, print_text, time.monotonic, wait)
+
+
+monitor.add_command(report)
 
 
 def _as_json(result: MonitorResult) -> dict[str, Any]:

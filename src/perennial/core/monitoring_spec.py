@@ -31,6 +31,15 @@ class ShareLevels(Frozen):
     warn: Share
 
 
+class BusinessSpec(Frozen):
+    """Metric of the business: a query over the answers of a period."""
+
+    sql: Annotated[str, Field(min_length=1)] = Field(
+        description="DuckDB query over the table `answers` of a period; gives a row with a number"
+    )
+    unit: str
+
+
 class MonitoringSpec(Frozen):
     """Windows, watched features and levels of the monitor."""
 
@@ -59,6 +68,11 @@ class MonitoringSpec(Frozen):
         gt=timedelta(0),
         description="longest time until the label of a prediction comes; null: not known",
         exclude_if=lambda delay: delay is None,  # the digest of specs without the key stays
+    )
+    business: dict[str, BusinessSpec] = Field(
+        default_factory=dict,
+        description="metrics of the performance report by name",
+        exclude_if=lambda business: not business,  # the digest of specs without the key stays
     )
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from perennial.core.certificates.roles import ProcessRole, callers
 from perennial.settings import Settings
+from perennial.wiring.certificates import page_verify
 
 if TYPE_CHECKING:
     from perennial import ports
@@ -127,7 +128,10 @@ def scheduler(settings: Settings) -> ports.Scheduler:
     from perennial.adapters.airflow_trigger import AirflowTrigger
 
     return AirflowTrigger(
-        settings.airflow_url, settings.airflow_user, airflow_password(settings), settings.verify
+        settings.airflow_url,
+        settings.airflow_user,
+        airflow_password(settings),
+        page_verify(settings, ProcessRole.AIRFLOW),
     )
 
 
