@@ -15,7 +15,7 @@ from prometheus_client import generate_latest
 from perennial import catalog
 from perennial.adapters.feast import freshness
 from perennial.adapters.prometheus.monitor_metrics import MonitorMetrics
-from perennial.adapters.prometheus.pages import AIRFLOW_HEALTH, PartHealth
+from perennial.adapters.prometheus.pages import AIRFLOW_HEALTH, PartHealth, server
 from perennial.core.monitoring.feedback_counts import FeedbackCounts
 from perennial.errors import FeaturesUnavailable, RouterUnavailable
 from perennial.settings import Settings
@@ -62,18 +62,18 @@ class Airflow(BaseHTTPRequestHandler):
 
 
 def test_parts_are_healthy_when_they_say_so():
-    server = HTTPServer(("127.0.0.1", 0), Airflow)
-    Thread(target=server.serve_forever, daemon=True).start()
-    address = f"http://127.0.0.1:{server.server_port}"
-    lines = PartHealth(mlflow=address, airflow=address).page().decode().splitlines()
-    server.shutdown()
+    fake = HTTPServer(("127.0.0.1", 0), Airflow)
+    Thread(target=fake.serve_forever, daemon=True).start()
+    address = f"http://127.0.0.1:{fake.server_port}"
+    lines = PartHealth(mlflow=server(address), airflow=server(address)).page().decode().splitlines()
+    fake.shutdown()
     assert sorted(line for line in lines if not line.startswith("#")) == [
         'perennial_part_healthy{part="airflow metadatabase"} 1.0',
         'perennial_part_healthy{part="airflow scheduler"} 0.0',
         'perennial_part_healthy{part="airflow"} 1.0',
         'perennial_part_healthy{part="mlflow"} 0.0',
     ]
-    gone = PartHealth(mlflow=address, airflow=f"http://127.0.0.1:{free_port()}")
+    gone = PartHealth(mlflow=server(address), airflow=server(f"http://127.0.0.1:{free_port()}"))
     assert 'perennial_part_healthy{part="airflow"} 0.0' in gone.page().decode()
 
 

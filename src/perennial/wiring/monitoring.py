@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import cache
 from pathlib import Path
@@ -12,6 +12,7 @@ from perennial.core.certificates.roles import ProcessRole, callers
 from perennial.core.release.traffic import PoolName
 from perennial.installation import LOOPBACK
 from perennial.settings import Settings
+from perennial.wiring.certificates import page_verify
 from perennial.wiring.machines import CONTROL
 
 if TYPE_CHECKING:
@@ -21,7 +22,9 @@ if TYPE_CHECKING:
     from perennial.adapters.prometheus.monitor_metrics import MonitorMetrics
     from perennial.adapters.prometheus.pages import Page
     from perennial.core.spec import ModelSpec
+    from perennial.core.tasks import Task
     from perennial.flows.experiment.analyse import ExperimentPorts
+    from perennial.flows.monitoring.effect import EffectPorts
     from perennial.flows.monitoring.watch import PassPorts
 
 ALERTS_PORT, ALERTS_PATH = 9301, "/alerts"
@@ -45,9 +48,17 @@ def pass_ports(settings: Settings) -> PassPorts:
         ledger=experiment.ledger,
         drift=EvidentlyDrift(),
         scheduler=scheduler(settings),
+        references=cheap_models,
     )
     references = settings.state / "monitor" / "references"
     return PassPorts(monitor, experiment, MonitorFolders(references, settings.reports))
+
+
+def cheap_models(task: Task) -> Mapping[str, ports.Reference]:
+    """Return the models of the back-test by name; scikit-learn is loaded at the first alarm only."""
+    from perennial.adapters.reference_models import references
+
+    return references(task)
 
 
 def attended(
@@ -77,6 +88,25 @@ def experiment_ports(settings: Settings) -> ExperimentPorts:
         feedback=store.feedback,
         inbox=releasing.feedback_inbox(settings),
         answered=releasing.answered(settings),
+    )
+
+
+def effect_ports(spec: ModelSpec, settings: Settings) -> EffectPorts:
+    """Return the ports of the measurement of what a release has brought."""
+    from perennial.core.governance.identity import Role
+    from perennial.flows.monitoring.effect import EffectPorts
+    from perennial.wiring import database, releasing, versions
+
+    store, replay = database.store(settings), releasing.replay_ports(spec, settings)
+    return EffectPorts(
+        releases=store.releases,
+        ledger=store.ledger,
+        predictions=replay.predictions,
+        feedback=store.feedback,
+        registry=versions.registry(settings, Role.RELEASE),
+        labels=versions.labels(settings, Role.RELEASE),
+        scorer=replay.scorer,
+        offline=replay.offline,
     )
 
 
@@ -113,9 +143,12 @@ def pages(settings: Settings) -> dict[str, Page]:
     from perennial.adapters.alerting.scraping import ENVOY_PATH, PARTS_PATH
     from perennial.adapters.envoy.admin import EnvoyAdmin
     from perennial.adapters.envoy.measurements import EXPORTED
-    from perennial.adapters.prometheus.pages import PartHealth
+    from perennial.adapters.prometheus.pages import PartHealth, server
 
-    parts = PartHealth(settings.mlflow_url, settings.airflow_url, settings.verify)
+    parts = PartHealth(
+        mlflow=server(settings.mlflow_url, page_verify(settings, ProcessRole.MLFLOW)),
+        airflow=server(settings.airflow_url, page_verify(settings, ProcessRole.AIRFLOW)),
+    )
     if settings.plane == CONTROL:
         return {PARTS_PATH: parts.page}
     envoy = EnvoyAdmin(settings.envoy_admin)
@@ -162,7 +195,10 @@ def scheduler(settings: Settings) -> ports.Scheduler:
     from perennial.adapters.airflow_trigger import AirflowTrigger
 
     return AirflowTrigger(
-        settings.airflow_url, settings.airflow_user, airflow_password(settings), settings.verify
+        settings.airflow_url,
+        settings.airflow_user,
+        airflow_password(settings),
+        page_verify(settings, ProcessRole.AIRFLOW),
     )
 
 

@@ -15,17 +15,20 @@ PATIENCE = httpx.Timeout(3.0)
 AIRFLOW_HEALTH, MLFLOW_HEALTH = "/api/v2/monitor/health", "/health"
 
 
+def server(address: str, verify: ssl.SSLContext | bool = True) -> httpx.Client:
+    """Return a client of a server of our own; its certificate is verified with `verify`."""
+    return httpx.Client(base_url=address, timeout=PATIENCE, verify=verify, trust_env=False)
+
+
 class PartHealth:
     """Health of the parts of Airflow and of MLflow, asked at each scrape.
 
     Args:
-        mlflow, airflow: addresses of the servers.
-        verify: what their certificates are verified with.
+        mlflow, airflow: clients of the servers (`server`).
     """
 
-    def __init__(self, mlflow: str, airflow: str, verify: ssl.SSLContext | bool = True) -> None:
+    def __init__(self, mlflow: httpx.Client, airflow: httpx.Client) -> None:
         self._mlflow, self._airflow = mlflow, airflow
-        self._client = httpx.Client(timeout=PATIENCE, verify=verify, trust_env=False)
 
     def page(self) -> bytes:
         """Return `perennial_part_healthy` of each part; a server that does not answer is not healthy."""
@@ -39,14 +42,14 @@ class PartHealth:
 
     def _of_mlflow(self) -> bool:
         try:
-            return self._client.get(f"{self._mlflow}{MLFLOW_HEALTH}").is_success
+            return self._mlflow.get(MLFLOW_HEALTH).is_success
         except httpx.HTTPError:
             return False
 
     def _of_airflow(self) -> Mapping[str, bool]:
         """Return the health of the API server and of each part that it knows; a part that never started has none."""
         try:
-            parts = self._client.get(f"{self._airflow}{AIRFLOW_HEALTH}").raise_for_status().json()
+            parts = self._airflow.get(AIRFLOW_HEALTH).raise_for_status().json()
             states = {name: (state or {}).get("status") for name, state in parts.items()}
         except (httpx.HTTPError, ValueError, AttributeError):
             return {"airflow": False}
