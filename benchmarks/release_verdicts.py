@@ -29,7 +29,7 @@ from perennial.core.release.analysis.simulated_step import (
     simulate,
     simulated_steps,
 )
-from perennial.core.release.status import LabelCounts
+from perennial.core.release.label_counts import LabelCounts
 from perennial.core.release.traffic import Counters, LikeRequests
 from perennial.core.release_spec import ReleaseSpec
 from perennial.core.verdict import Verdict, worst
