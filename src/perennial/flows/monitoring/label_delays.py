@@ -28,6 +28,7 @@ def label_delay(
         rows = rows.merge(votes(feedback.labels(since=now - back)), on="prediction_id")
         rows = rows.drop_duplicates("prediction_id")
         received = feedback.label_times(since=now - back)
+        rows = rows[rows["prediction_id"].isin(received)]  # others came between the two reads
         if len(rows):
             asked = rows["at"].astype("datetime64[ns, UTC]").astype("int64").to_numpy() / 1e9
             came = rows["prediction_id"].map(received).to_numpy(dtype=float)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -15,6 +13,7 @@ from perennial.core.events import Entry, Event, LedgerRow, SystemActor
 from perennial.core.monitoring.drift import DECISION, SCORE, ColumnDrift
 from perennial.core.monitoring.feedback_counts import FeedbackCounts
 from perennial.core.monitoring.levels import AccuracyEstimate, Coverage, Level, MonitorVerdict, verdict
+from perennial.core.monitoring.reluctance import fruitless_in_a_row, reluctant, retrainings, why_longer
 from perennial.core.monitoring.retraining import (
     Hold,
     JudgedWindow,
@@ -28,10 +27,9 @@ from perennial.core.release.traffic import Target
 from perennial.core.release_spec import FeedbackSpec
 from perennial.core.spec import ModelSpec
 from perennial.core.tasks.stored import logged_task
-from perennial.core.version import VersionRef
-from perennial.errors import MalformedInput, RouterUnavailable, ToolError, UnknownVersion
-from perennial.files import replacing
+from perennial.errors import RouterUnavailable, ToolError
 from perennial.flows.feedback.votes import counted, covered, right, votes
+from perennial.flows.monitoring.reference import reference_rows
 from perennial.flows.monitoring.retrain import raise_and_record
 from perennial.flows.monitoring.window import RefusedTraffic, Window, read_window
 from perennial.flows.training.package import RIGHT
@@ -51,7 +49,6 @@ if TYPE_CHECKING:
 
     from perennial.ports import BySource
 
-REFERENCE = "reference.parquet"
 KEPT_REPORTS = 20
 
 
@@ -108,7 +105,7 @@ def monitor_model(
         return MonitorResult(spec.name, now, None, unsure, Hold(why=unsure.reasons[0]))
     target = route.stable
     # Fetched early, so that the first verdict on a champion does not depend on the registry.
-    reference = _reference(spec, ports.registry, target, folders.references)
+    reference = reference_rows(spec, ports.registry, target, folders.references)
     seen = read_window(spec, ports.predictions, target, now)
     window, policy = seen.rows, spec.monitoring
     refused = _refused_share(spec.name, ports)
@@ -121,11 +118,7 @@ def monitor_model(
     key = f"{target.digest[:12]}-{window['prediction_id'].iloc[-1]}"
     alarmed = JudgedWindow.of(key, target.digest, policy, drifts)
     rows = ports.ledger.rows(spec.name)
-    decision = (
-        Hold(why="nothing trains this model here: its versions are imported")
-        if spec.entrypoint is None
-        else decide_retrain(spec.retraining, judged, alarmed, retraining_requests(rows), now)
-    )
+    decision = _decide(spec, judged, alarmed, rows, now)
     if isinstance(decision, Retrain):
         extra = retraining_event(
             decision.reason, decision.text, who=SystemActor.MONITOR, key=key, digest=target.digest, window=key,
@@ -140,32 +133,19 @@ def monitor_model(
     return MonitorResult(spec.name, now, target, judged, decision, report, problems=problems)
 
 
-def _reference(spec: ModelSpec, registry: Registry, target: Target, cache: Path) -> pd.DataFrame:
-    """Return the holdout rows on which the champion was evaluated, with its scores."""
-    import pandas as pd
-
-    path = cache / f"{target.digest}.parquet"
-    if not path.is_file():
-        record = registry.find(spec.name, target.version)
-        if record is None or record.ref.digest != target.digest:
-            raise UnknownVersion(
-                f"the route of {spec.name} names {target.version} ({target.digest[:12]}), "
-                "which is not in the registry",
-                hint=f"perennial models show {spec.name}",
-            )
-        _keep_reference(registry, record.ref, path)
-    return pd.read_parquet(path)
-
-
-def _keep_reference(registry: Registry, ref: VersionRef, path: Path) -> None:
-    """Write the reference into the cache atomically: another process may read it meanwhile."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent) as aside:
-        fetched = registry.fetch(ref, Path(aside) / "files") / REFERENCE
-        if not fetched.is_file():
-            raise MalformedInput(f"{ref} has no {REFERENCE}", hint="train and release it again")
-        with replacing(path) as temporary:
-            shutil.copyfile(fetched, temporary)
+def _decide(
+    spec: ModelSpec, judged: MonitorVerdict, alarmed: JudgedWindow, rows: list[LedgerRow], now: datetime
+) -> Retrain | Hold:
+    """Decide on a retraining, more reluctantly after some that brought nothing."""
+    if spec.entrypoint is None:
+        return Hold(why="nothing trains this model here: its versions are imported")
+    fruitless = fruitless_in_a_row(retrainings(rows))
+    policy = reluctant(spec.retraining, fruitless)
+    decision = decide_retrain(policy, judged, alarmed, retraining_requests(rows), now)
+    longer = why_longer(spec.retraining, fruitless)
+    if isinstance(decision, Hold) and judged.causes and longer:
+        return Hold(why=f"{decision.why}; {longer}")
+    return decision
 
 
 def _judge(

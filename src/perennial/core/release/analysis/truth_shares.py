@@ -109,17 +109,30 @@ def truth_shares(
     told = 1 if answers == 2 else answers  # the second of two answers is given where the first is not
     bounds = 2 * truths * told + 2 * told + truths
     each = 1.0 - OF_SHARES * (1.0 - confidence) / bounds
-    weights, limits = [], []
+    hits, trials = [], []
     for side, spread in zip(sides, spreads, strict=True):
-        labelled = side.labelled[..., None] / spread
-        cells, answered = side.cells[..., :told] / spread, side.answers[..., :told] / spread
-        low, high = proportion_bounds(np.minimum(cells, labelled), labelled, each)
         total = np.asarray(side.answered)[..., None] / spread
-        least, most = proportion_bounds(np.minimum(answered, total), total, each)
-        weights += [np.swapaxes(low, -1, -2), -np.swapaxes(high, -1, -2)]
-        limits += [most, -least]
+        labelled = np.repeat(side.labelled[..., None], told, axis=-1)
+        hits += [_flat(side.cells[..., :told]) / spread, side.answers[..., :told] / spread]
+        trials += [_flat(labelled) / spread, np.broadcast_to(total, hits[-1].shape)]
     spread = max(spreads)
-    total = np.asarray(sides[0].answered + sides[1].answered)[..., None] / spread
-    known = np.minimum((sides[0].labelled + sides[1].labelled) / spread, total)
-    least, _ = proportion_bounds(known, total, each)
-    return Shares(np.concatenate(weights, axis=-2), np.concatenate(limits, axis=-1), least)
+    hits.append((sides[0].labelled + sides[1].labelled) / spread)
+    answered = np.asarray(sides[0].answered + sides[1].answered)[..., None] / spread
+    trials.append(np.broadcast_to(answered, hits[-1].shape))
+    known, of = np.concatenate(hits, axis=-1), np.concatenate(trials, axis=-1)
+    low, high = proportion_bounds(np.minimum(known, of), of, each)  # one call: it is the costly part
+    weights, limits, cells = [], [], truths * told
+    for begin in (0, cells + told):
+        shape = (*low.shape[:-1], truths, told)
+        least, most = (bound[..., begin : begin + cells].reshape(shape) for bound in (low, high))
+        given = slice(begin + cells, begin + cells + told)
+        weights += [np.swapaxes(least, -1, -2), -np.swapaxes(most, -1, -2)]
+        limits += [high[..., given], -low[..., given]]
+    return Shares(
+        np.concatenate(weights, axis=-2), np.concatenate(limits, axis=-1), low[..., 2 * (cells + told) :]
+    )
+
+
+def _flat(cells: Floats) -> Floats:
+    """Return [..., k, j] as [..., k * j]."""
+    return cells.reshape((*cells.shape[:-2], cells.shape[-2] * cells.shape[-1]))

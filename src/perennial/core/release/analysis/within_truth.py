@@ -79,11 +79,11 @@ def error_bounds(sides: tuple[ErrorCounts, ErrorCounts], confidence: float) -> t
 
     Each of the 2 k rates has its part of the error chance that `truth_shares` leaves.
     """
-    each = _each(sides[0].wrong.shape[-1], confidence)
-    (low, high), (other_low, other_high) = (
-        proportion_bounds(np.minimum(side.wrong, side.labelled), side.labelled, each) for side in sides
-    )
-    return low - other_high, high - other_low
+    truths = sides[0].wrong.shape[-1]
+    wrong = np.concatenate([side.wrong for side in sides], axis=-1)
+    labelled = np.concatenate([side.labelled for side in sides], axis=-1)
+    low, high = proportion_bounds(np.minimum(wrong, labelled), labelled, _each(truths, confidence))
+    return low[..., :truths] - high[..., truths:], high[..., :truths] - low[..., truths:]
 
 
 def _each(truths: int, confidence: float) -> float:
