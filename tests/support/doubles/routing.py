@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from perennial.core.release.counted.user_buckets import HERE, LogPosition, UserBuckets, together
 from perennial.core.release.rollback import Rollback
 from perennial.core.release.traffic import (
     BACKUP,
@@ -18,7 +19,6 @@ from perennial.core.release.traffic import (
     Route,
     refuse_if_moved,
 )
-from perennial.core.release.user_buckets import HERE, LogPosition, UserBuckets, together
 from perennial.core.serving_spec import Load
 from perennial.core.version import VersionRef
 from perennial.errors import PoolUnavailable, RouterRejected, RouterUnavailable

@@ -20,6 +20,7 @@ from filelock import FileLock, Timeout
 
 from perennial.adapters.envoy import config as envoy_config
 from perennial.adapters.envoy import state as envoy_state
+from perennial.adapters.envoy.access_log import FLUSH
 from perennial.adapters.envoy.admin import EnvoyAdmin, clear_socket
 from perennial.adapters.envoy.clusters import clusters
 from perennial.adapters.envoy.config import Layout
@@ -30,6 +31,7 @@ from perennial.adapters.envoy.routes import route_configuration
 from perennial.adapters.envoy.secrets import secrets
 from perennial.adapters.envoy.state import ConfirmedRoutes
 from perennial.adapters.envoy.users import EnvoyUsers
+from perennial.core.release.counted.user_buckets import LogPosition, UserBuckets
 from perennial.core.release.traffic import (
     AnyRoute,
     Counters,
@@ -37,7 +39,6 @@ from perennial.core.release.traffic import (
     Route,
     refuse_if_moved,
 )
-from perennial.core.release.user_buckets import LogPosition, UserBuckets
 from perennial.errors import RouterRejected, RouterUnavailable
 from perennial.files import PRIVATE, write_bytes
 
@@ -54,6 +55,9 @@ class EnvoyRouter:
         folder: folder of Envoy's files and of routes.json; nothing else is written.
         layout: addresses of Envoy and the servers.
     """
+
+    OPTIONS = FLUSH
+    """Options of Envoy's command line."""
 
     def __init__(self, folder: Path, layout: Layout, confirm_seconds: float = CONFIRM_SECONDS) -> None:
         self._folder = folder.resolve()

@@ -20,8 +20,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from perennial.adapters.envoy.config import Json
+from perennial.core.release.counted.user_buckets import MOST_BUCKETS
 from perennial.core.release.traffic import Assignment
-from perennial.core.release.user_buckets import MOST_BUCKETS
 from perennial.serving import headers
 
 

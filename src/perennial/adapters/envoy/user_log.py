@@ -16,7 +16,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from perennial.adapters.envoy.access_log import LOG
-from perennial.core.release.user_buckets import LogPosition
+from perennial.core.release.counted.user_buckets import LogPosition
 from perennial.errors import RouterUnavailable
 
 FILE_BYTES = 32 * 2**20

@@ -9,7 +9,7 @@ from perennial.adapters.envoy.access_log import USERS, BucketCounter
 from perennial.adapters.envoy.admin import EnvoyAdmin
 from perennial.adapters.envoy.config import Layout
 from perennial.adapters.envoy.user_log import UserLog
-from perennial.core.release.user_buckets import HERE, LogPosition, UserBuckets
+from perennial.core.release.counted.user_buckets import HERE, LogPosition, UserBuckets
 
 UNWRITTEN = "filesystem.write_failed"
 """Statistic of Envoy: writes of a log that failed, as on a full disk. Requests are answered all the same."""

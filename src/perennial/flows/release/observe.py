@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from perennial.core.monitoring.label_delay import LabelDelay
 from perennial.core.release import approval
+from perennial.core.release.counted.user_buckets import UserBuckets
 from perennial.core.release.label_counts import LabelCounts
 from perennial.core.release.observation import Observation
 from perennial.core.release.phase import Phase
 from perennial.core.release.plan import by_server
 from perennial.core.release.status import Intent, ReleaseStatus
 from perennial.core.release.traffic import PoolName, Route, UserCounts
-from perennial.core.release.user_buckets import UserBuckets
 from perennial.core.release.withdrawal import is_withdrawn, withdrawal_intent
 from perennial.errors import DataError, ToolError
 from perennial.flows.experiment.gather import assigned_predictions, count_users

@@ -10,6 +10,7 @@ from perennial.adapters.sql.machines.calls import HINT, some_of
 from perennial.adapters.sql.machines.machines import SqlMachines
 from perennial.adapters.sql.machines.wanted import SqlWanted
 from perennial.core.machine import Call, CallName, Refusal, Wanted, WantedKind, joined, joined_users
+from perennial.core.release.counted.user_buckets import LogPosition, UserBuckets
 from perennial.core.release.traffic import (
     BACKUP,
     AnyRoute,
@@ -19,7 +20,6 @@ from perennial.core.release.traffic import (
     Route,
     refuse_if_moved,
 )
-from perennial.core.release.user_buckets import LogPosition, UserBuckets
 from perennial.errors import RouterRejected, RouterUnavailable
 
 CONFIRM_SECONDS = 20.0

@@ -18,7 +18,7 @@ from perennial.core.machine import (
     Wanted,
     WantedKind,
 )
-from perennial.core.release.user_buckets import HERE
+from perennial.core.release.counted.user_buckets import HERE
 from perennial.errors import PerennialError, ToolError
 from perennial.flows.release.machines.agent_ports import AgentPorts
 from perennial.flows.release.machines.holding import Holding

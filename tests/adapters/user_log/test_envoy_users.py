@@ -11,8 +11,14 @@ from grpc_side.calls import Caller, message
 from serving_stack import until
 
 from perennial.adapters.envoy import user_log
+from perennial.core.release.counted.user_buckets import (
+    MOST_BUCKETS,
+    BucketCounts,
+    LogPosition,
+    UserBuckets,
+    together,
+)
 from perennial.core.release.traffic import Assignment, Route
-from perennial.core.release.user_buckets import MOST_BUCKETS, BucketCounts, LogPosition, UserBuckets, together
 
 pytestmark = pytest.mark.server
 BY_HEADER = Assignment(experiment="first", header="x-user-id")

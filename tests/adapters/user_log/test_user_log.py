@@ -13,7 +13,7 @@ from perennial.adapters.envoy.access_log import BucketCounter
 from perennial.adapters.envoy.config import Layout
 from perennial.adapters.envoy.split import bucket_weights
 from perennial.adapters.envoy.user_log import CHANGED, REMOVED, UserLog
-from perennial.core.release.user_buckets import MOST_BUCKETS, LogPosition
+from perennial.core.release.counted.user_buckets import MOST_BUCKETS, LogPosition
 
 SPLIT = "loan/r2/20.00"
 LAYOUT = Layout(

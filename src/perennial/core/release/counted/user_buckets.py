@@ -27,7 +27,7 @@ class LogPosition(Frozen):
 
 
 class UserBuckets(Frozen):
-    """What the logs of the routers hold of a split between two places."""
+    """Answers of a split between two places of the logs of the routers."""
 
     counts: dict[str, dict[str, Counters]] = Field({}, description="pool -> bucket -> answers since `after`")
     after: dict[str, LogPosition] = Field({}, description="machine -> place from which its log was read")
