@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from perennial.adapters.prometheus.experiment_metrics import ExperimentMetrics
     from perennial.adapters.prometheus.metrics_server import ThreadingServer
     from perennial.adapters.prometheus.monitor_metrics import MonitorMetrics
+    from perennial.core.monitoring.alarm_budget import AlarmBudget
     from perennial.flows.experiment.analyse import ExperimentPorts
     from perennial.flows.monitoring.watch import PassPorts
 
@@ -25,7 +26,7 @@ def pass_ports(settings: Settings) -> PassPorts:
     from perennial.adapters.evidently_drift import EvidentlyDrift
     from perennial.flows.monitoring.monitor import MonitorFolders, MonitorPorts
     from perennial.flows.monitoring.watch import PassPorts
-    from perennial.wiring import traffic, training, versions
+    from perennial.wiring import database, traffic, training, versions
 
     experiment = experiment_ports(settings)
     monitor = MonitorPorts(
@@ -37,9 +38,21 @@ def pass_ports(settings: Settings) -> PassPorts:
         ledger=experiment.ledger,
         drift=EvidentlyDrift(),
         scheduler=scheduler(settings),
+        detectors=database.store(settings).detectors,
+        budget=alarm_budget(settings),
     )
     references = settings.state / "monitor" / "references"
     return PassPorts(monitor, experiment, MonitorFolders(references, settings.reports))
+
+
+def alarm_budget(settings: Settings) -> AlarmBudget:
+    """Return the plant's budget of false alarms over all models."""
+    from perennial import catalog
+    from perennial.core.monitoring.alarm_budget import AlarmBudget
+
+    return AlarmBudget(
+        alarms_a_month=settings.false_alarms_per_month, models=tuple(sorted(catalog.names(settings)))
+    )
 
 
 def attended(
