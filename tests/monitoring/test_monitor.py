@@ -15,7 +15,7 @@ from doubles.scheduler import MemoryScheduler
 
 from perennial import catalog
 from perennial.core.assets import Reason, retrain_asset
-from perennial.core.events import Event
+from perennial.core.events import Entry, Event
 from perennial.core.governance.ledger import GENESIS, chain
 from perennial.core.monitoring.alarm_budget import AlarmBudget
 from perennial.core.monitoring.levels import Level
@@ -315,3 +315,18 @@ def test_a_request_needs_a_reason_in_words(tmp_path):
     with pytest.raises(UsageError):
         request_retraining(SPEC.name, Reason.PERSON, "  ", "ada", stage.kept, stage.scheduler, NOW)
     assert not stage.scheduler.events
+
+
+def test_a_retraining_that_brought_nothing_makes_the_next_wait_longer(tmp_path):
+    stage = Stage(tmp_path, rows(1, 1500))
+    stage.look()
+    request_retraining(SPEC.name, Reason.PERSON, "new rig", "ada", stage.kept, stage.scheduler, NOW)
+    for kind in (Event.RELEASE_OPENED, Event.RELEASE_REJECTED):
+        stage.kept.append(Entry(at=NOW, actor="gate", kind=kind, model=SPEC.name, release_id="r2"))
+    later = NOW + SPEC.retraining.cooldown * 1.5
+    stage.see(rows(3, 1500, wrong=0.35), until=later)
+    seen = stage.look(later)
+    assert "brought nothing" in seen.decision.why
+    much_later = NOW + SPEC.retraining.cooldown * 2.1
+    stage.see(rows(4, 1500, wrong=0.35), until=much_later)
+    assert isinstance(stage.look(much_later).decision, Retrain)

@@ -1,4 +1,4 @@
-"""`perennial monitor`, `perennial retrain`."""
+"""`perennial monitor`."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import click
 
 from perennial import settings as environment
 from perennial.commands.output import JSON, now, print_json, print_text
+from perennial.commands.performance_report import report
 
 if TYPE_CHECKING:
     from perennial.core.spec import ModelSpec
@@ -96,26 +97,7 @@ def watch() -> None:
     flow(specs, run_pass, gauges, print_text, time.monotonic, wait)
 
 
-@click.command()
-@click.argument("model")
-@click.option(
-    "--reason", "text", required=True, help="Reason in words; kept with the training run and the version."
-)
-def retrain(model: str, text: str) -> None:
-    """Request a retraining now, which starts the training DAG. No cooldown applies to people."""
-    from perennial import catalog
-    from perennial.commands.identity import actor
-    from perennial.core.assets import Reason
-    from perennial.flows.monitoring.retrain import request_retraining
-    from perennial.wiring import database, monitoring
-
-    settings = environment.load()
-    spec = catalog.spec(model, settings)
-    spec.trainable()
-    who = actor(settings)
-    ledger, scheduler = database.store(settings).ledger, monitoring.scheduler(settings)
-    entry = request_retraining(spec.name, Reason.PERSON, text, who, ledger, scheduler, now())
-    print_text(f"requested a retraining of {spec.name}: {entry.payload['text']}; Airflow: train_{spec.name}")
+monitor.add_command(report)
 
 
 def _as_json(result: MonitorResult) -> dict[str, Any]:

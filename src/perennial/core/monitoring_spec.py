@@ -31,6 +31,15 @@ class ShareLevels(Frozen):
     warn: Share
 
 
+class BusinessSpec(Frozen):
+    """Metric of the business: a query over the answers of a period."""
+
+    sql: Annotated[str, Field(min_length=1)] = Field(
+        description="DuckDB query over the table `answers` of a period; gives a row with a number"
+    )
+    unit: str
+
+
 class MonitoringSpec(Frozen):
     """Windows, watched features and levels of the monitor."""
 
@@ -59,6 +68,11 @@ class MonitoringSpec(Frozen):
         gt=timedelta(0),
         description="longest time until the label of a prediction comes; null: not known",
         exclude_if=lambda delay: delay is None,  # the digest of specs without the key stays
+    )
+    business: dict[str, BusinessSpec] = Field(
+        default_factory=dict,
+        description="metrics of the performance report by name",
+        exclude_if=lambda business: not business,  # the digest of specs without the key stays
     )
 
 
@@ -95,6 +109,21 @@ def check_cron(text: str) -> str:
     return text
 
 
+class EffectSpec(Frozen):
+    """Measurement of what a release has brought."""
+
+    duration: timedelta = Field(
+        timedelta(days=7), gt=timedelta(0), description="time after the promotion whose requests are compared"
+    )
+
+
+class ReluctanceSpec(Frozen):
+    """Growth of the cooldown with each retraining in a row that brought nothing."""
+
+    factor: Annotated[float, Field(ge=1, le=10)] = Field(2.0, description="1: the cooldown stays")
+    longest: timedelta = Field(timedelta(days=30), description="bound of the grown cooldown")
+
+
 class RetrainingSpec(Frozen):
     """Schedule and limits of retraining."""
 
@@ -107,4 +136,14 @@ class RetrainingSpec(Frozen):
         le=100,
         exclude_if=lambda priority: priority == 10,  # the digest of specs without the key stays
         description="of the trainings that wait for a place, those of the model with the higher one go first",
+    )
+    effect: EffectSpec = Field(
+        EffectSpec(),
+        exclude_if=lambda effect: effect == EffectSpec(),
+        description="how the effect of a release is measured",
+    )
+    reluctance: ReluctanceSpec = Field(
+        ReluctanceSpec(),
+        exclude_if=lambda reluctance: reluctance == ReluctanceSpec(),
+        description="how retrainings that brought nothing make the next one wait longer",
     )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
+import sys
 from datetime import timedelta
 from pathlib import Path
 
@@ -19,12 +20,11 @@ ROOT = Path(__file__).parents[3]
 
 @pytest.fixture(scope="module")
 def benchmark():
-    place = importlib.util.spec_from_file_location(
-        "release_verdicts", ROOT / "benchmarks/release_verdicts.py"
-    )
-    module = importlib.util.module_from_spec(place)
-    place.loader.exec_module(module)
-    return module
+    sys.path.insert(0, str(ROOT / "benchmarks"))
+    try:
+        yield importlib.import_module("release_parts.independent")
+    finally:
+        sys.path.remove(str(ROOT / "benchmarks"))
 
 
 @pytest.fixture(scope="module")

@@ -22,6 +22,7 @@ from perennial.core.monitoring.harm_evidence import (
     FIRST,
     REFERENCE_MARGIN,
     STRENGTHS,
+    Figures,
     History,
     bets,
     deviation,
@@ -243,7 +244,8 @@ def _alarm(state: DetectorState, run: Run, bet: int, newest: float, weight: floa
         newest, weight: total and weight of the newest batch, which the run has and the state has not.
     """
     reference = state.reference
-    base, error = reference.mean, np.asarray(mean_error(reference))
+    base = reference.mean
+    error: Figures = mean_error(reference)
     if AGAINST[bet // SHAPE[1]] == "history":
         outside = state.weight - (run.weight - weight)
         lost = run.total - newest - reference.mean * (run.weight - weight)

@@ -10,6 +10,7 @@ from perennial.core.events import Entry
 from perennial.core.frozen import Frozen
 from perennial.core.release.status import Intent, LabelCounts, ReleaseStatus
 from perennial.core.release.traffic import Counters, LikeRequests, Readiness, Route, UserCounts
+from perennial.core.release.user_buckets import UserBuckets
 from perennial.core.version import VersionRef
 
 
@@ -30,6 +31,9 @@ class Observation(Frozen):
     accuracy_at: AwareDatetime | None = Field(None, description="time of the last measurement of accuracy")
     units: UserCounts | None = Field(
         None, description="users by variant in this step, measured with the accuracy"
+    )
+    user_buckets: UserBuckets | None = Field(
+        None, description="answers by bucket of users since the last look; None: unknown"
     )
     like_requests: LikeRequests | None = Field(
         None, description="latency on like requests, where the candidate is suspected to be slow"

@@ -19,6 +19,7 @@ from perennial.core.release.gate_report import GateReport
 from perennial.core.release.phase import Phase
 from perennial.core.release.plan import ALL, Step, plan
 from perennial.core.release.traffic import Assignment, Counters, LikeRequests, Route, Target, UserCounts
+from perennial.core.release.user_buckets import LogPosition
 from perennial.core.release_spec import ApprovalSpec, ReleaseSpec
 from perennial.core.verdict import Judgement
 from perennial.core.version import VersionRef
@@ -119,6 +120,20 @@ class ReleaseStatus(Frozen):
     accuracy_at: AwareDatetime | None = Field(None, description="time of the last (costly) measurement")
     units: UserCounts | None = Field(
         None, description="users by variant in this step; measured with the accuracy"
+    )
+    users: dict[str, dict[str, Counters]] = Field(
+        {},
+        exclude_if=lambda users: not users,  # as stored before buckets of users were counted
+        description="pool -> bucket of users -> their answers in this step, without requests that were at fault "
+        "themselves; empty: not known",
+    )
+    users_read: dict[str, LogPosition] = Field(
+        {},
+        exclude_if=lambda read: not read,
+        description="machine -> place in its router's log up to which `users` counts",
+    )
+    users_problems: tuple[str, ...] = Field(
+        (), exclude_if=lambda problems: not problems, description="why answers may be missing in `users`"
     )
     suspected_slow: bool = Field(
         False, description="the router's latencies failed in this step: like requests are compared"

@@ -15,6 +15,7 @@ from perennial.core.monitoring.drift import DECISION, SCORE, ColumnDrift
 from perennial.core.monitoring.feedback_counts import FeedbackCounts
 from perennial.core.monitoring.harm_detector import Harm
 from perennial.core.monitoring.levels import AccuracyEstimate, Coverage, Level, MonitorVerdict, verdict
+from perennial.core.monitoring.reluctance import fruitless_in_a_row, reluctant, retrainings, why_longer
 from perennial.core.monitoring.retraining import (
     Hold,
     JudgedWindow,
@@ -128,11 +129,7 @@ def monitor_model(
     key = f"{target.digest[:12]}-{window['prediction_id'].iloc[-1]}"
     alarmed = JudgedWindow.of(key, target.digest, policy, drifts)
     rows = ports.ledger.rows(spec.name)
-    decision = (
-        Hold(why="nothing trains this model here: its versions are imported")
-        if spec.entrypoint is None
-        else decide_retrain(spec.retraining, judged, alarmed, retraining_requests(rows), now)
-    )
+    decision = _decide(spec, judged, alarmed, rows, now)
     if isinstance(decision, Retrain):
         extra = retraining_event(
             decision.reason, decision.text, who=SystemActor.MONITOR, key=key, digest=target.digest, window=key,
@@ -145,6 +142,21 @@ def monitor_model(
     if changed or isinstance(decision, Retrain):
         problems = _to_tracker(spec, ports, target, report)
     return MonitorResult(spec.name, now, target, judged, decision, report, problems=problems)
+
+
+def _decide(
+    spec: ModelSpec, judged: MonitorVerdict, alarmed: JudgedWindow, rows: list[LedgerRow], now: datetime
+) -> Retrain | Hold:
+    """Decide on a retraining, more reluctantly after some that brought nothing."""
+    if spec.entrypoint is None:
+        return Hold(why="nothing trains this model here: its versions are imported")
+    fruitless = fruitless_in_a_row(retrainings(rows))
+    policy = reluctant(spec.retraining, fruitless)
+    decision = decide_retrain(policy, judged, alarmed, retraining_requests(rows), now)
+    longer = why_longer(spec.retraining, fruitless)
+    if isinstance(decision, Hold) and judged.causes and longer:
+        return Hold(why=f"{decision.why}; {longer}")
+    return decision
 
 
 def _judge(

@@ -1,4 +1,4 @@
-"""The reference rows of a champion, from the registry or from the cache of this machine."""
+"""Reference rows of a version, kept here after the first look."""
 
 from __future__ import annotations
 
