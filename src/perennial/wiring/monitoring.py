@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import cache
 from pathlib import Path
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from perennial.core.certificates.roles import ProcessRole, callers
 from perennial.settings import Settings
+from perennial.wiring.certificates import page_verify
 
 if TYPE_CHECKING:
     from perennial import ports
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from perennial.adapters.prometheus.monitor_metrics import MonitorMetrics
     from perennial.core.monitoring.alarm_budget import AlarmBudget
     from perennial.core.spec import ModelSpec
+    from perennial.core.tasks import Task
     from perennial.flows.experiment.analyse import ExperimentPorts
     from perennial.flows.monitoring.effect import EffectPorts
     from perennial.flows.monitoring.watch import PassPorts
@@ -42,6 +44,7 @@ def pass_ports(settings: Settings) -> PassPorts:
         scheduler=scheduler(settings),
         detectors=database.store(settings).detectors,
         budget=alarm_budget(settings),
+        references=cheap_models,
     )
     references = settings.state / "monitor" / "references"
     return PassPorts(monitor, experiment, MonitorFolders(references, settings.reports))
@@ -55,6 +58,13 @@ def alarm_budget(settings: Settings) -> AlarmBudget:
     return AlarmBudget(
         alarms_a_month=settings.false_alarms_per_month, models=tuple(sorted(catalog.names(settings)))
     )
+
+
+def cheap_models(task: Task) -> Mapping[str, ports.Reference]:
+    """Return the models of the back-test by name; scikit-learn is loaded at the first alarm only."""
+    from perennial.adapters.reference_models import references
+
+    return references(task)
 
 
 def attended(
@@ -131,7 +141,10 @@ def scheduler(settings: Settings) -> ports.Scheduler:
     from perennial.adapters.airflow_trigger import AirflowTrigger
 
     return AirflowTrigger(
-        settings.airflow_url, settings.airflow_user, airflow_password(settings), settings.verify
+        settings.airflow_url,
+        settings.airflow_user,
+        airflow_password(settings),
+        page_verify(settings, ProcessRole.AIRFLOW),
     )
 
 

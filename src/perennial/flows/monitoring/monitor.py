@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -15,22 +16,21 @@ from perennial.core.monitoring.drift import DECISION, SCORE, ColumnDrift
 from perennial.core.monitoring.feedback_counts import FeedbackCounts
 from perennial.core.monitoring.harm_detector import Harm
 from perennial.core.monitoring.levels import AccuracyEstimate, Coverage, Level, MonitorVerdict, verdict
-from perennial.core.monitoring.reluctance import fruitless_in_a_row, reluctant, retrainings, why_longer
 from perennial.core.monitoring.retraining import (
     Hold,
     JudgedWindow,
     Retrain,
-    decide_retrain,
     retraining_event,
-    retraining_requests,
 )
 from perennial.core.payloads import LevelChange
 from perennial.core.release.traffic import Target
 from perennial.core.release_spec import FeedbackSpec
 from perennial.core.spec import ModelSpec
+from perennial.core.tasks import Task
 from perennial.core.tasks.stored import logged_task
 from perennial.errors import RouterUnavailable, ToolError
 from perennial.flows.feedback.votes import counted, covered, right, votes
+from perennial.flows.monitoring.decide import Labelled, ReferenceAndWindow, decide, withhold_or_go_on
 from perennial.flows.monitoring.harm import harm_seen
 from perennial.flows.monitoring.reference import reference_rows
 from perennial.flows.monitoring.retrain import raise_and_record
@@ -42,6 +42,7 @@ from perennial.ports import (
     FeedbackStore,
     Ledger,
     PredictionLog,
+    Reference,
     Registry,
     Router,
     Scheduler,
@@ -69,6 +70,8 @@ class MonitorPorts:
     detectors: DetectorStore
     budget: AlarmBudget
     refused: RefusedTraffic = field(default_factory=RefusedTraffic)
+    references: Callable[[Task], Mapping[str, Reference]] = lambda task: {}
+    """Returns the cheap models of a kind of task by name, for the back-test; none: no back-test."""
 
 
 @dataclass(frozen=True)
@@ -129,11 +132,16 @@ def monitor_model(
     key = f"{target.digest[:12]}-{window['prediction_id'].iloc[-1]}"
     alarmed = JudgedWindow.of(key, target.digest, policy, drifts)
     rows = ports.ledger.rows(spec.name)
-    decision = _decide(spec, judged, alarmed, rows, now)
+    decision = decide(spec, judged, alarmed, rows, now)
+    backtest = None
+    if isinstance(decision, Retrain):
+        sources = Labelled(ports.ledger, ports.predictions, ports.feedback, ports.references)
+        seen_rows = ReferenceAndWindow(reference, window, key, rows)
+        decision, backtest = withhold_or_go_on(spec, target, judged, decision, seen_rows, sources, now)
     if isinstance(decision, Retrain):
         extra = retraining_event(
             decision.reason, decision.text, who=SystemActor.MONITOR, key=key, digest=target.digest, window=key,
-            psi={drift.column: round(drift.psi, 4) for drift in drifts}, moved=alarmed.moved,
+            psi={drift.column: round(drift.psi, 4) for drift in drifts}, moved=alarmed.moved, backtest=backtest,
         )  # fmt: skip
         raise_and_record(spec.name, extra, SystemActor.MONITOR, ports.ledger, ports.scheduler, now)
     changed = _record_level(spec, ports.ledger, rows, target, judged, now)
@@ -142,21 +150,6 @@ def monitor_model(
     if changed or isinstance(decision, Retrain):
         problems = _to_tracker(spec, ports, target, report)
     return MonitorResult(spec.name, now, target, judged, decision, report, problems=problems)
-
-
-def _decide(
-    spec: ModelSpec, judged: MonitorVerdict, alarmed: JudgedWindow, rows: list[LedgerRow], now: datetime
-) -> Retrain | Hold:
-    """Decide on a retraining, more reluctantly after some that brought nothing."""
-    if spec.entrypoint is None:
-        return Hold(why="nothing trains this model here: its versions are imported")
-    fruitless = fruitless_in_a_row(retrainings(rows))
-    policy = reluctant(spec.retraining, fruitless)
-    decision = decide_retrain(policy, judged, alarmed, retraining_requests(rows), now)
-    longer = why_longer(spec.retraining, fruitless)
-    if isinstance(decision, Hold) and judged.causes and longer:
-        return Hold(why=f"{decision.why}; {longer}")
-    return decision
 
 
 def _judge(
