@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from perennial import settings as environment
+from perennial.commands.alerting.rules import rules
 from perennial.commands.output import JSON, now, print_json, print_text
 from perennial.commands.performance_report import report
 
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 @click.group()
 def monitor() -> None:
     """Compare windows of predictions with the champion's reference."""
+
+
+monitor.add_command(rules)
 
 
 @monitor.command()
@@ -76,9 +80,10 @@ def watch() -> None:
     specs = catalog.specs(settings)
     gauges, experiments = monitoring.gauges()
     gauges.watch_releases(monitoring.attended([spec.name for spec in specs], settings))
+    gauges.watch_freshness(monitoring.freshness(specs, settings))
     gauges.serve(
         environment.LOOPBACK, settings.port_monitor, settings.internal_secret,
-        monitoring.metrics_server(settings),
+        monitoring.metrics_server(settings), monitoring.pages(settings),
     )  # fmt: skip
     # Connected at the first pass: a tool that is still unavailable fails that pass, not the process.
     ports = functools.cache(lambda: monitoring.pass_ports(settings))
