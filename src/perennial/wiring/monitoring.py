@@ -108,18 +108,18 @@ def effect_ports(spec: ModelSpec, settings: Settings) -> EffectPorts:
     """Return the ports of the measurement of what a release has brought."""
     from perennial.core.governance.identity import Role
     from perennial.flows.monitoring.effect import EffectPorts
-    from perennial.wiring import database, releasing, versions
+    from perennial.wiring import database, evaluating, releasing, training, versions
 
-    store, replay = database.store(settings), releasing.replay_ports(spec, settings)
+    store = database.store(settings)
     return EffectPorts(
         releases=store.releases,
         ledger=store.ledger,
-        predictions=replay.predictions,
+        predictions=releasing.prediction_log(settings),
         feedback=store.feedback,
         registry=versions.registry(settings, Role.RELEASE),
         labels=versions.labels(settings, Role.RELEASE),
-        scorer=replay.scorer,
-        offline=replay.offline,
+        scorer=training.scorer(),
+        offline=evaluating.offline_source(spec, settings),
     )
 
 
