@@ -51,6 +51,8 @@ class Event(StrEnum):
     MACHINE_BACK = "machine.back"
     MONITOR_LEVEL = "monitor.level"
     RETRAIN_REQUESTED = "retrain.requested"
+    RETRAIN_WITHHELD = "retrain.withheld"
+    """An alarm started no training, since one would not help; with the reasons. It asks a person."""
     RETRAIN_EFFECT = "retrain.effect"
     """How much better a new champion answers than the one before it, on the same requests; once per release."""
     DATA_RETRACTED = "data.retracted"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Annotated, Self
 
-from pydantic import AfterValidator, Field, PositiveInt, model_validator
+from pydantic import AfterValidator, Field, NonNegativeInt, PositiveInt, model_validator
 
 from perennial.core.frozen import Frozen, Share
 
@@ -124,6 +124,24 @@ class ReluctanceSpec(Frozen):
     longest: timedelta = Field(timedelta(days=30), description="bound of the grown cooldown")
 
 
+class ProspectsSpec(Frozen):
+    """What must be so for an alarm to start a training; else it asks a person."""
+
+    newly_missing: Annotated[float, Field(gt=0, le=1)] = Field(
+        0.5,
+        description="growth of a feature's share of missing values from which it counts as broken upstream",
+    )
+    fewest_labels: NonNegativeInt = Field(
+        0, description="labels needed since the champion's training; 0: none"
+    )
+    backtest_rows: NonNegativeInt = Field(
+        3000, description="newest labelled answers of the back-test; 0: no back-test"
+    )
+    least_gain: float | None = Field(
+        None, description="gain that the back-test must not exclude; null: it only informs"
+    )
+
+
 class RetrainingSpec(Frozen):
     """Schedule and limits of retraining."""
 
@@ -146,4 +164,14 @@ class RetrainingSpec(Frozen):
         ReluctanceSpec(),
         exclude_if=lambda reluctance: reluctance == ReluctanceSpec(),
         description="how retrainings that brought nothing make the next one wait longer",
+    )
+    prospects: ProspectsSpec = Field(
+        ProspectsSpec(),
+        exclude_if=lambda prospects: prospects == ProspectsSpec(),
+        description="when a retraining would not help",
+    )
+    enough_labels: PositiveInt | None = Field(
+        None,
+        exclude_if=lambda enough: enough is None,
+        description="labels since the champion's training that start a retraining; null: labels alone start none",
     )

@@ -40,6 +40,7 @@ class Retraining(Frozen):
     at: AwareDatetime
     reason: Reason
     text: str = ""
+    likely: str = Field("", description="gain that its back-test said was likely, in words")
     release_id: str | None = Field(None, description="newest release that followed it")
     outcome: Outcome = Outcome.OPEN
     why: str = ""
@@ -56,7 +57,9 @@ def retrainings(rows: Iterable[LedgerRow]) -> list[Retraining]:
     for entry in (row.entry for row in rows):
         if entry.kind == Event.RETRAIN_REQUESTED:
             request = RetrainRequest.read(entry)
-            requests.append(Retraining(at=entry.at, reason=request.reason, text=request.text))
+            requests.append(
+                Retraining(at=entry.at, reason=request.reason, text=request.text, likely=request.likely)
+            )
         elif entry.release_id is None or not requests:
             continue
         elif entry.kind == Event.RELEASE_OPENED:

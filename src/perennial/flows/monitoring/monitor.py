@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -10,34 +11,38 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from perennial.core.events import Entry, Event, LedgerRow, SystemActor
+from perennial.core.monitoring.alarm_budget import AlarmBudget
 from perennial.core.monitoring.drift import DECISION, SCORE, ColumnDrift
 from perennial.core.monitoring.feedback_counts import FeedbackCounts
+from perennial.core.monitoring.harm_detector import Harm
 from perennial.core.monitoring.levels import AccuracyEstimate, Coverage, Level, MonitorVerdict, verdict
-from perennial.core.monitoring.reluctance import fruitless_in_a_row, reluctant, retrainings, why_longer
 from perennial.core.monitoring.retraining import (
     Hold,
     JudgedWindow,
     Retrain,
-    decide_retrain,
     retraining_event,
-    retraining_requests,
 )
 from perennial.core.payloads import LevelChange
 from perennial.core.release.traffic import Target
 from perennial.core.release_spec import FeedbackSpec
 from perennial.core.spec import ModelSpec
+from perennial.core.tasks import Task
 from perennial.core.tasks.stored import logged_task
 from perennial.errors import RouterUnavailable, ToolError
 from perennial.flows.feedback.votes import counted, covered, right, votes
+from perennial.flows.monitoring.decide import Labelled, ReferenceAndWindow, decide, withhold_or_go_on
+from perennial.flows.monitoring.harm import harm_seen
 from perennial.flows.monitoring.reference import reference_rows
 from perennial.flows.monitoring.retrain import raise_and_record
 from perennial.flows.monitoring.window import RefusedTraffic, Window, read_window
 from perennial.flows.training.package import RIGHT
 from perennial.ports import (
+    DetectorStore,
     DriftReporter,
     FeedbackStore,
     Ledger,
     PredictionLog,
+    Reference,
     Registry,
     Router,
     Scheduler,
@@ -62,7 +67,11 @@ class MonitorPorts:
     ledger: Ledger
     drift: DriftReporter
     scheduler: Scheduler
+    detectors: DetectorStore
+    budget: AlarmBudget
     refused: RefusedTraffic = field(default_factory=RefusedTraffic)
+    references: Callable[[Task], Mapping[str, Reference]] = lambda task: {}
+    """Returns the cheap models of a kind of task by name, for the back-test; none: no back-test."""
 
 
 @dataclass(frozen=True)
@@ -106,6 +115,10 @@ def monitor_model(
     target = route.stable
     # Fetched early, so that the first verdict on a champion does not depend on the registry.
     reference = reference_rows(spec, ports.registry, target, folders.references)
+    detector = harm_seen(
+        spec, target.digest, reference, ports.detectors, ports.predictions, ports.feedback, now,
+        ports.budget.share,
+    )  # fmt: skip
     seen = read_window(spec, ports.predictions, target, now)
     window, policy = seen.rows, spec.monitoring
     refused = _refused_share(spec.name, ports)
@@ -114,15 +127,21 @@ def monitor_model(
         return MonitorResult(spec.name, now, target, judged, Hold(why=judged.reasons[0]))
     report = folders.reports / spec.name / f"{now:%Y%m%dT%H%M%S}.html"
     drifts = ports.drift.compare(spec, reference, window, report)
-    judged = _judge(spec, reference, seen, drifts, ports.feedback, refused)
+    harm = None if detector is None else detector.harm
+    judged = _judge(spec, reference, seen, drifts, ports.feedback, refused, harm)
     key = f"{target.digest[:12]}-{window['prediction_id'].iloc[-1]}"
     alarmed = JudgedWindow.of(key, target.digest, policy, drifts)
     rows = ports.ledger.rows(spec.name)
-    decision = _decide(spec, judged, alarmed, rows, now)
+    decision = decide(spec, judged, alarmed, rows, now)
+    backtest = None
+    if isinstance(decision, Retrain):
+        sources = Labelled(ports.ledger, ports.predictions, ports.feedback, ports.references)
+        seen_rows = ReferenceAndWindow(reference, window, key, rows)
+        decision, backtest = withhold_or_go_on(spec, target, judged, decision, seen_rows, sources, now)
     if isinstance(decision, Retrain):
         extra = retraining_event(
             decision.reason, decision.text, who=SystemActor.MONITOR, key=key, digest=target.digest, window=key,
-            psi={drift.column: round(drift.psi, 4) for drift in drifts}, moved=alarmed.moved,
+            psi={drift.column: round(drift.psi, 4) for drift in drifts}, moved=alarmed.moved, backtest=backtest,
         )  # fmt: skip
         raise_and_record(spec.name, extra, SystemActor.MONITOR, ports.ledger, ports.scheduler, now)
     changed = _record_level(spec, ports.ledger, rows, target, judged, now)
@@ -133,21 +152,6 @@ def monitor_model(
     return MonitorResult(spec.name, now, target, judged, decision, report, problems=problems)
 
 
-def _decide(
-    spec: ModelSpec, judged: MonitorVerdict, alarmed: JudgedWindow, rows: list[LedgerRow], now: datetime
-) -> Retrain | Hold:
-    """Decide on a retraining, more reluctantly after some that brought nothing."""
-    if spec.entrypoint is None:
-        return Hold(why="nothing trains this model here: its versions are imported")
-    fruitless = fruitless_in_a_row(retrainings(rows))
-    policy = reluctant(spec.retraining, fruitless)
-    decision = decide_retrain(policy, judged, alarmed, retraining_requests(rows), now)
-    longer = why_longer(spec.retraining, fruitless)
-    if isinstance(decision, Hold) and judged.causes and longer:
-        return Hold(why=f"{decision.why}; {longer}")
-    return decision
-
-
 def _judge(
     spec: ModelSpec,
     reference: pd.DataFrame,
@@ -155,6 +159,7 @@ def _judge(
     drifts: list[ColumnDrift],
     feedback: FeedbackStore,
     refused: float | None,
+    harm: Harm | None,
 ) -> MonitorVerdict:
     rows = window.rows
     known = accuracy_known(spec, reference)
@@ -162,7 +167,16 @@ def _judge(
     seen = accuracy_seen(rows, labels, spec.release.feedback)
     covered = coverage_seen(rows, labels, spec.release.feedback)
     return verdict(
-        spec.monitoring, drifts, known, seen, len(rows), window.requests, window.unknown, refused, covered
+        spec.monitoring,
+        drifts,
+        known,
+        seen,
+        len(rows),
+        window.requests,
+        window.unknown,
+        refused,
+        covered,
+        harm,
     )
 
 
