@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from perennial.adapters.prometheus.metrics_server import ThreadingServer
     from perennial.adapters.prometheus.monitor_metrics import MonitorMetrics
     from perennial.adapters.prometheus.pages import Page
+    from perennial.core.monitoring.alarm_budget import AlarmBudget
     from perennial.core.spec import ModelSpec
     from perennial.core.tasks import Task
     from perennial.flows.experiment.analyse import ExperimentPorts
@@ -34,7 +35,7 @@ def pass_ports(settings: Settings) -> PassPorts:
     from perennial.adapters.evidently_drift import EvidentlyDrift
     from perennial.flows.monitoring.monitor import MonitorFolders, MonitorPorts
     from perennial.flows.monitoring.watch import PassPorts
-    from perennial.wiring import traffic, training, versions
+    from perennial.wiring import database, traffic, training, versions
 
     experiment = experiment_ports(settings)
     monitor = MonitorPorts(
@@ -46,10 +47,22 @@ def pass_ports(settings: Settings) -> PassPorts:
         ledger=experiment.ledger,
         drift=EvidentlyDrift(),
         scheduler=scheduler(settings),
+        detectors=database.store(settings).detectors,
+        budget=alarm_budget(settings),
         references=cheap_models,
     )
     references = settings.state / "monitor" / "references"
     return PassPorts(monitor, experiment, MonitorFolders(references, settings.reports))
+
+
+def alarm_budget(settings: Settings) -> AlarmBudget:
+    """Return the plant's budget of false alarms over all models."""
+    from perennial import catalog
+    from perennial.core.monitoring.alarm_budget import AlarmBudget
+
+    return AlarmBudget(
+        alarms_a_month=settings.false_alarms_per_month, models=tuple(sorted(catalog.names(settings)))
+    )
 
 
 def cheap_models(task: Task) -> Mapping[str, ports.Reference]:
@@ -93,18 +106,18 @@ def effect_ports(spec: ModelSpec, settings: Settings) -> EffectPorts:
     """Return the ports of the measurement of what a release has brought."""
     from perennial.core.governance.identity import Role
     from perennial.flows.monitoring.effect import EffectPorts
-    from perennial.wiring import database, releasing, versions
+    from perennial.wiring import database, evaluating, releasing, training, versions
 
-    store, replay = database.store(settings), releasing.replay_ports(spec, settings)
+    store = database.store(settings)
     return EffectPorts(
         releases=store.releases,
         ledger=store.ledger,
-        predictions=replay.predictions,
+        predictions=releasing.prediction_log(settings),
         feedback=store.feedback,
         registry=versions.registry(settings, Role.RELEASE),
         labels=versions.labels(settings, Role.RELEASE),
-        scorer=replay.scorer,
-        offline=replay.offline,
+        scorer=training.scorer(),
+        offline=evaluating.offline_source(spec, settings),
     )
 
 

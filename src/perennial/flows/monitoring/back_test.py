@@ -12,8 +12,9 @@ from perennial.core.monitoring.retraining import Hold, Retrain, retraining_event
 from perennial.core.release.traffic import Target
 from perennial.core.spec import ModelSpec
 from perennial.errors import DataError
+from perennial.flows.feedback.labelled_answers import labelled_answers
 from perennial.flows.monitoring.monitor import MonitorPorts
-from perennial.flows.monitoring.prospects import back_test, labelled_answers, look_back, since_training
+from perennial.flows.monitoring.prospects import back_test, look_back, since_training
 from perennial.flows.monitoring.retrain import raise_and_record
 
 

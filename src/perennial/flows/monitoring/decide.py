@@ -22,7 +22,8 @@ from perennial.core.monitoring.retraining import (
 from perennial.core.release.traffic import Target
 from perennial.core.spec import ModelSpec
 from perennial.core.tasks import Task
-from perennial.flows.monitoring.prospects import labelled_answers, look_ahead, look_back, since_training
+from perennial.flows.feedback.labelled_answers import labelled_answers
+from perennial.flows.monitoring.prospects import look_ahead, look_back, since_training
 from perennial.ports import FeedbackStore, Ledger, PredictionLog, Reference
 
 if TYPE_CHECKING:

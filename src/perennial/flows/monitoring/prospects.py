@@ -27,9 +27,9 @@ from perennial.core.spec import ModelSpec
 from perennial.core.tasks import Task
 from perennial.core.tasks.score import ScoreTask
 from perennial.core.training.examples import Examples
-from perennial.flows.feedback.votes import counted, losses, right, votes
+from perennial.flows.feedback.votes import losses, right
 from perennial.flows.monitoring.window import LOOK_BACK
-from perennial.ports import FeedbackStore, PredictionLog, Reference
+from perennial.ports import Reference
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -89,24 +89,6 @@ def look_ahead(
     backtest = back_test(spec, target, answered.tail(policy.backtest_rows), references, now)
     doubt = no_gain(backtest, policy)
     return Prospects(() if doubt is None else (doubt,), backtest)
-
-
-def labelled_answers(
-    spec: ModelSpec, digest: str, since: datetime, predictions: PredictionLog, feedback: FeedbackStore
-) -> pd.DataFrame:
-    """Return the answers of a version to clients since then that have a label, in order of time.
-
-    The columns are those of the log, `value` (the label of the first source that counts) and `request`; in a log
-    without request ids each prediction is a request.
-    """
-    log = predictions.read(spec.name, since=since)
-    log = log[(log["digest"] == digest) & ~log["shadow"].astype(bool)]
-    known = log.merge(votes(feedback.labels(since=since)), on="prediction_id")
-    known = counted(known, spec.release.feedback).drop_duplicates("prediction_id").reset_index(drop=True)
-    named = known["request_id"] if "request_id" in known else known["prediction_id"]
-    return known.assign(request=named.fillna(known["prediction_id"])).reindex(
-        columns=[*known.columns, *({"answer", "request"} - set(known.columns))]
-    )
 
 
 def since_training(rows: list[LedgerRow], digest: str, now: datetime) -> datetime:
