@@ -44,7 +44,9 @@ def show(metrics: MonitorMetrics, model: str, level: Level) -> None:
     metrics.show(model, verdict, datetime.now(UTC))
 
 
-def measured(models: list[str], folder: Path, rng: np.random.Generator) -> Mapping[str, float]:
+def measured(
+    models: list[str], folder: Path, rng: np.random.Generator, asked: argparse.Namespace
+) -> Mapping[str, float]:
     """Return the seconds of each model whose message arrived."""
     from alerting.servers import AlertingServers
     from serving_stack import free_ports
@@ -56,7 +58,11 @@ def measured(models: list[str], folder: Path, rng: np.random.Generator) -> Mappi
 
     def take(body: bytes) -> bool:
         is_new = recorder.record(body, datetime.now(UTC))
-        arrived.setdefault(json.loads(body)["groupLabels"].get("model_name", ""), time.monotonic())
+        model = json.loads(body)["groupLabels"].get("model_name", "")
+        if model not in arrived:
+            arrived[model] = time.monotonic()
+            if not asked.keep:
+                show(metrics, model, Level.OK)
         return is_new
 
     for model in models:
@@ -89,10 +95,11 @@ def main() -> None:
     )
     parser.add_argument("--models", type=int, default=100)
     parser.add_argument("--seed", type=int, default=7)
+    parser.add_argument("--keep", action="store_true", help="no alert ends: in the end all fire at once")
     asked = parser.parse_args()
     models = [f"model_{number:04d}" for number in range(asked.models)]
     with tempfile.TemporaryDirectory() as folder:
-        seconds = measured(models, Path(folder), np.random.default_rng(asked.seed))
+        seconds = measured(models, Path(folder), np.random.default_rng(asked.seed), asked)
     values = np.array(list(seconds.values()))
     quantiles = ", ".join(f"p{share} {np.percentile(values, share):.1f}" for share in (5, 50, 95))
     print(
