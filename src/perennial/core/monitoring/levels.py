@@ -2,8 +2,8 @@
 
 The levels of the spec are compared with figures that noise alone does not reach:
 
-- feature drift reaches a level when at least `features_needed` columns exceed their allowance by it
-  (`perennial.core.monitoring.drift`);
+- feature drift reaches a level when at least `features_needed` columns are proven to have moved, by more than it
+  (`perennial.core.monitoring.measured`); a single one, or all of them together where none moved alone, is a watch;
 - drift of the score alone is at most a warning: scores also move when the world changes and the model is right;
 - an accuracy drop reaches a level when a one-sided 95 % test says that the drop, relative to the reference,
   is larger than the level. Neighbouring rows are not independent, so its standard error comes from batch
@@ -24,7 +24,7 @@ from pydantic import Field
 
 from perennial.core.assets import Reason
 from perennial.core.frozen import Frozen
-from perennial.core.monitoring.drift import ColumnDrift
+from perennial.core.monitoring.drift import JOINT, ColumnDrift
 from perennial.core.monitoring_spec import Levels, MonitoringSpec, ShareLevels
 
 BATCHES = 20
@@ -209,22 +209,27 @@ def reached(levels: Levels, value: float) -> Level:
 
 
 def _features(spec: MonitoringSpec, drifts: Sequence[ColumnDrift]) -> tuple[Level, str]:
-    features = sorted((drift for drift in drifts if not drift.of_prediction), key=lambda drift: -drift.excess)
-    if len(features) < spec.features_needed:
-        return Level.OK, "fewer columns are watched than must move together"
-    level = reached(spec.psi, features[spec.features_needed - 1].excess)
+    features = sorted((drift for drift in drifts if drift.of_feature), key=lambda drift: -drift.excess)
     moved = [drift for drift in features if drift.excess >= spec.psi.watch]
-    names = ", ".join(f"{drift.column} {drift.psi:.2f} (+{drift.excess:.2f})" for drift in moved[:3])
-    return level, f"{len(moved)} of {len(features)} features moved{': ' if names else ''}{names}"
+    together = next((drift for drift in drifts if drift.column == JOINT), None)
+    texts = [str(drift) for drift in moved[:3]]
+    level = Level.OK
+    if len(features) >= spec.features_needed:
+        level = reached(spec.psi, features[spec.features_needed - 1].excess)
+    if together is not None and together.excess >= spec.psi.watch and not moved:
+        texts = [f"none alone, but how they depend on each other: {together}"]
+    if texts and level is Level.OK:
+        level = Level.WATCH
+    return level, f"{len(moved)} of {len(features)} features moved{': ' if texts else ''}{', '.join(texts)}"
 
 
 def _score(spec: MonitoringSpec, drifts: Sequence[ColumnDrift]) -> tuple[Level, str]:
     scores = [drift for drift in drifts if drift.of_prediction]
     if not scores:
         return Level.OK, "the score was not compared"
-    worst = max(scores, key=lambda drift: drift.excess)
+    worst = max(scores, key=lambda drift: (drift.excess, drift.psi))
     level = min(reached(spec.psi, worst.excess), Level.WARN, key=lambda level: level.rank)
-    return level, f"{worst.column} PSI {worst.psi:.2f} (+{worst.excess:.2f})"
+    return level, str(worst)
 
 
 def _accuracy(

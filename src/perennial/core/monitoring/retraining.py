@@ -52,7 +52,7 @@ class JudgedWindow(Frozen):
     @classmethod
     def of(cls, key: str, digest: str, policy: MonitoringSpec, drifts: Iterable[ColumnDrift]) -> JudgedWindow:
         """Return the window with the features whose drift reaches the level of an alarm."""
-        far = (drift for drift in drifts if not drift.of_prediction and drift.excess >= policy.psi.retrain)
+        far = (drift for drift in drifts if drift.of_feature and drift.excess >= policy.psi.retrain)
         moved = frozenset(drift.column for drift in far)
         return cls(key=key, digest=digest, moved=moved, needed=policy.features_needed)
 
