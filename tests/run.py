@@ -100,26 +100,23 @@ LEFTOVERS = (PLAIN,)
 """Lanes that compute; they run beside the others and get only what CPU those leave."""
 FIRST = (E2E, PRODUCTION, TRAFFIC)
 """Lanes that mostly wait for servers, or measure what clients see: one after the other, before everything else."""
-EITHER = (SERVERS,)
-"""Lanes that begin when the first of the two chains has come to its end."""
+BESIDE = (SERVERS,)
+"""Lanes that begin when the demo's whole stack has stopped: they use few cores, and the stack needs all of them."""
 LANES, ASKED = (PLAIN, SERVERS, E2E, TRAFFIC), (GPU, PRODUCTION)
 
 
 def run_lanes(lanes: list[Lane], options: list[str], reports: Path, fast: bool) -> None:
-    """Run the lanes in two chains beside each other.
+    """Run the lanes in chains beside each other.
 
     `LEFTOVERS` write to the terminal as they go; the output of the others follows at the end. A lane without
     another one beside it does so at once.
     """
-    chains = [[lane for lane in chain if lane in lanes] for chain in (LEFTOVERS, (*FIRST, GPU))]
-    either = [lane for lane in EITHER if lane in lanes]
+    chains = [[lane for lane in chain if lane in lanes] for chain in (LEFTOVERS, (*FIRST, GPU), BESIDE)]
     alone = len(lanes) == 1
     quiet = []
-    while any(chains) or either:
+    while any(chains):
         for chain in chains:
-            if not chain and either:
-                chain.append(either.pop(0))
-            if not chain:
+            if not chain or (chain[0] in BESIDE and E2E in chains[1]):
                 continue
             lane, polite = chain[0], chain is chains[0] and not alone
             if lane.process is None:

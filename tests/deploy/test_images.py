@@ -21,7 +21,7 @@ BIN = Path(sys.executable).parent
 ROLES = ("edge", "serving", "mlflow", "airflow", "monitor", "trainer", "cell", "tools")
 SERVICES = compose()["services"]
 OURS = sorted(name for name, body in SERVICES.items() if body["image"].startswith("perennial/"))
-ONE_SHOT = {"setup", "bucket", "tools"}
+ONE_SHOT = {"admit-plant", "admit-recorder", "bucket", "owner", "setup", "tools"}
 WITHOUT_ADDRESS = {"net", "guard", "worker-training", "worker-light"}
 """They run for long and have nothing that could be asked: the engine restarts them when they end."""
 every_service = pytest.mark.parametrize("name", sorted(SERVICES))
@@ -141,10 +141,14 @@ def test_the_made_secrets_are_those_of_the_compose_file(tmp_path):
     for identity in json.loads(first["s3_identities"])["identities"]:
         (key,) = identity["credentials"]
         assert all(text in first[f"s3_{identity['name']}"] for text in key.values())
-    for name, part in (("database", "plant"), ("mlflow_database", "mlflow"), ("airflow_database", "airflow"),
-                       ("tuning", "tuning")):  # fmt: skip
-        address = f"//{part}:{first[f'{part}_password']}@postgres:5432/{part}"
-        assert address in first[f"{name}_url"]
+    for name, role, database in (
+        ("owner_database", "owner", "plant"), ("database", "plant", "plant"),
+        ("recorder_database", "recorder", "plant"), ("mlflow_database", "mlflow", "mlflow"),
+        ("airflow_database", "airflow", "airflow"), ("tuning", "tuning", "tuning"),
+    ):  # fmt: skip
+        assert (
+            f"//{role}:{first[f'{role}_password']}@postgres:5432/{database}\n" in f"{first[f'{name}_url']}\n"
+        )
     for name, setting in (("queue", "celery_broker_url"), ("features", "online_store")):
         assert f"requirepass {first[f'{name}_password']}\n" in first[f"{name}_conf"]
         assert f":{first[f'{name}_password']}@{name}:6379" in first[setting]

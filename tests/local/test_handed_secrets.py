@@ -26,7 +26,7 @@ PUBLIC = {
     "request_log", "otlp_traces", "artifacts_url", "airflow_executor", "airflow_server",
     "workers_training", "workers_light", "trainings_at_once", "on_demand_mib", "provider", "device",
     "log_bucket", "log_local_days",
-    "keep_served_days", "keep_logs_days", "keep_work_days", "keep_reports_days",
+    "keep_served_days", "keep_logs_days", "keep_work_days", "keep_reports_days", "prune_daily",
     "oidc_issuer", "oidc_client_id", "oidc_roles", "oidc_roles_claim", "oidc_name_claim", "oidc_scopes", "oidc_hours",
     "oidc_mlflow_url", "oidc_airflow_url",
     "tenant", "plane", "exchange", "machine", "machine_lease", "log_ship_seconds",

@@ -13,15 +13,18 @@ from doubles.routing import MemoryRouter
 from doubles.scheduler import MemoryScheduler
 
 from perennial import catalog
+from perennial.adapters.reference_models import references
 from perennial.core.assets import Reason, retrain_asset
-from perennial.core.events import Event
+from perennial.core.events import Entry, Event
 from perennial.core.governance.ledger import GENESIS, chain
 from perennial.core.monitoring.levels import Level
 from perennial.core.monitoring.retraining import Hold, Retrain
+from perennial.core.monitoring_spec import ProspectsSpec
 from perennial.core.release.traffic import Route, Target
 from perennial.core.training.registration import VersionRecord
 from perennial.core.version import VersionRef
 from perennial.errors import (
+    DataError,
     MalformedInput,
     SchedulerUnavailable,
     TrackerUnavailable,
@@ -29,6 +32,7 @@ from perennial.errors import (
     UsageError,
 )
 from perennial.flows.monitoring import monitor
+from perennial.flows.monitoring.back_test import back_test_champion, request_for_labels
 from perennial.flows.monitoring.retrain import request_retraining
 from perennial.settings import Settings
 
@@ -139,13 +143,15 @@ class Stage:
             verdicts = window["failed"].astype(float)
             self.kept.known |= dict(zip(self.log.frame["prediction_id"], verdicts, strict=True))
 
-    def look(self, now: datetime = NOW) -> monitor.MonitorResult:
+    def ports(self) -> monitor.MonitorPorts:
         kept = self.kept
-        ports = monitor.MonitorPorts(
+        return monitor.MonitorPorts(
             router=self.router, registry=kept, tracker=kept, predictions=self.log, feedback=kept, ledger=kept,
-            drift=MemoryDrift(), scheduler=self.scheduler,
+            drift=MemoryDrift(), scheduler=self.scheduler, references=references,
         )  # fmt: skip
-        return monitor.monitor_model(SPEC, ports, self.folders, now)
+
+    def look(self, now: datetime = NOW) -> monitor.MonitorResult:
+        return monitor.monitor_model(SPEC, self.ports(), self.folders, now)
 
 
 def test_a_window_like_the_reference_is_ok(tmp_path):
@@ -308,3 +314,81 @@ def test_a_request_needs_a_reason_in_words(tmp_path):
     with pytest.raises(UsageError):
         request_retraining(SPEC.name, Reason.PERSON, "  ", "ada", stage.kept, stage.scheduler, NOW)
     assert not stage.scheduler.events
+
+
+def test_a_retraining_that_brought_nothing_makes_the_next_wait_longer(tmp_path):
+    stage = Stage(tmp_path, rows(2, 1500, shift=2.0))
+    stage.look()
+    for kind in (Event.RELEASE_OPENED, Event.RELEASE_REJECTED):
+        stage.kept.append(Entry(at=NOW, actor="gate", kind=kind, model=SPEC.name, release_id="r2"))
+    later = NOW + SPEC.retraining.cooldown * 1.5
+    stage.see(rows(3, 1500, wrong=0.35), until=later)
+    seen = stage.look(later)
+    assert "brought nothing" in seen.decision.why
+    much_later = NOW + SPEC.retraining.cooldown * 2.1
+    stage.see(rows(4, 1500, wrong=0.35), until=much_later)
+    assert isinstance(stage.look(much_later).decision, Retrain)
+
+
+def test_features_that_nobody_sends_ask_a_person_and_start_no_training(tmp_path):
+    window = rows(2, 1500, shift=2.0)
+    window[SPEC.features.names[0]] = np.nan
+    stage = Stage(tmp_path, window)
+    seen = stage.look()
+    assert isinstance(seen.decision, Hold)
+    assert "would not help" in seen.decision.why
+    assert not stage.scheduler.events
+    stage.see(window, until=NOW + timedelta(hours=1))
+    assert "withheld at" in stage.look(NOW + timedelta(hours=1)).decision.why
+    assert stage.kept.kinds().count(Event.RETRAIN_WITHHELD) == 1
+    stage.see(rows(2, 1500, shift=2.0), until=NOW + SPEC.retraining.cooldown)
+    assert isinstance(stage.look(NOW + SPEC.retraining.cooldown).decision, Retrain), "mended"
+
+
+def test_a_request_holds_what_the_back_test_says(tmp_path):
+    stage = Stage(tmp_path, rows(2, 1500, shift=2.0))
+    stage.look()
+    ((_, extra),) = stage.scheduler.events
+    assert (extra["backtest"]["learnt"], extra["backtest"]["judged"]) == (1050, 450)
+    assert "gain" in extra["likely"]
+    assert extra["backtest"]["gain"]["measure"] == "accuracy"
+
+
+def test_enough_labels_ask_once_for_a_champion(tmp_path):
+    stage = Stage(tmp_path, rows(1, 1500))
+    assert "is not set" in request_for_labels(SPEC, stage.ports(), NOW).why
+    spec = SPEC.model_copy(update={"retraining": SPEC.retraining.model_copy(update={"enough_labels": 1501})})
+    assert "1500 labels" in request_for_labels(spec, stage.ports(), NOW).why
+    spec = SPEC.model_copy(update={"retraining": SPEC.retraining.model_copy(update={"enough_labels": 1500})})
+    assert request_for_labels(spec, stage.ports(), NOW).reason is Reason.LABELS
+    ((_, extra),) = stage.scheduler.events
+    assert (extra["reason"], extra["digest"]) == ("labels", DIGEST)
+    assert "asked at" in request_for_labels(spec, stage.ports(), NOW + timedelta(days=6)).why
+    assert len(stage.scheduler.events) == 1
+
+
+def test_the_cooldown_holds_labels_too_and_the_same_key_comes_again_after_a_kill(tmp_path, monkeypatch):
+    stage = Stage(tmp_path, rows(1, 1500))
+    spec = SPEC.model_copy(update={"retraining": SPEC.retraining.model_copy(update={"enough_labels": 1000})})
+    with monkeypatch.context() as killed:
+        killed.setattr(stage.kept, "append", lambda entry: (_ for _ in ()).throw(KeyboardInterrupt()))
+        with pytest.raises(KeyboardInterrupt):
+            request_for_labels(spec, stage.ports(), NOW)
+    request_for_labels(spec, stage.ports(), NOW)
+    assert len({extra["key"] for _, extra in stage.scheduler.events}) == 1
+    other = Stage(tmp_path / "other", rows(1, 1500))
+    request_retraining(SPEC.name, Reason.PERSON, "new rig", "ada", other.kept, other.scheduler, NOW)
+    assert "quiet until" in request_for_labels(spec, other.ports(), NOW + timedelta(minutes=1)).why
+
+
+def test_a_back_test_by_hand_starts_nothing(tmp_path):
+    stage = Stage(tmp_path, rows(1, 1500))
+    result = back_test_champion(SPEC, stage.ports(), NOW)
+    assert (result.version, result.learnt) == ("1.0.0", 1050)
+    assert stage.kept.kinds() == []
+    none = SPEC.retraining.model_copy(update={"prospects": ProspectsSpec(backtest_rows=0)})
+    with pytest.raises(DataError, match="no back-test"):
+        back_test_champion(SPEC.model_copy(update={"retraining": none}), stage.ports(), NOW)
+    stage.router = MemoryRouter()
+    with pytest.raises(DataError, match="traffic"):
+        back_test_champion(SPEC, stage.ports(), NOW)

@@ -1,4 +1,4 @@
-"""`perennial monitor`, `perennial retrain`."""
+"""`perennial monitor`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from perennial import settings as environment
+from perennial.commands.alerting.rules import rules
 from perennial.commands.output import JSON, now, print_json, print_text
+from perennial.commands.performance_report import report
 
 if TYPE_CHECKING:
     from perennial.core.spec import ModelSpec
@@ -18,6 +20,9 @@ if TYPE_CHECKING:
 @click.group()
 def monitor() -> None:
     """Compare windows of predictions with the champion's reference."""
+
+
+monitor.add_command(rules)
 
 
 @monitor.command()
@@ -58,9 +63,10 @@ def watch() -> None:
     specs = catalog.specs(settings)
     gauges, experiments = monitoring.gauges()
     gauges.watch_releases(monitoring.attended([spec.name for spec in specs], settings))
+    gauges.watch_freshness(monitoring.freshness(specs, settings))
     gauges.serve(
         environment.LOOPBACK, settings.port_monitor, settings.internal_secret,
-        monitoring.metrics_server(settings),
+        monitoring.metrics_server(settings), monitoring.pages(settings),
     )  # fmt: skip
     # Connected at the first pass: a tool that is still unavailable fails that pass, not the process.
     ports = functools.cache(lambda: monitoring.pass_ports(settings))
@@ -79,26 +85,7 @@ def watch() -> None:
     flow(specs, run_pass, gauges, print_text, time.monotonic, wait)
 
 
-@click.command()
-@click.argument("model")
-@click.option(
-    "--reason", "text", required=True, help="Reason in words; kept with the training run and the version."
-)
-def retrain(model: str, text: str) -> None:
-    """Request a retraining now, which starts the training DAG. No cooldown applies to people."""
-    from perennial import catalog
-    from perennial.commands.identity import actor
-    from perennial.core.assets import Reason
-    from perennial.flows.monitoring.retrain import request_retraining
-    from perennial.wiring import database, monitoring
-
-    settings = environment.load()
-    spec = catalog.spec(model, settings)
-    spec.trainable()
-    who = actor(settings)
-    ledger, scheduler = database.store(settings).ledger, monitoring.scheduler(settings)
-    entry = request_retraining(spec.name, Reason.PERSON, text, who, ledger, scheduler, now())
-    print_text(f"requested a retraining of {spec.name}: {entry.payload['text']}; Airflow: train_{spec.name}")
+monitor.add_command(report)
 
 
 def _as_json(result: MonitorResult) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from typing import Any
 
 from perennial import catalog
 from perennial.core.assets import Reason
+from perennial.core.certificates.roles import ProcessRole
 from perennial.core.events import Event, LedgerRow, SystemActor
 from perennial.core.governance.client_keys import Right
 from perennial.core.payloads import RetrainRequest
@@ -30,6 +31,7 @@ from perennial.serving.access.client_keys import ClientKeys
 from perennial.serving.evidence.sources import FeedbackSources
 from perennial.settings import Settings
 from perennial.wiring import database, monitoring, traffic
+from perennial.wiring.certificates import page_verify
 
 CLIENT = "pipeline"
 """Name of the demo as a client."""
@@ -76,7 +78,10 @@ class ClosedLoop:
         self.store = database.store(settings)
         self.password = monitoring.airflow_password(settings)
         self.airflow = AirflowWatch(
-            settings.airflow_url, settings.airflow_user, self.password, settings.verify
+            settings.airflow_url,
+            settings.airflow_user,
+            self.password,
+            page_verify(settings, ProcessRole.AIRFLOW),
         )
         self.events = EventLog(say)
         self.observer = ReleaseObserver(

@@ -123,6 +123,12 @@ class FeedbackStore(Protocol):
     def labels(self, since: datetime | None = None) -> BySource:
         """Return source -> prediction id -> label, received at or after `since`."""
 
+    def label_times(self, since: datetime | None = None) -> Mapping[str, float]:
+        """Return prediction id -> Unix time at which its first label was received, at or after `since`.
+
+        A label that its source changed counts as received with the change.
+        """
+
     def put_rewards(self, rewards: Mapping[str, float], received: datetime, source: str) -> int:
         """Store rewards as `put` stores labels."""
 

@@ -2,22 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from perennial.core.certificates.roles import ProcessRole, callers
+from perennial.core.release.traffic import PoolName
+from perennial.installation import LOOPBACK
 from perennial.settings import Settings
+from perennial.wiring.certificates import page_verify
+from perennial.wiring.machines import CONTROL
 
 if TYPE_CHECKING:
     from perennial import ports
     from perennial.adapters.prometheus.experiment_metrics import ExperimentMetrics
     from perennial.adapters.prometheus.metrics_server import ThreadingServer
     from perennial.adapters.prometheus.monitor_metrics import MonitorMetrics
+    from perennial.adapters.prometheus.pages import Page
+    from perennial.core.spec import ModelSpec
+    from perennial.core.tasks import Task
     from perennial.flows.experiment.analyse import ExperimentPorts
+    from perennial.flows.monitoring.effect import EffectPorts
     from perennial.flows.monitoring.watch import PassPorts
+
+ALERTS_PORT, ALERTS_PATH = 9301, "/alerts"
+"""Where the generated configuration of Alertmanager posts its messages."""
 
 
 def pass_ports(settings: Settings) -> PassPorts:
@@ -37,9 +48,17 @@ def pass_ports(settings: Settings) -> PassPorts:
         ledger=experiment.ledger,
         drift=EvidentlyDrift(),
         scheduler=scheduler(settings),
+        references=cheap_models,
     )
     references = settings.state / "monitor" / "references"
     return PassPorts(monitor, experiment, MonitorFolders(references, settings.reports))
+
+
+def cheap_models(task: Task) -> Mapping[str, ports.Reference]:
+    """Return the models of the back-test by name; scikit-learn is loaded at the first alarm only."""
+    from perennial.adapters.reference_models import references
+
+    return references(task)
 
 
 def attended(
@@ -72,6 +91,25 @@ def experiment_ports(settings: Settings) -> ExperimentPorts:
     )
 
 
+def effect_ports(spec: ModelSpec, settings: Settings) -> EffectPorts:
+    """Return the ports of the measurement of what a release has brought."""
+    from perennial.core.governance.identity import Role
+    from perennial.flows.monitoring.effect import EffectPorts
+    from perennial.wiring import database, evaluating, releasing, training, versions
+
+    store = database.store(settings)
+    return EffectPorts(
+        releases=store.releases,
+        ledger=store.ledger,
+        predictions=releasing.prediction_log(settings),
+        feedback=store.feedback,
+        registry=versions.registry(settings, Role.RELEASE),
+        labels=versions.labels(settings, Role.RELEASE),
+        scorer=training.scorer(),
+        offline=evaluating.offline_source(spec, settings),
+    )
+
+
 def metrics_server(settings: Settings) -> type[ThreadingServer]:
     """Return the kind of server of the metrics page."""
     from perennial.adapters.prometheus.metrics_server import ThreadingServer, secured
@@ -93,11 +131,74 @@ def gauges() -> tuple[MonitorMetrics, ExperimentMetrics]:
     return monitor, ExperimentMetrics(monitor.registry)
 
 
+def freshness(specs: Sequence[ModelSpec], settings: Settings) -> Callable[[], dict[str, datetime]]:
+    """Return what tells the time of the newest stored feature value by model."""
+    from perennial.adapters.feast.freshness import by_model
+
+    return lambda: by_model(settings.feast_dir, specs)
+
+
+def pages(settings: Settings) -> dict[str, Page]:
+    """Return the further pages of the monitor: Envoy of this machine, if it runs here, and MLflow and Airflow."""
+    from perennial.adapters.alerting.scraping import ENVOY_PATH, PARTS_PATH
+    from perennial.adapters.envoy.admin import EnvoyAdmin
+    from perennial.adapters.envoy.measurements import EXPORTED
+    from perennial.adapters.prometheus.pages import PartHealth, server
+
+    parts = PartHealth(
+        mlflow=server(settings.mlflow_url, page_verify(settings, ProcessRole.MLFLOW)),
+        airflow=server(settings.airflow_url, page_verify(settings, ProcessRole.AIRFLOW)),
+    )
+    if settings.plane == CONTROL:
+        return {PARTS_PATH: parts.page}
+    envoy = EnvoyAdmin(settings.envoy_admin)
+    return {PARTS_PATH: parts.page, ENVOY_PATH: lambda: envoy.exposition(EXPORTED)}
+
+
+def alert_files(
+    settings: Settings, secrets: Path | None, guide: str, prometheus: str, alertmanager: str
+) -> dict[str, str]:
+    """Return the text of each generated file of alerting by its path.
+
+    Args:
+        secrets: folder of the files `internal` and `alerts`; None: where the containers see them.
+        guide: address of the guide.
+
+    Raises:
+        SpecError: a spec is wrong; a model without alerts would go unnoticed.
+    """
+    from perennial import catalog
+    from perennial.adapters.alerting.generated import Plan, files
+    from perennial.adapters.alerting.scraping import Addresses, SecretFiles
+
+    specs, wrong = catalog.read_all(settings)
+    for error in wrong.values():
+        raise error
+    certificates = settings.internal_tls
+    addresses = Addresses(
+        monitor=f"{LOOPBACK}:{settings.port_monitor}",
+        servers={pool: tuple(f"{LOOPBACK}:{port}" for port in settings.ports(pool)) for pool in PoolName},
+        prometheus=prometheus,
+        alertmanager=alertmanager,
+        receiver=f"http://{LOOPBACK}:{ALERTS_PORT}{ALERTS_PATH}",
+        certificates=None if certificates is None else str(certificates / ProcessRole.PROMETHEUS),
+    )
+    seen = (
+        SecretFiles("/state/perennial/secrets/internal", "/run/secrets/alerts_secret")
+        if secrets is None
+        else SecretFiles(str(secrets.absolute() / "internal"), str(secrets.absolute() / "alerts"))
+    )
+    return files(Plan(specs, addresses, seen, guide))
+
+
 def scheduler(settings: Settings) -> ports.Scheduler:
     from perennial.adapters.airflow_trigger import AirflowTrigger
 
     return AirflowTrigger(
-        settings.airflow_url, settings.airflow_user, airflow_password(settings), settings.verify
+        settings.airflow_url,
+        settings.airflow_user,
+        airflow_password(settings),
+        page_verify(settings, ProcessRole.AIRFLOW),
     )
 
 

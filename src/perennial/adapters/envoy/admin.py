@@ -68,6 +68,10 @@ class EnvoyAdmin:
             for histogram in stat.get("histograms", ())
         }
 
+    def exposition(self, pattern: str) -> bytes:
+        """Return the used statistics whose name matches the regular expression, as Prometheus reads them."""
+        return self._ask("/stats/prometheus", {"filter": pattern, "usedonly": ""}).body
+
     def clusters(self) -> Mapping[str, tuple[Endpoint, ...]]:
         """Return the active clusters by name; a cluster before its first health checks is missing."""
         body = self._get("/clusters", {"format": "json"})

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from itertools import islice
 from typing import TypeVar
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, func, select
 from sqlalchemy.exc import IntegrityError
 
 from perennial.adapters.sql import schema as tables
@@ -163,6 +163,16 @@ class SqlFeedback:
 
     def labels(self, since: datetime | None = None) -> BySource:
         return self._values(LABEL, since)
+
+    def label_times(self, since: datetime | None = None) -> Mapping[str, float]:
+        table = tables.feedback
+        first = func.min(table.c.received_us)
+        query = select(table.c.prediction_id, first).where(table.c.kind == LABEL)
+        if since is not None:
+            query = query.where(table.c.received_us >= microseconds(since))
+        with self._database.reading() as connection:
+            rows = connection.execute(query.group_by(table.c.prediction_id)).all()
+        return {name: received / 1e6 for name, received in rows}
 
     def put_rewards(self, rewards: Mapping[str, float], received: datetime, source: str) -> int:
         return self._put(REWARD, rewards, received, source)

@@ -32,10 +32,13 @@ NOTABLE = frozenset(
         Event.ROUTE_CHANGED_OUTSIDE,
         Event.RELEASE_UNATTENDED,
         Event.MONITOR_LEVEL,
+        Event.RETRAIN_WITHHELD,
         *ENDS,
     )
 )
 """Kinds of entries that may need a notice."""
+MONITORED = (Event.MONITOR_LEVEL, Event.RETRAIN_WITHHELD)
+"""Kinds of entries about the newest predictions of a champion, not about a release."""
 ALARM = "retrain"
 """Level of the monitor that is an alarm."""
 EVIDENCE = 12
@@ -111,7 +114,7 @@ def compose(row: LedgerRow, status: ReleaseStatus | None, links: Links) -> Notic
         *_evidence(entry, status),
         "",
         f"MLflow: {_page(entry, status, links)}",
-        f"Airflow: {links.airflow}/dags/{'monitor' if entry.kind == Event.MONITOR_LEVEL else 'release'}_{entry.model}",
+        f"Airflow: {links.airflow}/dags/{'monitor' if entry.kind in MONITORED else 'release'}_{entry.model}",
         f"Here: {_command(entry)}",
         f"Entry {row.seq} of the ledger, {entry.at:%Y-%m-%d %H:%M:%S} UTC, by {entry.actor}"
         + (f", digest {entry.digest[:12]}." if entry.digest else "."),
@@ -134,6 +137,8 @@ def _what(entry: Entry) -> str:
         return "has a release that nobody walked"
     if entry.kind == Event.MONITOR_LEVEL:
         return "raises a drift alarm"
+    if entry.kind == Event.RETRAIN_WITHHELD:
+        return "raises an alarm that a retraining would not help"
     return ENDS[entry.kind]
 
 
@@ -141,7 +146,7 @@ def _version(entry: Entry, status: ReleaseStatus | None) -> str:
     version = None
     if entry.kind == Event.EMERGENCY_ROLLBACK:
         version = TrafficMove.read(entry).to
-    elif entry.kind != Event.MONITOR_LEVEL:
+    elif entry.kind not in MONITORED:
         version = VersionFact.read(entry).version
     return version or (status.candidate.version if status is not None else "")
 
@@ -189,6 +194,8 @@ def _page(entry: Entry, status: ReleaseStatus | None, links: Links) -> str:
 
 
 def _command(entry: Entry) -> str:
+    if entry.kind == Event.RETRAIN_WITHHELD:
+        return f"perennial retrain status {entry.model}"
     if entry.kind == Event.MONITOR_LEVEL:
         return f"perennial monitor run {entry.model}"
     return f"perennial release status {entry.model}"

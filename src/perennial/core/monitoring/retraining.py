@@ -22,6 +22,7 @@ from perennial.core.events import Event, LedgerRow
 from perennial.core.frozen import Frozen
 from perennial.core.monitoring.drift import ColumnDrift
 from perennial.core.monitoring.levels import MonitorVerdict
+from perennial.core.monitoring.prospects import Backtest
 from perennial.core.monitoring_spec import MonitoringSpec, RetrainingSpec
 from perennial.core.payloads import RetrainRequest
 
@@ -147,7 +148,7 @@ def _lasting(
 
 def retraining_event(
     reason: Reason, text: str, *, who: str, key: str, digest: str | None = None, window: str | None = None,
-    psi: dict[str, float] | None = None, moved: Iterable[str] = (),
+    psi: dict[str, float] | None = None, moved: Iterable[str] = (), backtest: Backtest | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """Return the payload of a request for the asset event and the ledger, as plain JSON values.
 
@@ -162,6 +163,11 @@ def retraining_event(
         "window": window,
         "psi": dict(psi or {}),
         "moved": sorted(moved),
+        **(
+            {}
+            if backtest is None
+            else {"likely": backtest.in_words, "backtest": backtest.model_dump(mode="json")}
+        ),
     }
 
 

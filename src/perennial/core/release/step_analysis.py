@@ -7,11 +7,12 @@ from functools import partial, reduce
 from perennial.core.release.analysis.criteria import is_slow_at_router, judge_traffic, unmeasured
 from perennial.core.release.analysis.over_machines import bounded, judge_over_machines
 from perennial.core.release.analysis.sample_ratio import judge_split
+from perennial.core.release.label_counts import LabelCounts
 from perennial.core.release.phase import Phase
 from perennial.core.release.plan import promotes
-from perennial.core.release.status import LabelCounts
 from perennial.core.release.traffic import Counters, PoolName
 from perennial.core.release.transition import Transition
+from perennial.core.release.user_buckets import together
 from perennial.core.verdict import Judgement
 
 
@@ -30,6 +31,7 @@ def analyse(transition: Transition) -> tuple[Judgement, ...]:
         evidence=judgements,
         accuracy=seen.accuracy,
         accuracy_at=seen.accuracy_at,
+        label_delay=seen.label_delay,
         units=seen.units,
         like_requests=seen.like_requests,
     )
@@ -43,6 +45,7 @@ def step_counters(transition: Transition) -> tuple[Counters, Counters]:
     requests, its answers before the step are the comparison.
     """
     _add_new_answers(transition)
+    _add_answers_of_users(transition)
     status, nothing = transition.status, Counters()
     candidate, champion = (status.counted.get(pool, nothing) for pool in (PoolName.CANARY, PoolName.STABLE))
     if status.phase is Phase.SHADOW:  # a copy that failed as its original did is a bad request
@@ -109,6 +112,17 @@ def _add_new_answers(transition: Transition) -> None:
     transition.update(
         counted={pool: status.counted.get(pool, nothing).plus(added) for pool, added in new.items()},
         baseline=baseline,
+    )
+
+
+def _add_answers_of_users(transition: Transition) -> None:
+    """Add what users were answered since the last look; what was read from another place is counted already."""
+    status, seen = transition.status, transition.seen.user_buckets
+    if seen is None or seen.after != status.users_read:
+        return
+    problems = (*status.users_problems, *(set(seen.problems) - set(status.users_problems)))
+    transition.update(
+        users=together(status.users, seen.counts), users_read=seen.read, users_problems=problems
     )
 
 

@@ -113,12 +113,18 @@ class Transition:
             "baseline": dict(self.seen.counters),
             "accuracy": {},
             "accuracy_at": None,
+            "label_delay": self.status.specified_delay,
             "units": None,
+            **self._unread_users(),
             "suspected_slow": False,
             "like_requests": None,
             "errors_in_a_row": 0,
             "last_error_at": None,
         }
+
+    def _unread_users(self) -> dict[str, Any]:
+        seen = self.seen.user_buckets
+        return {"users": {}, "users_read": seen.read if seen else {}, "users_problems": ()}
 
     def finish(self, phase: Phase, why: str, actor: str = SystemActor.MACHINE) -> None:
         """End the release and tag the version with the outcome."""

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -19,19 +18,18 @@ from perennial.core.monitoring.retraining import (
     Hold,
     JudgedWindow,
     Retrain,
-    decide_retrain,
     retraining_event,
-    retraining_requests,
 )
 from perennial.core.payloads import LevelChange
 from perennial.core.release.traffic import Target
 from perennial.core.release_spec import FeedbackSpec
 from perennial.core.spec import ModelSpec
+from perennial.core.tasks import Task
 from perennial.core.tasks.stored import logged_task
-from perennial.core.version import VersionRef
-from perennial.errors import MalformedInput, RouterUnavailable, ToolError, UnknownVersion
-from perennial.files import replacing
+from perennial.errors import RouterUnavailable, ToolError
 from perennial.flows.feedback.votes import counted, covered, right, votes
+from perennial.flows.monitoring.decide import Labelled, ReferenceAndWindow, decide, withhold_or_go_on
+from perennial.flows.monitoring.reference import reference_rows
 from perennial.flows.monitoring.retrain import raise_and_record
 from perennial.flows.monitoring.window import RefusedTraffic, Window, read_window
 from perennial.flows.training.package import RIGHT
@@ -40,6 +38,7 @@ from perennial.ports import (
     FeedbackStore,
     Ledger,
     PredictionLog,
+    Reference,
     Registry,
     Router,
     Scheduler,
@@ -51,7 +50,6 @@ if TYPE_CHECKING:
 
     from perennial.ports import BySource
 
-REFERENCE = "reference.parquet"
 KEPT_REPORTS = 20
 
 
@@ -66,6 +64,8 @@ class MonitorPorts:
     drift: DriftReporter
     scheduler: Scheduler
     refused: RefusedTraffic = field(default_factory=RefusedTraffic)
+    references: Callable[[Task], Mapping[str, Reference]] = lambda task: {}
+    """Returns the cheap models of a kind of task by name, for the back-test; none: no back-test."""
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ def monitor_model(
         return MonitorResult(spec.name, now, None, unsure, Hold(why=unsure.reasons[0]))
     target = route.stable
     # Fetched early, so that the first verdict on a champion does not depend on the registry.
-    reference = _reference(spec, ports.registry, target, folders.references)
+    reference = reference_rows(spec, ports.registry, target, folders.references)
     seen = read_window(spec, ports.predictions, target, now)
     window, policy = seen.rows, spec.monitoring
     refused = _refused_share(spec.name, ports)
@@ -121,15 +121,16 @@ def monitor_model(
     key = f"{target.digest[:12]}-{window['prediction_id'].iloc[-1]}"
     alarmed = JudgedWindow.of(key, target.digest, policy, drifts)
     rows = ports.ledger.rows(spec.name)
-    decision = (
-        Hold(why="nothing trains this model here: its versions are imported")
-        if spec.entrypoint is None
-        else decide_retrain(spec.retraining, judged, alarmed, retraining_requests(rows), now)
-    )
+    decision = decide(spec, judged, alarmed, rows, now)
+    backtest = None
+    if isinstance(decision, Retrain):
+        sources = Labelled(ports.ledger, ports.predictions, ports.feedback, ports.references)
+        seen_rows = ReferenceAndWindow(reference, window, key, rows)
+        decision, backtest = withhold_or_go_on(spec, target, judged, decision, seen_rows, sources, now)
     if isinstance(decision, Retrain):
         extra = retraining_event(
             decision.reason, decision.text, who=SystemActor.MONITOR, key=key, digest=target.digest, window=key,
-            psi={drift.column: round(drift.psi, 4) for drift in drifts}, moved=alarmed.moved,
+            psi={drift.column: round(drift.psi, 4) for drift in drifts}, moved=alarmed.moved, backtest=backtest,
         )  # fmt: skip
         raise_and_record(spec.name, extra, SystemActor.MONITOR, ports.ledger, ports.scheduler, now)
     changed = _record_level(spec, ports.ledger, rows, target, judged, now)
@@ -138,34 +139,6 @@ def monitor_model(
     if changed or isinstance(decision, Retrain):
         problems = _to_tracker(spec, ports, target, report)
     return MonitorResult(spec.name, now, target, judged, decision, report, problems=problems)
-
-
-def _reference(spec: ModelSpec, registry: Registry, target: Target, cache: Path) -> pd.DataFrame:
-    """Return the holdout rows on which the champion was evaluated, with its scores."""
-    import pandas as pd
-
-    path = cache / f"{target.digest}.parquet"
-    if not path.is_file():
-        record = registry.find(spec.name, target.version)
-        if record is None or record.ref.digest != target.digest:
-            raise UnknownVersion(
-                f"the route of {spec.name} names {target.version} ({target.digest[:12]}), "
-                "which is not in the registry",
-                hint=f"perennial models show {spec.name}",
-            )
-        _keep_reference(registry, record.ref, path)
-    return pd.read_parquet(path)
-
-
-def _keep_reference(registry: Registry, ref: VersionRef, path: Path) -> None:
-    """Write the reference into the cache atomically: another process may read it meanwhile."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent) as aside:
-        fetched = registry.fetch(ref, Path(aside) / "files") / REFERENCE
-        if not fetched.is_file():
-            raise MalformedInput(f"{ref} has no {REFERENCE}", hint="train and release it again")
-        with replacing(path) as temporary:
-            shutil.copyfile(fetched, temporary)
 
 
 def _judge(

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field
 from scipy.special import ndtr, ndtri
 
@@ -20,17 +19,22 @@ from perennial.core.release.analysis.harm_tests import (
     SLOW,
     champion_latency_level,
     error_increase,
-    is_accuracy_drop_proven,
     is_error_rate_proven,
     is_latency_proven,
     latency_limit_ms,
+    tolerated_drop,
+)
+from perennial.core.release.analysis.simulated_labels import (
+    Integers,
+    TruthProfile,
+    TwoTruths,
+    draw_labels,
+    increase_by_truth,
 )
 from perennial.core.release.phase import Phase
 from perennial.core.release.plan import Step, plan, promotes
 from perennial.core.release_spec import CriteriaSpec, ReleaseSpec
 from perennial.core.statistics import Booleans, Floats
-
-Integers = NDArray[np.int64]
 
 MOST_LOOKS_AFTER = 48
 """Between the end of a step and the time when a person is asked; fewer where the step's own looks are rarer."""
@@ -51,6 +55,15 @@ class TrafficProfile(Frozen):
     accuracy: Share = Field(description="share of right answers, of requests whose labels come")
     labelled: Share = Field(description="share of requests whose labels come within the step")
     labels_per_request: float = Field(1.0, gt=0)
+    label_delay_hours: float = Field(0.0, ge=0, description="age from which a request has its label")
+    truths: TwoTruths | None = Field(
+        None, description="the most common truth and all others; None: not known, two alike"
+    )
+
+    @property
+    def two_truths(self) -> TwoTruths:
+        alike = TruthProfile(share=0.5, wrong=1.0 - self.accuracy, labelled=self.labelled)
+        return self.truths or (alike, alike)
 
 
 class CandidateHarm(Frozen):
@@ -156,12 +169,14 @@ def simulate(
     )
     if step.before is not None:
         champion_requests = np.full_like(requests, int(traffic.requests_per_hour * step.before))
+    old = np.maximum(0.0, times - traffic.label_delay_hours)
+    mature = [np.floor(traffic.requests_per_hour * share * old).astype(np.int64) for share in step.shares]
     crowd = _Crowd(criteria, traffic, harm, requests, champion_requests, releases, generator)
     failed, excluded = crowd.errors()
     if harm.latency_factor != 1.0 or harm.is_none:
         failed |= crowd.slow()
     if step.before is None and (harm.accuracy_drop != 0.0 or harm.is_none):
-        failed |= crowd.wrong()
+        failed |= crowd.wrong(*mature)
     ready = (requests >= criteria.min_requests) & (champion_requests > 0)
     ready &= times >= step.hours * (1 - 1e-9)
     passes = ready & (excluded if step.promotes else True) & np.ones_like(failed)
@@ -196,18 +211,20 @@ class _Crowd:
         )
         return proven | is_error_rate_proven(self.criteria, errors, self.requests), excluded
 
-    def wrong(self) -> Booleans:
-        """Return which releases are aborted for a drop of the accuracy."""
-        known, champion_known = (
-            np.floor(count * self.traffic.labelled).astype(np.int64)
-            for count in (self.requests, self.champion_requests)
+    def wrong(self, requests: Integers, champion_requests: Integers) -> Booleans:
+        """Return which releases are aborted for a drop of the accuracy.
+
+        Args:
+            requests, champion_requests: old enough at each look, int [looks].
+        """
+        mine, theirs = (
+            draw_labels(count, self.traffic.two_truths, drop, self._events)
+            for count, drop in ((requests, self.harm.accuracy_drop), (champion_requests, 0.0))
         )
-        rate = 1.0 - self.traffic.accuracy
-        wrong = self._events(known, min(1.0, rate + self.harm.accuracy_drop))
-        champion_wrong = self._events(champion_known, rate)
-        labels = np.minimum(known, champion_known) * self.traffic.labels_per_request
-        proven = is_accuracy_drop_proven(self.criteria, wrong, known, champion_wrong, champion_known)
-        return np.asarray((labels >= self.criteria.min_labels) & proven)
+        proven = increase_by_truth((mine, theirs), self.criteria.confidence) > tolerated_drop(self.criteria)
+        labels = np.minimum(*(side[0].labelled.sum(axis=-1) for side in (mine, theirs)))
+        enough = labels * self.traffic.labels_per_request >= self.criteria.min_labels
+        return np.asarray(enough & proven)
 
     def slow(self) -> Booleans:
         """Return which releases are aborted for latency, by log-normal latencies in buckets."""

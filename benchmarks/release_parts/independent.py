@@ -1,0 +1,176 @@
+"""Verdicts on independent requests: the rules of the rehearsal, and the functions that a release calls, beside them.
+
+Requests arrive evenly in the first, by chance in the second (`check`); errors, latencies and labels are independent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+
+import numpy as np
+from scipy.stats import norm
+
+from perennial import catalog
+from perennial.core.release.analysis.criteria import judge_traffic
+from perennial.core.release.analysis.rehearsal import HARMS, HEALTHY, rehearse
+from perennial.core.release.analysis.simulated_step import (
+    EDGES_MS,
+    CandidateHarm,
+    SimulatedStep,
+    TrafficProfile,
+    simulate,
+    simulated_steps,
+)
+from perennial.core.release.label_counts import LabelCounts, TruthCounts
+from perennial.core.release.traffic import Counters, LikeRequests
+from perennial.core.release_spec import ReleaseSpec
+from perennial.core.verdict import Verdict, worst
+from perennial.settings import Settings
+from release_parts.outcome import Outcome
+
+SHIPPED = catalog.spec("test_failure_predictor", Settings(spec_overlay=None)).release
+DOUBLED = HARMS[0]
+LOOKS = 100
+TRUTHS = ("negative", "positive")
+SLICES = 3
+"""Slices of time between two looks."""
+RATES = ((60, 0.01), (600, 0.001), (600, 0.01), (6000, 0.001), (6000, 0.01), (20000, 0.01))
+
+
+ALIKE = LikeRequests(
+    slow_in_log=True, slow_alike=True, fine_alike=False, slower=0, compared=0, requests=0, limit=None
+)
+"""All simulated requests are alike, so that the comparison of like requests confirms the router's."""
+
+
+def traffic(rate: float, error_rate: float = 0.01) -> TrafficProfile:
+    return TrafficProfile(
+        requests_per_hour=rate, error_rate=error_rate, latency_p95_ms=120, latency_log_sd=0.5,
+        accuracy=0.85, labelled=0.5,
+    )  # fmt: skip
+
+
+def outcomes(releases: int, seed: int) -> Iterator[Outcome]:
+    """Draw healthy candidates and such with a doubled error rate through the shipped steps, for several rates."""
+    for rate, error_rate in RATES:
+        for harm in (HEALTHY, DOUBLED):
+            generator = np.random.default_rng(seed)
+            now = traffic(rate, error_rate)
+            reach, aborted, asked = releases, 0, 0
+            for stage in simulated_steps(SHIPPED, now):
+                if not reach:
+                    break
+                seen = simulate(SHIPPED.criteria, stage, now, harm, reach, LOOKS, generator)
+                failed, passed = int(seen.failed.sum()), int(seen.passed.sum())
+                aborted, asked = aborted + failed, asked + reach - failed - passed
+                reach = passed
+            name = f"{rate} requests/h, {error_rate:.1%} fail"
+            yield Outcome(name, harm.name, aborted, asked, reach)
+
+
+def real_outcome(
+    policy: ReleaseSpec,
+    stage: SimulatedStep,
+    now: TrafficProfile,
+    harm: CandidateHarm,
+    looks: int,
+    generator: np.random.Generator,
+) -> str:
+    """Return FAIL, PASS or UNSURE of a release in a step, by `judge_traffic` on random arrivals.
+
+    If the champion answers nothing, its earlier answers are used, without their labels.
+    """
+    mine, theirs = _Side(now, harm), _Side(now, HEALTHY)
+    if stage.before is not None:
+        theirs.answer(int(generator.poisson(now.requests_per_hour * stage.before)), generator)
+    step = stage.hours / looks
+    for number in range(1, looks + round(stage.wait / step) + 1):
+        for side, share in zip((mine, theirs), stage.shares, strict=True):
+            side.answer(int(generator.poisson(now.requests_per_hour * share * step)), generator)
+        judged = judge_traffic(
+            policy.criteria, mine.counters(), theirs.counters(), mine.labelled(),
+            theirs.labelled() if stage.before is None else LabelCounts(),
+            like=ALIKE, promotes=stage.promotes, elapsed=timedelta(hours=step * number),
+        )  # fmt: skip
+        verdict = worst(judged)
+        if verdict is Verdict.FAIL or (number >= looks and verdict is Verdict.PASS):
+            return verdict.value
+    return Verdict.UNSURE.value
+
+
+class _Side:
+    """Counts of a version."""
+
+    def __init__(self, now: TrafficProfile, harm: CandidateHarm) -> None:
+        self.now, self.harm = now, harm
+        self.requests = self.errors = 0
+        self.labels: list[dict[str, tuple[int, int, int]]] = []
+        """For each look and truth: new requests with it, labelled ones, wrong ones of these."""
+        self.positive = 0
+        self.buckets = np.zeros(len(EDGES_MS) + 1, dtype=int)
+        p95 = np.log(now.latency_p95_ms * harm.latency_factor)
+        share = norm.cdf(np.log(EDGES_MS), p95 - norm.ppf(0.95) * now.latency_log_sd, now.latency_log_sd)
+        self.cells = np.diff(share, prepend=0.0, append=1.0)
+
+    def answer(self, count: int, generator: np.random.Generator) -> None:
+        self.requests += count
+        self.errors += generator.binomial(count, self.now.error_rate * self.harm.error_factor)
+        for part in np.diff(np.linspace(0, count, SLICES + 1).astype(int)):
+            self._label(int(part), generator)
+        self.buckets += generator.multinomial(count, self.cells)
+
+    def _label(self, count: int, generator: np.random.Generator) -> None:
+        """Draw truths and labels of the requests of a slice of time."""
+        look = {}
+        for place, (name, truth) in enumerate(zip(TRUTHS, self.now.two_truths, strict=True)):
+            new = generator.binomial(count, truth.share) if place == 0 else count - look[TRUTHS[0]][0]
+            known = generator.binomial(new, truth.labelled)
+            rate = truth.wrong + self.harm.accuracy_drop
+            wrong, unseen = generator.binomial(known, rate), generator.binomial(new - known, rate)
+            look[name] = (new, known, wrong)
+            self.positive += wrong + unseen if place == 0 else new - wrong - unseen
+        self.labels.append(look)
+
+    def counters(self) -> Counters:
+        bounds = (*EDGES_MS.tolist(), float("inf"))
+        counts = tuple(zip(bounds, self.buckets.cumsum().tolist(), strict=True))
+        return Counters.model_construct(requests=self.requests, errors=self.errors, buckets=counts)
+
+    def labelled(self) -> LabelCounts:
+        """Return the labels of all looks, each of which is a slice of time."""
+        truths = {}
+        for name, other in (TRUTHS, TRUTHS[::-1]):
+            known, wrong = (np.array([look[name][at] for look in self.labels]) for at in (1, 2))
+            truths[name] = TruthCounts(
+                requests=known.sum(), wrong=wrong.sum(),
+                answers={name: float(known.sum() - wrong.sum()), other: float(wrong.sum())},
+                groups={"time": tuple((float(n), float(x), 0.0, 0.0) for n, x in zip(known, wrong, strict=True))},
+            )  # fmt: skip
+        known, wrong = (sum(getattr(one, key) for one in truths.values()) for key in ("requests", "wrong"))
+        return LabelCounts(
+            right=known - wrong, requests=int(known), labels=int(known), truths=truths, maturity_hours=0.0,
+            answered=self.requests,
+            answers={"positive": float(self.positive), "negative": float(self.requests - self.positive)},
+        )  # fmt: skip
+
+
+def check(
+    policy: ReleaseSpec, harm: CandidateHarm, now: TrafficProfile, releases: int, looks: int, only: int | None
+) -> Iterator[str]:
+    rehearsal = rehearse(policy, now, seed=7, releases=4000, looks=looks, advise=False)
+    rate = now.requests_per_hour
+    yield f"{harm.name}, {rate:g} requests an hour, {releases} releases a step, {looks} looks"
+    yield f"{'step':>8} {'rehearsed':>10} {'simulated':>10} {'difference':>11}"
+    generator = np.random.default_rng(23)
+    for number, (stage, odds) in enumerate(zip(simulated_steps(policy, now), rehearsal.steps, strict=True)):
+        if only not in (None, number):
+            continue
+        caught = np.mean(
+            [
+                real_outcome(policy, stage, now, harm, looks, generator) == Verdict.FAIL.value
+                for _ in range(releases)
+            ]
+        )
+        said = odds.caught[harm.name]
+        yield f"{stage.name:>8} {said:10.1%} {caught:10.1%} {100 * (caught - said):+9.1f} pt"

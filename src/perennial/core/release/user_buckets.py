@@ -1,0 +1,39 @@
+"""What the users of a split were answered, by hash bucket of the user: real counts of what was randomised."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from pydantic import Field
+
+from perennial.core.frozen import Frozen
+from perennial.core.release.traffic import Counters
+
+BucketCounts = Mapping[str, Mapping[str, Counters]]
+"""Pool -> bucket -> counters. A bucket has always the same users of the pool's share, as long as the share stays."""
+
+
+class LogPosition(Frozen):
+    """Place in the log of a router: the number of a file, and bytes of it."""
+
+    file: int = Field(0, ge=0)
+    offset: int = Field(0, ge=0)
+
+
+class UserBuckets(Frozen):
+    """What the logs of the routers hold of a split between two places."""
+
+    counts: dict[str, dict[str, Counters]] = Field({}, description="pool -> bucket -> answers since `after`")
+    after: dict[str, LogPosition] = Field({}, description="machine -> place from which its log was read")
+    read: dict[str, LogPosition] = Field({}, description="machine -> place up to which its log was read")
+    problems: tuple[str, ...] = Field((), description="why answers may be missing")
+
+
+def together(first: BucketCounts, second: BucketCounts) -> dict[str, dict[str, Counters]]:
+    """Return the sums by pool and bucket."""
+    pools = {pool: dict(buckets) for pool, buckets in first.items()}
+    for pool, buckets in second.items():
+        known = pools.setdefault(pool, {})
+        for bucket, counters in buckets.items():
+            known[bucket] = known.get(bucket, Counters()).plus(counters)
+    return pools
