@@ -22,7 +22,7 @@ MOST_BLOCKS = 400
 ALIKE = 0.05
 """P-value above which rows count as independent."""
 NOTHING = 1e-9
-"""Share of the variance below which means of clusters are equal but for rounding."""
+"""Variance of ranks below which values are equal but for rounding; that of all different values is 1/12."""
 FEWEST = 2
 """Blocks from which a dependence can be measured."""
 
@@ -120,7 +120,7 @@ def _lasting(values: np.ndarray, cluster: np.ndarray) -> int:
         return JOINED
     off = means - means.mean(axis=0)
     spread = (off**2).sum(axis=0)
-    varies = spread / len(means) > NOTHING * values.var(axis=0)
+    varies = spread / len(means) > NOTHING
     if not varies.any():
         return JOINED
     follows = ((off[1:] * off[:-1]).sum(axis=0)[varies] / spread[varies]).max()
@@ -137,10 +137,10 @@ def _alike(values: np.ndarray, block: np.ndarray) -> bool:
         return False
     means, freedom = _means(values, block), len(rows) - 1
     within = ((values - means[block]) ** 2).sum(axis=0) / max(1, len(values) - len(rows))
-    varies = within > 0
+    varies = within > NOTHING
     between = (rows[:, None] * (means - values.mean(axis=0)) ** 2).sum(axis=0)
     if not varies.any():
-        return not between.any()
+        return not (between > NOTHING).any()
     ratio = between[varies] / within[varies]
     each = scipy.stats.chi2.sf(ratio.max(), freedom) * varies.sum()
     together = scipy.stats.chi2.sf(ratio.sum(), freedom * varies.sum())
