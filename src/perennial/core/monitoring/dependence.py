@@ -20,7 +20,9 @@ JOINED = 3
 MOST_BLOCKS = 400
 """Of both samples together: more make a test slower, not better."""
 ALIKE = 0.05
-"""P-value above which rows count as independent."""
+"""P-value above which rows of the reference count as independent."""
+ALIKE_LATER = 0.001
+"""The same of the window: a slow change there looks like a dependence, which the reference does not have."""
 NOTHING = 1e-9
 """Variance of ranks below which values are equal but for rounding; that of all different values is 1/12."""
 FEWEST = 2
@@ -76,7 +78,8 @@ class Clusters:
             reference, window: float [n, columns] and [m, columns], as ranks, without NaN, in time order.
         """
         settled = without_change(window, self.window)
-        if _alike(reference, self.blocks(JOINED)[0]) and _alike(settled, self.blocks(JOINED)[1]):
+        whole = self.blocks(JOINED)
+        if _alike(reference, whole[0], ALIKE) and _alike(settled, whole[1], ALIKE_LATER):
             return 0
         needed = max(
             _lasting(values, joined(cluster, self.usual))
@@ -130,7 +133,7 @@ def _lasting(values: np.ndarray, cluster: np.ndarray) -> int:
     return math.ceil(neighbours)
 
 
-def _alike(values: np.ndarray, block: np.ndarray) -> bool:
+def _alike(values: np.ndarray, block: np.ndarray, least: float) -> bool:
     """Return True if the means of blocks vary as those of independent rows: in each column, and in all together."""
     rows = np.bincount(block)
     if len(rows) < FEWEST:
@@ -144,7 +147,7 @@ def _alike(values: np.ndarray, block: np.ndarray) -> bool:
     ratio = between[varies] / within[varies]
     each = scipy.stats.chi2.sf(ratio.max(), freedom) * varies.sum()
     together = scipy.stats.chi2.sf(ratio.sum(), freedom * varies.sum())
-    return bool(min(each, together) > ALIKE)
+    return bool(min(each, together) > least)
 
 
 def _means(values: np.ndarray, block: np.ndarray) -> np.ndarray:

@@ -68,7 +68,8 @@ def measure(
     several = sum(ranks[name].shape[1] for name in features) > 1
     waves = joint.waves(np.hstack([ranks[name] for name in features]), seed) if several else None
     if waves is not None:
-        needs[JOINT] = max(needs[name] for name in features)
+        all_ranks = np.hstack([ranks[name][:, : joint.MOST_COLUMNS] for name in features])
+        needs[JOINT] = samples.neighbours(all_ranks[:known], all_ranks[known:])
     kinds = {
         neighbours: _Blocks.of(
             samples.blocks(neighbours), [name for name in needs if needs[name] == neighbours]
