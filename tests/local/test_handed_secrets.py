@@ -22,7 +22,7 @@ PUBLIC = {
     "accounts_path", "unix_accounts", "training_socket",
     "internal_tls", "internal_role", "internal_tls_days",
     "tls_pages", "jwt_issuer", "jwt_audience", "jwt_keys", "client_rate", "port_mlflow", "port_airflow", "port_envoy",
-    "port_monitor", "ports_stable", "ports_canary", "ports_stable_grpc", "ports_canary_grpc",
+    "port_monitor", "port_alerts", "ports_stable", "ports_canary", "ports_stable_grpc", "ports_canary_grpc",
     "request_log", "otlp_traces", "artifacts_url", "airflow_executor", "airflow_server",
     "workers_training", "workers_light", "trainings_at_once", "on_demand_mib", "provider", "device",
     "log_bucket", "log_local_days",
@@ -50,6 +50,7 @@ GETS = {
     "airflow-triggerer": {"database_url", "encryption_keys"},
     "monitor": {"database_url", "airflow_password", "encryption_keys"},
     "notifier": {"database_url", "notify"},
+    "alerts": {"database_url", "alerts_secret"},
 }
 RUNS_TASKS = {"database_url", "tuning_url", "dvc_remote", "online_store", "encryption_keys"}
 """What the scheduler gets where it runs the tasks itself."""
@@ -67,6 +68,7 @@ VALUES = {name: f"secret-of-{name}" for name in sorted(SECRETS - {"passwords"})}
 def settings(tmp_path, monkeypatch) -> Settings:
     """Settings whose secrets are all set, by variables, beside secrets of other tools."""
     monkeypatch.setenv("PERENNIAL_HOME", str(tmp_path / "state"))
+    monkeypatch.setenv("PERENNIAL_PORT_ALERTS", "9301")
     set_up(load(), lambda line: None)
     for name, value in VALUES.items():
         monkeypatch.setenv(f"PERENNIAL_{name.upper()}", value)
