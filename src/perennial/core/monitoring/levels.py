@@ -112,6 +112,7 @@ class MonitorVerdict(Frozen):
     harm: Harm | None = Field(None, description="loss that the detector has found and that lasts")
     unknown_share: float | None = Field(None, description="of the predictions: without any known feature")
     refused_share: float | None = Field(None, description="of the requests: 4xx")
+    faults: tuple[str, ...] = Field((), description="of the source, which look like drift")
 
     @property
     def drop_percent(self) -> float | None:
