@@ -17,7 +17,7 @@ from perennial.core.monitoring.harm_detector import DetectorState, with_batch
 
 UNKNOWN_DELAY = timedelta(days=1)
 """Longest time until a label comes where the spec does not say it."""
-SETTLED = timedelta(seconds=30)
+SETTLED = timedelta(seconds=20)
 """Younger predictions may still be on their way into the log."""
 MISSING = 0.01
 """Share of the predictions without a label that those after them do not wait for."""
