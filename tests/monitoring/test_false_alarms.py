@@ -24,7 +24,7 @@ def benchmark():
 
 @pytest.mark.parametrize("correlation", [0.0, 0.1, 0.3])
 def test_a_month_without_a_loss_stays_within_its_share_of_the_budget(benchmark, correlation):
-    """An eighth of a false alarm a month is allowed; what the guide shows is 0 to 5 %."""
+    """An eighth of a false alarm a month is allowed; what the guide shows is 0 to 7 %."""
     rng = np.random.default_rng(7)
     known = benchmark.streams(rng, STREAMS, benchmark.REFERENCE, 0.9, correlation)
     calm = benchmark.streams(rng, STREAMS, benchmark.MONTH, 0.9, correlation)
