@@ -98,6 +98,9 @@ class Settings(
         1024, gt=0, description="MiB for the models that a model server loads on demand"
     )
     client_rate: int = Field(5000, gt=0, description="requests per second of a client's address")
+    false_alarms_per_month: float = Field(
+        1.0, gt=0, le=10_000, description="false alarms of the monitor in 30 days, over all models"
+    )
 
     @model_validator(mode="before")
     @classmethod

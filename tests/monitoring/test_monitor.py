@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import pandas as pd
 import pytest
+from doubles.detectors import MemoryDetectors
 from doubles.drift import MemoryDrift
 from doubles.routing import MemoryRouter
 from doubles.scheduler import MemoryScheduler
@@ -17,6 +18,7 @@ from perennial.adapters.reference_models import references
 from perennial.core.assets import Reason, retrain_asset
 from perennial.core.events import Entry, Event
 from perennial.core.governance.ledger import GENESIS, chain
+from perennial.core.monitoring.alarm_budget import AlarmBudget
 from perennial.core.monitoring.levels import Level
 from perennial.core.monitoring.retraining import Hold, Retrain
 from perennial.core.monitoring_spec import ProspectsSpec
@@ -134,6 +136,7 @@ class Stage:
         self.router = MemoryRouter()
         self.router.apply(Route(model=SPEC.name, stable=CHAMPION))
         self.scheduler = MemoryScheduler({retrain_asset(SPEC.name): "train"})
+        self.detectors = MemoryDetectors()
         self.folders = monitor.MonitorFolders(folder / "references", folder / "reports")
         self.see(rows(1, 0) if window is None else window, labelled)
 
@@ -147,7 +150,9 @@ class Stage:
         kept = self.kept
         return monitor.MonitorPorts(
             router=self.router, registry=kept, tracker=kept, predictions=self.log, feedback=kept, ledger=kept,
-            drift=MemoryDrift(), scheduler=self.scheduler, references=references,
+            drift=MemoryDrift(), scheduler=self.scheduler, detectors=self.detectors,
+            budget=AlarmBudget(alarms_a_month=1, models=(SPEC.name,)),
+            references=references,
         )  # fmt: skip
 
     def look(self, now: datetime = NOW) -> monitor.MonitorResult:
@@ -165,13 +170,21 @@ def test_a_window_like_the_reference_is_ok(tmp_path):
     assert seen.report.is_file()
 
 
-def test_drift_asks_for_a_retraining_once(tmp_path):
+def test_drift_alone_warns_and_asks_for_nothing(tmp_path):
     stage = Stage(tmp_path, rows(2, 1500, shift=2.0))
+    seen = stage.look()
+    assert seen.verdict.level is Level.WARN
+    assert seen.decision == Hold(why="the level is warn")
+    assert not stage.scheduler.events
+
+
+def test_harm_asks_for_a_retraining_once(tmp_path):
+    stage = Stage(tmp_path, rows(2, 1500, wrong=0.35))
     seen = stage.look()
     assert isinstance(seen.decision, Retrain)
     ((asset, extra),) = stage.scheduler.events
     assert asset == "perennial/test_failure_predictor/retrain"
-    assert (extra["reason"], extra["digest"]) == ("drift", DIGEST)
+    assert (extra["reason"], extra["digest"]) == ("accuracy", DIGEST)
     entry = next(row.entry for row in stage.kept.entries if row.entry.kind == Event.RETRAIN_REQUESTED)
     assert entry.payload == extra
     assert entry.payload["text"] == seen.decision.text
@@ -181,19 +194,14 @@ def test_drift_asks_for_a_retraining_once(tmp_path):
 
 
 def test_a_handful_of_requests_asks_for_no_second_retraining(tmp_path):
-    stage = Stage(tmp_path, rows(2, 1500, shift=2.0), labelled=False)
+    stage = Stage(tmp_path, rows(2, 1500, wrong=0.35))
     assert isinstance(stage.look().decision, Retrain)
     later = NOW + SPEC.retraining.cooldown * 2
-    stage.log += Log.of(rows(6, 5, shift=2.0), until=later)
+    stage.log += Log.of(rows(6, 5, wrong=0.35), until=later)
     seen = stage.look(later)
     assert seen.verdict.level is Level.RETRAIN
-    assert "a drift of this champion asked" in seen.decision.why
+    assert "the same alarm of this champion asked" in seen.decision.why
     assert len(stage.scheduler.events) == 1
-
-
-def test_a_loss_of_accuracy_asks_with_its_own_reason(tmp_path):
-    stage = Stage(tmp_path, rows(3, 1500, wrong=0.35))
-    assert stage.look().decision.reason is Reason.ACCURACY
 
 
 def test_without_labels_the_accuracy_is_not_judged(tmp_path):
@@ -257,7 +265,7 @@ def test_reports_do_not_pile_up(tmp_path):
 
 
 def test_an_event_that_cannot_be_raised_is_recorded_nowhere_and_raised_later(tmp_path):
-    stage = Stage(tmp_path, rows(2, 1500, shift=2.0))
+    stage = Stage(tmp_path, rows(2, 1500, wrong=0.35))
     stage.scheduler.down = True
     with pytest.raises(SchedulerUnavailable):
         stage.look()
@@ -268,7 +276,7 @@ def test_an_event_that_cannot_be_raised_is_recorded_nowhere_and_raised_later(tmp
 
 
 def test_killed_between_event_and_record_the_same_key_comes_again(tmp_path, monkeypatch):
-    stage = Stage(tmp_path, rows(2, 1500, shift=2.0))
+    stage = Stage(tmp_path, rows(2, 1500, wrong=0.35))
     monkeypatch.setattr(stage.kept, "append", lambda entry: (_ for _ in ()).throw(KeyboardInterrupt()))
     with pytest.raises(KeyboardInterrupt):
         stage.look()
@@ -280,7 +288,7 @@ def test_killed_between_event_and_record_the_same_key_comes_again(tmp_path, monk
 
 
 def test_a_tracker_that_is_down_is_told_and_changes_nothing(tmp_path):
-    stage = Stage(tmp_path, rows(2, 1500, shift=2.0))
+    stage = Stage(tmp_path, rows(2, 1500, wrong=0.35))
     stage.kept.down = True
     seen = stage.look()
     assert isinstance(seen.decision, Retrain)
@@ -302,7 +310,7 @@ def test_a_version_without_a_reference_is_an_error(tmp_path):
 
 
 def test_a_person_asks_and_starts_the_cooldown_of_the_monitor(tmp_path):
-    stage = Stage(tmp_path, rows(2, 1500, shift=2.0))
+    stage = Stage(tmp_path, rows(2, 1500, wrong=0.35))
     entry = request_retraining(SPEC.name, Reason.PERSON, " new rig ", "ada", stage.kept, stage.scheduler, NOW)
     assert (entry.actor, entry.payload["text"]) == ("ada", "new rig")
     assert "quiet until" in stage.look(NOW + timedelta(minutes=1)).decision.why
@@ -317,8 +325,9 @@ def test_a_request_needs_a_reason_in_words(tmp_path):
 
 
 def test_a_retraining_that_brought_nothing_makes_the_next_wait_longer(tmp_path):
-    stage = Stage(tmp_path, rows(2, 1500, shift=2.0))
+    stage = Stage(tmp_path, rows(1, 1500))
     stage.look()
+    request_retraining(SPEC.name, Reason.PERSON, "new rig", "ada", stage.kept, stage.scheduler, NOW)
     for kind in (Event.RELEASE_OPENED, Event.RELEASE_REJECTED):
         stage.kept.append(Entry(at=NOW, actor="gate", kind=kind, model=SPEC.name, release_id="r2"))
     later = NOW + SPEC.retraining.cooldown * 1.5
@@ -331,7 +340,7 @@ def test_a_retraining_that_brought_nothing_makes_the_next_wait_longer(tmp_path):
 
 
 def test_features_that_nobody_sends_ask_a_person_and_start_no_training(tmp_path):
-    window = rows(2, 1500, shift=2.0)
+    window = rows(2, 1500, wrong=0.35)
     window[SPEC.features.names[0]] = np.nan
     stage = Stage(tmp_path, window)
     seen = stage.look()
@@ -341,12 +350,12 @@ def test_features_that_nobody_sends_ask_a_person_and_start_no_training(tmp_path)
     stage.see(window, until=NOW + timedelta(hours=1))
     assert "withheld at" in stage.look(NOW + timedelta(hours=1)).decision.why
     assert stage.kept.kinds().count(Event.RETRAIN_WITHHELD) == 1
-    stage.see(rows(2, 1500, shift=2.0), until=NOW + SPEC.retraining.cooldown)
+    stage.see(rows(2, 1500, wrong=0.35), until=NOW + SPEC.retraining.cooldown)
     assert isinstance(stage.look(NOW + SPEC.retraining.cooldown).decision, Retrain), "mended"
 
 
 def test_a_request_holds_what_the_back_test_says(tmp_path):
-    stage = Stage(tmp_path, rows(2, 1500, shift=2.0))
+    stage = Stage(tmp_path, rows(2, 1500, wrong=0.35))
     stage.look()
     ((_, extra),) = stage.scheduler.events
     assert (extra["backtest"]["learnt"], extra["backtest"]["judged"]) == (1050, 450)

@@ -72,7 +72,7 @@ def shifted(score, label, share=0.1, reference=None):
 
 
 def test_more_positives_of_the_same_kind_are_mended_by_a_recalibration():
-    calm = AccuracyEstimate(value=0.85, error=0.005, labels=4000)
+    calm = AccuracyEstimate(value=0.84, error=0.005, labels=4000)
     doubt = shifted(*scores(0.5), reference=calm)
     assert doubt.kind is DoubtKind.PRIOR
     assert "recalibrate" in doubt.text

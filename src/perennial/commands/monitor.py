@@ -47,6 +47,23 @@ def run(model: str, as_json: bool) -> None:
 
 
 @monitor.command()
+@JSON
+def budget(as_json: bool) -> None:
+    """Show the false alarms that each model may cost, and the alarms of the last 30 days."""
+    from perennial.flows.monitoring.budget import budget_lines
+    from perennial.wiring import database, monitoring
+
+    settings = environment.load()
+    lines = budget_lines(monitoring.alarm_budget(settings), database.store(settings).detectors, now())
+    if as_json:
+        print_json([line.model_dump(mode="json") for line in lines])
+        return
+    print_text(f"{settings.false_alarms_per_month:g} false alarms in 30 days over {len(lines)} models")
+    for line in lines:
+        print_text(f"  {line}")
+
+
+@monitor.command()
 def watch() -> None:
     """Monitor every model in a loop and export the metrics to Prometheus, until SIGTERM."""
     import functools
@@ -104,6 +121,7 @@ def _as_json(result: MonitorResult) -> dict[str, Any]:
         "accuracy_drop_percent": verdict.drop_percent,
         "retrain": decision.reason.value if isinstance(decision, Retrain) else None,
         "hold": None if isinstance(decision, Retrain) else decision.why,
+        "harm": None if verdict.harm is None else verdict.harm.model_dump(mode="json"),
         "report": None if result.report is None else str(result.report),
         "problems": list(result.problems),
     }

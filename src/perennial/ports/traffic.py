@@ -8,6 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from perennial.core.release.counted.user_buckets import LogPosition, UserBuckets
 from perennial.core.release.traffic import AnyRoute, Counters, Expected, Readiness, Route
 from perennial.core.serving_spec import Load
 from perennial.core.version import VersionRef
@@ -89,6 +90,17 @@ class Router(Protocol):
 
     def counters(self, model: str) -> Mapping[str, Counters]:
         """Return pool name -> counters; under `backup` the answers in place of the champion."""
+
+    def answers_of_users(self, split: str | None, after: Mapping[str, LogPosition]) -> UserBuckets:
+        """Return what the users of a split were answered since the last look, by bucket.
+
+        Args:
+            split: `Route.split`; None: only the places are read.
+            after: `UserBuckets.read` of the last look; a machine without a place begins now.
+        """
+
+    def keep_log_small(self) -> None:
+        """Bound the size of the log of users; raises RouterUnavailable."""
 
     def healthy(self, model: str) -> Mapping[str, int]:
         """Return pool name -> number of healthy servers."""

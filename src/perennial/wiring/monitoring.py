@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from perennial.adapters.prometheus.metrics_server import ThreadingServer
     from perennial.adapters.prometheus.monitor_metrics import MonitorMetrics
     from perennial.adapters.prometheus.pages import Page
+    from perennial.core.monitoring.alarm_budget import AlarmBudget
     from perennial.core.spec import ModelSpec
     from perennial.core.tasks import Task
     from perennial.flows.experiment.analyse import ExperimentPorts
@@ -36,7 +37,7 @@ def pass_ports(settings: Settings) -> PassPorts:
     from perennial.adapters.evidently_drift import EvidentlyDrift
     from perennial.flows.monitoring.monitor import MonitorFolders, MonitorPorts
     from perennial.flows.monitoring.watch import PassPorts
-    from perennial.wiring import traffic, training, versions
+    from perennial.wiring import database, traffic, training, versions
 
     experiment = experiment_ports(settings)
     monitor = MonitorPorts(
@@ -48,10 +49,22 @@ def pass_ports(settings: Settings) -> PassPorts:
         ledger=experiment.ledger,
         drift=EvidentlyDrift(),
         scheduler=scheduler(settings),
+        detectors=database.store(settings).detectors,
+        budget=alarm_budget(settings),
         references=cheap_models,
     )
     references = settings.state / "monitor" / "references"
     return PassPorts(monitor, experiment, MonitorFolders(references, settings.reports))
+
+
+def alarm_budget(settings: Settings) -> AlarmBudget:
+    """Return the plant's budget of false alarms over all models."""
+    from perennial import catalog
+    from perennial.core.monitoring.alarm_budget import AlarmBudget
+
+    return AlarmBudget(
+        alarms_a_month=settings.false_alarms_per_month, models=tuple(sorted(catalog.names(settings)))
+    )
 
 
 def cheap_models(task: Task) -> Mapping[str, ports.Reference]:

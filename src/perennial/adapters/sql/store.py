@@ -14,6 +14,7 @@ from sqlalchemy.exc import IntegrityError
 from perennial.adapters.sql import schema as tables
 from perennial.adapters.sql.database import Database
 from perennial.adapters.sql.deliveries import SqlDeliveries
+from perennial.adapters.sql.detectors import SqlDetectors
 from perennial.adapters.sql.ledger import SqlLedger, append_entry
 from perennial.adapters.sql.schema import microseconds
 from perennial.adapters.sql.upsert import insert
@@ -32,7 +33,7 @@ KEPT = 2000
 
 
 class SqlStore:
-    """Five ports over a database; they share its transactions.
+    """Six ports over a database; they share its transactions.
 
     Args:
         url: an SQLAlchemy address: `sqlite:///<file>` or `postgresql+psycopg://...`.
@@ -45,6 +46,7 @@ class SqlStore:
         self.ledger = SqlLedger(database)
         self.feedback = SqlFeedback(database)
         self.deliveries = SqlDeliveries(database)
+        self.detectors = SqlDetectors(database)
 
 
 class SqlReleases:

@@ -9,10 +9,10 @@ from pydantic import AwareDatetime, Field
 from perennial.core.events import Entry
 from perennial.core.frozen import Frozen
 from perennial.core.monitoring.label_delay import LabelDelay
+from perennial.core.release.counted.user_buckets import UserBuckets
 from perennial.core.release.label_counts import LabelCounts
 from perennial.core.release.status import Intent, ReleaseStatus
 from perennial.core.release.traffic import Counters, LikeRequests, Readiness, Route, UserCounts
-from perennial.core.release.user_buckets import UserBuckets
 from perennial.core.version import VersionRef
 
 

@@ -16,12 +16,12 @@ from perennial.core.frozen import Frozen, canonical
 from perennial.core.gate_spec import GateSpec
 from perennial.core.monitoring.label_delay import LabelDelay
 from perennial.core.release.approval import Approval, progress, required
+from perennial.core.release.counted.user_buckets import LogPosition
 from perennial.core.release.gate_report import GateReport
 from perennial.core.release.label_counts import LabelCounts
 from perennial.core.release.phase import Phase
 from perennial.core.release.plan import ALL, Step, plan
 from perennial.core.release.traffic import Assignment, Counters, LikeRequests, Route, Target, UserCounts
-from perennial.core.release.user_buckets import LogPosition
 from perennial.core.release_spec import ApprovalSpec, ReleaseSpec
 from perennial.core.verdict import Judgement
 from perennial.core.version import VersionRef

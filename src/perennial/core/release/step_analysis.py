@@ -7,12 +7,12 @@ from functools import partial, reduce
 from perennial.core.release.analysis.criteria import is_slow_at_router, judge_traffic, unmeasured
 from perennial.core.release.analysis.over_machines import bounded, judge_over_machines
 from perennial.core.release.analysis.sample_ratio import judge_split
+from perennial.core.release.counted.user_buckets import together
 from perennial.core.release.label_counts import LabelCounts
 from perennial.core.release.phase import Phase
 from perennial.core.release.plan import promotes
 from perennial.core.release.traffic import Counters, PoolName
 from perennial.core.release.transition import Transition
-from perennial.core.release.user_buckets import together
 from perennial.core.verdict import Judgement
 
 

@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from perennial.core.events import Entry, Event, LedgerRow, SystemActor
+from perennial.core.monitoring.alarm_budget import AlarmBudget
 from perennial.core.monitoring.drift import DECISION, SCORE, ColumnDrift
 from perennial.core.monitoring.feedback_counts import FeedbackCounts
+from perennial.core.monitoring.harm_detector import Harm
 from perennial.core.monitoring.levels import AccuracyEstimate, Coverage, Level, MonitorVerdict, verdict
 from perennial.core.monitoring.retraining import (
     Hold,
@@ -29,11 +31,13 @@ from perennial.core.tasks.stored import logged_task
 from perennial.errors import RouterUnavailable, ToolError
 from perennial.flows.feedback.votes import counted, covered, right, votes
 from perennial.flows.monitoring.decide import Labelled, ReferenceAndWindow, decide, withhold_or_go_on
+from perennial.flows.monitoring.harm import harm_seen
 from perennial.flows.monitoring.reference import reference_rows
 from perennial.flows.monitoring.retrain import raise_and_record
 from perennial.flows.monitoring.window import RefusedTraffic, Window, read_window
 from perennial.flows.training.package import RIGHT
 from perennial.ports import (
+    DetectorStore,
     DriftReporter,
     FeedbackStore,
     Ledger,
@@ -63,6 +67,8 @@ class MonitorPorts:
     ledger: Ledger
     drift: DriftReporter
     scheduler: Scheduler
+    detectors: DetectorStore
+    budget: AlarmBudget
     refused: RefusedTraffic = field(default_factory=RefusedTraffic)
     references: Callable[[Task], Mapping[str, Reference]] = lambda task: {}
     """Returns the cheap models of a kind of task by name, for the back-test; none: no back-test."""
@@ -109,6 +115,10 @@ def monitor_model(
     target = route.stable
     # Fetched early, so that the first verdict on a champion does not depend on the registry.
     reference = reference_rows(spec, ports.registry, target, folders.references)
+    detector = harm_seen(
+        spec, target.digest, reference, ports.detectors, ports.predictions, ports.feedback, now,
+        ports.budget.share,
+    )  # fmt: skip
     seen = read_window(spec, ports.predictions, target, now)
     window, policy = seen.rows, spec.monitoring
     refused = _refused_share(spec.name, ports)
@@ -117,7 +127,8 @@ def monitor_model(
         return MonitorResult(spec.name, now, target, judged, Hold(why=judged.reasons[0]))
     report = folders.reports / spec.name / f"{now:%Y%m%dT%H%M%S}.html"
     drifts = ports.drift.compare(spec, reference, window, report)
-    judged = _judge(spec, reference, seen, drifts, ports.feedback, refused)
+    harm = None if detector is None else detector.harm
+    judged = _judge(spec, reference, seen, drifts, ports.feedback, refused, harm)
     key = f"{target.digest[:12]}-{window['prediction_id'].iloc[-1]}"
     alarmed = JudgedWindow.of(key, target.digest, policy, drifts)
     rows = ports.ledger.rows(spec.name)
@@ -148,6 +159,7 @@ def _judge(
     drifts: list[ColumnDrift],
     feedback: FeedbackStore,
     refused: float | None,
+    harm: Harm | None,
 ) -> MonitorVerdict:
     rows = window.rows
     known = accuracy_known(spec, reference)
@@ -155,7 +167,16 @@ def _judge(
     seen = accuracy_seen(rows, labels, spec.release.feedback)
     covered = coverage_seen(rows, labels, spec.release.feedback)
     return verdict(
-        spec.monitoring, drifts, known, seen, len(rows), window.requests, window.unknown, refused, covered
+        spec.monitoring,
+        drifts,
+        known,
+        seen,
+        len(rows),
+        window.requests,
+        window.unknown,
+        refused,
+        covered,
+        harm,
     )
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from perennial.core.monitoring.label_delay import LabelDelay
 from perennial.core.release import approval
+from perennial.core.release.counted.user_buckets import UserBuckets
 from perennial.core.release.label_counts import LabelCounts
 from perennial.core.release.observation import Observation
 from perennial.core.release.phase import Phase
@@ -82,6 +83,7 @@ def observe(status: ReleaseStatus, ports: ReleasePorts, now: datetime) -> Observ
         )
     if phase in COUNTED:
         seen["counters"] = attempt("router", lambda: dict(ports.router.counters(model)), {})
+        seen["user_buckets"] = _answers_of_users(status, live, ports)
     if phase.is_measured() or phase is Phase.ABORTING:
         seen["healthy"] = attempt("router", lambda: dict(ports.router.healthy(model)), {})
     if phase.is_measured():
@@ -110,6 +112,18 @@ def observe(status: ReleaseStatus, ports: ReleasePorts, now: datetime) -> Observ
             if status.current is not None and status.current.mismatch is not None:
                 seen["units"] = attempt("prediction log", lambda: _units(status, ports), status.units)
     return Observation(errors=tuple(attempt.errors), **seen)
+
+
+def _answers_of_users(status: ReleaseStatus, live: Route | None, ports: ReleasePorts) -> UserBuckets:
+    """Return the new answers by bucket of users.
+
+    Where they cannot be read the totals still count: the reason is kept, and the next look reads from the same place.
+    """
+    split = live.split if live is not None else None
+    try:
+        return ports.router.answers_of_users(split, status.users_read)
+    except ToolError as error:
+        return UserBuckets(after=status.users_read, read=status.users_read, problems=(error.message,))
 
 
 def _rollbacks(status: ReleaseStatus, live: Route | None, ports: ReleasePorts) -> list[Intent]:

@@ -9,6 +9,12 @@ from pydantic import Field
 from perennial.core.frozen import Frozen
 from perennial.core.release.traffic import Counters
 
+HERE = ""
+"""Name of the machine of a router that stands beside the releases."""
+
+MOST_BUCKETS = 24
+"""Most buckets of a variant's users; each is an entry of every route of the split."""
+
 BucketCounts = Mapping[str, Mapping[str, Counters]]
 """Pool -> bucket -> counters. A bucket has always the same users of the pool's share, as long as the share stays."""
 
@@ -21,7 +27,7 @@ class LogPosition(Frozen):
 
 
 class UserBuckets(Frozen):
-    """What the logs of the routers hold of a split between two places."""
+    """Answers of a split between two places of the logs of the routers."""
 
     counts: dict[str, dict[str, Counters]] = Field({}, description="pool -> bucket -> answers since `after`")
     after: dict[str, LogPosition] = Field({}, description="machine -> place from which its log was read")
