@@ -98,6 +98,7 @@ ROWS: tuple[tuple[str, Traffic, str, Errors], ...] = (
     ("the same, the share of failing swings .05 to .15", replace(SELECTED, varying=0.05), "misses less", TRADES),
     ("the same, 600/h", replace(SELECTED, rate=600.0), "misses less", TRADES),
     ("90 % of failing, 10 % of passing labelled", RARE, "5 pt specificity", Errors(0.2, 0.10)),
+    ("90 % of failing, 10 % of passing labelled", RARE, "5 pt, false alarms", Errors(0.2, 0.05 + 0.5 / 9)),
     ("10 % of failing, 90 % of passing labelled", FEW_FAILING, "5 pt, all missed", Errors(0.7, 0.05)),
     ("failing known after 0.2 h, passing after 4 h", LATE, "5 pt, false alarms", Errors(0.3, 0.05 + 0.5 / 9)),
     ("failing known after 0.2 h, passing after 4 h", LATE, "5 pt, hidden", Errors(0.1, 0.05 + 0.7 / 9)),
@@ -124,6 +125,8 @@ def drawn(traffic: Traffic, errors: Errors, releases: int, random: np.random.Gen
         share = step.shares[0]
         times = step.hours * np.arange(1, LOOKS + 1) / LOOKS
         going = [number for number in range(releases) if ends[number] is Verdict.PASS]
+        if not going:
+            break
         sides = [
             [_Side(traffic, version, step.hours, part, random) for _ in going]
             for version, part in ((errors, share), (traffic.champion, 1.0 - share))
