@@ -9,7 +9,7 @@ umask 022
 random() { od -An -N24 -tx1 /dev/urandom | tr -d ' \n'; }
 once() { [ -s "$folder/$1" ] || printf '%s' "$2" >"$folder/$1"; }
 content() { cat "$folder/$1"; }
-for name in postgres owner plant recorder mlflow airflow tuning queue features; do once "${name}_password" "$(random)"; done
+for name in postgres owner plant recorder mlflow airflow tuning queue features grafana; do once "${name}_password" "$(random)"; done
 for name in admin perennial reader; do
   once "s3_${name}_key" "$(random)"
   once "s3_${name}_secret" "$(random)"
@@ -27,6 +27,7 @@ once mlflow_database_url "$(database mlflow mlflow)"
 once airflow_database_url "$(database airflow airflow)"
 once tuning_url "$(database tuning tuning)"
 once celery_broker_url "redis://:$(content queue_password)@queue:6379/0"
+once alerts_secret "$(random)" # with which Alertmanager sends its messages
 once oidc_client_secret "" # of the issuer where people sign in, if any
 once online_store "redis://:$(content features_password)@features:6379/0"
 for name in queue features; do

@@ -120,7 +120,9 @@ def test_our_images_have_the_version_of_the_package():
 
 
 def test_each_process_of_local_up_has_a_container(tmp_path):
-    settings = Settings(home=tmp_path, ports_stable="3101,3102,3103,3104", airflow_executor="CeleryExecutor")
+    settings = Settings(
+        home=tmp_path, ports_stable="3101,3102,3103,3104", airflow_executor="CeleryExecutor", port_alerts=1
+    )
     started = {service(name).command[-1] for name in OURS if "exec" in service(name).command}
     assert started == {process.name for process in table(settings)}
 

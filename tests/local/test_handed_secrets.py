@@ -22,7 +22,7 @@ PUBLIC = {
     "accounts_path", "unix_accounts", "training_socket",
     "internal_tls", "internal_role", "internal_tls_days",
     "tls_pages", "jwt_issuer", "jwt_audience", "jwt_keys", "client_rate", "port_mlflow", "port_airflow", "port_envoy",
-    "port_monitor", "ports_stable", "ports_canary", "ports_stable_grpc", "ports_canary_grpc",
+    "port_monitor", "port_alerts", "ports_stable", "ports_canary", "ports_stable_grpc", "ports_canary_grpc",
     "request_log", "otlp_traces", "artifacts_url", "airflow_executor", "airflow_server",
     "workers_training", "workers_light", "trainings_at_once", "on_demand_mib", "provider", "device",
     "log_bucket", "log_local_days",
@@ -36,22 +36,23 @@ PUBLIC = {
 }  # fmt: skip
 """Settings without a secret: addresses, names, and paths of files whose modes protect them."""
 GETS = {
-    "mlflow": {"database_url", "mlflow_database_url", "oidc_client_secret"},
+    "mlflow": {"database_url", "mlflow_database_url", "oidc_client_secret", "sentry_dsn"},
     "envoy": set(),
-    "server-stable-3101": {"online_store"},
-    "server-stable-3102": {"online_store"},
-    "server-canary-3111": {"online_store"},
-    "guard": {"database_url", "encryption_keys"},
+    "server-stable-3101": {"online_store", "sentry_dsn"},
+    "server-stable-3102": {"online_store", "sentry_dsn"},
+    "server-canary-3111": {"online_store", "sentry_dsn"},
+    "guard": {"database_url", "encryption_keys", "sentry_dsn"},
     "airflow-api-server": {"database_url", "oidc_client_secret"},
     "airflow-scheduler": set(),  # its tasks run in the workers
-    "airflow-worker-training": {"database_url", "tuning_url", "dvc_remote", "online_store"},
-    "airflow-worker-light": {"database_url", "dvc_remote", "online_store", "encryption_keys"},
+    "airflow-worker-training": {"database_url", "tuning_url", "dvc_remote", "online_store", "sentry_dsn"},
+    "airflow-worker-light": {"database_url", "dvc_remote", "online_store", "encryption_keys", "sentry_dsn"},
     "airflow-dag-processor": set(),
     "airflow-triggerer": {"database_url", "encryption_keys"},
-    "monitor": {"database_url", "airflow_password", "encryption_keys"},
-    "notifier": {"database_url", "notify"},
+    "monitor": {"database_url", "airflow_password", "encryption_keys", "sentry_dsn"},
+    "notifier": {"database_url", "notify", "sentry_dsn"},
+    "alerts": {"database_url", "alerts_secret", "sentry_dsn"},
 }
-RUNS_TASKS = {"database_url", "tuning_url", "dvc_remote", "online_store", "encryption_keys"}
+RUNS_TASKS = {"database_url", "tuning_url", "dvc_remote", "online_store", "encryption_keys", "sentry_dsn"}
 """What the scheduler gets where it runs the tasks itself."""
 MACHINES = {"training", "release"}
 EVERYBODY = {"admin", "training", "release", "approver", "operator", "viewer"}
@@ -67,6 +68,7 @@ VALUES = {name: f"secret-of-{name}" for name in sorted(SECRETS - {"passwords"})}
 def settings(tmp_path, monkeypatch) -> Settings:
     """Settings whose secrets are all set, by variables, beside secrets of other tools."""
     monkeypatch.setenv("PERENNIAL_HOME", str(tmp_path / "state"))
+    monkeypatch.setenv("PERENNIAL_PORT_ALERTS", "9301")
     set_up(load(), lambda line: None)
     for name, value in VALUES.items():
         monkeypatch.setenv(f"PERENNIAL_{name.upper()}", value)

@@ -91,6 +91,9 @@ class Event(StrEnum):
     AIRFLOW_CHANGED = "airflow.changed"
     """An account wrote assets, pools, variables or connections of Airflow; at most an entry a minute, account and
     kind of thing."""
+    ALERT_FIRING = "alert.firing"
+    """A message of Alertmanager about alerts that fire. The system decides nothing by it."""
+    ALERT_RESOLVED = "alert.resolved"
     NOTICE_UNDELIVERED = "notify.undelivered"
 
 
@@ -100,6 +103,7 @@ class SystemActor(StrEnum):
     ACCOUNTS = "accounts"
     """Brings MLflow's accounts in line with the accounts file, and revokes tokens of accounts that were changed."""
     AIRFLOW = "airflow"
+    ALERTMANAGER = "alertmanager"
     FAILOVER_WATCH = "guard"
     GATE = "gate"
     MACHINE = "machine"

@@ -14,6 +14,7 @@ from perennial.installation import LOOPBACK
 from perennial.settings import Settings
 from perennial.wiring.certificates import page_verify
 from perennial.wiring.machines import CONTROL
+from perennial.wiring.notifying import ALERTS_PATH, ALERTS_PORT
 
 if TYPE_CHECKING:
     from perennial import ports
@@ -25,11 +26,9 @@ if TYPE_CHECKING:
     from perennial.core.spec import ModelSpec
     from perennial.core.tasks import Task
     from perennial.flows.experiment.analyse import ExperimentPorts
+    from perennial.flows.monitoring.back_test import BackTestPorts
     from perennial.flows.monitoring.effect import EffectPorts
     from perennial.flows.monitoring.watch import PassPorts
-
-ALERTS_PORT, ALERTS_PATH = 9301, "/alerts"
-"""Where the generated configuration of Alertmanager posts its messages."""
 
 
 def pass_ports(settings: Settings) -> PassPorts:
@@ -72,6 +71,19 @@ def cheap_models(task: Task) -> Mapping[str, ports.Reference]:
     from perennial.adapters.reference_models import references
 
     return references(task)
+
+
+def back_test_ports(settings: Settings) -> BackTestPorts:
+    """Return the ports of a back-test; it needs neither MLflow nor Airflow."""
+    from perennial.flows.monitoring.back_test import BackTestPorts
+    from perennial.wiring import database, releasing, traffic
+
+    return BackTestPorts(
+        router=traffic.router(settings),
+        predictions=releasing.prediction_log(settings),
+        feedback=database.store(settings).feedback,
+        references=cheap_models,
+    )
 
 
 def attended(
@@ -193,7 +205,7 @@ def alert_files(
         servers={pool: tuple(f"{LOOPBACK}:{port}" for port in settings.ports(pool)) for pool in PoolName},
         prometheus=prometheus,
         alertmanager=alertmanager,
-        receiver=f"http://{LOOPBACK}:{ALERTS_PORT}{ALERTS_PATH}",
+        receiver=f"http://{LOOPBACK}:{settings.port_alerts or ALERTS_PORT}{ALERTS_PATH}",
         certificates=None if certificates is None else str(certificates / ProcessRole.PROMETHEUS),
     )
     seen = (

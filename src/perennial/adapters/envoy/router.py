@@ -81,6 +81,7 @@ class EnvoyRouter:
         """Write all of Envoy's files from the confirmed routes; returns the path of the bootstrap file."""
         with self._locked():
             state = self._confirmed()
+            self._users.make_folder()
             for name, secret in secrets(self._layout).items():
                 self._write(f"sds/{name}", _version(state, [secret]), [secret])
             public = listeners(self._layout, self._folder)

@@ -49,8 +49,13 @@ class UserLog:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
+    def make_folder(self) -> None:
+        """Make the folder, for its owner only."""
+        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._folder.chmod(0o700)
+
     def begin(self) -> None:
-        """Make the folder, and leave it without a file for an Envoy that is about to start: it makes a new one."""
+        """Leave the folder without a file for an Envoy that is about to start: it makes a new one."""
         with self._locked():
             path = self._folder / LOG
             if path.exists() and path.stat().st_size:
@@ -132,14 +137,19 @@ class UserLog:
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
-        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._folder.chmod(0o700)
         try:
+            if not self._folder.exists():
+                self.make_folder()
             with FileLock(self._folder / "lock", timeout=LOCK_SECONDS):
                 yield
         except Timeout as error:
             raise RouterUnavailable(
                 "another process holds the lock of the router's log of users", hint="try again"
+            ) from error
+        except OSError as error:
+            raise RouterUnavailable(
+                f"the router's log of users cannot be read: {error}",
+                hint="it is for the account that runs Envoy and the releases; look at its folder and the disk",
             ) from error
 
 

@@ -27,8 +27,12 @@ class EnvoyUsers:
         self._admin = admin
         self._layout = layout
 
+    def make_folder(self) -> None:
+        """Make the folder of the log, without which Envoy refuses its listener."""
+        self._log.make_folder()
+
     def begin(self) -> None:
-        """Make ready for an Envoy that is about to start."""
+        """Leave Envoy's file free for an Envoy that is about to start."""
         self._log.begin()
 
     def answers(self, split: str | None, after: Mapping[str, LogPosition]) -> UserBuckets:

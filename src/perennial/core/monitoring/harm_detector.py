@@ -21,9 +21,10 @@ from perennial.core.monitoring.harm_evidence import (
     AGAINST,
     FIRST,
     REFERENCE_MARGIN,
-    STRENGTHS,
+    SHAPE,
     Figures,
     History,
+    RunSums,
     bets,
     deviation,
     grown,
@@ -34,10 +35,7 @@ from perennial.core.monitoring.harm_evidence import (
 )
 
 MONTH = timedelta(days=30)
-SHAPE = (len(AGAINST), len(STRENGTHS))
 BETS = SHAPE[0] * SHAPE[1]
-MOST_GAIN = 10.0
-"""Most that a CUSUM holds, so that accuracy which came back ends an alarm soon."""
 
 
 class Run(Frozen):
@@ -48,19 +46,19 @@ class Run(Frozen):
     batches: int = Field(0, ge=0)
     rows: int = Field(0, ge=0)
     weight: float = 0.0
-    total: float = Field(0.0, description="of weight times mean")
+    off: float = Field(0.0, description="of weight times deviation from the mean of the reference")
 
-    def with_batch(self, gain: float, mean: float, weight: float, rows: int, begins: datetime) -> Run:
-        """Return the run with one more batch; an empty one where the gain is used up."""
-        if self.gain + gain <= 0:
+    def with_batch(self, gain: float, weight: float, off: float, rows: int, begins: datetime) -> Run:
+        """Return the run with one more batch, after which it has these sums; an empty one without a gain."""
+        if gain <= 0:
             return Run()
         return Run(
-            gain=min(self.gain + gain, MOST_GAIN),
+            gain=gain,
             since=self.since or begins,
             batches=self.batches + 1,
             rows=self.rows + rows,
-            weight=self.weight + weight,
-            total=self.total + weight * mean,
+            weight=weight,
+            off=off,
         )
 
 
@@ -143,13 +141,19 @@ class DetectorState(Frozen):
         return History(self.batches, self.weight, self.total, self.squares, self.products, self.last)
 
     @property
+    def run_sums(self) -> RunSums:
+        sums = [(run.gain, run.weight, run.off) for run in self.runs]
+        gain, weight, off = np.array(sums).T
+        return RunSums(gain.reshape(SHAPE), weight.reshape(SHAPE), off.reshape(SHAPE))
+
+    @property
     def harm(self) -> Harm | None:
         """Return what the standing alarm says by all batches so far."""
         alarm = self.alarm
         if alarm is None or (since := self.runs[alarm.bet].since) is None:
             return None
         run = self.runs[alarm.bet]
-        now = run.total / run.weight
+        now = self.reference.mean + run.off / run.weight
         error = float(deviation(self.reference, self.history)) * math.sqrt(run.batches) / run.weight
         half = _quantile(0.975, self.reference.batches - 1 + run.batches) * math.hypot(
             error, alarm.base_error
@@ -194,14 +198,19 @@ def with_batch(
     """
     reference, history = state.reference, state.history
     weight = float(batch_weight(rows, reference.size))
-    lines = limits(reference, history, tolerated, _quantile(REFERENCE_MARGIN, reference.batches - 1))
+    lines = limits(
+        reference, history, state.run_sums, tolerated, _quantile(REFERENCE_MARGIN, reference.batches - 1)
+    )
     gains = bets(lines, mean, weight, deviation(reference, history))
     accrued = budget * (max(ends - state.reached, timedelta(0)) / MONTH)
     evidence = grown(np.reshape(state.evidence, SHAPE), gains, accrued)
+    sums = state.run_sums.with_batch(gains, mean - reference.mean, weight)
+    after = zip(sums.gain.ravel(), sums.weight.ravel(), sums.off.ravel(), strict=True)
     runs = tuple(
-        run.with_batch(float(gain), mean, weight, rows, begins)
-        for run, gain in zip(state.runs, gains.ravel(), strict=True)
+        run.with_batch(float(gain), float(heavy), float(off), rows, begins)
+        for run, (gain, heavy, off) in zip(state.runs, after, strict=True)
     )
+    grown_history = history.with_batch(mean - reference.mean, weight)
     alarm, alarmed = state.alarm, state.alarmed
     if alarm is not None and not runs[alarm.bet].batches:
         alarm = None
@@ -209,10 +218,9 @@ def with_batch(
     if total(evidence) >= 1 and history.batches >= FIRST and begun.any():
         if alarm is None:
             bet = int(np.argmax(np.where(begun, evidence.ravel(), -1.0)))
-            alarm = _alarm(state, runs[bet], bet, weight * mean, weight, ends)
+            alarm = _alarm(state, grown_history, runs[bet], bet, ends)
             alarmed = (*(at for at in alarmed if at > ends - MONTH), ends)
         evidence = np.zeros(SHAPE)
-    grown_history = history.with_batch(mean - reference.mean, weight)
     return state.model_copy(
         update={
             "reached": max(ends, state.reached),
@@ -237,20 +245,14 @@ def _quantile(share: float, freedom: int) -> float:
     return float(scipy.stats.t.ppf(share, freedom))
 
 
-def _alarm(state: DetectorState, run: Run, bet: int, newest: float, weight: float, at: datetime) -> Alarm:
-    """Return the alarm of a bet, with what the version reached before the run.
-
-    Args:
-        newest, weight: total and weight of the newest batch, which the run has and the state has not.
-    """
+def _alarm(state: DetectorState, history: History, run: Run, bet: int, at: datetime) -> Alarm:
+    """Return the alarm of a bet, with what the version reached before the run."""
     reference = state.reference
     base = reference.mean
     error: Figures = mean_error(reference)
     if AGAINST[bet // SHAPE[1]] == "history":
-        outside = state.weight - (run.weight - weight)
-        lost = run.total - newest - reference.mean * (run.weight - weight)
-        before = History(state.batches - (run.batches - 1), max(outside, 0.0), state.total - lost)
+        before = History(history.batches - run.batches, history.weight - run.weight, history.total - run.off)
         base = float(learnt_mean(reference, before))
-        spread = deviation(reference, state.history)
+        spread = deviation(reference, history)
         error = spread * math.sqrt(reference.batches + before.batches) / (reference.weight + before.weight)
     return Alarm(number=state.alarms + 1, at=at, bet=bet, base=base, base_error=float(error), rows=run.rows)

@@ -37,6 +37,9 @@ FIRST = 8
 """Batches before which nothing is judged: their deviation is not known."""
 AGAINST = ("reference", "history")
 """What the two limits of a batch are below."""
+SHAPE = (len(AGAINST), len(STRENGTHS))
+MOST_GAIN = 10.0
+"""Most that a run holds, so that accuracy which came back ends an alarm soon."""
 
 
 @dataclass(frozen=True)
@@ -96,25 +99,60 @@ def deviation(reference: BatchedReference, history: History) -> Figures:
     return np.asarray(np.sqrt(np.maximum(variance, np.maximum(least, 1e-18))))
 
 
-def limits(
-    reference: BatchedReference, history: History, tolerated: float, quantile: float
-) -> tuple[Figures, Figures]:
-    """Return the lower limit of the reference and that of the learnt mean: a mean below is a loss.
+@dataclass(frozen=True)
+class RunSums:
+    """Sums over the batches since which the gains of each bet are positive together, float [..., limits, strengths].
 
-    Each is less by the tolerated share, and by a margin for its own error.
+    This is the CUSUM of the bets (Page 1954): it starts anew where nothing is left of its gain.
+    """
+
+    gain: np.ndarray
+    weight: np.ndarray
+    off: np.ndarray
+    """Of weight times deviation from the mean of the reference."""
+
+    @classmethod
+    def none(cls, *shape: int) -> RunSums:
+        """Return empty runs of so many streams."""
+        empty = np.zeros((*shape, *SHAPE))
+        return cls(empty, empty, empty)
+
+    def with_batch(self, gains: np.ndarray, off: Figures, weight: Figures) -> RunSums:
+        """Return the runs after a batch."""
+        gain = self.gain + gains
+        goes_on, wide = gain > 0, np.asarray(weight)[..., None, None]
+        return RunSums(
+            np.clip(gain, 0.0, MOST_GAIN),
+            np.where(goes_on, self.weight + wide, 0.0),
+            np.where(goes_on, self.off + wide * np.asarray(off)[..., None, None], 0.0),
+        )
+
+
+def limits(
+    reference: BatchedReference, history: History, runs: RunSums, tolerated: float, quantile: float
+) -> np.ndarray:
+    """Return the lower limit of each bet, float [..., limits, strengths]: a mean below is a loss.
+
+    The first limit is that of the reference. The second is that of the mean learnt from reference and traffic, without
+    the batches of the bet's own run: those since about the change would lower it. Both are less by the tolerated share
+    and by a margin for their own error.
 
     Args:
         tolerated: share of the reference's mean that may be lost.
         quantile: of Student's t at `REFERENCE_MARGIN`, with the degrees of freedom of the reference.
     """
-    allowed = tolerated * np.abs(np.asarray(reference.mean))
-    spread = deviation(reference, history)
-    count = reference.batches + history.batches
-    learnt_error = spread * np.sqrt(count) / (np.asarray(reference.weight) + history.weight)
-    return (
-        np.asarray(reference.mean) - allowed - quantile * mean_error(reference),
-        learnt_mean(reference, history) - allowed - HISTORY_MARGIN * learnt_error,
+    mean, spread = np.asarray(reference.mean), np.asarray(deviation(reference, history))[..., None]
+    allowed = tolerated * np.abs(mean)[..., None]
+    known = np.asarray(mean - quantile * mean_error(reference))[..., None]
+    weight = np.asarray(reference.weight + np.asarray(history.weight))[..., None] - runs.weight[..., 1, :]
+    learnt = mean[..., None] + (np.asarray(history.total)[..., None] - runs.off[..., 1, :]) / weight
+    margin = (
+        HISTORY_MARGIN
+        * spread
+        * np.sqrt(reference.batches + history.batches)
+        / np.sqrt(weight * (reference.weight + np.asarray(history.weight))[..., None])
     )
+    return np.stack([np.broadcast_to(known - allowed, learnt.shape), learnt - allowed - margin], axis=-2)
 
 
 def mean_error(reference: BatchedReference) -> Figures:
@@ -122,10 +160,10 @@ def mean_error(reference: BatchedReference) -> Figures:
     return np.asarray(np.sqrt(np.asarray(reference.variance) * reference.batches) / reference.weight)
 
 
-def bets(limit: tuple[Figures, Figures], mean: Figures, weight: Figures, spread: Figures) -> np.ndarray:
+def bets(limit: np.ndarray, mean: Figures, weight: Figures, spread: Figures) -> np.ndarray:
     """Return the logarithm of what each bet gains by a batch, float [..., limits, strengths]."""
-    below = np.stack([np.asarray(weight * (line - mean)) for line in limit], axis=-1)
-    z = np.minimum(below / np.asarray(spread)[..., None], CLIP)[..., None]
+    mean, scale = np.asarray(mean)[..., None, None], np.asarray(weight / spread)[..., None, None]
+    z = np.minimum(scale * (limit - mean), CLIP)
     return np.asarray(STRENGTHS * z - STRENGTHS**2 / 2)
 
 
