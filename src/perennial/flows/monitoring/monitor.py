@@ -31,8 +31,8 @@ from perennial.core.tasks.stored import logged_task
 from perennial.errors import RouterUnavailable, ToolError
 from perennial.flows.feedback.votes import counted, covered, right, votes
 from perennial.flows.monitoring.decide import Labelled, ReferenceAndWindow, decide, withhold_or_go_on
-from perennial.flows.monitoring.explain import explained
 from perennial.flows.monitoring.estimate import accuracy_estimated
+from perennial.flows.monitoring.explain import explained
 from perennial.flows.monitoring.harm import harm_seen
 from perennial.flows.monitoring.reference import reference_rows
 from perennial.flows.monitoring.retrain import raise_and_record
