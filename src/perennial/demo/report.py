@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from perennial.core.display import shown
-from perennial.core.monitoring.effect import Effect
+from perennial.core.monitoring.worth.effect import Effect
 from perennial.demo.events import EventLog
 from perennial.demo.release_observer import StepTraffic
 from perennial.demo.replay import ReplayCounts
