@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 import pandas as pd
 import pytest
 
-from perennial.core.monitoring.effect import Effect, EffectVerdict, Measure, PairedDifference
+from perennial.core.monitoring.worth.effect import Effect, EffectVerdict, Measure, PairedDifference
 from perennial.demo import accuracy, report, table_script
 from perennial.demo.clinic import NEWEST, SHIFTED_FROM, TARGET, TIME, Clinic
 from perennial.demo.replay import ReplayCounts

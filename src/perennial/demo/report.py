@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from perennial.core.display import shown
-from perennial.core.monitoring.effect import Effect
+from perennial.core.monitoring.worth.effect import Effect
 from perennial.demo.events import EventLog
 from perennial.demo.release_observer import StepTraffic
 from perennial.demo.replay import ReplayCounts
@@ -100,7 +100,7 @@ def show(result: DemoResult, events: EventLog, picture: Path, settings: Settings
         Text(
             shown(
                 f"data: {result.source}: {result.why}\n"
-                f"drift detected after {summary['drift_seen_after_s']} s ({result.drift_text}); "
+                f"a retraining was asked for after {summary['drift_seen_after_s']} s ({result.drift_text}); "
                 f"retrained in {summary['retrained_in_s']} s\n"
                 f"accuracy: {'; '.join(f'{stage} {value:g} %' for stage, value in result.accuracy.items())}\n"
                 f"{effect_line(result.effect)}\n"

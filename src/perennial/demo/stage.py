@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 
 import pandas as pd
 
-from perennial.core.monitoring.effect import Effect
+from perennial.core.monitoring.worth.effect import Effect
 from perennial.demo import accuracy, picture, report
 from perennial.demo.closed_loop import ClosedLoop, DemoPlan
 from perennial.demo.report import DemoResult
