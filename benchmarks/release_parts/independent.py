@@ -12,6 +12,7 @@ import numpy as np
 from scipy.stats import norm
 
 from perennial import catalog
+from perennial.core.release.analysis.clusters import independent
 from perennial.core.release.analysis.criteria import judge_traffic
 from perennial.core.release.analysis.rehearsal import HARMS, HEALTHY, rehearse
 from perennial.core.release.analysis.simulated_step import (
@@ -88,7 +89,7 @@ def real_outcome(
         judged = judge_traffic(
             policy.criteria, mine.counters(), theirs.counters(), mine.labelled(),
             theirs.labelled() if stage.before is None else LabelCounts(),
-            like=ALIKE, promotes=stage.promotes, elapsed=timedelta(hours=step * number),
+            clusters=independent, like=ALIKE, promotes=stage.promotes, elapsed=timedelta(hours=step * number),
         )  # fmt: skip
         verdict = worst(judged)
         if verdict is Verdict.FAIL or (number >= looks and verdict is Verdict.PASS):

@@ -18,6 +18,7 @@ from perennial.core.release.approval import Approval, progress, required
 from perennial.core.release.gate_report import GateReport
 from perennial.core.release.phase import Phase
 from perennial.core.release.plan import ALL, Step, plan
+from perennial.core.release.slices import Slice
 from perennial.core.release.traffic import Assignment, Counters, LikeRequests, Route, Target, UserCounts
 from perennial.core.release.user_buckets import LogPosition
 from perennial.core.release_spec import ApprovalSpec, ReleaseSpec
@@ -113,6 +114,12 @@ class ReleaseStatus(Frozen):
     )
     before: Counters | None = Field(
         None, description="the champion's answers before a step that leaves it no requests"
+    )
+    slices: tuple[Slice, ...] = Field(
+        (), exclude_if=lambda slices: not slices, description="the same answers by parts of the step's time"
+    )
+    slices_before: tuple[Slice, ...] = Field(
+        (), exclude_if=lambda slices: not slices, description="those of the step before, with `before`"
     )
     accuracy: dict[str, LabelCounts] = Field(
         default_factory=dict, description="digest -> labels in this step"

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from functools import partial, reduce
+from collections.abc import Mapping
+from functools import cache, partial, reduce
 
+from perennial.core.release.analysis.clusters import ByCluster, ClusterKind, arm
 from perennial.core.release.analysis.criteria import is_slow_at_router, judge_traffic, unmeasured
-from perennial.core.release.analysis.over_machines import bounded, judge_over_machines
+from perennial.core.release.analysis.over_machines import Clusters, bounded, judge_over_machines
 from perennial.core.release.analysis.sample_ratio import judge_split
 from perennial.core.release.phase import Phase
 from perennial.core.release.plan import promotes
-from perennial.core.release.status import LabelCounts
+from perennial.core.release.slices import with_answers
+from perennial.core.release.status import LabelCounts, ReleaseStatus
 from perennial.core.release.traffic import Counters, PoolName
 from perennial.core.release.transition import Transition
 from perennial.core.release.user_buckets import together
@@ -45,13 +48,54 @@ def step_counters(transition: Transition) -> tuple[Counters, Counters]:
     """
     _add_new_answers(transition)
     _add_answers_of_users(transition)
-    status, nothing = transition.status, Counters()
-    candidate, champion = (status.counted.get(pool, nothing) for pool in (PoolName.CANARY, PoolName.STABLE))
+    status = transition.status
+    candidate, champion = _sides(status, status.counted)
+    before = status.before if status.before is not None else champion
+    return bounded(candidate.evidence(), before.evidence(), _reporting(transition))
+
+
+def _sides(status: ReleaseStatus, counted: Mapping[str, Counters]) -> tuple[Counters, Counters]:
+    candidate, champion = (counted.get(pool, Counters()) for pool in (PoolName.CANARY, PoolName.STABLE))
     if status.phase is Phase.SHADOW:  # a copy that failed as its original did is a bad request
         candidate = candidate.excused_as(champion)
-    before = status.before if status.before is not None else champion
-    reporting = {name for counters in transition.seen.counters.values() for name in counters.parts}
-    return bounded(candidate.evidence(), before.evidence(), reporting)
+    return candidate, champion
+
+
+def _reporting(transition: Transition) -> set[str]:
+    """Return the machines that answer."""
+    return {name for counters in transition.seen.counters.values() for name in counters.parts}
+
+
+def _by_cluster(transition: Transition) -> Clusters:
+    """Return the function of the counts by cluster, of all machines or without one of them.
+
+    They are asked for only where the totals prove or exclude something.
+    """
+    status, nothing = transition.status, Counters()
+    reporting = _reporting(transition)
+
+    @cache
+    def pairs() -> tuple[list[Counters], list[Counters]]:
+        candidate, champion = [], []
+        for part in status.slices:
+            mine, theirs = _sides(status, part.counted)
+            mine, theirs = bounded(mine.evidence(), theirs.evidence(), reporting)
+            candidate.append(mine)
+            champion.append(theirs)
+        if status.before is not None:
+            earlier = [part.counted.get(PoolName.STABLE, nothing).evidence() for part in status.slices_before]
+            champion = [bounded(nothing, counters, reporting)[1] for counters in earlier]
+        return candidate, champion
+
+    @cache
+    def counts(without: str | None) -> tuple[ByCluster, ...]:
+        candidate, champion = (
+            [side if without is None else side.without(without) for side in sides] for sides in pairs()
+        )
+        paired = status.before is None
+        return (ByCluster(ClusterKind.TIME, arm(candidate), arm(champion), paired),)
+
+    return counts
 
 
 def _judgements(transition: Transition) -> tuple[Judgement, ...]:
@@ -76,7 +120,8 @@ def _judgements(transition: Transition) -> tuple[Judgement, ...]:
         promotes=status.following is None and promotes(status.policy),
         elapsed=transition.now - status.entered_at,
     )
-    judgements = judge_over_machines(judge, candidate_counters, champion_counters)
+    counts = _by_cluster(transition)
+    judgements = judge_over_machines(judge, candidate_counters, champion_counters, counts)
     return (*gaps, *judgements, *_sample_ratio(transition))
 
 
@@ -112,6 +157,10 @@ def _add_new_answers(transition: Transition) -> None:
         counted={pool: status.counted.get(pool, nothing).plus(added) for pool, added in new.items()},
         baseline=baseline,
     )
+    if status.current is not None:
+        step = status.current.duration
+        slices = with_answers(status.slices, new, transition.now, status.entered_at, step)
+        transition.update(slices=slices)
 
 
 def _add_answers_of_users(transition: Transition) -> None:

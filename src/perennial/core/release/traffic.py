@@ -126,14 +126,13 @@ class Counters(Frozen):
         return self if self.restarted(earlier) else self._minus(earlier)
 
     def _minus(self, earlier: Counters) -> Counters:
-        before = dict(earlier.buckets)
         return Counters(
             requests=max(0, self.requests - earlier.requests),
             errors=max(0, self.errors - earlier.errors),
             refused=max(0, self.refused - earlier.refused),
             excused=max(0, self.excused - earlier.excused),
             lost=max(0, self.lost - earlier.lost),
-            buckets=tuple((bound, max(0, count - before.get(bound, 0))) for bound, count in self.buckets),
+            buckets=tuple((bound, max(0, count - earlier._up_to(bound))) for bound, count in self.buckets),
         )
 
     def plus(self, other: Counters) -> Counters:
@@ -155,6 +154,16 @@ class Counters(Frozen):
     def without(self, machine: str) -> Counters:
         """Return what all others have counted; also what was counted before machines were told apart."""
         return self._minus(self.parts.get(machine, Counters()))
+
+    def sparse(self) -> Counters:
+        """Return the same without the latency bounds that have no request between them and the one before."""
+        kept, before = [], 0
+        for bound, count in self.buckets:
+            if count != before:
+                kept.append((bound, count))
+            before = count
+        parts = {name: part.sparse() for name, part in self.parts.items()}
+        return self.model_copy(update={"buckets": tuple(kept), "parts": parts})
 
     def scaled(self, requests: int) -> Counters:
         """Return as many requests, with the same shares of errors and latencies."""

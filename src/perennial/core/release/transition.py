@@ -98,6 +98,7 @@ class Transition:
             step=step,
             evidence=self.status.evidence if ends else (),
             before=None,
+            slices_before=(),
             note=why,
             **self.fresh_measurements(),
         )
@@ -110,6 +111,7 @@ class Transition:
         return {
             "entered_at": self.now,
             "counted": {},
+            "slices": (),
             "baseline": dict(self.seen.counters),
             "accuracy": {},
             "accuracy_at": None,
