@@ -2,6 +2,7 @@
 
 The monitor process does this continuously; the DAG keeps a record per run in Airflow and lets a person
 start a run by hand. A verdict "retrain" raises the retraining asset, which starts the training DAG.
+A second task measures the effect of the last release, once its period is over.
 """
 
 from __future__ import annotations
@@ -29,12 +30,16 @@ for spec in catalog.specs(SETTINGS, parsed_models(SETTINGS)):
         max_active_runs=1,
         tags=["perennial", "monitor", spec.owner],
     ) as dag:
-        BashOperator(
-            task_id="window",
-            bash_command=f"perennial monitor run {spec.name}",
-            append_env=True,
-            env={},
-            cwd=str(SETTINGS.project),
-            queue=LIGHT,
-        )
+        for task, command in (
+            ("window", f"monitor run {spec.name}"),
+            ("effect", f"retrain effect {spec.name} --due"),
+        ):
+            BashOperator(
+                task_id=task,
+                bash_command=f"perennial {command}",
+                append_env=True,
+                env={},
+                cwd=str(SETTINGS.project),
+                queue=LIGHT,
+            )
     globals()[dag.dag_id] = dag

@@ -69,7 +69,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "batch": ("perennial.commands.batch.score:batch", "Answer the rows of a file or query."),
     "monitor": ("perennial.commands.monitor:monitor", "Compare recent predictions with the reference."),
     "notify": ("perennial.commands.notify:notify", "Notify people by mail, chat or webhook."),
-    "retrain": ("perennial.commands.monitor:retrain", "Request a retraining with a reason."),
+    "retrain": (
+        "perennial.commands.retraining:retrain",
+        "Request a retraining, measure what one has brought.",
+    ),
     "models": ("perennial.commands.models:models", "Show models, specs and versions."),
     "token": ("perennial.commands.token:token", "Manage tokens of accounts for the command line."),
     "people": ("perennial.commands.accounts.people:people", "Show people of an issuer, end their sessions."),

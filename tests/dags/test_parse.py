@@ -83,6 +83,7 @@ def test_what_uses_a_work_folder_is_for_the_workers_of_trainings(report):
     assert {queues[f"train.{step}"] for step in steps} | {queues["maintain.clear_work"]} == {"training"}
     assert set(queues.values()) == {"training", "light"}
     light = ("train.why", "release.gate", "release.approval", "monitor.window", "maintain.seal_predictions")
+    assert queues["monitor.effect"] == "light"
     assert {queues[name] for name in light} == {"light"}
 
 

@@ -1,4 +1,4 @@
-"""`perennial monitor`, `perennial retrain`."""
+"""`perennial monitor`."""
 
 from __future__ import annotations
 
@@ -77,28 +77,6 @@ def watch() -> None:
         f"{settings.inside_scheme}://{environment.LOOPBACK}:{settings.port_monitor}/metrics"
     )
     flow(specs, run_pass, gauges, print_text, time.monotonic, wait)
-
-
-@click.command()
-@click.argument("model")
-@click.option(
-    "--reason", "text", required=True, help="Reason in words; kept with the training run and the version."
-)
-def retrain(model: str, text: str) -> None:
-    """Request a retraining now, which starts the training DAG. No cooldown applies to people."""
-    from perennial import catalog
-    from perennial.commands.identity import actor
-    from perennial.core.assets import Reason
-    from perennial.flows.monitoring.retrain import request_retraining
-    from perennial.wiring import database, monitoring
-
-    settings = environment.load()
-    spec = catalog.spec(model, settings)
-    spec.trainable()
-    who = actor(settings)
-    ledger, scheduler = database.store(settings).ledger, monitoring.scheduler(settings)
-    entry = request_retraining(spec.name, Reason.PERSON, text, who, ledger, scheduler, now())
-    print_text(f"requested a retraining of {spec.name}: {entry.payload['text']}; Airflow: train_{spec.name}")
 
 
 def _as_json(result: MonitorResult) -> dict[str, Any]:

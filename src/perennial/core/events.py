@@ -51,6 +51,8 @@ class Event(StrEnum):
     MACHINE_BACK = "machine.back"
     MONITOR_LEVEL = "monitor.level"
     RETRAIN_REQUESTED = "retrain.requested"
+    RETRAIN_EFFECT = "retrain.effect"
+    """How much better a new champion answers than the one before it, on the same requests; once per release."""
     DATA_RETRACTED = "data.retracted"
     """A cycle or an import was taken out of a history again."""
     BATCH_SCORED = "batch.scored"

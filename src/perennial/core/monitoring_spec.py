@@ -95,6 +95,14 @@ def check_cron(text: str) -> str:
     return text
 
 
+class EffectSpec(Frozen):
+    """Measurement of what a release has brought."""
+
+    duration: timedelta = Field(
+        timedelta(days=7), gt=timedelta(0), description="time after the promotion whose requests are compared"
+    )
+
+
 class RetrainingSpec(Frozen):
     """Schedule and limits of retraining."""
 
@@ -107,4 +115,9 @@ class RetrainingSpec(Frozen):
         le=100,
         exclude_if=lambda priority: priority == 10,  # the digest of specs without the key stays
         description="of the trainings that wait for a place, those of the model with the higher one go first",
+    )
+    effect: EffectSpec = Field(
+        EffectSpec(),
+        exclude_if=lambda effect: effect == EffectSpec(),
+        description="how the effect of a release is measured",
     )

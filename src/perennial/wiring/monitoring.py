@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from perennial.adapters.prometheus.experiment_metrics import ExperimentMetrics
     from perennial.adapters.prometheus.metrics_server import ThreadingServer
     from perennial.adapters.prometheus.monitor_metrics import MonitorMetrics
+    from perennial.core.spec import ModelSpec
     from perennial.flows.experiment.analyse import ExperimentPorts
+    from perennial.flows.monitoring.effect import EffectPorts
     from perennial.flows.monitoring.watch import PassPorts
 
 
@@ -69,6 +71,25 @@ def experiment_ports(settings: Settings) -> ExperimentPorts:
         feedback=store.feedback,
         inbox=releasing.feedback_inbox(settings),
         answered=releasing.answered(settings),
+    )
+
+
+def effect_ports(spec: ModelSpec, settings: Settings) -> EffectPorts:
+    """Return the ports of the measurement of what a release has brought."""
+    from perennial.core.governance.identity import Role
+    from perennial.flows.monitoring.effect import EffectPorts
+    from perennial.wiring import database, releasing, versions
+
+    store, replay = database.store(settings), releasing.replay_ports(spec, settings)
+    return EffectPorts(
+        releases=store.releases,
+        ledger=store.ledger,
+        predictions=replay.predictions,
+        feedback=store.feedback,
+        registry=versions.registry(settings, Role.RELEASE),
+        labels=versions.labels(settings, Role.RELEASE),
+        scorer=replay.scorer,
+        offline=replay.offline,
     )
 
 

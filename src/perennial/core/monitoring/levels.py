@@ -24,12 +24,10 @@ from pydantic import Field
 
 from perennial.core.assets import Reason
 from perennial.core.frozen import Frozen
+from perennial.core.monitoring.batch_means import BATCHES, batch_mean
 from perennial.core.monitoring.drift import ColumnDrift
 from perennial.core.monitoring_spec import Levels, MonitoringSpec, ShareLevels
 
-BATCHES = 20
-FEWEST_BATCHES = 5
-"""Fewer batches tell too little of how they differ for any verdict."""
 CONFIDENCE = 0.95
 
 
@@ -58,33 +56,19 @@ class AccuracyEstimate(Frozen):
 
     @classmethod
     def of(cls, right: np.ndarray, group: np.ndarray) -> AccuracyEstimate | None:
-        """Estimate from right or wrong answers.
-
-        A batch is made of whole groups, since answers of a group (the tests of a CI cycle, the rows of a request) are
-        right or wrong together: batches that end within one would be alike, and the error too small.
+        """Estimate from right or wrong answers, whose groups are right or wrong together (`batch_mean`).
 
         Args:
             right: from 0 to 1, [n], in time order.
             group: [n], the group of each answer.
 
         Returns:
-            None below two rows per batch, or where the groups make fewer than `FEWEST_BATCHES` batches.
+            None where `batch_mean` has none.
         """
-        if len(right) < 2 * BATCHES:
+        mean = batch_mean(right, group)
+        if mean is None:
             return None
-        _, first, places = np.unique(group, return_index=True, return_inverse=True)
-        order = np.argsort(first[places], kind="stable")  # groups as they begin, each in one piece
-        begins = np.flatnonzero(np.diff(first[places][order], prepend=-1))
-        wanted = np.arange(1, BATCHES) * len(right) / BATCHES
-        at = np.searchsorted(begins, wanted)
-        batches = np.split(right.astype(float)[order], np.unique(begins[at[at < len(begins)]]))
-        if len(batches) < FEWEST_BATCHES:
-            return None
-        value = float(right.mean())
-        off = [float(batch.sum()) - len(batch) * value for batch in batches]
-        count = len(batches)
-        error = math.sqrt(sum(amount**2 for amount in off) * count / (count - 1)) / len(right)
-        return cls(value=value, error=error, labels=len(right), batches=count)
+        return cls(value=mean.value, error=mean.error, labels=len(right), batches=mean.batches)
 
 
 class Coverage(Frozen):

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -14,7 +13,6 @@ import numpy as np
 from perennial.core.evaluation.disagreement import PairedAnswers, measure_disagreement, rate
 from perennial.core.evaluation.replay_report import (
     ReplayReport,
-    SchemaBreak,
     ScoringTime,
     SegmentDisagreement,
 )
@@ -23,8 +21,9 @@ from perennial.core.monitoring.skew import FeatureSkew, feature_skew, worst_firs
 from perennial.core.spec import ModelSpec
 from perennial.core.tasks import Task
 from perennial.core.training.artifacts import ModelManifest
-from perennial.errors import DataError, DatasetMissing
-from perennial.flows.evaluation.offline_features import OfflineSource, logged_requests, recompute
+from perennial.errors import DataError
+from perennial.flows.evaluation.offline_features import OfflineSource, logged_requests
+from perennial.flows.evaluation.served_features import ServedFeatures, served_features
 from perennial.flows.training.package import version_features
 from perennial.flows.training.workdir import read_record
 from perennial.flows.versions import find_version
@@ -71,34 +70,31 @@ def replay_requests(
     files = ports.registry.fetch(record.ref, folder)
     features = version_features(spec, files)
     log = _logged(spec, since, last, ports.predictions)
-    served, lacking = _served(log, features)
-    offline, joined, note = _offline(features, log, ports.offline)
-    breaks = tuple(_breaks(features, lacking, offline, joined))
-    usable = joined if breaks else np.ones(len(log), dtype=bool)
-    values = np.where(lacking, offline, served) if offline is not None else served
+    inputs = served_features(features, log, ports.offline, always_recompute=True)
+    usable = inputs.usable
     answers, scoring = None, None
     segments: tuple[SegmentDisagreement, ...] = ()
-    if all(schema_break.recomputed for schema_break in breaks):
+    if all(schema_break.recomputed for schema_break in inputs.breaks):
         task = read_record(files / "manifest.json", ModelManifest, "train").task
-        scores, scoring = _score(files, values[usable], ports)
+        scores, scoring = _score(files, inputs.values[usable], ports)
         pairs = _pairs(log[usable], scores, task)
         confidence = spec.release.criteria.confidence
         answers = measure_disagreement(pairs, confidence, EXAMPLES)
         segments = _segments(spec, log[usable], pairs, confidence)
-    skew = () if offline is None else _skew(spec, features, served, lacking, offline, joined)
+    skew = _skew(spec, features, inputs)
     return ReplayReport(
         candidate=record.ref.version,
         digest=record.ref.digest,
         first=log["at"].iloc[0],
         last=log["at"].iloc[-1],
         answered_by={str(name): int(count) for name, count in log["version"].value_counts().items()},
-        breaks=breaks,
+        breaks=inputs.breaks,
         answers=answers,
         segments=segments,
         scoring=scoring,
         skew=skew,
-        skew_rows=int(joined.sum()),
-        skew_note=note,
+        skew_rows=int(inputs.joined.sum()),
+        skew_note=inputs.note,
     )
 
 
@@ -113,45 +109,6 @@ def _logged(
         when = f"since {since:%Y-%m-%d %H:%M}" if since is not None else "ever"
         raise DataError(f"nothing was asked of {spec.name} {when}", hint="increase --hours")
     return log
-
-
-def _served(log: pd.DataFrame, features: FeatureSpec) -> tuple[np.ndarray, np.ndarray]:
-    """Return the logged values, float [n, features], and where they are not in the log, bool [n, features].
-
-    A value is not in the log if the version that answered has no such feature. A value that was unknown at the
-    time of the request (NaN) is in the log.
-    """
-    served = np.full((len(log), len(features.names)), np.nan)
-    lacking = np.ones_like(served, dtype=bool)
-    known_names = {text: frozenset(json.loads(text)) for text in log["names"].unique()}
-    for place, name in enumerate(features.names):
-        column = f"feature:{name}"
-        if column in log:
-            served[:, place] = log[column].to_numpy(dtype=float)
-            has = {text: name in names for text, names in known_names.items()}
-            lacking[:, place] = ~log["names"].map(has).to_numpy(dtype=bool)
-    return served, lacking
-
-
-def _offline(
-    features: FeatureSpec, log: pd.DataFrame, source: OfflineSource
-) -> tuple[np.ndarray | None, np.ndarray, str]:
-    """Return the recomputed values (None without a history), the joined rows, and a note on missing rows."""
-    try:
-        values, joined = recompute(features, log, source)
-    except DatasetMissing as error:
-        return None, np.zeros(len(log), dtype=bool), f"nothing could be recomputed: {error.message}"
-    left = int((~joined).sum())
-    note = f"{left} rows name no entity or lack a request value" if left else ""
-    return values, joined, note
-
-
-def _breaks(
-    features: FeatureSpec, lacking: np.ndarray, offline: np.ndarray | None, joined: np.ndarray
-) -> Iterator[SchemaBreak]:
-    for place, name in enumerate(features.names):
-        if lacking[:, place].any():
-            yield SchemaBreak(feature=name, recomputed=offline is not None and bool(joined.any()))
 
 
 def _score(files: Path, features: np.ndarray, ports: ReplayPorts) -> tuple[np.ndarray, ScoringTime]:
@@ -199,16 +156,12 @@ def _segments(
     return tuple(sorted(segments, key=lambda part: (-(part.changed.value or 0.0), part.value))[:SEGMENTS])
 
 
-def _skew(
-    spec: ModelSpec,
-    features: FeatureSpec,
-    served: np.ndarray,
-    lacking: np.ndarray,
-    offline: np.ndarray,
-    joined: np.ndarray,
-) -> tuple[FeatureSkew, ...]:
+def _skew(spec: ModelSpec, features: FeatureSpec, inputs: ServedFeatures) -> tuple[FeatureSkew, ...]:
+    if inputs.offline is None:
+        return ()
     skews = []
     for place, name in enumerate(features.names):
-        both = joined & ~lacking[:, place]
-        skews.append(feature_skew(name, served[both, place], offline[both, place], spec.monitoring.bins))
+        both = inputs.joined & ~inputs.lacking[:, place]
+        served, offline = inputs.served[both, place], inputs.offline[both, place]
+        skews.append(feature_skew(name, served, offline, spec.monitoring.bins))
     return worst_first(skews)
