@@ -43,7 +43,7 @@ def rehearse(
     """Estimate the chance to catch a bad candidate per step, and the chance to abort a good one overall."""
     from perennial import catalog
     from perennial.core.release.analysis import rehearsal
-    from perennial.core.release.analysis.simulated_step import TrafficProfile
+    from perennial.core.release.analysis.traffic_profile import TrafficProfile
     from perennial.core.release.traffic import PoolName
     from perennial.flows.release.rehearsal import observed_traffic
     from perennial.wiring import database, releasing

@@ -18,6 +18,9 @@ from perennial.core.release.transition import Transition
 from perennial.core.release.user_buckets import together
 from perennial.core.verdict import Judgement
 
+OF_USERS = 0.5
+"""Part of the requests of each version that must be of known users for these to be counted as clusters."""
+
 
 def analyse(transition: Transition) -> tuple[Judgement, ...]:
     """Judge the candidate by the step so far, and keep measurements and judgements in the status."""
@@ -84,7 +87,7 @@ def _by_cluster(transition: Transition) -> Clusters:
             champion.append(theirs)
         if status.before is not None:
             earlier = [part.counted.get(PoolName.STABLE, nothing).evidence() for part in status.slices_before]
-            champion = [bounded(nothing, counters, reporting)[1] for counters in earlier]
+            champion = [bounded(nothing, counters, reporting)[1] for counters in earlier] or [status.before]
         return candidate, champion
 
     @cache
@@ -92,10 +95,26 @@ def _by_cluster(transition: Transition) -> Clusters:
         candidate, champion = (
             [side if without is None else side.without(without) for side in sides] for sides in pairs()
         )
-        paired = status.before is None
-        return (ByCluster(ClusterKind.TIME, arm(candidate), arm(champion), paired),)
+        by_time = ByCluster(ClusterKind.TIME, arm(candidate), arm(champion), status.before is None)
+        by_users = _by_users(status, without)
+        return (by_time,) if by_users is None else (by_time, by_users)
 
     return counts
+
+
+def _by_users(status: ReleaseStatus, without: str | None) -> ByCluster | None:
+    """Return the counts by bucket of users; None where most requests of a version are of no known user."""
+    sides: list[list[Counters]] = []
+    for pool in (PoolName.CANARY, PoolName.STABLE):
+        buckets = [
+            counters if without is None else counters.without(without)
+            for counters in status.users.get(pool, {}).values()
+        ]
+        answered = status.counted.get(pool, Counters()).evidence().requests
+        if sum(counters.requests for counters in buckets) < OF_USERS * answered or not answered:
+            return None
+        sides.append(buckets)
+    return ByCluster(ClusterKind.USERS, arm(sides[0]), arm(sides[1]), paired=False)
 
 
 def _judgements(transition: Transition) -> tuple[Judgement, ...]:

@@ -156,14 +156,16 @@ class Counters(Frozen):
         return self._minus(self.parts.get(machine, Counters()))
 
     def sparse(self) -> Counters:
-        """Return the same without the latency bounds that have no request between them and the one before."""
-        kept, before = [], 0
+        """Return the same with both bounds of those latency buckets alone in which a request lies."""
+        kept: dict[float, int] = {}
+        lower: tuple[float, int] | None = None
         for bound, count in self.buckets:
-            if count != before:
-                kept.append((bound, count))
-            before = count
+            if count != (lower[1] if lower is not None else 0):
+                kept.update([lower] if lower is not None else [])
+                kept[bound] = count
+            lower = (bound, count)
         parts = {name: part.sparse() for name, part in self.parts.items()}
-        return self.model_copy(update={"buckets": tuple(kept), "parts": parts})
+        return self.model_copy(update={"buckets": tuple(kept.items()), "parts": parts})
 
     def scaled(self, requests: int) -> Counters:
         """Return as many requests, with the same shares of errors and latencies."""

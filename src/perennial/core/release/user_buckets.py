@@ -9,6 +9,9 @@ from pydantic import Field
 from perennial.core.frozen import Frozen
 from perennial.core.release.traffic import Counters
 
+MOST_BUCKETS = 24
+"""Most buckets of a variant's users; each is an entry of every route of the split."""
+
 BucketCounts = Mapping[str, Mapping[str, Counters]]
 """Pool -> bucket -> counters. A bucket has always the same users of the pool's share, as long as the share stays."""
 

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 import numpy as np
 
 from perennial.core.release.analysis.rehearsal import rehearse
-from perennial.core.release.analysis.simulated_step import TrafficProfile
+from perennial.core.release.analysis.traffic_profile import TrafficProfile
 from perennial.core.release_spec import FeedbackSpec, ReleaseSpec
 from perennial.errors import DataError
 from perennial.flows.monitoring.accuracy import accuracy

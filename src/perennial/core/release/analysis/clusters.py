@@ -24,7 +24,7 @@ from perennial.core.release.analysis.cluster_bounds import (
 from perennial.core.release.analysis.harm_tests import SLOW, tolerated_increase, tolerated_ratio
 from perennial.core.release.traffic import Counters
 from perennial.core.release_spec import CriteriaSpec
-from perennial.core.statistics import Booleans, Floats
+from perennial.core.statistics import Booleans, Floats, one_side, proportion_bounds
 
 Numbers = npt.NDArray[np.int64] | Floats
 
@@ -50,10 +50,10 @@ class Arm(NamedTuple):
     def rate(self) -> Estimate:
         return rate(np.minimum(self.errors, self.requests), self.requests)
 
-    def slower(self, place: int) -> Estimate:
-        """Return the share of requests above the bound of that place."""
+    def slower(self, place: int) -> tuple[Numbers, Numbers]:
+        """Return the requests above the bound of that place, and all of them."""
         total = self.within[..., -1, :]
-        return rate(total - self.within[..., place, :], total)
+        return total - self.within[..., place, :], total
 
 
 class ByCluster(NamedTuple):
@@ -74,18 +74,39 @@ class ByCluster(NamedTuple):
         return difference_in_clusters(*mine, *theirs)
 
     def increase_bounds(self, confidence: float) -> tuple[Floats, Floats]:
-        """Return bounds of the increase; of a champion with too few clusters it is known that it has a rate."""
+        """Return bounds of the increase.
+
+        Of a champion with too few clusters it is known that it has a rate; one that answered before the step alone, in
+        too short a time for slices, is bounded by its requests.
+        """
         low, high = self.increase.bounds(confidence)
         if self.paired:
             return low, high
-        alone_low, alone_high = self.candidate.rate.bounds(confidence)
-        return np.maximum(low, alone_low - 1.0), np.minimum(high, alone_high)
+        mine, theirs = self.candidate.rate.bounds(confidence), self.champion
+        least, most = self.champion_bounds(
+            np.minimum(theirs.errors, theirs.requests), theirs.requests, confidence
+        )
+        known = theirs.rate.degrees > 0
+        return np.where(known, low, mine[0] - most), np.where(known, high, mine[1] - least)
+
+    def champion_bounds(self, events: Numbers, trials: Numbers, confidence: float) -> tuple[Floats, Floats]:
+        """Return bounds of a rate of the champion."""
+        estimate = rate(events, trials)
+        low, high = estimate.bounds(confidence)
+        counts = np.asarray(events).sum(axis=-1), np.asarray(trials).sum(axis=-1)
+        if self.kind is ClusterKind.TIME and not self.paired:
+            by_requests = proportion_bounds(*counts, one_side(confidence))
+        else:
+            by_requests = np.zeros_like(low), np.ones_like(high)
+        known = estimate.degrees > 0
+        return np.where(known, low, by_requests[0]), np.where(known, high, by_requests[1])
 
 
 def is_error_rate_proven_by(criteria: CriteriaSpec, clusters: ByCluster) -> Booleans:
-    """Return whether the candidate's rate is above the maximum, and above the champion's in the same clusters."""
+    """Return whether the candidate's rate is above the maximum, and above the champion's where both share clusters."""
     above = clusters.candidate.rate.bounds(criteria.confidence)[0] > criteria.error_rate_max
-    return np.asarray(above & (clusters.increase_bounds(criteria.confidence)[0] > 0.0))
+    more = clusters.increase_bounds(criteria.confidence)[0] > 0.0
+    return np.asarray(above & (more | (not clusters.paired)))
 
 
 def error_increase_by(criteria: CriteriaSpec, clusters: ByCluster) -> tuple[Booleans, Booleans]:
@@ -101,7 +122,7 @@ def is_latency_proven_by(criteria: CriteriaSpec, clusters: ByCluster) -> bool:
     known = [
         bound
         for place, bound in enumerate(theirs.bounds_ms)
-        if float(theirs.slower(place).bounds(criteria.confidence)[1]) < share
+        if float(clusters.champion_bounds(*theirs.slower(place), criteria.confidence)[1]) < share
     ]
     if not known:
         return False
@@ -109,7 +130,7 @@ def is_latency_proven_by(criteria: CriteriaSpec, clusters: ByCluster) -> bool:
     place = int(np.searchsorted(mine.bounds_ms, limit))
     if place >= len(mine.bounds_ms):
         return False
-    return bool(mine.slower(place).bounds(criteria.confidence)[0] > share)
+    return bool(rate(*mine.slower(place)).bounds(criteria.confidence)[0] > share)
 
 
 def arm(clusters: Sequence[Counters]) -> Arm:
@@ -163,9 +184,8 @@ def rate_words(criteria: CriteriaSpec, clusters: ByCluster) -> str:
     bounds = clusters.candidate.rate.bounds(criteria.confidence)
     rate = _words(clusters, float(bounds[0]), float(bounds[1]), "")
     low = float(clusters.increase_bounds(criteria.confidence)[0])
-    return (
-        rate if low > 0.0 or not np.isfinite(low) else f"{rate}, not proven above the champion's in the same"
-    )
+    alike = clusters.paired and np.isfinite(low) and low <= 0.0
+    return f"{rate}, not proven above the champion's in the same" if alike else rate
 
 
 def size_words(clusters: ByCluster) -> str:

@@ -10,12 +10,11 @@ from pydantic import Field
 
 from perennial.core.frozen import Frozen
 from perennial.core.release.analysis.simulated_step import (
-    CandidateHarm,
     SimulatedStep,
-    TrafficProfile,
     simulate,
     simulated_steps,
 )
+from perennial.core.release.analysis.traffic_profile import CandidateHarm, TrafficProfile
 from perennial.core.release_spec import CriteriaSpec, ReleaseSpec
 
 HEALTHY = CandidateHarm(name="healthy")

@@ -1,0 +1,60 @@
+"""Shape of a champion's traffic, how far its requests depend on each other, and the harm of a simulated candidate."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from perennial.core.frozen import Frozen, Share
+
+NotNegative = Annotated[float, Field(ge=0)]
+
+
+class Dependence(Frozen):
+    """How far a champion's requests depend on each other; the defaults are those of independent requests."""
+
+    error_burst: float = Field(1.0, ge=1, description="errors that come together, on average")
+    users: int | None = Field(
+        None, gt=0, description="users that are assigned to a version; None: each request is drawn anew"
+    )
+    user_spread: NotNegative = Field(
+        0.0, description="standard deviation of the users' error rates divided by their mean"
+    )
+    latency_time_sd: NotNegative = Field(
+        0.0, description="standard deviation of log latency between ten minutes of a pool"
+    )
+    latency_user_sd: NotNegative = Field(0.0, description="the same between users")
+    measured: bool = Field(False, description="errors are known by cluster from an earlier release")
+
+    @property
+    def is_none(self) -> bool:
+        """True where requests are independent."""
+        spreads = (self.user_spread, self.latency_time_sd, self.latency_user_sd)
+        return self.error_burst == 1.0 and self.users is None and not any(spreads)
+
+
+class TrafficProfile(Frozen):
+    """Shape of the champion's traffic."""
+
+    requests_per_hour: float = Field(gt=0)
+    error_rate: Share = Field(description="share of requests that fail")
+    latency_p95_ms: float = Field(gt=0)
+    latency_log_sd: float = Field(gt=0, description="standard deviation of the logarithm of latency")
+    accuracy: Share = Field(description="share of right answers, of requests whose labels come")
+    labelled: Share = Field(description="share of requests whose labels come within the step")
+    labels_per_request: float = Field(1.0, gt=0)
+    dependence: Dependence = Field(default_factory=Dependence)
+
+
+class CandidateHarm(Frozen):
+    """Degree by which a candidate is worse than the champion."""
+
+    name: str
+    error_factor: float = 1.0
+    latency_factor: float = 1.0
+    accuracy_drop: float = 0.0
+
+    @property
+    def is_none(self) -> bool:
+        return (self.error_factor, self.latency_factor, self.accuracy_drop) == (1.0, 1.0, 0.0)
