@@ -20,6 +20,7 @@ from perennial.core.release.analysis.simulated_latency import EDGES_MS
 from perennial.core.release.analysis.simulated_step import SimulatedStep, simulate, simulated_steps
 from perennial.core.release.analysis.simulated_time import SimulatedTime
 from perennial.core.release.analysis.traffic_profile import CandidateHarm, TrafficProfile
+from perennial.core.release.slices import spell_length
 from perennial.core.release.status import LabelCounts
 from perennial.core.release.traffic import Counters, LikeRequests
 from perennial.core.release_spec import ReleaseSpec
@@ -91,7 +92,7 @@ def real_outcome(
         judged = judge_traffic(
             policy.criteria, mine.counters(), theirs.counters(), mine.labelled(),
             theirs.labelled() if stage.before is None else LabelCounts(),
-            clusters=_by_time(mine, theirs, time.slices(look), stage.before is None), like=ALIKE,
+            clusters=_by_time(mine, theirs, time, look, stage.before is None), like=ALIKE,
             promotes=stage.promotes, elapsed=timedelta(hours=float(end)),
         )  # fmt: skip
         verdict = worst(judged)
@@ -102,13 +103,15 @@ def real_outcome(
 
 
 def _by_time(
-    mine: _Side, theirs: _Side, starts: NDArray[np.int64], paired: bool
+    mine: _Side, theirs: _Side, time: SimulatedTime, look: int, paired: bool
 ) -> Callable[[], tuple[ByCluster, ...]]:
-    """Return the function of the counts by slices that begin with these cells."""
+    """Return the function of the counts by the slices of a look."""
+    starts = time.slices(look)
+    spells = np.searchsorted(starts, time.slices(look, spell_length(timedelta(hours=time.hours))))
 
     def counts() -> tuple[ByCluster, ...]:
         champion = theirs.arm(starts if paired else np.arange(len(theirs.cells_requests)))
-        return (ByCluster(ClusterKind.TIME, mine.arm(starts), champion, paired),)
+        return (ByCluster(ClusterKind.TIME, mine.arm(starts), champion, paired, spells),)
 
     return counts
 

@@ -17,6 +17,8 @@ from perennial.core.release.traffic import Counters
 
 MOST = 40
 FIRST_LENGTH = timedelta(minutes=1)
+SPELL = timedelta(minutes=10)
+"""Least length of the slices by which latencies are compared: pools are slow or fast for minutes together."""
 PER_STEP = 20
 """Slices that the shortest step has."""
 SHORTEST = timedelta(seconds=0.1)
@@ -32,6 +34,11 @@ class Slice(Frozen):
 def first_length(step: timedelta) -> timedelta:
     """Return the length of the first slices of a step that lasts so long."""
     return max(SHORTEST, min(FIRST_LENGTH, step / PER_STEP))
+
+
+def spell_length(step: timedelta) -> timedelta:
+    """Return the least length of slices for latencies in a step that lasts so long."""
+    return max(SHORTEST, min(SPELL, step / PER_STEP))
 
 
 def slice_length(first: timedelta, elapsed: timedelta) -> timedelta:

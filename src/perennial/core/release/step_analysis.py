@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import cache, partial, reduce
 
+import numpy as np
+from numpy.typing import NDArray
+
 from perennial.core.release.analysis.clusters import ByCluster, ClusterKind, arm
 from perennial.core.release.analysis.criteria import is_slow_at_router, judge_traffic, unmeasured
 from perennial.core.release.analysis.over_machines import Clusters, bounded, judge_over_machines
 from perennial.core.release.analysis.sample_ratio import judge_split
 from perennial.core.release.phase import Phase
 from perennial.core.release.plan import promotes
-from perennial.core.release.slices import with_answers
+from perennial.core.release.slices import spell_length, with_answers
 from perennial.core.release.status import LabelCounts, ReleaseStatus
 from perennial.core.release.traffic import Counters, PoolName
 from perennial.core.release.transition import Transition
@@ -95,11 +98,23 @@ def _by_cluster(transition: Transition) -> Clusters:
         candidate, champion = (
             [side if without is None else side.without(without) for side in sides] for sides in pairs()
         )
-        by_time = ByCluster(ClusterKind.TIME, arm(candidate), arm(champion), status.before is None)
+        by_time = ByCluster(
+            ClusterKind.TIME, arm(candidate), arm(champion), status.before is None, _spells(status)
+        )
         by_users = _by_users(status, without)
         return (by_time,) if by_users is None else (by_time, by_users)
 
     return counts
+
+
+def _spells(status: ReleaseStatus) -> NDArray[np.int64]:
+    """Return the number of the first slice of each spell."""
+    step = status.current
+    if step is None:
+        return np.arange(len(status.slices))
+    length = spell_length(step.duration)
+    numbers = [(part.began - status.entered_at) // length for part in status.slices]
+    return np.unique(numbers, return_index=True)[1]
 
 
 def _by_users(status: ReleaseStatus, without: str | None) -> ByCluster | None:

@@ -50,6 +50,14 @@ class Arm(NamedTuple):
     def rate(self) -> Estimate:
         return rate(np.minimum(self.errors, self.requests), self.requests)
 
+    def joined(self, starts: npt.NDArray[np.int64]) -> Arm:
+        """Return the counts of clusters that begin with these."""
+        requests, errors, within = (
+            np.add.reduceat(counts, starts, axis=-1) if counts.shape[-1] else counts
+            for counts in (self.requests, self.errors, self.within)
+        )
+        return Arm(requests, errors, self.bounds_ms, within)
+
     def slower(self, place: int) -> tuple[Numbers, Numbers]:
         """Return the requests above the bound of that place, and all of them."""
         total = self.within[..., -1, :]
@@ -64,6 +72,15 @@ class ByCluster(NamedTuple):
     champion: Arm
     paired: bool
     """A cluster of the candidate and that of the champion with the same number are the same hours."""
+    spells: npt.NDArray[np.int64] | None = None
+    """First slice of each spell by which latencies are compared; None: each cluster is one."""
+
+    def by_spell(self) -> ByCluster:
+        """Return the counts by spell. A champion that answered before has its own slices."""
+        if self.spells is None or not len(self.spells):
+            return self
+        theirs = self.champion.joined(self.spells) if self.paired else self.champion
+        return self._replace(candidate=self.candidate.joined(self.spells), champion=theirs, spells=None)
 
     @property
     def increase(self) -> Estimate:
@@ -117,6 +134,7 @@ def error_increase_by(criteria: CriteriaSpec, clusters: ByCluster) -> tuple[Bool
 
 def is_latency_proven_by(criteria: CriteriaSpec, clusters: ByCluster) -> bool:
     """Return whether the candidate's p95 is above the tolerated multiple of the champion's, each bounded by cluster."""
+    clusters = clusters.by_spell()
     mine, theirs = clusters.candidate, clusters.champion
     share = 1.0 - SLOW
     known = [

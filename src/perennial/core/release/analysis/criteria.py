@@ -159,13 +159,12 @@ def _latency(
     verdict, observed = Verdict.PASS, f"p95 {p95:.1f} ms, champion {champion_p95:.1f} ms, "
     observed += f"{slower} of {total} slower than {limit:.0f} ms"
     if is_latency_proven(criteria, slower, total):
+        verdict, words = _confirmed(like)
+        observed += f"; {words}"
         open_by = [counts for counts in by() if not is_latency_proven_by(criteria, counts)]
-        if open_by:
+        if verdict is Verdict.FAIL and open_by:
             verdict = Verdict.UNSURE
-            observed += "".join(f"; not proven by {size_words(counts)}" for counts in open_by)
-        else:
-            verdict, words = _confirmed(like)
-            observed += f"; {words}"
+            observed += "".join(f"; not proven by {size_words(counts.by_spell())}" for counts in open_by)
     return Judgement(rule="latency", verdict=verdict, observed=observed, needed=needed)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from datetime import timedelta
 from typing import NamedTuple
 
 import numpy as np
@@ -19,6 +20,7 @@ from perennial.core.release.analysis.harm_tests import (
 )
 from perennial.core.release.analysis.simulated_counts import Crowd, Judged
 from perennial.core.release.analysis.simulated_time import Integers
+from perennial.core.release.slices import spell_length
 from perennial.core.release.user_buckets import MOST_BUCKETS
 from perennial.core.statistics import Booleans, Floats, one_side, proportion_bounds
 
@@ -72,7 +74,8 @@ def _is_proven_by_cluster(
     crowd: Crowd, look: int, mine: Latencies, theirs: Latencies, rows: NDArray[np.int64]
 ) -> Booleans:
     """Apply the test of `clusters.is_latency_proven_by` to releases at a look."""
-    starts, cell = crowd.time.slices(look), int(crowd.time.looks[look])
+    starts = crowd.time.slices(look, spell_length(timedelta(hours=crowd.time.hours)))
+    cell = int(crowd.time.looks[look])
     ends = np.append(starts[1:], cell + 1) - 1
     champion_ends = ends if crowd.paired else np.arange(len(crowd.champion_requests))
     known = [_slower(side, of, rows) for side, of in ((mine, ends), (theirs, champion_ends))]

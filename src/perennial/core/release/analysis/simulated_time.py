@@ -55,12 +55,11 @@ class SimulatedTime:
         """Lengths of the cells."""
         return np.diff(self.ends, prepend=0.0)
 
-    def slices(self, look: int) -> Integers:
-        """Return the first cell of each slice that a release has at a look."""
+    def slices(self, look: int, least: timedelta = timedelta(0)) -> Integers:
+        """Return the first cell of each slice that a release has at a look, or of joined ones of at least a length."""
         cells = int(self.looks[look]) + 1
-        length = slice_length(
-            first_length(timedelta(hours=self.hours)), timedelta(hours=float(self.ends[cells - 1]))
-        )
+        elapsed = timedelta(hours=float(self.ends[cells - 1]))
+        length = max(least, slice_length(first_length(timedelta(hours=self.hours)), elapsed))
         begins = self.ends[:cells] - self.widths[:cells]
         numbers = np.floor(begins / (length / timedelta(hours=1)) + 1e-9)
         return np.flatnonzero(np.diff(numbers, prepend=-1.0))
