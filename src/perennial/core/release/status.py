@@ -15,6 +15,7 @@ from pydantic import AwareDatetime, Field
 from perennial.core.frozen import Frozen, canonical
 from perennial.core.gate_spec import GateSpec
 from perennial.core.release.approval import Approval, progress, required
+from perennial.core.release.dependence import MeasuredDependence, measured_dependence
 from perennial.core.release.gate_report import GateReport
 from perennial.core.release.phase import Phase
 from perennial.core.release.plan import ALL, Step, plan
@@ -121,6 +122,11 @@ class ReleaseStatus(Frozen):
     slices_before: tuple[Slice, ...] = Field(
         (), exclude_if=lambda slices: not slices, description="those of the step before, with `before`"
     )
+    dependence: MeasuredDependence | None = Field(
+        None,
+        exclude_if=lambda measured: measured is None,  # as stored before slices were counted
+        description="how far the champion's errors depended on each other in the last step that ended",
+    )
     accuracy: dict[str, LabelCounts] = Field(
         default_factory=dict, description="digest -> labels in this step"
     )
@@ -184,6 +190,15 @@ class ReleaseStatus(Frozen):
         A person is needed where the approval of the policy lapsed.
         """
         return progress(self.approvals, max(1, self.approvers_needed), self.asked_by)
+
+    @property
+    def dependence_so_far(self) -> MeasuredDependence | None:
+        """How far the champion's errors depend on each other in this step; else in the last one that ended."""
+        if not self.slices or self.before is not None:
+            return self.dependence
+        weight = 0.0 if self.current is None else self.current.weight
+        measured = measured_dependence(self.slices, self.users, 1.0 - weight / ALL)
+        return self.dependence if measured.by_time is None and self.dependence is not None else measured
 
     @property
     def target(self) -> Target:

@@ -90,6 +90,7 @@ class Transition:
         Args:
             facts: further keys of the ledger entry.
         """
+        self.update(dependence=self.status.dependence_so_far)
         aborting = self.status.phase is Phase.ABORTING  # then the entry before this one has the evidence
         evidence = [] if aborting else [rule.model_dump(mode="json") for rule in self.status.evidence]
         ends = phase is Phase.ABORTING or phase.is_final()

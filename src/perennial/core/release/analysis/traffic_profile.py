@@ -27,11 +27,16 @@ class Dependence(Frozen):
     latency_user_sd: NotNegative = Field(0.0, description="the same between users")
     measured: bool = Field(False, description="errors are known by cluster from an earlier release")
 
-    @property
-    def is_none(self) -> bool:
-        """True where requests are independent."""
-        spreads = (self.user_spread, self.latency_time_sd, self.latency_user_sd)
-        return self.error_burst == 1.0 and self.users is None and not any(spreads)
+    def __str__(self) -> str:
+        source = (
+            "as an earlier release counted them" if self.measured else "assumed: no release counted them yet"
+        )
+        users = "each drawn anew" if self.users is None else f"of {self.users} users"
+        return (
+            f"errors come in bursts of {self.error_burst:.3g} on average, users' error rates differ by "
+            f"{self.user_spread:.3g} times their mean ({source}); requests {users}; log latency differs by "
+            f"{self.latency_time_sd:.2g} between ten minutes and {self.latency_user_sd:.2g} between users"
+        )
 
 
 class TrafficProfile(Frozen):
